@@ -1,0 +1,121 @@
+"""What can go wrong, and whose fault it is.
+
+Owns the exception tree and the table of reasons; knows nothing of HTTP framing.
+
+BearerGuardError
+├── ConfigurationError      the operator's, at start-up: names the option and the remedy
+├── Refusal                 the request's: has a reason, an RFC 6750 error code and a status
+│   ├── CredentialsError    400 invalid_request: the Authorization field is malformed
+│   └── TokenError          401 invalid_token: the token does not prove what it must
+│       └── TokenExpired    … because its time is over
+└── IssuerUnavailable       ours or the issuer's, 503: nothing was learned about the token
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# An attacker chooses what evidence quotes, so it is escaped and cut for one log line.
+_EVIDENCE_LENGTH = 100
+
+
+class BearerGuardError(Exception):
+    """Whatever this package raises on purpose."""
+
+
+class ConfigurationError(BearerGuardError, ValueError):
+    """An option is missing or unsafe; the message names it and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a request was refused: a stable code for operators, a safe text for clients."""
+
+    code: str
+    description: str = "The access token is invalid"
+
+
+MALFORMED_CREDENTIALS = Reason(
+    "malformed_credentials", "The Authorization header field is malformed"
+)
+REPEATED_CREDENTIALS = Reason(
+    "repeated_credentials", "The Authorization header field must appear once"
+)
+MISSING_CREDENTIALS = Reason("missing_credentials", "This request must carry an access token")
+INSUFFICIENT_SCOPE = Reason(
+    "insufficient_scope", "The request needs a scope that the access token does not have"
+)
+REQUIREMENT_UNMET = Reason("requirement_unmet", "The access token does not allow this request")
+ISSUER_UNAVAILABLE = Reason(
+    "issuer_unavailable", "The access token cannot be checked at the moment"
+)
+
+MALFORMED_TOKEN = Reason("malformed_token")
+ENCRYPTED_TOKEN = Reason("encrypted_token")
+WRONG_ALGORITHM = Reason("wrong_algorithm")
+CRITICAL_HEADER = Reason("critical_header")
+WRONG_TYPE = Reason("wrong_type")
+ID_TOKEN = Reason("id_token")
+UNKNOWN_ISSUER = Reason("unknown_issuer")
+UNKNOWN_KEY = Reason("unknown_key")
+BAD_SIGNATURE = Reason("bad_signature")
+BAD_CLAIM = Reason("bad_claim")
+MISSING_CLAIM = Reason("missing_claim")
+WRONG_AUDIENCE = Reason("wrong_audience")
+NOT_YET_VALID = Reason("not_yet_valid", "The access token is not valid yet")
+EXPIRED = Reason("expired", "The access token expired")
+SENDER_CONSTRAINED = Reason("sender_constrained")
+
+
+def quoted(evidence: object) -> str:
+    """Return evidence fit for a log line: printable ASCII, at most 100 characters."""
+    text = ascii(evidence)
+    return text if len(text) <= _EVIDENCE_LENGTH else text[: _EVIDENCE_LENGTH - 3] + "..."
+
+
+class Refusal(BearerGuardError):
+    """The request is refused; `reason` says why, the message how an operator can mend it.
+
+    Attributes:
+        reason: the stable code and the text that is safe to send.
+        remedy: what was found and what to change, for operators; holds no secret.
+        issuer: the configured issuer it concerns, or None.
+    """
+
+    status = 401
+    error = "invalid_token"
+
+    def __init__(self, reason: Reason, remedy: str = "", *, issuer: str | None = None) -> None:
+        super().__init__(f"{reason.code}: {remedy or reason.description}")
+        self.reason = reason
+        self.remedy = remedy
+        self.issuer = issuer
+
+
+class CredentialsError(Refusal):
+    """The Authorization field cannot be read (RFC 6750 §3.1, invalid_request)."""
+
+    status = 400
+    error = "invalid_request"
+
+
+class TokenError(Refusal):
+    """The token does not prove what it must (RFC 6750 §3.1, invalid_token)."""
+
+
+class TokenExpired(TokenError):
+    """The token was genuine and its time is over; its signature verified."""
+
+
+class IssuerUnavailable(BearerGuardError):
+    """The issuer could not be asked, so nothing is known about the token (503).
+
+    Attributes:
+        issuer: the configured issuer.
+        retry_after: whole seconds after which asking again makes sense, at least 1.
+    """
+
+    def __init__(self, issuer: str, retry_after: int, cause: str) -> None:
+        super().__init__(f"{issuer} is unavailable: {cause}; retry in {retry_after} s")
+        self.issuer = issuer
+        self.retry_after = retry_after

@@ -1,0 +1,181 @@
+"""An issuer that the guard trusts, as configuration: checked whole when it is made.
+
+Knows what is safe to configure; holds no state and opens nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from functools import partial
+from urllib.parse import urlsplit
+
+from bearerguard.errors import ConfigurationError, quoted
+from bearerguard.guard.static_keys import StaticKeys, keys_from, secret_from
+from bearerguard.protocol import claims, jwk, jwt, metadata
+
+_MAX_LEEWAY = 300
+_ACCEPTABLE_TYPES = frozenset({"at+jwt", "jwt"})
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """An authorization server whose tokens the guard accepts.
+
+    Args:
+        url: the issuer identifier, compared with the token's `iss` letter by letter.
+        audience: this API's identifier, or several; the token's `aud` must have one.
+        keys: static keys instead of fetched ones: a JWKS or JWK (dict), PEM, or a list.
+        jwks_uri: where the JWKS is; without it, it is discovered (RFC 8414, OpenID).
+        discovery_url: where the metadata is, if not at a well-known place.
+        shared_secret: at least 32 bytes, for HS256, HS384 and HS512 only.
+        algorithms: the signature algorithms accepted; all that fit the keys by default.
+        token_types: the `typ` values accepted, of "at+jwt" (RFC 9068) and "JWT" (which
+            also accepts an absent one).
+        accept_id_tokens: accept what looks like an ID token as well; implies "JWT".
+        strict: demand every claim that RFC 9068 §2.2 demands.
+        leeway: seconds of clock skew forgiven, 300 at most.
+        keys_refresh: the longest time in seconds between two fetches of the keys.
+        keys_max_age: seconds after which keys that could not be refreshed are dead.
+        keys_cooldown: seconds in which one unknown `kid` is granted a fetch (with a
+            reserve of three), and the longest pause after failures.
+        insecure_allow_http: allow plain http beyond loopback.
+
+    Raises:
+        ConfigurationError: an option is missing, unknown or unsafe.
+    """
+
+    url: str
+    _: KW_ONLY
+    audience: str | Sequence[str]
+    keys: StaticKeys | None = field(default=None, repr=False)
+    jwks_uri: str | None = None
+    discovery_url: str | None = None
+    shared_secret: str | bytes | None = field(default=None, repr=False)
+    algorithms: Sequence[str] | None = None
+    token_types: Sequence[str] = ("at+jwt",)
+    accept_id_tokens: bool = False
+    strict: bool = False
+    leeway: float = 30
+    keys_refresh: float = 300
+    keys_max_age: float = 86_400
+    keys_cooldown: float = 30
+    insecure_allow_http: bool = False
+    # What the guard works with, derived once from the options above.
+    expected: claims.Expected = field(init=False, repr=False, compare=False)
+    accepted_types: frozenset[str] = field(init=False, repr=False, compare=False)
+    static_keys: jwk.KeySet | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        derive = partial(object.__setattr__, self)
+        self._check_sources()
+        self._check_url()
+        derive("algorithms", self._checked_algorithms())
+        derive("accepted_types", self._checked_types())
+        self._check_times()
+        required = claims.REQUIRED_STRICT if self.strict else claims.REQUIRED
+        derive("expected", claims.Expected(self._checked_audience(), required, self.leeway))
+        derive("static_keys", self._static_keys())
+
+    def may_fetch(self, url: str) -> bool:
+        """Whether keys may be fetched from `url`: https, or http where that is allowed."""
+        if metadata.is_https(url):
+            return True
+        if self.insecure_allow_http:
+            return metadata.is_http(url)
+        # Loopback is for an issuer on this machine; a remote one must not point us at it.
+        configured = (self.url, self.jwks_uri, self.discovery_url)
+        return metadata.is_loopback_http(url) and any(
+            place is not None and metadata.is_loopback_http(place) for place in configured
+        )
+
+    def _check_sources(self) -> None:
+        given = [
+            name
+            for name in ("keys", "jwks_uri", "shared_secret", "discovery_url")
+            if getattr(self, name) is not None
+        ]
+        if len(given) > 1:
+            raise ConfigurationError(
+                f"{given[0]}= and {given[1]}= exclude each other: keys come from one place"
+            )
+
+    def _check_url(self) -> None:
+        if not isinstance(self.url, str) or not self.url:
+            raise ConfigurationError("Issuer(url): pass the issuer identifier, a non-empty string")
+        discovered = (
+            self.keys is None
+            and self.shared_secret is None
+            and self.jwks_uri is None
+            and self.discovery_url is None
+        )
+        places = {"jwks_uri=": self.jwks_uri, "discovery_url=": self.discovery_url}
+        if discovered or self.url.startswith("http:"):
+            places["Issuer(url)"] = self.url
+        for name, place in places.items():
+            if place is not None and not self.may_fetch(place):
+                raise ConfigurationError(
+                    f"{name}: {quoted(place)} is no https URL: use https (http is for loopback"
+                    " addresses), or pass insecure_allow_http=True on a network you trust"
+                )
+        if discovered and urlsplit(self.url).query:
+            raise ConfigurationError(
+                "Issuer(url): an issuer identifier has no query (RFC 8414 §2): remove it"
+            )
+
+    def _checked_audience(self) -> frozenset[str]:
+        given: object = self.audience
+        names = [given] if isinstance(given, str) else given
+        if (
+            not isinstance(names, list | tuple | set | frozenset)
+            or not names
+            or not all(isinstance(name, str) and name for name in names)
+        ):
+            raise ConfigurationError(
+                "audience=: pass this API's identifier as the issuer puts it into `aud`,"
+                " or a list of them; without it any API's token would open this one"
+            )
+        return frozenset(names)
+
+    def _checked_algorithms(self) -> tuple[str, ...]:
+        possible = jwk.ASYMMETRIC if self.shared_secret is None else jwk.SYMMETRIC
+        if self.algorithms is None:
+            return possible
+        if isinstance(self.algorithms, str) or not self.algorithms:
+            raise ConfigurationError("algorithms=: pass a list of algorithm names")
+        for name in self.algorithms:
+            if name not in possible:
+                symmetric = name in jwk.SYMMETRIC
+                remedy = "HS algorithms need shared_secret=" if symmetric else "choose from these"
+                raise ConfigurationError(
+                    f"algorithms=: {quoted(name)} cannot be used here:"
+                    f" {remedy} ({', '.join(possible)})"
+                )
+        return tuple(self.algorithms)
+
+    def _checked_types(self) -> frozenset[str]:
+        if isinstance(self.token_types, str) or not self.token_types:
+            raise ConfigurationError('token_types=: pass a list such as ("at+jwt", "JWT")')
+        types = frozenset(jwt.media_type(name) for name in self.token_types)
+        if not types <= _ACCEPTABLE_TYPES:
+            raise ConfigurationError(
+                f"token_types=: {quoted(sorted(types - _ACCEPTABLE_TYPES))} are no access tokens:"
+                ' choose from "at+jwt" and "JWT"'
+            )
+        return types | {"jwt"} if self.accept_id_tokens else types
+
+    def _check_times(self) -> None:
+        if not 0 <= self.leeway <= _MAX_LEEWAY:
+            raise ConfigurationError(f"leeway=: choose from 0 to {_MAX_LEEWAY} seconds")
+        for name in ("keys_refresh", "keys_max_age", "keys_cooldown"):
+            if not getattr(self, name) > 0:
+                raise ConfigurationError(f"{name}=: pass a positive number of seconds")
+        if self.keys_max_age < self.keys_refresh:
+            raise ConfigurationError("keys_max_age=: must not be shorter than keys_refresh=")
+
+    def _static_keys(self) -> jwk.KeySet | None:
+        if self.shared_secret is not None:
+            return secret_from(self.shared_secret)
+        if self.keys is not None:
+            return keys_from(self.keys)
+        return None

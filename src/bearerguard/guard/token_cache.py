@@ -1,0 +1,73 @@
+"""The verified-token cache: what a signature proved, by the digest of the token.
+
+It holds authentication, never authorization, and no token. Two generations of a plain
+dict bound it: lookups take no lock, and whole old generations fall away.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+from bearerguard.principal import Principal
+
+
+class Lease:
+    """Until when what a key proved may be believed without looking (Unix seconds).
+
+    The one mutable value that a cached token refers to: the key cache extends it at
+    each refresh and ends it when the issuer removes or replaces the key.
+    """
+
+    __slots__ = ("until",)
+
+    def __init__(self, until: float) -> None:
+        self.until = until
+
+
+class Entry:
+    """A verified token: its principal, when it is over, and the lease of its key."""
+
+    __slots__ = ("deadline", "lease", "principal")
+
+    def __init__(self, principal: Principal, deadline: float, lease: Lease) -> None:
+        self.principal = principal
+        self.deadline = deadline
+        self.lease = lease
+
+
+def digest(token: bytes) -> bytes:
+    """Return the SHA-256 under which a token is remembered."""
+    return sha256(token).digest()
+
+
+class TokenCache:
+    """At most `size` verified tokens; the least recently used generation goes first."""
+
+    def __init__(self, size: int) -> None:
+        self._generation_size = max(1, size // 2)
+        self._young: dict[bytes, Entry] = {}
+        self._old: dict[bytes, Entry] = {}
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+    def get(self, key: bytes) -> Entry | None:
+        """Return the entry, keeping it young, or None."""
+        entry = self._young.get(key)
+        if entry is None:
+            entry = self._old.get(key)
+            if entry is not None:
+                self.put(key, entry)
+        return entry
+
+    def put(self, key: bytes, entry: Entry) -> None:
+        """Remember an entry. A race between threads costs at most some entries."""
+        young = self._young
+        young[key] = entry
+        if len(young) >= self._generation_size:
+            self._old = young
+            self._young = {}
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._young, self._old = {}, {}

@@ -1,0 +1,74 @@
+"""Neutral HTTP values: what a face hands to the guard and what a transport brings back.
+
+Knows nothing of ASGI, WSGI, sockets or frameworks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+HeaderPairs: TypeAlias = Iterable[tuple[bytes | str, bytes | str]]
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Request:
+    """A request as the guard sees it.
+
+    `headers` may be given as a mapping or as pairs, of str or bytes; they are kept
+    as `(lower-case name, value)` pairs of bytes in the order received, repeated
+    lines included. `url` is absolute, or the path and query alone.
+    """
+
+    method: str
+    url: str
+    headers: tuple[tuple[bytes, bytes], ...]
+
+    def __init__(
+        self,
+        method: str = "GET",
+        url: str = "/",
+        headers: Mapping[str, str] | HeaderPairs = (),
+    ) -> None:
+        pairs: HeaderPairs = headers.items() if isinstance(headers, Mapping) else headers
+        object.__setattr__(self, "method", method)
+        object.__setattr__(self, "url", url)
+        object.__setattr__(
+            self, "headers", tuple((_octets(name).lower(), _octets(value)) for name, value in pairs)
+        )
+
+    def __repr__(self) -> str:
+        """Name the method alone: a URL or a header may carry a token."""
+        return f"Request({self.method!r})"
+
+    def values(self, name: bytes) -> list[bytes]:
+        """Return the value of every header line called `name` (lower case)."""
+        return [value for key, value in self.headers if key == name]
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A complete answer: a status, header lines in order, and a body."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+    def header(self, name: str) -> str | None:
+        """Return the first header line called `name`, in any case, or None."""
+        wanted = name.lower()
+        return next((value for key, value in self.headers if key.lower() == wanted), None)
+
+
+class FetchFailed(Exception):
+    """No usable answer came: refused, timed out, too large, or a redirect.
+
+    Its text names the address and the cause, never what was sent.
+    """
+
+
+def _octets(text: bytes | str) -> bytes:
+    # Header text is octets in disguise (RFC 9110 §5.5); what does not fit becomes "?",
+    # which no credentials grammar admits.
+    return text if isinstance(text, bytes) else text.encode("latin-1", "replace")

@@ -1,0 +1,37 @@
+"""Reading `Authorization: Bearer` (RFC 6750 §2.1 in the grammar of RFC 9110 §11)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from bearerguard.errors import MALFORMED_CREDENTIALS, REPEATED_CREDENTIALS, CredentialsError
+
+# credentials = auth-scheme 1*SP token68; the scheme ends at the first octet that no
+# scheme name can hold, so that a TAB or NBSP separator is malformed and not another scheme.
+_SCHEME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]*")
+_BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9._~+/-]+=*)")
+
+
+def bearer_token(fields: Sequence[bytes]) -> bytes | None:
+    """Return the bearer token of a request, None when it carries no bearer credentials.
+
+    `fields` are the values of all its Authorization lines. Raises `CredentialsError`
+    for a repeated line, even an identical one, and for malformed bearer credentials.
+    """
+    if not fields:
+        return None
+    if len(fields) > 1:
+        raise CredentialsError(
+            REPEATED_CREDENTIALS, "the request has several Authorization lines: send one"
+        )
+    field = fields[0].strip(b" \t")
+    match = _BEARER.fullmatch(field)
+    if match is not None:
+        return match[1]
+    scheme = _SCHEME.match(field)
+    if scheme is not None and scheme[0].lower() == b"bearer":
+        raise CredentialsError(
+            MALFORMED_CREDENTIALS, "send `Authorization: Bearer`, a space, and one token"
+        )
+    return None

@@ -1,0 +1,88 @@
+"""Reading a signed JWT in compact form (RFC 7519, RFC 7515, RFC 9068, RFC 8725).
+
+Takes a token apart and checks what needs neither a key nor the time. Whether its
+signature is genuine is `jwk`'s, what its claims must be is `claims`'s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from bearerguard.errors import (
+    CRITICAL_HEADER,
+    ENCRYPTED_TOKEN,
+    MALFORMED_TOKEN,
+    WRONG_TYPE,
+    TokenError,
+    quoted,
+)
+from bearerguard.protocol import base64url, strict_json
+
+# Servers admit header fields of 8 to 64 KiB; what exceeds this is no token of any issuer.
+MAX_TOKEN_BYTES = 16_384
+
+_JWS_PARTS, _JWE_PARTS = 3, 5
+
+
+@dataclass(frozen=True, slots=True)
+class SignedToken:
+    """A JWT taken apart. Nothing in it is proved before its signature is."""
+
+    algorithm: str
+    kid: str | None
+    typ: str | None
+    claims: dict[str, Any] = field(repr=False)
+    signing_input: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
+
+
+def parse(token: bytes) -> SignedToken:
+    """Take a token apart; raises `TokenError` for whatever is not strictly a signed JWT."""
+    if len(token) > MAX_TOKEN_BYTES:
+        raise TokenError(MALFORMED_TOKEN, f"it is longer than {MAX_TOKEN_BYTES} bytes")
+    parts = token.split(b".")
+    if len(parts) == _JWE_PARTS:
+        raise TokenError(
+            ENCRYPTED_TOKEN, "it is encrypted (JWE): let the issuer send signed access tokens"
+        )
+    if len(parts) != _JWS_PARTS:
+        raise TokenError(MALFORMED_TOKEN, "it is not a JWT: not three parts between dots")
+    try:
+        header = strict_json.loads_object(base64url.decode(parts[0]))
+        claims = strict_json.loads_object(base64url.decode(parts[1]))
+        signature = base64url.decode(parts[2])
+    except ValueError:
+        # The cause quotes the token; its position alone would help nobody.
+        raise TokenError(MALFORMED_TOKEN, "it is not strict base64url and JSON") from None
+    algorithm, kid, typ = header.get("alg"), header.get("kid"), header.get("typ")
+    if not isinstance(algorithm, str) or not _is_text(kid) or not _is_text(typ):
+        raise TokenError(MALFORMED_TOKEN, "alg, kid or typ in its header is no string")
+    if "crit" in header or header.get("b64", True) is not True:
+        raise TokenError(CRITICAL_HEADER, "its header demands an extension (crit, b64)")
+    return SignedToken(
+        algorithm, kid, typ, claims, token[: len(parts[0]) + 1 + len(parts[1])], signature
+    )
+
+
+def _is_text(value: object) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def media_type(typ: str | None) -> str:
+    """Return `typ` comparable: lower case, without `application/`; absent is `jwt`.
+
+    RFC 7515 §4.1.9 lets the prefix be omitted, RFC 7519 §5.1 makes absent and `JWT` equal.
+    """
+    return "jwt" if typ is None else typ.lower().removeprefix("application/")
+
+
+def check_type(typ: str | None, accepted: frozenset[str]) -> None:
+    """Raise `TokenError` unless the token's type is among `accepted` (RFC 9068 §4)."""
+    if media_type(typ) not in accepted:
+        hint = ' or pass token_types=("at+jwt", "JWT")' if media_type(typ) == "jwt" else ""
+        raise TokenError(
+            WRONG_TYPE,
+            f"typ is {quoted(typ)}, this issuer requires {' or '.join(sorted(accepted))}:"
+            f" let the issuer send access tokens of that type{hint}",
+        )

@@ -1,0 +1,80 @@
+"""Finding an issuer's keys: authorization server metadata (RFC 8414, OpenID Discovery)."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from bearerguard.protocol import strict_json
+
+
+def metadata_urls(issuer: str) -> tuple[str, str]:
+    """Return where an issuer's metadata may stand, in the order to try.
+
+    RFC 8414 §3.1 inserts the well-known part after the host; OpenID Connect Discovery §4
+    appends it.
+    """
+    parts = urlsplit(issuer)
+    path = parts.path.removesuffix("/")
+    inserted = "/.well-known/oauth-authorization-server" + path
+    appended = path + "/.well-known/openid-configuration"
+    return (
+        urlunsplit((parts.scheme, parts.netloc, inserted, "", "")),
+        urlunsplit((parts.scheme, parts.netloc, appended, "", "")),
+    )
+
+
+def parse_jwks_uri(body: bytes, issuer: str) -> str:
+    """Return the `jwks_uri` of a metadata document that `issuer` published.
+
+    Raises ValueError when it is no such document: RFC 8414 §3.3 demands that its issuer
+    be identical.
+    """
+    document: dict[str, Any] = strict_json.loads_object(body)
+    if document.get("issuer") != issuer:
+        raise ValueError("its issuer is another one")
+    uri = document.get("jwks_uri")
+    if not isinstance(uri, str):
+        raise ValueError("it has no jwks_uri")  # noqa: TRY004 - one refusal for a bad document
+    return uri
+
+
+def is_https(url: str) -> bool:
+    """Whether `url` is an https URL with a host and without a fragment or user."""
+    return _fits(url, "https")
+
+
+def is_loopback_http(url: str) -> bool:
+    """Whether `url` is an http URL that never leaves this machine."""
+    return _fits(url, "http") and _is_loopback(urlsplit(url).hostname or "")
+
+
+def is_http(url: str) -> bool:
+    """Whether `url` is a plain http URL."""
+    return _fits(url, "http")
+
+
+def _fits(url: str, scheme: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - reading it checks it
+    except ValueError:
+        return False
+    return (
+        parts.scheme == scheme
+        and bool(parts.hostname)
+        and not parts.fragment
+        and "@" not in parts.netloc
+        and url.isascii()
+        and not any(character <= " " for character in url)
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
