@@ -31,11 +31,15 @@ class Request:
         url: str = "/",
         headers: Mapping[str, str] | HeaderPairs = (),
     ) -> None:
-        pairs: HeaderPairs = headers.items() if isinstance(headers, Mapping) else headers
+        pairs: HeaderPairs = (
+            headers.items() if isinstance(headers, Mapping) else headers
+        )
         object.__setattr__(self, "method", method)
         object.__setattr__(self, "url", url)
         object.__setattr__(
-            self, "headers", tuple((_octets(name).lower(), _octets(value)) for name, value in pairs)
+            self,
+            "headers",
+            tuple((_octets(name).lower(), _octets(value)) for name, value in pairs),
         )
 
     def __repr__(self) -> str:
@@ -58,7 +62,9 @@ class Response:
     def header(self, name: str) -> str | None:
         """Return the first header line called `name`, in any case, or None."""
         wanted = name.lower()
-        return next((value for key, value in self.headers if key.lower() == wanted), None)
+        return next(
+            (value for key, value in self.headers if key.lower() == wanted), None
+        )
 
 
 class FetchFailed(Exception):

@@ -74,7 +74,9 @@ class Issuer:
         derive("accepted_types", self._checked_types())
         self._check_times()
         required = claims.REQUIRED_STRICT if self.strict else claims.REQUIRED
-        derive("expected", claims.Expected(self._checked_audience(), required, self.leeway))
+        derive(
+            "expected", claims.Expected(self._checked_audience(), required, self.leeway)
+        )
         derive("static_keys", self._static_keys())
 
     def may_fetch(self, url: str) -> bool:
@@ -86,7 +88,8 @@ class Issuer:
         # Loopback is for an issuer on this machine; a remote one must not point us at it.
         configured = (self.url, self.jwks_uri, self.discovery_url)
         return metadata.is_loopback_http(url) and any(
-            place is not None and metadata.is_loopback_http(place) for place in configured
+            place is not None and metadata.is_loopback_http(place)
+            for place in configured
         )
 
     def _check_sources(self) -> None:
@@ -102,7 +105,9 @@ class Issuer:
 
     def _check_url(self) -> None:
         if not isinstance(self.url, str) or not self.url:
-            raise ConfigurationError("Issuer(url): pass the issuer identifier, a non-empty string")
+            raise ConfigurationError(
+                "Issuer(url): pass the issuer identifier, a non-empty string"
+            )
         discovered = (
             self.keys is None
             and self.shared_secret is None
@@ -146,7 +151,11 @@ class Issuer:
         for name in self.algorithms:
             if name not in possible:
                 symmetric = name in jwk.SYMMETRIC
-                remedy = "HS algorithms need shared_secret=" if symmetric else "choose from these"
+                remedy = (
+                    "HS algorithms need shared_secret="
+                    if symmetric
+                    else "choose from these"
+                )
                 raise ConfigurationError(
                     f"algorithms=: {quoted(name)} cannot be used here:"
                     f" {remedy} ({', '.join(possible)})"
@@ -155,7 +164,9 @@ class Issuer:
 
     def _checked_types(self) -> frozenset[str]:
         if isinstance(self.token_types, str) or not self.token_types:
-            raise ConfigurationError('token_types=: pass a list such as ("at+jwt", "JWT")')
+            raise ConfigurationError(
+                'token_types=: pass a list such as ("at+jwt", "JWT")'
+            )
         types = frozenset(jwt.media_type(name) for name in self.token_types)
         if not types <= _ACCEPTABLE_TYPES:
             raise ConfigurationError(
@@ -171,7 +182,9 @@ class Issuer:
             if not getattr(self, name) > 0:
                 raise ConfigurationError(f"{name}=: pass a positive number of seconds")
         if self.keys_max_age < self.keys_refresh:
-            raise ConfigurationError("keys_max_age=: must not be shorter than keys_refresh=")
+            raise ConfigurationError(
+                "keys_max_age=: must not be shorter than keys_refresh="
+            )
 
     def _static_keys(self) -> jwk.KeySet | None:
         if self.shared_secret is not None:

@@ -6,6 +6,7 @@ dict bound it: lookups take no lock, and whole old generations fall away.
 
 from __future__ import annotations
 
+import math
 from hashlib import sha256
 
 from bearerguard.principal import Principal
@@ -18,10 +19,22 @@ class Lease:
     each refresh and ends it when the issuer removes or replaces the key.
     """
 
-    __slots__ = ("until",)
+    __slots__ = ("ended", "until")
 
     def __init__(self, until: float) -> None:
         self.until = until
+        self.ended = False
+
+    def extend(self, until: float) -> None:
+        """Run until then, unless it was ended, be it by another thread at this moment."""
+        self.until = until
+        if self.ended:
+            self.until = -math.inf
+
+    def end(self) -> None:
+        """Believe it no longer, ever."""
+        self.ended = True
+        self.until = -math.inf
 
 
 class Entry:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from bearerguard.errors import MALFORMED_CREDENTIALS, REPEATED_CREDENTIALS, CredentialsError
+from bearerguard.errors import (
+    MALFORMED_CREDENTIALS,
+    REPEATED_CREDENTIALS,
+    CredentialsError,
+)
 
 # credentials = auth-scheme 1*SP token68; the scheme ends at the first octet that no
 # scheme name can hold, so that a TAB or NBSP separator is malformed and not another scheme.
@@ -23,7 +27,8 @@ def bearer_token(fields: Sequence[bytes]) -> bytes | None:
         return None
     if len(fields) > 1:
         raise CredentialsError(
-            REPEATED_CREDENTIALS, "the request has several Authorization lines: send one"
+            REPEATED_CREDENTIALS,
+            "the request has several Authorization lines: send one",
         )
     field = fields[0].strip(b" \t")
     match = _BEARER.fullmatch(field)
@@ -32,6 +37,7 @@ def bearer_token(fields: Sequence[bytes]) -> bytes | None:
     scheme = _SCHEME.match(field)
     if scheme is not None and scheme[0].lower() == b"bearer":
         raise CredentialsError(
-            MALFORMED_CREDENTIALS, "send `Authorization: Bearer`, a space, and one token"
+            MALFORMED_CREDENTIALS,
+            "send `Authorization: Bearer`, a space, and one token",
         )
     return None

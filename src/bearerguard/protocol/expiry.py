@@ -56,7 +56,9 @@ def seconds_left(expires_at: float, now: float) -> str:
 
 
 GITHUB_EXPIRY = ExpiryHeaders(
-    expires_in=None, expires_at="GitHub-Authentication-Token-Expiration", format_at=utc_text
+    expires_in=None,
+    expires_at="GitHub-Authentication-Token-Expiration",
+    format_at=utc_text,
 )
 
 # What a browser script needs to read; for CORS middleware that is given its own list.

@@ -130,7 +130,9 @@ def parse_jwk(jwk: object) -> VerificationKey:
         raise ValueError("its kid is no string")
     if use is not None and use != "sig":
         raise ValueError("its use is not sig")
-    if operations is not None and not (isinstance(operations, list) and "verify" in operations):
+    if operations is not None and not (
+        isinstance(operations, list) and "verify" in operations
+    ):
         raise ValueError("its key_ops do not have verify")
     return from_public_key(_public_key(jwk), kid=kid, algorithm=jwk.get("alg"))
 
@@ -163,7 +165,9 @@ def from_public_key(
     else:
         fits = _BY_ED25519
     if algorithm is not None:
-        wanted = _SYNONYMS.get(algorithm, (algorithm,)) if isinstance(algorithm, str) else ()
+        wanted = (
+            _SYNONYMS.get(algorithm, (algorithm,)) if isinstance(algorithm, str) else ()
+        )
         fits = tuple(name for name in fits if name in wanted)
     if not fits:
         raise ValueError("no supported algorithm fits it")
@@ -171,7 +175,9 @@ def from_public_key(
     return VerificationKey(kid, fits, octets, key)
 
 
-def from_secret(secret: bytes, algorithms: Iterable[str] = SYMMETRIC) -> VerificationKey:
+def from_secret(
+    secret: bytes, algorithms: Iterable[str] = SYMMETRIC
+) -> VerificationKey:
     """Return a shared secret as a key for HMAC; its strength is the caller's to check."""
     return VerificationKey(None, tuple(algorithms), secret, secret)
 

@@ -1,0 +1,173 @@
+"""The ASGI face: translates scopes and messages to the guard and its verdicts back.
+
+Decides nothing; imports no framework; runs on asyncio and trio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any, TypeAlias
+
+from bearerguard.guard.admission import Admission
+from bearerguard.guard.answer import Completion, refusal
+from bearerguard.guard.decision import Allow, Deny, Unavailable
+from bearerguard.guard.guard import Guard
+from bearerguard.guard.requirement import Requirement
+from bearerguard.messages import Response
+from bearerguard.principal import ANONYMOUS, Principal
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_POLICY_VIOLATION = 1008  # RFC 6455 §7.4.1
+
+
+class BearerMiddleware:
+    """Authenticates every request and websocket of an ASGI app.
+
+    Sets `scope["user"]` and `scope["auth"]` to the `Principal`, `scope["state"]["principal"]`
+    likewise, and `scope["bearerguard"]` to itself for whoever needs its guard.
+
+    Args:
+        app: the app to protect.
+        guard: who decides.
+        require: what every request of this app needs, besides the guard's own requirement.
+        optional: True, or paths, where a request without a token passes as `ANONYMOUS`.
+        exclude: paths that are not authenticated at all; exact, or `prefix*`, below the mount.
+
+    Raises:
+        ConfigurationError: an option is malformed.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        guard: Guard,
+        require: Requirement | None = None,
+        optional: bool | Sequence[str] = False,
+        exclude: Sequence[str] = (),
+    ) -> None:
+        self.app = app
+        self.admission = Admission(
+            guard, require=require, optional=optional, exclude=exclude
+        )
+        self.guard = guard
+        self.requirement = self.admission.requirement
+        self._completion = Completion(guard, encode=_octets, name=_name)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer or pass on; lifespan and unknown scopes pass untouched."""
+        kind = scope["type"]
+        if kind not in {"http", "websocket"}:
+            await self.app(scope, receive, send)
+            return
+        fields: list[bytes] = []
+        with_origin = False
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                fields.append(value)
+            elif name == b"origin":
+                with_origin = True
+        if self._passes_unasked(scope, with_origin=with_origin):
+            _attach(scope, self, ANONYMOUS)
+            await self.app(scope, receive, send)
+            return
+        optional = self.admission.is_optional(*_path(scope))
+        principal = self.guard.recall(fields[0]) if len(fields) == 1 else None
+        if principal is None or not (
+            self.requirement is None or self.requirement.met_by(principal)
+        ):
+            decision = await self.guard.arun(
+                self.guard.decide(fields, self.requirement, optional=optional)
+            )
+            if not isinstance(decision, Allow):
+                answer = self.answer(scope, decision)
+                await send_answer(scope, receive, send, answer)
+                return
+            principal = decision.principal
+        _attach(scope, self, principal)
+        if kind == "http" and (principal.is_authenticated or with_origin or optional):
+            send = self._completing(
+                send, principal, with_origin=with_origin, optional=optional
+            )
+        await self.app(scope, receive, send)
+
+    def answer(self, scope: Scope, decision: Deny | Unavailable) -> Response:
+        """Return the response that refuses the request of `scope`."""
+        return refusal(
+            self.guard,
+            decision,
+            method=scope.get("method", "GET"),
+            with_origin=any(name == b"origin" for name, _ in scope["headers"]),
+            optional=self.admission.is_optional(*_path(scope)),
+        )
+
+    def _passes_unasked(self, scope: Scope, *, with_origin: bool) -> bool:
+        """Whether it is excluded, or a CORS preflight, which carries no credentials."""
+        if with_origin and scope.get("method") == "OPTIONS":
+            return any(
+                name == b"access-control-request-method" for name, _ in scope["headers"]
+            )
+        excluded = self.admission.excluded
+        return bool(excluded) and excluded.match(*_path(scope))
+
+    def _completing(
+        self, send: Send, principal: Principal, *, with_origin: bool, optional: bool
+    ) -> Send:
+        async def completing(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = self._completion.complete(
+                    message.get("headers", ()),
+                    principal,
+                    with_origin=with_origin,
+                    optional=optional,
+                )
+                message = {**message, "headers": headers}
+            await send(message)
+
+        return completing
+
+
+async def send_answer(
+    scope: Scope, receive: Receive, send: Send, answer: Response
+) -> None:
+    """Send a refusal; to a websocket as an HTTP response where the server can, else 1008."""
+    prefix = "http.response"
+    if scope["type"] == "websocket":
+        await receive()  # the handshake, which is being refused
+        if "websocket.http.response" not in scope.get("extensions", {}):
+            await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
+            return
+        prefix = "websocket.http.response"
+    headers = [(_name(name), _octets(value)) for name, value in answer.headers]
+    await send({"type": f"{prefix}.start", "status": answer.status, "headers": headers})
+    await send({"type": f"{prefix}.body", "body": answer.body})
+
+
+def _attach(scope: Scope, face: BearerMiddleware, principal: Principal) -> None:
+    scope["bearerguard"] = face
+    scope["user"] = scope["auth"] = principal
+    # A copy: some servers share the state between the requests of a connection.
+    scope["state"] = {**scope.get("state", {}), "principal": principal}
+
+
+def _path(scope: Scope) -> tuple[str, str]:
+    """Return the path below the mount, and the raw path."""
+    path: str = scope["path"]
+    root = scope.get("root_path", "").rstrip("/")
+    if root and path.startswith(root) and path[len(root) : len(root) + 1] in {"", "/"}:
+        path = path[len(root) :] or "/"
+    raw = scope.get("raw_path") or b""
+    return path, raw.decode("latin-1")
+
+
+def _octets(text: str) -> bytes:
+    return text.encode("latin-1")
+
+
+def _name(text: str) -> bytes:
+    return text.lower().encode("latin-1")

@@ -1,0 +1,191 @@
+"""Flask: an extension over the WSGI face, `current_principal`, and scope decorators.
+
+The face attaches its verdict; the extension's first `before_request` answers a refusal,
+so that flask-cors and error handlers see it like any other.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import flask
+from flask.views import View
+from werkzeug.exceptions import HTTPException, default_exceptions
+from werkzeug.local import LocalProxy
+
+from bearerguard import wsgi
+from bearerguard.errors import ConfigurationError
+from bearerguard.guard.decision import Deny, Unavailable
+from bearerguard.guard.guard import Guard
+from bearerguard.guard.requirement import Requirement, combined, scopes
+from bearerguard.messages import Response as Answer
+from bearerguard.principal import Principal
+
+__all__ = ["BearerGuard", "current_principal", "require", "require_scopes"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_EXTENSION = "bearerguard"
+_VERDICT = "bearerguard.verdict"
+_ANSWER = "bearerguard.answer"
+# What an error handler's own response must still say (RFC 9110 §11.6.1).
+_LASTING = ("WWW-Authenticate", "Cache-Control", "Retry-After")
+
+
+class BearerGuard:
+    """Authenticates every request of a Flask app.
+
+    Args:
+        app: the app, or None to call `init_app` later.
+        guard: who decides; without it, one is made for each app from its settings
+            `BEARERGUARD_ISSUER`, `BEARERGUARD_AUDIENCE`, ….
+        require: what every request needs, besides the guard's own requirement.
+        optional: True, or paths, where a request without a token passes as `ANONYMOUS`.
+        exclude: paths that are not authenticated at all; exact, or `prefix*`.
+
+    Raises:
+        ConfigurationError: an option or a setting is missing or malformed.
+    """
+
+    def __init__(
+        self,
+        app: flask.Flask | None = None,
+        *,
+        guard: Guard | None = None,
+        require: Requirement | None = None,
+        optional: bool | Sequence[str] = False,
+        exclude: Sequence[str] = (),
+    ) -> None:
+        self.guard = guard
+        self._options: dict[str, Any] = {
+            "require": require,
+            "optional": optional,
+            "exclude": exclude,
+        }
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: flask.Flask) -> None:
+        """Protect `app`; one extension may protect several."""
+        if _EXTENSION in app.extensions:
+            raise ConfigurationError("init_app(): this app has a BearerGuard already")
+        guard = self.guard or Guard.from_settings(app.config)
+        face = _Face(app.wsgi_app, guard=guard, **self._options)
+        app.extensions[_EXTENSION] = face
+        app.wsgi_app = face  # type: ignore[method-assign]
+        # Before all others, the app's and its blueprints' own.
+        app.before_request_funcs.setdefault(None, []).insert(0, _refuse_denied)
+        app.after_request(_keep_challenge)
+
+
+class _Face(wsgi.BearerMiddleware):
+    """Leaves the refusal to the extension."""
+
+    def refuse(
+        self,
+        environ: wsgi.Environ,
+        start_response: wsgi.StartResponse,
+        decision: Deny | Unavailable,
+    ) -> Iterable[bytes]:
+        environ[_VERDICT] = decision
+        return self.app(environ, start_response)
+
+
+def _principal() -> Principal:
+    _face()
+    principal: Principal = flask.request.environ["bearerguard.principal"]
+    return principal
+
+
+current_principal: Principal = LocalProxy(_principal)  # type: ignore[assignment]
+"""The `Principal` of the request being handled, `ANONYMOUS` where it needed no token."""
+
+
+def require_scopes(*names: str) -> Callable[[F], F]:
+    """Require all of these scopes of a view; see `require`."""
+    return require(scopes(*names))
+
+
+def require(requirement: Requirement) -> Callable[[F], F]:
+    """Require something of whoever calls a view.
+
+    Goes on functions, sync or async, under the route's decorator, and on `View` and
+    `MethodView` classes and their methods. Without a `BearerGuard` on the app a request
+    raises `ConfigurationError`.
+    """
+    if not isinstance(requirement, Requirement):
+        raise ConfigurationError(
+            'require(): pass a requirement, such as scopes("read")'
+        )
+
+    def decorate(view: Any) -> Any:
+        if inspect.isclass(view):
+            return _guarded_class(view, requirement)
+        return _guarded_function(view, requirement)
+
+    return decorate
+
+
+def _guarded_function(view: Callable[..., Any], requirement: Requirement) -> Any:
+    inner: Requirement | None = getattr(view, "__bearerguard__", None)
+    # Stacked decorators are one requirement, so that a 403 names all the scopes.
+    requirement = combined(requirement, inner) or requirement
+
+    @functools.wraps(view)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        face = _face()
+        whole = combined(face.requirement, requirement)
+        deny = face.guard.authorize(
+            flask.request.environ["bearerguard.principal"], whole
+        )
+        if deny is not None:
+            raise _denial(face, deny)
+        return flask.current_app.ensure_sync(view)(*args, **kwargs)
+
+    guarded.__bearerguard__ = requirement  # type: ignore[attr-defined]
+    return guarded
+
+
+def _guarded_class(view: type[Any], requirement: Requirement) -> type[Any]:
+    if not issubclass(view, View):
+        raise ConfigurationError(f"require(): {view.__name__} is no flask.views.View")
+    view.decorators = [*view.decorators, require(requirement)]
+    return view
+
+
+def _face() -> wsgi.BearerMiddleware:
+    face = flask.request.environ.get("bearerguard.face")
+    if not isinstance(face, wsgi.BearerMiddleware):
+        raise ConfigurationError(
+            "no guard in reach: call BearerGuard(app) or init_app(app), and make requests"
+            " through the app's WSGI interface"
+        )
+    return face
+
+
+def _refuse_denied() -> None:
+    decision = flask.request.environ.get(_VERDICT)
+    if decision is not None:
+        raise _denial(_face(), decision)
+
+
+def _denial(face: wsgi.BearerMiddleware, decision: Deny | Unavailable) -> HTTPException:
+    answer = face.answer(flask.request.environ, decision)
+    flask.request.environ[_ANSWER] = answer
+    response = flask.Response(answer.body, answer.status, list(answer.headers))
+    error = default_exceptions[answer.status]
+    return error(decision.reason.description, response=response)
+
+
+def _keep_challenge(response: flask.Response) -> flask.Response:
+    """Give an error handler's own response what a refusal must say."""
+    answer: Answer | None = flask.request.environ.get(_ANSWER)
+    if answer is not None and response.status_code == answer.status:
+        for name in _LASTING:
+            values = [value for key, value in answer.headers if key == name]
+            if values:
+                response.headers.setlist(name, values)
+    return response

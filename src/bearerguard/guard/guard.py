@@ -1,0 +1,402 @@
+"""The guard: decides whether a request may pass, for every face and every world.
+
+Owns the order of things: the verified-token cache first, as a plain call, and a flow only
+on a miss. Knows no ASGI, no WSGI and no framework, and opens nothing when it is made.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeAlias, TypeVar
+
+from bearerguard.errors import (
+    INSUFFICIENT_SCOPE,
+    ISSUER_UNAVAILABLE,
+    MISSING_CREDENTIALS,
+    REQUIREMENT_UNMET,
+    ConfigurationError,
+    CredentialsError,
+    IssuerUnavailable,
+    Refusal,
+    TokenExpired,
+    quoted,
+)
+from bearerguard.flow import AsyncHandlers, Fetch, Flow, Handlers, Once, arun, run
+from bearerguard.guard import settings
+from bearerguard.guard.decision import Allow, Decision, Deny, Unavailable
+from bearerguard.guard.events import Event, Events
+from bearerguard.guard.issuer import Issuer
+from bearerguard.guard.jwt_validator import JwtValidator
+from bearerguard.guard.key_cache import KeyCache
+from bearerguard.guard.refresher import Refresher
+from bearerguard.guard.requirement import Requirement
+from bearerguard.guard.token_cache import Entry, TokenCache, digest
+from bearerguard.messages import Request, Response
+from bearerguard.principal import ANONYMOUS, Principal
+from bearerguard.protocol.challenge import Challenge
+from bearerguard.protocol.credentials import bearer_token
+from bearerguard.protocol.expiry import ExpiryHeaders
+from bearerguard.single_flight import AsyncSingleFlight, SingleFlight
+
+T = TypeVar("T")
+
+DenialBody: TypeAlias = Callable[[Deny | Unavailable], tuple[str, bytes]]
+
+# About 40 MB of tokens of the usual size.
+_CACHE_SIZE = 50_000
+
+
+class Transport(Protocol):
+    """Answers `Fetch`, in a thread and in an event loop; `HttpTransport` is one."""
+
+    def fetch(self, request: Fetch) -> Response:
+        """Answer, or raise `FetchFailed`."""
+
+    async def afetch(self, request: Fetch) -> Response:
+        """Answer, or raise `FetchFailed`."""
+
+
+class Guard:
+    """Validates the bearer tokens of one API.
+
+    Args:
+        issuers: the issuers trusted; each token's `iss` picks its own.
+        realm: the name of the protected space in challenges (RFC 9110 §11.5).
+        require: what every request needs, such as `scopes("read")`.
+        expiry_headers: the response headers that tell a token's expiry, None for none.
+        denial_body: makes the body of a refusal from its decision: `(media type, bytes)`.
+        transport: how keys are fetched; an `HttpTransport` by default.
+        on_event: called with an `Event` for every refusal and every fetch of keys.
+        clock: returns Unix seconds.
+        cache_size: how many verified tokens are remembered at most.
+
+    Raises:
+        ConfigurationError: an option is missing or unsafe.
+    """
+
+    def __init__(
+        self,
+        *issuers: Issuer,
+        realm: str = "api",
+        require: Requirement | None = None,
+        expiry_headers: ExpiryHeaders | None = ExpiryHeaders(),  # noqa: B008 - it is immutable
+        denial_body: DenialBody | None = None,
+        transport: Transport | None = None,
+        on_event: Callable[[Event], None] | None = None,
+        clock: Callable[[], float] = time.time,
+        cache_size: int = _CACHE_SIZE,
+    ) -> None:
+        _check_issuers(issuers)
+        if not realm or not realm.isascii() or not realm.isprintable():
+            raise ConfigurationError("realm=: pass a name in printable ASCII")
+        if require is not None and not isinstance(require, Requirement):
+            raise ConfigurationError(
+                'require=: pass a requirement, such as scopes("read")'
+            )
+        if cache_size < 1:
+            raise ConfigurationError("cache_size=: remember at least one token")
+        self.realm = realm
+        self.requirement = require
+        self.expiry_headers = expiry_headers or ExpiryHeaders(None, None)
+        self.denial_body = denial_body
+        self.clock = clock
+        self._events = Events(on_event, clock)
+        self._handlers, self._async_handlers = _handlers(
+            transport or _default_transport()
+        )
+        handlers = self._handlers
+        self._refresher = Refresher(lambda flow: run(flow, handlers))
+        self._key_caches = {
+            issuer.url: KeyCache(
+                issuer,
+                clock=clock,
+                events=self._events,
+                schedule=self._refresher.schedule,
+            )
+            for issuer in issuers
+        }
+        trusted = {
+            issuer.url: (issuer, self._key_caches[issuer.url]) for issuer in issuers
+        }
+        self._validator = JwtValidator(trusted, clock)
+        self._tokens = TokenCache(cache_size)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ, **options: Any) -> Self:
+        """Make a guard from the variables `BEARERGUARD_ISSUER`, `BEARERGUARD_AUDIENCE`, ….
+
+        `options` are the constructor's. Raises `ConfigurationError` naming the variable.
+        """
+        return cls.from_settings(environ, **options)
+
+    @classmethod
+    def from_settings(cls, values: Mapping[str, Any], **options: Any) -> Self:
+        """Make a guard from any mapping with the names that `from_env` reads."""
+        realm = settings.realm(values)
+        if realm is not None:
+            options.setdefault("realm", realm)
+        return cls(settings.issuer(values), **options)
+
+    # Deciding
+
+    def recall(self, authorization: bytes) -> Principal | None:
+        """Return the bearer of a token verified before, or None: the warm path.
+
+        Takes no lock, does no I/O and never suspends; checks that the token has not
+        expired and that its key still counts.
+        """
+        return (
+            self._recall(authorization[7:]) if authorization[:7] == b"Bearer " else None
+        )
+
+    def authenticate(self, request: Request) -> Flow[Decision]:
+        """Decide on a request, the guard's own requirement included. Drive it with `run`."""
+        return self.decide(request.values(b"authorization"), self.requirement)
+
+    def decide(
+        self,
+        authorization: Sequence[bytes],
+        requirement: Requirement | None = None,
+        *,
+        optional: bool = False,
+    ) -> Flow[Decision]:
+        """Decide by the values of a request's Authorization lines.
+
+        With `optional`, a request without bearer credentials passes as `ANONYMOUS`.
+        """
+        try:
+            token = bearer_token(authorization)
+        except CredentialsError as refusal:
+            self._report(refusal)
+            return self._deny(refusal)
+        if token is None:
+            return Allow(ANONYMOUS) if optional else self._deny_anonymous(requirement)
+        try:
+            principal = yield from self._authenticated(token)
+        except IssuerUnavailable as error:
+            return Unavailable(error.retry_after, ISSUER_UNAVAILABLE)
+        except Refusal as refusal:
+            return self._deny(refusal)
+        return self.authorize(principal, requirement) or Allow(principal)
+
+    def authorize(
+        self, principal: Principal, requirement: Requirement | None
+    ) -> Deny | None:
+        """Return why `principal` may not do what has this requirement, None when it may."""
+        if not principal.is_authenticated:
+            return self._deny_anonymous(requirement)
+        if requirement is None or requirement.met_by(principal):
+            return None
+        scope = requirement.lacking_scope(principal)
+        reason = REQUIREMENT_UNMET if scope is None else INSUFFICIENT_SCOPE
+        error = None if scope is None else "insufficient_scope"
+        detail = (
+            f"it needs the scopes {quoted(scope)}"
+            if scope
+            else "a role or claim is lacking"
+        )
+        self._events.emit(reason.code, principal.issuer, detail)
+        challenge = Challenge(self.realm, error, scope and reason.description, scope)
+        return Deny(403, reason, (challenge,), error, scope, principal)
+
+    def verify(self, token: str | bytes) -> Principal:
+        """Return the bearer of a token.
+
+        Raises:
+            TokenError: the token does not prove what it must.
+            IssuerUnavailable: the issuer's keys cannot be had at the moment.
+        """
+        octets = _octets(token)
+        return self._recall(octets) or self.run(self._authenticated(octets))
+
+    async def averify(self, token: str | bytes) -> Principal:
+        """Do as `verify` in an event loop."""
+        octets = _octets(token)
+        return self._recall(octets) or await self.arun(self._authenticated(octets))
+
+    # Driving
+
+    def run(self, flow: Flow[T]) -> T:
+        """Drive a flow of this guard in the calling thread."""
+        return run(flow, self._handlers)
+
+    async def arun(self, flow: Flow[T]) -> T:
+        """Drive a flow of this guard in the running event loop."""
+        return await arun(flow, self._async_handlers)
+
+    # Life cycle
+
+    def warm(self) -> None:
+        """Fetch the keys that are absent or due; an issuer that is down is only reported."""
+        for keys in self._key_caches.values():
+            self.run(_warmed(keys))
+
+    async def awarm(self) -> None:
+        """Do as `warm` in an event loop: for a lifespan."""
+        for keys in self._key_caches.values():
+            await self.arun(_warmed(keys))
+
+    def health(self) -> dict[str, Any]:
+        """Return, ready for JSON, how the keys of each issuer are, and how full the cache is.
+
+        An issuer's `status` is fresh, static, absent (not fetched yet), stale (the last
+        refresh failed) or dead (too old to be believed); `age` is in seconds.
+        """
+        issuers = {url: keys.health() for url, keys in self._key_caches.items()}
+        return {
+            "ok": all(
+                health.status in {"fresh", "static"} for health in issuers.values()
+            ),
+            "issuers": {
+                url: {
+                    "status": health.status,
+                    "keys": health.keys,
+                    "age": health.age,
+                    "failures": health.failures,
+                }
+                for url, health in issuers.items()
+            },
+            "cached_tokens": len(self._tokens),
+        }
+
+    def close(self) -> None:
+        """End the background refresh and forget all tokens."""
+        self._refresher.close()
+        self._tokens.clear()
+
+    async def aclose(self) -> None:
+        """Do as `close` in an event loop."""
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"Guard({', '.join(map(repr, self._key_caches))})"
+
+    # Inside
+
+    def _recall(self, token: bytes) -> Principal | None:
+        entry = self._tokens.get(digest(token))
+        if entry is None:
+            return None
+        now = self.clock()
+        return (
+            entry.principal
+            if now < entry.deadline and now < entry.lease.until
+            else None
+        )
+
+    def _authenticated(self, token: bytes) -> Flow[Principal]:
+        key = digest(token)
+        entry = self._tokens.get(key)
+        if entry is not None and self._is_believed(entry):
+            return entry.principal
+        try:
+            entry = yield from self._validator.validate(token)
+        except Refusal as refusal:
+            self._report(refusal)
+            raise
+        except IssuerUnavailable as error:
+            self._events.emit(ISSUER_UNAVAILABLE.code, error.issuer, str(error))
+            raise
+        self._tokens.put(key, entry)
+        return entry.principal
+
+    def _is_believed(self, entry: Entry) -> bool:
+        """Whether a remembered token still holds, its key's lease perhaps run out."""
+        if self.clock() >= entry.deadline:
+            return False
+        keys = self._key_caches[entry.principal.issuer or ""]
+        return self.clock() < entry.lease.until or keys.renew(entry.lease)
+
+    def _report(self, refusal: Refusal) -> None:
+        self._events.emit(refusal.reason.code, refusal.issuer, refusal.remedy)
+
+    def _deny_anonymous(self, requirement: Requirement | None) -> Deny:
+        scope = None if requirement is None else requirement.advertised_scope()
+        self._events.emit(
+            MISSING_CREDENTIALS.code, None, "the request carries no bearer token"
+        )
+        return Deny(
+            401, MISSING_CREDENTIALS, (Challenge(self.realm, scope=scope),), scope=scope
+        )
+
+    def _deny(self, refusal: Refusal) -> Deny:
+        challenge = Challenge(self.realm, refusal.error, refusal.reason.description)
+        return Deny(
+            refusal.status,
+            refusal.reason,
+            (challenge,),
+            refusal.error,
+            expired=isinstance(refusal, TokenExpired),
+        )
+
+
+def _warmed(keys: KeyCache) -> Flow[None]:
+    try:
+        yield from keys.load()
+        if keys.next_refresh() == 0.0:
+            yield from keys.refresh()
+    except IssuerUnavailable:
+        return  # was reported as an event; requests will try again
+
+
+def _octets(token: str | bytes) -> bytes:
+    # What is not ASCII is no token: the replacement is no letter of base64url either.
+    return token if isinstance(token, bytes) else token.encode("ascii", "replace")
+
+
+def _check_issuers(issuers: Sequence[Issuer]) -> None:
+    if not issuers:
+        raise ConfigurationError("Guard(): pass at least one Issuer(url, audience=...)")
+    for issuer in issuers:
+        if not isinstance(issuer, Issuer):
+            raise ConfigurationError(
+                f"Guard(): pass Issuer objects, not {type(issuer).__name__}"
+            )
+    urls = [issuer.url for issuer in issuers]
+    for url in urls:
+        if urls.count(url) > 1:
+            raise ConfigurationError(
+                f"Guard(): the issuer {quoted(url)} is given twice: one Issuer may have several"
+                " audiences"
+            )
+
+
+def _default_transport() -> Transport:
+    from bearerguard.transports.http import HttpTransport  # noqa: PLC0415 - built lazily by design
+
+    return HttpTransport()
+
+
+def _handlers(transport: Transport) -> tuple[Handlers, AsyncHandlers]:
+    """Return the two drivers' tables: who answers which effect."""
+    threads, tasks = SingleFlight(), AsyncSingleFlight()
+    handlers: dict[type[Any], Any] = {Fetch: transport.fetch}
+    handlers[Once] = lambda effect: threads.once(effect, handlers)
+    async_handlers: dict[type[Any], Any] = {Fetch: transport.afetch}
+    async_handlers[Once] = lambda effect: tasks.once(effect, async_handlers)
+    return handlers, async_handlers

@@ -1,0 +1,265 @@
+"""The keys of one issuer: fetched once for all who need them, refreshed ahead, never wiped.
+
+What requests see is an immutable snapshot swapped whole. Requests wait for a fetch only
+when there are no keys yet, or when a token names a key that nobody has heard of. Knows no
+tokens; where keys stand and how they parse is `protocol`'s.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from bearerguard.errors import IssuerUnavailable
+from bearerguard.flow import Fetch, Flow, Once, ask
+from bearerguard.guard.events import Events
+from bearerguard.guard.issuer import Issuer
+from bearerguard.guard.refetch import BackOff, Bucket
+from bearerguard.guard.token_cache import Lease
+from bearerguard.messages import FetchFailed, Response
+from bearerguard.protocol import metadata, strict_json
+from bearerguard.protocol.jwk import KeySet, VerificationKey, parse_jwks
+
+_OK = 200
+# Many workers must not all refresh at the same moment.
+_EARLIEST, _LATEST = 0.8, 0.95
+# How long a lease runs on while the refresh that would extend it is under way.
+_GRACE = 1.0
+_MAX_AGE = re.compile(r"(?:^|[\s,])max-age=\"?(\d{1,9})", re.IGNORECASE)
+_ACCEPT = (("accept", "application/jwk-set+json, application/json"),)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The keys at a moment, each with the lease of the tokens it proved; times in seconds."""
+
+    keys: KeySet
+    leases: Mapping[VerificationKey, Lease]
+    fetched_at: float = 0.0
+    due_at: float = math.inf
+    dead_at: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class KeysHealth:
+    """How an issuer's keys are: `status` is static, absent, fresh, stale or dead."""
+
+    status: str
+    keys: int = 0
+    age: float | None = None
+    failures: int = 0
+
+
+class KeyCache:
+    """Keeps one issuer's keys. `schedule` is told when a refresh is due, in seconds from now."""
+
+    def __init__(
+        self,
+        issuer: Issuer,
+        *,
+        clock: Callable[[], float],
+        events: Events,
+        schedule: Callable[[KeyCache, float], None],
+    ) -> None:
+        self._issuer = issuer
+        self._clock = clock
+        self._events = events
+        self._schedule = schedule
+        self._bucket = Bucket(issuer.keys_cooldown)
+        self._back_off = BackOff(issuer.keys_cooldown)
+        self._jwks_uri = issuer.jwks_uri
+        self._discovered_at = -math.inf
+        self._answered_at = -math.inf
+        self._snapshot: Snapshot | None = None
+        if issuer.static_keys is not None:
+            keys = issuer.static_keys
+            self._snapshot = Snapshot(keys, {key: Lease(math.inf) for key in keys.keys})
+
+    def candidates(
+        self, algorithm: str, kid: str | None
+    ) -> Flow[list[tuple[VerificationKey, Lease]]]:
+        """Return the keys that may have signed a token.
+
+        Fetches when there are no keys, or none that fits; raises `IssuerUnavailable` when
+        that is not possible. An empty list says that the issuer has no such key.
+        """
+        snapshot = yield from self.load()
+        found = _fitting(snapshot, algorithm, kid)
+        if found or snapshot.due_at == math.inf:
+            return found
+        arrived = self._clock()
+        while not found:
+            # A fetch that was under way when the token arrived may have missed its key.
+            began = yield from ask(Once(("keys", self._issuer.url), self._refetch))
+            found = _fitting(self._snapshot or snapshot, algorithm, kid)
+            if began >= arrived:
+                break
+        return found
+
+    def load(self) -> Flow[Snapshot]:
+        """Return keys that are alive, fetching them only when there are none."""
+        snapshot = self._alive()
+        while snapshot is None:
+            yield from ask(Once(("keys", self._issuer.url), self._first_fetch))
+            snapshot = self._alive()
+        return snapshot
+
+    def refresh(self) -> Flow[None]:
+        """Fetch anew if that is due; raises `IssuerUnavailable` when it fails."""
+        yield from ask(Once(("keys", self._issuer.url), self._due_fetch))
+
+    def renew(self, lease: Lease) -> bool:
+        """Whether what a key proved may still be believed, though its lease ran out.
+
+        Extends the lease and sees to the refresh that is due.
+        """
+        snapshot = self._alive()
+        if snapshot is None or lease.ended:
+            return False
+        lease.extend(min(snapshot.dead_at, self._clock() + _GRACE))
+        self._schedule(self, self.next_refresh() or 0.0)
+        return True
+
+    def next_refresh(self) -> float | None:
+        """Return the seconds until the next refresh ahead, None when none is to come."""
+        snapshot = self._alive()
+        if snapshot is None or snapshot.due_at == math.inf:
+            return None
+        now = self._clock()
+        return max(snapshot.due_at - now, self._back_off.wait(now), 0.0)
+
+    def health(self) -> KeysHealth:
+        """Return how the keys are."""
+        snapshot, now = self._snapshot, self._clock()
+        if snapshot is None:
+            return KeysHealth("absent", failures=self._back_off.failures)
+        count = len(snapshot.keys.keys)
+        if snapshot.due_at == math.inf:
+            return KeysHealth("static", count)
+        dead = self._alive() is None
+        status = "dead" if dead else "stale" if self._back_off.failures else "fresh"
+        return KeysHealth(
+            status, count, now - snapshot.fetched_at, self._back_off.failures
+        )
+
+    def _alive(self) -> Snapshot | None:
+        snapshot = self._snapshot
+        return (
+            None if snapshot is None or self._clock() >= snapshot.dead_at else snapshot
+        )
+
+    # What is done once for all who ask: each returns the time at which it began.
+
+    def _first_fetch(self) -> Flow[float]:
+        began = self._clock()
+        if self._alive() is None:
+            self._check_back_off()
+            yield from self._fetch()
+        return began
+
+    def _due_fetch(self) -> Flow[float]:
+        began = self._clock()
+        if (self.next_refresh() or 0.0) <= 0.0:
+            yield from self._fetch()
+        return began
+
+    def _refetch(self) -> Flow[float]:
+        began = self._clock()
+        self._check_back_off()
+        if self._bucket.take(began):
+            yield from self._fetch()
+        elif not 0 <= began - self._answered_at < self._issuer.keys_cooldown:
+            raise self._unavailable(
+                self._bucket.wait(began), "an unknown key was just asked for"
+            )
+        return began
+
+    def _check_back_off(self) -> None:
+        pause = self._back_off.wait(self._clock())
+        if pause > 0:
+            raise self._unavailable(pause, "the last fetch of its keys failed")
+
+    def _unavailable(self, pause: float, cause: str) -> IssuerUnavailable:
+        return IssuerUnavailable(self._issuer.url, max(1, math.ceil(pause)), cause)
+
+    def _fetch(self) -> Flow[None]:
+        try:
+            answer = yield from self._download()
+            keys, problems = parse_jwks(strict_json.loads(answer.body))
+        except (FetchFailed, ValueError) as error:
+            self._jwks_uri = self._issuer.jwks_uri  # the issuer may have moved its keys
+            pause = self._back_off.failed(self._clock())
+            self._events.emit("keys_fetch_failed", self._issuer.url, str(error))
+            raise self._unavailable(pause, str(error)) from None
+        for problem in problems:
+            self._events.emit("keys_passed_over", self._issuer.url, problem)
+        self._install(keys, _max_age(answer))
+
+    def _install(self, keys: KeySet, max_age: float | None) -> None:
+        issuer, now, before = self._issuer, self._clock(), self._snapshot
+        interval = issuer.keys_refresh
+        if max_age is not None:
+            interval = min(interval, max(issuer.keys_cooldown, max_age))
+        due_at = now + interval * random.uniform(_EARLIEST, _LATEST)  # noqa: S311 - no secret
+        known = before.leases if before is not None else {}
+        leases = {key: known.get(key) or Lease(due_at) for key in keys.keys}
+        self._snapshot = Snapshot(keys, leases, now, due_at, now + issuer.keys_max_age)
+        self._answered_at = now
+        self._back_off.succeeded()
+        for key, lease in known.items():
+            if key not in leases:
+                lease.end()
+        for lease in leases.values():
+            lease.extend(due_at)
+        self._events.emit("keys_fetched", issuer.url, f"{len(keys.keys)} keys")
+        self._schedule(self, due_at - now)
+
+    def _download(self) -> Flow[Response]:
+        uri = self._jwks_uri
+        if uri is None or self._is_outdated(uri):
+            uri = yield from self._discover()
+            self._jwks_uri, self._discovered_at = uri, self._clock()
+        answer = yield from ask(Fetch("GET", uri, _ACCEPT))
+        if answer.status != _OK:
+            raise FetchFailed(f"{uri}: status {answer.status}")
+        return answer
+
+    def _is_outdated(self, jwks_uri: str) -> bool:
+        age = self._clock() - self._discovered_at
+        return jwks_uri != self._issuer.jwks_uri and age >= self._issuer.keys_max_age
+
+    def _discover(self) -> Flow[str]:
+        """Find the JWKS by metadata (RFC 8414, then OpenID Connect Discovery)."""
+        issuer = self._issuer
+        given = issuer.discovery_url
+        problem = ""
+        for url in metadata.metadata_urls(issuer.url) if given is None else (given,):
+            answer = yield from ask(Fetch("GET", url, _ACCEPT))
+            if answer.status != _OK:
+                problem = f"{url}: status {answer.status}"
+                continue
+            try:
+                jwks_uri = metadata.parse_jwks_uri(answer.body, issuer.url)
+            except ValueError as error:
+                problem = f"{url}: {error}"
+                continue
+            if not issuer.may_fetch(jwks_uri):
+                raise FetchFailed(f"{url}: its jwks_uri is no https URL")
+            return jwks_uri
+        raise FetchFailed(problem)
+
+
+def _fitting(
+    snapshot: Snapshot, algorithm: str, kid: str | None
+) -> list[tuple[VerificationKey, Lease]]:
+    return [
+        (key, snapshot.leases[key]) for key in snapshot.keys.candidates(algorithm, kid)
+    ]
+
+
+def _max_age(answer: Response) -> float | None:
+    found = _MAX_AGE.search(answer.header("cache-control") or "")
+    return float(found[1]) if found else None

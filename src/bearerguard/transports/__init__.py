@@ -1,0 +1,1 @@
+"""The only sockets: handlers of the effects that need the network."""

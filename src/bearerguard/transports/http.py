@@ -1,0 +1,170 @@
+"""The HTTP transport: answers `Fetch` over httpx2, for threads and for tasks.
+
+Owns the limits that make a fetch safe: no redirects, a size cap, a deadline. Every fetch
+opens and closes its own connection, because keys are fetched minutes apart: nothing is
+kept that could outlive a loop, leak, or be shared by accident after a fork. Knows nothing
+of tokens or keys.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import sys
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from bearerguard.errors import ConfigurationError
+from bearerguard.flow import Fetch
+from bearerguard.messages import FetchFailed, Response
+
+if TYPE_CHECKING:
+    import httpx2
+
+_log = logging.getLogger("bearerguard")
+
+
+class HttpTransport:
+    """Fetches over HTTP/1.1.
+
+    Args:
+        timeout: seconds within which the whole answer must have come.
+        ssl_context: for issuers behind a private certificate authority, or mutual TLS.
+        proxy: the URL of a proxy; by default the environment's, as usual.
+        max_bytes: the longest body accepted; a JWKS of 100 keys has about 50 000.
+
+    Raises:
+        ConfigurationError: a limit is not positive.
+    """
+
+    def __init__(
+        self,
+        *,
+        timeout: float = 5.0,
+        ssl_context: ssl.SSLContext | None = None,
+        proxy: str | None = None,
+        max_bytes: int = 524_288,
+    ) -> None:
+        if not timeout > 0:
+            raise ConfigurationError("timeout=: pass a positive number of seconds")
+        if not max_bytes > 0:
+            raise ConfigurationError("max_bytes=: pass a positive number of bytes")
+        self._timeout = timeout
+        self._ssl_context = ssl_context
+        self._proxy = proxy
+        self._max_bytes = max_bytes
+        self._warned = False
+
+    def fetch(self, request: Fetch) -> Response:
+        """Answer in the calling thread; raises `FetchFailed` when there is no answer."""
+        import httpx2  # noqa: PLC0415 - costly to import, and warm requests never need it
+
+        self._warn_on_a_running_loop()
+        deadline = time.monotonic() + self._timeout
+        try:
+            with (
+                httpx2.Client(**self._options()) as client,
+                client.stream(**_arguments(request)) as answer,
+            ):
+                body = _Body(request.url, answer.headers, self._max_bytes)
+                for chunk in answer.iter_raw():
+                    body.add(chunk)
+                    if time.monotonic() > deadline:
+                        raise FetchFailed(
+                            f"{request.url}: no whole answer in {self._timeout} s"
+                        )
+                return body.response(answer)
+        except (httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, OSError) as error:
+            raise _failure(request, error) from error
+
+    async def afetch(self, request: Fetch) -> Response:
+        """Answer in the running event loop; raises `FetchFailed` when there is no answer."""
+        import anyio  # noqa: PLC0415
+        import httpx2  # noqa: PLC0415
+
+        try:
+            with anyio.fail_after(self._timeout):
+                async with (
+                    httpx2.AsyncClient(**self._options()) as client,
+                    client.stream(**_arguments(request)) as answer,
+                ):
+                    body = _Body(request.url, answer.headers, self._max_bytes)
+                    async for chunk in answer.aiter_raw():
+                        body.add(chunk)
+                    return body.response(answer)
+        except TimeoutError:
+            raise FetchFailed(
+                f"{request.url}: no whole answer in {self._timeout} s"
+            ) from None
+        except (httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, OSError) as error:
+            raise _failure(request, error) from error
+
+    def _options(self) -> dict[str, Any]:
+        import httpx2  # noqa: PLC0415
+
+        if self._ssl_context is None:
+            self._ssl_context = httpx2.create_ssl_context()
+        return {
+            "verify": self._ssl_context,
+            "proxy": self._proxy,
+            "timeout": self._timeout,
+            "follow_redirects": False,
+        }
+
+    def _warn_on_a_running_loop(self) -> None:
+        if not self._warned and _loop_is_running():
+            self._warned = True
+            _log.warning(
+                "a synchronous call fetches over HTTP on a running event loop and blocks it:"
+                " use averify(), awarm() or arun() in async code"
+            )
+
+
+class _Body:
+    """Collects a body up to the size cap."""
+
+    def __init__(self, url: str, headers: httpx2.Headers, max_bytes: int) -> None:
+        self._url = url
+        self._left = max_bytes
+        self._chunks: list[bytes] = []
+        # Identity was asked for; a compressed body would get around the size cap.
+        if headers.get("content-encoding", "identity").lower() != "identity":
+            raise FetchFailed(f"{url}: the answer is compressed")
+
+    def add(self, chunk: bytes) -> None:
+        self._left -= len(chunk)
+        if self._left < 0:
+            raise FetchFailed(f"{self._url}: the answer is too large")
+        self._chunks.append(chunk)
+
+    def response(self, answer: httpx2.Response) -> Response:
+        headers: Iterable[tuple[str, str]] = answer.headers.multi_items()
+        return Response(answer.status_code, tuple(headers), b"".join(self._chunks))
+
+
+def _arguments(request: Fetch) -> dict[str, Any]:
+    return {
+        "method": request.method,
+        "url": request.url,
+        "headers": [*request.headers, ("accept-encoding", "identity")],
+        "content": request.body,
+    }
+
+
+def _failure(request: Fetch, error: Exception) -> FetchFailed:
+    # The error's own text may quote what was sent; its type says enough.
+    return FetchFailed(f"{request.url}: {type(error).__name__}")
+
+
+def _loop_is_running() -> bool:
+    asyncio, trio = sys.modules.get("asyncio"), sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_run():
+        return True
+    if asyncio is None:
+        return False
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
