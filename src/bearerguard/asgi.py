@@ -52,9 +52,7 @@ class BearerMiddleware:
         exclude: Sequence[str] = (),
     ) -> None:
         self.app = app
-        self.admission = Admission(
-            guard, require=require, optional=optional, exclude=exclude
-        )
+        self.admission = Admission(guard, require=require, optional=optional, exclude=exclude)
         self.guard = guard
         self.requirement = self.admission.requirement
         self._completion = Completion(guard, encode=_octets, name=_name)
@@ -91,9 +89,7 @@ class BearerMiddleware:
             principal = decision.principal
         _attach(scope, self, principal)
         if kind == "http" and (principal.is_authenticated or with_origin or optional):
-            send = self._completing(
-                send, principal, with_origin=with_origin, optional=optional
-            )
+            send = self._completing(send, principal, with_origin=with_origin, optional=optional)
         await self.app(scope, receive, send)
 
     def answer(self, scope: Scope, decision: Deny | Unavailable) -> Response:
@@ -109,9 +105,7 @@ class BearerMiddleware:
     def _passes_unasked(self, scope: Scope, *, with_origin: bool) -> bool:
         """Whether it is excluded, or a CORS preflight, which carries no credentials."""
         if with_origin and scope.get("method") == "OPTIONS":
-            return any(
-                name == b"access-control-request-method" for name, _ in scope["headers"]
-            )
+            return any(name == b"access-control-request-method" for name, _ in scope["headers"])
         excluded = self.admission.excluded
         return bool(excluded) and excluded.match(*_path(scope))
 
@@ -132,9 +126,7 @@ class BearerMiddleware:
         return completing
 
 
-async def send_answer(
-    scope: Scope, receive: Receive, send: Send, answer: Response
-) -> None:
+async def send_answer(scope: Scope, receive: Receive, send: Send, answer: Response) -> None:
     """Send a refusal; to a websocket as an HTTP response where the server can, else 1008."""
     prefix = "http.response"
     if scope["type"] == "websocket":

@@ -41,16 +41,12 @@ MALFORMED_CREDENTIALS = Reason(
 REPEATED_CREDENTIALS = Reason(
     "repeated_credentials", "The Authorization header field must appear once"
 )
-MISSING_CREDENTIALS = Reason(
-    "missing_credentials", "This request must carry an access token"
-)
+MISSING_CREDENTIALS = Reason("missing_credentials", "This request must carry an access token")
 INSUFFICIENT_SCOPE = Reason(
     "insufficient_scope",
     "The request needs a scope that the access token does not have",
 )
-REQUIREMENT_UNMET = Reason(
-    "requirement_unmet", "The access token does not allow this request"
-)
+REQUIREMENT_UNMET = Reason("requirement_unmet", "The access token does not allow this request")
 ISSUER_UNAVAILABLE = Reason(
     "issuer_unavailable", "The access token cannot be checked at the moment"
 )
@@ -75,9 +71,7 @@ SENDER_CONSTRAINED = Reason("sender_constrained")
 def quoted(evidence: object) -> str:
     """Return evidence fit for a log line: printable ASCII, at most 100 characters."""
     text = ascii(evidence)
-    return (
-        text if len(text) <= _EVIDENCE_LENGTH else text[: _EVIDENCE_LENGTH - 3] + "..."
-    )
+    return text if len(text) <= _EVIDENCE_LENGTH else text[: _EVIDENCE_LENGTH - 3] + "..."
 
 
 class Refusal(BearerGuardError):
@@ -92,9 +86,7 @@ class Refusal(BearerGuardError):
     status = 401
     error = "invalid_token"
 
-    def __init__(
-        self, reason: Reason, remedy: str = "", *, issuer: str | None = None
-    ) -> None:
+    def __init__(self, reason: Reason, remedy: str = "", *, issuer: str | None = None) -> None:
         super().__init__(f"{reason.code}: {remedy or reason.description}")
         self.reason = reason
         self.remedy = remedy

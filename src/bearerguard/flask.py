@@ -28,6 +28,7 @@ __all__ = ["BearerGuard", "current_principal", "require", "require_scopes"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_MARK = "__bearerguard__"
 _EXTENSION = "bearerguard"
 _VERDICT = "bearerguard.verdict"
 _ANSWER = "bearerguard.answer"
@@ -117,9 +118,7 @@ def require(requirement: Requirement) -> Callable[[F], F]:
     raises `ConfigurationError`.
     """
     if not isinstance(requirement, Requirement):
-        raise ConfigurationError(
-            'require(): pass a requirement, such as scopes("read")'
-        )
+        raise ConfigurationError('require(): pass a requirement, such as scopes("read")')
 
     def decorate(view: Any) -> Any:
         if inspect.isclass(view):
@@ -130,7 +129,7 @@ def require(requirement: Requirement) -> Callable[[F], F]:
 
 
 def _guarded_function(view: Callable[..., Any], requirement: Requirement) -> Any:
-    inner: Requirement | None = getattr(view, "__bearerguard__", None)
+    inner: Requirement | None = getattr(view, _MARK, None)
     # Stacked decorators are one requirement, so that a 403 names all the scopes.
     requirement = combined(requirement, inner) or requirement
 
@@ -138,14 +137,12 @@ def _guarded_function(view: Callable[..., Any], requirement: Requirement) -> Any
     def guarded(*args: Any, **kwargs: Any) -> Any:
         face = _face()
         whole = combined(face.requirement, requirement)
-        deny = face.guard.authorize(
-            flask.request.environ["bearerguard.principal"], whole
-        )
+        deny = face.guard.authorize(flask.request.environ["bearerguard.principal"], whole)
         if deny is not None:
             raise _denial(face, deny)
         return flask.current_app.ensure_sync(view)(*args, **kwargs)
 
-    guarded.__bearerguard__ = requirement  # type: ignore[attr-defined]
+    setattr(guarded, _MARK, requirement)
     return guarded
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 HeaderPairs: TypeAlias = Iterable[tuple[bytes | str, bytes | str]]
 
@@ -31,9 +31,8 @@ class Request:
         url: str = "/",
         headers: Mapping[str, str] | HeaderPairs = (),
     ) -> None:
-        pairs: HeaderPairs = (
-            headers.items() if isinstance(headers, Mapping) else headers
-        )
+        given = headers.items() if isinstance(headers, Mapping) else headers
+        pairs = cast("HeaderPairs", given)
         object.__setattr__(self, "method", method)
         object.__setattr__(self, "url", url)
         object.__setattr__(
@@ -62,9 +61,7 @@ class Response:
     def header(self, name: str) -> str | None:
         """Return the first header line called `name`, in any case, or None."""
         wanted = name.lower()
-        return next(
-            (value for key, value in self.headers if key.lower() == wanted), None
-        )
+        return next((value for key, value in self.headers if key.lower() == wanted), None)
 
 
 class FetchFailed(Exception):

@@ -26,6 +26,8 @@ __all__ = ["BearerMiddleware", "require", "require_scopes"]
 
 E = TypeVar("E", bound=Callable[..., Any])
 
+_MARK = "__bearerguard__"
+
 
 def require_scopes(*names: str) -> Callable[[E], E]:
     """Require all of these scopes of a route; see `require`."""
@@ -41,9 +43,7 @@ def require(requirement: Requirement) -> Callable[[E], E]:
     `ConfigurationError`.
     """
     if not isinstance(requirement, Requirement):
-        raise ConfigurationError(
-            'require(): pass a requirement, such as scopes("read")'
-        )
+        raise ConfigurationError('require(): pass a requirement, such as scopes("read")')
 
     def decorate(endpoint: Any) -> Any:
         if inspect.isclass(endpoint):
@@ -54,34 +54,29 @@ def require(requirement: Requirement) -> Callable[[E], E]:
 
 
 def _guarded_function(function: Callable[..., Any], requirement: Requirement) -> Any:
-    inner: Requirement | None = getattr(function, "__bearerguard__", None)
+    inner: Requirement | None = getattr(function, _MARK, None)
     # Stacked decorators are one requirement, so that a 403 names all the scopes.
     requirement = combined(requirement, inner) or requirement
 
-    if inspect.iscoroutinefunction(function):
+    @functools.wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        answer = _refusal(_connection(args, kwargs), requirement)
+        return function(*args, **kwargs) if answer is None else _response(answer)
 
-        @functools.wraps(function)
-        async def guarded(*args: Any, **kwargs: Any) -> Any:
-            connection = _connection(args, kwargs)
-            answer = _refusal(connection, requirement)
-            if answer is None:
-                return await function(*args, **kwargs)
-            if isinstance(connection, WebSocket):
-                await asgi.send_answer(
-                    connection.scope, connection.receive, connection.send, answer
-                )
-                return None
-            return _response(answer)
+    @functools.wraps(function)
+    async def async_guarded(*args: Any, **kwargs: Any) -> Any:
+        connection = _connection(args, kwargs)
+        answer = _refusal(connection, requirement)
+        if answer is None:
+            return await function(*args, **kwargs)
+        if isinstance(connection, WebSocket):
+            scope, receive, send = connection.scope, connection.receive, connection.send
+            return await asgi.send_answer(scope, receive, send, answer)
+        return _response(answer)
 
-    else:
-
-        @functools.wraps(function)
-        def guarded(*args: Any, **kwargs: Any) -> Any:
-            answer = _refusal(_connection(args, kwargs), requirement)
-            return function(*args, **kwargs) if answer is None else _response(answer)
-
-    guarded.__bearerguard__ = requirement  # type: ignore[attr-defined]
-    return guarded
+    chosen = async_guarded if inspect.iscoroutinefunction(function) else guarded
+    setattr(chosen, _MARK, requirement)
+    return chosen
 
 
 def _guarded_class(endpoint: type[Any], requirement: Requirement) -> type[Any]:
@@ -90,7 +85,7 @@ def _guarded_class(endpoint: type[Any], requirement: Requirement) -> type[Any]:
             f"require(): {endpoint.__name__} is no HTTPEndpoint or WebSocketEndpoint:"
             " decorate its methods instead"
         )
-    dispatch = endpoint.dispatch
+    dispatch: Any = endpoint.dispatch
 
     @functools.wraps(dispatch)
     async def guarded(self: Any) -> None:
@@ -125,7 +120,6 @@ def _refusal(connection: HTTPConnection, requirement: Requirement) -> Answer | N
 def _response(answer: Answer) -> Response:
     response = Response(answer.body, answer.status)
     response.raw_headers = [
-        (name.lower().encode("latin-1"), value.encode("latin-1"))
-        for name, value in answer.headers
+        (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers
     ]
     return response

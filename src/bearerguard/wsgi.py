@@ -51,16 +51,12 @@ class BearerMiddleware:
         exclude: Sequence[str] = (),
     ) -> None:
         self.app = app
-        self.admission = Admission(
-            guard, require=require, optional=optional, exclude=exclude
-        )
+        self.admission = Admission(guard, require=require, optional=optional, exclude=exclude)
         self.guard = guard
         self.requirement = self.admission.requirement
         self._completion = Completion(guard, encode=str, name=str)
 
-    def __call__(
-        self, environ: Environ, start_response: StartResponse
-    ) -> Iterable[bytes]:
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer or pass on."""
         environ["bearerguard.face"] = self
         environ["bearerguard.principal"] = ANONYMOUS

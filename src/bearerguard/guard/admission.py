@@ -35,9 +35,7 @@ class Paths:
     def match(self, path: str, raw: str = "") -> bool:
         """Whether a pattern covers `path`; `raw` is how it was written, where that is known."""
         covered = path in self._exact or path.startswith(self._prefixes)
-        return (
-            covered and not _AMBIGUOUS.search(path) and not _AMBIGUOUS_RAW.search(raw)
-        )
+        return covered and not _AMBIGUOUS.search(path) and not _AMBIGUOUS_RAW.search(raw)
 
 
 class Admission:
@@ -54,9 +52,7 @@ class Admission:
         if not isinstance(guard, Guard):
             raise ConfigurationError("guard=: pass a Guard")
         if require is not None and not isinstance(require, Requirement):
-            raise ConfigurationError(
-                'require=: pass a requirement, such as scopes("read")'
-            )
+            raise ConfigurationError('require=: pass a requirement, such as scopes("read")')
         self.guard = guard
         self.requirement = combined(guard.requirement, require)
         self.excluded = Paths("exclude", exclude)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from typing import AnyStr, Generic
+from typing import AnyStr, Generic, cast
 
 from bearerguard.guard.decision import Deny, Unavailable
 from bearerguard.guard.guard import Guard
@@ -47,9 +47,7 @@ def refusal(
     if optional:
         headers.append(("Vary", "Authorization"))
     if with_origin:
-        headers.append(
-            ("Access-Control-Expose-Headers", ", ".join(exposed(guard.expiry_headers)))
-        )
+        headers.append(("Access-Control-Expose-Headers", ", ".join(exposed(guard.expiry_headers))))
     return Response(decision.status, tuple(headers), b"" if method == "HEAD" else body)
 
 
@@ -96,25 +94,18 @@ class Completion(Generic[AnyStr]):
         encode: Callable[[str], AnyStr],
         name: Callable[[str], AnyStr],
     ) -> None:
-        self._encode = encode
-        self._name = name
+        self._encode: Callable[[str], AnyStr] = encode
+        self._name: Callable[[str], AnyStr] = name
         self._clock = guard.clock
         self._expiry = guard.expiry_headers
-        self._expiry_names = frozenset(
+        self._expiry_names: frozenset[AnyStr] = frozenset(
             encode(each.lower()) for each in self._expiry.names()
         )
-        self._exposed = tuple(encode(each) for each in exposed(self._expiry))
-        self._cache_control = encode("cache-control")
-        self._private = (name("Cache-Control"), encode("private"))
-        self._vary = name("Vary")
-        self._authorization = encode("Authorization")
-        self._expose = name("Access-Control-Expose-Headers")
-        self._comma, self._separator, self._star = (
-            encode(","),
-            encode(", "),
-            encode("*"),
-        )
-        self._shared = (encode("public"), encode("s-maxage"))
+        self._private: tuple[AnyStr, AnyStr] = (name("Cache-Control"), encode("private"))
+        self._cache_control: AnyStr = encode("cache-control")
+        self._shared: tuple[AnyStr, ...] = (encode("public"), encode("s-maxage"))
+        self._comma: AnyStr = encode(",")
+        self._star: AnyStr = encode("*")
 
     def complete(
         self,
@@ -132,9 +123,9 @@ class Completion(Generic[AnyStr]):
         if principal.is_authenticated:
             self._complete_authenticated(lines, principal.expires_at)
         if optional:
-            self._merge(lines, self._vary, (self._authorization,))
+            self._merge(lines, "Vary", ("Authorization",))
         if with_origin:
-            self._merge(lines, self._expose, self._exposed)
+            self._merge(lines, "Access-Control-Expose-Headers", exposed(self._expiry))
         return lines
 
     def _complete_authenticated(
@@ -144,27 +135,29 @@ class Completion(Generic[AnyStr]):
         if self._cache_control not in present:
             lines.append(self._private)
         elif any(
-            word in self._values(lines, self._cache_control) for word in self._shared
+            word in each
+            for each in self._members(lines, self._cache_control)
+            for word in self._shared
         ):
             return  # one response for many clients must not tell one token's expiry
         if expires_at is not None and self._expiry_names.isdisjoint(present):
             for name, value in self._expiry.fields(expires_at, self._clock()):
                 lines.append((self._name(name), self._encode(value)))
 
-    def _merge(
-        self,
-        lines: list[tuple[AnyStr, AnyStr]],
-        field: AnyStr,
-        names: tuple[AnyStr, ...],
-    ) -> None:
+    def _merge(self, lines: list[tuple[AnyStr, AnyStr]], field: str, names: Iterable[str]) -> None:
         """Add `names` to a field that lists names, keeping those it has."""
-        present = self._values(lines, field.lower()).split(self._comma)
-        known = {name.strip() for name in present}
-        missing = [name for name in names if name.lower() not in known]
-        if missing and not (field == self._vary and self._star in known):
-            lines.append((field, self._separator.join(missing)))
+        known = self._members(lines, self._encode(field.lower()))
+        if field == "Vary" and self._star in known:
+            return
+        missing = [name for name in names if self._encode(name.lower()) not in known]
+        if missing:
+            lines.append((self._name(field), self._encode(", ".join(missing))))
 
-    def _values(self, lines: list[tuple[AnyStr, AnyStr]], field: AnyStr) -> AnyStr:
-        """Return the values of all lines of a field as one, in lower case."""
-        values = [value for name, value in lines if name.lower() == field]
-        return self._separator.join(values).lower()
+    def _members(self, lines: list[tuple[AnyStr, AnyStr]], field: AnyStr) -> set[AnyStr]:
+        """Return the members of all lines of a field that is a list, in lower case."""
+        members: set[AnyStr] = set()
+        for name, value in lines:
+            if name.lower() == field:
+                for member in value.split(self._comma):
+                    members.add(cast("AnyStr", member.strip().lower()))
+        return members

@@ -14,9 +14,7 @@ _log = logging.getLogger("bearerguard")
 
 _LINE_INTERVAL = 60.0
 # What every API sees all day, from clients that mend it themselves.
-_ORDINARY = frozenset(
-    {"missing_credentials", "expired", "insufficient_scope", "keys_fetched"}
-)
+_ORDINARY = frozenset({"missing_credentials", "expired", "insufficient_scope", "keys_fetched"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +59,4 @@ class Events:
             return
         self._last_line[code, issuer] = now
         level = logging.INFO if code in _ORDINARY else logging.WARNING
-        _log.log(
-            level, "%s: %s%s", code, detail, f" (issuer {issuer})" if issuer else ""
-        )
+        _log.log(level, "%s: %s%s", code, detail, f" (issuer {issuer})" if issuer else "")

@@ -9,37 +9,32 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Protocol, Self, TypeAlias, TypeVar
+from dataclasses import asdict
+from typing import Any, Self, TypeAlias, TypeVar
 
 from bearerguard.errors import (
-    INSUFFICIENT_SCOPE,
     ISSUER_UNAVAILABLE,
     MISSING_CREDENTIALS,
-    REQUIREMENT_UNMET,
     ConfigurationError,
     CredentialsError,
     IssuerUnavailable,
     Refusal,
-    TokenExpired,
     quoted,
 )
-from bearerguard.flow import AsyncHandlers, Fetch, Flow, Handlers, Once, arun, run
-from bearerguard.guard import settings
+from bearerguard.flow import Flow, arun, run
+from bearerguard.guard import driving, settings, verdict
 from bearerguard.guard.decision import Allow, Decision, Deny, Unavailable
 from bearerguard.guard.events import Event, Events
-from bearerguard.guard.issuer import Issuer
+from bearerguard.guard.issuer import Issuer, check_distinct
 from bearerguard.guard.jwt_validator import JwtValidator
 from bearerguard.guard.key_cache import KeyCache
 from bearerguard.guard.refresher import Refresher
 from bearerguard.guard.requirement import Requirement
 from bearerguard.guard.token_cache import Entry, TokenCache, digest
-from bearerguard.messages import Request, Response
+from bearerguard.messages import Request
 from bearerguard.principal import ANONYMOUS, Principal
-from bearerguard.protocol.challenge import Challenge
 from bearerguard.protocol.credentials import bearer_token
 from bearerguard.protocol.expiry import ExpiryHeaders
-from bearerguard.single_flight import AsyncSingleFlight, SingleFlight
 
 T = TypeVar("T")
 
@@ -47,16 +42,6 @@ DenialBody: TypeAlias = Callable[[Deny | Unavailable], tuple[str, bytes]]
 
 # About 40 MB of tokens of the usual size.
 _CACHE_SIZE = 50_000
-
-
-class Transport(Protocol):
-    """Answers `Fetch`, in a thread and in an event loop; `HttpTransport` is one."""
-
-    def fetch(self, request: Fetch) -> Response:
-        """Answer, or raise `FetchFailed`."""
-
-    async def afetch(self, request: Fetch) -> Response:
-        """Answer, or raise `FetchFailed`."""
 
 
 class Guard:
@@ -84,18 +69,16 @@ class Guard:
         require: Requirement | None = None,
         expiry_headers: ExpiryHeaders | None = ExpiryHeaders(),  # noqa: B008 - it is immutable
         denial_body: DenialBody | None = None,
-        transport: Transport | None = None,
+        transport: driving.Transport | None = None,
         on_event: Callable[[Event], None] | None = None,
         clock: Callable[[], float] = time.time,
         cache_size: int = _CACHE_SIZE,
     ) -> None:
-        _check_issuers(issuers)
+        check_distinct(issuers)
         if not realm or not realm.isascii() or not realm.isprintable():
             raise ConfigurationError("realm=: pass a name in printable ASCII")
         if require is not None and not isinstance(require, Requirement):
-            raise ConfigurationError(
-                'require=: pass a requirement, such as scopes("read")'
-            )
+            raise ConfigurationError('require=: pass a requirement, such as scopes("read")')
         if cache_size < 1:
             raise ConfigurationError("cache_size=: remember at least one token")
         self.realm = realm
@@ -104,8 +87,8 @@ class Guard:
         self.denial_body = denial_body
         self.clock = clock
         self._events = Events(on_event, clock)
-        self._handlers, self._async_handlers = _handlers(
-            transport or _default_transport()
+        self._handlers, self._async_handlers = driving.handlers(
+            transport or driving.default_transport()
         )
         handlers = self._handlers
         self._refresher = Refresher(lambda flow: run(flow, handlers))
@@ -118,9 +101,7 @@ class Guard:
             )
             for issuer in issuers
         }
-        trusted = {
-            issuer.url: (issuer, self._key_caches[issuer.url]) for issuer in issuers
-        }
+        trusted = {issuer.url: (issuer, self._key_caches[issuer.url]) for issuer in issuers}
         self._validator = JwtValidator(trusted, clock)
         self._tokens = TokenCache(cache_size)
 
@@ -148,9 +129,7 @@ class Guard:
         Takes no lock, does no I/O and never suspends; checks that the token has not
         expired and that its key still counts.
         """
-        return (
-            self._recall(authorization[7:]) if authorization[:7] == b"Bearer " else None
-        )
+        return self._recall(authorization[7:]) if authorization[:7] == b"Bearer " else None
 
     def authenticate(self, request: Request) -> Flow[Decision]:
         """Decide on a request, the guard's own requirement included. Drive it with `run`."""
@@ -171,36 +150,27 @@ class Guard:
             token = bearer_token(authorization)
         except CredentialsError as refusal:
             self._report(refusal)
-            return self._deny(refusal)
+            return verdict.refused(self.realm, refusal)
         if token is None:
-            return Allow(ANONYMOUS) if optional else self._deny_anonymous(requirement)
+            return Allow(ANONYMOUS) if optional else self._unauthenticated(requirement)
         try:
             principal = yield from self._authenticated(token)
         except IssuerUnavailable as error:
             return Unavailable(error.retry_after, ISSUER_UNAVAILABLE)
         except Refusal as refusal:
-            return self._deny(refusal)
+            return verdict.refused(self.realm, refusal)
         return self.authorize(principal, requirement) or Allow(principal)
 
-    def authorize(
-        self, principal: Principal, requirement: Requirement | None
-    ) -> Deny | None:
+    def authorize(self, principal: Principal, requirement: Requirement | None) -> Deny | None:
         """Return why `principal` may not do what has this requirement, None when it may."""
         if not principal.is_authenticated:
-            return self._deny_anonymous(requirement)
+            return self._unauthenticated(requirement)
         if requirement is None or requirement.met_by(principal):
             return None
-        scope = requirement.lacking_scope(principal)
-        reason = REQUIREMENT_UNMET if scope is None else INSUFFICIENT_SCOPE
-        error = None if scope is None else "insufficient_scope"
-        detail = (
-            f"it needs the scopes {quoted(scope)}"
-            if scope
-            else "a role or claim is lacking"
-        )
-        self._events.emit(reason.code, principal.issuer, detail)
-        challenge = Challenge(self.realm, error, scope and reason.description, scope)
-        return Deny(403, reason, (challenge,), error, scope, principal)
+        deny = verdict.forbidden(self.realm, requirement, principal)
+        lacking = f"it needs the scopes {quoted(deny.scope)}" if deny.scope else "no scope would do"
+        self._events.emit(deny.reason.code, principal.issuer, lacking)
+        return deny
 
     def verify(self, token: str | bytes) -> Principal:
         """Return the bearer of a token.
@@ -210,12 +180,16 @@ class Guard:
             IssuerUnavailable: the issuer's keys cannot be had at the moment.
         """
         octets = _octets(token)
-        return self._recall(octets) or self.run(self._authenticated(octets))
+        principal = self._recall(octets)
+        return self.run(self._authenticated(octets)) if principal is None else principal
 
     async def averify(self, token: str | bytes) -> Principal:
         """Do as `verify` in an event loop."""
         octets = _octets(token)
-        return self._recall(octets) or await self.arun(self._authenticated(octets))
+        principal = self._recall(octets)
+        if principal is None:
+            principal = await self.arun(self._authenticated(octets))
+        return principal
 
     # Driving
 
@@ -247,18 +221,8 @@ class Guard:
         """
         issuers = {url: keys.health() for url, keys in self._key_caches.items()}
         return {
-            "ok": all(
-                health.status in {"fresh", "static"} for health in issuers.values()
-            ),
-            "issuers": {
-                url: {
-                    "status": health.status,
-                    "keys": health.keys,
-                    "age": health.age,
-                    "failures": health.failures,
-                }
-                for url, health in issuers.items()
-            },
+            "ok": all(health.status in {"fresh", "static"} for health in issuers.values()),
+            "issuers": {url: asdict(health) for url, health in issuers.items()},
             "cached_tokens": len(self._tokens),
         }
 
@@ -274,23 +238,13 @@ class Guard:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     def __repr__(self) -> str:
@@ -303,17 +257,13 @@ class Guard:
         if entry is None:
             return None
         now = self.clock()
-        return (
-            entry.principal
-            if now < entry.deadline and now < entry.lease.until
-            else None
-        )
+        return entry.principal if now < entry.deadline and now < entry.lease.until else None
 
     def _authenticated(self, token: bytes) -> Flow[Principal]:
         key = digest(token)
-        entry = self._tokens.get(key)
-        if entry is not None and self._is_believed(entry):
-            return entry.principal
+        remembered = self._tokens.get(key)
+        if remembered is not None and self._is_believed(remembered):
+            return remembered.principal
         try:
             entry = yield from self._validator.validate(token)
         except Refusal as refusal:
@@ -335,24 +285,9 @@ class Guard:
     def _report(self, refusal: Refusal) -> None:
         self._events.emit(refusal.reason.code, refusal.issuer, refusal.remedy)
 
-    def _deny_anonymous(self, requirement: Requirement | None) -> Deny:
-        scope = None if requirement is None else requirement.advertised_scope()
-        self._events.emit(
-            MISSING_CREDENTIALS.code, None, "the request carries no bearer token"
-        )
-        return Deny(
-            401, MISSING_CREDENTIALS, (Challenge(self.realm, scope=scope),), scope=scope
-        )
-
-    def _deny(self, refusal: Refusal) -> Deny:
-        challenge = Challenge(self.realm, refusal.error, refusal.reason.description)
-        return Deny(
-            refusal.status,
-            refusal.reason,
-            (challenge,),
-            refusal.error,
-            expired=isinstance(refusal, TokenExpired),
-        )
+    def _unauthenticated(self, requirement: Requirement | None) -> Deny:
+        self._events.emit(MISSING_CREDENTIALS.code, None, "the request carries no bearer token")
+        return verdict.unauthenticated(self.realm, requirement)
 
 
 def _warmed(keys: KeyCache) -> Flow[None]:
@@ -367,36 +302,3 @@ def _warmed(keys: KeyCache) -> Flow[None]:
 def _octets(token: str | bytes) -> bytes:
     # What is not ASCII is no token: the replacement is no letter of base64url either.
     return token if isinstance(token, bytes) else token.encode("ascii", "replace")
-
-
-def _check_issuers(issuers: Sequence[Issuer]) -> None:
-    if not issuers:
-        raise ConfigurationError("Guard(): pass at least one Issuer(url, audience=...)")
-    for issuer in issuers:
-        if not isinstance(issuer, Issuer):
-            raise ConfigurationError(
-                f"Guard(): pass Issuer objects, not {type(issuer).__name__}"
-            )
-    urls = [issuer.url for issuer in issuers]
-    for url in urls:
-        if urls.count(url) > 1:
-            raise ConfigurationError(
-                f"Guard(): the issuer {quoted(url)} is given twice: one Issuer may have several"
-                " audiences"
-            )
-
-
-def _default_transport() -> Transport:
-    from bearerguard.transports.http import HttpTransport  # noqa: PLC0415 - built lazily by design
-
-    return HttpTransport()
-
-
-def _handlers(transport: Transport) -> tuple[Handlers, AsyncHandlers]:
-    """Return the two drivers' tables: who answers which effect."""
-    threads, tasks = SingleFlight(), AsyncSingleFlight()
-    handlers: dict[type[Any], Any] = {Fetch: transport.fetch}
-    handlers[Once] = lambda effect: threads.once(effect, handlers)
-    async_handlers: dict[type[Any], Any] = {Fetch: transport.afetch}
-    async_handlers[Once] = lambda effect: tasks.once(effect, async_handlers)
-    return handlers, async_handlers

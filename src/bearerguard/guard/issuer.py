@@ -63,6 +63,7 @@ class Issuer:
     insecure_allow_http: bool = False
     # What the guard works with, derived once from the options above.
     expected: claims.Expected = field(init=False, repr=False, compare=False)
+    accepted_algorithms: tuple[str, ...] = field(init=False, repr=False, compare=False)
     accepted_types: frozenset[str] = field(init=False, repr=False, compare=False)
     static_keys: jwk.KeySet | None = field(init=False, repr=False, compare=False)
 
@@ -70,13 +71,11 @@ class Issuer:
         derive = partial(object.__setattr__, self)
         self._check_sources()
         self._check_url()
-        derive("algorithms", self._checked_algorithms())
+        derive("accepted_algorithms", self._checked_algorithms())
         derive("accepted_types", self._checked_types())
         self._check_times()
         required = claims.REQUIRED_STRICT if self.strict else claims.REQUIRED
-        derive(
-            "expected", claims.Expected(self._checked_audience(), required, self.leeway)
-        )
+        derive("expected", claims.Expected(self._checked_audience(), required, self.leeway))
         derive("static_keys", self._static_keys())
 
     def may_fetch(self, url: str) -> bool:
@@ -88,8 +87,7 @@ class Issuer:
         # Loopback is for an issuer on this machine; a remote one must not point us at it.
         configured = (self.url, self.jwks_uri, self.discovery_url)
         return metadata.is_loopback_http(url) and any(
-            place is not None and metadata.is_loopback_http(place)
-            for place in configured
+            place is not None and metadata.is_loopback_http(place) for place in configured
         )
 
     def _check_sources(self) -> None:
@@ -105,9 +103,7 @@ class Issuer:
 
     def _check_url(self) -> None:
         if not isinstance(self.url, str) or not self.url:
-            raise ConfigurationError(
-                "Issuer(url): pass the issuer identifier, a non-empty string"
-            )
+            raise ConfigurationError("Issuer(url): pass the issuer identifier, a non-empty string")
         discovered = (
             self.keys is None
             and self.shared_secret is None
@@ -151,11 +147,7 @@ class Issuer:
         for name in self.algorithms:
             if name not in possible:
                 symmetric = name in jwk.SYMMETRIC
-                remedy = (
-                    "HS algorithms need shared_secret="
-                    if symmetric
-                    else "choose from these"
-                )
+                remedy = "HS algorithms need shared_secret=" if symmetric else "choose from these"
                 raise ConfigurationError(
                     f"algorithms=: {quoted(name)} cannot be used here:"
                     f" {remedy} ({', '.join(possible)})"
@@ -164,9 +156,7 @@ class Issuer:
 
     def _checked_types(self) -> frozenset[str]:
         if isinstance(self.token_types, str) or not self.token_types:
-            raise ConfigurationError(
-                'token_types=: pass a list such as ("at+jwt", "JWT")'
-            )
+            raise ConfigurationError('token_types=: pass a list such as ("at+jwt", "JWT")')
         types = frozenset(jwt.media_type(name) for name in self.token_types)
         if not types <= _ACCEPTABLE_TYPES:
             raise ConfigurationError(
@@ -182,9 +172,7 @@ class Issuer:
             if not getattr(self, name) > 0:
                 raise ConfigurationError(f"{name}=: pass a positive number of seconds")
         if self.keys_max_age < self.keys_refresh:
-            raise ConfigurationError(
-                "keys_max_age=: must not be shorter than keys_refresh="
-            )
+            raise ConfigurationError("keys_max_age=: must not be shorter than keys_refresh=")
 
     def _static_keys(self) -> jwk.KeySet | None:
         if self.shared_secret is not None:
@@ -192,3 +180,19 @@ class Issuer:
         if self.keys is not None:
             return keys_from(self.keys)
         return None
+
+
+def check_distinct(issuers: Sequence[Issuer]) -> None:
+    """Raise `ConfigurationError` unless these are issuers, at least one, each given once."""
+    if not issuers:
+        raise ConfigurationError("Guard(): pass at least one Issuer(url, audience=...)")
+    seen: set[str] = set()
+    for issuer in issuers:
+        if not isinstance(issuer, Issuer):
+            raise ConfigurationError(f"Guard(): pass Issuer objects, not {type(issuer).__name__}")
+        if issuer.url in seen:
+            raise ConfigurationError(
+                f"Guard(): the issuer {quoted(issuer.url)} is given twice:"
+                " one Issuer may have several audiences"
+            )
+        seen.add(issuer.url)

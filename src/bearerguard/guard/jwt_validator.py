@@ -58,11 +58,11 @@ class JwtValidator:
 
     def _prove(self, token: SignedToken, issuer: Issuer, keys: KeyCache) -> Flow[Lease]:
         """Return the lease of the key that signed the token."""
-        if token.algorithm not in issuer.algorithms:
+        if token.algorithm not in issuer.accepted_algorithms:
             raise TokenError(
                 WRONG_ALGORITHM,
                 f"alg is {quoted(token.algorithm)}, this issuer may use"
-                f" {', '.join(issuer.algorithms)}",
+                f" {', '.join(issuer.accepted_algorithms)}",
             )
         candidates = yield from keys.candidates(token.algorithm, token.kid)
         for key, lease in candidates:
@@ -71,9 +71,7 @@ class JwtValidator:
         named = f"alg {quoted(token.algorithm)} and kid {quoted(token.kid)}"
         if not candidates:
             raise TokenError(UNKNOWN_KEY, f"the issuer publishes no key for {named}")
-        raise TokenError(
-            BAD_SIGNATURE, f"the signature is not that of the key for {named}"
-        )
+        raise TokenError(BAD_SIGNATURE, f"the signature is not that of the key for {named}")
 
     def _entry(self, token: SignedToken, issuer: Issuer, lease: Lease) -> Entry:
         if not issuer.accept_id_tokens and jwt.media_type(token.typ) == "jwt":

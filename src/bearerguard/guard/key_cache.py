@@ -141,15 +141,11 @@ class KeyCache:
             return KeysHealth("static", count)
         dead = self._alive() is None
         status = "dead" if dead else "stale" if self._back_off.failures else "fresh"
-        return KeysHealth(
-            status, count, now - snapshot.fetched_at, self._back_off.failures
-        )
+        return KeysHealth(status, count, now - snapshot.fetched_at, self._back_off.failures)
 
     def _alive(self) -> Snapshot | None:
         snapshot = self._snapshot
-        return (
-            None if snapshot is None or self._clock() >= snapshot.dead_at else snapshot
-        )
+        return None if snapshot is None or self._clock() >= snapshot.dead_at else snapshot
 
     # What is done once for all who ask: each returns the time at which it began.
 
@@ -172,9 +168,7 @@ class KeyCache:
         if self._bucket.take(began):
             yield from self._fetch()
         elif not 0 <= began - self._answered_at < self._issuer.keys_cooldown:
-            raise self._unavailable(
-                self._bucket.wait(began), "an unknown key was just asked for"
-            )
+            raise self._unavailable(self._bucket.wait(began), "an unknown key was just asked for")
         return began
 
     def _check_back_off(self) -> None:
@@ -255,9 +249,7 @@ class KeyCache:
 def _fitting(
     snapshot: Snapshot, algorithm: str, kid: str | None
 ) -> list[tuple[VerificationKey, Lease]]:
-    return [
-        (key, snapshot.leases[key]) for key in snapshot.keys.candidates(algorithm, kid)
-    ]
+    return [(key, snapshot.leases[key]) for key in snapshot.keys.candidates(algorithm, kid)]
 
 
 def _max_age(answer: Response) -> float | None:

@@ -42,7 +42,7 @@ class BackOff:
 
     def failed(self, now: float) -> float:
         """Count a failure; return the seconds to pause."""
-        pause = min(self._longest, _FIRST_PAUSE * 2 ** min(self.failures, 30))
+        pause = min(self._longest, _FIRST_PAUSE * float(1 << min(self.failures, 30)))
         self.failures += 1
         self._until = now + pause
         return pause

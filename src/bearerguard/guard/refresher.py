@@ -26,6 +26,7 @@ class Refreshable(Protocol):
 
     def refresh(self) -> Flow[None]:
         """Fetch anew if that is due; raises `IssuerUnavailable` when it fails."""
+        ...
 
     def next_refresh(self) -> float | None:
         """Return the seconds until the next refresh, None when none is to come."""
@@ -95,9 +96,7 @@ class _Agenda:
                     continue
                 due, _, what = self._heap[0]
                 if due != self._due.get(what):
-                    heapq.heappop(
-                        self._heap
-                    )  # was moved to an earlier moment, and done
+                    heapq.heappop(self._heap)  # was moved to an earlier moment, and done
                     continue
                 wait = due - time.monotonic()
                 if wait > 0:

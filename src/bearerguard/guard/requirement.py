@@ -23,6 +23,7 @@ class Condition(Protocol):
 
     def met_by(self, principal: Principal) -> bool:
         """Whether the principal has it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +98,7 @@ class Requirement:
 
     def __bool__(self) -> bool:
         """Refuse `and`, `or` and `not`, which would drop one side silently."""
-        raise TypeError(
-            "combine requirements with & and |, not with `and`, `or` or `not`"
-        )
+        raise TypeError("combine requirements with & and |, not with `and`, `or` or `not`")
 
     def met_by(self, principal: Principal) -> bool:
         """Whether the principal satisfies one alternative whole."""
@@ -134,9 +133,7 @@ class Requirement:
 
 
 def _scope_of(alternative: Alternative) -> str | None:
-    names = [
-        condition.name for condition in alternative if isinstance(condition, _Scope)
-    ]
+    names = [condition.name for condition in alternative if isinstance(condition, _Scope)]
     return scope.build(names) or None
 
 

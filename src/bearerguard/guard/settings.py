@@ -52,9 +52,7 @@ def realm(values: Mapping[str, Any]) -> str | None:
 def _text(values: Mapping[str, Any], name: str) -> str | None:
     value = values.get(PREFIX + name)
     if value is not None and not isinstance(value, str):
-        raise ConfigurationError(
-            f"{PREFIX}{name}: give text, not {type(value).__name__}"
-        )
+        raise ConfigurationError(f"{PREFIX}{name}: give text, not {type(value).__name__}")
     return value or None
 
 
@@ -65,9 +63,7 @@ def _list(values: Mapping[str, Any], name: str) -> tuple[str, ...]:
     if isinstance(value, str):
         return tuple(filter(None, (part.strip() for part in value.split(","))))
     if not isinstance(value, list | tuple | set | frozenset):
-        raise ConfigurationError(
-            f"{PREFIX}{name}: give names separated by commas, or a list"
-        )
+        raise ConfigurationError(f"{PREFIX}{name}: give names separated by commas, or a list")
     return tuple(value)
 
 

@@ -24,9 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 from bearerguard.errors import ConfigurationError
 from bearerguard.protocol import jwk
 
-StaticKeys: TypeAlias = (
-    Mapping[str, Any] | str | bytes | Sequence[Mapping[str, Any] | str | bytes]
-)
+StaticKeys: TypeAlias = Mapping[str, Any] | str | bytes | Sequence[Mapping[str, Any] | str | bytes]
 
 _log = logging.getLogger("bearerguard")
 
@@ -37,9 +35,7 @@ _DER_LOADERS: tuple[Callable[[bytes], object], ...] = (
     x509.load_der_x509_certificate,
     lambda der: load_der_private_key(der, password=None),
 )
-_KEYS_REMEDY = (
-    "keys=: pass a JWKS or JWK as a dict, a PEM public key, or a list of them"
-)
+_KEYS_REMEDY = "keys=: pass a JWKS or JWK as a dict, a PEM public key, or a list of them"
 
 
 def keys_from(given: StaticKeys) -> jwk.KeySet:
@@ -65,9 +61,7 @@ def _key_from(item: object) -> jwk.VerificationKey:
         if isinstance(item, str | bytes):
             return jwk.parse_pem(item)
     except ValueError as error:
-        raise ConfigurationError(
-            f"{_KEYS_REMEDY}; this one is unusable: {error}"
-        ) from None
+        raise ConfigurationError(f"{_KEYS_REMEDY}; this one is unusable: {error}") from None
     raise ConfigurationError(f"{_KEYS_REMEDY}; not {type(item).__name__}")
 
 
@@ -109,9 +103,7 @@ def _names_a_key_type(text: bytes) -> bool:
 
 def _unarmoured(text: bytes) -> list[bytes]:
     """Return what the text is as bare base64, in either alphabet, if it is."""
-    compact = (
-        re.sub(rb"\s", b"", text).rstrip(b"=").translate(bytes.maketrans(b"-_", b"+/"))
-    )
+    compact = re.sub(rb"\s", b"", text).rstrip(b"=").translate(bytes.maketrans(b"-_", b"+/"))
     try:
         return [base64.b64decode(compact + b"=" * (-len(compact) % 4), validate=True)]
     except binascii.Error:

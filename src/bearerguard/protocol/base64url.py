@@ -19,9 +19,7 @@ def decode(text: bytes) -> bytes:
     rest = len(text) % 4
     if rest == 1 or (rest and text[-1] not in _CANONICAL_LAST[rest]):
         raise ValueError("not canonical base64url")
-    return binascii.a2b_base64(
-        text.translate(_TO_BASE64) + _PADDING[rest], strict_mode=True
-    )
+    return binascii.a2b_base64(text.translate(_TO_BASE64) + _PADDING[rest], strict_mode=True)
 
 
 def encode(octets: bytes) -> bytes:

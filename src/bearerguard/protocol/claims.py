@@ -66,13 +66,9 @@ def check(claims: Mapping[str, Any], expected: Expected, now: float) -> None:
     not_before = numeric_date(claims, "nbf") if "nbf" in claims else None
     issued_at = numeric_date(claims, "iat") if "iat" in claims else None
     if not_before is not None and now < not_before - expected.leeway:
-        raise TokenError(
-            NOT_YET_VALID, f"its nbf is {not_before - now:.0f} s ahead of this clock"
-        )
+        raise TokenError(NOT_YET_VALID, f"its nbf is {not_before - now:.0f} s ahead of this clock")
     if issued_at is not None and issued_at > now + _MAX_FUTURE:
-        raise TokenError(
-            NOT_YET_VALID, f"its iat is {issued_at - now:.0f} s ahead of this clock"
-        )
+        raise TokenError(NOT_YET_VALID, f"its iat is {issued_at - now:.0f} s ahead of this clock")
     if now >= expires_at + expected.leeway:
         raise TokenExpired(EXPIRED, f"it expired {now - expires_at:.0f} s ago")
 
@@ -91,11 +87,7 @@ def check_not_id_token(claims: Mapping[str, Any]) -> None:
 def numeric_date(claims: Mapping[str, Any], name: str) -> float:
     """Return a NumericDate in Unix seconds (RFC 7519 §2); raises `TokenError` for another value."""
     value = claims[name]
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or abs(value) > _MAX_DATE
-    ):
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > _MAX_DATE:
         raise TokenError(BAD_CLAIM, f"its {name} is no date in seconds")
     return value
 
@@ -103,9 +95,7 @@ def numeric_date(claims: Mapping[str, Any], name: str) -> float:
 def _check_audience(audience: object, accepted: frozenset[str]) -> None:
     names = [audience] if isinstance(audience, str) else audience
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise TokenError(
-            BAD_CLAIM, "its aud is neither a string nor an array of strings"
-        )
+        raise TokenError(BAD_CLAIM, "its aud is neither a string nor an array of strings")
     if accepted.isdisjoint(names):
         raise TokenError(
             WRONG_AUDIENCE,

@@ -57,7 +57,11 @@ ASYMMETRIC = tuple(name for name in ALGORITHMS if name not in SYMMETRIC)
 
 _RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 _OCTET_LENGTHS = {"P-256": 32, "P-384": 48, "P-521": 66}
-_BY_CURVE = {"secp256r1": ("ES256",), "secp384r1": ("ES384",), "secp521r1": ("ES512",)}
+_BY_CURVE: Mapping[str, tuple[str, ...]] = {
+    "secp256r1": ("ES256",),
+    "secp384r1": ("ES384",),
+    "secp521r1": ("ES512",),
+}
 _BY_ED25519 = ("EdDSA", "Ed25519")
 # RFC 9864 renames the same signature; a key marked with either name fits both.
 _SYNONYMS = {"EdDSA": _BY_ED25519, "Ed25519": _BY_ED25519}
@@ -130,9 +134,7 @@ def parse_jwk(jwk: object) -> VerificationKey:
         raise ValueError("its kid is no string")
     if use is not None and use != "sig":
         raise ValueError("its use is not sig")
-    if operations is not None and not (
-        isinstance(operations, list) and "verify" in operations
-    ):
+    if operations is not None and not (isinstance(operations, list) and "verify" in operations):
         raise ValueError("its key_ops do not have verify")
     return from_public_key(_public_key(jwk), kid=kid, algorithm=jwk.get("alg"))
 
@@ -142,7 +144,7 @@ def parse_pem(pem: str | bytes) -> VerificationKey:
     octets = pem.encode() if isinstance(pem, str) else pem
     try:
         if b"-----BEGIN CERTIFICATE-----" in octets:
-            key = x509.load_pem_x509_certificate(octets).public_key()
+            key: object = x509.load_pem_x509_certificate(octets).public_key()
         else:
             key = load_pem_public_key(octets)
     except (ValueError, UnsupportedAlgorithm):
@@ -159,15 +161,13 @@ def from_public_key(
     if isinstance(key, RSAPublicKey):
         if key.key_size < _MIN_RSA_BITS:
             raise ValueError(f"its modulus has fewer than {_MIN_RSA_BITS} bits")
-        fits = _RSA
+        fits: tuple[str, ...] = _RSA
     elif isinstance(key, EllipticCurvePublicKey):
         fits = _BY_CURVE.get(key.curve.name, ())
     else:
         fits = _BY_ED25519
     if algorithm is not None:
-        wanted = (
-            _SYNONYMS.get(algorithm, (algorithm,)) if isinstance(algorithm, str) else ()
-        )
+        wanted = _SYNONYMS.get(algorithm, (algorithm,)) if isinstance(algorithm, str) else ()
         fits = tuple(name for name in fits if name in wanted)
     if not fits:
         raise ValueError("no supported algorithm fits it")
@@ -175,9 +175,7 @@ def from_public_key(
     return VerificationKey(kid, fits, octets, key)
 
 
-def from_secret(
-    secret: bytes, algorithms: Iterable[str] = SYMMETRIC
-) -> VerificationKey:
+def from_secret(secret: bytes, algorithms: Iterable[str] = SYMMETRIC) -> VerificationKey:
     """Return a shared secret as a key for HMAC; its strength is the caller's to check."""
     return VerificationKey(None, tuple(algorithms), secret, secret)
 

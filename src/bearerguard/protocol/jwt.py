@@ -48,18 +48,14 @@ def parse(token: bytes) -> SignedToken:
             "it is encrypted (JWE): let the issuer send signed access tokens",
         )
     if len(parts) != _JWS_PARTS:
-        raise TokenError(
-            MALFORMED_TOKEN, "it is not a JWT: not three parts between dots"
-        )
+        raise TokenError(MALFORMED_TOKEN, "it is not a JWT: not three parts between dots")
     try:
         header = strict_json.loads_object(base64url.decode(parts[0]))
         claims = strict_json.loads_object(base64url.decode(parts[1]))
         signature = base64url.decode(parts[2])
     except ValueError:
         # The cause quotes the token; its position alone would help nobody.
-        raise TokenError(
-            MALFORMED_TOKEN, "it is not strict base64url and JSON"
-        ) from None
+        raise TokenError(MALFORMED_TOKEN, "it is not strict base64url and JSON") from None
     algorithm, kid, typ = header.get("alg"), header.get("kid"), header.get("typ")
     if not isinstance(algorithm, str) or not _is_text(kid) or not _is_text(typ):
         raise TokenError(MALFORMED_TOKEN, "alg, kid or typ in its header is no string")
@@ -90,9 +86,7 @@ def media_type(typ: str | None) -> str:
 def check_type(typ: str | None, accepted: frozenset[str]) -> None:
     """Raise `TokenError` unless the token's type is among `accepted` (RFC 9068 §4)."""
     if media_type(typ) not in accepted:
-        hint = (
-            ' or pass token_types=("at+jwt", "JWT")' if media_type(typ) == "jwt" else ""
-        )
+        hint = ' or pass token_types=("at+jwt", "JWT")' if media_type(typ) == "jwt" else ""
         raise TokenError(
             WRONG_TYPE,
             f"typ is {quoted(typ)}, this issuer requires {' or '.join(sorted(accepted))}:"

@@ -71,9 +71,7 @@ class HttpTransport:
                 for chunk in answer.iter_raw():
                     body.add(chunk)
                     if time.monotonic() > deadline:
-                        raise FetchFailed(
-                            f"{request.url}: no whole answer in {self._timeout} s"
-                        )
+                        raise FetchFailed(f"{request.url}: no whole answer in {self._timeout} s")
                 return body.response(answer)
         except (httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, OSError) as error:
             raise _failure(request, error) from error
@@ -94,9 +92,7 @@ class HttpTransport:
                         body.add(chunk)
                     return body.response(answer)
         except TimeoutError:
-            raise FetchFailed(
-                f"{request.url}: no whole answer in {self._timeout} s"
-            ) from None
+            raise FetchFailed(f"{request.url}: no whole answer in {self._timeout} s") from None
         except (httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, OSError) as error:
             raise _failure(request, error) from error
 
