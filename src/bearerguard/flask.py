@@ -131,7 +131,7 @@ def require(requirement: Requirement) -> Callable[[F], F]:
 def _guarded_function(view: Callable[..., Any], requirement: Requirement) -> Any:
     inner: Requirement | None = getattr(view, _MARK, None)
     # Stacked decorators are one requirement, so that a 403 names all the scopes.
-    requirement = combined(requirement, inner) or requirement
+    requirement = requirement if inner is None else requirement & inner
 
     @functools.wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Any:

@@ -56,7 +56,7 @@ def require(requirement: Requirement) -> Callable[[E], E]:
 def _guarded_function(function: Callable[..., Any], requirement: Requirement) -> Any:
     inner: Requirement | None = getattr(function, _MARK, None)
     # Stacked decorators are one requirement, so that a 403 names all the scopes.
-    requirement = combined(requirement, inner) or requirement
+    requirement = requirement if inner is None else requirement & inner
 
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> Any:

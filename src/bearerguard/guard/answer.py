@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from typing import AnyStr, Generic, cast
+from typing import Any, AnyStr, Generic
 
 from bearerguard.guard.decision import Deny, Unavailable
 from bearerguard.guard.guard import Guard
@@ -136,7 +136,7 @@ class Completion(Generic[AnyStr]):
             lines.append(self._private)
         elif any(
             word in each
-            for each in self._members(lines, self._cache_control)
+            for each in _members(lines, self._cache_control, self._comma)
             for word in self._shared
         ):
             return  # one response for many clients must not tell one token's expiry
@@ -146,18 +146,19 @@ class Completion(Generic[AnyStr]):
 
     def _merge(self, lines: list[tuple[AnyStr, AnyStr]], field: str, names: Iterable[str]) -> None:
         """Add `names` to a field that lists names, keeping those it has."""
-        known = self._members(lines, self._encode(field.lower()))
+        known = _members(lines, self._encode(field.lower()), self._comma)
         if field == "Vary" and self._star in known:
             return
         missing = [name for name in names if self._encode(name.lower()) not in known]
         if missing:
             lines.append((self._name(field), self._encode(", ".join(missing))))
 
-    def _members(self, lines: list[tuple[AnyStr, AnyStr]], field: AnyStr) -> set[AnyStr]:
-        """Return the members of all lines of a field that is a list, in lower case."""
-        members: set[AnyStr] = set()
-        for name, value in lines:
-            if name.lower() == field:
-                for member in value.split(self._comma):
-                    members.add(cast("AnyStr", member.strip().lower()))
-        return members
+
+def _members(lines: Iterable[tuple[Any, Any]], field: object, comma: Any) -> set[Any]:
+    """Return the members of all lines of a field that is a list, in lower case."""
+    return {
+        member.strip().lower()
+        for name, value in lines
+        if name.lower() == field
+        for member in value.split(comma)
+    }
