@@ -1,0 +1,218 @@
+"""An authorization server's outside, in this process: tokens, keys, metadata, faults.
+
+It signs genuinely with keys of its own, answers what a guard asks, in process or over
+loopback HTTP, and can rotate, withdraw keys, go down, be slow and talk nonsense.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from bearerguard.flow import Fetch
+from bearerguard.guard.guard import Guard
+from bearerguard.guard.issuer import Issuer
+from bearerguard.messages import FetchFailed, Request, Response
+from bearerguard.protocol.metadata import metadata_urls
+from bearerguard.testing.loopback import serving
+from bearerguard.testing.signing_key import SigningKey, sign
+
+_JSON = ("Content-Type", "application/json")
+
+
+class LocalIssuer:
+    """An issuer for tests.
+
+    Args:
+        url: its identifier, the `iss` of its tokens.
+        audience: the `aud` of its tokens.
+        algorithm: how it signs; the symmetric ones need `secret`.
+        secret: the shared secret, for HS256, HS384 and HS512.
+        clock: returns Unix seconds.
+
+    Attributes:
+        outage: True to answer everything with 503.
+        refuses: True to give no answer at all.
+        delay: seconds before each answer.
+        garbage: octets to answer instead of the JWKS, or None.
+        cache_control: the `Cache-Control` of the JWKS, or None.
+        extra_keys: what else stands in the JWKS, well-formed or not.
+        hits: how often each path was asked for.
+    """
+
+    def __init__(
+        self,
+        url: str = "https://issuer.test",
+        *,
+        audience: str = "https://api.test",
+        algorithm: str = "RS256",
+        secret: bytes | str | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.url = url
+        self.audience = audience
+        self.outage = False
+        self.refuses = False
+        self.delay = 0.0
+        self.garbage: bytes | None = None
+        self.cache_control: str | None = None
+        self.extra_keys: list[Any] = []
+        self.hits: Counter[str] = Counter()
+        self._clock = clock
+        self._secret = secret.encode() if isinstance(secret, str) else secret
+        self._made = 0
+        self._keys = [self._new_key(algorithm)]
+
+    # Tokens
+
+    @property
+    def key(self) -> SigningKey:
+        """The key that signs new tokens."""
+        return self._keys[-1]
+
+    def token(
+        self,
+        *,
+        lifetime: float = 3600,
+        header: Mapping[str, Any] | None = None,
+        key: SigningKey | None = None,
+        **claims: Any,
+    ) -> str:
+        """Return a signed access token (RFC 9068) that lives `lifetime` seconds from now.
+
+        `claims` and `header` override the usual members; None leaves one out.
+        """
+        now, signer = int(self._clock()), key or self.key
+        usual = {
+            "iss": self.url,
+            "sub": "user",
+            "aud": self.audience,
+            "client_id": "app",
+            "iat": now,
+            "exp": now + lifetime,
+            "jti": uuid.uuid4().hex,
+            "scope": "read",
+        }
+        head = {"alg": signer.algorithm, "typ": "at+jwt", "kid": signer.kid}
+        return sign(_present(head | dict(header or {})), _present(usual | claims), signer)
+
+    # Keys
+
+    def rotate(self, *, keep: bool = True, algorithm: str | None = None) -> str | None:
+        """Sign with a new key from now on; return its kid. `keep` still publishes the others."""
+        key = self._new_key(algorithm or self.key.algorithm)
+        self._keys = [*self._keys, key] if keep else [key]
+        return key.kid
+
+    def remove(self, kid: str) -> None:
+        """Publish a key no longer; one that signs must remain."""
+        remaining = [key for key in self._keys if key.kid != kid]
+        if not remaining or len(remaining) == len(self._keys):
+            raise ValueError(f"{kid} is not published, or is the only key")
+        self._keys = remaining
+
+    def rename(self, kid: str | None) -> None:
+        """Publish the key that signs under another kid, or none."""
+        self._keys[-1] = SigningKey(self.key.algorithm, kid, self.key.private)
+
+    def jwks(self) -> dict[str, Any]:
+        """Return the JWK Set that it publishes (RFC 7517); shared secrets never are."""
+        public = [] if self._secret is not None else [key.jwk() for key in self._keys]
+        return {"keys": [*public, *self.extra_keys]}
+
+    def metadata(self) -> dict[str, Any]:
+        """Return its metadata (RFC 8414)."""
+        return {
+            "issuer": self.url,
+            "jwks_uri": f"{self.url.rstrip('/')}/jwks",
+            "response_types_supported": ["code"],
+        }
+
+    # Answering
+
+    def handle(self, request: Request) -> Response:
+        """Answer a request for the metadata, in both places, or for the JWKS."""
+        path = urlsplit(request.url).path
+        self.hits[path] += 1
+        if self.outage:
+            return Response(503)
+        if path in {urlsplit(url).path for url in metadata_urls(self.url)}:
+            return Response(200, (_JSON,), json.dumps(self.metadata()).encode())
+        if path != urlsplit(self.metadata()["jwks_uri"]).path:
+            return Response(404)
+        caching = () if self.cache_control is None else (("Cache-Control", self.cache_control),)
+        body = json.dumps(self.jwks()).encode() if self.garbage is None else self.garbage
+        return Response(200, (_JSON, *caching), body)
+
+    def transport(self) -> InProcess:
+        """Return a transport that asks this issuer without a socket."""
+        return InProcess(self)
+
+    @contextmanager
+    def serve(self, port: int = 0) -> Iterator[str]:
+        """Answer over loopback HTTP inside the block, which gets the URL.
+
+        The issuer's `url` is that URL meanwhile.
+        """
+        before = self.url
+        with serving(self._handle_over_http, port) as self.url:
+            try:
+                yield self.url
+            finally:
+                self.url = before
+
+    # For a guard
+
+    def issuer(self, **options: Any) -> Issuer:
+        """Return this issuer as a guard wants it; `options` are those of `Issuer`."""
+        return Issuer(self.url, **{"audience": self.audience, **options})
+
+    def guard(self, **options: Any) -> Guard:
+        """Return a guard that trusts this issuer and asks it in process."""
+        return Guard(
+            self.issuer(), **{"transport": self.transport(), "clock": self._clock, **options}
+        )
+
+    def _new_key(self, algorithm: str) -> SigningKey:
+        if self._secret is not None:
+            return SigningKey.shared(algorithm, self._secret)
+        self._made += 1
+        return SigningKey.generate(algorithm, f"key-{self._made}")
+
+    def _handle_over_http(self, request: Request) -> Response | None:
+        time.sleep(self.delay)
+        return None if self.refuses else self.handle(request)
+
+
+class InProcess:
+    """A transport that asks a `LocalIssuer` directly."""
+
+    def __init__(self, issuer: LocalIssuer) -> None:
+        self._issuer = issuer
+
+    def fetch(self, request: Fetch) -> Response:
+        """Answer in the calling thread."""
+        time.sleep(self._issuer.delay)
+        return self._answer(request)
+
+    async def afetch(self, request: Fetch) -> Response:
+        """Answer in the running event loop."""
+        import anyio  # noqa: PLC0415 - only async callers pay for its import
+
+        await anyio.sleep(self._issuer.delay)
+        return self._answer(request)
+
+    def _answer(self, request: Fetch) -> Response:
+        if self._issuer.refuses:
+            raise FetchFailed(f"{request.url}: the connection was refused")
+        return self._issuer.handle(Request(request.method, request.url, request.headers))
+
+
+def _present(members: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value is not None}

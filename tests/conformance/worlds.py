@@ -1,0 +1,140 @@
+"""The two worlds in which every scenario runs: one small app behind each face.
+
+A request is sent as raw octets through the face's own protocol, so that repeated lines and
+illegal octets arrive as a server would hand them over.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_to_bytes
+from wsgiref.validate import validator
+
+import anyio
+
+from bearerguard import Guard, asgi, wsgi
+from bearerguard.principal import Principal
+
+Headers = list[tuple[str, bytes]]
+AppHeaders = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response as a client sees it; field names are in lower case."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+    def values(self, name: str) -> list[str]:
+        return [value for key, value in self.headers if key == name.lower()]
+
+    def one(self, name: str) -> str:
+        (value,) = self.values(name)
+        return value
+
+
+Call = Callable[[Guard, dict[str, Any], AppHeaders, str, str, Headers, bytes], Answer]
+
+
+def call_asgi(
+    guard: Guard,
+    options: dict[str, Any],
+    app_headers: AppHeaders,
+    method: str,
+    target: str,
+    headers: Headers,
+    body: bytes,
+) -> Answer:
+    async def app(scope: Any, _receive: Any, send: Any) -> None:
+        principal: Principal = scope["user"]
+        raw = [(name.encode(), value.encode()) for name, value in app_headers]
+        await send({"type": "http.response.start", "status": 200, "headers": raw})
+        text = b"" if scope["method"] == "HEAD" else principal.identity.encode()
+        await send({"type": "http.response.body", "body": text})
+
+    sent: list[MutableMapping[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+
+    path, _, query = target.partition("?")
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": unquote_to_bytes(path).decode(),
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "root_path": "",
+        "headers": [(name.lower().encode(), value) for name, value in headers],
+    }
+    anyio.run(asgi.BearerMiddleware(app, guard=guard, **options), scope, receive, send)
+    start, *chunks = sent
+    lines = ((name.decode(), value.decode("latin-1")) for name, value in start["headers"])
+    return Answer(start["status"], tuple(lines), b"".join(each["body"] for each in chunks))
+
+
+def call_wsgi(
+    guard: Guard,
+    options: dict[str, Any],
+    app_headers: AppHeaders,
+    method: str,
+    target: str,
+    headers: Headers,
+    body: bytes,
+) -> Answer:
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        principal: Principal = environ["bearerguard.principal"]
+        start_response("200 OK", [("Content-Type", "text/plain"), *app_headers])
+        return [b"" if environ["REQUEST_METHOD"] == "HEAD" else principal.identity.encode()]
+
+    started: list[Any] = []
+
+    def start_response(status: str, lines: list[tuple[str, str]], *_: Any) -> Any:
+        started[:] = [status, lines]
+        return lambda _chunk: None
+
+    path, _, query = target.partition("?")
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
+        "RAW_URI": target,
+        "QUERY_STRING": query,
+        "CONTENT_LENGTH": str(len(body)),
+        "SERVER_NAME": "api.test",
+        "SERVER_PORT": "443",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "https",
+        "wsgi.input": io.BytesIO(body),
+        "wsgi.errors": io.StringIO(),
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+    }
+    for name, value in headers:
+        key = name.upper().replace("-", "_")
+        key = key if key == "CONTENT_TYPE" else f"HTTP_{key}"
+        text = value.decode("latin-1")
+        # CGI has no repeated lines: servers join them (RFC 3875 §4.1.18).
+        environ[key] = f"{environ[key]},{text}" if key in environ else text
+    face = validator(wsgi.BearerMiddleware(app, guard=guard, **options))
+    result = face(environ, start_response)
+    try:
+        content = b"".join(result)
+    finally:
+        result.close()  # type: ignore[attr-defined]
+    status, lines = started
+    lowered = tuple((name.lower(), value) for name, value in lines)
+    return Answer(int(status[:3]), lowered, content)
+
+
+WORLDS: dict[str, Call] = {"asgi": call_asgi, "wsgi": call_wsgi}
