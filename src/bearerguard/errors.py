@@ -35,12 +35,10 @@ class Reason:
     description: str = "The access token is invalid"
 
 
-MALFORMED_CREDENTIALS = Reason(
-    "malformed_credentials", "The Authorization header field is malformed"
-)
-REPEATED_CREDENTIALS = Reason(
-    "repeated_credentials", "The Authorization header field must appear once"
-)
+# One text for both: a WSGI server joins repeated lines, so the two cannot be told apart there.
+_UNREADABLE = "The Authorization header field is malformed or repeated"
+MALFORMED_CREDENTIALS = Reason("malformed_credentials", _UNREADABLE)
+REPEATED_CREDENTIALS = Reason("repeated_credentials", _UNREADABLE)
 MISSING_CREDENTIALS = Reason("missing_credentials", "This request must carry an access token")
 INSUFFICIENT_SCOPE = Reason(
     "insufficient_scope",

@@ -52,7 +52,7 @@ def call_asgi(
 ) -> Answer:
     async def app(scope: Any, _receive: Any, send: Any) -> None:
         principal: Principal = scope["user"]
-        raw = [(name.encode(), value.encode()) for name, value in app_headers]
+        raw = [(name.lower().encode(), value.encode()) for name, value in app_headers]
         await send({"type": "http.response.start", "status": 200, "headers": raw})
         text = b"" if scope["method"] == "HEAD" else principal.identity.encode()
         await send({"type": "http.response.body", "body": text})

@@ -1,7 +1,7 @@
 """JSON as security protocols need it (RFC 8259 read strictly, RFC 8725 §3.7).
 
-UTF-8 only, no duplicate members, no NaN or infinities, no lone surrogates, nothing after
-the value. Every refusal is a ValueError.
+UTF-8 only, no duplicate members, no NaN or infinities, no lone surrogates, no nesting beyond
+64 levels, nothing after the value. Every refusal is a ValueError.
 """
 
 from __future__ import annotations
@@ -9,6 +9,10 @@ from __future__ import annotations
 import json
 import math
 from typing import Any, NoReturn
+
+
+# Far beyond any claim, far below where walking a value would exhaust the stack.
+_MAX_DEPTH = 64
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -43,7 +47,23 @@ def loads(octets: bytes) -> Any:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    if text.count("[") + text.count("{") > _MAX_DEPTH:  # else it cannot be that deep
+        _check_depth(value)
     return value
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(_MAX_DEPTH + 1):
+        level = [
+            child
+            for parent in level
+            if isinstance(parent, dict | list)
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+        ]
+        if not level:
+            return
+    raise ValueError("nested too deeply")
 
 
 def loads_object(octets: bytes) -> dict[str, Any]:
