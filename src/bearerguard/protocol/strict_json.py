@@ -54,13 +54,9 @@ def loads(octets: bytes) -> Any:
 
 def _check_depth(value: Any) -> None:
     level = [value]
-    for _ in range(_MAX_DEPTH + 1):
-        level = [
-            child
-            for parent in level
-            if isinstance(parent, dict | list)
-            for child in (parent.values() if isinstance(parent, dict) else parent)
-        ]
+    for _ in range(_MAX_DEPTH):
+        members = (each.values() if isinstance(each, dict) else each for each in level)
+        level = [each for some in members for each in some if isinstance(each, dict | list)]
         if not level:
             return
     raise ValueError("nested too deeply")
