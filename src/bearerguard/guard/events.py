@@ -7,12 +7,17 @@ any claim but those that say which tokens an issuer sends (iss, aud, typ, alg, k
 from __future__ import annotations
 
 import logging
+import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from cachetools import TTLCache
 
 _log = logging.getLogger("bearerguard")
 
 _LINE_INTERVAL = 60.0
+_MAX_REMEMBERED = 10_000
 # What every API sees all day, from clients that mend it themselves.
 _ORDINARY = frozenset({"missing_credentials", "expired", "insufficient_scope", "keys_fetched"})
 
@@ -34,29 +39,39 @@ class Event:
 
 
 class Events:
-    """Where the guard reports to; bounded by the number of codes and issuers."""
+    """Where the guard reports to."""
 
     def __init__(
         self, on_event: Callable[[Event], None] | None, clock: Callable[[], float]
     ) -> None:
         self._on_event = on_event
         self._clock = clock
-        self._last_line: dict[tuple[str, str | None], float] = {}
+        self._renew()
+
+    def _renew(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._written = TTLCache[tuple[str, str | None], bool](
+            _MAX_REMEMBERED, _LINE_INTERVAL, timer=self._clock
+        )
 
     def emit(self, code: str, issuer: str | None, detail: str) -> None:
         """Report an event; a callback that fails is logged and harms no request."""
-        self._write_line(code, issuer, detail)
+        if self._is_first(code, issuer):
+            level = logging.INFO if code in _ORDINARY else logging.WARNING
+            _log.log(level, "%s: %s%s", code, detail, f" (issuer {issuer})" if issuer else "")
         if self._on_event is not None:
             try:
                 self._on_event(Event(code, issuer, detail))
             except Exception:
                 _log.exception("on_event= raised for the event %s", code)
 
-    def _write_line(self, code: str, issuer: str | None, detail: str) -> None:
-        now = self._clock()
-        last = self._last_line.get((code, issuer))
-        if last is not None and 0 <= now - last < _LINE_INTERVAL:
-            return
-        self._last_line[code, issuer] = now
-        level = logging.INFO if code in _ORDINARY else logging.WARNING
-        _log.log(level, "%s: %s%s", code, detail, f" (issuer {issuer})" if issuer else "")
+    def _is_first(self, code: str, issuer: str | None) -> bool:
+        """Whether the last minute has seen no line of this kind."""
+        if self._pid != os.getpid():
+            self._renew()  # the parent's lock may be held for ever in its child
+        with self._lock:
+            if (code, issuer) in self._written:
+                return False
+            self._written[code, issuer] = True
+            return True

@@ -10,7 +10,7 @@ import json
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -155,7 +155,7 @@ class LocalIssuer:
         return InProcess(self)
 
     @contextmanager
-    def serve(self, port: int = 0) -> Iterator[str]:
+    def serve(self, port: int = 0) -> Generator[str]:
         """Answer over loopback HTTP inside the block, which gets the URL.
 
         The issuer's `url` is that URL meanwhile.
@@ -171,13 +171,13 @@ class LocalIssuer:
 
     def issuer(self, **options: Any) -> Issuer:
         """Return this issuer as a guard wants it; `options` are those of `Issuer`."""
-        return Issuer(self.url, **{"audience": self.audience, **options})
+        chosen: dict[str, Any] = {"audience": self.audience, **options}
+        return Issuer(self.url, **chosen)
 
     def guard(self, **options: Any) -> Guard:
         """Return a guard that trusts this issuer and asks it in process."""
-        return Guard(
-            self.issuer(), **{"transport": self.transport(), "clock": self._clock, **options}
-        )
+        chosen: dict[str, Any] = {"transport": self.transport(), "clock": self._clock, **options}
+        return Guard(self.issuer(), **chosen)
 
     def _new_key(self, algorithm: str) -> SigningKey:
         if self._secret is not None:

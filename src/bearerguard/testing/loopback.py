@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -13,7 +13,7 @@ from bearerguard.messages import Request, Response
 
 
 @contextmanager
-def serving(handle: Callable[[Request], Response | None], port: int = 0) -> Iterator[str]:
+def serving(handle: Callable[[Request], Response | None], port: int = 0) -> Generator[str]:
     """Serve `handle` on 127.0.0.1 inside the block, which gets the URL.
 
     When `handle` returns None, the connection is closed without an answer.
