@@ -68,9 +68,7 @@ def api(issuer: LocalIssuer, port: int) -> Iterator[None]:
     """Run the Starlette example with uvicorn until the block ends."""
     environ = {**os.environ, "BEARERGUARD_ISSUER": issuer.url, "BEARERGUARD_AUDIENCE": AUDIENCE}
     command = [sys.executable, "-m", "uvicorn", "app:app", "--port", str(port)]
-    server = subprocess.Popen(
-        [*command, "--log-level", "warning"], cwd=EXAMPLE, env=environ
-    )
+    server = subprocess.Popen([*command, "--log-level", "warning"], cwd=EXAMPLE, env=environ)
     try:
         wait_for(port, server)
         yield
@@ -106,7 +104,7 @@ def check(plan: list[Step], url: str) -> bool:
         )
         if answer.returncode != 0:
             sys.exit(f"demo: curl failed with exit code {answer.returncode}")
-        head = answer.stdout.partition("\r\n\r\n")[0].split("\r\n")
+        head = answer.stdout.partition("\n\n")[0].splitlines()
         status = head[0].split()[1]
         good &= status == step.expect
         print(f"{'ok' if status == step.expect else 'WRONG':5}  {status}  {step.says}")

@@ -52,7 +52,7 @@ class Scenario:
         with stage.guard:
             self.before(stage)
             headers = self.send(stage)
-            answer = stage.request(headers, self.method, self.target, self.body)
+            answer = stage.request(headers, method=self.method, target=self.target, body=self.body)
             self._check(stage, answer)
             self.after(stage, answer)
         return answer

@@ -12,7 +12,7 @@ from bearerguard import Guard
 from bearerguard.protocol import base64url
 from bearerguard.testing import LocalIssuer, SigningKey, sign
 from bearerguard.testing.signing_key import Segment
-from tests.conformance.worlds import Answer, AppHeaders, Call, Headers
+from tests.conformance.worlds import Answer, AppHeaders, Call, Headers, Mounted, Sent
 
 NOON = 1_800_000_000.0
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -60,15 +60,11 @@ class Stage:
             **guard_options,
         )
         self._call = call
-        self._face_options = face_options
-        self._app_headers = app_headers
+        self._face = Mounted(self.guard, face_options, app_headers)
 
-    def request(
-        self, headers: Headers, method: str = "GET", target: str = "/things", body: bytes = b""
-    ) -> Answer:
-        return self._call(
-            self.guard, self._face_options, self._app_headers, method, target, headers, body
-        )
+    def request(self, headers: Headers, **options: Any) -> Answer:
+        """Send a request; `options` are those of `Sent`."""
+        return self._call(self._face, Sent(headers, **options))
 
     def token(self, **options: Any) -> str:
         return self.issuer.token(**options)

@@ -38,21 +38,32 @@ class Answer:
         return value
 
 
-Call = Callable[[Guard, dict[str, Any], AppHeaders, str, str, Headers, bytes], Answer]
+@dataclass(frozen=True)
+class Mounted:
+    """A face around the app: its guard and options, and what the app itself sets."""
+
+    guard: Guard
+    options: dict[str, Any]
+    app_headers: AppHeaders
 
 
-def call_asgi(
-    guard: Guard,
-    options: dict[str, Any],
-    app_headers: AppHeaders,
-    method: str,
-    target: str,
-    headers: Headers,
-    body: bytes,
-) -> Answer:
+@dataclass(frozen=True)
+class Sent:
+    """A request as its client sends it."""
+
+    headers: Headers
+    method: str = "GET"
+    target: str = "/things"
+    body: bytes = b""
+
+
+Call = Callable[[Mounted, Sent], Answer]
+
+
+def call_asgi(face: Mounted, request: Sent) -> Answer:
     async def app(scope: Any, _receive: Any, send: Any) -> None:
         principal: Principal = scope["user"]
-        raw = [(name.lower().encode(), value.encode()) for name, value in app_headers]
+        raw = [(name.lower().encode(), value.encode()) for name, value in face.app_headers]
         await send({"type": "http.response.start", "status": 200, "headers": raw})
         text = b"" if scope["method"] == "HEAD" else principal.identity.encode()
         await send({"type": "http.response.body", "body": text})
@@ -60,39 +71,31 @@ def call_asgi(
     sent: list[MutableMapping[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": body, "more_body": False}
+        return {"type": "http.request", "body": request.body, "more_body": False}
 
     async def send(message: MutableMapping[str, Any]) -> None:
         sent.append(message)
 
-    path, _, query = target.partition("?")
+    path, _, query = request.target.partition("?")
     scope = {
         "type": "http",
-        "method": method,
+        "method": request.method,
         "path": unquote_to_bytes(path).decode(),
         "raw_path": path.encode(),
         "query_string": query.encode(),
         "root_path": "",
-        "headers": [(name.lower().encode(), value) for name, value in headers],
+        "headers": [(name.lower().encode(), value) for name, value in request.headers],
     }
-    anyio.run(asgi.BearerMiddleware(app, guard=guard, **options), scope, receive, send)
+    anyio.run(asgi.BearerMiddleware(app, guard=face.guard, **face.options), scope, receive, send)
     start, *chunks = sent
     lines = ((name.decode(), value.decode("latin-1")) for name, value in start["headers"])
     return Answer(start["status"], tuple(lines), b"".join(each["body"] for each in chunks))
 
 
-def call_wsgi(
-    guard: Guard,
-    options: dict[str, Any],
-    app_headers: AppHeaders,
-    method: str,
-    target: str,
-    headers: Headers,
-    body: bytes,
-) -> Answer:
+def call_wsgi(face: Mounted, request: Sent) -> Answer:
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         principal: Principal = environ["bearerguard.principal"]
-        start_response("200 OK", [("Content-Type", "text/plain"), *app_headers])
+        start_response("200 OK", [("Content-Type", "text/plain"), *face.app_headers])
         return [b"" if environ["REQUEST_METHOD"] == "HEAD" else principal.identity.encode()]
 
     started: list[Any] = []
@@ -101,33 +104,33 @@ def call_wsgi(
         started[:] = [status, lines]
         return lambda _chunk: None
 
-    path, _, query = target.partition("?")
+    path, _, query = request.target.partition("?")
     environ: dict[str, Any] = {
-        "REQUEST_METHOD": method,
+        "REQUEST_METHOD": request.method,
         "SCRIPT_NAME": "",
         "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
-        "RAW_URI": target,
+        "RAW_URI": request.target,
         "QUERY_STRING": query,
-        "CONTENT_LENGTH": str(len(body)),
+        "CONTENT_LENGTH": str(len(request.body)),
         "SERVER_NAME": "api.test",
         "SERVER_PORT": "443",
         "SERVER_PROTOCOL": "HTTP/1.1",
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": "https",
-        "wsgi.input": io.BytesIO(body),
+        "wsgi.input": io.BytesIO(request.body),
         "wsgi.errors": io.StringIO(),
         "wsgi.multithread": True,
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
     }
-    for name, value in headers:
+    for name, value in request.headers:
         key = name.upper().replace("-", "_")
         key = key if key == "CONTENT_TYPE" else f"HTTP_{key}"
         text = value.decode("latin-1")
         # CGI has no repeated lines: servers join them (RFC 3875 §4.1.18).
         environ[key] = f"{environ[key]},{text}" if key in environ else text
-    face = validator(wsgi.BearerMiddleware(app, guard=guard, **options))
-    result = face(environ, start_response)
+    checked = validator(wsgi.BearerMiddleware(app, guard=face.guard, **face.options))
+    result = checked(environ, start_response)
     try:
         content = b"".join(result)
     finally:

@@ -157,7 +157,7 @@ def role(name: str) -> Requirement:
     return Requirement(((_Role(name),),))
 
 
-def claim(name: str, *values: str | float | bool) -> Requirement:  # noqa: FBT001 - a claim's value
+def claim(name: str, *values: str | float | bool) -> Requirement:
     """Require a claim: present, or equal to (as an array: containing) one of `values`."""
     if not isinstance(name, str) or not name:
         raise ConfigurationError(f"claim({name!r}): pass the claim's name")

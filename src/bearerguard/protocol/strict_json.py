@@ -10,7 +10,6 @@ import json
 import math
 from typing import Any, NoReturn
 
-
 # Far beyond any claim, far below where walking a value would exhaust the stack.
 _MAX_DEPTH = 64
 

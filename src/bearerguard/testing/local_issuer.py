@@ -161,9 +161,10 @@ class LocalIssuer:
         The issuer's `url` is that URL meanwhile.
         """
         before = self.url
-        with serving(self._handle_over_http, port) as self.url:
+        with serving(self._handle_over_http, port) as url:
+            self.url = url
             try:
-                yield self.url
+                yield url
             finally:
                 self.url = before
 
