@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from bearerguard import GITHUB_EXPIRY, ExpiryHeaders, scopes
 from tests.conformance.hdr_table import SCOPE, TOKEN, fixed, good, nothing, with_origin
@@ -20,7 +21,7 @@ _EXPOSED = {
 }
 
 
-def _exposes(*more: str) -> object:
+def _exposes(*more: str) -> Callable[[Stage, Answer], None]:
     def check(_stage: Stage, answer: Answer) -> None:
         listed = ",".join(answer.values("access-control-expose-headers"))
         names = [name.strip().lower() for name in listed.split(",")]

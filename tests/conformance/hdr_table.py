@@ -157,7 +157,7 @@ TABLE = [
         id="HDR-10 one line per challenge",
         send=nothing,
         status=401,
-        after=lambda _stage, answer: challenge_parameters(answer.one("www-authenticate")) and None,
+        after=lambda _stage, answer: challenge_parameters(answer.one("www-authenticate")),
     ),
     Scenario(
         id="HDR-11 scope lacking names all",
@@ -170,7 +170,7 @@ TABLE = [
     ),
     Scenario(
         id="HDR-11 scope lacking on a warm token",
-        before=lambda stage: stage.guard.verify(stage.token(scope="read", jti="w")) and None,
+        before=lambda stage: stage.guard.verify(stage.token(scope="read", jti="w")),
         send=good(scope="read", jti="w"),
         face={"require": _READ_WRITE},
         status=403,

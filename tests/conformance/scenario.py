@@ -26,8 +26,8 @@ class Scenario:
     method: str = "GET"
     target: str = "/things"
     body: bytes = b""
-    before: Callable[[Stage], None] = field(default=lambda _stage: None)
-    after: Callable[[Stage, Answer], None] = field(default=lambda _stage, _answer: None)
+    before: Callable[[Stage], object] = field(default=lambda _stage: None)
+    after: Callable[[Stage, Answer], object] = field(default=lambda _stage, _answer: None)
     algorithm: str = "ES256"
     own_issuer: bool = False
     issuer: Mapping[str, Any] = field(default_factory=dict)
