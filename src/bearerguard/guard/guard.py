@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Self, TypeAlias, TypeVar
@@ -92,6 +93,8 @@ class Guard:
         )
         handlers = self._handlers
         self._refresher = Refresher(lambda flow: run(flow, handlers))
+        # The thread holds the key caches, and they hold no guard.
+        weakref.finalize(self, self._refresher.close)
         self._key_caches = {
             issuer.url: KeyCache(
                 issuer,
@@ -227,7 +230,7 @@ class Guard:
         }
 
     def close(self) -> None:
-        """End the background refresh and forget all tokens."""
+        """End the background refresh and forget all tokens; the guard can be used again."""
         self._refresher.close()
         self._tokens.clear()
 

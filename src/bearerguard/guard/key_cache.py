@@ -183,11 +183,13 @@ class KeyCache:
         try:
             answer = yield from self._download()
             keys, problems = parse_jwks(strict_json.loads(answer.body))
-        except (FetchFailed, ValueError) as error:
+        except Exception as error:  # whatever a transport raises, the token is not to blame
             self._jwks_uri = self._issuer.jwks_uri  # the issuer may have moved its keys
             pause = self._back_off.failed(self._clock())
-            self._events.emit("keys_fetch_failed", self._issuer.url, str(error))
-            raise self._unavailable(pause, str(error)) from None
+            known = isinstance(error, FetchFailed | ValueError)
+            cause = str(error) if known else f"the transport raised {type(error).__name__}"
+            self._events.emit("keys_fetch_failed", self._issuer.url, cause)
+            raise self._unavailable(pause, cause) from error
         for problem in problems:
             self._events.emit("keys_passed_over", self._issuer.url, problem)
         self._install(keys, _max_age(answer))

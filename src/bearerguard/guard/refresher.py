@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import heapq
 import logging
+import math
 import os
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from typing import Protocol
 
@@ -37,74 +37,70 @@ class Refresher:
 
     def __init__(self, drive: Callable[[Flow[None]], None]) -> None:
         self._drive = drive
-        self._closed = False
         self._agenda: _Agenda | None = None
 
     def schedule(self, what: Refreshable, delay: float) -> None:
         """Refresh `what` in `delay` seconds, or at the earlier moment already known."""
-        if self._closed:
-            return
         agenda = self._agenda
-        if agenda is None or agenda.pid != os.getpid():
-            agenda = self._agenda = _Agenda()
-            weakref.finalize(self, agenda.stop)
-            threading.Thread(
-                target=_work,
-                args=(agenda, self._drive),
-                name="bearerguard-keys",
-                daemon=True,
-            ).start()
+        if agenda is not None and agenda.stopped and agenda.thread is threading.current_thread():
+            return  # the last refresh of a thread that was told to end
+        if agenda is None or agenda.stopped or agenda.pid != os.getpid():
+            agenda = self._agenda = _Agenda(self._drive)
         agenda.add(what, delay)
 
     def close(self) -> None:
-        """End the thread; keys are fetched by requests alone from now on."""
-        self._closed = True
+        """End the thread; a fetch after this starts another."""
         if self._agenda is not None:
             self._agenda.stop()
 
 
 class _Agenda:
-    """What is due when, in monotonic seconds; each thing stands in it once."""
+    """What is due when, in monotonic seconds, and the thread that sees to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, drive: Callable[[Flow[None]], None]) -> None:
         self.pid = os.getpid()
+        self.stopped = False
         self._changed = threading.Condition()
         self._due: dict[Refreshable, float] = {}
         self._heap: list[tuple[float, int, Refreshable]] = []
-        self._stopped = False
+        self.thread = threading.Thread(
+            target=_work, args=(self, drive), name="bearerguard-keys", daemon=True
+        )
+        self.thread.start()
 
     def add(self, what: Refreshable, delay: float) -> None:
+        """Note what is due; each thing stands here once, at its earliest moment."""
         due = time.monotonic() + delay
         with self._changed:
-            if due < self._due.get(what, float("inf")):
+            if due < self._due.get(what, math.inf):
                 self._due[what] = due
                 heapq.heappush(self._heap, (due, id(what), what))
                 self._changed.notify()
 
     def stop(self) -> None:
+        """End the thread when it has done what it is doing."""
         if self.pid == os.getpid():  # a parent's lock may be held for ever in its child
             with self._changed:
-                self._stopped = True
+                self.stopped = True
                 self._changed.notify()
 
     def next(self) -> Refreshable | None:
         """Wait for what is due next; None when the agenda was stopped."""
         with self._changed:
-            while not self._stopped:
+            while not self.stopped:
                 if not self._heap:
                     self._changed.wait()
                     continue
                 due, _, what = self._heap[0]
+                wait = due - time.monotonic()
                 if due != self._due.get(what):
                     heapq.heappop(self._heap)  # was moved to an earlier moment, and done
-                    continue
-                wait = due - time.monotonic()
-                if wait > 0:
+                elif wait > 0:
                     self._changed.wait(min(wait, threading.TIMEOUT_MAX))
-                    continue
-                heapq.heappop(self._heap)
-                del self._due[what]
-                return what
+                else:
+                    heapq.heappop(self._heap)
+                    del self._due[what]
+                    return what
         return None
 
 
