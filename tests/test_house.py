@@ -1,0 +1,79 @@
+"""The laws of the house that a tool would not check."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
+CHECKLIST = [
+    *(f"HDR-{number:02}" for number in range(1, 18)),
+    *(f"JWT-{number:02}" for number in range(1, 17)),
+    *(f"JWKS-{number:02}" for number in (1, 2, 3, 4, 6)),
+    "CACHE-01",
+    "CACHE-02",
+    *(f"EXP-{number:02}" for number in range(1, 4)),
+]
+
+
+def _tracked() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [ROOT / line for line in listed.stdout.splitlines() if (ROOT / line).is_file()]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_says_what_it_owns_and_is_small(path: Path) -> None:
+    text = path.read_text()
+    assert ast.get_docstring(ast.parse(text))
+    assert len(text.splitlines()) <= 310
+
+
+@pytest.mark.parametrize("item", CHECKLIST)
+def test_every_item_of_the_checklist_is_a_row_of_the_table(item: str) -> None:
+    rows = "".join(path.read_text() for path in (ROOT / "tests/conformance").glob("*_table.py"))
+    assert re.search(rf'"{item} ', rows)
+
+
+def test_no_lock_file_and_no_registry_is_committed() -> None:
+    # The names are put together here, so that this file does not hold them.
+    hosts = ["pypi" + ".org", "pythonhosted" + ".org", "npmjs" + ".org", "npmjs" + ".com"]
+    for path in _tracked():
+        assert path.name not in {
+            "package-lock.json",
+            "uv.lock",
+            "poetry.lock",
+            "yarn.lock",
+            ".npmrc",
+        }
+        text = path.read_text(errors="replace")
+        assert not any(host in text for host in hosts), path
+
+
+def test_every_dependency_is_pinned() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [project["dependencies"], *project["optional-dependencies"].values()]
+    names = {re.split(r"[\[<>=]", line)[0].lower() for lines in wanted for line in lines}
+    pins = (ROOT / "constraints.txt").read_text().lower().splitlines()
+    pinned = {line.split("==")[0] for line in pins}
+    assert names - pinned == {"bearerguard"}
+    assert all("==" in line for line in pins)
+
+
+def test_what_the_readme_names_is_there() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for link in re.findall(r"\]\(([^)]+)\)", readme):
+        assert (ROOT / link).exists(), link
+    for script in re.findall(r"scripts/[a-z]+", readme):
+        assert (ROOT / script).stat().st_mode & 0o111, script
