@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from bearerguard.errors import ConfigurationError
 from bearerguard.flow import AsyncHandlers, Fetch, Handlers, Once
 from bearerguard.messages import Response
 from bearerguard.single_flight import AsyncSingleFlight, SingleFlight
@@ -30,6 +31,12 @@ def default_transport() -> Transport:
 
 def handlers(transport: Transport) -> tuple[Handlers, AsyncHandlers]:
     """Return the tables of the synchronous and of the asynchronous driver."""
+    for method in ("fetch", "afetch"):
+        if not callable(getattr(transport, method, None)):
+            raise ConfigurationError(
+                f"transport=: pass an HttpTransport, or an object with fetch and afetch: {method}"
+                " is missing"
+            )
     threads, tasks = SingleFlight(), AsyncSingleFlight()
     sync: dict[type[Any], Any] = {Fetch: transport.fetch}
     sync[Once] = lambda effect: threads.once(effect, sync)

@@ -7,6 +7,7 @@ on a miss. Knows no ASGI, no WSGI and no framework, and opens nothing when it is
 from __future__ import annotations
 
 import os
+import re
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -76,10 +77,12 @@ class Guard:
         cache_size: int = _CACHE_SIZE,
     ) -> None:
         check_distinct(issuers)
-        if not realm or not realm.isascii() or not realm.isprintable():
+        if not isinstance(realm, str) or not re.fullmatch(r"[ -~]+", realm):
             raise ConfigurationError("realm=: pass a name in printable ASCII")
         if require is not None and not isinstance(require, Requirement):
             raise ConfigurationError('require=: pass a requirement, such as scopes("read")')
+        if expiry_headers is not None and not isinstance(expiry_headers, ExpiryHeaders):
+            raise ConfigurationError("expiry_headers=: pass ExpiryHeaders(...), or None for none")
         if cache_size < 1:
             raise ConfigurationError("cache_size=: remember at least one token")
         self.realm = realm

@@ -47,7 +47,7 @@ class Issuer:
 
     url: str
     _: KW_ONLY
-    audience: str | Sequence[str]
+    audience: str | Sequence[str] = ()  # a missing one is refused with its remedy
     keys: StaticKeys | None = field(default=None, repr=False)
     jwks_uri: str | None = None
     discovery_url: str | None = None
@@ -166,10 +166,10 @@ class Issuer:
         return types | {"jwt"} if self.accept_id_tokens else types
 
     def _check_times(self) -> None:
-        if not 0 <= self.leeway <= _MAX_LEEWAY:
+        if not _is_number(self.leeway) or not 0 <= self.leeway <= _MAX_LEEWAY:
             raise ConfigurationError(f"leeway=: choose from 0 to {_MAX_LEEWAY} seconds")
         for name in ("keys_refresh", "keys_max_age", "keys_cooldown"):
-            if not getattr(self, name) > 0:
+            if not _is_number(getattr(self, name)) or not getattr(self, name) > 0:
                 raise ConfigurationError(f"{name}=: pass a positive number of seconds")
         if self.keys_max_age < self.keys_refresh:
             raise ConfigurationError("keys_max_age=: must not be shorter than keys_refresh=")
@@ -180,6 +180,10 @@ class Issuer:
         if self.keys is not None:
             return keys_from(self.keys)
         return None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def check_distinct(issuers: Sequence[Issuer]) -> None:

@@ -6,10 +6,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from bearerguard.errors import ConfigurationError, quoted
+
+_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # The last second that a calendar date can name; tokens may claim to outlive it.
 _END_OF_CALENDAR = 253_402_300_799
 
@@ -35,6 +39,13 @@ class ExpiryHeaders:
     expires_in: str | None = "Access-Token-Expires-In"
     expires_at: str | None = "Access-Token-Expires-At"
     format_at: Callable[[float], str] = structured_date
+
+    def __post_init__(self) -> None:
+        for name in self.names():
+            if not isinstance(name, str) or not _FIELD_NAME.fullmatch(name):
+                raise ConfigurationError(
+                    f"ExpiryHeaders({quoted(name)}): pass a header field name (RFC 9110 §5.1)"
+                )
 
     def names(self) -> tuple[str, ...]:
         """Return the header names in use."""

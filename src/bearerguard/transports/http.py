@@ -46,9 +46,9 @@ class HttpTransport:
         proxy: str | None = None,
         max_bytes: int = 524_288,
     ) -> None:
-        if not timeout > 0:
+        if not isinstance(timeout, int | float) or not timeout > 0:
             raise ConfigurationError("timeout=: pass a positive number of seconds")
-        if not max_bytes > 0:
+        if not isinstance(max_bytes, int) or not max_bytes > 0:
             raise ConfigurationError("max_bytes=: pass a positive number of bytes")
         self._timeout = timeout
         self._ssl_context = ssl_context
