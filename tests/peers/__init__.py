@@ -1,0 +1,1 @@
+"""The main job against programs that nobody here wrote: a certified issuer, servers, a browser."""

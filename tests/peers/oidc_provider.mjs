@@ -1,0 +1,104 @@
+// An independent issuer on loopback: the certified package oidc-provider, with its keys and its
+// network in the tests' hands. Prints READY and its URL.
+//
+//   POST /test/rotate?keep=1   sign with new keys; publish the old ones too, or not
+//   POST /test/outage?on=1     answer everything else with 503, until on=0
+//   POST /test/delay?ms=200    answer everything else that much later
+//   GET  /test/hits            how often each path was asked for
+import { generateKeyPairSync } from 'node:crypto';
+import http from 'node:http';
+import Provider from 'oidc-provider';
+
+const lifetime = 3600;
+// Seconds by which this issuer's clock differs: tokens of the past are made in the past.
+const offset = Number(process.env.CLOCK_OFFSET ?? 0) * 1000;
+const now = Date.now;
+Date.now = () => now() + offset;
+
+const algorithms = {
+  RS256: () => generateKeyPairSync('rsa', { modulusLength: 2048 }),
+  ES256: () => generateKeyPairSync('ec', { namedCurve: 'P-256' }),
+  EdDSA: () => generateKeyPairSync('ed25519'),
+};
+
+let generation = 0;
+const makeKeys = () => {
+  generation += 1;
+  return Object.entries(algorithms).map(([alg, make]) => ({
+    ...make().privateKey.export({ format: 'jwk' }),
+    alg,
+    kid: `${alg}-${generation}`,
+    use: 'sig',
+  }));
+};
+
+const makeApp = (issuer, keys) =>
+  new Provider(issuer, {
+    clients: [
+      {
+        client_id: 'caller',
+        client_secret: 'caller-secret',
+        grant_types: ['client_credentials'],
+        redirect_uris: [],
+        response_types: [],
+      },
+    ],
+    jwks: { keys },
+    scopes: ['read', 'write'],
+    cookies: { keys: ['only for tests'] },
+    ttl: { ClientCredentials: lifetime },
+    enabledJWA: { idTokenSigningAlgValues: Object.keys(algorithms) },
+    features: {
+      clientCredentials: { enabled: true },
+      devInteractions: { enabled: false },
+      resourceIndicators: {
+        enabled: true,
+        defaultResource: () => undefined,
+        // The resource urn:api:RS256 gets JWT access tokens that are signed by RS256.
+        getResourceServerInfo: (_context, resource) => ({
+          scope: 'read write',
+          audience: resource,
+          accessTokenTTL: lifetime,
+          accessTokenFormat: 'jwt',
+          jwt: { sign: { alg: resource.split(':').at(-1) } },
+        }),
+      },
+    },
+  }).callback();
+
+let keys = makeKeys();
+let app;
+let outage = false;
+let delay = 0;
+const hits = {};
+
+const control = (url, response) => {
+  if (url.pathname === '/test/rotate') {
+    keys = [...makeKeys(), ...(url.searchParams.get('keep') === '1' ? keys : [])];
+    app = makeApp(issuer, keys);
+  } else if (url.pathname === '/test/outage') {
+    outage = url.searchParams.get('on') === '1';
+  } else if (url.pathname === '/test/delay') {
+    delay = Number(url.searchParams.get('ms'));
+  }
+  response.setHeader('content-type', 'application/json');
+  response.end(JSON.stringify(hits));
+};
+
+const server = http.createServer((request, response) => {
+  const url = new URL(request.url, 'http://127.0.0.1');
+  if (url.pathname.startsWith('/test/')) return control(url, response);
+  hits[url.pathname] = (hits[url.pathname] ?? 0) + 1;
+  if (outage) {
+    response.statusCode = 503;
+    return response.end();
+  }
+  return setTimeout(() => app(request, response), delay);
+});
+
+let issuer;
+server.listen(0, '127.0.0.1', () => {
+  issuer = `http://127.0.0.1:${server.address().port}`;
+  app = makeApp(issuer, keys);
+  console.log(`READY ${issuer}`);
+});

@@ -1,0 +1,88 @@
+"""Starting programs, waiting until they answer, and ending them by their process id."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+START_SECONDS = 30
+# Three base64url parts: a token, which no program may print.
+_TOKEN = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+class Program:
+    """A running program, and what it has printed so far."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self._process = process
+        self._log = log
+
+    @property
+    def output(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def wait_for_port(self, port: int) -> None:
+        def is_open() -> bool:
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", port)) == 0
+
+        self._wait(is_open, f"port {port}")
+
+    def wait_for_line(self, pattern: str) -> str:
+        self._wait(lambda: re.search(pattern, self.output, re.MULTILINE) is not None, pattern)
+        found = re.search(pattern, self.output, re.MULTILINE)
+        assert found is not None
+        return found[1]
+
+    def _wait(self, ready: object, what: str) -> None:
+        assert callable(ready)
+        deadline = time.monotonic() + START_SECONDS
+        while not ready():
+            assert self._process.poll() is None, f"ended too early:\n{self.output}"
+            assert time.monotonic() < deadline, f"no {what} in {START_SECONDS} s:\n{self.output}"
+            time.sleep(0.02)
+
+
+@contextmanager
+def program(
+    command: Sequence[str], *, cwd: Path, environ: dict[str, str] | None = None
+) -> Generator[Program]:
+    """Run a program while the block lasts; its output holds no traceback and no token."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "output"
+        with log.open("wb") as sink:
+            process = subprocess.Popen(
+                command,
+                cwd=cwd,
+                env={**os.environ, **(environ or {})},
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        running = Program(process, log)
+        try:
+            yield running
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        assert "Traceback" not in running.output, running.output
+        assert not _TOKEN.search(running.output), "a token was printed"
