@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import sys
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.peers.processes import free_port, program
+from tests.processes import program
 
 HERE = Path(__file__).parent
-EXAMPLES = HERE.parent.parent / "examples"
 
 
 class OidcProvider:
@@ -66,51 +64,6 @@ def issuer() -> Generator[OidcProvider]:
     """A fresh issuer, whose keys, hits and outages are this test's own."""
     with oidc_provider() as provider:
         yield provider
-
-
-_PYTHON = [sys.executable, "-m"]
-_COMMANDS: dict[str, tuple[str, Callable[[int], list[str]]]] = {
-    "uvicorn": (
-        "starlette_app",
-        lambda port: ["uvicorn", "app:app", "--port", str(port), "--log-level", "warning"],
-    ),
-    "hypercorn": (
-        "starlette_app",
-        lambda port: ["hypercorn", "app:app", "--bind", f"127.0.0.1:{port}"],
-    ),
-    "granian": (
-        "starlette_app",
-        lambda port: ["granian", "app:app", "--interface", "asgi", "--port", str(port)],
-    ),
-    "gunicorn": (
-        "flask_app",
-        lambda port: [
-            *("gunicorn", "app:app", "--bind", f"127.0.0.1:{port}", "--preload"),
-            *("--workers", "2", "--threads", "8"),
-        ],
-    ),
-    "waitress": (
-        "flask_app",
-        lambda port: ["waitress", f"--listen=127.0.0.1:{port}", "--threads=16", "app:app"],
-    ),
-    "flask": ("flask_app", lambda port: ["flask", "run", "--port", str(port)]),
-}
-SERVERS = list(_COMMANDS)
-
-
-@contextmanager
-def serving(server: str, issuer_url: str, audience: str) -> Generator[str]:
-    """Serve the example that fits the server; gives its URL."""
-    example, command = _COMMANDS[server]
-    port = free_port()
-    environ = {
-        f"{prefix}BEARERGUARD_{name}": value
-        for prefix in ("", "FLASK_")
-        for name, value in (("ISSUER", issuer_url), ("AUDIENCE", audience))
-    }
-    with program([*_PYTHON, *command(port)], cwd=EXAMPLES / example, environ=environ) as running:
-        running.wait_for_port(port)
-        yield f"http://127.0.0.1:{port}"
 
 
 def bearer(token: str, **more: Any) -> dict[str, str]:

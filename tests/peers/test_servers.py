@@ -5,7 +5,8 @@ from __future__ import annotations
 import httpx2
 import pytest
 
-from tests.peers.conftest import SERVERS, OidcProvider, bearer, oidc_provider, serving
+from tests.examples.servers import SERVERS, serving
+from tests.peers.conftest import OidcProvider, bearer, oidc_provider
 
 AUDIENCES = "urn:api:RS256,urn:api:ES256,urn:api:EdDSA"
 PATH = "/api/v1/recordings"
