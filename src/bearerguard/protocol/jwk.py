@@ -185,7 +185,7 @@ def _public_key(jwk: Mapping[str, Any]) -> PublicKey:
     try:
         if kty == "RSA":
             key: Any = RSAAlgorithm.from_jwk(_members(jwk, "n", "e"))
-        elif kty == "EC" and crv in _OCTET_LENGTHS:
+        elif kty == "EC" and isinstance(crv, str) and crv in _OCTET_LENGTHS:
             key = ECAlgorithm.from_jwk(_members(jwk, "crv", "x", "y"))
         elif kty == "OKP" and crv == "Ed25519":
             key = OKPAlgorithm.from_jwk(_members(jwk, "crv", "x"))

@@ -1,0 +1,269 @@
+"""A bad configuration raises at construction, naming the option and the remedy."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+
+from bearerguard import (
+    ConfigurationError,
+    ExpiryHeaders,
+    Guard,
+    HttpTransport,
+    Issuer,
+    TokenError,
+    claim,
+    role,
+    scopes,
+)
+from bearerguard.asgi import BearerMiddleware
+from bearerguard.testing import LocalIssuer, SigningKey, sign
+
+URL = "https://id.example.com"
+SECRET = "s3cret-of-thirty-two-bytes-or-more!"
+RSA = rsa.generate_private_key(65537, 2048)
+EC = ec.generate_private_key(ec.SECP256R1())
+SPKI = (Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+PEM = RSA.public_key().public_bytes(*SPKI)
+DER = RSA.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+ENCRYPTED = EC.private_bytes(Encoding.DER, PrivateFormat.PKCS8, BestAvailableEncryption(b"pw"))
+
+
+def issuer(**options: Any) -> Issuer:
+    return Issuer(URL, **{"audience": "api", **options})
+
+
+def guard(**options: Any) -> Guard:
+    return Guard(issuer(), **options)
+
+
+def face(**options: Any) -> BearerMiddleware:
+    async def app(_scope: Any, _receive: Any, _send: Any) -> None: ...
+
+    return BearerMiddleware(app, **{"guard": guard(), **options})
+
+
+def certificate() -> x509.Certificate:
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "id.example.com")])
+    now = dt.datetime.now(dt.UTC)
+    builder = x509.CertificateBuilder(name, name, EC.public_key(), 1, now, now)
+    return builder.sign(EC, hashes.SHA256())
+
+
+MISTAKES: list[tuple[str, Callable[[], object]]] = [
+    (r"audience=: pass this API's identifier", lambda: Issuer(URL)),
+    (r"audience=", lambda: issuer(audience="")),
+    (r"audience=", lambda: issuer(audience=["a", 1])),
+    (r"audience=", lambda: issuer(audience=3)),
+    (r"Issuer\(url\).*use https", lambda: Issuer("http://id.example.com", audience="a")),
+    (r"Issuer\(url\).*use https", lambda: Issuer("id.example.com", audience="a")),
+    (r"Issuer\(url\).*non-empty", lambda: Issuer("", audience="a")),
+    (r"Issuer\(url\).*no query", lambda: Issuer(URL + "?x=1", audience="a")),
+    (r"jwks_uri=.*use https", lambda: issuer(jwks_uri="http://id.example.com/jwks")),
+    (r"jwks_uri=.*use https", lambda: issuer(jwks_uri="http://127.0.0.1.evil.test/jwks")),
+    (r"discovery_url=.*use https", lambda: issuer(discovery_url="ftp://id.example.com")),
+    (r"exclude each other", lambda: issuer(jwks_uri=URL, keys=PEM)),
+    (r"exclude each other", lambda: issuer(shared_secret=SECRET, keys=PEM)),
+    (r"algorithms=: 'HS256'.*need shared_secret=", lambda: issuer(algorithms=["HS256"])),
+    (r"algorithms=: 'RS257'.*choose from", lambda: issuer(algorithms=["RS257"])),
+    (r"algorithms=: 'none'", lambda: issuer(algorithms=["none"])),
+    (r"algorithms=: 'RS256'", lambda: issuer(shared_secret=SECRET, algorithms=["RS256"])),
+    (r"algorithms=: pass a list", lambda: issuer(algorithms="RS256")),
+    (r"algorithms=: pass a list", lambda: issuer(algorithms=[])),
+    (r"token_types=: pass a list", lambda: issuer(token_types="JWT")),
+    (r"token_types=: \['logout\+jwt'\]", lambda: issuer(token_types=("logout+jwt",))),
+    (r"leeway=.*0 to 300", lambda: issuer(leeway=301)),
+    (r"leeway=.*0 to 300", lambda: issuer(leeway=-1)),
+    (r"leeway=.*0 to 300", lambda: issuer(leeway="30")),
+    (r"leeway=.*0 to 300", lambda: issuer(leeway=float("nan"))),
+    (r"keys_refresh=: pass a positive", lambda: issuer(keys_refresh=0)),
+    (r"keys_cooldown=: pass a positive", lambda: issuer(keys_cooldown="30")),
+    (r"keys_max_age=: must not be shorter", lambda: issuer(keys_max_age=10)),
+    (r"keys=: pass a JWKS.*not object", lambda: issuer(keys=object())),
+    (r"keys=: pass a JWKS.*not a PEM", lambda: issuer(keys="my shared secret")),
+    (r"keys=: pass a JWKS.*list is empty", lambda: issuer(keys=[])),
+    (r"keys=: pass a JWKS.*no usable key", lambda: issuer(keys={"keys": []})),
+    (r"keys=: pass a JWKS.*not supported", lambda: issuer(keys={"kty": "oct", "k": "AAAA"})),
+    (r"keys=: pass a JWKS.*not NoneType", lambda: issuer(keys=[None])),
+    (r"shared_secret=: at least 32 bytes", lambda: issuer(shared_secret="x" * 31)),
+    (r"shared_secret=: pass str or bytes", lambda: issuer(shared_secret=32)),
+    (r"pass at least one Issuer", Guard),
+    (r"given twice", lambda: Guard(issuer(), issuer(audience="b"))),
+    (r"pass Issuer objects, not str", lambda: Guard(URL)),  # type: ignore[arg-type]
+    (r"realm=: pass a name", lambda: guard(realm="")),
+    (r"realm=: pass a name", lambda: guard(realm="a\r\nb")),
+    (r"realm=: pass a name", lambda: guard(realm=3)),
+    (r"require=: pass a requirement", lambda: guard(require="read")),
+    (r"expiry_headers=: pass ExpiryHeaders", lambda: guard(expiry_headers="X-Expires")),
+    (r"cache_size=: remember", lambda: guard(cache_size=0)),
+    (r"transport=: .*fetch is missing", lambda: guard(transport=object())),
+    (r"header field name", lambda: ExpiryHeaders(expires_at="bad name")),
+    (r"timeout=: pass a positive", lambda: HttpTransport(timeout=0)),
+    (r"max_bytes=: pass a positive", lambda: HttpTransport(max_bytes=0)),
+    (r"guard=: pass a Guard", lambda: face(guard=None)),
+    (r"require=: pass a requirement", lambda: face(require="read")),
+    (r"exclude=: pass a list of paths", lambda: face(exclude="/health")),
+    (r"exclude=: pass a list of paths", lambda: face(exclude=("health",))),
+    (r"exclude=: pass a list of paths", lambda: face(exclude=("/a*b",))),
+    (r"optional=: pass a list of paths", lambda: face(optional=("x",))),
+    (r"scopes\('read write'\).*own argument", lambda: scopes("read write")),
+    (r"scopes\(\): name at least one", scopes),
+    (r"scopes\(3\)", lambda: scopes(3)),  # type: ignore[arg-type]
+    (r"role\(''\)", lambda: role("")),
+    (r"claim\(''\)", lambda: claim("")),
+    (r"BEARERGUARD_ISSUER is not set", lambda: Guard.from_env({})),
+    (r"BEARERGUARD_AUDIENCE is not set", lambda: Guard.from_env({"BEARERGUARD_ISSUER": URL})),
+    (r"algorithm=: 'RS999'", lambda: LocalIssuer(algorithm="RS999")),
+    (r"secret=: needs one", lambda: LocalIssuer(algorithm="RS256", secret=SECRET)),
+]
+
+
+@pytest.mark.parametrize(("message", "mistake"), MISTAKES)
+def test_a_mistake_is_named(message: str, mistake: Callable[[], object]) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        mistake()
+
+
+BARE = base64.b64encode(DER)
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        PEM,
+        PEM.decode(),
+        DER,
+        BARE,
+        BARE.rstrip(b"="),
+        base64.urlsafe_b64encode(DER),
+        base64.encodebytes(DER),
+        b"\n".join(PEM.splitlines()[1:-1]),
+        json.dumps({"kty": "RSA", "n": "AQAB" * 20, "e": "AQAB"}),
+        json.dumps({"keys": [{"kty": "EC"}], "more": "x" * 20}),
+        '{"\\u006bty":"RSA","filler":"' + "x" * 32 + '"}',
+        "[" * 9999 + "]" * 9999,
+        certificate().public_bytes(Encoding.PEM),
+        certificate().public_bytes(Encoding.DER),
+        base64.b64encode(certificate().public_bytes(Encoding.DER)),
+        RSA.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH),
+        EC.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH),
+        ed25519.Ed25519PrivateKey.generate()
+        .public_key()
+        .public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+        EC.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),
+        ENCRYPTED,
+        RSA.public_key().public_bytes(Encoding.DER, PublicFormat.PKCS1),
+    ],
+)
+def test_a_key_is_never_taken_for_a_secret(secret: str | bytes) -> None:
+    with pytest.raises(ConfigurationError, match="shared_secret=: this is a key or a certificate"):
+        issuer(shared_secret=secret)
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        SECRET,
+        SECRET.encode(),
+        base64.b64encode(b"\x01" * 40),
+        '"a JSON string, 32 bytes or more"' * 1,
+    ],
+)
+def test_a_random_secret_is_one(secret: str | bytes) -> None:
+    assert "secret" not in repr(issuer(shared_secret=secret)).replace("shared_secret", "")
+
+
+@pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])
+def test_a_shared_secret_verifies(algorithm: str) -> None:
+    local = LocalIssuer(URL, audience="api", algorithm=algorithm, secret=SECRET)
+    trusted = Guard(issuer(shared_secret=SECRET, token_types=("JWT",)))
+    header = {"alg": algorithm, "typ": "JWT"}
+    claims = {"iss": URL, "aud": "api", "exp": 2**33, "sub": "user"}
+    assert trusted.verify(sign(header, claims, local.key)).subject == "user"
+    assert local.jwks() == {"keys": []}
+    with pytest.raises(TokenError, match="bad_signature"):
+        trusted.verify(sign(header, claims, SigningKey.shared(algorithm, b"x" * 32)))
+
+
+def test_static_keys_may_be_pem_jwk_jwks_or_a_list() -> None:
+    local = LocalIssuer(URL, audience="api", algorithm="ES256")
+    pem = local.key.private.public_key().public_bytes(*SPKI)
+    jwk = local.key.jwk()
+    other = certificate().public_bytes(Encoding.PEM)
+    for keys in (pem, pem.decode(), jwk, local.jwks(), [jwk], (other, pem), [other, jwk]):
+        assert Guard(issuer(keys=keys)).verify(local.token()).subject == "user"
+
+
+def test_bad_keys_in_a_static_jwks_are_passed_over_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    local = LocalIssuer(URL, audience="api", algorithm="ES256")
+    local.extra_keys = [{"kty": "oct"}]
+    assert Guard(issuer(keys=local.jwks())).verify(local.token()).subject == "user"
+    assert "keys=: passed over key 1" in caplog.text
+
+
+def test_settings_come_from_the_environment() -> None:
+    local = LocalIssuer(URL, audience="b", algorithm="ES256")
+    environ = {
+        "BEARERGUARD_ISSUER": URL,
+        "BEARERGUARD_AUDIENCE": "a, b",
+        "BEARERGUARD_JWKS_URI": f"{URL}/jwks",
+        "BEARERGUARD_ALGORITHMS": "ES256",
+        "BEARERGUARD_TOKEN_TYPES": "at+jwt,JWT",
+        "BEARERGUARD_REALM": "recordings",
+        "BEARERGUARD_STRICT": "true",
+        "BEARERGUARD_INSECURE_ALLOW_HTTP": "0",
+    }
+    with Guard.from_env(environ, transport=local.transport()) as made:
+        assert made.realm == "recordings"
+        assert made.verify(local.token(header={"typ": "JWT"})).subject == "user"
+        with pytest.raises(TokenError, match="missing_claim"):
+            made.verify(local.token(jti=None))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("REALM", 3), ("ALGORITHMS", 3), ("STRICT", "perhaps"), ("JWKS_URI", ["x"])],
+)
+def test_a_malformed_setting_is_named(name: str, value: object) -> None:
+    settings = {"BEARERGUARD_ISSUER": URL, "BEARERGUARD_AUDIENCE": ["a"]}
+    with pytest.raises(ConfigurationError, match=f"BEARERGUARD_{name}"):
+        Guard.from_settings({**settings, f"BEARERGUARD_{name}": value})
+
+
+def test_plain_http_is_for_loopback_or_named_insecure() -> None:
+    assert Issuer("http://127.0.0.1:9000", audience="a").may_fetch("http://127.0.0.1:9000/jwks")
+    # A remote issuer must not point the guard at this machine.
+    assert not issuer().may_fetch("http://127.0.0.1/jwks")
+    insecure = Issuer("http://keycloak:8080", audience="a", insecure_allow_http=True)
+    assert insecure.may_fetch("http://keycloak:8080/jwks")
+    assert not insecure.may_fetch("file:///etc/passwd")
+
+
+def test_and_or_not_are_refused() -> None:
+    with pytest.raises(TypeError, match="combine requirements with & and"):
+        bool(scopes("a"))
+    six = scopes("a") | scopes("b") | role("c") | role("d") | claim("e") | claim("f")
+    with pytest.raises(ConfigurationError, match="alternatives"):
+        six & six & (role("x") | role("y"))
+
+
+def test_no_secret_is_shown() -> None:
+    assert SECRET not in repr(issuer(shared_secret=SECRET))
+    assert repr(guard()) == f"Guard({URL!r})"

@@ -1,0 +1,182 @@
+"""Parsers of what strangers send: they never crash, and accept nothing that was altered."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from bearerguard import TokenError, scopes
+from bearerguard.errors import CredentialsError
+from bearerguard.guard.jwt_validator import principal_of
+from bearerguard.protocol import base64url, claims, jwk, jwt, scope, strict_json
+from bearerguard.protocol.credentials import bearer_token
+from bearerguard.testing import LocalIssuer
+
+NOW = 1_800_000_000
+ISSUER = LocalIssuer(algorithm="ES256", clock=lambda: NOW)
+GUARD = ISSUER.guard()
+TOKEN = ISSUER.token()
+KEY = jwk.parse_jwk(ISSUER.jwks()["keys"][0])
+JSON: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=8,
+)
+TOKEN68 = st.from_regex(rb"[A-Za-z0-9._~+/-]+=*", fullmatch=True)
+SCOPE_TOKEN = st.from_regex(r"[\x21\x23-\x5B\x5D-\x7E]+", fullmatch=True)
+
+
+@given(st.lists(st.binary(), max_size=3))
+@example([b"Bearer"])
+@example([b"bearer \xff"])
+def test_any_octets_are_credentials_or_refused(fields: list[bytes]) -> None:
+    try:
+        token = bearer_token(fields)
+    except CredentialsError:
+        return
+    assert token is None or fields[0].strip(b" \t").endswith(token)
+
+
+@given(TOKEN68, st.integers(1, 5), st.sampled_from([b"Bearer", b"bearer", b"bEaReR"]))
+def test_every_token68_is_read_back(token: bytes, spaces: int, scheme: bytes) -> None:
+    assert bearer_token([scheme + b" " * spaces + token]) == token
+
+
+@given(st.binary())
+def test_base64url_has_one_spelling(octets: bytes) -> None:
+    text = base64url.encode(octets)
+    assert base64url.decode(text) == octets
+    for other in (text + b"=", text + b"\n", b" " + text, text + b"+"):
+        with pytest.raises(ValueError):
+            base64url.decode(other)
+
+
+@given(st.binary(max_size=40))
+def test_what_decodes_encodes_back(text: bytes) -> None:
+    try:
+        octets = base64url.decode(text)
+    except ValueError:
+        return
+    assert base64url.encode(octets) == text
+
+
+@given(st.binary() | st.text().map(str.encode) | JSON.map(lambda v: json.dumps(v).encode()))
+@example(b'{"a":1,"a":1}')
+@example(b'"\\ud800"')
+@example(b"[" * 5000)
+@example(b"1e999")
+@example(b"9" * 5000)
+def test_any_octets_are_json_or_a_value_error(octets: bytes) -> None:
+    try:
+        value = strict_json.loads(octets)
+    except ValueError:
+        return
+    assert strict_json.loads(json.dumps(value, ensure_ascii=False).encode()) == value
+
+
+@given(st.binary(max_size=200) | st.from_regex(rb"[\w-]*\.[\w-]*\.[\w-]*", fullmatch=True))
+def test_any_octets_are_a_jwt_or_a_token_error(token: bytes) -> None:
+    try:
+        parsed = jwt.parse(token)
+    except TokenError:
+        return
+    assert parsed.signing_input + b"." + base64url.encode(parsed.signature) == token
+
+
+@given(st.integers(0, len(TOKEN) - 1), st.integers(1, 255))
+def test_no_altered_token_is_accepted(position: int, change: int) -> None:
+    octets = bytearray(TOKEN.encode())
+    octets[position] ^= change
+    with pytest.raises(TokenError):
+        GUARD.verify(bytes(octets))
+
+
+@given(st.binary(min_size=0, max_size=100))
+def test_no_other_signature_verifies(signature: bytes) -> None:
+    signing_input = TOKEN.rpartition(".")[0].encode()
+    assume(signature != base64url.decode(TOKEN.rpartition(".")[2].encode()))
+    assert not KEY.verifies("ES256", signing_input, signature)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["kty", "crv", "x", "y", "n", "e", "kid", "alg", "use", "key_ops"]), JSON
+    ),
+    st.booleans(),
+)
+def test_a_mutated_jwk_is_a_key_or_a_value_error(change: dict[str, Any], whole: bool) -> None:
+    base = {} if whole else ISSUER.jwks()["keys"][0]
+    try:
+        key = jwk.parse_jwk({**base, **change})
+    except ValueError:
+        return
+    assert key.algorithms
+
+
+@given(JSON)
+def test_any_json_is_a_jwks_or_a_value_error(document: Any) -> None:
+    for candidate in (document, {"keys": document}, {"keys": [document]}):
+        try:
+            jwk.parse_jwks(candidate)
+        except ValueError:
+            continue
+
+
+REGISTERED = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "client_id", "scope", "scp", "cnf"]
+EXPECTED = claims.Expected(frozenset({"api"}))
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*REGISTERED, "roles", "acr", "auth_time", "azp"]), JSON, max_size=4
+    )
+)
+@example({"exp": True})
+@example({"exp": 2**53 + 1})
+@example({"nbf": float("nan")})
+@example({"auth_time": "x"})
+def test_any_claims_are_a_principal_or_a_token_error(change: dict[str, Any]) -> None:
+    found = {"iss": "i", "aud": "api", "exp": NOW + 60, **change}
+    try:
+        claims.check(found, EXPECTED, NOW)
+        principal = principal_of(found)
+    except TokenError:
+        return
+    assert principal.is_authenticated
+    assert principal.expires_in(NOW) is not None
+    assert hash(principal) == hash(principal_of(found))
+    json.dumps(principal.to_dict(), allow_nan=True)
+
+
+@given(st.frozensets(SCOPE_TOKEN, max_size=5))
+def test_scopes_are_sets(names: frozenset[str]) -> None:
+    assert scope.parse(scope.build(names)) == names
+    assert scope.granted({"scope": list(names)}) == names
+    assert scope.parse("  ".join(names)) == names
+
+
+@given(st.frozensets(SCOPE_TOKEN, min_size=1, max_size=4), st.frozensets(SCOPE_TOKEN, max_size=4))
+def test_a_requirement_is_met_by_whoever_has_all(
+    needed: frozenset[str], held: frozenset[str]
+) -> None:
+    requirement = scopes(*needed)
+    principal = principal_of({"iss": "i", "exp": NOW, "scope": " ".join(held)})
+    assert requirement.met_by(principal) is (needed <= held)
+    assert (requirement & requirement).met_by(principal) is (needed <= held)
+    assert (requirement | requirement).met_by(principal) is (needed <= held)
+    lacking = requirement.lacking_scope(principal)
+    assert lacking is not None
+    assert scope.parse(lacking) == needed
+
+
+@given(JSON)
+def test_a_scope_claim_is_a_set_or_a_value_error(value: Any) -> None:
+    try:
+        names = scope.granted({"scope": value})
+    except ValueError:
+        return
+    assert all(isinstance(name, str) and name for name in names)

@@ -1,0 +1,1 @@
+"""The RFCs, function by function."""

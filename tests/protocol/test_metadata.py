@@ -1,0 +1,58 @@
+"""Where an issuer's metadata stands, and what it may say."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bearerguard.protocol import metadata
+
+
+def test_the_well_known_part_goes_after_the_host_or_at_the_end() -> None:
+    assert metadata.metadata_urls("https://id.test/tenant/") == (
+        "https://id.test/.well-known/oauth-authorization-server/tenant",
+        "https://id.test/tenant/.well-known/openid-configuration",
+    )
+    assert metadata.metadata_urls("https://id.test") == (
+        "https://id.test/.well-known/oauth-authorization-server",
+        "https://id.test/.well-known/openid-configuration",
+    )
+
+
+def test_the_issuer_must_be_identical() -> None:
+    body = json.dumps({"issuer": "https://id.test", "jwks_uri": "https://id.test/k"}).encode()
+    assert metadata.parse_jwks_uri(body, "https://id.test") == "https://id.test/k"
+    with pytest.raises(ValueError, match="another one"):
+        metadata.parse_jwks_uri(body, "https://id.test/")
+    with pytest.raises(ValueError, match="no jwks_uri"):
+        metadata.parse_jwks_uri(b'{"issuer":"i"}', "i")
+    with pytest.raises(ValueError, match="not a JSON object"):
+        metadata.parse_jwks_uri(b"[]", "i")
+
+
+@pytest.mark.parametrize(
+    ("url", "https", "http", "loopback"),
+    [
+        ("https://id.test/jwks", True, False, False),
+        ("http://id.test", False, True, False),
+        ("http://127.0.0.1:8080/x", False, True, True),
+        ("http://127.9.9.9", False, True, True),
+        ("http://[::1]:1", False, True, True),
+        ("http://localhost", False, True, True),
+        ("http://localhost.evil.test", False, True, False),
+        ("http://localhost:80@evil.test", False, False, False),
+        ("https://user@id.test", False, False, False),
+        ("https://id.test/#x", False, False, False),
+        ("https://id.test:99999", False, False, False),
+        ("https://", False, False, False),
+        ("https://id .test", False, False, False),
+        ("https://id.tést", False, False, False),
+        ("file:///etc/passwd", False, False, False),
+        ("https://[::1", False, False, False),
+    ],
+)
+def test_urls_are_told_apart(url: str, https: bool, http: bool, loopback: bool) -> None:
+    assert metadata.is_https(url) is https
+    assert metadata.is_http(url) is http
+    assert metadata.is_loopback_http(url) is loopback
