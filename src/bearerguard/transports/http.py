@@ -13,6 +13,7 @@ import ssl
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from bearerguard.errors import ConfigurationError
@@ -86,9 +87,10 @@ class HttpTransport:
                 async with (
                     httpx2.AsyncClient(**self._options()) as client,
                     client.stream(**_arguments(request)) as answer,
+                    aclosing(answer.aiter_raw()) as chunks,
                 ):
                     body = _Body(request.url, answer.headers, self._max_bytes)
-                    async for chunk in answer.aiter_raw():
+                    async for chunk in chunks:
                         body.add(chunk)
                     return body.response(answer)
         except TimeoutError:
@@ -127,12 +129,18 @@ class _Body:
         # Identity was asked for; a compressed body would get around the size cap.
         if headers.get("content-encoding", "identity").lower() != "identity":
             raise FetchFailed(f"{url}: the answer is compressed")
+        announced = headers.get("content-length", "")
+        if announced.isdecimal() and int(announced) > max_bytes:
+            raise self._too_large()
 
     def add(self, chunk: bytes) -> None:
         self._left -= len(chunk)
         if self._left < 0:
-            raise FetchFailed(f"{self._url}: the answer is too large")
+            raise self._too_large()
         self._chunks.append(chunk)
+
+    def _too_large(self) -> FetchFailed:
+        return FetchFailed(f"{self._url}: the answer is too large")
 
     def response(self, answer: httpx2.Response) -> Response:
         headers: Iterable[tuple[str, str]] = answer.headers.multi_items()

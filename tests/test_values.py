@@ -1,0 +1,115 @@
+"""Requests, responses, claims and principals: immutable, quiet, portable."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+import bearerguard
+from bearerguard import ANONYMOUS, Claims, Principal, Request, Response
+
+CLAIMS = Claims({"name": "Ada", "address": {"country": "GB"}, "groups": ["a", {"b": 1}]})
+ADA = Principal(
+    issuer="https://id.test",
+    subject="ada",
+    client_id="app",
+    scopes=frozenset({"write", "read"}),
+    expires_at=100.0,
+    claims=CLAIMS,
+)
+
+
+def test_a_request_keeps_repeated_lines_and_hides_them() -> None:
+    request = Request("GET", "/x?access_token=abc", [("Authorization", "Bearer x"), (b"a", b"1")])
+    assert request.values(b"authorization") == [b"Bearer x"]
+    assert Request(headers={"A": "ü", "B": "€"}).headers == ((b"a", b"\xfc"), (b"b", b"?"))
+    assert repr(request) == "Request('GET')"
+
+
+def test_a_response_finds_its_headers_in_any_case() -> None:
+    response = Response(200, (("Retry-After", "1"),))
+    assert response.header("retry-after") == "1"
+    assert response.header("vary") is None
+
+
+def test_claims_are_immutable_to_the_bottom() -> None:
+    claims: Any = CLAIMS
+    with pytest.raises(AttributeError, match="immutable"):
+        claims.name = "Eve"
+    with pytest.raises(AttributeError, match="immutable"):
+        del claims.name
+    with pytest.raises(TypeError):
+        claims["name"] = "Eve"
+    with pytest.raises(TypeError):
+        claims["address"]["country"] = "FR"
+    assert claims["groups"] == ("a", Claims({"b": 1}))
+    copy = CLAIMS.to_dict()
+    copy["address"]["country"] = "FR"
+    assert CLAIMS["address"]["country"] == "GB"
+    assert len(Claims()) == 0
+
+
+def test_a_principal_travels_and_compares() -> None:
+    assert pickle.loads(pickle.dumps(ADA)) == ADA
+    assert len({ADA, pickle.loads(pickle.dumps(ADA)), ANONYMOUS}) == 2
+    assert Principal(issuer="i", claims=Claims(ADA.to_dict())).to_dict()["claims"]["scopes"]
+    assert ADA.to_dict() == {
+        "issuer": "https://id.test",
+        "subject": "ada",
+        "subject_kind": "user",
+        "client_id": "app",
+        "scopes": ["read", "write"],
+        "roles": [],
+        "token_id": None,
+        "issued_at": None,
+        "expires_at": 100.0,
+        "acr": None,
+        "auth_time": None,
+        "claims": {"name": "Ada", "address": {"country": "GB"}, "groups": ["a", {"b": 1}]},
+    }
+
+
+def test_a_repr_shows_no_claim() -> None:
+    assert "GB" not in repr(ADA)
+    assert repr(CLAIMS) == "Claims(address, groups, name)"
+
+
+def test_a_client_is_never_a_user() -> None:
+    assert ADA.subject_kind == "user"
+    assert Principal(issuer="i", subject="app", client_id="app").subject_kind == "client"
+    assert Principal(issuer="i", client_id="app").subject_kind == "client"
+    assert Principal(issuer="i", client_id="app").identity == "app"
+    assert ANONYMOUS.subject_kind is None
+    assert not ANONYMOUS.is_authenticated
+    assert ANONYMOUS.identity == ""
+
+
+def test_a_name_to_show_is_found() -> None:
+    assert ADA.display_name == "Ada"
+    assert Principal(claims=Claims({"name": 3, "preferred_username": "al"})).display_name == "al"
+    assert Principal(subject="x").display_name == "x"
+
+
+def test_time_left_is_whole_seconds_and_never_negative() -> None:
+    assert ADA.expires_in(40.5) == 59
+    assert ADA.expires_in(200) == 0
+    assert ADA.expires_in() == 0
+    assert ANONYMOUS.expires_in() is None
+
+
+def test_the_public_names_are_these() -> None:
+    assert bearerguard.__all__ == sorted(bearerguard.__all__, key=lambda n: (not n.isupper(), n))
+    for name in bearerguard.__all__:
+        assert getattr(bearerguard, name) is not None
+
+
+@pytest.mark.parametrize("module", ["bearerguard", "bearerguard.asgi", "bearerguard.wsgi"])
+def test_importing_is_light(module: str) -> None:
+    heavy = ["httpx2", "anyio", "asyncio", "starlette", "flask", "werkzeug"]
+    code = f"import sys, {module}; sys.exit(str([m for m in {heavy} if m in sys.modules] or ''))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == ""

@@ -1,0 +1,159 @@
+"""The HTTP transport against servers that misbehave."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+import anyio
+import pytest
+
+from bearerguard import HttpTransport
+from bearerguard.flow import Fetch
+from bearerguard.messages import FetchFailed, Request, Response
+from bearerguard.testing.loopback import serving
+
+
+@contextmanager
+def raw_server(answer: Callable[[socket.socket], None]) -> Generator[str]:
+    """Serve each connection with a function of its socket."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def accept() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.settimeout(5)
+                    connection.recv(4096)
+                    try:
+                        answer(connection)
+                    except OSError:
+                        continue  # the client gave up, as it should
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/jwks"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+    thread.join(10)
+
+
+def both(transport: HttpTransport, url: str) -> list[Response]:
+    """Fetch in a thread, on asyncio and on trio."""
+    request = Fetch("GET", url)
+    return [
+        transport.fetch(request),
+        anyio.run(transport.afetch, request),
+        anyio.run(transport.afetch, request, backend="trio"),
+    ]
+
+
+def fails(transport: HttpTransport, url: str, cause: str) -> None:
+    request = Fetch("GET", url)
+    with pytest.raises(FetchFailed, match=cause):
+        transport.fetch(request)
+    for backend in ("asyncio", "trio"):
+        with pytest.raises(FetchFailed, match=cause):
+            anyio.run(transport.afetch, request, backend=backend)
+
+
+def test_an_answer_comes_whole() -> None:
+    seen: list[Request] = []
+
+    def handle(request: Request) -> Response:
+        seen.append(request)
+        return Response(200, (("Cache-Control", "max-age=5"), ("X", "1"), ("X", "2")), b"{}" * 9)
+
+    with serving(handle) as url:
+        for answer in both(HttpTransport(), url):
+            assert (answer.status, answer.body) == (200, b"{}" * 9)
+            assert answer.header("cache-control") == "max-age=5"
+            assert [value for name, value in answer.headers if name.lower() == "x"] == ["1", "2"]
+    assert seen[0].values(b"accept-encoding") == [b"identity"]
+
+
+def test_a_redirect_is_an_answer_and_not_followed() -> None:
+    with serving(lambda _: Response(302, (("Location", "/elsewhere"),))) as url:
+        assert {answer.status for answer in both(HttpTransport(), url)} == {302}
+
+
+def test_too_large_an_answer_is_none() -> None:
+    with serving(lambda _: Response(200, body=b"x" * 2000)) as url:
+        fails(HttpTransport(max_bytes=1999), url, "too large")
+        assert len(HttpTransport(max_bytes=2000).fetch(Fetch("GET", url)).body) == 2000
+
+
+def test_too_large_an_answer_of_unannounced_length_is_none() -> None:
+    def pour(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 2000)
+
+    with raw_server(pour) as url:
+        request, transport = Fetch("GET", url), HttpTransport(max_bytes=1999)
+        with pytest.raises(FetchFailed, match="too large"):
+            transport.fetch(request)
+        with pytest.raises(FetchFailed, match="too large"):
+            anyio.run(transport.afetch, request)
+
+
+def test_a_compressed_answer_is_none() -> None:
+    with serving(lambda _: Response(200, (("Content-Encoding", "gzip"),), b"x")) as url:
+        fails(HttpTransport(), url, "compressed")
+
+
+def test_nobody_there_closing_and_nonsense_are_no_answers() -> None:
+    with serving(lambda _: Response(200)) as url:
+        gone = url
+    fails(HttpTransport(), gone, "ConnectError")
+    with serving(lambda _: None) as url:
+        fails(HttpTransport(), url, "Error")
+    with raw_server(lambda connection: connection.sendall(b"nonsense\r\n\r\n")) as url:
+        fails(HttpTransport(), url, "RemoteProtocolError")
+    fails(HttpTransport(), "http://127.0.0.1:x/", "InvalidURL")
+
+
+def test_a_slow_answer_is_none() -> None:
+    with raw_server(lambda _connection: time.sleep(0.5)) as url:
+        fails(HttpTransport(timeout=0.1), url, "Timeout|in 0.1 s")
+
+
+def test_an_answer_that_trickles_is_none() -> None:
+    def trickle(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
+        for _ in range(100):
+            connection.sendall(b"x")
+            time.sleep(0.05)
+
+    with raw_server(trickle) as url:
+        fails(HttpTransport(timeout=0.2), url, "no whole answer in 0.2 s")
+
+
+def test_a_certificate_that_nobody_vouches_for_is_no_answer() -> None:
+    context = ssl.create_default_context()
+    with serving(lambda _: Response(200)) as url:
+        fails(HttpTransport(ssl_context=context), url.replace("http:", "https:"), "Error")
+
+
+def test_a_synchronous_fetch_on_a_running_loop_is_warned_of_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with serving(lambda _: Response(200)) as url:
+
+        async def main(transport: HttpTransport) -> None:
+            for _ in range(2):
+                transport.fetch(Fetch("GET", url))
+
+        HttpTransport().fetch(Fetch("GET", url))
+        assert not caplog.records
+        for backend in ("asyncio", "trio"):
+            anyio.run(main, HttpTransport(), backend=backend)
+    warnings = [each for each in caplog.records if each.levelno == logging.WARNING]
+    assert ["averify()" in each.getMessage() for each in warnings] == [True, True]
