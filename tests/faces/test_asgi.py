@@ -1,0 +1,168 @@
+"""What is particular to ASGI."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import pytest
+
+from bearerguard import ANONYMOUS, Guard, Principal, scopes
+from bearerguard.asgi import BearerMiddleware
+from bearerguard.testing import LocalIssuer
+
+DENIAL: dict[str, Any] = {"extensions": {"websocket.http.response": {}}}
+
+
+class App:
+    """Remembers what it was called with; answers 200, or accepts."""
+
+    def __init__(self) -> None:
+        self.scopes: list[Any] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.scopes.append(scope)
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 200})
+            for chunk in (b"a", b"b"):
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body"})
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.accept"})
+
+
+def scope(kind: str = "http", token: str | None = None, **more: Any) -> dict[str, Any]:
+    headers = [] if token is None else [(b"authorization", f"Bearer {token}".encode())]
+    given = {"type": kind, "method": "GET", "path": "/x", "headers": headers, **more}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def call(face: Any, scope: dict[str, Any], backend: str = "asyncio") -> list[dict[str, Any]]:
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": f"{scope['type']}.connect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    anyio.run(face, scope, receive, send, backend=backend)
+    return sent
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_it_runs_cold_on_both_backends(backend: str, issuer: LocalIssuer) -> None:
+    app = App()
+    with issuer.guard() as cold:
+        sent = call(BearerMiddleware(app, guard=cold), scope(token=issuer.token()), backend)
+    assert [message.get("body") for message in sent[1:]] == [b"a", b"b", None]
+    principal = app.scopes[0]["user"]
+    assert isinstance(principal, Principal)
+    assert app.scopes[0]["auth"].scopes == {"read"}
+    assert app.scopes[0]["state"]["principal"] is principal
+
+
+def test_a_warm_request_never_suspends(issuer: LocalIssuer, guard: Guard) -> None:
+    token = issuer.token()
+    guard.verify(token)
+
+    async def send(_message: Any) -> None: ...
+
+    request = BearerMiddleware(App(), guard=guard)(scope(token=token), send, send)  # type: ignore[arg-type]
+    with pytest.raises(StopIteration):
+        request.send(None)
+
+
+@pytest.mark.parametrize("kind", ["lifespan", "whatever"])
+def test_lifespan_and_unknown_scopes_pass_untouched(kind: str, guard: Guard) -> None:
+    app = App()
+    given = {"type": kind}
+    call(BearerMiddleware(app, guard=guard), given)
+    assert app.scopes[0] is given
+    assert given == {"type": kind}
+
+
+def test_a_websocket_is_accepted_or_refused(issuer: LocalIssuer, guard: Guard) -> None:
+    face = BearerMiddleware(App(), guard=guard, require=scopes("read"))
+    good = scope("websocket", issuer.token(), method=None)
+    assert call(face, good) == [{"type": "websocket.accept"}]
+    bare = scope("websocket", method=None)
+    assert call(face, bare) == [{"type": "websocket.close", "code": 1008}]
+    start, body = call(face, {**bare, **DENIAL})
+    assert (start["type"], start["status"]) == ("websocket.http.response.start", 401)
+    assert (b"www-authenticate", b'Bearer realm="api", scope="read"') in start["headers"]
+    assert body["type"] == "websocket.http.response.body"
+    assert b'"status": 401' in body["body"]
+    weak = {**scope("websocket", issuer.token(scope="x"), method=None), **DENIAL}
+    assert call(face, weak)[0]["status"] == 403
+
+
+def test_requests_that_share_a_state_do_not_share_a_principal(
+    issuer: LocalIssuer, guard: Guard
+) -> None:
+    app, state = App(), {"database": object()}
+    face = BearerMiddleware(app, guard=guard, optional=True)
+    call(face, scope(token=issuer.token(), state=state))
+    call(face, scope(state=state))
+    assert list(state) == ["database"]
+    assert [each["state"]["principal"].is_authenticated for each in app.scopes] == [True, False]
+    assert all(each["state"]["database"] is state["database"] for each in app.scopes)
+
+
+@pytest.mark.parametrize(
+    ("path", "more", "excluded"),
+    [
+        ("/health", {}, True),
+        ("/api/health", {"root_path": "/api"}, True),
+        ("/api/health", {"root_path": "/api/"}, True),
+        ("/health", {"root_path": "/api"}, True),
+        ("/api", {"root_path": "/api"}, False),
+        ("/apihealth", {"root_path": "/api"}, False),
+        ("/static/logo.png", {}, True),
+        ("/static", {}, False),
+        ("/Health", {}, False),
+        ("/health/", {}, False),
+        ("/static//x", {}, False),
+        ("/static/../admin", {}, False),
+        ("/static/./x", {}, False),
+        ("/static/..", {}, False),
+        ("/static/a\\b", {}, False),
+        ("/static/a/b", {"raw_path": b"/static/a%2Fb"}, False),
+        ("/static/a\\b", {"raw_path": b"/static/a%5cb"}, False),
+        ("/static/.x", {"raw_path": b"/static/%2ex"}, False),
+        ("/static/ä", {"raw_path": "/static/ä".encode()}, True),
+    ],
+)
+def test_only_paths_as_written_are_excluded(
+    path: str, more: dict[str, Any], excluded: bool, guard: Guard
+) -> None:
+    app = App()
+    face = BearerMiddleware(app, guard=guard, exclude=("/health", "/static/*"))
+    status = call(face, scope(path=path, **more))[0]["status"]
+    assert (status == 200) is excluded
+    assert all(each["user"] is ANONYMOUS for each in app.scopes)
+
+
+def test_an_app_without_expiry_headers_or_origin_still_gets_private(issuer: LocalIssuer) -> None:
+    with issuer.guard(expiry_headers=None) as guard:
+        start, *_ = call(BearerMiddleware(App(), guard=guard), scope(token=issuer.token()))
+    assert start["headers"] == [(b"cache-control", b"private")]
+
+
+def test_the_innermost_face_counts(issuer: LocalIssuer, guard: Guard) -> None:
+    app = App()
+    inner = BearerMiddleware(app, guard=guard, require=scopes("read"))
+    outer = BearerMiddleware(inner, guard=guard, exclude=("/*",))
+    assert call(outer, scope())[0]["status"] == 401
+    call(outer, scope(token=issuer.token()))
+    assert app.scopes[-1]["bearerguard"] is inner
+
+
+def test_a_vary_for_all_needs_no_more(issuer: LocalIssuer, guard: Guard) -> None:
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        headers = [(b"vary", b"*")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    start, *_ = call(BearerMiddleware(app, guard=guard, optional=True), scope())
+    assert start["headers"] == [(b"vary", b"*")]

@@ -1,0 +1,222 @@
+"""Starlette: its own features keep working, and decorators carry the whole challenge."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import pytest
+from starlette.applications import Starlette
+from starlette.authentication import requires
+from starlette.endpoints import HTTPEndpoint, WebSocketEndpoint
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.testclient import TestClient, WebSocketDenialResponse
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from bearerguard import EXPOSED_HEADERS, ConfigurationError, Guard, role, scopes
+from bearerguard.starlette import BearerMiddleware, require, require_scopes
+from bearerguard.testing import LocalIssuer
+
+Bearer = Callable[..., dict[str, str]]
+
+
+@pytest.fixture
+def bearer(issuer: LocalIssuer) -> Bearer:
+    return lambda **claims: {"Authorization": f"Bearer {issuer.token(**claims)}"}
+
+
+@require_scopes("write")
+async def asynchronous(_request: Request) -> Response:
+    return PlainTextResponse("async")
+
+
+@require_scopes("write")
+def synchronous(_request: Request) -> Response:
+    return PlainTextResponse("sync")
+
+
+@require(scopes("a"))
+@require_scopes("b")
+def stacked(request: Request) -> Response:
+    return PlainTextResponse("stacked")
+
+
+@require_scopes("write")
+class Whole(HTTPEndpoint):
+    async def get(self, _request: Request) -> Response:
+        return PlainTextResponse("whole")
+
+
+class Inherited(Whole):
+    pass
+
+
+class Methods(HTTPEndpoint):
+    @require_scopes("write")
+    async def get(self, _request: Request) -> Response:
+        return PlainTextResponse("method")
+
+    @require_scopes("write")
+    def post(self, _request: Request) -> Response:
+        return PlainTextResponse("method")
+
+
+@require(role("boss"))
+async def bosses(_request: Request) -> Response:
+    return PlainTextResponse("boss")
+
+
+@requires("write")
+async def starlettes_own(request: Request) -> Response:
+    return JSONResponse({"user": request.user.display_name, "scopes": sorted(request.auth.scopes)})
+
+
+async def who(request: Request) -> Response:
+    return JSONResponse(
+        {
+            "identity": request.user.identity,
+            "authenticated": request.user.is_authenticated,
+            "same": request.state.principal is request.user,
+        }
+    )
+
+
+def streaming(_request: Request) -> Response:
+    return StreamingResponse(iter(["a", "b"]))
+
+
+@require_scopes("write")
+async def socket(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await websocket.send_text("hello")
+    await websocket.close()
+
+
+@require_scopes("write")
+class Socket(WebSocketEndpoint):
+    encoding = "text"
+
+    async def on_connect(self, websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.send_text("hello")
+
+
+def partly(_extra: str, request: Request) -> Response:
+    return PlainTextResponse("partial")
+
+
+ROUTES = [
+    Route("/async", asynchronous),
+    Route("/sync", synchronous),
+    Route("/stacked", stacked),
+    Route("/whole", Whole),
+    Route("/inherited", Inherited),
+    Route("/methods", Methods),
+    Route("/bosses", bosses),
+    Route("/own", starlettes_own),
+    Route("/who", who),
+    Route("/streaming", streaming),
+    Route("/partial", functools.partial(require_scopes("write")(partly), "x")),
+    WebSocketRoute("/socket", socket),
+    WebSocketRoute("/socket-class", Socket),
+    Mount("/mounted", routes=[Route("/async", asynchronous), Route("/health", who)]),
+]
+
+
+@pytest.fixture
+def client(guard: Guard) -> TestClient:
+    face = Middleware(BearerMiddleware, guard=guard, exclude=("/open", "/mounted/health"))
+    routes = [*ROUTES, Route("/open", asynchronous)]
+    return TestClient(Starlette(routes=routes, middleware=[face]))
+
+
+PATHS = ["/async", "/sync", "/whole", "/inherited", "/methods", "/partial", "/mounted/async"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_route_of_any_kind_is_guarded(path: str, client: TestClient, bearer: Bearer) -> None:
+    assert client.get(path, headers=bearer(scope="write")).status_code == 200
+    weak = client.get(path, headers=bearer(scope="read"))
+    assert weak.status_code == 403
+    assert 'scope="write"' in weak.headers["www-authenticate"]
+    assert client.get(path).status_code == 401
+
+
+def test_a_routes_refusal_is_the_middlewares(
+    client: TestClient, guard: Guard, bearer: Bearer
+) -> None:
+    strict = Middleware(BearerMiddleware, guard=guard, require=scopes("write"))
+    outer = TestClient(Starlette(routes=[Route("/async", who)], middleware=[strict]))
+    token = {**bearer(scope="read"), "Origin": "https://app.test"}
+    by_route, by_face = client.get("/async", headers=token), outer.get("/async", headers=token)
+    assert by_route.status_code == by_face.status_code == 403
+    assert by_route.content == by_face.content
+    left = "access-token-expires-in"
+    assert {**by_route.headers, left: ""} == {**by_face.headers, left: ""}
+    open_route = client.get("/open")
+    assert open_route.status_code == 401
+    assert open_route.headers["www-authenticate"] == 'Bearer realm="api", scope="write"'
+    assert open_route.headers["cache-control"] == "no-store"
+    assert client.post("/methods", headers=bearer(scope="read")).status_code == 403
+
+
+def test_stacked_decorators_name_all_scopes(client: TestClient, bearer: Bearer) -> None:
+    refused = client.get("/stacked", headers=bearer(scope="a"))
+    assert 'scope="a b"' in refused.headers["www-authenticate"]
+    assert client.get("/stacked", headers=bearer(scope="b a")).text == "stacked"
+
+
+def test_a_role_that_lacks_asks_for_nothing(client: TestClient, bearer: Bearer) -> None:
+    assert client.get("/bosses", headers=bearer(roles=["boss"])).text == "boss"
+    refused = client.get("/bosses", headers=bearer())
+    assert (refused.status_code, refused.headers["www-authenticate"]) == (403, 'Bearer realm="api"')
+
+
+def test_starlettes_own_authentication_works(client: TestClient, bearer: Bearer) -> None:
+    answer = client.get("/own", headers=bearer(scope="write read", name="Ada"))
+    assert answer.json() == {"user": "Ada", "scopes": ["read", "write"]}
+    assert client.get("/own", headers=bearer(scope="read")).status_code == 403
+    expected = {"identity": "user", "authenticated": True, "same": True}
+    assert client.get("/who", headers=bearer()).json() == expected
+    assert client.get("/mounted/health").json()["authenticated"] is False
+    assert client.get("/streaming", headers=bearer()).text == "ab"
+
+
+@pytest.mark.parametrize("path", ["/socket", "/socket-class"])
+def test_websockets_are_guarded(path: str, client: TestClient, bearer: Bearer) -> None:
+    with client.websocket_connect(path, headers=bearer(scope="write")) as connected:
+        assert connected.receive_text() == "hello"
+    with (
+        pytest.raises(WebSocketDenialResponse) as denied,
+        client.websocket_connect(path, headers=bearer(scope="read")),
+    ):
+        pass
+    assert denied.value.status_code == 403
+    assert 'scope="write"' in denied.value.headers["www-authenticate"]
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect(path):
+        pass
+
+
+def test_cors_outside_the_guard_sees_refusals(guard: Guard) -> None:
+    cors = Middleware(CORSMiddleware, allow_origins=["*"], expose_headers=EXPOSED_HEADERS)
+    face = Middleware(BearerMiddleware, guard=guard)
+    client = TestClient(Starlette(routes=ROUTES, middleware=[cors, face]))
+    refused = client.get("/async", headers={"Origin": "https://app.test"})
+    assert refused.headers["access-control-allow-origin"] == "*"
+    assert "WWW-Authenticate" in refused.headers["access-control-expose-headers"]
+
+
+def test_misuse_is_named() -> None:
+    client = TestClient(Starlette(routes=ROUTES))
+    with pytest.raises(ConfigurationError, match="no guard in reach"):
+        client.get("/async")
+    with pytest.raises(ConfigurationError, match="pass a requirement"):
+        require("read")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="decorate its methods"):
+        require_scopes("read")(type("Other", (), {}))
+    with pytest.raises(ConfigurationError, match="must take its request"):
+        require_scopes("read")(lambda: None)()

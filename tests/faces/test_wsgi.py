@@ -1,0 +1,127 @@
+"""What is particular to WSGI."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from werkzeug.test import Client, EnvironBuilder
+
+from bearerguard import ANONYMOUS, Guard
+from bearerguard.testing import LocalIssuer
+from bearerguard.wsgi import BearerMiddleware
+
+
+def environ(token: str | None = None, **more: Any) -> dict[str, Any]:
+    given: dict[str, Any] = EnvironBuilder(path="/x").get_environ()
+    if token is not None:
+        given["HTTP_AUTHORIZATION"] = f"Bearer {token}"
+    return {**given, **more}
+
+
+class Body:
+    """A streaming body that can be closed."""
+
+    closed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b"a"
+        yield b"b"
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_the_apps_iterable_is_returned_as_it_is(issuer: LocalIssuer, guard: Guard) -> None:
+    body = Body()
+
+    def app(_environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [])
+        return body
+
+    face = BearerMiddleware(app, guard=guard)
+    assert face(environ(issuer.token()), lambda *_: print) is body
+    client = Client(face)
+    answer = client.get("/", headers={"Authorization": f"Bearer {issuer.token()}"})
+    assert (answer.data, answer.headers["Cache-Control"]) == (b"ab", "private")
+    answer.close()
+    assert body.closed
+
+
+def test_start_response_keeps_its_exc_info_and_its_write(issuer: LocalIssuer, guard: Guard) -> None:
+    calls: list[Any] = []
+    written: list[bytes] = []
+
+    def start_response(*arguments: Any) -> Any:
+        calls.append(arguments)
+        return written.append
+
+    def app(_environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [])
+        try:
+            {}["missing"]
+        except KeyError:
+            start_response("500 Oops", [("X-Name", "J\xfcrgen")], sys.exc_info())(b"chunk")
+        return []
+
+    BearerMiddleware(app, guard=guard)(environ(issuer.token()), start_response)
+    assert [len(call) for call in calls] == [2, 3]
+    assert calls[1][2][0] is KeyError
+    assert dict(calls[1][1])["X-Name"] == "J\xfcrgen"
+    assert written == [b"chunk"]
+
+
+@pytest.mark.parametrize(
+    ("more", "passes"),
+    [
+        ({"SCRIPT_NAME": "/api", "PATH_INFO": "/health"}, True),
+        ({"PATH_INFO": "/api/health"}, False),
+        ({"PATH_INFO": "/health", "REQUEST_URI": "/health?x=%2f"}, True),
+        ({"PATH_INFO": "/static/a/b", "REQUEST_URI": "/static/a%2fb"}, False),
+        ({"PATH_INFO": "/static/a/b", "RAW_URI": "/static/a%2fb"}, False),
+        ({"PATH_INFO": "/static/\u00c3\u00a4"}, True),
+        ({"PATH_INFO": "/static/\u20ac"}, True),
+        ({"PATH_INFO": ""}, False),
+    ],
+)
+def test_only_paths_below_the_mount_are_excluded(
+    more: dict[str, Any], passes: bool, guard: Guard
+) -> None:
+    seen: list[Any] = []
+
+    def app(environ: Any, start_response: Any) -> Any:
+        seen.append(environ["bearerguard.principal"])
+        start_response("200 OK", [])
+        return []
+
+    face = BearerMiddleware(app, guard=guard, exclude=("/health", "/static/*"))
+    given = {"RAW_URI": "", "REQUEST_URI": "", **more}
+    face(environ(**given), lambda *_: print)
+    assert seen == ([ANONYMOUS] if passes else [])
+
+
+def test_text_that_is_no_latin_1_is_refused_not_raised(guard: Guard) -> None:
+    answers: list[str] = []
+    face = BearerMiddleware(lambda *_: [], guard=guard)
+    given = environ(HTTP_AUTHORIZATION="Bearer \u20ac")
+    face(given, lambda status, _headers: answers.append(status))  # type: ignore[arg-type, return-value]
+    assert answers == ["400 Bad Request"]
+
+
+def test_an_anonymous_answer_is_left_alone(guard: Guard) -> None:
+    started: list[Any] = []
+
+    def app(_environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [("X", "y")])
+        return []
+
+    face = BearerMiddleware(app, guard=guard, optional=("/x",))
+
+    def start_response(*arguments: Any) -> Any:
+        started.append(arguments)
+        return print
+
+    face(environ(), start_response)
+    assert started == [("200 OK", [("X", "y"), ("Vary", "Authorization")])]
