@@ -88,7 +88,7 @@ class BearerMiddleware:
                 return
             principal = decision.principal
         _attach(scope, self, principal)
-        if kind == "http" and (principal.is_authenticated or with_origin or optional):
+        if kind == "http":
             send = self._completing(send, principal, with_origin=with_origin, optional=optional)
         await self.app(scope, receive, send)
 

@@ -76,12 +76,10 @@ class BearerMiddleware:
                 return self.refuse(environ, start_response, decision)
             principal = decision.principal
         environ["bearerguard.principal"] = principal
-        with_origin = "HTTP_ORIGIN" in environ
-        if principal.is_authenticated or with_origin or optional:
-            start_response = self._completing(
-                start_response, principal, with_origin=with_origin, optional=optional
-            )
-        return self.app(environ, start_response)
+        completing = self._completing(
+            start_response, principal, with_origin="HTTP_ORIGIN" in environ, optional=optional
+        )
+        return self.app(environ, completing)
 
     def refuse(
         self,

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from bearerguard import ANONYMOUS, Guard, Principal, scopes
+from bearerguard import ANONYMOUS, Allow, Guard, Principal, Request, scopes
 from bearerguard.asgi import BearerMiddleware
 from bearerguard.testing import LocalIssuer
 
@@ -61,6 +61,24 @@ def test_it_runs_cold_on_both_backends(backend: str, issuer: LocalIssuer) -> Non
     assert isinstance(principal, Principal)
     assert app.scopes[0]["auth"].scopes == {"read"}
     assert app.scopes[0]["state"]["principal"] is principal
+
+
+def test_a_requests_decision_can_be_asked_for(issuer: LocalIssuer) -> None:
+    with issuer.guard(require=scopes("write")) as guard:
+
+        def decide(token: str) -> Any:
+            headers = {"Authorization": f"Bearer {token}"}
+            return guard.run(guard.authenticate(Request("GET", "/x", headers)))
+
+        strong = issuer.token(scope="write")
+        assert decide(strong) == Allow(guard.verify(strong))
+        denied = decide(issuer.token(scope="read"))
+        assert (denied.status, denied.scope) == (403, "write")
+        assert decide("abc").reason.code == "malformed_token"
+        issuer.outage = True
+        unknown = decide(issuer.token(header={"kid": "unknown"}))
+        issuer.outage = False
+        assert (unknown.status, unknown.retry_after) == (503, 1)
 
 
 def test_a_warm_request_never_suspends(issuer: LocalIssuer, guard: Guard) -> None:

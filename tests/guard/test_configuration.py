@@ -169,6 +169,7 @@ BARE = base64.b64encode(DER)
         ENCRYPTED,
         RSA.public_key().public_bytes(Encoding.DER, PublicFormat.PKCS1),
     ],
+    ids=lambda _: "key",  # fresh keys would name the tests anew each time
 )
 def test_a_key_is_never_taken_for_a_secret(secret: str | bytes) -> None:
     with pytest.raises(ConfigurationError, match="shared_secret=: this is a key or a certificate"):

@@ -353,6 +353,34 @@ def test_a_fetch_that_began_before_the_token_came_is_not_enough(
         assert isinstance(bogus.exception(10), TokenError)
 
 
+def test_whoever_leads_after_the_keys_came_does_not_fetch_again(
+    issuer: LocalIssuer, guard: Guard
+) -> None:
+    loading = guard._key_caches[issuer.url].load()
+    once: Any = next(loading)
+    guard.warm()  # in another thread or event loop, at the same moment
+    guard.run(once.flow())
+    assert issuer.hits["/jwks"] == 1
+
+
+def test_an_empty_bucket_after_failures_is_503(
+    issuer: LocalIssuer, guard: Guard, clock: Clock
+) -> None:
+    guard.verify(issuer.token())
+    unknown = issuer.token(header={"kid": "unknown"}, lifetime=9999)
+    clock.now += 31
+    issuer.outage = True
+    waits = []
+    for _ in range(4):
+        with pytest.raises(IssuerUnavailable) as caught:
+            guard.verify(unknown)
+        waits.append(caught.value.retry_after)
+        clock.now += caught.value.retry_after if len(waits) < 4 else 0
+    assert waits == [1, 2, 4, 23]  # three grants, and the next when the cool-down is over
+    assert issuer.hits["/jwks"] == 1 + 1  # the known place; then it is looked for anew
+    assert "an unknown key was just asked for" in str(caught.value)
+
+
 def test_static_keys_never_fetch_and_are_healthy(issuer: LocalIssuer, clock: Clock) -> None:
     trusted = issuer.issuer(keys=issuer.jwks())
     with Guard(trusted, transport=issuer.transport(), clock=clock) as guard:

@@ -68,6 +68,7 @@ def test_what_decodes_encodes_back(text: bytes) -> None:
 @example(b'{"a":1,"a":1}')
 @example(b'"\\ud800"')
 @example(b"[" * 5000)
+@example(b"[" + b"[]," * 100 + b"{}]")
 @example(b"1e999")
 @example(b"9" * 5000)
 def test_any_octets_are_json_or_a_value_error(octets: bytes) -> None:

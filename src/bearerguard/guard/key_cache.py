@@ -90,13 +90,11 @@ class KeyCache:
         found = _fitting(snapshot, algorithm, kid)
         if found or snapshot.due_at == math.inf:
             return found
-        arrived = self._clock()
-        while not found:
-            # A fetch that was under way when the token arrived may have missed its key.
+        arrived, began = self._clock(), -math.inf
+        # A fetch that was under way when the token arrived may have missed its key.
+        while not found and began < arrived:
             began = yield from ask(Once(("keys", self._issuer.url), self._refetch))
             found = _fitting(self._snapshot or snapshot, algorithm, kid)
-            if began >= arrived:
-                break
         return found
 
     def load(self) -> Flow[Snapshot]:

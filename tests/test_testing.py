@@ -1,0 +1,95 @@
+"""The issuer for tests, as its users use it."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import Any
+
+import httpx2
+import jwt
+import pytest
+
+from bearerguard import Guard, Issuer, IssuerUnavailable, TokenError
+from bearerguard.testing import LocalIssuer, SigningKey, sign
+
+ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
+
+
+@pytest.mark.parametrize("algorithm", [*ALGORITHMS, "EdDSA"])
+def test_its_tokens_are_genuine_to_another_library(algorithm: str) -> None:
+    issuer = LocalIssuer(algorithm=algorithm)
+    token = issuer.token(sub="ada", scope="write", tenant="acme", jti=None)
+    key = jwt.PyJWK(issuer.jwks()["keys"][0])
+    claims = jwt.decode(
+        token, key, algorithms=[algorithm], audience=issuer.audience, issuer=issuer.url
+    )
+    assert (claims["sub"], claims["scope"], claims["tenant"]) == ("ada", "write", "acme")
+    assert "jti" not in claims
+    assert jwt.get_unverified_header(token)["typ"] == "at+jwt"
+
+
+def test_keys_rotate_and_go() -> None:
+    issuer = LocalIssuer(algorithm="ES256")
+    first = issuer.key.kid
+    assert first
+    second = issuer.rotate(algorithm="EdDSA")
+    assert [key["kid"] for key in issuer.jwks()["keys"]] == [first, second]
+    assert issuer.key.algorithm == "EdDSA"
+    issuer.remove(first)
+    assert [key["kid"] for key in issuer.jwks()["keys"]] == [second]
+    with pytest.raises(ValueError, match="only key"):
+        issuer.remove(issuer.key.kid or "")
+    with pytest.raises(ValueError, match="not published"):
+        issuer.remove("unheard-of")
+
+
+def test_it_serves_over_http_while_it_is_asked_to() -> None:
+    issuer = LocalIssuer(algorithm="ES256")
+    issuer.cache_control = "max-age=60"
+    with issuer.serve() as url:
+        assert issuer.url == url
+        with Guard(Issuer(url, audience=issuer.audience)) as guard:
+            assert guard.verify(issuer.token()).issuer == url
+        answer = httpx2.get(f"{url}/jwks")
+        assert answer.headers["cache-control"] == "max-age=60"
+        assert httpx2.get(f"{url}/other").status_code == 404
+        assert issuer.hits["/jwks"] == 2
+        issuer.refuses = True
+        with pytest.raises(httpx2.RemoteProtocolError):
+            httpx2.get(url)
+    assert issuer.url == "https://issuer.test"
+
+
+def test_its_faults_are_the_guards_trouble() -> None:
+    issuer = LocalIssuer(algorithm="ES256")
+    with issuer.guard() as guard:
+        issuer.refuses = True
+        with pytest.raises(IssuerUnavailable, match="refused"):
+            guard.verify(issuer.token())
+
+
+def test_anything_can_be_signed() -> None:
+    issuer = LocalIssuer(algorithm="ES256")
+    with issuer.guard() as guard, pytest.raises(TokenError, match="malformed_token"):
+        guard.verify(sign(b"not JSON", {}, issuer.key))
+    assert "private" not in repr(SigningKey.generate("ES256", "a"))
+
+
+def test_a_client_that_goes_away_is_no_noise(capfd: pytest.CaptureFixture[str]) -> None:
+    issuer = LocalIssuer(algorithm="ES256")
+    with issuer.serve() as url:
+        host, port = url.removeprefix("http://").split(":")
+        for request in (b"", b"GET /jwks HTTP/1.1\r\n"):
+            client = socket.create_connection((host, int(port)))
+            client.sendall(request)
+            reset: Any = struct.pack("ii", 1, 0)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+            client.close()
+        assert httpx2.get(f"{url}/jwks").status_code == 200
+        issuer.extra_keys = [object()]  # cannot be JSON: a mistake in a test is shown
+        with pytest.raises(httpx2.RemoteProtocolError):
+            httpx2.get(f"{url}/jwks")
+    output = capfd.readouterr().err
+    assert "ConnectionResetError" not in output
+    assert "not JSON serializable" in output
