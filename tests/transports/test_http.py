@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import ipaddress
 import logging
 import socket
 import ssl
@@ -9,9 +11,14 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from pathlib import Path
 
 import anyio
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from bearerguard import HttpTransport
 from bearerguard.flow import Fetch
@@ -20,8 +27,8 @@ from bearerguard.testing.loopback import serving
 
 
 @contextmanager
-def raw_server(answer: Callable[[socket.socket], None]) -> Generator[str]:
-    """Serve each connection with a function of its socket."""
+def raw_server(answer: Callable[[socket.socket], None], *, reads: bool = True) -> Generator[str]:
+    """Serve each connection with a function of its socket, when its request was read."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def accept() -> None:
@@ -32,8 +39,9 @@ def raw_server(answer: Callable[[socket.socket], None]) -> Generator[str]:
                     return
                 with connection:
                     connection.settimeout(5)
-                    connection.recv(4096)
                     try:
+                        if reads:
+                            connection.recv(4096)
                         answer(connection)
                     except OSError:
                         continue  # the client gave up, as it should
@@ -125,21 +133,81 @@ def test_a_slow_answer_is_none() -> None:
         fails(HttpTransport(timeout=0.1), url, "Timeout|in 0.1 s")
 
 
-def test_an_answer_that_trickles_is_none() -> None:
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: ",
+        b"",
+    ],
+    ids=["body", "unannounced body", "header", "nothing yet"],
+)
+def test_an_answer_that_trickles_is_none(start: bytes) -> None:
     def trickle(connection: socket.socket) -> None:
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
-        for _ in range(100):
-            connection.sendall(b"x")
+        connection.sendall(start)
+        for _ in range(40):
+            connection.sendall(b"H")
             time.sleep(0.05)
 
     with raw_server(trickle) as url:
         fails(HttpTransport(timeout=0.2), url, "no whole answer in 0.2 s")
 
 
-def test_a_certificate_that_nobody_vouches_for_is_no_answer() -> None:
-    context = ssl.create_default_context()
-    with serving(lambda _: Response(200)) as url:
-        fails(HttpTransport(ssl_context=context), url.replace("http:", "https:"), "Error")
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate of our own for 127.0.0.1, and its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "loopback")])
+    now = dt.datetime.now(dt.UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    builder = x509.CertificateBuilder(
+        name, name, key.public_key(), 1, now, now + dt.timedelta(days=1)
+    ).add_extension(x509.SubjectAlternativeName([address]), critical=False)
+    path = tmp_path_factory.mktemp("tls") / "loopback.pem"
+    path.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        + builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+    )
+    return path
+
+
+def over_tls(
+    certificate: Path, answer: Callable[[socket.socket], None]
+) -> Callable[[socket.socket], None]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+
+    def answering(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True) as secured:
+            secured.recv(4096)
+            answer(secured)
+
+    return answering
+
+
+def test_a_private_certificate_authority_is_an_option(certificate: Path) -> None:
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    trusting = HttpTransport(ssl_context=ssl.create_default_context(cafile=certificate))
+    with raw_server(over_tls(certificate, answer), reads=False) as url:
+        secure = url.replace("http:", "https:")
+        assert [answer.body for answer in both(trusting, secure)] == [b"{}"] * 3
+        fails(HttpTransport(), secure, "ConnectError")
+
+
+def test_an_answer_that_trickles_over_tls_is_none(certificate: Path) -> None:
+    def trickle(connection: socket.socket) -> None:
+        for _ in range(40):
+            connection.sendall(b"H")
+            time.sleep(0.05)
+
+    trusting = HttpTransport(
+        timeout=0.3, ssl_context=ssl.create_default_context(cafile=certificate)
+    )
+    with raw_server(over_tls(certificate, trickle), reads=False) as url:
+        fails(trusting, url.replace("http:", "https:"), "no whole answer in 0.3 s")
 
 
 def test_a_synchronous_fetch_on_a_running_loop_is_warned_of_once(

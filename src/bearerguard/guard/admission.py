@@ -56,11 +56,8 @@ class Admission:
         self.guard = guard
         self.requirement = combined(guard.requirement, require)
         self.excluded = Paths("exclude", exclude)
-        everything = ("/*",) if optional is True else ()
         self._always_optional = optional is True
-        self._optional = Paths(
-            "optional", optional if not isinstance(optional, bool) else everything
-        )
+        self._optional = Paths("optional", () if isinstance(optional, bool) else optional)
 
     def is_optional(self, path: str, raw: str = "") -> bool:
         """Whether a request for `path` passes without a token."""

@@ -9,11 +9,12 @@ of tokens or keys.
 from __future__ import annotations
 
 import logging
+import socket
 import ssl
 import sys
-import time
+import threading
 from collections.abc import Iterable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
 from bearerguard.errors import ConfigurationError
@@ -62,20 +63,24 @@ class HttpTransport:
         import httpx2  # noqa: PLC0415 - costly to import, and warm requests never need it
 
         self._warn_on_a_running_loop()
-        deadline = time.monotonic() + self._timeout
+        deadline = _Deadline(self._timeout)
         try:
             with (
+                deadline,
                 httpx2.Client(**self._options()) as client,
-                client.stream(**_arguments(request)) as answer,
+                client.stream(
+                    **_arguments(request), extensions={"trace": deadline.trace}
+                ) as answer,
             ):
                 body = _Body(request.url, answer.headers, self._max_bytes)
                 for chunk in answer.iter_raw():
                     body.add(chunk)
-                    if time.monotonic() > deadline:
-                        raise FetchFailed(f"{request.url}: no whole answer in {self._timeout} s")
-                return body.response(answer)
+                if not deadline.passed:
+                    return body.response(answer)
         except (httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, OSError) as error:
-            raise _failure(request, error) from error
+            if not deadline.passed:
+                raise _failure(request, error) from error
+        raise FetchFailed(f"{request.url}: no whole answer in {self._timeout} s")
 
     async def afetch(self, request: Fetch) -> Response:
         """Answer in the running event loop; raises `FetchFailed` when there is no answer."""
@@ -117,6 +122,37 @@ class HttpTransport:
                 "a synchronous call fetches over HTTP on a running event loop and blocks it:"
                 " use averify(), awarm() or arun() in async code"
             )
+
+
+class _Deadline:
+    """Cuts a thread's connection when the time for the whole answer is over.
+
+    httpx2's own timeouts bound each read, so that an answer that trickles would hold its
+    reader for ever.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.passed = False
+        self._stream: Any = None
+        self._timer = threading.Timer(seconds, self._cut)
+        self._timer.daemon = True
+
+    def __enter__(self) -> None:
+        self._timer.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+    def trace(self, event: str, info: dict[str, Any]) -> None:
+        """Note the connection: the one over TLS takes the place of the one below it."""
+        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            self._stream = info["return_value"]
+
+    def _cut(self) -> None:
+        self.passed = True
+        if self._stream is not None:
+            with suppress(OSError):  # is closed already
+                self._stream.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
 
 class _Body:
