@@ -75,16 +75,14 @@ class BearerMiddleware:
             await self.app(scope, receive, send)
             return
         optional = self.admission.is_optional(*_path(scope))
-        principal = self.guard.recall(fields[0]) if len(fields) == 1 else None
-        if principal is None or not (
-            self.requirement is None or self.requirement.met_by(principal)
-        ):
+        requirement = self.requirement
+        principal = self.guard.recall(fields[0], requirement) if len(fields) == 1 else None
+        if principal is None:
             decision = await self.guard.arun(
-                self.guard.decide(fields, self.requirement, optional=optional)
+                self.guard.decide(fields, requirement, optional=optional)
             )
             if not isinstance(decision, Allow):
-                answer = self.answer(scope, decision)
-                await send_answer(scope, receive, send, answer)
+                await send_answer(scope, receive, send, self.answer(scope, decision))
                 return
             principal = decision.principal
         _attach(scope, self, principal)
@@ -104,8 +102,12 @@ class BearerMiddleware:
 
     def _passes_unasked(self, scope: Scope, *, with_origin: bool) -> bool:
         """Whether it is excluded, or a CORS preflight, which carries no credentials."""
-        if with_origin and scope.get("method") == "OPTIONS":
-            return any(name == b"access-control-request-method" for name, _ in scope["headers"])
+        if (
+            with_origin
+            and scope.get("method") == "OPTIONS"
+            and any(name == b"access-control-request-method" for name, _ in scope["headers"])
+        ):
+            return True
         excluded = self.admission.excluded
         return bool(excluded) and excluded.match(*_path(scope))
 

@@ -65,13 +65,10 @@ class BearerMiddleware:
         authorization = environ.get("HTTP_AUTHORIZATION")
         fields = () if authorization is None else (_octets(authorization),)
         optional = self.admission.is_optional(*_path(environ))
-        principal = self.guard.recall(fields[0]) if fields else None
-        if principal is None or not (
-            self.requirement is None or self.requirement.met_by(principal)
-        ):
-            decision = self.guard.run(
-                self.guard.decide(fields, self.requirement, optional=optional)
-            )
+        requirement = self.requirement
+        principal = self.guard.recall(fields[0], requirement) if fields else None
+        if principal is None:
+            decision = self.guard.run(self.guard.decide(fields, requirement, optional=optional))
             if not isinstance(decision, Allow):
                 return self.refuse(environ, start_response, decision)
             principal = decision.principal
@@ -105,8 +102,12 @@ class BearerMiddleware:
 
     def _passes_unasked(self, environ: Environ) -> bool:
         """Whether it is excluded, or a CORS preflight, which carries no credentials."""
-        if environ["REQUEST_METHOD"] == "OPTIONS" and "HTTP_ORIGIN" in environ:
-            return "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ
+        if (
+            environ["REQUEST_METHOD"] == "OPTIONS"
+            and "HTTP_ORIGIN" in environ
+            and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ
+        ):
+            return True
         excluded = self.admission.excluded
         return bool(excluded) and excluded.match(*_path(environ))
 

@@ -247,6 +247,13 @@ TABLE = [
         method="OPTIONS",
         status=401,
     ),
+    Scenario(
+        id="HDR-15 OPTIONS with Origin on an excluded path",
+        send=with_origin(nothing),
+        method="OPTIONS",
+        face={"exclude": ("/things",)},
+        status=200,
+    ),
     Scenario(id="HDR-15 HEAD refused has no body", send=nothing, method="HEAD", status=401),
     Scenario(id="HDR-15 HEAD allowed", send=good(), method="HEAD", status=200),
     Scenario(id="HDR-16 problem body of 400", send=fixed(b"Bearer"), status=400, error=REQUEST),

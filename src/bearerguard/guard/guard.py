@@ -129,13 +129,21 @@ class Guard:
 
     # Deciding
 
-    def recall(self, authorization: bytes) -> Principal | None:
-        """Return the bearer of a token verified before, or None: the warm path.
+    def recall(
+        self, authorization: bytes, requirement: Requirement | None = None
+    ) -> Principal | None:
+        """Return the bearer of a token verified before, who meets `requirement`, or None.
 
-        Takes no lock, does no I/O and never suspends; checks that the token has not
-        expired and that its key still counts.
+        The warm path: takes no lock, does no I/O and never suspends. It checks that the
+        token has not expired and that its key still counts; None says nothing but that
+        `decide` must.
         """
-        return self._recall(authorization[7:]) if authorization[:7] == b"Bearer " else None
+        if authorization[:7] != b"Bearer ":
+            return None
+        principal = self._recall(authorization[7:])
+        if principal is None or requirement is None or requirement.met_by(principal):
+            return principal
+        return None
 
     def authenticate(self, request: Request) -> Flow[Decision]:
         """Decide on a request, the guard's own requirement included. Drive it with `run`."""
