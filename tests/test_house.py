@@ -37,7 +37,7 @@ def _tracked() -> list[Path]:
 def test_a_file_says_what_it_owns_and_is_small(path: Path) -> None:
     text = path.read_text()
     assert ast.get_docstring(ast.parse(text))
-    assert len(text.splitlines()) <= 310
+    assert len(text.splitlines()) <= 300
 
 
 @pytest.mark.parametrize("item", CHECKLIST)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from bearerguard.errors import ConfigurationError
 from bearerguard.guard.guard import Guard
+from bearerguard.guard.options import check_requirement
 from bearerguard.guard.requirement import Requirement, combined
 
 # Ways to write one path so that another one is served (RFC 3986 §6.2.2).
@@ -51,8 +52,7 @@ class Admission:
     ) -> None:
         if not isinstance(guard, Guard):
             raise ConfigurationError("guard=: pass a Guard")
-        if require is not None and not isinstance(require, Requirement):
-            raise ConfigurationError('require=: pass a requirement, such as scopes("read")')
+        check_requirement(require)
         self.guard = guard
         self.requirement = combined(guard.requirement, require)
         self.excluded = Paths("exclude", exclude)

@@ -7,7 +7,6 @@ on a miss. Knows no ASGI, no WSGI and no framework, and opens nothing when it is
 from __future__ import annotations
 
 import os
-import re
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -17,14 +16,13 @@ from typing import Any, Self, TypeAlias, TypeVar
 from bearerguard.errors import (
     ISSUER_UNAVAILABLE,
     MISSING_CREDENTIALS,
-    ConfigurationError,
     CredentialsError,
     IssuerUnavailable,
     Refusal,
     quoted,
 )
 from bearerguard.flow import Flow, arun, run
-from bearerguard.guard import driving, settings, verdict
+from bearerguard.guard import driving, options, settings, verdict
 from bearerguard.guard.decision import Allow, Decision, Deny, Unavailable
 from bearerguard.guard.events import Event, Events
 from bearerguard.guard.issuer import Issuer, check_distinct
@@ -77,14 +75,10 @@ class Guard:
         cache_size: int = _CACHE_SIZE,
     ) -> None:
         check_distinct(issuers)
-        if not isinstance(realm, str) or not re.fullmatch(r"[ -~]+", realm):
-            raise ConfigurationError("realm=: pass a name in printable ASCII")
-        if require is not None and not isinstance(require, Requirement):
-            raise ConfigurationError('require=: pass a requirement, such as scopes("read")')
-        if expiry_headers is not None and not isinstance(expiry_headers, ExpiryHeaders):
-            raise ConfigurationError("expiry_headers=: pass ExpiryHeaders(...), or None for none")
-        if cache_size < 1:
-            raise ConfigurationError("cache_size=: remember at least one token")
+        options.check_realm(realm)
+        options.check_requirement(require)
+        options.check_expiry_headers(expiry_headers)
+        options.check_cache_size(cache_size)
         self.realm = realm
         self.requirement = require
         self.expiry_headers = expiry_headers or ExpiryHeaders(None, None)
@@ -141,9 +135,8 @@ class Guard:
         if authorization[:7] != b"Bearer ":
             return None
         principal = self._recall(authorization[7:])
-        if principal is None or requirement is None or requirement.met_by(principal):
-            return principal
-        return None
+        lacking = not (principal is None or requirement is None or requirement.met_by(principal))
+        return None if lacking else principal
 
     def authenticate(self, request: Request) -> Flow[Decision]:
         """Decide on a request, the guard's own requirement included. Drive it with `run`."""
@@ -205,8 +198,6 @@ class Guard:
             principal = await self.arun(self._authenticated(octets))
         return principal
 
-    # Driving
-
     def run(self, flow: Flow[T]) -> T:
         """Drive a flow of this guard in the calling thread."""
         return run(flow, self._handlers)
@@ -220,12 +211,12 @@ class Guard:
     def warm(self) -> None:
         """Fetch the keys that are absent or due; an issuer that is down is only reported."""
         for keys in self._key_caches.values():
-            self.run(_warmed(keys))
+            self.run(keys.warm())
 
     async def awarm(self) -> None:
         """Do as `warm` in an event loop: for a lifespan."""
         for keys in self._key_caches.values():
-            await self.arun(_warmed(keys))
+            await self.arun(keys.warm())
 
     def health(self) -> dict[str, Any]:
         """Return, ready for JSON, how the keys of each issuer are, and how full the cache is.
@@ -302,15 +293,6 @@ class Guard:
     def _unauthenticated(self, requirement: Requirement | None) -> Deny:
         self._events.emit(MISSING_CREDENTIALS.code, None, "the request carries no bearer token")
         return verdict.unauthenticated(self.realm, requirement)
-
-
-def _warmed(keys: KeyCache) -> Flow[None]:
-    try:
-        yield from keys.load()
-        if keys.next_refresh() == 0.0:
-            yield from keys.refresh()
-    except IssuerUnavailable:
-        return  # was reported as an event; requests will try again
 
 
 def _octets(token: str | bytes) -> bytes:

@@ -109,6 +109,15 @@ class KeyCache:
         """Fetch anew if that is due; raises `IssuerUnavailable` when it fails."""
         yield from ask(Once(("keys", self._issuer.url), self._due_fetch))
 
+    def warm(self) -> Flow[None]:
+        """Fetch the keys if they are absent or due; a failure is an event and no more."""
+        try:
+            yield from self.load()
+            if self.next_refresh() == 0.0:
+                yield from self.refresh()
+        except IssuerUnavailable:
+            return  # requests will try again
+
     def renew(self, lease: Lease) -> bool:
         """Whether what a key proved may still be believed, though its lease ran out.
 

@@ -1,0 +1,33 @@
+"""Checks of options that guards and faces take: each names the option and the remedy."""
+
+from __future__ import annotations
+
+import re
+
+from bearerguard.errors import ConfigurationError
+from bearerguard.guard.requirement import Requirement
+from bearerguard.protocol.expiry import ExpiryHeaders
+
+
+def check_realm(realm: object) -> None:
+    """Refuse what a quoted-string cannot hold as it is (RFC 9110 §5.6.4)."""
+    if not isinstance(realm, str) or not re.fullmatch(r"[ -~]+", realm):
+        raise ConfigurationError("realm=: pass a name in printable ASCII")
+
+
+def check_requirement(requirement: object) -> None:
+    """Refuse what is neither a requirement nor None."""
+    if requirement is not None and not isinstance(requirement, Requirement):
+        raise ConfigurationError('require=: pass a requirement, such as scopes("read")')
+
+
+def check_expiry_headers(expiry_headers: object) -> None:
+    """Refuse what is neither `ExpiryHeaders` nor None."""
+    if expiry_headers is not None and not isinstance(expiry_headers, ExpiryHeaders):
+        raise ConfigurationError("expiry_headers=: pass ExpiryHeaders(...), or None for none")
+
+
+def check_cache_size(size: object) -> None:
+    """Refuse what is no positive number of tokens."""
+    if not isinstance(size, int) or size < 1:
+        raise ConfigurationError("cache_size=: remember at least one token")
