@@ -128,7 +128,7 @@ def main() -> int:
         if chosen.check:
             return 0 if check(plan, url) else 1
         show(plan, url)
-        print("Tokens live for an hour. Ctrl-C ends the demo.")
+        print("Tokens live for an hour. Ctrl-C ends the demo.", flush=True)
         try:
             signal.pause()
         except KeyboardInterrupt:

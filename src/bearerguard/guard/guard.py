@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 DenialBody: TypeAlias = Callable[[Deny | Unavailable], tuple[str, bytes]]
 
-# About 40 MB of tokens of the usual size.
+# About 100 MB of tokens with ten claims each.
 _CACHE_SIZE = 50_000
 
 
