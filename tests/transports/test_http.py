@@ -24,6 +24,7 @@ from bearerguard import HttpTransport
 from bearerguard.flow import Fetch
 from bearerguard.messages import FetchFailed, Request, Response
 from bearerguard.testing.loopback import serving
+from bearerguard.transports.http import _Deadline
 
 
 @contextmanager
@@ -152,6 +153,20 @@ def test_an_answer_that_trickles_is_none(start: bytes) -> None:
 
     with raw_server(trickle) as url:
         fails(HttpTransport(timeout=0.2), url, "no whole answer in 0.2 s")
+
+
+def test_a_connection_that_comes_too_late_is_cut() -> None:
+    ours, theirs = socket.socketpair()
+
+    class Stream:
+        def get_extra_info(self, _name: str) -> socket.socket:
+            return ours
+
+    with ours, theirs, _Deadline(0.0) as deadline:
+        while not deadline.passed:
+            time.sleep(0.001)
+        deadline.trace("connection.connect_tcp.complete", {"return_value": Stream()})
+        assert theirs.recv(1) == b""  # nobody can be kept waiting on it
 
 
 @pytest.fixture(scope="module")

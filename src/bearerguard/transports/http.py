@@ -15,7 +15,7 @@ import sys
 import threading
 from collections.abc import Iterable
 from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from bearerguard.errors import ConfigurationError
 from bearerguard.flow import Fetch
@@ -137,8 +137,9 @@ class _Deadline:
         self._timer = threading.Timer(seconds, self._cut)
         self._timer.daemon = True
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         self._timer.start()
+        return self
 
     def __exit__(self, *_: object) -> None:
         self._timer.cancel()
@@ -147,6 +148,8 @@ class _Deadline:
         """Note the connection: the one over TLS takes the place of the one below it."""
         if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
             self._stream = info["return_value"]
+            if self.passed:  # connecting alone took too long
+                self._cut()
 
     def _cut(self) -> None:
         self.passed = True
