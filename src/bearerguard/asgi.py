@@ -55,12 +55,17 @@ class BearerMiddleware:
         self.admission = Admission(guard, require=require, optional=optional, exclude=exclude)
         self.guard = guard
         self.requirement = self.admission.requirement
-        self._completion = Completion(guard, encode=_octets, name=_name)
+        completion = Completion(guard, encode=_octets, name=_name)
+        self._complete = completion.complete
+        self._completes = completion.is_due
+        self._has_paths = self.admission.has_paths
+        self._recall = guard.recall
 
+    # In one piece: here a call of its own would cost as much as what it does.
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer or pass on; lifespan and unknown scopes pass untouched."""
         kind = scope["type"]
-        if kind not in {"http", "websocket"}:
+        if kind != "http" and kind != "websocket":  # noqa: PLR1714 - a set is slower
             await self.app(scope, receive, send)
             return
         fields: list[bytes] = []
@@ -70,14 +75,16 @@ class BearerMiddleware:
                 fields.append(value)
             elif name == b"origin":
                 with_origin = True
-        if self._passes_unasked(scope, with_origin=with_origin):
-            _attach(scope, self, ANONYMOUS)
-            await self.app(scope, receive, send)
-            return
-        optional = self.admission.is_optional(*_path(scope))
+        optional = False
+        if self._has_paths or scope.get("method") == "OPTIONS":
+            if self._passes_unasked(scope, with_origin=with_origin):
+                _attach(scope, self, ANONYMOUS)
+                await self.app(scope, receive, send)
+                return
+            optional = self.admission.is_optional(*_path(scope))
         requirement = self.requirement
-        principal = self.guard.recall(fields[0], requirement) if len(fields) == 1 else None
-        if principal is None:
+        principal = self._recall(fields[0]) if len(fields) == 1 else None
+        if principal is None or not (requirement is None or requirement.met_by(principal)):
             decision = await self.guard.arun(
                 self.guard.decide(fields, requirement, optional=optional)
             )
@@ -86,9 +93,27 @@ class BearerMiddleware:
                 return
             principal = decision.principal
         _attach(scope, self, principal)
-        if kind == "http":
-            send = self._completing(send, principal, with_origin=with_origin, optional=optional)
+        if kind == "http" and (self._completes or optional or with_origin):
+            send = self._completing(send, principal, with_origin, optional)
         await self.app(scope, receive, send)
+
+    def _completing(
+        self,
+        send: Send,
+        principal: Principal,
+        with_origin: bool,  # noqa: FBT001 - by position: called for each request
+        optional: bool,  # noqa: FBT001
+    ) -> Send:
+        complete = self._complete
+
+        def completing(message: Message) -> Awaitable[None]:
+            if message["type"] == "http.response.start":
+                headers = message.get("headers", ())
+                lines = complete(headers, principal, with_origin, optional)
+                message = {**message, "headers": lines}
+            return send(message)
+
+        return completing
 
     def answer(self, scope: Scope, decision: Deny | Unavailable) -> Response:
         """Return the response that refuses the request of `scope`."""
@@ -108,24 +133,7 @@ class BearerMiddleware:
             and any(name == b"access-control-request-method" for name, _ in scope["headers"])
         ):
             return True
-        excluded = self.admission.excluded
-        return bool(excluded) and excluded.match(*_path(scope))
-
-    def _completing(
-        self, send: Send, principal: Principal, *, with_origin: bool, optional: bool
-    ) -> Send:
-        async def completing(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = self._completion.complete(
-                    message.get("headers", ()),
-                    principal,
-                    with_origin=with_origin,
-                    optional=optional,
-                )
-                message = {**message, "headers": headers}
-            await send(message)
-
-        return completing
+        return self.admission.is_excluded(*_path(scope))
 
 
 async def send_answer(scope: Scope, receive: Receive, send: Send, answer: Response) -> None:
@@ -146,7 +154,8 @@ def _attach(scope: Scope, face: BearerMiddleware, principal: Principal) -> None:
     scope["bearerguard"] = face
     scope["user"] = scope["auth"] = principal
     # A copy: some servers share the state between the requests of a connection.
-    scope["state"] = {**scope.get("state", {}), "principal": principal}
+    state = scope.get("state")
+    scope["state"] = {**state, "principal": principal} if state else {"principal": principal}
 
 
 def _path(scope: Scope) -> tuple[str, str]:

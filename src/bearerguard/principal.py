@@ -7,27 +7,34 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
 
 
 class Claims(Mapping[str, Any]):
     """A token's claims, immutable at every depth: objects read as `Claims`, arrays as tuples."""
 
-    __slots__ = ("_members",)
-    _members: Mapping[str, Any]
+    # Names and values apart: tokens of one issuer have the same names, and share them.
+    __slots__ = ("_names", "_values")
+    _names: tuple[str, ...]
+    _values: tuple[Any, ...]
 
     def __init__(self, members: Mapping[str, Any] | None = None) -> None:
-        object.__setattr__(self, "_members", {} if members is None else members)
+        given = {} if members is None else members
+        _set_names(self, _shared(tuple(given)))
+        _set_values(self, tuple(given.values()))
 
     def __getitem__(self, name: str) -> Any:
-        return _frozen(self._members[name])
+        try:
+            return _frozen(self._values[self._names.index(name)])
+        except ValueError:
+            raise KeyError(name) from None
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._members)
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return len(self._members)
+        return len(self._names)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("claims are immutable")
@@ -47,7 +54,17 @@ class Claims(Mapping[str, Any]):
 
     def to_dict(self) -> dict[str, Any]:
         """Return a fresh JSON-ready copy."""
-        return {name: _thawed(value) for name, value in self._members.items()}
+        return dict(zip(self._names, map(_thawed, self._values), strict=True))
+
+
+_set_names = Claims.__dict__["_names"].__set__
+_set_values = Claims.__dict__["_values"].__set__
+
+
+@lru_cache(256)
+def _shared(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return one tuple for all claims with these names in this order."""
+    return names
 
 
 def _frozen(value: Any) -> Any:
@@ -66,12 +83,11 @@ def _thawed(value: Any) -> Any:
     return value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Principal:
+class Principal(NamedTuple):
     """Who is calling, as (`issuer`, `subject`, `client_id`); what the token lacks is None.
 
     Times are Unix seconds. A client that acts for itself has `subject_kind` "client" and
-    is never to be treated as a user (RFC 9700 §4.15).
+    is never to be treated as a user (RFC 9700 §4.15). Make one with keywords.
     """
 
     issuer: str | None = None
@@ -84,7 +100,11 @@ class Principal:
     expires_at: float | None = None
     acr: str | None = None
     auth_time: float | None = None
-    claims: Claims = field(default_factory=Claims, repr=False)
+    claims: Claims = Claims()
+
+    def __repr__(self) -> str:
+        """Name the issuer and the scopes, no subject and no claim: a repr ends up in logs."""
+        return f"Principal(issuer={self.issuer!r}, scopes={sorted(self.scopes)!r})"
 
     @property
     def is_authenticated(self) -> bool:

@@ -17,7 +17,7 @@ from bearerguard.guard.decision import Allow, Deny, Unavailable
 from bearerguard.guard.guard import Guard
 from bearerguard.guard.requirement import Requirement
 from bearerguard.messages import Response
-from bearerguard.principal import ANONYMOUS, Principal
+from bearerguard.principal import ANONYMOUS
 
 Environ: TypeAlias = dict[str, Any]
 StartResponse: TypeAlias = Callable[..., Callable[[bytes], object]]
@@ -54,28 +54,45 @@ class BearerMiddleware:
         self.admission = Admission(guard, require=require, optional=optional, exclude=exclude)
         self.guard = guard
         self.requirement = self.admission.requirement
-        self._completion = Completion(guard, encode=str, name=str)
+        completion = Completion(guard, encode=str, name=str)
+        self._complete = completion.complete
+        self._completes = completion.is_due
+        self._has_paths = self.admission.has_paths
+        self._recall = guard.recall
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer or pass on."""
         environ["bearerguard.face"] = self
-        environ["bearerguard.principal"] = ANONYMOUS
-        if self._passes_unasked(environ):
-            return self.app(environ, start_response)
+        optional = False
+        if self._has_paths or environ["REQUEST_METHOD"] == "OPTIONS":
+            if self._passes_unasked(environ):
+                environ["bearerguard.principal"] = ANONYMOUS
+                return self.app(environ, start_response)
+            optional = self.admission.is_optional(*_path(environ))
         authorization = environ.get("HTTP_AUTHORIZATION")
-        fields = () if authorization is None else (_octets(authorization),)
-        optional = self.admission.is_optional(*_path(environ))
         requirement = self.requirement
-        principal = self.guard.recall(fields[0], requirement) if fields else None
-        if principal is None:
+        principal = None if authorization is None else self._recall(authorization)
+        if principal is None or not (requirement is None or requirement.met_by(principal)):
+            fields = () if authorization is None else (_octets(authorization),)
             decision = self.guard.run(self.guard.decide(fields, requirement, optional=optional))
             if not isinstance(decision, Allow):
+                environ["bearerguard.principal"] = ANONYMOUS
                 return self.refuse(environ, start_response, decision)
             principal = decision.principal
         environ["bearerguard.principal"] = principal
-        completing = self._completing(
-            start_response, principal, with_origin="HTTP_ORIGIN" in environ, optional=optional
-        )
+        with_origin = "HTTP_ORIGIN" in environ
+        if not (self._completes or optional or with_origin):
+            return self.app(environ, start_response)
+        complete = self._complete
+
+        def completing(
+            status: str, headers: list[tuple[str, str]], exc_info: Any = None
+        ) -> Callable[[bytes], object]:
+            lines = complete(headers, principal, with_origin, optional)
+            if exc_info is None:
+                return start_response(status, lines)
+            return start_response(status, lines, exc_info)
+
         return self.app(environ, completing)
 
     def refuse(
@@ -108,26 +125,7 @@ class BearerMiddleware:
             and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ
         ):
             return True
-        excluded = self.admission.excluded
-        return bool(excluded) and excluded.match(*_path(environ))
-
-    def _completing(
-        self,
-        start_response: StartResponse,
-        principal: Principal,
-        *,
-        with_origin: bool,
-        optional: bool,
-    ) -> StartResponse:
-        def completing(
-            status: str, headers: list[tuple[str, str]], *exc_info: Any
-        ) -> Callable[[bytes], object]:
-            completed = self._completion.complete(
-                headers, principal, with_origin=with_origin, optional=optional
-            )
-            return start_response(status, completed, *exc_info)
-
-        return completing
+        return self.admission.is_excluded(*_path(environ))
 
 
 def _path(environ: Environ) -> tuple[str, str]:

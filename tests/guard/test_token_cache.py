@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from bearerguard.guard.token_cache import Entry, Lease, TokenCache, digest
 from bearerguard.principal import ANONYMOUS
 
@@ -11,7 +13,7 @@ def entry() -> Entry:
 
 
 def test_it_never_holds_more_than_its_size() -> None:
-    cache = TokenCache(100)
+    cache = TokenCache(100, time.time)
     for number in range(10_000):
         cache.put(digest(b"%d" % number), entry())
         assert len(cache) <= 100
@@ -20,7 +22,7 @@ def test_it_never_holds_more_than_its_size() -> None:
 
 
 def test_what_is_asked_for_stays() -> None:
-    cache = TokenCache(100)
+    cache = TokenCache(100, time.time)
     kept = entry()
     cache.put(b"kept", kept)
     for number in range(1000):
@@ -37,3 +39,34 @@ def test_an_ended_lease_never_runs_again() -> None:
     lease.end()
     lease.extend(30)
     assert lease.until < 0
+
+
+def test_a_token_is_recalled_by_its_field_as_text_and_as_octets() -> None:
+    now = 100.0
+    cache = TokenCache(10_000, lambda: now)
+    known = Entry(ANONYMOUS, 200, Lease(150))
+    cache.put(digest(b"t"), known)
+    for field in ("Bearer t", b"Bearer t"):
+        assert cache.recall(field) is ANONYMOUS  # by its digest, and then as it was sent
+        assert cache.recall(field) is ANONYMOUS
+    assert cache.recall("bearer t") is None
+    assert cache.recall("Bearer \u20ac") is None
+    now = 150.0
+    assert cache.recall("Bearer t") is None
+
+
+def test_few_tokens_are_kept_as_they_were_sent() -> None:
+    cache = TokenCache(10_000, lambda: 0.0)
+    for number in range(2_000):
+        cache.put(digest(b"%d" % number), Entry(ANONYMOUS, 1, Lease(1)))
+        assert cache.recall(b"Bearer %d" % number) is ANONYMOUS
+        assert len(cache._recent) <= 256
+    assert cache.recall(b"Bearer 0") is ANONYMOUS
+
+
+def test_a_token_forgotten_by_the_cache_is_forgotten_at_once_when_it_is_cleared() -> None:
+    cache = TokenCache(100, lambda: 0.0)
+    cache.put(digest(b"t"), Entry(ANONYMOUS, 1, Lease(1)))
+    assert cache.recall(b"Bearer t") is ANONYMOUS
+    cache.clear()
+    assert cache.recall(b"Bearer t") is None

@@ -40,7 +40,10 @@ class Paths:
 
 
 class Admission:
-    """The options of a face, checked, and its guard."""
+    """The options of a face, checked, and its guard.
+
+    `has_paths` is False where every request needs a token, so that none need be compared.
+    """
 
     def __init__(
         self,
@@ -55,9 +58,14 @@ class Admission:
         check_requirement(require)
         self.guard = guard
         self.requirement = combined(guard.requirement, require)
-        self.excluded = Paths("exclude", exclude)
+        self._excluded = Paths("exclude", exclude)
         self._always_optional = optional is True
         self._optional = Paths("optional", () if isinstance(optional, bool) else optional)
+        self.has_paths = bool(self._excluded or self._optional or self._always_optional)
+
+    def is_excluded(self, path: str, raw: str = "") -> bool:
+        """Whether a request for `path` is not authenticated at all."""
+        return self._excluded.match(path, raw)
 
     def is_optional(self, path: str, raw: str = "") -> bool:
         """Whether a request for `path` passes without a token."""

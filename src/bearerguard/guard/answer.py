@@ -15,7 +15,7 @@ from bearerguard.guard.decision import Deny, Unavailable
 from bearerguard.guard.guard import Guard
 from bearerguard.messages import Response
 from bearerguard.principal import Principal
-from bearerguard.protocol.expiry import EXPOSED_HEADERS, ExpiryHeaders
+from bearerguard.protocol.expiry import EXPOSED_HEADERS, ExpiryHeaders, seconds_left
 
 _PROBLEM = "application/problem+json"  # RFC 9457
 
@@ -81,10 +81,26 @@ def _expiry(guard: Guard, decision: Deny) -> Iterable[tuple[str, str]]:
     return () if expires_at is None else names.fields(expires_at, guard.clock())
 
 
+class _Lines(dict[float, tuple[Any, ...]]):
+    """Header lines that were made before, by what they tell; at most `size` of them."""
+
+    def __init__(self, size: int, make: Callable[[float], tuple[Any, ...]]) -> None:
+        super().__init__()
+        self._size = size
+        self._make = make
+
+    def __missing__(self, told: float) -> tuple[Any, ...]:
+        if len(self) >= self._size:
+            self.clear()
+        lines = self[told] = self._make(told)
+        return lines
+
+
 class Completion(Generic[AnyStr]):
     """Adds to an app's response headers what the guard owes its client.
 
-    `encode` makes a value, `name` a field name, as the face's protocol has them.
+    `encode` makes a value, `name` a field name, as the face's protocol has them. `is_due`
+    is False when a response with a token, and to no script of another origin, gets nothing.
     """
 
     def __init__(
@@ -98,51 +114,87 @@ class Completion(Generic[AnyStr]):
         self._name: Callable[[str], AnyStr] = name
         self._clock = guard.clock
         self._expiry = guard.expiry_headers
-        self._expiry_names: frozenset[AnyStr] = frozenset(
-            encode(each.lower()) for each in self._expiry.names()
-        )
-        self._private: tuple[AnyStr, AnyStr] = (name("Cache-Control"), encode("private"))
+        names = self._expiry.names()
+        self.is_due = bool(names) or guard.cache_control is not None
+        self._default: list[tuple[AnyStr, AnyStr]] = []
+        if guard.cache_control is not None:
+            self._default.append((name("Cache-Control"), encode(guard.cache_control)))
         self._cache_control: AnyStr = encode("cache-control")
+        self._expiry_names: frozenset[AnyStr] = frozenset(encode(each.lower()) for each in names)
+        self._ours: frozenset[AnyStr] = self._expiry_names | {self._cache_control}
         self._shared: tuple[AnyStr, ...] = (encode("public"), encode("s-maxage"))
         self._comma: AnyStr = encode(",")
         self._star: AnyStr = encode("*")
+        # Few different ones are in use at a time: tokens live for an hour, give or take.
+        self._passing = _Lines(4096, self._make_passing)
+        self._lasting = _Lines(1024, self._make_lasting)
 
     def complete(
         self,
         headers: Iterable[tuple[AnyStr, AnyStr]],
         principal: Principal,
-        *,
-        with_origin: bool,
-        optional: bool,
+        with_origin: bool,  # noqa: FBT001 - by position: called for each response
+        optional: bool,  # noqa: FBT001
     ) -> list[tuple[AnyStr, AnyStr]]:
         """Return the header lines with those that are missing; what the app set stands.
 
         `private` keeps shared caches off (RFC 9111 §3.5); expiry is told at this moment.
         """
-        lines = list(headers)
-        if principal.is_authenticated:
-            self._complete_authenticated(lines, principal.expires_at)
+        lines: Any = headers if type(headers) is list else list(headers)
+        if principal.expires_at is None:
+            lines = self._completed_around(lines, principal)
+        else:
+            for name, _ in lines:
+                if name.lower() in self._ours:
+                    lines = self._completed_around(lines, principal)
+                    break
+            else:
+                over: float = principal.expires_at
+                told: tuple[Any, ...] = (
+                    *self._passing[int(over - self._clock())],
+                    *self._lasting[over],
+                )
+                lines = [*lines, *told]
         if optional:
             self._merge(lines, "Vary", ("Authorization",))
         if with_origin:
             self._merge(lines, "Access-Control-Expose-Headers", exposed(self._expiry))
-        return lines
+        completed: list[tuple[AnyStr, AnyStr]] = lines
+        return completed
 
-    def _complete_authenticated(
-        self, lines: list[tuple[AnyStr, AnyStr]], expires_at: float | None
-    ) -> None:
+    def _completed_around(
+        self, lines: list[tuple[AnyStr, AnyStr]], principal: Principal
+    ) -> list[tuple[AnyStr, AnyStr]]:
+        """Complete what the app itself said something about, or where no expiry is known."""
+        if not principal.is_authenticated:
+            return list(lines)
         present = {name.lower() for name, _ in lines}
+        added: list[tuple[AnyStr, AnyStr]] = []
         if self._cache_control not in present:
-            lines.append(self._private)
+            added += self._default
         elif any(
             word in each
             for each in _members(lines, self._cache_control, self._comma)
             for word in self._shared
         ):
-            return  # one response for many clients must not tell one token's expiry
-        if expires_at is not None and self._expiry_names.isdisjoint(present):
-            for name, value in self._expiry.fields(expires_at, self._clock()):
-                lines.append((self._name(name), self._encode(value)))
+            return list(lines)  # one response for many must not tell one token's expiry
+        if principal.expires_at is not None and self._expiry_names.isdisjoint(present):
+            for name, value in self._expiry.fields(principal.expires_at, self._clock()):
+                added.append((self._name(name), self._encode(value)))
+        return lines + added
+
+    def _make_passing(self, seconds: float) -> tuple[Any, ...]:
+        """Return the lines to begin with: those that change while a token's time runs out."""
+        name = self._expiry.expires_in
+        told: tuple[Any, ...] = (
+            () if name is None else ((self._name(name), self._encode(seconds_left(seconds, 0))),)
+        )
+        return (*self._default, *told)
+
+    def _make_lasting(self, expires_at: float) -> tuple[Any, ...]:
+        """Return the lines that all responses to tokens of this expiry get."""
+        name, value = self._expiry.expires_at, self._expiry.format_at
+        return () if name is None else ((self._name(name), self._encode(value(expires_at))),)
 
     def _merge(self, lines: list[tuple[AnyStr, AnyStr]], field: str, names: Iterable[str]) -> None:
         """Add `names` to a field that lists names, keeping those it has."""

@@ -23,6 +23,7 @@ from bearerguard.errors import (
 )
 from bearerguard.flow import Flow, arun, run
 from bearerguard.guard import driving, options, settings, verdict
+from bearerguard.guard.authenticator import Authenticator
 from bearerguard.guard.decision import Allow, Decision, Deny, Unavailable
 from bearerguard.guard.events import Event, Events
 from bearerguard.guard.issuer import Issuer, check_distinct
@@ -30,7 +31,7 @@ from bearerguard.guard.jwt_validator import JwtValidator
 from bearerguard.guard.key_cache import KeyCache
 from bearerguard.guard.refresher import Refresher
 from bearerguard.guard.requirement import Requirement
-from bearerguard.guard.token_cache import Entry, TokenCache, digest
+from bearerguard.guard.token_cache import Entry, TokenCache
 from bearerguard.messages import Request
 from bearerguard.principal import ANONYMOUS, Principal
 from bearerguard.protocol.credentials import bearer_token
@@ -52,6 +53,8 @@ class Guard:
         realm: the name of the protected space in challenges (RFC 9110 §11.5).
         require: what every request needs, such as `scopes("read")`.
         expiry_headers: the response headers that tell a token's expiry, None for none.
+        cache_control: the `Cache-Control` of a response to a token where the app sets none;
+            None leaves it out.
         denial_body: makes the body of a refusal from its decision: `(media type, bytes)`.
         transport: how keys are fetched; an `HttpTransport` by default.
         on_event: called with an `Event` for every refusal and every fetch of keys.
@@ -68,6 +71,7 @@ class Guard:
         realm: str = "api",
         require: Requirement | None = None,
         expiry_headers: ExpiryHeaders | None = ExpiryHeaders(),  # noqa: B008 - it is immutable
+        cache_control: str | None = "private",
         denial_body: DenialBody | None = None,
         transport: driving.Transport | None = None,
         on_event: Callable[[Event], None] | None = None,
@@ -78,10 +82,12 @@ class Guard:
         options.check_realm(realm)
         options.check_requirement(require)
         options.check_expiry_headers(expiry_headers)
+        options.check_cache_control(cache_control)
         options.check_cache_size(cache_size)
         self.realm = realm
         self.requirement = require
         self.expiry_headers = expiry_headers or ExpiryHeaders(None, None)
+        self.cache_control = cache_control
         self.denial_body = denial_body
         self.clock = clock
         self._events = Events(on_event, clock)
@@ -102,8 +108,11 @@ class Guard:
             for issuer in issuers
         }
         trusted = {issuer.url: (issuer, self._key_caches[issuer.url]) for issuer in issuers}
-        self._validator = JwtValidator(trusted, clock)
-        self._tokens = TokenCache(cache_size)
+        self._tokens = TokenCache(cache_size, clock)
+        self._authenticator = Authenticator(
+            JwtValidator(trusted, clock), self._tokens, events=self._events, clock=clock
+        )
+        self.recall = self._tokens.recall
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ, **options: Any) -> Self:
@@ -122,21 +131,6 @@ class Guard:
         return cls(settings.issuer(values), **options)
 
     # Deciding
-
-    def recall(
-        self, authorization: bytes, requirement: Requirement | None = None
-    ) -> Principal | None:
-        """Return the bearer of a token verified before, who meets `requirement`, or None.
-
-        The warm path: takes no lock, does no I/O and never suspends. It checks that the
-        token has not expired and that its key still counts; None says nothing but that
-        `decide` must.
-        """
-        if authorization[:7] != b"Bearer ":
-            return None
-        principal = self._recall(authorization[7:])
-        lacking = not (principal is None or requirement is None or requirement.met_by(principal))
-        return None if lacking else principal
 
     def authenticate(self, request: Request) -> Flow[Decision]:
         """Decide on a request, the guard's own requirement included. Drive it with `run`."""
@@ -161,12 +155,12 @@ class Guard:
         if token is None:
             return Allow(ANONYMOUS) if optional else self._unauthenticated(requirement)
         try:
-            principal = yield from self._authenticated(token)
+            entry = yield from self._authenticator.authenticate(token)
         except IssuerUnavailable as error:
             return Unavailable(error.retry_after, ISSUER_UNAVAILABLE)
         except Refusal as refusal:
             return verdict.refused(self.realm, refusal)
-        return self.authorize(principal, requirement) or Allow(principal)
+        return self.authorize(entry.principal, requirement) or Allow(entry.principal)
 
     def authorize(self, principal: Principal, requirement: Requirement | None) -> Deny | None:
         """Return why `principal` may not do what has this requirement, None when it may."""
@@ -186,17 +180,17 @@ class Guard:
             TokenError: the token does not prove what it must.
             IssuerUnavailable: the issuer's keys cannot be had at the moment.
         """
-        octets = _octets(token)
-        principal = self._recall(octets)
-        return self.run(self._authenticated(octets)) if principal is None else principal
+        found = self._authenticator.look(_octets(token))
+        if not isinstance(found, Entry):
+            found = self.run(self._authenticator.prove(found))
+        return found.principal
 
     async def averify(self, token: str | bytes) -> Principal:
         """Do as `verify` in an event loop."""
-        octets = _octets(token)
-        principal = self._recall(octets)
-        if principal is None:
-            principal = await self.arun(self._authenticated(octets))
-        return principal
+        found = self._authenticator.look(_octets(token))
+        if not isinstance(found, Entry):
+            found = await self.arun(self._authenticator.prove(found))
+        return found.principal
 
     def run(self, flow: Flow[T]) -> T:
         """Drive a flow of this guard in the calling thread."""
@@ -256,36 +250,6 @@ class Guard:
         return f"Guard({', '.join(map(repr, self._key_caches))})"
 
     # Inside
-
-    def _recall(self, token: bytes) -> Principal | None:
-        entry = self._tokens.get(digest(token))
-        if entry is None:
-            return None
-        now = self.clock()
-        return entry.principal if now < entry.deadline and now < entry.lease.until else None
-
-    def _authenticated(self, token: bytes) -> Flow[Principal]:
-        key = digest(token)
-        remembered = self._tokens.get(key)
-        if remembered is not None and self._is_believed(remembered):
-            return remembered.principal
-        try:
-            entry = yield from self._validator.validate(token)
-        except Refusal as refusal:
-            self._report(refusal)
-            raise
-        except IssuerUnavailable as error:
-            self._events.emit(ISSUER_UNAVAILABLE.code, error.issuer, str(error))
-            raise
-        self._tokens.put(key, entry)
-        return entry.principal
-
-    def _is_believed(self, entry: Entry) -> bool:
-        """Whether a remembered token still holds, its key's lease perhaps run out."""
-        if self.clock() >= entry.deadline:
-            return False
-        keys = self._key_caches[entry.principal.issuer or ""]
-        return self.clock() < entry.lease.until or keys.renew(entry.lease)
 
     def _report(self, refusal: Refusal) -> None:
         self._events.emit(refusal.reason.code, refusal.issuer, refusal.remedy)

@@ -1,13 +1,14 @@
 """Validating a JWT access token against the issuers that the guard trusts (RFC 9068 §4).
 
 The order is fixed: what needs no key, then the signature, then the claims; nothing that a
-token says is believed before its signature is.
+token says is believed before its signature is. A token whose header an earlier one had is
+validated by a plain call; only a header that is new, or keys that are, need a flow.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from bearerguard.errors import (
     BAD_CLAIM,
@@ -21,11 +22,23 @@ from bearerguard.errors import (
 )
 from bearerguard.flow import Flow
 from bearerguard.guard.issuer import Issuer
-from bearerguard.guard.key_cache import KeyCache
-from bearerguard.guard.token_cache import Entry, Lease
+from bearerguard.guard.key_cache import KeyCache, Proof
+from bearerguard.guard.token_cache import Entry
 from bearerguard.principal import Claims, Principal
 from bearerguard.protocol import claims, jwt, scope
 from bearerguard.protocol.jwt import SignedToken
+
+
+class Reading(NamedTuple):
+    """A token taken apart, with the issuer that it names; nothing of it is proved."""
+
+    token: SignedToken
+    issuer: Issuer
+    keys: KeyCache
+
+    def __repr__(self) -> str:
+        """Show nothing of a token."""
+        return f"Reading({self.issuer.url!r})"
 
 
 class JwtValidator:
@@ -37,49 +50,84 @@ class JwtValidator:
         self._issuers = issuers
         self._clock = clock
 
-    def validate(self, octets: bytes) -> Flow[Entry]:
-        """Return what the token proves; raises `TokenError` or `IssuerUnavailable`."""
+    def read(self, octets: bytes) -> Reading:
+        """Take a token apart; raises `TokenError` for no JWT, or one of an unknown issuer."""
         token = jwt.parse(octets)
         name = token.claims.get("iss")
-        trusted = self._issuers.get(name) if isinstance(name, str) else None
+        trusted = self._issuers.get(name) if type(name) is str else None
         if trusted is None:
             raise TokenError(
                 UNKNOWN_ISSUER,
                 f"iss is {quoted(name)}: add an Issuer with exactly that url if you trust it",
             )
-        issuer, keys = trusted
+        return Reading(token, *trusted)
+
+    def recognise(self, reading: Reading) -> Entry | None:
+        """Return what the token proves by the key that proved an earlier one with its header.
+
+        None says that there is no such key, or that it did not sign this token, and nothing
+        more. Raises `TokenError` for a token that is genuine and does not hold.
+        """
+        token = reading.token
+        proof = reading.keys.proof(token.header)
+        if proof is None or not proof.verify(token.signing_input, token.signature):
+            return None
+        return self._entry(reading, proof)
+
+    def prove(self, reading: Reading) -> Flow[Entry]:
+        """Return what the token proves; raises `TokenError` or `IssuerUnavailable`."""
+        issuer = reading.issuer
         try:
-            jwt.check_type(token.typ, issuer.accepted_types)
-            lease = yield from self._prove(token, issuer, keys)
-            return self._entry(token, issuer, lease)
+            header = jwt.parse_header(reading.token.header)
+            jwt.check_type(header.typ, issuer.accepted_types)
+            if header.algorithm not in issuer.accepted_algorithms:
+                raise TokenError(
+                    WRONG_ALGORITHM,
+                    f"alg is {quoted(header.algorithm)}, this issuer may use"
+                    f" {', '.join(issuer.accepted_algorithms)}",
+                )
+            proof = yield from _proof(reading, header)
         except Refusal as refusal:
             refusal.issuer = issuer.url
             raise
+        return self._entry(reading, proof)
 
-    def _prove(self, token: SignedToken, issuer: Issuer, keys: KeyCache) -> Flow[Lease]:
-        """Return the lease of the key that signed the token."""
-        if token.algorithm not in issuer.accepted_algorithms:
-            raise TokenError(
-                WRONG_ALGORITHM,
-                f"alg is {quoted(token.algorithm)}, this issuer may use"
-                f" {', '.join(issuer.accepted_algorithms)}",
-            )
-        candidates = yield from keys.candidates(token.algorithm, token.kid)
-        for key, lease in candidates:
-            if key.verifies(token.algorithm, token.signing_input, token.signature):
-                return lease
-        named = f"alg {quoted(token.algorithm)} and kid {quoted(token.kid)}"
-        if not candidates:
-            raise TokenError(UNKNOWN_KEY, f"the issuer publishes no key for {named}")
-        raise TokenError(BAD_SIGNATURE, f"the signature is not that of the key for {named}")
+    def renew(self, entry: Entry) -> bool:
+        """Whether a token proved earlier still holds though its key's lease ran out."""
+        _, keys = self._issuers[entry.principal.issuer or ""]
+        return keys.renew(entry.lease)
 
-    def _entry(self, token: SignedToken, issuer: Issuer, lease: Lease) -> Entry:
-        if not issuer.accept_id_tokens and jwt.media_type(token.typ) == "jwt":
-            claims.check_not_id_token(token.claims)
-        claims.check(token.claims, issuer.expected, self._clock())
-        principal = principal_of(token.claims)
-        deadline = claims.numeric_date(token.claims, "exp") + issuer.expected.leeway
-        return Entry(principal, deadline, lease)
+    def _entry(self, reading: Reading, proof: Proof) -> Entry:
+        """Return what a genuine token proves, if its claims hold."""
+        issuer, found = reading.issuer, reading.token.claims
+        try:
+            if proof.may_be_id_token and not issuer.accept_id_tokens:
+                claims.check_not_id_token(found)
+            claims.check(found, issuer.expected, self._clock())
+            principal = principal_of(found)
+        except Refusal as refusal:
+            refusal.issuer = issuer.url
+            raise
+        return Entry(principal, found["exp"] + issuer.expected.leeway, proof.lease)
+
+
+def _proof(reading: Reading, header: jwt.Header) -> Flow[Proof]:
+    """Return the proof that a key of the issuer signed the token."""
+    token, keys = reading.token, reading.keys
+    tried = keys.proof(token.header)
+    candidates = yield from keys.candidates(header.algorithm, header.kid)
+    for key, lease in candidates:
+        if tried is not None and tried.lease is lease:
+            continue
+        verify = key.verifier(header.algorithm)
+        if verify(token.signing_input, token.signature):
+            proof = Proof(verify, lease, may_be_id_token=jwt.media_type(header.typ) == "jwt")
+            keys.remember(token.header, key, proof)
+            return proof
+    named = f"alg {quoted(header.algorithm)} and kid {quoted(header.kid)}"
+    if not candidates:
+        raise TokenError(UNKNOWN_KEY, f"the issuer publishes no key for {named}")
+    raise TokenError(BAD_SIGNATURE, f"the signature is not that of the key for {named}")
 
 
 def principal_of(found: dict[str, Any]) -> Principal:
@@ -88,18 +136,19 @@ def principal_of(found: dict[str, Any]) -> Principal:
         scopes = scope.granted(found)
     except ValueError as error:
         raise TokenError(BAD_CLAIM, f"its {error}") from None
+    get = found.get
     return Principal(
-        issuer=found["iss"],
-        subject=found.get("sub"),
-        client_id=_text(found, "client_id") or _text(found, "azp"),
-        scopes=scopes,
-        roles=_names(found.get("roles")),
-        token_id=found.get("jti"),
-        issued_at=_date(found, "iat"),
-        expires_at=claims.numeric_date(found, "exp"),
-        acr=_text(found, "acr"),
-        auth_time=_date(found, "auth_time"),
-        claims=Claims(found),
+        found["iss"],
+        get("sub"),
+        get("client_id") or _text(get("azp")),
+        scopes,
+        _names(get("roles")),
+        get("jti"),
+        _date(found, "iat"),
+        found["exp"],
+        _text(get("acr")),
+        _date(found, "auth_time"),
+        Claims(found),
     )
 
 
@@ -107,12 +156,11 @@ def _date(found: Mapping[str, Any], name: str) -> float | None:
     return None if found.get(name) is None else claims.numeric_date(found, name)
 
 
-def _text(found: Mapping[str, Any], name: str) -> str | None:
-    value = found.get(name)
+def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
 def _names(value: object) -> frozenset[str]:
     # RFC 9068 §2.2.3.1: an array; what is none grants nothing.
-    members = value if isinstance(value, list) else []
+    members = value if isinstance(value, list) else ()
     return frozenset(member for member in members if isinstance(member, str))

@@ -11,7 +11,8 @@ import math
 import random
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from bearerguard.errors import IssuerUnavailable
 from bearerguard.flow import Fetch, Flow, Once, ask
@@ -21,26 +22,41 @@ from bearerguard.guard.refetch import BackOff, Bucket
 from bearerguard.guard.token_cache import Lease
 from bearerguard.messages import FetchFailed, Response
 from bearerguard.protocol import metadata, strict_json
-from bearerguard.protocol.jwk import KeySet, VerificationKey, parse_jwks
+from bearerguard.protocol.jwk import KeySet, VerificationKey, Verifier, parse_jwks
 
 _OK = 200
 # Many workers must not all refresh at the same moment.
 _EARLIEST, _LATEST = 0.8, 0.95
 # How long a lease runs on while the refresh that would extend it is under way.
 _GRACE = 1.0
+# An issuer's tokens have a header for each key; one that puts more into them gains less.
+_MAX_PROOFS = 64
 _MAX_AGE = re.compile(r"(?:^|[\s,])max-age=\"?(\d{1,9})", re.IGNORECASE)
 _ACCEPT = (("accept", "application/jwk-set+json, application/json"),)
 
 
+class Proof(NamedTuple):
+    """What proved a token: the key's verifier for its algorithm, and the key's lease."""
+
+    verify: Verifier
+    lease: Lease
+    may_be_id_token: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The keys at a moment, each with the lease of the tokens it proved; times in seconds."""
+    """The keys at a moment, each with the lease of the tokens it proved; times in seconds.
+
+    `proofs` remembers, by a token's encoded header, what proved a token that had it: a
+    shortcut past reading the header and choosing a key, made of good signatures alone.
+    """
 
     keys: KeySet
     leases: Mapping[VerificationKey, Lease]
     fetched_at: float = 0.0
     due_at: float = math.inf
     dead_at: float = math.inf
+    proofs: dict[bytes, Proof] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +112,21 @@ class KeyCache:
             began = yield from ask(Once(("keys", self._issuer.url), self._refetch))
             found = _fitting(self._snapshot or snapshot, algorithm, kid)
         return found
+
+    def proof(self, header: bytes) -> Proof | None:
+        """Return what proved an earlier token with this encoded header, while its key counts."""
+        snapshot = self._alive()
+        return None if snapshot is None else snapshot.proofs.get(header)
+
+    def remember(self, header: bytes, key: VerificationKey, proof: Proof) -> None:
+        """Note what proved a token, unless its key was withdrawn meanwhile."""
+        snapshot = self._snapshot
+        if (
+            snapshot is not None
+            and snapshot.leases.get(key) is proof.lease
+            and len(snapshot.proofs) < _MAX_PROOFS
+        ):
+            snapshot.proofs[header] = proof
 
     def load(self) -> Flow[Snapshot]:
         """Return keys that are alive, fetching them only when there are none."""

@@ -27,6 +27,16 @@ def check_expiry_headers(expiry_headers: object) -> None:
         raise ConfigurationError("expiry_headers=: pass ExpiryHeaders(...), or None for none")
 
 
+def check_cache_control(value: object) -> None:
+    """Refuse what no `Cache-Control` field can be (RFC 9110 §5.5)."""
+    if value is not None and not (
+        isinstance(value, str) and re.fullmatch(r"[!-~]+( [!-~]+)*", value)
+    ):
+        raise ConfigurationError(
+            'cache_control=: pass directives such as "private" or "no-store", or None for none'
+        )
+
+
 def check_cache_size(size: object) -> None:
     """Refuse what is no positive number of tokens."""
     if not isinstance(size, int) or size < 1:

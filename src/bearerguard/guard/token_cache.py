@@ -1,15 +1,21 @@
 """The verified-token cache: what a signature proved, by the digest of the token.
 
-It holds authentication, never authorization, and no token. Two generations of a plain
-dict bound it: lookups take no lock, and whole old generations fall away.
+It holds authentication, never authorization. Two generations of a plain dict bound it:
+lookups take no lock, and whole old generations fall away. Tokens are not in it, but for
+those used last.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from hashlib import sha256
 
 from bearerguard.principal import Principal
+
+# The tokens in use at the moment are also known by their credentials as sent: hashing those
+# costs more than all else that a warm request does. A few, so that few are kept in clear.
+_MAX_RECENT = 256
 
 
 class Lease:
@@ -49,20 +55,51 @@ class Entry:
 
 
 def digest(token: bytes) -> bytes:
-    """Return the SHA-256 under which a token is remembered."""
-    return sha256(token).digest()
+    """Return the SHA-256 under which a token is remembered: that of its usual credentials."""
+    return sha256(b"Bearer " + token).digest()
 
 
 class TokenCache:
-    """At most `size` verified tokens; the least recently used generation goes first."""
+    """At most `size` verified tokens; the least recently used generation goes first.
 
-    def __init__(self, size: int) -> None:
+    `clock` returns Unix seconds.
+    """
+
+    def __init__(self, size: int, clock: Callable[[], float]) -> None:
         self._generation_size = max(1, size // 2)
+        self._clock = clock
         self._young: dict[bytes, Entry] = {}
         self._old: dict[bytes, Entry] = {}
+        self._recent: dict[bytes | str, Entry] = {}
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
+
+    def recall(self, authorization: bytes | str) -> Principal | None:
+        """Return the bearer of a token verified before, by its Authorization field, or None.
+
+        The warm path: takes no lock, does no I/O and never suspends. It checks that the
+        token has not expired and that its key still counts; None says nothing but that
+        the guard must decide.
+        """
+        entry = self._recent.get(authorization) or self._look_up(authorization)
+        if entry is not None:
+            now = self._clock()
+            if now < entry.deadline and now < entry.lease.until:
+                return entry.principal
+        return None
+
+    def _look_up(self, authorization: bytes | str) -> Entry | None:
+        octets = authorization
+        if isinstance(octets, str):
+            # What is not ASCII is no credentials: the replacement is no letter of any token.
+            octets = octets.encode("ascii", "replace")
+        entry = self.get(sha256(octets).digest())
+        if entry is not None:
+            if len(self._recent) >= _MAX_RECENT:
+                self._recent = {}
+            self._recent[authorization] = entry
+        return entry
 
     def get(self, key: bytes) -> Entry | None:
         """Return the entry, keeping it young, or None."""
@@ -83,4 +120,4 @@ class TokenCache:
 
     def clear(self) -> None:
         """Forget everything."""
-        self._young, self._old = {}, {}
+        self._young, self._old, self._recent = {}, {}, {}

@@ -7,7 +7,8 @@ read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import hmac
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -33,6 +34,7 @@ from jwt.exceptions import InvalidKeyError
 
 from bearerguard.protocol import base64url
 
+Verifier: TypeAlias = Callable[[bytes, bytes], bool]
 PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
 
 _EDDSA = OKPAlgorithm()
@@ -82,9 +84,26 @@ class VerificationKey:
 
     def verifies(self, algorithm: str, signing_input: bytes, signature: bytes) -> bool:
         """Whether `signature` is this key's, by an algorithm that the key fits."""
-        return algorithm in self.algorithms and ALGORITHMS[algorithm].verify(
-            signing_input, self.material, signature
-        )
+        return algorithm in self.algorithms and self.verifier(algorithm)(signing_input, signature)
+
+    def verifier(self, algorithm: str) -> Verifier:
+        """Return what checks a signature over a signing input, by an algorithm that fits."""
+        material = self.material
+        if algorithm in SYMMETRIC:
+            return _hmac_verifier(algorithm, material)
+        verify = ALGORITHMS[algorithm].verify
+        return lambda signing_input, signature: verify(signing_input, material, signature)
+
+
+def _hmac_verifier(algorithm: str, secret: bytes) -> Verifier:
+    keyed = hmac.new(secret, digestmod=algorithm.replace("HS", "sha"))
+
+    def verify(signing_input: bytes, signature: bytes) -> bool:
+        code = keyed.copy()  # keyed once, not for each token
+        code.update(signing_input)
+        return hmac.compare_digest(code.digest(), signature)
+
+    return verify
 
 
 @dataclass(frozen=True, slots=True)

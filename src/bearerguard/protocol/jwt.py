@@ -6,8 +6,7 @@ signature is genuine is `jwk`'s, what its claims must be is `claims`'s.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from bearerguard.errors import (
     CRITICAL_HEADER,
@@ -25,16 +24,29 @@ MAX_TOKEN_BYTES = 16_384
 _JWS_PARTS, _JWE_PARTS = 3, 5
 
 
-@dataclass(frozen=True, slots=True)
-class SignedToken:
-    """A JWT taken apart. Nothing in it is proved before its signature is."""
+class SignedToken(NamedTuple):
+    """A JWT taken apart. Nothing in it is proved before its signature is.
+
+    Its header stays encoded: an issuer's tokens have few different ones, and whoever has
+    seen one before need not read it again.
+    """
+
+    header: bytes
+    claims: dict[str, Any]
+    signing_input: bytes
+    signature: bytes
+
+    def __repr__(self) -> str:
+        """Show nothing of a token."""
+        return "SignedToken()"
+
+
+class Header(NamedTuple):
+    """A JOSE header: how a token says it was signed (RFC 7515 §4)."""
 
     algorithm: str
     kid: str | None
     typ: str | None
-    claims: dict[str, Any] = field(repr=False)
-    signing_input: bytes = field(repr=False)
-    signature: bytes = field(repr=False)
 
 
 def parse(token: bytes) -> SignedToken:
@@ -42,33 +54,46 @@ def parse(token: bytes) -> SignedToken:
     if len(token) > MAX_TOKEN_BYTES:
         raise TokenError(MALFORMED_TOKEN, f"it is longer than {MAX_TOKEN_BYTES} bytes")
     parts = token.split(b".")
-    if len(parts) == _JWE_PARTS:
-        raise TokenError(
-            ENCRYPTED_TOKEN,
-            "it is encrypted (JWE): let the issuer send signed access tokens",
-        )
     if len(parts) != _JWS_PARTS:
-        raise TokenError(MALFORMED_TOKEN, "it is not a JWT: not three parts between dots")
+        raise _not_three(len(parts))
+    header, payload, signature = parts
     try:
-        header = strict_json.loads_object(base64url.decode(parts[0]))
-        claims = strict_json.loads_object(base64url.decode(parts[1]))
-        signature = base64url.decode(parts[2])
+        return SignedToken(
+            header,
+            strict_json.loads_object(base64url.decode(payload)),
+            token[: len(header) + 1 + len(payload)],
+            base64url.decode(signature),
+        )
     except ValueError:
-        # The cause quotes the token; its position alone would help nobody.
-        raise TokenError(MALFORMED_TOKEN, "it is not strict base64url and JSON") from None
+        raise _not_strict() from None
+
+
+def parse_header(segment: bytes) -> Header:
+    """Read a token's first part; raises `TokenError` for whatever is not strictly a header."""
+    try:
+        header = strict_json.loads_object(base64url.decode(segment))
+    except ValueError:
+        raise _not_strict() from None
     algorithm, kid, typ = header.get("alg"), header.get("kid"), header.get("typ")
     if not isinstance(algorithm, str) or not _is_text(kid) or not _is_text(typ):
         raise TokenError(MALFORMED_TOKEN, "alg, kid or typ in its header is no string")
     if "crit" in header or header.get("b64", True) is not True:
         raise TokenError(CRITICAL_HEADER, "its header demands an extension (crit, b64)")
-    return SignedToken(
-        algorithm,
-        kid,
-        typ,
-        claims,
-        token[: len(parts[0]) + 1 + len(parts[1])],
-        signature,
-    )
+    return Header(algorithm, kid, typ)
+
+
+def _not_three(parts: int) -> TokenError:
+    if parts == _JWE_PARTS:
+        return TokenError(
+            ENCRYPTED_TOKEN,
+            "it is encrypted (JWE): let the issuer send signed access tokens",
+        )
+    return TokenError(MALFORMED_TOKEN, "it is not a JWT: not three parts between dots")
+
+
+def _not_strict() -> TokenError:
+    # The cause quotes the token; its position alone would help nobody.
+    return TokenError(MALFORMED_TOKEN, "it is not strict base64url and JSON")
 
 
 def _is_text(value: object) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 # scope-token = 1*( %x21 / %x23-5B / %x5D-7E )
@@ -15,6 +16,7 @@ def is_scope_token(text: str) -> bool:
     return _SCOPE_TOKEN.fullmatch(text) is not None
 
 
+@lru_cache(1024)  # an API's tokens carry few different ones
 def parse(text: str) -> frozenset[str]:
     """Split a `scope` value; order and repetition carry no meaning."""
     return frozenset(filter(None, text.split(" ")))

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from typing import Any, NoReturn
+
+from bearerguard.protocol.speed import msgspec
 
 # Far beyond any claim, far below where walking a value would exhaust the stack.
 _MAX_DEPTH = 64
@@ -35,13 +38,15 @@ def _no_constant(name: str) -> NoReturn:
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_unique, parse_float=_finite, parse_constant=_no_constant
 )
+# What `decode` calls between looking for white space around the value.
+_scan: Callable[[str, int], tuple[Any, int]] = vars(_DECODER)["scan_once"]
 
 
 def loads(octets: bytes) -> Any:
     """Parse one JSON text; raises ValueError for whatever is not strictly one."""
     try:
         text = octets.decode("utf-8")
-        value = _DECODER.decode(text)
+        value = _value(text)
         if "\\u" in text:  # only an escape can smuggle half a surrogate pair in
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except RecursionError as error:
@@ -49,6 +54,17 @@ def loads(octets: bytes) -> Any:
     if text.count("[") + text.count("{") > _MAX_DEPTH:  # else it cannot be that deep
         _check_depth(value)
     return value
+
+
+def _value(text: str) -> Any:
+    try:
+        value, end = _scan(text, 0)
+    except StopIteration:
+        end = -1
+    else:
+        if end == len(text):
+            return value
+    return _DECODER.decode(text)  # white space around it, or a ValueError that says what
 
 
 def _check_depth(value: Any) -> None:
@@ -61,9 +77,37 @@ def _check_depth(value: Any) -> None:
     raise ValueError("nested too deeply")
 
 
-def loads_object(octets: bytes) -> dict[str, Any]:
-    """Parse one JSON object; raises ValueError for any other value."""
+def _parsed_object(octets: bytes) -> dict[str, Any]:
     value = loads(octets)
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")  # noqa: TRY004 - one refusal for all bad JSON
     return value
+
+
+def _proved_object(octets: bytes) -> dict[str, Any]:
+    """Parse with msgspec what is strict beyond doubt: what encodes to the very same octets.
+
+    Such a text has each member once, and no white space, needless escape or odd number. All
+    else is left to the strict parser, so that both ways accept and refuse the same.
+    """
+    try:
+        value = _decode(octets)
+        if (
+            type(value) is dict
+            and _encode(value) == octets
+            and octets.count(b"[") + octets.count(b"{") <= _MAX_DEPTH
+        ):
+            return value
+    except (ValueError, RecursionError):
+        pass  # the strict parser says what is wrong, if anything is
+    return _parsed_object(octets)
+
+
+loads_object: Callable[[bytes], dict[str, Any]]
+"""Parse one JSON object; raises ValueError for whatever is not strictly one."""
+
+if msgspec is None:
+    loads_object = _parsed_object
+else:
+    _decode, _encode = msgspec.json.Decoder().decode, msgspec.json.Encoder().encode
+    loads_object = _proved_object

@@ -76,4 +76,6 @@ def sign(header: Segment, payload: Segment, key: SigningKey) -> str:
 
 
 def _octets(segment: Segment) -> bytes:
-    return segment if isinstance(segment, bytes) else json.dumps(dict(segment)).encode()
+    if isinstance(segment, bytes):
+        return segment
+    return json.dumps(dict(segment), separators=(",", ":")).encode()  # as issuers send it
