@@ -8,7 +8,7 @@ validated by a plain call; only a header that is new, or keys that are, need a f
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from bearerguard.errors import (
     BAD_CLAIM,
@@ -29,16 +29,15 @@ from bearerguard.protocol import claims, jwt, scope
 from bearerguard.protocol.jwt import SignedToken
 
 
-class Reading(NamedTuple):
+class Reading:
     """A token taken apart, with the issuer that it names; nothing of it is proved."""
 
-    token: SignedToken
-    issuer: Issuer
-    keys: KeyCache
+    __slots__ = ("issuer", "keys", "token")
 
-    def __repr__(self) -> str:
-        """Show nothing of a token."""
-        return f"Reading({self.issuer.url!r})"
+    def __init__(self, token: SignedToken, issuer: Issuer, keys: KeyCache) -> None:
+        self.token = token
+        self.issuer = issuer
+        self.keys = keys
 
 
 class JwtValidator:
@@ -131,36 +130,35 @@ def _proof(reading: Reading, header: jwt.Header) -> Flow[Proof]:
 
 
 def principal_of(found: dict[str, Any]) -> Principal:
-    """Return who bears a token with these claims; raises `TokenError` for a malformed one."""
+    """Return who bears a token whose claims were checked; raises `TokenError` for a malformed one.
+
+    What was not checked and is no text, date or list of names grants and says nothing.
+    """
     try:
         scopes = scope.granted(found)
     except ValueError as error:
         raise TokenError(BAD_CLAIM, f"its {error}") from None
     get = found.get
+    client_id, roles, acr = get("client_id") or get("azp"), get("roles"), get("acr")
     return Principal(
         found["iss"],
         get("sub"),
-        get("client_id") or _text(get("azp")),
+        client_id if type(client_id) is str else None,
         scopes,
-        _names(get("roles")),
+        _names(roles) if roles else _NO_NAMES,
         get("jti"),
-        _date(found, "iat"),
+        get("iat"),
         found["exp"],
-        _text(get("acr")),
-        _date(found, "auth_time"),
+        acr if type(acr) is str else None,
+        None if get("auth_time") is None else claims.numeric_date(found, "auth_time"),
         Claims(found),
     )
 
 
-def _date(found: Mapping[str, Any], name: str) -> float | None:
-    return None if found.get(name) is None else claims.numeric_date(found, name)
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+_NO_NAMES: frozenset[str] = frozenset()
 
 
 def _names(value: object) -> frozenset[str]:
     # RFC 9068 §2.2.3.1: an array; what is none grants nothing.
     members = value if isinstance(value, list) else ()
-    return frozenset(member for member in members if isinstance(member, str))
+    return frozenset([member for member in members if isinstance(member, str)])

@@ -115,8 +115,10 @@ class KeyCache:
 
     def proof(self, header: bytes) -> Proof | None:
         """Return what proved an earlier token with this encoded header, while its key counts."""
-        snapshot = self._alive()
-        return None if snapshot is None else snapshot.proofs.get(header)
+        snapshot = self._snapshot
+        if snapshot is None or self._clock() >= snapshot.dead_at:
+            return None
+        return snapshot.proofs.get(header)
 
     def remember(self, header: bytes, key: VerificationKey, proof: Proof) -> None:
         """Note what proved a token, unless its key was withdrawn meanwhile."""

@@ -24,21 +24,22 @@ MAX_TOKEN_BYTES = 16_384
 _JWS_PARTS, _JWE_PARTS = 3, 5
 
 
-class SignedToken(NamedTuple):
+class SignedToken:
     """A JWT taken apart. Nothing in it is proved before its signature is.
 
     Its header stays encoded: an issuer's tokens have few different ones, and whoever has
     seen one before need not read it again.
     """
 
-    header: bytes
-    claims: dict[str, Any]
-    signing_input: bytes
-    signature: bytes
+    __slots__ = ("claims", "header", "signature", "signing_input")
 
-    def __repr__(self) -> str:
-        """Show nothing of a token."""
-        return "SignedToken()"
+    def __init__(
+        self, header: bytes, claims: dict[str, Any], signing_input: bytes, signature: bytes
+    ) -> None:
+        self.header = header
+        self.claims = claims
+        self.signing_input = signing_input
+        self.signature = signature
 
 
 class Header(NamedTuple):
@@ -58,14 +59,11 @@ def parse(token: bytes) -> SignedToken:
         raise _not_three(len(parts))
     header, payload, signature = parts
     try:
-        return SignedToken(
-            header,
-            strict_json.loads_object(base64url.decode(payload)),
-            token[: len(header) + 1 + len(payload)],
-            base64url.decode(signature),
-        )
+        claims = strict_json.loads_object(base64url.decode(payload))
+        octets = base64url.decode(signature)
     except ValueError:
         raise _not_strict() from None
+    return SignedToken(header, claims, token[: len(header) + 1 + len(payload)], octets)
 
 
 def parse_header(segment: bytes) -> Header:
