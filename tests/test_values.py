@@ -74,7 +74,7 @@ def test_a_principal_travels_and_compares() -> None:
 
 
 def test_a_repr_shows_no_claim() -> None:
-    assert "GB" not in repr(ADA)
+    assert repr(ADA) == "Principal(issuer='https://id.test', scopes=['read', 'write'])"
     assert repr(CLAIMS) == "Claims(address, groups, name)"
 
 
@@ -105,6 +105,10 @@ def test_the_public_names_are_these() -> None:
     assert bearerguard.__all__ == sorted(bearerguard.__all__, key=lambda n: (not n.isupper(), n))
     for name in bearerguard.__all__:
         assert getattr(bearerguard, name) is not None
+        assert name in dir(bearerguard)
+    assert set(bearerguard._PLACE_OF) == set(bearerguard.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        bearerguard.nothing  # noqa: B018
 
 
 @pytest.mark.parametrize("module", ["bearerguard", "bearerguard.asgi", "bearerguard.wsgi"])

@@ -1,27 +1,32 @@
 """bearerguard: every request of an API authenticated, with the right answer for each failure.
 
-Light to import: HTTP, ASGI, WSGI and frameworks come with the modules that need them.
+Light to import: a public name brings its module when it is first used, and no role brings
+what only another one needs.
 """
 
 from __future__ import annotations
 
-from bearerguard.errors import (
-    BearerGuardError,
-    ConfigurationError,
-    IssuerUnavailable,
-    Refusal,
-    TokenError,
-    TokenExpired,
-)
-from bearerguard.guard.decision import Allow, Decision, Deny, Unavailable
-from bearerguard.guard.events import Event
-from bearerguard.guard.guard import Guard
-from bearerguard.guard.issuer import Issuer
-from bearerguard.guard.requirement import Requirement, claim, role, scopes
-from bearerguard.messages import FetchFailed, Request, Response
-from bearerguard.principal import ANONYMOUS, Claims, Principal
-from bearerguard.protocol.expiry import EXPOSED_HEADERS, GITHUB_EXPIRY, ExpiryHeaders
-from bearerguard.transports.http import HttpTransport
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bearerguard.errors import (
+        BearerGuardError,
+        ConfigurationError,
+        IssuerUnavailable,
+        Refusal,
+        TokenError,
+        TokenExpired,
+    )
+    from bearerguard.guard.decision import Allow, Decision, Deny, Unavailable
+    from bearerguard.guard.events import Event
+    from bearerguard.guard.guard import Guard
+    from bearerguard.guard.issuer import Issuer
+    from bearerguard.guard.requirement import Requirement, claim, role, scopes
+    from bearerguard.messages import FetchFailed, Request, Response
+    from bearerguard.principal import ANONYMOUS, Claims, Principal
+    from bearerguard.protocol.expiry import EXPOSED_HEADERS, GITHUB_EXPIRY, ExpiryHeaders
+    from bearerguard.transports.http import HttpTransport
 
 __all__ = [
     "ANONYMOUS",
@@ -53,3 +58,32 @@ __all__ = [
     "scopes",
 ]
 __version__ = "0.1.0"
+
+# Where each public name is defined.
+_PLACES = {
+    "errors": "BearerGuardError ConfigurationError IssuerUnavailable"
+    " Refusal TokenError TokenExpired",
+    "guard.decision": "Allow Decision Deny Unavailable",
+    "guard.events": "Event",
+    "guard.guard": "Guard",
+    "guard.issuer": "Issuer",
+    "guard.requirement": "Requirement claim role scopes",
+    "messages": "FetchFailed Request Response",
+    "principal": "ANONYMOUS Claims Principal",
+    "protocol.expiry": "EXPOSED_HEADERS GITHUB_EXPIRY ExpiryHeaders",
+    "transports.http": "HttpTransport",
+}
+_PLACE_OF = {name: place for place, names in _PLACES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for (PEP 562)."""
+    place = _PLACE_OF.get(name)
+    if place is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f"{__name__}.{place}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -6,9 +6,11 @@ Everything here is immutable to the bottom, because one principal serves many re
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
+
+H = TypeVar("H", bound=Hashable)
 
 
 class Claims(Mapping[str, Any]):
@@ -21,7 +23,7 @@ class Claims(Mapping[str, Any]):
 
     def __init__(self, members: Mapping[str, Any] | None = None) -> None:
         given = {} if members is None else members
-        _set_names(self, _shared(tuple(given)))
+        _set_names(self, shared(tuple(given)))
         _set_values(self, tuple(given.values()))
 
     def __getitem__(self, name: str) -> Any:
@@ -61,10 +63,10 @@ _set_names = Claims.__dict__["_names"].__set__
 _set_values = Claims.__dict__["_values"].__set__
 
 
-@lru_cache(256)
-def _shared(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return one tuple for all claims with these names in this order."""
-    return names
+@lru_cache(1024)
+def shared(value: H) -> H:
+    """Return one object for all that equal it: what many tokens say is kept once."""
+    return value
 
 
 def _frozen(value: Any) -> Any:

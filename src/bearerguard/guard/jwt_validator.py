@@ -24,7 +24,7 @@ from bearerguard.flow import Flow
 from bearerguard.guard.issuer import Issuer
 from bearerguard.guard.key_cache import KeyCache, Proof
 from bearerguard.guard.token_cache import Entry
-from bearerguard.principal import Claims, Principal
+from bearerguard.principal import Claims, Principal, shared
 from bearerguard.protocol import claims, jwt, scope
 from bearerguard.protocol.jwt import SignedToken
 
@@ -139,6 +139,9 @@ def principal_of(found: dict[str, Any]) -> Principal:
     except ValueError as error:
         raise TokenError(BAD_CLAIM, f"its {error}") from None
     get = found.get
+    for name in _COMMON:
+        if type(get(name)) is str:
+            found[name] = shared(found[name])
     client_id, roles, acr = get("client_id") or get("azp"), get("roles"), get("acr")
     return Principal(
         found["iss"],
@@ -155,6 +158,8 @@ def principal_of(found: dict[str, Any]) -> Principal:
     )
 
 
+# What the tokens of an API have in common, and would each keep a copy of.
+_COMMON = ("iss", "aud", "client_id", "scope")
 _NO_NAMES: frozenset[str] = frozenset()
 
 
