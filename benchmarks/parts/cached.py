@@ -1,0 +1,64 @@
+"""A warm request as the cache fills, from a thousand to a million tokens.
+
+The requests go round a thousand tokens spread over the whole cache, so that memory is
+touched as in an API with that many clients.
+"""
+
+from __future__ import annotations
+
+from itertools import cycle, islice, repeat
+from time import perf_counter
+
+from bearerguard.asgi import BearerMiddleware
+from benchmarks.calling_asgi import Caller, receive, scope, send
+from benchmarks.hs256 import stream
+from benchmarks.peers.asgi import bare
+from benchmarks.result import Result
+from benchmarks.rounds import Case, Effort, figure, measure, ratio
+from benchmarks.world import World
+
+_SPREAD = 1000
+
+
+def run(effort: Effort) -> Result:
+    """Fill a cache for each size; then measure all of them in the same rounds."""
+    sizes = (1_000, 2_000) if effort.quick else (1_000, 10_000, 100_000, 1_000_000)
+    cases: dict[str, Case] = {}
+    with Caller() as caller:
+        for size in sizes:
+            cases[str(size)] = _case(caller, size)
+        samples = measure(cases, effort)
+    smallest = str(sizes[0])
+    result = Result("scaling: cached tokens", ("tokens", "warm request, µs", "× 1,000 tokens"))
+    for name in cases:
+        flat = ratio(samples, name, smallest)
+        result.row(f"{int(name):,}", figure(samples[name]).scaled(1e6).text(), flat.text())
+        result.keep("warm × 1000 tokens", name, value=flat)
+    if not effort.quick:
+        result.reached["Scale tokens"] = ratio(samples, str(sizes[-1]), smallest).median
+    result.notes.append("Warm requests are whole ones, the bare app included.")
+    return result
+
+
+def _case(caller: Caller, size: int) -> Case:
+    world = World("HS256")
+    guard = world.guard(cache_size=size * 4)
+    app = BearerMiddleware(bare, guard=guard)
+    spread: list[bytes] = []
+    for number, token in enumerate(islice(stream(world), size)):
+        guard.verify(token)
+        if number % (size // _SPREAD) == 0:
+            spread.append(token.encode())
+    if guard.health()["cached_tokens"] != size:
+        raise RuntimeError(f"the cache holds {guard.health()['cached_tokens']}, not {size}")
+    turn = cycle(spread)
+
+    async def requests(count: int) -> float:
+        begin = perf_counter()
+        for _ in repeat(None, count):
+            await app(scope(next(turn)), receive, send)
+        return perf_counter() - begin
+
+    caller.check(f"{size} tokens", app, spread[-1].decode())
+    return Case(lambda count: caller.run(requests(count)))
+

@@ -1,0 +1,57 @@
+"""What `import bearerguard` costs, beside its crypto dependency alone.
+
+Fresh interpreters take turns; each tells how long its own import took, so that starting an
+interpreter is not counted.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from benchmarks.children import ROOT, environment
+from benchmarks.result import Result
+from benchmarks.rounds import Effort, Samples, figure, ratio
+
+CRYPTO = "PyJWT's algorithms and cryptography alone"
+_STATEMENTS = {
+    # It brings the primitives of cryptography that verifying a JWT needs, whoever does it.
+    CRYPTO: "import jwt.algorithms",
+    "import bearerguard": "import bearerguard",
+    "import bearerguard.asgi": "import bearerguard.asgi",
+    "import bearerguard.wsgi": "import bearerguard.wsgi",
+    "import bearerguard.starlette": "import bearerguard.starlette",
+    "import bearerguard.flask": "import bearerguard.flask",
+}
+_TIMED = "from time import perf_counter as c; b=c()\n{}\nprint(c()-b)"
+
+
+def run(effort: Effort) -> Result:
+    """Import each in turn, each time in a fresh interpreter."""
+    rounds = 2 if effort.quick else 15
+    samples: Samples = {name: [] for name in _STATEMENTS}
+    for number in range(rounds + 1):
+        for name, statement in _STATEMENTS.items():
+            seconds = _imported(statement)
+            if number > 0:  # the first round compiles and fills the disk cache
+                samples[name].append(seconds)
+    result = Result("import: fresh interpreters", ("", "ms", "× crypto alone"))
+    for name in _STATEMENTS:
+        milliseconds, multiple = figure(samples[name]).scaled(1e3), ratio(samples, name, CRYPTO)
+        result.row(name, milliseconds.text(1), multiple.text())
+        result.keep("ms", name, value=milliseconds)
+        result.keep("× crypto", name, value=multiple)
+    result.reached["T8"] = ratio(samples, "import bearerguard", CRYPTO).median
+    return result
+
+
+def _imported(statement: str) -> float:
+    done = subprocess.run(  # noqa: S603 - ourselves
+        [sys.executable, "-c", _TIMED.format(statement)],
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return float(done.stdout)

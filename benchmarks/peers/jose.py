@@ -1,0 +1,135 @@
+"""Libraries that verify a JWT: signature, exp, iss and aud, in each one's own way.
+
+Each maker takes the world and returns a function from a token to its claims. Keys are
+loaded once, as an application would.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from benchmarks.peers import PeerError
+from benchmarks.world import AUDIENCE, SECRET, World, altered
+
+Verify: TypeAlias = Callable[[str], object]
+
+
+def pyjwt(world: World) -> Verify:
+    """PyJWT."""
+    import jwt
+
+    key: Any = SECRET if world.is_symmetric else jwt.PyJWK(world.key.jwk()).key
+    algorithms = [world.algorithm]
+
+    def verify(token: str) -> object:
+        return jwt.decode(token, key, algorithms=algorithms, audience=AUDIENCE, issuer=world.url)
+
+    return verify
+
+
+def joserfc(world: World) -> Verify:
+    """Joserfc, the successor of Authlib's own JOSE."""
+    from joserfc import jwt
+    from joserfc.jwk import OctKey, import_key
+
+    key: Any = OctKey.import_key(SECRET) if world.is_symmetric else import_key(world.key.jwk())
+    # EdDSA and PS256 are not among its recommended algorithms: they are named here.
+    algorithms = [world.algorithm]
+    registry = jwt.JWTClaimsRegistry(
+        iss={"essential": True, "value": world.url},
+        aud={"essential": True, "value": AUDIENCE},
+        exp={"essential": True},
+    )
+
+    def verify(token: str) -> object:
+        claims = jwt.decode(token, key, algorithms=algorithms).claims
+        registry.validate(claims)
+        return claims
+
+    return verify
+
+
+def python_jose(world: World) -> Verify | None:
+    """python-jose with its cryptography backend; it knows neither PS256 nor EdDSA."""
+    from jose import jwk, jwt
+
+    if world.algorithm in {"PS256", "EdDSA"}:
+        return None
+    material: Any = SECRET if world.is_symmetric else world.key.jwk()
+    key = jwk.construct(material, algorithm=world.algorithm)
+    algorithms = [world.algorithm]
+
+    def verify(token: str) -> object:
+        return jwt.decode(token, key, algorithms=algorithms, audience=AUDIENCE, issuer=world.url)
+
+    return verify
+
+
+def jwcrypto(world: World) -> Verify:
+    """Jwcrypto."""
+    from jwcrypto.common import base64url_encode
+    from jwcrypto.jwk import JWK
+    from jwcrypto.jwt import JWT
+
+    members = (
+        {"kty": "oct", "k": base64url_encode(SECRET)} if world.is_symmetric else world.key.jwk()
+    )
+    key = JWK(**members)
+    algorithms = [world.algorithm]
+    expected = {"iss": world.url, "aud": AUDIENCE, "exp": None}
+
+    def verify(token: str) -> object:
+        checked = JWT(jwt=token, key=key, algs=algorithms, check_claims=expected)
+        return json.loads(checked.claims)
+
+    return verify
+
+
+def authlib(world: World) -> Verify:
+    """Authlib's own JOSE, deprecated in favour of joserfc and still widely used."""
+    import authlib.deprecate  # installs a filter that shows its warning: imported before ours
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the deprecation is known, and said above
+        from authlib.jose import JsonWebKey, JsonWebToken, OctKey
+
+        jwt = JsonWebToken([world.algorithm])
+        key: Any = (
+            OctKey.import_key(SECRET)
+            if world.is_symmetric
+            else JsonWebKey.import_key(world.key.jwk())
+        )
+    options = {
+        "iss": {"essential": True, "value": world.url},
+        "aud": {"essential": True, "value": AUDIENCE},
+        "exp": {"essential": True},
+    }
+
+    def verify(token: str) -> object:
+        claims = jwt.decode(token, key, claims_options=options)
+        claims.validate()
+        return claims
+
+    return verify
+
+
+MAKERS: dict[str, Callable[[World], Verify | None]] = {
+    "PyJWT": pyjwt,
+    "joserfc": joserfc,
+    "python-jose": python_jose,
+    "jwcrypto": jwcrypto,
+    "Authlib": authlib,
+}
+
+
+def check(name: str, verify: Verify, token: str) -> None:
+    """Raise unless a good token passes and an altered one does not."""
+    verify(token)
+    try:
+        verify(altered(token))
+    except Exception:  # each library has its own
+        return
+    raise PeerError(f"{name} accepts a token with an altered signature")

@@ -1,0 +1,138 @@
+"""Interleaved rounds: every case in turn, again and again, and what to make of the times.
+
+Knows no tokens and no peers. A round runs each case once, for a batch that lasts some
+milliseconds; a slow moment of the machine then meets all cases alike, and the median over
+the rounds of a *ratio within a round* cancels what is left of it.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from time import perf_counter
+from typing import TypeAlias
+
+Samples: TypeAlias = dict[str, list[float]]
+
+# A batch this long tells well enough how many operations fill a whole one.
+_TINY = 1e-3
+_WARM_UPS = 2
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure: `rounds`, and the seconds that a batch should last."""
+
+    rounds: int = 41
+    batch: float = 0.004
+    quick: bool = False
+
+    def times(self, factor: float) -> Effort:
+        """Return this effort with `factor` times the rounds, 3 at least."""
+        return Effort(max(3, round(self.rounds * factor)), self.batch, self.quick)
+
+
+QUICK = Effort(rounds=3, batch=0.000_5, quick=True)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Something to time: `run(n)` does it n times, `prepare(n)` what comes before, untimed.
+
+    `count` fixes n; without it, n is chosen so that a batch lasts as long as it should.
+    What `run` returns, if anything, is the seconds it took by its own watch: for a batch
+    that first has to be started, on an event loop or in threads.
+    """
+
+    run: Callable[[int], float | None]
+    prepare: Callable[[int], object] | None = None
+    count: int | None = None
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A median and the quartiles around it."""
+
+    median: float
+    low: float
+    high: float
+
+    def scaled(self, factor: float) -> Figure:
+        """Return it in another unit."""
+        return Figure(self.median * factor, self.low * factor, self.high * factor)
+
+    def text(self, digits: int = 2) -> str:
+        """Return `median (low to high)`, for a table."""
+        return f"{self.median:,.{digits}f} ({self.low:,.{digits}f} to {self.high:,.{digits}f})"
+
+
+def figure(values: Sequence[float]) -> Figure:
+    """Return the median and quartiles of some values."""
+    if len(values) == 1:
+        return Figure(values[0], values[0], values[0])
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return Figure(middle, low, high)
+
+
+def measure(cases: Mapping[str, Case], effort: Effort) -> Samples:
+    """Return, for each case, its seconds per operation in every round, net of the loop."""
+    counts = {name: case.count or _count(case, effort.batch) for name, case in cases.items()}
+    empty = min(_seconds(Case(_nothing), 10_000) for _ in range(9)) / 10_000
+    samples: Samples = {name: [] for name in cases}
+    order = list(cases)
+    # What is imported now stays for ever: no collection need look at it. What the cases
+    # leave behind is still collected, at their own expense.
+    gc.collect()
+    gc.freeze()
+    try:
+        for number in range(effort.rounds):
+            start = number % len(order)
+            turn = order[start:] + order[:start]
+            for name in turn if number % 2 == 0 else reversed(turn):
+                count = counts[name]
+                samples[name].append(_seconds(cases[name], count) / count - empty)
+    finally:
+        gc.unfreeze()
+    return samples
+
+
+def ratio(samples: Samples, case: str, to: str) -> Figure:
+    """Return how many times `to` a case takes, round by round."""
+    return figure([a / b for a, b in zip(samples[case], samples[to], strict=True)])
+
+
+def added(samples: Samples, case: str, without: str) -> Figure:
+    """Return the seconds that a case takes more than another one, round by round."""
+    return figure([a - b for a, b in zip(samples[case], samples[without], strict=True)])
+
+
+def added_ratio(samples: Samples, case: str, without: str, to: str) -> Figure:
+    """Return how many times `to` a case takes more than another one, round by round."""
+    rows = zip(samples[case], samples[without], samples[to], strict=True)
+    return figure([(a - b) / floor for a, b, floor in rows])
+
+
+def _nothing(count: int) -> None:
+    for _ in repeat(None, count):
+        pass
+
+
+def _seconds(case: Case, count: int) -> float:
+    if case.prepare is not None:
+        case.prepare(count)
+    begin = perf_counter()
+    taken = case.run(count)
+    return perf_counter() - begin if taken is None else taken
+
+
+def _count(case: Case, batch: float) -> int:
+    """Return how many operations last as long as a batch should."""
+    for _ in range(_WARM_UPS):
+        _seconds(case, 1)
+    count = 1
+    while (taken := _seconds(case, count)) < min(_TINY, batch):
+        count *= 4
+    return max(1, round(count * batch / taken))

@@ -1,0 +1,51 @@
+"""The apps that the part `server` starts: one ASGI app, bare and behind each guard.
+
+A server imports this module in a process of its own and makes the app that it is told of;
+`BENCHMARK_JWKS` names the file with the issuer's keys.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from bearerguard import Guard, Issuer
+from bearerguard.asgi import BearerMiddleware
+from benchmarks.peers.asgi import ASGIApp
+from benchmarks.peers.asgi import bare as _bare
+from benchmarks.peers.starlette_pyjwt import protect
+from benchmarks.world import AUDIENCE, ISSUER
+
+# Fewer than there are cold tokens, so that each was forgotten before it comes again.
+COLD_CACHE = 100
+
+
+def _jwks() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(Path(os.environ["BENCHMARK_JWKS"]).read_text())
+    return found
+
+
+def _guard(**options: Any) -> Guard:
+    return Guard(Issuer(ISSUER, audience=AUDIENCE, keys=_jwks()), **options)
+
+
+def bare() -> ASGIApp:
+    """Return the app alone."""
+    return _bare
+
+
+def pyjwt() -> ASGIApp:
+    """Return the app behind Starlette's middleware, which calls PyJWT for every request."""
+    return protect(_bare, _jwks()["keys"][0], ISSUER)
+
+
+def warm() -> ASGIApp:
+    """Return the app behind our face as it is by default, expiry headers included."""
+    return BearerMiddleware(_bare, guard=_guard())
+
+
+def cold() -> ASGIApp:
+    """Return the same with so small a cache that every token must be verified."""
+    return BearerMiddleware(_bare, guard=_guard(cache_size=COLD_CACHE))

@@ -1,0 +1,57 @@
+"""The targets, T1 to T8, and whether they are met: what a change must not lose.
+
+They are judged from the medians that were measured, and printed; no test asserts a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Target:
+    """A bound for one figure; `floor` turns it round: the figure must be at least as large."""
+
+    name: str
+    says: str
+    bound: float
+    unit: str = "×"
+    floor: bool = False
+
+    def is_met(self, reached: float) -> bool:
+        """Whether a figure keeps the bound."""
+        return reached >= self.bound if self.floor else reached <= self.bound
+
+
+def _verify(name: str, build: str, bounds: Mapping[str, float]) -> list[Target]:
+    return [
+        Target(f"{name} {algorithm}", f"cold verify, {build}, {algorithm}", bound, "× raw")
+        for algorithm, bound in bounds.items()
+    ]
+
+
+TARGETS: tuple[Target, ...] = (
+    Target("T1 plain", "warm ASGI request, nothing added to the response", 2.0, "F"),
+    Target("T1 headers", "warm ASGI request, both expiry headers added", 3.0, "F"),
+    Target("T2", "warm WSGI request, both expiry headers added", 2.0, "F"),
+    *_verify(
+        "T3",
+        "core dependencies",
+        {"RS256": 1.5, "PS256": 1.5, "ES256": 1.2, "EdDSA": 1.12, "HS256": 4.5},
+    ),
+    *_verify(
+        "T4", "[speed]", {"RS256": 1.2, "PS256": 1.2, "ES256": 1.1, "EdDSA": 1.06, "HS256": 2.4}
+    ),
+    Target("T5 bare", "warm under uvicorn, of the bare app's rate", 0.9, "×", floor=True),
+    Target("T5 PyJWT", "warm under uvicorn, of PyJWT's rate", 5.0, "×", floor=True),
+    Target("T6 herd", "JWKS fetches for 100 cold concurrent requests", 1, "fetches"),
+    Target("T6 kids", "further JWKS fetches for 1000 made-up kids", 3, "fetches"),
+    Target("T6 outage", "JWKS fetches in one back-off, endpoint answering 500", 1, "fetches"),
+    Target("T6 rotation", "until a rotated key is accepted", 1.0, "s"),
+    Target("T7", "memory per cached token, 100 000 tokens", 1024, "B"),
+    Target("T8", "import bearerguard, of its crypto dependency alone", 1.2, "×"),
+    Target("Scale issuers", "warm request, 10 000 issuers against 1", 1.1, "×"),
+    Target("Scale tokens", "warm request, most cached tokens against 1000", 1.1, "×"),
+    Target("Eviction", "unique tokens against a full cache, of an empty one", 1.1, "×"),
+)

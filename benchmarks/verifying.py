@@ -1,0 +1,88 @@
+"""One process of the part `verify`: prints the samples of its build as JSON.
+
+usage: python -m benchmarks.verifying ROUNDS TOKENS [--peers]
+
+The raw verification, ours and each peer's see the same tokens in the same rounds. Before
+each batch our guard forgets its tokens, so that each is verified, and its keys stay.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from bearerguard.protocol import base64url
+from bearerguard.protocol.jwk import ALGORITHMS as CRYPTO
+from bearerguard.protocol.jwk import parse_jwk
+from benchmarks.peers import PeerError, installed
+from benchmarks.peers.jose import MAKERS, check
+from benchmarks.rounds import Case, Effort, measure
+from benchmarks.world import ALGORITHMS, SECRET, World
+
+_FAST = ("msgspec", "pybase64")
+
+
+def raw(world: World, tokens: Sequence[str]) -> Case:
+    """Return the signature verifications alone."""
+    key: Any = SECRET if world.is_symmetric else parse_jwk(world.key.jwk()).material
+    pairs: list[tuple[bytes, bytes]] = []
+    for token in tokens:
+        signing_input, _, signature = token.encode().rpartition(b".")
+        pairs.append((signing_input, base64url.decode(signature)))
+    verify = CRYPTO[world.algorithm].verify
+    if not all(verify(text, key, signature) for text, signature in pairs):
+        raise PeerError("the raw verification refuses its own signatures")
+
+    def run(_count: int) -> None:
+        for text, signature in pairs:
+            verify(text, key, signature)
+
+    return Case(run, count=len(tokens))
+
+
+def each(verify: Callable[[str], object], tokens: Sequence[str]) -> Case:
+    """Return the whole verification of each token."""
+
+    def run(_count: int) -> None:
+        for token in tokens:
+            verify(token)
+
+    return Case(run, count=len(tokens))
+
+
+def ours(world: World, tokens: Sequence[str]) -> Case:
+    """Return the cold verification by a guard, every check in place."""
+    guard = world.guard()
+    check("bearerguard", guard.verify, tokens[0])
+    return Case(
+        each(guard.verify, tokens).run, prepare=lambda _count: guard.close(), count=len(tokens)
+    )
+
+
+def main(rounds: int, count: int, *, with_peers: bool) -> dict[str, Any]:
+    """Measure; return samples by algorithm, and which of the fast libraries are in use."""
+    samples: dict[str, Any] = {}
+    missing: list[str] = []
+    fast: list[str] = []
+    for algorithm in ALGORITHMS:
+        world = World(algorithm)
+        tokens = world.tokens(count)
+        cases = {"raw": raw(world, tokens), "bearerguard": ours(world, tokens)}
+        # Seen before a peer is imported, which may use them too.
+        fast = fast or [name for name in _FAST if name in sys.modules]
+        if with_peers:
+            made, missing = installed({name: partial(m, world) for name, m in MAKERS.items()})
+            for name, verify in made.items():
+                if verify is not None:
+                    check(name, verify, tokens[0])
+                    cases[name] = each(verify, tokens)
+        samples[algorithm] = measure(cases, Effort(rounds=rounds))
+    return {"samples": samples, "missing": missing, "fast": fast}
+
+
+if __name__ == "__main__":
+    outcome = main(int(sys.argv[1]), int(sys.argv[2]), with_peers="--peers" in sys.argv)
+    json.dump(outcome, sys.stdout)
