@@ -50,7 +50,9 @@ def main() -> int:
     options.add_argument("--output", type=Path, default=ROOT / ".benchmark", metavar="DIR")
     options.add_argument("--publish", action="store_true", help=f"write {_PUBLISHED.name} to docs")
     options.add_argument("--instructions", action="store_true", help="count instructions instead")
-    options.add_argument("--update", action="store_true", help="with --instructions: keep the count")
+    options.add_argument(
+        "--update", action="store_true", help="with --instructions: keep the count"
+    )
     chosen = options.parse_args()
     unknown = [name for name in chosen.parts if name not in PARTS]
     if unknown:

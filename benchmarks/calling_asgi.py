@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from itertools import repeat
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from benchmarks.floor import OTHER_HEADERS, SCHEME
 from benchmarks.peers import PeerError
@@ -51,7 +51,7 @@ class Caller:
     def __init__(self) -> None:
         self._runner = asyncio.Runner()
 
-    def __enter__(self) -> Caller:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -24,7 +24,7 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 def ask(module: str, *arguments: str, extra: Mapping[str, str] | None = None) -> Any:
     """Run a module of this package in a fresh interpreter; return the JSON it prints."""
-    done = subprocess.run(  # noqa: S603 - ourselves
+    done = subprocess.run(
         [sys.executable, "-m", f"benchmarks.{module}", *arguments],
         cwd=ROOT,
         env=environment(extra),

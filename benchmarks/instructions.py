@@ -80,7 +80,7 @@ def count() -> Counts:
         ]
         # Addresses and hashes decide how dicts and sets collide: both are held still.
         still = shutil.which("setarch")
-        done = subprocess.run(  # noqa: S603 - ourselves
+        done = subprocess.run(
             [*([still, "-R"] if still else []), *command],
             cwd=ROOT,
             env=environment({"PYTHONHASHSEED": "0", "BEARERGUARD_PLAIN": "1"}),

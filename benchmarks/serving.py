@@ -71,7 +71,7 @@ def granian(app: str, port: int, workers: int) -> list[str]:
 @contextmanager
 def started(command: Sequence[str], port: int, jwks: Path) -> Iterator[Server]:
     """Run a server while the block lasts."""
-    process = subprocess.Popen(  # noqa: S603 - what is measured
+    process = subprocess.Popen(
         command, cwd=ROOT, env=environment({"BENCHMARK_JWKS": str(jwks)}), stdout=sys.stderr
     )
     try:
@@ -104,7 +104,7 @@ def load(server: Server, seconds: float, *, token: str | None, cold: Path | None
         command += ["-s", str(COLD_SCRIPT)]
     elif token is not None:
         command += ["-H", f"Authorization: Bearer {token}"]
-    done = subprocess.run(  # noqa: S603 - loopback alone
+    done = subprocess.run(
         [*command, server.url],
         env={**os.environ, "BENCHMARK_TOKENS": str(cold or "")},
         capture_output=True,

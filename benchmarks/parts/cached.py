@@ -60,4 +60,3 @@ def _case(caller: Caller, size: int) -> Case:
 
     caller.check(f"{size} tokens", app, spread[-1].decode())
     return Case(lambda count: caller.run(requests(count)))
-

@@ -46,7 +46,7 @@ def run(effort: Effort) -> Result:
 
 
 def _imported(statement: str) -> float:
-    done = subprocess.run(  # noqa: S603 - ourselves
+    done = subprocess.run(
         [sys.executable, "-c", _TIMED.format(statement)],
         cwd=ROOT,
         env=environment(),

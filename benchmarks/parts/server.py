@@ -66,9 +66,7 @@ def run(effort: Effort) -> Result:
     return result
 
 
-def _windows(
-    variants: dict[str, Server], token: str, tokens: Path, effort: Effort
-) -> Samples:
+def _windows(variants: dict[str, Server], token: str, tokens: Path, effort: Effort) -> Samples:
     samples: Samples = {name: [] for name in variants}
     order = list(variants)
     for number in range(1 if effort.quick else _ROUNDS):

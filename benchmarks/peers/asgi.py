@@ -19,7 +19,8 @@ START = {
     "status": 200,
     "headers": [(b"content-type", b"application/json"), (b"content-length", b"17")],
 }
-BODY = {"type": "http.response.body", "body": b'{"recordings":[]}'}
+CONTENT = b'{"recordings":[]}'
+BODY = {"type": "http.response.body", "body": CONTENT}
 
 
 @dataclass(frozen=True)
@@ -80,10 +81,10 @@ def fastapi(world: World) -> Pair:
             raise HTTPException(401, headers={"WWW-Authenticate": "Bearer"}) from error
 
     async def open_to_all() -> Response:
-        return Response(BODY["body"], media_type="application/json")
+        return Response(CONTENT, media_type="application/json")
 
     async def for_callers(claims: Annotated[dict[str, Any], Depends(caller)]) -> Response:
-        return Response(BODY["body"], media_type="application/json" if claims else None)
+        return Response(CONTENT, media_type="application/json" if claims else None)
 
     # FastAPI reads annotations: with postponed ones, from where they are known.
     caller.__annotations__ = {
@@ -126,7 +127,7 @@ def mcp(world: World) -> Pair:
 
 
 def fastmcp(world: World) -> Pair:
-    """fastmcp's JWTVerifier behind the MCP SDK's middleware, as fastmcp puts it there."""
+    """JWTVerifier of fastmcp, behind the MCP SDK's middleware, as fastmcp puts it there."""
     from fastmcp.server.auth.providers.jwt import JWTVerifier
     from mcp.server.auth.middleware.bearer_auth import BearerAuthBackend, RequireAuthMiddleware
     from starlette.middleware.authentication import AuthenticationMiddleware
@@ -148,7 +149,7 @@ def litestar(world: World) -> Pair:
 
     def app(*middleware: Any) -> Any:
         async def recordings() -> Response[bytes]:
-            return Response(bytes(BODY["body"]), media_type="application/json")
+            return Response(CONTENT, media_type="application/json")
 
         recordings.__annotations__ = {"return": Response[bytes]}
         return Litestar([get(PATH)(recordings)], middleware=middleware, openapi_config=None)

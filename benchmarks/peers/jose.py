@@ -6,6 +6,7 @@ loaded once, as an application would.
 
 from __future__ import annotations
 
+import importlib
 import json
 import warnings
 from collections.abc import Callable
@@ -90,7 +91,8 @@ def jwcrypto(world: World) -> Verify:
 
 def authlib(world: World) -> Verify:
     """Authlib's own JOSE, deprecated in favour of joserfc and still widely used."""
-    import authlib.deprecate  # installs a filter that shows its warning: imported before ours
+    # It installs a filter that shows its warning, and so is imported before ours.
+    importlib.import_module("authlib.deprecate")
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the deprecation is known, and said above

@@ -1,0 +1,55 @@
+"""Every part of the benchmark still runs; no time is looked at."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import PARTS
+from benchmarks.children import ROOT, environment
+
+# These load real servers.
+WITH_WRK = {"server", "workers"}
+SECONDS = 120
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_runs_and_tells_figures(part: str, tmp_path: Path) -> None:
+    if part in WITH_WRK and shutil.which("wrk") is None:
+        pytest.skip("wrk is not installed")
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", part, "--quick", "--output", str(tmp_path)],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "eyJ" not in done.stdout + done.stderr, "a token was printed"
+    assert len(done.stdout.splitlines()) > 5
+    document = json.loads((tmp_path / "results.json").read_text())
+    assert document["parts"][part], "no figure was kept"
+    assert ET.parse(tmp_path / "benchmark.svg").getroot().tag.endswith("svg")
+
+
+def test_an_unknown_part_is_named_with_those_that_exist(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "nonesuch", "--output", str(tmp_path)],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "no such part: nonesuch" in done.stderr
+    assert "asgi" in done.stderr
