@@ -8,6 +8,7 @@ validated by a plain call; only a header that is new, or keys that are, need a f
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from bearerguard.errors import (
@@ -142,13 +143,13 @@ def principal_of(found: dict[str, Any]) -> Principal:
     for name in _COMMON:
         if type(get(name)) is str:
             found[name] = shared(found[name])
-    client_id, roles, acr = get("client_id") or get("azp"), get("roles"), get("acr")
+    client_id, acr = get("client_id") or get("azp"), get("acr")
     return Principal(
         found["iss"],
         get("sub"),
         client_id if type(client_id) is str else None,
         scopes,
-        _names(roles) if roles else _NO_NAMES,
+        _roles(found) if get("roles") else _NO_NAMES,
         get("jti"),
         get("iat"),
         found["exp"],
@@ -163,7 +164,17 @@ _COMMON = ("iss", "aud", "client_id", "scope")
 _NO_NAMES: frozenset[str] = frozenset()
 
 
-def _names(value: object) -> frozenset[str]:
+def _roles(found: dict[str, Any]) -> frozenset[str]:
     # RFC 9068 §2.2.3.1: an array; what is none grants nothing.
-    members = value if isinstance(value, list) else ()
-    return frozenset([member for member in members if isinstance(member, str)])
+    value = found["roles"]
+    if not isinstance(value, list):
+        return _NO_NAMES
+    names = tuple([member for member in value if isinstance(member, str)])
+    if len(names) == len(value):
+        found["roles"] = shared(names)
+    return _name_set(names)
+
+
+@lru_cache(1024)
+def _name_set(names: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(names)
