@@ -62,17 +62,18 @@ class BearerMiddleware:
         self._recall = guard.recall
 
     # In one piece: here a call of its own would cost as much as what it does.
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: C901
         """Answer or pass on; lifespan and unknown scopes pass untouched."""
         kind = scope["type"]
         if kind != "http" and kind != "websocket":  # noqa: PLR1714 - a set is slower
             await self.app(scope, receive, send)
             return
-        fields: list[bytes] = []
-        with_origin = False
+        authorization: bytes | None = None
+        with_origin = is_repeated = False
         for name, value in scope["headers"]:
             if name == b"authorization":
-                fields.append(value)
+                is_repeated = authorization is not None
+                authorization = value
             elif name == b"origin":
                 with_origin = True
         optional = False
@@ -83,8 +84,11 @@ class BearerMiddleware:
                 return
             optional = self.admission.is_optional(*_path(scope))
         requirement = self.requirement
-        principal = self._recall(fields[0]) if len(fields) == 1 else None
+        principal = None
+        if authorization is not None and not is_repeated:
+            principal = self._recall(authorization)
         if principal is None or not (requirement is None or requirement.met_by(principal)):
+            fields = [value for name, value in scope["headers"] if name == b"authorization"]
             decision = await self.guard.arun(
                 self.guard.decide(fields, requirement, optional=optional)
             )
