@@ -1,0 +1,1 @@
+"""The authorization server of an API that has no identity provider."""

@@ -1,0 +1,182 @@
+"""The engine's tables. Every table of the server hangs on this file's `metadata`.
+
+Times are Unix seconds. Digests are keyed (see `server/secret.py`), in hexadecimal. Lists are
+JSON text. A migration in `migrations/versions` makes exactly this; a test compares them.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_DIGEST = String(64)
+_ID = String(255)
+
+
+def _client() -> Column[str]:
+    owner = ForeignKey("clients.client_id", ondelete="CASCADE")
+    return Column("client_id", _ID, owner, nullable=False)
+
+
+signing_keys = Table(
+    "signing_keys",
+    metadata,
+    Column("kid", _ID, primary_key=True),
+    Column("algorithm", String(16), nullable=False),
+    Column("public_jwk", Text, nullable=False),
+    Column("sealed_private", LargeBinary, nullable=False),
+    # Published from `created_at`; signs from `active_at` until a later key does.
+    Column("created_at", Double, nullable=False),
+    Column("active_at", Double, nullable=False),
+    # Published no longer: set when a later key takes over.
+    Column("retires_at", Double),
+)
+
+clients = Table(
+    "clients",
+    metadata,
+    Column("client_id", _ID, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("auth_method", String(32), nullable=False),
+    Column("grant_types", Text, nullable=False),
+    Column("redirect_uris", Text, nullable=False),
+    Column("scopes", Text, nullable=False),
+    Column("resources", Text, nullable=False),
+    Column("require_pkce", Boolean, nullable=False),
+    Column("require_consent", Boolean, nullable=False),
+    Column("jwks", Text),
+    Column("access_lifetime", Double),
+    Column("refresh_idle_lifetime", Double),
+    Column("refresh_absolute_lifetime", Double),
+    Column("created_at", Double, nullable=False),
+)
+
+client_secrets = Table(
+    "client_secrets",
+    metadata,
+    Column("digest", _DIGEST, primary_key=True),
+    _client(),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double),
+    Index(None, "client_id"),
+    Index(None, "expires_at"),
+)
+
+client_origins = Table(
+    "client_origins",
+    metadata,
+    Column("origin", _ID, primary_key=True),
+    Column(
+        "client_id",
+        _ID,
+        ForeignKey("clients.client_id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Index(None, "client_id"),
+)
+
+# What a user allowed a client, once; its tokens are its family.
+grants = Table(
+    "grants",
+    metadata,
+    Column("grant_id", _ID, primary_key=True),
+    _client(),
+    Column("user_id", _ID, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("resources", Text, nullable=False),
+    Column("auth_time", Double),
+    Column("created_at", Double, nullable=False),
+    # No refresh token of the family outlives this.
+    Column("expires_at", Double, nullable=False),
+    Column("revoked_at", Double),
+    Index(None, "client_id"),
+    Index(None, "user_id"),
+    Index(None, "expires_at"),
+)
+
+codes = Table(
+    "codes",
+    metadata,
+    Column("digest", _DIGEST, primary_key=True),
+    _client(),
+    Column("user_id", _ID, nullable=False),
+    Column("redirect_uri", Text, nullable=False),
+    # Whether the authorization request named it, or it was the only one registered.
+    Column("redirect_uri_given", Boolean, nullable=False),
+    Column("challenge", String(128)),
+    Column("scope", Text, nullable=False),
+    Column("resources", Text, nullable=False),
+    Column("auth_time", Double),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("redeemed_at", Double),
+    # The grant that the redemption made.
+    Column("grant_id", _ID),
+    Index(None, "client_id"),
+    Index(None, "user_id"),
+    Index(None, "expires_at"),
+)
+
+refresh_tokens = Table(
+    "refresh_tokens",
+    metadata,
+    Column("digest", _DIGEST, primary_key=True),
+    Column("grant_id", _ID, ForeignKey("grants.grant_id", ondelete="CASCADE"), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("used_at", Double),
+    Column("successor", _DIGEST),
+    # The successor itself, for the grace window, under a key that only the old token yields.
+    Column("sealed_successor", LargeBinary),
+    Index(None, "grant_id"),
+    Index(None, "expires_at"),
+)
+
+# Access tokens that belong to a grant, that are opaque, or that were revoked.
+access_tokens = Table(
+    "access_tokens",
+    metadata,
+    # A JWT's jti; an opaque token's digest.
+    Column("token_key", _ID, primary_key=True),
+    _client(),
+    Column("grant_id", _ID, ForeignKey("grants.grant_id", ondelete="CASCADE")),
+    Column("subject", _ID, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("audience", Text, nullable=False),
+    Column("auth_time", Double),
+    Column("issued_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("revoked_at", Double),
+    Index(None, "client_id"),
+    Index(None, "grant_id"),
+    Index(None, "expires_at"),
+)
+
+# Client assertions that were used (RFC 7523 §3): each serves once.
+assertions = Table(
+    "assertions",
+    metadata,
+    Column("digest", _DIGEST, primary_key=True),
+    Column("expires_at", Double, nullable=False),
+    Index(None, "expires_at"),
+)
