@@ -1,0 +1,88 @@
+"""Sealing: the only authenticated encryption, for what is kept in a store of others.
+
+AES-256-GCM (NIST SP 800-38D) under a key of its own for each message, derived from the
+operator's secret by HKDF (RFC 5869), so that no number of messages wears a secret out.
+Knows nothing of what is sealed, nor where it is kept.
+
+    sealed = version (1) | salt (16) | nonce (12) | ciphertext and tag
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from bearerguard.errors import BearerGuardError, ConfigurationError
+
+Secret: TypeAlias = bytes | str
+
+# What cannot be guessed; a passphrase that a person remembers is none.
+MIN_SECRET_BYTES = 32
+_VERSION = b"\x01"
+_SALT, _NONCE, _TAG = 16, 12, 16
+
+
+class SealError(BearerGuardError, ValueError):
+    """It was not sealed with these secrets for this purpose and context, or was altered."""
+
+
+class Sealer:
+    """Seals and opens octets for one purpose.
+
+    Args:
+        secrets: of at least 32 bytes each, oldest to newest. The newest seals, all open: to
+            renew a secret, let all processes know the new one as an older one first.
+        purpose: what is sealed: nothing sealed for one purpose opens for another.
+
+    Raises:
+        ConfigurationError: there is no secret, or one is too short.
+    """
+
+    def __init__(self, *secrets: Secret, purpose: str) -> None:
+        self._secrets = checked_secrets(secrets)
+        self._info = b"bearerguard sealing 1: " + purpose.encode()
+
+    def seal(self, plaintext: bytes, associated: bytes = b"") -> bytes:
+        """Return `plaintext` sealed; `associated` must be the same at opening, and is not kept."""
+        salt, nonce = os.urandom(_SALT), os.urandom(_NONCE)
+        cipher = self._cipher(self._secrets[-1], salt)
+        return _VERSION + salt + nonce + cipher.encrypt(nonce, plaintext, _VERSION + associated)
+
+    def open(self, sealed: bytes, associated: bytes = b"") -> bytes:
+        """Return what was sealed; raises `SealError` for anything else."""
+        if sealed[:1] != _VERSION or len(sealed) < 1 + _SALT + _NONCE + _TAG:
+            raise SealError("this is nothing that was sealed here")
+        salt = sealed[1 : 1 + _SALT]
+        nonce = sealed[1 + _SALT : 1 + _SALT + _NONCE]
+        ciphertext = sealed[1 + _SALT + _NONCE :]
+        for secret in reversed(self._secrets):
+            try:
+                return self._cipher(secret, salt).decrypt(nonce, ciphertext, _VERSION + associated)
+            except InvalidTag:
+                continue  # perhaps under an older secret
+        raise SealError("it was sealed with another secret, for another purpose, or was altered")
+
+    def _cipher(self, secret: bytes, salt: bytes) -> AESGCM:
+        return AESGCM(HKDF(SHA256(), 32, salt=salt, info=self._info).derive(secret))
+
+
+def checked_secrets(secrets: Sequence[Secret]) -> tuple[bytes, ...]:
+    """Return secrets as octets; raises `ConfigurationError` unless each is long enough."""
+    if not secrets:
+        raise ConfigurationError("secret=: pass at least 32 random bytes, the same in each process")
+    for secret in secrets:
+        if not isinstance(secret, bytes | str):
+            raise ConfigurationError(f"secret=: pass bytes or text, not {type(secret).__name__}")
+    octets = tuple(each.encode() if isinstance(each, str) else each for each in secrets)
+    if any(len(each) < MIN_SECRET_BYTES for each in octets):
+        raise ConfigurationError(
+            f"secret=: it is shorter than {MIN_SECRET_BYTES} bytes: make one with"
+            ' `python -c "import secrets; print(secrets.token_hex(32))"`'
+        )
+    return octets
