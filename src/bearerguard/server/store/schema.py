@@ -61,7 +61,8 @@ clients = Table(
     Column("grant_types", Text, nullable=False),
     Column("redirect_uris", Text, nullable=False),
     Column("scopes", Text, nullable=False),
-    Column("resources", Text, nullable=False),
+    # The resources that it is the server of: it may introspect their tokens.
+    Column("serves", Text, nullable=False),
     Column("require_pkce", Boolean, nullable=False),
     Column("require_consent", Boolean, nullable=False),
     Column("jwks", Text),
@@ -121,8 +122,6 @@ codes = Table(
     _client(),
     Column("user_id", _ID, nullable=False),
     Column("redirect_uri", Text, nullable=False),
-    # Whether the authorization request named it, or it was the only one registered.
-    Column("redirect_uri_given", Boolean, nullable=False),
     Column("challenge", String(128)),
     Column("scope", Text, nullable=False),
     Column("resources", Text, nullable=False),
