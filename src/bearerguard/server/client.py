@@ -1,0 +1,174 @@
+"""A registered client, as a value: what it is, may do, and how it proves itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bearerguard.errors import ConfigurationError, quoted
+from bearerguard.protocol import jwk, scope
+from bearerguard.server import redirect_uri
+from bearerguard.server.settings import Settings, check_lifetime
+
+AUTHORIZATION_CODE = "authorization_code"
+CLIENT_CREDENTIALS = "client_credentials"
+REFRESH_TOKEN = "refresh_token"  # noqa: S105 - the grant's name
+GRANT_TYPES = (AUTHORIZATION_CODE, CLIENT_CREDENTIALS, REFRESH_TOKEN)
+
+# How a client authenticates. The first takes either form of the same secret.
+SECRET = "client_secret"  # noqa: S105 - the method's name
+BASIC = "client_secret_basic"
+POST = "client_secret_post"
+NONE = "none"
+PRIVATE_KEY_JWT = "private_key_jwt"
+AUTH_METHODS = (SECRET, BASIC, POST, NONE, PRIVATE_KEY_JWT)
+WITH_SECRET = frozenset({SECRET, BASIC, POST})
+
+_MAX_ID = 200
+# How the ids of our own users begin (see `accounts`).
+_USERS = "user-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """A client. `AuthorizationServer.add_client` says what each member means."""
+
+    client_id: str
+    name: str
+    auth_method: str
+    grant_types: tuple[str, ...]
+    redirect_uris: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    serves: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    require_pkce: bool = True
+    require_consent: bool = True
+    jwks: Mapping[str, Any] | None = field(default=None, hash=False)
+    access_token_lifetime: float | None = None
+    refresh_token_lifetime: float | None = None
+    refresh_token_max_lifetime: float | None = None
+    created_at: float = 0.0
+
+    @property
+    def is_confidential(self) -> bool:
+        """Whether it can prove who it is."""
+        return self.auth_method != NONE
+
+    @classmethod
+    def from_row(cls, row: Any, origins: tuple[str, ...] = ()) -> Client:
+        """Return the client of a row of the store."""
+        return cls(
+            client_id=row.client_id,
+            name=row.name,
+            auth_method=row.auth_method,
+            grant_types=tuple(json.loads(row.grant_types)),
+            redirect_uris=tuple(json.loads(row.redirect_uris)),
+            scopes=tuple(json.loads(row.scopes)),
+            serves=tuple(json.loads(row.serves)),
+            origins=origins,
+            require_pkce=row.require_pkce,
+            require_consent=row.require_consent,
+            jwks=None if row.jwks is None else json.loads(row.jwks),
+            access_token_lifetime=row.access_lifetime,
+            refresh_token_lifetime=row.refresh_idle_lifetime,
+            refresh_token_max_lifetime=row.refresh_absolute_lifetime,
+            created_at=row.created_at,
+        )
+
+    def to_row(self) -> dict[str, Any]:
+        """Return it as values for a row of the store."""
+        return {
+            "client_id": self.client_id,
+            "name": self.name,
+            "auth_method": self.auth_method,
+            "grant_types": json.dumps(self.grant_types),
+            "redirect_uris": json.dumps(self.redirect_uris),
+            "scopes": json.dumps(self.scopes),
+            "serves": json.dumps(self.serves),
+            "require_pkce": self.require_pkce,
+            "require_consent": self.require_consent,
+            "jwks": None if self.jwks is None else json.dumps(dict(self.jwks)),
+            "access_lifetime": self.access_token_lifetime,
+            "refresh_idle_lifetime": self.refresh_token_lifetime,
+            "refresh_absolute_lifetime": self.refresh_token_max_lifetime,
+            "created_at": self.created_at,
+        }
+
+
+def check(client: Client, settings: Settings) -> None:
+    """Raise `ConfigurationError` unless the client may be registered."""
+    _check_names(client)
+    _check_methods(client)
+    for uri in client.redirect_uris:
+        redirect_uri.check(uri)
+    if AUTHORIZATION_CODE in client.grant_types and not client.redirect_uris:
+        raise ConfigurationError("redirect_uris=: authorization_code needs at least one")
+    for origin in client.origins:
+        if not _is_origin(origin):
+            raise ConfigurationError(
+                f"origins=: {quoted(origin)} is no origin such as https://app.example.com"
+            )
+    _check_scopes(client, settings)
+    known = {each.identifier for each in settings.resources}
+    for resource in client.serves:
+        if resource not in known:
+            raise ConfigurationError(f"serves=: {quoted(resource)} is none of resources=")
+    for name in ("access_token_lifetime", "refresh_token_lifetime", "refresh_token_max_lifetime"):
+        if getattr(client, name) is not None:
+            check_lifetime(f"{name}=", getattr(client, name))
+
+
+def _check_names(client: Client) -> None:
+    usable = all("!" <= letter <= "~" for letter in client.client_id)
+    if not usable or not 0 < len(client.client_id) <= _MAX_ID:
+        raise ConfigurationError(
+            f"client_id=: choose 1 to {_MAX_ID} printable ASCII characters without spaces"
+        )
+    if client.client_id.startswith(_USERS):
+        raise ConfigurationError(f"client_id=: {_USERS}… are users' ids (RFC 9700 §4.15)")
+    if not client.name or not client.name.isprintable():
+        raise ConfigurationError("name=: give a name that people can read")
+
+
+def _check_methods(client: Client) -> None:
+    if client.auth_method not in AUTH_METHODS:
+        raise ConfigurationError(f"auth_method=: choose from {', '.join(AUTH_METHODS)}")
+    unknown = [name for name in client.grant_types if name not in GRANT_TYPES]
+    if unknown:
+        raise ConfigurationError(
+            f"grant_types=: {quoted(unknown[0])} is none of {', '.join(GRANT_TYPES)}"
+        )
+    if not client.is_confidential and CLIENT_CREDENTIALS in client.grant_types:
+        raise ConfigurationError(
+            "grant_types=: a public client has no credentials for client_credentials"
+        )
+    if not client.is_confidential and not client.require_pkce:
+        raise ConfigurationError("require_pkce=: a public client must use PKCE (RFC 9700 §2.1.1)")
+    if (client.jwks is not None) != (client.auth_method == PRIVATE_KEY_JWT):
+        raise ConfigurationError("jwks=: goes with auth_method='private_key_jwt', and only there")
+    if client.jwks is not None:
+        try:
+            jwk.parse_jwks(client.jwks)
+        except ValueError as error:
+            raise ConfigurationError(f"jwks=: {error}") from None
+
+
+def _check_scopes(client: Client, settings: Settings) -> None:
+    for name in client.scopes:
+        if not isinstance(name, str) or not scope.is_scope_token(name):
+            raise ConfigurationError(f"scopes=: {quoted(name)} is no scope (RFC 6749 §3.3)")
+        if settings.scopes is not None and name not in settings.scopes:
+            raise ConfigurationError(
+                f"scopes=: the server has no scope {quoted(name)}:"
+                f" add it to AuthorizationServer(scopes=), or choose from {list(settings.scopes)}"
+            )
+
+
+def _is_origin(text: object) -> bool:
+    """Whether it is an origin as browsers write one (RFC 6454 §6.1)."""
+    if not isinstance(text, str) or text.endswith("/"):
+        return False
+    scheme, separator, host = text.partition("://")
+    return scheme in {"https", "http"} and bool(separator and host) and not set(host) & set("/?#@ ")

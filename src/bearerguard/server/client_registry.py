@@ -1,0 +1,225 @@
+"""The registered clients: adding, finding, listing, removing, and their secrets.
+
+A secret is shown once, when it is made; the store has its keyed digest. A new secret leaves
+the old one valid for an overlap, so that a client can be moved over without an outage.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bearerguard.errors import BearerGuardError, ConfigurationError
+from bearerguard.server import client as clients
+from bearerguard.server.audit import Audit
+from bearerguard.server.client import Client
+from bearerguard.server.secret import ServerSecret
+from bearerguard.server.settings import Settings
+from bearerguard.server.store import clients as rows
+from bearerguard.server.store.database import Database
+
+# Without digits and words of its own, a prefix lets scanners for leaked secrets find them.
+_SECRET_PREFIX = "bgs_"  # noqa: S105 - it begins each secret
+_MIN_SECRET = 32
+
+
+class ClientError(BearerGuardError, ValueError):
+    """There is no such client, or there is one already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A client and, this once, its secret (None for a client without one)."""
+
+    client: Client
+    client_secret: str | None = field(repr=False)
+
+    @property
+    def client_id(self) -> str:
+        """The client's identifier."""
+        return self.client.client_id
+
+
+class ClientRegistry:
+    """The clients of one server."""
+
+    def __init__(
+        self,
+        database: Database,
+        secret: ServerSecret,
+        settings: Settings,
+        audit: Audit,
+        clock: Callable[[], float],
+    ) -> None:
+        self._database = database
+        self._secret = secret
+        self._settings = settings
+        self._audit = audit
+        self._clock = clock
+
+    def add(
+        self,
+        name: str,
+        *,
+        client_id: str | None = None,
+        client_secret: str | None = None,
+        public: bool = False,
+        auth_method: str | None = None,
+        redirect_uris: Sequence[str] = (),
+        grant_types: Sequence[str] | None = None,
+        scopes: Sequence[str] = (),
+        serves: Sequence[str] = (),
+        origins: Sequence[str] = (),
+        require_pkce: bool = True,
+        require_consent: bool = True,
+        jwks: Mapping[str, Any] | None = None,
+        access_token_lifetime: float | None = None,
+        refresh_token_lifetime: float | None = None,
+        refresh_token_max_lifetime: float | None = None,
+    ) -> Registered:
+        """Register a client; `AuthorizationServer.add_client` describes the arguments."""
+        for option, given in (
+            ("redirect_uris", redirect_uris),
+            ("scopes", scopes),
+            ("serves", serves),
+            ("origins", origins),
+            ("grant_types", grant_types),
+        ):
+            if isinstance(given, str):
+                raise ConfigurationError(f"{option}=: pass a list, not one string")
+        if auth_method is None:
+            with_keys = clients.PRIVATE_KEY_JWT if jwks is not None else clients.SECRET
+            auth_method = clients.NONE if public else with_keys
+        client = Client(
+            client_id=client_id or f"client-{secrets.token_hex(12)}",
+            name=name,
+            auth_method=auth_method,
+            grant_types=_grant_types(grant_types, auth_method, redirect_uris),
+            redirect_uris=tuple(redirect_uris),
+            scopes=tuple(dict.fromkeys(scopes)),
+            serves=tuple(serves),
+            origins=tuple(dict.fromkeys(origins)),
+            require_pkce=require_pkce,
+            require_consent=require_consent,
+            jwks=jwks,
+            access_token_lifetime=access_token_lifetime,
+            refresh_token_lifetime=refresh_token_lifetime,
+            refresh_token_max_lifetime=refresh_token_max_lifetime,
+            created_at=self._clock(),
+        )
+        clients.check(client, self._settings)
+        secret = self._first_secret(client, client_secret)
+        self._insert(client, secret)
+        self._audit.emit("client_added", client_id=client.client_id, method=auth_method)
+        return Registered(client, secret)
+
+    def find(self, client_id: str) -> Client | None:
+        """Return a client, or None."""
+        with self._database.read() as connection:
+            row = rows.find(connection, client_id)
+            if row is None:
+                return None
+            return Client.from_row(row, tuple(rows.origins_of(connection, client_id)))
+
+    def get(self, client_id: str) -> Client:
+        """Return a client; raises `ClientError` if there is none."""
+        client = self.find(client_id)
+        if client is None:
+            raise _unknown(client_id)
+        return client
+
+    def list(self) -> list[Client]:
+        """Return every client, the oldest first."""
+        with self._database.read() as connection:
+            return [
+                Client.from_row(row, tuple(rows.origins_of(connection, row.client_id)))
+                for row in rows.all_clients(connection)
+            ]
+
+    def rotate_secret(self, client_id: str, *, overlap: float | None = None) -> str:
+        """Return a new secret; the old one stays valid for `overlap` seconds (a day)."""
+        if self.get(client_id).auth_method not in clients.WITH_SECRET:
+            raise ClientError(f"The client {client_id!r} has no secret")
+        seconds = self._settings.secret_overlap if overlap is None else overlap
+        secret, now = _new_secret(), self._clock()
+        with self._database.write() as connection:
+            rows.end_secrets(connection, client_id, now + seconds)
+            rows.add_secret(connection, client_id, self._digest(client_id, secret), now)
+        self._audit.emit("client_secret_rotated", client_id=client_id, overlap=seconds)
+        return secret
+
+    def remove(self, client_id: str) -> None:
+        """Remove a client and all that it was given; raises `ClientError` if there is none."""
+        with self._database.write() as connection:
+            if not rows.remove(connection, client_id):
+                raise _unknown(client_id)
+        self._audit.emit("client_removed", client_id=client_id)
+
+    def has_secret(self, client_id: str, secret: str) -> bool:
+        """Whether `secret` is the client's; takes as long when there is no such client."""
+        digest = self._digest(client_id, secret)
+        with self._database.read() as connection:
+            known = rows.secrets_of(connection, client_id, self._clock())
+        # No short cut: each is compared whole.
+        return any([secrets.compare_digest(digest, each) for each in known])
+
+    def is_origin(self, origin: str) -> bool:
+        """Whether some client's pages come from `origin`."""
+        with self._database.read() as connection:
+            return rows.is_origin(connection, origin)
+
+    def use_assertion(self, client_id: str, token_id: str, expires_at: float) -> bool:
+        """Record that a client's assertion was used; False when it was before."""
+        digest = self._secret.digest("assertion", f"{client_id}\0{token_id}")
+        with self._database.write() as connection:
+            return rows.use_assertion(connection, digest, expires_at)
+
+    def _digest(self, client_id: str, secret: str) -> str:
+        return self._secret.digest("client secret", f"{client_id}\0{secret}")
+
+    def _first_secret(self, client: Client, given: str | None) -> str | None:
+        if client.auth_method not in clients.WITH_SECRET:
+            if given is not None:
+                raise ConfigurationError("client_secret=: this client authenticates without one")
+            return None
+        if given is None:
+            return _new_secret()
+        if len(given) < _MIN_SECRET or not all(" " <= letter <= "~" for letter in given):
+            raise ConfigurationError(
+                f"client_secret=: at least {_MIN_SECRET} printable ASCII characters that nobody"
+                " can guess; leave it out and one is made"
+            )
+        return given
+
+    def _insert(self, client: Client, secret: str | None) -> None:
+        with self._database.write() as connection:
+            if rows.find(connection, client.client_id) is not None:
+                raise ClientError(f"There is a client {client.client_id!r} already")
+            # A client's own tokens have its id as their subject (RFC 9700 §4.15).
+            if rows.is_user(connection, client.client_id):
+                raise ClientError(f"{client.client_id!r} is a user's id: choose another")
+            rows.add(connection, **client.to_row())
+            for origin in client.origins:
+                rows.add_origin(connection, client.client_id, origin)
+            if secret is not None:
+                digest = self._digest(client.client_id, secret)
+                rows.add_secret(connection, client.client_id, digest, client.created_at)
+
+
+def _grant_types(
+    given: Sequence[str] | None, auth_method: str, redirect_uris: Sequence[str]
+) -> tuple[str, ...]:
+    if given is not None:
+        return tuple(dict.fromkeys(given))
+    with_user = (clients.AUTHORIZATION_CODE, clients.REFRESH_TOKEN) if redirect_uris else ()
+    return with_user if auth_method == clients.NONE else (*with_user, clients.CLIENT_CREDENTIALS)
+
+
+def _new_secret() -> str:
+    return _SECRET_PREFIX + secrets.token_urlsafe(32)
+
+
+def _unknown(client_id: str) -> ClientError:
+    return ClientError(f"There is no client {client_id!r}")

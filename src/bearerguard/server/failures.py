@@ -1,0 +1,37 @@
+"""How often a client's authentication failed lately, in this process.
+
+Secrets have 256 random bits, so that guessing is hopeless; this bounds what guessing costs us.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+
+from cachetools import TTLCache
+
+_WINDOW = 60.0
+_ALLOWED = 20
+# An attacker may invent names: those that are remembered are bounded.
+_MAX_REMEMBERED = 10_000
+
+
+class Failures:
+    """Counts failures per client."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._counts = TTLCache[str, list[float]](_MAX_REMEMBERED, _WINDOW, timer=clock)
+
+    def count(self, client_id: str) -> int:
+        """Count a failure; return 0, or the seconds after which there is a place again."""
+        now = self._clock()
+        with self._lock:
+            recent = [at for at in self._counts.get(client_id, ()) if now - at < _WINDOW]
+            recent = [*recent, now][-_ALLOWED - 1 :]
+            self._counts[client_id] = recent
+        if len(recent) <= _ALLOWED:
+            return 0
+        return max(1, math.ceil(recent[0] + _WINDOW - now))

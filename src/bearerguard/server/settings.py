@@ -1,0 +1,169 @@
+"""What an operator chooses, checked whole when the server is made.
+
+Holds no state and opens nothing. Lifetimes are seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlsplit
+
+from bearerguard.errors import ConfigurationError, quoted
+from bearerguard.protocol import metadata, scope
+
+ALGORITHMS = ("RS256", "ES256", "EdDSA")
+
+DAY = 86_400.0
+# RFC 6749 §4.1.2 recommends ten minutes at most.
+_MAX_CODE_LIFETIME = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """An API that tokens are for (RFC 8707).
+
+    Args:
+        identifier: its URI, the `aud` of its tokens.
+        tokens: "jwt" (RFC 9068), which the API checks by itself, or "opaque", which it
+            must ask about (RFC 7662).
+        access_token_lifetime: seconds, where this API wants other tokens than most.
+    """
+
+    identifier: str
+    tokens: Literal["jwt", "opaque"] = "jwt"
+    access_token_lifetime: float | None = None
+
+    def __post_init__(self) -> None:
+        if not is_resource_identifier(self.identifier):
+            raise ConfigurationError(
+                f"resources=: {quoted(self.identifier)} is no absolute URI without a fragment"
+                " (RFC 8707 §2)"
+            )
+        if self.tokens not in {"jwt", "opaque"}:
+            raise ConfigurationError('Resource(tokens=): choose "jwt" or "opaque"')
+        if self.access_token_lifetime is not None:
+            check_lifetime("Resource(access_token_lifetime=)", self.access_token_lifetime)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The options of a server; `AuthorizationServer` says what each one means."""
+
+    issuer: str
+    resources: tuple[Resource, ...]
+    scopes: Mapping[str, str] | None
+    access_token_lifetime: float = 3600.0
+    refresh_token_lifetime: float = 30 * DAY
+    refresh_token_max_lifetime: float = 180 * DAY
+    refresh_grace: float = 10.0
+    code_lifetime: float = 60.0
+    algorithm: str = "RS256"
+    key_lifetime: float = 90 * DAY
+    secret_overlap: float = DAY
+    accept_endpoint_audiences: bool = False
+    insecure_allow_http: bool = False
+
+    def __post_init__(self) -> None:
+        self._check_issuer()
+        self._check_scopes()
+        for name in (
+            "access_token_lifetime",
+            "refresh_token_lifetime",
+            "refresh_token_max_lifetime",
+            "code_lifetime",
+            "key_lifetime",
+        ):
+            check_lifetime(f"{name}=", getattr(self, name))
+        for name in ("refresh_grace", "secret_overlap"):
+            if not _is_number(getattr(self, name)) or getattr(self, name) < 0:
+                raise ConfigurationError(f"{name}=: pass seconds, 0 for none")
+        if self.code_lifetime > _MAX_CODE_LIFETIME:
+            raise ConfigurationError(
+                f"code_lifetime=: {_MAX_CODE_LIFETIME:.0f} seconds at most (RFC 6749 §4.1.2)"
+            )
+        if self.refresh_token_max_lifetime < self.refresh_token_lifetime:
+            raise ConfigurationError(
+                "refresh_token_max_lifetime=: must not be shorter than refresh_token_lifetime="
+            )
+        if self.algorithm not in ALGORITHMS:
+            raise ConfigurationError(
+                f"algorithm=: {quoted(self.algorithm)} is none of {', '.join(ALGORITHMS)}"
+            )
+
+    def url(self, path: str) -> str:
+        """Return the address of one of this server's own paths."""
+        return self.issuer.rstrip("/") + path
+
+    @property
+    def base_path(self) -> str:
+        """The path of the issuer, below which its endpoints are; without a slash at its end."""
+        return urlsplit(self.issuer).path.rstrip("/")
+
+    def describe(self, name: str) -> str:
+        """Return a scope in words."""
+        return (self.scopes or {}).get(name) or name
+
+    def _check_issuer(self) -> None:
+        url: object = self.issuer
+        usable = isinstance(url, str) and (
+            metadata.is_https(url)
+            or metadata.is_loopback_http(url)
+            or (self.insecure_allow_http and metadata.is_http(url))
+        )
+        if not usable or "?" in self.issuer:
+            raise ConfigurationError(
+                f"AuthorizationServer(issuer): {quoted(url)} is no https URL without query and"
+                " fragment (RFC 8414 §2); http is for loopback addresses, or pass"
+                " insecure_allow_http=True on a network you trust"
+            )
+
+    def _check_scopes(self) -> None:
+        given: object = self.scopes
+        if given is None:
+            return
+        if not isinstance(given, Mapping) or not all(
+            isinstance(name, str) and isinstance(text, str) and scope.is_scope_token(name)
+            for name, text in given.items()
+        ):
+            raise ConfigurationError(
+                'scopes=: pass each scope with its description: {"read": "Read your recordings"}'
+            )
+
+
+def checked_resources(given: Sequence[str | Resource] | None, issuer: str) -> tuple[Resource, ...]:
+    """Return the resources as such; without any, the issuer's own URL is the API."""
+    if given is None:
+        return (Resource(issuer),)
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise ConfigurationError("resources=: pass a list of URIs or Resource(...)")
+    resources = tuple(Resource(each) if isinstance(each, str) else each for each in given)
+    if not resources or not all(isinstance(each, Resource) for each in resources):
+        raise ConfigurationError("resources=: pass at least one URI or Resource(...)")
+    if len({each.identifier for each in resources}) != len(resources):
+        raise ConfigurationError("resources=: one of them is given twice")
+    return resources
+
+
+def is_resource_identifier(text: object) -> bool:
+    """Whether it is an absolute URI without a fragment (RFC 8707 §2, RFC 3986 §4.3)."""
+    if not isinstance(text, str) or not text.isascii() or "#" in text:
+        return False
+    if any(character <= " " or character in '<>"\\^`{|}\x7f' for character in text):
+        return False
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return bool(parts.scheme) and bool(parts.netloc or parts.path)
+
+
+def check_lifetime(option: str, seconds: object) -> None:
+    """Refuse what is no positive number of seconds."""
+    if not _is_number(seconds) or not 0 < seconds < 10**10:  # type: ignore[operator]
+        raise ConfigurationError(f"{option}: pass a positive number of seconds")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,39 @@
+"""The rows of signing keys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
+
+from bearerguard.server.store.schema import clients, signing_keys
+
+
+def all_keys(connection: Connection) -> list[Row[Any]]:
+    """Return every key, in the order in which they sign."""
+    query = select(signing_keys).order_by(signing_keys.c.active_at, signing_keys.c.created_at)
+    return list(connection.execute(query))
+
+
+def add(connection: Connection, **values: Any) -> None:
+    """Add a key."""
+    connection.execute(insert(signing_keys).values(**values))
+
+
+def retire(connection: Connection, *, active_before: float, retires_at: float) -> None:
+    """Say when the keys that sign before `active_before` leave the JWKS, where none is said."""
+    connection.execute(
+        update(signing_keys)
+        .where(signing_keys.c.retires_at.is_(None), signing_keys.c.active_at < active_before)
+        .values(retires_at=retires_at)
+    )
+
+
+def remove_retired(connection: Connection, now: float) -> None:
+    """Forget the keys that are published no longer."""
+    connection.execute(delete(signing_keys).where(signing_keys.c.retires_at <= now))
+
+
+def longest_access_lifetime(connection: Connection) -> float:
+    """Return the longest life that a client's access tokens were given, 0 for none."""
+    return connection.execute(select(func.max(clients.c.access_lifetime))).scalar() or 0.0
