@@ -1,0 +1,117 @@
+"""The pages that people see: templates, their texts, and the headers they go out with.
+
+Rendered on the server, without scripts and without anything from elsewhere. An operator's
+directory of templates wins over these; its templates can build on them as
+`{% extends "bearerguard/login.html" %}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+
+from jinja2 import (
+    BaseLoader,
+    ChoiceLoader,
+    Environment,
+    FileSystemLoader,
+    PrefixLoader,
+    StrictUndefined,
+    TemplateError,
+)
+from markupsafe import Markup
+
+from bearerguard.errors import ConfigurationError
+from bearerguard.messages import Response
+from bearerguard.server.pages.policy import page_headers
+from bearerguard.server.pages.texts import Texts
+
+TEMPLATES = Path(__file__).parent / "templates"
+NAMES = ("login", "signed_in", "signed_out", "consent", "error")
+
+
+class Pages:
+    """Renders pages.
+
+    Args:
+        site: the name that people know this server by.
+        templates: a directory whose templates, and `style.css`, win over the built-in ones.
+        texts: replacements for sentences, by their names in `texts.TEXTS`.
+
+    Raises:
+        ConfigurationError: a template or a text cannot be used.
+    """
+
+    def __init__(
+        self,
+        site: str,
+        *,
+        templates: str | PathLike[str] | None = None,
+        texts: Mapping[str, str] | None = None,
+    ) -> None:
+        self.texts = Texts(texts)
+        self._site = site
+        built_in = FileSystemLoader(TEMPLATES)
+        loaders: list[BaseLoader] = [built_in, PrefixLoader({"bearerguard": built_in})]
+        if templates is not None:
+            if not Path(templates).is_dir():
+                raise ConfigurationError(f"templates=: {templates} is no directory: name one")
+            loaders.insert(0, FileSystemLoader(templates))
+        self._environment = Environment(
+            loader=ChoiceLoader(loaders),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        self._style = self._prepare()
+
+    def _prepare(self) -> str:
+        """Compile every page, so that a mistake shows when the server starts."""
+        loader = self._environment.loader
+        assert loader is not None  # noqa: S101 - given above; for the type checker
+        try:
+            style = loader.get_source(self._environment, "style.css")[0]
+            for name in NAMES:
+                self._environment.get_template(f"{name}.html")
+        except (TemplateError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"templates=: {type(error).__name__}: {error}") from error
+        if "</" in style:
+            raise ConfigurationError("templates=: style.css must not hold `</`")
+        return style
+
+    def page(
+        self,
+        name: str,
+        /,
+        *,
+        status: int = 200,
+        leads_to: str = "",
+        headers: tuple[tuple[str, str], ...] = (),
+        **values: object,
+    ) -> Response:
+        """Return a page as a response.
+
+        Args:
+            name: the template's, without `.html`.
+            status: the response's status.
+            leads_to: the redirect URI to which the page's form leads in the end.
+            headers: lines to add.
+            values: what the template shows.
+        """
+        body = self._environment.get_template(f"{name}.html").render(
+            t=self.texts,
+            site=self._site,
+            # The style sheet is the operator's or ours, and checked for the end of its element.
+            style=Markup(self._style),  # noqa: S704
+            **values,
+        )
+        lines = page_headers(self._style, leads_to=leads_to)
+        return Response(status, (*lines, *headers), body.encode())
+
+    def error(self, status: int, heading: str, text: str, **headers: str) -> Response:
+        """Return a page that says what went wrong; header names have `_` for `-`."""
+        lines = tuple((name.replace("_", "-"), value) for name, value in headers.items())
+        return self.page("error", status=status, headers=lines, heading=heading, text=text)

@@ -1,0 +1,110 @@
+"""What the pages say: one catalogue of sentences, each of which an operator may replace.
+
+Names in braces stand for values that a page fills in; a replacement may use the same ones.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping
+
+from bearerguard.errors import ConfigurationError
+
+TEXTS: Mapping[str, str] = {
+    "lang": "en",
+    "title": "{page} · {site}",
+    "title.error": "Error: {page} · {site}",
+    "login.heading": "Sign in",
+    "login.lead": "to continue to {client}",
+    "login.lead.plain": "to your account at {site}",
+    "login.username": "Username",
+    "login.password": "Password",
+    "login.submit": "Sign in",
+    "login.problem": "You are not signed in",
+    "login.wrong": "The username and the password do not go together. Check both and try again.",
+    "login.missing": "Enter your username and your password.",
+    "login.stale": "This page was open for too long, or your browser keeps no cookies for this"
+    " site. Please try again.",
+    "login.throttled": "There were too many attempts. Try again in {wait}.",
+    "login.busy": "Many people are signing in right now. Try again in a few seconds.",
+    "wait.seconds": "{count} seconds",
+    "wait.minute": "1 minute",
+    "wait.minutes": "{count} minutes",
+    "signed_in.heading": "You are signed in",
+    "signed_in.lead": "as {name}",
+    "signed_in.text": "You can close this page and go back to the app.",
+    "sign_out.submit": "Sign out",
+    "signed_out.heading": "You are signed out",
+    "signed_out.text": "You can close this page.",
+    "signed_out.again": "Sign in again",
+    "consent.heading": "{client} asks for access to your account",
+    "consent.who": "Signed in as {name}",
+    "consent.switch": "Use another account",
+    "consent.scopes": "If you allow it, {client} can:",
+    "consent.no_scopes": "{client} asks for no permission but to know that you have an account.",
+    "consent.redirect.host": "You will be sent back to",
+    "consent.redirect.device": "You will be sent back to an app on this device, at",
+    "consent.redirect.app": "You will be sent back to the app that opens",
+    "consent.caution": "Allow this only if you started it yourself and trust {client}.",
+    "consent.remember": "Do not ask me again when {client} asks for the same",
+    "consent.allow": "Allow",
+    "consent.deny": "Deny",
+    "error.login_link.heading": "This link is no longer good",
+    "error.login_link.text": "Signing in took too long, or the link is incomplete. Go back to the"
+    " app that you came from and start again.",
+    "error.form.heading": "This page is no longer good",
+    "error.form.text": "It was open for too long, you signed in as somebody else meanwhile, or your"
+    " browser keeps no cookies for this site. Go back to the app that you came from and start"
+    " again.",
+    "error.request.heading": "This request cannot be read",
+    "error.method.heading": "This page cannot be used like that",
+    "error.method.text": "Open it with a link or a form of this site.",
+    "error.not_found.heading": "There is no such page",
+    "error.not_found.text": "Go back to the app that you came from.",
+}
+
+
+class Texts:
+    """The catalogue with an operator's replacements.
+
+    Raises:
+        ConfigurationError: a replacement is for no known text, or names a value it cannot have.
+    """
+
+    def __init__(self, replacements: Mapping[str, str] | None = None) -> None:
+        given = dict(replacements or {})
+        for key, text in given.items():
+            if key not in TEXTS:
+                raise ConfigurationError(
+                    f"texts=: there is no text {key!r}; the names are those of"
+                    " bearerguard.server.pages.texts.TEXTS"
+                )
+            unknown = _names(key, text) - _names(key, TEXTS[key])
+            if unknown:
+                raise ConfigurationError(
+                    f"texts=: {key!r} cannot show {{{', '.join(sorted(unknown))}}}"
+                )
+        self._texts = {**TEXTS, **given}
+
+    def __call__(self, key: str, **values: object) -> str:
+        """Return a text with its values; it is escaped where it is shown."""
+        return self._texts[key].format(**values)
+
+    def wait(self, seconds: int) -> str:
+        """Return a time to wait in words, rounded up."""
+        if seconds < 60:  # noqa: PLR2004 - a minute
+            return self("wait.seconds", count=seconds)
+        minutes = -(-seconds // 60)
+        return self("wait.minute") if minutes == 1 else self("wait.minutes", count=minutes)
+
+
+def _names(key: str, text: str) -> set[str]:
+    if not isinstance(text, str):
+        raise ConfigurationError(f"texts=: give {key!r} as text")
+    try:
+        fields = [(name, spec) for _, name, spec, _ in string.Formatter().parse(text)]
+    except ValueError as error:
+        raise ConfigurationError(f"texts=: {key!r} is malformed: {error}") from None
+    if any(spec for _, spec in fields):
+        raise ConfigurationError(f"texts=: {key!r}: a name in braces stands alone")
+    return {name for name, _ in fields if name is not None}

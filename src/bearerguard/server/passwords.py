@@ -1,0 +1,141 @@
+"""Passwords: argon2id (RFC 9106), in a bounded pool, so that no herd of logins takes the machine.
+
+Knows no accounts. A check takes as long for somebody unknown as for somebody known.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+import threading
+import unicodedata
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import argon2
+
+from bearerguard.errors import BearerGuardError, ConfigurationError
+
+T = TypeVar("T")
+
+MIN_LENGTH = 12
+MAX_LENGTH = 1024
+
+_THREADS = 2  # each takes the memory that the parameters name: 64 MiB
+_WAITING = 32  # with 2 threads, some seconds' worth
+
+
+class PasswordsBusy(BearerGuardError):
+    """So many passwords are being checked that this one would wait too long."""
+
+
+class PasswordRejected(BearerGuardError, ValueError):
+    """A new password is too short, too long or too obvious; the message says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a password is right, and its new hash where the old one is out of date."""
+
+    right: bool
+    renewed: str | None = None
+
+
+class Passwords:
+    """Hashes and checks passwords.
+
+    Args:
+        parameters: argon2's; RFC 9106's second recommendation by default.
+    """
+
+    def __init__(self, parameters: argon2.Parameters | None = None) -> None:
+        parameters = parameters or argon2.profiles.RFC_9106_LOW_MEMORY
+        if parameters.type is not argon2.Type.ID:
+            raise ConfigurationError("password_parameters=: pass parameters of type argon2id")
+        self._hasher = argon2.PasswordHasher.from_parameters(parameters)
+        self._nobodys = _nobodys_hash(parameters)
+        self._pool = _Pool()
+
+    def hash(self, password: str) -> str:
+        """Return the hash to store."""
+        return self._pool.run(lambda: self._hasher.hash(_octets(password)))
+
+    def check(self, stored: str | None, password: str) -> Verdict:
+        """Compare a password with a stored hash; None stands for nobody's, which none matches.
+
+        Raises `PasswordsBusy` when too many are waiting.
+        """
+        return self._pool.run(lambda: self._checked(stored, password))
+
+    def _checked(self, stored: str | None, password: str) -> Verdict:
+        octets = _octets(password[:MAX_LENGTH])
+        try:
+            self._hasher.verify(stored or self._nobodys, octets)
+        except argon2.exceptions.VerifyMismatchError:
+            return Verdict(right=False)
+        if stored is None or len(password) > MAX_LENGTH:
+            return Verdict(right=False)
+        if self._hasher.check_needs_rehash(stored):
+            return Verdict(right=True, renewed=self._hasher.hash(octets))
+        return Verdict(right=True)
+
+
+def check_new(password: str, login: str) -> None:
+    """Refuse a password that would be guessed; raises `PasswordRejected`.
+
+    Length is what counts, and no mixture of characters is asked for (NIST SP 800-63B).
+    """
+    if len(password) < MIN_LENGTH:
+        raise PasswordRejected(f"The password needs at least {MIN_LENGTH} characters")
+    if len(password) > MAX_LENGTH:
+        raise PasswordRejected(f"The password may have at most {MAX_LENGTH} characters")
+    if len(set(password)) < 4 or login.casefold() in password.casefold():  # noqa: PLR2004
+        raise PasswordRejected(
+            "The password must not contain the login name or repeat a few characters"
+        )
+
+
+class _Pool:
+    """Two threads and a short queue, of one process: in a forked child no thread lives on."""
+
+    def __init__(self) -> None:
+        self._workers = _Workers()
+
+    def run(self, work: Callable[[], T]) -> T:
+        workers = self._workers
+        if workers.process != os.getpid():
+            workers = self._workers = _Workers()
+        if not workers.places.acquire(blocking=False):
+            raise PasswordsBusy("too many passwords are being checked")
+        try:
+            return workers.executor.submit(work).result()
+        finally:
+            workers.places.release()
+
+
+class _Workers:
+    """What a pool has in one process; the threads start at their first work."""
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self.executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="bearerguard-argon2")
+        self.places = threading.BoundedSemaphore(_THREADS + _WAITING)
+
+
+def _octets(password: str) -> bytes:
+    # What looks the same is the same, however a keyboard composes it.
+    return unicodedata.normalize("NFC", password).encode("utf-8", "replace")
+
+
+def _nobodys_hash(parameters: argon2.Parameters) -> str:
+    """Return a hash of these parameters that was never computed, and so has no password."""
+
+    def encoded(length: int) -> str:
+        return base64.b64encode(secrets.token_bytes(length)).rstrip(b"=").decode()
+
+    costs = f"m={parameters.memory_cost},t={parameters.time_cost},p={parameters.parallelism}"
+    salt, digest = encoded(parameters.salt_len), encoded(parameters.hash_len)
+    return f"$argon2id$v={parameters.version}${costs}${salt}${digest}"

@@ -1,0 +1,226 @@
+"""People: who is signed in, what they are asked, and what they answered.
+
+The façade over accounts, sessions, pages and consent; the endpoints need nothing else. With
+`current_user=` an app's own login takes the place of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from os import PathLike
+from urllib.parse import urlencode, urlsplit
+
+import argon2
+
+from bearerguard.errors import ConfigurationError
+from bearerguard.messages import Request, Response
+from bearerguard.server.accounts import Accounts
+from bearerguard.server.audit import Audit
+from bearerguard.server.consent import Consent, ConsentAnswer, ConsentRequest
+from bearerguard.server.cookies import Cookies
+from bearerguard.server.csrf import Csrf
+from bearerguard.server.pages import Pages
+from bearerguard.server.passwords import Passwords
+from bearerguard.server.secret import ServerSecret
+from bearerguard.server.session import LIFETIME, Sessions, SignedIn
+from bearerguard.server.sign_in import LOGIN, LOGOUT, SignIn, see_other
+from bearerguard.server.store.database import Database
+from bearerguard.server.throttle import PER_ACCOUNT, PER_ADDRESS, Allowance, Throttle
+from bearerguard.server.ticket import Tickets
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user of an app that has its own login.
+
+    Attributes:
+        id: what identifies the user for ever; it becomes the `sub` of tokens.
+        name: what pages call the user.
+        auth_time: when the user proved who they are, in Unix seconds; None if unknown.
+    """
+
+    id: str
+    name: str
+    auth_time: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeopleOptions:
+    """What an operator may choose about people and pages.
+
+    Attributes:
+        site_name: what pages call this server; the issuer's host by default.
+        templates: a directory whose templates, and `style.css`, win over the built-in ones.
+        texts: replacements for sentences, by their names in `bearerguard.server.pages.texts`.
+        current_user: returns who is signed in to the app that `login_url` belongs to, or None.
+        login_url: where that app signs users in; it gets the address to return to as `next`.
+        session_lifetime: seconds until a user must sign in again.
+        per_account, per_address: how often a sign-in may be tried.
+        password_parameters: argon2id's; RFC 9106's second recommendation by default.
+    """
+
+    site_name: str | None = None
+    templates: str | PathLike[str] | None = None
+    texts: Mapping[str, str] | None = None
+    current_user: Callable[[Request], User | None] | None = None
+    login_url: str | None = None
+    session_lifetime: int = LIFETIME
+    per_account: Allowance = PER_ACCOUNT
+    per_address: Allowance = PER_ADDRESS
+    password_parameters: argon2.Parameters | None = None
+
+
+class People:
+    """The people of one authorization server.
+
+    Args:
+        database: where accounts, sessions, consents and attempts are kept.
+        issuer: the server's URL.
+        secret: what tickets and digests are made with.
+        clock: the time, in seconds.
+        audit: is told of every security event.
+        options: what the operator chose.
+
+    Raises:
+        ConfigurationError: an option cannot be used.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        issuer: str,
+        secret: ServerSecret,
+        clock: Callable[[], float],
+        audit: Audit,
+        options: PeopleOptions | None = None,
+    ) -> None:
+        options = options or PeopleOptions()
+        if (options.current_user is None) != (options.login_url is None):
+            raise ConfigurationError(
+                "current_user=: it goes with login_url=, where that app signs its users in"
+            )
+        parts = urlsplit(issuer)
+        self._issuer = issuer
+        self._base = parts.path.rstrip("/")
+        self._current_user = options.current_user
+        self._login_url = options.login_url
+        cookies = Cookies(issuer)
+        tickets = Tickets(secret.sealer("tickets of the pages"), clock)
+        csrf = Csrf(cookies, tickets)
+        self._pages = Pages(
+            options.site_name or parts.netloc, templates=options.templates, texts=options.texts
+        )
+        self._sessions = Sessions(
+            database, cookies, secret, clock, lifetime=options.session_lifetime
+        )
+        self.accounts = Accounts(database, Passwords(options.password_parameters), clock)
+        self._consent = Consent(
+            self._base, database, pages=self._pages, csrf=csrf, tickets=tickets, clock=clock
+        )
+        self._sign_in = SignIn(
+            self._base,
+            pages=self._pages,
+            csrf=csrf,
+            tickets=tickets,
+            accounts=self.accounts,
+            sessions=self._sessions,
+            throttle=Throttle(
+                database,
+                secret,
+                clock,
+                per_account=options.per_account,
+                per_address=options.per_address,
+            ),
+            audit=audit,
+        )
+
+    @property
+    def paths(self) -> frozenset[str]:
+        """The paths that `handle` answers, below the issuer's own."""
+        return frozenset() if self._current_user else frozenset({LOGIN, LOGOUT})
+
+    def signed_in(self, request: Request) -> SignedIn | None:
+        """Return who is signed in, if anybody is."""
+        if self._current_user is None:
+            return self._sessions.signed_in(request)
+        user = self._current_user(request)
+        if user is None:
+            return None
+        if not isinstance(user, User) or not user.id:
+            raise ConfigurationError("current_user=: return a User with an id, or None")
+        return SignedIn(user.id, user.name, user.auth_time)
+
+    def ask_to_sign_in(
+        self, request: Request, *, client_name: str, redirect_uri: str = ""
+    ) -> Response:
+        """Send the browser to sign in and to come back with the same authorization request.
+
+        `redirect_uri` is where that request leads in the end: Chromium holds the redirects
+        after a form's POST to the form's page's policy.
+        """
+        query = urlsplit(request.url).query
+        if self._login_url is None:
+            return see_other(
+                self._sign_in.location(query, client_name=client_name, redirect_uri=redirect_uri)
+            )
+        here = f"{self._issuer.rstrip('/')}/oauth/authorize?{query}"
+        joint = "&" if "?" in self._login_url else "?"
+        return see_other(f"{self._login_url}{joint}{urlencode({'next': here})}")
+
+    def handle(self, request: Request) -> Response:
+        """Answer a request to one of `paths`."""
+        path = urlsplit(request.url).path.removeprefix(self._base)
+        if path not in self.paths:
+            return self._error("not_found", 404)
+        if request.method not in {"GET", "HEAD", "POST"}:
+            return self._error("method", 405, Allow="GET, HEAD, POST")
+        if path == LOGIN:
+            return self._sign_in.login(request)
+        return self._sign_in.logout(request, self._on_to_another_account)
+
+    def ask_consent(
+        self, request: Request, signed_in: SignedIn, consent: ConsentRequest
+    ) -> Response:
+        """Return the page that asks the user; its form is posted to `/oauth/consent`."""
+        switch = "" if self._current_user else self._base + LOGOUT
+        return self._consent.ask(request, signed_in, consent, switch_action=switch)
+
+    def consent_answer(self, request: Request, signed_in: SignedIn) -> ConsentAnswer | Response:
+        """Return the user's answer, or the response to a form that is not good (any more)."""
+        return self._consent.answer(request, signed_in)
+
+    def remembered(self, user_id: str, client_id: str) -> frozenset[str]:
+        """Return the scopes that a user allowed a client for good."""
+        return self._consent.remembered(user_id, client_id)
+
+    def remember(self, user_id: str, client_id: str, scopes: frozenset[str]) -> None:
+        """Remember scopes that a user allowed a client for good, besides earlier ones."""
+        self._consent.remember(user_id, client_id, scopes)
+
+    def forget(self, user_id: str, client_id: str | None = None) -> None:
+        """Ask the user again, about one client or about all."""
+        self._consent.forget(user_id, client_id)
+
+    def sign_out(self, user_id: str) -> None:
+        """End every session of a user."""
+        self._sessions.end_all(user_id)
+
+    def error_page(self, status: int, title: str, text: str) -> Response:
+        """Return a page that says what went wrong, and leads nowhere (AZ-02)."""
+        return self._pages.error(status, title, text)
+
+    def _error(self, name: str, status: int, **headers: str) -> Response:
+        texts = self._pages.texts
+        heading, text = texts(f"error.{name}.heading"), texts(f"error.{name}.text")
+        return self._pages.error(status, heading, text, **headers)
+
+    def _on_to_another_account(self, request: Request, signed_in: SignedIn) -> str:
+        """Return where to sign in as somebody else, when a consent page asks for that."""
+        posted = self._consent.posted(request, signed_in)
+        if posted is None:
+            return ""
+        return self._sign_in.location(
+            posted["query"], client_name=posted["client"], redirect_uri=posted["redirect"]
+        )

@@ -1,0 +1,62 @@
+"""The tables about people: accounts, sessions, what they consented to, attempts to sign in.
+
+Times are Unix seconds. A session's token and an attempt's name or address are keyed digests, in
+hexadecimal; a password is an argon2id hash.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Double, ForeignKey, Index, String, Table, Text
+
+from bearerguard.server.store.schema import metadata
+
+_DIGEST = String(64)
+_ID = String(255)
+
+users = Table(
+    "users",
+    metadata,
+    Column("user_id", _ID, primary_key=True),
+    # As compared: case-folded and normalized.
+    Column("login", _ID, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("password_hash", Text),
+    Column("created_at", Double, nullable=False),
+    Column("disabled_at", Double),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("digest", _DIGEST, primary_key=True),
+    Column("user_id", _ID, ForeignKey("users.user_id", ondelete="CASCADE"), nullable=False),
+    Column("signed_in_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Index(None, "user_id"),
+    Index(None, "expires_at"),
+)
+
+# An app's own users consent too: `user_id` need not stand in `users`.
+consents = Table(
+    "consents",
+    metadata,
+    Column("user_id", _ID, primary_key=True),
+    Column(
+        "client_id",
+        _ID,
+        ForeignKey("clients.client_id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("scope", Text, nullable=False),
+    Column("given_at", Double, nullable=False),
+    Index(None, "client_id"),
+)
+
+login_attempts = Table(
+    "login_attempts",
+    metadata,
+    Column("digest", _DIGEST, primary_key=True),
+    # When the allowance is whole again; each attempt moves it on.
+    Column("whole_at", Double, nullable=False),
+    Index(None, "whole_at"),
+)
