@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 from sqlalchemy import Connection, delete, insert, select, update
 
 from bearerguard.messages import Request, Response
-from bearerguard.server import form
 from bearerguard.server.csrf import Csrf
+from bearerguard.server.oauth_error import OAuthError
 from bearerguard.server.pages import Pages
+from bearerguard.server.parameters import from_form
 from bearerguard.server.session import SignedIn
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import consents
@@ -129,9 +130,9 @@ class Consent:
         """Return what a posted consent form says, or the page that refuses it."""
         texts = self._pages.texts
         try:
-            fields = form.read(request)
-        except form.FormError as error:
-            return self._pages.error(400, texts("error.request.heading"), f"{error}.")
+            fields = from_form(request).values
+        except OAuthError as error:
+            return self._pages.unreadable(error)
         try:
             content = self._tickets.open(_PURPOSE, fields.get("request", ""), holder=user.user_id)
         except TicketError:
@@ -146,9 +147,9 @@ class Consent:
     def posted(self, request: Request, user: SignedIn) -> dict[str, Any] | None:
         """Return what the ticket of a posted consent form holds, if there is a good one."""
         try:
-            fields = form.read(request)
+            fields = from_form(request).values
             return self._tickets.open(_PURPOSE, fields.get("request", ""), holder=user.user_id)
-        except (form.FormError, TicketError):
+        except (OAuthError, TicketError):
             return None
 
     def remembered(self, user_id: str, client_id: str) -> frozenset[str]:

@@ -12,11 +12,12 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from bearerguard.messages import Request, Response
-from bearerguard.server import form
 from bearerguard.server.accounts import Accounts, normalized
 from bearerguard.server.audit import Audit
 from bearerguard.server.csrf import Csrf
+from bearerguard.server.oauth_error import OAuthError
 from bearerguard.server.pages import Pages
+from bearerguard.server.parameters import from_form
 from bearerguard.server.passwords import PasswordsBusy
 from bearerguard.server.session import Sessions, SignedIn
 from bearerguard.server.throttle import Throttle
@@ -103,9 +104,9 @@ class SignIn:
                 return self._pages.page("signed_out", login=self._base + LOGIN)
             return self._signed_in_page(request, signed_in.user_id, signed_in.name)
         try:
-            fields = form.read(request)
-        except form.FormError as error:
-            return self._unreadable(error)
+            fields = from_form(request).values
+        except OAuthError as error:
+            return self._pages.unreadable(error)
         if signed_in is None or not self._csrf.holds(request, fields, signed_in.user_id):
             return see_other(self._base + LOGOUT)
         location = then(request, signed_in) or self._base + LOGOUT
@@ -115,9 +116,9 @@ class SignIn:
 
     def _posted(self, request: Request) -> Response:
         try:
-            fields = form.read(request)
-        except form.FormError as error:
-            return self._unreadable(error)
+            fields = from_form(request).values
+        except OAuthError as error:
+            return self._pages.unreadable(error)
         errand = self._errand(fields.get("request", ""))
         if errand is None:
             return self._no_errand()
@@ -214,9 +215,6 @@ class SignIn:
         texts = self._pages.texts
         heading, text = texts("error.login_link.heading"), texts("error.login_link.text")
         return self._pages.error(400, heading, text)
-
-    def _unreadable(self, error: form.FormError) -> Response:
-        return self._pages.error(400, self._pages.texts("error.request.heading"), f"{error}.")
 
 
 def see_other(location: str, *headers: tuple[str, str]) -> Response:

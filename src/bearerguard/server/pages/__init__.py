@@ -24,6 +24,7 @@ from markupsafe import Markup
 
 from bearerguard.errors import ConfigurationError
 from bearerguard.messages import Response
+from bearerguard.server.oauth_error import OAuthError
 from bearerguard.server.pages.policy import page_headers
 from bearerguard.server.pages.texts import Texts
 
@@ -115,3 +116,9 @@ class Pages:
         """Return a page that says what went wrong; header names have `_` for `-`."""
         lines = tuple((name.replace("_", "-"), value) for name, value in headers.items())
         return self.page("error", status=status, headers=lines, heading=heading, text=text)
+
+    def unreadable(self, error: OAuthError) -> Response:
+        """Return the page for a form that cannot be read; what it says quotes nothing of it."""
+        return self.error(
+            error.status, self.texts("error.request.heading"), f"{error.description}."
+        )
