@@ -95,7 +95,7 @@ class KeyRing:
         """Return the JWK Set (RFC 7517 §5): public members only."""
         return {"keys": [key.jwk for key in self._published(_RELOAD_SOON)]}
 
-    def list(self) -> list[SigningKey]:
+    def all(self) -> list[SigningKey]:
         """Return every key, in the order in which they sign."""
         return list(self._load().keys)
 

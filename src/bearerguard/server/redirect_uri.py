@@ -7,7 +7,7 @@ alone may come with any port (RFC 8252 §7.3).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from urllib.parse import urlencode, urlsplit
 
 from bearerguard.errors import ConfigurationError, quoted
@@ -16,42 +16,63 @@ _LOOPBACK_HOSTS = frozenset({"127.0.0.1", "[::1]", "localhost"})
 # http, a loopback host, a port or none, then whatever the client registered.
 _LOOPBACK = re.compile(r"(http://(?:127\.0\.0\.1|\[::1\]|localhost))(:[0-9]{1,5})?([/?].*)?")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
+_NOT_OF_URIS = re.compile(r'[\x00-\x20<>"\\^`{|}\x7f]')
 _MAX_LENGTH = 2000
 _MAX_PORT = 65_535
 
 
 def check(uri: object) -> None:
     """Raise `ConfigurationError` unless `uri` may be registered."""
-    problem = _problem(uri)
-    if problem:
-        raise ConfigurationError(f"redirect_uris=: {quoted(uri)} {problem}")
+    if not isinstance(uri, str):
+        raise ConfigurationError("redirect_uris=: pass URIs as text")
+    for is_wrong, problem in (*_OF_TEXT, *_OF_ADDRESS):
+        if is_wrong(uri):
+            raise ConfigurationError(f"redirect_uris=: {quoted(uri)} {problem}")
 
 
-def _problem(uri: object) -> str:
-    if not isinstance(uri, str) or not 0 < len(uri) <= _MAX_LENGTH:
-        return f"is no URI of at most {_MAX_LENGTH} characters"
-    if not uri.isascii() or any(each <= " " or each in '<>"\\^`{|}\x7f' for each in uri):
-        return "has characters that no URI has: percent-encode them"
-    if "#" in uri:
-        return "has a fragment (RFC 6749 §3.1.2): remove it"
+def _is_malformed(uri: str) -> bool:
     try:
         parts = urlsplit(uri)
         parts.port  # noqa: B018 - reading it checks it
     except ValueError:
-        return "is no URI"
-    if not parts.scheme or not _SCHEME.fullmatch(parts.scheme):
-        return "is not absolute: begin with a scheme"
-    if "@" in parts.netloc:
-        return "has a user part: remove it"
-    if parts.scheme == "https":
-        return "" if parts.hostname else "has no host"
-    if parts.scheme == "http":
-        if parts.netloc.rpartition(":")[0] in _LOOPBACK_HOSTS or parts.netloc in _LOOPBACK_HOSTS:
-            return ""
-        return "is plain http beyond loopback: use https"
-    if "." not in parts.scheme:
-        return "has a private scheme without a dot (RFC 8252 §7.1): use a reversed domain name"
-    return ""
+        return True
+    return not _SCHEME.fullmatch(parts.scheme)
+
+
+def _is_plain_http(uri: str) -> bool:
+    parts = urlsplit(uri)
+    host = re.sub(r":[0-9]*$", "", parts.netloc)
+    return parts.scheme == "http" and host not in _LOOPBACK_HOSTS
+
+
+def _is_hostless(uri: str) -> bool:
+    return urlsplit(uri).scheme == "https" and not urlsplit(uri).hostname
+
+
+def _is_undotted(uri: str) -> bool:
+    scheme = urlsplit(uri).scheme
+    return scheme not in {"http", "https"} and "." not in scheme
+
+
+# In this order: what comes later may rely on what comes before.
+_OF_TEXT: tuple[tuple[Callable[[str], bool], str], ...] = (
+    (lambda uri: not 0 < len(uri) <= _MAX_LENGTH, f"is no URI of at most {_MAX_LENGTH} characters"),
+    (
+        lambda uri: not uri.isascii() or bool(_NOT_OF_URIS.search(uri)),
+        "has characters that no URI has: percent-encode them",
+    ),
+    (lambda uri: "#" in uri, "has a fragment (RFC 6749 §3.1.2): remove it"),
+    (_is_malformed, "is no absolute URI"),
+)
+_OF_ADDRESS: tuple[tuple[Callable[[str], bool], str], ...] = (
+    (lambda uri: "@" in urlsplit(uri).netloc, "has a user part: remove it"),
+    (_is_hostless, "has no host"),
+    (_is_plain_http, "is plain http beyond loopback: use https"),
+    (
+        _is_undotted,
+        "has a private scheme without a dot (RFC 8252 §7.1): use a reversed domain name",
+    ),
+)
 
 
 def matches(sent: str, registered: Iterable[str]) -> bool:

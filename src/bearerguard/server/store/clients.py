@@ -18,9 +18,7 @@ from bearerguard.server.store.schema import (
 
 def find(connection: Connection, client_id: str) -> Row[Any] | None:
     """Return a client's row, if there is one."""
-    return connection.execute(
-        select(clients).where(clients.c.client_id == client_id)
-    ).one_or_none()
+    return connection.execute(select(clients).where(clients.c.client_id == client_id)).one_or_none()
 
 
 def all_clients(connection: Connection) -> list[Row[Any]]:

@@ -17,6 +17,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
 
 metadata = MetaData(
@@ -149,6 +150,13 @@ refresh_tokens = Table(
     Column("sealed_successor", LargeBinary),
     Index(None, "grant_id"),
     Index(None, "expires_at"),
+    # Successors that are still kept, to be forgotten.
+    Index(
+        "ix_refresh_tokens_sealed",
+        "used_at",
+        sqlite_where=text("sealed_successor IS NOT NULL"),
+        postgresql_where=text("sealed_successor IS NOT NULL"),
+    ),
 )
 
 # Access tokens that belong to a grant, that are opaque, or that were revoked.

@@ -185,3 +185,11 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_refresh_tokens_grant_id"), "refresh_tokens", ["grant_id"], unique=False
     )
+    op.create_index(
+        "ix_refresh_tokens_sealed",
+        "refresh_tokens",
+        ["used_at"],
+        unique=False,
+        sqlite_where=sa.text("sealed_successor IS NOT NULL"),
+        postgresql_where=sa.text("sealed_successor IS NOT NULL"),
+    )

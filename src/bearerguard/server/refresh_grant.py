@@ -1,0 +1,151 @@
+"""Refreshing: each refresh token serves once and is succeeded (RFC 6749 §6, OAuth 2.1 §4.3).
+
+A client may lose the answer, or ask from several places at once: within the grace window the
+last token's bearer gets the same successor again, as long as nobody has used that. Any other
+use of a used token is a theft, and ends the family.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from bearerguard.server import allowance
+from bearerguard.server import client as clients
+from bearerguard.server.access_token import AccessTokens, Bearer
+from bearerguard.server.audit import Audit
+from bearerguard.server.client import Client
+from bearerguard.server.oauth_error import invalid_grant
+from bearerguard.server.parameters import Parameters
+from bearerguard.server.refresh_token import RefreshTokens
+from bearerguard.server.revocations import Revocations
+from bearerguard.server.settings import Settings
+from bearerguard.server.store import grants as rows
+from bearerguard.server.store.database import Database
+from bearerguard.server.token_answer import TokenAnswer
+
+_UNUSABLE = "The refresh token is unknown, over, revoked, or another client's"
+
+
+@dataclass(frozen=True, slots=True)
+class _Succession:
+    """The token that follows, and whether it was handed out before."""
+
+    token: str = field(repr=False)
+    again: bool
+
+
+class RefreshGrant:
+    """Answers refresh requests."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        settings: Settings,
+        access: AccessTokens,
+        refresh: RefreshTokens,
+        revocations: Revocations,
+        audit: Audit,
+        clock: Callable[[], float],
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._access = access
+        self._refresh = refresh
+        self._revocations = revocations
+        self._audit = audit
+        self._clock = clock
+
+    def refresh(self, client: Client, parameters: Parameters) -> TokenAnswer:
+        """Return new tokens for a refresh token; raises `OAuthError`."""
+        token = parameters.required("refresh_token")
+        digest = self._refresh.digest(token)
+        with self._database.read() as connection:
+            row = rows.find_refresh_token(connection, digest)
+        if row is None or row.client_id != client.client_id or not self._is_good(row):
+            raise invalid_grant(_UNUSABLE)
+        if row.used_at is not None and not self._may_come_again(row):
+            raise self._reused(row)
+        scopes = allowance.scopes(parameters, row.scope.split())
+        resources = allowance.within(parameters.resources, json.loads(row.resources))
+        access = self._access.mint(
+            Bearer(
+                client=client,
+                subject=row.user_id,
+                scopes=scopes,
+                resources=resources,
+                grant_id=row.grant_id,
+                auth_time=row.auth_time,
+            )
+        )
+        with self._database.write() as connection:
+            succession = self._succeed(connection, client, token, digest)
+            if succession is not None and access.row is not None:
+                rows.add_access_token(connection, **access.row)
+        if succession is None:
+            raise self._reused(row)
+        self._audit.emit(
+            "token_issued",
+            grant_type=clients.REFRESH_TOKEN,
+            client_id=client.client_id,
+            user_id=row.user_id,
+            grant_id=row.grant_id,
+            again=succession.again or None,
+        )
+        return TokenAnswer(access, scopes, succession.token)
+
+    def _is_good(self, row: Row[Any]) -> bool:
+        now = self._clock()
+        return row.revoked_at is None and row.expires_at > now and row.granted_until > now
+
+    def _may_come_again(self, row: Row[Any]) -> bool:
+        age = self._clock() - row.used_at
+        return row.sealed_successor is not None and 0 <= age < self._settings.refresh_grace
+
+    def _succeed(
+        self, connection: Connection, client: Client, token: str, digest: str
+    ) -> _Succession | None:
+        """Return the successor, under the write lock; None when the token was reused."""
+        row = rows.find_refresh_token(connection, digest)
+        if row is None or not self._is_good(row):
+            raise invalid_grant(_UNUSABLE)  # it ended since we looked
+        successor = self._refresh.make()
+        grace = self._settings.refresh_grace
+        used = rows.use_refresh_token(
+            connection,
+            digest,
+            successor=self._refresh.digest(successor),
+            sealed=self._refresh.seal(token, successor) if grace > 0 else None,
+            now=self._clock(),
+        )
+        if used:
+            self._refresh.add(
+                connection, successor, row.grant_id, client=client, until=row.granted_until
+            )
+            return _Succession(successor, again=False)
+        return self._again(connection, token, row)
+
+    def _again(self, connection: Connection, token: str, row: Row[Any]) -> _Succession | None:
+        """Return the successor that was handed out, if it may be handed out again."""
+        if not self._may_come_again(row):
+            return None
+        successor = rows.find_refresh_token(connection, row.successor)
+        if successor is None or successor.used_at is not None:
+            return None
+        opened = self._refresh.open(token, row.sealed_successor)
+        return None if opened is None else _Succession(opened, again=True)
+
+    def _reused(self, row: Row[Any]) -> Exception:
+        if self._revocations.grant(row.grant_id, reason="refresh_token_reused"):
+            self._audit.emit(
+                "refresh_token_reused",
+                client_id=row.client_id,
+                user_id=row.user_id,
+                grant_id=row.grant_id,
+            )
+        return invalid_grant(_UNUSABLE)

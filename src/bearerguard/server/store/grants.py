@@ -1,0 +1,153 @@
+"""The rows of codes, grants, refresh tokens and access tokens.
+
+What must happen once is one conditional UPDATE, whose row count decides.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, insert, select, update
+
+from bearerguard.server.store.schema import access_tokens, codes, grants, refresh_tokens
+
+# Codes
+
+
+def add_code(connection: Connection, **values: Any) -> None:
+    """Add a code."""
+    connection.execute(insert(codes).values(**values))
+
+
+def find_code(connection: Connection, digest: str) -> Row[Any] | None:
+    """Return a code's row, if there is one."""
+    return connection.execute(select(codes).where(codes.c.digest == digest)).one_or_none()
+
+
+def redeem_code(connection: Connection, digest: str, grant_id: str, now: float) -> bool:
+    """Use a code up; False when it was before, or is over."""
+    redeemed = connection.execute(
+        update(codes)
+        .where(
+            codes.c.digest == digest,
+            codes.c.redeemed_at.is_(None),
+            codes.c.expires_at > now,
+        )
+        .values(redeemed_at=now, grant_id=grant_id)
+    )
+    return redeemed.rowcount == 1
+
+
+# Grants
+
+
+def add_grant(connection: Connection, **values: Any) -> None:
+    """Add a grant."""
+    connection.execute(insert(grants).values(**values))
+
+
+def find_grant(connection: Connection, grant_id: str) -> Row[Any] | None:
+    """Return a grant's row, if there is one."""
+    return connection.execute(select(grants).where(grants.c.grant_id == grant_id)).one_or_none()
+
+
+def revoke_grant(connection: Connection, grant_id: str, now: float) -> bool:
+    """Revoke a grant with all its tokens; False when it was before, or is none."""
+    revoked = connection.execute(
+        update(grants)
+        .where(grants.c.grant_id == grant_id, grants.c.revoked_at.is_(None))
+        .values(revoked_at=now)
+    )
+    return revoked.rowcount == 1
+
+
+def grants_of_user(
+    connection: Connection, user_id: str, client_id: str | None = None
+) -> list[Row[Any]]:
+    """Return the grants of a user that stand, to one client or to all."""
+    query = select(grants).where(grants.c.user_id == user_id, grants.c.revoked_at.is_(None))
+    if client_id is not None:
+        query = query.where(grants.c.client_id == client_id)
+    return list(connection.execute(query.order_by(grants.c.created_at)))
+
+
+def end_codes_of_user(
+    connection: Connection, user_id: str, now: float, client_id: str | None = None
+) -> None:
+    """Let the codes of a user that nobody redeemed yet be over."""
+    ending = update(codes).where(
+        codes.c.user_id == user_id, codes.c.redeemed_at.is_(None), codes.c.expires_at > now
+    )
+    if client_id is not None:
+        ending = ending.where(codes.c.client_id == client_id)
+    connection.execute(ending.values(expires_at=now))
+
+
+# Refresh tokens
+
+
+def add_refresh_token(connection: Connection, **values: Any) -> None:
+    """Add a refresh token."""
+    connection.execute(insert(refresh_tokens).values(**values))
+
+
+def find_refresh_token(connection: Connection, digest: str) -> Row[Any] | None:
+    """Return a refresh token's row and its grant's, if there is one.
+
+    The grant's times are `granted_until` and `revoked_at`.
+    """
+    query = (
+        select(
+            refresh_tokens,
+            grants.c.client_id,
+            grants.c.user_id,
+            grants.c.scope,
+            grants.c.resources,
+            grants.c.auth_time,
+            grants.c.revoked_at,
+            grants.c.expires_at.label("granted_until"),
+        )
+        .join(grants, grants.c.grant_id == refresh_tokens.c.grant_id)
+        .where(refresh_tokens.c.digest == digest)
+    )
+    return connection.execute(query).one_or_none()
+
+
+def use_refresh_token(
+    connection: Connection, digest: str, *, successor: str, sealed: bytes | None, now: float
+) -> bool:
+    """Use a refresh token up; False when it was before."""
+    used = connection.execute(
+        update(refresh_tokens)
+        .where(refresh_tokens.c.digest == digest, refresh_tokens.c.used_at.is_(None))
+        .values(used_at=now, successor=successor, sealed_successor=sealed)
+    )
+    return used.rowcount == 1
+
+
+# Access tokens
+
+
+def add_access_token(connection: Connection, **values: Any) -> None:
+    """Add an access token."""
+    connection.execute(insert(access_tokens).values(**values))
+
+
+def find_access_token(connection: Connection, token_key: str) -> Row[Any] | None:
+    """Return an access token's row with `grant_revoked_at`, if there is one."""
+    query = (
+        select(access_tokens, grants.c.revoked_at.label("grant_revoked_at"))
+        .join(grants, and_(grants.c.grant_id == access_tokens.c.grant_id), isouter=True)
+        .where(access_tokens.c.token_key == token_key)
+    )
+    return connection.execute(query).one_or_none()
+
+
+def revoke_access_token(connection: Connection, token_key: str, now: float) -> bool:
+    """Revoke an access token that has a row; False when it was before, or has none."""
+    revoked = connection.execute(
+        update(access_tokens)
+        .where(access_tokens.c.token_key == token_key, access_tokens.c.revoked_at.is_(None))
+        .values(revoked_at=now)
+    )
+    return revoked.rowcount == 1

@@ -1,0 +1,84 @@
+"""The token endpoint: `POST /oauth/token` (RFC 6749 §3.2). Picks the grant; each has its file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from bearerguard.messages import Request, Response
+from bearerguard.server import allowance, answers
+from bearerguard.server import client as clients
+from bearerguard.server.access_token import AccessTokens, Bearer
+from bearerguard.server.audit import Audit
+from bearerguard.server.client import Client
+from bearerguard.server.client_authentication import ClientAuthentication
+from bearerguard.server.code_grant import CodeGrant
+from bearerguard.server.oauth_error import OAuthError, unauthorized_client
+from bearerguard.server.parameters import Parameters, from_form
+from bearerguard.server.refresh_grant import RefreshGrant
+from bearerguard.server.settings import Settings
+from bearerguard.server.store import grants as rows
+from bearerguard.server.store.database import Database
+from bearerguard.server.token_answer import TokenAnswer
+
+
+class TokenEndpoint:
+    """Answers token requests."""
+
+    def __init__(
+        self,
+        *,
+        authentication: ClientAuthentication,
+        code: CodeGrant,
+        refresh: RefreshGrant,
+        own: OwnGrant,
+    ) -> None:
+        self._authentication = authentication
+        self._grants: Mapping[str, Callable[[Client, Parameters], TokenAnswer]] = {
+            clients.AUTHORIZATION_CODE: code.redeem,
+            clients.REFRESH_TOKEN: refresh.refresh,
+            clients.CLIENT_CREDENTIALS: own.issue,
+        }
+
+    def handle(self, request: Request) -> Response:
+        """Answer; raises `OAuthError`."""
+        if request.method != "POST":
+            return answers.wrong_method("POST")
+        parameters = from_form(request)
+        client = self._authentication.authenticate(request, parameters)
+        grant_type = parameters.required("grant_type")
+        grant = self._grants.get(grant_type)
+        if grant is None:
+            raise OAuthError("unsupported_grant_type", "The server has no such grant type")
+        if grant_type not in client.grant_types:
+            raise unauthorized_client("The client is not registered for this grant type")
+        return answers.private(grant(client, parameters).content())
+
+
+class OwnGrant:
+    """Client credentials: a client acts for itself (RFC 6749 §4.4). No refresh token."""
+
+    def __init__(
+        self, database: Database, settings: Settings, access: AccessTokens, audit: Audit
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._access = access
+        self._audit = audit
+
+    def issue(self, client: Client, parameters: Parameters) -> TokenAnswer:
+        """Return an access token whose subject is the client; raises `OAuthError`."""
+        scopes = allowance.scopes(parameters, client.scopes)
+        resources = allowance.resources(parameters, self._settings)
+        minted = self._access.mint(
+            Bearer(client=client, subject=client.client_id, scopes=scopes, resources=resources)
+        )
+        if minted.row is not None:
+            with self._database.write() as connection:
+                rows.add_access_token(connection, **minted.row)
+        self._audit.emit(
+            "token_issued",
+            grant_type=clients.CLIENT_CREDENTIALS,
+            client_id=client.client_id,
+            scope=" ".join(scopes),
+        )
+        return TokenAnswer(minted, scopes)
