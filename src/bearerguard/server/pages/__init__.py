@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from jinja2 import (
     BaseLoader,
@@ -29,7 +30,25 @@ from bearerguard.server.pages.policy import page_headers
 from bearerguard.server.pages.texts import Texts
 
 TEMPLATES = Path(__file__).parent / "templates"
-NAMES = ("login", "signed_in", "signed_out", "consent", "error")
+
+# The pages there are, each with values such as it is shown with.
+_FORM = {"action": "/", "csrf": "x", "request": "x"}
+SAMPLES: Mapping[str, Mapping[str, Any]] = {
+    "login": {**_FORM, "client_name": "App", "username": "x", "problem": "x", "invalid": True},
+    "signed_in": {**_FORM, "name": "x"},
+    "signed_out": {"login": "/"},
+    "consent": {
+        **_FORM,
+        "switch_action": "/",
+        "client_name": "App",
+        "name": "x",
+        "scopes": [{"name": "x", "description": "y"}],
+        "redirect_kind": "host",
+        "redirect_host": "x",
+        "rememberable": True,
+    },
+    "error": {"heading": "x", "text": "x"},
+}
 
 
 class Pages:
@@ -70,14 +89,14 @@ class Pages:
         self._style = self._prepare()
 
     def _prepare(self) -> str:
-        """Compile every page, so that a mistake shows when the server starts."""
+        """Render every page once, so that a mistake shows when the server starts."""
         loader = self._environment.loader
         assert loader is not None  # noqa: S101 - given above; for the type checker
         try:
             style = loader.get_source(self._environment, "style.css")[0]
-            for name in NAMES:
-                self._environment.get_template(f"{name}.html")
-        except (TemplateError, UnicodeDecodeError) as error:
+            for name, values in SAMPLES.items():
+                self._render(name, style, values)
+        except (TemplateError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
             raise ConfigurationError(f"templates=: {type(error).__name__}: {error}") from error
         if "</" in style:
             raise ConfigurationError("templates=: style.css must not hold `</`")
@@ -102,15 +121,18 @@ class Pages:
             headers: lines to add.
             values: what the template shows.
         """
-        body = self._environment.get_template(f"{name}.html").render(
+        body = self._render(name, self._style, values)
+        lines = page_headers(self._style, leads_to=leads_to)
+        return Response(status, (*lines, *headers), body.encode())
+
+    def _render(self, name: str, style: str, values: Mapping[str, Any]) -> str:
+        return self._environment.get_template(f"{name}.html").render(
             t=self.texts,
             site=self._site,
             # The style sheet is the operator's or ours, and checked for the end of its element.
-            style=Markup(self._style),  # noqa: S704
+            style=Markup(style),  # noqa: S704
             **values,
         )
-        lines = page_headers(self._style, leads_to=leads_to)
-        return Response(status, (*lines, *headers), body.encode())
 
     def error(self, status: int, heading: str, text: str, **headers: str) -> Response:
         """Return a page that says what went wrong; header names have `_` for `-`."""

@@ -1,0 +1,1 @@
+"""Users, their login, their consent, and the pages they see."""

@@ -1,0 +1,56 @@
+"""People on a stage: a database of their own, a clock that is set by hand, all that is reported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import argon2
+
+from bearerguard.server.audit import Audit, SecurityEvent
+from bearerguard.server.people import People, PeopleOptions
+from bearerguard.server.secret import ServerSecret
+from bearerguard.server.store.database import Database
+from bearerguard.server.store.migrate import migrate
+from tests.conformance.stage import Clock
+from tests.server.people.visitor import Visitor
+
+ISSUER = "https://api.example.com"
+PASSWORD = "correct horse battery"
+CHEAP = argon2.profiles.CHEAPEST
+
+
+class PeopleStage:
+    """A server's people and what surrounds them."""
+
+    def __init__(self, folder: Path, *, issuer: str = ISSUER, **options: Any) -> None:
+        self.issuer = issuer
+        self.clock = Clock()
+        self.events: list[SecurityEvent] = []
+        self.database = Database(f"sqlite:///{folder}/auth.db", connections=8)
+        migrate(self.database)
+        options.setdefault("password_parameters", CHEAP)
+        self.people = People(
+            self.database,
+            issuer=issuer,
+            secret=ServerSecret("a secret of this test's own, long enough"),
+            clock=self.clock,
+            audit=Audit(self.events.append, self.clock),
+            options=PeopleOptions(**options),
+        )
+
+    def visitor(self, **options: Any) -> Visitor:
+        return Visitor(self.people.handle, url=self.issuer, **options)
+
+    def signed_in_visitor(self, login: str = "ada") -> Visitor:
+        visitor = self.visitor()
+        assert visitor.sign_in(login, PASSWORD).status == 303
+        return visitor
+
+    @property
+    def reported(self) -> list[str]:
+        return [event.name for event in self.events]
+
+    def rows(self, table: str) -> list[Any]:
+        with self.database.read() as connection:
+            return list(connection.exec_driver_sql(f"SELECT * FROM {table}"))

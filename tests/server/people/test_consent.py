@@ -1,0 +1,259 @@
+"""Asking for consent, answering, remembering."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bearerguard.errors import ConfigurationError
+from bearerguard.messages import Request, Response
+from bearerguard.server.consent import ConsentAnswer, ConsentRequest, ScopeLine, destination
+from bearerguard.server.people import User
+from bearerguard.server.store.clients import add
+from tests.server.people.stage import PASSWORD, PeopleStage
+from tests.server.people.visitor import Page, Visitor, path
+
+QUERY = "client_id=notes&state=xyz"
+ASKED = ConsentRequest(
+    client_id="notes",
+    client_name="Field Notes",
+    scopes=(ScopeLine("read", "See your recordings"), ScopeLine("write", "write")),
+    redirect_uri="https://notes.example.com/callback",
+    query=QUERY,
+)
+
+
+class Endpoint:
+    """What stands behind the visitor here: People, and their answers as they come."""
+
+    def __init__(self, stage: PeopleStage, asked: ConsentRequest = ASKED) -> None:
+        self.people = stage.people
+        self.asked = asked
+        self.answers: list[ConsentAnswer] = []
+
+    def __call__(self, request: Request) -> Response:
+        signed_in = self.people.signed_in(request)
+        if signed_in is not None and "/oauth/authorize" in request.url:
+            return self.people.ask_consent(request, signed_in, self.asked)
+        if signed_in is not None and "/oauth/consent" in request.url:
+            answer = self.people.consent_answer(request, signed_in)
+            if isinstance(answer, Response):
+                return answer
+            self.answers.append(answer)
+            return Response(204)
+        return self.people.handle(request)
+
+
+def asking(stage: PeopleStage, asked: ConsentRequest = ASKED) -> tuple[Endpoint, Visitor, Page]:
+    endpoint = Endpoint(stage, asked)
+    visitor = Visitor(endpoint, url=stage.issuer)
+    visitor.sign_in("ada", PASSWORD)
+    return endpoint, visitor, visitor.get("/oauth/authorize")
+
+
+ALLOW, DENY = ("decision", "allow"), ("decision", "deny")
+
+
+def test_the_page_names_who_asks_for_what_and_where_the_answer_goes(stage: PeopleStage) -> None:
+    _, _, page = asking(stage)
+    assert page.status == 200
+    assert page.title == "Field Notes asks for access to your account · api.example.com"
+    for text in ("See your recordings", "Signed in as Ada Lovelace", "notes.example.com"):
+        assert text in page.text
+    assert page.html.count("<code>") == 1  # a scope without a description is its own
+
+
+@pytest.mark.parametrize(
+    ("button", "ticked", "expected"),
+    [
+        (ALLOW, {}, (True, False)),
+        (ALLOW, {"remember": "yes"}, (True, True)),
+        (DENY, {}, (False, False)),
+        (DENY, {"remember": "yes"}, (False, False)),
+    ],
+)
+def test_the_answer_is_what_was_pressed(
+    stage: PeopleStage,
+    button: tuple[str, str],
+    ticked: dict[str, str],
+    expected: tuple[bool, bool],
+) -> None:
+    endpoint, visitor, page = asking(stage)
+    visitor.submit(page, button, **ticked)
+    (answer,) = endpoint.answers
+    assert (answer.allowed, answer.remember) == expected
+    assert answer.scopes == {"read", "write"}
+    assert answer.query == QUERY
+    assert QUERY not in repr(answer)
+
+
+def test_what_a_client_asked_for_is_shown_and_never_run(stage: PeopleStage) -> None:
+    evil = "<script>alert(1)</script>\"'&{{ 7*7 }}"
+    asked = replace(ASKED, client_name=evil, scopes=(ScopeLine("x", evil),))
+    _, _, page = asking(stage, asked)
+    assert "<script" not in page.html
+    assert "&lt;script&gt;" in page.html
+    assert "49" not in page.text
+
+
+def test_a_form_of_another_browser_or_user_is_refused(stage: PeopleStage) -> None:
+    stage.people.accounts.add("grace", PASSWORD)
+    endpoint, visitor, page = asking(stage)
+    _, other, others = asking(stage)
+    mixed = {**page.fields, "decision": "allow"}
+    assert other.post("/oauth/consent", mixed).status == 400
+    assert visitor.submit(others, ALLOW).status == 400
+    visitor.submit(visitor.get("/oauth/logout"))
+    visitor.sign_in("grace", PASSWORD)
+    refused = visitor.submit(page, ALLOW)
+    assert refused.status == 400
+    assert "This page is no longer good" in refused.text
+    assert endpoint.answers == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"decision": "maybe"}, {"decision": ""}, {"request": ""}, {"request": "x"}, {"csrf": "x"}],
+)
+def test_a_form_that_was_altered_is_refused(stage: PeopleStage, change: dict[str, str]) -> None:
+    endpoint, visitor, page = asking(stage)
+    fields = {**page.fields, "decision": "allow", **change}
+    assert visitor.post("/oauth/consent", fields).status == 400
+    assert visitor.send("POST", "/oauth/consent", b"x").status == 400
+    assert endpoint.answers == []
+
+
+def test_a_page_that_was_open_for_an_hour_is_refused(stage: PeopleStage) -> None:
+    endpoint, visitor, page = asking(stage)
+    stage.clock.now += 3600
+    assert visitor.submit(page, ALLOW).status == 400
+    assert endpoint.answers == []
+
+
+def test_another_account_may_be_chosen_and_the_request_goes_on(stage: PeopleStage) -> None:
+    stage.people.accounts.add("grace", PASSWORD)
+    _, visitor, page = asking(stage)
+    login = visitor.follow(visitor.submit(page))
+    assert "to continue to Field Notes" in login.text
+    answer = visitor.submit(login, username="grace", password=PASSWORD)
+    assert answer.header("Location") == f"/oauth/authorize?{QUERY}"
+    assert "Signed in as grace" in visitor.follow(answer).text
+
+
+def test_a_client_that_cannot_prove_itself_is_not_offered_to_be_remembered(
+    stage: PeopleStage,
+) -> None:
+    _, _, page = asking(stage, replace(ASKED, rememberable=False))
+    assert "Do not ask me again" not in page.text
+
+
+def test_without_scopes_the_page_says_so(stage: PeopleStage) -> None:
+    _, _, page = asking(stage, replace(ASKED, scopes=()))
+    assert "asks for no permission" in page.text
+
+
+@pytest.mark.parametrize(
+    ("redirect_uri", "kind", "shown", "policy"),
+    [
+        ("https://app.example.com:8443/cb", "host", "app.example.com:8443", "'self' https:"),
+        (
+            "http://127.0.0.1:5000/cb",
+            "device",
+            "127.0.0.1:5000",
+            "'self' https: http://127.0.0.1:5000",
+        ),
+        ("http://[::1]:5000/cb", "device", "[::1]:5000", "'self' https: http:"),
+        ("com.example.app:/cb", "app", "com.example.app:", "'self' https: com.example.app:"),
+    ],
+)
+def test_the_policy_lets_the_answer_reach_its_client(
+    stage: PeopleStage, redirect_uri: str, kind: str, shown: str, policy: str
+) -> None:
+    asked = replace(ASKED, redirect_uri=redirect_uri)
+    _, _, page = asking(stage, asked)
+    assert destination(redirect_uri) == (kind, shown)
+    assert f"{shown}" in page.text
+    assert page.policy["form-action"] == policy
+
+
+def register(stage: PeopleStage, client_id: str) -> None:
+    with stage.database.write() as connection:
+        texts = ("grant_types", "redirect_uris", "scopes", "serves")
+        row: dict[str, Any] = {"client_id": client_id, "name": client_id, "auth_method": "none"}
+        row |= dict.fromkeys(texts, "[]")
+        row |= {"require_pkce": True, "require_consent": True, "created_at": 0.0}
+        add(connection, **row)
+
+
+def test_consent_is_remembered_per_user_and_client_and_grows(stage: PeopleStage) -> None:
+    people = stage.people
+    for client_id in ("notes", "other"):
+        register(stage, client_id)
+    assert people.remembered("user-1", "notes") == frozenset()
+    people.remember("user-1", "notes", frozenset({"read"}))
+    people.remember("user-1", "notes", frozenset({"write"}))
+    people.remember("user-1", "other", frozenset({"read"}))
+    assert people.remembered("user-1", "notes") == {"read", "write"}
+    assert people.remembered("user-2", "notes") == frozenset()
+    people.forget("user-1", "notes")
+    assert people.remembered("user-1", "notes") == frozenset()
+    assert people.remembered("user-1", "other") == {"read"}
+    people.forget("user-1")
+    assert people.remembered("user-1", "other") == frozenset()
+
+
+class AppLogin:
+    """An app that knows its users by a header of its own."""
+
+    def __call__(self, request: Request) -> User | None:
+        names = request.values(b"x-app-user")
+        return User(f"app|{names[0].decode()}", "Ada of the app", 99.0) if names else None
+
+
+def test_an_app_with_its_own_login_brings_its_users(tmp_path: Path) -> None:
+    stage = PeopleStage(
+        tmp_path, current_user=AppLogin(), login_url="https://www.example.com/login?lang=en"
+    )
+    request = Request("GET", "https://api.example.com/oauth/authorize?client_id=notes")
+    assert stage.people.signed_in(request) is None
+    asked = stage.people.ask_to_sign_in(request, client_name="Field Notes")
+    assert asked.status == 303
+    assert asked.header("Location") == (
+        "https://www.example.com/login?lang=en&next="
+        "https%3A%2F%2Fapi.example.com%2Foauth%2Fauthorize%3Fclient_id%3Dnotes"
+    )
+    assert stage.people.paths == frozenset()
+    assert stage.people.handle(Request("GET", "/oauth/login")).status == 404
+
+
+def test_the_users_of_an_app_are_asked_and_answer_like_ours(tmp_path: Path) -> None:
+    stage = PeopleStage(tmp_path, current_user=AppLogin(), login_url="/login")
+    endpoint = Endpoint(stage)
+    visitor = Visitor(endpoint)
+    page = visitor.get("/oauth/authorize", X_App_User="ada")
+    assert "Signed in as Ada of the app" in page.text
+    assert "Use another account" not in page.text
+    fields = {**page.fields, "decision": "allow"}
+    assert visitor.post("/oauth/consent", fields, X_App_User="eve").status == 400
+    assert visitor.post("/oauth/consent", fields, X_App_User="ada").status == 204
+    assert endpoint.answers[0].allowed
+
+
+@pytest.mark.parametrize("options", [{"current_user": AppLogin()}, {"login_url": "/login"}])
+def test_an_own_login_needs_both_of_its_options(tmp_path: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="current_user=: it goes with login_url="):
+        PeopleStage(tmp_path, **options)
+
+
+@pytest.mark.parametrize("returned", ["ada", User("", "Ada")])
+def test_what_is_no_user_is_refused(tmp_path: Path, returned: Any) -> None:
+    stage = PeopleStage(tmp_path, current_user=lambda _request: returned, login_url="/login")
+    with pytest.raises(ConfigurationError, match="return a User with an id, or None"):
+        stage.people.signed_in(Request())
+
+
+def test_a_refused_logout_leads_back_to_its_page(stage: PeopleStage) -> None:
+    assert path(stage.visitor().post("/oauth/logout", {})) == "/oauth/logout"

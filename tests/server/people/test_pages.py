@@ -1,0 +1,145 @@
+"""How pages go out, and what an operator may change about them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+
+from bearerguard.errors import ConfigurationError
+from bearerguard.server.pages import SAMPLES, Pages
+from bearerguard.server.pages.policy import page_headers
+from bearerguard.server.pages.texts import TEXTS, Texts
+from tests.server.people.stage import PeopleStage
+
+
+def test_AZ_06_every_page_is_locked_down(stage: PeopleStage) -> None:
+    visitor = stage.visitor()
+    for page in (
+        visitor.get("/oauth/login"),
+        visitor.get("/oauth/logout"),
+        visitor.get("/oauth/login?request=x"),
+        visitor.sign_in("ada", "wrong one"),
+    ):
+        style = re.search("<style>(.*?)</style>", page.html, re.DOTALL)
+        assert style
+        digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
+        assert page.policy == {
+            "default-src": "'none'",
+            "style-src": f"'sha256-{digest}'",
+            "form-action": "'self'",
+            "frame-ancestors": "'none'",
+            "base-uri": "'none'",
+        }
+        assert page.header("X-Frame-Options") == "DENY"
+        assert page.header("Cache-Control") == "no-store"
+        assert page.header("Referrer-Policy") == "no-referrer"
+        assert page.header("X-Content-Type-Options") == "nosniff"
+        assert page.header("Content-Type") == "text/html; charset=utf-8"
+        assert '<html lang="en">' in page.html
+        assert "<script" not in page.html
+        assert "://" not in page.html.replace("http://www.w3.org", "")
+        assert " style=" not in page.html
+
+
+def test_AZ_06_a_page_that_redirects_after_a_form_says_303_and_is_not_kept(
+    stage: PeopleStage,
+) -> None:
+    answer = stage.visitor().sign_in("ada", "correct horse battery")
+    assert answer.status == 303
+    assert answer.header("Cache-Control") == "no-store"
+    assert answer.header("Referrer-Policy") == "no-referrer"
+
+
+def test_AZ_02_an_error_page_says_what_went_wrong_and_leads_nowhere(stage: PeopleStage) -> None:
+    response = stage.people.error_page(400, "Unknown app", "Ask <its> makers.")
+    assert response.status == 400
+    assert b"Unknown app" in response.body
+    assert b"Ask &lt;its&gt; makers." in response.body
+    assert response.header("Location") is None
+    assert b"href" not in response.body
+
+
+@pytest.mark.parametrize(
+    "odd", ["http://evil.example;script-src *", "x y:", "http://a b/", "://", "http://"]
+)
+def test_an_odd_address_cannot_write_the_policy(odd: str) -> None:
+    headers = dict(page_headers("", leads_to=odd))
+    (form_action,) = re.findall(r"form-action ([^;]*);", headers["Content-Security-Policy"])
+    assert form_action in {"'self' https:", "'self' https: http:"}
+
+
+def test_an_operators_templates_win_and_may_build_on_ours(tmp_path: Path) -> None:
+    (tmp_path / "login.html").write_text(
+        '{% extends "bearerguard/login.html" %}{% block footer %}<p>Ours</p>{% endblock %}'
+    )
+    (tmp_path / "style.css").write_text("body { color: red }")
+    pages = Pages("Site", templates=tmp_path)
+    html = pages.page("login", **SAMPLES["login"]).body.decode()
+    assert "<p>Ours</p>" in html
+    assert "Sign in" in html
+    assert "<style>body { color: red }</style>" in html
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("login.html", "{% block x %}", "TemplateSyntaxError"),
+        ("consent.html", "{% extends 'missing.html' %}", "TemplateNotFound"),
+        ("error.html", "{{ unknown }}", "UndefinedError"),
+        ("error.html", "{{ t('unknown') }}", "KeyError"),
+        ("style.css", "</style><script>", "must not hold"),
+        ("style.css", "a\udcff", "UnicodeDecodeError"),
+    ],
+)
+def test_a_template_that_cannot_be_used_shows_when_the_server_starts(
+    tmp_path: Path, name: str, content: str, complaint: str
+) -> None:
+    (tmp_path / name).write_text(content, errors="surrogateescape")
+    with pytest.raises(ConfigurationError, match=f"templates=: .*{complaint}"):
+        Pages("Site", templates=tmp_path)
+
+
+def test_templates_must_be_a_directory(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="is no directory"):
+        Pages("Site", templates=tmp_path / "missing")
+
+
+def test_every_text_may_be_replaced_and_the_language_named(tmp_path: Path) -> None:
+    texts = {"lang": "de", "login.heading": "Anmelden", "title": "{site}: {page}"}
+    stage = PeopleStage(tmp_path, texts=texts, site_name="Aufnahmen")
+    page = stage.visitor().get("/oauth/login")
+    assert '<html lang="de">' in page.html
+    assert page.title == "Aufnahmen: Anmelden"
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "complaint"),
+    [
+        ("login.headline", "x", "there is no text 'login.headline'"),
+        ("login.heading", "{client}", "cannot show {client}"),
+        ("login.heading", "{", "malformed"),
+        ("title", "{page:>9}", "stands alone"),
+        ("title", 5, "as text"),
+    ],
+)
+def test_a_text_that_cannot_be_used_shows_when_the_server_starts(
+    key: str, text: str, complaint: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"^texts=: .*{re.escape(complaint)}"):
+        Texts({key: text})
+
+
+def test_our_own_texts_would_pass_as_replacements() -> None:
+    Texts(TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(5, "5 seconds"), (60, "1 minute"), (61, "2 minutes"), (300, "5 minutes")],
+)
+def test_a_time_to_wait_is_said_in_words_and_never_too_short(seconds: int, words: str) -> None:
+    assert Texts().wait(seconds) == words

@@ -1,0 +1,349 @@
+"""Signing in and out, as a visitor without scripts does it."""
+
+from __future__ import annotations
+
+import re
+import threading
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+
+from bearerguard.messages import Request
+from bearerguard.server.throttle import Allowance
+from tests.server.people.stage import PASSWORD, PeopleStage
+from tests.server.people.visitor import Visitor, path
+
+LOGIN = "/oauth/login"
+LOGOUT = "/oauth/logout"
+
+
+def test_the_right_password_signs_in_and_the_page_says_as_whom(stage: PeopleStage) -> None:
+    visitor = stage.visitor()
+    page = visitor.get(LOGIN)
+    assert page.status == 200
+    assert page.title == "Sign in · api.example.com"
+    answer = visitor.submit(page, username=" ADA ", password=PASSWORD)
+    assert (answer.status, path(answer)) == (303, LOGIN)
+    assert "as Ada Lovelace" in visitor.follow(answer).text
+    assert stage.reported == ["login_succeeded"]
+
+
+@pytest.mark.parametrize(
+    ("username", "password"),
+    [("ada", "wrong password"), ("nobody", PASSWORD), ("ada", PASSWORD + " ")],
+)
+def test_whatever_is_wrong_the_page_says_the_same(
+    stage: PeopleStage, username: str, password: str
+) -> None:
+    visitor = stage.visitor()
+    page = visitor.sign_in(username, password)
+    assert page.status == 403
+    assert page.title.startswith("Error: ")
+    assert "The username and the password do not go together" in page.text
+    assert page.fields["username"] == username
+    assert password not in page.html
+    assert 'role="alert"' in page.html
+    assert 'aria-invalid="true" aria-describedby="problem"' in page.html
+    assert "as Ada" not in visitor.get(LOGIN).text
+    assert stage.reported == ["login_failed"]
+
+
+def test_a_name_that_is_nobodys_is_not_reported(stage: PeopleStage) -> None:
+    stage.visitor().sign_in("my-secret-password", "typed into the wrong field")
+    stage.visitor().sign_in("ada", "wrong password")
+    unknown, known = stage.events
+    assert dict(unknown.details) == {"address": "192.0.2.7"}
+    assert known.details["user_id"] == stage.people.accounts.get("ada").user_id
+
+
+@pytest.mark.parametrize(("username", "password"), [("", PASSWORD), ("ada", ""), ("  ", "x")])
+def test_a_field_left_empty_is_no_attempt(stage: PeopleStage, username: str, password: str) -> None:
+    page = stage.visitor().sign_in(username, password)
+    assert page.status == 400
+    assert "Enter your username and your password" in page.text
+    assert stage.rows("login_attempts") == []
+
+
+def test_a_disabled_user_is_signed_out_and_stays_out(stage: PeopleStage) -> None:
+    visitor = stage.signed_in_visitor()
+    stage.people.accounts.disable("ada")
+    assert "as Ada" not in visitor.get(LOGIN).text
+    assert stage.visitor().sign_in("ada", PASSWORD).status == 403
+    stage.people.accounts.enable("ada")
+    assert stage.visitor().sign_in("ada", PASSWORD).status == 303
+
+
+def test_a_new_password_ends_every_session(stage: PeopleStage) -> None:
+    visitor = stage.signed_in_visitor()
+    stage.people.accounts.set_password("ada", "another good one")
+    assert "as Ada" not in visitor.get(LOGIN).text
+    assert stage.visitor().sign_in("ada", PASSWORD).status == 403
+    assert stage.visitor().sign_in("ada", "another good one").status == 303
+
+
+def test_cookies_with_https_are_bound_to_the_host_and_hidden_from_scripts(
+    stage: PeopleStage,
+) -> None:
+    visitor = stage.signed_in_visitor()
+    assert len(visitor.set_cookies) == 2
+    for cookie in visitor.set_cookies:
+        name, *attributes = cookie.split("; ")
+        assert name.startswith("__Host-")
+        assert {"Path=/", "Secure", "HttpOnly", "SameSite=Lax"} <= set(attributes)
+        assert not any(each.startswith("Domain") for each in attributes)
+
+
+def test_cookies_of_a_loopback_server_work_without_https(tmp_path: Path) -> None:
+    stage = PeopleStage(tmp_path, issuer="http://127.0.0.1:8000")
+    stage.people.accounts.add("ada", PASSWORD)
+    visitor = stage.signed_in_visitor()
+    assert "as ada" in visitor.get(LOGIN).text
+    for cookie in visitor.set_cookies:
+        assert "Secure" not in cookie
+        assert not cookie.startswith("__Host-")
+
+
+def test_a_session_that_was_planted_before_the_login_is_worth_nothing(stage: PeopleStage) -> None:
+    attacker = stage.signed_in_visitor()
+    planted = {name: value for name, value in attacker.cookies.items() if "session" in name}
+    victim = stage.visitor()
+    victim.cookies |= planted
+    victim.sign_in("ada", PASSWORD)
+    assert planted.items().isdisjoint(victim.cookies.items())
+    assert "as Ada" not in attacker.get(LOGIN).text
+
+
+def test_a_sign_in_renews_the_session_and_ends_the_one_before(stage: PeopleStage) -> None:
+    stage.people.accounts.add("grace", PASSWORD)
+    visitor = stage.visitor()
+    first = visitor.get(LOGIN)
+    visitor.submit(first, username="ada", password=PASSWORD)
+    (before,) = stage.rows("sessions")
+    visitor.submit(first, username="grace", password=PASSWORD)
+    (after,) = stage.rows("sessions")
+    assert after.digest != before.digest
+    assert "as grace" in visitor.get(LOGIN).text
+
+
+def test_a_session_ends_after_its_lifetime_and_its_row_goes(stage: PeopleStage) -> None:
+    visitor = stage.signed_in_visitor()
+    stage.clock.now += 12 * 3600 - 1
+    assert "as Ada" in visitor.get(LOGIN).text
+    stage.clock.now += 1
+    assert "as Ada" not in visitor.get(LOGIN).text
+    stage.signed_in_visitor()
+    assert len(stage.rows("sessions")) == 1
+
+
+def test_signing_out_ends_the_session_here_and_wherever_its_cookie_went(
+    stage: PeopleStage,
+) -> None:
+    visitor = stage.signed_in_visitor()
+    thief = stage.visitor()
+    thief.cookies |= visitor.cookies
+    page = visitor.get(LOGOUT)
+    assert "as Ada Lovelace" in page.text
+    gone = visitor.follow(visitor.submit(page))
+    assert "You are signed out" in gone.text
+    assert "as Ada" not in thief.get(LOGIN).text
+    assert stage.rows("sessions") == []
+
+
+def test_another_site_can_neither_sign_in_nor_out(stage: PeopleStage) -> None:
+    """A form of another site carries the cookies, but no proof, or a proof for its own browser."""
+    victim = stage.signed_in_visitor()
+    attacker = stage.visitor()
+    theirs = attacker.get(LOGIN).fields
+    fields = {**theirs, "username": "ada", "password": PASSWORD}
+    for sent in (fields, {**fields, "csrf": ""}, {**fields, "csrf": "a.b"}):
+        answer = victim.post(LOGIN, sent)
+        assert answer.status == 400
+        assert "Please try again" in answer.text
+        assert path(victim.post(LOGOUT, sent)) == LOGOUT
+    assert "as Ada" in victim.get(LOGIN).text
+
+
+def test_a_form_that_a_browser_says_comes_from_elsewhere_is_refused(stage: PeopleStage) -> None:
+    visitor = stage.visitor()
+    fields = {**visitor.get(LOGIN).fields, "username": "ada", "password": PASSWORD}
+    for site in ("cross-site", "same-site"):
+        assert visitor.post(LOGIN, fields, Sec_Fetch_Site=site).status == 400
+    assert visitor.post(LOGIN, fields, Sec_Fetch_Site="same-origin").status == 303
+
+
+def test_a_page_that_was_open_for_hours_asks_again(stage: PeopleStage) -> None:
+    visitor = stage.visitor()
+    page = visitor.get(LOGIN)
+    stage.clock.now += 7200
+    again = visitor.submit(page, username="ada", password=PASSWORD)
+    assert again.status == 400
+    assert "open for too long" in again.text
+    assert again.fields["username"] == "ada"
+    assert visitor.submit(again, password=PASSWORD).status == 303
+
+
+def test_a_browser_without_cookies_is_told_so(stage: PeopleStage) -> None:
+    visitor = stage.visitor()
+    page = visitor.get(LOGIN)
+    visitor.cookies.clear()
+    assert "keeps no cookies" in visitor.submit(page, username="ada", password=PASSWORD).text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"username=ada&username=eve",
+        b"username=%zz",
+        b"username=%ff",
+        b"username=" + b"a" * 70_000,
+        b"&".join(b"f%d=1" % number for number in range(101)),
+    ],
+)
+def test_a_body_that_cannot_be_read_is_refused_and_not_shown(
+    stage: PeopleStage, body: bytes
+) -> None:
+    kind = "application/x-www-form-urlencoded"
+    for target in (LOGIN, LOGOUT):
+        page = stage.visitor().send("POST", target, body, Content_Type=kind)
+        assert page.status in {400, 413}
+        assert "This request cannot be read" in page.text
+    page = stage.visitor().send("POST", LOGIN, b"{}", Content_Type="application/json")
+    assert page.status == 400
+
+
+def test_other_methods_and_other_paths_are_refused(stage: PeopleStage) -> None:
+    visitor = stage.visitor()
+    page = visitor.send("PUT", LOGIN)
+    assert (page.status, page.header("Allow")) == (405, "GET, HEAD, POST")
+    assert visitor.get("/oauth/elsewhere").status == 404
+    assert visitor.send("HEAD", LOGIN).status == 200
+
+
+def test_ten_wrong_guesses_and_then_one_in_five_minutes(stage: PeopleStage) -> None:
+    guesser = stage.visitor()
+    statuses = [guesser.sign_in("ada", f"guess number {number}").status for number in range(12)]
+    assert statuses == [403] * 10 + [429] * 2
+    page = guesser.sign_in("ada", PASSWORD)
+    assert page.status == 429
+    assert page.header("Retry-After") == "300"
+    assert "There were too many attempts. Try again in 5 minutes." in page.text
+    assert stage.reported.count("login_throttled") == 3
+    stage.clock.now += 299
+    assert "Try again in 1 seconds" not in guesser.get(LOGIN).text
+    assert guesser.sign_in("ada", PASSWORD).header("Retry-After") == "1"
+    stage.clock.now += 1
+    assert guesser.sign_in("ada", PASSWORD).status == 303
+
+
+def test_a_name_that_is_nobodys_is_throttled_just_the_same(stage: PeopleStage) -> None:
+    guesser = stage.visitor()
+    known = [guesser.sign_in("ada", "wrong password").status for _ in range(12)]
+    unknown = [guesser.sign_in("eve", "wrong password").status for _ in range(12)]
+    assert known == unknown
+
+
+def test_the_right_password_makes_the_allowance_whole(stage: PeopleStage) -> None:
+    for _ in range(3):
+        visitor = stage.visitor()
+        assert [visitor.sign_in("ada", "wrong one").status for _ in range(9)] == [403] * 9
+        assert visitor.sign_in("ada", PASSWORD).status == 303
+
+
+def test_an_address_that_tries_many_names_is_throttled(tmp_path: Path) -> None:
+    stage = PeopleStage(tmp_path, per_address=Allowance(attempts=3, interval=60))
+    stage.people.accounts.add("ada", PASSWORD)
+    prober = stage.visitor(peer="2001:db8:1:2::1")
+    assert [prober.sign_in(f"name{n}", "wrong one").status for n in range(4)] == [403] * 3 + [429]
+    neighbour = stage.visitor(peer="2001:db8:1:2:ffff::9")
+    assert neighbour.sign_in("ada", PASSWORD).status == 429
+    assert stage.visitor(peer="2001:db8:1:3::1").sign_in("ada", PASSWORD).status == 303
+    assert stage.visitor(peer="").sign_in("ada", PASSWORD).status == 303
+    assert stage.visitor(peer="unix:socket").sign_in("ada", PASSWORD).status == 303
+    mapped = stage.visitor(peer="::ffff:192.0.2.9")
+    assert [mapped.sign_in(f"name{n}", "wrong one").status for n in range(3)] == [403] * 3
+    assert stage.visitor(peer="192.0.2.9").sign_in("ada", PASSWORD).status == 429
+
+
+def test_a_hundred_guesses_at_once_are_ten_guesses(stage: PeopleStage) -> None:
+    statuses: list[int] = []
+    forms = [(visitor := stage.visitor(), visitor.get(LOGIN)) for _ in range(100)]
+
+    def guess(visitor: Visitor, number: int) -> None:
+        page = visitor.submit(forms[number][1], username="ada", password=f"guess {number}")
+        statuses.append(page.status)
+
+    threads = [
+        threading.Thread(target=guess, args=(visitor, number))
+        for number, (visitor, _) in enumerate(forms)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    # Some may meet a full queue of password checks; they were charged, and guessed nothing.
+    assert statuses.count(403) + statuses.count(503) == 10
+    assert statuses.count(429) == 90
+
+
+def test_the_store_holds_no_name_no_address_and_no_token(stage: PeopleStage) -> None:
+    visitor = stage.signed_in_visitor()
+    stage.visitor().sign_in("eve", "wrong one")
+    kept = repr(stage.rows("sessions") + stage.rows("login_attempts"))
+    (token,) = (value for name, value in visitor.cookies.items() if "session" in name)
+    assert token not in kept
+    assert "eve" not in kept
+    assert "192.0.2.7" not in kept
+    passwords = repr(stage.rows("users"))
+    assert PASSWORD not in passwords
+    assert "$argon2id$" in passwords
+
+
+def test_attempts_are_forgotten_when_the_allowance_is_whole(stage: PeopleStage) -> None:
+    stage.visitor().sign_in("eve", "wrong one")
+    assert len(stage.rows("login_attempts")) == 2
+    stage.clock.now += 3600
+    stage.visitor().sign_in("mallory", "wrong one")
+    assert len(stage.rows("login_attempts")) == 2
+
+
+def test_a_link_with_an_altered_or_old_request_leads_nowhere(stage: PeopleStage) -> None:
+    people, visitor = stage.people, stage.visitor()
+    sent = people.ask_to_sign_in(_authorize(), client_name="Field Notes")
+    location = sent.header("Location") or ""
+    assert "to continue to Field Notes" in visitor.get(location).text
+    altered = re.sub(r"(request=.{9}).", r"\g<1>~", location)
+    for bad in (altered, location + "&request=x", f"{LOGIN}?request=x"):
+        page = visitor.get(bad)
+        assert page.status == 400
+        assert "This link is no longer good" in page.text
+    page = visitor.get(location)
+    stage.clock.now += 3600
+    assert visitor.get(location).status == 400
+    assert visitor.submit(page, username="ada", password=PASSWORD).status == 400
+
+
+def test_the_apps_request_is_taken_up_after_the_login(stage: PeopleStage) -> None:
+    visitor = stage.visitor()
+    query = urlencode({"client_id": "notes", "state": "a&b=c ü", "scope": "read write"})
+    asked = stage.people.ask_to_sign_in(_authorize(query), client_name="Field Notes")
+    page = visitor.get(asked.header("Location") or "")
+    wrong = visitor.submit(page, username="ada", password="wrong one")
+    assert "to continue to Field Notes" in wrong.text
+    answer = visitor.submit(wrong, password=PASSWORD)
+    assert answer.header("Location") == f"/oauth/authorize?{query}"
+
+
+def test_below_a_path_the_pages_lead_to_that_path(tmp_path: Path) -> None:
+    stage = PeopleStage(tmp_path, issuer="https://api.example.com/tenant")
+    stage.people.accounts.add("ada", PASSWORD)
+    visitor = stage.visitor()
+    asked = stage.people.ask_to_sign_in(_authorize("x=1"), client_name="Field Notes")
+    page = visitor.get(asked.header("Location") or "")
+    assert page.action == "/tenant/oauth/login"
+    answer = visitor.submit(page, username="ada", password=PASSWORD)
+    assert answer.header("Location") == "/tenant/oauth/authorize?x=1"
+
+
+def _authorize(query: str = "client_id=notes") -> Request:
+    return Request("GET", f"https://api.example.com/oauth/authorize?{query}")
