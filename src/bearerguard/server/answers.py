@@ -24,6 +24,11 @@ def public(content: Mapping[str, Any], max_age: int) -> Response:
     return _json(content, 200, (caching, ("Access-Control-Allow-Origin", "*")))
 
 
+def signed(token: str, media_type: str) -> Response:
+    """Return a JWT as an answer that no cache keeps."""
+    return Response(200, (("Content-Type", media_type), *_NEVER_STORED), token.encode())
+
+
 def empty(status: int, *headers: tuple[str, str]) -> Response:
     """Return an answer without content."""
     return Response(status, (*_NEVER_STORED, *headers))

@@ -33,7 +33,7 @@ _USERS = "user-"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
-    """A client. `AuthorizationServer.add_client` says what each member means."""
+    """A client. `ClientRegistry.add` says what each member means."""
 
     client_id: str
     name: str
@@ -55,6 +55,14 @@ class Client:
     def is_confidential(self) -> bool:
         """Whether it can prove who it is."""
         return self.auth_method != NONE
+
+    @property
+    def is_identified(self) -> bool:
+        """Whether nobody else can pose as it to a user: it has credentials, or a host of its own.
+
+        A loopback address or a private scheme is anybody's (RFC 8252 §8.6).
+        """
+        return self.is_confidential or all(uri.startswith("https:") for uri in self.redirect_uris)
 
     @classmethod
     def from_row(cls, row: Any, origins: tuple[str, ...] = ()) -> Client:
@@ -105,6 +113,11 @@ def check(client: Client, settings: Settings) -> None:
         redirect_uri.check(uri)
     if AUTHORIZATION_CODE in client.grant_types and not client.redirect_uris:
         raise ConfigurationError("redirect_uris=: authorization_code needs at least one")
+    if not client.require_consent and not client.is_identified:
+        raise ConfigurationError(
+            "require_consent=: anybody can pose as a public client without an https redirect URI:"
+            " let users be asked (RFC 8252 §8.6)"
+        )
     for origin in client.origins:
         if not _is_origin(origin):
             raise ConfigurationError(

@@ -15,6 +15,7 @@ from bearerguard.errors import BearerGuardError, ConfigurationError
 from bearerguard.server import client as clients
 from bearerguard.server.audit import Audit
 from bearerguard.server.client import Client
+from bearerguard.server.revocations import Revocations
 from bearerguard.server.secret import ServerSecret
 from bearerguard.server.settings import Settings
 from bearerguard.server.store import clients as rows
@@ -50,12 +51,14 @@ class ClientRegistry:
         database: Database,
         secret: ServerSecret,
         settings: Settings,
+        revocations: Revocations,
         audit: Audit,
         clock: Callable[[], float],
     ) -> None:
         self._database = database
         self._secret = secret
         self._settings = settings
+        self._revocations = revocations
         self._audit = audit
         self._clock = clock
 
@@ -79,7 +82,33 @@ class ClientRegistry:
         refresh_token_lifetime: float | None = None,
         refresh_token_max_lifetime: float | None = None,
     ) -> Registered:
-        """Register a client; `AuthorizationServer.add_client` describes the arguments."""
+        """Register a client; its secret is in the answer, and nowhere else.
+
+        Args:
+            name: what people know it by.
+            client_id: its identifier, if it is to have a certain one.
+            client_secret: its secret, if it is to keep one; at least 32 characters.
+            public: whether it cannot keep a secret: an app on a phone or in a browser.
+            auth_method: how it authenticates; "client_secret" (in the header or in the form),
+                "client_secret_basic", "client_secret_post", "private_key_jwt" or "none".
+            redirect_uris: where users may be sent back to, compared letter by letter.
+            grant_types: of authorization_code, refresh_token and client_credentials; by
+                default all that fit.
+            scopes: what it may ask for, and what it gets when it asks for nothing.
+            serves: the resources whose tokens it may introspect.
+            origins: the origins of its pages, which may call the token endpoint (CORS).
+            require_pkce: False lets a confidential client do without PKCE. Then it must
+                send its redirect_uri to the token endpoint too.
+            require_consent: False for an app of the house, whose users are not asked.
+            jwks: its public keys, for private_key_jwt.
+            access_token_lifetime: seconds, instead of the server's.
+            refresh_token_lifetime: seconds that a refresh token may idle.
+            refresh_token_max_lifetime: seconds from the user's consent to the next.
+
+        Raises:
+            ConfigurationError: an argument is unsafe or does not fit another.
+            ClientError: there is such a client already.
+        """
         for option, given in (
             ("redirect_uris", redirect_uris),
             ("scopes", scopes),
@@ -156,6 +185,7 @@ class ClientRegistry:
             if not rows.remove(connection, client_id):
                 raise _unknown(client_id)
         self._audit.emit("client_removed", client_id=client_id)
+        self._revocations.announce("client_id", client_id)
 
     def has_secret(self, client_id: str, secret: str) -> bool:
         """Whether `secret` is the client's; takes as long when there is no such client."""

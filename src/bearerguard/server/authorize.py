@@ -1,0 +1,221 @@
+"""The authorization endpoint: `GET /oauth/authorize`, and the decision, `POST /oauth/consent`.
+
+Owns the order (OAuth 2.1 §4.1, §7.13.2): first the client and the redirect URI, and what is
+wrong with those leads nowhere; then the user; and only then may anything, an error included,
+be sent on to the client. Every answer names the issuer (RFC 9207).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from bearerguard.messages import Request, Response
+from bearerguard.protocol import pkce
+from bearerguard.server import allowance, answers, redirect_uri
+from bearerguard.server import client as clients
+from bearerguard.server.client import Client
+from bearerguard.server.client_registry import ClientRegistry
+from bearerguard.server.code_grant import Allowed, CodeGrant
+from bearerguard.server.consent import ConsentRequest, ScopeLine
+from bearerguard.server.oauth_error import OAuthError, invalid_request, unauthorized_client
+from bearerguard.server.parameters import Parameters, parse
+from bearerguard.server.people import People
+from bearerguard.server.session import SignedIn
+from bearerguard.server.settings import Settings
+from bearerguard.server.sign_in import see_other
+
+
+class NowhereToGo(Exception):
+    """The request names no client or place that could be told what is wrong (AZ-02)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where the answer goes."""
+
+    client: Client
+    redirect_uri: str
+    state: str | None
+    parameters: Parameters = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a good request asks for."""
+
+    scopes: tuple[str, ...]
+    resources: tuple[str, ...]
+    challenge: str | None = field(repr=False)
+
+
+class AuthorizeEndpoint:
+    """Answers authorization requests and the users' decisions."""
+
+    def __init__(
+        self, *, settings: Settings, registry: ClientRegistry, codes: CodeGrant, people: People
+    ) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._codes = codes
+        self._people = people
+
+    def handle(self, request: Request) -> Response:
+        """Answer an authorization request."""
+        if request.method != "GET":
+            return answers.wrong_method("GET")
+        query = urlsplit(request.url).query
+        try:
+            target = self._target(query)
+        except NowhereToGo as problem:
+            return self._people.error_page(400, "This link does not work", str(problem))
+        signed_in = self._people.signed_in(request)
+        if signed_in is None:
+            return self._people.ask_to_sign_in(
+                request, client_name=target.client.name, redirect_uri=target.redirect_uri
+            )
+        try:
+            asked = self._asked(target)
+            self._check_subject(signed_in)
+        except OAuthError as error:
+            return self._refuse(target, error)
+        if self._must_ask(target.client, signed_in, asked):
+            return self._ask(request, signed_in, target, asked, query)
+        return self._send_code(target, signed_in, asked)
+
+    def decide(self, request: Request) -> Response:
+        """Take the answer of a consent page."""
+        if request.method != "POST":
+            return answers.wrong_method("POST")
+        signed_in = self._people.signed_in(request)
+        if signed_in is None:
+            return self._people.error_page(
+                403, "You are not signed in", "Go back to the app and start again."
+            )
+        answer = self._people.consent_answer(request, signed_in)
+        if isinstance(answer, Response):
+            return answer
+        try:
+            target = self._target(answer.query)
+        except NowhereToGo as problem:  # the client was changed or removed meanwhile
+            return self._people.error_page(400, "This link does not work", str(problem))
+        try:
+            asked = self._asked(target)
+            self._check_subject(signed_in)
+        except OAuthError as error:
+            return self._refuse(target, error)
+        if not answer.allowed:
+            return self._refuse(target, OAuthError("access_denied", "The user refused"))
+        if not set(asked.scopes) <= answer.scopes:
+            # What may be had grew since the page was shown: nobody was asked about that.
+            return self._ask(request, signed_in, target, asked, answer.query)
+        if answer.remember and target.client.is_identified:
+            self._people.remember(signed_in.user_id, target.client.client_id, answer.scopes)
+        return self._send_code(target, signed_in, asked)
+
+    def _target(self, query: str) -> _Target:
+        """Return where to answer; raises `NowhereToGo`."""
+        try:
+            parameters = parse(query.encode("ascii", "replace"))
+        except OAuthError as error:
+            raise NowhereToGo(f"{error.description}.") from None
+        client_id = parameters.get("client_id")
+        if client_id is None or "client_id" in parameters.repeated:
+            raise NowhereToGo("It does not say which app it is for.")
+        client = self._registry.find(client_id)
+        if client is None:
+            raise NowhereToGo("The app that sent you here is not known.")
+        uri = parameters.get("redirect_uri")
+        if "redirect_uri" in parameters.repeated:
+            raise NowhereToGo("It says more than once where to return to.")
+        if uri is None:
+            if len(client.redirect_uris) != 1:
+                raise NowhereToGo("It does not say where to return to.")
+            uri = client.redirect_uris[0]
+        elif not redirect_uri.matches(uri, client.redirect_uris):
+            raise NowhereToGo("It would return you to an address that the app did not register.")
+        return _Target(client, uri, parameters.get("state"), parameters)
+
+    def _asked(self, target: _Target) -> _Asked:
+        """Return what is asked for; raises `OAuthError` for what the client is told."""
+        parameters, client = target.parameters, target.client
+        parameters.check()
+        response_type = parameters.required("response_type")
+        if "request" in parameters.values or "request_uri" in parameters.values:
+            raise OAuthError("request_not_supported", "Request objects are not supported")
+        if response_type != "code":
+            raise OAuthError("unsupported_response_type", "The server answers with codes only")
+        if clients.AUTHORIZATION_CODE not in client.grant_types:
+            raise unauthorized_client("The client is not registered for this grant type")
+        if parameters.get("response_mode") not in {None, "query"}:
+            raise invalid_request("The server answers in the query only")
+        return _Asked(
+            allowance.scopes(parameters, client.scopes),
+            allowance.resources(parameters, self._settings),
+            _challenge(client, parameters),
+        )
+
+    def _check_subject(self, signed_in: SignedIn) -> None:
+        # A client's own tokens have its id as their subject: no user may be taken for it.
+        if self._registry.find(signed_in.user_id) is not None:
+            raise OAuthError("server_error", "The user cannot be named")
+
+    def _must_ask(self, client: Client, signed_in: SignedIn, asked: _Asked) -> bool:
+        if not client.is_identified:
+            return True  # anybody can pose as it (RFC 8252 §8.6)
+        if not client.require_consent:
+            return False
+        known = self._people.remembered(signed_in.user_id, client.client_id)
+        return not asked.scopes or not set(asked.scopes) <= known
+
+    def _ask(
+        self, request: Request, signed_in: SignedIn, target: _Target, asked: _Asked, query: str
+    ) -> Response:
+        describe = self._settings.describe
+        return self._people.ask_consent(
+            request,
+            signed_in,
+            ConsentRequest(
+                client_id=target.client.client_id,
+                client_name=target.client.name,
+                scopes=tuple(ScopeLine(name, describe(name)) for name in asked.scopes),
+                redirect_uri=target.redirect_uri,
+                query=query,
+                rememberable=target.client.is_identified and bool(asked.scopes),
+            ),
+        )
+
+    def _send_code(self, target: _Target, signed_in: SignedIn, asked: _Asked) -> Response:
+        allowed = Allowed(
+            user_id=signed_in.user_id,
+            auth_time=signed_in.auth_time,
+            redirect_uri=target.redirect_uri,
+            challenge=asked.challenge,
+            scopes=asked.scopes,
+            resources=asked.resources,
+        )
+        return self._return(target, [("code", self._codes.issue(target.client, allowed))])
+
+    def _refuse(self, target: _Target, error: OAuthError) -> Response:
+        parameters = [("error", error.error), ("error_description", error.description)]
+        return self._return(target, parameters)
+
+    def _return(self, target: _Target, parameters: list[tuple[str, str]]) -> Response:
+        if target.state is not None:
+            parameters = [*parameters, ("state", target.state)]
+        parameters = [*parameters, ("iss", self._settings.issuer)]
+        # 303: what was posted to us is not posted on (OAuth 2.1 §7.5.3).
+        return see_other(redirect_uri.with_parameters(target.redirect_uri, parameters))
+
+
+def _challenge(client: Client, parameters: Parameters) -> str | None:
+    challenge, method = parameters.get("code_challenge"), parameters.get("code_challenge_method")
+    if challenge is None:
+        if method is not None or client.require_pkce:
+            raise invalid_request("PKCE is required: send code_challenge (RFC 7636)")
+        return None
+    if method != pkce.METHOD:
+        raise invalid_request("code_challenge_method must be S256")
+    if not pkce.is_challenge(challenge):
+        raise invalid_request("code_challenge is malformed")
+    return challenge

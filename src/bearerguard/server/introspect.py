@@ -1,0 +1,90 @@
+"""The introspection endpoint: `POST /oauth/introspect` (RFC 7662), signed on request (RFC 9701).
+
+Only access tokens are ever active here: an API that took a refresh token for one would let it
+in. A caller learns about its own tokens, and about those for the resources that it serves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bearerguard.messages import Request, Response
+from bearerguard.server import answers
+from bearerguard.server.access_token import AccessTokens, Known
+from bearerguard.server.client import Client
+from bearerguard.server.client_authentication import ClientAuthentication
+from bearerguard.server.keys import KeyRing
+from bearerguard.server.oauth_error import OAuthError
+from bearerguard.server.parameters import from_form
+from bearerguard.server.settings import Settings
+from bearerguard.server.store.database import Database
+
+_SIGNED = "token-introspection+jwt"
+_SIGNED_MEDIA = f"application/{_SIGNED}"
+_INACTIVE: Mapping[str, Any] = {"active": False}
+
+
+class Introspection:
+    """Says what is known of a token."""
+
+    def __init__(self, database: Database, access: AccessTokens) -> None:
+        self._database = database
+        self._access = access
+
+    def describe(self, token: str, client: Client | None = None) -> Mapping[str, Any]:
+        """Return the answer about a token, as `client` may have it, or as the server has it."""
+        with self._database.read() as connection:
+            known = self._access.find(connection, token)
+        if known is None or not known.active or not _may_know(client, known):
+            return _INACTIVE
+        return {"active": True, "token_type": "Bearer", **known.claims}
+
+
+class IntrospectEndpoint:
+    """Answers introspection requests."""
+
+    def __init__(
+        self,
+        *,
+        authentication: ClientAuthentication,
+        introspection: Introspection,
+        keys: KeyRing,
+        settings: Settings,
+        clock: Callable[[], float],
+    ) -> None:
+        self._authentication = authentication
+        self._introspection = introspection
+        self._keys = keys
+        self._settings = settings
+        self._clock = clock
+
+    def handle(self, request: Request) -> Response:
+        """Answer; raises `OAuthError`."""
+        if request.method != "POST":
+            return answers.wrong_method("POST")
+        parameters = from_form(request)
+        client = self._authentication.authenticate(request, parameters)
+        if not client.is_confidential:
+            raise OAuthError("invalid_client", "The client cannot prove who it is", status=401)
+        answer = self._introspection.describe(parameters.required("token"), client)
+        if not _wants_signed(request):
+            return answers.private(answer)
+        content = {
+            "iss": self._settings.issuer,
+            "aud": client.client_id,
+            "iat": int(self._clock()),
+            "token_introspection": dict(answer),
+        }
+        return answers.signed(self._keys.sign(content, _SIGNED), _SIGNED_MEDIA)
+
+
+def _may_know(client: Client | None, known: Known) -> bool:
+    if client is None or client.client_id == known.client_id:
+        return True
+    return not known.audience.isdisjoint(client.serves)
+
+
+def _wants_signed(request: Request) -> bool:
+    accepted = b",".join(request.values(b"accept")).lower().split(b",")
+    return any(each.split(b";")[0].strip() == _SIGNED_MEDIA.encode() for each in accepted)

@@ -1,0 +1,62 @@
+"""The server's metadata (RFC 8414), and the paths of its endpoints. Pure: no state, no I/O."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bearerguard.protocol import jwk, pkce
+from bearerguard.server import client as clients
+from bearerguard.server.settings import Settings
+
+AUTHORIZE = "/oauth/authorize"
+TOKEN = "/oauth/token"  # noqa: S105 - a path
+REVOKE = "/oauth/revoke"
+INTROSPECT = "/oauth/introspect"
+JWKS = "/oauth/jwks"
+
+OAUTH_METADATA = "/.well-known/oauth-authorization-server"
+OPENID_METADATA = "/.well-known/openid-configuration"
+
+# How long others may keep the metadata.
+CACHE_SECONDS = 3600
+
+_WITH_CREDENTIALS = (clients.BASIC, clients.POST, clients.PRIVATE_KEY_JWT)
+
+
+def document(settings: Settings) -> dict[str, Any]:
+    """Return the metadata; nothing in it is empty (RFC 8414 §3.2)."""
+    signing = [name for name in jwk.ASYMMETRIC if name != "Ed25519"]
+    content = {
+        "issuer": settings.issuer,
+        "authorization_endpoint": settings.url(AUTHORIZE),
+        "token_endpoint": settings.url(TOKEN),
+        "revocation_endpoint": settings.url(REVOKE),
+        "introspection_endpoint": settings.url(INTROSPECT),
+        "jwks_uri": settings.url(JWKS),
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "grant_types_supported": list(clients.GRANT_TYPES),
+        "code_challenge_methods_supported": [pkce.METHOD],
+        "authorization_response_iss_parameter_supported": True,
+        "token_endpoint_auth_methods_supported": [*_WITH_CREDENTIALS, clients.NONE],
+        "token_endpoint_auth_signing_alg_values_supported": signing,
+        "revocation_endpoint_auth_methods_supported": [*_WITH_CREDENTIALS, clients.NONE],
+        "revocation_endpoint_auth_signing_alg_values_supported": signing,
+        "introspection_endpoint_auth_methods_supported": list(_WITH_CREDENTIALS),
+        "introspection_endpoint_auth_signing_alg_values_supported": signing,
+        "introspection_signing_alg_values_supported": [settings.algorithm],
+        "scopes_supported": list(settings.scopes or ()),
+        "protected_resources": [each.identifier for each in settings.resources],
+    }
+    return {name: value for name, value in content.items() if value != []}
+
+
+def metadata_paths(settings: Settings) -> frozenset[str]:
+    """Return where the metadata is: RFC 8414 §3.1's place, and where OpenID clients look.
+
+    Both forms of the latter are in use (RFC 8414 §5).
+    """
+    base = settings.base_path
+    return frozenset(
+        {OAUTH_METADATA + base, OPENID_METADATA + base, base + OPENID_METADATA}
+    )

@@ -1,0 +1,89 @@
+"""Which path has which endpoint, and what every answer owes: CORS, refusals, no body on HEAD."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from urllib.parse import urlsplit
+
+from bearerguard.errors import ConfigurationError
+from bearerguard.messages import Request, Response
+from bearerguard.server import answers, cors
+from bearerguard.server.audit import Audit
+from bearerguard.server.oauth_error import OAuthError
+from bearerguard.server.store.database import StoreUnavailable
+
+_log = logging.getLogger("bearerguard.server")
+
+
+class Readers(Enum):
+    """Whose pages may read an endpoint's answers (CORS-01)."""
+
+    NOBODY = "nobody"
+    REGISTERED = "registered"
+    EVERYBODY = "everybody"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What answers the requests to a path."""
+
+    handle: Callable[[Request], Response]
+    readers: Readers = Readers.NOBODY
+
+
+class Router:
+    """Answers requests by their path.
+
+    Args:
+        endpoints: by their whole path.
+        is_origin: whether a client registered an origin.
+        audit: where trouble is reported.
+    """
+
+    def __init__(
+        self,
+        endpoints: Mapping[str, Endpoint],
+        *,
+        is_origin: Callable[[str], bool],
+        audit: Audit,
+    ) -> None:
+        self._endpoints = endpoints
+        self._is_origin = is_origin
+        self._audit = audit
+
+    def handle(self, request: Request) -> Response:
+        """Answer one request, whatever it says."""
+        endpoint = self._endpoints.get(urlsplit(request.url).path)
+        if endpoint is None:
+            return answers.not_found()
+        try:
+            response = self._answer(endpoint, request)
+        except StoreUnavailable as error:
+            self._audit.emit("store_unavailable", cause=str(error))
+            return answers.unavailable()
+        except ConfigurationError:
+            _log.exception("the server's configuration does not work")
+            return answers.unavailable()
+        return replace(response, body=b"") if request.method == "HEAD" else response
+
+    def _answer(self, endpoint: Endpoint, request: Request) -> Response:
+        if endpoint.readers is Readers.NOBODY:
+            return _response(endpoint, request)
+        if endpoint.readers is Readers.EVERYBODY:
+            if request.method == "OPTIONS":
+                return cors.preflight(request, "GET, HEAD", "*")
+            return _response(endpoint, request)
+        origin = cors.registered_origin(request, self._is_origin)
+        if request.method == "OPTIONS":
+            return cors.preflight(request, "POST", origin)
+        return cors.readable(_response(endpoint, request), origin)
+
+
+def _response(endpoint: Endpoint, request: Request) -> Response:
+    try:
+        return endpoint.handle(request)
+    except OAuthError as error:
+        return answers.refusal(error)
