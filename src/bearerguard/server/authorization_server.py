@@ -10,38 +10,22 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from bearerguard.errors import ConfigurationError
 from bearerguard.messages import Request, Response
-from bearerguard.server import answers, metadata
-from bearerguard.server import keys as signing
-from bearerguard.server.access_token import AccessTokens
-from bearerguard.server.assertion import Assertions
+from bearerguard.server.accounts import Account
 from bearerguard.server.audit import Audit, SecurityEvent
-from bearerguard.server.authorize import AuthorizeEndpoint
-from bearerguard.server.client_authentication import ClientAuthentication
-from bearerguard.server.client_registry import ClientRegistry
-from bearerguard.server.code_grant import CodeGrant
-from bearerguard.server.consent import CONSENT
-from bearerguard.server.failures import Failures
-from bearerguard.server.introspect import IntrospectEndpoint, Introspection
-from bearerguard.server.people import People, PeopleOptions
-from bearerguard.server.refresh_grant import RefreshGrant
-from bearerguard.server.refresh_token import RefreshTokens
-from bearerguard.server.revocations import Revocations
-from bearerguard.server.revoke import RevokeEndpoint, TokenRevocation
-from bearerguard.server.router import Endpoint, Readers, Router
+from bearerguard.server.engine import Engine
+from bearerguard.server.people import PeopleOptions
+from bearerguard.server.revocations import Revoked
 from bearerguard.server.secret import find_secret
-from bearerguard.server.settings import Resource, Settings, checked_resources
+from bearerguard.server.settings import DAY, Resource, Settings, checked_resources
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import migrate
-from bearerguard.server.token import OwnGrant, TokenEndpoint
-from bearerguard.server.upkeep import Upkeep
 
 if TYPE_CHECKING:
-    from bearerguard.server.asgi_host import AsgiHost
-    from bearerguard.server.wsgi_host import WsgiHost
+    from bearerguard.server.asgi_host import ASGIApp, AsgiHost
+    from bearerguard.server.wsgi_host import WSGIApp, WsgiHost
 
 _THREADS = 8
 # A thread of the app's own may be asking too.
@@ -75,6 +59,7 @@ class AuthorizationServer:
         threads: how many requests are answered at once under ASGI.
         on_event: called with every `SecurityEvent`.
         clock: returns Unix seconds.
+        environ: where `BEARERGUARD_SERVER_SECRET` is looked for.
 
     Attributes:
         clients: the registered clients.
@@ -90,16 +75,25 @@ class AuthorizationServer:
         self,
         issuer: str,
         *,
-        store: str,
+        store: str = "sqlite:///auth.db",
         secret: str | bytes | None = None,
         scopes: Mapping[str, str] | None = None,
         resources: Sequence[str | Resource] | None = None,
         people: PeopleOptions | None = None,
+        access_token_lifetime: float = 3600,
+        refresh_token_lifetime: float = 30 * DAY,
+        refresh_token_max_lifetime: float = 180 * DAY,
+        refresh_grace: float = 10,
+        code_lifetime: float = 60,
+        algorithm: str = "RS256",
+        key_lifetime: float = 90 * DAY,
+        secret_overlap: float = DAY,
+        accept_endpoint_audiences: bool = False,
+        insecure_allow_http: bool = False,
         threads: int = _THREADS,
         on_event: Callable[[SecurityEvent], None] | None = None,
         clock: Callable[[], float] = time.time,
         environ: Mapping[str, str] = os.environ,
-        **lifetimes: Any,
     ) -> None:
         if not isinstance(threads, int) or threads < 1:
             raise ConfigurationError("threads=: at least one is needed")
@@ -107,45 +101,106 @@ class AuthorizationServer:
             issuer=issuer,
             resources=checked_resources(resources, issuer),
             scopes=scopes,
-            **lifetimes,
+            access_token_lifetime=access_token_lifetime,
+            refresh_token_lifetime=refresh_token_lifetime,
+            refresh_token_max_lifetime=refresh_token_max_lifetime,
+            refresh_grace=refresh_grace,
+            code_lifetime=code_lifetime,
+            algorithm=algorithm,
+            key_lifetime=key_lifetime,
+            secret_overlap=secret_overlap,
+            accept_endpoint_audiences=accept_endpoint_audiences,
+            insecure_allow_http=insecure_allow_http,
         )
         self.threads = threads
-        self._clock = clock
         database = Database(store, connections=threads + _SPARE_CONNECTIONS)
         server_secret = find_secret(secret, database.path, environ)
         migrate(database)
-        audit = Audit(on_event, clock)
-        revocations = Revocations(database, audit, clock)
-        self.keys = signing.KeyRing(database, server_secret, self.settings, audit, clock)
-        self.keys.ensure()
-        self.clients = ClientRegistry(
-            database, server_secret, self.settings, revocations, audit, clock
-        )
-        self._people = People(
-            database,
-            issuer=issuer,
-            secrets=(server_secret.derive("people"),),
-            clock=clock,
-            record=audit.emit,
-            options=people,
-        )
-        self.users = self._people.accounts
-        access = AccessTokens(self.settings, self.keys, server_secret, clock)
-        refresh = RefreshTokens(server_secret, self.settings, clock)
-        self._revocations = revocations
-        self._revocation = TokenRevocation(
+        self._engine = Engine(
+            settings=self.settings,
             database=database,
-            access=access,
-            refresh=refresh,
-            revocations=revocations,
-            audit=audit,
+            secret=server_secret,
+            people=people,
+            audit=Audit(on_event, clock),
             clock=clock,
         )
-        self._introspection = Introspection(database, access)
-        self._database = database
-        self._audit = audit
-        self._upkeep = Upkeep(database, self.keys, self.settings, clock)
-        self._router = self._routed(server_secret, access, refresh)
-        self.paths = frozenset(self._endpoints)
+        self.clients = self._engine.clients
+        self.users = self._engine.people.accounts
+        self.keys = self._engine.keys
+        self.paths = self._engine.paths
+        self.keys.ensure()
         # Whoever forks now, such as gunicorn with --preload, hands no connection on.
         database.close()
+
+    # Answering
+
+    def handle(self, request: Request) -> Response:
+        """Answer a request to one of `paths`, in the calling thread."""
+        return self._engine.router.handle(request)
+
+    def asgi_app(self, api: ASGIApp | None = None) -> AsgiHost:
+        """Return an ASGI app that serves `paths` and hands everything else to `api`."""
+        from bearerguard.server.asgi_host import AsgiHost  # noqa: PLC0415 - one world is enough
+
+        return AsgiHost(self, api)
+
+    def wsgi_app(self, api: WSGIApp | None = None) -> WsgiHost:
+        """Return a WSGI app that serves `paths` and hands everything else to `api`."""
+        from bearerguard.server.wsgi_host import WsgiHost  # noqa: PLC0415 - one world is enough
+
+        return WsgiHost(self, api)
+
+    def served_path(self, root: str, path: str) -> str | None:
+        """Return which of `paths` a request for `path` means, None for none.
+
+        `root` is where an app is mounted (`root_path`, `SCRIPT_NAME`), as part of `path` or
+        not. The mount may be the issuer's own path, or something the issuer does not know.
+        """
+        root = root.rstrip("/")
+        below = path[len(root) :] if root and (path + "/").startswith(root + "/") else path
+        for candidate in (root + below, self.settings.base_path + below if root else ""):
+            if candidate in self.paths:
+                return candidate
+        return None
+
+    # Ending what was given
+
+    def revoke(self, token: str) -> bool:
+        """Revoke an access token, or a refresh token with its grant; False if it was none."""
+        return self._engine.revocation.revoke(token)
+
+    def revoke_grant(self, grant_id: str) -> bool:
+        """Revoke a grant (a token's `sid`) with all its tokens; False if it was none."""
+        return self._engine.revocations.grant(grant_id, reason="revoked")
+
+    def revoke_user(self, user_id: str, *, client_id: str | None = None) -> int:
+        """Revoke all that a user allowed, to one client or to all; return how many grants."""
+        self._engine.people.forget(user_id, client_id)
+        return self._engine.revocations.user(user_id, client_id)
+
+    def disable_user(self, login: str) -> Account:
+        """Keep a user from signing in, and end the user's sessions and tokens."""
+        account = self.users.disable(login)
+        self.revoke_user(account.user_id)
+        return account
+
+    def on_revocation(self, listener: Callable[[Revoked], None]) -> None:
+        """Call `listener` after each revocation that this process makes."""
+        self._engine.revocations.listen(listener)
+
+    # For a guard in this process, and for tests
+
+    def introspect(self, token: str) -> Mapping[str, Any]:
+        """Return what RFC 7662 §2.2 has about an access token, without asking who wants it."""
+        return self._engine.introspection.describe(token)
+
+    def prune(self) -> int:
+        """Remove what is over from the store, as happens by itself; return how many rows went."""
+        return self._engine.upkeep.prune()
+
+    def close(self) -> None:
+        """Close this process's connections; the next request opens new ones."""
+        self._engine.database.close()
+
+    def __repr__(self) -> str:
+        return f"AuthorizationServer({self.settings.issuer!r})"

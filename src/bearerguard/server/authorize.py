@@ -17,7 +17,7 @@ from bearerguard.server import client as clients
 from bearerguard.server.client import Client
 from bearerguard.server.client_registry import ClientRegistry
 from bearerguard.server.code_grant import Allowed, CodeGrant
-from bearerguard.server.consent import ConsentRequest, ScopeLine
+from bearerguard.server.consent import ConsentAnswer, ConsentRequest, ScopeLine
 from bearerguard.server.oauth_error import OAuthError, invalid_request, unauthorized_client
 from bearerguard.server.parameters import Parameters, parse
 from bearerguard.server.people import People
@@ -102,10 +102,20 @@ class AuthorizeEndpoint:
         try:
             asked = self._asked(target)
             self._check_subject(signed_in)
+            if not answer.allowed:
+                raise OAuthError("access_denied", "The user refused")
         except OAuthError as error:
             return self._refuse(target, error)
-        if not answer.allowed:
-            return self._refuse(target, OAuthError("access_denied", "The user refused"))
+        return self._allow(request, signed_in, target, asked, answer)
+
+    def _allow(
+        self,
+        request: Request,
+        signed_in: SignedIn,
+        target: _Target,
+        asked: _Asked,
+        answer: ConsentAnswer,
+    ) -> Response:
         if not set(asked.scopes) <= answer.scopes:
             # What may be had grew since the page was shown: nobody was asked about that.
             return self._ask(request, signed_in, target, asked, answer.query)

@@ -48,6 +48,7 @@ class ClientRegistry:
 
     def __init__(
         self,
+        *,
         database: Database,
         secret: ServerSecret,
         settings: Settings,

@@ -57,6 +57,4 @@ def metadata_paths(settings: Settings) -> frozenset[str]:
     Both forms of the latter are in use (RFC 8414 §5).
     """
     base = settings.base_path
-    return frozenset(
-        {OAUTH_METADATA + base, OPENID_METADATA + base, base + OPENID_METADATA}
-    )
+    return frozenset({OAUTH_METADATA + base, OPENID_METADATA + base, base + OPENID_METADATA})

@@ -1,0 +1,118 @@
+"""The server in front of an ASGI app: serves its own paths, hands everything else on untouched.
+
+Requests are answered in a bounded pool of threads of the server's own, so that neither the
+database nor a password hash ever holds up the event loop, or takes the app's threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+
+from bearerguard.messages import Request, Response
+from bearerguard.server import answers
+from bearerguard.server.oauth_error import OAuthError
+from bearerguard.server.parameters import MAX_BYTES
+
+if TYPE_CHECKING:
+    from bearerguard.server.authorization_server import AuthorizationServer
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_TOO_LARGE = OAuthError("invalid_request", "The request is too large", status=413)
+
+
+class AsgiHost:
+    """An ASGI app around another. Made by `AuthorizationServer.asgi_app`."""
+
+    def __init__(self, server: AuthorizationServer, api: ASGIApp | None) -> None:
+        self.server = server
+        self.api: ASGIApp = api or _nothing
+        # A limiter belongs to the event loop that it was made in.
+        self._limiter = anyio.lowlevel.RunVar[anyio.CapacityLimiter](f"bearerguard-{id(self)}")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer or pass on."""
+        path = None
+        if scope["type"] == "http":
+            path = self.server.served_path(scope.get("root_path", ""), scope["path"])
+        if path is None:
+            await self.api(scope, receive, send)
+            return
+        body = await _body(receive)
+        if body is None:
+            return  # nobody is there to be answered
+        if len(body) > MAX_BYTES:
+            await _send(send, answers.refusal(_TOO_LARGE))
+            return
+        query = scope.get("query_string", b"").decode("latin-1")
+        client = scope.get("client")
+        request = Request(
+            scope["method"],
+            f"{path}?{query}" if query else path,
+            scope["headers"],
+            body,
+            peer=client[0] if client else "",
+        )
+        response = await anyio.to_thread.run_sync(
+            self.server.handle, request, limiter=self._threads()
+        )
+        await _send(send, response)
+
+    def _threads(self) -> anyio.CapacityLimiter:
+        try:
+            return self._limiter.get()
+        except LookupError:
+            limiter = anyio.CapacityLimiter(self.server.threads)
+            self._limiter.set(limiter)
+            return limiter
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """Return the body, as far as it can matter; None when the client went away."""
+    chunks: list[bytes] = []
+    length = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        chunk = message.get("body", b"")
+        chunks.append(chunk)
+        length += len(chunk)
+        if length > MAX_BYTES or not message.get("more_body", False):
+            return b"".join(chunks)
+
+
+async def _send(send: Send, response: Response) -> None:
+    headers = [
+        (name.lower().encode("latin-1"), value.encode("latin-1"))
+        for name, value in response.headers
+    ]
+    if response.status != HTTPStatus.NO_CONTENT and not any(
+        name == b"content-length" for name, _ in headers
+    ):
+        headers.append((b"content-length", str(len(response.body)).encode()))
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body})
+
+
+async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    """The app of a server that stands alone."""
+    if scope["type"] == "http":
+        await _send(send, answers.not_found())
+    elif scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1000})
+    elif scope["type"] == "lifespan":
+        while (await receive())["type"] == "lifespan.startup":
+            await send({"type": "lifespan.startup.complete"})
+        await send({"type": "lifespan.shutdown.complete"})

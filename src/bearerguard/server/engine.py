@@ -1,0 +1,139 @@
+"""The parts of a server put together: who needs whom, and which path has which endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from bearerguard.messages import Request, Response
+from bearerguard.server import answers, metadata
+from bearerguard.server import keys as signing
+from bearerguard.server.access_token import AccessTokens
+from bearerguard.server.assertion import Assertions
+from bearerguard.server.audit import Audit
+from bearerguard.server.authorize import AuthorizeEndpoint
+from bearerguard.server.client_authentication import ClientAuthentication
+from bearerguard.server.client_registry import ClientRegistry
+from bearerguard.server.code_grant import CodeGrant
+from bearerguard.server.consent import CONSENT
+from bearerguard.server.failures import Failures
+from bearerguard.server.introspect import IntrospectEndpoint, Introspection
+from bearerguard.server.people import People, PeopleOptions
+from bearerguard.server.refresh_grant import RefreshGrant
+from bearerguard.server.refresh_token import RefreshTokens
+from bearerguard.server.revocations import Revocations
+from bearerguard.server.revoke import RevokeEndpoint, TokenRevocation
+from bearerguard.server.router import Endpoint, Readers, Router
+from bearerguard.server.secret import ServerSecret
+from bearerguard.server.settings import Settings
+from bearerguard.server.store.database import Database
+from bearerguard.server.token import OwnGrant, TokenEndpoint
+from bearerguard.server.upkeep import Upkeep
+
+
+class Engine:
+    """Everything that one server consists of, over one database."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        database: Database,
+        secret: ServerSecret,
+        people: PeopleOptions | None,
+        audit: Audit,
+        clock: Callable[[], float],
+    ) -> None:
+        self.settings = settings
+        self.database = database
+        shared: dict[str, Any] = {"database": database, "audit": audit, "clock": clock}
+        self.keys = signing.KeyRing(database, secret, settings, audit, clock)
+        self.revocations = Revocations(**shared)
+        self.clients = ClientRegistry(
+            secret=secret, settings=settings, revocations=self.revocations, **shared
+        )
+        self.people = People(
+            database,
+            issuer=settings.issuer,
+            secret=secret,
+            clock=clock,
+            audit=audit,
+            options=people,
+        )
+        self.upkeep = Upkeep(database, self.keys, settings, clock)
+        access = AccessTokens(settings, self.keys, secret, clock)
+        refresh = RefreshTokens(secret, settings, clock)
+        self.introspection = Introspection(database, access)
+        self.revocation = TokenRevocation(
+            access=access, refresh=refresh, revocations=self.revocations, **shared
+        )
+        shared |= {"access": access, "refresh": refresh, "revocations": self.revocations}
+        codes = CodeGrant(secret=secret, settings=settings, **shared)
+        authentication = ClientAuthentication(
+            self.clients,
+            Assertions(
+                self.clients,
+                settings,
+                clock,
+                tuple(map(settings.url, (metadata.TOKEN, metadata.REVOKE, metadata.INTROSPECT))),
+            ),
+            Failures(clock),
+            audit,
+        )
+        self._token = TokenEndpoint(
+            authentication=authentication,
+            code=codes,
+            refresh=RefreshGrant(settings=settings, **shared),
+            own=OwnGrant(database, settings, access, audit),
+        )
+        self._authorize = AuthorizeEndpoint(
+            settings=settings, registry=self.clients, codes=codes, people=self.people
+        )
+        self._revoke = RevokeEndpoint(authentication, self.revocation)
+        self._introspect = IntrospectEndpoint(
+            authentication=authentication,
+            introspection=self.introspection,
+            keys=self.keys,
+            settings=settings,
+            clock=clock,
+        )
+        endpoints = self._endpoints()
+        self.paths = frozenset(endpoints)
+        self.router = Router(endpoints, is_origin=self.clients.is_origin, audit=audit)
+
+    def _endpoints(self) -> dict[str, Endpoint]:
+        base = self.settings.base_path
+        endpoints = {
+            base + metadata.AUTHORIZE: Endpoint(self._authorize.handle),
+            base + CONSENT: Endpoint(self._authorize.decide),
+            base + metadata.TOKEN: Endpoint(self._kept_up(self._token.handle), Readers.REGISTERED),
+            base + metadata.REVOKE: Endpoint(self._revoke.handle, Readers.REGISTERED),
+            base + metadata.INTROSPECT: Endpoint(self._introspect.handle),
+            base + metadata.JWKS: Endpoint(self._jwks, Readers.EVERYBODY),
+        }
+        for path in metadata.metadata_paths(self.settings):
+            endpoints[path] = Endpoint(self._metadata, Readers.EVERYBODY)
+        for path in self.people.paths:
+            endpoints[base + path] = Endpoint(self.people.handle)
+        return endpoints
+
+    def _kept_up(self, handle: Callable[[Request], Response]) -> Callable[[Request], Response]:
+        """Return `handle` with the upkeep that is due done afterwards."""
+
+        def handling(request: Request) -> Response:
+            try:
+                return handle(request)
+            finally:
+                self.upkeep.run_if_due()
+
+        return handling
+
+    def _jwks(self, request: Request) -> Response:
+        if request.method not in {"GET", "HEAD"}:
+            return answers.wrong_method("GET", "HEAD")
+        return answers.public(self.keys.jwks(), signing.CACHE_SECONDS)
+
+    def _metadata(self, request: Request) -> Response:
+        if request.method not in {"GET", "HEAD"}:
+            return answers.wrong_method("GET", "HEAD")
+        return answers.public(metadata.document(self.settings), metadata.CACHE_SECONDS)

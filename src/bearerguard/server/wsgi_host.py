@@ -1,0 +1,93 @@
+"""The server in front of a WSGI app: serves its own paths, hands everything else on untouched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from bearerguard.messages import Request, Response
+from bearerguard.server import answers
+from bearerguard.server.oauth_error import OAuthError
+from bearerguard.server.parameters import MAX_BYTES
+
+if TYPE_CHECKING:
+    from bearerguard.server.authorization_server import AuthorizationServer
+
+Environ: TypeAlias = dict[str, Any]
+StartResponse: TypeAlias = Callable[..., Callable[[bytes], object]]
+WSGIApp: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+_TOO_LARGE = OAuthError("invalid_request", "The request is too large", status=413)
+# The fields that PEP 3333 keeps without the prefix.
+_UNPREFIXED = {"CONTENT_TYPE": b"content-type", "CONTENT_LENGTH": b"content-length"}
+
+
+class WsgiHost:
+    """A WSGI app around another. Made by `AuthorizationServer.wsgi_app`."""
+
+    def __init__(self, server: AuthorizationServer, api: WSGIApp | None) -> None:
+        self.server = server
+        self.api: WSGIApp = api or _nothing
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer or pass on."""
+        root, below = _decoded(environ, "SCRIPT_NAME"), _decoded(environ, "PATH_INFO")
+        path = self.server.served_path(root, root.rstrip("/") + below)
+        if path is None:
+            return self.api(environ, start_response)
+        body = _body(environ)
+        if body is None:
+            return _start(environ, start_response, answers.refusal(_TOO_LARGE))
+        query = environ.get("QUERY_STRING", "")
+        request = Request(
+            environ["REQUEST_METHOD"],
+            f"{path}?{query}" if query else path,
+            _headers(environ),
+            body,
+            peer=environ.get("REMOTE_ADDR", ""),
+        )
+        return _start(environ, start_response, self.server.handle(request))
+
+
+def _decoded(environ: Environ, name: str) -> str:
+    octets: bytes = environ.get(name, "").encode("latin-1", "replace")
+    return octets.decode("utf-8", "replace")
+
+
+def _headers(environ: Environ) -> list[tuple[bytes, bytes]]:
+    headers: list[tuple[bytes, bytes]] = []
+    for name, value in environ.items():
+        if name.startswith("HTTP_"):
+            field = name[5:].replace("_", "-").lower().encode("latin-1", "replace")
+            headers.append((field, value.encode("latin-1", "replace")))
+        elif name in _UNPREFIXED and value:
+            headers.append((_UNPREFIXED[name], value.encode("latin-1", "replace")))
+    return headers
+
+
+def _body(environ: Environ) -> bytes | None:
+    """Return the body, None when it is longer than any request of this protocol."""
+    announced = environ.get("CONTENT_LENGTH") or ""
+    if announced.isdecimal():
+        if int(announced) > MAX_BYTES:
+            return None
+        content: bytes = environ["wsgi.input"].read(int(announced))
+        return content
+    if not environ.get("wsgi.input_terminated"):
+        return b""  # without a length, reading might never end (PEP 3333)
+    content = environ["wsgi.input"].read(MAX_BYTES + 1)
+    return None if len(content) > MAX_BYTES else content
+
+
+def _start(environ: Environ, start_response: StartResponse, response: Response) -> Iterable[bytes]:
+    headers = list(response.headers)
+    if response.status != HTTPStatus.NO_CONTENT and response.header("content-length") is None:
+        headers.append(("Content-Length", str(len(response.body))))
+    start_response(f"{response.status} {HTTPStatus(response.status).phrase}", headers)
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [response.body]
+
+
+def _nothing(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """The app of a server that stands alone."""
+    return _start(environ, start_response, answers.not_found())
