@@ -102,13 +102,11 @@ class AuthorizeEndpoint:
         try:
             asked = self._asked(target)
             self._check_subject(signed_in)
-            if not answer.allowed:
-                raise OAuthError("access_denied", "The user refused")
         except OAuthError as error:
             return self._refuse(target, error)
-        return self._allow(request, signed_in, target, asked, answer)
+        return self._decided(request, signed_in, target, asked, answer)
 
-    def _allow(
+    def _decided(
         self,
         request: Request,
         signed_in: SignedIn,
@@ -116,6 +114,8 @@ class AuthorizeEndpoint:
         asked: _Asked,
         answer: ConsentAnswer,
     ) -> Response:
+        if not answer.allowed:
+            return self._refuse(target, OAuthError("access_denied", "The user refused"))
         if not set(asked.scopes) <= answer.scopes:
             # What may be had grew since the page was shown: nobody was asked about that.
             return self._ask(request, signed_in, target, asked, answer.query)

@@ -1,0 +1,222 @@
+"""A server in this process, a clock that stands still, and what clients and users send to it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, quote_plus, urlencode, urlsplit
+
+from bearerguard import Request, Response
+from bearerguard.protocol import base64url, pkce
+from bearerguard.server import (
+    AuthorizationServer,
+    PeopleOptions,
+    Registered,
+    SecurityEvent,
+    User,
+)
+
+ISSUER = "https://api.example.com"
+CALLBACK = "https://app.example.com/cb"
+SECRET = "a secret of the server, only for tests"
+SCOPES = {"read": "Read your recordings", "write": "Change your recordings"}
+FORM = "application/x-www-form-urlencoded"
+
+
+class Clock:
+    """Time that passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response, as a test looks at it."""
+
+    response: Response
+
+    @property
+    def status(self) -> int:
+        return self.response.status
+
+    @property
+    def json(self) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads(self.response.body)
+        return content
+
+    @property
+    def error(self) -> tuple[int, str | None]:
+        return self.status, self.json.get("error")
+
+    @property
+    def location(self) -> str:
+        location = self.response.header("location")
+        assert location is not None, self.response.body
+        return location
+
+    @property
+    def sent(self) -> dict[str, str]:
+        """What a redirect tells the client."""
+        found = parse_qs(urlsplit(self.location).query, strict_parsing=True)
+        assert all(len(values) == 1 for values in found.values()), found
+        return {name: values[0] for name, values in found.items()}
+
+    def header(self, name: str) -> str | None:
+        return self.response.header(name)
+
+
+class Stage:
+    """A server with a confidential and a public client; the user `ada` is signed in."""
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        self.clock = Clock()
+        self.folder = folder
+        self.events: list[SecurityEvent] = []
+        self.user: User | None = User("ada", "Ada", 1_699_999_000.0)
+        people = PeopleOptions(
+            current_user=lambda _: self.user, login_url="https://app.example.com/login"
+        )
+        given: dict[str, Any] = {
+            "store": f"sqlite:///{folder}/auth.db",
+            "secret": SECRET,
+            "scopes": SCOPES,
+            "people": people,
+            "clock": self.clock,
+            "on_event": self.events.append,
+            "algorithm": "ES256",  # its keys are made faster than RSA's
+        }
+        self.server = AuthorizationServer(options.pop("issuer", ISSUER), **(given | options))
+        self.app = self.add("App")
+        self.phone = self.add(
+            "Phone", public=True, redirect_uris=["http://127.0.0.1/cb", CALLBACK + "/phone"]
+        )
+
+    def add(self, name: str, **options: Any) -> Registered:
+        given: dict[str, Any] = {"redirect_uris": [CALLBACK], "scopes": list(SCOPES)}
+        if not options.get("public"):
+            given["require_consent"] = False
+        return self.server.clients.add(name, **(given | options))
+
+    def named(self, name: str) -> list[SecurityEvent]:
+        return [event for event in self.events if event.name == name]
+
+    # What is sent
+
+    def send(self, method: str, url: str, body: bytes = b"", **headers: str) -> Answer:
+        lines = {name.replace("_", "-"): value for name, value in headers.items()}
+        return Answer(self.server.handle(Request(method, url, lines, body)))
+
+    def post(self, path: str, fields: Any, **headers: str) -> Answer:
+        pairs = fields.items() if isinstance(fields, dict) else fields
+        body = urlencode([(name, value) for name, value in pairs if value is not None]).encode()
+        return self.send("POST", path, body, **{"content_type": FORM, **headers})
+
+    def token(self, client: Registered | None = None, **fields: Any) -> Answer:
+        """Ask for a token as the documentation prints it: the secret in the form."""
+        return self.post("/oauth/token", self.credentials(client) | fields)
+
+    def credentials(self, client: Registered | None = None) -> dict[str, Any]:
+        registered = client or self.app
+        return {"client_id": registered.client_id, "client_secret": registered.client_secret}
+
+    def authorize(self, client: Registered | None = None, **fields: Any) -> Answer:
+        """Follow a client's link; with PKCE unless `code_challenge=None`."""
+        registered = client or self.app
+        usual = {
+            "client_id": registered.client_id,
+            "redirect_uri": registered.client.redirect_uris[-1],
+            "response_type": "code",
+            "scope": "read write",
+            "state": "a state",
+            "code_challenge": pkce.challenge(VERIFIER),
+            "code_challenge_method": "S256",
+        }
+        chosen = {name: value for name, value in (usual | fields).items() if value is not None}
+        return self.send("GET", f"/oauth/authorize?{urlencode(chosen, doseq=True)}")
+
+    def code(self, client: Registered | None = None, **fields: Any) -> str:
+        answer = self.authorize(client, **fields)
+        if answer.status == 200:
+            answer = self.consent(answer)
+        return answer.sent["code"]
+
+    def consent(self, page: Answer, *, decision: str = "allow", **fields: str) -> Answer:
+        """Answer a consent page as a browser does: with its hidden fields and its cookie."""
+        form = hidden_fields(page.response.body.decode())
+        cookie = (page.header("set-cookie") or "").partition(";")[0]
+        return self.post("/oauth/consent", {**form, "decision": decision, **fields}, cookie=cookie)
+
+    def redeem(self, code: str, client: Registered | None = None, **fields: Any) -> Answer:
+        chosen = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": (client or self.app).client.redirect_uris[-1],
+            "code_verifier": VERIFIER,
+        }
+        return self.token(client, **(chosen | fields))
+
+    def tokens(self, client: Registered | None = None, **fields: Any) -> dict[str, Any]:
+        answer = self.redeem(self.code(client, **fields), client)
+        assert answer.status == 200, answer.json
+        return answer.json
+
+    def refresh(self, token: str, client: Registered | None = None, **fields: Any) -> Answer:
+        return self.token(client, grant_type="refresh_token", refresh_token=token, **fields)
+
+    def introspect(self, token: str, client: Registered | None = None) -> dict[str, Any]:
+        answer = self.post("/oauth/introspect", self.credentials(client) | {"token": token})
+        assert answer.status == 200, answer.json
+        return answer.json
+
+    def is_active(self, token: str) -> bool:
+        return self.introspect(token)["active"] is True
+
+
+VERIFIER = secrets.token_urlsafe(48)
+
+
+def basic(client_id: str, secret: str | None) -> str:
+    pair = f"{quote_plus(client_id)}:{quote_plus(secret or '')}"
+    return "Basic " + base64.b64encode(pair.encode()).decode()
+
+
+def claims(token: str) -> dict[str, Any]:
+    """Read a JWT without checking it."""
+    content: dict[str, Any] = json.loads(base64url.decode(token.split(".")[1].encode()))
+    return content
+
+
+def header(token: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(base64url.decode(token.split(".")[0].encode()))
+    return content
+
+
+def hidden_fields(page: str) -> dict[str, str]:
+    """Return the hidden fields of the first form of a page."""
+    from html.parser import HTMLParser
+
+    class Fields(HTMLParser):
+        def __init__(self) -> None:
+            super().__init__()
+            self.found: dict[str, str] = {}
+
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            given = dict(attrs)
+            if tag == "input" and given.get("type") == "hidden":
+                self.found.setdefault(given["name"] or "", given.get("value") or "")
+
+    parser = Fields()
+    parser.feed(page)
+    return parser.found
+
+
+Make = Callable[..., Stage]

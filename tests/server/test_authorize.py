@@ -1,0 +1,308 @@
+"""The authorization endpoint (CONFORMANCE AZ): what a link gets, and where errors go."""
+
+from __future__ import annotations
+
+from urllib.parse import quote, urlencode
+
+import pytest
+
+from tests.server.stage import CALLBACK, ISSUER, VERIFIER, Make, Stage
+
+
+def test_AZ_01_an_empty_parameter_is_as_if_omitted_and_an_unknown_one_is_ignored(
+    stage: Stage,
+) -> None:
+    answer = stage.authorize(scope="", resource="", colour="blue", state=None)
+    assert answer.status == 303
+    tokens = stage.redeem(answer.sent["code"]).json
+    assert tokens["scope"] == "read write"
+
+
+def test_AZ_01_a_repeated_parameter_is_an_error_and_a_repeated_resource_is_not(
+    make: Make,
+) -> None:
+    stage = make(resources=["https://a.example.com", "https://b.example.com"])
+    repeated = stage.authorize(scope=["read", "write"])
+    assert repeated.sent["error"] == "invalid_request"
+    both = stage.authorize(resource=["https://a.example.com", "https://b.example.com"])
+    assert "code" in both.sent
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "HEAD", "DELETE"])
+def test_AZ_01_only_get_is_answered(stage: Stage, method: str) -> None:
+    answer = stage.send(method, f"/oauth/authorize?client_id={stage.app.client_id}")
+    assert (answer.status, answer.header("allow")) == (405, "GET")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"client_id": None},
+        {"client_id": ""},
+        {"client_id": "nobody"},
+        {"client_id": "\0"},
+        {"redirect_uri": "https://evil.example.com/cb"},
+        {"redirect_uri": "javascript:alert(1)"},
+    ],
+)
+def test_AZ_02_an_unknown_client_or_place_gets_a_page_that_leads_nowhere(
+    stage: Stage, fields: dict[str, str | None]
+) -> None:
+    answer = stage.authorize(**fields)
+    assert answer.status == 400
+    assert answer.header("location") is None
+    assert (answer.header("content-type") or "").startswith("text/html")
+
+
+@pytest.mark.parametrize("name", ["client_id", "redirect_uri"])
+def test_AZ_02_a_repeated_client_or_place_leads_nowhere(stage: Stage, name: str) -> None:
+    query = {"client_id": stage.app.client_id, "redirect_uri": CALLBACK, "response_type": "code"}
+    answer = stage.send(
+        "GET", f"/oauth/authorize?{urlencode(query)}&{name}={quote(query[name], safe='')}"
+    )
+    assert (answer.status, answer.header("location")) == (400, None)
+
+
+def test_AZ_02_without_a_redirect_uri_the_only_one_is_taken_and_of_several_none(
+    stage: Stage,
+) -> None:
+    assert stage.authorize(redirect_uri=None).location.startswith(CALLBACK + "?")
+    assert stage.authorize(stage.phone, redirect_uri=None).status == 400
+
+
+@pytest.mark.parametrize("query", [b"%zz", b"client_id=%ff", b"a=" + b"x" * 70_000])
+def test_AZ_02_a_query_that_cannot_be_read_gets_a_page(stage: Stage, query: bytes) -> None:
+    assert stage.send("GET", "/oauth/authorize?" + query.decode("latin-1")).status == 400
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        CALLBACK + "/",
+        "https://app.example.com/CB",
+        "https://APP.example.com/cb",
+        CALLBACK + "?x=1",
+        "https://app.example.com/%63b",
+        "https://app.example.com%2Fcb",
+        "https://app.example.com:443/cb",
+        "https://app.example.com:444/cb",
+        CALLBACK + "#f",
+        "http://app.example.com/cb",
+        "https://app.example.com.evil.example/cb",
+        "https://app.example.com@evil.example/cb",
+        " " + CALLBACK,
+        CALLBACK + "\n",
+    ],
+)
+def test_AZ_03_a_redirect_uri_is_compared_letter_by_letter(stage: Stage, uri: str) -> None:
+    assert stage.authorize(redirect_uri=uri).status == 400
+
+
+@pytest.mark.parametrize(
+    ("registered", "sent", "good"),
+    [
+        ("http://127.0.0.1/cb", "http://127.0.0.1:51004/cb", True),
+        ("http://127.0.0.1:8000/cb", "http://127.0.0.1/cb", True),
+        ("http://[::1]/cb", "http://[::1]:51004/cb", True),
+        ("http://localhost/cb", "http://localhost:51004/cb", True),
+        ("http://localhost:80", "http://localhost:81", True),
+        ("http://localhost/cb", "http://localhost:80@evil.example/cb", False),
+        ("http://localhost/cb", "http://localhost.evil.example/cb", False),
+        ("http://127.0.0.1/cb", "http://127.0.0.1:99999/cb", False),
+        ("http://127.0.0.1/cb", "http://127.0.0.1:/cb", False),
+        ("http://127.0.0.1/cb", "http://localhost/cb", False),
+        ("http://127.0.0.1/cb", "https://127.0.0.1:8000/cb", False),
+        ("http://127.0.0.1/cb", "http://127.0.0.1:8000/other", False),
+        ("http://127.0.0.1/cb", "http://127.0.0.2/cb", False),
+        ("com.example.app:/cb", "com.example.app:/cb", True),
+        ("com.example.app:/cb", "com.example.app:/cb2", False),
+    ],
+)
+def test_AZ_03_a_loopback_address_may_come_with_any_port_and_nothing_else_may_differ(
+    stage: Stage, registered: str, sent: str, good: bool
+) -> None:
+    client = stage.add("Native", redirect_uris=[registered])
+    answer = stage.authorize(client, redirect_uri=sent)
+    assert answer.status == (303 if good else 400)
+    if good:
+        assert answer.location.startswith(sent + "?")
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"response_type": None}, "invalid_request"),
+        ({"response_type": "token"}, "unsupported_response_type"),
+        ({"response_type": "code token"}, "unsupported_response_type"),
+        ({"scope": "read admin"}, "invalid_scope"),
+        ({"scope": 'read "'}, "invalid_scope"),
+        ({"resource": "https://other.example.com"}, "invalid_target"),
+        ({"resource": "not a uri"}, "invalid_target"),
+        ({"resource": ISSUER + "#part"}, "invalid_target"),
+        ({"response_mode": "fragment"}, "invalid_request"),
+        ({"request": "eyJ"}, "request_not_supported"),
+    ],
+)
+def test_AZ_04_what_is_wrong_is_told_to_the_client_with_state_and_issuer(
+    stage: Stage, fields: dict[str, str | None], error: str
+) -> None:
+    answer = stage.authorize(**fields, state="a b&c=ü")
+    assert answer.status == 303
+    assert answer.location.startswith(CALLBACK + "?")
+    sent = answer.sent
+    assert (sent["error"], sent["state"], sent["iss"]) == (error, "a b&c=ü", ISSUER)
+    assert "code" not in sent
+
+
+def test_AZ_04_a_client_without_that_grant_is_unauthorized(stage: Stage) -> None:
+    client = stage.add("Machine", grant_types=["client_credentials"])
+    assert stage.authorize(client).sent["error"] == "unauthorized_client"
+
+
+def test_AZ_04_a_refusal_of_the_user_is_told_to_the_client(stage: Stage) -> None:
+    page = stage.authorize(stage.phone)
+    answer = stage.consent(page, decision="deny")
+    assert answer.status == 303
+    sent = answer.sent
+    assert (sent["error"], sent["state"], sent["iss"]) == ("access_denied", "a state", ISSUER)
+
+
+def test_AZ_04_a_code_comes_with_state_and_issuer_and_the_query_that_is_there_stays(
+    stage: Stage,
+) -> None:
+    client = stage.add("Query", redirect_uris=[CALLBACK + "?tenant=1"])
+    answer = stage.authorize(client, redirect_uri=CALLBACK + "?tenant=1")
+    assert answer.location.startswith(CALLBACK + "?tenant=1&code=")
+    sent = answer.sent
+    assert (sent["state"], sent["iss"], sent["tenant"]) == ("a state", ISSUER, "1")
+    assert "state" not in stage.authorize(client, state=None).sent
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"code_challenge": None, "code_challenge_method": None},
+        {"code_challenge": None},
+        {"code_challenge_method": None},
+        {"code_challenge_method": "plain"},
+        {"code_challenge": VERIFIER, "code_challenge_method": "plain"},
+        {"code_challenge": "too-short"},
+        {"code_challenge": "ü" * 43},
+    ],
+)
+def test_AZ_05_pkce_is_required_and_only_s256_is(
+    stage: Stage, fields: dict[str, str | None]
+) -> None:
+    assert stage.authorize(**fields).sent["error"] == "invalid_request"
+
+
+def test_AZ_05_a_confidential_client_may_be_registered_without_pkce(stage: Stage) -> None:
+    client = stage.add("Server side", require_pkce=False)
+    code = stage.authorize(client, code_challenge=None, code_challenge_method=None).sent["code"]
+    missing = stage.redeem(code, client, redirect_uri=None, code_verifier=None)
+    assert missing.error == (400, "invalid_request")
+    assert stage.redeem(code, client, code_verifier=None).status == 200
+
+
+def test_AZ_05_a_challenge_that_was_sent_is_enforced_even_where_none_is_required(
+    stage: Stage,
+) -> None:
+    client = stage.add("Server side", require_pkce=False)
+    code = stage.code(client)
+    assert stage.redeem(code, client, code_verifier=None).error == (400, "invalid_grant")
+    assert stage.redeem(code, client, code_verifier="x" * 43).error == (400, "invalid_grant")
+    assert stage.redeem(code, client).status == 200
+
+
+def test_AZ_06_the_user_signs_in_before_an_error_is_sent_on(stage: Stage) -> None:
+    stage.user = None
+    answer = stage.authorize(response_type="token")
+    assert answer.status == 303
+    assert answer.location.startswith("https://app.example.com/login?next=")
+    assert "error" not in answer.sent
+
+
+def test_AZ_06_the_consent_page_is_framed_by_nobody_stored_nowhere_and_says_what_it_is_about(
+    stage: Stage,
+) -> None:
+    page = stage.authorize(stage.phone)
+    assert page.status == 200
+    assert "frame-ancestors 'none'" in (page.header("content-security-policy") or "")
+    assert page.header("x-frame-options") == "DENY"
+    assert page.header("cache-control") == "no-store"
+    assert page.header("referrer-policy") == "no-referrer"
+    text = page.response.body.decode()
+    assert "Phone" in text
+    assert "Read your recordings" in text
+    assert "app.example.com" in text
+
+
+def test_AZ_06_a_decision_without_the_pages_token_is_refused(stage: Stage) -> None:
+    page = stage.authorize(stage.phone)
+    assert stage.consent(page, csrf="made-up").status == 400
+    assert stage.consent(page, request="made-up").status == 400
+    stage.user = None
+    assert stage.consent(page).status == 403
+
+
+def test_AZ_06_what_was_allowed_is_remembered_for_a_client_that_can_prove_who_it_is(
+    stage: Stage,
+) -> None:
+    client = stage.add("Asks", require_consent=True)
+    page = stage.authorize(client, scope="read")
+    assert page.status == 200
+    assert "code" in stage.consent(page, remember="yes").sent
+    assert "code" in stage.authorize(client, scope="read").sent
+    assert stage.authorize(client, scope="read write").status == 200
+
+
+def test_AZ_06_a_client_that_anybody_can_pose_as_is_asked_about_each_time(stage: Stage) -> None:
+    phone = stage.add("Native", public=True, redirect_uris=["http://127.0.0.1/cb"])
+    page = stage.authorize(phone)
+    assert "code" in stage.consent(page, remember="yes").sent
+    assert stage.authorize(phone).status == 200
+
+
+def test_AZ_06_consent_is_asked_again_when_the_client_is_gone_or_may_have_more(
+    stage: Stage,
+) -> None:
+    phone = stage.add("Short-lived", public=True)
+    page = stage.authorize(phone)
+    stage.server.clients.remove(phone.client_id)
+    assert stage.consent(page).status == 400
+    stage.add("Short-lived", public=True, client_id=phone.client_id, scopes=["read"])
+    assert stage.consent(page).sent["error"] == "invalid_scope"
+    everything = stage.authorize(phone, scope=None)
+    stage.server.clients.remove(phone.client_id)
+    stage.add("Short-lived", public=True, client_id=phone.client_id, scopes=["read", "write"])
+    again = stage.consent(everything)
+    assert again.status == 200
+    assert "Change your recordings" in again.response.body.decode()
+
+
+def test_AZ_07_a_code_lives_for_a_minute(stage: Stage) -> None:
+    early, late = stage.code(), stage.code()
+    stage.clock.now += 59
+    assert stage.redeem(early).status == 200
+    stage.clock.now += 1
+    assert stage.redeem(late).error == (400, "invalid_grant")
+
+
+def test_AZ_07_a_code_is_bound_to_its_client_redirect_challenge_scope_and_resource(
+    make: Make,
+) -> None:
+    stage = make(resources=["https://a.example.com", "https://b.example.com"])
+    other = stage.add("Other")
+    code = stage.code(scope="read", resource="https://a.example.com")
+    assert stage.redeem(code, other).error == (400, "invalid_grant")
+    assert stage.redeem(code, redirect_uri=CALLBACK + "/").error == (400, "invalid_grant")
+    assert stage.redeem(code, code_verifier="v" * 43).error == (400, "invalid_grant")
+    assert stage.redeem(code, resource="https://b.example.com").error == (400, "invalid_target")
+    answer = stage.redeem(code, scope="read write")
+    assert answer.json["scope"] == "read"
+
+
+def test_ISS_01_a_user_with_a_clients_id_gets_no_tokens(stage: Stage) -> None:
+    assert stage.user is not None
+    stage.user = type(stage.user)(stage.phone.client_id, "Mallory")
+    assert stage.authorize().sent["error"] == "server_error"
