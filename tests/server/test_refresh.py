@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 
 from tests.server.stage import Make, Stage
 
@@ -57,11 +58,11 @@ def test_RT_02_a_theft_is_one_whatever_scope_it_asks_for(stage: Stage) -> None:
 def test_RT_02_a_stolen_database_yields_no_refresh_token(stage: Stage) -> None:
     first = stage.tokens()["refresh_token"]
     second = stage.refresh(first).json["refresh_token"]
-    with sqlite3.connect(stage.folder / "auth.db") as database:
+    with closing(sqlite3.connect(stage.folder / "auth.db")) as database:
         dump = "\n".join(database.iterdump())
+        sealed = [row[0] for row in database.execute("SELECT sealed_successor FROM refresh_tokens")]
     assert first not in dump
     assert second not in dump
-    sealed = [row[0] for row in database.execute("SELECT sealed_successor FROM refresh_tokens")]
     assert any(sealed)
     assert all(second.encode() not in each for each in sealed if each)
 

@@ -1,0 +1,358 @@
+"""Revocation, introspection, metadata, keys, CORS (CONFORMANCE REV, INS, META, JWKS, CORS, SEC)."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from bearerguard import Guard, Issuer, TokenError
+from bearerguard.protocol import jwk, jwt
+from bearerguard.server import Revoked
+from tests.server.stage import ISSUER, Make, Stage, basic, claims, header
+
+
+def revoke(stage: Stage, token: str, client: Any = None, **fields: Any) -> Any:
+    return stage.post("/oauth/revoke", stage.credentials(client) | {"token": token} | fields)
+
+
+def test_REV_01_an_access_token_ends_and_its_refresh_token_does_not(stage: Stage) -> None:
+    tokens = stage.tokens()
+    assert revoke(stage, tokens["access_token"]).status == 200
+    assert not stage.is_active(tokens["access_token"])
+    assert stage.refresh(tokens["refresh_token"]).status == 200
+
+
+def test_REV_01_a_refresh_token_ends_all_of_its_grant(stage: Stage) -> None:
+    tokens = stage.tokens()
+    newer = stage.refresh(tokens["refresh_token"]).json
+    assert revoke(stage, newer["refresh_token"]).status == 200
+    assert not stage.is_active(tokens["access_token"])
+    assert not stage.is_active(newer["access_token"])
+    assert stage.refresh(newer["refresh_token"]).error == (400, "invalid_grant")
+
+
+def test_REV_01_a_clients_own_token_ends_jwt_and_opaque(make: Make) -> None:
+    from bearerguard.server import Resource
+
+    opaque = Resource("https://opaque.example.com", tokens="opaque")
+    stage = make(resources=[ISSUER, opaque])
+    for resource in (ISSUER, opaque.identifier):
+        answer = stage.token(grant_type="client_credentials", resource=resource)
+        token = answer.json["access_token"]
+        assert stage.is_active(token)
+        assert revoke(stage, token).status == 200
+        assert revoke(stage, token).status == 200
+        assert not stage.is_active(token)
+
+
+@pytest.mark.parametrize("hint", ["access_token", "refresh_token", "something_else"])
+def test_REV_01_a_wrong_hint_is_searched_all_the_same(stage: Stage, hint: str) -> None:
+    tokens = stage.tokens()
+    assert revoke(stage, tokens["access_token"], token_type_hint=hint).status == 200
+    assert not stage.is_active(tokens["access_token"])
+    assert revoke(stage, tokens["refresh_token"], token_type_hint=hint).status == 200
+    assert stage.refresh(tokens["refresh_token"]).status == 400
+
+
+@pytest.mark.parametrize("token", ["unknown", "a.b.c", "x" * 20_000, "é", "bgr_x"])
+def test_REV_01_an_unknown_token_is_no_error(stage: Stage, token: str) -> None:
+    answer = revoke(stage, token)
+    assert (answer.status, answer.response.body) == (200, b"")
+
+
+def test_REV_01_another_clients_token_is_refused_and_lives_on(stage: Stage) -> None:
+    other = stage.add("Other")
+    tokens = stage.tokens()
+    assert revoke(stage, tokens["access_token"], other).error == (400, "unauthorized_client")
+    assert revoke(stage, tokens["refresh_token"], other).error == (400, "unauthorized_client")
+    assert stage.is_active(tokens["access_token"])
+    assert stage.refresh(tokens["refresh_token"]).status == 200
+
+
+def test_REV_01_the_client_authenticates_and_a_public_one_names_itself(stage: Stage) -> None:
+    tokens = stage.tokens(stage.phone)
+    assert stage.post("/oauth/revoke", {"token": tokens["access_token"]}).status == 401
+    assert revoke(stage, tokens["refresh_token"], stage.phone).status == 200
+    assert stage.refresh(tokens["refresh_token"], stage.phone).status == 400
+    assert stage.post("/oauth/revoke", stage.credentials()).error == (400, "invalid_request")
+
+
+def test_revoking_by_call_reaches_users_grants_and_listeners(stage: Stage) -> None:
+    heard: list[Revoked] = []
+    stage.server.on_revocation(heard.append)
+    first, second, third = (stage.tokens() for _ in range(3))
+    assert stage.server.revoke(first["access_token"])
+    assert not stage.server.revoke(first["access_token"])
+    grant = claims(second["access_token"])["sid"]
+    assert stage.server.revoke_grant(grant)
+    assert not stage.server.revoke_grant(grant)
+    pending = stage.code()
+    assert stage.server.revoke_user("ada") == 2
+    assert stage.redeem(pending).error == (400, "invalid_grant")
+    assert not any(stage.is_active(each["access_token"]) for each in (first, second, third))
+    stage.server.clients.remove(stage.phone.client_id)
+    assert [each.kind for each in heard] == ["jti", "sid", "sid", "sid", "sub", "client_id"]
+    assert heard[1].value == grant
+
+
+def test_a_removed_clients_tokens_are_inactive(stage: Stage) -> None:
+    client = stage.add("Brief")
+    own = stage.token(client, grant_type="client_credentials").json["access_token"]
+    of_user = stage.tokens(client)["access_token"]
+    stage.server.clients.remove(client.client_id)
+    assert not stage.server.introspect(own)["active"]
+    assert not stage.server.introspect(of_user)["active"]
+
+
+def test_INS_01_the_caller_authenticates_with_credentials(stage: Stage) -> None:
+    token = stage.tokens(stage.phone)["access_token"]
+    assert stage.post("/oauth/introspect", {"token": token}).status == 401
+    fields = {"token": token, "client_id": stage.phone.client_id}
+    assert stage.post("/oauth/introspect", fields).error == (401, "invalid_client")
+    answer = stage.post(
+        "/oauth/introspect",
+        {"token": token},
+        authorization=basic(stage.app.client_id, "wrong"),
+    )
+    assert answer.status == 401
+
+
+def test_INS_01_an_active_token_is_described(stage: Stage) -> None:
+    token = stage.tokens()["access_token"]
+    known = stage.introspect(token)
+    assert known == {"active": True, "token_type": "Bearer", **claims(token)}
+
+
+def test_INS_01_unknown_over_refresh_and_others_tokens_are_inactive_and_nothing_more(
+    stage: Stage,
+) -> None:
+    other = stage.add("Other")
+    tokens = stage.tokens()
+    inactive = [
+        stage.introspect("unknown"),
+        stage.introspect("a.b.c"),
+        stage.introspect(tokens["refresh_token"]),
+        stage.introspect(tokens["access_token"], other),
+        stage.introspect(tokens["access_token"][:-4] + "AAAA"),
+    ]
+    stage.clock.now += 3600
+    inactive.append(stage.introspect(tokens["access_token"]))
+    assert inactive == [{"active": False}] * 6
+
+
+def test_INS_01_an_api_may_ask_about_tokens_for_the_resources_it_serves(make: Make) -> None:
+    a, b = "https://a.example.com", "https://b.example.com"
+    stage = make(resources=[a, b])
+    api = stage.add("API", serves=[a], redirect_uris=[])
+    for resource, active in ((a, True), (b, False)):
+        answer = stage.token(grant_type="client_credentials", resource=resource)
+        assert stage.introspect(answer.json["access_token"], api)["active"] is active
+
+
+def test_INS_01_the_answer_is_signed_for_who_asks_for_that(stage: Stage) -> None:
+    token = stage.token(grant_type="client_credentials").json["access_token"]
+    answer = stage.post(
+        "/oauth/introspect",
+        stage.credentials() | {"token": token},
+        accept="application/token-introspection+jwt, application/json;q=0.5",
+    )
+    assert answer.header("content-type") == "application/token-introspection+jwt"
+    text = answer.response.body.decode()
+    assert header(text)["typ"] == "token-introspection+jwt"
+    signed = claims(text)
+    assert (signed["iss"], signed["aud"]) == (ISSUER, stage.app.client_id)
+    assert signed["iat"] == int(stage.clock())
+    assert signed["token_introspection"]["active"] is True
+    keys, _ = jwk.parse_jwks(stage.server.keys.jwks())
+    parsed = jwt.parse(answer.response.body)
+    assert keys.keys[0].verifies(parsed.algorithm, parsed.signing_input, parsed.signature)
+    guard = Guard(Issuer(ISSUER, audience=stage.app.client_id, keys=stage.server.keys.jwks()))
+    with pytest.raises(TokenError):
+        guard.verify(text)
+    assert stage.introspect(text) == {"active": False}
+
+
+@pytest.mark.parametrize(
+    ("issuer", "paths"),
+    [
+        (
+            "https://api.example.com",
+            {"/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"},
+        ),
+        (
+            "https://api.example.com/tenant/one",
+            {
+                "/.well-known/oauth-authorization-server/tenant/one",
+                "/.well-known/openid-configuration/tenant/one",
+                "/tenant/one/.well-known/openid-configuration",
+            },
+        ),
+    ],
+)
+def test_META_01_the_metadata_is_where_clients_look_and_names_this_issuer(
+    make: Make, issuer: str, paths: set[str]
+) -> None:
+    stage = make(issuer=issuer)
+    assert {path for path in stage.server.paths if "well-known" in path} == paths
+    for path in paths:
+        answer = stage.send("GET", path)
+        assert answer.status == 200
+        content = answer.json
+        assert content["issuer"] == issuer
+        assert content["token_endpoint"] == issuer + "/oauth/token"
+        assert [] not in content.values()
+        assert content["code_challenge_methods_supported"] == ["S256"]
+        assert content["authorization_response_iss_parameter_supported"] is True
+        assert "private_key_jwt" in content["token_endpoint_auth_methods_supported"]
+        assert "ES256" in content["token_endpoint_auth_signing_alg_values_supported"]
+        assert "none" not in content["introspection_endpoint_auth_methods_supported"]
+        assert stage.send("HEAD", path).response.body == b""
+        assert stage.send("POST", path).status == 405
+
+
+def test_META_01_every_address_in_the_metadata_is_served(stage: Stage) -> None:
+    content = stage.send("GET", "/.well-known/oauth-authorization-server").json
+    addresses = [value for name, value in content.items() if name.endswith(("_endpoint", "_uri"))]
+    assert len(addresses) == 5
+    assert {address.removeprefix(ISSUER) for address in addresses} <= stage.server.paths
+
+
+def test_META_01_without_described_scopes_there_is_no_empty_array(make: Make) -> None:
+    stage = make(scopes=None)
+    content = stage.send("GET", "/.well-known/oauth-authorization-server").json
+    assert "scopes_supported" not in content
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
+def test_JWKS_05_only_public_members_are_published(make: Make, algorithm: str) -> None:
+    answer = make(algorithm=algorithm).send("GET", "/oauth/jwks")
+    assert answer.status == 200
+    (key,) = answer.json["keys"]
+    assert not {"d", "p", "q", "dp", "dq", "qi", "oth", "k"} & set(key)
+    assert (key["use"], key["alg"]) == ("sig", algorithm)
+
+
+def test_JWKS_05_a_key_is_published_before_it_signs_and_until_its_tokens_are_over(
+    stage: Stage,
+) -> None:
+    def signing() -> str:
+        token = stage.token(grant_type="client_credentials").json["access_token"]
+        kid: str = header(token)["kid"]
+        return kid
+
+    def published() -> list[str]:
+        return [key["kid"] for key in stage.send("GET", "/oauth/jwks").json["keys"]]
+
+    old = signing()
+    max_age = re.search(r"max-age=(\d+)", stage.send("GET", "/oauth/jwks").header("cache-control"))
+    assert max_age is not None
+    new = stage.server.keys.rotate()
+    assert stage.server.keys.rotate() == new, "a key that waits for its turn is enough"
+    assert (signing(), published()) == (old, [old, new])
+    stage.clock.now += int(max_age[1]) * 2 - 1
+    assert signing() == old
+    last = stage.token(grant_type="client_credentials").json["access_token"]
+    stage.clock.now += 1
+    assert signing() == new
+    stage.clock.now += 3598
+    assert stage.is_active(last)
+    assert published() == [old, new]
+    stage.clock.now += int(max_age[1]) * 2 + 3
+    assert published() == [new]
+    stage.server.prune()
+    assert [key.kid for key in stage.server.keys.all()] == [new]
+
+
+def test_JWKS_05_keys_are_rotated_when_their_time_is_over(make: Make) -> None:
+    stage = make(key_lifetime=86_400)
+    old = stage.server.keys.all()[0].kid
+    stage.clock.now += 86_400 - 590
+    stage.token(grant_type="client_credentials")
+    keys = [key.kid for key in stage.server.keys.all()]
+    assert len(keys) == 2
+    stage.clock.now += 601
+    token = stage.token(grant_type="client_credentials").json["access_token"]
+    assert header(token)["kid"] != old
+    assert len(stage.named("key_made")) == 2
+
+
+def test_JWKS_05_a_compromised_key_is_replaced_at_once(stage: Stage) -> None:
+    new = stage.server.keys.rotate(immediately=True)
+    token = stage.token(grant_type="client_credentials").json["access_token"]
+    assert header(token)["kid"] == new
+    assert stage.is_active(token)
+
+
+def test_CORS_01_metadata_and_jwks_are_for_every_page(stage: Stage) -> None:
+    for path in ("/oauth/jwks", "/.well-known/oauth-authorization-server"):
+        answer = stage.send("GET", path, origin="https://anybody.example")
+        assert answer.header("access-control-allow-origin") == "*"
+        assert answer.header("access-control-allow-credentials") is None
+        preflight = stage.send(
+            "OPTIONS", path, origin="https://a.example", access_control_request_method="GET"
+        )
+        assert preflight.status == 204
+        assert preflight.header("access-control-allow-origin") == "*"
+
+
+@pytest.mark.parametrize("path", ["/oauth/token", "/oauth/revoke"])
+def test_CORS_01_token_and_revocation_are_for_the_pages_of_registered_origins(
+    stage: Stage, path: str
+) -> None:
+    page = "https://spa.example.com"
+    stage.add("SPA", public=True, origins=[page])
+    good = stage.post(path, {"token": "x"}, origin=page)
+    assert good.header("access-control-allow-origin") == page
+    assert good.header("access-control-allow-credentials") is None
+    assert good.header("vary") == "Origin"
+    assert "WWW-Authenticate" in (good.header("access-control-expose-headers") or "")
+    for origin in ("https://other.example.com", "null", page + ".evil.example"):
+        bad = stage.post(path, {"token": "x"}, origin=origin)
+        assert bad.header("access-control-allow-origin") is None
+        assert bad.header("vary") == "Origin"
+    asked = {"access_control_request_method": "POST"}
+    preflight = stage.send("OPTIONS", path, origin=page, **asked)
+    assert (preflight.status, preflight.header("access-control-allow-origin")) == (204, page)
+    assert preflight.header("access-control-allow-methods") == "POST"
+    refused = stage.send("OPTIONS", path, origin="https://other.example.com", **asked)
+    assert refused.header("access-control-allow-origin") is None
+
+
+@pytest.mark.parametrize("path", ["/oauth/authorize", "/oauth/introspect", "/oauth/consent"])
+def test_CORS_01_the_other_endpoints_are_for_no_page(stage: Stage, path: str) -> None:
+    page = "https://spa.example.com"
+    stage.add("SPA", public=True, origins=[page])
+    for method in ("GET", "POST", "OPTIONS"):
+        answer = stage.send(method, path, origin=page, access_control_request_method="POST")
+        assert answer.header("access-control-allow-origin") is None
+
+
+def test_SEC_01_an_old_secret_is_valid_for_a_day_beside_the_new_one(stage: Stage) -> None:
+    new = stage.server.clients.rotate_secret(stage.app.client_id)
+
+    def works(secret: str | None) -> bool:
+        answer = stage.token(grant_type="client_credentials", client_secret=secret)
+        return answer.status == 200
+
+    assert works(new)
+    assert works(stage.app.client_secret)
+    stage.clock.now += 86_399
+    assert works(stage.app.client_secret)
+    stage.clock.now += 1
+    assert not works(stage.app.client_secret)
+    assert works(new)
+
+
+def test_SEC_01_without_an_overlap_the_old_secret_ends_at_once(stage: Stage) -> None:
+    new = stage.server.clients.rotate_secret(stage.app.client_id, overlap=0)
+    assert stage.token(grant_type="client_credentials").status == 401
+    assert stage.token(grant_type="client_credentials", client_secret=new).status == 200
+
+
+def test_nothing_else_is_served(stage: Stage) -> None:
+    for path in ("/", "/oauth", "/oauth/token/", "/OAUTH/TOKEN", "/oauth/jwks.json"):
+        assert stage.send("GET", path).status == 404
+    assert json.loads(stage.send("GET", "/x").response.body) == {"error": "not_found"}
