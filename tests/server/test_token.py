@@ -66,7 +66,9 @@ def test_TK_01_only_post_is_answered(stage: Stage, path: str, method: str) -> No
     assert (answer.status, answer.header("allow")) == (405, "POST")
 
 
-@pytest.mark.parametrize("kind", [None, "application/json", "text/plain", FORM + "; charset=utf-16"])
+@pytest.mark.parametrize(
+    "kind", [None, "application/json", "text/plain", FORM + "; charset=utf-16"]
+)
 def test_TK_01_only_a_form_is_read(stage: Stage, kind: str | None) -> None:
     headers = {} if kind is None else {"content_type": kind}
     answer = stage.send("POST", "/oauth/token", b'{"grant_type": "password"}', **headers)
@@ -146,9 +148,7 @@ def test_TK_03_basic_is_split_at_the_first_colon_and_form_decoded(stage: Stage) 
     ],
 )
 def test_TK_03_other_credentials_are_invalid_client(stage: Stage, value: str) -> None:
-    answer = stage.post(
-        "/oauth/token", {"grant_type": "client_credentials"}, authorization=value
-    )
+    answer = stage.post("/oauth/token", {"grant_type": "client_credentials"}, authorization=value)
     assert answer.error == (401, "invalid_client")
     assert answer.header("www-authenticate") is not None
 
@@ -172,9 +172,7 @@ def test_TK_03_a_repeated_authorization_line_is_refused(stage: Stage) -> None:
     from bearerguard import Request
 
     line = ("authorization", basic(stage.app.client_id, stage.app.client_secret))
-    request = Request(
-        "POST", "/oauth/token", [("content-type", FORM), line, line], b"grant_type=x"
-    )
+    request = Request("POST", "/oauth/token", [("content-type", FORM), line, line], b"grant_type=x")
     assert stage.server.handle(request).status == 400
 
 

@@ -1,0 +1,170 @@
+"""In front of an app: its own paths are served, everything else is the app's."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx2
+import pytest
+import trio
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.testclient import TestClient, WebSocketDenialResponse
+from starlette.websockets import WebSocketDisconnect
+from websockets.sync.client import connect
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.test import Client
+
+from tests.server.serving import GUNICORN, UVICORN, served
+from tests.server.stage import FORM, ISSUER, Make, Stage
+
+HYPERCORN = ("hypercorn", "tests.server.served:app", "-k", "trio", "-b", "127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize(
+    "command", [UVICORN, GUNICORN, HYPERCORN], ids=["uvicorn", "gunicorn", "hypercorn-trio"]
+)
+def test_a_real_server_serves_every_grant_and_passes_the_rest_on(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    with served(tmp_path, command) as running:
+        client = running.add()
+        own = running.token(client, grant_type="client_credentials", scope="read write")
+        assert own.status_code == 200
+        tokens = running.redeem(client, running.code(client)).json()
+        refreshed = running.token(
+            client, grant_type="refresh_token", refresh_token=tokens["refresh_token"]
+        )
+        assert refreshed.status_code == 200
+        assert refreshed.headers["cache-control"] == "no-store"
+        api = httpx2.get(f"{running.url}/api/v1/recordings")
+        assert api.json() == {"api": "/api/v1/recordings"}
+        head = httpx2.head(f"{running.url}/oauth/jwks")
+        assert (head.status_code, head.content) == (200, b"")
+        large = httpx2.post(f"{running.url}/oauth/token", content=b"x" * 70_000)
+        assert large.status_code == 413
+        options = httpx2.options(f"{running.url}/oauth/jwks", headers={"Origin": "https://a.b"})
+        assert options.status_code == 204
+        if command is not GUNICORN:
+            assert "api: started" in running.program.output
+
+
+def test_a_websocket_is_the_apps(tmp_path: Path) -> None:
+    with served(tmp_path) as running, connect(running.url.replace("http", "ws")) as socket:
+        assert socket.recv() == "from the api"
+
+
+@pytest.mark.parametrize(
+    ("issuer", "root", "path", "mine"),
+    [
+        (ISSUER, "", "/oauth/token", True),
+        (ISSUER, "", "/oauth/tokens", False),
+        (ISSUER, "", "/oauth/token/", False),
+        (ISSUER, "", "/v1/oauth/token", False),
+        (ISSUER, "/v1", "/v1/oauth/token", True),
+        (ISSUER, "/v1", "/oauth/token", True),
+        (ISSUER, "/v1", "/v11/oauth/token", False),
+        (ISSUER + "/v1", "", "/v1/oauth/token", True),
+        (ISSUER + "/v1", "", "/oauth/token", False),
+        (ISSUER + "/v1", "", "/.well-known/oauth-authorization-server/v1", True),
+        (ISSUER + "/v1", "", "/.well-known/oauth-authorization-server", False),
+        (ISSUER + "/v1", "/v1", "/v1/oauth/token", True),
+        (ISSUER + "/v1", "/v1/", "/v1/.well-known/openid-configuration", True),
+    ],
+)
+def test_a_mount_path_is_respected(
+    make: Make, issuer: str, root: str, path: str, mine: bool
+) -> None:
+    stage = make(issuer=issuer)
+    assert (stage.server.served_path(root, path) is not None) is mine
+
+
+def test_mounted_in_starlette_and_in_werkzeug_it_answers_below_its_mount(make: Make) -> None:
+    stage = make(issuer=ISSUER + "/auth")
+    body = {**stage.credentials(), "grant_type": "client_credentials"}
+    asgi = TestClient(Starlette(routes=[Mount("/auth", stage.server.asgi_app())]), ISSUER)
+    assert asgi.post("/auth/oauth/token", data=body).status_code == 200
+    assert asgi.get("/auth/elsewhere").status_code == 404
+    nothing = stage.server.wsgi_app()
+    wsgi = Client(DispatcherMiddleware(nothing, {"/auth": stage.server.wsgi_app()}))
+    assert wsgi.post("/auth/oauth/token", data=body).status_code == 200
+    assert wsgi.get("/.well-known/oauth-authorization-server/auth").status_code == 200
+    assert wsgi.get("/elsewhere").status_code == 404
+
+
+def test_alone_it_answers_lifespan_and_closes_websockets(stage: Stage) -> None:
+    with TestClient(stage.server.asgi_app()) as client:
+        assert client.get("/").status_code == 404
+        refused = pytest.raises((WebSocketDisconnect, WebSocketDenialResponse))
+        with refused, client.websocket_connect("/"):
+            pass
+
+
+async def _call(app: Any, messages: list[dict[str, Any]], **scope: Any) -> list[Any]:
+    sent: list[Any] = []
+    waiting = list(messages)
+
+    async def receive() -> Any:
+        return waiting.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    usual = {"type": "http", "method": "POST", "path": "/oauth/token", "headers": []}
+    await app(usual | scope, receive, send)
+    return sent
+
+
+@pytest.mark.parametrize("run", [asyncio.run, lambda main: trio.run(lambda: main)])
+def test_a_body_in_parts_is_put_together(stage: Stage, run: Callable[[Any], Any]) -> None:
+    body = urlencode({**stage.credentials(), "grant_type": "client_credentials"}).encode()
+    parts = [
+        {"type": "http.request", "body": body[:10], "more_body": True},
+        {"type": "http.request", "body": body[10:]},
+    ]
+    app = stage.server.asgi_app()
+
+    async def twice() -> list[Any]:
+        headers = [(b"content-type", FORM.encode())]
+        return [await _call(app, parts, headers=headers) for _ in range(2)]
+
+    assert [sent[0]["status"] for sent in run(twice())] == [200, 200]
+
+
+def test_a_client_that_goes_away_is_not_answered(stage: Stage) -> None:
+    gone = [
+        {"type": "http.request", "body": b"a", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    assert asyncio.run(_call(stage.server.asgi_app(), gone)) == []
+
+
+@pytest.mark.parametrize(
+    ("extra", "padding", "status"),
+    [
+        ({"CONTENT_LENGTH": "99999999"}, 0, 413),
+        ({"CONTENT_LENGTH": "nonsense"}, 0, 401),
+        ({"CONTENT_LENGTH": ""}, 0, 401),
+        ({"CONTENT_LENGTH": "", "wsgi.input_terminated": True}, 70_000, 413),
+        ({"CONTENT_LENGTH": "", "wsgi.input_terminated": True}, 0, 200),
+    ],
+)
+def test_a_wsgi_body_is_bounded_and_without_a_length_read_only_to_a_known_end(
+    stage: Stage, extra: dict[str, Any], padding: int, status: int
+) -> None:
+    fields = {**stage.credentials(), "grant_type": "client_credentials"}
+    statuses: list[str] = []
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": "POST",
+        "PATH_INFO": "/oauth/token",
+        "CONTENT_TYPE": FORM,
+        "wsgi.input": io.BytesIO(urlencode(fields).encode() + b"&" * padding),
+        **extra,
+    }
+    list(stage.server.wsgi_app()(environ, lambda status, *_: statuses.append(status)))
+    assert statuses[0].startswith(str(status))

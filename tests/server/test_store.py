@@ -1,0 +1,285 @@
+"""The store: made once, private, pruned, and never scanned for a request."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection
+
+from bearerguard import ConfigurationError
+from bearerguard.server import AuthorizationServer, StoreUnavailable
+from bearerguard.server.store import clients, grants, keys, people, pruning
+from bearerguard.server.store.database import Database
+from bearerguard.server.store.migrate import migrate
+from bearerguard.server.store.schema import metadata
+from tests.server.serving import ROOT
+from tests.server.stage import ISSUER, SECRET, Make, Stage
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    made = Database(f"sqlite:///{tmp_path}/auth.db", connections=2)
+    migrate(made)
+    return made
+
+
+def test_the_migrations_make_exactly_the_declared_tables(database: Database) -> None:
+    assert people.users.metadata is metadata
+    with database.write() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+    database.close()
+
+
+def test_sqlite_is_durable_and_checks_references(database: Database) -> None:
+    with database.read() as connection:
+
+        def pragma(name: str) -> Any:
+            return connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+
+        assert pragma("journal_mode") == "wal"
+        assert pragma("synchronous") == 2, "FULL"
+        assert pragma("foreign_keys") == 1
+    database.close()
+
+
+def test_the_files_are_for_their_owner_alone(stage: Stage) -> None:
+    stage.token(grant_type="client_credentials")
+    for path in stage.folder.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+
+
+def _plans(database: Database, ask: Callable[[Connection], object]) -> list[str]:
+    """Return how SQLite runs every statement that `ask` sends."""
+    from sqlalchemy import event
+
+    sent: list[tuple[str, Any]] = []
+    engine = database.engine()
+
+    def listen(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        sent.append((statement, parameters))
+
+    event.listen(engine, "before_cursor_execute", listen)
+    try:
+        with database.write() as connection:
+            ask(connection)
+    finally:
+        event.remove(engine, "before_cursor_execute", listen)
+    plans = []
+    with database.read() as connection:
+        for statement, parameters in sent:
+            if statement.split()[0] in {"SELECT", "UPDATE", "DELETE"}:
+                explained = connection.exec_driver_sql(
+                    f"EXPLAIN QUERY PLAN {statement}", parameters
+                )
+                plans += [row[3] for row in explained]
+    assert plans, "nothing was asked"
+    return plans
+
+
+HOT: dict[str, Callable[[Connection], object]] = {
+    "find client": lambda c: clients.find(c, "x"),
+    "secrets": lambda c: clients.secrets_of(c, "x", 1.0),
+    "end secrets": lambda c: clients.end_secrets(c, "x", 1.0),
+    "origins": lambda c: clients.origins_of(c, "x"),
+    "is origin": lambda c: clients.is_origin(c, "x"),
+    "is user": lambda c: clients.is_user(c, "x"),
+    "assertion": lambda c: clients.use_assertion(c, "x", 1.0),
+    "find code": lambda c: grants.find_code(c, "x"),
+    "redeem code": lambda c: grants.redeem_code(c, "x", "g", 1.0),
+    "find grant": lambda c: grants.find_grant(c, "x"),
+    "revoke grant": lambda c: grants.revoke_grant(c, "x", 1.0),
+    "grants of user": lambda c: grants.grants_of_user(c, "x", "y"),
+    "end codes": lambda c: grants.end_codes_of_user(c, "x", 1.0, "y"),
+    "find refresh": lambda c: grants.find_refresh_token(c, "x"),
+    "use refresh": lambda c: grants.use_refresh_token(c, "x", successor="y", sealed=b"", now=1.0),
+    "find access": lambda c: grants.find_access_token(c, "x"),
+    "revoke access": lambda c: grants.revoke_access_token(c, "x", 1.0),
+    "remove client": lambda c: clients.remove(c, "x"),
+    "prune": lambda c: pruning.prune(c, 1.0, 10.0),
+}
+
+
+@pytest.mark.parametrize("name", HOT)
+def test_no_hot_query_scans_a_table(database: Database, name: str) -> None:
+    plans = _plans(database, HOT[name])
+    assert not [plan for plan in plans if plan.startswith("SCAN")], plans
+    database.close()
+
+
+def test_a_scan_would_be_seen(database: Database) -> None:
+    plans = _plans(database, keys.all_keys)
+    assert [plan for plan in plans if plan.startswith("SCAN")]
+    database.close()
+
+
+def test_what_is_over_is_removed_and_what_stands_stays(stage: Stage) -> None:
+    day = 86_400
+    for _ in range(3):
+        stage.tokens()
+    old = stage.tokens()
+    code = stage.code()
+    new = stage.server.clients.rotate_secret(stage.app.client_id)
+
+    def rows() -> dict[str, int]:
+        with closing(sqlite3.connect(stage.folder / "auth.db")) as database:
+            return {
+                table: database.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+                for table in (
+                    "codes",
+                    "access_tokens",
+                    "refresh_tokens",
+                    "grants",
+                    "client_secrets",
+                )
+            }
+
+    assert rows() == {
+        "codes": 5,
+        "access_tokens": 4,
+        "refresh_tokens": 4,
+        "grants": 4,
+        "client_secrets": 2,
+    }
+    assert stage.server.prune() == 0
+    stage.clock.now += 2 * day
+    assert stage.server.prune() == 5 + 4 + 1
+    assert rows()["refresh_tokens"] == 4
+    assert stage.redeem(code, client_secret=new).error == (400, "invalid_grant")
+    stage.clock.now += 29 * day
+    stage.server.prune()
+    assert (rows()["refresh_tokens"], rows()["grants"]) == (0, 4)
+    stage.clock.now += 150 * day
+    stage.server.prune()
+    assert rows()["grants"] == 0
+    assert not stage.server.introspect(old["access_token"])["active"]
+
+
+def test_pruning_happens_by_itself_and_forgets_sealed_successors(stage: Stage) -> None:
+    first = stage.tokens()["refresh_token"]
+    stage.refresh(first)
+    stage.clock.now += 61
+
+    def sealed() -> int:
+        with closing(sqlite3.connect(stage.folder / "auth.db")) as database:
+            query = "SELECT count(*) FROM refresh_tokens WHERE sealed_successor IS NOT NULL"
+            count: int = database.execute(query).fetchone()[0]
+            return count
+
+    assert sealed() == 1
+    stage.token(grant_type="client_credentials")
+    assert sealed() == 0
+
+
+@pytest.mark.parametrize(
+    ("store", "remedy"),
+    [
+        ("sqlite://", "name a file"),
+        ("sqlite:///:memory:", "name a file"),
+        ("not a url", "sqlite:///auth.db"),
+        ("mysql://db/x", "sqlite:///auth.db"),
+        ("sqlite:////nowhere/at/all/auth.db", "directory"),
+        (7, "sqlite:///auth.db"),
+    ],
+)
+def test_a_store_that_cannot_be_used_is_named_with_its_remedy(store: Any, remedy: str) -> None:
+    with pytest.raises(ConfigurationError, match="store=") as refusal:
+        AuthorizationServer(ISSUER, store=store, secret=SECRET)
+    assert remedy in str(refusal.value)
+
+
+def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "auth.db"
+    path.write_bytes(b"something else entirely, of some length" * 100)
+    with pytest.raises(ConfigurationError, match="no SQLite database"):
+        AuthorizationServer(ISSUER, store=f"sqlite:///{path}", secret=SECRET)
+    assert path.read_bytes().startswith(b"something else")
+
+
+def test_a_schema_of_a_later_version_is_refused(stage: Stage) -> None:
+    with closing(sqlite3.connect(stage.folder / "auth.db")) as database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+        database.commit()
+    with pytest.raises(ConfigurationError, match="later one"):
+        AuthorizationServer(ISSUER, store=f"sqlite:///{stage.folder}/auth.db", secret=SECRET)
+
+
+def test_a_store_in_trouble_is_503_and_never_500(stage: Stage) -> None:
+    stage.server.close()
+    with closing(sqlite3.connect(stage.folder / "auth.db")) as database:
+        database.execute("ALTER TABLE clients RENAME TO elsewhere")
+        database.commit()
+    answer = stage.token(grant_type="client_credentials")
+    assert answer.error == (503, "temporarily_unavailable")
+    assert answer.header("retry-after") is not None
+    assert stage.named("store_unavailable")
+    assert stage.app.client_secret not in str(stage.events)
+
+
+def test_a_transaction_that_fails_changes_nothing(database: Database) -> None:
+    with pytest.raises(StoreUnavailable), database.write() as connection:
+        clients.add(connection, client_id="x")
+    with database.read() as connection:
+        assert clients.find(connection, "x") is None
+    database.close()
+
+
+def test_a_child_opens_connections_of_its_own(stage: Stage) -> None:
+    stage.token(grant_type="client_credentials")
+    child = os.fork()
+    if not child:
+        good = stage.token(grant_type="client_credentials").status == 200
+        os._exit(0 if good else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert stage.token(grant_type="client_credentials").status == 200
+
+
+def test_four_processes_on_an_empty_database_migrate_once_and_make_one_key(
+    tmp_path: Path,
+) -> None:
+    code = (
+        "import sys; from bearerguard.server import AuthorizationServer;"
+        f"s = AuthorizationServer({ISSUER!r}, store='sqlite:///{tmp_path}/auth.db');"
+        "print(*[k.kid for k in s.keys.all()])"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environ.pop("BEARERGUARD_SERVER_SECRET", None)
+    starting = [
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environ,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    ended = [process.communicate(timeout=60) for process in starting]
+    assert [process.returncode for process in starting] == [0] * 4, ended
+    kids = {out.strip() for out, _ in ended}
+    assert len(kids) == 1
+    assert len(kids.pop().split()) == 1
+    with closing(sqlite3.connect(tmp_path / "auth.db")) as database:
+        assert database.execute("SELECT count(*) FROM signing_keys").fetchone()[0] == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["auth.db", "auth.db.secret"]
+
+
+def test_requests_from_many_threads_are_all_answered(make: Make) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    stage = make(threads=2)
+    tokens = [stage.tokens()["refresh_token"] for _ in range(4)]
+    with ThreadPoolExecutor(6) as pool:
+        statuses = list(pool.map(lambda token: stage.refresh(token).status, tokens * 5))
+    assert statuses == [200] * 20
