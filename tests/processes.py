@@ -33,6 +33,10 @@ class Program:
         self._log = log
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def output(self) -> str:
         return self._log.read_text(errors="replace")
 
