@@ -1,0 +1,112 @@
+// Runs every grant of a server with oauth4webapi, which checks the answers strictly, and
+// prints the steps that it took as JSON. What to call, and as whom, is in the environment.
+import * as oauth from 'oauth4webapi'
+import { createPrivateKey, webcrypto } from 'node:crypto'
+
+const { ISSUER, KIND, CLIENT_ID, CLIENT_SECRET, PRIVATE_KEY, REDIRECT_URI } = process.env
+const insecure = { [oauth.allowInsecureRequests]: true } // http, on loopback
+const steps = []
+
+const issuer = new URL(ISSUER)
+const server = await oauth.processDiscoveryResponse(
+  issuer,
+  await oauth.discoveryRequest(issuer, { algorithm: 'oauth2', ...insecure }),
+)
+steps.push('discovery')
+
+const client = { client_id: CLIENT_ID }
+const authentication = {
+  confidential: () => oauth.ClientSecretBasic(CLIENT_SECRET),
+  public: () => oauth.None(),
+  private_key_jwt: async () => {
+    const jwk = createPrivateKey(PRIVATE_KEY).export({ format: 'jwk' })
+    const curve = { name: 'ECDSA', namedCurve: 'P-256' }
+    const key = await webcrypto.subtle.importKey('jwk', jwk, curve, false, ['sign'])
+    return oauth.PrivateKeyJwt({ key, kid: 'robot' })
+  },
+}
+const proof = await authentication[KIND]()
+
+const verifier = oauth.generateRandomCodeVerifier()
+const state = oauth.generateRandomState()
+const address = new URL(server.authorization_endpoint)
+for (const [name, value] of Object.entries({
+  client_id: CLIENT_ID,
+  redirect_uri: REDIRECT_URI,
+  response_type: 'code',
+  scope: 'read write',
+  state,
+  code_challenge: await oauth.calculatePKCECodeChallenge(verifier),
+  code_challenge_method: 'S256',
+})) {
+  address.searchParams.set(name, value)
+}
+const cookies = ['user=ada']
+let answer = await fetch(address, { headers: { cookie: cookies[0] }, redirect: 'manual' })
+if (answer.status === 200) {
+  // The consent page: send its hidden fields back, as a browser does.
+  const fields = new URLSearchParams({ decision: 'allow' })
+  for (const [, name, value] of (await answer.text()).matchAll(
+    /<input type="hidden" name="([^"]+)" value="([^"]*)">/g,
+  )) {
+    fields.set(name, value)
+  }
+  cookies.push(...answer.headers.getSetCookie().map((line) => line.split(';')[0]))
+  answer = await fetch(`${ISSUER}/oauth/consent`, {
+    method: 'POST',
+    body: fields,
+    headers: { cookie: cookies.join('; ') },
+    redirect: 'manual',
+  })
+}
+const redirected = new URL(answer.headers.get('location'))
+const parameters = oauth.validateAuthResponse(server, client, redirected, state)
+const tokens = await oauth.processAuthorizationCodeResponse(
+  server,
+  client,
+  await oauth.authorizationCodeGrantRequest(
+    server, client, proof, parameters, REDIRECT_URI, verifier, insecure,
+  ),
+)
+steps.push('code')
+
+const refresh = async (token) =>
+  oauth.processRefreshTokenResponse(
+    server,
+    client,
+    await oauth.refreshTokenGrantRequest(server, client, proof, token, insecure),
+  )
+const refreshed = await refresh(tokens.refresh_token)
+steps.push('refresh')
+
+if (KIND !== 'public') {
+  const known = await oauth.processIntrospectionResponse(
+    server,
+    client,
+    await oauth.introspectionRequest(server, client, proof, refreshed.access_token, {
+      requestJwtResponse: true,
+      ...insecure,
+    }),
+  )
+  if (known.active !== true) throw new Error('the token is not active')
+  steps.push('introspection')
+  const own = await oauth.processClientCredentialsResponse(
+    server,
+    client,
+    await oauth.clientCredentialsGrantRequest(server, client, proof, { scope: 'read' }, insecure),
+  )
+  if (own.refresh_token !== undefined) throw new Error('a refresh token came')
+  steps.push('client_credentials')
+}
+
+await oauth.processRevocationResponse(
+  await oauth.revocationRequest(server, client, proof, refreshed.refresh_token, insecure),
+)
+steps.push('revocation')
+try {
+  await refresh(refreshed.refresh_token)
+} catch (error) {
+  if (error.error !== 'invalid_grant') throw error
+  steps.push('refused')
+}
+console.log(JSON.stringify(steps))
