@@ -8,7 +8,7 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlencode, urlsplit
 
 from bearerguard.server import Registered
@@ -38,7 +38,7 @@ class Herd:
         self._start = threading.Barrier(width)
         self._opened: list[http.client.HTTPConnection] = []
 
-    def __enter__(self) -> Herd:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

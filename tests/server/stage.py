@@ -196,7 +196,7 @@ def claims(token: str) -> dict[str, Any]:
 
 
 def header(token: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(base64url.decode(token.split(".")[0].encode()))
+    content: dict[str, Any] = json.loads(base64url.decode(token.split(".", maxsplit=1)[0].encode()))
     return content
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -46,7 +47,7 @@ def test_AZ_01_only_get_is_answered(stage: Stage, method: str) -> None:
     ],
 )
 def test_AZ_02_an_unknown_client_or_place_gets_a_page_that_leads_nowhere(
-    stage: Stage, fields: dict[str, str | None]
+    stage: Stage, fields: dict[str, Any]
 ) -> None:
     answer = stage.authorize(**fields)
     assert answer.status == 400
@@ -144,7 +145,7 @@ def test_AZ_03_a_loopback_address_may_come_with_any_port_and_nothing_else_may_di
     ],
 )
 def test_AZ_04_what_is_wrong_is_told_to_the_client_with_state_and_issuer(
-    stage: Stage, fields: dict[str, str | None], error: str
+    stage: Stage, fields: dict[str, Any], error: str
 ) -> None:
     answer = stage.authorize(**fields, state="a b&c=ü")
     assert answer.status == 303
@@ -190,9 +191,7 @@ def test_AZ_04_a_code_comes_with_state_and_issuer_and_the_query_that_is_there_st
         {"code_challenge": "ü" * 43},
     ],
 )
-def test_AZ_05_pkce_is_required_and_only_s256_is(
-    stage: Stage, fields: dict[str, str | None]
-) -> None:
+def test_AZ_05_pkce_is_required_and_only_s256_is(stage: Stage, fields: dict[str, Any]) -> None:
     assert stage.authorize(**fields).sent["error"] == "invalid_request"
 
 

@@ -25,7 +25,6 @@ from bearerguard.testing import SigningKey
 from tests.server.serving import Served, served
 from tests.server.stage import CALLBACK, VERIFIER
 
-
 PEERS = Path(__file__).parents[1] / "peers"
 
 
@@ -155,12 +154,12 @@ def test_oauth4webapi_runs_every_grant(running: Served, kind: str) -> None:
     if shutil.which("node") is None or not (PEERS / "node_modules" / "oauth4webapi").is_dir():
         pytest.skip("node and the packages of tests/peers/package.json are not installed")
     key = SigningKey.generate("ES256", "robot")
-    options: dict[str, Any] = {
+    options: dict[str, dict[str, Any]] = {
         "confidential": {},
         "public": {"public": True},
         "private_key_jwt": {"jwks": {"keys": [key.jwk()]}},
-    }[kind]
-    client = running.add(**options)
+    }
+    client = running.add(**options[kind])
     pem = key.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     told = {
         "ISSUER": running.url,

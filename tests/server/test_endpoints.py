@@ -247,7 +247,9 @@ def test_JWKS_05_a_key_is_published_before_it_signs_and_until_its_tokens_are_ove
         return [key["kid"] for key in stage.send("GET", "/oauth/jwks").json["keys"]]
 
     old = signing()
-    max_age = re.search(r"max-age=(\d+)", stage.send("GET", "/oauth/jwks").header("cache-control"))
+    max_age = re.search(
+        r"max-age=(\d+)", stage.send("GET", "/oauth/jwks").header("cache-control") or ""
+    )
     assert max_age is not None
     new = stage.server.keys.rotate()
     assert stage.server.keys.rotate() == new, "a key that waits for its turn is enough"
@@ -313,7 +315,7 @@ def test_CORS_01_token_and_revocation_are_for_the_pages_of_registered_origins(
         bad = stage.post(path, {"token": "x"}, origin=origin)
         assert bad.header("access-control-allow-origin") is None
         assert bad.header("vary") == "Origin"
-    asked = {"access_control_request_method": "POST"}
+    asked: Any = {"access_control_request_method": "POST"}
     preflight = stage.send("OPTIONS", path, origin=page, **asked)
     assert (preflight.status, preflight.header("access-control-allow-origin")) == (204, page)
     assert preflight.header("access-control-allow-methods") == "POST"

@@ -123,7 +123,7 @@ async def _call(app: Any, messages: list[dict[str, Any]], **scope: Any) -> list[
 @pytest.mark.parametrize("run", [asyncio.run, lambda main: trio.run(lambda: main)])
 def test_a_body_in_parts_is_put_together(stage: Stage, run: Callable[[Any], Any]) -> None:
     body = urlencode({**stage.credentials(), "grant_type": "client_credentials"}).encode()
-    parts = [
+    parts: list[dict[str, Any]] = [
         {"type": "http.request", "body": body[:10], "more_body": True},
         {"type": "http.request", "body": body[10:]},
     ]
@@ -137,7 +137,7 @@ def test_a_body_in_parts_is_put_together(stage: Stage, run: Callable[[Any], Any]
 
 
 def test_a_client_that_goes_away_is_not_answered(stage: Stage) -> None:
-    gone = [
+    gone: list[dict[str, Any]] = [
         {"type": "http.request", "body": b"a", "more_body": True},
         {"type": "http.disconnect"},
     ]
@@ -159,6 +159,10 @@ def test_a_wsgi_body_is_bounded_and_without_a_length_read_only_to_a_known_end(
 ) -> None:
     fields = {**stage.credentials(), "grant_type": "client_credentials"}
     statuses: list[str] = []
+
+    def start(status: str, *_: Any) -> Any:
+        statuses.append(status)
+
     environ: dict[str, Any] = {
         "REQUEST_METHOD": "POST",
         "PATH_INFO": "/oauth/token",
@@ -166,5 +170,5 @@ def test_a_wsgi_body_is_bounded_and_without_a_length_read_only_to_a_known_end(
         "wsgi.input": io.BytesIO(urlencode(fields).encode() + b"&" * padding),
         **extra,
     }
-    list(stage.server.wsgi_app()(environ, lambda status, *_: statuses.append(status)))
+    list(stage.server.wsgi_app()(environ, start))
     assert statuses[0].startswith(str(status))

@@ -272,7 +272,7 @@ def test_TK_06_a_replay_is_known_after_the_code_is_over_too(stage: Stage) -> Non
     [{"code_verifier": "v" * 43}, {"redirect_uri": CALLBACK + "/"}, {"client_secret": "wrong"}],
 )
 def test_TK_06_a_replay_that_fails_otherwise_revokes_nothing(
-    stage: Stage, wrong: dict[str, str]
+    stage: Stage, wrong: dict[str, Any]
 ) -> None:
     code = stage.code()
     tokens = stage.redeem(code).json

@@ -99,7 +99,7 @@ class AuthorizationServer:
             raise ConfigurationError("threads=: at least one is needed")
         self.settings = Settings(
             issuer=issuer,
-            resources=checked_resources(resources, issuer),
+            resources=checked_resources(resources),
             scopes=scopes,
             access_token_lifetime=access_token_lifetime,
             refresh_token_lifetime=refresh_token_lifetime,

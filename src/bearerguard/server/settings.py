@@ -49,7 +49,10 @@ class Resource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The options of a server; `AuthorizationServer` says what each one means."""
+    """The options of a server; `AuthorizationServer` says what each one means.
+
+    Without `resources`, the issuer's own URL is the API.
+    """
 
     issuer: str
     resources: tuple[Resource, ...]
@@ -67,6 +70,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         self._check_issuer()
+        if not self.resources:
+            object.__setattr__(self, "resources", (Resource(self.issuer),))
         self._check_scopes()
         for name in (
             "access_token_lifetime",
@@ -132,10 +137,10 @@ class Settings:
             )
 
 
-def checked_resources(given: Sequence[str | Resource] | None, issuer: str) -> tuple[Resource, ...]:
-    """Return the resources as such; without any, the issuer's own URL is the API."""
+def checked_resources(given: Sequence[str | Resource] | None) -> tuple[Resource, ...]:
+    """Return the resources as such, none for None."""
     if given is None:
-        return (Resource(issuer),)
+        return ()
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise ConfigurationError("resources=: pass a list of URIs or Resource(...)")
     resources = tuple(Resource(each) if isinstance(each, str) else each for each in given)

@@ -1,0 +1,206 @@
+"""Mistakes in configuration: each names its option and the remedy when the server is made."""
+
+from __future__ import annotations
+
+import logging
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bearerguard import ConfigurationError
+from bearerguard.server import AuthorizationServer, ClientError, Resource
+from tests.server.stage import CALLBACK, ISSUER, SECRET, Make, Stage
+
+
+@pytest.mark.parametrize(
+    ("issuer", "options", "named"),
+    [
+        ("http://api.example.com", {}, "insecure_allow_http=True"),
+        ("https://api.example.com?x=1", {}, "issuer"),
+        ("https://api.example.com#x", {}, "issuer"),
+        ("api.example.com", {}, "issuer"),
+        (7, {"resources": [ISSUER]}, "issuer"),
+        (ISSUER, {"resources": []}, "resources="),
+        (ISSUER, {"resources": ISSUER}, "resources="),
+        (ISSUER, {"resources": 7}, "resources="),
+        (ISSUER, {"resources": [7]}, "resources="),
+        (ISSUER, {"resources": [ISSUER, ISSUER]}, "resources="),
+        (ISSUER, {"resources": ["relative"]}, "resources="),
+        (ISSUER, {"scopes": ["read"]}, "scopes="),
+        (ISSUER, {"scopes": {"re ad": "x"}}, "scopes="),
+        (ISSUER, {"scopes": {"read": 7}}, "scopes="),
+        (ISSUER, {"access_token_lifetime": 0}, "access_token_lifetime="),
+        (ISSUER, {"access_token_lifetime": "1h"}, "access_token_lifetime="),
+        (ISSUER, {"access_token_lifetime": float("nan")}, "access_token_lifetime="),
+        (ISSUER, {"refresh_token_lifetime": True}, "refresh_token_lifetime="),
+        (ISSUER, {"refresh_token_max_lifetime": 60}, "refresh_token_max_lifetime="),
+        (ISSUER, {"refresh_grace": -1}, "refresh_grace="),
+        (ISSUER, {"secret_overlap": None}, "secret_overlap="),
+        (ISSUER, {"code_lifetime": 601}, "code_lifetime="),
+        (ISSUER, {"key_lifetime": 0}, "key_lifetime="),
+        (ISSUER, {"algorithm": "HS256"}, "algorithm="),
+        (ISSUER, {"threads": 0}, "threads="),
+        (ISSUER, {"secret": "short"}, "secret="),
+    ],
+)
+def test_an_option_that_is_wrong_is_named(
+    tmp_path: Path, issuer: Any, options: dict[str, Any], named: str
+) -> None:
+    given = {"store": f"sqlite:///{tmp_path}/auth.db", "secret": SECRET, **options}
+    with pytest.raises(ConfigurationError) as refusal:
+        AuthorizationServer(issuer, **given)
+    assert named in str(refusal.value)
+
+
+def test_http_is_for_loopback_and_for_networks_one_trusts(make: Make) -> None:
+    assert make(issuer="http://127.0.0.1:8000").server
+    assert make(issuer="http://auth:8000", insecure_allow_http=True).server
+
+
+@pytest.mark.parametrize("options", [{"tokens": "saml"}, {"access_token_lifetime": 0}])
+def test_a_resource_that_is_wrong_is_named(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="Resource"):
+        Resource(ISSUER, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"redirect_uris": CALLBACK}, "redirect_uris="),
+        ({"redirect_uris": [7]}, "redirect_uris="),
+        ({"redirect_uris": [""]}, "redirect_uris="),
+        ({"redirect_uris": ["https://x/" + "y" * 3000]}, "redirect_uris="),
+        ({"redirect_uris": ["https://app.example.com/cb#f"]}, "fragment"),
+        ({"redirect_uris": ["http://app.example.com/cb"]}, "plain http"),
+        ({"redirect_uris": ["http://localhost:80@evil.example/cb"]}, "user part"),
+        ({"redirect_uris": ["https://app.example.com:x/cb"]}, "absolute"),
+        ({"redirect_uris": ["/cb"]}, "absolute"),
+        ({"redirect_uris": ["https:///cb"]}, "no host"),
+        ({"redirect_uris": ["myapp:/cb"]}, "dot"),
+        ({"redirect_uris": ["https://app.example.com/a b"]}, "percent-encode"),
+        ({"redirect_uris": ["https://äpp.example.com/"]}, "percent-encode"),
+        ({"redirect_uris": [], "grant_types": ["authorization_code"]}, "redirect_uris="),
+        ({"scopes": "read"}, "scopes="),
+        ({"scopes": ["admin"]}, "scopes="),
+        ({"scopes": ['"']}, "scopes="),
+        ({"grant_types": ["password"]}, "grant_types="),
+        ({"grant_types": "authorization_code"}, "grant_types="),
+        ({"public": True, "grant_types": ["client_credentials"]}, "grant_types="),
+        ({"public": True, "require_pkce": False}, "require_pkce="),
+        (
+            {"public": True, "require_consent": False, "redirect_uris": ["http://127.0.0.1/"]},
+            "require_consent=",
+        ),
+        ({"public": True, "client_secret": "x" * 40}, "client_secret="),
+        ({"client_secret": "short"}, "client_secret="),
+        ({"client_secret": "ü" * 40}, "client_secret="),
+        ({"auth_method": "tls_client_auth"}, "auth_method="),
+        ({"auth_method": "private_key_jwt"}, "jwks="),
+        ({"jwks": {"keys": []}}, "jwks="),
+        ({"jwks": {"keys": []}, "auth_method": "client_secret_post"}, "jwks="),
+        ({"origins": ["https://app.example.com/"]}, "origins="),
+        ({"origins": ["*"]}, "origins="),
+        ({"origins": [7]}, "origins="),
+        ({"serves": ["https://other.example.com"]}, "serves="),
+        ({"client_id": "with space"}, "client_id="),
+        ({"client_id": "x" * 300}, "client_id="),
+        ({"client_id": "user-1"}, "client_id="),
+        ({"name": ""}, "name="),
+        ({"name": "two\nlines"}, "name="),
+        ({"access_token_lifetime": -1}, "access_token_lifetime="),
+    ],
+)
+def test_a_client_that_would_be_unsafe_is_not_registered(
+    stage: Stage, options: dict[str, Any], named: str
+) -> None:
+    name = options.pop("name", "Client")
+    given = {"redirect_uris": [CALLBACK], **options}
+    with pytest.raises(ConfigurationError) as refusal:
+        stage.server.clients.add(name, **given)
+    assert named in str(refusal.value)
+    assert len(stage.server.clients.all()) == 2
+
+
+def test_a_client_is_listed_as_it_was_registered_and_never_with_its_secret(stage: Stage) -> None:
+    origin = "https://spa.example.com"
+    added = stage.add("SPA", public=True, origins=[origin], refresh_token_lifetime=60)
+    assert stage.server.clients.get(added.client_id) == added.client
+    assert added.client in stage.server.clients.all()
+    assert added.client.origins == (origin,)
+    assert stage.app.client_secret is not None
+    assert stage.app.client_secret not in repr(stage.app)
+
+
+def test_what_is_not_there_cannot_be_changed_and_what_is_there_not_added(stage: Stage) -> None:
+    clients = stage.server.clients
+    for change in (clients.get, clients.remove, clients.rotate_secret):
+        with pytest.raises(ClientError, match="no client"):
+            change("nobody")
+    with pytest.raises(ClientError, match="already"):
+        stage.add("Again", client_id=stage.app.client_id)
+    with pytest.raises(ClientError, match="no secret"):
+        clients.rotate_secret(stage.phone.client_id)
+
+
+def test_ISS_01_a_client_cannot_take_a_users_id(stage: Stage) -> None:
+    stage.tokens()
+    with pytest.raises(ClientError, match="a user's id"):
+        stage.add("Mallory", client_id="ada")
+
+
+def test_without_a_secret_a_private_development_file_is_made_and_announced(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = f"sqlite:///{tmp_path}/auth.db"
+    with caplog.at_level(logging.WARNING, "bearerguard.server"):
+        AuthorizationServer(ISSUER, store=store, environ={})
+    path = tmp_path / "auth.db.secret"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert "BEARERGUARD_SERVER_SECRET" in caplog.text
+    assert str(path) in caplog.text
+    assert path.read_text().strip() not in caplog.text
+    AuthorizationServer(ISSUER, store=store, environ={})
+    path.chmod(0o644)
+    with pytest.raises(ConfigurationError, match="chmod 600"):
+        AuthorizationServer(ISSUER, store=store, environ={})
+
+
+def test_the_environments_secret_is_taken_and_checked(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/auth.db"
+    variable = "BEARERGUARD_SERVER_SECRET"
+    with pytest.raises(ConfigurationError, match=variable):
+        AuthorizationServer(ISSUER, store=store, environ={variable: "short"})
+    AuthorizationServer(ISSUER, store=store, environ={variable: SECRET})
+    assert not (tmp_path / "auth.db.secret").exists()
+
+
+def test_a_development_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "auth.db.secret").mkdir(mode=0o700)
+    with pytest.raises(ConfigurationError, match=r"auth\.db\.secret"):
+        AuthorizationServer(ISSUER, store=f"sqlite:///{tmp_path}/auth.db", environ={})
+
+
+def test_another_secret_than_the_keys_were_sealed_with_is_refused(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/auth.db"
+    AuthorizationServer(ISSUER, store=store, secret=SECRET)
+    with pytest.raises(ConfigurationError, match="another secret"):
+        AuthorizationServer(ISSUER, store=store, secret="x" * 32)
+
+
+def test_another_algorithm_lets_a_new_key_take_over_when_everybody_knows_it(make: Make) -> None:
+    stage = make(algorithm="ES256")
+    again = AuthorizationServer(
+        ISSUER,
+        store=f"sqlite:///{stage.folder}/auth.db",
+        secret=SECRET,
+        algorithm="EdDSA",
+        clock=stage.clock,
+    )
+    assert [key.algorithm for key in again.keys.all()] == ["ES256", "EdDSA"]
+    again.close()
+
+
+def test_the_repr_of_a_server_says_which_one_it_is(stage: Stage) -> None:
+    assert repr(stage.server) == f"AuthorizationServer({ISSUER!r})"
