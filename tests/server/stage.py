@@ -113,6 +113,8 @@ class Stage:
 
     def send(self, method: str, url: str, body: bytes = b"", **headers: str) -> Answer:
         lines = {name.replace("_", "-"): value for name, value in headers.items()}
+        if url.startswith("/oauth/"):
+            url = self.server.settings.base_path + url
         return Answer(self.server.handle(Request(method, url, lines, body)))
 
     def post(self, path: str, fields: Any, **headers: str) -> Answer:

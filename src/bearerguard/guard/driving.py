@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from bearerguard.errors import ConfigurationError
@@ -22,6 +23,33 @@ class Transport(Protocol):
         ...
 
 
+class LocalTransport(Transport, Protocol):
+    """Answers, in this process, what is for one issuer's own URLs."""
+
+    def answers(self, request: Fetch) -> bool:
+        """Whether `request` is for it."""
+        ...
+
+
+class Routed:
+    """A transport that lets local ones answer what is for them."""
+
+    def __init__(self, local: Sequence[LocalTransport], other: Transport) -> None:
+        self._local = local
+        self._other = other
+
+    def fetch(self, request: Fetch) -> Response:
+        """Answer, or raise `FetchFailed`."""
+        return self._chosen(request).fetch(request)
+
+    async def afetch(self, request: Fetch) -> Response:
+        """Answer, or raise `FetchFailed`."""
+        return await self._chosen(request).afetch(request)
+
+    def _chosen(self, request: Fetch) -> Transport:
+        return next((each for each in self._local if each.answers(request)), self._other)
+
+
 def default_transport() -> Transport:
     """Return the transport of a guard that was given none."""
     from bearerguard.transports.http import HttpTransport  # noqa: PLC0415 - built lazily by design
@@ -29,14 +57,21 @@ def default_transport() -> Transport:
     return HttpTransport()
 
 
-def handlers(transport: Transport) -> tuple[Handlers, AsyncHandlers]:
-    """Return the tables of the synchronous and of the asynchronous driver."""
+def handlers(
+    transport: Transport, local: Sequence[LocalTransport] = ()
+) -> tuple[Handlers, AsyncHandlers]:
+    """Return the tables of the synchronous and of the asynchronous driver.
+
+    `local` transports are asked first.
+    """
     for method in ("fetch", "afetch"):
         if not callable(getattr(transport, method, None)):
             raise ConfigurationError(
                 f"transport=: pass an HttpTransport, or an object with fetch and afetch: {method}"
                 " is missing"
             )
+    if local:
+        transport = Routed(local, transport)
     threads, tasks = SingleFlight(), AsyncSingleFlight()
     sync: dict[type[Any], Any] = {Fetch: transport.fetch}
     sync[Once] = lambda effect: threads.once(effect, sync)

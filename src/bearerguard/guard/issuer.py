@@ -11,6 +11,7 @@ from functools import partial
 from urllib.parse import urlsplit
 
 from bearerguard.errors import ConfigurationError, quoted
+from bearerguard.guard.driving import LocalTransport
 from bearerguard.guard.static_keys import StaticKeys, keys_from, secret_from
 from bearerguard.protocol import claims, jwk, jwt, metadata
 
@@ -40,6 +41,8 @@ class Issuer:
         keys_cooldown: seconds in which one unknown `kid` is granted a fetch (with a
             reserve of three), and the longest pause after failures.
         insecure_allow_http: allow plain http beyond loopback.
+        local: what answers for this issuer in this process, without HTTP; an
+            `AuthorizationServer` sets it.
 
     Raises:
         ConfigurationError: an option is missing, unknown or unsafe.
@@ -61,6 +64,7 @@ class Issuer:
     keys_max_age: float = 86_400
     keys_cooldown: float = 30
     insecure_allow_http: bool = False
+    local: LocalTransport | None = field(default=None, repr=False, compare=False)
     # What the guard works with, derived once from the options above.
     expected: claims.Expected = field(init=False, repr=False, compare=False)
     accepted_algorithms: tuple[str, ...] = field(init=False, repr=False, compare=False)

@@ -167,6 +167,8 @@ class AccessTokens:
             "client_id": row.client_id,
             "iat": int(row.issued_at),
             "exp": int(row.expires_at),
+            # A guard that has cached what we say of it revokes it by this.
+            "jti": row.token_key,
             "scope": row.scope,
         }
         if row.grant_id is not None:

@@ -1,8 +1,4 @@
-"""The server in front of an ASGI app: serves its own paths, hands everything else on untouched.
-
-Requests are answered in a bounded pool of threads of the server's own, so that neither the
-database nor a password hash ever holds up the event loop, or takes the app's threads.
-"""
+"""The server in front of an ASGI app: serves its own paths, hands everything else on untouched."""
 
 from __future__ import annotations
 
@@ -10,14 +6,11 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import anyio
-import anyio.lowlevel
-import anyio.to_thread
-
 from bearerguard.messages import Request, Response
 from bearerguard.server import answers
 from bearerguard.server.oauth_error import OAuthError
 from bearerguard.server.parameters import MAX_BYTES
+from bearerguard.server.threads import Threads
 
 if TYPE_CHECKING:
     from bearerguard.server.authorization_server import AuthorizationServer
@@ -37,8 +30,7 @@ class AsgiHost:
     def __init__(self, server: AuthorizationServer, api: ASGIApp | None) -> None:
         self.server = server
         self.api: ASGIApp = api or _nothing
-        # A limiter belongs to the event loop that it was made in.
-        self._limiter = anyio.lowlevel.RunVar[anyio.CapacityLimiter](f"bearerguard-{id(self)}")
+        self._threads = Threads(server.handle, server.threads)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer or pass on."""
@@ -63,18 +55,7 @@ class AsgiHost:
             body,
             peer=client[0] if client else "",
         )
-        response = await anyio.to_thread.run_sync(
-            self.server.handle, request, limiter=self._threads()
-        )
-        await _send(send, response)
-
-    def _threads(self) -> anyio.CapacityLimiter:
-        try:
-            return self._limiter.get()
-        except LookupError:
-            limiter = anyio.CapacityLimiter(self.server.threads)
-            self._limiter.set(limiter)
-            return limiter
+        await _send(send, await self._threads.answer(request))
 
 
 async def _body(receive: Receive) -> bytes | None:

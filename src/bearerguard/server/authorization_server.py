@@ -24,6 +24,7 @@ from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import migrate
 
 if TYPE_CHECKING:
+    from bearerguard.guard.issuer import Issuer
     from bearerguard.server.asgi_host import ASGIApp, AsgiHost
     from bearerguard.server.wsgi_host import WSGIApp, WsgiHost
 
@@ -184,11 +185,21 @@ class AuthorizationServer:
         self.revoke_user(account.user_id)
         return account
 
-    def on_revocation(self, listener: Callable[[Revoked], None]) -> None:
+    def on_revocation(self, listener: Callable[[Revoked], object]) -> None:
         """Call `listener` after each revocation that this process makes."""
         self._engine.revocations.listen(listener)
 
     # For a guard in this process, and for tests
+
+    def issuer(self, **options: Any) -> Issuer:
+        """Return this server as the issuer of a guard in this process: `Guard(server.issuer())`.
+
+        The guard gets keys, and answers about opaque tokens, without HTTP. `options` are
+        those of `Issuer`; the audience is the first resource by default.
+        """
+        from bearerguard.server import embedding  # noqa: PLC0415 - it alone knows the guard
+
+        return embedding.issuer(self, **options)
 
     def introspect(self, token: str) -> Mapping[str, Any]:
         """Return what RFC 7662 §2.2 has about an access token, without asking who wants it."""

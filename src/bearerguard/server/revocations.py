@@ -37,9 +37,9 @@ class Revocations:
         self._database = database
         self._audit = audit
         self._clock = clock
-        self._listeners: tuple[Callable[[Revoked], None], ...] = ()
+        self._listeners: tuple[Callable[[Revoked], object], ...] = ()
 
-    def listen(self, listener: Callable[[Revoked], None]) -> None:
+    def listen(self, listener: Callable[[Revoked], object]) -> None:
         """Call `listener` after each revocation that this process makes."""
         self._listeners = (*self._listeners, listener)
 

@@ -67,9 +67,7 @@ class TokenRevocation:
             changed = rows.revoke_access_token(connection, known.token_key, now)
         if changed:
             self._audit.emit("token_revoked", client_id=known.client_id, grant_id=known.grant_id)
-            token_id = known.claims.get("jti")
-            if token_id is not None:
-                self._revocations.announce("jti", token_id)
+            self._revocations.announce("jti", known.token_key)
         return changed
 
 

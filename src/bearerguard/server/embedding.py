@@ -1,0 +1,82 @@
+"""A guard in the same process as the server: it asks for keys and tokens without HTTP.
+
+This file alone knows the guard. To the guard it is a transport for the server's own URLs; to
+the server, one more caller, whom no secret has to prove: it is in the same process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+from bearerguard.flow import Fetch
+from bearerguard.guard.issuer import Issuer
+from bearerguard.messages import Request, Response
+from bearerguard.server import answers, metadata
+from bearerguard.server.revocations import Revoked
+from bearerguard.server.threads import Threads
+
+if TYPE_CHECKING:
+    from bearerguard.server.authorization_server import AuthorizationServer
+
+# What a guard calls the claims by which it revokes.
+_NAMES = {"jti": "token_id", "sid": "session_id", "sub": "subject", "client_id": "client_id"}
+
+
+class InProcess:
+    """Answers a guard's requests to one server's own URLs."""
+
+    def __init__(self, server: AuthorizationServer) -> None:
+        self._server = server
+        parts = urlsplit(server.settings.issuer)
+        self._origin = (parts.scheme, parts.netloc)
+        self._threads = Threads(self._answer, server.threads)
+
+    def answers(self, request: Fetch) -> bool:
+        """Whether a request is for this server."""
+        parts = urlsplit(request.url)
+        return (parts.scheme, parts.netloc) == self._origin and parts.path in self._server.paths
+
+    def fetch(self, request: Fetch) -> Response:
+        """Answer in the calling thread."""
+        return self._answer(_request(request))
+
+    async def afetch(self, request: Fetch) -> Response:
+        """Answer in a thread of the server's."""
+        return await self._threads.answer(_request(request))
+
+    def on_revocation(self, revoke: Callable[..., object]) -> None:
+        """Call `revoke` as `Guard.revoke` is called, after each revocation in this process."""
+        self._server.on_revocation(lambda revoked: revoke(**names(revoked, self._issuer)))
+
+    @property
+    def _issuer(self) -> str:
+        return self._server.settings.issuer
+
+    def _answer(self, request: Request) -> Response:
+        path = urlsplit(request.url).path
+        if path != self._server.settings.base_path + metadata.INTROSPECT:
+            return self._server.handle(request)
+        tokens = parse_qs(request.body.decode("utf-8", "replace")).get("token", [""])
+        return answers.private(self._server.introspect(tokens[0]))
+
+
+def names(revoked: Revoked, issuer: str) -> Mapping[str, Any]:
+    """Return a revocation as the arguments of `Guard.revoke`."""
+    return {_NAMES[revoked.kind]: revoked.value, "issuer": issuer}
+
+
+def issuer(server: AuthorizationServer, **options: Any) -> Issuer:
+    """Return the server as a guard's issuer; `options` are those of `Issuer`."""
+    settings = server.settings
+    given: dict[str, Any] = {
+        "audience": settings.resources[0].identifier,
+        "insecure_allow_http": settings.insecure_allow_http,
+        "local": InProcess(server),
+    }
+    return Issuer(settings.issuer, **(given | options))
+
+
+def _request(request: Fetch) -> Request:
+    return Request(request.method, urlsplit(request.url).path, request.headers, request.body)

@@ -1,0 +1,147 @@
+"""Guard and server in one process: keys and introspection without HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+import trio
+
+from bearerguard import ConfigurationError, FetchFailed, Guard, Issuer, Request, Response
+from bearerguard.flow import Fetch
+from bearerguard.server import Resource, embedding
+from bearerguard.testing import LocalIssuer
+from tests.server.stage import FORM, ISSUER, Make, Stage
+
+
+class NoNetwork:
+    """A transport that a test must not need."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def fetch(self, request: Fetch) -> Response:
+        self.asked.append(request.url)
+        raise FetchFailed(request.url)
+
+    async def afetch(self, request: Fetch) -> Response:
+        return self.fetch(request)
+
+
+def own_token(stage: Stage, **fields: Any) -> str:
+    token: str = stage.token(grant_type="client_credentials", **fields).json["access_token"]
+    return token
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    [ISSUER, ISSUER + "/tenant/one", "http://127.0.0.1:8000", "http://auth.internal"],
+)
+def test_a_guard_in_the_same_process_needs_no_network(make: Make, issuer: str) -> None:
+    stage = make(issuer=issuer, insecure_allow_http=issuer.endswith("internal"))
+    network = NoNetwork()
+    with Guard(stage.server.issuer(), clock=stage.clock, transport=network) as guard:
+        assert guard.verify(own_token(stage)).client_id == stage.app.client_id
+        assert guard.health()["ok"]
+    assert network.asked == []
+
+
+@pytest.mark.parametrize("run", [asyncio.run, trio.run], ids=["asyncio", "trio"])
+def test_nor_does_one_in_an_event_loop(stage: Stage, run: Any) -> None:
+    token = own_token(stage)
+
+    async def verify() -> str | None:
+        async with Guard(stage.server.issuer(), clock=stage.clock, transport=NoNetwork()) as guard:
+            return (await guard.averify(token)).client_id
+
+    assert run(verify if run is trio.run else verify()) == stage.app.client_id
+
+
+def test_a_key_that_takes_over_is_known_at_once(stage: Stage) -> None:
+    with Guard(stage.server.issuer(), clock=stage.clock, transport=NoNetwork()) as guard:
+        guard.verify(own_token(stage))
+        stage.server.keys.rotate(immediately=True)
+        assert guard.verify(own_token(stage)).subject_kind == "client"
+
+
+def test_another_issuer_of_the_guard_is_asked_over_its_transport(stage: Stage) -> None:
+    other = LocalIssuer("https://other.example.com", audience=ISSUER, clock=stage.clock)
+    with Guard(
+        stage.server.issuer(), other.issuer(), clock=stage.clock, transport=other.transport()
+    ) as guard:
+        assert guard.verify(other.token()).issuer == other.url
+        assert guard.verify(own_token(stage)).issuer == ISSUER
+    assert sum(other.hits.values()) == 2
+
+
+def test_the_audience_is_the_first_resource_or_the_one_given(make: Make) -> None:
+    stage = make(resources=["https://a.example.com", "https://b.example.com"])
+    assert stage.server.issuer().audience == "https://a.example.com"
+    given = stage.server.issuer(audience="https://b.example.com", strict=True)
+    assert isinstance(given, Issuer)
+    assert (given.audience, given.strict) == ("https://b.example.com", True)
+    with pytest.raises(ConfigurationError, match="leeway="):
+        stage.server.issuer(leeway=-1)
+
+
+def test_what_a_guard_asks_about_opaque_tokens_is_answered_without_credentials(
+    make: Make,
+) -> None:
+    stage = make(resources=[Resource(ISSUER, tokens="opaque")])
+    local = embedding.InProcess(stage.server)
+    url = f"{ISSUER}/oauth/introspect"
+
+    def ask(token: str) -> dict[str, Any]:
+        body = urlencode({"token": token}).encode()
+        request = Fetch("POST", url, (("Content-Type", FORM),), body)
+        assert local.answers(request)
+        content: dict[str, Any] = json.loads(local.fetch(request).body)
+        return content
+
+    token = own_token(stage)
+    known = ask(token)
+    assert (known["active"], known["aud"], known["client_id"]) == (
+        True,
+        ISSUER,
+        stage.app.client_id,
+    )
+    stage.server.revoke(token)
+    assert ask(token) == ask("unknown") == {"active": False}
+    # Over HTTP the same request is nobody's.
+    outside = stage.server.handle(
+        Request("POST", "/oauth/introspect", {"Content-Type": FORM}, b"token=x")
+    )
+    assert outside.status == 401
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://other.example.com/oauth/jwks",
+        "http://api.example.com/oauth/jwks",
+        "https://api.example.com:444/oauth/jwks",
+        "https://api.example.com/api/v1",
+    ],
+)
+def test_only_the_servers_own_urls_are_answered(stage: Stage, url: str) -> None:
+    assert not embedding.InProcess(stage.server).answers(Fetch("GET", url))
+
+
+def test_a_revocation_is_told_in_the_guards_words(stage: Stage) -> None:
+    told: list[dict[str, Any]] = []
+    embedding.InProcess(stage.server).on_revocation(lambda **names: told.append(names))
+    tokens = stage.tokens()
+    known = stage.introspect(tokens["access_token"])
+    stage.server.revoke(tokens["access_token"])
+    stage.server.revoke(tokens["refresh_token"])
+    stage.server.revoke_user("ada")
+    stage.server.clients.remove(stage.phone.client_id)
+    assert told == [
+        {"token_id": known["jti"], "issuer": ISSUER},
+        {"session_id": known["sid"], "issuer": ISSUER},
+        {"subject": "ada", "issuer": ISSUER},
+        {"client_id": stage.phone.client_id, "issuer": ISSUER},
+    ]
