@@ -1,0 +1,106 @@
+"""What commands print: for people, or as JSON for scripts; and how they end.
+
+Results go to standard output and all else to standard error. A secret is part of a result at most
+once: when it is made.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from bearerguard.errors import BearerGuardError, ConfigurationError
+
+FAILED = 1  # what was asked cannot be done: there is no such client, say
+MISCONFIGURED = 2  # as for an option that does not exist
+UNAVAILABLE = 75  # sysexits.h EX_TEMPFAIL: the same command may succeed later
+
+_PIPE_WIDTH = 1000
+
+
+@contextmanager
+def endings() -> Generator[None]:
+    """Turn this package's errors into one line on standard error and an exit code."""
+    try:
+        yield
+    except ConfigurationError as error:
+        _end(str(error), MISCONFIGURED)
+    except BearerGuardError as error:
+        _end(str(error), UNAVAILABLE if _is_temporary(error) else FAILED)
+
+
+def _is_temporary(error: BearerGuardError) -> bool:
+    return type(error).__name__ in {"StoreUnavailable", "PasswordsBusy"}
+
+
+def _end(message: str, code: int) -> None:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(
+        f"[bold red]bearerguard:[/] {escape(message)}"
+    )
+    raise typer.Exit(code)
+
+
+def as_json(value: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
+    """Print a result for scripts: one JSON text."""
+    json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
+    sys.stdout.write("\n")
+
+
+def say(text: str) -> None:
+    """Print a sentence for people; what it quotes is shown as it is."""
+    _console().print(escape(text))
+
+
+def fields(values: Mapping[str, Any]) -> None:
+    """Print names and values, one a line, to be read and to be copied."""
+    width = max(map(len, values))
+    for name, value in values.items():
+        _console().print(f"[dim]{name:<{width}}[/]  {escape(words(value))}")
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], nothing: str) -> None:
+    """Print rows under their columns; `nothing` is said when there is none."""
+    lines = [[words(value) for value in row] for row in rows]
+    if not lines:
+        say(nothing)
+        return
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for column in columns:
+        grid.add_column(column, overflow="fold")
+    for line in lines:
+        grid.add_row(*map(escape, line))
+    _console().print(grid)
+
+
+def words(value: Any) -> str:
+    """Return a value as people read it."""
+    if value is None or value == ():
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple | list):
+        return " ".join(map(str, value))
+    return str(value)
+
+
+def moment(seconds: float | None) -> str | None:
+    """Return Unix seconds as a time of day, in UTC (RFC 3339)."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _console() -> Console:
+    # In a pipe there is no edge to break lines at.
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    return Console(highlight=False, soft_wrap=True, width=width)

@@ -1,0 +1,82 @@
+"""`bearerguard user`: the accounts of people who sign in to the server."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from bearerguard.cli import output
+from bearerguard.cli.prompts import new_password
+from bearerguard.cli.server_options import Json, Store, opened
+from bearerguard.server.accounts import Account
+
+app = typer.Typer(no_args_is_help=True, help="The people who may sign in.")
+
+Login = Annotated[str, typer.Argument(help="The name that the user signs in with.")]
+
+
+@app.command()
+def add(
+    login: Login,
+    name: Annotated[str, typer.Option(help="What pages call the user.")] = "",
+    *,
+    store: Store,
+    json: Json = False,
+) -> None:
+    """Make an account; the password is asked for, or read from standard input."""
+    with output.endings(), opened(store) as server:
+        _show(server.users.add(login, new_password(), name=name), as_json=json)
+
+
+@app.command("list")
+def list_all(*, store: Store, json: Json = False) -> None:
+    """List the accounts."""
+    with output.endings(), opened(store) as server:
+        found = [_values(account) for account in server.users.all()]
+    if json:
+        output.as_json(found)
+        return
+    output.table(
+        ["login", "name", "user id", "since", "disabled"],
+        [list(each.values()) for each in found],
+        "There are no users yet: `bearerguard user add NAME` makes one.",
+    )
+
+
+@app.command("set-password")
+def set_password(login: Login, *, store: Store, json: Json = False) -> None:
+    """Set a new password and end the user's sessions; tokens stay as they are."""
+    with output.endings(), opened(store) as server:
+        _show(server.users.set_password(login, new_password()), as_json=json)
+
+
+@app.command()
+def disable(login: Login, *, store: Store, json: Json = False) -> None:
+    """Keep a user from signing in; end the user's sessions and tokens."""
+    with output.endings(), opened(store) as server:
+        _show(server.disable_user(login), as_json=json)
+
+
+@app.command()
+def enable(login: Login, *, store: Store, json: Json = False) -> None:
+    """Let a disabled user sign in again."""
+    with output.endings(), opened(store) as server:
+        _show(server.users.enable(login), as_json=json)
+
+
+def _values(account: Account) -> dict[str, Any]:
+    return {
+        "login": account.login,
+        "name": account.name,
+        "user_id": account.user_id,
+        "created_at": output.moment(account.created_at),
+        "disabled_at": output.moment(account.disabled_at),
+    }
+
+
+def _show(account: Account, *, as_json: bool) -> None:
+    if as_json:
+        output.as_json(_values(account))
+    else:
+        output.fields(_values(account))

@@ -1,0 +1,116 @@
+"""Administration: clients, users, keys and revocations of a server, without serving.
+
+What the command line works with, beside the processes that serve: whatever it changes counts in
+all that have the same store and secret. It makes no key and chooses no algorithm by itself.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Self
+
+from bearerguard.server.accounts import Account
+from bearerguard.server.audit import Audit, SecurityEvent
+from bearerguard.server.engine import Engine
+from bearerguard.server.secret import find_secret
+from bearerguard.server.settings import Settings, checked_resources
+from bearerguard.server.store import keys
+from bearerguard.server.store.database import Database
+from bearerguard.server.store.migrate import migrate
+
+_CONNECTIONS = 4
+_FIRST_ALGORITHM = "RS256"
+
+
+class Administration:
+    """Administers the server of a store; close it, or use it as a context manager.
+
+    Args:
+        store: the server's database URL.
+        secret: the server's; `BEARERGUARD_SERVER_SECRET` or the development file by default.
+        issuer: the server's URL; needed to recognise its JWTs.
+        on_event: called with every security event.
+        clock: returns Unix seconds.
+        environ: where the secret is looked for.
+
+    Attributes:
+        clients: the registered clients.
+        users: the accounts of users.
+        keys: the signing keys.
+
+    Raises:
+        ConfigurationError: the store or the secret cannot be used.
+    """
+
+    def __init__(
+        self,
+        store: str,
+        *,
+        secret: str | bytes | None = None,
+        issuer: str = "http://127.0.0.1:8000",
+        on_event: Callable[[SecurityEvent], None] | None = None,
+        clock: Callable[[], float] = time.time,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        self._database = Database(store, connections=_CONNECTIONS)
+        server_secret = find_secret(secret, self._database.path, environ)
+        migrate(self._database)
+        with self._database.read() as connection:
+            # A new key is of the kind that the serving processes chose for the last one.
+            known = [row.algorithm for row in keys.all_keys(connection)]
+        self._engine = Engine(
+            settings=Settings(
+                issuer=issuer,
+                resources=checked_resources(None, issuer),
+                scopes=None,
+                algorithm=known[-1] if known else _FIRST_ALGORITHM,
+            ),
+            database=self._database,
+            secret=server_secret,
+            people=None,
+            audit=Audit(on_event, clock),
+            clock=clock,
+        )
+        self.clients = self._engine.clients
+        self.users = self._engine.people.accounts
+        self.keys = self._engine.keys
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the store's connections."""
+        self._database.close()
+
+    def disable_user(self, login: str) -> Account:
+        """Keep a user from signing in; end the user's sessions and tokens."""
+        account = self.users.disable(login)
+        self.revoke_user(login)
+        return account
+
+    def revoke_user(self, login: str, client_id: str | None = None) -> int:
+        """Revoke all that a user allowed, one client or all; return how many grants."""
+        user_id = self.users.get(login).user_id
+        self._engine.people.forget(user_id, client_id)
+        return self._engine.revocations.user(user_id, client_id)
+
+    def revoke_grant(self, grant_id: str) -> bool:
+        """Revoke a grant with all its tokens; False when it was before, or is none."""
+        return self._engine.revocations.grant(grant_id, reason="revoked")
+
+    def revoke_token(self, token: str) -> bool:
+        """Revoke a token, a refresh token with all of its grant; False when it is none."""
+        return self._engine.revocation.revoke(token)

@@ -1,0 +1,173 @@
+"""Administering a server from the command line: what is printed, where, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from bearerguard.cli import app
+
+PASSWORD = "correct horse battery"
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    store = f"sqlite:///{tmp_path}/auth.db"
+    monkeypatch.setenv("BEARERGUARD_SERVER_STORE", store)
+    monkeypatch.setenv("BEARERGUARD_SERVER_SECRET", "a secret of this test's own, long enough")
+    return store
+
+
+@pytest.fixture
+def run(store: str) -> Run:
+    def run(*arguments: str, given: str = "", code: int = 0) -> Result:
+        result = CliRunner().invoke(app, arguments, input=given)
+        assert result.exit_code == code, result.output
+        return result
+
+    return run
+
+
+def answer(result: Result) -> Any:
+    return json.loads(result.stdout)
+
+
+def test_a_user_is_added_listed_disabled_and_enabled(run: Run) -> None:
+    added = answer(run("user", "add", "Ada", "--name", "Ada L.", "--json", given=f"{PASSWORD}\n"))
+    assert (added["login"], added["name"], added["disabled_at"]) == ("ada", "Ada L.", None)
+    listed = run("user", "list").stdout
+    assert added["user_id"] in listed
+    assert "Ada L." in listed
+    assert answer(run("user", "disable", "ada", "--json"))["disabled_at"].endswith("Z")
+    assert answer(run("user", "enable", "ADA", "--json"))["disabled_at"] is None
+    assert answer(run("user", "list", "--json")) == [added]
+
+
+def test_a_password_is_never_an_argument_and_never_printed(run: Run) -> None:
+    result = run("user", "add", "ada", given=f"{PASSWORD}\n")
+    assert PASSWORD not in result.output
+    refused = run("user", "add", "eve", PASSWORD, given=f"{PASSWORD}\n", code=2)
+    assert "Got unexpected extra argument" in refused.stderr
+    assert run("user", "set-password", "ada", given="another good one\n").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given", "code", "complaint"),
+    [
+        (["user", "add", "ada"], "short\n", 1, "at least 12 characters"),
+        (["user", "add", "ada"], "", 2, "a password is expected on its first line"),
+        (["user", "add", "a b"], f"{PASSWORD}\n", 1, "A login name has"),
+        (["user", "set-password", "eve"], f"{PASSWORD}\n", 1, "There is no user 'eve'"),
+        (["user", "disable", "eve"], "", 1, "There is no user 'eve'"),
+        (["client", "remove", "eve"], "", 1, "There is no client 'eve'"),
+        (["client", "rotate-secret", "eve"], "", 1, "There is no client 'eve'"),
+        (["client", "add", "x", "--redirect-uri", "http://a.example"], "", 2, "use https"),
+        (["client", "add", "x", "--jwks", "/missing"], "", 2, "--jwks: /missing cannot be read"),
+        (["revoke"], "", 2, "choose one of"),
+        (["revoke", "--user", "eve"], "", 1, "There is no user 'eve'"),
+        (["revoke", "--token"], "", 2, "a token is expected"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line_with_an_exit_code(
+    run: Run, arguments: list[str], given: str, code: int, complaint: str
+) -> None:
+    result = run(*arguments, given=given, code=code)
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("bearerguard: ")
+    assert complaint in line
+
+
+def test_a_client_is_added_and_its_secret_is_shown_once(run: Run) -> None:
+    added = run("client", "add", "Field Notes", "--scope", "read", "--id", "notes").stdout
+    secret = re.search(r"^client_secret +(\S+)$", added, re.MULTILINE)
+    assert secret
+    assert "shown this once" in added
+    everything = run("client", "list").stdout + run("client", "list", "--json").stdout
+    assert "Field Notes" in everything
+    assert secret[1] not in everything
+
+
+def test_a_client_has_what_its_options_say(run: Run, tmp_path: Path) -> None:
+    public = answer(
+        run(
+            *("client", "add", "Pocket", "--public", "--json", "--id", "pocket"),
+            *("--redirect-uri", "http://127.0.0.1/cb", "--redirect-uri", "com.example.app:/cb"),
+            *("--scope", "read", "--scope", "write", "--origin", "https://app.example.com"),
+        )
+    )
+    assert "client_secret" not in public
+    assert public["auth_method"] == "none"
+    assert public["redirect_uris"] == ["http://127.0.0.1/cb", "com.example.app:/cb"]
+    assert public["scopes"] == ["read", "write"]
+    assert public["origins"] == ["https://app.example.com"]
+    lax = answer(
+        run(
+            *("client", "add", "Old", "--unsafe-without-pkce", "--without-consent", "--json"),
+            *("--redirect-uri", "https://app.example.com/cb", "--grant-type", "authorization_code"),
+        )
+    )
+    assert (lax["require_pkce"], lax["require_consent"]) == (False, False)
+    assert lax["grant_types"] == ["authorization_code"]
+    keys = tmp_path / "keys.json"
+    keys.write_text('{"keys": []}')
+    assert "jwks=" in run("client", "add", "x", "--jwks", str(keys), code=2).stderr
+    keys.write_text("[]")
+    assert "no JWK Set" in run("client", "add", "x", "--jwks", str(keys), code=2).stderr
+
+
+def test_a_client_gets_a_new_secret_and_is_removed(run: Run) -> None:
+    first = answer(run("client", "add", "Notes", "--id", "notes", "--json"))["client_secret"]
+    second = answer(run("client", "rotate-secret", "notes", "--overlap", "0", "--json"))
+    assert second["client_secret"] != first
+    assert "is removed" in run("client", "remove", "notes").stdout
+    assert "no clients yet" in run("client", "list").stdout
+    run("client", "add", "Notes", "--id", "notes")
+    assert answer(run("client", "remove", "notes", "--json"))["removed"] is True
+
+
+def test_a_key_is_rotated_and_listed_without_its_private_part(run: Run) -> None:
+    assert "There is no key yet" in run("keys", "list").stdout
+    first = answer(run("keys", "rotate", "--immediately", "--json"))["kid"]
+    assert "is published." in run("keys", "rotate").stdout
+    listed = answer(run("keys", "list", "--json"))
+    assert listed[0]["kid"] == first
+    assert set(listed[0]) == {"kid", "algorithm", "signs_from", "published_until"}
+    assert listed[1]["kid"] in run("keys", "list").stdout
+
+
+def test_revoking_what_is_not_there_revokes_nothing(run: Run) -> None:
+    run("user", "add", "ada", given=f"{PASSWORD}\n")
+    assert answer(run("revoke", "--user", "ada", "--json")) == {"revoked": 0}
+    assert answer(run("revoke", "--grant", "g", "--json")) == {"revoked": 0}
+    assert "Revoked: 0." in run("revoke", "--token", given="bgr_x\n").stdout
+    assert "choose one" in run("revoke", "--user", "ada", "--token", code=2).stderr
+
+
+def test_without_users_the_list_says_how_to_make_one(run: Run) -> None:
+    assert "`bearerguard user add NAME`" in run("user", "list").stdout
+
+
+def test_a_store_that_cannot_be_used_is_named(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for url, complaint in (
+        (f"sqlite:///{tmp_path}/missing/auth.db", "cannot be opened"),
+        ("nonsense", "store=: pass a database URL"),
+    ):
+        monkeypatch.setenv("BEARERGUARD_SERVER_STORE", url)
+        assert complaint in run("user", "list", code=2).stderr
+    monkeypatch.delenv("BEARERGUARD_SERVER_STORE")
+    assert "Missing option '--store'" in run("user", "list", code=2).stderr
+
+
+def test_help_is_there_for_every_command(run: Run) -> None:
+    for arguments in ([], ["client"], ["user"], ["keys"], ["revoke"], ["serve"], ["client", "add"]):
+        assert "Usage:" in run(*arguments, "--help").stdout

@@ -1,0 +1,146 @@
+// Drives the server's pages in Chromium; prints, as JSON, what somebody sees and where they get.
+// Its one argument is JSON: {chromium, origin, links: {name: authorize URL}, user, password,
+// pictures: a directory, wrongs: how many wrong passwords until the throttle holds}.
+import { readFileSync } from 'node:fs';
+import { chromium } from 'playwright-core';
+
+const plan = JSON.parse(process.argv[2]);
+const axe = readFileSync(new URL('node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
+const browser = await chromium.launch({
+  executablePath: plan.chromium,
+  args: ['--no-sandbox', '--disable-dev-shm-usage', `--host-resolver-rules=${plan.hosts}`],
+});
+const seen = { looks: {}, flows: {}, violations: [], console: [] };
+
+async function fresh(options = {}) {
+  const context = await browser.newContext({ ignoreHTTPSErrors: true, ...options });
+  const page = await context.newPage();
+  page.on('console', (message) => seen.console.push(message.text()));
+  page.setDefaultTimeout(15000);
+  return page;
+}
+
+// --- How each page looks: pictures, accessibility, nothing wider than the screen.
+
+const appearances = {
+  light: { colorScheme: 'light', viewport: { width: 1000, height: 800 } },
+  dark: { colorScheme: 'dark', viewport: { width: 1000, height: 800 } },
+  phone: { colorScheme: 'light', viewport: { width: 360, height: 720 }, deviceScaleFactor: 2 },
+  'phone-dark': { colorScheme: 'dark', viewport: { width: 360, height: 720 }, deviceScaleFactor: 2 },
+};
+
+async function look(page, appearance, name) {
+  await page.screenshot({ path: `${plan.pictures}/${name}-${appearance}.png`, fullPage: true });
+  await page.evaluate(axe);
+  const { violations, passes } = await page.evaluate(() => globalThis.axe.run());
+  for (const { id, nodes } of violations) {
+    seen.violations.push(`${name} ${appearance}: ${id}: ${nodes.map((node) => node.html)}`);
+  }
+  const measured = await page.evaluate(() => ({
+    title: document.title,
+    background: getComputedStyle(document.body).backgroundColor,
+    tooWide: document.documentElement.scrollWidth > innerWidth,
+    smallest: Math.min(...[...document.querySelectorAll('button, input:not([type=hidden]), a')]
+      .filter((each) => !each.matches('[type=checkbox], .link, p a'))
+      .map((each) => each.getBoundingClientRect().height)),
+  }));
+  const checked = passes.map((each) => each.id);
+  seen.looks[`${name} ${appearance}`] = { ...measured, checked };
+}
+
+async function enter(page, password) {
+  await page.getByLabel('Username').fill(plan.user);
+  await page.getByLabel('Password').fill(password);
+  await page.getByRole('button', { name: 'Sign in' }).click();
+}
+
+for (const [appearance, options] of Object.entries(appearances)) {
+  const page = await fresh(options);
+  await page.goto(plan.links.notes);
+  await look(page, appearance, 'login');
+  await enter(page, 'a wrong password');
+  await look(page, appearance, 'wrong');
+  await enter(page, plan.password);
+  await look(page, appearance, 'consent');
+  await page.goto(`${plan.origin}/oauth/login`);
+  await look(page, appearance, 'signed-in');
+  await page.getByRole('button', { name: 'Sign out' }).click();
+  await look(page, appearance, 'signed-out');
+  await page.goto(plan.links.broken);
+  await look(page, appearance, 'error');
+  await page.context().close();
+}
+
+// --- Flows, without scripts, by keyboard alone.
+
+async function focused(page) {
+  return page.locator(':focus').evaluate((each) => each.textContent || each.id);
+}
+
+async function tabTo(page, wanted) {
+  for (let presses = 0; presses < 12; presses += 1) {
+    if ((await focused(page)) === wanted) return;
+    await page.keyboard.press('Tab');
+  }
+  throw new Error(`the keyboard does not reach ${wanted}`);
+}
+
+async function typeIn(page) {
+  await tabTo(page, 'username');
+  await page.keyboard.type(plan.user);
+  await page.keyboard.press('Tab');
+  await page.keyboard.type(plan.password);
+  await page.keyboard.press('Enter');
+}
+
+async function flow(name, answer, remember = false) {
+  const page = await fresh({ javaScriptEnabled: false });
+  await page.goto(plan.links[name]);
+  await typeIn(page);
+  await page.waitForURL((url) => url.pathname === '/oauth/authorize');
+  await page.keyboard.press('Tab');
+  if (remember) {
+    await tabTo(page, 'remember');
+    await page.keyboard.press('Space');
+  }
+  await tabTo(page, answer);
+  await page.keyboard.press('Enter');
+  return page;
+}
+
+async function end(name, page) {
+  await page.waitForURL((url) => ['/callback', '/done'].includes(url.pathname));
+  seen.flows[name] = page.url();
+  await page.context().close();
+}
+
+await end('allowed', await flow('notes', 'Allow'));
+await end('denied', await flow('notes', 'Deny'));
+await end('handed on to another host', await flow('web', 'Allow', true));
+
+// Consent was given for good: the redirects after the login lead to the app, and on.
+const again = await fresh({ javaScriptEnabled: false });
+await again.goto(plan.links.web);
+await typeIn(again);
+await end('remembered', again);
+
+// An app's own scheme opens nothing here; what counts is that the policy does not stop it.
+const native = await flow('native', 'Allow');
+await native.waitForTimeout(1000);
+await native.context().close();
+
+const switching = await flow('notes', 'Use another account');
+await switching.waitForURL((url) => url.pathname === '/oauth/login');
+await typeIn(switching);
+await switching.waitForURL((url) => url.pathname === '/oauth/authorize');
+seen.flows.switched = await switching.getByRole('heading', { level: 1 }).textContent();
+await switching.context().close();
+
+const guesser = await fresh(appearances.phone);
+await guesser.goto(plan.links.notes);
+for (let guess = 0; guess <= plan.wrongs; guess += 1) await enter(guesser, `guess ${guess}`);
+await look(guesser, 'phone', 'throttled');
+seen.flows.throttled = await guesser.getByRole('alert').textContent();
+
+await browser.close();
+console.log(JSON.stringify(seen));
