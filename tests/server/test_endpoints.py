@@ -98,6 +98,15 @@ def test_revoking_by_call_reaches_users_grants_and_listeners(stage: Stage) -> No
     assert heard[1].value == grant
 
 
+def test_a_disabled_user_has_no_tokens_left(make: Make) -> None:
+    stage = make(people=None)
+    account = stage.server.users.add("ada", "a password of some length")
+    listened: list[Revoked] = []
+    stage.server.on_revocation(listened.append)
+    assert stage.server.disable_user("ada").disabled
+    assert [(each.kind, each.value) for each in listened] == [("sub", account.user_id)]
+
+
 def test_a_removed_clients_tokens_are_inactive(stage: Stage) -> None:
     client = stage.add("Brief")
     own = stage.token(client, grant_type="client_credentials").json["access_token"]

@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 
 from bearerguard import ConfigurationError
 from bearerguard.server import AuthorizationServer, StoreUnavailable
+from bearerguard.server.process_lock import ProcessLock
 from bearerguard.server.store import clients, grants, keys, people, pruning
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import migrate
@@ -283,3 +284,24 @@ def test_requests_from_many_threads_are_all_answered(make: Make) -> None:
     with ThreadPoolExecutor(6) as pool:
         statuses = list(pool.map(lambda token: stage.refresh(token).status, tokens * 5))
     assert statuses == [200] * 20
+
+
+def test_a_child_never_waits_for_a_lock_that_its_parent_held() -> None:
+    lock = ProcessLock()
+    with lock:
+        assert not lock.acquire(timeout=0)
+        assert not lock.acquire(timeout=0.01)
+        child = os.fork()
+        if not child:
+            os._exit(0 if lock.acquire(timeout=0) else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert lock.acquire(timeout=0)
+
+
+def test_upkeep_that_fails_harms_no_request(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    stage.clock.now += 61
+    with closing(sqlite3.connect(stage.folder / "auth.db")) as database:
+        database.execute("ALTER TABLE assertions RENAME TO elsewhere")
+        database.commit()
+    assert stage.token(grant_type="client_credentials").status == 200
+    assert "upkeep_failed" in caplog.text

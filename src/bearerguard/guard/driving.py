@@ -58,7 +58,7 @@ def default_transport() -> Transport:
 
 
 def handlers(
-    transport: Transport, local: Sequence[LocalTransport] = ()
+    transport: Transport, local: Sequence[LocalTransport | None] = ()
 ) -> tuple[Handlers, AsyncHandlers]:
     """Return the tables of the synchronous and of the asynchronous driver.
 
@@ -70,8 +70,9 @@ def handlers(
                 f"transport=: pass an HttpTransport, or an object with fetch and afetch: {method}"
                 " is missing"
             )
-    if local:
-        transport = Routed(local, transport)
+    present = [each for each in local if each is not None]
+    if present:
+        transport = Routed(present, transport)
     threads, tasks = SingleFlight(), AsyncSingleFlight()
     sync: dict[type[Any], Any] = {Fetch: transport.fetch}
     sync[Once] = lambda effect: threads.once(effect, sync)

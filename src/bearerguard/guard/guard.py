@@ -92,8 +92,7 @@ class Guard:
         self.clock = clock
         self._events = Events(on_event, clock)
         self._handlers, self._async_handlers = driving.handlers(
-            transport or driving.default_transport(),
-            [issuer.local for issuer in issuers if issuer.local is not None],
+            transport or driving.default_transport(), [issuer.local for issuer in issuers]
         )
         handlers = self._handlers
         self._refresher = Refresher(lambda flow: run(flow, handlers))

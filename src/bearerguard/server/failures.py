@@ -6,10 +6,11 @@ Secrets have 256 random bits, so that guessing is hopeless; this bounds what gue
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable
 
 from cachetools import TTLCache
+
+from bearerguard.server.process_lock import ProcessLock
 
 _WINDOW = 60.0
 _ALLOWED = 20
@@ -22,7 +23,7 @@ class Failures:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
         self._counts = TTLCache[str, list[float]](_MAX_REMEMBERED, _WINDOW, timer=clock)
 
     def count(self, client_id: str) -> int:

@@ -6,7 +6,6 @@ because a key is published long before it signs, no process signs with what othe
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from bearerguard.protocol.jwt import SignedToken
 from bearerguard.sealing import SealError
 from bearerguard.server import signing_key
 from bearerguard.server.audit import Audit
+from bearerguard.server.process_lock import ProcessLock
 from bearerguard.server.secret import VARIABLE, ServerSecret
 from bearerguard.server.settings import Settings
 from bearerguard.server.signing_key import SigningKey
@@ -61,7 +61,7 @@ class KeyRing:
         self._clock = clock
         self._private: dict[str, Any] = {}
         self._snapshot = _Snapshot((), float("-inf"))
-        self._rotating = threading.Lock()
+        self._rotating = ProcessLock()
 
     def ensure(self) -> None:
         """Make the first key, once however many processes start; check that the secret fits.
@@ -114,7 +114,7 @@ class KeyRing:
 
     def rotate_if_due(self) -> None:
         """Rotate when the newest key has served its time, once however many processes look."""
-        if self._is_due(self._current(_RELOAD).keys) and self._rotating.acquire(blocking=False):
+        if self._is_due(self._current(_RELOAD).keys) and self._rotating.acquire(timeout=0):
             try:
                 self._make(self._is_due, lead=PUBLICATION_LEAD)
             finally:

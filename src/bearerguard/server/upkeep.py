@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 
 from bearerguard.errors import BearerGuardError
 from bearerguard.server.keys import KeyRing
+from bearerguard.server.process_lock import ProcessLock
 from bearerguard.server.settings import Settings
 from bearerguard.server.store import keys as key_rows
 from bearerguard.server.store.database import Database
@@ -34,12 +34,12 @@ class Upkeep:
         self._keys = keys
         self._settings = settings
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
         self._due_at = clock() + _INTERVAL
 
     def run_if_due(self) -> None:
         """Do what is due, in one thread; trouble is logged and harms no request."""
-        if self._clock() < self._due_at or not self._lock.acquire(blocking=False):
+        if self._clock() < self._due_at or not self._lock.acquire(timeout=0):
             return
         try:
             self._due_at = self._clock() + _INTERVAL

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from bearerguard.errors import BearerGuardError, ConfigurationError
+from bearerguard.server.process_lock import ProcessLock
 
 # How long a transaction waits for other processes' writes before the answer is 503.
 _BUSY_SECONDS = 20.0
@@ -45,7 +45,9 @@ class Database:
         self._url = _checked_url(url)
         self._connections = connections
         self._inherited: list[Engine] = []
-        self._renew()
+        self._lock, self._writing = ProcessLock(), ProcessLock()
+        self._pid = os.getpid()
+        self._engine: Engine | None = None
         _create_private(Path(self._url.database or ""))
 
     @property
@@ -53,20 +55,14 @@ class Database:
         """The file that holds it."""
         return Path(self._url.database or "").absolute()
 
-    def _renew(self) -> None:
-        self._pid = os.getpid()
-        self._lock = threading.Lock()
-        self._writing = threading.Lock()
-        self._engine: Engine | None = None
-
     def engine(self) -> Engine:
         """Return this process's engine; a parent's connections are never used in its child."""
-        if self._pid != os.getpid():
-            if self._engine is not None:
-                # Closing them here would disturb the parent's locks.
-                self._inherited.append(self._engine)
-            self._renew()
         with self._lock:
+            if self._pid != os.getpid():
+                if self._engine is not None:
+                    # Closing them here would disturb the parent's locks.
+                    self._inherited.append(self._engine)
+                self._pid, self._engine = os.getpid(), None
             if self._engine is None:
                 self._engine = _open(self._url, self._connections)
             return self._engine
