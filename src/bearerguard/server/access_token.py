@@ -181,11 +181,14 @@ class AccessTokens:
         """Return the claims of a JWT that this server signed as an access token, else None."""
         try:
             token = jwt.parse(value.encode("ascii", "replace"))
-            jwt.check_type(token.typ, frozenset({TYPE}))
+            header = jwt.parse_header(token.header)
+            jwt.check_type(header.typ, frozenset({TYPE}))
             claims.numeric_date(token.claims, "exp")
         except (TokenError, KeyError):
             return None
-        ours = token.claims.get("iss") == self._settings.issuer and self._keys.verifies(token)
+        ours = token.claims.get("iss") == self._settings.issuer and self._keys.verifies(
+            token, header
+        )
         return token.claims if ours else None
 
     def _opaque_key(self, value: str) -> str:

@@ -16,7 +16,7 @@ from bearerguard.server.accounts import Account
 from bearerguard.server.audit import Audit, SecurityEvent
 from bearerguard.server.engine import Engine
 from bearerguard.server.secret import find_secret
-from bearerguard.server.settings import Settings, checked_resources
+from bearerguard.server.settings import Settings
 from bearerguard.server.store import keys
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import migrate
@@ -64,7 +64,7 @@ class Administration:
         self._engine = Engine(
             settings=Settings(
                 issuer=issuer,
-                resources=checked_resources(None, issuer),
+                resources=(),
                 scopes=None,
                 algorithm=known[-1] if known else _FIRST_ALGORITHM,
             ),

@@ -82,10 +82,14 @@ def _parsed(assertion: str) -> SignedToken | None:
 
 
 def _is_signed(token: SignedToken, client: Client) -> bool:
-    if token.algorithm not in jwk.ASYMMETRIC:
+    try:
+        header = jwt.parse_header(token.header)
+    except TokenError:
+        return False
+    if header.algorithm not in jwk.ASYMMETRIC:
         return False
     keys, _ = jwk.parse_jwks(client.jwks)
     return any(
-        key.verifies(token.algorithm, token.signing_input, token.signature)
-        for key in keys.candidates(token.algorithm, token.kid)
+        key.verifies(header.algorithm, token.signing_input, token.signature)
+        for key in keys.candidates(header.algorithm, header.kid)
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bearerguard.errors import ConfigurationError
-from bearerguard.protocol.jwt import SignedToken
+from bearerguard.protocol.jwt import Header, SignedToken
 from bearerguard.sealing import SealError
 from bearerguard.server import signing_key
 from bearerguard.server.audit import Audit
@@ -80,14 +80,14 @@ class KeyRing:
         key, private = self._signing()
         return signing_key.sign({"alg": key.algorithm, "typ": typ, "kid": key.kid}, claims, private)
 
-    def verifies(self, token: SignedToken) -> bool:
+    def verifies(self, token: SignedToken, header: Header) -> bool:
         """Whether a published key of this server signed it."""
         keys = self._published(_RELOAD)
-        if all(key.kid != token.kid for key in keys):
+        if all(key.kid != header.kid for key in keys):
             keys = self._published(_RELOAD_SOON)
         return any(
-            key.kid == token.kid
-            and key.verification.verifies(token.algorithm, token.signing_input, token.signature)
+            key.kid == header.kid
+            and key.verification.verifies(header.algorithm, token.signing_input, token.signature)
             for key in keys
         )
 
