@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
+from contextlib import closing
 from typing import Any
 from urllib.parse import urlencode
 
@@ -110,6 +112,11 @@ def test_what_a_guard_asks_about_opaque_tokens_is_answered_without_credentials(
     )
     stage.server.revoke(token)
     assert ask(token) == ask("unknown") == {"active": False}
+    with closing(sqlite3.connect(stage.folder / "auth.db")) as database:
+        database.execute("ALTER TABLE access_tokens RENAME TO elsewhere")
+        database.commit()
+    broken = local.fetch(Fetch("POST", url, (), b"token=x"))
+    assert broken.status == 503
     # Over HTTP the same request is nobody's.
     outside = stage.server.handle(
         Request("POST", "/oauth/introspect", {"Content-Type": FORM}, b"token=x")
@@ -128,6 +135,23 @@ def test_what_a_guard_asks_about_opaque_tokens_is_answered_without_credentials(
 )
 def test_only_the_servers_own_urls_are_answered(stage: Stage, url: str) -> None:
     assert not embedding.InProcess(stage.server).answers(Fetch("GET", url))
+
+
+def test_a_listener_that_fails_or_is_gone_harms_no_revocation(stage: Stage) -> None:
+    class Listener:
+        def revoke(self, **names: Any) -> None:
+            raise ConnectionError(str(names))
+
+    listener = Listener()
+    embedding.InProcess(stage.server).on_revocation(listener.revoke)
+    tokens = stage.tokens()
+    assert stage.server.revoke(tokens["access_token"])
+    assert not stage.is_active(tokens["access_token"])
+    (event,) = stage.named("revocation_not_told")
+    assert event.details == {"kind": "jti", "cause": "ConnectionError"}
+    del listener
+    assert stage.server.revoke(tokens["refresh_token"])
+    assert len(stage.named("revocation_not_told")) == 1
 
 
 def test_a_revocation_is_told_in_the_guards_words(stage: Stage) -> None:

@@ -25,6 +25,7 @@ _ALARMING = frozenset(
         "client_authentication_failed",
         "login_failed",
         "login_throttled",
+        "revocation_not_told",
         "store_unavailable",
     }
 )

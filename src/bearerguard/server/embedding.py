@@ -6,6 +6,8 @@ the server, one more caller, whom no secret has to prove: it is in the same proc
 
 from __future__ import annotations
 
+import inspect
+import weakref
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
@@ -15,6 +17,7 @@ from bearerguard.guard.issuer import Issuer
 from bearerguard.messages import Request, Response
 from bearerguard.server import answers, metadata
 from bearerguard.server.revocations import Revoked
+from bearerguard.server.store.database import StoreUnavailable
 from bearerguard.server.threads import Threads
 
 if TYPE_CHECKING:
@@ -47,8 +50,18 @@ class InProcess:
         return await self._threads.answer(_request(request))
 
     def on_revocation(self, revoke: Callable[..., object]) -> None:
-        """Call `revoke` as `Guard.revoke` is called, after each revocation in this process."""
-        self._server.on_revocation(lambda revoked: revoke(**names(revoked, self._issuer)))
+        """Call `revoke` as `Guard.revoke` is called, after each revocation in this process.
+
+        A guard's own method is held weakly: a server does not keep guards alive.
+        """
+        held = weakref.WeakMethod(revoke) if inspect.ismethod(revoke) else lambda: revoke
+
+        def tell(revoked: Revoked) -> None:
+            call = held()
+            if call is not None:
+                call(**names(revoked, self._issuer))
+
+        self._server.on_revocation(tell)
 
     @property
     def _issuer(self) -> str:
@@ -59,7 +72,10 @@ class InProcess:
         if path != self._server.settings.base_path + metadata.INTROSPECT:
             return self._server.handle(request)
         tokens = parse_qs(request.body.decode("utf-8", "replace")).get("token", [""])
-        return answers.private(self._server.introspect(tokens[0]))
+        try:
+            return answers.private(self._server.introspect(tokens[0]))
+        except StoreUnavailable:
+            return answers.unavailable()
 
 
 def names(revoked: Revoked, issuer: str) -> Mapping[str, Any]:

@@ -47,7 +47,11 @@ class Revocations:
         """Tell the listeners of what is written down already."""
         revoked = Revoked(kind, value, self._clock())
         for listener in self._listeners:
-            listener(revoked)
+            try:
+                listener(revoked)
+            except Exception as error:
+                # It is revoked here all the same; who listens for others has trouble.
+                self._audit.emit("revocation_not_told", kind=kind, cause=type(error).__name__)
 
     def grant(self, grant_id: str, *, reason: str) -> bool:
         """Revoke a grant with all its tokens; False when it was before, or is none."""
