@@ -52,6 +52,7 @@ class Served:
                 "code_challenge_method": "S256",
             },
             headers={"cookie": f"user={user}"},
+            timeout=60,
         )
         assert answer.status_code == 303, answer.text
         return parse_qs(urlsplit(answer.headers["location"]).query)["code"][0]

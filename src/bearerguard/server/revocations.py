@@ -55,6 +55,10 @@ class Revocations:
 
     def grant(self, grant_id: str, *, reason: str) -> bool:
         """Revoke a grant with all its tokens; False when it was before, or is none."""
+        with self._database.read() as connection:
+            found = rows.find_grant(connection, grant_id)
+        if found is None or found.revoked_at is not None:
+            return False  # a thief that goes on trying does not hold up who writes
         with self._database.write() as connection:
             changed = rows.revoke_grant(connection, grant_id, self._clock())
         if changed:
