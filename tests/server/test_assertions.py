@@ -94,6 +94,13 @@ def test_TK_04_an_assertion_serves_once(stage: Stage, robot: Registered) -> None
     assert ask(stage, text).error == (401, "invalid_client")
 
 
+@pytest.mark.parametrize("head", [{"crit": ["exp"]}, {"kid": 7}, {"alg": "none"}])
+def test_TK_04_a_header_that_nobody_may_trust_is_invalid_client(
+    stage: Stage, robot: Registered, head: dict[str, Any]
+) -> None:
+    assert ask(stage, assertion(stage, robot, head=head)).error == (401, "invalid_client")
+
+
 @pytest.mark.parametrize("text", ["", "a.b.c", "x" * 50, "é.é.é"])
 def test_TK_04_what_is_no_assertion_is_refused(stage: Stage, text: str) -> None:
     assert ask(stage, text).status in {400, 401}

@@ -301,6 +301,15 @@ def test_AZ_07_a_code_is_bound_to_its_client_redirect_challenge_scope_and_resour
     assert answer.json["scope"] == "read"
 
 
+def test_an_app_whose_login_is_wrong_is_503_and_told_in_the_log(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong: Any = "ada"
+    stage.user = wrong
+    assert stage.authorize().status == 503
+    assert "current_user=" in caplog.text
+
+
 def test_ISS_01_a_user_with_a_clients_id_gets_no_tokens(stage: Stage) -> None:
     assert stage.user is not None
     stage.user = type(stage.user)(stage.phone.client_id, "Mallory")

@@ -67,6 +67,15 @@ def test_RT_02_a_stolen_database_yields_no_refresh_token(stage: Stage) -> None:
     assert all(second.encode() not in each for each in sealed if each)
 
 
+def test_RT_02_a_successor_that_was_tampered_with_is_not_handed_out(stage: Stage) -> None:
+    first = stage.tokens()["refresh_token"]
+    stage.refresh(first)
+    with closing(sqlite3.connect(stage.folder / "auth.db")) as database:
+        database.execute("UPDATE refresh_tokens SET sealed_successor = x'01' WHERE used_at > 0")
+        database.commit()
+    assert stage.refresh(first).error == (400, "invalid_grant")
+
+
 def test_RT_03_another_clients_attempt_revokes_nothing(stage: Stage) -> None:
     token = stage.tokens()["refresh_token"]
     other = stage.add("Other")
