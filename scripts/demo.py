@@ -1,59 +1,37 @@
-"""The demo: an issuer, the recordings API, live tokens, and curl lines to paste.
+"""The demo: the recordings API with its own authorization server, and lines to paste.
 
-`--check` sends the printed lines itself and compares the answers. Everything stays on
-this machine's loopback interface and ends with this process.
+A user, an app with a secret and an app without one are made for it. `--check` sends the printed
+lines itself, goes through the browser flow by HTTP, and prints what was sent and answered.
+Everything stays on this machine's loopback interface and ends with this process.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import shlex
+import secrets
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from html import escape
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
-from bearerguard.testing import LocalIssuer
+from demo_check import check
+from demo_story import PASSWORD, USER, Cast, Step, story
 
-EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "starlette_app"
-AUDIENCE = "https://api.example.com"
+from bearerguard.messages import Request, Response
+from bearerguard.server.administration import Administration
+from bearerguard.testing.loopback import serving
+
+EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "embedded_app"
 START_SECONDS = 20
-
-
-@dataclass(frozen=True)
-class Step:
-    """One line to paste, and what comes back."""
-
-    says: str
-    arguments: tuple[str, ...]
-    expect: str
-
-    def line(self, url: str) -> str:
-        return shlex.join(("curl", "-si", *self.arguments, url))
-
-
-def steps(issuer: LocalIssuer) -> list[Step]:
-    def bearer(token: str) -> tuple[str, str]:
-        return "-H", f"Authorization: Bearer {token}"
-
-    reader, writer = issuer.token(scope="read"), issuer.token(scope="read write")
-    expired, foreign = issuer.token(lifetime=-3600), issuer.token(aud="https://other.example.com")
-    post = ("-X", "POST")
-    return [
-        Step("No token", (), "401"),
-        Step("A token with the scope read", bearer(reader), "200"),
-        Step("The same token, where write is needed", (*post, *bearer(reader)), "403"),
-        Step("A token with write", (*post, *bearer(writer)), "201"),
-        Step("An expired token", bearer(expired), "401"),
-        Step("A token for another API", bearer(foreign), "401"),
-        Step("Credentials that cannot be read", ("-H", "Authorization: Bearer a b"), "400"),
-    ]
 
 
 def free_port() -> int:
@@ -63,10 +41,27 @@ def free_port() -> int:
     return port
 
 
+def cast(url: str, callback: str, store: str, secret: str) -> Cast:
+    """Make the user and the two apps, as `bearerguard user add` and `client add` would."""
+    with Administration(store, secret=secret) as server:
+        server.users.add(USER, PASSWORD, name="Ada Lovelace")
+        confidential = server.clients.add("Field Notes", scopes=["read", "write"])
+        public = server.clients.add(
+            "Pocket Recorder", public=True, redirect_uris=[callback], scopes=["read", "write"]
+        )
+    own_secret = confidential.client_secret or ""
+    return Cast(url, callback, confidential.client_id, own_secret, public.client_id)
+
+
 @contextmanager
-def api(issuer: LocalIssuer, port: int) -> Iterator[None]:
-    """Run the Starlette example with uvicorn until the block ends."""
-    environ = {**os.environ, "BEARERGUARD_ISSUER": issuer.url, "BEARERGUARD_AUDIENCE": AUDIENCE}
+def api(url: str, port: int, store: str, secret: str) -> Iterator[None]:
+    """Run the example with uvicorn until the block ends."""
+    environ = {
+        **os.environ,
+        "BEARERGUARD_SERVER_ISSUER": url,
+        "BEARERGUARD_SERVER_STORE": store,
+        "BEARERGUARD_SERVER_SECRET": secret,
+    }
     command = [sys.executable, "-m", "uvicorn", "app:app", "--port", str(port)]
     server = subprocess.Popen([*command, "--log-level", "warning"], cwd=EXAMPLE, env=environ)
     try:
@@ -89,29 +84,31 @@ def wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
     sys.exit("demo: the API did not start; its messages are above")
 
 
+def app_page(request: Request) -> Response:
+    """Be the app's own page, to which the browser comes back with a code."""
+    parts = urlsplit(request.url)
+    if parts.path != "/callback":
+        return Response(404)
+    answer = {name: values[0] for name, values in parse_qs(parts.query).items()}
+    line = f"CODE={answer['code']}" if "code" in answer else answer.get("error", "no code")
+    print(f"  (the browser came back)  {line}", flush=True)
+    page = (
+        "<!doctype html><html lang=en><title>Pocket Recorder</title>"
+        "<body style='font: 1.1rem/1.6 system-ui; margin: 15vh auto; max-width: 34rem'>"
+        "<h1>Back in the app</h1><p>Paste this into the terminal within a minute, and the next"
+        f" line after it:</p><pre><strong>{escape(line)}</strong></pre>"
+    )
+    headers = (("Content-Type", "text/html; charset=utf-8"), ("Cache-Control", "no-store"))
+    return Response(200, headers, page.encode())
+
+
 def show(plan: list[Step], url: str) -> None:
-    print(f"The recordings API listens at {url}\n")
-    for step in plan:
-        print(f"# {step.says}: {step.expect}\n{step.line(url)}\n")
-
-
-def check(plan: list[Step], url: str) -> bool:
-    """Send every line; print what came back; return whether all was as announced."""
-    good = True
-    for step in plan:
-        answer = subprocess.run(
-            shlex.split(step.line(url)), capture_output=True, text=True, check=False
-        )
-        if answer.returncode != 0:
-            sys.exit(f"demo: curl failed with exit code {answer.returncode}")
-        head = answer.stdout.partition("\n\n")[0].splitlines()
-        status = head[0].split()[1]
-        good &= status == step.expect
-        print(f"{'ok' if status == step.expect else 'WRONG':5}  {status}  {step.says}")
-        for field in head[1:]:
-            if field.lower().startswith(("www-authenticate", "access-token-expires-in")):
-                print(f"            {field}")
-    return good
+    print(f"The recordings API and its authorization server listen at {url}\n")
+    print("# Once, so that the lines below can pick from answers")
+    print("""pick() { echo "$ANSWER" | sed -n "s/.*\\"$1\\": *\\"\\([^\\"]*\\)\\".*/\\1/p"; }\n""")
+    for number, step in enumerate(plan, 1):
+        print(f"# {number}. {step.says}: {step.expect}\n{step.line()}\n")
+    print("Ctrl-C ends the demo.", flush=True)
 
 
 def main() -> int:
@@ -121,16 +118,18 @@ def main() -> int:
     chosen = options.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     port = chosen.port or free_port()
-    url = f"http://127.0.0.1:{port}/api/v1/recordings"
-    issuer = LocalIssuer(audience=AUDIENCE)
-    with issuer.serve(), api(issuer, port):
-        plan = steps(issuer)
+    url, secret = f"http://127.0.0.1:{port}", secrets.token_hex(32)
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bearerguard-demo-"))
+        store = f"sqlite:///{folder}/demo.db"
+        callback = stack.enter_context(serving(app_page)) + "/callback"
+        plan = story(cast(url, callback, store, secret))
+        stack.enter_context(api(url, port, store, secret))
         if chosen.check:
-            return 0 if check(plan, url) else 1
+            return 0 if check(plan) else 1
         show(plan, url)
-        print("Tokens live for an hour. Ctrl-C ends the demo.", flush=True)
         try:
-            signal.pause()
+            threading.Event().wait()
         except KeyboardInterrupt:
             print()
     return 0

@@ -49,7 +49,7 @@ def test_it_lists_adds_and_refuses(server: str) -> None:
         assert "www-authenticate" in refused.headers["access-control-expose-headers"].lower()
 
 
-@pytest.mark.parametrize("name", ["starlette_app", "flask_app"])
+@pytest.mark.parametrize("name", ["starlette_app", "flask_app", "embedded_app"])
 def test_it_is_short_and_has_a_readme(name: str) -> None:
     assert len((EXAMPLES / name / "app.py").read_text().splitlines()) <= 60
     commands = re.findall(

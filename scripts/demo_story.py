@@ -1,0 +1,127 @@
+"""What the demo tells: each step is a line to paste, or an address to open, and its answer."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlencode
+
+USER, PASSWORD = "ada", "correct horse battery"
+# Any 43 to 128 letters (RFC 7636 §4.1); an app makes new ones each time.
+VERIFIER = "demo-" + "0123456789" * 4
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Who plays: the server, an app with a secret, and an app without one."""
+
+    url: str
+    callback: str
+    confidential: str
+    secret: str
+    public: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line for curl, and what comes back.
+
+    `keeps` says which members of a JSON answer later lines use, by their variables.
+    """
+
+    says: str
+    expect: str
+    url: str
+    arguments: tuple[str, ...] = ()
+    keeps: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_visit(self) -> bool:
+        """Whether a browser is needed, and not curl."""
+        return self.expect == "a code"
+
+    def command(self) -> list[str]:
+        return ["curl", "-s" if self.keeps else "-si", *self.arguments, self.url]
+
+    def line(self) -> str:
+        """Return it as it is pasted."""
+        if self.is_visit:
+            return f"{self.url}\n#    (sign in as {USER} with the password: {PASSWORD})"
+        line = " ".join(map(_quoted, self.command()))
+        if not self.keeps:
+            return line
+        picks = "; ".join(f'{name}="$(pick {member})"' for name, member in self.keeps.items())
+        return f'ANSWER="$({line})"\n{picks}; echo "$ANSWER"'
+
+
+def story(cast: Cast) -> list[Step]:
+    """Return the steps, in an order in which each finds what it needs."""
+    recordings, token = f"{cast.url}/api/v1/recordings", f"{cast.url}/oauth/token"
+    bearer, post = ("-H", "Authorization: Bearer $TOKEN"), ("-X", "POST")
+    own = {"client_id": cast.confidential, "client_secret": cast.secret}
+    both = {"TOKEN": "access_token", "REFRESH": "refresh_token"}
+    exchange = {
+        "grant_type": "authorization_code",
+        "code": "$CODE",
+        "client_id": cast.public,
+        "redirect_uri": cast.callback,
+        "code_verifier": VERIFIER,
+    }
+    renewal = {
+        "grant_type": "refresh_token",
+        "refresh_token": "$REFRESH",
+        "client_id": cast.public,
+    }
+    revocation = {"token": "$REFRESH", "client_id": cast.public}
+    return [
+        Step("Without a token", "401", recordings),
+        Step(
+            "An app with a secret gets a token for itself",
+            "200",
+            token,
+            _form({"grant_type": "client_credentials", **own, "scope": "read write"}),
+            {"TOKEN": "access_token"},
+        ),
+        Step("It reads the recordings", "200", recordings, bearer),
+        Step("It adds one", "201", recordings, (*post, *bearer)),
+        Step("A user signs in, and lets an app without a secret read", "a code", _visit(cast)),
+        Step("The app exchanges the code", "200", token, _form(exchange), both),
+        Step("It reads in the user's name", "200", recordings, bearer),
+        Step("It may not add: the user allowed only reading", "403", recordings, (*post, *bearer)),
+        Step("It refreshes its token", "200", token, _form(renewal), both),
+        Step("The new token works", "200", recordings, bearer),
+        Step("It revokes what it was given", "200", f"{cast.url}/oauth/revoke", _form(revocation)),
+        Step("Its refresh token is refused", "400", token, _form(renewal)),
+        Step(
+            "Credentials that cannot be read",
+            "400",
+            recordings,
+            ("-H", "Authorization: Bearer a b"),
+        ),
+    ]
+
+
+def _visit(cast: Cast) -> str:
+    digest = hashlib.sha256(VERIFIER.encode()).digest()
+    request = {
+        "client_id": cast.public,
+        "redirect_uri": cast.callback,
+        "response_type": "code",
+        "scope": "read",
+        "state": "demo",
+        "code_challenge": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
+        "code_challenge_method": "S256",
+    }
+    return f"{cast.url}/oauth/authorize?{urlencode(request)}"
+
+
+def _form(fields: Mapping[str, str]) -> tuple[str, ...]:
+    pairs = [("--data-urlencode", f"{name}={value}") for name, value in fields.items()]
+    return tuple(word for pair in pairs for word in pair)
+
+
+def _quoted(word: str) -> str:
+    return f'"{word}"' if "$" in word else shlex.quote(word)
