@@ -52,7 +52,7 @@ class Step:
             return f"{self.url}\n#    (sign in as {USER} with the password: {PASSWORD})"
         line = " ".join(map(_quoted, self.command()))
         if not self.keeps:
-            return line
+            return f"{line}; echo"
         picks = "; ".join(f'{name}="$(pick {member})"' for name, member in self.keeps.items())
         return f'ANSWER="$({line})"\n{picks}; echo "$ANSWER"'
 
