@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -108,6 +112,7 @@ def test_a_client_has_what_its_options_say(run: Run, tmp_path: Path) -> None:
     assert public["redirect_uris"] == ["http://127.0.0.1/cb", "com.example.app:/cb"]
     assert public["scopes"] == ["read", "write"]
     assert public["origins"] == ["https://app.example.com"]
+    assert "shown this once" not in run("client", "add", "Phone", "--public").stdout
     lax = answer(
         run(
             *("client", "add", "Old", "--unsafe-without-pkce", "--without-consent", "--json"),
@@ -149,6 +154,31 @@ def test_revoking_what_is_not_there_revokes_nothing(run: Run) -> None:
     assert answer(run("revoke", "--grant", "g", "--json")) == {"revoked": 0}
     assert "Revoked: 0." in run("revoke", "--token", given="bgr_x\n").stdout
     assert "choose one" in run("revoke", "--user", "ada", "--token", code=2).stderr
+
+
+def test_at_a_terminal_the_password_is_typed_twice_and_not_shown(store: str) -> None:
+    ours, theirs = pty.openpty()
+    typing = [
+        sys.executable,
+        "-c",
+        "from bearerguard.cli import main; main()",
+        "user",
+        "add",
+        "ada",
+    ]
+    with subprocess.Popen(typing, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        for prompt in (b"Password: ", b"Repeat for confirmation: "):
+            while not shown.endswith(prompt):
+                shown += os.read(ours, 1024)
+            os.write(ours, f"{PASSWORD}\n".encode())
+        while process.poll() is None and b"created_at" not in shown:
+            shown += os.read(ours, 1024)
+    os.close(ours)
+    assert process.returncode == 0, shown
+    assert PASSWORD.encode() not in shown
+    assert b"user_id" in shown
 
 
 def test_without_users_the_list_says_how_to_make_one(run: Run) -> None:

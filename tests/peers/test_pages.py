@@ -29,6 +29,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tests.peers.conftest import HERE
 from tests.processes import free_port, program
 
+# One worker runs them all: what the browser has seen is seen once.
+pytestmark = pytest.mark.xdist_group("pages")
+
 USER, PASSWORD = "ada", "correct horse battery"
 PAGES = ("login", "wrong", "consent", "signed-in", "signed-out", "error")
 APPEARANCES = ("light", "dark", "phone", "phone-dark")

@@ -203,10 +203,6 @@ class People:
         """Ask the user again, about one client or about all."""
         self._consent.forget(user_id, client_id)
 
-    def sign_out(self, user_id: str) -> None:
-        """End every session of a user."""
-        self._sessions.end_all(user_id)
-
     def error_page(self, status: int, title: str, text: str) -> Response:
         """Return a page that says what went wrong, and leads nowhere (AZ-02)."""
         return self._pages.error(status, title, text)

@@ -102,11 +102,6 @@ class Sessions:
             connection.execute(delete(sessions).where(sessions.c.digest == self._digest(request)))
         return self._cookies.clear(_COOKIE)
 
-    def end_all(self, user_id: str) -> None:
-        """End every session of a user."""
-        with self._database.write() as connection:
-            connection.execute(delete(sessions).where(sessions.c.user_id == user_id))
-
     def _digest(self, request: Request) -> str | None:
         token = self._cookies.read(request, _COOKIE)
         return self._keyed(token) if token is not None and _TOKEN.fullmatch(token) else None
