@@ -39,6 +39,28 @@ def _later(stage: Stage) -> None:
 TABLE = [
     Scenario(id="CACHE-01 private", send=good(), status=200, headers={"cache-control": "private"}),
     Scenario(
+        id="CACHE-01 as the operator wants it",
+        send=good(),
+        guard={"cache_control": "no-store"},
+        status=200,
+        headers={"cache-control": "no-store", IN: "3600"},
+    ),
+    Scenario(
+        id="CACHE-01 left out",
+        send=good(),
+        guard={"cache_control": None},
+        status=200,
+        headers={IN: "3600"},
+        absent=("cache-control",),
+    ),
+    Scenario(
+        id="CACHE-01 nothing to add",
+        send=good(),
+        guard={"cache_control": None, "expiry_headers": None},
+        status=200,
+        absent=("cache-control", IN, AT),
+    ),
+    Scenario(
         id="CACHE-01 what the app set stands",
         send=good(),
         app_headers=(("Cache-Control", "max-age=5"),),

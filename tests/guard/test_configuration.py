@@ -66,6 +66,9 @@ def certificate() -> x509.Certificate:
 
 
 MISTAKES: list[tuple[str, Callable[[], object]]] = [
+    (r"cache_control=: .*or None", lambda: guard(cache_control="")),
+    (r"cache_control=", lambda: guard(cache_control="private\r\nX: y")),
+    (r"cache_control=", lambda: guard(cache_control=True)),
     (r"audience=: pass this API's identifier", lambda: Issuer(URL)),
     (r"audience=", lambda: issuer(audience="")),
     (r"audience=", lambda: issuer(audience=["a", 1])),
