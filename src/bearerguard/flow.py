@@ -50,6 +50,25 @@ class Once(Effect[T]):
     flow: Callable[[], Flow[T]] = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Load(Effect[bytes | None]):
+    """Read what `Store` keeps under `key`, None for nothing; raises `StoreFailed`."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Store(Effect[None]):
+    """Keep `value` under `key`, where other processes find it too, for `ttl` seconds.
+
+    Raises `StoreFailed` when it is not known to be kept.
+    """
+
+    key: str
+    value: bytes = field(repr=False)
+    ttl: float
+
+
 def ask(effect: Effect[R]) -> Generator[Effect[Any], Any, R]:
     """Yield an effect and return its reply, typed."""
     reply: R = yield effect

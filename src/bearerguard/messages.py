@@ -80,6 +80,13 @@ class FetchFailed(Exception):
     """
 
 
+class StoreFailed(Exception):
+    """The store shared by the workers gave no usable answer.
+
+    Its text names the cause, never a value nor a password.
+    """
+
+
 def _octets(text: bytes | str) -> bytes:
     # Header text is octets in disguise (RFC 9110 §5.5); what does not fit becomes "?",
     # which no credentials grammar admits.

@@ -1,0 +1,87 @@
+"""The introspection cache that workers share, over any store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bearerguard.flow import Flow, Handlers, Load, Store, run
+from bearerguard.guard.shared_cache import PURPOSE, SharedCache
+from bearerguard.messages import StoreFailed
+from bearerguard.sealing import Sealer
+
+ISSUER, RESOURCE, DIGEST = "https://issuer.test", "https://api.test", b"d" * 32
+ANSWER = b'{"active": true, "sub": "user"}'
+
+
+def cache() -> SharedCache:
+    return SharedCache(Sealer("s" * 32, purpose=PURPOSE))
+
+
+class Kept:
+    """A store in a dict, which can be down."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, bytes] = {}
+        self.ttl: float | None = None
+        self.down = False
+
+    def load(self, effect: Load) -> bytes | None:
+        if self.down:
+            raise StoreFailed("down")
+        return self.values.get(effect.key)
+
+    def store(self, effect: Store) -> None:
+        if self.down:
+            raise StoreFailed("down")
+        self.values[effect.key] = effect.value
+        self.ttl = effect.ttl
+
+    def run(self, flow: Flow[Any]) -> Any:
+        handlers: Handlers = {Load: self.load, Store: self.store}
+        return run(flow, handlers)
+
+
+def test_what_one_worker_put_another_gets() -> None:
+    kept = Kept()
+    kept.run(cache().put(ISSUER, RESOURCE, DIGEST, ANSWER, 12.5))
+    assert kept.run(cache().get(ISSUER, RESOURCE, DIGEST)) == ANSWER
+    assert kept.ttl == 12.5
+
+
+def test_a_value_is_found_for_its_issuer_resource_and_token_only() -> None:
+    kept = Kept()
+    kept.run(cache().put(ISSUER, RESOURCE, DIGEST, ANSWER, 60))
+    for issuer, resource, digest in (
+        ("https://other.test", RESOURCE, DIGEST),
+        (ISSUER, "https://other.test", DIGEST),
+        (ISSUER, RESOURCE, b"e" * 32),
+        (ISSUER + "h", RESOURCE[1:], DIGEST),
+    ):
+        assert kept.run(cache().get(issuer, resource, digest)) is None
+
+
+def test_the_store_learns_neither_issuer_nor_digest_nor_answer() -> None:
+    kept = Kept()
+    kept.run(cache().put(ISSUER, RESOURCE, DIGEST, ANSWER, 60))
+    ((key, value),) = kept.values.items()
+    assert ISSUER not in key
+    assert DIGEST.hex() not in key
+    assert b"sub" not in value
+
+
+def test_a_value_that_was_moved_or_altered_counts_as_none() -> None:
+    kept = Kept()
+    kept.run(cache().put(ISSUER, RESOURCE, DIGEST, ANSWER, 60))
+    (mine,) = kept.values.values()
+    kept.run(cache().put(ISSUER, RESOURCE, b"e" * 32, b'{"active": false}', 60))
+    kept.values = dict.fromkeys(kept.values, mine)
+    assert kept.run(cache().get(ISSUER, RESOURCE, b"e" * 32)) is None
+    kept.values = dict.fromkeys(kept.values, b"\x01garbage")
+    assert kept.run(cache().get(ISSUER, RESOURCE, DIGEST)) is None
+
+
+def test_a_store_that_is_down_is_no_error() -> None:
+    kept = Kept()
+    kept.down = True
+    kept.run(cache().put(ISSUER, RESOURCE, DIGEST, ANSWER, 60))
+    assert kept.run(cache().get(ISSUER, RESOURCE, DIGEST)) is None
