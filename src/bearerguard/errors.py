@@ -8,7 +8,9 @@ BearerGuardError
 │   ├── CredentialsError    400 invalid_request: the Authorization field is malformed
 │   └── TokenError          401 invalid_token: the token does not prove what it must
 │       └── TokenExpired    … because its time is over
-└── IssuerUnavailable       ours or the issuer's, 503: nothing was learned about the token
+├── IssuerUnavailable       ours or the issuer's, 503: nothing was learned about the token
+│   └── RevocationsUnavailable  … or not whether it was revoked
+└── RevocationFailed        the store's: it did not acknowledge a revocation
 """
 
 from __future__ import annotations
@@ -49,6 +51,8 @@ ISSUER_UNAVAILABLE = Reason(
     "issuer_unavailable", "The access token cannot be checked at the moment"
 )
 
+REVOCATIONS_UNAVAILABLE = Reason("revocations_unavailable", ISSUER_UNAVAILABLE.description)
+
 MALFORMED_TOKEN = Reason("malformed_token")
 ENCRYPTED_TOKEN = Reason("encrypted_token")
 WRONG_ALGORITHM = Reason("wrong_algorithm")
@@ -64,6 +68,8 @@ WRONG_AUDIENCE = Reason("wrong_audience")
 NOT_YET_VALID = Reason("not_yet_valid", "The access token is not valid yet")
 EXPIRED = Reason("expired", "The access token expired")
 SENDER_CONSTRAINED = Reason("sender_constrained")
+REVOKED = Reason("revoked", "The access token was revoked")
+LIVES_TOO_LONG = Reason("lives_too_long")
 
 
 def quoted(evidence: object) -> str:
@@ -118,3 +124,15 @@ class IssuerUnavailable(BearerGuardError):
         super().__init__(f"{issuer} is unavailable: {cause}; retry in {retry_after} s")
         self.issuer = issuer
         self.retry_after = retry_after
+
+
+class RevocationsUnavailable(IssuerUnavailable):
+    """What was revoked could not be learned, so whether this token was is not known (503)."""
+
+    def __init__(self, issuer: str, retry_after: int, cause: str) -> None:
+        super().__init__(issuer, retry_after, cause)
+        self.args = (f"revocations are unavailable: {cause}; retry in {retry_after} s",)
+
+
+class RevocationFailed(BearerGuardError):
+    """The store did not acknowledge a revocation: it may hold or not. Try again."""

@@ -1,0 +1,66 @@
+"""The effects of a log that workers share: what one appends, all read, and some hear at once.
+
+The log is the truth, in one order for all; the bell only saves the wait until the next
+read. A log has a mark, set once: another mark says that the log was lost and began anew.
+Knows neither what the entries mean nor where the log is kept. All of these raise
+`StoreFailed`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from bearerguard.flow import Effect
+
+
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """A part of the log, oldest entry first, each with its position.
+
+    Attributes:
+        mark: the mark of the log, None when nobody has set one.
+        entries: pairs of position and content.
+        intact: False when the log no longer has the entry at which reading began.
+        more: whether there are entries after these.
+    """
+
+    mark: bytes | None
+    entries: tuple[tuple[str, bytes], ...] = field(repr=False)
+    intact: bool
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLog(Effect[LogPage]):
+    """Read the mark, and then the entries after a position, or from the beginning."""
+
+    after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AppendLog(Effect[None]):
+    """Append entries and ring the bell with them; they are kept for at least `keep` seconds.
+
+    Returns when the store has acknowledged all of them.
+    """
+
+    entries: tuple[bytes, ...] = field(repr=False)
+    keep: float
+
+
+@dataclass(frozen=True, slots=True)
+class MarkLog(Effect[None]):
+    """Set the mark, if the present one is still `instead_of` (None: if there is none)."""
+
+    mark: bytes
+    instead_of: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class ListenLog(Effect[tuple[bytes, ...]]):
+    """Return the entries heard, waiting at most `wait` seconds for the first.
+
+    The first call begins to listen and returns at once: what is read after it misses nothing.
+    """
+
+    wait: float

@@ -1,0 +1,282 @@
+"""The Redis transport: answers what workers share, from Redis 6.2 or Valkey.
+
+`Load` and `Store` are plain keys; the log is a stream, its mark a key, its bell a channel.
+Every command has a deadline. A store that failed is left alone for a moment, so that
+requests do not queue for it. Connections are made anew in a forked process. Knows nothing
+of tokens, and sends what it is given: whoever gives it has sealed it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import anyio
+import anyio.to_thread
+from anyio.lowlevel import RunVar
+
+from bearerguard.errors import ConfigurationError
+from bearerguard.flow import AsyncHandlers, Effect, Handlers, Load, Store
+from bearerguard.messages import StoreFailed
+from bearerguard.sealing import checked_secrets
+from bearerguard.shared_log import AppendLog, ListenLog, LogPage, MarkLog, ReadLog
+
+try:
+    import redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+except ImportError as error:  # pragma: no cover - the tests have it installed
+    raise ConfigurationError("RedisStore needs redis: install bearerguard[redis]") from error
+
+R = TypeVar("R")
+
+# Some 200 kB: what one command brings must not hold up the others.
+_PAGE = 1000
+# How long requests leave a store alone that failed.
+_PAUSE = 1.0
+# How often a process trims the log, in seconds.
+_TRIM_INTERVAL = 60.0
+# Threads of an event loop that wait for the store at the same time.
+_MAX_THREADS = 16
+
+
+class RedisStore:
+    """What workers share, in Redis or Valkey.
+
+    Args:
+        url: such as `redis://127.0.0.1:6379/0`, `rediss://user:password@host` or `unix://…`.
+        secret: at least 32 bytes, the same in each worker, under which everything in the
+            store is sealed; or several, oldest to newest, to renew it.
+        prefix: what all keys begin with; guards with the same one share what they know.
+        timeout: seconds within which the store must answer.
+
+    Raises:
+        ConfigurationError: an option is missing or malformed.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        secret: str | bytes | Sequence[str | bytes],
+        prefix: str = "bearerguard",
+        timeout: float = 1.0,
+    ) -> None:
+        if not isinstance(url, str) or not _is_url(url):
+            raise ConfigurationError("RedisStore(url): pass a URL such as redis://127.0.0.1:6379/0")
+        if not isinstance(prefix, str) or not prefix or not prefix.isprintable() or "}" in prefix:
+            raise ConfigurationError("prefix=: pass a short name, such as that of your API")
+        if not isinstance(timeout, int | float) or not timeout > 0:
+            raise ConfigurationError("timeout=: pass a positive number of seconds")
+        self.secrets = checked_secrets((secret,) if isinstance(secret, str | bytes) else secret)
+        self.prefix = prefix
+        self._url = url
+        self._timeout = timeout
+        # One slot of a cluster: a transaction must not span several.
+        self._log, self._mark, self._bell = (
+            f"{{{prefix}}}:log{suffix}" for suffix in ("", ":mark", ":bell")
+        )
+        self._clients: dict[int, Any] = {}  # by process
+        self._paused_until = 0.0
+        self._trim_at = 0.0
+
+    def __repr__(self) -> str:
+        """Name the prefix alone: a URL may hold a password."""
+        return f"RedisStore(prefix={self.prefix!r})"
+
+    # The tables of the drivers
+
+    def handlers(self) -> Handlers:
+        """Return what answers in a thread, on behalf of a request or an operator."""
+        return {
+            Load: self._unless_paused(self._load),
+            Store: self._unless_paused(self._store),
+            ReadLog: self._unless_paused(self._read),
+            AppendLog: self._answering(self._append),
+            MarkLog: self._answering(self._set_mark),
+        }
+
+    def async_handlers(self) -> AsyncHandlers:
+        """Return what answers in an event loop: the same, in threads (asyncio and trio)."""
+        return {kind: _in_thread(handler) for kind, handler in self.handlers().items()}
+
+    @contextmanager
+    def listening(self) -> Generator[Handlers]:
+        """Hand out what answers a thread that follows the log, inside the block."""
+        bell = _Bell(self._bell, self._connected, self._timeout)
+        try:
+            yield {
+                ReadLog: self._answering(self._read),
+                AppendLog: self._answering(self._append),
+                MarkLog: self._answering(self._set_mark),
+                ListenLog: self._answering(bell.listen),
+            }
+        finally:
+            bell.close()
+
+    def close(self) -> None:
+        """Close the connections that are idle; the store can be used again."""
+        client = self._clients.get(os.getpid())
+        if client is not None:
+            client.connection_pool.disconnect(inuse_connections=False)
+
+    # Answers
+
+    def _load(self, effect: Load) -> bytes | None:
+        value: Any = self._connected().get(effect.key)
+        return None if value is None else bytes(value)
+
+    def _store(self, effect: Store) -> None:
+        milliseconds = int(effect.ttl * 1000)
+        if milliseconds > 0:
+            self._connected().set(effect.key, effect.value, px=milliseconds)
+
+    def _read(self, effect: ReadLog) -> LogPage:
+        after = effect.after
+        # No transaction: a store that is full refuses those, and reads go on.
+        with self._connected().pipeline(transaction=False) as both:
+            both.get(self._mark)
+            # Beginning with the entry already known shows whether it is still there.
+            both.xrange(self._log, min="-" if after is None else after, count=_PAGE)
+            mark, rows = both.execute()
+        more = len(rows) == _PAGE
+        entries = [(position.decode(), fields.get(b"e", b"")) for position, fields in rows]
+        intact = after is None or (bool(entries) and entries[0][0] == after)
+        if after is not None and intact:
+            del entries[0]
+        return LogPage(mark, tuple(entries), intact, more)
+
+    def _append(self, effect: AppendLog) -> None:
+        client = self._connected()
+        with client.pipeline(transaction=True) as together:
+            for entry in effect.entries:
+                together.xadd(self._log, {"e": entry})
+                together.publish(self._bell, entry)
+            last = together.execute()[-2]
+        if time.monotonic() >= self._trim_at:
+            # By the store's own clock: an entry's position begins with its milliseconds.
+            oldest = int(last.decode().partition("-")[0]) - int(effect.keep * 1000)
+            client.xtrim(self._log, minid=str(max(0, oldest)), approximate=True)
+            self._trim_at = time.monotonic() + _TRIM_INTERVAL
+
+    def _set_mark(self, effect: MarkLog) -> None:
+        with self._connected().pipeline(transaction=True) as transaction:
+            transaction.watch(self._mark)
+            if transaction.get(self._mark) == effect.instead_of:
+                transaction.multi()
+                transaction.set(self._mark, effect.mark)
+                try:
+                    transaction.execute()
+                except redis.WatchError:
+                    return  # another worker was faster
+
+    # Connections
+
+    def _connected(self) -> Any:  # its own types leave much of it untyped
+        client = self._clients.get(os.getpid())
+        if client is None:
+            made = redis.Redis.from_url(
+                self._url,
+                protocol=2,
+                socket_timeout=self._timeout,
+                socket_connect_timeout=self._timeout,
+                # A restarted store closed our idle connections: what is sent is idempotent.
+                retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+                retry_on_error=[],
+            )
+            # One for all threads, without a lock: a child would inherit it locked.
+            client = self._clients.setdefault(os.getpid(), made)
+            for parent in self._clients.keys() - {os.getpid()}:
+                self._clients.pop(parent, None)
+        return client
+
+    def _answering(self, answer: Callable[[Any], R]) -> Callable[[Any], R]:
+        def answering(effect: Effect[Any]) -> R:
+            try:
+                reply = answer(effect)
+            except (redis.RedisError, OSError) as error:
+                self._paused_until = time.monotonic() + _PAUSE
+                # Its own text may quote what was sent; its type says enough.
+                raise StoreFailed(f"the shared store: {type(error).__name__}") from error
+            self._paused_until = 0.0
+            return reply
+
+        return answering
+
+    def _unless_paused(self, answer: Callable[[Any], R]) -> Callable[[Any], R]:
+        answering = self._answering(answer)
+
+        def unless_paused(effect: Effect[Any]) -> R:
+            now = time.monotonic()
+            if now < self._paused_until:
+                raise StoreFailed("the shared store failed a moment ago")
+            if self._paused_until:
+                # One tries whether it is back; the others do not wait for what it finds.
+                self._paused_until = now + self._timeout + _PAUSE
+            return answering(effect)
+
+        return unless_paused
+
+
+class _Bell:
+    """A subscription, of one thread."""
+
+    def __init__(self, channel: str, connected: Callable[[], Any], timeout: float) -> None:
+        self._channel = channel
+        self._connected = connected
+        self._timeout = timeout
+        self._subscription: Any = None
+
+    def listen(self, effect: ListenLog) -> tuple[bytes, ...]:
+        try:
+            if self._subscription is None:
+                self._subscribe()
+                return ()
+            return tuple(self._heard(self._subscription, effect.wait))
+        except Exception:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            subscription.close()
+
+    def _subscribe(self) -> None:
+        self._subscription = self._connected().pubsub()
+        self._subscription.subscribe(self._channel)
+        if self._subscription.get_message(timeout=self._timeout) is None:
+            raise redis.TimeoutError("no subscription")
+
+    def _heard(self, subscription: Any, wait: float) -> Generator[bytes]:
+        message = subscription.get_message(timeout=wait)
+        while message is not None:
+            if message["type"] == "message":
+                yield message["data"]
+            message = subscription.get_message(timeout=0)
+
+
+def _is_url(url: str) -> bool:
+    try:
+        redis.Redis.from_url(url)  # connects when it is used, not before
+    except ValueError:
+        return False
+    return True
+
+
+# Each event loop's own: what else it does in threads never waits for the store.
+_limiters: RunVar[anyio.CapacityLimiter] = RunVar("bearerguard-redis")
+
+
+def _in_thread(handler: Callable[[Any], R]) -> Callable[[Any], Awaitable[R]]:
+    async def in_thread(effect: Effect[Any]) -> R:
+        limiter = _limiters.get(None)
+        if limiter is None:
+            limiter = anyio.CapacityLimiter(_MAX_THREADS)
+            _limiters.set(limiter)
+        return await anyio.to_thread.run_sync(handler, effect, limiter=limiter)
+
+    return in_thread

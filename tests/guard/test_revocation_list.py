@@ -1,0 +1,159 @@
+"""What was revoked, as a value."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bearerguard import Claims, Principal
+from bearerguard.guard.revocation_list import Kind, Revocation, RevocationList
+
+ISSUER = "https://issuer.test"
+NOON, LATE = 1_800_000_000.0, 1_800_090_000.0
+
+
+def revocation(
+    kind: Kind, value: str, before: float | None = None, expires_at: float = LATE
+) -> Revocation:
+    return Revocation(kind, ISSUER, value, before, expires_at)
+
+
+def listed(*revocations: Revocation) -> RevocationList:
+    return RevocationList().extended(revocations, NOON)
+
+
+def principal(*, session: Any = None, **options: Any) -> Principal:
+    claims = Claims({} if session is None else {"sid": session})
+    usual = {"issuer": ISSUER, "subject": "ada", "client_id": "app", "token_id": "t1"}
+    return Principal(**{**usual, "issued_at": NOON, "claims": claims, **options})
+
+
+def test_nothing_is_revoked_at_first() -> None:
+    assert not RevocationList().covers(principal())
+
+
+def test_a_token_is_revoked_by_its_id() -> None:
+    revoked = listed(revocation("token", "t1"))
+    assert revoked.covers(principal())
+    assert not revoked.covers(principal(token_id="t2"))
+    assert not revoked.covers(principal(token_id=None))
+
+
+def test_another_issuers_names_are_not_concerned() -> None:
+    for kind, value in (("token", "t1"), ("subject", "ada"), ("client", "app"), ("session", "s1")):
+        revoked = RevocationList().extended(
+            [Revocation(kind, "https://other.test", value, None, LATE)],  # type: ignore[arg-type]
+            NOON,
+        )
+        assert not revoked.covers(principal(session="s1"))
+
+
+@pytest.mark.parametrize(("kind", "value"), [("subject", "ada"), ("client", "app")])
+def test_all_that_was_issued_before_is_revoked_and_nothing_after(kind: Kind, value: str) -> None:
+    revoked = listed(revocation(kind, value, NOON + 1))
+    assert revoked.covers(principal())
+    assert not revoked.covers(principal(issued_at=NOON + 1))
+    assert revoked.covers(principal(issued_at=None))  # unknown counts as before
+    assert not revoked.covers(principal(subject="eve", client_id="other"))
+
+
+def test_a_session_is_revoked_by_its_sid() -> None:
+    revoked = listed(revocation("session", "s1", NOON + 1))
+    assert revoked.covers(principal(session="s1"))
+    assert not revoked.covers(principal(session="s2"))
+    assert not revoked.covers(principal())
+    assert not revoked.covers(principal(session=["s1"]))
+
+
+def test_a_subjects_tokens_without_a_session_can_be_revoked_alone() -> None:
+    revoked = listed(revocation("sessionless", "ada", NOON + 1))
+    assert revoked.covers(principal())
+    assert not revoked.covers(principal(session="s2"))
+
+
+def test_what_adds_nothing_changes_nothing() -> None:
+    revoked = listed(revocation("token", "t1"), revocation("subject", "ada", NOON))
+    for again in (
+        revocation("token", "t1"),
+        revocation("token", "t1", NOON),
+        revocation("subject", "ada", NOON - 5, LATE - 1),
+        revocation("client", "old", NOON - 99, NOON),  # is over
+    ):
+        assert revoked.extended([again], NOON) is revoked
+
+
+def test_a_later_date_and_a_longer_memory_win() -> None:
+    revoked = listed(revocation("subject", "ada", NOON, LATE))
+    for later in (revocation("subject", "ada", NOON + 5, LATE - 9), revocation("subject", "ada")):
+        merged = revoked.extended([later, revocation("subject", "ada", NOON - 5)], NOON)
+        (entry,) = merged.entries.values()
+        assert entry.before == later.before
+        assert entry.expires_at == LATE
+
+
+def test_what_is_over_is_left_out_at_a_change() -> None:
+    short = revocation("token", "t1", None, NOON + 10)
+    revoked = listed(short)
+    assert revoked.live(NOON + 9) == [short]
+    assert revoked.live(NOON + 10) == []
+    soon = revoked.extended([revocation("token", "t2")], NOON + 20)
+    assert len(soon) == 2  # not every change looks at all of it
+    later = soon.extended([revocation("token", "t3")], NOON + 100)
+    assert sorted(each.value for each in later.entries.values()) == ["t2", "t3"]
+
+
+def test_the_list_cannot_be_changed() -> None:
+    revoked: Any = listed(revocation("token", "t1"))
+    with pytest.raises(TypeError):
+        revoked.entries["token", ISSUER, "t2"] = revocation("token", "t2")
+
+
+def test_a_repr_names_nobody() -> None:
+    assert "ada" not in repr(revocation("subject", "ada"))
+    assert "ada" not in repr(listed(revocation("subject", "ada")))
+
+
+dates = st.floats(0, 2**53)
+
+
+@given(
+    st.sampled_from(["token", "subject", "client", "session", "sessionless"]),
+    st.text(st.characters(exclude_categories=["Cs"])),
+    st.text(st.characters(exclude_categories=["Cs"])),
+    st.none() | dates,
+    dates,
+)
+def test_what_is_written_reads_the_same(
+    kind: Kind, issuer: str, value: str, before: float | None, last: float
+) -> None:
+    written = Revocation(kind, issuer, value, before, last)
+    assert Revocation.decode(written.encode()) == written
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"revoked": 7}',
+        b'{"revoked": ["key", "i", "v", null, 1]}',
+        b'{"revoked": ["token", "i", "v", null, "soon"]}',
+        b'{"revoked": ["token", "i", "v", "x", 1]}',
+        b'{"revoked": ["token", "i", 7, null, 1]}',
+        b'{"revoked": ["token", "i", "v", null]}',
+    ],
+)
+def test_nothing_else_reads_as_a_revocation(octets: bytes) -> None:
+    with pytest.raises(ValueError):
+        Revocation.decode(octets)
+
+
+def test_merging_keeps_what_has_no_date() -> None:
+    dated, undated = revocation("token", "t1", NOON), revocation("token", "t1")
+    assert dated.merged(undated).before is undated.merged(dated).before is None
+    assert undated.covers(math.inf)

@@ -1,0 +1,336 @@
+"""The Redis transport against a real Redis, well and unwell."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import pytest
+
+from bearerguard import ConfigurationError
+from bearerguard.flow import Effect, Load, Store
+from bearerguard.messages import StoreFailed
+from bearerguard.redis import RedisStore
+from bearerguard.shared_log import AppendLog, ListenLog, MarkLog, ReadLog
+from tests.redis_server import RedisServer
+
+SECRET = "s" * 32
+LOG = "{bearerguard}:log"
+
+
+def make(redis: RedisServer, **options: Any) -> RedisStore:
+    return RedisStore(redis.url, **{"secret": SECRET, "timeout": 0.3, **options})
+
+
+def ask(store: RedisStore, effect: Effect[Any]) -> Any:
+    return store.handlers()[type(effect)](effect)
+
+
+def append(store: RedisStore, *entries: bytes, keep: float = 3600) -> None:
+    ask(store, AppendLog(entries, keep))
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"url": "http://127.0.0.1"}, r"RedisStore\(url\)"),
+        ({"url": ""}, r"RedisStore\(url\)"),
+        ({"url": 7}, r"RedisStore\(url\)"),
+        ({"secret": "hunter2"}, "secret="),
+        ({"secret": []}, "secret="),
+        ({"prefix": ""}, "prefix="),
+        ({"prefix": "a}b"}, "prefix="),
+        ({"prefix": "a\n"}, "prefix="),
+        ({"timeout": 0}, "timeout="),
+        ({"timeout": "1"}, "timeout="),
+    ],
+)
+def test_a_mistake_in_an_option_is_named(options: dict[str, Any], named: str) -> None:
+    usual = {"url": "redis://:p4ssword@127.0.0.1:1", "secret": SECRET}
+    with pytest.raises(ConfigurationError, match=named) as raised:
+        RedisStore(**{**usual, **options})
+    assert "hunter2" not in str(raised.value)
+
+
+def test_constructing_connects_to_nothing_and_shows_no_password() -> None:
+    assert repr(RedisStore("redis://:p4ssword@127.0.0.1:1", secret=SECRET)) == (
+        "RedisStore(prefix='bearerguard')"
+    )
+
+
+# Values
+
+
+def test_a_value_is_kept_for_its_time(redis: RedisServer) -> None:
+    store = make(redis)
+    assert ask(store, Load("a")) is None
+    ask(store, Store("a", b"\x00\xff", 30))
+    assert ask(make(redis), Load("a")) == b"\x00\xff"
+    with redis.client() as client:
+        assert 29_000 < client.pttl("a") <= 30_000
+    ask(store, Store("b", b"x", 0))
+    assert ask(store, Load("b")) is None
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_an_event_loop_goes_on_while_the_store_answers(redis: RedisServer, backend: str) -> None:
+    store = make(redis, timeout=2)
+    handlers = store.async_handlers()
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await anyio.sleep(0.01)
+            ticks += 1
+
+    async def main() -> None:
+        await handlers[Store](Store("a", b"1", 30))
+        redis.signal(signal.SIGSTOP)
+        async with anyio.create_task_group() as group:
+            group.start_soon(tick)
+            threading.Timer(0.3, redis.signal, [signal.SIGCONT]).start()
+            assert await handlers[Load](Load("a")) == b"1"
+            group.cancel_scope.cancel()
+
+    anyio.run(main, backend=backend)
+    assert ticks >= 5
+
+
+def test_a_restarted_store_is_used_again_at_once(redis: RedisServer) -> None:
+    store = make(redis)
+    ask(store, Store("a", b"1", 30))
+    redis.kill()
+    redis.start()
+    assert ask(store, Load("a")) is None
+
+
+def test_a_store_that_is_down_is_asked_once_in_a_while(redis: RedisServer) -> None:
+    store = make(redis)
+    redis.kill()
+    began = time.monotonic()
+    for _ in range(200):
+        with pytest.raises(StoreFailed, match="shared store"):
+            ask(store, Load("a"))
+        with pytest.raises(StoreFailed):
+            ask(store, Store("a", b"1", 30))
+    with pytest.raises(StoreFailed, match="ConnectionError"):
+        append(store, b"a")  # an operator's revocation is always tried
+    redis.start()
+    while ask_or_none(store, Load("a")) is not None:
+        assert time.monotonic() < began + 30
+
+
+def ask_or_none(store: RedisStore, effect: Effect[Any]) -> str | None:
+    try:
+        ask(store, effect)
+    except StoreFailed as error:
+        time.sleep(0.01)
+        return str(error)
+    return None
+
+
+def test_a_store_that_hangs_costs_many_threads_one_timeout(redis: RedisServer) -> None:
+    store = make(redis)
+    ask(store, Store("a", b"1", 30))
+    redis.signal(signal.SIGSTOP)
+    assert ask_or_none(store, Load("a")) == "the shared store: TimeoutError"
+    failures = [ask_or_none(store, Load("a")) for _ in range(50)]
+    assert set(failures) == {"the shared store failed a moment ago"}
+    time.sleep(1.1)
+    found: list[str | None] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(ask_or_none(store, Load("a"))))
+        for _ in range(20)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found.count("the shared store: TimeoutError") < 10  # one, but for a race of threads
+    assert len(found) == 20
+
+
+def test_a_full_store_refuses_and_keeps_nothing(redis: RedisServer) -> None:
+    store = make(redis)
+    with redis.client() as client:
+        client.config_set("maxmemory", "1")
+    for effect in (Store("a", b"1", 30), AppendLog((b"a",), 3600)):
+        with pytest.raises(StoreFailed):
+            ask(store, effect)
+    with redis.client() as client:
+        client.config_set("maxmemory", "0")
+        assert client.dbsize() == 0
+
+
+def test_what_is_no_such_thing_is_a_failure_of_the_store(redis: RedisServer) -> None:
+    store = make(redis)
+    with redis.client() as client:
+        client.set(LOG, "text")
+    with pytest.raises(StoreFailed, match="ResponseError"):
+        append(store, b"a")
+    with pytest.raises(StoreFailed, match="ResponseError"):
+        ask(make(redis), ReadLog(None))
+
+
+# The log
+
+
+def test_the_log_is_read_from_where_one_stands(redis: RedisServer) -> None:
+    store = make(redis)
+    empty = ask(store, ReadLog(None))
+    assert (empty.mark, empty.entries, empty.intact, empty.more) == (None, (), True, False)
+    append(store, b"a", b"b")
+    page = ask(make(redis), ReadLog(None))
+    assert [content for _, content in page.entries] == [b"a", b"b"]
+    append(store, b"c")
+    news = ask(store, ReadLog(page.entries[-1][0]))
+    assert [content for _, content in news.entries] == [b"c"]
+    assert news.intact
+    assert not news.more
+
+
+def test_a_long_log_comes_in_pages(redis: RedisServer) -> None:
+    store = make(redis, timeout=5)
+    append(store, *(b"%d" % number for number in range(2500)))
+    contents: list[bytes] = []
+    position, more = None, True
+    while more:
+        page = ask(store, ReadLog(position))
+        contents += [content for _, content in page.entries]
+        position, more = page.entries[-1][0], page.more
+    assert contents == [b"%d" % number for number in range(2500)]
+
+
+def test_a_log_that_lost_ones_place_says_so(redis: RedisServer) -> None:
+    store = make(redis)
+    append(store, b"a")
+    position = ask(store, ReadLog(None)).entries[-1][0]
+    with redis.client() as client:
+        client.delete(LOG)
+    assert not ask(store, ReadLog(position)).intact
+    append(store, b"b")
+    assert not ask(store, ReadLog(position)).intact
+
+
+def test_the_first_mark_stands_until_who_knows_it_replaces_it(redis: RedisServer) -> None:
+    store = make(redis)
+    ask(store, MarkLog(b"one", None))
+    ask(store, MarkLog(b"two", None))
+    assert ask(store, ReadLog(None)).mark == b"one"
+    ask(store, MarkLog(b"three", b"two"))
+    assert ask(store, ReadLog(None)).mark == b"one"
+    ask(store, MarkLog(b"three", b"one"))
+    assert ask(store, ReadLog(None)).mark == b"three"
+
+
+def test_of_many_that_set_a_mark_at_the_same_moment_one_does(redis: RedisServer) -> None:
+    stores = [make(redis, timeout=5) for _ in range(8)]
+    barrier = threading.Barrier(len(stores))
+    with redis.client() as client:
+        for _ in range(20):
+            client.flushall()
+            seen: set[bytes] = set()
+
+            def set_mark(number: int, seen: set[bytes] = seen) -> None:
+                barrier.wait()
+                ask(stores[number], MarkLog(b"%d" % number, None))
+                seen.add(ask(stores[number], ReadLog(None)).mark)
+
+            threads = [threading.Thread(target=set_mark, args=(n,)) for n in range(len(stores))]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert len(seen) == 1
+
+
+def test_what_is_older_than_was_asked_for_is_trimmed(redis: RedisServer) -> None:
+    with redis.client() as client:
+        for number in range(1, 501):
+            client.xadd(LOG, {"e": "old"}, id=f"{number}-0")  # of 1970
+    append(make(redis), b"new", keep=3600)
+    with redis.client() as client:
+        assert client.xlen(LOG) < 200  # whole nodes of 100 entries go
+
+
+def test_who_listens_hears_what_is_appended(redis: RedisServer) -> None:
+    store = make(redis)
+    with store.listening() as handlers:
+        assert handlers[ListenLog](ListenLog(5)) == ()  # begins, and waits for nothing
+        assert handlers[ListenLog](ListenLog(0.01)) == ()
+        append(store, b"a", b"b")
+        heard: tuple[bytes, ...] = ()
+        while len(heard) < 2:
+            heard += handlers[ListenLog](ListenLog(5))
+        assert heard == (b"a", b"b")
+
+
+def test_who_listens_notices_a_restart_and_listens_again(redis: RedisServer) -> None:
+    store = make(redis)
+    with store.listening() as handlers:
+        handlers[ListenLog](ListenLog(0))
+        redis.kill()
+        with pytest.raises(StoreFailed):
+            handlers[ListenLog](ListenLog(5))
+        with pytest.raises(StoreFailed):
+            handlers[ListenLog](ListenLog(5))
+        redis.start()
+        assert handlers[ListenLog](ListenLog(5)) == ()
+        append(store, b"a")
+        assert handlers[ListenLog](ListenLog(5)) == (b"a",)
+
+
+def test_nobody_listens_to_a_store_that_hangs(redis: RedisServer) -> None:
+    store = make(redis)
+    redis.signal(signal.SIGSTOP)
+    with store.listening() as handlers, pytest.raises(StoreFailed, match="TimeoutError"):
+        handlers[ListenLog](ListenLog(5))
+
+
+# Life
+
+
+def in_child(work: Callable[[], bool]) -> bool:
+    child = os.fork()
+    if child == 0:
+        try:
+            os._exit(0 if work() else 1)
+        finally:
+            os._exit(2)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def test_a_forked_process_has_connections_of_its_own(redis: RedisServer) -> None:
+    store = make(redis)
+    ask(store, Store("a", b"1", 30))
+    with redis.client() as client:
+        before = {each["id"] for each in client.client_list()}
+
+        def work() -> bool:
+            value = ask(store, Load("a"))
+            store.close()
+            return bool(value == b"1")
+
+        assert in_child(work)
+        assert before <= {each["id"] for each in client.client_list()}
+    assert ask(store, Load("a")) == b"1"
+
+
+def test_a_closed_store_has_no_idle_connection_and_can_be_used_again(redis: RedisServer) -> None:
+    store = make(redis)
+    store.close()
+    with redis.client() as client:
+        client.ping()
+        ask(store, Load("a"))
+        assert len(client.client_list()) == 2
+        store.close()
+        deadline = time.monotonic() + 10
+        while len(client.client_list()) > 1:
+            assert time.monotonic() < deadline
+    assert ask(store, Load("a")) is None
