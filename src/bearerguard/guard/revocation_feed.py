@@ -1,0 +1,149 @@
+"""Following the log of revocations that workers share, and writing to it.
+
+Owns where this worker stands in the log, what an entry looks like (sealed), and what to do
+when the store lost its data: another mark, or a position that is gone, says so, and then
+each worker appends again what it knows and the log lacks. All of it is flows; knows no
+store, no thread and no guard.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
+
+from bearerguard.flow import Flow, ask
+from bearerguard.guard.revocation_list import Revocation, RevocationList
+from bearerguard.messages import StoreFailed
+from bearerguard.sealing import Sealer, Secret
+from bearerguard.shared_log import AppendLog, ListenLog, LogPage, MarkLog, ReadLog
+
+Learn: TypeAlias = Callable[[Iterable[Revocation]], None]
+
+_PURPOSE = "revocations"
+_ENTRY, _MARK = b"entry", b"mark"
+_EPOCH_BYTES = 16
+# One transaction of the store: what is longer holds up the others.
+_CHUNK = 500
+# Workers that notice a loss at the same moment shall not all append the same.
+_MAX_JITTER = 0.2
+
+
+class Feed:
+    """One worker's place in the log.
+
+    Args:
+        secrets: what seals the entries, oldest to newest; the same in all workers.
+        keep: for how many seconds an entry must stay in the log.
+
+    Attributes:
+        lost: whether the store lost entries since `restore` last ran.
+    """
+
+    def __init__(self, secrets: Sequence[Secret], keep: float) -> None:
+        self._sealer = Sealer(*secrets, purpose=_PURPOSE)
+        self._newest = Sealer(secrets[-1], purpose=_PURPOSE)
+        self._keep = keep
+        self._position: str | None = None
+        self._mark: bytes | None = None  # as it was last opened
+        self._epoch: bytes | None = None
+        self.lost = False
+
+    def publish(self, revocations: Sequence[Revocation]) -> Flow[None]:
+        """Append revocations to the log; returns when the store has acknowledged them."""
+        for start in range(0, len(revocations), _CHUNK):
+            chunk = revocations[start : start + _CHUNK]
+            entries = tuple(self._sealer.seal(each.encode(), _ENTRY) for each in chunk)
+            yield from ask(AppendLog(entries, self._keep))
+
+    def hear(self, heard: Iterable[bytes], learn: Learn) -> None:
+        """Learn at once what the bell told; the log tells it too, and what is no entry."""
+        learn(self._opened(heard)[0])
+
+    def catch_up(self, learn: Learn) -> Flow[None]:
+        """Read what was appended since the last time, from the beginning the first time.
+
+        Raises `StoreFailed` unless all of it was read and understood.
+        """
+        position, more = self._position, True
+        while more:
+            page = yield from self._page(position)
+            if not page.intact:
+                self.lost, position = True, None
+                continue
+            revocations, unreadable = self._opened(content for _, content in page.entries)
+            learn(revocations)
+            if unreadable:
+                raise StoreFailed(
+                    f"{unreadable} revocations cannot be read with secret=: pass all the secrets"
+                    " in use, oldest to newest"
+                )
+            if page.entries:
+                position = page.entries[-1][0]
+            self._position, more = position, page.more
+
+    def restore(self, held: Callable[[], Iterable[Revocation]], learn: Learn) -> Flow[int]:
+        """Append what is held here and missing in the log; return how much that was."""
+        jitter = random.uniform(0, _MAX_JITTER)  # noqa: S311 - no secret
+        heard = yield from ask(ListenLog(jitter))
+        self.hear(heard, learn)
+        present = RevocationList()
+
+        def note(revocations: Iterable[Revocation]) -> None:
+            nonlocal present
+            present = present.extended(revocations, 0.0)
+
+        self._position = None
+        yield from self.catch_up(note)
+        learn(present.entries.values())
+        missing = [each for each in held() if not present.includes(each)]
+        yield from self.publish(missing)
+        self.lost = False
+        return len(missing)
+
+    def _page(self, position: str | None) -> Flow[LogPage]:
+        """Read a page of a log that has a mark; not intact if it is another log than before."""
+        page = yield from ask(ReadLog(position))
+        if page.mark is None:
+            yield from ask(MarkLog(self._new_mark(os.urandom(_EPOCH_BYTES)), None))
+            page = yield from ask(ReadLog(position))
+            if page.mark is None:
+                raise StoreFailed("the shared store keeps nothing")
+        if page.mark == self._mark:
+            return page
+        epoch = yield from self._entered(page.mark)
+        known, self._epoch, self._mark = self._epoch, epoch, page.mark
+        if known in {None, epoch}:
+            return page
+        return LogPage(page.mark, (), intact=False, more=True)
+
+    def _entered(self, mark: bytes) -> Flow[bytes]:
+        """Return the epoch that a mark names, and see to it that our newest secret seals it."""
+        try:
+            epoch = self._sealer.open(mark, _MARK)
+        except ValueError:
+            raise StoreFailed(
+                "secret= is not that of the other workers: pass the same to all of them, or all"
+                " the secrets in use, oldest to newest"
+            ) from None
+        if self._epoch is None:
+            try:
+                self._newest.open(mark, _MARK)
+            except ValueError:
+                yield from ask(MarkLog(self._new_mark(epoch), mark))
+        return epoch
+
+    def _new_mark(self, epoch: bytes) -> bytes:
+        return self._sealer.seal(epoch, _MARK)
+
+    def _opened(self, entries: Iterable[bytes]) -> tuple[list[Revocation], int]:
+        """Return the revocations in these entries, and how many cannot be read."""
+        revocations: list[Revocation] = []
+        unreadable = 0
+        for each in entries:
+            try:
+                revocations.append(Revocation.decode(self._sealer.open(each, _ENTRY)))
+            except ValueError:
+                unreadable += 1
+        return revocations, unreadable

@@ -1,0 +1,503 @@
+"""Revocations shared through a real Redis: by workers that start, fork, lag and recover."""
+
+from __future__ import annotations
+
+import gc
+import math
+import os
+import signal
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from bearerguard import ConfigurationError, IssuerUnavailable, Principal, TokenError
+from bearerguard.errors import LIVES_TOO_LONG, REVOKED, RevocationFailed, RevocationsUnavailable
+from bearerguard.flow import Effect, Flow, Once, run
+from bearerguard.guard.revocation import Revocations
+from bearerguard.guard.revocation_list import Revocation
+from bearerguard.messages import StoreFailed
+from bearerguard.redis import RedisStore
+from bearerguard.shared_log import MarkLog, ReadLog
+from bearerguard.single_flight import SingleFlight
+from tests.redis_server import RedisServer
+
+ISSUER = "https://issuer.test"
+SECRET, NEW_SECRET = "s" * 32, "n" * 32
+LOG, MARK = "{bearerguard}:log", "{bearerguard}:log:mark"
+
+
+class Worker:
+    """What one worker process has: its revocations, and a driver for its requests."""
+
+    def __init__(
+        self,
+        redis: RedisServer,
+        *,
+        secret: str | list[str] = SECRET,
+        clock: Callable[[], float] = time.time,
+        **options: Any,
+    ) -> None:
+        self.events: list[tuple[str, str]] = []
+        self.revocations = Revocations(RedisStore(redis.url, secret=secret, timeout=0.5), **options)
+        self.revocations.attach(clock, lambda code, _, detail: self.events.append((code, detail)))
+        assert self.revocations.store is not None
+        once = SingleFlight()
+        self.handlers: dict[type[Effect[Any]], Any] = {**self.revocations.store.handlers()}
+        self.handlers[Once] = lambda effect: once.once(effect, self.handlers)
+
+    def run(self, flow: Flow[Any]) -> Any:
+        return run(flow, self.handlers)
+
+    def revoke(self, *token_ids: str) -> None:
+        self.run(self.revocations.revoke([revocation(each) for each in token_ids]))
+
+    def refuses(self, token_id: str) -> bool:
+        """Whether a request with this token is refused; raises when that is unknown."""
+        self.run(self.revocations.ensure(ISSUER))
+        try:
+            self.revocations.check(principal(token_id))
+        except TokenError as refusal:
+            return refusal.reason == REVOKED
+        return False
+
+    def codes(self) -> list[str]:
+        return [code for code, _ in self.events]
+
+
+def revocation(token_id: str) -> Revocation:
+    return Revocation("token", ISSUER, token_id, None, time.time() + 3600)
+
+
+def principal(token_id: str, **options: Any) -> Principal:
+    return Principal(issuer=ISSUER, token_id=token_id, **options)
+
+
+@pytest.fixture
+def hire(redis: RedisServer) -> Iterator[Callable[..., Worker]]:
+    hired: list[Worker] = []
+
+    def hire(**options: Any) -> Worker:
+        hired.append(Worker(redis, **options))
+        return hired[-1]
+
+    yield hire
+    for worker in hired:
+        worker.revocations.close()
+
+
+def eventually(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+# What needs no store
+
+
+@pytest.mark.parametrize("seconds", [0, -1, math.inf, math.nan, "1"])
+def test_a_time_that_is_none_is_refused(seconds: Any) -> None:
+    with pytest.raises(ConfigurationError, match="max_token_life="):
+        Revocations(max_token_life=seconds)
+    with pytest.raises(ConfigurationError, match="max_staleness="):
+        Revocations(max_staleness=seconds)
+
+
+def test_what_is_no_store_is_refused() -> None:
+    store: Any = "redis://127.0.0.1"
+    with pytest.raises(ConfigurationError, match="RedisStore"):
+        Revocations(store)
+
+
+def test_without_a_store_a_revocation_holds_in_this_process() -> None:
+    revocations = Revocations()
+    run(revocations.ensure(ISSUER), {})
+    revocations.check(principal("t1"))
+    run(revocations.revoke([revocation("t1")]), {})
+    with pytest.raises(TokenError, match="revoked"):
+        revocations.check(principal("t1"))
+    assert revocations.health().status == "local"
+    assert revocations.health().entries == 1
+    assert revocations.trusted_until == math.inf
+    revocations.close()
+    with pytest.raises(TokenError):
+        revocations.check(principal("t1"))
+
+
+def test_a_token_that_outlives_the_memory_is_refused() -> None:
+    revocations = Revocations(max_token_life=600)
+    revocations.attach(lambda: 1000.0, lambda *_: None)
+    for fine in ({"issued_at": 1000.0, "expires_at": 1600.0}, {"expires_at": 1600.0}, {}):
+        revocations.check(principal("t1", **fine))
+    for long in ({"issued_at": 900.0, "expires_at": 1501.0}, {"expires_at": 1601.0}):
+        with pytest.raises(TokenError, match="max_token_life=") as raised:
+            revocations.check(principal("t1", **long))
+        assert raised.value.reason == LIVES_TOO_LONG
+
+
+def test_the_first_guard_counts() -> None:
+    revocations = Revocations(max_token_life=600)
+    revocations.attach(lambda: 1000.0, lambda *_: None)
+    revocations.attach(lambda: 9000.0, lambda *_: None)
+    revocations.check(principal("t1", expires_at=1600.0))
+
+
+# Sharing
+
+
+def test_what_one_worker_revokes_all_refuse(hire: Callable[..., Worker]) -> None:
+    one, two, three = hire(), hire(), hire()
+    for worker in (one, two, three):
+        assert not worker.refuses("t1")
+    one.revoke("t1")
+    assert one.refuses("t1")  # at once where it was revoked
+    eventually(lambda: two.refuses("t1") and three.refuses("t1"))
+    assert not two.refuses("t2")
+
+
+def test_a_worker_that_starts_later_knows_all_at_its_first_request(
+    hire: Callable[..., Worker],
+) -> None:
+    hire().revoke(*(f"t{number}" for number in range(1500)))
+    late = hire()
+    assert late.refuses("t0")
+    assert late.refuses("t1499")
+
+
+def test_the_list_is_replaced_when_something_is_new_only(hire: Callable[..., Worker]) -> None:
+    one, two = hire(), hire()
+    two.refuses("t1")
+    one.run(one.revocations.revoke([again := revocation("t1")]))
+    eventually(lambda: two.refuses("t1"))
+    before, trusted = two.revocations.current, two.revocations.trusted_until
+    one.run(one.revocations.revoke([again]))
+    eventually(lambda: two.revocations.trusted_until > trusted)
+    time.sleep(0.6)  # more than one round
+    assert two.revocations.current is before
+
+
+def test_a_first_request_is_not_answered_by_guessing(
+    redis: RedisServer, hire: Callable[..., Worker]
+) -> None:
+    redis.kill()
+    worker = hire()
+    for _ in range(3):
+        with pytest.raises(RevocationsUnavailable) as raised:
+            worker.refuses("t1")
+        assert isinstance(raised.value, IssuerUnavailable)
+        assert raised.value.retry_after == 1
+        assert raised.value.issuer == ISSUER
+        assert str(raised.value).startswith("revocations are unavailable")
+    assert worker.revocations.health().status == "absent"
+    redis.start()
+    eventually(lambda: worker.revocations.health().status == "fresh")  # nobody asked meanwhile
+    assert not worker.refuses("t1")
+
+
+def test_a_silent_store_is_believed_for_the_time_allowed(
+    redis: RedisServer, hire: Callable[..., Worker]
+) -> None:
+    offset = 0.0
+    worker = hire(clock=lambda: time.time() + offset)
+    worker.revoke("t1")
+    assert worker.revocations.health().status == "fresh"
+    redis.signal(signal.SIGSTOP)
+    time.sleep(1.2)  # a round, and its timeout
+    offset = 290.0
+    assert worker.refuses("t1")
+    assert not worker.refuses("t2")
+    assert worker.revocations.health().status == "stale"
+    offset = 301.0
+    assert worker.revocations.health().status == "dead"
+    with pytest.raises(RevocationsUnavailable):
+        worker.refuses("t2")
+    redis.signal(signal.SIGCONT)
+    eventually(lambda: worker.revocations.health().status == "fresh")
+    assert not worker.refuses("t2")
+    assert worker.refuses("t1")
+    assert worker.codes()[0] == "revocations_unavailable"
+
+
+def test_a_clock_that_is_set_back_does_not_prolong_belief(
+    redis: RedisServer, hire: Callable[..., Worker]
+) -> None:
+    offset = 3600.0
+    worker = hire(clock=lambda: time.time() + offset, max_staleness=1)
+    assert not worker.refuses("t1")
+    redis.kill()
+    offset = 0.0
+
+    def unknown() -> bool:
+        try:
+            return worker.refuses("t1")
+        except RevocationsUnavailable:
+            return True
+
+    eventually(unknown)
+
+
+def test_revoking_is_certain_or_an_error(redis: RedisServer, hire: Callable[..., Worker]) -> None:
+    worker = hire()
+    worker.refuses("t1")
+    redis.kill()
+    with pytest.raises(RevocationFailed, match="ConnectionError"):
+        worker.revoke("t1")
+    assert not worker.refuses("t1")  # it is not revoked here and valid elsewhere
+    with pytest.raises(RevocationFailed):
+        hire().revoke("t1")  # nor by a worker that has never read
+    redis.start()
+    worker.revoke("t1")
+    assert worker.refuses("t1")
+
+
+def test_a_full_store_takes_no_revocation_and_goes_on_telling(
+    redis: RedisServer, hire: Callable[..., Worker]
+) -> None:
+    worker = hire()
+    worker.revoke("t1")
+    with redis.client() as client:
+        client.config_set("maxmemory", "1")
+    with pytest.raises(RevocationFailed):
+        worker.revoke("t2")
+    assert hire().refuses("t1")
+    assert not worker.refuses("t2")
+
+
+# Loss
+
+
+def test_workers_append_again_what_a_store_lost(
+    redis: RedisServer, hire: Callable[..., Worker]
+) -> None:
+    one, two = hire(), hire()
+    two.refuses("t1")
+    one.revoke("t1", "t2")
+    eventually(lambda: two.refuses("t1"))
+    redis.kill()
+    redis.start()  # without its data
+    eventually(lambda: "revocations_restored" in one.codes() + two.codes())
+    with redis.client() as client:
+        eventually(lambda: 2 <= client.xlen(LOG) <= 4)
+    late = hire()
+    eventually(lambda: late.refuses("t1"))
+    assert late.refuses("t2")
+    assert not late.refuses("t3")
+
+
+def test_a_worker_that_alone_knows_a_revocation_tells_it_after_a_loss(
+    redis: RedisServer, hire: Callable[..., Worker]
+) -> None:
+    one, two = hire(), hire()
+    one.revoke("t1")
+    two.revoke("t2")
+    with redis.client() as client:
+        eventually(lambda: len(one.revocations.current) == len(two.revocations.current) == 2)
+        _, (second, _) = client.xrange(LOG)
+        client.xdel(LOG, second)  # as a replica that lagged behind lacks the last entries
+        late = hire()
+        eventually(lambda: late.refuses("t2"))
+        assert late.refuses("t1")
+
+
+def test_what_is_over_is_not_appended_again(
+    redis: RedisServer, hire: Callable[..., Worker]
+) -> None:
+    worker = hire()
+    short = Revocation("token", ISSUER, "t1", None, time.time() + 0.3)
+    worker.run(worker.revocations.revoke([short, revocation("t2")]))
+    time.sleep(0.4)
+    with redis.client() as client:
+        client.flushall()
+        eventually(lambda: client.xlen(LOG) == 1)
+
+
+def test_a_store_with_its_data_after_a_restart_needs_no_restoring(
+    redis: RedisServer, hire: Callable[..., Worker]
+) -> None:
+    redis.keep_data()
+    with redis.client() as client:
+        worker = hire()
+        worker.revoke("t1")
+        redis.kill()
+        redis.start()
+        eventually(lambda: worker.revocations.health().status == "fresh")
+        hire().revoke("t2")
+        eventually(lambda: worker.refuses("t2"))
+        assert client.xlen(LOG) == 2
+    assert "revocations_restored" not in worker.codes()
+
+
+# Secrets
+
+
+def test_a_worker_with_another_secret_is_told_and_trusts_nothing(
+    hire: Callable[..., Worker],
+) -> None:
+    hire().revoke("t1")
+    stranger = hire(secret=NEW_SECRET)
+    with pytest.raises(RevocationsUnavailable, match="secret= is not that of the other workers"):
+        stranger.refuses("t1")
+    with pytest.raises(RevocationFailed, match="secret="):
+        stranger.revoke("t2")
+
+
+def test_a_secret_is_renewed_without_losing_a_revocation(hire: Callable[..., Worker]) -> None:
+    old = hire()
+    old.revoke("t1")
+    both = hire(secret=[SECRET, NEW_SECRET])
+    assert both.refuses("t1")
+    both.revoke("t2")
+    new = hire(secret=NEW_SECRET)  # the mark was renewed; the entry of the old secret was not
+    with pytest.raises(RevocationsUnavailable, match="1 revocations cannot be read"):
+        new.refuses("t2")
+    assert hire(secret=[SECRET, NEW_SECRET]).refuses("t2")
+
+
+def test_an_entry_that_nobody_here_sealed_is_no_revocation(
+    redis: RedisServer, hire: Callable[..., Worker]
+) -> None:
+    worker = hire()
+    worker.revoke("t1")
+    with redis.client() as client:
+        position = client.xadd(LOG, {"e": b"garbage"})
+        client.publish("{bearerguard}:log:bell", b"garbage")
+        eventually(lambda: "revocations_unavailable" in worker.codes())
+        assert worker.refuses("t1")
+        with pytest.raises(RevocationsUnavailable, match="cannot be read"):
+            hire().refuses("t1")
+        client.xdel(LOG, position)
+    eventually(lambda: worker.revocations.health().status == "fresh")
+
+
+def test_the_store_learns_nothing(redis: RedisServer, hire: Callable[..., Worker]) -> None:
+    hire().revoke("a-token-id-to-look-for")
+    dump = redis.dump()
+    assert LOG.encode() in dump
+    assert b"a-token-id-to-look-for" not in dump
+    assert ISSUER.encode() not in dump
+
+
+def test_a_store_that_forgets_its_mark_at_once_is_not_trusted(
+    redis: RedisServer, hire: Callable[..., Worker]
+) -> None:
+    worker = hire()
+    worker.handlers[MarkLog] = lambda _effect: None  # as one that evicts keys at once
+    with pytest.raises(RevocationsUnavailable, match="keeps nothing"):
+        worker.refuses("t1")
+
+
+# Life
+
+
+def following() -> list[threading.Thread]:
+    return [each for each in threading.enumerate() if each.name == "bearerguard-revocations"]
+
+
+def test_one_thread_follows_and_ends_with_its_guard(hire: Callable[..., Worker]) -> None:
+    eventually(lambda: not following())
+    worker = hire()
+    assert not following()
+    for _ in range(3):
+        worker.refuses("t1")
+    assert len(following()) == 1
+    worker.revocations.close()
+    eventually(lambda: not following())
+    assert not worker.refuses("t1")  # a closed guard can be used again
+    assert len(following()) == 1
+
+
+def test_closing_in_the_middle_of_a_round_leaves_nothing_believed(
+    redis: RedisServer, hire: Callable[..., Worker]
+) -> None:
+    worker = hire()
+    worker.refuses("t1")
+    redis.signal(signal.SIGSTOP)
+    time.sleep(0.6)  # the round waits for an answer
+    worker.revocations.close()
+    redis.signal(signal.SIGCONT)
+    eventually(lambda: not following())
+    assert worker.revocations.trusted_until == -math.inf
+
+
+def test_a_thread_keeps_nothing_alive(redis: RedisServer) -> None:
+    worker = Worker(redis)
+    worker.refuses("t1")
+    gone = weakref.ref(worker.revocations)
+    del worker
+
+    def ended() -> bool:
+        gc.collect()
+        return gone() is None and not following()
+
+    eventually(ended)
+
+
+def test_a_forked_worker_believes_nothing_of_its_parents_and_follows_itself(
+    hire: Callable[..., Worker],
+) -> None:
+    parent, other = hire(), hire()
+    parent.revoke("t1")
+    child = os.fork()
+    if child == 0:
+        try:
+            works = parent.revocations.trusted_until == -math.inf and not following()
+            works &= parent.refuses("t1") and len(following()) == 1
+            eventually(lambda: parent.refuses("t2"))
+            os._exit(0 if works else 1)
+        finally:
+            os._exit(2)
+    time.sleep(0.1)
+    other.revoke("t2")
+    assert os.waitpid(child, 0)[1] == 0
+    eventually(lambda: parent.refuses("t2"))
+
+
+def test_what_goes_wrong_in_an_unforeseen_way_is_logged_and_tried_again(
+    hire: Callable[..., Worker], caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = hire()
+    failures = [RuntimeError("unforeseen"), StoreFailed("foreseen")]
+    follow = worker.revocations.follow
+
+    def failing(heard: tuple[bytes, ...]) -> Flow[None]:
+        if failures:
+            raise failures.pop(0)
+        yield from follow(heard)
+
+    worker.revocations.follow = failing  # type: ignore[method-assign]
+    worker.refuses("t1")
+    hire().revoke("t2")
+    eventually(lambda: worker.refuses("t2"))
+    assert "unforeseen way" in caplog.text
+    assert "StoreFailed" not in caplog.text
+
+
+def test_many_first_requests_read_once(redis: RedisServer, hire: Callable[..., Worker]) -> None:
+    hire().revoke("t1")
+    worker = hire()
+    reads = 0
+    read = worker.handlers[ReadLog]
+
+    def counted(effect: ReadLog) -> Any:
+        nonlocal reads
+        reads += 1
+        time.sleep(0.1)
+        return read(effect)
+
+    worker.handlers[ReadLog] = counted
+    found: list[bool] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(worker.refuses("t1"))) for _ in range(20)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [True] * 20
+    assert reads == 1
+    worker.run(worker.revocations._first_read())  # as one that takes over when all is done
+    assert reads == 1
