@@ -70,6 +70,7 @@ EXPIRED = Reason("expired", "The access token expired")
 SENDER_CONSTRAINED = Reason("sender_constrained")
 REVOKED = Reason("revoked", "The access token was revoked")
 LIVES_TOO_LONG = Reason("lives_too_long")
+BAD_LOGOUT_TOKEN = Reason("bad_logout_token", "The logout token is invalid")
 
 
 def quoted(evidence: object) -> str:

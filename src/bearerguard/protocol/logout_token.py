@@ -1,0 +1,83 @@
+"""What a logout token must say (OpenID Connect Back-Channel Logout 1.0 §2.4 and §2.6).
+
+Pure checks of a JWT taken apart; whether its signature is genuine is `jwk`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bearerguard.errors import BAD_LOGOUT_TOKEN, TokenError, quoted
+from bearerguard.protocol import jwt
+
+EVENT = "http://schemas.openid.net/event/backchannel-logout"
+
+# §2.6: "iat" is validated as in an ID Token; clocks drift by no more than this.
+_MAX_FUTURE = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Logout:
+    """Who is logged out: a session, or all sessions of a subject when it names none.
+
+    Times are in Unix seconds.
+    """
+
+    subject: str | None = field(repr=False)
+    session: str | None = field(repr=False)
+    token_id: str = field(repr=False)
+    issued_at: float
+    expires_at: float
+
+
+def check_type(typ: str | None) -> None:
+    """Raise `TokenError` for a typ of another kind of token; §2.4 recommends `logout+jwt`."""
+    if jwt.media_type(typ) not in {"logout+jwt", "jwt"}:
+        raise _refusal(f"its typ is {quoted(typ)}")
+
+
+def parse(claims: Mapping[str, Any], client_id: str, leeway: float, now: float) -> Logout:
+    """Return what the claims of a genuine token order; raises `TokenError` unless they hold.
+
+    `client_id` is what this API, or its client, is called at the issuer (`aud`).
+    """
+    audience = claims.get("aud")
+    if client_id not in (audience if isinstance(audience, list) else [audience]):
+        raise _refusal(f"its aud is {quoted(audience)}, not client_id=")
+    events = claims.get("events")
+    if not isinstance(events, dict) or not isinstance(events.get(EVENT), dict):
+        raise _refusal("its events have no back-channel logout")
+    if "nonce" in claims:
+        raise _refusal("it has a nonce, so it is an ID token")
+    subject, session = _text(claims, "sub"), _text(claims, "sid")
+    token_id = _text(claims, "jti")
+    if subject is None and session is None:
+        raise _refusal("it has neither sub nor sid")
+    if token_id is None:
+        raise _refusal("it has no jti")
+    issued_at, expires_at = _date(claims, "iat"), _date(claims, "exp")
+    if issued_at > now + _MAX_FUTURE:
+        raise _refusal(f"its iat is {issued_at - now:.0f} s ahead of this clock")
+    if now >= expires_at + leeway:
+        raise _refusal(f"it expired {now - expires_at:.0f} s ago")
+    return Logout(subject, session, token_id, issued_at, expires_at)
+
+
+def _text(claims: Mapping[str, Any], name: str) -> str | None:
+    value = claims.get(name)
+    if value is not None and (not isinstance(value, str) or not value):
+        raise _refusal(f"its {name} is no text")
+    return value
+
+
+def _date(claims: Mapping[str, Any], name: str) -> float:
+    value = claims.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 2**53:
+        raise _refusal(f"its {name} is missing or no date in seconds")
+    return value
+
+
+def _refusal(remedy: str) -> TokenError:
+    return TokenError(BAD_LOGOUT_TOKEN, remedy)

@@ -1,0 +1,87 @@
+"""What a logout token must say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bearerguard import TokenError
+from bearerguard.errors import BAD_LOGOUT_TOKEN
+from bearerguard.protocol import logout_token
+from bearerguard.protocol.logout_token import EVENT, Logout
+
+NOON = 1_800_000_000.0
+CLAIMS: dict[str, Any] = {
+    "iss": "https://issuer.test",
+    "aud": "app",
+    "iat": NOON,
+    "exp": NOON + 120,
+    "jti": "l1",
+    "sub": "ada",
+    "sid": "s1",
+    "events": {EVENT: {}},
+}
+
+
+def parse(now: float = NOON, **changed: Any) -> Logout:
+    claims = {name: value for name, value in {**CLAIMS, **changed}.items() if value is not None}
+    return logout_token.parse(claims, "app", 30, now)
+
+
+def test_it_names_a_session_a_subject_or_both() -> None:
+    assert parse() == Logout("ada", "s1", "l1", NOON, NOON + 120)
+    assert parse(sid=None, aud=["other", "app"]) == Logout("ada", None, "l1", NOON, NOON + 120)
+    assert parse(sub=None) == Logout(None, "s1", "l1", NOON, NOON + 120)
+    assert "ada" not in repr(parse())
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"aud": None},
+        {"aud": "other"},
+        {"aud": ["other"]},
+        {"aud": {"app": 1}},
+        {"aud": 7},
+        {"events": None},
+        {"events": [EVENT]},
+        {"events": {}},
+        {"events": {EVENT: True}},
+        {"nonce": "n"},
+        {"nonce": ""},
+        {"sub": None, "sid": None},
+        {"sub": 7},
+        {"sid": ""},
+        {"jti": None},
+        {"jti": 7},
+        {"iat": None},
+        {"iat": True},
+        {"iat": "soon"},
+        {"iat": NOON + 301},
+        {"exp": None},
+        {"exp": 1e300},
+        {"exp": NOON - 30},
+    ],
+)
+def test_any_other_is_refused(changed: dict[str, Any]) -> None:
+    with pytest.raises(TokenError) as raised:
+        parse(**changed)
+    assert raised.value.reason == BAD_LOGOUT_TOKEN
+
+
+def test_its_expiry_is_forgiven_some_seconds() -> None:
+    assert parse(NOON + 149).token_id == "l1"
+    with pytest.raises(TokenError):
+        parse(NOON + 150)
+
+
+@pytest.mark.parametrize("typ", [None, "JWT", "logout+jwt", "application/Logout+JWT"])
+def test_its_type_may_be_said(typ: str | None) -> None:
+    logout_token.check_type(typ)
+
+
+@pytest.mark.parametrize("typ", ["at+jwt", "dpop+jwt", "", "logout"])
+def test_its_type_is_no_other(typ: str) -> None:
+    with pytest.raises(TokenError, match="its typ is"):
+        logout_token.check_type(typ)
