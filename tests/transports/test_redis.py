@@ -286,6 +286,17 @@ def test_who_listens_notices_a_restart_and_listens_again(redis: RedisServer) -> 
         assert handlers[ListenLog](ListenLog(5)) == (b"a",)
 
 
+def test_what_a_store_told_before_it_died_is_heard(redis: RedisServer) -> None:
+    store = make(redis)
+    with store.listening() as handlers:
+        handlers[ListenLog](ListenLog(0))
+        append(store, b"a", b"b")
+        redis.kill()
+        assert handlers[ListenLog](ListenLog(5)) == (b"a", b"b")
+        with pytest.raises(StoreFailed):
+            handlers[ListenLog](ListenLog(5))
+
+
 def test_nobody_listens_to_a_store_that_hangs(redis: RedisServer) -> None:
     store = make(redis)
     redis.signal(signal.SIGSTOP)

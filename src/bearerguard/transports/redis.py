@@ -231,14 +231,22 @@ class _Bell:
         self._subscription: Any = None
 
     def listen(self, effect: ListenLog) -> tuple[bytes, ...]:
+        heard: list[bytes] = []
         try:
             if self._subscription is None:
                 self._subscribe()
                 return ()
-            return tuple(self._heard(self._subscription, effect.wait))
+            message = self._subscription.get_message(timeout=effect.wait)
+            while message is not None:
+                if message["type"] == "message":
+                    heard.append(message["data"])
+                message = self._subscription.get_message(timeout=0)
         except Exception:
             self.close()
-            raise
+            if not heard:
+                raise
+            # The last that a dying store told counts too; the next call finds it dead.
+        return tuple(heard)
 
     def close(self) -> None:
         subscription, self._subscription = self._subscription, None
@@ -250,13 +258,6 @@ class _Bell:
         self._subscription.subscribe(self._channel)
         if self._subscription.get_message(timeout=self._timeout) is None:
             raise redis.TimeoutError("no subscription")
-
-    def _heard(self, subscription: Any, wait: float) -> Generator[bytes]:
-        message = subscription.get_message(timeout=wait)
-        while message is not None:
-            if message["type"] == "message":
-                yield message["data"]
-            message = subscription.get_message(timeout=0)
 
 
 def _is_url(url: str) -> bool:
