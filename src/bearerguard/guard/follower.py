@@ -21,7 +21,7 @@ _log = logging.getLogger("bearerguard")
 
 # How long a round waits for news; also how soon a silent loss is noticed.
 _ROUND = 0.5
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.25
 
 
 class Following(Protocol):

@@ -39,7 +39,9 @@ def revocation(
         "client": client_id,
         "session": session_id,
     }
-    named = [(kind, value) for kind, value in kinds.items() if value is not None]
+    named: list[tuple[Kind, str]] = [
+        (kind, value) for kind, value in kinds.items() if value is not None
+    ]
     if len(named) != 1:
         raise ConfigurationError(
             "revoke(): name one thing: a token, token_id=, subject=, client_id= or session_id="
