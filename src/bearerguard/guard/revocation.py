@@ -229,17 +229,24 @@ class Revocations:
     def _first_read(self) -> Flow[None]:
         if self._clock() < self.trusted_until:
             return  # another was faster
-        with self._lock:
-            self._follower.start(self)
-        yield from self._caught_up()
+        try:
+            yield from self._caught_up(starting=True)
+        finally:
+            self._follow_on()  # when reading failed, it waits for the store
 
-    def _caught_up(self) -> Flow[None]:
+    def _caught_up(self, *, starting: bool = False) -> Flow[None]:
         now, began = self._clock(), time.monotonic()
         yield from self._feed.catch_up(self._learn)
+        if starting:
+            self._follow_on()
         with self._lock:
             if self._follower.runs():  # else it was closed meanwhile
                 self.trusted_until, self._read_at = now + self.max_staleness, began
                 self._behind = False
+
+    def _follow_on(self) -> None:
+        with self._lock:
+            self._follower.start(self)
 
     def _learn(self, revocations: Iterable[Revocation]) -> None:
         with self._lock:  # two that each add to the same list would lose one's

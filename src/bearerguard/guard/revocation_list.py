@@ -86,17 +86,20 @@ class RevocationList:
     What is over is left out at the first change after `purge_at`.
     """
 
-    entries: Mapping[Key, Revocation] = field(
-        default_factory=lambda: MappingProxyType({}), repr=False
-    )
+    _entries: dict[Key, Revocation] = field(default_factory=dict, repr=False)  # never altered
     purge_at: float = 0.0
 
+    @property
+    def entries(self) -> Mapping[Key, Revocation]:
+        """The revocations by what they concern."""
+        return MappingProxyType(self._entries)
+
     def __len__(self) -> int:
-        return len(self.entries)
+        return len(self._entries)
 
     def covers(self, principal: Principal) -> bool:
         """Whether a token that says this was revoked."""
-        entries = self.entries
+        entries = self._entries
         if not entries:
             return False
         issuer = principal.issuer or ""
@@ -117,7 +120,7 @@ class RevocationList:
 
     def includes(self, revocation: Revocation) -> bool:
         """Whether `revocation` would add nothing."""
-        mine = self.entries.get(revocation.key)
+        mine = self._entries.get(revocation.key)
         return mine is not None and mine.includes(revocation)
 
     def extended(self, revocations: Iterable[Revocation], now: float) -> RevocationList:
@@ -125,15 +128,15 @@ class RevocationList:
         news: dict[Key, Revocation] = {}
         for each in revocations:
             if each.expires_at > now and not self.includes(each):
-                known = news.get(each.key) or self.entries.get(each.key)
+                known = news.get(each.key) or self._entries.get(each.key)
                 news[each.key] = each if known is None else known.merged(each)
         if not news:
             return self
         if now < self.purge_at:  # a copy is ten times faster than a look at each
-            return RevocationList(MappingProxyType({**self.entries, **news}), self.purge_at)
-        live = {key: each for key, each in self.entries.items() if each.expires_at > now}
-        return RevocationList(MappingProxyType(live | news), now + _PURGE_INTERVAL)
+            return RevocationList({**self._entries, **news}, self.purge_at)
+        live = {key: each for key, each in self._entries.items() if each.expires_at > now}
+        return RevocationList(live | news, now + _PURGE_INTERVAL)
 
     def live(self, now: float) -> list[Revocation]:
         """Return the revocations that are not over."""
-        return [each for each in self.entries.values() if each.expires_at > now]
+        return [each for each in self._entries.values() if each.expires_at > now]
