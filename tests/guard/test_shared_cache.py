@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
-from bearerguard.flow import Flow, Handlers, Load, Store, run
+import anyio
+import pytest
+
+from bearerguard.flow import Flow, Handlers, Load, Store, arun, run
 from bearerguard.guard.shared_cache import PURPOSE, SharedCache
 from bearerguard.messages import StoreFailed
+from bearerguard.redis import RedisStore
 from bearerguard.sealing import Sealer
+from tests.redis_server import RedisServer
 
 ISSUER, RESOURCE, DIGEST = "https://issuer.test", "https://api.test", b"d" * 32
 ANSWER = b'{"active": true, "sub": "user"}'
@@ -85,3 +91,48 @@ def test_a_store_that_is_down_is_no_error() -> None:
     kept.down = True
     kept.run(cache().put(ISSUER, RESOURCE, DIGEST, ANSWER, 60))
     assert kept.run(cache().get(ISSUER, RESOURCE, DIGEST)) is None
+
+
+# Over a real Redis
+
+
+def shared(redis: RedisServer) -> RedisStore:
+    return RedisStore(redis.url, secret="s" * 32, timeout=0.3)
+
+
+def test_workers_share_answers_through_redis(redis: RedisServer) -> None:
+    run(cache().put(ISSUER, RESOURCE, DIGEST, ANSWER, 60), shared(redis).handlers())
+    assert run(cache().get(ISSUER, RESOURCE, DIGEST), shared(redis).handlers()) == ANSWER
+    dump = redis.dump()
+    assert b"bearerguard:introspection:" in dump
+    for secret in (ANSWER, b"user", DIGEST, DIGEST.hex().encode(), ISSUER.encode()):
+        assert secret not in dump
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("trouble", ["killed", "hanging", "full"])
+def test_a_redis_in_trouble_costs_a_call_to_the_issuer_and_little_time(
+    redis: RedisServer, backend: str, trouble: str
+) -> None:
+    handlers = shared(redis).async_handlers()
+    if trouble == "killed":
+        redis.kill()
+    elif trouble == "hanging":
+        redis.signal(signal.SIGSTOP)
+    else:
+        with redis.client() as client:
+            client.config_set("maxmemory", "1")
+    found: list[bytes | None] = []
+
+    async def ask_and_keep() -> None:
+        found.append(await arun(cache().get(ISSUER, RESOURCE, DIGEST), handlers))
+        await arun(cache().put(ISSUER, RESOURCE, DIGEST, ANSWER, 60), handlers)
+
+    async def main() -> None:
+        with anyio.fail_after(20):  # one after the other they would wait for a minute
+            async with anyio.create_task_group() as group:
+                for _ in range(200):
+                    group.start_soon(ask_and_keep)
+
+    anyio.run(main, backend=backend)
+    assert found == [None] * 200
