@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         ConfigurationError,
         IssuerUnavailable,
         Refusal,
+        RevocationFailed,
         TokenError,
         TokenExpired,
     )
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from bearerguard.guard.guard import Guard
     from bearerguard.guard.issuer import Issuer
     from bearerguard.guard.requirement import Requirement, claim, role, scopes
+    from bearerguard.guard.revocation import Revocations
     from bearerguard.messages import FetchFailed, Request, Response
     from bearerguard.principal import ANONYMOUS, Claims, Principal
     from bearerguard.protocol.expiry import EXPOSED_HEADERS, GITHUB_EXPIRY, ExpiryHeaders
@@ -50,6 +52,8 @@ __all__ = [
     "Request",
     "Requirement",
     "Response",
+    "RevocationFailed",
+    "Revocations",
     "TokenError",
     "TokenExpired",
     "Unavailable",
@@ -62,12 +66,13 @@ __version__ = "0.1.0"
 # Where each public name is defined.
 _PLACES = {
     "errors": "BearerGuardError ConfigurationError IssuerUnavailable"
-    " Refusal TokenError TokenExpired",
+    " Refusal RevocationFailed TokenError TokenExpired",
     "guard.decision": "Allow Decision Deny Unavailable",
     "guard.events": "Event",
     "guard.guard": "Guard",
     "guard.issuer": "Issuer",
     "guard.requirement": "Requirement claim role scopes",
+    "guard.revocation": "Revocations",
     "messages": "FetchFailed Request Response",
     "principal": "ANONYMOUS Claims Principal",
     "protocol.expiry": "EXPOSED_HEADERS GITHUB_EXPIRY ExpiryHeaders",

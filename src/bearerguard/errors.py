@@ -16,6 +16,7 @@ BearerGuardError
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 # An attacker chooses what evidence quotes, so it is escaped and cut for one log line.
 _EVIDENCE_LENGTH = 100
@@ -119,7 +120,10 @@ class IssuerUnavailable(BearerGuardError):
     Attributes:
         issuer: the configured issuer.
         retry_after: whole seconds after which asking again makes sense, at least 1.
+        reason: the named reason, for logs and events.
     """
+
+    reason: ClassVar[Reason] = ISSUER_UNAVAILABLE
 
     def __init__(self, issuer: str, retry_after: int, cause: str) -> None:
         super().__init__(f"{issuer} is unavailable: {cause}; retry in {retry_after} s")
@@ -129,6 +133,8 @@ class IssuerUnavailable(BearerGuardError):
 
 class RevocationsUnavailable(IssuerUnavailable):
     """What was revoked could not be learned, so whether this token was is not known (503)."""
+
+    reason: ClassVar[Reason] = REVOCATIONS_UNAVAILABLE
 
     def __init__(self, issuer: str, retry_after: int, cause: str) -> None:
         super().__init__(issuer, retry_after, cause)

@@ -7,7 +7,7 @@ a request, and knows no HTTP.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from bearerguard.errors import ISSUER_UNAVAILABLE, IssuerUnavailable, Refusal
 from bearerguard.flow import Flow
@@ -15,12 +15,21 @@ from bearerguard.guard.events import Events
 from bearerguard.guard.jwt_validator import JwtValidator, Reading
 from bearerguard.guard.token_cache import Entry, TokenCache, digest
 
+if TYPE_CHECKING:
+    from bearerguard.guard.revocation import Revocations
+
 
 class Unproved(NamedTuple):
     """A token that needs a flow, under the digest by which it will be remembered."""
 
     key: bytes
     reading: Reading
+
+
+class Unchecked(NamedTuple):
+    """A token that is proved; whether it was revoked is not known without a flow."""
+
+    entry: Entry
 
 
 class Authenticator:
@@ -33,13 +42,38 @@ class Authenticator:
         *,
         events: Events,
         clock: Callable[[], float],
+        revocations: Revocations | None = None,
     ) -> None:
+        self._revocations = revocations
         self._validator = validator
         self._tokens = tokens
         self._events = events
         self._clock = clock
 
-    def look(self, token: bytes) -> Entry | Unproved:
+    def look(self, token: bytes) -> Entry | Unproved | Unchecked:
+        """Return what can be said of a token without I/O; raises `TokenError`."""
+        found = self._find(token)
+        revocations = self._revocations
+        if revocations is not None and isinstance(found, Entry):
+            if self._clock() >= revocations.trusted_until:
+                return Unchecked(found)
+            self._check(found, revocations)
+        return found
+
+    def prove(self, found: Unproved | Unchecked) -> Flow[Entry]:
+        """Return what the token proves; raises `TokenError` or `IssuerUnavailable`."""
+        entry = found.entry if isinstance(found, Unchecked) else (yield from self._establish(found))
+        if self._revocations is not None:
+            yield from self._revocations.ensure(entry.principal.issuer or "")
+            self._check(entry, self._revocations)
+        return entry
+
+    def identify(self, token: bytes) -> Flow[Entry]:
+        """Return what the token proves, be it revoked or not; raises as `prove` does."""
+        found = self._find(token)
+        return found if isinstance(found, Entry) else (yield from self._establish(found))
+
+    def _find(self, token: bytes) -> Entry | Unproved:
         """Return what can be said of a token without I/O; raises `TokenError`."""
         key = digest(token)
         entry = self._tokens.get(key)
@@ -56,7 +90,7 @@ class Authenticator:
         self._tokens.put(key, entry)
         return entry
 
-    def prove(self, unproved: Unproved) -> Flow[Entry]:
+    def _establish(self, unproved: Unproved) -> Flow[Entry]:
         """Return what the token proves; raises `TokenError` or `IssuerUnavailable`."""
         try:
             entry = yield from self._validator.prove(unproved.reading)
@@ -78,6 +112,18 @@ class Authenticator:
         """Whether a remembered token still holds, its key's lease perhaps run out."""
         now = self._clock()
         return now < entry.deadline and (now < entry.lease.until or self._validator.renew(entry))
+
+    def _check(self, entry: Entry, revocations: Revocations) -> None:
+        """Raise `TokenError` if it was revoked, else note which list did not cover it."""
+        # Taken first: what is added during the check, the next request sees.
+        current = revocations.current
+        if entry.checked is not current:
+            try:
+                revocations.check(entry.principal)
+            except Refusal as refusal:
+                self._report(refusal)
+                raise
+            entry.checked = current
 
     def _report(self, refusal: Refusal) -> None:
         self._events.emit(refusal.reason.code, refusal.issuer, refusal.remedy)

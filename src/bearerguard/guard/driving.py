@@ -57,8 +57,22 @@ def default_transport() -> Transport:
     return HttpTransport()
 
 
+class SharedStore(Protocol):
+    """Answers the effects of what workers share; `bearerguard.redis.RedisStore` is one."""
+
+    def handlers(self) -> Handlers:
+        """Return what answers in a thread."""
+        ...
+
+    def async_handlers(self) -> AsyncHandlers:
+        """Return what answers in an event loop."""
+        ...
+
+
 def handlers(
-    transport: Transport, local: Sequence[LocalTransport | None] = ()
+    transport: Transport,
+    local: Sequence[LocalTransport | None] = (),
+    store: SharedStore | None = None,
 ) -> tuple[Handlers, AsyncHandlers]:
     """Return the tables of the synchronous and of the asynchronous driver.
 
@@ -78,4 +92,7 @@ def handlers(
     sync[Once] = lambda effect: threads.once(effect, sync)
     asynchronous: dict[type[Any], Any] = {Fetch: transport.afetch}
     asynchronous[Once] = lambda effect: tasks.once(effect, asynchronous)
+    if store is not None:
+        sync |= store.handlers()
+        asynchronous |= store.async_handlers()
     return sync, asynchronous

@@ -11,10 +11,9 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar, Unpack
 
 from bearerguard.errors import (
-    ISSUER_UNAVAILABLE,
     MISSING_CREDENTIALS,
     CredentialsError,
     IssuerUnavailable,
@@ -31,7 +30,9 @@ from bearerguard.guard.jwt_validator import JwtValidator
 from bearerguard.guard.key_cache import KeyCache
 from bearerguard.guard.refresher import Refresher
 from bearerguard.guard.requirement import Requirement
-from bearerguard.guard.token_cache import Entry, TokenCache
+from bearerguard.guard.revocation import Revocations
+from bearerguard.guard.revoker import Names, Revoker
+from bearerguard.guard.token_cache import Entry, TokenCache, octets
 from bearerguard.messages import Request
 from bearerguard.principal import ANONYMOUS, Principal
 from bearerguard.protocol.credentials import bearer_token
@@ -56,6 +57,7 @@ class Guard:
         cache_control: the `Cache-Control` of a response to a token where the app sets none;
             None leaves it out.
         denial_body: makes the body of a refusal from its decision: `(media type, bytes)`.
+        revocations: what was revoked before it expired, such as `Revocations(RedisStore(...))`.
         transport: how keys are fetched; an `HttpTransport` by default.
         on_event: called with an `Event` for every refusal and every fetch of keys.
         clock: returns Unix seconds.
@@ -73,6 +75,7 @@ class Guard:
         expiry_headers: ExpiryHeaders | None = ExpiryHeaders(),  # noqa: B008 - it is immutable
         cache_control: str | None = "private",
         denial_body: DenialBody | None = None,
+        revocations: Revocations | None = None,
         transport: driving.Transport | None = None,
         on_event: Callable[[Event], None] | None = None,
         clock: Callable[[], float] = time.time,
@@ -83,6 +86,7 @@ class Guard:
         options.check_requirement(require)
         options.check_expiry_headers(expiry_headers)
         options.check_cache_control(cache_control)
+        options.check_revocations(revocations)
         options.check_cache_size(cache_size)
         self.realm = realm
         self.requirement = require
@@ -92,7 +96,9 @@ class Guard:
         self.clock = clock
         self._events = Events(on_event, clock)
         self._handlers, self._async_handlers = driving.handlers(
-            transport or driving.default_transport(), [issuer.local for issuer in issuers]
+            transport or driving.default_transport(),
+            [issuer.local for issuer in issuers],
+            None if revocations is None else revocations.store,
         )
         handlers = self._handlers
         self._refresher = Refresher(lambda flow: run(flow, handlers))
@@ -108,10 +114,16 @@ class Guard:
             for issuer in issuers
         }
         trusted = {issuer.url: (issuer, self._key_caches[issuer.url]) for issuer in issuers}
-        self._tokens = TokenCache(cache_size, clock)
+        self._tokens = TokenCache(cache_size, clock, revocations)
         self._authenticator = Authenticator(
-            JwtValidator(trusted, clock), self._tokens, events=self._events, clock=clock
+            JwtValidator(trusted, clock),
+            self._tokens,
+            events=self._events,
+            clock=clock,
+            revocations=revocations,
         )
+        urls = frozenset(issuer.url for issuer in issuers)
+        self._revoker = Revoker(revocations, self._authenticator, urls, clock, self._events)
         self.recall = self._tokens.recall
 
     @classmethod
@@ -157,7 +169,7 @@ class Guard:
         try:
             entry = yield from self._authenticator.authenticate(token)
         except IssuerUnavailable as error:
-            return Unavailable(error.retry_after, ISSUER_UNAVAILABLE)
+            return Unavailable(error.retry_after, error.reason)
         except Refusal as refusal:
             return verdict.refused(self.realm, refusal)
         return self.authorize(entry.principal, requirement) or Allow(entry.principal)
@@ -180,17 +192,31 @@ class Guard:
             TokenError: the token does not prove what it must.
             IssuerUnavailable: the issuer's keys cannot be had at the moment.
         """
-        found = self._authenticator.look(_octets(token))
+        found = self._authenticator.look(octets(token))
         if not isinstance(found, Entry):
             found = self.run(self._authenticator.prove(found))
         return found.principal
 
     async def averify(self, token: str | bytes) -> Principal:
         """Do as `verify` in an event loop."""
-        found = self._authenticator.look(_octets(token))
+        found = self._authenticator.look(octets(token))
         if not isinstance(found, Entry):
             found = await self.arun(self._authenticator.prove(found))
         return found.principal
+
+    def revoke(self, token: str | bytes | None = None, **names: Unpack[Names]) -> None:
+        """Refuse a token from now on, or all that have one of these names.
+
+        One token, or one of: `token_id` (its `jti`), `subject` (a user's `sub`: log out
+        everywhere), `client_id`, `session_id` (`sid`). Those three concern what was issued
+        `issued_before` (Unix seconds), by default until now. `issuer` says whose, where the
+        guard has several. Raises `RevocationFailed` when the store did not acknowledge it.
+        """
+        self.run(self._revoker.revoke(token, **names))
+
+    async def arevoke(self, token: str | bytes | None = None, **names: Unpack[Names]) -> None:
+        """Do as `revoke` in an event loop."""
+        await self.arun(self._revoker.revoke(token, **names))
 
     def run(self, flow: Flow[T]) -> T:
         """Drive a flow of this guard in the calling thread."""
@@ -206,11 +232,13 @@ class Guard:
         """Fetch the keys that are absent or due; an issuer that is down is only reported."""
         for keys in self._key_caches.values():
             self.run(keys.warm())
+        self.run(self._revoker.warm())
 
     async def awarm(self) -> None:
         """Do as `warm` in an event loop: for a lifespan."""
         for keys in self._key_caches.values():
             await self.arun(keys.warm())
+        await self.arun(self._revoker.warm())
 
     def health(self) -> dict[str, Any]:
         """Return, ready for JSON, how the keys of each issuer are, and how full the cache is.
@@ -219,15 +247,17 @@ class Guard:
         refresh failed) or dead (too old to be believed); `age` is in seconds.
         """
         issuers = {url: keys.health() for url, keys in self._key_caches.items()}
-        return {
+        health = {
             "ok": all(health.status in {"fresh", "static"} for health in issuers.values()),
             "issuers": {url: asdict(health) for url, health in issuers.items()},
             "cached_tokens": len(self._tokens),
         }
+        return self._revoker.health(health)
 
     def close(self) -> None:
         """End the background refresh and forget all tokens; the guard can be used again."""
         self._refresher.close()
+        self._revoker.close()
         self._tokens.clear()
 
     async def aclose(self) -> None:
@@ -257,8 +287,3 @@ class Guard:
     def _unauthenticated(self, requirement: Requirement | None) -> Deny:
         self._events.emit(MISSING_CREDENTIALS.code, None, "the request carries no bearer token")
         return verdict.unauthenticated(self.realm, requirement)
-
-
-def _octets(token: str | bytes) -> bytes:
-    # What is not ASCII is no token: the replacement is no letter of base64url either.
-    return token if isinstance(token, bytes) else token.encode("ascii", "replace")

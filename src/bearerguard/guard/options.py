@@ -6,6 +6,7 @@ import re
 
 from bearerguard.errors import ConfigurationError
 from bearerguard.guard.requirement import Requirement
+from bearerguard.guard.revocation import Revocations
 from bearerguard.protocol.expiry import ExpiryHeaders
 
 
@@ -35,6 +36,12 @@ def check_cache_control(value: object) -> None:
         raise ConfigurationError(
             'cache_control=: pass directives such as "private" or "no-store", or None for none'
         )
+
+
+def check_revocations(revocations: object) -> None:
+    """Refuse what is neither `Revocations` nor None."""
+    if revocations is not None and not isinstance(revocations, Revocations):
+        raise ConfigurationError("revocations=: pass Revocations(...), or None for none")
 
 
 def check_cache_size(size: object) -> None:

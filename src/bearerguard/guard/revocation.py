@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -166,6 +166,11 @@ class Revocations:
         except StoreFailed as error:
             self._emit(REVOCATIONS_UNAVAILABLE.code, None, str(error))
             raise RevocationsUnavailable(issuer, 1, str(error)) from error
+
+    def warm(self) -> Flow[None]:
+        """Read the list, if that is due; a store that is down is only reported."""
+        with suppress(RevocationsUnavailable):
+            yield from self.ensure("")
 
     def health(self) -> RevocationsHealth:
         """Return how the list is."""

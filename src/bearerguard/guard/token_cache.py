@@ -10,8 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 from bearerguard.principal import Principal
+
+if TYPE_CHECKING:
+    from bearerguard.guard.revocation import Revocations
 
 # The tokens in use at the moment are also known by their credentials as sent: hashing those
 # costs more than all else that a warm request does. A few, so that few are kept in clear.
@@ -44,14 +48,24 @@ class Lease:
 
 
 class Entry:
-    """A verified token: its principal, when it is over, and the lease of its key."""
+    """A verified token: its principal, when it is over, and the lease of its key.
 
-    __slots__ = ("deadline", "lease", "principal")
+    `checked` is the list of revocations that was last seen not to cover it.
+    """
+
+    __slots__ = ("checked", "deadline", "lease", "principal")
 
     def __init__(self, principal: Principal, deadline: float, lease: Lease) -> None:
         self.principal = principal
         self.deadline = deadline
         self.lease = lease
+        self.checked: object = None
+
+
+def octets(token: str | bytes) -> bytes:
+    """Return a token as it is sent."""
+    # What is not ASCII is no token: the replacement is no letter of base64url either.
+    return token if isinstance(token, bytes) else token.encode("ascii", "replace")
 
 
 def digest(token: bytes) -> bytes:
@@ -62,10 +76,14 @@ def digest(token: bytes) -> bytes:
 class TokenCache:
     """At most `size` verified tokens; the least recently used generation goes first.
 
-    `clock` returns Unix seconds.
+    `clock` returns Unix seconds. With `revocations`, none is recalled that was not checked
+    against the present list.
     """
 
-    def __init__(self, size: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, size: int, clock: Callable[[], float], revocations: Revocations | None = None
+    ) -> None:
+        self._revocations = revocations
         self._generation_size = max(1, size // 2)
         self._clock = clock
         self._young: dict[bytes, Entry] = {}
@@ -79,14 +97,19 @@ class TokenCache:
         """Return the bearer of a token verified before, by its Authorization field, or None.
 
         The warm path: takes no lock, does no I/O and never suspends. It checks that the
-        token has not expired and that its key still counts; None says nothing but that
+        token has not expired, that its key still counts and that nothing was revoked since
+        it was last checked; None says nothing but that
         the guard must decide.
         """
         entry = self._recent.get(authorization) or self._look_up(authorization)
         if entry is not None:
             now = self._clock()
             if now < entry.deadline and now < entry.lease.until:
-                return entry.principal
+                revocations = self._revocations
+                if revocations is None or (
+                    entry.checked is revocations.current and now < revocations.trusted_until
+                ):
+                    return entry.principal
         return None
 
     def _look_up(self, authorization: bytes | str) -> Entry | None:

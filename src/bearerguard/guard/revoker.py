@@ -1,0 +1,90 @@
+"""What a guard does about revocations, or that it was given none.
+
+Owns the steps from `guard.revoke(...)` to the store; what a revocation is and how it spreads
+is `revocation`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import asdict
+from typing import Any, TypedDict, Unpack
+
+from bearerguard.errors import ConfigurationError
+from bearerguard.flow import Flow
+from bearerguard.guard.authenticator import Authenticator
+from bearerguard.guard.events import Events
+from bearerguard.guard.revocation import Revocations
+from bearerguard.guard.revoking import chosen_issuer, revocation, revocation_of
+from bearerguard.guard.token_cache import octets
+
+
+class Names(TypedDict, total=False):
+    """What can be revoked by name: see `Guard.revoke`."""
+
+    issuer: str | None
+    token_id: str | None
+    subject: str | None
+    client_id: str | None
+    session_id: str | None
+    issued_before: float | None
+
+
+class Revoker:
+    """Revokes on behalf of a guard that trusts `issuers`; `clock` returns Unix seconds."""
+
+    def __init__(
+        self,
+        revocations: Revocations | None,
+        authenticator: Authenticator,
+        issuers: Collection[str],
+        clock: Callable[[], float],
+        events: Events,
+    ) -> None:
+        if revocations is not None:
+            revocations.attach(clock, events.emit)
+        self._revocations = revocations
+        self._authenticator = authenticator
+        self._issuers = issuers
+        self._clock = clock
+
+    def revoke(self, token: str | bytes | None, **names: Unpack[Names]) -> Flow[None]:
+        """Revoke a token, or what is named."""
+        if self._revocations is None:
+            raise ConfigurationError("revoke(): give the guard revocations=Revocations(...)")
+        life = self._revocations.max_token_life
+        if token is None:
+            made = revocation(
+                issuer=chosen_issuer(names.get("issuer"), self._issuers),
+                now=self._clock(),
+                max_token_life=life,
+                token_id=names.get("token_id"),
+                subject=names.get("subject"),
+                client_id=names.get("client_id"),
+                session_id=names.get("session_id"),
+                issued_before=names.get("issued_before"),
+            )
+        elif any(value is not None for value in names.values()):
+            raise ConfigurationError("revoke(): a token says itself what it is: name nothing else")
+        else:
+            entry = yield from self._authenticator.identify(octets(token))
+            made = revocation_of(entry.principal, now=self._clock(), max_token_life=life)
+        yield from self._revocations.revoke([made])
+
+    def warm(self) -> Flow[None]:
+        """Read what was revoked, if that is due; a store that is down is only reported."""
+        if self._revocations is not None:
+            yield from self._revocations.warm()
+
+    def health(self, others: dict[str, Any]) -> dict[str, Any]:
+        """Return the health of a guard: that of the others, and of the revocations."""
+        if self._revocations is None:
+            return others
+        health = self._revocations.health()
+        ok = others["ok"] and health.status in {"local", "fresh"}
+        return {**others, "ok": ok, "revocations": asdict(health)}
+
+    def close(self) -> None:
+        """Follow no longer what others revoke, until the next request."""
+        if self._revocations is not None:
+            self._revocations.close()
