@@ -1,0 +1,1 @@
+"""Faults of what workers share, on real processes and a real Redis."""

@@ -1,0 +1,82 @@
+"""Revoking in real worker processes, while their Redis dies and comes back.
+
+BEARERGUARD_FULL=1 runs it in the size of `scripts/stress`; figures are printed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from statistics import median
+
+import pytest
+
+from tests.faults.workers import Load, Workers, wait_until, workers
+from tests.redis_server import RedisServer
+
+FULL = bool(os.environ.get("BEARERGUARD_FULL"))
+REVOCATIONS = 500 if FULL else 50
+CYCLES = 25 if FULL else 3
+
+
+def test_what_one_worker_revokes_four_others_refuse_soon(redis: RedisServer) -> None:
+    delays: list[float] = []
+    with workers(redis) as them:
+        for _ in range(REVOCATIONS):
+            name, token = them.token()
+            began = time.monotonic()
+            assert them.revoke(name)
+            delays += them.seconds_until_all_others_refuse(token, began)
+        assert_nothing_can_be_stolen(them)
+    print(
+        f"\nrevoked on one worker, refused by 4 others, from the call on ({REVOCATIONS} times):"
+        f" median {median(delays) * 1000:.0f} ms, worst {max(delays) * 1000:.0f} ms"
+    )
+
+
+@pytest.mark.parametrize("keeping", [True, False], ids=["with its data", "without its data"])
+def test_nothing_revoked_passes_while_redis_is_killed_and_restarted(
+    redis: RedisServer, keeping: bool
+) -> None:
+    if keeping:
+        redis.keep_data()
+    recoveries: list[float] = []
+    with workers(redis) as them:
+        load = Load(them)
+        with load.running():
+            for _ in range(CYCLES):
+                before = load.revoked
+                wait_until(lambda known=before: load.revoked > known + 10)  # type: ignore[misc]
+                redis.kill()
+                time.sleep(0.7)
+                redis.start()
+                recoveries.append(seconds_until_they_work_together(them))
+            time.sleep(1.5)  # what was revoked last is asked for after its grace too
+        assert_nothing_can_be_stolen(them)
+    data = "with" if keeping else "without"
+    print(
+        f"\nRedis killed and restarted {data} its data under load, {CYCLES} times:"
+        f" {load.revoked} revoked, {load.leaks} passed 1 s after; answers {dict(load.answers)};"
+        f" recovery median {median(recoveries):.2f} s, worst {max(recoveries):.2f} s"
+    )
+    assert load.leaks == 0
+    assert set(load.answers) <= {200, 401, 503}
+    assert load.answers[200] > 0
+    assert load.answers[401] > 0
+
+
+def seconds_until_they_work_together(them: Workers) -> float:
+    """From Redis answering again: a revocation is taken, and all others refuse it."""
+    began = time.monotonic()
+    name, token = them.token()
+    wait_until(lambda: them.revoke(name))
+    return max(them.seconds_until_all_others_refuse(token, began))
+
+
+def assert_nothing_can_be_stolen(them: Workers) -> None:
+    dump = them.redis.dump()
+    assert b"bearerguard" in dump  # it holds what they share
+    for token in them.issued.values():
+        assert token.encode() not in dump
+        assert token.rpartition(".")[2].encode() not in dump
+    assert b"token-" not in dump
