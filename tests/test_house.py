@@ -19,6 +19,7 @@ CHECKLIST = [
     "CACHE-01",
     "CACHE-02",
     *(f"EXP-{number:02}" for number in range(1, 4)),
+    *(f"REVOKED-{number:02}" for number in range(1, 4)),
 ]
 
 

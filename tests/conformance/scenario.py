@@ -32,6 +32,7 @@ class Scenario:
     own_issuer: bool = False
     issuer: Mapping[str, Any] = field(default_factory=dict)
     guard: Mapping[str, Any] = field(default_factory=dict)
+    fresh: Callable[[], Mapping[str, Any]] = dict  # more of those, made for each world
     face: Mapping[str, Any] = field(default_factory=dict)
     app_headers: AppHeaders = ()
     identity: str | None = None
@@ -45,7 +46,7 @@ class Scenario:
             algorithm=self.algorithm,
             own_issuer=self.own_issuer,
             issuer_options=dict(self.issuer),
-            guard_options=dict(self.guard),
+            guard_options={**self.guard, **self.fresh()},
             face_options=dict(self.face),
             app_headers=self.app_headers,
         )

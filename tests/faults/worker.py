@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import uvicorn
-import waitress
+import waitress  # type: ignore[import-untyped]
 
 from bearerguard import Guard, Issuer, RevocationFailed, Revocations, asgi, wsgi
 from bearerguard.redis import RedisStore
