@@ -1,6 +1,6 @@
 """Revoking in real worker processes, while their Redis dies and comes back.
 
-BEARERGUARD_FULL=1 runs it in the size of `scripts/stress`; figures are printed.
+BEARERGUARD_STRESS=1 runs it in the size of `scripts/stress`; figures are printed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pytest
 from tests.faults.workers import Load, Workers, wait_until, workers
 from tests.redis_server import RedisServer
 
-FULL = bool(os.environ.get("BEARERGUARD_FULL"))
+FULL = bool(os.environ.get("BEARERGUARD_STRESS"))
 REVOCATIONS = 500 if FULL else 50
 CYCLES = 25 if FULL else 3
 
