@@ -64,6 +64,7 @@ WRONG_AUDIENCE = Reason("wrong_audience")
 NOT_YET_VALID = Reason("not_yet_valid", "The access token is not valid yet")
 EXPIRED = Reason("expired", "The access token expired")
 SENDER_CONSTRAINED = Reason("sender_constrained")
+INACTIVE = Reason("inactive", "The access token is not active")
 
 
 def quoted(evidence: object) -> str:

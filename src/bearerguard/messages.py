@@ -18,18 +18,25 @@ class Request:
 
     `headers` may be given as a mapping or as pairs, of str or bytes; they are kept
     as `(lower-case name, value)` pairs of bytes in the order received, repeated
-    lines included. `url` is absolute, or the path and query alone.
+    lines included. `url` is absolute, or the path and query alone. `body` is what the
+    authorization server reads, and `peer` the address of who sent it to this process;
+    a guard needs neither.
     """
 
     method: str
     url: str
     headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+    peer: str
 
     def __init__(
         self,
         method: str = "GET",
         url: str = "/",
         headers: Mapping[str, str] | HeaderPairs = (),
+        body: bytes = b"",
+        *,
+        peer: str = "",
     ) -> None:
         given = headers.items() if isinstance(headers, Mapping) else headers
         pairs = cast("HeaderPairs", given)
@@ -40,9 +47,11 @@ class Request:
             "headers",
             tuple((_octets(name).lower(), _octets(value)) for name, value in pairs),
         )
+        object.__setattr__(self, "body", body)
+        object.__setattr__(self, "peer", peer)
 
     def __repr__(self) -> str:
-        """Name the method alone: a URL or a header may carry a token."""
+        """Name the method alone: a URL, a header or a body may carry a token."""
         return f"Request({self.method!r})"
 
     def values(self, name: bytes) -> list[bytes]:

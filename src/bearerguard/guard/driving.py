@@ -43,3 +43,17 @@ def handlers(transport: Transport) -> tuple[Handlers, AsyncHandlers]:
     asynchronous: dict[type[Any], Any] = {Fetch: transport.afetch}
     asynchronous[Once] = lambda effect: tasks.once(effect, asynchronous)
     return sync, asynchronous
+
+
+def close(transport: object) -> None:
+    """Close what a transport keeps open for threads, if it keeps anything."""
+    end = getattr(transport, "close", None)
+    if end is not None:
+        end()
+
+
+async def aclose(transport: object) -> None:
+    """Close what a transport keeps open for the running event loop too."""
+    end = getattr(transport, "aclose", None)
+    if end is not None:
+        await end()

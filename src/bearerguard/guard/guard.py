@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Self, TypeAlias, TypeVar
 
@@ -26,11 +26,13 @@ from bearerguard.guard import driving, options, settings, verdict
 from bearerguard.guard.authenticator import Authenticator
 from bearerguard.guard.decision import Allow, Decision, Deny, Unavailable
 from bearerguard.guard.events import Event, Events
+from bearerguard.guard.introspector import Introspector
 from bearerguard.guard.issuer import Issuer, check_distinct
 from bearerguard.guard.jwt_validator import JwtValidator
 from bearerguard.guard.key_cache import KeyCache
 from bearerguard.guard.refresher import Refresher
 from bearerguard.guard.requirement import Requirement
+from bearerguard.guard.routing import RouteOpaque, Routing, check_routes
 from bearerguard.guard.token_cache import Entry, TokenCache
 from bearerguard.messages import Request
 from bearerguard.principal import ANONYMOUS, Principal
@@ -56,7 +58,10 @@ class Guard:
         cache_control: the `Cache-Control` of a response to a token where the app sets none;
             None leaves it out.
         denial_body: makes the body of a refusal from its decision: `(media type, bytes)`.
-        transport: how keys are fetched; an `HttpTransport` by default.
+        route_opaque: returns the issuer, or its url, of a token that is no JWT; needed when
+            several issuers introspect.
+        transport: how issuers are asked; an `HttpTransport` by default. It is closed with
+            the guard.
         on_event: called with an `Event` for every refusal and every fetch of keys.
         clock: returns Unix seconds.
         cache_size: how many verified tokens are remembered at most.
@@ -73,12 +78,14 @@ class Guard:
         expiry_headers: ExpiryHeaders | None = ExpiryHeaders(),  # noqa: B008 - it is immutable
         cache_control: str | None = "private",
         denial_body: DenialBody | None = None,
+        route_opaque: RouteOpaque | None = None,
         transport: driving.Transport | None = None,
         on_event: Callable[[Event], None] | None = None,
         clock: Callable[[], float] = time.time,
         cache_size: int = _CACHE_SIZE,
     ) -> None:
         check_distinct(issuers)
+        check_routes(issuers, route_opaque)
         options.check_realm(realm)
         options.check_requirement(require)
         options.check_expiry_headers(expiry_headers)
@@ -91,9 +98,8 @@ class Guard:
         self.denial_body = denial_body
         self.clock = clock
         self._events = Events(on_event, clock)
-        self._handlers, self._async_handlers = driving.handlers(
-            transport or driving.default_transport()
-        )
+        self._transport = transport or driving.default_transport()
+        self._handlers, self._async_handlers = driving.handlers(self._transport)
         handlers = self._handlers
         self._refresher = Refresher(lambda flow: run(flow, handlers))
         # The thread holds the key caches, and they hold no guard.
@@ -109,9 +115,15 @@ class Guard:
         }
         trusted = {issuer.url: (issuer, self._key_caches[issuer.url]) for issuer in issuers}
         self._tokens = TokenCache(cache_size, clock)
+        self._introspectors = self._make_introspectors(issuers)
         self._authenticator = Authenticator(
-            JwtValidator(trusted, clock), self._tokens, events=self._events, clock=clock
+            JwtValidator(trusted, clock),
+            Routing(self._introspectors, route_opaque) if self._introspectors else None,
+            self._tokens,
+            events=self._events,
+            clock=clock,
         )
+        self._needs_keys = [issuer.url for issuer in issuers if issuer.needs_keys]
         self.recall = self._tokens.recall
 
     @classmethod
@@ -203,36 +215,47 @@ class Guard:
     # Life cycle
 
     def warm(self) -> None:
-        """Fetch the keys that are absent or due; an issuer that is down is only reported."""
-        for keys in self._key_caches.values():
-            self.run(keys.warm())
+        """Fetch what is absent or due, keys above all; an issuer that is down is only reported."""
+        for flow in self._warming():
+            self.run(flow)
 
     async def awarm(self) -> None:
         """Do as `warm` in an event loop: for a lifespan."""
-        for keys in self._key_caches.values():
-            await self.arun(keys.warm())
+        for flow in self._warming():
+            await self.arun(flow)
 
     def health(self) -> dict[str, Any]:
-        """Return, ready for JSON, how the keys of each issuer are, and how full the cache is.
+        """Return, ready for JSON, how each issuer is, and how full the cache is.
 
         An issuer's `status` is fresh, static, absent (not fetched yet), stale (the last
-        refresh failed) or dead (too old to be believed); `age` is in seconds.
+        refresh failed) or dead (too old to be believed); `age` is in seconds. Its
+        introspection is ok, failing, or down (not asked for a while).
         """
-        issuers = {url: keys.health() for url, keys in self._key_caches.items()}
+        keys = {url: cache.health() for url, cache in self._key_caches.items()}
+        asked = {url: each.health() for url, each in self._introspectors.items()}
         return {
-            "ok": all(health.status in {"fresh", "static"} for health in issuers.values()),
-            "issuers": {url: asdict(health) for url, health in issuers.items()},
+            "ok": all(keys[url].status in {"fresh", "static"} for url in self._needs_keys)
+            and all(health.status == "ok" for health in asked.values()),
+            "issuers": {url: asdict(health) for url, health in keys.items()},
+            "introspection": {url: asdict(health) for url, health in asked.items()},
             "cached_tokens": len(self._tokens),
         }
 
     def close(self) -> None:
-        """End the background refresh and forget all tokens; the guard can be used again."""
+        """End the background refresh, close connections, forget all tokens.
+
+        The guard can be used again.
+        """
         self._refresher.close()
         self._tokens.clear()
+        for introspector in self._introspectors.values():
+            introspector.clear()
+        driving.close(self._transport)
 
     async def aclose(self) -> None:
-        """Do as `close` in an event loop."""
+        """Do as `close` in an event loop, whose connections are closed too."""
         self.close()
+        await driving.aclose(self._transport)
 
     def __enter__(self) -> Self:
         return self
@@ -250,6 +273,26 @@ class Guard:
         return f"Guard({', '.join(map(repr, self._key_caches))})"
 
     # Inside
+
+    def _make_introspectors(self, issuers: Sequence[Issuer]) -> dict[str, Introspector]:
+        return {
+            issuer.url: Introspector(
+                issuer,
+                issuer.introspection,
+                self._key_caches[issuer.url],
+                self._tokens,
+                clock=self.clock,
+                events=self._events,
+            )
+            for issuer in issuers
+            if issuer.introspection is not None
+        }
+
+    def _warming(self) -> Iterator[Flow[None]]:
+        for url in self._needs_keys:
+            yield self._key_caches[url].warm()
+        for introspector in self._introspectors.values():
+            yield introspector.warm()
 
     def _report(self, refusal: Refusal) -> None:
         self._events.emit(refusal.reason.code, refusal.issuer, refusal.remedy)

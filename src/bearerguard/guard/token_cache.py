@@ -87,6 +87,8 @@ class TokenCache:
             now = self._clock()
             if now < entry.deadline and now < entry.lease.until:
                 return entry.principal
+            # What takes its place is found by the digest.
+            self._recent.pop(authorization, None)
         return None
 
     def _look_up(self, authorization: bytes | str) -> Entry | None:
