@@ -31,6 +31,7 @@ class Scenario:
     algorithm: str = "ES256"
     own_issuer: bool = False
     issuer: Mapping[str, Any] = field(default_factory=dict)
+    introspection: Mapping[str, Any] | None = None
     guard: Mapping[str, Any] = field(default_factory=dict)
     face: Mapping[str, Any] = field(default_factory=dict)
     app_headers: AppHeaders = ()
@@ -45,6 +46,7 @@ class Scenario:
             algorithm=self.algorithm,
             own_issuer=self.own_issuer,
             issuer_options=dict(self.issuer),
+            introspection=self.introspection,
             guard_options=dict(self.guard),
             face_options=dict(self.face),
             app_headers=self.app_headers,

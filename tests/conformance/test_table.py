@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conformance import caching_table, hdr_table, jwks_table, jwt_table
+from tests.conformance import (
+    caching_table,
+    hdr_table,
+    introspection_table,
+    jwks_table,
+    jwt_table,
+)
 from tests.conformance.scenario import Scenario
 from tests.conformance.worlds import WORLDS
 
-TABLE = [*hdr_table.TABLE, *jwt_table.TABLE, *jwks_table.TABLE, *caching_table.TABLE]
+TABLE = [
+    *hdr_table.TABLE,
+    *jwt_table.TABLE,
+    *jwks_table.TABLE,
+    *introspection_table.TABLE,
+    *caching_table.TABLE,
+]
 IDS = [scenario.id for scenario in TABLE]
 
 

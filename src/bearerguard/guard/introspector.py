@@ -203,8 +203,10 @@ class Introspector:
         if isinstance(error, IntrospectionFailed) and error.of_this_token:
             self._breaker.succeeded()  # it answers, and others may fare better
             return self._unavailable(self._options.breaker_cooldown, cause)
-        self._endpoint.forget()
-        return self._unavailable(self._breaker.failed(self._clock(), era), cause)
+        wait = self._breaker.failed(self._clock(), era)
+        if self._breaker.is_open:
+            self._endpoint.forget()
+        return self._unavailable(wait, cause)
 
     def _unavailable(self, wait: float, cause: str) -> IssuerUnavailable:
         return IssuerUnavailable(self.issuer.url, max(1, math.ceil(wait)), cause)

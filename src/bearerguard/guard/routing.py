@@ -76,19 +76,19 @@ class Routing:
     def _receiver(self, token: bytes) -> Introspector:
         if self._route is None and self._only is not None:
             return self._only
-        chosen = self._chosen(token)
-        if chosen is None:
+        name, introspector = self._chosen(token)
+        if name is None:
             raise TokenError(UNKNOWN_ISSUER, "route_opaque= knows no issuer for it")
-        introspector = self._introspectors.get(chosen)
         if introspector is None:
             raise _unroutable("named no issuer with introspection=")
         return introspector
 
-    def _chosen(self, token: bytes) -> str | None:
+    def _chosen(self, token: bytes) -> tuple[object, Introspector | None]:
         try:
             chosen = self._route(token.decode("latin-1")) if self._route is not None else None
-            return chosen.url if isinstance(chosen, Issuer) else chosen
-        except Exception as error:
+            name = chosen.url if isinstance(chosen, Issuer) else chosen
+            return name, None if name is None else self._introspectors.get(name)
+        except Exception as error:  # whatever it does is not the token's fault
             raise _unroutable(f"raised {type(error).__name__}") from error
 
 

@@ -89,7 +89,9 @@ class LocalIntrospection:
         if token.count(".") == 2 and not self.supports_jwts:  # noqa: PLR2004 - JWS parts
             return _json(400, {"error": "unsupported_token_type"})
         members = self._members(token, key)
-        active = members is not None and members.get("exp", self._clock() + 1) > self._clock()
+        expires_at = (members or {}).get("exp")
+        over = isinstance(expires_at, int | float) and expires_at <= self._clock()
+        active = members is not None and not over
         document = {"active": True, **(members or {})} if active else {"active": False}
         wants = request.values(b"accept")
         if self.signed and introspection.SIGNED_MEDIA_TYPE.encode() in wants:
