@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from bearerguard import Guard, Issuer, IssuerUnavailable, Response, TokenError
 from bearerguard.flow import Fetch
+from bearerguard.guard.key_cache import KeyCache
 from bearerguard.guard.refetch import BackOff, Bucket
 from bearerguard.messages import Request
 from bearerguard.testing import LocalIssuer
@@ -38,6 +39,12 @@ def issuer(clock: Clock) -> LocalIssuer:
 def guard(issuer: LocalIssuer) -> Iterator[Guard]:
     with issuer.guard() as guard:
         yield guard
+
+
+def keys_of(guard: Guard, issuer: LocalIssuer) -> KeyCache:
+    trusted = guard._trust.find(issuer.url)
+    assert trusted is not None
+    return trusted[1]
 
 
 def status(guard: Guard) -> Any:
@@ -154,7 +161,7 @@ def test_keys_are_due_when_the_issuer_says_within_bounds(
 ) -> None:
     issuer.cache_control = cache_control
     guard.warm()
-    due = guard._key_caches[issuer.url].next_refresh()
+    due = keys_of(guard, issuer).next_refresh()
     assert due is not None
     assert earliest <= due <= latest
 
@@ -356,11 +363,11 @@ def test_a_fetch_that_began_before_the_token_came_is_not_enough(
 def test_whoever_leads_after_the_keys_came_does_not_fetch_again(
     issuer: LocalIssuer, guard: Guard
 ) -> None:
-    loading = guard._key_caches[issuer.url].load()
+    loading = keys_of(guard, issuer).load()
     once: Any = next(loading)
     guard.warm()  # in another thread or event loop, at the same moment
     guard.run(once.flow())
-    guard.run(guard._key_caches[issuer.url].refresh())  # is not due
+    guard.run(keys_of(guard, issuer).refresh())  # is not due
     assert issuer.hits["/jwks"] == 1
 
 

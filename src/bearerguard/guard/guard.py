@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, TypeAlias, TypeVar
 
 from bearerguard.errors import (
@@ -26,14 +25,13 @@ from bearerguard.guard import driving, options, settings, verdict
 from bearerguard.guard.authenticator import Authenticator
 from bearerguard.guard.decision import Allow, Decision, Deny, Unavailable
 from bearerguard.guard.events import Event, Events
-from bearerguard.guard.introspector import Introspector
 from bearerguard.guard.issuer import Issuer, check_distinct
 from bearerguard.guard.jwt_validator import JwtValidator
-from bearerguard.guard.key_cache import KeyCache
 from bearerguard.guard.refresher import Refresher
 from bearerguard.guard.requirement import Requirement
-from bearerguard.guard.routing import RouteOpaque, Routing, check_routes
+from bearerguard.guard.routing import RouteOpaque, check_routes
 from bearerguard.guard.token_cache import Entry, TokenCache
+from bearerguard.guard.trust import Trust
 from bearerguard.messages import Request
 from bearerguard.principal import ANONYMOUS, Principal
 from bearerguard.protocol.credentials import bearer_token
@@ -104,26 +102,22 @@ class Guard:
         self._refresher = Refresher(lambda flow: run(flow, handlers))
         # The thread holds the key caches, and they hold no guard.
         weakref.finalize(self, self._refresher.close)
-        self._key_caches = {
-            issuer.url: KeyCache(
-                issuer,
-                clock=clock,
-                events=self._events,
-                schedule=self._refresher.schedule,
-            )
-            for issuer in issuers
-        }
-        trusted = {issuer.url: (issuer, self._key_caches[issuer.url]) for issuer in issuers}
         self._tokens = TokenCache(cache_size, clock)
-        self._introspectors = self._make_introspectors(issuers)
+        self._trust = Trust(
+            issuers,
+            route_opaque=route_opaque,
+            tokens=self._tokens,
+            clock=clock,
+            events=self._events,
+            schedule=self._refresher.schedule,
+        )
         self._authenticator = Authenticator(
-            JwtValidator(trusted, clock),
-            Routing(self._introspectors, route_opaque) if self._introspectors else None,
+            JwtValidator(self._trust.find, clock),
+            self._trust.routing,
             self._tokens,
             events=self._events,
             clock=clock,
         )
-        self._needs_keys = [issuer.url for issuer in issuers if issuer.needs_keys]
         self.recall = self._tokens.recall
 
     @classmethod
@@ -216,12 +210,12 @@ class Guard:
 
     def warm(self) -> None:
         """Fetch what is absent or due, keys above all; an issuer that is down is only reported."""
-        for flow in self._warming():
+        for flow in self._trust.warming():
             self.run(flow)
 
     async def awarm(self) -> None:
         """Do as `warm` in an event loop: for a lifespan."""
-        for flow in self._warming():
+        for flow in self._trust.warming():
             await self.arun(flow)
 
     def health(self) -> dict[str, Any]:
@@ -231,15 +225,7 @@ class Guard:
         refresh failed) or dead (too old to be believed); `age` is in seconds. Its
         introspection is ok, failing, or down (not asked for a while).
         """
-        keys = {url: cache.health() for url, cache in self._key_caches.items()}
-        asked = {url: each.health() for url, each in self._introspectors.items()}
-        return {
-            "ok": all(keys[url].status in {"fresh", "static"} for url in self._needs_keys)
-            and all(health.status == "ok" for health in asked.values()),
-            "issuers": {url: asdict(health) for url, health in keys.items()},
-            "introspection": {url: asdict(health) for url, health in asked.items()},
-            "cached_tokens": len(self._tokens),
-        }
+        return {**self._trust.health(), "cached_tokens": len(self._tokens)}
 
     def close(self) -> None:
         """End the background refresh, close connections, forget all tokens.
@@ -248,8 +234,7 @@ class Guard:
         """
         self._refresher.close()
         self._tokens.clear()
-        for introspector in self._introspectors.values():
-            introspector.clear()
+        self._trust.clear()
         driving.close(self._transport)
 
     async def aclose(self) -> None:
@@ -270,29 +255,9 @@ class Guard:
         await self.aclose()
 
     def __repr__(self) -> str:
-        return f"Guard({', '.join(map(repr, self._key_caches))})"
+        return f"Guard({self._trust!r})"
 
     # Inside
-
-    def _make_introspectors(self, issuers: Sequence[Issuer]) -> dict[str, Introspector]:
-        return {
-            issuer.url: Introspector(
-                issuer,
-                issuer.introspection,
-                self._key_caches[issuer.url],
-                self._tokens,
-                clock=self.clock,
-                events=self._events,
-            )
-            for issuer in issuers
-            if issuer.introspection is not None
-        }
-
-    def _warming(self) -> Iterator[Flow[None]]:
-        for url in self._needs_keys:
-            yield self._key_caches[url].warm()
-        for introspector in self._introspectors.values():
-            yield introspector.warm()
 
     def _report(self, refusal: Refusal) -> None:
         self._events.emit(refusal.reason.code, refusal.issuer, refusal.remedy)
