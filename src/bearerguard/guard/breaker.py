@@ -10,6 +10,8 @@ from bearerguard.guard.refetch import BackOff
 
 # One lost connection is no outage; three failures in a row are.
 _THRESHOLD = 3
+# How long a probe takes, as far as those who are refused meanwhile are told.
+_PROBE_SECONDS = 1.0
 
 
 class Breaker:
@@ -43,7 +45,7 @@ class Breaker:
             return pause
         away = now - self._probing_since
         # A clock set back, or a probe lost in a fork, never keeps it open.
-        return self._patience - away if 0 <= away < self._patience else 0.0
+        return _PROBE_SECONDS if 0 <= away < self._patience else 0.0
 
     def enter(self, now: float) -> int:
         """Let the caller in, as `wait` allowed; return the era, which `failed` wants to know."""

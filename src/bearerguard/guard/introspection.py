@@ -5,6 +5,7 @@ Knows what is safe to configure; holds no state and opens nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TypeAlias
@@ -164,10 +165,9 @@ class Introspection:
             return signing.private_key(
                 self.private_key, algorithm=self.signing_algorithm, kid=self.private_key_id
             )
-        except (ValueError, AttributeError) as error:
-            cause = error if isinstance(error, ValueError) else "it is neither PEM nor a JWK"
+        except ValueError as error:
             raise ConfigurationError(
-                f"private_key=: pass a PEM private key, or a private JWK as a dict: {cause}"
+                f"private_key=: pass a PEM private key, or a private JWK as a dict: {error}"
             ) from None
 
 
@@ -177,4 +177,5 @@ def _check_text(name: str, value: object) -> None:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    known = isinstance(value, int | float) and not isinstance(value, bool)
+    return known and math.isfinite(value)

@@ -58,8 +58,10 @@ def private_key(
         material = _from_jwk(given)
         algorithm = algorithm or given.get("alg")
         kid = kid or given.get("kid")
-    else:
+    elif isinstance(given, str | bytes):
         material = _from_pem(given.encode() if isinstance(given, str) else given)
+    else:
+        raise ValueError("it is neither PEM nor a JWK")  # noqa: TRY004 - as documented
     if not isinstance(material, _KEY_KINDS):
         raise ValueError("it is no private key that signs JWTs")  # noqa: TRY004 - as documented
     if kid is not None and not isinstance(kid, str):

@@ -1,0 +1,1 @@
+"""What callers notice while something is broken, and the figures of it."""
