@@ -41,6 +41,7 @@ from tests.conformance.stage import NOON, Clock
 
 PEM = CLIENT_KEYS["ES256"]
 SECRET = "s3cret-of-a-client"
+PUBLIC_JWK = SigningKey.generate("ES256", "k1").jwk()
 
 
 def asking(**options: Any) -> Introspection:
@@ -123,9 +124,6 @@ def private_jwk() -> dict[str, Any]:
     key = SigningKey.generate("ES256", "k1")
     members: dict[str, Any] = ECAlgorithm.to_jwk(key.private, as_dict=True)
     return members
-
-
-PUBLIC_JWK = SigningKey.generate("ES256", "k1").jwk()
 
 
 @pytest.mark.parametrize(("message", "mistake"), MISTAKES)
@@ -244,7 +242,7 @@ def test_an_endpoint_that_was_found_long_ago_is_looked_for_again(
 
 
 def test_an_endpoint_over_plain_http_elsewhere_is_not_asked(issuer: LocalIssuer) -> None:
-    issuer.introspection.metadata = lambda _url: {  # type: ignore[method-assign]
+    issuer.introspection.metadata = lambda url: {  # type: ignore[method-assign]
         "introspection_endpoint": "http://elsewhere.test/introspect"
     }
     with guard_of(issuer) as guard, pytest.raises(IssuerUnavailable, match="no https URL"):
