@@ -7,7 +7,7 @@ validated by a plain call; only a header that is new, or keys that are, need a f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, TypeAlias
 
