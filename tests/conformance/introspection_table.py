@@ -537,6 +537,13 @@ TABLE = [
         }.items()
     ),
     row(
+        "INT-06 a signed answer for this API by its audience",
+        introspection={"signed_answers": True},
+        before=signed(aud="https://api.test"),
+        send=opaque(),
+        status=200,
+    ),
+    row(
         "INT-06 a signed answer for several clients",
         introspection={"signed_answers": True},
         before=signed(aud=["other-api", "api"]),

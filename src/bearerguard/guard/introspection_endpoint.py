@@ -47,6 +47,8 @@ class IntrospectionEndpoint:
         self._options = options
         self._keys = keys
         self._clock = clock
+        # RFC 9701 §5 wants the resource server's name: some put its client id, some its audience.
+        self._names = issuer.expected.audience | frozenset(filter(None, (options.client_id,)))
         self._place: _Place | None = None
         if options.endpoint is not None:
             self._place = _Place(options.endpoint, options.method(()))
@@ -110,6 +112,6 @@ class IntrospectionEndpoint:
         return introspection.signed_members(
             answer,
             issuer=self._issuer.url,
-            client_id=self._options.client_id or "",
+            audience=self._names,
             now=self._clock(),
         )

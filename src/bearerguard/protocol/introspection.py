@@ -86,19 +86,20 @@ def read(answer: Response, *, signed: bool) -> dict[str, Any] | SignedAnswer | N
 
 
 def signed_members(
-    answer: SignedAnswer, *, issuer: str, client_id: str, now: float
+    answer: SignedAnswer, *, issuer: str, audience: frozenset[str], now: float
 ) -> dict[str, Any] | None:
     """Return what a signed answer says, as `read` does (RFC 9701 §5); its signature is proved.
 
-    It must come from `issuer`, be meant for `client_id`, and be made at about `now`.
+    It must come from `issuer`, be meant for one of the names in `audience`, by which the
+    issuer knows this API, and be made at about `now`.
     """
     found = answer.token.claims
-    audience = found.get("aud")
-    meant_for = audience if isinstance(audience, list) else [audience]
+    meant_for = found.get("aud")
     if found.get("iss") != issuer:
         raise IntrospectionFailed(f"its signed answer has iss {quoted(found.get('iss'))}")
-    if client_id not in meant_for:
-        raise IntrospectionFailed(f"its signed answer has aud {quoted(audience)}")
+    names = meant_for if isinstance(meant_for, list) else [meant_for]
+    if not any(isinstance(name, str) and name in audience for name in names):
+        raise IntrospectionFailed(f"its signed answer has aud {quoted(meant_for)}")
     try:
         issued_at = claims.numeric_date({"iat": found.get("iat")}, "iat")
     except TokenError as error:
