@@ -16,6 +16,7 @@ CHECKLIST = [
     *(f"HDR-{number:02}" for number in range(1, 18)),
     *(f"JWT-{number:02}" for number in range(1, 17)),
     *(f"JWKS-{number:02}" for number in (1, 2, 3, 4, 6)),
+    *(f"INT-{number:02}" for number in range(1, 8)),
     "CACHE-01",
     "CACHE-02",
     *(f"EXP-{number:02}" for number in range(1, 4)),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bearerguard.guard.decision import Allow, Decision, Deny, Unavailable
     from bearerguard.guard.events import Event
     from bearerguard.guard.guard import Guard
+    from bearerguard.guard.introspection import Introspection
     from bearerguard.guard.issuer import Issuer
     from bearerguard.guard.requirement import Requirement, claim, role, scopes
     from bearerguard.guard.revocation import Revocations
@@ -45,6 +46,7 @@ __all__ = [
     "FetchFailed",
     "Guard",
     "HttpTransport",
+    "Introspection",
     "Issuer",
     "IssuerUnavailable",
     "Principal",
@@ -70,6 +72,7 @@ _PLACES = {
     "guard.decision": "Allow Decision Deny Unavailable",
     "guard.events": "Event",
     "guard.guard": "Guard",
+    "guard.introspection": "Introspection",
     "guard.issuer": "Issuer",
     "guard.requirement": "Requirement claim role scopes",
     "guard.revocation": "Revocations",

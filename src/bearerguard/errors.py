@@ -72,6 +72,7 @@ SENDER_CONSTRAINED = Reason("sender_constrained")
 REVOKED = Reason("revoked", "The access token was revoked")
 LIVES_TOO_LONG = Reason("lives_too_long")
 BAD_LOGOUT_TOKEN = Reason("bad_logout_token", "The logout token is invalid")
+INACTIVE = Reason("inactive", "The access token is not active")
 
 
 def quoted(evidence: object) -> str:

@@ -30,12 +30,17 @@ AsyncHandlers: TypeAlias = Mapping[type[Effect[Any]], Callable[[Any], Awaitable[
 
 @dataclass(frozen=True, slots=True)
 class Fetch(Effect[Response]):
-    """Send one HTTP request and bring the whole answer; raises `FetchFailed` for none."""
+    """Send one HTTP request and bring the whole answer; raises `FetchFailed` for none.
+
+    `keep_alive` says that more will follow soon, and that asking twice does no harm: the
+    connection may be kept, and a kept one that proves dead be replaced by another.
+    """
 
     method: str
     url: str
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     body: bytes = field(default=b"", repr=False)
+    keep_alive: bool = False
 
 
 @dataclass(frozen=True, slots=True)

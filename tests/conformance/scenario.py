@@ -31,6 +31,7 @@ class Scenario:
     algorithm: str = "ES256"
     own_issuer: bool = False
     issuer: Mapping[str, Any] = field(default_factory=dict)
+    introspection: Mapping[str, Any] | None = None
     guard: Mapping[str, Any] = field(default_factory=dict)
     fresh: Callable[[], Mapping[str, Any]] = dict  # more of those, made for each world
     face: Mapping[str, Any] = field(default_factory=dict)
@@ -46,6 +47,7 @@ class Scenario:
             algorithm=self.algorithm,
             own_issuer=self.own_issuer,
             issuer_options=dict(self.issuer),
+            introspection=self.introspection,
             guard_options={**self.guard, **self.fresh()},
             face_options=dict(self.face),
             app_headers=self.app_headers,

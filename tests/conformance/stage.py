@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
@@ -44,6 +45,7 @@ class Stage:
         algorithm: str,
         own_issuer: bool,
         issuer_options: dict[str, Any],
+        introspection: Mapping[str, Any] | None = None,
         guard_options: dict[str, Any],
         face_options: dict[str, Any],
         app_headers: AppHeaders,
@@ -53,6 +55,9 @@ class Stage:
             self.issuer = LocalIssuer("https://issuer.test", algorithm=algorithm, clock=self.clock)
         else:
             self.issuer = _shared_issuer(algorithm)
+        if introspection is not None:
+            how = self.issuer.introspection.options(**introspection)
+            issuer_options = {**issuer_options, "introspection": how}
         self.guard = Guard(
             self.issuer.issuer(**issuer_options),
             transport=self.issuer.transport(),
@@ -71,6 +76,9 @@ class Stage:
 
     def bearer(self, **options: Any) -> Headers:
         return bearer(self.token(**options))
+
+    def opaque(self, **options: Any) -> Headers:
+        return bearer(self.issuer.opaque_token(**options))
 
     # Forgeries, and genuine tokens that no decent issuer would sign
 

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conformance import caching_table, hdr_table, jwks_table, jwt_table, revoked_table
+from tests.conformance import (
+    caching_table,
+    hdr_table,
+    introspection_table,
+    jwks_table,
+    jwt_table,
+    revoked_table,
+)
 from tests.conformance.scenario import Scenario
 from tests.conformance.worlds import WORLDS
 
@@ -12,6 +19,7 @@ TABLE = [
     *hdr_table.TABLE,
     *jwt_table.TABLE,
     *jwks_table.TABLE,
+    *introspection_table.TABLE,
     *caching_table.TABLE,
     *revoked_table.TABLE,
 ]

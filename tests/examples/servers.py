@@ -41,14 +41,14 @@ SERVERS = list(_COMMANDS)
 
 
 @contextmanager
-def serving(server: str, issuer_url: str, audience: str) -> Generator[str]:
-    """Serve the example that fits the server; gives its URL."""
+def serving(server: str, issuer_url: str, audience: str, **settings: str) -> Generator[str]:
+    """Serve the example that fits the server, with these settings too; gives its URL."""
     example, command = _COMMANDS[server]
     port = free_port()
     environ = {
         f"{prefix}BEARERGUARD_{name}": value
         for prefix in ("", "FLASK_")
-        for name, value in (("ISSUER", issuer_url), ("AUDIENCE", audience))
+        for name, value in {"ISSUER": issuer_url, "AUDIENCE": audience, **settings}.items()
     }
     with program([*_PYTHON, *command(port)], cwd=EXAMPLES / example, environ=environ) as running:
         running.wait_for_port(port)

@@ -1,1 +1,1 @@
-"""Faults of what workers share, on real processes and a real Redis."""
+"""What callers notice while something is broken, and the figures of it."""

@@ -243,7 +243,13 @@ def test_settings_come_from_the_environment() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("REALM", 3), ("ALGORITHMS", 3), ("STRICT", "perhaps"), ("JWKS_URI", ["x"])],
+    [
+        ("REALM", 3),
+        ("ALGORITHMS", 3),
+        ("STRICT", "perhaps"),
+        ("JWKS_URI", ["x"]),
+        ("INTROSPECTION_CLIENT_ID", 3),
+    ],
 )
 def test_a_malformed_setting_is_named(name: str, value: object) -> None:
     settings = {"BEARERGUARD_ISSUER": URL, "BEARERGUARD_AUDIENCE": ["a"]}

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from bearerguard import Guard, Issuer, IssuerUnavailable, Response, TokenError
 from bearerguard.flow import Fetch
+from bearerguard.guard.key_cache import KeyCache
 from bearerguard.guard.refetch import BackOff, Bucket
 from bearerguard.messages import Request
 from bearerguard.testing import LocalIssuer
@@ -40,6 +41,12 @@ def guard(issuer: LocalIssuer) -> Iterator[Guard]:
         yield guard
 
 
+def keys_of(guard: Guard, issuer: LocalIssuer) -> KeyCache:
+    trusted = guard._trust.find(issuer.url)
+    assert trusted is not None
+    return trusted[1]
+
+
 def status(guard: Guard) -> Any:
     (health,) = guard.health()["issuers"].values()
     return health["status"]
@@ -57,21 +64,20 @@ def test_a_herd_of_threads_costs_one_fetch(issuer: LocalIssuer, guard: Guard) ->
 def test_a_herd_of_tasks_costs_one_fetch_though_its_leader_is_cancelled(
     backend: str, issuer: LocalIssuer, guard: Guard
 ) -> None:
-    issuer.delay = 0.05
+    issuer.delay = 1.0  # so that the leader is cancelled long before its answer
     token, answered = issuer.token(), []
 
     async def follow() -> None:
         answered.append(await guard.averify(token))
 
     async def main() -> None:
-        async with anyio.create_task_group() as group:
-            with anyio.move_on_after(0.02):
-                async with anyio.create_task_group() as leading:
-                    leading.start_soon(guard.averify, token)
-                    await anyio.sleep(0.01)
-                    for _ in range(HERD):
-                        group.start_soon(follow)
-                    await anyio.sleep(1)
+        async with anyio.create_task_group() as group, anyio.create_task_group() as leading:
+            leading.start_soon(guard.averify, token)
+            await anyio.sleep(0.05)
+            for _ in range(HERD):
+                group.start_soon(follow)
+            await anyio.sleep(0.05)
+            leading.cancel_scope.cancel()
 
     anyio.run(main, backend=backend)
     assert len(answered) == HERD
@@ -154,7 +160,7 @@ def test_keys_are_due_when_the_issuer_says_within_bounds(
 ) -> None:
     issuer.cache_control = cache_control
     guard.warm()
-    due = guard._key_caches[issuer.url].next_refresh()
+    due = keys_of(guard, issuer).next_refresh()
     assert due is not None
     assert earliest <= due <= latest
 
@@ -356,11 +362,11 @@ def test_a_fetch_that_began_before_the_token_came_is_not_enough(
 def test_whoever_leads_after_the_keys_came_does_not_fetch_again(
     issuer: LocalIssuer, guard: Guard
 ) -> None:
-    loading = guard._key_caches[issuer.url].load()
+    loading = keys_of(guard, issuer).load()
     once: Any = next(loading)
     guard.warm()  # in another thread or event loop, at the same moment
     guard.run(once.flow())
-    guard.run(guard._key_caches[issuer.url].refresh())  # is not due
+    guard.run(keys_of(guard, issuer).refresh())  # is not due
     assert issuer.hits["/jwks"] == 1
 
 

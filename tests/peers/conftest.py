@@ -35,6 +35,13 @@ class OidcProvider:
         token: str = answer.raise_for_status().json()["access_token"]
         return token
 
+    def revoke(self, token: str) -> None:
+        httpx2.post(
+            f"{self.url}/token/revocation",
+            auth=("caller", "caller-secret"),
+            data={"token": token},
+        ).raise_for_status()
+
     def rotate(self, *, keep: bool) -> None:
         httpx2.post(f"{self.url}/test/rotate", params={"keep": int(keep)}).raise_for_status()
 
@@ -47,7 +54,15 @@ class OidcProvider:
     @property
     def hits(self) -> int:
         """How often its JWKS was asked for."""
-        counted: int = httpx2.get(f"{self.url}/test/hits").json().get("/jwks", 0)
+        return self._hits("/jwks")
+
+    @property
+    def introspections(self) -> int:
+        """How often it was asked about a token."""
+        return self._hits("/token/introspection")
+
+    def _hits(self, path: str) -> int:
+        counted: int = httpx2.get(f"{self.url}/test/hits").json().get(path, 0)
         return counted
 
 

@@ -32,6 +32,27 @@ const makeKeys = () => {
   }));
 };
 
+// The APIs that may introspect: one by a secret, one that gets signed answers, and one by its key.
+const api = (client_id, more) => ({
+  client_id,
+  grant_types: [],
+  redirect_uris: [],
+  response_types: [],
+  ...more,
+});
+const apis = () => [
+  api('api', { client_secret: 'api: secret+with %signs' }),
+  api('signed-api', { client_secret: 'api-secret', introspection_signed_response_alg: 'ES256' }),
+  ...(process.env.API_JWK
+    ? [
+        api('keyed-api', {
+          token_endpoint_auth_method: 'private_key_jwt',
+          jwks: { keys: [JSON.parse(process.env.API_JWK)] },
+        }),
+      ]
+    : []),
+];
+
 const makeApp = (issuer, keys) =>
   new Provider(issuer, {
     clients: [
@@ -42,6 +63,7 @@ const makeApp = (issuer, keys) =>
         redirect_uris: [],
         response_types: [],
       },
+      ...apis(),
     ],
     jwks: { keys },
     scopes: ['read', 'write'],
@@ -51,16 +73,24 @@ const makeApp = (issuer, keys) =>
     features: {
       clientCredentials: { enabled: true },
       devInteractions: { enabled: false },
+      introspection: { enabled: true, allowedPolicy: () => true },
+      jwtIntrospection: { enabled: true },
+      revocation: { enabled: true },
       resourceIndicators: {
         enabled: true,
         defaultResource: () => undefined,
-        // The resource urn:api:RS256 gets JWT access tokens that are signed by RS256.
+        // The resource urn:api:RS256 gets JWT access tokens that are signed by RS256, and
+        // urn:api:opaque gets opaque ones.
         getResourceServerInfo: (_context, resource) => ({
           scope: 'read write',
           audience: resource,
           accessTokenTTL: lifetime,
-          accessTokenFormat: 'jwt',
-          jwt: { sign: { alg: resource.split(':').at(-1) } },
+          ...(resource === 'urn:api:opaque'
+            ? { accessTokenFormat: 'opaque' }
+            : {
+                accessTokenFormat: 'jwt',
+                jwt: { sign: { alg: resource.split(':').at(-1) } },
+              }),
         }),
       },
     },

@@ -12,7 +12,15 @@ from urllib.parse import urlencode
 import pytest
 import trio
 
-from bearerguard import ConfigurationError, FetchFailed, Guard, Issuer, Request, Response
+from bearerguard import (
+    ConfigurationError,
+    FetchFailed,
+    Guard,
+    Issuer,
+    Request,
+    Response,
+    TokenError,
+)
 from bearerguard.flow import Fetch
 from bearerguard.server import Resource, embedding
 from bearerguard.testing import LocalIssuer
@@ -169,3 +177,31 @@ def test_a_revocation_is_told_in_the_guards_words(stage: Stage) -> None:
         {"subject": "ada", "issuer": ISSUER},
         {"client_id": stage.phone.client_id, "issuer": ISSUER},
     ]
+
+
+def test_a_revocation_ends_a_jwt_at_once_in_the_guard_beside_the_server(stage: Stage) -> None:
+    with Guard(stage.server.issuer(), clock=stage.clock, transport=NoNetwork()) as guard:
+        single, others = own_token(stage), stage.tokens()["access_token"]
+        assert guard.verify(single).client_id == stage.app.client_id
+        assert guard.verify(others).subject == "ada"
+        stage.server.revoke(single)
+        with pytest.raises(TokenError, match="revoked"):
+            guard.verify(single)
+        assert guard.recall(f"Bearer {single}") is None
+        assert guard.verify(others).subject == "ada"
+        stage.server.revoke_user("ada")
+        with pytest.raises(TokenError, match="revoked"):
+            guard.verify(others)
+
+
+def test_an_opaque_token_is_asked_about_in_process_until_it_is_revoked(make: Make) -> None:
+    stage = make(resources=[Resource(ISSUER, tokens="opaque")])
+    with Guard(stage.server.issuer(), clock=stage.clock, transport=NoNetwork()) as guard:
+        token = own_token(stage)
+        assert token.count(".") != 2
+        assert guard.verify(token).client_id == stage.app.client_id
+        stage.server.revoke(token)
+        with pytest.raises(TokenError, match="revoked"):
+            guard.verify(token)
+        with pytest.raises(TokenError, match="inactive"):
+            guard.verify("made-up")

@@ -9,21 +9,34 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from bearerguard.errors import ISSUER_UNAVAILABLE, IssuerUnavailable, Refusal
+from bearerguard.errors import IssuerUnavailable, Refusal
 from bearerguard.flow import Flow
 from bearerguard.guard.events import Events
+from bearerguard.guard.introspector import Introspector
 from bearerguard.guard.jwt_validator import JwtValidator, Reading
+from bearerguard.guard.routing import Routing
 from bearerguard.guard.token_cache import Entry, TokenCache, digest
 
 if TYPE_CHECKING:
     from bearerguard.guard.revocation import Revocations
 
 
+class Opaque(NamedTuple):
+    """A token that only its issuer can explain."""
+
+    introspector: Introspector
+    token: bytes
+
+    def __repr__(self) -> str:
+        """Show nothing of a token."""
+        return "Opaque()"
+
+
 class Unproved(NamedTuple):
     """A token that needs a flow, under the digest by which it will be remembered."""
 
     key: bytes
-    reading: Reading
+    reading: Reading | Opaque
 
 
 class Unchecked(NamedTuple):
@@ -38,6 +51,7 @@ class Authenticator:
     def __init__(
         self,
         validator: JwtValidator,
+        routing: Routing | None,
         tokens: TokenCache,
         *,
         events: Events,
@@ -46,12 +60,16 @@ class Authenticator:
     ) -> None:
         self._revocations = revocations
         self._validator = validator
+        self._routing = routing
         self._tokens = tokens
         self._events = events
         self._clock = clock
 
     def look(self, token: bytes) -> Entry | Unproved | Unchecked:
-        """Return what can be said of a token without I/O; raises `TokenError`."""
+        """Return what can be said of a token without I/O.
+
+        Raises `TokenError`, or `IssuerUnavailable` when it cannot be said whose token it is.
+        """
         found = self._find(token)
         revocations = self._revocations
         if revocations is not None and isinstance(found, Entry):
@@ -74,16 +92,19 @@ class Authenticator:
         return found if isinstance(found, Entry) else (yield from self._establish(found))
 
     def _find(self, token: bytes) -> Entry | Unproved:
-        """Return what can be said of a token without I/O; raises `TokenError`."""
         key = digest(token)
         entry = self._tokens.get(key)
         if entry is not None and self._is_believed(entry):
             return entry
         try:
+            if self._routing is not None:
+                introspector = self._routing.introspector(token)
+                if introspector is not None:
+                    return Unproved(key, Opaque(introspector, token))
             reading = self._validator.read(token)
             entry = self._validator.recognise(reading)
-        except Refusal as refusal:
-            self._report(refusal)
+        except (Refusal, IssuerUnavailable) as error:
+            self._report(error)
             raise
         if entry is None:
             return Unproved(key, reading)
@@ -92,15 +113,15 @@ class Authenticator:
 
     def _establish(self, unproved: Unproved) -> Flow[Entry]:
         """Return what the token proves; raises `TokenError` or `IssuerUnavailable`."""
+        key, reading = unproved
         try:
-            entry = yield from self._validator.prove(unproved.reading)
-        except Refusal as refusal:
-            self._report(refusal)
+            if isinstance(reading, Opaque):
+                return (yield from reading.introspector.introspect(reading.token, key))
+            entry = yield from self._validator.prove(reading)
+        except (Refusal, IssuerUnavailable) as error:
+            self._report(error)
             raise
-        except IssuerUnavailable as error:
-            self._events.emit(ISSUER_UNAVAILABLE.code, error.issuer, str(error))
-            raise
-        self._tokens.put(unproved.key, entry)
+        self._tokens.put(key, entry)
         return entry
 
     def authenticate(self, token: bytes) -> Flow[Entry]:
@@ -125,5 +146,8 @@ class Authenticator:
                 raise
             entry.checked = current
 
-    def _report(self, refusal: Refusal) -> None:
-        self._events.emit(refusal.reason.code, refusal.issuer, refusal.remedy)
+    def _report(self, error: Refusal | IssuerUnavailable) -> None:
+        if isinstance(error, Refusal):
+            self._events.emit(error.reason.code, error.issuer, error.remedy)
+        else:
+            self._events.emit(error.reason.code, error.issuer, str(error))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from bearerguard.errors import ConfigurationError
@@ -28,6 +28,10 @@ class LocalTransport(Transport, Protocol):
 
     def answers(self, request: Fetch) -> bool:
         """Whether `request` is for it."""
+        ...
+
+    def on_revocation(self, revoke: Callable[..., None]) -> None:
+        """Call `revoke` as `Guard.revoke` is called, after each revocation."""
         ...
 
 
@@ -71,7 +75,7 @@ class SharedStore(Protocol):
 
 def handlers(
     transport: Transport,
-    local: Sequence[LocalTransport | None] = (),
+    local: Sequence[LocalTransport] = (),
     store: SharedStore | None = None,
 ) -> tuple[Handlers, AsyncHandlers]:
     """Return the tables of the synchronous and of the asynchronous driver.
@@ -84,9 +88,8 @@ def handlers(
                 f"transport=: pass an HttpTransport, or an object with fetch and afetch: {method}"
                 " is missing"
             )
-    present = [each for each in local if each is not None]
-    if present:
-        transport = Routed(present, transport)
+    if local:
+        transport = Routed(local, transport)
     threads, tasks = SingleFlight(), AsyncSingleFlight()
     sync: dict[type[Any], Any] = {Fetch: transport.fetch}
     sync[Once] = lambda effect: threads.once(effect, sync)
@@ -96,3 +99,17 @@ def handlers(
         sync |= store.handlers()
         asynchronous |= store.async_handlers()
     return sync, asynchronous
+
+
+def close(transport: object) -> None:
+    """Close what a transport keeps open for threads, if it keeps anything."""
+    end = getattr(transport, "close", None)
+    if end is not None:
+        end()
+
+
+async def aclose(transport: object) -> None:
+    """Close what a transport keeps open for the running event loop too."""
+    end = getattr(transport, "aclose", None)
+    if end is not None:
+        await end()

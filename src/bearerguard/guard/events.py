@@ -19,7 +19,9 @@ _log = logging.getLogger("bearerguard")
 _LINE_INTERVAL = 60.0
 _MAX_REMEMBERED = 10_000
 # What every API sees all day, from clients that mend it themselves.
-_ORDINARY = frozenset({"missing_credentials", "expired", "insufficient_scope", "keys_fetched"})
+_ORDINARY = frozenset(
+    {"missing_credentials", "expired", "inactive", "insufficient_scope", "keys_fetched"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class Event:
 
     Attributes:
         code: a stable name: a refusal's reason, or `keys_fetched`, `keys_fetch_failed`,
-            `keys_passed_over`.
+            `keys_passed_over`, `introspection_failed`.
         issuer: the configured issuer that it concerns, or None.
         detail: what was found, and the remedy.
     """

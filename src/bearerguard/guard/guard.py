@@ -10,7 +10,6 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, Self, TypeAlias, TypeVar, Unpack
 
 from bearerguard.errors import (
@@ -27,12 +26,13 @@ from bearerguard.guard.decision import Allow, Decision, Deny, Unavailable
 from bearerguard.guard.events import Event, Events
 from bearerguard.guard.issuer import Issuer, check_distinct
 from bearerguard.guard.jwt_validator import JwtValidator
-from bearerguard.guard.key_cache import KeyCache
 from bearerguard.guard.refresher import Refresher
 from bearerguard.guard.requirement import Requirement
 from bearerguard.guard.revocation import Revocations
 from bearerguard.guard.revoker import Names, Revoker
+from bearerguard.guard.routing import RouteOpaque, check_routes
 from bearerguard.guard.token_cache import Entry, TokenCache, octets
+from bearerguard.guard.trust import Trust
 from bearerguard.messages import Request
 from bearerguard.principal import ANONYMOUS, Principal
 from bearerguard.protocol.credentials import bearer_token
@@ -58,7 +58,10 @@ class Guard:
             None leaves it out.
         denial_body: makes the body of a refusal from its decision: `(media type, bytes)`.
         revocations: what was revoked before it expired, such as `Revocations(RedisStore(...))`.
-        transport: how keys are fetched; an `HttpTransport` by default.
+        route_opaque: returns the issuer, or its url, of a token that is no JWT; needed when
+            several issuers introspect.
+        transport: how issuers are asked; an `HttpTransport` by default. It is closed with
+            the guard.
         on_event: called with an `Event` for every refusal and every fetch of keys.
         clock: returns Unix seconds.
         cache_size: how many verified tokens are remembered at most.
@@ -76,12 +79,14 @@ class Guard:
         cache_control: str | None = "private",
         denial_body: DenialBody | None = None,
         revocations: Revocations | None = None,
+        route_opaque: RouteOpaque | None = None,
         transport: driving.Transport | None = None,
         on_event: Callable[[Event], None] | None = None,
         clock: Callable[[], float] = time.time,
         cache_size: int = _CACHE_SIZE,
     ) -> None:
         check_distinct(issuers)
+        check_routes(issuers, route_opaque)
         options.check_realm(realm)
         options.check_requirement(require)
         options.check_expiry_headers(expiry_headers)
@@ -95,28 +100,31 @@ class Guard:
         self.denial_body = denial_body
         self.clock = clock
         self._events = Events(on_event, clock)
+        local = [issuer.local for issuer in issuers if issuer.local is not None]
+        if local and revocations is None:
+            revocations = Revocations()  # of the server in this process
+        self._transport = transport or driving.default_transport()
         self._handlers, self._async_handlers = driving.handlers(
-            transport or driving.default_transport(),
-            [issuer.local for issuer in issuers],
+            self._transport,
+            local,
             None if revocations is None else revocations.store,
         )
         handlers = self._handlers
         self._refresher = Refresher(lambda flow: run(flow, handlers))
         # The thread holds the key caches, and they hold no guard.
         weakref.finalize(self, self._refresher.close)
-        self._key_caches = {
-            issuer.url: KeyCache(
-                issuer,
-                clock=clock,
-                events=self._events,
-                schedule=self._refresher.schedule,
-            )
-            for issuer in issuers
-        }
-        trusted = {issuer.url: (issuer, self._key_caches[issuer.url]) for issuer in issuers}
         self._tokens = TokenCache(cache_size, clock, revocations)
+        self._trust = Trust(
+            issuers,
+            route_opaque=route_opaque,
+            tokens=self._tokens,
+            clock=clock,
+            events=self._events,
+            schedule=self._refresher.schedule,
+        )
         self._authenticator = Authenticator(
-            JwtValidator(trusted, clock),
+            JwtValidator(self._trust.find, clock),
+            self._trust.routing,
             self._tokens,
             events=self._events,
             clock=clock,
@@ -125,6 +133,8 @@ class Guard:
         urls = frozenset(issuer.url for issuer in issuers)
         self._revoker = Revoker(revocations, self._authenticator, urls, clock, self._events)
         self.recall = self._tokens.recall
+        for server in local:
+            server.on_revocation(self.revoke)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ, **options: Any) -> Self:
@@ -229,40 +239,40 @@ class Guard:
     # Life cycle
 
     def warm(self) -> None:
-        """Fetch the keys that are absent or due; an issuer that is down is only reported."""
-        for keys in self._key_caches.values():
-            self.run(keys.warm())
-        self.run(self._revoker.warm())
+        """Fetch what is absent or due, keys above all; an issuer that is down is only reported."""
+        for flow in (*self._trust.warming(), self._revoker.warm()):
+            self.run(flow)
 
     async def awarm(self) -> None:
         """Do as `warm` in an event loop: for a lifespan."""
-        for keys in self._key_caches.values():
-            await self.arun(keys.warm())
-        await self.arun(self._revoker.warm())
+        for flow in (*self._trust.warming(), self._revoker.warm()):
+            await self.arun(flow)
 
     def health(self) -> dict[str, Any]:
-        """Return, ready for JSON, how the keys of each issuer are, and how full the cache is.
+        """Return, ready for JSON, how each issuer is, and how full the cache is.
 
         An issuer's `status` is fresh, static, absent (not fetched yet), stale (the last
-        refresh failed) or dead (too old to be believed); `age` is in seconds.
+        refresh failed) or dead (too old to be believed); `age` is in seconds. Its
+        introspection is ok, failing, or down (not asked for a while).
         """
-        issuers = {url: keys.health() for url, keys in self._key_caches.items()}
-        health = {
-            "ok": all(health.status in {"fresh", "static"} for health in issuers.values()),
-            "issuers": {url: asdict(health) for url, health in issuers.items()},
-            "cached_tokens": len(self._tokens),
-        }
+        health = {**self._trust.health(), "cached_tokens": len(self._tokens)}
         return self._revoker.health(health)
 
     def close(self) -> None:
-        """End the background refresh and forget all tokens; the guard can be used again."""
+        """End the background refresh, close connections, forget all tokens.
+
+        The guard can be used again.
+        """
         self._refresher.close()
         self._revoker.close()
         self._tokens.clear()
+        self._trust.clear()
+        driving.close(self._transport)
 
     async def aclose(self) -> None:
-        """Do as `close` in an event loop."""
+        """Do as `close` in an event loop, whose connections are closed too."""
         self.close()
+        await driving.aclose(self._transport)
 
     def __enter__(self) -> Self:
         return self
@@ -277,7 +287,7 @@ class Guard:
         await self.aclose()
 
     def __repr__(self) -> str:
-        return f"Guard({', '.join(map(repr, self._key_caches))})"
+        return f"Guard({self._trust!r})"
 
     # Inside
 

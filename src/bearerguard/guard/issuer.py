@@ -12,11 +12,13 @@ from urllib.parse import urlsplit
 
 from bearerguard.errors import ConfigurationError, quoted
 from bearerguard.guard.driving import LocalTransport
+from bearerguard.guard.introspection import Introspection
 from bearerguard.guard.static_keys import StaticKeys, keys_from, secret_from
 from bearerguard.protocol import claims, jwk, jwt, metadata
 
 _MAX_LEEWAY = 300
 _ACCEPTABLE_TYPES = frozenset({"at+jwt", "jwt"})
+_TOKENS = ("auto", "jwt", "opaque")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,9 @@ class Issuer:
             also accepts an absent one).
         accept_id_tokens: accept what looks like an ID token as well; implies "JWT".
         strict: demand every claim that RFC 9068 §2.2 demands.
+        introspection: how to ask the issuer about tokens that are no JWTs.
+        tokens: "auto" validates JWTs here and asks the issuer about all else, "jwt" never
+            asks, "opaque" asks about JWTs too.
         leeway: seconds of clock skew forgiven, 300 at most.
         keys_refresh: the longest time in seconds between two fetches of the keys.
         keys_max_age: seconds after which keys that could not be refreshed are dead.
@@ -59,6 +64,8 @@ class Issuer:
     token_types: Sequence[str] = ("at+jwt",)
     accept_id_tokens: bool = False
     strict: bool = False
+    introspection: Introspection | None = None
+    tokens: str = "auto"
     leeway: float = 30
     keys_refresh: float = 300
     keys_max_age: float = 86_400
@@ -74,6 +81,7 @@ class Issuer:
     def __post_init__(self) -> None:
         derive = partial(object.__setattr__, self)
         self._check_sources()
+        self._check_introspection()
         self._check_url()
         derive("accepted_algorithms", self._checked_algorithms())
         derive("accepted_types", self._checked_types())
@@ -82,14 +90,22 @@ class Issuer:
         derive("expected", claims.Expected(self._checked_audience(), required, self.leeway))
         derive("static_keys", self._static_keys())
 
+    @property
+    def needs_keys(self) -> bool:
+        """Whether its keys verify anything."""
+        introspection = self.introspection
+        signed = introspection is not None and introspection.signed_answers
+        return self.tokens != "opaque" or signed
+
     def may_fetch(self, url: str) -> bool:
-        """Whether keys may be fetched from `url`: https, or http where that is allowed."""
+        """Whether `url` may be asked: https, or http where that is allowed."""
         if metadata.is_https(url):
             return True
         if self.insecure_allow_http:
             return metadata.is_http(url)
         # Loopback is for an issuer on this machine; a remote one must not point us at it.
-        configured = (self.url, self.jwks_uri, self.discovery_url)
+        endpoint = None if self.introspection is None else self.introspection.endpoint
+        configured = (self.url, self.jwks_uri, self.discovery_url, endpoint)
         return metadata.is_loopback_http(url) and any(
             place is not None and metadata.is_loopback_http(place) for place in configured
         )
@@ -105,16 +121,33 @@ class Issuer:
                 f"{given[0]}= and {given[1]}= exclude each other: keys come from one place"
             )
 
+    def _check_introspection(self) -> None:
+        if self.introspection is not None and not isinstance(self.introspection, Introspection):
+            raise ConfigurationError(
+                "introspection=: pass Introspection(client_id=..., client_secret=...)"
+            )
+        if self.tokens not in _TOKENS:
+            raise ConfigurationError(f"tokens=: choose from {', '.join(_TOKENS)}")
+        if self.tokens == "opaque" and self.introspection is None:
+            raise ConfigurationError('tokens="opaque": pass introspection= to ask about them')
+        if self.tokens == "jwt" and self.introspection is not None:
+            raise ConfigurationError(
+                'introspection=: nothing is asked with tokens="jwt": leave one of them out'
+            )
+
     def _check_url(self) -> None:
         if not isinstance(self.url, str) or not self.url:
             raise ConfigurationError("Issuer(url): pass the issuer identifier, a non-empty string")
-        discovered = (
-            self.keys is None
-            and self.shared_secret is None
-            and self.jwks_uri is None
-            and self.discovery_url is None
+        endpoint = None if self.introspection is None else self.introspection.endpoint
+        discovered = self.discovery_url is None and (
+            (self.keys is None and self.shared_secret is None and self.jwks_uri is None)
+            or (self.introspection is not None and endpoint is None)
         )
-        places = {"jwks_uri=": self.jwks_uri, "discovery_url=": self.discovery_url}
+        places = {
+            "jwks_uri=": self.jwks_uri,
+            "discovery_url=": self.discovery_url,
+            "endpoint=": endpoint,
+        }
         if discovered or self.url.startswith("http:"):
             places["Issuer(url)"] = self.url
         for name, place in places.items():

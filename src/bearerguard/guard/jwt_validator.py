@@ -7,9 +7,9 @@ validated by a plain call; only a header that is new, or keys that are, need a f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 from bearerguard.errors import (
     BAD_CLAIM,
@@ -29,6 +29,8 @@ from bearerguard.principal import Claims, Principal, shared
 from bearerguard.protocol import claims, jwt, scope
 from bearerguard.protocol.jwt import SignedToken
 
+Trusted: TypeAlias = tuple[Issuer, KeyCache]
+
 
 class Reading:
     """A token taken apart, with the issuer that it names; nothing of it is proved."""
@@ -42,19 +44,17 @@ class Reading:
 
 
 class JwtValidator:
-    """Validates the tokens of any number of issuers; `iss` picks one at constant cost."""
+    """Validates the tokens of those issuers that `find` knows by their `iss`."""
 
-    def __init__(
-        self, issuers: Mapping[str, tuple[Issuer, KeyCache]], clock: Callable[[], float]
-    ) -> None:
-        self._issuers = issuers
+    def __init__(self, find: Callable[[str], Trusted | None], clock: Callable[[], float]) -> None:
+        self._find = find
         self._clock = clock
 
     def read(self, octets: bytes) -> Reading:
         """Take a token apart; raises `TokenError` for no JWT, or one of an unknown issuer."""
         token = jwt.parse(octets)
         name = token.claims.get("iss")
-        trusted = self._issuers.get(name) if type(name) is str else None
+        trusted = self._find(name) if type(name) is str else None
         if trusted is None:
             raise TokenError(
                 UNKNOWN_ISSUER,
@@ -94,8 +94,8 @@ class JwtValidator:
 
     def renew(self, entry: Entry) -> bool:
         """Whether a token proved earlier still holds though its key's lease ran out."""
-        _, keys = self._issuers[entry.principal.issuer or ""]
-        return keys.renew(entry.lease)
+        trusted = self._find(entry.principal.issuer or "")
+        return trusted is not None and trusted[1].renew(entry.lease)
 
     def _entry(self, reading: Reading, proof: Proof) -> Entry:
         """Return what a genuine token proves, if its claims hold."""

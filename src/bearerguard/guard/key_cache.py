@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from bearerguard.errors import IssuerUnavailable
+from bearerguard.errors import IssuerUnavailable, quoted
 from bearerguard.flow import Fetch, Flow, Once, ask
+from bearerguard.guard.discovery import discover
 from bearerguard.guard.events import Events
 from bearerguard.guard.issuer import Issuer
 from bearerguard.guard.refetch import BackOff, Bucket
@@ -268,24 +269,10 @@ class KeyCache:
         return jwks_uri != self._issuer.jwks_uri and age >= self._issuer.keys_max_age
 
     def _discover(self) -> Flow[str]:
-        """Find the JWKS by metadata (RFC 8414, then OpenID Connect Discovery)."""
-        issuer = self._issuer
-        given = issuer.discovery_url
-        problem = ""
-        for url in metadata.metadata_urls(issuer.url) if given is None else (given,):
-            answer = yield from ask(Fetch("GET", url, _ACCEPT))
-            if answer.status != _OK:
-                problem = f"{url}: status {answer.status}"
-                continue
-            try:
-                jwks_uri = metadata.parse_jwks_uri(answer.body, issuer.url)
-            except ValueError as error:
-                problem = f"{url}: {error}"
-                continue
-            if not issuer.may_fetch(jwks_uri):
-                raise FetchFailed(f"{url}: its jwks_uri is no https URL")
-            return jwks_uri
-        raise FetchFailed(problem)
+        jwks_uri = yield from discover(self._issuer, metadata.parse_jwks_uri)
+        if not self._issuer.may_fetch(jwks_uri):
+            raise FetchFailed(f"{quoted(jwks_uri)}: the jwks_uri of its metadata is no https URL")
+        return jwks_uri
 
 
 def _fitting(

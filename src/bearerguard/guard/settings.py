@@ -10,12 +10,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from bearerguard.errors import ConfigurationError
+from bearerguard.guard.introspection import Introspection
 from bearerguard.guard.issuer import Issuer
 
 PREFIX = "BEARERGUARD_"
 
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"", "0", "false", "no", "off"}
 _TEXTS = ("JWKS_URI", "DISCOVERY_URL", "SHARED_SECRET")
+_INTROSPECTION_TEXTS = (
+    "CLIENT_ID",
+    "CLIENT_SECRET",
+    "PRIVATE_KEY",
+    "PRIVATE_KEY_ID",
+    "TOKEN",
+    "ENDPOINT",
+    "AUTH_METHOD",
+)
+_INTROSPECTION_SECONDS = ("CACHE_TTL", "NEGATIVE_TTL", "STALE_TTL")
+_INTROSPECTION_FLAGS = ("SIGNED_ANSWERS", "ALLOW_MISSING_AUDIENCE")
 _LISTS = ("ALGORITHMS", "TOKEN_TYPES")
 _FLAGS = ("STRICT", "INSECURE_ALLOW_HTTP")
 
@@ -41,7 +53,24 @@ def issuer(values: Mapping[str, Any]) -> Issuer:
         names = _list(values, name)
         if names:
             options[name.lower()] = names
+    tokens = _text(values, "TOKENS")
+    if tokens is not None:
+        options["tokens"] = tokens
+    options["introspection"] = _introspection(values)
     return Issuer(url, audience=audience, **options)
+
+
+def _introspection(values: Mapping[str, Any]) -> Introspection | None:
+    """Return how to ask the issuer, None when no `BEARERGUARD_INTROSPECTION_…` says how."""
+    prefix = "INTROSPECTION_"
+    texts = {name.lower(): _text(values, prefix + name) for name in _INTROSPECTION_TEXTS}
+    if not any(texts.values()):
+        return None
+    seconds = {name.lower(): _seconds(values, prefix + name) for name in _INTROSPECTION_SECONDS}
+    flags = {name.lower(): _flag(values, prefix + name) for name in _INTROSPECTION_FLAGS}
+    options: dict[str, Any] = {**texts, **flags}
+    options |= {name: value for name, value in seconds.items() if value is not None}
+    return Introspection(**options)
 
 
 def realm(values: Mapping[str, Any]) -> str | None:
@@ -65,6 +94,16 @@ def _list(values: Mapping[str, Any], name: str) -> tuple[str, ...]:
     if not isinstance(value, list | tuple | set | frozenset):
         raise ConfigurationError(f"{PREFIX}{name}: give names separated by commas, or a list")
     return tuple(value)
+
+
+def _seconds(values: Mapping[str, Any], name: str) -> float | None:
+    value = values.get(PREFIX + name)
+    if value is None or value == "":
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ConfigurationError(f"{PREFIX}{name}: give a number of seconds") from None
 
 
 def _flag(values: Mapping[str, Any], name: str) -> bool:

@@ -110,6 +110,9 @@ class TokenCache:
                     entry.checked is revocations.current and now < revocations.trusted_until
                 ):
                     return entry.principal
+            else:
+                # What takes its place is found by the digest.
+                self._recent.pop(authorization, None)
         return None
 
     def _look_up(self, authorization: bytes | str) -> Entry | None:

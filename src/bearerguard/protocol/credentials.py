@@ -14,7 +14,9 @@ from bearerguard.errors import (
 # credentials = auth-scheme 1*SP token68; the scheme ends at the first octet that no
 # scheme name can hold, so that a TAB or NBSP separator is malformed and not another scheme.
 _SCHEME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]*")
-_BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9._~+/-]+=*)")
+_TOKEN68 = rb"[A-Za-z0-9._~+/-]+=*"
+_BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +(" + _TOKEN68 + rb")")
+_ONE_TOKEN68 = re.compile(_TOKEN68)
 
 
 def bearer_token(fields: Sequence[bytes]) -> bytes | None:
@@ -41,3 +43,8 @@ def bearer_token(fields: Sequence[bytes]) -> bytes | None:
             "send `Authorization: Bearer`, a space, and one token",
         )
     return None
+
+
+def is_token68(token: bytes) -> bool:
+    """Whether `token` is spelled as bearer credentials are (RFC 9110 §11.2)."""
+    return _ONE_TOKEN68.fullmatch(token) is not None

@@ -25,8 +25,8 @@ def metadata_urls(issuer: str) -> tuple[str, str]:
     )
 
 
-def parse_jwks_uri(body: bytes, issuer: str) -> str:
-    """Return the `jwks_uri` of a metadata document that `issuer` published.
+def parse(body: bytes, issuer: str) -> dict[str, Any]:
+    """Return the metadata document that `issuer` published.
 
     Raises ValueError when it is no such document: RFC 8414 §3.3 demands that its issuer
     be identical.
@@ -34,7 +34,15 @@ def parse_jwks_uri(body: bytes, issuer: str) -> str:
     document: dict[str, Any] = strict_json.loads_object(body)
     if document.get("issuer") != issuer:
         raise ValueError("its issuer is another one")
-    uri = document.get("jwks_uri")
+    return document
+
+
+def parse_jwks_uri(body: bytes, issuer: str) -> str:
+    """Return the `jwks_uri` of a metadata document that `issuer` published.
+
+    Raises ValueError when it is no such document, or has none.
+    """
+    uri = parse(body, issuer).get("jwks_uri")
     if not isinstance(uri, str):
         raise ValueError("it has no jwks_uri")  # noqa: TRY004 - one refusal for a bad document
     return uri

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from bearerguard.flow import Fetch
+from bearerguard.guard.introspection import Introspection
 from bearerguard.guard.issuer import Issuer
 from bearerguard.messages import Request, Response
 from bearerguard.server import answers, metadata
@@ -23,6 +24,8 @@ from bearerguard.server.threads import Threads
 if TYPE_CHECKING:
     from bearerguard.server.authorization_server import AuthorizationServer
 
+# Whoever is in this process is asked for no credentials.
+_NO_SECRET = "in-process"  # noqa: S105 - as it says
 # What a guard calls the claims by which it revokes.
 _NAMES = {"jti": "token_id", "sid": "session_id", "sub": "subject", "client_id": "client_id"}
 
@@ -91,6 +94,8 @@ def issuer(server: AuthorizationServer, **options: Any) -> Issuer:
         "insecure_allow_http": settings.insecure_allow_http,
         "local": InProcess(server),
     }
+    if any(each.tokens == "opaque" for each in settings.resources):
+        given["introspection"] = Introspection(token=_NO_SECRET)
     return Issuer(settings.issuer, **(given | options))
 
 

@@ -20,6 +20,7 @@ from bearerguard.guard.guard import Guard
 from bearerguard.guard.issuer import Issuer
 from bearerguard.messages import FetchFailed, Request, Response
 from bearerguard.protocol.metadata import metadata_urls
+from bearerguard.testing.local_introspection import LocalIntrospection
 from bearerguard.testing.loopback import serving
 from bearerguard.testing.signing_key import SigningKey, sign
 
@@ -43,6 +44,7 @@ class LocalIssuer:
         garbage: octets to answer instead of the JWKS, or None.
         cache_control: the `Cache-Control` of the JWKS, or None.
         extra_keys: what else stands in the JWKS, well-formed or not.
+        introspection: what it says about tokens when asked.
         hits: how often each path was asked for.
     """
 
@@ -66,6 +68,7 @@ class LocalIssuer:
         self.hits: Counter[str] = Counter()
         self._clock = clock
         self._secret = secret.encode() if isinstance(secret, str) else secret
+        self.introspection = LocalIntrospection(clock)
         self._made = 0
         self._keys = [self._new_key(algorithm)]
 
@@ -102,6 +105,25 @@ class LocalIssuer:
         head = {"alg": signer.algorithm, "typ": "at+jwt", "kid": signer.kid}
         return sign(_present(head | dict(header or {})), _present(usual | claims), signer)
 
+    def opaque_token(self, *, lifetime: float | None = 3600, **claims: Any) -> str:
+        """Return an opaque access token, which only introspection explains.
+
+        `claims` override the usual members of that answer; None leaves one out, and so does
+        `lifetime` leave out the expiry.
+        """
+        now = int(self._clock())
+        usual = {
+            "iss": self.url,
+            "sub": "user",
+            "aud": self.audience,
+            "client_id": "app",
+            "iat": now,
+            "exp": None if lifetime is None else now + lifetime,
+            "scope": "read",
+            "token_type": "Bearer",
+        }
+        return self.introspection.issue(_present(usual | claims))
+
     # Keys
 
     def rotate(self, *, keep: bool = True, algorithm: str | None = None) -> str | None:
@@ -132,18 +154,21 @@ class LocalIssuer:
             "issuer": self.url,
             "jwks_uri": f"{self.url.rstrip('/')}/jwks",
             "response_types_supported": ["code"],
+            **self.introspection.metadata(self.url),
         }
 
     # Answering
 
     def handle(self, request: Request) -> Response:
-        """Answer a request for the metadata, in both places, or for the JWKS."""
+        """Answer a request for the metadata, in both places, for the JWKS, or about a token."""
         path = urlsplit(request.url).path
         self.hits[path] += 1
         if self.outage:
             return Response(503)
         if path in {urlsplit(url).path for url in metadata_urls(self.url)}:
             return Response(200, (_JSON,), json.dumps(self.metadata()).encode())
+        if path == urlsplit(self.metadata()["introspection_endpoint"]).path:
+            return self.introspection.handle(request, self.url, self.key)
         if path != urlsplit(self.metadata()["jwks_uri"]).path:
             return Response(404)
         caching = () if self.cache_control is None else (("Cache-Control", self.cache_control),)
@@ -212,7 +237,9 @@ class InProcess:
     def _answer(self, request: Fetch) -> Response:
         if self._issuer.refuses:
             raise FetchFailed(f"{request.url}: the connection was refused")
-        return self._issuer.handle(Request(request.method, request.url, request.headers))
+        return self._issuer.handle(
+            Request(request.method, request.url, request.headers, request.body)
+        )
 
 
 def _present(members: Mapping[str, Any]) -> dict[str, Any]:

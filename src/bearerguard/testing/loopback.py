@@ -21,7 +21,14 @@ def serving(handle: Callable[[Request], Response | None], port: int = 0) -> Gene
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            answer = handle(Request(self.command, self.path, self.headers.items()))
+            self._answer()
+
+        def do_POST(self) -> None:
+            self._answer()
+
+        def _answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            answer = handle(Request(self.command, self.path, self.headers.items(), body))
             self.close_connection = True
             if answer is None:
                 return

@@ -1,9 +1,8 @@
 """The HTTP transport: answers `Fetch` over httpx2, for threads and for tasks.
 
-Owns the limits that make a fetch safe: no redirects, a size cap, a deadline. Every fetch
-opens and closes its own connection, because keys are fetched minutes apart: nothing is
-kept that could outlive a loop, leak, or be shared by accident after a fork. Knows nothing
-of tokens or keys.
+Owns the limits that make a fetch safe: no redirects, a size cap, a deadline. A fetch opens
+and closes its own connection, unless it says that more will follow soon. Knows nothing of
+tokens or keys.
 """
 
 from __future__ import annotations
@@ -15,11 +14,13 @@ import sys
 import threading
 from collections.abc import Iterable
 from contextlib import aclosing, suppress
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Self
 
 from bearerguard.errors import ConfigurationError
 from bearerguard.flow import Fetch
 from bearerguard.messages import FetchFailed, Response
+from bearerguard.transports.connections import Lines, LoopClients
 
 if TYPE_CHECKING:
     import httpx2
@@ -57,17 +58,66 @@ class HttpTransport:
         self._proxy = proxy
         self._max_bytes = max_bytes
         self._warned = False
+        self._lines = Lines(self._client)
+        self._loop_clients = LoopClients(self._async_client)
 
     def fetch(self, request: Fetch) -> Response:
         """Answer in the calling thread; raises `FetchFailed` when there is no answer."""
+        self._warn_on_a_running_loop()
+        if not request.keep_alive:
+            with self._client() as client:
+                return self._exchange(request, client, _Deadline(self._timeout))
+        origin = _origin(request.url)
+        line = self._lines.take(origin)
+        deadline = _Deadline(self._timeout, line.stream)
+        try:
+            try:
+                answer = self._exchange(request, line.client, deadline)
+            except _Dead:
+                line.client.close()
+                line = self._lines.take(origin, fresh=True)
+                deadline = _Deadline(self._timeout)
+                answer = self._exchange(request, line.client, deadline)
+        except BaseException:
+            line.client.close()
+            raise
+        line.stream = deadline.stream
+        self._lines.give_back(origin, line)
+        return answer
+
+    async def afetch(self, request: Fetch) -> Response:
+        """Answer in the running event loop; raises `FetchFailed` when there is no answer."""
+        import anyio  # noqa: PLC0415
+
+        try:
+            with anyio.fail_after(self._timeout):
+                if not request.keep_alive:
+                    async with self._async_client() as client:
+                        return await self._aexchange(request, client)
+                client = await self._loop_clients.client()
+                try:
+                    return await self._aexchange(request, client)
+                except _Dead:  # as were perhaps all that were kept: this one is new
+                    async with self._async_client() as fresh:
+                        return await self._aexchange(request, fresh)
+        except TimeoutError:
+            raise FetchFailed(f"{request.url}: no whole answer in {self._timeout} s") from None
+
+    def close(self) -> None:
+        """Close the connections kept for threads; the next fetch opens another."""
+        self._lines.close()
+
+    async def aclose(self) -> None:
+        """Do as `close`, and close the connections kept for the running event loop."""
+        self.close()
+        await self._loop_clients.aclose()
+
+    def _exchange(self, request: Fetch, client: httpx2.Client, deadline: _Deadline) -> Response:
         import httpx2  # noqa: PLC0415 - costly to import, and warm requests never need it
 
-        self._warn_on_a_running_loop()
-        deadline = _Deadline(self._timeout)
         try:
             with (
                 deadline,
-                httpx2.Client(**self._options()) as client,
                 client.stream(
                     **_arguments(request), extensions={"trace": deadline.trace}
                 ) as answer,
@@ -79,29 +129,39 @@ class HttpTransport:
                     return body.response(answer)
         except (httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, OSError) as error:
             if not deadline.passed:
-                raise _failure(request, error) from error
+                raise _failure(request, error, connected=deadline.connected) from error
         raise FetchFailed(f"{request.url}: no whole answer in {self._timeout} s")
 
-    async def afetch(self, request: Fetch) -> Response:
-        """Answer in the running event loop; raises `FetchFailed` when there is no answer."""
-        import anyio  # noqa: PLC0415
+    async def _aexchange(self, request: Fetch, client: httpx2.AsyncClient) -> Response:
         import httpx2  # noqa: PLC0415
 
+        connected = False
+
+        async def trace(event: str, _info: dict[str, Any]) -> None:
+            nonlocal connected
+            connected |= event.endswith(".connect_tcp.started")
+
         try:
-            with anyio.fail_after(self._timeout):
-                async with (
-                    httpx2.AsyncClient(**self._options()) as client,
-                    client.stream(**_arguments(request)) as answer,
-                    aclosing(answer.aiter_raw()) as chunks,
-                ):
-                    body = _Body(request.url, answer.headers, self._max_bytes)
-                    async for chunk in chunks:
-                        body.add(chunk)
-                    return body.response(answer)
-        except TimeoutError:
-            raise FetchFailed(f"{request.url}: no whole answer in {self._timeout} s") from None
+            async with (
+                client.stream(**_arguments(request), extensions={"trace": trace}) as answer,
+                aclosing(answer.aiter_raw()) as chunks,
+            ):
+                body = _Body(request.url, answer.headers, self._max_bytes)
+                async for chunk in chunks:
+                    body.add(chunk)
+                return body.response(answer)
         except (httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, OSError) as error:
-            raise _failure(request, error) from error
+            raise _failure(request, error, connected=connected) from error
+
+    def _client(self) -> httpx2.Client:
+        import httpx2  # noqa: PLC0415
+
+        return httpx2.Client(**self._options())
+
+    def _async_client(self) -> httpx2.AsyncClient:
+        import httpx2  # noqa: PLC0415
+
+        return httpx2.AsyncClient(**self._options())
 
     def _options(self) -> dict[str, Any]:
         import httpx2  # noqa: PLC0415
@@ -113,6 +173,8 @@ class HttpTransport:
             "proxy": self._proxy,
             "timeout": self._timeout,
             "follow_redirects": False,
+            # A kept client must not carry one answer's cookies into the next request.
+            "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         }
 
     def _warn_on_a_running_loop(self) -> None:
@@ -131,9 +193,10 @@ class _Deadline:
     reader for ever.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, stream: Any = None) -> None:
         self.passed = False
-        self._stream: Any = None
+        self.connected = False
+        self.stream: Any = stream
         self._timer = threading.Timer(seconds, self._cut)
         self._timer.daemon = True
 
@@ -146,16 +209,17 @@ class _Deadline:
 
     def trace(self, event: str, info: dict[str, Any]) -> None:
         """Note the connection: the one over TLS takes the place of the one below it."""
+        self.connected |= event.endswith(".connect_tcp.started")
         if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
-            self._stream = info["return_value"]
+            self.stream = info["return_value"]
             if self.passed:  # connecting alone took too long
                 self._cut()
 
     def _cut(self) -> None:
         self.passed = True
-        if self._stream is not None:
+        if self.stream is not None:
             with suppress(OSError):  # is closed already
-                self._stream.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+                self.stream.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
 
 class _Body:
@@ -195,9 +259,21 @@ def _arguments(request: Fetch) -> dict[str, Any]:
     }
 
 
-def _failure(request: Fetch, error: Exception) -> FetchFailed:
+class _Dead(FetchFailed):
+    """A kept connection that the server had closed: a new one may well do."""
+
+
+def _failure(request: Fetch, error: Exception, *, connected: bool) -> FetchFailed:
+    import httpx2  # noqa: PLC0415
+
+    lost = isinstance(error, httpx2.NetworkError | httpx2.RemoteProtocolError)
+    kind = _Dead if lost and request.keep_alive and not connected else FetchFailed
     # The error's own text may quote what was sent; its type says enough.
-    return FetchFailed(f"{request.url}: {type(error).__name__}")
+    return kind(f"{request.url}: {type(error).__name__}")
+
+
+def _origin(url: str) -> str:
+    return "/".join(url.split("/", 3)[:3])
 
 
 def _loop_is_running() -> bool:

@@ -1,0 +1,49 @@
+"""A bounded map: two generations of a plain dict, of which the older falls away whole.
+
+Needs no lock: a race between threads costs at most some entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Generations(Generic[K, V]):
+    """At most `size` values; those not used for a generation go first."""
+
+    def __init__(self, size: int) -> None:
+        self._generation_size = max(1, size // 2)
+        self._young: dict[K, V] = {}
+        self._old: dict[K, V] = {}
+
+    def __len__(self) -> int:
+        return len(self._young | self._old)
+
+    def get(self, key: K) -> V | None:
+        """Return the value, keeping it young, or None."""
+        value = self._young.get(key)
+        if value is None:
+            value = self._old.get(key)
+            if value is not None:
+                self.put(key, value)
+        return value
+
+    def put(self, key: K, value: V) -> None:
+        """Keep a value."""
+        young = self._young
+        young[key] = value
+        if len(young) >= self._generation_size:
+            self._old = young
+            self._young = {}
+
+    def values(self) -> list[V]:
+        """Return all values, in no order."""
+        return list((self._old | self._young).values())
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._young, self._old = {}, {}

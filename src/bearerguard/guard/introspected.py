@@ -1,0 +1,88 @@
+"""What an issuer's answer about a token proves, and for how long it is believed.
+
+Pure: an answer, what the issuer is configured to say, and a moment. What the answer leaves
+out, the issuer vouches for; the rest is checked as the claims of a JWT are (RFC 7662 §4).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bearerguard.errors import INACTIVE, UNKNOWN_ISSUER, Reason, TokenError, quoted
+from bearerguard.guard.introspection import Introspection
+from bearerguard.guard.issuer import Issuer
+from bearerguard.guard.jwt_validator import principal_of
+from bearerguard.guard.token_cache import Entry, Lease
+from bearerguard.principal import Claims, Principal
+from bearerguard.protocol import claims
+
+# What a token without an expiry is checked against: the end of time as a date can be.
+_NEVER = 2**53
+# No key of ours proved it, so none that goes can end it.
+_UNTIL_DEADLINE = Lease(math.inf)
+
+
+class Introspected(Entry):
+    """A token as its issuer described it: fresh until `deadline`, usable until `stale_until`."""
+
+    __slots__ = ("stale_until",)
+
+    def __init__(self, principal: Principal, deadline: float, stale_until: float) -> None:
+        super().__init__(principal, deadline, _UNTIL_DEADLINE)
+        self.stale_until = stale_until
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why a token was refused, and until when that is believed."""
+
+    kind: type[TokenError]
+    reason: Reason
+    remedy: str
+    until: float
+
+    def error(self) -> TokenError:
+        """Return the refusal anew."""
+        return self.kind(self.reason, self.remedy)
+
+
+class Reader:
+    """Reads the answers of one issuer."""
+
+    def __init__(self, issuer: Issuer, options: Introspection) -> None:
+        self._issuer = issuer
+        self._options = options
+        self._vouched: dict[str, Any] = {"iss": issuer.url, "exp": _NEVER}
+        if options.allow_missing_audience:
+            self._vouched["aud"] = sorted(issuer.expected.audience)
+        self._expected = replace(issuer.expected, required=("aud",))
+
+    def read(
+        self, members: Mapping[str, Any] | None, answered_at: float, now: float
+    ) -> Introspected:
+        """Return what an answer proves, given when it came; raises `TokenError`."""
+        if members is None:
+            raise TokenError(INACTIVE, "the issuer says that it is not active")
+        filled = {**self._vouched, **members}
+        if filled["iss"] != self._issuer.url:
+            raise TokenError(
+                UNKNOWN_ISSUER, f"iss is {quoted(filled['iss'])} in the issuer's answer"
+            )
+        claims.check(filled, self._expected, now)
+        expires_at = claims.numeric_date(filled, "exp") if "exp" in members else None
+        principal = principal_of(filled)._replace(
+            expires_at=expires_at, claims=Claims(dict(members))
+        )
+        last = math.inf if expires_at is None else expires_at
+        fresh = answered_at + self._options.cache_ttl
+        return Introspected(principal, min(fresh, last), min(fresh + self._options.stale_ttl, last))
+
+    def refused(self, refusal: TokenError, now: float) -> Refused | None:
+        """Return a refusal to be remembered, None when none is to be."""
+        ttl = self._options.negative_ttl if self._options.cache_ttl else 0.0
+        if not ttl:
+            return None
+        return Refused(type(refusal), refusal.reason, refusal.remedy, now + ttl)

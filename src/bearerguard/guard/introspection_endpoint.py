@@ -1,0 +1,117 @@
+"""One issuer's introspection endpoint: where it is, and one question to it.
+
+Owns discovery, the client's proof and the proof of signed answers. Caches nothing but where
+the endpoint is; when to ask is the introspector's to say.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from bearerguard.errors import quoted
+from bearerguard.flow import Flow, ask
+from bearerguard.guard.discovery import discover
+from bearerguard.guard.introspection import Introspection
+from bearerguard.guard.issuer import Issuer
+from bearerguard.guard.key_cache import KeyCache
+from bearerguard.messages import FetchFailed
+from bearerguard.protocol import introspection
+from bearerguard.protocol.introspection import IntrospectionFailed, SignedAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where to ask, how to authenticate, and when that was found out."""
+
+    url: str
+    method: str
+    found_at: float = math.inf
+
+
+class IntrospectionEndpoint:
+    """Where one issuer answers about its tokens."""
+
+    def __init__(
+        self,
+        issuer: Issuer,
+        options: Introspection,
+        keys: KeyCache,
+        *,
+        clock: Callable[[], float],
+    ) -> None:
+        self._issuer = issuer
+        self._options = options
+        self._keys = keys
+        self._clock = clock
+        # RFC 9701 §5 wants the resource server's name: some put its client id, some its audience.
+        self._names = issuer.expected.audience | frozenset(filter(None, (options.client_id,)))
+        self._place: _Place | None = None
+        if options.endpoint is not None:
+            self._place = _Place(options.endpoint, options.method(()))
+
+    def answer(self, token: bytes) -> Flow[dict[str, Any] | None]:
+        """Return the members of the answer about a token, None when it is not active.
+
+        Raises `IntrospectionFailed`, `FetchFailed` or `IssuerUnavailable`.
+        """
+        place = yield from self.located()
+        proof = self._options.proof(
+            place.method,
+            issuer=self._issuer.url,
+            now=self._clock(),
+            assertion_id=secrets.token_urlsafe(16),
+        )
+        signed = self._options.signed_answers
+        request = introspection.request(place.url, token.decode("ascii"), proof, signed=signed)
+        answer = yield from ask(request)
+        try:
+            read = introspection.read(answer, signed=signed)
+            if isinstance(read, SignedAnswer):
+                return (yield from self._proved(read))
+        except IntrospectionFailed as error:
+            raise IntrospectionFailed(
+                f"{place.url}: {error}", of_this_token=error.of_this_token
+            ) from None
+        return read
+
+    def located(self) -> Flow[_Place]:
+        """Return where to ask, discovering it when that is not known, or was long ago."""
+        known = self._place
+        if known is not None and self._clock() - known.found_at < self._issuer.keys_max_age:
+            return known
+        url, offered = yield from discover(self._issuer, introspection.endpoint_and_methods)
+        if not self._issuer.may_fetch(url):
+            raise FetchFailed(f"its introspection_endpoint {quoted(url)} is no https URL")
+        try:
+            method = self._options.method(offered)
+        except ValueError as error:
+            raise FetchFailed(str(error)) from None
+        self._place = _Place(url, method, self._clock())
+        return self._place
+
+    def forget(self) -> None:
+        """Discover it anew next time: the issuer may have moved it."""
+        if self._options.endpoint is None:
+            self._place = None
+
+    def _proved(self, answer: SignedAnswer) -> Flow[dict[str, Any] | None]:
+        """Return what a signed answer says, if the issuer signed it (RFC 9701 §5)."""
+        candidates = []
+        (algorithm, kid, _typ), token = answer
+        if algorithm in self._issuer.accepted_algorithms:
+            candidates = yield from self._keys.candidates(algorithm, kid)
+        if not any(
+            key.verifies(algorithm, token.signing_input, token.signature)
+            for key, _lease in candidates
+        ):
+            raise IntrospectionFailed("the signature of its answer is not the issuer's")
+        return introspection.signed_members(
+            answer,
+            issuer=self._issuer.url,
+            audience=self._names,
+            now=self._clock(),
+        )

@@ -1,0 +1,100 @@
+"""Which tokens are validated here, and which issuer is asked about the others.
+
+A JWT is never shown to anybody on account of failing here; a token that is none goes to the
+one issuer that introspects, or to the one that `route_opaque` names: trying several would
+show one server's token to another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+from bearerguard.errors import (
+    UNKNOWN_ISSUER,
+    ConfigurationError,
+    IssuerUnavailable,
+    TokenError,
+)
+from bearerguard.guard.introspector import Introspector
+from bearerguard.guard.issuer import Issuer
+from bearerguard.protocol import jwt
+
+RouteOpaque: TypeAlias = Callable[[str], "Issuer | str | None"]
+
+# Dots in a JWS and in a JWE: what has so many is a JWT, be it a broken one.
+_DOTS = frozenset({2, 4})
+
+
+def check_routes(issuers: Sequence[Issuer], route_opaque: RouteOpaque | None) -> None:
+    """Raise `ConfigurationError` unless it is clear who is asked about an opaque token."""
+    asked = [issuer.url for issuer in issuers if issuer.introspection is not None]
+    if route_opaque is None:
+        if len(asked) > 1:
+            raise ConfigurationError(
+                f"introspection=: {asked[0]} and {asked[1]} both introspect: pass"
+                " route_opaque= to the Guard, a callable that returns the issuer of a token"
+            )
+    elif not callable(route_opaque):
+        raise ConfigurationError("route_opaque=: pass a callable that takes a token")
+    elif not asked:
+        raise ConfigurationError("route_opaque=: no issuer has introspection=")
+
+
+class Routing:
+    """The introspectors of a guard, by issuer, and who gets which token."""
+
+    def __init__(
+        self, introspectors: Mapping[str, Introspector], route_opaque: RouteOpaque | None
+    ) -> None:
+        self._introspectors = introspectors
+        self._route = route_opaque
+        self._only = next(iter(introspectors.values())) if len(introspectors) == 1 else None
+        self._asks_about_jwts = any(_takes_all(each) for each in introspectors.values())
+
+    def introspector(self, token: bytes) -> Introspector | None:
+        """Return whom to ask about a token, None when it is to be validated here.
+
+        Raises `TokenError` for a token that `route_opaque` does not know.
+        """
+        if token.count(b".") not in _DOTS:
+            return self._receiver(token)
+        return self._of_jwt(token) if self._asks_about_jwts else None
+
+    def _of_jwt(self, token: bytes) -> Introspector | None:
+        """Return the issuer that wants to be asked about its JWTs, if it is one of its own."""
+        try:
+            name = jwt.parse(token).claims.get("iss")
+        except TokenError:
+            name = None  # encrypted, perhaps, for whoever issued it
+        if isinstance(name, str):
+            named = self._introspectors.get(name)
+            return named if named is not None and _takes_all(named) else None
+        receiver = self._receiver(token) if self._only is None else self._only
+        return receiver if _takes_all(receiver) else None
+
+    def _receiver(self, token: bytes) -> Introspector:
+        if self._route is None and self._only is not None:
+            return self._only
+        name, introspector = self._chosen(token)
+        if name is None:
+            raise TokenError(UNKNOWN_ISSUER, "route_opaque= knows no issuer for it")
+        if introspector is None:
+            raise _unroutable("named no issuer with introspection=")
+        return introspector
+
+    def _chosen(self, token: bytes) -> tuple[object, Introspector | None]:
+        try:
+            chosen = self._route(token.decode("latin-1")) if self._route is not None else None
+            name = chosen.url if isinstance(chosen, Issuer) else chosen
+            return name, None if name is None else self._introspectors.get(name)
+        except Exception as error:  # whatever it does is not the token's fault
+            raise _unroutable(f"raised {type(error).__name__}") from error
+
+
+def _unroutable(cause: str) -> IssuerUnavailable:
+    return IssuerUnavailable("route_opaque=", 1, f"it {cause}")
+
+
+def _takes_all(introspector: Introspector) -> bool:
+    return introspector.issuer.tokens == "opaque"

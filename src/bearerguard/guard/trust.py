@@ -1,0 +1,86 @@
+"""The issuers that a guard trusts, each with its keys and, where it is asked, its introspector.
+
+Owns what lives as long as the guard for each issuer; which of them a token concerns is told
+by its `iss`, at the same cost for one issuer and for thousands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from bearerguard.flow import Flow
+from bearerguard.guard.events import Events
+from bearerguard.guard.introspector import Introspector
+from bearerguard.guard.issuer import Issuer
+from bearerguard.guard.jwt_validator import Trusted
+from bearerguard.guard.key_cache import KeyCache
+from bearerguard.guard.routing import RouteOpaque, Routing
+from bearerguard.guard.token_cache import TokenCache
+
+
+class Trust:
+    """The issuers of one guard."""
+
+    def __init__(
+        self,
+        issuers: Sequence[Issuer],
+        *,
+        route_opaque: RouteOpaque | None,
+        tokens: TokenCache,
+        clock: Callable[[], float],
+        events: Events,
+        schedule: Callable[[KeyCache, float], None],
+    ) -> None:
+        self._clock = clock
+        self._events = events
+        self._schedule = schedule
+        self._issuers: dict[str, Trusted] = {
+            issuer.url: (issuer, self.key_cache(issuer)) for issuer in issuers
+        }
+        self._introspectors = {
+            issuer.url: Introspector(
+                issuer, issuer.introspection, keys, tokens, clock=clock, events=events
+            )
+            for issuer, keys in self._issuers.values()
+            if issuer.introspection is not None
+        }
+        # Guards that introspect nothing do not look for what is opaque.
+        self.routing = Routing(self._introspectors, route_opaque) if self._introspectors else None
+
+    def __repr__(self) -> str:
+        return ", ".join(map(repr, self._issuers))
+
+    def find(self, name: str) -> Trusted | None:
+        """Return the issuer that is called exactly `name`, with its keys."""
+        return self._issuers.get(name)
+
+    def key_cache(self, issuer: Issuer) -> KeyCache:
+        """Return a new cache for the keys of an issuer."""
+        return KeyCache(issuer, clock=self._clock, events=self._events, schedule=self._schedule)
+
+    def warming(self) -> Iterator[Flow[None]]:
+        """Return what to do so that the first request need not wait."""
+        for issuer, keys in self._issuers.values():
+            if issuer.needs_keys:
+                yield keys.warm()
+        for introspector in self._introspectors.values():
+            yield introspector.warm()
+
+    def health(self) -> dict[str, Any]:
+        """Return, ready for JSON, how each issuer's keys and introspection are."""
+        keys = {url: cache.health() for url, (_, cache) in self._issuers.items()}
+        asked = {url: each.health() for url, each in self._introspectors.items()}
+        needed = [url for url, (issuer, _) in self._issuers.items() if issuer.needs_keys]
+        return {
+            "ok": all(keys[url].status in {"fresh", "static"} for url in needed)
+            and all(health.status == "ok" for health in asked.values()),
+            "issuers": {url: asdict(health) for url, health in keys.items()},
+            "introspection": {url: asdict(health) for url, health in asked.items()},
+        }
+
+    def clear(self) -> None:
+        """Forget what was refused."""
+        for introspector in self._introspectors.values():
+            introspector.clear()

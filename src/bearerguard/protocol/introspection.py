@@ -1,0 +1,156 @@
+"""Token introspection (RFC 7662) and its signed answers (RFC 9701): build, read.
+
+The token travels in the body, never in a URL. An answer either says that the token is
+active, with its claims, or that it is not; whatever else comes is `IntrospectionFailed`,
+from which nothing is learned about the token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+from bearerguard.errors import TokenError, quoted
+from bearerguard.flow import Fetch
+from bearerguard.messages import Response
+from bearerguard.protocol import claims, jwt, metadata, strict_json
+from bearerguard.protocol.client_authentication import Proof
+
+SIGNED_TYPE = "token-introspection+jwt"  # RFC 9701 §4
+SIGNED_MEDIA_TYPE = f"application/{SIGNED_TYPE}"
+_JSON = "application/json"
+
+_OK = 200
+# The server answered, and objects to this one request: others may fare better.
+_BAD_REQUEST = 400
+# How old or how far ahead a signed answer may be: it was made for this request.
+_MAX_AGE = 300
+
+
+class IntrospectionFailed(Exception):
+    """The answer says nothing about the token.
+
+    `of_this_token` says that the server objects to this one, and is well otherwise.
+    """
+
+    def __init__(self, cause: str, *, of_this_token: bool = False) -> None:
+        super().__init__(cause)
+        self.of_this_token = of_this_token
+
+
+class SignedAnswer(NamedTuple):
+    """A signed answer taken apart. Nothing in it is proved before its signature is."""
+
+    header: jwt.Header
+    token: jwt.SignedToken
+
+
+def request(endpoint: str, token: str, proof: Proof, *, signed: bool) -> Fetch:
+    """Build the request (RFC 7662 §2.1); `signed` asks for a signed answer (RFC 9701 §4)."""
+    form = (("token", token), ("token_type_hint", "access_token"), *proof.parameters)
+    return Fetch(
+        "POST",
+        endpoint,
+        (
+            ("accept", SIGNED_MEDIA_TYPE if signed else _JSON),
+            ("content-type", "application/x-www-form-urlencoded"),
+            *proof.headers,
+        ),
+        urlencode(form).encode("ascii"),
+        keep_alive=True,
+    )
+
+
+def read(answer: Response, *, signed: bool) -> dict[str, Any] | SignedAnswer | None:
+    """Read an answer (RFC 7662 §2.2): the members of an active token, None for an inactive one.
+
+    A signed answer is returned taken apart: prove its signature, then see `signed_members`.
+    `signed` refuses any other. Raises `IntrospectionFailed`.
+    """
+    if answer.status != _OK:
+        raise IntrospectionFailed(
+            f"status {answer.status}{_error_code(answer)}",
+            of_this_token=answer.status == _BAD_REQUEST,
+        )
+    kind = (answer.header("content-type") or "").partition(";")[0].strip().lower()
+    if kind == SIGNED_MEDIA_TYPE:
+        return _taken_apart(answer.body)
+    if signed:
+        raise IntrospectionFailed(f"its answer is {quoted(kind)}, not {SIGNED_MEDIA_TYPE}")
+    try:
+        document = strict_json.loads_object(answer.body)
+    except ValueError as error:
+        raise IntrospectionFailed(f"its answer is no JSON object: {error}") from None
+    return _members(document)
+
+
+def signed_members(
+    answer: SignedAnswer, *, issuer: str, audience: frozenset[str], now: float
+) -> dict[str, Any] | None:
+    """Return what a signed answer says, as `read` does (RFC 9701 §5); its signature is proved.
+
+    It must come from `issuer`, be meant for one of the names in `audience`, by which the
+    issuer knows this API, and be made at about `now`.
+    """
+    found = answer.token.claims
+    meant_for = found.get("aud")
+    if found.get("iss") != issuer:
+        raise IntrospectionFailed(f"its signed answer has iss {quoted(found.get('iss'))}")
+    names = meant_for if isinstance(meant_for, list) else [meant_for]
+    if not any(isinstance(name, str) and name in audience for name in names):
+        raise IntrospectionFailed(f"its signed answer has aud {quoted(meant_for)}")
+    try:
+        issued_at = claims.numeric_date({"iat": found.get("iat")}, "iat")
+    except TokenError as error:
+        raise IntrospectionFailed(f"its signed answer: {error.remedy}") from None
+    if abs(now - issued_at) > _MAX_AGE:
+        raise IntrospectionFailed("its signed answer was not made now")
+    document = found.get("token_introspection")
+    if not isinstance(document, dict):
+        raise IntrospectionFailed("its signed answer has no object token_introspection")
+    return _members(document)
+
+
+def endpoint_and_methods(body: bytes, issuer: str) -> tuple[str, tuple[str, ...]]:
+    """Return, from metadata, where to introspect and how to authenticate (RFC 8414 §2).
+
+    No methods are returned where none are listed. Raises ValueError when it is not the
+    metadata of `issuer`, or has no endpoint.
+    """
+    document = metadata.parse(body, issuer)
+    endpoint = document.get("introspection_endpoint")
+    if not isinstance(endpoint, str):
+        raise ValueError("it has no introspection_endpoint: pass endpoint=")  # noqa: TRY004
+    listed = document.get("introspection_endpoint_auth_methods_supported")
+    methods = listed if isinstance(listed, list) else []
+    return endpoint, tuple(each for each in methods if isinstance(each, str))
+
+
+def _members(document: Mapping[str, Any]) -> dict[str, Any] | None:
+    active = document.get("active")
+    if active is False:
+        return None
+    if active is not True:  # "true", 1 and null are no JSON true
+        raise IntrospectionFailed("its answer has no boolean `active`")
+    return {name: value for name, value in document.items() if name != "active"}
+
+
+def _taken_apart(body: bytes) -> SignedAnswer:
+    try:
+        token = jwt.parse(body.strip())
+        header = jwt.parse_header(token.header)
+    except TokenError as error:
+        raise IntrospectionFailed(f"its signed answer: {error.remedy}") from None
+    if jwt.media_type(header.typ) != SIGNED_TYPE:
+        raise IntrospectionFailed(f"its signed answer has typ {quoted(header.typ)}")
+    return SignedAnswer(header, token)
+
+
+def _error_code(answer: Response) -> str:
+    """Return the OAuth error code that the answer gives, for operators."""
+    try:
+        code = strict_json.loads_object(answer.body).get("error")
+    except ValueError:
+        return ""
+    return f" and error {quoted(code)}" if isinstance(code, str) else ""

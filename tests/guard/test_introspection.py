@@ -1,0 +1,556 @@
+"""Introspection: its configuration, and what is particular to several issuers and callers."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ed448, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+)
+
+from bearerguard import (
+    ConfigurationError,
+    Event,
+    Guard,
+    Introspection,
+    Issuer,
+    IssuerUnavailable,
+    Response,
+    TokenError,
+    TokenExpired,
+)
+from bearerguard.flow import Fetch, Flow
+from bearerguard.guard.breaker import Breaker
+from bearerguard.guard.events import Events
+from bearerguard.guard.generations import Generations
+from bearerguard.guard.introspector import Introspector
+from bearerguard.guard.key_cache import KeyCache
+from bearerguard.guard.token_cache import TokenCache, digest
+from bearerguard.messages import FetchFailed
+from bearerguard.testing import LocalIssuer, SigningKey
+from tests.conformance.introspection_table import CLIENT_KEYS, pem
+from tests.conformance.stage import NOON, Clock
+
+PEM = CLIENT_KEYS["ES256"]
+SECRET = "s3cret-of-a-client"
+PUBLIC_JWK = SigningKey.generate("ES256", "k1").jwk()
+
+
+def asking(**options: Any) -> Introspection:
+    return Introspection("api", **{"client_secret": SECRET, **options})
+
+
+def keyed(**options: Any) -> Introspection:
+    return Introspection("api", **{"private_key": PEM, **options})
+
+
+def trusting(url: str = "https://a.test", **options: Any) -> Issuer:
+    return Issuer(url, **{"audience": "api", "introspection": asking(), **options})
+
+
+ENCRYPTED = rsa.generate_private_key(65537, 2048).private_bytes(
+    Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"pw")
+)
+WEAK = pem(rsa.generate_private_key(65537, 1024))
+
+MISTAKES: list[tuple[str, Callable[[], object]]] = [
+    (r"exactly one of client_secret=.*found none", lambda: Introspection("api")),
+    (r"found client_secret= and token=", lambda: asking(token="t")),
+    (r"client_id=: pass the name", lambda: Introspection(client_secret=SECRET)),
+    (r"client_id=: pass the name", lambda: Introspection(token="t", signed_answers=True)),
+    (r"client_id=: pass a non-empty", lambda: Introspection("", client_secret=SECRET)),
+    (r"client_secret=: pass a non-empty", lambda: asking(client_secret="")),
+    (r"client_secret=: pass a non-empty", lambda: asking(client_secret=b"octets")),
+    (r"token=: pass a non-empty", lambda: Introspection(token=7)),  # type: ignore[arg-type]
+    (r"endpoint=: pass a non-empty", lambda: asking(endpoint="")),
+    (r"auth_method=: 'tls_client_auth' is unknown", lambda: asking(auth_method="tls_client_auth")),
+    (r"auth_method=: private_key_jwt does not", lambda: asking(auth_method="private_key_jwt")),
+    (r"auth_method=: client_secret_basic", lambda: keyed(auth_method="client_secret_basic")),
+    (r"cache_ttl=: pass seconds", lambda: asking(cache_ttl=-1)),
+    (r"negative_ttl=: pass seconds", lambda: asking(negative_ttl="5")),
+    (r"stale_ttl=: pass seconds", lambda: asking(stale_ttl=float("inf"))),
+    (r"stale_ttl=: needs a cache_ttl=", lambda: asking(stale_ttl=5, cache_ttl=0)),
+    (r"breaker_cooldown=: pass a positive", lambda: asking(breaker_cooldown=0)),
+    (r"breaker_cooldown=: pass a positive", lambda: asking(breaker_cooldown=True)),
+    (r"private_key=: .*no PEM private key", lambda: keyed(private_key="no key")),
+    (r"private_key=: .*is encrypted", lambda: keyed(private_key=ENCRYPTED)),
+    (r"private_key=: .*fewer than 2048", lambda: keyed(private_key=WEAK)),
+    (r"private_key=: .*no private key", lambda: keyed(private_key=pem(ed448_key()))),
+    (r"private_key=: .*neither PEM nor a JWK", lambda: keyed(private_key=7)),
+    (r"private_key=: .*kty", lambda: keyed(private_key={"kty": "oct", "k": "AAAA"})),
+    (r"private_key=: .*not a valid JWK", lambda: keyed(private_key={"kty": "EC"})),
+    (r"private_key=: .*no private key", lambda: keyed(private_key=PUBLIC_JWK)),
+    (r"private_key=: .*kid", lambda: keyed(private_key=private_jwk() | {"kid": 7})),
+    (r"private_key=: .*algorithm", lambda: keyed(signing_algorithm="RS256")),
+    (r"introspection=: pass Introspection", lambda: trusting(introspection="api")),
+    (r"tokens=: choose", lambda: trusting(tokens="reference")),
+    (
+        r'tokens="opaque": pass introspection=',
+        lambda: trusting(tokens="opaque", introspection=None),
+    ),
+    (r'introspection=: nothing is asked with tokens="jwt"', lambda: trusting(tokens="jwt")),
+    (
+        r"endpoint=.*use https",
+        lambda: trusting(introspection=asking(endpoint="http://a.test/introspect")),
+    ),
+    (r"Issuer\(url\).*use https", lambda: trusting("urn:issuer", keys=PUBLIC_JWK)),
+    (
+        r"introspection=: https://a.test and https://b.test both introspect: pass route_opaque=",
+        lambda: Guard(trusting(), trusting("https://b.test")),
+    ),
+    (r"route_opaque=: pass a callable", lambda: Guard(trusting(), route_opaque="a")),  # type: ignore[arg-type]
+    (
+        r"route_opaque=: no issuer has",
+        lambda: Guard(trusting(introspection=None), route_opaque=lambda _: None),
+    ),
+]
+
+
+def ed448_key() -> ed448.Ed448PrivateKey:
+    return ed448.Ed448PrivateKey.generate()
+
+
+def private_jwk() -> dict[str, Any]:
+    from jwt.algorithms import ECAlgorithm
+
+    key = SigningKey.generate("ES256", "k1")
+    members: dict[str, Any] = ECAlgorithm.to_jwk(key.private, as_dict=True)
+    return members
+
+
+@pytest.mark.parametrize(("message", "mistake"), MISTAKES)
+def test_a_mistake_is_named(message: str, mistake: Callable[[], object]) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        mistake()
+
+
+def test_no_secret_is_shown() -> None:
+    for shown in (
+        repr(asking()),
+        repr(trusting()),
+        repr(Introspection(token="access-token")),
+        repr(keyed(private_key=private_jwk())),
+    ):
+        assert SECRET not in shown
+        assert "access-token" not in shown
+        assert "'d'" not in shown
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def issuer(clock: Clock) -> LocalIssuer:
+    return LocalIssuer(algorithm="ES256", clock=clock)
+
+
+def guard_of(issuer: LocalIssuer, **options: Any) -> Guard:
+    how = issuer.introspection.options(**options)
+    return Guard(
+        issuer.issuer(introspection=how), transport=issuer.transport(), clock=issuer._clock
+    )
+
+
+def test_the_environment_says_how_to_ask(issuer: LocalIssuer) -> None:
+    environ = {
+        "BEARERGUARD_ISSUER": issuer.url,
+        "BEARERGUARD_AUDIENCE": issuer.audience,
+        "BEARERGUARD_TOKENS": "opaque",
+        "BEARERGUARD_INTROSPECTION_CLIENT_ID": "api",
+        "BEARERGUARD_INTROSPECTION_CLIENT_SECRET": issuer.introspection.client_secret,
+        "BEARERGUARD_INTROSPECTION_CACHE_TTL": "0",
+        "BEARERGUARD_INTROSPECTION_STALE_TTL": "",
+    }
+    with Guard.from_env(environ, transport=issuer.transport(), clock=issuer._clock) as guard:
+        token = issuer.opaque_token()
+        guard.verify(token)
+        guard.verify(token)
+        guard.verify(issuer.token())
+    assert issuer.hits["/introspect"] == 3
+    with pytest.raises(ConfigurationError, match="INTROSPECTION_CACHE_TTL: give a number"):
+        Guard.from_env({**environ, "BEARERGUARD_INTROSPECTION_CACHE_TTL": "soon"})
+
+
+def test_an_issuer_of_opaque_tokens_needs_no_keys(issuer: LocalIssuer) -> None:
+    how = issuer.introspection.options()
+    opaque = issuer.issuer(introspection=how, tokens="opaque")
+    issuer.garbage = b"no keys"
+    with Guard(opaque, transport=issuer.transport(), clock=issuer._clock) as guard:
+        guard.warm()
+        assert guard.health()["ok"]
+        assert guard.verify(issuer.opaque_token()).subject == "user"
+    assert issuer.hits["/jwks"] == 0
+
+
+def test_warming_finds_the_endpoint_and_reports_one_that_cannot_be_found(
+    issuer: LocalIssuer, clock: Clock
+) -> None:
+    events: list[Event] = []
+    how = issuer.introspection.options()
+    with Guard(
+        issuer.issuer(introspection=how),
+        transport=issuer.transport(),
+        clock=clock,
+        on_event=events.append,
+    ) as guard:
+        issuer.outage = True
+        anyio.run(guard.awarm)
+        assert [event.code for event in events] == ["keys_fetch_failed", "introspection_failed"]
+        issuer.outage = False
+        clock.now += 30
+        guard.warm()
+        before = sum(issuer.hits.values())
+        guard.verify(issuer.opaque_token())
+        assert sum(issuer.hits.values()) == before + 1
+
+
+def test_an_endpoint_that_moved_is_found_again(issuer: LocalIssuer, clock: Clock) -> None:
+    with guard_of(issuer, breaker_cooldown=5) as guard:
+        guard.verify(issuer.opaque_token())
+        where = issuer.introspection.metadata
+        issuer.introspection.metadata = lambda url: {  # type: ignore[method-assign]
+            **where(url),
+            "introspection_endpoint": f"{url}/moved",
+        }
+        for _ in range(3):
+            with pytest.raises(IssuerUnavailable, match="status 404"):
+                guard.verify(issuer.opaque_token())
+        clock.now += 5
+        assert guard.verify(issuer.opaque_token()).subject == "user"
+        assert issuer.hits["/moved"] == 1
+
+
+def test_an_endpoint_that_was_found_long_ago_is_looked_for_again(
+    issuer: LocalIssuer, clock: Clock
+) -> None:
+    with guard_of(issuer) as guard:
+        guard.verify(issuer.opaque_token())
+        found = issuer.hits["/.well-known/oauth-authorization-server"]
+        clock.now += 86_400
+        guard.verify(issuer.opaque_token())
+        assert issuer.hits["/.well-known/oauth-authorization-server"] == found + 1
+
+
+def test_an_endpoint_over_plain_http_elsewhere_is_not_asked(issuer: LocalIssuer) -> None:
+    issuer.introspection.metadata = lambda url: {  # type: ignore[method-assign]
+        "introspection_endpoint": "http://elsewhere.test/introspect"
+    }
+    with guard_of(issuer) as guard, pytest.raises(IssuerUnavailable, match="no https URL"):
+        guard.verify(issuer.opaque_token())
+
+
+def two(clock: Clock, route: Callable[[str], Any], **options: Any) -> tuple[Any, Any, Guard]:
+    """Two introspecting issuers behind one guard."""
+    first = LocalIssuer("https://a.test", algorithm="ES256", clock=clock)
+    second = LocalIssuer("https://b.test", algorithm="ES256", clock=clock)
+
+    class Both:
+        def fetch(self, request: Fetch) -> Response:
+            asked = first if request.url.startswith(first.url) else second
+            return asked.transport().fetch(request)
+
+        async def afetch(self, request: Fetch) -> Response:
+            return self.fetch(request)
+
+    guard = Guard(
+        first.issuer(introspection=first.introspection.options(), **options),
+        second.issuer(introspection=second.introspection.options()),
+        route_opaque=route,
+        transport=Both(),
+        clock=clock,
+    )
+    return first, second, guard
+
+
+def test_INT_03_route_opaque_chooses_who_is_asked(clock: Clock) -> None:
+    chosen: list[Any] = []
+    first, second, guard = two(clock, lambda _token: chosen[-1])
+    with guard:
+        for issuer, choice in ((first, first.url), (second, Issuer(second.url, audience="x"))):
+            chosen.append(choice)
+            assert guard.verify(issuer.opaque_token(sub=issuer.url)).subject == issuer.url
+        assert (first.hits["/introspect"], second.hits["/introspect"]) == (1, 1)
+        chosen.append(None)
+        with pytest.raises(TokenError, match="unknown_issuer"):
+            guard.verify("of-nobody")
+        for wrong in ("https://c.test", ["https://a.test"], 7):
+            chosen.append(wrong)
+            with pytest.raises(IssuerUnavailable, match="route_opaque="):
+                guard.verify("of-whom")
+        chosen.clear()
+        with pytest.raises(IssuerUnavailable, match="raised IndexError"):
+            guard.verify("of-whom")
+    assert (first.hits["/introspect"], second.hits["/introspect"]) == (1, 1)
+
+
+def test_INT_03_an_issuer_that_is_asked_about_its_jwts_is_asked_about_its_own_alone(
+    clock: Clock,
+) -> None:
+    first, second, guard = two(clock, lambda _token: "https://a.test", tokens="opaque")
+    with guard:
+        assert guard.verify(first.token()).subject == "user"
+        assert guard.verify(second.token()).subject == "user"
+        assert (first.hits["/introspect"], second.hits["/introspect"]) == (1, 0)
+        with pytest.raises(TokenError, match="inactive"):
+            guard.verify("a.b.c.d.e")  # encrypted for the one that route_opaque names
+        assert (first.hits["/introspect"], second.hits["/introspect"]) == (2, 0)
+
+
+def test_INT_03_an_encrypted_token_is_not_shown_to_an_issuer_that_wants_none(
+    clock: Clock,
+) -> None:
+    _first, second, guard = two(clock, lambda _token: "https://b.test", tokens="opaque")
+    with guard, pytest.raises(TokenError, match="encrypted_token"):
+        guard.verify("a.b.c.d.e")
+    assert second.hits["/introspect"] == 0
+
+
+def test_a_token_with_letters_of_no_token_is_shown_to_nobody(issuer: LocalIssuer) -> None:
+    with guard_of(issuer) as guard:
+        for odd in ("two words", "é", "line\nbreak", ""):
+            with pytest.raises(TokenError, match="malformed_token"):
+                guard.verify(odd)
+    assert issuer.hits["/introspect"] == 0
+
+
+def test_a_bearer_token_may_be_renewed_by_a_callable(issuer: LocalIssuer) -> None:
+    tokens = iter(["old", issuer.introspection.access_token])
+    with guard_of(issuer, token=lambda: next(tokens)) as guard:
+        with pytest.raises(IssuerUnavailable):
+            guard.verify(issuer.opaque_token())
+        assert guard.verify(issuer.opaque_token()).subject == "user"
+        with pytest.raises(IssuerUnavailable, match="was raised"):
+            guard.verify(issuer.opaque_token())  # it raises now; its words are not repeated
+
+
+def test_a_cached_token_that_was_asked_about_anew_is_warm_again(
+    issuer: LocalIssuer, clock: Clock
+) -> None:
+    with guard_of(issuer) as guard:
+        token = issuer.opaque_token(scope="read")
+        field = b"Bearer " + token.encode()
+        assert guard.recall(field) is None
+        guard.verify(token)
+        for _ in range(3):
+            assert guard.recall(field) is not None
+            clock.now += 60
+            assert guard.recall(field) is None
+            guard.verify(token)
+            assert guard.recall(field) is not None
+    assert issuer.hits["/introspect"] == 4
+
+
+def test_an_expired_token_is_refused_as_such_without_asking(
+    issuer: LocalIssuer, clock: Clock
+) -> None:
+    with guard_of(issuer) as guard:
+        token = issuer.opaque_token(lifetime=10)
+        guard.verify(token)
+        clock.now += 40
+        issuer.outage = True
+        with pytest.raises(TokenExpired):
+            guard.verify(token)
+
+
+def test_a_closed_guard_forgets_refusals_too(issuer: LocalIssuer) -> None:
+    guard = guard_of(issuer)
+    for _ in range(2):
+        with guard, pytest.raises(TokenError):
+            guard.verify("made-up")
+    assert issuer.hits["/introspect"] == 2
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_those_who_wait_for_a_cancelled_leader_are_all_answered(
+    backend: str, issuer: LocalIssuer
+) -> None:
+    token = issuer.opaque_token()
+    subjects: list[str] = []
+    with guard_of(issuer) as guard:
+        guard.warm()
+        issuer.delay = 0.2
+
+        async def lead(leader: anyio.CancelScope) -> None:
+            with leader:
+                await guard.averify(token)
+
+        async def follow() -> None:
+            subjects.append((await guard.averify(token)).identity)
+
+        async def main() -> None:
+            async with anyio.create_task_group() as group:
+                leader = anyio.CancelScope()
+                group.start_soon(lead, leader)
+                await anyio.sleep(0.05)
+                for _ in range(10):
+                    group.start_soon(follow)
+                await anyio.sleep(0.05)
+                leader.cancel()
+
+        anyio.run(main, backend=backend)
+    assert subjects == ["user"] * 10
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_probe_that_is_cancelled_lets_another_probe_at_once(
+    backend: str, issuer: LocalIssuer, clock: Clock
+) -> None:
+    with guard_of(issuer) as guard:
+        issuer.outage = True
+        for _ in range(3):
+            with pytest.raises(IssuerUnavailable):
+                guard.verify(issuer.opaque_token())
+        issuer.outage = False
+        clock.now += 1
+        token = issuer.opaque_token()
+
+        async def main() -> None:
+            issuer.delay = 0.3
+            with anyio.move_on_after(0.05):
+                await guard.averify(token)
+            issuer.delay = 0.0
+            assert (await guard.averify(token)).subject == "user"
+
+        anyio.run(main, backend=backend)
+
+
+def test_a_herd_that_fails_together_is_one_failure_once_the_breaker_is_open() -> None:
+    breaker = Breaker(30, 30)
+    eras = [breaker.enter(NOON) for _ in range(100)]
+    pauses = [breaker.failed(NOON, era) for era in eras]
+    assert pauses == [0, 0] + [1] * 98
+    assert breaker.wait(NOON) == 1
+
+
+def test_only_one_probes_and_one_that_never_tells_is_not_waited_for_for_ever() -> None:
+    breaker = Breaker(30, 10)
+    for _ in range(3):
+        breaker.failed(NOON, breaker.enter(NOON))
+    now = NOON + 1
+    assert breaker.wait(now) == 0
+    breaker.enter(now)
+    assert breaker.wait(now) == 1
+    assert breaker.wait(now + 10) == 0
+    assert breaker.wait(now - 100) <= 30  # a clock set back
+    breaker.abandoned()
+    assert breaker.wait(now) == 0
+    breaker.failed(now, breaker.enter(now))
+    assert breaker.wait(now) == 2
+    breaker.succeeded()
+    assert breaker.wait(now) == 0
+    assert not breaker.is_open
+
+
+def test_generations_are_bounded_and_keep_what_is_used() -> None:
+    held: Generations[int, str] = Generations(10)
+    for number in range(1000):
+        held.put(number, str(number))
+        held.get(0)
+        assert len(held) <= 10
+    assert held.get(0) == "0"
+    assert held.get(1) is None
+    assert "0" in held.values()
+    held.clear()
+    assert len(held) == 0
+
+
+class Shelf:
+    """A store that workers share, in one process; `lose` makes it forget."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[str, str, bytes], bytes] = {}
+        self.ttl = 0.0
+
+    def get(self, issuer: str, resource: str, digest: bytes) -> Flow[bytes | None]:
+        yield from ()
+        return self.kept.get((issuer, resource, digest))
+
+    def put(
+        self, issuer: str, resource: str, digest: bytes, value: bytes, ttl: float
+    ) -> Flow[None]:
+        yield from ()
+        self.ttl = ttl
+        self.kept[issuer, resource, digest] = value
+
+
+def worker(issuer: LocalIssuer, shelf: Shelf, **options: Any) -> tuple[Introspector, Guard]:
+    """An introspector as each worker has one, and a guard to drive it."""
+    how = issuer.introspection.options(**options)
+    clock, configured = issuer._clock, issuer.issuer()
+    events = Events(None, clock)
+    keys = KeyCache(configured, clock=clock, events=events, schedule=lambda *_: None)
+    introspector = Introspector(
+        configured, how, keys, TokenCache(100, clock), clock=clock, events=events, shared=shelf
+    )
+    return introspector, issuer.guard()
+
+
+def introspected(worker: tuple[Introspector, Guard], token: str) -> str:
+    introspector, guard = worker
+    octets = token.encode()
+    return guard.run(introspector.introspect(octets, digest(octets))).principal.identity
+
+
+def test_workers_share_what_the_issuer_answered(issuer: LocalIssuer, clock: Clock) -> None:
+    shelf = Shelf()
+    first, second = worker(issuer, shelf), worker(issuer, shelf)
+    token = issuer.opaque_token(lifetime=40)
+    assert introspected(first, token) == "user"
+    assert shelf.ttl == 40
+    clock.now += 20
+    issuer.outage = True
+    assert introspected(second, token) == "user"
+    assert issuer.hits["/introspect"] == 1
+    clock.now += 20  # the store kept it for too long
+    with pytest.raises(IssuerUnavailable):
+        introspected(worker(issuer, shelf), token)
+
+
+def test_what_another_worker_learned_is_checked_here(issuer: LocalIssuer, clock: Clock) -> None:
+    shelf = Shelf()
+    token = issuer.opaque_token(lifetime=10)
+    introspected(worker(issuer, shelf), token)
+    clock.now += 100
+    with pytest.raises(TokenExpired):
+        introspected(worker(issuer, shelf), token)
+
+
+def test_refusals_and_answers_that_are_not_to_be_cached_are_not_shared(
+    issuer: LocalIssuer,
+) -> None:
+    shelf = Shelf()
+    with pytest.raises(TokenError):
+        introspected(worker(issuer, shelf), "made-up")
+    introspected(worker(issuer, shelf, cache_ttl=0), issuer.opaque_token())
+    assert shelf.kept == {}
+
+
+def test_a_transport_that_raises_is_503_and_its_words_are_not_repeated(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Broken:
+        def fetch(self, request: Fetch) -> Response:
+            raise RuntimeError(request.body.decode())
+
+        async def afetch(self, request: Fetch) -> Response:
+            raise FetchFailed("asked")
+
+    endpoint = asking(endpoint="https://a.test/introspect")
+    with Guard(trusting(introspection=endpoint), transport=Broken()) as guard:
+        with pytest.raises(IssuerUnavailable, match="RuntimeError was raised"):
+            guard.verify("opaque-token")
+        with pytest.raises(IssuerUnavailable, match="asked"):
+            anyio.run(guard.averify, "opaque-token")
+    assert "opaque-token" not in caplog.text
+    assert logging.WARNING in {record.levelno for record in caplog.records}
+    gc.collect()
