@@ -5,16 +5,15 @@ BEARERGUARD_STRESS=1 runs it in the size of `scripts/stress`; figures are printe
 
 from __future__ import annotations
 
-import os
 import time
 from statistics import median
 
 import pytest
 
+from tests.faults.size import FULL
 from tests.faults.workers import Load, Workers, wait_until, workers
 from tests.redis_server import RedisServer
 
-FULL = bool(os.environ.get("BEARERGUARD_STRESS"))
 REVOCATIONS = 500 if FULL else 50
 CYCLES = 25 if FULL else 3
 
