@@ -85,7 +85,10 @@ class AccessTokens:
         self._resources = {each.identifier: each for each in settings.resources}
 
     def mint(self, bearer: Bearer) -> Minted:
-        """Return a fresh token; raises `OAuthError` for resources that do not go together."""
+        """Return a fresh token; raises `OAuthError` for resources gone or not going together."""
+        if not self._resources.keys() >= set(bearer.resources):
+            # It was granted before `resources=` was changed.
+            raise invalid_target("The server has this resource no longer")
         resources = [self._resources[name] for name in bearer.resources]
         kinds = {each.tokens for each in resources}
         if len(kinds) > 1:
@@ -113,12 +116,15 @@ class AccessTokens:
             content = self._stored_claims(row)
         revoked = row is not None and (row.revoked_at or row.grant_revoked_at) is not None
         client_id = content["client_id"]
+        client = client_rows.find(connection, client_id)
         active = (
             not revoked
             and self._clock() < content["exp"]
             # A token that belongs to a grant has a row, as long as the grant stands.
             and (row is not None or "sid" not in content)
-            and client_rows.find(connection, client_id) is not None
+            # An id may be given again; what its bearer before had stays with that one.
+            and client is not None
+            and content["iat"] >= int(client.created_at)
         )
         return Known(key, client_id, content.get("sid"), content, active, row is not None)
 

@@ -51,14 +51,21 @@ class Accounts:
         database: where they are kept.
         passwords: hashes and checks their passwords.
         clock: the time, in seconds.
+        on_disabled: ends all that the user of an id allowed.
     """
 
     def __init__(
-        self, database: Database, passwords: Passwords, clock: Callable[[], float]
+        self,
+        database: Database,
+        passwords: Passwords,
+        clock: Callable[[], float],
+        *,
+        on_disabled: Callable[[str], object],
     ) -> None:
         self._database = database
         self._passwords = passwords
         self._clock = clock
+        self._on_disabled = on_disabled
 
     def add(self, login: str, password: str, *, name: str = "") -> Account:
         """Make an account.
@@ -106,8 +113,10 @@ class Accounts:
         return self._change(normal, password_hash=stored)
 
     def disable(self, login: str) -> Account:
-        """Keep a user from signing in and end the user's sessions."""
-        return self._change(normalized(login), disabled_at=self._clock())
+        """Keep a user from signing in, and end the user's sessions and tokens."""
+        account = self._change(normalized(login), disabled_at=self._clock())
+        self._on_disabled(account.user_id)
+        return account
 
     def enable(self, login: str) -> Account:
         """Let a disabled user sign in again."""

@@ -97,15 +97,11 @@ class Administration:
 
     def disable_user(self, login: str) -> Account:
         """Keep a user from signing in; end the user's sessions and tokens."""
-        account = self.users.disable(login)
-        self.revoke_user(login)
-        return account
+        return self.users.disable(login)
 
     def revoke_user(self, login: str, client_id: str | None = None) -> int:
         """Revoke all that a user allowed, one client or all; return how many grants."""
-        user_id = self.users.get(login).user_id
-        self._engine.people.forget(user_id, client_id)
-        return self._engine.revocations.user(user_id, client_id)
+        return self._engine.end_user(self.users.get(login).user_id, client_id)
 
     def revoke_grant(self, grant_id: str) -> bool:
         """Revoke a grant with all its tokens; False when it was before, or is none."""

@@ -176,14 +176,11 @@ class AuthorizationServer:
 
     def revoke_user(self, user_id: str, *, client_id: str | None = None) -> int:
         """Revoke all that a user allowed, to one client or to all; return how many grants."""
-        self._engine.people.forget(user_id, client_id)
-        return self._engine.revocations.user(user_id, client_id)
+        return self._engine.end_user(user_id, client_id)
 
     def disable_user(self, login: str) -> Account:
         """Keep a user from signing in, and end the user's sessions and tokens."""
-        account = self.users.disable(login)
-        self.revoke_user(account.user_id)
-        return account
+        return self.users.disable(login)
 
     def on_revocation(self, listener: Callable[[Revoked], object]) -> None:
         """Call `listener` after each revocation that this process makes."""

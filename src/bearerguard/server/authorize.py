@@ -119,14 +119,17 @@ class AuthorizeEndpoint:
         if not set(asked.scopes) <= answer.scopes:
             # What may be had grew since the page was shown: nobody was asked about that.
             return self._ask(request, signed_in, target, asked, answer.query)
-        if answer.remember and target.client.is_identified:
+        if answer.remember and self._is_rememberable(target.client, asked):
             self._people.remember(signed_in.user_id, target.client.client_id, answer.scopes)
         return self._send_code(target, signed_in, asked)
 
     def _target(self, query: str) -> _Target:
         """Return where to answer; raises `NowhereToGo`."""
+        if not (query.isascii() and query.isprintable()):
+            # It goes on into a Location line; some servers let such octets in.
+            raise NowhereToGo("It has characters that no address has.")
         try:
-            parameters = parse(query.encode("ascii", "replace"))
+            parameters = parse(query.encode())
         except OAuthError as error:
             raise NowhereToGo(f"{error.description}.") from None
         client_id = parameters.get("client_id")
@@ -175,8 +178,16 @@ class AuthorizeEndpoint:
             return True  # anybody can pose as it (RFC 8252 §8.6)
         if not client.require_consent:
             return False
+        if not self._is_usual(asked):
+            return True  # what is remembered was said of the server's first resource
         known = self._people.remembered(signed_in.user_id, client.client_id)
         return not asked.scopes or not set(asked.scopes) <= known
+
+    def _is_usual(self, asked: _Asked) -> bool:
+        return asked.resources == (self._settings.resources[0].identifier,)
+
+    def _is_rememberable(self, client: Client, asked: _Asked) -> bool:
+        return client.is_identified and bool(asked.scopes) and self._is_usual(asked)
 
     def _ask(
         self, request: Request, signed_in: SignedIn, target: _Target, asked: _Asked, query: str
@@ -191,7 +202,8 @@ class AuthorizeEndpoint:
                 scopes=tuple(ScopeLine(name, describe(name)) for name in asked.scopes),
                 redirect_uri=target.redirect_uri,
                 query=query,
-                rememberable=target.client.is_identified and bool(asked.scopes),
+                resources=() if self._is_usual(asked) else asked.resources,
+                rememberable=self._is_rememberable(target.client, asked),
             ),
         )
 

@@ -29,6 +29,7 @@ from bearerguard.server.secret import ServerSecret
 from bearerguard.server.settings import Settings
 from bearerguard.server.store import grants as rows
 from bearerguard.server.store.database import Database
+from bearerguard.server.store.people import is_disabled
 from bearerguard.server.token_answer import TokenAnswer
 
 _PREFIX = "bgc_"
@@ -101,7 +102,9 @@ class CodeGrant:
         digest = self._digest(parameters.required("code"))
         with self._database.read() as connection:
             code = rows.find_code(connection, digest)
-        if code is None or code.client_id != client.client_id:
+            # Disabling ended the codes that there were; one may have been on its way.
+            ended = code is not None and is_disabled(connection, code.user_id)
+        if code is None or ended or code.client_id != client.client_id:
             raise invalid_grant(_UNUSABLE)
         _check_proofs(client, code, parameters)
         if code.redeemed_at is not None:

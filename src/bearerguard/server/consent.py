@@ -48,6 +48,7 @@ class ConsentRequest:
         scopes: what it asks for.
         redirect_uri: where its answer goes.
         query: the authorization request's query string, to take it up again.
+        resources: the APIs that it asks for, if they are others than usual.
         rememberable: whether the user may be offered not to be asked again; not for clients
             that cannot prove who they are (RFC 8252 §8.6).
     """
@@ -57,6 +58,7 @@ class ConsentRequest:
     scopes: tuple[ScopeLine, ...]
     redirect_uri: str
     query: str = field(repr=False)
+    resources: tuple[str, ...] = ()
     rememberable: bool = True
 
 
@@ -121,6 +123,7 @@ class Consent:
             client_name=asked.client_name,
             name=user.name,
             scopes=asked.scopes,
+            resources=asked.resources,
             redirect_kind=kind,
             redirect_host=shown,
             rememberable=asked.rememberable,

@@ -58,6 +58,7 @@ class Engine:
             secret=secret,
             clock=clock,
             audit=audit,
+            on_disabled=self.end_user,
             options=people,
         )
         self.upkeep = Upkeep(database, self.keys, settings, clock)
@@ -68,7 +69,7 @@ class Engine:
             access=access, refresh=refresh, revocations=self.revocations, **shared
         )
         shared |= {"access": access, "refresh": refresh, "revocations": self.revocations}
-        codes = CodeGrant(secret=secret, settings=settings, **shared)
+        self.codes = CodeGrant(secret=secret, settings=settings, **shared)
         authentication = ClientAuthentication(
             self.clients,
             Assertions(
@@ -82,12 +83,12 @@ class Engine:
         )
         self._token = TokenEndpoint(
             authentication=authentication,
-            code=codes,
+            code=self.codes,
             refresh=RefreshGrant(settings=settings, **shared),
             own=OwnGrant(database, settings, access, audit),
         )
         self._authorize = AuthorizeEndpoint(
-            settings=settings, registry=self.clients, codes=codes, people=self.people
+            settings=settings, registry=self.clients, codes=self.codes, people=self.people
         )
         self._revoke = RevokeEndpoint(authentication, self.revocation)
         self._introspect = IntrospectEndpoint(
@@ -100,6 +101,11 @@ class Engine:
         endpoints = self._endpoints()
         self.paths = frozenset(endpoints)
         self.router = Router(endpoints, is_origin=self.clients.is_origin, audit=audit)
+
+    def end_user(self, user_id: str, client_id: str | None = None) -> int:
+        """End all that a user allowed, one client or all; return how many grants that were."""
+        self.people.forget(user_id, client_id)
+        return self.revocations.user(user_id, client_id)
 
     def _endpoints(self) -> dict[str, Endpoint]:
         base = self.settings.base_path

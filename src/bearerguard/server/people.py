@@ -80,6 +80,7 @@ class People:
         secret: what tickets and digests are made with.
         clock: the time, in seconds.
         audit: is told of every security event.
+        on_disabled: ends all that the user of an id allowed.
         options: what the operator chose.
 
     Raises:
@@ -94,6 +95,7 @@ class People:
         secret: ServerSecret,
         clock: Callable[[], float],
         audit: Audit,
+        on_disabled: Callable[[str], object],
         options: PeopleOptions | None = None,
     ) -> None:
         options = options or PeopleOptions()
@@ -115,7 +117,9 @@ class People:
         self._sessions = Sessions(
             database, cookies, secret, clock, lifetime=options.session_lifetime
         )
-        self.accounts = Accounts(database, Passwords(options.password_parameters), clock)
+        self.accounts = Accounts(
+            database, Passwords(options.password_parameters), clock, on_disabled=on_disabled
+        )
         self._consent = Consent(
             self._base, database, pages=self._pages, csrf=csrf, tickets=tickets, clock=clock
         )

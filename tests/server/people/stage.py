@@ -27,6 +27,7 @@ class PeopleStage:
         self.issuer = issuer
         self.clock = Clock()
         self.events: list[SecurityEvent] = []
+        self.disabled: list[str] = []
         self.database = Database(f"sqlite:///{folder}/auth.db", connections=8)
         migrate(self.database)
         options.setdefault("password_parameters", CHEAP)
@@ -36,6 +37,7 @@ class PeopleStage:
             secret=ServerSecret("a secret of this test's own, long enough"),
             clock=self.clock,
             audit=Audit(self.events.append, self.clock),
+            on_disabled=self.disabled.append,
             options=PeopleOptions(**options),
         )
 

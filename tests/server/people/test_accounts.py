@@ -64,7 +64,9 @@ def test_a_hash_of_weaker_parameters_is_renewed_when_its_password_comes(
     stage: PeopleStage,
 ) -> None:
     stronger = argon2.Parameters(argon2.Type.ID, 19, 16, 32, 2, 16, 1)
-    accounts = Accounts(stage.database, Passwords(stronger), stage.clock)
+    accounts = Accounts(
+        stage.database, Passwords(stronger), stage.clock, on_disabled=stage.disabled.append
+    )
     before = stage.rows("users")[0].password_hash
     assert accounts.check("ada", "wrong password") is None
     assert stage.rows("users")[0].password_hash == before

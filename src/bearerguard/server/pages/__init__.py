@@ -43,6 +43,7 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
         "client_name": "App",
         "name": "x",
         "scopes": [{"name": "x", "description": "y"}],
+        "resources": ["x"],
         "redirect_kind": "host",
         "redirect_host": "x",
         "rememberable": True,

@@ -42,6 +42,7 @@ TEXTS: Mapping[str, str] = {
     "consent.switch": "Use another account",
     "consent.scopes": "If you allow it, {client} can:",
     "consent.no_scopes": "{client} asks for no permission but to know that you have an account.",
+    "consent.resource": "It is for",
     "consent.redirect.host": "You will be sent back to",
     "consent.redirect.device": "You will be sent back to an app on this device, at",
     "consent.redirect.app": "You will be sent back to the app that opens",

@@ -6,7 +6,7 @@ hexadecimal; a password is an argon2id hash.
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Double, ForeignKey, Index, String, Table, Text
+from sqlalchemy import Column, Connection, Double, ForeignKey, Index, String, Table, Text, select
 
 from bearerguard.server.store.schema import metadata
 
@@ -60,3 +60,11 @@ login_attempts = Table(
     Column("whole_at", Double, nullable=False),
     Index(None, "whole_at"),
 )
+
+
+def is_disabled(connection: Connection, user_id: str) -> bool:
+    """Whether there is an account of this id that may not sign in; an app's own users have none."""
+    query = select(users.c.user_id).where(
+        users.c.user_id == user_id, users.c.disabled_at.is_not(None)
+    )
+    return connection.execute(query).first() is not None
