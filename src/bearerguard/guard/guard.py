@@ -25,13 +25,13 @@ from bearerguard.guard import driving, options, settings, verdict
 from bearerguard.guard.authenticator import Authenticator
 from bearerguard.guard.decision import Allow, Decision, Deny, Unavailable
 from bearerguard.guard.events import Event, Events
-from bearerguard.guard.issuer import Issuer, check_distinct
+from bearerguard.guard.issuer import Issuer
 from bearerguard.guard.jwt_validator import JwtValidator
 from bearerguard.guard.refresher import Refresher
 from bearerguard.guard.requirement import Requirement
 from bearerguard.guard.routing import RouteOpaque, check_routes
 from bearerguard.guard.token_cache import Entry, TokenCache
-from bearerguard.guard.trust import Trust
+from bearerguard.guard.trust import Trust, check_distinct
 from bearerguard.messages import Request
 from bearerguard.principal import ANONYMOUS, Principal
 from bearerguard.protocol.credentials import bearer_token
