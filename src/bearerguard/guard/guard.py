@@ -223,7 +223,8 @@ class Guard:
 
         An issuer's `status` is fresh, static, absent (not fetched yet), stale (the last
         refresh failed) or dead (too old to be believed); `age` is in seconds. Its
-        introspection is ok, failing, or down (not asked for a while).
+        introspection is ok, failing, or down (not asked for a while). Tenants are told of, and
+        make no guard unfit: an outage of one is no other's.
         """
         return {**self._trust.health(), "cached_tokens": len(self._tokens)}
 
