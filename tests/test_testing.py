@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import struct
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx2
 import jwt
 import pytest
 
 from bearerguard import Guard, Issuer, IssuerUnavailable, TokenError
+from bearerguard.flow import Fetch
+from bearerguard.messages import Response
 from bearerguard.testing import LocalIssuer, SigningKey, sign
 
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
@@ -93,3 +97,25 @@ def test_a_client_that_goes_away_is_no_noise(capfd: pytest.CaptureFixture[str]) 
     output = capfd.readouterr().err
     assert "ConnectionResetError" not in output
     assert "not JSON serializable" in output
+
+
+def test_its_opaque_tokens_are_explained_to_who_may_ask() -> None:
+    issuer = LocalIssuer(algorithm="ES256")
+    endpoint = f"{issuer.url}/introspect"
+    token = issuer.opaque_token(sub="ada", lifetime=None)
+    secret = issuer.introspection.client_secret
+
+    def ask(method: str = "POST", **form: str) -> Response:
+        body = urlencode({"token": token, **form}).encode()
+        return issuer.transport().fetch(Fetch(method, endpoint, (), body))
+
+    answer = ask(client_id="api", client_secret=secret)
+    assert json.loads(answer.body)["sub"] == "ada"
+    assert "exp" not in json.loads(answer.body)
+    assert ask(client_id="api", client_secret="guessed").status == 401
+    assert ask().status == 401
+    assert ask("GET", client_id="api", client_secret=secret).status == 405
+    basic = Fetch("POST", endpoint, (("authorization", "Basic !"),), b"token=x")
+    assert issuer.transport().fetch(basic).status == 401
+    issuer.introspection.revoke(token)
+    assert json.loads(ask(client_id="api", client_secret=secret).body) == {"active": False}

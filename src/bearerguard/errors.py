@@ -99,6 +99,13 @@ class Refusal(BearerGuardError):
         self.remedy = remedy
         self.issuer = issuer
 
+    def concern(self, issuer: str, hint: str | None = None) -> None:
+        """Note the issuer that it concerns, and what is known of that issuer's tokens."""
+        self.issuer = issuer
+        if hint is not None:
+            self.remedy = f"{self.remedy}; {hint}"
+            self.args = (f"{self.reason.code}: {self.remedy}",)
+
 
 class CredentialsError(Refusal):
     """The Authorization field cannot be read (RFC 6750 §3.1, invalid_request)."""

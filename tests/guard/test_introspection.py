@@ -17,17 +17,19 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from bearerguard import (
+    Allow,
     ConfigurationError,
     Event,
     Guard,
     Introspection,
     Issuer,
     IssuerUnavailable,
+    Request,
     Response,
     TokenError,
     TokenExpired,
 )
-from bearerguard.flow import Fetch, Flow
+from bearerguard.flow import Fetch, Flow, Once
 from bearerguard.guard.breaker import Breaker
 from bearerguard.guard.events import Events
 from bearerguard.guard.generations import Generations
@@ -422,6 +424,21 @@ def test_a_probe_that_is_cancelled_lets_another_probe_at_once(
             assert (await guard.averify(token)).subject == "user"
 
         anyio.run(main, backend=backend)
+
+
+def test_INT_04_who_leads_looks_again_whether_another_has_asked_meanwhile(
+    issuer: LocalIssuer,
+) -> None:
+    with guard_of(issuer) as guard:
+        request = Request(headers={"Authorization": f"Bearer {issuer.opaque_token()}"})
+        late = guard.authenticate(request)
+        once = next(late)  # it is about to ask, and is slow
+        assert isinstance(once, Once)
+        guard.run(guard.authenticate(request))
+        with pytest.raises(StopIteration) as stop:
+            late.send(guard.run(once.flow()))
+        assert isinstance(stop.value.value, Allow)
+    assert issuer.hits["/introspect"] == 1
 
 
 def test_a_herd_that_fails_together_is_one_failure_once_the_breaker_is_open() -> None:

@@ -21,15 +21,14 @@ if TYPE_CHECKING:
     from bearerguard.guard.revocation import Revocations
 
 
-class Opaque(NamedTuple):
+class Opaque:
     """A token that only its issuer can explain."""
 
-    introspector: Introspector
-    token: bytes
+    __slots__ = ("introspector", "token")
 
-    def __repr__(self) -> str:
-        """Show nothing of a token."""
-        return "Opaque()"
+    def __init__(self, introspector: Introspector, token: bytes) -> None:
+        self.introspector = introspector
+        self.token = token
 
 
 class Unproved(NamedTuple):

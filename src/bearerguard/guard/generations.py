@@ -5,7 +5,7 @@ Needs no lock: a race between threads costs at most some entries.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -13,9 +13,13 @@ V = TypeVar("V")
 
 
 class Generations(Generic[K, V]):
-    """At most `size` values; those not used for a generation go first."""
+    """At most `size` values, or two; those not used for a generation go first.
 
-    def __init__(self, size: int) -> None:
+    `on_drop` is called with each value that goes.
+    """
+
+    def __init__(self, size: int, *, on_drop: Callable[[V], None] | None = None) -> None:
+        self._on_drop = on_drop
         self._generation_size = max(1, size // 2)
         self._young: dict[K, V] = {}
         self._old: dict[K, V] = {}
@@ -37,8 +41,11 @@ class Generations(Generic[K, V]):
         young = self._young
         young[key] = value
         if len(young) >= self._generation_size:
-            self._old = young
-            self._young = {}
+            gone, self._old, self._young = self._old, young, {}
+            if self._on_drop is not None:
+                for old_key, old in gone.items():
+                    if old_key not in young:
+                        self._on_drop(old)
 
     def values(self) -> list[V]:
         """Return all values, in no order."""

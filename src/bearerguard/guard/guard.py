@@ -24,7 +24,7 @@ from bearerguard.guard import driving, options, settings, verdict
 from bearerguard.guard.authenticator import Authenticator
 from bearerguard.guard.decision import Allow, Decision, Deny, Unavailable
 from bearerguard.guard.events import Event, Events
-from bearerguard.guard.issuer import Issuer, check_distinct
+from bearerguard.guard.issuer import Issuer
 from bearerguard.guard.jwt_validator import JwtValidator
 from bearerguard.guard.refresher import Refresher
 from bearerguard.guard.requirement import Requirement
@@ -32,7 +32,7 @@ from bearerguard.guard.revocation import Revocations
 from bearerguard.guard.revoker import Names, Revoker
 from bearerguard.guard.routing import RouteOpaque, check_routes
 from bearerguard.guard.token_cache import Entry, TokenCache, octets
-from bearerguard.guard.trust import Trust
+from bearerguard.guard.trust import Trust, check_distinct
 from bearerguard.messages import Request
 from bearerguard.principal import ANONYMOUS, Principal
 from bearerguard.protocol.credentials import bearer_token
@@ -253,7 +253,8 @@ class Guard:
 
         An issuer's `status` is fresh, static, absent (not fetched yet), stale (the last
         refresh failed) or dead (too old to be believed); `age` is in seconds. Its
-        introspection is ok, failing, or down (not asked for a while).
+        introspection is ok, failing, or down (not asked for a while). Tenants are told of, and
+        make no guard unfit: an outage of one is no other's.
         """
         health = {**self._trust.health(), "cached_tokens": len(self._tokens)}
         return self._revoker.health(health)

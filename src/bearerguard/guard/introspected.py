@@ -58,6 +58,7 @@ class Reader:
         self._vouched: dict[str, Any] = {"iss": issuer.url, "exp": _NEVER}
         if options.allow_missing_audience:
             self._vouched["aud"] = sorted(issuer.expected.audience)
+        self._names = (issuer.url, *issuer.aliases)
         self._expected = replace(issuer.expected, required=("aud",))
 
     def read(
@@ -67,10 +68,12 @@ class Reader:
         if members is None:
             raise TokenError(INACTIVE, "the issuer says that it is not active")
         filled = {**self._vouched, **members}
-        if filled["iss"] != self._issuer.url:
+        if filled["iss"] not in self._names:
             raise TokenError(
                 UNKNOWN_ISSUER, f"iss is {quoted(filled['iss'])} in the issuer's answer"
             )
+        if self._issuer.mapping is not None:
+            filled = self._issuer.mapping.seen(filled)
         claims.check(filled, self._expected, now)
         expires_at = claims.numeric_date(filled, "exp") if "exp" in members else None
         principal = principal_of(filled)._replace(

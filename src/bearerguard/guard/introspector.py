@@ -98,7 +98,7 @@ class Introspector:
             except IssuerUnavailable as error:
                 return self._stale(key, error)
         except TokenError as refusal:
-            refusal.issuer = self.issuer.url
+            refusal.concern(self.issuer.url, self.issuer.hints.get(refusal.reason.code))
             raise
 
     def warm(self) -> Flow[None]:

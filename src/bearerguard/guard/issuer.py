@@ -5,14 +5,16 @@ Knows what is safe to configure; holds no state and opens nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from urllib.parse import urlsplit
 
 from bearerguard.errors import ConfigurationError, quoted
+from bearerguard.guard.claim_mapping import ClaimMapping, RequiredClaims, mapping_of
 from bearerguard.guard.driving import LocalTransport
 from bearerguard.guard.introspection import Introspection
+from bearerguard.guard.issuer_names import Allowed, check_aliases, check_tenants
 from bearerguard.guard.static_keys import StaticKeys, keys_from, secret_from
 from bearerguard.protocol import claims, jwk, jwt, metadata
 
@@ -40,6 +42,18 @@ class Issuer:
         introspection: how to ask the issuer about tokens that are no JWTs.
         tokens: "auto" validates JWTs here and asks the issuer about all else, "jwt" never
             asks, "opaque" asks about JWTs too.
+        aliases: other spellings of `url` that tokens have in `iss`.
+        tenants: where `url` has `{tenant}` in it, which tenants it may stand for: a list, or
+            a callable that takes one and returns True.
+        max_tenants: how many tenants' keys are held.
+        scope_claims: where scopes stand, as paths; `scope`, else `scp`, by default.
+        role_claims: where roles stand, as paths such as "realm_access.roles"; `roles` by
+            default.
+        client_claims: where the client stands, as paths; `client_id`, else `azp`, by default.
+        audience_claim: where the audience stands.
+        required_claims: what else must be there: names, or a dict of names and values.
+        keys_token: a bearer token for fetching `jwks_uri`, or a callable that returns one.
+        hints: what to tell the operator besides, by the code of a refusal's reason.
         leeway: seconds of clock skew forgiven, 300 at most.
         keys_refresh: the longest time in seconds between two fetches of the keys.
         keys_max_age: seconds after which keys that could not be refreshed are dead.
@@ -66,6 +80,16 @@ class Issuer:
     strict: bool = False
     introspection: Introspection | None = None
     tokens: str = "auto"
+    aliases: Sequence[str] = ()
+    tenants: Allowed | None = None
+    max_tenants: int = 1000
+    scope_claims: Sequence[str] = ()
+    role_claims: Sequence[str] = ()
+    client_claims: Sequence[str] = ()
+    audience_claim: str = "aud"
+    required_claims: RequiredClaims = field(default=(), hash=False)
+    keys_token: str | Callable[[], str] | None = field(default=None, repr=False)
+    hints: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
     leeway: float = 30
     keys_refresh: float = 300
     keys_max_age: float = 86_400
@@ -77,18 +101,24 @@ class Issuer:
     accepted_algorithms: tuple[str, ...] = field(init=False, repr=False, compare=False)
     accepted_types: frozenset[str] = field(init=False, repr=False, compare=False)
     static_keys: jwk.KeySet | None = field(init=False, repr=False, compare=False)
+    mapping: ClaimMapping | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         derive = partial(object.__setattr__, self)
         self._check_sources()
         self._check_introspection()
         self._check_url()
+        check_aliases(self.aliases)
+        check_tenants(self.url, self.tenants, self.max_tenants)
+        if self.tenants is not None and (self.introspection is not None or self.aliases):
+            raise ConfigurationError("tenants=: not together with introspection= or aliases=")
         derive("accepted_algorithms", self._checked_algorithms())
         derive("accepted_types", self._checked_types())
         self._check_times()
         required = claims.REQUIRED_STRICT if self.strict else claims.REQUIRED
         derive("expected", claims.Expected(self._checked_audience(), required, self.leeway))
         derive("static_keys", self._static_keys())
+        derive("mapping", self._mapping())
 
     @property
     def needs_keys(self) -> bool:
@@ -116,6 +146,10 @@ class Issuer:
             for name in ("keys", "jwks_uri", "shared_secret", "discovery_url")
             if getattr(self, name) is not None
         ]
+        if self.keys_token is not None and self.jwks_uri is None:
+            raise ConfigurationError(
+                "keys_token=: pass jwks_uri= too: the token is sent to that place alone"
+            )
         if len(given) > 1:
             raise ConfigurationError(
                 f"{given[0]}= and {given[1]}= exclude each other: keys come from one place"
@@ -211,6 +245,16 @@ class Issuer:
         if self.keys_max_age < self.keys_refresh:
             raise ConfigurationError("keys_max_age=: must not be shorter than keys_refresh=")
 
+    def _mapping(self) -> ClaimMapping | None:
+        return mapping_of(
+            issuer=self.url if self.aliases else None,
+            scope_claims=self.scope_claims,
+            role_claims=self.role_claims,
+            client_claims=self.client_claims,
+            audience_claim=self.audience_claim,
+            required_claims=self.required_claims,
+        )
+
     def _static_keys(self) -> jwk.KeySet | None:
         if self.shared_secret is not None:
             return secret_from(self.shared_secret)
@@ -221,19 +265,3 @@ class Issuer:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def check_distinct(issuers: Sequence[Issuer]) -> None:
-    """Raise `ConfigurationError` unless these are issuers, at least one, each given once."""
-    if not issuers:
-        raise ConfigurationError("Guard(): pass at least one Issuer(url, audience=...)")
-    seen: set[str] = set()
-    for issuer in issuers:
-        if not isinstance(issuer, Issuer):
-            raise ConfigurationError(f"Guard(): pass Issuer objects, not {type(issuer).__name__}")
-        if issuer.url in seen:
-            raise ConfigurationError(
-                f"Guard(): the issuer {quoted(issuer.url)} is given twice:"
-                " one Issuer may have several audiences"
-            )
-        seen.add(issuer.url)

@@ -52,7 +52,11 @@ class JwtValidator:
 
     def read(self, octets: bytes) -> Reading:
         """Take a token apart; raises `TokenError` for no JWT, or one of an unknown issuer."""
-        token = jwt.parse(octets)
+        try:
+            token = jwt.parse(octets)
+        except TokenError as refusal:
+            self._explain(refusal, octets)
+            raise
         name = token.claims.get("iss")
         trusted = self._find(name) if type(name) is str else None
         if trusted is None:
@@ -61,6 +65,13 @@ class JwtValidator:
                 f"iss is {quoted(name)}: add an Issuer with exactly that url if you trust it",
             )
         return Reading(token, *trusted)
+
+    def _explain(self, refusal: TokenError, octets: bytes) -> None:
+        """Add what is known of the issuer that an unreadable token names, if any is."""
+        named = jwt.unproved_issuer(octets)
+        trusted = None if named is None else self._find(named)
+        if trusted is not None:
+            refusal.concern(named or "", trusted[0].hints.get(refusal.reason.code))
 
     def recognise(self, reading: Reading) -> Entry | None:
         """Return what the token proves by the key that proved an earlier one with its header.
@@ -88,7 +99,7 @@ class JwtValidator:
                 )
             proof = yield from _proof(reading, header)
         except Refusal as refusal:
-            refusal.issuer = issuer.url
+            refusal.concern(issuer.url, issuer.hints.get(refusal.reason.code))
             raise
         return self._entry(reading, proof)
 
@@ -103,12 +114,21 @@ class JwtValidator:
         try:
             if proof.may_be_id_token and not issuer.accept_id_tokens:
                 claims.check_not_id_token(found)
+            if issuer.mapping is not None:
+                return self._mapped(issuer.mapping.seen(found), reading, proof)
             claims.check(found, issuer.expected, self._clock())
             principal = principal_of(found)
         except Refusal as refusal:
-            refusal.issuer = issuer.url
+            refusal.concern(issuer.url, issuer.hints.get(refusal.reason.code))
             raise
         return Entry(principal, found["exp"] + issuer.expected.leeway, proof.lease)
+
+    def _mapped(self, seen: dict[str, Any], reading: Reading, proof: Proof) -> Entry:
+        """Do as `_entry` with claims under their standard names; the principal keeps its own."""
+        expected = reading.issuer.expected
+        claims.check(seen, expected, self._clock())
+        principal = principal_of(seen)._replace(claims=Claims(reading.token.claims))
+        return Entry(principal, seen["exp"] + expected.leeway, proof.lease)
 
 
 def _proof(reading: Reading, header: jwt.Header) -> Flow[Proof]:

@@ -90,6 +90,7 @@ class KeyCache:
         self._jwks_uri = issuer.jwks_uri
         self._discovered_at = -math.inf
         self._answered_at = -math.inf
+        self._is_retired = False
         self._snapshot: Snapshot | None = None
         if issuer.static_keys is not None:
             keys = issuer.static_keys
@@ -141,7 +142,8 @@ class KeyCache:
 
     def refresh(self) -> Flow[None]:
         """Fetch anew if that is due; raises `IssuerUnavailable` when it fails."""
-        yield from ask(Once(("keys", self._issuer.url), self._due_fetch))
+        if not self._is_retired:
+            yield from ask(Once(("keys", self._issuer.url), self._due_fetch))
 
     def warm(self) -> Flow[None]:
         """Fetch the keys if they are absent or due; a failure is an event and no more."""
@@ -167,10 +169,14 @@ class KeyCache:
     def next_refresh(self) -> float | None:
         """Return the seconds until the next refresh ahead, None when none is to come."""
         snapshot = self._alive()
-        if snapshot is None or snapshot.due_at == math.inf:
+        if snapshot is None or snapshot.due_at == math.inf or self._is_retired:
             return None
         now = self._clock()
         return max(snapshot.due_at - now, self._back_off.wait(now), 0.0)
+
+    def retire(self) -> None:
+        """Refresh nothing ahead from now on."""
+        self._is_retired = True
 
     def health(self) -> KeysHealth:
         """Return how the keys are."""
@@ -259,10 +265,17 @@ class KeyCache:
         if uri is None or self._is_outdated(uri):
             uri = yield from self._discover()
             self._jwks_uri, self._discovered_at = uri, self._clock()
-        answer = yield from ask(Fetch("GET", uri, _ACCEPT))
+        answer = yield from ask(Fetch("GET", uri, self._headers(uri)))
         if answer.status != _OK:
             raise FetchFailed(f"{uri}: status {answer.status}")
         return answer
+
+    def _headers(self, uri: str) -> tuple[tuple[str, str], ...]:
+        token = self._issuer.keys_token
+        if token is None or uri != self._issuer.jwks_uri:
+            return _ACCEPT
+        text = token() if callable(token) else token
+        return (*_ACCEPT, ("authorization", f"Bearer {text}"))
 
     def _is_outdated(self, jwks_uri: str) -> bool:
         age = self._clock() - self._discovered_at

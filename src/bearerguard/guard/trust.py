@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from bearerguard.errors import ConfigurationError, quoted
 from bearerguard.flow import Flow
 from bearerguard.guard.events import Events
 from bearerguard.guard.introspector import Introspector
@@ -17,6 +18,7 @@ from bearerguard.guard.issuer import Issuer
 from bearerguard.guard.jwt_validator import Trusted
 from bearerguard.guard.key_cache import KeyCache
 from bearerguard.guard.routing import RouteOpaque, Routing
+from bearerguard.guard.tenants import Tenants
 from bearerguard.guard.token_cache import TokenCache
 
 
@@ -37,8 +39,21 @@ class Trust:
         self._events = events
         self._schedule = schedule
         self._issuers: dict[str, Trusted] = {
-            issuer.url: (issuer, self.key_cache(issuer)) for issuer in issuers
+            issuer.url: (issuer, self._key_cache(issuer))
+            for issuer in issuers
+            if issuer.tenants is None
         }
+        self._tenants = Tenants(
+            [issuer for issuer in issuers if issuer.tenants is not None], self._key_cache
+        )
+        self._named = dict(self._issuers)
+        for trusted in self._issuers.values():
+            self._named |= dict.fromkeys(trusted[0].aliases, trusted)
+        self.find: Callable[[str], Trusted | None] = self._named.get
+        """Returns the issuer that is called exactly so, with its keys."""
+        if any(issuer.tenants is not None for issuer in issuers):
+            self.find = self._find
+        self._urls = [issuer.url for issuer in issuers]
         self._introspectors = {
             issuer.url: Introspector(
                 issuer, issuer.introspection, keys, tokens, clock=clock, events=events
@@ -50,13 +65,12 @@ class Trust:
         self.routing = Routing(self._introspectors, route_opaque) if self._introspectors else None
 
     def __repr__(self) -> str:
-        return ", ".join(map(repr, self._issuers))
+        return ", ".join(map(repr, self._urls))
 
-    def find(self, name: str) -> Trusted | None:
-        """Return the issuer that is called exactly `name`, with its keys."""
-        return self._issuers.get(name)
+    def _find(self, name: str) -> Trusted | None:
+        return self._named.get(name) or self._tenants.find(name)
 
-    def key_cache(self, issuer: Issuer) -> KeyCache:
+    def _key_cache(self, issuer: Issuer) -> KeyCache:
         """Return a new cache for the keys of an issuer."""
         return KeyCache(issuer, clock=self._clock, events=self._events, schedule=self._schedule)
 
@@ -70,7 +84,8 @@ class Trust:
 
     def health(self) -> dict[str, Any]:
         """Return, ready for JSON, how each issuer's keys and introspection are."""
-        keys = {url: cache.health() for url, (_, cache) in self._issuers.items()}
+        trusted = [*self._issuers.values(), *self._tenants.all()]
+        keys = {issuer.url: cache.health() for issuer, cache in trusted}
         asked = {url: each.health() for url, each in self._introspectors.items()}
         needed = [url for url, (issuer, _) in self._issuers.items() if issuer.needs_keys]
         return {
@@ -84,3 +99,19 @@ class Trust:
         """Forget what was refused."""
         for introspector in self._introspectors.values():
             introspector.clear()
+
+
+def check_distinct(issuers: Sequence[Issuer]) -> None:
+    """Raise `ConfigurationError` unless these are issuers, at least one, each given once."""
+    if not issuers:
+        raise ConfigurationError("Guard(): pass at least one Issuer(url, audience=...)")
+    seen: set[str] = set()
+    for issuer in issuers:
+        if not isinstance(issuer, Issuer):
+            raise ConfigurationError(f"Guard(): pass Issuer objects, not {type(issuer).__name__}")
+        if not seen.isdisjoint((issuer.url, *issuer.aliases)):
+            raise ConfigurationError(
+                f"Guard(): the issuer {quoted(issuer.url)} is given twice:"
+                " one Issuer may have several audiences"
+            )
+        seen |= {issuer.url, *issuer.aliases}

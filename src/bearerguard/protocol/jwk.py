@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 from cryptography import x509
@@ -68,6 +69,7 @@ _BY_ED25519 = ("EdDSA", "Ed25519")
 # RFC 9864 renames the same signature; a key marked with either name fits both.
 _SYNONYMS = {"EdDSA": _BY_ED25519, "Ed25519": _BY_ED25519}
 
+_CERTIFICATE = "-----BEGIN CERTIFICATE-----"
 _MIN_RSA_BITS = 2048  # RFC 7518 §3.3
 # More keys than this would let one token without a kid cost many signature checks.
 _MAX_CANDIDATES = 8
@@ -127,21 +129,38 @@ class KeySet:
 def parse_jwks(document: object) -> tuple[KeySet, tuple[str, ...]]:
     """Return the usable keys of a JWK Set and, for each other one, why it is passed over.
 
-    Raises ValueError when the document is no JWK Set or has no usable key at all.
+    An object that has a certificate for each `kid`, as Google publishes them, will do too.
+    Raises ValueError when the document is neither, or has no usable key at all.
     """
-    members = document.get("keys") if isinstance(document, Mapping) else None
-    if not isinstance(members, list):
-        raise ValueError("not a JWK Set: it has no array `keys`")  # noqa: TRY004 - as documented
     keys: list[VerificationKey] = []
     problems: list[str] = []
-    for position, jwk in enumerate(members):
+    for position, parse in enumerate(_published(document)):
         try:
-            keys.append(parse_jwk(jwk))
+            keys.append(parse())
         except ValueError as error:
             problems.append(f"key {position}: {error}")
     if not keys:
         raise ValueError("; ".join(["it has no usable key", *problems[:3]]))
     return KeySet(tuple(keys)), tuple(problems)
+
+
+def _published(document: object) -> list[Callable[[], VerificationKey]]:
+    """Return what reads each key of a document."""
+    if isinstance(document, Mapping):
+        members = document.get("keys")
+        if isinstance(members, list):
+            return [partial(parse_jwk, member) for member in members]
+        if document and all(map(_is_certificate, document.values())):
+            return [partial(_certified, kid, pem) for kid, pem in document.items()]
+    raise ValueError("not a JWK Set: it has no array `keys`")
+
+
+def _is_certificate(value: object) -> bool:
+    return isinstance(value, str) and value.startswith(_CERTIFICATE)
+
+
+def _certified(kid: str, pem: str) -> VerificationKey:
+    return replace(parse_pem(pem), kid=kid)
 
 
 def parse_jwk(jwk: object) -> VerificationKey:
@@ -162,7 +181,7 @@ def parse_pem(pem: str | bytes) -> VerificationKey:
     """Return the key of a PEM public key or certificate; raises ValueError for another text."""
     octets = pem.encode() if isinstance(pem, str) else pem
     try:
-        if b"-----BEGIN CERTIFICATE-----" in octets:
+        if _CERTIFICATE.encode() in octets:
             key: object = x509.load_pem_x509_certificate(octets).public_key()
         else:
             key = load_pem_public_key(octets)

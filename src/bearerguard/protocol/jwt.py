@@ -80,6 +80,16 @@ def parse_header(segment: bytes) -> Header:
     return Header(algorithm, kid, typ)
 
 
+def unproved_issuer(token: bytes) -> str | None:
+    """Return the issuer that an encrypted token's header names (RFC 7519 §5.3), if it does."""
+    try:
+        header = strict_json.loads_object(base64url.decode(token[:MAX_TOKEN_BYTES].split(b".")[0]))
+    except ValueError:
+        return None
+    issuer = header.get("iss")
+    return issuer if isinstance(issuer, str) else None
+
+
 def _not_three(parts: int) -> TokenError:
     if parts == _JWE_PARTS:
         return TokenError(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -41,12 +42,9 @@ class Lines:
         if self._pid != os.getpid():
             self._pid = os.getpid()
             self.close()  # our copies: the parent's connections stay
-        idle = self._idle.get(origin)
-        if idle and not fresh:
-            try:
-                return idle.pop()
-            except IndexError:
-                pass  # another thread was faster
+        if not fresh:
+            with suppress(KeyError, IndexError):  # there is none
+                return self._idle[origin].pop()
         return Line(self._make())
 
     def give_back(self, origin: str, line: Line) -> None:

@@ -1,0 +1,83 @@
+"""Issuers with many tenants: one pattern, and an issuer with keys of its own for each tenant.
+
+A tenant is known when its token comes, if it is allowed. A bounded number is held: those that
+nobody uses go, and their keys are no longer refreshed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+
+from bearerguard.errors import IssuerUnavailable
+from bearerguard.guard.generations import Generations
+from bearerguard.guard.issuer import Issuer
+from bearerguard.guard.issuer_names import TENANT, TENANT_NAME
+from bearerguard.guard.jwt_validator import Trusted
+from bearerguard.guard.key_cache import KeyCache
+
+
+class Tenants:
+    """The tenants of all patterns of a guard. `key_cache` makes the keys of an issuer."""
+
+    def __init__(self, patterns: Sequence[Issuer], key_cache: Callable[[Issuer], KeyCache]) -> None:
+        self._patterns = [(_expression(issuer.url), issuer) for issuer in patterns]
+        self._key_cache = key_cache
+        self._held = {
+            issuer.url: Generations[str, Trusted](issuer.max_tenants, on_drop=_retire)
+            for issuer in patterns
+        }
+
+    def find(self, name: str) -> Trusted | None:
+        """Return the issuer called `name`, if it is an allowed tenant of a pattern.
+
+        Raises `IssuerUnavailable` when the callable that allows tenants fails.
+        """
+        for expression, pattern in self._patterns:
+            match = expression.fullmatch(name)
+            if match is not None:
+                return self._tenant(pattern, name, match[1])
+        return None
+
+    def all(self) -> list[Trusted]:
+        """Return the tenants held now."""
+        return [trusted for held in self._held.values() for trusted in held.values()]
+
+    def _tenant(self, pattern: Issuer, name: str, tenant: str) -> Trusted | None:
+        held = self._held[pattern.url]
+        trusted = held.get(name)
+        if trusted is None and _is_allowed(pattern, tenant):
+            issuer = of_tenant(pattern, tenant)
+            trusted = (issuer, self._key_cache(issuer))
+            held.put(name, trusted)
+        return trusted
+
+
+def of_tenant(pattern: Issuer, tenant: str) -> Issuer:
+    """Return the issuer of one tenant."""
+    places = {
+        name: place.replace(TENANT, tenant)
+        for name in ("url", "jwks_uri", "discovery_url")
+        if (place := getattr(pattern, name)) is not None
+    }
+    return replace(pattern, tenants=None, **places)
+
+
+def _is_allowed(pattern: Issuer, tenant: str) -> bool:
+    if not callable(pattern.tenants):
+        return isinstance(pattern.tenants, Collection) and tenant in pattern.tenants
+    try:
+        return pattern.tenants(tenant) is True
+    except Exception as error:  # whatever it does is not the token's fault
+        cause = f"tenants= raised {type(error).__name__}"
+        raise IssuerUnavailable(pattern.url, 1, cause) from error
+
+
+def _expression(url: str) -> re.Pattern[str]:
+    before, _, after = url.partition(TENANT)
+    return re.compile(f"{re.escape(before)}({TENANT_NAME}){re.escape(after)}")
+
+
+def _retire(trusted: Trusted) -> None:
+    trusted[1].retire()

@@ -1,0 +1,376 @@
+"""Many issuers, issuers with many tenants, and claims that are called otherwise."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bearerguard import (
+    ConfigurationError,
+    Guard,
+    Introspection,
+    Issuer,
+    IssuerUnavailable,
+    Response,
+    TokenError,
+)
+from bearerguard.flow import Fetch
+from bearerguard.guard.claim_mapping import mapping_of
+from bearerguard.messages import FetchFailed
+from bearerguard.testing import LocalIssuer, SigningKey
+from tests.conformance.stage import Clock
+
+URL = "https://id.test/{tenant}/v2"
+KEY = SigningKey.generate("ES256", "k1")
+EVIL = SigningKey.generate("ES256", "k1")
+
+
+class Provider:
+    """A provider with any number of tenants, each with a key of its own; some may be down."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.tenants: dict[str, LocalIssuer] = {}
+        self.down: set[str] = set()
+        self.fetched: Counter[str] = Counter()
+
+    def tenant(self, name: str) -> LocalIssuer:
+        if name not in self.tenants:
+            url = URL.replace("{tenant}", name)
+            self.tenants[name] = LocalIssuer(url, algorithm="ES256", clock=self.clock)
+        return self.tenants[name]
+
+    def fetch(self, request: Fetch) -> Response:
+        name = request.url.split("/v2")[0].rsplit("/", 1)[1]
+        self.fetched[name] += 1
+        if name in self.down:
+            raise FetchFailed(f"{request.url}: refused")
+        return self.tenant(name).transport().fetch(request)
+
+    async def afetch(self, request: Fetch) -> Response:
+        return self.fetch(request)
+
+    def guard(self, **options: Any) -> Guard:
+        issuer = Issuer(URL, **{"audience": "https://api.test", **options})
+        return Guard(issuer, transport=self, clock=self.clock)
+
+
+@pytest.fixture
+def provider() -> Provider:
+    return Provider()
+
+
+def test_an_allowed_tenant_passes_and_no_other(provider: Provider) -> None:
+    with provider.guard(tenants=["a", "b"]) as guard:
+        for name in ("a", "b"):
+            principal = guard.verify(provider.tenant(name).token())
+            assert principal.issuer == f"https://id.test/{name}/v2"
+        with pytest.raises(TokenError, match="unknown_issuer"):
+            guard.verify(provider.tenant("c").token())
+        assert provider.fetched["c"] == 0
+        assert set(guard.health()["issuers"]) == {"https://id.test/a/v2", "https://id.test/b/v2"}
+        assert guard.health()["ok"]
+        assert repr(guard) == f"Guard({URL!r})"
+
+
+def test_one_tenants_key_signs_for_no_other(provider: Provider) -> None:
+    with provider.guard(tenants=["a", "b"]) as guard:
+        forged = provider.tenant("a").token(iss="https://id.test/b/v2")
+        with pytest.raises(TokenError, match=r"bad_signature|unknown_key"):
+            guard.verify(forged)
+
+
+@pytest.mark.parametrize(
+    "iss",
+    [
+        "https://id.test//v2",
+        "https://id.test/a/b/v2",
+        "https://id.test/../v2",
+        "https://id.test/a%2Fb/v2",
+        "https://id.test/a/v2/",
+        "https://id.test/a/v2\n",
+        "https://id.test/{tenant}/v2",
+        "https://idxtest/a/v2",
+        "https://evil.test/https://id.test/a/v2",
+        f"https://id.test/{'a' * 129}/v2",
+    ],
+)
+def test_what_only_looks_like_a_tenant_is_none(iss: str, provider: Provider) -> None:
+    asked: list[str] = []
+
+    def allow(tenant: str) -> bool:
+        asked.append(tenant)
+        return True
+
+    with provider.guard(tenants=allow) as guard, pytest.raises(TokenError, match="unknown_issuer"):
+        guard.verify(provider.tenant("a").token(iss=iss))
+    assert asked == []
+    assert not provider.fetched
+
+
+def test_a_callable_allows_tenants_by_true_alone(provider: Provider) -> None:
+    answers: dict[str, Any] = {"a": True, "b": False, "c": "yes", "d": None}
+    with provider.guard(tenants=answers.__getitem__) as guard:
+        for _ in range(2):
+            assert guard.verify(provider.tenant("a").token()).is_authenticated
+        for name in ("b", "c", "d"):
+            with pytest.raises(TokenError, match="unknown_issuer"):
+                guard.verify(provider.tenant(name).token())
+        with pytest.raises(IssuerUnavailable, match="tenants= raised KeyError"):
+            guard.verify(provider.tenant("e").token())
+
+
+def test_an_outage_of_one_tenant_is_no_other_tenants(provider: Provider) -> None:
+    provider.down.add("a")
+    with provider.guard(tenants=["a", "b"]) as guard:
+        with pytest.raises(IssuerUnavailable, match=r"id\.test/a"):
+            guard.verify(provider.tenant("a").token())
+        assert guard.verify(provider.tenant("b").token()).is_authenticated
+        before = provider.fetched["a"]
+        with pytest.raises(IssuerUnavailable):
+            guard.verify(provider.tenant("a").token())
+        assert provider.fetched["a"] == before  # the pause is the tenant's own
+        health = guard.health()
+        assert health["issuers"]["https://id.test/a/v2"]["status"] == "absent"
+        assert health["ok"]  # one customer's outage takes no API out of service
+
+
+def test_a_bounded_number_of_tenants_is_held_and_those_that_go_are_not_refreshed(
+    provider: Provider,
+) -> None:
+    names = [f"t{number}" for number in range(30)]
+    with provider.guard(tenants=names, max_tenants=10) as guard:
+        for name in names:
+            guard.verify(provider.tenant("t0").token())  # is in use all the time
+            guard.verify(provider.tenant(name).token())
+            assert len(guard.health()["issuers"]) <= 10
+        assert provider.fetched["t0"] == 2  # metadata and keys, once
+        gone = guard._trust.find("https://id.test/t1/v2")
+        assert gone is not None
+        guard.verify(provider.tenant("t2").token())
+        assert provider.fetched["t2"] == 4
+
+
+def test_keys_that_are_retired_are_refreshed_no_more(provider: Provider) -> None:
+    with provider.guard(tenants=["a"]) as guard:
+        guard.verify(provider.tenant("a").token())
+        trusted = guard._trust.find("https://id.test/a/v2")
+        assert trusted is not None
+        keys = trusted[1]
+        assert keys.next_refresh() is not None
+        keys.retire()
+        assert keys.next_refresh() is None
+        before = provider.fetched["a"]
+        provider.clock.now += 400
+        guard.run(keys.refresh())
+        assert provider.fetched["a"] == before
+
+
+def test_a_cached_token_of_a_tenant_outlives_its_lease_while_the_keys_do(
+    provider: Provider,
+) -> None:
+    with provider.guard(tenants=["a"]) as guard:
+        token = provider.tenant("a").token()
+        guard.verify(token)
+        provider.clock.now += 400
+        assert guard.verify(token).is_authenticated
+
+
+def test_a_thousand_issuers_cost_no_more_than_one(provider: Provider) -> None:
+    first = provider.tenant("first")
+    issuers = [
+        Issuer(f"https://id.test/{number}/v2", audience="https://api.test", keys=KEY.jwk())
+        for number in range(999)
+    ]
+    one = first.guard()
+    many = Guard(*issuers, first.issuer(), transport=first.transport(), clock=provider.clock)
+    with one, many:
+        for guard in (one, many):
+            guard.verify(first.token())
+        windows: dict[Guard, list[float]] = {one: [], many: []}
+        for _ in range(12):
+            for guard, taken in windows.items():
+                tokens = [first.token() for _ in range(50)]
+                began = time.perf_counter()
+                for token in tokens:
+                    guard.verify(token)
+                taken.append((time.perf_counter() - began) / 50)
+        medians = [sorted(taken)[6] * 1e6 for taken in windows.values()]
+        print(
+            f"a cold token with one issuer {medians[0]:.1f} µs, with 1000 {medians[1]:.1f} µs:"
+            f" ratio {medians[1] / medians[0]:.3f}"
+        )
+        assert many._trust.find(first.url) is not None
+        assert first.hits["/first/v2/jwks"] == 2  # each guard fetched its own issuer's, and once
+        with pytest.raises(TokenError, match="bad_signature"):
+            many.verify(first.token(iss="https://id.test/7/v2", key=EVIL))
+        assert many.verify(first.token(iss="https://id.test/7/v2", key=KEY)).is_authenticated
+
+
+def mapped(claims: dict[str, Any], **options: Any) -> Any:
+    """Return who bears a token with these claims at an issuer with these options."""
+    local = LocalIssuer(algorithm="ES256", clock=Clock())
+    with Guard(local.issuer(**options), transport=local.transport(), clock=local._clock) as guard:
+        return guard.verify(local.token(scope=None, client_id=None, **claims))
+
+
+def test_scopes_roles_and_clients_are_found_where_they_stand() -> None:
+    principal = mapped(
+        {
+            "permissions": ["read"],
+            "access": {"api.v1": {"roles": ["editor"]}, "scope": "write read"},
+            "https://id.test/roles": "admin",
+            "app": {"id": "web"},
+        },
+        scope_claims=["permissions", "access.scope", "nowhere"],
+        role_claims=["access.api.v1.roles", "https://id.test/roles", "access.nowhere", "app.id.no"],
+        client_claims=["nowhere", "app.id"],
+    )
+    assert principal.scopes == {"read", "write"}
+    assert principal.roles == {"editor", "admin"}
+    assert principal.client_id == "web"
+    assert "roles" not in principal.claims  # they are as they came
+
+
+def test_no_client_is_no_client() -> None:
+    assert mapped({"azp": "web"}, client_claims=["nowhere"]).client_id == "web"
+
+
+@pytest.mark.parametrize("wrong", [7, {"a": 1}, ["read", 7], [["read"]]])
+def test_scopes_and_roles_of_a_wrong_kind_are_refused(wrong: Any) -> None:
+    for option in ("scope_claims", "role_claims", "client_claims"):
+        with pytest.raises(TokenError, match="bad_claim"):
+            mapped({"mine": wrong}, **{option: ["mine"]})
+
+
+def test_another_claim_may_be_the_audience() -> None:
+    accepted = {"audience_claim": "resource", "audience": "recordings"}
+    assert mapped({"aud": None, "resource": "recordings"}, **accepted).is_authenticated
+    with pytest.raises(TokenError, match="wrong_audience"):
+        mapped({"aud": "recordings", "resource": "other"}, **accepted)
+    with pytest.raises(TokenError, match="missing_claim"):
+        mapped({"aud": "recordings"}, **accepted)
+
+
+def test_claims_may_be_required_with_their_values() -> None:
+    required = {"use": "access", "level": ["high", "low"], "verified": True, "tenant.id": None}
+    good = {"use": "access", "level": ["other", "low"], "verified": True, "tenant": {"id": 7}}
+    assert mapped(good, required_claims=required).is_authenticated
+    for wrong, reason in (
+        ({"use": "id"}, "bad_claim"),
+        ({"use": None}, "missing_claim"),
+        ({"level": ["other"]}, "bad_claim"),
+        ({"level": {"high": 1}}, "bad_claim"),
+        ({"verified": False}, "bad_claim"),
+        ({"verified": "True"}, "bad_claim"),
+        ({"verified": 1}, "bad_claim"),
+        ({"tenant": {}}, "missing_claim"),
+    ):
+        with pytest.raises(TokenError, match=reason):
+            mapped({**good, **wrong}, required_claims=required)
+    assert mapped({"use": "x"}, required_claims=["use"]).is_authenticated
+
+
+def test_an_issuer_may_have_other_spellings_and_its_principals_one() -> None:
+    local = LocalIssuer(algorithm="ES256", clock=Clock())
+    issuer = local.issuer(aliases=["issuer.test"], introspection=local.introspection.options())
+    with Guard(issuer, transport=local.transport(), clock=local._clock) as guard:
+        for spelling in (local.url, "issuer.test"):
+            assert guard.verify(local.token(iss=spelling)).issuer == local.url
+            assert guard.verify(local.opaque_token(iss=spelling)).issuer == local.url
+        with pytest.raises(TokenError, match="unknown_issuer"):
+            guard.verify(local.token(iss="issuer.test/"))
+
+
+def test_answers_of_introspection_are_mapped_too() -> None:
+    local = LocalIssuer(algorithm="ES256", clock=Clock())
+    issuer = local.issuer(
+        introspection=local.introspection.options(),
+        role_claims=["realm.roles"],
+        required_claims={"use": "access"},
+        hints={"bad_claim": "send an access token"},
+    )
+    with Guard(issuer, transport=local.transport(), clock=local._clock) as guard:
+        good = local.opaque_token(realm={"roles": ["admin"]}, use="access")
+        assert guard.verify(good).roles == {"admin"}
+        with pytest.raises(TokenError, match="send an access token"):
+            guard.verify(local.opaque_token(use="id"))
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    ),
+    st.text(min_size=1),
+)
+def test_any_claims_are_mapped_or_refused(value: Any, path: str) -> None:
+    mapping = mapping_of(
+        issuer=None,
+        scope_claims=[path],
+        role_claims=[f"a.{path}"],
+        client_claims=["a"],
+        audience_claim=path,
+        required_claims={"a": ["x", True]},
+    )
+    assert mapping is not None
+    for claims in ({"a": value, path: value}, {"a": "x", path: value}, {path: {path: value}}):
+        try:
+            seen = mapping.seen(json.loads(json.dumps(claims)))
+        except TokenError:
+            continue
+        assert isinstance(seen["scope"], str)
+        assert isinstance(seen["roles"], list)
+
+
+def pattern(**options: Any) -> Issuer:
+    return Issuer(URL, **{"audience": "api", "tenants": ["a"], **options})
+
+
+MISTAKES: list[tuple[str, Callable[[], object]]] = [
+    (r"tenants=: pass the list", lambda: pattern(tenants=None)),
+    (r"tenants=: pass the list", lambda: pattern(tenants=[])),
+    (r"tenants=: pass the list", lambda: pattern(tenants="a")),
+    (r"tenants=: pass the list", lambda: pattern(tenants=["a/b"])),
+    (
+        r"tenants=: the issuer's url has no",
+        lambda: Issuer("https://a", audience="b", tenants=["a"]),
+    ),
+    (r"pass \{tenant\} once", lambda: Issuer(URL + "{tenant}", audience="a", tenants=["a"])),
+    (r"max_tenants=", lambda: pattern(max_tenants=0)),
+    (r"tenants=: not together", lambda: pattern(aliases=["x"])),
+    (
+        r"tenants=: not together",
+        lambda: pattern(introspection=Introspection("api", client_secret="s")),
+    ),
+    (r"aliases=", lambda: Issuer("https://a", audience="b", aliases="c")),
+    (r"aliases=", lambda: Issuer("https://a", audience="b", aliases=[""])),
+    (r"scope_claims=", lambda: Issuer("https://a", audience="b", scope_claims="scp")),
+    (r"role_claims=", lambda: Issuer("https://a", audience="b", role_claims=[7])),  # type: ignore[list-item]
+    (r"audience_claim=", lambda: Issuer("https://a", audience="b", audience_claim="")),
+    (r"required_claims=", lambda: Issuer("https://a", audience="b", required_claims="use")),
+    (r"required_claims=", lambda: Issuer("https://a", audience="b", required_claims={"a": 7})),  # type: ignore[dict-item]
+    (r"required_claims=", lambda: Issuer("https://a", audience="b", required_claims={"a": []})),
+    (r"required_claims=", lambda: Issuer("https://a", audience="b", required_claims={"": "x"})),
+    (r"keys_token=: pass jwks_uri=", lambda: Issuer("https://a", audience="b", keys_token="t")),
+    (
+        r"the issuer 'https://b' is given twice",
+        lambda: Guard(
+            Issuer("https://a", audience="a", aliases=["https://b"]),
+            Issuer("https://b", audience="a"),
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("message", "mistake"), MISTAKES)
+def test_a_mistake_is_named(message: str, mistake: Callable[[], object]) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        mistake()
