@@ -62,6 +62,7 @@ def main() -> int:
     if chosen.instructions:
         return instructions.main(update=chosen.update)
     _be_quiet()
+    busy = os.getloadavg()[0]
     effort = QUICK if chosen.quick else Effort()
     results = {
         name: _run(name, effort) for name in PARTS if not chosen.parts or name in chosen.parts
@@ -72,6 +73,10 @@ def main() -> int:
     else:
         whole = len(results) == len(PARTS)
         report.targets([each for each in TARGETS if whole or each.name in reached], reached)
+    print(
+        f"Load average before: {busy:.1f} on {os.cpu_count()} cores."
+        " On a busy machine, what waits (server, workers, threads) tells little."
+    )
     _write(chosen.output, results, reached, publish=chosen.publish)
     return 0
 
@@ -99,6 +104,7 @@ def _write(
     document: dict[str, Any] = {
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "load average at the end": os.getloadavg()[0],
         "versions": {name: version(name) for name in ("bearerguard", "cryptography", "PyJWT")},
         "parts": {name: result.data for name, result in results.items()},
         "notes": {name: result.notes for name, result in results.items()},
