@@ -94,7 +94,8 @@ def story(cast: Cast) -> list[Step]:
         Step("It refreshes its token", "200", token, _form(renewal), both),
         Step("The new token works", "200", recordings, bearer),
         Step("It revokes what it was given", "200", f"{cast.url}/oauth/revoke", _form(revocation)),
-        Step("Its refresh token is refused", "400", token, _form(renewal)),
+        Step("Its access token is refused at once", "401", recordings, bearer),
+        Step("And so is its refresh token", "400", token, _form(renewal)),
         Step(
             "Credentials that cannot be read",
             "400",
