@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bearerguard.guard.events import Event
     from bearerguard.guard.guard import Guard
     from bearerguard.guard.introspection import Introspection
+    from bearerguard.guard.introspection_cache import IntrospectionCache
     from bearerguard.guard.issuer import Issuer
     from bearerguard.guard.requirement import Requirement, claim, role, scopes
     from bearerguard.guard.revocation import Revocations
@@ -47,6 +48,7 @@ __all__ = [
     "Guard",
     "HttpTransport",
     "Introspection",
+    "IntrospectionCache",
     "Issuer",
     "IssuerUnavailable",
     "Principal",
@@ -73,6 +75,7 @@ _PLACES = {
     "guard.events": "Event",
     "guard.guard": "Guard",
     "guard.introspection": "Introspection",
+    "guard.introspection_cache": "IntrospectionCache",
     "guard.issuer": "Issuer",
     "guard.requirement": "Requirement claim role scopes",
     "guard.revocation": "Revocations",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from bearerguard.errors import ConfigurationError
-from bearerguard.flow import AsyncHandlers, Fetch, Handlers, Once
+from bearerguard.flow import AsyncHandlers, Fetch, Handlers, Load, Once, Store
 from bearerguard.messages import Response
 from bearerguard.single_flight import AsyncSingleFlight, SingleFlight
 
@@ -77,10 +77,12 @@ def handlers(
     transport: Transport,
     local: Sequence[LocalTransport] = (),
     store: SharedStore | None = None,
+    cache: SharedStore | None = None,
 ) -> tuple[Handlers, AsyncHandlers]:
     """Return the tables of the synchronous and of the asynchronous driver.
 
-    `local` transports are asked first.
+    `local` transports are asked first. `store` answers all that workers share, `cache` what
+    they only need not ask twice.
     """
     for method in ("fetch", "afetch"):
         if not callable(getattr(transport, method, None)):
@@ -98,6 +100,10 @@ def handlers(
     if store is not None:
         sync |= store.handlers()
         asynchronous |= store.async_handlers()
+    if cache is not None:
+        answers, async_answers = cache.handlers(), cache.async_handlers()
+        for effect in (Load, Store):
+            sync[effect], asynchronous[effect] = answers[effect], async_answers[effect]
     return sync, asynchronous
 
 

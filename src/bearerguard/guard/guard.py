@@ -24,15 +24,16 @@ from bearerguard.guard import driving, options, settings, verdict
 from bearerguard.guard.authenticator import Authenticator
 from bearerguard.guard.decision import Allow, Decision, Deny, Unavailable
 from bearerguard.guard.events import Event, Events
+from bearerguard.guard.introspection_cache import IntrospectionCache
 from bearerguard.guard.issuer import Issuer
 from bearerguard.guard.jwt_validator import JwtValidator
 from bearerguard.guard.refresher import Refresher
 from bearerguard.guard.requirement import Requirement
 from bearerguard.guard.revocation import Revocations
 from bearerguard.guard.revoker import Names, Revoker
-from bearerguard.guard.routing import RouteOpaque, check_routes
+from bearerguard.guard.routing import RouteOpaque
 from bearerguard.guard.token_cache import Entry, TokenCache, octets
-from bearerguard.guard.trust import Trust, check_distinct
+from bearerguard.guard.trust import Trust, check_issuers
 from bearerguard.messages import Request
 from bearerguard.principal import ANONYMOUS, Principal
 from bearerguard.protocol.credentials import bearer_token
@@ -60,8 +61,8 @@ class Guard:
         revocations: what was revoked before it expired, such as `Revocations(RedisStore(...))`.
         route_opaque: returns the issuer, or its url, of a token that is no JWT; needed when
             several issuers introspect.
-        transport: how issuers are asked; an `HttpTransport` by default. It is closed with
-            the guard.
+        introspection_cache: where workers share what issuers answered about opaque tokens.
+        transport: how issuers are asked, closed with the guard; an `HttpTransport` by default.
         on_event: called with an `Event` for every refusal and every fetch of keys.
         clock: returns Unix seconds.
         cache_size: how many verified tokens are remembered at most.
@@ -80,18 +81,19 @@ class Guard:
         denial_body: DenialBody | None = None,
         revocations: Revocations | None = None,
         route_opaque: RouteOpaque | None = None,
+        introspection_cache: IntrospectionCache | None = None,
         transport: driving.Transport | None = None,
         on_event: Callable[[Event], None] | None = None,
         clock: Callable[[], float] = time.time,
         cache_size: int = _CACHE_SIZE,
     ) -> None:
-        check_distinct(issuers)
-        check_routes(issuers, route_opaque)
+        check_issuers(issuers, route_opaque)
         options.check_realm(realm)
         options.check_requirement(require)
         options.check_expiry_headers(expiry_headers)
         options.check_cache_control(cache_control)
         options.check_revocations(revocations)
+        options.check_introspection_cache(introspection_cache)
         options.check_cache_size(cache_size)
         self.realm = realm
         self.requirement = require
@@ -108,6 +110,7 @@ class Guard:
             self._transport,
             local,
             None if revocations is None else revocations.store,
+            None if introspection_cache is None else introspection_cache.store,
         )
         handlers = self._handlers
         self._refresher = Refresher(lambda flow: run(flow, handlers))
@@ -118,6 +121,7 @@ class Guard:
             issuers,
             route_opaque=route_opaque,
             tokens=self._tokens,
+            shared=None if introspection_cache is None else introspection_cache.answers,
             clock=clock,
             events=self._events,
             schedule=self._refresher.schedule,
@@ -256,14 +260,10 @@ class Guard:
         introspection is ok, failing, or down (not asked for a while). Tenants are told of, and
         make no guard unfit: an outage of one is no other's.
         """
-        health = {**self._trust.health(), "cached_tokens": len(self._tokens)}
-        return self._revoker.health(health)
+        return self._revoker.health({**self._trust.health(), "cached_tokens": len(self._tokens)})
 
     def close(self) -> None:
-        """End the background refresh, close connections, forget all tokens.
-
-        The guard can be used again.
-        """
+        """End refreshing, close connections, forget all tokens; the guard can be used again."""
         self._refresher.close()
         self._revoker.close()
         self._tokens.clear()

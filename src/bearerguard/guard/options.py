@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from bearerguard.errors import ConfigurationError
+from bearerguard.guard.introspection_cache import IntrospectionCache
 from bearerguard.guard.requirement import Requirement
 from bearerguard.guard.revocation import Revocations
 from bearerguard.protocol.expiry import ExpiryHeaders
@@ -42,6 +43,14 @@ def check_revocations(revocations: object) -> None:
     """Refuse what is neither `Revocations` nor None."""
     if revocations is not None and not isinstance(revocations, Revocations):
         raise ConfigurationError("revocations=: pass Revocations(...), or None for none")
+
+
+def check_introspection_cache(cache: object) -> None:
+    """Refuse what is neither an `IntrospectionCache` nor None."""
+    if cache is not None and not isinstance(cache, IntrospectionCache):
+        raise ConfigurationError(
+            "introspection_cache=: pass IntrospectionCache(RedisStore(...), secret)"
+        )
 
 
 def check_cache_size(size: object) -> None:

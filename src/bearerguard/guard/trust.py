@@ -13,11 +13,11 @@ from typing import Any
 from bearerguard.errors import ConfigurationError, quoted
 from bearerguard.flow import Flow
 from bearerguard.guard.events import Events
-from bearerguard.guard.introspector import Introspector
+from bearerguard.guard.introspector import Introspector, SharedAnswers
 from bearerguard.guard.issuer import Issuer
 from bearerguard.guard.jwt_validator import Trusted
 from bearerguard.guard.key_cache import KeyCache
-from bearerguard.guard.routing import RouteOpaque, Routing
+from bearerguard.guard.routing import RouteOpaque, Routing, check_routes
 from bearerguard.guard.tenants import Tenants
 from bearerguard.guard.token_cache import TokenCache
 
@@ -31,6 +31,7 @@ class Trust:
         *,
         route_opaque: RouteOpaque | None,
         tokens: TokenCache,
+        shared: SharedAnswers | None,
         clock: Callable[[], float],
         events: Events,
         schedule: Callable[[KeyCache, float], None],
@@ -56,7 +57,13 @@ class Trust:
         self._urls = [issuer.url for issuer in issuers]
         self._introspectors = {
             issuer.url: Introspector(
-                issuer, issuer.introspection, keys, tokens, clock=clock, events=events
+                issuer,
+                issuer.introspection,
+                keys,
+                tokens,
+                clock=clock,
+                events=events,
+                shared=shared,
             )
             for issuer, keys in self._issuers.values()
             if issuer.introspection is not None
@@ -101,8 +108,11 @@ class Trust:
             introspector.clear()
 
 
-def check_distinct(issuers: Sequence[Issuer]) -> None:
-    """Raise `ConfigurationError` unless these are issuers, at least one, each given once."""
+def check_issuers(issuers: Sequence[Issuer], route_opaque: RouteOpaque | None) -> None:
+    """Raise `ConfigurationError` unless it is clear which issuer a token is to be asked of.
+
+    They are issuers, at least one, each given once.
+    """
     if not issuers:
         raise ConfigurationError("Guard(): pass at least one Issuer(url, audience=...)")
     seen: set[str] = set()
@@ -115,3 +125,4 @@ def check_distinct(issuers: Sequence[Issuer]) -> None:
                 " one Issuer may have several audiences"
             )
         seen |= {issuer.url, *issuer.aliases}
+    check_routes(issuers, route_opaque)

@@ -1,0 +1,88 @@
+"""Workers that share what the issuer answered, over a real Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anyio
+import pytest
+
+from bearerguard import ConfigurationError, Guard, IntrospectionCache, IssuerUnavailable, TokenError
+from bearerguard.redis import RedisStore
+from bearerguard.testing import LocalIssuer
+from tests.redis_server import RedisServer
+
+SECRET = "a secret of all workers, of 32 bytes or more"
+
+
+def worker(issuer: LocalIssuer, redis: RedisServer, *secrets: str) -> Guard:
+    store = RedisStore(redis.url, secret=SECRET, timeout=0.3)
+    return Guard(
+        issuer.issuer(introspection=issuer.introspection.options()),
+        transport=issuer.transport(),
+        introspection_cache=IntrospectionCache(store, *(secrets or (SECRET,))),
+    )
+
+
+def test_INT_04_what_one_worker_was_told_the_others_need_not_ask(redis: RedisServer) -> None:
+    issuer = LocalIssuer(algorithm="ES256")
+    token = issuer.opaque_token(sub="ada-lovelace")
+    with worker(issuer, redis) as first, worker(issuer, redis) as second:
+        assert first.verify(token).subject == "ada-lovelace"
+        issuer.outage = True
+        assert second.verify(token).subject == "ada-lovelace"
+        with worker(issuer, redis) as third:
+            assert anyio.run(third.averify, token).subject == "ada-lovelace"
+        assert issuer.hits["/introspect"] == 1
+        stolen = redis.dump()
+        assert token.encode() not in stolen
+        assert b"ada-lovelace" not in stolen
+        stranger = worker(issuer, redis, "another secret, which is as long as it must be")
+        with stranger, pytest.raises(IssuerUnavailable):
+            stranger.verify(token)
+
+
+def test_INT_04_a_store_that_is_down_costs_questions_and_nothing_else(redis: RedisServer) -> None:
+    issuer = LocalIssuer(algorithm="ES256")
+    token = issuer.opaque_token()
+    with worker(issuer, redis) as first, worker(issuer, redis) as second:
+        redis.kill()
+        for guard in (first, second):
+            assert guard.verify(token).subject == "user"
+            assert guard.recall(b"Bearer " + token.encode()) is not None
+            with pytest.raises(TokenError, match="inactive"):
+                guard.verify("made-up")
+    assert issuer.hits["/introspect"] == 4
+
+
+def test_another_audience_is_another_cache(redis: RedisServer) -> None:
+    issuer = LocalIssuer(algorithm="ES256")
+    token = issuer.opaque_token()
+    how = issuer.introspection.options()
+    store = RedisStore(redis.url, secret=SECRET, timeout=0.3)
+    other = Guard(
+        issuer.issuer(introspection=how, audience="urn:another"),
+        transport=issuer.transport(),
+        introspection_cache=IntrospectionCache(store, SECRET),
+    )
+    with worker(issuer, redis) as first, other:
+        first.verify(token)
+        with pytest.raises(TokenError, match="wrong_audience"):
+            other.verify(token)
+    assert issuer.hits["/introspect"] == 2
+
+
+MISTAKES: list[tuple[str, Callable[[], object]]] = [
+    ("secret", lambda: IntrospectionCache(RedisStore("redis://127.0.0.1", secret=SECRET))),
+    ("secret", lambda: IntrospectionCache(RedisStore("redis://127.0.0.1", secret=SECRET), "short")),
+    (
+        "introspection_cache=: pass IntrospectionCache",
+        lambda: LocalIssuer(algorithm="ES256").guard(introspection_cache="redis://127.0.0.1"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("message", "mistake"), MISTAKES)
+def test_a_mistake_is_named(message: str, mistake: Callable[[], object]) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        mistake()
