@@ -39,13 +39,15 @@ class ReadLog(Effect[LogPage]):
 
 @dataclass(frozen=True, slots=True)
 class AppendLog(Effect[None]):
-    """Append entries and ring the bell with them; they are kept for at least `keep` seconds.
+    """Append entries, which are kept for at least `keep` seconds, and ring the bell with them.
 
-    Returns when the store has acknowledged all of them.
+    Returns when the store has acknowledged all of them. Without `ring` they are found by who
+    reads next.
     """
 
     entries: tuple[bytes, ...] = field(repr=False)
     keep: float
+    ring: bool = True
 
 
 @dataclass(frozen=True, slots=True)

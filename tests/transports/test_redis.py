@@ -271,6 +271,16 @@ def test_who_listens_hears_what_is_appended(redis: RedisServer) -> None:
         assert heard == (b"a", b"b")
 
 
+def test_what_is_appended_quietly_is_read_and_not_heard(redis: RedisServer) -> None:
+    store = make(redis)
+    with store.listening() as handlers:
+        handlers[ListenLog](ListenLog(0))
+        ask(store, AppendLog((b"a", b"b"), 3600, ring=False))
+        append(store, b"c")
+        assert handlers[ListenLog](ListenLog(5)) == (b"c",)
+    assert [content for _, content in ask(store, ReadLog(None)).entries] == [b"a", b"b", b"c"]
+
+
 def test_who_listens_notices_a_restart_and_listens_again(redis: RedisServer) -> None:
     store = make(redis)
     with store.listening() as handlers:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import random
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
@@ -26,8 +27,9 @@ _ENTRY, _MARK = b"entry", b"mark"
 _EPOCH_BYTES = 16
 # One transaction of the store: what is longer holds up the others.
 _CHUNK = 500
-# Workers that notice a loss at the same moment shall not all append the same.
-_MAX_JITTER = 0.2
+# Workers that notice a loss at the same moment shall not all append the same: they begin
+# within so many seconds, and as many more as the first needs for what there is to append.
+_JITTER, _JITTER_EACH = 0.2, 0.0002
 
 
 class Feed:
@@ -50,12 +52,12 @@ class Feed:
         self._epoch: bytes | None = None
         self.lost = False
 
-    def publish(self, revocations: Sequence[Revocation]) -> Flow[None]:
+    def publish(self, revocations: Sequence[Revocation], *, ring: bool = True) -> Flow[None]:
         """Append revocations to the log; returns when the store has acknowledged them."""
         for start in range(0, len(revocations), _CHUNK):
             chunk = revocations[start : start + _CHUNK]
             entries = tuple(self._sealer.seal(each.encode(), _ENTRY) for each in chunk)
-            yield from ask(AppendLog(entries, self._keep))
+            yield from ask(AppendLog(entries, self._keep, ring))
 
     def hear(self, heard: Iterable[bytes], learn: Learn) -> None:
         """Learn at once what the bell told; the log tells it too, and what is no entry."""
@@ -83,11 +85,13 @@ class Feed:
                 position = page.entries[-1][0]
             self._position, more = position, page.more
 
-    def restore(self, held: Callable[[], Iterable[Revocation]], learn: Learn) -> Flow[int]:
+    def restore(self, held: Callable[[], Sequence[Revocation]], learn: Learn) -> Flow[int]:
         """Append what is held here and missing in the log; return how much that was."""
-        jitter = random.uniform(0, _MAX_JITTER)  # noqa: S311 - no secret
-        heard = yield from ask(ListenLog(jitter))
-        self.hear(heard, learn)
+        longest = _JITTER + _JITTER_EACH * len(held())
+        start = time.monotonic() + random.uniform(0, longest)  # noqa: S311 - no secret
+        while (wait := start - time.monotonic()) > 0:
+            heard = yield from ask(ListenLog(wait))
+            self.hear(heard, learn)
         present = RevocationList()
 
         def note(revocations: Iterable[Revocation]) -> None:
@@ -98,7 +102,8 @@ class Feed:
         yield from self.catch_up(note)
         learn(present.entries.values())
         missing = [each for each in held() if not present.includes(each)]
-        yield from self.publish(missing)
+        # Who has heard of them does not need to again, and they may be many.
+        yield from self.publish(missing, ring=False)
         self.lost = False
         return len(missing)
 

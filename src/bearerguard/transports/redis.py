@@ -46,6 +46,10 @@ _MAX_THREADS = 16
 class RedisStore:
     """What workers share, in Redis or Valkey.
 
+    A user of the store with restricted rights needs GET, SET, XADD, XRANGE, XTRIM, PUBLISH,
+    SUBSCRIBE, PING and transactions, on keys and the channel that begin with the prefix or
+    with the prefix in braces.
+
     Args:
         url: such as `redis://127.0.0.1:6379/0`, `rediss://user:password@host` or `unix://…`.
         secret: at least 32 bytes, the same in each worker, under which everything in the
@@ -154,8 +158,10 @@ class RedisStore:
         with client.pipeline(transaction=True) as together:
             for entry in effect.entries:
                 together.xadd(self._log, {"e": entry})
-                together.publish(self._bell, entry)
-            last = together.execute()[-2]
+            if effect.ring:
+                for entry in effect.entries:
+                    together.publish(self._bell, entry)
+            last = together.execute()[len(effect.entries) - 1]
         if time.monotonic() >= self._trim_at:
             # By the store's own clock: an entry's position begins with its milliseconds.
             oldest = int(last.decode().partition("-")[0]) - int(effect.keep * 1000)
@@ -237,7 +243,7 @@ class _Bell:
                 self._subscribe()
                 return ()
             message = self._subscription.get_message(timeout=effect.wait)
-            while message is not None:
+            while message is not None and len(heard) < _PAGE:
                 if message["type"] == "message":
                     heard.append(message["data"])
                 message = self._subscription.get_message(timeout=0)
