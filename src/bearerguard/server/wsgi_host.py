@@ -19,6 +19,7 @@ StartResponse: TypeAlias = Callable[..., Callable[[bytes], object]]
 WSGIApp: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 _TOO_LARGE = OAuthError("invalid_request", "The request is too large", status=413)
+_MAX_DIGITS = 20  # Python refuses to read thousands of them as a number
 # The fields that PEP 3333 keeps without the prefix.
 _UNPREFIXED = {"CONTENT_TYPE": b"content-type", "CONTENT_LENGTH": b"content-length"}
 
@@ -70,7 +71,7 @@ def _body(environ: Environ) -> bytes | None:
     """Return the body, None when it is longer than any request of this protocol."""
     announced = environ.get("CONTENT_LENGTH") or ""
     if announced.isdecimal():
-        if int(announced) > MAX_BYTES:
+        if len(announced) > _MAX_DIGITS or int(announced) > MAX_BYTES:
             return None
         content: bytes = environ["wsgi.input"].read(int(announced))
         return content
