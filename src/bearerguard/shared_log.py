@@ -59,13 +59,6 @@ class MarkLog(Effect[None]):
 
 
 @dataclass(frozen=True, slots=True)
-class ClaimLog(Effect[bool]):
-    """Claim the log for `seconds`, as the one who mends it; False while another does."""
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
 class ListenLog(Effect[tuple[bytes, ...]]):
     """Return the entries heard, waiting at most `wait` seconds for the first.
 

@@ -1,60 +1,80 @@
-"""A worker of the fleet: one API behind both faces, which also revokes on demand.
+"""One worker process of an API: a guard that shares revocations, behind a real server.
 
-Started by ordinary servers, as `worker:asgi` or `worker:wsgi`. A revocation is answered
-with 204 when it is certain and 503 when it is not.
+python -m tests.faults.worker asgi|wsgi PORT REDIS_URL < jwks.json
 """
 
 from __future__ import annotations
 
 import json
-import os
-from http import HTTPStatus
-from pathlib import Path
+import sys
+from collections.abc import Iterable
 from typing import Any
 
-from bearerguard import Guard, Issuer
-from bearerguard.asgi import BearerMiddleware as AsgiBearer
-from bearerguard.errors import RevocationFailed
-from bearerguard.guard.revocation import Revocations
+import uvicorn
+import waitress  # type: ignore[import-untyped]
+
+from bearerguard import Guard, Issuer, RevocationFailed, Revocations, asgi, wsgi
 from bearerguard.redis import RedisStore
-from bearerguard.wsgi import BearerMiddleware as WsgiBearer
 
-_REVOKE = "/revoke/"
-
-guard = Guard(
-    Issuer(
-        os.environ["ISSUER"],
-        audience=os.environ["AUDIENCE"],
-        keys=json.loads(Path(os.environ["KEYS"]).read_text()),
-    ),
-    revocations=Revocations(RedisStore(os.environ["STORE"], secret=os.environ["STORE_SECRET"])),
-)
+ISSUER, AUDIENCE = "https://issuer.test", "https://api.test"
+SECRET = "a secret of the workers, not a real one"
+OPEN = ("/health", "/revoke/*")
 
 
-async def _asgi(scope: Any, _receive: Any, send: Any) -> None:
-    status = HTTPStatus.OK
-    if scope["path"].startswith(_REVOKE):
-        try:
-            await guard.arevoke(token_id=scope["path"].removeprefix(_REVOKE))
-            status = HTTPStatus.NO_CONTENT
-        except RevocationFailed:
-            status = HTTPStatus.SERVICE_UNAVAILABLE
-    await send({"type": "http.response.start", "status": status, "headers": []})
-    await send({"type": "http.response.body", "body": b""})
+def main(kind: str, port: str, redis_url: str) -> None:
+    guard = Guard(
+        Issuer(ISSUER, audience=AUDIENCE, keys=json.load(sys.stdin)),
+        revocations=Revocations(RedisStore(redis_url, secret=SECRET)),
+    )
+    guard.warm()
+    if kind == "asgi":
+        face = asgi.BearerMiddleware(AsgiApp(guard), guard=guard, exclude=OPEN)
+        uvicorn.run(face, host="127.0.0.1", port=int(port), log_level="warning")
+    else:
+        wsgi_face = wsgi.BearerMiddleware(WsgiApp(guard), guard=guard, exclude=OPEN)
+        waitress.serve(wsgi_face, host="127.0.0.1", port=int(port), threads=8)
 
 
-def _wsgi(environ: Any, start_response: Any) -> list[bytes]:
-    status = HTTPStatus.OK
-    if environ["PATH_INFO"].startswith(_REVOKE):
-        try:
-            guard.revoke(token_id=environ["PATH_INFO"].removeprefix(_REVOKE))
-            status = HTTPStatus.NO_CONTENT
-        except RevocationFailed:
-            status = HTTPStatus.SERVICE_UNAVAILABLE
-    headers = [] if status == HTTPStatus.NO_CONTENT else [("Content-Length", "0")]
-    start_response(f"{status} {status.phrase}", headers)
-    return [b""]
+class AsgiApp:
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        status, body = 200, b""
+        if scope["path"] == "/health":
+            body = health(self._guard)
+        elif scope["path"].startswith("/revoke/"):
+            try:
+                await self._guard.arevoke(token_id=scope["path"].removeprefix("/revoke/"))
+            except RevocationFailed:
+                status = 503
+        length = (b"content-length", str(len(body)).encode())
+        await send({"type": "http.response.start", "status": status, "headers": [length]})
+        await send({"type": "http.response.body", "body": body})
 
 
-asgi = AsgiBearer(_asgi, guard=guard, exclude=(_REVOKE + "*",))
-wsgi = WsgiBearer(_wsgi, guard=guard, exclude=(_REVOKE + "*",))
+class WsgiApp:
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        status, body, path = "200 OK", b"", environ["PATH_INFO"]
+        if path == "/health":
+            body = health(self._guard)
+        elif path.startswith("/revoke/"):
+            try:
+                self._guard.revoke(token_id=path.removeprefix("/revoke/"))
+            except RevocationFailed:
+                status = "503 Service Unavailable"
+        start_response(status, [("Content-Length", str(len(body)))])
+        return [body]
+
+
+def health(guard: Guard) -> bytes:
+    return json.dumps(guard.health()).encode()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

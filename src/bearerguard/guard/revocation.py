@@ -205,9 +205,8 @@ class Revocations:
         yield from self._caught_up()
         if self._feed.lost:
             restored = yield from self._feed.restore(self._live, self._learn)
-            if restored:
-                detail = f"the shared store lost revocations: {restored} were appended again"
-                self._emit("revocations_restored", None, detail)
+            detail = f"the shared store lost revocations: {restored} were appended again"
+            self._emit("revocations_restored", None, detail)
 
     def fell_behind(self, error: Exception) -> None:
         """Note that following failed: after `max_staleness` nothing is known any more."""

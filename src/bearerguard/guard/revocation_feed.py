@@ -9,6 +9,8 @@ store, no thread and no guard.
 from __future__ import annotations
 
 import os
+import random
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
@@ -16,7 +18,7 @@ from bearerguard.flow import Flow, ask
 from bearerguard.guard.revocation_list import Revocation, RevocationList
 from bearerguard.messages import StoreFailed
 from bearerguard.sealing import Sealer, Secret
-from bearerguard.shared_log import AppendLog, ClaimLog, LogPage, MarkLog, ReadLog
+from bearerguard.shared_log import AppendLog, ListenLog, LogPage, MarkLog, ReadLog
 
 Learn: TypeAlias = Callable[[Iterable[Revocation]], None]
 
@@ -25,8 +27,9 @@ _ENTRY, _MARK = b"entry", b"mark"
 _EPOCH_BYTES = 16
 # One transaction of the store: what is longer holds up the others.
 _CHUNK = 500
-# For how long a worker that mends the log claims it, in seconds, and for each revocation.
-_CLAIM, _CLAIM_EACH = 2.0, 0.001
+# Workers that notice a loss at the same moment shall not all append the same: they begin
+# within so many seconds, and as many more as the first needs for what there is to append.
+_JITTER, _JITTER_EACH = 0.2, 0.0002
 
 
 class Feed:
@@ -83,25 +86,12 @@ class Feed:
             self._position, more = position, page.more
 
     def restore(self, held: Callable[[], Sequence[Revocation]], learn: Learn) -> Flow[int]:
-        """Append what is held here and missing in the log; return how much that was.
-
-        Leaves that to another worker while one is at it; then `lost` remains.
-        """
-        if (yield from self._missing(held, learn)):
-            seconds = _CLAIM + _CLAIM_EACH * len(held())
-            if not (yield from ask(ClaimLog(seconds))):
-                return 0
-        # What another appended before the claim was ours is missing no longer.
-        missing = yield from self._missing(held, learn)
-        # Who has heard of them does not need to again, and they may be many.
-        yield from self.publish(missing, ring=False)
-        self.lost = False
-        return len(missing)
-
-    def _missing(
-        self, held: Callable[[], Iterable[Revocation]], learn: Learn
-    ) -> Flow[list[Revocation]]:
-        """Read the whole log; return what is held here and not in it."""
+        """Append what is held here and missing in the log; return how much that was."""
+        longest = _JITTER + _JITTER_EACH * len(held())
+        start = time.monotonic() + random.uniform(0, longest)  # noqa: S311 - no secret
+        while (wait := start - time.monotonic()) > 0:
+            heard = yield from ask(ListenLog(wait))
+            self.hear(heard, learn)
         present = RevocationList()
 
         def note(revocations: Iterable[Revocation]) -> None:
@@ -111,7 +101,11 @@ class Feed:
         self._position = None
         yield from self.catch_up(note)
         learn(present.entries.values())
-        return [each for each in held() if not present.includes(each)]
+        missing = [each for each in held() if not present.includes(each)]
+        # Who has heard of them does not need to again, and they may be many.
+        yield from self.publish(missing, ring=False)
+        self.lost = False
+        return len(missing)
 
     def _page(self, position: str | None) -> Flow[LogPage]:
         """Read a page of a log that has a mark; not intact if it is another log than before."""

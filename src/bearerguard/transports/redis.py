@@ -22,7 +22,7 @@ from bearerguard.errors import ConfigurationError
 from bearerguard.flow import AsyncHandlers, Effect, Handlers, Load, Store
 from bearerguard.messages import StoreFailed
 from bearerguard.sealing import checked_secrets
-from bearerguard.shared_log import AppendLog, ClaimLog, ListenLog, LogPage, MarkLog, ReadLog
+from bearerguard.shared_log import AppendLog, ListenLog, LogPage, MarkLog, ReadLog
 
 try:
     import redis
@@ -80,8 +80,8 @@ class RedisStore:
         self._url = url
         self._timeout = timeout
         # One slot of a cluster: a transaction must not span several.
-        self._log, self._mark, self._claim, self._bell = (
-            f"{{{prefix}}}:log{suffix}" for suffix in ("", ":mark", ":claim", ":bell")
+        self._log, self._mark, self._bell = (
+            f"{{{prefix}}}:log{suffix}" for suffix in ("", ":mark", ":bell")
         )
         self._clients: dict[int, Any] = {}  # by process
         self._paused_until = 0.0
@@ -116,7 +116,6 @@ class RedisStore:
                 ReadLog: self._answering(self._read),
                 AppendLog: self._answering(self._append),
                 MarkLog: self._answering(self._set_mark),
-                ClaimLog: self._answering(self._set_claim),
                 ListenLog: self._answering(bell.listen),
             }
         finally:
@@ -179,10 +178,6 @@ class RedisStore:
                     transaction.execute()
                 except redis.WatchError:
                     return  # another worker was faster
-
-    def _set_claim(self, effect: ClaimLog) -> bool:
-        milliseconds = max(1, int(effect.seconds * 1000))
-        return bool(self._connected().set(self._claim, b"", nx=True, px=milliseconds))
 
     # Connections
 
