@@ -1,0 +1,45 @@
+"""What a token whose header was seen before is spared, and what it is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from bearerguard import TokenError
+from bearerguard.testing import LocalIssuer
+
+
+def test_roles_that_are_no_names_grant_nothing() -> None:
+    issuer = LocalIssuer(algorithm="ES256")
+    with issuer.guard() as guard:
+        mixed = guard.verify(issuer.token(roles=["editor", 1, {"a": 1}]))
+        assert mixed.roles == {"editor"}
+        assert mixed.claims.to_dict()["roles"] == ["editor", 1, {"a": 1}]
+        assert guard.verify(issuer.token(roles="editor")).roles == frozenset()
+        assert guard.verify(issuer.token(roles=["a", "b"])).claims["roles"] == ("a", "b")
+
+
+def test_an_issuer_that_puts_more_into_its_headers_fills_no_memory() -> None:
+    issuer = LocalIssuer(algorithm="ES256")
+    with issuer.guard() as guard:
+        for number in range(100):
+            token = issuer.token(header={"n": number})
+            assert guard.verify(token).subject == "user"
+        (_, keys) = guard._trust.find(issuer.url) or (None, None)
+        assert keys is not None
+        assert keys._snapshot is not None
+        assert len(keys._snapshot.proofs) == 64
+
+
+def test_a_known_header_excuses_no_bad_signature_and_no_bad_claim() -> None:
+    issuer, thief = LocalIssuer(algorithm="ES256"), LocalIssuer(algorithm="ES256")
+    with issuer.guard() as guard:
+        guard.verify(issuer.token())
+        for bad, reason in [
+            (thief.token(), "bad_signature"),
+            (issuer.token(aud="https://other.test"), "wrong_audience"),
+            (issuer.token(lifetime=-60), "expired"),
+            (issuer.token()[:-4] + "AAAA", "bad_signature"),
+        ]:
+            with pytest.raises(TokenError, match=reason):
+                guard.verify(bad)
+        assert issuer.hits["/jwks"] == 1
