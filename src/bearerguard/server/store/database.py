@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+import weakref
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,6 +66,8 @@ class Database:
                 self._pid, self._engine = os.getpid(), None
             if self._engine is None:
                 self._engine = _open(self._url, self._connections)
+                # Whoever forgets to close a server leaves no connection open.
+                weakref.finalize(self, _dispose, self._engine, self._pid).atexit = False
             return self._engine
 
     @contextmanager
@@ -120,8 +123,8 @@ class Database:
         """Close this process's connections; the next use opens new ones."""
         with self._lock:
             engine, self._engine = self._engine, None
-        if engine is not None and self._pid == os.getpid():
-            engine.dispose()
+        if engine is not None:
+            _dispose(engine, self._pid)
 
 
 def _checked_url(url: object) -> URL:
@@ -172,6 +175,11 @@ def _open(url: URL, connections: int) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _dispose(engine: Engine, pid: int) -> None:
+    if pid == os.getpid():  # a child leaves its parent's connections alone
+        engine.dispose()
 
 
 @contextmanager
