@@ -177,9 +177,9 @@ class People:
         """Answer a request to one of `paths`."""
         path = urlsplit(request.url).path.removeprefix(self._base)
         if path not in self.paths:
-            return self._error("not_found", 404)
+            return self._pages.error(404, "not_found")
         if request.method not in {"GET", "HEAD", "POST"}:
-            return self._error("method", 405, Allow="GET, HEAD, POST")
+            return self._pages.error(405, "method", Allow="GET, HEAD, POST")
         if path == LOGIN:
             return self._sign_in.login(request)
         return self._sign_in.logout(request, self._on_to_another_account)
@@ -207,14 +207,9 @@ class People:
         """Ask the user again, about one client or about all."""
         self._consent.forget(user_id, client_id)
 
-    def error_page(self, status: int, title: str, text: str) -> Response:
+    def error_page(self, status: int, name: str, text: str = "text") -> Response:
         """Return a page that says what went wrong, and leads nowhere (AZ-02)."""
-        return self._pages.error(status, title, text)
-
-    def _error(self, name: str, status: int, **headers: str) -> Response:
-        texts = self._pages.texts
-        heading, text = texts(f"error.{name}.heading"), texts(f"error.{name}.text")
-        return self._pages.error(status, heading, text, **headers)
+        return self._pages.error(status, name, text)
 
     def _on_to_another_account(self, request: Request, signed_in: SignedIn) -> str:
         """Return where to sign in as somebody else, when a consent page asks for that."""

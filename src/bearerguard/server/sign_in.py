@@ -212,9 +212,7 @@ class SignIn:
         )
 
     def _no_errand(self) -> Response:
-        texts = self._pages.texts
-        heading, text = texts("error.login_link.heading"), texts("error.login_link.text")
-        return self._pages.error(400, heading, text)
+        return self._pages.error(400, "login_link")
 
 
 def see_other(location: str, *headers: tuple[str, str]) -> Response:

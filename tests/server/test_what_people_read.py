@@ -1,0 +1,85 @@
+"""What a person's browser gets is a page, and each of its sentences may be replaced."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from typing import Any
+
+import pytest
+
+from bearerguard.server import PeopleOptions, User
+from bearerguard.server.pages.texts import TEXTS
+from tests.server.stage import CALLBACK, FORM, Answer, Make, Stage
+
+# Every sentence stands for itself: whatever else a page says was not in the catalogue.
+MARKED = {name: f"[{name}]" for name in TEXTS if name not in {"lang", "title", "title.error"}}
+MARK = re.compile(r"\[[a-z_.]+\]")
+
+
+@pytest.fixture
+def marked(make: Make) -> Stage:
+    return make(people=PeopleOptions(texts=MARKED))
+
+
+def said(answer: Answer) -> list[str]:
+    """What an error page says, between its tags."""
+    assert (answer.header("content-type") or "").startswith("text/html"), answer.response.body
+    main = re.search(r"<main.*</main>", answer.response.body.decode(), re.DOTALL)
+    assert main
+    texts = [unescape(text).strip() for text in re.split(r"<[^>]*>", main[0])]
+    return [text for text in texts if text]
+
+
+def asked(stage: Stage, **fields: str) -> str:
+    query = {"client_id": stage.app.client_id, "redirect_uri": CALLBACK, "response_type": "code"}
+    return "&".join(f"{name}={value}" for name, value in (query | fields).items())
+
+
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ("response_type=code", "no_app"),
+        ("client_id=nobody", "unknown_app"),
+        ("client_id={id}&client_id={id}", "no_app"),
+        ("client_id=%zz", "malformed"),
+        ("client_id=\x01", "malformed"),
+        ("client_id={id}&redirect_uri=https://evil.example", "wrong_return"),
+        ("client_id={id}&redirect_uri=a&redirect_uri=b", "two_returns"),
+        ("client_id={phone}", "no_return"),
+    ],
+)
+def test_a_link_that_does_not_work_is_explained_in_the_operators_words(
+    marked: Stage, query: str, text: str
+) -> None:
+    filled = query.format(id=marked.app.client_id, phone=marked.phone.client_id)
+    answer = marked.send("GET", f"/oauth/authorize?{filled}")
+    assert answer.status == 400
+    assert said(answer) == ["[error.link.heading]", f"[error.link.{text}]"]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "status"),
+    [
+        ("application/json", b"{}", 400),
+        (FORM, b"a=%zz", 400),
+        (FORM, b"a=" + b"x" * 70_000, 413),
+    ],
+)
+@pytest.mark.parametrize("path", ["login", "logout", "consent"])
+def test_a_form_that_cannot_be_read_is_explained_in_the_operators_words(
+    make: Make, path: str, content_type: str, body: bytes, status: int
+) -> None:
+    own = {"current_user": lambda _: User("ada", "Ada"), "login_url": "https://app.example.com"}
+    # A consent form is read for somebody who is signed in.
+    chosen: dict[str, Any] = own if path == "consent" else {}
+    stage = make(people=PeopleOptions(texts=MARKED, **chosen))
+    answer = stage.send("POST", f"/oauth/{path}", body, content_type=content_type)
+    assert answer.status == status
+    assert said(answer) == ["[error.request.heading]", "[error.request.text]"]
+
+
+def test_a_decision_of_nobody_is_explained_in_the_operators_words(marked: Stage) -> None:
+    answer = marked.post("/oauth/consent", {"decision": "allow"})
+    assert answer.status == 403
+    assert said(answer) == ["[error.signed_out.heading]", "[error.signed_out.text]"]
