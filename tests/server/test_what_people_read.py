@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import re
+import sqlite3
+from contextlib import closing
 from html import unescape
 from typing import Any
 
@@ -83,3 +86,53 @@ def test_a_decision_of_nobody_is_explained_in_the_operators_words(marked: Stage)
     answer = marked.post("/oauth/consent", {"decision": "allow"})
     assert answer.status == 403
     assert said(answer) == ["[error.signed_out.heading]", "[error.signed_out.text]"]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "HEAD", "DELETE", "OPTIONS"])
+def test_a_wrong_method_on_a_path_of_people_is_answered_with_a_page(
+    marked: Stage, method: str
+) -> None:
+    for path, allowed in (
+        ("authorize", "GET"),
+        ("consent", "POST"),
+        ("login", "GET, HEAD, POST"),
+        ("logout", "GET, HEAD, POST"),
+    ):
+        if method in allowed:
+            continue
+        answer = marked.send(method, f"/oauth/{path}")
+        assert (answer.status, answer.header("allow")) == (405, allowed)
+        assert (answer.header("content-type") or "").startswith("text/html")
+        if method != "HEAD":
+            assert said(answer) == ["[error.method.heading]", "[error.method.text]"]
+
+
+@pytest.mark.parametrize("path", ["authorize", "login", "logout", "consent"])
+def test_trouble_with_the_store_is_said_with_a_page_where_people_go(
+    marked: Stage, path: str
+) -> None:
+    marked.server.close()
+    with closing(sqlite3.connect(marked.folder / "auth.db")) as database:
+        for table in ("clients", "sessions"):
+            database.execute(f"ALTER TABLE {table} RENAME TO elsewhere_{table}")
+        database.commit()
+    cookie = "__Host-bearerguard_session=" + "x" * 43
+    method = "POST" if path == "consent" else "GET"
+    answer = marked.send(method, f"/oauth/{path}?{asked(marked)}", cookie=cookie)
+    assert answer.status == 503
+    assert answer.header("retry-after") is not None
+    assert said(answer) == ["[error.unavailable.heading]", "[error.unavailable.text]"]
+
+
+def test_a_form_that_a_host_does_not_read_is_refused_with_a_page(marked: Stage) -> None:
+    said_by_wsgi: list[Any] = []
+    environ = {
+        "REQUEST_METHOD": "POST",
+        "SCRIPT_NAME": "",
+        "PATH_INFO": "/oauth/login",
+        "CONTENT_LENGTH": "9999999",
+        "wsgi.input": io.BytesIO(),
+    }
+    marked.server.wsgi_app()(environ, lambda *lines: said_by_wsgi.extend(lines))
+    assert said_by_wsgi[0].startswith("413")
+    assert dict(said_by_wsgi[1])["Content-Type"].startswith("text/html")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bearerguard.messages import Request, Response
 from bearerguard.server import answers
-from bearerguard.server.oauth_error import OAuthError
 from bearerguard.server.parameters import MAX_BYTES
 from bearerguard.server.threads import Threads
 
@@ -20,8 +19,6 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-_TOO_LARGE = OAuthError("invalid_request", "The request is too large", status=413)
 
 
 class AsgiHost:
@@ -44,7 +41,7 @@ class AsgiHost:
         if body is None:
             return  # nobody is there to be answered
         if len(body) > MAX_BYTES:
-            await _send(send, answers.refusal(_TOO_LARGE))
+            await _send(send, self.server.too_large(path))
             return
         query = scope.get("query_string", b"").decode("latin-1")
         client = scope.get("client")

@@ -139,6 +139,10 @@ class AuthorizationServer:
         """Answer a request to one of `paths`, in the calling thread."""
         return self._engine.router.handle(request)
 
+    def too_large(self, path: str) -> Response:
+        """Return the answer to a request to one of `paths` that is too long to be read."""
+        return self._engine.router.too_large(path)
+
     def asgi_app(self, api: ASGIApp | None = None) -> AsgiHost:
         """Return an ASGI app that serves `paths` and hands everything else to `api`."""
         from bearerguard.server.asgi_host import AsgiHost  # noqa: PLC0415 - one world is enough

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from bearerguard.messages import Request, Response
 from bearerguard.protocol import pkce
-from bearerguard.server import allowance, answers, redirect_uri
+from bearerguard.server import allowance, redirect_uri
 from bearerguard.server import client as clients
 from bearerguard.server.client import Client
 from bearerguard.server.client_registry import ClientRegistry
@@ -70,7 +70,7 @@ class AuthorizeEndpoint:
     def handle(self, request: Request) -> Response:
         """Answer an authorization request."""
         if request.method != "GET":
-            return answers.wrong_method("GET")
+            return self._people.wrong_method("GET")
         query = urlsplit(request.url).query
         try:
             target = self._target(query)
@@ -93,7 +93,7 @@ class AuthorizeEndpoint:
     def decide(self, request: Request) -> Response:
         """Take the answer of a consent page."""
         if request.method != "POST":
-            return answers.wrong_method("POST")
+            return self._people.wrong_method("POST")
         signed_in = self._people.signed_in(request)
         if signed_in is None:
             return self._people.error_page(403, "signed_out")

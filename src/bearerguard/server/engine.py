@@ -110,8 +110,8 @@ class Engine:
     def _endpoints(self) -> dict[str, Endpoint]:
         base = self.settings.base_path
         endpoints = {
-            base + metadata.AUTHORIZE: Endpoint(self._authorize.handle),
-            base + CONSENT: Endpoint(self._authorize.decide),
+            base + metadata.AUTHORIZE: self._for_people(self._authorize.handle),
+            base + CONSENT: self._for_people(self._authorize.decide),
             base + metadata.TOKEN: Endpoint(self._kept_up(self._token.handle), Readers.REGISTERED),
             base + metadata.REVOKE: Endpoint(self._revoke.handle, Readers.REGISTERED),
             base + metadata.INTROSPECT: Endpoint(self._introspect.handle),
@@ -120,8 +120,13 @@ class Engine:
         for path in metadata.metadata_paths(self.settings):
             endpoints[path] = Endpoint(self._metadata, Readers.EVERYBODY)
         for path in self.people.paths:
-            endpoints[base + path] = Endpoint(self.people.handle)
+            endpoints[base + path] = self._for_people(self.people.handle)
         return endpoints
+
+    def _for_people(self, handle: Callable[[Request], Response]) -> Endpoint:
+        return Endpoint(
+            handle, unavailable=self.people.unavailable, too_large=self.people.too_large
+        )
 
     def _kept_up(self, handle: Callable[[Request], Response]) -> Callable[[Request], Response]:
         """Return `handle` with the upkeep that is due done afterwards."""

@@ -15,6 +15,7 @@ import argon2
 
 from bearerguard.errors import ConfigurationError
 from bearerguard.messages import Request, Response
+from bearerguard.server import answers
 from bearerguard.server.accounts import Accounts
 from bearerguard.server.audit import Audit
 from bearerguard.server.consent import Consent, ConsentAnswer, ConsentRequest
@@ -179,7 +180,7 @@ class People:
         if path not in self.paths:
             return self._pages.error(404, "not_found")
         if request.method not in {"GET", "HEAD", "POST"}:
-            return self._pages.error(405, "method", Allow="GET, HEAD, POST")
+            return self.wrong_method("GET", "HEAD", "POST")
         if path == LOGIN:
             return self._sign_in.login(request)
         return self._sign_in.logout(request, self._on_to_another_account)
@@ -210,6 +211,18 @@ class People:
     def error_page(self, status: int, name: str, text: str = "text") -> Response:
         """Return a page that says what went wrong, and leads nowhere (AZ-02)."""
         return self._pages.error(status, name, text)
+
+    def wrong_method(self, *allowed: str) -> Response:
+        """Return the page for a method that a path does not have."""
+        return self._pages.error(405, "method", Allow=", ".join(allowed))
+
+    def unavailable(self) -> Response:
+        """Return the page that says that the server has trouble."""
+        return self._pages.error(503, "unavailable", Retry_After=answers.RETRY_SECONDS)
+
+    def too_large(self) -> Response:
+        """Return the page for a form that is too long to be read."""
+        return self._pages.error(413, "request")
 
     def _on_to_another_account(self, request: Request, signed_in: SignedIn) -> str:
         """Return where to sign in as somebody else, when a consent page asks for that."""
