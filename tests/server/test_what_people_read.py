@@ -9,11 +9,14 @@ from contextlib import closing
 from html import unescape
 from typing import Any
 
+import argon2
 import pytest
 
+from bearerguard.protocol import pkce
 from bearerguard.server import PeopleOptions, User
 from bearerguard.server.pages.texts import TEXTS
-from tests.server.stage import CALLBACK, FORM, Answer, Make, Stage
+from tests.server.people.visitor import Visitor
+from tests.server.stage import CALLBACK, FORM, VERIFIER, Answer, Make, Stage
 
 # Every sentence stands for itself: whatever else a page says was not in the catalogue.
 MARKED = {name: f"[{name}]" for name in TEXTS if name not in {"lang", "title", "title.error"}}
@@ -122,6 +125,32 @@ def test_trouble_with_the_store_is_said_with_a_page_where_people_go(
     assert answer.status == 503
     assert answer.header("retry-after") is not None
     assert said(answer) == ["[error.unavailable.heading]", "[error.unavailable.text]"]
+
+
+def test_a_request_that_is_too_long_for_a_login_link_is_refused_at_once(marked: Stage) -> None:
+    short = asked(marked, state="")
+    answer = marked.send("GET", f"/oauth/authorize?{short}{'x' * (5001 - len(short))}")
+    assert answer.status == 400
+    assert said(answer) == ["[error.link.heading]", "[error.link.length]"]
+
+
+@pytest.mark.parametrize("letter", ["x", '"', "\\", "+"])
+def test_the_longest_request_that_is_taken_comes_back_whole_from_the_login(
+    make: Make, letter: str
+) -> None:
+    people = PeopleOptions(password_parameters=argon2.profiles.CHEAPEST)
+    stage = make(people=people)
+    stage.server.users.add("ada", "correct horse battery")
+    app = stage.add("\U0001f3a7" * 100, redirect_uris=["https://app.example.com/" + "y" * 1900])
+    start = f"client_id={app.client_id}&response_type=code&code_challenge_method=S256"
+    start += f"&code_challenge={pkce.challenge(VERIFIER)}&state="
+    visitor = Visitor(stage.server.handle)
+    sent = visitor.get(f"/oauth/authorize?{start}{letter * (5000 - len(start))}")
+    link = sent.header("location") or ""
+    signed_in = visitor.sign_in("ada", "correct horse battery", at=link)
+    answer = visitor.follow(signed_in)
+    assert answer.status == 303
+    assert "code=" in (answer.header("location") or "")
 
 
 def test_a_form_that_a_host_does_not_read_is_refused_with_a_page(marked: Stage) -> None:

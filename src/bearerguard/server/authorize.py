@@ -25,6 +25,9 @@ from bearerguard.server.session import SignedIn
 from bearerguard.server.settings import Settings
 from bearerguard.server.sign_in import see_other
 
+# A login link carries the request, a third longer; common proxies take 8 KB as an address.
+_MAX_QUERY = 5000
+
 
 class NowhereToGo(Exception):
     """The request names no client or place that could be told what is wrong (AZ-02).
@@ -130,6 +133,8 @@ class AuthorizeEndpoint:
 
     def _target(self, query: str) -> _Target:
         """Return where to answer; raises `NowhereToGo`."""
+        if len(query) > _MAX_QUERY:
+            raise NowhereToGo("length")
         if not (query.isascii() and query.isprintable()):
             # It goes on into a Location line; some servers let such octets in.
             raise NowhereToGo("malformed")

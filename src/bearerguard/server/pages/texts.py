@@ -60,6 +60,8 @@ TEXTS: Mapping[str, str] = {
     "error.link.heading": "This link does not work",
     "error.link.malformed": "It is not written as addresses are. Go back to the app that you came"
     " from and start again.",
+    "error.link.length": "It is longer than this site takes. Go back to the app that you came from"
+    " and start again.",
     "error.link.no_app": "It does not say which app it is for.",
     "error.link.unknown_app": "The app that sent you here is not known.",
     "error.link.no_return": "It does not say where to return to.",
