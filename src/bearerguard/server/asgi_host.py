@@ -20,6 +20,9 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+# Some seconds' worth; they wait in the event loop, where that costs little.
+_WAITING_LOGINS = 100
+
 
 class AsgiHost:
     """An ASGI app around another. Made by `AuthorizationServer.asgi_app`."""
@@ -28,6 +31,10 @@ class AsgiHost:
         self.server = server
         self.api: ASGIApp = api or _nothing
         self._threads = Threads(server.handle, server.threads)
+        # Passwords take their time: who waits for one must not hold up who waits for a token.
+        self._logins = Threads(
+            server.handle, server.login_threads, waiting=_WAITING_LOGINS, busy=server.busy
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer or pass on."""
@@ -52,7 +59,8 @@ class AsgiHost:
             body,
             peer=client[0] if client else "",
         )
-        await _send(send, await self._threads.answer(request))
+        login = self.server.is_login(request.method, path)
+        await _send(send, await (self._logins if login else self._threads).answer(request))
 
 
 async def _body(receive: Receive) -> bytes | None:

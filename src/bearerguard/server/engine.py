@@ -18,6 +18,7 @@ from bearerguard.server.code_grant import CodeGrant
 from bearerguard.server.consent import CONSENT
 from bearerguard.server.failures import Failures
 from bearerguard.server.introspect import IntrospectEndpoint, Introspection
+from bearerguard.server.passwords import PLACES
 from bearerguard.server.people import People, PeopleOptions
 from bearerguard.server.refresh_grant import RefreshGrant
 from bearerguard.server.refresh_token import RefreshTokens
@@ -43,6 +44,7 @@ class Engine:
         people: PeopleOptions | None,
         audit: Audit,
         clock: Callable[[], float],
+        password_places: int = PLACES,
     ) -> None:
         self.settings = settings
         self.database = database
@@ -60,6 +62,7 @@ class Engine:
             audit=audit,
             on_disabled=self.end_user,
             options=people,
+            password_places=password_places,
         )
         self.upkeep = Upkeep(database, self.keys, settings, clock)
         access = AccessTokens(settings, self.keys, secret, clock)

@@ -22,10 +22,10 @@ from bearerguard.server.consent import Consent, ConsentAnswer, ConsentRequest
 from bearerguard.server.cookies import Cookies
 from bearerguard.server.csrf import Csrf
 from bearerguard.server.pages import Pages
-from bearerguard.server.passwords import Passwords
+from bearerguard.server.passwords import PLACES, Passwords
 from bearerguard.server.secret import ServerSecret
 from bearerguard.server.session import LIFETIME, Sessions, SignedIn
-from bearerguard.server.sign_in import LOGIN, LOGOUT, SignIn, see_other
+from bearerguard.server.sign_in import BUSY_SECONDS, LOGIN, LOGOUT, SignIn, see_other
 from bearerguard.server.store.database import Database
 from bearerguard.server.throttle import PER_ACCOUNT, PER_ADDRESS, Allowance, Throttle
 from bearerguard.server.ticket import Tickets
@@ -83,6 +83,7 @@ class People:
         audit: is told of every security event.
         on_disabled: ends all that the user of an id allowed.
         options: what the operator chose.
+        password_places: how many requests may be waiting for a password's check at once.
 
     Raises:
         ConfigurationError: an option cannot be used.
@@ -98,6 +99,7 @@ class People:
         audit: Audit,
         on_disabled: Callable[[str], object],
         options: PeopleOptions | None = None,
+        password_places: int = PLACES,
     ) -> None:
         options = options or PeopleOptions()
         if (options.current_user is None) != (options.login_url is None):
@@ -118,9 +120,8 @@ class People:
         self._sessions = Sessions(
             database, cookies, secret, clock, lifetime=options.session_lifetime
         )
-        self.accounts = Accounts(
-            database, Passwords(options.password_parameters), clock, on_disabled=on_disabled
-        )
+        passwords = Passwords(options.password_parameters, places=password_places)
+        self.accounts = Accounts(database, passwords, clock, on_disabled=on_disabled)
         self._consent = Consent(
             self._base, database, pages=self._pages, csrf=csrf, tickets=tickets, clock=clock
         )
@@ -219,6 +220,10 @@ class People:
     def unavailable(self) -> Response:
         """Return the page that says that the server has trouble."""
         return self._pages.error(503, "unavailable", Retry_After=answers.RETRY_SECONDS)
+
+    def busy(self) -> Response:
+        """Return the page that says that too many people are signing in."""
+        return self._pages.error(503, "busy", Retry_After=str(BUSY_SECONDS))
 
     def too_large(self) -> Response:
         """Return the page for a form that is too long to be read."""

@@ -29,7 +29,7 @@ LOGOUT = "/oauth/logout"
 _AUTHORIZE = "/oauth/authorize"
 _PURPOSE = "sign in"
 _LIFETIME = 3600  # for who must look up a password first
-_BUSY_SECONDS = 5
+BUSY_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ class SignIn:
             account = self._accounts.check(login, password)
         except PasswordsBusy:
             return self._form(
-                request, errand, 503, "login.busy", username, retry_after=_BUSY_SECONDS
+                request, errand, 503, "login.busy", username, retry_after=BUSY_SECONDS
             )
         if account is None:
             self._report("login_failed", login, address)

@@ -72,6 +72,8 @@ TEXTS: Mapping[str, str] = {
     "error.request.heading": "This request cannot be read",
     "error.request.text": "It is too long, or not encoded as a form of this site is. Go back to the"
     " app that you came from and start again.",
+    "error.busy.heading": "Many people are signing in right now",
+    "error.busy.text": "Go back, and try again in a few seconds.",
     "error.unavailable.heading": "This site has trouble",
     "error.unavailable.text": "Please try again in a few seconds.",
     "error.method.heading": "This page cannot be used like that",
