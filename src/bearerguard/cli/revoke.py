@@ -42,7 +42,7 @@ def revoke(
             raise ConfigurationError("revoke: choose one of --user, --grant and --token")
         with opened(store, issuer) as server:
             if user is not None:
-                count = server.revoke_user(user, client_id=client)
+                count = server.revoke_user(login=user, client_id=client)
             elif grant is not None:
                 count = int(server.revoke_grant(grant))
             else:

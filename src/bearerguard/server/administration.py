@@ -99,9 +99,15 @@ class Administration:
         """Keep a user from signing in; end the user's sessions and tokens."""
         return self.users.disable(login)
 
-    def revoke_user(self, login: str, client_id: str | None = None) -> int:
-        """Revoke all that a user allowed, one client or all; return how many grants."""
-        return self._engine.end_user(self.users.get(login).user_id, client_id)
+    def revoke_user(
+        self,
+        *,
+        login: str | None = None,
+        user_id: str | None = None,
+        client_id: str | None = None,
+    ) -> int:
+        """Do as `AuthorizationServer.revoke_user`."""
+        return self._engine.revoke_user(login=login, user_id=user_id, client_id=client_id)
 
     def revoke_grant(self, grant_id: str) -> bool:
         """Revoke a grant with all its tokens; False when it was before, or is none."""

@@ -191,9 +191,20 @@ class AuthorizationServer:
         """Revoke a grant (a token's `sid`) with all its tokens; False if it was none."""
         return self._engine.revocations.grant(grant_id, reason="revoked")
 
-    def revoke_user(self, user_id: str, *, client_id: str | None = None) -> int:
-        """Revoke all that a user allowed, to one client or to all; return how many grants."""
-        return self._engine.end_user(user_id, client_id)
+    def revoke_user(
+        self,
+        *,
+        login: str | None = None,
+        user_id: str | None = None,
+        client_id: str | None = None,
+    ) -> int:
+        """Revoke all that a user allowed, to one client or to all; return how many grants.
+
+        The user is named by `login`, or by `user_id`: the `sub` of tokens, and the id of a
+        user whom `current_user=` brings. Raises `AccountError` for a login name that is
+        nobody's, and `ClientError` for a client that is not registered.
+        """
+        return self._engine.revoke_user(login=login, user_id=user_id, client_id=client_id)
 
     def disable_user(self, login: str) -> Account:
         """Keep a user from signing in, and end the user's sessions and tokens."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from bearerguard.errors import ConfigurationError
 from bearerguard.messages import Request, Response
 from bearerguard.server import answers, metadata
 from bearerguard.server import keys as signing
@@ -104,6 +105,16 @@ class Engine:
         endpoints = self._endpoints()
         self.paths = frozenset(endpoints)
         self.router = Router(endpoints, is_origin=self.clients.is_origin, audit=audit)
+
+    def revoke_user(self, *, login: str | None, user_id: str | None, client_id: str | None) -> int:
+        """Do as `end_user`, for the user of a login name or of an id; there must be such ones."""
+        if (login is None) == (user_id is None):
+            raise ConfigurationError("revoke_user(): name the user by login= or by user_id=")
+        if client_id is not None:
+            self.clients.get(client_id)
+        if login is not None:
+            user_id = self.people.accounts.get(login).user_id
+        return self.end_user(str(user_id), client_id)
 
     def end_user(self, user_id: str, client_id: str | None = None) -> int:
         """End all that a user allowed, one client or all; return how many grants that were."""
