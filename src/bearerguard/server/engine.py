@@ -46,6 +46,7 @@ class Engine:
         audit: Audit,
         clock: Callable[[], float],
         password_places: int = PLACES,
+        any_issuer: bool = False,
     ) -> None:
         self.settings = settings
         self.database = database
@@ -66,7 +67,7 @@ class Engine:
             password_places=password_places,
         )
         self.upkeep = Upkeep(database, self.keys, settings, clock)
-        access = AccessTokens(settings, self.keys, secret, clock)
+        access = AccessTokens(settings, self.keys, secret, clock, any_issuer=any_issuer)
         refresh = RefreshTokens(secret, settings, clock)
         self.introspection = Introspection(database, access)
         self.revocation = TokenRevocation(
