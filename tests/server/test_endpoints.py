@@ -118,7 +118,7 @@ def test_a_user_is_revoked_by_login_or_by_id_and_nobody_mixes_them_up(make: Make
                 with pytest.raises(ConfigurationError, match=r"login= or by user_id="):
                     server.revoke_user(**names)
             with pytest.raises(TypeError):
-                server.revoke_user("ada")  # type: ignore[misc]
+                server.revoke_user("ada")  # type: ignore[call-arg]
             assert len(heard) == 2
 
 

@@ -72,7 +72,7 @@ def test_under_asgi_tokens_are_issued_and_introspected_while_logins_wait(
     make: Make, backend: str
 ) -> None:
     storm = Storm(make, 9)
-    transport = httpx2.ASGITransport(storm.stage.server.asgi_app())  # type: ignore[arg-type]
+    transport = httpx2.ASGITransport(storm.stage.server.asgi_app())
     logins: list[int] = []
 
     async def program() -> None:
@@ -102,7 +102,7 @@ def test_under_asgi_tokens_are_issued_and_introspected_while_logins_wait(
 def test_under_asgi_so_many_may_wait_and_the_rest_is_told_to_come_again(make: Make) -> None:
     storm = Storm(make, 1)
     headers, body = storm.forms[0]
-    transport = httpx2.ASGITransport(storm.stage.server.asgi_app())  # type: ignore[arg-type]
+    transport = httpx2.ASGITransport(storm.stage.server.asgi_app())
     statuses: Counter[int] = Counter()
 
     async def program() -> None:

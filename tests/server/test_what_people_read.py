@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from html import unescape
 from typing import Any
@@ -162,6 +163,11 @@ def test_a_form_that_a_host_does_not_read_is_refused_with_a_page(marked: Stage) 
         "CONTENT_LENGTH": "9999999",
         "wsgi.input": io.BytesIO(),
     }
-    marked.server.wsgi_app()(environ, lambda *lines: said_by_wsgi.extend(lines))
+
+    def start_response(*lines: Any) -> Callable[[bytes], object]:
+        said_by_wsgi.extend(lines)
+        return bytes
+
+    marked.server.wsgi_app()(environ, start_response)
     assert said_by_wsgi[0].startswith("413")
     assert dict(said_by_wsgi[1])["Content-Type"].startswith("text/html")
