@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self, TypeAlias, TypeVar, Unpack
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Self, TypeAlias, Unpack
 
 from bearerguard.errors import (
     MISSING_CREDENTIALS,
@@ -19,7 +19,7 @@ from bearerguard.errors import (
     Refusal,
     quoted,
 )
-from bearerguard.flow import Flow, arun, run
+from bearerguard.flow import Flow, run
 from bearerguard.guard import driving, options, settings, verdict
 from bearerguard.guard.authenticator import Authenticator
 from bearerguard.guard.decision import Allow, Decision, Deny, Unavailable
@@ -27,6 +27,7 @@ from bearerguard.guard.events import Event, Events
 from bearerguard.guard.introspection_cache import IntrospectionCache
 from bearerguard.guard.issuer import Issuer
 from bearerguard.guard.jwt_validator import JwtValidator
+from bearerguard.guard.life_cycle import LifeCycle
 from bearerguard.guard.refresher import Refresher
 from bearerguard.guard.requirement import Requirement
 from bearerguard.guard.revocation import Revocations
@@ -39,15 +40,13 @@ from bearerguard.principal import ANONYMOUS, Principal
 from bearerguard.protocol.credentials import bearer_token
 from bearerguard.protocol.expiry import ExpiryHeaders
 
-T = TypeVar("T")
-
 DenialBody: TypeAlias = Callable[[Deny | Unavailable], tuple[str, bytes]]
 
 # About 100 MB of tokens with ten claims each.
 _CACHE_SIZE = 50_000
 
 
-class Guard:
+class Guard(LifeCycle):
     """Validates the bearer tokens of one API.
 
     Args:
@@ -232,26 +231,6 @@ class Guard:
         """Do as `revoke` in an event loop."""
         await self.arun(self._revoker.revoke(token, **names))
 
-    def run(self, flow: Flow[T]) -> T:
-        """Drive a flow of this guard in the calling thread."""
-        return run(flow, self._handlers)
-
-    async def arun(self, flow: Flow[T]) -> T:
-        """Drive a flow of this guard in the running event loop."""
-        return await arun(flow, self._async_handlers)
-
-    # Life cycle
-
-    def warm(self) -> None:
-        """Fetch what is absent or due, keys above all; an issuer that is down is only reported."""
-        for flow in (*self._trust.warming(), self._revoker.warm()):
-            self.run(flow)
-
-    async def awarm(self) -> None:
-        """Do as `warm` in an event loop: for a lifespan."""
-        for flow in (*self._trust.warming(), self._revoker.warm()):
-            await self.arun(flow)
-
     def health(self) -> dict[str, Any]:
         """Return, ready for JSON, how each issuer is, and how full the cache is.
 
@@ -262,35 +241,19 @@ class Guard:
         """
         return self._revoker.health({**self._trust.health(), "cached_tokens": len(self._tokens)})
 
-    def close(self) -> None:
-        """End refreshing, close connections, forget all tokens; the guard can be used again."""
-        self._refresher.close()
-        self._revoker.close()
-        self._tokens.clear()
-        self._trust.clear()
-        driving.close(self._transport)
-
-    async def aclose(self) -> None:
-        """Do as `close` in an event loop, whose connections are closed too."""
-        self.close()
-        await driving.aclose(self._transport)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
-
     def __repr__(self) -> str:
         return f"Guard({self._trust!r})"
 
     # Inside
+
+    def _warming(self) -> Iterable[Flow[None]]:
+        return (*self._trust.warming(), self._revoker.warm())
+
+    def _end(self) -> None:
+        self._refresher.close()
+        self._revoker.close()
+        self._tokens.clear()
+        self._trust.clear()
 
     def _report(self, refusal: Refusal) -> None:
         self._events.emit(refusal.reason.code, refusal.issuer, refusal.remedy)
