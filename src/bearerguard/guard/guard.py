@@ -133,8 +133,7 @@ class Guard(LifeCycle):
             clock=clock,
             revocations=revocations,
         )
-        urls = frozenset(issuer.url for issuer in issuers)
-        self._revoker = Revoker(revocations, self._authenticator, urls, clock, self._events)
+        self._revoker = Revoker(revocations, self._authenticator, self._trust, clock, self._events)
         self.recall = self._tokens.recall
         for server in local:
             server.on_revocation(self.revoke)
@@ -223,7 +222,8 @@ class Guard(LifeCycle):
         One token, or one of: `token_id` (its `jti`), `subject` (a user's `sub`: log out
         everywhere), `client_id`, `session_id` (`sid`). Those three concern what was issued
         `issued_before` (Unix seconds), by default until now. `issuer` says whose, where the
-        guard has several. Raises `RevocationFailed` when the store did not acknowledge it.
+        guard has several or one with tenants: it is the url of the issuer or the tenant.
+        Raises `RevocationFailed` when the store did not acknowledge it.
         """
         self.run(self._revoker.revoke(token, **names))
 

@@ -6,7 +6,7 @@ is `revocation`'s.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, TypedDict, Unpack
 
@@ -17,6 +17,7 @@ from bearerguard.guard.events import Events
 from bearerguard.guard.revocation import Revocations
 from bearerguard.guard.revoking import chosen_issuer, revocation, revocation_of
 from bearerguard.guard.token_cache import octets
+from bearerguard.guard.trust import Trust
 
 
 class Names(TypedDict, total=False):
@@ -31,13 +32,13 @@ class Names(TypedDict, total=False):
 
 
 class Revoker:
-    """Revokes on behalf of a guard that trusts `issuers`; `clock` returns Unix seconds."""
+    """Revokes on behalf of a guard; `clock` returns Unix seconds."""
 
     def __init__(
         self,
         revocations: Revocations | None,
         authenticator: Authenticator,
-        issuers: Collection[str],
+        trust: Trust,
         clock: Callable[[], float],
         events: Events,
     ) -> None:
@@ -45,7 +46,7 @@ class Revoker:
             revocations.attach(clock, events.emit)
         self._revocations = revocations
         self._authenticator = authenticator
-        self._issuers = issuers
+        self._trust = trust
         self._clock = clock
 
     def revoke(self, token: str | bytes | None, **names: Unpack[Names]) -> Flow[None]:
@@ -55,7 +56,7 @@ class Revoker:
         life = self._revocations.max_token_life
         if token is None:
             made = revocation(
-                issuer=chosen_issuer(names.get("issuer"), self._issuers),
+                issuer=chosen_issuer(names.get("issuer"), self._trust.urls, self._trust.named),
                 now=self._clock(),
                 max_token_life=life,
                 token_id=names.get("token_id"),
