@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Self, TypeAlias, Unpack
 
 from bearerguard.errors import (
@@ -28,6 +28,7 @@ from bearerguard.guard.introspection_cache import IntrospectionCache
 from bearerguard.guard.issuer import Issuer
 from bearerguard.guard.jwt_validator import JwtValidator
 from bearerguard.guard.life_cycle import LifeCycle
+from bearerguard.guard.logout import LogoutReceiver
 from bearerguard.guard.refresher import Refresher
 from bearerguard.guard.requirement import Requirement
 from bearerguard.guard.revocation import Revocations
@@ -125,8 +126,9 @@ class Guard(LifeCycle):
             events=self._events,
             schedule=self._refresher.schedule,
         )
+        self._validator = JwtValidator(self._trust.find, clock)
         self._authenticator = Authenticator(
-            JwtValidator(self._trust.find, clock),
+            self._validator,
             self._trust.routing,
             self._tokens,
             events=self._events,
@@ -230,6 +232,10 @@ class Guard(LifeCycle):
     async def arevoke(self, token: str | bytes | None = None, **names: Unpack[Names]) -> None:
         """Do as `revoke` in an event loop."""
         await self.arun(self._revoker.revoke(token, **names))
+
+    def logout_receiver(self, client_id: str | Collection[str]) -> LogoutReceiver:
+        """Return what answers back-channel logouts; `BackchannelLogout` puts a face on it."""
+        return self._revoker.logout_receiver(client_id, self._validator)
 
     def health(self) -> dict[str, Any]:
         """Return, ready for JSON, how each issuer is, and how full the cache is.

@@ -6,7 +6,7 @@ is `revocation`'s.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from typing import Any, TypedDict, Unpack
 
@@ -14,6 +14,8 @@ from bearerguard.errors import ConfigurationError
 from bearerguard.flow import Flow
 from bearerguard.guard.authenticator import Authenticator
 from bearerguard.guard.events import Events
+from bearerguard.guard.jwt_validator import JwtValidator
+from bearerguard.guard.logout import LogoutReceiver
 from bearerguard.guard.revocation import Revocations
 from bearerguard.guard.revoking import chosen_issuer, revocation, revocation_of
 from bearerguard.guard.token_cache import octets
@@ -48,6 +50,7 @@ class Revoker:
         self._authenticator = authenticator
         self._trust = trust
         self._clock = clock
+        self._events = events
 
     def revoke(self, token: str | bytes | None, **names: Unpack[Names]) -> Flow[None]:
         """Revoke a token, or what is named."""
@@ -71,6 +74,14 @@ class Revoker:
             entry = yield from self._authenticator.identify(octets(token))
             made = revocation_of(entry.principal, now=self._clock(), max_token_life=life)
         yield from self._revocations.revoke([made])
+
+    def logout_receiver(
+        self, client_id: str | Collection[str], validator: JwtValidator
+    ) -> LogoutReceiver:
+        """Return what answers back-channel logouts to the client of that id, or of those."""
+        return LogoutReceiver(
+            client_id, validator, self._revocations, clock=self._clock, events=self._events
+        )
 
     def warm(self) -> Flow[None]:
         """Read what was revoked, if that is due; a store that is down is only reported."""
