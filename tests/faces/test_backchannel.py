@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 from wsgiref.validate import validator
@@ -446,6 +448,22 @@ def test_a_mistake_in_an_option_is_named(guard: Guard, issuer: LocalIssuer) -> N
     for wrong in ("", [], [""], None, {"app": 1}):
         with pytest.raises(ConfigurationError, match="client_id="):
             BackchannelLogout(guard, client_id=wrong)  # type: ignore[arg-type]
+
+
+def test_the_documentations_app_answers() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "logout.md").read_text()
+    block, mounting = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {"STORE_SECRET": "s" * 32}
+    exec(block, names)
+    garbage = {"logout_token": "garbage"}
+    with names["guard"], TestClient(names["app"]) as client:
+        assert client.post("/logout/", data=garbage).json()["error"] == "invalid_request"
+        assert client.get("/other").status_code == 401
+    names["app"] = Flask(__name__)
+    exec(mounting, names)
+    transport = httpx2.WSGITransport(app=names["application"])
+    with httpx2.Client(transport=transport, base_url="http://api.test") as wsgi_client:
+        assert wsgi_client.post("/logout/", data=garbage).status_code == 400
 
 
 @pytest.mark.parametrize("length", ["65537", "9" * 30, "9" * 5000])

@@ -243,7 +243,8 @@ class Guard(LifeCycle):
         An issuer's `status` is fresh, static, absent (not fetched yet), stale (the last
         refresh failed) or dead (too old to be believed); `age` is in seconds. Its
         introspection is ok, failing, or down (not asked for a while). Tenants are told of, and
-        make no guard unfit: an outage of one is no other's.
+        make no guard unfit: an outage of one is no other's. Revocations are local (this
+        process's own), absent, fresh, stale or dead.
         """
         return self._revoker.health({**self._trust.health(), "cached_tokens": len(self._tokens)})
 
