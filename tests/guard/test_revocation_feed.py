@@ -182,6 +182,28 @@ def test_that_it_is_appended_again_is_told_when_it_is_done(redis: RedisServer) -
     following.close()
 
 
+def test_what_is_revoked_while_a_long_log_is_read_is_heard_between_its_pages(
+    redis: RedisServer, hire: Callable[..., Worker]
+) -> None:
+    one, late = hire(), Worker(redis)
+    one.run(one.feed.publish(revocations(0, 3500)))
+    pages = 0
+
+    def learn(page: Any) -> None:
+        nonlocal pages
+        pages += 1
+        if pages == 2:
+            one.run(one.feed.publish(revocations(9000, 1)))
+        if pages == 3:
+            assert late.knows("t9000")
+            assert not late.knows("t3499")
+        late.learn(page)
+
+    late.run(late.feed.catch_up(learn, late.learn))
+    assert pages == 4
+    assert late.knows("t0", "t3499")
+
+
 def test_what_is_revoked_meanwhile_is_heard(
     redis: RedisServer, hire: Callable[..., Worker]
 ) -> None:

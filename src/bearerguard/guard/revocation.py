@@ -247,7 +247,7 @@ class Revocations:
 
     def _caught_up(self, *, starting: bool = False) -> Flow[None]:
         now, began = self._clock(), time.monotonic()
-        yield from self._feed.catch_up(self._learn)
+        yield from self._feed.catch_up(self._learn, None if starting else self._learn)
         if starting:
             self._follow_on()
         with self._lock:

@@ -10,8 +10,9 @@ How soon, in the worst case (`follower` has the numbers of a store that fails):
 - While the store answers, the bell is heard at once. One that is not heard costs what is left
   of a round, 0.5 s at most, and a read.
 - A store that lost its data is appended to again, the newest first, 0.1 s at most after a worker
-  noticed. Each chunk rings once, so who missed it reads at once. Between chunks the bell is
-  heard: what is revoked meanwhile waits for one chunk and one page, some 30 ms.
+  noticed. Each chunk rings once, so who missed it reads at once.
+- Between chunks, and between the pages of a long log, the bell is heard: what is revoked
+  meanwhile waits for one of each, some 30 ms of a processor.
 """
 
 from __future__ import annotations
@@ -74,9 +75,10 @@ class Feed:
         """Learn at once what the bell told; the log tells it too, and what is no entry."""
         learn(self._opened(heard)[0])
 
-    def catch_up(self, learn: Learn) -> Flow[None]:
+    def catch_up(self, learn: Learn, hearing: Learn | None = None) -> Flow[None]:
         """Read what was appended since the last time, from the beginning the first time.
 
+        Between the pages, `hearing` is told what the bell says: for a thread that listens.
         Raises `StoreFailed` unless all of it was read and understood.
         """
         position, more = self._position, True
@@ -95,6 +97,8 @@ class Feed:
             if page.entries:
                 position = page.entries[-1][0]
             self._position, more = position, page.more
+            if hearing is not None:
+                yield from self._listen(0, hearing)
 
     def restore(self, held: Callable[[], Sequence[Revocation]], learn: Learn) -> Flow[int | None]:
         """Append what is held here and missing in the log; return how much that was.
@@ -119,14 +123,13 @@ class Feed:
             return known is None or not known.includes(revocation)
 
         self._position = None
-        yield from self.catch_up(note)
+        yield from self.catch_up(note, learn)
         for chunk in _in_turn([each for each in held() if is_missing(each)]):
             missing = [each for each in chunk if is_missing(each)]
             # Who has heard of them does not need to again, and they may be many.
             yield from self.publish(missing, ring=False)
             appended += len(missing)
-            yield from self._listen(0, learn)
-            yield from self.catch_up(note)
+            yield from self.catch_up(note, learn)
         if self._losses != losses:
             return None  # what is `present` may be of the log before
         self._restored = losses
