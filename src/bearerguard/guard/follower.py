@@ -5,14 +5,15 @@ it. After a failure it tries again soon, because a revocation waits for it.
 
 What a worker may not know, and for how long, when the store fails:
 
-- Whoever was listening when `revoke()` returned knows it, even if the store died at that moment.
+- Whoever was listening when `revoke()` returned has been sent it, and hears it even if the store
+  died at that moment (but not if its machine did, or if it sends in threads of its own).
 - Whoever was not, because the store had died before and just came back, tries every 0.05 s; with
   a connection, a subscription and a read that is 0.1 s after the store is back, and half a second
   on a machine that is busy with other things.
 - Should the store die again within that time, such a worker waits until it is back: 0.1 s longer
-  than the outage if it kept its data; if it did not, 0.1 s more, and some milliseconds for each
-  500 revocations, for the others to append what it lost. While the store is away `revoke()`
-  raises, so nobody counts on what a worker cannot learn.
+  than the outage if it kept its data; if it did not, 0.1 s more until the others append what it
+  lost, which costs them some 30 ms of a processor for each 500, the newest first. While the
+  store is away `revoke()` raises, so nobody counts on what a worker cannot learn.
 - A store that hangs, or a network that swallows everything, costs one attempt of `timeout` (1 s)
   on top. After a quarter of a minute without it the attempts are 0.25 s apart.
 
