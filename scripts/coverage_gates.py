@@ -8,7 +8,7 @@ import sys
 # Every branch of these decides whether a request passes, or what it is told.
 WHOLE = (
     *("flow.py", "single_flight.py", "sealing.py", "protocol/*", "guard/*"),
-    *("asgi.py", "wsgi.py", "backchannel.py"),
+    *("asgi.py", "wsgi.py", "backchannel.py", "bodies.py"),
 )
 
 

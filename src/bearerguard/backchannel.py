@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMa
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
+from bearerguard.bodies import asgi_body, wsgi_body
 from bearerguard.errors import ConfigurationError
 from bearerguard.guard.guard import Guard
 from bearerguard.guard.logout import MAX_BODY
@@ -22,8 +23,6 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 _POLICY_VIOLATION = 1008  # RFC 6455 §7.4.1
-_MAX_DIGITS = 20  # Python refuses to read thousands of them as a number
-_TOO_LONG = b" " * (MAX_BODY + 1)  # stands for a body that is not read
 
 
 class BackchannelLogout:
@@ -59,7 +58,7 @@ class BackchannelLogout:
             await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
         if scope["type"] != "http":
             return
-        body = await _received(receive)
+        body = await asgi_body(receive, MAX_BODY)
         if body is None:
             return  # nobody is there to be answered
         kinds = [value for name, value in scope["headers"] if name.lower() == b"content-type"]
@@ -75,36 +74,8 @@ class BackchannelLogout:
     ) -> Iterable[bytes]:
         """Answer as a WSGI app."""
         method, kind = environ["REQUEST_METHOD"], environ.get("CONTENT_TYPE") or ""
-        answer = self._guard.run(self._receiver.receive(method, kind, _read(environ)))
+        body = wsgi_body(environ, MAX_BODY)
+        answer = self._guard.run(self._receiver.receive(method, kind, body))
         status = f"{answer.status} {HTTPStatus(answer.status).phrase}"
         start_response(status, list(answer.headers))
         return [b"" if method == "HEAD" else answer.body]
-
-
-async def _received(receive: Receive) -> bytes | None:
-    """Return the body, as far as it can matter; None when the client went away."""
-    chunks: list[bytes] = []
-    length = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        chunks.append(message.get("body", b""))
-        length += len(chunks[-1])
-        if length > MAX_BODY or not message.get("more_body", False):
-            return b"".join(chunks)
-
-
-def _read(environ: dict[str, Any]) -> bytes:
-    """Return the body, as far as it can matter."""
-    announced = environ.get("CONTENT_LENGTH") or ""
-    if announced.isdecimal():
-        if len(announced) > _MAX_DIGITS or int(announced) > MAX_BODY:
-            return _TOO_LONG
-        length = int(announced)
-    elif environ.get("wsgi.input_terminated"):
-        length = MAX_BODY + 1
-    else:
-        return b""  # without a length, reading might never end (PEP 3333)
-    content: bytes = environ["wsgi.input"].read(length)
-    return content

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from bearerguard.errors import ConfigurationError, quoted
 from bearerguard.guard.claim_mapping import ClaimMapping, RequiredClaims, mapping_of
 from bearerguard.guard.driving import LocalTransport
+from bearerguard.guard.given_names import checked_names
 from bearerguard.guard.introspection import Introspection
 from bearerguard.guard.issuer_names import (
     Allowed,
@@ -201,18 +202,11 @@ class Issuer:
             )
 
     def _checked_audience(self) -> frozenset[str]:
-        given: object = self.audience
-        names = [given] if isinstance(given, str) else given
-        if (
-            not isinstance(names, list | tuple | set | frozenset)
-            or not names
-            or not all(isinstance(name, str) and name for name in names)
-        ):
-            raise ConfigurationError(
-                "audience=: pass this API's identifier as the issuer puts it into `aud`,"
-                " or a list of them; without it any API's token would open this one"
-            )
-        return frozenset(names)
+        return checked_names(
+            self.audience,
+            "audience=: pass this API's identifier as the issuer puts it into `aud`,"
+            " or a list of them; without it any API's token would open this one",
+        )
 
     def _checked_algorithms(self) -> tuple[str, ...]:
         possible = jwk.ASYMMETRIC if self.shared_secret is None else jwk.SYMMETRIC

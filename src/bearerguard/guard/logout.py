@@ -21,6 +21,7 @@ from bearerguard.errors import (
 )
 from bearerguard.flow import Flow
 from bearerguard.guard.events import Events
+from bearerguard.guard.given_names import checked_names
 from bearerguard.guard.jwt_validator import JwtValidator
 from bearerguard.guard.revocation import SLACK, Revocations
 from bearerguard.guard.revocation_list import Kind, Revocation
@@ -54,15 +55,20 @@ class LogoutReceiver:
     ) -> None:
         if revocations is None:
             raise ConfigurationError("guard=: pass Guard(..., revocations=Revocations(...))")
-        self._client_ids = _checked_client_ids(client_id)
+        self._client_ids = checked_names(
+            client_id,
+            "client_id=: pass the client's id at the issuer, the `aud` of its logout tokens, or a"
+            " list of them",
+        )
         self._validator = validator
         self._revocations = revocations
         self._clock = clock
         self._events = events
 
-    def receive(self, method: str, content_type: str, body: bytes) -> Flow[Response]:
+    def receive(self, method: str, content_type: str, body: bytes | None) -> Flow[Response]:
         """Answer a request: 200 when every worker will refuse the tokens concerned, else no 2xx.
 
+        `body` is None for one that was not read, as it is longer than `MAX_BODY`.
         400 is for a request that is no genuine logout. What fails for our reasons is 503,
         though §2.8 knows 400 alone: an issuer may try again, and no failure of ours is told
         to be the issuer's.
@@ -124,11 +130,11 @@ def _ordered(logout: Logout, issuer: str, now: float, max_token_life: float) -> 
     ]
 
 
-def _token(content_type: str, body: bytes) -> bytes:
+def _token(content_type: str, body: bytes | None) -> bytes:
     """Return the logout token of a form (§2.5)."""
     if content_type.partition(";")[0].strip().lower() != _FORM:
         raise TokenError(BAD_LOGOUT_TOKEN, f"the request is no {_FORM}")
-    if len(body) > MAX_BODY:
+    if body is None or len(body) > MAX_BODY:
         raise TokenError(BAD_LOGOUT_TOKEN, f"the request is longer than {MAX_BODY} bytes")
     try:
         fields = parse_qsl(body.decode("ascii"), max_num_fields=_MAX_FIELDS)
@@ -149,17 +155,3 @@ def _failure(
     return Response(
         status, (("Content-Type", "application/json"), length, _NO_STORE, *headers), body
     )
-
-
-def _checked_client_ids(client_id: object) -> frozenset[str]:
-    given = [client_id] if isinstance(client_id, str) else client_id
-    if (
-        not isinstance(given, list | tuple | set | frozenset)
-        or not given
-        or not all(isinstance(each, str) and each for each in given)
-    ):
-        raise ConfigurationError(
-            "client_id=: pass the client's id at the issuer, the `aud` of its logout tokens, or a"
-            " list of them"
-        )
-    return frozenset(given)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from bearerguard.bodies import asgi_body
 from bearerguard.messages import Request, Response
 from bearerguard.server import answers
 from bearerguard.server.parameters import MAX_BYTES
@@ -44,7 +45,7 @@ class AsgiHost:
         if path is None:
             await self.api(scope, receive, send)
             return
-        body = await _body(receive)
+        body = await asgi_body(receive, MAX_BYTES)
         if body is None:
             return  # nobody is there to be answered
         if len(body) > MAX_BYTES:
@@ -61,21 +62,6 @@ class AsgiHost:
         )
         login = self.server.is_login(request.method, path)
         await _send(send, await (self._logins if login else self._threads).answer(request))
-
-
-async def _body(receive: Receive) -> bytes | None:
-    """Return the body, as far as it can matter; None when the client went away."""
-    chunks: list[bytes] = []
-    length = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        chunk = message.get("body", b"")
-        chunks.append(chunk)
-        length += len(chunk)
-        if length > MAX_BYTES or not message.get("more_body", False):
-            return b"".join(chunks)
 
 
 async def _send(send: Send, response: Response) -> None:

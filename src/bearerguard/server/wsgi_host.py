@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from bearerguard.bodies import wsgi_body
 from bearerguard.messages import Request, Response
 from bearerguard.server import answers
 from bearerguard.server.parameters import MAX_BYTES
@@ -17,7 +18,6 @@ Environ: TypeAlias = dict[str, Any]
 StartResponse: TypeAlias = Callable[..., Callable[[bytes], object]]
 WSGIApp: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
 
-_MAX_DIGITS = 20  # Python refuses to read thousands of them as a number
 # The fields that PEP 3333 keeps without the prefix.
 _UNPREFIXED = {"CONTENT_TYPE": b"content-type", "CONTENT_LENGTH": b"content-length"}
 
@@ -35,7 +35,7 @@ class WsgiHost:
         path = self.server.served_path(root, root.rstrip("/") + below)
         if path is None:
             return self.api(environ, start_response)
-        body = _body(environ)
+        body = wsgi_body(environ, MAX_BYTES)
         if body is None:
             return _start(environ, start_response, self.server.too_large(path))
         query = environ.get("QUERY_STRING", "")
@@ -63,20 +63,6 @@ def _headers(environ: Environ) -> list[tuple[bytes, bytes]]:
         elif name in _UNPREFIXED and value:
             headers.append((_UNPREFIXED[name], value.encode("latin-1", "replace")))
     return headers
-
-
-def _body(environ: Environ) -> bytes | None:
-    """Return the body, None when it is longer than any request of this protocol."""
-    announced = environ.get("CONTENT_LENGTH") or ""
-    if announced.isdecimal():
-        if len(announced) > _MAX_DIGITS or int(announced) > MAX_BYTES:
-            return None
-        content: bytes = environ["wsgi.input"].read(int(announced))
-        return content
-    if not environ.get("wsgi.input_terminated"):
-        return b""  # without a length, reading might never end (PEP 3333)
-    content = environ["wsgi.input"].read(MAX_BYTES + 1)
-    return None if len(content) > MAX_BYTES else content
 
 
 def _start(environ: Environ, start_response: StartResponse, response: Response) -> Iterable[bytes]:
