@@ -13,7 +13,7 @@ from bearerguard.cli import output
 from bearerguard.cli.server_options import Issuer, Resources, Scopes, Store, described
 from bearerguard.errors import ConfigurationError
 from bearerguard.server import AuthorizationServer
-from bearerguard.server.settings import DAY
+from bearerguard.server import settings as defaults
 
 
 def _option(name: str, text: str) -> Any:
@@ -58,14 +58,14 @@ def serve(
     store: Store,
     scope: Scopes = None,
     resource: Resources = None,
-    access_token_lifetime: AccessTokens = 3600,
-    refresh_token_lifetime: RefreshTokens = 30 * DAY,
-    refresh_token_max_lifetime: Consents = 180 * DAY,
-    refresh_grace: Grace = 10,
-    code_lifetime: Codes = 60,
-    key_lifetime: Keys = 90 * DAY,
-    secret_overlap: Overlap = DAY,
-    algorithm: Algorithm = "RS256",
+    access_token_lifetime: AccessTokens = defaults.ACCESS_TOKEN_LIFETIME,
+    refresh_token_lifetime: RefreshTokens = defaults.REFRESH_TOKEN_LIFETIME,
+    refresh_token_max_lifetime: Consents = defaults.REFRESH_TOKEN_MAX_LIFETIME,
+    refresh_grace: Grace = defaults.REFRESH_GRACE,
+    code_lifetime: Codes = defaults.CODE_LIFETIME,
+    key_lifetime: Keys = defaults.KEY_LIFETIME,
+    secret_overlap: Overlap = defaults.SECRET_OVERLAP,
+    algorithm: Algorithm = defaults.ALGORITHM,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port to listen on.", min=0, max=65535)] = 8000,
     trusted_proxy: TrustedProxies = None,

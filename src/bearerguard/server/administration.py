@@ -16,13 +16,12 @@ from bearerguard.server.accounts import Account
 from bearerguard.server.audit import Audit, SecurityEvent
 from bearerguard.server.engine import Engine
 from bearerguard.server.secret import find_secret
-from bearerguard.server.settings import Settings
+from bearerguard.server.settings import ALGORITHM, Settings
 from bearerguard.server.store import keys
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import migrate
 
 _CONNECTIONS = 4
-_FIRST_ALGORITHM = "RS256"
 # Settings have one; nothing that is done here shows it.
 _NO_ISSUER = "http://127.0.0.1:8000"
 
@@ -69,7 +68,7 @@ class Administration:
                 issuer=issuer or _NO_ISSUER,
                 resources=(),
                 scopes=None,
-                algorithm=known[-1] if known else _FIRST_ALGORITHM,
+                algorithm=known[-1] if known else ALGORITHM,
             ),
             database=self._database,
             secret=server_secret,

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from bearerguard.errors import ConfigurationError
 from bearerguard.messages import Request, Response
+from bearerguard.server import settings as defaults
 from bearerguard.server.accounts import Account
 from bearerguard.server.audit import Audit, SecurityEvent
 from bearerguard.server.engine import Engine
 from bearerguard.server.people import PeopleOptions
 from bearerguard.server.revocations import Revoked
 from bearerguard.server.secret import find_secret
-from bearerguard.server.settings import DAY, Resource, Settings, checked_resources
+from bearerguard.server.settings import Resource, Settings, checked_resources
 from bearerguard.server.sign_in import LOGIN
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import migrate
@@ -83,14 +84,14 @@ class AuthorizationServer:
         scopes: Mapping[str, str] | None = None,
         resources: Sequence[str | Resource] | None = None,
         people: PeopleOptions | None = None,
-        access_token_lifetime: float = 3600,
-        refresh_token_lifetime: float = 30 * DAY,
-        refresh_token_max_lifetime: float = 180 * DAY,
-        refresh_grace: float = 10,
-        code_lifetime: float = 60,
-        algorithm: str = "RS256",
-        key_lifetime: float = 90 * DAY,
-        secret_overlap: float = DAY,
+        access_token_lifetime: float = defaults.ACCESS_TOKEN_LIFETIME,
+        refresh_token_lifetime: float = defaults.REFRESH_TOKEN_LIFETIME,
+        refresh_token_max_lifetime: float = defaults.REFRESH_TOKEN_MAX_LIFETIME,
+        refresh_grace: float = defaults.REFRESH_GRACE,
+        code_lifetime: float = defaults.CODE_LIFETIME,
+        algorithm: str = defaults.ALGORITHM,
+        key_lifetime: float = defaults.KEY_LIFETIME,
+        secret_overlap: float = defaults.SECRET_OVERLAP,
         accept_endpoint_audiences: bool = False,
         insecure_allow_http: bool = False,
         threads: int = _THREADS,

@@ -16,6 +16,15 @@ from bearerguard.protocol import metadata, scope
 ALGORITHMS = ("RS256", "ES256", "EdDSA")
 
 DAY = 86_400.0
+# What an operator gets who chooses nothing, in Python and by command.
+ACCESS_TOKEN_LIFETIME = 3600
+REFRESH_TOKEN_LIFETIME = 30 * DAY
+REFRESH_TOKEN_MAX_LIFETIME = 180 * DAY
+REFRESH_GRACE = 10
+CODE_LIFETIME = 60
+ALGORITHM = "RS256"
+KEY_LIFETIME = 90 * DAY
+SECRET_OVERLAP = DAY
 # RFC 6749 §4.1.2 recommends ten minutes at most.
 _MAX_CODE_LIFETIME = 600.0
 
@@ -57,14 +66,14 @@ class Settings:
     issuer: str
     resources: tuple[Resource, ...]
     scopes: Mapping[str, str] | None
-    access_token_lifetime: float = 3600.0
-    refresh_token_lifetime: float = 30 * DAY
-    refresh_token_max_lifetime: float = 180 * DAY
-    refresh_grace: float = 10.0
-    code_lifetime: float = 60.0
-    algorithm: str = "RS256"
-    key_lifetime: float = 90 * DAY
-    secret_overlap: float = DAY
+    access_token_lifetime: float = ACCESS_TOKEN_LIFETIME
+    refresh_token_lifetime: float = REFRESH_TOKEN_LIFETIME
+    refresh_token_max_lifetime: float = REFRESH_TOKEN_MAX_LIFETIME
+    refresh_grace: float = REFRESH_GRACE
+    code_lifetime: float = CODE_LIFETIME
+    algorithm: str = ALGORITHM
+    key_lifetime: float = KEY_LIFETIME
+    secret_overlap: float = SECRET_OVERLAP
     accept_endpoint_audiences: bool = False
     insecure_allow_http: bool = False
 
