@@ -165,10 +165,10 @@ class Completion(Generic[AnyStr]):
         self, lines: list[tuple[AnyStr, AnyStr]], principal: Principal
     ) -> Iterable[tuple[Any, Any]]:
         """Return what to add to the lines of an app that said something of it itself."""
-        over: Any = principal.expires_at
-        present = {name.lower() for name, _ in lines}
         if not principal.is_authenticated:
             return ()
+        over: Any = principal.expires_at
+        present = {name.lower() for name, _ in lines}
         if any(
             word in each
             for each in _members(lines, self._cache_control, self._comma)
