@@ -22,7 +22,7 @@ from sqlalchemy import Connection
 from bearerguard import ConfigurationError
 from bearerguard.server import AuthorizationServer, StoreUnavailable
 from bearerguard.server.process_lock import ProcessLock
-from bearerguard.server.store import clients, grants, keys, people, pruning
+from bearerguard.server.store import clients, grants, keys, people, pruning, revocations
 from bearerguard.server.store import database as store_database
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import migrate
@@ -153,6 +153,9 @@ HOT: dict[str, Callable[[Connection], object]] = {
     "use refresh": lambda c: grants.use_refresh_token(c, "x", successor="y", sealed=b"", now=1.0),
     "find access": lambda c: grants.find_access_token(c, "x"),
     "revoke access": lambda c: grants.revoke_access_token(c, "x", 1.0),
+    "end of access": lambda c: grants.end_of_access_tokens(c, "x"),
+    "longest life": keys.longest_access_lifetime,
+    "revocations": lambda c: revocations.after(c, 1, 2),
     "remove client": lambda c: clients.remove(c, "x"),
     "prune": lambda c: pruning.prune(c, 1.0, 10.0),
 }

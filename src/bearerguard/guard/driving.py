@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bearerguard.errors import ConfigurationError
 from bearerguard.flow import AsyncHandlers, Fetch, Handlers, Load, Once, Store
 from bearerguard.messages import Response
 from bearerguard.single_flight import AsyncSingleFlight, SingleFlight
+
+if TYPE_CHECKING:
+    from bearerguard.guard.revocation import RevocationStore
 
 
 class Transport(Protocol):
@@ -32,6 +35,11 @@ class LocalTransport(Transport, Protocol):
 
     def on_revocation(self, revoke: Callable[..., None]) -> None:
         """Call `revoke` as `Guard.revoke` is called, after each revocation."""
+        ...
+
+    @property
+    def revocation_store(self) -> RevocationStore:
+        """The log of revocations of the server, which has them before `revoke` is called."""
         ...
 
 

@@ -108,7 +108,7 @@ def _work(reference: weakref.ref[Following], store: Listening, stopped: threadin
     pause, failing_since = 0.0, None
     with store.listening() as handlers:
         while not stopped.wait(pause):
-            failed = _one_round(reference, handlers)
+            failed = _one_round(reference, handlers, stopped)
             if reference() is None:
                 return
             now = time.monotonic()
@@ -121,7 +121,9 @@ def pause_after(failing: float) -> float:
     return _PAUSE if failing < _SOON else _LATER_PAUSE
 
 
-def _one_round(reference: weakref.ref[Following], handlers: Handlers) -> bool:
+def _one_round(
+    reference: weakref.ref[Following], handlers: Handlers, stopped: threading.Event
+) -> bool:
     """Wait for news and have them taken in; return whether that failed."""
     failure: Exception | None = None
     heard: tuple[bytes, ...] = ()
@@ -130,8 +132,8 @@ def _one_round(reference: weakref.ref[Following], handlers: Handlers) -> bool:
     except StoreFailed as error:
         failure = error
     what = reference()
-    if what is None:
-        return False
+    if what is None or stopped.is_set():
+        return False  # whoever closed a store shall not find it open again
     try:
         if failure is None:
             run(what.follow(heard), handlers)

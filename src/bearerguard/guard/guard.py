@@ -58,7 +58,8 @@ class Guard(LifeCycle):
         cache_control: the `Cache-Control` of a response to a token where the app sets none;
             None leaves it out.
         denial_body: makes the body of a refusal from its decision: `(media type, bytes)`.
-        revocations: what was revoked before it expired, such as `Revocations(RedisStore(...))`.
+        revocations: what was revoked before it expired, such as `Revocations(RedisStore(...))`;
+            beside an embedded server, in its database by default.
         route_opaque: returns the issuer, or its url, of a token that is no JWT; needed when
             several issuers introspect.
         introspection_cache: where workers share what issuers answered about opaque tokens.
@@ -103,8 +104,8 @@ class Guard(LifeCycle):
         self.clock = clock
         self._events = Events(on_event, clock)
         local = [issuer.local for issuer in issuers if issuer.local is not None]
-        if local and revocations is None:
-            revocations = Revocations()  # of the server in this process
+        if local:  # what the server revokes is in its database
+            revocations = (revocations or Revocations()).kept_by(local[0].revocation_store)
         self._transport = transport or driving.default_transport()
         self._handlers, self._async_handlers = driving.handlers(
             self._transport,
@@ -138,7 +139,8 @@ class Guard(LifeCycle):
         self._revoker = Revoker(revocations, self._authenticator, self._trust, clock, self._events)
         self.recall = self._tokens.recall
         for server in local:
-            server.on_revocation(self.revoke)
+            has_it = revocations is not None and revocations.store is server.revocation_store
+            server.on_revocation(self._revoker.learn if has_it else self.revoke)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ, **options: Any) -> Self:

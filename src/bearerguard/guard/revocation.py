@@ -47,7 +47,7 @@ class RevocationStore(Protocol):
 
     @property
     def secrets(self) -> Sequence[str | bytes]:
-        """What seals the entries, oldest to newest."""
+        """What seals the entries, oldest to newest; nothing if no stranger can write them."""
         ...
 
     def handlers(self) -> Handlers:
@@ -84,7 +84,8 @@ class Revocations:
 
     Args:
         store: what workers share, such as `RedisStore(...)`; without one, a revocation
-            holds in this process only.
+            holds in this process only, or in the database of an authorization server that
+            is embedded beside the guard.
         max_token_life: the longest life of a token in seconds: so long a revocation is
             kept, and a token that lives longer is refused.
         max_staleness: for how many seconds the list is believed when the store is silent;
@@ -132,6 +133,14 @@ class Revocations:
         """Serve a guard: go by its clock and report to it. The first guard counts."""
         if not self._attached:
             self._clock, self._emit, self._attached = clock, emit, True
+
+    def kept_by(self, store: RevocationStore) -> Revocations:
+        """Return the same kept by a store, unless one was given."""
+        if self.store is not None:
+            return self
+        return Revocations(
+            store, max_token_life=self.max_token_life, max_staleness=self.max_staleness
+        )
 
     # Asking
 
@@ -200,16 +209,21 @@ class Revocations:
                 yield from self._feed.publish(revocations)
             except StoreFailed as error:
                 raise RevocationFailed(f"nothing is known to be revoked: {error}") from error
-        self._learn(revocations)
+        self.learn(revocations)
+
+    def learn(self, revocations: Iterable[Revocation]) -> None:
+        """Take in what the store has already; takes no time."""
+        with self._lock:  # two that each add to the same list would lose one's
+            self.current = self.current.extended(revocations, self._clock())
 
     # Following; called by the thread
 
     def follow(self, heard: tuple[bytes, ...]) -> Flow[None]:
         """Take in what was heard, and what there is to read; raises `StoreFailed`."""
-        self._feed.hear(heard, self._learn)
+        self._feed.hear(heard, self.learn)
         yield from self._caught_up()
         if self._feed.lost:
-            restored = yield from self._feed.restore(self._live, self._learn)
+            restored = yield from self._feed.restore(self._live, self.learn)
             if restored is not None:  # else the next round goes on
                 detail = f"the shared store lost revocations: {restored} were appended again"
                 self._emit("revocations_restored", None, detail)
@@ -247,7 +261,7 @@ class Revocations:
 
     def _caught_up(self, *, starting: bool = False) -> Flow[None]:
         now, began = self._clock(), time.monotonic()
-        yield from self._feed.catch_up(self._learn, None if starting else self._learn)
+        yield from self._feed.catch_up(self.learn, None if starting else self.learn)
         if starting:
             self._follow_on()
         with self._lock:
@@ -258,10 +272,6 @@ class Revocations:
     def _follow_on(self) -> None:
         with self._lock:
             self._follower.start(self)
-
-    def _learn(self, revocations: Iterable[Revocation]) -> None:
-        with self._lock:  # two that each add to the same list would lose one's
-            self.current = self.current.extended(revocations, self._clock())
 
     def _live(self) -> list[Revocation]:
         return self.current.live(self._clock())

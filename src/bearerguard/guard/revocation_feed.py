@@ -42,17 +42,29 @@ _CHUNK = 500
 _JITTER = 0.1
 
 
+class _Unsealed:
+    """Leaves entries as they are: for a store that nobody writes to but the workers."""
+
+    def seal(self, plaintext: bytes, _associated: bytes = b"") -> bytes:
+        return plaintext
+
+    def open(self, sealed: bytes, _associated: bytes = b"") -> bytes:
+        return sealed
+
+
 class Feed:
     """One worker's place in the log.
 
     Args:
-        secrets: what seals the entries, oldest to newest; the same in all workers.
+        secrets: what seals the entries, oldest to newest, the same in all workers; none
+            for a log that is kept where tokens are issued.
         keep: for how many seconds an entry must stay in the log.
     """
 
     def __init__(self, secrets: Sequence[Secret], keep: float) -> None:
-        self._sealer = Sealer(*secrets, purpose=_PURPOSE)
-        self._newest = Sealer(secrets[-1], purpose=_PURPOSE)
+        plain = _Unsealed()
+        self._sealer = Sealer(*secrets, purpose=_PURPOSE) if secrets else plain
+        self._newest = Sealer(secrets[-1], purpose=_PURPOSE) if secrets else plain
         self._keep = keep
         self._position: str | None = None
         self._mark: bytes | None = None  # as it was last opened

@@ -17,6 +17,7 @@ from bearerguard.guard.events import Events
 from bearerguard.guard.jwt_validator import JwtValidator
 from bearerguard.guard.logout import LogoutReceiver
 from bearerguard.guard.revocation import Revocations
+from bearerguard.guard.revocation_list import Revocation
 from bearerguard.guard.revoking import chosen_issuer, revocation, revocation_of
 from bearerguard.guard.token_cache import octets
 from bearerguard.guard.trust import Trust
@@ -54,26 +55,21 @@ class Revoker:
 
     def revoke(self, token: str | bytes | None, **names: Unpack[Names]) -> Flow[None]:
         """Revoke a token, or what is named."""
-        if self._revocations is None:
-            raise ConfigurationError("revoke(): give the guard revocations=Revocations(...)")
-        life = self._revocations.max_token_life
+        revocations = self._given()
         if token is None:
-            made = revocation(
-                issuer=chosen_issuer(names.get("issuer"), self._trust.urls, self._trust.named),
-                now=self._clock(),
-                max_token_life=life,
-                token_id=names.get("token_id"),
-                subject=names.get("subject"),
-                client_id=names.get("client_id"),
-                session_id=names.get("session_id"),
-                issued_before=names.get("issued_before"),
-            )
+            made = self._named(revocations, names)
         elif any(value is not None for value in names.values()):
             raise ConfigurationError("revoke(): a token says itself what it is: name nothing else")
         else:
             entry = yield from self._authenticator.identify(octets(token))
+            life = revocations.max_token_life
             made = revocation_of(entry.principal, now=self._clock(), max_token_life=life)
-        yield from self._revocations.revoke([made])
+        yield from revocations.revoke([made])
+
+    def learn(self, **names: Unpack[Names]) -> None:
+        """Take in what is revoked and in the store: by the server in this process."""
+        revocations = self._given()
+        revocations.learn([self._named(revocations, names)])
 
     def logout_receiver(
         self, client_id: str | Collection[str], validator: JwtValidator
@@ -100,3 +96,20 @@ class Revoker:
         """Follow no longer what others revoke, until the next request."""
         if self._revocations is not None:
             self._revocations.close()
+
+    def _given(self) -> Revocations:
+        if self._revocations is None:
+            raise ConfigurationError("revoke(): give the guard revocations=Revocations(...)")
+        return self._revocations
+
+    def _named(self, revocations: Revocations, names: Names) -> Revocation:
+        return revocation(
+            issuer=chosen_issuer(names.get("issuer"), self._trust.urls, self._trust.named),
+            now=self._clock(),
+            max_token_life=revocations.max_token_life,
+            token_id=names.get("token_id"),
+            subject=names.get("subject"),
+            client_id=names.get("client_id"),
+            session_id=names.get("session_id"),
+            issued_before=names.get("issued_before"),
+        )

@@ -70,6 +70,7 @@ class AuthorizationServer:
         users: the accounts of users.
         keys: the signing keys.
         paths: the paths that it serves, the well-known ones too.
+        database: where it keeps everything.
 
     Raises:
         ConfigurationError: an option is missing or unsafe, or the store cannot be used.
@@ -119,7 +120,7 @@ class AuthorizationServer:
         self.threads = threads
         self.login_threads = max(1, threads // 2)
         connections = threads + self.login_threads + _SPARE_CONNECTIONS
-        database = Database(store, connections=connections)
+        self.database = database = Database(store, connections=connections)
         server_secret = find_secret(secret, database.path, environ)
         migrate(database)
         self._engine = Engine(

@@ -189,6 +189,8 @@ class ClientRegistry:
     def remove(self, client_id: str) -> None:
         """Remove a client and all that it was given; raises `ClientError` if there is none."""
         with self._database.write() as connection:
+            # Before it is gone: its tokens may be the ones that live longest.
+            self._revocations.note(connection, [("client_id", client_id)], self._clock())
             if not rows.remove(connection, client_id):
                 raise _unknown(client_id)
         self._audit.emit("client_removed", client_id=client_id)

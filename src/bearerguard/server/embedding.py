@@ -1,7 +1,8 @@
 """A guard in the same process as the server: it asks for keys and tokens without HTTP.
 
-This file alone knows the guard. To the guard it is a transport for the server's own URLs; to
-the server, one more caller, whom no secret has to prove: it is in the same process.
+This file and `embedded_log` alone know the guard. To the guard it is a transport for the server's
+own URLs, and where revocations are kept; to the server, one more caller, whom no secret has to
+prove: it is in the same process.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from bearerguard.guard.introspection import Introspection
 from bearerguard.guard.issuer import Issuer
 from bearerguard.messages import Request, Response
 from bearerguard.server import answers, metadata
+from bearerguard.server.embedded_log import EmbeddedLog
 from bearerguard.server.revocations import Revoked
 from bearerguard.server.store.database import StoreUnavailable
 from bearerguard.server.threads import Threads
@@ -38,6 +40,7 @@ class InProcess:
         parts = urlsplit(server.settings.issuer)
         self._origin = (parts.scheme, parts.netloc)
         self._threads = Threads(self._answer, server.threads)
+        self.revocation_store = EmbeddedLog(server.database, server.settings.issuer)
 
     def answers(self, request: Fetch) -> bool:
         """Whether a request is for this server."""

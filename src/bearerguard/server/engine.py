@@ -52,7 +52,7 @@ class Engine:
         self.database = database
         shared: dict[str, Any] = {"database": database, "audit": audit, "clock": clock}
         self.keys = signing.KeyRing(database, secret, settings, audit, clock)
-        self.revocations = Revocations(**shared)
+        self.revocations = Revocations(settings=settings, **shared)
         self.clients = ClientRegistry(
             secret=secret, settings=settings, revocations=self.revocations, **shared
         )

@@ -138,8 +138,7 @@ class KeyRing:
                 kid = values["kid"]
                 longest = max(
                     rows.longest_access_lifetime(connection),
-                    self._settings.access_token_lifetime,
-                    *(each.access_token_lifetime or 0.0 for each in self._settings.resources),
+                    self._settings.longest_access_lifetime,
                 )
                 retires_at = active_at + longest + PUBLICATION_LEAD
                 rows.retire(connection, active_before=active_at, retires_at=retires_at)

@@ -1,17 +1,38 @@
 """Revoking: tokens, grants, users, clients. Writes it down, then tells who listens.
 
-A listener in this process can end the JWTs at once that a guard has already verified.
+A listener in this process can end the JWTs at once that a guard has already verified. What is
+written down is a log too, in the same transaction: other processes follow it, and a guard that
+starts reads what others revoked before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
+
+from sqlalchemy import Connection
 
 from bearerguard.server.audit import Audit
+from bearerguard.server.settings import DAY, Settings
 from bearerguard.server.store import grants as rows
+from bearerguard.server.store import keys as key_rows
+from bearerguard.server.store import revocations as log
 from bearerguard.server.store.database import Database
+
+Kind: TypeAlias = Literal["jti", "sid", "sub", "client_id"]
+
+# What the log calls the claims: the words of a guard's list.
+LOGGED: Mapping[Kind, str] = {
+    "jti": "token",
+    "sid": "session",
+    "sub": "subject",
+    "client_id": "client",
+}
+# A guard accepts a token for its leeway after its expiry, 300 s at most, and one that says it
+# was issued as much later than it was.
+_SLACK = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +46,7 @@ class Revoked:
         at: Unix seconds: for `sub` and `client_id`, tokens issued later are good again.
     """
 
-    kind: Literal["jti", "sid", "sub", "client_id"]
+    kind: Kind
     value: str
     at: float
 
@@ -33,8 +54,16 @@ class Revoked:
 class Revocations:
     """Revokes for one server."""
 
-    def __init__(self, database: Database, audit: Audit, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        settings: Settings,
+        audit: Audit,
+        clock: Callable[[], float],
+    ) -> None:
         self._database = database
+        self._settings = settings
         self._audit = audit
         self._clock = clock
         self._listeners: tuple[Callable[[Revoked], object], ...] = ()
@@ -43,7 +72,40 @@ class Revocations:
         """Call `listener` after each revocation that this process makes."""
         self._listeners = (*self._listeners, listener)
 
-    def announce(self, kind: Literal["jti", "sid", "sub", "client_id"], value: str) -> None:
+    def note(
+        self,
+        connection: Connection,
+        named: Sequence[tuple[Kind, str]],
+        now: float,
+        *,
+        until: float = 0.0,
+    ) -> None:
+        """Write into the log what is revoked in this transaction, for tokens that last `until`.
+
+        An entry stays a day at least: tokens may be out that lived longer than those of today.
+        """
+        longest = max(
+            DAY,
+            self._settings.longest_access_lifetime,
+            key_rows.longest_access_lifetime(connection),
+        )
+        # Dates in tokens are whole seconds: what was issued in this one is meant too.
+        second = math.floor(now) + 1.0
+        log.add(
+            connection,
+            [
+                {
+                    "kind": LOGGED[kind],
+                    "issuer": None,
+                    "value": value,
+                    "before": None if kind == "jti" else second,
+                    "expires_at": max(second + longest, until) + _SLACK,
+                }
+                for kind, value in named
+            ],
+        )
+
+    def announce(self, kind: Kind, value: str) -> None:
         """Tell the listeners of what is written down already."""
         revoked = Revoked(kind, value, self._clock())
         for listener in self._listeners:
@@ -59,8 +121,12 @@ class Revocations:
             found = rows.find_grant(connection, grant_id)
         if found is None or found.revoked_at is not None:
             return False  # a thief that goes on trying does not hold up who writes
+        now = self._clock()
         with self._database.write() as connection:
-            changed = rows.revoke_grant(connection, grant_id, self._clock())
+            changed = rows.revoke_grant(connection, grant_id, now)
+            if changed:
+                until = rows.end_of_access_tokens(connection, grant_id)
+                self.note(connection, [("sid", grant_id)], now, until=until)
         if changed:
             self._audit.emit("grant_revoked", grant_id=grant_id, reason=reason)
             self.announce("sid", grant_id)
@@ -74,6 +140,11 @@ class Revocations:
             for grant_id in found:
                 rows.revoke_grant(connection, grant_id, now)
             rows.end_codes_of_user(connection, user_id, now, client_id)
+            named: list[tuple[Kind, str]] = [("sid", grant_id) for grant_id in found]
+            if client_id is None:
+                named.append(("sub", user_id))
+            ends = (rows.end_of_access_tokens(connection, grant_id) for grant_id in found)
+            self.note(connection, named, now, until=max(ends, default=0.0))
         for grant_id in found:
             self._audit.emit("grant_revoked", grant_id=grant_id, user_id=user_id, reason=reason)
             self.announce("sid", grant_id)

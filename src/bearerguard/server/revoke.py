@@ -65,6 +65,9 @@ class TokenRevocation:
             if rows.find_access_token(connection, known.token_key) is None:
                 rows.add_access_token(connection, **row_of(known))
             changed = rows.revoke_access_token(connection, known.token_key, now)
+            if changed:
+                until = known.claims["exp"]
+                self._revocations.note(connection, [("jti", known.token_key)], now, until=until)
         if changed:
             self._audit.emit("token_revoked", client_id=known.client_id, grant_id=known.grant_id)
             self._revocations.announce("jti", known.token_key)

@@ -114,6 +114,12 @@ class Settings:
         """The path of the issuer, below which its endpoints are; without a slash at its end."""
         return urlsplit(self.issuer).path.rstrip("/")
 
+    @property
+    def longest_access_lifetime(self) -> float:
+        """The longest life of an access token of a client that was given none of its own."""
+        chosen = (each.access_token_lifetime or 0.0 for each in self.resources)
+        return max(self.access_token_lifetime, *chosen)
+
     def describe(self, name: str) -> str:
         """Return a scope in words."""
         return (self.scopes or {}).get(name) or name

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, insert, select, update
+from sqlalchemy import Connection, Row, and_, func, insert, select, update
 
 from bearerguard.server.store.schema import access_tokens, codes, grants, refresh_tokens
 
@@ -141,6 +141,12 @@ def find_access_token(connection: Connection, token_key: str) -> Row[Any] | None
         .where(access_tokens.c.token_key == token_key)
     )
     return connection.execute(query).one_or_none()
+
+
+def end_of_access_tokens(connection: Connection, grant_id: str) -> float:
+    """Return when the last access token of a grant is over, 0 for none."""
+    query = select(func.max(access_tokens.c.expires_at)).where(access_tokens.c.grant_id == grant_id)
+    return connection.execute(query).scalar() or 0.0
 
 
 def revoke_access_token(connection: Connection, token_key: str, now: float) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import Column, ColumnElement, Connection, Table, delete, exists, select, update
 
 from bearerguard.server.store.schema import (
@@ -11,6 +13,7 @@ from bearerguard.server.store.schema import (
     codes,
     grants,
     refresh_tokens,
+    revocations,
 )
 
 # A transaction must not keep others waiting.
@@ -32,6 +35,7 @@ def prune(connection: Connection, now: float, grace: float) -> int:
             (refresh_tokens, refresh_tokens.c.digest, now),
             (assertions, assertions.c.digest, now),
             (client_secrets, client_secrets.c.digest, now),
+            (revocations, revocations.c.position, now),
         )
     )
     living = exists().where(access_tokens.c.grant_id == grants.c.grant_id)
@@ -54,7 +58,7 @@ def prune(connection: Connection, now: float, grace: float) -> int:
 
 
 def _remove(
-    connection: Connection, table: Table, key: Column[str], is_over: ColumnElement[bool]
+    connection: Connection, table: Table, key: Column[Any], is_over: ColumnElement[bool]
 ) -> int:
     over = select(key).where(is_over).limit(_BATCH)
     return connection.execute(delete(table).where(key.in_(over))).rowcount

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Double,
     ForeignKey,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     String,
@@ -71,6 +72,8 @@ clients = Table(
     Column("refresh_idle_lifetime", Double),
     Column("refresh_absolute_lifetime", Double),
     Column("created_at", Double, nullable=False),
+    # The longest is looked up when something is revoked.
+    Index(None, "access_lifetime"),
 )
 
 client_secrets = Table(
@@ -186,4 +189,22 @@ assertions = Table(
     Column("digest", _DIGEST, primary_key=True),
     Column("expires_at", Double, nullable=False),
     Index(None, "expires_at"),
+)
+
+# What was revoked, in order, for guards: those that start, and those in other processes.
+revocations = Table(
+    "revocations",
+    metadata,
+    # Never given twice: guards ask for what came after one.
+    Column("position", Integer, primary_key=True),
+    Column("kind", String(16), nullable=False),
+    # Whose tokens they are; none says this server's.
+    Column("issuer", Text),
+    Column("value", Text, nullable=False),
+    # Tokens issued before this are meant; none says all.
+    Column("before", Double),
+    # Every token that is meant is over then.
+    Column("expires_at", Double, nullable=False),
+    Index(None, "expires_at"),
+    sqlite_autoincrement=True,
 )

@@ -1,0 +1,28 @@
+"""The log of revocations, which guards read when they start and follow from then on."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    """Make the log, and the index by which it is known how long an entry matters."""
+    op.create_table(
+        "revocations",
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("issuer", sa.Text(), nullable=True),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("before", sa.Double(), nullable=True),
+        sa.Column("expires_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("position", name=op.f("pk_revocations")),
+        sqlite_autoincrement=True,
+    )
+    op.create_index(op.f("ix_revocations_expires_at"), "revocations", ["expires_at"], unique=False)
+    op.create_index(
+        op.f("ix_clients_access_lifetime"), "clients", ["access_lifetime"], unique=False
+    )
