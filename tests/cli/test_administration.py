@@ -28,7 +28,9 @@ Run = Callable[..., Result]
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     store = f"sqlite:///{tmp_path}/auth.db"
     monkeypatch.setenv("BEARERGUARD_SERVER_STORE", store)
-    monkeypatch.setenv("BEARERGUARD_SERVER_SECRET", "a secret of this test's own, long enough")
+    monkeypatch.setenv(
+        "BEARERGUARD_SERVER_SECRET", "a secret of this test's own that is long enough"
+    )
     return store
 
 

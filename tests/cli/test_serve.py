@@ -33,7 +33,7 @@ def test_only_a_named_proxy_is_believed_about_who_is_behind_it(
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     variables = {
-        "BEARERGUARD_SERVER_SECRET": "a secret of this test's own, long enough",
+        "BEARERGUARD_SERVER_SECRET": "a secret of this test's own that is long enough",
         "BEARERGUARD_SERVER_ISSUER": url,
         "BEARERGUARD_SERVER_STORE": f"sqlite:///{tmp_path}/auth.db",
     }

@@ -24,7 +24,7 @@ PASSWORD = "correct horse battery"
 def environ(tmp_path: Path) -> dict[str, str]:
     return {
         "BEARERGUARD_SERVER_STORE": f"sqlite:///{tmp_path}/auth.db",
-        "BEARERGUARD_SERVER_SECRET": "a secret of this test's own, long enough",
+        "BEARERGUARD_SERVER_SECRET": "a secret of this test's own that is long enough",
         "BEARERGUARD_SERVER_ISSUER": f"http://127.0.0.1:{free_port()}",
     }
 

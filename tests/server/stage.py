@@ -23,7 +23,7 @@ from bearerguard.server import (
 
 ISSUER = "https://api.example.com"
 CALLBACK = "https://app.example.com/cb"
-SECRET = "a secret of the server, only for tests"
+SECRET = "a secret of the server only for tests"
 SCOPES = {"read": "Read your recordings", "write": "Change your recordings"}
 FORM = "application/x-www-form-urlencoded"
 
@@ -82,14 +82,14 @@ class Stage:
         self.folder = folder
         self.events: list[SecurityEvent] = []
         self.user: User | None = User("ada", "Ada", 1_699_999_000.0)
-        people = PeopleOptions(
+        self.people: PeopleOptions | None = PeopleOptions(
             current_user=lambda _: self.user, login_url="https://app.example.com/login"
         )
         given: dict[str, Any] = {
             "store": f"sqlite:///{folder}/auth.db",
             "secret": SECRET,
             "scopes": SCOPES,
-            "people": people,
+            "people": self.people,
             "clock": self.clock,
             "on_event": self.events.append,
             "algorithm": "ES256",  # its keys are made faster than RSA's

@@ -26,7 +26,7 @@ from bearerguard.server.store import clients as client_rows
 from bearerguard.server.store import grants as rows
 
 TYPE = "at+jwt"
-_OPAQUE_PREFIX = "bga_"
+_OPAQUE, _OPAQUE_PREFIX = "access token", "bga_"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +104,9 @@ class AccessTokens:
         content = self._claims(bearer, now, now + lifetime)
         if "opaque" in kinds:
             value = _OPAQUE_PREFIX + secrets.token_urlsafe(32)
-            return Minted(value, lifetime, self._row(bearer, content, self._opaque_key(value)))
+            return Minted(
+                value, lifetime, self._row(bearer, content, self._secret.digest(_OPAQUE, value))
+            )
         value = self._keys.sign(content, TYPE)
         belongs = bearer.grant_id is not None
         return Minted(
@@ -114,12 +116,14 @@ class AccessTokens:
     def find(self, connection: Connection, value: str) -> Known | None:
         """Return what is known of a token that was presented, None when it is not ours."""
         content = self._signed_claims(value)
-        key = self._opaque_key(value) if content is None else content["jti"]
-        row = rows.find_access_token(connection, key)
         if content is None:
+            row = rows.find_access_token(connection, *self._secret.digests(_OPAQUE, value))
             if row is None:
                 return None
             content = self._stored_claims(row)
+        else:
+            row = rows.find_access_token(connection, content["jti"])
+        key = content["jti"]
         revoked = row is not None and (row.revoked_at or row.grant_revoked_at) is not None
         client_id = content["client_id"]
         client = client_rows.find(connection, client_id)
@@ -200,9 +204,6 @@ class AccessTokens:
             return None
         named = self._any_issuer or token.claims.get("iss") == self._settings.issuer
         return token.claims if named and self._keys.verifies(token, header) else None
-
-    def _opaque_key(self, value: str) -> str:
-        return self._secret.digest("access token", value)
 
 
 def row_of(known: Known) -> dict[str, Any]:

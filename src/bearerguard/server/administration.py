@@ -15,7 +15,7 @@ from typing import Self
 from bearerguard.server.accounts import Account
 from bearerguard.server.audit import Audit, SecurityEvent
 from bearerguard.server.engine import Engine
-from bearerguard.server.secret import find_secret
+from bearerguard.server.secret import GivenSecret, find_secret
 from bearerguard.server.settings import ALGORITHM, Settings
 from bearerguard.server.store import keys
 from bearerguard.server.store.database import Database
@@ -51,7 +51,7 @@ class Administration:
         self,
         store: str,
         *,
-        secret: str | bytes | None = None,
+        secret: GivenSecret | None = None,
         issuer: str | None = None,
         on_event: Callable[[SecurityEvent], None] | None = None,
         clock: Callable[[], float] = time.time,

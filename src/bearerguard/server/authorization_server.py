@@ -19,7 +19,7 @@ from bearerguard.server.audit import Audit, SecurityEvent
 from bearerguard.server.engine import Engine
 from bearerguard.server.people import PeopleOptions
 from bearerguard.server.revocations import Revoked
-from bearerguard.server.secret import find_secret
+from bearerguard.server.secret import GivenSecret, find_secret
 from bearerguard.server.settings import Resource, Settings, checked_resources
 from bearerguard.server.sign_in import LOGIN
 from bearerguard.server.store.database import Database
@@ -42,7 +42,7 @@ class AuthorizationServer:
         issuer: its URL, the `iss` of its tokens; its endpoints are below it.
         store: the database, such as `sqlite:///auth.db`.
         secret: at least 32 random bytes, which seal the signing keys; the environment's
-            `BEARERGUARD_SERVER_SECRET` by default.
+            `BEARERGUARD_SERVER_SECRET` by default. A list, the newest first, renews it.
         scopes: every scope with its description for people; by default whatever clients
             are registered for.
         resources: the APIs that tokens are for; the first is the default. Without any, the
@@ -81,7 +81,7 @@ class AuthorizationServer:
         issuer: str,
         *,
         store: str = "sqlite:///auth.db",
-        secret: str | bytes | None = None,
+        secret: GivenSecret | None = None,
         scopes: Mapping[str, str] | None = None,
         resources: Sequence[str | Resource] | None = None,
         people: PeopleOptions | None = None,

@@ -182,7 +182,7 @@ class ClientRegistry:
         secret, now = _new_secret(), self._clock()
         with self._database.write() as connection:
             rows.end_secrets(connection, client_id, now + seconds)
-            rows.add_secret(connection, client_id, self._digest(client_id, secret), now)
+            rows.add_secret(connection, client_id, self._digests(client_id, secret)[0], now)
         self._audit.emit("client_secret_rotated", client_id=client_id, overlap=seconds)
         return secret
 
@@ -197,14 +197,22 @@ class ClientRegistry:
         self._revocations.announce("client_id", client_id)
 
     def has_secret(self, client_id: str, secret: str) -> bool:
-        """Whether `secret` is the client's; takes as long when there is no such client."""
-        digest = self._digest(client_id, secret)
+        """Whether `secret` is the client's; takes as long when there is no such client.
+
+        One that is kept under an older secret of the server's is kept under the newest then.
+        """
+        digests = self._digests(client_id, secret)
         with self._database.read() as connection:
             known = rows.secrets_of(connection, client_id, self._clock())
-        found = False
+        found = None
         for each in known:  # all of them: how long it takes tells nothing
-            found |= secrets.compare_digest(digest, each)
-        return found
+            for digest in digests:
+                if secrets.compare_digest(digest, each):
+                    found = each
+        if found not in {None, digests[0]}:
+            with self._database.write() as connection:
+                rows.renew_secret(connection, str(found), digests[0])
+        return found is not None
 
     def is_origin(self, origin: str) -> bool:
         """Whether some client's pages come from `origin`."""
@@ -213,12 +221,12 @@ class ClientRegistry:
 
     def use_assertion(self, client_id: str, token_id: str, expires_at: float) -> bool:
         """Record that a client's assertion was used; False when it was before."""
-        digest = self._secret.digest("assertion", f"{client_id}\0{token_id}")
+        digests = self._secret.digests("assertion", f"{client_id}\0{token_id}")
         with self._database.write() as connection:
-            return rows.use_assertion(connection, digest, expires_at)
+            return rows.use_assertion(connection, digests, expires_at)
 
-    def _digest(self, client_id: str, secret: str) -> str:
-        return self._secret.digest("client secret", f"{client_id}\0{secret}")
+    def _digests(self, client_id: str, secret: str) -> tuple[str, ...]:
+        return self._secret.digests("client secret", f"{client_id}\0{secret}")
 
     def _first_secret(self, client: Client, given: str | None) -> str | None:
         if client.auth_method not in clients.WITH_SECRET:
@@ -245,7 +253,7 @@ class ClientRegistry:
             for origin in client.origins:
                 rows.add_origin(connection, client.client_id, origin)
             if secret is not None:
-                digest = self._digest(client.client_id, secret)
+                digest = self._digests(client.client_id, secret)[0]
                 rows.add_secret(connection, client.client_id, digest, client.created_at)
 
 

@@ -78,7 +78,7 @@ class CodeGrant:
         with self._database.write() as connection:
             rows.add_code(
                 connection,
-                digest=self._digest(code),
+                digest=self._secret.digest("code", code),
                 client_id=client.client_id,
                 user_id=allowed.user_id,
                 redirect_uri=allowed.redirect_uri,
@@ -99,9 +99,9 @@ class CodeGrant:
 
     def redeem(self, client: Client, parameters: Parameters) -> TokenAnswer:
         """Return the tokens for a code (RFC 6749 §4.1.3); raises `OAuthError`."""
-        digest = self._digest(parameters.required("code"))
+        digests = self._secret.digests("code", parameters.required("code"))
         with self._database.read() as connection:
-            code = rows.find_code(connection, digest)
+            code = rows.find_code(connection, *digests)
             # Disabling ended the codes that there were; one may have been on its way.
             ended = code is not None and is_disabled(connection, code.user_id)
         if code is None or ended or code.client_id != client.client_id:
@@ -179,9 +179,6 @@ class CodeGrant:
                 grant_id=code.grant_id,
             )
         return invalid_grant("The code was used before")
-
-    def _digest(self, code: str) -> str:
-        return self._secret.digest("code", code)
 
 
 def _check_proofs(client: Client, code: Row[Any], parameters: Parameters) -> None:

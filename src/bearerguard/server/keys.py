@@ -56,6 +56,7 @@ class KeyRing:
     ) -> None:
         self._database = database
         self._sealer = secret.sealer("signing keys")
+        self._newest_sealer = secret.newest_sealer("signing keys")
         self._settings = settings
         self._audit = audit
         self._clock = clock
@@ -74,6 +75,7 @@ class KeyRing:
         elif newest[0].algorithm != self._settings.algorithm:
             self.rotate()
         self._signing()
+        self._seal_anew()
 
     def sign(self, claims: Mapping[str, Any], typ: str) -> str:
         """Return claims as a JWT of type `typ`, signed with the key whose turn it is."""
@@ -147,6 +149,22 @@ class KeyRing:
         if kid == values["kid"]:
             self._audit.emit("key_made", kid=kid, algorithm=self._settings.algorithm)
         return kid
+
+    def _seal_anew(self) -> None:
+        """Seal with the newest secret whatever an older one sealed."""
+        with self._database.read() as connection:
+            keys = tuple(map(SigningKey.from_row, rows.all_keys(connection)))
+        changed: dict[str, bytes] = {}
+        for key in keys:
+            sealed = signing_key.sealed_anew(key, self._sealer, self._newest_sealer)
+            if sealed is not None:
+                changed[key.kid] = sealed
+        if changed:
+            with self._database.write() as connection:
+                for kid, sealed in changed.items():
+                    rows.seal(connection, kid, sealed)
+            self._load()
+            self._audit.emit("keys_sealed_anew", keys=len(changed))
 
     def _signing(self) -> tuple[SigningKey, Any]:
         key = self._current(_RELOAD).signing(self._clock())

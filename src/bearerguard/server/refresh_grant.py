@@ -64,9 +64,8 @@ class RefreshGrant:
     def refresh(self, client: Client, parameters: Parameters) -> TokenAnswer:
         """Return new tokens for a refresh token; raises `OAuthError`."""
         token = parameters.required("refresh_token")
-        digest = self._refresh.digest(token)
         with self._database.read() as connection:
-            row = rows.find_refresh_token(connection, digest)
+            row = self._refresh.find(connection, token)
         if row is None or row.client_id != client.client_id or not self._is_good(row):
             raise invalid_grant(_UNUSABLE)
         if row.used_at is not None and not self._may_come_again(row):
@@ -84,7 +83,7 @@ class RefreshGrant:
             )
         )
         with self._database.write() as connection:
-            succession = self._succeed(connection, client, token, digest)
+            succession = self._succeed(connection, client, token, row.digest)
             if succession is not None and access.row is not None:
                 rows.add_access_token(connection, **access.row)
         if succession is None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
 from bearerguard.sealing import Sealer, SealError
 from bearerguard.server.client import Client
@@ -38,6 +39,11 @@ class RefreshTokens:
     def digest(self, token: str) -> str:
         """Return what the store has of a token."""
         return self._secret.digest("refresh token", token)
+
+    def find(self, connection: Connection, token: str) -> Row[Any] | None:
+        """Return the row of a token that was presented, as `rows.find_refresh_token` does."""
+        digests = self._secret.digests("refresh token", token)
+        return rows.find_refresh_token(connection, *digests)
 
     def add(
         self, connection: Connection, token: str, grant_id: str, *, client: Client, until: float

@@ -49,7 +49,7 @@ class TokenRevocation:
         raises `OAuthError` for another client's token.
         """
         with self._database.read() as connection:
-            row = rows.find_refresh_token(connection, self._refresh.digest(token))
+            row = self._refresh.find(connection, token)
             known = self._access.find(connection, token) if row is None else None
         if row is not None:
             _check_owner(client, row.client_id)

@@ -3,6 +3,9 @@
 One secret of at least 32 bytes comes from the environment. For development a file beside the
 database stands in for it: readable for its owner alone, and announced in the log. Whoever has
 the database without the secret can call nothing.
+
+To renew it, the newest stands before the older ones: what is written is written under the newest,
+and what any of them wrote still counts. What only a secret knew that is gone is unknown.
 """
 
 from __future__ import annotations
@@ -12,16 +15,23 @@ import hmac
 import logging
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from bearerguard.errors import ConfigurationError
-from bearerguard.sealing import Sealer, checked_secrets
+from bearerguard.sealing import Sealer, Secret, checked_secrets
 
 VARIABLE = "BEARERGUARD_SERVER_SECRET"
+
+GivenSecret: TypeAlias = Secret | Sequence[Secret]
+
+# Each look-up tries all of them.
+_MOST = 4
+_PLACES = ("the 1st", "the 2nd", "the 3rd", "the 4th")
 
 _log = logging.getLogger("bearerguard.server")
 
@@ -30,42 +40,74 @@ class ServerSecret:
     """The secret of one server; every process of it has the same.
 
     Args:
-        secret: at least 32 bytes that nobody can guess.
+        secrets: at least 32 bytes each that nobody can guess; the newest first.
     """
 
-    def __init__(self, secret: str | bytes) -> None:
-        (self._secret,) = checked_secrets((secret,))
-        self._digest_key = self.derive("digests")
-
-    def derive(self, purpose: str) -> bytes:
-        """Return 32 bytes that serve one purpose, and tell nothing about the secret."""
-        info = b"bearerguard server 1: " + purpose.encode()
-        return HKDF(SHA256(), 32, salt=None, info=info).derive(self._secret)
+    def __init__(self, *secrets: Secret) -> None:
+        if not 1 <= len(secrets) <= _MOST:
+            raise ConfigurationError(f"secret=: pass one, or {_MOST} at most, the newest first")
+        self._secrets = tuple(_checked(secrets, place) for place in range(len(secrets)))
+        self._digest_keys = tuple(_derived(each, "digests") for each in self._secrets)
 
     def sealer(self, purpose: str) -> Sealer:
-        """Return what seals and opens for one purpose."""
-        return Sealer(self._secret, purpose=purpose)
+        """Return what seals for one purpose, with the newest, and opens with all."""
+        return Sealer(*reversed(self._secrets), purpose=purpose)
+
+    def newest_sealer(self, purpose: str) -> Sealer:
+        """Return what opens only what the newest sealed."""
+        return Sealer(self._secrets[0], purpose=purpose)
 
     def digest(self, kind: str, value: str) -> str:
         """Return what the store keeps instead of `value`: a keyed SHA-256, in hexadecimal.
 
         Cheap is right here: what is digested has 256 random bits.
         """
-        message = kind.encode() + b"\0" + value.encode("utf-8", "surrogatepass")
-        return hmac.digest(self._digest_key, message, hashlib.sha256).hex()
+        return _keyed(self._digest_keys[0], kind, value)
+
+    def digests(self, kind: str, value: str) -> tuple[str, ...]:
+        """Return what the store may have kept instead of `value`, the newest first."""
+        return tuple(_keyed(key, kind, value) for key in self._digest_keys)
+
+
+def _checked(secrets: Sequence[Secret], place: int) -> bytes:
+    try:
+        return checked_secrets(secrets[place : place + 1])[0]
+    except ConfigurationError as error:
+        if len(secrets) == 1:
+            raise
+        raise ConfigurationError(f"{_PLACES[place]} of {len(secrets)}: {error}") from None
+
+
+def _derived(secret: bytes, purpose: str) -> bytes:
+    """Return 32 bytes that serve one purpose, and tell nothing about the secret."""
+    info = b"bearerguard server 1: " + purpose.encode()
+    return HKDF(SHA256(), 32, salt=None, info=info).derive(secret)
+
+
+def _keyed(key: bytes, kind: str, value: str) -> str:
+    message = kind.encode() + b"\0" + value.encode("utf-8", "surrogatepass")
+    return hmac.digest(key, message, hashlib.sha256).hex()
 
 
 def find_secret(
-    given: str | bytes | None, database: Path, environ: Mapping[str, str] = os.environ
+    given: GivenSecret | None, database: Path, environ: Mapping[str, str] = os.environ
 ) -> ServerSecret:
     """Return the secret that was given, else the environment's, else the development file's."""
+    if isinstance(given, list | tuple):
+        return ServerSecret(*given)
     if given is not None:
-        return ServerSecret(given)
+        return ServerSecret(given)  # type: ignore[arg-type] # what is none is refused there
     if environ.get(VARIABLE):
+        secrets = environ[VARIABLE].split(",")
+        if len(secrets) > 1:
+            secrets = [each.strip() for each in secrets]
         try:
-            return ServerSecret(environ[VARIABLE])
+            return ServerSecret(*secrets)
         except ConfigurationError as error:
-            raise ConfigurationError(f"{VARIABLE} is not usable: {error}") from None
+            raise ConfigurationError(
+                f"{VARIABLE} is not usable (a comma separates the newest secret from older ones):"
+                f" {error}"
+            ) from None
     return ServerSecret(_development_secret(database.with_name(database.name + ".secret")))
 
 

@@ -23,6 +23,7 @@ from bearerguard.server.store.people import sessions, users
 LIFETIME = 12 * 3600
 
 _COOKIE = "bearerguard_session"
+_KIND = "session"
 _TOKEN = re.compile(r"[\w-]{43}", re.ASCII)
 
 
@@ -63,14 +64,14 @@ class Sessions:
 
     def signed_in(self, request: Request) -> SignedIn | None:
         """Return who is signed in with this browser, if anybody is, and may still be."""
-        digest = self._digest(request)
-        if digest is None:
+        digests = self._digests(request)
+        if not digests:
             return None
         query = (
             select(users.c.user_id, users.c.name, sessions.c.signed_in_at)
             .join(users, users.c.user_id == sessions.c.user_id)
             .where(
-                sessions.c.digest == digest,
+                sessions.c.digest.in_(digests),
                 sessions.c.expires_at > self._clock(),
                 users.c.disabled_at.is_(None),
             )
@@ -84,11 +85,13 @@ class Sessions:
         token = secrets.token_urlsafe(32)
         now = self._clock()
         with self._database.write() as connection:
-            connection.execute(delete(sessions).where(sessions.c.digest == self._digest(request)))
+            connection.execute(
+                delete(sessions).where(sessions.c.digest.in_(self._digests(request)))
+            )
             connection.execute(delete(sessions).where(sessions.c.expires_at <= now))
             connection.execute(
                 insert(sessions).values(
-                    digest=self._keyed(token),
+                    digest=self._secret.digest(_KIND, token),
                     user_id=user_id,
                     signed_in_at=now,
                     expires_at=now + self._lifetime,
@@ -99,12 +102,13 @@ class Sessions:
     def end(self, request: Request) -> tuple[str, str]:
         """End this browser's session; return the cookie line that removes its token."""
         with self._database.write() as connection:
-            connection.execute(delete(sessions).where(sessions.c.digest == self._digest(request)))
+            connection.execute(
+                delete(sessions).where(sessions.c.digest.in_(self._digests(request)))
+            )
         return self._cookies.clear(_COOKIE)
 
-    def _digest(self, request: Request) -> str | None:
+    def _digests(self, request: Request) -> tuple[str, ...]:
         token = self._cookies.read(request, _COOKIE)
-        return self._keyed(token) if token is not None and _TOKEN.fullmatch(token) else None
-
-    def _keyed(self, token: str) -> str:
-        return self._secret.digest("session", token)
+        if token is None or not _TOKEN.fullmatch(token):
+            return ()
+        return self._secret.digests(_KIND, token)

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from bearerguard.protocol import base64url
 from bearerguard.protocol.jwk import ALGORITHMS, VerificationKey, parse_jwk
-from bearerguard.sealing import Sealer
+from bearerguard.sealing import Sealer, SealError
 
 _MAKERS: Mapping[str, Callable[[], Any]] = {
     "RS256": lambda: rsa.generate_private_key(65537, 2048),
@@ -88,3 +88,18 @@ def sign(header: Mapping[str, Any], claims: Mapping[str, Any], private: Any) -> 
     signing_input = b".".join(base64url.encode(part) for part in parts)
     signature = ALGORITHMS[header["alg"]].sign(signing_input, private)
     return (signing_input + b"." + base64url.encode(signature)).decode("ascii")
+
+
+def sealed_anew(key: SigningKey, sealer: Sealer, newest: Sealer) -> bytes | None:
+    """Return the private key as `newest` seals it, None where it did so already, or cannot."""
+    context = key.kid.encode()
+    try:
+        newest.open(key.sealed, context)
+    except SealError:
+        pass
+    else:
+        return None
+    try:
+        return newest.seal(sealer.open(key.sealed, context), context)
+    except SealError:
+        return None  # a key that signs no more, of a secret that is gone: it only verifies

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, or_, select, update
@@ -65,6 +66,15 @@ def add_secret(connection: Connection, client_id: str, digest: str, now: float) 
     )
 
 
+def renew_secret(connection: Connection, digest: str, newest: str) -> None:
+    """Keep a secret under another digest."""
+    known = select(client_secrets.c.digest).where(client_secrets.c.digest == newest)
+    if connection.execute(known).first() is None:  # another request was not faster
+        connection.execute(
+            update(client_secrets).where(client_secrets.c.digest == digest).values(digest=newest)
+        )
+
+
 def end_secrets(connection: Connection, client_id: str, expires_at: float) -> None:
     """Let a client's secrets end, none later than it would have anyway."""
     connection.execute(
@@ -103,10 +113,10 @@ def is_origin(connection: Connection, origin: str) -> bool:
 # Assertions
 
 
-def use_assertion(connection: Connection, digest: str, expires_at: float) -> bool:
-    """Record that an assertion was used; False when it was before."""
-    known = select(assertions.c.digest).where(assertions.c.digest == digest)
+def use_assertion(connection: Connection, digests: Sequence[str], expires_at: float) -> bool:
+    """Record that an assertion was used, under its first digest; False when it was before."""
+    known = select(assertions.c.digest).where(assertions.c.digest.in_(digests))
     if connection.execute(known).first() is not None:
         return False
-    connection.execute(insert(assertions).values(digest=digest, expires_at=expires_at))
+    connection.execute(insert(assertions).values(digest=digests[0], expires_at=expires_at))
     return True

@@ -19,9 +19,9 @@ def add_code(connection: Connection, **values: Any) -> None:
     connection.execute(insert(codes).values(**values))
 
 
-def find_code(connection: Connection, digest: str) -> Row[Any] | None:
-    """Return a code's row, if there is one."""
-    return connection.execute(select(codes).where(codes.c.digest == digest)).one_or_none()
+def find_code(connection: Connection, *digests: str) -> Row[Any] | None:
+    """Return the row of a code that may have one of these digests, if there is one."""
+    return connection.execute(select(codes).where(codes.c.digest.in_(digests))).one_or_none()
 
 
 def redeem_code(connection: Connection, digest: str, grant_id: str, now: float) -> bool:
@@ -91,8 +91,8 @@ def add_refresh_token(connection: Connection, **values: Any) -> None:
     connection.execute(insert(refresh_tokens).values(**values))
 
 
-def find_refresh_token(connection: Connection, digest: str) -> Row[Any] | None:
-    """Return a refresh token's row and its grant's, if there is one.
+def find_refresh_token(connection: Connection, *digests: str) -> Row[Any] | None:
+    """Return the row of a refresh token, of one of these digests, and its grant's, if any.
 
     The grant's times are `granted_until` and `revoked_at`.
     """
@@ -108,7 +108,7 @@ def find_refresh_token(connection: Connection, digest: str) -> Row[Any] | None:
             grants.c.expires_at.label("granted_until"),
         )
         .join(grants, grants.c.grant_id == refresh_tokens.c.grant_id)
-        .where(refresh_tokens.c.digest == digest)
+        .where(refresh_tokens.c.digest.in_(digests))
     )
     return connection.execute(query).one_or_none()
 
@@ -133,12 +133,12 @@ def add_access_token(connection: Connection, **values: Any) -> None:
     connection.execute(insert(access_tokens).values(**values))
 
 
-def find_access_token(connection: Connection, token_key: str) -> Row[Any] | None:
-    """Return an access token's row with `grant_revoked_at`, if there is one."""
+def find_access_token(connection: Connection, *token_keys: str) -> Row[Any] | None:
+    """Return an access token's row, of one of these keys, with `grant_revoked_at`, if any."""
     query = (
         select(access_tokens, grants.c.revoked_at.label("grant_revoked_at"))
         .join(grants, and_(grants.c.grant_id == access_tokens.c.grant_id), isouter=True)
-        .where(access_tokens.c.token_key == token_key)
+        .where(access_tokens.c.token_key.in_(token_keys))
     )
     return connection.execute(query).one_or_none()
 

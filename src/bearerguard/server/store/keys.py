@@ -20,6 +20,13 @@ def add(connection: Connection, **values: Any) -> None:
     connection.execute(insert(signing_keys).values(**values))
 
 
+def seal(connection: Connection, kid: str, sealed: bytes) -> None:
+    """Keep a private key sealed otherwise."""
+    connection.execute(
+        update(signing_keys).where(signing_keys.c.kid == kid).values(sealed_private=sealed)
+    )
+
+
 def retire(connection: Connection, *, active_before: float, retires_at: float) -> None:
     """Say when the keys that sign before `active_before` leave the JWKS, where none is said."""
     connection.execute(
