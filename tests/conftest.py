@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import Generator
@@ -38,6 +39,22 @@ def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
     monkeypatch.setattr(socket.socket, "connect_ex", guarded_ex)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def kept_log() -> Generator[None]:
+    """Write what the library logs in this process where the gate for secrets reads it."""
+    folder = os.environ.get("BEARERGUARD_TEST_LOGS")
+    if not folder:
+        yield
+        return
+    logger = logging.getLogger("bearerguard")
+    handler = logging.FileHandler(Path(folder) / f"tests-{os.getpid()}.log")
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    yield
+    logger.removeHandler(handler)
+    handler.close()
 
 
 @pytest.fixture

@@ -63,13 +63,25 @@ class Program:
 
 
 @contextmanager
+def _log_folder() -> Generator[str]:
+    """Where the output goes: kept for the gate that reads it after all tests, if there is one."""
+    kept = os.environ.get("BEARERGUARD_TEST_LOGS")
+    if kept:
+        yield kept
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            yield folder
+
+
+@contextmanager
 def program(
     command: Sequence[str], *, cwd: Path, environ: dict[str, str] | None = None
 ) -> Generator[Program]:
     """Run a program while the block lasts; its output holds no traceback and no token."""
-    with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "output"
-        with log.open("wb") as sink:
+    with _log_folder() as folder:
+        descriptor, name = tempfile.mkstemp(".log", "program-", folder)
+        log = Path(name)
+        with os.fdopen(descriptor, "wb") as sink:
             process = subprocess.Popen(
                 command,
                 cwd=cwd,
