@@ -25,7 +25,8 @@ from bearerguard.server.process_lock import ProcessLock
 
 # How long a transaction waits for other processes' writes before the answer is 503.
 _BUSY_SECONDS = 20.0
-_WRITES = "bearerguard_writes"
+# Says of a connection that its transaction writes, and until when it waits for the lock.
+_WRITES = "bearerguard_writes_by"
 
 _log = logging.getLogger("bearerguard.server")
 
@@ -82,13 +83,13 @@ class Database:
     @contextmanager
     def write(self) -> Generator[Connection]:
         """A transaction that holds the write lock; it is durable when the block is left."""
-        engine = self.engine()
+        engine, deadline = self.engine(), time.monotonic() + _BUSY_SECONDS
         # SQLite's waiting for its lock is unfair polling: one thread of each process competes.
         if not self._writing.acquire(timeout=_BUSY_SECONDS):
             raise StoreUnavailable("the database is busy")
         try:
             with _failures(), engine.connect() as connection:
-                connection.execution_options(**{_WRITES: True})
+                connection.execution_options(**{_WRITES: deadline})
                 with connection.begin():
                     yield connection
         finally:
@@ -193,8 +194,10 @@ def _open(url: URL, connections: int) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get(_WRITES)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        deadline = connection.get_execution_options().get(_WRITES)
+        waits = _BUSY_SECONDS if deadline is None else max(0.0, deadline - time.monotonic())
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {1000 * waits:.0f}")
+        connection.exec_driver_sql("BEGIN" if deadline is None else "BEGIN IMMEDIATE")
 
     return engine
 
