@@ -133,6 +133,28 @@ def test_a_client_has_what_its_options_say(run: Run, tmp_path: Path) -> None:
     assert "no JWK Set" in run("client", "add", "x", "--jwks", str(keys), code=2).stderr
 
 
+def test_a_clients_tokens_live_as_long_as_its_options_say(run: Run, store: str) -> None:
+    lifetimes = ("--access-token-lifetime", "60", "--refresh-token-lifetime", "7200")
+    more = ("--refresh-token-max-lifetime", "86400", "--scope", "read", "--json")
+    made = answer(run("client", "add", "Short", *lifetimes, *more))
+    assert [made[f"{name}_lifetime"] for name in ("access_token", "refresh_token_max")] == [
+        60,
+        86400,
+    ]
+    server = AuthorizationServer("https://id.example.com", store=store, scopes={"read": "Read"})
+    fields = {
+        "grant_type": "client_credentials",
+        "client_id": made["client_id"],
+        "client_secret": made["client_secret"],
+    }
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    got = server.handle(Request("POST", "/oauth/token", headers, urlencode(fields).encode()))
+    server.close()
+    assert json.loads(got.body)["expires_in"] == 60
+    refused = run("client", "add", "x", "--access-token-lifetime", "-1", code=2)
+    assert "access_token_lifetime=" in refused.stderr
+
+
 def test_a_client_gets_a_new_secret_and_is_removed(run: Run) -> None:
     first = answer(run("client", "add", "Notes", "--id", "notes", "--json"))["client_secret"]
     second = answer(run("client", "rotate-secret", "notes", "--overlap", "0", "--json"))

@@ -58,6 +58,16 @@ def add(
         bool,
         typer.Option("--require-consent/--without-consent", help="Whether people are asked."),
     ] = True,
+    access_token_lifetime: Annotated[
+        float | None,
+        typer.Option(help="Seconds that its access tokens live; the server's if absent."),
+    ] = None,
+    refresh_token_lifetime: Annotated[
+        float | None, typer.Option(help="Seconds that its refresh tokens may idle; likewise.")
+    ] = None,
+    refresh_token_max_lifetime: Annotated[
+        float | None, typer.Option(help="Seconds from a user's consent to the next; likewise.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Register a client; its secret is shown once."""
@@ -75,6 +85,9 @@ def add(
             require_pkce=require_pkce,
             require_consent=require_consent,
             jwks=None if jwks is None else _keys(jwks),
+            access_token_lifetime=access_token_lifetime,
+            refresh_token_lifetime=refresh_token_lifetime,
+            refresh_token_max_lifetime=refresh_token_max_lifetime,
         )
     values = _values(registered.client)
     if registered.client_secret is not None:
@@ -137,6 +150,9 @@ def _values(client: Client) -> dict[str, Any]:
         "serves": client.serves,
         "require_pkce": client.require_pkce,
         "require_consent": client.require_consent,
+        "access_token_lifetime": client.access_token_lifetime,
+        "refresh_token_lifetime": client.refresh_token_lifetime,
+        "refresh_token_max_lifetime": client.refresh_token_max_lifetime,
         "created_at": output.moment(client.created_at),
     }
 
