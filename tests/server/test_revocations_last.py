@@ -55,7 +55,8 @@ class NoNetwork:
 class Worker:
     """A server and a guard of its own over a stage's database, as another process has them."""
 
-    def __init__(self, stage: Stage, **options: Any) -> None:
+    def __init__(self, stage: Stage, *, events: list[str] | None = None, **options: Any) -> None:
+        told = [] if events is None else events
         self.server = AuthorizationServer(
             ISSUER,
             store=f"sqlite:///{stage.folder}/auth.db",
@@ -63,6 +64,7 @@ class Worker:
             scopes=SCOPES,
             clock=stage.clock,
             algorithm="ES256",
+            on_event=lambda event: told.append(event.name),
         )
         given: dict[str, Any] = {"clock": stage.clock, "transport": NoNetwork()}
         self.guard = Guard(self.server.issuer(), **(given | options))
@@ -114,6 +116,12 @@ def _tokens(stage: Stage) -> dict[str, Any]:
     account = stage.server.users.add("grace@example.com", "a password of some length")
     stage.user = User(account.user_id, "Grace", stage.clock.now)
     return stage.tokens()
+
+
+def _rename(stage: Stage, table: str, to: str) -> None:
+    with closing(sqlite3.connect(stage.folder / "auth.db")) as database:
+        database.execute(f"ALTER TABLE {table} RENAME TO {to}")
+        database.commit()
 
 
 def _until(what: Callable[[], bool]) -> None:
@@ -181,8 +189,7 @@ def test_a_token_that_is_accepted_after_its_expiry_stays_revoked_until_then(
     _by_command(stage, token)  # which does not know how long tokens live
     stage.clock.now += 3 * 86_400 + 20
     stage.server.prune()
-    options = {"revocations": Revocations(max_token_life=4 * 86_400)}
-    fresh = Worker(stage, **options)
+    fresh = Worker(stage, revocations=Revocations(max_token_life=4 * 86_400))
     assert not fresh.accepts(token)
     fresh.close()
 
@@ -224,9 +231,7 @@ def test_thousands_of_revocations_are_all_read(stage: Stage, worker: Callable[..
 
 def test_a_revocation_that_is_not_committed_is_in_no_log(stage: Stage) -> None:
     tokens = stage.tokens()
-    with closing(sqlite3.connect(stage.folder / "auth.db")) as database:
-        database.execute("ALTER TABLE revocations RENAME TO elsewhere")
-        database.commit()
+    _rename(stage, "revocations", "elsewhere")
     refused = stage.post("/oauth/revoke", stage.credentials() | {"token": tokens["refresh_token"]})
     assert refused.status == 503
     assert stage.is_active(tokens["access_token"]), "neither is revoked without the other"
@@ -236,20 +241,14 @@ def test_without_the_log_nothing_is_believed_and_nothing_can_be_revoked(
     stage: Stage, worker: Callable[..., Worker]
 ) -> None:
     token, fresh = stage.tokens()["access_token"], worker()
-    with closing(sqlite3.connect(stage.folder / "auth.db")) as database:
-        database.execute("ALTER TABLE revocations RENAME TO elsewhere")
-        database.commit()
+    _rename(stage, "revocations", "elsewhere")
     with pytest.raises(IssuerUnavailable):
         fresh.guard.verify(token)
     with pytest.raises(RevocationFailed):
         fresh.guard.revoke(subject="ada")
-    with closing(sqlite3.connect(stage.folder / "auth.db")) as database:
-        database.execute("ALTER TABLE elsewhere RENAME TO revocations")
-        database.commit()
+    _rename(stage, "elsewhere", "revocations")
     assert fresh.accepts(token)
-    with closing(sqlite3.connect(stage.folder / "auth.db")) as database:
-        database.execute("ALTER TABLE revocations RENAME TO elsewhere")
-        database.commit()
+    _rename(stage, "revocations", "elsewhere")
     with pytest.raises(RevocationFailed):
         fresh.guard.revoke(subject="ada")
 
@@ -288,6 +287,53 @@ def test_a_store_that_was_given_keeps_what_the_server_revokes(
     assert not first.accepts(token)
     assert len(_positions(elsewhere)) == 1
     assert not worker(revocations=given()).accepts(token)
+
+
+def test_a_store_that_was_given_is_told_what_commands_and_other_processes_revoke(
+    stage: Stage, make: Make, worker: Callable[..., Worker]
+) -> None:
+    elsewhere = make(issuer="https://elsewhere.example.com")
+    store = EmbeddedLog(elsewhere.server.database, "https://elsewhere.example.com")
+    codes: list[str] = []
+    token, kept = stage.tokens()["access_token"], stage.tokens()["access_token"]
+    here = worker(revocations=Revocations(store), on_event=lambda event: codes.append(event.code))
+    assert here.accepts(token)
+    _by_command(stage, token)
+    _until(lambda: not here.accepts(token))
+    assert here.accepts(kept)
+    assert len(_positions(elsewhere)) == 1
+    _rename(stage, "revocations", "gone")
+    _until(lambda: "revocations_not_forwarded" in codes)
+    assert here.accepts(kept), "what it was told so far is believed"
+    _rename(stage, "gone", "revocations")
+    with closing(sqlite3.connect(stage.folder / "auth.db")) as database:
+        many = [("token", f"jti-{each}", stage.clock.now + 9_000) for each in range(2_500)]
+        database.executemany(
+            "INSERT INTO revocations (kind, value, expires_at) VALUES (?, ?, ?)", many
+        )
+        database.commit()
+    _by_command(stage, kept)
+    _until(lambda: not here.accepts(kept))
+    assert len(_positions(elsewhere)) == 2_502
+    time.sleep(1.2)  # two more rounds
+    assert len(_positions(elsewhere)) == 2_502, "nothing is told twice"
+    assert codes.count("revocations_not_forwarded") == 1
+
+
+def test_what_a_server_cannot_tell_is_no_failure_of_its_own(
+    stage: Stage, make: Make, worker: Callable[..., Worker]
+) -> None:
+    elsewhere = make(issuer="https://elsewhere.example.com")
+    store = EmbeddedLog(elsewhere.server.database, "https://elsewhere.example.com")
+    events: list[str] = []
+    token = stage.tokens()["access_token"]
+    here = worker(revocations=Revocations(store), events=events)
+    _rename(elsewhere, "revocations", "gone")
+    assert here.server.revoke(token)
+    assert "revocation_not_told" in events
+    _rename(elsewhere, "gone", "revocations")
+    _until(lambda: len(_positions(elsewhere)) == 1)
+    assert not here.accepts(token)
 
 
 def test_in_an_event_loop_the_log_is_read_and_written_too(

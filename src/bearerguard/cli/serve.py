@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
+import os
 from ipaddress import ip_network
 from typing import Annotated, Any
 
 import typer
 import uvicorn
 
+from bearerguard import Guard, Revocations
 from bearerguard.cli import output
 from bearerguard.cli.server_options import Issuer, Resources, Scopes, Store, described
 from bearerguard.errors import ConfigurationError
 from bearerguard.server import AuthorizationServer
 from bearerguard.server import settings as defaults
+
+_REVOCATIONS_SECRET = "BEARERGUARD_REVOCATIONS_SECRET"  # noqa: S105 - its name
 
 
 def _option(name: str, text: str) -> Any:
@@ -52,6 +56,17 @@ TrustedProxies = Annotated[
 ]
 
 
+SharedRevocations = Annotated[
+    str | None,
+    typer.Option(
+        "--revocations",
+        envvar="BEARERGUARD_REVOCATIONS_STORE",
+        help="Where the workers of the APIs learn what is revoked: the URL of their RedisStore;"
+        f" its secret is in {_REVOCATIONS_SECRET}.",
+    ),
+]
+
+
 def serve(
     *,
     issuer: Issuer,
@@ -69,6 +84,7 @@ def serve(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port to listen on.", min=0, max=65535)] = 8000,
     trusted_proxy: TrustedProxies = None,
+    revocations: SharedRevocations = None,
 ) -> None:
     """Run the authorization server by itself; TLS belongs to the proxy in front of it."""
     with output.endings():
@@ -88,6 +104,8 @@ def serve(
             algorithm=algorithm,
         )
         logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
+        # Held, for it works for as long as it lives.
+        _teller_of = None if revocations is None else _teller(server, revocations)
         # Addresses may hold what is no business of a log: the server's own events are there.
         uvicorn.run(
             server.asgi_app(),
@@ -99,6 +117,26 @@ def serve(
             proxy_headers=bool(proxies),
             forwarded_allow_ips=proxies,
         )
+
+
+def _teller(server: AuthorizationServer, url: str) -> Guard:
+    """Return a guard that tells the workers of the APIs what the server, or a command, revokes."""
+    from bearerguard.redis import RedisStore  # noqa: PLC0415 - an extra, and it says so
+
+    secrets = os.environ.get(_REVOCATIONS_SECRET)
+    if not secrets:
+        raise ConfigurationError(
+            f"--revocations: set {_REVOCATIONS_SECRET} to the secret of the workers' RedisStore"
+            " (several, oldest to newest, with commas between)"
+        )
+    try:
+        store = RedisStore(url, secret=[each.strip() for each in secrets.split(",")])
+    except ConfigurationError as error:
+        raise ConfigurationError(f"--revocations, or {_REVOCATIONS_SECRET}: {error}") from None
+    longest = max(defaults.DAY, server.settings.longest_access_lifetime)
+    teller = Guard(server.issuer(), revocations=Revocations(store, max_token_life=longest))
+    teller.warm()  # begins to follow both; a store that is down is waited for
+    return teller
 
 
 def _addresses(proxies: list[str]) -> list[str]:

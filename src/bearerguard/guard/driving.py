@@ -11,7 +11,7 @@ from bearerguard.messages import Response
 from bearerguard.single_flight import AsyncSingleFlight, SingleFlight
 
 if TYPE_CHECKING:
-    from bearerguard.guard.revocation import RevocationStore
+    from bearerguard.guard.revocation_store import RevocationStore
 
 
 class Transport(Protocol):

@@ -104,7 +104,7 @@ class Guard(LifeCycle):
         self.clock = clock
         self._events = Events(on_event, clock)
         local = [issuer.local for issuer in issuers if issuer.local is not None]
-        if local:  # what the server revokes is in its database
+        if local:  # what a server revokes is in its database
             revocations = (revocations or Revocations()).kept_by(local[0].revocation_store)
         self._transport = transport or driving.default_transport()
         self._handlers, self._async_handlers = driving.handlers(
@@ -139,8 +139,8 @@ class Guard(LifeCycle):
         self._revoker = Revoker(revocations, self._authenticator, self._trust, clock, self._events)
         self.recall = self._tokens.recall
         for server in local:
-            has_it = revocations is not None and revocations.store is server.revocation_store
-            server.on_revocation(self._revoker.learn if has_it else self.revoke)
+            is_ours = self._revoker.fed_by(server.revocation_store)
+            server.on_revocation(self._revoker.learn if is_ours else self._forward)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ, **options: Any) -> Self:
@@ -263,6 +263,9 @@ class Guard(LifeCycle):
         self._revoker.close()
         self._tokens.clear()
         self._trust.clear()
+
+    def _forward(self, **_names: object) -> None:
+        self.run(self._revoker.forward())
 
     def _report(self, refusal: Refusal) -> None:
         self._events.emit(refusal.reason.code, refusal.issuer, refusal.remedy)

@@ -13,9 +13,8 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
 
 from bearerguard.errors import (
     LIVES_TOO_LONG,
@@ -26,10 +25,12 @@ from bearerguard.errors import (
     RevocationsUnavailable,
     TokenError,
 )
-from bearerguard.flow import AsyncHandlers, Flow, Handlers, Once, ask
+from bearerguard.flow import Flow, Once, ask
 from bearerguard.guard.follower import Follower
+from bearerguard.guard.forwarding import Forwarding
 from bearerguard.guard.revocation_feed import Feed
 from bearerguard.guard.revocation_list import Revocation, RevocationList
+from bearerguard.guard.revocation_store import RevocationStore
 from bearerguard.messages import StoreFailed
 from bearerguard.principal import Principal
 
@@ -40,31 +41,6 @@ SLACK = 600
 _FRESH = 5.0
 
 Emit = Callable[[str, str | None, str], None]
-
-
-class RevocationStore(Protocol):
-    """What workers share; `bearerguard.redis.RedisStore` is one."""
-
-    @property
-    def secrets(self) -> Sequence[str | bytes]:
-        """What seals the entries, oldest to newest; nothing if no stranger can write them."""
-        ...
-
-    def handlers(self) -> Handlers:
-        """Return what answers `ReadLog`, `AppendLog` and `MarkLog` in a thread."""
-        ...
-
-    def async_handlers(self) -> AsyncHandlers:
-        """Return what answers them in an event loop."""
-        ...
-
-    def listening(self) -> AbstractContextManager[Handlers]:
-        """Return what answers them and `ListenLog` in one thread, inside the block."""
-        ...
-
-    def close(self) -> None:
-        """Close what is idle."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +101,7 @@ class Revocations:
         if store is not None:
             self._feed = Feed(store.secrets, max_token_life + 2 * SLACK)
             self._follower = Follower(store)
+            self._forwarding = Forwarding()
             self.trusted_until = -math.inf
             weakref.finalize(self, self._follower.close)
             _of_this_process.add(self)
@@ -141,6 +118,10 @@ class Revocations:
         return Revocations(
             store, max_token_life=self.max_token_life, max_staleness=self.max_staleness
         )
+
+    def fed_by(self, source: RevocationStore) -> None:
+        """Have what is in the log of a server beside the guard told to all workers too."""
+        self._forwarding.add(source.handlers())
 
     # Asking
 
@@ -171,7 +152,7 @@ class Revocations:
         if self._clock() < self.trusted_until:
             return
         try:
-            yield from ask(Once(("revocations", id(self)), self._first_read))
+            yield from self._first_of_all()
         except StoreFailed as error:
             self._emit(REVOCATIONS_UNAVAILABLE.code, None, str(error))
             raise RevocationsUnavailable(issuer, 1, str(error)) from error
@@ -202,14 +183,25 @@ class Revocations:
         a store said before it died still arrives. A worker that was not listening at that
         moment looks for the store all the time and reads it then (`follower`).
         """
-        if self.store is not None:
-            try:
-                if self._clock() >= self.trusted_until:
-                    yield from ask(Once(("revocations", id(self)), self._first_read))
-                yield from self._feed.publish(revocations)
-            except StoreFailed as error:
-                raise RevocationFailed(f"nothing is known to be revoked: {error}") from error
-        self.learn(revocations)
+        if self.store is None:
+            self.learn(revocations)
+            return
+        try:
+            yield from self._first_of_all()
+            yield from self._publish(revocations)
+        except StoreFailed as error:
+            raise RevocationFailed(f"nothing is known to be revoked: {error}") from error
+
+    def forward(self) -> Flow[None]:
+        """Revoke what servers beside the guard have written down; for a thread.
+
+        Raises `RevocationFailed`; whatever failed is tried again by the thread that follows.
+        """
+        try:
+            yield from self._first_of_all()
+            yield from self._forwarding.forward(self._is_known, self._publish)
+        except StoreFailed as error:
+            raise RevocationFailed(f"other workers have not been told: {error}") from error
 
     def learn(self, revocations: Iterable[Revocation]) -> None:
         """Take in what the store has already; takes no time."""
@@ -227,6 +219,9 @@ class Revocations:
             if restored is not None:  # else the next round goes on
                 detail = f"the shared store lost revocations: {restored} were appended again"
                 self._emit("revocations_restored", None, detail)
+        trouble = yield from self._forwarding.attempt(self._is_known, self._publish)
+        if trouble:  # the list is no older for that
+            self._emit("revocations_not_forwarded", None, trouble)
 
     def fell_behind(self, error: Exception) -> None:
         """Note that following failed: after `max_staleness` nothing is known any more."""
@@ -269,9 +264,21 @@ class Revocations:
                 self.trusted_until, self._read_at = now + self.max_staleness, began
                 self._behind = False
 
+    def _first_of_all(self) -> Flow[None]:
+        """Read the list, if that is due."""
+        if self._clock() >= self.trusted_until:
+            yield from ask(Once(("revocations", id(self)), self._first_read))
+
+    def _publish(self, revocations: Sequence[Revocation]) -> Flow[None]:
+        yield from self._feed.publish(revocations)
+        self.learn(revocations)
+
     def _follow_on(self) -> None:
         with self._lock:
             self._follower.start(self)
+
+    def _is_known(self, revocation: Revocation) -> bool:
+        return revocation.expires_at <= self._clock() or self.current.includes(revocation)
 
     def _live(self) -> list[Revocation]:
         return self.current.live(self._clock())

@@ -18,6 +18,7 @@ from bearerguard.guard.jwt_validator import JwtValidator
 from bearerguard.guard.logout import LogoutReceiver
 from bearerguard.guard.revocation import Revocations
 from bearerguard.guard.revocation_list import Revocation
+from bearerguard.guard.revocation_store import RevocationStore
 from bearerguard.guard.revoking import chosen_issuer, revocation, revocation_of
 from bearerguard.guard.token_cache import octets
 from bearerguard.guard.trust import Trust
@@ -70,6 +71,18 @@ class Revoker:
         """Take in what is revoked and in the store: by the server in this process."""
         revocations = self._given()
         revocations.learn([self._named(revocations, names)])
+
+    def fed_by(self, log: RevocationStore) -> bool:
+        """Return whether a server's log is the store itself; else what is in it is forwarded."""
+        revocations = self._given()
+        is_ours = revocations.store is log
+        if not is_ours:
+            revocations.fed_by(log)
+        return is_ours
+
+    def forward(self) -> Flow[None]:
+        """Tell all workers what a server in this process has written down."""
+        yield from self._given().forward()
 
     def logout_receiver(
         self, client_id: str | Collection[str], validator: JwtValidator
