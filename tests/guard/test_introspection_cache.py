@@ -7,7 +7,15 @@ from collections.abc import Callable
 import anyio
 import pytest
 
-from bearerguard import ConfigurationError, Guard, IntrospectionCache, IssuerUnavailable, TokenError
+from bearerguard import (
+    ConfigurationError,
+    Event,
+    Guard,
+    IntrospectionCache,
+    IssuerUnavailable,
+    Revocations,
+    TokenError,
+)
 from bearerguard.redis import RedisStore
 from bearerguard.testing import LocalIssuer
 from tests.redis_server import RedisServer
@@ -72,7 +80,49 @@ def test_another_audience_is_another_cache(redis: RedisServer) -> None:
     assert issuer.hits["/introspect"] == 2
 
 
+def test_a_user_of_the_store_needs_no_rights_but_those_named(redis: RedisServer) -> None:
+    rights = ["~{mine}*", "~mine:*", "&{mine}*", "-@all", "+@transaction"]
+    rights += [f"+{name}" for name in ("get", "set", "xadd", "xrange", "xtrim", "publish")]
+    rights += ["+subscribe", "+ping"]
+    with redis.client() as client:
+        client.execute_command("ACL", "SETUSER", "api", "on", ">p4ssword", "resetkeys", *rights)
+    issuer = LocalIssuer(algorithm="ES256")
+    events: list[Event] = []
+
+    def hire(password: str) -> Guard:
+        url = redis.url.replace("//", f"//api:{password}@")
+        store = RedisStore(url, secret=SECRET, prefix="mine", timeout=0.5)
+        return Guard(
+            issuer.issuer(introspection=issuer.introspection.options()),
+            transport=issuer.transport(),
+            revocations=Revocations(store),
+            introspection_cache=IntrospectionCache(store, SECRET),
+            on_event=events.append,
+        )
+
+    token, revoked = issuer.opaque_token(), issuer.opaque_token(jti="t1")
+    with hire("p4ssword") as first, hire("p4ssword") as second:
+        first.revoke(token_id="t1")
+        for guard in (first, second):
+            assert guard.verify(token).subject == "user"
+            with pytest.raises(TokenError, match="revoked"):
+                guard.verify(revoked)
+    assert issuer.hits["/introspect"] == 2  # once for each token
+    assert {event.code for event in events} == {"revoked"}
+    with hire("m1staken") as stranger, pytest.raises(IssuerUnavailable) as raised:
+        stranger.verify(token)
+    assert "AuthenticationError" in str(raised.value)
+    assert "m1staken" not in repr((raised.value, events, stranger))
+
+
 MISTAKES: list[tuple[str, Callable[[], object]]] = [
+    (r"IntrospectionCache\(store\)", lambda: IntrospectionCache(None, SECRET)),  # type: ignore[arg-type]
+    (
+        "prefix=",
+        lambda: IntrospectionCache(
+            RedisStore("redis://127.0.0.1", secret=SECRET), SECRET, prefix=""
+        ),
+    ),
     ("secret", lambda: IntrospectionCache(RedisStore("redis://127.0.0.1", secret=SECRET))),
     ("secret", lambda: IntrospectionCache(RedisStore("redis://127.0.0.1", secret=SECRET), "short")),
     (

@@ -10,18 +10,19 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from bearerguard import ConfigurationError, IssuerUnavailable, Principal, TokenError
 from bearerguard.errors import LIVES_TOO_LONG, REVOKED, RevocationFailed, RevocationsUnavailable
-from bearerguard.flow import Effect, Flow, Once, run
+from bearerguard.flow import Effect, Flow, Handlers, Once, run
 from bearerguard.guard.revocation import Revocations
 from bearerguard.guard.revocation_list import Revocation
 from bearerguard.messages import StoreFailed
 from bearerguard.redis import RedisStore
-from bearerguard.shared_log import MarkLog, ReadLog
+from bearerguard.shared_log import ListenLog, MarkLog, ReadLog
 from bearerguard.single_flight import SingleFlight
 from tests.redis_server import RedisServer
 
@@ -474,6 +475,36 @@ def test_what_goes_wrong_in_an_unforeseen_way_is_logged_and_tried_again(
     eventually(lambda: worker.refuses("t2"))
     assert "unforeseen way" in caplog.text
     assert "StoreFailed" not in caplog.text
+
+
+def test_a_store_that_fails_in_its_own_way_is_listened_to_again(
+    redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Odd(RedisStore):
+        failures = 1
+
+        @contextmanager
+        def listening(self) -> Iterator[Handlers]:
+            with super().listening() as handlers:
+
+                def listen(effect: ListenLog) -> Any:
+                    if self.failures:
+                        self.failures = 0
+                        raise KeyError("odd")
+                    return handlers[ListenLog](effect)
+
+                yield {**handlers, ListenLog: listen}
+
+    revocations = Revocations(Odd(redis.url, secret=SECRET))
+    assert revocations.store is not None
+    handlers: dict[type[Effect[Any]], Any] = {**revocations.store.handlers()}
+    handlers[Once] = lambda effect: run(effect.flow(), handlers)
+    run(revocations.ensure(ISSUER), handlers)
+    eventually(lambda: "unforeseen way" in caplog.text)
+    run(revocations.revoke([revocation("t1")]), handlers)
+    until = revocations.trusted_until
+    eventually(lambda: revocations.trusted_until > until)  # its thread goes on
+    revocations.close()
 
 
 def test_many_first_requests_read_once(redis: RedisServer, hire: Callable[..., Worker]) -> None:
