@@ -72,6 +72,10 @@ MISTAKES: list[tuple[str, Callable[[], object]]] = [
     (r"client_secret=: pass a non-empty", lambda: asking(client_secret="")),
     (r"client_secret=: pass a non-empty", lambda: asking(client_secret=b"octets")),
     (r"token=: pass a non-empty", lambda: Introspection(token=7)),  # type: ignore[arg-type]
+    (r"token=: it has characters", lambda: Introspection(token="a\r\nb")),
+    (r"token=: it has characters", lambda: Introspection(token="tökén")),
+    (r"allow_missing_audience=: pass True", lambda: asking(allow_missing_audience="false")),
+    (r"signed_answers=: pass True", lambda: asking(signed_answers="no")),
     (r"endpoint=: pass a non-empty", lambda: asking(endpoint="")),
     (r"auth_method=: 'tls_client_auth' is unknown", lambda: asking(auth_method="tls_client_auth")),
     (r"auth_method=: private_key_jwt does not", lambda: asking(auth_method="private_key_jwt")),
@@ -540,6 +544,22 @@ def test_what_another_worker_learned_is_checked_here(issuer: LocalIssuer, clock:
     clock.now += 100
     with pytest.raises(TokenExpired):
         introspected(worker(issuer, shelf), token)
+
+
+def test_a_worker_whose_clock_is_ahead_prolongs_no_belief(
+    issuer: LocalIssuer, clock: Clock
+) -> None:
+    shelf = Shelf()
+    token = issuer.opaque_token(lifetime=7200)
+    clock.now += 3600
+    introspected(worker(issuer, shelf), token)
+    clock.now -= 3600
+    other = worker(issuer, shelf)
+    introspected(other, token)
+    assert issuer.hits["/introspect"] == 1
+    entry = other[0]._tokens.get(digest(token.encode()))
+    assert entry is not None
+    assert entry.deadline == clock.now + 60
 
 
 def test_refusals_and_answers_that_are_not_to_be_cached_are_not_shared(

@@ -304,6 +304,24 @@ def test_answers_of_introspection_are_mapped_too() -> None:
             guard.verify(local.opaque_token(use="id"))
 
 
+@pytest.mark.parametrize("wrong", [None, True, "1795543956", [1795543956], 1e300])
+@pytest.mark.parametrize("options", [{}, {"scope_claims": ["scope"]}, {"aliases": ["id.test"]}])
+def test_an_answers_expiry_that_is_no_date_is_refused_mapped_or_not(
+    wrong: Any, options: dict[str, Any]
+) -> None:
+    local = LocalIssuer(algorithm="ES256", clock=Clock())
+    issuer = local.issuer(introspection=local.introspection.options(), **options)
+    members = {"active": True, "aud": local.audience, "exp": wrong}
+    local.introspection.answer = Response(
+        200, (("Content-Type", "application/json"),), json.dumps(members).encode()
+    )
+    with (
+        Guard(issuer, transport=local.transport(), clock=local._clock) as guard,
+        pytest.raises(TokenError, match="its exp is no date"),
+    ):
+        guard.verify("opaque-token")
+
+
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(),
