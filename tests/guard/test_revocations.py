@@ -74,7 +74,9 @@ def revocation(token_id: str) -> Revocation:
 
 
 def principal(token_id: str, **options: Any) -> Principal:
-    return Principal(issuer=ISSUER, token_id=token_id, **options)
+    """Return who bears a token that was issued just now, unless `options` say other dates."""
+    dates = options or {"issued_at": time.time()}
+    return Principal(issuer=ISSUER, token_id=token_id, **dates)
 
 
 @pytest.fixture
@@ -132,12 +134,26 @@ def test_without_a_store_a_revocation_holds_in_this_process() -> None:
 def test_a_token_that_outlives_the_memory_is_refused() -> None:
     revocations = Revocations(max_token_life=600)
     revocations.attach(lambda: 1000.0, lambda *_: None)
-    for fine in ({"issued_at": 1000.0, "expires_at": 1600.0}, {"expires_at": 1600.0}, {}):
+    for fine in (
+        {"issued_at": 1000.0, "expires_at": 1600.0},
+        {"expires_at": 1600.0},
+        {"issued_at": 400.0},
+    ):
         revocations.check(principal("t1", **fine))
-    for long in ({"issued_at": 900.0, "expires_at": 1501.0}, {"expires_at": 1601.0}):
+    for long in (
+        {"issued_at": 900.0, "expires_at": 1501.0},
+        {"expires_at": 1601.0},
+        {"issued_at": 399.0},
+    ):
         with pytest.raises(TokenError, match="max_token_life=") as raised:
             revocations.check(principal("t1", **long))
         assert raised.value.reason == LIVES_TOO_LONG
+
+
+def test_a_token_whose_life_nobody_knows_is_refused() -> None:
+    with pytest.raises(TokenError, match="have exp or iat") as raised:
+        Revocations().check(Principal(issuer=ISSUER, token_id="t1"))
+    assert raised.value.reason == LIVES_TOO_LONG
 
 
 def test_the_first_guard_counts() -> None:

@@ -63,7 +63,8 @@ class Revocations:
             holds in this process only, or in the database of an authorization server that
             is embedded beside the guard.
         max_token_life: the longest life of a token in seconds: so long a revocation is
-            kept, and a token that lives longer is refused.
+            kept, and a token that lives longer is refused; one that does not say when it
+            expires (RFC 7662) is refused at this age.
         max_staleness: for how many seconds the list is believed when the store is silent;
             then requests get 503 until it answers.
 
@@ -130,18 +131,26 @@ class Revocations:
 
         Believes the list: `ensure` comes first.
         """
-        if principal.expires_at is not None:
-            born = self._clock() if principal.issued_at is None else principal.issued_at
-            if principal.expires_at - born > self.max_token_life:
-                raise TokenError(
-                    LIVES_TOO_LONG,
-                    f"it lives {principal.expires_at - born:.0f} s, longer than a revocation is"
-                    " kept: let the issuer issue shorter ones, or pass"
-                    " Revocations(max_token_life=...)",
-                    issuer=principal.issuer,
-                )
+        self._check_life(principal)
         if self.current.covers(principal):
             raise TokenError(REVOKED, "it was revoked", issuer=principal.issuer)
+
+    def _check_life(self, principal: Principal) -> None:
+        """Refuse what may be accepted when a revocation of it is forgotten."""
+        born, over, now = principal.issued_at, principal.expires_at, self._clock()
+        if over is None and born is None:
+            remedy = (
+                "it says neither when it expires nor when it was issued, so nobody knows for how"
+                " long to remember that it was revoked: let the issuer's answer have exp or iat"
+            )
+            raise TokenError(LIVES_TOO_LONG, remedy, issuer=principal.issuer)
+        life = (now if over is None else over) - (now if born is None else born)
+        if life > self.max_token_life:
+            remedy = (
+                f"it lives {life:.0f} s, longer than a revocation is kept: let the issuer issue"
+                " shorter ones, or pass Revocations(max_token_life=...)"
+            )
+            raise TokenError(LIVES_TOO_LONG, remedy, issuer=principal.issuer)
 
     def ensure(self, issuer: str) -> Flow[None]:
         """See to it that the list may be believed.
