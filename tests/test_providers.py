@@ -447,12 +447,29 @@ def test_github_actions() -> None:
     refused("missing_claim.*environment", issuer, keys, {**claims, "environment": None}, typ="JWT")
 
 
+# What os.environ.get(...) returns for a variable that nobody set.
+UNSET: Any = None
+
 MISTAKES: list[tuple[str, Callable[[], object]]] = [
     (r"domain: pass a host", lambda: providers.auth0("https://example.auth0.com/", audience="a")),
     (r"domain: pass a host", lambda: providers.okta("dev/1", audience="a")),
     (r"entra\(\): pass a tenant", lambda: providers.entra(audience="a")),
     (r"entra\(\): pass a tenant", lambda: providers.entra(TENANT, tenants=[TENANT], audience="a")),
     (r"tenant: 'common' is never", lambda: providers.entra("common", audience="a")),
+    (r"tenant: .*lower case", lambda: providers.entra(tenants=[TENANT.upper()], audience="a")),
+    (r"tenants=", lambda: providers.entra(tenants=[], audience="a")),
+    (r"audience=: pass a name", lambda: providers.entra(TENANT, audience=UNSET)),
+    (r"audience=: pass a name", lambda: github(audience=UNSET, repository="octo/api")),
+    (r"service_accounts=", lambda: providers.google(audience="a", service_accounts=[])),
+    (r"clients=", lambda: providers.keycloak("https://id.test", "r", audience="a", clients=[7])),  # type: ignore[list-item]
+    (r"realm: pass", lambda: providers.keycloak("https://id.test", "/", audience="a")),
+    (r"Issuer\(url\)", lambda: providers.keycloak(UNSET, "r", audience="a")),
+    (
+        r"authorization_server: pass",
+        lambda: providers.okta("dev.okta.com", audience="a", authorization_server=".."),
+    ),
+    (r"region: pass", lambda: providers.cognito(UNSET, "pool", client_ids="c")),
+    (r"user_pool: pass", lambda: providers.cognito("eu-west-1", "", client_ids="c")),
     (r"version=", lambda: providers.entra(TENANT, audience="a", version=3)),
     (
         r"version=: leave it out",
@@ -472,6 +489,17 @@ def github(**options: Any) -> Issuer:
 def test_a_mistake_is_named(message: str, mistake: Callable[[], object]) -> None:
     with pytest.raises(ConfigurationError, match=message):
         mistake()
+
+
+def test_one_name_may_stand_for_a_list_of_one() -> None:
+    keycloak = providers.keycloak("https://id.test", "r", audience="a", clients="web")
+    assert keycloak.role_claims == ("realm_access.roles", "resource_access.web.roles")
+    google = providers.google(audience="a", service_accounts="svc@p.iam.gserviceaccount.com")
+    keys = Keys("https://www.googleapis.com/oauth2/v3/certs")
+    claims = {"iss": google.url, "aud": "a", "sub": "1", "email_verified": True}
+    mine, other = "svc@p.iam.gserviceaccount.com", "s"
+    assert who(google, keys, {**claims, "email": mine}, typ="JWT").subject == "1"
+    refused("bad_claim", google, keys, {**claims, "email": other}, typ="JWT")
 
 
 def test_options_go_before_what_the_provider_needs() -> None:
