@@ -338,6 +338,84 @@ def test_keycloak() -> None:
     assert asked.introspection is not None
 
 
+def answers(issuer: Issuer, place: str, metadata: str, members: dict[str, Any]) -> Any:
+    """Return who bears an opaque token of an issuer that answers about it in this way."""
+
+    class Asked(Keys):
+        def fetch(self, request: Fetch) -> Response:
+            if request.url == metadata:
+                document = {"issuer": issuer.url, "introspection_endpoint": place}
+                return Response(200, (), json.dumps(document).encode())
+            if request.url != place:
+                return Response(404)
+            answer = json.dumps({"active": True, **LIFE, **members}).encode()
+            return Response(200, (("Content-Type", "application/json"),), answer)
+
+    with Guard(issuer, transport=Asked("nowhere"), clock=Clock()) as guard:
+        return guard.verify("opaque-token")
+
+
+def test_keycloaks_answer_about_a_token_says_what_the_token_would() -> None:
+    issuer = providers.keycloak(
+        "https://sso.example.com",
+        "main",
+        audience="recordings",
+        clients="my.api",
+        introspection=Introspection("recordings", client_secret="s"),
+    )
+    where = (
+        f"{issuer.url}/protocol/openid-connect/token/introspect",
+        f"{issuer.url}/.well-known/openid-configuration",
+    )
+    members = {
+        "iss": issuer.url,
+        "aud": ["recordings", "account"],
+        "sub": "f1",
+        "typ": "Bearer",
+        "azp": "web",
+        "realm_access": {"roles": ["admin"]},
+        "resource_access": {"my.api": {"roles": ["editor"]}},
+        "scope": "email read",
+        "client_id": "web",
+        "username": "ada",
+        "token_type": "Bearer",
+    }
+    principal = answers(issuer, *where, members)
+    assert (principal.subject, principal.client_id) == ("f1", "web")
+    assert principal.roles == {"admin", "editor"}
+    assert principal.scopes == {"email", "read"}
+    with pytest.raises(TokenError, match=r"bad_claim.*typ"):
+        answers(issuer, *where, {**members, "typ": "Refresh"})
+    with pytest.raises(TokenError, match="mapper of type Audience"):
+        answers(issuer, *where, {**members, "aud": "account"})
+
+
+def test_oktas_organisation_server_is_asked_about_all_its_tokens() -> None:
+    issuer = providers.okta(
+        "dev-1.okta.com",
+        audience="https://dev-1.okta.com",
+        authorization_server=None,
+        introspection=Introspection("api", client_secret="s"),
+    )
+    where = (
+        f"{issuer.url}/oauth2/v1/introspect",
+        f"{issuer.url}/.well-known/openid-configuration",
+    )
+    members = {
+        "iss": issuer.url,
+        "aud": issuer.url,
+        "sub": "ada@example.com",
+        "client_id": "0oa1",
+        "uid": "00u1",
+        "scope": "openid profile",
+        "token_type": "Bearer",
+        "username": "ada@example.com",
+    }
+    principal = answers(issuer, *where, members)
+    assert (principal.subject, principal.client_id) == ("ada@example.com", "0oa1")
+    assert principal.scopes == {"openid", "profile"}
+
+
 def test_google() -> None:
     issuer = providers.google(
         audience="https://api.example.com", service_accounts=["job@p.iam.gserviceaccount.com"]

@@ -107,6 +107,10 @@ MISTAKES: list[tuple[str, Callable[[], object]]] = [
         r"endpoint=.*use https",
         lambda: trusting(introspection=asking(endpoint="http://a.test/introspect")),
     ),
+    (
+        r"^endpoint=: remove the user and the password from this URL: it is asked without$",
+        lambda: trusting(introspection=asking(endpoint="https://api:p4ss@a.test/introspect")),
+    ),
     (r"Issuer\(url\).*use https", lambda: trusting("urn:issuer", keys=PUBLIC_JWK)),
     (
         r"introspection=: https://a.test and https://b.test both introspect: pass route_opaque=",

@@ -191,6 +191,10 @@ class Issuer:
         if discovered or self.url.startswith("http:"):
             places["Issuer(url)"] = self.url
         for name, place in places.items():
+            if place is not None and "@" in place.partition("://")[2].partition("/")[0]:
+                raise ConfigurationError(  # which quotes no password
+                    f"{name}: remove the user and the password from this URL: it is asked without"
+                )
             if place is not None and not self.may_fetch(place):
                 raise ConfigurationError(
                     f"{name}: {quoted(place)} is no https URL: use https (http is for loopback"
