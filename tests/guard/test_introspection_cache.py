@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import anyio
@@ -78,6 +79,19 @@ def test_another_audience_is_another_cache(redis: RedisServer) -> None:
         with pytest.raises(TokenError, match="wrong_audience"):
             other.verify(token)
     assert issuer.hits["/introspect"] == 2
+
+
+def test_a_closed_guard_leaves_no_connection_to_the_store(redis: RedisServer) -> None:
+    issuer = LocalIssuer(algorithm="ES256")
+    guard = worker(issuer, redis)
+    with redis.client() as client:
+        client.ping()
+        guard.verify(issuer.opaque_token())
+        assert len(client.client_list()) == 2
+        guard.close()
+        deadline = time.monotonic() + 10
+        while len(client.client_list()) > 1:
+            assert time.monotonic() < deadline
 
 
 def test_a_user_of_the_store_needs_no_rights_but_those_named(redis: RedisServer) -> None:
