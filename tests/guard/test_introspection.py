@@ -372,6 +372,25 @@ def test_an_expired_token_is_refused_as_such_without_asking(
             guard.verify(token)
 
 
+@pytest.mark.parametrize("negative_ttl", [0, 10])
+def test_INT_07_what_the_issuer_has_taken_back_does_not_pass_in_an_outage(
+    negative_ttl: float, issuer: LocalIssuer, clock: Clock
+) -> None:
+    with guard_of(issuer, stale_ttl=600, negative_ttl=negative_ttl) as guard:
+        kept, revoked = issuer.opaque_token(), issuer.opaque_token()
+        for token in (kept, revoked):
+            guard.verify(token)
+        clock.now += 61
+        issuer.introspection.revoke(revoked)
+        with pytest.raises(TokenError, match="inactive"):
+            guard.verify(revoked)
+        clock.now += 11
+        issuer.outage = True
+        assert guard.verify(kept).is_authenticated
+        with pytest.raises(IssuerUnavailable):
+            guard.verify(revoked)
+
+
 def test_a_closed_guard_forgets_refusals_too(issuer: LocalIssuer) -> None:
     guard = guard_of(issuer)
     for _ in range(2):
