@@ -64,6 +64,34 @@ def test_INT_04_a_store_that_is_down_costs_questions_and_nothing_else(redis: Red
     assert issuer.hits["/introspect"] == 4
 
 
+def test_that_nothing_is_shared_is_told(redis: RedisServer) -> None:
+    issuer = LocalIssuer(algorithm="ES256")
+    events: list[Event] = []
+
+    def hire(secret: str) -> Guard:
+        return Guard(
+            issuer.issuer(introspection=issuer.introspection.options()),
+            transport=issuer.transport(),
+            introspection_cache=IntrospectionCache(
+                RedisStore(redis.url, secret=SECRET, timeout=0.3), secret
+            ),
+            on_event=events.append,
+        )
+
+    token = issuer.opaque_token()
+    with hire(SECRET) as first, hire(SECRET[::-1]) as stranger:
+        first.verify(token)
+        assert events == []
+        stranger.verify(token)
+        (event,) = events
+        assert (event.code, event.issuer) == ("introspection_cache_failed", issuer.url)
+        assert "another secret" in event.detail
+        redis.kill()
+        first.verify(issuer.opaque_token())
+    assert "the shared store: ConnectionError" in {event.detail for event in events}
+    assert {event.code for event in events} == {"introspection_cache_failed"}
+
+
 def test_another_audience_is_another_cache(redis: RedisServer) -> None:
     issuer = LocalIssuer(algorithm="ES256")
     token = issuer.opaque_token()

@@ -123,7 +123,9 @@ class Guard(LifeCycle):
             issuers,
             route_opaque=route_opaque,
             tokens=self._tokens,
-            shared=None if introspection_cache is None else introspection_cache.answers,
+            shared=None
+            if introspection_cache is None
+            else introspection_cache.answers(self._events.emit),
             clock=clock,
             events=self._events,
             schedule=self._refresher.schedule,

@@ -5,6 +5,8 @@ The store holds digests and sealed values alone; one that is down only costs que
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from bearerguard.errors import ConfigurationError
 from bearerguard.guard.driving import SharedStore
 from bearerguard.guard.shared_cache import PURPOSE, SharedCache
@@ -33,4 +35,13 @@ class IntrospectionCache:
         if not isinstance(chosen, str) or not chosen or not chosen.isprintable():
             raise ConfigurationError("prefix=: pass a short name, such as that of your API")
         self.store = store
-        self.answers = SharedCache(Sealer(*secrets, purpose=PURPOSE), chosen)
+        self._sealer = Sealer(*secrets, purpose=PURPOSE)
+        self._prefix = chosen
+
+    def answers(self, emit: Callable[[str, str | None, str], None]) -> SharedCache:
+        """Return the answers, as one guard asks for them, which `emit` tells of failures."""
+        return SharedCache(
+            self._sealer,
+            self._prefix,
+            report=lambda issuer, cause: emit("introspection_cache_failed", issuer, cause),
+        )
