@@ -111,9 +111,13 @@ def test_a_time_that_is_none_is_refused(seconds: Any) -> None:
 
 
 def test_what_is_no_store_is_refused() -> None:
-    store: Any = "redis://127.0.0.1"
-    with pytest.raises(ConfigurationError, match="RedisStore"):
-        Revocations(store)
+    class Half:
+        def listening(self) -> None: ...
+
+    for store in ("redis://127.0.0.1", Half()):
+        wrong: Any = store
+        with pytest.raises(ConfigurationError, match="RedisStore"):
+            Revocations(wrong)
 
 
 def test_without_a_store_a_revocation_holds_in_this_process() -> None:

@@ -37,6 +37,7 @@ from bearerguard.principal import Principal
 # A token is accepted for its leeway after its expiry, and may claim to be issued somewhat
 # later than it was: both are 300 s at most.
 SLACK = 600
+_OF_A_STORE = ("secrets", "handlers", "async_handlers", "listening", "close")
 # A list that was read so long ago is fresh: the follower reads twice a second.
 _FRESH = 5.0
 
@@ -86,7 +87,7 @@ class Revocations:
         for name, seconds in (("token_life", max_token_life), ("staleness", max_staleness)):
             if not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
                 raise ConfigurationError(f"max_{name}=: pass a positive number of seconds")
-        if store is not None and not callable(getattr(store, "listening", None)):
+        if store is not None and not all(hasattr(store, name) for name in _OF_A_STORE):
             raise ConfigurationError('Revocations(store): pass a RedisStore("redis://...", ...)')
         self.max_token_life = max_token_life
         self.max_staleness = max_staleness
