@@ -64,8 +64,7 @@ class Revocations:
             holds in this process only, or in the database of an authorization server that
             is embedded beside the guard.
         max_token_life: the longest life of a token in seconds: so long a revocation is
-            kept, and a token that lives longer is refused; one that does not say when it
-            expires (RFC 7662) is refused at this age.
+            kept, and a token that lives longer is refused, or is older and names no end.
         max_staleness: for how many seconds the list is believed when the store is silent;
             then requests get 503 until it answers.
 
@@ -139,19 +138,14 @@ class Revocations:
     def _check_life(self, principal: Principal) -> None:
         """Refuse what may be accepted when a revocation of it is forgotten."""
         born, over, now = principal.issued_at, principal.expires_at, self._clock()
-        if over is None and born is None:
-            remedy = (
-                "it says neither when it expires nor when it was issued, so nobody knows for how"
-                " long to remember that it was revoked: let the issuer's answer have exp or iat"
-            )
-            raise TokenError(LIVES_TOO_LONG, remedy, issuer=principal.issuer)
         life = (now if over is None else over) - (now if born is None else born)
-        if life > self.max_token_life:
-            remedy = (
-                f"it lives {life:.0f} s, longer than a revocation is kept: let the issuer issue"
-                " shorter ones, or pass Revocations(max_token_life=...)"
-            )
-            raise TokenError(LIVES_TOO_LONG, remedy, issuer=principal.issuer)
+        if over is None and born is None:
+            remedy = "nobody knows how long it lives: let the issuer's answer have exp or iat"
+        elif life > self.max_token_life:
+            remedy = f"it lives {life:.0f} s, too long: pass Revocations(max_token_life=...)"
+        else:
+            return
+        raise TokenError(LIVES_TOO_LONG, remedy, issuer=principal.issuer)
 
     def ensure(self, issuer: str) -> Flow[None]:
         """See to it that the list may be believed.
