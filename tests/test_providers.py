@@ -338,6 +338,84 @@ def test_keycloak() -> None:
     assert asked.introspection is not None
 
 
+def answers(issuer: Issuer, place: str, metadata: str, members: dict[str, Any]) -> Any:
+    """Return who bears an opaque token of an issuer that answers about it in this way."""
+
+    class Asked(Keys):
+        def fetch(self, request: Fetch) -> Response:
+            if request.url == metadata:
+                document = {"issuer": issuer.url, "introspection_endpoint": place}
+                return Response(200, (), json.dumps(document).encode())
+            if request.url != place:
+                return Response(404)
+            answer = json.dumps({"active": True, **LIFE, **members}).encode()
+            return Response(200, (("Content-Type", "application/json"),), answer)
+
+    with Guard(issuer, transport=Asked("nowhere"), clock=Clock()) as guard:
+        return guard.verify("opaque-token")
+
+
+def test_keycloaks_answer_about_a_token_says_what_the_token_would() -> None:
+    issuer = providers.keycloak(
+        "https://sso.example.com",
+        "main",
+        audience="recordings",
+        clients="my.api",
+        introspection=Introspection("recordings", client_secret="s"),
+    )
+    where = (
+        f"{issuer.url}/protocol/openid-connect/token/introspect",
+        f"{issuer.url}/.well-known/openid-configuration",
+    )
+    members = {
+        "iss": issuer.url,
+        "aud": ["recordings", "account"],
+        "sub": "f1",
+        "typ": "Bearer",
+        "azp": "web",
+        "realm_access": {"roles": ["admin"]},
+        "resource_access": {"my.api": {"roles": ["editor"]}},
+        "scope": "email read",
+        "client_id": "web",
+        "username": "ada",
+        "token_type": "Bearer",
+    }
+    principal = answers(issuer, *where, members)
+    assert (principal.subject, principal.client_id) == ("f1", "web")
+    assert principal.roles == {"admin", "editor"}
+    assert principal.scopes == {"email", "read"}
+    with pytest.raises(TokenError, match=r"bad_claim.*typ"):
+        answers(issuer, *where, {**members, "typ": "Refresh"})
+    with pytest.raises(TokenError, match="mapper of type Audience"):
+        answers(issuer, *where, {**members, "aud": "account"})
+
+
+def test_oktas_organisation_server_is_asked_about_all_its_tokens() -> None:
+    issuer = providers.okta(
+        "dev-1.okta.com",
+        audience="https://dev-1.okta.com",
+        authorization_server=None,
+        introspection=Introspection("api", client_secret="s"),
+    )
+    where = (
+        f"{issuer.url}/oauth2/v1/introspect",
+        f"{issuer.url}/.well-known/openid-configuration",
+    )
+    members = {
+        "iss": issuer.url,
+        "aud": issuer.url,
+        "sub": "ada@example.com",
+        "client_id": "0oa1",
+        "uid": "00u1",
+        "scope": "openid profile",
+        "token_type": "Bearer",
+        "username": "ada@example.com",
+    }
+    principal = answers(issuer, *where, members)
+    assert (principal.subject, principal.client_id) == ("ada@example.com", "0oa1")
+    assert principal.scopes == {"openid", "profile"}
+
+
 def test_google() -> None:
     issuer = providers.google(
         audience="https://api.example.com", service_accounts=["job@p.iam.gserviceaccount.com"]
@@ -447,12 +525,29 @@ def test_github_actions() -> None:
     refused("missing_claim.*environment", issuer, keys, {**claims, "environment": None}, typ="JWT")
 
 
+# What os.environ.get(...) returns for a variable that nobody set.
+UNSET: Any = None
+
 MISTAKES: list[tuple[str, Callable[[], object]]] = [
     (r"domain: pass a host", lambda: providers.auth0("https://example.auth0.com/", audience="a")),
     (r"domain: pass a host", lambda: providers.okta("dev/1", audience="a")),
     (r"entra\(\): pass a tenant", lambda: providers.entra(audience="a")),
     (r"entra\(\): pass a tenant", lambda: providers.entra(TENANT, tenants=[TENANT], audience="a")),
     (r"tenant: 'common' is never", lambda: providers.entra("common", audience="a")),
+    (r"tenant: .*lower case", lambda: providers.entra(tenants=[TENANT.upper()], audience="a")),
+    (r"tenants=", lambda: providers.entra(tenants=[], audience="a")),
+    (r"audience=: pass a name", lambda: providers.entra(TENANT, audience=UNSET)),
+    (r"audience=: pass a name", lambda: github(audience=UNSET, repository="octo/api")),
+    (r"service_accounts=", lambda: providers.google(audience="a", service_accounts=[])),
+    (r"clients=", lambda: providers.keycloak("https://id.test", "r", audience="a", clients=[7])),  # type: ignore[list-item]
+    (r"realm: pass", lambda: providers.keycloak("https://id.test", "/", audience="a")),
+    (r"Issuer\(url\)", lambda: providers.keycloak(UNSET, "r", audience="a")),
+    (
+        r"authorization_server: pass",
+        lambda: providers.okta("dev.okta.com", audience="a", authorization_server=".."),
+    ),
+    (r"region: pass", lambda: providers.cognito(UNSET, "pool", client_ids="c")),
+    (r"user_pool: pass", lambda: providers.cognito("eu-west-1", "", client_ids="c")),
     (r"version=", lambda: providers.entra(TENANT, audience="a", version=3)),
     (
         r"version=: leave it out",
@@ -472,6 +567,17 @@ def github(**options: Any) -> Issuer:
 def test_a_mistake_is_named(message: str, mistake: Callable[[], object]) -> None:
     with pytest.raises(ConfigurationError, match=message):
         mistake()
+
+
+def test_one_name_may_stand_for_a_list_of_one() -> None:
+    keycloak = providers.keycloak("https://id.test", "r", audience="a", clients="web")
+    assert keycloak.role_claims == ("realm_access.roles", "resource_access.web.roles")
+    google = providers.google(audience="a", service_accounts="svc@p.iam.gserviceaccount.com")
+    keys = Keys("https://www.googleapis.com/oauth2/v3/certs")
+    claims = {"iss": google.url, "aud": "a", "sub": "1", "email_verified": True}
+    mine, other = "svc@p.iam.gserviceaccount.com", "s"
+    assert who(google, keys, {**claims, "email": mine}, typ="JWT").subject == "1"
+    refused("bad_claim", google, keys, {**claims, "email": other}, typ="JWT")
 
 
 def test_options_go_before_what_the_provider_needs() -> None:

@@ -7,11 +7,12 @@ go before what the provider needs. Facts of 2026; docs/providers.md says them in
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from bearerguard.errors import ConfigurationError, quoted
+from bearerguard.guard.given_names import Names, names
 from bearerguard.guard.introspection import Introspection
 from bearerguard.guard.issuer import Issuer
 from bearerguard.guard.issuer_names import Allowed
@@ -22,7 +23,7 @@ _GUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 
 
-def auth0(domain: str, *, audience: str | Sequence[str], **options: Any) -> Issuer:
+def auth0(domain: str, *, audience: Names, **options: Any) -> Issuer:
     """Return the tenant at `domain`, such as "example.eu.auth0.com"; permissions are roles."""
     return _issuer(
         f"https://{_host('domain', domain)}/",
@@ -41,7 +42,7 @@ def auth0(domain: str, *, audience: str | Sequence[str], **options: Any) -> Issu
 def okta(
     domain: str,
     *,
-    audience: str | Sequence[str],
+    audience: Names,
     authorization_server: str | None = "default",
     introspection: Introspection | None = None,
     **options: Any,
@@ -62,7 +63,7 @@ def okta(
         return _issuer(
             base, options, audience=audience, introspection=introspection, tokens="opaque"
         )
-    url = f"{base}/oauth2/{authorization_server}"
+    url = f"{base}/oauth2/{_part('authorization_server', authorization_server)}"
     return _issuer(
         url,
         options,
@@ -80,7 +81,7 @@ def okta(
 def entra(
     tenant: str | None = None,
     *,
-    audience: str | Sequence[str],
+    audience: Names,
     tenants: Allowed | None = None,
     version: int = 2,
     **options: Any,
@@ -93,17 +94,18 @@ def entra(
     """
     if (tenant is None) is (tenants is None):
         raise ConfigurationError("entra(): pass a tenant, or tenants= for an API with several")
-    if tenant is not None and not _GUID.fullmatch(tenant):
-        raise ConfigurationError(
-            f"tenant: {quoted(tenant)} is never in a token's iss: pass the tenant's GUID, or"
-            " tenants= for an API with several"
-        )
+    for each in [tenant] if tenants is None else () if callable(tenants) else tenants:
+        if not isinstance(each, str) or not _GUID.fullmatch(each):
+            raise ConfigurationError(
+                f"tenant: {quoted(each)} is never in a token's iss: pass the tenant's GUID in lower"
+                " case, or tenants= for an API with several"
+            )
     if version not in {1, 2}:
         raise ConfigurationError("version=: access tokens have version 1 or 2")
     name = tenant or "{tenant}"
     login = f"https://login.microsoftonline.com/{name}"
     newer = version == 2  # noqa: PLR2004 - as Microsoft counts
-    given = [audience] if isinstance(audience, str) else list(audience)
+    given = names("audience", audience)
     return _issuer(
         f"{login}/v2.0" if newer else f"https://sts.windows.net/{name}/",
         options,
@@ -119,7 +121,7 @@ def entra(
 
 
 def entra_both_versions(
-    tenant: str | None = None, *, audience: str | Sequence[str], **options: Any
+    tenant: str | None = None, *, audience: Names, **options: Any
 ) -> tuple[Issuer, Issuer]:
     """Return what `entra` does, for version 2 and version 1: `Guard(*entra_both_versions(...))`."""
     if "version" in options:
@@ -130,11 +132,10 @@ def entra_both_versions(
     return newer, older
 
 
-def cognito(
-    region: str, user_pool: str, *, client_ids: str | Sequence[str], **options: Any
-) -> Issuer:
+def cognito(region: str, user_pool: str, *, client_ids: Names, **options: Any) -> Issuer:
     """Return a user pool; its access tokens have no audience but the client they are for."""
-    url = f"https://cognito-idp.{region}.amazonaws.com/{user_pool}"
+    host = f"cognito-idp.{_part('region', region)}.amazonaws.com"
+    url = f"https://{host}/{_part('user_pool', user_pool)}"
     return _issuer(
         url,
         options,
@@ -151,8 +152,8 @@ def keycloak(
     base: str,
     realm: str,
     *,
-    audience: str | Sequence[str],
-    clients: Sequence[str] = (),
+    audience: Names,
+    clients: Names = (),
     **options: Any,
 ) -> Issuer:
     """Return a realm of the Keycloak at `base`; `clients` are those whose roles count too."""
@@ -161,30 +162,28 @@ def keycloak(
         " include this API's client in it"
     )
     return _issuer(
-        f"{base.rstrip('/')}/realms/{realm}",
+        f"{str(base).rstrip('/')}/realms/{_part('realm', realm)}",
         options,
         audience=audience,
         token_types=_ANY_TYPE,
         role_claims=(
             "realm_access.roles",
-            *(f"resource_access.{client}.roles" for client in clients),
+            *(f"resource_access.{each}.roles" for each in (clients and names("clients", clients))),
         ),
         required_claims={"typ": "Bearer"},  # in the body; an ID token has ID, a logout token Logout
         hints={"wrong_audience": hint, "missing_claim": hint},
     )
 
 
-def google(
-    *, audience: str | Sequence[str], service_accounts: Sequence[str] = (), **options: Any
-) -> Issuer:
+def google(*, audience: Names, service_accounts: Names | None = None, **options: Any) -> Issuer:
     """Return Google, whose ID tokens one service sends to another.
 
     Whoever has a Google account can have a token made for any audience: `service_accounts`
     are the e-mail addresses that may call; without them, demand something else.
     """
-    callers: Mapping[str, Any] = (
-        {"email": list(service_accounts), "email_verified": True} if service_accounts else {}
-    )
+    callers: Mapping[str, Any] = {}
+    if service_accounts is not None:  # an empty list is refused: it is not everybody
+        callers = {"email": names("service_accounts", service_accounts), "email_verified": True}
     return _issuer(
         "https://accounts.google.com",
         options,
@@ -212,7 +211,7 @@ def firebase(project: str, **options: Any) -> Issuer:
 
 def kubernetes(
     *,
-    audience: str | Sequence[str],
+    audience: Names,
     issuer: str = "https://kubernetes.default.svc.cluster.local",
     jwks_uri: str = "https://kubernetes.default.svc/openid/v1/jwks",
     token_file: str | Path | None = _SERVICE_ACCOUNT,
@@ -236,11 +235,11 @@ def kubernetes(
 
 def github_actions(
     *,
-    audience: str | Sequence[str],
-    repository: str | Sequence[str] | None = None,
-    repository_owner: str | Sequence[str] | None = None,
-    ref: str | Sequence[str] | None = None,
-    environment: str | Sequence[str] | None = None,
+    audience: Names,
+    repository: Names | None = None,
+    repository_owner: Names | None = None,
+    ref: Names | None = None,
+    environment: Names | None = None,
     **options: Any,
 ) -> Issuer:
     """Return GitHub Actions, whose workflows call with ID tokens of an audience of their choice.
@@ -248,7 +247,7 @@ def github_actions(
     Any workflow in the world can choose this audience, so a repository or its owner is
     demanded too, each one name or several.
     """
-    given = [audience] if isinstance(audience, str) else list(audience)
+    given = names("audience", audience)
     if any(each.startswith("https://github.com/") for each in given):
         raise ConfigurationError(
             "audience=: this is what GitHub puts in when a workflow names none: let workflows"
@@ -287,6 +286,12 @@ def _issuer(url: str, options: Mapping[str, Any], **preset: Any) -> Issuer:
 def _host(option: str, name: object) -> str:
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9.-]+", name):
         raise ConfigurationError(f"{option}: pass a host name, such as example.eu.auth0.com")
+    return name
+
+
+def _part(option: str, name: object) -> str:
+    if not isinstance(name, str) or not re.fullmatch(r"[^/?#\s]+", name) or name in {".", ".."}:
+        raise ConfigurationError(f"{option}: pass a name, as the issuer's url has it")
     return name
 
 

@@ -248,8 +248,8 @@ TABLE = [
     ),
     row(
         "INT-01 bearer",
-        introspection={"token": "set below"},
-        before=lambda stage: setattr(stage.issuer.introspection, "access_token", "set below"),
+        introspection={"token": "set-below"},
+        before=lambda stage: setattr(stage.issuer.introspection, "access_token", "set-below"),
         send=opaque(),
         status=200,
     ),

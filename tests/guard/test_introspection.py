@@ -72,6 +72,10 @@ MISTAKES: list[tuple[str, Callable[[], object]]] = [
     (r"client_secret=: pass a non-empty", lambda: asking(client_secret="")),
     (r"client_secret=: pass a non-empty", lambda: asking(client_secret=b"octets")),
     (r"token=: pass a non-empty", lambda: Introspection(token=7)),  # type: ignore[arg-type]
+    (r"token=: it has characters", lambda: Introspection(token="a\r\nb")),
+    (r"token=: it has characters", lambda: Introspection(token="tökén")),
+    (r"allow_missing_audience=: pass True", lambda: asking(allow_missing_audience="false")),
+    (r"signed_answers=: pass True", lambda: asking(signed_answers="no")),
     (r"endpoint=: pass a non-empty", lambda: asking(endpoint="")),
     (r"auth_method=: 'tls_client_auth' is unknown", lambda: asking(auth_method="tls_client_auth")),
     (r"auth_method=: private_key_jwt does not", lambda: asking(auth_method="private_key_jwt")),
@@ -102,6 +106,10 @@ MISTAKES: list[tuple[str, Callable[[], object]]] = [
     (
         r"endpoint=.*use https",
         lambda: trusting(introspection=asking(endpoint="http://a.test/introspect")),
+    ),
+    (
+        r"^endpoint=: remove the user and the password from this URL: it is asked without$",
+        lambda: trusting(introspection=asking(endpoint="https://api:p4ss@a.test/introspect")),
     ),
     (r"Issuer\(url\).*use https", lambda: trusting("urn:issuer", keys=PUBLIC_JWK)),
     (
@@ -364,6 +372,25 @@ def test_an_expired_token_is_refused_as_such_without_asking(
             guard.verify(token)
 
 
+@pytest.mark.parametrize("negative_ttl", [0, 10])
+def test_INT_07_what_the_issuer_has_taken_back_does_not_pass_in_an_outage(
+    negative_ttl: float, issuer: LocalIssuer, clock: Clock
+) -> None:
+    with guard_of(issuer, stale_ttl=600, negative_ttl=negative_ttl) as guard:
+        kept, revoked = issuer.opaque_token(), issuer.opaque_token()
+        for token in (kept, revoked):
+            guard.verify(token)
+        clock.now += 61
+        issuer.introspection.revoke(revoked)
+        with pytest.raises(TokenError, match="inactive"):
+            guard.verify(revoked)
+        clock.now += 11
+        issuer.outage = True
+        assert guard.verify(kept).is_authenticated
+        with pytest.raises(IssuerUnavailable):
+            guard.verify(revoked)
+
+
 def test_a_closed_guard_forgets_refusals_too(issuer: LocalIssuer) -> None:
     guard = guard_of(issuer)
     for _ in range(2):
@@ -540,6 +567,22 @@ def test_what_another_worker_learned_is_checked_here(issuer: LocalIssuer, clock:
     clock.now += 100
     with pytest.raises(TokenExpired):
         introspected(worker(issuer, shelf), token)
+
+
+def test_a_worker_whose_clock_is_ahead_prolongs_no_belief(
+    issuer: LocalIssuer, clock: Clock
+) -> None:
+    shelf = Shelf()
+    token = issuer.opaque_token(lifetime=7200)
+    clock.now += 3600
+    introspected(worker(issuer, shelf), token)
+    clock.now -= 3600
+    other = worker(issuer, shelf)
+    introspected(other, token)
+    assert issuer.hits["/introspect"] == 1
+    entry = other[0]._tokens.get(digest(token.encode()))
+    assert entry is not None
+    assert entry.deadline == clock.now + 60
 
 
 def test_refusals_and_answers_that_are_not_to_be_cached_are_not_shared(

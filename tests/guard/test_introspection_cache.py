@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import anyio
 import pytest
 
-from bearerguard import ConfigurationError, Guard, IntrospectionCache, IssuerUnavailable, TokenError
+from bearerguard import (
+    ConfigurationError,
+    Event,
+    Guard,
+    IntrospectionCache,
+    IssuerUnavailable,
+    Revocations,
+    TokenError,
+)
 from bearerguard.redis import RedisStore
 from bearerguard.testing import LocalIssuer
 from tests.redis_server import RedisServer
@@ -55,6 +64,34 @@ def test_INT_04_a_store_that_is_down_costs_questions_and_nothing_else(redis: Red
     assert issuer.hits["/introspect"] == 4
 
 
+def test_that_nothing_is_shared_is_told(redis: RedisServer) -> None:
+    issuer = LocalIssuer(algorithm="ES256")
+    events: list[Event] = []
+
+    def hire(secret: str) -> Guard:
+        return Guard(
+            issuer.issuer(introspection=issuer.introspection.options()),
+            transport=issuer.transport(),
+            introspection_cache=IntrospectionCache(
+                RedisStore(redis.url, secret=SECRET, timeout=0.3), secret
+            ),
+            on_event=events.append,
+        )
+
+    token = issuer.opaque_token()
+    with hire(SECRET) as first, hire(SECRET[::-1]) as stranger:
+        first.verify(token)
+        assert events == []
+        stranger.verify(token)
+        (event,) = events
+        assert (event.code, event.issuer) == ("introspection_cache_failed", issuer.url)
+        assert "another secret" in event.detail
+        redis.kill()
+        first.verify(issuer.opaque_token())
+    assert "the shared store: ConnectionError" in {event.detail for event in events}
+    assert {event.code for event in events} == {"introspection_cache_failed"}
+
+
 def test_another_audience_is_another_cache(redis: RedisServer) -> None:
     issuer = LocalIssuer(algorithm="ES256")
     token = issuer.opaque_token()
@@ -72,7 +109,62 @@ def test_another_audience_is_another_cache(redis: RedisServer) -> None:
     assert issuer.hits["/introspect"] == 2
 
 
+def test_a_closed_guard_leaves_no_connection_to_the_store(redis: RedisServer) -> None:
+    issuer = LocalIssuer(algorithm="ES256")
+    guard = worker(issuer, redis)
+    with redis.client() as client:
+        client.ping()
+        guard.verify(issuer.opaque_token())
+        assert len(client.client_list()) == 2
+        guard.close()
+        deadline = time.monotonic() + 10
+        while len(client.client_list()) > 1:
+            assert time.monotonic() < deadline
+
+
+def test_a_user_of_the_store_needs_no_rights_but_those_named(redis: RedisServer) -> None:
+    rights = ["~{mine}*", "~mine:*", "&{mine}*", "-@all", "+@transaction"]
+    rights += [f"+{name}" for name in ("get", "set", "xadd", "xrange", "xtrim", "publish")]
+    rights += ["+subscribe", "+ping"]
+    with redis.client() as client:
+        client.execute_command("ACL", "SETUSER", "api", "on", ">p4ssword", "resetkeys", *rights)
+    issuer = LocalIssuer(algorithm="ES256")
+    events: list[Event] = []
+
+    def hire(password: str) -> Guard:
+        url = redis.url.replace("//", f"//api:{password}@")
+        store = RedisStore(url, secret=SECRET, prefix="mine", timeout=0.5)
+        return Guard(
+            issuer.issuer(introspection=issuer.introspection.options()),
+            transport=issuer.transport(),
+            revocations=Revocations(store),
+            introspection_cache=IntrospectionCache(store, SECRET),
+            on_event=events.append,
+        )
+
+    token, revoked = issuer.opaque_token(), issuer.opaque_token(jti="t1")
+    with hire("p4ssword") as first, hire("p4ssword") as second:
+        first.revoke(token_id="t1")
+        for guard in (first, second):
+            assert guard.verify(token).subject == "user"
+            with pytest.raises(TokenError, match="revoked"):
+                guard.verify(revoked)
+    assert issuer.hits["/introspect"] == 2  # once for each token
+    assert {event.code for event in events} == {"revoked"}
+    with hire("m1staken") as stranger, pytest.raises(IssuerUnavailable) as raised:
+        stranger.verify(token)
+    assert "AuthenticationError" in str(raised.value)
+    assert "m1staken" not in repr((raised.value, events, stranger))
+
+
 MISTAKES: list[tuple[str, Callable[[], object]]] = [
+    (r"IntrospectionCache\(store\)", lambda: IntrospectionCache(None, SECRET)),  # type: ignore[arg-type]
+    (
+        "prefix=",
+        lambda: IntrospectionCache(
+            RedisStore("redis://127.0.0.1", secret=SECRET), SECRET, prefix=""
+        ),
+    ),
     ("secret", lambda: IntrospectionCache(RedisStore("redis://127.0.0.1", secret=SECRET))),
     ("secret", lambda: IntrospectionCache(RedisStore("redis://127.0.0.1", secret=SECRET), "short")),
     (

@@ -127,6 +127,34 @@ def test_a_callable_allows_tenants_by_true_alone(provider: Provider) -> None:
             guard.verify(provider.tenant("e").token())
 
 
+def test_a_tenant_who_is_gone_is_gone_for_each_new_token(provider: Provider) -> None:
+    customers = {"a", "b"}
+    with provider.guard(tenants=lambda tenant: tenant in customers) as guard:
+        for name in ("a", "b"):
+            guard.verify(provider.tenant(name).token())
+        customers.remove("a")
+        with pytest.raises(TokenError, match="unknown_issuer"):
+            guard.verify(provider.tenant("a").token())
+        assert guard.verify(provider.tenant("b").token()).is_authenticated
+        customers.add("a")
+        assert guard.verify(provider.tenant("a").token()).is_authenticated
+    assert provider.fetched["a"] == 2  # its keys were held meanwhile: metadata and keys, once
+
+
+def test_patterns_that_overlap_take_each_others_tenants_for_none_of_theirs(
+    provider: Provider,
+) -> None:
+    audience = "https://api.test"
+    one = Issuer(URL, audience=audience, tenants=["a"])
+    other = Issuer("https://id.test/b{tenant}/v2", audience=audience, tenants=["c"])
+    with Guard(one, other, transport=provider, clock=provider.clock) as guard:
+        for name in ("a", "bc"):
+            assert guard.verify(provider.tenant(name).token()).is_authenticated
+        for name in ("c", "ba"):
+            with pytest.raises(TokenError, match="unknown_issuer"):
+                guard.verify(provider.tenant(name).token())
+
+
 def test_an_outage_of_one_tenant_is_no_other_tenants(provider: Provider) -> None:
     provider.down.add("a")
     with provider.guard(tenants=["a", "b"]) as guard:
@@ -302,6 +330,24 @@ def test_answers_of_introspection_are_mapped_too() -> None:
         assert guard.verify(good).roles == {"admin"}
         with pytest.raises(TokenError, match="send an access token"):
             guard.verify(local.opaque_token(use="id"))
+
+
+@pytest.mark.parametrize("wrong", [None, True, "1795543956", [1795543956], 1e300])
+@pytest.mark.parametrize("options", [{}, {"scope_claims": ["scope"]}, {"aliases": ["id.test"]}])
+def test_an_answers_expiry_that_is_no_date_is_refused_mapped_or_not(
+    wrong: Any, options: dict[str, Any]
+) -> None:
+    local = LocalIssuer(algorithm="ES256", clock=Clock())
+    issuer = local.issuer(introspection=local.introspection.options(), **options)
+    members = {"active": True, "aud": local.audience, "exp": wrong}
+    local.introspection.answer = Response(
+        200, (("Content-Type", "application/json"),), json.dumps(members).encode()
+    )
+    with (
+        Guard(issuer, transport=local.transport(), clock=local._clock) as guard,
+        pytest.raises(TokenError, match="its exp is no date"),
+    ):
+        guard.verify("opaque-token")
 
 
 @given(

@@ -10,18 +10,19 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from bearerguard import ConfigurationError, IssuerUnavailable, Principal, TokenError
 from bearerguard.errors import LIVES_TOO_LONG, REVOKED, RevocationFailed, RevocationsUnavailable
-from bearerguard.flow import Effect, Flow, Once, run
+from bearerguard.flow import Effect, Flow, Handlers, Once, run
 from bearerguard.guard.revocation import Revocations
 from bearerguard.guard.revocation_list import Revocation
 from bearerguard.messages import StoreFailed
 from bearerguard.redis import RedisStore
-from bearerguard.shared_log import MarkLog, ReadLog
+from bearerguard.shared_log import ListenLog, MarkLog, ReadLog
 from bearerguard.single_flight import SingleFlight
 from tests.redis_server import RedisServer
 
@@ -73,7 +74,9 @@ def revocation(token_id: str) -> Revocation:
 
 
 def principal(token_id: str, **options: Any) -> Principal:
-    return Principal(issuer=ISSUER, token_id=token_id, **options)
+    """Return who bears a token that was issued just now, unless `options` say other dates."""
+    dates = options or {"issued_at": time.time()}
+    return Principal(issuer=ISSUER, token_id=token_id, **dates)
 
 
 @pytest.fixture
@@ -108,9 +111,13 @@ def test_a_time_that_is_none_is_refused(seconds: Any) -> None:
 
 
 def test_what_is_no_store_is_refused() -> None:
-    store: Any = "redis://127.0.0.1"
-    with pytest.raises(ConfigurationError, match="RedisStore"):
-        Revocations(store)
+    class Half:
+        def listening(self) -> None: ...
+
+    for store in ("redis://127.0.0.1", Half()):
+        wrong: Any = store
+        with pytest.raises(ConfigurationError, match="RedisStore"):
+            Revocations(wrong)
 
 
 def test_without_a_store_a_revocation_holds_in_this_process() -> None:
@@ -131,12 +138,26 @@ def test_without_a_store_a_revocation_holds_in_this_process() -> None:
 def test_a_token_that_outlives_the_memory_is_refused() -> None:
     revocations = Revocations(max_token_life=600)
     revocations.attach(lambda: 1000.0, lambda *_: None)
-    for fine in ({"issued_at": 1000.0, "expires_at": 1600.0}, {"expires_at": 1600.0}, {}):
+    for fine in (
+        {"issued_at": 1000.0, "expires_at": 1600.0},
+        {"expires_at": 1600.0},
+        {"issued_at": 400.0},
+    ):
         revocations.check(principal("t1", **fine))
-    for long in ({"issued_at": 900.0, "expires_at": 1501.0}, {"expires_at": 1601.0}):
+    for long in (
+        {"issued_at": 900.0, "expires_at": 1501.0},
+        {"expires_at": 1601.0},
+        {"issued_at": 399.0},
+    ):
         with pytest.raises(TokenError, match="max_token_life=") as raised:
             revocations.check(principal("t1", **long))
         assert raised.value.reason == LIVES_TOO_LONG
+
+
+def test_a_token_whose_life_nobody_knows_is_refused() -> None:
+    with pytest.raises(TokenError, match="have exp or iat") as raised:
+        Revocations().check(Principal(issuer=ISSUER, token_id="t1"))
+    assert raised.value.reason == LIVES_TOO_LONG
 
 
 def test_the_first_guard_counts() -> None:
@@ -474,6 +495,36 @@ def test_what_goes_wrong_in_an_unforeseen_way_is_logged_and_tried_again(
     eventually(lambda: worker.refuses("t2"))
     assert "unforeseen way" in caplog.text
     assert "StoreFailed" not in caplog.text
+
+
+def test_a_store_that_fails_in_its_own_way_is_listened_to_again(
+    redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Odd(RedisStore):
+        failures = 1
+
+        @contextmanager
+        def listening(self) -> Iterator[Handlers]:
+            with super().listening() as handlers:
+
+                def listen(effect: ListenLog) -> Any:
+                    if self.failures:
+                        self.failures = 0
+                        raise KeyError("odd")
+                    return handlers[ListenLog](effect)
+
+                yield {**handlers, ListenLog: listen}
+
+    revocations = Revocations(Odd(redis.url, secret=SECRET))
+    assert revocations.store is not None
+    handlers: dict[type[Effect[Any]], Any] = {**revocations.store.handlers()}
+    handlers[Once] = lambda effect: run(effect.flow(), handlers)
+    run(revocations.ensure(ISSUER), handlers)
+    eventually(lambda: "unforeseen way" in caplog.text)
+    run(revocations.revoke([revocation("t1")]), handlers)
+    until = revocations.trusted_until
+    eventually(lambda: revocations.trusted_until > until)  # its thread goes on
+    revocations.close()
 
 
 def test_many_first_requests_read_once(redis: RedisServer, hire: Callable[..., Worker]) -> None:

@@ -25,6 +25,7 @@ from bearerguard.errors import REVOCATIONS_UNAVAILABLE, REVOKED, RevocationsUnav
 from bearerguard.flow import run
 from bearerguard.redis import RedisStore
 from bearerguard.testing import LocalIssuer
+from tests.conformance.stage import Clock
 from tests.processes import free_port
 from tests.redis_server import RedisServer
 
@@ -107,6 +108,24 @@ def test_revoking_twice_is_no_error(issuer: LocalIssuer) -> None:
             guard.verify(token)
 
 
+def test_an_opaque_token_without_an_expiry_is_not_forgotten_to_be_revoked() -> None:
+    clock = Clock()
+    local = LocalIssuer(algorithm="ES256", clock=clock)
+    how = local.issuer(introspection=local.introspection.options())
+    memory = Revocations(max_token_life=3600)
+    with Guard(how, transport=local.transport(), clock=clock, revocations=memory) as guard:
+        token = local.opaque_token(exp=None, jti="t1")
+        guard.verify(token)
+        guard.revoke(token)
+        for seconds, reason in ((0, "revoked"), (4200, "lives_too_long"), (86_400, "lives")):
+            clock.now += seconds
+            guard.revoke(subject="another")  # what is over is forgotten then
+            with pytest.raises(TokenError, match=reason):
+                guard.verify(token)
+        with pytest.raises(TokenError, match="lives_too_long"):
+            guard.verify(local.opaque_token(exp=None, iat=None))
+
+
 def test_a_token_of_others_cannot_be_revoked(issuer: LocalIssuer) -> None:
     with issuer.guard(revocations=Revocations()) as guard:
         for token in (LocalIssuer(algorithm="ES256").token(), issuer.token(lifetime=-60), "x"):
@@ -123,6 +142,12 @@ def test_a_mistake_in_revoking_is_named(issuer: LocalIssuer) -> None:
             guard.revoke(issuer.token(), subject="user")
         with pytest.raises(ConfigurationError, match="name one thing"):
             guard.revoke()
+        misspelt: dict[str, Any] = {"subject": "user", "issued_befor": 7}
+        with pytest.raises(ConfigurationError, match="there is no issued_befor="):
+            guard.revoke(**misspelt)
+        with pytest.raises(ConfigurationError, match="pass the token as it is sent"):
+            guard.revoke(guard.verify(issuer.token()))  # type: ignore[arg-type]
+        assert guard.health()["revocations"]["entries"] == 0
         with pytest.raises(ConfigurationError, match="issuer="):
             guard.revoke(token_id="t1", issuer="https://stranger.test")
     wrong: Any = "redis://127.0.0.1"

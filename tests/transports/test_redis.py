@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -19,7 +20,11 @@ from bearerguard.messages import StoreFailed
 from bearerguard.redis import RedisStore
 from bearerguard.shared_log import AppendLog, ListenLog, MarkLog, ReadLog
 from tests.faults.size import size
+from tests.processes import free_port
+from tests.raw_servers import certificate
 from tests.redis_server import RedisServer
+
+__all__ = ["certificate"]  # a fixture
 
 SECRET = "s" * 32
 LOG = "{bearerguard}:log"
@@ -50,6 +55,11 @@ def append(store: RedisStore, *entries: bytes, keep: float = 3600) -> None:
         ({"prefix": "a\n"}, "prefix="),
         ({"timeout": 0}, "timeout="),
         ({"timeout": "1"}, "timeout="),
+        ({"timeout": float("inf")}, "timeout="),
+        ({"url": "redis://127.0.0.1?colour=hunter2"}, r"RedisStore\(url\): an option"),
+        ({"url": "rediss://127.0.0.1?ssl_cert_reqs=hunter2"}, r"RedisStore\(url\): an option"),
+        ({"url": "redis://127.0.0.1?decode_responses=true"}, "remove decode_responses="),
+        ({"url": "redis://127.0.0.1?socket_timeout=600"}, "remove socket_timeout="),
     ],
 )
 def test_a_mistake_in_an_option_is_named(options: dict[str, Any], named: str) -> None:
@@ -143,7 +153,7 @@ def test_a_store_that_hangs_costs_many_threads_one_timeout(redis: RedisServer) -
     redis.signal(signal.SIGSTOP)
     assert ask_or_none(store, Load("a")) == "the shared store: TimeoutError"
     failures = [ask_or_none(store, Load("a")) for _ in range(50)]
-    assert set(failures) == {"the shared store failed a moment ago"}
+    assert set(failures) == {"the shared store failed a moment ago: TimeoutError"}
     time.sleep(1.1)
     found: list[str | None] = []
     threads = [
@@ -181,6 +191,29 @@ def test_what_is_no_such_thing_is_a_failure_of_the_store(redis: RedisServer) -> 
 
 
 # The log
+
+
+def test_a_store_behind_tls_is_believed_by_its_certificate_alone(
+    redis: RedisServer, certificate: Path
+) -> None:
+    port = free_port()
+    with redis.client() as client:
+        for name in ("tls-cert-file", "tls-key-file", "tls-ca-cert-file"):
+            client.config_set(name, str(certificate))
+        client.config_set("tls-auth-clients", "no")
+        client.config_set("tls-port", port)
+    url = f"rediss://127.0.0.1:{port}/0"
+    store = RedisStore(f"{url}?ssl_ca_certs={certificate}", secret=SECRET)
+    ask(store, Store("a", b"1", 30))
+    assert ask(store, Load("a")) == b"1"
+    with pytest.raises(StoreFailed, match="ConnectionError"):
+        ask(RedisStore(url, secret=SECRET), Load("a"))
+
+
+def test_a_name_that_no_host_can_have_is_a_failure_of_the_store() -> None:
+    store = RedisStore(f"redis://{'a' * 70}.test", secret=SECRET)
+    with pytest.raises(StoreFailed, match="UnicodeError"):
+        ask(store, ReadLog(None))
 
 
 def test_the_log_is_read_from_where_one_stands(redis: RedisServer) -> None:

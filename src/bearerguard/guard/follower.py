@@ -129,7 +129,7 @@ def _one_round(
     heard: tuple[bytes, ...] = ()
     try:
         heard = handlers[ListenLog](ListenLog(_ROUND))
-    except StoreFailed as error:
+    except Exception as error:  # a thread that ended would leave the list believed, and old
         failure = error
     what = reference()
     if what is None or stopped.is_set():
@@ -137,11 +137,11 @@ def _one_round(
     try:
         if failure is None:
             run(what.follow(heard), handlers)
-    except StoreFailed as error:
-        failure = error
     except Exception as error:
-        _log.exception("following the revocations failed in an unforeseen way")
         failure = error
-    if failure is not None:
-        what.fell_behind(failure)
-    return failure is not None
+    if failure is None:
+        return False
+    if not isinstance(failure, StoreFailed):
+        _log.error("following the revocations failed in an unforeseen way", exc_info=failure)
+    what.fell_behind(failure)
+    return True

@@ -107,11 +107,12 @@ class Guard(LifeCycle):
         if local:  # what a server revokes is in its database
             revocations = (revocations or Revocations()).kept_by(local[0].revocation_store)
         self._transport = transport or driving.default_transport()
+        self._cache_store = None if introspection_cache is None else introspection_cache.store
         self._handlers, self._async_handlers = driving.handlers(
             self._transport,
             local,
             None if revocations is None else revocations.store,
-            None if introspection_cache is None else introspection_cache.store,
+            self._cache_store,
         )
         handlers = self._handlers
         self._refresher = Refresher(lambda flow: run(flow, handlers))
@@ -122,7 +123,9 @@ class Guard(LifeCycle):
             issuers,
             route_opaque=route_opaque,
             tokens=self._tokens,
-            shared=None if introspection_cache is None else introspection_cache.answers,
+            shared=None
+            if introspection_cache is None
+            else introspection_cache.answers(self._events.emit),
             clock=clock,
             events=self._events,
             schedule=self._refresher.schedule,
@@ -261,6 +264,7 @@ class Guard(LifeCycle):
     def _end(self) -> None:
         self._refresher.close()
         self._revoker.close()
+        driving.close(self._cache_store)
         self._tokens.clear()
         self._trust.clear()
 

@@ -64,7 +64,10 @@ class Reader:
     def read(
         self, members: Mapping[str, Any] | None, answered_at: float, now: float
     ) -> Introspected:
-        """Return what an answer proves, given when it came; raises `TokenError`."""
+        """Return what an answer proves, given when it came; raises `TokenError`.
+
+        Another worker's clock may be ahead: its answer is believed no longer than one of now.
+        """
         if members is None:
             raise TokenError(INACTIVE, "the issuer says that it is not active")
         filled = {**self._vouched, **members}
@@ -72,15 +75,16 @@ class Reader:
             raise TokenError(
                 UNKNOWN_ISSUER, f"iss is {quoted(filled['iss'])} in the issuer's answer"
             )
+        # Before the mapping, to which null is nothing: what is no date is no end of time either.
+        expires_at = claims.numeric_date(members, "exp") if "exp" in members else None
         if self._issuer.mapping is not None:
             filled = self._issuer.mapping.seen(filled)
         claims.check(filled, self._expected, now)
-        expires_at = claims.numeric_date(filled, "exp") if "exp" in members else None
         principal = principal_of(filled)._replace(
             expires_at=expires_at, claims=Claims(dict(members))
         )
         last = math.inf if expires_at is None else expires_at
-        fresh = answered_at + self._options.cache_ttl
+        fresh = min(answered_at, now) + self._options.cache_ttl
         return Introspected(principal, min(fresh, last), min(fresh + self._options.stale_ttl, last))
 
     def refused(self, refusal: TokenError, now: float) -> Refused | None:

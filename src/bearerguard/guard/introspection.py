@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from bearerguard.errors import ConfigurationError, quoted
 from bearerguard.protocol import client_authentication as methods
-from bearerguard.protocol import signing
+from bearerguard.protocol import credentials, signing
 from bearerguard.protocol.client_authentication import Proof
 
 BearerToken: TypeAlias = str | Callable[[], str]
@@ -131,6 +131,11 @@ class Introspection:
             raise ConfigurationError("client_id=: pass the name by which the issuer knows this API")
         if self.token is not None and not callable(self.token):
             _check_text("token", self.token)
+            if not self.token.isascii() or not credentials.is_token68(self.token.encode()):
+                raise ConfigurationError("token=: it has characters that no bearer token has")
+        for name in ("signed_answers", "allow_missing_audience"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigurationError(f"{name}=: pass True or False")
 
     def _check_method(self) -> None:
         for name in ("endpoint", "assertion_audience"):

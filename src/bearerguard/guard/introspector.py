@@ -187,6 +187,9 @@ class Introspector:
         try:
             return self._remember(key, self._reader.read(members, at, now))
         except TokenError as refusal:
+            known = self._tokens.get(key)
+            if isinstance(known, Introspected):
+                known.stale_until = -math.inf  # the issuer itself has taken it back
             refused = self._reader.refused(refusal, now)
             if refused is not None:
                 self._refusals.put(key, refused)

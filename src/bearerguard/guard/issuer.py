@@ -111,6 +111,7 @@ class Issuer:
 
     def __post_init__(self) -> None:
         derive = partial(object.__setattr__, self)
+        self._check_kinds()
         self._check_sources()
         self._check_introspection()
         self._check_url()
@@ -145,6 +146,15 @@ class Issuer:
         return metadata.is_loopback_http(url) and any(
             place is not None and metadata.is_loopback_http(place) for place in configured
         )
+
+    def _check_kinds(self) -> None:
+        for name in ("accept_id_tokens", "strict", "insecure_allow_http"):
+            if not isinstance(getattr(self, name), bool):  # "false" is true to Python
+                raise ConfigurationError(f"{name}=: pass True or False")
+        if not isinstance(self.hints, Mapping):
+            raise ConfigurationError("hints=: pass a dict of reasons' codes and texts")
+        if not isinstance(self.keys_token, str | None) and not callable(self.keys_token):
+            raise ConfigurationError("keys_token=: pass a token, or a callable that returns one")
 
     def _check_sources(self) -> None:
         given = [
@@ -191,6 +201,10 @@ class Issuer:
         if discovered or self.url.startswith("http:"):
             places["Issuer(url)"] = self.url
         for name, place in places.items():
+            if place is not None and "@" in place.partition("://")[2].partition("/")[0]:
+                raise ConfigurationError(  # which quotes no password
+                    f"{name}: remove the user and the password from this URL: it is asked without"
+                )
             if place is not None and not self.may_fetch(place):
                 raise ConfigurationError(
                     f"{name}: {quoted(place)} is no https URL: use https (http is for loopback"

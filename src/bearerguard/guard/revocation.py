@@ -37,6 +37,7 @@ from bearerguard.principal import Principal
 # A token is accepted for its leeway after its expiry, and may claim to be issued somewhat
 # later than it was: both are 300 s at most.
 SLACK = 600
+_OF_A_STORE = ("secrets", "handlers", "async_handlers", "listening", "close")
 # A list that was read so long ago is fresh: the follower reads twice a second.
 _FRESH = 5.0
 
@@ -63,7 +64,7 @@ class Revocations:
             holds in this process only, or in the database of an authorization server that
             is embedded beside the guard.
         max_token_life: the longest life of a token in seconds: so long a revocation is
-            kept, and a token that lives longer is refused.
+            kept, and a token that lives longer is refused, or is older and names no end.
         max_staleness: for how many seconds the list is believed when the store is silent;
             then requests get 503 until it answers.
 
@@ -85,7 +86,7 @@ class Revocations:
         for name, seconds in (("token_life", max_token_life), ("staleness", max_staleness)):
             if not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
                 raise ConfigurationError(f"max_{name}=: pass a positive number of seconds")
-        if store is not None and not callable(getattr(store, "listening", None)):
+        if store is not None and not all(hasattr(store, name) for name in _OF_A_STORE):
             raise ConfigurationError('Revocations(store): pass a RedisStore("redis://...", ...)')
         self.max_token_life = max_token_life
         self.max_staleness = max_staleness
@@ -130,18 +131,21 @@ class Revocations:
 
         Believes the list: `ensure` comes first.
         """
-        if principal.expires_at is not None:
-            born = self._clock() if principal.issued_at is None else principal.issued_at
-            if principal.expires_at - born > self.max_token_life:
-                raise TokenError(
-                    LIVES_TOO_LONG,
-                    f"it lives {principal.expires_at - born:.0f} s, longer than a revocation is"
-                    " kept: let the issuer issue shorter ones, or pass"
-                    " Revocations(max_token_life=...)",
-                    issuer=principal.issuer,
-                )
+        self._check_life(principal)
         if self.current.covers(principal):
             raise TokenError(REVOKED, "it was revoked", issuer=principal.issuer)
+
+    def _check_life(self, principal: Principal) -> None:
+        """Refuse what may be accepted when a revocation of it is forgotten."""
+        born, over, now = principal.issued_at, principal.expires_at, self._clock()
+        life = (now if over is None else over) - (now if born is None else born)
+        if over is None and born is None:
+            remedy = "nobody knows how long it lives: let the issuer's answer have exp or iat"
+        elif life > self.max_token_life:
+            remedy = f"it lives {life:.0f} s, too long: pass Revocations(max_token_life=...)"
+        else:
+            return
+        raise TokenError(LIVES_TOO_LONG, remedy, issuer=principal.issuer)
 
     def ensure(self, issuer: str) -> Flow[None]:
         """See to it that the list may be believed.

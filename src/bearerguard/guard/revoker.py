@@ -57,6 +57,11 @@ class Revoker:
     def revoke(self, token: str | bytes | None, **names: Unpack[Names]) -> Flow[None]:
         """Revoke a token, or what is named."""
         revocations = self._given()
+        unknown = names.keys() - Names.__annotations__.keys()
+        if unknown:  # ignored, it would revoke something else than was meant
+            raise ConfigurationError(f"revoke(): there is no {min(unknown)}=")
+        if token is not None and not isinstance(token, str | bytes):
+            raise ConfigurationError("revoke(): pass the token as it is sent, or name what it has")
         if token is None:
             made = self._named(revocations, names)
         elif any(value is not None for value in names.values()):

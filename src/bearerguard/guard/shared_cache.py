@@ -7,6 +7,7 @@ and no Redis.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import sha256
 
 from bearerguard.flow import Flow, Load, Store, ask
@@ -23,10 +24,19 @@ class SharedCache:
     Args:
         sealer: seals the values; made for `PURPOSE`.
         prefix: what all keys begin with.
+        report: called with the issuer and the cause when the store failed, or has what nobody
+            here sealed.
     """
 
-    def __init__(self, sealer: Sealer, prefix: str = "bearerguard") -> None:
+    def __init__(
+        self,
+        sealer: Sealer,
+        prefix: str = "bearerguard",
+        *,
+        report: Callable[[str, str], None] = lambda _issuer, _cause: None,
+    ) -> None:
         self._sealer = sealer
+        self._report = report
         self._prefix = f"{prefix}:introspection:"
 
     def get(self, issuer: str, resource: str, digest: bytes) -> Flow[bytes | None]:
@@ -35,7 +45,8 @@ class SharedCache:
         try:
             sealed = yield from ask(Load(self._prefix + place.hex()))
             return None if sealed is None else self._sealer.open(sealed, place)
-        except (StoreFailed, SealError):
+        except (StoreFailed, SealError) as error:
+            self._report(issuer, str(error))
             return None  # the issuer will be asked
 
     def put(
@@ -46,8 +57,8 @@ class SharedCache:
         sealed = self._sealer.seal(value, place)
         try:
             yield from ask(Store(self._prefix + place.hex(), sealed, ttl))
-        except StoreFailed:
-            return  # the next worker asks the issuer itself
+        except StoreFailed as error:
+            self._report(issuer, str(error))  # and the next worker asks the issuer itself
 
 
 def _place(issuer: str, resource: str, digest: bytes) -> bytes:

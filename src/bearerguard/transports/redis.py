@@ -28,6 +28,8 @@ try:
     import redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
+
+    from bearerguard.transports.redis_url import check_url
 except ImportError as error:  # pragma: no cover - the tests have it installed
     raise ConfigurationError("RedisStore needs redis: install bearerguard[redis]") from error
 
@@ -41,6 +43,8 @@ _SOMETHING = b""
 _PAUSE = 1.0
 # How often a process trims the log, in seconds.
 _TRIM_INTERVAL = 60.0
+# Who waits for a store longer than this has no store.
+_MAX_TIMEOUT = 60
 # Threads of an event loop that wait for the store at the same time.
 _MAX_THREADS = 16
 
@@ -71,12 +75,11 @@ class RedisStore:
         prefix: str = "bearerguard",
         timeout: float = 1.0,
     ) -> None:
-        if not isinstance(url, str) or not _is_url(url):
-            raise ConfigurationError("RedisStore(url): pass a URL such as redis://127.0.0.1:6379/0")
+        check_url(url)
         if not isinstance(prefix, str) or not prefix or not prefix.isprintable() or "}" in prefix:
             raise ConfigurationError("prefix=: pass a short name, such as that of your API")
-        if not isinstance(timeout, int | float) or not timeout > 0:
-            raise ConfigurationError("timeout=: pass a positive number of seconds")
+        if not isinstance(timeout, int | float) or not 0 < timeout <= _MAX_TIMEOUT:
+            raise ConfigurationError(f"timeout=: pass up to {_MAX_TIMEOUT} seconds, more than 0")
         self.secrets = checked_secrets((secret,) if isinstance(secret, str | bytes) else secret)
         self.prefix = prefix
         self._url = url
@@ -87,6 +90,7 @@ class RedisStore:
         )
         self._clients: dict[int, Any] = {}  # by process
         self._paused_until = 0.0
+        self._cause = ""
         self._trim_at = 0.0
 
     def __repr__(self) -> str:
@@ -208,10 +212,11 @@ class RedisStore:
         def answering(effect: Effect[Any]) -> R:
             try:
                 reply = answer(effect)
-            except (redis.RedisError, OSError) as error:
-                self._paused_until = time.monotonic() + _PAUSE
+            except Exception as error:  # an answer that is none, a host name that cannot be one
                 # Its own text may quote what was sent; its type says enough.
-                raise StoreFailed(f"the shared store: {type(error).__name__}") from error
+                self._cause = type(error).__name__
+                self._paused_until = time.monotonic() + _PAUSE
+                raise StoreFailed(f"the shared store: {self._cause}") from error
             self._paused_until = 0.0
             return reply
 
@@ -223,7 +228,7 @@ class RedisStore:
         def unless_paused(effect: Effect[Any]) -> R:
             now = time.monotonic()
             if now < self._paused_until:
-                raise StoreFailed("the shared store failed a moment ago")
+                raise StoreFailed(f"the shared store failed a moment ago: {self._cause}")
             if self._paused_until:
                 # One tries whether it is back; the others do not wait for what it finds.
                 self._paused_until = now + self._timeout + _PAUSE
@@ -269,14 +274,6 @@ class _Bell:
         self._subscription.subscribe(self._channel)
         if self._subscription.get_message(timeout=self._timeout) is None:
             raise redis.TimeoutError("no subscription")
-
-
-def _is_url(url: str) -> bool:
-    try:
-        redis.Redis.from_url(url)  # connects when it is used, not before
-    except ValueError:
-        return False
-    return True
 
 
 # Each event loop's own: what else it does in threads never waits for the store.
