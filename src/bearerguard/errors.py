@@ -10,7 +10,8 @@ BearerGuardError
 │       └── TokenExpired    … because its time is over
 ├── IssuerUnavailable       ours or the issuer's, 503: nothing was learned about the token
 │   └── RevocationsUnavailable  … or not whether it was revoked
-└── RevocationFailed        the store's: it did not acknowledge a revocation
+├── RevocationFailed        the store's: it did not acknowledge a revocation
+└── StorageError            the client's: a token could not be kept, read or removed
 """
 
 from __future__ import annotations
@@ -151,3 +152,7 @@ class RevocationsUnavailable(IssuerUnavailable):
 
 class RevocationFailed(BearerGuardError):
     """The store did not acknowledge a revocation: it may hold or not. Try again."""
+
+
+class StorageError(BearerGuardError):
+    """A token could not be kept, read or removed; the message names the place and the remedy."""
