@@ -20,14 +20,12 @@ LOCK_TIMEOUT = 30.0
 
 
 class Storage(Protocol):
-    """A place that keeps tokens.
-
-    Attributes:
-        name: what it is called when shown to people; never a secret.
-    """
+    """A place that keeps tokens. No name of it and no message shows what is kept."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What it is called when shown to people."""
+        ...
 
     def probe(self) -> None:
         """Keep a canary, read it and remove it; `StorageError` names the remedy if one fails."""
