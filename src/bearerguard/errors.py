@@ -11,6 +11,7 @@ BearerGuardError
 ├── IssuerUnavailable       ours or the issuer's, 503: nothing was learned about the token
 │   └── RevocationsUnavailable  … or not whether it was revoked
 ├── RevocationFailed        the store's: it did not acknowledge a revocation
+├── LoginFailed             the user's or the server's: a login did not come to its end
 └── StorageError            the client's: a token could not be kept, read or removed
 """
 
@@ -152,6 +153,10 @@ class RevocationsUnavailable(IssuerUnavailable):
 
 class RevocationFailed(BearerGuardError):
     """The store did not acknowledge a revocation: it may hold or not. Try again."""
+
+
+class LoginFailed(BearerGuardError):
+    """A login did not come to its end; the message says why. Try again."""
 
 
 class StorageError(BearerGuardError):
