@@ -1,4 +1,4 @@
-"""DPoP proofs (RFC 9449) and thumbprints (RFC 7638): built here, checked by PyJWT and by examples."""
+"""DPoP proofs (RFC 9449) and thumbprints (RFC 7638), checked by PyJWT and by examples."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ texts = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=
     token=st.none() | texts,
     nonce=st.none() | texts,
 )
-def test_whatever_is_proved_is_read_back(method, path, query, now, jti, token, nonce):
+def test_whatever_is_proved_is_read_back(*, method, path, query, now, jti, token, nonce):
     url = f"https://api.example.com{path}"
     proof = dpop.proof(
         KEYS["ES256"], method, f"{url}?{query}", now=now, jti=jti, access_token=token, nonce=nonce
