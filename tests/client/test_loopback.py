@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gc
 import http.client
-import os
 import re
 import socket
 import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
 import pytest
@@ -76,7 +76,7 @@ def test_the_answer_ends_the_wait_and_the_browser_sees_that_it_worked():
     with waiting() as login:
         answer = login.callback(code="a b+c", iss="https://id.example.com")
         assert answer.status == 200
-        assert b"You are back" in answer.body
+        assert b"You can close this page" in answer.body
         assert login.result() == {
             "state": login.receiver.state,
             "code": "a b+c",
@@ -236,9 +236,13 @@ def test_a_wait_ends_when_its_time_is_over_or_it_is_given_up():
         assert "given up" in str(login.result())
 
 
+def open_descriptors() -> list[str]:
+    return sorted(path.name for path in Path("/proc/self/fd").iterdir())
+
+
 def test_nothing_listens_and_nothing_is_open_after_the_answer():
     gc.collect()
-    before = set(os.listdir("/proc/self/fd")), threading.active_count()
+    before = open_descriptors(), threading.active_count()
     with waiting() as login:
         idle = socket.create_connection(("127.0.0.1", login.port), 10)
         login.callback(code="x")
@@ -246,7 +250,7 @@ def test_nothing_listens_and_nothing_is_open_after_the_answer():
         with pytest.raises(ConnectionRefusedError):
             login.callback(code="another")
         idle.close()
-    assert (set(os.listdir("/proc/self/fd")), threading.active_count()) == before
+    assert (open_descriptors(), threading.active_count()) == before
 
 
 def test_the_page_has_no_script_and_may_load_nothing():

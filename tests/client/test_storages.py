@@ -25,14 +25,12 @@ from tests.client.ring import DictKeyring
 def storage(request, tmp_path) -> Storage:
     path = tmp_path / "state" / "tokens"
     return {
-        "memory": lambda: MemoryStorage(lock_timeout=0.1),
+        "memory": lambda: MemoryStorage(lock_timeout=3),
         "encrypted file": lambda: EncryptedFile(
-            SecretKey(secrets.token_bytes(32)), path, lock_timeout=0.1
+            SecretKey(secrets.token_bytes(32)), path, lock_timeout=3
         ),
-        "plaintext file": lambda: InsecurePlaintextFile(path, lock_timeout=0.1),
-        "keyring": lambda: KeyringStorage(
-            backend=DictKeyring(), locks=path.parent, lock_timeout=0.1
-        ),
+        "plaintext file": lambda: InsecurePlaintextFile(path, lock_timeout=3),
+        "keyring": lambda: KeyringStorage(backend=DictKeyring(), locks=path.parent, lock_timeout=3),
     }[request.param]()
 
 

@@ -43,6 +43,7 @@ class DocumentStorage:
         locks: the directory of the lock files, the same for all who share the document.
         lock_name: how its lock files begin.
         lock_timeout: seconds to wait for another process.
+        lock_reads: read under the lock too, since the document is not replaced all at once.
     """
 
     def __init__(
@@ -53,12 +54,14 @@ class DocumentStorage:
         locks: Path,
         lock_name: str,
         lock_timeout: float = LOCK_TIMEOUT,
+        lock_reads: bool = False,
     ) -> None:
         self._name = name
         self._document = document
         self._directory = PrivateDirectory(locks)
         self._lock_name = lock_name
         self._timeout = lock_timeout
+        self._lock_reads = lock_reads
 
     @property
     def name(self) -> str:
@@ -74,7 +77,7 @@ class DocumentStorage:
 
     def load(self, key: str) -> bytes | None:
         """Return what is kept under `key`, or None."""
-        return self._kept().get(key)
+        return self._read().get(key)
 
     def swap(self, key: str, expected: bytes | None, value: bytes | None) -> bool:
         """Keep `value` in place of `expected`; False when something else is kept."""
@@ -100,7 +103,13 @@ class DocumentStorage:
 
     def keys(self) -> Sequence[str]:
         """Return the keys under which something is kept, sorted."""
-        return sorted(self._kept())
+        return sorted(self._read())
+
+    def _read(self) -> Mapping[str, bytes]:
+        if not self._lock_reads:
+            return self._kept()
+        with self._locked("lock"):
+            return self._kept()
 
     def _kept(self) -> Mapping[str, bytes]:
         octets = self._document.read()

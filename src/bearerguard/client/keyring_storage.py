@@ -72,6 +72,8 @@ class KeyringStorage(DocumentStorage):
             locks=state_directory() if locks is None else locks,
             lock_name="keyring",
             lock_timeout=lock_timeout,
+            # A Secret Service loses sight of an entry for a moment when another replaces it.
+            lock_reads=True,
         )
 
 
@@ -120,17 +122,14 @@ class _Pieces:
         self._ring = ring
 
     def read(self) -> bytes | None:
-        head, before = self._head(), None
-        while head is not None and head != before:
-            texts = [self._ring.get(name) for name in _names(head["turn"], head["pieces"])]
-            octets = _joined(texts)
-            if octets is not None and hashlib.sha256(octets).hexdigest() == head["sha256"]:
-                return octets
-            # Perhaps somebody wrote meanwhile, and removed these pieces: then the head is new.
-            head, before = self._head(), head
+        head = self._head()
         if head is None:
             return None
-        raise self._damaged()
+        texts = [self._ring.get(name) for name in _names(head["turn"], head["pieces"])]
+        octets = _joined(texts)
+        if octets is None or hashlib.sha256(octets).hexdigest() != head["sha256"]:
+            raise self._damaged()
+        return octets
 
     def write(self, octets: bytes) -> None:
         before = self._head()

@@ -42,9 +42,9 @@ _GOOD, _BAD = "M5 13l4.5 4.5L19 7.5", "M7 7l10 10M17 7L7 17"
 def received(*, worked: bool) -> bytes:
     """Return the answer to the browser that brought an answer, a code or an error."""
     if worked:
-        text = "The command line has received your answer. You can close this page."
-        return _answer(HTTPStatus.OK, "good", "You are back", text)
-    text = "No access was given. The command line says why; you can close this page."
+        text = "Your answer has arrived. Go back to the program that sent you here."
+        return _answer(HTTPStatus.OK, "good", "You can close this page", text)
+    text = "No access was given. The program that sent you here says why."
     return _answer(HTTPStatus.OK, "bad", "Login not completed", text)
 
 
