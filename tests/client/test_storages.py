@@ -17,6 +17,7 @@ from bearerguard.client.file_storage import EncryptedFile, InsecurePlaintextFile
 from bearerguard.client.keyring_storage import KeyringStorage
 from bearerguard.client.places import state_directory
 from bearerguard.client.storage import MemoryStorage, Storage
+from bearerguard.client.token import Token
 from bearerguard.errors import StorageError
 from tests.client.ring import DictKeyring
 
@@ -208,7 +209,9 @@ def test_a_token_of_the_environment_is_read_and_never_replaced(monkeypatch):
     assert storage.load("a") is None
     monkeypatch.setenv("SOME_TOKEN", " abc\n")
     with storage.locked("a"):
-        assert storage.load("a") == b"abc"
+        found = storage.load("a")
+        assert found is not None
+        assert Token.from_bytes(found) == Token("abc")
     assert storage.keys() == ()
     for action in (storage.probe, lambda: storage.swap("a", b"abc", None)):
         with pytest.raises(StorageError, match=r"read-only.*set SOME_TOKEN"):

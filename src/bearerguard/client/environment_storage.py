@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
+from bearerguard.client.token import Token
 from bearerguard.errors import StorageError
 
 TOKEN_VARIABLE = "BEARERGUARD_TOKEN"  # noqa: S105 - a name, no token
@@ -15,15 +16,11 @@ class EnvironmentStorage:
     """Gives the token of an environment variable for every key, and keeps none.
 
     Args:
-        variable: the variable that holds the token.
-        read: makes the octets that are loaded of what the variable has.
+        variable: the variable that holds the access token.
     """
 
-    def __init__(
-        self, variable: str = TOKEN_VARIABLE, *, read: Callable[[str], bytes] = str.encode
-    ) -> None:
+    def __init__(self, variable: str = TOKEN_VARIABLE) -> None:
         self._variable = variable
-        self._read = read
         self.name = f"environment (${variable})"
 
     def __repr__(self) -> str:
@@ -36,7 +33,7 @@ class EnvironmentStorage:
     def load(self, key: str) -> bytes | None:  # noqa: ARG002 - the one token, for whatever it is asked
         """Return the variable's token, or None when it is unset or empty."""
         text = os.environ.get(self._variable, "").strip()
-        return self._read(text) if text else None
+        return Token(text).to_bytes() if text else None
 
     def swap(self, *_: object) -> bool:
         """Raise `StorageError`: nothing can be kept here."""

@@ -12,6 +12,7 @@ import hmac
 import secrets
 import selectors
 import socket
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -58,6 +59,7 @@ class LoopbackReceiver:
         self.state = secrets.token_urlsafe(32) if state is None else state
         self._path = path
         self._cancelled = False
+        self._waiting = threading.Lock()
         self._open: dict[socket.socket, _Connection] = {}
         self._selector = selectors.DefaultSelector()
         self._listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -85,25 +87,31 @@ class LoopbackReceiver:
         Raises:
             LoginFailed: none came within `timeout` seconds, or `cancel` was called.
         """
-        deadline = time.monotonic() + timeout
-        while not self._cancelled:
-            now = time.monotonic()
-            if now >= deadline:
-                raise LoginFailed(f"no answer came from the browser within {timeout:g} s")
-            self._drop_late(now)
-            for key, _ in self._selector.select(min(deadline - now, _ROUND_SECONDS)):
-                found = self._serve(key.data)
-                if found is not None:
-                    self._finish()
-                    return found
-        raise LoginFailed("the login was given up")
+        with self._waiting:
+            deadline = time.monotonic() + timeout
+            while not self._cancelled:
+                now = time.monotonic()
+                if now >= deadline:
+                    raise LoginFailed(f"no answer came from the browser within {timeout:g} s")
+                self._drop_late(now)
+                for key, _ in self._selector.select(min(deadline - now, _ROUND_SECONDS)):
+                    found = self._serve(key.data)
+                    if found is not None:
+                        self._finish()
+                        return found
+            raise LoginFailed("the login was given up")
 
     def cancel(self) -> None:
         """Let `wait` end soon, in whichever thread it runs."""
         self._cancelled = True
 
     def close(self) -> None:
-        """Stop listening, and drop whoever is connected."""
+        """Stop listening, and drop whoever is connected; whoever waits gives up first."""
+        self.cancel()
+        with self._waiting:
+            self._release()
+
+    def _release(self) -> None:
         for connection in list(self._open.values()):
             self._drop(connection)
         self._selector.close()
@@ -222,7 +230,8 @@ class LoopbackReceiver:
         while self._open and time.monotonic() < deadline:
             for key, _ in self._selector.select(_ROUND_SECONDS):
                 self._serve(key.data)
-        self.close()
+        self._release()
+        self._cancelled = True
 
     def _drop_late(self, now: float) -> None:
         for connection in list(self._open.values()):
