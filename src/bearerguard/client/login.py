@@ -34,10 +34,14 @@ class Receiver(Protocol):
 
     Attributes:
         redirect_uri: its address.
+        state: what the answer must repeat.
     """
 
     @property
     def redirect_uri(self) -> str: ...  # noqa: D102 - an attribute
+
+    @property
+    def state(self) -> str: ...  # noqa: D102 - likewise
 
     def wait(self, timeout: float) -> Mapping[str, str]:
         """Return the query parameters that the browser brought."""
@@ -118,13 +122,13 @@ class AuthorizationCode(_Refreshing):
         document = yield from server.metadata()
         self._demand_pkce(document)
         address = yield from server.endpoint("authorization_endpoint")
-        verifier, state = secrets.token_urlsafe(48), secrets.token_urlsafe(24)
+        verifier = secrets.token_urlsafe(48)
         with self._receiver() as receiver:
             query = [
                 ("response_type", "code"),
                 ("client_id", server.client_id),
                 ("redirect_uri", receiver.redirect_uri),
-                ("state", state),
+                ("state", receiver.state),
                 ("code_challenge", pkce.challenge(verifier)),
                 ("code_challenge_method", pkce.METHOD),
                 *token_request.audience(grant.scope, grant.resources),
@@ -135,7 +139,7 @@ class AuthorizationCode(_Refreshing):
             answer = yield from ask(Blocking(lambda: receiver.wait(self._timeout)))
             fields = [
                 ("grant_type", "authorization_code"),
-                ("code", self._code(answer, state, document)),
+                ("code", self._code(answer, receiver.state, document)),
                 ("redirect_uri", receiver.redirect_uri),
                 ("code_verifier", verifier),
             ]
