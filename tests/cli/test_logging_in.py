@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 import httpx2
 import pytest
 
+from bearerguard.messages import Request, Response
 from bearerguard.server import AuthorizationServer
+from bearerguard.testing.loopback import serving
 from tests.chromium import pressed
 from tests.processes import free_port, program
 
@@ -34,7 +36,6 @@ class World:
             **{name: value for name, value in os.environ.items() if name != "DISPLAY"},
             "BEARERGUARD_HOME": str(home),
             "BEARERGUARD_STORAGE_KEY": secrets.token_hex(32),
-            "COVERAGE_PROCESS_START": "",
         }
 
     def start(self, *arguments: str, **environ: str) -> subprocess.Popen[str]:
@@ -247,3 +248,73 @@ def test_bad_options_end_with_a_remedy(arguments, said, tmp_path):
     world = World("", "", tmp_path / "home")
     _, err = world.run(*arguments, code=2, BEARERGUARD_TOKEN="given")
     assert said in err
+
+
+def test_a_login_with_a_code_shows_it_and_waits_for_the_answer(tmp_path):
+    """The server answers as RFC 8628 says: pending once, then a token."""
+    asked: list[str] = []
+
+    def answer(request: Request) -> Response:
+        base = f"http://{request.values(b'host')[0].decode()}"
+        form = dict(parse_qsl(request.body.decode()))
+        if "well-known" in request.url:
+            return answered(
+                issuer=base,
+                token_endpoint=f"{base}/token",
+                device_authorization_endpoint=f"{base}/device",
+            )
+        if request.url == "/device":
+            return answered(
+                device_code="d",
+                user_code="WDJB-MJHT",
+                verification_uri=f"{base}/enter",
+                verification_uri_complete=f"{base}/enter?code=WDJB-MJHT",
+                expires_in=60,
+                interval=1,
+            )
+        asked.append(form["grant_type"])
+        if len(asked) == 1:
+            return answered(400, error="authorization_pending")
+        return answered(access_token="opaque-token", token_type="Bearer", expires_in=600)
+
+    with serving(answer) as url:
+        world = World(url, "tv", tmp_path / "home")
+        _, err = world.run("login", url, "--client-id", "tv")
+        assert "WDJB-MJHT" in err
+        assert f"{url}/enter?code=WDJB-MJHT" in err
+        assert asked == ["urn:ietf:params:oauth:grant-type:device_code"] * 2
+        assert world.run("token")[0] == "opaque-token\n"
+        assert "renews itself" not in world.run("status")[0]
+
+
+def answered(status: int = 200, **members: Any) -> Response:
+    body = json.dumps(members).encode()
+    return Response(status, (("Content-Type", "application/json"),), body)
+
+
+def test_a_damaged_list_of_logins_is_reported_and_left_as_it_is(tmp_path):
+    world = World("", "", tmp_path / "home")
+    world.home.mkdir(mode=0o700)
+    path = world.home / "logins.json"
+    for text in ("", "[]", '{"version": 2, "logins": []}', '{"version": 1, "logins": [{}]}'):
+        path.write_text(text)
+        path.chmod(0o600)
+        assert "is no list of logins" in world.run("status", code=1)[1]
+        assert path.read_text() == text
+
+
+def test_a_token_that_is_gone_or_cannot_be_read_is_shown_as_such(make):
+    world = make()
+    world.login(browse=allow)
+    out, _ = world.run("status", code=1, BEARERGUARD_STORAGE_KEY=secrets.token_hex(32))
+    assert "it was encrypted with another key" in out
+    (world.home / "tokens").unlink()
+    assert "there is no token: log in again" in world.run("status", code=1)[0]
+    assert "nobody has logged in" in world.run("token", code=4)[1]
+
+
+def test_a_login_by_a_plaintext_file_says_what_it_is(make):
+    world = make()
+    _, err = world.login("--storage", "insecure-plaintext", browse=allow)
+    assert "whoever reads this user's files has the token" in err
+    assert world.run("call", f"{world.url}/api", "-i")[0].startswith("HTTP 200")

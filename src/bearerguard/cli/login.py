@@ -92,7 +92,8 @@ def login(
         output.as_json(result)
         return
     progress.done(f"Logged in to {made.issuer}" + (f" for {' '.join(granted)}" if granted else ""))
-    progress.note(f"The token is in the {kept_in.name} ({reason}).")
+    progress.note(f"The token is kept in: {kept_in.name}")
+    progress.note(f"Chosen because: {reason}")
 
 
 def logout(*, issuer: ChosenIssuer = None) -> None:

@@ -90,5 +90,5 @@ def _write(directory: PrivateDirectory, logins: list[Login]) -> None:
 
 
 def _login(members: dict[str, Any]) -> Login:
-    lists = {name: tuple(members[name]) for name in ("scope", "resource")}
-    return Login(**{**members, **lists})
+    scope, resource = (tuple(map(str, members.pop(name))) for name in ("scope", "resource"))
+    return Login(scope=scope, resource=resource, **members)

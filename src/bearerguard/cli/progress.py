@@ -5,13 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import cache
 
 from rich.console import Console
 from rich.markup import escape
 
 
+@cache
 def console() -> Console:
-    """Return standard error; a line is never broken in the middle of an address."""
+    """Return standard error, one for all: what is said goes above a spinner that turns.
+
+    A line is never broken in the middle of an address.
+    """
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
