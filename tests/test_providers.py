@@ -36,6 +36,7 @@ TENANT = "72f988bf-86f1-41af-91ab-2d7cd011db47"
 OTHER = "0d0d0d0d-86f1-41af-91ab-2d7cd011db47"
 GUID = "6731de76-14a6-49ae-97bc-6eba6914391e"
 KEY = SigningKey.generate("RS256", "k1")
+SECOND = SigningKey.generate("RS256", "k1")
 LIFE = {"iat": int(NOON), "exp": int(NOON) + 3600}
 
 
@@ -207,6 +208,61 @@ def test_entra_for_several_tenants(version: int) -> None:
             assert who(issuer, keys, claims, typ="JWT").issuer == url
         else:
             refused("unknown_issuer", issuer, keys, claims, typ="JWT")
+
+
+class EntraKeys(Keys):
+    """The two places where Entra publishes the keys of a tenant; each is asked for its own."""
+
+    def __init__(self, tenant: str) -> None:
+        super().__init__("nowhere")
+        login = f"https://login.microsoftonline.com/{tenant}/discovery"
+        self.places = {f"{login}/keys": SECOND, f"{login}/v2.0/keys": KEY}
+
+    def fetch(self, request: Fetch) -> Response:
+        key = self.places.get(request.url)
+        if key is None:
+            raise FetchFailed(f"{request.url} is none of {[*self.places]}")
+        return Response(200, (), json.dumps({"keys": [key.jwk()]}).encode())
+
+
+@pytest.mark.parametrize("several", [False, True], ids=["one tenant", "a pattern"])
+def test_entra_in_both_versions(*, several: bool) -> None:
+    api: dict[str, Any] = {"audience": [GUID, "api://recordings"]}
+    issuers = (
+        providers.entra_both_versions(tenants=[TENANT], **api)
+        if several
+        else providers.entra_both_versions(TENANT, **api)
+    )
+
+    def older(tenant: str = TENANT, **changed: Any) -> dict[str, Any]:
+        url = f"https://sts.windows.net/{tenant}/"
+        claims = {"iss": url, "aud": "api://recordings", "appid": "c1", "sub": "s1", "ver": "1.0"}
+        return {**claims, "scp": "Recordings.Read", "tid": tenant, **LIFE, **changed}
+
+    def newer(tenant: str = TENANT, **changed: Any) -> dict[str, Any]:
+        url = f"https://login.microsoftonline.com/{tenant}/v2.0"
+        claims = {"iss": url, "aud": GUID, "azp": "c1", "sub": "s1", "ver": "2.0"}
+        return {**claims, "scp": "Recordings.Read", "tid": tenant, **LIFE, **changed}
+
+    with Guard(*issuers, transport=EntraKeys(TENANT), clock=Clock()) as guard:
+        for claims, key in ((older(), SECOND), (newer(), KEY)):
+            token = sign({"alg": "RS256", "kid": "k1", "typ": "JWT"}, claims, key)
+            principal = guard.verify(token)
+            assert principal.issuer == claims["iss"]
+            assert (principal.subject, principal.client_id) == ("s1", "c1")
+            assert principal.scopes == {"Recordings.Read"}
+        for claims, key, reason in (
+            (older(), KEY, "bad_signature"),  # each version has keys of its own
+            (newer(), SECOND, "bad_signature"),
+            (older(OTHER), SECOND, "unknown_issuer"),
+            (newer(OTHER), KEY, "unknown_issuer"),
+            (older(aud="api://another"), SECOND, "wrong_audience"),
+            (newer(azp=None), KEY, "missing_claim"),
+        ):
+            present = {name: value for name, value in claims.items() if value is not None}
+            token = sign({"alg": "RS256", "kid": "k1", "typ": "JWT"}, present, key)
+            with pytest.raises(TokenError, match=reason):
+                guard.verify(token)
 
 
 def test_cognito() -> None:
@@ -398,6 +454,10 @@ MISTAKES: list[tuple[str, Callable[[], object]]] = [
     (r"entra\(\): pass a tenant", lambda: providers.entra(TENANT, tenants=[TENANT], audience="a")),
     (r"tenant: 'common' is never", lambda: providers.entra("common", audience="a")),
     (r"version=", lambda: providers.entra(TENANT, audience="a", version=3)),
+    (
+        r"version=: leave it out",
+        lambda: providers.entra_both_versions(TENANT, audience="a", version=1),
+    ),
     (r"audience=: this is what GitHub", lambda: github(audience="https://github.com/octo")),
     (r"repository= or repository_owner=", lambda: github(ref="refs/heads/main")),
     (r"audience=", lambda: providers.google(audience="")),

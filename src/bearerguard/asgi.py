@@ -20,6 +20,7 @@ Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Complete: TypeAlias = Callable[..., list[tuple[bytes, bytes]]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _POLICY_VIOLATION = 1008  # RFC 6455 §7.4.1
@@ -71,13 +72,14 @@ class BearerMiddleware:
         authorization: bytes | None = None
         with_origin = is_repeated = False
         for name, value in scope["headers"]:
-            if name == b"authorization":
-                is_repeated = authorization is not None
-                authorization = value
-            elif name == b"origin":
-                with_origin = True
+            if name in {b"authorization", b"origin"}:
+                if name == b"authorization":
+                    is_repeated = authorization is not None
+                    authorization = value
+                else:
+                    with_origin = True
         optional = False
-        if self._has_paths or scope.get("method") == "OPTIONS":
+        if self._has_paths or (with_origin and scope.get("method") == "OPTIONS"):
             if self._passes_unasked(scope, with_origin=with_origin):
                 _attach(scope, self, ANONYMOUS)
                 await self.app(scope, receive, send)
@@ -96,28 +98,13 @@ class BearerMiddleware:
                 await send_answer(scope, receive, send, self.answer(scope, decision))
                 return
             principal = decision.principal
-        _attach(scope, self, principal)
+        scope["bearerguard"] = self  # as `_attach` does
+        scope["user"] = scope["auth"] = principal
+        state = scope.get("state")
+        scope["state"] = {**state, "principal": principal} if state else {"principal": principal}
         if kind == "http" and (self._completes or optional or with_origin):
-            send = self._completing(send, principal, with_origin, optional)
+            send = _completing(send, self._complete, principal, with_origin, optional)
         await self.app(scope, receive, send)
-
-    def _completing(
-        self,
-        send: Send,
-        principal: Principal,
-        with_origin: bool,  # noqa: FBT001 - by position: called for each request
-        optional: bool,  # noqa: FBT001
-    ) -> Send:
-        complete = self._complete
-
-        def completing(message: Message) -> Awaitable[None]:
-            if message["type"] == "http.response.start":
-                headers = message.get("headers", ())
-                lines = complete(headers, principal, with_origin, optional)
-                message = {**message, "headers": lines}
-            return send(message)
-
-        return completing
 
     def answer(self, scope: Scope, decision: Deny | Unavailable) -> Response:
         """Return the response that refuses the request of `scope`."""
@@ -152,6 +139,23 @@ async def send_answer(scope: Scope, receive: Receive, send: Send, answer: Respon
     headers = [(_name(name), _octets(value)) for name, value in answer.headers]
     await send({"type": f"{prefix}.start", "status": answer.status, "headers": headers})
     await send({"type": f"{prefix}.body", "body": answer.body})
+
+
+def _completing(
+    send: Send,
+    complete: Complete,
+    principal: Principal,
+    with_origin: bool,  # noqa: FBT001 - by position: called for each request
+    optional: bool,  # noqa: FBT001
+) -> Send:
+    def completing(message: Message) -> Awaitable[None]:
+        if message["type"] == "http.response.start":
+            headers = message.get("headers", ())
+            message = {**message}  # the app may send the same one again
+            message["headers"] = complete(headers, principal, with_origin, optional)
+        return send(message)
+
+    return completing
 
 
 def _attach(scope: Scope, face: BearerMiddleware, principal: Principal) -> None:

@@ -88,7 +88,8 @@ def entra(
     """Return a tenant of Microsoft Entra ID, by its GUID, or a pattern for several `tenants`.
 
     `version` is that of the API's access tokens (`requestedAccessTokenVersion`): they have
-    other issuers. `audience` is the API's client id, its App ID URI, or both.
+    other issuers, and `entra_both_versions` accepts both. `audience` is the API's client id,
+    its App ID URI, or both.
     """
     if (tenant is None) is (tenants is None):
         raise ConfigurationError("entra(): pass a tenant, or tenants= for an API with several")
@@ -115,6 +116,18 @@ def entra(
         client_claims=("azp", "appid"),
         required_claims=("azp" if newer else "appid",),  # an ID token has neither
     )
+
+
+def entra_both_versions(
+    tenant: str | None = None, *, audience: str | Sequence[str], **options: Any
+) -> tuple[Issuer, Issuer]:
+    """Return what `entra` does, for version 2 and version 1: `Guard(*entra_both_versions(...))`."""
+    if "version" in options:
+        raise ConfigurationError("version=: leave it out, or use entra() for one version alone")
+    newer, older = (
+        entra(tenant, audience=audience, version=version, **options) for version in (2, 1)
+    )
+    return newer, older
 
 
 def cognito(

@@ -41,8 +41,9 @@ class ReadLog(Effect[LogPage]):
 class AppendLog(Effect[None]):
     """Append entries, which are kept for at least `keep` seconds, and ring the bell with them.
 
-    Returns when the store has acknowledged all of them. Without `ring` they are found by who
-    reads next.
+    Returns when the store has acknowledged all of them, and has sent what the bell says to all
+    who listen: it may die then. Without `ring` the bell says nothing but that there is
+    something to read.
     """
 
     entries: tuple[bytes, ...] = field(repr=False)
@@ -60,7 +61,7 @@ class MarkLog(Effect[None]):
 
 @dataclass(frozen=True, slots=True)
 class ListenLog(Effect[tuple[bytes, ...]]):
-    """Return the entries heard, waiting at most `wait` seconds for the first.
+    """Return the entries heard, waiting at most `wait` seconds for the bell.
 
     The first call begins to listen and returns at once: what is read after it misses nothing.
     """

@@ -8,14 +8,17 @@ import pty
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from bearerguard import Request
 from bearerguard.cli import app
+from bearerguard.server import AuthorizationServer
 
 PASSWORD = "correct horse battery"
 Run = Callable[..., Result]
@@ -148,11 +151,7 @@ def test_a_key_is_rotated_and_listed_without_its_private_part(run: Run) -> None:
     assert listed[1]["kid"] in run("keys", "list").stdout
 
 
-def test_revoking_what_is_not_there_revokes_nothing(run: Run) -> None:
-    run("user", "add", "ada", given=f"{PASSWORD}\n")
-    assert answer(run("revoke", "--user", "ada", "--json")) == {"revoked": 0}
-    assert answer(run("revoke", "--grant", "g", "--json")) == {"revoked": 0}
-    assert "Revoked: 0." in run("revoke", "--token", given="bgr_x\n").stdout
+def test_only_one_thing_is_revoked_at_a_time(run: Run) -> None:
     assert "choose one" in run("revoke", "--user", "ada", "--token", code=2).stderr
 
 
@@ -201,3 +200,67 @@ def test_a_store_that_cannot_be_used_is_named(
 def test_help_is_there_for_every_command(run: Run) -> None:
     for arguments in ([], ["client"], ["user"], ["keys"], ["revoke"], ["serve"], ["client", "add"]):
         assert "Usage:" in run(*arguments, "--help").stdout
+
+
+@pytest.fixture
+def served(store: str) -> Generator[AuthorizationServer]:
+    server = AuthorizationServer(
+        "https://id.example.com", store=store, algorithm="ES256", scopes={"read": "Read"}
+    )
+    yield server
+    server.close()
+
+
+def own_token(server: AuthorizationServer) -> str:
+    made = server.clients.add("Robot", scopes=["read"])
+    body = urlencode(
+        {
+            "grant_type": "client_credentials",
+            "client_id": made.client_id,
+            "client_secret": made.client_secret,
+        }
+    ).encode()
+    lines = {"Content-Type": "application/x-www-form-urlencoded"}
+    token: str = json.loads(server.handle(Request("POST", "/oauth/token", lines, body)).body)[
+        "access_token"
+    ]
+    return token
+
+
+@pytest.mark.parametrize("issuer", [(), ("--issuer", "https://id.example.com")])
+def test_a_jwt_is_revoked_whether_or_not_the_issuer_is_named(
+    run: Run, served: AuthorizationServer, issuer: tuple[str, ...]
+) -> None:
+    token = own_token(served)
+    assert served.introspect(token)["active"]
+    assert "Revoked: 1." in run("revoke", "--token", *issuer, given=f"{token}\n").stdout
+    assert not served.introspect(token)["active"]
+
+
+def test_what_was_not_revoked_does_not_look_like_success(
+    run: Run, served: AuthorizationServer
+) -> None:
+    token = own_token(served)
+    elsewhere = ("--issuer", "https://other.example.com")
+    header, payload, signature = token.split(".")
+    for arguments, given in (
+        (("--token", *elsewhere), token),
+        (("--token",), f"{header}.{payload}.{signature[:-8]}AAAAAAAA"),
+        (("--token",), "bgr_unknown"),
+        (("--token", "--json"), "bgr_unknown"),
+        (("--grant", "unknown"), ""),
+        (("--user-id", "user-unknown", "--client", "unknown"), ""),
+    ):
+        refused = run("revoke", *arguments, given=f"{given}\n", code=1)
+        assert refused.stdout == ""
+        assert refused.stderr.startswith("bearerguard: ")
+    assert served.introspect(token)["active"]
+    run("revoke", "--token", given=f"{token}\n")
+    assert "ended before" in run("revoke", "--token", given=f"{token}\n", code=1).stderr
+
+
+def test_a_user_who_had_allowed_nothing_is_said_to_have_nothing_left(run: Run) -> None:
+    ada = answer(run("user", "add", "ada", "--json", given=f"{PASSWORD}\n"))["user_id"]
+    for named in (("--user", "ada"), ("--user-id", ada)):
+        assert "nothing that still stood" in run("revoke", *named).stdout
+        assert answer(run("revoke", *named, "--json")) == {"revoked": 0}

@@ -78,16 +78,31 @@ def test_a_server_by_itself_is_run_and_administered_by_commands(
     url = environ["BEARERGUARD_SERVER_ISSUER"]
     port = url.rpartition(":")[2]
     command = [*COMMAND, "serve", "--port", port, "--scope", "read=See your recordings"]
+    command += ["--access-token-lifetime", "120"]
+    environ["BEARERGUARD_SERVER_ALGORITHM"] = "ES256"
     with program(command, cwd=tmp_path, environ=environ) as running:
         running.wait_for_port(int(port))
-        token = own_token(url, client)["access_token"]
+        answer = own_token(url, client)
+        token = answer["access_token"]
+        assert answer["expires_in"] == 120
+        assert [key["alg"] for key in httpx2.get(f"{url}/oauth/jwks").json()["keys"]] == ["ES256"]
         assert httpx2.get(f"{url}/").status_code == 404
         assert "Username" in httpx2.get(f"{url}/oauth/login").text
         # What a command changes counts in the process that serves.
         second = run("client", "rotate-secret", client["client_id"], "--overlap", "0")
         assert own_token(url, second)["scope"] == "read"
         assert run("revoke", "--token", given=f"{token}\n") == {"revoked": 1}
-        assert run("revoke", "--token", given=f"{token}\n") == {"revoked": 0}
+        again = subprocess.run(
+            [*COMMAND, "revoke", "--token"],
+            input=token,
+            env={"PATH": "/usr/bin:/bin", **environ},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (again.returncode, again.stdout) == (1, "")
+        assert "nothing was revoked" in again.stderr
         run("client", "remove", client["client_id"])
         refused = httpx2.post(
             f"{url}/oauth/token", data={"grant_type": "client_credentials", **second}
@@ -101,7 +116,12 @@ def test_serving_refuses_a_configuration_that_is_unsafe(
     environ: dict[str, str], tmp_path: Path
 ) -> None:
     environ["BEARERGUARD_SERVER_ISSUER"] = "http://id.example.com"
-    for more, complaint in (([], "no https URL"), (["--scope", "read"], "--scope: give name")):
+    for more, complaint in (
+        ([], "no https URL"),
+        (["--scope", "read"], "--scope: give name"),
+        (["--issuer", "https://id.example.com", "--code-lifetime", "900"], "code_lifetime=: 600"),
+        (["--issuer", "https://id.example.com", "--refresh-grace", "-1"], "refresh_grace="),
+    ):
         done = subprocess.run(
             [*COMMAND, "serve", *more],
             env={"PATH": "/usr/bin:/bin", **environ},

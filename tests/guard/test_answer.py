@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bearerguard.guard.answer import Completion
 from bearerguard.guard.guard import Guard
-from bearerguard.principal import Principal
+from bearerguard.principal import ANONYMOUS, Principal
 from bearerguard.testing import LocalIssuer
 
 NOW = 1_800_000_000.0
@@ -50,6 +50,23 @@ def test_a_remembered_line_is_no_responses_own() -> None:
         "Vary",
         "Access-Control-Expose-Headers",
     ]
+
+
+def test_what_an_anonymous_response_gets_is_not_added_to_the_apps_own_list() -> None:
+    guard = LocalIssuer(algorithm="ES256").guard(clock=lambda: NOW)
+    sent = [("Y", "2")]
+    lines = completion(guard).complete(sent, ANONYMOUS, False, True)
+    assert sent == [("Y", "2")]
+    assert lines == [("Y", "2"), ("Vary", "Authorization")]
+
+
+def test_an_expiry_beyond_the_calendar_is_told_alike_beside_what_an_app_says() -> None:
+    guard = LocalIssuer(algorithm="ES256").guard(clock=lambda: NOW)
+    complete = completion(guard).complete
+    principal = Principal(issuer="i", expires_at=1e13)
+    alone = complete([], principal, False, False)
+    beside = complete([("cache-control", "no-store")], principal, False, False)
+    assert told(alone) == told(beside) == ("253402300799", "@253402300799")
 
 
 def test_a_token_without_expiry_tells_none() -> None:

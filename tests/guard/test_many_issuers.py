@@ -345,9 +345,9 @@ MISTAKES: list[tuple[str, Callable[[], object]]] = [
     ),
     (r"pass \{tenant\} once", lambda: Issuer(URL + "{tenant}", audience="a", tenants=["a"])),
     (r"max_tenants=", lambda: pattern(max_tenants=0)),
-    (r"tenants=: not together", lambda: pattern(aliases=["x"])),
+    (r"tenants=: not together with aliases=: pass another", lambda: pattern(aliases=["x"])),
     (
-        r"tenants=: not together",
+        r"tenants=: not together with introspection=.* Issuer of its own, .* route_opaque=",
         lambda: pattern(introspection=Introspection("api", client_secret="s")),
     ),
     (r"aliases=", lambda: Issuer("https://a", audience="b", aliases="c")),

@@ -78,9 +78,11 @@ def test_a_token_without_a_name_cannot_be_revoked(principal: Principal) -> None:
 
 
 def test_the_issuer_is_named_where_there_are_several() -> None:
-    assert chosen_issuer(None, {ISSUER}) == ISSUER
-    assert chosen_issuer(ISSUER, {ISSUER, "https://other.test"}) == ISSUER
+    other = "https://other.test"
+    named = {ISSUER: ISSUER, other: other}.get
+    assert chosen_issuer(None, [ISSUER], named) == ISSUER
+    assert chosen_issuer(ISSUER, [ISSUER, other], named) == ISSUER
     with pytest.raises(ConfigurationError, match="issuer="):
-        chosen_issuer(None, {ISSUER, "https://other.test"})
+        chosen_issuer(None, [ISSUER, other], named)
     with pytest.raises(ConfigurationError, match="issuer="):
-        chosen_issuer("https://stranger.test", {ISSUER})
+        chosen_issuer("https://stranger.test", [ISSUER], named)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from bearerguard.guard.token_cache import Entry, Lease, TokenCache, digest
-from bearerguard.principal import ANONYMOUS
+from bearerguard.principal import ANONYMOUS, Principal
 
 
 def entry() -> Entry:
@@ -70,3 +70,16 @@ def test_a_token_forgotten_by_the_cache_is_forgotten_at_once_when_it_is_cleared(
     assert cache.recall(b"Bearer t") is ANONYMOUS
     cache.clear()
     assert cache.recall(b"Bearer t") is None
+
+
+def test_a_token_that_ends_like_a_known_one_is_not_taken_for_it() -> None:
+    cache = TokenCache(100, lambda: 0.0)
+    end = b"e" * 43
+    one = Entry(Principal(issuer="one"), 1, Lease(1))
+    two = Entry(Principal(issuer="two"), 1, Lease(1))
+    cache.put(digest(b"1" + end), one)
+    cache.put(digest(b"2" + end), two)
+    for _ in range(2):
+        assert cache.recall(b"Bearer 1" + end) is one.principal
+        assert cache.recall(b"Bearer 3" + end) is None
+        assert cache.recall(b"Bearer 2" + end) is two.principal

@@ -52,6 +52,12 @@ class OidcProvider:
         httpx2.post(f"{self.url}/test/delay", params={"ms": milliseconds}).raise_for_status()
 
     @property
+    def logouts(self) -> list[str]:
+        """What came of each back-channel logout."""
+        found: list[str] = httpx2.get(f"{self.url}/test/logouts").json()
+        return found
+
+    @property
     def hits(self) -> int:
         """How often its JWKS was asked for."""
         return self._hits("/jwks")

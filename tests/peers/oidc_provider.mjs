@@ -5,6 +5,10 @@
 //   POST /test/outage?on=1     answer everything else with 503, until on=0
 //   POST /test/delay?ms=200    answer everything else that much later
 //   GET  /test/hits            how often each path was asked for
+//   GET  /test/logouts         what came of each back-channel logout
+//
+// With BACKCHANNEL_LOGOUT_URI there is a client with users, who log in by any name, and whose
+// logouts are told there: by session or, with BACKCHANNEL_LOGOUT_SID=0, by subject.
 import { generateKeyPairSync } from 'node:crypto';
 import http from 'node:http';
 import Provider from 'oidc-provider';
@@ -53,8 +57,24 @@ const apis = () => [
     : []),
 ];
 
-const makeApp = (issuer, keys) =>
-  new Provider(issuer, {
+const logoutUri = process.env.BACKCHANNEL_LOGOUT_URI;
+const withUsers = () =>
+  logoutUri
+    ? [
+        {
+          client_id: 'web',
+          client_secret: 'web-secret',
+          redirect_uris: ['http://127.0.0.1/callback'],
+          id_token_signed_response_alg: 'ES256',
+          backchannel_logout_uri: logoutUri,
+          backchannel_logout_session_required: process.env.BACKCHANNEL_LOGOUT_SID !== '0',
+        },
+      ]
+    : [];
+const logouts = [];
+
+const makeApp = (issuer, keys) => {
+  const provider = new Provider(issuer, {
     clients: [
       {
         client_id: 'caller',
@@ -64,15 +84,20 @@ const makeApp = (issuer, keys) =>
         response_types: [],
       },
       ...apis(),
+      ...withUsers(),
     ],
+    extraTokenClaims: (_context, token) => (token.sid ? { sid: token.sid } : undefined),
     jwks: { keys },
     scopes: ['read', 'write'],
+    // Its own dispatcher reaches no loopback address, where the tests are.
+    fetch: (url, options) => globalThis.fetch(url, { ...options, dispatcher: undefined }),
     cookies: { keys: ['only for tests'] },
     ttl: { ClientCredentials: lifetime },
     enabledJWA: { idTokenSigningAlgValues: Object.keys(algorithms) },
     features: {
       clientCredentials: { enabled: true },
-      devInteractions: { enabled: false },
+      devInteractions: { enabled: Boolean(logoutUri) },
+      backchannelLogout: { enabled: Boolean(logoutUri) },
       introspection: { enabled: true, allowedPolicy: () => true },
       jwtIntrospection: { enabled: true },
       revocation: { enabled: true },
@@ -94,7 +119,11 @@ const makeApp = (issuer, keys) =>
         }),
       },
     },
-  }).callback();
+  });
+  provider.on('backchannel.success', () => logouts.push('success'));
+  provider.on('backchannel.error', (_context, error) => logouts.push(`${error} ${error.cause}`));
+  return provider.callback();
+};
 
 let keys = makeKeys();
 let app;
@@ -112,7 +141,7 @@ const control = (url, response) => {
     delay = Number(url.searchParams.get('ms'));
   }
   response.setHeader('content-type', 'application/json');
-  response.end(JSON.stringify(hits));
+  response.end(JSON.stringify(url.pathname === '/test/logouts' ? logouts : hits));
 };
 
 const server = http.createServer((request, response) => {

@@ -26,7 +26,7 @@ CLAIMS: dict[str, Any] = {
 
 def parse(now: float = NOON, **changed: Any) -> Logout:
     claims = {name: value for name, value in {**CLAIMS, **changed}.items() if value is not None}
-    return logout_token.parse(claims, "app", 30, now)
+    return logout_token.parse(claims, ["app", "its other name"], 30, now)
 
 
 def test_it_names_a_session_a_subject_or_both() -> None:

@@ -37,6 +37,8 @@ from tests.server.stage import CALLBACK, ISSUER, SECRET, Make, Stage
         (ISSUER, {"refresh_token_lifetime": True}, "refresh_token_lifetime="),
         (ISSUER, {"refresh_token_max_lifetime": 60}, "refresh_token_max_lifetime="),
         (ISSUER, {"refresh_grace": -1}, "refresh_grace="),
+        (ISSUER, {"refresh_grace": float("nan")}, "refresh_grace="),
+        (ISSUER, {"secret_overlap": float("inf")}, "secret_overlap="),
         (ISSUER, {"secret_overlap": None}, "secret_overlap="),
         (ISSUER, {"code_lifetime": 601}, "code_lifetime="),
         (ISSUER, {"key_lifetime": 0}, "key_lifetime="),
@@ -109,6 +111,13 @@ def test_a_resource_that_is_wrong_is_named(options: dict[str, Any]) -> None:
         ({"client_id": "user-1"}, "client_id="),
         ({"name": ""}, "name="),
         ({"name": "two\nlines"}, "name="),
+        ({"name": "x" * 101}, "name="),
+        ({"name": " padded"}, "name="),
+        ({"name": "two  spaces"}, "name="),
+        ({"name": "evil\u202egpj.exe"}, "name="),
+        ({"name": "zero\u200bwidth"}, "name="),
+        ({"name": "x" + "\u0301" * 9}, "name="),
+        ({"name": 7}, "name="),
         ({"access_token_lifetime": -1}, "access_token_lifetime="),
     ],
 )
@@ -142,6 +151,23 @@ def test_what_is_not_there_cannot_be_changed_and_what_is_there_not_added(stage: 
         stage.add("Again", client_id=stage.app.client_id)
     with pytest.raises(ClientError, match="no secret"):
         clients.rotate_secret(stage.phone.client_id)
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 100, "Notizbuch für Aufnahmen", "録音メモ", "Café", "टिप्पणी"]
+)
+def test_a_client_may_have_a_name_in_any_language(stage: Stage, name: str) -> None:
+    assert stage.add(name).client.name == name
+
+
+@pytest.mark.parametrize("overlap", [-1, float("nan"), float("inf"), True, "60", 10**12])
+def test_an_overlap_that_is_no_time_leaves_the_secrets_as_they_are(
+    stage: Stage, overlap: Any
+) -> None:
+    with pytest.raises(ConfigurationError, match="overlap="):
+        stage.server.clients.rotate_secret(stage.app.client_id, overlap=overlap)
+    assert stage.token(grant_type="client_credentials").status == 200
+    assert not stage.named("client_secret_rotated")
 
 
 def test_ISS_01_a_client_cannot_take_a_users_id(stage: Stage) -> None:

@@ -169,7 +169,7 @@ def test_a_revocation_is_told_in_the_guards_words(stage: Stage) -> None:
     known = stage.introspect(tokens["access_token"])
     stage.server.revoke(tokens["access_token"])
     stage.server.revoke(tokens["refresh_token"])
-    stage.server.revoke_user("ada")
+    stage.server.revoke_user(user_id="ada")
     stage.server.clients.remove(stage.phone.client_id)
     assert told == [
         {"token_id": known["jti"], "issuer": ISSUER},
@@ -189,7 +189,7 @@ def test_a_revocation_ends_a_jwt_at_once_in_the_guard_beside_the_server(stage: S
             guard.verify(single)
         assert guard.recall(f"Bearer {single}") is None
         assert guard.verify(others).subject == "ada"
-        stage.server.revoke_user("ada")
+        stage.server.revoke_user(user_id="ada")
         with pytest.raises(TokenError, match="revoked"):
             guard.verify(others)
 

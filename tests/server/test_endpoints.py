@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from bearerguard import Guard, Issuer, TokenError
+from bearerguard import ConfigurationError, Guard, Issuer, TokenError
 from bearerguard.protocol import jwk, jwt
-from bearerguard.server import Revoked
-from tests.server.stage import ISSUER, Make, Stage, basic, claims, header
+from bearerguard.server import AccountError, ClientError, Revoked
+from bearerguard.server.administration import Administration
+from tests.server.stage import ISSUER, SECRET, Make, Stage, basic, claims, header
 
 
 def revoke(stage: Stage, token: str, client: Any = None, **fields: Any) -> Any:
@@ -90,12 +91,35 @@ def test_revoking_by_call_reaches_users_grants_and_listeners(stage: Stage) -> No
     assert stage.server.revoke_grant(grant)
     assert not stage.server.revoke_grant(grant)
     pending = stage.code()
-    assert stage.server.revoke_user("ada") == 2
+    assert stage.server.revoke_user(user_id="ada") == 2
     assert stage.redeem(pending).error == (400, "invalid_grant")
     assert not any(stage.is_active(each["access_token"]) for each in (first, second, third))
     stage.server.clients.remove(stage.phone.client_id)
     assert [each.kind for each in heard] == ["jti", "sid", "sid", "sid", "sub", "client_id"]
     assert heard[1].value == grant
+
+
+def test_a_user_is_revoked_by_login_or_by_id_and_nobody_mixes_them_up(make: Make) -> None:
+    stage = make(people=None)
+    account = stage.server.users.add("ada", "a password of some length")
+    with Administration(f"sqlite:///{stage.folder}/auth.db", secret=SECRET) as beside:
+        for server in (stage.server, beside):
+            heard: list[Revoked] = []
+            server._engine.revocations.listen(heard.append)
+            assert server.revoke_user(login="Ada") == 0
+            assert server.revoke_user(user_id=account.user_id) == 0
+            assert [each.value for each in heard] == [account.user_id] * 2
+            with pytest.raises(AccountError, match="no user"):
+                server.revoke_user(login=account.user_id)
+            with pytest.raises(ClientError, match="no client"):
+                server.revoke_user(login="ada", client_id="nobody")
+            both = {"login": "ada", "user_id": "ada"}
+            for names in ({}, both):
+                with pytest.raises(ConfigurationError, match=r"login= or by user_id="):
+                    server.revoke_user(**names)
+            with pytest.raises(TypeError):
+                server.revoke_user("ada")  # type: ignore[call-arg]
+            assert len(heard) == 2
 
 
 def test_a_disabled_user_has_no_tokens_left(make: Make) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -21,6 +23,7 @@ from bearerguard import ConfigurationError
 from bearerguard.server import AuthorizationServer, StoreUnavailable
 from bearerguard.server.process_lock import ProcessLock
 from bearerguard.server.store import clients, grants, keys, people, pruning
+from bearerguard.server.store import database as store_database
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import migrate
 from bearerguard.server.store.schema import metadata
@@ -59,6 +62,49 @@ def test_the_files_are_for_their_owner_alone(stage: Stage) -> None:
     stage.token(grant_type="client_credentials")
     for path in stage.folder.iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+
+
+def test_files_that_others_could_read_are_closed_to_them_and_the_operator_is_told(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage.token(grant_type="client_credentials")  # now there is a -wal and a -shm
+    files = sorted(stage.folder.iterdir())
+    assert [path.name for path in files] == ["auth.db", "auth.db-shm", "auth.db-wal"]
+    for path in files:
+        path.chmod(0o644)
+    with caplog.at_level(logging.WARNING, "bearerguard.server"):
+        AuthorizationServer(ISSUER, store=f"sqlite:///{stage.folder}/auth.db", secret=SECRET)
+    assert [stat.S_IMODE(path.stat().st_mode) for path in files if path.exists()] == [0o600] * 3
+    told = [
+        record.message for record in caplog.records if "could be read by others" in record.message
+    ]
+    assert [str(path) for path in files] == sorted(line.split()[0] for line in told)
+    caplog.clear()
+    AuthorizationServer(ISSUER, store=f"sqlite:///{stage.folder}/auth.db", secret=SECRET)
+    assert not caplog.records, "once"
+
+
+def test_a_file_of_somebody_else_that_others_can_read_is_refused() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "auth.db")
+        path.touch()
+        for each, mode in ((path, 0o666), (path.parent, 0o755)):
+            each.chmod(mode)
+        child = os.fork()
+        if not child:
+            outcome = "nothing"
+            try:
+                # Only root can be somebody else; others look at a file of root's.
+                if os.geteuid() == 0:
+                    os.setuid(65_534)
+                else:
+                    path = Path("/etc/passwd")
+                store_database._keep_private(path)
+            except ConfigurationError as error:
+                outcome = str(error)
+            finally:
+                os._exit(0 if "Operation not permitted): `chmod 600`" in outcome else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def _plans(database: Database, ask: Callable[[Connection], object]) -> list[str]:

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import anyio
@@ -17,6 +18,7 @@ from bearerguard.flow import Effect, Load, Store
 from bearerguard.messages import StoreFailed
 from bearerguard.redis import RedisStore
 from bearerguard.shared_log import AppendLog, ListenLog, MarkLog, ReadLog
+from tests.faults.size import size
 from tests.redis_server import RedisServer
 
 SECRET = "s" * 32
@@ -281,6 +283,14 @@ def test_what_is_appended_quietly_is_read_and_not_heard(redis: RedisServer) -> N
     assert [content for _, content in ask(store, ReadLog(None)).entries] == [b"a", b"b", b"c"]
 
 
+def test_what_is_appended_quietly_wakes_who_listens_to_read(redis: RedisServer) -> None:
+    store = make(redis)
+    with store.listening() as handlers:
+        handlers[ListenLog](ListenLog(0))
+        ask(store, AppendLog((b"a", b"b"), 3600, ring=False))
+        assert handlers[ListenLog](ListenLog(600)) == ()  # ten minutes, if it was not woken
+
+
 def test_who_listens_notices_a_restart_and_listens_again(redis: RedisServer) -> None:
     store = make(redis)
     with store.listening() as handlers:
@@ -305,6 +315,22 @@ def test_what_a_store_told_before_it_died_is_heard(redis: RedisServer) -> None:
         assert handlers[ListenLog](ListenLog(5)) == (b"a", b"b")
         with pytest.raises(StoreFailed):
             handlers[ListenLog](ListenLog(5))
+
+
+def test_who_listens_hears_what_was_acknowledged_though_the_store_dies_at_that_moment(
+    redis: RedisServer,
+) -> None:
+    store = make(redis)
+    for cycle in range(size(100, 10)):
+        with ExitStack() as stack:
+            all_of_them = [stack.enter_context(store.listening()) for _ in range(30)]
+            for handlers in all_of_them:
+                handlers[ListenLog](ListenLog(0))
+            append(store, b"%d" % cycle)
+            redis.kill()
+            for handlers in all_of_them:
+                assert handlers[ListenLog](ListenLog(5)) == (b"%d" % cycle,)
+        redis.start()
 
 
 def test_nobody_listens_to_a_store_that_hangs(redis: RedisServer) -> None:

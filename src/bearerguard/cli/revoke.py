@@ -9,7 +9,11 @@ import typer
 from bearerguard.cli import output
 from bearerguard.cli.prompts import piped
 from bearerguard.cli.server_options import Json, Store, opened
-from bearerguard.errors import ConfigurationError
+from bearerguard.errors import BearerGuardError, ConfigurationError
+
+
+class NothingRevoked(BearerGuardError):
+    """What was named is not there, or is over."""
 
 
 def revoke(
@@ -18,8 +22,12 @@ def revoke(
     user: Annotated[
         str | None, typer.Option(help="All that this user allowed, by login name.")
     ] = None,
+    user_id: Annotated[
+        str | None, typer.Option(help="The same by the user's id, the `sub` of tokens.")
+    ] = None,
     client: Annotated[
-        str | None, typer.Option(help="With --user: only what was allowed to this client.")
+        str | None,
+        typer.Option(help="With --user or --user-id: only what was allowed to this client."),
     ] = None,
     grant: Annotated[
         str | None, typer.Option(help="A grant with all its tokens, by its id.")
@@ -31,23 +39,32 @@ def revoke(
         str | None,
         typer.Option(
             envvar="BEARERGUARD_SERVER_ISSUER",
-            help="With --token: the server's URL, to recognise its JWTs.",
+            help="With --token: refuse the JWTs of any other server URL.",
         ),
     ] = None,
     json: Json = False,
 ) -> None:
     """Revoke what a user allowed, a grant, or a token."""
     with output.endings():
-        if sum((user is not None, grant is not None, token)) != 1:
-            raise ConfigurationError("revoke: choose one of --user, --grant and --token")
+        if sum((user is not None, user_id is not None, grant is not None, token)) != 1:
+            raise ConfigurationError("revoke: choose one of --user, --user-id, --grant and --token")
+        given = piped("a token") if token else ""
         with opened(store, issuer) as server:
-            if user is not None:
-                count = server.revoke_user(user, client_id=client)
+            if token:
+                count = _certainly(server.revoke_token(given), "this is no token of this server")
             elif grant is not None:
-                count = int(server.revoke_grant(grant))
+                count = _certainly(server.revoke_grant(grant), "there is no such grant")
             else:
-                count = int(server.revoke_token(piped("a token")))
+                count = server.revoke_user(login=user, user_id=user_id, client_id=client)
     if json:
         output.as_json({"revoked": count})
-    else:
+    elif count:
         output.say(f"Revoked: {count}.")
+    else:
+        output.say("The user had allowed nothing that still stood.")
+
+
+def _certainly(revoked: bool, otherwise: str) -> int:  # noqa: FBT001 - what a call returned
+    if not revoked:
+        raise NothingRevoked(f"nothing was revoked: {otherwise}, or it had ended before")
+    return 1

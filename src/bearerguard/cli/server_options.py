@@ -50,7 +50,7 @@ Resources = Annotated[
 
 def opened(store: str, issuer: str | None = None) -> Administration:
     """Open the server of a store, to administer it."""
-    return Administration(store) if issuer is None else Administration(store, issuer=issuer)
+    return Administration(store, issuer=issuer)
 
 
 def described(scopes: list[str] | None) -> dict[str, str] | None:

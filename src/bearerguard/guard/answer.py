@@ -122,6 +122,7 @@ class Completion(Generic[AnyStr]):
         self._cache_control: AnyStr = encode("cache-control")
         self._expiry_names: frozenset[AnyStr] = frozenset(encode(each.lower()) for each in names)
         self._ours: frozenset[AnyStr] = self._expiry_names | {self._cache_control}
+        self._lengths = frozenset(map(len, self._ours))  # most names differ in that already
         self._shared: tuple[AnyStr, ...] = (encode("public"), encode("s-maxage"))
         self._comma: AnyStr = encode(",")
         self._star: AnyStr = encode("*")
@@ -141,20 +142,18 @@ class Completion(Generic[AnyStr]):
         `private` keeps shared caches off (RFC 9111 §3.5); expiry is told at this moment.
         """
         lines: Any = headers if type(headers) is list else list(headers)
-        if principal.expires_at is None:
-            lines = self._completed_around(lines, principal)
+        over: Any = principal.expires_at
+        lengths = self._lengths
+        for name, _ in lines:
+            if len(name) in lengths and name.lower() in self._ours:
+                lines = [*lines, *self._missing(lines, principal)]
+                break
         else:
-            for name, _ in lines:
-                if name.lower() in self._ours:
-                    lines = self._completed_around(lines, principal)
-                    break
+            if over is not None:
+                told: tuple[Any, ...] = self._passing[(over - self._clock()) // 1]
+                lines = [*lines, *told, *self._lasting[over]]
             else:
-                over: float = principal.expires_at
-                told: tuple[Any, ...] = (
-                    *self._passing[int(over - self._clock())],
-                    *self._lasting[over],
-                )
-                lines = [*lines, *told]
+                lines = [*lines, *(self._default if principal.is_authenticated else ())]
         if optional:
             self._merge(lines, "Vary", ("Authorization",))
         if with_origin:
@@ -162,26 +161,25 @@ class Completion(Generic[AnyStr]):
         completed: list[tuple[AnyStr, AnyStr]] = lines
         return completed
 
-    def _completed_around(
+    def _missing(
         self, lines: list[tuple[AnyStr, AnyStr]], principal: Principal
-    ) -> list[tuple[AnyStr, AnyStr]]:
-        """Complete what the app itself said something about, or where no expiry is known."""
-        if not principal.is_authenticated:
-            return list(lines)
+    ) -> Iterable[tuple[Any, Any]]:
+        """Return what to add to the lines of an app that said something of it itself."""
+        over: Any = principal.expires_at
         present = {name.lower() for name, _ in lines}
-        added: list[tuple[AnyStr, AnyStr]] = []
-        if self._cache_control not in present:
-            added += self._default
-        elif any(
+        if not principal.is_authenticated:
+            return ()
+        if any(
             word in each
             for each in _members(lines, self._cache_control, self._comma)
             for word in self._shared
         ):
-            return list(lines)  # one response for many must not tell one token's expiry
-        if principal.expires_at is not None and self._expiry_names.isdisjoint(present):
-            for name, value in self._expiry.fields(principal.expires_at, self._clock()):
-                added.append((self._name(name), self._encode(value)))
-        return lines + added
+            return ()  # one response for many must not tell one token's expiry
+        default: Iterable[Any] = () if self._cache_control in present else self._default
+        if over is None or not self._expiry_names.isdisjoint(present):
+            return default
+        told: tuple[Any, ...] = self._passing[(over - self._clock()) // 1][len(self._default) :]
+        return (*default, *told, *self._lasting[over])
 
     def _make_passing(self, seconds: float) -> tuple[Any, ...]:
         """Return the lines to begin with: those that change while a token's time runs out."""

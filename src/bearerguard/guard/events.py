@@ -30,7 +30,8 @@ class Event:
 
     Attributes:
         code: a stable name: a refusal's reason, or `keys_fetched`, `keys_fetch_failed`,
-            `keys_passed_over`, `introspection_failed`.
+            `keys_passed_over`, `introspection_failed`, `revocations_unavailable`,
+            `revocations_restored`, `logout_failed`.
         issuer: the configured issuer that it concerns, or None.
         detail: what was found, and the remedy.
     """

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self, TypeAlias, TypeVar, Unpack
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Self, TypeAlias, Unpack
 
 from bearerguard.errors import (
     MISSING_CREDENTIALS,
@@ -19,7 +19,7 @@ from bearerguard.errors import (
     Refusal,
     quoted,
 )
-from bearerguard.flow import Flow, arun, run
+from bearerguard.flow import Flow, run
 from bearerguard.guard import driving, options, settings, verdict
 from bearerguard.guard.authenticator import Authenticator
 from bearerguard.guard.decision import Allow, Decision, Deny, Unavailable
@@ -27,6 +27,8 @@ from bearerguard.guard.events import Event, Events
 from bearerguard.guard.introspection_cache import IntrospectionCache
 from bearerguard.guard.issuer import Issuer
 from bearerguard.guard.jwt_validator import JwtValidator
+from bearerguard.guard.life_cycle import LifeCycle
+from bearerguard.guard.logout import LogoutReceiver
 from bearerguard.guard.refresher import Refresher
 from bearerguard.guard.requirement import Requirement
 from bearerguard.guard.revocation import Revocations
@@ -39,15 +41,13 @@ from bearerguard.principal import ANONYMOUS, Principal
 from bearerguard.protocol.credentials import bearer_token
 from bearerguard.protocol.expiry import ExpiryHeaders
 
-T = TypeVar("T")
-
 DenialBody: TypeAlias = Callable[[Deny | Unavailable], tuple[str, bytes]]
 
 # About 100 MB of tokens with ten claims each.
 _CACHE_SIZE = 50_000
 
 
-class Guard:
+class Guard(LifeCycle):
     """Validates the bearer tokens of one API.
 
     Args:
@@ -126,16 +126,16 @@ class Guard:
             events=self._events,
             schedule=self._refresher.schedule,
         )
+        self._validator = JwtValidator(self._trust.find, clock)
         self._authenticator = Authenticator(
-            JwtValidator(self._trust.find, clock),
+            self._validator,
             self._trust.routing,
             self._tokens,
             events=self._events,
             clock=clock,
             revocations=revocations,
         )
-        urls = frozenset(issuer.url for issuer in issuers)
-        self._revoker = Revoker(revocations, self._authenticator, urls, clock, self._events)
+        self._revoker = Revoker(revocations, self._authenticator, self._trust, clock, self._events)
         self.recall = self._tokens.recall
         for server in local:
             server.on_revocation(self.revoke)
@@ -224,7 +224,8 @@ class Guard:
         One token, or one of: `token_id` (its `jti`), `subject` (a user's `sub`: log out
         everywhere), `client_id`, `session_id` (`sid`). Those three concern what was issued
         `issued_before` (Unix seconds), by default until now. `issuer` says whose, where the
-        guard has several. Raises `RevocationFailed` when the store did not acknowledge it.
+        guard has several or one with tenants: it is the url of the issuer or the tenant.
+        Raises `RevocationFailed` when the store did not acknowledge it.
         """
         self.run(self._revoker.revoke(token, **names))
 
@@ -232,25 +233,9 @@ class Guard:
         """Do as `revoke` in an event loop."""
         await self.arun(self._revoker.revoke(token, **names))
 
-    def run(self, flow: Flow[T]) -> T:
-        """Drive a flow of this guard in the calling thread."""
-        return run(flow, self._handlers)
-
-    async def arun(self, flow: Flow[T]) -> T:
-        """Drive a flow of this guard in the running event loop."""
-        return await arun(flow, self._async_handlers)
-
-    # Life cycle
-
-    def warm(self) -> None:
-        """Fetch what is absent or due, keys above all; an issuer that is down is only reported."""
-        for flow in (*self._trust.warming(), self._revoker.warm()):
-            self.run(flow)
-
-    async def awarm(self) -> None:
-        """Do as `warm` in an event loop: for a lifespan."""
-        for flow in (*self._trust.warming(), self._revoker.warm()):
-            await self.arun(flow)
+    def logout_receiver(self, client_id: str | Collection[str]) -> LogoutReceiver:
+        """Return what answers back-channel logouts; `BackchannelLogout` puts a face on it."""
+        return self._revoker.logout_receiver(client_id, self._validator)
 
     def health(self) -> dict[str, Any]:
         """Return, ready for JSON, how each issuer is, and how full the cache is.
@@ -258,39 +243,24 @@ class Guard:
         An issuer's `status` is fresh, static, absent (not fetched yet), stale (the last
         refresh failed) or dead (too old to be believed); `age` is in seconds. Its
         introspection is ok, failing, or down (not asked for a while). Tenants are told of, and
-        make no guard unfit: an outage of one is no other's.
+        make no guard unfit: an outage of one is no other's. Revocations are local (this
+        process's own), absent, fresh, stale or dead.
         """
         return self._revoker.health({**self._trust.health(), "cached_tokens": len(self._tokens)})
-
-    def close(self) -> None:
-        """End refreshing, close connections, forget all tokens; the guard can be used again."""
-        self._refresher.close()
-        self._revoker.close()
-        self._tokens.clear()
-        self._trust.clear()
-        driving.close(self._transport)
-
-    async def aclose(self) -> None:
-        """Do as `close` in an event loop, whose connections are closed too."""
-        self.close()
-        await driving.aclose(self._transport)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
 
     def __repr__(self) -> str:
         return f"Guard({self._trust!r})"
 
     # Inside
+
+    def _warming(self) -> Iterable[Flow[None]]:
+        return (*self._trust.warming(), self._revoker.warm())
+
+    def _end(self) -> None:
+        self._refresher.close()
+        self._revoker.close()
+        self._tokens.clear()
+        self._trust.clear()
 
     def _report(self, refusal: Refusal) -> None:
         self._events.emit(refusal.reason.code, refusal.issuer, refusal.remedy)

@@ -14,7 +14,12 @@ from bearerguard.errors import ConfigurationError, quoted
 from bearerguard.guard.claim_mapping import ClaimMapping, RequiredClaims, mapping_of
 from bearerguard.guard.driving import LocalTransport
 from bearerguard.guard.introspection import Introspection
-from bearerguard.guard.issuer_names import Allowed, check_aliases, check_tenants
+from bearerguard.guard.issuer_names import (
+    Allowed,
+    check_aliases,
+    check_pattern_is_alone,
+    check_tenants,
+)
 from bearerguard.guard.static_keys import StaticKeys, keys_from, secret_from
 from bearerguard.protocol import claims, jwk, jwt, metadata
 
@@ -110,8 +115,8 @@ class Issuer:
         self._check_url()
         check_aliases(self.aliases)
         check_tenants(self.url, self.tenants, self.max_tenants)
-        if self.tenants is not None and (self.introspection is not None or self.aliases):
-            raise ConfigurationError("tenants=: not together with introspection= or aliases=")
+        if self.tenants is not None:
+            check_pattern_is_alone(self.introspection, self.aliases)
         derive("accepted_algorithms", self._checked_algorithms())
         derive("accepted_types", self._checked_types())
         self._check_times()

@@ -27,6 +27,20 @@ def check_aliases(aliases: object) -> None:
         raise ConfigurationError("aliases=: pass a list of other spellings of the issuer's url")
 
 
+def check_pattern_is_alone(introspection: object, aliases: Collection[str]) -> None:
+    """Raise `ConfigurationError` for options that a pattern for tenants cannot have."""
+    if introspection is not None:
+        raise ConfigurationError(
+            "tenants=: not together with introspection=: an opaque token does not say whose it is,"
+            " and asking several would show one tenant's token to another; give each tenant that"
+            " introspects an Issuer of its own, and the guard route_opaque="
+        )
+    if aliases:
+        raise ConfigurationError(
+            "tenants=: not together with aliases=: pass another Issuer with the other spelling"
+        )
+
+
 def check_tenants(url: str, allowed: object, most: object) -> None:
     """Raise `ConfigurationError` unless a pattern says which tenants are allowed, and only it."""
     count = url.count(TENANT)

@@ -26,7 +26,8 @@ from bearerguard.guard.issuer import Issuer
 from bearerguard.guard.key_cache import KeyCache, Proof
 from bearerguard.guard.token_cache import Entry
 from bearerguard.principal import Claims, Principal, shared
-from bearerguard.protocol import claims, jwt, scope
+from bearerguard.protocol import claims, jwt, logout_token, scope
+from bearerguard.protocol.jwk import VerificationKey
 from bearerguard.protocol.jwt import SignedToken
 
 Trusted: TypeAlias = tuple[Issuer, KeyCache]
@@ -87,21 +88,31 @@ class JwtValidator:
 
     def prove(self, reading: Reading) -> Flow[Entry]:
         """Return what the token proves; raises `TokenError` or `IssuerUnavailable`."""
-        issuer = reading.issuer
+        issuer, keys, segment = reading.issuer, reading.keys, reading.token.header
         try:
-            header = jwt.parse_header(reading.token.header)
+            header = jwt.parse_header(segment)
             jwt.check_type(header.typ, issuer.accepted_types)
-            if header.algorithm not in issuer.accepted_algorithms:
-                raise TokenError(
-                    WRONG_ALGORITHM,
-                    f"alg is {quoted(header.algorithm)}, this issuer may use"
-                    f" {', '.join(issuer.accepted_algorithms)}",
-                )
-            proof = yield from _proof(reading, header)
+            key, proof = yield from _proof(reading, header, keys.proof(segment))
         except Refusal as refusal:
             refusal.concern(issuer.url, issuer.hints.get(refusal.reason.code))
             raise
+        keys.remember(segment, key, proof)
         return self._entry(reading, proof)
+
+    def prove_logout(self, octets: bytes) -> Flow[Reading]:
+        """Return a genuine logout token, its claims unchecked; raises as `prove` does.
+
+        Its header is not remembered: an access token with the same one would be recognised.
+        """
+        reading = self.read(octets)
+        try:
+            header = jwt.parse_header(reading.token.header)
+            logout_token.check_type(header.typ)
+            yield from _proof(reading, header, None)
+        except Refusal as refusal:
+            refusal.concern(reading.issuer.url)
+            raise
+        return reading
 
     def renew(self, entry: Entry) -> bool:
         """Whether a token proved earlier still holds though its key's lease ran out."""
@@ -131,19 +142,28 @@ class JwtValidator:
         return Entry(principal, seen["exp"] + expected.leeway, proof.lease)
 
 
-def _proof(reading: Reading, header: jwt.Header) -> Flow[Proof]:
-    """Return the proof that a key of the issuer signed the token."""
-    token, keys = reading.token, reading.keys
-    tried = keys.proof(token.header)
-    candidates = yield from keys.candidates(header.algorithm, header.kid)
+def _proof(
+    reading: Reading, header: jwt.Header, tried: Proof | None
+) -> Flow[tuple[VerificationKey, Proof]]:
+    """Return the key of the issuer that signed the token, and the proof of that.
+
+    `tried` is what was found not to have signed it.
+    """
+    token, issuer = reading.token, reading.issuer
+    if header.algorithm not in issuer.accepted_algorithms:
+        raise TokenError(
+            WRONG_ALGORITHM,
+            f"alg is {quoted(header.algorithm)}, this issuer may use"
+            f" {', '.join(issuer.accepted_algorithms)}",
+        )
+    candidates = yield from reading.keys.candidates(header.algorithm, header.kid)
     for key, lease in candidates:
         if tried is not None and tried.lease is lease:
             continue
         verify = key.verifier(header.algorithm)
         if verify(token.signing_input, token.signature):
-            proof = Proof(verify, lease, may_be_id_token=jwt.media_type(header.typ) == "jwt")
-            keys.remember(token.header, key, proof)
-            return proof
+            may_be_id_token = jwt.media_type(header.typ) == "jwt"
+            return key, Proof(verify, lease, may_be_id_token=may_be_id_token)
     named = f"alg {quoted(header.algorithm)} and kid {quoted(header.kid)}"
     if not candidates:
         raise TokenError(UNKNOWN_KEY, f"the issuer publishes no key for {named}")

@@ -187,7 +187,12 @@ class Revocations:
     # Revoking
 
     def revoke(self, revocations: Sequence[Revocation]) -> Flow[None]:
-        """Revoke, here and in every worker; raises `RevocationFailed` if that is not certain."""
+        """Revoke, here and in every worker; raises `RevocationFailed` if that is not certain.
+
+        It is certain when the store has it and has told every worker that was listening: what
+        a store said before it died still arrives. A worker that was not listening at that
+        moment looks for the store all the time and reads it then (`follower`).
+        """
         if self.store is not None:
             try:
                 if self._clock() >= self.trusted_until:
@@ -205,8 +210,9 @@ class Revocations:
         yield from self._caught_up()
         if self._feed.lost:
             restored = yield from self._feed.restore(self._live, self._learn)
-            detail = f"the shared store lost revocations: {restored} were appended again"
-            self._emit("revocations_restored", None, detail)
+            if restored is not None:  # else the next round goes on
+                detail = f"the shared store lost revocations: {restored} were appended again"
+                self._emit("revocations_restored", None, detail)
 
     def fell_behind(self, error: Exception) -> None:
         """Note that following failed: after `max_staleness` nothing is known any more."""
@@ -241,7 +247,7 @@ class Revocations:
 
     def _caught_up(self, *, starting: bool = False) -> Flow[None]:
         now, began = self._clock(), time.monotonic()
-        yield from self._feed.catch_up(self._learn)
+        yield from self._feed.catch_up(self._learn, None if starting else self._learn)
         if starting:
             self._follow_on()
         with self._lock:

@@ -14,9 +14,12 @@ from bearerguard.errors import ConfigurationError
 from bearerguard.flow import Flow
 from bearerguard.guard.authenticator import Authenticator
 from bearerguard.guard.events import Events
+from bearerguard.guard.jwt_validator import JwtValidator
+from bearerguard.guard.logout import LogoutReceiver
 from bearerguard.guard.revocation import Revocations
 from bearerguard.guard.revoking import chosen_issuer, revocation, revocation_of
 from bearerguard.guard.token_cache import octets
+from bearerguard.guard.trust import Trust
 
 
 class Names(TypedDict, total=False):
@@ -31,13 +34,13 @@ class Names(TypedDict, total=False):
 
 
 class Revoker:
-    """Revokes on behalf of a guard that trusts `issuers`; `clock` returns Unix seconds."""
+    """Revokes on behalf of a guard; `clock` returns Unix seconds."""
 
     def __init__(
         self,
         revocations: Revocations | None,
         authenticator: Authenticator,
-        issuers: Collection[str],
+        trust: Trust,
         clock: Callable[[], float],
         events: Events,
     ) -> None:
@@ -45,8 +48,9 @@ class Revoker:
             revocations.attach(clock, events.emit)
         self._revocations = revocations
         self._authenticator = authenticator
-        self._issuers = issuers
+        self._trust = trust
         self._clock = clock
+        self._events = events
 
     def revoke(self, token: str | bytes | None, **names: Unpack[Names]) -> Flow[None]:
         """Revoke a token, or what is named."""
@@ -55,7 +59,7 @@ class Revoker:
         life = self._revocations.max_token_life
         if token is None:
             made = revocation(
-                issuer=chosen_issuer(names.get("issuer"), self._issuers),
+                issuer=chosen_issuer(names.get("issuer"), self._trust.urls, self._trust.named),
                 now=self._clock(),
                 max_token_life=life,
                 token_id=names.get("token_id"),
@@ -70,6 +74,14 @@ class Revoker:
             entry = yield from self._authenticator.identify(octets(token))
             made = revocation_of(entry.principal, now=self._clock(), max_token_life=life)
         yield from self._revocations.revoke([made])
+
+    def logout_receiver(
+        self, client_id: str | Collection[str], validator: JwtValidator
+    ) -> LogoutReceiver:
+        """Return what answers back-channel logouts to the client of that id, or of those."""
+        return LogoutReceiver(
+            client_id, validator, self._revocations, clock=self._clock, events=self._events
+        )
 
     def warm(self) -> Flow[None]:
         """Read what was revoked, if that is due; a store that is down is only reported."""

@@ -7,9 +7,10 @@ store; the time is given.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Sequence
 
 from bearerguard.errors import ConfigurationError, quoted
+from bearerguard.guard.issuer_names import TENANT
 from bearerguard.guard.revocation import SLACK
 from bearerguard.guard.revocation_list import Kind, Revocation
 from bearerguard.principal import Principal
@@ -69,15 +70,30 @@ def revocation_of(principal: Principal, *, now: float, max_token_life: float) ->
     return Revocation("token", principal.issuer, principal.token_id, None, expires_at + SLACK)
 
 
-def chosen_issuer(issuer: str | None, known: Collection[str]) -> str:
-    """Return whose tokens are meant: the guard's one issuer, or the one named."""
+def chosen_issuer(
+    issuer: str | None, urls: Sequence[str], named: Callable[[str], str | None]
+) -> str:
+    """Return whose tokens are meant: the guard's one issuer, or the one named.
+
+    `urls` are those of the guard's issuers, patterns among them; `named` returns the url of
+    the issuer, or the allowed tenant, that goes by a name.
+    """
     if issuer is None:
-        if len(known) != 1:
+        if len(urls) != 1:
             raise ConfigurationError("issuer=: this guard has several: say whose tokens you mean")
-        return next(iter(known))
-    if issuer not in known:
-        raise ConfigurationError(f"issuer=: {quoted(issuer)} is no issuer of this guard")
-    return issuer
+        issuer = urls[0]
+    if not isinstance(issuer, str):
+        raise ConfigurationError("issuer=: pass the issuer's url, as tokens have it in iss")
+    url = named(issuer)
+    if url is None:
+        if TENANT in issuer and issuer in urls:
+            raise ConfigurationError(
+                f"issuer=: {quoted(issuer)} has many tenants: pass the url of the one you mean"
+            )
+        raise ConfigurationError(
+            f"issuer=: {quoted(issuer)} is no issuer of this guard, nor an allowed tenant"
+        )
+    return url
 
 
 def _checked_date(issued_before: float | None, now: float) -> float:

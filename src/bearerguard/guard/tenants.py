@@ -34,15 +34,24 @@ class Tenants:
 
         Raises `IssuerUnavailable` when the callable that allows tenants fails.
         """
-        for expression, pattern in self._patterns:
-            match = expression.fullmatch(name)
-            if match is not None:
-                return self._tenant(pattern, name, match[1])
-        return None
+        matched = self._match(name)
+        return None if matched is None else self._tenant(matched[0], name, matched[1])
+
+    def allows(self, name: str) -> bool:
+        """Whether `name` is an allowed tenant of a pattern; raises as `find` does."""
+        matched = self._match(name)
+        return matched is not None and _is_allowed(*matched)
 
     def all(self) -> list[Trusted]:
         """Return the tenants held now."""
         return [trusted for held in self._held.values() for trusted in held.values()]
+
+    def _match(self, name: str) -> tuple[Issuer, str] | None:
+        for expression, pattern in self._patterns:
+            match = expression.fullmatch(name)
+            if match is not None:
+                return pattern, match[1]
+        return None
 
     def _tenant(self, pattern: Issuer, name: str, tenant: str) -> Trusted | None:
         held = self._held[pattern.url]

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 # The tokens in use at the moment are also known by their credentials as sent: hashing those
 # costs more than all else that a warm request does. A few, so that few are kept in clear.
 _MAX_RECENT = 256
+# They are looked up by their end and then compared: hashing the whole costs twice as much. As
+# long as the shortest signature, so that whoever can name the end of a token has the token.
+_END = slice(-43, None)
 
 
 class Lease:
@@ -88,7 +91,7 @@ class TokenCache:
         self._clock = clock
         self._young: dict[bytes, Entry] = {}
         self._old: dict[bytes, Entry] = {}
-        self._recent: dict[bytes | str, Entry] = {}
+        self._recent: dict[bytes | str, tuple[bytes | str, Entry]] = {}
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
@@ -98,10 +101,13 @@ class TokenCache:
 
         The warm path: takes no lock, does no I/O and never suspends. It checks that the
         token has not expired, that its key still counts and that nothing was revoked since
-        it was last checked; None says nothing but that
-        the guard must decide.
+        it was last checked; None says nothing but that the guard must decide.
         """
-        entry = self._recent.get(authorization) or self._look_up(authorization)
+        known = self._recent.get(authorization[_END])
+        if known is not None and known[0] == authorization:
+            entry: Entry | None = known[1]
+        else:
+            entry = self._look_up(authorization)
         if entry is not None:
             now = self._clock()
             if now < entry.deadline and now < entry.lease.until:
@@ -112,7 +118,7 @@ class TokenCache:
                     return entry.principal
             else:
                 # What takes its place is found by the digest.
-                self._recent.pop(authorization, None)
+                self._recent.pop(authorization[_END], None)
         return None
 
     def _look_up(self, authorization: bytes | str) -> Entry | None:
@@ -124,7 +130,7 @@ class TokenCache:
         if entry is not None:
             if len(self._recent) >= _MAX_RECENT:
                 self._recent = {}
-            self._recent[authorization] = entry
+            self._recent[authorization[_END]] = authorization, entry
         return entry
 
     def get(self, key: bytes) -> Entry | None:

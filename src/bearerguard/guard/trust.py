@@ -54,7 +54,7 @@ class Trust:
         """Returns the issuer that is called exactly so, with its keys."""
         if any(issuer.tenants is not None for issuer in issuers):
             self.find = self._find
-        self._urls = [issuer.url for issuer in issuers]
+        self.urls = tuple(issuer.url for issuer in issuers)
         self._introspectors = {
             issuer.url: Introspector(
                 issuer,
@@ -72,7 +72,17 @@ class Trust:
         self.routing = Routing(self._introspectors, route_opaque) if self._introspectors else None
 
     def __repr__(self) -> str:
-        return ", ".join(map(repr, self._urls))
+        return ", ".join(map(repr, self.urls))
+
+    def named(self, name: str) -> str | None:
+        """Return the url of the issuer, or of the allowed tenant, that goes by `name`.
+
+        Raises `IssuerUnavailable` when the callable that allows tenants fails.
+        """
+        trusted = self._named.get(name)
+        if trusted is not None:
+            return trusted[0].url
+        return name if self._tenants.allows(name) else None
 
     def _find(self, name: str) -> Trusted | None:
         return self._named.get(name) or self._tenants.find(name)

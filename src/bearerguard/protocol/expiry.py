@@ -63,7 +63,7 @@ class ExpiryHeaders:
 
 def seconds_left(expires_at: float, now: float) -> str:
     """Return the whole seconds left, never below 0."""
-    return str(max(0, int(min(expires_at, _END_OF_CALENDAR) - now)))
+    return str(max(0, min(int(expires_at - now), _END_OF_CALENDAR)))
 
 
 GITHUB_EXPIRY = ExpiryHeaders(

@@ -5,7 +5,7 @@ Pure checks of a JWT taken apart; whether its signature is genuine is `jwk`'s.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,13 +38,16 @@ def check_type(typ: str | None) -> None:
         raise _refusal(f"its typ is {quoted(typ)}")
 
 
-def parse(claims: Mapping[str, Any], client_id: str, leeway: float, now: float) -> Logout:
+def parse(
+    claims: Mapping[str, Any], client_ids: Collection[str], leeway: float, now: float
+) -> Logout:
     """Return what the claims of a genuine token order; raises `TokenError` unless they hold.
 
-    `client_id` is what this API, or its client, is called at the issuer (`aud`).
+    `client_ids` is what the application is called at the issuer (`aud`).
     """
     audience = claims.get("aud")
-    if client_id not in (audience if isinstance(audience, list) else [audience]):
+    named = audience if isinstance(audience, list) else [audience]
+    if not any(client_id in named for client_id in client_ids):
         raise _refusal(f"its aud is {quoted(audience)}, not client_id=")
     events = claims.get("events")
     if not isinstance(events, dict) or not isinstance(events.get(EVENT), dict):

@@ -69,7 +69,10 @@ class Known:
 
 
 class AccessTokens:
-    """Makes and reads the access tokens of one server."""
+    """Makes and reads the access tokens of one server.
+
+    With `any_issuer`, what its keys signed is its own, whatever URL it served at.
+    """
 
     def __init__(
         self,
@@ -77,7 +80,10 @@ class AccessTokens:
         keys: KeyRing,
         secret: ServerSecret,
         clock: Callable[[], float],
+        *,
+        any_issuer: bool = False,
     ) -> None:
+        self._any_issuer = any_issuer
         self._settings = settings
         self._keys = keys
         self._secret = secret
@@ -192,10 +198,8 @@ class AccessTokens:
             claims.numeric_date(token.claims, "exp")
         except (TokenError, KeyError):
             return None
-        ours = token.claims.get("iss") == self._settings.issuer and self._keys.verifies(
-            token, header
-        )
-        return token.claims if ours else None
+        named = self._any_issuer or token.claims.get("iss") == self._settings.issuer
+        return token.claims if named and self._keys.verifies(token, header) else None
 
     def _opaque_key(self, value: str) -> str:
         return self._secret.digest("access token", value)

@@ -23,6 +23,8 @@ from bearerguard.server.store.migrate import migrate
 
 _CONNECTIONS = 4
 _FIRST_ALGORITHM = "RS256"
+# Settings have one; nothing that is done here shows it.
+_NO_ISSUER = "http://127.0.0.1:8000"
 
 
 class Administration:
@@ -31,7 +33,8 @@ class Administration:
     Args:
         store: the server's database URL.
         secret: the server's; `BEARERGUARD_SERVER_SECRET` or the development file by default.
-        issuer: the server's URL; needed to recognise its JWTs.
+        issuer: the server's URL; without it, whatever JWT the store's keys signed counts as
+            the server's, which is what they prove.
         on_event: called with every security event.
         clock: returns Unix seconds.
         environ: where the secret is looked for.
@@ -50,7 +53,7 @@ class Administration:
         store: str,
         *,
         secret: str | bytes | None = None,
-        issuer: str = "http://127.0.0.1:8000",
+        issuer: str | None = None,
         on_event: Callable[[SecurityEvent], None] | None = None,
         clock: Callable[[], float] = time.time,
         environ: Mapping[str, str] = os.environ,
@@ -63,7 +66,7 @@ class Administration:
             known = [row.algorithm for row in keys.all_keys(connection)]
         self._engine = Engine(
             settings=Settings(
-                issuer=issuer,
+                issuer=issuer or _NO_ISSUER,
                 resources=(),
                 scopes=None,
                 algorithm=known[-1] if known else _FIRST_ALGORITHM,
@@ -73,6 +76,7 @@ class Administration:
             people=None,
             audit=Audit(on_event, clock),
             clock=clock,
+            any_issuer=issuer is None,
         )
         self.clients = self._engine.clients
         self.users = self._engine.people.accounts
@@ -99,9 +103,15 @@ class Administration:
         """Keep a user from signing in; end the user's sessions and tokens."""
         return self.users.disable(login)
 
-    def revoke_user(self, login: str, client_id: str | None = None) -> int:
-        """Revoke all that a user allowed, one client or all; return how many grants."""
-        return self._engine.end_user(self.users.get(login).user_id, client_id)
+    def revoke_user(
+        self,
+        *,
+        login: str | None = None,
+        user_id: str | None = None,
+        client_id: str | None = None,
+    ) -> int:
+        """Do as `AuthorizationServer.revoke_user`."""
+        return self._engine.revoke_user(login=login, user_id=user_id, client_id=client_id)
 
     def revoke_grant(self, grant_id: str) -> bool:
         """Revoke a grant with all its tokens; False when it was before, or is none."""

@@ -10,7 +10,7 @@ from bearerguard.messages import Response
 from bearerguard.server.oauth_error import OAuthError
 
 _NEVER_STORED = (("Cache-Control", "no-store"), ("Pragma", "no-cache"))
-_RETRY_SECONDS = "2"
+RETRY_SECONDS = "2"
 
 
 def private(content: Mapping[str, Any], *headers: tuple[str, str], status: int = 200) -> Response:
@@ -46,7 +46,12 @@ def unavailable() -> Response:
         "error": "temporarily_unavailable",
         "error_description": "The server cannot answer at the moment",
     }
-    return private(content, ("Retry-After", _RETRY_SECONDS), status=503)
+    return private(content, ("Retry-After", RETRY_SECONDS), status=503)
+
+
+def too_large() -> Response:
+    """Return what says that the request is too long to be read."""
+    return refusal(OAuthError("invalid_request", "The request is too large", status=413))
 
 
 def wrong_method(*allowed: str) -> Response:

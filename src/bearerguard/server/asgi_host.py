@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bearerguard.messages import Request, Response
 from bearerguard.server import answers
-from bearerguard.server.oauth_error import OAuthError
 from bearerguard.server.parameters import MAX_BYTES
 from bearerguard.server.threads import Threads
 
@@ -21,7 +20,8 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_TOO_LARGE = OAuthError("invalid_request", "The request is too large", status=413)
+# Some seconds' worth; they wait in the event loop, where that costs little.
+_WAITING_LOGINS = 100
 
 
 class AsgiHost:
@@ -31,6 +31,10 @@ class AsgiHost:
         self.server = server
         self.api: ASGIApp = api or _nothing
         self._threads = Threads(server.handle, server.threads)
+        # Passwords take their time: who waits for one must not hold up who waits for a token.
+        self._logins = Threads(
+            server.handle, server.login_threads, waiting=_WAITING_LOGINS, busy=server.busy
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer or pass on."""
@@ -44,7 +48,7 @@ class AsgiHost:
         if body is None:
             return  # nobody is there to be answered
         if len(body) > MAX_BYTES:
-            await _send(send, answers.refusal(_TOO_LARGE))
+            await _send(send, self.server.too_large(path))
             return
         query = scope.get("query_string", b"").decode("latin-1")
         client = scope.get("client")
@@ -55,7 +59,8 @@ class AsgiHost:
             body,
             peer=client[0] if client else "",
         )
-        await _send(send, await self._threads.answer(request))
+        login = self.server.is_login(request.method, path)
+        await _send(send, await (self._logins if login else self._threads).answer(request))
 
 
 async def _body(receive: Receive) -> bytes | None:

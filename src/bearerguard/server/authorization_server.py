@@ -20,6 +20,7 @@ from bearerguard.server.people import PeopleOptions
 from bearerguard.server.revocations import Revoked
 from bearerguard.server.secret import find_secret
 from bearerguard.server.settings import DAY, Resource, Settings, checked_resources
+from bearerguard.server.sign_in import LOGIN
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import migrate
 
@@ -57,7 +58,8 @@ class AuthorizationServer:
         accept_endpoint_audiences: whether client assertions may name an endpoint as their
             audience, instead of the issuer (a compromise with RFC 9126 §2).
         insecure_allow_http: allow an issuer with plain http beyond loopback.
-        threads: how many requests are answered at once under ASGI.
+        threads: how many requests are answered at once under ASGI; half as many logins may
+            wait for their password's check besides, under WSGI among the threads there are.
         on_event: called with every `SecurityEvent`.
         clock: returns Unix seconds.
         environ: where `BEARERGUARD_SERVER_SECRET` is looked for.
@@ -114,7 +116,9 @@ class AuthorizationServer:
             insecure_allow_http=insecure_allow_http,
         )
         self.threads = threads
-        database = Database(store, connections=threads + _SPARE_CONNECTIONS)
+        self.login_threads = max(1, threads // 2)
+        connections = threads + self.login_threads + _SPARE_CONNECTIONS
+        database = Database(store, connections=connections)
         server_secret = find_secret(secret, database.path, environ)
         migrate(database)
         self._engine = Engine(
@@ -124,6 +128,7 @@ class AuthorizationServer:
             people=people,
             audit=Audit(on_event, clock),
             clock=clock,
+            password_places=self.login_threads,
         )
         self.clients = self._engine.clients
         self.users = self._engine.people.accounts
@@ -138,6 +143,18 @@ class AuthorizationServer:
     def handle(self, request: Request) -> Response:
         """Answer a request to one of `paths`, in the calling thread."""
         return self._engine.router.handle(request)
+
+    def is_login(self, method: str, path: str) -> bool:
+        """Whether a request brings a password, whose check takes its time."""
+        return method == "POST" and path == self.settings.base_path + LOGIN
+
+    def busy(self) -> Response:
+        """Return the answer to a login when too many are waiting already."""
+        return self._engine.people.busy()
+
+    def too_large(self, path: str) -> Response:
+        """Return the answer to a request to one of `paths` that is too long to be read."""
+        return self._engine.router.too_large(path)
 
     def asgi_app(self, api: ASGIApp | None = None) -> AsgiHost:
         """Return an ASGI app that serves `paths` and hands everything else to `api`."""
@@ -174,9 +191,20 @@ class AuthorizationServer:
         """Revoke a grant (a token's `sid`) with all its tokens; False if it was none."""
         return self._engine.revocations.grant(grant_id, reason="revoked")
 
-    def revoke_user(self, user_id: str, *, client_id: str | None = None) -> int:
-        """Revoke all that a user allowed, to one client or to all; return how many grants."""
-        return self._engine.end_user(user_id, client_id)
+    def revoke_user(
+        self,
+        *,
+        login: str | None = None,
+        user_id: str | None = None,
+        client_id: str | None = None,
+    ) -> int:
+        """Revoke all that a user allowed, to one client or to all; return how many grants.
+
+        The user is named by `login`, or by `user_id`: the `sub` of tokens, and the id of a
+        user whom `current_user=` brings. Raises `AccountError` for a login name that is
+        nobody's, and `ClientError` for a client that is not registered.
+        """
+        return self._engine.revoke_user(login=login, user_id=user_id, client_id=client_id)
 
     def disable_user(self, login: str) -> Account:
         """Keep a user from signing in, and end the user's sessions and tokens."""

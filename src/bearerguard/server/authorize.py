@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from bearerguard.messages import Request, Response
 from bearerguard.protocol import pkce
-from bearerguard.server import allowance, answers, redirect_uri
+from bearerguard.server import allowance, redirect_uri
 from bearerguard.server import client as clients
 from bearerguard.server.client import Client
 from bearerguard.server.client_registry import ClientRegistry
@@ -25,9 +25,19 @@ from bearerguard.server.session import SignedIn
 from bearerguard.server.settings import Settings
 from bearerguard.server.sign_in import see_other
 
+# A login link carries the request, a third longer; common proxies take 8 KB as an address.
+_MAX_QUERY = 5000
+
 
 class NowhereToGo(Exception):
-    """The request names no client or place that could be told what is wrong (AZ-02)."""
+    """The request names no client or place that could be told what is wrong (AZ-02).
+
+    `text` is what the user is told, by its name among the texts about links.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +73,12 @@ class AuthorizeEndpoint:
     def handle(self, request: Request) -> Response:
         """Answer an authorization request."""
         if request.method != "GET":
-            return answers.wrong_method("GET")
+            return self._people.wrong_method("GET")
         query = urlsplit(request.url).query
         try:
             target = self._target(query)
         except NowhereToGo as problem:
-            return self._people.error_page(400, "This link does not work", str(problem))
+            return self._people.error_page(400, "link", problem.text)
         signed_in = self._people.signed_in(request)
         if signed_in is None:
             return self._people.ask_to_sign_in(
@@ -86,19 +96,17 @@ class AuthorizeEndpoint:
     def decide(self, request: Request) -> Response:
         """Take the answer of a consent page."""
         if request.method != "POST":
-            return answers.wrong_method("POST")
+            return self._people.wrong_method("POST")
         signed_in = self._people.signed_in(request)
         if signed_in is None:
-            return self._people.error_page(
-                403, "You are not signed in", "Go back to the app and start again."
-            )
+            return self._people.error_page(403, "signed_out")
         answer = self._people.consent_answer(request, signed_in)
         if isinstance(answer, Response):
             return answer
         try:
             target = self._target(answer.query)
         except NowhereToGo as problem:  # the client was changed or removed meanwhile
-            return self._people.error_page(400, "This link does not work", str(problem))
+            return self._people.error_page(400, "link", problem.text)
         try:
             asked = self._asked(target)
             self._check_subject(signed_in)
@@ -125,28 +133,30 @@ class AuthorizeEndpoint:
 
     def _target(self, query: str) -> _Target:
         """Return where to answer; raises `NowhereToGo`."""
+        if len(query) > _MAX_QUERY:
+            raise NowhereToGo("length")
         if not (query.isascii() and query.isprintable()):
             # It goes on into a Location line; some servers let such octets in.
-            raise NowhereToGo("It has characters that no address has.")
+            raise NowhereToGo("malformed")
         try:
             parameters = parse(query.encode())
-        except OAuthError as error:
-            raise NowhereToGo(f"{error.description}.") from None
+        except OAuthError:
+            raise NowhereToGo("malformed") from None
         client_id = parameters.get("client_id")
         if client_id is None or "client_id" in parameters.repeated:
-            raise NowhereToGo("It does not say which app it is for.")
+            raise NowhereToGo("no_app")
         client = self._registry.find(client_id)
         if client is None:
-            raise NowhereToGo("The app that sent you here is not known.")
+            raise NowhereToGo("unknown_app")
         uri = parameters.get("redirect_uri")
         if "redirect_uri" in parameters.repeated:
-            raise NowhereToGo("It says more than once where to return to.")
+            raise NowhereToGo("two_returns")
         if uri is None:
             if len(client.redirect_uris) != 1:
-                raise NowhereToGo("It does not say where to return to.")
+                raise NowhereToGo("no_return")
             uri = client.redirect_uris[0]
         elif not redirect_uri.matches(uri, client.redirect_uris):
-            raise NowhereToGo("It would return you to an address that the app did not register.")
+            raise NowhereToGo("wrong_return")
         return _Target(client, uri, parameters.get("state"), parameters)
 
     def _asked(self, target: _Target) -> _Asked:

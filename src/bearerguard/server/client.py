@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,9 @@ AUTH_METHODS = (SECRET, BASIC, POST, NONE, PRIVATE_KEY_JWT)
 WITH_SECRET = frozenset({SECRET, BASIC, POST})
 
 _MAX_ID = 200
+_MAX_NAME = 100
+# More accents above each other than any script has.
+_MAX_MARKS = 4
 # How the ids of our own users begin (see `accounts`).
 _USERS = "user-"
 
@@ -141,8 +145,18 @@ def _check_names(client: Client) -> None:
         )
     if client.client_id.startswith(_USERS):
         raise ConfigurationError(f"client_id=: {_USERS}… are users' ids (RFC 9700 §4.15)")
-    if not client.name or not client.name.isprintable():
-        raise ConfigurationError("name=: give a name that people can read")
+    if not _is_readable(client.name):
+        raise ConfigurationError(
+            f"name=: give a name that people can read, of 1 to {_MAX_NAME} visible characters"
+        )
+
+
+def _is_readable(name: object) -> bool:
+    """Whether a page may show it: nothing invisible, nothing that writes over its surroundings."""
+    if not isinstance(name, str) or not 0 < len(name) <= _MAX_NAME or not name.isprintable():
+        return False
+    marks = "".join("m" if unicodedata.category(each)[0] == "M" else "." for each in name)
+    return name == " ".join(name.split()) and "m" * (_MAX_MARKS + 1) not in marks
 
 
 def _check_methods(client: Client) -> None:

@@ -17,7 +17,7 @@ from bearerguard.server.audit import Audit
 from bearerguard.server.client import Client
 from bearerguard.server.revocations import Revocations
 from bearerguard.server.secret import ServerSecret
-from bearerguard.server.settings import Settings
+from bearerguard.server.settings import Settings, check_duration
 from bearerguard.server.store import clients as rows
 from bearerguard.server.store.database import Database
 
@@ -86,7 +86,7 @@ class ClientRegistry:
         """Register a client; its secret is in the answer, and nowhere else.
 
         Args:
-            name: what people know it by.
+            name: what people know it by: 1 to 100 visible characters.
             client_id: its identifier, if it is to have a certain one.
             client_secret: its secret, if it is to keep one; at least 32 characters.
             public: whether it cannot keep a secret: an app on a phone or in a browser.
@@ -169,7 +169,13 @@ class ClientRegistry:
             ]
 
     def rotate_secret(self, client_id: str, *, overlap: float | None = None) -> str:
-        """Return a new secret; the old one stays valid for `overlap` seconds (a day)."""
+        """Return a new secret; the old one stays valid for `overlap` seconds (a day).
+
+        Raises `ConfigurationError` for an overlap that is no time, and `ClientError` for a
+        client that is not there, or has no secret.
+        """
+        if overlap is not None:
+            check_duration("overlap=", overlap)
         if self.get(client_id).auth_method not in clients.WITH_SECRET:
             raise ClientError(f"The client {client_id!r} has no secret")
         seconds = self._settings.secret_overlap if overlap is None else overlap

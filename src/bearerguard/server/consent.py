@@ -131,7 +131,6 @@ class Consent:
 
     def answer(self, request: Request, user: SignedIn) -> ConsentAnswer | Response:
         """Return what a posted consent form says, or the page that refuses it."""
-        texts = self._pages.texts
         try:
             fields = from_form(request).values
         except OAuthError as error:
@@ -142,8 +141,7 @@ class Consent:
             content = {}
         allowed = _ANSWERS.get(fields.get("decision", ""))
         if not content or allowed is None or not self._csrf.holds(request, fields, user.user_id):
-            heading, text = texts("error.form.heading"), texts("error.form.text")
-            return self._pages.error(400, heading, text)
+            return self._pages.error(400, "form")
         remember = allowed and fields.get("remember") == "yes"
         return ConsentAnswer(allowed, frozenset(content["scopes"]), content["query"], remember)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from bearerguard.errors import ConfigurationError
 from bearerguard.messages import Request, Response
 from bearerguard.server import answers, metadata
 from bearerguard.server import keys as signing
@@ -18,6 +19,7 @@ from bearerguard.server.code_grant import CodeGrant
 from bearerguard.server.consent import CONSENT
 from bearerguard.server.failures import Failures
 from bearerguard.server.introspect import IntrospectEndpoint, Introspection
+from bearerguard.server.passwords import PLACES
 from bearerguard.server.people import People, PeopleOptions
 from bearerguard.server.refresh_grant import RefreshGrant
 from bearerguard.server.refresh_token import RefreshTokens
@@ -43,6 +45,8 @@ class Engine:
         people: PeopleOptions | None,
         audit: Audit,
         clock: Callable[[], float],
+        password_places: int = PLACES,
+        any_issuer: bool = False,
     ) -> None:
         self.settings = settings
         self.database = database
@@ -60,9 +64,10 @@ class Engine:
             audit=audit,
             on_disabled=self.end_user,
             options=people,
+            password_places=password_places,
         )
         self.upkeep = Upkeep(database, self.keys, settings, clock)
-        access = AccessTokens(settings, self.keys, secret, clock)
+        access = AccessTokens(settings, self.keys, secret, clock, any_issuer=any_issuer)
         refresh = RefreshTokens(secret, settings, clock)
         self.introspection = Introspection(database, access)
         self.revocation = TokenRevocation(
@@ -102,6 +107,16 @@ class Engine:
         self.paths = frozenset(endpoints)
         self.router = Router(endpoints, is_origin=self.clients.is_origin, audit=audit)
 
+    def revoke_user(self, *, login: str | None, user_id: str | None, client_id: str | None) -> int:
+        """Do as `end_user`, for the user of a login name or of an id; there must be such ones."""
+        if (login is None) == (user_id is None):
+            raise ConfigurationError("revoke_user(): name the user by login= or by user_id=")
+        if client_id is not None:
+            self.clients.get(client_id)
+        if login is not None:
+            user_id = self.people.accounts.get(login).user_id
+        return self.end_user(str(user_id), client_id)
+
     def end_user(self, user_id: str, client_id: str | None = None) -> int:
         """End all that a user allowed, one client or all; return how many grants that were."""
         self.people.forget(user_id, client_id)
@@ -110,8 +125,8 @@ class Engine:
     def _endpoints(self) -> dict[str, Endpoint]:
         base = self.settings.base_path
         endpoints = {
-            base + metadata.AUTHORIZE: Endpoint(self._authorize.handle),
-            base + CONSENT: Endpoint(self._authorize.decide),
+            base + metadata.AUTHORIZE: self._for_people(self._authorize.handle),
+            base + CONSENT: self._for_people(self._authorize.decide),
             base + metadata.TOKEN: Endpoint(self._kept_up(self._token.handle), Readers.REGISTERED),
             base + metadata.REVOKE: Endpoint(self._revoke.handle, Readers.REGISTERED),
             base + metadata.INTROSPECT: Endpoint(self._introspect.handle),
@@ -120,8 +135,13 @@ class Engine:
         for path in metadata.metadata_paths(self.settings):
             endpoints[path] = Endpoint(self._metadata, Readers.EVERYBODY)
         for path in self.people.paths:
-            endpoints[base + path] = Endpoint(self.people.handle)
+            endpoints[base + path] = self._for_people(self.people.handle)
         return endpoints
+
+    def _for_people(self, handle: Callable[[Request], Response]) -> Endpoint:
+        return Endpoint(
+            handle, unavailable=self.people.unavailable, too_large=self.people.too_large
+        )
 
     def _kept_up(self, handle: Callable[[Request], Response]) -> Callable[[Request], Response]:
         """Return `handle` with the upkeep that is due done afterwards."""

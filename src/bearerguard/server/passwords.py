@@ -25,7 +25,8 @@ MIN_LENGTH = 12
 MAX_LENGTH = 1024
 
 _THREADS = 2  # each takes the memory that the parameters name: 64 MiB
-_WAITING = 32  # with 2 threads, some seconds' worth
+# Whoever waits for them holds a thread of the web server: never all of its threads.
+PLACES = 4
 
 
 class PasswordsBusy(BearerGuardError):
@@ -49,15 +50,18 @@ class Passwords:
 
     Args:
         parameters: argon2's; RFC 9106's second recommendation by default.
+        places: how many may be checking or waiting at once; the rest is turned away.
     """
 
-    def __init__(self, parameters: argon2.Parameters | None = None) -> None:
+    def __init__(
+        self, parameters: argon2.Parameters | None = None, *, places: int = PLACES
+    ) -> None:
         parameters = parameters or argon2.profiles.RFC_9106_LOW_MEMORY
         if parameters.type is not argon2.Type.ID:
             raise ConfigurationError("password_parameters=: pass parameters of type argon2id")
         self._hasher = argon2.PasswordHasher.from_parameters(parameters)
         self._nobodys = _nobodys_hash(parameters)
-        self._pool = _Pool()
+        self._pool = _Pool(places)
 
     def hash(self, password: str) -> str:
         """Return the hash to store."""
@@ -101,13 +105,14 @@ def check_new(password: str, login: str) -> None:
 class _Pool:
     """Two threads and a short queue, of one process: in a forked child no thread lives on."""
 
-    def __init__(self) -> None:
-        self._workers = _Workers()
+    def __init__(self, places: int) -> None:
+        self._places = places
+        self._workers = _Workers(places)
 
     def run(self, work: Callable[[], T]) -> T:
         workers = self._workers
         if workers.process != os.getpid():
-            workers = self._workers = _Workers()
+            workers = self._workers = _Workers(self._places)
         if not workers.places.acquire(blocking=False):
             raise PasswordsBusy("too many passwords are being checked")
         try:
@@ -119,10 +124,10 @@ class _Pool:
 class _Workers:
     """What a pool has in one process; the threads start at their first work."""
 
-    def __init__(self) -> None:
+    def __init__(self, places: int) -> None:
         self.process = os.getpid()
         self.executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="bearerguard-argon2")
-        self.places = threading.BoundedSemaphore(_THREADS + _WAITING)
+        self.places = threading.BoundedSemaphore(places)
 
 
 def _octets(password: str) -> bytes:

@@ -15,16 +15,17 @@ import argon2
 
 from bearerguard.errors import ConfigurationError
 from bearerguard.messages import Request, Response
+from bearerguard.server import answers
 from bearerguard.server.accounts import Accounts
 from bearerguard.server.audit import Audit
 from bearerguard.server.consent import Consent, ConsentAnswer, ConsentRequest
 from bearerguard.server.cookies import Cookies
 from bearerguard.server.csrf import Csrf
 from bearerguard.server.pages import Pages
-from bearerguard.server.passwords import Passwords
+from bearerguard.server.passwords import PLACES, Passwords
 from bearerguard.server.secret import ServerSecret
 from bearerguard.server.session import LIFETIME, Sessions, SignedIn
-from bearerguard.server.sign_in import LOGIN, LOGOUT, SignIn, see_other
+from bearerguard.server.sign_in import BUSY_SECONDS, LOGIN, LOGOUT, SignIn, see_other
 from bearerguard.server.store.database import Database
 from bearerguard.server.throttle import PER_ACCOUNT, PER_ADDRESS, Allowance, Throttle
 from bearerguard.server.ticket import Tickets
@@ -82,6 +83,7 @@ class People:
         audit: is told of every security event.
         on_disabled: ends all that the user of an id allowed.
         options: what the operator chose.
+        password_places: how many requests may be waiting for a password's check at once.
 
     Raises:
         ConfigurationError: an option cannot be used.
@@ -97,6 +99,7 @@ class People:
         audit: Audit,
         on_disabled: Callable[[str], object],
         options: PeopleOptions | None = None,
+        password_places: int = PLACES,
     ) -> None:
         options = options or PeopleOptions()
         if (options.current_user is None) != (options.login_url is None):
@@ -117,9 +120,8 @@ class People:
         self._sessions = Sessions(
             database, cookies, secret, clock, lifetime=options.session_lifetime
         )
-        self.accounts = Accounts(
-            database, Passwords(options.password_parameters), clock, on_disabled=on_disabled
-        )
+        passwords = Passwords(options.password_parameters, places=password_places)
+        self.accounts = Accounts(database, passwords, clock, on_disabled=on_disabled)
         self._consent = Consent(
             self._base, database, pages=self._pages, csrf=csrf, tickets=tickets, clock=clock
         )
@@ -177,9 +179,9 @@ class People:
         """Answer a request to one of `paths`."""
         path = urlsplit(request.url).path.removeprefix(self._base)
         if path not in self.paths:
-            return self._error("not_found", 404)
+            return self._pages.error(404, "not_found")
         if request.method not in {"GET", "HEAD", "POST"}:
-            return self._error("method", 405, Allow="GET, HEAD, POST")
+            return self.wrong_method("GET", "HEAD", "POST")
         if path == LOGIN:
             return self._sign_in.login(request)
         return self._sign_in.logout(request, self._on_to_another_account)
@@ -207,14 +209,25 @@ class People:
         """Ask the user again, about one client or about all."""
         self._consent.forget(user_id, client_id)
 
-    def error_page(self, status: int, title: str, text: str) -> Response:
+    def error_page(self, status: int, name: str, text: str = "text") -> Response:
         """Return a page that says what went wrong, and leads nowhere (AZ-02)."""
-        return self._pages.error(status, title, text)
+        return self._pages.error(status, name, text)
 
-    def _error(self, name: str, status: int, **headers: str) -> Response:
-        texts = self._pages.texts
-        heading, text = texts(f"error.{name}.heading"), texts(f"error.{name}.text")
-        return self._pages.error(status, heading, text, **headers)
+    def wrong_method(self, *allowed: str) -> Response:
+        """Return the page for a method that a path does not have."""
+        return self._pages.error(405, "method", Allow=", ".join(allowed))
+
+    def unavailable(self) -> Response:
+        """Return the page that says that the server has trouble."""
+        return self._pages.error(503, "unavailable", Retry_After=answers.RETRY_SECONDS)
+
+    def busy(self) -> Response:
+        """Return the page that says that too many people are signing in."""
+        return self._pages.error(503, "busy", Retry_After=str(BUSY_SECONDS))
+
+    def too_large(self) -> Response:
+        """Return the page for a form that is too long to be read."""
+        return self._pages.error(413, "request")
 
     def _on_to_another_account(self, request: Request, signed_in: SignedIn) -> str:
         """Return where to sign in as somebody else, when a consent page asks for that."""

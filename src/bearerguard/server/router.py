@@ -32,6 +32,9 @@ class Endpoint:
 
     handle: Callable[[Request], Response]
     readers: Readers = Readers.NOBODY
+    # What is said of trouble: JSON to programs, pages to people.
+    unavailable: Callable[[], Response] = answers.unavailable
+    too_large: Callable[[], Response] = answers.too_large
 
 
 class Router:
@@ -63,11 +66,15 @@ class Router:
             response = self._answer(endpoint, request)
         except StoreUnavailable as error:
             self._audit.emit("store_unavailable", cause=str(error))
-            return answers.unavailable()
+            return endpoint.unavailable()
         except ConfigurationError:
             _log.exception("the server's configuration does not work")
-            return answers.unavailable()
+            return endpoint.unavailable()
         return replace(response, body=b"") if request.method == "HEAD" else response
+
+    def too_large(self, path: str) -> Response:
+        """Return the answer to a request to `path` that is too long to be read."""
+        return self._endpoints[path].too_large()
 
     def _answer(self, endpoint: Endpoint, request: Request) -> Response:
         if endpoint.readers is Readers.NOBODY:

@@ -82,8 +82,7 @@ class Settings:
         ):
             check_lifetime(f"{name}=", getattr(self, name))
         for name in ("refresh_grace", "secret_overlap"):
-            if not _is_number(getattr(self, name)) or getattr(self, name) < 0:
-                raise ConfigurationError(f"{name}=: pass seconds, 0 for none")
+            check_duration(f"{name}=", getattr(self, name))
         if self.code_lifetime > _MAX_CODE_LIFETIME:
             raise ConfigurationError(
                 f"code_lifetime=: {_MAX_CODE_LIFETIME:.0f} seconds at most (RFC 6749 §4.1.2)"
@@ -168,6 +167,12 @@ def check_lifetime(option: str, seconds: object) -> None:
     """Refuse what is no positive number of seconds."""
     if not _is_number(seconds) or not 0 < seconds < 10**10:  # type: ignore[operator]
         raise ConfigurationError(f"{option}: pass a positive number of seconds")
+
+
+def check_duration(option: str, seconds: object) -> None:
+    """Refuse what is no number of seconds; 0 is one."""
+    if not _is_number(seconds) or not 0 <= seconds < 10**10:  # type: ignore[operator]
+        raise ConfigurationError(f"{option}: pass seconds, 0 for none")
 
 
 def _is_number(value: object) -> bool:

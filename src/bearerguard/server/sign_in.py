@@ -29,7 +29,7 @@ LOGOUT = "/oauth/logout"
 _AUTHORIZE = "/oauth/authorize"
 _PURPOSE = "sign in"
 _LIFETIME = 3600  # for who must look up a password first
-_BUSY_SECONDS = 5
+BUSY_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ class SignIn:
             account = self._accounts.check(login, password)
         except PasswordsBusy:
             return self._form(
-                request, errand, 503, "login.busy", username, retry_after=_BUSY_SECONDS
+                request, errand, 503, "login.busy", username, retry_after=BUSY_SECONDS
             )
         if account is None:
             self._report("login_failed", login, address)
@@ -212,9 +212,7 @@ class SignIn:
         )
 
     def _no_errand(self) -> Response:
-        texts = self._pages.texts
-        heading, text = texts("error.login_link.heading"), texts("error.login_link.text")
-        return self._pages.error(400, heading, text)
+        return self._pages.error(400, "login_link")
 
 
 def see_other(location: str, *headers: tuple[str, str]) -> Response:

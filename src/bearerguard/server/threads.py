@@ -14,23 +14,50 @@ import anyio.to_thread
 from bearerguard.messages import Request, Response
 
 
-class Threads:
-    """Runs `handle` in threads, at most `count` at once in each event loop."""
+class _Pool:
+    """The threads of one event loop, and how many requests have or want one."""
 
-    def __init__(self, handle: Callable[[Request], Response], count: int) -> None:
+    def __init__(self, count: int) -> None:
+        self.limiter = anyio.CapacityLimiter(count)
+        self.requests = 0
+
+
+class Threads:
+    """Runs `handle` in threads, at most `count` at once in each event loop.
+
+    Where `busy` is given, at most `waiting` wait for a thread, and the next gets what it returns.
+    """
+
+    def __init__(
+        self,
+        handle: Callable[[Request], Response],
+        count: int,
+        *,
+        waiting: int = 0,
+        busy: Callable[[], Response] | None = None,
+    ) -> None:
         self._handle = handle
         self._count = count
+        self._most = count + waiting
+        self._busy = busy
         # A limiter belongs to the event loop that it was made in.
-        self._limiter = anyio.lowlevel.RunVar[anyio.CapacityLimiter](f"bearerguard-{id(self)}")
+        self._pools = anyio.lowlevel.RunVar[_Pool](f"bearerguard-{id(self)}")
 
     async def answer(self, request: Request) -> Response:
         """Return what `handle` answers."""
-        return await anyio.to_thread.run_sync(self._handle, request, limiter=self._bounds())
-
-    def _bounds(self) -> anyio.CapacityLimiter:
+        pool = self._pool()
+        if self._busy is not None and pool.requests >= self._most:
+            return self._busy()
+        pool.requests += 1
         try:
-            return self._limiter.get()
+            return await anyio.to_thread.run_sync(self._handle, request, limiter=pool.limiter)
+        finally:
+            pool.requests -= 1
+
+    def _pool(self) -> _Pool:
+        try:
+            return self._pools.get()
         except LookupError:
-            limiter = anyio.CapacityLimiter(self._count)
-            self._limiter.set(limiter)
-            return limiter
+            pool = _Pool(self._count)
+            self._pools.set(pool)
+            return pool

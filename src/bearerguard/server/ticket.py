@@ -13,8 +13,8 @@ from typing import Any
 from bearerguard.protocol import base64url
 from bearerguard.sealing import Sealer, SealError
 
-# More than an authorization request's query, less than what a server takes as a URL.
-_MAX_LENGTH = 16_384
+# More than the longest authorization request makes, less than what a server takes as a URL.
+_MAX_LENGTH = 32_768
 
 
 class TicketError(ValueError):

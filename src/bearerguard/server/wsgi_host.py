@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bearerguard.messages import Request, Response
 from bearerguard.server import answers
-from bearerguard.server.oauth_error import OAuthError
 from bearerguard.server.parameters import MAX_BYTES
 
 if TYPE_CHECKING:
@@ -18,7 +17,6 @@ Environ: TypeAlias = dict[str, Any]
 StartResponse: TypeAlias = Callable[..., Callable[[bytes], object]]
 WSGIApp: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
 
-_TOO_LARGE = OAuthError("invalid_request", "The request is too large", status=413)
 _MAX_DIGITS = 20  # Python refuses to read thousands of them as a number
 # The fields that PEP 3333 keeps without the prefix.
 _UNPREFIXED = {"CONTENT_TYPE": b"content-type", "CONTENT_LENGTH": b"content-length"}
@@ -39,7 +37,7 @@ class WsgiHost:
             return self.api(environ, start_response)
         body = _body(environ)
         if body is None:
-            return _start(environ, start_response, answers.refusal(_TOO_LARGE))
+            return _start(environ, start_response, self.server.too_large(path))
         query = environ.get("QUERY_STRING", "")
         request = Request(
             environ["REQUEST_METHOD"],

@@ -35,6 +35,8 @@ R = TypeVar("R")
 
 # Some 200 kB: what one command brings must not hold up the others.
 _PAGE = 1000
+# What the bell says of entries that nobody waits for.
+_SOMETHING = b""
 # How long requests leave a store alone that failed.
 _PAUSE = 1.0
 # How often a process trims the log, in seconds.
@@ -158,10 +160,13 @@ class RedisStore:
         with client.pipeline(transaction=True) as together:
             for entry in effect.entries:
                 together.xadd(self._log, {"e": entry})
-            if effect.ring:
-                for entry in effect.entries:
-                    together.publish(self._bell, entry)
+            for entry in effect.entries if effect.ring else (_SOMETHING,):
+                together.publish(self._bell, entry)
             last = together.execute()[len(effect.entries) - 1]
+        if effect.ring:
+            # The answer may have come before the bell was sent, but the store sends all that is
+            # due before it takes the next command. What is sent arrives even if it dies then.
+            client.ping()
         if time.monotonic() >= self._trim_at:
             # By the store's own clock: an entry's position begins with its milliseconds.
             oldest = int(last.decode().partition("-")[0]) - int(effect.keep * 1000)
@@ -244,7 +249,7 @@ class _Bell:
                 return ()
             message = self._subscription.get_message(timeout=effect.wait)
             while message is not None and len(heard) < _PAGE:
-                if message["type"] == "message":
+                if message["type"] == "message" and message["data"] != _SOMETHING:
                     heard.append(message["data"])
                 message = self._subscription.get_message(timeout=0)
         except Exception:

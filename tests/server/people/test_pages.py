@@ -54,8 +54,9 @@ def test_AZ_06_a_page_that_redirects_after_a_form_says_303_and_is_not_kept(
     assert answer.header("Referrer-Policy") == "no-referrer"
 
 
-def test_AZ_02_an_error_page_says_what_went_wrong_and_leads_nowhere(stage: PeopleStage) -> None:
-    response = stage.people.error_page(400, "Unknown app", "Ask <its> makers.")
+def test_AZ_02_an_error_page_says_what_went_wrong_and_leads_nowhere(tmp_path: Path) -> None:
+    texts = {"error.link.heading": "Unknown app", "error.link.no_app": "Ask <its> makers."}
+    response = Pages("Site", texts=texts).error(400, "link", "no_app")
     assert response.status == 400
     assert b"Unknown app" in response.body
     assert b"Ask &lt;its&gt; makers." in response.body

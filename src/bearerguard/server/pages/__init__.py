@@ -135,13 +135,19 @@ class Pages:
             **values,
         )
 
-    def error(self, status: int, heading: str, text: str, **headers: str) -> Response:
-        """Return a page that says what went wrong; header names have `_` for `-`."""
-        lines = tuple((name.replace("_", "-"), value) for name, value in headers.items())
-        return self.page("error", status=status, headers=lines, heading=heading, text=text)
+    def error(self, status: int, name: str, text: str = "text", **headers: str) -> Response:
+        """Return a page that says what went wrong; header names have `_` for `-`.
+
+        It says the texts `error.{name}.heading` and `error.{name}.{text}`.
+        """
+        return self.page(
+            "error",
+            status=status,
+            headers=tuple((key.replace("_", "-"), value) for key, value in headers.items()),
+            heading=self.texts(f"error.{name}.heading"),
+            text=self.texts(f"error.{name}.{text}"),
+        )
 
     def unreadable(self, error: OAuthError) -> Response:
         """Return the page for a form that cannot be read; what it says quotes nothing of it."""
-        return self.error(
-            error.status, self.texts("error.request.heading"), f"{error.description}."
-        )
+        return self.error(error.status, "request")

@@ -57,7 +57,25 @@ TEXTS: Mapping[str, str] = {
     "error.form.text": "It was open for too long, you signed in as somebody else meanwhile, or your"
     " browser keeps no cookies for this site. Go back to the app that you came from and start"
     " again.",
+    "error.link.heading": "This link does not work",
+    "error.link.malformed": "It is not written as addresses are. Go back to the app that you came"
+    " from and start again.",
+    "error.link.length": "It is longer than this site takes. Go back to the app that you came from"
+    " and start again.",
+    "error.link.no_app": "It does not say which app it is for.",
+    "error.link.unknown_app": "The app that sent you here is not known.",
+    "error.link.no_return": "It does not say where to return to.",
+    "error.link.two_returns": "It says more than once where to return to.",
+    "error.link.wrong_return": "It would return you to an address that the app did not register.",
+    "error.signed_out.heading": "You are not signed in",
+    "error.signed_out.text": "Go back to the app that you came from and start again.",
     "error.request.heading": "This request cannot be read",
+    "error.request.text": "It is too long, or not encoded as a form of this site is. Go back to the"
+    " app that you came from and start again.",
+    "error.busy.heading": "Many people are signing in right now",
+    "error.busy.text": "Go back, and try again in a few seconds.",
+    "error.unavailable.heading": "This site has trouble",
+    "error.unavailable.text": "Please try again in a few seconds.",
     "error.method.heading": "This page cannot be used like that",
     "error.method.text": "Open it with a link or a form of this site.",
     "error.not_found.heading": "There is no such page",

@@ -7,6 +7,7 @@ another process wrote meanwhile.
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import time
@@ -25,6 +26,8 @@ from bearerguard.server.process_lock import ProcessLock
 # How long a transaction waits for other processes' writes before the answer is 503.
 _BUSY_SECONDS = 20.0
 _WRITES = "bearerguard_writes"
+
+_log = logging.getLogger("bearerguard.server")
 
 
 class StoreUnavailable(BearerGuardError):
@@ -143,7 +146,7 @@ def _checked_url(url: object) -> URL:
 
 
 def _create_private(path: Path) -> None:
-    """Make the file readable for its owner alone; its companions take after it."""
+    """Make the file, or find it, readable for its owner alone; its companions take after it."""
     try:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     except OSError as error:
@@ -151,6 +154,25 @@ def _create_private(path: Path) -> None:
             f"store=: {path} cannot be opened ({error.strerror}): choose a directory that exists"
             " and that this process may write to"
         ) from error
+    for companion in ("", "-wal", "-shm"):
+        _keep_private(path.with_name(path.name + companion))
+
+
+def _keep_private(path: Path) -> None:
+    """Close a file to others: one that was copied or restored is often open to them."""
+    try:
+        mode = path.stat().st_mode
+        if not mode & 0o077:
+            return
+        path.chmod(mode & 0o700)
+    except FileNotFoundError:
+        return  # SQLite's companions come and go
+    except OSError as error:
+        raise ConfigurationError(
+            f"store=: {path} can be read by others, and this process may not change that"
+            f" ({error.strerror}): `chmod 600` it"
+        ) from error
+    _log.warning("%s could be read by others: it is its owner's alone now", path)
 
 
 def _open(url: URL, connections: int) -> Engine:

@@ -1,0 +1,519 @@
+"""Back-channel logout, through both faces."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+from wsgiref.validate import validator
+
+import anyio
+import httpx2
+import pytest
+from flask import Flask
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount, Route
+from starlette.testclient import TestClient
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+
+from bearerguard import ConfigurationError, Event, Guard, Revocations, TokenError
+from bearerguard.backchannel import BackchannelLogout
+from bearerguard.flask import BearerGuard
+from bearerguard.protocol.logout_token import EVENT
+from bearerguard.redis import RedisStore
+from bearerguard.starlette import BearerMiddleware
+from bearerguard.testing import LocalIssuer, SigningKey
+from tests.conformance.stage import NOON, Clock
+from tests.processes import START_SECONDS, free_port
+from tests.redis_server import RedisServer
+
+FORM = "application/x-www-form-urlencoded"
+Reply = tuple[int, dict[str, str], bytes]
+Post = Callable[..., Reply]
+
+
+def post_asgi(
+    logout: BackchannelLogout, body: bytes, method: str = "POST", kind: str | None = FORM
+) -> Reply:
+    chunks = [body[:100], body[100:]]
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        if not chunks:
+            return {"type": "http.disconnect"}
+        return {"type": "http.request", "body": chunks.pop(0), "more_body": bool(chunks)}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [] if kind is None else [(b"content-type", kind.encode())]
+    anyio.run(logout.asgi, {"type": "http", "method": method, "headers": headers}, receive, send)
+    start, content = sent
+    lines = {name.decode(): value.decode() for name, value in start["headers"]}
+    return start["status"], lines, content["body"]
+
+
+def post_wsgi(
+    logout: BackchannelLogout, body: bytes, method: str = "POST", kind: str | None = FORM
+) -> Reply:
+    started: list[Any] = []
+
+    def start_response(status: str, lines: list[tuple[str, str]], *_: Any) -> Any:
+        started[:] = [status, lines]
+        return lambda _chunk: None
+
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": "/logout",
+        "QUERY_STRING": "",
+        "SERVER_NAME": "api.test",
+        "SERVER_PORT": "443",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "CONTENT_LENGTH": str(len(body)) if body else "",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "https",
+        "wsgi.input": io.BytesIO(body),
+        "wsgi.errors": io.StringIO(),
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+    }
+    if kind is not None:
+        environ["CONTENT_TYPE"] = kind
+    result = validator(logout.wsgi)(environ, start_response)
+    try:
+        content = b"".join(result)
+    finally:
+        result.close()  # type: ignore[attr-defined]
+    status, lines = started
+    return int(status[:3]), {name.lower(): value for name, value in lines}, content
+
+
+POSTS: dict[str, Post] = {"asgi": post_asgi, "wsgi": post_wsgi}
+
+
+@pytest.fixture(params=list(POSTS.values()), ids=list(POSTS))
+def post(request: pytest.FixtureRequest) -> Post:
+    found: Post = request.param
+    return found
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def issuer(clock: Clock) -> LocalIssuer:
+    return LocalIssuer(algorithm="ES256", clock=clock)
+
+
+@pytest.fixture
+def events() -> list[Event]:
+    return []
+
+
+@pytest.fixture
+def guard(issuer: LocalIssuer, events: list[Event]) -> Guard:
+    return issuer.guard(revocations=Revocations(), on_event=events.append)
+
+
+@pytest.fixture
+def logout(guard: Guard) -> BackchannelLogout:
+    return BackchannelLogout(guard, client_id="app")
+
+
+def logout_token(issuer: LocalIssuer, **changed: Any) -> str:
+    usual: dict[str, Any] = {
+        "aud": "app",
+        "client_id": None,
+        "scope": None,
+        "events": {EVENT: {}},
+        "lifetime": 120,
+        "header": {"typ": "logout+jwt"},
+    }
+    return issuer.token(**{**usual, **changed})
+
+
+def form(token: str) -> bytes:
+    return urlencode({"logout_token": token}).encode()
+
+
+def eventually(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def accepts(guard: Guard, token: str) -> bool:
+    try:
+        guard.verify(token)
+    except TokenError as refusal:
+        return refusal.reason.code != "revoked"
+    return True
+
+
+@pytest.mark.parametrize("typ", ["logout+jwt", "JWT", None])
+def test_a_user_who_is_gone_is_logged_out_everywhere(
+    post: Post, guard: Guard, issuer: LocalIssuer, logout: BackchannelLogout, typ: str | None
+) -> None:
+    mine, other = issuer.token(sid="s1"), issuer.token(sub="eve")
+    assert accepts(guard, mine)
+    status, headers, body = post(logout, form(logout_token(issuer, header={"typ": typ})))
+    assert (status, body) == (200, b"")
+    assert headers["cache-control"] == "no-store"
+    assert not accepts(guard, mine)
+    assert accepts(guard, other)
+
+
+def test_a_session_that_ended_spares_the_other_sessions(
+    post: Post, guard: Guard, issuer: LocalIssuer, logout: BackchannelLogout
+) -> None:
+    assert post(logout, form(logout_token(issuer, sid="s1")))[0] == 200
+    assert not accepts(guard, issuer.token(sid="s1"))
+    assert accepts(guard, issuer.token(sid="s2"))
+    assert not accepts(guard, issuer.token())  # it may be of the session that ended
+    assert accepts(guard, issuer.token(sub="eve"))
+
+
+def test_a_session_can_be_named_alone(
+    post: Post, guard: Guard, issuer: LocalIssuer, logout: BackchannelLogout
+) -> None:
+    assert post(logout, form(logout_token(issuer, sub=None, sid="s1")))[0] == 200
+    assert not accepts(guard, issuer.token(sid="s1"))
+    assert accepts(guard, issuer.token())
+
+
+def test_who_logs_in_again_is_let_in(
+    post: Post, guard: Guard, issuer: LocalIssuer, logout: BackchannelLogout, clock: Clock
+) -> None:
+    token = logout_token(issuer)
+    clock.now += 5
+    assert post(logout, form(token))[0] == 200
+    assert accepts(guard, issuer.token())  # was issued after the logout, before it arrived
+    assert not accepts(guard, issuer.token(iat=NOON))
+
+
+def test_a_logout_token_counts_once(
+    post: Post, issuer: LocalIssuer, logout: BackchannelLogout, events: list[Event]
+) -> None:
+    body = form(logout_token(issuer))
+    assert post(logout, body)[0] == 200
+    assert post(logout, body)[0] == 400
+    assert events[-1].detail == "it was used before"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"aud": "other"},
+        {"nonce": "n"},
+        {"events": None},
+        {"jti": None},
+        {"sub": None},
+        {"iat": None},
+        {"exp": NOON - 31},
+        {"iss": "https://stranger.test"},
+        {"header": {"typ": "at+jwt"}},
+        {"header": {"typ": "logout+jwt", "alg": "none"}},
+        {"header": {"typ": "logout+jwt", "alg": 7}},
+        {"header": {"typ": "logout+jwt", "kid": "unknown"}},
+        {"key": SigningKey.generate("ES256", "key-1")},
+    ],
+    ids=str,
+)
+def test_no_other_token_logs_anyone_out(
+    post: Post,
+    guard: Guard,
+    issuer: LocalIssuer,
+    logout: BackchannelLogout,
+    changed: dict[str, Any],
+) -> None:
+    status, headers, body = post(logout, form(logout_token(issuer, **changed)))
+    assert status == 400
+    assert headers["cache-control"] == "no-store"
+    assert headers["content-type"] == "application/json"
+    assert json.loads(body) == {
+        "error": "invalid_request",
+        "error_description": "The logout token is invalid",
+    }
+    assert accepts(guard, issuer.token())
+
+
+def test_a_logout_token_opens_nothing_even_after_it_was_accepted(
+    post: Post, guard: Guard, issuer: LocalIssuer, logout: BackchannelLogout
+) -> None:
+    token = logout_token(issuer, aud=["app", issuer.audience], sub="eve")
+    assert post(logout, form(token))[0] == 200
+    forged = logout_token(issuer, aud=issuer.audience, events=None, client_id="app")
+    for each in (token, forged):
+        with pytest.raises(TokenError, match="typ"):
+            guard.verify(each)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"", FORM),
+        (b"logout_token=", FORM),
+        (b"logout_token=a&logout_token=b", FORM),
+        (b"logout_token=garbage", FORM),
+        (b"logout_token=%FF%FF", FORM),
+        (b"\xff", FORM),
+        (b"a=1&" * 200, FORM),
+        (b"logout_token=" + b"a" * 70_000, FORM),
+        (b'{"logout_token": "x"}', "application/json"),
+        (b"logout_token=x", None),
+    ],
+    ids=range(10),
+)
+def test_what_is_no_logout_request_is_400(
+    post: Post, logout: BackchannelLogout, body: bytes, kind: str | None
+) -> None:
+    assert post(logout, body, kind=kind)[0] == 400
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_another_method_is_not_allowed(post: Post, logout: BackchannelLogout, method: str) -> None:
+    status, headers, _ = post(logout, b"", method=method, kind=None)
+    assert (status, headers["allow"]) == (405, "POST")
+
+
+def assert_it_is_for_later(reply: Reply) -> None:
+    status, headers, body = reply
+    assert status == 503
+    assert int(headers["retry-after"]) >= 1
+    assert headers["cache-control"] == "no-store"
+    assert json.loads(body)["error"] == "temporarily_unavailable"
+
+
+def test_a_logout_that_cannot_be_certain_is_for_later(
+    post: Post, issuer: LocalIssuer, events: list[Event]
+) -> None:
+    store = RedisStore(f"redis://127.0.0.1:{free_port()}", secret="s" * 32)
+    with issuer.guard(revocations=Revocations(store), on_event=events.append) as guard:
+        logout = BackchannelLogout(guard, client_id="app")
+        assert_it_is_for_later(post(logout, form(logout_token(issuer))))
+    assert "logout_failed" in [event.code for event in events]
+
+
+def test_a_logout_that_the_store_does_not_take_is_for_later_and_may_come_again(
+    post: Post, issuer: LocalIssuer, redis: RedisServer
+) -> None:
+    body = form(logout_token(issuer))
+    store = RedisStore(redis.url, secret="s" * 32)
+    with issuer.guard(revocations=Revocations(store)) as guard:
+        guard.warm()
+        logout = BackchannelLogout(guard, client_id="app")
+        with redis.client() as client:
+            client.config_set("maxmemory", 1)  # it refuses what is written, and reads go on
+            assert_it_is_for_later(post(logout, body))
+            assert accepts(guard, issuer.token())
+            client.config_set("maxmemory", 0)
+        assert post(logout, body)[0] == 200
+        assert not accepts(guard, issuer.token())
+        assert post(logout, body)[0] == 400
+
+
+def test_every_worker_refuses_whom_one_of_them_was_told_of(
+    post: Post, issuer: LocalIssuer, redis: RedisServer
+) -> None:
+    with ExitStack() as stack:
+        guards = [
+            stack.enter_context(
+                issuer.guard(revocations=Revocations(RedisStore(redis.url, secret="s" * 32)))
+            )
+            for _ in range(3)
+        ]
+        mine, other = issuer.token(sid="s1"), issuer.token(sid="s2")
+        for guard in guards:
+            assert accepts(guard, mine)
+        body = form(logout_token(issuer, sid="s1"))
+        assert post(BackchannelLogout(guards[0], client_id="app"), body)[0] == 200
+        assert not accepts(guards[0], mine)
+        for guard in guards[1:]:
+            eventually(lambda guard=guard: not accepts(guard, mine))  # type: ignore[misc]
+            assert accepts(guard, other)
+            # … and none of them takes the same logout token again.
+            assert post(BackchannelLogout(guard, client_id="app"), body)[0] == 400
+
+
+def test_a_logout_whose_issuer_cannot_be_asked_is_for_later(
+    post: Post, issuer: LocalIssuer, logout: BackchannelLogout
+) -> None:
+    issuer.outage = True
+    assert_it_is_for_later(post(logout, form(logout_token(issuer))))
+
+
+def test_keys_are_fetched_once_however_many_logouts_wait_for_them(
+    issuer: LocalIssuer, guard: Guard, logout: BackchannelLogout
+) -> None:
+    issuer.delay = 0.2
+    bodies = [form(logout_token(issuer, sub=f"user-{number}")) for number in range(50)]
+    found: list[int] = []
+    threads = [
+        threading.Thread(target=lambda body=body: found.append(post_wsgi(logout, body)[0]))
+        for body in bodies
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [200] * 50
+    assert issuer.hits["/jwks"] == 1
+    assert not accepts(guard, issuer.token(sub="user-49"))
+
+
+def test_an_algorithm_that_the_issuer_may_not_use_logs_no_one_out(
+    post: Post, issuer: LocalIssuer, clock: Clock
+) -> None:
+    only = issuer.issuer(algorithms=["RS256"])
+    with Guard(only, transport=issuer.transport(), clock=clock, revocations=Revocations()) as guard:
+        logout = BackchannelLogout(guard, client_id="app")
+        assert post(logout, form(logout_token(issuer)))[0] == 400
+    public = issuer.key.jwk()["x"]
+    forged = logout_token(issuer, key=SigningKey("HS256", issuer.key.kid, public.encode()))
+    with issuer.guard(revocations=Revocations()) as guard:
+        assert post(BackchannelLogout(guard, client_id="app"), form(forged))[0] == 400
+
+
+def test_a_tenants_logout_is_the_tenants_alone(post: Post, clock: Clock) -> None:
+    keys = LocalIssuer("https://id.test/{tenant}", algorithm="ES256", clock=clock)
+    pattern = keys.issuer(keys=keys.jwks(), tenants=["a", "b"])
+    with Guard(pattern, clock=clock, revocations=Revocations()) as guard:
+        logout = BackchannelLogout(guard, client_id=["other", "app"])
+        told = logout_token(keys, iss="https://id.test/a")
+        assert post(logout, form(told))[0] == 200
+        assert not accepts(guard, keys.token(iss="https://id.test/a"))
+        assert accepts(guard, keys.token(iss="https://id.test/b"))
+        assert post(logout, form(logout_token(keys, iss="https://id.test/c")))[0] == 400
+
+
+def test_a_logout_far_from_its_expiry_is_not_remembered_for_ever(
+    post: Post, guard: Guard, issuer: LocalIssuer, logout: BackchannelLogout, clock: Clock
+) -> None:
+    body = form(logout_token(issuer, lifetime=10**9))
+    assert post(logout, body)[0] == 200
+    clock.now += 90_000  # longer than any token lives, so it harms none
+    assert post(logout, form(logout_token(issuer, sub="eve")))[0] == 200
+    assert guard.health()["revocations"]["entries"] == 2  # eve's tokens, and her logout token
+    assert post(logout, body)[0] == 200
+    assert accepts(guard, issuer.token())
+
+
+def test_a_client_that_goes_away_gets_no_answer(logout: BackchannelLogout) -> None:
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    anyio.run(logout.asgi, {"type": "http", "method": "POST", "headers": []}, receive, send)
+    assert sent == []
+
+
+def test_a_websocket_is_closed(logout: BackchannelLogout) -> None:
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    anyio.run(logout.asgi, {"type": "websocket", "headers": []}, receive, send)
+    anyio.run(logout.asgi, {"type": "lifespan"}, receive, send)
+    assert sent == [{"type": "websocket.close", "code": 1008}]
+
+
+def test_a_mistake_in_an_option_is_named(guard: Guard, issuer: LocalIssuer) -> None:
+    nobody: Any = None
+    with pytest.raises(ConfigurationError, match="guard="):
+        BackchannelLogout(nobody, client_id="app")
+    with issuer.guard() as without, pytest.raises(ConfigurationError, match="revocations="):
+        BackchannelLogout(without, client_id="app")
+    for wrong in ("", [], [""], None, {"app": 1}):
+        with pytest.raises(ConfigurationError, match="client_id="):
+            BackchannelLogout(guard, client_id=wrong)  # type: ignore[arg-type]
+
+
+def test_the_documentations_app_answers() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "logout.md").read_text()
+    block, mounting = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {"STORE_SECRET": "s" * 32}
+    exec(block, names)
+    garbage = {"logout_token": "garbage"}
+    with names["guard"], TestClient(names["app"]) as client:
+        assert client.post("/logout/", data=garbage).json()["error"] == "invalid_request"
+        assert client.get("/other").status_code == 401
+    names["app"] = Flask(__name__)
+    exec(mounting, names)
+    transport = httpx2.WSGITransport(app=names["application"])
+    with httpx2.Client(transport=transport, base_url="http://api.test") as wsgi_client:
+        assert wsgi_client.post("/logout/", data=garbage).status_code == 400
+
+
+@pytest.mark.parametrize("length", ["65537", "9" * 30, "9" * 5000])
+def test_a_body_that_is_too_long_is_not_read(logout: BackchannelLogout, length: str) -> None:
+    class Unread(io.BytesIO):
+        def read(self, *_: Any) -> bytes:
+            raise AssertionError
+
+    started: list[Any] = []
+    environ = {"REQUEST_METHOD": "POST", "CONTENT_TYPE": FORM, "CONTENT_LENGTH": length}
+    logout.wsgi({**environ, "wsgi.input": Unread()}, lambda *given: started.extend(given))
+    assert started[0] == "400 Bad Request"
+
+
+def test_a_body_without_a_length_is_read_where_it_ends(
+    guard: Guard, issuer: LocalIssuer, logout: BackchannelLogout
+) -> None:
+    body = io.BytesIO(form(logout_token(issuer)))
+    environ = {"REQUEST_METHOD": "POST", "CONTENT_TYPE": FORM, "wsgi.input": body}
+    started: list[Any] = []
+    logout.wsgi(dict(environ), lambda *given: started.extend(given))
+    assert started[0] == "400 Bad Request"
+    logout.wsgi({**environ, "wsgi.input_terminated": True}, lambda *given: started.extend(given))
+    assert started[2] == "200 OK"
+    assert not accepts(guard, issuer.token())
+
+
+def test_it_stands_outside_the_guard_in_starlette_and_flask(
+    guard: Guard, issuer: LocalIssuer, logout: BackchannelLogout, clock: Clock
+) -> None:
+    starlette_app = Starlette(
+        routes=[Mount("/logout", logout.asgi), Route("/", lambda _: PlainTextResponse("hello"))],
+        middleware=[Middleware(BearerMiddleware, guard=guard, exclude=("/logout", "/logout/"))],
+    )
+    flask_app = Flask(__name__)
+    flask_app.add_url_rule("/", view_func=lambda: "hello")
+    BearerGuard(flask_app, guard=guard)
+    mounted = DispatcherMiddleware(flask_app.wsgi_app, {"/logout": logout.wsgi})
+    for client in (
+        TestClient(starlette_app),
+        httpx2.Client(transport=httpx2.WSGITransport(app=mounted), base_url="http://api.test"),
+    ):
+        with client:
+            headers = {"Authorization": f"Bearer {issuer.token()}"}
+            assert client.get("/", headers=headers).status_code == 200
+            answer = client.post("/logout/", data={"logout_token": logout_token(issuer)})
+            assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
+            assert client.get("/", headers=headers).status_code == 401
+        clock.now += 5
+    with pytest.raises(ConfigurationError, match="revocations="):
+        BackchannelLogout(issuer.guard(), client_id="app")
+    with pytest.raises(ConfigurationError, match="client_id="):
+        BackchannelLogout(guard, client_id="")

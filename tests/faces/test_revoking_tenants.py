@@ -1,0 +1,93 @@
+"""Revoking the tokens of one tenant of an issuer that has many, through both faces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from bearerguard import ConfigurationError, Guard, Issuer, IssuerUnavailable, Revocations
+from bearerguard.testing import LocalIssuer
+from tests.conformance.stage import bearer
+from tests.conformance.worlds import WORLDS, Call, Mounted, Sent
+
+PATTERN = "https://id.test/{tenant}/v2"
+KEYS = LocalIssuer(PATTERN, algorithm="ES256")
+
+
+def url(tenant: str) -> str:
+    return PATTERN.replace("{tenant}", tenant)
+
+
+def issuer(tenants: Any = ("a", "b")) -> Issuer:
+    return KEYS.issuer(keys=KEYS.jwks(), tenants=tenants)
+
+
+@pytest.fixture(params=list(WORLDS.values()), ids=list(WORLDS))
+def send(request: pytest.FixtureRequest) -> Callable[[Guard, str], int]:
+    call: Call = request.param
+    return lambda guard, token: call(Mounted(guard, {}, ()), Sent(bearer(token))).status
+
+
+@pytest.fixture
+def guard() -> Iterator[Guard]:
+    with Guard(issuer(), revocations=Revocations()) as guard:
+        yield guard
+
+
+@pytest.mark.parametrize("warm", [True, False])
+def test_a_tenants_user_is_logged_out_and_no_other_tenants(
+    send: Callable[[Guard, str], int], guard: Guard, *, warm: bool
+) -> None:
+    mine, other = KEYS.token(iss=url("a")), KEYS.token(iss=url("b"))
+    if warm:
+        assert (send(guard, mine), send(guard, other)) == (200, 200)
+    guard.revoke(subject="user", issuer=url("a"))
+    assert (send(guard, mine), send(guard, other)) == (401, 200)
+
+
+def test_a_tenants_token_is_revoked_by_itself_or_its_name(
+    send: Callable[[Guard, str], int], guard: Guard
+) -> None:
+    first, second = KEYS.token(iss=url("a")), KEYS.token(iss=url("a"), jti="t2")
+    guard.revoke(first)
+    guard.revoke(token_id="t2", issuer=url("a"))
+    assert (send(guard, first), send(guard, second)) == (401, 401)
+    assert send(guard, KEYS.token(iss=url("a"))) == 200
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        (url("c"), "nor an allowed tenant"),
+        (url("a/b"), "nor an allowed tenant"),
+        ("https://id.test/a", "nor an allowed tenant"),
+        (PATTERN, "has many tenants: pass the url of the one you mean"),
+        (None, "has many tenants: pass the url of the one you mean"),
+        (7, "issuer=: pass the issuer's url"),
+    ],
+)
+def test_whose_tokens_are_meant_is_never_guessed(guard: Guard, named: Any, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        guard.revoke(subject="user", issuer=named)
+
+
+def test_a_callable_that_allows_tenants_is_asked() -> None:
+    answers = {"a": True, "b": False}
+    with Guard(issuer(answers.__getitem__), revocations=Revocations()) as guard:
+        guard.revoke(subject="user", issuer=url("a"))
+        with pytest.raises(ConfigurationError, match="nor an allowed tenant"):
+            guard.revoke(subject="user", issuer=url("b"))
+        with pytest.raises(IssuerUnavailable, match="tenants= raised KeyError"):
+            guard.revoke(subject="user", issuer=url("c"))
+        assert set(guard.health()["issuers"]) == set()  # naming a tenant holds none
+
+
+def test_another_spelling_of_an_issuer_means_the_issuer(send: Callable[[Guard, str], int]) -> None:
+    plain = LocalIssuer(algorithm="ES256")
+    spelled = plain.issuer(aliases=["issuer.test"])
+    with Guard(spelled, transport=plain.transport(), revocations=Revocations()) as guard:
+        guard.revoke(subject="user", issuer="issuer.test")
+        assert send(guard, plain.token()) == 401
+        assert send(guard, plain.token(iss="issuer.test")) == 401

@@ -1,0 +1,225 @@
+"""Appending again what a store lost: in which order, how often, and when it is lost once more."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from bearerguard.flow import run
+from bearerguard.guard.revocation import Revocations
+from bearerguard.guard.revocation_feed import Feed
+from bearerguard.guard.revocation_list import Revocation, RevocationList
+from bearerguard.messages import StoreFailed
+from bearerguard.redis import RedisStore
+from bearerguard.shared_log import AppendLog
+from tests.redis_server import RedisServer
+
+SECRET = "s" * 32
+LOG = "{bearerguard}:log"
+MANY = 1700
+
+
+def revocations(first: int, count: int) -> list[Revocation]:
+    over = time.time() + 3600
+    return [
+        Revocation("token", "https://issuer.test", f"t{number}", None, over)
+        for number in range(first, first + count)
+    ]
+
+
+class Worker:
+    """A feed and what it has learned; `before_append` is called before each append."""
+
+    def __init__(self, redis: RedisServer) -> None:
+        self.feed = Feed([SECRET], 3600)
+        self.known = RevocationList()
+        self.before_append: Callable[[], object] = lambda: None
+        self._store = RedisStore(redis.url, secret=SECRET)
+
+    def learn(self, revocations: Any) -> None:
+        self.known = self.known.extended(revocations, 0.0)
+
+    def run(self, flow: Any) -> Any:
+        with self._store.listening() as handlers:
+
+            def append(effect: AppendLog) -> None:
+                self.before_append()
+                handlers[AppendLog](effect)
+
+            return run(flow, {**handlers, AppendLog: append})
+
+    def catch_up(self) -> None:
+        self.run(self.feed.catch_up(self.learn))
+
+    def restore(self) -> int | None:
+        restored: int | None = self.run(
+            self.feed.restore(lambda: list(self.known.entries.values()), self.learn)
+        )
+        return restored
+
+    def knows(self, *names: str) -> bool:
+        issuer = "https://issuer.test"
+        return all(("token", issuer, name) in self.known.entries for name in names)
+
+
+@pytest.fixture
+def hire(redis: RedisServer) -> Callable[..., Worker]:
+    def hire(known: int = 0) -> Worker:
+        worker = Worker(redis)
+        worker.catch_up()
+        worker.learn(revocations(0, known))
+        return worker
+
+    return hire
+
+
+def lose_everything(redis: RedisServer) -> None:
+    with redis.client() as client:
+        client.flushall()
+
+
+def length(redis: RedisServer) -> int:
+    with redis.client() as client:
+        return int(client.xlen(LOG))
+
+
+def test_the_newest_are_appended_first(redis: RedisServer, hire: Callable[..., Worker]) -> None:
+    worker = hire(MANY)
+    lose_everything(redis)
+    worker.catch_up()
+    appends: list[None] = []
+
+    def fail_at_the_second() -> None:
+        appends.append(None)
+        if len(appends) == 2:
+            raise StoreFailed("it is gone again")
+
+    worker.before_append = fail_at_the_second
+    with pytest.raises(StoreFailed):
+        worker.restore()
+    assert worker.feed.lost
+    late = hire()
+    assert 0 < len(late.known) < MANY
+    assert late.knows(f"t{MANY - 1}")
+    worker.before_append = lambda: None
+    assert worker.restore() == MANY - len(late.known)
+    assert not worker.feed.lost
+    late.catch_up()
+    assert len(late.known) == MANY
+
+
+def test_what_another_worker_appends_meanwhile_is_not_appended_twice(
+    redis: RedisServer, hire: Callable[..., Worker]
+) -> None:
+    one, two = hire(MANY), hire(MANY)
+    lose_everything(redis)
+    one.catch_up()
+    two.catch_up()
+    others: list[int | None] = []
+
+    def let_the_other_go_first() -> None:
+        if not others:
+            others.append(two.restore())
+
+    one.before_append = let_the_other_go_first
+    first_chunk = one.restore()
+    assert others == [MANY]
+    assert first_chunk is not None
+    assert first_chunk < MANY
+    assert length(redis) == MANY + first_chunk
+
+
+def test_what_is_lost_once_more_is_appended_once_more(
+    redis: RedisServer, hire: Callable[..., Worker]
+) -> None:
+    worker = hire(MANY)
+    lose_everything(redis)
+    worker.catch_up()
+    appends: list[None] = []
+
+    def lose_at_the_third() -> None:
+        appends.append(None)
+        if len(appends) == 3:
+            lose_everything(redis)
+
+    worker.before_append = lose_at_the_third
+    assert worker.restore() is None
+    assert worker.feed.lost
+    kept = length(redis)
+    assert kept < MANY
+    assert worker.restore() == MANY - kept
+    assert not worker.feed.lost
+    late = hire()
+    assert len(late.known) == MANY
+
+
+def test_that_it_is_appended_again_is_told_when_it_is_done(redis: RedisServer) -> None:
+    told: list[str] = []
+    store = RedisStore(redis.url, secret=SECRET)
+    following = Revocations(store)
+    following.attach(time.time, lambda code, _issuer, _detail: told.append(code))
+    losing = True
+    with store.listening() as handlers:
+
+        def append(effect: AppendLog) -> None:
+            handlers[AppendLog](effect)
+            if losing:
+                lose_everything(redis)
+
+        run(following.follow(()), handlers)
+        run(Feed([SECRET], 3600).publish(revocations(0, 1)), handlers)
+        run(following.follow(()), handlers)
+        lose_everything(redis)
+        run(following.follow(()), {**handlers, AppendLog: append})
+        assert told == []
+        losing = False
+        run(following.follow(()), {**handlers, AppendLog: append})
+    assert told == ["revocations_restored"]
+    assert length(redis) == 1
+    following.close()
+
+
+def test_what_is_revoked_while_a_long_log_is_read_is_heard_between_its_pages(
+    redis: RedisServer, hire: Callable[..., Worker]
+) -> None:
+    one, late = hire(), Worker(redis)
+    one.run(one.feed.publish(revocations(0, 3500)))
+    pages = 0
+
+    def learn(page: Any) -> None:
+        nonlocal pages
+        pages += 1
+        if pages == 2:
+            one.run(one.feed.publish(revocations(9000, 1)))
+        if pages == 3:
+            assert late.knows("t9000")
+            assert not late.knows("t3499")
+        late.learn(page)
+
+    late.run(late.feed.catch_up(learn, late.learn))
+    assert pages == 4
+    assert late.knows("t0", "t3499")
+
+
+def test_what_is_revoked_meanwhile_is_heard(
+    redis: RedisServer, hire: Callable[..., Worker]
+) -> None:
+    one, two = hire(MANY), hire()
+    lose_everything(redis)
+    one.catch_up()
+    news = revocations(9000, 1)
+    appends: list[None] = []
+
+    def revoke_elsewhere() -> None:
+        if appends:  # during the second chunk, what came during the first is known
+            assert one.knows("t9000")
+        else:
+            two.run(two.feed.publish(news))
+        appends.append(None)
+
+    one.before_append = revoke_elsewhere
+    assert one.restore() == MANY
+    assert len(appends) > 1

@@ -1,0 +1,173 @@
+"""What a person's browser gets is a page, and each of its sentences may be replaced."""
+
+from __future__ import annotations
+
+import io
+import re
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from html import unescape
+from typing import Any
+
+import argon2
+import pytest
+
+from bearerguard.protocol import pkce
+from bearerguard.server import PeopleOptions, User
+from bearerguard.server.pages.texts import TEXTS
+from tests.server.people.visitor import Visitor
+from tests.server.stage import CALLBACK, FORM, VERIFIER, Answer, Make, Stage
+
+# Every sentence stands for itself: whatever else a page says was not in the catalogue.
+MARKED = {name: f"[{name}]" for name in TEXTS if name not in {"lang", "title", "title.error"}}
+MARK = re.compile(r"\[[a-z_.]+\]")
+
+
+@pytest.fixture
+def marked(make: Make) -> Stage:
+    return make(people=PeopleOptions(texts=MARKED))
+
+
+def said(answer: Answer) -> list[str]:
+    """What an error page says, between its tags."""
+    assert (answer.header("content-type") or "").startswith("text/html"), answer.response.body
+    main = re.search(r"<main.*</main>", answer.response.body.decode(), re.DOTALL)
+    assert main
+    texts = [unescape(text).strip() for text in re.split(r"<[^>]*>", main[0])]
+    return [text for text in texts if text]
+
+
+def asked(stage: Stage, **fields: str) -> str:
+    query = {"client_id": stage.app.client_id, "redirect_uri": CALLBACK, "response_type": "code"}
+    return "&".join(f"{name}={value}" for name, value in (query | fields).items())
+
+
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ("response_type=code", "no_app"),
+        ("client_id=nobody", "unknown_app"),
+        ("client_id={id}&client_id={id}", "no_app"),
+        ("client_id=%zz", "malformed"),
+        ("client_id=\x01", "malformed"),
+        ("client_id={id}&redirect_uri=https://evil.example", "wrong_return"),
+        ("client_id={id}&redirect_uri=a&redirect_uri=b", "two_returns"),
+        ("client_id={phone}", "no_return"),
+    ],
+)
+def test_a_link_that_does_not_work_is_explained_in_the_operators_words(
+    marked: Stage, query: str, text: str
+) -> None:
+    filled = query.format(id=marked.app.client_id, phone=marked.phone.client_id)
+    answer = marked.send("GET", f"/oauth/authorize?{filled}")
+    assert answer.status == 400
+    assert said(answer) == ["[error.link.heading]", f"[error.link.{text}]"]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "status"),
+    [
+        ("application/json", b"{}", 400),
+        (FORM, b"a=%zz", 400),
+        (FORM, b"a=" + b"x" * 70_000, 413),
+    ],
+)
+@pytest.mark.parametrize("path", ["login", "logout", "consent"])
+def test_a_form_that_cannot_be_read_is_explained_in_the_operators_words(
+    make: Make, path: str, content_type: str, body: bytes, status: int
+) -> None:
+    own = {"current_user": lambda _: User("ada", "Ada"), "login_url": "https://app.example.com"}
+    # A consent form is read for somebody who is signed in.
+    chosen: dict[str, Any] = own if path == "consent" else {}
+    stage = make(people=PeopleOptions(texts=MARKED, **chosen))
+    answer = stage.send("POST", f"/oauth/{path}", body, content_type=content_type)
+    assert answer.status == status
+    assert said(answer) == ["[error.request.heading]", "[error.request.text]"]
+
+
+def test_a_decision_of_nobody_is_explained_in_the_operators_words(marked: Stage) -> None:
+    answer = marked.post("/oauth/consent", {"decision": "allow"})
+    assert answer.status == 403
+    assert said(answer) == ["[error.signed_out.heading]", "[error.signed_out.text]"]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "HEAD", "DELETE", "OPTIONS"])
+def test_a_wrong_method_on_a_path_of_people_is_answered_with_a_page(
+    marked: Stage, method: str
+) -> None:
+    for path, allowed in (
+        ("authorize", "GET"),
+        ("consent", "POST"),
+        ("login", "GET, HEAD, POST"),
+        ("logout", "GET, HEAD, POST"),
+    ):
+        if method in allowed:
+            continue
+        answer = marked.send(method, f"/oauth/{path}")
+        assert (answer.status, answer.header("allow")) == (405, allowed)
+        assert (answer.header("content-type") or "").startswith("text/html")
+        if method != "HEAD":
+            assert said(answer) == ["[error.method.heading]", "[error.method.text]"]
+
+
+@pytest.mark.parametrize("path", ["authorize", "login", "logout", "consent"])
+def test_trouble_with_the_store_is_said_with_a_page_where_people_go(
+    marked: Stage, path: str
+) -> None:
+    marked.server.close()
+    with closing(sqlite3.connect(marked.folder / "auth.db")) as database:
+        for table in ("clients", "sessions"):
+            database.execute(f"ALTER TABLE {table} RENAME TO elsewhere_{table}")
+        database.commit()
+    cookie = "__Host-bearerguard_session=" + "x" * 43
+    method = "POST" if path == "consent" else "GET"
+    answer = marked.send(method, f"/oauth/{path}?{asked(marked)}", cookie=cookie)
+    assert answer.status == 503
+    assert answer.header("retry-after") is not None
+    assert said(answer) == ["[error.unavailable.heading]", "[error.unavailable.text]"]
+
+
+def test_a_request_that_is_too_long_for_a_login_link_is_refused_at_once(marked: Stage) -> None:
+    short = asked(marked, state="")
+    answer = marked.send("GET", f"/oauth/authorize?{short}{'x' * (5001 - len(short))}")
+    assert answer.status == 400
+    assert said(answer) == ["[error.link.heading]", "[error.link.length]"]
+
+
+@pytest.mark.parametrize("letter", ["x", '"', "\\", "+"])
+def test_the_longest_request_that_is_taken_comes_back_whole_from_the_login(
+    make: Make, letter: str
+) -> None:
+    people = PeopleOptions(password_parameters=argon2.profiles.CHEAPEST)
+    stage = make(people=people)
+    stage.server.users.add("ada", "correct horse battery")
+    app = stage.add("\U0001f3a7" * 100, redirect_uris=["https://app.example.com/" + "y" * 1900])
+    start = f"client_id={app.client_id}&response_type=code&code_challenge_method=S256"
+    start += f"&code_challenge={pkce.challenge(VERIFIER)}&state="
+    visitor = Visitor(stage.server.handle)
+    sent = visitor.get(f"/oauth/authorize?{start}{letter * (5000 - len(start))}")
+    link = sent.header("location") or ""
+    signed_in = visitor.sign_in("ada", "correct horse battery", at=link)
+    answer = visitor.follow(signed_in)
+    assert answer.status == 303
+    assert "code=" in (answer.header("location") or "")
+
+
+def test_a_form_that_a_host_does_not_read_is_refused_with_a_page(marked: Stage) -> None:
+    said_by_wsgi: list[Any] = []
+    environ = {
+        "REQUEST_METHOD": "POST",
+        "SCRIPT_NAME": "",
+        "PATH_INFO": "/oauth/login",
+        "CONTENT_LENGTH": "9999999",
+        "wsgi.input": io.BytesIO(),
+    }
+
+    def start_response(*lines: Any) -> Callable[[bytes], object]:
+        said_by_wsgi.extend(lines)
+        return bytes
+
+    marked.server.wsgi_app()(environ, start_response)
+    assert said_by_wsgi[0].startswith("413")
+    assert dict(said_by_wsgi[1])["Content-Type"].startswith("text/html")
