@@ -246,7 +246,7 @@ def test_a_passphrase_opens_what_it_closed_and_another_does_not(path):
     assert storage.load("a") == b"1"
     assert storage.swap("a", b"1", b"2")
     assert asked == ["asked"]
-    with pytest.raises(StorageError, match="another key than a passphrase"):
+    with pytest.raises(StorageError, match="cannot be opened with a passphrase"):
         opened(path, PassphraseKey("battery staple")).load("a")
 
 

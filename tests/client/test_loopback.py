@@ -10,6 +10,8 @@ import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from email.message import Message
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
@@ -17,6 +19,13 @@ import pytest
 
 from bearerguard.client.loopback import LoopbackReceiver
 from bearerguard.errors import LoginFailed
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: Message
+    body: bytes
 
 
 class Waiting:
@@ -40,15 +49,15 @@ class Waiting:
         assert port is not None
         return port
 
-    def get(self, target: str, method: str = "GET", **headers: str) -> http.client.HTTPResponse:
+    def get(self, target: str, method: str = "GET", **headers: str) -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         connection.request(method, target, headers=headers)
-        answer = connection.getresponse()
-        answer.body = answer.read()
+        with connection.getresponse() as answer:
+            found = Answer(answer.status, answer.headers, answer.read())
         connection.close()
-        return answer
+        return found
 
-    def callback(self, **parameters: str) -> http.client.HTTPResponse:
+    def callback(self, **parameters: str) -> Answer:
         given = {"state": self.receiver.state, **parameters}
         return self.get("/callback?" + urlencode(given))
 

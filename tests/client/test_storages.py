@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections import Counter
+from collections.abc import Callable
 
 import keyring
 import pytest
@@ -25,14 +26,15 @@ from tests.client.ring import DictKeyring
 @pytest.fixture(params=["memory", "encrypted file", "plaintext file", "keyring"])
 def storage(request, tmp_path) -> Storage:
     path = tmp_path / "state" / "tokens"
-    return {
+    made: dict[str, Callable[[], Storage]] = {
         "memory": lambda: MemoryStorage(lock_timeout=3),
         "encrypted file": lambda: EncryptedFile(
             SecretKey(secrets.token_bytes(32)), path, lock_timeout=3
         ),
         "plaintext file": lambda: InsecurePlaintextFile(path, lock_timeout=3),
         "keyring": lambda: KeyringStorage(backend=DictKeyring(), locks=path.parent, lock_timeout=3),
-    }[request.param]()
+    }
+    return made[request.param]()
 
 
 def test_a_value_is_kept_replaced_and_cleared_by_who_knows_it(storage):
@@ -139,7 +141,7 @@ def test_a_locked_keyring_is_an_error_that_says_to_unlock_it(tmp_path):
 def short_pieces(ring: DictKeyring) -> DictKeyring:
     """Have a keyring that is taken for Windows' own, whose entries are short."""
     kind = type("WinVaultKeyring", (DictKeyring,), {"__module__": "keyring.backends.Windows"})
-    short = kind(longest=1280)
+    short: DictKeyring = kind(longest=1280)
     short.entries = ring.entries
     return short
 
@@ -160,7 +162,7 @@ def test_a_writer_that_dies_between_any_two_writes_leaves_one_version_or_the_oth
     storage = KeyringStorage(backend=ring, locks=tmp_path / "state")
     old, new = secrets.token_bytes(4_000), secrets.token_bytes(6_000)
     storage.swap("a", None, old)
-    seen = Counter()
+    seen: Counter[bool] = Counter()
     for writes in range(100):
         kept = dict(ring.entries)
         ring.writes_left = writes

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bearerguard.client.file_key import KEY_VARIABLE, FileKey, PassphraseKey, environment_key
 from bearerguard.client.file_storage import EncryptedFile
-from bearerguard.client.keyring_storage import KeyringStorage
+from bearerguard.client.keyring_storage import ADVICE, KeyringStorage
 from bearerguard.client.storage import Storage
 from bearerguard.errors import ConfigurationError, StorageError
 
@@ -47,7 +47,8 @@ def default_storage(
                 f"there is no safe place for tokens: {error}. For an encrypted file, set"
                 f" {KEY_VARIABLE} to 32 random bytes or more"
             ) from error
-        return _file(PassphraseKey(passphrase), path, f"no keyring: {error}")
+        reason = str(error).removesuffix(f": {ADVICE}").removesuffix(f", or {ADVICE}")
+        return _file(PassphraseKey(passphrase), path, reason)
     return Choice(keyring, "the keyring works")
 
 

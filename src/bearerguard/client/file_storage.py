@@ -107,8 +107,8 @@ class _SealedFile:
         start, check = head[:-_CHECK], head[-_CHECK:]
         if not hmac.compare_digest(check, _key_check(secret, start)):
             raise StorageError(
-                f"{self._path} was encrypted with another key than {self._key.name}:"
-                " give the right one, or move the file away and log in again"
+                f"{self._path} cannot be opened with {self._key.name}: it was encrypted with"
+                " another key; give the right one, or move the file away and log in again"
             )
         try:
             return _sealer(secret).open(sealed, head)

@@ -29,7 +29,8 @@ SERVICE = "bearerguard"
 _SHORT_PIECE, _LONG_PIECE = 1200, 60_000
 _MAX_PIECES = 1000
 
-_ADVICE = "use an encrypted file instead, or set up a keyring of the operating system"
+# What every refusal of a keyring ends with.
+ADVICE = "use an encrypted file instead, or set up a keyring of the operating system"
 _REFUSED = {
     "keyring.backends.fail": "no keyring of the operating system can be reached",
     "keyring.backends.null": "the keyring is disabled: it keeps nothing",
@@ -107,7 +108,7 @@ class Keyring:
             # Backends raise what their platform gives them; it may quote the value.
             raise StorageError(
                 f"the keyring ({self.backend_name}) could not be {done}"
-                f" ({type(error).__name__}): unlock it, or {_ADVICE}"
+                f" ({type(error).__name__}): unlock it, or {ADVICE}"
             ) from None
 
 
@@ -195,7 +196,7 @@ def _chosen() -> KeyringBackend:
         return keyring.get_keyring()
     except Exception as error:  # a configured backend that cannot be loaded
         raise StorageError(
-            f"the keyring library cannot load its backend ({type(error).__name__}): {_ADVICE}"
+            f"the keyring library cannot load its backend ({type(error).__name__}): {ADVICE}"
         ) from error
 
 
@@ -203,7 +204,7 @@ def _usable(backend: KeyringBackend) -> KeyringBackend:
     kind = type(backend)
     for name in (kind.__module__, f"{kind.__module__}.{kind.__qualname__}"):
         if name in _REFUSED:
-            raise StorageError(f"{_REFUSED[name]} ({name}): {_ADVICE}")
+            raise StorageError(f"{_REFUSED[name]} ({name}): {ADVICE}")
     return backend
 
 

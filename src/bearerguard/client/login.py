@@ -34,21 +34,25 @@ class Receiver(Protocol):
 
     Attributes:
         redirect_uri: its address.
+        state: what the answer must repeat.
     """
 
     @property
     def redirect_uri(self) -> str: ...  # noqa: D102 - an attribute
+
+    @property
+    def state(self) -> str: ...  # noqa: D102 - likewise
 
     def wait(self, timeout: float) -> Mapping[str, str]:
         """Return the query parameters that the browser brought."""
         ...
 
 
-def loopback(state: str) -> AbstractContextManager[Receiver]:
-    """Return a receiver on a free port of this machine, for one `state` (RFC 8252 §7.3)."""
+def loopback() -> AbstractContextManager[Receiver]:
+    """Return a receiver on a free port of this machine (RFC 8252 §7.3)."""
     from bearerguard.client.loopback import LoopbackReceiver  # noqa: PLC0415 - for logins only
 
-    return LoopbackReceiver(state=state)
+    return LoopbackReceiver()
 
 
 class _Refreshing(GrantSource):
@@ -84,8 +88,7 @@ class AuthorizationCode(_Refreshing):
         resource: the API that the tokens are for (RFC 8707).
         dpop: bind the tokens to a key (RFC 9449).
         open_browser: shows a URL to the person.
-        receiver: makes what the browser is sent back to, for the `state` that the answer must
-            have; a loopback redirect by default.
+        receiver: makes what the browser is sent back to; a loopback redirect by default.
         timeout: the seconds that the person may take.
         assume_pkce: the server does PKCE, although its metadata does not say so.
         options: how the client authenticates, and more: those of `AuthorizationServer`.
@@ -100,7 +103,7 @@ class AuthorizationCode(_Refreshing):
         resource: str | list[str] | tuple[str, ...] = (),
         dpop: bool = False,
         open_browser: Callable[[str], object] = webbrowser.open,
-        receiver: Callable[[str], AbstractContextManager[Receiver]] = loopback,
+        receiver: Callable[[], AbstractContextManager[Receiver]] = loopback,
         timeout: float = _LOGIN_SECONDS,
         assume_pkce: bool = False,
         **options: Any,
@@ -119,13 +122,13 @@ class AuthorizationCode(_Refreshing):
         document = yield from server.metadata()
         self._demand_pkce(document)
         address = yield from server.endpoint("authorization_endpoint")
-        verifier, state = secrets.token_urlsafe(48), secrets.token_urlsafe(24)
-        with self._receiver(state) as receiver:
+        verifier = secrets.token_urlsafe(48)
+        with self._receiver() as receiver:
             query = [
                 ("response_type", "code"),
                 ("client_id", server.client_id),
                 ("redirect_uri", receiver.redirect_uri),
-                ("state", state),
+                ("state", receiver.state),
                 ("code_challenge", pkce.challenge(verifier)),
                 ("code_challenge_method", pkce.METHOD),
                 *token_request.audience(grant.scope, grant.resources),
@@ -136,7 +139,7 @@ class AuthorizationCode(_Refreshing):
             answer = yield from ask(Blocking(lambda: receiver.wait(self._timeout)))
             fields = [
                 ("grant_type", "authorization_code"),
-                ("code", self._code(answer, state, document)),
+                ("code", self._code(answer, receiver.state, document)),
                 ("redirect_uri", receiver.redirect_uri),
                 ("code_verifier", verifier),
             ]
