@@ -222,16 +222,21 @@ def test_keys_are_locked_one_by_one_and_changed_inside(path):
 
 
 def test_a_forked_child_does_not_keep_a_lock_of_its_parent(path):
+    lives, born = os.pipe()
     with opened(path).locked("a"):
         child = os.fork()
         if child == 0:
+            os.write(born, b"!")
             signal.pause()
     try:
+        assert os.read(lives, 1) == b"!"
         with opened(path).locked("a"):
             pass
     finally:
         os.kill(child, 9)
         os.waitpid(child, 0)
+        os.close(lives)
+        os.close(born)
 
 
 def test_a_passphrase_opens_what_it_closed_and_another_does_not(path):
