@@ -28,7 +28,7 @@ def answer(request: Request) -> Response:
     if path in _CHALLENGES:
         status = 403 if "scope" in _CHALLENGES[path] else 401
         return Response(status, (("WWW-Authenticate", _CHALLENGES[path]),), b"")
-    if list(request.values(b"authorization")) != [b"Bearer given"]:
+    if request.values(b"authorization") != [b"Bearer given"]:
         return Response(400, (), b"")
     kind = b", ".join(request.values(b"content-type"))
     own = b", ".join(request.values(b"x-own"))
@@ -79,8 +79,8 @@ def test_a_body_comes_from_the_line_a_file_or_standard_input(api, tmp_path):
     body.write_text("from a file")
     assert call(tmp_path, api, "-d", "here")[0] == "POST|application/json||here"
     assert call(tmp_path, api, "-d", f"@{body}")[0] == "POST|application/json||from a file"
-    lines = ("-X", "PUT", "-H", "Content-Type: text/plain", "-H", "X-Own: 1")
-    assert call(tmp_path, api, "-d", "@-", *lines, given="piped")[0] == "PUT|text/plain|1|piped"
+    lines = ("-X", "POST", "-H", "Content-Type: text/plain", "-H", "X-Own: 1")
+    assert call(tmp_path, api, "-d", "@-", *lines, given="piped")[0] == "POST|text/plain|1|piped"
     assert call(tmp_path, api, "-i")[0].splitlines()[0] == "HTTP 200 OK"
 
 
