@@ -26,7 +26,7 @@ class Browser:
 
     @contextmanager
     def receiver(self, state):
-        self.answer.setdefault("state", state)
+        self.given = {"state": state, **self.answer}
         yield self
 
     def open(self, url):
@@ -35,7 +35,7 @@ class Browser:
 
     def wait(self, timeout):
         assert timeout > 0
-        return self.answer
+        return self.given
 
 
 def login(desk, browser, **options):
