@@ -152,7 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(octets)
 
-    do_GET = do_POST = do_PUT = _serve
+    do_GET = do_POST = do_PUT = _serve  # noqa: N815 - as the library names them
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
@@ -162,11 +162,11 @@ def manager(desk: Desk, time: Time, storage: Any = None, **options: Any) -> Toke
     """Return a manager of client credentials, asked of a desk."""
     source = ClientCredentials(
         desk.url,
-        **{"client_id": "c", "client_secret": "s", "scope": "read", "resource": desk.url}
-        | options,
+        **{"client_id": "c", "client_secret": "s", "scope": "read", "resource": desk.url} | options,
         clock=time.clock,
     )
-    return TokenManager(source, storage=storage, **time.options)
+    given: dict[str, Any] = {**time.options}
+    return TokenManager(source, storage=storage, **given)
 
 
 def settle() -> None:

@@ -15,14 +15,16 @@ from tests.server.serving import served
 
 def jwk(key: SigningKey, *, private: bool) -> dict[str, str]:
     material = key.private if private else key.private.public_key()
-    members: dict[str, str] = ECAlgorithm.to_jwk(material, as_dict=True)  # type: ignore[arg-type]
+    members: dict[str, str] = ECAlgorithm.to_jwk(material, as_dict=True)
     return {**members, "kid": "k1", "alg": "ES256"}
 
 
 def test_a_client_proves_itself_by_private_key_jwt(tmp_path: Path) -> None:
     own, foreign = SigningKey.generate("ES256", "k1"), SigningKey.generate("ES256", "k1")
     with served(tmp_path) as running:
-        client = running.add(auth_method="private_key_jwt", jwks={"keys": [jwk(own, private=False)]})
+        client = running.add(
+            auth_method="private_key_jwt", jwks={"keys": [jwk(own, private=False)]}
+        )
 
         def tokens(key: SigningKey) -> TokenManager:
             source = ClientCredentials(

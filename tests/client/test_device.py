@@ -6,13 +6,15 @@ import anyio
 import pytest
 
 from bearerguard.client import DeviceCode, TokenManager
+from bearerguard.client.device import DevicePrompt
 from bearerguard.client.driving import handlers
 from bearerguard.errors import DiscoveryError, StepUpRequired, TokenRefused, TokenUnavailable
 from bearerguard.flow import Sleep, run
 from bearerguard.transports.http import HttpTransport
+from tests.client.desk import Answer
 
-PENDING = (400, [], {"error": "authorization_pending"})
-SLOW = (400, [], {"error": "slow_down"})
+PENDING: Answer = (400, [], {"error": "authorization_pending"})
+SLOW: Answer = (400, [], {"error": "slow_down"})
 
 
 @pytest.fixture
@@ -55,14 +57,14 @@ def logged_in(desk, **options):
 
 
 def test_a_code_is_shown_and_the_server_asked_until_the_person_has_entered_it(device):
-    shown = []
+    shown: list[DevicePrompt] = []
     device.script = [PENDING, PENDING]
     token, waited = logged_in(device, shown=shown)
     assert (token.access_token, token.refresh_token, token.scope) == ("t3", "r1", ("read",))
     assert waited == [2, 2, 2]
     (prompt,) = shown
     assert (prompt.user_code, prompt.expires_in) == ("WDJB-MJHT", 600)
-    assert prompt.verification_uri_complete.endswith("?code=WDJB-MJHT")
+    assert prompt.verification_uri_complete == "https://id.example/device?code=WDJB-MJHT"
     assert "the device code" not in repr(prompt)
     asked = device.at("/device")[0].form
     assert asked == {"client_id": "tv", "scope": "read", "resource": device.url}

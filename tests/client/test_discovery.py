@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import anyio
 import pytest
 
@@ -25,7 +27,7 @@ WAYS = ["sync", "asyncio", "trio"]
 def found(way, *arguments):
     if way == "sync":
         return discover(*arguments)
-    return anyio.run(adiscover, *arguments, backend=way)
+    return anyio.run(partial(adiscover, *arguments), backend=way)
 
 
 @pytest.fixture
@@ -56,7 +58,7 @@ def test_an_api_is_asked_and_its_challenge_leads_to_the_issuers_endpoints(desk, 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_challenge_that_was_heard_is_not_asked_for_again(api, way):
-    lines = ["Basic realm=x", f"{api.challenge}, scope=\"admin read\""]
+    lines = ["Basic realm=x", f'{api.challenge}, scope="admin read"']
     assert found(way, f"{api.url}/api/v1", lines).scopes == ("admin", "read")
     assert not api.at("/api")
 
@@ -70,7 +72,7 @@ def test_an_api_whose_challenge_leads_nowhere_is_found_at_the_well_known_places(
 
 def test_an_api_that_challenges_nobody_is_found_at_the_well_known_places(api):
     api.answers["/api"] = lambda _: (200, [("WWW-Authenticate", api.challenge)], b"")
-    with pytest.raises(DiscoveryError, match="no metadata was found.*404"):
+    with pytest.raises(DiscoveryError, match=r"no metadata was found.*404"):
         discover(f"{api.url}/api")
     api.answers[RESOURCE] = api.answers["/meta"]
     assert discover(f"{api.url}/api").issuer
@@ -125,7 +127,7 @@ def test_CL_07_an_issuer_that_says_it_is_another_is_not_believed(desk, api):
 
 @pytest.mark.parametrize("place", ["http://api.example/meta", "ftp://h/", "meta"])
 def test_CL_07_a_challenge_leads_to_no_unsafe_place(api, place):
-    with pytest.raises(DiscoveryError, match="resource_metadata.*no https URL"):
+    with pytest.raises(DiscoveryError, match=r"resource_metadata.*no https URL"):
         discover(f"{api.url}/api", [f'Bearer resource_metadata="{place}"'])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+from typing import Any
 
 import httpx
 import httpx2
@@ -148,11 +149,12 @@ def test_requests_may_have_an_adapter_without_urllib3(desk, time):
     class Adapter(requests.adapters.BaseAdapter):
         sent = 0
 
-        def send(self, request, **_):
+        def send(self, request, *_: Any, **__: Any):
             self.sent += 1
             response = requests.Response()
             response.status_code, response.request = 401, request
-            response.url, response.connection = request.url, self
+            response.url = request.url or ""
+            response.__dict__["connection"] = self
             response.raw = io.BytesIO(b"")
             response.headers["WWW-Authenticate"] = 'Bearer error="insufficient_scope", scope=x'
             return response
@@ -162,12 +164,13 @@ def test_requests_may_have_an_adapter_without_urllib3(desk, time):
 
     with requests.Session() as session:
         session.auth = for_requests.BearerAuth(manager(desk, time))
-        session.mount(desk.url, Adapter())
+        adapter: Any = Adapter()
+        session.mount(desk.url, adapter)
         with pytest.raises(InsufficientScope):
             session.get(f"{desk.url}/api")
 
 
-SENDERS = {
+SENDERS: dict[str, Any] = {
     "httpx2": lambda url, auth: httpx2.get(url, auth=auth),
     "httpx": lambda url, auth: httpx.get(url, auth=auth),
     "requests": lambda url, auth: requests.get(url, auth=auth, timeout=5),

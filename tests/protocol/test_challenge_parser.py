@@ -66,7 +66,9 @@ def test_a_field_is_read_to_a_bound():
 
 
 def test_the_challenge_that_says_what_is_wrong_is_found():
-    found = challenge_parser.parse(['Basic error=a, Bearer realm=x, DPoP error="b", Bearer error=c'])
+    found = challenge_parser.parse(
+        ['Basic error=a, Bearer realm=x, DPoP error="b", Bearer error=c']
+    )
     assert challenge_parser.named(found, "bearer", "dpop") == ReceivedChallenge(
         "dpop", {"error": "b"}
     )

@@ -139,8 +139,18 @@ def test_CL_05_trouble_says_nothing_of_the_grant(status, members):
 
 @pytest.mark.parametrize(
     ("line", "seconds"),
-    [(None, 1), ("7", 7), (" 7 ", 7), ("0", 1), ("-1", 1), ("1.5", 1), ("9" * 5000, 3600)]
-    + [("Wed, 21 Oct 2026 07:28:00 GMT", 1), ("\u00b2", 1), ("", 1)],
+    [
+        (None, 1),
+        ("7", 7),
+        (" 7 ", 7),
+        ("0", 1),
+        ("-1", 1),
+        ("1.5", 1),
+        ("9" * 5000, 3600),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", 1),
+        ("\u00b2", 1),
+        ("", 1),
+    ],
 )
 def test_a_pause_that_is_asked_for_is_bounded(line, seconds):
     headers = {} if line is None else {"Retry-After": line}
@@ -175,9 +185,7 @@ def test_whatever_is_given_is_read_back(token, seconds, refresh, scope):
 )
 def test_nothing_that_comes_is_more_than_a_token_a_refusal_or_trouble(status, body, kind, retry):
     try:
-        found = token_response.read(
-            answer(body, status, **{"retry-after": retry}), token_type=kind
-        )
+        found = token_response.read(answer(body, status, **{"retry-after": retry}), token_type=kind)
     except TokenRefused as error:
         assert isinstance(error.error, str)  # noqa: PT017 - one of three
     except TokenUnavailable as error:
