@@ -58,6 +58,9 @@ def test_what_an_anonymous_response_gets_is_not_added_to_the_apps_own_list() -> 
     lines = completion(guard).complete(sent, ANONYMOUS, False, True)
     assert sent == [("Y", "2")]
     assert lines == [("Y", "2"), ("Vary", "Authorization")]
+    cached = [("Cache-Control", "max-age=60")]
+    lines = completion(guard).complete(cached, ANONYMOUS, False, True)
+    assert lines == [*cached, ("Vary", "Authorization")]
 
 
 def test_an_expiry_beyond_the_calendar_is_told_alike_beside_what_an_app_says() -> None:

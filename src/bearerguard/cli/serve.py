@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from ipaddress import ip_network
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +11,7 @@ import uvicorn
 
 from bearerguard.cli import output
 from bearerguard.cli.server_options import Issuer, Resources, Scopes, Store, described
+from bearerguard.errors import ConfigurationError
 from bearerguard.server import AuthorizationServer
 from bearerguard.server.settings import DAY
 
@@ -39,6 +41,15 @@ Overlap = Annotated[
 Algorithm = Annotated[
     str, _option("ALGORITHM", "What new signing keys are for: RS256, ES256 or EdDSA.")
 ]
+TrustedProxies = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trusted-proxy",
+        envvar="BEARERGUARD_SERVER_TRUSTED_PROXIES",
+        help="A proxy, by address or network, whose X-Forwarded-For says who sends a request;"
+        " nobody's is believed if absent; repeatable.",
+    ),
+]
 
 
 def serve(
@@ -57,9 +68,11 @@ def serve(
     algorithm: Algorithm = "RS256",
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port to listen on.", min=0, max=65535)] = 8000,
+    trusted_proxy: TrustedProxies = None,
 ) -> None:
     """Run the authorization server by itself; TLS belongs to the proxy in front of it."""
     with output.endings():
+        proxies = _addresses(trusted_proxy or [])
         server = AuthorizationServer(
             issuer,
             store=store,
@@ -76,4 +89,26 @@ def serve(
         )
         logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
         # Addresses may hold what is no business of a log: the server's own events are there.
-        uvicorn.run(server.asgi_app(), host=host, port=port, access_log=False)
+        uvicorn.run(
+            server.asgi_app(),
+            host=host,
+            port=port,
+            access_log=False,
+            # uvicorn would believe whoever sends from this machine, and an environment variable.
+            # The address is what logins are throttled by.
+            proxy_headers=bool(proxies),
+            forwarded_allow_ips=proxies,
+        )
+
+
+def _addresses(proxies: list[str]) -> list[str]:
+    try:
+        networks = [ip_network(each) for each in proxies]
+    except ValueError:
+        networks = None
+    if networks is None or not all(each.prefixlen for each in networks):  # all are nobody's own
+        raise ConfigurationError(
+            "--trusted-proxy: give the address or the network of your own proxy, such as"
+            " 127.0.0.1 or 10.0.0.0/24"
+        )
+    return [str(each) for each in networks]

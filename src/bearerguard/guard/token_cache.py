@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from bearerguard.guard.revocation import Revocations
 
 # The tokens in use at the moment are also known by their credentials as sent: hashing those
-# costs more than all else that a warm request does. A few, so that few are kept in clear.
-_MAX_RECENT = 256
+# costs more than all else that a warm request does. No more than an API's clients of a moment,
+# so that few are kept in clear, in some 4 MB.
+_MAX_RECENT = 4096
 # They are looked up by their end and then compared: hashing the whole costs twice as much. As
 # long as the shortest signature, so that whoever can name the end of a token has the token.
 _END = slice(-43, None)
@@ -88,6 +89,7 @@ class TokenCache:
     ) -> None:
         self._revocations = revocations
         self._generation_size = max(1, size // 2)
+        self._max_recent = min(_MAX_RECENT, size)
         self._clock = clock
         self._young: dict[bytes, Entry] = {}
         self._old: dict[bytes, Entry] = {}
@@ -128,7 +130,7 @@ class TokenCache:
             octets = octets.encode("ascii", "replace")
         entry = self.get(sha256(octets).digest())
         if entry is not None:
-            if len(self._recent) >= _MAX_RECENT:
+            if len(self._recent) >= self._max_recent:
                 self._recent = {}
             self._recent[authorization[_END]] = authorization, entry
         return entry

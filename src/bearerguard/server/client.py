@@ -27,7 +27,7 @@ PRIVATE_KEY_JWT = "private_key_jwt"
 AUTH_METHODS = (SECRET, BASIC, POST, NONE, PRIVATE_KEY_JWT)
 WITH_SECRET = frozenset({SECRET, BASIC, POST})
 
-_MAX_ID = 200
+MAX_ID = 200
 _MAX_NAME = 100
 # More accents above each other than any script has.
 _MAX_MARKS = 4
@@ -139,9 +139,9 @@ def check(client: Client, settings: Settings) -> None:
 
 def _check_names(client: Client) -> None:
     usable = all("!" <= letter <= "~" for letter in client.client_id)
-    if not usable or not 0 < len(client.client_id) <= _MAX_ID:
+    if not usable or not 0 < len(client.client_id) <= MAX_ID:
         raise ConfigurationError(
-            f"client_id=: choose 1 to {_MAX_ID} printable ASCII characters without spaces"
+            f"client_id=: choose 1 to {MAX_ID} printable ASCII characters without spaces"
         )
     if client.client_id.startswith(_USERS):
         raise ConfigurationError(f"client_id=: {_USERS}… are users' ids (RFC 9700 §4.15)")

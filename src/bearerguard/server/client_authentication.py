@@ -65,7 +65,7 @@ class ClientAuthentication:
             self._registry.has_secret(presented.client_id, presented.proof)  # takes as long
         self._audit.emit(
             "client_authentication_failed",
-            client_id=presented.client_id,
+            client_id=presented.client_id[: clients.MAX_ID],  # what is longer is nobody's
             method=presented.method,
             known=client is not None,
         )

@@ -5,6 +5,7 @@ Secrets have 256 random bits, so that guessing is hopeless; this bounds what gue
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 
@@ -14,7 +15,8 @@ from bearerguard.server.process_lock import ProcessLock
 
 _WINDOW = 60.0
 _ALLOWED = 20
-# An attacker may invent names: those that are remembered are bounded.
+# An attacker may invent names, and long ones: those that are remembered are bounded, and so is
+# what each of them takes.
 _MAX_REMEMBERED = 10_000
 
 
@@ -24,15 +26,16 @@ class Failures:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._lock = ProcessLock()
-        self._counts = TTLCache[str, list[float]](_MAX_REMEMBERED, _WINDOW, timer=clock)
+        self._counts = TTLCache[bytes, list[float]](_MAX_REMEMBERED, _WINDOW, timer=clock)
 
     def count(self, client_id: str) -> int:
         """Count a failure; return 0, or the seconds after which there is a place again."""
         now = self._clock()
+        name = hashlib.sha256(client_id.encode("utf-8", "surrogatepass")).digest()
         with self._lock:
-            recent = [at for at in self._counts.get(client_id, ()) if now - at < _WINDOW]
+            recent = [at for at in self._counts.get(name, ()) if now - at < _WINDOW]
             recent = [*recent, now][-_ALLOWED - 1 :]
-            self._counts[client_id] = recent
+            self._counts[name] = recent
         if len(recent) <= _ALLOWED:
             return 0
         return max(1, math.ceil(recent[0] + _WINDOW - now))

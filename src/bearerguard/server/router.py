@@ -59,7 +59,7 @@ class Router:
 
     def handle(self, request: Request) -> Response:
         """Answer one request, whatever it says."""
-        endpoint = self._endpoints.get(urlsplit(request.url).path)
+        endpoint = self._endpoints.get(_path(request))
         if endpoint is None:
             return answers.not_found()
         try:
@@ -87,6 +87,13 @@ class Router:
         if request.method == "OPTIONS":
             return cors.preflight(request, "POST", origin)
         return cors.readable(_response(endpoint, request), origin)
+
+
+def _path(request: Request) -> str:
+    try:
+        return urlsplit(request.url).path
+    except ValueError:
+        return ""  # its host is none, and nothing is there
 
 
 def _response(endpoint: Endpoint, request: Request) -> Response:

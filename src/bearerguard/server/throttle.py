@@ -68,14 +68,19 @@ class Throttle:
         self._per_address = per_address
 
     def charge(self, login: str, address: str) -> int:
-        """Charge an attempt; return 0, or after how many whole seconds another may be made."""
+        """Charge an attempt; return 0, or after how many whole seconds another may be made.
+
+        The address comes first: one that has used its allowance up takes nobody else's, and
+        leaves no rows of names that it makes up.
+        """
         now = self._clock()
         with self._database.write() as connection:
             connection.execute(delete(login_attempts).where(login_attempts.c.whole_at <= now))
-            wait = 0.0
-            for digest, allowance in self._charged(login, address):
-                wait = max(wait, _charge(connection, digest, allowance, now))
-        return math.ceil(wait)
+            for digest, allowance in reversed(self._charged(login, address)):
+                wait = _charge(connection, digest, allowance, now)
+                if wait:
+                    return math.ceil(wait)
+        return 0
 
     def forgive(self, login: str, address: str) -> None:
         """Give back what a successful attempt was charged, and the account's earlier failures."""

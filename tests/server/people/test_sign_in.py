@@ -265,6 +265,19 @@ def test_an_address_that_tries_many_names_is_throttled(tmp_path: Path) -> None:
     assert stage.visitor(peer="192.0.2.9").sign_in("ada", PASSWORD).status == 429
 
 
+def test_an_address_that_is_throttled_locks_nobody_out_and_fills_no_table(tmp_path: Path) -> None:
+    stage = PeopleStage(tmp_path, per_address=Allowance(attempts=3, interval=60))
+    stage.people.accounts.add("ada", PASSWORD)
+    prober = stage.visitor(peer="192.0.2.66")
+    for number in range(3):
+        prober.sign_in(f"name{number}", "wrong one")
+    rows = len(stage.rows("login_attempts"))
+    assert {prober.sign_in("ada", "wrong one").status for _ in range(12)} == {429}
+    assert {prober.sign_in(f"other{n}", "wrong one").status for n in range(5)} == {429}
+    assert len(stage.rows("login_attempts")) == rows
+    assert stage.visitor(peer="192.0.2.1").sign_in("ada", PASSWORD).status == 303
+
+
 def test_a_hundred_guesses_at_once_are_ten_guesses(stage: PeopleStage) -> None:
     statuses: list[int] = []
     forms = [(visitor := stage.visitor(), visitor.get(LOGIN)) for _ in range(100)]

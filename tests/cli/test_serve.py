@@ -1,0 +1,87 @@
+"""`bearerguard serve`, run as it is run: whom it believes about where a request comes from."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import httpx2
+import pytest
+from typer.testing import CliRunner
+
+from bearerguard.cli import app
+from tests.processes import free_port, program
+
+CLAIMED = "203.0.113.9"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "seen"),
+    [
+        ([], {}, "127.0.0.1"),
+        ([], {"FORWARDED_ALLOW_IPS": "*"}, "127.0.0.1"),
+        (["--trusted-proxy", "192.0.2.1"], {"FORWARDED_ALLOW_IPS": "*"}, "127.0.0.1"),
+        (["--trusted-proxy", "127.0.0.1"], {}, CLAIMED),
+        ([], {"BEARERGUARD_SERVER_TRUSTED_PROXIES": "192.0.2.1 127.0.0.0/8"}, CLAIMED),
+    ],
+)
+def test_only_a_named_proxy_is_believed_about_who_is_behind_it(
+    tmp_path: Path, arguments: list[str], environ: dict[str, str], seen: str
+) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    variables = {
+        "BEARERGUARD_SERVER_SECRET": "a secret of this test's own, long enough",
+        "BEARERGUARD_SERVER_ISSUER": url,
+        "BEARERGUARD_SERVER_STORE": f"sqlite:///{tmp_path}/auth.db",
+    }
+    program_file = Path(sys.executable).with_name("bearerguard")
+    command = [str(program_file), "serve", "--port", str(port), *arguments]
+    with (
+        program(command, cwd=tmp_path, environ=variables | environ) as running,
+        httpx2.Client(base_url=url, timeout=60) as browser,
+    ):
+        running.wait_for_port(port)
+        fields = _form(browser.get("/oauth/login").text)
+        answer = browser.post(
+            "/oauth/login",
+            data=fields | {"username": "nobody", "password": "wrong one"},
+            headers={"X-Forwarded-For": CLAIMED},
+        )
+        assert answer.status_code == 403, answer.text
+        details = running.wait_for_line(r"login_failed (\{.*\})")
+    assert json.loads(details)["address"] == seen
+
+
+@pytest.mark.parametrize("proxy", ["*", "0.0.0.0/0", "::/0", "proxy.example.com", "10.0.0.1/8", ""])
+def test_a_proxy_that_is_no_address_or_is_everybody_is_refused(tmp_path: Path, proxy: str) -> None:
+    result = CliRunner().invoke(
+        app,
+        [
+            *("serve", "--issuer", "http://127.0.0.1:1", "--trusted-proxy", proxy),
+            *("--store", f"sqlite:///{tmp_path}/auth.db"),
+        ],
+    )
+    assert result.exit_code != 0
+    assert "--trusted-proxy" in result.stderr
+    assert "10.0.0.0/24" in result.stderr
+    assert not list(tmp_path.iterdir()), "nothing was begun"
+
+
+@pytest.mark.parametrize("scope", ["read", "read=", "=See your recordings"])
+def test_a_scope_without_its_words_is_refused(tmp_path: Path, scope: str) -> None:
+    result = CliRunner().invoke(
+        app,
+        [
+            *("serve", "--issuer", "http://127.0.0.1:1", "--scope", scope),
+            *("--store", f"sqlite:///{tmp_path}/auth.db"),
+        ],
+    )
+    assert result.exit_code != 0
+    assert "--scope" in result.stderr
+
+
+def _form(html: str) -> dict[str, str]:
+    return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', html))

@@ -1,0 +1,1 @@
+"""What a hostile user, client, neighbour or page tries, and how it fails."""

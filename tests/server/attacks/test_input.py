@@ -1,0 +1,148 @@
+"""Any octets, to any path, with any method: an answer that is no failure of the server's."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import argon2
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bearerguard import Request
+from bearerguard.server import PeopleOptions
+from tests.server.stage import CALLBACK, FORM, ISSUER, Answer, Stage
+
+NAMES = [
+    "client_id",
+    "client_secret",
+    "grant_type",
+    "code",
+    "redirect_uri",
+    "code_verifier",
+    "refresh_token",
+    "scope",
+    "resource",
+    "token",
+    "token_type_hint",
+    "client_assertion",
+    "client_assertion_type",
+    "request",
+    "csrf",
+    "decision",
+    "username",
+    "password",
+    "remember",
+    "state",
+    "response_type",
+    "code_challenge",
+    "code_challenge_method",
+    "prompt",
+]
+VALUES = [
+    *("authorization_code", "client_credentials", "refresh_token", "code", "S256", "plain"),
+    *("\0", "é", "a" * 3000, "[", "http://[", "%", "\r\nX: y", "a.b.c", "read  read", "' --"),
+    *("javascript:alert(1)", "\u202e", "\uff11\uff12\uff13", "allow", CALLBACK, ISSUER, "read"),
+    "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+]
+HEADERS = ["authorization", "cookie", "origin", "accept", "sec-fetch-site", "host", "content-type"]
+LINES = [
+    *(b"Basic ", b"Basic Og==", b"Basic ////", b"null", b"http://[", b"Bearer x"),
+    b"__Host-bearerguard_session=\xff",
+    b"__Host-bearerguard_form=" + b"a" * 43,
+    b"application/token-introspection+jwt",
+]
+METHODS = ["GET", "POST", "POST", "HEAD", "OPTIONS", "PUT", "TRACE", "", "\0"]
+PAIRS = st.lists(
+    st.tuples(st.sampled_from(NAMES), st.sampled_from(VALUES) | st.text(max_size=20)), max_size=9
+)
+BODIES = st.binary(max_size=80) | PAIRS.map(
+    lambda pairs: urlencode(pairs, errors="surrogatepass").encode()
+)
+
+
+@pytest.fixture(scope="module", params=["an app's own users", "the server's own users"])
+def target(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[Stage]:
+    people = PeopleOptions(password_parameters=argon2.profiles.CHEAPEST)
+    own: dict[str, Any] = {} if "app" in request.param else {"people": people}
+    folder: Path = tmp_path_factory.mktemp("odd")
+    stage = Stage(folder, **own)
+    yield stage
+    stage.server.close()
+
+
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(data=st.data())
+def test_nothing_that_is_sent_makes_the_server_fail(target: Stage, data: st.DataObject) -> None:
+    path = data.draw(st.sampled_from(sorted(target.server._engine.paths)))
+    body = data.draw(BODIES)
+    if data.draw(st.booleans()):
+        body += b"&" + urlencode(target.credentials()).encode()
+    line = st.sampled_from(LINES) | st.binary(max_size=30)
+    headers = data.draw(st.lists(st.tuples(st.sampled_from(HEADERS), line), max_size=4))
+    kind = [("content-type", FORM.encode())] if data.draw(st.booleans()) else []
+    query = f"?{body.decode('latin-1')}" if data.draw(st.booleans()) else ""
+    request = Request(data.draw(st.sampled_from(METHODS)), path + query, [*kind, *headers], body)
+    response = target.server.handle(request)
+    assert response.status < 500, response.body
+    for name, value in response.headers:
+        assert f"{name}{value}".isprintable(), "a header line is one line"
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+@pytest.mark.parametrize(
+    "url", ["//[", "http://[/oauth/token", "//[x]/oauth/token", "http://[::1", "", "*", "//", "\0"]
+)
+def test_an_address_that_is_none_is_not_found(stage: Stage, method: str, url: str) -> None:
+    assert Answer(stage.server.handle(Request(method, url))).status == 404
+
+
+def test_many_parameters_and_long_bodies_are_refused_before_they_cost_much(stage: Stage) -> None:
+    many = [(f"name{number}", "x") for number in range(5000)]
+    assert stage.post("/oauth/token", many).error[0] in {400, 413}
+    assert stage.post("/oauth/token", [("a", "x" * 70_000)]).error == (413, "invalid_request")
+    query = urlencode(many[:101])
+    assert stage.send("GET", f"/oauth/authorize?{query}").status == 400
+
+
+def test_made_up_clients_with_long_names_take_little_memory(stage: Stage) -> None:
+    def fail(number: int) -> None:
+        stage.events.clear()
+        name = f"{number}-{'x' * 60_000}"
+        stage.post("/oauth/token", {"grant_type": "x", "client_id": name, "client_secret": "x"})
+
+    fail(0)
+    tracemalloc.start()
+    try:
+        for number in range(100):
+            fail(number)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 2_000_000, "a hundred names of 60 kB are not what is remembered"
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "multipart/form-data", ""])
+@pytest.mark.parametrize("path", ["token", "revoke", "introspect"])
+def test_a_form_of_another_kind_is_not_read(stage: Stage, path: str, kind: str) -> None:
+    body = urlencode({**stage.credentials(), "grant_type": "client_credentials", "token": "x"})
+    answer = stage.send("POST", f"/oauth/{path}", body.encode(), content_type=kind)
+    assert answer.error == (400, "invalid_request")
+
+
+@pytest.mark.parametrize("path", ["token", "revoke", "introspect"])
+def test_credentials_in_the_address_are_not_read(stage: Stage, path: str) -> None:
+    query = urlencode({**stage.credentials(), "grant_type": "client_credentials", "token": "x"})
+    answer = stage.send("POST", f"/oauth/{path}?{query}", content_type=FORM)
+    assert answer.status in {400, 401}
+    assert stage.send("GET", f"/oauth/{path}?{query}").status == 405
