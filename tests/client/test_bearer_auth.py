@@ -106,21 +106,6 @@ def test_CL_07_a_token_goes_to_the_bound_origin_only(api: Served, get: Any) -> N
         get("GET", "http://127.0.0.1:9/x")
 
 
-def test_each_library_is_told_when_it_is_given_anothers(api: Served) -> None:
-    tokens = manager(api)
-    with pytest.raises(TypeError):
-        httpx.Client(auth=BearerAuth(tokens))  # type: ignore[arg-type]
-    with pytest.raises(TypeError):
-        httpx2.Client(auth=for_httpx.BearerAuth(tokens))  # type: ignore[arg-type]
-    with (
-        pytest.raises(TypeError, match="this BearerAuth is for requests"),
-        httpx2.Client(auth=for_requests.BearerAuth(tokens)) as client,  # type: ignore[arg-type]
-    ):
-        client.get(api.url)
-    with pytest.raises(TypeError):
-        requests.get(api.url, auth=BearerAuth(tokens), timeout=5)  # type: ignore[arg-type]
-
-
 def test_CL_04_fifty_threads_that_are_refused_at_once_ask_for_one_token(api: Served) -> None:
     barrier = Barrier(50)
     with httpx2.Client(auth=BearerAuth(manager(api)), timeout=30) as client:

@@ -21,10 +21,8 @@ from bearerguard.client import (
     TokenManager,
 )
 from bearerguard.errors import (
-    DiscoveryError,
     LoginRequired,
     StorageError,
-    TokenRefused,
     TokenUnavailable,
 )
 from tests.faults.size import size
@@ -153,27 +151,6 @@ def test_CL_05_a_server_that_is_down_costs_no_session(running: Served) -> None:
         refresh_token=first,
     )
     assert TokenManager(good).token().refresh_token != first
-
-
-def test_CL_07_a_server_that_does_not_say_that_it_does_pkce_is_refused(running: Served) -> None:
-    source = AuthorizationCode(running.url, client_id="c", open_browser=browser)
-    with pytest.raises(DiscoveryError, match="assume_pkce=True"):
-        source._demand_pkce({})
-
-
-def test_CL_07_an_answer_from_another_issuer_or_to_another_login_is_refused(
-    running: Served,
-) -> None:
-    source = AuthorizationCode(running.url, client_id="c", open_browser=browser)
-    advertised = {"authorization_response_iss_parameter_supported": True}
-    for answer in (
-        {"code": "c", "state": "another", "iss": running.url},
-        {"code": "c", "state": "s", "iss": running.url + "/"},
-        {"code": "c", "state": "s"},
-    ):
-        with pytest.raises(TokenRefused):
-            source._code(answer, "s", advertised)
-    assert source._code({"code": "c", "state": "s", "iss": running.url}, "s", advertised) == "c"
 
 
 def test_CL_01_requests_never_fail_while_tokens_of_two_seconds_are_renewed(

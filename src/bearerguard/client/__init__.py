@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bearerguard.client.discovery import Discovered, adiscover, discover
     from bearerguard.client.grants import ClientCredentials, RefreshToken
     from bearerguard.client.httpx2 import BearerAuth
     from bearerguard.client.login import AuthorizationCode, DeviceCode
@@ -23,6 +24,7 @@ __all__ = [
     "BearerAuth",
     "ClientCredentials",
     "DeviceCode",
+    "Discovered",
     "MemoryStorage",
     "RefreshToken",
     "StaticToken",
@@ -30,10 +32,13 @@ __all__ = [
     "Token",
     "TokenManager",
     "TokenSource",
+    "adiscover",
+    "discover",
 ]
 
 # Where each public name is defined.
 _PLACES = {
+    "discovery": "Discovered adiscover discover",
     "grants": "ClientCredentials RefreshToken",
     "httpx2": "BearerAuth",
     "login": "AuthorizationCode DeviceCode",

@@ -14,12 +14,15 @@ from bearerguard.client import discovery
 from bearerguard.client.manager import TokenManager
 from bearerguard.client.token import Lease
 from bearerguard.errors import ConfigurationError, InsufficientScope, StepUpRequired
-from bearerguard.protocol import challenge_parser
+from bearerguard.protocol import challenge_parser, dpop
 from bearerguard.protocol.challenge_parser import ReceivedChallenge
 from bearerguard.protocol.resource_metadata import origin
 
 UNAUTHORIZED, FORBIDDEN = 401, 403
 _DIGITS = 10
+# An API that refuses a token that has just come refuses the next as well, for all that is known:
+# for so many seconds no other one is fetched for it.
+_HOPELESS_SECONDS = 10.0
 
 
 class Answer(Protocol):
@@ -32,10 +35,13 @@ class Answer(Protocol):
 
 
 class Step(Enum):
-    """What to do after an answer that refuses a token."""
+    """What to do after an answer that refuses a token; each at most once for a request."""
 
     RENEW = auto()
     NEW_PROOF = auto()
+
+
+STEPS = frozenset(Step)
 
 
 class Binding:
@@ -74,6 +80,8 @@ class Binding:
             for each in given
         )
         self._heard: Lease | None = None
+        # A token that was refused when it was new, and until when none is fetched in its place.
+        self._hopeless = ("", 0.0)
 
     def __repr__(self) -> str:
         return f"BearerAuth({', '.join(sorted(self.origins))})"
@@ -114,32 +122,59 @@ class Binding:
         else:
             proofs.note(url, answer.headers.get("dpop-nonce"))
 
-    def step(self, status: int, challenges: Iterable[str], url: str) -> Step | None:
-        """Return what to do after an answer; None to leave it to the caller.
+    def step(
+        self, lease: Lease, status: int, challenges: Iterable[str], url: str, left: frozenset[Step]
+    ) -> Step | None:
+        """Return what of `left` to do after an answer; None to leave it to the caller.
 
         Raises `InsufficientScope` or `StepUpRequired` for what no other token of the same
         kind would do.
         """
-        if status not in {UNAUTHORIZED, FORBIDDEN} or not self.is_bound(url):
+        if not self.is_bound(url):
             return None
-        found = challenge_parser.named(challenge_parser.parse(challenges), "bearer", "dpop")
-        error = None if found is None else found.parameters.get("error")
-        if found is not None and error == "insufficient_scope":
-            raise InsufficientScope(_words(found, "scope"))
-        if status == FORBIDDEN:
+        step = _demanded(status, challenges)
+        if step is Step.NEW_PROOF and lease.token.dpop_key is None:
             return None
-        if found is not None and error == "insufficient_user_authentication":
-            age = found.parameters.get("max_age", "")
-            raise StepUpRequired(
-                _words(found, "acr_values"),
-                int(age) if age.isascii() and age.isdigit() and len(age) <= _DIGITS else None,
-                _words(found, "scope"),
-            )
-        if error == "use_dpop_nonce":
-            return Step.NEW_PROOF
-        # A token was sent: without a code, it is what the API objects to.
-        return Step.RENEW if error in {None, "invalid_token"} else None
+        if step is Step.RENEW:
+            token, now = lease.token.access_token, self.manager.monotonic()
+            if step not in left:
+                self._hopeless = (token, now + _HOPELESS_SECONDS)
+            elif self._hopeless[0] == token and now < self._hopeless[1]:
+                return None
+        return step if step in left else None
+
+
+def _demanded(status: int, challenges: Iterable[str]) -> Step | None:
+    found = challenge_parser.named(challenge_parser.parse(challenges), "bearer", "dpop")
+    error = None if found is None else found.parameters.get("error")
+    if found is not None and error == "insufficient_scope":
+        raise InsufficientScope(_words(found, "scope"))
+    if status == FORBIDDEN:
+        return None
+    if found is not None and error == "insufficient_user_authentication":
+        age = found.parameters.get("max_age", "")
+        raise StepUpRequired(
+            _words(found, "acr_values"),
+            int(age) if age.isascii() and age.isdigit() and len(age) <= _DIGITS else None,
+            _words(found, "scope"),
+        )
+    if error == dpop.USE_NONCE:
+        return Step.NEW_PROOF
+    # A token was sent: without a code, it is what the API objects to.
+    return Step.RENEW if error in {None, "invalid_token"} else None
 
 
 def _words(challenge: ReceivedChallenge, name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(challenge.parameters.get(name, "").split()))
+
+
+def wrong_library(own: str, request: object) -> TypeError:
+    """Return what is said to a library that was given the `BearerAuth` of another."""
+    places = {"httpx2": "", "httpx": ".httpx", "requests": ".requests"}
+    others = " or ".join(
+        f"that of bearerguard.client{place} for {library}"
+        for library, place in places.items()
+        if library != own
+    )
+    module = type(request).__module__.partition(".")[0]
+    return TypeError(f"this BearerAuth is for {own}, not for {module}: use {others}")

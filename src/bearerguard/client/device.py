@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
+from typing import Any
 
 from bearerguard.client.authorization_server import AuthorizationServer
 from bearerguard.client.discovery import secure_url
@@ -65,10 +66,10 @@ def prompted(server: AuthorizationServer, fields: list[tuple[str, str]]) -> Flow
             secure_url("verification_uri", address),
             secure_url("verification_uri_complete", complete) if complete is not None else None,
             min(float(members["expires_in"]), _LONGEST_LIFE),
-            max(1.0, float(members.get("interval", _USUAL_INTERVAL))),
+            _interval(members.get("interval", _USUAL_INTERVAL)),
             device_code,
         )
-    except (ValueError, KeyError, TypeError, ConfigurationError):
+    except (ValueError, KeyError, TypeError, OverflowError, ConfigurationError):
         raise TokenRefused("invalid_response", "the server's device code is unusable") from None
 
 
@@ -87,5 +88,10 @@ def granted(grant: Grant, prompt: DevicePrompt, previous: Token | None) -> Flow[
             elif refused.error != "authorization_pending":
                 raise
         except TokenUnavailable:
-            interval = min(interval * 2, _LONGEST_INTERVAL)
+            interval = max(interval, min(interval * 2, _LONGEST_INTERVAL))
     raise TokenRefused("expired_token", "the code was not entered in time: log in again")
+
+
+def _interval(given: Any) -> float:
+    """Return the seconds between two questions: at least one, and no more than a code lives."""
+    return min(max(1.0, float(given)), _LONGEST_LIFE)

@@ -8,10 +8,12 @@ exactly what it was asked about.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from bearerguard.client import driving
 from bearerguard.errors import ConfigurationError, DiscoveryError, TokenUnavailable, quoted
-from bearerguard.flow import Fetch, Flow, ask
+from bearerguard.flow import Fetch, Flow, arun, ask, run
 from bearerguard.messages import FetchFailed, Response
 from bearerguard.protocol import challenge_parser, metadata, resource_metadata
 from bearerguard.protocol.resource_metadata import ResourceMetadata
@@ -19,8 +21,61 @@ from bearerguard.protocol.token_response import pause
 
 T = TypeVar("T")
 
-_OK, _TOO_MANY, _SERVER_ERRORS = 200, 429, 500
+_OK, _UNAUTHORIZED, _TOO_MANY, _SERVER_ERRORS = 200, 401, 429, 500
 _ACCEPT = (("accept", "application/json"),)
+
+
+@dataclass(frozen=True, slots=True)
+class Discovered:
+    """What is known of an API: what to ask a token for, and whom.
+
+    Attributes:
+        resource: its identifier, which is `resource=` of a source.
+        issuer: the first authorization server that it names.
+        issuers: all that it names.
+        scopes: the scopes that it names, or that its challenge demands.
+        metadata: what the issuer publishes (RFC 8414).
+    """
+
+    resource: str
+    issuer: str
+    issuers: tuple[str, ...]
+    scopes: tuple[str, ...]
+    metadata: Mapping[str, Any] = field(repr=False)
+
+
+def discover(
+    url: str,
+    challenges: Iterable[str] | None = None,
+    *,
+    transport: driving.Transport | None = None,
+) -> Discovered:
+    """Find out which issuer's tokens an API takes (RFC 9728), and where that issuer is asked.
+
+    Args:
+        url: an address of the API.
+        challenges: the `WWW-Authenticate` lines of a refusal; by default, `url` is asked with
+            GET and without a token.
+        transport: what requests are sent by; an `HttpTransport` by default.
+
+    Raises:
+        ConfigurationError: the URL is no https URL.
+        DiscoveryError: metadata is missing, or speaks for another.
+        TokenUnavailable: the API or the issuer could not be asked.
+    """
+    sync, _ = driving.handlers(transport or driving.default_transport())
+    return run(_discovered(url, challenges), sync)
+
+
+async def adiscover(
+    url: str,
+    challenges: Iterable[str] | None = None,
+    *,
+    transport: driving.Transport | None = None,
+) -> Discovered:
+    """Find out which issuer's tokens an API takes; as `discover` does."""
+    _, asynchronous = driving.handlers(transport or driving.default_transport())
+    return await arun(_discovered(url, challenges), asynchronous)
 
 
 def secure_url(option: str, url: str, *, insecure_allow_http: bool = False) -> str:
@@ -66,17 +121,36 @@ def protected_resource(url: str, challenges: Iterable[str] = ()) -> Flow[Resourc
     if given is None:
         places = resource_metadata.metadata_urls(url)
     else:
-        places = (_same_security(given, url),)
+        places = (_same_security("resource_metadata", given, url),)
     return (yield from _first(places, lambda body: resource_metadata.parse(body, url)))
 
 
-def _same_security(given: str, url: str) -> str:
-    """Return where a challenge points to: nowhere less safe than the API itself."""
+def _discovered(url: str, challenges: Iterable[str] | None) -> Flow[Discovered]:
+    secure_url("url", url)
+    if challenges is None:
+        answer = yield from _fetched(url)
+        refused = answer.status == _UNAUTHORIZED
+        lines = [value for name, value in answer.headers if name.lower() == "www-authenticate"]
+        challenges = lines if refused else ()
+    lines = list(challenges)
+    found = yield from protected_resource(url, lines)
+    if not found.authorization_servers:
+        raise DiscoveryError(f"{found.resource} names no authorization server")
+    issuer = _same_security("authorization_servers", found.authorization_servers[0], url)
+    document = yield from server_metadata(issuer)
+    demanded = challenge_parser.named(challenge_parser.parse(lines), "bearer", "dpop")
+    scope = () if demanded is None else tuple(demanded.parameters.get("scope", "").split())
+    servers = found.authorization_servers
+    return Discovered(found.resource, issuer, servers, scope or found.scopes, document)
+
+
+def _same_security(option: str, given: str, url: str) -> str:
+    """Return where an API points to: nowhere less safe than the API itself."""
     if metadata.is_https(given) or (
         metadata.is_loopback_http(given) and not metadata.is_https(url)
     ):
         return given
-    raise DiscoveryError(f"resource_metadata: {quoted(given)} is no https URL")
+    raise DiscoveryError(f"{option}: {quoted(given)} is no https URL")
 
 
 def _first(places: Iterable[str], parse: Callable[[bytes], T]) -> Flow[T]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Sequence
+from typing import Never
 
 import httpx2
 
-from bearerguard.client.binding import FORBIDDEN, UNAUTHORIZED, Binding, Step
+from bearerguard.client.binding import FORBIDDEN, STEPS, UNAUTHORIZED, Binding, Step, wrong_library
 from bearerguard.client.manager import TokenManager
 from bearerguard.client.token import Lease
 
@@ -46,23 +47,30 @@ class BearerAuth(httpx2.Auth):
     def __repr__(self) -> str:
         return repr(self._binding)
 
+    def __call__(self, request: Never, /) -> Never:
+        """Say so to another library, that calls what it is given: it would not see a 401."""
+        raise wrong_library("httpx2", request)
+
     def sync_auth_flow(
         self, request: httpx2.Request
     ) -> Generator[httpx2.Request, httpx2.Response, None]:
         """Send a request, and once again if that helps."""
         self._check(request)
         lease = self._manager.fresh() or self._manager.lease()
-        self._put(request, lease)
-        response = yield request
-        step = self._step(response, lease)
-        if step is Step.RENEW:
-            renewed = self._manager.renew(lease)
-            if renewed.header == lease.header:
-                return
-            lease = renewed
-        if step is not None and _may_be_repeated(request):
+        left = STEPS
+        while True:
             self._put(request, lease)
-            self._step((yield request), lease)
+            step = self._step((yield request), lease, left)
+            if step is None:
+                return
+            left -= {step}
+            if step is Step.RENEW:
+                renewed = self._manager.renew(lease)
+                if renewed.header == lease.header:
+                    return
+                lease = renewed
+            if not _may_be_repeated(request):
+                return
 
     async def async_auth_flow(
         self, request: httpx2.Request
@@ -70,17 +78,20 @@ class BearerAuth(httpx2.Auth):
         """Send a request, and once again if that helps."""
         self._check(request)
         lease = self._manager.fresh() or await self._manager.alease()
-        self._put(request, lease)
-        response = yield request
-        step = self._step(response, lease)
-        if step is Step.RENEW:
-            renewed = await self._manager.arenew(lease)
-            if renewed.header == lease.header:
-                return
-            lease = renewed
-        if step is not None and _may_be_repeated(request):
+        left = STEPS
+        while True:
             self._put(request, lease)
-            self._step((yield request), lease)
+            step = self._step((yield request), lease, left)
+            if step is None:
+                return
+            left -= {step}
+            if step is Step.RENEW:
+                renewed = await self._manager.arenew(lease)
+                if renewed.header == lease.header:
+                    return
+                lease = renewed
+            if not _may_be_repeated(request):
+                return
 
     def _check(self, request: httpx2.Request) -> None:
         url = request.url
@@ -95,12 +106,13 @@ class BearerAuth(httpx2.Auth):
         else:
             request.headers.update(self._binding.headers(lease, request.method, str(request.url)))
 
-    def _step(self, response: httpx2.Response, lease: Lease) -> Step | None:
+    def _step(self, response: httpx2.Response, lease: Lease, left: frozenset[Step]) -> Step | None:
         self._binding.hear(lease, response)
         if response.status_code not in _REFUSALS:
             return None
         challenges = response.headers.get_list("www-authenticate")
-        return self._binding.step(response.status_code, challenges, str(response.request.url))
+        url = str(response.request.url)
+        return self._binding.step(lease, response.status_code, challenges, url, left)
 
 
 def _may_be_repeated(request: httpx2.Request) -> bool:

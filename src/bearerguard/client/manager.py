@@ -56,6 +56,7 @@ class TokenManager:
     Attributes:
         source: where tokens come from.
         key: under what they are kept.
+        monotonic: its seconds.
 
     Raises:
         ConfigurationError: an option does not do what it must.
@@ -78,7 +79,7 @@ class TokenManager:
         self.source = source
         self.key = key or source.key
         self._storage = storage or MemoryStorage()
-        self._monotonic = monotonic
+        self.monotonic = monotonic
         self._handlers, self._async_handlers = driving.handlers(
             transport or driving.default_transport()
         )
@@ -112,7 +113,7 @@ class TokenManager:
     def fresh(self) -> Lease | None:
         """Return the token in use, None when something has to be done first."""
         lease = self._lease
-        return lease if self._monotonic() < lease.fresh_until else None
+        return lease if self.monotonic() < lease.fresh_until else None
 
     def lease(self) -> Lease:
         """Return the token in use, or wait for one."""
@@ -137,7 +138,7 @@ class TokenManager:
 
     def expires_in(self, lease: Lease, seconds: float) -> None:
         """Believe an API that says how long a token still lives, if that is less than known."""
-        until = self._monotonic() + seconds
+        until = self.monotonic() + seconds
         # What is told is rounded down to whole seconds.
         if until + 1 < lease.valid_until and lease is self._lease:
             early = min(60.0, seconds * 0.1)
@@ -186,7 +187,7 @@ class TokenManager:
 
     def _serving(self) -> Lease | None:
         """Return the token in use while it serves, and have it renewed behind when it is due."""
-        lease, now = self._lease, self._monotonic()
+        lease, now = self._lease, self.monotonic()
         if now < lease.fresh_until:
             return lease
         if now >= lease.valid_until:
@@ -199,7 +200,7 @@ class TokenManager:
         lease = self._lease
         if lease.token.access_token == refused.token.access_token:
             return None
-        return lease if self._monotonic() < lease.valid_until else None
+        return lease if self.monotonic() < lease.valid_until else None
 
     def _joined(self, replaced: Lease) -> Future[Lease]:
         failure = self._pause.failure()
@@ -223,7 +224,7 @@ class TokenManager:
 
     def _failed(self, error: BearerGuardError, replaced: str) -> None:
         lease = self._lease
-        serves = self._monotonic() < lease.valid_until
+        serves = self.monotonic() < lease.valid_until
         if isinstance(error, LoginRequired):
             # Nothing will renew it before a login; until then, it serves to its end.
             if serves and lease.token.access_token == replaced:
@@ -244,23 +245,27 @@ class TokenManager:
         return token
 
     def _step_up(self, demanded: InsufficientScope | StepUpRequired) -> Flow[Token]:
-        source = self.source
-        if not isinstance(source, Widening):
+        source, held = self.source, self._lease.token
+        again = isinstance(demanded, StepUpRequired)
+        if not isinstance(source, Widening) or (again and not isinstance(source, Interactive)):
             raise demanded
         kept = yield from ask(Blocking(self._renewal.kept))
         if isinstance(demanded, StepUpRequired):
             demand = Demand(demanded.scope, demanded.acr_values, demanded.max_age)
         else:
-            granted = set(() if kept is None else kept.scope or ())
-            if granted.issuperset(demanded.scope):
-                raise demanded  # it has that, and asking again would go on for ever
             demand = Demand(demanded.scope)
+            if kept is not None and set(kept.scope or ()).issuperset(demanded.scope):
+                if kept.access_token == held.access_token:
+                    raise demanded  # it has that, and asking again would go on for ever
+                self._lease = self._renewal.leased(kept)
+                return kept  # another process was first
         wider = source.widened(demand)
         if isinstance(wider, Interactive):
             token = yield from self._login(wider)
         else:
-            token = yield from wider.token(kept)
-            self._lease = yield from ask(Blocking(lambda: self._renewal.put(token)))
+            flow = self._renewal.replaced
+            new = yield from ask(Blocking(lambda: run(flow(wider), self._handlers)))
+            self._lease, token = new, new.token
         self.source = source.widened(Demand(demand.scope))
         return token
 

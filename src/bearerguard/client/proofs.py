@@ -16,8 +16,6 @@ from jwt.algorithms import ECAlgorithm
 from bearerguard.protocol import dpop, signing
 from bearerguard.protocol.resource_metadata import origin
 
-_MAX_NONCE = 1024
-
 
 class Proofs:
     """Makes proofs with `key`, the private JWK as JSON."""
@@ -40,9 +38,10 @@ class Proofs:
             access_token=access_token,
         )
 
-    def note(self, url: str, nonce: str | None) -> bool:
+    def note(self, url: str, brought: str | None) -> bool:
         """Keep the nonce that an answer from `url` brought; whether it brought another one."""
-        if not nonce or len(nonce) > _MAX_NONCE or self._nonces.get(origin(url)) == nonce:
+        nonce = None if brought is None else dpop.nonce([brought])
+        if nonce is None or self._nonces.get(origin(url)) == nonce:
             return False
         self._nonces[origin(url)] = nonce
         return True

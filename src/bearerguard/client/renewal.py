@@ -48,8 +48,8 @@ class Renewal:
         return held.token.access_token != replaced and self._monotonic() < held.valid_until
 
     def kept(self) -> Token | None:
-        """Return what is kept."""
-        return _read(self._storage.load(self._key))
+        """Return what is kept; nothing, when it cannot be read: a login replaces it."""
+        return _readable(self._storage.load(self._key))
 
     def renewed(self, source: TokenSource, replaced: str) -> Flow[Lease]:
         """Return a lease on another token than `replaced`.
@@ -64,19 +64,20 @@ class Renewal:
             found = self._found(kept, replaced)
             if found is not None:
                 return found
-            previous = _read(kept)
-            try:
-                token = yield from source.token(previous)
-            except LoginRequired:
-                self._drop(kept, previous)
-                raise
-            new = self._leased(token)
-            self._keep(kept, token, new)
-        return new
+            return (yield from self._asked(source, kept))
+
+    def replaced(self, source: TokenSource) -> Flow[Lease]:
+        """Return a lease on a new token, whatever is kept; for a thread of its own, too."""
+        with self._storage.locked(self._key):
+            return (yield from self._asked(source, self._keep_what_was_not()))
+
+    def leased(self, token: Token) -> Lease:
+        """Return a lease on a token, as of now."""
+        return lease(token, now=self._clock(), monotonic=self._monotonic())
 
     def put(self, token: Token) -> Lease:
         """Keep a token whatever is kept; return the lease on it."""
-        new = self._leased(token)
+        new = self.leased(token)
         with self._storage.locked(self._key):
             self._unkept = None
             self._keep(self._storage.load(self._key), token, new)
@@ -91,20 +92,26 @@ class Renewal:
                 return None
             if not self._storage.swap(self._key, kept, None):
                 raise self._changed()
-        try:
-            return _read(kept)
-        except StorageError:
-            return None  # unreadable, and gone
+        return _readable(kept)  # or it is gone
 
     def _found(self, kept: bytes | None, replaced: str) -> Lease | None:
         token = _read(kept)
         if token is None:
             return None
-        found = self._leased(token)
+        found = self.leased(token)
         return found if self.is_other(found, replaced) else None
 
-    def _leased(self, token: Token) -> Lease:
-        return lease(token, now=self._clock(), monotonic=self._monotonic())
+    def _asked(self, source: TokenSource, kept: bytes | None) -> Flow[Lease]:
+        """Ask the source, under the lock, and keep what it gives."""
+        previous = _read(kept)
+        try:
+            token = yield from source.token(previous)
+        except LoginRequired:
+            self._drop(kept, previous)
+            raise
+        new = self.leased(token)
+        self._keep(kept, token, new)
+        return new
 
     def _keep(self, expected: bytes | None, token: Token, new: Lease) -> None:
         try:
@@ -142,3 +149,10 @@ class Renewal:
 
 def _read(kept: bytes | None) -> Token | None:
     return None if kept is None else Token.from_bytes(kept)
+
+
+def _readable(kept: bytes | None) -> Token | None:
+    try:
+        return _read(kept)
+    except StorageError:
+        return None

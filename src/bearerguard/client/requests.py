@@ -8,7 +8,7 @@ from typing import Any
 import requests
 from requests.auth import AuthBase
 
-from bearerguard.client.binding import FORBIDDEN, UNAUTHORIZED, Binding, Step
+from bearerguard.client.binding import FORBIDDEN, STEPS, UNAUTHORIZED, Binding, Step, wrong_library
 from bearerguard.client.manager import TokenManager
 from bearerguard.client.token import Lease
 
@@ -49,10 +49,7 @@ class BearerAuth(AuthBase):
     def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
         """Put a token on a request, and look at its answer."""
         if not isinstance(r, requests.PreparedRequest):
-            raise TypeError(
-                f"this BearerAuth is for requests, not for {type(r).__module__}: use that of"
-                " bearerguard.client (httpx2) or bearerguard.client.httpx"
-            )
+            raise wrong_library("requests", r)
         self._binding.check(r.url or "")
         lease = self._manager.fresh() or self._manager.lease()
         self._put(r, lease)
@@ -69,23 +66,32 @@ class BearerAuth(AuthBase):
     def _answered(
         self, response: requests.Response, lease: Lease, options: dict[str, Any]
     ) -> requests.Response:
-        step = self._step(response, lease)
-        if step is Step.RENEW:
-            renewed = self._manager.renew(lease)
-            if renewed.header == lease.header:
+        left = STEPS
+        while True:
+            try:
+                step = self._step(response, lease, left)
+                renewed = self._manager.renew(lease) if step is Step.RENEW else lease
+            except BaseException:
+                response.close()  # nobody else can: it reaches no caller
+                raise
+            if step is None or (step is Step.RENEW and renewed.header == lease.header):
                 return response
-            lease = renewed
-        if step is None or not isinstance(response.request.body, str | bytes | None):
-            return response  # a stream, that is spent
+            if not isinstance(response.request.body, str | bytes | None):
+                return response  # a stream, that is spent
+            left, lease = left - {step}, renewed
+            response = self._sent_again(response, lease, options)
+
+    def _sent_again(
+        self, response: requests.Response, lease: Lease, options: dict[str, Any]
+    ) -> requests.Response:
         again = response.request.copy()
         again.hooks = {"response": []}
         self._put(again, lease)
         response.content  # noqa: B018 - reading it to its end frees the connection
         response.close()
-        answer = response.connection.send(again, **options)
+        answer: requests.Response = response.connection.send(again, **options)
         answer.history.append(response)
         answer.request = again
-        self._step(answer, lease)
         return answer
 
     def _put(self, request: requests.PreparedRequest, lease: Lease) -> None:
@@ -93,9 +99,19 @@ class BearerAuth(AuthBase):
             self._binding.headers(lease, request.method or "GET", request.url or "")
         )
 
-    def _step(self, response: requests.Response, lease: Lease) -> Step | None:
+    def _step(
+        self, response: requests.Response, lease: Lease, left: frozenset[Step]
+    ) -> Step | None:
         self._binding.hear(lease, response)
         if response.status_code not in _REFUSALS:
             return None
-        challenges = [response.headers.get("www-authenticate", "")]
-        return self._binding.step(response.status_code, challenges, response.request.url or "")
+        url = response.request.url or ""
+        return self._binding.step(lease, response.status_code, _challenges(response), url, left)
+
+
+def _challenges(response: requests.Response) -> list[str]:
+    """Return the lines as they came: requests joins them, and urllib3 underneath does not."""
+    lines = getattr(getattr(response.raw, "headers", None), "getlist", None)
+    if lines is None:  # an adapter without urllib3
+        return [response.headers.get("www-authenticate", "")]
+    return list(lines("www-authenticate"))

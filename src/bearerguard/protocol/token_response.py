@@ -6,7 +6,6 @@ Either a token that may be used, or `TokenRefused` with the server's code, or
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +23,8 @@ _PASSING = {"temporarily_unavailable", "server_error"}
 # What an HTTP header can carry: b64token is narrower (RFC 6750 §2.1), and not all servers know it.
 _SENDABLE = re.compile(r"[\x21-\x7E]+")
 _LONGEST_PAUSE = 3600.0
+# A token that claims to live longer than a century has an end that nobody knows.
+_LONGEST_LIFE = 100 * 365.25 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +74,10 @@ def refusal(answer: Response) -> TokenRefused | TokenUnavailable:
     except ValueError:
         members = {}
     error = members.get("error")
-    if error in _PASSING:
-        return TokenUnavailable(f"the server answers {error}", pause(answer))
     if not isinstance(error, str) or not error:
         return TokenRefused("invalid_response", f"the server answers {answer.status}")
+    if error in _PASSING:
+        return TokenUnavailable(f"the server answers {error}", pause(answer))
     description = members.get("error_description")
     said = f" {quoted(description)}" if isinstance(description, str) else " without a reason"
     return TokenRefused(error, f"the server refuses{said}")
@@ -105,7 +106,7 @@ def _seconds(given: object) -> float | None:
         given = float(given)
     if isinstance(given, bool) or not isinstance(given, int | float):
         return None
-    return float(given) if 0 < given < math.inf else None
+    return float(given) if 0 < given <= _LONGEST_LIFE else None
 
 
 def _text(given: object) -> str | None:
