@@ -69,7 +69,8 @@ def renew(manager: TokenManager) -> None:
         print("kept", flush=True)
 
 
-def main(action: str, url: str, path: str, client_id: str, secret: str, width: str) -> None:
+def main(action: str, url: str, path: str, client_id: str, *more: str) -> None:
+    secret, width = more
     if action == "call":
         call(robot(url, Path(path), client_id, secret), url, int(width))
     else:

@@ -93,8 +93,7 @@ def test_CL_05_a_client_that_is_killed_while_it_refreshes_loses_no_session(tmp_p
                 f"{api.url}/x", headers={"authorization": f"Bearer {after.access_token}"}
             )
             assert answer.status_code == 200, f"after kill {number}"
-    print(
-        f"\n{KILLS} clients killed, {during} of them while they refreshed; {renewals} refreshes kept;"
-    )
+    print(f"\n{KILLS} clients killed, {during} of them while they refreshed;")
+    print(f"  {renewals} refreshes were kept, beside one before and one after each kill;")
     print(f"  {unkept} times the server had rotated what the file still held; 0 sessions lost")
     assert 0 < unkept <= KILLS
