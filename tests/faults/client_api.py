@@ -21,9 +21,10 @@ ISSUER = os.environ["ISSUER"]
 def current_user(request: Request) -> User | None:
     """A user is signed in by the cookie `user`, as an app's own login."""
     for line in request.values(b"cookie"):
-        name, _, value = line.decode().partition("=")
-        if name == "user":
-            return User(value, value.title())
+        for pair in line.decode().split("; "):
+            name, _, value = pair.partition("=")
+            if name == "user":
+                return User(value, value.title())
     return None
 
 
@@ -42,7 +43,7 @@ shown: set[str] = set()
 
 
 async def api(scope: Any, receive: Any, send: Any) -> None:
-    """Answer with the name of the caller; the guard has let the request pass."""
+    """Say who calls; the guard has let the request pass."""
     if scope["path"] == "/revoke":
         for token in shown:
             server.revoke(token)
@@ -51,7 +52,8 @@ async def api(scope: Any, receive: Any, send: Any) -> None:
         body = json.dumps(counted).encode()
     else:
         principal = scope["state"]["principal"]
-        body = b"" if principal is ANONYMOUS else str(principal.client_id).encode()
+        caller = None if principal is ANONYMOUS else principal.client_id
+        body = json.dumps({"recordings": [], "for": caller}).encode()
         headers = dict(scope["headers"])
         if b"authorization" in headers:
             shown.add(headers[b"authorization"].decode().partition(" ")[2])

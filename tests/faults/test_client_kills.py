@@ -18,18 +18,13 @@ from tests.faults.client_process import session, storage
 from tests.faults.size import size
 from tests.faults.test_client_storms import COMMAND
 from tests.server.serving import ROOT, Served, served
+from tests.visitor import visit
 
 KILLS = size(300, 25)
 
 
 def _browser(address: str) -> None:
-    """Visit an address as the signed-in user, and follow where it sends."""
-
-    def visit() -> None:
-        sent = httpx2.get(address, headers={"cookie": "user=ada"}, timeout=30)
-        httpx2.get(sent.headers["location"], timeout=30)
-
-    threading.Thread(target=visit).start()
+    threading.Thread(target=visit, args=(address,)).start()
 
 
 def _log_in(api: Served, client_id: str, secret: str, path: Path) -> None:
