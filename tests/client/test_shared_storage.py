@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import subprocess
 import sys
 import time
@@ -12,12 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.client import secret_service
 from tests.client.writer import is_whole, storage
 from tests.faults.size import size
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLS = size(500, 25)
 TIMES = size(400, 40)
+# Each swap is a dozen calls of another program.
+KEYRING_TIMES = size(100, 20)
 
 
 def started(action: str, kind: str, path: Path, times: int = 0) -> subprocess.Popen[str]:
@@ -29,12 +31,12 @@ def started(action: str, kind: str, path: Path, times: int = 0) -> subprocess.Po
     )
 
 
-def counted(kind: str, path: Path) -> None:
-    processes = [started("count", kind, path, TIMES) for _ in range(4)]
-    lost = [int(process.communicate(timeout=120)[0]) for process in processes]
+def counted(kind: str, path: Path, times: int = TIMES) -> None:
+    processes = [started("count", kind, path, times) for _ in range(4)]
+    lost = [int(process.communicate(timeout=240)[0]) for process in processes]
     assert [process.returncode for process in processes] == [0] * 4
-    assert storage(kind, path).load("n") == str(4 * TIMES).encode()
-    print(f"{kind}: {4 * TIMES} swaps of 4 processes, {sum(lost)} were told that another was first")
+    assert storage(kind, path).load("n") == str(4 * times).encode()
+    print(f"{kind}: {4 * times} swaps of 4 processes, {sum(lost)} were told that another was first")
 
 
 @pytest.mark.parametrize("kind", ["encrypted", "plaintext"])
@@ -64,38 +66,19 @@ def test_a_writer_that_is_killed_leaves_one_version_whole_and_no_lock(tmp_path):
     print(f"{KILLS} writers killed, {written} versions written meanwhile, none lost")
 
 
-def test_a_secret_service_keeps_tokens_for_several_processes(tmp_path):
+def test_a_secret_service_keeps_tokens_for_several_processes():
     """Against GNOME's keyring, in a session of its own."""
-    programs = [shutil.which(name) for name in ("dbus-run-session", "gnome-keyring-daemon")]
-    if None in programs:
-        pytest.skip("dbus-run-session or gnome-keyring-daemon is not installed")
-    script = """
-set -e
-printf secret | gnome-keyring-daemon --unlock --components=secrets --daemonize >/dev/null
-exec "$@"
-"""
-    environ = {
-        **os.environ,
-        "HOME": str(tmp_path),
-        "XDG_DATA_HOME": str(tmp_path / "data"),
-        "XDG_RUNTIME_DIR": str(tmp_path / "run"),
-        "PYTHON_KEYRING_BACKEND": "keyring.backends.SecretService.Keyring",
-    }
-    (tmp_path / "run").mkdir(mode=0o700)
-    code = (
+    done = secret_service.run(
         "from pathlib import Path\n"
         "from tests.client import test_shared_storage as shared\n"
-        f"shared.in_secret_service(Path({str(tmp_path)!r}))\n"
+        "shared.in_secret_service(Path.home())\n"
     )
-    command = ["dbus-run-session", "--", "sh", "-c", script, "sh", sys.executable, "-c", code]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     assert "keyring (SecretService.Keyring): kept, cleared, counted" in done.stdout
 
 
 def in_secret_service(folder: Path) -> None:
+    secret_service.wait()
     path = folder / "locks" / "x"
     kept = storage("keyring", path)
     kept.probe()
@@ -105,5 +88,5 @@ def in_secret_service(folder: Path) -> None:
     assert not kept.swap("a", None, b"2")
     assert kept.swap("a", long, None)
     assert kept.keys() == []
-    counted("keyring", path)
+    counted("keyring", path, KEYRING_TIMES)
     print(f"{kept.name}: kept, cleared, counted")
