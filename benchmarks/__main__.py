@@ -27,6 +27,7 @@ from benchmarks.targets import TARGETS
 PARTS = (
     "asgi",
     "wsgi",
+    "client",
     "verify",
     "jwks",
     "server",

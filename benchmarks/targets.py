@@ -55,5 +55,8 @@ TARGETS: tuple[Target, ...] = (
     Target("T8 used", "import its Guard and Issuer, of the same", 1.2, "×"),
     Target("Scale issuers", "warm request, 10 000 issuers against 1", 1.1, "×"),
     Target("Scale tokens", "warm request, most cached tokens against 1000", 1.1, "×"),
+    Target("Client httpx2", "BearerAuth, warm request, over a fixed header, httpx2", 5.0, "µs"),
+    Target("Client httpx", "the same for httpx", 5.0, "µs"),
+    Target("Client requests", "the same for requests", 5.0, "µs"),
     Target("Eviction", "unique tokens against a full cache, of an empty one", 1.1, "×"),
 )

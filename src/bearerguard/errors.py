@@ -10,7 +10,15 @@ BearerGuardError
 │       └── TokenExpired    … because its time is over
 ├── IssuerUnavailable       ours or the issuer's, 503: nothing was learned about the token
 │   └── RevocationsUnavailable  … or not whether it was revoked
-└── RevocationFailed        the store's: it did not acknowledge a revocation
+├── RevocationFailed        the store's: it did not acknowledge a revocation
+├── TokenRefused            the authorization server's answer to a client: no token, and why
+│   └── LoginRequired       … because the grant is over: the user must log in again
+├── TokenUnavailable        the authorization server's: it could not be asked for a token
+├── DiscoveryError          an issuer's or API's metadata is missing, or not to be trusted
+├── StepUpRequired          the API's answer to a client: log in anew, or more strongly
+├── InsufficientScope       … or: ask for more scope
+├── LoginFailed             the user's or the server's: a login did not come to its end
+└── StorageError            the client's: a token could not be kept, read or removed
 """
 
 from __future__ import annotations
@@ -151,3 +159,90 @@ class RevocationsUnavailable(IssuerUnavailable):
 
 class RevocationFailed(BearerGuardError):
     """The store did not acknowledge a revocation: it may hold or not. Try again."""
+
+
+class TokenRefused(BearerGuardError):
+    """The authorization server gave no token, and would give none if asked again the same way.
+
+    Attributes:
+        error: the error code of RFC 6749 §5.2, or of the extension in use.
+    """
+
+    def __init__(self, error: str, cause: str) -> None:
+        super().__init__(f"{quoted(error)[1:-1]}: {cause}")
+        self.error = error
+
+
+class LoginRequired(TokenRefused):
+    """Nothing that is kept leads to another token: the user has to log in (again).
+
+    Attributes:
+        cause: why, in words.
+    """
+
+    def __init__(self, cause: str, error: str = "login_required") -> None:
+        super().__init__(error, f"{cause}; call login() on the token manager")
+        self.cause = cause
+
+
+class TokenUnavailable(BearerGuardError):
+    """The authorization server could not be asked for a token; nothing that was kept is lost.
+
+    Attributes:
+        retry_after: seconds after which asking again makes sense.
+    """
+
+    def __init__(self, cause: str, retry_after: float = 1.0) -> None:
+        super().__init__(f"no token at the moment: {cause}")
+        self.retry_after = retry_after
+
+
+class DiscoveryError(BearerGuardError):
+    """Metadata is missing, is no metadata, or speaks for another than was asked."""
+
+
+class InsufficientScope(BearerGuardError):
+    """The API demands more scope than the token has (RFC 6750 §3.1); `step_up` asks for it.
+
+    Attributes:
+        scope: what the API says is needed; empty when it does not say.
+    """
+
+    def __init__(self, scope: tuple[str, ...]) -> None:
+        named = quoted(" ".join(scope)) if scope else "more scope, without saying which"
+        super().__init__(f"insufficient_scope: the API demands {named}: pass this to step_up()")
+        self.scope = scope
+
+
+class StepUpRequired(BearerGuardError):
+    """The API demands a newer or a stronger login (RFC 9470 §3); `step_up` asks for it.
+
+    Attributes:
+        acr_values: the authentication contexts that would do, the preferred first.
+        max_age: how many seconds old the login may be, or None.
+        scope: the scope that is needed, if the API says so.
+    """
+
+    def __init__(
+        self,
+        acr_values: tuple[str, ...] = (),
+        max_age: int | None = None,
+        scope: tuple[str, ...] = (),
+    ) -> None:
+        demands = [f"one of {quoted(' '.join(acr_values))}"] if acr_values else []
+        demands += [] if max_age is None else [f"a login at most {max_age} s old"]
+        demanded = " and ".join(demands) or "another login"
+        super().__init__(
+            f"insufficient_user_authentication: the API demands {demanded}: pass this to step_up()"
+        )
+        self.acr_values = acr_values
+        self.max_age = max_age
+        self.scope = scope
+
+
+class LoginFailed(BearerGuardError):
+    """A login did not come to its end; the message says why. Try again."""
+
+
+class StorageError(BearerGuardError):
+    """A token could not be kept, read or removed; the message names the place and the remedy."""

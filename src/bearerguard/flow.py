@@ -74,6 +74,20 @@ class Store(Effect[None]):
     ttl: float
 
 
+@dataclass(frozen=True, slots=True)
+class Sleep(Effect[None]):
+    """Let time pass."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Blocking(Effect[T]):
+    """Make a call that waits for a disk or a person: in an event loop, in a thread aside."""
+
+    call: Callable[[], T] = field(repr=False)
+
+
 def ask(effect: Effect[R]) -> Generator[Effect[Any], Any, R]:
     """Yield an effect and return its reply, typed."""
     reply: R = yield effect

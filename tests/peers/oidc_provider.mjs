@@ -73,6 +73,35 @@ const withUsers = () =>
     : [];
 const logouts = [];
 
+// With CLIENT_JWK there are clients for the client of this package, whose users log in by any
+// name: an app of a device, and programs with the key CLIENT_JWK. Proofs of possession need a
+// nonce then.
+const clientKey = process.env.CLIENT_JWK ? JSON.parse(process.env.CLIENT_JWK) : undefined;
+const programs = () =>
+  clientKey
+    ? [
+        {
+          client_id: 'native',
+          application_type: 'native',
+          token_endpoint_auth_method: 'none',
+          grant_types: [
+            'authorization_code',
+            'refresh_token',
+            'urn:ietf:params:oauth:grant-type:device_code',
+          ],
+          redirect_uris: ['http://127.0.0.1/callback'],
+        },
+        {
+          client_id: 'keyed',
+          token_endpoint_auth_method: 'private_key_jwt',
+          jwks: { keys: [clientKey] },
+          grant_types: ['client_credentials'],
+          redirect_uris: [],
+          response_types: [],
+        },
+      ]
+    : [];
+
 const makeApp = (issuer, keys) => {
   const provider = new Provider(issuer, {
     clients: [
@@ -85,6 +114,7 @@ const makeApp = (issuer, keys) => {
       },
       ...apis(),
       ...withUsers(),
+      ...programs(),
     ],
     extraTokenClaims: (_context, token) => (token.sid ? { sid: token.sid } : undefined),
     jwks: { keys },
@@ -93,10 +123,18 @@ const makeApp = (issuer, keys) => {
     fetch: (url, options) => globalThis.fetch(url, { ...options, dispatcher: undefined }),
     cookies: { keys: ['only for tests'] },
     ttl: { ClientCredentials: lifetime },
+    ...(clientKey ? { issueRefreshToken: () => true } : {}),
     enabledJWA: { idTokenSigningAlgValues: Object.keys(algorithms) },
     features: {
       clientCredentials: { enabled: true },
-      devInteractions: { enabled: Boolean(logoutUri) },
+      devInteractions: { enabled: Boolean(logoutUri ?? clientKey) },
+      deviceFlow: { enabled: Boolean(clientKey) },
+      dPoP: {
+        enabled: true,
+        ...(clientKey
+          ? { nonceSecret: Buffer.alloc(32, 'only for tests'), requireNonce: () => true }
+          : {}),
+      },
       backchannelLogout: { enabled: Boolean(logoutUri) },
       introspection: { enabled: true, allowedPolicy: () => true },
       jwtIntrospection: { enabled: true },

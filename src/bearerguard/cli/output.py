@@ -19,10 +19,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bearerguard.errors import BearerGuardError, ConfigurationError
+from bearerguard.errors import BearerGuardError, ConfigurationError, LoginRequired
 
 FAILED = 1  # what was asked cannot be done: there is no such client, say
 MISCONFIGURED = 2  # as for an option that does not exist
+LOGIN_NEEDED = 4  # somebody has to log in, or to log in for more
 UNAVAILABLE = 75  # sysexits.h EX_TEMPFAIL: the same command may succeed later
 
 _PIPE_WIDTH = 1000
@@ -35,12 +36,14 @@ def endings() -> Generator[None]:
         yield
     except ConfigurationError as error:
         _end(str(error), MISCONFIGURED)
+    except LoginRequired as error:
+        _end(f"{error.cause}: run `bearerguard login ISSUER`", LOGIN_NEEDED)
     except BearerGuardError as error:
         _end(str(error), UNAVAILABLE if _is_temporary(error) else FAILED)
 
 
 def _is_temporary(error: BearerGuardError) -> bool:
-    return type(error).__name__ in {"StoreUnavailable", "PasswordsBusy"}
+    return type(error).__name__ in {"StoreUnavailable", "PasswordsBusy", "TokenUnavailable"}
 
 
 def _end(message: str, code: int) -> None:

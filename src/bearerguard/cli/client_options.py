@@ -1,0 +1,113 @@
+"""The options of the client's commands: whom to log in to, and where its token is kept."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from bearerguard.cli.logins import Login, chosen_login
+from bearerguard.client.default_storage import default_storage
+from bearerguard.client.environment_storage import TOKEN_VARIABLE
+from bearerguard.client.file_key import (
+    KEY_VARIABLE,
+    FileKey,
+    KeyringKey,
+    PassphraseKey,
+    environment_key,
+)
+from bearerguard.client.file_storage import EncryptedFile, InsecurePlaintextFile
+from bearerguard.client.keyring_storage import KeyringStorage
+from bearerguard.client.login import AuthorizationCode, DeviceCode
+from bearerguard.client.manager import TokenManager
+from bearerguard.client.storage import Storage
+from bearerguard.client.token_source import StaticToken
+from bearerguard.errors import ConfigurationError
+
+KEYRING, FILE, KEYRING_FILE, PLAINTEXT = "keyring", "file", "keyring-file", "insecure-plaintext"
+AUTO = "auto"
+STORAGES = (AUTO, KEYRING, FILE, KEYRING_FILE, PLAINTEXT)
+
+ChosenIssuer = Annotated[
+    str | None,
+    typer.Option(
+        "--issuer",
+        envvar="BEARERGUARD_ISSUER",
+        help="Whose token; that of the last login if absent.",
+        show_default=False,
+    ),
+]
+
+
+def named_storage(kind: str) -> Storage:
+    """Return the storage of a kind; a passphrase is asked for where one is needed."""
+    if kind == KEYRING:
+        return KeyringStorage()
+    if kind == FILE:
+        return EncryptedFile(_file_key())
+    if kind == KEYRING_FILE:
+        return EncryptedFile(KeyringKey())
+    if kind == PLAINTEXT:
+        return InsecurePlaintextFile()
+    raise ConfigurationError(f"--storage: choose one of {', '.join(STORAGES)}")
+
+
+def probed_storage(kind: str) -> tuple[Storage, str, str]:
+    """Return a storage that keeps what it is given, its kind, and why it was chosen."""
+    if kind != AUTO:
+        storage = named_storage(kind)
+        storage.probe()
+        return storage, kind, f"--storage {kind}"
+    choice = default_storage(passphrase=_asks())
+    found = KEYRING if isinstance(choice.storage, KeyringStorage) else FILE
+    return choice.storage, found, choice.reason
+
+
+def opened_manager(issuer: str | None) -> tuple[TokenManager, Login | None]:
+    """Return what hands out the token of a login; or of the environment, if it has one."""
+    if issuer is None and os.environ.get(TOKEN_VARIABLE):
+        return TokenManager(StaticToken.from_env(TOKEN_VARIABLE)), None
+    login = chosen_login(issuer)
+    return manager(login, named_storage(login.storage)), login
+
+
+def manager(
+    login: Login,
+    storage: Storage,
+    *,
+    open_browser: Callable[[str], object] | None = None,
+    prompt: Callable[..., object] | None = None,
+) -> TokenManager:
+    """Return what hands out the token of a login."""
+    options: dict[str, Any] = {
+        "client_id": login.client_id,
+        "scope": login.scope,
+        "resource": login.resource,
+        "dpop": login.dpop,
+    }
+    if login.device:
+        shown: dict[str, Any] = {} if prompt is None else {"prompt": prompt}
+        source: AuthorizationCode | DeviceCode = DeviceCode(login.issuer, **options, **shown)
+    else:
+        shown = {} if open_browser is None else {"open_browser": open_browser}
+        source = AuthorizationCode(login.issuer, assume_pkce=login.assume_pkce, **options, **shown)
+    return TokenManager(source, storage=storage, key=login.key)
+
+
+def _file_key() -> FileKey:
+    if os.environ.get(KEY_VARIABLE):
+        return environment_key()
+    ask = _asks()
+    if ask is None:
+        return environment_key()  # raises, and names the variable
+    return PassphraseKey(ask)
+
+
+def _asks() -> Callable[[], str] | None:
+    """Return what asks for a passphrase, None when there is nobody to ask."""
+    if not sys.stdin.isatty():
+        return None
+    return lambda: str(typer.prompt("Passphrase for the tokens' file", hide_input=True, err=True))

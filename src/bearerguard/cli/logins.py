@@ -1,0 +1,94 @@
+"""Which logins there are on this machine: whom with, for what, and where each token is kept.
+
+A file beside the tokens, without anything secret: the last login comes first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from bearerguard.client.file_lock import file_lock
+from bearerguard.client.places import state_directory
+from bearerguard.client.private_directory import PrivateDirectory
+from bearerguard.client.storage import LOCK_TIMEOUT
+from bearerguard.errors import LoginRequired, StorageError
+
+_FILE, _VERSION = "logins.json", 1
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A login: what `bearerguard login` was told, for the commands after it."""
+
+    issuer: str
+    client_id: str
+    scope: tuple[str, ...]
+    resource: tuple[str, ...]
+    storage: str
+    device: bool = False
+    dpop: bool = False
+    assume_pkce: bool = False
+
+    @property
+    def key(self) -> str:
+        """Under what its token is kept."""
+        return f"{self.issuer} {self.client_id}"
+
+
+def all_logins() -> tuple[Login, ...]:
+    """Return the logins, the last one first."""
+    octets = PrivateDirectory(state_directory()).read(_FILE)
+    if octets is None:
+        return ()
+    try:
+        document = json.loads(octets)
+        if document["version"] == _VERSION:
+            return tuple(_login(members) for members in document["logins"])
+    except (ValueError, KeyError, TypeError):
+        pass  # said below: it is left as it is
+    raise StorageError(
+        f"{state_directory() / _FILE} is no list of logins that this version can read: move it away"
+    )
+
+
+def chosen_login(issuer: str | None) -> Login:
+    """Return the login to an issuer, or the last one; raises `LoginRequired`."""
+    for login in all_logins():
+        if issuer in {None, login.issuer}:
+            return login
+    raise LoginRequired("nobody has logged in" + (f" to {issuer}" if issuer else ""))
+
+
+def remember(login: Login) -> None:
+    """Put a login first, in place of an older one to the same issuer."""
+    with _changing() as directory:
+        others = [each for each in all_logins() if each.issuer != login.issuer]
+        _write(directory, [login, *others])
+
+
+def forget(login: Login) -> None:
+    """Remove a login."""
+    with _changing() as directory:
+        _write(directory, [each for each in all_logins() if each != login])
+
+
+@contextmanager
+def _changing() -> Generator[PrivateDirectory]:
+    directory = PrivateDirectory(state_directory())
+    directory.ready()
+    with file_lock(directory.path / f"{_FILE}.lock", LOCK_TIMEOUT):
+        yield directory
+
+
+def _write(directory: PrivateDirectory, logins: list[Login]) -> None:
+    document = {"version": _VERSION, "logins": [asdict(each) for each in logins]}
+    directory.replace(_FILE, json.dumps(document, indent=2).encode())
+
+
+def _login(members: dict[str, Any]) -> Login:
+    scope, resource = (tuple(map(str, members.pop(name))) for name in ("scope", "resource"))
+    return Login(scope=scope, resource=resource, **members)

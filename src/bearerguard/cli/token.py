@@ -1,0 +1,110 @@
+"""`bearerguard token` and `status`: the token alone, and all about it but the token."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Any
+
+import typer
+
+from bearerguard.cli import output
+from bearerguard.cli.client_options import ChosenIssuer, named_storage, opened_manager
+from bearerguard.cli.logins import Login, all_logins
+from bearerguard.cli.server_options import Json
+from bearerguard.client.environment_storage import TOKEN_VARIABLE
+from bearerguard.client.token import Token
+from bearerguard.errors import BearerGuardError
+
+
+def token(*, issuer: ChosenIssuer = None) -> None:
+    """Print a fresh access token: curl -H "Authorization: Bearer $(bearerguard token)"."""
+    with output.endings():
+        manager, _ = opened_manager(issuer)
+        found = manager.token()
+    sys.stdout.write(f"{found.access_token}\n")
+
+
+def status(*, json: Json = False) -> None:
+    """Show who is logged in where, and until when; never the token."""
+    with output.endings():
+        logins = all_logins()
+    rows = [_described(each) for each in logins]
+    environment = TOKEN_VARIABLE if os.environ.get(TOKEN_VARIABLE) else None
+    if json:
+        output.as_json({"environment": environment, "logins": rows})
+    else:
+        _print(rows, environment)
+    if any(row["problem"] for row in rows):
+        raise typer.Exit(output.FAILED)
+
+
+def _described(login: Login) -> dict[str, Any]:
+    """Return what is known of a login, or why nothing is."""
+    row: dict[str, Any] = {
+        "issuer": login.issuer,
+        "client_id": login.client_id,
+        "scope": list(login.scope),
+        "resource": list(login.resource),
+        "storage": login.storage,
+        "expires_at": None,
+        "expires_in": None,
+        "refreshes": False,
+        "problem": None,
+    }
+    try:
+        storage = named_storage(login.storage)
+        row["storage"] = storage.name
+        octets = storage.load(login.key)
+        if octets is None:
+            row["problem"] = "there is no token: log in again"
+            return row
+        kept = Token.from_bytes(octets)
+    except BearerGuardError as error:
+        row["problem"] = str(error)
+        return row
+    row["scope"] = list(login.scope if kept.scope is None else kept.scope)
+    row["refreshes"] = kept.refresh_token is not None
+    row["expires_at"] = output.moment(kept.expires_at)
+    if kept.expires_at is not None:
+        row["expires_in"] = int(kept.expires_at - time.time())
+    if not row["refreshes"] and row["expires_in"] is not None and row["expires_in"] <= 0:
+        row["problem"] = "the token has expired and cannot be renewed: log in again"
+    return row
+
+
+def _print(rows: list[dict[str, Any]], environment: str | None) -> None:
+    if environment:
+        output.say(f"${environment} is set: `token` and `call` use it, whatever is below.\n")
+    if not rows:
+        output.say("Nobody is logged in. Run `bearerguard login ISSUER --client-id ID`.")
+    for position, row in enumerate(rows):
+        if position:
+            output.say("")
+        output.fields(
+            {
+                "issuer": row["issuer"],
+                "client": row["client_id"],
+                "scope": row["scope"] or None,
+                "kept in": row["storage"],
+                "token": row["problem"] or _validity(row),
+            }
+        )
+
+
+def _validity(row: dict[str, Any]) -> str:
+    seconds = row["expires_in"]
+    renewed = ", renews itself" if row["refreshes"] else ""
+    if seconds is None:
+        return "valid until the server says otherwise" + renewed
+    if seconds <= 0:
+        return f"expired at {row['expires_at']}{renewed}"
+    return f"valid for {_duration(seconds)}, until {row['expires_at']}{renewed}"
+
+
+def _duration(seconds: int) -> str:
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"

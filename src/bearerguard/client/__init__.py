@@ -1,0 +1,63 @@
+"""The client: tokens that refresh themselves, kept safely, for whoever calls an API.
+
+`BearerAuth` is that of httpx2; `bearerguard.client.httpx` and `bearerguard.client.requests`
+have their own. A name brings its module when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bearerguard.client.discovery import Discovered, adiscover, discover
+    from bearerguard.client.grants import ClientCredentials, RefreshToken
+    from bearerguard.client.httpx2 import BearerAuth
+    from bearerguard.client.login import AuthorizationCode, DeviceCode
+    from bearerguard.client.manager import TokenManager
+    from bearerguard.client.storage import MemoryStorage, Storage
+    from bearerguard.client.token import Token
+    from bearerguard.client.token_source import StaticToken, TokenSource
+
+__all__ = [
+    "AuthorizationCode",
+    "BearerAuth",
+    "ClientCredentials",
+    "DeviceCode",
+    "Discovered",
+    "MemoryStorage",
+    "RefreshToken",
+    "StaticToken",
+    "Storage",
+    "Token",
+    "TokenManager",
+    "TokenSource",
+    "adiscover",
+    "discover",
+]
+
+# Where each public name is defined.
+_PLACES = {
+    "discovery": "Discovered adiscover discover",
+    "grants": "ClientCredentials RefreshToken",
+    "httpx2": "BearerAuth",
+    "login": "AuthorizationCode DeviceCode",
+    "manager": "TokenManager",
+    "storage": "MemoryStorage Storage",
+    "token": "Token",
+    "token_source": "StaticToken TokenSource",
+}
+_PLACE_OF = {name: place for place, names in _PLACES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for (PEP 562)."""
+    place = _PLACE_OF.get(name)
+    if place is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f"{__name__}.{place}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,97 @@
+"""The device grant's two requests (RFC 8628): for a code to show, and for what came of it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+from bearerguard.client.authorization_server import AuthorizationServer
+from bearerguard.client.discovery import secure_url
+from bearerguard.client.grants import Grant
+from bearerguard.client.token import Token
+from bearerguard.errors import ConfigurationError, TokenRefused, TokenUnavailable
+from bearerguard.flow import Flow, Sleep, ask
+from bearerguard.protocol import strict_json, token_response
+
+GRANT_TYPE = "urn:ietf:params:oauth:grant-type:device_code"
+_OK = 200
+# RFC 8628 §3.2 and §3.5.
+_USUAL_INTERVAL, _SLOWER = 5.0, 5.0
+_LONGEST_INTERVAL = 60.0
+# A code that would live longer than a day is taken for one that does.
+_LONGEST_LIFE = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class DevicePrompt:
+    """What a person is shown.
+
+    Attributes:
+        user_code: what to enter.
+        verification_uri: where.
+        verification_uri_complete: the same with the code in it, if the server has it.
+        expires_in: the seconds until it is too late.
+    """
+
+    user_code: str
+    verification_uri: str
+    verification_uri_complete: str | None
+    expires_in: float
+    interval: float = field(default=_USUAL_INTERVAL, repr=False)
+    device_code: str = field(default="", repr=False)
+
+
+def print_prompt(prompt: DevicePrompt) -> None:
+    """Tell the person what to do, on standard error."""
+    sys.stderr.write(f"Open {prompt.verification_uri} and enter the code {prompt.user_code}\n")
+    sys.stderr.flush()
+
+
+def prompted(server: AuthorizationServer, fields: list[tuple[str, str]]) -> Flow[DevicePrompt]:
+    """Ask for a code to show (RFC 8628 §3.1)."""
+    url = yield from server.endpoint("device_authorization_endpoint")
+    answer = yield from server.post(url, fields)
+    if answer.status != _OK:
+        raise token_response.refusal(answer)
+    try:
+        members = strict_json.loads_object(answer.body)
+        texts = [members[name] for name in ("user_code", "verification_uri", "device_code")]
+        if not all(isinstance(each, str) and each.isprintable() and each for each in texts):
+            raise ValueError("a member is no text")  # noqa: TRY301 - one way out
+        user_code, address, device_code = texts
+        complete = members.get("verification_uri_complete")
+        return DevicePrompt(
+            user_code,
+            secure_url("verification_uri", address),
+            secure_url("verification_uri_complete", complete) if complete is not None else None,
+            min(float(members["expires_in"]), _LONGEST_LIFE),
+            _interval(members.get("interval", _USUAL_INTERVAL)),
+            device_code,
+        )
+    except (ValueError, KeyError, TypeError, OverflowError, ConfigurationError):
+        raise TokenRefused("invalid_response", "the server's device code is unusable") from None
+
+
+def granted(grant: Grant, prompt: DevicePrompt, previous: Token | None) -> Flow[Token]:
+    """Ask until the person has decided (RFC 8628 §3.4, §3.5)."""
+    fields = [("grant_type", GRANT_TYPE), ("device_code", prompt.device_code)]
+    interval, waited = prompt.interval, 0.0
+    while waited < prompt.expires_in:
+        yield from ask(Sleep(interval))
+        waited += interval
+        try:
+            return (yield from grant.ask(fields, previous, refreshing=False))
+        except TokenRefused as refused:
+            if refused.error == "slow_down":
+                interval += _SLOWER
+            elif refused.error != "authorization_pending":
+                raise
+        except TokenUnavailable:
+            interval = max(interval, min(interval * 2, _LONGEST_INTERVAL))
+    raise TokenRefused("expired_token", "the code was not entered in time: log in again")
+
+
+def _interval(given: Any) -> float:
+    """Return the seconds between two questions: at least one, and no more than a code lives."""
+    return min(max(1.0, float(given)), _LONGEST_LIFE)

@@ -1,0 +1,179 @@
+"""Finding out whom to ask: from an API's URL or challenge to its issuer's endpoints.
+
+Protected resource metadata (RFC 9728) names the issuer, the issuer's own (RFC 8414, then
+OpenID Connect Discovery) its endpoints. Nobody speaks for another: each document must name
+exactly what it was asked about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from bearerguard.client import driving
+from bearerguard.errors import ConfigurationError, DiscoveryError, TokenUnavailable, quoted
+from bearerguard.flow import Fetch, Flow, arun, ask, run
+from bearerguard.messages import FetchFailed, Response
+from bearerguard.protocol import challenge_parser, metadata, resource_metadata
+from bearerguard.protocol.resource_metadata import ResourceMetadata
+from bearerguard.protocol.token_response import pause
+
+T = TypeVar("T")
+
+_OK, _UNAUTHORIZED, _TOO_MANY, _SERVER_ERRORS = 200, 401, 429, 500
+_ACCEPT = (("accept", "application/json"),)
+
+
+@dataclass(frozen=True, slots=True)
+class Discovered:
+    """What is known of an API: what to ask a token for, and whom.
+
+    Attributes:
+        resource: its identifier, which is `resource=` of a source.
+        issuer: the first authorization server that it names.
+        issuers: all that it names.
+        scopes: the scopes that it names, or that its challenge demands.
+        metadata: what the issuer publishes (RFC 8414).
+    """
+
+    resource: str
+    issuer: str
+    issuers: tuple[str, ...]
+    scopes: tuple[str, ...]
+    metadata: Mapping[str, Any] = field(repr=False)
+
+
+def discover(
+    url: str,
+    challenges: Iterable[str] | None = None,
+    *,
+    transport: driving.Transport | None = None,
+) -> Discovered:
+    """Find out which issuer's tokens an API takes (RFC 9728), and where that issuer is asked.
+
+    Args:
+        url: an address of the API.
+        challenges: the `WWW-Authenticate` lines of a refusal; by default, `url` is asked with
+            GET and without a token.
+        transport: what requests are sent by; an `HttpTransport` by default.
+
+    Raises:
+        ConfigurationError: the URL is no https URL.
+        DiscoveryError: metadata is missing, or speaks for another.
+        TokenUnavailable: the API or the issuer could not be asked.
+    """
+    sync, _ = driving.handlers(transport or driving.default_transport())
+    return run(_discovered(url, challenges), sync)
+
+
+async def adiscover(
+    url: str,
+    challenges: Iterable[str] | None = None,
+    *,
+    transport: driving.Transport | None = None,
+) -> Discovered:
+    """Find out which issuer's tokens an API takes; as `discover` does."""
+    _, asynchronous = driving.handlers(transport or driving.default_transport())
+    return await arun(_discovered(url, challenges), asynchronous)
+
+
+def secure_url(option: str, url: str, *, insecure_allow_http: bool = False) -> str:
+    """Return a URL that secrets may go to; raises `ConfigurationError` for any other."""
+    if not isinstance(url, str):
+        raise ConfigurationError(f"{option}: pass a URL, not {type(url).__name__}")
+    if metadata.is_https(url) or metadata.is_loopback_http(url):
+        return url
+    if insecure_allow_http and metadata.is_http(url):
+        return url
+    raise ConfigurationError(f"{option}: {quoted(url)} is no https URL, so tokens would be exposed")
+
+
+def server_metadata(issuer: str) -> Flow[Mapping[str, Any]]:
+    """Return an issuer's metadata; raises `DiscoveryError` or `TokenUnavailable`."""
+    places = metadata.metadata_urls(issuer)
+    return (yield from _first(places, lambda body: metadata.parse(body, issuer)))
+
+
+def endpoint(document: Mapping[str, Any], name: str, *, insecure_allow_http: bool = False) -> str:
+    """Return one of the endpoints of an issuer; raises `DiscoveryError` for none, or plain http."""
+    found = document.get(name)
+    if not isinstance(found, str):
+        raise DiscoveryError(f"{document['issuer']} has no {name}")
+    try:
+        return secure_url(name, found, insecure_allow_http=insecure_allow_http)
+    except ConfigurationError as error:
+        raise DiscoveryError(str(error)) from None
+
+
+def protected_resource(url: str, challenges: Iterable[str] = ()) -> Flow[ResourceMetadata]:
+    """Return what the API behind `url` says of itself.
+
+    `challenges` are the `WWW-Authenticate` lines of a refusal; the `resource_metadata` in
+    them is where to look, and otherwise the well-known places are.
+    """
+    found = (
+        each.parameters["resource_metadata"]
+        for each in challenge_parser.parse(challenges)
+        if each.scheme in {"bearer", "dpop"} and "resource_metadata" in each.parameters
+    )
+    given = next(found, None)
+    if given is None:
+        places = resource_metadata.metadata_urls(url)
+    else:
+        places = (_same_security("resource_metadata", given, url),)
+    return (yield from _first(places, lambda body: resource_metadata.parse(body, url)))
+
+
+def _discovered(url: str, challenges: Iterable[str] | None) -> Flow[Discovered]:
+    secure_url("url", url)
+    if challenges is None:
+        answer = yield from _fetched(url)
+        refused = answer.status == _UNAUTHORIZED
+        lines = [value for name, value in answer.headers if name.lower() == "www-authenticate"]
+        challenges = lines if refused else ()
+    lines = list(challenges)
+    found = yield from protected_resource(url, lines)
+    if not found.authorization_servers:
+        raise DiscoveryError(f"{found.resource} names no authorization server")
+    issuer = _same_security("authorization_servers", found.authorization_servers[0], url)
+    document = yield from server_metadata(issuer)
+    demanded = challenge_parser.named(challenge_parser.parse(lines), "bearer", "dpop")
+    scope = () if demanded is None else tuple(demanded.parameters.get("scope", "").split())
+    servers = found.authorization_servers
+    return Discovered(found.resource, issuer, servers, scope or found.scopes, document)
+
+
+def _same_security(option: str, given: str, url: str) -> str:
+    """Return where an API points to: nowhere less safe than the API itself."""
+    if metadata.is_https(given) or (
+        metadata.is_loopback_http(given) and not metadata.is_https(url)
+    ):
+        return given
+    raise DiscoveryError(f"{option}: {quoted(given)} is no https URL")
+
+
+def _first(places: Iterable[str], parse: Callable[[bytes], T]) -> Flow[T]:
+    """Return what the first place that has a document says."""
+    problem = "nowhere to look"
+    for url in places:
+        answer = yield from _fetched(url)
+        if answer.status != _OK:
+            problem = f"{url}: status {answer.status}"
+            continue
+        try:
+            return parse(answer.body)
+        except ValueError as error:
+            # The document speaks for somebody: looking elsewhere for a better one is no cure.
+            raise DiscoveryError(f"{url}: {error}") from None
+    raise DiscoveryError(f"no metadata was found: {problem}")
+
+
+def _fetched(url: str) -> Flow[Response]:
+    try:
+        answer = yield from ask(Fetch("GET", url, _ACCEPT))
+    except FetchFailed as error:
+        raise TokenUnavailable(str(error)) from None
+    if answer.status >= _SERVER_ERRORS or answer.status == _TOO_MANY:
+        raise TokenUnavailable(f"{url}: status {answer.status}", pause(answer))
+    return answer

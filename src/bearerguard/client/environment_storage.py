@@ -1,0 +1,55 @@
+"""A token that the environment gives, and that nobody can keep there: for jobs and containers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+
+from bearerguard.client.token import Token
+from bearerguard.errors import StorageError
+
+TOKEN_VARIABLE = "BEARERGUARD_TOKEN"  # noqa: S105 - a name, no token
+
+
+class EnvironmentStorage:
+    """Gives the token of an environment variable for every key, and keeps none.
+
+    Args:
+        variable: the variable that holds the access token.
+    """
+
+    def __init__(self, variable: str = TOKEN_VARIABLE) -> None:
+        self._variable = variable
+        self.name = f"environment (${variable})"
+
+    def __repr__(self) -> str:
+        return f"EnvironmentStorage({self._variable!r})"
+
+    def probe(self) -> None:
+        """Raise `StorageError`: nothing can be kept here."""
+        raise self._read_only()
+
+    def load(self, key: str) -> bytes | None:  # noqa: ARG002 - the one token, for whatever it is asked
+        """Return the variable's token, or None when it is unset or empty."""
+        text = os.environ.get(self._variable, "").strip()
+        return Token(text).to_bytes() if text else None
+
+    def swap(self, *_: object) -> bool:
+        """Raise `StorageError`: nothing can be kept here."""
+        raise self._read_only()
+
+    @contextmanager
+    def locked(self, key: str) -> Generator[None]:  # noqa: ARG002 - nothing is shared
+        """Hold no lock: what cannot be changed needs none."""
+        yield
+
+    def keys(self) -> Sequence[str]:
+        """Return no keys: the token is for whatever it is asked for."""
+        return ()
+
+    def _read_only(self) -> StorageError:
+        return StorageError(
+            f"{self.name} is read-only, a token cannot be kept there: set {self._variable} to"
+            " another token, or choose the keyring or an encrypted file"
+        )

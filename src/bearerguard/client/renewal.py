@@ -1,0 +1,158 @@
+"""Renewing what a storage keeps, once among all processes that share it.
+
+Under the storage's lock: read again, for another may have been first; ask the source; keep what
+came before anybody uses it. A token that could not be kept is not lost: the next renewal
+keeps it first, since its refresh token is the only one that is still good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from bearerguard.client.storage import Storage
+from bearerguard.client.token import Lease, Token, lease
+from bearerguard.client.token_source import TokenSource
+from bearerguard.errors import LoginRequired, StorageError
+from bearerguard.flow import Flow
+
+
+@dataclass(frozen=True, slots=True)
+class _Unkept:
+    """A token that came and could not be kept, and what is kept in its place."""
+
+    instead: bytes | None = field(repr=False)
+    token: Token
+    lease: Lease
+
+
+class Renewal:
+    """Renews the token under `key`; run by one thread at a time in each process."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        key: str,
+        *,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._storage = storage
+        self._key = key
+        self._clock = clock
+        self._monotonic = monotonic
+        self._unkept: _Unkept | None = None
+
+    def is_other(self, held: Lease, replaced: str) -> bool:
+        """Whether a lease serves, and is not on the access token that is to be replaced."""
+        return held.token.access_token != replaced and self._monotonic() < held.valid_until
+
+    def kept(self) -> Token | None:
+        """Return what is kept; nothing, when it cannot be read: a login replaces it."""
+        return _readable(self._storage.load(self._key))
+
+    def renewed(self, source: TokenSource, replaced: str) -> Flow[Lease]:
+        """Return a lease on another token than `replaced`.
+
+        Waits where it stands for the storage and its lock: it is for a thread of its own.
+        """
+        found = self._found(self._storage.load(self._key), replaced)
+        if found is not None:
+            return found
+        with self._storage.locked(self._key):
+            kept = self._keep_what_was_not()
+            found = self._found(kept, replaced)
+            if found is not None:
+                return found
+            return (yield from self._asked(source, kept))
+
+    def replaced(self, source: TokenSource) -> Flow[Lease]:
+        """Return a lease on a new token, whatever is kept; for a thread of its own, too."""
+        with self._storage.locked(self._key):
+            return (yield from self._asked(source, self._keep_what_was_not()))
+
+    def leased(self, token: Token) -> Lease:
+        """Return a lease on a token, as of now."""
+        return lease(token, now=self._clock(), monotonic=self._monotonic())
+
+    def put(self, token: Token) -> Lease:
+        """Keep a token whatever is kept; return the lease on it."""
+        new = self.leased(token)
+        with self._storage.locked(self._key):
+            self._unkept = None
+            self._keep(self._storage.load(self._key), token, new)
+        return new
+
+    def clear(self) -> Token | None:
+        """Remove what is kept, and return it."""
+        with self._storage.locked(self._key):
+            self._unkept = None
+            kept = self._storage.load(self._key)
+            if kept is None:
+                return None
+            if not self._storage.swap(self._key, kept, None):
+                raise self._changed()
+        return _readable(kept)  # or it is gone
+
+    def _found(self, kept: bytes | None, replaced: str) -> Lease | None:
+        token = _read(kept)
+        if token is None:
+            return None
+        found = self.leased(token)
+        return found if self.is_other(found, replaced) else None
+
+    def _asked(self, source: TokenSource, kept: bytes | None) -> Flow[Lease]:
+        """Ask the source, under the lock, and keep what it gives."""
+        previous = _read(kept)
+        try:
+            token = yield from source.token(previous)
+        except LoginRequired:
+            self._drop(kept, previous)
+            raise
+        new = self.leased(token)
+        self._keep(kept, token, new)
+        return new
+
+    def _keep(self, expected: bytes | None, token: Token, new: Lease) -> None:
+        try:
+            swapped = self._storage.swap(self._key, expected, token.to_bytes())
+        except StorageError:
+            self._unkept = _Unkept(expected, token, new)
+            raise
+        if not swapped:
+            raise self._changed()
+
+    def _keep_what_was_not(self) -> bytes | None:
+        """Return what is kept, after a token that could not be kept the last time."""
+        unkept, kept = self._unkept, self._storage.load(self._key)
+        if unkept is None:
+            return kept
+        if kept == unkept.instead:
+            self._keep(kept, unkept.token, unkept.lease)
+            kept = unkept.token.to_bytes()
+        self._unkept = None  # kept now, or another process was luckier
+        return kept
+
+    def _drop(self, kept: bytes | None, previous: Token | None) -> None:
+        """Forget a refresh token that is over; the access token may serve to its end."""
+        if previous is not None and previous.refresh_token is not None:
+            without = replace(previous, refresh_token=None).to_bytes()
+            if not self._storage.swap(self._key, kept, without):
+                raise self._changed()
+
+    def _changed(self) -> StorageError:
+        return StorageError(
+            f"{self._storage.name}: what is kept was changed by another in spite of the lock;"
+            " try again"
+        )
+
+
+def _read(kept: bytes | None) -> Token | None:
+    return None if kept is None else Token.from_bytes(kept)
+
+
+def _readable(kept: bytes | None) -> Token | None:
+    try:
+        return _read(kept)
+    except StorageError:
+        return None

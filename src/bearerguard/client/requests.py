@@ -1,0 +1,117 @@
+"""`BearerAuth` for requests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import requests
+from requests.auth import AuthBase
+
+from bearerguard.client.binding import FORBIDDEN, STEPS, UNAUTHORIZED, Binding, Step, wrong_library
+from bearerguard.client.manager import TokenManager
+from bearerguard.client.token import Lease
+
+_REFUSALS = (UNAUTHORIZED, FORBIDDEN)
+
+
+class BearerAuth(AuthBase):
+    """Sends a token that is always fresh: `session.auth = BearerAuth(manager)`.
+
+    A 401 has the token renewed and the request sent again, once, if its body can be sent
+    again; a body that is a stream cannot, so that the caller gets the 401.
+
+    Args:
+        manager: hands out tokens.
+        origins: where they may go; by default the source's `resource`.
+        insecure_allow_http: allow plain http beyond loopback.
+
+    Raises:
+        ConfigurationError: no origin is known, or one is unsafe; or a request goes elsewhere.
+        InsufficientScope: the API demands more scope (RFC 6750 §3.1).
+        StepUpRequired: the API demands another login (RFC 9470 §3).
+        LoginRequired, TokenRefused, TokenUnavailable, StorageError: there is no token.
+    """
+
+    def __init__(
+        self,
+        manager: TokenManager,
+        *,
+        origins: Sequence[str] | None = None,
+        insecure_allow_http: bool = False,
+    ) -> None:
+        self._binding = Binding(manager, origins, insecure_allow_http=insecure_allow_http)
+        self._manager = manager
+
+    def __repr__(self) -> str:
+        return repr(self._binding)
+
+    def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Put a token on a request, and look at its answer."""
+        if not isinstance(r, requests.PreparedRequest):
+            raise wrong_library("requests", r)
+        self._binding.check(r.url or "")
+        lease = self._manager.fresh() or self._manager.lease()
+        self._put(r, lease)
+
+        def answered(response: requests.Response, **options: Any) -> requests.Response:
+            # A redirect hands this hook on, and to another origin no token.
+            if response.request.headers.get("Authorization") != lease.header:
+                return response
+            return self._answered(response, lease, options)
+
+        r.register_hook("response", answered)
+        return r
+
+    def _answered(
+        self, response: requests.Response, lease: Lease, options: dict[str, Any]
+    ) -> requests.Response:
+        left = STEPS
+        while True:
+            try:
+                step = self._step(response, lease, left)
+                renewed = self._manager.renew(lease) if step is Step.RENEW else lease
+            except BaseException:
+                response.close()  # nobody else can: it reaches no caller
+                raise
+            if step is None or (step is Step.RENEW and renewed.header == lease.header):
+                return response
+            if not isinstance(response.request.body, str | bytes | None):
+                return response  # a stream, that is spent
+            left, lease = left - {step}, renewed
+            response = self._sent_again(response, lease, options)
+
+    def _sent_again(
+        self, response: requests.Response, lease: Lease, options: dict[str, Any]
+    ) -> requests.Response:
+        again = response.request.copy()
+        again.hooks = {"response": []}
+        self._put(again, lease)
+        response.content  # noqa: B018 - reading it to its end frees the connection
+        response.close()
+        answer: requests.Response = response.connection.send(again, **options)
+        answer.history.append(response)
+        answer.request = again
+        return answer
+
+    def _put(self, request: requests.PreparedRequest, lease: Lease) -> None:
+        request.headers.update(
+            self._binding.headers(lease, request.method or "GET", request.url or "")
+        )
+
+    def _step(
+        self, response: requests.Response, lease: Lease, left: frozenset[Step]
+    ) -> Step | None:
+        self._binding.hear(lease, response)
+        if response.status_code not in _REFUSALS:
+            return None
+        url = response.request.url or ""
+        return self._binding.step(lease, response.status_code, _challenges(response), url, left)
+
+
+def _challenges(response: requests.Response) -> list[str]:
+    """Return the lines as they came: requests joins them, and urllib3 underneath does not."""
+    lines = getattr(getattr(response.raw, "headers", None), "getlist", None)
+    if lines is None:  # an adapter without urllib3
+        return [response.headers.get("www-authenticate", "")]
+    return list(lines("www-authenticate"))

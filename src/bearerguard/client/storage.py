@@ -1,0 +1,116 @@
+"""What a place that keeps tokens must do, and the simplest: memory.
+
+A storage maps keys to octets, a serialised token each, and knows nothing of what they mean.
+What is kept is changed by comparing and swapping only, so that of two who refresh at once one
+learns that the other was first. Each other storage has a file of its own.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+from bearerguard.errors import StorageError
+
+# How long one waits for another that holds a lock: longer than a token request may take.
+LOCK_TIMEOUT = 30.0
+
+
+class Storage(Protocol):
+    """A place that keeps tokens. No name of it and no message shows what is kept."""
+
+    @property
+    def name(self) -> str:
+        """What it is called when shown to people."""
+        ...
+
+    def probe(self) -> None:
+        """Keep a canary, read it and remove it; `StorageError` names the remedy if one fails."""
+        ...
+
+    def load(self, key: str) -> bytes | None:
+        """Return what is kept under `key`, or None."""
+        ...
+
+    def swap(self, key: str, expected: bytes | None, value: bytes | None) -> bool:
+        """Keep `value` in place of `expected`; None stands for nothing, on both sides.
+
+        Returns False, and changes nothing, when something else than `expected` is kept.
+        """
+        ...
+
+    def locked(self, key: str) -> AbstractContextManager[None]:
+        """Hold the one lock of `key`, in all processes that share what is kept here.
+
+        The wait is bounded and ends in `StorageError`. `load` and `swap` work inside.
+        """
+        ...
+
+    def keys(self) -> Sequence[str]:
+        """Return the keys under which something is kept, sorted."""
+        ...
+
+
+def probe(storage: Storage) -> None:
+    """Keep, read and remove a canary under a key that nothing else has."""
+    key, canary = f"probe:{secrets.token_hex(8)}", secrets.token_bytes(32)
+    kept = storage.swap(key, None, canary)
+    found = storage.load(key)
+    removed = storage.swap(key, canary, None)
+    if not (kept and found == canary and removed and storage.load(key) is None):
+        raise StorageError(
+            f"{storage.name} does not give back what it was given: choose another storage"
+        )
+
+
+class MemoryStorage:
+    """Keeps tokens as long as the process lives, for its threads."""
+
+    name = "memory"
+
+    def __init__(self, *, lock_timeout: float = LOCK_TIMEOUT) -> None:
+        self._timeout = lock_timeout
+        self._kept: dict[str, bytes] = {}
+        self._swapping = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
+
+    def __repr__(self) -> str:
+        return f"MemoryStorage({len(self._kept)} kept)"
+
+    def probe(self) -> None:
+        """Keep, read and remove a canary."""
+        probe(self)
+
+    def load(self, key: str) -> bytes | None:
+        """Return what is kept under `key`, or None."""
+        return self._kept.get(key)
+
+    def swap(self, key: str, expected: bytes | None, value: bytes | None) -> bool:
+        """Keep `value` in place of `expected`; False when something else is kept."""
+        with self._swapping:
+            if self._kept.get(key) != expected:
+                return False
+            if value is None:
+                self._kept.pop(key, None)
+            else:
+                self._kept[key] = value
+            return True
+
+    @contextmanager
+    def locked(self, key: str) -> Generator[None]:
+        """Hold the one lock of `key` in this process."""
+        with self._swapping:
+            lock = self._locks.setdefault(key, threading.Lock())
+        if not lock.acquire(timeout=self._timeout):
+            raise StorageError(f"memory: another thread holds the lock for {self._timeout:g} s")
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def keys(self) -> Sequence[str]:
+        """Return the keys under which something is kept, sorted."""
+        return sorted(self._kept)

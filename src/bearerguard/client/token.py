@@ -1,0 +1,137 @@
+"""A token as the client keeps it, and the lease that it is for as long as it serves.
+
+A token knows the calendar, since other processes and other days read it; a lease counts in
+the monotonic seconds of this process, which no changed clock disturbs. Access tokens are
+opaque here: nothing looks into them (OAuth 2.1 §1.4).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from bearerguard.errors import StorageError
+from bearerguard.protocol import strict_json
+from bearerguard.protocol.token_response import BEARER, TokenAnswer
+
+_VERSION = 1
+# How long before its end a token is renewed: the lesser of the two.
+_EARLY_SECONDS, _EARLY_PART = 60.0, 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """An access token, and what came with it.
+
+    Attributes:
+        access_token: what is sent to the API.
+        token_type: "Bearer" or "DPoP".
+        expires_at: Unix seconds, None when the server did not say.
+        lifetime: the seconds that it had to live when it came, None likewise.
+        refresh_token: what another one is got by, if anything.
+        scope: what it allows, None when the server did not say.
+        dpop_key: the private JWK that it is bound to, as JSON.
+    """
+
+    access_token: str = field(repr=False)
+    token_type: str = BEARER
+    expires_at: float | None = None
+    lifetime: float | None = None
+    refresh_token: str | None = field(default=None, repr=False)
+    scope: tuple[str, ...] | None = None
+    dpop_key: str | None = field(default=None, repr=False)
+
+    def to_bytes(self) -> bytes:
+        """Return it as octets, for a storage."""
+        return json.dumps({"version": _VERSION, **asdict(self)}, separators=(",", ":")).encode()
+
+    @classmethod
+    def from_bytes(cls, kept: bytes) -> Token:
+        """Return the token that was kept; raises `StorageError` for anything else."""
+        try:
+            members = strict_json.loads_object(kept)
+            if members.pop("version", None) != _VERSION:
+                raise ValueError("another version")  # noqa: TRY301 - one way out
+            return cls(**_checked(members))
+        except (ValueError, TypeError):
+            raise StorageError(
+                "what is kept is no token that this version can read: log in again"
+            ) from None
+
+
+def received(
+    answer: TokenAnswer,
+    *,
+    now: float,
+    refresh_token: str | None = None,
+    scope: tuple[str, ...] | None = None,
+    dpop_key: str | None = None,
+) -> Token:
+    """Return the token that came at `now`; what the server left out stays as it was.
+
+    A refresh token is replaced when another comes, and kept otherwise (RFC 6749 §6); a scope
+    that is not named is the one that was asked for (§5.1).
+    """
+    return Token(
+        access_token=answer.access_token,
+        token_type=answer.token_type,
+        expires_at=None if answer.expires_in is None else now + answer.expires_in,
+        lifetime=answer.expires_in,
+        refresh_token=answer.refresh_token or refresh_token,
+        scope=scope if answer.scope is None else answer.scope,
+        dpop_key=dpop_key,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A token in use: until when, in monotonic seconds.
+
+    Attributes:
+        token: the token.
+        header: what `Authorization` says.
+        fresh_until: from then on, another one is fetched while this one serves.
+        valid_until: from then on, it serves no more.
+    """
+
+    token: Token
+    header: str = field(repr=False)
+    fresh_until: float
+    valid_until: float
+
+
+NO_LEASE = Lease(Token(""), "", -math.inf, -math.inf)
+
+
+def lease(token: Token, *, now: float, monotonic: float) -> Lease:
+    """Return the lease on a token that has just come, or was read from a storage.
+
+    A token lives at most as long as when it came, whatever the calendar says meanwhile.
+    """
+    header = f"{token.token_type} {token.access_token}"
+    if token.expires_at is None or token.lifetime is None:
+        return Lease(token, header, math.inf, math.inf)
+    left = min(token.expires_at - now, token.lifetime)
+    early = min(_EARLY_SECONDS, token.lifetime * _EARLY_PART)
+    return Lease(token, header, monotonic + left - early, monotonic + left)
+
+
+def _checked(members: Mapping[str, Any]) -> dict[str, Any]:
+    checked = dict(members)
+    scope = checked.get("scope")
+    if scope is not None:
+        checked["scope"] = tuple(str(each) for each in scope)
+    for name, kinds in (
+        ("access_token", str),
+        ("token_type", str),
+        ("expires_at", int | float | None),
+        ("lifetime", int | float | None),
+        ("refresh_token", str | None),
+        ("dpop_key", str | None),
+    ):
+        if not isinstance(checked.get(name), kinds):
+            raise TypeError(name)
+    return checked

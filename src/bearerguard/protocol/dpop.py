@@ -1,0 +1,95 @@
+"""DPoP proofs (RFC 9449): what proves that a request comes from the holder of a key.
+
+Builds proofs, and has the parts that building and checking share: the target without query and
+fragment (`htu`), the digest of the access token (`ath`), the grammar of a nonce. The time and the
+proof's identifier are the caller's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from bearerguard.protocol import base64url
+from bearerguard.protocol.signing import PrivateKey
+from bearerguard.protocol.thumbprint import public_jwk, thumbprint
+
+TYPE = "dpop+jwt"
+NONCE_HEADER = "DPoP-Nonce"
+USE_NONCE = "use_dpop_nonce"  # the error that asks for a proof with the nonce beside it (§8, §9)
+
+# NQCHAR of RFC 6749 appendix A, as §8.1 has it; nobody needs a longer one.
+_NONCE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,1024}")
+_DEFAULT_PORTS = {"https": 443, "http": 80}
+
+
+def proof(
+    key: PrivateKey,
+    method: str,
+    url: str,
+    *,
+    now: float,
+    jti: str,
+    access_token: str | None = None,
+    nonce: str | None = None,
+) -> str:
+    """Return a proof for one request (RFC 9449 §4.2).
+
+    Args:
+        key: the private key to prove; its algorithm signs.
+        method: the request's method, as it is sent.
+        url: the request's absolute URL.
+        now: Unix seconds.
+        jti: what no other proof has, at least 96 random bits.
+        access_token: the token that the request carries, if it carries one.
+        nonce: what the server last gave for its proofs, if it did.
+
+    Raises:
+        ValueError: the URL cannot be a target of requests.
+    """
+    claims: dict[str, Any] = {"jti": jti, "htm": method, "htu": target(url), "iat": int(now)}
+    if access_token is not None:
+        claims["ath"] = token_digest(access_token)
+    if nonce is not None:
+        claims["nonce"] = nonce
+    header: Mapping[str, Any] = {"typ": TYPE, "jwk": public_jwk(key.material.public_key())}
+    return key.sign(header, claims)
+
+
+def key_thumbprint(key: PrivateKey) -> str:
+    """Return the thumbprint of a key's public half: `dpop_jkt`, and `jkt` of a bound token."""
+    return thumbprint(public_jwk(key.material.public_key()))
+
+
+def target(url: str) -> str:
+    """Return the `htu` of a URL: without query and fragment, its host in one spelling.
+
+    Scheme and host are lower case, a default port is left out, and an empty path is `/`
+    (RFC 9110 §4.2.3). The path stays as it is sent. Raises ValueError for what is no absolute
+    http(s) URL, and for one with a user name or password.
+    """
+    parts = urlsplit(url)
+    scheme, host = parts.scheme, parts.hostname
+    if scheme not in _DEFAULT_PORTS or not host:
+        raise ValueError("not an absolute http(s) URL")
+    if "@" in parts.netloc:
+        raise ValueError("the URL holds a user name or password")
+    name = f"[{host}]" if ":" in host else host
+    port = parts.port
+    authority = name if port in {None, _DEFAULT_PORTS[scheme]} else f"{name}:{port}"
+    return f"{scheme}://{authority}{parts.path or '/'}"
+
+
+def token_digest(access_token: str) -> str:
+    """Return the `ath` of an access token (§4.2)."""
+    return base64url.encode(hashlib.sha256(access_token.encode("ascii")).digest()).decode("ascii")
+
+
+def nonce(fields: Sequence[str]) -> str | None:
+    """Return the nonce of an answer's `DPoP-Nonce` lines, None unless there is one good line."""
+    if len(fields) != 1 or _NONCE.fullmatch(fields[0]) is None:
+        return None
+    return fields[0]

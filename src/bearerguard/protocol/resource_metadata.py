@@ -1,0 +1,69 @@
+"""Protected resource metadata (RFC 9728): which issuer an API's tokens come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
+
+from bearerguard.protocol import strict_json
+
+_WELL_KNOWN = "/.well-known/oauth-protected-resource"
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceMetadata:
+    """What an API says of itself."""
+
+    resource: str
+    authorization_servers: tuple[str, ...]
+    scopes: tuple[str, ...]
+
+
+def metadata_urls(url: str) -> tuple[str, ...]:
+    """Return where the metadata of the API behind `url` may stand: for its path, for its host."""
+    parts = urlsplit(url)
+    path = parts.path.removesuffix("/")
+    places = dict.fromkeys((_WELL_KNOWN + path, _WELL_KNOWN))
+    return tuple(urlunsplit((parts.scheme, parts.netloc, each, "", "")) for each in places)
+
+
+def parse(body: bytes, url: str) -> ResourceMetadata:
+    """Return the metadata of the API behind `url`.
+
+    Raises ValueError when it is none, or another's: its `resource` must be of the same origin
+    and be a part of `url` from its start (RFC 9728 §3.3), or else one API could ask for tokens
+    that are another's.
+    """
+    document = strict_json.loads_object(body)
+    resource = document.get("resource")
+    if not isinstance(resource, str) or not _covers(resource, url):
+        raise ValueError("its resource is another one")
+    return ResourceMetadata(
+        resource,
+        _texts(document.get("authorization_servers")),
+        _texts(document.get("scopes_supported")),
+    )
+
+
+def origin(url: str) -> str:
+    """Return scheme, host and port of a URL, without the port that its scheme implies."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "").lower()
+    named = f"[{host}]" if ":" in host else host
+    port = parts.port
+    usual = {"http": 80, "https": 443}.get(parts.scheme)
+    return f"{parts.scheme}://{named}" + ("" if port in {None, usual} else f":{port}")
+
+
+def _covers(resource: str, url: str) -> bool:
+    try:
+        if origin(resource) != origin(url):
+            return False
+    except ValueError:
+        return False
+    stem = urlsplit(resource).path.removesuffix("/")
+    return f"{urlsplit(url).path.removesuffix('/')}/".startswith(f"{stem}/")
+
+
+def _texts(given: object) -> tuple[str, ...]:
+    return tuple(each for each in given if isinstance(each, str)) if isinstance(given, list) else ()

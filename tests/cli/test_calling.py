@@ -1,0 +1,101 @@
+"""`bearerguard call` against an API that answers all sorts of things."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from bearerguard.messages import Request, Response
+from bearerguard.testing.loopback import serving
+from tests.processes import free_port
+
+_CHALLENGES = {
+    "/step-up": 'Bearer error="insufficient_user_authentication", acr_values="gold", max_age="60"',
+    "/anew": 'Bearer error="insufficient_user_authentication"',
+    "/weak": 'Bearer error="insufficient_scope", scope="write"',
+    "/weaker": 'Bearer error="insufficient_scope"',
+}
+
+
+def answer(request: Request) -> Response:
+    path = urlsplit(request.url).path
+    if path in _CHALLENGES:
+        status = 403 if "scope" in _CHALLENGES[path] else 401
+        return Response(status, (("WWW-Authenticate", _CHALLENGES[path]),), b"")
+    if request.values(b"authorization") != [b"Bearer given"]:
+        return Response(400, (), b"")
+    kind = b", ".join(request.values(b"content-type"))
+    own = b", ".join(request.values(b"x-own"))
+    said = [request.method.encode(), kind, own, request.body]
+    return Response(200, (("X-Answer", "yes"),), b"|".join(said))
+
+
+@pytest.fixture
+def api() -> Generator[str]:
+    with serving(answer) as url:
+        yield url
+
+
+def call(home: Path, *arguments: str, code: int = 0, given: str = "") -> tuple[str, str]:
+    done = subprocess.run(
+        [sys.executable, "-c", "from bearerguard.cli import main; main()", "call", *arguments],
+        env=os.environ | {"BEARERGUARD_HOME": str(home), "BEARERGUARD_TOKEN": "given"},
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert "given" not in done.stdout + done.stderr
+    return done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/step-up", "the API demands a login at most 60 s old and by gold"),
+        ("/anew", "the API demands a login anew"),
+        ("/weak", "the token lacks the scope write"),
+        ("/weaker", "the token lacks more scope"),
+    ],
+)
+def test_CL_03_what_the_api_demands_is_said_with_what_to_do(api, tmp_path, path, said):
+    out, err = call(tmp_path, api + path, code=4)
+    assert said in err
+    assert "log in again" in err
+    assert out == ""
+
+
+def test_a_body_comes_from_the_line_a_file_or_standard_input(api, tmp_path):
+    body = tmp_path / "body.json"
+    body.write_text("from a file")
+    assert call(tmp_path, api, "-d", "here")[0] == "POST|application/json||here"
+    assert call(tmp_path, api, "-d", f"@{body}")[0] == "POST|application/json||from a file"
+    lines = ("-X", "POST", "-H", "Content-Type: text/plain", "-H", "X-Own: 1")
+    assert call(tmp_path, api, "-d", "@-", *lines, given="piped")[0] == "POST|text/plain|1|piped"
+    assert call(tmp_path, api, "-i")[0].splitlines()[0] == "HTTP 200 OK"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("-H", "no colon"), "give a header line"),
+        (("-H", "authorization: Bearer x"), "is what this command sends itself"),
+        (("-d", "@/nowhere/at/all"), "cannot be read"),
+    ],
+)
+def test_an_option_that_cannot_be_used_is_named(api, tmp_path, arguments, said):
+    assert said in call(tmp_path, api, *arguments, code=2)[1]
+
+
+def test_an_api_that_is_not_there_may_be_tried_again(tmp_path):
+    url = f"http://127.0.0.1:{free_port()}/"
+    assert "could not be reached" in call(tmp_path, url, code=75)[1]

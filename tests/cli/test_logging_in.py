@@ -1,0 +1,320 @@
+"""Logging in from the command line, against our own server, with a real browser; and afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
+
+import httpx2
+import pytest
+
+from bearerguard.messages import Request, Response
+from bearerguard.server import AuthorizationServer
+from bearerguard.testing.loopback import serving
+from tests.chromium import pressed
+from tests.processes import free_port, program
+
+ROOT = Path(__file__).parents[2]
+SECRET = "a secret of this test's own, long enough"
+
+
+class World:
+    """A running server with an API, a registered native app, and a user's own directory."""
+
+    def __init__(self, url: str, client_id: str, home: Path) -> None:
+        self.url, self.client_id, self.home = url, client_id, home
+        self.environ = {
+            **{name: value for name, value in os.environ.items() if name != "DISPLAY"},
+            "BEARERGUARD_HOME": str(home),
+            "BEARERGUARD_STORAGE_KEY": secrets.token_hex(32),
+        }
+
+    def start(self, *arguments: str, **environ: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", "from bearerguard.cli import main; main()", *arguments],
+            env=self.environ | environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str, code: int = 0, **environ: str) -> tuple[str, str]:
+        process = self.start(*arguments, **environ)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == code, out + err
+        assert "Traceback" not in err
+        return out, err
+
+    def login(
+        self, *options: str, browse: Callable[[str], object], scope: str = "read", code: int = 0
+    ) -> tuple[str, str]:
+        """Log in, and have `browse` visit the URL that is printed."""
+        process = self.start(
+            "login", self.url, "--client-id", self.client_id, *options, "--scope", scope
+        )
+        assert process.stderr is not None
+        said = ""
+        for line in process.stderr:
+            said += line
+            found = re.search(r"https?://\S+/oauth/authorize\?\S+", line)
+            if found:
+                browse(found[0])
+                break
+        try:
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+        assert process.returncode == code, said + out + err
+        return out, said + err
+
+    def token_requests(self) -> int:
+        return int(httpx2.get(f"{self.url}/asked").text)
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Generator[Callable[..., World]]:
+    running: list[Any] = []
+
+    def make(**environ: str) -> World:
+        port = free_port()
+        url, store = f"http://127.0.0.1:{port}", f"sqlite:///{tmp_path}/auth.db"
+        command = [
+            sys.executable,
+            "-m",
+            "uvicorn",
+            "tests.cli.recordings_app:app",
+            "--no-access-log",
+            "--lifespan",
+            "off",
+            "--port",
+            str(port),
+        ]
+        variables = {"ISSUER": url, "STORE": store, "BEARERGUARD_SERVER_SECRET": SECRET}
+        block = program(command, cwd=ROOT, environ=variables | environ)
+        block.__enter__().wait_for_port(port)
+        running.append(block)
+        server = AuthorizationServer(url, store=store, secret=SECRET)
+        client = server.clients.add(
+            "Command line",
+            public=True,
+            redirect_uris=["http://127.0.0.1/callback"],
+            scopes=["read", "write"],
+        )
+        server.close()
+        return World(url, client.client_id, tmp_path / "home")
+
+    yield make
+    for block in running:
+        block.__exit__(None, None, None)
+
+
+def allow(url: str) -> str:
+    """Do what a browser does: allow on the consent page, and follow the way back."""
+    with httpx2.Client(follow_redirects=True, timeout=20) as browser:
+        page = browser.get(url)
+        fields = dict(re.findall(r'name="([^"]+)"\s+value="([^"]*)"', page.text))
+        action = re.search(r'<form[^>]*action="([^"]+)"', page.text)
+        if action is None:
+            return page.text
+        answer = browser.post(
+            page.url.join(action[1].replace("&amp;", "&")),
+            data=fields | {"decision": "allow"},
+            headers={"Origin": f"{page.url.scheme}://{page.url.netloc.decode()}"},
+        )
+        return answer.text
+
+
+def test_a_login_is_kept_used_shown_and_ended(make):
+    world = make()
+    seen: list[str] = []
+    out, err = world.login("--json", browse=lambda url: seen.append(allow(url)))
+    assert "You can close this page" in seen[0]
+    assert json.loads(out)["scope"] == ["read"]
+    token, said = world.run("token")
+    assert re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+\n", token)
+    assert said == ""
+    assert token.strip() not in out + err
+    status = json.loads(world.run("status", "--json")[0])["logins"][0]
+    assert status["issuer"] == world.url
+    assert status["refreshes"] is True
+    assert 3500 < status["expires_in"] <= 3600
+    shown = world.run("status")[0]
+    assert "valid for 59 min" in shown or "valid for 60 min" in shown
+    assert token.strip() not in shown
+    for path in world.home.iterdir():
+        assert token.strip().encode() not in path.read_bytes()
+    body, _ = world.run("call", f"{world.url}/api")
+    assert body == "ada may GET"
+    _, err = world.run("logout")
+    assert "the token is revoked" in err
+    assert "Nobody is logged in" in world.run("status")[0]
+    assert "run `bearerguard login ISSUER`" in world.run("token", code=4)[1]
+    refused = httpx2.get(f"{world.url}/api", headers={"Authorization": f"Bearer {token.strip()}"})
+    assert refused.status_code == 401
+
+
+def test_a_call_that_lacks_scope_says_which_and_how_to_get_it(make):
+    world = make()
+    world.login(browse=allow)
+    out, err = world.run("call", f"{world.url}/api", "-d", "{}", code=4)
+    assert out == ""
+    assert "the token lacks the scope write" in err
+    assert (
+        f'bearerguard login {world.url} --client-id {world.client_id} --scope "read write"' in err
+    )
+    world.login(browse=allow, scope="read write")
+    assert world.run("call", f"{world.url}/api", "-X", "POST")[0] == "ada may POST"
+
+
+def test_a_user_who_refuses_is_told_apart_from_one_who_never_came(make):
+    world = make()
+
+    def deny(url: str) -> None:
+        query = parse_qs(urlsplit(url).query)
+        back = {"error": "access_denied", "state": query["state"][0], "iss": world.url}
+        httpx2.get(f"{query['redirect_uri'][0]}?{urlencode(back)}")
+
+    _, err = world.login(browse=deny, code=1)
+    assert "access_denied" in err
+    assert "Traceback" not in err
+    assert "Nobody is logged in" in world.run("status")[0]
+
+
+def test_four_processes_with_an_expired_token_ask_for_one(make):
+    world = make(LIFETIME="2")
+    world.login(browse=allow)
+    before = world.token_requests()
+    time.sleep(2.1)
+    processes = [world.start("token") for _ in range(4)]
+    tokens = {process.communicate(timeout=60)[0] for process in processes}
+    asked = world.token_requests() - before
+    print(f"4 processes, {asked} token request(s), {len(tokens)} token(s)")
+    assert [process.returncode for process in processes] == [0] * 4
+    assert asked == 1
+    assert len(tokens) == 1
+
+
+def test_a_place_that_keeps_nothing_ends_the_login_before_it_begins(make, tmp_path):
+    world = make()
+    world.home.mkdir(mode=0o755)
+    _, err = world.run("login", world.url, "--client-id", world.client_id, code=1)
+    assert "is open to other users" in err
+    assert "/oauth/authorize" not in err
+
+
+def test_chromium_completes_a_login(make, tmp_path):
+    world = make()
+    shown: list[str] = []
+
+    def browse(url: str) -> None:
+        button = "button[value=allow]"
+        shown.append(pressed(url, button, "You can close this page", tmp_path / "profile"))
+
+    out, _ = world.login("--json", browse=browse)
+    assert "Your answer has arrived" in shown[0]
+    assert json.loads(out)["issuer"] == world.url
+    assert world.run("call", f"{world.url}/api")[0] == "ada may GET"
+
+
+def test_a_token_of_the_environment_needs_no_login(make):
+    world = make()
+    assert world.run("token", BEARERGUARD_TOKEN="given")[0] == "given\n"
+    shown = world.run("status", BEARERGUARD_TOKEN="given")[0]
+    assert "BEARERGUARD_TOKEN is set" in shown
+    _, err = world.run("call", f"{world.url}/api", code=1, BEARERGUARD_TOKEN="given")
+    assert "401" in err
+    assert "invalid_token" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("login", "http://id.example.com", "--client-id", "a"), "http"),
+        (("login", "https://id.example.com", "--client-id", "a", "--storage", "x"), "--storage"),
+        (("call", "recordings"), "absolute"),
+    ],
+)
+def test_bad_options_end_with_a_remedy(arguments, said, tmp_path):
+    world = World("", "", tmp_path / "home")
+    _, err = world.run(*arguments, code=2, BEARERGUARD_TOKEN="given")
+    assert said in err
+
+
+def test_a_login_with_a_code_shows_it_and_waits_for_the_answer(tmp_path):
+    """The server answers as RFC 8628 says: pending once, then a token."""
+    asked: list[str] = []
+
+    def answer(request: Request) -> Response:
+        base = f"http://{request.values(b'host')[0].decode()}"
+        form = dict(parse_qsl(request.body.decode()))
+        if "well-known" in request.url:
+            return answered(
+                issuer=base,
+                token_endpoint=f"{base}/token",
+                device_authorization_endpoint=f"{base}/device",
+            )
+        if request.url == "/device":
+            return answered(
+                device_code="d",
+                user_code="WDJB-MJHT",
+                verification_uri=f"{base}/enter",
+                verification_uri_complete=f"{base}/enter?code=WDJB-MJHT",
+                expires_in=60,
+                interval=1,
+            )
+        asked.append(form["grant_type"])
+        if len(asked) == 1:
+            return answered(400, error="authorization_pending")
+        return answered(access_token="opaque-token", token_type="Bearer", expires_in=600)
+
+    with serving(answer) as url:
+        world = World(url, "tv", tmp_path / "home")
+        _, err = world.run("login", url, "--client-id", "tv")
+        assert "WDJB-MJHT" in err
+        assert f"{url}/enter?code=WDJB-MJHT" in err
+        assert asked == ["urn:ietf:params:oauth:grant-type:device_code"] * 2
+        assert world.run("token")[0] == "opaque-token\n"
+        assert "renews itself" not in world.run("status")[0]
+
+
+def answered(status: int = 200, **members: Any) -> Response:
+    body = json.dumps(members).encode()
+    return Response(status, (("Content-Type", "application/json"),), body)
+
+
+def test_a_damaged_list_of_logins_is_reported_and_left_as_it_is(tmp_path):
+    world = World("", "", tmp_path / "home")
+    world.home.mkdir(mode=0o700)
+    path = world.home / "logins.json"
+    for text in ("", "[]", '{"version": 2, "logins": []}', '{"version": 1, "logins": [{}]}'):
+        path.write_text(text)
+        path.chmod(0o600)
+        assert "is no list of logins" in world.run("status", code=1)[1]
+        assert path.read_text() == text
+
+
+def test_a_token_that_is_gone_or_cannot_be_read_is_shown_as_such(make):
+    world = make()
+    world.login(browse=allow)
+    out, _ = world.run("status", code=1, BEARERGUARD_STORAGE_KEY=secrets.token_hex(32))
+    assert "it was encrypted with another key" in out
+    (world.home / "tokens").unlink()
+    assert "there is no token: log in again" in world.run("status", code=1)[0]
+    assert "nobody has logged in" in world.run("token", code=4)[1]
+
+
+def test_a_login_by_a_plaintext_file_says_what_it_is(make):
+    world = make()
+    _, err = world.login("--storage", "insecure-plaintext", browse=allow)
+    assert "whoever reads this user's files has the token" in err
+    assert world.run("call", f"{world.url}/api", "-i")[0].startswith("HTTP 200")

@@ -1,0 +1,1 @@
+"""Of the client: its storages, its sources of tokens, its libraries."""

@@ -1,0 +1,236 @@
+"""Whom the client believes, and where its tokens go (CL-07)."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+from bearerguard import ConfigurationError
+from bearerguard.client import (
+    AuthorizationCode,
+    BearerAuth,
+    ClientCredentials,
+    MemoryStorage,
+    TokenManager,
+)
+from bearerguard.errors import DiscoveryError, TokenRefused, TokenUnavailable
+from bearerguard.protocol import pkce
+from tests.client.callers import NAMES, caller
+from tests.client.desk import METADATA, manager
+
+
+class Browser:
+    """A person's browser and the place that it returns to: it brings `answer` back."""
+
+    redirect_uri = "http://127.0.0.1/callback"
+
+    def __init__(self, **answer):
+        self.answer = answer
+        self.asked = {}
+
+    @contextmanager
+    def receiver(self):
+        self.state = secrets.token_urlsafe(32)
+        self.given = {"state": self.state, **self.answer}
+        yield self
+
+    def open(self, url):
+        self.url = url
+        self.asked = dict(parse_qsl(urlsplit(url).query))
+
+    def wait(self, timeout):
+        assert timeout > 0
+        return self.given
+
+
+def login(desk, browser, **options):
+    source = AuthorizationCode(
+        desk.url,
+        client_id="c",
+        scope="read",
+        resource=desk.url,
+        open_browser=browser.open,
+        receiver=browser.receiver,
+        **options,
+    )
+    return TokenManager(source)
+
+
+def test_CL_07_a_login_sends_pkce_by_s256_and_a_state_and_redeems_the_code(desk):
+    browser = Browser(code="the code", iss=desk.url)
+    desk.metadata["authorization_endpoint"] += "?tenant=1"
+    desk.metadata["authorization_response_iss_parameter_supported"] = True
+    assert login(desk, browser).login().access_token == "t1"
+    assert browser.url.startswith(f"{desk.url}/authorize?tenant=1&")
+    asked, redeemed = browser.asked, desk.at("/token")[0].form
+    assert asked["code_challenge_method"] == "S256"
+    assert pkce.proves(redeemed["code_verifier"], asked["code_challenge"])
+    assert asked["resource"] == redeemed["resource"] == desk.url
+    assert redeemed["code"] == "the code"
+    assert redeemed["redirect_uri"] == asked["redirect_uri"] == browser.redirect_uri
+    assert asked["state"] == browser.state
+
+
+@pytest.mark.parametrize("methods", [None, [], ["plain"], "S256", "absent"])
+def test_CL_07_a_server_that_does_not_say_that_it_does_pkce_is_refused(desk, methods):
+    desk.metadata["code_challenge_methods_supported"] = methods
+    if methods == "absent":
+        del desk.metadata["code_challenge_methods_supported"]
+    browser = Browser(code="c")
+    with pytest.raises(DiscoveryError, match="assume_pkce=True"):
+        login(desk, browser).login()
+    assert not browser.asked
+
+
+def test_CL_07_pkce_may_be_assumed_where_nothing_is_said_and_not_where_it_is_denied(desk):
+    del desk.metadata["code_challenge_methods_supported"]
+    assert login(desk, Browser(code="c"), assume_pkce=True).login().access_token == "t1"
+    desk.metadata["code_challenge_methods_supported"] = ["plain"]
+    with pytest.raises(DiscoveryError):
+        login(desk, Browser(code="c"), assume_pkce=True).login()
+
+
+@pytest.mark.parametrize(
+    ("answer", "advertised", "said"),
+    [
+        ({"code": "c", "state": "another"}, False, "state differs"),
+        ({"code": "c", "state": ""}, False, "state differs"),
+        ({"code": "c", "iss": "{url}/"}, False, "the answer is from"),
+        ({"code": "c", "iss": "https://evil.example"}, True, "the answer is from"),
+        ({"code": "c"}, True, "does not name its issuer"),
+        ({"error": "access_denied"}, True, "does not name its issuer"),
+        ({"error": "access_denied", "error_description": "no"}, False, "access_denied.*'no'"),
+        ({"error": "access_denied"}, False, "without a reason"),
+        ({}, False, "no code"),
+        ({"code": ""}, False, "no code"),
+    ],
+)
+def test_CL_07_an_answer_of_another_is_refused_and_nothing_is_redeemed(
+    desk, answer, advertised, said
+):
+    desk.metadata["authorization_response_iss_parameter_supported"] = advertised
+    answer = {name: value.format(url=desk.url) for name, value in answer.items()}
+    with pytest.raises(TokenRefused, match=said):
+        login(desk, Browser(**answer)).login()
+    assert not desk.at("/token")
+
+
+@pytest.mark.parametrize("issuer", ["{url}/", "https://evil.example", None, 7])
+def test_CL_07_metadata_of_another_issuer_is_not_believed(desk, time, issuer):
+    desk.metadata["issuer"] = issuer.format(url=desk.url) if isinstance(issuer, str) else issuer
+    with pytest.raises(DiscoveryError, match="another one"):
+        manager(desk, time).token()
+    assert not desk.at("/token")
+
+
+@pytest.mark.parametrize("endpoint", [None, 7, "http://id.example/token", "token", "ftp://h/"])
+def test_CL_07_an_endpoint_that_is_missing_or_plain_http_is_not_asked(desk, time, endpoint):
+    desk.metadata["token_endpoint"] = endpoint
+    with pytest.raises(DiscoveryError, match="token_endpoint"):
+        manager(desk, time).token()
+
+
+def test_CL_07_openid_metadata_is_found_where_there_is_no_other(desk, time):
+    document = desk.metadata
+    desk.answers[METADATA] = lambda _: (404, [], b"")
+    desk.answers["/.well-known/openid-configuration"] = lambda _: (200, [], document)
+    assert manager(desk, time).token().access_token == "t1"
+
+
+@pytest.mark.parametrize(("status", "error"), [(503, TokenUnavailable), (404, DiscoveryError)])
+def test_CL_07_metadata_that_cannot_be_had_is_no_token(desk, time, status, error):
+    for path in (METADATA, "/.well-known/openid-configuration"):
+        desk.answers[path] = lambda _: (status, [], b"")
+    tokens = manager(desk, time)
+    with pytest.raises(error, match=str(status)):
+        tokens.token()
+    desk.answers.clear()
+    time.pass_by(2)
+    assert tokens.token().access_token == "t1"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_CL_07_a_redirect_to_another_origin_carries_no_token(desk, other, time, name):
+    desk.answers["/away"] = lambda _: (302, [("Location", f"{other.url}/api")], b"")
+    with caller(name, manager(desk, time)) as call:
+        assert call("GET", f"{desk.url}/away").status_code == 401
+        assert call("GET", f"{desk.url}/api").text == "t1"
+    assert desk.at("/away")[0].token == "t1"
+    assert [each.headers.get("authorization") for each in other.at("/api")] == [None]
+    assert len(desk.at("/token")) == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_CL_07_a_redirect_within_the_origin_keeps_the_token_and_may_renew_it(desk, time, name):
+    desk.answers["/here"] = lambda _: (302, [("Location", "/api")], b"")
+    with caller(name, manager(desk, time)) as call:
+        assert call("GET", f"{desk.url}/here").text == "t1"
+        desk.revoke()
+        assert call("GET", f"{desk.url}/here").text == "t2"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_CL_07_a_request_to_another_origin_is_an_error_and_is_not_sent(desk, other, time, name):
+    with caller(name, manager(desk, time)) as call:
+        for url in (other.url, desk.url.replace("127.0.0.1", "localhost")):
+            with pytest.raises(ConfigurationError, match="origins="):
+                call("GET", f"{url}/api")
+    assert not other.asked
+    assert not desk.asked
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_CL_07_several_origins_may_be_bound(desk, other, time, name):
+    with caller(name, manager(desk, time), origins=[desk.url, f"{other.url}/v1"]) as call:
+        call("GET", f"{desk.url}/api")
+        call("GET", f"{other.url}/api")
+    assert [each.at("/api")[0].token for each in (desk, other)] == ["t1", "t1"]
+
+
+@pytest.mark.parametrize(
+    ("origins", "said"),
+    [
+        ((), "pass where tokens may go"),
+        (None, "pass where tokens may go"),
+        ("http://api.example.com", "no https URL"),
+        (["https://api.example.com", 7], "pass a URL"),
+    ],
+)
+def test_CL_07_origins_must_be_known_and_safe(desk, time, origins, said):
+    tokens = manager(desk, time, resource=())
+    with (
+        pytest.raises(ConfigurationError, match=said),
+        caller("httpx2", tokens, origins=origins),
+    ):
+        pass
+
+
+def test_CL_07_plain_http_is_allowed_by_an_unsafe_name_only(desk, time):
+    options: Any = {"origins": "http://api.test:80/", "insecure_allow_http": True}
+    assert repr(BearerAuth(manager(desk, time), **options)) == "BearerAuth(http://api.test)"
+    with pytest.raises(ConfigurationError, match="issuer"):
+        ClientCredentials("http://id.test", client_id="c")
+    ClientCredentials("http://id.test", client_id="c", insecure_allow_http=True)
+
+
+def test_CL_07_no_repr_shows_a_token(desk, time):
+    storage = MemoryStorage()
+    tokens = manager(desk, time, storage)
+    desk.answers["/token"] = lambda _: (200, [], desk.granted(access_token="very-secret"))
+    lease = tokens.lease()
+    for each in (tokens, lease, lease.token, storage, tokens.source):
+        assert "very-secret" not in repr(each)
+        assert "client_secret" not in repr(each)
+
+
+def test_CL_07_only_a_token_manager_is_bound():
+    odd: Any = "token"
+    with (
+        pytest.raises(ConfigurationError, match="pass a TokenManager, not str"),
+        caller("requests", odd),
+    ):
+        pass

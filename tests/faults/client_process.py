@@ -1,0 +1,81 @@
+"""A process that calls as one client of several, which share an encrypted file.
+
+python -m tests.faults.client_process call|renew ISSUER FILE CLIENT_ID SECRET WIDTH
+
+`call` prints READY when it holds a token; for each line that it is then given it sends WIDTH
+requests at once, and prints their statuses. `renew` prints READY after a first renewal and then
+renews until it is killed; it prints a line before each renewal and another after it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import httpx2
+
+from bearerguard.client import AuthorizationCode, BearerAuth, ClientCredentials, TokenManager
+from bearerguard.client.file_key import SecretKey
+from bearerguard.client.file_storage import EncryptedFile
+
+_KEY = b"a key of these tests, not a real one"
+
+
+def storage(path: Path) -> EncryptedFile:
+    return EncryptedFile(SecretKey(_KEY), path)
+
+
+def robot(url: str, path: Path, client_id: str, secret: str) -> TokenManager:
+    source = ClientCredentials(
+        url, client_id=client_id, client_secret=secret, scope="read", resource=url
+    )
+    return TokenManager(source, storage=storage(path))
+
+
+def session(url: str, path: Path, client_id: str, secret: str) -> TokenManager:
+    source = AuthorizationCode(
+        url, client_id=client_id, client_secret=secret, scope="read", resource=url
+    )
+    return TokenManager(source, storage=storage(path))
+
+
+def call(manager: TokenManager, url: str, width: int) -> None:
+    start = Barrier(width)
+    limits = httpx2.Limits(max_connections=width)
+    with (
+        httpx2.Client(auth=BearerAuth(manager), timeout=30, limits=limits) as client,
+        ThreadPoolExecutor(width) as pool,
+    ):
+        client.get(f"{url}/x").raise_for_status()
+        print("READY", flush=True)
+        for _ in sys.stdin:
+
+            def send(_: int) -> int:
+                start.wait()
+                return client.get(f"{url}/x").status_code
+
+            print(json.dumps(list(pool.map(send, range(width)))), flush=True)
+
+
+def renew(manager: TokenManager) -> None:
+    lease = manager.renew(manager.lease())
+    print("READY", flush=True)
+    while True:
+        print("begin", flush=True)
+        lease = manager.renew(lease)
+        print("kept", flush=True)
+
+
+def main(action: str, url: str, path: str, client_id: str, *more: str) -> None:
+    secret, width = more
+    if action == "call":
+        call(robot(url, Path(path), client_id, secret), url, int(width))
+    else:
+        renew(session(url, Path(path), client_id, secret))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

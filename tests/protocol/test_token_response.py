@@ -1,0 +1,196 @@
+"""What a token endpoint answers is a token that may be used, a refusal, or trouble."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bearerguard.errors import TokenRefused, TokenUnavailable
+from bearerguard.messages import Response
+from bearerguard.protocol import token_response
+
+GOOD = {"access_token": "abc", "token_type": "Bearer"}
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+NAMES = st.sampled_from(
+    ["access_token", "token_type", "expires_in", "refresh_token", "scope", "error"]
+)
+
+
+def answer(members, status=200, **headers):
+    body = members if isinstance(members, bytes) else json.dumps(members).encode()
+    return Response(status, tuple(headers.items()), body)
+
+
+def test_a_full_answer_is_read():
+    members = GOOD | {"expires_in": 3600, "refresh_token": "r", "scope": "a  b", "other": 1}
+    found = token_response.read(answer(members))
+    assert (found.access_token, found.token_type, found.expires_in) == ("abc", "Bearer", 3600.0)
+    assert (found.refresh_token, found.scope) == ("r", ("a", "b"))
+    assert "abc" not in repr(found)
+    assert "'r'" not in repr(found)
+
+
+def test_all_but_the_token_and_its_type_may_be_missing():
+    found = token_response.read(answer(GOOD))
+    assert (found.expires_in, found.refresh_token, found.scope) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (1, 1.0),
+        (0.5, 0.5),
+        ("3600", 3600.0),
+        (0, None),
+        (-5, None),
+        ("-5", None),
+        ("soon", None),
+        ("\u00b2", None),
+        ("", None),
+        (True, None),
+        ([], None),
+        (None, None),
+        (10**400, None),
+        ("9" * 400, None),
+        (1e300, None),
+        (3_155_760_000, 3_155_760_000.0),
+        (3_155_760_001, None),
+    ],
+)
+def test_CL_01_a_life_that_makes_no_sense_is_as_good_as_none(given, expected):
+    assert token_response.read(answer(GOOD | {"expires_in": given})).expires_in == expected
+
+
+@pytest.mark.parametrize("given", ["", "a b", "a\n", "\u00e9", 7, None, [], {}, "a\x7f"])
+def test_what_no_header_can_carry_is_no_token(given):
+    with pytest.raises(TokenRefused, match="no access token") as error:
+        token_response.read(answer(GOOD | {"access_token": given}))
+    assert error.value.error == "invalid_response"
+
+
+@pytest.mark.parametrize("given", ["", "mac", "DPoP", None, 7, [], "Bearer "])
+def test_CL_08_a_token_of_another_type_is_not_used(given):
+    with pytest.raises(TokenRefused, match="it is not used") as error:
+        token_response.read(answer(GOOD | {"token_type": given}))
+    assert error.value.error == "unsupported_token_type"
+
+
+def test_CL_08_types_are_compared_in_any_case_and_dpop_is_not_bearer():
+    assert token_response.read(answer(GOOD | {"token_type": "bearer"})).token_type == "Bearer"
+    bound = answer(GOOD | {"token_type": "dpop"})
+    assert token_response.read(bound, token_type="DPoP").token_type == "DPoP"
+    with pytest.raises(TokenRefused):
+        token_response.read(answer(GOOD), token_type="DPoP")
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b"null", b"\xff", b'{"a":1,"a":2}', b"NaN"])
+def test_what_is_no_json_object_is_no_token(body):
+    with pytest.raises(TokenRefused, match="unusable"):
+        token_response.read(answer(body))
+
+
+@pytest.mark.parametrize(
+    ("status", "members", "error"),
+    [
+        (400, {"error": "invalid_grant"}, "invalid_grant"),
+        (401, {"error": "invalid_client", "error_description": "no"}, "invalid_client"),
+        (403, {"error": "odd \x1b[2J\u2028"}, "odd \x1b[2J\u2028"),
+        (400, {}, "invalid_response"),
+        (400, {"error": ""}, "invalid_response"),
+        (400, {"error": 7}, "invalid_response"),
+        (400, {"error": ["invalid_grant"]}, "invalid_response"),
+        (400, {"error": {"a": 1}}, "invalid_response"),
+        (404, b"<html>", "invalid_response"),
+        (201, GOOD, "invalid_response"),
+        (302, b"", "invalid_response"),
+    ],
+)
+def test_CL_05_a_refusal_has_the_servers_code(status, members, error):
+    with pytest.raises(TokenRefused) as refused:
+        token_response.read(answer(members, status))
+    assert refused.value.error == error
+    assert str(refused.value).isprintable()
+    assert str(refused.value).isascii()
+
+
+@pytest.mark.parametrize(
+    ("status", "members"),
+    [
+        (500, b""),
+        (503, {"error": "invalid_grant"}),
+        (429, {"error": "invalid_grant"}),
+        (400, {"error": "temporarily_unavailable"}),
+        (400, {"error": "server_error"}),
+    ],
+)
+def test_CL_05_trouble_says_nothing_of_the_grant(status, members):
+    with pytest.raises(TokenUnavailable, match="the server answers"):
+        token_response.read(answer(members, status))
+
+
+@pytest.mark.parametrize(
+    ("line", "seconds"),
+    [
+        (None, 1),
+        ("7", 7),
+        (" 7 ", 7),
+        ("0", 1),
+        ("-1", 1),
+        ("1.5", 1),
+        ("9" * 5000, 3600),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", 1),
+        ("\u00b2", 1),
+        ("", 1),
+    ],
+)
+def test_a_pause_that_is_asked_for_is_bounded(line, seconds):
+    headers = {} if line is None else {"Retry-After": line}
+    with pytest.raises(TokenUnavailable) as error:
+        token_response.read(answer(b"", 503, **headers))
+    assert error.value.retry_after == seconds
+
+
+@given(
+    token=st.from_regex(r"[\x21-\x7e]{1,40}", fullmatch=True),
+    seconds=st.none() | st.integers(1, 10**9),
+    refresh=st.none() | st.text(min_size=1, max_size=20),
+    scope=st.none() | st.lists(st.from_regex(r"[a-z:]{1,9}", fullmatch=True), max_size=4),
+)
+def test_whatever_is_given_is_read_back(token, seconds, refresh, scope):
+    members = {"access_token": token, "token_type": "Bearer"}
+    members |= {} if seconds is None else {"expires_in": seconds}
+    members |= {} if refresh is None else {"refresh_token": refresh}
+    members |= {} if scope is None else {"scope": " ".join(scope)}
+    found = token_response.read(answer(members))
+    assert (found.access_token, found.expires_in, found.refresh_token) == (token, seconds, refresh)
+    assert found.scope == (None if scope is None else tuple(scope))
+
+
+@given(
+    status=st.sampled_from([200, 200, 200, 201, 302, 400, 401, 429, 500]),
+    body=st.binary(max_size=60)
+    | st.dictionaries(NAMES, JSON, max_size=6)
+    | JSON.map(lambda value: GOOD | {"expires_in": value, "scope": value}),
+    kind=st.sampled_from(["Bearer", "DPoP"]),
+    retry=st.text(max_size=8),
+)
+def test_nothing_that_comes_is_more_than_a_token_a_refusal_or_trouble(status, body, kind, retry):
+    try:
+        found = token_response.read(answer(body, status, **{"retry-after": retry}), token_type=kind)
+    except TokenRefused as error:
+        assert isinstance(error.error, str)  # noqa: PT017 - one of three
+    except TokenUnavailable as error:
+        assert 1 <= error.retry_after <= 3600  # noqa: PT017 - likewise
+    else:
+        assert status == 200
+        assert found.access_token.isascii()
+        assert found.expires_in is None or found.expires_in > 0
