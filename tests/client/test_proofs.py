@@ -113,6 +113,36 @@ def test_CL_06_a_token_and_a_nonce_may_both_be_refused_once(desk, time, name):
     assert len(desk.at("/api")) == 3
 
 
+@pytest.mark.parametrize("error", ["invalid_dpop_proof", "use_dpop_nonce", "invalid_token"])
+@pytest.mark.parametrize("name", NAMES)
+def test_CL_06_where_a_redirect_leads_a_proof_is_made_for_there(desk, time, name, error):
+    desk.answers["/token"] = bound(desk)
+    desk.answers["/api"] = lambda _: (307, [("Location", "/moved?page=2")], b"")
+
+    def moved(asked):
+        htu = jwt.decode(asked.headers["dpop"], options={"verify_signature": False})["htu"]
+        if not htu.endswith("/moved"):
+            return 401, [("WWW-Authenticate", f'DPoP error="{error}"'), ("DPoP-Nonce", "n")], b""
+        asked.proof(nonce="n")
+        return 200, [], b"good"
+
+    desk.answers["/moved"] = moved
+    with caller(name, manager(desk, time, dpop=True)) as call:
+        assert call("POST", f"{desk.url}/api", data={"a": "b"}).text == "good"
+    assert [each.form for each in desk.at("/moved")] == [{"a": "b"}] * 2
+    assert len(desk.at("/api")) == 1
+    assert len(desk.at("/token")) == (2 if error == "invalid_token" else 1)
+
+
+def test_CL_06_a_redirect_to_another_origin_carries_no_proof(desk, other, time):
+    desk.answers["/token"] = bound(desk)
+    desk.answers["/api"] = lambda _: (302, [("Location", f"{other.url}/api")], b"")
+    with caller("requests", manager(desk, time, dpop=True)) as call:
+        assert call("GET", f"{desk.url}/api").status_code == 401
+    desk.at("/api")[0].proof()
+    assert not {"authorization", "dpop"} & set(other.at("/api")[0].headers)
+
+
 def test_CL_06_nonces_are_kept_by_origin_and_taken_from_good_answers(desk, other, time):
     desk.answers["/token"] = lambda asked: (
         200,

@@ -174,6 +174,17 @@ def test_CL_07_a_redirect_within_the_origin_keeps_the_token_and_may_renew_it(des
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_CL_07_a_redirect_from_one_bound_origin_to_another_carries_no_token(
+    desk, other, time, name
+):
+    desk.answers["/away"] = lambda _: (302, [("Location", f"{other.url}/api")], b"")
+    with caller(name, manager(desk, time), origins=[desk.url, other.url]) as call:
+        assert call("GET", f"{desk.url}/away").status_code == 401
+    assert [each.headers.get("authorization") for each in other.at("/api")] == [None]
+    assert len(desk.at("/token")) == 1, "no token was refused"
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_CL_07_a_request_to_another_origin_is_an_error_and_is_not_sent(desk, other, time, name):
     with caller(name, manager(desk, time)) as call:
         for url in (other.url, desk.url.replace("127.0.0.1", "localhost")):

@@ -1,29 +1,72 @@
 """The command line: `bearerguard` and its groups of commands, each in a file of its own.
 
-Only assembles. Needs the extra `[cli]`, and what the commands of a group need besides.
+Only assembles. Needs the extra `[cli]`, and what the commands of a group need besides: a
+command brings its file when it is called, so that `token` does not wait for the server's.
 """
 
 from __future__ import annotations
 
-import typer
+from importlib import import_module
+from typing import Any
 
-from bearerguard.cli import call, clients, keys, login, revoke, serve, token, users
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+# Each command, in the order in which they are listed, and where it is defined; a group is an `app`.
+_PLACES = {
+    "login": "login.login",
+    "logout": "login.logout",
+    "token": "token.token",
+    "status": "token.status",
+    "call": "call.call",
+    "serve": "serve.serve",
+    "revoke": "revoke.revoke",
+    "client": "clients.app",
+    "user": "users.app",
+    "keys": "keys.app",
+}
+
+
+class _Commands(TyperGroup):
+    """The commands, imported when they are asked for."""
+
+    def __init__(self, **given: Any) -> None:
+        given["commands"] = dict.fromkeys(_PLACES)  # for a hint at what was meant
+        super().__init__(**given)
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - as the library calls it
+        return list(_PLACES)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - likewise
+        place = _PLACES.get(cmd_name)
+        if place is None:
+            return None
+        module, name = place.split(".")
+        found = getattr(import_module(f"{__name__}.{module}"), name)
+        if not isinstance(found, typer.Typer):
+            single = typer.Typer(add_completion=False)
+            single.command(cmd_name)(found)
+            found = single
+        command = get_command(found)
+        command.name = cmd_name
+        return command
+
 
 app = typer.Typer(
     name="bearerguard",
+    cls=_Commands,
     help="Authentication for APIs: log in and call them; run the authorization server.",
     no_args_is_help=True,
     # A traceback with local variables would show secrets.
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (login.login, login.logout, token.token, token.status, call.call):
-    app.command()(command)
-app.command("serve")(serve.serve)
-app.command("revoke")(revoke.revoke)
-app.add_typer(clients.app, name="client")
-app.add_typer(users.app, name="user")
-app.add_typer(keys.app, name="keys")
+
+
+@app.callback()
+def bearerguard() -> None:
+    """Authentication for APIs: log in and call them; run the authorization server."""
 
 
 def main() -> None:

@@ -22,7 +22,12 @@ _FIRST_ERROR = 400
 
 def call(
     *,
-    url: Annotated[str, typer.Argument(help="The URL to call.")],
+    url: Annotated[
+        str,
+        typer.Argument(
+            help="The URL to call: the token goes there, if the login named no other --resource."
+        ),
+    ],
     request: Annotated[
         str | None,
         typer.Option(

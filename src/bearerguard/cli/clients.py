@@ -9,11 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from bearerguard.cli import output
-from bearerguard.cli.server_options import Json, Store, opened
+from bearerguard.cli.server_options import Store, opened
 from bearerguard.errors import ConfigurationError
 from bearerguard.server.client import Client
 
-app = typer.Typer(no_args_is_help=True, help="The apps that may ask for tokens.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="The apps that may ask for tokens."
+)
 
 ClientId = Annotated[str, typer.Argument(help="The client's id.")]
 Names = Annotated[list[str] | None, typer.Option()]
@@ -68,7 +70,7 @@ def add(
     refresh_token_max_lifetime: Annotated[
         float | None, typer.Option(help="Seconds from a user's consent to the next; likewise.")
     ] = None,
-    json: Json = False,
+    json: output.Json = False,
 ) -> None:
     """Register a client; its secret is shown once."""
     with output.endings(), opened(store) as server:
@@ -96,7 +98,7 @@ def add(
 
 
 @app.command("list")
-def list_all(*, store: Store, json: Json = False) -> None:
+def list_all(*, store: Store, json: output.Json = False) -> None:
     """List the clients."""
     with output.endings(), opened(store) as server:
         found = [_values(client) for client in server.clients.all()]
@@ -119,7 +121,7 @@ def rotate_secret(
     overlap: Annotated[
         float | None, typer.Option(help="Seconds that the old secret stays valid; a day.")
     ] = None,
-    json: Json = False,
+    json: output.Json = False,
 ) -> None:
     """Give a client a new secret, shown once; the old one stays valid for a while."""
     with output.endings(), opened(store) as server:
@@ -128,7 +130,7 @@ def rotate_secret(
 
 
 @app.command()
-def remove(client_id: ClientId, *, store: Store, json: Json = False) -> None:
+def remove(client_id: ClientId, *, store: Store, json: output.Json = False) -> None:
     """Remove a client with all that it was given."""
     with output.endings(), opened(store) as server:
         server.clients.remove(client_id)

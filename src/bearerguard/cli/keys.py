@@ -7,13 +7,15 @@ from typing import Annotated
 import typer
 
 from bearerguard.cli import output
-from bearerguard.cli.server_options import Json, Store, opened
+from bearerguard.cli.server_options import Store, opened
 
-app = typer.Typer(no_args_is_help=True, help="The keys that tokens are signed with.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="The keys that tokens are signed with."
+)
 
 
 @app.command("list")
-def list_all(*, store: Store, json: Json = False) -> None:
+def list_all(*, store: Store, json: output.Json = False) -> None:
     """List the keys, in the order in which they sign; private parts are never shown."""
     with output.endings(), opened(store) as server:
         found = [
@@ -43,7 +45,7 @@ def rotate(
         bool,
         typer.Option(help="Sign with it at once, though caches may not have it yet."),
     ] = False,
-    json: Json = False,
+    json: output.Json = False,
 ) -> None:
     """Let a new key take over: published now, signing when no cache lacks it."""
     with output.endings(), opened(store) as server:

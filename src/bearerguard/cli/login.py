@@ -21,7 +21,6 @@ from bearerguard.cli.client_options import (
     probed_storage,
 )
 from bearerguard.cli.logins import Login, chosen_login, forget, remember
-from bearerguard.cli.server_options import Json
 from bearerguard.client.device import DevicePrompt
 from bearerguard.client.storage import Storage
 from bearerguard.client.token import Token
@@ -59,7 +58,7 @@ def login(
     assume_pkce: Annotated[
         bool, typer.Option("--assume-pkce", help="The server does PKCE without saying so.")
     ] = False,
-    json: Json = False,
+    json: output.Json = False,
 ) -> None:
     """Log in to an authorization server and keep the token safely."""
     with output.endings():

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich import box
@@ -25,6 +25,8 @@ FAILED = 1  # what was asked cannot be done: there is no such client, say
 MISCONFIGURED = 2  # as for an option that does not exist
 LOGIN_NEEDED = 4  # somebody has to log in, or to log in for more
 UNAVAILABLE = 75  # sysexits.h EX_TEMPFAIL: the same command may succeed later
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 _PIPE_WIDTH = 1000
 

@@ -8,7 +8,7 @@ import typer
 
 from bearerguard.cli import output
 from bearerguard.cli.prompts import piped
-from bearerguard.cli.server_options import Json, Store, opened
+from bearerguard.cli.server_options import Store, opened
 from bearerguard.errors import BearerGuardError, ConfigurationError
 
 
@@ -42,7 +42,7 @@ def revoke(
             help="With --token: refuse the JWTs of any other server URL.",
         ),
     ] = None,
-    json: Json = False,
+    json: output.Json = False,
 ) -> None:
     """Revoke what a user allowed, a grant, or a token."""
     with output.endings():

@@ -21,7 +21,6 @@ Store = Annotated[
         show_default=False,
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Issuer = Annotated[
     str,
     typer.Option(

@@ -12,7 +12,6 @@ import typer
 from bearerguard.cli import output
 from bearerguard.cli.client_options import ChosenIssuer, named_storage, opened_manager
 from bearerguard.cli.logins import Login, all_logins
-from bearerguard.cli.server_options import Json
 from bearerguard.client.environment_storage import TOKEN_VARIABLE
 from bearerguard.client.token import Token
 from bearerguard.errors import BearerGuardError
@@ -26,7 +25,7 @@ def token(*, issuer: ChosenIssuer = None) -> None:
     sys.stdout.write(f"{found.access_token}\n")
 
 
-def status(*, json: Json = False) -> None:
+def status(*, json: output.Json = False) -> None:
     """Show who is logged in where, and until when; never the token."""
     with output.endings():
         logins = all_logins()

@@ -8,10 +8,10 @@ import typer
 
 from bearerguard.cli import output
 from bearerguard.cli.prompts import new_password
-from bearerguard.cli.server_options import Json, Store, opened
+from bearerguard.cli.server_options import Store, opened
 from bearerguard.server.accounts import Account
 
-app = typer.Typer(no_args_is_help=True, help="The people who may sign in.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="The people who may sign in.")
 
 Login = Annotated[str, typer.Argument(help="The name that the user signs in with.")]
 
@@ -22,7 +22,7 @@ def add(
     name: Annotated[str, typer.Option(help="What pages call the user.")] = "",
     *,
     store: Store,
-    json: Json = False,
+    json: output.Json = False,
 ) -> None:
     """Make an account; the password is asked for, or read from standard input."""
     with output.endings(), opened(store) as server:
@@ -30,7 +30,7 @@ def add(
 
 
 @app.command("list")
-def list_all(*, store: Store, json: Json = False) -> None:
+def list_all(*, store: Store, json: output.Json = False) -> None:
     """List the accounts."""
     with output.endings(), opened(store) as server:
         found = [_values(account) for account in server.users.all()]
@@ -45,21 +45,21 @@ def list_all(*, store: Store, json: Json = False) -> None:
 
 
 @app.command("set-password")
-def set_password(login: Login, *, store: Store, json: Json = False) -> None:
+def set_password(login: Login, *, store: Store, json: output.Json = False) -> None:
     """Set a new password and end the user's sessions; tokens stay as they are."""
     with output.endings(), opened(store) as server:
         _show(server.users.set_password(login, new_password()), as_json=json)
 
 
 @app.command()
-def disable(login: Login, *, store: Store, json: Json = False) -> None:
+def disable(login: Login, *, store: Store, json: output.Json = False) -> None:
     """Keep a user from signing in; end the user's sessions and tokens."""
     with output.endings(), opened(store) as server:
         _show(server.disable_user(login), as_json=json)
 
 
 @app.command()
-def enable(login: Login, *, store: Store, json: Json = False) -> None:
+def enable(login: Login, *, store: Store, json: output.Json = False) -> None:
     """Let a disabled user sign in again."""
     with output.endings(), opened(store) as server:
         _show(server.users.enable(login), as_json=json)

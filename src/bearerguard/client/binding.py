@@ -103,7 +103,7 @@ class Binding:
         found = [("Authorization", lease.header)]
         proofs = self.manager.proofs(lease)
         if proofs is not None:
-            found.append(("DPoP", proofs.proof(method, url, lease.token.access_token)))
+            found.append((dpop.PROOF_HEADER, proofs.proof(method, url, lease.token.access_token)))
         return found
 
     def hear(self, lease: Lease, answer: Answer) -> None:
@@ -158,7 +158,7 @@ def _demanded(status: int, challenges: Iterable[str]) -> Step | None:
             int(age) if age.isascii() and age.isdigit() and len(age) <= _DIGITS else None,
             _words(found, "scope"),
         )
-    if error == dpop.USE_NONCE:
+    if error in {dpop.USE_NONCE, dpop.INVALID_PROOF}:
         return Step.NEW_PROOF
     # A token was sent: without a code, it is what the API objects to.
     return Step.RENEW if error in {None, "invalid_token"} else None

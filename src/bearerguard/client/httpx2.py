@@ -60,7 +60,8 @@ class BearerAuth(httpx2.Auth):
         left = STEPS
         while True:
             self._put(request, lease)
-            step = self._step((yield request), lease, left)
+            response = yield request
+            step = self._step(request, response, lease, left)
             if step is None:
                 return
             left -= {step}
@@ -69,8 +70,10 @@ class BearerAuth(httpx2.Auth):
                 if renewed.header == lease.header:
                     return
                 lease = renewed
-            if not _may_be_repeated(request):
+            again = _again(request, response)
+            if again is None:
                 return
+            request = again
 
     async def async_auth_flow(
         self, request: httpx2.Request
@@ -81,7 +84,8 @@ class BearerAuth(httpx2.Auth):
         left = STEPS
         while True:
             self._put(request, lease)
-            step = self._step((yield request), lease, left)
+            response = yield request
+            step = self._step(request, response, lease, left)
             if step is None:
                 return
             left -= {step}
@@ -90,14 +94,15 @@ class BearerAuth(httpx2.Auth):
                 if renewed.header == lease.header:
                     return
                 lease = renewed
-            if not _may_be_repeated(request):
+            again = _again(request, response)
+            if again is None:
                 return
+            request = again
 
     def _check(self, request: httpx2.Request) -> None:
-        url = request.url
-        authority = (url.scheme, url.host, url.port)
+        authority = _authority(request)
         if authority not in self._known:
-            self._binding.check(str(url))
+            self._binding.check(str(request.url))
             self._known.add(authority)
 
     def _put(self, request: httpx2.Request, lease: Lease) -> None:
@@ -106,18 +111,33 @@ class BearerAuth(httpx2.Auth):
         else:
             request.headers.update(self._binding.headers(lease, request.method, str(request.url)))
 
-    def _step(self, response: httpx2.Response, lease: Lease, left: frozenset[Step]) -> Step | None:
+    def _step(
+        self,
+        request: httpx2.Request,
+        response: httpx2.Response,
+        lease: Lease,
+        left: frozenset[Step],
+    ) -> Step | None:
         self._binding.hear(lease, response)
         if response.status_code not in _REFUSALS:
             return None
+        if _authority(response.request) != _authority(request):
+            return None  # a redirect went elsewhere, and without the token
         challenges = response.headers.get_list("www-authenticate")
         url = str(response.request.url)
         return self._binding.step(lease, response.status_code, challenges, url, left)
 
 
-def _may_be_repeated(request: httpx2.Request) -> bool:
+def _authority(request: httpx2.Request) -> tuple[str, str, int | None]:
+    url = request.url
+    return url.scheme, url.host, url.port
+
+
+def _again(request: httpx2.Request, response: httpx2.Response) -> httpx2.Request | None:
+    """Return what to send again: where a redirect led, if one did; None for a spent stream."""
     try:
         request.content  # noqa: B018 - reading it tells
     except httpx2.RequestNotRead:
-        return False  # a stream, that is spent
-    return True
+        return None
+    response.request.read()
+    return response.request

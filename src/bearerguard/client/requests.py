@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urljoin
 
 import requests
 from requests.auth import AuthBase
@@ -11,6 +12,8 @@ from requests.auth import AuthBase
 from bearerguard.client.binding import FORBIDDEN, STEPS, UNAUTHORIZED, Binding, Step, wrong_library
 from bearerguard.client.manager import TokenManager
 from bearerguard.client.token import Lease
+from bearerguard.protocol.dpop import PROOF_HEADER
+from bearerguard.protocol.resource_metadata import origin
 
 _REFUSALS = (UNAUTHORIZED, FORBIDDEN)
 
@@ -58,6 +61,8 @@ class BearerAuth(AuthBase):
             # A redirect hands this hook on, and to another origin no token.
             if response.request.headers.get("Authorization") != lease.header:
                 return response
+            if response.is_redirect and not _stays(response):
+                response.request.headers.pop(PROOF_HEADER, None)
             return self._answered(response, lease, options)
 
         r.register_hook("response", answered)
@@ -107,6 +112,15 @@ class BearerAuth(AuthBase):
             return None
         url = response.request.url or ""
         return self._binding.step(lease, response.status_code, _challenges(response), url, left)
+
+
+def _stays(response: requests.Response) -> bool:
+    """Whether a redirect leads to the origin that it comes from."""
+    try:
+        target = urljoin(response.url, response.headers["location"])
+        return origin(target) == origin(response.url)
+    except ValueError:
+        return False  # it leads nowhere
 
 
 def _challenges(response: requests.Response) -> list[str]:

@@ -18,8 +18,9 @@ from bearerguard.protocol.signing import PrivateKey
 from bearerguard.protocol.thumbprint import public_jwk, thumbprint
 
 TYPE = "dpop+jwt"
-NONCE_HEADER = "DPoP-Nonce"
+PROOF_HEADER, NONCE_HEADER = "DPoP", "DPoP-Nonce"
 USE_NONCE = "use_dpop_nonce"  # the error that asks for a proof with the nonce beside it (§8, §9)
+INVALID_PROOF = "invalid_dpop_proof"  # another one may do, made now and for this URL (§4.3, §7.1)
 
 # NQCHAR of RFC 6749 appendix A, as §8.1 has it; nobody needs a longer one.
 _NONCE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,1024}")
