@@ -24,7 +24,7 @@ from tests.chromium import pressed
 from tests.processes import free_port, program
 
 ROOT = Path(__file__).parents[2]
-SECRET = "a secret of this test's own, long enough"
+SECRET = "a secret of this test's own long enough"
 
 
 class World:
