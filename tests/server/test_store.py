@@ -28,7 +28,7 @@ from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import migrate
 from bearerguard.server.store.schema import metadata
 from tests.server.serving import ROOT
-from tests.server.stage import ISSUER, SECRET, Make, Stage
+from tests.server.stage import ISSUER, SCOPES, SECRET, Make, Stage
 
 
 @pytest.fixture
@@ -256,6 +256,31 @@ def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no SQLite database"):
         AuthorizationServer(ISSUER, store=f"sqlite:///{path}", secret=SECRET)
     assert path.read_bytes().startswith(b"something else")
+
+
+def test_a_store_of_the_version_before_is_upgraded_with_all_that_is_in_it(stage: Stage) -> None:
+    tokens, revoked = stage.tokens(), stage.tokens()
+    stage.server.revoke(revoked["refresh_token"])
+    stage.server.close()
+    with closing(sqlite3.connect(stage.folder / "auth.db")) as database:
+        database.executescript(
+            "DROP TABLE revocations; DROP INDEX ix_clients_access_lifetime;"
+            "UPDATE alembic_version SET version_num = '0002'"
+        )
+    stage.server = AuthorizationServer(
+        ISSUER,
+        store=f"sqlite:///{stage.folder}/auth.db",
+        secret=SECRET,
+        scopes=SCOPES,
+        clock=stage.clock,
+        algorithm="ES256",
+    )
+    assert stage.is_active(tokens["access_token"])
+    assert not stage.is_active(revoked["access_token"])
+    successor = stage.refresh(tokens["refresh_token"]).json
+    assert stage.is_active(successor["access_token"])
+    assert stage.server.revoke(successor["refresh_token"])
+    assert not stage.is_active(successor["access_token"])
 
 
 def test_a_schema_of_a_later_version_is_refused(stage: Stage) -> None:
