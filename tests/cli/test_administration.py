@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import jwt as pyjwt
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -173,6 +174,34 @@ def test_a_key_is_rotated_and_listed_without_its_private_part(run: Run) -> None:
     assert listed[0]["kid"] == first
     assert set(listed[0]) == {"kid", "algorithm", "signs_from", "published_until"}
     assert listed[1]["kid"] in run("keys", "list").stdout
+
+
+def test_the_first_key_signs_at_once_though_a_command_made_it(run: Run, store: str) -> None:
+    kid = answer(run("keys", "rotate", "--json"))["kid"]
+    robot = answer(run("client", "add", "Robot", "--scope", "read", "--json"))
+    server = AuthorizationServer("http://127.0.0.1:8000", store=store)
+    form = {"grant_type": "client_credentials"} | {
+        name: robot[name] for name in ("client_id", "client_secret")
+    }
+    kind = {"content-type": "application/x-www-form-urlencoded"}
+    sent = Request("POST", "/oauth/token", kind, urlencode(form).encode())
+    token = json.loads(server.handle(sent).body)["access_token"]
+    server.close()
+    assert pyjwt.get_unverified_header(token)["kid"] == kid
+
+
+@pytest.mark.parametrize("environ", ["another secret of this test that is long enough", ""])
+def test_with_another_secret_than_the_servers_nothing_is_changed(
+    run: Run, monkeypatch: pytest.MonkeyPatch, environ: str
+) -> None:
+    own = os.environ["BEARERGUARD_SERVER_SECRET"]
+    run("keys", "rotate")
+    monkeypatch.setenv("BEARERGUARD_SERVER_SECRET", environ)
+    refused = run("client", "add", "Robot", "--scope", "read", code=2)
+    assert "BEARERGUARD_SERVER_SECRET" in refused.stderr
+    assert "sealed with another secret" in refused.stderr
+    monkeypatch.setenv("BEARERGUARD_SERVER_SECRET", own)
+    assert "no clients yet" in run("client", "list").stdout
 
 
 def test_only_one_thing_is_revoked_at_a_time(run: Run) -> None:
