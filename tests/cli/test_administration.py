@@ -317,3 +317,36 @@ def test_a_user_who_had_allowed_nothing_is_said_to_have_nothing_left(run: Run) -
     for named in (("--user", "ada"), ("--user-id", ada)):
         assert "nothing that still stood" in run("revoke", *named).stdout
         assert answer(run("revoke", *named, "--json")) == {"revoked": 0}
+
+
+LACKING = """
+import sys
+sys.modules[sys.argv.pop(1)] = None  # as if it were not installed
+from bearerguard.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "code", "said"),
+    [
+        ("typer", ["client", "list"], 1, "the command needs typer: install bearerguard[cli]"),
+        ("rich", ["client", "list"], 1, "install bearerguard[cli]"),
+        ("sqlalchemy", ["client", "list", "--json"], 2, "needs sqlalchemy: install"),
+        ("argon2", ["serve", "--issuer", "x"], 2, "install bearerguard[server]"),
+        ("alembic", ["--help"], 0, ""),
+    ],
+)
+def test_an_extra_that_is_not_installed_is_named(
+    module: str, arguments: list[str], code: int, said: str
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", LACKING, module, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == code, ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert said in ended.stderr
