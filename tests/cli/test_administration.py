@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import jwt as pyjwt
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -175,6 +176,34 @@ def test_a_key_is_rotated_and_listed_without_its_private_part(run: Run) -> None:
     assert listed[1]["kid"] in run("keys", "list").stdout
 
 
+def test_the_first_key_signs_at_once_though_a_command_made_it(run: Run, store: str) -> None:
+    kid = answer(run("keys", "rotate", "--json"))["kid"]
+    robot = answer(run("client", "add", "Robot", "--scope", "read", "--json"))
+    server = AuthorizationServer("http://127.0.0.1:8000", store=store)
+    form = {"grant_type": "client_credentials"} | {
+        name: robot[name] for name in ("client_id", "client_secret")
+    }
+    kind = {"content-type": "application/x-www-form-urlencoded"}
+    sent = Request("POST", "/oauth/token", kind, urlencode(form).encode())
+    token = json.loads(server.handle(sent).body)["access_token"]
+    server.close()
+    assert pyjwt.get_unverified_header(token)["kid"] == kid
+
+
+@pytest.mark.parametrize("environ", ["another secret of this test that is long enough", ""])
+def test_with_another_secret_than_the_servers_nothing_is_changed(
+    run: Run, monkeypatch: pytest.MonkeyPatch, environ: str
+) -> None:
+    own = os.environ["BEARERGUARD_SERVER_SECRET"]
+    run("keys", "rotate")
+    monkeypatch.setenv("BEARERGUARD_SERVER_SECRET", environ)
+    refused = run("client", "add", "Robot", "--scope", "read", code=2)
+    assert "BEARERGUARD_SERVER_SECRET" in refused.stderr
+    assert "sealed with another secret" in refused.stderr
+    monkeypatch.setenv("BEARERGUARD_SERVER_SECRET", own)
+    assert "no clients yet" in run("client", "list").stdout
+
+
 def test_only_one_thing_is_revoked_at_a_time(run: Run) -> None:
     assert "choose one" in run("revoke", "--user", "ada", "--token", code=2).stderr
 
@@ -288,3 +317,36 @@ def test_a_user_who_had_allowed_nothing_is_said_to_have_nothing_left(run: Run) -
     for named in (("--user", "ada"), ("--user-id", ada)):
         assert "nothing that still stood" in run("revoke", *named).stdout
         assert answer(run("revoke", *named, "--json")) == {"revoked": 0}
+
+
+LACKING = """
+import sys
+sys.modules[sys.argv.pop(1)] = None  # as if it were not installed
+from bearerguard.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "code", "said"),
+    [
+        ("typer", ["client", "list"], 1, "the command needs typer: install bearerguard[cli]"),
+        ("rich", ["client", "list"], 1, "install bearerguard[cli]"),
+        ("sqlalchemy", ["client", "list", "--json"], 2, "needs sqlalchemy: install"),
+        ("argon2", ["serve", "--issuer", "x"], 2, "install bearerguard[server]"),
+        ("alembic", ["--help"], 0, ""),
+    ],
+)
+def test_an_extra_that_is_not_installed_is_named(
+    module: str, arguments: list[str], code: int, said: str
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", LACKING, module, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == code, ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert said in ended.stderr

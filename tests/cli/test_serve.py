@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from bearerguard.cli import app
 from tests.processes import free_port, program
 
 CLAIMED = "203.0.113.9"
+SECRET = {"BEARERGUARD_SERVER_SECRET": "a secret of this test's own that is long enough"}
 
 
 @pytest.mark.parametrize(
@@ -33,7 +35,7 @@ def test_only_a_named_proxy_is_believed_about_who_is_behind_it(
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     variables = {
-        "BEARERGUARD_SERVER_SECRET": "a secret of this test's own that is long enough",
+        **SECRET,
         "BEARERGUARD_SERVER_ISSUER": url,
         "BEARERGUARD_SERVER_STORE": f"sqlite:///{tmp_path}/auth.db",
     }
@@ -81,6 +83,32 @@ def test_a_scope_without_its_words_is_refused(tmp_path: Path, scope: str) -> Non
     )
     assert result.exit_code != 0
     assert "--scope" in result.stderr
+
+
+def test_an_address_that_cannot_be_listened_on_is_named(tmp_path: Path) -> None:
+    own = ("serve", "--issuer", "http://127.0.0.1:1", "--store", f"sqlite:///{tmp_path}/auth.db")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for place in (("--port", str(port)), ("--host", "192.0.2.1")):
+            result = CliRunner().invoke(app, [*own, *place], env=SECRET)
+            assert result.exit_code == 2, result.output
+            assert "--host, --port: " in result.stderr
+            assert "choose" in result.stderr
+
+
+def test_plain_http_beyond_this_machine_must_be_asked_for(tmp_path: Path) -> None:
+    store = ("--store", f"sqlite:///{tmp_path}/auth.db")
+    own = ("serve", "--issuer", "http://auth.internal.example", *store)
+    refused = CliRunner().invoke(app, own, env=SECRET)
+    assert refused.exit_code == 2
+    assert "insecure_allow_http" in refused.stderr
+    port = free_port()
+    program_file = Path(sys.executable).with_name("bearerguard")
+    command = [str(program_file), *own, "--port", str(port), "--insecure-allow-http"]
+    with program(command, cwd=tmp_path, environ=SECRET) as running:
+        running.wait_for_port(port)
+        url = f"http://127.0.0.1:{port}/.well-known/oauth-authorization-server"
+        assert httpx2.get(url, timeout=60).json()["issuer"] == "http://auth.internal.example"
 
 
 def _form(html: str) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -166,6 +168,18 @@ def test_AZ_04_a_refusal_of_the_user_is_told_to_the_client(stage: Stage) -> None
     assert answer.status == 303
     sent = answer.sent
     assert (sent["error"], sent["state"], sent["iss"]) == ("access_denied", "a state", ISSUER)
+
+
+def test_AZ_04_a_store_in_trouble_is_told_to_the_client(stage: Stage) -> None:
+    with closing(sqlite3.connect(stage.folder / "auth.db")) as database:
+        database.execute("ALTER TABLE codes RENAME TO elsewhere")
+        database.commit()
+    answer = stage.authorize()
+    assert answer.status == 303
+    sent = answer.sent
+    assert (sent["error"], sent["state"]) == ("temporarily_unavailable", "a state")
+    assert sent["iss"] == ISSUER
+    assert len(stage.named("store_unavailable")) == 1
 
 
 def test_AZ_04_a_code_comes_with_state_and_issuer_and_the_query_that_is_there_stays(

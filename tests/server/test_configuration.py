@@ -11,6 +11,7 @@ import pytest
 
 from bearerguard import ConfigurationError
 from bearerguard.server import AuthorizationServer, ClientError, Resource
+from bearerguard.server.administration import Administration
 from tests.server.stage import CALLBACK, ISSUER, SECRET, Make, Stage
 
 
@@ -200,6 +201,18 @@ def test_the_environments_secret_is_taken_and_checked(tmp_path: Path) -> None:
         AuthorizationServer(ISSUER, store=store, environ={variable: "short"})
     AuthorizationServer(ISSUER, store=store, environ={variable: SECRET})
     assert not (tmp_path / "auth.db.secret").exists()
+
+
+def test_a_development_file_beside_a_secret_that_is_set_is_told_to_be_unused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = f"sqlite:///{tmp_path}/auth.db"
+    with Administration(store, environ={}) as before_the_secret_was_set:
+        before_the_secret_was_set.clients.add("Robot")
+    caplog.clear()
+    AuthorizationServer(ISSUER, store=store, environ={"BEARERGUARD_SERVER_SECRET": SECRET}).close()
+    assert f"{tmp_path}/auth.db.secret is not used" in caplog.text
+    assert SECRET not in caplog.text
 
 
 def test_a_development_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

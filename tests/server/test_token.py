@@ -121,7 +121,10 @@ def test_TK_02_an_unknown_client_is_401_and_has_a_challenge_only_where_it_used_o
 
 
 def test_TK_02_a_missing_grant_type_is_invalid_request(stage: Stage) -> None:
-    assert stage.token().error == (400, "invalid_request")
+    answer = stage.token()
+    assert answer.error == (400, "invalid_request")
+    assert answer.header("cache-control") == "no-store"
+    assert answer.header("content-type") == "application/json"
 
 
 def test_TK_03_basic_is_split_at_the_first_colon_and_form_decoded(stage: Stage) -> None:

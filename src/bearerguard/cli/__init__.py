@@ -9,9 +9,20 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-import typer
-from typer.core import TyperGroup
-from typer.main import get_command
+try:
+    import typer
+    from typer.core import TyperGroup
+    from typer.main import get_command
+
+    from bearerguard.cli import output
+except ModuleNotFoundError as error:
+    if (error.name or "").startswith("bearerguard"):
+        raise
+    raise SystemExit(
+        f"bearerguard: the command needs {error.name}: install bearerguard[cli]"
+    ) from error
+
+from bearerguard.errors import ConfigurationError
 
 # Each command, in the order in which they are listed, and where it is defined; a group is an `app`.
 _PLACES = {
@@ -43,7 +54,10 @@ class _Commands(TyperGroup):
         if place is None:
             return None
         module, name = place.split(".")
-        found = getattr(import_module(f"{__name__}.{module}"), name)
+        try:
+            found = getattr(import_module(f"{__name__}.{module}"), name)
+        except ConfigurationError as error:
+            found = _unusable(error)
         if not isinstance(found, typer.Typer):
             single = typer.Typer(add_completion=False)
             single.command(cmd_name)(found)
@@ -51,6 +65,21 @@ class _Commands(TyperGroup):
         command = get_command(found)
         command.name = cmd_name
         return command
+
+
+def _unusable(error: ConfigurationError) -> typer.Typer:
+    """Return a command that says which extra it needs, whatever it is given."""
+    lacking = typer.Typer(add_completion=False)
+
+    @lacking.command(
+        help=str(error),
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    )
+    def say() -> None:
+        with output.endings():
+            raise error
+
+    return lacking
 
 
 app = typer.Typer(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from ipaddress import ip_network
 from typing import Annotated, Any
 
@@ -54,8 +55,13 @@ TrustedProxies = Annotated[
         " nobody's is believed if absent; repeatable.",
     ),
 ]
-
-
+AnyHttp = Annotated[
+    bool,
+    typer.Option(
+        "--insecure-allow-http",
+        help="Allow an --issuer with plain http beyond this machine, on a network you trust.",
+    ),
+]
 SharedRevocations = Annotated[
     str | None,
     typer.Option(
@@ -85,6 +91,7 @@ def serve(
     port: Annotated[int, typer.Option(help="The port to listen on.", min=0, max=65535)] = 8000,
     trusted_proxy: TrustedProxies = None,
     revocations: SharedRevocations = None,
+    insecure_allow_http: AnyHttp = False,
 ) -> None:
     """Run the authorization server by itself; TLS belongs to the proxy in front of it."""
     with output.endings():
@@ -102,7 +109,9 @@ def serve(
             key_lifetime=key_lifetime,
             secret_overlap=secret_overlap,
             algorithm=algorithm,
+            insecure_allow_http=insecure_allow_http,
         )
+        _check_place(host, port)
         logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
         # Held, for it works for as long as it lives.
         _teller_of = None if revocations is None else _teller(server, revocations)
@@ -117,6 +126,18 @@ def serve(
             proxy_headers=bool(proxies),
             forwarded_allow_ips=proxies,
         )
+
+
+def _check_place(host: str, port: int) -> None:
+    """Refuse an address that uvicorn could not listen on, before it would say so its own way."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        raise ConfigurationError(
+            f"--host, --port: {host} port {port} cannot be listened on ({error.strerror}):"
+            " choose an address of this machine, and a port that is free"
+        ) from error
 
 
 def _teller(server: AuthorizationServer, url: str) -> Guard:

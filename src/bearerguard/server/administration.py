@@ -80,6 +80,8 @@ class Administration:
         self.clients = self._engine.clients
         self.users = self._engine.people.accounts
         self.keys = self._engine.keys
+        # A client's secret that is kept under another one would never be recognised.
+        self.keys.check_secret()
 
     def __enter__(self) -> Self:
         """Return itself."""

@@ -14,6 +14,7 @@ from bearerguard.messages import Request, Response
 from bearerguard.protocol import pkce
 from bearerguard.server import allowance, redirect_uri
 from bearerguard.server import client as clients
+from bearerguard.server.audit import Audit
 from bearerguard.server.client import Client
 from bearerguard.server.client_registry import ClientRegistry
 from bearerguard.server.code_grant import Allowed, CodeGrant
@@ -24,6 +25,7 @@ from bearerguard.server.people import People
 from bearerguard.server.session import SignedIn
 from bearerguard.server.settings import Settings
 from bearerguard.server.sign_in import see_other
+from bearerguard.server.store.database import StoreUnavailable
 
 # A login link carries the request, a third longer; common proxies take 8 KB as an address.
 _MAX_QUERY = 5000
@@ -63,12 +65,19 @@ class AuthorizeEndpoint:
     """Answers authorization requests and the users' decisions."""
 
     def __init__(
-        self, *, settings: Settings, registry: ClientRegistry, codes: CodeGrant, people: People
+        self,
+        *,
+        settings: Settings,
+        registry: ClientRegistry,
+        codes: CodeGrant,
+        people: People,
+        audit: Audit,
     ) -> None:
         self._settings = settings
         self._registry = registry
         self._codes = codes
         self._people = people
+        self._audit = audit
 
     def handle(self, request: Request) -> Response:
         """Answer an authorization request."""
@@ -226,7 +235,13 @@ class AuthorizeEndpoint:
             scopes=asked.scopes,
             resources=asked.resources,
         )
-        return self._return(target, [("code", self._codes.issue(target.client, allowed))])
+        try:
+            code = self._codes.issue(target.client, allowed)
+        except StoreUnavailable as error:
+            # The app is told, which knows how to begin again (RFC 6749 §4.1.2.1).
+            self._audit.emit("store_unavailable", cause=str(error))
+            return self._refuse(target, OAuthError("temporarily_unavailable", "Try again later"))
+        return self._return(target, [("code", code)])
 
     def _refuse(self, target: _Target, error: OAuthError) -> Response:
         parameters = [("error", error.error), ("error_description", error.description)]

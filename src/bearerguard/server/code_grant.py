@@ -128,12 +128,13 @@ class CodeGrant:
         access = self._access.mint(bearer)
         with_refresh = clients.REFRESH_TOKEN in client.grant_types
         refresh = self._refresh.make() if with_refresh else None
-        now = self._clock()
         max_lifetime = (
             client.refresh_token_max_lifetime or self._settings.refresh_token_max_lifetime
         )
         latest = None
         with self._database.write() as connection:
+            # Not earlier: while this waited, the user's codes may have been ended.
+            now = self._clock()
             redeemed = rows.redeem_code(connection, code.digest, grant_id, now)
             if redeemed:
                 rows.add_grant(

@@ -93,7 +93,11 @@ class Engine:
             own=OwnGrant(database, settings, access, audit),
         )
         self._authorize = AuthorizeEndpoint(
-            settings=settings, registry=self.clients, codes=self.codes, people=self.people
+            settings=settings,
+            registry=self.clients,
+            codes=self.codes,
+            people=self.people,
+            audit=audit,
         )
         self._revoke = RevokeEndpoint(authentication, self.revocation)
         self._introspect = IntrospectEndpoint(

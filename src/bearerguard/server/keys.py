@@ -77,6 +77,11 @@ class KeyRing:
         self._signing()
         self._seal_anew()
 
+    def check_secret(self) -> None:
+        """Raise `ConfigurationError` when another secret sealed the newest key, if there is one."""
+        for newest in self._load().keys[-1:]:
+            self._opened(newest)
+
     def sign(self, claims: Mapping[str, Any], typ: str) -> str:
         """Return claims as a JWT of type `typ`, signed with the key whose turn it is."""
         key, private = self._signing()
@@ -131,9 +136,10 @@ class KeyRing:
         """Add a key unless, when the write lock is held, it is `wanted` no longer."""
         values = signing_key.make(self._settings.algorithm, self._sealer)
         now = self._clock()
-        active_at = now + lead
         with self._database.write() as connection:
             keys = tuple(map(SigningKey.from_row, rows.all_keys(connection)))
+            # Before the first, nobody has a copy that lacks it, and nothing else could sign.
+            active_at = now + (lead if keys else 0.0)
             if not wanted(keys):
                 kid = keys[-1].kid
             else:
@@ -172,15 +178,17 @@ class KeyRing:
             raise ConfigurationError("store=: it has no signing key: its clock ran backwards")
         private = self._private.get(key.kid)
         if private is None:
-            try:
-                private = signing_key.open_private(key, self._sealer)
-            except SealError:
-                raise ConfigurationError(
-                    f"{VARIABLE}: the keys in {self._database.path} were sealed with another"
-                    " secret: set the one they were made with"
-                ) from None
-            self._private[key.kid] = private
+            private = self._private[key.kid] = self._opened(key)
         return key, private
+
+    def _opened(self, key: SigningKey) -> Any:
+        try:
+            return signing_key.open_private(key, self._sealer)
+        except SealError:
+            raise ConfigurationError(
+                f"{VARIABLE}: the keys in {self._database.path} were sealed with another"
+                " secret: set the one they were made with"
+            ) from None
 
     def _published(self, reload_after: float) -> list[SigningKey]:
         return self._current(reload_after).published(self._clock())

@@ -82,6 +82,8 @@ class Revocations:
     ) -> None:
         """Write into the log what is revoked in this transaction, for tokens that last `until`.
 
+        `now` is a time at which the transaction had the write lock: what was issued while it
+        waited for that is meant too. A token and a grant are over for good, whatever the date.
         An entry stays a day at least: tokens may be out that lived longer than those of today.
         """
         longest = max(
@@ -98,7 +100,7 @@ class Revocations:
                     "kind": LOGGED[kind],
                     "issuer": None,
                     "value": value,
-                    "before": None if kind == "jti" else second,
+                    "before": None if kind in {"jti", "sid"} else second,
                     "expires_at": max(second + longest, until) + _SLACK,
                 }
                 for kind, value in named
@@ -121,8 +123,8 @@ class Revocations:
             found = rows.find_grant(connection, grant_id)
         if found is None or found.revoked_at is not None:
             return False  # a thief that goes on trying does not hold up who writes
-        now = self._clock()
         with self._database.write() as connection:
+            now = self._clock()
             changed = rows.revoke_grant(connection, grant_id, now)
             if changed:
                 until = rows.end_of_access_tokens(connection, grant_id)
@@ -134,8 +136,8 @@ class Revocations:
 
     def user(self, user_id: str, client_id: str | None = None, *, reason: str = "asked") -> int:
         """Revoke all that a user allowed, one client or all; return how many grants."""
-        now = self._clock()
         with self._database.write() as connection:
+            now = self._clock()
             found = [row.grant_id for row in rows.grants_of_user(connection, user_id, client_id)]
             for grant_id in found:
                 rows.revoke_grant(connection, grant_id, now)

@@ -97,7 +97,16 @@ def find_secret(
         return ServerSecret(*given)
     if given is not None:
         return ServerSecret(given)  # type: ignore[arg-type] # what is none is refused there
+    development = database.with_name(database.name + ".secret")
     if environ.get(VARIABLE):
+        if development.exists():
+            _log.warning(
+                "%s is set, so the development secret in %s is not used: what was kept under that,"
+                " such as clients' secrets, is unknown unless it is one of the older secrets;"
+                " remove the file when nothing needs it",
+                VARIABLE,
+                development,
+            )
         secrets = environ[VARIABLE].split(",")
         if len(secrets) > 1:
             secrets = [each.strip() for each in secrets]
@@ -108,7 +117,7 @@ def find_secret(
                 f"{VARIABLE} is not usable (a comma separates the newest secret from older ones):"
                 f" {error}"
             ) from None
-    return ServerSecret(_development_secret(database.with_name(database.name + ".secret")))
+    return ServerSecret(_development_secret(development))
 
 
 def _development_secret(path: Path) -> str:
