@@ -134,6 +134,13 @@ def test_CL_07_an_endpoint_that_is_missing_or_plain_http_is_not_asked(desk, time
         manager(desk, time).token()
 
 
+@pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".example"])
+def test_CL_07_an_endpoint_at_a_name_that_cannot_be_is_not_reached(desk, time, host):
+    desk.metadata["token_endpoint"] = f"https://{host}/token"
+    with pytest.raises(TokenUnavailable, match="UnicodeError"):
+        manager(desk, time).token()
+
+
 def test_CL_07_openid_metadata_is_found_where_there_is_no_other(desk, time):
     document = desk.metadata
     desk.answers[METADATA] = lambda _: (404, [], b"")

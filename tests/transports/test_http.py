@@ -92,6 +92,7 @@ def test_nobody_there_closing_and_nonsense_are_no_answers() -> None:
     with raw_server(lambda connection: connection.sendall(b"nonsense\r\n\r\n")) as url:
         fails(HttpTransport(), url, "RemoteProtocolError")
     fails(HttpTransport(), "http://127.0.0.1:x/", "InvalidURL")
+    fails(HttpTransport(), "http://a..b/", "Error")
 
 
 def test_a_slow_answer_is_none() -> None:

@@ -127,7 +127,7 @@ class HttpTransport:
                     body.add(chunk)
                 if not deadline.passed:
                     return body.response(answer)
-        except (httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, OSError) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError, OSError) as error:
             if not deadline.passed:
                 raise _failure(request, error, connected=deadline.connected) from error
         raise FetchFailed(f"{request.url}: no whole answer in {self._timeout} s")
@@ -150,7 +150,7 @@ class HttpTransport:
                 async for chunk in chunks:
                     body.add(chunk)
                 return body.response(answer)
-        except (httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, OSError) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError, OSError) as error:
             raise _failure(request, error, connected=connected) from error
 
     def _client(self) -> httpx2.Client:
