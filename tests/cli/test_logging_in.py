@@ -296,7 +296,8 @@ def test_a_damaged_list_of_logins_is_reported_and_left_as_it_is(tmp_path):
     world = World("", "", tmp_path / "home")
     world.home.mkdir(mode=0o700)
     path = world.home / "logins.json"
-    for text in ("", "[]", '{"version": 2, "logins": []}', '{"version": 1, "logins": [{}]}'):
+    bad = ("", "[]", "[" * 9999, '{"version": 2, "logins": []}')
+    for text in (*bad, '{"version": 1, "logins": [{}]}', '{"version": 1, "logins": [1]}'):
         path.write_text(text)
         path.chmod(0o600)
         assert "is no list of logins" in world.run("status", code=1)[1]

@@ -48,7 +48,7 @@ def all_logins() -> tuple[Login, ...]:
         document = json.loads(octets)
         if document["version"] == _VERSION:
             return tuple(_login(members) for members in document["logins"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass  # said below: it is left as it is
     raise StorageError(
         f"{state_directory() / _FILE} is no list of logins that this version can read: move it away"
