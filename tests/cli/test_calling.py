@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from bearerguard.client.token import Token
 from bearerguard.messages import Request, Response
 from bearerguard.testing.loopback import serving
 from tests.processes import free_port
@@ -20,6 +23,10 @@ _CHALLENGES = {
     "/anew": 'Bearer error="insufficient_user_authentication"',
     "/weak": 'Bearer error="insufficient_scope", scope="write"',
     "/weaker": 'Bearer error="insufficient_scope"',
+    "/markup": 'Bearer error="insufficient_scope", scope="[/] [red]x"',
+    "/shell": 'Bearer error="insufficient_scope", scope="$(id) \'`id`"',
+    "/steering": 'Bearer error="insufficient_user_authentication", acr_values="\x1b[2J[/]"',
+    "/unknown": 'Bearer error="invalid_request", error_description="\x1b[2J[/]"',
 }
 
 
@@ -65,6 +72,8 @@ def call(home: Path, *arguments: str, code: int = 0, given: str = "") -> tuple[s
         ("/anew", "the API demands a login anew"),
         ("/weak", "the token lacks the scope write"),
         ("/weaker", "the token lacks more scope"),
+        ("/markup", "the token lacks the scope [/] [red]x"),
+        ("/steering", r"the API demands a login by \x1b[2J[/]"),
     ],
 )
 def test_CL_03_what_the_api_demands_is_said_with_what_to_do(api, tmp_path, path, said):
@@ -72,6 +81,25 @@ def test_CL_03_what_the_api_demands_is_said_with_what_to_do(api, tmp_path, path,
     assert said in err
     assert "log in again" in err
     assert out == ""
+
+
+def test_what_an_api_writes_steers_no_terminal(api, tmp_path):
+    _, err = call(tmp_path, f"{api}/unknown", code=1)
+    assert r'error_description="\x1b[2J[/]"' in err
+    assert "\x1b" not in err
+
+
+def test_a_command_that_is_named_is_one_command_whatever_scope_an_api_demands(api, tmp_path):
+    login = {"issuer": "https://id.example.com", "client_id": "app", "scope": [], "resource": []}
+    document = {"version": 1, "logins": [login | {"storage": "insecure-plaintext"}]}
+    tokens = {f"{login['issuer']} app": base64.b64encode(Token("given").to_bytes()).decode()}
+    for name, members in (("logins.json", document), ("tokens.plaintext", tokens)):
+        (tmp_path / name).write_text(json.dumps(members))
+        (tmp_path / name).chmod(0o600)
+    _, err = call(tmp_path, f"{api}/shell", "--issuer", "https://id.example.com", code=4)
+    pasted = f'bearerguard() {{ printf "%s|" "$@"; }}\n{err.splitlines()[2]}'
+    done = subprocess.run(["sh", "-c", pasted], capture_output=True, text=True, check=True)
+    assert done.stdout == "login|https://id.example.com|--client-id|app|--scope|$(id) '`id`|"
 
 
 def test_a_body_comes_from_the_line_a_file_or_standard_input(api, tmp_path):

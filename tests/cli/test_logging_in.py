@@ -170,7 +170,7 @@ def test_a_call_that_lacks_scope_says_which_and_how_to_get_it(make):
     assert out == ""
     assert "the token lacks the scope write" in err
     assert (
-        f'bearerguard login {world.url} --client-id {world.client_id} --scope "read write"' in err
+        f"bearerguard login {world.url} --client-id {world.client_id} --scope 'read write'" in err
     )
     world.login(browse=allow, scope="read write")
     assert world.run("call", f"{world.url}/api", "-X", "POST")[0] == "ada may POST"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -59,7 +60,8 @@ def call(
                     method, url, headers=_headers(header, data), content=_body(data), auth=auth
                 )
         except (InsufficientScope, StepUpRequired) as refused:
-            progress.console().print(f"[bold red]bearerguard:[/] {_explained(refused, login)}")
+            explained = output.shown(_explained(refused, login))
+            progress.console().print(f"[bold red]bearerguard:[/] {explained}")
             raise typer.Exit(output.LOGIN_NEEDED) from refused
         except httpx2.TransportError as error:
             progress.warn(f"{_origin(url)} could not be reached: {type(error).__name__}")
@@ -89,8 +91,9 @@ def _explained(refused: InsufficientScope | StepUpRequired, login: Login | None)
     command = "log in again"
     if login is not None:
         scope = " ".join(dict.fromkeys((*login.scope, *refused.scope)))
-        command = f"bearerguard login {login.issuer} --client-id {login.client_id}"
-        command += f' --scope "{scope}"' if scope else ""
+        parts = ["bearerguard", "login", login.issuer, "--client-id", login.client_id]
+        # The API wrote the scope, and a person pastes the command: a shell must find one word.
+        command = shlex.join([*parts, "--scope", scope] if scope else parts)
     if isinstance(refused, InsufficientScope):
         wanted = f"the scope {' '.join(refused.scope)}" if refused.scope else "more scope"
         return f"the token lacks {wanted}. To get it:\n\n  {command}\n"
