@@ -37,6 +37,11 @@ def answer(request: Request) -> Response:
         return Response(status, (("WWW-Authenticate", _CHALLENGES[path]),), b"")
     if request.values(b"authorization") != [b"Bearer given"]:
         return Response(400, (), b"")
+    if path == "/broken":
+        return Response(200, (("Content-Encoding", "gzip"),), b"no gzip")
+    if path == "/digits":
+        digits = f"{request.values(b'x-own')[0].hex()}|{request.body.hex()}"
+        return Response(200, (), digits.encode())
     kind = b", ".join(request.values(b"content-type"))
     own = b", ".join(request.values(b"x-own"))
     said = [request.method.encode(), kind, own, request.body]
@@ -117,11 +122,33 @@ def test_a_body_comes_from_the_line_a_file_or_standard_input(api, tmp_path):
     [
         (("-H", "no colon"), "give a header line"),
         (("-H", "authorization: Bearer x"), "is what this command sends itself"),
+        (("-H", "Ä: x"), "give a header line"),
+        (("-H", "X: a\nb"), "no such request"),
+        (("-X", "A B"), "no such request"),
+        (("-X", "Ä"), "-X: pass a method"),
         (("-d", "@/nowhere/at/all"), "cannot be read"),
     ],
 )
 def test_an_option_that_cannot_be_used_is_named(api, tmp_path, arguments, said):
     assert said in call(tmp_path, api, *arguments, code=2)[1]
+
+
+@pytest.mark.parametrize(
+    "url", ["https://[::1", "https://id.example.com:99999/", "https://a..b/", "https://h/\x7f"]
+)
+def test_an_address_that_cannot_be_is_an_error_in_one_line(tmp_path, url):
+    _, err = call(tmp_path, url, code=2)
+    assert "URL" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_an_answer_whose_encoding_is_broken_is_said_to_be(api, tmp_path):
+    assert "cannot be read" in call(tmp_path, f"{api}/broken", code=1)[1]
+
+
+def test_octets_that_are_no_text_are_sent_as_they_are(api, tmp_path):
+    lines = ("-H", os.fsdecode(b"X-Own: \xe4"), "-d", os.fsdecode(b"\xff"))
+    assert call(tmp_path, f"{api}/digits", *lines)[0] == "e4|ff"
 
 
 def test_an_api_that_is_not_there_may_be_tried_again(tmp_path):
