@@ -250,6 +250,19 @@ def test_bad_options_end_with_a_remedy(arguments, said, tmp_path):
     assert said in err
 
 
+@pytest.mark.parametrize("storage", ["auto", "insecure-plaintext"])
+def test_a_login_that_can_be_none_is_refused_before_anything_else(tmp_path, storage):
+    world = World("", "", tmp_path / "home")
+    options = ("--client-id", "a", "--storage", storage)
+    for issuer, given in (
+        ("http://id.example.com", options),
+        ("https://id.example.com", ("--client-id", "")),
+    ):
+        _, err = world.run("login", issuer, *given, code=2)
+        assert len(err.splitlines()) == 1
+    assert not world.home.exists()  # nothing was probed
+
+
 def test_a_login_with_a_code_shows_it_and_waits_for_the_answer(tmp_path):
     """The server answers as RFC 8628 says: pending once, then a token."""
     asked: list[str] = []
