@@ -332,3 +332,15 @@ def test_a_login_by_a_plaintext_file_says_what_it_is(make):
     _, err = world.login("--storage", "insecure-plaintext", browse=allow)
     assert "whoever reads this user's files has the token" in err
     assert world.run("call", f"{world.url}/api", "-i")[0].startswith("HTTP 200")
+
+
+def test_each_token_that_is_kept_is_shown_and_can_be_revoked(make):
+    world = make()
+    world.login(browse=allow)
+    world.login("--storage", "insecure-plaintext", browse=allow)
+    world.login("--storage", "insecure-plaintext", browse=allow)
+    kept = [each["storage"] for each in json.loads(world.run("status", "--json")[0])["logins"]]
+    assert ["PLAINTEXT" in each for each in kept] == [True, False]
+    for _ in kept:
+        assert "the token is revoked" in world.run("logout")[1]
+    assert "Nobody is logged in" in world.run("status")[0]
