@@ -17,7 +17,7 @@ from bearerguard.client import (
     MemoryStorage,
     TokenManager,
 )
-from bearerguard.errors import DiscoveryError, TokenRefused, TokenUnavailable
+from bearerguard.errors import DiscoveryError, LoginFailed, TokenRefused, TokenUnavailable
 from bearerguard.protocol import pkce
 from tests.client.callers import NAMES, caller
 from tests.client.desk import METADATA, manager
@@ -73,6 +73,14 @@ def test_CL_07_a_login_sends_pkce_by_s256_and_a_state_and_redeems_the_code(desk)
     assert redeemed["code"] == "the code"
     assert redeemed["redirect_uri"] == asked["redirect_uri"] == browser.redirect_uri
     assert asked["state"] == browser.state
+
+
+def test_a_login_where_no_browser_opens_ends_at_once_with_a_remedy(desk):
+    browser = Browser(code="code")
+    browser.open = lambda _: False
+    with pytest.raises(LoginFailed, match=r"open_browser=.*DeviceCode"):
+        login(desk, browser).login()
+    assert not desk.at("/token")
 
 
 @pytest.mark.parametrize("methods", [None, [], ["plain"], "S256", "absent"])
