@@ -151,6 +151,13 @@ def test_octets_that_are_no_text_are_sent_as_they_are(api, tmp_path):
     assert call(tmp_path, f"{api}/digits", *lines)[0] == "e4|ff"
 
 
+def test_an_api_on_this_machine_is_called_past_the_proxy(api, tmp_path, monkeypatch):
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    assert call(tmp_path, api)[0] == "GET|||"
+
+
 def test_an_api_that_is_not_there_may_be_tried_again(tmp_path):
     url = f"http://127.0.0.1:{free_port()}/"
     assert "could not be reached" in call(tmp_path, url, code=75)[1]

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("bearerguard")
 
+# Plain http is for this machine alone, so that no proxy of the environment gets what is in it.
+PAST_THE_PROXY = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))
+
 
 class HttpTransport:
     """Fetches over HTTP/1.1.
@@ -34,7 +37,7 @@ class HttpTransport:
     Args:
         timeout: seconds within which the whole answer must have come.
         ssl_context: for issuers behind a private certificate authority, or mutual TLS.
-        proxy: the URL of a proxy; by default the environment's, as usual.
+        proxy: the URL of a proxy; by default the environment's, but not for this machine.
         max_bytes: the longest body accepted; a JWKS of 100 keys has about 50 000.
 
     Raises:
@@ -171,6 +174,7 @@ class HttpTransport:
         return {
             "verify": self._ssl_context,
             "proxy": self._proxy,
+            "mounts": PAST_THE_PROXY if self._proxy is None else None,
             "timeout": self._timeout,
             "follow_redirects": False,
             # A kept client must not carry one answer's cookies into the next request.
