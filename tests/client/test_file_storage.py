@@ -143,6 +143,13 @@ def test_what_others_may_read_is_refused_with_the_remedy(path, place):
         opened(path).swap("a", b"1", b"2")
 
 
+def test_a_directory_for_all_users_is_refused_and_nobody_is_told_to_close_it(path):
+    path.parent.mkdir()
+    path.parent.chmod(0o1777)
+    with pytest.raises(StorageError, match="a directory of your own within it"):
+        opened(path).probe()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_what_belongs_to_another_user_is_refused(path):
     opened(path).swap("a", None, b"1")
