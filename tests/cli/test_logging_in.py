@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import secrets
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
@@ -263,9 +265,8 @@ def test_a_login_that_can_be_none_is_refused_before_anything_else(tmp_path, stor
     assert not world.home.exists()  # nothing was probed
 
 
-def test_a_login_with_a_code_shows_it_and_waits_for_the_answer(tmp_path):
-    """The server answers as RFC 8628 says: pending once, then a token."""
-    asked: list[str] = []
+def device_server(asked: list[str]) -> Callable[[Request], Response]:
+    """Return what answers as RFC 8628 says: pending once, then a token."""
 
     def answer(request: Request) -> Response:
         base = f"http://{request.values(b'host')[0].decode()}"
@@ -290,7 +291,12 @@ def test_a_login_with_a_code_shows_it_and_waits_for_the_answer(tmp_path):
             return answered(400, error="authorization_pending")
         return answered(access_token="opaque-token", token_type="Bearer", expires_in=600)
 
-    with serving(answer) as url:
+    return answer
+
+
+def test_a_login_with_a_code_shows_it_and_waits_for_the_answer(tmp_path):
+    asked: list[str] = []
+    with serving(device_server(asked)) as url:
         world = World(url, "tv", tmp_path / "home")
         _, err = world.run("login", url, "--client-id", "tv")
         assert "WDJB-MJHT" in err
@@ -298,6 +304,32 @@ def test_a_login_with_a_code_shows_it_and_waits_for_the_answer(tmp_path):
         assert asked == ["urn:ietf:params:oauth:grant-type:device_code"] * 2
         assert world.run("token")[0] == "opaque-token\n"
         assert "renews itself" not in world.run("status")[0]
+
+
+def test_at_a_terminal_something_turns_while_the_login_waits_and_the_result_is_json(tmp_path):
+    ours, theirs = pty.openpty()
+    with serving(device_server([])) as url:
+        world = World(url, "tv", tmp_path / "home")
+        command = [sys.executable, "-c", "from bearerguard.cli import main; main()"]
+        done = subprocess.run(
+            [*command, "login", url, "--client-id", "tv", "--json"],
+            env=world.environ | {"TERM": "xterm", "COLUMNS": "40"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            timeout=60,
+            check=True,
+        )
+    os.close(theirs)
+    said = ""
+    with suppress(OSError):  # how a terminal that nobody holds any more ends
+        while True:
+            said += os.read(ours, 65_536).decode()
+    os.close(ours)
+    assert len(set(re.findall("[\u2801-\u28ff]", said))) > 1  # the frames of what turns
+    assert f"{url}/enter?code=WDJB-MJHT" in said
+    assert json.loads(done.stdout)["issuer"] == url
+    assert "opaque-token" not in done.stdout.decode() + said
 
 
 def answered(status: int = 200, **members: Any) -> Response:
