@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import traceback
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -15,9 +16,16 @@ from bearerguard.client import (
     BearerAuth,
     ClientCredentials,
     MemoryStorage,
+    RefreshToken,
     TokenManager,
 )
-from bearerguard.errors import DiscoveryError, LoginFailed, TokenRefused, TokenUnavailable
+from bearerguard.errors import (
+    BearerGuardError,
+    DiscoveryError,
+    LoginFailed,
+    TokenRefused,
+    TokenUnavailable,
+)
 from bearerguard.protocol import pkce
 from tests.client.callers import NAMES, caller
 from tests.client.desk import METADATA, manager
@@ -251,6 +259,30 @@ def test_CL_07_no_repr_shows_a_token(desk, time):
     for each in (tokens, lease, lease.token, storage, tokens.source):
         assert "very-secret" not in repr(each)
         assert "client_secret" not in repr(each)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (400, [], {"error": "invalid_grant"}),
+        (503, [], b"hush"),
+        (200, [], {"access_token": "hush", "token_type": "mac"}),
+        (200, [], {"access_token": "hush \n", "token_type": "Bearer"}),
+        (200, [], b'{"access_token": "hush", "access_token": "hush"}'),
+        (200, [], b'{"access_token": "hush"'),
+        (200, [("Content-Encoding", "gzip")], b"hush"),
+    ],
+)
+def test_CL_07_no_error_and_none_behind_it_shows_a_secret(desk, answer):
+    desk.answers["/token"] = lambda _: answer
+    secret = {"client_secret": "hush", "refresh_token": "hush"}
+    tokens = TokenManager(RefreshToken(desk.url, client_id="c", **secret))
+    with pytest.raises(BearerGuardError) as raised:
+        tokens.token()
+    error: BaseException | None = raised.value
+    while error is not None:
+        assert "hush" not in "".join(traceback.format_exception(error)) + repr(error)
+        error = error.__context__
 
 
 def test_CL_07_only_a_token_manager_is_bound():
