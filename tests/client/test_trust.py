@@ -84,10 +84,9 @@ def test_CL_07_a_login_sends_pkce_by_s256_and_a_state_and_redeems_the_code(desk)
 
 
 def test_a_login_where_no_browser_opens_ends_at_once_with_a_remedy(desk):
-    browser = Browser(code="code")
-    browser.open = lambda _: False
+    source = AuthorizationCode(desk.url, client_id="c", open_browser=lambda _: False)
     with pytest.raises(LoginFailed, match=r"open_browser=.*DeviceCode"):
-        login(desk, browser).login()
+        TokenManager(source).login()
     assert not desk.at("/token")
 
 
@@ -275,8 +274,9 @@ def test_CL_07_no_repr_shows_a_token(desk, time):
 )
 def test_CL_07_no_error_and_none_behind_it_shows_a_secret(desk, answer):
     desk.answers["/token"] = lambda _: answer
-    secret = {"client_secret": "hush", "refresh_token": "hush"}
-    tokens = TokenManager(RefreshToken(desk.url, client_id="c", **secret))
+    secret = "hush"
+    source = RefreshToken(desk.url, client_id="c", client_secret=secret, refresh_token=secret)
+    tokens = TokenManager(source)
     with pytest.raises(BearerGuardError) as raised:
         tokens.token()
     error: BaseException | None = raised.value

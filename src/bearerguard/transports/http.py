@@ -12,7 +12,7 @@ import socket
 import ssl
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import aclosing, suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Self
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger("bearerguard")
 
 # Plain http is for this machine alone, so that no proxy of the environment gets what is in it.
-PAST_THE_PROXY = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))
+PAST_THE_PROXY: Mapping[str, None] = dict.fromkeys(
+    ("all://127.0.0.1", "all://localhost", "all://[::1]")
+)
 
 
 class HttpTransport:
