@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from bearerguard.client.token import Token
 from bearerguard.messages import Request, Response
 from bearerguard.testing.loopback import serving
 from tests.processes import free_port
@@ -20,6 +23,10 @@ _CHALLENGES = {
     "/anew": 'Bearer error="insufficient_user_authentication"',
     "/weak": 'Bearer error="insufficient_scope", scope="write"',
     "/weaker": 'Bearer error="insufficient_scope"',
+    "/markup": 'Bearer error="insufficient_scope", scope="[/] [red]x"',
+    "/shell": 'Bearer error="insufficient_scope", scope="$(id) \'`id`"',
+    "/steering": 'Bearer error="insufficient_user_authentication", acr_values="\x1b[2J[/]"',
+    "/unknown": 'Bearer error="invalid_request", error_description="\x1b[2J[/]"',
 }
 
 
@@ -30,6 +37,11 @@ def answer(request: Request) -> Response:
         return Response(status, (("WWW-Authenticate", _CHALLENGES[path]),), b"")
     if request.values(b"authorization") != [b"Bearer given"]:
         return Response(400, (), b"")
+    if path == "/broken":
+        return Response(200, (("Content-Encoding", "gzip"),), b"no gzip")
+    if path == "/digits":
+        digits = f"{request.values(b'x-own')[0].hex()}|{request.body.hex()}"
+        return Response(200, (), digits.encode())
     kind = b", ".join(request.values(b"content-type"))
     own = b", ".join(request.values(b"x-own"))
     said = [request.method.encode(), kind, own, request.body]
@@ -65,6 +77,8 @@ def call(home: Path, *arguments: str, code: int = 0, given: str = "") -> tuple[s
         ("/anew", "the API demands a login anew"),
         ("/weak", "the token lacks the scope write"),
         ("/weaker", "the token lacks more scope"),
+        ("/markup", "the token lacks the scope [/] [red]x"),
+        ("/steering", r"the API demands a login by \x1b[2J[/]"),
     ],
 )
 def test_CL_03_what_the_api_demands_is_said_with_what_to_do(api, tmp_path, path, said):
@@ -72,6 +86,25 @@ def test_CL_03_what_the_api_demands_is_said_with_what_to_do(api, tmp_path, path,
     assert said in err
     assert "log in again" in err
     assert out == ""
+
+
+def test_what_an_api_writes_steers_no_terminal(api, tmp_path):
+    _, err = call(tmp_path, f"{api}/unknown", code=1)
+    assert r'error_description="\x1b[2J[/]"' in err
+    assert "\x1b" not in err
+
+
+def test_a_command_that_is_named_is_one_command_whatever_scope_an_api_demands(api, tmp_path):
+    login = {"issuer": "https://id.example.com", "client_id": "app", "scope": [], "resource": []}
+    document = {"version": 1, "logins": [login | {"storage": "insecure-plaintext"}]}
+    tokens = {f"{login['issuer']} app": base64.b64encode(Token("given").to_bytes()).decode()}
+    for name, members in (("logins.json", document), ("tokens.plaintext", tokens)):
+        (tmp_path / name).write_text(json.dumps(members))
+        (tmp_path / name).chmod(0o600)
+    _, err = call(tmp_path, f"{api}/shell", "--issuer", "https://id.example.com", code=4)
+    pasted = f'bearerguard() {{ printf "%s|" "$@"; }}\n{err.splitlines()[2]}'
+    done = subprocess.run(["sh", "-c", pasted], capture_output=True, text=True, check=True)
+    assert done.stdout == "login|https://id.example.com|--client-id|app|--scope|$(id) '`id`|"
 
 
 def test_a_body_comes_from_the_line_a_file_or_standard_input(api, tmp_path):
@@ -89,11 +122,40 @@ def test_a_body_comes_from_the_line_a_file_or_standard_input(api, tmp_path):
     [
         (("-H", "no colon"), "give a header line"),
         (("-H", "authorization: Bearer x"), "is what this command sends itself"),
+        (("-H", "Ä: x"), "give a header line"),
+        (("-H", "X: a\nb"), "no such request"),
+        (("-X", "A B"), "no such request"),
+        (("-X", "Ä"), "-X: pass a method"),
         (("-d", "@/nowhere/at/all"), "cannot be read"),
     ],
 )
 def test_an_option_that_cannot_be_used_is_named(api, tmp_path, arguments, said):
     assert said in call(tmp_path, api, *arguments, code=2)[1]
+
+
+@pytest.mark.parametrize(
+    "url", ["https://[::1", "https://id.example.com:99999/", "https://a..b/", "https://h/\x7f"]
+)
+def test_an_address_that_cannot_be_is_an_error_in_one_line(tmp_path, url):
+    _, err = call(tmp_path, url, code=2)
+    assert "URL" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_an_answer_whose_encoding_is_broken_is_said_to_be(api, tmp_path):
+    assert "cannot be read" in call(tmp_path, f"{api}/broken", code=1)[1]
+
+
+def test_octets_that_are_no_text_are_sent_as_they_are(api, tmp_path):
+    lines = ("-H", os.fsdecode(b"X-Own: \xe4"), "-d", os.fsdecode(b"\xff"))
+    assert call(tmp_path, f"{api}/digits", *lines)[0] == "e4|ff"
+
+
+def test_an_api_on_this_machine_is_called_past_the_proxy(api, tmp_path, monkeypatch):
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    assert call(tmp_path, api)[0] == "GET|||"
 
 
 def test_an_api_that_is_not_there_may_be_tried_again(tmp_path):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import secrets
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
@@ -170,7 +172,7 @@ def test_a_call_that_lacks_scope_says_which_and_how_to_get_it(make):
     assert out == ""
     assert "the token lacks the scope write" in err
     assert (
-        f'bearerguard login {world.url} --client-id {world.client_id} --scope "read write"' in err
+        f"bearerguard login {world.url} --client-id {world.client_id} --scope 'read write'" in err
     )
     world.login(browse=allow, scope="read write")
     assert world.run("call", f"{world.url}/api", "-X", "POST")[0] == "ada may POST"
@@ -250,9 +252,21 @@ def test_bad_options_end_with_a_remedy(arguments, said, tmp_path):
     assert said in err
 
 
-def test_a_login_with_a_code_shows_it_and_waits_for_the_answer(tmp_path):
-    """The server answers as RFC 8628 says: pending once, then a token."""
-    asked: list[str] = []
+@pytest.mark.parametrize("storage", ["auto", "insecure-plaintext"])
+def test_a_login_that_can_be_none_is_refused_before_anything_else(tmp_path, storage):
+    world = World("", "", tmp_path / "home")
+    options = ("--client-id", "a", "--storage", storage)
+    for issuer, given in (
+        ("http://id.example.com", options),
+        ("https://id.example.com", ("--client-id", "")),
+    ):
+        _, err = world.run("login", issuer, *given, code=2)
+        assert len(err.splitlines()) == 1
+    assert not world.home.exists()  # nothing was probed
+
+
+def device_server(asked: list[str]) -> Callable[[Request], Response]:
+    """Return what answers as RFC 8628 says: pending once, then a token."""
 
     def answer(request: Request) -> Response:
         base = f"http://{request.values(b'host')[0].decode()}"
@@ -277,7 +291,12 @@ def test_a_login_with_a_code_shows_it_and_waits_for_the_answer(tmp_path):
             return answered(400, error="authorization_pending")
         return answered(access_token="opaque-token", token_type="Bearer", expires_in=600)
 
-    with serving(answer) as url:
+    return answer
+
+
+def test_a_login_with_a_code_shows_it_and_waits_for_the_answer(tmp_path):
+    asked: list[str] = []
+    with serving(device_server(asked)) as url:
         world = World(url, "tv", tmp_path / "home")
         _, err = world.run("login", url, "--client-id", "tv")
         assert "WDJB-MJHT" in err
@@ -285,6 +304,32 @@ def test_a_login_with_a_code_shows_it_and_waits_for_the_answer(tmp_path):
         assert asked == ["urn:ietf:params:oauth:grant-type:device_code"] * 2
         assert world.run("token")[0] == "opaque-token\n"
         assert "renews itself" not in world.run("status")[0]
+
+
+def test_at_a_terminal_something_turns_while_the_login_waits_and_the_result_is_json(tmp_path):
+    ours, theirs = pty.openpty()
+    with serving(device_server([])) as url:
+        world = World(url, "tv", tmp_path / "home")
+        command = [sys.executable, "-c", "from bearerguard.cli import main; main()"]
+        done = subprocess.run(
+            [*command, "login", url, "--client-id", "tv", "--json"],
+            env=world.environ | {"TERM": "xterm", "COLUMNS": "40"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            timeout=60,
+            check=True,
+        )
+    os.close(theirs)
+    said = ""
+    with suppress(OSError):  # how a terminal that nobody holds any more ends
+        while True:
+            said += os.read(ours, 65_536).decode()
+    os.close(ours)
+    assert len(set(re.findall("[\u2801-\u28ff]", said))) > 1  # the frames of what turns
+    assert f"{url}/enter?code=WDJB-MJHT" in said
+    assert json.loads(done.stdout)["issuer"] == url
+    assert "opaque-token" not in done.stdout.decode() + said
 
 
 def answered(status: int = 200, **members: Any) -> Response:
@@ -296,7 +341,8 @@ def test_a_damaged_list_of_logins_is_reported_and_left_as_it_is(tmp_path):
     world = World("", "", tmp_path / "home")
     world.home.mkdir(mode=0o700)
     path = world.home / "logins.json"
-    for text in ("", "[]", '{"version": 2, "logins": []}', '{"version": 1, "logins": [{}]}'):
+    bad = ("", "[]", "[" * 9999, '{"version": 2, "logins": []}')
+    for text in (*bad, '{"version": 1, "logins": [{}]}', '{"version": 1, "logins": [1]}'):
         path.write_text(text)
         path.chmod(0o600)
         assert "is no list of logins" in world.run("status", code=1)[1]
@@ -318,3 +364,15 @@ def test_a_login_by_a_plaintext_file_says_what_it_is(make):
     _, err = world.login("--storage", "insecure-plaintext", browse=allow)
     assert "whoever reads this user's files has the token" in err
     assert world.run("call", f"{world.url}/api", "-i")[0].startswith("HTTP 200")
+
+
+def test_each_token_that_is_kept_is_shown_and_can_be_revoked(make):
+    world = make()
+    world.login(browse=allow)
+    world.login("--storage", "insecure-plaintext", browse=allow)
+    world.login("--storage", "insecure-plaintext", browse=allow)
+    kept = [each["storage"] for each in json.loads(world.run("status", "--json")[0])["logins"]]
+    assert ["PLAINTEXT" in each for each in kept] == [True, False]
+    for _ in kept:
+        assert "the token is revoked" in world.run("logout")[1]
+    assert "Nobody is logged in" in world.run("status")[0]

@@ -143,6 +143,13 @@ def test_what_others_may_read_is_refused_with_the_remedy(path, place):
         opened(path).swap("a", b"1", b"2")
 
 
+def test_a_directory_for_all_users_is_refused_and_nobody_is_told_to_close_it(path):
+    path.parent.mkdir()
+    path.parent.chmod(0o1777)
+    with pytest.raises(StorageError, match="a directory of your own within it"):
+        opened(path).probe()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_what_belongs_to_another_user_is_refused(path):
     opened(path).swap("a", None, b"1")
@@ -298,9 +305,10 @@ def test_plaintext_is_kept_only_by_its_unsafe_name_and_says_so(path):
     path.write_text("[]")
     with pytest.raises(StorageError, match="no list of tokens"):
         storage.load("a")
-    path.write_text('{"a": "!"}')
-    with pytest.raises(StorageError, match="no list of tokens"):
-        storage.load("a")
+    for text in ('{"a": "!"}', '{"a": 1}', "[" * 9999):
+        path.write_text(text)
+        with pytest.raises(StorageError, match="no list of tokens"):
+            storage.load("a")
     with path.open("wb") as file:
         file.truncate(17 * 1024 * 1024)
     with pytest.raises(StorageError, match="larger than"):

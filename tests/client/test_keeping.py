@@ -114,6 +114,18 @@ def test_CL_05_a_server_in_trouble_is_left_alone_longer_each_time(desk, time):
     assert waited == [1, 2, 4, 8, 16, 32, 60]
 
 
+def test_CL_05_a_failure_that_is_raised_often_does_not_grow(desk, time):
+    desk.answers["/token"] = TROUBLES["500"]
+    tokens = session(desk, time)
+    lengths: list[int] = []
+    for _ in range(20):
+        with pytest.raises(TokenUnavailable) as raised:
+            tokens.token()
+        lengths.append(len(raised.traceback))
+    assert len(desk.at("/token")) == 1
+    assert lengths[-1] == lengths[1]
+
+
 def test_CL_05_a_refused_refresh_token_is_over_and_is_sent_once(desk, time):
     rotating(desk)
     storage = MemoryStorage()

@@ -177,6 +177,22 @@ def test_CL_06_a_bearer_token_gets_no_proof_and_demands_of_one_are_the_callers(d
     assert "dpop" not in desk.at("/api")[0].headers
 
 
+@pytest.mark.parametrize("kind", ["DPoP", "Bearer"])
+def test_CL_06_of_several_challenges_that_of_the_tokens_own_type_counts(desk, time, kind):
+    both = ['Bearer error="invalid_token"', 'DPoP error="use_dpop_nonce"']
+    lines = [("WWW-Authenticate", each) for each in (both if kind == "DPoP" else both[::-1])]
+    desk.answers["/token"] = lambda _: (200, [], desk.granted(token_type=kind))
+
+    def api(asked):
+        good = "nonce" in asked.proof() if kind == "DPoP" else asked.token == "t2"
+        return (200, [], b"good") if good else (401, [*lines, ("DPoP-Nonce", "rs-1")], b"")
+
+    desk.answers["/api"] = api
+    with caller("httpx2", manager(desk, time, dpop=kind == "DPoP")) as call:
+        assert call("GET", f"{desk.url}/api").text == "good"
+    assert len(desk.at("/token")) == (1 if kind == "DPoP" else 2)
+
+
 def test_CL_06_a_token_that_another_process_kept_keeps_its_key(desk, time):
     desk.answers["/token"] = bound(desk)
     storage = MemoryStorage()

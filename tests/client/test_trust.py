@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import traceback
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -15,9 +16,16 @@ from bearerguard.client import (
     BearerAuth,
     ClientCredentials,
     MemoryStorage,
+    RefreshToken,
     TokenManager,
 )
-from bearerguard.errors import DiscoveryError, TokenRefused, TokenUnavailable
+from bearerguard.errors import (
+    BearerGuardError,
+    DiscoveryError,
+    LoginFailed,
+    TokenRefused,
+    TokenUnavailable,
+)
 from bearerguard.protocol import pkce
 from tests.client.callers import NAMES, caller
 from tests.client.desk import METADATA, manager
@@ -73,6 +81,13 @@ def test_CL_07_a_login_sends_pkce_by_s256_and_a_state_and_redeems_the_code(desk)
     assert redeemed["code"] == "the code"
     assert redeemed["redirect_uri"] == asked["redirect_uri"] == browser.redirect_uri
     assert asked["state"] == browser.state
+
+
+def test_a_login_where_no_browser_opens_ends_at_once_with_a_remedy(desk):
+    source = AuthorizationCode(desk.url, client_id="c", open_browser=lambda _: False)
+    with pytest.raises(LoginFailed, match=r"open_browser=.*DeviceCode"):
+        TokenManager(source).login()
+    assert not desk.at("/token")
 
 
 @pytest.mark.parametrize("methods", [None, [], ["plain"], "S256", "absent"])
@@ -131,6 +146,13 @@ def test_CL_07_metadata_of_another_issuer_is_not_believed(desk, time, issuer):
 def test_CL_07_an_endpoint_that_is_missing_or_plain_http_is_not_asked(desk, time, endpoint):
     desk.metadata["token_endpoint"] = endpoint
     with pytest.raises(DiscoveryError, match="token_endpoint"):
+        manager(desk, time).token()
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".example"])
+def test_CL_07_an_endpoint_at_a_name_that_cannot_be_is_not_reached(desk, time, host):
+    desk.metadata["token_endpoint"] = f"https://{host}/token"
+    with pytest.raises(TokenUnavailable, match="UnicodeError"):
         manager(desk, time).token()
 
 
@@ -236,6 +258,31 @@ def test_CL_07_no_repr_shows_a_token(desk, time):
     for each in (tokens, lease, lease.token, storage, tokens.source):
         assert "very-secret" not in repr(each)
         assert "client_secret" not in repr(each)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (400, [], {"error": "invalid_grant"}),
+        (503, [], b"hush"),
+        (200, [], {"access_token": "hush", "token_type": "mac"}),
+        (200, [], {"access_token": "hush \n", "token_type": "Bearer"}),
+        (200, [], b'{"access_token": "hush", "access_token": "hush"}'),
+        (200, [], b'{"access_token": "hush"'),
+        (200, [("Content-Encoding", "gzip")], b"hush"),
+    ],
+)
+def test_CL_07_no_error_and_none_behind_it_shows_a_secret(desk, answer):
+    desk.answers["/token"] = lambda _: answer
+    secret = "hush"
+    source = RefreshToken(desk.url, client_id="c", client_secret=secret, refresh_token=secret)
+    tokens = TokenManager(source)
+    with pytest.raises(BearerGuardError) as raised:
+        tokens.token()
+    error: BaseException | None = raised.value
+    while error is not None:
+        assert "hush" not in "".join(traceback.format_exception(error)) + repr(error)
+        error = error.__context__
 
 
 def test_CL_07_only_a_token_manager_is_bound():

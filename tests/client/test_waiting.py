@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,7 +12,7 @@ import httpx2
 import pytest
 import trio
 
-from bearerguard.client import BearerAuth
+from bearerguard.client import BearerAuth, MemoryStorage
 from bearerguard.errors import TokenRefused, TokenUnavailable
 from tests.client.desk import manager, settle
 
@@ -119,6 +120,24 @@ def test_CL_04_threads_and_several_event_loops_wait_for_one_renewal(held, time):
         held.go.set()
         found = {each.result(20).token.access_token for each in waiting}
     assert found == {"t2"}
+    assert len(held.at("/token")) == 2
+
+
+def test_CL_04_a_child_that_is_forked_during_a_renewal_renews_for_itself(held, time):
+    tokens = manager(held, time, MemoryStorage(lock_timeout=2))
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(tokens.token)
+        assert held.arrived.wait(10)
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                code = 0 if tokens.token().access_token in {"t1", "t2"} else 2
+            finally:
+                os._exit(code)
+        held.go.set()
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert waiting.result(20).access_token in {"t1", "t2"}
     assert len(held.at("/token")) == 2
 
 

@@ -92,6 +92,21 @@ def test_nobody_there_closing_and_nonsense_are_no_answers() -> None:
     with raw_server(lambda connection: connection.sendall(b"nonsense\r\n\r\n")) as url:
         fails(HttpTransport(), url, "RemoteProtocolError")
     fails(HttpTransport(), "http://127.0.0.1:x/", "InvalidURL")
+    fails(HttpTransport(), "http://a..b/", "Error")
+
+
+def test_what_is_for_this_machine_goes_to_no_proxy_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("no_proxy", "NO_PROXY", "HTTP_PROXY", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with serving(lambda _: Response(200)) as url, serving(lambda _: Response(418)) as proxy:
+        monkeypatch.setenv("http_proxy", proxy)
+        for transport, here in ((HttpTransport(), 200), (HttpTransport(proxy=proxy), 418)):
+            for place in (url, url.replace("127.0.0.1", "localhost")):
+                assert transport.fetch(Fetch("GET", place)).status == here
+                assert anyio.run(transport.afetch, Fetch("GET", place)).status == here
+            assert transport.fetch(Fetch("GET", "http://id.example/")).status == 418
 
 
 def test_a_slow_answer_is_none() -> None:

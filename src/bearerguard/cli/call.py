@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +17,7 @@ from bearerguard.cli.client_options import ChosenIssuer, opened_manager
 from bearerguard.cli.logins import Login
 from bearerguard.client.httpx2 import BearerAuth
 from bearerguard.errors import ConfigurationError, InsufficientScope, StepUpRequired
+from bearerguard.transports.http import PAST_THE_PROXY
 
 _TIMEOUT = 60.0
 _FIRST_ERROR = 400
@@ -49,21 +52,31 @@ def call(
     """Call an API with a fresh token; print the body, or why it was refused."""
     with output.endings():
         method = request or ("GET" if data is None else "POST")
+        if not method.isascii():
+            raise ConfigurationError("-X: pass a method such as PUT")
         manager, login = opened_manager(issuer)
         # What the login named is where its token may go; without a name, where this call goes.
         origins = login.resource if login is not None and login.resource else (_origin(url),)
         auth = BearerAuth(manager, origins=origins)
         try:
-            with httpx2.Client(timeout=_TIMEOUT) as client:
+            with httpx2.Client(timeout=_TIMEOUT, mounts=PAST_THE_PROXY) as client:
                 answer = client.request(
                     method, url, headers=_headers(header, data), content=_body(data), auth=auth
                 )
         except (InsufficientScope, StepUpRequired) as refused:
-            progress.console().print(f"[bold red]bearerguard:[/] {_explained(refused, login)}")
+            explained = output.shown(_explained(refused, login))
+            progress.console().print(f"[bold red]bearerguard:[/] {explained}")
             raise typer.Exit(output.LOGIN_NEEDED) from refused
+        except (httpx2.InvalidURL, UnicodeError) as error:
+            raise ConfigurationError("URL: no such URL can be called") from error
+        except httpx2.LocalProtocolError as error:
+            raise ConfigurationError("-X, -H: no such request can be sent") from error
         except httpx2.TransportError as error:
             progress.warn(f"{_origin(url)} could not be reached: {type(error).__name__}")
             raise typer.Exit(output.UNAVAILABLE) from error
+        except httpx2.DecodingError as error:
+            progress.warn(f"what {_origin(url)} answers cannot be read: its encoding is broken")
+            raise typer.Exit(output.FAILED) from error
     _print(answer, include=include)
     if answer.status_code >= _FIRST_ERROR:
         for challenge in answer.headers.get_list("www-authenticate"):
@@ -89,8 +102,9 @@ def _explained(refused: InsufficientScope | StepUpRequired, login: Login | None)
     command = "log in again"
     if login is not None:
         scope = " ".join(dict.fromkeys((*login.scope, *refused.scope)))
-        command = f"bearerguard login {login.issuer} --client-id {login.client_id}"
-        command += f' --scope "{scope}"' if scope else ""
+        parts = ["bearerguard", "login", login.issuer, "--client-id", login.client_id]
+        # The API wrote the scope, and a person pastes the command: a shell must find one word.
+        command = shlex.join([*parts, "--scope", scope] if scope else parts)
     if isinstance(refused, InsufficientScope):
         wanted = f"the scope {' '.join(refused.scope)}" if refused.scope else "more scope"
         return f"the token lacks {wanted}. To get it:\n\n  {command}\n"
@@ -100,29 +114,32 @@ def _explained(refused: InsufficientScope | StepUpRequired, login: Login | None)
 
 
 def _origin(url: str) -> str:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ConfigurationError("URL: it cannot be read") from None
     if parts.scheme not in {"http", "https"} or not parts.netloc:
         raise ConfigurationError("URL: pass an absolute http(s) URL")
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _headers(lines: list[str] | None, data: str | None) -> list[tuple[str, str]]:
+def _headers(lines: list[str] | None, data: str | None) -> list[tuple[bytes, bytes]]:
     found = []
     for line in lines or ():
         name, colon, value = line.partition(":")
-        if not colon or not name.strip():
+        if not colon or not name.strip() or not name.isascii():
             raise ConfigurationError('-H: give a header line as "Name: value"')
         if name.strip().lower() == "authorization":
             raise ConfigurationError("-H: Authorization is what this command sends itself")
-        found.append((name.strip(), value.strip()))
-    if data is not None and not any(name.lower() == "content-type" for name, _ in found):
-        found.append(("Content-Type", "application/json"))
+        found.append((name.strip().encode(), os.fsencode(value.strip())))
+    if data is not None and not any(name.lower() == b"content-type" for name, _ in found):
+        found.append((b"Content-Type", b"application/json"))
     return found
 
 
 def _body(data: str | None) -> bytes | None:
     if data is None or not data.startswith("@"):
-        return None if data is None else data.encode()
+        return None if data is None else os.fsencode(data)
     if data == "@-":
         return sys.stdin.buffer.read()
     try:

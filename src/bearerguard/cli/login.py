@@ -22,7 +22,7 @@ from bearerguard.cli.client_options import (
 )
 from bearerguard.cli.logins import Login, chosen_login, forget, remember
 from bearerguard.client.device import DevicePrompt
-from bearerguard.client.storage import Storage
+from bearerguard.client.storage import MemoryStorage, Storage
 from bearerguard.client.token import Token
 from bearerguard.errors import BearerGuardError, DiscoveryError, StorageError
 
@@ -62,20 +62,22 @@ def login(
 ) -> None:
     """Log in to an authorization server and keep the token safely."""
     with output.endings():
-        # Before anybody is asked anything: a token that cannot be kept is no use.
-        kept_in, kind, reason = probed_storage(storage)
-        if kind == PLAINTEXT:
-            progress.warn(f"{kept_in.name}: whoever reads this user's files has the token.")
         wanted = Login(
             issuer=issuer.rstrip("/") if issuer.count("/") == _BARE_SLASHES else issuer,
             client_id=client_id,
             scope=_split(scope),
             resource=tuple(resource or ()),
-            storage=kind,
+            storage=storage,
             device=device,
             dpop=dpop,
             assume_pkce=assume_pkce,
         )
+        manager(wanted, MemoryStorage())  # raises for what can be no login, before all else
+        # Before anybody is asked anything: a token that cannot be kept is no use.
+        kept_in, kind, reason = probed_storage(storage)
+        if kind == PLAINTEXT:
+            progress.warn(f"{kept_in.name}: whoever reads this user's files has the token.")
+        wanted = replace(wanted, storage=kind)
         token, made = _logged_in(wanted, kept_in)
         remember(made)
     granted = token.scope if token.scope is not None else made.scope

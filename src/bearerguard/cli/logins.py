@@ -48,7 +48,7 @@ def all_logins() -> tuple[Login, ...]:
         document = json.loads(octets)
         if document["version"] == _VERSION:
             return tuple(_login(members) for members in document["logins"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass  # said below: it is left as it is
     raise StorageError(
         f"{state_directory() / _FILE} is no list of logins that this version can read: move it away"
@@ -64,9 +64,10 @@ def chosen_login(issuer: str | None) -> Login:
 
 
 def remember(login: Login) -> None:
-    """Put a login first, in place of an older one to the same issuer."""
+    """Put a login first, in place of the one whose token it replaced."""
     with _changing() as directory:
-        others = [each for each in all_logins() if each.issuer != login.issuer]
+        place = (login.key, login.storage)
+        others = [each for each in all_logins() if (each.key, each.storage) != place]
         _write(directory, [login, *others])
 
 

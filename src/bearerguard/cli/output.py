@@ -50,7 +50,7 @@ def _is_temporary(error: BearerGuardError) -> bool:
 
 def _end(message: str, code: int) -> None:
     Console(stderr=True, highlight=False, soft_wrap=True).print(
-        f"[bold red]bearerguard:[/] {escape(message)}"
+        f"[bold red]bearerguard:[/] {shown(message)}"
     )
     raise typer.Exit(code)
 
@@ -63,14 +63,14 @@ def as_json(value: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
 
 def say(text: str) -> None:
     """Print a sentence for people; what it quotes is shown as it is."""
-    _console().print(escape(text))
+    _console().print(shown(text))
 
 
 def fields(values: Mapping[str, Any]) -> None:
     """Print names and values, one a line, to be read and to be copied."""
     width = max(map(len, values))
     for name, value in values.items():
-        _console().print(f"[dim]{name:<{width}}[/]  {escape(words(value))}")
+        _console().print(f"[dim]{name:<{width}}[/]  {shown(words(value))}")
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], nothing: str) -> None:
@@ -83,8 +83,15 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], nothing: str) -
     for column in columns:
         grid.add_column(column, overflow="fold")
     for line in lines:
-        grid.add_row(*map(escape, line))
+        grid.add_row(*map(shown, line))
     _console().print(grid)
+
+
+def shown(text: str) -> str:
+    """Return a text that others may have written, for a terminal: it can steer nothing there."""
+    return escape(
+        "".join(each if each.isprintable() or each == "\n" else ascii(each)[1:-1] for each in text)
+    )
 
 
 def words(value: Any) -> str:

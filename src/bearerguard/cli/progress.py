@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from functools import cache
 
 from rich.console import Console
-from rich.markup import escape
+
+from bearerguard.cli.output import shown
 
 
 @cache
@@ -22,17 +23,17 @@ def console() -> Console:
 
 def note(text: str) -> None:
     """Say what is going on."""
-    console().print(escape(text))
+    console().print(shown(text))
 
 
 def done(text: str) -> None:
     """Say what was achieved."""
-    console().print(f"[green]✓[/] {escape(text)}" if sys.stderr.isatty() else escape(text))
+    console().print(f"[green]✓[/] {shown(text)}" if sys.stderr.isatty() else shown(text))
 
 
 def warn(text: str) -> None:
     """Say what did not go as it should, and did not stop the command."""
-    console().print(f"[yellow]![/] {escape(text)}")
+    console().print(f"[yellow]![/] {shown(text)}")
 
 
 @contextmanager
@@ -42,5 +43,5 @@ def waiting(text: str) -> Generator[None]:
         note(text)
         yield
         return
-    with console().status(escape(text), spinner="dots"):
+    with console().status(shown(text), spinner="dots"):
         yield

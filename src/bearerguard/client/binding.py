@@ -132,7 +132,7 @@ class Binding:
         """
         if not self.is_bound(url):
             return None
-        step = _demanded(status, challenges)
+        step = _demanded(status, challenges, lease.token.token_type.lower())
         if step is Step.NEW_PROOF and lease.token.dpop_key is None:
             return None
         if step is Step.RENEW:
@@ -144,8 +144,11 @@ class Binding:
         return step if step in left else None
 
 
-def _demanded(status: int, challenges: Iterable[str]) -> Step | None:
-    found = challenge_parser.named(challenge_parser.parse(challenges), "bearer", "dpop")
+def _demanded(status: int, challenges: Iterable[str], scheme: str) -> Step | None:
+    parsed = challenge_parser.parse(challenges)
+    found = challenge_parser.named(parsed, scheme)  # of several, what is said of such a token
+    if found is None or "error" not in found.parameters:
+        found = challenge_parser.named(parsed, "bearer", "dpop")
     error = None if found is None else found.parameters.get("error")
     if found is not None and error == "insufficient_scope":
         raise InsufficientScope(_words(found, "scope"))

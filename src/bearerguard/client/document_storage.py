@@ -8,7 +8,6 @@ as long as a token request takes.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 from collections.abc import Generator, Mapping, Sequence
@@ -117,7 +116,7 @@ class DocumentStorage:
             return {}
         try:
             return _decoded(octets)
-        except (ValueError, AttributeError, binascii.Error) as error:
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise StorageError(
                 f"{self._name}: what it holds is no list of tokens, and is left as it is:"
                 " move it away to start anew"

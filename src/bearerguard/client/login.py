@@ -20,7 +20,7 @@ from bearerguard.client.device import DevicePrompt, granted, print_prompt, promp
 from bearerguard.client.grants import Grant, GrantSource
 from bearerguard.client.token import Token
 from bearerguard.client.token_source import Demand, TokenSource, texts
-from bearerguard.errors import DiscoveryError, LoginRequired, TokenRefused, quoted
+from bearerguard.errors import DiscoveryError, LoginFailed, LoginRequired, TokenRefused, quoted
 from bearerguard.flow import Blocking, Flow, ask
 from bearerguard.protocol import pkce, token_request
 
@@ -87,7 +87,7 @@ class AuthorizationCode(_Refreshing):
         scope: what to ask for, as a list or as one string with spaces.
         resource: the API that the tokens are for (RFC 8707).
         dpop: bind the tokens to a key (RFC 9449).
-        open_browser: shows a URL to the person.
+        open_browser: shows a URL to the person; returns False when it cannot.
         receiver: makes what the browser is sent back to; a loopback redirect by default.
         timeout: the seconds that the person may take.
         assume_pkce: the server does PKCE, although its metadata does not say so.
@@ -135,7 +135,12 @@ class AuthorizationCode(_Refreshing):
                 *self._strength(),
             ]
             url = address + ("&" if "?" in address else "?") + urlencode(query)
-            yield from ask(Blocking(lambda: self._open_browser(url)))
+            opened = yield from ask(Blocking(lambda: self._open_browser(url)))
+            if opened is False:
+                raise LoginFailed(
+                    "no browser could be opened here: show the URL otherwise by open_browser=,"
+                    " or log in by DeviceCode"
+                )
             answer = yield from ask(Blocking(lambda: receiver.wait(self._timeout)))
             fields = [
                 ("grant_type", "authorization_code"),

@@ -205,7 +205,8 @@ class TokenManager:
     def _joined(self, replaced: Lease) -> Future[Lease]:
         failure = self._pause.failure()
         if failure is not None:
-            raise failure
+            # The same one to all, without the tracebacks of those before.
+            raise failure.with_traceback(None)
         return self._flights.join(replaced.token.access_token)
 
     def _renew(self, replaced: str) -> Lease:

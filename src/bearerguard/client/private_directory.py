@@ -114,6 +114,8 @@ def checked(path: Path, descriptor: int) -> None:
 
 
 def _check(path: Path, found: os.stat_result, mode: str) -> None:
+    if found.st_mode & stat.S_ISVTX and found.st_mode & 0o077:
+        raise StorageError(f"{path} is for all users: name a directory of your own within it")
     if found.st_uid != os.geteuid():
         raise StorageError(
             f"{path} belongs to another user (uid {found.st_uid}): remove it, or name another place"

@@ -7,6 +7,7 @@ learns that the other was first. Each other storage has a file of its own.
 
 from __future__ import annotations
 
+import os
 import secrets
 import threading
 from collections.abc import Generator, Sequence
@@ -74,6 +75,10 @@ class MemoryStorage:
     def __init__(self, *, lock_timeout: float = LOCK_TIMEOUT) -> None:
         self._timeout = lock_timeout
         self._kept: dict[str, bytes] = {}
+        self._new_process()
+
+    def _new_process(self) -> None:
+        self._pid = os.getpid()
         self._swapping = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
 
@@ -90,7 +95,7 @@ class MemoryStorage:
 
     def swap(self, key: str, expected: bytes | None, value: bytes | None) -> bool:
         """Keep `value` in place of `expected`; False when something else is kept."""
-        with self._swapping:
+        with self._changing():
             if self._kept.get(key) != expected:
                 return False
             if value is None:
@@ -102,7 +107,7 @@ class MemoryStorage:
     @contextmanager
     def locked(self, key: str) -> Generator[None]:
         """Hold the one lock of `key` in this process."""
-        with self._swapping:
+        with self._changing():
             lock = self._locks.setdefault(key, threading.Lock())
         if not lock.acquire(timeout=self._timeout):
             raise StorageError(f"memory: another thread holds the lock for {self._timeout:g} s")
@@ -114,3 +119,8 @@ class MemoryStorage:
     def keys(self) -> Sequence[str]:
         """Return the keys under which something is kept, sorted."""
         return sorted(self._kept)
+
+    def _changing(self) -> threading.Lock:
+        if self._pid != os.getpid():
+            self._new_process()  # the parent's threads never let go in this process
+        return self._swapping

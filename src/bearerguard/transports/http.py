@@ -12,7 +12,7 @@ import socket
 import ssl
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import aclosing, suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Self
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("bearerguard")
 
+# Plain http is for this machine alone, so that no proxy of the environment gets what is in it.
+PAST_THE_PROXY: Mapping[str, None] = dict.fromkeys(
+    ("all://127.0.0.1", "all://localhost", "all://[::1]")
+)
+
 
 class HttpTransport:
     """Fetches over HTTP/1.1.
@@ -34,7 +39,7 @@ class HttpTransport:
     Args:
         timeout: seconds within which the whole answer must have come.
         ssl_context: for issuers behind a private certificate authority, or mutual TLS.
-        proxy: the URL of a proxy; by default the environment's, as usual.
+        proxy: the URL of a proxy; by default the environment's, but not for this machine.
         max_bytes: the longest body accepted; a JWKS of 100 keys has about 50 000.
 
     Raises:
@@ -127,7 +132,7 @@ class HttpTransport:
                     body.add(chunk)
                 if not deadline.passed:
                     return body.response(answer)
-        except (httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, OSError) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError, OSError) as error:
             if not deadline.passed:
                 raise _failure(request, error, connected=deadline.connected) from error
         raise FetchFailed(f"{request.url}: no whole answer in {self._timeout} s")
@@ -150,7 +155,7 @@ class HttpTransport:
                 async for chunk in chunks:
                     body.add(chunk)
                 return body.response(answer)
-        except (httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, OSError) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError, OSError) as error:
             raise _failure(request, error, connected=connected) from error
 
     def _client(self) -> httpx2.Client:
@@ -171,6 +176,7 @@ class HttpTransport:
         return {
             "verify": self._ssl_context,
             "proxy": self._proxy,
+            "mounts": PAST_THE_PROXY if self._proxy is None else None,
             "timeout": self._timeout,
             "follow_redirects": False,
             # A kept client must not carry one answer's cookies into the next request.
