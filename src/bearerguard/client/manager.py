@@ -214,6 +214,9 @@ class TokenManager:
         lease = self._lease
         if self._renewal.is_other(lease, replaced):
             return lease
+        failure = self._pause.failure()
+        if failure is not None:
+            raise failure  # of a flight that landed while this one was asked for
         try:
             lease = run(self._renewal.renewed(self.source, replaced), self._handlers)
         except BearerGuardError as error:
