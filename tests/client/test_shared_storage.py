@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 KILLS = size(500, 25)
 TIMES = size(400, 40)
 # Each swap is a dozen calls of another program.
-KEYRING_TIMES = size(100, 20)
+KEYRING_TIMES = size(100, 8)
 
 
 def started(action: str, kind: str, path: Path, times: int = 0) -> subprocess.Popen[str]:
