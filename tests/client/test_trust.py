@@ -152,7 +152,7 @@ def test_CL_07_an_endpoint_that_is_missing_or_plain_http_is_not_asked(desk, time
 @pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".example"])
 def test_CL_07_an_endpoint_at_a_name_that_cannot_be_is_not_reached(desk, time, host):
     desk.metadata["token_endpoint"] = f"https://{host}/token"
-    with pytest.raises(TokenUnavailable, match="UnicodeError"):
+    with pytest.raises(TokenUnavailable, match=r"Unicode\w*Error"):
         manager(desk, time).token()
 
 
