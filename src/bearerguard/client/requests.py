@@ -2,52 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urljoin
 
 import requests
 from requests.auth import AuthBase
 
-from bearerguard.client.binding import FORBIDDEN, STEPS, UNAUTHORIZED, Binding, Step, wrong_library
-from bearerguard.client.manager import TokenManager
+from bearerguard.client.bearer_auth import REFUSALS, BoundAuth
+from bearerguard.client.binding import STEPS, Step, wrong_library
 from bearerguard.client.token import Lease
 from bearerguard.protocol.dpop import PROOF_HEADER
 from bearerguard.protocol.resource_metadata import origin
 
-_REFUSALS = (UNAUTHORIZED, FORBIDDEN)
 
-
-class BearerAuth(AuthBase):
+class BearerAuth(BoundAuth, AuthBase):
     """Sends a token that is always fresh: `session.auth = BearerAuth(manager)`.
 
-    A 401 has the token renewed and the request sent again, once, if its body can be sent
-    again; a body that is a stream cannot, so that the caller gets the 401.
-
-    Args:
-        manager: hands out tokens.
-        origins: where they may go; by default the source's `resource`.
-        insecure_allow_http: allow plain http beyond loopback.
-
-    Raises:
-        ConfigurationError: no origin is known, or one is unsafe; or a request goes elsewhere.
-        InsufficientScope: the API demands more scope (RFC 6750 §3.1).
-        StepUpRequired: the API demands another login (RFC 9470 §3).
-        LoginRequired, TokenRefused, TokenUnavailable, StorageError: there is no token.
+    Its options, and what is raised, are those of `BoundAuth`.
     """
-
-    def __init__(
-        self,
-        manager: TokenManager,
-        *,
-        origins: Sequence[str] | None = None,
-        insecure_allow_http: bool = False,
-    ) -> None:
-        self._binding = Binding(manager, origins, insecure_allow_http=insecure_allow_http)
-        self._manager = manager
-
-    def __repr__(self) -> str:
-        return repr(self._binding)
 
     def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
         """Put a token on a request, and look at its answer."""
@@ -108,7 +80,7 @@ class BearerAuth(AuthBase):
         self, response: requests.Response, lease: Lease, left: frozenset[Step]
     ) -> Step | None:
         self._binding.hear(lease, response)
-        if response.status_code not in _REFUSALS:
+        if response.status_code not in REFUSALS:
             return None
         url = response.request.url or ""
         return self._binding.step(lease, response.status_code, _challenges(response), url, left)
