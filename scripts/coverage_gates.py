@@ -7,7 +7,7 @@ import sys
 
 # Every branch of these decides whether a request passes, or what it is told.
 WHOLE = (
-    *("flow.py", "single_flight.py", "sealing.py", "protocol/*", "guard/*"),
+    *("flow.py", "single_flight.py", "fetching.py", "sealing.py", "protocol/*", "guard/*"),
     *("asgi.py", "wsgi.py", "backchannel.py", "bodies.py"),
 )
 

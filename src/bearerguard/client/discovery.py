@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from bearerguard.client import driving
 from bearerguard.errors import ConfigurationError, DiscoveryError, TokenUnavailable, quoted
+from bearerguard.fetching import Transport, default_transport
 from bearerguard.flow import Fetch, Flow, arun, ask, run
 from bearerguard.messages import FetchFailed, Response
 from bearerguard.protocol import challenge_parser, metadata, resource_metadata
@@ -48,7 +49,7 @@ def discover(
     url: str,
     challenges: Iterable[str] | None = None,
     *,
-    transport: driving.Transport | None = None,
+    transport: Transport | None = None,
 ) -> Discovered:
     """Find out which issuer's tokens an API takes (RFC 9728), and where that issuer is asked.
 
@@ -63,7 +64,7 @@ def discover(
         DiscoveryError: metadata is missing, or speaks for another.
         TokenUnavailable: the API or the issuer could not be asked.
     """
-    sync, _ = driving.handlers(transport or driving.default_transport())
+    sync, _ = driving.handlers(transport or default_transport())
     return run(_discovered(url, challenges), sync)
 
 
@@ -71,10 +72,10 @@ async def adiscover(
     url: str,
     challenges: Iterable[str] | None = None,
     *,
-    transport: driving.Transport | None = None,
+    transport: Transport | None = None,
 ) -> Discovered:
     """Find out which issuer's tokens an API takes; as `discover` does."""
-    _, asynchronous = driving.handlers(transport or driving.default_transport())
+    _, asynchronous = driving.handlers(transport or default_transport())
     return await arun(_discovered(url, challenges), asynchronous)
 
 

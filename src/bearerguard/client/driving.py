@@ -7,54 +7,20 @@ calls are made in a thread aside, and given up when the task is cancelled.
 from __future__ import annotations
 
 import time
-from typing import Any, Protocol
+from typing import Any
 
-from bearerguard.errors import ConfigurationError
-from bearerguard.flow import AsyncHandlers, Blocking, Fetch, Handlers, Once, Sleep
-from bearerguard.messages import Response
-from bearerguard.single_flight import AsyncSingleFlight, SingleFlight
-
-
-class Transport(Protocol):
-    """Answers `Fetch`, in a thread and in an event loop; `HttpTransport` is one."""
-
-    def fetch(self, request: Fetch) -> Response:
-        """Answer, or raise `FetchFailed`."""
-        ...
-
-    async def afetch(self, request: Fetch) -> Response:
-        """Answer, or raise `FetchFailed`."""
-        ...
-
-
-def default_transport() -> Transport:
-    """Return the transport of a client that was given none."""
-    from bearerguard.transports.http import HttpTransport  # noqa: PLC0415 - built lazily by design
-
-    return HttpTransport()
+from bearerguard.fetching import Transport, tables
+from bearerguard.flow import AsyncHandlers, Blocking, Handlers, Sleep
 
 
 def handlers(transport: Transport) -> tuple[Handlers, AsyncHandlers]:
     """Return the tables of the synchronous and of the asynchronous driver."""
-    for method in ("fetch", "afetch"):
-        if not callable(getattr(transport, method, None)):
-            raise ConfigurationError(
-                f"transport=: pass an HttpTransport, or an object with fetch and afetch: {method}"
-                " is missing"
-            )
-    threads, tasks = SingleFlight(), AsyncSingleFlight()
-    sync: dict[type[Any], Any] = {
-        Fetch: transport.fetch,
+    sync, asynchronous = tables(transport)
+    sync |= {
         Sleep: lambda effect: time.sleep(effect.seconds),
         Blocking: lambda effect: effect.call(),
     }
-    sync[Once] = lambda effect: threads.once(effect, sync)
-    asynchronous: dict[type[Any], Any] = {
-        Fetch: transport.afetch,
-        Sleep: _asleep,
-        Blocking: _aside,
-    }
-    asynchronous[Once] = lambda effect: tasks.once(effect, asynchronous)
+    asynchronous |= {Sleep: _asleep, Blocking: _aside}
     return sync, asynchronous
 
 

@@ -35,6 +35,7 @@ from bearerguard.errors import (
     LoginRequired,
     StepUpRequired,
 )
+from bearerguard.fetching import Transport, default_transport
 from bearerguard.flow import Blocking, Flow, arun, ask, run
 
 _log = logging.getLogger("bearerguard")
@@ -68,7 +69,7 @@ class TokenManager:
         *,
         storage: Storage | None = None,
         key: str | None = None,
-        transport: driving.Transport | None = None,
+        transport: Transport | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -80,9 +81,7 @@ class TokenManager:
         self.key = key or source.key
         self._storage = storage or MemoryStorage()
         self.monotonic = monotonic
-        self._handlers, self._async_handlers = driving.handlers(
-            transport or driving.default_transport()
-        )
+        self._handlers, self._async_handlers = driving.handlers(transport or default_transport())
         self._lease = NO_LEASE
         self._pause = Pause(monotonic)
         self._proofs: Proofs | None = None

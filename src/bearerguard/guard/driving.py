@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from bearerguard.errors import ConfigurationError
-from bearerguard.flow import AsyncHandlers, Fetch, Handlers, Load, Once, Store
+from bearerguard.fetching import Transport, tables
+from bearerguard.flow import AsyncHandlers, Fetch, Handlers, Load, Store
 from bearerguard.messages import Response
-from bearerguard.single_flight import AsyncSingleFlight, SingleFlight
 
 if TYPE_CHECKING:
     from bearerguard.guard.revocation_store import RevocationStore
-
-
-class Transport(Protocol):
-    """Answers `Fetch`, in a thread and in an event loop; `HttpTransport` is one."""
-
-    def fetch(self, request: Fetch) -> Response:
-        """Answer, or raise `FetchFailed`."""
-        ...
-
-    async def afetch(self, request: Fetch) -> Response:
-        """Answer, or raise `FetchFailed`."""
-        ...
 
 
 class LocalTransport(Transport, Protocol):
@@ -62,13 +49,6 @@ class Routed:
         return next((each for each in self._local if each.answers(request)), self._other)
 
 
-def default_transport() -> Transport:
-    """Return the transport of a guard that was given none."""
-    from bearerguard.transports.http import HttpTransport  # noqa: PLC0415 - built lazily by design
-
-    return HttpTransport()
-
-
 class SharedStore(Protocol):
     """Answers the effects of what workers share; `bearerguard.redis.RedisStore` is one."""
 
@@ -92,19 +72,10 @@ def handlers(
     `local` transports are asked first. `store` answers all that workers share, `cache` what
     they only need not ask twice.
     """
-    for method in ("fetch", "afetch"):
-        if not callable(getattr(transport, method, None)):
-            raise ConfigurationError(
-                f"transport=: pass an HttpTransport, or an object with fetch and afetch: {method}"
-                " is missing"
-            )
+    sync, asynchronous = tables(transport)
     if local:
-        transport = Routed(local, transport)
-    threads, tasks = SingleFlight(), AsyncSingleFlight()
-    sync: dict[type[Any], Any] = {Fetch: transport.fetch}
-    sync[Once] = lambda effect: threads.once(effect, sync)
-    asynchronous: dict[type[Any], Any] = {Fetch: transport.afetch}
-    asynchronous[Once] = lambda effect: tasks.once(effect, asynchronous)
+        routed = Routed(local, transport)
+        sync[Fetch], asynchronous[Fetch] = routed.fetch, routed.afetch
     if store is not None:
         sync |= store.handlers()
         asynchronous |= store.async_handlers()

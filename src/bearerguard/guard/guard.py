@@ -19,6 +19,7 @@ from bearerguard.errors import (
     Refusal,
     quoted,
 )
+from bearerguard.fetching import Transport, default_transport
 from bearerguard.flow import Flow, run
 from bearerguard.guard import driving, options, settings, verdict
 from bearerguard.guard.authenticator import Authenticator
@@ -83,7 +84,7 @@ class Guard(LifeCycle):
         revocations: Revocations | None = None,
         route_opaque: RouteOpaque | None = None,
         introspection_cache: IntrospectionCache | None = None,
-        transport: driving.Transport | None = None,
+        transport: Transport | None = None,
         on_event: Callable[[Event], None] | None = None,
         clock: Callable[[], float] = time.time,
         cache_size: int = _CACHE_SIZE,
@@ -106,7 +107,7 @@ class Guard(LifeCycle):
         local = [issuer.local for issuer in issuers if issuer.local is not None]
         if local:  # what a server revokes is in its database
             revocations = (revocations or Revocations()).kept_by(local[0].revocation_store)
-        self._transport = transport or driving.default_transport()
+        self._transport = transport or default_transport()
         self._cache_store = None if introspection_cache is None else introspection_cache.store
         self._handlers, self._async_handlers = driving.handlers(
             self._transport,

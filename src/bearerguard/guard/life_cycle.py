@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Self, TypeVar
 
+from bearerguard.fetching import Transport
 from bearerguard.flow import AsyncHandlers, Flow, Handlers, arun, run
 from bearerguard.guard import driving
 
@@ -20,7 +21,7 @@ class LifeCycle(ABC):
 
     _handlers: Handlers
     _async_handlers: AsyncHandlers
-    _transport: driving.Transport
+    _transport: Transport
 
     def run(self, flow: Flow[T]) -> T:
         """Drive a flow of this guard in the calling thread."""
