@@ -153,8 +153,6 @@ class Revocations:
         Reads it where that was never done, or too long ago; raises `RevocationsUnavailable`
         when that is not possible.
         """
-        if self._clock() < self.trusted_until:
-            return
         try:
             yield from self._first_of_all()
         except StoreFailed as error:
