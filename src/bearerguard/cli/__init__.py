@@ -85,7 +85,6 @@ def _unusable(error: ConfigurationError) -> typer.Typer:
 app = typer.Typer(
     name="bearerguard",
     cls=_Commands,
-    help="Authentication for APIs: log in and call them; run the authorization server.",
     no_args_is_help=True,
     # A traceback with local variables would show secrets.
     pretty_exceptions_enable=False,
