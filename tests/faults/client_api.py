@@ -11,21 +11,12 @@ import json
 import os
 from typing import Any
 
-from bearerguard import ANONYMOUS, Guard, Request
+from bearerguard import ANONYMOUS, Guard
 from bearerguard.asgi import BearerMiddleware
-from bearerguard.server import AuthorizationServer, PeopleOptions, User
+from bearerguard.server import AuthorizationServer, PeopleOptions
+from tests.server.cookie_login import current_user
 
 ISSUER = os.environ["ISSUER"]
-
-
-def current_user(request: Request) -> User | None:
-    """A user is signed in by the cookie `user`, as an app's own login."""
-    for line in request.values(b"cookie"):
-        for pair in line.decode().split("; "):
-            name, _, value = pair.partition("=")
-            if name == "user":
-                return User(value, value.title())
-    return None
 
 
 server = AuthorizationServer(

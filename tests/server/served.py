@@ -9,18 +9,8 @@ import json
 import os
 from typing import Any
 
-from bearerguard import Request
-from bearerguard.server import AuthorizationServer, PeopleOptions, User
-
-
-def current_user(request: Request) -> User | None:
-    for line in request.values(b"cookie"):
-        for pair in line.decode().split("; "):
-            name, _, value = pair.partition("=")
-            if name == "user":
-                return User(value, value.title())
-    return None
-
+from bearerguard.server import AuthorizationServer, PeopleOptions
+from tests.server.cookie_login import current_user
 
 server = AuthorizationServer(
     os.environ["ISSUER"],

@@ -85,20 +85,23 @@ class Stage:
         self.people: PeopleOptions | None = PeopleOptions(
             current_user=lambda _: self.user, login_url="https://app.example.com/login"
         )
-        given: dict[str, Any] = {
-            "store": f"sqlite:///{folder}/auth.db",
-            "secret": SECRET,
-            "scopes": SCOPES,
-            "people": self.people,
-            "clock": self.clock,
-            "on_event": self.events.append,
-            "algorithm": "ES256",  # its keys are made faster than RSA's
-        }
-        self.server = AuthorizationServer(options.pop("issuer", ISSUER), **(given | options))
+        given = {"people": self.people, "on_event": self.events.append}
+        self.server = self.another(**(given | options))
         self.app = self.add("App")
         self.phone = self.add(
             "Phone", public=True, redirect_uris=["http://127.0.0.1/cb", CALLBACK + "/phone"]
         )
+
+    def another(self, **options: Any) -> AuthorizationServer:
+        """Open the server, as another process does, or a later one."""
+        given: dict[str, Any] = {
+            "store": f"sqlite:///{self.folder}/auth.db",
+            "secret": SECRET,
+            "scopes": SCOPES,
+            "clock": self.clock,
+            "algorithm": "ES256",  # its keys are made faster than RSA's
+        }
+        return AuthorizationServer(options.pop("issuer", ISSUER), **(given | options))
 
     def add(self, name: str, **options: Any) -> Registered:
         given: dict[str, Any] = {"redirect_uris": [CALLBACK], "scopes": list(SCOPES)}

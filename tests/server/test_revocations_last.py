@@ -17,13 +17,12 @@ import pytest
 from bearerguard import FetchFailed, Guard, Response, RevocationFailed, Revocations, TokenError
 from bearerguard.errors import IssuerUnavailable
 from bearerguard.flow import Fetch
-from bearerguard.server import AuthorizationServer
 from bearerguard.server.administration import Administration
 from bearerguard.server.embedded_log import EmbeddedLog
 from bearerguard.server.people import User
 from bearerguard.testing import LocalIssuer
 from tests.server.serving import ROOT
-from tests.server.stage import ISSUER, SCOPES, SECRET, Make, Stage, claims
+from tests.server.stage import ISSUER, SECRET, Make, Stage, claims
 
 Revoke = Callable[[Stage, dict[str, Any]], object]
 
@@ -57,15 +56,7 @@ class Worker:
 
     def __init__(self, stage: Stage, *, events: list[str] | None = None, **options: Any) -> None:
         told = [] if events is None else events
-        self.server = AuthorizationServer(
-            ISSUER,
-            store=f"sqlite:///{stage.folder}/auth.db",
-            secret=SECRET,
-            scopes=SCOPES,
-            clock=stage.clock,
-            algorithm="ES256",
-            on_event=lambda event: told.append(event.name),
-        )
+        self.server = stage.another(on_event=lambda event: told.append(event.name))
         given: dict[str, Any] = {"clock": stage.clock, "transport": NoNetwork()}
         self.guard = Guard(self.server.issuer(), **(given | options))
 

@@ -28,7 +28,7 @@ from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import migrate
 from bearerguard.server.store.schema import metadata
 from tests.server.serving import ROOT
-from tests.server.stage import ISSUER, SCOPES, SECRET, Make, Stage
+from tests.server.stage import ISSUER, SECRET, Make, Stage
 
 
 @pytest.fixture
@@ -267,14 +267,7 @@ def test_a_store_of_the_version_before_is_upgraded_with_all_that_is_in_it(stage:
             "DROP TABLE revocations; DROP INDEX ix_clients_access_lifetime;"
             "UPDATE alembic_version SET version_num = '0002'"
         )
-    stage.server = AuthorizationServer(
-        ISSUER,
-        store=f"sqlite:///{stage.folder}/auth.db",
-        secret=SECRET,
-        scopes=SCOPES,
-        clock=stage.clock,
-        algorithm="ES256",
-    )
+    stage.server = stage.another()
     assert stage.is_active(tokens["access_token"])
     assert not stage.is_active(revoked["access_token"])
     successor = stage.refresh(tokens["refresh_token"]).json

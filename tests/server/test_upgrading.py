@@ -10,9 +10,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from bearerguard import Guard, TokenError
-from bearerguard.server import AuthorizationServer
 from bearerguard.server.store.schema import metadata
-from tests.server.stage import ISSUER, SCOPES, SECRET, Stage, claims
+from tests.server.stage import Stage, claims
 
 # What each migration after the first made, to be taken away again.
 MADE = {
@@ -46,15 +45,7 @@ def test_what_an_earlier_version_gave_and_revoked_stays_given_and_revoked(
     stage.server.revoke(own)
     stage.server.revoke_grant(claims(family["access_token"])["sid"])
     put_back(stage, version)
-    stage.server = AuthorizationServer(
-        ISSUER,
-        store=f"sqlite:///{stage.folder}/auth.db",
-        secret=SECRET,
-        scopes=SCOPES,
-        people=stage.people,
-        clock=stage.clock,
-        algorithm="ES256",
-    )
+    stage.server = stage.another(people=stage.people)
     with stage.server.database.read() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
