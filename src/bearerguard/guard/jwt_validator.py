@@ -181,8 +181,9 @@ def principal_of(found: dict[str, Any]) -> Principal:
         raise TokenError(BAD_CLAIM, f"its {error}") from None
     get = found.get
     for name in _COMMON:
-        if type(get(name)) is str:
-            found[name] = shared(found[name])
+        value = get(name)
+        if type(value) is str:
+            found[name] = shared(value)
     client_id, acr = get("client_id") or get("azp"), get("acr")
     return Principal(
         found["iss"],
@@ -207,14 +208,18 @@ _NO_NAMES: frozenset[str] = frozenset()
 def _roles(found: dict[str, Any]) -> frozenset[str]:
     # RFC 9068 §2.2.3.1: an array; what is none grants nothing.
     value = found["roles"]
-    if not isinstance(value, list):
+    if type(value) is not list:
         return _NO_NAMES
-    names = tuple([member for member in value if isinstance(member, str)])
+    try:
+        names, members = _named(tuple(value))
+    except TypeError:  # an object or array among them
+        names, members = _named(tuple([each for each in value if type(each) is str]))
     if len(names) == len(value):
-        found["roles"] = shared(names)
-    return _name_set(names)
+        found["roles"] = members
+    return names
 
 
 @lru_cache(1024)
-def _name_set(names: tuple[str, ...]) -> frozenset[str]:
-    return frozenset(names)
+def _named(members: tuple[Any, ...]) -> tuple[frozenset[str], tuple[Any, ...]]:
+    """Return the names among the members of an array, and one array for all that equal it."""
+    return frozenset([each for each in members if type(each) is str]), members

@@ -50,11 +50,12 @@ def check(claims: Mapping[str, Any], expected: Expected, now: float) -> None:
 
     Expiry is checked last, so that `TokenExpired` says of a token that only its time is over.
     """
+    get = claims.get
     for name in expected.required:
-        if claims.get(name) is None:
+        if get(name) is None:
             raise TokenError(MISSING_CLAIM, f"it has no {name}: let the issuer send it")
     for name in _TEXTS:
-        if name in claims and type(claims[name]) is not str:
+        if type(get(name)) is not str and name in claims:
             raise TokenError(BAD_CLAIM, f"its {name} is no string")
     if "cnf" in claims:
         raise TokenError(

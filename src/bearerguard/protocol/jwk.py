@@ -1,13 +1,11 @@
 """JSON Web Keys that verify signatures (RFC 7517, RFC 7518, RFC 8037, RFC 9864).
 
 Parses public keys, checks that they are strong and meant for signatures, and says which
-algorithms each one fits. The signature primitives are PyJWT's. Private members are never
-read.
+algorithms each one fits. Private members are never read.
 """
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -34,8 +32,8 @@ from jwt.algorithms import (
 from jwt.exceptions import InvalidKeyError
 
 from bearerguard.protocol import base64url
+from bearerguard.protocol.verifier import Verifier, verifier
 
-Verifier: TypeAlias = Callable[[bytes, bytes], bool]
 PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
 
 _EDDSA = OKPAlgorithm()
@@ -90,22 +88,7 @@ class VerificationKey:
 
     def verifier(self, algorithm: str) -> Verifier:
         """Return what checks a signature over a signing input, by an algorithm that fits."""
-        material = self.material
-        if algorithm in SYMMETRIC:
-            return _hmac_verifier(algorithm, material)
-        verify = ALGORITHMS[algorithm].verify
-        return lambda signing_input, signature: verify(signing_input, material, signature)
-
-
-def _hmac_verifier(algorithm: str, secret: bytes) -> Verifier:
-    keyed = hmac.new(secret, digestmod=algorithm.replace("HS", "sha"))
-
-    def verify(signing_input: bytes, signature: bytes) -> bool:
-        code = keyed.copy()  # keyed once, not for each token
-        code.update(signing_input)
-        return hmac.compare_digest(code.digest(), signature)
-
-    return verify
+        return verifier(algorithm, self.material)
 
 
 @dataclass(frozen=True, slots=True)
