@@ -9,10 +9,12 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, TypeAlias
 
 from bearerguard.guard.admission import Admission
-from bearerguard.guard.answer import Completion, refusal
+from bearerguard.guard.answer import refusal
+from bearerguard.guard.completion import Completion, Telling
 from bearerguard.guard.decision import Allow, Deny, Unavailable
 from bearerguard.guard.guard import Guard
 from bearerguard.guard.requirement import Requirement
+from bearerguard.guard.token_cache import END
 from bearerguard.messages import Response
 from bearerguard.principal import ANONYMOUS, Principal
 
@@ -20,17 +22,61 @@ Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
-Complete: TypeAlias = Callable[..., list[tuple[bytes, bytes]]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _POLICY_VIOLATION = 1008  # RFC 6455 §7.4.1
 
 
-class BearerMiddleware:
-    """Authenticates every request and websocket of an ASGI app.
+class Face:
+    """What whoever stands behind the middleware needs of it: its guard, and how it refuses."""
+
+    def __init__(self, admission: Admission) -> None:
+        self.guard = admission.guard
+        self.requirement = admission.requirement
+        self.has_paths = admission.has_paths
+        self._admission = admission
+
+    def answer(self, scope: Scope, decision: Deny | Unavailable) -> Response:
+        """Return the response that refuses the request of `scope`."""
+        return refusal(
+            self.guard,
+            decision,
+            method=scope.get("method", "GET"),
+            with_origin=any(name == b"origin" for name, _ in scope["headers"]),
+            optional=self.is_optional(scope),
+        )
+
+    def is_optional(self, scope: Scope) -> bool:
+        """Whether the request of `scope` passes without a token."""
+        return self._admission.is_optional(*_path(scope))
+
+    def passes_unasked(self, scope: Scope, *, with_origin: bool) -> bool:
+        """Whether it is excluded, or a CORS preflight, which carries no credentials."""
+        if (
+            with_origin
+            and scope.get("method") == "OPTIONS"
+            and any(name == b"access-control-request-method" for name, _ in scope["headers"])
+        ):
+            return True
+        return self._admission.is_excluded(*_path(scope))
+
+
+# A function, though it goes by the name of a class: calling an instance costs as much as
+# finding a token in use.
+def BearerMiddleware(  # noqa: N802
+    app: ASGIApp,
+    *,
+    guard: Guard,
+    require: Requirement | None = None,
+    optional: bool | Sequence[str] = False,
+    exclude: Sequence[str] = (),
+) -> ASGIApp:
+    """Return an ASGI app that authenticates every request and websocket of `app`.
 
     Sets `scope["user"]` and `scope["auth"]` to the `Principal`, `scope["state"]["principal"]`
-    likewise, and `scope["bearerguard"]` to itself for whoever needs its guard.
+    likewise, and `scope["bearerguard"]` to a `Face` for whoever needs the guard. Lifespan and
+    unknown scopes pass untouched. What is returned is a function: it goes where an app goes,
+    such as into a `Mount`; as the endpoint of a `Route`, Starlette would take it for a view.
 
     Args:
         app: the app to protect.
@@ -42,89 +88,113 @@ class BearerMiddleware:
     Raises:
         ConfigurationError: an option is malformed.
     """
+    admission = Admission(guard, require=require, optional=optional, exclude=exclude)
+    return _authenticating(app, Face(admission))
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        guard: Guard,
-        require: Requirement | None = None,
-        optional: bool | Sequence[str] = False,
-        exclude: Sequence[str] = (),
+
+# In one piece: here a call of its own would cost as much as what it does.
+def _authenticating(app: ASGIApp, face: Face) -> ASGIApp:  # noqa: C901
+    guard, requirement, has_paths = face.guard, face.requirement, face.has_paths
+    in_use, recall, clock = guard.in_use, guard.recall, guard.clock
+    completion = Completion(guard, encode=_octets, name=_name)
+    completing = _completing(completion, clock) if completion.is_due else None
+
+    async def authenticate(  # noqa: C901, PLR0912
+        scope: Scope, receive: Receive, send: Send
     ) -> None:
-        self.app = app
-        self.admission = Admission(guard, require=require, optional=optional, exclude=exclude)
-        self.guard = guard
-        self.requirement = self.admission.requirement
-        completion = Completion(guard, encode=_octets, name=_name)
-        self._complete = completion.complete
-        self._completes = completion.is_due
-        self._has_paths = self.admission.has_paths
-        self._recall = guard.recall
-
-    # In one piece: here a call of its own would cost as much as what it does.
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: C901
-        """Answer or pass on; lifespan and unknown scopes pass untouched."""
         kind = scope["type"]
-        if kind != "http" and kind != "websocket":  # noqa: PLR1714 - a set is slower
-            await self.app(scope, receive, send)
+        is_http = kind == "http"
+        if not is_http and kind != "websocket":
+            await app(scope, receive, send)
             return
         authorization: bytes | None = None
-        with_origin = is_repeated = False
+        with_origin = False
         for name, value in scope["headers"]:
             if name in {b"authorization", b"origin"}:
                 if name == b"authorization":
-                    is_repeated = authorization is not None
-                    authorization = value
+                    # Sent twice it is nobody's: the guard says so.
+                    authorization = value if authorization is None else b""
                 else:
                     with_origin = True
-        optional = False
-        if self._has_paths or (with_origin and scope.get("method") == "OPTIONS"):
-            if self._passes_unasked(scope, with_origin=with_origin):
-                _attach(scope, self, ANONYMOUS)
-                await self.app(scope, receive, send)
+        is_optional = False
+        if has_paths or (with_origin and scope.get("method") == "OPTIONS"):
+            if face.passes_unasked(scope, with_origin=with_origin):
+                _attach(scope, face, ANONYMOUS)
+                await app(scope, receive, send)
                 return
-            optional = self.admission.is_optional(*_path(scope))
-        requirement = self.requirement
-        principal = None
-        if authorization is not None and not is_repeated:
-            principal = self._recall(authorization)
-        if principal is None or not (requirement is None or requirement.met_by(principal)):
+            is_optional = face.is_optional(scope)
+        known = None
+        if authorization is not None:
+            known = in_use.get(authorization[END])
+            if known is None or known.authorization != authorization or clock() >= known.until:
+                known = recall(authorization)
+        if known is None or not (requirement is None or requirement.met_by(known.principal)):
             fields = [value for name, value in scope["headers"] if name == b"authorization"]
-            decision = await self.guard.arun(
-                self.guard.decide(fields, requirement, optional=optional)
-            )
+            decision = await guard.arun(guard.decide(fields, requirement, optional=is_optional))
             if not isinstance(decision, Allow):
-                await send_answer(scope, receive, send, self.answer(scope, decision))
+                await send_answer(scope, receive, send, face.answer(scope, decision))
                 return
-            principal = decision.principal
-        scope["bearerguard"] = self  # as `_attach` does
+            principal, telling = decision.principal, None
+        else:
+            principal, telling = known.principal, known.telling
+        scope["bearerguard"] = face  # as `_attach` does
         scope["user"] = scope["auth"] = principal
         state = scope.get("state")
         scope["state"] = {**state, "principal": principal} if state else {"principal": principal}
-        if kind == "http" and (self._completes or optional or with_origin):
-            send = _completing(send, self._complete, principal, with_origin, optional)
-        await self.app(scope, receive, send)
+        if is_http:
+            if with_origin or is_optional:
+                send = _merging(send, completion, with_origin=with_origin, optional=is_optional)
+            if completing is not None:
+                if telling is None:
+                    telling = completion.telling(principal)
+                    if known is not None:
+                        known.telling = telling
+                send = completing(send, telling)
+        await app(scope, receive, send)
 
-    def answer(self, scope: Scope, decision: Deny | Unavailable) -> Response:
-        """Return the response that refuses the request of `scope`."""
-        return refusal(
-            self.guard,
-            decision,
-            method=scope.get("method", "GET"),
-            with_origin=any(name == b"origin" for name, _ in scope["headers"]),
-            optional=self.admission.is_optional(*_path(scope)),
-        )
+    return authenticate
 
-    def _passes_unasked(self, scope: Scope, *, with_origin: bool) -> bool:
-        """Whether it is excluded, or a CORS preflight, which carries no credentials."""
-        if (
-            with_origin
-            and scope.get("method") == "OPTIONS"
-            and any(name == b"access-control-request-method" for name, _ in scope["headers"])
-        ):
-            return True
-        return self.admission.is_excluded(*_path(scope))
+
+def _completing(
+    completion: Completion[bytes], clock: Callable[[], float]
+) -> Callable[[Send, Telling], Send]:
+    """Return what makes a `send` that adds to the response what is told of a token."""
+    lengths, ours = completion.lengths, completion.ours
+
+    def completing(send: Send, telling: Telling) -> Send:
+        def complete(message: Message) -> Awaitable[None]:
+            if message["type"] == "http.response.start":
+                since, until, told = telling.present
+                now = clock()
+                if not since < now <= until:
+                    told = completion.renewed(telling, now)
+                headers = message.get("headers", ())
+                if type(headers) is not list:
+                    headers = list(headers)
+                for name, _ in headers:
+                    if len(name) in lengths and name.lower() in ours:
+                        told = completion.unsaid(told, headers)
+                        break
+                message = dict(message)  # the app may send the same one again
+                message["headers"] = headers + told
+            return send(message)
+
+        return complete
+
+    return completing
+
+
+def _merging(
+    send: Send, completion: Completion[bytes], *, with_origin: bool, optional: bool
+) -> Send:
+    def merge(message: Message) -> Awaitable[None]:
+        if message["type"] == "http.response.start":
+            headers = [*message.get("headers", ())]
+            completion.merge(headers, with_origin=with_origin, optional=optional)
+            message = {**message, "headers": headers}
+        return send(message)
+
+    return merge
 
 
 async def send_answer(scope: Scope, receive: Receive, send: Send, answer: Response) -> None:
@@ -141,24 +211,7 @@ async def send_answer(scope: Scope, receive: Receive, send: Send, answer: Respon
     await send({"type": f"{prefix}.body", "body": answer.body})
 
 
-def _completing(
-    send: Send,
-    complete: Complete,
-    principal: Principal,
-    with_origin: bool,  # noqa: FBT001 - by position: called for each request
-    optional: bool,  # noqa: FBT001
-) -> Send:
-    def completing(message: Message) -> Awaitable[None]:
-        if message["type"] == "http.response.start":
-            headers = message.get("headers", ())
-            message = {**message}  # the app may send the same one again
-            message["headers"] = complete(headers, principal, with_origin, optional)
-        return send(message)
-
-    return completing
-
-
-def _attach(scope: Scope, face: BearerMiddleware, principal: Principal) -> None:
+def _attach(scope: Scope, face: Face, principal: Principal) -> None:
     scope["bearerguard"] = face
     scope["user"] = scope["auth"] = principal
     # A copy: some servers share the state between the requests of a connection.

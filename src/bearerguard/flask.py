@@ -18,6 +18,7 @@ from werkzeug.local import LocalProxy
 
 from bearerguard import wsgi
 from bearerguard.errors import ConfigurationError
+from bearerguard.guard.admission import Admission
 from bearerguard.guard.decision import Deny, Unavailable
 from bearerguard.guard.guard import Guard
 from bearerguard.guard.requirement import Requirement, combined, scopes
@@ -74,25 +75,23 @@ class BearerGuard:
         if _EXTENSION in app.extensions:
             raise ConfigurationError("init_app(): this app has a BearerGuard already")
         guard = self.guard or Guard.from_settings(app.config)
-        face = _Face(app.wsgi_app, guard=guard, **self._options)
+        face = wsgi.Face(Admission(guard, **self._options))
+        unprotected = app.wsgi_app
+
+        def leave_refusal(
+            environ: wsgi.Environ,
+            start_response: wsgi.StartResponse,
+            decision: Deny | Unavailable,
+        ) -> Iterable[bytes]:
+            environ[_VERDICT] = decision  # for the extension
+            return unprotected(environ, start_response)
+
         app.extensions[_EXTENSION] = face
-        app.wsgi_app = face  # type: ignore[method-assign]
+        protected: Any = wsgi.authenticating(unprotected, face, leave_refusal)
+        app.wsgi_app = protected  # type: ignore[method-assign]
         # Before all others, the app's and its blueprints' own.
         app.before_request_funcs.setdefault(None, []).insert(0, _refuse_denied)
         app.after_request(_keep_challenge)
-
-
-class _Face(wsgi.BearerMiddleware):
-    """Leaves the refusal to the extension."""
-
-    def refuse(
-        self,
-        environ: wsgi.Environ,
-        start_response: wsgi.StartResponse,
-        decision: Deny | Unavailable,
-    ) -> Iterable[bytes]:
-        environ[_VERDICT] = decision
-        return self.app(environ, start_response)
 
 
 def _principal() -> Principal:
@@ -153,9 +152,9 @@ def _guarded_class(view: type[Any], requirement: Requirement) -> type[Any]:
     return view
 
 
-def _face() -> wsgi.BearerMiddleware:
+def _face() -> wsgi.Face:
     face = flask.request.environ.get("bearerguard.face")
-    if not isinstance(face, wsgi.BearerMiddleware):
+    if not isinstance(face, wsgi.Face):
         raise ConfigurationError(
             "no guard in reach: call BearerGuard(app) or init_app(app), and make requests"
             " through the app's WSGI interface"
@@ -169,7 +168,7 @@ def _refuse_denied() -> None:
         raise _denial(_face(), decision)
 
 
-def _denial(face: wsgi.BearerMiddleware, decision: Deny | Unavailable) -> HTTPException:
+def _denial(face: wsgi.Face, decision: Deny | Unavailable) -> HTTPException:
     answer = face.answer(flask.request.environ, decision)
     flask.request.environ[_ANSWER] = answer
     response = flask.Response(answer.body, answer.status, list(answer.headers))

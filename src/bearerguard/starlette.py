@@ -108,7 +108,7 @@ def _connection(args: tuple[Any, ...], kwargs: dict[str, Any]) -> HTTPConnection
 
 def _refusal(connection: HTTPConnection, requirement: Requirement) -> Answer | None:
     face = connection.scope.get("bearerguard")
-    if not isinstance(face, BearerMiddleware):
+    if not isinstance(face, asgi.Face):
         raise ConfigurationError(
             "require(): no guard in reach: add BearerMiddleware with guard= to the app"
         )

@@ -12,23 +12,79 @@ from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from bearerguard.guard.admission import Admission
-from bearerguard.guard.answer import Completion, refusal
+from bearerguard.guard.answer import refusal
+from bearerguard.guard.completion import Completion
 from bearerguard.guard.decision import Allow, Deny, Unavailable
 from bearerguard.guard.guard import Guard
 from bearerguard.guard.requirement import Requirement
+from bearerguard.guard.token_cache import END
 from bearerguard.messages import Response
 from bearerguard.principal import ANONYMOUS
 
 Environ: TypeAlias = dict[str, Any]
 StartResponse: TypeAlias = Callable[..., Callable[[bytes], object]]
 WSGIApp: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
+Refuse: TypeAlias = Callable[[Environ, StartResponse, Deny | Unavailable], Iterable[bytes]]
 
 
-class BearerMiddleware:
-    """Authenticates every request of a WSGI app.
+class Face:
+    """What whoever stands behind the middleware needs of it: its guard, and how it refuses."""
+
+    def __init__(self, admission: Admission) -> None:
+        self.guard = admission.guard
+        self.requirement = admission.requirement
+        self.has_paths = admission.has_paths
+        self._admission = admission
+
+    def answer(self, environ: Environ, decision: Deny | Unavailable) -> Response:
+        """Return the response that refuses the request of `environ`."""
+        return refusal(
+            self.guard,
+            decision,
+            method=environ["REQUEST_METHOD"],
+            with_origin="HTTP_ORIGIN" in environ,
+            optional=self.is_optional(environ),
+        )
+
+    def refuse(
+        self, environ: Environ, start_response: StartResponse, decision: Deny | Unavailable
+    ) -> Iterable[bytes]:
+        """Answer a refused request."""
+        answer = self.answer(environ, decision)
+        status = f"{answer.status} {HTTPStatus(answer.status).phrase}"
+        start_response(status, list(answer.headers))
+        return [answer.body]
+
+    def is_optional(self, environ: Environ) -> bool:
+        """Whether the request of `environ` passes without a token."""
+        return self._admission.is_optional(*_path(environ))
+
+    def passes_unasked(self, environ: Environ) -> bool:
+        """Whether it is excluded, or a CORS preflight, which carries no credentials."""
+        if (
+            environ["REQUEST_METHOD"] == "OPTIONS"
+            and "HTTP_ORIGIN" in environ
+            and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ
+        ):
+            return True
+        return self._admission.is_excluded(*_path(environ))
+
+
+# A function, though it goes by the name of a class: calling an instance costs as much as
+# finding a token in use.
+def BearerMiddleware(  # noqa: N802
+    app: WSGIApp,
+    *,
+    guard: Guard,
+    require: Requirement | None = None,
+    optional: bool | Sequence[str] = False,
+    exclude: Sequence[str] = (),
+) -> WSGIApp:
+    """Return a WSGI app that authenticates every request of `app`.
 
     Sets `environ["bearerguard.principal"]` to the `Principal`, and
-    `environ["bearerguard.face"]` to itself for whoever needs its guard.
+    `environ["bearerguard.face"]` to a `Face` for whoever needs the guard. What is returned is
+    a function.
 
     Args:
         app: the app to protect.
@@ -40,92 +96,99 @@ class BearerMiddleware:
     Raises:
         ConfigurationError: an option is malformed.
     """
+    admission = Admission(guard, require=require, optional=optional, exclude=exclude)
+    return authenticating(app, Face(admission))
 
-    def __init__(
-        self,
-        app: WSGIApp,
-        *,
-        guard: Guard,
-        require: Requirement | None = None,
-        optional: bool | Sequence[str] = False,
-        exclude: Sequence[str] = (),
-    ) -> None:
-        self.app = app
-        self.admission = Admission(guard, require=require, optional=optional, exclude=exclude)
-        self.guard = guard
-        self.requirement = self.admission.requirement
-        completion = Completion(guard, encode=str, name=str)
-        self._complete = completion.complete
-        self._completes = completion.is_due
-        self._has_paths = self.admission.has_paths
-        self._recall = guard.recall
 
-    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer or pass on."""
-        environ["bearerguard.face"] = self
-        optional = False
-        if self._has_paths or environ["REQUEST_METHOD"] == "OPTIONS":
-            if self._passes_unasked(environ):
+# In one piece: here a call of its own would cost as much as what it does.
+def authenticating(  # noqa: C901
+    app: WSGIApp, face: Face, refuse: Refuse | None = None
+) -> WSGIApp:
+    """Return what `BearerMiddleware` does; `refuse` answers instead of the face."""
+    refuse = refuse or face.refuse
+    guard, requirement, has_paths = face.guard, face.requirement, face.has_paths
+    in_use, recall, clock = guard.in_use, guard.recall, guard.clock
+    completion = Completion(guard, encode=str, name=str)
+    completes, lengths, ours = completion.is_due, completion.lengths, completion.ours
+
+    def authenticate(  # noqa: C901
+        environ: Environ, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        environ["bearerguard.face"] = face
+        is_optional = False
+        if has_paths or environ["REQUEST_METHOD"] == "OPTIONS":
+            if face.passes_unasked(environ):
                 environ["bearerguard.principal"] = ANONYMOUS
-                return self.app(environ, start_response)
-            optional = self.admission.is_optional(*_path(environ))
+                return app(environ, start_response)
+            is_optional = face.is_optional(environ)
         authorization = environ.get("HTTP_AUTHORIZATION")
-        requirement = self.requirement
-        principal = None if authorization is None else self._recall(authorization)
-        if principal is None or not (requirement is None or requirement.met_by(principal)):
+        known = None
+        if authorization is not None:
+            known = in_use.get(authorization[END])
+            if known is None or known.authorization != authorization or clock() >= known.until:
+                known = recall(authorization)
+        if known is None or not (requirement is None or requirement.met_by(known.principal)):
             fields = () if authorization is None else (_octets(authorization),)
-            decision = self.guard.run(self.guard.decide(fields, requirement, optional=optional))
+            decision = guard.run(guard.decide(fields, requirement, optional=is_optional))
             if not isinstance(decision, Allow):
                 environ["bearerguard.principal"] = ANONYMOUS
-                return self.refuse(environ, start_response, decision)
-            principal = decision.principal
+                return refuse(environ, start_response, decision)
+            principal, telling = decision.principal, None
+        else:
+            principal, telling = known.principal, known.telling
         environ["bearerguard.principal"] = principal
         with_origin = "HTTP_ORIGIN" in environ
-        if not (self._completes or optional or with_origin):
-            return self.app(environ, start_response)
-        complete = self._complete
+        if with_origin or is_optional:
+            start_response = _merging(
+                start_response, completion, with_origin=with_origin, optional=is_optional
+            )
+        if not completes:
+            return app(environ, start_response)
+        if telling is None:
+            telling = completion.telling(principal)
+            if known is not None:
+                known.telling = telling
 
         def completing(
             status: str, headers: list[tuple[str, str]], exc_info: Any = None
         ) -> Callable[[bytes], object]:
-            lines = complete(headers, principal, with_origin, optional)
+            since, until, told = telling.present
+            now = clock()
+            if not since < now <= until:
+                told = completion.renewed(telling, now)
+            if type(headers) is not list:
+                headers = list(headers)
+            for name, _ in headers:
+                if len(name) in lengths and name.lower() in ours:
+                    told = completion.unsaid(told, headers)
+                    break
+            lines = headers + told
             if exc_info is None:
                 return start_response(status, lines)
             return start_response(status, lines, exc_info)
 
-        return self.app(environ, completing)
+        return app(environ, completing)
 
-    def refuse(
-        self,
-        environ: Environ,
-        start_response: StartResponse,
-        decision: Deny | Unavailable,
-    ) -> Iterable[bytes]:
-        """Answer a refused request; a framework's face may let its framework do so."""
-        answer = self.answer(environ, decision)
-        status = f"{answer.status} {HTTPStatus(answer.status).phrase}"
-        start_response(status, list(answer.headers))
-        return [answer.body]
+    return authenticate
 
-    def answer(self, environ: Environ, decision: Deny | Unavailable) -> Response:
-        """Return the response that refuses the request of `environ`."""
-        return refusal(
-            self.guard,
-            decision,
-            method=environ["REQUEST_METHOD"],
-            with_origin="HTTP_ORIGIN" in environ,
-            optional=self.admission.is_optional(*_path(environ)),
-        )
 
-    def _passes_unasked(self, environ: Environ) -> bool:
-        """Whether it is excluded, or a CORS preflight, which carries no credentials."""
-        if (
-            environ["REQUEST_METHOD"] == "OPTIONS"
-            and "HTTP_ORIGIN" in environ
-            and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ
-        ):
-            return True
-        return self.admission.is_excluded(*_path(environ))
+def _merging(
+    start_response: StartResponse,
+    completion: Completion[str],
+    *,
+    with_origin: bool,
+    optional: bool,
+) -> StartResponse:
+    def merge(
+        status: str, headers: list[tuple[str, str]], exc_info: Any = None
+    ) -> Callable[[bytes], object]:
+        lines = [*headers]
+        completion.merge(lines, with_origin=with_origin, optional=optional)
+        if exc_info is None:
+            return start_response(status, lines)
+        return start_response(status, lines, exc_info)
+
+    return merge
 
 
 def _path(environ: Environ) -> tuple[str, str]:

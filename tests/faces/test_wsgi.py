@@ -50,6 +50,32 @@ def test_the_apps_iterable_is_returned_as_it_is(issuer: LocalIssuer, guard: Guar
     assert body.closed
 
 
+@pytest.mark.parametrize("silent", [True, False])
+def test_an_app_may_give_lines_one_by_one_and_exc_info_by_name(
+    issuer: LocalIssuer, guard: Guard, *, silent: bool
+) -> None:
+    trouble = (ValueError, ValueError(), None)
+    calls: list[Any] = []
+
+    def app(_environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", iter([("X-One", "1")]))
+        start_response("500 X", iter([("Set-Cookie", "a=b"), ("X", "y")]), exc_info=trouble)
+        return []
+
+    if silent:
+        guard = issuer.guard(expiry_headers=None, cache_control=None)
+    given = environ(issuer.token(), HTTP_ORIGIN="https://app.example")
+
+    def start_response(*arguments: Any) -> Any:
+        calls.append(arguments)
+
+    BearerMiddleware(app, guard=guard)(given, start_response)
+    (_, first), (status, second, exc_info) = calls
+    assert first[0] == ("X-One", "1")
+    assert (status, second[:2]) == ("500 X", [("Set-Cookie", "a=b"), ("X", "y")])
+    assert exc_info is trouble
+
+
 def test_start_response_keeps_its_exc_info_and_its_write(issuer: LocalIssuer, guard: Guard) -> None:
     calls: list[Any] = []
     written: list[bytes] = []

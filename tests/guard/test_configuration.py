@@ -31,7 +31,7 @@ from bearerguard import (
     role,
     scopes,
 )
-from bearerguard.asgi import BearerMiddleware
+from bearerguard.asgi import ASGIApp, BearerMiddleware
 from bearerguard.testing import LocalIssuer, SigningKey, sign
 
 URL = "https://id.example.com"
@@ -52,7 +52,7 @@ def guard(**options: Any) -> Guard:
     return Guard(issuer(), **options)
 
 
-def face(**options: Any) -> BearerMiddleware:
+def face(**options: Any) -> ASGIApp:
     async def app(_scope: Any, _receive: Any, _send: Any) -> None: ...
 
     return BearerMiddleware(app, **{"guard": guard(), **options})

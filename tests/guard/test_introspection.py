@@ -40,6 +40,7 @@ from bearerguard.messages import FetchFailed
 from bearerguard.testing import LocalIssuer, SigningKey
 from tests.conformance.introspection_table import CLIENT_KEYS, pem
 from tests.conformance.stage import NOON, Clock
+from tests.warm import recalled
 
 PEM = CLIENT_KEYS["ES256"]
 SECRET = "s3cret-of-a-client"
@@ -349,14 +350,14 @@ def test_a_cached_token_that_was_asked_about_anew_is_warm_again(
     with guard_of(issuer) as guard:
         token = issuer.opaque_token(scope="read")
         field = b"Bearer " + token.encode()
-        assert guard.recall(field) is None
+        assert recalled(guard, field) is None
         guard.verify(token)
         for _ in range(3):
-            assert guard.recall(field) is not None
+            assert recalled(guard, field) is not None
             clock.now += 60
-            assert guard.recall(field) is None
+            assert recalled(guard, field) is None
             guard.verify(token)
-            assert guard.recall(field) is not None
+            assert recalled(guard, field) is not None
     assert issuer.hits["/introspect"] == 4
 
 
@@ -532,7 +533,9 @@ def worker(issuer: LocalIssuer, shelf: Shelf, **options: Any) -> tuple[Introspec
     how = issuer.introspection.options(**options)
     clock, configured = issuer._clock, issuer.issuer()
     events = Events(None, clock)
-    keys = KeyCache(configured, clock=clock, events=events, schedule=lambda *_: None)
+    keys = KeyCache(
+        configured, clock=clock, events=events, schedule=lambda *_: None, release=lambda: None
+    )
     introspector = Introspector(
         configured, how, keys, TokenCache(100, clock), clock=clock, events=events, shared=shelf
     )

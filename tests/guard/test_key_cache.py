@@ -21,6 +21,7 @@ from bearerguard.guard.refetch import BackOff, Bucket
 from bearerguard.messages import Request
 from bearerguard.testing import LocalIssuer
 from tests.conformance.stage import Clock
+from tests.warm import recalled
 
 HERD = 100
 
@@ -188,7 +189,7 @@ def test_the_background_refresh_sees_a_removed_key(
     clock.now += 290
     assert guard.verify(token).subject == "user"  # the refresh that it caused is under way
     _until(lambda: issuer.hits["/jwks"] == 2)
-    _until(lambda: guard.recall(b"Bearer " + token.encode()) is None)
+    _until(lambda: recalled(guard, b"Bearer " + token.encode()) is None)
     with pytest.raises(TokenError, match="unknown_key"):
         guard.verify(token)
 
@@ -395,7 +396,7 @@ def test_static_keys_never_fetch_and_are_healthy(issuer: LocalIssuer, clock: Clo
         token = issuer.token(lifetime=10**7)
         assert guard.verify(token).subject == "user"
         clock.now += 10**6
-        assert guard.recall(b"Bearer " + token.encode()) is not None
+        assert recalled(guard, b"Bearer " + token.encode()) is not None
         with pytest.raises(TokenError, match="unknown_key"):
             guard.verify(issuer.token(header={"kid": "other"}))
         assert status(guard) == "static"

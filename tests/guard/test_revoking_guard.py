@@ -28,6 +28,7 @@ from bearerguard.testing import LocalIssuer
 from tests.conformance.stage import Clock
 from tests.processes import free_port
 from tests.redis_server import RedisServer
+from tests.warm import recalled
 
 SECRET = "s" * 32
 
@@ -83,7 +84,7 @@ def test_a_revoked_token_is_refused_cold_and_warm(
             with pytest.raises(TokenError) as raised:
                 verify(guard, token)
             assert raised.value.reason == REVOKED
-            assert guard.recall(credentials(token)) is None
+            assert recalled(guard, credentials(token)) is None
         assert verify(guard, other).subject == "user"
     assert [event.code for event in events if event.code != "keys_fetched"] == ["revoked"] * 3
 
@@ -92,11 +93,11 @@ def test_a_revocation_sends_each_token_through_one_check(issuer: LocalIssuer) ->
     with issuer.guard(revocations=Revocations()) as guard:
         token = issuer.token()
         principal = guard.verify(token)
-        assert guard.recall(credentials(token)) is principal
+        assert recalled(guard, credentials(token)) is principal
         guard.revoke(subject="someone else")
-        assert guard.recall(credentials(token)) is None
+        assert recalled(guard, credentials(token)) is None
         assert guard.verify(token) is principal
-        assert guard.recall(credentials(token)) is principal
+        assert recalled(guard, credentials(token)) is principal
 
 
 def test_revoking_twice_is_no_error(issuer: LocalIssuer) -> None:
@@ -197,7 +198,7 @@ def test_two_guards_share_what_is_revoked(
         two.verify(token)
         assert two.health()["revocations"]["status"] == "fresh"
         anyio.run(one.arevoke, token)
-        eventually(lambda: two.recall(credentials(token)) is None)
+        eventually(lambda: recalled(two, credentials(token)) is None)
         with pytest.raises(TokenError):
             two.verify(token)
 
@@ -214,16 +215,16 @@ def test_a_warm_token_is_not_let_through_when_the_list_is_too_old(
         redis.signal(signal.SIGSTOP)
         time.sleep(1.2)  # a round, and its timeout
         offset = 50.0
-        assert guard.recall(credentials(token)) is principal
+        assert recalled(guard, credentials(token)) is principal
         offset = 61.0
-        assert guard.recall(credentials(token)) is None
+        assert recalled(guard, credentials(token)) is None
         for _ in range(2):
             with pytest.raises(IssuerUnavailable):
                 guard.verify(token)
         redis.signal(signal.SIGCONT)
         eventually(lambda: guard.health()["revocations"]["status"] == "fresh")
         assert guard.verify(token) is principal
-        assert guard.recall(credentials(token)) is principal
+        assert recalled(guard, credentials(token)) is principal
 
 
 def test_closing_ends_following_and_the_next_request_reads_again(
@@ -234,6 +235,6 @@ def test_closing_ends_following_and_the_next_request_reads_again(
     guard.verify(token)
     guard.close()
     assert guard.health()["revocations"]["status"] == "absent"
-    assert guard.recall(credentials(token)) is None
+    assert recalled(guard, credentials(token)) is None
     assert guard.verify(token).subject == "user"
     guard.close()

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import time
+import weakref
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from bearerguard import Revocations
+from bearerguard.guard.revocation_list import Revocation
 from bearerguard.guard.token_cache import Entry, Lease, TokenCache, digest
 from bearerguard.principal import ANONYMOUS, Principal
+from tests.warm import recalled
 
 
 def entry() -> Entry:
@@ -49,12 +56,12 @@ def test_a_token_is_recalled_by_its_field_as_text_and_as_octets() -> None:
     known = Entry(ANONYMOUS, 200, Lease(150))
     cache.put(digest(b"t"), known)
     for field in ("Bearer t", b"Bearer t"):
-        assert cache.recall(field) is ANONYMOUS  # by its digest, and then as it was sent
-        assert cache.recall(field) is ANONYMOUS
-    assert cache.recall("bearer t") is None
-    assert cache.recall("Bearer \u20ac") is None
+        assert recalled(cache, field) is ANONYMOUS  # by its digest, and then as it was sent
+        assert recalled(cache, field) is ANONYMOUS
+    assert recalled(cache, "bearer t") is None
+    assert recalled(cache, "Bearer \u20ac") is None
     now = 150.0
-    assert cache.recall("Bearer t") is None
+    assert recalled(cache, "Bearer t") is None
 
 
 @pytest.mark.parametrize(("size", "most"), [(20_000, 4096), (100, 100)])
@@ -62,17 +69,17 @@ def test_few_tokens_are_kept_as_they_were_sent(size: int, most: int) -> None:
     cache = TokenCache(size, lambda: 0.0)
     for number in range(9_000):
         cache.put(digest(b"%d" % number), Entry(ANONYMOUS, 1, Lease(1)))
-        assert cache.recall(b"Bearer %d" % number) is ANONYMOUS
-        assert len(cache._recent) <= most
-    assert cache.recall(b"Bearer 8999") is ANONYMOUS
+        assert recalled(cache, b"Bearer %d" % number) is ANONYMOUS
+        assert len(cache.in_use) <= most
+    assert recalled(cache, b"Bearer 8999") is ANONYMOUS
 
 
 def test_a_token_forgotten_by_the_cache_is_forgotten_at_once_when_it_is_cleared() -> None:
     cache = TokenCache(100, lambda: 0.0)
     cache.put(digest(b"t"), Entry(ANONYMOUS, 1, Lease(1)))
-    assert cache.recall(b"Bearer t") is ANONYMOUS
+    assert recalled(cache, b"Bearer t") is ANONYMOUS
     cache.clear()
-    assert cache.recall(b"Bearer t") is None
+    assert recalled(cache, b"Bearer t") is None
 
 
 def test_a_token_that_ends_like_a_known_one_is_not_taken_for_it() -> None:
@@ -83,6 +90,84 @@ def test_a_token_that_ends_like_a_known_one_is_not_taken_for_it() -> None:
     cache.put(digest(b"1" + end), one)
     cache.put(digest(b"2" + end), two)
     for _ in range(2):
-        assert cache.recall(b"Bearer 1" + end) is one.principal
-        assert cache.recall(b"Bearer 3" + end) is None
-        assert cache.recall(b"Bearer 2" + end) is two.principal
+        assert recalled(cache, b"Bearer 1" + end) is one.principal
+        assert recalled(cache, b"Bearer 3" + end) is None
+        assert recalled(cache, b"Bearer 2" + end) is two.principal
+
+
+REVOKED = Revocation("token", "one", "id", None, 1e12)
+
+
+def ends_key(lease: Lease, _revocations: Revocations) -> None:
+    lease.end()
+
+
+def ends_sooner(lease: Lease, _revocations: Revocations) -> None:
+    lease.extend(100.5)
+
+
+def revokes_something(_lease: Lease, revocations: Revocations) -> None:
+    revocations.learn([REVOKED])
+
+
+def distrusts(_lease: Lease, revocations: Revocations) -> None:
+    revocations._trust(0.0)
+
+
+EVENTS = [ends_key, ends_sooner, revokes_something, distrusts]
+
+
+class Setting:
+    """A cache with one token, whose key and revocations may change; a clock that may act."""
+
+    def __init__(self) -> None:
+        self.acts: list[Callable[[], Any]] = []
+        self.revocations = Revocations()
+        self.cache = TokenCache(100, self.clock, self.revocations)
+        self.lease = Lease(200, self.cache.release)
+        known = Entry(Principal(issuer="one"), 300, self.lease)
+        known.checked = self.revocations.current
+        self.cache.put(digest(b"t"), known)
+
+    def clock(self) -> float:
+        if self.acts:
+            self.acts.pop()()
+        return 100.0
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_a_token_in_use_is_looked_up_anew_when_what_it_rests_on_ends(event: Any) -> None:
+    setting = Setting()
+    assert recalled(setting.cache, b"Bearer t") is not None
+    assert setting.cache.in_use
+    event(setting.lease, setting.revocations)
+    assert not setting.cache.in_use
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_what_ends_while_a_token_is_recalled_is_not_missed(event: Any) -> None:
+    # The clock is read between finding that the token holds and noting that it is in use.
+    setting = Setting()
+    setting.acts.append(lambda: event(setting.lease, setting.revocations))
+    assert setting.cache.recall(b"Bearer t") is None
+    assert not setting.cache.in_use
+
+
+def test_a_lease_that_another_thread_ends_as_it_is_extended_leaves_nothing_in_use() -> None:
+    setting = Setting()
+    setting.lease.ended = True  # the other thread is about to say until when
+    setting.lease.until = 400
+    assert recalled(setting.cache, b"Bearer t") is not None
+    setting.lease.extend(500)
+    assert setting.lease.until < 0
+    assert not setting.cache.in_use
+
+
+def test_revocations_do_not_keep_the_caches_that_rested_on_them() -> None:
+    revocations = Revocations()
+    caches = [TokenCache(100, time.time, revocations) for _ in range(3)]
+    gone = weakref.ref(caches.pop())
+    gc.collect()
+    assert gone() is None
+    revocations.learn([REVOKED])  # the others are told
+    assert len(caches) == 2

@@ -23,6 +23,7 @@ from bearerguard.server.people import User
 from bearerguard.testing import LocalIssuer
 from tests.server.serving import ROOT
 from tests.server.stage import ISSUER, SECRET, Make, Stage, claims
+from tests.warm import recalled
 
 Revoke = Callable[[Stage, dict[str, Any]], object]
 
@@ -142,9 +143,9 @@ def test_another_process_that_has_accepted_it_learns_of_it(
     tokens = _tokens(stage)
     token, other = tokens["access_token"], worker()
     assert other.accepts(token)
-    assert other.guard.recall(f"Bearer {token}") is not None
+    assert recalled(other.guard, f"Bearer {token}") is not None
     REVOKING[how](stage, tokens)
-    _until(lambda: other.guard.recall(f"Bearer {token}") is None)
+    _until(lambda: recalled(other.guard, f"Bearer {token}") is None)
     assert not other.accepts(token)
 
 

@@ -141,7 +141,7 @@ class Guard(LifeCycle):
             revocations=revocations,
         )
         self._revoker = Revoker(revocations, self._authenticator, self._trust, clock, self._events)
-        self.recall = self._tokens.recall
+        self.recall, self.in_use = self._tokens.recall, self._tokens.in_use
         for server in local:
             is_ours = self._revoker.fed_by(server.revocation_store)
             server.on_revocation(self._revoker.learn if is_ours else self._forward)

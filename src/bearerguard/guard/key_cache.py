@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import random
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -19,11 +18,12 @@ from bearerguard.flow import Fetch, Flow, Once, ask
 from bearerguard.guard.discovery import discover
 from bearerguard.guard.events import Events
 from bearerguard.guard.issuer import Issuer
-from bearerguard.guard.refetch import BackOff, Bucket
+from bearerguard.guard.refetch import BackOff, Bucket, max_age
 from bearerguard.guard.token_cache import Lease
 from bearerguard.messages import FetchFailed, Response
 from bearerguard.protocol import metadata, strict_json
-from bearerguard.protocol.jwk import KeySet, VerificationKey, Verifier, parse_jwks
+from bearerguard.protocol.jwk import KeySet, VerificationKey, parse_jwks
+from bearerguard.protocol.verifier import Verifier
 
 _OK = 200
 # Many workers must not all refresh at the same moment.
@@ -32,7 +32,6 @@ _EARLIEST, _LATEST = 0.8, 0.95
 _GRACE = 1.0
 # An issuer's tokens have a header for each key; one that puts more into them gains less.
 _MAX_PROOFS = 64
-_MAX_AGE = re.compile(r"(?:^|[\s,])max-age=\"?(\d{1,9})", re.IGNORECASE)
 _ACCEPT = (("accept", "application/jwk-set+json, application/json"),)
 
 
@@ -71,7 +70,10 @@ class KeysHealth:
 
 
 class KeyCache:
-    """Keeps one issuer's keys. `schedule` is told when a refresh is due, in seconds from now."""
+    """Keeps one issuer's keys.
+
+    `schedule` is told when a refresh is due, in seconds from now; `release`, when a key ends.
+    """
 
     def __init__(
         self,
@@ -80,9 +82,11 @@ class KeyCache:
         clock: Callable[[], float],
         events: Events,
         schedule: Callable[[KeyCache, float], None],
+        release: Callable[[], None],
     ) -> None:
         self._issuer = issuer
         self._clock = clock
+        self._release = release
         self._events = events
         self._schedule = schedule
         self._bucket = Bucket(issuer.keys_cooldown)
@@ -239,16 +243,16 @@ class KeyCache:
             raise self._unavailable(pause, cause) from error
         for problem in problems:
             self._events.emit("keys_passed_over", self._issuer.url, problem)
-        self._install(keys, _max_age(answer))
+        self._install(keys, max_age(answer))
 
-    def _install(self, keys: KeySet, max_age: float | None) -> None:
+    def _install(self, keys: KeySet, lifetime: float | None) -> None:
         issuer, now, before = self._issuer, self._clock(), self._snapshot
         interval = issuer.keys_refresh
-        if max_age is not None:
-            interval = min(interval, max(issuer.keys_cooldown, max_age))
+        if lifetime is not None:
+            interval = min(interval, max(issuer.keys_cooldown, lifetime))
         due_at = now + interval * random.uniform(_EARLIEST, _LATEST)  # noqa: S311 - no secret
         known = before.leases if before is not None else {}
-        leases = {key: known.get(key) or Lease(due_at) for key in keys.keys}
+        leases = {key: known.get(key) or Lease(due_at, self._release) for key in keys.keys}
         self._snapshot = Snapshot(keys, leases, now, due_at, now + issuer.keys_max_age)
         self._answered_at = now
         self._back_off.succeeded()
@@ -292,8 +296,3 @@ def _fitting(
     snapshot: Snapshot, algorithm: str, kid: str | None
 ) -> list[tuple[VerificationKey, Lease]]:
     return [(key, snapshot.leases[key]) for key in snapshot.keys.candidates(algorithm, kid)]
-
-
-def _max_age(answer: Response) -> float | None:
-    found = _MAX_AGE.search(answer.header("cache-control") or "")
-    return float(found[1]) if found else None

@@ -1,4 +1,4 @@
-"""When a fetch is allowed: a token bucket for unknown kids, a back-off after failures.
+"""When a fetch is due or allowed: an answer's freshness, a token bucket, a back-off after failures.
 
 Plain arithmetic over a given time, in seconds. A race between event loops may at worst
 grant one fetch too many, so there is no lock.
@@ -6,6 +6,11 @@ grant one fetch too many, so there is no lock.
 
 from __future__ import annotations
 
+import re
+
+from bearerguard.messages import Response
+
+_MAX_AGE = re.compile(r"(?:^|[\s,])max-age=\"?(\d{1,9})", re.IGNORECASE)
 # A burst lets a real rotation through after two bogus kids (JWKS-01).
 _BURST = 3
 _FIRST_PAUSE = 1.0
@@ -54,3 +59,9 @@ class BackOff:
     def wait(self, now: float) -> float:
         """Return the seconds still to pause."""
         return min(self._longest, max(0.0, self._until - now))
+
+
+def max_age(answer: Response) -> float | None:
+    """Return for how many seconds an answer is fresh, if it says so (RFC 9111 §5.2.2.1)."""
+    found = _MAX_AGE.search(answer.header("cache-control") or "")
+    return float(found[1]) if found else None

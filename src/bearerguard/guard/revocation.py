@@ -1,8 +1,7 @@
 """Revocations: tokens refused before they expire, in this process or in all workers at once.
 
-Owns the list that requests look into, an immutable snapshot swapped whole, and until when
-it may be believed. Without a store it is this process's alone; with one, a thread follows
-what any worker revokes, and when the store has been silent for too long nothing is known.
+Without a store the list is this process's alone; with one, a thread follows what any worker
+revokes, and when the store has been silent for too long nothing is known.
 """
 
 from __future__ import annotations
@@ -26,10 +25,11 @@ from bearerguard.errors import (
     TokenError,
 )
 from bearerguard.flow import Flow, Once, ask
+from bearerguard.guard.belief import Belief
 from bearerguard.guard.follower import Follower
 from bearerguard.guard.forwarding import Forwarding
 from bearerguard.guard.revocation_feed import Feed
-from bearerguard.guard.revocation_list import Revocation, RevocationList
+from bearerguard.guard.revocation_list import Revocation
 from bearerguard.guard.revocation_store import RevocationStore
 from bearerguard.messages import StoreFailed
 from bearerguard.principal import Principal
@@ -56,7 +56,7 @@ class RevocationsHealth:
     age: float | None = None
 
 
-class Revocations:
+class Revocations(Belief):
     """What was revoked.
 
     Args:
@@ -70,10 +70,6 @@ class Revocations:
 
     Raises:
         ConfigurationError: an option is malformed.
-
-    Attributes:
-        current: the list; replaced whole when it changes in a way that matters.
-        trusted_until: until when it may be believed, by the guard's clock in Unix seconds.
     """
 
     def __init__(
@@ -90,8 +86,7 @@ class Revocations:
             raise ConfigurationError('Revocations(store): pass a RedisStore("redis://...", ...)')
         self.max_token_life = max_token_life
         self.max_staleness = max_staleness
-        self.current = RevocationList()
-        self.trusted_until = math.inf
+        super().__init__(math.inf if store is None else -math.inf)
         self.store = store
         self._clock: Callable[[], float] = time.time
         self._emit: Emit = lambda _code, _issuer, _detail: None
@@ -103,7 +98,6 @@ class Revocations:
             self._feed = Feed(store.secrets, max_token_life + 2 * SLACK)
             self._follower = Follower(store)
             self._forwarding = Forwarding()
-            self.trusted_until = -math.inf
             weakref.finalize(self, self._follower.close)
             _of_this_process.add(self)
 
@@ -208,7 +202,7 @@ class Revocations:
     def learn(self, revocations: Iterable[Revocation]) -> None:
         """Take in what the store has already; takes no time."""
         with self._lock:  # two that each add to the same list would lose one's
-            self.current = self.current.extended(revocations, self._clock())
+            self._replace(self.current.extended(revocations, self._clock()))
 
     # Following; called by the thread
 
@@ -231,20 +225,20 @@ class Revocations:
             self._behind = True
             self._emit(REVOCATIONS_UNAVAILABLE.code, None, str(error))
         if time.monotonic() - self._read_at > self.max_staleness:
-            self.trusted_until = -math.inf  # even if the guard's clock was set back meanwhile
+            self._trust(-math.inf)  # even if the guard's clock was set back meanwhile
 
     def close(self) -> None:
         """End the thread and close idle connections; the next request starts over."""
         if self.store is not None:
             with self._lock:
                 self._follower.close()
-                self.trusted_until = -math.inf
+                self._trust(-math.inf)
             self.store.close()
 
     def forget_the_parent(self) -> None:
         """Begin anew in a forked process: its parent's thread and locks are not here."""
         self._lock = threading.Lock()
-        self.trusted_until = -math.inf
+        self._trust(-math.inf)
 
     # Inside
 
@@ -263,7 +257,8 @@ class Revocations:
             self._follow_on()
         with self._lock:
             if self._follower.runs():  # else it was closed meanwhile
-                self.trusted_until, self._read_at = now + self.max_staleness, began
+                self._trust(now + self.max_staleness)
+                self._read_at = began
                 self._behind = False
 
     def _first_of_all(self) -> Flow[None]:

@@ -8,9 +8,11 @@ those used last.
 from __future__ import annotations
 
 import math
+import os
+import weakref
 from collections.abc import Callable
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bearerguard.principal import Principal
 
@@ -19,36 +21,41 @@ if TYPE_CHECKING:
 
 # The tokens in use at the moment are also known by their credentials as sent: hashing those
 # costs more than all else that a warm request does. No more than an API's clients of a moment,
-# so that few are kept in clear, in some 4 MB.
-_MAX_RECENT = 4096
+# so that few are kept in clear, in some 5 MB.
+_MAX_IN_USE = 4096
 # They are looked up by their end and then compared: hashing the whole costs twice as much. As
 # long as the shortest signature, so that whoever can name the end of a token has the token.
-_END = slice(-43, None)
+END = slice(-43, None)
 
 
 class Lease:
     """Until when what a key proved may be believed without looking (Unix seconds).
 
-    The one mutable value that a cached token refers to: the key cache extends it at
-    each refresh and ends it when the issuer removes or replaces the key.
+    The one mutable value that a cached token refers to: the key cache extends it at each
+    refresh and ends it when the issuer removes or replaces the key. `release` is called
+    after it was cut short.
     """
 
-    __slots__ = ("ended", "until")
+    __slots__ = ("_release", "ended", "until")
 
-    def __init__(self, until: float) -> None:
+    def __init__(self, until: float, release: Callable[[], None] = lambda: None) -> None:
         self.until = until
         self.ended = False
+        self._release = release
 
     def extend(self, until: float) -> None:
         """Run until then, unless it was ended, be it by another thread at this moment."""
-        self.until = until
+        before, self.until = self.until, until
         if self.ended:
-            self.until = -math.inf
+            self.end()
+        elif until < before:
+            self._release()
 
     def end(self) -> None:
         """Believe it no longer, ever."""
         self.ended = True
         self.until = -math.inf
+        self._release()
 
 
 class Entry:
@@ -64,6 +71,21 @@ class Entry:
         self.deadline = deadline
         self.lease = lease
         self.checked: object = None
+
+
+class Known:
+    """A token in use, by its credentials as sent: it need not be looked at before `until`.
+
+    `telling` is for whoever completes the responses, and None until then.
+    """
+
+    __slots__ = ("authorization", "principal", "telling", "until")
+
+    def __init__(self, authorization: bytes | str, principal: Principal, until: float) -> None:
+        self.authorization = authorization
+        self.principal = principal
+        self.until = until
+        self.telling: Any = None
 
 
 def octets(token: str | bytes) -> bytes:
@@ -82,6 +104,10 @@ class TokenCache:
 
     `clock` returns Unix seconds. With `revocations`, none is recalled that was not checked
     against the present list.
+
+    `in_use` has what was recalled lately, by the `END` of its credentials. Whoever finds the
+    same credentials there before their `until` need not ask `recall`; this is the warm path.
+    `release` has all of them looked up anew.
     """
 
     def __init__(
@@ -89,51 +115,55 @@ class TokenCache:
     ) -> None:
         self._revocations = revocations
         self._generation_size = max(1, size // 2)
-        self._max_recent = min(_MAX_RECENT, size)
-        self._clock = clock
+        self._max_in_use = min(_MAX_IN_USE, size)
+        self.clock = clock
         self._young: dict[bytes, Entry] = {}
         self._old: dict[bytes, Entry] = {}
-        self._recent: dict[bytes | str, tuple[bytes | str, Entry]] = {}
+        self.in_use: dict[bytes | str, Known] = {}
+        # Called after something that tokens rest on has ended. It holds no more than it clears.
+        self.release: Callable[[], None] = self.in_use.clear
+        _of_this_process.add(self)
+        if revocations is not None:
+            revocations.bear(self)
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 
-    def recall(self, authorization: bytes | str) -> Principal | None:
-        """Return the bearer of a token verified before, by its Authorization field, or None.
+    def recall(self, authorization: bytes | str) -> Known | None:
+        """Return a token verified before, by its Authorization field, or None.
 
-        The warm path: takes no lock, does no I/O and never suspends. It checks that the
-        token has not expired, that its key still counts and that nothing was revoked since
-        it was last checked; None says nothing but that the guard must decide.
+        Takes no lock, does no I/O and never suspends. It checks that the token has not
+        expired, that its key still counts and that nothing was revoked since it was last
+        checked; None says nothing but that the guard must decide.
         """
-        known = self._recent.get(authorization[_END])
-        if known is not None and known[0] == authorization:
-            entry: Entry | None = known[1]
-        else:
-            entry = self._look_up(authorization)
-        if entry is not None:
-            now = self._clock()
-            if now < entry.deadline and now < entry.lease.until:
-                revocations = self._revocations
-                if revocations is None or (
-                    entry.checked is revocations.current and now < revocations.trusted_until
-                ):
-                    return entry.principal
-            else:
-                # What takes its place is found by the digest.
-                self._recent.pop(authorization[_END], None)
-        return None
-
-    def _look_up(self, authorization: bytes | str) -> Entry | None:
         octets = authorization
         if isinstance(octets, str):
             # What is not ASCII is no credentials: the replacement is no letter of any token.
             octets = octets.encode("ascii", "replace")
         entry = self.get(sha256(octets).digest())
-        if entry is not None:
-            if len(self._recent) >= self._max_recent:
-                self._recent = {}
-            self._recent[authorization[_END]] = authorization, entry
-        return entry
+        if entry is None:
+            return None
+        until = self._believed_until(entry)
+        if self.clock() >= until:
+            return None
+        if len(self.in_use) >= self._max_in_use:
+            self.release()
+        known = self.in_use[authorization[END]] = Known(authorization, entry.principal, until)
+        # What ended meanwhile may have released the tokens in use before this was one of them.
+        if self._believed_until(entry) < until:
+            self.release()
+            return None
+        return known
+
+    def _believed_until(self, entry: Entry) -> float:
+        """Return until when an entry need not be looked at, unless it is released before."""
+        until = min(entry.deadline, entry.lease.until)
+        revocations = self._revocations
+        if revocations is None:
+            return float(until)  # an int would be slower to compare
+        if entry.checked is not revocations.current:
+            return -math.inf
+        return float(min(until, revocations.trusted_until))
 
     def get(self, key: bytes) -> Entry | None:
         """Return the entry, keeping it young, or None."""
@@ -154,4 +184,17 @@ class TokenCache:
 
     def clear(self) -> None:
         """Forget everything."""
-        self._young, self._old, self._recent = {}, {}, {}
+        self._young, self._old = {}, {}
+        self.release()
+
+
+_of_this_process: weakref.WeakSet[TokenCache] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for tokens in list(_of_this_process):
+        tokens.release()
+
+
+# A thread of the parent that was about to release tokens is not in the child.
+os.register_at_fork(after_in_child=_after_fork)

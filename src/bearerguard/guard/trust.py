@@ -39,6 +39,7 @@ class Trust:
         self._clock = clock
         self._events = events
         self._schedule = schedule
+        self._release = tokens.release
         self._issuers: dict[str, Trusted] = {
             issuer.url: (issuer, self._key_cache(issuer))
             for issuer in issuers
@@ -89,7 +90,13 @@ class Trust:
 
     def _key_cache(self, issuer: Issuer) -> KeyCache:
         """Return a new cache for the keys of an issuer."""
-        return KeyCache(issuer, clock=self._clock, events=self._events, schedule=self._schedule)
+        return KeyCache(
+            issuer,
+            clock=self._clock,
+            events=self._events,
+            schedule=self._schedule,
+            release=self._release,
+        )
 
     def warming(self) -> Iterator[Flow[None]]:
         """Return what to do so that the first request need not wait."""

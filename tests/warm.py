@@ -1,0 +1,14 @@
+"""A warm request's way to its principal, as both faces go it."""
+
+from __future__ import annotations
+
+from bearerguard import Guard, Principal
+from bearerguard.guard.token_cache import END, TokenCache
+
+
+def recalled(by: Guard | TokenCache, authorization: bytes | str) -> Principal | None:
+    """Return whose credentials these are if nothing need be decided, else None."""
+    known = by.in_use.get(authorization[END])
+    if known is None or known.authorization != authorization or by.clock() >= known.until:
+        known = by.recall(authorization)
+    return None if known is None else known.principal
