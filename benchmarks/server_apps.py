@@ -13,13 +13,19 @@ from typing import Any
 
 from bearerguard import Guard, Issuer
 from bearerguard.asgi import BearerMiddleware
-from benchmarks.peers.asgi import ASGIApp
+from benchmarks.peers.asgi import BODY, START, ASGIApp
 from benchmarks.peers.asgi import bare as _bare
 from benchmarks.peers.starlette_pyjwt import protect
 from benchmarks.world import AUDIENCE, ISSUER
 
 # Fewer than there are cold tokens, so that each was forgotten before it comes again.
 COLD_CACHE = 100
+
+_ADDED = (
+    (b"cache-control", b"private"),
+    (b"access-token-expires-in", b"21599"),
+    (b"access-token-expires-at", b"@1795580920"),
+)
 
 
 def _jwks() -> dict[str, Any]:
@@ -36,6 +42,18 @@ def bare() -> ASGIApp:
     return _bare
 
 
+def telling() -> ASGIApp:
+    """Return the app alone, sending headers as many and as long as `warm` adds."""
+    own: Any = START["headers"]
+    start = {**START, "headers": [*own, *_ADDED]}
+
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        await send(start)
+        await send(BODY)
+
+    return app
+
+
 def pyjwt() -> ASGIApp:
     """Return the app behind Starlette's middleware, which calls PyJWT for every request."""
     return protect(_bare, _jwks()["keys"][0], ISSUER)
@@ -44,6 +62,11 @@ def pyjwt() -> ASGIApp:
 def warm() -> ASGIApp:
     """Return the app behind our face as it is by default, expiry headers included."""
     return BearerMiddleware(_bare, guard=_guard())
+
+
+def silent() -> ASGIApp:
+    """Return the app behind our face, which adds nothing to a response."""
+    return BearerMiddleware(_bare, guard=_guard(expiry_headers=None, cache_control=None))
 
 
 def cold() -> ASGIApp:
