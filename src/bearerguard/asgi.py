@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from bearerguard.guard.admission import Admission
 from bearerguard.guard.answer import refusal
 from bearerguard.guard.completion import Completion, Telling
-from bearerguard.guard.decision import Allow, Deny, Unavailable
+from bearerguard.guard.decision import Allow, Deny, Pending, Unavailable
 from bearerguard.guard.guard import Guard
 from bearerguard.guard.requirement import Requirement
 from bearerguard.guard.token_cache import END
@@ -93,7 +93,7 @@ def BearerMiddleware(  # noqa: N802
 
 
 # In one piece: here a call of its own would cost as much as what it does.
-def _authenticating(app: ASGIApp, face: Face) -> ASGIApp:  # noqa: C901
+def _authenticating(app: ASGIApp, face: Face) -> ASGIApp:  # noqa: C901, PLR0915
     guard, requirement, has_paths = face.guard, face.requirement, face.has_paths
     in_use, recall, clock = guard.in_use, guard.recall, guard.clock
     completion = Completion(guard, encode=_octets, name=_name)
@@ -130,7 +130,9 @@ def _authenticating(app: ASGIApp, face: Face) -> ASGIApp:  # noqa: C901
                 known = recall(authorization)
         if known is None or not (requirement is None or requirement.met_by(known.principal)):
             fields = [value for name, value in scope["headers"] if name == b"authorization"]
-            decision = await guard.arun(guard.decide(fields, requirement, optional=is_optional))
+            decision = guard.look(fields, requirement, optional=is_optional)
+            if isinstance(decision, Pending):
+                decision = await guard.arun(decision.flow)
             if not isinstance(decision, Allow):
                 await send_answer(scope, receive, send, face.answer(scope, decision))
                 return

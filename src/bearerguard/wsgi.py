@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from bearerguard.guard.admission import Admission
 from bearerguard.guard.answer import refusal
 from bearerguard.guard.completion import Completion
-from bearerguard.guard.decision import Allow, Deny, Unavailable
+from bearerguard.guard.decision import Allow, Deny, Pending, Unavailable
 from bearerguard.guard.guard import Guard
 from bearerguard.guard.requirement import Requirement
 from bearerguard.guard.token_cache import END
@@ -129,7 +129,9 @@ def authenticating(  # noqa: C901
                 known = recall(authorization)
         if known is None or not (requirement is None or requirement.met_by(known.principal)):
             fields = () if authorization is None else (_octets(authorization),)
-            decision = guard.run(guard.decide(fields, requirement, optional=is_optional))
+            decision = guard.look(fields, requirement, optional=is_optional)
+            if isinstance(decision, Pending):
+                decision = guard.run(decision.flow)
             if not isinstance(decision, Allow):
                 environ["bearerguard.principal"] = ANONYMOUS
                 return refuse(environ, start_response, decision)

@@ -46,6 +46,17 @@ def test_every_token68_is_read_back(token: bytes, spaces: int, scheme: bytes) ->
     assert bearer_token([scheme + b" " * spaces + token]) == token
 
 
+@given(st.text("Zz09._~+/-= \t\n,:\x00\xff", max_size=8).map(lambda text: text.encode("latin-1")))
+def test_the_usual_way_to_write_credentials_is_no_laxer_than_any_other(rest: bytes) -> None:
+    outcomes: list[bytes | str | None] = []
+    for scheme in (b"Bearer ", b"bearer "):
+        try:
+            outcomes.append(bearer_token([scheme + rest]))
+        except CredentialsError as refusal:
+            outcomes.append(refusal.reason.code)
+    assert outcomes[0] == outcomes[1]
+
+
 @given(st.binary())
 def test_base64url_has_one_spelling(octets: bytes) -> None:
     text = base64url.encode(octets)

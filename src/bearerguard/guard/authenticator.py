@@ -123,11 +123,6 @@ class Authenticator:
         self._tokens.put(key, entry)
         return entry
 
-    def authenticate(self, token: bytes) -> Flow[Entry]:
-        """Do both: look, and prove what is unproved."""
-        found = self.look(token)
-        return found if isinstance(found, Entry) else (yield from self.prove(found))
-
     def _is_believed(self, entry: Entry) -> bool:
         """Whether a remembered token still holds, its key's lease perhaps run out."""
         now = self._clock()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from bearerguard.errors import Reason
+from bearerguard.flow import Flow
 from bearerguard.principal import ANONYMOUS, Principal
 from bearerguard.protocol.challenge import Challenge
 
@@ -44,3 +45,12 @@ class Unavailable:
 
 
 Decision: TypeAlias = Allow | Deny | Unavailable
+
+
+class Pending:
+    """A decision for which something must be asked of the world: by driving `flow`."""
+
+    __slots__ = ("flow",)
+
+    def __init__(self, flow: Flow[Decision]) -> None:
+        self.flow = flow

@@ -22,8 +22,8 @@ from bearerguard.errors import (
 from bearerguard.fetching import Transport, default_transport
 from bearerguard.flow import Flow, run
 from bearerguard.guard import driving, options, settings, verdict
-from bearerguard.guard.authenticator import Authenticator
-from bearerguard.guard.decision import Allow, Decision, Deny, Unavailable
+from bearerguard.guard.authenticator import Authenticator, Unchecked, Unproved
+from bearerguard.guard.decision import Allow, Decision, Deny, Pending, Unavailable
 from bearerguard.guard.events import Event, Events
 from bearerguard.guard.introspection_cache import IntrospectionCache
 from bearerguard.guard.issuer import Issuer
@@ -179,6 +179,17 @@ class Guard(LifeCycle):
 
         With `optional`, a request without bearer credentials passes as `ANONYMOUS`.
         """
+        decision = self.look(authorization, requirement, optional=optional)
+        return (yield from decision.flow) if isinstance(decision, Pending) else decision
+
+    def look(
+        self,
+        authorization: Sequence[bytes],
+        requirement: Requirement | None = None,
+        *,
+        optional: bool = False,
+    ) -> Decision | Pending:
+        """Decide as `decide` does, if nothing need be asked of the world for it."""
         try:
             token = bearer_token(authorization)
         except CredentialsError as refusal:
@@ -187,11 +198,20 @@ class Guard(LifeCycle):
         if token is None:
             return Allow(ANONYMOUS) if optional else self._unauthenticated(requirement)
         try:
-            entry = yield from self._authenticator.authenticate(token)
-        except IssuerUnavailable as error:
-            return Unavailable(error.retry_after, error.reason)
-        except Refusal as refusal:
-            return verdict.refused(self.realm, refusal)
+            found = self._authenticator.look(token)
+        except (IssuerUnavailable, Refusal) as error:
+            return verdict.failed(self.realm, error)
+        if not isinstance(found, Entry):
+            return Pending(self._prove(found, requirement))
+        return self.authorize(found.principal, requirement) or Allow(found.principal)
+
+    def _prove(
+        self, found: Unproved | Unchecked, requirement: Requirement | None
+    ) -> Flow[Decision]:
+        try:
+            entry = yield from self._authenticator.prove(found)
+        except (IssuerUnavailable, Refusal) as error:
+            return verdict.failed(self.realm, error)
         return self.authorize(entry.principal, requirement) or Allow(entry.principal)
 
     def authorize(self, principal: Principal, requirement: Requirement | None) -> Deny | None:

@@ -6,10 +6,11 @@ from bearerguard.errors import (
     INSUFFICIENT_SCOPE,
     MISSING_CREDENTIALS,
     REQUIREMENT_UNMET,
+    IssuerUnavailable,
     Refusal,
     TokenExpired,
 )
-from bearerguard.guard.decision import Deny
+from bearerguard.guard.decision import Deny, Unavailable
 from bearerguard.guard.requirement import Requirement
 from bearerguard.principal import Principal
 from bearerguard.protocol.challenge import Challenge
@@ -26,6 +27,13 @@ def refused(realm: str, refusal: Refusal) -> Deny:
     challenge = Challenge(realm, refusal.error, refusal.reason.description)
     expired = isinstance(refusal, TokenExpired)
     return Deny(refusal.status, refusal.reason, (challenge,), refusal.error, expired=expired)
+
+
+def failed(realm: str, error: Refusal | IssuerUnavailable) -> Deny | Unavailable:
+    """Refuse, or say that nothing could be learned about the token."""
+    if isinstance(error, IssuerUnavailable):
+        return Unavailable(error.retry_after, error.reason)
+    return refused(realm, error)
 
 
 def forbidden(realm: str, requirement: Requirement, principal: Principal) -> Deny:

@@ -17,6 +17,9 @@ _SCHEME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]*")
 _TOKEN68 = rb"[A-Za-z0-9._~+/-]+=*"
 _BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +(" + _TOKEN68 + rb")")
 _ONE_TOKEN68 = re.compile(_TOKEN68)
+# Of most credentials there is no more to say than that nothing is left without these.
+_USUAL = b"Bearer "
+_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~+/-"
 
 
 def bearer_token(fields: Sequence[bytes]) -> bytes | None:
@@ -32,7 +35,12 @@ def bearer_token(fields: Sequence[bytes]) -> bytes | None:
             REPEATED_CREDENTIALS,
             "the request has several Authorization lines: send one",
         )
-    field = fields[0].strip(b" \t")
+    field = fields[0]
+    if field.startswith(_USUAL):
+        token = field[len(_USUAL) :]
+        if token and not token.translate(None, _LETTERS):
+            return token
+    field = field.strip(b" \t")
     match = _BEARER.fullmatch(field)
     if match is not None:
         return match[1]
