@@ -50,7 +50,6 @@ class Belief:
             self._release()
 
     def _release(self) -> None:
-        for each in list(self._resting.values()):
-            tokens = each()
-            if tokens is not None:
-                tokens.release()
+        caches = [each() for each in list(self._resting.values())]
+        for tokens in [each for each in caches if each is not None]:
+            tokens.release()
