@@ -63,7 +63,7 @@ class Face:
 
 # A function, though it goes by the name of a class: calling an instance costs as much as
 # finding a token in use.
-def BearerMiddleware(  # noqa: N802
+def BearerMiddleware(  # noqa: N802 - the name of a class
     app: ASGIApp,
     *,
     guard: Guard,
@@ -93,13 +93,13 @@ def BearerMiddleware(  # noqa: N802
 
 
 # In one piece: here a call of its own would cost as much as what it does.
-def _authenticating(app: ASGIApp, face: Face) -> ASGIApp:  # noqa: C901, PLR0915
+def _authenticating(app: ASGIApp, face: Face) -> ASGIApp:  # noqa: C901, PLR0915 - in one piece
     guard, requirement, has_paths = face.guard, face.requirement, face.has_paths
     in_use, recall, clock = guard.in_use, guard.recall, guard.clock
     completion = Completion(guard, encode=_octets, name=_name)
     completing = _completing(completion, clock) if completion.is_due else None
 
-    async def authenticate(  # noqa: C901, PLR0912
+    async def authenticate(  # noqa: C901, PLR0912 - in one piece
         scope: Scope, receive: Receive, send: Send
     ) -> None:
         kind = scope["type"]

@@ -72,7 +72,7 @@ class Face:
 
 # A function, though it goes by the name of a class: calling an instance costs as much as
 # finding a token in use.
-def BearerMiddleware(  # noqa: N802
+def BearerMiddleware(  # noqa: N802 - the name of a class
     app: WSGIApp,
     *,
     guard: Guard,
@@ -101,7 +101,7 @@ def BearerMiddleware(  # noqa: N802
 
 
 # In one piece: here a call of its own would cost as much as what it does.
-def authenticating(  # noqa: C901
+def authenticating(  # noqa: C901 - in one piece
     app: WSGIApp, face: Face, refuse: Refuse | None = None
 ) -> WSGIApp:
     """Return what `BearerMiddleware` does; `refuse` answers instead of the face."""
@@ -111,7 +111,7 @@ def authenticating(  # noqa: C901
     completion = Completion(guard, encode=str, name=str)
     completes, lengths, ours = completion.is_due, completion.lengths, completion.ours
 
-    def authenticate(  # noqa: C901
+    def authenticate(  # noqa: C901 - in one piece
         environ: Environ, start_response: StartResponse
     ) -> Iterable[bytes]:
         environ["bearerguard.face"] = face

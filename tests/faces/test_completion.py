@@ -9,19 +9,11 @@ import pytest
 from bearerguard.guard.completion import Completion
 from bearerguard.principal import Principal
 from bearerguard.testing import LocalIssuer
+from tests.conformance.stage import NOON, Clock
 from tests.faces.doors import DOORS, Door, Line
 
-NOW = 1_800_000_000.0
+NOW = NOON
 EXPIRY = ["cache-control", "access-token-expires-in", "access-token-expires-at"]
-
-
-class Clock:
-    """A clock that tests turn."""
-
-    now = NOW
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture(params=DOORS)

@@ -15,21 +15,12 @@ import pytest
 from bearerguard import Guard, Revocations, scopes
 from bearerguard.redis import RedisStore
 from bearerguard.testing import LocalIssuer
+from tests.conformance.stage import NOON, Clock
 from tests.faces.doors import DOORS, Door
 from tests.redis_server import RedisServer
 
-NOW = 1_800_000_000.0
+NOW = NOON
 SECRET = "s" * 32
-
-
-class Clock:
-    """A clock that tests turn; it runs where nobody sets it."""
-
-    def __init__(self, now: float | None = NOW) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return time.time() if self.now is None else self.now
 
 
 @pytest.fixture(params=DOORS)
@@ -179,7 +170,7 @@ def test_the_list_is_closed_and_its_store_gone(
     redis: RedisServer,
     stored: Callable[..., Revocations],
 ) -> None:
-    clock.now = None
+    clock.now = time.time()  # the guards' own
     revocations = stored()
     other = issuer.guard(revocations=revocations)
     ask = behind(issuer.guard(revocations=revocations))

@@ -34,12 +34,8 @@ def _decode_fast(text: bytes) -> bytes:
     # pybase64 takes both alphabets at once, and padding of the text's own.
     if _PLUS in text or _SLASH in text or _EQUALS in text:
         raise ValueError("not base64url")
-    rest = len(text) % 4
-    if rest:
-        if rest == 1 or text[-1] not in _CANONICAL_LAST[rest]:
-            raise ValueError("not canonical base64url")
-        text += _PADDING[rest]
-    octets: bytes = _b64decode(text, b"-_", True)  # noqa: FBT003 - validate, by position only
+    padded = text + _padding(text) if len(text) % 4 else text
+    octets: bytes = _b64decode(padded, b"-_", True)  # noqa: FBT003 - validate, by position only
     return octets
 
 
