@@ -207,6 +207,12 @@ def test_a_shared_secret_verifies(algorithm: str) -> None:
     assert local.jwks() == {"keys": []}
     with pytest.raises(TokenError, match="bad_signature"):
         trusted.verify(sign(header, claims, SigningKey.shared(algorithm, b"x" * 32)))
+    signed, _, signature = sign(header, claims | {"jti": "1"}, local.key).rpartition(".")
+    other = "B" if signature[0] == "A" else "A"
+    for bad in ("", signature[:24], signature + "AAAA", signature * 4, other + signature[1:]):
+        with pytest.raises(TokenError, match="bad_signature"):
+            trusted.verify(f"{signed}.{bad}")
+    assert trusted.verify(f"{signed}.{signature}").token_id == "1"
 
 
 def test_static_keys_may_be_pem_jwk_jwks_or_a_list() -> None:

@@ -100,15 +100,14 @@ class Authenticator:
                 introspector = self._routing.introspector(token)
                 if introspector is not None:
                     return Unproved(key, Opaque(introspector, token))
-            reading = self._validator.read(token)
-            entry = self._validator.recognise(reading)
+            found = self._validator.look(token)
         except (Refusal, IssuerUnavailable) as error:
             self._report(error)
             raise
-        if entry is None:
-            return Unproved(key, reading)
-        self._tokens.put(key, entry)
-        return entry
+        if not isinstance(found, Entry):
+            return Unproved(key, found)
+        self._tokens.put(key, found)
+        return found
 
     def _establish(self, unproved: Unproved) -> Flow[Entry]:
         """Return what the token proves; raises `TokenError` or `IssuerUnavailable`."""

@@ -14,7 +14,6 @@ from typing import Any
 from bearerguard.errors import INACTIVE, UNKNOWN_ISSUER, Reason, TokenError, quoted
 from bearerguard.guard.introspection import Introspection
 from bearerguard.guard.issuer import Issuer
-from bearerguard.guard.jwt_validator import principal_of
 from bearerguard.guard.token_cache import Entry, Lease
 from bearerguard.principal import Claims, Principal
 from bearerguard.protocol import claims
@@ -79,8 +78,7 @@ class Reader:
         expires_at = claims.numeric_date(members, "exp") if "exp" in members else None
         if self._issuer.mapping is not None:
             filled = self._issuer.mapping.seen(filled)
-        claims.check(filled, self._expected, now)
-        principal = principal_of(filled)._replace(
+        principal = claims.bearer(filled, self._expected, now)._replace(
             expires_at=expires_at, claims=Claims(dict(members))
         )
         last = math.inf if expires_at is None else expires_at

@@ -8,11 +8,9 @@ validated by a plain call; only a header that is new, or keys that are, need a f
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from bearerguard.errors import (
-    BAD_CLAIM,
     BAD_SIGNATURE,
     UNKNOWN_ISSUER,
     UNKNOWN_KEY,
@@ -25,23 +23,20 @@ from bearerguard.flow import Flow
 from bearerguard.guard.issuer import Issuer
 from bearerguard.guard.key_cache import KeyCache, Proof
 from bearerguard.guard.token_cache import Entry
-from bearerguard.principal import Claims, Principal, shared
-from bearerguard.protocol import claims, jwt, logout_token, scope
+from bearerguard.principal import Claims
+from bearerguard.protocol import claims, jwt, logout_token
 from bearerguard.protocol.jwk import VerificationKey
 from bearerguard.protocol.jwt import SignedToken
 
 Trusted: TypeAlias = tuple[Issuer, KeyCache]
 
 
-class Reading:
+class Reading(NamedTuple):
     """A token taken apart, with the issuer that it names; nothing of it is proved."""
 
-    __slots__ = ("issuer", "keys", "token")
-
-    def __init__(self, token: SignedToken, issuer: Issuer, keys: KeyCache) -> None:
-        self.token = token
-        self.issuer = issuer
-        self.keys = keys
+    token: SignedToken
+    issuer: Issuer
+    keys: KeyCache
 
 
 class JwtValidator:
@@ -51,7 +46,20 @@ class JwtValidator:
         self._find = find
         self._clock = clock
 
-    def read(self, octets: bytes) -> Reading:
+    def look(self, octets: bytes) -> Entry | Reading:
+        """Return what a token proves by the key that proved an earlier one with its header.
+
+        A reading says that there is no such key, or that it did not sign this token, and
+        nothing more. Raises `TokenError` for no JWT, one of an unknown issuer, and one that is
+        genuine and does not hold.
+        """
+        reading = token, issuer, keys = self._read(octets)
+        proof = keys.proof(token.header)
+        if proof is None or not proof.verify(token.signing_input, token.signature):
+            return Reading(*reading)
+        return self._entry(token.claims, issuer, proof)
+
+    def _read(self, octets: bytes) -> tuple[SignedToken, Issuer, KeyCache]:
         """Take a token apart; raises `TokenError` for no JWT, or one of an unknown issuer."""
         try:
             token = jwt.parse(octets)
@@ -65,7 +73,7 @@ class JwtValidator:
                 UNKNOWN_ISSUER,
                 f"iss is {quoted(name)}: add an Issuer with exactly that url if you trust it",
             )
-        return Reading(token, *trusted)
+        return token, *trusted
 
     def _explain(self, refusal: TokenError, octets: bytes) -> None:
         """Add what is known of the issuer that an unreadable token names, if any is."""
@@ -74,21 +82,10 @@ class JwtValidator:
         if trusted is not None:
             refusal.concern(named or "", trusted[0].hints.get(refusal.reason.code))
 
-    def recognise(self, reading: Reading) -> Entry | None:
-        """Return what the token proves by the key that proved an earlier one with its header.
-
-        None says that there is no such key, or that it did not sign this token, and nothing
-        more. Raises `TokenError` for a token that is genuine and does not hold.
-        """
-        token = reading.token
-        proof = reading.keys.proof(token.header)
-        if proof is None or not proof.verify(token.signing_input, token.signature):
-            return None
-        return self._entry(reading, proof)
-
     def prove(self, reading: Reading) -> Flow[Entry]:
         """Return what the token proves; raises `TokenError` or `IssuerUnavailable`."""
-        issuer, keys, segment = reading.issuer, reading.keys, reading.token.header
+        token, issuer, keys = reading
+        segment = token.header
         try:
             header = jwt.parse_header(segment)
             jwt.check_type(header.typ, issuer.accepted_types)
@@ -97,14 +94,14 @@ class JwtValidator:
             refusal.concern(issuer.url, issuer.hints.get(refusal.reason.code))
             raise
         keys.remember(segment, key, proof)
-        return self._entry(reading, proof)
+        return self._entry(token.claims, issuer, proof)
 
     def prove_logout(self, octets: bytes) -> Flow[Reading]:
         """Return a genuine logout token, its claims unchecked; raises as `prove` does.
 
         Its header is not remembered: an access token with the same one would be recognised.
         """
-        reading = self.read(octets)
+        reading = Reading(*self._read(octets))
         try:
             header = jwt.parse_header(reading.token.header)
             logout_token.check_type(header.typ)
@@ -119,26 +116,19 @@ class JwtValidator:
         trusted = self._find(entry.principal.issuer or "")
         return trusted is not None and trusted[1].renew(entry.lease)
 
-    def _entry(self, reading: Reading, proof: Proof) -> Entry:
-        """Return what a genuine token proves, if its claims hold."""
-        issuer, found = reading.issuer, reading.token.claims
+    def _entry(self, found: dict[str, Any], issuer: Issuer, proof: Proof) -> Entry:
+        """Return what the claims of a genuine token prove, if they hold."""
+        expected = issuer.expected
         try:
             if proof.may_be_id_token and not issuer.accept_id_tokens:
                 claims.check_not_id_token(found)
-            if issuer.mapping is not None:
-                return self._mapped(issuer.mapping.seen(found), reading, proof)
-            claims.check(found, issuer.expected, self._clock())
-            principal = principal_of(found)
+            seen = found if issuer.mapping is None else issuer.mapping.seen(found)
+            principal = claims.bearer(seen, expected, self._clock())
         except Refusal as refusal:
             refusal.concern(issuer.url, issuer.hints.get(refusal.reason.code))
             raise
-        return Entry(principal, found["exp"] + issuer.expected.leeway, proof.lease)
-
-    def _mapped(self, seen: dict[str, Any], reading: Reading, proof: Proof) -> Entry:
-        """Do as `_entry` with claims under their standard names; the principal keeps its own."""
-        expected = reading.issuer.expected
-        claims.check(seen, expected, self._clock())
-        principal = principal_of(seen)._replace(claims=Claims(reading.token.claims))
+        if seen is not found:  # its own claims, under the names they have
+            principal = principal._replace(claims=Claims(found))
         return Entry(principal, seen["exp"] + expected.leeway, proof.lease)
 
 
@@ -168,58 +158,3 @@ def _proof(
     if not candidates:
         raise TokenError(UNKNOWN_KEY, f"the issuer publishes no key for {named}")
     raise TokenError(BAD_SIGNATURE, f"the signature is not that of the key for {named}")
-
-
-def principal_of(found: dict[str, Any]) -> Principal:
-    """Return who bears a token whose claims were checked; raises `TokenError` for a malformed one.
-
-    What was not checked and is no text, date or list of names grants and says nothing.
-    """
-    try:
-        scopes = scope.granted(found)
-    except ValueError as error:
-        raise TokenError(BAD_CLAIM, f"its {error}") from None
-    get = found.get
-    for name in _COMMON:
-        value = get(name)
-        if type(value) is str:
-            found[name] = shared(value)
-    client_id, acr = get("client_id") or get("azp"), get("acr")
-    return Principal(
-        found["iss"],
-        get("sub"),
-        client_id if type(client_id) is str else None,
-        scopes,
-        _roles(found) if get("roles") else _NO_NAMES,
-        get("jti"),
-        get("iat"),
-        found["exp"],
-        acr if type(acr) is str else None,
-        None if get("auth_time") is None else claims.numeric_date(found, "auth_time"),
-        Claims(found),
-    )
-
-
-# What the tokens of an API have in common, and would each keep a copy of.
-_COMMON = ("iss", "aud", "client_id", "scope")
-_NO_NAMES: frozenset[str] = frozenset()
-
-
-def _roles(found: dict[str, Any]) -> frozenset[str]:
-    # RFC 9068 §2.2.3.1: an array; what is none grants nothing.
-    value = found["roles"]
-    if type(value) is not list:
-        return _NO_NAMES
-    try:
-        names, members = _named(tuple(value))
-    except TypeError:  # an object or array among them
-        names, members = _named(tuple([each for each in value if type(each) is str]))
-    if len(names) == len(value):
-        found["roles"] = members
-    return names
-
-
-@lru_cache(1024)
-def _named(members: tuple[Any, ...]) -> tuple[frozenset[str], tuple[Any, ...]]:
-    """Return the names among the members of an array, and one array for all that equal it."""
-    return frozenset([each for each in members if type(each) is str]), members

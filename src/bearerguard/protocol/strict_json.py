@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from types import GenericAlias
 from typing import Any, NoReturn
 
 from bearerguard.protocol.speed import msgspec
@@ -46,25 +47,19 @@ def loads(octets: bytes) -> Any:
     """Parse one JSON text; raises ValueError for whatever is not strictly one."""
     try:
         text = octets.decode("utf-8")
-        value = _value(text)
-        if "\\u" in text:  # only an escape can smuggle half a surrogate pair in
+        try:
+            value, end = _scan(text, 0)
+        except StopIteration:
+            value, end = None, -1
+        if end != len(text):  # white space is around it, or it is no JSON
+            value = _DECODER.decode(text)
+        if "\\" in text:  # an escape may be half a surrogate pair, and nothing else can
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     if text.count("[") + text.count("{") > _MAX_DEPTH:  # else it cannot be that deep
         _check_depth(value)
     return value
-
-
-def _value(text: str) -> Any:
-    try:
-        value, end = _scan(text, 0)
-    except StopIteration:
-        end = -1
-    else:
-        if end == len(text):
-            return value
-    return _DECODER.decode(text)  # white space around it, or a ValueError that says what
 
 
 def _check_depth(value: Any) -> None:
@@ -91,16 +86,21 @@ def _proved_object(octets: bytes) -> dict[str, Any]:
     else is left to the strict parser, so that both ways accept and refuse the same.
     """
     try:
-        value = _decode(octets)
-        if (
-            type(value) is dict
-            and _encode(value) == octets
-            and octets.count(b"[") + octets.count(b"{") <= _MAX_DEPTH
-        ):
+        value: dict[str, Any] = _decode(octets)
+        if _encode(value) == octets:
             return value
-    except (ValueError, RecursionError):
+    except ValueError:
         pass  # the strict parser says what is wrong, if anything is
     return _parsed_object(octets)
+
+
+def _objects(levels: int) -> Any:
+    """Return the type of an object with at most so many levels of values in it."""
+    plain: Any = str | int | float | bool | None
+    kind = plain
+    for _ in range(levels - 1):
+        kind = plain | GenericAlias(list, kind) | GenericAlias(dict, (str, kind))
+    return GenericAlias(dict, (str, kind))
 
 
 loads_object: Callable[[bytes], dict[str, Any]]
@@ -109,5 +109,7 @@ loads_object: Callable[[bytes], dict[str, Any]]
 if msgspec is None:
     loads_object = _parsed_object
 else:
-    _decode, _encode = msgspec.json.Decoder().decode, msgspec.json.Encoder().encode
+    # As deep as claims are, and far within the bound.
+    _decode = msgspec.json.Decoder(_objects(5)).decode
+    _encode = msgspec.json.Encoder().encode
     loads_object = _proved_object

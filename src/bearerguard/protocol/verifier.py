@@ -1,7 +1,7 @@
 """Checking signatures: what a key and an algorithm (RFC 7518 §3, RFC 8037 §3.1) prepare once.
 
-The primitives are cryptography's, and `hmac`'s. Nothing is looked up or made for each token
-that could be made for all: with ES256 that is a tenth of the whole.
+The primitives are cryptography's. Nothing is looked up or made for each token that could be
+made for all: with ES256 that is a tenth of the whole.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS, PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.hmac import HMAC
 
 Verifier: TypeAlias = Callable[[bytes, bytes], bool]
 
@@ -28,7 +29,7 @@ def verifier(algorithm: str, key: Any) -> Verifier:
     """
     family, strength = algorithm[:2], algorithm[2:]
     if family == "HS":
-        return _hmac(key, f"sha{strength}")
+        return _hmac(key, _HASHES[strength])
     if family == "RS":
         return _plain(key, PKCS1v15(), _HASHES[strength])
     if family == "PS":
@@ -70,12 +71,12 @@ def _ecdsa(key: Any, hashed: hashes.HashAlgorithm) -> Verifier:
     return is_genuine
 
 
-def _hmac(secret: bytes, name: str) -> Verifier:
-    keyed = hmac.new(secret, digestmod=name)
+def _hmac(secret: bytes, hashed: hashes.HashAlgorithm) -> Verifier:
+    keyed = HMAC(secret, hashed)
 
     def is_genuine(signing_input: bytes, signature: bytes) -> bool:
         code = keyed.copy()  # keyed once, not for each token
         code.update(signing_input)
-        return hmac.compare_digest(code.digest(), signature)
+        return hmac.compare_digest(code.finalize(), signature)
 
     return is_genuine

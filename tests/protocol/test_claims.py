@@ -1,0 +1,76 @@
+"""What claims must be, where a token as issuers send it does not show it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bearerguard import TokenError, TokenExpired
+from bearerguard.protocol import claims, jwt
+from bearerguard.testing import LocalIssuer
+
+NOW = 1_800_000_000.5
+EXPECTED = claims.Expected(frozenset({"api"}))
+LEAST = {"iss": "i", "aud": "api", "exp": 1_800_000_060}
+NO_DATES = [True, False, "1800000060", [], {}, 2**53 + 1, -(2**53) - 1, float("nan"), float("inf")]
+
+
+def reason(**change: Any) -> str:
+    with pytest.raises(TokenError) as caught:
+        claims.bearer({**LEAST, **change}, EXPECTED, NOW)
+    return caught.value.reason.code
+
+
+@pytest.mark.parametrize("name", ["exp", "nbf", "iat", "auth_time"])
+@pytest.mark.parametrize("value", NO_DATES, ids=repr)
+def test_what_is_no_date_is_refused(name: str, value: object) -> None:
+    assert reason(**{name: value}) == "bad_claim"
+
+
+@pytest.mark.parametrize(("name", "ahead"), [("nbf", 30), ("iat", 300)])
+@pytest.mark.parametrize("kind", [int, float])
+def test_a_start_may_be_as_far_ahead_as_clocks_drift(name: str, ahead: int, kind: type) -> None:
+    for date in (-1, 0, NOW - 1, NOW, NOW + ahead - 1):
+        claims.bearer({**LEAST, name: kind(date)}, EXPECTED, NOW)
+    assert reason(**{name: kind(NOW + ahead + 1)}) == "not_yet_valid"
+
+
+@pytest.mark.parametrize("kind", [int, float])
+def test_an_expiry_is_forgiven_for_the_leeway(kind: type) -> None:
+    claims.bearer({**LEAST, "exp": kind(NOW - 29)}, EXPECTED, NOW)
+    for date in (NOW - 31, 1, 0, -1):
+        with pytest.raises(TokenExpired):
+            claims.bearer({**LEAST, "exp": kind(date)}, EXPECTED, NOW)
+
+
+def test_of_several_faults_a_malformed_expiry_comes_first_and_a_passed_one_last() -> None:
+    ahead = NOW + 3600
+    assert reason(exp=True, nbf=ahead) == reason(exp="x", iat=ahead) == "bad_claim"
+    assert reason(exp=1, nbf=ahead) == reason(exp=1, iat=ahead) == "not_yet_valid"
+
+
+def test_a_clock_before_1970_breaks_nothing() -> None:
+    claims.check(LEAST, EXPECTED, -1.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "client_id"),
+    [
+        ({"client_id": "c", "azp": "z"}, "c"),
+        ({"client_id": "", "azp": "z"}, "z"),
+        ({"azp": "z"}, "z"),
+        ({"azp": 1}, None),
+        ({"client_id": ""}, None),
+    ],
+)
+def test_the_client_is_named_by_client_id_else_azp(
+    change: dict[str, Any], client_id: str | None
+) -> None:
+    assert claims.bearer({**LEAST, **change}, EXPECTED, NOW).client_id == client_id
+
+
+def test_a_token_taken_apart_shows_nothing_of_itself() -> None:
+    token = LocalIssuer(algorithm="ES256").token(sub="ada")
+    shown = repr(jwt.parse(token.encode()))
+    assert shown == "SignedToken()"
