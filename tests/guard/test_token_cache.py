@@ -56,8 +56,8 @@ def test_a_token_is_recalled_by_its_field_as_text_and_as_octets() -> None:
     known = Entry(ANONYMOUS, 200, Lease(150))
     cache.put(digest(b"t"), known)
     for field in ("Bearer t", b"Bearer t"):
-        assert recalled(cache, field) is ANONYMOUS  # by its digest, and then as it was sent
-        assert recalled(cache, field) is ANONYMOUS
+        assert recalled(cache, field) == ANONYMOUS  # by its digest, and then as it was sent
+        assert recalled(cache, field) == ANONYMOUS
     assert recalled(cache, "bearer t") is None
     assert recalled(cache, "Bearer \u20ac") is None
     now = 150.0
@@ -69,15 +69,15 @@ def test_few_tokens_are_kept_as_they_were_sent(size: int, most: int) -> None:
     cache = TokenCache(size, lambda: 0.0)
     for number in range(9_000):
         cache.put(digest(b"%d" % number), Entry(ANONYMOUS, 1, Lease(1)))
-        assert recalled(cache, b"Bearer %d" % number) is ANONYMOUS
+        assert recalled(cache, b"Bearer %d" % number) == ANONYMOUS
         assert len(cache.in_use) <= most
-    assert recalled(cache, b"Bearer 8999") is ANONYMOUS
+    assert recalled(cache, b"Bearer 8999") == ANONYMOUS
 
 
 def test_a_token_forgotten_by_the_cache_is_forgotten_at_once_when_it_is_cleared() -> None:
     cache = TokenCache(100, lambda: 0.0)
     cache.put(digest(b"t"), Entry(ANONYMOUS, 1, Lease(1)))
-    assert recalled(cache, b"Bearer t") is ANONYMOUS
+    assert recalled(cache, b"Bearer t") == ANONYMOUS
     cache.clear()
     assert recalled(cache, b"Bearer t") is None
 
@@ -90,9 +90,9 @@ def test_a_token_that_ends_like_a_known_one_is_not_taken_for_it() -> None:
     cache.put(digest(b"1" + end), one)
     cache.put(digest(b"2" + end), two)
     for _ in range(2):
-        assert recalled(cache, b"Bearer 1" + end) is one.principal
+        assert recalled(cache, b"Bearer 1" + end) == one.principal
         assert recalled(cache, b"Bearer 3" + end) is None
-        assert recalled(cache, b"Bearer 2" + end) is two.principal
+        assert recalled(cache, b"Bearer 2" + end) == two.principal
 
 
 REVOKED = Revocation("token", "one", "id", None, 1e12)
