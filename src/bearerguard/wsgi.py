@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
+from types import MethodType
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from bearerguard.guard.admission import Admission
 from bearerguard.guard.answer import refusal
-from bearerguard.guard.completion import Completion
+from bearerguard.guard.completion import Completion, Telling
 from bearerguard.guard.decision import Allow, Deny, Pending, Unavailable
 from bearerguard.guard.guard import Guard
 from bearerguard.guard.requirement import Requirement
@@ -109,7 +110,7 @@ def authenticating(  # noqa: C901 - in one piece
     guard, requirement, has_paths = face.guard, face.requirement, face.has_paths
     in_use, recall, clock = guard.in_use, guard.recall, guard.clock
     completion = Completion(guard, encode=str, name=str)
-    completes, lengths, ours = completion.is_due, completion.lengths, completion.ours
+    complete = _completing(completion, clock) if completion.is_due else None
 
     def authenticate(  # noqa: C901 - in one piece
         environ: Environ, start_response: StartResponse
@@ -144,34 +145,47 @@ def authenticating(  # noqa: C901 - in one piece
             start_response = _merging(
                 start_response, completion, with_origin=with_origin, optional=is_optional
             )
-        if not completes:
-            return app(environ, start_response)
-        if telling is None:
-            telling = completion.telling(principal)
-            if known is not None:
-                known.telling = telling
-
-        def completing(
-            status: str, headers: list[tuple[str, str]], exc_info: Any = None
-        ) -> Callable[[bytes], object]:
-            since, until, told = telling.present
-            now = clock()
-            if not since < now <= until:
-                told = completion.renewed(telling, now)
-            if type(headers) is not list:
-                headers = list(headers)
-            for name, _ in headers:
-                if len(name) in lengths and name.lower() in ours:
-                    told = completion.unsaid(told, headers)
-                    break
-            lines = headers + told
-            if exc_info is None:
-                return start_response(status, lines)
-            return start_response(status, lines, exc_info)
-
-        return app(environ, completing)
+        if complete is not None:
+            if telling is None:
+                telling = completion.telling(principal)
+                if known is not None:
+                    known.telling = telling
+            # A bound method is made in half the time of a closure.
+            start_response = MethodType(complete, (start_response, telling))
+        return app(environ, start_response)
 
     return authenticate
+
+
+def _completing(
+    completion: Completion[str], clock: Callable[[], float]
+) -> Callable[..., Callable[[bytes], object]]:
+    """Return what starts a response, and adds to it what is told of a token."""
+    lengths, ours = completion.lengths, completion.ours
+
+    def complete(
+        response: tuple[StartResponse, Telling],
+        status: str,
+        headers: list[tuple[str, str]],
+        exc_info: Any = None,
+    ) -> Callable[[bytes], object]:
+        start_response, telling = response
+        since, until, told = telling.present
+        now = clock()
+        if not since < now <= until:
+            told = completion.renewed(telling, now)
+        if type(headers) is not list:
+            headers = list(headers)
+        for name, _ in headers:
+            if len(name) in lengths and name.lower() in ours:
+                told = completion.unsaid(told, headers)
+                break
+        lines = headers + told
+        if exc_info is None:
+            return start_response(status, lines)
+        return start_response(status, lines, exc_info)
+
+    return complete
 
 
 def _merging(
