@@ -83,7 +83,6 @@ def figure(values: Sequence[float]) -> Figure:
 
 def measure(cases: Mapping[str, Case], effort: Effort) -> Samples:
     """Return, for each case, its seconds per operation in every round, net of the loop."""
-    counts = {name: case.count or _count(case, effort.batch) for name, case in cases.items()}
     empty = min(_seconds(Case(_nothing), 10_000) for _ in range(9)) / 10_000
     samples: Samples = {name: [] for name in cases}
     order = list(cases)
@@ -92,6 +91,7 @@ def measure(cases: Mapping[str, Case], effort: Effort) -> Samples:
     gc.collect()
     gc.freeze()
     try:
+        counts = {name: case.count or _count(case, effort.batch) for name, case in cases.items()}
         for number in range(effort.rounds):
             start = number % len(order)
             turn = order[start:] + order[:start]
@@ -137,6 +137,7 @@ def _count(case: Case, batch: float) -> int:
     for _ in range(_WARM_UPS):
         _seconds(case, 1)
     count = 1
-    while (taken := _seconds(case, count)) < min(_TINY, batch):
+    # The fastest of some: one pause of the machine would make all batches too short.
+    while (taken := min(_seconds(case, count) for _ in range(3))) < min(_TINY, batch):
         count *= 4
     return max(1, round(count * batch / taken))
