@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bearerguard import TokenError
+from bearerguard.guard.decision import Allow, Pending
 from bearerguard.testing import LocalIssuer
 
 
@@ -43,3 +44,16 @@ def test_a_known_header_excuses_no_bad_signature_and_no_bad_claim() -> None:
             with pytest.raises(TokenError, match=reason):
                 guard.verify(bad)
         assert issuer.hits["/jwks"] == 1
+
+
+def test_two_new_tokens_at_once_are_both_genuine() -> None:
+    issuer = LocalIssuer(algorithm="ES256")
+    with issuer.guard() as guard:
+        credentials = [f"Bearer {issuer.token(sub=name)}".encode() for name in ("ada", "eve")]
+        # Both are looked at while their header is unknown; when the second is proved it is known.
+        looked_at = [guard.look([each]) for each in credentials]
+        for name, pending in zip(("ada", "eve"), looked_at, strict=True):
+            assert isinstance(pending, Pending)
+            decision = guard.run(pending.flow)
+            assert isinstance(decision, Allow)
+            assert decision.principal.subject == name

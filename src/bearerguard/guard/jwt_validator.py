@@ -32,11 +32,15 @@ Trusted: TypeAlias = tuple[Issuer, KeyCache]
 
 
 class Reading(NamedTuple):
-    """A token taken apart, with the issuer that it names; nothing of it is proved."""
+    """A token taken apart, with the issuer that it names; nothing of it is proved.
+
+    `tried` is what was found not to have signed it.
+    """
 
     token: SignedToken
     issuer: Issuer
     keys: KeyCache
+    tried: Proof | None = None
 
 
 class JwtValidator:
@@ -56,7 +60,7 @@ class JwtValidator:
         reading = token, issuer, keys = self._read(octets)
         proof = keys.proof(token.header)
         if proof is None or not proof.verify(token.signing_input, token.signature):
-            return Reading(*reading)
+            return Reading(*reading, proof)
         return self._entry(token.claims, issuer, proof)
 
     def _read(self, octets: bytes) -> tuple[SignedToken, Issuer, KeyCache]:
@@ -84,16 +88,15 @@ class JwtValidator:
 
     def prove(self, reading: Reading) -> Flow[Entry]:
         """Return what the token proves; raises `TokenError` or `IssuerUnavailable`."""
-        token, issuer, keys = reading
-        segment = token.header
+        token, issuer, keys, _ = reading
         try:
-            header = jwt.parse_header(segment)
+            header = jwt.parse_header(token.header)
             jwt.check_type(header.typ, issuer.accepted_types)
-            key, proof = yield from _proof(reading, header, keys.proof(segment))
+            key, proof = yield from _proof(reading, header)
         except Refusal as refusal:
             refusal.concern(issuer.url, issuer.hints.get(refusal.reason.code))
             raise
-        keys.remember(segment, key, proof)
+        keys.remember(token.header, key, proof)
         return self._entry(token.claims, issuer, proof)
 
     def prove_logout(self, octets: bytes) -> Flow[Reading]:
@@ -105,7 +108,7 @@ class JwtValidator:
         try:
             header = jwt.parse_header(reading.token.header)
             logout_token.check_type(header.typ)
-            yield from _proof(reading, header, None)
+            yield from _proof(reading, header)
         except Refusal as refusal:
             refusal.concern(reading.issuer.url)
             raise
@@ -132,21 +135,16 @@ class JwtValidator:
         return Entry(principal, seen["exp"] + expected.leeway, proof.lease)
 
 
-def _proof(
-    reading: Reading, header: jwt.Header, tried: Proof | None
-) -> Flow[tuple[VerificationKey, Proof]]:
-    """Return the key of the issuer that signed the token, and the proof of that.
-
-    `tried` is what was found not to have signed it.
-    """
-    token, issuer = reading.token, reading.issuer
+def _proof(reading: Reading, header: jwt.Header) -> Flow[tuple[VerificationKey, Proof]]:
+    """Return the key of the issuer that signed the token, and the proof of that."""
+    token, issuer, keys, tried = reading
     if header.algorithm not in issuer.accepted_algorithms:
         raise TokenError(
             WRONG_ALGORITHM,
             f"alg is {quoted(header.algorithm)}, this issuer may use"
             f" {', '.join(issuer.accepted_algorithms)}",
         )
-    candidates = yield from reading.keys.candidates(header.algorithm, header.kid)
+    candidates = yield from keys.candidates(header.algorithm, header.kid)
     for key, lease in candidates:
         if tried is not None and tried.lease is lease:
             continue
