@@ -157,6 +157,7 @@ def authenticating(  # noqa: C901 - in one piece
     return authenticate
 
 
+# In one piece, as in asgi.py: a call for what both do takes a tenth of the floor per response.
 def _completing(
     completion: Completion[str], clock: Callable[[], float]
 ) -> Callable[..., Callable[[bytes], object]]:
