@@ -107,7 +107,8 @@ def show(plan: list[Step], url: str) -> None:
     print("# Once, so that the lines below can pick from answers")
     print("""pick() { echo "$ANSWER" | sed -n "s/.*\\"$1\\": *\\"\\([^\\"]*\\)\\".*/\\1/p"; }\n""")
     for number, step in enumerate(plan, 1):
-        print(f"# {number}. {step.says}: {step.expect}\n{step.line()}\n")
+        print(f"# {number}. {step.says}: {step.expect}")
+        print(f"# {step.first}\n{step.line()}\n" if step.first else f"{step.line()}\n")
     print("Ctrl-C ends the demo.", flush=True)
 
 

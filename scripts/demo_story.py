@@ -1,4 +1,4 @@
-"""What the demo tells: each step is a line to paste, or an address to open, and its answer."""
+"""The steps of the demo: each is a line to paste, and its response."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 USER, PASSWORD = "ada", "correct horse battery"
 # Any 43 to 128 letters (RFC 7636 §4.1); an app makes new ones each time.
 VERIFIER = "demo-" + "0123456789" * 4
+_WITH_TOKEN = "Authorization: Bearer $TOKEN"
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Cast:
 class Step:
     """One line for curl, and what comes back.
 
-    `keeps` says which members of a JSON answer later lines use, by their variables.
+    `keeps` says which members of a JSON answer later lines use, by their variables; `first` what
+    a person has to do before the line is pasted.
     """
 
     says: str
@@ -37,6 +39,7 @@ class Step:
     url: str
     arguments: tuple[str, ...] = ()
     keeps: Mapping[str, str] = field(default_factory=dict)
+    first: str = ""
 
     @property
     def is_visit(self) -> bool:
@@ -49,8 +52,16 @@ class Step:
     def line(self) -> str:
         """Return it as it is pasted."""
         if self.is_visit:
-            return f"{self.url}\n#    (sign in as {USER} with the password: {PASSWORD})"
+            return (
+                f"# Sign in as {USER} with the password: {PASSWORD}\n"
+                "# Where no browser opens, open the address in one yourself\n"
+                f"python3 -m webbrowser {shlex.quote(self.url)}"
+            )
         line = " ".join(map(_quoted, self.command()))
+        if _WITH_TOKEN in self.arguments:
+            # The shell's own echo: arguments of a program can be read by everybody.
+            sent = line.replace(_quoted(_WITH_TOKEN), "@-")
+            return f"echo {_quoted(_WITH_TOKEN)} | {sent}; echo"
         if not self.keeps:
             return f"{line}; echo"
         picks = "; ".join(f'{name}="$(pick {member})"' for name, member in self.keeps.items())
@@ -60,7 +71,7 @@ class Step:
 def story(cast: Cast) -> list[Step]:
     """Return the steps, in an order in which each finds what it needs."""
     recordings, token = f"{cast.url}/api/v1/recordings", f"{cast.url}/oauth/token"
-    bearer, post = ("-H", "Authorization: Bearer $TOKEN"), ("-X", "POST")
+    bearer, post = ("-H", _WITH_TOKEN), ("-X", "POST")
     own = {"client_id": cast.confidential, "client_secret": cast.secret}
     both = {"TOKEN": "access_token", "REFRESH": "refresh_token"}
     exchange = {
@@ -88,7 +99,14 @@ def story(cast: Cast) -> list[Step]:
         Step("It reads the recordings", "200", recordings, bearer),
         Step("It adds one", "201", recordings, (*post, *bearer)),
         Step("A user signs in, and lets an app without a secret read", "a code", _visit(cast)),
-        Step("The app exchanges the code", "200", token, _form(exchange), both),
+        Step(
+            "The app exchanges the code",
+            "200",
+            token,
+            _form(exchange),
+            both,
+            first="First paste the line CODE=... that the browser shows: it is good for 60 s",
+        ),
         Step("It reads in the user's name", "200", recordings, bearer),
         Step("It may not add: the user allowed only reading", "403", recordings, (*post, *bearer)),
         Step("It refreshes its token", "200", token, _form(renewal), both),

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from bearerguard.guard import token_cache
+
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 CHECKLIST = [
@@ -77,3 +79,15 @@ def test_what_the_readme_names_is_there() -> None:
         assert (ROOT / link).exists(), link
     for script in re.findall(r"scripts/[a-z]+", readme):
         assert (ROOT / script).stat().st_mode & 0o111, script
+
+
+def test_security_md_says_how_many_credentials_are_kept_as_they_were_sent() -> None:
+    said = re.search(r"The last (\d+) credentials", (ROOT / "SECURITY.md").read_text())
+    assert said
+    assert int(said[1]) == token_cache._MAX_IN_USE
+
+
+def test_no_page_puts_a_token_on_a_command_line() -> None:
+    for path in [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*/README.md")]:
+        for line in path.read_text().splitlines():
+            assert not re.search(r"curl.* (-H|--header)[ =]?[\"']?Authorization", line), path

@@ -143,6 +143,7 @@ def test_a_login_is_kept_used_shown_and_ended(make):
     assert "You can close this page" in seen[0]
     assert json.loads(out)["scope"] == ["read"]
     token, said = world.run("token")
+    assert world.run("token", "--header")[0] == f"Authorization: Bearer {token}"
     assert re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+\n", token)
     assert said == ""
     assert token.strip() not in out + err

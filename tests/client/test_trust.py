@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import traceback
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from bearerguard.errors import (
     TokenRefused,
     TokenUnavailable,
 )
+from bearerguard.messages import Response
 from bearerguard.protocol import pkce
 from tests.client.callers import NAMES, caller
 from tests.client.desk import METADATA, manager
@@ -140,6 +142,33 @@ def test_CL_07_metadata_of_another_issuer_is_not_believed(desk, time, issuer):
     with pytest.raises(DiscoveryError, match="another one"):
         manager(desk, time).token()
     assert not desk.at("/token")
+
+
+class Remote:
+    """A transport to an issuer elsewhere; notes where requests go."""
+
+    def __init__(self, **endpoints):
+        self.metadata = {"issuer": "https://id.example", **endpoints}
+        self.asked = []
+
+    def fetch(self, request):
+        self.asked.append(request.url)
+        return Response(200, (), json.dumps(self.metadata).encode())
+
+    async def afetch(self, request):
+        return self.fetch(request)
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["http://127.0.0.1:6379/x", "http://[::1]:9/", "https://localhost/t", "https://127.1/t"],
+)
+def test_a_remote_issuers_metadata_sends_no_secret_to_this_machine(endpoint):
+    remote = Remote(token_endpoint=endpoint)
+    source = ClientCredentials("https://id.example", client_id="robot", client_secret="its-secret")
+    with pytest.raises(DiscoveryError, match="token_endpoint, which leads to this machine"):
+        TokenManager(source, transport=remote).token()
+    assert endpoint not in remote.asked
 
 
 @pytest.mark.parametrize("endpoint", [None, 7, "http://id.example/token", "token", "ftp://h/"])

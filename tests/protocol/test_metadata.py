@@ -40,6 +40,11 @@ def test_the_issuer_must_be_identical() -> None:
         ("http://127.9.9.9", False, True, True),
         ("http://[::1]:1", False, True, True),
         ("http://localhost", False, True, True),
+        ("http://LOCALHOST", False, True, True),
+        ("http://[::ffff:127.0.0.1]", False, True, True),
+        ("http://[::ffff:192.0.2.1]", False, True, False),
+        ("http://127.1", False, True, False),
+        ("http://0.0.0.0", False, True, False),
         ("http://localhost.evil.test", False, True, False),
         ("http://localhost:80@evil.test", False, False, False),
         ("https://user@id.test", False, False, False),
@@ -56,3 +61,30 @@ def test_urls_are_told_apart(url: str, https: bool, http: bool, loopback: bool) 
     assert metadata.is_https(url) is https
     assert metadata.is_http(url) is http
     assert metadata.is_loopback_http(url) is loopback
+
+
+@pytest.mark.parametrize(
+    ("host", "here"),
+    [
+        ("127.0.0.1:6379", True),
+        ("127.9.9.9", True),
+        ("127.1", True),
+        ("2130706433", True),
+        ("0x7f.0.0.1", True),
+        ("0.0.0.0", True),
+        ("[::]", True),
+        ("[::1]", True),
+        ("[::ffff:7f00:1]", True),
+        ("LocalHost", True),
+        ("localhost.", True),
+        ("api.localhost", True),
+        ("id.test", False),
+        ("127.0.0.1.evil.test", False),
+        ("192.0.2.1", False),
+        ("[2001:db8::1]", False),
+        ("notlocalhost", False),
+    ],
+)
+def test_only_an_issuer_on_this_machine_may_name_an_endpoint_on_it(host: str, here: bool) -> None:
+    assert metadata.leads_here(f"https://{host}/token", "https://id.test") is here
+    assert metadata.leads_here(f"https://{host}/token", "http://127.0.0.1:8000") is False

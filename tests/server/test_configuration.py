@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -217,6 +218,31 @@ def test_a_development_file_beside_a_secret_that_is_set_is_told_to_be_unused(
 
 def test_a_development_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "auth.db.secret").mkdir(mode=0o700)
+    with pytest.raises(ConfigurationError, match=r"auth\.db\.secret"):
+        AuthorizationServer(ISSUER, store=f"sqlite:///{tmp_path}/auth.db", environ={})
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_development_file_of_another_user_is_not_believed(tmp_path: Path) -> None:
+    path = tmp_path / "auth.db.secret"
+    path.write_text("known to the other user" + "x" * 40)
+    path.chmod(0o600)
+    os.chown(path, 65534, 65534)
+    with pytest.raises(ConfigurationError, match="another user"):
+        AuthorizationServer(ISSUER, store=f"sqlite:///{tmp_path}/auth.db", environ={})
+
+
+@pytest.mark.parametrize("planted", ["link", "pipe"])
+def test_a_development_file_that_is_no_plain_file_is_not_believed(
+    tmp_path: Path, planted: str
+) -> None:
+    path = tmp_path / "auth.db.secret"
+    if planted == "link":
+        (tmp_path / "elsewhere").write_text("x" * 64)
+        (tmp_path / "elsewhere").chmod(0o600)
+        path.symlink_to(tmp_path / "elsewhere")
+    else:
+        os.mkfifo(path, 0o600)
     with pytest.raises(ConfigurationError, match=r"auth\.db\.secret"):
         AuthorizationServer(ISSUER, store=f"sqlite:///{tmp_path}/auth.db", environ={})
 

@@ -103,10 +103,26 @@ def test_what_is_for_this_machine_goes_to_no_proxy_of_the_environment(
     with serving(lambda _: Response(200)) as url, serving(lambda _: Response(418)) as proxy:
         monkeypatch.setenv("http_proxy", proxy)
         for transport, here in ((HttpTransport(), 200), (HttpTransport(proxy=proxy), 418)):
-            for place in (url, url.replace("127.0.0.1", "localhost")):
-                assert transport.fetch(Fetch("GET", place)).status == here
-                assert anyio.run(transport.afetch, Fetch("GET", place)).status == here
+            for place in (url, url.replace("127.0.0.1", "LOCALHOST")):
+                for kept in (False, True):
+                    fetch = Fetch("GET", place, keep_alive=kept)
+                    assert transport.fetch(fetch).status == here
+                    assert anyio.run(transport.afetch, fetch).status == here
             assert transport.fetch(Fetch("GET", "http://id.example/")).status == 418
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.2", "127.255.1.2", "[::1]", "[0:0:0:0:0:0:0:1]", "[::ffff:127.0.0.1]"]
+)
+def test_no_spelling_of_this_machine_goes_to_the_proxy(
+    monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    for name in ("no_proxy", "NO_PROXY", "HTTP_PROXY", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with serving(lambda _: Response(418)) as proxy:
+        monkeypatch.setenv("http_proxy", proxy)
+        # Nothing listens there, so that only the proxy could answer.
+        fails(HttpTransport(timeout=2), f"http://{host}:9/", "Error")
 
 
 def test_a_slow_answer_is_none() -> None:

@@ -17,7 +17,7 @@ from bearerguard.cli.client_options import ChosenIssuer, opened_manager
 from bearerguard.cli.logins import Login
 from bearerguard.client.httpx2 import BearerAuth
 from bearerguard.errors import ConfigurationError, InsufficientScope, StepUpRequired
-from bearerguard.transports.http import PAST_THE_PROXY
+from bearerguard.transports.http import is_here
 
 _TIMEOUT = 60.0
 _FIRST_ERROR = 400
@@ -59,7 +59,7 @@ def call(
         origins = login.resource if login is not None and login.resource else (_origin(url),)
         auth = BearerAuth(manager, origins=origins)
         try:
-            with httpx2.Client(timeout=_TIMEOUT, mounts=PAST_THE_PROXY) as client:
+            with httpx2.Client(timeout=_TIMEOUT, trust_env=not is_here(url)) as client:
                 answer = client.request(
                     method, url, headers=_headers(header, data), content=_body(data), auth=auth
                 )

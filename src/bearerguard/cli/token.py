@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -17,12 +17,21 @@ from bearerguard.client.token import Token
 from bearerguard.errors import BearerGuardError
 
 
-def token(*, issuer: ChosenIssuer = None) -> None:
-    """Print a fresh access token: curl -H "Authorization: Bearer $(bearerguard token)"."""
+def token(
+    *,
+    issuer: ChosenIssuer = None,
+    header: Annotated[
+        bool, typer.Option("--header", help="Print it as a header line, for `curl -H @-`.")
+    ] = False,
+) -> None:
+    """Print a fresh access token. To curl: bearerguard token --header | curl -H @- URL.
+
+    A token on a command line can be read by everybody on the machine.
+    """
     with output.endings():
         manager, _ = opened_manager(issuer)
         found = manager.token()
-    sys.stdout.write(f"{found.access_token}\n")
+    sys.stdout.write(f"{'Authorization: Bearer ' if header else ''}{found.access_token}\n")
 
 
 def status(*, json: output.Json = False) -> None:

@@ -97,14 +97,24 @@ def server_metadata(issuer: str) -> Flow[Mapping[str, Any]]:
 
 
 def endpoint(document: Mapping[str, Any], name: str, *, insecure_allow_http: bool = False) -> str:
-    """Return one of the endpoints of an issuer; raises `DiscoveryError` for none, or plain http."""
-    found = document.get(name)
+    """Return one of the endpoints of an issuer.
+
+    Raises `DiscoveryError` for none, for plain http, and for an endpoint on this machine that a
+    remote issuer names.
+    """
+    issuer, found = document["issuer"], document.get(name)
     if not isinstance(found, str):
-        raise DiscoveryError(f"{document['issuer']} has no {name}")
+        raise DiscoveryError(f"{issuer} has no {name}")
     try:
-        return secure_url(name, found, insecure_allow_http=insecure_allow_http)
+        url = secure_url(name, found, insecure_allow_http=insecure_allow_http)
     except ConfigurationError as error:
         raise DiscoveryError(str(error)) from None
+    if metadata.leads_here(url, issuer):
+        raise DiscoveryError(
+            f"{issuer} names {quoted(url)} as its {name}, which leads to this machine: it is not"
+            " asked"
+        )
+    return url
 
 
 def protected_resource(url: str, challenges: Iterable[str] = ()) -> Flow[ResourceMetadata]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from bearerguard.addresses import is_loopback, may_be_this_machine
 from bearerguard.protocol import strict_json
 
 
@@ -55,7 +55,17 @@ def is_https(url: str) -> bool:
 
 def is_loopback_http(url: str) -> bool:
     """Whether `url` is an http URL that never leaves this machine."""
-    return _fits(url, "http") and _is_loopback(urlsplit(url).hostname or "")
+    return _fits(url, "http") and is_loopback(urlsplit(url).hostname or "")
+
+
+def leads_here(url: str, issuer: str) -> bool:
+    """Whether `url`, named in another machine's metadata, leads to this machine.
+
+    Only an issuer on this machine may name an endpoint on it: a remote one would have secrets
+    sent to whatever listens here.
+    """
+    here = may_be_this_machine(urlsplit(url).hostname or "")
+    return here and not is_loopback(urlsplit(issuer).hostname or "")
 
 
 def is_http(url: str) -> bool:
@@ -77,12 +87,3 @@ def _fits(url: str, scheme: str) -> bool:
         and url.isascii()
         and not any(character <= " " for character in url)
     )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -15,6 +15,7 @@ import hmac
 import logging
 import os
 import secrets
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -31,6 +32,8 @@ GivenSecret: TypeAlias = Secret | Sequence[Secret]
 
 # Each look-up tries all of them.
 _MOST = 4
+# What is longer is no development secret: 64 hexadecimal digits are made here.
+_LARGEST = 4096
 _PLACES = ("the 1st", "the 2nd", "the 3rd", "the 4th")
 
 _log = logging.getLogger("bearerguard.server")
@@ -125,14 +128,23 @@ def _development_secret(path: Path) -> str:
     try:
         if not path.exists():
             _create(path)
-        mode = path.stat().st_mode
-        content = path.read_text("ascii").strip()
+        # A pipe in its place would be waited for; it is opened at once, and then refused.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            found = os.fstat(descriptor)
+            content = file.read(_LARGEST).decode("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
             f"{VARIABLE} is not set, and the development file {path} cannot be used"
             f" ({type(error).__name__}): set {VARIABLE} to at least 32 random bytes"
         ) from error
-    if mode & 0o077:
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+        # Whoever wrote it knows it, and with it whatever this server will ever seal.
+        raise ConfigurationError(
+            f"The development secret {path} is no plain file, or belongs to another user"
+            f" (uid {found.st_uid}): remove it, or set {VARIABLE}"
+        )
+    if found.st_mode & 0o077:
         raise ConfigurationError(
             f"The development secret {path} can be read by others: `chmod 600` it,"
             f" or set {VARIABLE}"

@@ -31,7 +31,7 @@ class Line:
 class Lines:
     """The idle lines of this process, by origin."""
 
-    def __init__(self, make: Callable[[], httpx2.Client]) -> None:
+    def __init__(self, make: Callable[[str], httpx2.Client]) -> None:
         self._make = make
         self._pid = os.getpid()
         self._idle: dict[str, list[Line]] = {}
@@ -45,7 +45,7 @@ class Lines:
         if not fresh:
             with suppress(KeyError, IndexError):  # there is none
                 return self._idle[origin].pop()
-        return Line(self._make())
+        return Line(self._make(origin))
 
     def give_back(self, origin: str, line: Line) -> None:
         """Keep a line whose last fetch went well."""

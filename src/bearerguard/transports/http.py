@@ -12,11 +12,13 @@ import socket
 import ssl
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import aclosing, suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
 
+from bearerguard.addresses import is_loopback
 from bearerguard.errors import ConfigurationError
 from bearerguard.flow import Fetch
 from bearerguard.messages import FetchFailed, Response
@@ -26,11 +28,6 @@ if TYPE_CHECKING:
     import httpx2
 
 _log = logging.getLogger("bearerguard")
-
-# Plain http is for this machine alone, so that no proxy of the environment gets what is in it.
-PAST_THE_PROXY: Mapping[str, None] = dict.fromkeys(
-    ("all://127.0.0.1", "all://localhost", "all://[::1]")
-)
 
 
 class HttpTransport:
@@ -65,12 +62,13 @@ class HttpTransport:
         self._warned = False
         self._lines = Lines(self._client)
         self._loop_clients = LoopClients(self._async_client)
+        self._direct_loop_clients = LoopClients(lambda: self._async_client(direct=True))
 
     def fetch(self, request: Fetch) -> Response:
         """Answer in the calling thread; raises `FetchFailed` when there is no answer."""
         self._warn_on_a_running_loop()
         if not request.keep_alive:
-            with self._client() as client:
+            with self._client(_origin(request.url)) as client:
                 return self._exchange(request, client, _Deadline(self._timeout))
         origin = _origin(request.url)
         line = self._lines.take(origin)
@@ -95,15 +93,17 @@ class HttpTransport:
         import anyio  # noqa: PLC0415
 
         try:
+            direct = is_here(request.url)
             with anyio.fail_after(self._timeout):
                 if not request.keep_alive:
-                    async with self._async_client() as client:
+                    async with self._async_client(direct=direct) as client:
                         return await self._aexchange(request, client)
-                client = await self._loop_clients.client()
+                clients = self._direct_loop_clients if direct else self._loop_clients
+                client = await clients.client()
                 try:
                     return await self._aexchange(request, client)
                 except _Dead:  # as were perhaps all that were kept: this one is new
-                    async with self._async_client() as fresh:
+                    async with self._async_client(direct=direct) as fresh:
                         return await self._aexchange(request, fresh)
         except TimeoutError:
             raise FetchFailed(f"{request.url}: no whole answer in {self._timeout} s") from None
@@ -116,6 +116,7 @@ class HttpTransport:
         """Do as `close`, and close the connections kept for the running event loop."""
         self.close()
         await self._loop_clients.aclose()
+        await self._direct_loop_clients.aclose()
 
     def _exchange(self, request: Fetch, client: httpx2.Client, deadline: _Deadline) -> Response:
         import httpx2  # noqa: PLC0415 - costly to import, and warm requests never need it
@@ -158,17 +159,18 @@ class HttpTransport:
         except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError, OSError) as error:
             raise _failure(request, error, connected=connected) from error
 
-    def _client(self) -> httpx2.Client:
+    def _client(self, origin: str) -> httpx2.Client:
         import httpx2  # noqa: PLC0415
 
-        return httpx2.Client(**self._options())
+        return httpx2.Client(**self._options(direct=is_here(origin)))
 
-    def _async_client(self) -> httpx2.AsyncClient:
+    def _async_client(self, *, direct: bool = False) -> httpx2.AsyncClient:
         import httpx2  # noqa: PLC0415
 
-        return httpx2.AsyncClient(**self._options())
+        return httpx2.AsyncClient(**self._options(direct=direct))
 
-    def _options(self) -> dict[str, Any]:
+    def _options(self, *, direct: bool) -> dict[str, Any]:
+        """Return a client's options; `direct` for this machine, where secrets go in plain http."""
         import httpx2  # noqa: PLC0415
 
         if self._ssl_context is None:
@@ -176,7 +178,7 @@ class HttpTransport:
         return {
             "verify": self._ssl_context,
             "proxy": self._proxy,
-            "mounts": PAST_THE_PROXY if self._proxy is None else None,
+            "trust_env": not direct,  # no proxy of the environment gets what is for this machine
             "timeout": self._timeout,
             "follow_redirects": False,
             # A kept client must not carry one answer's cookies into the next request.
@@ -280,6 +282,13 @@ def _failure(request: Fetch, error: Exception, *, connected: bool) -> FetchFaile
 
 def _origin(url: str) -> str:
     return "/".join(url.split("/", 3)[:3])
+
+
+def is_here(url: str) -> bool:
+    """Whether a URL leads to this machine, so that no proxy of the environment may see it."""
+    with suppress(ValueError):  # which is refused as a URL elsewhere
+        return is_loopback(urlsplit(url).hostname or "")
+    return False
 
 
 def _loop_is_running() -> bool:

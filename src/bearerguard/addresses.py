@@ -1,0 +1,49 @@
+"""Which hosts are this machine, by their text alone: nothing is resolved here.
+
+Plain http is allowed to this machine only, and what is sent to it passes no proxy.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+# What C libraries read as an IPv4 address besides four decimal numbers: 127.1, 0x7f.1, 2130706433.
+_LEGACY_IPV4 = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)(?:\.(?:0x[0-9a-f]*|[0-9]+)){0,3}\Z")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host`, without brackets, is `localhost` or a loopback address (RFC 6890 §2.2).
+
+    Only spellings that every resolver reads alike: `127.1` and `localhost.` are not among them.
+    """
+    host = host.lower()
+    if host == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return _embedded(address).is_loopback
+
+
+def may_be_this_machine(host: str) -> bool:
+    """Whether some resolver reads `host` as this machine, in whatever spelling.
+
+    For refusing what a remote server names. Besides `is_loopback`: the unspecified address,
+    names below `localhost` (RFC 6761 §6.3), a final dot, and IPv4 addresses in another notation.
+    """
+    name = host.lower().removesuffix(".")
+    if is_loopback(name) or name.endswith(".localhost"):
+        return True
+    try:
+        return _embedded(ipaddress.ip_address(name)).is_unspecified
+    except ValueError:
+        return _LEGACY_IPV4.match(name) is not None
+
+
+def _embedded(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Return the IPv4 address within an IPv4-mapped one (RFC 4291 §2.5.5.2)."""
+    return getattr(address, "ipv4_mapped", None) or address
