@@ -15,9 +15,10 @@ import pytest
 
 from bearerguard.protocol import pkce
 from bearerguard.server import PeopleOptions, User
+from bearerguard.server.cookies import Cookies
 from bearerguard.server.pages.texts import TEXTS
 from tests.server.people.visitor import Visitor
-from tests.server.stage import CALLBACK, FORM, VERIFIER, Answer, Make, Stage
+from tests.server.stage import CALLBACK, FORM, ISSUER, VERIFIER, Answer, Make, Stage
 
 # Every sentence stands for itself: whatever else a page says was not in the catalogue.
 MARKED = {name: f"[{name}]" for name in TEXTS if name not in {"lang", "title", "title.error"}}
@@ -120,7 +121,7 @@ def test_trouble_with_the_store_is_said_with_a_page_where_people_go(
         for table in ("clients", "sessions"):
             database.execute(f"ALTER TABLE {table} RENAME TO elsewhere_{table}")
         database.commit()
-    cookie = "__Host-bearerguard_session=" + "x" * 43
+    cookie = f"{Cookies(ISSUER).full_name('bearerguard_session')}=" + "x" * 43
     method = "POST" if path == "consent" else "GET"
     answer = marked.send(method, f"/oauth/{path}?{asked(marked)}", cookie=cookie)
     assert answer.status == 503

@@ -2,10 +2,14 @@
 
 With https they carry the `__Host-` prefix, so that no other host can plant them (RFC 6265bis
 §4.1.3.2). Only a server on this machine's loopback may do without.
+
+A name ends with a digest of the issuer: a browser sends a host's cookies to all of its ports and
+paths (RFC 6265 §8.5), and two issuers there must not take each other's for their own.
 """
 
 from __future__ import annotations
 
+from hashlib import sha256
 from urllib.parse import urlsplit
 
 from bearerguard.messages import Request
@@ -21,10 +25,15 @@ class Cookies:
     def __init__(self, issuer: str) -> None:
         self._secure = urlsplit(issuer).scheme == "https"
         self._prefix = "__Host-" if self._secure else ""
+        self._suffix = sha256(issuer.encode()).hexdigest()[:12]
+
+    def full_name(self, name: str) -> str:
+        """Return what a cookie of this issuer is called in a browser."""
+        return f"{self._prefix}{name}_{self._suffix}"
 
     def read(self, request: Request, name: str) -> str | None:
         """Return a cookie's value; None if it is absent, or given twice with two values."""
-        wanted = f"{self._prefix}{name}".encode()
+        wanted = self.full_name(name).encode()
         found: set[bytes] = set()
         for line in request.values(b"cookie"):
             for pair in line.split(b";"):
@@ -41,7 +50,7 @@ class Cookies:
         secure = "; Secure" if self._secure else ""
         # Lax, as an app on another site sends its users here by a link.
         attributes = f"; Path=/{age}{secure}; HttpOnly; SameSite=Lax"
-        return "Set-Cookie", f"{self._prefix}{name}={value}{attributes}"
+        return "Set-Cookie", f"{self.full_name(name)}={value}{attributes}"
 
     def clear(self, name: str) -> tuple[str, str]:
         """Return the header line that removes a cookie."""

@@ -9,8 +9,9 @@ import argon2
 import pytest
 
 from bearerguard.server import PeopleOptions, Registered, User
+from bearerguard.server.cookies import Cookies
 from tests.server.people.visitor import Visitor
-from tests.server.stage import CALLBACK, FORM, Make, Stage, claims, hidden_fields
+from tests.server.stage import CALLBACK, FORM, ISSUER, Make, Stage, claims, hidden_fields
 
 A, B = "https://a.example.com", "https://b.example.com"
 PASSWORD = "correct horse battery"
@@ -128,7 +129,7 @@ def test_a_session_planted_before_the_login_never_becomes_the_users(
     stage = make(people=PeopleOptions(password_parameters=argon2.profiles.CHEAPEST))
     stage.server.users.add("ada", PASSWORD)
     visitor = Visitor(stage.server.handle)
-    name = "__Host-bearerguard_session"
+    name = Cookies(ISSUER).full_name("bearerguard_session")
     visitor.cookies[name] = planted
     visitor.submit(visitor.get("/oauth/login"), username="ada", password=PASSWORD)
     assert visitor.cookies[name] != planted

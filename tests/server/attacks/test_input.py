@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from bearerguard import Request
 from bearerguard.server import PeopleOptions
+from bearerguard.server.cookies import Cookies
 from tests.server.stage import CALLBACK, FORM, ISSUER, Answer, Stage
 
 NAMES = [
@@ -50,10 +51,13 @@ VALUES = [
     "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
 ]
 HEADERS = ["authorization", "cookie", "origin", "accept", "sec-fetch-site", "host", "content-type"]
+SESSION_COOKIE, FORM_COOKIE = (
+    Cookies(ISSUER).full_name(f"bearerguard_{name}").encode() for name in ("session", "form")
+)
 LINES = [
     *(b"Basic ", b"Basic Og==", b"Basic ////", b"null", b"http://[", b"Bearer x"),
-    b"__Host-bearerguard_session=\xff",
-    b"__Host-bearerguard_form=" + b"a" * 43,
+    SESSION_COOKIE + b"=\xff",
+    FORM_COOKIE + b"=" + b"a" * 43,
     b"application/token-introspection+jwt",
 ]
 METHODS = ["GET", "POST", "POST", "HEAD", "OPTIONS", "PUT", "TRACE", "", "\0"]

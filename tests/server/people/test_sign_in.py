@@ -104,6 +104,22 @@ def test_cookies_of_a_loopback_server_work_without_https(tmp_path: Path) -> None
         assert not cookie.startswith("__Host-")
 
 
+def test_two_servers_on_one_host_leave_each_others_sign_ins_alone(tmp_path: Path) -> None:
+    # Cookies know no ports (RFC 6265 §8.5): the browser sends both servers' to both.
+    stages = []
+    browser: dict[str, str] = {}
+    for port in (8000, 9000):
+        (tmp_path / str(port)).mkdir()
+        stage = PeopleStage(tmp_path / str(port), issuer=f"http://127.0.0.1:{port}")
+        stage.people.accounts.add("ada", PASSWORD)
+        visitor = stage.visitor()
+        visitor.cookies = browser
+        assert visitor.sign_in("ada", PASSWORD).status == 303
+        stages.append(visitor)
+    for visitor in stages:
+        assert "as ada" in visitor.get(LOGIN).text
+
+
 def test_a_session_that_was_planted_before_the_login_is_worth_nothing(stage: PeopleStage) -> None:
     attacker = stage.signed_in_visitor()
     planted = {name: value for name, value in attacker.cookies.items() if "session" in name}
