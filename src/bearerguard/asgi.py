@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from types import MethodType
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from bearerguard.guard.admission import Admission
 from bearerguard.guard.answer import refusal
@@ -26,6 +26,7 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _POLICY_VIOLATION = 1008  # RFC 6455 §7.4.1
+_PRINCIPAL = "principal"
 
 
 class Face:
@@ -34,11 +35,13 @@ class Face:
     def __init__(self, admission: Admission) -> None:
         self.guard = admission.guard
         self.requirement = admission.requirement
-        self.has_paths = admission.has_paths
+        self.asks_first = admission.asks_first
         self._admission = admission
 
     def answer(self, scope: Scope, decision: Deny | Unavailable) -> Response:
         """Return the response that refuses the request of `scope`."""
+        if isinstance(decision, Deny) and _is_preflight(scope):
+            self._admission.preflight_refused()
         return refusal(
             self.guard,
             decision,
@@ -51,15 +54,12 @@ class Face:
         """Whether the request of `scope` passes without a token."""
         return self._admission.is_optional(*_path(scope))
 
-    def passes_unasked(self, scope: Scope, *, with_origin: bool) -> bool:
-        """Whether it is excluded, or a CORS preflight, which carries no credentials."""
-        if (
-            with_origin
-            and scope.get("method") == "OPTIONS"
-            and any(name == b"access-control-request-method" for name, _ in scope["headers"])
-        ):
-            return True
-        return self._admission.is_excluded(*_path(scope))
+    def passes_unasked(self, scope: Scope) -> bool:
+        """Whether it is excluded, or a CORS preflight where those pass."""
+        admission = self._admission
+        return admission.is_excluded(*_path(scope)) or (
+            admission.passes_preflights and _is_preflight(scope)
+        )
 
 
 # A function, though it goes by the name of a class: calling an instance costs as much as
@@ -71,6 +71,7 @@ def BearerMiddleware(  # noqa: N802 - the name of a class
     require: Requirement | None = None,
     optional: bool | Sequence[str] = False,
     exclude: Sequence[str] = (),
+    pass_preflights: bool = False,
 ) -> ASGIApp:
     """Return an ASGI app that authenticates every request and websocket of `app`.
 
@@ -85,17 +86,26 @@ def BearerMiddleware(  # noqa: N802 - the name of a class
         require: what every request of this app needs, besides the guard's own requirement.
         optional: True, or paths, where a request without a token passes as `ANONYMOUS`.
         exclude: paths that are not authenticated at all; exact, or `prefix*`, below the mount.
+        pass_preflights: let CORS preflights through without a token, for CORS middleware inside
+            `app`. Whoever writes such a request reaches whatever `app` does with OPTIONS.
 
     Raises:
         ConfigurationError: an option is malformed.
     """
-    admission = Admission(guard, require=require, optional=optional, exclude=exclude)
+    admission = Admission(
+        guard,
+        require=require,
+        optional=optional,
+        exclude=exclude,
+        pass_preflights=pass_preflights,
+        app=app,
+    )
     return _authenticating(app, Face(admission))
 
 
 # In one piece: here a call of its own would cost as much as what it does.
 def _authenticating(app: ASGIApp, face: Face) -> ASGIApp:  # noqa: C901, PLR0915 - in one piece
-    guard, requirement, has_paths = face.guard, face.requirement, face.has_paths
+    guard, requirement, asks_first = face.guard, face.requirement, face.asks_first
     in_use, recall, clock = guard.in_use, guard.recall, guard.clock
     completion = Completion(guard, encode=_octets, name=_name)
     complete = _completing(completion, clock) if completion.is_due else None
@@ -118,8 +128,8 @@ def _authenticating(app: ASGIApp, face: Face) -> ASGIApp:  # noqa: C901, PLR0915
                 else:
                     with_origin = True
         is_optional = False
-        if has_paths or (with_origin and scope.get("method") == "OPTIONS"):
-            if face.passes_unasked(scope, with_origin=with_origin):
+        if asks_first:
+            if face.passes_unasked(scope):
                 _attach(scope, face, ANONYMOUS)
                 await app(scope, receive, send)
                 return
@@ -143,7 +153,11 @@ def _authenticating(app: ASGIApp, face: Face) -> ASGIApp:  # noqa: C901, PLR0915
         scope["bearerguard"] = face  # as `_attach` does
         scope["user"] = scope["auth"] = principal
         state = scope.get("state")
-        scope["state"] = {**state, "principal": principal} if state else {"principal": principal}
+        if state is None:
+            scope["state"] = {"principal": principal}
+        else:
+            scope["state"] = inner = RequestState(state, principal=principal)
+            inner.outer = state
         if is_http:
             if with_origin or is_optional:
                 send = _merging(send, completion, with_origin=with_origin, optional=is_optional)
@@ -217,9 +231,54 @@ async def send_answer(scope: Scope, receive: Receive, send: Send, answer: Respon
 def _attach(scope: Scope, face: Face, principal: Principal) -> None:
     scope["bearerguard"] = face
     scope["user"] = scope["auth"] = principal
-    # A copy: some servers share the state between the requests of a connection.
     state = scope.get("state")
-    scope["state"] = {**state, "principal": principal} if state else {"principal": principal}
+    if state is None:
+        scope["state"] = {"principal": principal}
+    else:
+        scope["state"] = inner = RequestState(state, principal=principal)
+        inner.outer = state
+
+
+class RequestState(dict[str, Any]):
+    """A request's state with its principal; what else is set in it is set in `outer` too.
+
+    Middleware outside the guard holds `outer`, and reads there what an endpoint has set. The
+    principal stays out of it: some servers share that dict between requests.
+    """
+
+    # Set by whoever makes one: a constructor here would cost more than the rest of attaching.
+    __slots__ = ("outer",)
+
+    outer: MutableMapping[str, Any]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        super().__setitem__(key, value)
+        if key != _PRINCIPAL:
+            self.outer[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        super().__delitem__(key)
+        if key != _PRINCIPAL:
+            self.outer.pop(key, None)
+
+    # Those of `dict` would change this copy alone.
+    update = MutableMapping.update
+    setdefault = MutableMapping.setdefault
+    pop = MutableMapping.pop
+    popitem = MutableMapping.popitem
+    clear = MutableMapping.clear
+
+    def __ior__(self, other: Any) -> Self:  # type: ignore[override, misc] # as `dict` has it
+        self.update(other)
+        return self
+
+
+def _is_preflight(scope: Scope) -> bool:
+    """Whether a browser asks by this request whether it may send another (Fetch, §3.2.2)."""
+    if scope.get("method") != "OPTIONS":
+        return False
+    names = {name.lower() for name, _ in scope["headers"]}
+    return {b"origin", b"access-control-request-method"} <= names
 
 
 def _path(scope: Scope) -> tuple[str, str]:

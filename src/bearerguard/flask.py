@@ -1,7 +1,8 @@
 """Flask: an extension over the WSGI face, `current_principal`, and scope decorators.
 
-The face attaches its verdict; the extension's first `before_request` answers a refusal,
-so that flask-cors and error handlers see it like any other.
+A refused request goes to Flask itself and to nothing else that is mounted in the app; there the
+extension answers it before any code of the app, so that flask-cors and error handlers see the
+refusal like any other. What Flask answers without having asked the extension is thrown away.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ _MARK = "__bearerguard__"
 _EXTENSION = "bearerguard"
 _VERDICT = "bearerguard.verdict"
 _ANSWER = "bearerguard.answer"
+_SETTLED = "bearerguard.settled"
+_PREFLIGHT_REMEDY = "let Flask answer OPTIONS of this route by itself, or exclude= its path"
 # What an error handler's own response must still say (RFC 9110 §11.6.1).
 _LASTING = ("WWW-Authenticate", "Cache-Control", "Retry-After")
 
@@ -75,22 +78,33 @@ class BearerGuard:
         if _EXTENSION in app.extensions:
             raise ConfigurationError("init_app(): this app has a BearerGuard already")
         guard = self.guard or Guard.from_settings(app.config)
-        face = wsgi.Face(Admission(guard, **self._options))
-        unprotected = app.wsgi_app
+        face = wsgi.Face(Admission(guard, **self._options, preflight_remedy=_PREFLIGHT_REMEDY))
 
-        def leave_refusal(
+        def refuse(
             environ: wsgi.Environ,
             start_response: wsgi.StartResponse,
             decision: Deny | Unavailable,
         ) -> Iterable[bytes]:
-            environ[_VERDICT] = decision  # for the extension
-            return unprotected(environ, start_response)
+            environ[_VERDICT] = decision  # for `_settle`
+            started: list[tuple[Any, ...]] = []
+
+            def start(*line: Any) -> Callable[[Any], object]:
+                started.append(line)
+                return started.append  # Flask's responses are iterables: nothing is written
+
+            # Not `app.wsgi_app`: what is mounted there knows nothing of the verdict.
+            body: Any = flask.Flask.wsgi_app(app, environ, start)
+            if _SETTLED in environ:
+                start_response(*started[-1])
+                return body  # type: ignore[no-any-return]
+            body.close()
+            return face.refuse(environ, start_response, decision)
 
         app.extensions[_EXTENSION] = face
-        protected: Any = wsgi.authenticating(unprotected, face, leave_refusal)
+        protected: Any = wsgi.authenticating(app.wsgi_app, face, refuse)
         app.wsgi_app = protected  # type: ignore[method-assign]
-        # Before all others, the app's and its blueprints' own.
-        app.before_request_funcs.setdefault(None, []).insert(0, _refuse_denied)
+        # Before all code of the app: its preprocessors of URLs may say what there is.
+        app.url_value_preprocessors.setdefault(None, []).insert(0, _settle)
         app.after_request(_keep_challenge)
 
 
@@ -162,10 +176,22 @@ def _face() -> wsgi.Face:
     return face
 
 
-def _refuse_denied() -> None:
-    decision = flask.request.environ.get(_VERDICT)
-    if decision is not None:
-        raise _denial(_face(), decision)
+def _settle(_endpoint: str | None, _values: dict[str, Any] | None) -> None:
+    """Refuse a request that the adapter refused, but for what Flask answers to OPTIONS itself."""
+    face = _face()
+    request = flask.request
+    decision = request.environ.get(_VERDICT)
+    if decision is None:
+        return
+    request.environ[_SETTLED] = True
+    if (
+        request.method == "OPTIONS"
+        and "HTTP_AUTHORIZATION" not in request.environ
+        and getattr(request.url_rule, "provide_automatic_options", False)
+    ):
+        # A response that is raised with no code is sent as it is (werkzeug's `abort`).
+        raise HTTPException(response=flask.current_app.make_default_options_response())
+    raise _denial(face, decision)
 
 
 def _denial(face: wsgi.Face, decision: Deny | Unavailable) -> HTTPException:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import typing
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -39,7 +40,8 @@ def require(requirement: Requirement) -> Callable[[E], E]:
 
     Goes on functions and methods, sync or async, that take a request or a websocket, and
     on `HTTPEndpoint` and `WebSocketEndpoint` classes; inside the route's decorator, where
-    there is one. Without a `BearerMiddleware` around the app a request raises
+    there is one. A function that can take neither raises `ConfigurationError` at once.
+    Without a `BearerMiddleware` around the app a request raises
     `ConfigurationError`.
     """
     if not isinstance(requirement, Requirement):
@@ -54,6 +56,11 @@ def require(requirement: Requirement) -> Callable[[E], E]:
 
 
 def _guarded_function(function: Callable[..., Any], requirement: Requirement) -> Any:
+    if not _takes_connection(function):
+        raise ConfigurationError(
+            f"require(): {getattr(function, '__qualname__', function)!s} takes no request: give it"
+            " a parameter such as `request: Request`, from which the caller is known"
+        )
     inner: Requirement | None = getattr(function, _MARK, None)
     # Stacked decorators are one requirement, so that a 403 names all the scopes.
     requirement = requirement if inner is None else requirement & inner
@@ -77,6 +84,27 @@ def _guarded_function(function: Callable[..., Any], requirement: Requirement) ->
     chosen = async_guarded if inspect.iscoroutinefunction(function) else guarded
     setattr(chosen, _MARK, requirement)
     return chosen
+
+
+def _takes_connection(function: Callable[..., Any]) -> bool:
+    """Whether some parameter may be the request or websocket; False only where none can."""
+    try:
+        parameters = inspect.signature(function, eval_str=True).parameters.values()
+    except (NameError, AttributeError):  # a name that only a type checker knows
+        parameters = inspect.signature(function).parameters.values()
+    return any(
+        _may_be_connection(each.annotation)
+        for each in parameters
+        if each.name != "self" or each.annotation is not each.empty
+    )
+
+
+def _may_be_connection(annotation: Any) -> bool:
+    if annotation in (inspect.Parameter.empty, Any, object) or isinstance(annotation, str):
+        return True
+    if inspect.isclass(annotation) and typing.get_origin(annotation) is None:
+        return issubclass(annotation, HTTPConnection)
+    return any(map(_may_be_connection, typing.get_args(annotation)))
 
 
 def _guarded_class(endpoint: type[Any], requirement: Requirement) -> type[Any]:

@@ -34,11 +34,13 @@ class Face:
     def __init__(self, admission: Admission) -> None:
         self.guard = admission.guard
         self.requirement = admission.requirement
-        self.has_paths = admission.has_paths
+        self.asks_first = admission.asks_first
         self._admission = admission
 
     def answer(self, environ: Environ, decision: Deny | Unavailable) -> Response:
         """Return the response that refuses the request of `environ`."""
+        if isinstance(decision, Deny) and _is_preflight(environ):
+            self._admission.preflight_refused()
         return refusal(
             self.guard,
             decision,
@@ -61,14 +63,11 @@ class Face:
         return self._admission.is_optional(*_path(environ))
 
     def passes_unasked(self, environ: Environ) -> bool:
-        """Whether it is excluded, or a CORS preflight, which carries no credentials."""
-        if (
-            environ["REQUEST_METHOD"] == "OPTIONS"
-            and "HTTP_ORIGIN" in environ
-            and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ
-        ):
-            return True
-        return self._admission.is_excluded(*_path(environ))
+        """Whether it is excluded, or a CORS preflight where those pass."""
+        admission = self._admission
+        return admission.is_excluded(*_path(environ)) or (
+            admission.passes_preflights and _is_preflight(environ)
+        )
 
 
 # A function, though it goes by the name of a class: calling an instance costs as much as
@@ -80,6 +79,7 @@ def BearerMiddleware(  # noqa: N802 - the name of a class
     require: Requirement | None = None,
     optional: bool | Sequence[str] = False,
     exclude: Sequence[str] = (),
+    pass_preflights: bool = False,
 ) -> WSGIApp:
     """Return a WSGI app that authenticates every request of `app`.
 
@@ -93,11 +93,20 @@ def BearerMiddleware(  # noqa: N802 - the name of a class
         require: what every request of this app needs, besides the guard's own requirement.
         optional: True, or paths, where a request without a token passes as `ANONYMOUS`.
         exclude: paths that are not authenticated at all; exact, or `prefix*`, below the mount.
+        pass_preflights: let CORS preflights through without a token, for CORS middleware inside
+            `app`. Whoever writes such a request reaches whatever `app` does with OPTIONS.
 
     Raises:
         ConfigurationError: an option is malformed.
     """
-    admission = Admission(guard, require=require, optional=optional, exclude=exclude)
+    admission = Admission(
+        guard,
+        require=require,
+        optional=optional,
+        exclude=exclude,
+        pass_preflights=pass_preflights,
+        app=app,
+    )
     return authenticating(app, Face(admission))
 
 
@@ -107,7 +116,7 @@ def authenticating(  # noqa: C901 - in one piece
 ) -> WSGIApp:
     """Return what `BearerMiddleware` does; `refuse` answers instead of the face."""
     refuse = refuse or face.refuse
-    guard, requirement, has_paths = face.guard, face.requirement, face.has_paths
+    guard, requirement, asks_first = face.guard, face.requirement, face.asks_first
     in_use, recall, clock = guard.in_use, guard.recall, guard.clock
     completion = Completion(guard, encode=str, name=str)
     complete = _completing(completion, clock) if completion.is_due else None
@@ -117,7 +126,7 @@ def authenticating(  # noqa: C901 - in one piece
     ) -> Iterable[bytes]:
         environ["bearerguard.face"] = face
         is_optional = False
-        if has_paths or environ["REQUEST_METHOD"] == "OPTIONS":
+        if asks_first:
             if face.passes_unasked(environ):
                 environ["bearerguard.principal"] = ANONYMOUS
                 return app(environ, start_response)
@@ -213,6 +222,15 @@ def _path(environ: Environ) -> tuple[str, str]:
     path = _octets(environ.get("PATH_INFO", "")).decode("utf-8", "replace")
     raw = environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""
     return path or "/", urlsplit(raw).path
+
+
+def _is_preflight(environ: Environ) -> bool:
+    """Whether a browser asks by this request whether it may send another (Fetch, §3.2.2)."""
+    return (
+        environ["REQUEST_METHOD"] == "OPTIONS"
+        and "HTTP_ORIGIN" in environ
+        and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ
+    )
 
 
 def _octets(text: str) -> bytes:

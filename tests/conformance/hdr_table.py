@@ -37,6 +37,10 @@ def good(**options: Any) -> Any:
     return lambda stage: stage.bearer(**options)
 
 
+def _preflight(_stage: Stage) -> Headers:
+    return [("Origin", b"https://app.test"), ("Access-Control-Request-Method", b"GET")]
+
+
 def with_origin(send: Any) -> Any:
     return lambda stage: [*send(stage), ("Origin", b"https://app.test")]
 
@@ -232,13 +236,32 @@ TABLE = [
         status=401,
     ),
     Scenario(
-        id="HDR-15 preflight passes",
-        send=lambda _stage: [
-            ("Origin", b"https://app.test"),
-            ("Access-Control-Request-Method", b"GET"),
-        ],
+        id="HDR-15 preflight is refused like any other request",
+        send=_preflight,
         method="OPTIONS",
+        status=401,
+    ),
+    Scenario(
+        id="HDR-15 preflight passes where that was asked for",
+        send=_preflight,
+        method="OPTIONS",
+        face={"pass_preflights": True},
         status=200,
+        identity="",
+    ),
+    Scenario(
+        id="HDR-15 only an OPTIONS request is a preflight",
+        send=_preflight,
+        method="POST",
+        face={"pass_preflights": True},
+        status=401,
+    ),
+    Scenario(
+        id="HDR-15 other OPTIONS where preflights pass",
+        send=with_origin(nothing),
+        method="OPTIONS",
+        face={"pass_preflights": True},
+        status=401,
     ),
     Scenario(id="HDR-15 other OPTIONS", send=nothing, method="OPTIONS", status=401),
     Scenario(

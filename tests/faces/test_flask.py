@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from flask import Blueprint, Flask, Response, jsonify, stream_with_context
+from flask import Blueprint, Flask, Response, abort, jsonify, stream_with_context
 from flask.views import MethodView, View
 from flask_cors import CORS
 from werkzeug.exceptions import HTTPException
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from bearerguard import ANONYMOUS, ConfigurationError, Guard, scopes
 from bearerguard.flask import BearerGuard, current_principal, require, require_scopes
@@ -222,3 +223,143 @@ def test_misuse_is_named(guard: Guard) -> None:
         require("read")  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match=r"is no flask\.views\.View"):
         require_scopes("read")(type("Other", (), {}))
+
+
+PREFLIGHT = {"Origin": "https://app.test", "Access-Control-Request-Method": "DELETE"}
+
+
+class MethodOverride:
+    """As in Flask's own documentation."""
+
+    def __init__(self, app):
+        self.app = app
+
+    def __call__(self, environ, start_response):
+        method = environ.get("HTTP_X_HTTP_METHOD_OVERRIDE")
+        if method:
+            environ["REQUEST_METHOD"] = method
+        return self.app(environ, start_response)
+
+
+@pytest.fixture
+def deleting(guard):
+    """An app that counts what it deletes, with an override of methods inside the guard."""
+    app = Flask("deleting")
+    ran: list[str] = []
+
+    @app.delete("/things/<name>")
+    def drop(name):
+        ran.append(name)
+        return "gone"
+
+    @app.route("/own", methods=["GET", "OPTIONS"])
+    def own():
+        ran.append("own")
+        return "own"
+
+    @app.route("/none", provide_automatic_options=False, methods=["GET"])
+    def none():
+        return "none"
+
+    app.before_request(lambda: ran.append("hook"))
+    app.wsgi_app = MethodOverride(app.wsgi_app)  # type: ignore[method-assign]
+    BearerGuard(app, guard=guard)
+    return app.test_client(), ran
+
+
+def test_HDR_15_flasks_own_answer_to_OPTIONS_passes_and_runs_nothing_of_the_app(deleting):
+    client, ran = deleting
+    response = client.options("/things/7", headers=PREFLIGHT)
+    assert response.status_code == 200
+    assert set(response.allow) == {"DELETE", "OPTIONS"}
+    assert ran == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "more"),
+    [
+        ("OPTIONS", "/own", {}),
+        ("OPTIONS", "/none", {}),
+        ("OPTIONS", "/nowhere", {}),
+        ("OPTIONS", "/things/7", {"Authorization": "Bearer a.b.c"}),
+        ("DELETE", "/things/7", {"X-HTTP-Method-Override": "OPTIONS"}),
+        ("POST", "/things/7", {"X-HTTP-Method-Override": "DELETE"}),
+        ("GET", "/nowhere", {}),
+    ],
+)
+def test_HDR_15_nothing_else_passes_for_a_preflight(deleting, method, path, more):
+    client, ran = deleting
+    assert client.open(path, method=method, headers=PREFLIGHT | more).status_code == 401
+    assert ran == []
+
+
+def test_HDR_15_a_preflight_whose_method_is_overridden_deletes_nothing(deleting):
+    headers = PREFLIGHT | {"X-HTTP-Method-Override": "DELETE"}
+    client, ran = deleting
+    response = client.options("/things/7", headers=headers)
+    assert (response.status_code, response.data) == (200, b"")
+    assert ran == []
+
+
+def test_what_is_mounted_inside_the_app_never_sees_a_refused_request(guard, bearer):
+    seen = []
+
+    def admin(environ, start_response):
+        seen.append(environ["bearerguard.principal"].is_authenticated)
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"all customers"]
+
+    app = Flask("mounting")
+    app.wsgi_app = DispatcherMiddleware(  # type: ignore[method-assign]
+        app.wsgi_app, {"/admin": admin}
+    )
+    BearerGuard(app, guard=guard)
+    client = app.test_client()
+    for headers in ({}, {"Authorization": "Bearer a.b.c"}, bearer(exp=1), {"Authorization": "x"}):
+        response = client.get("/admin/export", headers=headers)
+        assert response.status_code == 401
+        assert "WWW-Authenticate" in response.headers
+    assert seen == []
+    assert client.get("/admin/export", headers=bearer()).data == b"all customers"
+    assert seen == [True]
+
+
+def test_a_refusal_that_the_extension_did_not_make_is_made_by_the_adapter(guard):
+    app = Flask("broken")
+    BearerGuard(app, guard=guard)
+    # Somebody took the extension's hook away.
+    app.url_value_preprocessors.clear()
+    app.add_url_rule("/", view_func=lambda: "open")
+    response = app.test_client().get("/")
+    assert response.status_code == 401
+    assert "WWW-Authenticate" in response.headers
+
+
+def test_url_preprocessors_say_nothing_to_whoever_is_refused(guard, bearer):
+    app = Flask("preprocessing")
+    asked = []
+
+    @app.url_value_preprocessor
+    def load(_endpoint, values):
+        asked.append(values)
+        abort(404 if values == {"name": "unknown"} else 410)
+
+    app.add_url_rule("/<name>", view_func=lambda name: name)
+    BearerGuard(app, guard=guard)
+    client = app.test_client()
+    for path in ("/unknown", "/known", "/no/such/route"):
+        assert client.get(path).status_code == 401
+        assert client.options(path, headers=PREFLIGHT).status_code in {200, 401}
+    assert asked == []
+    assert client.get("/unknown", headers=bearer()).status_code == 404
+
+
+def test_an_app_whose_guard_was_gone_around_serves_nobody(guard, bearer):
+    app = Flask("around")
+    unguarded = app.wsgi_app
+    BearerGuard(app, guard=guard)
+    app.add_url_rule("/", view_func=lambda: "open")
+    app.wsgi_app = unguarded  # type: ignore[method-assign]
+    app.testing = True
+    with pytest.raises(ConfigurationError, match="no guard in reach"):
+        app.test_client().get("/", headers=bearer())

@@ -219,4 +219,102 @@ def test_misuse_is_named() -> None:
     with pytest.raises(ConfigurationError, match="decorate its methods"):
         require_scopes("read")(type("Other", (), {}))
     with pytest.raises(ConfigurationError, match="must take its request"):
-        require_scopes("read")(lambda: None)()
+        require_scopes("read")(lambda request: None)("none")
+
+
+class _OwnRequest(Request):
+    """A framework's own."""
+
+
+async def _annotated(q: str, own: _OwnRequest) -> None: ...
+async def _optional(q: str, own: Request | None = None) -> None: ...
+async def _unknown(own: NobodyKnows) -> None: ...  # type: ignore[name-defined] # noqa: F821
+def _by_name(q: str, **others) -> None: ...
+async def _bare() -> None: ...
+async def _query(q: str, count: int = 0, names: list[str] | None = None) -> None: ...
+async def _method(self) -> None: ...
+
+
+@pytest.mark.parametrize("function", [_annotated, _optional, _unknown, _by_name])
+def test_a_route_that_may_take_a_request_can_be_decorated(function):
+    assert require_scopes("read")(function).__name__ == function.__name__
+
+
+@pytest.mark.parametrize("function", [_bare, _query, _method])
+def test_a_route_that_takes_no_request_is_refused_when_it_is_decorated(function):
+    with pytest.raises(ConfigurationError, match=rf"{function.__name__} takes no request"):
+        require_scopes("read")(function)
+
+
+class Outer:
+    """Middleware around the guard, which uses the request's state before and after."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] == "http":
+            request = Request(scope)
+            request.state.request_id = "r1"
+            await self.app(scope, receive, send)
+            scope["outer"].append(dict(request.state._state))
+
+
+def test_what_an_endpoint_sets_in_its_state_reaches_middleware_around_the_guard(guard, bearer):
+    async def home(request: Request) -> Response:
+        assert request.state.request_id == "r1"
+        request.state.rows = 7
+        request.scope["state"].update(more=1, less=2)
+        request.scope["state"] |= {"most": 3}
+        request.scope["state"].setdefault("kept", 4)
+        del request.state.less
+        del request.state.principal
+        request.scope["state"].pop("request_id")
+        return PlainTextResponse("ok")
+
+    outer: list[dict[str, object]] = []
+    shared: dict[str, object] = {"pool": "from the lifespan"}
+    stack = [Middleware(Outer), Middleware(BearerMiddleware, guard=guard)]
+    app = Starlette(routes=[Route("/", home)], middleware=stack)
+
+    async def server(scope, receive, send):
+        scope["state"] = shared  # some servers give the same dict to all requests
+        scope["outer"] = outer
+        await app(scope, receive, send)
+
+    TestClient(server).get("/", headers=bearer())
+    assert outer == [{"pool": "from the lifespan", "rows": 7, "more": 1, "most": 3, "kept": 4}]
+    assert "principal" not in shared
+
+
+@pytest.mark.parametrize("order", ["added later", "given", "app"])
+def test_cors_middleware_inside_the_guard_is_told_at_the_start(issuer, caplog, order):
+    guard = issuer.guard()  # of its own: a line is written once a minute
+    cors, bearer_middleware = (
+        Middleware(CORSMiddleware, allow_origins=["*"]),
+        Middleware(BearerMiddleware, guard=guard),
+    )
+    if order == "app":
+        app = BearerMiddleware(Starlette(middleware=[cors]), guard=guard)
+    elif order == "given":
+        app = Starlette(middleware=[bearer_middleware, cors])
+    else:
+        app = Starlette(middleware=[cors])
+        app.add_middleware(BearerMiddleware, guard=guard)
+    headers = {"Origin": "https://app.test", "Access-Control-Request-Method": "GET"}
+    assert TestClient(app).options("/", headers=headers).status_code == 401
+    assert "CORSMiddleware lies inside the guard" in caplog.text
+    assert (
+        "a CORS preflight was refused: put the CORS middleware outside, or pass_preflights=True"
+        in caplog.text
+    )
+
+
+def test_nothing_is_told_where_preflights_work(guard, caplog):
+    cors = Middleware(CORSMiddleware, allow_origins=["*"])
+    outside = Starlette(middleware=[cors, Middleware(BearerMiddleware, guard=guard)])
+    inside = BearerMiddleware(Starlette(middleware=[cors]), guard=guard, pass_preflights=True)
+    headers = {"Origin": "https://app.test", "Access-Control-Request-Method": "GET"}
+    for app in (outside, inside):
+        assert TestClient(app).options("/", headers=headers).status_code == 200
+    assert "preflight" not in caplog.text

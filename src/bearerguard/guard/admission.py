@@ -1,17 +1,24 @@
-"""What a face asks before it asks the guard: which paths need a token at all.
+"""What an adapter asks before it asks the guard: which requests need a token at all.
 
 Paths are those below the mount, percent-decoded; knows neither ASGI nor WSGI.
 """
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from bearerguard.errors import ConfigurationError
 from bearerguard.guard.guard import Guard
 from bearerguard.guard.options import check_requirement
 from bearerguard.guard.requirement import Requirement, combined
+
+_log = logging.getLogger("bearerguard")
+
+_PREFLIGHT_REMEDY = "put the CORS middleware outside, or pass_preflights=True"
+_DEEPEST = 32
 
 # Ways to write one path so that another one is served (RFC 3986 §6.2.2).
 _AMBIGUOUS = re.compile(r"//|\\|(?:^|/)\.{1,2}(?:/|$)")
@@ -40,9 +47,11 @@ class Paths:
 
 
 class Admission:
-    """The options of a face, checked, and its guard.
+    """The options of an adapter, checked, and its guard.
 
-    `has_paths` is False where every request needs a token, so that none need be compared.
+    `asks_first` is False where every request needs a token, so that none need be compared.
+    `app` is what is protected: CORS middleware in it is looked for. `preflight_remedy` is what
+    to do about a CORS preflight that was refused.
     """
 
     def __init__(
@@ -52,6 +61,9 @@ class Admission:
         require: Requirement | None,
         optional: bool | Sequence[str],
         exclude: Sequence[str],
+        pass_preflights: bool = False,
+        app: Any = None,
+        preflight_remedy: str = _PREFLIGHT_REMEDY,
     ) -> None:
         if not isinstance(guard, Guard):
             raise ConfigurationError("guard=: pass a Guard")
@@ -61,11 +73,30 @@ class Admission:
         self._excluded = Paths("exclude", exclude)
         self._always_optional = optional is True
         self._optional = Paths("optional", () if isinstance(optional, bool) else optional)
-        self.has_paths = bool(self._excluded or self._optional or self._always_optional)
+        if not isinstance(pass_preflights, bool):
+            raise ConfigurationError("pass_preflights=: pass True or False")
+        self.passes_preflights = pass_preflights
+        self.asks_first = bool(
+            self._excluded or self._optional or self._always_optional or pass_preflights
+        )
+        self._preflight_remedy = preflight_remedy
+        inside = None if pass_preflights else _cors_inside(app)
+        if inside is not None:
+            _log.warning(
+                "%s lies inside the guard, so CORS preflights will be refused before they reach"
+                " it: %s",
+                inside,
+                _PREFLIGHT_REMEDY,
+            )
 
     def is_excluded(self, path: str, raw: str = "") -> bool:
         """Whether a request for `path` is not authenticated at all."""
         return self._excluded.match(path, raw)
+
+    def preflight_refused(self) -> None:
+        """Tell the operator that a browser was refused its preflight, which has no token."""
+        detail = f"a CORS preflight was refused: {self._preflight_remedy}"
+        self.guard.report("preflight_refused", detail)
 
     def is_optional(self, path: str, raw: str = "") -> bool:
         """Whether a request for `path` passes without a token."""
@@ -74,3 +105,20 @@ class Admission:
 
 def _is_pattern(pattern: object) -> bool:
     return isinstance(pattern, str) and pattern[:1] == "/" and "*" not in pattern[:-1]
+
+
+def _cors_inside(app: Any) -> str | None:
+    """Return the name of the CORS middleware within an app, where it can be seen."""
+    return next((name for name in _middleware(app) if "cors" in name.lower()), None)
+
+
+def _middleware(app: Any) -> Iterator[str]:
+    """Yield the class names of the layers of an app, as Starlette and most others keep them."""
+    for _ in range(_DEEPEST):
+        if app is None:
+            return
+        yield type(app).__name__
+        # Those of a Starlette app, which builds its layers at the first request.
+        for each in getattr(app, "user_middleware", ()):
+            yield getattr(getattr(each, "cls", None), "__name__", "")
+        app = getattr(app, "app", None)

@@ -162,6 +162,10 @@ class Guard(LifeCycle):
             options.setdefault("realm", realm)
         return cls(settings.issuer(values), **options)
 
+    def report(self, code: str, detail: str) -> None:
+        """Report what an adapter found, as an `Event`."""
+        self._events.emit(code, None, detail)
+
     # Deciding
 
     def authenticate(self, request: Request) -> Flow[Decision]:
