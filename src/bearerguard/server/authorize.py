@@ -59,6 +59,7 @@ class _Asked:
     scopes: tuple[str, ...]
     resources: tuple[str, ...]
     challenge: str | None = field(repr=False)
+    ignored_scope: str | None = None
 
 
 class AuthorizeEndpoint:
@@ -181,10 +182,12 @@ class AuthorizeEndpoint:
             raise unauthorized_client("The client is not registered for this grant type")
         if parameters.get("response_mode") not in {None, "query"}:
             raise invalid_request("The server answers in the query only")
+        scopes = allowance.scopes(parameters, client.scopes, self._settings)
         return _Asked(
-            allowance.scopes(parameters, client.scopes),
+            scopes.granted,
             allowance.resources(parameters, self._settings),
             _challenge(client, parameters),
+            scopes.left_out,
         )
 
     def _check_subject(self, signed_in: SignedIn) -> None:
@@ -234,6 +237,7 @@ class AuthorizeEndpoint:
             challenge=asked.challenge,
             scopes=asked.scopes,
             resources=asked.resources,
+            ignored_scope=asked.ignored_scope,
         )
         try:
             code = self._codes.issue(target.client, allowed)

@@ -46,6 +46,8 @@ class Allowed:
     challenge: str | None = field(repr=False)
     scopes: tuple[str, ...]
     resources: tuple[str, ...]
+    # What was asked for besides and left out, for the audit alone.
+    ignored_scope: str | None = None
 
 
 class CodeGrant:
@@ -94,6 +96,7 @@ class CodeGrant:
             client_id=client.client_id,
             user_id=allowed.user_id,
             scope=scope.build(allowed.scopes),
+            ignored_scope=allowed.ignored_scope,
         )
         return code
 

@@ -70,13 +70,15 @@ class RefreshGrant:
             raise invalid_grant(_UNUSABLE)
         if row.used_at is not None and not self._may_come_again(row):
             raise self._reused(row)
-        scopes = allowance.scopes(parameters, row.scope.split())
+        scopes = allowance.narrowed(
+            parameters, row.scope.split(), client.scopes, self._settings
+        )
         resources = allowance.within(parameters.resources, json.loads(row.resources))
         access = self._access.mint(
             Bearer(
                 client=client,
                 subject=row.user_id,
-                scopes=scopes,
+                scopes=scopes.granted,
                 resources=resources,
                 grant_id=row.grant_id,
                 auth_time=row.auth_time,
@@ -95,8 +97,9 @@ class RefreshGrant:
             user_id=row.user_id,
             grant_id=row.grant_id,
             again=succession.again or None,
+            ignored_scope=scopes.left_out,
         )
-        return TokenAnswer(access, scopes, succession.token)
+        return TokenAnswer(access, scopes.granted, succession.token)
 
     def _is_good(self, row: Row[Any]) -> bool:
         now = self._clock()

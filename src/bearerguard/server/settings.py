@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from bearerguard.errors import ConfigurationError, quoted
@@ -25,6 +25,9 @@ CODE_LIFETIME = 60
 ALGORITHM = "RS256"
 KEY_LIFETIME = 90 * DAY
 SECRET_OVERLAP = DAY
+# What becomes of scopes that the server or the client does not know (RFC 6749 §3.3).
+UnknownScopes: TypeAlias = Literal["ignore", "refuse"]
+IGNORE: UnknownScopes = "ignore"
 # RFC 6749 §4.1.2 recommends ten minutes at most.
 _MAX_CODE_LIFETIME = 600.0
 
@@ -75,6 +78,7 @@ class Settings:
     key_lifetime: float = KEY_LIFETIME
     secret_overlap: float = SECRET_OVERLAP
     accept_endpoint_audiences: bool = False
+    unknown_scopes: UnknownScopes = IGNORE
     insecure_allow_http: bool = False
 
     def __post_init__(self) -> None:
@@ -104,6 +108,8 @@ class Settings:
             raise ConfigurationError(
                 f"algorithm=: {quoted(self.algorithm)} is none of {', '.join(ALGORITHMS)}"
             )
+        if self.unknown_scopes not in {"ignore", "refuse"}:
+            raise ConfigurationError('unknown_scopes=: choose "ignore" or "refuse"')
 
     def url(self, path: str) -> str:
         """Return the address of one of this server's own paths."""
