@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bearerguard.protocol import scope
+from bearerguard.protocol import scope, uri
 from bearerguard.server.oauth_error import OAuthError, invalid_scope, invalid_target, named
 from bearerguard.server.parameters import Parameters
 from bearerguard.server.settings import Settings, is_resource_identifier
@@ -101,10 +101,27 @@ def resources(parameters: Parameters, settings: Settings) -> tuple[str, ...]:
 
 
 def within(asked: tuple[str, ...], allowed: Iterable[str]) -> tuple[str, ...]:
-    """Return the resources asked for, all of `allowed` if none; raises `OAuthError`."""
+    """Return the resources asked for, all of `allowed` if none; raises `OAuthError`.
+
+    Another spelling of the same URI names the same resource, which keeps its own.
+    """
     possible = tuple(allowed)
-    if not all(is_resource_identifier(name) for name in asked):
-        raise invalid_target("The resource is no absolute URI without a fragment")
-    if not set(asked) <= set(possible):
-        raise invalid_target("The resource is unknown, or more than was granted")
-    return asked or possible
+    if not asked:
+        return possible
+    malformed = [name for name in asked if not is_resource_identifier(name)]
+    if malformed:
+        raise _not_had(
+            "The resource is no absolute URI without a fragment", "malformed_resource", malformed
+        )
+    spelling = {uri.normalized(name): name for name in possible}
+    unknown = [name for name in asked if uri.normalized(name) not in spelling]
+    if unknown:
+        raise _not_had(
+            "The resource is unknown, or more than was granted", "unknown_resource", unknown
+        )
+    return tuple(dict.fromkeys(spelling[uri.normalized(name)] for name in asked))
+
+
+def _not_had(description: str, reason: str, names: Iterable[str]) -> OAuthError:
+    shown = named(names)
+    return invalid_target(f"{description}: {shown}", reason, resource=shown)

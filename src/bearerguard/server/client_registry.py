@@ -129,7 +129,7 @@ class ClientRegistry:
             grant_types=_grant_types(grant_types, auth_method, redirect_uris),
             redirect_uris=tuple(redirect_uris),
             scopes=tuple(dict.fromkeys(scopes)),
-            serves=tuple(serves),
+            serves=_registered(serves, self._settings),
             origins=tuple(dict.fromkeys(origins)),
             require_pkce=require_pkce,
             require_consent=require_consent,
@@ -264,6 +264,16 @@ def _grant_types(
         return tuple(dict.fromkeys(given))
     with_user = (clients.AUTHORIZATION_CODE, clients.REFRESH_TOKEN) if redirect_uris else ()
     return with_user if auth_method == clients.NONE else (*with_user, clients.CLIENT_CREDENTIALS)
+
+
+def _registered(serves: Sequence[str], settings: Settings) -> tuple[str, ...]:
+    """Return resources as the server spells them; what it does not know stays as it is."""
+    if settings.any_resource:
+        return tuple(dict.fromkeys(serves))
+    found = [(each, settings.resource(each) if isinstance(each, str) else None) for each in serves]
+    return tuple(
+        dict.fromkeys(given if each is None else each.identifier for given, each in found)
+    )
 
 
 def _new_secret() -> str:

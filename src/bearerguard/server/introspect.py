@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bearerguard.messages import Request, Response
+from bearerguard.protocol import uri
 from bearerguard.server import answers
 from bearerguard.server.access_token import AccessTokens, Known
 from bearerguard.server.client import Client
@@ -82,7 +83,9 @@ class IntrospectEndpoint:
 def _may_know(client: Client | None, known: Known) -> bool:
     if client is None or client.client_id == known.client_id:
         return True
-    return not known.audience.isdisjoint(client.serves)
+    # A command cannot know how the server spells its resources (RFC 3986 §6.2).
+    served = {uri.normalized(each) for each in client.serves}
+    return any(uri.normalized(each) in served for each in known.audience)
 
 
 def _wants_signed(request: Request) -> bool:
