@@ -84,7 +84,6 @@ class Engine:
                 tuple(map(settings.url, (metadata.TOKEN, metadata.REVOKE, metadata.INTROSPECT))),
             ),
             Failures(clock),
-            audit,
         )
         self._token = TokenEndpoint(
             authentication=authentication,

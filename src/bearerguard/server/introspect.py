@@ -16,7 +16,6 @@ from bearerguard.server.access_token import AccessTokens, Known
 from bearerguard.server.client import Client
 from bearerguard.server.client_authentication import ClientAuthentication
 from bearerguard.server.keys import KeyRing
-from bearerguard.server.oauth_error import OAuthError
 from bearerguard.server.parameters import from_form
 from bearerguard.server.settings import Settings
 from bearerguard.server.store.database import Database
@@ -65,9 +64,7 @@ class IntrospectEndpoint:
         if request.method != "POST":
             return answers.wrong_method("POST")
         parameters = from_form(request)
-        client = self._authentication.authenticate(request, parameters)
-        if not client.is_confidential:
-            raise OAuthError("invalid_client", "The client cannot prove who it is", status=401)
+        client = self._authentication.authenticate(request, parameters, confidential=True)
         answer = self._introspection.describe(parameters.required("token"), client)
         if not _wants_signed(request):
             return answers.private(answer)
