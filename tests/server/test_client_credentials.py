@@ -8,7 +8,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from tests.server.stage import Answer, Make, Stage
+from tests.server.stage import VERIFIER, Answer, Make, Stage
 
 SECRETS = [
     "WiMwbPYlqiI+7pQ117wi3p9R078d1mDe/WM3GZt=",
@@ -105,8 +105,6 @@ def test_a_public_client_may_name_itself_by_an_empty_basic_secret(
 
     code = stage.code(stage.phone)
     grant = {"grant_type": "authorization_code", "code": code}
-    from tests.server.stage import VERIFIER
-
     tokens = ask(**grant, code_verifier=VERIFIER).json
     refreshed = ask(grant_type="refresh_token", refresh_token=tokens["refresh_token"])
     assert refreshed.status == 200
@@ -129,7 +127,9 @@ def test_an_empty_secret_is_no_secret_of_a_confidential_client(stage: Stage) -> 
 def test_an_empty_client_secret_in_the_form_is_none(stage: Stage) -> None:
     code = stage.code(stage.phone)
     assert stage.redeem(code, stage.phone, client_secret="").status == 200
-    answer = own(stage, header(stage.app.client_id, stage.app.client_secret or ""), client_secret="")
+    answer = own(
+        stage, header(stage.app.client_id, stage.app.client_secret or ""), client_secret=""
+    )
     assert answer.status == 200
 
 

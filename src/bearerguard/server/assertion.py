@@ -54,10 +54,17 @@ class Assertions:
         token = _parsed(assertion)
         if token is None:
             return "malformed_assertion", {}
-        unsigned = _unsigned(token, client)
-        if unsigned is not None:
-            return unsigned
-        content = token.claims
+        fault = _unsigned(token, client) or self._unfit(token.claims, client)
+        if fault is not None:
+            return fault
+        # The last step: only what is good in all else is used up.
+        token_id, expires_at = token.claims["jti"], claims.numeric_date(token.claims, "exp")
+        if self._registry.use_assertion(client.client_id, token_id, expires_at + _LEEWAY):
+            return None
+        return "assertion_replayed", {"jti": token_id}
+
+    def _unfit(self, content: Mapping[str, Any], client: Client) -> Fault | None:
+        """Return why the claims do not fit, None when they do."""
         for name in ("iss", "sub"):
             if content.get(name) != client.client_id:
                 return "assertion_of_another_client", {name: _shown(content.get(name))}
@@ -72,11 +79,9 @@ class Assertions:
             return f"assertion_{error.reason.code}", {"detail": error.remedy}
         if expires_at > now + _MAX_LIFETIME + _LEEWAY:
             return "assertion_lives_too_long", {"seconds": int(expires_at - now)}
-        token_id = content.get("jti")
+        token_id = content["jti"]
         if not isinstance(token_id, str) or not 0 < len(token_id) <= _MAX_ID:
             return "malformed_assertion_id", {}
-        if not self._registry.use_assertion(client.client_id, token_id, expires_at + _LEEWAY):
-            return "assertion_replayed", {"jti": token_id}
         return None
 
     def _is_for_us(self, audience: object) -> bool:
@@ -85,8 +90,10 @@ class Assertions:
         if named == [self._issuer]:
             return True
         texts = [each for each in named if isinstance(each, str)]
-        return bool(texts) and len(texts) == len(named) and all(
-            uri.normalized(each) in self._endpoints for each in texts
+        return (
+            bool(texts)
+            and len(texts) == len(named)
+            and all(uri.normalized(each) in self._endpoints for each in texts)
         )
 
 

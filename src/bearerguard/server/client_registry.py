@@ -273,9 +273,7 @@ def _registered(serves: Sequence[str], settings: Settings) -> tuple[str, ...]:
     if settings.any_resource:
         return tuple(dict.fromkeys(serves))
     found = [(each, settings.resource(each) if isinstance(each, str) else None) for each in serves]
-    return tuple(
-        dict.fromkeys(given if each is None else each.identifier for given, each in found)
-    )
+    return tuple(dict.fromkeys(given if each is None else each.identifier for given, each in found))
 
 
 def _new_secret() -> str:

@@ -1,7 +1,7 @@
 """The parameters of a request: from a query or a form, read strictly (RFC 6749 §3.1, §3.2).
 
 Without a value is as if omitted; unknown ones are ignored; a repeated one is an error, except
-`resource` (RFC 8707 §2). What is wrong never quotes what was sent.
+`resource` (RFC 8707 §2). What is wrong never quotes what was sent, which may be a secret.
 """
 
 from __future__ import annotations
@@ -22,6 +22,15 @@ _FORM = re.compile(
 )
 _STRAY_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _REPEATABLE = "resource"
+# Whose names a log may have. Any other may be a secret that was put in the wrong place.
+_NAMES = frozenset(
+    {
+        *("client_id", "client_secret", "client_assertion", "client_assertion_type"),
+        *("code", "code_challenge", "code_challenge_method", "code_verifier", "grant_type"),
+        *("nonce", "prompt", "max_age", "redirect_uri", "refresh_token", "response_mode"),
+        *("response_type", "scope", "state", "token", "token_type_hint", "username", "password"),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +48,18 @@ class Parameters:
     def check(self) -> None:
         """Raise `OAuthError` if one was repeated."""
         if self.repeated:
-            raise invalid_request("A parameter is repeated")
+            names = [name for name in self.repeated if name in _NAMES] or ["another"]
+            raise invalid_request(
+                "A parameter is repeated", "repeated_parameter", parameter=" ".join(sorted(names))
+            )
 
     def required(self, name: str) -> str:
         """Return a parameter's value; raises `OAuthError` if it is absent."""
         value = self.values.get(name)
         if value is None:
-            raise invalid_request(f"The parameter {name} is missing")
+            raise invalid_request(
+                f"The parameter {name} is missing", "missing_parameter", parameter=name
+            )
         return value
 
 
@@ -53,7 +67,11 @@ def from_form(request: Request) -> Parameters:
     """Return what a form says; raises `OAuthError` for what is no form or repeats itself."""
     types = request.values(b"content-type")
     if len(types) != 1 or _FORM.fullmatch(types[0].strip()) is None:
-        raise invalid_request("The body must be application/x-www-form-urlencoded")
+        raise invalid_request(
+            "The body must be application/x-www-form-urlencoded",
+            "no_form",
+            content_type=b", ".join(types).decode("latin-1"),
+        )
     parameters = parse(request.body)
     parameters.check()
     return parameters
@@ -62,10 +80,12 @@ def from_form(request: Request) -> Parameters:
 def parse(octets: bytes) -> Parameters:
     """Return what a query or a form says; raises `OAuthError` for malformed encoding."""
     if len(octets) > MAX_BYTES:
-        raise OAuthError("invalid_request", "The request is too large", status=413)
+        raise OAuthError(
+            "invalid_request", "The request is too large", reason="too_large", status=413
+        )
     pairs = [pair.partition(b"=") for pair in octets.split(b"&") if pair]
     if len(pairs) > _MAX_PARAMETERS:
-        raise invalid_request("There are too many parameters")
+        raise invalid_request("There are too many parameters", "too_many_parameters")
     values: dict[str, str] = {}
     resources: list[str] = []
     seen: set[str] = set()
@@ -87,11 +107,11 @@ def parse(octets: bytes) -> Parameters:
 def decode(octets: bytes) -> str:
     """Decode one name or value; raises `OAuthError` when it is not encoded properly."""
     if _STRAY_PERCENT.search(octets):
-        raise invalid_request("A parameter is not percent-encoded properly")
+        raise invalid_request("A parameter is not percent-encoded properly", "malformed_encoding")
     try:
         text = unquote_to_bytes(octets.replace(b"+", b" ")).decode("utf-8")
     except UnicodeDecodeError:
-        raise invalid_request("A parameter is not encoded as UTF-8") from None
+        raise invalid_request("A parameter is not encoded as UTF-8", "malformed_utf_8") from None
     if "\0" in text:
-        raise invalid_request("A parameter has a NUL character")
+        raise invalid_request("A parameter has a NUL character", "nul_character")
     return text

@@ -41,8 +41,7 @@ class TokenEndpoint:
 
     def handle(self, request: Request) -> Response:
         """Answer; raises `OAuthError`."""
-        if request.method != "POST":
-            return answers.wrong_method("POST")
+        answers.check_method(request, "POST")
         parameters = from_form(request)
         client = self._authentication.authenticate(request, parameters)
         with noting(client_id=client.client_id, grant_type=parameters.get("grant_type")):
