@@ -39,8 +39,9 @@ def normalized(uri: str) -> str:
 def _authority(authority: str, scheme: str) -> str:
     user, at, place = authority.rpartition("@")
     host, colon, port = place.rpartition(":")
-    if not colon or "]" in port:  # an IPv6 address has colons of its own
-        host, port = place, ""
+    has_port = colon and (not port or port.isdecimal())
+    if not has_port or (":" in host and not host.endswith("]")):
+        host, port = place, ""  # an IPv6 address has colons of its own
     # What is decoded may be a capital letter, and an octet's digits are written in capitals.
     host = _decoded(_decoded(host).lower())
     shown = "" if port in {"", _DEFAULT_PORTS.get(scheme)} else ":" + port
