@@ -286,6 +286,11 @@ def test_AZ_06_consent_is_asked_again_when_the_client_is_gone_or_may_have_more(
     stage.add("Short-lived", public=True, client_id=phone.client_id, scopes=["read"])
     narrower = stage.consent(page).sent["code"]
     assert stage.redeem(narrower, phone).json["scope"] == "read"
+    stage.server.clients.remove(phone.client_id)
+    stage.add("Short-lived", public=True, client_id=phone.client_id, scopes=[])
+    assert stage.consent(page).sent["error"] == "invalid_scope"
+    stage.server.clients.remove(phone.client_id)
+    stage.add("Short-lived", public=True, client_id=phone.client_id, scopes=["read"])
     everything = stage.authorize(phone, scope=None)
     stage.server.clients.remove(phone.client_id)
     stage.add("Short-lived", public=True, client_id=phone.client_id, scopes=["read", "write"])

@@ -148,6 +148,13 @@ def test_what_was_left_out_is_told_to_the_audit(stage: Stage) -> None:
     assert stage.named("token_issued")[-1].details["ignored_scope"] == "openid"
 
 
+def test_very_many_scopes_are_one_short_line(stage: Stage) -> None:
+    scope = "read " + " ".join(f"s{n}" for n in range(9000))
+    assert own(stage, scope).json["scope"] == "read"
+    (issued,) = stage.named("token_issued")
+    assert issued.details["ignored_scope"] == "s0 s1 s2 s3 s4 and 8995 more"
+
+
 def test_scopes_of_strangers_stay_nowhere_in_memory(stage: Stage) -> None:
     from bearerguard.protocol import scope
 

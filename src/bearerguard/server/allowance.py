@@ -29,7 +29,7 @@ class Scopes:
     @property
     def left_out(self) -> str | None:
         """The scopes that were left out, for the log; None for none."""
-        return scope.build(self.ignored) or None
+        return named(self.ignored) or None
 
 
 def scopes(parameters: Parameters, allowed: Iterable[str], settings: Settings) -> Scopes:
@@ -55,7 +55,8 @@ def narrowed(
     A scope that the client might have had, and was not granted, is refused (RFC 6749 §6).
     """
     possible = tuple(granted)
-    beyond = [name for name in _asked(parameters) or () if name in set(known) - set(possible)]
+    withheld = set(known).difference(possible)
+    beyond = [name for name in _asked(parameters) or () if name in withheld]
     if beyond:
         raise _refused("The scope was not granted", "scope_beyond_grant", beyond)
     return _measured(parameters, possible, settings, reason="scope_beyond_grant")
@@ -71,7 +72,8 @@ def _measured(
     if malformed:
         raise _refused("The scope is malformed", "malformed_scope", malformed)
     granted = tuple(name for name in possible if name in asked)
-    ignored = tuple(name for name in asked if name not in set(possible))
+    had = frozenset(possible)
+    ignored = tuple(name for name in asked if name not in had)
     unknown = [name for name in ignored if name not in UNDERSTOOD]
     if unknown and settings.unknown_scopes == "refuse":
         raise _refused("The scope has more than this client may have", reason, unknown)
