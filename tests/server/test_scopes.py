@@ -53,7 +53,7 @@ def test_AZ_09_people_are_asked_for_what_remains_alone(stage: Stage, scope: str)
         ("admin", "admin"),
         ("admin delete", "admin delete"),
         ("openid", "openid"),
-        ("openid offline_access", "openid offline_access"),
+        ("offline_access admin", "offline_access admin"),
         ('read "', "%22"),
         ("read caf\xe9\r\nx", "caf%C3%A9%0D%0Ax"),
         ("read a\\b", "a%5Cb"),
@@ -100,6 +100,15 @@ def test_AZ_09_a_scope_of_that_name_is_an_ordinary_one_where_it_is_registered(ma
     assert stage.tokens(client, scope="offline_access")["scope"] == "offline_access"
 
 
+@pytest.mark.parametrize("scope", ["offline_access", "openid offline_access"])
+def test_AZ_09_who_asks_for_a_refresh_token_alone_gets_no_scope_of_the_api(
+    stage: Stage, scope: str
+) -> None:
+    tokens = stage.tokens(scope=scope)
+    assert (tokens["scope"], "refresh_token" in tokens) == ("", True)
+    assert stage.refresh(tokens["refresh_token"], scope="read").error == (400, "invalid_scope")
+
+
 def test_AZ_09_a_client_without_scopes_may_ask_for_what_is_no_apis(stage: Stage) -> None:
     client = stage.add("Plain", scopes=[])
     assert stage.tokens(client, scope="openid offline_access")["scope"] == ""
@@ -126,6 +135,7 @@ def test_AZ_09_a_scope_that_the_server_has_no_longer_is_unknown(stage: Stage) ->
         ("write", None),
         ("profile", None),
         ("openid", None),
+        ("offline_access", ""),
     ],
 )
 def test_TK_08_a_refresh_leaves_out_what_nobody_knows_and_refuses_what_was_not_granted(

@@ -14,9 +14,11 @@ from bearerguard.server.oauth_error import OAuthError, invalid_scope, invalid_ta
 from bearerguard.server.parameters import Parameters
 from bearerguard.server.settings import Settings, is_resource_identifier
 
-# OpenID's scopes that clients add to any request, and no API's: a refresh token comes without the
-# one, and an ID token never. They are granted only where they are registered as scopes.
-UNDERSTOOD = frozenset({"offline_access", "openid"})
+# OpenID's scopes that clients add to any request, and no API's. A refresh token is what the one
+# asks for, and it comes without; an ID token, which the other asks for, never comes. They are in a
+# token's scope only where they are registered.
+_OFFLINE = "offline_access"
+UNDERSTOOD = frozenset({_OFFLINE, "openid"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +79,10 @@ def _measured(
     unknown = [name for name in ignored if name not in UNDERSTOOD]
     if unknown and settings.unknown_scopes == "refuse":
         raise _refused("The scope has more than this client may have", reason, unknown)
-    # Who may have no scope at all loses nothing when what is no API's is left out.
-    if ignored and not granted and (possible or unknown):
+    # Who may have no scope at all loses nothing when what is no API's is left out, and who asks
+    # for a refresh token alone gets it.
+    harmless = not unknown and (_OFFLINE in ignored or not possible)
+    if ignored and not granted and not harmless:
         raise _refused("The scope has nothing that this client may have", reason, ignored)
     return Scopes(granted, ignored)
 
