@@ -150,7 +150,9 @@ def _guarded_function(view: Callable[..., Any], requirement: Requirement) -> Any
     def guarded(*args: Any, **kwargs: Any) -> Any:
         face = _face()
         whole = combined(face.requirement, requirement)
-        deny = face.guard.authorize(flask.request.environ["bearerguard.principal"], whole)
+        principal = flask.request.environ["bearerguard.principal"]
+        place = f"{flask.request.method} {flask.request.root_path.rstrip('/')}{flask.request.path}"
+        deny = face.guard.authorize(principal, whole, place=place)
         if deny is not None:
             raise _denial(face, deny)
         return flask.current_app.ensure_sync(view)(*args, **kwargs)

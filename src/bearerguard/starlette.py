@@ -141,7 +141,9 @@ def _refusal(connection: HTTPConnection, requirement: Requirement) -> Answer | N
             "require(): no guard in reach: add BearerMiddleware with guard= to the app"
         )
     whole = combined(face.requirement, requirement)
-    deny = face.guard.authorize(connection.scope["state"]["principal"], whole)
+    scope = connection.scope
+    place = f"{scope.get('method', 'WEBSOCKET')} {scope['path']}"
+    deny = face.guard.authorize(scope["state"]["principal"], whole, place=place)
     return None if deny is None else face.answer(connection.scope, deny)
 
 

@@ -139,7 +139,9 @@ def authenticating(  # noqa: C901 - in one piece
                 known = recall(authorization)
         if known is None or not (requirement is None or requirement.met_by(known.principal)):
             fields = () if authorization is None else (_octets(authorization),)
-            decision = guard.look(fields, requirement, optional=is_optional)
+            path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+            place = f"{environ['REQUEST_METHOD']} {path}"
+            decision = guard.look(fields, requirement, optional=is_optional, place=place)
             if isinstance(decision, Pending):
                 decision = guard.run(decision.flow)
             if not isinstance(decision, Allow):

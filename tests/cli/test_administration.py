@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Generator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -103,6 +104,38 @@ def test_a_client_is_added_and_its_secret_is_shown_once(run: Run) -> None:
     everything = run("client", "list").stdout + run("client", "list", "--json").stdout
     assert "Field Notes" in everything
     assert secret[1] not in everything
+
+
+@pytest.mark.parametrize("serves", ["https://api.example.com", "https://API.example.com/"])
+def test_a_resource_server_introspects_for_the_api_that_it_was_registered_for(
+    run: Run, store: str, serves: str
+) -> None:
+    added = answer(run("client", "add", "RS", "--serves", serves, "--json"))
+    robot = answer(run("client", "add", "Robot", "--scope", "read", "--json"))
+    assert added["serves"] == [serves]
+    resources = ["https://api.example.com", "https://other.example.com"]
+    with closing(
+        AuthorizationServer(
+            "https://id.example.com", store=store, algorithm="ES256", resources=resources
+        )
+    ) as server:
+
+        def post(path: str, client: dict[str, Any], **fields: str) -> Any:
+            form = {name: client[name] for name in ("client_id", "client_secret")} | fields
+            kind = {"content-type": "application/x-www-form-urlencoded"}
+            sent = Request("POST", path, kind, urlencode(form).encode())
+            return json.loads(server.handle(sent).body)
+
+        for resource, active in zip(resources, (True, False), strict=True):
+            grant = {"grant_type": "client_credentials", "resource": resource}
+            token = post("/oauth/token", robot, **grant)["access_token"]
+            assert post("/oauth/introspect", added, token=token)["active"] is active
+
+
+@pytest.mark.parametrize("serves", ["api.example.com", "https://api.example.com/#x", "/v1", ""])
+def test_what_is_no_uri_is_no_resource_to_serve(run: Run, serves: str) -> None:
+    refused = run("client", "add", "RS", "--serves", serves, code=2)
+    assert "serves=: " in refused.stderr
 
 
 def test_a_client_has_what_its_options_say(run: Run, tmp_path: Path) -> None:

@@ -6,10 +6,14 @@ import json
 import re
 import socket
 import sys
+import time
 from pathlib import Path
 
 import httpx2
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import ECAlgorithm
 from typer.testing import CliRunner
 
 from bearerguard.cli import app
@@ -70,6 +74,50 @@ def test_a_proxy_that_is_no_address_or_is_everybody_is_refused(tmp_path: Path, p
     assert "--trusted-proxy" in result.stderr
     assert "10.0.0.0/24" in result.stderr
     assert not list(tmp_path.iterdir()), "nothing was begun"
+
+
+def test_unknown_scopes_and_the_audience_of_assertions_are_options_and_variables(
+    tmp_path: Path,
+) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    variables = {
+        **SECRET,
+        "BEARERGUARD_SERVER_ISSUER": url,
+        "BEARERGUARD_SERVER_STORE": f"sqlite:///{tmp_path}/auth.db",
+        "BEARERGUARD_SERVER_UNKNOWN_SCOPES": "refuse",
+    }
+    key = ec.generate_private_key(ec.SECP256R1())
+    public = {**json.loads(ECAlgorithm.to_jwk(key.public_key())), "kid": "k"}
+    (tmp_path / "jwks.json").write_text(json.dumps({"keys": [public]}))
+    program_file = str(Path(sys.executable).with_name("bearerguard"))
+    add = ["client", "add", "Robot", "--id", "robot", "--scope", "read", "--jwks", "jwks.json"]
+    with program([program_file, *add], cwd=tmp_path, environ=variables) as adding:
+        adding.wait_for_line(r"(robot)")
+    command = [program_file, "serve", "--port", str(port), "--accept-endpoint-audiences"]
+    now = int(time.time())
+    claims = {"iss": "robot", "sub": "robot", "aud": url + "/oauth/token", "exp": now + 60}
+
+    def fields(scope: str, number: str) -> dict[str, str]:
+        assertion = jwt.encode(claims | {"jti": number}, key, "ES256", {"kid": "k"})
+        return {
+            "grant_type": "client_credentials",
+            "scope": scope,
+            "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+            "client_assertion": assertion,
+        }
+
+    with (
+        program(command, cwd=tmp_path, environ=variables) as running,
+        httpx2.Client(base_url=url, timeout=60) as client,
+    ):
+        running.wait_for_port(port)
+        good = client.post("/oauth/token", data=fields("read offline_access", "1"))
+        assert (good.status_code, good.json().get("scope")) == (200, "read"), good.text
+        refused = client.post("/oauth/token", data=fields("read admin", "2"))
+        assert refused.json()["error"] == "invalid_scope"
+        details = json.loads(running.wait_for_line(r"request_refused (\{.*\})"))
+    assert (details["scope"], details["client_id"]) == ("admin", "robot")
 
 
 @pytest.mark.parametrize("scope", ["read", "read=", "=See your recordings"])

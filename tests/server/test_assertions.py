@@ -134,3 +134,74 @@ def test_TK_04_endpoint_addresses_are_an_audience_only_where_that_is_allowed(mak
     robot = stage.add("Robot", jwks={"keys": [KEY.jwk()]}, redirect_uris=[])
     assert ask(stage, assertion(stage, robot, aud=ISSUER + "/oauth/token")).status == 200
     assert ask(stage, assertion(stage, robot, aud=ISSUER + "/oauth/other")).status == 401
+
+
+@pytest.mark.parametrize(
+    ("audience", "good"),
+    [
+        (ISSUER, True),
+        ([ISSUER], True),
+        (ISSUER + "/oauth/token", True),
+        (ISSUER + "/oauth/introspect", True),
+        (ISSUER + ":443/oauth/token", True),
+        ("https://API.example.com/oauth/token", True),
+        (ISSUER + "/", True),
+        ([ISSUER, ISSUER + "/oauth/token"], True),
+        ([ISSUER, "https://other.example.com"], False),
+        ([ISSUER + "/oauth/token", 7], False),
+        ([], False),
+        (7, False),
+        (None, False),
+        (ISSUER + "/oauth/authorize", False),
+        ("https://other.example.com/oauth/token", False),
+    ],
+)
+def test_TK_04_where_endpoints_are_accepted_all_that_is_named_must_be_this_server(
+    make: Make, audience: Any, good: bool
+) -> None:
+    stage = make(accept_endpoint_audiences=True)
+    robot = stage.add("Robot", jwks={"keys": [KEY.jwk()]}, redirect_uris=[])
+    answer = ask(stage, assertion(stage, robot, aud=audience))
+    assert answer.status == (200 if good else 401)
+
+
+@pytest.mark.parametrize(
+    "audience", [ISSUER + "/", ISSUER + "/oauth/token", [ISSUER, ISSUER + "/oauth/token"]]
+)
+def test_TK_04_the_audience_is_the_issuer_alone_and_the_log_names_another(
+    stage: Stage, robot: Registered, audience: Any
+) -> None:
+    assert ask(stage, assertion(stage, robot, aud=audience)).error == (401, "invalid_client")
+    details = stage.named("client_authentication_failed")[-1].details
+    assert details["reason"] == "wrong_assertion_audience"
+    assert details["aud"] == (audience if isinstance(audience, str) else repr(audience))
+
+
+@pytest.mark.parametrize(
+    ("claims", "head", "reason"),
+    [
+        ({"exp": 1_600_000_000}, {}, "assertion_expired"),
+        ({"exp": 1_800_000_000}, {}, "assertion_lives_too_long"),
+        ({"exp": None}, {}, "assertion_missing_claim"),
+        ({"nbf": 1_800_000_000}, {}, "assertion_not_yet_valid"),
+        ({"jti": "x" * 300}, {}, "malformed_assertion_id"),
+        ({"iss": "another"}, {}, "assertion_of_another_client"),
+        ({}, {"kid": "unknown"}, "assertion_unknown_key"),
+        ({}, {"alg": "none"}, "assertion_wrong_algorithm"),
+        ({}, {"crit": ["x"]}, "assertion_critical_header"),
+        ({}, {"kid": 7}, None),
+    ],
+)
+def test_TK_04_the_log_says_what_an_assertion_lacks(
+    stage: Stage,
+    robot: Registered,
+    claims: dict[str, Any],
+    head: dict[str, Any],
+    reason: str | None,
+) -> None:
+    text = assertion(stage, robot, head=head, **claims)
+    assert ask(stage, text).error == (401, "invalid_client")
+    details = stage.named("client_authentication_failed")[-1].details
+    assert details["client_id"] == robot.client_id
+    assert reason in {None, details["reason"]}
+    assert text not in repr(dict(details))

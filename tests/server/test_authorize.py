@@ -137,7 +137,7 @@ def test_AZ_03_a_loopback_address_may_come_with_any_port_and_nothing_else_may_di
         ({"response_type": None}, "invalid_request"),
         ({"response_type": "token"}, "unsupported_response_type"),
         ({"response_type": "code token"}, "unsupported_response_type"),
-        ({"scope": "read admin"}, "invalid_scope"),
+        ({"scope": "admin"}, "invalid_scope"),
         ({"scope": 'read "'}, "invalid_scope"),
         ({"resource": "https://other.example.com"}, "invalid_target"),
         ({"resource": "not a uri"}, "invalid_target"),
@@ -284,7 +284,13 @@ def test_AZ_06_consent_is_asked_again_when_the_client_is_gone_or_may_have_more(
     stage.server.clients.remove(phone.client_id)
     assert stage.consent(page).status == 400
     stage.add("Short-lived", public=True, client_id=phone.client_id, scopes=["read"])
+    narrower = stage.consent(page).sent["code"]
+    assert stage.redeem(narrower, phone).json["scope"] == "read"
+    stage.server.clients.remove(phone.client_id)
+    stage.add("Short-lived", public=True, client_id=phone.client_id, scopes=[])
     assert stage.consent(page).sent["error"] == "invalid_scope"
+    stage.server.clients.remove(phone.client_id)
+    stage.add("Short-lived", public=True, client_id=phone.client_id, scopes=["read"])
     everything = stage.authorize(phone, scope=None)
     stage.server.clients.remove(phone.client_id)
     stage.add("Short-lived", public=True, client_id=phone.client_id, scopes=["read", "write"])

@@ -129,6 +129,39 @@ def test_authlib_runs_every_grant(running: Served, method: str) -> None:
     session.close()
 
 
+ODD_SECRET = "WiMwbPYlqiI+7pQ117wi%3p9R078d1mDe/WM3GZt="
+
+
+def test_authlib_sends_a_secret_in_basic_as_it_is_and_is_understood(running: Served) -> None:
+    client = running.add(client_secret=ODD_SECRET, redirect_uris=[])
+    session = OAuth2Session(client.client_id, client.client_secret, scope="read offline_access")
+    tokens = session.fetch_token(f"{running.url}/oauth/token", grant_type="client_credentials")
+    assert tokens["scope"] == "read"
+    check_with_guard(running, tokens["access_token"])
+    session.close()
+
+
+def test_curl_sends_a_secret_and_a_form_as_they_are_and_is_understood(
+    running: Served, tmp_path: Path
+) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    client = running.add(client_secret=ODD_SECRET, redirect_uris=[])
+    form = tmp_path / "form"
+    form.write_text(f"grant_type=client_credentials&resource={running.url.upper()}/&scope=read\n")
+    command = ["curl", "-sS", "-u", f"{client.client_id}:{ODD_SECRET}", "--data-binary", f"@{form}"]
+    done = subprocess.run(
+        [*command, f"{running.url}/oauth/token"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    tokens = json.loads(done.stdout)
+    assert tokens.get("scope") == "read", tokens
+    check_with_guard(running, tokens["access_token"])
+
+
 def test_authlib_proves_itself_by_a_signed_assertion(running: Served) -> None:
     from joserfc.jwk import RSAKey
 

@@ -45,6 +45,8 @@ from tests.server.stage import CALLBACK, ISSUER, SECRET, Make, Stage
         (ISSUER, {"code_lifetime": 601}, "code_lifetime="),
         (ISSUER, {"key_lifetime": 0}, "key_lifetime="),
         (ISSUER, {"algorithm": "HS256"}, "algorithm="),
+        (ISSUER, {"unknown_scopes": "drop"}, "unknown_scopes="),
+        (ISSUER, {"unknown_scopes": None}, "unknown_scopes="),
         (ISSUER, {"threads": 0}, "threads="),
         (ISSUER, {"secret": "short"}, "secret="),
     ],

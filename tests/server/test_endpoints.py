@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -253,6 +255,48 @@ def test_META_01_every_address_in_the_metadata_is_served(stage: Stage) -> None:
     addresses = [value for name, value in content.items() if name.endswith(("_endpoint", "_uri"))]
     assert len(addresses) == 5
     assert {address.removeprefix(ISSUER) for address in addresses} <= stage.server.paths
+
+
+def test_META_01_openid_clients_find_what_their_specification_requires(make: Make) -> None:
+    stage = make(issuer=ISSUER + "/tenant")
+    required = {
+        "issuer",
+        "authorization_endpoint",
+        "token_endpoint",
+        "jwks_uri",
+        "response_types_supported",
+        "subject_types_supported",
+        "id_token_signing_alg_values_supported",
+    }
+    plain = stage.send("GET", "/.well-known/oauth-authorization-server/tenant").json
+    for path in stage.server.paths:
+        if path.endswith("openid-configuration") or "openid-configuration/" in path:
+            content = stage.send("GET", path).json
+            assert required <= content.keys()
+            assert content["subject_types_supported"] == ["public"]
+            assert content["id_token_signing_alg_values_supported"] == ["ES256", "RS256"]
+            assert plain.items() <= content.items()
+    assert "subject_types_supported" not in plain
+
+
+def test_META_01_signed_answers_are_announced_with_the_algorithms_of_the_keys_in_use(
+    make: Make,
+) -> None:
+    def announced() -> Any:
+        content = stage.send("GET", "/.well-known/oauth-authorization-server").json
+        return content["introspection_signing_alg_values_supported"]
+
+    stage = make()
+    assert announced() == ["ES256"]
+    stage.server = stage.another(algorithm="EdDSA")  # its key waits until it is known
+    assert announced() == ["ES256", "EdDSA"]
+    stage.clock.now += 3600
+    assert announced() == ["EdDSA"]
+    stage.clock.now += 60
+    with closing(sqlite3.connect(stage.folder / "auth.db")) as connection:
+        connection.execute("ALTER TABLE signing_keys RENAME TO gone")
+        connection.commit()
+    assert announced() == ["EdDSA"], "metadata needs no store"
 
 
 def test_META_01_without_described_scopes_there_is_no_empty_array(make: Make) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -67,12 +68,57 @@ def test_TK_01_only_post_is_answered(stage: Stage, path: str, method: str) -> No
 
 
 @pytest.mark.parametrize(
-    "kind", [None, "application/json", "text/plain", FORM + "; charset=utf-16"]
+    "kind",
+    [
+        None,
+        "application/json",
+        "text/plain",
+        FORM + "; charset=utf-16",
+        f"{FORM}, {FORM}",
+        FORM + "x",
+        "multipart/form-data; boundary=x",
+        "",
+        FORM + ";" + " " * 60_000 + "; charset=x",
+    ],
 )
 def test_TK_01_only_a_form_is_read(stage: Stage, kind: str | None) -> None:
     headers = {} if kind is None else {"content_type": kind}
     answer = stage.send("POST", "/oauth/token", b'{"grant_type": "password"}', **headers)
     assert answer.error == (400, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        "; charset=UTF-8",
+        ";charset=utf8",
+        ' ; charset = "utf-8" ;',
+        ";",
+        "; charset=ISO-8859-1",
+        "; charset=us-ascii",
+        "; version=1",
+    ],
+)
+def test_TK_01_a_form_is_one_whatever_its_media_type_says_besides(
+    stage: Stage, parameters: str
+) -> None:
+    fields = {**stage.credentials(), "grant_type": "client_credentials"}
+    answer = stage.post("/oauth/token", fields, content_type=FORM.title() + parameters)
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize("around", [b"\n", b"\r\n", b" ", b"\t\r\n"])
+def test_what_a_file_or_a_shell_leaves_around_a_form_is_no_part_of_its_last_value(
+    stage: Stage, around: bytes
+) -> None:
+    token = stage.token(grant_type="client_credentials").json["access_token"]
+    form = urlencode({**stage.credentials(), "token": token}).encode()
+    assert (
+        stage.send("POST", "/oauth/revoke", around + form + around, content_type=FORM).status == 200
+    )
+    assert not stage.is_active(token), "revoked, and not taken for another token"
+    form = urlencode({**stage.credentials(), "grant_type": "client_credentials"}).encode()
+    assert stage.send("POST", "/oauth/token", form + around, content_type=FORM).status == 200
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,22 @@ Overlap = Annotated[
 Algorithm = Annotated[
     str, _option("ALGORITHM", "What new signing keys are for: RS256, ES256 or EdDSA.")
 ]
+UnknownScopes = Annotated[
+    str,
+    _option(
+        "UNKNOWN_SCOPES",
+        "What becomes of scopes that the server or the client does not know: ignore leaves them"
+        " out, refuse refuses the request.",
+    ),
+]
+EndpointAudiences = Annotated[
+    bool,
+    _option(
+        "ACCEPT_ENDPOINT_AUDIENCES",
+        "Let a client's assertion (private_key_jwt) name the token endpoint as its audience"
+        " instead of the issuer, as older clients do.",
+    ),
+]
 TrustedProxies = Annotated[
     list[str] | None,
     typer.Option(
@@ -87,6 +103,8 @@ def serve(
     key_lifetime: Keys = defaults.KEY_LIFETIME,
     secret_overlap: Overlap = defaults.SECRET_OVERLAP,
     algorithm: Algorithm = defaults.ALGORITHM,
+    unknown_scopes: UnknownScopes = defaults.IGNORE,
+    accept_endpoint_audiences: EndpointAudiences = False,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port to listen on.", min=0, max=65535)] = 8000,
     trusted_proxy: TrustedProxies = None,
@@ -109,6 +127,8 @@ def serve(
             key_lifetime=key_lifetime,
             secret_overlap=secret_overlap,
             algorithm=algorithm,
+            unknown_scopes=unknown_scopes,  # type: ignore[arg-type] # what is none is refused there
+            accept_endpoint_audiences=accept_endpoint_audiences,
             insecure_allow_http=insecure_allow_http,
         )
         _check_place(host, port)

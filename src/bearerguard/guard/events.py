@@ -1,7 +1,8 @@
 """Telling the operator: one log line per reason and issuer a minute, and a callback.
 
 An event names the reason and the remedy. It never holds a token, a secret, a subject or
-any claim but those that say which tokens an issuer sends (iss, aud, typ, alg, kid, exp).
+any claim but those that say which tokens an issuer sends (iss, aud, typ, alg, kid, exp), and,
+where a token is too weak, its scopes, its roles and the names of its claims.
 """
 
 from __future__ import annotations
@@ -55,13 +56,16 @@ class Events:
     def _renew(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
-        self._written = TTLCache[tuple[str, str | None], bool](
+        self._written = TTLCache[tuple[str, str | None, str], bool](
             _MAX_REMEMBERED, _LINE_INTERVAL, timer=self._clock
         )
 
-    def emit(self, code: str, issuer: str | None, detail: str) -> None:
-        """Report an event; a callback that fails is logged and harms no request."""
-        if self._is_first(code, issuer):
+    def emit(self, code: str, issuer: str | None, detail: str, *, about: str = "") -> None:
+        """Report an event; a callback that fails is logged and harms no request.
+
+        `about` sets apart what has the same code and is not the same trouble: each has its line.
+        """
+        if self._is_first(code, issuer, about):
             level = logging.INFO if code in _ORDINARY else logging.WARNING
             _log.log(level, "%s: %s%s", code, detail, f" (issuer {issuer})" if issuer else "")
         if self._on_event is not None:
@@ -70,12 +74,12 @@ class Events:
             except Exception:
                 _log.exception("on_event= raised for the event %s", code)
 
-    def _is_first(self, code: str, issuer: str | None) -> bool:
+    def _is_first(self, code: str, issuer: str | None, about: str) -> bool:
         """Whether the last minute has seen no line of this kind."""
         if self._pid != os.getpid():
             self._renew()  # the parent's lock may be held for ever in its child
         with self._lock:
-            if (code, issuer) in self._written:
+            if (code, issuer, about) in self._written:
                 return False
-            self._written[code, issuer] = True
+            self._written[code, issuer, about] = True
             return True

@@ -170,7 +170,8 @@ class Guard(LifeCycle):
 
     def authenticate(self, request: Request) -> Flow[Decision]:
         """Decide on a request, the guard's own requirement included. Drive it with `run`."""
-        return self.decide(request.values(b"authorization"), self.requirement)
+        place = f"{request.method} {request.url.partition('?')[0]}"
+        return self.decide(request.values(b"authorization"), self.requirement, place=place)
 
     def decide(
         self,
@@ -178,12 +179,14 @@ class Guard(LifeCycle):
         requirement: Requirement | None = None,
         *,
         optional: bool = False,
+        place: str = "",
     ) -> Flow[Decision]:
         """Decide by the values of a request's Authorization lines.
 
-        With `optional`, a request without bearer credentials passes as `ANONYMOUS`.
+        With `optional`, a request without bearer credentials passes as `ANONYMOUS`. `place` is
+        what a refusal's event calls the request: its method and path.
         """
-        decision = self.look(authorization, requirement, optional=optional)
+        decision = self.look(authorization, requirement, optional=optional, place=place)
         return (yield from decision.flow) if isinstance(decision, Pending) else decision
 
     def look(
@@ -192,6 +195,7 @@ class Guard(LifeCycle):
         requirement: Requirement | None = None,
         *,
         optional: bool = False,
+        place: str = "",
     ) -> Decision | Pending:
         """Decide as `decide` does, if nothing need be asked of the world for it."""
         try:
@@ -206,27 +210,37 @@ class Guard(LifeCycle):
         except (IssuerUnavailable, Refusal) as error:
             return verdict.failed(self.realm, error)
         if not isinstance(found, Entry):
-            return Pending(self._prove(found, requirement))
-        return self.authorize(found.principal, requirement) or Allow(found.principal)
+            return Pending(self._prove(found, requirement, place))
+        principal = found.principal
+        return self.authorize(principal, requirement, place=place) or Allow(principal)
 
     def _prove(
-        self, found: Unproved | Unchecked, requirement: Requirement | None
+        self, found: Unproved | Unchecked, requirement: Requirement | None, place: str
     ) -> Flow[Decision]:
         try:
             entry = yield from self._authenticator.prove(found)
         except (IssuerUnavailable, Refusal) as error:
             return verdict.failed(self.realm, error)
-        return self.authorize(entry.principal, requirement) or Allow(entry.principal)
+        principal = entry.principal
+        return self.authorize(principal, requirement, place=place) or Allow(principal)
 
-    def authorize(self, principal: Principal, requirement: Requirement | None) -> Deny | None:
-        """Return why `principal` may not do what has this requirement, None when it may."""
+    def authorize(
+        self, principal: Principal, requirement: Requirement | None, *, place: str = ""
+    ) -> Deny | None:
+        """Return why `principal` may not do what has this requirement, None when it may.
+
+        `place` is as for `decide`.
+        """
         if not principal.is_authenticated:
             return self._unauthenticated(requirement)
         if requirement is None or requirement.met_by(principal):
             return None
         deny = verdict.forbidden(self.realm, requirement, principal)
-        lacking = f"it needs the scopes {quoted(deny.scope)}" if deny.scope else "no scope would do"
-        self._events.emit(deny.reason.code, principal.issuer, lacking)
+        needs, has = requirement.unmet_by(principal)
+        # A path is what a stranger wrote: one line, and not a long one.
+        subject = quoted(place)[1:-1] if place else "the request"
+        detail = f"{subject} needs {needs}; the token has {has}"
+        self._events.emit(deny.reason.code, principal.issuer, detail, about=needs)
         return deny
 
     def verify(self, token: str | bytes) -> Principal:

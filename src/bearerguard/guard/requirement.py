@@ -10,19 +10,30 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, Protocol
 
-from bearerguard.errors import ConfigurationError
+from bearerguard.errors import ConfigurationError, quoted
 from bearerguard.principal import Principal
 from bearerguard.protocol import scope
 
 # Each & of alternatives multiplies them; more than this is a policy language's job.
 _MAX_ALTERNATIVES = 64
+# How many of them a log line names.
+_MAX_NAMED = 4
 
 
 class Condition(Protocol):
     """One thing that a principal has or lacks."""
 
+    @property
+    def text(self) -> str:
+        """What it demands, for operators."""
+        ...
+
     def met_by(self, principal: Principal) -> bool:
         """Whether the principal has it."""
+        ...
+
+    def found_in(self, principal: Principal) -> str:
+        """What the principal has of its kind, for operators."""
         ...
 
 
@@ -30,22 +41,47 @@ class Condition(Protocol):
 class _Scope:
     name: str
 
+    @property
+    def text(self) -> str:
+        return f"scope {quoted(self.name)}"
+
     def met_by(self, principal: Principal) -> bool:
         return self.name in principal.scopes
+
+    def found_in(self, principal: Principal) -> str:
+        return f"scopes {quoted(sorted(principal.scopes))}"
 
 
 @dataclass(frozen=True, slots=True)
 class _Role:
     name: str
 
+    @property
+    def text(self) -> str:
+        return f"role {quoted(self.name)}"
+
     def met_by(self, principal: Principal) -> bool:
         return self.name in principal.roles
+
+    def found_in(self, principal: Principal) -> str:
+        return f"roles {quoted(sorted(principal.roles))}"
 
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
     name: str
     values: tuple[Any, ...] = field(repr=False)
+
+    @property
+    def text(self) -> str:
+        # Values may be names of people or customers, the token's and the wanted ones.
+        wanted = " of a certain value" if self.values else ""
+        return f"claim {quoted(self.name)}{wanted}"
+
+    def found_in(self, principal: Principal) -> str:
+        if principal.claims.get(self.name) is not None:
+            return f"another {quoted(self.name)}"
+        return f"claims {quoted(sorted(principal.claims))}"
 
     def met_by(self, principal: Principal) -> bool:
         if self.name not in principal.claims:
@@ -120,6 +156,20 @@ class Requirement:
             if all(isinstance(condition, _Scope) for condition in lacking):
                 return _scope_of(alternative)
         return None
+
+    def unmet_by(self, principal: Principal) -> tuple[str, str]:
+        """Return in words, for operators, what a principal lacks, and what it has instead.
+
+        Of several alternatives each is named. Names alone are told of claims, no values.
+        """
+        lacks, has = dict[str, None](), dict[str, None]()
+        for alternative in self.alternatives:
+            lacking = [each for each in alternative if not each.met_by(principal)]
+            lacks[" and ".join(each.text for each in lacking)] = None
+            has.update(dict.fromkeys(each.found_in(principal) for each in lacking))
+        named = [*lacks][:_MAX_NAMED]
+        more = [f"{len(lacks) - _MAX_NAMED} others"] if len(lacks) > _MAX_NAMED else []
+        return " or ".join([*named, *more]), " and ".join([*has][:_MAX_NAMED])
 
     def advertised_scope(self) -> str | None:
         """Return the scopes to name to a caller without a token, or None when there are none.

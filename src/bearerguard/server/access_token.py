@@ -10,7 +10,7 @@ import json
 import secrets
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import Connection, Row
@@ -88,17 +88,27 @@ class AccessTokens:
         self._keys = keys
         self._secret = secret
         self._clock = clock
-        self._resources = {each.identifier: each for each in settings.resources}
 
     def mint(self, bearer: Bearer) -> Minted:
         """Return a fresh token; raises `OAuthError` for resources gone or not going together."""
-        if not self._resources.keys() >= set(bearer.resources):
-            # It was granted before `resources=` was changed.
-            raise invalid_target("The server has this resource no longer")
-        resources = [self._resources[name] for name in bearer.resources]
+        resources: list[Resource] = []
+        for name in bearer.resources:
+            resource = self._settings.resource(name)
+            if resource is None:
+                # It was granted before `resources=` was changed.
+                raise invalid_target(
+                    "The server has this resource no longer", "resource_gone", resource=name
+                )
+            resources.append(resource)
+        # As it is spelled now: it may have been granted under another spelling.
+        bearer = replace(bearer, resources=tuple(each.identifier for each in resources))
         kinds = {each.tokens for each in resources}
         if len(kinds) > 1:
-            raise invalid_target("These resources take different tokens: ask for one at a time")
+            raise invalid_target(
+                "These resources take different tokens: ask for one at a time",
+                "different_tokens",
+                resource=" ".join(bearer.resources),
+            )
         now = int(self._clock())
         lifetime = self._lifetime(bearer.client, resources)
         content = self._claims(bearer, now, now + lifetime)

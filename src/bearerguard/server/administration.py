@@ -69,6 +69,7 @@ class Administration:
                 resources=(),
                 scopes=None,
                 algorithm=known[-1] if known else ALGORITHM,
+                any_resource=True,
             ),
             database=self._database,
             secret=server_secret,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from bearerguard.messages import Response
+from bearerguard.messages import Request, Response
 from bearerguard.server.oauth_error import OAuthError
 
 _NEVER_STORED = (("Cache-Control", "no-store"), ("Pragma", "no-cache"))
@@ -54,10 +54,17 @@ def too_large() -> Response:
     return refusal(OAuthError("invalid_request", "The request is too large", status=413))
 
 
-def wrong_method(*allowed: str) -> Response:
-    """Return what names the methods that an endpoint has."""
-    content = {"error": "invalid_request", "error_description": "The method is not allowed here"}
-    return private(content, ("Allow", ", ".join(allowed)), status=405)
+def check_method(request: Request, *allowed: str) -> None:
+    """Raise `OAuthError`, which names the methods that an endpoint has, for another one."""
+    if request.method not in allowed:
+        raise OAuthError(
+            "invalid_request",
+            "The method is not allowed here",
+            reason="wrong_method",
+            status=405,
+            headers=(("Allow", ", ".join(allowed)),),
+            method=request.method,
+        )
 
 
 def not_found() -> Response:

@@ -2,6 +2,7 @@
 
 One line each on the logger `bearerguard.server`, as JSON behind the event's name, and a callback.
 Identifiers of clients, users and grants are in it; tokens, codes, secrets and passwords never.
+What a request sent is escaped and cut. A refusal is a warning, unless it is a user's own decision.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from types import MappingProxyType
 from typing import Any
 
 from bearerguard.errors import quoted
+from bearerguard.server.oauth_error import REFUSED, OAuthError
 
 _log = logging.getLogger("bearerguard.server")
 
 # What an operator should look at; the rest is the ordinary day.
 _ALARMING = frozenset(
     {
+        REFUSED,
         "code_replayed",
         "refresh_token_reused",
         "client_authentication_failed",
@@ -29,6 +32,16 @@ _ALARMING = frozenset(
         "store_unavailable",
     }
 )
+# What a user decided, or a client asked in order to learn (OpenID Connect Core §3.1.2.6).
+_ORDINARY = frozenset(
+    {
+        "access_denied",
+        "login_required",
+        "consent_required",
+        "interaction_required",
+        "account_selection_required",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +49,12 @@ class SecurityEvent:
     """Something that an audit must be able to find again.
 
     Attributes:
-        name: what happened, such as `token_issued` or `refresh_token_reused`.
+        name: what happened, such as `token_issued`, `refresh_token_reused` or
+            `request_refused`.
         at: when, in Unix seconds.
-        details: with whom: `client_id`, `user_id`, `grant_id`, `scope`, `kid`, ….
+        details: with whom: `client_id`, `user_id`, `grant_id`, `scope`, `kid`, …. A refusal has
+            `endpoint`, `error` (the RFC's code), `reason` (what exactly was wrong) and the
+            value that was.
     """
 
     name: str
@@ -64,7 +80,8 @@ class Audit:
         """Report an event; details that are None are left out."""
         known = {key: value for key, value in details.items() if value is not None}
         event = SecurityEvent(event_name, self._clock(), MappingProxyType(known))
-        level = logging.WARNING if event_name in _ALARMING else logging.INFO
+        ordinary = event_name not in _ALARMING or known.get("error") in _ORDINARY
+        level = logging.INFO if ordinary else logging.WARNING
         safe = {key: _safe(value) for key, value in known.items()}
         _log.log(level, "%s %s", event_name, json.dumps(safe), extra={"security_event": event})
         if self._on_event is not None:
@@ -72,6 +89,11 @@ class Audit:
                 self._on_event(event)
             except Exception:
                 _log.exception("on_event= raised for the event %s", event_name)
+
+    def refused(self, endpoint: str, error: OAuthError) -> None:
+        """Report that a request to the path `endpoint` was refused, why, and what was found."""
+        details = {"endpoint": endpoint, "error": error.error, "reason": error.reason}
+        self.emit(error.event, **{**error.found, **details})
 
 
 def _safe(value: Any) -> Any:

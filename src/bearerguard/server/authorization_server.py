@@ -58,6 +58,9 @@ class AuthorizationServer:
         secret_overlap: seconds for which a client's old secret stays valid beside a new one.
         accept_endpoint_audiences: whether client assertions may name an endpoint as their
             audience, instead of the issuer (a compromise with RFC 9126 §2).
+        unknown_scopes: what becomes of scopes that the server or the client does not know:
+            "ignore" leaves them out, as long as one remains (RFC 6749 §3.3), "refuse" refuses
+            the request. `openid` and `offline_access` beside others are never refused.
         insecure_allow_http: allow an issuer with plain http beyond loopback.
         threads: how many requests are answered at once under ASGI; half as many logins may
             wait for their password's check besides, under WSGI among the threads there are.
@@ -94,6 +97,7 @@ class AuthorizationServer:
         key_lifetime: float = defaults.KEY_LIFETIME,
         secret_overlap: float = defaults.SECRET_OVERLAP,
         accept_endpoint_audiences: bool = False,
+        unknown_scopes: defaults.UnknownScopes = defaults.IGNORE,
         insecure_allow_http: bool = False,
         threads: int = _THREADS,
         on_event: Callable[[SecurityEvent], None] | None = None,
@@ -115,6 +119,7 @@ class AuthorizationServer:
             key_lifetime=key_lifetime,
             secret_overlap=secret_overlap,
             accept_endpoint_audiences=accept_endpoint_audiences,
+            unknown_scopes=unknown_scopes,
             insecure_allow_http=insecure_allow_http,
         )
         self.threads = threads

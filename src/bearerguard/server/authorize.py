@@ -18,7 +18,8 @@ from bearerguard.server.audit import Audit
 from bearerguard.server.client import Client
 from bearerguard.server.client_registry import ClientRegistry
 from bearerguard.server.code_grant import Allowed, CodeGrant
-from bearerguard.server.consent import ConsentAnswer, ConsentRequest, ScopeLine
+from bearerguard.server.consent import CONSENT, ConsentAnswer, ConsentRequest, ScopeLine
+from bearerguard.server.metadata import AUTHORIZE
 from bearerguard.server.oauth_error import OAuthError, invalid_request, unauthorized_client
 from bearerguard.server.parameters import Parameters, parse
 from bearerguard.server.people import People
@@ -34,12 +35,14 @@ _MAX_QUERY = 5000
 class NowhereToGo(Exception):
     """The request names no client or place that could be told what is wrong (AZ-02).
 
-    `text` is what the user is told, by its name among the texts about links.
+    `text` is what the user is told, by its name among the texts about links; `cause` is what the
+    log has.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, reason: str, **found: str | None) -> None:
         super().__init__(text)
         self.text = text
+        self.cause = invalid_request("The link does not work", reason, **found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class _Asked:
     scopes: tuple[str, ...]
     resources: tuple[str, ...]
     challenge: str | None = field(repr=False)
+    ignored_scope: str | None = None
 
 
 class AuthorizeEndpoint:
@@ -82,12 +86,12 @@ class AuthorizeEndpoint:
     def handle(self, request: Request) -> Response:
         """Answer an authorization request."""
         if request.method != "GET":
-            return self._people.wrong_method("GET")
+            return self._wrong_method(AUTHORIZE, request, "GET")
         query = urlsplit(request.url).query
         try:
             target = self._target(query)
         except NowhereToGo as problem:
-            return self._people.error_page(400, "link", problem.text)
+            return self._lost(AUTHORIZE, problem)
         signed_in = self._people.signed_in(request)
         if signed_in is None:
             return self._people.ask_to_sign_in(
@@ -105,17 +109,21 @@ class AuthorizeEndpoint:
     def decide(self, request: Request) -> Response:
         """Take the answer of a consent page."""
         if request.method != "POST":
-            return self._people.wrong_method("POST")
+            return self._wrong_method(CONSENT, request, "POST")
         signed_in = self._people.signed_in(request)
         if signed_in is None:
+            self._report(CONSENT, invalid_request("The user is not signed in", "signed_out"))
             return self._people.error_page(403, "signed_out")
         answer = self._people.consent_answer(request, signed_in)
         if isinstance(answer, Response):
+            unusable = invalid_request("The form is not good (any more)", "unusable_form")
+            unusable.note(user_id=signed_in.user_id, status=answer.status)
+            self._report(CONSENT, unusable)
             return answer
         try:
             target = self._target(answer.query)
         except NowhereToGo as problem:  # the client was changed or removed meanwhile
-            return self._people.error_page(400, "link", problem.text)
+            return self._lost(CONSENT, problem)
         try:
             asked = self._asked(target)
             self._check_subject(signed_in)
@@ -143,30 +151,43 @@ class AuthorizeEndpoint:
     def _target(self, query: str) -> _Target:
         """Return where to answer; raises `NowhereToGo`."""
         if len(query) > _MAX_QUERY:
-            raise NowhereToGo("length")
+            raise NowhereToGo("length", "too_large")
         if not (query.isascii() and query.isprintable()):
             # It goes on into a Location line; some servers let such octets in.
-            raise NowhereToGo("malformed")
+            raise NowhereToGo("malformed", "malformed_encoding")
         try:
             parameters = parse(query.encode())
-        except OAuthError:
-            raise NowhereToGo("malformed") from None
-        client_id = parameters.get("client_id")
-        if client_id is None or "client_id" in parameters.repeated:
-            raise NowhereToGo("no_app")
-        client = self._registry.find(client_id)
-        if client is None:
-            raise NowhereToGo("unknown_app")
+        except OAuthError as error:
+            raise NowhereToGo("malformed", error.reason) from None
+        client = self._client(parameters)
+        client_id = client.client_id
         uri = parameters.get("redirect_uri")
         if "redirect_uri" in parameters.repeated:
-            raise NowhereToGo("two_returns")
+            raise NowhereToGo(
+                "two_returns", "repeated_parameter", parameter="redirect_uri", client_id=client_id
+            )
         if uri is None:
             if len(client.redirect_uris) != 1:
-                raise NowhereToGo("no_return")
+                raise NowhereToGo(
+                    "no_return", "missing_parameter", parameter="redirect_uri", client_id=client_id
+                )
             uri = client.redirect_uris[0]
         elif not redirect_uri.matches(uri, client.redirect_uris):
-            raise NowhereToGo("wrong_return")
+            raise NowhereToGo(
+                "wrong_return", "unregistered_redirect_uri", redirect_uri=uri, client_id=client_id
+            )
         return _Target(client, uri, parameters.get("state"), parameters)
+
+    def _client(self, parameters: Parameters) -> Client:
+        client_id = parameters.get("client_id")
+        if client_id is None:
+            raise NowhereToGo("no_app", "missing_parameter", parameter="client_id")
+        if "client_id" in parameters.repeated:
+            raise NowhereToGo("no_app", "repeated_parameter", parameter="client_id")
+        client = self._registry.find(client_id)
+        if client is None:
+            raise NowhereToGo("unknown_app", "unknown_client", client_id=client_id)
+        return client
 
     def _asked(self, target: _Target) -> _Asked:
         """Return what is asked for; raises `OAuthError` for what the client is told."""
@@ -176,21 +197,41 @@ class AuthorizeEndpoint:
         if "request" in parameters.values or "request_uri" in parameters.values:
             raise OAuthError("request_not_supported", "Request objects are not supported")
         if response_type != "code":
-            raise OAuthError("unsupported_response_type", "The server answers with codes only")
+            raise OAuthError(
+                "unsupported_response_type",
+                "The server answers with codes only",
+                response_type=response_type,
+            )
         if clients.AUTHORIZATION_CODE not in client.grant_types:
-            raise unauthorized_client("The client is not registered for this grant type")
-        if parameters.get("response_mode") not in {None, "query"}:
-            raise invalid_request("The server answers in the query only")
+            raise unauthorized_client(
+                "The client is not registered for this grant type",
+                "grant_type_not_registered",
+                grant_type=clients.AUTHORIZATION_CODE,
+            )
+        response_mode = parameters.get("response_mode")
+        if response_mode not in {None, "query"}:
+            raise invalid_request(
+                "The server answers in the query only",
+                "unsupported_response_mode",
+                response_mode=response_mode,
+            )
+        scopes = allowance.scopes(parameters, client.scopes, self._settings)
         return _Asked(
-            allowance.scopes(parameters, client.scopes),
+            scopes.granted,
             allowance.resources(parameters, self._settings),
             _challenge(client, parameters),
+            scopes.left_out,
         )
 
     def _check_subject(self, signed_in: SignedIn) -> None:
         # A client's own tokens have its id as their subject: no user may be taken for it.
         if self._registry.find(signed_in.user_id) is not None:
-            raise OAuthError("server_error", "The user cannot be named")
+            raise OAuthError(
+                "server_error",
+                "The user cannot be named",
+                reason="user_has_a_clients_id",
+                user_id=signed_in.user_id,
+            )
 
     def _must_ask(self, client: Client, signed_in: SignedIn, asked: _Asked) -> bool:
         if not client.is_identified:
@@ -234,6 +275,7 @@ class AuthorizeEndpoint:
             challenge=asked.challenge,
             scopes=asked.scopes,
             resources=asked.resources,
+            ignored_scope=asked.ignored_scope,
         )
         try:
             code = self._codes.issue(target.client, allowed)
@@ -243,7 +285,22 @@ class AuthorizeEndpoint:
             return self._refuse(target, OAuthError("temporarily_unavailable", "Try again later"))
         return self._return(target, [("code", code)])
 
+    def _report(self, endpoint: str, error: OAuthError) -> None:
+        self._audit.refused(self._settings.base_path + endpoint, error)
+
+    def _lost(self, endpoint: str, problem: NowhereToGo) -> Response:
+        self._report(endpoint, problem.cause)
+        return self._people.error_page(400, "link", problem.text)
+
+    def _wrong_method(self, endpoint: str, request: Request, allowed: str) -> Response:
+        refusal = invalid_request("The method is not allowed here", "wrong_method")
+        refusal.note(method=request.method)
+        self._report(endpoint, refusal)
+        return self._people.wrong_method(allowed)
+
     def _refuse(self, target: _Target, error: OAuthError) -> Response:
+        error.note(client_id=target.client.client_id)
+        self._report(AUTHORIZE, error)
         parameters = [("error", error.error), ("error_description", error.description)]
         return self._return(target, parameters)
 
@@ -259,10 +316,16 @@ def _challenge(client: Client, parameters: Parameters) -> str | None:
     challenge, method = parameters.get("code_challenge"), parameters.get("code_challenge_method")
     if challenge is None:
         if method is not None or client.require_pkce:
-            raise invalid_request("PKCE is required: send code_challenge (RFC 7636)")
+            raise invalid_request(
+                "PKCE is required: send code_challenge (RFC 7636)", "missing_code_challenge"
+            )
         return None
     if method != pkce.METHOD:
-        raise invalid_request("code_challenge_method must be S256")
+        raise invalid_request(
+            "code_challenge_method must be S256",
+            "unsupported_code_challenge_method",
+            code_challenge_method=method or "none, which means plain",
+        )
     if not pkce.is_challenge(challenge):
-        raise invalid_request("code_challenge is malformed")
+        raise invalid_request("code_challenge is malformed", "malformed_code_challenge")
     return challenge

@@ -11,7 +11,7 @@ from typing import Any
 from bearerguard.errors import ConfigurationError, quoted
 from bearerguard.protocol import jwk, scope
 from bearerguard.server import redirect_uri
-from bearerguard.server.settings import Settings, check_lifetime
+from bearerguard.server.settings import Settings, check_lifetime, is_resource_identifier
 
 AUTHORIZATION_CODE = "authorization_code"
 CLIENT_CREDENTIALS = "client_credentials"
@@ -128,10 +128,7 @@ def check(client: Client, settings: Settings) -> None:
                 f"origins=: {quoted(origin)} is no origin such as https://app.example.com"
             )
     _check_scopes(client, settings)
-    known = {each.identifier for each in settings.resources}
-    for resource in client.serves:
-        if resource not in known:
-            raise ConfigurationError(f"serves=: {quoted(resource)} is none of resources=")
+    _check_serves(client, settings)
     for name in ("access_token_lifetime", "refresh_token_lifetime", "refresh_token_max_lifetime"):
         if getattr(client, name) is not None:
             check_lifetime(f"{name}=", getattr(client, name))
@@ -190,6 +187,20 @@ def _check_scopes(client: Client, settings: Settings) -> None:
             raise ConfigurationError(
                 f"scopes=: the server has no scope {quoted(name)}:"
                 f" add it to AuthorizationServer(scopes=), or choose from {list(settings.scopes)}"
+            )
+
+
+def _check_serves(client: Client, settings: Settings) -> None:
+    for resource in client.serves:
+        if not is_resource_identifier(resource):
+            raise ConfigurationError(
+                f"serves=: {quoted(resource)} is no absolute URI without a fragment (RFC 8707 §2)"
+            )
+        if settings.resource(resource) is None and not settings.any_resource:
+            known = [each.identifier for each in settings.resources]
+            raise ConfigurationError(
+                f"serves=: the server has no resource {quoted(resource)}:"
+                f" add it to AuthorizationServer(resources=), or choose from {known}"
             )
 
 

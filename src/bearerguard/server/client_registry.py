@@ -129,7 +129,7 @@ class ClientRegistry:
             grant_types=_grant_types(grant_types, auth_method, redirect_uris),
             redirect_uris=tuple(redirect_uris),
             scopes=tuple(dict.fromkeys(scopes)),
-            serves=tuple(serves),
+            serves=_registered(serves, self._settings),
             origins=tuple(dict.fromkeys(origins)),
             require_pkce=require_pkce,
             require_consent=require_consent,
@@ -196,22 +196,24 @@ class ClientRegistry:
         self._audit.emit("client_removed", client_id=client_id)
         self._revocations.announce("client_id", client_id)
 
-    def has_secret(self, client_id: str, secret: str) -> bool:
-        """Whether `secret` is the client's; takes as long when there is no such client.
+    def has_secret(self, client_id: str, *spellings: str) -> bool:
+        """Whether one of `spellings` is the client's secret, the first of them if both are.
 
-        One that is kept under an older secret of the server's is kept under the newest then.
+        It takes as long when there is no such client, and whichever of them is right. A secret
+        that is kept under an older one of the server's is kept under the newest then.
         """
-        digests = self._digests(client_id, secret)
+        tried = [self._digests(client_id, each) for each in spellings]
         with self._database.read() as connection:
             known = rows.secrets_of(connection, client_id, self._clock())
         found = None
         for each in known:  # all of them: how long it takes tells nothing
-            for digest in digests:
-                if secrets.compare_digest(digest, each):
-                    found = each
-        if found not in {None, digests[0]}:
+            for digests in tried:
+                for digest in digests:
+                    if secrets.compare_digest(digest, each):
+                        found = found or (each, digests[0])
+        if found is not None and found[0] != found[1]:
             with self._database.write() as connection:
-                rows.renew_secret(connection, str(found), digests[0])
+                rows.renew_secret(connection, *found)
         return found is not None
 
     def is_origin(self, origin: str) -> bool:
@@ -264,6 +266,14 @@ def _grant_types(
         return tuple(dict.fromkeys(given))
     with_user = (clients.AUTHORIZATION_CODE, clients.REFRESH_TOKEN) if redirect_uris else ()
     return with_user if auth_method == clients.NONE else (*with_user, clients.CLIENT_CREDENTIALS)
+
+
+def _registered(serves: Sequence[str], settings: Settings) -> tuple[str, ...]:
+    """Return resources as the server spells them; what it does not know stays as it is."""
+    if settings.any_resource:
+        return tuple(dict.fromkeys(serves))
+    found = [(each, settings.resource(each) if isinstance(each, str) else None) for each in serves]
+    return tuple(dict.fromkeys(given if each is None else each.identifier for given, each in found))
 
 
 def _new_secret() -> str:

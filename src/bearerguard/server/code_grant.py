@@ -46,6 +46,8 @@ class Allowed:
     challenge: str | None = field(repr=False)
     scopes: tuple[str, ...]
     resources: tuple[str, ...]
+    # What was asked for besides and left out, for the audit alone.
+    ignored_scope: str | None = None
 
 
 class CodeGrant:
@@ -94,6 +96,7 @@ class CodeGrant:
             client_id=client.client_id,
             user_id=allowed.user_id,
             scope=scope.build(allowed.scopes),
+            ignored_scope=allowed.ignored_scope,
         )
         return code
 
@@ -104,13 +107,17 @@ class CodeGrant:
             code = rows.find_code(connection, *digests)
             # Disabling ended the codes that there were; one may have been on its way.
             ended = code is not None and is_disabled(connection, code.user_id)
-        if code is None or ended or code.client_id != client.client_id:
-            raise invalid_grant(_UNUSABLE)
+        if code is None:
+            raise invalid_grant(_UNUSABLE, "unknown_code")
+        if code.client_id != client.client_id:
+            raise invalid_grant(_UNUSABLE, "code_of_another_client", issued_to=code.client_id)
+        if ended:
+            raise invalid_grant(_UNUSABLE, "user_disabled", user_id=code.user_id)
         _check_proofs(client, code, parameters)
         if code.redeemed_at is not None:
             raise self._replayed(code)
         if code.expires_at <= self._clock():
-            raise invalid_grant(_UNUSABLE)
+            raise _expired(code, self._clock())
         return self._redeem(client, code, parameters)
 
     def _redeem(self, client: Client, code: Row[Any], parameters: Parameters) -> TokenAnswer:
@@ -159,7 +166,7 @@ class CodeGrant:
         if not redeemed:
             # Another request redeemed it since we looked, or its time has just run out.
             if latest is None or latest.redeemed_at is None:
-                raise invalid_grant(_UNUSABLE)
+                raise _expired(code, now)
             raise self._replayed(latest)
         self._audit.emit(
             "token_issued",
@@ -179,7 +186,18 @@ class CodeGrant:
                 user_id=code.user_id,
                 grant_id=code.grant_id,
             )
-        return invalid_grant("The code was used before")
+        return invalid_grant(
+            "The code was used before",
+            "code_replayed",
+            grant_id=code.grant_id,
+            user_id=code.user_id,
+        )
+
+
+def _expired(code: Row[Any], now: float) -> Exception:
+    return invalid_grant(
+        _UNUSABLE, "expired_code", user_id=code.user_id, seconds=int(now - code.expires_at)
+    )
 
 
 def _check_proofs(client: Client, code: Row[Any], parameters: Parameters) -> None:
@@ -187,12 +205,24 @@ def _check_proofs(client: Client, code: Row[Any], parameters: Parameters) -> Non
     uri, verifier = parameters.get("redirect_uri"), parameters.get("code_verifier")
     if uri is None and not client.require_pkce:
         # Without PKCE, it alone binds the code to the client's own request (RFC 9700 §4.5).
-        raise invalid_request("The parameter redirect_uri is missing")
+        raise invalid_request(
+            "The parameter redirect_uri is missing", "missing_parameter", parameter="redirect_uri"
+        )
     if uri is not None and uri != code.redirect_uri:
-        raise invalid_grant("The redirect_uri is another one than in the authorization request")
+        raise invalid_grant(
+            "The redirect_uri is another one than in the authorization request",
+            "wrong_redirect_uri",
+            redirect_uri=uri,
+            expected=code.redirect_uri,
+        )
     if code.challenge is None:
         if verifier is not None:
-            raise invalid_request("A code_verifier came, but the code has no challenge")
+            raise invalid_request(
+                "A code_verifier came, but the code has no challenge", "code_without_challenge"
+            )
         return
     if verifier is None or not pkce.proves(verifier, code.challenge):
-        raise invalid_grant("The code_verifier does not prove the code_challenge")
+        raise invalid_grant(
+            "The code_verifier does not prove the code_challenge",
+            "missing_code_verifier" if verifier is None else "wrong_code_verifier",
+        )

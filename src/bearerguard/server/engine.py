@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bearerguard.errors import ConfigurationError
@@ -69,7 +69,7 @@ class Engine:
         self.upkeep = Upkeep(database, self.keys, settings, clock)
         access = AccessTokens(settings, self.keys, secret, clock, any_issuer=any_issuer)
         refresh = RefreshTokens(secret, settings, clock)
-        self.introspection = Introspection(database, access)
+        self.introspection = Introspection(database, access, settings, audit)
         self.revocation = TokenRevocation(
             access=access, refresh=refresh, revocations=self.revocations, **shared
         )
@@ -84,7 +84,6 @@ class Engine:
                 tuple(map(settings.url, (metadata.TOKEN, metadata.REVOKE, metadata.INTROSPECT))),
             ),
             Failures(clock),
-            audit,
         )
         self._token = TokenEndpoint(
             authentication=authentication,
@@ -136,8 +135,10 @@ class Engine:
             base + metadata.INTROSPECT: Endpoint(self._introspect.handle),
             base + metadata.JWKS: Endpoint(self._jwks, Readers.EVERYBODY),
         }
-        for path in metadata.metadata_paths(self.settings):
-            endpoints[path] = Endpoint(self._metadata, Readers.EVERYBODY)
+        oauth = Endpoint(self._published(metadata.document), Readers.EVERYBODY)
+        openid = Endpoint(self._published(metadata.openid_document), Readers.EVERYBODY)
+        endpoints[metadata.oauth_path(self.settings)] = oauth
+        endpoints |= dict.fromkeys(metadata.openid_paths(self.settings), openid)
         for path in self.people.paths:
             endpoints[base + path] = self._for_people(self.people.handle)
         return endpoints
@@ -159,11 +160,17 @@ class Engine:
         return handling
 
     def _jwks(self, request: Request) -> Response:
-        if request.method not in {"GET", "HEAD"}:
-            return answers.wrong_method("GET", "HEAD")
+        answers.check_method(request, "GET", "HEAD")
         return answers.public(self.keys.jwks(), signing.CACHE_SECONDS)
 
-    def _metadata(self, request: Request) -> Response:
-        if request.method not in {"GET", "HEAD"}:
-            return answers.wrong_method("GET", "HEAD")
-        return answers.public(metadata.document(self.settings), metadata.CACHE_SECONDS)
+    def _published(
+        self, document: Callable[[Settings, Sequence[str]], dict[str, Any]]
+    ) -> Callable[[Request], Response]:
+        """Return what answers with a metadata document."""
+
+        def handling(request: Request) -> Response:
+            answers.check_method(request, "GET", "HEAD")
+            content = document(self.settings, self.keys.algorithms())
+            return answers.public(content, metadata.CACHE_SECONDS)
+
+        return handling

@@ -10,12 +10,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bearerguard.messages import Request, Response
+from bearerguard.protocol import uri
 from bearerguard.server import answers
 from bearerguard.server.access_token import AccessTokens, Known
+from bearerguard.server.audit import Audit
 from bearerguard.server.client import Client
 from bearerguard.server.client_authentication import ClientAuthentication
 from bearerguard.server.keys import KeyRing
-from bearerguard.server.oauth_error import OAuthError
+from bearerguard.server.metadata import INTROSPECT
+from bearerguard.server.oauth_error import REFUSED, noting
 from bearerguard.server.parameters import from_form
 from bearerguard.server.settings import Settings
 from bearerguard.server.store.database import Database
@@ -28,15 +31,31 @@ _INACTIVE: Mapping[str, Any] = {"active": False}
 class Introspection:
     """Says what is known of a token."""
 
-    def __init__(self, database: Database, access: AccessTokens) -> None:
+    def __init__(
+        self, database: Database, access: AccessTokens, settings: Settings, audit: Audit
+    ) -> None:
         self._database = database
+        self._endpoint = settings.base_path + INTROSPECT
         self._access = access
+        self._audit = audit
 
     def describe(self, token: str, client: Client | None = None) -> Mapping[str, Any]:
         """Return the answer about a token, as `client` may have it, or as the server has it."""
         with self._database.read() as connection:
             known = self._access.find(connection, token)
-        if known is None or not known.active or not _may_know(client, known):
+        if known is None or not known.active:
+            return _INACTIVE
+        if client is not None and not _may_know(client, known):
+            # To the caller it is as if the token were none (RFC 7662 §2.2).
+            self._audit.emit(
+                REFUSED,
+                endpoint=self._endpoint,
+                reason="token_for_another_api",
+                client_id=client.client_id,
+                issued_to=known.client_id,
+                aud=" ".join(sorted(known.audience)),
+                serves=" ".join(client.serves),
+            )
             return _INACTIVE
         return {"active": True, "token_type": "Bearer", **known.claims}
 
@@ -61,13 +80,12 @@ class IntrospectEndpoint:
 
     def handle(self, request: Request) -> Response:
         """Answer; raises `OAuthError`."""
-        if request.method != "POST":
-            return answers.wrong_method("POST")
+        answers.check_method(request, "POST")
         parameters = from_form(request)
-        client = self._authentication.authenticate(request, parameters)
-        if not client.is_confidential:
-            raise OAuthError("invalid_client", "The client cannot prove who it is", status=401)
-        answer = self._introspection.describe(parameters.required("token"), client)
+        client = self._authentication.authenticate(request, parameters, confidential=True)
+        with noting(client_id=client.client_id):
+            token = parameters.required("token")
+        answer = self._introspection.describe(token, client)
         if not _wants_signed(request):
             return answers.private(answer)
         content = {
@@ -79,10 +97,12 @@ class IntrospectEndpoint:
         return answers.signed(self._keys.sign(content, _SIGNED), _SIGNED_MEDIA)
 
 
-def _may_know(client: Client | None, known: Known) -> bool:
-    if client is None or client.client_id == known.client_id:
+def _may_know(client: Client, known: Known) -> bool:
+    if client.client_id == known.client_id:
         return True
-    return not known.audience.isdisjoint(client.serves)
+    # A command cannot know how the server spells its resources (RFC 3986 §6.2).
+    served = {uri.normalized(each) for each in client.serves}
+    return any(uri.normalized(each) in served for each in known.audience)
 
 
 def _wants_signed(request: Request) -> bool:

@@ -20,7 +20,7 @@ from bearerguard.server.secret import VARIABLE, ServerSecret
 from bearerguard.server.settings import Settings
 from bearerguard.server.signing_key import SigningKey
 from bearerguard.server.store import keys as rows
-from bearerguard.server.store.database import Database
+from bearerguard.server.store.database import Database, StoreUnavailable
 
 # How long others may keep the JWKS.
 CACHE_SECONDS = 300
@@ -101,6 +101,23 @@ class KeyRing:
     def jwks(self) -> dict[str, Any]:
         """Return the JWK Set (RFC 7517 §5): public members only."""
         return {"keys": [key.jwk for key in self._published(_RELOAD_SOON)]}
+
+    def algorithms(self) -> tuple[str, ...]:
+        """Return the algorithms of the key that signs and of those that will, each once.
+
+        While the store has trouble, what was read last still tells.
+        """
+        try:
+            snapshot = self._current(_RELOAD)
+        except StoreUnavailable:
+            snapshot = self._snapshot
+        now = self._clock()
+        signing = snapshot.signing(now)
+        return tuple(
+            dict.fromkeys(
+                key.algorithm for key in snapshot.keys if key is signing or key.active_at > now
+            )
+        )
 
     def all(self) -> list[SigningKey]:
         """Return every key, in the order in which they sign."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from bearerguard.protocol import jwk, pkce
@@ -23,8 +24,11 @@ CACHE_SECONDS = 3600
 _WITH_CREDENTIALS = (clients.BASIC, clients.POST, clients.PRIVATE_KEY_JWT)
 
 
-def document(settings: Settings) -> dict[str, Any]:
-    """Return the metadata; nothing in it is empty (RFC 8414 §3.2)."""
+def document(settings: Settings, algorithms: Sequence[str]) -> dict[str, Any]:
+    """Return the metadata; nothing in it is empty (RFC 8414 §3.2).
+
+    `algorithms` are those of the keys that sign.
+    """
     signing = [name for name in jwk.ASYMMETRIC if name != "Ed25519"]
     content = {
         "issuer": settings.issuer,
@@ -44,17 +48,33 @@ def document(settings: Settings) -> dict[str, Any]:
         "revocation_endpoint_auth_signing_alg_values_supported": signing,
         "introspection_endpoint_auth_methods_supported": list(_WITH_CREDENTIALS),
         "introspection_endpoint_auth_signing_alg_values_supported": signing,
-        "introspection_signing_alg_values_supported": [settings.algorithm],
+        "introspection_signing_alg_values_supported": list(algorithms),
         "scopes_supported": list(settings.scopes or ()),
         "protected_resources": [each.identifier for each in settings.resources],
     }
     return {name: value for name, value in content.items() if value != []}
 
 
-def metadata_paths(settings: Settings) -> frozenset[str]:
-    """Return where the metadata is: RFC 8414 §3.1's place, and where OpenID clients look.
+def openid_document(settings: Settings, algorithms: Sequence[str]) -> dict[str, Any]:
+    """Return the metadata with what OpenID Connect Discovery §3 requires besides.
 
-    Both forms of the latter are in use (RFC 8414 §5).
+    Clients that look there refuse a document without these members, whether they want an ID
+    token or not. This server issues none. A user's `sub` is the same for all clients; what would
+    be signed is signed by the keys that sign, and RFC-conforming documents list RS256 in any case.
     """
+    return {
+        **document(settings, algorithms),
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": list(dict.fromkeys((*algorithms, "RS256"))),
+    }
+
+
+def oauth_path(settings: Settings) -> str:
+    """Return where RFC 8414 §3.1 has the metadata."""
+    return OAUTH_METADATA + settings.base_path
+
+
+def openid_paths(settings: Settings) -> frozenset[str]:
+    """Return where OpenID clients look: both forms are in use (RFC 8414 §5)."""
     base = settings.base_path
-    return frozenset({OAUTH_METADATA + base, OPENID_METADATA + base, base + OPENID_METADATA})
+    return frozenset({OPENID_METADATA + base, base + OPENID_METADATA})

@@ -65,18 +65,16 @@ class RefreshGrant:
         """Return new tokens for a refresh token; raises `OAuthError`."""
         token = parameters.required("refresh_token")
         with self._database.read() as connection:
-            row = self._refresh.find(connection, token)
-        if row is None or row.client_id != client.client_id or not self._is_good(row):
-            raise invalid_grant(_UNUSABLE)
+            row = self._good(self._refresh.find(connection, token), client)
         if row.used_at is not None and not self._may_come_again(row):
             raise self._reused(row)
-        scopes = allowance.scopes(parameters, row.scope.split())
+        scopes = allowance.narrowed(parameters, row.scope.split(), client.scopes, self._settings)
         resources = allowance.within(parameters.resources, json.loads(row.resources))
         access = self._access.mint(
             Bearer(
                 client=client,
                 subject=row.user_id,
-                scopes=scopes,
+                scopes=scopes.granted,
                 resources=resources,
                 grant_id=row.grant_id,
                 auth_time=row.auth_time,
@@ -95,12 +93,25 @@ class RefreshGrant:
             user_id=row.user_id,
             grant_id=row.grant_id,
             again=succession.again or None,
+            ignored_scope=scopes.left_out,
         )
-        return TokenAnswer(access, scopes, succession.token)
+        return TokenAnswer(access, scopes.granted, succession.token)
 
-    def _is_good(self, row: Row[Any]) -> bool:
-        now = self._clock()
-        return row.revoked_at is None and row.expires_at > now and row.granted_until > now
+    def _good(self, row: Row[Any] | None, client: Client) -> Row[Any]:
+        """Return the row of a token that is this client's, and not over; raises `OAuthError`."""
+        if row is None:
+            raise invalid_grant(_UNUSABLE, "unknown_refresh_token")
+        found = {"grant_id": row.grant_id, "user_id": row.user_id}
+        if row.client_id != client.client_id:
+            raise invalid_grant(
+                _UNUSABLE, "refresh_token_of_another_client", issued_to=row.client_id, **found
+            )
+        if row.revoked_at is not None:
+            raise invalid_grant(_UNUSABLE, "revoked_grant", **found)
+        over = self._clock() - min(row.expires_at, row.granted_until)
+        if over >= 0:
+            raise invalid_grant(_UNUSABLE, "expired_refresh_token", seconds=int(over), **found)
+        return row
 
     def _may_come_again(self, row: Row[Any]) -> bool:
         age = self._clock() - row.used_at
@@ -110,9 +121,8 @@ class RefreshGrant:
         self, connection: Connection, client: Client, token: str, digest: str
     ) -> _Succession | None:
         """Return the successor, under the write lock; None when the token was reused."""
-        row = rows.find_refresh_token(connection, digest)
-        if row is None or not self._is_good(row):
-            raise invalid_grant(_UNUSABLE)  # it ended since we looked
+        # It may have ended since we looked.
+        row = self._good(rows.find_refresh_token(connection, digest), client)
         successor = self._refresh.make()
         grace = self._settings.refresh_grace
         used = rows.use_refresh_token(
@@ -147,4 +157,6 @@ class RefreshGrant:
                 user_id=row.user_id,
                 grant_id=row.grant_id,
             )
-        return invalid_grant(_UNUSABLE)
+        return invalid_grant(
+            _UNUSABLE, "refresh_token_reused", grant_id=row.grant_id, user_id=row.user_id
+        )

@@ -14,7 +14,7 @@ from bearerguard.server.access_token import AccessTokens, Known, row_of
 from bearerguard.server.audit import Audit
 from bearerguard.server.client import Client
 from bearerguard.server.client_authentication import ClientAuthentication
-from bearerguard.server.oauth_error import unauthorized_client
+from bearerguard.server.oauth_error import noting, unauthorized_client
 from bearerguard.server.parameters import from_form
 from bearerguard.server.refresh_token import RefreshTokens
 from bearerguard.server.revocations import Revocations
@@ -83,14 +83,16 @@ class RevokeEndpoint:
 
     def handle(self, request: Request) -> Response:
         """Answer; raises `OAuthError`."""
-        if request.method != "POST":
-            return answers.wrong_method("POST")
+        answers.check_method(request, "POST")
         parameters = from_form(request)
         client = self._authentication.authenticate(request, parameters)
-        self._revocation.revoke(parameters.required("token"), client)
+        with noting(client_id=client.client_id):
+            self._revocation.revoke(parameters.required("token"), client)
         return answers.empty(200)
 
 
 def _check_owner(client: Client | None, owner: str) -> None:
     if client is not None and client.client_id != owner:
-        raise unauthorized_client("The token was issued to another client")
+        raise unauthorized_client(
+            "The token was issued to another client", "token_of_another_client", issued_to=owner
+        )

@@ -59,11 +59,12 @@ class Router:
 
     def handle(self, request: Request) -> Response:
         """Answer one request, whatever it says."""
-        endpoint = self._endpoints.get(_path(request))
+        path = _path(request)
+        endpoint = self._endpoints.get(path)
         if endpoint is None:
             return answers.not_found()
         try:
-            response = self._answer(endpoint, request)
+            response = self._answer(endpoint, path, request)
         except StoreUnavailable as error:
             self._audit.emit("store_unavailable", cause=str(error))
             return endpoint.unavailable()
@@ -74,19 +75,28 @@ class Router:
 
     def too_large(self, path: str) -> Response:
         """Return the answer to a request to `path` that is too long to be read."""
+        refusal = OAuthError("invalid_request", "The request is too large", reason="too_large")
+        self._audit.refused(path, refusal)
         return self._endpoints[path].too_large()
 
-    def _answer(self, endpoint: Endpoint, request: Request) -> Response:
+    def _answer(self, endpoint: Endpoint, path: str, request: Request) -> Response:
         if endpoint.readers is Readers.NOBODY:
-            return _response(endpoint, request)
+            return self._response(endpoint, path, request)
         if endpoint.readers is Readers.EVERYBODY:
             if request.method == "OPTIONS":
                 return cors.preflight(request, "GET, HEAD", "*")
-            return _response(endpoint, request)
+            return self._response(endpoint, path, request)
         origin = cors.registered_origin(request, self._is_origin)
         if request.method == "OPTIONS":
             return cors.preflight(request, "POST", origin)
-        return cors.readable(_response(endpoint, request), origin)
+        return cors.readable(self._response(endpoint, path, request), origin)
+
+    def _response(self, endpoint: Endpoint, path: str, request: Request) -> Response:
+        try:
+            return endpoint.handle(request)
+        except OAuthError as error:
+            self._audit.refused(path, error)
+            return answers.refusal(error)
 
 
 def _path(request: Request) -> str:
@@ -94,10 +104,3 @@ def _path(request: Request) -> str:
         return urlsplit(request.url).path
     except ValueError:
         return ""  # its host is none, and nothing is there
-
-
-def _response(endpoint: Endpoint, request: Request) -> Response:
-    try:
-        return endpoint.handle(request)
-    except OAuthError as error:
-        return answers.refusal(error)

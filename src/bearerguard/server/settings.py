@@ -6,12 +6,12 @@ Holds no state and opens nothing. Lifetimes are seconds.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from bearerguard.errors import ConfigurationError, quoted
-from bearerguard.protocol import metadata, scope
+from bearerguard.protocol import metadata, scope, uri
 
 ALGORITHMS = ("RS256", "ES256", "EdDSA")
 
@@ -25,6 +25,9 @@ CODE_LIFETIME = 60
 ALGORITHM = "RS256"
 KEY_LIFETIME = 90 * DAY
 SECRET_OVERLAP = DAY
+# What becomes of scopes that the server or the client does not know (RFC 6749 §3.3).
+UnknownScopes: TypeAlias = Literal["ignore", "refuse"]
+IGNORE: UnknownScopes = "ignore"
 # RFC 6749 §4.1.2 recommends ten minutes at most.
 _MAX_CODE_LIFETIME = 600.0
 
@@ -43,6 +46,8 @@ class Resource:
     identifier: str
     tokens: Literal["jwt", "opaque"] = "jwt"
     access_token_lifetime: float | None = None
+    # By which other spellings are recognised; tokens have the identifier as it is given.
+    normalized: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not is_resource_identifier(self.identifier):
@@ -50,6 +55,7 @@ class Resource:
                 f"resources=: {quoted(self.identifier)} is no absolute URI without a fragment"
                 " (RFC 8707 §2)"
             )
+        object.__setattr__(self, "normalized", uri.normalized(self.identifier))
         if self.tokens not in {"jwt", "opaque"}:
             raise ConfigurationError('Resource(tokens=): choose "jwt" or "opaque"')
         if self.access_token_lifetime is not None:
@@ -75,7 +81,10 @@ class Settings:
     key_lifetime: float = KEY_LIFETIME
     secret_overlap: float = SECRET_OVERLAP
     accept_endpoint_audiences: bool = False
+    unknown_scopes: UnknownScopes = IGNORE
     insecure_allow_http: bool = False
+    # Whether the resources are another process's to know, as where a store is administered.
+    any_resource: bool = False
 
     def __post_init__(self) -> None:
         self._check_issuer()
@@ -104,6 +113,8 @@ class Settings:
             raise ConfigurationError(
                 f"algorithm=: {quoted(self.algorithm)} is none of {', '.join(ALGORITHMS)}"
             )
+        if self.unknown_scopes not in {"ignore", "refuse"}:
+            raise ConfigurationError('unknown_scopes=: choose "ignore" or "refuse"')
 
     def url(self, path: str) -> str:
         """Return the address of one of this server's own paths."""
@@ -119,6 +130,14 @@ class Settings:
         """The longest life of an access token of a client that was given none of its own."""
         chosen = (each.access_token_lifetime or 0.0 for each in self.resources)
         return max(self.access_token_lifetime, *chosen)
+
+    def resource(self, name: str) -> Resource | None:
+        """Return the resource that a URI names in any spelling (RFC 3986 §6.2), or None."""
+        wanted = uri.normalized(name)
+        for each in self.resources:
+            if each.normalized == wanted:
+                return each
+        return None
 
     def describe(self, name: str) -> str:
         """Return a scope in words."""
@@ -160,8 +179,15 @@ def checked_resources(given: Sequence[str | Resource] | None) -> tuple[Resource,
     resources = tuple(Resource(each) if isinstance(each, str) else each for each in given)
     if not resources or not all(isinstance(each, Resource) for each in resources):
         raise ConfigurationError("resources=: pass at least one URI or Resource(...)")
-    if len({each.identifier for each in resources}) != len(resources):
-        raise ConfigurationError("resources=: one of them is given twice")
+    known: dict[str, str] = {}
+    for each in resources:
+        if each.normalized in known:
+            raise ConfigurationError(
+                f"resources=: one of them is given twice: {quoted(known[each.normalized])} and"
+                f" {quoted(each.identifier)} are one URI (RFC 3986 §6.2); keep the one that the API"
+                " has as its audience"
+            )
+        known[each.normalized] = each.identifier
     return resources
 
 

@@ -12,7 +12,7 @@ from bearerguard.server.audit import Audit
 from bearerguard.server.client import Client
 from bearerguard.server.client_authentication import ClientAuthentication
 from bearerguard.server.code_grant import CodeGrant
-from bearerguard.server.oauth_error import OAuthError, unauthorized_client
+from bearerguard.server.oauth_error import OAuthError, noting, unauthorized_client
 from bearerguard.server.parameters import Parameters, from_form
 from bearerguard.server.refresh_grant import RefreshGrant
 from bearerguard.server.settings import Settings
@@ -41,17 +41,22 @@ class TokenEndpoint:
 
     def handle(self, request: Request) -> Response:
         """Answer; raises `OAuthError`."""
-        if request.method != "POST":
-            return answers.wrong_method("POST")
+        answers.check_method(request, "POST")
         parameters = from_form(request)
         client = self._authentication.authenticate(request, parameters)
+        with noting(client_id=client.client_id, grant_type=parameters.get("grant_type")):
+            return answers.private(self._granted(client, parameters).content())
+
+    def _granted(self, client: Client, parameters: Parameters) -> TokenAnswer:
         grant_type = parameters.required("grant_type")
         grant = self._grants.get(grant_type)
         if grant is None:
             raise OAuthError("unsupported_grant_type", "The server has no such grant type")
         if grant_type not in client.grant_types:
-            raise unauthorized_client("The client is not registered for this grant type")
-        return answers.private(grant(client, parameters).content())
+            raise unauthorized_client(
+                "The client is not registered for this grant type", "grant_type_not_registered"
+            )
+        return grant(client, parameters)
 
 
 class OwnGrant:
@@ -67,10 +72,11 @@ class OwnGrant:
 
     def issue(self, client: Client, parameters: Parameters) -> TokenAnswer:
         """Return an access token whose subject is the client; raises `OAuthError`."""
-        scopes = allowance.scopes(parameters, client.scopes)
+        scopes = allowance.scopes(parameters, client.scopes, self._settings)
+        granted = scopes.granted
         resources = allowance.resources(parameters, self._settings)
         minted = self._access.mint(
-            Bearer(client=client, subject=client.client_id, scopes=scopes, resources=resources)
+            Bearer(client=client, subject=client.client_id, scopes=granted, resources=resources)
         )
         if minted.row is not None:
             with self._database.write() as connection:
@@ -79,6 +85,7 @@ class OwnGrant:
             "token_issued",
             grant_type=clients.CLIENT_CREDENTIALS,
             client_id=client.client_id,
-            scope=" ".join(scopes),
+            scope=" ".join(granted),
+            ignored_scope=scopes.left_out,
         )
-        return TokenAnswer(minted, scopes)
+        return TokenAnswer(minted, granted)

@@ -67,6 +67,7 @@ PAIRS = st.lists(
 BODIES = st.binary(max_size=80) | PAIRS.map(
     lambda pairs: urlencode(pairs, errors="surrogatepass").encode()
 )
+PEOPLES_OWN = {"/oauth/login", "/oauth/logout"}
 
 
 @pytest.fixture(scope="module", params=["an app's own users", "the server's own users"])
@@ -97,8 +98,14 @@ def test_nothing_that_is_sent_makes_the_server_fail(target: Stage, data: st.Data
     kind = [("content-type", FORM.encode())] if data.draw(st.booleans()) else []
     query = f"?{body.decode('latin-1')}" if data.draw(st.booleans()) else ""
     request = Request(data.draw(st.sampled_from(METHODS)), path + query, [*kind, *headers], body)
+    target.events.clear()
     response = target.server.handle(request)
     assert response.status < 500, response.body
+    if path not in PEOPLES_OWN:
+        refused = response.status >= 400 or "error=" in (response.header("location") or "")
+        told = [each for each in target.events if {"reason", "error"} <= each.details.keys()]
+        assert len(told) == refused, "what is refused is told once, and nothing else is"
+        assert all(each.details["endpoint"] == path for each in told)
     for name, value in response.headers:
         assert f"{name}{value}".isprintable(), "a header line is one line"
 
