@@ -176,6 +176,17 @@ def test_a_key_is_rotated_and_listed_without_its_private_part(run: Run) -> None:
     assert listed[1]["kid"] in run("keys", "list").stdout
 
 
+def test_a_key_is_withdrawn_and_a_new_one_signs(run: Run) -> None:
+    leaked = answer(run("keys", "rotate", "--json"))["kid"]
+    said = answer(run("keys", "withdraw", leaked, "--json"))
+    assert said["withdrawn"] == leaked != said["signing"]
+    assert [key["kid"] for key in answer(run("keys", "list", "--json"))] == [said["signing"]]
+    assert "is withdrawn" in run("keys", "withdraw", said["signing"]).stdout
+    refused = run("keys", "withdraw", leaked, code=1).stderr
+    assert refused.startswith("bearerguard: There is no key")
+    assert "keys list" in refused
+
+
 def test_the_first_key_signs_at_once_though_a_command_made_it(run: Run, store: str) -> None:
     kid = answer(run("keys", "rotate", "--json"))["kid"]
     robot = answer(run("client", "add", "Robot", "--scope", "read", "--json"))

@@ -51,8 +51,8 @@ class Engine:
         self.settings = settings
         self.database = database
         shared: dict[str, Any] = {"database": database, "audit": audit, "clock": clock}
-        self.keys = signing.KeyRing(database, secret, settings, audit, clock)
         self.revocations = Revocations(settings=settings, **shared)
+        self.keys = signing.KeyRing(database, secret, settings, audit, self.revocations, clock)
         self.clients = ClientRegistry(
             secret=secret, settings=settings, revocations=self.revocations, **shared
         )

@@ -21,7 +21,7 @@ from bearerguard.server.store import keys as key_rows
 from bearerguard.server.store import revocations as log
 from bearerguard.server.store.database import Database
 
-Kind: TypeAlias = Literal["jti", "sid", "sub", "client_id"]
+Kind: TypeAlias = Literal["jti", "sid", "sub", "client_id", "kid"]
 
 # What the log calls the claims: the words of a guard's list.
 LOGGED: Mapping[Kind, str] = {
@@ -29,7 +29,10 @@ LOGGED: Mapping[Kind, str] = {
     "sid": "session",
     "sub": "subject",
     "client_id": "client",
+    "kid": "key",
 }
+# What never comes again: whatever the date of a token that names it, it is meant.
+_FOR_GOOD = frozenset({"jti", "sid", "kid"})
 # A guard accepts a token for its leeway after its expiry, 300 s at most, and one that says it
 # was issued as much later than it was.
 _SLACK = 600.0
@@ -41,8 +44,9 @@ class Revoked:
 
     Attributes:
         kind: the claim of access tokens that `value` is: `jti` is one token, `sid` all of
-            a grant, `sub` all of a user, `client_id` all of a client.
-        value: the claim's value.
+            a grant, `sub` all of a user, `client_id` all of a client. `kid` is a signing key
+            that was withdrawn: all that name it in their header.
+        value: the claim's, or the header's, value.
         at: Unix seconds: for `sub` and `client_id`, tokens issued later are good again.
     """
 
@@ -100,7 +104,7 @@ class Revocations:
                     "kind": LOGGED[kind],
                     "issuer": None,
                     "value": value,
-                    "before": None if kind in {"jti", "sid"} else second,
+                    "before": None if kind in _FOR_GOOD else second,
                     "expires_at": max(second + longest, until) + _SLACK,
                 }
                 for kind, value in named

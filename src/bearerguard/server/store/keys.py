@@ -36,6 +36,18 @@ def retire(connection: Connection, *, active_before: float, retires_at: float) -
     )
 
 
+def retire_never(connection: Connection, kid: str) -> None:
+    """Say no longer when a key leaves the JWKS."""
+    connection.execute(
+        update(signing_keys).where(signing_keys.c.kid == kid).values(retires_at=None)
+    )
+
+
+def remove(connection: Connection, kid: str) -> None:
+    """Forget a key, its private part too."""
+    connection.execute(delete(signing_keys).where(signing_keys.c.kid == kid))
+
+
 def remove_retired(connection: Connection, now: float) -> None:
     """Forget the keys that are published no longer."""
     connection.execute(delete(signing_keys).where(signing_keys.c.retires_at <= now))
