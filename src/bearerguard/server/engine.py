@@ -52,7 +52,9 @@ class Engine:
         self.database = database
         shared: dict[str, Any] = {"database": database, "audit": audit, "clock": clock}
         self.revocations = Revocations(settings=settings, **shared)
-        self.keys = signing.KeyRing(database, secret, settings, audit, self.revocations, clock)
+        self.keys = signing.KeyRing(
+            secret=secret, settings=settings, revocations=self.revocations, **shared
+        )
         self.clients = ClientRegistry(
             secret=secret, settings=settings, revocations=self.revocations, **shared
         )

@@ -61,6 +61,7 @@ class KeyRing:
 
     def __init__(
         self,
+        *,
         database: Database,
         secret: ServerSecret,
         settings: Settings,
