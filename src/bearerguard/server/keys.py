@@ -50,7 +50,7 @@ class _Snapshot:
         reached = self.reached(now)
         active = [key for key in self.keys if key.active_at <= reached]
         # A key that waits signs rather than none, where those before it have retired.
-        return (active or list(self.keys[:1]) or [None])[-1]
+        return next(iter([*active[::-1], *self.keys]), None)
 
     def published(self, now: float) -> list[SigningKey]:
         return [key for key in self.keys if key.retires_at is None or key.retires_at > now]

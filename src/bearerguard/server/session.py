@@ -88,7 +88,6 @@ class Sessions:
             connection.execute(
                 delete(sessions).where(sessions.c.digest.in_(self._digests(request)))
             )
-            connection.execute(delete(sessions).where(sessions.c.expires_at <= now))
             connection.execute(
                 insert(sessions).values(
                     digest=self._secret.digest(_KIND, token),

@@ -75,7 +75,6 @@ class Throttle:
         """
         now = self._clock()
         with self._database.write() as connection:
-            connection.execute(delete(login_attempts).where(login_attempts.c.whole_at <= now))
             for digest, allowance in reversed(self._charged(login, address)):
                 wait = _charge(connection, digest, allowance, now)
                 if wait:
@@ -116,10 +115,14 @@ def _charge(connection: Connection, digest: str, allowance: Allowance, now: floa
         return 0
     # One conditional statement decides, however many attempts come at once.
     latest = now + allowance.span - allowance.interval
+    # Nothing is whole later than this, unless the clock was set back meanwhile.
     charged = connection.execute(
         update(login_attempts)
-        .where(login_attempts.c.digest == digest, whole_at <= latest)
-        .values(whole_at=start + allowance.interval)
+        .where(
+            login_attempts.c.digest == digest,
+            (whole_at <= latest) | (whole_at > now + allowance.span),
+        )
+        .values(whole_at=case((whole_at > latest, latest), else_=start) + allowance.interval)
     )
     return 0 if charged.rowcount else known - latest
 

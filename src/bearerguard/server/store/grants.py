@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, func, insert, select, update
+from sqlalchemy import Connection, Row, and_, delete, func, insert, select, update
 
 from bearerguard.server.store.schema import access_tokens, codes, grants, refresh_tokens
 
@@ -106,6 +106,7 @@ def find_refresh_token(connection: Connection, *digests: str) -> Row[Any] | None
             grants.c.auth_time,
             grants.c.revoked_at,
             grants.c.expires_at.label("granted_until"),
+            grants.c.generation.label("last_generation"),
         )
         .join(grants, grants.c.grant_id == refresh_tokens.c.grant_id)
         .where(refresh_tokens.c.digest.in_(digests))
@@ -123,6 +124,18 @@ def use_refresh_token(
         .values(used_at=now, successor=successor, sealed_successor=sealed)
     )
     return used.rowcount == 1
+
+
+def count_refresh(connection: Connection, grant_id: str, generation: int) -> None:
+    """Note the generation of a family's last token, and forget those before the last used one."""
+    connection.execute(
+        update(grants).where(grants.c.grant_id == grant_id).values(generation=generation)
+    )
+    connection.execute(
+        delete(refresh_tokens).where(
+            refresh_tokens.c.grant_id == grant_id, refresh_tokens.c.generation < generation - 1
+        )
+    )
 
 
 # Access tokens

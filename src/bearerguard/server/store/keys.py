@@ -48,6 +48,12 @@ def remove(connection: Connection, kid: str) -> None:
     connection.execute(delete(signing_keys).where(signing_keys.c.kid == kid))
 
 
+def is_any_retired(connection: Connection, now: float) -> bool:
+    """Whether there is a key that is published no longer."""
+    query = select(signing_keys.c.kid).where(signing_keys.c.retires_at <= now).limit(1)
+    return connection.execute(query).first() is not None
+
+
 def remove_retired(connection: Connection, now: float) -> None:
     """Forget the keys that are published no longer."""
     connection.execute(delete(signing_keys).where(signing_keys.c.retires_at <= now))
