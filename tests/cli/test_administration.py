@@ -88,6 +88,7 @@ def test_a_password_is_never_an_argument_and_never_printed(run: Run) -> None:
 def test_what_cannot_be_done_is_said_in_one_line_with_an_exit_code(
     run: Run, arguments: list[str], given: str, code: int, complaint: str
 ) -> None:
+    run("client", "add", "Any", "--id", "any")
     result = run(*arguments, given=given, code=code)
     assert result.stdout == ""
     (line,) = result.stderr.splitlines()
@@ -167,6 +168,7 @@ def test_a_client_gets_a_new_secret_and_is_removed(run: Run) -> None:
 
 
 def test_a_key_is_rotated_and_listed_without_its_private_part(run: Run) -> None:
+    run("client", "add", "Any", "--id", "any")
     assert "There is no key yet" in run("keys", "list").stdout
     first = answer(run("keys", "rotate", "--immediately", "--json"))["kid"]
     assert "is published." in run("keys", "rotate").stdout
@@ -245,6 +247,7 @@ def test_at_a_terminal_the_password_is_typed_twice_and_not_shown(store: str) -> 
 
 
 def test_without_users_the_list_says_how_to_make_one(run: Run) -> None:
+    run("client", "add", "Any", "--id", "any")
     assert "`bearerguard user add NAME`" in run("user", "list").stdout
 
 
