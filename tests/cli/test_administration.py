@@ -17,8 +17,9 @@ import jwt as pyjwt
 import pytest
 from typer.testing import CliRunner, Result
 
-from bearerguard import Request
+from bearerguard import ConfigurationError, Request
 from bearerguard.cli import app
+from bearerguard.cli.server_options import described
 from bearerguard.server import AuthorizationServer
 
 PASSWORD = "correct horse battery"
@@ -256,7 +257,7 @@ def test_a_store_that_cannot_be_used_is_named(
 ) -> None:
     for url, complaint in (
         (f"sqlite:///{tmp_path}/missing/auth.db", "cannot be opened"),
-        ("nonsense", "store=: pass a database URL"),
+        ("nonsense", "--store=: pass a database URL"),
     ):
         monkeypatch.setenv("BEARERGUARD_SERVER_STORE", url)
         assert complaint in run("user", "list", code=2).stderr
@@ -267,6 +268,104 @@ def test_a_store_that_cannot_be_used_is_named(
 def test_help_is_there_for_every_command(run: Run) -> None:
     for arguments in ([], ["client"], ["user"], ["keys"], ["revoke"], ["serve"], ["client", "add"]):
         assert "Usage:" in run(*arguments, "--help").stdout
+
+
+READING = (
+    ("keys", "list"),
+    ("keys", "withdraw", "a"),
+    ("user", "list"),
+    ("user", "disable", "ada"),
+    ("user", "enable", "ada"),
+    ("client", "list"),
+    ("client", "remove", "a"),
+    ("client", "rotate-secret", "a"),
+    ("revoke", "--user", "ada"),
+    ("revoke", "--grant", "a"),
+)
+
+
+@pytest.mark.parametrize("arguments", READING, ids=" ".join)
+def test_a_command_that_adds_nothing_creates_nothing(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.delenv("BEARERGUARD_SERVER_SECRET")
+    refused = run(*arguments, code=2).stderr
+    assert "--store=: " in refused
+    assert "auth.db cannot be opened: there is no database" in refused
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"something else" * 1000])
+@pytest.mark.parametrize("arguments", [*READING[:1], ("user", "list")], ids=" ".join)
+def test_a_file_that_is_no_database_is_named_and_left_as_it_is(
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    content: bytes,
+) -> None:
+    monkeypatch.delenv("BEARERGUARD_SERVER_SECRET")
+    path = tmp_path / "auth.db"
+    path.write_bytes(content)
+    path.chmod(0o644)
+    refused = run(*arguments, code=2).stderr
+    assert re.search(r"--store=: .*auth\.db is no .*database", refused)
+    assert [each.name for each in tmp_path.iterdir()] == ["auth.db"]
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (content, 0o644)
+
+
+def test_a_reading_command_makes_no_development_secret(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run("client", "add", "Any")
+    monkeypatch.delenv("BEARERGUARD_SERVER_SECRET")
+    assert "set BEARERGUARD_SERVER_SECRET to the secret" in run("client", "list", code=2).stderr
+    assert [each.name for each in tmp_path.iterdir()] == ["auth.db"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "scopes"),
+    [
+        ("read=See your recordings", {"read": "See your recordings"}),
+        ("read=Read write=Write", {"read": "Read", "write": "Write"}),
+        (
+            "read=See your recordings write=Change your recordings",
+            {"read": "See your recordings", "write": "Change your recordings"},
+        ),
+        (
+            "read=See them, all of them; write=Change a=b of them;",
+            {"read": "See them, all of them", "write": "Change a=b of them"},
+        ),
+        ("\n read=See; hear\n\n write=Change\n", {"read": "See; hear", "write": "Change"}),
+        ("https://a.example/read=See", {"https://a.example/read": "See"}),
+        ("", None),
+        (" \n", None),
+    ],
+)
+def test_scopes_with_descriptions_are_given_by_the_environment(
+    variable: str, scopes: dict[str, str] | None
+) -> None:
+    assert described(None, {"BEARERGUARD_SERVER_SCOPES": variable}) == scopes
+    assert described(["x=An option"], {"BEARERGUARD_SERVER_SCOPES": variable}) == {"x": "An option"}
+
+
+@pytest.mark.parametrize("variable", ["read", "read=", "=See", "read=See;write", "see all read=x"])
+def test_scopes_without_a_description_name_the_variable(variable: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^BEARERGUARD_SERVER_SCOPES: give name and"):
+        described(None, {"BEARERGUARD_SERVER_SCOPES": variable})
+    with pytest.raises(ConfigurationError, match=r"^--scope: give name and"):
+        described(["read"])
+
+
+def test_serve_names_its_options(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BEARERGUARD_SERVER_ISSUER", "http://127.0.0.1:8000")
+    for arguments, complaint in (
+        (("--store", "nonsense"), "--store=: pass a database URL"),
+        (("--code-lifetime", "9999"), "--code-lifetime=: 600 seconds at most"),
+        (("--resource", "nonsense"), "--resource=: "),
+        (("--scope", "bad name=x"), "--scope=: pass each scope"),
+    ):
+        assert complaint in run("serve", *arguments, code=2).stderr
 
 
 @pytest.fixture

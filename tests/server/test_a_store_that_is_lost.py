@@ -216,6 +216,12 @@ def other_application(path: Path) -> None:
         database.commit()
 
 
+def other_application_with_a_log(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+    other_application(path)
+
+
 def other_migrations(path: Path) -> None:
     with closing(sqlite3.connect(path)) as database:
         database.execute("CREATE TABLE alembic_version (version_num TEXT)")
@@ -225,7 +231,14 @@ def other_migrations(path: Path) -> None:
 
 FOREIGN = {
     each.__name__: each
-    for each in (garbage, short, text_that_begins_alike, other_application, other_migrations)
+    for each in (
+        garbage,
+        short,
+        text_that_begins_alike,
+        other_application,
+        other_application_with_a_log,
+        other_migrations,
+    )
 }
 
 

@@ -62,7 +62,7 @@ def naming_options() -> Generator[None]:
     try:
         yield
     except ConfigurationError as error:
-        text = _ARGUMENT.sub(lambda found: f"--{_option(found[1])}:", str(error))
+        text = _ARGUMENT.sub(lambda found: f"--{_option(found[1])}=:", str(error))
         raise ConfigurationError(text) from error
 
 

@@ -233,8 +233,8 @@ def _find(path: Path, *, create: bool) -> None:
     if not path.exists():
         if not create:
             raise ConfigurationError(
-                f"store=: there is no database {path}: name the one of the server, which"
-                " `bearerguard serve`, `user add` and `client add` begin"
+                f"store=: {path} cannot be opened: there is no database. Name the one of the"
+                " server, which `bearerguard serve`, `user add` and `client add` begin"
             )
         _begin(path)
     elif not path.is_file():
@@ -270,18 +270,9 @@ def _begin(path: Path) -> None:
 
 
 def _check_content(path: Path, *, create: bool) -> None:
-    """Raise `ConfigurationError` where a file is no database of ours; it is only read."""
-    try:
-        with closing(_connect(path, "ro")) as connection:
-            query = "SELECT name FROM sqlite_master WHERE type = 'table'"
-            tables = {row[0] for row in connection.execute(query)}
-    except sqlite3.OperationalError:
-        return  # somebody else is at work on it: a database it is
-    except sqlite3.DatabaseError as error:
-        raise ConfigurationError(
-            f"store=: {path} is no SQLite database ({error}): name another file"
-        ) from error
-    if {_OWN, _VERSION} <= tables:
+    """Raise `ConfigurationError` where a file is no database of ours; nothing is altered."""
+    tables = _tables(path)
+    if tables is None or {_OWN, _VERSION} <= tables:
         return
     if not create:
         raise ConfigurationError(
@@ -293,6 +284,26 @@ def _check_content(path: Path, *, create: bool) -> None:
             f"store=: {path} is another application's database, which has the tables"
             f" {', '.join(sorted(foreign))} too: name another file"
         )
+
+
+def _tables(path: Path) -> set[str] | None:
+    """Return the tables of a database, None while somebody is at work on it."""
+    log = _companion(path, "-wal")
+    # With a log, reading makes none; without one, all is in the file, and only so none is made.
+    quiet = not log.exists()
+    try:
+        with closing(_connect(path, "ro&immutable=1" if quiet else "ro")) as connection:
+            query = "SELECT name FROM sqlite_master WHERE type = 'table'"
+            tables = {row[0] for row in connection.execute(query)}
+    except sqlite3.OperationalError:
+        return None
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_NOTADB:
+            return None
+        raise ConfigurationError(
+            f"store=: {path} is no SQLite database ({error}): name another file"
+        ) from error
+    return None if quiet and log.exists() else tables
 
 
 def _keep_private(path: Path) -> None:
