@@ -9,6 +9,7 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from bearerguard.protocol import base64url
 from bearerguard.server.elapsed import Elapsed
@@ -286,6 +287,28 @@ def test_no_thread_to_be_had_harms_no_request(
     stage.clock.now += 61
     stage.server._engine.upkeep.run_if_due()
     stage.server._engine.upkeep.wait()
+
+
+def test_ending_all_that_a_user_allowed_takes_as_many_statements_for_many_grants_as_for_one(
+    stage: Stage,
+) -> None:
+    def statements(grants: int) -> int:
+        tokens = [stage.tokens() for _ in range(grants)]
+        sent: list[str] = []
+
+        def listen(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            sent.append(statement)
+
+        engine = stage.server.database.engine()
+        event.listen(engine, "before_cursor_execute", listen)
+        try:
+            assert stage.server.revoke_user(user_id="ada") == grants
+        finally:
+            event.remove(engine, "before_cursor_execute", listen)
+        assert not any(stage.is_active(each["access_token"]) for each in tokens)
+        return len(sent)
+
+    assert statements(12) == statements(1)
 
 
 # Durations, when the clock is set

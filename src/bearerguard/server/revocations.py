@@ -142,15 +142,12 @@ class Revocations:
         """Revoke all that a user allowed, one client or all; return how many grants."""
         with self._database.write() as connection:
             now = self._clock()
-            found = [row.grant_id for row in rows.grants_of_user(connection, user_id, client_id)]
-            for grant_id in found:
-                rows.revoke_grant(connection, grant_id, now)
+            found, until = rows.revoke_grants_of_user(connection, user_id, now, client_id)
             rows.end_codes_of_user(connection, user_id, now, client_id)
             named: list[tuple[Kind, str]] = [("sid", grant_id) for grant_id in found]
             if client_id is None:
                 named.append(("sub", user_id))
-            ends = (rows.end_of_access_tokens(connection, grant_id) for grant_id in found)
-            self.note(connection, named, now, until=max(ends, default=0.0))
+            self.note(connection, named, now, until=until)
         for grant_id in found:
             self._audit.emit("grant_revoked", grant_id=grant_id, user_id=user_id, reason=reason)
             self.announce("sid", grant_id)
