@@ -160,6 +160,8 @@ HOT: dict[str, Callable[[Connection], object]] = {
     "revocations": lambda c: revocations.after(c, 1, 2),
     "remove client": lambda c: clients.remove(c, "x"),
     "what is over": lambda c: [kind(c, 1.0, 10.0, 5) for kind in pruning.KINDS.values()],
+    "sessions over": lambda c: people.remove_over(c, people.sessions.c.expires_at, 1.0),
+    "attempts over": lambda c: people.remove_over(c, people.login_attempts.c.whole_at, 1.0),
     "take turn": lambda c: pruning.take_turn(c, 1.0, 30.0),
     "keep turn": lambda c: pruning.keep_turn(c, 1.0, 30.0),
     "count refresh": lambda c: grants.count_refresh(c, "x", 2),

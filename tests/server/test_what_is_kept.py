@@ -226,7 +226,7 @@ def test_only_one_process_prunes_at_a_time_and_one_that_is_gone_does_not_keep_it
     assert turn(now - 3600), "the clock was set back"
 
 
-def test_a_sign_in_removes_nothing_but_its_own(stage: Stage) -> None:
+def test_a_sign_in_removes_a_few_rows_however_many_are_over(stage: Stage) -> None:
     with closing(sqlite3.connect(stage.folder / "auth.db")) as database:
         database.executemany(
             "INSERT INTO login_attempts (digest, whole_at) VALUES (?, 1)",
@@ -234,7 +234,7 @@ def test_a_sign_in_removes_nothing_but_its_own(stage: Stage) -> None:
         )
         database.commit()
     stage.server._engine.people._sign_in._throttle.charge("ada", "192.0.2.1")
-    assert count(stage, "login_attempts", "whole_at = 1") == 50
+    assert count(stage, "login_attempts", "whole_at = 1") == 45
     stage.server.prune()
     assert count(stage, "login_attempts", "whole_at = 1") == 0
 
