@@ -110,7 +110,7 @@ def _authenticating(app: ASGIApp, face: Face) -> ASGIApp:  # noqa: C901, PLR0915
     completion = Completion(guard, encode=_octets, name=_name)
     complete = _completing(completion, clock) if completion.is_due else None
 
-    async def authenticate(  # noqa: C901, PLR0912 - in one piece
+    async def authenticate(  # noqa: C901, PLR0912, PLR0915 - in one piece
         scope: Scope, receive: Receive, send: Send
     ) -> None:
         kind = scope["type"]

@@ -18,8 +18,9 @@ import jwt as pyjwt
 import pytest
 from typer.testing import CliRunner, Result
 
-from bearerguard import Request
+from bearerguard import ConfigurationError, Request
 from bearerguard.cli import app
+from bearerguard.cli.server_options import described
 from bearerguard.server import AuthorizationServer
 
 PASSWORD = "correct horse battery"
@@ -89,6 +90,7 @@ def test_a_password_is_never_an_argument_and_never_printed(run: Run) -> None:
 def test_what_cannot_be_done_is_said_in_one_line_with_an_exit_code(
     run: Run, arguments: list[str], given: str, code: int, complaint: str
 ) -> None:
+    run("client", "add", "Any", "--id", "any")
     result = run(*arguments, given=given, code=code)
     assert result.stdout == ""
     (line,) = result.stderr.splitlines()
@@ -200,6 +202,7 @@ def test_a_client_gets_a_new_secret_and_is_removed(run: Run) -> None:
 
 
 def test_a_key_is_rotated_and_listed_without_its_private_part(run: Run) -> None:
+    run("client", "add", "Any", "--id", "any")
     assert "There is no key yet" in run("keys", "list").stdout
     first = answer(run("keys", "rotate", "--immediately", "--json"))["kid"]
     assert "is published." in run("keys", "rotate").stdout
@@ -207,6 +210,17 @@ def test_a_key_is_rotated_and_listed_without_its_private_part(run: Run) -> None:
     assert listed[0]["kid"] == first
     assert set(listed[0]) == {"kid", "algorithm", "signs_from", "published_until"}
     assert listed[1]["kid"] in run("keys", "list").stdout
+
+
+def test_a_key_is_withdrawn_and_a_new_one_signs(run: Run) -> None:
+    leaked = answer(run("keys", "rotate", "--json"))["kid"]
+    said = answer(run("keys", "withdraw", leaked, "--json"))
+    assert said["withdrawn"] == leaked != said["signing"]
+    assert [key["kid"] for key in answer(run("keys", "list", "--json"))] == [said["signing"]]
+    assert "is withdrawn" in run("keys", "withdraw", said["signing"]).stdout
+    refused = run("keys", "withdraw", leaked, code=1).stderr
+    assert refused.startswith("bearerguard: There is no key")
+    assert "keys list" in refused
 
 
 def test_the_first_key_signs_at_once_though_a_command_made_it(run: Run, store: str) -> None:
@@ -267,6 +281,7 @@ def test_at_a_terminal_the_password_is_typed_twice_and_not_shown(store: str) -> 
 
 
 def test_without_users_the_list_says_how_to_make_one(run: Run) -> None:
+    run("client", "add", "Any", "--id", "any")
     assert "`bearerguard user add NAME`" in run("user", "list").stdout
 
 
@@ -275,7 +290,7 @@ def test_a_store_that_cannot_be_used_is_named(
 ) -> None:
     for url, complaint in (
         (f"sqlite:///{tmp_path}/missing/auth.db", "cannot be opened"),
-        ("nonsense", "store=: pass a database URL"),
+        ("nonsense", "--store=: pass a database URL"),
     ):
         monkeypatch.setenv("BEARERGUARD_SERVER_STORE", url)
         assert complaint in run("user", "list", code=2).stderr
@@ -286,6 +301,104 @@ def test_a_store_that_cannot_be_used_is_named(
 def test_help_is_there_for_every_command(run: Run) -> None:
     for arguments in ([], ["client"], ["user"], ["keys"], ["revoke"], ["serve"], ["client", "add"]):
         assert "Usage:" in run(*arguments, "--help").stdout
+
+
+READING = (
+    ("keys", "list"),
+    ("keys", "withdraw", "a"),
+    ("user", "list"),
+    ("user", "disable", "ada"),
+    ("user", "enable", "ada"),
+    ("client", "list"),
+    ("client", "remove", "a"),
+    ("client", "rotate-secret", "a"),
+    ("revoke", "--user", "ada"),
+    ("revoke", "--grant", "a"),
+)
+
+
+@pytest.mark.parametrize("arguments", READING, ids=" ".join)
+def test_a_command_that_adds_nothing_creates_nothing(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.delenv("BEARERGUARD_SERVER_SECRET")
+    refused = run(*arguments, code=2).stderr
+    assert "--store=: " in refused
+    assert "auth.db cannot be opened: there is no database" in refused
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"something else" * 1000])
+@pytest.mark.parametrize("arguments", [*READING[:1], ("user", "list")], ids=" ".join)
+def test_a_file_that_is_no_database_is_named_and_left_as_it_is(
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    content: bytes,
+) -> None:
+    monkeypatch.delenv("BEARERGUARD_SERVER_SECRET")
+    path = tmp_path / "auth.db"
+    path.write_bytes(content)
+    path.chmod(0o644)
+    refused = run(*arguments, code=2).stderr
+    assert re.search(r"--store=: .*auth\.db is no .*database", refused)
+    assert [each.name for each in tmp_path.iterdir()] == ["auth.db"]
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (content, 0o644)
+
+
+def test_a_reading_command_makes_no_development_secret(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run("client", "add", "Any")
+    monkeypatch.delenv("BEARERGUARD_SERVER_SECRET")
+    assert "set BEARERGUARD_SERVER_SECRET to the secret" in run("client", "list", code=2).stderr
+    assert [each.name for each in tmp_path.iterdir()] == ["auth.db"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "scopes"),
+    [
+        ("read=See your recordings", {"read": "See your recordings"}),
+        ("read=Read write=Write", {"read": "Read", "write": "Write"}),
+        (
+            "read=See your recordings write=Change your recordings",
+            {"read": "See your recordings", "write": "Change your recordings"},
+        ),
+        (
+            "read=See them, all of them; write=Change a=b of them;",
+            {"read": "See them, all of them", "write": "Change a=b of them"},
+        ),
+        ("\n read=See; hear\n\n write=Change\n", {"read": "See; hear", "write": "Change"}),
+        ("https://a.example/read=See", {"https://a.example/read": "See"}),
+        ("", None),
+        (" \n", None),
+    ],
+)
+def test_scopes_with_descriptions_are_given_by_the_environment(
+    variable: str, scopes: dict[str, str] | None
+) -> None:
+    assert described(None, {"BEARERGUARD_SERVER_SCOPES": variable}) == scopes
+    assert described(["x=An option"], {"BEARERGUARD_SERVER_SCOPES": variable}) == {"x": "An option"}
+
+
+@pytest.mark.parametrize("variable", ["read", "read=", "=See", "read=See;write", "see all read=x"])
+def test_scopes_without_a_description_name_the_variable(variable: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^BEARERGUARD_SERVER_SCOPES: give name and"):
+        described(None, {"BEARERGUARD_SERVER_SCOPES": variable})
+    with pytest.raises(ConfigurationError, match=r"^--scope: give name and"):
+        described(["read"])
+
+
+def test_serve_names_its_options(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BEARERGUARD_SERVER_ISSUER", "http://127.0.0.1:8000")
+    for arguments, complaint in (
+        (("--store", "nonsense"), "--store=: pass a database URL"),
+        (("--code-lifetime", "9999"), "--code-lifetime=: 600 seconds at most"),
+        (("--resource", "nonsense"), "--resource=: "),
+        (("--scope", "bad name=x"), "--scope=: pass each scope"),
+    ):
+        assert complaint in run("serve", *arguments, code=2).stderr
 
 
 @pytest.fixture

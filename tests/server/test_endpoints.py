@@ -352,6 +352,7 @@ def test_JWKS_05_keys_are_rotated_when_their_time_is_over(make: Make) -> None:
     old = stage.server.keys.all()[0].kid
     stage.clock.now += 86_400 - 590
     stage.token(grant_type="client_credentials")
+    stage.server._engine.upkeep.wait()
     keys = [key.kid for key in stage.server.keys.all()]
     assert len(keys) == 2
     stage.clock.now += 601

@@ -15,6 +15,13 @@ from tests.server.stage import Stage, claims
 
 # What each migration after the first made, to be taken away again.
 MADE = {
+    "0003": (
+        "DROP TABLE upkeep",
+        "DROP INDEX ix_grants_revoked",
+        "DROP INDEX ix_refresh_tokens_spent",
+        "ALTER TABLE grants DROP COLUMN generation",
+        "ALTER TABLE refresh_tokens DROP COLUMN generation",
+    ),
     "0002": ("DROP TABLE revocations", "DROP INDEX ix_clients_access_lifetime"),
     "0001": tuple(
         f"DROP TABLE {name}" for name in ("consents", "sessions", "users", "login_attempts")
@@ -34,7 +41,7 @@ def put_back(stage: Stage, version: str) -> None:
         database.commit()
 
 
-@pytest.mark.parametrize("version", ["0001", "0002"])
+@pytest.mark.parametrize("version", ["0001", "0002", "0003"])
 def test_what_an_earlier_version_gave_and_revoked_stays_given_and_revoked(
     stage: Stage, version: str
 ) -> None:

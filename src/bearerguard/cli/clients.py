@@ -73,7 +73,7 @@ def add(
     json: output.Json = False,
 ) -> None:
     """Register a client; its secret is shown once."""
-    with output.endings(), opened(store) as server:
+    with output.endings(), opened(store, create=True) as server:
         registered = server.clients.add(
             name,
             client_id=client_id,

@@ -48,9 +48,30 @@ def rotate(
     json: output.Json = False,
 ) -> None:
     """Let a new key take over: published now, signing when no cache lacks it."""
-    with output.endings(), opened(store) as server:
+    with output.endings(), opened(store, create=True) as server:
         kid = server.keys.rotate(immediately=immediately)
     if json:
         output.as_json({"kid": kid})
     else:
         output.say(f"The key {kid} is published" + (" and signs." if immediately else "."))
+
+
+@app.command()
+def withdraw(
+    kid: Annotated[str, typer.Argument(help="The key, as `keys list` names it.", metavar="KID")],
+    *,
+    store: Store,
+    json: output.Json = False,
+) -> None:
+    """Withdraw a key that leaked: it is published no longer, and what it signed is refused.
+
+    All that it signed is refused at once by the server, by guards beside it, and by those that
+    follow its revocations; guards that have only the JWKS refuse it from their next refresh on.
+    Where it was the key in use, a new one signs from now on.
+    """
+    with output.endings(), opened(store) as server:
+        signing = server.keys.withdraw(kid)
+    if json:
+        output.as_json({"withdrawn": kid, "signing": signing})
+    else:
+        output.say(f"The key {kid} is withdrawn; the key {signing} signs.")

@@ -13,7 +13,14 @@ import uvicorn
 
 from bearerguard import Guard, Revocations
 from bearerguard.cli import output
-from bearerguard.cli.server_options import Issuer, Resources, Scopes, Store, described
+from bearerguard.cli.server_options import (
+    Issuer,
+    Resources,
+    Scopes,
+    Store,
+    described,
+    naming_options,
+)
 from bearerguard.errors import ConfigurationError
 from bearerguard.server import AuthorizationServer
 from bearerguard.server import settings as defaults
@@ -114,23 +121,25 @@ def serve(
     """Run the authorization server by itself; TLS belongs to the proxy in front of it."""
     with output.endings():
         proxies = _addresses(trusted_proxy or [])
-        server = AuthorizationServer(
-            issuer,
-            store=store,
-            scopes=described(scope),
-            resources=resource,
-            access_token_lifetime=access_token_lifetime,
-            refresh_token_lifetime=refresh_token_lifetime,
-            refresh_token_max_lifetime=refresh_token_max_lifetime,
-            refresh_grace=refresh_grace,
-            code_lifetime=code_lifetime,
-            key_lifetime=key_lifetime,
-            secret_overlap=secret_overlap,
-            algorithm=algorithm,
-            unknown_scopes=unknown_scopes,  # type: ignore[arg-type] # what is none is refused there
-            accept_endpoint_audiences=accept_endpoint_audiences,
-            insecure_allow_http=insecure_allow_http,
-        )
+        with naming_options():
+            server = AuthorizationServer(
+                issuer,
+                store=store,
+                scopes=described(scope),
+                resources=resource,
+                access_token_lifetime=access_token_lifetime,
+                refresh_token_lifetime=refresh_token_lifetime,
+                refresh_token_max_lifetime=refresh_token_max_lifetime,
+                refresh_grace=refresh_grace,
+                code_lifetime=code_lifetime,
+                key_lifetime=key_lifetime,
+                secret_overlap=secret_overlap,
+                algorithm=algorithm,
+                # What is none is refused there.
+                unknown_scopes=unknown_scopes,  # type: ignore[arg-type]
+                accept_endpoint_audiences=accept_endpoint_audiences,
+                insecure_allow_http=insecure_allow_http,
+            )
         _check_place(host, port)
         logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
         # Held, for it works for as long as it lives.

@@ -6,12 +6,21 @@ no option: it comes from `BEARERGUARD_SERVER_SECRET`, or the development file be
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
 from bearerguard.errors import ConfigurationError
 from bearerguard.server.administration import Administration
+
+_SCOPES = "BEARERGUARD_SERVER_SCOPES"
+_NEXT_SCOPE = re.compile(r"\s+(?=[^\s=]+=)")
+# How the server's errors begin that are about one of its arguments.
+_ARGUMENT = re.compile(r"^(\w+)=:")
 
 Store = Annotated[
     str,
@@ -33,8 +42,8 @@ Scopes = Annotated[
     list[str] | None,
     typer.Option(
         "--scope",
-        envvar="BEARERGUARD_SERVER_SCOPES",
-        help='A scope and what it means: "read=See your recordings"; repeatable.',
+        help='A scope and what it means: "read=See your recordings"; repeatable. Or all of them in'
+        " BEARERGUARD_SERVER_SCOPES, one a line or with semicolons between.",
     ),
 ]
 Resources = Annotated[
@@ -47,16 +56,46 @@ Resources = Annotated[
 ]
 
 
-def opened(store: str, issuer: str | None = None) -> Administration:
-    """Open the server of a store, to administer it."""
-    return Administration(store, issuer=issuer)
+@contextmanager
+def naming_options() -> Generator[None]:
+    """Let errors name the option of the command, where they name the argument of the call."""
+    try:
+        yield
+    except ConfigurationError as error:
+        text = _ARGUMENT.sub(lambda found: f"--{_option(found[1])}=:", str(error))
+        raise ConfigurationError(text) from error
 
 
-def described(scopes: list[str] | None) -> dict[str, str] | None:
-    """Return scopes with their descriptions."""
-    if not scopes:
+def _option(argument: str) -> str:
+    return {"scopes": "scope", "resources": "resource"}.get(argument, argument.replace("_", "-"))
+
+
+def opened(store: str, issuer: str | None = None, *, create: bool = False) -> Administration:
+    """Open the server of a store, to administer it; it is made with `create` alone."""
+    with naming_options():
+        return Administration(store, issuer=issuer, create=create)
+
+
+def described(
+    scopes: list[str] | None, environ: Mapping[str, str] = os.environ
+) -> dict[str, str] | None:
+    """Return scopes with their descriptions: the options', else the environment's."""
+    given, named = scopes, "--scope"
+    if not given:
+        given, named = _listed(environ.get(_SCOPES, "")), _SCOPES
+    if not given:
         return None
-    pairs = [each.partition("=") for each in scopes]
-    if not all(name and text for name, _, text in pairs):
-        raise ConfigurationError('--scope: give name and description: "read=See your recordings"')
-    return {name.strip(): text.strip() for name, _, text in pairs}
+    pairs = [(name.strip(), text.strip()) for name, _, text in (e.partition("=") for e in given)]
+    if not all(name and text for name, text in pairs):
+        raise ConfigurationError(f'{named}: give name and description: "read=See your recordings"')
+    return dict(pairs)
+
+
+def _listed(text: str) -> list[str]:
+    """Return the scopes of a variable: one a line, else between semicolons.
+
+    Without either, each begins with a word that has an equals sign.
+    """
+    separator = next((each for each in "\n;" if each in text.strip()), None)
+    parts = text.split(separator) if separator else _NEXT_SCOPE.split(text.strip())
+    return [each.strip() for each in parts if each.strip()]

@@ -25,7 +25,7 @@ def add(
     json: output.Json = False,
 ) -> None:
     """Make an account; the password is asked for, or read from standard input."""
-    with output.endings(), opened(store) as server:
+    with output.endings(), opened(store, create=True) as server:
         _show(server.users.add(login, new_password(), name=name), as_json=json)
 
 

@@ -14,6 +14,7 @@ try:
     from bearerguard.server.authorization_server import AuthorizationServer
     from bearerguard.server.client import Client
     from bearerguard.server.client_registry import ClientError, Registered
+    from bearerguard.server.keys import SigningKeyError
     from bearerguard.server.people import PeopleOptions, User
     from bearerguard.server.revocations import Revoked
     from bearerguard.server.settings import Resource
@@ -38,6 +39,7 @@ __all__ = [
     "Resource",
     "Revoked",
     "SecurityEvent",
+    "SigningKeyError",
     "StoreUnavailable",
     "User",
 ]

@@ -34,6 +34,7 @@ class Administration:
         secret: the server's; `BEARERGUARD_SERVER_SECRET` or the development file by default.
         issuer: the server's URL; without it, whatever JWT the store's keys signed counts as
             the server's, which is what they prove.
+        create: whether a store that is not there is begun, and a development secret made.
         on_event: called with every security event.
         clock: returns Unix seconds.
         environ: where the secret is looked for.
@@ -53,12 +54,13 @@ class Administration:
         *,
         secret: GivenSecret | None = None,
         issuer: str | None = None,
+        create: bool = True,
         on_event: Callable[[SecurityEvent], None] | None = None,
         clock: Callable[[], float] = time.time,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        self._database = Database(store, connections=_CONNECTIONS)
-        server_secret = find_secret(secret, self._database.path, environ)
+        self._database = Database(store, connections=_CONNECTIONS, create=create)
+        server_secret = find_secret(secret, self._database.path, environ, create=create)
         migrate(self._database)
         with self._database.read() as connection:
             # A new key is of the kind that the serving processes chose for the last one.

@@ -243,6 +243,7 @@ class AuthorizationServer:
 
     def close(self) -> None:
         """Close this process's connections; the next request opens new ones."""
+        self._engine.upkeep.close()
         self._engine.database.close()
 
     def __repr__(self) -> str:

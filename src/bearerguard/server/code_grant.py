@@ -134,7 +134,7 @@ class CodeGrant:
         )
         access = self._access.mint(bearer)
         with_refresh = clients.REFRESH_TOKEN in client.grant_types
-        refresh = self._refresh.make() if with_refresh else None
+        refresh = self._refresh.make(grant_id, 0) if with_refresh else None
         max_lifetime = (
             client.refresh_token_max_lifetime or self._settings.refresh_token_max_lifetime
         )
@@ -159,7 +159,12 @@ class CodeGrant:
                     rows.add_access_token(connection, **access.row)
                 if refresh is not None:
                     self._refresh.add(
-                        connection, refresh, grant_id, client=client, until=now + max_lifetime
+                        connection,
+                        refresh,
+                        grant_id,
+                        generation=0,
+                        client=client,
+                        until=now + max_lifetime,
                     )
             else:
                 latest = rows.find_code(connection, code.digest)

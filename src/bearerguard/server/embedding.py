@@ -64,7 +64,7 @@ class InProcess:
 
         def tell(revoked: Revoked) -> None:
             call = held()
-            if call is not None:
+            if call is not None and revoked.kind in _NAMES:
                 call(**names(revoked, self._issuer))
 
         self._server.on_revocation(tell)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from bearerguard.errors import ConfigurationError
@@ -17,6 +18,7 @@ from bearerguard.server.client_authentication import ClientAuthentication
 from bearerguard.server.client_registry import ClientRegistry
 from bearerguard.server.code_grant import CodeGrant
 from bearerguard.server.consent import CONSENT
+from bearerguard.server.elapsed import Elapsed
 from bearerguard.server.failures import Failures
 from bearerguard.server.introspect import IntrospectEndpoint, Introspection
 from bearerguard.server.passwords import PLACES
@@ -51,8 +53,10 @@ class Engine:
         self.settings = settings
         self.database = database
         shared: dict[str, Any] = {"database": database, "audit": audit, "clock": clock}
-        self.keys = signing.KeyRing(database, secret, settings, audit, clock)
         self.revocations = Revocations(settings=settings, **shared)
+        self.keys = signing.KeyRing(
+            secret=secret, settings=settings, revocations=self.revocations, **shared
+        )
         self.clients = ClientRegistry(
             secret=secret, settings=settings, revocations=self.revocations, **shared
         )
@@ -66,7 +70,8 @@ class Engine:
             options=people,
             password_places=password_places,
         )
-        self.upkeep = Upkeep(database, self.keys, settings, clock)
+        elapsed = Elapsed(clock)
+        self.upkeep = Upkeep(database, self.keys, settings, clock, elapsed)
         access = AccessTokens(settings, self.keys, secret, clock, any_issuer=any_issuer)
         refresh = RefreshTokens(secret, settings, clock)
         self.introspection = Introspection(database, access, settings, audit)
@@ -83,7 +88,7 @@ class Engine:
                 clock,
                 tuple(map(settings.url, (metadata.TOKEN, metadata.REVOKE, metadata.INTROSPECT))),
             ),
-            Failures(clock),
+            Failures(elapsed),
         )
         self._token = TokenEndpoint(
             authentication=authentication,
@@ -108,7 +113,11 @@ class Engine:
         )
         endpoints = self._endpoints()
         self.paths = frozenset(endpoints)
-        self.router = Router(endpoints, is_origin=self.clients.is_origin, audit=audit)
+        kept_up = {
+            path: replace(each, handle=self._kept_up(each.handle))
+            for path, each in endpoints.items()
+        }
+        self.router = Router(kept_up, is_origin=self.clients.is_origin, audit=audit)
 
     def revoke_user(self, *, login: str | None, user_id: str | None, client_id: str | None) -> int:
         """Do as `end_user`, for the user of a login name or of an id; there must be such ones."""
@@ -130,7 +139,7 @@ class Engine:
         endpoints = {
             base + metadata.AUTHORIZE: self._for_people(self._authorize.handle),
             base + CONSENT: self._for_people(self._authorize.decide),
-            base + metadata.TOKEN: Endpoint(self._kept_up(self._token.handle), Readers.REGISTERED),
+            base + metadata.TOKEN: Endpoint(self._token.handle, Readers.REGISTERED),
             base + metadata.REVOKE: Endpoint(self._revoke.handle, Readers.REGISTERED),
             base + metadata.INTROSPECT: Endpoint(self._introspect.handle),
             base + metadata.JWKS: Endpoint(self._jwks, Readers.EVERYBODY),
@@ -149,7 +158,7 @@ class Engine:
         )
 
     def _kept_up(self, handle: Callable[[Request], Response]) -> Callable[[Request], Response]:
-        """Return `handle` with the upkeep that is due done afterwards."""
+        """Return `handle` with the upkeep begun afterwards that is due."""
 
         def handling(request: Request) -> Response:
             try:

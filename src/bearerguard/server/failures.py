@@ -23,10 +23,10 @@ _MAX_REMEMBERED = 10_000
 class Failures:
     """Counts failures per client."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
+    def __init__(self, elapsed: Callable[[], float]) -> None:
+        self._clock = elapsed  # one that nobody sets
         self._lock = ProcessLock()
-        self._counts = TTLCache[bytes, list[float]](_MAX_REMEMBERED, _WINDOW, timer=clock)
+        self._counts = TTLCache[bytes, list[float]](_MAX_REMEMBERED, _WINDOW, timer=elapsed)
 
     def count(self, client_id: str) -> int:
         """Count a failure; return 0, or the seconds after which there is a place again."""

@@ -1,21 +1,24 @@
 """The signing keys over time: made once, published before they sign, kept until all is over.
 
-Processes share them through the store. Each keeps an immutable snapshot for some seconds;
-because a key is published long before it signs, no process signs with what others hide.
+Processes share them through the store, which is read whenever a key is needed: what one process
+withdraws is gone from all of them at once. Only what was parsed of a row is kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from bearerguard.errors import ConfigurationError
+from sqlalchemy import Connection, Row
+
+from bearerguard.errors import BearerGuardError, ConfigurationError, quoted
 from bearerguard.protocol.jwt import Header, SignedToken
 from bearerguard.sealing import SealError
 from bearerguard.server import signing_key
 from bearerguard.server.audit import Audit
 from bearerguard.server.process_lock import ProcessLock
+from bearerguard.server.revocations import Revocations
 from bearerguard.server.secret import VARIABLE, ServerSecret
 from bearerguard.server.settings import Settings
 from bearerguard.server.signing_key import SigningKey
@@ -26,18 +29,28 @@ from bearerguard.server.store.database import Database, StoreUnavailable
 CACHE_SECONDS = 300
 # A new key is published for two such times before it signs.
 PUBLICATION_LEAD = 2.0 * CACHE_SECONDS
-# How long a process believes its copy; and how long when it misses something.
-_RELOAD, _RELOAD_SOON = 10.0, 1.0
+
+
+class SigningKeyError(BearerGuardError, ValueError):
+    """There is no such key."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
+    """The keys of the store, in the order in which they sign."""
+
+    rows: tuple[Row[Any], ...] = field(repr=False)
     keys: tuple[SigningKey, ...]
-    read_at: float
+
+    def reached(self, now: float) -> float:
+        """Return a time that has come for certain, though the clock may have been set back."""
+        return max((now, *(key.created_at for key in self.keys)))
 
     def signing(self, now: float) -> SigningKey | None:
-        active = [key for key in self.keys if key.active_at <= now]
-        return active[-1] if active else None
+        reached = self.reached(now)
+        active = [key for key in self.keys if key.active_at <= reached]
+        # A key that waits signs rather than none, where those before it have retired.
+        return next(iter([*active[::-1], *self.keys]), None)
 
     def published(self, now: float) -> list[SigningKey]:
         return [key for key in self.keys if key.retires_at is None or key.retires_at > now]
@@ -48,20 +61,23 @@ class KeyRing:
 
     def __init__(
         self,
+        *,
         database: Database,
         secret: ServerSecret,
         settings: Settings,
         audit: Audit,
+        revocations: Revocations,
         clock: Callable[[], float],
     ) -> None:
         self._database = database
+        self._revocations = revocations
         self._sealer = secret.sealer("signing keys")
         self._newest_sealer = secret.newest_sealer("signing keys")
         self._settings = settings
         self._audit = audit
         self._clock = clock
         self._private: dict[str, Any] = {}
-        self._snapshot = _Snapshot((), float("-inf"))
+        self._snapshot = _Snapshot((), ())
         self._rotating = ProcessLock()
 
     def ensure(self) -> None:
@@ -87,20 +103,17 @@ class KeyRing:
         key, private = self._signing()
         return signing_key.sign({"alg": key.algorithm, "typ": typ, "kid": key.kid}, claims, private)
 
-    def verifies(self, token: SignedToken, header: Header) -> bool:
+    def verifies(self, connection: Connection, token: SignedToken, header: Header) -> bool:
         """Whether a published key of this server signed it."""
-        keys = self._published(_RELOAD)
-        if all(key.kid != header.kid for key in keys):
-            keys = self._published(_RELOAD_SOON)
         return any(
             key.kid == header.kid
             and key.verification.verifies(header.algorithm, token.signing_input, token.signature)
-            for key in keys
+            for key in self._read(connection).published(self._clock())
         )
 
     def jwks(self) -> dict[str, Any]:
         """Return the JWK Set (RFC 7517 §5): public members only."""
-        return {"keys": [key.jwk for key in self._published(_RELOAD_SOON)]}
+        return {"keys": [key.jwk for key in self._load().published(self._clock())]}
 
     def algorithms(self) -> tuple[str, ...]:
         """Return the algorithms of the key that signs and of those that will, each once.
@@ -108,7 +121,7 @@ class KeyRing:
         While the store has trouble, what was read last still tells.
         """
         try:
-            snapshot = self._current(_RELOAD)
+            snapshot = self._load()
         except StoreUnavailable:
             snapshot = self._snapshot
         now = self._clock()
@@ -129,16 +142,62 @@ class KeyRing:
         It is published now and signs ten minutes later, when no cache lacks it, or at once
         with `immediately`. One that waits for its turn already is that key.
         """
-        now = self._clock()
         if not immediately:
-            waiting = [key for key in self._load().keys if key.active_at > now]
+            snapshot = self._load()
+            reached = snapshot.reached(self._clock())
+            waiting = [key for key in snapshot.keys if key.active_at > reached]
             if waiting and waiting[-1].algorithm == self._settings.algorithm:
                 return waiting[-1].kid
         return self._make(lambda _: True, lead=0.0 if immediately else PUBLICATION_LEAD)
 
+    def withdraw(self, kid: str) -> str:
+        """Withdraw a key that others know; return the kid of the key that signs now.
+
+        It signs and verifies nothing any more, here and in every other process, and leaves the
+        JWKS at once; guards beside a server, and those that follow its revocations, refuse what
+        it signed. Guards that have only the JWKS refuse it from their next refresh on. Where it
+        was the key in use, a new one signs from now on. Raises `SigningKeyError` for a kid that
+        is none.
+        """
+        fresh = signing_key.make(self._settings.algorithm, self._sealer)
+        with self._database.write() as connection:
+            # Not earlier: what was signed while this waited for the lock is meant too.
+            now = self._clock()
+            snapshot = self._read(connection)
+            gone = next((key for key in snapshot.keys if key.kid == kid), None)
+            if gone is None:
+                raise SigningKeyError(
+                    f"There is no key {quoted(kid)}: `bearerguard keys list` names them"
+                )
+            in_use = snapshot.signing(now)
+            rows.remove(connection, kid)
+            if in_use is gone:
+                # Never one that signed before: whoever took this one may have that, too.
+                reached = snapshot.reached(now)
+                rows.add(
+                    connection,
+                    created_at=reached,
+                    active_at=reached,
+                    retires_at=gone.retires_at,
+                    **fresh,
+                )
+            self._keep_newest(connection)
+            self._revocations.note(connection, [("kid", kid)], now)
+        self._audit.emit("key_withdrawn", kid=kid, algorithm=gone.algorithm)
+        if in_use is gone:
+            self._audit.emit("key_made", kid=fresh["kid"], algorithm=self._settings.algorithm)
+        self._revocations.announce("kid", kid)
+        return self._signing()[0].kid
+
+    def _keep_newest(self, connection: Connection) -> None:
+        """See to it that the newest key has no end: the one that was to follow it may be gone."""
+        newest = self._read(connection).keys[-1]
+        if newest.retires_at is not None:
+            rows.retire_never(connection, newest.kid)
+
     def rotate_if_due(self) -> None:
         """Rotate when the newest key has served its time, once however many processes look."""
-        if self._is_due(self._current(_RELOAD).keys) and self._rotating.acquire(timeout=0):
+        if self._is_due(self._load().keys) and self._rotating.acquire(timeout=0):
             try:
                 self._make(self._is_due, lead=PUBLICATION_LEAD)
             finally:
@@ -152,9 +211,9 @@ class KeyRing:
     def _make(self, wanted: Callable[[tuple[SigningKey, ...]], bool], *, lead: float) -> str:
         """Add a key unless, when the write lock is held, it is `wanted` no longer."""
         values = signing_key.make(self._settings.algorithm, self._sealer)
-        now = self._clock()
         with self._database.write() as connection:
-            keys = tuple(map(SigningKey.from_row, rows.all_keys(connection)))
+            snapshot = self._read(connection)
+            keys, now = snapshot.keys, snapshot.reached(self._clock())
             # Before the first, nobody has a copy that lacks it, and nothing else could sign.
             active_at = now + (lead if keys else 0.0)
             if not wanted(keys):
@@ -168,7 +227,6 @@ class KeyRing:
                 retires_at = active_at + longest + PUBLICATION_LEAD
                 rows.retire(connection, active_before=active_at, retires_at=retires_at)
                 rows.add(connection, created_at=now, active_at=active_at, **values)
-        self._load()
         if kid == values["kid"]:
             self._audit.emit("key_made", kid=kid, algorithm=self._settings.algorithm)
         return kid
@@ -176,7 +234,7 @@ class KeyRing:
     def _seal_anew(self) -> None:
         """Seal with the newest secret whatever an older one sealed."""
         with self._database.read() as connection:
-            keys = tuple(map(SigningKey.from_row, rows.all_keys(connection)))
+            keys = self._read(connection).keys
         changed: dict[str, bytes] = {}
         for key in keys:
             sealed = signing_key.sealed_anew(key, self._sealer, self._newest_sealer)
@@ -186,13 +244,12 @@ class KeyRing:
             with self._database.write() as connection:
                 for kid, sealed in changed.items():
                     rows.seal(connection, kid, sealed)
-            self._load()
             self._audit.emit("keys_sealed_anew", keys=len(changed))
 
     def _signing(self) -> tuple[SigningKey, Any]:
-        key = self._current(_RELOAD).signing(self._clock())
+        key = self._load().signing(self._clock())
         if key is None:
-            raise ConfigurationError("store=: it has no signing key: its clock ran backwards")
+            raise StoreUnavailable("it has no signing key: somebody removed them all")
         private = self._private.get(key.kid)
         if private is None:
             private = self._private[key.kid] = self._opened(key)
@@ -207,18 +264,17 @@ class KeyRing:
                 " secret: set the one they were made with"
             ) from None
 
-    def _published(self, reload_after: float) -> list[SigningKey]:
-        return self._current(reload_after).published(self._clock())
-
-    def _current(self, reload_after: float) -> _Snapshot:
-        snapshot = self._snapshot
-        if 0.0 <= self._clock() - snapshot.read_at < reload_after:
-            return snapshot
-        return self._load()
-
     def _load(self) -> _Snapshot:
-        now = self._clock()
         with self._database.read() as connection:
-            keys = tuple(map(SigningKey.from_row, rows.all_keys(connection)))
-        self._snapshot = _Snapshot(keys, now)
-        return self._snapshot
+            return self._read(connection)
+
+    def _read(self, connection: Connection) -> _Snapshot:
+        """Return the keys as the transaction sees them; what is known of a row is not parsed."""
+        found = tuple(rows.all_keys(connection))
+        snapshot = self._snapshot
+        if found != snapshot.rows:
+            snapshot = _Snapshot(found, tuple(map(SigningKey.from_row, found)))
+            kids = {key.kid for key in snapshot.keys}
+            self._private = {kid: each for kid, each in self._private.items() if kid in kids}
+            self._snapshot = snapshot
+        return snapshot

@@ -65,7 +65,11 @@ class RefreshGrant:
         """Return new tokens for a refresh token; raises `OAuthError`."""
         token = parameters.required("refresh_token")
         with self._database.read() as connection:
-            row = self._good(self._refresh.find(connection, token), client)
+            row = self._refresh.find(connection, token)
+            spent = None if row is not None else self._refresh.find_spent(connection, token)
+        if spent is not None and spent.client_id == client.client_id:
+            raise self._reused(spent)
+        row = self._good(row, client)
         if row.used_at is not None and not self._may_come_again(row):
             raise self._reused(row)
         scopes = allowance.narrowed(parameters, row.scope.split(), client.scopes, self._settings)
@@ -114,16 +118,20 @@ class RefreshGrant:
         return row
 
     def _may_come_again(self, row: Row[Any]) -> bool:
-        age = self._clock() - row.used_at
-        return row.sealed_successor is not None and 0 <= age < self._settings.refresh_grace
+        # A clock that was set back by less than that makes no theft of it.
+        age = abs(self._clock() - row.used_at)
+        return row.sealed_successor is not None and age < self._settings.refresh_grace
 
     def _succeed(
         self, connection: Connection, client: Client, token: str, digest: str
     ) -> _Succession | None:
         """Return the successor, under the write lock; None when the token was reused."""
-        # It may have ended since we looked.
-        row = self._good(rows.find_refresh_token(connection, digest), client)
-        successor = self._refresh.make()
+        found = rows.find_refresh_token(connection, digest)
+        if found is None and self._refresh.find_spent(connection, token) is not None:
+            return None
+        row = self._good(found, client)  # it may have ended since we looked
+        generation = row.last_generation + 1
+        successor = self._refresh.make(row.grant_id, generation)
         grace = self._settings.refresh_grace
         used = rows.use_refresh_token(
             connection,
@@ -134,8 +142,14 @@ class RefreshGrant:
         )
         if used:
             self._refresh.add(
-                connection, successor, row.grant_id, client=client, until=row.granted_until
+                connection,
+                successor,
+                row.grant_id,
+                generation=generation,
+                client=client,
+                until=row.granted_until,
             )
+            rows.count_refresh(connection, row.grant_id, generation)
             return _Succession(successor, again=False)
         return self._again(connection, token, row)
 

@@ -21,7 +21,7 @@ from bearerguard.server.store import keys as key_rows
 from bearerguard.server.store import revocations as log
 from bearerguard.server.store.database import Database
 
-Kind: TypeAlias = Literal["jti", "sid", "sub", "client_id"]
+Kind: TypeAlias = Literal["jti", "sid", "sub", "client_id", "kid"]
 
 # What the log calls the claims: the words of a guard's list.
 LOGGED: Mapping[Kind, str] = {
@@ -29,7 +29,10 @@ LOGGED: Mapping[Kind, str] = {
     "sid": "session",
     "sub": "subject",
     "client_id": "client",
+    "kid": "key",
 }
+# What never comes again: whatever the date of a token that names it, it is meant.
+_FOR_GOOD = frozenset({"jti", "sid", "kid"})
 # A guard accepts a token for its leeway after its expiry, 300 s at most, and one that says it
 # was issued as much later than it was.
 _SLACK = 600.0
@@ -41,8 +44,9 @@ class Revoked:
 
     Attributes:
         kind: the claim of access tokens that `value` is: `jti` is one token, `sid` all of
-            a grant, `sub` all of a user, `client_id` all of a client.
-        value: the claim's value.
+            a grant, `sub` all of a user, `client_id` all of a client. `kid` is a signing key
+            that was withdrawn: all that name it in their header.
+        value: the claim's, or the header's, value.
         at: Unix seconds: for `sub` and `client_id`, tokens issued later are good again.
     """
 
@@ -100,7 +104,7 @@ class Revocations:
                     "kind": LOGGED[kind],
                     "issuer": None,
                     "value": value,
-                    "before": None if kind in {"jti", "sid"} else second,
+                    "before": None if kind in _FOR_GOOD else second,
                     "expires_at": max(second + longest, until) + _SLACK,
                 }
                 for kind, value in named
@@ -138,15 +142,12 @@ class Revocations:
         """Revoke all that a user allowed, one client or all; return how many grants."""
         with self._database.write() as connection:
             now = self._clock()
-            found = [row.grant_id for row in rows.grants_of_user(connection, user_id, client_id)]
-            for grant_id in found:
-                rows.revoke_grant(connection, grant_id, now)
+            found, until = rows.revoke_grants_of_user(connection, user_id, now, client_id)
             rows.end_codes_of_user(connection, user_id, now, client_id)
             named: list[tuple[Kind, str]] = [("sid", grant_id) for grant_id in found]
             if client_id is None:
                 named.append(("sub", user_id))
-            ends = (rows.end_of_access_tokens(connection, grant_id) for grant_id in found)
-            self.note(connection, named, now, until=max(ends, default=0.0))
+            self.note(connection, named, now, until=until)
         for grant_id in found:
             self._audit.emit("grant_revoked", grant_id=grant_id, user_id=user_id, reason=reason)
             self.announce("sid", grant_id)

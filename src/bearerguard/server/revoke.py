@@ -50,6 +50,8 @@ class TokenRevocation:
         """
         with self._database.read() as connection:
             row = self._refresh.find(connection, token)
+            if row is None:
+                row = self._refresh.find_spent(connection, token)
             known = self._access.find(connection, token) if row is None else None
         if row is not None:
             _check_owner(client, row.client_id)

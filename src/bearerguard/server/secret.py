@@ -93,9 +93,16 @@ def _keyed(key: bytes, kind: str, value: str) -> str:
 
 
 def find_secret(
-    given: GivenSecret | None, database: Path, environ: Mapping[str, str] = os.environ
+    given: GivenSecret | None,
+    database: Path,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    create: bool = True,
 ) -> ServerSecret:
-    """Return the secret that was given, else the environment's, else the development file's."""
+    """Return the secret that was given, else the environment's, else the development file's.
+
+    That file is made where it is not there, unless `create` is False.
+    """
     if isinstance(given, list | tuple):
         return ServerSecret(*given)
     if given is not None:
@@ -120,6 +127,11 @@ def find_secret(
                 f"{VARIABLE} is not usable (a comma separates the newest secret from older ones):"
                 f" {error}"
             ) from None
+    if not create and not development.exists():
+        raise ConfigurationError(
+            f"{VARIABLE} is not set, and there is no development file {development}: set"
+            f" {VARIABLE} to the secret of the server"
+        )
     return ServerSecret(_development_secret(development))
 
 

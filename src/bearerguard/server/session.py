@@ -17,7 +17,7 @@ from bearerguard.messages import Request
 from bearerguard.server.cookies import Cookies
 from bearerguard.server.secret import ServerSecret
 from bearerguard.server.store.database import Database
-from bearerguard.server.store.people import sessions, users
+from bearerguard.server.store.people import remove_over, sessions, users
 
 # A working day; then a password again.
 LIFETIME = 12 * 3600
@@ -88,7 +88,7 @@ class Sessions:
             connection.execute(
                 delete(sessions).where(sessions.c.digest.in_(self._digests(request)))
             )
-            connection.execute(delete(sessions).where(sessions.c.expires_at <= now))
+            remove_over(connection, sessions.c.expires_at, now)
             connection.execute(
                 insert(sessions).values(
                     digest=self._secret.digest(_KIND, token),

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, case, delete, insert, select, update
 
 from bearerguard.server.secret import ServerSecret
 from bearerguard.server.store.database import Database
-from bearerguard.server.store.people import login_attempts
+from bearerguard.server.store.people import login_attempts, remove_over
 
 # An IPv6 site has at least a /64 to choose from (RFC 6177).
 _IPV6_PREFIX = 64
@@ -75,7 +75,7 @@ class Throttle:
         """
         now = self._clock()
         with self._database.write() as connection:
-            connection.execute(delete(login_attempts).where(login_attempts.c.whole_at <= now))
+            remove_over(connection, login_attempts.c.whole_at, now)
             for digest, allowance in reversed(self._charged(login, address)):
                 wait = _charge(connection, digest, allowance, now)
                 if wait:
@@ -116,10 +116,14 @@ def _charge(connection: Connection, digest: str, allowance: Allowance, now: floa
         return 0
     # One conditional statement decides, however many attempts come at once.
     latest = now + allowance.span - allowance.interval
+    # Nothing is whole later than this, unless the clock was set back meanwhile.
     charged = connection.execute(
         update(login_attempts)
-        .where(login_attempts.c.digest == digest, whole_at <= latest)
-        .values(whole_at=start + allowance.interval)
+        .where(
+            login_attempts.c.digest == digest,
+            (whole_at <= latest) | (whole_at > now + allowance.span),
+        )
+        .values(whole_at=case((whole_at > latest, latest), else_=start) + allowance.interval)
     )
     return 0 if charged.rowcount else known - latest
 

@@ -2,7 +2,8 @@
 
 Owns what differs between databases. SQLite runs in WAL mode with full synchronisation, and a
 transaction that writes takes the write lock when it begins: it never fails half-way because
-another process wrote meanwhile.
+another process wrote meanwhile. A file that is deleted or replaced while it is open is
+noticed: what is written to it then is in no directory, and lost.
 """
 
 from __future__ import annotations
@@ -12,21 +13,27 @@ import os
 import sqlite3
 import time
 import weakref
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from bearerguard.errors import BearerGuardError, ConfigurationError
 from bearerguard.server.process_lock import ProcessLock
+from bearerguard.server.store.schema import metadata
 
 # How long a transaction waits for other processes' writes before the answer is 503.
 _BUSY_SECONDS = 20.0
 # Says of a connection that its transaction writes, and until when it waits for the lock.
 _WRITES = "bearerguard_writes_by"
+# The write-ahead log that a connection has open: it stands as long as one is.
+_LOG = "bearerguard_log"
+# Tables that every database of ours has, since the first version.
+_OWN, _VERSION = "signing_keys", "alembic_version"
 
 _log = logging.getLogger("bearerguard.server")
 
@@ -35,30 +42,43 @@ class StoreUnavailable(BearerGuardError):
     """The database did not do what was asked; nothing was changed, and a retry may succeed."""
 
 
+class _File(NamedTuple):
+    """Which file it is, whatever its name."""
+
+    device: int
+    inode: int
+
+
 class Database:
     """A database, opened once per process.
 
     Args:
         url: an SQLAlchemy URL, such as `sqlite:///auth.db`.
         connections: how many threads may be using it at once.
+        create: whether one that is not there is begun.
 
     Raises:
-        ConfigurationError: it is no such URL, or its place cannot be written.
+        ConfigurationError: it is no such URL, its place cannot be written, or there is something
+            else, which is left as it is.
     """
 
-    def __init__(self, url: str, *, connections: int) -> None:
+    def __init__(self, url: str, *, connections: int, create: bool = True) -> None:
         self._url = _checked_url(url)
+        # A process that changes its directory later stays with its database.
+        self._path = Path(self._url.database or "").absolute()
         self._connections = connections
         self._inherited: list[Engine] = []
         self._lock, self._writing = ProcessLock(), ProcessLock()
         self._pid = os.getpid()
         self._engine: Engine | None = None
-        _create_private(Path(self._url.database or ""))
+        _find(self._path, create=create)
+        self._file = _which(self._path)
+        self._trouble = ""
 
     @property
     def path(self) -> Path:
         """The file that holds it."""
-        return Path(self._url.database or "").absolute()
+        return self._path
 
     def engine(self) -> Engine:
         """Return this process's engine; a parent's connections are never used in its child."""
@@ -69,7 +89,8 @@ class Database:
                     self._inherited.append(self._engine)
                 self._pid, self._engine = os.getpid(), None
             if self._engine is None:
-                self._engine = _open(self._url, self._connections)
+                self._engine = _open(self._url, self._path, self._connections)
+                event.listen(self._engine, "connect", _checked_by(weakref.WeakMethod(self._check)))
                 # Whoever forgets to close a server leaves no connection open.
                 weakref.finalize(self, _dispose, self._engine, self._pid).atexit = False
             return self._engine
@@ -77,8 +98,11 @@ class Database:
     @contextmanager
     def read(self) -> Generator[Connection]:
         """A transaction that sees one state of the database, and writes nothing."""
-        with _failures(), self.engine().connect() as connection, connection.begin():
-            yield connection
+        with _failures(), self.engine().connect() as connection:
+            self._check_all(connection)
+            with connection.begin():
+                yield connection
+            self._remember_log(connection)
 
     @contextmanager
     def write(self) -> Generator[Connection]:
@@ -89,9 +113,13 @@ class Database:
             raise StoreUnavailable("the database is busy")
         try:
             with _failures(), engine.connect() as connection:
+                self._check_all(connection)
                 connection.execution_options(**{_WRITES: deadline})
                 with connection.begin():
                     yield connection
+                    # Nobody is told that something is kept which is in no directory.
+                    self._check_all(connection)
+                self._remember_log(connection)
         finally:
             self._writing.release()
 
@@ -108,19 +136,44 @@ class Database:
                 f" {mode}): put it on a local file system"
             )
 
+    def _check_all(self, connection: Connection) -> None:
+        """Raise `StoreUnavailable` where a file that is open is not the one of its name."""
+        self._check()
+        log = connection.info.get(_LOG)
+        if log is not None:
+            self._check("-wal", log)
+        if self._trouble:
+            self._trouble = ""
+            _log.warning("%s is in its place again", self._path)
+
+    def _check(self, suffix: str = "", opened: _File | None = None) -> None:
+        path = _companion(self._path, suffix)
+        found = _which(path)
+        if found == (opened or self._file):
+            return
+        trouble = f"{path} was {'deleted' if found is None else 'replaced'} while it was open"
+        if trouble != self._trouble:
+            self._trouble = trouble
+            _log.error(
+                "store_lost %s: nothing is read or written until it is in its place again;"
+                " where it is to be another one, restart the server",
+                trouble,
+            )
+        raise StoreUnavailable(trouble)
+
+    def _remember_log(self, connection: Connection) -> None:
+        if _LOG not in connection.info:
+            connection.info[_LOG] = _which(_companion(self._path, "-wal"))
+
     def _journal_mode(self) -> str:
         try:
-            connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS)
+            connection = _connect(self._path, "rw")
             try:
                 mode: str = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
             finally:
                 connection.close()
         except sqlite3.OperationalError:
             return "busy"  # changing the mode does not wait for a lock
-        except sqlite3.DatabaseError as error:
-            raise ConfigurationError(
-                f"store=: {self.path} is no SQLite database ({error}): name another file"
-            ) from error
         return mode
 
     def close(self) -> None:
@@ -146,17 +199,111 @@ def _checked_url(url: object) -> URL:
     return parsed.set(drivername="sqlite+pysqlite")
 
 
-def _create_private(path: Path) -> None:
-    """Make the file, or find it, readable for its owner alone; its companions take after it."""
+def _checked_by(check: weakref.WeakMethod[Callable[[], None]]) -> Callable[..., None]:
+    """Return what checks a new connection; it keeps no database alive."""
+
+    def opened(*_: object) -> None:
+        living = check()
+        if living is not None:
+            living()
+
+    return opened
+
+
+def _which(path: Path) -> _File | None:
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        found = path.stat()
+    except OSError:
+        return None
+    return _File(found.st_dev, found.st_ino)
+
+
+def _companion(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    """Open a file that is there already; SQLite alone may, which closing it else would unlock."""
+    address = f"file:{quote(str(path))}?mode={mode}"
+    return sqlite3.connect(address, uri=True, timeout=_BUSY_SECONDS)
+
+
+def _find(path: Path, *, create: bool) -> None:
+    """Find a database, or begin one; see to it that it is readable for its owner alone."""
+    if not path.exists():
+        if not create:
+            raise ConfigurationError(
+                f"store=: {path} cannot be opened: there is no database. Name the one of the"
+                " server, which `bearerguard serve`, `user add` and `client add` begin"
+            )
+        _begin(path)
+    elif not path.is_file():
+        raise ConfigurationError(f"store=: {path} is no file: name the one of the database")
+    elif not os.access(path, os.R_OK | os.W_OK):
+        raise ConfigurationError(
+            f"store=: {path} cannot be opened (Permission denied): choose a file that this"
+            " process may write to"
+        )
+    else:
+        _check_content(path, create=create)
+    for suffix in ("", "-wal", "-shm"):
+        _keep_private(_companion(path, suffix))
+
+
+def _begin(path: Path) -> None:
+    log = _companion(path, "-wal")
+    if log.exists() and log.stat().st_size:
+        raise ConfigurationError(
+            f"store=: {path} is gone, but what was last written to it is in {log.name}: put it"
+            f" back, or remove {log.name} to begin with an empty database"
+        )
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        return  # another process was first
     except OSError as error:
         raise ConfigurationError(
             f"store=: {path} cannot be opened ({error.strerror}): choose a directory that exists"
             " and that this process may write to"
         ) from error
-    for companion in ("", "-wal", "-shm"):
-        _keep_private(path.with_name(path.name + companion))
+    _log.warning("There was no database %s: an empty one was begun", path)
+
+
+def _check_content(path: Path, *, create: bool) -> None:
+    """Raise `ConfigurationError` where a file is no database of ours; nothing is altered."""
+    tables = _tables(path)
+    if tables is None or {_OWN, _VERSION} <= tables:
+        return
+    if not create:
+        raise ConfigurationError(
+            f"store=: {path} is no database of a server: name the one of the server"
+        )
+    foreign = tables & {_VERSION, *metadata.tables}
+    if foreign:
+        raise ConfigurationError(
+            f"store=: {path} is another application's database, which has the tables"
+            f" {', '.join(sorted(foreign))} too: name another file"
+        )
+
+
+def _tables(path: Path) -> set[str] | None:
+    """Return the tables of a database, None while somebody is at work on it."""
+    log = _companion(path, "-wal")
+    # With a log, reading makes none; without one, all is in the file, and only so none is made.
+    quiet = not log.exists()
+    try:
+        with closing(_connect(path, "ro&immutable=1" if quiet else "ro")) as connection:
+            query = "SELECT name FROM sqlite_master WHERE type = 'table'"
+            tables = {row[0] for row in connection.execute(query)}
+    except sqlite3.OperationalError:
+        return None
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_NOTADB:
+            return None
+        raise ConfigurationError(
+            f"store=: {path} is no SQLite database ({error}): name another file"
+        ) from error
+    return None if quiet and log.exists() else tables
 
 
 def _keep_private(path: Path) -> None:
@@ -176,9 +323,12 @@ def _keep_private(path: Path) -> None:
     _log.warning("%s could be read by others: it is its owner's alone now", path)
 
 
-def _open(url: URL, connections: int) -> Engine:
+def _open(url: URL, path: Path, connections: int) -> Engine:
     engine = create_engine(
-        url,
+        # SQLite is not to make a file that was deleted.
+        url.set(database=f"file:{quote(str(path))}").update_query_dict(
+            {"mode": "rw", "uri": "true"}
+        ),
         pool_size=connections,
         max_overflow=0,
         pool_timeout=_BUSY_SECONDS,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, func, insert, select, update
+from sqlalchemy import Connection, Row, and_, delete, func, insert, select, update
 
 from bearerguard.server.store.schema import access_tokens, codes, grants, refresh_tokens
 
@@ -61,14 +61,27 @@ def revoke_grant(connection: Connection, grant_id: str, now: float) -> bool:
     return revoked.rowcount == 1
 
 
-def grants_of_user(
-    connection: Connection, user_id: str, client_id: str | None = None
-) -> list[Row[Any]]:
-    """Return the grants of a user that stand, to one client or to all."""
-    query = select(grants).where(grants.c.user_id == user_id, grants.c.revoked_at.is_(None))
+def revoke_grants_of_user(
+    connection: Connection, user_id: str, now: float, client_id: str | None = None
+) -> tuple[list[str], float]:
+    """Revoke the grants of a user that stand, to one client or to all.
+
+    Returns their ids, the oldest first, and when the last of their access tokens is over, 0 for
+    none.
+    """
+    standing = and_(grants.c.user_id == user_id, grants.c.revoked_at.is_(None))
     if client_id is not None:
-        query = query.where(grants.c.client_id == client_id)
-    return list(connection.execute(query.order_by(grants.c.created_at)))
+        standing = and_(standing, grants.c.client_id == client_id)
+    query = select(grants.c.grant_id).where(standing).order_by(grants.c.created_at)
+    found = list(connection.execute(query).scalars())
+    ends = (
+        select(func.max(access_tokens.c.expires_at))
+        .join(grants, grants.c.grant_id == access_tokens.c.grant_id)
+        .where(standing)
+    )
+    until: float = connection.execute(ends).scalar() or 0.0
+    connection.execute(update(grants).where(standing).values(revoked_at=now))
+    return found, until
 
 
 def end_codes_of_user(
@@ -106,6 +119,7 @@ def find_refresh_token(connection: Connection, *digests: str) -> Row[Any] | None
             grants.c.auth_time,
             grants.c.revoked_at,
             grants.c.expires_at.label("granted_until"),
+            grants.c.generation.label("last_generation"),
         )
         .join(grants, grants.c.grant_id == refresh_tokens.c.grant_id)
         .where(refresh_tokens.c.digest.in_(digests))
@@ -123,6 +137,18 @@ def use_refresh_token(
         .values(used_at=now, successor=successor, sealed_successor=sealed)
     )
     return used.rowcount == 1
+
+
+def count_refresh(connection: Connection, grant_id: str, generation: int) -> None:
+    """Note the generation of a family's last token, and forget those before the last used one."""
+    connection.execute(
+        update(grants).where(grants.c.grant_id == grant_id).values(generation=generation)
+    )
+    connection.execute(
+        delete(refresh_tokens).where(
+            refresh_tokens.c.grant_id == grant_id, refresh_tokens.c.generation < generation - 1
+        )
+    )
 
 
 # Access tokens

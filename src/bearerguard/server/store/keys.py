@@ -36,6 +36,24 @@ def retire(connection: Connection, *, active_before: float, retires_at: float) -
     )
 
 
+def retire_never(connection: Connection, kid: str) -> None:
+    """Say no longer when a key leaves the JWKS."""
+    connection.execute(
+        update(signing_keys).where(signing_keys.c.kid == kid).values(retires_at=None)
+    )
+
+
+def remove(connection: Connection, kid: str) -> None:
+    """Forget a key, its private part too."""
+    connection.execute(delete(signing_keys).where(signing_keys.c.kid == kid))
+
+
+def is_any_retired(connection: Connection, now: float) -> bool:
+    """Whether there is a key that is published no longer."""
+    query = select(signing_keys.c.kid).where(signing_keys.c.retires_at <= now).limit(1)
+    return connection.execute(query).first() is not None
+
+
 def remove_retired(connection: Connection, now: float) -> None:
     """Forget the keys that are published no longer."""
     connection.execute(delete(signing_keys).where(signing_keys.c.retires_at <= now))

@@ -6,12 +6,25 @@ hexadecimal; a password is an argon2id hash.
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Connection, Double, ForeignKey, Index, String, Table, Text, select
+from sqlalchemy import (
+    Column,
+    Connection,
+    Double,
+    ForeignKey,
+    Index,
+    String,
+    Table,
+    Text,
+    delete,
+    select,
+)
 
 from bearerguard.server.store.schema import metadata
 
 _DIGEST = String(64)
 _ID = String(255)
+# A sign-in adds two rows at most, and removes somewhat more; the pruning does the rest.
+_FEW = 5
 
 users = Table(
     "users",
@@ -60,6 +73,14 @@ login_attempts = Table(
     Column("whole_at", Double, nullable=False),
     Index(None, "whole_at"),
 )
+
+
+def remove_over(connection: Connection, at: Column[float], now: float) -> None:
+    """Remove a few rows of a table that are over by their column `at`: no more than it gets."""
+    table: Table = at.table
+    (digest,) = table.primary_key.columns
+    over = select(digest).where(at <= now).order_by(at).limit(_FEW)
+    connection.execute(delete(table).where(digest.in_(over)))
 
 
 def is_disabled(connection: Connection, user_id: str) -> bool:

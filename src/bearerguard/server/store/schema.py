@@ -114,9 +114,18 @@ grants = Table(
     # No refresh token of the family outlives this.
     Column("expires_at", Double, nullable=False),
     Column("revoked_at", Double),
+    # That of the family's last refresh token.
+    Column("generation", Integer, nullable=False, server_default=text("0")),
     Index(None, "client_id"),
     Index(None, "user_id"),
     Index(None, "expires_at"),
+    # Grants that are to be removed.
+    Index(
+        "ix_grants_revoked",
+        "revoked_at",
+        sqlite_where=text("revoked_at IS NOT NULL"),
+        postgresql_where=text("revoked_at IS NOT NULL"),
+    ),
 )
 
 codes = Table(
@@ -151,8 +160,17 @@ refresh_tokens = Table(
     Column("successor", _DIGEST),
     # The successor itself, for the grace window, under a key that only the old token yields.
     Column("sealed_successor", LargeBinary),
+    # How many came before it in its family; none for a token that does not say so itself.
+    Column("generation", Integer),
     Index(None, "grant_id"),
     Index(None, "expires_at"),
+    # Used ones that are recognised without their row.
+    Index(
+        "ix_refresh_tokens_spent",
+        "used_at",
+        sqlite_where=text("used_at IS NOT NULL AND generation IS NOT NULL"),
+        postgresql_where=text("used_at IS NOT NULL AND generation IS NOT NULL"),
+    ),
     # Successors that are still kept, to be forgotten.
     Index(
         "ix_refresh_tokens_sealed",
@@ -207,4 +225,12 @@ revocations = Table(
     Column("expires_at", Double, nullable=False),
     Index(None, "expires_at"),
     sqlite_autoincrement=True,
+)
+
+# Which process does what one of them has to do, and until when the others leave it to that.
+upkeep = Table(
+    "upkeep",
+    metadata,
+    Column("task", String(32), primary_key=True),
+    Column("taken_until", Double, nullable=False),
 )
