@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Generator
@@ -12,7 +13,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import typer
 
+from bearerguard.cli.login import login as login_command
+from bearerguard.cli.logins import Login
 from bearerguard.client.token import Token
 from bearerguard.messages import Request, Response
 from bearerguard.testing.loopback import serving
@@ -104,7 +108,36 @@ def test_a_command_that_is_named_is_one_command_whatever_scope_an_api_demands(ap
     _, err = call(tmp_path, f"{api}/shell", "--issuer", "https://id.example.com", code=4)
     pasted = f'bearerguard() {{ printf "%s|" "$@"; }}\n{err.splitlines()[2]}'
     done = subprocess.run(["sh", "-c", pasted], capture_output=True, text=True, check=True)
-    assert done.stdout == "login|https://id.example.com|--client-id|app|--scope|$(id) '`id`|"
+    told = "login|https://id.example.com|--client-id|app|--scope|$(id) '`id`|"
+    assert done.stdout == told + "--storage|insecure-plaintext|"
+
+
+def test_a_command_that_is_named_keeps_every_option_of_the_login_before():
+    login = Login(
+        issuer="https://id.example.com/",
+        client_id="app",
+        scope=("read",),
+        resource=("https://api.example.com/a b", "urn:x"),
+        storage="file",
+        device=True,
+        dpop=True,
+        assume_pkce=True,
+        parameters=(("audience", "https://api.example.com"), ("prompt", "con=sent $(id)")),
+        redirect_uri="http://localhost:8765/callback",
+        assume_token_type="Bearer",
+    )
+    words = shlex.split(login.command(("read", "write")))
+    assert words[:3] == ["bearerguard", "login", "https://id.example.com/"]
+    alone = typer.Typer()
+    alone.command()(login_command)
+    given = typer.main.get_command(alone).make_context("login", words[2:]).params
+    assert given["scope"] == ["read write"]
+    assert given["resource"] == ["https://api.example.com/a b", "urn:x"]
+    assert given["param"] == ["audience=https://api.example.com", "prompt=con=sent $(id)"]
+    assert given["redirect_uri"] == "http://localhost:8765/callback"
+    assert given["assume_token_type"] == "Bearer"
+    assert given["storage"] == "file"
+    assert given["device"] is given["dpop"] is given["assume_pkce"] is True
 
 
 def test_a_body_comes_from_the_line_a_file_or_standard_input(api, tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -65,7 +64,8 @@ def call(
                 )
         except (InsufficientScope, StepUpRequired) as refused:
             explained = output.shown(_explained(refused, login))
-            progress.console().print(f"[bold red]bearerguard:[/] {explained}")
+            # Not wrapped: the command is to be pasted.
+            progress.console().print(f"[bold red]bearerguard:[/] {explained}", soft_wrap=True)
             raise typer.Exit(output.LOGIN_NEEDED) from refused
         except (httpx2.InvalidURL, UnicodeError) as error:
             raise ConfigurationError("URL: no such URL can be called") from error
@@ -101,10 +101,7 @@ def _explained(refused: InsufficientScope | StepUpRequired, login: Login | None)
     """Return what the API lacks, and the command that gets it."""
     command = "log in again"
     if login is not None:
-        scope = " ".join(dict.fromkeys((*login.scope, *refused.scope)))
-        parts = ["bearerguard", "login", login.issuer, "--client-id", login.client_id]
-        # The API wrote the scope, and a person pastes the command: a shell must find one word.
-        command = shlex.join([*parts, "--scope", scope] if scope else parts)
+        command = login.command(tuple(dict.fromkeys((*login.scope, *refused.scope))))
     if isinstance(refused, InsufficientScope):
         wanted = f"the scope {' '.join(refused.scope)}" if refused.scope else "more scope"
         return f"the token lacks {wanted}. To get it:\n\n  {command}\n"

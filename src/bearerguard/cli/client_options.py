@@ -87,13 +87,21 @@ def manager(
         "scope": login.scope,
         "resource": login.resource,
         "dpop": login.dpop,
+        "parameters": dict(login.parameters),
+        "assume_token_type": login.assume_token_type,
     }
     if login.device:
         shown: dict[str, Any] = {} if prompt is None else {"prompt": prompt}
         source: AuthorizationCode | DeviceCode = DeviceCode(login.issuer, **options, **shown)
     else:
         shown = {} if open_browser is None else {"open_browser": open_browser}
-        source = AuthorizationCode(login.issuer, assume_pkce=login.assume_pkce, **options, **shown)
+        source = AuthorizationCode(
+            login.issuer,
+            assume_pkce=login.assume_pkce,
+            redirect_uri=login.redirect_uri,
+            **options,
+            **shown,
+        )
     return TokenManager(source, storage=storage, key=login.key)
 
 

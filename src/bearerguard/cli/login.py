@@ -24,7 +24,7 @@ from bearerguard.cli.logins import Login, chosen_login, forget, remember
 from bearerguard.client.device import DevicePrompt
 from bearerguard.client.storage import MemoryStorage, Storage
 from bearerguard.client.token import Token
-from bearerguard.errors import BearerGuardError, DiscoveryError, StorageError
+from bearerguard.errors import BearerGuardError, ConfigurationError, DiscoveryError, StorageError
 
 
 def login(
@@ -58,6 +58,22 @@ def login(
     assume_pkce: Annotated[
         bool, typer.Option("--assume-pkce", help="The server does PKCE without saying so.")
     ] = False,
+    assume_token_type: Annotated[
+        str | None,
+        typer.Option(help='"Bearer" for a server that names no token type.', show_default=False),
+    ] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=VALUE that the server demands in the request besides; repeatable."),
+    ] = None,
+    redirect_uri: Annotated[
+        str | None,
+        typer.Option(
+            help="The loopback address that is registered, such as http://localhost:8765/callback;"
+            " any free port of 127.0.0.1 if absent.",
+            show_default=False,
+        ),
+    ] = None,
     json: output.Json = False,
 ) -> None:
     """Log in to an authorization server and keep the token safely."""
@@ -71,6 +87,9 @@ def login(
             device=device,
             dpop=dpop,
             assume_pkce=assume_pkce,
+            parameters=_parameters(param or []),
+            redirect_uri=redirect_uri,
+            assume_token_type=assume_token_type,
         )
         manager(wanted, MemoryStorage())  # raises for what can be no login, before all else
         # Before anybody is asked anything: a token that cannot be kept is no use.
@@ -162,6 +181,16 @@ def _has_browser() -> bool:
     except webbrowser.Error:
         return False
     return shown
+
+
+def _parameters(given: list[str]) -> tuple[tuple[str, str], ...]:
+    pairs = [each.partition("=") for each in given]
+    if not all(name and equals and value for name, equals, value in pairs):
+        raise ConfigurationError("--param: give each as NAME=VALUE")
+    found = {name: value for name, _, value in pairs}
+    if len(found) != len(pairs):
+        raise ConfigurationError("--param: give each name once")
+    return tuple(found.items())
 
 
 def _split(scope: list[str] | None) -> tuple[str, ...]:

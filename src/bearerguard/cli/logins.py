@@ -6,7 +6,8 @@ A file beside the tokens, without anything secret: the last login comes first.
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
+import shlex
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -32,6 +33,34 @@ class Login:
     device: bool = False
     dpop: bool = False
     assume_pkce: bool = False
+    parameters: tuple[tuple[str, str], ...] = ()
+    redirect_uri: str | None = None
+    assume_token_type: str | None = None
+
+    def command(self, scope: Sequence[str]) -> str:
+        """Return the command that does this login again for these scopes, as a shell reads it.
+
+        Whatever an API or a server wrote into it stays one word.
+        """
+        parts = ["bearerguard", "login", self.issuer, "--client-id", self.client_id]
+        parts += ["--scope", " ".join(scope)] if scope else []
+        for resource in self.resource:
+            parts += ["--resource", resource]
+        for name, value in self.parameters:
+            parts += ["--param", f"{name}={value}"]
+        for option, given in (
+            ("--redirect-uri", self.redirect_uri),
+            ("--assume-token-type", self.assume_token_type),
+            ("--storage", self.storage),
+        ):
+            parts += [option, given] if given else []
+        for flag, is_set in (
+            ("--device", self.device),
+            ("--dpop", self.dpop),
+            ("--assume-pkce", self.assume_pkce),
+        ):
+            parts += [flag] if is_set else []
+        return shlex.join(parts)
 
     @property
     def key(self) -> str:
@@ -92,4 +121,5 @@ def _write(directory: PrivateDirectory, logins: list[Login]) -> None:
 
 def _login(members: dict[str, Any]) -> Login:
     scope, resource = (tuple(map(str, members.pop(name))) for name in ("scope", "resource"))
-    return Login(scope=scope, resource=resource, **members)
+    parameters = tuple((str(name), str(value)) for name, value in members.pop("parameters", ()))
+    return Login(scope=scope, resource=resource, parameters=parameters, **members)

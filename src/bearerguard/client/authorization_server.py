@@ -35,6 +35,9 @@ class AuthorizationServer:
         auth_method: "client_secret_basic", "client_secret_post", "private_key_jwt" or "none";
             by default what fits, and of the two for secrets the one that the server names.
         token_endpoint: for a server that has no metadata.
+        assertion_audience: the `aud` of client assertions, where the server wants another than
+            its issuer identifier, such as the URL of its token endpoint.
+        assume_token_type: "Bearer" for a server whose responses name no `token_type`.
         insecure_allow_http: allow plain http beyond loopback.
         clock: returns Unix seconds.
 
@@ -51,6 +54,8 @@ class AuthorizationServer:
         private_key: signing.GivenKey | None = None,
         auth_method: str | None = None,
         token_endpoint: str | None = None,
+        assertion_audience: str | None = None,
+        assume_token_type: str | None = None,
         insecure_allow_http: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -65,6 +70,16 @@ class AuthorizationServer:
         self.client_id = client_id
         self._secret = client_secret
         self._key = _key(private_key)
+        if assertion_audience is not None and (
+            not isinstance(assertion_audience, str) or not assertion_audience
+        ):
+            raise ConfigurationError("assertion_audience=: pass the audience as text")
+        if assertion_audience is not None and private_key is None:
+            raise ConfigurationError("assertion_audience=: it goes with private_key=")
+        if assume_token_type not in {None, token_response.BEARER}:
+            raise ConfigurationError('assume_token_type=: pass "Bearer", or leave it out')
+        self._assertion_audience = assertion_audience
+        self._assumed_type = assume_token_type
         self._method = _method(auth_method, secret=client_secret, key=self._key)
         self._token_endpoint = token_endpoint
         self._insecure_allow_http = insecure_allow_http
@@ -106,7 +121,7 @@ class AuthorizationServer:
         url = yield from self.endpoint("token_endpoint")
         kind = token_response.BEARER if proofs is None else token_response.DPOP
         answer = yield from self.post(url, fields, proofs)
-        return token_response.read(answer, token_type=kind)
+        return token_response.read(answer, token_type=kind, assumed_type=self._assumed_type)
 
     def post(
         self, url: str, fields: Iterable[tuple[str, str]], proofs: Proofs | None = None
@@ -140,7 +155,7 @@ class AuthorizationServer:
             return authentication.private_key_jwt(
                 self.client_id,
                 self._key,
-                audience=self.issuer or url,
+                audience=self._assertion_audience or self.issuer or url,
                 now=self._clock(),
                 assertion_id=secrets.token_urlsafe(24),
             )

@@ -12,10 +12,9 @@ from bearerguard.client.grants import Grant
 from bearerguard.client.token import Token
 from bearerguard.errors import ConfigurationError, TokenRefused, TokenUnavailable
 from bearerguard.flow import Flow, Sleep, ask
-from bearerguard.protocol import strict_json, token_response
+from bearerguard.protocol import token_response
 
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:device_code"
-_OK = 200
 # RFC 8628 §3.2 and §3.5.
 _USUAL_INTERVAL, _SLOWER = 5.0, 5.0
 _LONGEST_INTERVAL = 60.0
@@ -52,10 +51,10 @@ def prompted(server: AuthorizationServer, fields: list[tuple[str, str]]) -> Flow
     """Ask for a code to show (RFC 8628 §3.1)."""
     url = yield from server.endpoint("device_authorization_endpoint")
     answer = yield from server.post(url, fields)
-    if answer.status != _OK:
-        raise token_response.refusal(answer)
+    members = token_response.members(answer)
+    if members.get("verification_uri") is None:  # Google's name for it is older than the RFC
+        members["verification_uri"] = members.get("verification_url")
     try:
-        members = strict_json.loads_object(answer.body)
         texts = [members[name] for name in ("user_code", "verification_uri", "device_code")]
         if not all(isinstance(each, str) and each.isprintable() and each for each in texts):
             raise ValueError("a member is no text")  # noqa: TRY301 - one way out

@@ -6,9 +6,10 @@ RFC 6749 §4.4 and §6. A refresh token that the server refuses is over: it is n
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
+from urllib.parse import urlencode
 
 from bearerguard.client.authorization_server import AuthorizationServer
 from bearerguard.client.proofs import Proofs, new_key
@@ -16,12 +17,43 @@ from bearerguard.client.token import Token, received
 from bearerguard.client.token_source import Demand, TokenSource, texts
 from bearerguard.errors import ConfigurationError, LoginRequired, TokenRefused
 from bearerguard.flow import Flow
-from bearerguard.protocol import token_request
+from bearerguard.protocol import token_request, token_response
 
-_OK = 200
-_INVALID_GRANT = "invalid_grant"
 # A token with more scopes than this would fit no header: an API that asks for them is astray.
 _MAX_SCOPES = 100
+
+
+# What a grant sends itself, and by which option it is set.
+_OWNED = {
+    **dict.fromkeys(("grant_type", "response_type", "code", "code_verifier", "device_code")),
+    **dict.fromkeys(("code_challenge", "code_challenge_method", "state", "client_assertion_type")),
+    **dict.fromkeys(("request", "request_uri", "response_mode")),
+    "client_id": "client_id=",
+    "client_secret": "client_secret=",
+    "client_assertion": "private_key=",
+    "scope": "scope=",
+    "resource": "resource=",
+    "refresh_token": "RefreshToken(refresh_token=)",
+    "redirect_uri": "receiver=",
+}
+
+Fields: TypeAlias = tuple[tuple[str, str], ...]
+
+
+def further(option: str, given: Mapping[str, str] | None) -> Fields:
+    """Return further parameters of a request; raises `ConfigurationError` for a grant's own."""
+    if given is None:
+        return ()
+    if not isinstance(given, Mapping) or not all(
+        isinstance(each, str) and each for pair in given.items() for each in pair
+    ):
+        raise ConfigurationError(f'{option}=: pass a dict of texts, such as {{"audience": "…"}}')
+    for name in given:
+        if name in _OWNED:
+            remedy = _OWNED[name]
+            instead = f"pass {remedy}" if remedy else "the grant sends it itself"
+            raise ConfigurationError(f"{option}=: {name} is not to be given here: {instead}")
+    return tuple(given.items())
 
 
 @dataclass(frozen=True)
@@ -34,12 +66,15 @@ class Grant:
     resources: tuple[str, ...] = ()
     dpop: bool = False
     identity: str = field(default="", repr=False)
+    parameters: Fields = ()
+    token_parameters: Fields = ()
 
     @property
     def key(self) -> str:
         """Under what its token is kept."""
         parts = (self.server.name, self.server.client_id, self.kind, self.identity)
-        asked = (" ".join(sorted(self.scope)), *self.resources, "DPoP" if self.dpop else "")
+        more = urlencode(sorted({*self.parameters, *self.token_parameters}))
+        asked = (" ".join(sorted(self.scope)), *self.resources, "DPoP" if self.dpop else "", more)
         return " ".join(filter(None, (*parts, *asked)))
 
     def proofs(self, previous: Token | None) -> Proofs | None:
@@ -52,10 +87,19 @@ class Grant:
     def ask(
         self, fields: list[tuple[str, str]], previous: Token | None, *, refreshing: bool = False
     ) -> Flow[Token]:
-        """Return the token that the server gives for `fields`."""
+        """Return the token that the server gives for `fields`.
+
+        Raises `LoginRequired` when the server says that a person must act first.
+        """
         proofs = self.proofs(previous)
         audience = token_request.audience(() if refreshing else self.scope, self.resources)
-        answer = yield from self.server.token([*fields, *audience], proofs)
+        asked = [*fields, *audience, *self.token_parameters]
+        try:
+            answer = yield from self.server.token(asked, proofs)
+        except TokenRefused as refused:
+            if refused.error in token_response.INTERACTIVE:
+                raise LoginRequired(str(refused), refused.error) from refused
+            raise
         kept = previous if refreshing else None
         return received(
             answer,
@@ -76,8 +120,8 @@ class Grant:
         try:
             return (yield from self.ask(fields, previous, refreshing=True))
         except TokenRefused as error:
-            if error.error == _INVALID_GRANT:
-                raise LoginRequired("the refresh token is over", _INVALID_GRANT) from error
+            if error.error in token_response.OVER:
+                raise LoginRequired("the refresh token is over", error.error) from error
             raise
 
     def revoked(self, token: Token) -> Flow[bool]:
@@ -86,7 +130,7 @@ class Grant:
         hint = "access_token" if token.refresh_token is None else "refresh_token"
         given = token.refresh_token or token.access_token
         answer = yield from self.server.post(url, [("token", given), ("token_type_hint", hint)])
-        return answer.status == _OK
+        return token_response.is_success(answer)
 
     def union(self, scope: Sequence[str]) -> tuple[str, ...]:
         """Return the scopes that are asked for already and others, a bounded number."""
@@ -128,6 +172,8 @@ class ClientCredentials(GrantSource):
         scope: what to ask for, as a list or as one string with spaces.
         resource: the API that the tokens are for (RFC 8707).
         dpop: bind the tokens to a key (RFC 9449).
+        parameters: what the server demands in the token request besides, such as Auth0's
+            `audience`.
         options: how the client authenticates, and more: those of `AuthorizationServer`.
     """
 
@@ -139,6 +185,7 @@ class ClientCredentials(GrantSource):
         scope: str | list[str] | tuple[str, ...] = (),
         resource: str | list[str] | tuple[str, ...] = (),
         dpop: bool = False,
+        parameters: Mapping[str, str] | None = None,
         **options: Any,
     ) -> None:
         server = AuthorizationServer(issuer, client_id=client_id, **options)
@@ -149,6 +196,7 @@ class ClientCredentials(GrantSource):
                 texts("scope", scope),
                 texts("resource", resource),
                 dpop=dpop,
+                token_parameters=further("parameters", parameters),
             )
         )
 
@@ -175,6 +223,7 @@ class RefreshToken(GrantSource):
         refresh_token: the first one; its successors are kept in the manager's storage.
         resource: the API that the tokens are for (RFC 8707).
         dpop: bind the tokens to a key (RFC 9449).
+        parameters: what the server demands in the token request besides.
         options: how the client authenticates, and more: those of `AuthorizationServer`.
     """
 
@@ -186,6 +235,7 @@ class RefreshToken(GrantSource):
         refresh_token: str,
         resource: str | list[str] | tuple[str, ...] = (),
         dpop: bool = False,
+        parameters: Mapping[str, str] | None = None,
         **options: Any,
     ) -> None:
         if not isinstance(refresh_token, str) or not refresh_token:
@@ -194,7 +244,15 @@ class RefreshToken(GrantSource):
         # Another first token is another session: what became of the last one is not its own.
         identity = hashlib.sha256(refresh_token.encode()).hexdigest()[:16]
         resources = texts("resource", resource)
-        grant = Grant(server, "refresh_token", (), resources, dpop=dpop, identity=identity)
+        grant = Grant(
+            server,
+            "refresh_token",
+            (),
+            resources,
+            dpop=dpop,
+            identity=identity,
+            token_parameters=further("parameters", parameters),
+        )
         super().__init__(grant)
         self._first = refresh_token
         self._is_over = False

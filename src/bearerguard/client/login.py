@@ -12,17 +12,25 @@ import webbrowser
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from bearerguard.client.authorization_server import AuthorizationServer
 from bearerguard.client.device import DevicePrompt, granted, print_prompt, prompted
-from bearerguard.client.grants import Grant, GrantSource
+from bearerguard.client.grants import Grant, GrantSource, further
 from bearerguard.client.token import Token
 from bearerguard.client.token_source import Demand, TokenSource, texts
-from bearerguard.errors import DiscoveryError, LoginFailed, LoginRequired, TokenRefused, quoted
+from bearerguard.errors import (
+    ConfigurationError,
+    DiscoveryError,
+    LoginFailed,
+    LoginRequired,
+    TokenRefused,
+    quoted,
+)
 from bearerguard.flow import Blocking, Flow, ask
-from bearerguard.protocol import pkce, token_request
+from bearerguard.protocol import pkce, token_request, token_response
 
 # How long a person may take.
 _LOGIN_SECONDS = 300.0
@@ -48,11 +56,13 @@ class Receiver(Protocol):
         ...
 
 
-def loopback() -> AbstractContextManager[Receiver]:
-    """Return a receiver on a free port of this machine (RFC 8252 §7.3)."""
-    from bearerguard.client.loopback import LoopbackReceiver  # noqa: PLC0415 - for logins only
+def loopback(redirect_uri: str | None = None) -> AbstractContextManager[Receiver]:
+    """Return a receiver at a redirect URI, or on a free port of this machine (RFC 8252 §7.3)."""
+    from bearerguard.client import loopback  # noqa: PLC0415 - for logins only
 
-    return LoopbackReceiver()
+    return (
+        loopback.LoopbackReceiver() if redirect_uri is None else loopback.receiver_at(redirect_uri)
+    )
 
 
 class _Refreshing(GrantSource):
@@ -73,9 +83,14 @@ class _Refreshing(GrantSource):
         source._acr_values, source._max_age = demand.acr_values, demand.max_age  # noqa: SLF001
         return source  # type: ignore[no-any-return]
 
-    def _strength(self) -> list[tuple[str, str]]:
-        asked = [("acr_values", " ".join(self._acr_values))] if self._acr_values else []
-        return asked + ([] if self._max_age is None else [("max_age", str(self._max_age))])
+    def _more(self) -> list[tuple[str, str]]:
+        """Return the further parameters, and what an API demands of the login above those."""
+        more = dict(self._grant.parameters)
+        if self._acr_values:
+            more["acr_values"] = " ".join(self._acr_values)
+        if self._max_age is not None:
+            more["max_age"] = str(self._max_age)
+        return list(more.items())
 
 
 class AuthorizationCode(_Refreshing):
@@ -87,8 +102,13 @@ class AuthorizationCode(_Refreshing):
         scope: what to ask for, as a list or as one string with spaces.
         resource: the API that the tokens are for (RFC 8707).
         dpop: bind the tokens to a key (RFC 9449).
+        parameters: what the server demands in the authorization request besides, such as
+            Google's `access_type` or Auth0's `audience`.
+        token_parameters: what it demands in token requests besides.
         open_browser: shows a URL to the person; returns False when it cannot.
-        receiver: makes what the browser is sent back to; a loopback redirect by default.
+        redirect_uri: where the browser is sent back to, for servers that compare the port too,
+            such as `http://localhost:8765/callback`; any free port of 127.0.0.1 by default.
+        receiver: makes what the browser is sent back to, for an app with a scheme of its own.
         timeout: the seconds that the person may take.
         assume_pkce: the server does PKCE, although its metadata does not say so.
         options: how the client authenticates, and more: those of `AuthorizationServer`.
@@ -102,17 +122,38 @@ class AuthorizationCode(_Refreshing):
         scope: str | list[str] | tuple[str, ...] = (),
         resource: str | list[str] | tuple[str, ...] = (),
         dpop: bool = False,
+        parameters: Mapping[str, str] | None = None,
+        token_parameters: Mapping[str, str] | None = None,
         open_browser: Callable[[str], object] = webbrowser.open,
-        receiver: Callable[[], AbstractContextManager[Receiver]] = loopback,
+        redirect_uri: str | None = None,
+        receiver: Callable[[], AbstractContextManager[Receiver]] | None = None,
         timeout: float = _LOGIN_SECONDS,
         assume_pkce: bool = False,
         **options: Any,
     ) -> None:
         server = AuthorizationServer(issuer, client_id=client_id, **options)
         scopes, resources = texts("scope", scope), texts("resource", resource)
-        super().__init__(Grant(server, "authorization_code", scopes, resources, dpop=dpop))
+        super().__init__(
+            Grant(
+                server,
+                "authorization_code",
+                scopes,
+                resources,
+                dpop=dpop,
+                parameters=further("parameters", parameters),
+                token_parameters=further("token_parameters", token_parameters),
+            )
+        )
         self._open_browser = open_browser
-        self._receiver = receiver
+        if redirect_uri is not None:
+            if receiver is not None:
+                raise ConfigurationError("redirect_uri=, receiver=: pass one of them")
+            from bearerguard.client.loopback import (  # noqa: PLC0415 - for logins only
+                checked_redirect,
+            )
+
+            checked_redirect(redirect_uri)
+        self._receiver = receiver or partial(loopback, redirect_uri)
         self._timeout = timeout
         self._assume_pkce = assume_pkce
 
@@ -132,7 +173,7 @@ class AuthorizationCode(_Refreshing):
                 ("code_challenge", pkce.challenge(verifier)),
                 ("code_challenge_method", pkce.METHOD),
                 *token_request.audience(grant.scope, grant.resources),
-                *self._strength(),
+                *self._more(),
             ]
             url = address + ("&" if "?" in address else "?") + urlencode(query)
             opened = yield from ask(Blocking(lambda: self._open_browser(url)))
@@ -173,8 +214,11 @@ class AuthorizationCode(_Refreshing):
             raise TokenRefused("invalid_response", f"the answer is from {quoted(issuer)}")
         error = answer.get("error")
         if error is not None:
-            said = quoted(answer.get("error_description", "without a reason"))
-            raise TokenRefused(error, f"the login was refused: {said}")
+            description = quoted(answer.get("error_description", "without a reason"))
+            said = f"the login was refused: {description}"
+            if error in token_response.INTERACTIVE:
+                raise LoginRequired(said, error)
+            raise TokenRefused(error, said)
         code = answer.get("code")
         if not code:
             raise TokenRefused("invalid_response", "the answer holds no code")
@@ -190,6 +234,8 @@ class DeviceCode(_Refreshing):
         scope: what to ask for, as a list or as one string with spaces.
         resource: the API that the tokens are for (RFC 8707).
         dpop: bind the tokens to a key (RFC 9449).
+        parameters: what the server demands in the device authorization request besides.
+        token_parameters: what it demands in token requests besides.
         prompt: shows the code and the address to the person; prints them by default.
         options: how the client authenticates, and more: those of `AuthorizationServer`.
     """
@@ -202,17 +248,29 @@ class DeviceCode(_Refreshing):
         scope: str | list[str] | tuple[str, ...] = (),
         resource: str | list[str] | tuple[str, ...] = (),
         dpop: bool = False,
+        parameters: Mapping[str, str] | None = None,
+        token_parameters: Mapping[str, str] | None = None,
         prompt: Callable[[DevicePrompt], object] = print_prompt,
         **options: Any,
     ) -> None:
         server = AuthorizationServer(issuer, client_id=client_id, **options)
         scopes, resources = texts("scope", scope), texts("resource", resource)
-        super().__init__(Grant(server, "device_code", scopes, resources, dpop=dpop))
+        super().__init__(
+            Grant(
+                server,
+                "device_code",
+                scopes,
+                resources,
+                dpop=dpop,
+                parameters=further("parameters", parameters),
+                token_parameters=further("token_parameters", token_parameters),
+            )
+        )
         self._prompt = prompt
 
     def login(self, previous: Token | None) -> Flow[Token]:
         """Show a code, and ask until the person has entered it."""
         audience = token_request.audience(self._grant.scope, self._grant.resources)
-        prompt = yield from prompted(self._grant.server, [*audience, *self._strength()])
+        prompt = yield from prompted(self._grant.server, [*audience, *self._more()])
         yield from ask(Blocking(lambda: self._prompt(prompt)))
         return (yield from granted(self._grant, prompt, previous))

@@ -18,17 +18,56 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 from bearerguard.client import landing_page
-from bearerguard.errors import LoginFailed
+from bearerguard.errors import ConfigurationError, LoginFailed, quoted
 
 _MAX_REQUEST = 16 * 1024  # an answer's URL and a browser's header lines
 _MAX_CONNECTIONS = 32
 _CONNECTION_SECONDS = 5.0  # what a request on loopback takes at most to arrive
 _MAX_PARAMETERS = 50
 _ROUND_SECONDS = 0.25  # how soon a wait that is given up ends
+_HOSTS = ("127.0.0.1", "localhost")
 _END = b"\r\n\r\n"
+
+
+def checked_redirect(redirect_uri: str) -> tuple[str, int, str]:
+    """Return the host, port and path of a loopback redirect URI that is registered as it is.
+
+    Raises `ConfigurationError` for any other: what brings an app its private scheme is the
+    app's own `receiver=`.
+    """
+    try:
+        parts = urlsplit(redirect_uri)
+        port = parts.port
+    except ValueError:
+        port = None
+    if (
+        not port
+        or parts.scheme != "http"
+        or parts.netloc not in {f"{each}:{port}" for each in _HOSTS}
+    ):
+        raise ConfigurationError(
+            f"redirect_uri=: {quoted(redirect_uri)} cannot be listened at: pass one such as"
+            " http://localhost:8765/callback, with a port"
+        )
+    host, path = parts.netloc.partition(":")[0], redirect_uri.partition(parts.netloc)[2]
+    _check_path(path)
+    return host, port, path
+
+
+def receiver_at(redirect_uri: str) -> LoopbackReceiver:
+    """Return a receiver at a loopback redirect URI; raises as `checked_redirect` does."""
+    host, port, path = checked_redirect(redirect_uri)
+    return LoopbackReceiver(host=host, port=port, path=path)
+
+
+def _check_path(path: str) -> None:
+    if not path.startswith("/") or not path.isascii() or set(path) & set("?# "):
+        raise ConfigurationError(
+            "the path of a redirect URI here begins with / and has no query: such as /callback"
+        )
 
 
 @dataclass(slots=True)
@@ -50,12 +89,24 @@ class LoopbackReceiver:
         port: the port to listen on; any free one if absent, as RFC 8252 §7.3 demands of servers
             to allow. Fixed for servers that compare the whole URI.
         path: the path of the redirect URI.
+        host: "127.0.0.1", or "localhost" for servers that know only that name.
 
     Raises:
+        ConfigurationError: an option can be part of no loopback redirect URI.
         LoginFailed: nothing can listen there.
     """
 
-    def __init__(self, *, state: str | None = None, port: int = 0, path: str = "/callback") -> None:
+    def __init__(
+        self,
+        *,
+        state: str | None = None,
+        port: int = 0,
+        path: str = "/callback",
+        host: str = "127.0.0.1",
+    ) -> None:
+        if host not in _HOSTS:
+            raise ConfigurationError(f"host=: choose one of {', '.join(_HOSTS)}")
+        _check_path(path)
         self.state = secrets.token_urlsafe(32) if state is None else state
         self._path = path
         self._cancelled = False
@@ -74,7 +125,7 @@ class LoopbackReceiver:
             ) from error
         self._listener.setblocking(False)  # noqa: FBT003 - by position only
         self._selector.register(self._listener, selectors.EVENT_READ, None)
-        self._origin = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self._origin = f"{host}:{self._listener.getsockname()[1]}"
 
     @property
     def redirect_uri(self) -> str:

@@ -11,7 +11,6 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import replace
 from typing import Any
 
 from bearerguard.client import driving
@@ -112,7 +111,7 @@ class TokenManager:
     def fresh(self) -> Lease | None:
         """Return the token in use, None when something has to be done first."""
         lease = self._lease
-        return lease if self.monotonic() < lease.fresh_until else None
+        return lease if lease.is_fresh(self.monotonic(), self._clock()) else None
 
     def lease(self) -> Lease:
         """Return the token in use, or wait for one."""
@@ -137,11 +136,11 @@ class TokenManager:
 
     def expires_in(self, lease: Lease, seconds: float) -> None:
         """Believe an API that says how long a token still lives, if that is less than known."""
-        until = self.monotonic() + seconds
+        monotonic = self.monotonic()
         # What is told is rounded down to whole seconds.
-        if until + 1 < lease.valid_until and lease is self._lease:
+        if monotonic + seconds + 1 < lease.valid_until and lease is self._lease:
             early = min(60.0, seconds * 0.1)
-            self._lease = replace(lease, fresh_until=until - early, valid_until=until)
+            self._lease = lease.until(seconds, early, monotonic=monotonic, now=self._clock())
 
     def proofs(self, lease: Lease) -> Proofs | None:
         """Return the proofs of the key that a token is bound to, if it is."""
@@ -186,10 +185,10 @@ class TokenManager:
 
     def _serving(self) -> Lease | None:
         """Return the token in use while it serves, and have it renewed behind when it is due."""
-        lease, now = self._lease, self.monotonic()
-        if now < lease.fresh_until:
+        lease, monotonic, now = self._lease, self.monotonic(), self._clock()
+        if lease.is_fresh(monotonic, now):
             return lease
-        if now >= lease.valid_until:
+        if not lease.is_valid(monotonic, now):
             return None
         if self._pause.failure() is None:
             self._flights.join(lease.token.access_token)
@@ -199,7 +198,7 @@ class TokenManager:
         lease = self._lease
         if lease.token.access_token == refused.token.access_token:
             return None
-        return lease if self.monotonic() < lease.valid_until else None
+        return lease if lease.is_valid(self.monotonic(), self._clock()) else None
 
     def _joined(self, replaced: Lease) -> Future[Lease]:
         failure = self._pause.failure()
@@ -227,11 +226,11 @@ class TokenManager:
 
     def _failed(self, error: BearerGuardError, replaced: str) -> None:
         lease = self._lease
-        serves = self.monotonic() < lease.valid_until
+        serves = lease.is_valid(self.monotonic(), self._clock())
         if isinstance(error, LoginRequired):
             # Nothing will renew it before a login; until then, it serves to its end.
             if serves and lease.token.access_token == replaced:
-                self._lease = replace(lease, fresh_until=lease.valid_until)
+                self._lease = lease.to_its_end()
         else:
             self._pause.begin(error)
         if serves:

@@ -45,7 +45,8 @@ class Renewal:
 
     def is_other(self, held: Lease, replaced: str) -> bool:
         """Whether a lease serves, and is not on the access token that is to be replaced."""
-        return held.token.access_token != replaced and self._monotonic() < held.valid_until
+        is_valid = held.is_valid(self._monotonic(), self._clock())
+        return held.token.access_token != replaced and is_valid
 
     def kept(self) -> Token | None:
         """Return what is kept; nothing, when it cannot be read: a login replaces it."""

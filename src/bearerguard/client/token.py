@@ -1,8 +1,9 @@
 """A token as the client keeps it, and the lease that it is for as long as it serves.
 
-A token knows the calendar, since other processes and other days read it; a lease counts in
-the monotonic seconds of this process, which no changed clock disturbs. Access tokens are
-opaque here: nothing looks into them (OAuth 2.1 §1.4).
+A token knows the calendar, since other processes and other days read it. A lease ends by the
+earlier of two clocks: the monotonic seconds of this process, which a clock that is set back does
+not lengthen, and the calendar, which goes on while a machine sleeps. Access tokens are opaque
+here: nothing looks into them (OAuth 2.1 §1.4).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from bearerguard.errors import StorageError
@@ -88,19 +89,46 @@ def received(
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A token in use: until when, in monotonic seconds.
+    """A token in use, and until when by each of two clocks.
 
     Attributes:
         token: the token.
         header: what `Authorization` says.
-        fresh_until: from then on, another one is fetched while this one serves.
-        valid_until: from then on, it serves no more.
+        fresh_until: monotonic seconds; from then on, another one is fetched while this one serves.
+        valid_until: monotonic seconds; from then on, it serves no more.
+        renews_at: Unix seconds, as `fresh_until`.
+        ends_at: Unix seconds, as `valid_until`.
     """
 
     token: Token
     header: str = field(repr=False)
     fresh_until: float
     valid_until: float
+    renews_at: float = math.inf
+    ends_at: float = math.inf
+
+    def is_fresh(self, monotonic: float, now: float) -> bool:
+        """Whether it serves, and no other one is needed yet."""
+        return monotonic < self.fresh_until and now < self.renews_at
+
+    def is_valid(self, monotonic: float, now: float) -> bool:
+        """Whether it serves."""
+        return monotonic < self.valid_until and now < self.ends_at
+
+    def until(self, seconds: float, early: float, *, monotonic: float, now: float) -> Lease:
+        """Return this lease with an end in `seconds`, and a renewal `early` seconds before."""
+        valid_until, ends_at = monotonic + seconds, now + seconds
+        return replace(
+            self,
+            fresh_until=valid_until - early,
+            valid_until=valid_until,
+            renews_at=ends_at - early,
+            ends_at=ends_at,
+        )
+
+    def to_its_end(self) -> Lease:
+        """Return this lease without a renewal before its end."""
+        return replace(self, fresh_until=self.valid_until, renews_at=self.ends_at)
 
 
 NO_LEASE = Lease(Token(""), "", -math.inf, -math.inf)
@@ -112,11 +140,12 @@ def lease(token: Token, *, now: float, monotonic: float) -> Lease:
     A token lives at most as long as when it came, whatever the calendar says meanwhile.
     """
     header = f"{token.token_type} {token.access_token}"
+    endless = Lease(token, header, math.inf, math.inf)
     if token.expires_at is None or token.lifetime is None:
-        return Lease(token, header, math.inf, math.inf)
+        return endless
     left = min(token.expires_at - now, token.lifetime)
     early = min(_EARLY_SECONDS, token.lifetime * _EARLY_PART)
-    return Lease(token, header, monotonic + left - early, monotonic + left)
+    return endless.until(left, early, monotonic=monotonic, now=now)
 
 
 def _checked(members: Mapping[str, Any]) -> dict[str, Any]:

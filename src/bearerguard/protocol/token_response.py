@@ -16,10 +16,22 @@ from bearerguard.protocol import strict_json
 
 BEARER, DPOP = "Bearer", "DPoP"
 
-_OK = 200
+_FIRST_SUCCESS, _FIRST_REDIRECT = 200, 300
 _TOO_MANY, _SERVER_ERRORS = 429, 500
 # The server's own trouble (RFC 6749 §4.1.2.1 names them; token endpoints send them too).
 _PASSING = {"temporarily_unavailable", "server_error"}
+# Codes that say that only a person can help (OpenID Connect Core §3.1.2.6). Token endpoints send
+# them too, where a login is no longer enough for what is asked.
+INTERACTIVE = frozenset(
+    {
+        "interaction_required",
+        "login_required",
+        "consent_required",
+        "account_selection_required",
+    }
+)
+# A refresh token is over (RFC 6749 §5.2; GitHub's own code for the same).
+OVER = frozenset({"invalid_grant", "bad_refresh_token"})
 # What an HTTP header can carry: b64token is narrower (RFC 6750 §2.1), and not all servers know it.
 _SENDABLE = re.compile(r"[\x21-\x7E]+")
 _LONGEST_PAUSE = 3600.0
@@ -38,19 +50,27 @@ class TokenAnswer:
     scope: tuple[str, ...] | None
 
 
-def read(answer: Response, *, token_type: str = BEARER) -> TokenAnswer:
-    """Return the token of an answer; one of another type than asked for is not used (§7.1).
+def read(
+    answer: Response, *, token_type: str = BEARER, assumed_type: str | None = None
+) -> TokenAnswer:
+    """Return the token of a response; one of another type than asked for is not used (§7.1).
 
     A bearer token where a DPoP-bound one was asked for could be used by any thief: it is
-    thrown away (RFC 9449 §5).
+    thrown away (RFC 9449 §5). `assumed_type` is that of a token whose server names none.
     """
-    if answer.status != _OK:
-        raise refusal(answer)
-    members = _object(answer)
-    access_token = members.get("access_token")
+    content = members(answer)
+    access_token = content.get("access_token")
     if not isinstance(access_token, str) or not _SENDABLE.fullmatch(access_token):
         raise TokenRefused("invalid_response", "the server's answer holds no access token")
-    given_type = members.get("token_type")
+    given_type = content.get("token_type")
+    if given_type is None:
+        if assumed_type is None:
+            raise TokenRefused(
+                "unsupported_token_type",
+                "the server does not say of what type the token is: if it is a bearer token,"
+                ' pass assume_token_type="Bearer"',
+            )
+        given_type = assumed_type
     if not isinstance(given_type, str) or given_type.lower() != token_type.lower():
         raise TokenRefused(
             "unsupported_token_type",
@@ -59,26 +79,49 @@ def read(answer: Response, *, token_type: str = BEARER) -> TokenAnswer:
     return TokenAnswer(
         access_token,
         token_type,
-        _seconds(members.get("expires_in")),
-        _text(members.get("refresh_token")),
-        _scope(members.get("scope")),
+        _seconds(content.get("expires_in")),
+        _text(content.get("refresh_token")),
+        _scope(content.get("scope")),
     )
 
 
+def is_success(answer: Response) -> bool:
+    """Whether a response has a status of success (RFC 9110 §15.3)."""
+    return _FIRST_SUCCESS <= answer.status < _FIRST_REDIRECT
+
+
+def members(answer: Response) -> dict[str, Any]:
+    """Return the JSON object of a successful response; raises what any other one means.
+
+    A body with an `error` is an error whatever its status: GitHub refuses with 200.
+    """
+    if not is_success(answer):
+        raise refusal(answer)
+    try:
+        content = strict_json.loads_object(answer.body)
+    except ValueError as error:
+        raise TokenRefused(
+            "invalid_response", f"the server's answer is unusable: {error}"
+        ) from None
+    if content.get("error"):
+        raise refusal(answer)
+    return content
+
+
 def refusal(answer: Response) -> TokenRefused | TokenUnavailable:
-    """Return what an answer without a token means."""
+    """Return what a response without a token means."""
     if answer.status >= _SERVER_ERRORS or answer.status == _TOO_MANY:
         return TokenUnavailable(f"the server answers {answer.status}", pause(answer))
     try:
-        members = strict_json.loads_object(answer.body)
+        content = strict_json.loads_object(answer.body)
     except ValueError:
-        members = {}
-    error = members.get("error")
+        content = {}
+    error = content.get("error")
     if not isinstance(error, str) or not error:
         return TokenRefused("invalid_response", f"the server answers {answer.status}")
     if error in _PASSING:
         return TokenUnavailable(f"the server answers {error}", pause(answer))
-    description = members.get("error_description")
+    description = content.get("error_description")
     said = f" {quoted(description)}" if isinstance(description, str) else " without a reason"
     return TokenRefused(error, f"the server refuses{said}")
 
@@ -89,15 +132,6 @@ def pause(answer: Response) -> float:
     if not seconds.isascii() or not seconds.isdigit():
         return 1.0
     return max(1.0, min(float(seconds), _LONGEST_PAUSE))
-
-
-def _object(answer: Response) -> dict[str, Any]:
-    try:
-        return strict_json.loads_object(answer.body)
-    except ValueError as error:
-        raise TokenRefused(
-            "invalid_response", f"the server's answer is unusable: {error}"
-        ) from None
 
 
 def _seconds(given: object) -> float | None:
@@ -114,4 +148,7 @@ def _text(given: object) -> str | None:
 
 
 def _scope(given: object) -> tuple[str, ...] | None:
+    """Read `scope`; some servers send a list in place of the string (RFC 6749 §5.1)."""
+    if isinstance(given, list) and all(isinstance(each, str) for each in given):
+        given = " ".join(given)
     return tuple(given.split()) if isinstance(given, str) else None

@@ -1,0 +1,277 @@
+"""What real servers demand and send besides the RFCs: CL-09, CL-10."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import httpx2
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from bearerguard import ConfigurationError
+from bearerguard.client import (
+    AuthorizationCode,
+    ClientCredentials,
+    DeviceCode,
+    MemoryStorage,
+    RefreshToken,
+    TokenManager,
+)
+from bearerguard.client.loopback import checked_redirect, receiver_at
+from bearerguard.errors import LoginFailed, LoginRequired, TokenRefused
+from tests.processes import free_port
+
+FURTHER = {"audience": "https://api.example.com", "access_type": "offline"}
+INTERACTIVE = [
+    "interaction_required",
+    "login_required",
+    "consent_required",
+    "account_selection_required",
+]
+
+
+def browse(seen: list[dict[str, str]], **answer: str) -> Callable[[str], None]:
+    """Be a browser that brings an answer back at once."""
+
+    def visit(url: str) -> None:
+        query = dict(parse_qsl(urlsplit(url).query))
+        seen.append(query)
+        params = {"state": query["state"], **answer}
+        back = partial(httpx2.get, query["redirect_uri"], params=params)
+        threading.Thread(target=back, daemon=True).start()
+
+    return visit
+
+
+def test_CL_10_client_credentials_send_further_parameters(desk):
+    source = ClientCredentials(desk.url, client_id="c", client_secret="s", parameters=FURTHER)
+    TokenManager(source).token()
+    assert FURTHER.items() <= desk.at("/token")[0].form.items()
+
+
+def test_CL_10_refreshes_send_further_parameters(desk):
+    source = RefreshToken(desk.url, client_id="c", refresh_token="r", parameters=FURTHER)
+    TokenManager(source).token()
+    assert FURTHER.items() <= desk.at("/token")[0].form.items()
+
+
+def test_CL_10_a_login_sends_them_where_they_belong(desk):
+    desk.answers["/token"] = lambda _: (200, [], desk.granted(refresh_token="r"))
+    seen: list[Any] = []
+    source = AuthorizationCode(
+        desk.url,
+        client_id="c",
+        parameters={**FURTHER, "prompt": "consent"},
+        token_parameters={"tenant": "t"},
+        open_browser=browse(seen, code="c"),
+    )
+    tokens = TokenManager(source)
+    tokens.login()
+    tokens.renew(tokens.lease())
+    assert {**FURTHER, "prompt": "consent"}.items() <= seen[0].items()
+    for asked in desk.at("/token"):
+        assert asked.form["tenant"] == "t"
+        assert FURTHER.keys().isdisjoint(asked.form)  # Google refuses what it does not know there
+    assert desk.at("/token")[1].form["grant_type"] == "refresh_token"
+
+
+def test_CL_10_a_login_by_device_sends_further_parameters(desk):
+    desk.answers["/device"] = lambda _: (
+        201,
+        [],
+        {
+            "device_code": "d",
+            "user_code": "u",
+            "verification_url": "https://id.example/device",
+            "verification_uri": None,
+            "expires_in": 60,
+            "interval": 1,
+        },
+    )
+    shown: list[Any] = []
+    source = DeviceCode(desk.url, client_id="c", parameters=FURTHER, prompt=shown.append)
+    TokenManager(source).login()
+    assert FURTHER.items() <= desk.at("/device")[0].form.items()
+    assert shown[0].verification_uri == "https://id.example/device"
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("scope", "scope="),
+        ("resource", "resource="),
+        ("client_id", "client_id="),
+        ("client_secret", "client_secret="),
+        ("client_assertion", "private_key="),
+        ("refresh_token", "RefreshToken"),
+        ("redirect_uri", "receiver="),
+        ("grant_type", "sends it itself"),
+        ("state", "sends it itself"),
+        ("code_challenge", "sends it itself"),
+    ],
+)
+def test_CL_10_what_a_grant_sends_itself_is_refused_with_the_option(name, remedy):
+    makes: Any = (ClientCredentials, AuthorizationCode, DeviceCode)
+    for make in makes:
+        with pytest.raises(ConfigurationError, match=rf"parameters=: {name}.*{remedy}"):
+            make("https://id.example", client_id="c", parameters={name: "x"})
+
+
+@pytest.mark.parametrize("given", ["audience=x", {"audience": 7}, {"": "x"}, {"x": ""}, 7])
+def test_CL_10_what_is_no_parameters_is_refused(given):
+    with pytest.raises(ConfigurationError, match="parameters=: pass a dict"):
+        ClientCredentials("https://id.example", client_id="c", parameters=given)
+
+
+def test_tokens_for_other_parameters_are_kept_apart(desk):
+    storage = MemoryStorage()
+    for audience in ("a", "b"):
+        source = ClientCredentials(
+            desk.url, client_id="c", client_secret="s", parameters={"audience": audience}
+        )
+        TokenManager(source, storage=storage).token()
+    assert [asked.form["audience"] for asked in desk.at("/token")] == ["a", "b"]
+
+
+@pytest.mark.parametrize("error", INTERACTIVE)
+@pytest.mark.parametrize("status", [200, 400])
+def test_CL_09_a_server_that_wants_a_person_wants_a_login(desk, error, status):
+    desk.answers["/token"] = lambda _: (status, [], {"error": error})
+    source = RefreshToken(desk.url, client_id="c", refresh_token="r")
+    with pytest.raises(LoginRequired) as raised:
+        TokenManager(source).token()
+    assert raised.value.error == error
+
+
+@pytest.mark.parametrize("error", INTERACTIVE)
+def test_CL_09_so_does_one_that_says_it_to_the_browser(desk, error):
+    source = AuthorizationCode(desk.url, client_id="c", open_browser=browse([], error=error))
+    with pytest.raises(LoginRequired) as raised:
+        TokenManager(source).login()
+    assert raised.value.error == error
+
+
+@pytest.mark.parametrize("error", ["invalid_grant", "bad_refresh_token"])
+@pytest.mark.parametrize("status", [200, 400])
+def test_CL_09_a_refresh_token_that_is_over_is_never_sent_again(desk, error, status):
+    desk.answers["/token"] = lambda _: (status, [], {"error": error})
+    tokens = TokenManager(RefreshToken(desk.url, client_id="c", refresh_token="r"))
+    for _ in range(3):
+        with pytest.raises(LoginRequired):
+            tokens.token()
+    assert len(desk.at("/token")) == 1
+
+
+def test_CL_09_a_token_type_is_assumed_only_where_that_was_asked_for(desk):
+    desk.answers["/token"] = lambda _: (200, [], {"access_token": "t", "expires_in": 60})
+    given: Any = {"client_id": "c", "client_secret": "s"}
+    with pytest.raises(TokenRefused, match='assume_token_type="Bearer"'):
+        TokenManager(ClientCredentials(desk.url, **given)).token()
+    source = ClientCredentials(desk.url, **given, assume_token_type="Bearer")
+    assert TokenManager(source).lease().header == "Bearer t"
+    with pytest.raises(ConfigurationError, match="assume_token_type=: pass"):
+        ClientCredentials(desk.url, **given, assume_token_type="mac")
+
+
+@pytest.mark.parametrize("status", [200, 204])
+def test_CL_09_a_revocation_is_done_with_any_success(desk, status):
+    desk.answers["/revoke"] = lambda _: (status, [], b"")
+    tokens = TokenManager(ClientCredentials(desk.url, client_id="c", client_secret="s"))
+    tokens.token()
+    assert tokens.logout() is True
+
+
+def test_an_assertion_has_the_audience_that_the_server_wants(desk):
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    for given, wanted in ((None, desk.url), (f"{desk.url}/token", f"{desk.url}/token")):
+        source = ClientCredentials(
+            desk.url, client_id="c", private_key=pem, assertion_audience=given
+        )
+        TokenManager(source).token()
+        assertion = desk.at("/token")[-1].form["client_assertion"]
+        options: Any = {"verify_signature": False, "verify_aud": False}
+        assert jwt.decode(assertion, options=options)["aud"] == wanted
+    with pytest.raises(ConfigurationError, match="assertion_audience=: it goes with private_key="):
+        ClientCredentials(desk.url, client_id="c", client_secret="s", assertion_audience="x")
+    with pytest.raises(ConfigurationError, match="assertion_audience=: pass the audience"):
+        ClientCredentials(desk.url, client_id="c", private_key=pem, assertion_audience="")
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_a_redirect_uri_that_is_registered_with_its_port_is_listened_at(desk, host):
+    uri = f"http://{host}:{free_port()}/signed/in"
+    seen: list[Any] = []
+    source = AuthorizationCode(
+        desk.url, client_id="c", redirect_uri=uri, open_browser=browse(seen, code="c")
+    )
+    TokenManager(source).login()
+    assert seen[0]["redirect_uri"] == uri
+    assert desk.at("/token")[0].form["redirect_uri"] == uri
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://localhost/callback",
+        "http://localhost:0/callback",
+        "http://localhost:x/callback",
+        "http://localhost:99999/callback",
+        "https://localhost:8765/callback",
+        "http://192.0.2.1:8765/callback",
+        "http://user@localhost:8765/callback",
+        "http://localhost:8765",
+        "http://localhost:8765/callback?x=1",
+        "http://localhost:8765/callback#x",
+        "cursor://callback",
+        "vscode://publisher.app/callback",
+        "",
+    ],
+)
+def test_a_redirect_uri_that_nobody_can_listen_at_is_refused_when_it_is_given(uri):
+    with pytest.raises(ConfigurationError):
+        AuthorizationCode("https://id.example", client_id="c", redirect_uri=uri)
+    with pytest.raises(ConfigurationError):
+        checked_redirect(uri)
+
+
+def test_a_redirect_uri_and_a_receiver_are_not_given_together():
+    with pytest.raises(ConfigurationError, match="redirect_uri=, receiver="):
+        AuthorizationCode(
+            "https://id.example",
+            client_id="c",
+            redirect_uri="http://localhost:8765/callback",
+            receiver=lambda: receiver_at("http://localhost:8765/callback"),
+        )
+
+
+class Scheme:
+    """What brings an app its own scheme: an operating system does that."""
+
+    redirect_uri = "cursor://anysphere.cursor-mcp/oauth/callback"
+    state = "a state that nobody can guess"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def wait(self, timeout):
+        if timeout <= 0:
+            raise LoginFailed("too late")
+        return {"code": "c", "state": self.state}
+
+
+def test_an_app_with_a_scheme_of_its_own_receives_by_itself(desk):
+    seen: list[Any] = []
+    source = AuthorizationCode(desk.url, client_id="c", receiver=Scheme, open_browser=seen.append)
+    TokenManager(source).login()
+    assert dict(parse_qsl(urlsplit(seen[0]).query))["redirect_uri"] == Scheme.redirect_uri
+    assert desk.at("/token")[0].form["redirect_uri"] == Scheme.redirect_uri
