@@ -1,7 +1,8 @@
 """Sealing: the only authenticated encryption, for what is kept in a store of others.
 
-AES-256-GCM (NIST SP 800-38D) under a key of its own for each message, derived from the
-operator's secret by HKDF (RFC 5869), so that no number of messages wears a secret out.
+AES-256-GCM (NIST SP 800-38D) under keys that are derived from the operator's secret by HKDF
+(RFC 5869). Each process makes its own, and another one after a million messages, so that no number
+of messages wears a secret out.
 Knows nothing of what is sealed, nor where it is kept.
 
     sealed = version (1) | salt (16) | nonce (12) | ciphertext and tag
@@ -26,6 +27,10 @@ Secret: TypeAlias = bytes | str
 MIN_SECRET_BYTES = 32
 _VERSION = b"\x01"
 _SALT, _NONCE, _TAG = 16, 12, 16
+# Random nonces of one key do not repeat within so many messages; 2^32 are allowed (§8.3).
+_MESSAGES = 2**20
+# The keys that are kept: those of so many processes, or of so many millions of messages.
+_KEPT_KEYS = 64
 
 
 class SealError(BearerGuardError, ValueError):
@@ -47,11 +52,20 @@ class Sealer:
     def __init__(self, *secrets: Secret, purpose: str) -> None:
         self._secrets = checked_secrets(secrets)
         self._info = b"bearerguard sealing 1: " + purpose.encode()
+        self._own: tuple[bytes, AESGCM] | None = None
+        self._left = 0
+        # Keys that opened something: with a salt that a stranger wrote, none does. Swapped whole.
+        self._proved: dict[tuple[bytes, bytes], AESGCM] = {}
 
     def seal(self, plaintext: bytes, associated: bytes = b"") -> bytes:
         """Return `plaintext` sealed; `associated` must be the same at opening, and is not kept."""
-        salt, nonce = os.urandom(_SALT), os.urandom(_NONCE)
-        cipher = self._cipher(self._secrets[-1], salt)
+        own = self._own  # deriving a key costs ten times what sealing does
+        if own is None or self._left <= 0:
+            fresh = os.urandom(_SALT)
+            own = self._own = fresh, self._cipher(self._secrets[-1], fresh)
+            self._left = _MESSAGES
+        self._left -= 1
+        (salt, cipher), nonce = own, os.urandom(_NONCE)
         return _VERSION + salt + nonce + cipher.encrypt(nonce, plaintext, _VERSION + associated)
 
     def open(self, sealed: bytes, associated: bytes = b"") -> bytes:
@@ -62,10 +76,16 @@ class Sealer:
         nonce = sealed[1 + _SALT : 1 + _SALT + _NONCE]
         ciphertext = sealed[1 + _SALT + _NONCE :]
         for secret in reversed(self._secrets):
+            known = self._proved.get((secret, salt))
+            cipher = known or self._cipher(secret, salt)
             try:
-                return self._cipher(secret, salt).decrypt(nonce, ciphertext, _VERSION + associated)
+                opened = cipher.decrypt(nonce, ciphertext, _VERSION + associated)
             except InvalidTag:
                 continue  # perhaps under an older secret
+            if known is None:
+                latest = list(self._proved.items())[1 - _KEPT_KEYS :]
+                self._proved = dict([*latest, ((secret, salt), cipher)])
+            return opened
         raise SealError("it was sealed with another secret, for another purpose, or was altered")
 
     def _cipher(self, secret: bytes, salt: bytes) -> AESGCM:

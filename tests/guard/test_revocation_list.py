@@ -157,3 +157,31 @@ def test_merging_keeps_what_has_no_date() -> None:
     dated, undated = revocation("token", "t1", NOON), revocation("token", "t1")
     assert dated.merged(undated).before is undated.merged(dated).before is None
     assert undated.covers(math.inf)
+
+
+def test_a_list_of_any_length_finds_what_was_added_at_any_time() -> None:
+    """Each change copies little, so that what was added lies in several tiers."""
+    one_by_one = RevocationList()
+    for number in range(5000):
+        before = number if number % 3 else None
+        one_by_one = one_by_one.extended(
+            [Revocation("subject", "i", f"s{number % 1700}", before, 1e9 + number)], now=0.0
+        )
+    at_once = RevocationList().extended(one_by_one.entries.values(), now=0.0)
+    assert at_once.entries == one_by_one.entries
+    assert len(at_once) == len(one_by_one) == 1700
+    assert all(one_by_one.includes(each) for each in at_once.entries.values())
+
+
+def test_a_change_leaves_the_list_before_as_it_was() -> None:
+    lists = [RevocationList()]
+    for number in range(300):
+        lists.append(lists[-1].extended([Revocation("token", "i", f"t{number}", None, 9.0)], 0.0))
+    assert [len(each) for each in lists] == list(range(301))
+
+
+def test_what_is_over_leaves_a_long_list_within_a_time_that_grows_with_it() -> None:
+    many = [Revocation("token", "i", f"t{number}", None, 100.0) for number in range(100_000)]
+    long = RevocationList().extended(many, now=0.0)
+    later = long.extended([Revocation("token", "i", "last", None, 1e9)], now=long.purge_at)
+    assert len(later) == 1

@@ -91,8 +91,16 @@ class Feed:
         """Read what was appended since the last time, from the beginning the first time.
 
         Between the pages, `hearing` is told what the bell says: for a thread that listens.
-        Raises `StoreFailed` unless all of it was read and understood.
+        All pages are learned in one go: a list grows at the cost of a copy. Raises
+        `StoreFailed` unless all of it was read and understood.
         """
+        found: list[Revocation] = []
+        try:
+            yield from self._pages(found, hearing)
+        finally:
+            learn(found)
+
+    def _pages(self, found: list[Revocation], hearing: Learn | None) -> Flow[None]:
         position, more = self._position, True
         while more:
             page = yield from self._page(position)
@@ -100,7 +108,7 @@ class Feed:
                 self._losses, position = self._losses + 1, None
                 continue
             revocations, unreadable = self._opened(content for _, content in page.entries)
-            learn(revocations)
+            found += revocations
             if unreadable:
                 raise StoreFailed(
                     f"{unreadable} revocations cannot be read with secret=: pass all the secrets"

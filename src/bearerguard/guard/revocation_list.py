@@ -6,7 +6,7 @@ Looking up costs the same for one revocation as for a million. Knows no store an
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, TypeAlias, get_args
@@ -19,7 +19,10 @@ Kind: TypeAlias = Literal["token", "subject", "client", "session", "sessionless"
 Key: TypeAlias = tuple[Kind, str, str]
 
 _KINDS: Mapping[str, Kind] = {kind: kind for kind in get_args(Kind)}
-_PURGE_INTERVAL = 60.0
+# A look at each, for what is over: at most so often, and at so many in a second.
+_PURGE_INTERVAL, _PURGED_PER_SECOND = 60.0, 1000
+# The size of the first tier, and how many times larger each next one is.
+_SMALLEST, _GROWTH = 64, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,26 +84,27 @@ class Revocation:
 
 @dataclass(frozen=True, slots=True)
 class RevocationList:
-    """Revocations at a moment, no two of which have the same key.
+    """Revocations at a moment, in tiers: the newer, the smaller.
 
-    What is over is left out at the first change after `purge_at`.
+    Where two tiers have a key, the newer counts. A change copies the first tier alone, until that
+    is full and goes into the next one, which is so much larger that the cost of a copy is shared
+    by many changes. What is over is left out at the first change after `purge_at`.
     """
 
-    _entries: dict[Key, Revocation] = field(default_factory=dict, repr=False)  # never altered
+    _tiers: tuple[dict[Key, Revocation], ...] = field(default=(), repr=False)  # none is altered
     purge_at: float = 0.0
 
     @property
     def entries(self) -> Mapping[Key, Revocation]:
         """The revocations by what they concern."""
-        return MappingProxyType(self._entries)
+        return MappingProxyType(_united(self._tiers))
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(_united(self._tiers))
 
     def covers(self, principal: Principal) -> bool:
         """Whether a token that says this was revoked."""
-        entries = self._entries
-        if not entries:
+        if not self._tiers:
             return False
         issuer = principal.issuer or ""
         session = principal.claims.get("sid")
@@ -113,14 +117,14 @@ class RevocationList:
         )
         for kind, value in named:
             if value is not None:
-                found = entries.get((kind, issuer, value))
+                found = self._find((kind, issuer, value))
                 if found is not None and found.covers(principal.issued_at):
                     return True
         return False
 
     def includes(self, revocation: Revocation) -> bool:
         """Whether `revocation` would add nothing."""
-        mine = self._entries.get(revocation.key)
+        mine = self._find(revocation.key)
         return mine is not None and mine.includes(revocation)
 
     def extended(self, revocations: Iterable[Revocation], now: float) -> RevocationList:
@@ -128,15 +132,48 @@ class RevocationList:
         news: dict[Key, Revocation] = {}
         for each in revocations:
             if each.expires_at > now and not self.includes(each):
-                known = news.get(each.key) or self._entries.get(each.key)
+                known = news.get(each.key) or self._find(each.key)
                 news[each.key] = each if known is None else known.merged(each)
         if not news:
             return self
-        if now < self.purge_at:  # a copy is ten times faster than a look at each
-            return RevocationList({**self._entries, **news}, self.purge_at)
-        live = {key: each for key, each in self._entries.items() if each.expires_at > now}
-        return RevocationList(live | news, now + _PURGE_INTERVAL)
+        if now >= self.purge_at:
+            whole = _united((news, *self._tiers))
+            live = {key: each for key, each in whole.items() if each.expires_at > now}
+            seconds = max(_PURGE_INTERVAL, len(live) / _PURGED_PER_SECOND)
+            return RevocationList(_settled(live, ()), now + seconds)
+        first, *others = self._tiers or ({},)
+        return RevocationList(_settled({**first, **news}, others), self.purge_at)
 
     def live(self, now: float) -> list[Revocation]:
         """Return the revocations that are not over."""
-        return [each for each in self._entries.values() if each.expires_at > now]
+        return [each for each in self.entries.values() if each.expires_at > now]
+
+    def _find(self, key: Key) -> Revocation | None:
+        for tier in self._tiers:
+            found = tier.get(key)
+            if found is not None:
+                return found
+        return None
+
+
+def _settled(
+    first: dict[Key, Revocation], others: Sequence[dict[Key, Revocation]]
+) -> tuple[dict[Key, Revocation], ...]:
+    """Return tiers of which none but the last is too large: what is too much goes further."""
+    tiers, at, most = [first, *others], 0, _SMALLEST
+    while len(tiers[at]) > most:
+        if at + 1 == len(tiers):
+            tiers.append({})
+        older = tiers[at + 1]
+        tiers[at + 1] = {**older, **tiers[at]} if older else tiers[at]
+        tiers[at] = {}
+        at, most = at + 1, most * _GROWTH
+    return tuple(tiers)
+
+
+def _united(tiers: Sequence[dict[Key, Revocation]]) -> dict[Key, Revocation]:
+    """Return what the tiers hold together."""
+    whole: dict[Key, Revocation] = {}
+    for tier in reversed(tiers):
+        whole |= tier
+    return whole
