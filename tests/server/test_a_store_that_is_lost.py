@@ -58,6 +58,10 @@ def lead_elsewhere(path: Path) -> None:
     path.symlink_to(path.with_name("nowhere"))
 
 
+def empty(path: Path) -> None:
+    os.truncate(path, 0)
+
+
 LOSING: dict[str, Callable[[Path], None]] = {
     each.__name__: each
     for each in (
@@ -70,7 +74,7 @@ LOSING: dict[str, Callable[[Path], None]] = {
 }
 
 
-@pytest.mark.parametrize("suffix", ["", "-wal"])
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm"])
 @pytest.mark.parametrize("how", LOSING)
 def test_a_file_that_is_lost_is_noticed_and_nothing_new_is_begun(
     stage: Stage, how: str, suffix: str, caplog: pytest.LogCaptureFixture
@@ -91,6 +95,13 @@ def test_a_file_that_is_lost_is_noticed_and_nothing_new_is_begun(
     assert str(path) in lost[0].getMessage()
     assert "restart" in lost[0].getMessage()
     assert all(str(path) in str(event.details) for event in stage.named("store_unavailable"))
+
+
+def test_a_database_that_is_emptied_is_noticed(stage: Stage) -> None:
+    ask(stage)
+    empty(stage.folder / "auth.db")
+    assert refused(ask(stage))
+    assert "emptied" in str(stage.named("store_unavailable"))
 
 
 def test_a_file_that_is_gone_when_the_first_connection_opens_is_not_made_anew(
