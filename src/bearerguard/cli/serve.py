@@ -19,7 +19,7 @@ from bearerguard.cli.server_options import (
     Scopes,
     Store,
     described,
-    naming_options,
+    naming_store,
 )
 from bearerguard.errors import ConfigurationError
 from bearerguard.server import AuthorizationServer
@@ -103,7 +103,7 @@ def serve(
     """Run the authorization server by itself; TLS belongs to the proxy in front of it."""
     with output.endings():
         proxies = _addresses(trusted_proxy or [])
-        with naming_options():
+        with naming_store():
             server = AuthorizationServer(
                 issuer,
                 store=store,
