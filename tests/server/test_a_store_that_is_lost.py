@@ -182,9 +182,18 @@ def test_a_server_that_starts_where_a_database_was_says_so_or_does_not_start(
         stage.another()
     assert [each.name for each in stage.folder.iterdir()] == ["auth.db-wal"]
     (stage.folder / "auth.db-wal").unlink()
-    caplog.clear()
-    stage.another().close()
+    with caplog.at_level(logging.INFO, "bearerguard.server"):
+        stage.another().close()
     assert "an empty one was begun" in caplog.text
+
+
+@pytest.mark.parametrize("beside", ["auth.db.secret", "auth.db-shm"])
+def test_where_something_is_left_of_a_database_beginning_another_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, beside: str
+) -> None:
+    (tmp_path / beside).touch(mode=0o600)
+    Database(f"sqlite:///{tmp_path}/auth.db", connections=1)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
 def test_a_database_that_nobody_holds_is_forgotten_with_its_connections(tmp_path: Path) -> None:

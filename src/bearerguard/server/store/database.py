@@ -265,7 +265,10 @@ def _begin(path: Path) -> None:
             f"store=: {path} cannot be opened ({error.strerror}): choose a directory that exists"
             " and that this process may write to"
         ) from error
-    _log.warning("There was no database %s: an empty one was begun", path)
+    # Where something lies beside it that only a database has, one was there before.
+    was_there = any(_companion(path, each).exists() for each in (*_COMPANIONS, ".secret"))
+    level = logging.WARNING if was_there else logging.INFO
+    _log.log(level, "There was no database %s: an empty one was begun", path)
 
 
 def _check_content(path: Path, *, create: bool) -> None:
