@@ -283,6 +283,17 @@ def test_a_file_that_is_something_else_is_left_as_it_is(
     assert seen(tmp_path) == before
 
 
+def test_a_database_that_somebody_else_works_on_is_taken_for_one(stage: Stage) -> None:
+    stage.server.close()
+    with closing(sqlite3.connect(stage.folder / "auth.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("UPDATE upkeep SET taken_until = 1")
+        database = Database(f"sqlite:///{stage.folder}/auth.db", connections=1, create=False)
+        with database.read() as connection:
+            assert connection.exec_driver_sql("SELECT count(*) FROM signing_keys").scalar() == 1
+        database.close()
+
+
 def test_a_directory_is_no_database(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"store=: .* is no file"):
         AuthorizationServer(ISSUER, store=f"sqlite:///{tmp_path}", environ={})

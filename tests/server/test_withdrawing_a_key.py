@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -250,3 +252,12 @@ def test_a_guard_revokes_a_key_by_its_id(stage: Stage) -> None:
             guard.verify(token)
         with pytest.raises(ConfigurationError, match="is revoked whenever"):
             guard.revoke(key_id=kid, issued_before=1.0)
+
+
+def test_a_store_whose_keys_somebody_removed_is_503(stage: Stage) -> None:
+    with closing(sqlite3.connect(stage.folder / "auth.db")) as database:
+        database.execute("DELETE FROM signing_keys")
+        database.commit()
+    answer = stage.token(grant_type="client_credentials")
+    assert answer.error == (503, "temporarily_unavailable")
+    assert "no signing key" in str(stage.named("store_unavailable"))
