@@ -142,6 +142,7 @@ def test_what_is_written_reads_the_same(
         b"{}",
         b'{"revoked": 7}',
         b'{"revoked": ["key", "i", "v", null, 1]}',
+        b'{"revoked": ["signing key", "i", "v", null, 1]}',
         b'{"revoked": ["token", "i", "v", null, "soon"]}',
         b'{"revoked": ["token", "i", "v", "x", 1]}',
         b'{"revoked": ["token", "i", 7, null, 1]}',

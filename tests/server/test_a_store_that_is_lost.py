@@ -58,6 +58,10 @@ def lead_elsewhere(path: Path) -> None:
     path.symlink_to(path.with_name("nowhere"))
 
 
+def empty(path: Path) -> None:
+    os.truncate(path, 0)
+
+
 LOSING: dict[str, Callable[[Path], None]] = {
     each.__name__: each
     for each in (
@@ -70,7 +74,7 @@ LOSING: dict[str, Callable[[Path], None]] = {
 }
 
 
-@pytest.mark.parametrize("suffix", ["", "-wal"])
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm"])
 @pytest.mark.parametrize("how", LOSING)
 def test_a_file_that_is_lost_is_noticed_and_nothing_new_is_begun(
     stage: Stage, how: str, suffix: str, caplog: pytest.LogCaptureFixture
@@ -91,6 +95,13 @@ def test_a_file_that_is_lost_is_noticed_and_nothing_new_is_begun(
     assert str(path) in lost[0].getMessage()
     assert "restart" in lost[0].getMessage()
     assert all(str(path) in str(event.details) for event in stage.named("store_unavailable"))
+
+
+def test_a_database_that_is_emptied_is_noticed(stage: Stage) -> None:
+    ask(stage)
+    empty(stage.folder / "auth.db")
+    assert refused(ask(stage))
+    assert "emptied" in str(stage.named("store_unavailable"))
 
 
 def test_a_file_that_is_gone_when_the_first_connection_opens_is_not_made_anew(
@@ -171,9 +182,18 @@ def test_a_server_that_starts_where_a_database_was_says_so_or_does_not_start(
         stage.another()
     assert [each.name for each in stage.folder.iterdir()] == ["auth.db-wal"]
     (stage.folder / "auth.db-wal").unlink()
-    caplog.clear()
-    stage.another().close()
+    with caplog.at_level(logging.INFO, "bearerguard.server"):
+        stage.another().close()
     assert "an empty one was begun" in caplog.text
+
+
+@pytest.mark.parametrize("beside", ["auth.db.secret", "auth.db-shm"])
+def test_where_something_is_left_of_a_database_beginning_another_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, beside: str
+) -> None:
+    (tmp_path / beside).touch(mode=0o600)
+    Database(f"sqlite:///{tmp_path}/auth.db", connections=1)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
 def test_a_database_that_nobody_holds_is_forgotten_with_its_connections(tmp_path: Path) -> None:
@@ -261,6 +281,17 @@ def test_a_file_that_is_something_else_is_left_as_it_is(
     with pytest.raises(ConfigurationError, match=r"^store=: .*auth\.db.*name another file"):
         AuthorizationServer(ISSUER, store=f"sqlite:///{path}", environ={})
     assert seen(tmp_path) == before
+
+
+def test_a_database_that_somebody_else_works_on_is_taken_for_one(stage: Stage) -> None:
+    stage.server.close()
+    with closing(sqlite3.connect(stage.folder / "auth.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("UPDATE upkeep SET taken_until = 1")
+        database = Database(f"sqlite:///{stage.folder}/auth.db", connections=1, create=False)
+        with database.read() as connection:
+            assert connection.exec_driver_sql("SELECT count(*) FROM signing_keys").scalar() == 1
+        database.close()
 
 
 def test_a_directory_is_no_database(tmp_path: Path) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
+from contextlib import closing
 from typing import Any
 
 import pytest
 
+from bearerguard import ConfigurationError, Guard, Issuer, Revocations, TokenError
 from bearerguard.server import AuthorizationServer, SigningKeyError
 from bearerguard.server import signing_key as signing
 from tests.server.stage import ISSUER, Answer, Make, Stage, header
@@ -182,3 +186,78 @@ def test_a_key_that_waits_signs_rather_than_none(stage: Stage) -> None:
     assert keys_of(stage.server) == [waiting] != [first]
     stage.clock.now -= 3600 * 3
     assert header(issued(stage))["kid"] == waiting
+
+
+# Guards that follow the server's revocations
+
+
+def test_a_guard_beside_the_server_refuses_what_it_signed_at_once(stage: Stage) -> None:
+    (leaked,) = keys_of(stage.server)
+    seen, stolen, unseen = issued(stage), forged(stage, leaked), issued(stage)
+    with Guard(stage.server.issuer(), clock=stage.clock) as guard:
+        for token in (seen, stolen):
+            guard.verify(token)
+        stage.server.keys.withdraw(leaked)
+        for token in (seen, stolen, unseen):
+            with pytest.raises(TokenError):
+                guard.verify(token)
+        assert guard.verify(issued(stage)).subject_kind == "client"
+
+
+def _passes(guard: Guard, token: str) -> bool:
+    try:
+        guard.verify(token)
+    except TokenError:
+        return False
+    return True
+
+
+def test_so_does_one_beside_another_process_that_has_the_key_still(stage: Stage) -> None:
+    (leaked,) = keys_of(stage.server)
+    token = issued(stage)
+    other = stage.another()
+    with Guard(stage.server.issuer(), clock=stage.clock) as guard:
+        guard.verify(token)
+        other.keys.withdraw(leaked)
+        deadline = time.monotonic() + 30
+        while _passes(guard, token) and time.monotonic() < deadline:
+            time.sleep(0.05)  # the guard reads the log twice a second
+        with pytest.raises(TokenError, match="revoked"):
+            guard.verify(token)
+        assert guard.verify(issued(stage)).subject_kind == "client"
+
+
+def test_a_guard_that_starts_later_with_a_copy_of_the_keys_refuses_it_too(stage: Stage) -> None:
+    (leaked,) = keys_of(stage.server)
+    token, copied = issued(stage), stage.server.keys.jwks()
+    stage.server.keys.withdraw(leaked)
+    issuer = stage.server.issuer(keys=copied)
+    with (
+        Guard(issuer, clock=stage.clock) as guard,
+        pytest.raises(TokenError, match="revoked"),
+    ):
+        guard.verify(token)
+
+
+def test_a_guard_revokes_a_key_by_its_id(stage: Stage) -> None:
+    (kid,) = keys_of(stage.server)
+    token = issued(stage)
+    issuer = Issuer(ISSUER, audience=ISSUER, keys=stage.server.keys.jwks())
+    with Guard(issuer, clock=stage.clock, revocations=Revocations()) as guard:
+        guard.verify(token)
+        guard.revoke(key_id="another")
+        guard.verify(token)
+        guard.revoke(key_id=kid)
+        with pytest.raises(TokenError, match="revoked"):
+            guard.verify(token)
+        with pytest.raises(ConfigurationError, match="is revoked whenever"):
+            guard.revoke(key_id=kid, issued_before=1.0)
+
+
+def test_a_store_whose_keys_somebody_removed_is_503(stage: Stage) -> None:
+    with closing(sqlite3.connect(stage.folder / "auth.db")) as database:
+        database.execute("DELETE FROM signing_keys")
+        database.commit()
+    answer = stage.token(grant_type="client_credentials")
+    assert answer.error == (503, "temporarily_unavailable")
+    assert "no signing key" in str(stage.named("store_unavailable"))

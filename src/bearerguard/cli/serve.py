@@ -19,7 +19,7 @@ from bearerguard.cli.server_options import (
     Scopes,
     Store,
     described,
-    naming_options,
+    naming_store,
 )
 from bearerguard.errors import ConfigurationError
 from bearerguard.server import AuthorizationServer
@@ -121,7 +121,10 @@ def serve(
     """Run the authorization server by itself; TLS belongs to the proxy in front of it."""
     with output.endings():
         proxies = _addresses(trusted_proxy or [])
-        with naming_options():
+        # Before the server, which says whether it begins a database; how that is done is no news.
+        logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        with naming_store():
             server = AuthorizationServer(
                 issuer,
                 store=store,
@@ -141,7 +144,6 @@ def serve(
                 insecure_allow_http=insecure_allow_http,
             )
         _check_place(host, port)
-        logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
         # Held, for it works for as long as it lives.
         _teller_of = None if revocations is None else _teller(server, revocations)
         # Addresses may hold what is no business of a log: the server's own events are there.

@@ -19,8 +19,6 @@ from bearerguard.server.administration import Administration
 
 _SCOPES = "BEARERGUARD_SERVER_SCOPES"
 _NEXT_SCOPE = re.compile(r"\s+(?=[^\s=]+=)")
-# How the server's errors begin that are about one of its arguments.
-_ARGUMENT = re.compile(r"^(\w+)=:")
 
 Store = Annotated[
     str,
@@ -57,22 +55,19 @@ Resources = Annotated[
 
 
 @contextmanager
-def naming_options() -> Generator[None]:
-    """Let errors name the option of the command, where they name the argument of the call."""
+def naming_store() -> Generator[None]:
+    """Let errors about the store name the option, where they name the argument of the call."""
     try:
         yield
     except ConfigurationError as error:
-        text = _ARGUMENT.sub(lambda found: f"--{_option(found[1])}=:", str(error))
-        raise ConfigurationError(text) from error
-
-
-def _option(argument: str) -> str:
-    return {"scopes": "scope", "resources": "resource"}.get(argument, argument.replace("_", "-"))
+        if not str(error).startswith("store=:"):
+            raise
+        raise ConfigurationError(f"--{error}") from error
 
 
 def opened(store: str, issuer: str | None = None, *, create: bool = False) -> Administration:
     """Open the server of a store, to administer it; it is made with `create` alone."""
-    with naming_options():
+    with naming_store():
         return Administration(store, issuer=issuer, create=create)
 
 

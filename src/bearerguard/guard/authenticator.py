@@ -133,7 +133,7 @@ class Authenticator:
         current = revocations.current
         if entry.checked is not current:
             try:
-                revocations.check(entry.principal)
+                revocations.check(entry.principal, entry.lease.key_id)
             except Refusal as refusal:
                 self._report(refusal)
                 raise

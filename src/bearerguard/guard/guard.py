@@ -267,8 +267,10 @@ class Guard(LifeCycle):
 
         One token, or one of: `token_id` (its `jti`), `subject` (a user's `sub`: log out
         everywhere), `client_id`, `session_id` (`sid`). Those three concern what was issued
-        `issued_before` (Unix seconds), by default until now. `issuer` says whose, where the
-        guard has several or one with tenants: it is the url of the issuer or the tenant.
+        `issued_before` (Unix seconds), by default until now. `key_id` is the `kid` of a key that
+        the issuer withdrew: all that it proves is refused, whenever it was issued. `issuer` says
+        whose, where the guard has several or one with tenants: it is the url of the issuer or
+        the tenant.
         Raises `RevocationFailed` when the store did not acknowledge it.
         """
         self.run(self._revoker.revoke(token, **names))

@@ -98,7 +98,9 @@ class KeyCache:
         self._snapshot: Snapshot | None = None
         if issuer.static_keys is not None:
             keys = issuer.static_keys
-            self._snapshot = Snapshot(keys, {key: Lease(math.inf) for key in keys.keys})
+            self._snapshot = Snapshot(
+                keys, {key: Lease(math.inf, key_id=key.kid) for key in keys.keys}
+            )
 
     def candidates(
         self, algorithm: str, kid: str | None
@@ -252,7 +254,9 @@ class KeyCache:
             interval = min(interval, max(issuer.keys_cooldown, lifetime))
         due_at = now + interval * random.uniform(_EARLIEST, _LATEST)  # noqa: S311 - no secret
         known = before.leases if before is not None else {}
-        leases = {key: known.get(key) or Lease(due_at, self._release) for key in keys.keys}
+        leases = {
+            key: known.get(key) or Lease(due_at, self._release, key_id=key.kid) for key in keys.keys
+        }
         self._snapshot = Snapshot(keys, leases, now, due_at, now + issuer.keys_max_age)
         self._answered_at = now
         self._back_off.succeeded()

@@ -120,13 +120,15 @@ class Revocations(Belief):
 
     # Asking
 
-    def check(self, principal: Principal) -> None:
+    def check(self, principal: Principal, key_id: str | None = None) -> None:
         """Raise `TokenError` if the token that says this was revoked, or lives too long.
+
+        `key_id` is that of the key that proved it, where one did and has an id.
 
         Believes the list: `ensure` comes first.
         """
         self._check_life(principal)
-        if self.current.covers(principal):
+        if self.current.covers(principal, key_id):
             raise TokenError(REVOKED, "it was revoked", issuer=principal.issuer)
 
     def _check_life(self, principal: Principal) -> None:

@@ -14,8 +14,9 @@ from typing import Literal, TypeAlias, get_args
 from bearerguard.principal import Principal
 from bearerguard.protocol import strict_json
 
-# `sessionless`: a subject's tokens that do not say to which session they belong.
-Kind: TypeAlias = Literal["token", "subject", "client", "session", "sessionless"]
+# `sessionless`: a subject's tokens that do not say to which session they belong; `signing_key`:
+# all that a key proves, which was withdrawn.
+Kind: TypeAlias = Literal["token", "subject", "client", "session", "sessionless", "signing_key"]
 Key: TypeAlias = tuple[Kind, str, str]
 
 _KINDS: Mapping[str, Kind] = {kind: kind for kind in get_args(Kind)}
@@ -32,7 +33,7 @@ class Revocation:
     Attributes:
         kind: what `value` names.
         issuer: the issuer whose tokens it concerns.
-        value: a token's `jti`, a `sub`, a client's id, or a `sid`.
+        value: a token's `jti`, a `sub`, a client's id, a `sid`, or a key's `kid`.
         before: tokens issued before this are revoked, in Unix seconds; None for any.
         expires_at: when every token that it concerns is over, in Unix seconds.
     """
@@ -102,8 +103,8 @@ class RevocationList:
     def __len__(self) -> int:
         return len(_united(self._tiers))
 
-    def covers(self, principal: Principal) -> bool:
-        """Whether a token that says this was revoked."""
+    def covers(self, principal: Principal, key_id: str | None = None) -> bool:
+        """Whether a token that says this was revoked, or the key that proved it."""
         if not self._tiers:
             return False
         issuer = principal.issuer or ""
@@ -113,6 +114,7 @@ class RevocationList:
             ("token", principal.token_id),
             ("subject", principal.subject),
             ("client", principal.client_id),
+            ("signing_key", key_id),
             ("session", session) if in_session else ("sessionless", principal.subject),
         )
         for kind, value in named:

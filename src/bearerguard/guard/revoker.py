@@ -32,6 +32,7 @@ class Names(TypedDict, total=False):
     subject: str | None
     client_id: str | None
     session_id: str | None
+    key_id: str | None
     issued_before: float | None
 
 
@@ -129,5 +130,6 @@ class Revoker:
             subject=names.get("subject"),
             client_id=names.get("client_id"),
             session_id=names.get("session_id"),
+            key_id=names.get("key_id"),
             issued_before=names.get("issued_before"),
         )

@@ -28,9 +28,10 @@ def revocation(
     subject: str | None = None,
     client_id: str | None = None,
     session_id: str | None = None,
+    key_id: str | None = None,
     issued_before: float | None = None,
 ) -> Revocation:
-    """Return the revocation of a token, or of all that a subject, client or session had.
+    """Return the revocation of a token, or of all that a subject, client, session or key has.
 
     Raises `ConfigurationError` unless exactly one is named.
     """
@@ -39,20 +40,24 @@ def revocation(
         "subject": subject,
         "client": client_id,
         "session": session_id,
+        "signing_key": key_id,
     }
     named: list[tuple[Kind, str]] = [
         (kind, value) for kind, value in kinds.items() if value is not None
     ]
     if len(named) != 1:
         raise ConfigurationError(
-            "revoke(): name one thing: a token, token_id=, subject=, client_id= or session_id="
+            "revoke(): name one thing: a token, token_id=, subject=, client_id=, session_id= or"
+            " key_id="
         )
     ((kind, value),) = named
     if not isinstance(value, str) or not value or not _is_unicode(value):
         raise ConfigurationError("revoke(): pass the name as the token has it, a non-empty text")
-    if kind == "token":
+    if kind in {"token", "signing_key"}:
         if issued_before is not None:
-            raise ConfigurationError("issued_before=: a token is revoked whenever it was issued")
+            raise ConfigurationError(
+                "issued_before=: a token, or a key, is revoked whenever it was issued"
+            )
         return Revocation(kind, issuer, value, None, now + max_token_life + SLACK)
     before = _checked_date(issued_before, now)
     expires_at = max(before, now) + max_token_life + SLACK

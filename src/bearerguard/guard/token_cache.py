@@ -33,14 +33,21 @@ class Lease:
 
     The one mutable value that a cached token refers to: the key cache extends it at each
     refresh and ends it when the issuer removes or replaces the key. `release` is called
-    after it was cut short.
+    after it was cut short; `key_id` is the key's `kid`, by which it may be revoked.
     """
 
-    __slots__ = ("_release", "ended", "until")
+    __slots__ = ("_release", "ended", "key_id", "until")
 
-    def __init__(self, until: float, release: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        until: float,
+        release: Callable[[], None] = lambda: None,
+        *,
+        key_id: str | None = None,
+    ) -> None:
         self.until = until
         self.ended = False
+        self.key_id = key_id
         self._release = release
 
     def extend(self, until: float) -> None:

@@ -29,7 +29,13 @@ if TYPE_CHECKING:
 # Whoever is in this process is asked for no credentials.
 _NO_SECRET = "in-process"  # noqa: S105 - as it says
 # What a guard calls the claims by which it revokes.
-_NAMES = {"jti": "token_id", "sid": "session_id", "sub": "subject", "client_id": "client_id"}
+_NAMES = {
+    "jti": "token_id",
+    "sid": "session_id",
+    "sub": "subject",
+    "client_id": "client_id",
+    "kid": "key_id",
+}
 
 
 class InProcess:
@@ -64,7 +70,7 @@ class InProcess:
 
         def tell(revoked: Revoked) -> None:
             call = held()
-            if call is not None and revoked.kind in _NAMES:
+            if call is not None:
                 call(**names(revoked, self._issuer))
 
         self._server.on_revocation(tell)

@@ -29,7 +29,7 @@ LOGGED: Mapping[Kind, str] = {
     "sid": "session",
     "sub": "subject",
     "client_id": "client",
-    "kid": "key",
+    "kid": "signing_key",
 }
 # What never comes again: whatever the date of a token that names it, it is meant.
 _FOR_GOOD = frozenset({"jti", "sid", "kid"})

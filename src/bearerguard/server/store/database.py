@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
@@ -30,8 +30,8 @@ from bearerguard.server.store.schema import metadata
 _BUSY_SECONDS = 20.0
 # Says of a connection that its transaction writes, and until when it waits for the lock.
 _WRITES = "bearerguard_writes_by"
-# The write-ahead log that a connection has open: it stands as long as one is.
-_LOG = "bearerguard_log"
+# What a connection has open beside the database: both stand as long as one is.
+_COMPANIONS, _OPENED = ("-wal", "-shm"), "bearerguard_companions"
 # Tables that every database of ours has, since the first version.
 _OWN, _VERSION = "signing_keys", "alembic_version"
 
@@ -40,13 +40,6 @@ _log = logging.getLogger("bearerguard.server")
 
 class StoreUnavailable(BearerGuardError):
     """The database did not do what was asked; nothing was changed, and a retry may succeed."""
-
-
-class _File(NamedTuple):
-    """Which file it is, whatever its name."""
-
-    device: int
-    inode: int
 
 
 class Database:
@@ -72,7 +65,7 @@ class Database:
         self._pid = os.getpid()
         self._engine: Engine | None = None
         _find(self._path, create=create)
-        self._file = _which(self._path)
+        self._file = self._path.stat()
         self._trouble = ""
 
     @property
@@ -102,7 +95,7 @@ class Database:
             self._check_all(connection)
             with connection.begin():
                 yield connection
-            self._remember_log(connection)
+            self._remember(connection)
 
     @contextmanager
     def write(self) -> Generator[Connection]:
@@ -119,7 +112,7 @@ class Database:
                     yield connection
                     # Nobody is told that something is kept which is in no directory.
                     self._check_all(connection)
-                self._remember_log(connection)
+                self._remember(connection)
         finally:
             self._writing.release()
 
@@ -139,19 +132,24 @@ class Database:
     def _check_all(self, connection: Connection) -> None:
         """Raise `StoreUnavailable` where a file that is open is not the one of its name."""
         self._check()
-        log = connection.info.get(_LOG)
-        if log is not None:
-            self._check("-wal", log)
+        for suffix, opened in connection.info.get(_OPENED, ()):
+            self._check(suffix, opened)
         if self._trouble:
             self._trouble = ""
             _log.warning("%s is in its place again", self._path)
 
-    def _check(self, suffix: str = "", opened: _File | None = None) -> None:
+    def _check(self, suffix: str = "", opened: os.stat_result | None = None) -> None:
         path = _companion(self._path, suffix)
         found = _which(path)
-        if found == (opened or self._file):
+        if found is None:
+            how = "deleted"
+        elif not os.path.samestat(found, opened or self._file):
+            how = "replaced"
+        elif opened is None and not found.st_size:
+            how = "emptied"
+        else:
             return
-        trouble = f"{path} was {'deleted' if found is None else 'replaced'} while it was open"
+        trouble = f"{path} was {how} while it was open"
         if trouble != self._trouble:
             self._trouble = trouble
             _log.error(
@@ -161,9 +159,11 @@ class Database:
             )
         raise StoreUnavailable(trouble)
 
-    def _remember_log(self, connection: Connection) -> None:
-        if _LOG not in connection.info:
-            connection.info[_LOG] = _which(_companion(self._path, "-wal"))
+    def _remember(self, connection: Connection) -> None:
+        """Note which companions a connection has opened, after its first transaction."""
+        if _OPENED not in connection.info:
+            found = ((each, _which(_companion(self._path, each))) for each in _COMPANIONS)
+            connection.info[_OPENED] = [(each, file) for each, file in found if file is not None]
 
     def _journal_mode(self) -> str:
         try:
@@ -210,12 +210,11 @@ def _checked_by(check: weakref.WeakMethod[Callable[[], None]]) -> Callable[..., 
     return opened
 
 
-def _which(path: Path) -> _File | None:
+def _which(path: Path) -> os.stat_result | None:
     try:
-        found = path.stat()
+        return path.stat()
     except OSError:
         return None
-    return _File(found.st_dev, found.st_ino)
 
 
 def _companion(path: Path, suffix: str) -> Path:
@@ -266,7 +265,10 @@ def _begin(path: Path) -> None:
             f"store=: {path} cannot be opened ({error.strerror}): choose a directory that exists"
             " and that this process may write to"
         ) from error
-    _log.warning("There was no database %s: an empty one was begun", path)
+    # Where something lies beside it that only a database has, one was there before.
+    was_there = any(_companion(path, each).exists() for each in (*_COMPANIONS, ".secret"))
+    level = logging.WARNING if was_there else logging.INFO
+    _log.log(level, "There was no database %s: an empty one was begun", path)
 
 
 def _check_content(path: Path, *, create: bool) -> None:
