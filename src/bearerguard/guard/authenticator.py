@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from bearerguard.errors import IssuerUnavailable, Refusal
+from bearerguard.errors import IssuerUnavailable, Refusal, TokenError
 from bearerguard.flow import Flow
 from bearerguard.guard.events import Events
 from bearerguard.guard.introspector import Introspector
 from bearerguard.guard.jwt_validator import JwtValidator, Reading
 from bearerguard.guard.routing import Routing
 from bearerguard.guard.token_cache import Entry, TokenCache, digest
+from bearerguard.protocol import jwt
 
 if TYPE_CHECKING:
     from bearerguard.guard.revocation import Revocations
@@ -45,7 +46,10 @@ class Unchecked(NamedTuple):
 
 
 class Authenticator:
-    """Says who bears a token, and remembers it. `clock` returns Unix seconds."""
+    """Says who bears a token, and remembers it.
+
+    `clock` returns Unix seconds, `monotonic` seconds that no change of the clock disturbs.
+    """
 
     def __init__(
         self,
@@ -55,7 +59,9 @@ class Authenticator:
         *,
         events: Events,
         clock: Callable[[], float],
+        monotonic: Callable[[], float],
         revocations: Revocations | None = None,
+        max_token_bytes: int = jwt.MAX_TOKEN_BYTES,
     ) -> None:
         self._revocations = revocations
         self._validator = validator
@@ -63,6 +69,8 @@ class Authenticator:
         self._tokens = tokens
         self._events = events
         self._clock = clock
+        self._monotonic = monotonic
+        self._max_token_bytes = max_token_bytes
 
     def look(self, token: bytes) -> Entry | Unproved | Unchecked:
         """Return what can be said of a token without I/O.
@@ -91,6 +99,8 @@ class Authenticator:
         return found if isinstance(found, Entry) else (yield from self._establish(found))
 
     def _find(self, token: bytes) -> Entry | Unproved:
+        if len(token) > self._max_token_bytes:
+            raise self._too_long()
         key = digest(token)
         entry = self._tokens.get(key)
         if entry is not None and self._is_believed(entry):
@@ -125,7 +135,11 @@ class Authenticator:
     def _is_believed(self, entry: Entry) -> bool:
         """Whether a remembered token still holds, its key's lease perhaps run out."""
         now = self._clock()
-        return now < entry.deadline and (now < entry.lease.until or self._validator.renew(entry))
+        return (
+            now < entry.deadline
+            and self._monotonic() < entry.elapses_at
+            and (now < entry.lease.until or self._validator.renew(entry))
+        )
 
     def _check(self, entry: Entry, revocations: Revocations) -> None:
         """Raise `TokenError` if it was revoked, else note which list did not cover it."""
@@ -138,6 +152,12 @@ class Authenticator:
                 self._report(refusal)
                 raise
             entry.checked = current
+
+    def _too_long(self) -> TokenError:
+        """Return the refusal of a token that nobody looks into (RFC 8725 §3.11)."""
+        error = jwt.too_long(self._max_token_bytes)
+        self._report(error)
+        return error
 
     def _report(self, error: Refusal | IssuerUnavailable) -> None:
         if isinstance(error, Refusal):

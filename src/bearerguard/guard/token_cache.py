@@ -14,6 +14,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from bearerguard.guard.elapsed import elapsed_by
 from bearerguard.principal import Principal
 
 if TYPE_CHECKING:
@@ -61,29 +62,37 @@ class Lease:
 class Entry:
     """A verified token: its principal, when it is over, and the lease of its key.
 
-    `checked` is the list of revocations that was last seen not to cover it.
+    What is believed for a while only is so until `elapses_at`, in seconds that no change of
+    the clock disturbs. `checked` is the list of revocations that was last seen not to cover it.
     """
 
-    __slots__ = ("checked", "deadline", "lease", "principal")
+    __slots__ = ("checked", "deadline", "elapses_at", "lease", "principal")
 
-    def __init__(self, principal: Principal, deadline: float, lease: Lease) -> None:
+    def __init__(
+        self, principal: Principal, deadline: float, lease: Lease, elapses_at: float = math.inf
+    ) -> None:
         self.principal = principal
         self.deadline = deadline
         self.lease = lease
+        self.elapses_at = elapses_at
         self.checked: object = None
 
 
 class Known:
     """A token in use, by its credentials as sent: it need not be looked at before `until`.
 
+    Unless the clock shows a time before `since`: it was set back, and `until` says nothing.
     `telling` is for whoever completes the responses, and None until then.
     """
 
-    __slots__ = ("authorization", "principal", "telling", "until")
+    __slots__ = ("authorization", "principal", "since", "telling", "until")
 
-    def __init__(self, authorization: bytes | str, principal: Principal, until: float) -> None:
+    def __init__(
+        self, authorization: bytes | str, principal: Principal, since: float, until: float
+    ) -> None:
         self.authorization = authorization
         self.principal = principal
+        self.since = since
         self.until = until
         self.telling: Any = None
 
@@ -102,21 +111,27 @@ def digest(token: bytes) -> bytes:
 class TokenCache:
     """At most `size` verified tokens; the least recently used generation goes first.
 
-    `clock` returns Unix seconds. With `revocations`, none is recalled that was not checked
-    against the present list.
+    `clock` returns Unix seconds, `monotonic` seconds that no change of the clock disturbs. With
+    `revocations`, none is recalled that was not checked against the present list.
 
     `in_use` has what was recalled lately, by the `END` of its credentials. Whoever finds the
-    same credentials there before their `until` need not ask `recall`; this is the warm path.
+    same credentials there from their `since` and before their `until` need not ask `recall`; this is the warm path.
     `release` has all of them looked up anew.
     """
 
     def __init__(
-        self, size: int, clock: Callable[[], float], revocations: Revocations | None = None
+        self,
+        size: int,
+        clock: Callable[[], float],
+        revocations: Revocations | None = None,
+        *,
+        monotonic: Callable[[], float] | None = None,
     ) -> None:
         self._revocations = revocations
         self._generation_size = max(1, size // 2)
         self._max_in_use = min(_MAX_IN_USE, size)
         self.clock = clock
+        self._monotonic = elapsed_by(clock) if monotonic is None else monotonic
         self._young: dict[bytes, Entry] = {}
         self._old: dict[bytes, Entry] = {}
         self.in_use: dict[bytes | str, Known] = {}
@@ -144,14 +159,17 @@ class TokenCache:
         if entry is None:
             return None
         until = self._believed_until(entry)
-        if self.clock() >= until:
+        now = self.clock()
+        if entry.elapses_at != math.inf:
+            until = min(until, now + entry.elapses_at - self._monotonic())
+        if now >= until:
             return None
         if len(self.in_use) >= self._max_in_use:
             self.release()
         # A copy: tokens in use lie together in memory, and those of a large cache all over it,
         # where touching one takes as long as a third of a request.
         principal = entry.principal._replace()
-        known = self.in_use[authorization[END]] = Known(authorization, principal, until)
+        known = self.in_use[authorization[END]] = Known(authorization, principal, now, until)
         # What ended meanwhile may have released the tokens in use before this was one of them.
         if self._believed_until(entry) < until:
             self.release()

@@ -33,10 +33,13 @@ class Trust:
         tokens: TokenCache,
         shared: SharedAnswers | None,
         clock: Callable[[], float],
+        monotonic: Callable[[], float],
         events: Events,
         schedule: Callable[[KeyCache, float], None],
+        max_token_bytes: int,
     ) -> None:
         self._clock = clock
+        self._monotonic = monotonic
         self._events = events
         self._schedule = schedule
         self._release = tokens.release
@@ -63,14 +66,20 @@ class Trust:
                 keys,
                 tokens,
                 clock=clock,
+                monotonic=monotonic,
                 events=events,
                 shared=shared,
+                max_token_bytes=max_token_bytes,
             )
             for issuer, keys in self._issuers.values()
             if issuer.introspection is not None
         }
         # Guards that introspect nothing do not look for what is opaque.
-        self.routing = Routing(self._introspectors, route_opaque) if self._introspectors else None
+        self.routing: Routing | None = None
+        if self._introspectors:
+            self.routing = Routing(
+                tuple(self._introspectors.values()), route_opaque, max_token_bytes
+            )
 
     def __repr__(self) -> str:
         return ", ".join(map(repr, self.urls))
@@ -93,6 +102,7 @@ class Trust:
         return KeyCache(
             issuer,
             clock=self._clock,
+            monotonic=self._monotonic,
             events=self._events,
             schedule=self._schedule,
             release=self._release,
@@ -120,9 +130,11 @@ class Trust:
         }
 
     def clear(self) -> None:
-        """Forget what was refused."""
+        """Forget what was refused, and that refreshes are planned."""
         for introspector in self._introspectors.values():
             introspector.clear()
+        for _, keys in [*self._issuers.values(), *self._tenants.all()]:
+            keys.unschedule()
 
 
 def check_issuers(issuers: Sequence[Issuer], route_opaque: RouteOpaque | None) -> None:
