@@ -12,7 +12,6 @@ import os
 import random
 import weakref
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -124,12 +123,13 @@ class KeyCache:
         that is not possible. An empty list says that the issuer has no such key.
         """
         snapshot = yield from self.load()
-        if self._monotonic() >= self._look_at and not self._look():
-            snapshot = yield from self._caught_up()
+        arrived, began = self._monotonic(), -math.inf
+        if arrived >= self._look_at and not self._look():
+            began = yield from self._catch_up()
+            snapshot = yield from self.load()
         found = _fitting(snapshot, algorithm, kid)
         if found or snapshot.due_at == math.inf:
             return found
-        arrived, began = self._monotonic(), -math.inf
         # A fetch that was under way when the token arrived may have missed its key.
         while not found and began < arrived:
             began = yield from ask(Once(("keys", self._issuer.url), self._refetch))
@@ -161,11 +161,15 @@ class KeyCache:
             snapshot = self._alive()
         return snapshot
 
-    def _caught_up(self) -> Flow[Snapshot]:
-        """Return keys that are not overdue, or those there are if the issuer does not answer."""
-        with suppress(IssuerUnavailable):
-            yield from ask(Once(("keys", self._issuer.url), self._overdue_fetch))
-        return (yield from self.load())
+    def _catch_up(self) -> Flow[float]:
+        """Fetch keys that are overdue; return when that began.
+
+        If the issuer does not answer, those there are go on serving.
+        """
+        try:
+            return (yield from ask(Once(("keys", self._issuer.url), self._overdue_fetch)))
+        except IssuerUnavailable:
+            return -math.inf
 
     def refresh(self) -> Flow[None]:
         """Fetch anew if that is due; raises `IssuerUnavailable` when it fails."""
@@ -286,8 +290,9 @@ class KeyCache:
 
     def _overdue_fetch(self) -> Flow[float]:
         began, snapshot = self._monotonic(), self._alive()
-        if snapshot is not None and self._is_overdue(snapshot):
-            yield from self._fetch()
+        if snapshot is None or not self._is_overdue(snapshot):
+            return -math.inf  # another caller has fetched them meanwhile
+        yield from self._fetch()
         return began
 
     def _refetch(self) -> Flow[float]:

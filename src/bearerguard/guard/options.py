@@ -10,7 +10,6 @@ from bearerguard.guard.requirement import Requirement
 from bearerguard.guard.revocation import Revocations
 from bearerguard.protocol.expiry import ExpiryHeaders
 
-
 # The bounds of `max_token_bytes`.
 _SHORTEST, _LONGEST = 1024, 2**20
 

@@ -115,8 +115,8 @@ class TokenCache:
     `revocations`, none is recalled that was not checked against the present list.
 
     `in_use` has what was recalled lately, by the `END` of its credentials. Whoever finds the
-    same credentials there from their `since` and before their `until` need not ask `recall`; this is the warm path.
-    `release` has all of them looked up anew.
+    same credentials there from their `since` and before their `until` need not ask `recall`; this
+    is the warm path. `release` has all of them looked up anew.
     """
 
     def __init__(

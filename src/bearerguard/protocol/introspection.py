@@ -105,8 +105,8 @@ def signed_members(
 ) -> dict[str, Any] | None:
     """Return what a signed answer says, as `read` does (RFC 9701 §5); its signature is proved.
 
-    It must come from the issuer, by one of its names, be meant for one of the names in `audience`, by which the
-    issuer knows this API, and be made at about `now`.
+    It must come from the issuer, by one of its names, be meant for one of the names in
+    `audience`, by which the issuer knows this API, and be made at about `now`.
     """
     found = answer.token.claims
     meant_for = found.get("aud")
