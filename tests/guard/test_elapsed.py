@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -261,6 +262,37 @@ def test_a_closed_guard_that_is_used_again_refreshes_its_keys(
     assert refuses(guard, issuer.token(key=stolen) if once_each else token)
 
 
+def test_workers_forked_together_do_not_refresh_at_the_same_moment(
+    issuer: LocalIssuer, guard: Guard
+) -> None:
+    keys = guard._trust.find(issuer.url)[1]  # type: ignore[index]
+    guard.run(keys.refresh())  # of none that there are
+    guard.warm()
+    due = keys.next_refresh()
+    assert due is not None
+
+    def earlier() -> bool:
+        mine = keys.next_refresh()
+        return mine is not None and 0.7 * due < mine < due
+
+    assert in_child(earlier)
+    assert keys.next_refresh() == due
+
+
+def test_who_waits_for_overdue_keys_that_came_meanwhile_fetches_none(
+    issuer: LocalIssuer, guard: Guard, seconds: Clock
+) -> None:
+    guard.warm()
+    seconds.now += 301
+    keys = guard._trust.find(issuer.url)[1]  # type: ignore[index]
+    waiting = keys.candidates("ES256", issuer.key.kid)
+    once: Any = next(waiting)
+    guard.warm()  # in another thread or event loop, at the same moment
+    assert issuer.hits["/jwks"] == 2
+    assert guard.run(once.flow()) == -math.inf
+    assert issuer.hits["/jwks"] == 2
+
+
 def test_static_keys_are_nobodys_to_refresh(issuer: LocalIssuer) -> None:
     with Guard(issuer.issuer(keys=issuer.jwks()), clock=issuer._clock) as guard:
         guard.verify(issuer.token())
@@ -431,11 +463,17 @@ def test_a_token_of_an_unsupported_kind_is_not_asked_about_again_and_again(
 
 @pytest.mark.parametrize(
     "token",
-    ["x" * 16_385, "a." * 9000, "\x00", "\udcff", "ü", "a\r\nb", "=", "", ".", "..", "...."],
+    ["x" * 16_385, "a." * 9000, "\x00", "\udcff", "ü", "a\r\nb", "=", "", "..", "....", "a b"],
 )
 def test_whatever_a_stranger_sends_is_refused_and_shown_to_nobody(
     token: str, issuer: LocalIssuer, seconds: Clock
 ) -> None:
+    def route(_token: str) -> str:
+        raise AssertionError("it was shown to route_opaque=")
+
+    routed = Guard(issuer.issuer(introspection=issuer.introspection.options()), route_opaque=route)
+    with routed, pytest.raises(TokenError):
+        routed.verify(token)
     with asking(issuer, seconds) as guard:
         guard.warm()
         for _ in range(4):

@@ -12,7 +12,7 @@ import os
 import random
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from bearerguard.errors import IssuerUnavailable, quoted
@@ -233,6 +233,17 @@ class KeyCache:
             for lease in snapshot.leases.values():
                 lease.extend(-math.inf)
 
+    def begin_in_child(self) -> None:
+        """Go on in a forked process, whose parent's thread refreshes nothing here.
+
+        Workers forked at the same moment must not all refresh at the same one.
+        """
+        snapshot, now = self._snapshot, self._monotonic()
+        if snapshot is not None and snapshot.due_at < math.inf:
+            left = (snapshot.due_at - now) * random.uniform(_EARLIEST, 1.0)  # noqa: S311 - no secret
+            self._snapshot = replace(snapshot, due_at=min(snapshot.due_at, now + left))
+        self.unschedule()
+
     def _shorten_leases(self) -> None:
         """Let no lease run on for longer than it was meant to, because the clock was set back."""
         snapshot = self._snapshot
@@ -390,7 +401,7 @@ _of_this_process: weakref.WeakSet[KeyCache] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for keys in list(_of_this_process):
-        keys.unschedule()
+        keys.begin_in_child()
 
 
 # The thread that refreshes is the parent's alone.

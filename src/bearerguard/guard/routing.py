@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from bearerguard.errors import (
+    MALFORMED_TOKEN,
     UNKNOWN_ISSUER,
     ConfigurationError,
     IssuerUnavailable,
@@ -18,7 +19,7 @@ from bearerguard.errors import (
 )
 from bearerguard.guard.introspector import Introspector
 from bearerguard.guard.issuer import Issuer
-from bearerguard.protocol import jwt
+from bearerguard.protocol import credentials, jwt
 
 RouteOpaque: TypeAlias = Callable[[str], "Issuer | str | None"]
 
@@ -62,7 +63,7 @@ class Routing:
     def introspector(self, token: bytes) -> Introspector | None:
         """Return whom to ask about a token, None when it is to be validated here.
 
-        Raises `TokenError` for a token that `route_opaque` does not know.
+        Raises `TokenError` for a token that `route_opaque` does not know, and for none.
         """
         if token.count(b".") not in _DOTS:
             return self._receiver(token)
@@ -81,6 +82,9 @@ class Routing:
         return receiver if _takes_all(receiver) else None
 
     def _receiver(self, token: bytes) -> Introspector:
+        # Before anybody sees it: neither an issuer nor `route_opaque` is to make sense of it.
+        if not credentials.is_token68(token):
+            raise TokenError(MALFORMED_TOKEN, "it has characters that no bearer token has")
         if self._route is None and self._only is not None:
             return self._only
         name, introspector = self._chosen(token)

@@ -69,7 +69,6 @@ class Trust:
                 monotonic=monotonic,
                 events=events,
                 shared=shared,
-                max_token_bytes=max_token_bytes,
             )
             for issuer, keys in self._issuers.values()
             if issuer.introspection is not None
