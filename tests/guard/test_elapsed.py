@@ -72,8 +72,8 @@ def refuses(guard: Guard, token: str) -> bool:
     return False
 
 
-def refreshing() -> list[threading.Thread]:
-    return [each for each in threading.enumerate() if each.name == "bearerguard-keys"]
+def threads() -> set[threading.Thread]:
+    return {each for each in threading.enumerate() if each.name == "bearerguard-keys"}
 
 
 def in_child(works: Callable[[], bool]) -> bool:
@@ -96,15 +96,43 @@ def test_beside_the_systems_clock_the_systems_seconds_count() -> None:
     assert first <= count() < first + HOUR
 
 
-def test_beside_another_clock_its_own_steps_forward_count(clock: Clock) -> None:
+def test_beside_another_clock_its_own_steps_count_back_and_forth(clock: Clock) -> None:
     count = elapsed_by(clock)
     began = count()
     clock.now += 5
     assert count() - began == 5
     clock.now -= HOUR
-    assert count() - began == 5
+    assert count() - began == 5 + HOUR
     clock.now += 7
-    assert count() - began == 12
+    assert count() - began == 12 + HOUR
+
+
+@pytest.mark.parametrize("step", [-HOUR, -HOUR + 60, -7 * 24 * HOUR])
+def test_a_clock_alone_that_is_set_back_prolongs_nothing(
+    step: float, issuer: LocalIssuer, clock: Clock
+) -> None:
+    asking, warm = issuer.guard(), issuer.guard()
+    stolen, remembered = issuer.key, issuer.token(iat=None)
+    asking.verify(remembered)
+    warm.verify(remembered)
+    assert recalled(warm, b"Bearer " + remembered.encode()) is not None
+    issuer.rotate(keep=False)
+    clock.now += step
+    assert recalled(warm, b"Bearer " + remembered.encode()) is None
+    assert refuses(warm, remembered)
+    assert refuses(asking, remembered)
+    assert refuses(asking, issuer.token(key=stolen, iat=None))
+    introspecting = Guard(
+        issuer.issuer(introspection=issuer.introspection.options()),
+        transport=issuer.transport(),
+        clock=clock,
+    )
+    with asking, warm, introspecting:
+        token = issuer.opaque_token(iat=None)
+        introspecting.verify(token)
+        issuer.introspection.revoke(token)
+        clock.now += step
+        assert refuses(introspecting, token)
 
 
 # Keys (JWKS-07)
@@ -224,10 +252,10 @@ def test_a_forked_worker_refreshes_the_keys_itself(
     recalled(guard, b"Bearer " + token.encode())
 
     def works() -> bool:
-        right = refreshing() == []
+        right = threads() == set()
         right &= recalled(guard, b"Bearer " + token.encode()) is None  # somebody has to plan it
         guard.verify(token if remembered else issuer.token())
-        right &= len(refreshing()) == 1
+        right &= len(threads()) == 1
         issuer.rotate(keep=False)
         clock.now += 301
         seconds.now += 301
@@ -251,12 +279,12 @@ def test_a_forked_worker_that_was_idle_believes_no_withdrawn_key(
 def test_a_closed_guard_that_is_used_again_refreshes_its_keys(
     once_each: bool, issuer: LocalIssuer, guard: Guard, seconds: Clock
 ) -> None:
-    token, stolen = issuer.token(), issuer.key
+    token, stolen, of_others = issuer.token(), issuer.key, threads()
     guard.verify(token)
     guard.close()
-    eventually(lambda: refreshing() == [])
+    eventually(lambda: not threads() - of_others)
     guard.verify(token)
-    assert len(refreshing()) == 1
+    assert len(threads() - of_others) == 1
     issuer.rotate(keep=False)
     seconds.now += 301
     assert refuses(guard, issuer.token(key=stolen) if once_each else token)
@@ -294,11 +322,12 @@ def test_who_waits_for_overdue_keys_that_came_meanwhile_fetches_none(
 
 
 def test_static_keys_are_nobodys_to_refresh(issuer: LocalIssuer) -> None:
+    of_others = threads()
     with Guard(issuer.issuer(keys=issuer.jwks()), clock=issuer._clock) as guard:
         guard.verify(issuer.token())
         guard.close()
         guard.verify(issuer.token())
-        assert refreshing() == []
+        assert not threads() - of_others
 
 
 # Introspection

@@ -102,8 +102,8 @@ class Authenticator:
         if len(token) > self._max_token_bytes:
             raise self._too_long()
         key = digest(token)
-        entry = self._tokens.get(key)
-        if entry is not None and self._is_believed(entry):
+        now, entry = self._tokens.now(), self._tokens.get(key)
+        if entry is not None and self._is_believed(entry, now):
             return entry
         try:
             if self._routing is not None:
@@ -132,9 +132,8 @@ class Authenticator:
         self._tokens.put(key, entry)
         return entry
 
-    def _is_believed(self, entry: Entry) -> bool:
+    def _is_believed(self, entry: Entry, now: float) -> bool:
         """Whether a remembered token still holds, its key's lease perhaps run out."""
-        now = self._clock()
         return (
             now < entry.deadline
             and self._monotonic() < entry.elapses_at

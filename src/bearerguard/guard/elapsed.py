@@ -14,14 +14,17 @@ from functools import partial
 def elapsed_by(clock: Callable[[], float]) -> Callable[[], float]:
     """Return what counts seconds beside `clock`, and never goes back.
 
-    Beside the system's clock it is the system's counter. Another clock is followed when it
-    goes on: whoever turns it needs no second one.
+    Beside the system's clock it is the system's counter. Whoever turns another clock needs no
+    second one: its steps are counted.
     """
-    return _SYSTEM if clock is time.time else _Forward(clock)
+    return _SYSTEM if clock is time.time else _Steps(clock)
 
 
-class _Forward:
-    """Goes on as a clock does, and stands still while that is set back."""
+class _Steps:
+    """Goes on by each step of a clock, be it forward or back.
+
+    Nobody can tell how long a step back took: counted as long as it is, it prolongs nothing.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -33,7 +36,7 @@ class _Forward:
         seen, elapsed = self._state
         now = self._clock()
         if now != seen:
-            elapsed += max(0.0, now - seen)
+            elapsed += abs(now - seen)
             self._state = now, elapsed
         return elapsed
 

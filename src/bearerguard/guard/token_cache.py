@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # costs more than all else that a warm request does. No more than an API's clients of a moment,
 # so that few are kept in clear, in some 5 MB.
 _MAX_IN_USE = 4096
+# Clocks that are adjusted go back by less than this, and prolong nothing that matters.
+_TOLERANCE = 1.0
 # They are looked up by their end and then compared: hashing the whole costs twice as much. As
 # long as the shortest signature, so that whoever can name the end of a token has the token.
 END = slice(-43, None)
@@ -132,6 +134,9 @@ class TokenCache:
         self._max_in_use = min(_MAX_IN_USE, size)
         self.clock = clock
         self._monotonic = elapsed_by(clock) if monotonic is None else monotonic
+        self._seen_at = -math.inf
+        # Called after the clock was set back: what leases say by it is too late.
+        self.on_set_back: Callable[[], None] = lambda: None
         self._young: dict[bytes, Entry] = {}
         self._old: dict[bytes, Entry] = {}
         self.in_use: dict[bytes | str, Known] = {}
@@ -159,7 +164,9 @@ class TokenCache:
         if entry is None:
             return None
         until = self._believed_until(entry)
-        now = self.clock()
+        now = self.now()
+        if entry.lease.until < until:
+            return None  # the clock was set back
         if entry.elapses_at != math.inf:
             until = min(until, now + entry.elapses_at - self._monotonic())
         if now >= until:
@@ -175,6 +182,15 @@ class TokenCache:
             self.release()
             return None
         return known
+
+    def now(self) -> float:
+        """Return the time by the clock, and see to it that a step back prolongs nothing."""
+        now = self.clock()
+        if now < self._seen_at - _TOLERANCE:
+            self.release()
+            self.on_set_back()
+        self._seen_at = now
+        return now
 
     def _believed_until(self, entry: Entry) -> float:
         """Return until when an entry need not be looked at, unless it is released before."""

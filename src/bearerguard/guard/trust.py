@@ -43,6 +43,7 @@ class Trust:
         self._events = events
         self._schedule = schedule
         self._release = tokens.release
+        tokens.on_set_back = self._unschedule
         self._issuers: dict[str, Trusted] = {
             issuer.url: (issuer, self._key_cache(issuer))
             for issuer in issuers
@@ -132,6 +133,10 @@ class Trust:
         """Forget what was refused, and that refreshes are planned."""
         for introspector in self._introspectors.values():
             introspector.clear()
+        self._unschedule()
+
+    def _unschedule(self) -> None:
+        """Have the next use of any keys say anew when they are due."""
         for _, keys in [*self._issuers.values(), *self._tenants.all()]:
             keys.unschedule()
 
