@@ -424,7 +424,8 @@ def test_strangers_do_not_stop_others_and_are_asked_about_less_and_less(
             seconds.now += 1
             with pytest.raises(IssuerUnavailable):
                 guard.verify("UNION/SELECT/etc/passwd")
-        assert issuer.hits["/introspect"] - asked <= 9
+        assert issuer.hits["/introspect"] - asked <= 12
+        assert guard.health()["ok"]
         assert guard.verify(issuer.opaque_token()).subject == "user"
 
 
@@ -432,7 +433,7 @@ def test_a_token_that_is_objected_to_no_longer_passes(issuer: LocalIssuer, secon
     with asking(issuer, seconds) as guard:
         token = issuer.opaque_token()
         issuer.introspection.answer = Response(403)
-        for wait in (1, 2):
+        for wait in (1, 1, 1, 2, 4):
             with pytest.raises(IssuerUnavailable) as refused:
                 guard.verify(token)
             assert refused.value.retry_after == wait

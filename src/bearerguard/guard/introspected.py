@@ -94,11 +94,12 @@ class Reader:
             raise TokenError(
                 UNKNOWN_ISSUER, f"iss is {quoted(filled['iss'])} in the issuer's answer"
             )
-        claims.check_kind(filled, accept_id_tokens=self._issuer.accept_id_tokens)
+        claims.check_no_logout_token(filled)
         # Before the mapping: what is no date is no end of time either.
         expires_at = claims.numeric_date(members, "exp") if "exp" in members else None
         if self._issuer.mapping is not None:
             filled = self._issuer.mapping.seen(filled)
+        claims.check_kind(members, accept_id_tokens=self._issuer.accept_id_tokens)
         principal = claims.bearer(filled, self._expected, now)._replace(
             expires_at=expires_at, claims=Claims(dict(members))
         )

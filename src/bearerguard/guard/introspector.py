@@ -30,7 +30,6 @@ from bearerguard.guard.introspection import Introspection
 from bearerguard.guard.introspection_endpoint import IntrospectionEndpoint
 from bearerguard.guard.issuer import Issuer
 from bearerguard.guard.key_cache import KeyCache
-from bearerguard.guard.refetch import BackOff
 from bearerguard.guard.token_cache import Entry, TokenCache
 from bearerguard.messages import FetchFailed
 from bearerguard.protocol.introspection import IntrospectionFailed
@@ -55,7 +54,10 @@ class SharedAnswers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class IntrospectionHealth:
-    """How asking goes: `status` is ok, failing, or down, which is not asked for a while."""
+    """How asking goes: `status` is ok, failing, or down, which is not asked for a while.
+
+    `failures` are those in a row, answers that say nothing of one token alone among them.
+    """
 
     status: str
     failures: int = 0
@@ -89,7 +91,9 @@ class Introspector:
         )
         self._reader = Reader(issuer, options)
         self._refusals: Generations[bytes, Refused] = Generations(_MAX_REFUSALS)
-        self._objections: Generations[bytes, BackOff] = Generations(_MAX_REFUSALS)
+        # Each token that the endpoint objects to has a breaker of its own.
+        self._objections: Generations[bytes, Breaker] = Generations(_MAX_REFUSALS)
+        self._objected_to = 0
         self._may_move_at = -math.inf
         self._breaker = Breaker(options.breaker_cooldown, options.breaker_cooldown)
 
@@ -121,7 +125,8 @@ class Introspector:
         """Return how asking goes."""
         failures = self._breaker.failures
         status = "down" if self._breaker.is_open else "failing" if failures else "ok"
-        return IntrospectionHealth(status, failures)
+        # What strangers can bring about is counted, and makes no guard unfit.
+        return IntrospectionHealth(status, failures + self._objected_to)
 
     def clear(self) -> None:
         """Forget the refusals."""
@@ -201,6 +206,7 @@ class Introspector:
         except Exception as error:  # whatever a transport raises, the token is not to blame
             raise self._failed(error, era) from error
         self._breaker.succeeded()
+        self._objected_to = 0
         self._objections.drop(key)
         now = self._clock()
         entry = self._believed(key, members, now)
@@ -245,7 +251,7 @@ class Introspector:
         """Return what an objection to one token means for it.
 
         It is no outage: others are asked about. About this one the endpoint is asked less and
-        less often, so that who sends it again and again stops nobody.
+        less often after three times, so that who sends it again and again is no storm.
         """
         cause = str(error)
         if error.is_unsupported:
@@ -259,8 +265,10 @@ class Introspector:
         if now >= self._may_move_at:  # it may have moved: looked for no more often than this
             self._may_move_at = now + self._options.breaker_cooldown
             self._endpoint.forget()
-        objection = self._objections.get(key) or BackOff(self._options.breaker_cooldown)
-        wait = objection.failed(now)
+        self._objected_to += 1
+        longest = self._options.breaker_cooldown
+        objection = self._objections.get(key) or Breaker(longest, longest)
+        wait = objection.failed(now, objection.era)
         self._objections.put(key, objection)
         return self._unavailable(wait, cause)
 

@@ -129,11 +129,13 @@ class JwtValidator:
         """Return what the claims of a genuine token prove, if they hold."""
         expected = issuer.expected
         try:
-            if proof.may_be_id_token:
-                claims.check_kind(found, accept_id_tokens=issuer.accept_id_tokens)
-            elif "events" in found:  # whoever signs such a thing as an access token
+            if "events" in found:
                 claims.check_no_logout_token(found)
+            if proof.may_be_id_token and not issuer.accept_id_tokens:
+                claims.check_not_id_token(found)
             seen = found if issuer.mapping is None else issuer.mapping.seen(found)
+            if proof.may_be_id_token:  # after what required_claims= says of it
+                claims.check_kind(found, accept_id_tokens=issuer.accept_id_tokens)
             principal = claims.bearer(seen, expected, self._clock())
         except Refusal as refusal:
             refusal.concern(issuer.url, issuer.hints.get(refusal.reason.code))

@@ -189,15 +189,15 @@ def check_no_logout_token(claims: Mapping[str, Any]) -> None:
         )
 
 
-def check_kind(claims: Mapping[str, Any], *, accept_id_tokens: bool) -> None:
-    """Raise `TokenError` for another kind of token than those sent as Bearer (RFC 8725 §3.12).
-
-    It is known by what only that kind has, or by what its issuer calls it, whatever the case.
-    """
-    check_no_logout_token(claims)
+def check_not_id_token(claims: Mapping[str, Any]) -> None:
+    """Raise `TokenError` for what only ID tokens carry (RFC 8725 §3.12)."""
     found = [name for name in _OF_ID_TOKENS if claims.get(name) is not None]
-    if found and not accept_id_tokens:
+    if found:
         raise _id_token(f"has {found[0]}")
+
+
+def check_kind(claims: Mapping[str, Any], *, accept_id_tokens: bool) -> None:
+    """Raise `TokenError` for what its issuer calls another kind of token, whatever the case."""
     for name in _KINDS:
         value = claims.get(name)
         if isinstance(value, str):
