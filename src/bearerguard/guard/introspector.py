@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from bearerguard.errors import (
     EXPIRED,
-    INACTIVE,
+    WRONG_TYPE,
     IssuerUnavailable,
     TokenError,
     TokenExpired,
@@ -256,7 +256,7 @@ class Introspector:
         cause = str(error)
         if error.is_unsupported:
             refusal = TokenError(
-                INACTIVE, f"the issuer does not introspect tokens of this kind: {cause}"
+                WRONG_TYPE, f"the issuer does not introspect tokens of this kind: {cause}"
             )
             self._refuse(key, refusal)
             return refusal
