@@ -135,6 +135,24 @@ def test_a_clock_alone_that_is_set_back_prolongs_nothing(
         assert refuses(introspecting, token)
 
 
+def test_a_clock_that_is_adjusted_by_a_little_costs_a_look_and_no_more(
+    issuer: LocalIssuer, guard: Guard, clock: Clock
+) -> None:
+    token = issuer.token()
+    authorization = b"Bearer " + token.encode()
+    guard.verify(token)
+    for step in (0, -0.5, -0.25):
+        clock.now += step
+        assert recalled(guard, authorization) is not None
+        assert guard.verify(token).subject == "user"
+    assert issuer.hits["/jwks"] == 1
+    clock.now -= HOUR
+    assert recalled(guard, authorization) is None  # what it rests on is looked at
+    assert guard.verify(token).subject == "user"
+    assert recalled(guard, authorization) is not None
+    assert issuer.hits["/jwks"] == 1
+
+
 # Keys (JWKS-07)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from bearerguard.errors import IssuerUnavailable, Refusal, TokenError
+from bearerguard.errors import IssuerUnavailable, Refusal
 from bearerguard.flow import Flow
 from bearerguard.guard.events import Events
 from bearerguard.guard.introspector import Introspector
@@ -99,14 +99,17 @@ class Authenticator:
         return found if isinstance(found, Entry) else (yield from self._establish(found))
 
     def _find(self, token: bytes) -> Entry | Unproved:
-        if len(token) > self._max_token_bytes:
-            raise self._too_long()
-        key = digest(token)
-        now, entry = self._tokens.now(), self._tokens.get(key)
+        key, tokens, now = digest(token), self._tokens, self._clock()
+        if now < tokens.seen_at:
+            tokens.look_back(now)
+        tokens.seen_at = now
+        entry = tokens.get(key)
         if entry is not None and self._is_believed(entry, now):
             return entry
         try:
             if self._routing is not None:
+                if len(token) > self._max_token_bytes:  # as the validator says of JWTs
+                    raise jwt.too_long(self._max_token_bytes)
                 introspector = self._routing.introspector(token)
                 if introspector is not None:
                     return Unproved(key, Opaque(introspector, token))
@@ -151,12 +154,6 @@ class Authenticator:
                 self._report(refusal)
                 raise
             entry.checked = current
-
-    def _too_long(self) -> TokenError:
-        """Return the refusal of a token that nobody looks into (RFC 8725 §3.11)."""
-        error = jwt.too_long(self._max_token_bytes)
-        self._report(error)
-        return error
 
     def _report(self, error: Refusal | IssuerUnavailable) -> None:
         if isinstance(error, Refusal):

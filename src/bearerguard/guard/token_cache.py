@@ -134,7 +134,8 @@ class TokenCache:
         self._max_in_use = min(_MAX_IN_USE, size)
         self.clock = clock
         self._monotonic = elapsed_by(clock) if monotonic is None else monotonic
-        self._seen_at = -math.inf
+        # The time at which a token was looked for last.
+        self.seen_at = -math.inf
         # Called after the clock was set back: what leases say by it is too late.
         self.on_set_back: Callable[[], None] = lambda: None
         self._young: dict[bytes, Entry] = {}
@@ -164,9 +165,11 @@ class TokenCache:
         if entry is None:
             return None
         until = self._believed_until(entry)
-        now = self.now()
-        if entry.lease.until < until:
-            return None  # the clock was set back
+        now = self.clock()
+        if now < self.seen_at:
+            self.look_back(now)
+            until = min(until, entry.lease.until)
+        self.seen_at = now
         if entry.elapses_at != math.inf:
             until = min(until, now + entry.elapses_at - self._monotonic())
         if now >= until:
@@ -183,14 +186,11 @@ class TokenCache:
             return None
         return known
 
-    def now(self) -> float:
-        """Return the time by the clock, and see to it that a step back prolongs nothing."""
-        now = self.clock()
-        if now < self._seen_at - _TOLERANCE:
+    def look_back(self, now: float) -> None:
+        """See to it that a clock that was set back, from `seen_at` to `now`, prolongs nothing."""
+        if now < self.seen_at - _TOLERANCE:
             self.release()
             self.on_set_back()
-        self._seen_at = now
-        return now
 
     def _believed_until(self, entry: Entry) -> float:
         """Return until when an entry need not be looked at, unless it is released before."""

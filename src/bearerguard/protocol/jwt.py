@@ -68,9 +68,8 @@ def parse(token: bytes, max_bytes: int = MAX_TOKEN_BYTES) -> SignedToken:
         raise _not_three(len(parts))
     header, payload, signature = parts
     try:
-        text = base64url.decode(payload)
-        claims = strict_json.loads_object(text)
-        if b"null" in text:  # a search through the octets costs nothing beside parsing them
+        claims = strict_json.loads_object(base64url.decode(payload))
+        if not all(claims.values()):  # the fastest way to see that none is null
             claims = strict_json.without_nulls(claims)
         octets = base64url.decode(signature)
     except ValueError:
