@@ -9,6 +9,10 @@ from bearerguard.guard.token_cache import END, TokenCache
 def recalled(by: Guard | TokenCache, authorization: bytes | str) -> Principal | None:
     """Return whose credentials these are if nothing need be decided, else None."""
     known = by.in_use.get(authorization[END])
-    if known is None or known.authorization != authorization or by.clock() >= known.until:
+    if (
+        known is None
+        or known.authorization != authorization
+        or not known.since <= by.clock() < known.until
+    ):
         known = by.recall(authorization)
     return None if known is None else known.principal

@@ -137,7 +137,11 @@ def _authenticating(app: ASGIApp, face: Face) -> ASGIApp:  # noqa: C901, PLR0915
         known = None
         if authorization is not None:
             known = in_use.get(authorization[END])
-            if known is None or known.authorization != authorization or clock() >= known.until:
+            if (
+                known is None
+                or known.authorization != authorization
+                or not known.since <= clock() < known.until
+            ):
                 known = recall(authorization)
         if known is None or not (requirement is None or requirement.met_by(known.principal)):
             fields = [value for name, value in scope["headers"] if name == b"authorization"]

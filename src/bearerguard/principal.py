@@ -12,6 +12,9 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 H = TypeVar("H", bound=Hashable)
 
+# An object with more members is no usual claim: it is not worth being kept for others.
+_MAX_NAMES = 64
+
 
 class Claims(Mapping[str, Any]):
     """A token's claims, immutable at every depth: objects read as `Claims`, arrays as tuples."""
@@ -23,7 +26,8 @@ class Claims(Mapping[str, Any]):
 
     def __init__(self, members: Mapping[str, Any] | None = None) -> None:
         given = {} if members is None else members
-        _set_names(self, shared(tuple(given)))
+        names = tuple(given)
+        _set_names(self, shared(names) if len(names) <= _MAX_NAMES else names)
         _set_values(self, tuple(given.values()))
 
     def __getitem__(self, name: str) -> Any:

@@ -135,7 +135,11 @@ def authenticating(  # noqa: C901 - in one piece
         known = None
         if authorization is not None:
             known = in_use.get(authorization[END])
-            if known is None or known.authorization != authorization or clock() >= known.until:
+            if (
+                known is None
+                or known.authorization != authorization
+                or not known.since <= clock() < known.until
+            ):
                 known = recall(authorization)
         if known is None or not (requirement is None or requirement.met_by(known.principal)):
             fields = () if authorization is None else (_octets(authorization),)

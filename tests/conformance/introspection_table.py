@@ -102,6 +102,16 @@ def later(seconds: float, **members: Any) -> Callable[[Stage], Headers]:
     return send
 
 
+def set_back(stage: Stage) -> Headers:
+    """Send a token that is in use, and was revoked meanwhile; the clock was set back."""
+    token = stage.issuer.opaque_token(iat=None)
+    for _ in range(2):
+        assert stage.request(bearer(token)).status == 200
+    stage.issuer.introspection.revoke(token)
+    stage.clock.now -= 3540
+    return bearer(token)
+
+
 def revoked_after(seconds: float) -> Callable[[Stage], Headers]:
     """Send a token that was accepted, then revoked at the issuer, and so many seconds went by."""
 
@@ -203,7 +213,7 @@ def unsupported(stage: Stage) -> None:
 def then_opaque_passes(stage: Stage, _answer: Answer) -> None:
     """The server objected to JWTs; it is not down."""
     for _ in range(10):
-        assert stage.request(stage.bearer()).status == 503
+        assert stage.request(stage.bearer()).status == 401
     assert stage.request(stage.opaque()).status == 200
 
 
@@ -227,6 +237,27 @@ REFUSED: dict[str, dict[str, Any]] = {
     "an expiry of a wrong kind": {"exp": "tomorrow"},
     "a subject of a wrong kind": {"sub": 7},
     "a scope of a wrong kind": {"scope": 7},
+    "bound to a key that is not told": {"token_type": "DPoP"},
+    "bound to a key, in another case": {"token_type": "dpop"},
+    "a proof of possession": {"token_type": "PoP"},
+    "a type of a wrong kind": {"token_type": 7},
+    "a logout token": {"events": {"http://schemas.openid.net/event/backchannel-logout": {}}},
+    **{
+        f"a refresh token by {name} {value}": {name: value}
+        for name, value in (
+            ("token_type", "refresh_token"),
+            ("token_type", "Refresh"),
+            ("token_type", "urn:ietf:params:oauth:token-type:refresh_token"),
+            ("token_use", "refresh_token"),
+            ("token_use", "refresh"),
+            ("typ", "Refresh"),
+            ("typ", "Offline"),
+            ("tokenName", "refresh_token"),
+            ("purpose", "refresh_token"),
+        )
+    },
+    "an ID token by its use": {"token_use": "id"},
+    "a logout token by its type": {"typ": "Logout"},
 }
 
 TABLE = [
@@ -302,7 +333,13 @@ TABLE = [
             (200, b"[" * 9999),
             (201, _active()),
             (302, b""),
+            (204, b""),
+            (301, b""),
             (400, b'{"error": "invalid_request"}'),
+            (400, b"<html>"),
+            (413, b""),
+            (422, b'{"error": "unsupported_token_type"}'),
+            (431, b""),
             (401, b'{"error": "invalid_client"}'),
             (403, b""),
             (404, b""),
@@ -337,6 +374,31 @@ TABLE = [
         "INT-03 another audience is never allowed",
         introspection={"allow_missing_audience": True},
         send=opaque(aud="https://other.test"),
+        status=401,
+        error=TOKEN,
+    ),
+    *(
+        row(f"INT-03 {name} {value}", send=opaque(**{name: value}), status=200)
+        for name, value in (
+            ("token_type", "bearer"),
+            ("token_type", "access_token"),
+            ("token_type", "urn:ietf:params:oauth:token-type:access_token"),
+            ("token_use", "access_token"),
+            ("typ", "Bearer"),
+            ("typ", 7),
+        )
+    ),
+    row(
+        "INT-03 an expiry of zero is none: some servers write so",
+        before=answering(200, _active(exp=0)),
+        send=opaque(),
+        status=200,
+        absent=("access-token-expires-in", "access-token-expires-at"),
+    ),
+    row(
+        "INT-03 an expiry of false is no date",
+        before=answering(200, _active(exp=False)),
+        send=opaque(),
         status=401,
         error=TOKEN,
     ),
@@ -386,6 +448,7 @@ TABLE = [
         status=200,
         after=asked(2),
     ),
+    row("INT-04 the clock set back", send=set_back, status=401, error=TOKEN, after=asked(2)),
     row("INT-04 revoked within the TTL", send=revoked_after(59), status=200, after=asked(1)),
     row("INT-04 revoked", send=revoked_after(60), status=401, error=TOKEN, after=asked(2)),
     row(
@@ -466,7 +529,8 @@ TABLE = [
         "INT-05 a server that does not introspect JWTs",
         before=unsupported,
         send=lambda stage: stage.bearer(),
-        status=503,
+        status=401,
+        error=TOKEN,
         after=then_opaque_passes,
         **OPAQUE,
     ),

@@ -95,6 +95,22 @@ MISTAKES: list[tuple[str, Callable[[], object]]] = [
     (r"algorithms=: pass a list", lambda: issuer(algorithms=[])),
     (r"token_types=: pass a list", lambda: issuer(token_types="JWT")),
     (r"token_types=: \['logout\+jwt'\]", lambda: issuer(token_types=("logout+jwt",))),
+    (r"token_types=: \['dpop\+jwt'\]", lambda: issuer(token_types=("JWT", "application/DPoP+JWT"))),
+    (r"token_types=: \['a b'\]", lambda: issuer(token_types=("a b",))),
+    (r"token_types=: \[''\]", lambda: issuer(token_types=("",))),
+    (r"token_types=: pass a list", lambda: issuer(token_types=(7,))),
+    (r"max_token_bytes=: pass a number", lambda: guard(max_token_bytes=0)),
+    (r"max_token_bytes=: pass a number", lambda: guard(max_token_bytes=True)),
+    (r"max_token_bytes=: pass a number", lambda: guard(max_token_bytes="16384")),
+    (r"max_token_bytes=: pass a number", lambda: guard(max_token_bytes=2**20 + 1)),
+    (
+        r"shared_secret=: HS384 needs at least 48 bytes",
+        lambda: issuer(shared_secret="x" * 47, algorithms=("HS256", "HS384")),
+    ),
+    (
+        r"shared_secret=: HS512 needs at least 64 bytes",
+        lambda: issuer(shared_secret="x" * 63, algorithms=["HS512"]),
+    ),
     (r"leeway=.*0 to 300", lambda: issuer(leeway=301)),
     (r"leeway=.*0 to 300", lambda: issuer(leeway=-1)),
     (r"leeway=.*0 to 300", lambda: issuer(leeway="30")),
@@ -199,8 +215,10 @@ def test_a_random_secret_is_one(secret: str | bytes) -> None:
 
 @pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])
 def test_a_shared_secret_verifies(algorithm: str) -> None:
-    local = LocalIssuer(URL, audience="api", algorithm=algorithm, secret=SECRET)
-    trusted = Guard(issuer(shared_secret=SECRET, token_types=("JWT",)))
+    secret = SECRET[:32] * (int(algorithm[2:]) // 128)  # as long as it needs to be
+    secret = secret[: int(algorithm[2:]) // 8]
+    local = LocalIssuer(URL, audience="api", algorithm=algorithm, secret=secret)
+    trusted = Guard(issuer(shared_secret=secret, token_types=("JWT",)))
     header = {"alg": algorithm, "typ": "JWT"}
     claims = {"iss": URL, "aud": "api", "exp": 2**33, "sub": "user"}
     assert trusted.verify(sign(header, claims, local.key)).subject == "user"
@@ -213,6 +231,27 @@ def test_a_shared_secret_verifies(algorithm: str) -> None:
         with pytest.raises(TokenError, match="bad_signature"):
             trusted.verify(f"{signed}.{bad}")
     assert trusted.verify(f"{signed}.{signature}").token_id == "1"
+
+
+@pytest.mark.parametrize(("algorithm", "length"), [("HS384", 48), ("HS512", 64)])
+def test_a_secret_serves_no_algorithm_that_needs_a_longer_one(algorithm: str, length: int) -> None:
+    # RFC 7518 §3.2: a secret is at least as long as the hash
+    local = LocalIssuer(URL, audience="api", algorithm=algorithm, secret="s" * (length - 1))
+    trusted = Guard(issuer(shared_secret="s" * (length - 1), token_types=("JWT",)))
+    named = rf"wrong_algorithm.*{algorithm} needs a shared_secret= of at least {length} bytes"
+    with pytest.raises(TokenError, match=named):
+        trusted.verify(local.token(header={"typ": "JWT"}))
+
+
+def test_a_token_is_as_long_as_the_guard_allows() -> None:
+    local = LocalIssuer(URL, audience="api", algorithm="ES256")
+    long = local.token(roles=[f"application-{n:04d}-administrator" for n in range(500)])
+    assert len(long) > 20_000  # JWT-18
+    with pytest.raises(TokenError, match=r"longer than 16384 bytes.*max_token_bytes="):
+        local.guard().verify(long)
+    assert len(local.guard(max_token_bytes=len(long)).verify(long).roles) == 500
+    with pytest.raises(TokenError, match=rf"longer than {len(long) - 1} bytes"):
+        local.guard(max_token_bytes=len(long) - 1).verify(long)
 
 
 def test_static_keys_may_be_pem_jwk_jwks_or_a_list() -> None:
@@ -242,6 +281,7 @@ def test_settings_come_from_the_environment() -> None:
         "BEARERGUARD_ALGORITHMS": "ES256",
         "BEARERGUARD_TOKEN_TYPES": "at+jwt,JWT",
         "BEARERGUARD_REALM": "recordings",
+        "BEARERGUARD_MAX_TOKEN_BYTES": "2048",
         "BEARERGUARD_STRICT": "true",
         "BEARERGUARD_INSECURE_ALLOW_HTTP": "0",
     }
@@ -250,12 +290,20 @@ def test_settings_come_from_the_environment() -> None:
         assert made.verify(local.token(header={"typ": "JWT"})).subject == "user"
         with pytest.raises(TokenError, match="missing_claim"):
             made.verify(local.token(jti=None))
+        with pytest.raises(TokenError, match="longer than 2048 bytes"):
+            made.verify(local.token(header={"typ": "JWT"}, filler="x" * 2048))
+    usual = Guard.from_env(environ | {"BEARERGUARD_MAX_TOKEN_BYTES": ""})
+    with usual, pytest.raises(TokenError, match="longer than 16384 bytes"):
+        usual.verify("x" * 16_385)
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         ("REALM", 3),
+        ("MAX_TOKEN_BYTES", "many"),
+        ("MAX_TOKEN_BYTES", "0"),
+        ("MAX_TOKEN_BYTES", [1]),
         ("ALGORITHMS", 3),
         ("STRICT", "perhaps"),
         ("JWKS_URI", ["x"]),

@@ -37,7 +37,7 @@ from bearerguard.guard.introspector import Introspector
 from bearerguard.guard.key_cache import KeyCache
 from bearerguard.guard.token_cache import TokenCache, digest
 from bearerguard.messages import FetchFailed
-from bearerguard.testing import LocalIssuer, SigningKey
+from bearerguard.testing import LocalIssuer, SigningKey, sign
 from tests.conformance.introspection_table import CLIENT_KEYS, pem
 from tests.conformance.stage import NOON, Clock
 from tests.warm import recalled
@@ -315,6 +315,63 @@ def test_INT_03_an_issuer_that_is_asked_about_its_jwts_is_asked_about_its_own_al
         with pytest.raises(TokenError, match="inactive"):
             guard.verify("a.b.c.d.e")  # encrypted for the one that route_opaque names
         assert (first.hits["/introspect"], second.hits["/introspect"]) == (2, 0)
+
+
+def test_an_issuer_is_asked_about_its_jwts_by_whatever_name_they_call_it(clock: Clock) -> None:
+    local = LocalIssuer("https://id.test", algorithm="ES256", clock=clock)
+    guard = Guard(
+        local.issuer(
+            introspection=local.introspection.options(cache_ttl=0),
+            tokens="opaque",
+            aliases=["id.test", "https://id.test/"],
+        ),
+        Issuer("https://b.test", audience="b", keys=PUBLIC_JWK),
+        transport=local.transport(),
+        clock=clock,
+    )
+    with guard:
+        for asked, name in enumerate(("https://id.test", "id.test", "https://id.test/"), 1):
+            assert guard.verify(local.token(iss=name)).issuer == "https://id.test"
+            assert local.hits["/introspect"] == asked
+        local.introspection.answer = Response(
+            200, (("Content-Type", "application/json"),), b'{"active": false}'
+        )
+        for name in ("https://id.test", "id.test", "https://id.test/"):
+            with pytest.raises(TokenError, match="inactive"):
+                guard.verify(local.token(iss=name))
+
+
+def test_route_opaque_may_name_an_issuer_by_an_alias(clock: Clock) -> None:
+    first, second, guard = two(clock, lambda _token: "a.test", aliases=["a.test"])
+    with guard:
+        assert guard.verify(first.opaque_token()).issuer == "https://a.test"
+    assert second.hits["/introspect"] == 0
+
+
+def test_a_signed_answer_may_come_under_an_alias(clock: Clock) -> None:
+    local = LocalIssuer("https://id.test", algorithm="ES256", clock=clock)
+    guard = Guard(
+        local.issuer(
+            introspection=local.introspection.options(signed_answers=True), aliases=["id.test"]
+        ),
+        transport=local.transport(),
+        clock=clock,
+    )
+    header = {"alg": "ES256", "typ": "token-introspection+jwt", "kid": local.key.kid}
+    told = {"active": True, "aud": local.audience, "sub": "ada"}
+    with guard:
+        for name, passes in (("id.test", True), ("https://id.test", True), ("other.test", False)):
+            claims = {"iss": name, "aud": "api", "iat": int(NOON), "token_introspection": told}
+            local.introspection.answer = Response(
+                200,
+                (("Content-Type", "application/token-introspection+jwt"),),
+                sign(header, claims, local.key).encode(),
+            )
+            if passes:
+                assert guard.verify(f"asked-as-{name.partition('//')[2]}").subject == "ada"
+            else:
+                with pytest.raises(IssuerUnavailable):
+                    guard.verify("asked-as-other")
 
 
 def test_INT_03_an_encrypted_token_is_not_shown_to_an_issuer_that_wants_none(

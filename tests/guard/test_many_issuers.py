@@ -332,7 +332,7 @@ def test_answers_of_introspection_are_mapped_too() -> None:
             guard.verify(local.opaque_token(use="id"))
 
 
-@pytest.mark.parametrize("wrong", [None, True, "1795543956", [1795543956], 1e300])
+@pytest.mark.parametrize("wrong", [True, "1795543956", [1795543956], 1e300])
 @pytest.mark.parametrize("options", [{}, {"scope_claims": ["scope"]}, {"aliases": ["id.test"]}])
 def test_an_answers_expiry_that_is_no_date_is_refused_mapped_or_not(
     wrong: Any, options: dict[str, Any]

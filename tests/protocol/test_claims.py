@@ -74,3 +74,12 @@ def test_a_token_taken_apart_shows_nothing_of_itself() -> None:
     token = LocalIssuer(algorithm="ES256").token(sub="ada")
     shown = repr(jwt.parse(token.encode()))
     assert shown == "SignedToken()"
+
+
+def test_a_token_is_not_looked_into_when_it_is_longer_than_allowed() -> None:
+    token = LocalIssuer(algorithm="ES256").token().encode()
+    assert jwt.parse(token, len(token)).claims["sub"] == "user"
+    with pytest.raises(TokenError, match=r"longer than .* bytes.*max_token_bytes="):
+        jwt.parse(token, len(token) - 1)
+    with pytest.raises(TokenError, match="longer than 16384 bytes"):
+        jwt.parse(b"x" * 16_385)

@@ -16,6 +16,7 @@ from bearerguard.guard.introspector import Introspector
 from bearerguard.guard.jwt_validator import JwtValidator, Reading
 from bearerguard.guard.routing import Routing
 from bearerguard.guard.token_cache import Entry, TokenCache, digest
+from bearerguard.protocol import jwt
 
 if TYPE_CHECKING:
     from bearerguard.guard.revocation import Revocations
@@ -45,7 +46,10 @@ class Unchecked(NamedTuple):
 
 
 class Authenticator:
-    """Says who bears a token, and remembers it. `clock` returns Unix seconds."""
+    """Says who bears a token, and remembers it.
+
+    `clock` returns Unix seconds, `monotonic` seconds that no change of the clock disturbs.
+    """
 
     def __init__(
         self,
@@ -55,7 +59,9 @@ class Authenticator:
         *,
         events: Events,
         clock: Callable[[], float],
+        monotonic: Callable[[], float],
         revocations: Revocations | None = None,
+        max_token_bytes: int = jwt.MAX_TOKEN_BYTES,
     ) -> None:
         self._revocations = revocations
         self._validator = validator
@@ -63,6 +69,8 @@ class Authenticator:
         self._tokens = tokens
         self._events = events
         self._clock = clock
+        self._monotonic = monotonic
+        self._max_token_bytes = max_token_bytes
 
     def look(self, token: bytes) -> Entry | Unproved | Unchecked:
         """Return what can be said of a token without I/O.
@@ -91,12 +99,17 @@ class Authenticator:
         return found if isinstance(found, Entry) else (yield from self._establish(found))
 
     def _find(self, token: bytes) -> Entry | Unproved:
-        key = digest(token)
-        entry = self._tokens.get(key)
-        if entry is not None and self._is_believed(entry):
+        key, tokens, now = digest(token), self._tokens, self._clock()
+        if now < tokens.seen_at:
+            tokens.look_back(now)
+        tokens.seen_at = now
+        entry = tokens.get(key)
+        if entry is not None and self._is_believed(entry, now):
             return entry
         try:
             if self._routing is not None:
+                if len(token) > self._max_token_bytes:  # as the validator says of JWTs
+                    raise jwt.too_long(self._max_token_bytes)
                 introspector = self._routing.introspector(token)
                 if introspector is not None:
                     return Unproved(key, Opaque(introspector, token))
@@ -122,10 +135,13 @@ class Authenticator:
         self._tokens.put(key, entry)
         return entry
 
-    def _is_believed(self, entry: Entry) -> bool:
+    def _is_believed(self, entry: Entry, now: float) -> bool:
         """Whether a remembered token still holds, its key's lease perhaps run out."""
-        now = self._clock()
-        return now < entry.deadline and (now < entry.lease.until or self._validator.renew(entry))
+        return (
+            now < entry.deadline
+            and self._monotonic() < entry.elapses_at
+            and (now < entry.lease.until or self._validator.renew(entry))
+        )
 
     def _check(self, entry: Entry, revocations: Revocations) -> None:
         """Raise `TokenError` if it was revoked, else note which list did not cover it."""

@@ -14,8 +14,6 @@ from bearerguard.errors import BAD_CLAIM, MISSING_CLAIM, ConfigurationError, Tok
 
 RequiredClaims: TypeAlias = Mapping[str, str | bool | Sequence[str] | None] | Sequence[str]
 
-_NOTHING = object()
-
 
 @dataclass(frozen=True, slots=True)
 class ClaimMapping:
@@ -40,7 +38,7 @@ class ClaimMapping:
         if self.issuer is not None:
             seen["iss"] = self.issuer
         if self.audience_claim != "aud":
-            seen["aud"] = _found(claims, self.audience_claim, None)
+            seen["aud"] = _found(claims, self.audience_claim)
         if self.scope_claims:
             texts = _texts(claims, self.scope_claims)
             seen["scope"] = " ".join(texts)
@@ -54,7 +52,7 @@ class ClaimMapping:
     def _check(
         self, claims: Mapping[str, Any], path: str, values: frozenset[str | bool] | None
     ) -> None:
-        value = _found(claims, path, None)
+        value = _found(claims, path)
         if value is None:
             raise TokenError(MISSING_CLAIM, f"it has no {path}, which required_claims= demands")
         members = value if isinstance(value, list) else [value]
@@ -132,7 +130,7 @@ def _texts(claims: Mapping[str, Any], paths: Sequence[str]) -> list[str]:
     """Return the texts that stand at these paths, each an array of texts or one text."""
     texts: list[str] = []
     for path in paths:
-        value = _found(claims, path, None)
+        value = _found(claims, path)
         members = value if isinstance(value, list) else [] if value is None else [value]
         if not all(isinstance(member, str) for member in members):
             raise TokenError(BAD_CLAIM, f"its {path} is neither a string nor an array of strings")
@@ -140,18 +138,15 @@ def _texts(claims: Mapping[str, Any], paths: Sequence[str]) -> list[str]:
     return texts
 
 
-def _found(claims: Mapping[str, Any], path: str, default: object) -> Any:
-    """Return what stands at a path."""
+def _found(claims: Mapping[str, Any], path: str) -> Any:
+    """Return what stands at a path, None where nothing or null does."""
     for head, rest in _splits(path):
-        value = claims.get(head, _NOTHING)
-        if value is _NOTHING:
-            continue
-        if not rest:
+        value = claims.get(head)
+        if rest:
+            value = _found(value, rest) if isinstance(value, Mapping) else None
+        if value is not None:
             return value
-        found = _found(value, rest, _NOTHING) if isinstance(value, Mapping) else _NOTHING
-        if found is not _NOTHING:
-            return found
-    return default
+    return None
 
 
 def _splits(path: str) -> Iterator[tuple[str, str]]:

@@ -47,17 +47,17 @@ class Events:
     """Where the guard reports to."""
 
     def __init__(
-        self, on_event: Callable[[Event], None] | None, clock: Callable[[], float]
+        self, on_event: Callable[[Event], None] | None, monotonic: Callable[[], float]
     ) -> None:
         self._on_event = on_event
-        self._clock = clock
+        self._monotonic = monotonic
         self._renew()
 
     def _renew(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._written = TTLCache[tuple[str, str | None, str], bool](
-            _MAX_REMEMBERED, _LINE_INTERVAL, timer=self._clock
+            _MAX_REMEMBERED, _LINE_INTERVAL, timer=self._monotonic
         )
 
     def emit(self, code: str, issuer: str | None, detail: str, *, about: str = "") -> None:

@@ -47,6 +47,11 @@ class Generations(Generic[K, V]):
                     if old_key not in young:
                         self._on_drop(old)
 
+    def drop(self, key: K) -> None:
+        """Forget a value, without telling of it."""
+        self._young.pop(key, None)
+        self._old.pop(key, None)
+
     def values(self) -> list[V]:
         """Return all values, in no order."""
         return list((self._old | self._young).values())

@@ -24,6 +24,7 @@ from bearerguard.flow import Flow, run
 from bearerguard.guard import driving, options, settings, verdict
 from bearerguard.guard.authenticator import Authenticator, Unchecked, Unproved
 from bearerguard.guard.decision import Allow, Decision, Deny, Pending, Unavailable
+from bearerguard.guard.elapsed import elapsed_by
 from bearerguard.guard.events import Event, Events
 from bearerguard.guard.introspection_cache import IntrospectionCache
 from bearerguard.guard.issuer import Issuer
@@ -39,6 +40,7 @@ from bearerguard.guard.token_cache import Entry, TokenCache, octets
 from bearerguard.guard.trust import Trust, check_issuers
 from bearerguard.messages import Request
 from bearerguard.principal import ANONYMOUS, Principal
+from bearerguard.protocol import jwt
 from bearerguard.protocol.credentials import bearer_token
 from bearerguard.protocol.expiry import ExpiryHeaders
 
@@ -67,7 +69,10 @@ class Guard(LifeCycle):
         transport: how issuers are asked, closed with the guard; an `HttpTransport` by default.
         on_event: called with an `Event` for every refusal and every fetch of keys.
         clock: returns Unix seconds.
+        monotonic: returns seconds that no change of the clock disturbs, by which ages and
+            pauses are measured; the system's, or made from a `clock` that is passed.
         cache_size: how many verified tokens are remembered at most.
+        max_token_bytes: the longest token that is looked into, whatever its kind.
 
     Raises:
         ConfigurationError: an option is missing or unsafe.
@@ -87,7 +92,9 @@ class Guard(LifeCycle):
         transport: Transport | None = None,
         on_event: Callable[[Event], None] | None = None,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] | None = None,
         cache_size: int = _CACHE_SIZE,
+        max_token_bytes: int = jwt.MAX_TOKEN_BYTES,
     ) -> None:
         check_issuers(issuers, route_opaque)
         options.check_realm(realm)
@@ -97,13 +104,15 @@ class Guard(LifeCycle):
         options.check_revocations(revocations)
         options.check_introspection_cache(introspection_cache)
         options.check_cache_size(cache_size)
+        options.check_max_token_bytes(max_token_bytes)
         self.realm = realm
         self.requirement = require
         self.expiry_headers = expiry_headers or ExpiryHeaders(None, None)
         self.cache_control = cache_control
         self.denial_body = denial_body
         self.clock = clock
-        self._events = Events(on_event, clock)
+        monotonic = elapsed_by(clock) if monotonic is None else monotonic
+        self._events = Events(on_event, monotonic)
         local = [issuer.local for issuer in issuers if issuer.local is not None]
         if local:  # what a server revokes is in its database
             revocations = (revocations or Revocations()).kept_by(local[0].revocation_store)
@@ -119,7 +128,7 @@ class Guard(LifeCycle):
         self._refresher = Refresher(lambda flow: run(flow, handlers))
         # The thread holds the key caches, and they hold no guard.
         weakref.finalize(self, self._refresher.close)
-        self._tokens = TokenCache(cache_size, clock, revocations)
+        self._tokens = TokenCache(cache_size, clock, revocations, monotonic=monotonic)
         self._trust = Trust(
             issuers,
             route_opaque=route_opaque,
@@ -128,17 +137,21 @@ class Guard(LifeCycle):
             if introspection_cache is None
             else introspection_cache.answers(self._events.emit),
             clock=clock,
+            monotonic=monotonic,
             events=self._events,
             schedule=self._refresher.schedule,
+            max_token_bytes=max_token_bytes,
         )
-        self._validator = JwtValidator(self._trust.find, clock)
+        self._validator = JwtValidator(self._trust.find, clock, max_token_bytes)
         self._authenticator = Authenticator(
             self._validator,
             self._trust.routing,
             self._tokens,
             events=self._events,
             clock=clock,
+            monotonic=monotonic,
             revocations=revocations,
+            max_token_bytes=max_token_bytes,
         )
         self._revoker = Revoker(revocations, self._authenticator, self._trust, clock, self._events)
         self.recall, self.in_use = self._tokens.recall, self._tokens.in_use
@@ -160,6 +173,9 @@ class Guard(LifeCycle):
         realm = settings.realm(values)
         if realm is not None:
             options.setdefault("realm", realm)
+        longest = settings.max_token_bytes(values)
+        if longest is not None:
+            options.setdefault("max_token_bytes", longest)
         return cls(settings.issuer(values), **options)
 
     def report(self, code: str, detail: str) -> None:
@@ -287,7 +303,7 @@ class Guard(LifeCycle):
         """Return, ready for JSON, how each issuer is, and how full the cache is.
 
         An issuer's `status` is fresh, static, absent (not fetched yet), stale (the last
-        refresh failed) or dead (too old to be believed); `age` is in seconds. Its
+        refresh failed, or is overdue) or dead (too old to be believed); `age` is in seconds. Its
         introspection is ok, failing, or down (not asked for a while). Tenants are told of, and
         make no guard unfit: an outage of one is no other's. Revocations are local (this
         process's own), absent, fresh, stale or dead.

@@ -16,7 +16,7 @@ from bearerguard.guard.introspection import Introspection
 from bearerguard.guard.issuer import Issuer
 from bearerguard.guard.token_cache import Entry, Lease
 from bearerguard.principal import Claims, Principal
-from bearerguard.protocol import claims
+from bearerguard.protocol import claims, strict_json
 
 # What a token without an expiry is checked against: the end of time as a date can be.
 _NEVER = 2**53
@@ -25,18 +25,31 @@ _UNTIL_DEADLINE = Lease(math.inf)
 
 
 class Introspected(Entry):
-    """A token as its issuer described it: fresh until `deadline`, usable until `stale_until`."""
+    """A token as its issuer described it: fresh until `deadline`, usable until `stale_until`.
 
-    __slots__ = ("stale_until",)
+    Both by the clock, and no longer than until `elapses_at` and `stale_elapses_at`, however
+    the clock is changed meanwhile.
+    """
 
-    def __init__(self, principal: Principal, deadline: float, stale_until: float) -> None:
-        super().__init__(principal, deadline, _UNTIL_DEADLINE)
+    __slots__ = ("stale_elapses_at", "stale_until")
+
+    def __init__(
+        self,
+        principal: Principal,
+        deadline: float,
+        stale_until: float,
+        *,
+        elapses_at: float = math.inf,
+        stale_elapses_at: float = math.inf,
+    ) -> None:
+        super().__init__(principal, deadline, _UNTIL_DEADLINE, elapses_at)
         self.stale_until = stale_until
+        self.stale_elapses_at = stale_elapses_at
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Why a token was refused, and until when that is believed."""
+    """Why a token was refused, and until when that is believed, by `monotonic`."""
 
     kind: type[TokenError]
     reason: Reason
@@ -61,33 +74,53 @@ class Reader:
         self._expected = replace(issuer.expected, required=("aud",))
 
     def read(
-        self, members: Mapping[str, Any] | None, answered_at: float, now: float
+        self, members: Mapping[str, Any] | None, answered_at: float, now: float, elapsed: float
     ) -> Introspected:
         """Return what an answer proves, given when it came; raises `TokenError`.
+
+        `now` is in Unix seconds, `elapsed` in those that no change of the clock disturbs.
 
         Another worker's clock may be ahead: its answer is believed no longer than one of now.
         """
         if members is None:
             raise TokenError(INACTIVE, "the issuer says that it is not active")
+        members = strict_json.without_nulls(members)
+        if _is_zero(members.get("exp")):
+            # RFC 7662 §2.2 knows no such end: some servers write so that there is none, of a
+            # token that they call active.
+            del members["exp"]
         filled = {**self._vouched, **members}
         if filled["iss"] not in self._names:
             raise TokenError(
                 UNKNOWN_ISSUER, f"iss is {quoted(filled['iss'])} in the issuer's answer"
             )
-        # Before the mapping, to which null is nothing: what is no date is no end of time either.
+        claims.check_no_logout_token(filled)
+        # Before the mapping: what is no date is no end of time either.
         expires_at = claims.numeric_date(members, "exp") if "exp" in members else None
         if self._issuer.mapping is not None:
             filled = self._issuer.mapping.seen(filled)
+        claims.check_kind(members, accept_id_tokens=self._issuer.accept_id_tokens)
         principal = claims.bearer(filled, self._expected, now)._replace(
             expires_at=expires_at, claims=Claims(dict(members))
         )
         last = math.inf if expires_at is None else expires_at
         fresh = min(answered_at, now) + self._options.cache_ttl
-        return Introspected(principal, min(fresh, last), min(fresh + self._options.stale_ttl, last))
+        elapses_at = elapsed + self._options.cache_ttl
+        return Introspected(
+            principal,
+            min(fresh, last),
+            min(fresh + self._options.stale_ttl, last),
+            elapses_at=elapses_at,
+            stale_elapses_at=elapses_at + self._options.stale_ttl,
+        )
 
-    def refused(self, refusal: TokenError, now: float) -> Refused | None:
+    def refused(self, refusal: TokenError, elapsed: float) -> Refused | None:
         """Return a refusal to be remembered, None when none is to be."""
         ttl = self._options.negative_ttl if self._options.cache_ttl else 0.0
         if not ttl:
             return None
-        return Refused(type(refusal), refusal.reason, refusal.remedy, now + ttl)
+        return Refused(type(refusal), refusal.reason, refusal.remedy, elapsed + ttl)
+
+
+def _is_zero(date: object) -> bool:
+    return isinstance(date, int | float) and not isinstance(date, bool) and date == 0

@@ -42,11 +42,13 @@ class IntrospectionEndpoint:
         keys: KeyCache,
         *,
         clock: Callable[[], float],
+        monotonic: Callable[[], float],
     ) -> None:
         self._issuer = issuer
         self._options = options
         self._keys = keys
         self._clock = clock
+        self._monotonic = monotonic
         # RFC 9701 §5 wants the resource server's name: some put its client id, some its audience.
         self._names = issuer.expected.audience | frozenset(filter(None, (options.client_id,)))
         self._place: _Place | None = None
@@ -73,15 +75,14 @@ class IntrospectionEndpoint:
             if isinstance(read, SignedAnswer):
                 return (yield from self._proved(read))
         except IntrospectionFailed as error:
-            raise IntrospectionFailed(
-                f"{place.url}: {error}", of_this_token=error.of_this_token
-            ) from None
+            error.args = (f"{place.url}: {error}",)
+            raise
         return read
 
     def located(self) -> Flow[_Place]:
         """Return where to ask, discovering it when that is not known, or was long ago."""
         known = self._place
-        if known is not None and self._clock() - known.found_at < self._issuer.keys_max_age:
+        if known is not None and self._monotonic() - known.found_at < self._issuer.keys_max_age:
             return known
         url, offered = yield from discover(self._issuer, introspection.endpoint_and_methods)
         if not self._issuer.may_fetch(url):
@@ -90,7 +91,7 @@ class IntrospectionEndpoint:
             method = self._options.method(offered)
         except ValueError as error:
             raise FetchFailed(str(error)) from None
-        self._place = _Place(url, method, self._clock())
+        self._place = _Place(url, method, self._monotonic())
         return self._place
 
     def forget(self) -> None:
@@ -111,7 +112,7 @@ class IntrospectionEndpoint:
             raise IntrospectionFailed("the signature of its answer is not the issuer's")
         return introspection.signed_members(
             answer,
-            issuer=self._issuer.url,
+            issuers=(self._issuer.url, *self._issuer.aliases),
             audience=self._names,
             now=self._clock(),
         )

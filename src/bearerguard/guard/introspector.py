@@ -15,13 +15,14 @@ from typing import Any, Protocol
 
 from bearerguard.errors import (
     EXPIRED,
-    MALFORMED_TOKEN,
+    WRONG_TYPE,
     IssuerUnavailable,
     TokenError,
     TokenExpired,
 )
 from bearerguard.flow import Flow, Once, ask
 from bearerguard.guard.breaker import Breaker
+from bearerguard.guard.elapsed import elapsed_by
 from bearerguard.guard.events import Events
 from bearerguard.guard.generations import Generations
 from bearerguard.guard.introspected import Introspected, Reader, Refused
@@ -31,7 +32,6 @@ from bearerguard.guard.issuer import Issuer
 from bearerguard.guard.key_cache import KeyCache
 from bearerguard.guard.token_cache import Entry, TokenCache
 from bearerguard.messages import FetchFailed
-from bearerguard.protocol import credentials, jwt
 from bearerguard.protocol.introspection import IntrospectionFailed
 
 # Strangers can make up any number of tokens; each refusal costs about 300 bytes.
@@ -54,7 +54,10 @@ class SharedAnswers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class IntrospectionHealth:
-    """How asking goes: `status` is ok, failing, or down, which is not asked for a while."""
+    """How asking goes: `status` is ok, failing, or down, which is not asked for a while.
+
+    `failures` are those in a row, answers that say nothing of one token alone among them.
+    """
 
     status: str
     failures: int = 0
@@ -71,6 +74,7 @@ class Introspector:
         tokens: TokenCache,
         *,
         clock: Callable[[], float],
+        monotonic: Callable[[], float] | None = None,
         events: Events,
         shared: SharedAnswers | None = None,
     ) -> None:
@@ -78,21 +82,30 @@ class Introspector:
         self._options = options
         self._tokens = tokens
         self._clock = clock
+        self._monotonic = elapsed_by(clock) if monotonic is None else monotonic
         self._events = events
         self._shared = shared
         self._resource = " ".join(sorted(issuer.expected.audience))
-        self._endpoint = IntrospectionEndpoint(issuer, options, keys, clock=clock)
+        self._endpoint = IntrospectionEndpoint(
+            issuer, options, keys, clock=clock, monotonic=self._monotonic
+        )
         self._reader = Reader(issuer, options)
         self._refusals: Generations[bytes, Refused] = Generations(_MAX_REFUSALS)
+        # Each token that the endpoint objects to has a breaker of its own.
+        self._objections: Generations[bytes, Breaker] = Generations(_MAX_REFUSALS)
+        self._objected_to = 0
+        self._may_move_at = -math.inf
         self._breaker = Breaker(options.breaker_cooldown, options.breaker_cooldown)
 
     def introspect(self, token: bytes, key: bytes) -> Flow[Entry]:
         """Return what the issuer says a token proves; `key` is the token's digest.
 
+        It is sent as it is: `Routing` lets no characters through that no token has.
+
         Raises `TokenError`, or `IssuerUnavailable` when the issuer cannot be asked.
         """
         try:
-            self._check(token, key)
+            self._check(key)
             try:
                 return (yield from self._asked(token, key))
             except IssuerUnavailable as error:
@@ -112,23 +125,21 @@ class Introspector:
         """Return how asking goes."""
         failures = self._breaker.failures
         status = "down" if self._breaker.is_open else "failing" if failures else "ok"
-        return IntrospectionHealth(status, failures)
+        # What strangers can bring about is counted, and makes no guard unfit.
+        return IntrospectionHealth(status, failures + self._objected_to)
 
     def clear(self) -> None:
         """Forget the refusals."""
         self._refusals.clear()
+        self._objections.clear()
 
     # What needs no asking
 
-    def _check(self, token: bytes, key: bytes) -> None:
-        """Refuse what cannot be a token, or is known to be a bad one."""
-        if len(token) > jwt.MAX_TOKEN_BYTES:
-            raise TokenError(MALFORMED_TOKEN, f"it is longer than {jwt.MAX_TOKEN_BYTES} bytes")
-        if not credentials.is_token68(token):
-            raise TokenError(MALFORMED_TOKEN, "it has characters that no bearer token has")
+    def _check(self, key: bytes) -> None:
+        """Refuse what is known to be no good token."""
         now = self._clock()
         refused = self._refusals.get(key)
-        if refused is not None and now < refused.until:
+        if refused is not None and self._monotonic() < refused.until:
             raise refused.error()
         known = self._tokens.get(key)
         over = None if known is None else known.principal.expires_at
@@ -137,45 +148,66 @@ class Introspector:
 
     def _asked(self, token: bytes, key: bytes) -> Flow[Entry]:
         if self._shared is None:  # else another worker's answer would do
-            self._check_breaker()
+            self._check_pause(key)
         once = Once(("introspect", self.issuer.url, key), lambda: self._introspected(token, key))
         return (yield from ask(once))
 
-    def _check_breaker(self) -> None:
-        wait = self._breaker.wait(self._clock())
+    def _check_pause(self, key: bytes) -> None:
+        now = self._monotonic()
+        wait = self._breaker.wait(now)
         if wait > 0:
             raise self._unavailable(wait, "introspection failed repeatedly")
+        objection = self._objections.get(key)
+        if objection is not None and (wait := objection.wait(now)) > 0:
+            raise self._unavailable(wait, "the endpoint objected to this token")
 
     def _stale(self, key: bytes, error: IssuerUnavailable) -> Entry:
         """Return the last answer where it may outlive its TTL, else raise `error`.
 
         It is kept for as long as asking makes no sense.
         """
-        known, now = self._tokens.get(key), self._clock()
-        if not isinstance(known, Introspected) or now >= known.stale_until:
+        known, now, elapsed = self._tokens.get(key), self._clock(), self._monotonic()
+        if (
+            not isinstance(known, Introspected)
+            or now >= known.stale_until
+            or elapsed >= known.stale_elapses_at
+        ):
             raise error
-        until = min(now + error.retry_after, known.stale_until)
-        return self._remember(key, Introspected(known.principal, until, known.stale_until))
+        stale = Introspected(
+            known.principal,
+            min(now + error.retry_after, known.stale_until),
+            known.stale_until,
+            elapses_at=min(elapsed + error.retry_after, known.stale_elapses_at),
+            stale_elapses_at=known.stale_elapses_at,
+        )
+        return self._remember(key, stale)
 
     # What is done once for all who ask
 
     def _introspected(self, token: bytes, key: bytes) -> Flow[Entry]:
         known = self._tokens.get(key)
-        if known is not None and self._clock() < known.deadline:
+        if known is not None and self._is_fresh(known):
             return known  # another caller has asked meanwhile
         found = yield from self._another_workers_answer(key)
         if found is not None:
             return found
-        self._check_breaker()
-        era = self._breaker.enter(self._clock())
+        self._check_pause(key)
+        era = self._breaker.enter(self._monotonic())
         try:
             members = yield from self._endpoint.answer(token)
         except GeneratorExit:
             self._breaker.abandoned()
             raise
+        except IntrospectionFailed as error:
+            if not error.of_this_token:
+                raise self._failed(error, era) from error
+            self._breaker.abandoned()  # nothing was learned of how others would fare
+            raise self._objected(key, error) from error
         except Exception as error:  # whatever a transport raises, the token is not to blame
             raise self._failed(error, era) from error
         self._breaker.succeeded()
+        self._objected_to = 0
+        self._objections.drop(key)
         now = self._clock()
         entry = self._believed(key, members, now)
         yield from self._share(key, members, now, entry.deadline - now)
@@ -185,15 +217,22 @@ class Introspector:
         """Return what an answer that came `at` a time proves, and remember it either way."""
         now = self._clock()
         try:
-            return self._remember(key, self._reader.read(members, at, now))
+            return self._remember(key, self._reader.read(members, at, now, self._monotonic()))
         except TokenError as refusal:
-            known = self._tokens.get(key)
-            if isinstance(known, Introspected):
-                known.stale_until = -math.inf  # the issuer itself has taken it back
-            refused = self._reader.refused(refusal, now)
-            if refused is not None:
-                self._refusals.put(key, refused)
+            self._refuse(key, refusal)
             raise
+
+    def _refuse(self, key: bytes, refusal: TokenError) -> None:
+        """Remember for a while that the issuer does not stand by a token, or no longer."""
+        known = self._tokens.get(key)
+        if isinstance(known, Introspected):
+            known.stale_until = -math.inf
+        refused = self._reader.refused(refusal, self._monotonic())
+        if refused is not None:
+            self._refusals.put(key, refused)
+
+    def _is_fresh(self, entry: Entry) -> bool:
+        return self._clock() < entry.deadline and self._monotonic() < entry.elapses_at
 
     def _remember(self, key: bytes, entry: Introspected) -> Introspected:
         if self._options.cache_ttl:
@@ -203,12 +242,34 @@ class Introspector:
     def _failed(self, error: Exception, era: int) -> IssuerUnavailable:
         cause = _cause(error)
         self._events.emit("introspection_failed", self.issuer.url, cause)
-        if isinstance(error, IntrospectionFailed) and error.of_this_token:
-            self._breaker.succeeded()  # it answers, and others may fare better
-            return self._unavailable(self._options.breaker_cooldown, cause)
-        wait = self._breaker.failed(self._clock(), era)
+        wait = self._breaker.failed(self._monotonic(), era)
         if self._breaker.is_open:
             self._endpoint.forget()
+        return self._unavailable(wait, cause)
+
+    def _objected(self, key: bytes, error: IntrospectionFailed) -> TokenError | IssuerUnavailable:
+        """Return what an objection to one token means for it.
+
+        It is no outage: others are asked about. About this one the endpoint is asked less and
+        less often after three times, so that who sends it again and again is no storm.
+        """
+        cause = str(error)
+        if error.is_unsupported:
+            refusal = TokenError(
+                WRONG_TYPE, f"the issuer does not introspect tokens of this kind: {cause}"
+            )
+            self._refuse(key, refusal)
+            return refusal
+        self._events.emit("introspection_failed", self.issuer.url, cause)
+        now = self._monotonic()
+        if now >= self._may_move_at:  # it may have moved: looked for no more often than this
+            self._may_move_at = now + self._options.breaker_cooldown
+            self._endpoint.forget()
+        self._objected_to += 1
+        longest = self._options.breaker_cooldown
+        objection = self._objections.get(key) or Breaker(longest, longest)
+        wait = objection.failed(now, objection.era)
+        self._objections.put(key, objection)
         return self._unavailable(wait, cause)
 
     def _unavailable(self, wait: float, cause: str) -> IssuerUnavailable:
@@ -223,8 +284,8 @@ class Introspector:
         if value is None:
             return None
         answered_at, members = json.loads(value)  # sealed by a worker of ours
-        entry = self._reader.read(members, answered_at, self._clock())
-        if self._clock() >= entry.deadline:
+        entry = self._reader.read(members, answered_at, self._clock(), self._monotonic())
+        if not self._is_fresh(entry):
             return None
         return self._remember(key, entry)
 

@@ -5,6 +5,7 @@ Knows what is safe to configure; holds no state and opens nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
@@ -25,7 +26,41 @@ from bearerguard.guard.static_keys import StaticKeys, keys_from, secret_from
 from bearerguard.protocol import claims, jwk, jwt, metadata
 
 _MAX_LEEWAY = 300
-_ACCEPTABLE_TYPES = frozenset({"at+jwt", "jwt"})
+# What a type of tokens may be called (RFC 6838 §4.2), and those that name another kind of token
+# than one that opens an API: whoever listed one would open it to what was made for others.
+_TYPE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
+_OTHER_KINDS = frozenset(
+    {
+        "logout+jwt",
+        "secevent+jwt",
+        "dpop+jwt",
+        "token-introspection+jwt",
+        "statuslist+jwt",
+        "id+jwt",
+        "id_token",
+        "refresh+jwt",
+        "rt+jwt",
+        "refresh_token",
+        "oauth-authz-req+jwt",
+        "oauth-id-jag+jwt",
+        "authorization-grant+jwt",
+        "client-authentication+jwt",
+        "jwk-set+jwt",
+        "entity-statement+jwt",
+        "resolve-response+jwt",
+        "trust-mark+jwt",
+        "openid4vci-proof+jwt",
+        "kb+jwt",
+        "sd-jwt",
+        "vc+sd-jwt",
+        "dc+sd-jwt",
+        "vc+jwt",
+        "vp+jwt",
+        "wit+jwt",
+        "wpt+jwt",
+        "txntoken+jwt",
+    }
+)
 _TOKENS = ("auto", "jwt", "opaque")
 
 
@@ -39,10 +74,12 @@ class Issuer:
         keys: static keys instead of fetched ones: a JWKS or JWK (dict), PEM, or a list.
         jwks_uri: where the JWKS is; without it, it is discovered (RFC 8414, OpenID).
         discovery_url: where the metadata is, if not at a well-known place.
-        shared_secret: at least 32 bytes, for HS256, HS384 and HS512 only.
+        shared_secret: at least 32 bytes for HS256, 48 for HS384 and 64 for HS512, and for
+            nothing else.
         algorithms: the signature algorithms accepted; all that fit the keys by default.
-        token_types: the `typ` values accepted, of "at+jwt" (RFC 9068) and "JWT" (which
-            also accepts an absent one).
+        token_types: the `typ` values accepted: "at+jwt" (RFC 9068), "JWT" (which also
+            accepts an absent one), or another name that this issuer gives to access tokens,
+            such as "JOSE".
         accept_id_tokens: accept what looks like an ID token as well; implies "JWT".
         strict: demand every claim that RFC 9068 §2.2 demands.
         introspection: how to ask the issuer about tokens that are no JWTs.
@@ -119,12 +156,13 @@ class Issuer:
         check_tenants(self.url, self.tenants, self.max_tenants)
         if self.tenants is not None:
             check_pattern_is_alone(self.introspection, self.aliases)
-        derive("accepted_algorithms", self._checked_algorithms())
         derive("accepted_types", self._checked_types())
         self._check_times()
         required = claims.REQUIRED_STRICT if self.strict else claims.REQUIRED
         derive("expected", claims.Expected(self._checked_audience(), required, self.leeway))
-        derive("static_keys", self._static_keys())
+        static_keys = self._static_keys()
+        derive("static_keys", static_keys)
+        derive("accepted_algorithms", self._checked_algorithms(static_keys))
         derive("mapping", self._mapping())
 
     @property
@@ -222,10 +260,13 @@ class Issuer:
             " or a list of them; without it any API's token would open this one",
         )
 
-    def _checked_algorithms(self) -> tuple[str, ...]:
+    def _checked_algorithms(self, static_keys: jwk.KeySet | None) -> tuple[str, ...]:
         possible = jwk.ASYMMETRIC if self.shared_secret is None else jwk.SYMMETRIC
+        strong = possible
+        if self.shared_secret is not None and static_keys is not None:
+            strong = static_keys.keys[0].algorithms
         if self.algorithms is None:
-            return possible
+            return strong
         if isinstance(self.algorithms, str) or not self.algorithms:
             raise ConfigurationError("algorithms=: pass a list of algorithm names")
         for name in self.algorithms:
@@ -236,16 +277,24 @@ class Issuer:
                     f"algorithms=: {quoted(name)} cannot be used here:"
                     f" {remedy} ({', '.join(possible)})"
                 )
+            if name not in strong:
+                raise ConfigurationError(
+                    f"shared_secret=: {name} needs at least {jwk.SECRET_BYTES[name]} bytes"
+                    " (RFC 7518 §3.2): make a longer one, or leave it out of algorithms="
+                )
         return tuple(self.algorithms)
 
     def _checked_types(self) -> frozenset[str]:
         if isinstance(self.token_types, str) or not self.token_types:
             raise ConfigurationError('token_types=: pass a list such as ("at+jwt", "JWT")')
+        if not all(isinstance(name, str) for name in self.token_types):
+            raise ConfigurationError('token_types=: pass a list such as ("at+jwt", "JWT")')
         types = frozenset(jwt.media_type(name) for name in self.token_types)
-        if not types <= _ACCEPTABLE_TYPES:
+        foreign = [name for name in types if name in _OTHER_KINDS or not _TYPE_NAME.fullmatch(name)]
+        if foreign:
             raise ConfigurationError(
-                f"token_types=: {quoted(sorted(types - _ACCEPTABLE_TYPES))} are no access tokens:"
-                ' choose from "at+jwt" and "JWT"'
+                f"token_types=: {quoted(sorted(foreign))} are no access tokens:"
+                ' choose "at+jwt" and "JWT", or what this issuer calls its access tokens'
             )
         return types | {"jwt"} if self.accept_id_tokens else types
 

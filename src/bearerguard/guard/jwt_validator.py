@@ -24,7 +24,7 @@ from bearerguard.guard.issuer import Issuer
 from bearerguard.guard.key_cache import KeyCache, Proof
 from bearerguard.guard.token_cache import Entry
 from bearerguard.principal import Claims
-from bearerguard.protocol import claims, jwt, logout_token
+from bearerguard.protocol import claims, jwk, jwt, logout_token
 from bearerguard.protocol.jwk import VerificationKey
 from bearerguard.protocol.jwt import SignedToken
 
@@ -46,7 +46,13 @@ class Reading(NamedTuple):
 class JwtValidator:
     """Validates the tokens of those issuers that `find` knows by their `iss`."""
 
-    def __init__(self, find: Callable[[str], Trusted | None], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        find: Callable[[str], Trusted | None],
+        clock: Callable[[], float],
+        max_token_bytes: int = jwt.MAX_TOKEN_BYTES,
+    ) -> None:
+        self._max_token_bytes = max_token_bytes
         self._find = find
         self._clock = clock
 
@@ -66,7 +72,7 @@ class JwtValidator:
     def _read(self, octets: bytes) -> tuple[SignedToken, Issuer, KeyCache]:
         """Take a token apart; raises `TokenError` for no JWT, or one of an unknown issuer."""
         try:
-            token = jwt.parse(octets)
+            token = jwt.parse(octets, self._max_token_bytes)
         except TokenError as refusal:
             self._explain(refusal, octets)
             raise
@@ -123,9 +129,13 @@ class JwtValidator:
         """Return what the claims of a genuine token prove, if they hold."""
         expected = issuer.expected
         try:
+            if "events" in found:
+                claims.check_no_logout_token(found)
             if proof.may_be_id_token and not issuer.accept_id_tokens:
                 claims.check_not_id_token(found)
             seen = found if issuer.mapping is None else issuer.mapping.seen(found)
+            if proof.may_be_id_token:  # after what required_claims= says of it
+                claims.check_kind(found, accept_id_tokens=issuer.accept_id_tokens)
             principal = claims.bearer(seen, expected, self._clock())
         except Refusal as refusal:
             refusal.concern(issuer.url, issuer.hints.get(refusal.reason.code))
@@ -142,7 +152,7 @@ def _proof(reading: Reading, header: jwt.Header) -> Flow[tuple[VerificationKey, 
         raise TokenError(
             WRONG_ALGORITHM,
             f"alg is {quoted(header.algorithm)}, this issuer may use"
-            f" {', '.join(issuer.accepted_algorithms)}",
+            f" {', '.join(issuer.accepted_algorithms)}{_too_short_for(header.algorithm, issuer)}",
         )
     candidates = yield from keys.candidates(header.algorithm, header.kid)
     for key, lease in candidates:
@@ -150,9 +160,18 @@ def _proof(reading: Reading, header: jwt.Header) -> Flow[tuple[VerificationKey, 
             continue
         verify = key.verifier(header.algorithm)
         if verify(token.signing_input, token.signature):
-            may_be_id_token = jwt.media_type(header.typ) == "jwt"
+            # Only RFC 9068 says of a type that it is that of access tokens alone.
+            may_be_id_token = jwt.media_type(header.typ) != "at+jwt"
             return key, Proof(verify, lease, may_be_id_token=may_be_id_token)
     named = f"alg {quoted(header.algorithm)} and kid {quoted(header.kid)}"
     if not candidates:
         raise TokenError(UNKNOWN_KEY, f"the issuer publishes no key for {named}")
     raise TokenError(BAD_SIGNATURE, f"the signature is not that of the key for {named}")
+
+
+def _too_short_for(algorithm: str, issuer: Issuer) -> str:
+    """Return what keeps a shared secret from serving an algorithm, if that is its length."""
+    least = jwk.SECRET_BYTES.get(algorithm)
+    if issuer.shared_secret is None or least is None or len(issuer.shared_secret) >= least:
+        return ""
+    return f": {algorithm} needs a shared_secret= of at least {least} bytes (RFC 7518 §3.2)"

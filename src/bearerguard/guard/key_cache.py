@@ -8,14 +8,17 @@ tokens; where keys stand and how they parse is `protocol`'s.
 from __future__ import annotations
 
 import math
+import os
 import random
+import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from bearerguard.errors import IssuerUnavailable, quoted
 from bearerguard.flow import Fetch, Flow, Once, ask
 from bearerguard.guard.discovery import discover
+from bearerguard.guard.elapsed import elapsed_by
 from bearerguard.guard.events import Events
 from bearerguard.guard.issuer import Issuer
 from bearerguard.guard.refetch import BackOff, Bucket, max_age
@@ -45,7 +48,10 @@ class Proof(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The keys at a moment, each with the lease of the tokens it proved; times in seconds.
+    """The keys at a moment, each with the lease of the tokens it proved.
+
+    Times are in seconds as `monotonic` counts them. What was asked for before `overdue_at` may
+    be served though it is due; after it only while the issuer does not answer.
 
     `proofs` remembers, by a token's encoded header, what proved a token that had it: a
     shortcut past reading the header and choosing a key, made of good signatures alone.
@@ -55,6 +61,7 @@ class Snapshot:
     leases: Mapping[VerificationKey, Lease]
     fetched_at: float = 0.0
     due_at: float = math.inf
+    overdue_at: float = math.inf
     dead_at: float = math.inf
     proofs: dict[bytes, Proof] = field(default_factory=dict, repr=False)
 
@@ -72,7 +79,9 @@ class KeysHealth:
 class KeyCache:
     """Keeps one issuer's keys.
 
-    `schedule` is told when a refresh is due, in seconds from now; `release`, when a key ends.
+    `clock` returns Unix seconds, as leases have them; `monotonic`, seconds that no change of
+    the clock disturbs. `schedule` is told when a refresh is due, in seconds from now;
+    `release`, when a key ends.
     """
 
     def __init__(
@@ -80,12 +89,14 @@ class KeyCache:
         issuer: Issuer,
         *,
         clock: Callable[[], float],
+        monotonic: Callable[[], float] | None = None,
         events: Events,
         schedule: Callable[[KeyCache, float], None],
         release: Callable[[], None],
     ) -> None:
         self._issuer = issuer
         self._clock = clock
+        self._monotonic = elapsed_by(clock) if monotonic is None else monotonic
         self._release = release
         self._events = events
         self._schedule = schedule
@@ -95,12 +106,15 @@ class KeyCache:
         self._discovered_at = -math.inf
         self._answered_at = -math.inf
         self._is_retired = False
+        # When the next use of the keys has to look whether they are due, or dead.
+        self._look_at = math.inf
         self._snapshot: Snapshot | None = None
         if issuer.static_keys is not None:
             keys = issuer.static_keys
             self._snapshot = Snapshot(
                 keys, {key: Lease(math.inf, key_id=key.kid) for key in keys.keys}
             )
+        _of_this_process.add(self)
 
     def candidates(
         self, algorithm: str, kid: str | None
@@ -111,10 +125,13 @@ class KeyCache:
         that is not possible. An empty list says that the issuer has no such key.
         """
         snapshot = yield from self.load()
+        arrived, began = self._monotonic(), -math.inf
+        if arrived >= self._look_at and not self._look():
+            began = yield from self._catch_up()
+            snapshot = yield from self.load()
         found = _fitting(snapshot, algorithm, kid)
         if found or snapshot.due_at == math.inf:
             return found
-        arrived, began = self._clock(), -math.inf
         # A fetch that was under way when the token arrived may have missed its key.
         while not found and began < arrived:
             began = yield from ask(Once(("keys", self._issuer.url), self._refetch))
@@ -123,10 +140,10 @@ class KeyCache:
 
     def proof(self, header: bytes) -> Proof | None:
         """Return what proved an earlier token with this encoded header, while its key counts."""
-        snapshot = self._snapshot
-        if snapshot is None or self._clock() >= snapshot.dead_at:
+        if self._monotonic() >= self._look_at and not self._look():
             return None
-        return snapshot.proofs.get(header)
+        snapshot = self._snapshot
+        return None if snapshot is None else snapshot.proofs.get(header)
 
     def remember(self, header: bytes, key: VerificationKey, proof: Proof) -> None:
         """Note what proved a token, unless its key was withdrawn meanwhile."""
@@ -146,9 +163,20 @@ class KeyCache:
             snapshot = self._alive()
         return snapshot
 
+    def _catch_up(self) -> Flow[float]:
+        """Fetch keys that are overdue; return when that began.
+
+        If the issuer does not answer, those there are go on serving.
+        """
+        try:
+            return (yield from ask(Once(("keys", self._issuer.url), self._overdue_fetch)))
+        except IssuerUnavailable:
+            return -math.inf
+
     def refresh(self) -> Flow[None]:
         """Fetch anew if that is due; raises `IssuerUnavailable` when it fails."""
         if not self._is_retired:
+            self._shorten_leases()
             yield from ask(Once(("keys", self._issuer.url), self._due_fetch))
 
     def warm(self) -> Flow[None]:
@@ -166,18 +194,73 @@ class KeyCache:
         Extends the lease and sees to the refresh that is due.
         """
         snapshot = self._alive()
-        if snapshot is None or lease.ended:
+        if snapshot is None or lease.ended or self._is_overdue(snapshot):
             return False
-        lease.extend(min(snapshot.dead_at, self._clock() + _GRACE))
-        self._schedule(self, self.next_refresh() or 0.0)
+        lease.extend(self._clock() + self._lease_seconds(snapshot))
+        self._plan()
         return True
+
+    def _look(self) -> bool:
+        """See to the refresh that is due; whether the keys may be used meanwhile."""
+        snapshot = self._alive()
+        if snapshot is None or self._is_overdue(snapshot):
+            return False
+        self._look_at = self._monotonic() + self._lease_seconds(snapshot)
+        self._plan()
+        return True
+
+    def _plan(self) -> None:
+        """Have the keys refreshed when they are due: this process may know nothing of it yet."""
+        delay = self.next_refresh()
+        if delay is not None:
+            self._schedule(self, delay)
+
+    def _lease_seconds(self, snapshot: Snapshot) -> float:
+        """Return for how long the keys need not be looked at, in seconds from now."""
+        now = self._monotonic()
+        ahead = max(_GRACE, snapshot.due_at - now)
+        if snapshot.overdue_at > now:  # from then on requests wait for newer ones
+            ahead = min(ahead, snapshot.overdue_at - now)
+        return min(ahead, snapshot.dead_at - now)
+
+    def _is_overdue(self, snapshot: Snapshot) -> bool:
+        """Whether newer keys are to be waited for: they could be had, as far as is known."""
+        return self._monotonic() >= snapshot.overdue_at and not self._back_off.failures
+
+    def unschedule(self) -> None:
+        """Have the next use say anew when a refresh is due: nobody is going to do it."""
+        snapshot = self._snapshot
+        if snapshot is not None and snapshot.due_at < math.inf:
+            self._look_at = -math.inf
+            for lease in snapshot.leases.values():
+                lease.extend(-math.inf)
+
+    def begin_in_child(self) -> None:
+        """Go on in a forked process, whose parent's thread refreshes nothing here.
+
+        Workers forked at the same moment must not all refresh at the same one.
+        """
+        snapshot, now = self._snapshot, self._monotonic()
+        if snapshot is not None and snapshot.due_at < math.inf:
+            left = (snapshot.due_at - now) * random.uniform(_EARLIEST, 1.0)  # noqa: S311 - no secret
+            self._snapshot = replace(snapshot, due_at=min(snapshot.due_at, now + left))
+        self.unschedule()
+
+    def _shorten_leases(self) -> None:
+        """Let no lease run on for longer than it was meant to, because the clock was set back."""
+        snapshot = self._snapshot
+        if snapshot is not None:
+            latest = self._clock() + self._lease_seconds(snapshot)
+            for lease in snapshot.leases.values():
+                if lease.until > latest + _GRACE:
+                    lease.extend(latest)
 
     def next_refresh(self) -> float | None:
         """Return the seconds until the next refresh ahead, None when none is to come."""
         snapshot = self._alive()
         if snapshot is None or snapshot.due_at == math.inf or self._is_retired:
             return None
-        now = self._clock()
+        now = self._monotonic()
         return max(snapshot.due_at - now, self._back_off.wait(now), 0.0)
 
     def retire(self) -> None:
@@ -185,38 +268,48 @@ class KeyCache:
         self._is_retired = True
 
     def health(self) -> KeysHealth:
-        """Return how the keys are."""
-        snapshot, now = self._snapshot, self._clock()
+        """Return how the keys are; those that are due are refreshed now that somebody asks."""
+        snapshot, now = self._snapshot, self._monotonic()
         if snapshot is None:
             return KeysHealth("absent", failures=self._back_off.failures)
         count = len(snapshot.keys.keys)
         if snapshot.due_at == math.inf:
             return KeysHealth("static", count)
         dead = self._alive() is None
-        status = "dead" if dead else "stale" if self._back_off.failures else "fresh"
+        is_old = self._back_off.failures > 0 or now >= snapshot.overdue_at
+        status = "dead" if dead else "stale" if is_old else "fresh"
+        if now >= snapshot.due_at:
+            self._plan()
         return KeysHealth(status, count, now - snapshot.fetched_at, self._back_off.failures)
 
     def _alive(self) -> Snapshot | None:
         snapshot = self._snapshot
-        return None if snapshot is None or self._clock() >= snapshot.dead_at else snapshot
+        return None if snapshot is None or self._monotonic() >= snapshot.dead_at else snapshot
 
     # What is done once for all who ask: each returns the time at which it began.
 
     def _first_fetch(self) -> Flow[float]:
-        began = self._clock()
+        began = self._monotonic()
         if self._alive() is None:
             self._check_back_off()
             yield from self._fetch()
         return began
 
     def _due_fetch(self) -> Flow[float]:
-        began = self._clock()
+        began = self._monotonic()
         if (self.next_refresh() or 0.0) <= 0.0:
             yield from self._fetch()
         return began
 
+    def _overdue_fetch(self) -> Flow[float]:
+        began, snapshot = self._monotonic(), self._alive()
+        if snapshot is None or not self._is_overdue(snapshot):
+            return -math.inf  # another caller has fetched them meanwhile
+        yield from self._fetch()
+        return began
+
     def _refetch(self) -> Flow[float]:
-        began = self._clock()
+        began = self._monotonic()
         self._check_back_off()
         if self._bucket.take(began):
             yield from self._fetch()
@@ -225,7 +318,7 @@ class KeyCache:
         return began
 
     def _check_back_off(self) -> None:
-        pause = self._back_off.wait(self._clock())
+        pause = self._back_off.wait(self._monotonic())
         if pause > 0:
             raise self._unavailable(pause, "the last fetch of its keys failed")
 
@@ -233,46 +326,51 @@ class KeyCache:
         return IssuerUnavailable(self._issuer.url, max(1, math.ceil(pause)), cause)
 
     def _fetch(self) -> Flow[None]:
+        began = self._monotonic()
         try:
             answer = yield from self._download()
             keys, problems = parse_jwks(strict_json.loads(answer.body))
         except Exception as error:  # whatever a transport raises, the token is not to blame
             self._jwks_uri = self._issuer.jwks_uri  # the issuer may have moved its keys
-            pause = self._back_off.failed(self._clock())
+            pause = self._back_off.failed(self._monotonic())
             known = isinstance(error, FetchFailed | ValueError)
             cause = str(error) if known else f"the transport raised {type(error).__name__}"
             self._events.emit("keys_fetch_failed", self._issuer.url, cause)
             raise self._unavailable(pause, cause) from error
         for problem in problems:
             self._events.emit("keys_passed_over", self._issuer.url, problem)
-        self._install(keys, max_age(answer))
+        self._install(keys, max_age(answer), began)
 
-    def _install(self, keys: KeySet, lifetime: float | None) -> None:
-        issuer, now, before = self._issuer, self._clock(), self._snapshot
+    def _install(self, keys: KeySet, lifetime: float | None, began: float) -> None:
+        issuer, now, before = self._issuer, self._monotonic(), self._snapshot
         interval = issuer.keys_refresh
         if lifetime is not None:
             interval = min(interval, max(issuer.keys_cooldown, lifetime))
-        due_at = now + interval * random.uniform(_EARLIEST, _LATEST)  # noqa: S311 - no secret
+        delay = interval * random.uniform(_EARLIEST, _LATEST)  # noqa: S311 - no secret
+        until = self._clock() + delay
         known = before.leases if before is not None else {}
         leases = {
-            key: known.get(key) or Lease(due_at, self._release, key_id=key.kid) for key in keys.keys
+            key: known.get(key) or Lease(until, self._release, key_id=key.kid) for key in keys.keys
         }
-        self._snapshot = Snapshot(keys, leases, now, due_at, now + issuer.keys_max_age)
+        # A key that the issuer withdrew while it answered is not in use for longer either.
+        overdue_at, dead_at = began + issuer.keys_refresh, now + issuer.keys_max_age
+        self._snapshot = Snapshot(keys, leases, now, now + delay, overdue_at, dead_at)
         self._answered_at = now
+        self._look_at = now + delay
         self._back_off.succeeded()
         for key, lease in known.items():
             if key not in leases:
                 lease.end()
         for lease in leases.values():
-            lease.extend(due_at)
+            lease.extend(until)
         self._events.emit("keys_fetched", issuer.url, f"{len(keys.keys)} keys")
-        self._schedule(self, due_at - now)
+        self._schedule(self, delay)
 
     def _download(self) -> Flow[Response]:
         uri = self._jwks_uri
         if uri is None or self._is_outdated(uri):
             uri = yield from self._discover()
-            self._jwks_uri, self._discovered_at = uri, self._clock()
+            self._jwks_uri, self._discovered_at = uri, self._monotonic()
         answer = yield from ask(Fetch("GET", uri, self._headers(uri)))
         if answer.status != _OK:
             raise FetchFailed(f"{uri}: status {answer.status}")
@@ -286,7 +384,7 @@ class KeyCache:
         return (*_ACCEPT, ("authorization", f"Bearer {text}"))
 
     def _is_outdated(self, jwks_uri: str) -> bool:
-        age = self._clock() - self._discovered_at
+        age = self._monotonic() - self._discovered_at
         return jwks_uri != self._issuer.jwks_uri and age >= self._issuer.keys_max_age
 
     def _discover(self) -> Flow[str]:
@@ -300,3 +398,15 @@ def _fitting(
     snapshot: Snapshot, algorithm: str, kid: str | None
 ) -> list[tuple[VerificationKey, Lease]]:
     return [(key, snapshot.leases[key]) for key in snapshot.keys.candidates(algorithm, kid)]
+
+
+_of_this_process: weakref.WeakSet[KeyCache] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for keys in list(_of_this_process):
+        keys.begin_in_child()
+
+
+# The thread that refreshes is the parent's alone.
+os.register_at_fork(after_in_child=_after_fork)

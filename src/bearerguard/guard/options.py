@@ -10,6 +10,9 @@ from bearerguard.guard.requirement import Requirement
 from bearerguard.guard.revocation import Revocations
 from bearerguard.protocol.expiry import ExpiryHeaders
 
+# The bounds of `max_token_bytes`.
+_SHORTEST, _LONGEST = 1024, 2**20
+
 
 def check_realm(realm: object) -> None:
     """Refuse what a quoted-string cannot hold as it is (RFC 9110 §5.6.4)."""
@@ -57,3 +60,12 @@ def check_cache_size(size: object) -> None:
     """Refuse what is no positive number of tokens."""
     if not isinstance(size, int) or size < 1:
         raise ConfigurationError("cache_size=: remember at least one token")
+
+
+def check_max_token_bytes(size: object) -> None:
+    """Refuse what no token of a decent issuer fits into, or strangers could fill memory with."""
+    if not isinstance(size, int) or isinstance(size, bool) or not _SHORTEST <= size <= _LONGEST:
+        raise ConfigurationError(
+            f"max_token_bytes=: pass a number of bytes, from {_SHORTEST} to {_LONGEST}: servers"
+            " admit header fields of 8 to 64 KiB"
+        )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from bearerguard.errors import (
+    MALFORMED_TOKEN,
     UNKNOWN_ISSUER,
     ConfigurationError,
     IssuerUnavailable,
@@ -18,7 +19,7 @@ from bearerguard.errors import (
 )
 from bearerguard.guard.introspector import Introspector
 from bearerguard.guard.issuer import Issuer
-from bearerguard.protocol import jwt
+from bearerguard.protocol import credentials, jwt
 
 RouteOpaque: TypeAlias = Callable[[str], "Issuer | str | None"]
 
@@ -42,20 +43,27 @@ def check_routes(issuers: Sequence[Issuer], route_opaque: RouteOpaque | None) ->
 
 
 class Routing:
-    """The introspectors of a guard, by issuer, and who gets which token."""
+    """The introspectors of a guard, by each name of their issuers, and who gets which token."""
 
     def __init__(
-        self, introspectors: Mapping[str, Introspector], route_opaque: RouteOpaque | None
+        self,
+        introspectors: Sequence[Introspector],
+        route_opaque: RouteOpaque | None,
+        max_token_bytes: int = jwt.MAX_TOKEN_BYTES,
     ) -> None:
-        self._introspectors = introspectors
+        self._max_token_bytes = max_token_bytes
+        # An alias is a name like any other: what it leads to must not depend on the spelling.
+        self._named: Mapping[str, Introspector] = {
+            name: each for each in introspectors for name in (each.issuer.url, *each.issuer.aliases)
+        }
         self._route = route_opaque
-        self._only = next(iter(introspectors.values())) if len(introspectors) == 1 else None
-        self._asks_about_jwts = any(_takes_all(each) for each in introspectors.values())
+        self._only = introspectors[0] if len(introspectors) == 1 else None
+        self._asks_about_jwts = any(map(_takes_all, introspectors))
 
     def introspector(self, token: bytes) -> Introspector | None:
         """Return whom to ask about a token, None when it is to be validated here.
 
-        Raises `TokenError` for a token that `route_opaque` does not know.
+        Raises `TokenError` for a token that `route_opaque` does not know, and for none.
         """
         if token.count(b".") not in _DOTS:
             return self._receiver(token)
@@ -64,16 +72,19 @@ class Routing:
     def _of_jwt(self, token: bytes) -> Introspector | None:
         """Return the issuer that wants to be asked about its JWTs, if it is one of its own."""
         try:
-            name = jwt.parse(token).claims.get("iss")
+            name = jwt.parse(token, self._max_token_bytes).claims.get("iss")
         except TokenError:
             name = None  # encrypted, perhaps, for whoever issued it
         if isinstance(name, str):
-            named = self._introspectors.get(name)
+            named = self._named.get(name)
             return named if named is not None and _takes_all(named) else None
         receiver = self._receiver(token) if self._only is None else self._only
         return receiver if _takes_all(receiver) else None
 
     def _receiver(self, token: bytes) -> Introspector:
+        # Before anybody sees it: neither an issuer nor `route_opaque` is to make sense of it.
+        if not credentials.is_token68(token):
+            raise TokenError(MALFORMED_TOKEN, "it has characters that no bearer token has")
         if self._route is None and self._only is not None:
             return self._only
         name, introspector = self._chosen(token)
@@ -87,7 +98,7 @@ class Routing:
         try:
             chosen = self._route(token.decode("latin-1")) if self._route is not None else None
             name = chosen.url if isinstance(chosen, Issuer) else chosen
-            return name, None if name is None else self._introspectors.get(name)
+            return name, None if name is None else self._named.get(name)
         except Exception as error:  # whatever it does is not the token's fault
             raise _unroutable(f"raised {type(error).__name__}") from error
 

@@ -12,6 +12,7 @@ from typing import Any
 from bearerguard.errors import ConfigurationError
 from bearerguard.guard.introspection import Introspection
 from bearerguard.guard.issuer import Issuer
+from bearerguard.guard.options import check_max_token_bytes
 
 PREFIX = "BEARERGUARD_"
 
@@ -76,6 +77,21 @@ def _introspection(values: Mapping[str, Any]) -> Introspection | None:
 def realm(values: Mapping[str, Any]) -> str | None:
     """Return the realm that the settings name, if any."""
     return _text(values, "REALM")
+
+
+def max_token_bytes(values: Mapping[str, Any]) -> int | None:
+    """Return how long a token may be, if the settings say so."""
+    value = values.get(f"{PREFIX}MAX_TOKEN_BYTES")
+    if value is None or value == "":
+        return None
+    try:
+        size = int(value)
+        check_max_token_bytes(size)
+    except (TypeError, ValueError):  # a ConfigurationError is one: it would name the argument
+        raise ConfigurationError(
+            f"{PREFIX}MAX_TOKEN_BYTES: give a number of bytes, from 1024 to 1048576"
+        ) from None
+    return size
 
 
 def _text(values: Mapping[str, Any], name: str) -> str | None:

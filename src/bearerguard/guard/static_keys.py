@@ -28,7 +28,6 @@ StaticKeys: TypeAlias = Mapping[str, Any] | str | bytes | Sequence[Mapping[str, 
 
 _log = logging.getLogger("bearerguard")
 
-_MIN_SECRET_BYTES = 32  # RFC 7518 §3.2, for HS256
 _ARMOUR = (b"-----BEGIN", b"ssh-", b"ecdsa-sha2-")
 _DER_LOADERS: tuple[Callable[[bytes], object], ...] = (
     load_der_public_key,
@@ -70,9 +69,10 @@ def secret_from(given: str | bytes) -> jwk.KeySet:
     if not isinstance(given, str | bytes):
         raise ConfigurationError("shared_secret=: pass str or bytes")
     secret = given.encode() if isinstance(given, str) else given
-    if len(secret) < _MIN_SECRET_BYTES:
+    fits = [name for name, least in jwk.SECRET_BYTES.items() if len(secret) >= least]
+    if not fits:
         raise ConfigurationError(
-            f"shared_secret=: at least {_MIN_SECRET_BYTES} bytes are needed:"
+            f"shared_secret=: at least {min(jwk.SECRET_BYTES.values())} bytes are needed:"
             " make one with `python -c 'import secrets; print(secrets.token_urlsafe(32))'`"
         )
     if _is_key_material(secret):
@@ -80,7 +80,7 @@ def secret_from(given: str | bytes) -> jwk.KeySet:
             "shared_secret=: this is a key or a certificate, and whoever knows its public part"
             " could sign tokens: pass it as keys=, or make a random secret"
         )
-    return jwk.KeySet((jwk.from_secret(secret),))
+    return jwk.KeySet((jwk.from_secret(secret, fits),))
 
 
 def _is_key_material(secret: bytes) -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from bearerguard.guard.elapsed import elapsed_by
 from bearerguard.principal import Principal
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 # costs more than all else that a warm request does. No more than an API's clients of a moment,
 # so that few are kept in clear, in some 5 MB.
 _MAX_IN_USE = 4096
+# Clocks that are adjusted go back by less than this, and prolong nothing that matters.
+_TOLERANCE = 1.0
 # They are looked up by their end and then compared: hashing the whole costs twice as much. As
 # long as the shortest signature, so that whoever can name the end of a token has the token.
 END = slice(-43, None)
@@ -68,29 +71,37 @@ class Lease:
 class Entry:
     """A verified token: its principal, when it is over, and the lease of its key.
 
-    `checked` is the list of revocations that was last seen not to cover it.
+    What is believed for a while only is so until `elapses_at`, in seconds that no change of
+    the clock disturbs. `checked` is the list of revocations that was last seen not to cover it.
     """
 
-    __slots__ = ("checked", "deadline", "lease", "principal")
+    __slots__ = ("checked", "deadline", "elapses_at", "lease", "principal")
 
-    def __init__(self, principal: Principal, deadline: float, lease: Lease) -> None:
+    def __init__(
+        self, principal: Principal, deadline: float, lease: Lease, elapses_at: float = math.inf
+    ) -> None:
         self.principal = principal
         self.deadline = deadline
         self.lease = lease
+        self.elapses_at = elapses_at
         self.checked: object = None
 
 
 class Known:
     """A token in use, by its credentials as sent: it need not be looked at before `until`.
 
+    Unless the clock shows a time before `since`: it was set back, and `until` says nothing.
     `telling` is for whoever completes the responses, and None until then.
     """
 
-    __slots__ = ("authorization", "principal", "telling", "until")
+    __slots__ = ("authorization", "principal", "since", "telling", "until")
 
-    def __init__(self, authorization: bytes | str, principal: Principal, until: float) -> None:
+    def __init__(
+        self, authorization: bytes | str, principal: Principal, since: float, until: float
+    ) -> None:
         self.authorization = authorization
         self.principal = principal
+        self.since = since
         self.until = until
         self.telling: Any = None
 
@@ -109,21 +120,31 @@ def digest(token: bytes) -> bytes:
 class TokenCache:
     """At most `size` verified tokens; the least recently used generation goes first.
 
-    `clock` returns Unix seconds. With `revocations`, none is recalled that was not checked
-    against the present list.
+    `clock` returns Unix seconds, `monotonic` seconds that no change of the clock disturbs. With
+    `revocations`, none is recalled that was not checked against the present list.
 
     `in_use` has what was recalled lately, by the `END` of its credentials. Whoever finds the
-    same credentials there before their `until` need not ask `recall`; this is the warm path.
-    `release` has all of them looked up anew.
+    same credentials there from their `since` and before their `until` need not ask `recall`; this
+    is the warm path. `release` has all of them looked up anew.
     """
 
     def __init__(
-        self, size: int, clock: Callable[[], float], revocations: Revocations | None = None
+        self,
+        size: int,
+        clock: Callable[[], float],
+        revocations: Revocations | None = None,
+        *,
+        monotonic: Callable[[], float] | None = None,
     ) -> None:
         self._revocations = revocations
         self._generation_size = max(1, size // 2)
         self._max_in_use = min(_MAX_IN_USE, size)
         self.clock = clock
+        self._monotonic = elapsed_by(clock) if monotonic is None else monotonic
+        # The time at which a token was looked for last.
+        self.seen_at = -math.inf
+        # Called after the clock was set back: what leases say by it is too late.
+        self.on_set_back: Callable[[], None] = lambda: None
         self._young: dict[bytes, Entry] = {}
         self._old: dict[bytes, Entry] = {}
         self.in_use: dict[bytes | str, Known] = {}
@@ -151,19 +172,32 @@ class TokenCache:
         if entry is None:
             return None
         until = self._believed_until(entry)
-        if self.clock() >= until:
+        now = self.clock()
+        if now < self.seen_at:
+            self.look_back(now)
+            until = min(until, entry.lease.until)
+        self.seen_at = now
+        if entry.elapses_at != math.inf:
+            until = min(until, now + entry.elapses_at - self._monotonic())
+        if now >= until:
             return None
         if len(self.in_use) >= self._max_in_use:
             self.release()
         # A copy: tokens in use lie together in memory, and those of a large cache all over it,
         # where touching one takes as long as a third of a request.
         principal = entry.principal._replace()
-        known = self.in_use[authorization[END]] = Known(authorization, principal, until)
+        known = self.in_use[authorization[END]] = Known(authorization, principal, now, until)
         # What ended meanwhile may have released the tokens in use before this was one of them.
         if self._believed_until(entry) < until:
             self.release()
             return None
         return known
+
+    def look_back(self, now: float) -> None:
+        """See to it that a clock that was set back, from `seen_at` to `now`, prolongs nothing."""
+        if now < self.seen_at - _TOLERANCE:
+            self.release()
+            self.on_set_back()
 
     def _believed_until(self, entry: Entry) -> float:
         """Return until when an entry need not be looked at, unless it is released before."""

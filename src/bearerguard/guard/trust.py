@@ -33,13 +33,17 @@ class Trust:
         tokens: TokenCache,
         shared: SharedAnswers | None,
         clock: Callable[[], float],
+        monotonic: Callable[[], float],
         events: Events,
         schedule: Callable[[KeyCache, float], None],
+        max_token_bytes: int,
     ) -> None:
         self._clock = clock
+        self._monotonic = monotonic
         self._events = events
         self._schedule = schedule
         self._release = tokens.release
+        tokens.on_set_back = self._unschedule
         self._issuers: dict[str, Trusted] = {
             issuer.url: (issuer, self._key_cache(issuer))
             for issuer in issuers
@@ -63,6 +67,7 @@ class Trust:
                 keys,
                 tokens,
                 clock=clock,
+                monotonic=monotonic,
                 events=events,
                 shared=shared,
             )
@@ -70,7 +75,11 @@ class Trust:
             if issuer.introspection is not None
         }
         # Guards that introspect nothing do not look for what is opaque.
-        self.routing = Routing(self._introspectors, route_opaque) if self._introspectors else None
+        self.routing: Routing | None = None
+        if self._introspectors:
+            self.routing = Routing(
+                tuple(self._introspectors.values()), route_opaque, max_token_bytes
+            )
 
     def __repr__(self) -> str:
         return ", ".join(map(repr, self.urls))
@@ -93,6 +102,7 @@ class Trust:
         return KeyCache(
             issuer,
             clock=self._clock,
+            monotonic=self._monotonic,
             events=self._events,
             schedule=self._schedule,
             release=self._release,
@@ -120,9 +130,15 @@ class Trust:
         }
 
     def clear(self) -> None:
-        """Forget what was refused."""
+        """Forget what was refused, and that refreshes are planned."""
         for introspector in self._introspectors.values():
             introspector.clear()
+        self._unschedule()
+
+    def _unschedule(self) -> None:
+        """Have the next use of any keys say anew when they are due."""
+        for _, keys in [*self._issuers.values(), *self._tenants.all()]:
+            keys.unschedule()
 
 
 def check_issuers(issuers: Sequence[Issuer], route_opaque: RouteOpaque | None) -> None:

@@ -18,6 +18,7 @@ from bearerguard.errors import (
     NOT_YET_VALID,
     SENDER_CONSTRAINED,
     WRONG_AUDIENCE,
+    WRONG_TYPE,
     TokenError,
     TokenExpired,
     quoted,
@@ -35,8 +36,21 @@ _MAX_FUTURE = 300
 _MAX_DATE = 2**53
 _TEXTS = ("iss", "sub", "client_id", "jti")
 _NO_NAMES: frozenset[str] = frozenset()
-# What only ID tokens and logout tokens carry (OpenID Connect Core §3, Back-Channel Logout §2.4).
-_NOT_OF_ACCESS_TOKENS = ("at_hash", "c_hash", "events")
+# What is kept for other tokens to share is no longer than this, in characters and in roles.
+_MAX_SHARED = 512
+_MAX_ROLES = 64
+# What only ID tokens carry (OpenID Connect Core §3).
+_OF_ID_TOKENS = ("at_hash", "c_hash")
+# Where servers say what kind of token it is: RFC 7662 §2.2, Cognito and Hydra, Keycloak,
+# ForgeRock, Curity.
+_KINDS = ("token_type", "token_use", "typ", "tokenName", "purpose")
+# What they say there, without case and punctuation.
+_REFRESH = frozenset({"refresh", "refreshtoken", "rt", "offline", "offlinetoken"})
+_ID = frozenset({"id", "idtoken", "serializedid"})
+_LOGOUT = frozenset({"logout", "logouttoken"})
+_BOUND = frozenset({"dpop", "pop", "mac", "mtls"})
+_URN = "urn:ietf:params:oauth:token-type:"  # RFC 8693 §3
+_PUNCTUATION = str.maketrans("", "", "_- ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +66,8 @@ def bearer(claims: dict[str, Any], expected: Expected, now: float) -> Principal:
     """Return who bears a genuine token with these claims at `now`, in Unix seconds.
 
     Raises `TokenError` unless they hold. What is no text, date or list of names, and need not
-    be there, grants and says nothing. Values that many tokens share are made one object.
+    be there, grants and says nothing. Values that many tokens share are made one object, if
+    they are short: what is kept for others is bounded, and never what a check refused.
     """
     check(claims, expected, now)
     get = claims.get
@@ -61,12 +76,16 @@ def bearer(claims: dict[str, Any], expected: Expected, now: float) -> Principal:
     if type(audience) is str:
         claims["aud"] = shared(audience)
     if client_id:
-        claims["client_id"] = client_id = shared(client_id)
+        if len(client_id) <= _MAX_SHARED:
+            claims["client_id"] = client_id = shared(client_id)
     else:
         client_id = get("azp") if type(get("azp")) is str else None
     if type(text) is str:
-        claims["scope"] = shared(text)
-        scopes = scope.parse(text)
+        if len(text) <= _MAX_SHARED:
+            claims["scope"] = shared(text)
+            scopes = scope.remembered(text)
+        else:
+            scopes = scope.parse(text)
     else:
         scopes = _granted(claims)
     told = (
@@ -101,9 +120,9 @@ def check(  # noqa: C901 - in one piece: a call of its own costs as much as what
         if get(name) is None:
             raise TokenError(MISSING_CLAIM, f"it has no {name}: let the issuer send it")
     for name in _TEXTS:
-        if type(get(name)) is not str and name in claims:
+        if type(get(name)) is not str and get(name) is not None:
             raise TokenError(BAD_CLAIM, f"its {name} is no string")
-    if "cnf" in claims:
+    if get("cnf") is not None:
         raise TokenError(
             SENDER_CONSTRAINED,
             "it is bound to a sender's key (cnf), and was sent as Bearer",
@@ -132,7 +151,7 @@ def _granted(claims: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _check_start(claims: Mapping[str, Any], name: str, leeway: float, now: float) -> None:
-    ahead = numeric_date(claims, name) - now if name in claims else 0
+    ahead = 0 if claims.get(name) is None else numeric_date(claims, name) - now
     if ahead > leeway:
         raise TokenError(NOT_YET_VALID, f"its {name} is {ahead:.0f} s ahead of this clock")
 
@@ -142,6 +161,8 @@ def _roles(claims: dict[str, Any]) -> frozenset[str]:
     value = claims["roles"]
     if type(value) is not list:
         return _NO_NAMES
+    if len(value) > _MAX_ROLES:
+        return frozenset([each for each in value if type(each) is str])
     try:
         names, members = _named(tuple(value))
     except TypeError:  # an object or array among them
@@ -157,15 +178,56 @@ def _named(members: tuple[Any, ...]) -> tuple[frozenset[str], tuple[Any, ...]]:
     return frozenset([each for each in members if type(each) is str]), members
 
 
-def check_not_id_token(claims: Mapping[str, Any]) -> None:
-    """Raise `TokenError` for what only ID tokens and logout tokens carry (RFC 8725 §3.12)."""
-    found = [name for name in _NOT_OF_ACCESS_TOKENS if name in claims]
-    if found:
+def check_no_logout_token(claims: Mapping[str, Any]) -> None:
+    """Raise `TokenError` for what tells of events and grants nothing (RFC 8417 §2.2).
+
+    Whatever options are set: a logout token (Back-Channel Logout 1.0 §2.4) is such a one.
+    """
+    if claims.get("events") is not None:
         raise TokenError(
-            ID_TOKEN,
-            f"it has {found[0]}, so it is an ID token or a logout token:"
-            " send the access token, or pass accept_id_tokens=True",
+            ID_TOKEN, "it has events, so it is a logout token or tells of another event"
         )
+
+
+def check_not_id_token(claims: Mapping[str, Any]) -> None:
+    """Raise `TokenError` for what only ID tokens carry (RFC 8725 §3.12)."""
+    found = [name for name in _OF_ID_TOKENS if claims.get(name) is not None]
+    if found:
+        raise _id_token(f"has {found[0]}")
+
+
+def check_kind(claims: Mapping[str, Any], *, accept_id_tokens: bool) -> None:
+    """Raise `TokenError` for what its issuer calls another kind of token, whatever the case."""
+    for name in _KINDS:
+        value = claims.get(name)
+        if isinstance(value, str):
+            _check_name_of_kind(name, value, accept_id_tokens=accept_id_tokens)
+        elif value is not None and name == "token_type":
+            raise TokenError(BAD_CLAIM, "its token_type is no string")
+
+
+def _check_name_of_kind(name: str, value: str, *, accept_id_tokens: bool) -> None:
+    lower = value.strip().lower().removeprefix(_URN).removeprefix("application/")
+    kind = lower.removesuffix("+jwt").translate(_PUNCTUATION)
+    if kind in _REFRESH or kind in _LOGOUT:
+        raise TokenError(
+            WRONG_TYPE, f"its {name} is {quoted(value)}: send the access token instead"
+        )
+    if kind in _ID and not accept_id_tokens:
+        raise _id_token(f"has {name} {quoted(value)}")
+    if kind in _BOUND:
+        raise TokenError(
+            SENDER_CONSTRAINED,
+            f"its {name} is {quoted(value)}, so it is bound to a sender's key, and was sent as"
+            " Bearer",
+        )
+
+
+def _id_token(found: str) -> TokenError:
+    return TokenError(
+        ID_TOKEN,
+        f"it {found}, so it is an ID token: send the access token, or pass accept_id_tokens=True",
+    )
 
 
 def numeric_date(claims: Mapping[str, Any], name: str) -> float:

@@ -7,7 +7,7 @@ from which nothing is learned about the token.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -22,8 +22,17 @@ SIGNED_MEDIA_TYPE = f"application/{SIGNED_TYPE}"
 _JSON = "application/json"
 
 _OK = 200
-# The server answered, and objects to this one request: others may fare better.
 _BAD_REQUEST = 400
+_SERVER_ERROR = 500
+# What the endpoint answers to everybody when it is down, moved, busy, or knows us no longer. All
+# else may be about this one token, as a firewall before the endpoint judges it: a stranger who
+# sends such tokens must not stop others.
+_OF_THE_ENDPOINT = frozenset({401, 404, 429})
+# The error code for a token of a kind that the server does not know (RFC 7009 §2.2.1).
+_UNSUPPORTED = "unsupported_token_type"
+# A signed answer has all claims of a token in it, however large tokens may be; what a transport
+# reads is bounded already.
+_MAX_ANSWER = 2**20
 # How old or how far ahead a signed answer may be: it was made for this request.
 _MAX_AGE = 300
 
@@ -31,12 +40,16 @@ _MAX_AGE = 300
 class IntrospectionFailed(Exception):
     """The answer says nothing about the token.
 
-    `of_this_token` says that the server objects to this one, and is well otherwise.
+    `of_this_token` says that others may fare better: nothing is learned about the endpoint.
+    `is_unsupported`, that the server knows no tokens of this kind.
     """
 
-    def __init__(self, cause: str, *, of_this_token: bool = False) -> None:
+    def __init__(
+        self, cause: str, *, of_this_token: bool = True, is_unsupported: bool = False
+    ) -> None:
         super().__init__(cause)
         self.of_this_token = of_this_token
+        self.is_unsupported = is_unsupported
 
 
 class SignedAnswer(NamedTuple):
@@ -69,9 +82,11 @@ def read(answer: Response, *, signed: bool) -> dict[str, Any] | SignedAnswer | N
     `signed` refuses any other. Raises `IntrospectionFailed`.
     """
     if answer.status != _OK:
+        code = _error_code(answer)
         raise IntrospectionFailed(
-            f"status {answer.status}{_error_code(answer)}",
-            of_this_token=answer.status == _BAD_REQUEST,
+            f"status {answer.status}" + (f" and error {quoted(code)}" if code else ""),
+            of_this_token=not (answer.status >= _SERVER_ERROR or answer.status in _OF_THE_ENDPOINT),
+            is_unsupported=answer.status == _BAD_REQUEST and code == _UNSUPPORTED,
         )
     kind = (answer.header("content-type") or "").partition(";")[0].strip().lower()
     if kind == SIGNED_MEDIA_TYPE:
@@ -86,16 +101,16 @@ def read(answer: Response, *, signed: bool) -> dict[str, Any] | SignedAnswer | N
 
 
 def signed_members(
-    answer: SignedAnswer, *, issuer: str, audience: frozenset[str], now: float
+    answer: SignedAnswer, *, issuers: Collection[str], audience: frozenset[str], now: float
 ) -> dict[str, Any] | None:
     """Return what a signed answer says, as `read` does (RFC 9701 §5); its signature is proved.
 
-    It must come from `issuer`, be meant for one of the names in `audience`, by which the
-    issuer knows this API, and be made at about `now`.
+    It must come from the issuer, by one of its names, be meant for one of the names in
+    `audience`, by which the issuer knows this API, and be made at about `now`.
     """
     found = answer.token.claims
     meant_for = found.get("aud")
-    if found.get("iss") != issuer:
+    if found.get("iss") not in issuers:
         raise IntrospectionFailed(f"its signed answer has iss {quoted(found.get('iss'))}")
     names = meant_for if isinstance(meant_for, list) else [meant_for]
     if not any(isinstance(name, str) and name in audience for name in names):
@@ -138,7 +153,7 @@ def _members(document: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _taken_apart(body: bytes) -> SignedAnswer:
     try:
-        token = jwt.parse(body.strip())
+        token = jwt.parse(body.strip(), _MAX_ANSWER)
         header = jwt.parse_header(token.header)
     except TokenError as error:
         raise IntrospectionFailed(f"its signed answer: {error.remedy}") from None
@@ -147,10 +162,10 @@ def _taken_apart(body: bytes) -> SignedAnswer:
     return SignedAnswer(header, token)
 
 
-def _error_code(answer: Response) -> str:
-    """Return the OAuth error code that the answer gives, for operators."""
+def _error_code(answer: Response) -> str | None:
+    """Return the OAuth error code that the answer gives."""
     try:
         code = strict_json.loads_object(answer.body).get("error")
     except ValueError:
-        return ""
-    return f" and error {quoted(code)}" if isinstance(code, str) else ""
+        return None
+    return code if isinstance(code, str) else None

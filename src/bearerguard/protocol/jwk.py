@@ -53,7 +53,9 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     "HS384": HMACAlgorithm(HMACAlgorithm.SHA384),
     "HS512": HMACAlgorithm(HMACAlgorithm.SHA512),
 }
-SYMMETRIC = ("HS256", "HS384", "HS512")
+# A secret is at least as long as the hash (RFC 7518 §3.2).
+SECRET_BYTES: Mapping[str, int] = {"HS256": 32, "HS384": 48, "HS512": 64}
+SYMMETRIC = tuple(SECRET_BYTES)
 ASYMMETRIC = tuple(name for name in ALGORITHMS if name not in SYMMETRIC)
 
 _RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")

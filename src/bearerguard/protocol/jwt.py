@@ -20,7 +20,7 @@ from bearerguard.errors import (
 )
 from bearerguard.protocol import base64url, strict_json
 
-# Servers admit header fields of 8 to 64 KiB; what exceeds this is no token of any issuer.
+# Servers admit header fields of 8 to 64 KiB; an issuer's tokens rarely have a tenth of this.
 MAX_TOKEN_BYTES = 16_384
 
 _JWS_PARTS, _JWE_PARTS = 3, 5
@@ -55,16 +55,22 @@ class Header(NamedTuple):
 _signed_token: Callable[[tuple[Any, ...]], SignedToken] = partial(tuple.__new__, SignedToken)
 
 
-def parse(token: bytes) -> SignedToken:
-    """Take a token apart; raises `TokenError` for whatever is not strictly a signed JWT."""
-    if len(token) > MAX_TOKEN_BYTES:
-        raise TokenError(MALFORMED_TOKEN, f"it is longer than {MAX_TOKEN_BYTES} bytes")
+def parse(token: bytes, max_bytes: int = MAX_TOKEN_BYTES) -> SignedToken:
+    """Take a token apart; raises `TokenError` for whatever is not strictly a signed JWT.
+
+    A claim that is null is one that is not there: serialisers write what they have no value
+    for either way.
+    """
+    if len(token) > max_bytes:
+        raise too_long(max_bytes)
     parts = token.split(b".")
     if len(parts) != _JWS_PARTS:
         raise _not_three(len(parts))
     header, payload, signature = parts
     try:
         claims = strict_json.loads_object(base64url.decode(payload))
+        if not all(claims.values()):  # the fastest way to see that none is null
+            claims = strict_json.without_nulls(claims)
         octets = base64url.decode(signature)
     except ValueError:
         raise _not_strict() from None
@@ -74,9 +80,13 @@ def parse(token: bytes) -> SignedToken:
 def parse_header(segment: bytes) -> Header:
     """Read a token's first part; raises `TokenError` for whatever is not strictly a header."""
     try:
-        header = strict_json.loads_object(base64url.decode(segment))
+        members = strict_json.loads_object(base64url.decode(segment))
     except ValueError:
         raise _not_strict() from None
+    # Absent, any key may have signed; who writes null may mean that, or have lost the name.
+    if members.get("kid", "") is None:
+        raise TokenError(MALFORMED_TOKEN, "kid in its header is null: let the issuer leave it out")
+    header = strict_json.without_nulls(members)
     algorithm, kid, typ = header.get("alg"), header.get("kid"), header.get("typ")
     if not isinstance(algorithm, str) or not _is_text(kid) or not _is_text(typ):
         raise TokenError(MALFORMED_TOKEN, "alg, kid or typ in its header is no string")
@@ -93,6 +103,15 @@ def unproved_issuer(token: bytes) -> str | None:
         return None
     issuer = header.get("iss")
     return issuer if isinstance(issuer, str) else None
+
+
+def too_long(max_bytes: int) -> TokenError:
+    """Return the refusal of a token of more than `max_bytes`."""
+    return TokenError(
+        MALFORMED_TOKEN,
+        f"it is longer than {max_bytes} bytes: let the issuer put less into it, or pass"
+        " max_token_bytes= to the Guard",
+    )
 
 
 def _not_three(parts: int) -> TokenError:

@@ -16,10 +16,14 @@ def is_scope_token(text: str) -> bool:
     return _SCOPE_TOKEN.fullmatch(text) is not None
 
 
-@lru_cache(1024)  # an API's tokens carry few different ones
 def parse(text: str) -> frozenset[str]:
     """Split a `scope` value; order and repetition carry no meaning."""
     return frozenset(filter(None, text.split(" ")))
+
+
+remembered = lru_cache(1024)(parse)
+"""Split a `scope` value that is short and that an issuer signed: its tokens carry few different
+ones. What a stranger can write would be kept for him."""
 
 
 def build(scopes: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import GenericAlias
 from typing import Any, NoReturn
 
@@ -70,6 +70,11 @@ def _check_depth(value: Any) -> None:
         if not level:
             return
     raise ValueError("nested too deeply")
+
+
+def without_nulls(members: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members that have a value: null says that there is none."""
+    return {name: value for name, value in members.items() if value is not None}
 
 
 def _parsed_object(octets: bytes) -> dict[str, Any]:
