@@ -30,6 +30,7 @@ _AUTHORIZE = "/oauth/authorize"
 _PURPOSE = "sign in"
 _LIFETIME = 3600  # for who must look up a password first
 BUSY_SECONDS = 5
+_MAX_SHOWN = 200  # of what was typed as a username: no longer one is somebody's
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +197,7 @@ class SignIn:
             csrf=proof.value,
             request=errand.ticket,
             client_name=errand.client_name,
-            username=username,
+            username=username[:_MAX_SHOWN],
             problem=self._pages.texts(problem, **(values or {})) if problem else "",
             invalid=invalid,
         )

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import pytest
 
 from bearerguard.messages import Request
+from bearerguard.server.accounts import normalized
 from bearerguard.server.throttle import Allowance
 from tests.server.people.stage import PASSWORD, PeopleStage
 from tests.server.people.visitor import Visitor, path
@@ -55,6 +56,28 @@ def test_a_name_that_is_nobodys_is_not_reported(stage: PeopleStage) -> None:
     unknown, known = stage.events
     assert dict(unknown.details) == {"address": "192.0.2.7"}
     assert known.details["user_id"] == stage.people.accounts.get("ada").user_id
+
+
+@pytest.mark.parametrize(
+    "username",
+    ["a" + "\u0301" * 5_000 + "\u0316" * 5_000, "ada" + "x" * 60_000, "\ufdfa" * 7_000],
+)
+def test_a_name_beyond_all_bounds_is_nobodys_and_neither_put_in_order_nor_shown(
+    stage: PeopleStage, username: str
+) -> None:
+    # Marks are put in order in a time that grows with the square of their number.
+    assert len(normalized(username)) <= 202
+    page = stage.visitor().sign_in(username, PASSWORD)
+    assert page.status == 403
+    assert username.startswith(page.fields["username"])
+    assert len(page.fields["username"]) == 200
+    assert stage.reported == ["login_failed"]
+
+
+def test_a_long_name_that_begins_with_somebodys_is_not_theirs(stage: PeopleStage) -> None:
+    stage.people.accounts.add("a" * 200, PASSWORD)
+    assert stage.visitor().sign_in("a" * 801, PASSWORD).status == 403
+    assert stage.visitor().sign_in(" " * 9000 + "A" * 200, PASSWORD).status == 303
 
 
 @pytest.mark.parametrize(("username", "password"), [("", PASSWORD), ("ada", ""), ("  ", "x")])
