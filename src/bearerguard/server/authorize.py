@@ -141,11 +141,14 @@ class AuthorizeEndpoint:
     ) -> Response:
         if not answer.allowed:
             return self._refuse(target, OAuthError("access_denied", "The user refused"))
-        if not set(asked.scopes) <= answer.scopes:
-            # What may be had grew since the page was shown: nobody was asked about that.
+        if not set(asked.scopes) <= answer.scopes or not set(asked.resources) <= answer.resources:
+            # What may be had grew, or the first resource changed, since the page was shown:
+            # nobody was asked about that.
             return self._ask(request, signed_in, target, asked, answer.query)
         if answer.remember and self._is_rememberable(target.client, asked):
-            self._people.remember(signed_in.user_id, target.client.client_id, answer.scopes)
+            self._people.remember(
+                signed_in.user_id, target.client.client_id, answer.scopes, asked.resources
+            )
         return self._send_code(target, signed_in, asked)
 
     def _target(self, query: str) -> _Target:
@@ -238,16 +241,14 @@ class AuthorizeEndpoint:
             return True  # anybody can pose as it (RFC 8252 §8.6)
         if not client.require_consent:
             return False
-        if not self._is_usual(asked):
-            return True  # what is remembered was said of the server's first resource
-        known = self._people.remembered(signed_in.user_id, client.client_id)
+        known = self._people.remembered(signed_in.user_id, client.client_id, asked.resources)
         return not asked.scopes or not set(asked.scopes) <= known
 
     def _is_usual(self, asked: _Asked) -> bool:
         return asked.resources == (self._settings.resources[0].identifier,)
 
     def _is_rememberable(self, client: Client, asked: _Asked) -> bool:
-        return client.is_identified and bool(asked.scopes) and self._is_usual(asked)
+        return client.is_identified and bool(asked.scopes)
 
     def _ask(
         self, request: Request, signed_in: SignedIn, target: _Target, asked: _Asked, query: str
@@ -262,7 +263,8 @@ class AuthorizeEndpoint:
                 scopes=tuple(ScopeLine(name, describe(name)) for name in asked.scopes),
                 redirect_uri=target.redirect_uri,
                 query=query,
-                resources=() if self._is_usual(asked) else asked.resources,
+                resources=asked.resources,
+                names_resources=not self._is_usual(asked),
                 rememberable=self._is_rememberable(target.client, asked),
             ),
         )

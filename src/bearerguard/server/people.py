@@ -6,7 +6,7 @@ The façade over accounts, sessions, pages and consent; the endpoints need nothi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from urllib.parse import urlencode, urlsplit
@@ -197,13 +197,17 @@ class People:
         """Return the user's answer, or the response to a form that is not good (any more)."""
         return self._consent.answer(request, signed_in)
 
-    def remembered(self, user_id: str, client_id: str) -> frozenset[str]:
-        """Return the scopes that a user allowed a client for good."""
-        return self._consent.remembered(user_id, client_id)
+    def remembered(
+        self, user_id: str, client_id: str, resources: Collection[str]
+    ) -> frozenset[str]:
+        """Return the scopes that a user allowed a client for good, at every one of `resources`."""
+        return self._consent.remembered(user_id, client_id, resources)
 
-    def remember(self, user_id: str, client_id: str, scopes: frozenset[str]) -> None:
-        """Remember scopes that a user allowed a client for good, besides earlier ones."""
-        self._consent.remember(user_id, client_id, scopes)
+    def remember(
+        self, user_id: str, client_id: str, scopes: frozenset[str], resources: Collection[str]
+    ) -> None:
+        """Remember what a user allowed a client for good at `resources`, besides earlier scopes."""
+        self._consent.remember(user_id, client_id, scopes, resources)
 
     def forget(self, user_id: str, client_id: str | None = None) -> None:
         """Ask the user again, about one client or about all."""

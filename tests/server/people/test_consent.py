@@ -23,6 +23,7 @@ ASKED = ConsentRequest(
     scopes=(ScopeLine("read", "See your recordings"), ScopeLine("write", "write")),
     redirect_uri="https://notes.example.com/callback",
     query=QUERY,
+    resources=("https://api.example.com",),
 )
 
 
@@ -188,21 +189,42 @@ def register(stage: PeopleStage, client_id: str) -> None:
         add(connection, **row)
 
 
-def test_consent_is_remembered_per_user_and_client_and_grows(stage: PeopleStage) -> None:
-    people = stage.people
+def test_A8_consent_is_remembered_per_user_client_and_resource_and_grows(
+    stage: PeopleStage,
+) -> None:
+    people, one, two = stage.people, "https://one.example.com", "https://two.example.com"
     for client_id in ("notes", "other"):
         register(stage, client_id)
-    assert people.remembered("user-1", "notes") == frozenset()
-    people.remember("user-1", "notes", frozenset({"read"}))
-    people.remember("user-1", "notes", frozenset({"write"}))
-    people.remember("user-1", "other", frozenset({"read"}))
-    assert people.remembered("user-1", "notes") == {"read", "write"}
-    assert people.remembered("user-2", "notes") == frozenset()
+    assert people.remembered("user-1", "notes", [one]) == frozenset()
+    people.remember("user-1", "notes", frozenset({"read"}), [one])
+    people.remember("user-1", "notes", frozenset({"write"}), [two, one])
+    people.remember("user-1", "other", frozenset({"read"}), [one])
+    assert people.remembered("user-1", "notes", [one]) == {"read", "write"}
+    assert people.remembered("user-1", "notes", [two]) == {"write"}
+    assert people.remembered("user-1", "notes", [one, two]) == {"write"}
+    assert people.remembered("user-1", "notes", [one, "https://three.example.com"]) == frozenset()
+    assert people.remembered("user-1", "other", [two]) == frozenset()
+    assert people.remembered("user-2", "notes", [one]) == frozenset()
     people.forget("user-1", "notes")
-    assert people.remembered("user-1", "notes") == frozenset()
-    assert people.remembered("user-1", "other") == {"read"}
+    assert people.remembered("user-1", "notes", [one]) == frozenset()
+    assert people.remembered("user-1", "other", [one]) == {"read"}
     people.forget("user-1")
-    assert people.remembered("user-1", "other") == frozenset()
+    assert people.remembered("user-1", "other", [one]) == frozenset()
+
+
+def test_A8_what_an_earlier_version_remembered_names_no_resource_and_is_asked_again(
+    stage: PeopleStage,
+) -> None:
+    register(stage, "notes")
+    with stage.database.write() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO consents (user_id, client_id, scope, given_at)"
+            " VALUES ('user-1', 'notes', 'read write', 0)"
+        )
+    resources = ["https://api.example.com"]
+    assert stage.people.remembered("user-1", "notes", resources) == frozenset()
+    stage.people.remember("user-1", "notes", frozenset({"read"}), resources)
+    assert stage.people.remembered("user-1", "notes", resources) == {"read"}
 
 
 class AppLogin:

@@ -60,6 +60,7 @@ consents = Table(
         ForeignKey("clients.client_id", ondelete="CASCADE"),
         primary_key=True,
     ),
+    # A JSON object: for each resource, a list of scopes. Earlier versions wrote scopes alone.
     Column("scope", Text, nullable=False),
     Column("given_at", Double, nullable=False),
     Index(None, "client_id"),
