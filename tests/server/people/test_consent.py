@@ -178,6 +178,7 @@ def test_the_policy_lets_the_answer_reach_its_client(
     assert destination(redirect_uri) == (kind, shown)
     assert f"{shown}" in page.text
     assert page.policy["form-action"] == policy
+    assert page.header("Cross-Origin-Opener-Policy") == "unsafe-none"
 
 
 def register(stage: PeopleStage, client_id: str) -> None:

@@ -15,6 +15,8 @@ from bearerguard.server.pages.policy import page_headers
 from bearerguard.server.pages.texts import TEXTS, Texts
 from tests.server.people.stage import PeopleStage
 
+OPENER = "Cross-Origin-Opener-Policy"
+
 
 def test_AZ_06_every_page_is_locked_down(stage: PeopleStage) -> None:
     visitor = stage.visitor()
@@ -43,6 +45,21 @@ def test_AZ_06_every_page_is_locked_down(stage: PeopleStage) -> None:
         assert "<script" not in page.html
         assert "://" not in page.html.replace("http://www.w3.org", "")
         assert " style=" not in page.html
+
+
+def test_AZ_10_a_popup_keeps_its_opener_on_every_page_of_an_authorization_request(
+    stage: PeopleStage,
+) -> None:
+    visitor = stage.visitor()
+    for page in (
+        visitor.get("/oauth/login"),
+        visitor.get("/oauth/login?request=x"),
+        visitor.sign_in("ada", "wrong one"),
+        visitor.send("PUT", "/oauth/login"),
+    ):
+        assert page.header(OPENER) == "unsafe-none"
+    assert visitor.sign_in("ada", "correct horse battery").header(OPENER) is None
+    assert visitor.get("/oauth/login").header(OPENER) == "same-origin"
 
 
 def test_AZ_06_a_page_that_redirects_after_a_form_says_303_and_is_not_kept(

@@ -21,17 +21,19 @@ _ALWAYS = (
     ("Referrer-Policy", "no-referrer"),
     ("X-Content-Type-Options", "nosniff"),
     ("X-Frame-Options", "DENY"),
-    ("Cross-Origin-Opener-Policy", "same-origin"),
     ("Permissions-Policy", "camera=(), geolocation=(), microphone=()"),
 )
 
 
-def page_headers(style: str, *, leads_to: str = "") -> tuple[tuple[str, str], ...]:
+def page_headers(
+    style: str, *, leads_to: str = "", in_popups: bool = False
+) -> tuple[tuple[str, str], ...]:
     """Return the header lines of a page.
 
     Args:
         style: the page's style sheet, as it stands between its tags.
         leads_to: the redirect URI to which answering the page's form leads in the end.
+        in_popups: whether an app may show the page in a popup, which answers its opener.
     """
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = "; ".join(
@@ -43,7 +45,14 @@ def page_headers(style: str, *, leads_to: str = "") -> tuple[tuple[str, str], ..
             "base-uri 'none'",
         )
     )
-    return (*_ALWAYS, ("Content-Security-Policy", policy))
+    # Any other value cuts a popup off from the page that opened it, for ever: the client's
+    # callback page, later in the same popup, could not hand its answer over (Swagger UI,
+    # oidc-client-ts). What an opener of another origin can do without it is to send the popup
+    # elsewhere and to count its frames, of which there are none. It can read and fill in nothing
+    # (same-origin policy), frame nothing (frame-ancestors) and post no form (CSRF tickets).
+    opener = "unsafe-none" if in_popups else "same-origin"
+    lines = (("Cross-Origin-Opener-Policy", opener), ("Content-Security-Policy", policy))
+    return (*_ALWAYS, *lines)
 
 
 def _form_action(leads_to: str) -> str:
