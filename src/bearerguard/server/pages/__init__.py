@@ -126,7 +126,7 @@ class Pages:
             values: what the template shows.
         """
         body = self._render(name, self._style, values)
-        lines = page_headers(self._style, leads_to=leads_to, in_popups=name in _IN_POPUPS)
+        lines = page_headers(self._style, leads_on=bool(leads_to), in_popups=name in _IN_POPUPS)
         return Response(status, (*lines, *headers), body.encode())
 
     def _render(self, name: str, style: str, values: Mapping[str, Any]) -> str:
