@@ -21,6 +21,7 @@ from bearerguard.server.audit import Audit
 from bearerguard.server.consent import Consent, ConsentAnswer, ConsentRequest
 from bearerguard.server.cookies import Cookies
 from bearerguard.server.csrf import Csrf
+from bearerguard.server.device import Devices
 from bearerguard.server.pages import Pages
 from bearerguard.server.passwords import PLACES, Passwords
 from bearerguard.server.secret import ServerSecret
@@ -57,7 +58,10 @@ class PeopleOptions:
         current_user: returns who is signed in to the app that `login_url` belongs to, or None.
         login_url: where that app signs users in; it gets the address to return to as `next`.
         session_lifetime: seconds until a user must sign in again.
-        per_account, per_address: how often a sign-in may be tried.
+        per_account: how often a login name may be tried from one address, and with a browser
+            that its user signed in with before; three times as often from all addresses.
+        per_address: how often an address may try; five times as often those have together
+            whose address is not known, as they come from loopback or by a Unix socket.
         password_parameters: argon2id's; RFC 9106's second recommendation by default.
     """
 
@@ -139,6 +143,7 @@ class People:
                 per_account=options.per_account,
                 per_address=options.per_address,
             ),
+            devices=Devices(cookies, tickets),
             audit=audit,
         )
 
