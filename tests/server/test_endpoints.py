@@ -432,7 +432,7 @@ def test_CORS_01_a_page_may_send_the_headers_that_it_asks_for(
 ) -> None:
     page = "https://spa.example.com"
     stage.add("SPA", public=True, origins=[page])
-    lines = {"origin": page, "access_control_request_method": method}
+    lines: dict[str, Any] = {"origin": page, "access_control_request_method": method}
     if asked is not None:
         lines["access_control_request_headers"] = asked
     preflight = stage.send("OPTIONS", path, **lines)
