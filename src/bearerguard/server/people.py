@@ -24,6 +24,7 @@ from bearerguard.server.csrf import Csrf
 from bearerguard.server.device import Devices
 from bearerguard.server.pages import Pages
 from bearerguard.server.passwords import PLACES, Passwords
+from bearerguard.server.prompt import Prompts
 from bearerguard.server.secret import ServerSecret
 from bearerguard.server.session import LIFETIME, Sessions, SignedIn
 from bearerguard.server.sign_in import BUSY_SECONDS, LOGIN, LOGOUT, SignIn, see_other
@@ -39,7 +40,8 @@ class User:
     Attributes:
         id: what identifies the user for ever; it becomes the `sub` of tokens.
         name: what pages call the user.
-        auth_time: when the user proved who they are, in Unix seconds; None if unknown.
+        auth_time: when the user proved who they are, in Unix seconds; None if unknown, which
+            meets no request for a recent sign-in (`max_age`, `prompt=login`).
     """
 
     id: str
@@ -56,7 +58,9 @@ class PeopleOptions:
         templates: a directory whose templates, and `style.css`, win over the built-in ones.
         texts: replacements for sentences, by their names in `bearerguard.server.pages.texts`.
         current_user: returns who is signed in to the app that `login_url` belongs to, or None.
-        login_url: where that app signs users in; it gets the address to return to as `next`.
+        login_url: where that app signs users in; it gets the address to return to as `next`, and
+            `prompt=login` where a user who is signed in must prove who they are again, and come
+            back with a new `auth_time`, or `prompt=select_account` where they may change.
         session_lifetime: seconds until a user must sign in again.
         per_account: how often a login name may be tried from one address, and with a browser
             that its user signed in with before; three times as often from all addresses.
@@ -129,6 +133,7 @@ class People:
         self._consent = Consent(
             self._base, database, pages=self._pages, csrf=csrf, tickets=tickets, clock=clock
         )
+        self.prompts = Prompts(tickets, clock)
         self._sign_in = SignIn(
             self._base,
             pages=self._pages,
@@ -164,21 +169,25 @@ class People:
         return SignedIn(user.id, user.name, user.auth_time)
 
     def ask_to_sign_in(
-        self, request: Request, *, client_name: str, redirect_uri: str = ""
+        self, request: Request, *, client_name: str, redirect_uri: str = "", prompt: str = ""
     ) -> Response:
         """Send the browser to sign in and to come back with the same authorization request.
 
         `redirect_uri` is where that request leads in the end: Chromium holds the redirects
-        after a form's POST to the form's page's policy.
+        after a form's POST to the form's page's policy. `prompt` is "login" where the sign-in must
+        be a new one, and "select_account" where the user is to choose.
         """
         query = urlsplit(request.url).query
+        if prompt:
+            query = self.prompts.marked(query)
         if self._login_url is None:
             return see_other(
                 self._sign_in.location(query, client_name=client_name, redirect_uri=redirect_uri)
             )
         here = f"{self._issuer.rstrip('/')}/oauth/authorize?{query}"
         joint = "&" if "?" in self._login_url else "?"
-        return see_other(f"{self._login_url}{joint}{urlencode({'next': here})}")
+        asked = {"next": here, "prompt": prompt} if prompt else {"next": here}
+        return see_other(f"{self._login_url}{joint}{urlencode(asked)}")
 
     def handle(self, request: Request) -> Response:
         """Answer a request to one of `paths`."""
