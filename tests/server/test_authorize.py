@@ -269,6 +269,47 @@ def test_AZ_06_what_was_allowed_is_remembered_for_a_client_that_can_prove_who_it
     assert stage.authorize(client, scope="read write").status == 200
 
 
+ONE, TWO = "https://one.example.com", "https://two.example.com"
+
+
+@pytest.mark.parametrize(
+    ("allowed", "before", "asked", "after", "again"),
+    [
+        (None, (ONE, TWO), None, (ONE, TWO), False),
+        (None, (ONE, TWO), ONE, (ONE, TWO), False),
+        (None, (ONE, TWO), TWO, (ONE, TWO), True),
+        (None, (ONE, TWO), None, (TWO, ONE), True),
+        (None, (ONE, TWO), ONE, (TWO, ONE), False),
+        (TWO, (ONE, TWO), TWO, (ONE, TWO), False),
+        (TWO, (ONE, TWO), None, (TWO, ONE), False),
+        (TWO, (ONE, TWO), None, (ONE, TWO), True),
+        (ONE, (ONE, TWO), [ONE, TWO], (ONE, TWO), True),
+        ([ONE, TWO], (ONE, TWO), [TWO, ONE], (ONE, TWO), False),
+        ([ONE, TWO], (ONE, TWO), None, (TWO,), False),
+    ],
+)
+def test_A8_consent_that_is_remembered_holds_for_the_apis_it_was_given_for(
+    make: Make, allowed: Any, before: Any, asked: Any, after: Any, *, again: bool
+) -> None:
+    stage = make(resources=before)
+    client = stage.add("Asks", require_consent=True)
+    page = stage.authorize(client, scope="read", resource=allowed)
+    assert "code" in stage.consent(page, remember="yes").sent
+    stage.server = stage.another(people=stage.people, resources=after)
+    answer = stage.authorize(client, scope="read", resource=asked)
+    assert answer.status == (200 if again else 303)
+    assert answer.status == 200 or "code" in answer.sent
+
+
+def test_A8_a_page_about_one_api_gives_no_code_for_another_that_became_the_first(
+    make: Make,
+) -> None:
+    stage = make(resources=[ONE, TWO])
+    page = stage.authorize(stage.phone)
+    stage.server = stage.another(people=stage.people, resources=[TWO, ONE])
+    assert stage.consent(page).status == 200
+
+
 def test_AZ_06_a_client_that_anybody_can_pose_as_is_asked_about_each_time(stage: Stage) -> None:
     phone = stage.add("Native", public=True, redirect_uris=["http://127.0.0.1/cb"])
     page = stage.authorize(phone)

@@ -65,6 +65,45 @@ def test_http_is_for_loopback_and_for_networks_one_trusts(make: Make) -> None:
     assert make(issuer="http://auth:8000", insecure_allow_http=True).server
 
 
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "cursor://anysphere.cursor-mcp/oauth/callback",
+        "vscode://example.extension/cb",
+        "vscode-insiders://example.extension/cb",
+        "claude:/cb",
+        "com.example.app:/cb",
+        "com.example.app:cb",
+        "http://localhost:8765/callback",
+        "http://[::1]/callback",
+    ],
+)
+def test_AZ_10_an_app_is_registered_with_its_private_scheme_and_then_always_asked_about(
+    stage: Stage, uri: str
+) -> None:
+    app = stage.add("An app", public=True, redirect_uris=[uri])
+    page = stage.authorize(app)
+    assert page.status == 200
+    answer = stage.consent(page, remember="yes")
+    assert answer.location.startswith(f"{uri}?code=")
+    assert stage.authorize(app).status == 200
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        *("javascript", "data", "file", "vbscript", "blob", "about", "view-source", "filesystem"),
+        *("intent", "JavaScript", "DATA", "mailto", "ms-msdt", "chrome-extension", "httpx", "urn"),
+    ],
+)
+@pytest.mark.parametrize("rest", [":", ":/", "://app/cb", ":alert(1)//app/cb", ":https://app/cb"])
+def test_AZ_10_a_scheme_that_is_no_apps_own_is_never_registered(
+    stage: Stage, scheme: str, rest: str
+) -> None:
+    with pytest.raises(ConfigurationError, match="redirect_uris="):
+        stage.add("An app", public=True, redirect_uris=[scheme + rest])
+
+
 @pytest.mark.parametrize("options", [{"tokens": "saml"}, {"access_token_lifetime": 0}])
 def test_a_resource_that_is_wrong_is_named(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match="Resource"):
@@ -84,7 +123,18 @@ def test_a_resource_that_is_wrong_is_named(options: dict[str, Any]) -> None:
         ({"redirect_uris": ["https://app.example.com:x/cb"]}, "absolute"),
         ({"redirect_uris": ["/cb"]}, "absolute"),
         ({"redirect_uris": ["https:///cb"]}, "no host"),
-        ({"redirect_uris": ["myapp:/cb"]}, "dot"),
+        ({"redirect_uris": ["myapp:cb"]}, "no slash"),
+        ({"redirect_uris": ["localhost:8080/cb"]}, "no app's own"),
+        ({"redirect_uris": ["devhost:8080/cb"]}, "no slash"),
+        ({"redirect_uris": ["Cursor://anysphere.cursor-mcp/cb"]}, "capital"),
+        ({"redirect_uris": ["HTTPS://app.example.com/cb"]}, "capital"),
+        ({"redirect_uris": ["cursor://*/cb"]}, "wildcard"),
+        ({"redirect_uris": ["https://*.example.com/cb"]}, "wildcard"),
+        ({"redirect_uris": ["*://app/cb"]}, "wildcard"),
+        ({"redirect_uris": [" vscode://x/cb"]}, "percent-encode"),
+        ({"redirect_uris": ["vs\tcode://x/cb"]}, "percent-encode"),
+        ({"redirect_uris": ["vscode://x/cb\n"]}, "percent-encode"),
+        ({"redirect_uris": ["vscode://x/cb"], "public": True, "require_consent": False}, "consent"),
         ({"redirect_uris": ["https://app.example.com/a b"]}, "percent-encode"),
         ({"redirect_uris": ["https://äpp.example.com/"]}, "percent-encode"),
         ({"redirect_uris": [], "grant_types": ["authorization_code"]}, "redirect_uris="),

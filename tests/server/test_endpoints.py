@@ -403,6 +403,47 @@ def test_CORS_01_token_and_revocation_are_for_the_pages_of_registered_origins(
     assert refused.header("access-control-allow-origin") is None
 
 
+@pytest.mark.parametrize(
+    ("asked", "allowed"),
+    [
+        (None, "Authorization, Content-Type, DPoP"),
+        ("", "Authorization, Content-Type, DPoP"),
+        ("x-requested-with", "x-requested-with"),
+        ("authorization,mcp-protocol-version, traceparent", None),
+        ("a,b,,a ,\tb", "a, b"),
+        ("a b,c:d,e\x00f,é,g", "g"),
+        ("x" * 129 + ",y", "y"),
+        ("a," * 3000, "Authorization, Content-Type, DPoP"),
+        (",".join(f"h{n}" for n in range(100)), ", ".join(f"h{n}" for n in range(64))),
+    ],
+)
+@pytest.mark.parametrize(
+    ("path", "method"),
+    [
+        ("/.well-known/oauth-authorization-server", "GET"),
+        ("/.well-known/openid-configuration", "GET"),
+        ("/oauth/jwks", "GET"),
+        ("/oauth/token", "POST"),
+        ("/oauth/revoke", "POST"),
+    ],
+)
+def test_CORS_01_a_page_may_send_the_headers_that_it_asks_for(
+    stage: Stage, path: str, method: str, asked: str | None, allowed: str | None
+) -> None:
+    page = "https://spa.example.com"
+    stage.add("SPA", public=True, origins=[page])
+    lines: dict[str, Any] = {"origin": page, "access_control_request_method": method}
+    if asked is not None:
+        lines["access_control_request_headers"] = asked
+    preflight = stage.send("OPTIONS", path, **lines)
+    listed = preflight.header("access-control-allow-headers")
+    assert listed == (allowed or "authorization, mcp-protocol-version, traceparent")
+    assert "Access-Control-Request-Headers" in (preflight.header("vary") or "")
+    refused = stage.send("OPTIONS", path, **(lines | {"origin": "https://other.example.com"}))
+    if method == "POST":
+        assert refused.header("access-control-allow-headers") is None
+
+
 @pytest.mark.parametrize("path", ["/oauth/authorize", "/oauth/introspect", "/oauth/consent"])
 def test_CORS_01_the_other_endpoints_are_for_no_page(stage: Stage, path: str) -> None:
     page = "https://spa.example.com"

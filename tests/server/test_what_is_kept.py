@@ -349,14 +349,14 @@ def test_sign_ins_are_not_refused_for_an_hour_because_the_clock_was_set_back(
     stage: Stage,
 ) -> None:
     throttle = stage.server._engine.people._sign_in._throttle
-    while not throttle.charge("ada", "192.0.2.1"):
+    while not throttle.charge("ada", "192.0.2.1").wait:
         pass
     stage.clock.now -= 10 * 3600
-    assert throttle.charge("ada", "192.0.2.1") == 0
-    wait = throttle.charge("ada", "192.0.2.1")
+    assert throttle.charge("ada", "192.0.2.1").wait == 0
+    wait = throttle.charge("ada", "192.0.2.1").wait
     assert 0 < wait <= 300
     waited = 0
-    while wait := throttle.charge("ada", "192.0.2.1"):
+    while wait := throttle.charge("ada", "192.0.2.1").wait:
         stage.clock.now += wait
         waited += wait
     assert waited <= 300

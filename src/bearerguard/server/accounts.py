@@ -21,6 +21,8 @@ from bearerguard.server.store.people import sessions, users
 
 _MAX_LOGIN = 200
 _MAX_NAME = 200
+# Of a login name as it is typed: letter and marks become one character, and one may become many.
+_MAX_TYPED = 4 * _MAX_LOGIN
 _PREFIX = "user-"
 
 
@@ -156,8 +158,15 @@ class Accounts:
 
 
 def normalized(login: str) -> str:
-    """Return a login name as it is compared: how it is typed makes no difference."""
-    return unicodedata.normalize("NFKC", login.strip()).casefold()
+    """Return a login name as it is compared: how it is typed makes no difference.
+
+    What is longer than any name is nobody's: it is cut off, and not normalized, since marks are
+    put into order in a time that grows with the square of their number.
+    """
+    typed = login.strip()
+    if len(typed) > _MAX_TYPED:
+        return f"{typed[:_MAX_LOGIN]} …"  # no login name has a space
+    return unicodedata.normalize("NFKC", typed).casefold()
 
 
 def _usable_login(login: str) -> str:

@@ -10,6 +10,7 @@ from bearerguard.bodies import asgi_body
 from bearerguard.messages import Request, Response
 from bearerguard.server import answers
 from bearerguard.server.parameters import MAX_BYTES
+from bearerguard.server.proxies import Proxies
 from bearerguard.server.threads import Threads
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ _WAITING_LOGINS = 100
 class AsgiHost:
     """An ASGI app around another. Made by `AuthorizationServer.asgi_app`."""
 
-    def __init__(self, server: AuthorizationServer, api: ASGIApp | None) -> None:
+    def __init__(self, server: AuthorizationServer, api: ASGIApp | None, proxies: Proxies) -> None:
         self.server = server
+        self._proxies = proxies
         self.api: ASGIApp = api or _nothing
         self._threads = Threads(server.handle, server.threads)
         # Passwords take their time: who waits for one must not hold up who waits for a token.
@@ -53,12 +55,14 @@ class AsgiHost:
             return
         query = scope.get("query_string", b"").decode("latin-1")
         client = scope.get("client")
+        headers = list(scope["headers"])
+        forwarded_for = [value for name, value in headers if name == b"x-forwarded-for"]
         request = Request(
             scope["method"],
             f"{path}?{query}" if query else path,
-            scope["headers"],
+            headers,
             body,
-            peer=client[0] if client else "",
+            peer=self._proxies.client(client[0] if client else "", forwarded_for),
         )
         login = self.server.is_login(request.method, path)
         await _send(send, await (self._logins if login else self._threads).answer(request))

@@ -18,6 +18,7 @@ from bearerguard.server.accounts import Account
 from bearerguard.server.audit import Audit, SecurityEvent
 from bearerguard.server.engine import Engine
 from bearerguard.server.people import PeopleOptions
+from bearerguard.server.proxies import Proxies
 from bearerguard.server.revocations import Revoked
 from bearerguard.server.secret import GivenSecret, find_secret
 from bearerguard.server.settings import Resource, Settings, checked_resources
@@ -163,17 +164,29 @@ class AuthorizationServer:
         """Return the answer to a request to one of `paths` that is too long to be read."""
         return self._engine.router.too_large(path)
 
-    def asgi_app(self, api: ASGIApp | None = None) -> AsgiHost:
-        """Return an ASGI app that serves `paths` and hands everything else to `api`."""
+    def asgi_app(
+        self, api: ASGIApp | None = None, *, trusted_proxies: Sequence[str] = ()
+    ) -> AsgiHost:
+        """Return an ASGI app that serves `paths` and hands everything else to `api`.
+
+        `trusted_proxies` are the addresses or networks of your own proxies, "unix" for one that
+        comes by a Unix socket. Their `X-Forwarded-For` says from which address logins come,
+        which are throttled by it; not needed where the web server or a middleware sees to that.
+        """
         from bearerguard.server.asgi_host import AsgiHost  # noqa: PLC0415 - one world is enough
 
-        return AsgiHost(self, api)
+        return AsgiHost(self, api, Proxies(trusted_proxies))
 
-    def wsgi_app(self, api: WSGIApp | None = None) -> WsgiHost:
-        """Return a WSGI app that serves `paths` and hands everything else to `api`."""
+    def wsgi_app(
+        self, api: WSGIApp | None = None, *, trusted_proxies: Sequence[str] = ()
+    ) -> WsgiHost:
+        """Return a WSGI app that serves `paths` and hands everything else to `api`.
+
+        `trusted_proxies` are as with `asgi_app`.
+        """
         from bearerguard.server.wsgi_host import WsgiHost  # noqa: PLC0415 - one world is enough
 
-        return WsgiHost(self, api)
+        return WsgiHost(self, api, Proxies(trusted_proxies))
 
     def served_path(self, root: str, path: str) -> str | None:
         """Return which of `paths` a request for `path` means, None for none.

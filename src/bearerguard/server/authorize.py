@@ -23,6 +23,7 @@ from bearerguard.server.metadata import AUTHORIZE
 from bearerguard.server.oauth_error import OAuthError, invalid_request, unauthorized_client
 from bearerguard.server.parameters import Parameters, parse
 from bearerguard.server.people import People
+from bearerguard.server.prompt import Prompt, is_silent, unmarked
 from bearerguard.server.session import SignedIn
 from bearerguard.server.settings import Settings
 from bearerguard.server.sign_in import see_other
@@ -93,18 +94,47 @@ class AuthorizeEndpoint:
         except NowhereToGo as problem:
             return self._lost(AUTHORIZE, problem)
         signed_in = self._people.signed_in(request)
-        if signed_in is None:
-            return self._people.ask_to_sign_in(
-                request, client_name=target.client.name, redirect_uri=target.redirect_uri
-            )
+        if signed_in is None and not is_silent(target.parameters):
+            return self._ask_to_sign_in(request, target, self._wanted(target))
+        return self._answer(request, signed_in, target, query)
+
+    def _answer(
+        self, request: Request, signed_in: SignedIn | None, target: _Target, query: str
+    ) -> Response:
         try:
             asked = self._asked(target)
-            self._check_subject(signed_in)
+            prompt = self._people.prompts.read(target.parameters)
+            known = self._known(signed_in, prompt)
+            if not self._people.prompts.is_met(prompt, known):
+                return self._ask_to_sign_in(request, target, prompt.sign_in)
+            if not self._must_ask(target.client, known, asked, prompt):
+                return self._send_code(target, known, asked)
         except OAuthError as error:
             return self._refuse(target, error)
-        if self._must_ask(target.client, signed_in, asked):
-            return self._ask(request, signed_in, target, asked, query)
-        return self._send_code(target, signed_in, asked)
+        return self._ask(request, known, target, asked, query)
+
+    def _known(self, signed_in: SignedIn | None, prompt: Prompt) -> SignedIn:
+        """Return who is signed in; raises `OAuthError` for nobody who may be answered for."""
+        if signed_in is None:
+            raise OAuthError("login_required", "The user is not signed in")
+        self._check_subject(signed_in)
+        self._people.prompts.check(prompt, signed_in)
+        return signed_in
+
+    def _wanted(self, target: _Target) -> str:
+        """Return what is asked of the login; what is wrong is told when the user is known."""
+        try:
+            return self._people.prompts.read(target.parameters).sign_in
+        except OAuthError:
+            return ""
+
+    def _ask_to_sign_in(self, request: Request, target: _Target, prompt: str) -> Response:
+        return self._people.ask_to_sign_in(
+            request,
+            client_name=target.client.name,
+            redirect_uri=target.redirect_uri,
+            prompt=prompt,
+        )
 
     def decide(self, request: Request) -> Response:
         """Take the answer of a consent page."""
@@ -141,16 +171,19 @@ class AuthorizeEndpoint:
     ) -> Response:
         if not answer.allowed:
             return self._refuse(target, OAuthError("access_denied", "The user refused"))
-        if not set(asked.scopes) <= answer.scopes:
-            # What may be had grew since the page was shown: nobody was asked about that.
+        if not set(asked.scopes) <= answer.scopes or not set(asked.resources) <= answer.resources:
+            # What may be had grew, or the first resource changed, since the page was shown:
+            # nobody was asked about that.
             return self._ask(request, signed_in, target, asked, answer.query)
         if answer.remember and self._is_rememberable(target.client, asked):
-            self._people.remember(signed_in.user_id, target.client.client_id, answer.scopes)
+            self._people.remember(
+                signed_in.user_id, target.client.client_id, answer.scopes, asked.resources
+            )
         return self._send_code(target, signed_in, asked)
 
     def _target(self, query: str) -> _Target:
         """Return where to answer; raises `NowhereToGo`."""
-        if len(query) > _MAX_QUERY:
+        if len(unmarked(query)) > _MAX_QUERY:
             raise NowhereToGo("length", "too_large")
         if not (query.isascii() and query.isprintable()):
             # It goes on into a Location line; some servers let such octets in.
@@ -233,21 +266,26 @@ class AuthorizeEndpoint:
                 user_id=signed_in.user_id,
             )
 
-    def _must_ask(self, client: Client, signed_in: SignedIn, asked: _Asked) -> bool:
+    def _must_ask(self, client: Client, signed_in: SignedIn, asked: _Asked, prompt: Prompt) -> bool:
+        """Whether the user is asked; raises `OAuthError` if that is needed and not wanted."""
+        needed = self._is_consent_missing(client, signed_in, asked)
+        if needed and prompt.silent:
+            raise OAuthError("consent_required", "The user would have to be asked")
+        return needed or prompt.consent
+
+    def _is_consent_missing(self, client: Client, signed_in: SignedIn, asked: _Asked) -> bool:
         if not client.is_identified:
             return True  # anybody can pose as it (RFC 8252 §8.6)
         if not client.require_consent:
             return False
-        if not self._is_usual(asked):
-            return True  # what is remembered was said of the server's first resource
-        known = self._people.remembered(signed_in.user_id, client.client_id)
+        known = self._people.remembered(signed_in.user_id, client.client_id, asked.resources)
         return not asked.scopes or not set(asked.scopes) <= known
 
     def _is_usual(self, asked: _Asked) -> bool:
         return asked.resources == (self._settings.resources[0].identifier,)
 
     def _is_rememberable(self, client: Client, asked: _Asked) -> bool:
-        return client.is_identified and bool(asked.scopes) and self._is_usual(asked)
+        return client.is_identified and bool(asked.scopes)
 
     def _ask(
         self, request: Request, signed_in: SignedIn, target: _Target, asked: _Asked, query: str
@@ -262,7 +300,8 @@ class AuthorizeEndpoint:
                 scopes=tuple(ScopeLine(name, describe(name)) for name in asked.scopes),
                 redirect_uri=target.redirect_uri,
                 query=query,
-                resources=() if self._is_usual(asked) else asked.resources,
+                resources=asked.resources,
+                names_resources=not self._is_usual(asked),
                 rememberable=self._is_rememberable(target.client, asked),
             ),
         )

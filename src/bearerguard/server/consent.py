@@ -6,7 +6,8 @@ browser, can send back. Issues no codes and knows no clients.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -48,7 +49,8 @@ class ConsentRequest:
         scopes: what it asks for.
         redirect_uri: where its answer goes.
         query: the authorization request's query string, to take it up again.
-        resources: the APIs that it asks for, if they are others than usual.
+        resources: the APIs that it asks for.
+        names_resources: whether the page names them, as they are others than usual.
         rememberable: whether the user may be offered not to be asked again; not for clients
             that cannot prove who they are (RFC 8252 §8.6).
     """
@@ -58,7 +60,8 @@ class ConsentRequest:
     scopes: tuple[ScopeLine, ...]
     redirect_uri: str
     query: str = field(repr=False)
-    resources: tuple[str, ...] = ()
+    resources: tuple[str, ...]
+    names_resources: bool = False
     rememberable: bool = True
 
 
@@ -69,12 +72,14 @@ class ConsentAnswer:
     Attributes:
         allowed: whether the client may have the scopes.
         scopes: those that were shown.
+        resources: the APIs that the page was about.
         query: the authorization request's query string.
         remember: whether the user does not want to be asked again.
     """
 
     allowed: bool
     scopes: frozenset[str]
+    resources: frozenset[str]
     query: str = field(repr=False)
     remember: bool
 
@@ -107,6 +112,7 @@ class Consent:
         content = {
             "query": asked.query,
             "scopes": [scope.name for scope in asked.scopes],
+            "resources": asked.resources,
             "client": asked.client_name,
             "redirect": asked.redirect_uri,
         }
@@ -123,7 +129,7 @@ class Consent:
             client_name=asked.client_name,
             name=user.name,
             scopes=asked.scopes,
-            resources=asked.resources,
+            resources=asked.resources if asked.names_resources else (),
             redirect_kind=kind,
             redirect_host=shown,
             rememberable=asked.rememberable,
@@ -143,7 +149,10 @@ class Consent:
         if not content or allowed is None or not self._csrf.holds(request, fields, user.user_id):
             return self._pages.error(400, "form")
         remember = allowed and fields.get("remember") == "yes"
-        return ConsentAnswer(allowed, frozenset(content["scopes"]), content["query"], remember)
+        # Nobody saw an API on a page of an earlier version.
+        resources = frozenset(content.get("resources", ()))
+        scopes = frozenset(content["scopes"])
+        return ConsentAnswer(allowed, scopes, resources, content["query"], remember)
 
     def posted(self, request: Request, user: SignedIn) -> dict[str, Any] | None:
         """Return what the ticket of a posted consent form holds, if there is a good one."""
@@ -153,16 +162,23 @@ class Consent:
         except (OAuthError, TicketError):
             return None
 
-    def remembered(self, user_id: str, client_id: str) -> frozenset[str]:
-        """Return the scopes that a user allowed a client for good."""
+    def remembered(
+        self, user_id: str, client_id: str, resources: Collection[str]
+    ) -> frozenset[str]:
+        """Return the scopes that a user allowed a client for good, at every one of `resources`."""
         with self._database.read() as connection:
-            return _remembered(connection, user_id, client_id)
+            known = _remembered(connection, user_id, client_id)
+        return frozenset.intersection(*(known.get(each, frozenset()) for each in resources))
 
-    def remember(self, user_id: str, client_id: str, scopes: frozenset[str]) -> None:
-        """Remember scopes, besides those remembered already."""
+    def remember(
+        self, user_id: str, client_id: str, scopes: frozenset[str], resources: Collection[str]
+    ) -> None:
+        """Remember scopes at `resources`, besides those remembered already."""
         with self._database.write() as connection:
-            earlier = _remembered(connection, user_id, client_id)
-            row = {"scope": " ".join(sorted(earlier | scopes)), "given_at": self._clock()}
+            known = _remembered(connection, user_id, client_id)
+            known |= {each: known.get(each, frozenset()) | scopes for each in resources}
+            scope = json.dumps({each: sorted(known[each]) for each in sorted(known)})
+            row = {"scope": scope, "given_at": self._clock()}
             changed = connection.execute(
                 update(consents)
                 .where(consents.c.user_id == user_id, consents.c.client_id == client_id)
@@ -192,10 +208,17 @@ def destination(redirect_uri: str) -> tuple[str, str]:
     return "app", f"{parts.scheme}:"
 
 
-def _remembered(connection: Connection, user_id: str, client_id: str) -> frozenset[str]:
+def _remembered(connection: Connection, user_id: str, client_id: str) -> dict[str, frozenset[str]]:
+    """Return the scopes by the resource that they were allowed at.
+
+    What an earlier version wrote names no resource. Which one was meant is not known any more,
+    as the server's first may have changed: the user is asked again.
+    """
     scope = connection.execute(
         select(consents.c.scope).where(
             consents.c.user_id == user_id, consents.c.client_id == client_id
         )
     ).scalar_one_or_none()
-    return frozenset() if scope is None else frozenset(scope.split())
+    if scope is None or not scope.startswith("{"):
+        return {}
+    return {resource: frozenset(scopes) for resource, scopes in json.loads(scope).items()}

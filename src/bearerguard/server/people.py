@@ -6,7 +6,7 @@ The façade over accounts, sessions, pages and consent; the endpoints need nothi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from urllib.parse import urlencode, urlsplit
@@ -21,8 +21,10 @@ from bearerguard.server.audit import Audit
 from bearerguard.server.consent import Consent, ConsentAnswer, ConsentRequest
 from bearerguard.server.cookies import Cookies
 from bearerguard.server.csrf import Csrf
+from bearerguard.server.device import Devices
 from bearerguard.server.pages import Pages
 from bearerguard.server.passwords import PLACES, Passwords
+from bearerguard.server.prompt import Prompts
 from bearerguard.server.secret import ServerSecret
 from bearerguard.server.session import LIFETIME, Sessions, SignedIn
 from bearerguard.server.sign_in import BUSY_SECONDS, LOGIN, LOGOUT, SignIn, see_other
@@ -38,7 +40,8 @@ class User:
     Attributes:
         id: what identifies the user for ever; it becomes the `sub` of tokens.
         name: what pages call the user.
-        auth_time: when the user proved who they are, in Unix seconds; None if unknown.
+        auth_time: when the user proved who they are, in Unix seconds; None if unknown, which
+            meets no request for a recent sign-in (`max_age`, `prompt=login`).
     """
 
     id: str
@@ -55,9 +58,14 @@ class PeopleOptions:
         templates: a directory whose templates, and `style.css`, win over the built-in ones.
         texts: replacements for sentences, by their names in `bearerguard.server.pages.texts`.
         current_user: returns who is signed in to the app that `login_url` belongs to, or None.
-        login_url: where that app signs users in; it gets the address to return to as `next`.
+        login_url: where that app signs users in; it gets the address to return to as `next`, and
+            `prompt=login` where a user who is signed in must prove who they are again, and come
+            back with a new `auth_time`, or `prompt=select_account` where they may change.
         session_lifetime: seconds until a user must sign in again.
-        per_account, per_address: how often a sign-in may be tried.
+        per_account: how often a login name may be tried from one address, and with a browser
+            that its user signed in with before; three times as often from all addresses.
+        per_address: how often an address may try; five times as often those have together
+            whose address is not known, as they come from loopback or by a Unix socket.
         password_parameters: argon2id's; RFC 9106's second recommendation by default.
     """
 
@@ -125,6 +133,7 @@ class People:
         self._consent = Consent(
             self._base, database, pages=self._pages, csrf=csrf, tickets=tickets, clock=clock
         )
+        self.prompts = Prompts(tickets, clock)
         self._sign_in = SignIn(
             self._base,
             pages=self._pages,
@@ -139,6 +148,7 @@ class People:
                 per_account=options.per_account,
                 per_address=options.per_address,
             ),
+            devices=Devices(cookies, tickets),
             audit=audit,
         )
 
@@ -159,21 +169,25 @@ class People:
         return SignedIn(user.id, user.name, user.auth_time)
 
     def ask_to_sign_in(
-        self, request: Request, *, client_name: str, redirect_uri: str = ""
+        self, request: Request, *, client_name: str, redirect_uri: str = "", prompt: str = ""
     ) -> Response:
         """Send the browser to sign in and to come back with the same authorization request.
 
         `redirect_uri` is where that request leads in the end: Chromium holds the redirects
-        after a form's POST to the form's page's policy.
+        after a form's POST to the form's page's policy. `prompt` is "login" where the sign-in must
+        be a new one, and "select_account" where the user is to choose.
         """
         query = urlsplit(request.url).query
+        if prompt:
+            query = self.prompts.marked(query)
         if self._login_url is None:
             return see_other(
                 self._sign_in.location(query, client_name=client_name, redirect_uri=redirect_uri)
             )
         here = f"{self._issuer.rstrip('/')}/oauth/authorize?{query}"
         joint = "&" if "?" in self._login_url else "?"
-        return see_other(f"{self._login_url}{joint}{urlencode({'next': here})}")
+        asked = {"next": here, "prompt": prompt} if prompt else {"next": here}
+        return see_other(f"{self._login_url}{joint}{urlencode(asked)}")
 
     def handle(self, request: Request) -> Response:
         """Answer a request to one of `paths`."""
@@ -197,13 +211,17 @@ class People:
         """Return the user's answer, or the response to a form that is not good (any more)."""
         return self._consent.answer(request, signed_in)
 
-    def remembered(self, user_id: str, client_id: str) -> frozenset[str]:
-        """Return the scopes that a user allowed a client for good."""
-        return self._consent.remembered(user_id, client_id)
+    def remembered(
+        self, user_id: str, client_id: str, resources: Collection[str]
+    ) -> frozenset[str]:
+        """Return the scopes that a user allowed a client for good, at every one of `resources`."""
+        return self._consent.remembered(user_id, client_id, resources)
 
-    def remember(self, user_id: str, client_id: str, scopes: frozenset[str]) -> None:
-        """Remember scopes that a user allowed a client for good, besides earlier ones."""
-        self._consent.remember(user_id, client_id, scopes)
+    def remember(
+        self, user_id: str, client_id: str, scopes: frozenset[str], resources: Collection[str]
+    ) -> None:
+        """Remember what a user allowed a client for good at `resources`, besides earlier scopes."""
+        self._consent.remember(user_id, client_id, scopes, resources)
 
     def forget(self, user_id: str, client_id: str | None = None) -> None:
         """Ask the user again, about one client or about all."""

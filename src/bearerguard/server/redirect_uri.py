@@ -16,6 +16,25 @@ _LOOPBACK_HOSTS = frozenset({"127.0.0.1", "[::1]", "localhost"})
 # http, a loopback host, a port or none, then whatever the client registered.
 _LOOPBACK = re.compile(r"(http://(?:127\.0\.0\.1|\[::1\]|localhost))(:[0-9]{1,5})?([/?].*)?")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
+_WEB = frozenset({"http", "https"})
+# What a browser runs, reads or opens itself, and what the system gives to other programs: a code
+# must not go there, nor may a redirect there run what the client wrote. Any other scheme may be
+# an app's own; those of reversed domain names are safer (RFC 8252 §7.1), but `vscode` has none.
+_NOT_OF_APPS = frozenset(
+    {
+        *("about", "blob", "cid", "data", "file", "filesystem", "javascript", "jar", "livescript"),
+        *("mhtml", "mid", "mk", "mocha", "res", "resource", "vbscript", "view-source", "wyciwyg"),
+        *("chrome", "devtools", "edge", "brave", "opera", "vivaldi", "moz-icon", "wss", "ws"),
+        *("android-app", "intent", "market", "itms", "itms-apps", "itms-services", "shell"),
+        *("search", "search-ms", "ftp", "ftps", "sftp", "gopher", "ldap", "ldaps", "smb", "nfs"),
+        *("afp", "dav", "davs", "ssh", "telnet", "rlogin", "tn3270", "rdp", "vnc", "git", "svn"),
+        *("mailto", "tel", "sms", "smsto", "mms", "callto", "facetime", "sip", "sips", "xmpp"),
+        *("irc", "ircs", "news", "nntp", "snews", "feed", "webcal", "geo", "magnet", "urn", "tag"),
+        *("help", "localhost", "null", "undefined"),
+    }
+)
+# Of Windows (`ms-msdt`), of extensions' pages, of nested and of misspelt web addresses.
+_NOT_OF_APPS_BEGINNINGS = ("ms-", "chrome-", "moz-", "safari-", "htt", "web+", "ext+")
 _NOT_OF_URIS = re.compile(r'[\x00-\x20<>"\\^`{|}\x7f]')
 _MAX_LENGTH = 2000
 _MAX_PORT = 65_535
@@ -51,7 +70,24 @@ def _is_hostless(uri: str) -> bool:
 
 def _is_undotted(uri: str) -> bool:
     scheme = urlsplit(uri).scheme
-    return scheme not in {"http", "https"} and "." not in scheme
+    return scheme not in _WEB and "." not in scheme
+
+
+def _is_of_others(uri: str) -> bool:
+    """Whether a scheme is no app's own: a browser, or the system, does something else with it."""
+    scheme = urlsplit(uri).scheme
+    return scheme not in _WEB and (
+        scheme in _NOT_OF_APPS or scheme.startswith(_NOT_OF_APPS_BEGINNINGS)
+    )
+
+
+def _is_not_below_slash(uri: str) -> bool:
+    # `localhost:8080/cb` and `mailto:ada` are not meant to be an app's addresses.
+    return _is_undotted(uri) and not uri.startswith(f"{urlsplit(uri).scheme}:/")
+
+
+def _is_capital(uri: str) -> bool:
+    return not uri.startswith(f"{urlsplit(uri).scheme}:")
 
 
 # In this order: what comes later may rely on what comes before.
@@ -62,15 +98,18 @@ _OF_TEXT: tuple[tuple[Callable[[str], bool], str], ...] = (
         "has characters that no URI has: percent-encode them",
     ),
     (lambda uri: "#" in uri, "has a fragment (RFC 6749 §3.1.2): remove it"),
+    (lambda uri: "*" in uri, "has a wildcard, which is never one: register each address"),
     (_is_malformed, "is no absolute URI"),
+    (_is_capital, "has a scheme with capital letters: write it as browsers send it"),
 )
 _OF_ADDRESS: tuple[tuple[Callable[[str], bool], str], ...] = (
     (lambda uri: "@" in urlsplit(uri).netloc, "has a user part: remove it"),
     (_is_hostless, "has no host"),
     (_is_plain_http, "is plain http beyond loopback: use https"),
+    (_is_of_others, "has a scheme that is no app's own: use https, or the app's private scheme"),
     (
-        _is_undotted,
-        "has a private scheme without a dot (RFC 8252 §7.1): use a reversed domain name",
+        _is_not_below_slash,
+        "has no slash after its private scheme (RFC 8252 §7.1): write `scheme:/path`",
     ),
 )
 

@@ -15,6 +15,7 @@ from bearerguard.messages import Request, Response
 from bearerguard.server.accounts import Accounts, normalized
 from bearerguard.server.audit import Audit
 from bearerguard.server.csrf import Csrf
+from bearerguard.server.device import Devices
 from bearerguard.server.oauth_error import OAuthError
 from bearerguard.server.pages import Pages
 from bearerguard.server.parameters import from_form
@@ -30,6 +31,7 @@ _AUTHORIZE = "/oauth/authorize"
 _PURPOSE = "sign in"
 _LIFETIME = 3600  # for who must look up a password first
 BUSY_SECONDS = 5
+_MAX_SHOWN = 200  # of what was typed as a username: no longer one is somebody's
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class SignIn:
         accounts: whose passwords are right.
         sessions: who is signed in.
         throttle: who has tried too often.
+        devices: which browsers somebody signed in with before.
         audit: is told of every security event.
     """
 
@@ -66,6 +69,7 @@ class SignIn:
         accounts: Accounts,
         sessions: Sessions,
         throttle: Throttle,
+        devices: Devices,
         audit: Audit,
     ) -> None:
         self._base = base
@@ -75,6 +79,7 @@ class SignIn:
         self._accounts = accounts
         self._sessions = sessions
         self._throttle = throttle
+        self._devices = devices
         self._audit = audit
 
     def location(self, query: str, *, client_name: str, redirect_uri: str) -> str:
@@ -131,8 +136,9 @@ class SignIn:
 
     def _attempt(self, request: Request, errand: Errand, username: str, password: str) -> Response:
         login, address = normalized(username), request.peer
-        wait = self._throttle.charge(login, address)
-        if wait:
+        device = self._devices.known(request, login)
+        attempt = self._throttle.charge(login, address, device)
+        if wait := attempt.wait:
             self._report("login_throttled", login, address)
             return self._form(
                 request,
@@ -152,11 +158,14 @@ class SignIn:
         if account is None:
             self._report("login_failed", login, address)
             return self._form(request, errand, 403, "login.wrong", username, invalid=True)
-        self._throttle.forgive(login, address)
-        cookie = self._sessions.begin(request, account.user_id)
+        self._throttle.forgive(attempt)
+        cookies = (
+            self._sessions.begin(request, account.user_id),
+            self._devices.remember(login, device),
+        )
         self._audit.emit("login_succeeded", user_id=account.user_id, address=address or None)
         after = f"{_AUTHORIZE}?{errand.query}" if errand.ticket else LOGIN
-        return see_other(self._base + after, cookie)
+        return see_other(self._base + after, *cookies)
 
     def _report(self, event: str, login: str, address: str) -> None:
         # A name that is nobody's is left out: people type their passwords there, too.
@@ -196,7 +205,7 @@ class SignIn:
             csrf=proof.value,
             request=errand.ticket,
             client_name=errand.client_name,
-            username=username,
+            username=username[:_MAX_SHOWN],
             problem=self._pages.texts(problem, **(values or {})) if problem else "",
             invalid=invalid,
         )

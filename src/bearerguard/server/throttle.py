@@ -1,4 +1,4 @@
-"""How often somebody may try to sign in: per account, and per address they come from.
+"""How often somebody may try to sign in: per account, address, and device known to an account.
 
 Each has an allowance that fills up again with time (the generic cell rate algorithm: one number
 per key). An attempt is charged before the password is looked at, so that a hundred at once are
@@ -34,11 +34,37 @@ class Allowance:
         """How long an allowance that was used up takes to be whole again."""
         return self.attempts * self.interval
 
+    def times(self, factor: int) -> Allowance:
+        """Return the allowance of so many who share one."""
+        return Allowance(self.attempts * factor, self.interval / factor)
 
-# Ten guesses, then 12 an hour: an account's owner is locked out for minutes, not for good.
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What an attempt was charged to.
+
+    Attributes:
+        wait: after how many whole seconds another may be made, if this one may not; else 0.
+        own: the keys of its account or device, which a success makes whole.
+        by_address: the key of its address, to which a success gives back this attempt alone.
+        interval: what that is in seconds.
+    """
+
+    wait: int = 0
+    own: tuple[str, ...] = ()
+    by_address: str = ""
+    interval: float = 0
+
+
+# From one address: ten guesses, then 12 an hour.
 PER_ACCOUNT = Allowance(attempts=10, interval=300)
 # Many people may share an address.
 PER_ADDRESS = Allowance(attempts=50, interval=20)
+# One address that uses up what it has of an account leaves enough to the owner's: an account may
+# be tried from all addresses together so many times as often.
+_ADDRESSES = 3
+# How many addresses' worth those have of whom no address is known.
+_PEOPLE = 5
 
 
 class Throttle:
@@ -48,8 +74,11 @@ class Throttle:
         database: where the allowances are kept.
         secret: what digests are keyed with.
         clock: the time, in seconds.
-        per_account: the allowance of each login name, whether it exists or not.
-        per_address: the allowance of each address; an IPv6 /64 is one.
+        per_account: the allowance of each login name, whether it exists or not, from one
+            address, and that of a device on which its user signed in before; from all
+            addresses together it is three times as much.
+        per_address: the allowance of each address; an IPv6 /64 is one. Where no address is
+            known (loopback, a Unix socket), all together have five times as much.
     """
 
     def __init__(
@@ -67,39 +96,54 @@ class Throttle:
         self._per_account = per_account
         self._per_address = per_address
 
-    def charge(self, login: str, address: str) -> int:
-        """Charge an attempt; return 0, or after how many whole seconds another may be made.
+    def charge(self, login: str, address: str, device: str = "") -> Attempt:
+        """Charge an attempt, and say whether it may be made.
 
         The address comes first: one that has used its allowance up takes nobody else's, and
-        leaves no rows of names that it makes up.
+        leaves no rows of names that it makes up. A device of the account's own is charged alone,
+        and as any other when that is used up.
         """
         now = self._clock()
         with self._database.write() as connection:
             remove_over(connection, login_attempts.c.whole_at, now)
-            for digest, allowance in reversed(self._charged(login, address)):
+            if device:
+                digest, allowance = self._by_device(device)
+                if not _charge(connection, digest, allowance, now):
+                    return Attempt(own=(digest,))
+            charged = self._charged(login, address)
+            for digest, allowance in charged:
                 wait = _charge(connection, digest, allowance, now)
                 if wait:
-                    return math.ceil(wait)
-        return 0
+                    return Attempt(math.ceil(wait))
+        (by_address, allowance), *own = charged
+        return Attempt(0, tuple(digest for digest, _ in own), by_address, allowance.interval)
 
-    def forgive(self, login: str, address: str) -> None:
+    def forgive(self, attempt: Attempt) -> None:
         """Give back what a successful attempt was charged, and the account's earlier failures."""
-        account, *rest = self._charged(login, address)
+        digest, whole_at = login_attempts.c.digest, login_attempts.c.whole_at
         with self._database.write() as connection:
-            connection.execute(delete(login_attempts).where(login_attempts.c.digest == account[0]))
-            for digest, allowance in rest:
-                connection.execute(
-                    update(login_attempts)
-                    .where(login_attempts.c.digest == digest)
-                    .values(whole_at=login_attempts.c.whole_at - allowance.interval)
-                )
+            connection.execute(delete(login_attempts).where(digest.in_(attempt.own)))
+            connection.execute(
+                update(login_attempts)
+                .where(digest == attempt.by_address)
+                .values(whole_at=whole_at - attempt.interval)
+            )
+
+    def _by_device(self, device: str) -> tuple[str, Allowance]:
+        return self._secret.digest("attempt by device", device), self._per_account
 
     def _charged(self, login: str, address: str) -> list[tuple[str, Allowance]]:
-        digest = self._secret.digest
-        charged = [(digest("attempt by account", login), self._per_account)]
-        if address:
-            charged.append((digest("attempt by address", _site(address)), self._per_address))
-        return charged
+        """Return what an attempt is charged to, in this order."""
+        digest, (site, shared) = self._secret.digest, _site(address)
+        everywhere = (digest("attempt by account", login), self._per_account.times(_ADDRESSES))
+        if shared:
+            allowance = self._per_address.times(_PEOPLE)
+            return [(digest("attempt by address", site), allowance), everywhere]
+        return [
+            (digest("attempt by address", site), self._per_address),
+            (digest("attempt by account and address", f"{site} {login}"), self._per_account),
+            everywhere,
+        ]
 
 
 def _charge(connection: Connection, digest: str, allowance: Allowance, now: float) -> float:
@@ -128,13 +172,18 @@ def _charge(connection: Connection, digest: str, allowance: Allowance, now: floa
     return 0 if charged.rowcount else known - latest
 
 
-def _site(address: str) -> str:
+def _site(address: str) -> tuple[str, bool]:
+    """Return what counts as one address, and whether it stands for whoever there is.
+
+    That of loopback is a proxy's on this machine, or a tunnel's; a Unix socket has none.
+    """
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
-        return address
+        return address, True
     if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.ipv4_mapped is not None:
-            return str(parsed.ipv4_mapped)
-        return str(ipaddress.ip_network((parsed, _IPV6_PREFIX), strict=False))
-    return str(parsed)
+        if parsed.ipv4_mapped is None:
+            site = ipaddress.ip_network((parsed, _IPV6_PREFIX), strict=False)
+            return str(site), parsed.is_loopback
+        parsed = parsed.ipv4_mapped
+    return str(parsed), parsed.is_loopback

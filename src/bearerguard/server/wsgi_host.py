@@ -10,6 +10,7 @@ from bearerguard.bodies import wsgi_body
 from bearerguard.messages import Request, Response
 from bearerguard.server import answers
 from bearerguard.server.parameters import MAX_BYTES
+from bearerguard.server.proxies import Proxies
 
 if TYPE_CHECKING:
     from bearerguard.server.authorization_server import AuthorizationServer
@@ -25,8 +26,9 @@ _UNPREFIXED = {"CONTENT_TYPE": b"content-type", "CONTENT_LENGTH": b"content-leng
 class WsgiHost:
     """A WSGI app around another. Made by `AuthorizationServer.wsgi_app`."""
 
-    def __init__(self, server: AuthorizationServer, api: WSGIApp | None) -> None:
+    def __init__(self, server: AuthorizationServer, api: WSGIApp | None, proxies: Proxies) -> None:
         self.server = server
+        self._proxies = proxies
         self.api: WSGIApp = api or _nothing
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -39,12 +41,14 @@ class WsgiHost:
         if body is None:
             return _start(environ, start_response, self.server.too_large(path))
         query = environ.get("QUERY_STRING", "")
+        headers = _headers(environ)
+        forwarded_for = [value for name, value in headers if name == b"x-forwarded-for"]
         request = Request(
             environ["REQUEST_METHOD"],
             f"{path}?{query}" if query else path,
-            _headers(environ),
+            headers,
             body,
-            peer=environ.get("REMOTE_ADDR", ""),
+            peer=self._proxies.client(environ.get("REMOTE_ADDR", ""), forwarded_for),
         )
         return _start(environ, start_response, self.server.handle(request))
 

@@ -25,7 +25,7 @@ def careful(stage: Stage) -> Registered:
 @pytest.mark.parametrize(
     "trick",
     [
-        *({"prompt": "none"}, {"prompt": "consent none"}, {"approval_prompt": "auto"}),
+        *({"approval_prompt": "auto"}, {"prompt": "consent"}),
         *({"decision": "allow"}, {"remember": "yes"}, {"csrf": "x", "request_token": "x"}),
         {"user_id": "ada"},
     ],
@@ -37,6 +37,16 @@ def test_no_parameter_of_the_link_takes_the_place_of_the_users_word(
         answer = stage.authorize(client, **trick)
         assert answer.status == 200, "the page asks"
         assert answer.header("location") is None
+
+
+@pytest.mark.parametrize("prompt", ["none", "consent none"])
+def test_a_link_that_wants_nobody_asked_gets_no_code_unasked(
+    stage: Stage, careful: Registered, prompt: str
+) -> None:
+    for client in (careful, stage.phone):
+        answer = stage.authorize(client, prompt=prompt)
+        assert answer.sent["error"] in {"consent_required", "invalid_request"}
+        assert "code" not in answer.sent
 
 
 def test_what_is_added_to_the_form_adds_nothing_to_the_grant(make: Make) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import threading
 from pathlib import Path
@@ -10,6 +11,7 @@ from urllib.parse import urlencode
 import pytest
 
 from bearerguard.messages import Request
+from bearerguard.server.accounts import normalized
 from bearerguard.server.throttle import Allowance
 from tests.server.people.stage import PASSWORD, PeopleStage
 from tests.server.people.visitor import Visitor, path
@@ -57,6 +59,28 @@ def test_a_name_that_is_nobodys_is_not_reported(stage: PeopleStage) -> None:
     assert known.details["user_id"] == stage.people.accounts.get("ada").user_id
 
 
+@pytest.mark.parametrize(
+    "username",
+    ["a" + "\u0301" * 5_000 + "\u0316" * 5_000, "ada" + "x" * 60_000, "\ufdfa" * 7_000],
+)
+def test_a_name_beyond_all_bounds_is_nobodys_and_neither_put_in_order_nor_shown(
+    stage: PeopleStage, username: str
+) -> None:
+    # Marks are put in order in a time that grows with the square of their number.
+    assert len(normalized(username)) <= 202
+    page = stage.visitor().sign_in(username, PASSWORD)
+    assert page.status == 403
+    assert username.startswith(page.fields["username"])
+    assert len(page.fields["username"]) == 200
+    assert stage.reported == ["login_failed"]
+
+
+def test_a_long_name_that_begins_with_somebodys_is_not_theirs(stage: PeopleStage) -> None:
+    stage.people.accounts.add("a" * 200, PASSWORD)
+    assert stage.visitor().sign_in("a" * 801, PASSWORD).status == 403
+    assert stage.visitor().sign_in(" " * 9000 + "A" * 200, PASSWORD).status == 303
+
+
 @pytest.mark.parametrize(("username", "password"), [("", PASSWORD), ("ada", ""), ("  ", "x")])
 def test_a_field_left_empty_is_no_attempt(stage: PeopleStage, username: str, password: str) -> None:
     page = stage.visitor().sign_in(username, password)
@@ -86,7 +110,7 @@ def test_cookies_with_https_are_bound_to_the_host_and_hidden_from_scripts(
     stage: PeopleStage,
 ) -> None:
     visitor = stage.signed_in_visitor()
-    assert len(visitor.set_cookies) == 2
+    assert len(visitor.set_cookies) == 3
     for cookie in visitor.set_cookies:
         name, *attributes = cookie.split("; ")
         assert name.startswith("__Host-")
@@ -294,6 +318,96 @@ def test_an_address_that_is_throttled_locks_nobody_out_and_fills_no_table(tmp_pa
     assert stage.visitor(peer="192.0.2.1").sign_in("ada", PASSWORD).status == 303
 
 
+def test_A6_one_address_that_tries_for_ever_does_not_lock_the_owner_out(
+    stage: PeopleStage,
+) -> None:
+    stranger = stage.visitor(peer="203.0.113.9")
+    for _ in range(200):
+        stranger.sign_in("ada", "wrong one")
+        stage.clock.now += 20
+    assert stranger.sign_in("ada", "wrong one").status == 429
+    assert stage.visitor(peer="198.51.100.7").sign_in("ada", PASSWORD).status == 303
+
+
+def again(visitor: Visitor, login: str, password: str) -> int:
+    """Sign in with a browser whose session is over."""
+    visitor.cookies = {
+        name: value for name, value in visitor.cookies.items() if "session" not in name
+    }
+    return visitor.sign_in(login, password).status
+
+
+def lock_out(stage: PeopleStage, login: str = "ada") -> None:
+    """Use up what all addresses together have of an account."""
+    for number in range(40):
+        stage.visitor(peer=f"203.0.113.{number}").sign_in(login, "wrong one")
+    assert stage.visitor(peer="198.51.100.7").sign_in(login, PASSWORD).status == 429
+
+
+def test_A6_many_addresses_lock_nobody_out_of_a_browser_that_was_signed_in_before(
+    stage: PeopleStage,
+) -> None:
+    stage.people.accounts.add("grace", PASSWORD)
+    owner = stage.signed_in_visitor()
+    lock_out(stage)
+    lock_out(stage, "grace")
+    assert again(owner, "grace", PASSWORD) == 429, "it is no device of hers"
+    for _ in range(3):
+        assert again(owner, "ada", PASSWORD) == 303
+    statuses = [again(owner, "ada", "wrong one") for _ in range(11)]
+    assert statuses == [403] * 10 + [429]
+    stage.clock.now += 300
+    assert again(owner, "ada", PASSWORD) == 303
+
+
+def test_A6_the_cookie_of_a_device_names_nobody_and_works_only_as_it_was_made(
+    stage: PeopleStage, tmp_path: Path
+) -> None:
+    owner = stage.signed_in_visitor()
+    ((name, value),) = [each for each in owner.cookies.items() if "device" in each[0]]
+    (line,) = [each for each in owner.set_cookies if each.startswith(name)]
+    assert name.startswith("__Host-")
+    assert "; Secure; HttpOnly; SameSite=Lax" in line
+    user_id = stage.people.accounts.get("ada").user_id
+    content = base64.urlsafe_b64decode(value + "==")
+    assert b"ada" not in content
+    assert user_id.encode() not in content
+    lock_out(stage)
+    for changed in (value[:-4] + "AAAA", "", "x" * 50_000, owner.cookies[name] + "."):
+        other = stage.visitor()
+        other.cookies[name] = changed
+        assert other.sign_in("ada", PASSWORD).status == 429
+    stage.clock.now += 181 * 86_400
+    lock_out(stage)
+    assert again(owner, "ada", PASSWORD) == 429
+
+
+def test_A6_signing_in_with_a_known_device_gives_its_address_nothing_back(
+    tmp_path: Path,
+) -> None:
+    stage = PeopleStage(tmp_path, per_address=Allowance(attempts=3, interval=60))
+    stage.people.accounts.add("ada", PASSWORD)
+    prober = stage.signed_in_visitor()
+    for number in range(3):
+        assert again(prober, f"name{number}", "wrong one") == 403
+        assert again(prober, "ada", PASSWORD) == 303
+    assert again(prober, "name3", "wrong one") == 429
+
+
+@pytest.mark.parametrize("peer", ["", "unix:", "127.0.0.1", "::1", "::ffff:127.0.0.1"])
+def test_A6_where_no_address_is_known_all_share_a_larger_allowance(
+    tmp_path: Path, peer: str
+) -> None:
+    stage = PeopleStage(tmp_path, per_address=Allowance(attempts=3, interval=60))
+    stage.people.accounts.add("ada", PASSWORD)
+    prober = stage.visitor(peer=peer)
+    statuses = [prober.sign_in(f"name{n}", "wrong one").status for n in range(16)]
+    assert statuses == [403] * 15 + [429]
+    assert stage.visitor(peer=peer).sign_in("ada", PASSWORD).status == 429
+    stage.clock.now += 12
+    assert stage.visitor(peer=peer).sign_in("ada", PASSWORD).status == 303
+
+
 def test_a_hundred_guesses_at_once_are_ten_guesses(stage: PeopleStage) -> None:
     statuses: list[int] = []
     forms = [(visitor := stage.visitor(), visitor.get(LOGIN)) for _ in range(100)]
@@ -330,10 +444,10 @@ def test_the_store_holds_no_name_no_address_and_no_token(stage: PeopleStage) -> 
 
 def test_attempts_are_forgotten_when_the_allowance_is_whole(stage: PeopleStage) -> None:
     stage.visitor().sign_in("eve", "wrong one")
-    assert len(stage.rows("login_attempts")) == 2
+    assert len(stage.rows("login_attempts")) == 3
     stage.clock.now += 3600
     stage.visitor().sign_in("mallory", "wrong one")
-    assert len(stage.rows("login_attempts")) == 2
+    assert len(stage.rows("login_attempts")) == 3
 
 
 def test_a_link_with_an_altered_or_old_request_leads_nowhere(stage: PeopleStage) -> None:

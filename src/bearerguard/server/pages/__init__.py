@@ -51,6 +51,9 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
     "error": {"heading": "x", "text": "x"},
 }
 
+# Those on the way of an authorization request; an app may have opened a popup for it.
+_IN_POPUPS = frozenset({"login", "consent", "error"})
+
 
 class Pages:
     """Renders pages.
@@ -123,7 +126,7 @@ class Pages:
             values: what the template shows.
         """
         body = self._render(name, self._style, values)
-        lines = page_headers(self._style, leads_to=leads_to)
+        lines = page_headers(self._style, leads_on=bool(leads_to), in_popups=name in _IN_POPUPS)
         return Response(status, (*lines, *headers), body.encode())
 
     def _render(self, name: str, style: str, values: Mapping[str, Any]) -> str:

@@ -23,7 +23,7 @@ from bearerguard.server.store.schema import metadata
 
 _DIGEST = String(64)
 _ID = String(255)
-# A sign-in adds two rows at most, and removes somewhat more; the pruning does the rest.
+# A sign-in adds three rows at most, and removes somewhat more; the pruning does the rest.
 _FEW = 5
 
 users = Table(
@@ -60,6 +60,7 @@ consents = Table(
         ForeignKey("clients.client_id", ondelete="CASCADE"),
         primary_key=True,
     ),
+    # A JSON object: for each resource, a list of scopes. Earlier versions wrote scopes alone.
     Column("scope", Text, nullable=False),
     Column("given_at", Double, nullable=False),
     Index(None, "client_id"),
