@@ -152,7 +152,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> dict[str, 
                 "user": USER,
                 "password": PASSWORD,
                 "pictures": str(pictures),
-                "wrongs": 10,
+                "wrongs": 30,
             }
         )
 
@@ -218,7 +218,7 @@ def test_another_account_is_asked_for_the_same_app(seen: dict[str, Any]) -> None
 
 
 def test_a_guesser_is_told_when_to_come_again(seen: dict[str, Any]) -> None:
-    assert "There were too many attempts. Try again in 5 minutes." in seen["flows"]["throttled"]
+    assert "There were too many attempts. Try again in 2 minutes." in seen["flows"]["throttled"]
 
 
 def test_the_pictures_are_there_to_be_looked_at(seen: dict[str, Any], pictures: Path) -> None:
