@@ -9,6 +9,7 @@ the number of connections.
 from __future__ import annotations
 
 import hmac
+import re
 import secrets
 import selectors
 import socket
@@ -18,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from bearerguard.client import landing_page
 from bearerguard.errors import ConfigurationError, LoginFailed, quoted
@@ -29,6 +30,8 @@ _CONNECTION_SECONDS = 5.0  # what a request on loopback takes at most to arrive
 _MAX_PARAMETERS = 50
 _ROUND_SECONDS = 0.25  # how soon a wait that is given up ends
 _HOSTS = ("127.0.0.1", "localhost")
+_REDIRECT = re.compile(r"http://(?P<host>127\.0\.0\.1|localhost):(?P<port>[0-9]{1,5})(?P<path>/.*)")
+_LAST_PORT = 65_535
 _END = b"\r\n\r\n"
 
 
@@ -38,21 +41,14 @@ def checked_redirect(redirect_uri: str) -> tuple[str, int, str]:
     Raises `ConfigurationError` for any other: what brings an app its private scheme is the
     app's own `receiver=`.
     """
-    try:
-        parts = urlsplit(redirect_uri)
-        port = parts.port
-    except ValueError:
-        port = None
-    if (
-        not port
-        or parts.scheme != "http"
-        or parts.netloc not in {f"{each}:{port}" for each in _HOSTS}
-    ):
+    found = _REDIRECT.fullmatch(redirect_uri)
+    port = int(found["port"]) if found else 0
+    if found is None or not 0 < port <= _LAST_PORT:
         raise ConfigurationError(
             f"redirect_uri=: {quoted(redirect_uri)} cannot be listened at: pass one such as"
             " http://localhost:8765/callback, with a port"
         )
-    host, path = parts.netloc.partition(":")[0], redirect_uri.partition(parts.netloc)[2]
+    host, path = found["host"], found["path"]
     _check_path(path)
     return host, port, path
 
