@@ -268,6 +268,7 @@ def test_what_an_endpoint_sets_in_its_state_reaches_middleware_around_the_guard(
         request.scope["state"] |= {"most": 3}
         request.scope["state"].setdefault("kept", 4)
         del request.state.less
+        request.state.principal = "the endpoint's own"
         del request.state.principal
         request.scope["state"].pop("request_id")
         return PlainTextResponse("ok")
@@ -308,6 +309,19 @@ def test_cors_middleware_inside_the_guard_is_told_at_the_start(issuer, caplog, o
         "a CORS preflight was refused: put the CORS middleware outside, or pass_preflights=True"
         in caplog.text
     )
+
+
+def test_an_app_that_holds_itself_is_looked_through_and_says_nothing(guard, caplog):
+    async def own(scope, receive, send): ...
+
+    own.app = own  # type: ignore[attr-defined]
+    BearerMiddleware(own, guard=guard)
+    assert not caplog.text
+
+
+def test_pass_preflights_is_true_or_false(guard):
+    with pytest.raises(ConfigurationError, match="pass_preflights=: pass True or False"):
+        BearerMiddleware(Starlette(), guard=guard, pass_preflights="no")  # type: ignore[arg-type]
 
 
 def test_nothing_is_told_where_preflights_work(guard, caplog):
