@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bearerguard import Claims, Principal
-from bearerguard.guard.revocation_list import Kind, Revocation, RevocationList
+from bearerguard.guard.revocation_list import Kind, Revocation, RevocationList, decode, encode
 
 ISSUER = "https://issuer.test"
 NOON, LATE = 1_800_000_000.0, 1_800_090_000.0
@@ -131,7 +131,7 @@ def test_what_is_written_reads_the_same(
     kind: Kind, issuer: str, value: str, before: float | None, last: float
 ) -> None:
     written = Revocation(kind, issuer, value, before, last)
-    assert Revocation.decode(written.encode()) == written
+    assert decode(encode([written, written])) == [written, written]
 
 
 @pytest.mark.parametrize(
@@ -141,17 +141,21 @@ def test_what_is_written_reads_the_same(
         b"[]",
         b"{}",
         b'{"revoked": 7}',
-        b'{"revoked": ["key", "i", "v", null, 1]}',
-        b'{"revoked": ["signing key", "i", "v", null, 1]}',
-        b'{"revoked": ["token", "i", "v", null, "soon"]}',
-        b'{"revoked": ["token", "i", "v", "x", 1]}',
-        b'{"revoked": ["token", "i", 7, null, 1]}',
-        b'{"revoked": ["token", "i", "v", null]}',
+        b'{"revoked": ["token", "i", "v", null, 1]}',
+        b'{"revoked": [["key", "i", "v", null, 1]]}',
+        b'{"revoked": [["signing key", "i", "v", null, 1]]}',
+        b'{"revoked": [[["token"], "i", "v", null, 1]]}',
+        b'{"revoked": [["token", null, "v", null, 1]]}',
+        b'{"revoked": [["token", "i", "v", null, "soon"]]}',
+        b'{"revoked": [["token", "i", "v", "x", 1]]}',
+        b'{"revoked": [["token", "i", 7, null, 1]]}',
+        b'{"revoked": [["token", "i", "v", null]]}',
+        b'{"revoked": [["token", "i", "v", null, 1], "token"]}',
     ],
 )
 def test_nothing_else_reads_as_a_revocation(octets: bytes) -> None:
     with pytest.raises(ValueError):
-        Revocation.decode(octets)
+        decode(octets)
 
 
 def test_merging_keeps_what_has_no_date() -> None:

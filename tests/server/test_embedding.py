@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
 from urllib.parse import urlencode
@@ -148,8 +149,8 @@ def test_only_the_servers_own_urls_are_answered(stage: Stage, url: str) -> None:
 
 def test_a_listener_that_fails_or_is_gone_harms_no_revocation(stage: Stage) -> None:
     class Listener:
-        def revoke(self, **names: Any) -> None:
-            raise ConnectionError(str(names))
+        def revoke(self, revoked: Any) -> None:
+            raise ConnectionError(str(revoked))
 
     listener = Listener()
     embedding.InProcess(stage.server).on_revocation(listener.revoke)
@@ -164,8 +165,8 @@ def test_a_listener_that_fails_or_is_gone_harms_no_revocation(stage: Stage) -> N
 
 
 def test_a_revocation_is_told_in_the_guards_words(stage: Stage) -> None:
-    told: list[dict[str, Any]] = []
-    embedding.InProcess(stage.server).on_revocation(lambda **names: told.append(names))
+    told: list[Mapping[str, Any]] = []
+    embedding.InProcess(stage.server).on_revocation(told.extend)
     tokens = stage.tokens()
     known = stage.introspect(tokens["access_token"])
     stage.server.revoke(tokens["access_token"])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bearerguard.fetching import Transport, tables
 from bearerguard.flow import AsyncHandlers, Fetch, Handlers, Load, Store
@@ -20,8 +20,8 @@ class LocalTransport(Transport, Protocol):
         """Whether `request` is for it."""
         ...
 
-    def on_revocation(self, revoke: Callable[..., None]) -> None:
-        """Call `revoke` as `Guard.revoke` is called, after each revocation."""
+    def on_revocation(self, revoke: Callable[[Sequence[Mapping[str, Any]]], object]) -> None:
+        """Call `revoke` after each change, with the arguments of `Guard.revoke` for all of it."""
         ...
 
     @property

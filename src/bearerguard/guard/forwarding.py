@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from bearerguard.flow import Flow, Handlers
-from bearerguard.guard.revocation_list import Revocation
+from bearerguard.guard.revocation_list import Revocation, decode
 from bearerguard.messages import StoreFailed
 from bearerguard.shared_log import ReadLog
 
@@ -64,7 +64,7 @@ class _Log:
         more = True
         while more:
             page = self._read(ReadLog(self._position))
-            found = [Revocation.decode(content) for _, content in page.entries]
+            found = [each for _, entry in page.entries for each in decode(entry)]
             missing = [each for each in found if not is_known(each)]
             if missing:
                 yield from publish(missing)

@@ -325,7 +325,7 @@ class Guard(LifeCycle):
         self._tokens.clear()
         self._trust.clear()
 
-    def _forward(self, **_names: object) -> None:
+    def _forward(self, _revoked: object) -> None:
         self.run(self._revoker.forward())
 
     def _report(self, refusal: Refusal) -> None:

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from bearerguard.flow import Flow, ask
-from bearerguard.guard.revocation_list import Key, Revocation
+from bearerguard.guard.revocation_list import Key, Revocation, decode, encode
 from bearerguard.messages import StoreFailed
 from bearerguard.sealing import Sealer, Secret
 from bearerguard.shared_log import AppendLog, ListenLog, LogPage, MarkLog, ReadLog
@@ -80,7 +80,7 @@ class Feed:
         """Append revocations to the log; returns when the store has acknowledged them."""
         for start in range(0, len(revocations), _CHUNK):
             chunk = revocations[start : start + _CHUNK]
-            entries = tuple(self._sealer.seal(each.encode(), _ENTRY) for each in chunk)
+            entries = tuple(self._sealer.seal(encode([each]), _ENTRY) for each in chunk)
             yield from ask(AppendLog(entries, self._keep, ring))
 
     def hear(self, heard: Iterable[bytes], learn: Learn) -> None:
@@ -195,12 +195,12 @@ class Feed:
         return self._sealer.seal(epoch, _MARK)
 
     def _opened(self, entries: Iterable[bytes]) -> tuple[list[Revocation], int]:
-        """Return the revocations in these entries, and how many cannot be read."""
+        """Return the revocations in these entries, and how many entries cannot be read."""
         revocations: list[Revocation] = []
         unreadable = 0
         for each in entries:
             try:
-                revocations.append(Revocation.decode(self._sealer.open(each, _ENTRY)))
+                revocations += decode(self._sealer.open(each, _ENTRY))
             except ValueError:
                 unreadable += 1
         return revocations, unreadable

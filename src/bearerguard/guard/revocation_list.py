@@ -20,6 +20,7 @@ Kind: TypeAlias = Literal["token", "subject", "client", "session", "sessionless"
 Key: TypeAlias = tuple[Kind, str, str]
 
 _KINDS: Mapping[str, Kind] = {kind: kind for kind in get_args(Kind)}
+_MEMBERS = 5
 # A look at each, for what is over: at most so often, and at so many in a second.
 _PURGE_INTERVAL, _PURGED_PER_SECOND = 60.0, 1000
 # The size of the first tier, and how many times larger each next one is.
@@ -66,21 +67,38 @@ class Revocation:
         expires_at = max(self.expires_at, other.expires_at)
         return Revocation(self.kind, self.issuer, self.value, before, expires_at)
 
-    def encode(self) -> bytes:
-        """Return it as octets for a store, where they are to be sealed."""
-        members = [self.kind, self.issuer, self.value, self.before, self.expires_at]
-        return json.dumps({"revoked": members}).encode()
 
-    @classmethod
-    def decode(cls, octets: bytes) -> Revocation:
-        """Return what `encode` made; raises ValueError for anything else."""
-        match strict_json.loads_object(octets).get("revoked"):
-            case [str(kind), str(issuer), str(value), float() | int() | None as before, last]:
-                if kind in _KINDS and isinstance(last, float | int):
-                    return cls(_KINDS[kind], issuer, value, before, last)
-            case _:
-                pass
-        raise ValueError("this is no revocation")
+def encode(revocations: Iterable[Revocation]) -> bytes:
+    """Return revocations as octets for a store, where they are to be sealed."""
+    members = [
+        [each.kind, each.issuer, each.value, each.before, each.expires_at] for each in revocations
+    ]
+    # Without white space it is read twice as fast: `strict_json`.
+    return json.dumps({"revoked": members}, separators=(",", ":")).encode()
+
+
+def decode(octets: bytes) -> list[Revocation]:
+    """Return what `encode` made; raises ValueError for anything else."""
+    found = strict_json.loads_object(octets).get("revoked")
+    if not isinstance(found, list):
+        raise ValueError("these are no revocations")  # noqa: TRY004 - one refusal for all
+    return [_decoded(each) for each in found]
+
+
+def _decoded(members: object) -> Revocation:
+    # A worker that starts decodes the whole log: `match` takes twice as long.
+    if isinstance(members, list) and len(members) == _MEMBERS:
+        kind, issuer, value, before, end = members
+        if (
+            isinstance(kind, str)
+            and kind in _KINDS
+            and isinstance(issuer, str)
+            and isinstance(value, str)
+            and (before is None or isinstance(before, float | int))
+            and isinstance(end, float | int)
+        ):
+            return Revocation(_KINDS[kind], issuer, value, before, end)
+    raise ValueError("this is no revocation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +151,13 @@ class RevocationList:
         """Return a list with these too; itself if they add nothing."""
         news: dict[Key, Revocation] = {}
         for each in revocations:
-            if each.expires_at > now and not self.includes(each):
-                known = news.get(each.key) or self._find(each.key)
-                news[each.key] = each if known is None else known.merged(each)
+            if each.expires_at > now:
+                key = each.key
+                known = news.get(key) or self._find(key)
+                if known is None:
+                    news[key] = each
+                elif not known.includes(each):
+                    news[key] = known.merged(each)
         if not news:
             return self
         if now >= self.purge_at:

@@ -6,7 +6,7 @@ is `revocation`'s.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, TypedDict, Unpack
 
@@ -73,10 +73,10 @@ class Revoker:
             made = revocation_of(entry.principal, now=self._clock(), max_token_life=life)
         yield from revocations.revoke([made])
 
-    def learn(self, **names: Unpack[Names]) -> None:
+    def learn(self, named: Iterable[Mapping[str, Any]]) -> None:
         """Take in what is revoked and in the store: by the server in this process."""
         revocations = self._given()
-        revocations.learn([self._named(revocations, names)])
+        revocations.learn([self._named(revocations, names) for names in named])
 
     def fed_by(self, log: RevocationStore) -> bool:
         """Return whether a server's log is the store itself; else what is in it is forwarded."""
@@ -121,7 +121,7 @@ class Revoker:
             raise ConfigurationError("revoke(): give the guard revocations=Revocations(...)")
         return self._revocations
 
-    def _named(self, revocations: Revocations, names: Names) -> Revocation:
+    def _named(self, revocations: Revocations, names: Mapping[str, Any]) -> Revocation:
         return revocation(
             issuer=chosen_issuer(names.get("issuer"), self._trust.urls, self._trust.named),
             now=self._clock(),

@@ -234,6 +234,10 @@ class AuthorizationServer:
         """Call `listener` after each revocation that this process makes."""
         self._engine.revocations.listen(listener)
 
+    def on_revocations(self, listener: Callable[[Sequence[Revoked]], object]) -> None:
+        """Call `listener` after each change with all that this revoked: a user's grants at once."""
+        self._engine.revocations.listen_to_batches(listener)
+
     # For a guard in this process, and for tests
 
     def issuer(self, **options: Any) -> Issuer:

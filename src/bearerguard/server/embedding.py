@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -61,19 +61,20 @@ class InProcess:
         """Answer in a thread of the server's."""
         return await self._threads.answer(_request(request))
 
-    def on_revocation(self, revoke: Callable[..., object]) -> None:
-        """Call `revoke` as `Guard.revoke` is called, after each revocation in this process.
+    def on_revocation(self, revoke: Callable[[Sequence[Mapping[str, Any]]], object]) -> None:
+        """Call `revoke` after each change in this process, with all that this revoked.
 
-        A guard's own method is held weakly: a server does not keep guards alive.
+        Each is a mapping of the arguments of `Guard.revoke`. A guard's own method is held weakly:
+        a server does not keep guards alive.
         """
         held = weakref.WeakMethod(revoke) if inspect.ismethod(revoke) else lambda: revoke
 
-        def tell(revoked: Revoked) -> None:
+        def tell(batch: Sequence[Revoked]) -> None:
             call = held()
             if call is not None:
-                call(**names(revoked, self._issuer))
+                call([names(each, self._issuer) for each in batch])
 
-        self._server.on_revocation(tell)
+        self._server.on_revocations(tell)
 
     @property
     def _issuer(self) -> str:

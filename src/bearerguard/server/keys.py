@@ -186,7 +186,7 @@ class KeyRing:
         self._audit.emit("key_withdrawn", kid=kid, algorithm=gone.algorithm)
         if in_use is gone:
             self._audit.emit("key_made", kid=fresh["kid"], algorithm=self._settings.algorithm)
-        self._revocations.announce("kid", kid)
+        self._revocations.announce(("kid", kid))
         return self._signing()[0].kid
 
     def _keep_newest(self, connection: Connection) -> None:

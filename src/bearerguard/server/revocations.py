@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 from sqlalchemy import Connection
 
@@ -21,6 +21,7 @@ from bearerguard.server.store import keys as key_rows
 from bearerguard.server.store import revocations as log
 from bearerguard.server.store.database import Database
 
+T = TypeVar("T")
 Kind: TypeAlias = Literal["jti", "sid", "sub", "client_id", "kid"]
 
 # What the log calls the claims: the words of a guard's list.
@@ -71,10 +72,15 @@ class Revocations:
         self._audit = audit
         self._clock = clock
         self._listeners: tuple[Callable[[Revoked], object], ...] = ()
+        self._batch_listeners: tuple[Callable[[Sequence[Revoked]], object], ...] = ()
 
     def listen(self, listener: Callable[[Revoked], object]) -> None:
         """Call `listener` after each revocation that this process makes."""
         self._listeners = (*self._listeners, listener)
+
+    def listen_to_batches(self, listener: Callable[[Sequence[Revoked]], object]) -> None:
+        """Call `listener` after each change with all that this revoked: a user has many grants."""
+        self._batch_listeners = (*self._batch_listeners, listener)
 
     def note(
         self,
@@ -111,15 +117,25 @@ class Revocations:
             ],
         )
 
-    def announce(self, kind: Kind, value: str) -> None:
+    def announce(self, *named: tuple[Kind, str]) -> None:
         """Tell the listeners of what is written down already."""
-        revoked = Revoked(kind, value, self._clock())
-        for listener in self._listeners:
-            try:
-                listener(revoked)
-            except Exception as error:
-                # It is revoked here all the same; who listens for others has trouble.
-                self._audit.emit("revocation_not_told", kind=kind, cause=type(error).__name__)
+        now = self._clock()
+        batch = [Revoked(kind, value, now) for kind, value in named]
+        if not batch:
+            return
+        kinds = ", ".join(dict.fromkeys(each.kind for each in batch))
+        for listener in self._batch_listeners:
+            self._tell(listener, batch, kinds)
+        for listener_to_each in self._listeners:
+            for each in batch:
+                self._tell(listener_to_each, each, each.kind)
+
+    def _tell(self, listener: Callable[[T], object], revoked: T, kinds: str) -> None:
+        try:
+            listener(revoked)
+        except Exception as error:
+            # It is revoked here all the same; who listens for others has trouble.
+            self._audit.emit("revocation_not_told", kind=kinds, cause=type(error).__name__)
 
     def grant(self, grant_id: str, *, reason: str) -> bool:
         """Revoke a grant with all its tokens; False when it was before, or is none."""
@@ -135,7 +151,7 @@ class Revocations:
                 self.note(connection, [("sid", grant_id)], now, until=until)
         if changed:
             self._audit.emit("grant_revoked", grant_id=grant_id, reason=reason)
-            self.announce("sid", grant_id)
+            self.announce(("sid", grant_id))
         return changed
 
     def user(self, user_id: str, client_id: str | None = None, *, reason: str = "asked") -> int:
@@ -150,8 +166,7 @@ class Revocations:
             self.note(connection, named, now, until=until)
         for grant_id in found:
             self._audit.emit("grant_revoked", grant_id=grant_id, user_id=user_id, reason=reason)
-            self.announce("sid", grant_id)
         if client_id is None:
             self._audit.emit("user_revoked", user_id=user_id, grants=len(found), reason=reason)
-            self.announce("sub", user_id)
+        self.announce(*named)
         return len(found)

@@ -72,7 +72,7 @@ class TokenRevocation:
                 self._revocations.note(connection, [("jti", known.token_key)], now, until=until)
         if changed:
             self._audit.emit("token_revoked", client_id=known.client_id, grant_id=known.grant_id)
-            self._revocations.announce("jti", known.token_key)
+            self._revocations.announce(("jti", known.token_key))
         return changed
 
 

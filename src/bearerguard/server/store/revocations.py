@@ -7,11 +7,14 @@ one misses nothing that is committed later.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, Row, insert, select
 
 from bearerguard.server.store.schema import revocations
+
+# A position, a kind, an issuer (None: the server itself), a value, a date and an end.
+LogRow: TypeAlias = Row[int, Any, str | None, str, float | None, float]
 
 
 def add(connection: Connection, entries: Sequence[Mapping[str, Any]]) -> None:
@@ -20,12 +23,20 @@ def add(connection: Connection, entries: Sequence[Mapping[str, Any]]) -> None:
         connection.execute(insert(revocations), [dict(each) for each in entries])
 
 
-def after(connection: Connection, position: int, most: int) -> list[Row[Any]]:
+def after(connection: Connection, position: int, most: int) -> Sequence[LogRow]:
     """Return what follows a position, in order, `most` at most."""
+    columns = revocations.c
     query = (
-        select(revocations)
+        select(
+            columns.position,
+            columns.kind,
+            columns.issuer,
+            columns.value,
+            columns.before,
+            columns.expires_at,
+        )
         .where(revocations.c.position > position)
         .order_by(revocations.c.position)
         .limit(most)
     )
-    return list(connection.execute(query))
+    return connection.execute(query).all()
