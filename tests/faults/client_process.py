@@ -1,10 +1,13 @@
 """A process that calls as one client of several, which share an encrypted file.
 
-python -m tests.faults.client_process call|renew ISSUER FILE CLIENT_ID SECRET WIDTH
+python -m tests.faults.client_process call|renew|outage ISSUER FILE CLIENT_ID SECRET WIDTH
 
 `call` prints READY when it holds a token; for each line that it is then given it sends WIDTH
 requests at once, and prints their statuses. `renew` prints READY after a first renewal and then
 renews until it is killed; it prints a line before each renewal and another after it.
+`outage` is given a time of day in each line, prints ASKING, asks for a token at that time, and
+prints it or the name of what was raised; its ISSUER is a token endpoint, its SECRET the first
+refresh token.
 """
 
 from __future__ import annotations
@@ -17,9 +20,16 @@ from threading import Barrier
 
 import httpx2
 
-from bearerguard.client import AuthorizationCode, BearerAuth, ClientCredentials, TokenManager
+from bearerguard.client import (
+    AuthorizationCode,
+    BearerAuth,
+    ClientCredentials,
+    RefreshToken,
+    TokenManager,
+)
 from bearerguard.client.file_key import SecretKey
 from bearerguard.client.file_storage import EncryptedFile
+from bearerguard.errors import BearerGuardError
 
 _KEY = b"a key of these tests, not a real one"
 
@@ -69,10 +79,32 @@ def renew(manager: TokenManager) -> None:
         print("kept", flush=True)
 
 
+def outage(url: str, path: Path, client_id: str, refresh_token: str) -> None:
+    now = 0.0
+    source = RefreshToken(
+        token_endpoint=url,
+        client_id=client_id,
+        refresh_token=refresh_token,
+        clock=lambda: now,
+    )
+    options = {"clock": lambda: now, "monotonic": lambda: now}
+    manager = TokenManager(source, storage=storage(path), **options)
+    print("READY", flush=True)
+    for line in sys.stdin:
+        now = float(line)
+        print("ASKING", flush=True)
+        try:
+            print(manager.token().access_token, flush=True)
+        except BearerGuardError as error:
+            print(type(error).__name__, flush=True)
+
+
 def main(action: str, url: str, path: str, client_id: str, *more: str) -> None:
     secret, width = more
     if action == "call":
         call(robot(url, Path(path), client_id, secret), url, int(width))
+    elif action == "outage":
+        outage(url, Path(path), client_id, secret)
     else:
         renew(session(url, Path(path), client_id, secret))
 

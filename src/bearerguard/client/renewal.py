@@ -1,19 +1,22 @@
 """Renewing what a storage keeps, once among all processes that share it.
 
 Under the storage's lock: read again, for another may have been first; ask the source; keep what
-came before anybody uses it. A token that could not be kept is not lost: the next renewal
-keeps it first, since its refresh token is the only one that is still good.
+came before anybody uses it. A failure is shared as a token is. A token that could not be kept
+is not lost: the next renewal keeps it first, since its refresh token is the only one that is
+still good.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from bearerguard.client.shared_failure import SharedFailure
 from bearerguard.client.storage import Storage
 from bearerguard.client.token import Lease, Token, lease
 from bearerguard.client.token_source import TokenSource
-from bearerguard.errors import LoginRequired, StorageError
+from bearerguard.errors import LoginRequired, StorageError, TokenUnavailable
 from bearerguard.flow import Flow
 
 
@@ -42,6 +45,7 @@ class Renewal:
         self._clock = clock
         self._monotonic = monotonic
         self._unkept: _Unkept | None = None
+        self._failure = SharedFailure(storage, key, clock)
 
     def is_other(self, held: Lease, replaced: str) -> bool:
         """Whether a lease serves, and is not on the access token that is to be replaced."""
@@ -60,11 +64,13 @@ class Renewal:
         found = self._found(self._storage.load(self._key), replaced)
         if found is not None:
             return found
+        self._raise_shared()
         with self._storage.locked(self._key):
             kept = self._keep_what_was_not()
             found = self._found(kept, replaced)
             if found is not None:
                 return found
+            self._raise_shared()
             return (yield from self._asked(source, kept))
 
     def replaced(self, source: TokenSource) -> Flow[Lease]:
@@ -75,6 +81,11 @@ class Renewal:
     def leased(self, token: Token) -> Lease:
         """Return a lease on a token, as of now."""
         return lease(token, now=self._clock(), monotonic=self._monotonic())
+
+    def _raise_shared(self) -> None:
+        failure = self._failure.current()
+        if failure is not None:
+            raise failure
 
     def put(self, token: Token) -> Lease:
         """Keep a token whatever is kept; return the lease on it."""
@@ -110,6 +121,10 @@ class Renewal:
         except LoginRequired:
             self._drop(kept, previous)
             raise
+        except TokenUnavailable as failure:
+            with suppress(StorageError):  # the failure itself says more
+                self._failure.begin(failure)
+            raise
         new = self.leased(token)
         self._keep(kept, token, new)
         return new
@@ -122,6 +137,8 @@ class Renewal:
             raise
         if not swapped:
             raise self._changed()
+        with suppress(StorageError):  # it ends by itself
+            self._failure.end()
 
     def _keep_what_was_not(self) -> bytes | None:
         """Return what is kept, after a token that could not be kept the last time."""

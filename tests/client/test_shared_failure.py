@@ -1,0 +1,77 @@
+"""A failure to renew holds for all who share a storage, for a short while and no longer."""
+
+from __future__ import annotations
+
+import pytest
+
+from bearerguard.client import MemoryStorage
+from bearerguard.client.shared_failure import SharedFailure
+from bearerguard.errors import StorageError, TokenUnavailable
+from tests.client.desk import manager
+
+
+def shared(storage, time):
+    return SharedFailure(storage, "k", time.clock)
+
+
+def test_a_failure_holds_longer_each_time_and_is_bounded(time):
+    storage, held = MemoryStorage(), []
+    for _ in range(6):
+        shared(storage, time).begin(TokenUnavailable("the server answers 503"))
+        failure = shared(storage, time).current()
+        assert str(failure) == "no token at the moment: the server answers 503"
+        held.append(failure.retry_after)
+        time.pass_by(failure.retry_after)
+        assert shared(storage, time).current() is None
+    assert held == [1, 2, 4, 8, 8, 8]
+    time.pass_by(3600)
+    shared(storage, time).begin(TokenUnavailable("again"))
+    assert shared(storage, time).current().retry_after == 1
+    shared(storage, time).end()
+    assert storage.keys() == []
+
+
+def test_a_server_that_asks_for_a_pause_gets_it_from_all(time):
+    storage = MemoryStorage()
+    shared(storage, time).begin(TokenUnavailable("busy", 3600))
+    assert shared(storage, time).current().retry_after == 60
+
+
+def test_a_clock_set_back_ends_a_failure(time):
+    storage = MemoryStorage()
+    shared(storage, time).begin(TokenUnavailable("busy"))
+    time.now -= 3600
+    assert shared(storage, time).current() is None
+
+
+@pytest.mark.parametrize("kept", [b"", b"{}", b'{"version":2}', b'{"version":1,"cause":"a"}'])
+def test_what_is_no_failure_is_none(time, kept):
+    storage = MemoryStorage()
+    storage.swap("k failure", None, kept)
+    assert shared(storage, time).current() is None
+    shared(storage, time).begin(TokenUnavailable("busy"))
+    assert shared(storage, time).current() is not None
+
+
+def test_managers_that_share_a_storage_share_a_failure_and_then_a_token(desk, time):
+    storage = MemoryStorage()
+    desk.answers["/token"] = lambda _: (503, [("Retry-After", "7")], b"")
+    for _ in range(3):
+        with pytest.raises(TokenUnavailable, match="503"):
+            manager(desk, time, storage=storage).token()
+    assert len(desk.at("/token")) == 1
+    del desk.answers["/token"]
+    time.pass_by(7)
+    found = {manager(desk, time, storage=storage).token().access_token for _ in range(3)}
+    assert found == {"t2"}
+    assert len(storage.keys()) == 1
+
+
+def test_a_failure_that_cannot_be_shared_is_raised_all_the_same(desk, time):
+    class Full(MemoryStorage):
+        def swap(self, *_):
+            raise StorageError("full")
+
+    desk.answers["/token"] = lambda _: (503, [], b"")
+    with pytest.raises(TokenUnavailable, match="503"):
+        manager(desk, time, storage=Full()).token()
