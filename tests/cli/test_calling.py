@@ -5,19 +5,24 @@ from __future__ import annotations
 import base64
 import json
 import os
+import pty
 import shlex
 import subprocess
 import sys
 from collections.abc import Generator
+from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import typer
 
+from bearerguard.cli.call import _explained
 from bearerguard.cli.login import login as login_command
 from bearerguard.cli.logins import Login
 from bearerguard.client.token import Token
+from bearerguard.errors import StepUpRequired
 from bearerguard.messages import Request, Response
 from bearerguard.testing.loopback import serving
 from tests.processes import free_port
@@ -34,6 +39,10 @@ _CHALLENGES = {
 }
 
 
+# What steers a terminal, turns text round, or is not seen; and what is text.
+RAW = "\x1b]0;x\x07|\x9b2J|\x7f|\u202e|\u2066|\u200b|\u2028|\u061c|\u3164|\u00e9\u3000\t.\r\n"
+
+
 def answer(request: Request) -> Response:
     path = urlsplit(request.url).path
     if path in _CHALLENGES:
@@ -41,6 +50,8 @@ def answer(request: Request) -> Response:
         return Response(status, (("WWW-Authenticate", _CHALLENGES[path]),), b"")
     if request.values(b"authorization") != [b"Bearer given"]:
         return Response(400, (), b"")
+    if path == "/raw":
+        return Response(200, (("X-Odd", "\x9b2J"),), RAW.encode())
     if path == "/broken":
         return Response(200, (("Content-Encoding", "gzip"),), b"no gzip")
     if path == "/digits":
@@ -98,6 +109,41 @@ def test_what_an_api_writes_steers_no_terminal(api, tmp_path):
     assert "\x1b" not in err
 
 
+def test_header_lines_and_bodies_steer_no_terminal_and_a_pipe_gets_them_exactly(api, tmp_path):
+    out, _ = call(tmp_path, f"{api}/raw", "-i")
+    assert out.endswith(RAW.replace("\r\n", "\n"))  # as Python reads a pipe
+    assert "x-odd: \\x9b2J" in out.partition("\n\n")[0].lower().replace("j", "J")
+    seen = at_terminal(tmp_path, f"{api}/raw", "-i")
+    assert not set("\x1b\x07\x9b\x7f\u202e\u2066\u200b\u2028\u061c\u3164") & set(seen)
+    assert r"\x1b]0;x\x07|\x9b2J|\x7f|\u202e|\u2066|\u200b|\u2028|\u061c|\u3164|" in seen
+    assert "\u00e9\u3000\t." in seen
+
+
+def at_terminal(home, *arguments):
+    """Return what a call writes to a terminal."""
+    leader, follower = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", "from bearerguard.cli import main; main()", "call", *arguments],
+        env=os.environ
+        | {
+            "BEARERGUARD_HOME": str(home),
+            "BEARERGUARD_TOKEN": "given",
+            "PYTHONIOENCODING": "utf-8",
+        },
+        stdin=subprocess.DEVNULL,
+        stdout=follower,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        os.close(follower)
+        seen = b""
+        with suppress(OSError):  # how a terminal ends
+            while more := os.read(leader, 4096):
+                seen += more
+        assert process.wait(60) == 0
+    os.close(leader)
+    return seen.decode()
+
+
 def test_a_command_that_is_named_is_one_command_whatever_scope_an_api_demands(api, tmp_path):
     login = {"issuer": "https://id.example.com", "client_id": "app", "scope": [], "resource": []}
     document = {"version": 1, "logins": [login | {"storage": "insecure-plaintext"}]}
@@ -138,6 +184,23 @@ def test_a_command_that_is_named_keeps_every_option_of_the_login_before():
     assert given["assume_token_type"] == "Bearer"
     assert given["storage"] == "file"
     assert given["device"] is given["dpop"] is given["assume_pkce"] is True
+
+
+def test_a_login_that_an_api_demands_is_asked_for_as_it_demands():
+    login = Login("https://id.example.com", "app", (), (), "", parameters=(("max_age", "9"),))
+    refused = StepUpRequired(("gold", "silver"), 60)
+    assert shlex.split(_explained(refused, login).splitlines()[2])[5:] == [
+        *("--param", "max_age=60", "--param", "acr_values=gold silver")
+    ]
+
+
+def test_a_login_remembers_every_option_that_there_is():
+    alone = typer.Typer(add_completion=False)
+    alone.command()(login_command)
+    options = {each.name for each in typer.main.get_command(alone).params} - {"json"}
+    names = {each.name for each in fields(Login)}
+    assert options - names == {"param"}
+    assert names - options == {"parameters"}
 
 
 def test_a_body_comes_from_the_line_a_file_or_standard_input(api, tmp_path):

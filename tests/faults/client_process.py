@@ -87,8 +87,7 @@ def outage(url: str, path: Path, client_id: str, refresh_token: str) -> None:
         refresh_token=refresh_token,
         clock=lambda: now,
     )
-    options = {"clock": lambda: now, "monotonic": lambda: now}
-    manager = TokenManager(source, storage=storage(path), **options)
+    manager = TokenManager(source, storage=storage(path), clock=lambda: now, monotonic=lambda: now)
     print("READY", flush=True)
     for line in sys.stdin:
         now = float(line)

@@ -89,11 +89,18 @@ def _print(answer: httpx2.Response, *, include: bool) -> None:
     if include:
         lines = [f"HTTP {answer.status_code} {answer.reason_phrase}"]
         lines += [f"{name}: {value}" for name, value in answer.headers.multi_items()]
-        sys.stdout.write("\n".join([*lines, "", ""]))
+        _write("\n".join([*map(output.harmless, lines), "", ""]))
+    if not sys.stdout.isatty():
+        sys.stdout.buffer.write(answer.content)
         sys.stdout.flush()
-    sys.stdout.buffer.write(answer.content)
-    if sys.stdout.isatty() and not answer.content.endswith(b"\n"):
-        sys.stdout.write("\n")
+        return
+    # For a person: a body may steer no terminal either. In a pipe it is exact.
+    text = answer.content.decode("utf-8", "replace").replace("\r\n", "\n")
+    _write(output.harmless(text, keep="\n\t") + ("" if text.endswith("\n") else "\n"))
+
+
+def _write(text: str) -> None:
+    sys.stdout.buffer.write(text.encode(sys.stdout.encoding, "backslashreplace"))
     sys.stdout.flush()
 
 
@@ -101,13 +108,25 @@ def _explained(refused: InsufficientScope | StepUpRequired, login: Login | None)
     """Return what the API lacks, and the command that gets it."""
     command = "log in again"
     if login is not None:
-        command = login.command(tuple(dict.fromkeys((*login.scope, *refused.scope))))
+        scope = tuple(dict.fromkeys((*login.scope, *refused.scope)))
+        command = login.command(scope, _demanded(refused))
     if isinstance(refused, InsufficientScope):
         wanted = f"the scope {' '.join(refused.scope)}" if refused.scope else "more scope"
         return f"the token lacks {wanted}. To get it:\n\n  {command}\n"
     demands = [f"at most {refused.max_age} s old"] if refused.max_age is not None else []
     demands += [f"by {' or '.join(refused.acr_values)}"] if refused.acr_values else []
     return f"the API demands a login {' and '.join(demands) or 'anew'}. Log in so:\n\n  {command}\n"
+
+
+def _demanded(refused: InsufficientScope | StepUpRequired) -> dict[str, str]:
+    """Return what the API wants of the authorization request (RFC 9470 §4)."""
+    found = {}
+    if isinstance(refused, StepUpRequired):
+        if refused.acr_values:
+            found["acr_values"] = " ".join(refused.acr_values)
+        if refused.max_age is not None:
+            found["max_age"] = str(refused.max_age)
+    return found
 
 
 def _origin(url: str) -> str:

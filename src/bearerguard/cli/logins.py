@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -37,16 +37,17 @@ class Login:
     redirect_uri: str | None = None
     assume_token_type: str | None = None
 
-    def command(self, scope: Sequence[str]) -> str:
+    def command(self, scope: Sequence[str], demanded: Mapping[str, str] | None = None) -> str:
         """Return the command that does this login again for these scopes, as a shell reads it.
 
-        Whatever an API or a server wrote into it stays one word.
+        `demanded` are parameters that the API wants besides. Whatever an API or a server wrote
+        into it stays one word.
         """
         parts = ["bearerguard", "login", self.issuer, "--client-id", self.client_id]
         parts += ["--scope", " ".join(scope)] if scope else []
         for resource in self.resource:
             parts += ["--resource", resource]
-        for name, value in self.parameters:
+        for name, value in (dict(self.parameters) | dict(demanded or {})).items():
             parts += ["--param", f"{name}={value}"]
         for option, given in (
             ("--redirect-uri", self.redirect_uri),

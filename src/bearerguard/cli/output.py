@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import unicodedata
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -28,6 +29,8 @@ UNAVAILABLE = 75  # sysexits.h EX_TEMPFAIL: the same command may succeed later
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
+# Printable by Unicode's categories, and of no width: fillers, joiners, selectors.
+_UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
 _PIPE_WIDTH = 1000
 
 
@@ -49,7 +52,7 @@ def _is_temporary(error: BearerGuardError) -> bool:
 
 
 def _end(message: str, code: int) -> None:
-    Console(stderr=True, highlight=False, soft_wrap=True).print(
+    Console(stderr=True, highlight=False, soft_wrap=True, emoji=False).print(
         f"[bold red]bearerguard:[/] {shown(message)}"
     )
     raise typer.Exit(code)
@@ -57,8 +60,10 @@ def _end(message: str, code: int) -> None:
 
 def as_json(value: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
     """Print a result for scripts: one JSON text."""
-    json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
-    sys.stdout.write("\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    # Such a character stands only in a string, where its escape means the same (RFC 8259 §7).
+    safe = (each if _is_harmless(each, "\n") else json.dumps(each)[1:-1] for each in text)
+    sys.stdout.write("".join(safe) + "\n")
 
 
 def say(text: str) -> None:
@@ -89,9 +94,22 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], nothing: str) -
 
 def shown(text: str) -> str:
     """Return a text that others may have written, for a terminal: it can steer nothing there."""
-    return escape(
-        "".join(each if each.isprintable() or each == "\n" else ascii(each)[1:-1] for each in text)
-    )
+    return escape(harmless(text, keep="\n"))
+
+
+def harmless(text: str, *, keep: str = "") -> str:
+    """Return a text without characters that steer a terminal, or that nobody sees.
+
+    Control characters (C0, C1), those that turn or join text (bidi, zero width), and separators
+    are shown as escapes, but those of `keep`.
+    """
+    return "".join(each if _is_harmless(each, keep) else ascii(each)[1:-1] for each in text)
+
+
+def _is_harmless(each: str, keep: str) -> bool:
+    if each.isprintable():
+        return each not in _UNSEEN
+    return each in keep or unicodedata.category(each) == "Zs"
 
 
 def words(value: Any) -> str:
@@ -115,4 +133,4 @@ def moment(seconds: float | None) -> str | None:
 def _console() -> Console:
     # In a pipe there is no edge to break lines at.
     width = None if sys.stdout.isatty() else _PIPE_WIDTH
-    return Console(highlight=False, soft_wrap=True, width=width)
+    return Console(highlight=False, soft_wrap=True, emoji=False, width=width)

@@ -18,7 +18,8 @@ def console() -> Console:
 
     A line is never broken in the middle of an address.
     """
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    # No emoji: a scope such as "api:key:read" has no picture in it.
+    return Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def note(text: str) -> None:
