@@ -23,9 +23,7 @@ from bearerguard.client import (
     RefreshToken,
     TokenManager,
 )
-from bearerguard.client.loopback import checked_redirect, receiver_at
 from bearerguard.errors import LoginFailed, LoginRequired, TokenRefused
-from tests.processes import free_port
 
 FURTHER = {"audience": "https://api.example.com", "access_type": "offline"}
 INTERACTIVE = [
@@ -110,7 +108,8 @@ def test_CL_10_a_login_by_device_sends_further_parameters(desk):
         ("client_secret", "client_secret="),
         ("client_assertion", "private_key="),
         ("refresh_token", "RefreshToken"),
-        ("redirect_uri", "receiver="),
+        ("redirect_uri", "redirect_uri="),
+        ("dpop_jkt", "dpop="),
         ("grant_type", "sends it itself"),
         ("state", "sends it itself"),
         ("code_challenge", "sends it itself"),
@@ -123,7 +122,9 @@ def test_CL_10_what_a_grant_sends_itself_is_refused_with_the_option(name, remedy
             make("https://id.example", client_id="c", parameters={name: "x"})
 
 
-@pytest.mark.parametrize("given", ["audience=x", {"audience": 7}, {"": "x"}, {"x": ""}, 7])
+@pytest.mark.parametrize(
+    "given", ["audience=x", {"audience": 7}, {"": "x"}, {"x": ""}, {"x": "\udcff"}, 7]
+)
 def test_CL_10_what_is_no_parameters_is_refused(given):
     with pytest.raises(ConfigurationError, match="parameters=: pass a dict"):
         ClientCredentials("https://id.example", client_id="c", parameters=given)
@@ -157,7 +158,7 @@ def test_CL_09_so_does_one_that_says_it_to_the_browser(desk, error):
     assert raised.value.error == error
 
 
-@pytest.mark.parametrize("error", ["invalid_grant", "bad_refresh_token"])
+@pytest.mark.parametrize("error", ["invalid_grant", "bad_refresh_token", "invalid_refresh_token"])
 @pytest.mark.parametrize("status", [200, 400])
 def test_CL_09_a_refresh_token_that_is_over_is_never_sent_again(desk, error, status):
     desk.answers["/token"] = lambda _: (status, [], {"error": error})
@@ -166,6 +167,43 @@ def test_CL_09_a_refresh_token_that_is_over_is_never_sent_again(desk, error, sta
         with pytest.raises(LoginRequired):
             tokens.token()
     assert len(desk.at("/token")) == 1
+
+
+def test_CL_09_a_client_that_acts_for_itself_is_not_refused_at_each_request(desk, time):
+    desk.answers["/token"] = lambda _: (400, [], {"error": "interaction_required"})
+    source = ClientCredentials(desk.url, client_id="c", client_secret="s")
+    tokens = TokenManager(source, **time.options)
+    for _ in range(3):
+        with pytest.raises(LoginRequired) as raised:
+            tokens.token()
+        assert raised.value.error == "interaction_required"
+    assert len(desk.at("/token")) == 1
+
+
+def test_CL_09_a_device_login_at_a_server_with_names_of_its_own(desk):
+    desk.answers["/device"] = lambda _: (
+        201,
+        [],
+        {
+            "device_code": "d",
+            "user_code": "AB-CD",
+            "expires_in": 60,
+            "interval": None,
+            "verification_url": "https://id.example/device",
+            "verification_url_complete": "https://id.example/device?c=1",
+        },
+    )
+    shown: list[Any] = []
+
+    def prompt(given: Any) -> None:
+        shown.append(given)
+        raise LoginFailed("it was shown")
+
+    with pytest.raises(LoginFailed):
+        TokenManager(DeviceCode(desk.url, client_id="tv", prompt=prompt)).login()
+    assert shown[0].verification_uri == "https://id.example/device"
+    assert shown[0].verification_uri_complete == "https://id.example/device?c=1"
+    assert shown[0].interval == 5
 
 
 def test_CL_09_a_token_type_is_assumed_only_where_that_was_asked_for(desk):
@@ -202,53 +240,6 @@ def test_an_assertion_has_the_audience_that_the_server_wants(desk):
         ClientCredentials(desk.url, client_id="c", client_secret="s", assertion_audience="x")
     with pytest.raises(ConfigurationError, match="assertion_audience=: pass the audience"):
         ClientCredentials(desk.url, client_id="c", private_key=pem, assertion_audience="")
-
-
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
-def test_a_redirect_uri_that_is_registered_with_its_port_is_listened_at(desk, host):
-    uri = f"http://{host}:{free_port()}/signed/in"
-    seen: list[Any] = []
-    source = AuthorizationCode(
-        desk.url, client_id="c", redirect_uri=uri, open_browser=browse(seen, code="c")
-    )
-    TokenManager(source).login()
-    assert seen[0]["redirect_uri"] == uri
-    assert desk.at("/token")[0].form["redirect_uri"] == uri
-
-
-@pytest.mark.parametrize(
-    "uri",
-    [
-        "http://localhost/callback",
-        "http://localhost:0/callback",
-        "http://localhost:x/callback",
-        "http://localhost:99999/callback",
-        "https://localhost:8765/callback",
-        "http://192.0.2.1:8765/callback",
-        "http://user@localhost:8765/callback",
-        "http://localhost:8765",
-        "http://localhost:8765/callback?x=1",
-        "http://localhost:8765/callback#x",
-        "cursor://callback",
-        "vscode://publisher.app/callback",
-        "",
-    ],
-)
-def test_a_redirect_uri_that_nobody_can_listen_at_is_refused_when_it_is_given(uri):
-    with pytest.raises(ConfigurationError):
-        AuthorizationCode("https://id.example", client_id="c", redirect_uri=uri)
-    with pytest.raises(ConfigurationError):
-        checked_redirect(uri)
-
-
-def test_a_redirect_uri_and_a_receiver_are_not_given_together():
-    with pytest.raises(ConfigurationError, match="redirect_uri=, receiver="):
-        AuthorizationCode(
-            "https://id.example",
-            client_id="c",
-            redirect_uri="http://localhost:8765/callback",
-            receiver=lambda: receiver_at("http://localhost:8765/callback"),
-        )
 
 
 class Scheme:

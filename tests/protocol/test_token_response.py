@@ -99,8 +99,27 @@ def test_CL_09_any_status_of_success_is_one(status):
     assert token_response.read(answer(GOOD, status)).access_token == GOOD["access_token"]
 
 
-def test_CL_09_a_success_without_a_body_is_told():
+def form(body: bytes) -> Response:
+    kind = "application/x-www-form-urlencoded; charset=utf-8"
+    return Response(200, (("Content-Type", kind),), body)
+
+
+def test_CL_09_a_body_that_calls_itself_a_form_is_read_as_one():
+    found = token_response.read(form(b"access_token=abc&token_type=bearer&expires_in=60&scope=a+b"))
+    assert (found.access_token, found.expires_in, found.scope) == ("abc", 60.0, ("a", "b"))
+    with pytest.raises(TokenRefused) as refused:
+        token_response.read(form(b"error=bad_refresh_token&error_description=no"))
+    assert refused.value.error == "bad_refresh_token"
+
+
+@pytest.mark.parametrize("body", [b"access_token=a&access_token=b", b"a=\xff", b"a&" * 101])
+def test_CL_09_a_form_that_says_two_things_is_none(body):
     with pytest.raises(TokenRefused, match="unusable"):
+        token_response.read(form(body))
+
+
+def test_CL_09_a_success_without_a_body_is_told():
+    with pytest.raises(TokenRefused, match="unusable: 204 without a body"):
         token_response.read(answer(b"", 204))
 
 

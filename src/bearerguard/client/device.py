@@ -52,8 +52,9 @@ def prompted(server: AuthorizationServer, fields: list[tuple[str, str]]) -> Flow
     url = yield from server.endpoint("device_authorization_endpoint")
     answer = yield from server.post(url, fields)
     members = token_response.members(answer)
-    if members.get("verification_uri") is None:  # Google's name for it is older than the RFC
-        members["verification_uri"] = members.get("verification_url")
+    for name in ("verification_uri", "verification_uri_complete"):
+        if members.get(name) is None:  # Google's name for it is older than the RFC
+            members[name] = members.get(name.replace("uri", "url"))
     try:
         texts = [members[name] for name in ("user_code", "verification_uri", "device_code")]
         if not all(isinstance(each, str) and each.isprintable() and each for each in texts):
@@ -65,7 +66,7 @@ def prompted(server: AuthorizationServer, fields: list[tuple[str, str]]) -> Flow
             secure_url("verification_uri", address),
             secure_url("verification_uri_complete", complete) if complete is not None else None,
             min(float(members["expires_in"]), _LONGEST_LIFE),
-            _interval(members.get("interval", _USUAL_INTERVAL)),
+            _interval(members.get("interval")),
             device_code,
         )
     except (ValueError, KeyError, TypeError, OverflowError, ConfigurationError):
@@ -86,11 +87,12 @@ def granted(grant: Grant, prompt: DevicePrompt, previous: Token | None) -> Flow[
                 interval += _SLOWER
             elif refused.error != "authorization_pending":
                 raise
-        except TokenUnavailable:
-            interval = max(interval, min(interval * 2, _LONGEST_INTERVAL))
+        except TokenUnavailable as trouble:
+            longer = max(interval * 2, trouble.retry_after)
+            interval = max(interval, min(longer, _LONGEST_INTERVAL))
     raise TokenRefused("expired_token", "the code was not entered in time: log in again")
 
 
 def _interval(given: Any) -> float:
     """Return the seconds between two questions: at least one, and no more than a code lives."""
-    return min(max(1.0, float(given)), _LONGEST_LIFE)
+    return min(max(1.0, float(_USUAL_INTERVAL if given is None else given)), _LONGEST_LIFE)

@@ -6,6 +6,7 @@ RFC 6749 §4.4 and §6. A refresh token that the server refuses is over: it is n
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -23,6 +24,8 @@ from bearerguard.protocol import token_request, token_response
 _MAX_SCOPES = 100
 
 
+# Half a character, which no form can hold.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 # What a grant sends itself, and by which option it is set.
 _OWNED = {
     **dict.fromkeys(("grant_type", "response_type", "code", "code_verifier", "device_code")),
@@ -34,7 +37,8 @@ _OWNED = {
     "scope": "scope=",
     "resource": "resource=",
     "refresh_token": "RefreshToken(refresh_token=)",
-    "redirect_uri": "receiver=",
+    "redirect_uri": "redirect_uri=",
+    "dpop_jkt": "dpop=",
 }
 
 Fields: TypeAlias = tuple[tuple[str, str], ...]
@@ -45,7 +49,9 @@ def further(option: str, given: Mapping[str, str] | None) -> Fields:
     if given is None:
         return ()
     if not isinstance(given, Mapping) or not all(
-        isinstance(each, str) and each for pair in given.items() for each in pair
+        isinstance(each, str) and each and not _SURROGATE.search(each)
+        for pair in given.items()
+        for each in pair
     ):
         raise ConfigurationError(f'{option}=: pass a dict of texts, such as {{"audience": "…"}}')
     for name in given:

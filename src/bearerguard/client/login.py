@@ -12,7 +12,6 @@ import webbrowser
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from functools import partial
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
@@ -56,13 +55,24 @@ class Receiver(Protocol):
         ...
 
 
-def loopback(redirect_uri: str | None = None) -> AbstractContextManager[Receiver]:
-    """Return a receiver at a redirect URI, or on a free port of this machine (RFC 8252 §7.3)."""
-    from bearerguard.client import loopback  # noqa: PLC0415 - for logins only
+def loopback() -> AbstractContextManager[Receiver]:
+    """Return a receiver on a free port of this machine (RFC 8252 §7.3)."""
+    from bearerguard.client.loopback import LoopbackReceiver  # noqa: PLC0415 - for logins only
 
-    return (
-        loopback.LoopbackReceiver() if redirect_uri is None else loopback.receiver_at(redirect_uri)
-    )
+    return LoopbackReceiver()
+
+
+def _receiver(
+    given: Callable[[], AbstractContextManager[Receiver]] | None, redirect_uri: str | None
+) -> Callable[[], AbstractContextManager[Receiver]]:
+    if redirect_uri is None:
+        return given or loopback
+    if given is not None:
+        raise ConfigurationError("redirect_uri=, receiver=: pass one of them")
+    from bearerguard.client import redirects  # noqa: PLC0415 - for logins only
+
+    address = redirects.checked(redirect_uri)
+    return lambda: redirects.receiver(address)
 
 
 class _Refreshing(GrantSource):
@@ -106,9 +116,11 @@ class AuthorizationCode(_Refreshing):
             Google's `access_type` or Auth0's `audience`.
         token_parameters: what it demands in token requests besides.
         open_browser: shows a URL to the person; returns False when it cannot.
-        redirect_uri: where the browser is sent back to, for servers that compare the port too,
-            such as `http://localhost:8765/callback`; any free port of 127.0.0.1 by default.
-        receiver: makes what the browser is sent back to, for an app with a scheme of its own.
+        redirect_uri: where the browser is sent back to, for servers that compare all of it: of
+            this machine with its port (`http://localhost:8765/callback`), or of an app's own
+            scheme (`cursor://...`) or https, where the person pastes the address that the browser
+            was sent to; any free port of 127.0.0.1 by default.
+        receiver: makes what the browser is sent back to, for an app that receives it by itself.
         timeout: the seconds that the person may take.
         assume_pkce: the server does PKCE, although its metadata does not say so.
         options: how the client authenticates, and more: those of `AuthorizationServer`.
@@ -145,15 +157,7 @@ class AuthorizationCode(_Refreshing):
             )
         )
         self._open_browser = open_browser
-        if redirect_uri is not None:
-            if receiver is not None:
-                raise ConfigurationError("redirect_uri=, receiver=: pass one of them")
-            from bearerguard.client.loopback import (  # noqa: PLC0415 - for logins only
-                checked_redirect,
-            )
-
-            checked_redirect(redirect_uri)
-        self._receiver = receiver or partial(loopback, redirect_uri)
+        self._receiver = _receiver(receiver, redirect_uri)
         self._timeout = timeout
         self._assume_pkce = assume_pkce
 

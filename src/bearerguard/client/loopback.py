@@ -8,8 +8,8 @@ the number of connections.
 
 from __future__ import annotations
 
+import errno
 import hmac
-import re
 import secrets
 import selectors
 import socket
@@ -22,48 +22,19 @@ from typing import Self
 from urllib.parse import parse_qsl
 
 from bearerguard.client import landing_page
-from bearerguard.errors import ConfigurationError, LoginFailed, quoted
+from bearerguard.errors import ConfigurationError, LoginFailed
+
+# What a redirect URI may call this machine, and the addresses that a browser may try for it.
+HOSTS = {"127.0.0.1": ("127.0.0.1",), "localhost": ("127.0.0.1", "::1"), "::1": ("::1",)}
+_HTTP = 80
+_NO_SUCH_ADDRESS = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
 _MAX_REQUEST = 16 * 1024  # an answer's URL and a browser's header lines
 _MAX_CONNECTIONS = 32
 _CONNECTION_SECONDS = 5.0  # what a request on loopback takes at most to arrive
 _MAX_PARAMETERS = 50
 _ROUND_SECONDS = 0.25  # how soon a wait that is given up ends
-_HOSTS = ("127.0.0.1", "localhost")
-_REDIRECT = re.compile(r"http://(?P<host>127\.0\.0\.1|localhost):(?P<port>[0-9]{1,5})(?P<path>/.*)")
-_LAST_PORT = 65_535
 _END = b"\r\n\r\n"
-
-
-def checked_redirect(redirect_uri: str) -> tuple[str, int, str]:
-    """Return the host, port and path of a loopback redirect URI that is registered as it is.
-
-    Raises `ConfigurationError` for any other: what brings an app its private scheme is the
-    app's own `receiver=`.
-    """
-    found = _REDIRECT.fullmatch(redirect_uri)
-    port = int(found["port"]) if found else 0
-    if found is None or not 0 < port <= _LAST_PORT:
-        raise ConfigurationError(
-            f"redirect_uri=: {quoted(redirect_uri)} cannot be listened at: pass one such as"
-            " http://localhost:8765/callback, with a port"
-        )
-    host, path = found["host"], found["path"]
-    _check_path(path)
-    return host, port, path
-
-
-def receiver_at(redirect_uri: str) -> LoopbackReceiver:
-    """Return a receiver at a loopback redirect URI; raises as `checked_redirect` does."""
-    host, port, path = checked_redirect(redirect_uri)
-    return LoopbackReceiver(host=host, port=port, path=path)
-
-
-def _check_path(path: str) -> None:
-    if not path.startswith("/") or not path.isascii() or set(path) & set("?# "):
-        raise ConfigurationError(
-            "the path of a redirect URI here begins with / and has no query: such as /callback"
-        )
 
 
 @dataclass(slots=True)
@@ -75,7 +46,7 @@ class _Connection:
 
 
 class LoopbackReceiver:
-    """Receives the answer of an authorization request on 127.0.0.1.
+    """Receives the answer of an authorization request on this machine alone.
 
     It listens as soon as it is made, so that the browser may come early; it is served by the
     thread that waits, and leaves no socket when the block ends.
@@ -85,11 +56,13 @@ class LoopbackReceiver:
         port: the port to listen on; any free one if absent, as RFC 8252 §7.3 demands of servers
             to allow. Fixed for servers that compare the whole URI.
         path: the path of the redirect URI.
-        host: "127.0.0.1", or "localhost" for servers that know only that name.
+        host: how the redirect URI calls this machine: 127.0.0.1, localhost or ::1. For
+            localhost, both addresses are listened to, as far as the machine has them.
+        redirect_uri: the redirect URI letter by letter, where it matters.
 
     Raises:
-        ConfigurationError: an option can be part of no loopback redirect URI.
         LoginFailed: nothing can listen there.
+        ConfigurationError: the host is not this machine.
     """
 
     def __init__(
@@ -99,34 +72,28 @@ class LoopbackReceiver:
         port: int = 0,
         path: str = "/callback",
         host: str = "127.0.0.1",
+        redirect_uri: str | None = None,
     ) -> None:
-        if host not in _HOSTS:
-            raise ConfigurationError(f"host=: choose one of {', '.join(_HOSTS)}")
-        _check_path(path)
+        if host not in HOSTS:
+            raise ConfigurationError(f"host=: pass one of {', '.join(HOSTS)}: this machine alone")
         self.state = secrets.token_urlsafe(32) if state is None else state
-        self._path = path
+        self._path = path or "/"
         self._cancelled = False
         self._waiting = threading.Lock()
         self._open: dict[socket.socket, _Connection] = {}
         self._selector = selectors.DefaultSelector()
-        self._listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        try:
-            # No SO_REUSEADDR: on some systems it lets another program take the port over.
-            self._listener.bind(("127.0.0.1", port))
-            self._listener.listen(_MAX_CONNECTIONS)
-        except OSError as error:
-            self.close()
-            raise LoginFailed(
-                f"cannot listen on 127.0.0.1:{port} ({error.strerror}): choose another port"
-            ) from error
-        self._listener.setblocking(False)  # noqa: FBT003 - by position only
-        self._selector.register(self._listener, selectors.EVENT_READ, None)
-        self._origin = f"{host}:{self._listener.getsockname()[1]}"
+        self._listeners: list[socket.socket] = []
+        for address in HOSTS[host]:
+            port = self._listen(address, port)
+        name = f"[{host}]" if ":" in host else host
+        # A browser leaves out the port of http (RFC 9110 §4.2.3).
+        self._hosts = [f"{name}:{port}"] + ([name] if port == _HTTP else [])
+        self._redirect_uri = redirect_uri or f"http://{name}:{port}{path}"
 
     @property
     def redirect_uri(self) -> str:
         """The redirect URI for the authorization request."""
-        return f"http://{self._origin}{self._path}"
+        return self._redirect_uri
 
     def wait(self, timeout: float) -> Mapping[str, str]:
         """Return the parameters of the answer, an error's too; then listen no more.
@@ -158,11 +125,33 @@ class LoopbackReceiver:
         with self._waiting:
             self._release()
 
+    def _listen(self, address: str, port: int) -> int:
+        """Listen at an address, unless it is a further one that this machine lacks."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        try:
+            listener = socket.socket(family, socket.SOCK_STREAM)
+            self._listeners.append(listener)
+            # No SO_REUSEADDR: on some systems it lets another program take the port over.
+            listener.bind((address, port))
+            listener.listen(_MAX_CONNECTIONS)
+        except OSError as error:
+            if len(self._listeners) > 1 and error.errno in _NO_SUCH_ADDRESS:
+                self._listeners.pop().close()
+                return port
+            self.close()
+            raise LoginFailed(
+                f"cannot listen on {address}:{port} ({error.strerror}): choose another port"
+            ) from error
+        listener.setblocking(False)  # noqa: FBT003 - by position only
+        self._selector.register(listener, selectors.EVENT_READ, listener)
+        return int(listener.getsockname()[1])
+
     def _release(self) -> None:
         for connection in list(self._open.values()):
             self._drop(connection)
         self._selector.close()
-        self._listener.close()
+        for each in self._listeners:
+            each.close()
 
     def __enter__(self) -> Self:
         return self
@@ -178,10 +167,10 @@ class LoopbackReceiver:
     def __repr__(self) -> str:
         return f"LoopbackReceiver({self.redirect_uri!r})"
 
-    def _serve(self, connection: _Connection | None) -> Mapping[str, str] | None:
+    def _serve(self, connection: _Connection | socket.socket) -> Mapping[str, str] | None:
         """Take one step for what is ready; return the answer if this was it."""
-        if connection is None:
-            self._accept()
+        if isinstance(connection, socket.socket):
+            self._accept(connection)
         elif connection.socket in self._open:  # else it was dropped within this round
             try:
                 if not connection.answer:
@@ -191,9 +180,9 @@ class LoopbackReceiver:
                 self._drop(connection)  # it went away; whoever it was may come again
         return None
 
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         try:
-            accepted, _ = self._listener.accept()
+            accepted, _ = listener.accept()
         except OSError:
             return  # it went away before its turn
         if len(self._open) >= _MAX_CONNECTIONS:
@@ -227,7 +216,7 @@ class LoopbackReceiver:
             return None, landing_page.refused(400)
         # A name that leads here (DNS rebinding) is not this address.
         hosts = [each[5:].strip() for each in fields if each[:5].lower() == "host:"]
-        if hosts != [self._origin]:
+        if len(hosts) != 1 or hosts[0] not in self._hosts:
             return None, landing_page.refused(400)
         path, _, query = target.partition("?")
         if path != self._path:
@@ -269,7 +258,8 @@ class LoopbackReceiver:
 
     def _finish(self) -> None:
         """Let the browser have its page, should it not have gone out whole; then close."""
-        self._selector.unregister(self._listener)
+        for each in self._listeners:
+            self._selector.unregister(each)
         for connection in list(self._open.values()):
             if not connection.answer:
                 self._drop(connection)

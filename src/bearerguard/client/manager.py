@@ -227,11 +227,12 @@ class TokenManager:
     def _failed(self, error: BearerGuardError, replaced: str) -> None:
         lease = self._lease
         serves = lease.is_valid(self.monotonic(), self._clock())
-        if isinstance(error, LoginRequired):
-            # Nothing will renew it before a login; until then, it serves to its end.
-            if serves and lease.token.access_token == replaced:
-                self._lease = lease.to_its_end()
-        else:
+        is_login = isinstance(error, LoginRequired)
+        # Nothing will renew it before a login; until then, it serves to its end.
+        if is_login and serves and lease.token.access_token == replaced:
+            self._lease = lease.to_its_end()
+        # A client that acts for itself would ask again at each request.
+        if not is_login or not isinstance(self.source, Interactive):
             self._pause.begin(error)
         if serves:
             _log.warning("a token could not be renewed ahead: %s", error)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl
 
 from bearerguard.errors import TokenRefused, TokenUnavailable, quoted
 from bearerguard.messages import Response
@@ -18,6 +19,7 @@ BEARER, DPOP = "Bearer", "DPoP"
 
 _FIRST_SUCCESS, _FIRST_REDIRECT = 200, 300
 _TOO_MANY, _SERVER_ERRORS = 429, 500
+_FORM, _MAX_FORM_FIELDS = "application/x-www-form-urlencoded", 100
 # The server's own trouble (RFC 6749 §4.1.2.1 names them; token endpoints send them too).
 _PASSING = {"temporarily_unavailable", "server_error"}
 # Codes that say that only a person can help (OpenID Connect Core §3.1.2.6). Token endpoints send
@@ -30,8 +32,9 @@ INTERACTIVE = frozenset(
         "account_selection_required",
     }
 )
-# A refresh token is over (RFC 6749 §5.2; GitHub's own code for the same).
-OVER = frozenset({"invalid_grant", "bad_refresh_token"})
+# A refresh token is over (RFC 6749 §5.2; GitHub's and Slack's own codes for the same).
+OVER = frozenset({"invalid_grant", "bad_refresh_token", "invalid_refresh_token"})
+_DECIMAL = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 # What an HTTP header can carry: b64token is narrower (RFC 6750 §2.1), and not all servers know it.
 _SENDABLE = re.compile(r"[\x21-\x7E]+")
 _LONGEST_PAUSE = 3600.0
@@ -97,8 +100,12 @@ def members(answer: Response) -> dict[str, Any]:
     """
     if not is_success(answer):
         raise refusal(answer)
+    if not answer.body.strip():
+        raise TokenRefused(
+            "invalid_response", f"the server's answer is unusable: {answer.status} without a body"
+        )
     try:
-        content = strict_json.loads_object(answer.body)
+        content = _object(answer)
     except ValueError as error:
         raise TokenRefused(
             "invalid_response", f"the server's answer is unusable: {error}"
@@ -110,13 +117,15 @@ def members(answer: Response) -> dict[str, Any]:
 
 def refusal(answer: Response) -> TokenRefused | TokenUnavailable:
     """Return what a response without a token means."""
-    if answer.status >= _SERVER_ERRORS or answer.status == _TOO_MANY:
-        return TokenUnavailable(f"the server answers {answer.status}", pause(answer))
     try:
-        content = strict_json.loads_object(answer.body)
+        content = _object(answer)
     except ValueError:
         content = {}
     error = content.get("error")
+    if answer.status >= _SERVER_ERRORS or answer.status == _TOO_MANY:
+        # Whatever it calls it: a refresh token is not given up for a server's own trouble.
+        named = f" with {quoted(error)}" if isinstance(error, str) and error else ""
+        return TokenUnavailable(f"the server answers {answer.status}{named}", pause(answer))
     if not isinstance(error, str) or not error:
         return TokenRefused("invalid_response", f"the server answers {answer.status}")
     if error in _PASSING:
@@ -124,6 +133,23 @@ def refusal(answer: Response) -> TokenRefused | TokenUnavailable:
     description = content.get("error_description")
     said = f" {quoted(description)}" if isinstance(description, str) else " without a reason"
     return TokenRefused(error, f"the server refuses{said}")
+
+
+def _object(answer: Response) -> dict[str, Any]:
+    """Read a body; one that calls itself a form is read as one: GitHub's are by default.
+
+    Raises ValueError for anything else than an object, or a form with each name once.
+    """
+    kind = (answer.header("content-type") or "").partition(";")[0].strip().lower()
+    if kind != _FORM:
+        return strict_json.loads_object(answer.body)
+    pairs = parse_qsl(
+        answer.body.decode("utf-8"), keep_blank_values=True, max_num_fields=_MAX_FORM_FIELDS
+    )
+    content: dict[str, Any] = dict(pairs)
+    if len(content) != len(pairs):
+        raise ValueError("a parameter comes twice")
+    return content
 
 
 def pause(answer: Response) -> float:
@@ -136,7 +162,7 @@ def pause(answer: Response) -> float:
 
 def _seconds(given: object) -> float | None:
     """Read `expires_in`; some servers send it as text, and nonsense is as good as nothing."""
-    if isinstance(given, str) and given.isascii() and given.isdigit():
+    if isinstance(given, str) and _DECIMAL.fullmatch(given):
         given = float(given)
     if isinstance(given, bool) or not isinstance(given, int | float):
         return None
