@@ -33,7 +33,7 @@ def test_a_login_uses_the_registered_uri(desk, host, path):
         threads.append(threading.Thread(target=browse, args=(url,)))
         threads[0].start()
 
-    threads = []
+    threads: list[threading.Thread] = []
     source = AuthorizationCode(desk.url, client_id="c", redirect_uri=address, open_browser=visit)
     assert TokenManager(source).login().access_token
     threads[0].join()

@@ -50,6 +50,7 @@ def test_all_but_the_token_and_its_type_may_be_missing():
         (1, 1.0),
         (0.5, 0.5),
         ("3600", 3600.0),
+        ("3599.5", 3599.5),
         (0, None),
         (-5, None),
         ("-5", None),

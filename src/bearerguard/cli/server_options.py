@@ -72,9 +72,10 @@ def opened(store: str, issuer: str | None = None, *, create: bool = False) -> Ad
 
 
 def described(
-    scopes: list[str] | None, environ: Mapping[str, str] = os.environ
+    scopes: list[str] | None, environ: Mapping[str, str] | None = None
 ) -> dict[str, str] | None:
     """Return scopes with their descriptions: the options', else the environment's."""
+    environ = os.environ if environ is None else environ
     given, named = scopes, "--scope"
     if not given:
         given, named = _listed(environ.get(_SCOPES, "")), _SCOPES

@@ -93,12 +93,12 @@ class StaticToken:
 
     @classmethod
     def from_env(
-        cls, name: str, *, resource: str | None = None, environ: Mapping[str, str] = os.environ
+        cls, name: str, *, resource: str | None = None, environ: Mapping[str, str] | None = None
     ) -> StaticToken:
         """Return the token of an environment variable, read anew whenever one is needed."""
 
         def read() -> str:
-            found = environ.get(name)
+            found = (os.environ if environ is None else environ).get(name)
             if not found:
                 raise LoginRequired(f"the environment variable {name} is not set")
             return found

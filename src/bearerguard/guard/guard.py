@@ -160,12 +160,13 @@ class Guard(LifeCycle):
             server.on_revocation(self._revoker.learn if is_ours else self._forward)
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] = os.environ, **options: Any) -> Self:
+    def from_env(cls, environ: Mapping[str, str] | None = None, **options: Any) -> Self:
         """Make a guard from the variables `BEARERGUARD_ISSUER`, `BEARERGUARD_AUDIENCE`, ….
 
-        `options` are the constructor's. Raises `ConfigurationError` naming the variable.
+        `environ` is the process's environment by default; `options` are the constructor's.
+        Raises `ConfigurationError` naming the variable.
         """
-        return cls.from_settings(environ, **options)
+        return cls.from_settings(os.environ if environ is None else environ, **options)
 
     @classmethod
     def from_settings(cls, values: Mapping[str, Any], **options: Any) -> Self:

@@ -6,7 +6,6 @@ all that have the same store and secret. It makes no key and chooses no algorith
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -57,7 +56,7 @@ class Administration:
         create: bool = True,
         on_event: Callable[[SecurityEvent], None] | None = None,
         clock: Callable[[], float] = time.time,
-        environ: Mapping[str, str] = os.environ,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         self._database = Database(store, connections=_CONNECTIONS, create=create)
         server_secret = find_secret(secret, self._database.path, environ, create=create)

@@ -6,7 +6,6 @@ first signing key; after that, each process opens its own connections.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -103,7 +102,7 @@ class AuthorizationServer:
         threads: int = _THREADS,
         on_event: Callable[[SecurityEvent], None] | None = None,
         clock: Callable[[], float] = time.time,
-        environ: Mapping[str, str] = os.environ,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         if not isinstance(threads, int) or threads < 1:
             raise ConfigurationError("threads=: at least one is needed")

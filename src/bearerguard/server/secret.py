@@ -95,7 +95,7 @@ def _keyed(key: bytes, kind: str, value: str) -> str:
 def find_secret(
     given: GivenSecret | None,
     database: Path,
-    environ: Mapping[str, str] = os.environ,
+    environ: Mapping[str, str] | None = None,
     *,
     create: bool = True,
 ) -> ServerSecret:
@@ -103,6 +103,7 @@ def find_secret(
 
     That file is made where it is not there, unless `create` is False.
     """
+    environ = os.environ if environ is None else environ
     if isinstance(given, list | tuple):
         return ServerSecret(*given)
     if given is not None:
