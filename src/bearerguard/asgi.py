@@ -266,12 +266,31 @@ class RequestState(dict[str, Any]):
         if key != _PRINCIPAL:
             self.outer.pop(key, None)
 
-    # Those of `dict` would change this copy alone.
-    update = MutableMapping.update
-    setdefault = MutableMapping.setdefault
-    pop = MutableMapping.pop
-    popitem = MutableMapping.popitem
-    clear = MutableMapping.clear
+    # Those of `dict` would change this copy alone, and those of `MutableMapping` need what its
+    # subclasses have.
+    def update(self, *args: Any, **kwargs: Any) -> None:  # noqa: D102 - as a dict's
+        for key, value in dict(*args, **kwargs).items():
+            self[key] = value
+
+    def setdefault(self, key: str, default: Any = None) -> Any:  # noqa: D102 - as a dict's
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def pop(self, key: str, *default: Any) -> Any:  # noqa: D102 - as a dict's
+        if key not in self and default:
+            return default[0]
+        value = self[key]
+        del self[key]
+        return value
+
+    def popitem(self) -> tuple[str, Any]:  # noqa: D102 - as a dict's
+        key = next(reversed(self))
+        return key, self.pop(key)
+
+    def clear(self) -> None:  # noqa: D102 - as a dict's
+        for key in tuple(self):
+            del self[key]
 
     def __ior__(self, other: Any) -> Self:  # type: ignore[override, misc] # as `dict` has it
         self.update(other)

@@ -2,7 +2,8 @@
 
 A refused request goes to Flask itself and to nothing else that is mounted in the app; there the
 extension answers it before any code of the app, so that flask-cors and error handlers see the
-refusal like any other. What Flask answers without having asked the extension is thrown away.
+refusal like any other. What Flask answers without having asked the extension is thrown away, and
+a success or a failure that became of the refusal too.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Sequence
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 import flask
@@ -92,12 +94,18 @@ class BearerGuard:
                 started.append(line)
                 return started.append  # Flask's responses are iterables: nothing is written
 
-            # Not `app.wsgi_app`: what is mounted there knows nothing of the verdict.
-            body: Any = flask.Flask.wsgi_app(app, environ, start)
-            if _SETTLED in environ:
+            body: Any = None
+            try:
+                # Not `app.wsgi_app`: what is mounted there knows nothing of the verdict.
+                body = flask.Flask.wsgi_app(app, environ, start)
+            except Exception:
+                # In debugging and testing, Flask raises what converters and handlers raise.
+                app.logger.exception("bearerguard: the app failed with a request that is refused")
+            if body is not None and _is_settled(environ, int(started[-1][0][:3])):
                 start_response(*started[-1])
                 return body  # type: ignore[no-any-return]
-            body.close()
+            if body is not None:
+                body.close()
             return face.refuse(environ, start_response, decision)
 
         app.extensions[_EXTENSION] = face
@@ -185,15 +193,29 @@ def _settle(_endpoint: str | None, _values: dict[str, Any] | None) -> None:
     decision = request.environ.get(_VERDICT)
     if decision is None:
         return
-    request.environ[_SETTLED] = True
     if (
         request.method == "OPTIONS"
         and "HTTP_AUTHORIZATION" not in request.environ
         and getattr(request.url_rule, "provide_automatic_options", False)
     ):
+        request.environ[_SETTLED] = True
         # A response that is raised with no code is sent as it is (werkzeug's `abort`).
         raise HTTPException(response=flask.current_app.make_default_options_response())
     raise _denial(face, decision)
+
+
+def _is_settled(environ: wsgi.Environ, status: int) -> bool:
+    """Whether Flask's response may go out: its own to OPTIONS, or what became of our refusal.
+
+    An error handler may send a browser to a login, or say 404; it makes no success of a refusal.
+    """
+    if _SETTLED in environ:
+        return status < HTTPStatus.INTERNAL_SERVER_ERROR
+    answer: Answer | None = environ.get(_ANSWER)
+    if answer is None:
+        return False
+    is_no_success = HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.INTERNAL_SERVER_ERROR
+    return is_no_success or status == answer.status
 
 
 def _denial(face: wsgi.Face, decision: Deny | Unavailable) -> HTTPException:

@@ -92,6 +92,8 @@ def _takes_connection(function: Callable[..., Any]) -> bool:
         parameters = inspect.signature(function, eval_str=True).parameters.values()
     except (NameError, AttributeError):  # a name that only a type checker knows
         parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return True  # written in C, or callable in a way of its own
     return any(
         _may_be_connection(each.annotation)
         for each in parameters
@@ -104,6 +106,10 @@ def _may_be_connection(annotation: Any) -> bool:
         return True
     if inspect.isclass(annotation) and typing.get_origin(annotation) is None:
         return issubclass(annotation, HTTPConnection)
+    if typing.get_origin(annotation) is typing.Literal:
+        return False
+    if typing.get_origin(annotation) is typing.Annotated:  # what follows the type is no type
+        return _may_be_connection(typing.get_args(annotation)[0])
     return any(map(_may_be_connection, typing.get_args(annotation)))
 
 

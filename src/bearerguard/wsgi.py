@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from types import MethodType
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
 
 from bearerguard.guard.admission import Admission
 from bearerguard.guard.answer import refusal
@@ -227,7 +226,8 @@ def _path(environ: Environ) -> tuple[str, str]:
     """Return the path below the mount, and the raw path where the server tells it."""
     path = _octets(environ.get("PATH_INFO", "")).decode("utf-8", "replace")
     raw = environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""
-    return path or "/", urlsplit(raw).path
+    # In whatever form the request target is: a host in it can make a path ambiguous only.
+    return path or "/", raw.partition("?")[0]
 
 
 def _is_preflight(environ: Environ) -> bool:

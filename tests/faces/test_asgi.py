@@ -150,6 +150,13 @@ def test_requests_that_share_a_state_do_not_share_a_principal(
         ("/static/a\\b", {"raw_path": b"/static/a%5cb"}, False),
         ("/static/.x", {"raw_path": b"/static/%2ex"}, False),
         ("/static/ä", {"raw_path": "/static/ä".encode()}, True),
+        ("/static/%2e%2e/x", {"raw_path": b"/static/%252e%252e/x"}, False),
+        ("/static/%252E%252e/x", {}, False),
+        ("/static/a%2fx", {}, False),
+        ("/static/..;a=1/x", {}, False),
+        ("/static/.\t./x", {"raw_path": b"/static/.%09./x"}, False),
+        ("/static/x\x00", {"raw_path": b"/static/x%00"}, False),
+        ("/static/100%", {"raw_path": b"/static/100%25"}, True),
     ],
 )
 def test_only_paths_as_written_are_excluded(
@@ -184,3 +191,47 @@ def test_a_vary_for_all_needs_no_more(issuer: LocalIssuer, guard: Guard) -> None
 
     start, *_ = call(BearerMiddleware(app, guard=guard, optional=True), scope())
     assert start["headers"] == [(b"vary", b"*")]
+
+
+def test_what_an_endpoint_leaves_in_the_state_is_seen_outside(
+    issuer: LocalIssuer, guard: Guard
+) -> None:
+    """Of two guards, one inside the other, and of each way to write."""
+
+    async def app(scope: Any, _receive: Any, send: Any) -> None:
+        state = scope["state"]
+        state["rows"] = 7
+        state.update({"a": 1}, b=2)
+        state |= {"c": 3}
+        assert (state.setdefault("d", 4), state.setdefault("d", 5)) == (4, 4)
+        assert (state.pop("a"), state.pop("a", "none")) == (1, "none")
+        del state["old"]
+        assert state["principal"].is_authenticated
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    state: dict[str, Any] = {"old": 1, "database": 2}
+    nested = BearerMiddleware(BearerMiddleware(app, guard=guard), guard=guard)
+    call(nested, scope(token=issuer.token(), state=state))
+    assert state == {"database": 2, "rows": 7, "b": 2, "c": 3, "d": 4}
+    empty: dict[str, Any] = {}
+    with pytest.raises(KeyError):  # of "old", which was never there
+        call(nested, scope(token=issuer.token(), state=empty))
+    assert empty == {"rows": 7, "b": 2, "c": 3, "d": 4}
+
+
+def test_emptying_the_state_is_seen_outside_and_leaves_no_principal(
+    issuer: LocalIssuer, guard: Guard
+) -> None:
+    app = App()
+    outer: dict[str, Any] = {"principal": "the app's own", "rows": 1}
+    call(BearerMiddleware(app, guard=guard), scope(token=issuer.token(), state=outer))
+    state = app.scopes[0]["state"]
+    state["principal"] = "another"
+    assert outer == {"principal": "the app's own", "rows": 1}
+    with pytest.raises(KeyError):
+        state.pop("nothing")
+    assert {state.popitem()[0], state.popitem()[0]} == {"principal", "rows"}
+    assert outer == {"principal": "the app's own"}
+    state.update(principal="again", rows=2)
+    state.clear()
+    assert (state, outer) == ({}, {"principal": "the app's own"})

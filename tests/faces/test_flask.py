@@ -6,17 +6,23 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from flask import Blueprint, Flask, Response, abort, jsonify, stream_with_context
+from flask import Blueprint, Flask, Response, abort, jsonify, redirect, stream_with_context
 from flask.views import MethodView, View
 from flask_cors import CORS
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.routing import BaseConverter
 
 from bearerguard import ANONYMOUS, ConfigurationError, Guard, scopes
 from bearerguard.flask import BearerGuard, current_principal, require, require_scopes
 from bearerguard.testing import LocalIssuer
 
 Bearer = Callable[..., dict[str, str]]
+STRANGERS: tuple[dict[str, str], ...] = (
+    {},
+    {"Authorization": "Bearer a.b.c"},
+    {"Authorization": "Bearer"},
+)
 
 
 @pytest.fixture
@@ -363,3 +369,99 @@ def test_an_app_whose_guard_was_gone_around_serves_nobody(guard, bearer):
     app.testing = True
     with pytest.raises(ConfigurationError, match="no guard in reach"):
         app.test_client().get("/", headers=bearer())
+
+
+def test_static_files_need_a_token(guard: Guard, bearer: Bearer, tmp_path: Any) -> None:
+    (tmp_path / "report.txt").write_text("figures")
+    app = Flask("files", static_folder=str(tmp_path), static_url_path="/files")
+    BearerGuard(app, guard=guard)
+    client = app.test_client()
+    assert client.get("/files/report.txt").status_code == 401
+    with client.get("/files/report.txt", headers=bearer()) as response:
+        assert response.data == b"figures"
+
+
+def fails() -> Any:
+    raise RuntimeError("the handler failed")
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (lambda: "welcome", 401),
+        (lambda: ("", 204), 401),
+        (lambda: ("", 500), 401),
+        (fails, 401),
+        (lambda: redirect("/login"), 302),
+        (lambda: ("hidden", 404), 404),
+        (lambda: ("mine", 401), 401),
+    ],
+)
+@pytest.mark.parametrize("testing", [False, True])
+def test_an_error_handler_makes_no_success_of_a_refusal(
+    answer: Callable[[], Any], status: int, testing: bool, guard: Guard
+) -> None:
+    app = make(guard)
+    app.testing = testing
+    app.register_error_handler(401, lambda _error: answer())
+    refused = app.test_client().get("/who")
+    assert refused.status_code == status
+    assert (refused.headers.get("WWW-Authenticate") is not None) is (status == 401)
+
+
+def test_what_follows_a_response_makes_no_success_of_a_refusal(guard: Guard) -> None:
+    app = make(guard)
+
+    @app.after_request
+    def after(_response: Response) -> Response:
+        return Response("welcome")
+
+    assert app.test_client().get("/who").status_code == 401
+
+
+class Telling(BaseConverter):
+    """Finds what a URL names, and fails in one way or another where there is nothing."""
+
+    def to_python(self, value: str) -> str:
+        if value == "error":
+            raise RuntimeError("no database")
+        if value == "missing":
+            abort(404)
+        return value
+
+
+@pytest.mark.parametrize("testing", [False, True])
+@pytest.mark.parametrize(
+    "path", ["/of/error", "/of/missing", "/of/404", "/of/500", "/of/ada", "/bp/of/404", "/of/x/"]
+)
+def test_a_stranger_learns_nothing_from_converters_and_url_preprocessors(
+    path: str, testing: bool, guard: Guard, bearer: Bearer
+) -> None:
+    app, inner, seen = Flask("urls"), Blueprint("bp", "bp", url_prefix="/bp"), []
+    app.testing = testing
+
+    def look(_endpoint: str | None, values: dict[str, Any] | None) -> None:
+        seen.append(values)
+        if values and values["name"].isdigit():
+            abort(int(values["name"]))
+
+    app.url_map.converters["telling"] = Telling
+    app.url_value_preprocessor(look)  # before the extension, and of a blueprint
+    inner.url_value_preprocessor(look)
+    for place in (app, inner):
+        place.add_url_rule("/of/<telling:name>", "of", lambda name: name)
+    app.register_blueprint(inner)
+    BearerGuard(app, guard=guard)
+    client = app.test_client()
+    bodies = set()
+    for headers in (*STRANGERS, {"Origin": "x", "Access-Control-Request-Method": "GET"}):
+        refused = client.get(path, headers=headers)
+        assert refused.status_code in {400, 401}
+        bodies.add((refused.status_code, refused.data))
+    assert {each for each in bodies if each[0] == 401} == {
+        (401, answer.data)
+        for answer in (client.get("/nowhere"), client.get("/", headers=STRANGERS[1]))
+    }
+    assert seen == []
+    if path == "/of/ada":
+        assert client.get(path, headers=bearer()).text == "ada"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Annotated, Literal
 
 import pytest
 from starlette.applications import Starlette
@@ -220,6 +221,8 @@ def test_misuse_is_named() -> None:
         require_scopes("read")(type("Other", (), {}))
     with pytest.raises(ConfigurationError, match="must take its request"):
         require_scopes("read")(lambda request: None)("none")
+    with pytest.raises(ConfigurationError, match="must take its request"):
+        require_scopes("read")(getattr)(None, "name")  # written in C: it tells nothing
 
 
 class _OwnRequest(Request):
@@ -233,6 +236,7 @@ def _by_name(q: str, **others) -> None: ...
 async def _bare() -> None: ...
 async def _query(q: str, count: int = 0, names: list[str] | None = None) -> None: ...
 async def _method(self) -> None: ...
+async def _item(kind: Literal["a"], user: Annotated[str, Request]) -> None: ...
 
 
 @pytest.mark.parametrize("function", [_annotated, _optional, _unknown, _by_name])
@@ -240,7 +244,7 @@ def test_a_route_that_may_take_a_request_can_be_decorated(function):
     assert require_scopes("read")(function).__name__ == function.__name__
 
 
-@pytest.mark.parametrize("function", [_bare, _query, _method])
+@pytest.mark.parametrize("function", [_bare, _query, _method, _item])
 def test_a_route_that_takes_no_request_is_refused_when_it_is_decorated(function):
     with pytest.raises(ConfigurationError, match=rf"{function.__name__} takes no request"):
         require_scopes("read")(function)

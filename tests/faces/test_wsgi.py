@@ -110,6 +110,9 @@ def test_start_response_keeps_its_exc_info_and_its_write(issuer: LocalIssuer, gu
         ({"PATH_INFO": "/static/\u00c3\u00a4"}, True),
         ({"PATH_INFO": "/static/\u20ac"}, True),
         ({"PATH_INFO": ""}, False),
+        ({"PATH_INFO": "/static/a", "RAW_URI": "http://api.test/static/a"}, True),
+        ({"PATH_INFO": "/static/x", "RAW_URI": "http://api.test/static/%2e%2e/x"}, False),
+        ({"PATH_INFO": "/health", "RAW_URI": "http://[bad/health"}, True),
     ],
 )
 def test_only_paths_below_the_mount_are_excluded(

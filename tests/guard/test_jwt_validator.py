@@ -6,6 +6,7 @@ import pytest
 
 from bearerguard import TokenError
 from bearerguard.guard.decision import Allow, Pending
+from bearerguard.guard.events import Event
 from bearerguard.testing import LocalIssuer
 
 
@@ -57,3 +58,13 @@ def test_two_new_tokens_at_once_are_both_genuine() -> None:
             decision = guard.run(pending.flow)
             assert isinstance(decision, Allow)
             assert decision.principal.subject == name
+
+
+def test_a_token_without_iss_is_refused_with_the_reason_that_there_is_no_option() -> None:
+    issuer, events = LocalIssuer(algorithm="ES256"), list[Event]()
+    with issuer.guard(on_event=events.append) as guard:
+        for absent, says in ((None, "the token has no iss, and no option"), (7, "iss is 7: add")):
+            with pytest.raises(TokenError):
+                guard.verify(issuer.token(iss=absent))
+            assert events[-1].code == "unknown_issuer"
+            assert events[-1].detail.startswith(says)

@@ -18,10 +18,15 @@ from bearerguard.guard.requirement import Requirement, combined
 _log = logging.getLogger("bearerguard")
 
 _PREFLIGHT_REMEDY = "put the CORS middleware outside, or pass_preflights=True"
-_DEEPEST = 32
+# Where ASGI and WSGI middleware keeps the app that it wraps.
+_INNER = ("app", "_app", "wsgi_app", "asgi_app", "application", "wrapped", "__wrapped__")
+_MOST_APPS = 64  # a chain is shorter; what makes attributes up as it goes is not followed
 
-# Ways to write one path so that another one is served (RFC 3986 §6.2.2).
-_AMBIGUOUS = re.compile(r"//|\\|(?:^|/)\.{1,2}(?:/|$)")
+# Ways to write one path so that another one is served (RFC 3986 §6.2.2): what a proxy or an app
+# would take for dots or slashes, decoding once more, or dropping parameters and controls.
+_AMBIGUOUS = re.compile(
+    r"//|\\|(?:^|/)\.{1,2}(?:[/;]|$)|[\x00-\x1f\x7f]|%(?:25)*(?:2f|5c|2e)", re.IGNORECASE
+)
 _AMBIGUOUS_RAW = re.compile(r"%2f|%5c|%2e", re.IGNORECASE)
 
 
@@ -109,16 +114,54 @@ def _is_pattern(pattern: object) -> bool:
 
 def _cors_inside(app: Any) -> str | None:
     """Return the name of the CORS middleware within an app, where it can be seen."""
-    return next((name for name in _middleware(app) if "cors" in name.lower()), None)
+    found = next((name for each in _apps(app) for name in _names(each) if _is_cors(name)), None)
+    return None if found is None else found.rpartition(".")[2]
 
 
-def _middleware(app: Any) -> Iterator[str]:
-    """Yield the class names of the layers of an app, as Starlette and most others keep them."""
-    for _ in range(_DEEPEST):
-        if app is None:
-            return
-        yield type(app).__name__
-        # Those of a Starlette app, which builds its layers at the first request.
-        for each in getattr(app, "user_middleware", ()):
-            yield getattr(getattr(each, "cls", None), "__name__", "")
-        app = getattr(app, "app", None)
+def _apps(app: Any) -> Iterator[Any]:
+    """Yield an app and those that it wraps."""
+    waiting, seen = [app], set[int]()
+    while waiting and len(seen) < _MOST_APPS:
+        each = waiting.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        # Of a bound method, such as Flask's `wsgi_app`, it is the object.
+        waiting.append(getattr(each, "__self__", None))
+        own = _attributes(each)
+        waiting += [own[name] for name in _INNER if callable(own.get(name))]
+
+
+def _names(each: Any) -> Iterator[str]:
+    """Yield what an app, and what it has registered, are called."""
+    yield _name(each)
+    own = _attributes(each)
+    # Starlette adds its middleware at the first request; Litestar has a setting.
+    for middleware in _sequence(own.get("user_middleware")):
+        yield _name(getattr(middleware, "cls", None))
+    if own.get("cors_config") is not None:
+        yield "cors_config"
+    # flask-cors is a function after each request.
+    hooks = own.get("after_request_funcs")
+    for functions in hooks.values() if isinstance(hooks, dict) else ():
+        yield from map(_name, _sequence(functions))
+
+
+def _name(each: Any) -> str:
+    name = getattr(each, "__qualname__", None)
+    return name if isinstance(name, str) else type(each).__qualname__
+
+
+def _is_cors(name: str) -> bool:
+    return "cors" in name.rpartition(".")[2].lower()
+
+
+def _attributes(each: Any) -> dict[str, Any]:
+    # Not getattr: an app may answer to every name, or work when it is asked.
+    found = getattr(each, "__dict__", None)
+    return found if isinstance(found, dict) else {}
+
+
+def _sequence(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else ()

@@ -31,6 +31,13 @@ from bearerguard.protocol.jwt import SignedToken
 Trusted: TypeAlias = tuple[Issuer, KeyCache]
 
 
+_NO_ISSUER = (
+    "the token has no iss, and no option accepts such tokens: iss says whose keys prove a token,"
+    " and RFC 9068 (section 2.2) requires it. Have the issuer add it (JWT_ENCODE_ISSUER in"
+    " flask-jwt-extended, ISSUER in SimpleJWT)"
+)
+
+
 class Reading(NamedTuple):
     """A token taken apart, with the issuer that it names; nothing of it is proved.
 
@@ -79,6 +86,8 @@ class JwtValidator:
         name = token.claims.get("iss")
         trusted = self._find(name) if type(name) is str else None
         if trusted is None:
+            if name is None:
+                raise TokenError(UNKNOWN_ISSUER, _NO_ISSUER)
             raise TokenError(
                 UNKNOWN_ISSUER,
                 f"iss is {quoted(name)}: add an Issuer with exactly that url if you trust it",
