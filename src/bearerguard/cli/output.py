@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bearerguard.errors import BearerGuardError, ConfigurationError, LoginRequired
+from bearerguard.errors import BearerGuardError, ConfigurationError, LoginRequired, TokenUnavailable
 
 FAILED = 1  # what was asked cannot be done: there is no such client, say
 MISCONFIGURED = 2  # as for an option that does not exist
@@ -45,7 +45,9 @@ def endings() -> Generator[None]:
 
 
 def _is_temporary(error: BearerGuardError) -> bool:
-    return type(error).__name__ in {"StoreUnavailable", "PasswordsBusy", "TokenUnavailable"}
+    if isinstance(error, TokenUnavailable):
+        return error.temporary  # an invalid certificate is as invalid in a minute
+    return type(error).__name__ in {"StoreUnavailable", "PasswordsBusy"}
 
 
 def _end(message: str, code: int) -> None:

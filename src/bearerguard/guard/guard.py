@@ -142,7 +142,9 @@ class Guard(LifeCycle):
             schedule=self._refresher.schedule,
             max_token_bytes=max_token_bytes,
         )
-        self._validator = JwtValidator(self._trust.find, clock, max_token_bytes)
+        self._validator = JwtValidator(
+            self._trust.find, clock, max_token_bytes, names=self._trust.urls
+        )
         self._authenticator = Authenticator(
             self._validator,
             self._trust.routing,
