@@ -79,6 +79,10 @@ def failures(transport: HttpTransport, url: str) -> list[FetchFailed]:
     return found
 
 
+def keep_silent(connection: socket.socket) -> None:
+    connection.recv(1)
+
+
 def answer(connection: socket.socket) -> None:
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
 
@@ -124,7 +128,7 @@ def test_an_unknown_host_a_refused_connection_and_silence_are_told_apart() -> No
     for error in failures(HttpTransport(), gone):
         assert str(error).endswith(": the connection was refused")
         assert (error.kind, error.temporary) == ("refused", True)
-    with raw_server(lambda connection: connection.recv(1) and None) as url:
+    with raw_server(keep_silent) as url:
         for error in failures(HttpTransport(timeout=0.2), url):
             assert str(error).endswith(": timed out: no whole answer in 0.2 s")
             assert (error.kind, error.temporary) == ("timed_out", True)
@@ -147,15 +151,15 @@ def test_a_failure_between_us_and_a_proxy_names_the_proxy() -> None:
     [
         (socket.gaierror(socket.EAI_AGAIN, "try again"), "unknown_host", True),
         (socket.gaierror(socket.EAI_NONAME, "no name"), "unknown_host", False),
-        (OSError(errno.ENETUNREACH, "secret"), "unreachable", None),
-        (ExceptionGroup("all", [ConnectionRefusedError("secret")]), "refused", None),
-        (OSError(errno.EIO, "secret"), "closed", None),
-        (UnicodeError("secret"), "invalid_url", None),
-        (ssl.SSLError(1, "secret"), "tls", None),
+        (OSError(errno.ENETUNREACH, "secret"), "unreachable", True),
+        (ExceptionGroup("all", [ConnectionRefusedError("secret")]), "refused", True),
+        (OSError(errno.EIO, "secret"), "closed", True),
+        (UnicodeError("secret"), "invalid_url", False),
+        (ssl.SSLError(1, "secret"), "tls", False),
     ],
 )
 def test_what_no_loopback_server_can_cause_is_told_apart_too(
-    error: Exception, kind: str, temporary: bool | None
+    error: Exception, kind: str, temporary: bool
 ) -> None:
     found = failure(error, 5)
     assert (found.kind, found.temporary) == (kind, temporary)

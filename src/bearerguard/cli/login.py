@@ -130,7 +130,7 @@ def logout(*, issuer: ChosenIssuer = None) -> None:
         except BearerGuardError as error:
             forget(left)
             progress.warn(f"Logged out of {left.issuer} here, but the server was not told: {error}")
-            raise typer.Exit(output.UNAVAILABLE) from error
+            raise typer.Exit(output.exit_code(error)) from error
         forget(left)
     if revoked:
         progress.done(f"Logged out of {left.issuer}; the token is revoked.")

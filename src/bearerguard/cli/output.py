@@ -41,7 +41,12 @@ def endings() -> Generator[None]:
     except LoginRequired as error:
         _end(f"{error.cause}: run `bearerguard login ISSUER`", LOGIN_NEEDED)
     except BearerGuardError as error:
-        _end(str(error), UNAVAILABLE if _is_temporary(error) else FAILED)
+        _end(str(error), exit_code(error))
+
+
+def exit_code(error: BearerGuardError) -> int:
+    """Return whether the same command may succeed later, as an exit code."""
+    return UNAVAILABLE if _is_temporary(error) else FAILED
 
 
 def _is_temporary(error: BearerGuardError) -> bool:

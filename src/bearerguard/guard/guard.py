@@ -14,6 +14,7 @@ from typing import Any, Self, TypeAlias, Unpack
 
 from bearerguard.errors import (
     MISSING_CREDENTIALS,
+    ConfigurationError,
     CredentialsError,
     IssuerUnavailable,
     Refusal,
@@ -178,6 +179,13 @@ class Guard(LifeCycle):
         longest = settings.max_token_bytes(values)
         if longest is not None:
             options.setdefault("max_token_bytes", longest)
+        transport = settings.transport(values)
+        if transport is not None:
+            if options.get("transport") is not None:
+                raise ConfigurationError(
+                    "BEARERGUARD_FETCH_HEADERS: not together with transport=: give it the headers"
+                )
+            options["transport"] = transport
         return cls(settings.issuer(values), **options)
 
     def report(self, code: str, detail: str) -> None:

@@ -35,11 +35,11 @@ _PASSING = {socket.EAI_AGAIN}
 
 
 class Failure(NamedTuple):
-    """What became of a fetch; `temporary` is None where its kind says so."""
+    """What became of a fetch, in words, and whether asking again later may help."""
 
     kind: FetchKind
     words: str
-    temporary: bool | None = None
+    temporary: bool
 
 
 def failure(error: BaseException, seconds: float) -> Failure:
@@ -53,17 +53,18 @@ def failure(error: BaseException, seconds: float) -> Failure:
         return timed_out(seconds)
     name = type(error).__name__
     if isinstance(error, httpx2.InvalidURL | httpx2.UnsupportedProtocol | UnicodeError):
-        return Failure("invalid_url", f"no URL that can be asked ({name})")
+        return Failure("invalid_url", f"no URL that can be asked ({name})", temporary=False)
     if isinstance(error, httpx2.ProxyError):
-        return Failure("unreachable", f"the proxy did not connect ({name})")
+        return Failure("unreachable", f"the proxy did not connect ({name})", temporary=True)
     if isinstance(error, httpx2.ConnectError):
-        return Failure("unreachable", f"the connection failed ({name})")
-    return Failure("closed", f"the connection was closed, or no HTTP was spoken ({name})")
+        return Failure("unreachable", f"the connection failed ({name})", temporary=True)
+    words = f"the connection was closed, or no HTTP was spoken ({name})"
+    return Failure("closed", words, temporary=True)
 
 
 def timed_out(seconds: float) -> Failure:
     """Return the failure of a response that did not come in time."""
-    return Failure("timed_out", f"timed out: no whole answer in {seconds:g} s")
+    return Failure("timed_out", f"timed out: no whole answer in {seconds:g} s", temporary=True)
 
 
 def _of_system(error: BaseException, seconds: float) -> Failure | None:
@@ -71,25 +72,26 @@ def _of_system(error: BaseException, seconds: float) -> Failure | None:
         return _of_tls(error)
     if isinstance(error, socket.gaierror):
         host = "" if error.filename is None else f" {quoted(error.filename)}"
-        passing = error.errno in _PASSING
-        return Failure("unknown_host", f"unknown host{host} ({error.strerror})", passing)
+        words = f"unknown host{host} ({error.strerror})"
+        return Failure("unknown_host", words, temporary=error.errno in _PASSING)
     if isinstance(error, ConnectionRefusedError):
-        return Failure("refused", "the connection was refused")
+        return Failure("refused", "the connection was refused", temporary=True)
     if isinstance(error, ResolvingTimedOut):
-        return Failure("timed_out", f"timed out: no address from the resolver in {seconds:g} s")
+        words = f"timed out: no address from the resolver in {seconds:g} s"
+        return Failure("timed_out", words, temporary=True)
     if isinstance(error, OSError) and error.errno in _NO_ROUTE:
-        return Failure("unreachable", "the network or the host is unreachable")
+        return Failure("unreachable", "the network or the host is unreachable", temporary=True)
     return None
 
 
 def _of_tls(error: ssl.SSLError) -> Failure:
     if isinstance(error, ssl.SSLCertVerificationError):
         words = _CERTIFICATES.get(error.verify_code) or f"the certificate: {error.verify_message}"
-        return Failure("tls", f"TLS: {words}")
+        return Failure("tls", f"TLS: {words}", temporary=False)
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-        return Failure("closed", "the connection was closed during TLS")
+        return Failure("closed", "the connection was closed during TLS", temporary=True)
     reason = (getattr(error, "reason", None) or "the handshake failed").replace("_", " ")
-    return Failure("tls", f"TLS: {reason}")
+    return Failure("tls", f"TLS: {reason}", temporary=False)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -15,7 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 Addresses: TypeAlias = tuple[str, ...]
 
@@ -87,7 +87,7 @@ class Resolver:
         import anyio  # noqa: PLC0415 - only async callers pay for it
         from anyio.lowlevel import current_token  # noqa: PLC0415
 
-        native = current_token().native_token
+        native: Any = current_token().native_token
         # asyncio's loop and trio's token call this by different names.
         notify = getattr(native, "call_soon_threadsafe", None) or native.run_sync_soon
         answered = anyio.Event()
@@ -142,7 +142,7 @@ class Resolver:
                     notify()
 
 
-def _address(place: tuple[str | int | bytes, ...]) -> str:
+def _address(place: tuple[Any, ...]) -> str:
     """Return the address in what `getaddrinfo` found, with its zone if it has one (RFC 4007)."""
     has_zone = len(place) == 4 and place[3] and "%" not in str(place[0])  # noqa: PLR2004
     return f"{place[0]}%{place[3]}" if has_zone else str(place[0])
