@@ -35,7 +35,7 @@ def login(home: Path, issuer: str, **environ: str) -> tuple[int, str]:
     return run(home, "login", issuer, *options, **environ)
 
 
-def test_D26_the_exit_code_says_try_later_only_where_that_may_help(
+def test_FETCH_01_D26_the_exit_code_says_try_later_only_where_that_may_help(
     tmp_path: Path, certificate: Path
 ) -> None:
     code, said = login(tmp_path, "https://nowhere.invalid")

@@ -9,10 +9,11 @@ import pytest
 from bearerguard.protocol import metadata
 
 
-def test_the_well_known_part_goes_after_the_host_or_at_the_end() -> None:
+def test_META_01_the_well_known_part_goes_after_the_host_or_at_the_end() -> None:
     assert metadata.metadata_urls("https://id.test/tenant/") == (
         "https://id.test/.well-known/oauth-authorization-server/tenant",
         "https://id.test/tenant/.well-known/openid-configuration",
+        "https://id.test/.well-known/openid-configuration/tenant",
     )
     assert metadata.metadata_urls("https://id.test") == (
         "https://id.test/.well-known/oauth-authorization-server",

@@ -17,16 +17,16 @@ from bearerguard.protocol import document, metadata
 from bearerguard.testing import LocalIssuer
 
 REALM = "https://id.example.com/realm"
-FIRST, SECOND = metadata.metadata_urls(REALM)
+FIRST, SECOND, THIRD = metadata.metadata_urls(REALM)
 HTML = b"<!doctype html><html><div id=app></div></html>"
 
 
 class Net:
     """Answers at the first place what a test wants, and elsewhere as a good issuer does."""
 
-    def __init__(self, first: object, second: object = None) -> None:
+    def __init__(self, first: object, second: object = None, third: object = None) -> None:
         self.issuer = LocalIssuer(REALM, audience="api")
-        self.places = {FIRST: first, SECOND: second}
+        self.places = {FIRST: first, SECOND: second, THIRD: third or Response(410)}
         self.asked: list[Fetch] = []
 
     def fetch(self, request: Fetch) -> Response:
@@ -38,7 +38,7 @@ class Net:
             return found
         if request.url == f"{REALM}/token":
             return Response(200, (), b'{"access_token":"t","token_type":"Bearer","expires_in":60}')
-        if request.url == SECOND:
+        if request.url in {SECOND, THIRD}:
             return served(issuer=REALM)
         return self.issuer.transport().fetch(request)
 
@@ -84,6 +84,11 @@ UNUSABLE = [
     (Response(200, (), gzip.compress(b"{}")), "not JSON but gzip"),
     (Response(200, (), b"\x00\x01"), "not JSON but binary"),
     (Response(200, (), b"moved"), "not JSON but text"),
+    (Response(200, (), b"<!-- 9 -->\n<head><title>Sorry</title>"), "not JSON but HTML"),
+    (Response(200, (), '{"issuer": 1}'.encode("utf-16")), "in UTF-16 or UTF-32"),
+    (Response(200, (), b"\xef\xbb\xbf" * 2 + b"{}"), "not JSON but text"),
+    (Response(200, (("content-type", "application/json"),), b"<p>no</p>"), "not JSON but HTML"),
+    (Response(404, (), HTML), "status 404"),
     (Response(200, (), b'{"a":1,"a":2}'), "not JSON: a member name is repeated"),
     (Response(200, (), b"[]"), "not a JSON object"),
     (served(), "it names no issuer"),
@@ -100,7 +105,7 @@ UNUSABLE = [
 
 @ROLES
 @pytest.mark.parametrize(("found", "said"), UNUSABLE)
-def test_what_is_unusable_at_one_place_is_looked_for_at_the_next(
+def test_DISC_01_what_is_unusable_at_one_place_is_looked_for_at_the_next(
     ask: Callable[[Net], str | None], found: object, said: str
 ) -> None:
     net = Net(found)
@@ -110,7 +115,7 @@ def test_what_is_unusable_at_one_place_is_looked_for_at_the_next(
 
 @ROLES
 @pytest.mark.parametrize(("found", "said"), UNUSABLE)
-def test_where_no_place_serves_the_error_tells_what_was_found_at_each(
+def test_DISC_01_where_no_place_serves_the_error_tells_what_was_found_at_each(
     ask: Callable[[Net], str | None], found: object, said: str
 ) -> None:
     net = Net(found, Response(410))
@@ -118,22 +123,31 @@ def test_where_no_place_serves_the_error_tells_what_was_found_at_each(
         ask(net)
     assert FIRST in str(error.value)
     assert "b=c" not in str(error.value)
-    assert net.urls == [FIRST, SECOND]
+    assert net.urls == [FIRST, SECOND, THIRD]
 
 
-def test_a_server_that_hangs_is_asked_for_its_other_place_only_briefly() -> None:
+def test_DISC_01_a_server_that_hangs_is_asked_for_its_other_place_only_briefly() -> None:
     net = Net(FetchFailed("no response", kind="timed_out"))
     assert ask_guard(net)
     assert [each.share for each in net.asked] == [1.0, 0.25, 1.0]
 
 
-def test_strangers_cause_no_further_fetches_while_no_place_serves() -> None:
+def test_DISC_01_strangers_cause_no_further_fetches_while_no_place_serves() -> None:
     net = Net(Response(200, (), HTML), Response(500))
     guard = Guard(Issuer(REALM, audience="api"), transport=net, clock=lambda: 1e9)
     for _ in range(20):
         with pytest.raises(IssuerUnavailable):
             guard.verify(net.issuer.token())
-    assert net.urls == [FIRST, SECOND]
+    assert net.urls == [FIRST, SECOND, THIRD]
+
+
+@ROLES
+def test_META_01_both_forms_of_openid_configuration_are_tried(
+    ask: Callable[[Net], str | None],
+) -> None:
+    net = Net(Response(404), Response(404), served(issuer=REALM))
+    assert ask(net)
+    assert net.urls[:3] == [FIRST, SECOND, THIRD]
 
 
 @pytest.mark.parametrize(
@@ -153,23 +167,23 @@ def test_strangers_cause_no_further_fetches_while_no_place_serves() -> None:
         ),
     ],
 )
-def test_a_client_is_told_whether_asking_again_may_help(
+def test_DISC_01_a_client_is_told_whether_asking_again_may_help(
     first: object, second: object, raised: type[Exception], temporary: bool | None
 ) -> None:
     with pytest.raises(raised) as error:
-        ask_client(Net(first, second))
+        ask_client(Net(first, second, second))
     assert getattr(error.value, "temporary", None) is temporary
     if isinstance(second, Response) and second.status == 503:
         assert getattr(error.value, "retry_after", None) == 9
 
 
-def test_a_document_may_begin_with_a_byte_order_mark() -> None:
+def test_DISC_01_a_document_may_begin_with_a_byte_order_mark() -> None:
     assert document.loads(b'\xef\xbb\xbf{"a":1}') == {"a": 1}
     with pytest.raises(document.NotJson):
         document.loads(b'\xef\xbb\xbf\xef\xbb\xbf{"a":1}')
 
 
-def test_an_issuers_name_may_stand_in_a_configured_document_as_its_access_token_issuer() -> None:
+def test_DISC_01_a_configured_document_may_name_an_issuer_as_access_token_issuer() -> None:
     name = "http://adfs.example.com/adfs/services/trust"
     place = "https://adfs.example.com/adfs/.well-known/openid-configuration"
     issuer = LocalIssuer(name, audience="api")
@@ -203,7 +217,7 @@ def test_an_issuers_name_may_stand_in_a_configured_document_as_its_access_token_
         ("https://id.example.com/" + "x" * 300, "add an Issuer"),
     ],
 )
-def test_no_spelling_makes_a_name_the_issuers_but_the_refusal_says_what_differs(
+def test_DISC_01_no_spelling_makes_a_name_the_issuers_but_the_refusal_says_what_differs(
     name: str, said: str
 ) -> None:
     net = Net(None)

@@ -6,6 +6,7 @@ import datetime as dt
 import errno
 import socket
 import ssl
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ def answer(connection: socket.socket) -> None:
         ({"host": "other.example"}, True, "TLS: the certificate is for another host"),
     ],
 )
-def test_a_certificate_that_is_not_valid_says_why(
+def test_FETCH_01_a_certificate_that_is_not_valid_says_why(
     certificate: Write, made: dict[str, Any], trusted: bool, said: str
 ) -> None:
     path = certificate(**made)
@@ -109,7 +110,7 @@ def test_a_certificate_that_is_not_valid_says_why(
             assert (error.kind, error.temporary) == ("tls", False)
 
 
-def test_a_server_that_speaks_no_tls_or_hangs_up_is_told_apart() -> None:
+def test_FETCH_01_a_server_that_speaks_no_tls_or_hangs_up_is_told_apart() -> None:
     with raw_server(answer) as url:
         for error in failures(HttpTransport(), url.replace("http:", "https:")):
             assert "TLS: " in str(error)
@@ -119,7 +120,24 @@ def test_a_server_that_speaks_no_tls_or_hangs_up_is_told_apart() -> None:
             assert (error.kind, error.temporary) == ("closed", True)
 
 
-def test_an_unknown_host_a_refused_connection_and_silence_are_told_apart() -> None:
+def reset(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def cut_off(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{")
+
+
+def test_FETCH_01_a_response_that_breaks_off_says_how() -> None:
+    for answer_, said in ((reset, "the connection was reset"), (cut_off, "closed")):
+        with raw_server(answer_) as url:
+            for error in failures(HttpTransport(), url):
+                assert said in str(error)
+                assert (error.kind, error.temporary) == ("closed", True)
+
+
+def test_FETCH_01_an_unknown_host_a_refused_connection_and_silence_are_told_apart() -> None:
     for error in failures(HttpTransport(), "https://nowhere.invalid/jwks"):
         assert "unknown host 'nowhere.invalid'" in str(error)
         assert (error.kind, error.temporary) == ("unknown_host", False)
@@ -134,7 +152,7 @@ def test_an_unknown_host_a_refused_connection_and_silence_are_told_apart() -> No
             assert (error.kind, error.temporary) == ("timed_out", True)
 
 
-def test_a_failure_between_us_and_a_proxy_names_the_proxy() -> None:
+def test_FETCH_01_a_failure_between_us_and_a_proxy_names_the_proxy() -> None:
     with serving(lambda _: Response(200)) as url:
         gone = url
     for error in failures(HttpTransport(proxy=gone), "http://id.example/jwks"):
@@ -158,7 +176,7 @@ def test_a_failure_between_us_and_a_proxy_names_the_proxy() -> None:
         (ssl.SSLError(1, "secret"), "tls", False),
     ],
 )
-def test_what_no_loopback_server_can_cause_is_told_apart_too(
+def test_FETCH_01_what_no_loopback_server_can_cause_is_told_apart_too(
     error: Exception, kind: str, temporary: bool
 ) -> None:
     found = failure(error, 5)
@@ -166,7 +184,7 @@ def test_what_no_loopback_server_can_cause_is_told_apart_too(
     assert "secret" not in found.words
 
 
-def test_a_chain_of_causes_that_never_ends_is_cut() -> None:
+def test_FETCH_01_a_chain_of_causes_that_never_ends_is_cut() -> None:
     first, second = ValueError(), ValueError()
     first.__cause__, second.__cause__ = second, first
     assert failure(first, 5).kind == "closed"
@@ -180,7 +198,7 @@ def test_a_chain_of_causes_that_never_ends_is_cut() -> None:
         (b"{", "not JSON: "),
     ],
 )
-def test_keys_that_are_no_json_say_what_they_are_and_where(body: bytes, said: str) -> None:
+def test_FETCH_01_keys_that_are_no_json_say_what_they_are_and_where(body: bytes, said: str) -> None:
     events: list[Any] = []
     with serving(lambda _: Response(200, body=body)) as url:
         issuer = Issuer("https://id.example", audience="a", jwks_uri=f"{url}/jwks")
@@ -197,7 +215,7 @@ def test_keys_that_are_no_json_say_what_they_are_and_where(body: bytes, said: st
         ("TLS", "the certificate is self-signed"),
     ],
 )
-def test_a_call_that_gets_no_token_says_which_failure_it_was(
+def test_FETCH_01_a_call_that_gets_no_token_says_which_failure_it_was(
     certificate: Write, library: str, place: str, said: str
 ) -> None:
     with raw_server(over_tls(certificate(), answer), reads=False) as url:

@@ -16,6 +16,7 @@ from bearerguard.cli.client_options import ChosenIssuer, opened_manager
 from bearerguard.cli.logins import Login
 from bearerguard.client.httpx2 import BearerAuth
 from bearerguard.errors import ConfigurationError, InsufficientScope, StepUpRequired
+from bearerguard.transports.dialing import dial_within_deadlines
 from bearerguard.transports.failures import failure
 from bearerguard.transports.http import is_here
 
@@ -60,6 +61,7 @@ def call(
         auth = BearerAuth(manager, origins=origins)
         try:
             with httpx2.Client(timeout=_TIMEOUT, trust_env=not is_here(url)) as client:
+                dial_within_deadlines(client)
                 answer = client.request(
                     method, url, headers=_headers(header, data), content=_body(data), auth=auth
                 )

@@ -16,6 +16,15 @@ from bearerguard.protocol import strict_json
 _OK, _FORBIDDEN = 200, 403
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_BEGINNINGS = (
+    (
+        (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff"),
+        "not JSON in UTF-8 (RFC 8259 §8.1) but text in UTF-16 or UTF-32",
+    ),
+    ((b"\x1f\x8b",), "not JSON but gzip"),
+)
+# An error page need not begin with its <html>: a comment or a fragment may stand there.
+_HTML = (b"<!doctype html", b"<html", b"<head", b"<body", b"<title", b"<script", b"<h1", b"<p>")
 # Where a page says what it is.
 _HEAD = 1024
 _SPACE = 0x20
@@ -74,10 +83,11 @@ def _instead(text: bytes, error: ValueError) -> str:
     if start.startswith((b"{", b"[")):
         return f"not JSON: {error}"
     if start.startswith(b"<"):
-        is_html = b"<html" in start or start.startswith(b"<!doctype html")
+        is_html = any(tag in start for tag in _HTML)
         return f"not JSON but {'HTML' if is_html else 'XML'}"
-    if start.startswith(b"\x1f\x8b"):
-        return "not JSON but gzip"
+    for beginnings, what in _BEGINNINGS:
+        if start.startswith(beginnings):
+            return what
     if not all(octet >= _SPACE or octet in b"\t\r\n" for octet in start):
         return "not JSON but binary data"
     return "not JSON but text"

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from bearerguard.errors import TokenError, quoted
 from bearerguard.flow import Fetch
 from bearerguard.messages import Response
-from bearerguard.protocol import claims, document, jwt, metadata, strict_json
+from bearerguard.protocol import claims, document, jwt, metadata
 from bearerguard.protocol.client_authentication import Proof
 
 SIGNED_TYPE = "token-introspection+jwt"  # RFC 9701 §4
@@ -165,7 +165,7 @@ def _taken_apart(body: bytes) -> SignedAnswer:
 def _error_code(answer: Response) -> str | None:
     """Return the OAuth error code that the answer gives."""
     try:
-        code = strict_json.loads_object(answer.body).get("error")
+        code = document.loads_object(answer.body).get("error")
     except ValueError:
         return None
     return code if isinstance(code, str) else None

@@ -14,19 +14,19 @@ from bearerguard.protocol import document
 _DEFAULT_PORT = re.compile(r"^(http://[^/]*(?=:80(?:/|$))|https://[^/]*(?=:443(?:/|$)))(:\d+)(.*)$")
 
 
-def metadata_urls(issuer: str) -> tuple[str, str]:
+def metadata_urls(issuer: str) -> tuple[str, ...]:
     """Return where an issuer's metadata may stand, in the order to try.
 
     RFC 8414 §3.1 inserts the well-known part after the host; OpenID Connect Discovery §4
-    appends it.
+    appends it, and some insert OpenID's as well (RFC 8414 §5), where an issuer has a path.
     """
     parts = urlsplit(issuer)
     path = parts.path.removesuffix("/")
     inserted = "/.well-known/oauth-authorization-server" + path
     appended = path + "/.well-known/openid-configuration"
-    return (
-        urlunsplit((parts.scheme, parts.netloc, inserted, "", "")),
-        urlunsplit((parts.scheme, parts.netloc, appended, "", "")),
+    found = (inserted, appended, "/.well-known/openid-configuration" + path)
+    return tuple(
+        urlunsplit((parts.scheme, parts.netloc, place, "", "")) for place in dict.fromkeys(found)
     )
 
 

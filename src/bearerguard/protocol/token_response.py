@@ -12,7 +12,7 @@ from typing import Any
 
 from bearerguard.errors import TokenRefused, TokenUnavailable, quoted
 from bearerguard.messages import Response
-from bearerguard.protocol import strict_json
+from bearerguard.protocol import document
 
 BEARER, DPOP = "Bearer", "DPoP"
 
@@ -98,7 +98,7 @@ def members(answer: Response) -> dict[str, Any]:
     if not is_success(answer):
         raise refusal(answer)
     try:
-        content = strict_json.loads_object(answer.body)
+        content = document.loads_object(answer.body)
     except ValueError as error:
         raise TokenRefused(
             "invalid_response", f"the server's answer is unusable: {error}"
@@ -113,7 +113,7 @@ def refusal(answer: Response) -> TokenRefused | TokenUnavailable:
     if answer.status >= _SERVER_ERRORS or answer.status == _TOO_MANY:
         return TokenUnavailable(f"the server answers {answer.status}", pause(answer))
     try:
-        content = strict_json.loads_object(answer.body)
+        content = document.loads_object(answer.body)
     except ValueError:
         content = {}
     error = content.get("error")

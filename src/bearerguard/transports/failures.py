@@ -42,6 +42,10 @@ class Failure(NamedTuple):
     temporary: bool
 
 
+_REFUSED = Failure("refused", "the connection was refused", temporary=True)
+_RESET = Failure("closed", "the connection was reset", temporary=True)
+
+
 def failure(error: BaseException, seconds: float) -> Failure:
     """Return which failure an error means, after at most so many seconds."""
     chain = list(_chain(error))
@@ -74,8 +78,8 @@ def _of_system(error: BaseException, seconds: float) -> Failure | None:
         host = "" if error.filename is None else f" {quoted(error.filename)}"
         words = f"unknown host{host} ({error.strerror})"
         return Failure("unknown_host", words, temporary=error.errno in _PASSING)
-    if isinstance(error, ConnectionRefusedError):
-        return Failure("refused", "the connection was refused", temporary=True)
+    if isinstance(error, ConnectionError):
+        return _REFUSED if isinstance(error, ConnectionRefusedError) else _RESET
     if isinstance(error, ResolvingTimedOut):
         words = f"timed out: no address from the resolver in {seconds:g} s"
         return Failure("timed_out", words, temporary=True)

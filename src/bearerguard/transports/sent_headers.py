@@ -22,7 +22,7 @@ _FRAMING = frozenset(
     }
 )
 # These would go to every place that is fetched from, whoever named it.
-_CREDENTIALS = frozenset({"authorization", "proxy-authorization", "dpop"})
+_CREDENTIALS = frozenset({"authorization", "proxy-authorization", "dpop", "cookie"})
 
 
 def checked_headers(given: GivenHeaders | None, option: str = "headers=") -> Lines:
