@@ -113,8 +113,8 @@ def test_FETCH_01_a_certificate_that_is_not_valid_says_why(
 def test_FETCH_01_a_server_that_speaks_no_tls_or_hangs_up_is_told_apart() -> None:
     with raw_server(answer) as url:
         for error in failures(HttpTransport(), url.replace("http:", "https:")):
-            assert "TLS: " in str(error)
-            assert error.kind == "tls"
+            assert "TLS: the server speaks no TLS at this port" in str(error)
+            assert (error.kind, error.temporary) == ("tls", False)
     with raw_server(lambda _: None) as url:
         for error in failures(HttpTransport(), url.replace("http:", "https:")):
             assert (error.kind, error.temporary) == ("closed", True)

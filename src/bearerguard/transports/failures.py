@@ -30,6 +30,8 @@ _CERTIFICATES = {
     62: "the certificate is for another host",
     64: "the certificate is for another host",
 }
+# What OpenSSL says, by its version, where plain HTTP comes instead.
+_NO_TLS = {"WRONG VERSION NUMBER", "HTTP REQUEST", "PACKET LENGTH TOO LONG", "RECORD LAYER FAILURE"}
 _NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN}
 _PASSING = {socket.EAI_AGAIN}
 
@@ -95,6 +97,8 @@ def _of_tls(error: ssl.SSLError) -> Failure:
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return Failure("closed", "the connection was closed during TLS", temporary=True)
     reason = (getattr(error, "reason", None) or "the handshake failed").replace("_", " ")
+    if reason in _NO_TLS:
+        reason = f"the server speaks no TLS at this port ({reason})"
     return Failure("tls", f"TLS: {reason}", temporary=False)
 
 
