@@ -107,7 +107,7 @@ class FetchFailed(Exception):
         self, text: str = "", *, kind: FetchKind | None = None, temporary: bool | None = None
     ) -> None:
         super().__init__(text)
-        self.kind = kind
+        self.kind: FetchKind | None = kind
         self.temporary = kind not in _LASTING if temporary is None else temporary
 
 

@@ -43,7 +43,7 @@ class NothingServed(FetchFailed):
     def __init__(self, findings: Iterable[Finding]) -> None:
         self.findings = tuple(findings)
         pauses = [each.retry_after for each in self.findings if each.retry_after is not None]
-        kinds = frozenset(each.kind for each in self.findings)
+        kinds: frozenset[FetchKind | None] = frozenset(each.kind for each in self.findings)
         super().__init__(
             "; ".join(each.problem for each in self.findings),
             kind=next(iter(kinds)) if len(kinds) == 1 else None,

@@ -26,8 +26,9 @@ _FAILED = (httpcore2.ConnectError, httpcore2.ConnectTimeout)
 def dial_within_deadlines(client: httpx2.Client | httpx2.AsyncClient) -> None:
     """Have a new client connect so, to origins and to proxies."""
     dialer: Any = Dialer if isinstance(client, httpx2.Client) else AsyncDialer
+    inside: Any = client
     # httpx2 has no option for it; a test tells when these names change.
-    for transport in (client._transport, *client._mounts.values()):  # noqa: SLF001
+    for transport in (inside._transport, *inside._mounts.values()):  # noqa: SLF001
         pool: Any = getattr(transport, "_pool", None)
         if pool is not None:
             pool._network_backend = dialer(pool._network_backend)  # noqa: SLF001
