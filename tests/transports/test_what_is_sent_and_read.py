@@ -168,6 +168,7 @@ def test_C24_requests_say_who_we_are_or_what_they_are_told_to_say() -> None:
         ({"X": "s3cret\0"}, "the value of X cannot be sent"),
         ({"X": " s3cret"}, "the value of X cannot be sent"),
         ({"X": "s3cret ☃"}, "the value of X cannot be sent"),
+        ({"X": "s3cret é"}, "the value of X cannot be sent"),
         ({"X": ""}, "the value of X cannot be sent"),
         ({"X": 7}, "the value of X cannot be sent"),
         ({"X: y\r\nZ": "1"}, "no name of a header field"),

@@ -12,7 +12,8 @@ GivenHeaders: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
 Lines: TypeAlias = tuple[tuple[str, str], ...]
 
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")  # RFC 9110 §5.6.2, token
-_VALUE = re.compile(r"[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?")
+# Only US-ASCII is sent alike by all (RFC 9110 §5.5).
+_VALUE = re.compile(r"[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?")
 # What frames a message or a connection is HTTP's to say, and what a body is, the request's.
 _FRAMING = frozenset(
     {
@@ -49,7 +50,7 @@ def _checked(option: str, name: object, value: object) -> tuple[str, str]:
         )
     if not isinstance(value, str) or not _VALUE.fullmatch(value):
         raise ConfigurationError(
-            f"{option} the value of {name} cannot be sent: pass text without line ends, control"
-            " characters, or white space around it"
+            f"{option} the value of {name} cannot be sent: pass ASCII text without line ends,"
+            " control characters, or white space around it"
         )
     return name, value
