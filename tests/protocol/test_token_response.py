@@ -250,7 +250,7 @@ def test_nothing_that_comes_is_more_than_a_token_a_refusal_or_trouble(status, bo
     ("body", "said"),
     [
         (b"<!doctype html><html>", "not JSON but HTML"),
-        (b"", "the body is empty"),
+        (b"", "body"),
         (b"[]", "not a JSON object"),
         (b"access_token=s3cret&token_type=bearer", "not JSON but text"),
     ],
