@@ -190,11 +190,14 @@ class TokenUnavailable(BearerGuardError):
 
     Attributes:
         retry_after: seconds after which asking again makes sense.
+        temporary: False where asking again alone does not help: the host is unknown, say, or its
+            certificate is not valid.
     """
 
-    def __init__(self, cause: str, retry_after: float = 1.0) -> None:
-        super().__init__(f"no token at the moment: {cause}")
+    def __init__(self, cause: str, retry_after: float = 1.0, *, temporary: bool = True) -> None:
+        super().__init__(f"no token at the moment: {cause}" if temporary else f"no token: {cause}")
         self.retry_after = retry_after
+        self.temporary = temporary
 
 
 class DiscoveryError(BearerGuardError):

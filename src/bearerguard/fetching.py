@@ -27,11 +27,29 @@ class Transport(Protocol):
         ...
 
 
-def default_transport() -> Transport:
-    """Return the transport of whoever was given none."""
+def default_transport(headers: object = None, *, setting: str = "headers") -> Transport:
+    """Return the transport of whoever was given none.
+
+    `headers` are what it sends besides, as a setting has them: a dict, or text of one
+    `Name: value` a line, since values have commas in them. Raises `ConfigurationError` naming
+    the setting, and no value.
+    """
     from bearerguard.transports.http import HttpTransport  # noqa: PLC0415 - built lazily by design
 
-    return HttpTransport()
+    if headers is None or headers == "":
+        return HttpTransport()
+    try:
+        given: Any = _lines(headers) if isinstance(headers, str) else headers
+        return HttpTransport(headers=given)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{setting}: {error}") from None
+
+
+def _lines(text: str) -> list[tuple[str, str]]:
+    lines = [line.strip().partition(":") for line in text.splitlines() if line.strip()]
+    if not all(colon for _, colon, _ in lines):
+        raise ConfigurationError("give one `Name: value` a line")
+    return [(name, value.strip()) for name, _, value in lines]
 
 
 def tables(transport: Transport) -> tuple[Table, Table]:

@@ -33,7 +33,8 @@ class Fetch(Effect[Response]):
     """Send one HTTP request and bring the whole answer; raises `FetchFailed` for none.
 
     `keep_alive` says that more will follow soon, and that asking twice does no harm: the
-    connection may be kept, and a kept one that proves dead be replaced by another.
+    connection may be kept, and a kept one that proves dead be replaced by another. `share` is
+    the part of the transport's timeout that this one may take.
     """
 
     method: str
@@ -41,6 +42,7 @@ class Fetch(Effect[Response]):
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     body: bytes = field(default=b"", repr=False)
     keep_alive: bool = False
+    share: float = field(default=1.0, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

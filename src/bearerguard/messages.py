@@ -7,7 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias, cast
+from typing import Literal, TypeAlias, cast
+
+# What became of a fetch (FETCH-01). A `status` or a document that is no JSON is a response of
+# its own; the others say why there is none.
+FetchKind: TypeAlias = Literal[
+    "unknown_host",
+    "refused",
+    "unreachable",
+    "timed_out",
+    "tls",
+    "closed",
+    "too_large",
+    "encoding",
+    "invalid_url",
+    "redirect",
+    "status",
+    "not_json",
+    "metadata",
+]
+# Asking again changes nothing about these: an operator has to.
+_LASTING: frozenset[FetchKind | None] = frozenset(
+    ("unknown_host", "tls", "too_large", "encoding", "invalid_url", "redirect", "not_json")
+)
 
 HeaderPairs: TypeAlias = Iterable[tuple[bytes | str, bytes | str]]
 
@@ -74,10 +96,19 @@ class Response:
 
 
 class FetchFailed(Exception):
-    """No usable answer came: refused, timed out, too large, or a redirect.
+    """No usable response came; the text names the address and the cause, never what was sent.
 
-    Its text names the address and the cause, never what was sent.
+    Attributes:
+        kind: which failure it was, None where the transport does not say.
+        temporary: whether asking again later may help, without anybody changing anything.
     """
+
+    def __init__(
+        self, text: str = "", *, kind: FetchKind | None = None, temporary: bool | None = None
+    ) -> None:
+        super().__init__(text)
+        self.kind: FetchKind | None = kind
+        self.temporary = kind not in _LASTING if temporary is None else temporary
 
 
 class StoreFailed(Exception):

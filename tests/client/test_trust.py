@@ -139,7 +139,7 @@ def test_CL_07_an_answer_of_another_is_refused_and_nothing_is_redeemed(
 @pytest.mark.parametrize("issuer", ["{url}/", "https://evil.example", None, 7])
 def test_CL_07_metadata_of_another_issuer_is_not_believed(desk, time, issuer):
     desk.metadata["issuer"] = issuer.format(url=desk.url) if isinstance(issuer, str) else issuer
-    with pytest.raises(DiscoveryError, match="another one"):
+    with pytest.raises(DiscoveryError, match=r"its issuer is|names no issuer"):
         manager(desk, time).token()
     assert not desk.at("/token")
 

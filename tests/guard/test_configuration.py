@@ -25,6 +25,7 @@ from bearerguard import (
     ExpiryHeaders,
     Guard,
     HttpTransport,
+    Introspection,
     Issuer,
     TokenError,
     claim,
@@ -32,7 +33,9 @@ from bearerguard import (
     scopes,
 )
 from bearerguard.asgi import ASGIApp, BearerMiddleware
+from bearerguard.messages import Request, Response
 from bearerguard.testing import LocalIssuer, SigningKey, sign
+from bearerguard.testing.loopback import serving
 
 URL = "https://id.example.com"
 SECRET = "s3cret-of-thirty-two-bytes-or-more!"
@@ -336,3 +339,66 @@ def test_and_or_not_are_refused() -> None:
 def test_no_secret_is_shown() -> None:
     assert SECRET not in repr(issuer(shared_secret=SECRET))
     assert repr(guard()) == f"Guard({URL!r})"
+
+
+@pytest.mark.parametrize(
+    "given", ["User-Agent: MyApi/1.0 (a, b)\nX-Api-Key:k", {"User-Agent": "MyApi/1.0 (a, b)"}]
+)
+def test_C24_settings_name_the_headers_of_the_fetches(given: object) -> None:
+    seen: list[Request] = []
+
+    def answer(request: Request) -> Response:
+        seen.append(request)
+        return Response(403)
+
+    with serving(answer) as url:
+        settings = {
+            "BEARERGUARD_ISSUER": url,
+            "BEARERGUARD_AUDIENCE": "api",
+            "BEARERGUARD_FETCH_HEADERS": given,
+        }
+        Guard.from_settings(settings).warm()
+    assert {each.values(b"user-agent")[0] for each in seen} == {b"MyApi/1.0 (a, b)"}
+
+
+@pytest.mark.parametrize(
+    ("given", "options"),
+    [
+        ("s3cret", {}),
+        ("Host: s3cret", {}),
+        ({"X": "s3cret\n"}, {}),
+        (7, {}),
+        ("X: s3cret", {"transport": HttpTransport()}),
+    ],
+)
+def test_C24_settings_name_what_is_wrong_with_the_headers(given: Any, options: Any) -> None:
+    settings = {
+        "BEARERGUARD_ISSUER": "https://id.example",
+        "BEARERGUARD_AUDIENCE": "api",
+        "BEARERGUARD_FETCH_HEADERS": given,
+    }
+    with pytest.raises(ConfigurationError, match="BEARERGUARD_FETCH_HEADERS: ") as error:
+        Guard.from_settings(settings, **options)
+    assert "s3cret" not in str(error.value)
+
+
+@pytest.mark.parametrize("option", ["jwks_uri", "discovery_url", "keys", "shared_secret"])
+def test_C15_an_issuer_that_is_only_a_name_may_be_an_http_one(option: str) -> None:
+    values: dict[str, Any] = {"keys": {"keys": []}, "shared_secret": "x" * 64}
+    given = {option: values.get(option, "https://adfs.example.com/adfs/discovery/keys")}
+    if option == "keys":
+        given["keys"] = LocalIssuer().jwks()
+    assert Issuer("http://adfs.example.com/adfs", audience="a", **given)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"jwks_uri": "http://adfs.example.com/keys"},
+        {"jwks_uri": "https://adfs.example.com/keys", "introspection": Introspection(token="t")},
+    ],
+)
+def test_C15_what_is_asked_by_plain_http_is_refused_still(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="is no https URL"):
+        Issuer("http://adfs.example.com/adfs", audience="a", **options)

@@ -9,10 +9,11 @@ import pytest
 from bearerguard.protocol import metadata
 
 
-def test_the_well_known_part_goes_after_the_host_or_at_the_end() -> None:
+def test_META_01_the_well_known_part_goes_after_the_host_or_at_the_end() -> None:
     assert metadata.metadata_urls("https://id.test/tenant/") == (
         "https://id.test/.well-known/oauth-authorization-server/tenant",
         "https://id.test/tenant/.well-known/openid-configuration",
+        "https://id.test/.well-known/openid-configuration/tenant",
     )
     assert metadata.metadata_urls("https://id.test") == (
         "https://id.test/.well-known/oauth-authorization-server",
@@ -23,7 +24,7 @@ def test_the_well_known_part_goes_after_the_host_or_at_the_end() -> None:
 def test_the_issuer_must_be_identical() -> None:
     body = json.dumps({"issuer": "https://id.test", "jwks_uri": "https://id.test/k"}).encode()
     assert metadata.parse_jwks_uri(body, "https://id.test") == "https://id.test/k"
-    with pytest.raises(ValueError, match="another one"):
+    with pytest.raises(ValueError, match=r"https://id.test.*, which differs only by the final /"):
         metadata.parse_jwks_uri(body, "https://id.test/")
     with pytest.raises(ValueError, match="no jwks_uri"):
         metadata.parse_jwks_uri(b'{"issuer":"i"}', "i")

@@ -264,3 +264,25 @@ def test_nothing_that_comes_is_more_than_a_token_a_refusal_or_trouble(status, bo
         assert 200 <= status < 300
         assert found.access_token.isascii()
         assert found.expires_in is None or found.expires_in > 0
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"<!doctype html><html>", "not JSON but HTML"),
+        (b"", "body"),
+        (b"[]", "not a JSON object"),
+        (b"access_token=s3cret&token_type=bearer", "not JSON but text"),
+    ],
+)
+def test_FETCH_01_a_token_endpoint_that_sends_no_json_says_what_instead(
+    body: bytes, said: str
+) -> None:
+    with pytest.raises(TokenRefused, match=said) as error:
+        token_response.read(Response(200, (), body))
+    assert "s3cret" not in str(error.value)
+
+
+def test_E41_a_token_may_follow_a_byte_order_mark() -> None:
+    body = b'\xef\xbb\xbf{"access_token":"t","token_type":"Bearer"}'
+    assert token_response.read(Response(200, (), body)).access_token == "t"

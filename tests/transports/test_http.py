@@ -78,21 +78,16 @@ def test_too_large_an_answer_of_unannounced_length_is_none() -> None:
             anyio.run(transport.afetch, request)
 
 
-def test_a_compressed_answer_is_none() -> None:
-    with serving(lambda _: Response(200, (("Content-Encoding", "gzip"),), b"x")) as url:
-        fails(HttpTransport(), url, "compressed")
-
-
 def test_nobody_there_closing_and_nonsense_are_no_answers() -> None:
     with serving(lambda _: Response(200)) as url:
         gone = url
-    fails(HttpTransport(), gone, "ConnectError")
+    fails(HttpTransport(), gone, "the connection was refused")
     with serving(lambda _: None) as url:
-        fails(HttpTransport(), url, "Error")
+        fails(HttpTransport(), url, "the connection was closed")
     with raw_server(lambda connection: connection.sendall(b"nonsense\r\n\r\n")) as url:
-        fails(HttpTransport(), url, "RemoteProtocolError")
-    fails(HttpTransport(), "http://127.0.0.1:x/", "InvalidURL")
-    fails(HttpTransport(), "http://a..b/", "Error")
+        fails(HttpTransport(), url, "no HTTP was spoken .*RemoteProtocolError")
+    fails(HttpTransport(), "http://127.0.0.1:x/", "no URL .*InvalidURL")
+    fails(HttpTransport(), "http://a..b/", "no URL|unknown host")
 
 
 def test_what_is_for_this_machine_goes_to_no_proxy_of_the_environment(
@@ -122,7 +117,7 @@ def test_no_spelling_of_this_machine_goes_to_the_proxy(
     with serving(lambda _: Response(418)) as proxy:
         monkeypatch.setenv("http_proxy", proxy)
         # Nothing listens there, so that only the proxy could answer.
-        fails(HttpTransport(timeout=2), f"http://{host}:9/", "Error")
+        fails(HttpTransport(timeout=2), f"http://{host}:9/", "refused")
 
 
 def test_a_slow_answer_is_none() -> None:
@@ -173,7 +168,7 @@ def test_a_private_certificate_authority_is_an_option(certificate: Path) -> None
     with raw_server(over_tls(certificate, answer), reads=False) as url:
         secure = url.replace("http:", "https:")
         assert [answer.body for answer in both(trusting, secure)] == [b"{}"] * 3
-        fails(HttpTransport(), secure, "ConnectError")
+        fails(HttpTransport(), secure, "TLS: the certificate is self-signed")
 
 
 def test_an_answer_that_trickles_over_tls_is_none(certificate: Path) -> None:

@@ -16,6 +16,8 @@ from bearerguard.cli.client_options import ChosenIssuer, opened_manager
 from bearerguard.cli.logins import Login
 from bearerguard.client.httpx2 import BearerAuth
 from bearerguard.errors import ConfigurationError, InsufficientScope, StepUpRequired
+from bearerguard.transports.dialing import dial_within_deadlines
+from bearerguard.transports.failures import failure
 from bearerguard.transports.http import is_here
 
 _TIMEOUT = 60.0
@@ -59,6 +61,7 @@ def call(
         auth = BearerAuth(manager, origins=origins)
         try:
             with httpx2.Client(timeout=_TIMEOUT, trust_env=not is_here(url)) as client:
+                dial_within_deadlines(client)
                 answer = client.request(
                     method, url, headers=_headers(header, data), content=_body(data), auth=auth
                 )
@@ -72,8 +75,9 @@ def call(
         except httpx2.LocalProtocolError as error:
             raise ConfigurationError("-X, -H: no such request can be sent") from error
         except httpx2.TransportError as error:
-            progress.warn(f"{_origin(url)} could not be reached: {type(error).__name__}")
-            raise typer.Exit(output.UNAVAILABLE) from error
+            found = failure(error, _TIMEOUT)
+            progress.warn(f"{_origin(url)} could not be reached: {found.words}")
+            raise typer.Exit(output.UNAVAILABLE if found.temporary else output.FAILED) from error
         except httpx2.DecodingError as error:
             progress.warn(f"what {_origin(url)} answers cannot be read: its encoding is broken")
             raise typer.Exit(output.FAILED) from error

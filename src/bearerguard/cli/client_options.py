@@ -26,9 +26,13 @@ from bearerguard.client.manager import TokenManager
 from bearerguard.client.storage import Storage
 from bearerguard.client.token_source import StaticToken
 from bearerguard.errors import ConfigurationError
+from bearerguard.fetching import default_transport
 
 KEYRING, FILE, KEYRING_FILE, PLAINTEXT = "keyring", "file", "keyring-file", "insecure-plaintext"
 AUTO = "auto"
+# What is sent with each request to an authorization server, one `Name: value` a line. A value may
+# be secret, so it is no option: those are seen by others and kept with the logins.
+HEADERS_VARIABLE = "BEARERGUARD_CLIENT_FETCH_HEADERS"
 STORAGES = (AUTO, KEYRING, FILE, KEYRING_FILE, PLAINTEXT)
 
 ChosenIssuer = Annotated[
@@ -102,7 +106,9 @@ def manager(
             **options,
             **shown,
         )
-    return TokenManager(source, storage=storage, key=login.key)
+    headers = os.environ.get(HEADERS_VARIABLE)
+    transport = default_transport(headers, setting=HEADERS_VARIABLE)
+    return TokenManager(source, storage=storage, key=login.key, transport=transport)
 
 
 def _file_key() -> FileKey:

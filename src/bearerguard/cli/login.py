@@ -29,7 +29,10 @@ from bearerguard.errors import BearerGuardError, ConfigurationError, DiscoveryEr
 
 def login(
     *,
-    issuer: Annotated[str, typer.Argument(help="The authorization server's URL.")],
+    issuer: Annotated[
+        str,
+        typer.Argument(help="The authorization server's URL, with its final / if it has one."),
+    ],
     client_id: Annotated[
         str,
         typer.Option(
@@ -79,7 +82,7 @@ def login(
     """Log in to an authorization server and keep the token safely."""
     with output.endings():
         wanted = Login(
-            issuer=issuer.rstrip("/") if issuer.count("/") == _BARE_SLASHES else issuer,
+            issuer=issuer,
             client_id=client_id,
             scope=_split(scope),
             resource=tuple(resource or ()),
@@ -127,15 +130,12 @@ def logout(*, issuer: ChosenIssuer = None) -> None:
         except BearerGuardError as error:
             forget(left)
             progress.warn(f"Logged out of {left.issuer} here, but the server was not told: {error}")
-            raise typer.Exit(output.UNAVAILABLE) from error
+            raise typer.Exit(output.exit_code(error)) from error
         forget(left)
     if revoked:
         progress.done(f"Logged out of {left.issuer}; the token is revoked.")
     else:
         progress.done(f"Logged out of {left.issuer}; there was no token that the server knows.")
-
-
-_BARE_SLASHES = 3  # "https://id.example.com/": an issuer is compared letter by letter
 
 
 def _logged_in(wanted: Login, storage: Storage) -> tuple[Token, Login]:

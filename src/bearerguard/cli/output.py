@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bearerguard.errors import BearerGuardError, ConfigurationError, LoginRequired
+from bearerguard.errors import BearerGuardError, ConfigurationError, LoginRequired, TokenUnavailable
 
 FAILED = 1  # what was asked cannot be done: there is no such client, say
 MISCONFIGURED = 2  # as for an option that does not exist
@@ -44,11 +44,18 @@ def endings() -> Generator[None]:
     except LoginRequired as error:
         _end(f"{error.cause}: run `bearerguard login ISSUER`", LOGIN_NEEDED)
     except BearerGuardError as error:
-        _end(str(error), UNAVAILABLE if _is_temporary(error) else FAILED)
+        _end(str(error), exit_code(error))
+
+
+def exit_code(error: BearerGuardError) -> int:
+    """Return whether the same command may succeed later, as an exit code."""
+    return UNAVAILABLE if _is_temporary(error) else FAILED
 
 
 def _is_temporary(error: BearerGuardError) -> bool:
-    return type(error).__name__ in {"StoreUnavailable", "PasswordsBusy", "TokenUnavailable"}
+    if isinstance(error, TokenUnavailable):
+        return error.temporary  # an invalid certificate is as invalid in a minute
+    return type(error).__name__ in {"StoreUnavailable", "PasswordsBusy"}
 
 
 def _end(message: str, code: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from bearerguard.client import discovery
 from bearerguard.client.proofs import Proofs
-from bearerguard.errors import ConfigurationError, TokenRefused, TokenUnavailable
+from bearerguard.errors import ConfigurationError, TokenRefused
 from bearerguard.flow import Flow, Once, ask
 from bearerguard.messages import FetchFailed, Response
 from bearerguard.protocol import client_authentication as authentication
@@ -146,7 +146,7 @@ class AuthorizationServer:
         try:
             return (yield from ask(request))
         except FetchFailed as error:
-            raise TokenUnavailable(str(error)) from None
+            raise discovery.unavailable(error) from None
 
     def _proof(self, url: str) -> Flow[authentication.Proof]:
         """Return how the client proves who it is, afresh for each request."""

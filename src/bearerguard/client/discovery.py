@@ -16,13 +16,13 @@ from bearerguard.errors import ConfigurationError, DiscoveryError, TokenUnavaila
 from bearerguard.fetching import Transport, default_transport
 from bearerguard.flow import Fetch, Flow, arun, ask, run
 from bearerguard.messages import FetchFailed, Response
-from bearerguard.protocol import challenge_parser, metadata, resource_metadata
+from bearerguard.protocol import challenge_parser, metadata, resource_metadata, well_known
 from bearerguard.protocol.resource_metadata import ResourceMetadata
 from bearerguard.protocol.token_response import pause
 
 T = TypeVar("T")
 
-_OK, _UNAUTHORIZED, _TOO_MANY, _SERVER_ERRORS = 200, 401, 429, 500
+_UNAUTHORIZED, _TOO_MANY, _SERVER_ERRORS = 401, 429, 500
 _ACCEPT = (("accept", "application/json"),)
 
 
@@ -166,25 +166,25 @@ def _same_security(option: str, given: str, url: str) -> str:
 
 def _first(places: Iterable[str], parse: Callable[[bytes], T]) -> Flow[T]:
     """Return what the first place that has a document says."""
-    problem = "nowhere to look"
-    for url in places:
-        answer = yield from _fetched(url)
-        if answer.status != _OK:
-            problem = f"{url}: status {answer.status}"
-            continue
-        try:
-            return parse(answer.body)
-        except ValueError as error:
-            # The document speaks for somebody: looking elsewhere for a better one is no cure.
-            raise DiscoveryError(f"{url}: {error}") from None
-    raise DiscoveryError(f"no metadata was found: {problem}")
+    try:
+        return (yield from well_known.first(places, parse))
+    except well_known.NothingServed as error:
+        if error.temporary or error.was_unreachable:
+            raise unavailable(error) from None
+        raise DiscoveryError(f"no metadata was found: {error}") from None
+
+
+def unavailable(error: FetchFailed) -> TokenUnavailable:
+    """Return what a failed fetch means to who wants a token."""
+    pause = error.retry_after if isinstance(error, well_known.NothingServed) else 1.0
+    return TokenUnavailable(str(error), pause, temporary=error.temporary)
 
 
 def _fetched(url: str) -> Flow[Response]:
     try:
         answer = yield from ask(Fetch("GET", url, _ACCEPT))
     except FetchFailed as error:
-        raise TokenUnavailable(str(error)) from None
+        raise unavailable(error) from None
     if answer.status >= _SERVER_ERRORS or answer.status == _TOO_MANY:
         raise TokenUnavailable(f"{url}: status {answer.status}", pause(answer))
     return answer

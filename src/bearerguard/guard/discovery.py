@@ -8,15 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from bearerguard.flow import Fetch, Flow, ask
+from bearerguard.flow import Flow
 from bearerguard.guard.issuer import Issuer
-from bearerguard.messages import FetchFailed
-from bearerguard.protocol import metadata
+from bearerguard.protocol import metadata, well_known
 
 T = TypeVar("T")
-
-_OK = 200
-_ACCEPT = (("accept", "application/json"),)
 
 
 def discover(issuer: Issuer, parse: Callable[[bytes, str], T]) -> Flow[T]:
@@ -26,14 +22,11 @@ def discover(issuer: Issuer, parse: Callable[[bytes, str], T]) -> Flow[T]:
     tried. Raises `FetchFailed` when no place says it.
     """
     given = issuer.discovery_url
-    problem = ""
-    for url in metadata.metadata_urls(issuer.url) if given is None else (given,):
-        answer = yield from ask(Fetch("GET", url, _ACCEPT))
-        if answer.status != _OK:
-            problem = f"{url}: status {answer.status}"
-            continue
-        try:
-            return parse(answer.body, issuer.url)
-        except ValueError as error:
-            problem = f"{url}: {error}"
-    raise FetchFailed(problem)
+    if given is None:
+        places = metadata.metadata_urls(issuer.url)
+        return (yield from well_known.first(places, lambda body: parse(body, issuer.url)))
+
+    def configured(body: bytes) -> T:
+        return parse(body, metadata.publisher(body, issuer.url))
+
+    return (yield from well_known.first((given,), configured))

@@ -14,6 +14,7 @@ from typing import Any, Self, TypeAlias, Unpack
 
 from bearerguard.errors import (
     MISSING_CREDENTIALS,
+    ConfigurationError,
     CredentialsError,
     IssuerUnavailable,
     Refusal,
@@ -142,7 +143,9 @@ class Guard(LifeCycle):
             schedule=self._refresher.schedule,
             max_token_bytes=max_token_bytes,
         )
-        self._validator = JwtValidator(self._trust.find, clock, max_token_bytes)
+        self._validator = JwtValidator(
+            self._trust.find, clock, max_token_bytes, names=self._trust.urls
+        )
         self._authenticator = Authenticator(
             self._validator,
             self._trust.routing,
@@ -177,6 +180,13 @@ class Guard(LifeCycle):
         longest = settings.max_token_bytes(values)
         if longest is not None:
             options.setdefault("max_token_bytes", longest)
+        transport = settings.transport(values)
+        if transport is not None:
+            if options.get("transport") is not None:
+                raise ConfigurationError(
+                    "BEARERGUARD_FETCH_HEADERS: not together with transport=: give it the headers"
+                )
+            options["transport"] = transport
         return cls(settings.issuer(values), **options)
 
     def report(self, code: str, detail: str) -> None:

@@ -61,6 +61,9 @@ _OTHER_KINDS = frozenset(
         "txntoken+jwt",
     }
 )
+_NAME_ALONE = (
+    "; where it is a name alone, such as AD FS's, pass jwks_uri= or discovery_url= with https"
+)
 _TOKENS = ("auto", "jwt", "opaque")
 
 
@@ -69,11 +72,14 @@ class Issuer:
     """An authorization server whose tokens the guard accepts.
 
     Args:
-        url: the issuer identifier, compared with the token's `iss` letter by letter.
+        url: the issuer identifier, compared with the token's `iss` letter by letter, a final
+            slash included. With `jwks_uri`, `discovery_url` or keys it is a name alone, that
+            nothing is fetched from, and may be an http URL.
         audience: this API's identifier, or several; the token's `aud` must have one.
         keys: static keys instead of fetched ones: a JWKS or JWK (dict), PEM, or a list.
         jwks_uri: where the JWKS is; without it, it is discovered (RFC 8414, OpenID).
-        discovery_url: where the metadata is, if not at a well-known place.
+        discovery_url: where the metadata is, if not at a well-known place; it may name `url`
+            as its `issuer`, or as its `access_token_issuer` as AD FS does.
         shared_secret: at least 32 bytes for HS256, 48 for HS384 and 64 for HS512, and for
             nothing else.
         algorithms: the signature algorithms accepted; all that fit the keys by default.
@@ -236,7 +242,7 @@ class Issuer:
             "discovery_url=": self.discovery_url,
             "endpoint=": endpoint,
         }
-        if discovered or self.url.startswith("http:"):
+        if discovered:  # else it is a name that is only compared, such as AD FS's http one
             places["Issuer(url)"] = self.url
         for name, place in places.items():
             if place is not None and "@" in place.partition("://")[2].partition("/")[0]:
@@ -247,6 +253,7 @@ class Issuer:
                 raise ConfigurationError(
                     f"{name}: {quoted(place)} is no https URL: use https (http is for loopback"
                     " addresses), or pass insecure_allow_http=True on a network you trust"
+                    + (_NAME_ALONE if name == "Issuer(url)" else "")
                 )
         if discovered and urlsplit(self.url).query:
             raise ConfigurationError(

@@ -7,7 +7,7 @@ validated by a plain call; only a header that is new, or keys that are, need a f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from bearerguard.errors import (
@@ -24,11 +24,14 @@ from bearerguard.guard.issuer import Issuer
 from bearerguard.guard.key_cache import KeyCache, Proof
 from bearerguard.guard.token_cache import Entry
 from bearerguard.principal import Claims
-from bearerguard.protocol import claims, jwk, jwt, logout_token
+from bearerguard.protocol import claims, jwk, jwt, logout_token, metadata
 from bearerguard.protocol.jwk import VerificationKey
 from bearerguard.protocol.jwt import SignedToken
 
 Trusted: TypeAlias = tuple[Issuer, KeyCache]
+
+# A stranger writes `iss`: what a refused token costs is bounded.
+_LONGEST_COMPARED, _MAX_COMPARED = 256, 16
 
 
 _NO_ISSUER = (
@@ -58,10 +61,13 @@ class JwtValidator:
         find: Callable[[str], Trusted | None],
         clock: Callable[[], float],
         max_token_bytes: int = jwt.MAX_TOKEN_BYTES,
+        *,
+        names: Sequence[str] = (),
     ) -> None:
         self._max_token_bytes = max_token_bytes
         self._find = find
         self._clock = clock
+        self._names = names[:_MAX_COMPARED]
 
     def look(self, octets: bytes) -> Entry | Reading:
         """Return what a token proves by the key that proved an earlier one with its header.
@@ -90,9 +96,19 @@ class JwtValidator:
                 raise TokenError(UNKNOWN_ISSUER, _NO_ISSUER)
             raise TokenError(
                 UNKNOWN_ISSUER,
-                f"iss is {quoted(name)}: add an Issuer with exactly that url if you trust it",
+                f"iss is {quoted(name)}{self._nearly(name)}: add an Issuer with exactly that url"
+                " if you trust it",
             )
         return token, *trusted
+
+    def _nearly(self, name: object) -> str:
+        """Say which issuer a name is nearly that of; no spelling makes it the same."""
+        if isinstance(name, str) and len(name) <= _LONGEST_COMPARED:
+            for known in self._names:
+                hint = metadata.hint(name, known)
+                if hint:
+                    return f"{hint} from {quoted(known)}"
+        return ""
 
     def _explain(self, refusal: TokenError, octets: bytes) -> None:
         """Add what is known of the issuer that an unreadable token names, if any is."""

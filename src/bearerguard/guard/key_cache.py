@@ -24,11 +24,10 @@ from bearerguard.guard.issuer import Issuer
 from bearerguard.guard.refetch import BackOff, Bucket, max_age
 from bearerguard.guard.token_cache import Lease
 from bearerguard.messages import FetchFailed, Response
-from bearerguard.protocol import metadata, strict_json
+from bearerguard.protocol import document, metadata
 from bearerguard.protocol.jwk import KeySet, VerificationKey, parse_jwks
 from bearerguard.protocol.verifier import Verifier
 
-_OK = 200
 # Many workers must not all refresh at the same moment.
 _EARLIEST, _LATEST = 0.8, 0.95
 # How long a lease runs on while the refresh that would extend it is under way.
@@ -329,12 +328,14 @@ class KeyCache:
         began = self._monotonic()
         try:
             answer = yield from self._download()
-            keys, problems = parse_jwks(strict_json.loads(answer.body))
+            keys, problems = parse_jwks(document.loads(answer.body))
         except Exception as error:  # whatever a transport raises, the token is not to blame
-            self._jwks_uri = self._issuer.jwks_uri  # the issuer may have moved its keys
             pause = self._back_off.failed(self._monotonic())
             known = isinstance(error, FetchFailed | ValueError)
             cause = str(error) if known else f"the transport raised {type(error).__name__}"
+            if isinstance(error, ValueError) and self._jwks_uri is not None:
+                cause = f"{self._jwks_uri}: {cause}"
+            self._jwks_uri = self._issuer.jwks_uri  # the issuer may have moved its keys
             self._events.emit("keys_fetch_failed", self._issuer.url, cause)
             raise self._unavailable(pause, cause) from error
         for problem in problems:
@@ -372,8 +373,9 @@ class KeyCache:
             uri = yield from self._discover()
             self._jwks_uri, self._discovered_at = uri, self._monotonic()
         answer = yield from ask(Fetch("GET", uri, self._headers(uri)))
-        if answer.status != _OK:
-            raise FetchFailed(f"{uri}: status {answer.status}")
+        refused = document.unserved(uri, answer)
+        if refused is not None:
+            raise refused
         return answer
 
     def _headers(self, uri: str) -> tuple[tuple[str, str], ...]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bearerguard.errors import ConfigurationError
+from bearerguard.fetching import Transport, default_transport
 from bearerguard.guard.introspection import Introspection
 from bearerguard.guard.issuer import Issuer
 from bearerguard.guard.options import check_max_token_bytes
@@ -92,6 +93,13 @@ def max_token_bytes(values: Mapping[str, Any]) -> int | None:
             f"{PREFIX}MAX_TOKEN_BYTES: give a number of bytes, from 1024 to 1048576"
         ) from None
     return size
+
+
+def transport(values: Mapping[str, Any]) -> Transport | None:
+    """Return what sends the headers that the settings name, None where they name none."""
+    name = f"{PREFIX}FETCH_HEADERS"
+    given = values.get(name)
+    return default_transport(given, setting=name) if given else None
 
 
 def _text(values: Mapping[str, Any], name: str) -> str | None:

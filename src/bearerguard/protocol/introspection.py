@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from bearerguard.errors import TokenError, quoted
 from bearerguard.flow import Fetch
 from bearerguard.messages import Response
-from bearerguard.protocol import claims, jwt, metadata, strict_json
+from bearerguard.protocol import claims, document, jwt, metadata
 from bearerguard.protocol.client_authentication import Proof
 
 SIGNED_TYPE = "token-introspection+jwt"  # RFC 9701 §4
@@ -94,10 +94,10 @@ def read(answer: Response, *, signed: bool) -> dict[str, Any] | SignedAnswer | N
     if signed:
         raise IntrospectionFailed(f"its answer is {quoted(kind)}, not {SIGNED_MEDIA_TYPE}")
     try:
-        document = strict_json.loads_object(answer.body)
+        members = document.loads_object(answer.body)
     except ValueError as error:
         raise IntrospectionFailed(f"its answer is no JSON object: {error}") from None
-    return _members(document)
+    return _members(members)
 
 
 def signed_members(
@@ -121,10 +121,10 @@ def signed_members(
         raise IntrospectionFailed(f"its signed answer: {error.remedy}") from None
     if abs(now - issued_at) > _MAX_AGE:
         raise IntrospectionFailed("its signed answer was not made now")
-    document = found.get("token_introspection")
-    if not isinstance(document, dict):
+    members = found.get("token_introspection")
+    if not isinstance(members, dict):
         raise IntrospectionFailed("its signed answer has no object token_introspection")
-    return _members(document)
+    return _members(members)
 
 
 def endpoint_and_methods(body: bytes, issuer: str) -> tuple[str, tuple[str, ...]]:
@@ -133,22 +133,22 @@ def endpoint_and_methods(body: bytes, issuer: str) -> tuple[str, tuple[str, ...]
     No methods are returned where none are listed. Raises ValueError when it is not the
     metadata of `issuer`, or has no endpoint.
     """
-    document = metadata.parse(body, issuer)
-    endpoint = document.get("introspection_endpoint")
+    published = metadata.parse(body, issuer)
+    endpoint = published.get("introspection_endpoint")
     if not isinstance(endpoint, str):
         raise ValueError("it has no introspection_endpoint: pass endpoint=")  # noqa: TRY004
-    listed = document.get("introspection_endpoint_auth_methods_supported")
+    listed = published.get("introspection_endpoint_auth_methods_supported")
     methods = listed if isinstance(listed, list) else []
     return endpoint, tuple(each for each in methods if isinstance(each, str))
 
 
-def _members(document: Mapping[str, Any]) -> dict[str, Any] | None:
-    active = document.get("active")
+def _members(members: Mapping[str, Any]) -> dict[str, Any] | None:
+    active = members.get("active")
     if active is False:
         return None
     if active is not True:  # "true", 1 and null are no JSON true
         raise IntrospectionFailed("its answer has no boolean `active`")
-    return {name: value for name, value in document.items() if name != "active"}
+    return {name: value for name, value in members.items() if name != "active"}
 
 
 def _taken_apart(body: bytes) -> SignedAnswer:
@@ -165,7 +165,7 @@ def _taken_apart(body: bytes) -> SignedAnswer:
 def _error_code(answer: Response) -> str | None:
     """Return the OAuth error code that the answer gives."""
     try:
-        code = strict_json.loads_object(answer.body).get("error")
+        code = document.loads_object(answer.body).get("error")
     except ValueError:
         return None
     return code if isinstance(code, str) else None

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from bearerguard.addresses import is_loopback, may_be_this_machine
-from bearerguard.protocol import strict_json
+from bearerguard.errors import quoted
+from bearerguard.protocol import document
+
+_DEFAULT_PORT = re.compile(r"^(http://[^/]*(?=:80(?:/|$))|https://[^/]*(?=:443(?:/|$)))(:\d+)(.*)$")
 
 
-def metadata_urls(issuer: str) -> tuple[str, str]:
+def metadata_urls(issuer: str) -> tuple[str, ...]:
     """Return where an issuer's metadata may stand, in the order to try.
 
     RFC 8414 §3.1 inserts the well-known part after the host; OpenID Connect Discovery §4
-    appends it.
+    appends it, and some insert OpenID's as well (RFC 8414 §5), where an issuer has a path.
     """
     parts = urlsplit(issuer)
     path = parts.path.removesuffix("/")
     inserted = "/.well-known/oauth-authorization-server" + path
     appended = path + "/.well-known/openid-configuration"
-    return (
-        urlunsplit((parts.scheme, parts.netloc, inserted, "", "")),
-        urlunsplit((parts.scheme, parts.netloc, appended, "", "")),
+    found = (inserted, appended, "/.well-known/openid-configuration" + path)
+    return tuple(
+        urlunsplit((parts.scheme, parts.netloc, place, "", "")) for place in dict.fromkeys(found)
     )
 
 
@@ -31,10 +36,52 @@ def parse(body: bytes, issuer: str) -> dict[str, Any]:
     Raises ValueError when it is no such document: RFC 8414 §3.3 demands that its issuer
     be identical.
     """
-    document: dict[str, Any] = strict_json.loads_object(body)
-    if document.get("issuer") != issuer:
-        raise ValueError("its issuer is another one")
-    return document
+    published: dict[str, Any] = document.loads_object(body)
+    named = published.get("issuer")
+    if named is None:
+        raise ValueError("it names no issuer")
+    if named != issuer:
+        raise ValueError(
+            f"its issuer is {quoted(named)}, not {quoted(issuer)}{hint(named, issuer)}"
+        )
+    return published
+
+
+def publisher(body: bytes, token_issuer: str) -> str:
+    """Return whose metadata a configured document is, for tokens that `token_issuer` issues.
+
+    AD FS signs in by one name and puts another into access tokens, its `access_token_issuer`
+    ([MS-OIDCE] §2.2.3.2). Only a document that was configured may speak for such a name.
+    """
+    published = document.loads_object(body)
+    named = published.get("issuer")
+    if published.get("access_token_issuer") == token_issuer and isinstance(named, str):
+        return named
+    return token_issuer
+
+
+def hint(named: object, wanted: str) -> str:
+    """Say in what spelling alone two identifiers differ; nothing for those that differ in more.
+
+    They stay different: an issuer is compared letter by letter (RFC 8414 §3.3, RFC 9207 §2.4).
+    """
+    if not isinstance(named, str):
+        return ""
+    for what, alike in _SPELLINGS.items():
+        if alike(named) == alike(wanted):
+            return f", which differs only by {what}"
+    for alike in _SPELLINGS.values():
+        named, wanted = alike(named), alike(wanted)
+    return ", which differs only in spelling" if named == wanted else ""
+
+
+_SPELLINGS: Mapping[str, Callable[[str], str]] = {
+    "the final /": lambda name: name.rstrip("/"),
+    "upper and lower case": str.lower,
+    "the default port": lambda name: _DEFAULT_PORT.sub(r"\1\3", name),
+    "percent-encoding": unquote,
+    "http and https": lambda name: re.sub("^http:", "https:", name),
+}
 
 
 def parse_jwks_uri(body: bytes, issuer: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
-from bearerguard.protocol import strict_json
+from bearerguard.errors import quoted
+from bearerguard.protocol import document
 
 _WELL_KNOWN = "/.well-known/oauth-protected-resource"
 
@@ -34,14 +35,14 @@ def parse(body: bytes, url: str) -> ResourceMetadata:
     and be a part of `url` from its start (RFC 9728 §3.3), or else one API could ask for tokens
     that are another's.
     """
-    document = strict_json.loads_object(body)
-    resource = document.get("resource")
+    published = document.loads_object(body)
+    resource = published.get("resource")
     if not isinstance(resource, str) or not _covers(resource, url):
-        raise ValueError("its resource is another one")
+        raise ValueError(f"its resource is another one: {quoted(resource)}")
     return ResourceMetadata(
         resource,
-        _texts(document.get("authorization_servers")),
-        _texts(document.get("scopes_supported")),
+        _texts(published.get("authorization_servers")),
+        _texts(published.get("scopes_supported")),
     )
 
 

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 
 from bearerguard.errors import TokenRefused, TokenUnavailable, quoted
 from bearerguard.messages import Response
-from bearerguard.protocol import strict_json
+from bearerguard.protocol import document
 
 BEARER, DPOP = "Bearer", "DPoP"
 
@@ -142,7 +142,7 @@ def _object(answer: Response) -> dict[str, Any]:
     """
     kind = (answer.header("content-type") or "").partition(";")[0].strip().lower()
     if kind != _FORM:
-        return strict_json.loads_object(answer.body)
+        return document.loads_object(answer.body)
     pairs = parse_qsl(
         answer.body.decode("utf-8"), keep_blank_values=True, max_num_fields=_MAX_FORM_FIELDS
     )

@@ -12,7 +12,6 @@ import socket
 import ssl
 import sys
 import threading
-from collections.abc import Iterable
 from contextlib import aclosing, suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Self
@@ -22,7 +21,10 @@ from bearerguard.addresses import is_loopback
 from bearerguard.errors import ConfigurationError
 from bearerguard.flow import Fetch
 from bearerguard.messages import FetchFailed, Response
+from bearerguard.transports.body import Body
 from bearerguard.transports.connections import Lines, LoopClients
+from bearerguard.transports.sent_headers import GivenHeaders, checked_headers
+from bearerguard.transports.sent_headers import Lines as HeaderLines
 
 if TYPE_CHECKING:
     import httpx2
@@ -34,13 +36,18 @@ class HttpTransport:
     """Fetches over HTTP/1.1.
 
     Args:
-        timeout: seconds within which the whole answer must have come.
+        timeout: seconds within which the whole answer must have come, the time that the
+            resolver of names takes included.
         ssl_context: for issuers behind a private certificate authority, or mutual TLS.
         proxy: the URL of a proxy; by default the environment's, but not for this machine.
-        max_bytes: the longest body accepted; a JWKS of 100 keys has about 50 000.
+        max_bytes: the longest body accepted, before and after it is decompressed; a JWKS of
+            100 keys has about 50 000.
+        headers: header fields for every request besides its own, as a dict or pairs: a
+            `User-Agent` that a firewall lets through, say, instead of `bearerguard/VERSION`.
+            Their values are never logged; credentials have options of their own.
 
     Raises:
-        ConfigurationError: a limit is not positive.
+        ConfigurationError: a limit is not positive, or a header field cannot be sent.
     """
 
     def __init__(
@@ -50,6 +57,7 @@ class HttpTransport:
         ssl_context: ssl.SSLContext | None = None,
         proxy: str | None = None,
         max_bytes: int = 524_288,
+        headers: GivenHeaders | None = None,
     ) -> None:
         if not isinstance(timeout, int | float) or not timeout > 0:
             raise ConfigurationError("timeout=: pass a positive number of seconds")
@@ -59,6 +67,7 @@ class HttpTransport:
         self._ssl_context = ssl_context
         self._proxy = proxy
         self._max_bytes = max_bytes
+        self._headers = _with_user_agent(checked_headers(headers))
         self._warned = False
         self._lines = Lines(self._client)
         self._loop_clients = LoopClients(self._async_client)
@@ -67,19 +76,20 @@ class HttpTransport:
     def fetch(self, request: Fetch) -> Response:
         """Answer in the calling thread; raises `FetchFailed` when there is no answer."""
         self._warn_on_a_running_loop()
+        seconds = self._timeout * request.share
         if not request.keep_alive:
             with self._client(_origin(request.url)) as client:
-                return self._exchange(request, client, _Deadline(self._timeout))
+                return self._exchange(request, client, _Deadline(seconds))
         origin = _origin(request.url)
         line = self._lines.take(origin)
-        deadline = _Deadline(self._timeout, line.stream)
+        deadline = _Deadline(seconds, line.stream)
         try:
             try:
                 answer = self._exchange(request, line.client, deadline)
             except _Dead:
                 line.client.close()
                 line = self._lines.take(origin, fresh=True)
-                deadline = _Deadline(self._timeout)
+                deadline = _Deadline(seconds)
                 answer = self._exchange(request, line.client, deadline)
         except BaseException:
             line.client.close()
@@ -92,9 +102,10 @@ class HttpTransport:
         """Answer in the running event loop; raises `FetchFailed` when there is no answer."""
         import anyio  # noqa: PLC0415
 
+        seconds = self._timeout * request.share
         try:
             direct = is_here(request.url)
-            with anyio.fail_after(self._timeout):
+            with anyio.fail_after(seconds):
                 if not request.keep_alive:
                     async with self._async_client(direct=direct) as client:
                         return await self._aexchange(request, client)
@@ -106,7 +117,7 @@ class HttpTransport:
                     async with self._async_client(direct=direct) as fresh:
                         return await self._aexchange(request, fresh)
         except TimeoutError:
-            raise FetchFailed(f"{request.url}: no whole answer in {self._timeout} s") from None
+            raise _timed_out(request, seconds) from None
 
     def close(self) -> None:
         """Close the connections kept for threads; the next fetch opens another."""
@@ -125,49 +136,57 @@ class HttpTransport:
             with (
                 deadline,
                 client.stream(
-                    **_arguments(request), extensions={"trace": deadline.trace}
+                    **self._arguments(request), extensions={"trace": deadline.trace}
                 ) as answer,
             ):
-                body = _Body(request.url, answer.headers, self._max_bytes)
+                body = Body(request.url, answer.headers, self._max_bytes)
                 for chunk in answer.iter_raw():
                     body.add(chunk)
                 if not deadline.passed:
-                    return body.response(answer)
+                    return Response(answer.status_code, body.headers(), body.whole())
         except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError, OSError) as error:
-            if not deadline.passed:
-                raise _failure(request, error, connected=deadline.connected) from error
-        raise FetchFailed(f"{request.url}: no whole answer in {self._timeout} s")
+            if not deadline.passed or deadline.stream is None:
+                raise _failure(request, error, deadline.seconds, deadline.dialed) from error
+        raise _timed_out(request, deadline.seconds)
 
     async def _aexchange(self, request: Fetch, client: httpx2.AsyncClient) -> Response:
         import httpx2  # noqa: PLC0415
 
-        connected = False
+        dialed: str | None = None
 
-        async def trace(event: str, _info: dict[str, Any]) -> None:
-            nonlocal connected
-            connected |= event.endswith(".connect_tcp.started")
+        async def trace(event: str, info: dict[str, Any]) -> None:
+            nonlocal dialed
+            dialed = _dialed(event, info) or dialed
 
         try:
             async with (
-                client.stream(**_arguments(request), extensions={"trace": trace}) as answer,
+                client.stream(**self._arguments(request), extensions={"trace": trace}) as answer,
                 aclosing(answer.aiter_raw()) as chunks,
             ):
-                body = _Body(request.url, answer.headers, self._max_bytes)
+                body = Body(request.url, answer.headers, self._max_bytes)
                 async for chunk in chunks:
                     body.add(chunk)
-                return body.response(answer)
+                return Response(answer.status_code, body.headers(), body.whole())
         except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError, OSError) as error:
-            raise _failure(request, error, connected=connected) from error
+            raise _failure(request, error, self._timeout * request.share, dialed) from error
 
     def _client(self, origin: str) -> httpx2.Client:
         import httpx2  # noqa: PLC0415
 
-        return httpx2.Client(**self._options(direct=is_here(origin)))
+        from bearerguard.transports.dialing import dial_within_deadlines  # noqa: PLC0415
+
+        client = httpx2.Client(**self._options(direct=is_here(origin)))
+        dial_within_deadlines(client)
+        return client
 
     def _async_client(self, *, direct: bool = False) -> httpx2.AsyncClient:
         import httpx2  # noqa: PLC0415
 
-        return httpx2.AsyncClient(**self._options(direct=direct))
+        from bearerguard.transports.dialing import dial_within_deadlines  # noqa: PLC0415
+
+        client = httpx2.AsyncClient(**self._options(direct=direct))
+        dial_within_deadlines(client)
+        return client
 
     def _options(self, *, direct: bool) -> dict[str, Any]:
         """Return a client's options; `direct` for this machine, where secrets go in plain http."""
@@ -183,6 +202,17 @@ class HttpTransport:
             "follow_redirects": False,
             # A kept client must not carry one answer's cookies into the next request.
             "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+        }
+
+    def _arguments(self, request: Fetch) -> dict[str, Any]:
+        own = {name.lower() for name, _ in request.headers}
+        added = [line for line in self._headers if line[0].lower() not in own]
+        return {
+            "method": request.method,
+            "url": request.url,
+            "headers": [*request.headers, *added, ("accept-encoding", "identity")],
+            "content": request.body,
+            "timeout": self._timeout * request.share,
         }
 
     def _warn_on_a_running_loop(self) -> None:
@@ -203,7 +233,8 @@ class _Deadline:
 
     def __init__(self, seconds: float, stream: Any = None) -> None:
         self.passed = False
-        self.connected = False
+        self.seconds = seconds
+        self.dialed: str | None = None
         self.stream: Any = stream
         self._timer = threading.Timer(seconds, self._cut)
         self._timer.daemon = True
@@ -217,7 +248,7 @@ class _Deadline:
 
     def trace(self, event: str, info: dict[str, Any]) -> None:
         """Note the connection: the one over TLS takes the place of the one below it."""
-        self.connected |= event.endswith(".connect_tcp.started")
+        self.dialed = _dialed(event, info) or self.dialed
         if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
             self.stream = info["return_value"]
             if self.passed:  # connecting alone took too long
@@ -230,54 +261,51 @@ class _Deadline:
                 self.stream.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
 
-class _Body:
-    """Collects a body up to the size cap."""
-
-    def __init__(self, url: str, headers: httpx2.Headers, max_bytes: int) -> None:
-        self._url = url
-        self._left = max_bytes
-        self._chunks: list[bytes] = []
-        # Identity was asked for; a compressed body would get around the size cap.
-        if headers.get("content-encoding", "identity").lower() != "identity":
-            raise FetchFailed(f"{url}: the answer is compressed")
-        announced = headers.get("content-length", "")
-        if announced.isdecimal() and int(announced) > max_bytes:
-            raise self._too_large()
-
-    def add(self, chunk: bytes) -> None:
-        self._left -= len(chunk)
-        if self._left < 0:
-            raise self._too_large()
-        self._chunks.append(chunk)
-
-    def _too_large(self) -> FetchFailed:
-        return FetchFailed(f"{self._url}: the answer is too large")
-
-    def response(self, answer: httpx2.Response) -> Response:
-        headers: Iterable[tuple[str, str]] = answer.headers.multi_items()
-        return Response(answer.status_code, tuple(headers), b"".join(self._chunks))
-
-
-def _arguments(request: Fetch) -> dict[str, Any]:
-    return {
-        "method": request.method,
-        "url": request.url,
-        "headers": [*request.headers, ("accept-encoding", "identity")],
-        "content": request.body,
-    }
-
-
 class _Dead(FetchFailed):
     """A kept connection that the server had closed: a new one may well do."""
 
 
-def _failure(request: Fetch, error: Exception, *, connected: bool) -> FetchFailed:
+def _failure(request: Fetch, error: Exception, seconds: float, dialed: str | None) -> FetchFailed:
     import httpx2  # noqa: PLC0415
 
+    from bearerguard.transports.failures import failure  # noqa: PLC0415
+
     lost = isinstance(error, httpx2.NetworkError | httpx2.RemoteProtocolError)
-    kind = _Dead if lost and request.keep_alive and not connected else FetchFailed
-    # The error's own text may quote what was sent; its type says enough.
-    return kind(f"{request.url}: {type(error).__name__}")
+    found = failure(error, seconds)
+    words = found.words
+    if dialed is not None and _host(request.url) not in {None, _host(f"//{dialed}")}:
+        words = f"{words} (asked by the proxy {dialed})"
+    kind = _Dead if lost and request.keep_alive and dialed is None else FetchFailed
+    return kind(f"{request.url}: {words}", kind=found.kind, temporary=found.temporary)
+
+
+def _timed_out(request: Fetch, seconds: float) -> FetchFailed:
+    from bearerguard.transports.failures import timed_out  # noqa: PLC0415
+
+    found = timed_out(seconds)
+    return FetchFailed(f"{request.url}: {found.words}", kind=found.kind)
+
+
+def _dialed(event: str, info: dict[str, Any]) -> str | None:
+    """Return which host and port a connection is opened to, if this event tells."""
+    if not event.endswith(".connect_tcp.started"):
+        return None
+    host = str(info["host"])
+    return f"[{host}]:{info['port']}" if ":" in host else f"{host}:{info['port']}"
+
+
+def _host(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
+
+
+def _with_user_agent(headers: HeaderLines) -> HeaderLines:
+    if any(name.lower() == "user-agent" for name, _ in headers):
+        return headers
+    version = sys.modules["bearerguard"].__version__  # which is above this floor
+    return (*headers, ("user-agent", f"bearerguard/{version}"))
 
 
 def _origin(url: str) -> str:

@@ -1,0 +1,115 @@
+"""Which failure a fetch ended with (FETCH-01): one kind, in words that an operator can act on.
+
+The errors' own texts may quote what was sent: only what the system says of names, addresses and
+certificates is repeated.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import httpx2
+
+from bearerguard.errors import quoted
+from bearerguard.messages import FetchKind
+from bearerguard.transports.resolver import ResolvingTimedOut
+
+# OpenSSL's numbers of what is wrong with a certificate (x509_vfy.h).
+_OWN_AUTHORITY = " (one of your own needs HttpTransport(ssl_context=...))"
+_CERTIFICATES = {
+    9: "the certificate is not valid yet",
+    10: "the certificate has expired",
+    18: f"the certificate is self-signed, so no trusted authority signed it{_OWN_AUTHORITY}",
+    19: f"the certificate is signed by an authority that is not trusted{_OWN_AUTHORITY}",
+    20: f"the certificate is signed by an unknown authority{_OWN_AUTHORITY}",
+    23: "the certificate was revoked",
+    62: "the certificate is for another host",
+    64: "the certificate is for another host",
+}
+# What OpenSSL says, by its version, where plain HTTP comes instead.
+_NO_TLS = {"WRONG VERSION NUMBER", "HTTP REQUEST", "PACKET LENGTH TOO LONG", "RECORD LAYER FAILURE"}
+_NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN}
+_PASSING = {socket.EAI_AGAIN}
+
+
+class Failure(NamedTuple):
+    """What became of a fetch, in words, and whether asking again later may help."""
+
+    kind: FetchKind
+    words: str
+    temporary: bool
+
+
+_REFUSED = Failure("refused", "the connection was refused", temporary=True)
+_RESET = Failure("closed", "the connection was reset", temporary=True)
+
+
+def failure(error: BaseException, seconds: float) -> Failure:
+    """Return which failure an error means, after at most so many seconds."""
+    chain = list(_chain(error))
+    for each in chain:
+        found = _of_system(each, seconds)
+        if found is not None:
+            return found
+    if any(isinstance(each, httpx2.TimeoutException) for each in chain):
+        return timed_out(seconds)
+    name = type(error).__name__
+    if isinstance(error, httpx2.InvalidURL | httpx2.UnsupportedProtocol | UnicodeError):
+        return Failure("invalid_url", f"no URL that can be asked ({name})", temporary=False)
+    if isinstance(error, httpx2.ProxyError):
+        return Failure("unreachable", f"the proxy did not connect ({name})", temporary=True)
+    if isinstance(error, httpx2.ConnectError):
+        return Failure("unreachable", f"the connection failed ({name})", temporary=True)
+    words = f"the connection was closed, or no HTTP was spoken ({name})"
+    return Failure("closed", words, temporary=True)
+
+
+def timed_out(seconds: float) -> Failure:
+    """Return the failure of a response that did not come in time."""
+    return Failure("timed_out", f"timed out: no whole answer in {seconds:g} s", temporary=True)
+
+
+def _of_system(error: BaseException, seconds: float) -> Failure | None:
+    if isinstance(error, ssl.SSLError):
+        return _of_tls(error)
+    if isinstance(error, socket.gaierror):
+        host = "" if error.filename is None else f" {quoted(error.filename)}"
+        words = f"unknown host{host} ({error.strerror})"
+        return Failure("unknown_host", words, temporary=error.errno in _PASSING)
+    if isinstance(error, ConnectionError):
+        return _REFUSED if isinstance(error, ConnectionRefusedError) else _RESET
+    if isinstance(error, ResolvingTimedOut):
+        words = f"timed out: no address from the resolver in {seconds:g} s"
+        return Failure("timed_out", words, temporary=True)
+    if isinstance(error, OSError) and error.errno in _NO_ROUTE:
+        return Failure("unreachable", "the network or the host is unreachable", temporary=True)
+    return None
+
+
+def _of_tls(error: ssl.SSLError) -> Failure:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        words = _CERTIFICATES.get(error.verify_code) or f"the certificate: {error.verify_message}"
+        return Failure("tls", f"TLS: {words}", temporary=False)
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return Failure("closed", "the connection was closed during TLS", temporary=True)
+    reason = (getattr(error, "reason", None) or "the handshake failed").replace("_", " ")
+    if reason in _NO_TLS:
+        reason = f"the server speaks no TLS at this port ({reason})"
+    return Failure("tls", f"TLS: {reason}", temporary=False)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what led to it; a loop or a long tail is cut."""
+    current: BaseException | None = error
+    for _ in range(10):
+        if current is None:
+            return
+        yield current
+        if isinstance(current, BaseExceptionGroup):
+            for each in current.exceptions:
+                yield from _chain(each)
+        current = current.__cause__ or current.__context__

@@ -1,0 +1,56 @@
+"""The header fields that an operator adds to every fetch, checked: `HttpTransport(headers=...)`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias, cast
+
+from bearerguard.errors import ConfigurationError, quoted
+
+GivenHeaders: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
+Lines: TypeAlias = tuple[tuple[str, str], ...]
+
+_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")  # RFC 9110 §5.6.2, token
+# Only US-ASCII is sent alike by all (RFC 9110 §5.5).
+_VALUE = re.compile(r"[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?")
+# What frames a message or a connection is HTTP's to say, and what a body is, the request's.
+_FRAMING = frozenset(
+    {
+        *("host", "connection", "keep-alive", "proxy-connection", "te", "trailer", "upgrade"),
+        *("content-length", "content-encoding", "content-type", "transfer-encoding", "expect"),
+        "accept-encoding",
+    }
+)
+# These would go to every place that is fetched from, whoever named it.
+_CREDENTIALS = frozenset({"authorization", "proxy-authorization", "dpop", "cookie"})
+
+
+def checked_headers(given: GivenHeaders | None, option: str = "headers=") -> Lines:
+    """Return header lines; `ConfigurationError` names the field, not its value."""
+    if given is None:
+        return ()
+    pairs = given.items() if isinstance(given, Mapping) else given
+    try:
+        lines = [(name, value) for name, value in cast("Iterable[tuple[object, object]]", pairs)]
+    except (TypeError, ValueError):
+        raise ConfigurationError(f"{option} pass a dict of names and values") from None
+    return tuple(_checked(option, name, value) for name, value in lines)
+
+
+def _checked(option: str, name: object, value: object) -> tuple[str, str]:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ConfigurationError(f"{option} {quoted(name)} is no name of a header field")
+    if name.lower() in _FRAMING:
+        raise ConfigurationError(f"{option} {name} is set by each request: leave it out")
+    if name.lower() in _CREDENTIALS:
+        raise ConfigurationError(
+            f"{option} {name} would go to every server that is asked: credentials have options of"
+            " their own, such as keys_token="
+        )
+    if not isinstance(value, str) or not _VALUE.fullmatch(value):
+        raise ConfigurationError(
+            f"{option} the value of {name} cannot be sent: pass ASCII text without line ends,"
+            " control characters, or white space around it"
+        )
+    return name, value

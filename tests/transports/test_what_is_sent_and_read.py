@@ -1,0 +1,186 @@
+"""Header fields of our own for every fetch, and bodies that come compressed though not asked to."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from typing import Any
+
+import anyio
+import pytest
+
+import bearerguard
+from bearerguard import ConfigurationError, Guard, HttpTransport, Introspection, Issuer
+from bearerguard.flow import Fetch
+from bearerguard.messages import FetchFailed, Request, Response
+from bearerguard.testing import LocalIssuer
+from bearerguard.testing.loopback import serving
+
+
+def raw_deflate(body: bytes) -> bytes:
+    compressor = zlib.compressobj(wbits=-15)
+    return compressor.compress(body) + compressor.flush()
+
+
+CODINGS = [
+    ("gzip", gzip.compress),
+    ("x-gzip", gzip.compress),
+    ("GZIP", gzip.compress),
+    ("identity, gzip", gzip.compress),
+    ("deflate", zlib.compress),
+    ("deflate", raw_deflate),
+    ("gzip", lambda body: gzip.compress(body[:7]) + gzip.compress(body[7:])),
+]
+
+
+def ways(transport: HttpTransport, url: str) -> list[Any]:
+    """Return what comes in a thread, on asyncio and on trio: a response or a failure."""
+    found: list[Any] = []
+    for way in (None, "asyncio", "trio"):
+        try:
+            if way is None:
+                found.append(transport.fetch(Fetch("GET", url)))
+            else:
+                found.append(anyio.run(transport.afetch, Fetch("GET", url), backend=way))
+        except FetchFailed as error:
+            found.append(error)
+    return found
+
+
+@pytest.mark.parametrize(("coding", "compress"), CODINGS)
+def test_E41_a_compressed_body_is_read_though_identity_was_asked_for(
+    coding: str, compress: Any
+) -> None:
+    body = b'{"keys": []}' * 99
+    headers = (("Content-Encoding", coding), ("X", "1"))
+    with serving(lambda _: Response(200, headers, compress(body))) as url:
+        for response in ways(HttpTransport(max_bytes=len(body)), url):
+            assert response.body == body
+            assert response.header("content-encoding") is None
+            assert response.header("content-length") is None
+            assert response.header("x") == "1"
+        for error in ways(HttpTransport(max_bytes=len(body) - 1), url):
+            assert (error.kind, "too large" in str(error)) == ("too_large", True)
+
+
+@pytest.mark.parametrize(
+    ("coding", "body", "said"),
+    [
+        ("gzip", b"xy", "not what its Content-Encoding says"),
+        ("gzip", gzip.compress(b"{}" * 99)[:-9], "cut off"),
+        ("gzip", gzip.compress(b"{}") + b"more", "not what its Content-Encoding says"),
+        ("gzip", gzip.compress(b"") * 20, "too large"),
+        ("deflate", b"\xff\xff\xff", "not what its Content-Encoding says"),
+        ("br", b"x", "compressed by 'br'"),
+        ("gzip, gzip", gzip.compress(gzip.compress(b"{}")), "compressed by 'gzip, gzip'"),
+        ("zstd", b"x", "compressed by 'zstd'"),
+    ],
+)
+def test_E41_what_cannot_be_decompressed_is_no_response(
+    coding: str, body: bytes, said: str
+) -> None:
+    with serving(lambda _: Response(200, (("Content-Encoding", coding),), body)) as url:
+        for error in ways(HttpTransport(), url):
+            assert said in str(error)
+
+
+def test_E41_a_bomb_is_refused_long_before_it_is_whole() -> None:
+    bomb = gzip.compress(b"\0" * 50_000_000)
+    with serving(lambda _: Response(200, (("Content-Encoding", "gzip"),), bomb)) as url:
+        for error in ways(HttpTransport(), url):
+            assert error.kind == "too_large"
+
+
+def test_an_empty_body_needs_no_decompressing() -> None:
+    with serving(lambda _: Response(200, (("Content-Encoding", "gzip"),))) as url:
+        assert [each.body for each in ways(HttpTransport(), url)] == [b""] * 3
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte order mark"])
+@pytest.mark.parametrize(("coding", "compress"), CODINGS)
+def test_E41_keys_metadata_and_introspection_are_read_from_such_bodies(
+    coding: str, compress: Any, mark: bytes
+) -> None:
+    local = LocalIssuer("https://id.example", audience="a")
+    where: list[str] = []
+
+    def answer(request: Request) -> Response:
+        if request.url == "/introspect":
+            said: Any = {"active": True, "sub": "u", "aud": "a", "iss": "https://id.example"}
+        elif request.url == "/jwks":
+            said = local.jwks()
+        else:
+            said = {
+                "issuer": "https://id.example",
+                "jwks_uri": f"{where[0]}/jwks",
+                "introspection_endpoint": f"{where[0]}/introspect",
+            }
+        body = compress(mark + json.dumps(said).encode())
+        return Response(200, (("Content-Encoding", coding),), body)
+
+    with serving(answer) as url:
+        where.append(url)
+        asking = Introspection("api", client_secret="s")
+        issuer = Issuer(
+            "https://id.example", audience="a", discovery_url=f"{url}/meta", introspection=asking
+        )
+        with Guard(issuer) as guard:
+            assert guard.verify(local.token()).subject
+            assert guard.verify("opaque").subject == "u"
+
+
+def test_C24_requests_say_who_we_are_or_what_they_are_told_to_say() -> None:
+    seen: list[Request] = []
+
+    def answer(request: Request) -> Response:
+        seen.append(request)
+        return Response(200)
+
+    ours = [f"bearerguard/{bearerguard.__version__}".encode()]
+    with serving(answer) as url:
+        ways(HttpTransport(), url)
+        assert [each.values(b"user-agent") for each in seen] == [ours] * 3
+        seen.clear()
+        ways(HttpTransport(headers={"user-agent": "MyApi/1.0 (x, y)", "X-Api-Key": "k"}), url)
+        assert {(*each.values(b"user-agent"), *each.values(b"x-api-key")) for each in seen} == {
+            (b"MyApi/1.0 (x, y)", b"k")
+        }
+        seen.clear()
+        transport = HttpTransport(headers=[("Accept", "text/plain"), ("X", "1"), ("X", "2")])
+        transport.fetch(Fetch("GET", url, (("accept", "application/json"),)))
+        assert seen[0].values(b"accept") == [b"application/json"]  # what a request says itself
+        assert seen[0].values(b"x") == [b"1", b"2"]
+        assert seen[0].values(b"user-agent") == ours
+
+
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        ({"Host": "evil"}, "Host is set by each request"),
+        ({"content-LENGTH": "0"}, "is set by each request"),
+        ({"Transfer-Encoding": "chunked"}, "is set by each request"),
+        ({"Accept-Encoding": "gzip"}, "is set by each request"),
+        ({"Authorization": "Bearer s3cret"}, "keys_token="),
+        ({"cookie": "sid=s3cret"}, "would go to every server"),
+        ({"X": "s3cret\r\nHost: evil"}, "the value of X cannot be sent"),
+        ({"X": "s3cret\n"}, "the value of X cannot be sent"),
+        ({"X": "s3cret\0"}, "the value of X cannot be sent"),
+        ({"X": " s3cret"}, "the value of X cannot be sent"),
+        ({"X": "s3cret ☃"}, "the value of X cannot be sent"),
+        ({"X": "s3cret é"}, "the value of X cannot be sent"),
+        ({"X": ""}, "the value of X cannot be sent"),
+        ({"X": 7}, "the value of X cannot be sent"),
+        ({"X: y\r\nZ": "1"}, "no name of a header field"),
+        ({"": "1"}, "no name of a header field"),
+        ({7: "1"}, "no name of a header field"),
+        (["X"], "pass a dict"),
+        (7, "headers="),
+    ],
+)
+def test_C24_header_fields_that_cannot_be_sent_are_refused_without_their_values(
+    headers: Any, said: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=said) as error:
+        HttpTransport(headers=headers)
+    assert "s3cret" not in str(error.value)
