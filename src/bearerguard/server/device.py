@@ -1,8 +1,8 @@
 """Devices: browsers with which the user of an account signed in before.
 
 Whoever tries an account's password from elsewhere can use up what everybody has of attempts, not
-what such a device has. The cookie is sealed and names nobody; it signs nobody in. A changed password
-ends it: whoever knew the old one is a stranger from then on.
+what such a device has. The cookie is sealed and names nobody; it signs nobody in. A changed
+password ends it: whoever knew the old one is a stranger from then on.
 """
 
 from __future__ import annotations
