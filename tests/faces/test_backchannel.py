@@ -517,3 +517,25 @@ def test_it_stands_outside_the_guard_in_starlette_and_flask(
         BackchannelLogout(issuer.guard(), client_id="app")
     with pytest.raises(ConfigurationError, match="client_id="):
         BackchannelLogout(guard, client_id="")
+
+
+def test_what_a_withdrawn_key_signed_logs_nobody_out(
+    post: Post, issuer: LocalIssuer, guard: Guard, logout: BackchannelLogout, events: list[Event]
+) -> None:
+    """Its keys are cached still: whoever has the leaked key ends no session with it."""
+    with guard:
+        assert post(logout, form(logout_token(issuer, sub="grace")))[0] == 200
+        access = issuer.token(sub="ada")
+        leaked = logout_token(issuer, sub="ada")
+        withdrawn = issuer.key.kid
+        issuer.rotate()
+        renewed = issuer.token(sub="ada")
+        guard.revoke(key_id=withdrawn)
+        status, _, body = post(logout, form(leaked))
+        assert (status, json.loads(body)["error"]) == (400, "invalid_request")
+        assert events[-1].code == "bad_logout_token"
+        assert "withdrawn" in events[-1].detail
+        guard.verify(renewed)
+        with pytest.raises(TokenError, match="revoked"):
+            guard.verify(access)
+        assert post(logout, form(logout_token(issuer, sub="ada")))[0] == 200

@@ -26,9 +26,11 @@ from bearerguard import (
     IssuerUnavailable,
     Request,
     Response,
+    Revocations,
     TokenError,
     TokenExpired,
 )
+from bearerguard.errors import RevocationsUnavailable
 from bearerguard.flow import Fetch, Flow, Once
 from bearerguard.guard.breaker import Breaker
 from bearerguard.guard.events import Events
@@ -37,6 +39,7 @@ from bearerguard.guard.introspector import Introspector
 from bearerguard.guard.key_cache import KeyCache
 from bearerguard.guard.token_cache import TokenCache, digest
 from bearerguard.messages import FetchFailed
+from bearerguard.redis import RedisStore
 from bearerguard.testing import LocalIssuer, SigningKey, sign
 from tests.conformance.introspection_table import CLIENT_KEYS, pem
 from tests.conformance.stage import NOON, Clock
@@ -585,7 +588,9 @@ class Shelf:
         self.kept[issuer, resource, digest] = value
 
 
-def worker(issuer: LocalIssuer, shelf: Shelf, **options: Any) -> tuple[Introspector, Guard]:
+def worker(
+    issuer: LocalIssuer, shelf: Shelf, revocations: Revocations | None = None, **options: Any
+) -> tuple[Introspector, Guard]:
     """An introspector as each worker has one, and a guard to drive it."""
     how = issuer.introspection.options(**options)
     clock, configured = issuer._clock, issuer.issuer()
@@ -594,9 +599,16 @@ def worker(issuer: LocalIssuer, shelf: Shelf, **options: Any) -> tuple[Introspec
         configured, clock=clock, events=events, schedule=lambda *_: None, release=lambda: None
     )
     introspector = Introspector(
-        configured, how, keys, TokenCache(100, clock), clock=clock, events=events, shared=shelf
+        configured,
+        how,
+        keys,
+        TokenCache(100, clock),
+        clock=clock,
+        events=events,
+        shared=shelf,
+        revocations=revocations,
     )
-    return introspector, issuer.guard()
+    return introspector, issuer.guard(revocations=revocations)
 
 
 def introspected(worker: tuple[Introspector, Guard], token: str) -> str:
@@ -674,3 +686,80 @@ def test_a_transport_that_raises_is_503_and_its_words_are_not_repeated(
     assert "opaque-token" not in caplog.text
     assert logging.WARNING in {record.levelno for record in caplog.records}
     gc.collect()
+
+
+@pytest.mark.parametrize("stale_ttl", [0, 600])
+def test_an_answer_that_a_withdrawn_key_signed_is_believed_no_longer(
+    clock: Clock, stale_ttl: float
+) -> None:
+    """At once, cached or not, while the keys are cached; the token may still be good."""
+    issuer = LocalIssuer(algorithm="ES256", clock=clock)
+    how = issuer.introspection.options(signed_answers=True, stale_ttl=stale_ttl)
+    guard = Guard(
+        issuer.issuer(introspection=how),
+        transport=issuer.transport(),
+        clock=clock,
+        revocations=Revocations(),
+    )
+    token, other = issuer.opaque_token(sub="ada"), issuer.opaque_token(sub="grace")
+    with guard:
+        assert guard.verify(token).subject == "ada"
+        assert recalled(guard, f"Bearer {token}")
+        guard.revoke(key_id=issuer.key.kid)
+        assert not recalled(guard, f"Bearer {token}")
+        for each in (token, other):
+            with pytest.raises(IssuerUnavailable, match="withdrawn"):
+                guard.verify(each)
+        issuer.rotate()
+        clock.now += 300  # for as long as an endpoint is left alone about one token
+        assert guard.verify(token).subject == "ada"
+        assert guard.verify(other).subject == "grace"
+        assert recalled(guard, f"Bearer {token}")
+
+
+def test_workers_do_not_share_what_a_withdrawn_key_signed(clock: Clock) -> None:
+    issuer, shelf, revocations = LocalIssuer(algorithm="ES256", clock=clock), Shelf(), Revocations()
+    first, second, third = (
+        worker(issuer, shelf, revocations, signed_answers=True) for _ in range(3)
+    )
+    token = issuer.opaque_token()
+    assert introspected(first, token) == "user"
+    assert introspected(second, token) == "user"
+    assert issuer.hits["/introspect"] == 1
+    first[1].revoke(key_id=issuer.key.kid)
+    issuer.rotate()
+    assert introspected(third, token) == "user"
+    assert issuer.hits["/introspect"] == 2
+
+
+def test_a_signed_answer_that_was_not_asked_for_is_not_shared(clock: Clock) -> None:
+    issuer, shelf = LocalIssuer(algorithm="ES256", clock=clock), Shelf()
+    token, asked = issuer.opaque_token(), worker(issuer, shelf)
+    told = {"active": True, "aud": issuer.audience, "sub": "ada", "exp": NOON + 60}
+    claims = {"iss": issuer.url, "aud": "api", "iat": int(NOON), "token_introspection": told}
+    header = {"alg": "ES256", "typ": "token-introspection+jwt", "kid": issuer.key.kid}
+    issuer.introspection.answer = Response(
+        200,
+        (("Content-Type", "application/token-introspection+jwt"),),
+        sign(header, claims, issuer.key).encode(),
+    )
+    assert introspected(asked, token) == "ada"
+    assert shelf.kept == {}
+
+
+def test_where_nobody_knows_which_keys_were_withdrawn_a_signed_answer_is_503(
+    clock: Clock,
+) -> None:
+    issuer = LocalIssuer(algorithm="ES256", clock=clock)
+    away = RedisStore("redis://127.0.0.1:1", secret="s" * 32, timeout=0.2)
+    how = issuer.introspection.options(signed_answers=True)
+    with Guard(
+        issuer.issuer(introspection=how),
+        transport=issuer.transport(),
+        clock=clock,
+        revocations=Revocations(away),
+    ) as guard:
+        for _ in range(2):
+            with pytest.raises(RevocationsUnavailable):
+                guard.verify(issuer.opaque_token())
+        assert guard.health()["introspection"][issuer.url]["status"] == "ok"

@@ -83,3 +83,51 @@ def test_no_secret_stands_in_the_database_the_log_or_an_event(
     printed = caplog.text + repr(stage.events) + repr([each.details for each in stage.events])
     assert "token_issued" in printed
     assert found(stage.folder, printed, secrets) == []
+
+
+def refusals(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
+    """The details of the lines about refused requests."""
+    return [
+        json.loads(line.partition(" ")[2])
+        for line in caplog.messages
+        if line.startswith(("request_refused ", "client_authentication_failed "))
+    ]
+
+
+def test_D28_a_stranger_fills_no_disk_with_refusals(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Twenty lines of a kind, then one a minute; each says how many were left out before it."""
+    stage.events.clear()
+    for number in range(300):
+        stage.token(client_id=f"made-up-{number}", grant_type="client_credentials")
+        stage.authorize(client_id=f"made-up-{number}")
+    lines = refusals(caplog)
+    assert len(lines) == 40
+    assert not any("lines_left_out" in line for line in lines)
+    assert len(stage.events) == 600, "the callback gets every one"
+    caplog.clear()
+    stage.authorize(response_type="token")
+    assert [line["reason"] for line in refusals(caplog)] == ["unsupported_response_type"]
+    stage.clock.now += 60
+    caplog.clear()
+    stage.authorize(client_id="another")
+    (line,) = refusals(caplog)
+    assert (line["client_id"], line["lines_left_out"]) == ("another", 280)
+
+
+def test_D28_what_was_left_out_is_told_though_no_more_of_it_comes(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "bearerguard.server")
+    for number in range(50):
+        stage.authorize(client_id=f"made-up-{number}")
+    caplog.clear()
+    stage.clock.now += 61
+    stage.token(grant_type="client_credentials")
+    assert caplog.messages[1:] == ['lines_left_out {"lines_left_out": 30}']
+    caplog.clear()
+    stage.token(grant_type="client_credentials")
+    stage.clock.now += 61
+    stage.token(grant_type="client_credentials")
+    assert all(line.startswith("token_issued") for line in caplog.messages)

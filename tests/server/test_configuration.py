@@ -158,6 +158,13 @@ def test_a_resource_that_is_wrong_is_named(options: dict[str, Any]) -> None:
         ({"jwks": {"keys": []}, "auth_method": "client_secret_post"}, "jwks="),
         ({"origins": ["https://app.example.com/"]}, "origins="),
         ({"origins": ["*"]}, "origins="),
+        ({"origins": ["https://*.example.com"]}, "origins="),
+        ({"origins": ["https://App.example.com"]}, "small letters"),
+        ({"origins": ["https://app.example.com:443"]}, "without a default port"),
+        ({"origins": ["http://app.example.com:80"]}, "origins="),
+        ({"origins": ["https://app.example.com:99999"]}, "origins="),
+        ({"origins": ["https://b\u00fccher.example"]}, "origins="),
+        ({"origins": ["null"]}, "origins="),
         ({"origins": [7]}, "origins="),
         ({"serves": ["https://other.example.com"]}, "serves="),
         ({"client_id": "with space"}, "client_id="),
@@ -194,6 +201,13 @@ def test_a_client_is_listed_as_it_was_registered_and_never_with_its_secret(stage
     assert added.client.origins == (origin,)
     assert stage.app.client_secret is not None
     assert stage.app.client_secret not in repr(stage.app)
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://localhost:3000", "http://[::1]:8080", "https://xn--bcher-kva.example"]
+)
+def test_an_origin_may_be_any_that_a_browser_sends(stage: Stage, origin: str) -> None:
+    assert stage.add("SPA", public=True, origins=[origin]).client.origins == (origin,)
 
 
 def test_what_is_not_there_cannot_be_changed_and_what_is_there_not_added(stage: Stage) -> None:

@@ -56,7 +56,8 @@ def test_A6_a_proxy_that_comes_by_a_unix_socket_is_trusted_by_name(peer: str) ->
 
 
 @pytest.mark.parametrize(
-    "trusted", ["10.0.0.1", ["proxy.internal"], ["0.0.0.0/0"], ["::/0"], ["10.0.0.1/24"], ["*"]]
+    "trusted",
+    ["10.0.0.1", ["proxy.internal"], ["0.0.0.0/0"], ["::/0"], ["10.0.0.1/24"], ["*"], [7]],
 )
 def test_A6_what_is_nobodys_own_proxy_is_refused(make: Make, trusted: Any) -> None:
     server = make().server

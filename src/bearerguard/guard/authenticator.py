@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bearerguard.errors import IssuerUnavailable, Refusal
 from bearerguard.flow import Flow
 from bearerguard.guard.events import Events
+from bearerguard.guard.introspected import Introspected, is_withdrawn
 from bearerguard.guard.introspector import Introspector
 from bearerguard.guard.jwt_validator import JwtValidator, Reading
 from bearerguard.guard.routing import Routing
@@ -141,7 +142,12 @@ class Authenticator:
             now < entry.deadline
             and self._monotonic() < entry.elapses_at
             and (now < entry.lease.until or self._validator.renew(entry))
+            and not (isinstance(entry, Introspected) and self._is_withdrawn(entry))
         )
+
+    def _is_withdrawn(self, answer: Introspected) -> bool:
+        issuer, key_id = answer.principal.issuer or "", answer.lease.key_id
+        return is_withdrawn(self._revocations, issuer, key_id)
 
     def _check(self, entry: Entry, revocations: Revocations) -> None:
         """Raise `TokenError` if it was revoked, else note which list did not cover it."""

@@ -1,5 +1,7 @@
 """Telling the operator: one log line per reason and issuer a minute, and a callback.
 
+A line says how many like it were left out since the last.
+
 An event names the reason and the remedy. It never holds a token, a secret, a subject or
 any claim but those that say which tokens an issuer sends (iss, aud, typ, alg, kid, exp), and,
 where a token is too weak, its scopes, its roles and the names of its claims.
@@ -8,17 +10,14 @@ where a token is too weak, its scopes, its roles and the names of its claims.
 from __future__ import annotations
 
 import logging
-import os
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cachetools import TTLCache
+from bearerguard.log_lines import LineLimit
 
 _log = logging.getLogger("bearerguard")
 
 _LINE_INTERVAL = 60.0
-_MAX_REMEMBERED = 10_000
 # What every API sees all day, from clients that mend it themselves.
 _ORDINARY = frozenset(
     {"missing_credentials", "expired", "inactive", "insufficient_scope", "keys_fetched"}
@@ -50,36 +49,21 @@ class Events:
         self, on_event: Callable[[Event], None] | None, monotonic: Callable[[], float]
     ) -> None:
         self._on_event = on_event
-        self._monotonic = monotonic
-        self._renew()
-
-    def _renew(self) -> None:
-        self._pid = os.getpid()
-        self._lock = threading.Lock()
-        self._written = TTLCache[tuple[str, str | None, str], bool](
-            _MAX_REMEMBERED, _LINE_INTERVAL, timer=self._monotonic
-        )
+        self._lines = LineLimit(monotonic, burst=1, interval=_LINE_INTERVAL)
 
     def emit(self, code: str, issuer: str | None, detail: str, *, about: str = "") -> None:
         """Report an event; a callback that fails is logged and harms no request.
 
         `about` sets apart what has the same code and is not the same trouble: each has its line.
         """
-        if self._is_first(code, issuer, about):
+        left_out = self._lines.admit((code, issuer, about))
+        if left_out is not None:
             level = logging.INFO if code in _ORDINARY else logging.WARNING
-            _log.log(level, "%s: %s%s", code, detail, f" (issuer {issuer})" if issuer else "")
+            about_issuer = f" (issuer {issuer})" if issuer else ""
+            more = f" (and {left_out} more since the last line)" if left_out else ""
+            _log.log(level, "%s: %s%s%s", code, detail, about_issuer, more)
         if self._on_event is not None:
             try:
                 self._on_event(Event(code, issuer, detail))
             except Exception:
                 _log.exception("on_event= raised for the event %s", code)
-
-    def _is_first(self, code: str, issuer: str | None, about: str) -> bool:
-        """Whether the last minute has seen no line of this kind."""
-        if self._pid != os.getpid():
-            self._renew()  # the parent's lock may be held for ever in its child
-        with self._lock:
-            if (code, issuer, about) in self._written:
-                return False
-            self._written[code, issuer, about] = True
-            return True

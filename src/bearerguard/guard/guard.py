@@ -142,6 +142,7 @@ class Guard(LifeCycle):
             events=self._events,
             schedule=self._refresher.schedule,
             max_token_bytes=max_token_bytes,
+            revocations=revocations,
         )
         self._validator = JwtValidator(
             self._trust.find, clock, max_token_bytes, names=self._trust.urls

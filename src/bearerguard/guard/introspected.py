@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bearerguard.errors import INACTIVE, UNKNOWN_ISSUER, Reason, TokenError, quoted
 from bearerguard.guard.introspection import Introspection
@@ -18,10 +18,23 @@ from bearerguard.guard.token_cache import Entry, Lease
 from bearerguard.principal import Claims, Principal
 from bearerguard.protocol import claims, strict_json
 
+if TYPE_CHECKING:
+    from bearerguard.guard.revocation import Revocations
+
 # What a token without an expiry is checked against: the end of time as a date can be.
 _NEVER = 2**53
-# No key of ours proved it, so none that goes can end it.
+# No key proved it, so none that goes can end it.
 _UNTIL_DEADLINE = Lease(math.inf)
+
+
+class Answer(NamedTuple):
+    """What an issuer said: the members of an active token, None for one that is not active.
+
+    `key_id` is that of the key that signed the answer, None for one that no such key signed.
+    """
+
+    members: Mapping[str, Any] | None
+    key_id: str | None = None
 
 
 class Introspected(Entry):
@@ -39,10 +52,11 @@ class Introspected(Entry):
         deadline: float,
         stale_until: float,
         *,
+        lease: Lease = _UNTIL_DEADLINE,
         elapses_at: float = math.inf,
         stale_elapses_at: float = math.inf,
     ) -> None:
-        super().__init__(principal, deadline, _UNTIL_DEADLINE, elapses_at)
+        super().__init__(principal, deadline, lease, elapses_at)
         self.stale_until = stale_until
         self.stale_elapses_at = stale_elapses_at
 
@@ -73,18 +87,16 @@ class Reader:
         self._names = (issuer.url, *issuer.aliases)
         self._expected = replace(issuer.expected, required=("aud",))
 
-    def read(
-        self, members: Mapping[str, Any] | None, answered_at: float, now: float, elapsed: float
-    ) -> Introspected:
+    def read(self, answer: Answer, answered_at: float, now: float, elapsed: float) -> Introspected:
         """Return what an answer proves, given when it came; raises `TokenError`.
 
         `now` is in Unix seconds, `elapsed` in those that no change of the clock disturbs.
 
         Another worker's clock may be ahead: its answer is believed no longer than one of now.
         """
-        if members is None:
+        if answer.members is None:
             raise TokenError(INACTIVE, "the issuer says that it is not active")
-        members = strict_json.without_nulls(members)
+        members = strict_json.without_nulls(answer.members)
         if _is_zero(members.get("exp")):
             # RFC 7662 §2.2 knows no such end: some servers write so that there is none, of a
             # token that they call active.
@@ -110,6 +122,7 @@ class Reader:
             principal,
             min(fresh, last),
             min(fresh + self._options.stale_ttl, last),
+            lease=_signed_by(answer.key_id),
             elapses_at=elapses_at,
             stale_elapses_at=elapses_at + self._options.stale_ttl,
         )
@@ -120,6 +133,20 @@ class Reader:
         if not ttl:
             return None
         return Refused(type(refusal), refusal.reason, refusal.remedy, elapsed + ttl)
+
+
+def is_withdrawn(revocations: Revocations | None, issuer: str, key_id: str | None) -> bool:
+    """Whether the key that signed an answer was withdrawn, as far as is known.
+
+    Nothing is said by that of the token: the issuer is to be asked again.
+    """
+    if revocations is None or key_id is None:
+        return False
+    return revocations.current.covers(Principal(issuer), key_id)
+
+
+def _signed_by(key_id: str | None) -> Lease:
+    return _UNTIL_DEADLINE if key_id is None else Lease(math.inf, key_id=key_id)
 
 
 def _is_zero(date: object) -> bool:

@@ -10,17 +10,21 @@ import math
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bearerguard.errors import quoted
 from bearerguard.flow import Flow, ask
 from bearerguard.guard.discovery import discover
+from bearerguard.guard.introspected import Answer, is_withdrawn
 from bearerguard.guard.introspection import Introspection
 from bearerguard.guard.issuer import Issuer
 from bearerguard.guard.key_cache import KeyCache
 from bearerguard.messages import FetchFailed
 from bearerguard.protocol import introspection
 from bearerguard.protocol.introspection import IntrospectionFailed, SignedAnswer
+
+if TYPE_CHECKING:
+    from bearerguard.guard.revocation import Revocations
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +47,25 @@ class IntrospectionEndpoint:
         *,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
+        revocations: Revocations | None = None,
     ) -> None:
         self._issuer = issuer
         self._options = options
         self._keys = keys
         self._clock = clock
         self._monotonic = monotonic
+        self._revocations = revocations
         # RFC 9701 §5 wants the resource server's name: some put its client id, some its audience.
         self._names = issuer.expected.audience | frozenset(filter(None, (options.client_id,)))
         self._place: _Place | None = None
         if options.endpoint is not None:
             self._place = _Place(options.endpoint, options.method(()))
 
-    def answer(self, token: bytes) -> Flow[dict[str, Any] | None]:
-        """Return the members of the answer about a token, None when it is not active.
+    def answer(self, token: bytes) -> Flow[Answer]:
+        """Return the answer about a token.
 
-        Raises `IntrospectionFailed`, `FetchFailed` or `IssuerUnavailable`.
+        Raises `IntrospectionFailed`, `FetchFailed` or `IssuerUnavailable`; of these
+        `RevocationsUnavailable` when it is not known which keys were withdrawn.
         """
         place = yield from self.located()
         proof = self._options.proof(
@@ -77,7 +84,7 @@ class IntrospectionEndpoint:
         except IntrospectionFailed as error:
             error.args = (f"{place.url}: {error}",)
             raise
-        return read
+        return Answer(read)
 
     def located(self) -> Flow[_Place]:
         """Return where to ask, discovering it when that is not known, or was long ago."""
@@ -99,20 +106,30 @@ class IntrospectionEndpoint:
         if self._options.endpoint is None:
             self._place = None
 
-    def _proved(self, answer: SignedAnswer) -> Flow[dict[str, Any] | None]:
+    def _proved(self, answer: SignedAnswer) -> Flow[Answer]:
         """Return what a signed answer says, if the issuer signed it (RFC 9701 §5)."""
         candidates = []
         (algorithm, kid, _typ), token = answer
         if algorithm in self._issuer.accepted_algorithms:
             candidates = yield from self._keys.candidates(algorithm, kid)
-        if not any(
-            key.verifies(algorithm, token.signing_input, token.signature)
-            for key, _lease in candidates
-        ):
+        leases = (
+            lease
+            for key, lease in candidates
+            if key.verifies(algorithm, token.signing_input, token.signature)
+        )
+        lease = next(leases, None)
+        if lease is None:
             raise IntrospectionFailed("the signature of its answer is not the issuer's")
-        return introspection.signed_members(
+        if self._revocations is not None:
+            yield from self._revocations.ensure(self._issuer.url)
+        if is_withdrawn(self._revocations, self._issuer.url, lease.key_id):
+            raise IntrospectionFailed(
+                f"the key {quoted(lease.key_id)} that signed its answer was withdrawn"
+            )
+        members: dict[str, Any] | None = introspection.signed_members(
             answer,
             issuers=(self._issuer.url, *self._issuer.aliases),
             audience=self._names,
             now=self._clock(),
         )
+        return Answer(members, lease.key_id)

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from bearerguard.errors import (
     EXPIRED,
     WRONG_TYPE,
     IssuerUnavailable,
+    RevocationsUnavailable,
     TokenError,
     TokenExpired,
 )
@@ -25,7 +26,7 @@ from bearerguard.guard.breaker import Breaker
 from bearerguard.guard.elapsed import elapsed_by
 from bearerguard.guard.events import Events
 from bearerguard.guard.generations import Generations
-from bearerguard.guard.introspected import Introspected, Reader, Refused
+from bearerguard.guard.introspected import Answer, Introspected, Reader, Refused, is_withdrawn
 from bearerguard.guard.introspection import Introspection
 from bearerguard.guard.introspection_endpoint import IntrospectionEndpoint
 from bearerguard.guard.issuer import Issuer
@@ -33,6 +34,9 @@ from bearerguard.guard.key_cache import KeyCache
 from bearerguard.guard.token_cache import Entry, TokenCache
 from bearerguard.messages import FetchFailed
 from bearerguard.protocol.introspection import IntrospectionFailed
+
+if TYPE_CHECKING:
+    from bearerguard.guard.revocation import Revocations
 
 # Strangers can make up any number of tokens; each refusal costs about 300 bytes.
 _MAX_REFUSALS = 10_000
@@ -77,6 +81,7 @@ class Introspector:
         monotonic: Callable[[], float] | None = None,
         events: Events,
         shared: SharedAnswers | None = None,
+        revocations: Revocations | None = None,
     ) -> None:
         self.issuer = issuer
         self._options = options
@@ -85,9 +90,18 @@ class Introspector:
         self._monotonic = elapsed_by(clock) if monotonic is None else monotonic
         self._events = events
         self._shared = shared
+        self._revocations = revocations
         self._resource = " ".join(sorted(issuer.expected.audience))
+        if options.signed_answers:
+            # These say which key signed them, which workers of an earlier version do not read.
+            self._resource += " signed"
         self._endpoint = IntrospectionEndpoint(
-            issuer, options, keys, clock=clock, monotonic=self._monotonic
+            issuer,
+            options,
+            keys,
+            clock=clock,
+            monotonic=self._monotonic,
+            revocations=revocations,
         )
         self._reader = Reader(issuer, options)
         self._refusals: Generations[bytes, Refused] = Generations(_MAX_REFUSALS)
@@ -171,12 +185,14 @@ class Introspector:
             not isinstance(known, Introspected)
             or now >= known.stale_until
             or elapsed >= known.stale_elapses_at
+            or self._is_withdrawn(known)
         ):
             raise error
         stale = Introspected(
             known.principal,
             min(now + error.retry_after, known.stale_until),
             known.stale_until,
+            lease=known.lease,
             elapses_at=min(elapsed + error.retry_after, known.stale_elapses_at),
             stale_elapses_at=known.stale_elapses_at,
         )
@@ -194,8 +210,8 @@ class Introspector:
         self._check_pause(key)
         era = self._breaker.enter(self._monotonic())
         try:
-            members = yield from self._endpoint.answer(token)
-        except GeneratorExit:
+            answer = yield from self._endpoint.answer(token)
+        except (GeneratorExit, RevocationsUnavailable):
             self._breaker.abandoned()
             raise
         except IntrospectionFailed as error:
@@ -209,15 +225,15 @@ class Introspector:
         self._objected_to = 0
         self._objections.drop(key)
         now = self._clock()
-        entry = self._believed(key, members, now)
-        yield from self._share(key, members, now, entry.deadline - now)
+        entry = self._believed(key, answer, now)
+        yield from self._share(key, answer, now, entry.deadline - now)
         return entry
 
-    def _believed(self, key: bytes, members: Mapping[str, Any] | None, at: float) -> Introspected:
+    def _believed(self, key: bytes, answer: Answer, at: float) -> Introspected:
         """Return what an answer that came `at` a time proves, and remember it either way."""
         now = self._clock()
         try:
-            return self._remember(key, self._reader.read(members, at, now, self._monotonic()))
+            return self._remember(key, self._reader.read(answer, at, now, self._monotonic()))
         except TokenError as refusal:
             self._refuse(key, refusal)
             raise
@@ -232,7 +248,14 @@ class Introspector:
             self._refusals.put(key, refused)
 
     def _is_fresh(self, entry: Entry) -> bool:
-        return self._clock() < entry.deadline and self._monotonic() < entry.elapses_at
+        return (
+            self._clock() < entry.deadline
+            and self._monotonic() < entry.elapses_at
+            and not self._is_withdrawn(entry)
+        )
+
+    def _is_withdrawn(self, entry: Entry) -> bool:
+        return is_withdrawn(self._revocations, self.issuer.url, entry.lease.key_id)
 
     def _remember(self, key: bytes, entry: Introspected) -> Introspected:
         if self._options.cache_ttl:
@@ -283,17 +306,18 @@ class Introspector:
         value = yield from self._shared.get(self.issuer.url, self._resource, key)
         if value is None:
             return None
-        answered_at, members = json.loads(value)  # sealed by a worker of ours
-        entry = self._reader.read(members, answered_at, self._clock(), self._monotonic())
+        answered_at, *answer = json.loads(value)  # sealed by a worker of ours
+        entry = self._reader.read(Answer(*answer), answered_at, self._clock(), self._monotonic())
         if not self._is_fresh(entry):
             return None
         return self._remember(key, entry)
 
-    def _share(
-        self, key: bytes, members: Mapping[str, Any] | None, at: float, ttl: float
-    ) -> Flow[None]:
+    def _share(self, key: bytes, answer: Answer, at: float, ttl: float) -> Flow[None]:
         if self._shared is not None and self._options.cache_ttl and ttl > 0:
-            value = json.dumps([at, members]).encode()
+            signed = self._options.signed_answers
+            if answer.key_id is not None and not signed:
+                return  # it was not asked to be: others would not know by which key
+            value = json.dumps([at, *answer] if signed else [at, answer.members]).encode()
             yield from self._shared.put(self.issuer.url, self._resource, key, value, ttl)
 
 

@@ -130,8 +130,10 @@ class JwtValidator:
         keys.remember(token.header, key, proof)
         return self._entry(token.claims, issuer, proof)
 
-    def prove_logout(self, octets: bytes) -> Flow[Reading]:
-        """Return a genuine logout token, its claims unchecked; raises as `prove` does.
+    def prove_logout(self, octets: bytes) -> Flow[tuple[Reading, str | None]]:
+        """Return a genuine logout token, its claims unchecked, and its key's id.
+
+        Raises as `prove` does. Whether the key was withdrawn is the caller's to ask.
 
         Its header is not remembered: an access token with the same one would be recognised.
         """
@@ -139,11 +141,11 @@ class JwtValidator:
         try:
             header = jwt.parse_header(reading.token.header)
             logout_token.check_type(header.typ)
-            yield from _proof(reading, header)
+            _, proof = yield from _proof(reading, header)
         except Refusal as refusal:
             refusal.concern(reading.issuer.url)
             raise
-        return reading
+        return reading, proof.lease.key_id
 
     def renew(self, entry: Entry) -> bool:
         """Whether a token proved earlier still holds though its key's lease ran out."""

@@ -18,6 +18,7 @@ from bearerguard.errors import (
     Refusal,
     RevocationFailed,
     TokenError,
+    quoted,
 )
 from bearerguard.flow import Flow
 from bearerguard.guard.events import Events
@@ -87,13 +88,18 @@ class LogoutReceiver:
         return Response(200, _EMPTY)
 
     def _log_out(self, token: bytes) -> Flow[None]:
-        reading = yield from self._validator.prove_logout(token)
+        reading, key_id = yield from self._validator.prove_logout(token)
         issuer, leeway = reading.issuer.url, reading.issuer.expected.leeway
         now = self._clock()
         try:
             logout = logout_token.parse(reading.token.claims, self._client_ids, leeway, now)
             yield from self._revocations.ensure(issuer)
-            if self._revocations.current.covers(Principal(issuer, token_id=logout.token_id)):
+            revoked = self._revocations.current
+            if revoked.covers(Principal(issuer), key_id):
+                raise TokenError(
+                    BAD_LOGOUT_TOKEN, f"the key {quoted(key_id)} that signed it was withdrawn"
+                )
+            if revoked.covers(Principal(issuer, token_id=logout.token_id)):
                 raise TokenError(BAD_LOGOUT_TOKEN, "it was used before")
         except Refusal as refusal:
             refusal.concern(issuer)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bearerguard.errors import ConfigurationError, quoted
 from bearerguard.flow import Flow
@@ -20,6 +20,9 @@ from bearerguard.guard.key_cache import KeyCache
 from bearerguard.guard.routing import RouteOpaque, Routing, check_routes
 from bearerguard.guard.tenants import Tenants
 from bearerguard.guard.token_cache import TokenCache
+
+if TYPE_CHECKING:
+    from bearerguard.guard.revocation import Revocations
 
 
 class Trust:
@@ -37,6 +40,7 @@ class Trust:
         events: Events,
         schedule: Callable[[KeyCache, float], None],
         max_token_bytes: int,
+        revocations: Revocations | None = None,
     ) -> None:
         self._clock = clock
         self._monotonic = monotonic
@@ -70,6 +74,7 @@ class Trust:
                 monotonic=monotonic,
                 events=events,
                 shared=shared,
+                revocations=revocations,
             )
             for issuer, keys in self._issuers.values()
             if issuer.introspection is not None

@@ -107,8 +107,20 @@ class Accounts:
             row = _find(connection, normalized(login))
         return None if row is None else row.user_id
 
+    def password_mark(self, login: str) -> str | None:
+        """Return what changes with the password of a login name; None for nobody's.
+
+        It is the hash: it may seal something, and goes nowhere.
+        """
+        with self._database.read() as connection:
+            row = _find(connection, normalized(login))
+        return None if row is None else row.password_hash
+
     def set_password(self, login: str, password: str) -> Account:
-        """Set a new password and end the user's sessions; raises as `add` does."""
+        """Set a new password; end the user's sessions, and the devices that knew the old one.
+
+        Raises as `add` does.
+        """
         normal = normalized(login)
         check_new(password, normal)
         stored = self._passwords.hash(password)

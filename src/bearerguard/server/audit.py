@@ -3,6 +3,9 @@
 One line each on the logger `bearerguard.server`, as JSON behind the event's name, and a callback.
 Identifiers of clients, users and grants are in it; tokens, codes, secrets and passwords never.
 What a request sent is escaped and cut. A refusal is a warning, unless it is a user's own decision.
+
+Strangers bring refusals about. Of each kind some lines are written, then one a minute, with how
+many were left out; the callback gets every event.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from types import MappingProxyType
 from typing import Any
 
 from bearerguard.errors import quoted
+from bearerguard.log_lines import LineLimit
+from bearerguard.server.elapsed import Elapsed
 from bearerguard.server.oauth_error import REFUSED, OAuthError
 
 _log = logging.getLogger("bearerguard.server")
@@ -42,6 +47,16 @@ _ORDINARY = frozenset(
         "account_selection_required",
     }
 )
+
+# Lines of one kind at once, and the seconds until one more. A login's kind has its address, so that
+# whoever blocks addresses by these lines sees each; all kinds together have a bound, too.
+_BURST = 20
+_INTERVAL = 60.0
+_MOST_AT_ONCE = 1000
+_MOST = 5.0  # a second: of lines of some 400 bytes, 170 MB a day
+# What tells kinds apart: none of it is made up by a request, but for the addresses of logins and
+# the grants of tokens that were genuine once.
+_KIND = ("endpoint", "error", "reason", "address", "grant_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,20 +90,40 @@ class Audit:
     ) -> None:
         self._on_event = on_event
         self._clock = clock
+        self._lines = LineLimit(
+            Elapsed(clock),
+            burst=_BURST,
+            interval=_INTERVAL,
+            most=_MOST,
+            most_at_once=_MOST_AT_ONCE,
+        )
 
     def emit(self, event_name: str, **details: Any) -> None:
         """Report an event; details that are None are left out."""
         known = {key: value for key, value in details.items() if value is not None}
         event = SecurityEvent(event_name, self._clock(), MappingProxyType(known))
-        ordinary = event_name not in _ALARMING or known.get("error") in _ORDINARY
-        level = logging.INFO if ordinary else logging.WARNING
-        safe = {key: _safe(value) for key, value in known.items()}
-        _log.log(level, "%s %s", event_name, json.dumps(safe), extra={"security_event": event})
+        self._write(event)
         if self._on_event is not None:
             try:
                 self._on_event(event)
             except Exception:
                 _log.exception("on_event= raised for the event %s", event_name)
+
+    def _write(self, event: SecurityEvent) -> None:
+        details = event.details
+        may_alarm = event.name in _ALARMING
+        left_out: int | None = 0
+        if may_alarm:
+            left_out = self._lines.admit((event.name, *map(details.get, _KIND)))
+        if left_out is not None:
+            ordinary = not may_alarm or details.get("error") in _ORDINARY
+            level = logging.INFO if ordinary else logging.WARNING
+            safe = {key: _safe(value) for key, value in details.items()}
+            if left_out:
+                safe["lines_left_out"] = left_out
+            _log.log(level, "%s %s", event.name, json.dumps(safe), extra={"security_event": event})
+        if untold := self._lines.summary():
+            _log.warning("lines_left_out %s", json.dumps({"lines_left_out": untold}))
 
     def refused(self, endpoint: str, error: OAuthError) -> None:
         """Report that a request to the path `endpoint` was refused, why, and what was found."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ MAX_ID = 200
 _MAX_NAME = 100
 # More accents above each other than any script has.
 _MAX_MARKS = 4
+_ORIGIN = re.compile(r"(https?)://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([1-9][0-9]{0,4}))?")
+_MAX_PORT = 65_535
 # How the ids of our own users begin (see `accounts`).
 _USERS = "user-"
 
@@ -125,7 +128,8 @@ def check(client: Client, settings: Settings) -> None:
     for origin in client.origins:
         if not _is_origin(origin):
             raise ConfigurationError(
-                f"origins=: {quoted(origin)} is no origin such as https://app.example.com"
+                f"origins=: {quoted(origin)} is no origin such as https://app.example.com,"
+                " in small letters and without a default port"
             )
     _check_scopes(client, settings)
     _check_serves(client, settings)
@@ -205,8 +209,16 @@ def _check_serves(client: Client, settings: Settings) -> None:
 
 
 def _is_origin(text: object) -> bool:
-    """Whether it is an origin as browsers write one (RFC 6454 §6.1)."""
-    if not isinstance(text, str) or text.endswith("/"):
+    """Whether it is an origin as browsers write one (RFC 6454 §6.1).
+
+    They write it in small letters and without a default port; they know no wildcard. Any other
+    spelling would never match.
+    """
+    if not isinstance(text, str) or not text.isascii():
         return False
-    scheme, separator, host = text.partition("://")
-    return scheme in {"https", "http"} and bool(separator and host) and not set(host) & set("/?#@ ")
+    found = _ORIGIN.fullmatch(text)
+    if found is None:
+        return False
+    scheme, port = found.groups()
+    usual = {"http": "80", "https": "443"}[scheme]
+    return port is None or (port != usual and int(port) <= _MAX_PORT)

@@ -55,6 +55,7 @@ class ClientRegistry:
         revocations: Revocations,
         audit: Audit,
         clock: Callable[[], float],
+        finish_removals: Callable[[], object],
     ) -> None:
         self._database = database
         self._secret = secret
@@ -62,6 +63,7 @@ class ClientRegistry:
         self._revocations = revocations
         self._audit = audit
         self._clock = clock
+        self._finish_removals = finish_removals
 
     def add(
         self,
@@ -187,7 +189,11 @@ class ClientRegistry:
         return secret
 
     def remove(self, client_id: str) -> None:
-        """Remove a client and all that it was given; raises `ClientError` if there is none."""
+        """Remove a client and all that it was given; raises `ClientError` if there is none.
+
+        It is refused at once, with its tokens. Its rows go in slices with pauses, in which others
+        write; what is not done when this process ends, a server's pruning does.
+        """
         with self._database.write() as connection:
             # Before it is gone: its tokens may be the ones that live longest.
             self._revocations.note(connection, [("client_id", client_id)], self._clock())
@@ -195,6 +201,7 @@ class ClientRegistry:
                 raise _unknown(client_id)
         self._audit.emit("client_removed", client_id=client_id)
         self._revocations.announce(("client_id", client_id))
+        self._finish_removals()
 
     def has_secret(self, client_id: str, *spellings: str) -> bool:
         """Whether one of `spellings` is the client's secret, the first of them if both are.
@@ -248,6 +255,10 @@ class ClientRegistry:
         with self._database.write() as connection:
             if rows.find(connection, client.client_id) is not None:
                 raise ClientError(f"There is a client {client.client_id!r} already")
+            if rows.is_being_removed(connection, client.client_id):
+                raise ClientError(
+                    f"The client {client.client_id!r} is being removed: try again in a minute"
+                )
             # A client's own tokens have its id as their subject (RFC 9700 §4.15).
             if rows.is_user(connection, client.client_id):
                 raise ClientError(f"{client.client_id!r} is a user's id: choose another")

@@ -57,8 +57,14 @@ class Engine:
         self.keys = signing.KeyRing(
             secret=secret, settings=settings, revocations=self.revocations, **shared
         )
+        elapsed = Elapsed(clock)
+        self.upkeep = Upkeep(database, self.keys, settings, clock, elapsed)
         self.clients = ClientRegistry(
-            secret=secret, settings=settings, revocations=self.revocations, **shared
+            secret=secret,
+            settings=settings,
+            revocations=self.revocations,
+            finish_removals=self.upkeep.finish_removals,
+            **shared,
         )
         self.people = People(
             database,
@@ -70,8 +76,6 @@ class Engine:
             options=people,
             password_places=password_places,
         )
-        elapsed = Elapsed(clock)
-        self.upkeep = Upkeep(database, self.keys, settings, clock, elapsed)
         access = AccessTokens(settings, self.keys, secret, clock, any_issuer=any_issuer)
         refresh = RefreshTokens(secret, settings, clock)
         self.introspection = Introspection(database, access, settings, audit)

@@ -148,7 +148,7 @@ class People:
                 per_account=options.per_account,
                 per_address=options.per_address,
             ),
-            devices=Devices(cookies, tickets),
+            devices=Devices(cookies, tickets, self.accounts.password_mark),
             audit=audit,
         )
 

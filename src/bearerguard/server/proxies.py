@@ -34,6 +34,8 @@ class Proxies:
         if isinstance(trusted, str):
             raise ConfigurationError("trusted_proxies=: pass a list of addresses or networks")
         given = list(trusted)
+        if not all(isinstance(each, str) for each in given):
+            raise ConfigurationError("trusted_proxies=: pass addresses and networks as text")
         self._unix = UNIX in given
         try:
             self._networks = [ipaddress.ip_network(each) for each in given if each != UNIX]

@@ -19,7 +19,14 @@ from bearerguard.server.process_lock import ProcessLock
 from bearerguard.server.settings import Settings
 from bearerguard.server.store import keys as key_rows
 from bearerguard.server.store.database import Database
-from bearerguard.server.store.pruning import KINDS, Kind, Slice, keep_turn, take_turn
+from bearerguard.server.store.pruning import (
+    KINDS,
+    Kind,
+    Slice,
+    keep_turn,
+    removed_clients,
+    take_turn,
+)
 
 _log = logging.getLogger("bearerguard.server")
 
@@ -92,6 +99,13 @@ class Upkeep:
     def prune(self) -> int:
         """Remove what is over; return how many rows went."""
         return sum(self._prune(kind, time.sleep) for kind in KINDS.values()) + self._retire()
+
+    def finish_removals(self) -> None:
+        """Remove what is left of clients that were removed; trouble leaves it to the next time."""
+        try:
+            self._prune(removed_clients, time.sleep)
+        except BearerGuardError as error:
+            _log.warning("upkeep_failed %s", error)
 
     def _run(self, stop: threading.Event) -> None:
         def pause(seconds: float) -> None:

@@ -394,6 +394,30 @@ def test_A6_signing_in_with_a_known_device_gives_its_address_nothing_back(
     assert again(prober, "name3", "wrong one") == 429
 
 
+def test_a_changed_password_ends_the_devices_that_knew_the_old_one(stage: PeopleStage) -> None:
+    accounts = stage.people.accounts
+    accounts.add("grace", PASSWORD)
+    thief, grace = stage.signed_in_visitor(), stage.signed_in_visitor("grace")
+    accounts.set_password("ada", "another horse battery")
+    owner = stage.visitor(peer="198.51.100.9")
+    assert owner.sign_in("ada", "another horse battery").status == 303
+    lock_out(stage)
+    lock_out(stage, "grace")
+    assert again(thief, "ada", "a guess of it") == 429
+    assert again(owner, "ada", "another horse battery") == 303
+    assert again(grace, "grace", PASSWORD) == 303, "hers was not changed"
+
+
+def test_a_device_of_an_account_that_is_gone_is_nobodys(stage: PeopleStage) -> None:
+    owner = stage.signed_in_visitor()
+    with stage.database.write() as connection:
+        connection.exec_driver_sql("DELETE FROM users")
+    assert again(owner, "ada", PASSWORD) == 403
+    stage.people.accounts.add("ada", PASSWORD)
+    lock_out(stage)
+    assert again(owner, "ada", PASSWORD) == 429
+
+
 @pytest.mark.parametrize("peer", ["", "unix:", "127.0.0.1", "::1", "::ffff:127.0.0.1"])
 def test_A6_where_no_address_is_known_all_share_a_larger_allowance(
     tmp_path: Path, peer: str

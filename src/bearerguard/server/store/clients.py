@@ -8,23 +8,26 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, insert, or_, select, update
 
 from bearerguard.server.store.schema import (
+    REMOVED,
     assertions,
     client_origins,
     client_secrets,
     clients,
     codes,
     grants,
+    stands,
 )
 
 
 def find(connection: Connection, client_id: str) -> Row[Any] | None:
     """Return a client's row, if there is one."""
-    return connection.execute(select(clients).where(clients.c.client_id == client_id)).one_or_none()
+    query = select(clients).where(clients.c.client_id == client_id, stands())
+    return connection.execute(query).one_or_none()
 
 
 def all_clients(connection: Connection) -> list[Row[Any]]:
     """Return every client, the oldest first."""
-    return list(connection.execute(select(clients).order_by(clients.c.created_at)))
+    return list(connection.execute(select(clients).where(stands()).order_by(clients.c.created_at)))
 
 
 def add(connection: Connection, **values: Any) -> None:
@@ -33,9 +36,25 @@ def add(connection: Connection, **values: Any) -> None:
 
 
 def remove(connection: Connection, client_id: str) -> bool:
-    """Remove a client with all that it was given; False if there is none."""
-    removed = connection.execute(delete(clients).where(clients.c.client_id == client_id))
+    """Let a client be none from now on; False if it is none already.
+
+    Its row and what it was given go with the pruning, in slices. What a process of an earlier
+    version reads of it lets it do nothing.
+    """
+    removed = connection.execute(
+        update(clients)
+        .where(clients.c.client_id == client_id, stands())
+        .values(access_lifetime=REMOVED, grant_types="[]", redirect_uris="[]", jwks=None)
+    )
+    for table in (client_secrets, client_origins):
+        connection.execute(delete(table).where(table.c.client_id == client_id))
     return removed.rowcount == 1
+
+
+def is_being_removed(connection: Connection, client_id: str) -> bool:
+    """Whether a client of this id was removed, and something of it is left."""
+    query = select(clients.c.client_id).where(clients.c.client_id == client_id, ~stands())
+    return connection.execute(query).first() is not None
 
 
 def is_user(connection: Connection, subject: str) -> bool:

@@ -7,9 +7,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, and_, delete, exists, func, insert, select, update
 
-from bearerguard.server.store.schema import access_tokens, codes, grants, refresh_tokens
+from bearerguard.server.store.schema import (
+    access_tokens,
+    clients,
+    codes,
+    grants,
+    refresh_tokens,
+    stands,
+)
 
 # Codes
 
@@ -25,13 +32,14 @@ def find_code(connection: Connection, *digests: str) -> Row[Any] | None:
 
 
 def redeem_code(connection: Connection, digest: str, grant_id: str, now: float) -> bool:
-    """Use a code up; False when it was before, or is over."""
+    """Use a code up; False when it was before, or is over, or its client is gone."""
     redeemed = connection.execute(
         update(codes)
         .where(
             codes.c.digest == digest,
             codes.c.redeemed_at.is_(None),
             codes.c.expires_at > now,
+            exists().where(clients.c.client_id == codes.c.client_id, stands()),
         )
         .values(redeemed_at=now, grant_id=grant_id)
     )
@@ -107,7 +115,7 @@ def add_refresh_token(connection: Connection, **values: Any) -> None:
 def find_refresh_token(connection: Connection, *digests: str) -> Row[Any] | None:
     """Return the row of a refresh token, of one of these digests, and its grant's, if any.
 
-    The grant's times are `granted_until` and `revoked_at`.
+    The grant's times are `granted_until` and `revoked_at`. That of a client that is gone is none.
     """
     query = (
         select(
@@ -122,7 +130,8 @@ def find_refresh_token(connection: Connection, *digests: str) -> Row[Any] | None
             grants.c.generation.label("last_generation"),
         )
         .join(grants, grants.c.grant_id == refresh_tokens.c.grant_id)
-        .where(refresh_tokens.c.digest.in_(digests))
+        .join(clients, clients.c.client_id == grants.c.client_id)
+        .where(refresh_tokens.c.digest.in_(digests), stands())
     )
     return connection.execute(query).one_or_none()
 

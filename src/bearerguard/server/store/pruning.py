@@ -14,6 +14,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Delete,
     Table,
     and_,
     delete,
@@ -22,15 +23,17 @@ from sqlalchemy import (
     update,
 )
 
-from bearerguard.server.store.people import login_attempts, sessions
+from bearerguard.server.store.people import consents, login_attempts, sessions
 from bearerguard.server.store.schema import (
     access_tokens,
     assertions,
     client_secrets,
+    clients,
     codes,
     grants,
     refresh_tokens,
     revocations,
+    stands,
     upkeep,
 )
 
@@ -100,8 +103,11 @@ def _revoked_grants(connection: Connection, _now: float, _grace: float, most: in
     """Remove grants that were revoked: without their rows, their tokens are unknown."""
     query = select(grants.c.grant_id).where(grants.c.revoked_at.is_not(None))
     found = list(connection.execute(query.order_by(grants.c.revoked_at).limit(_GRANTS)).scalars())
-    if not found:
-        return None
+    return _with_tokens(connection, found, most) if found else None
+
+
+def _with_tokens(connection: Connection, found: list[str], most: int) -> Slice:
+    """Remove tokens of grants, and the grants that have none left."""
     tokens: list[tuple[Column[Any], list[Any]]] = []
     for key in (refresh_tokens.c.digest, access_tokens.c.token_key):
         left = most - sum(len(keys) for _, keys in tokens)
@@ -117,6 +123,29 @@ def _revoked_grants(connection: Connection, _now: float, _grace: float, most: in
         return removed + _remove_empty(connection, set(found))
 
     return Slice(remove, last=False)
+
+
+def removed_clients(connection: Connection, _now: float, _grace: float, most: int) -> Slice | None:
+    """Remove what clients that were removed were given, and then their rows."""
+    query = select(clients.c.client_id).where(clients.c.access_lifetime < 0.0)
+    client_id = connection.execute(query.limit(1)).scalar()
+    if client_id is None:
+        return None
+    query = select(grants.c.grant_id).where(grants.c.client_id == client_id).limit(_GRANTS)
+    found = list(connection.execute(query).scalars())
+    if found:
+        return _with_tokens(connection, found, most)
+    for key in (access_tokens.c.token_key, codes.c.digest, consents.c.user_id):
+        its_own = key.table.c.client_id == client_id
+        found = list(connection.execute(select(key).where(its_own).limit(most)).scalars())
+        if found:
+            return _deleting(delete(key.table).where(its_own, key.in_(found)))
+    # What a request that was under way has added meanwhile goes with it.
+    return _deleting(delete(clients).where(clients.c.client_id == client_id, ~stands()))
+
+
+def _deleting(statement: Delete) -> Slice:
+    return Slice(lambda connection: connection.execute(statement).rowcount, last=False)
 
 
 def _empty_grants(connection: Connection, now: float, _grace: float, most: int) -> Slice | None:
@@ -153,6 +182,7 @@ def _successors(connection: Connection, now: float, grace: float, most: int) -> 
 
 # In this order: with the last token of a grant goes the grant.
 KINDS: Mapping[str, Kind] = {
+    "removed clients": removed_clients,
     "codes": _rows(
         codes.c.digest, codes.c.expires_at, lambda now, _: codes.c.expires_at <= now - _CODE_MEMORY
     ),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from sqlalchemy import (
     Boolean,
     Column,
+    ColumnElement,
     Double,
     ForeignKey,
     Index,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    func,
     text,
 )
 
@@ -72,9 +74,18 @@ clients = Table(
     Column("refresh_idle_lifetime", Double),
     Column("refresh_absolute_lifetime", Double),
     Column("created_at", Double, nullable=False),
-    # The longest is looked up when something is revoked.
+    # The longest is looked up when something is revoked, and those that are being removed.
     Index(None, "access_lifetime"),
 )
+
+# The `access_lifetime` of a client that is being removed, which none that stands can have.
+REMOVED = -1.0
+
+
+def stands() -> ColumnElement[bool]:
+    """Return that a client is not being removed."""
+    return func.coalesce(clients.c.access_lifetime, 0.0) >= 0.0
+
 
 client_secrets = Table(
     "client_secrets",

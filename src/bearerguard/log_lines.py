@@ -1,0 +1,86 @@
+"""How many log lines of a kind are written: some, then one now and then; the rest is counted.
+
+Strangers bring about as many refusals as they like. What each of them may write is bounded here,
+what a line says is its writer's. Knows no logger.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections.abc import Callable, Hashable
+
+_MAX_REMEMBERED = 10_000
+_SUMMARY_INTERVAL = 60.0
+# Kinds that are too many to be told apart; no kind of a caller's is None.
+_OTHERS = None
+
+
+class LineLimit:
+    """Says which lines are written.
+
+    Args:
+        elapsed: returns seconds that no change of the clock disturbs.
+        burst: how many lines of a kind may come at once.
+        interval: seconds after which one more may come.
+        most: lines of all kinds a second, on average, and `most_at_once` of them at once.
+    """
+
+    def __init__(
+        self,
+        elapsed: Callable[[], float],
+        *,
+        burst: int,
+        interval: float,
+        most: float = math.inf,
+        most_at_once: int = 0,
+    ) -> None:
+        self._elapsed = elapsed
+        self._interval = interval
+        self._slack = (burst - 1) * interval
+        self._pause = 1 / most
+        self._pauses = most_at_once * self._pause
+        self._renew()
+
+    def _renew(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        # By kind: when its burst is whole again, the oldest first; how many lines were left out.
+        self._whole_at: dict[Hashable, float] = {}
+        self._left_out: dict[Hashable, int] = {}
+        self._all_whole_at = -math.inf
+        self._summary_at = self._elapsed() + _SUMMARY_INTERVAL
+
+    def admit(self, kind: Hashable) -> int | None:
+        """Return how many lines of this kind were left out since the last; None to leave it out."""
+        if self._pid != os.getpid():
+            self._renew()  # the parent's lock may be held for ever in its child
+        with self._lock:
+            now = self._elapsed()
+            whole_at = max(now, self._whole_at.get(kind, now))
+            all_whole_at = max(now, self._all_whole_at)
+            if whole_at - now > self._slack or all_whole_at - now > self._pauses:
+                if kind not in self._left_out and len(self._left_out) >= _MAX_REMEMBERED:
+                    kind = _OTHERS
+                self._left_out[kind] = self._left_out.get(kind, 0) + 1
+                return None
+            self._all_whole_at = all_whole_at + self._pause
+            self._whole_at.pop(kind, None)
+            self._whole_at[kind] = whole_at + self._interval
+            if len(self._whole_at) > _MAX_REMEMBERED:
+                del self._whole_at[next(iter(self._whole_at))]
+            return self._left_out.pop(kind, 0)
+
+    def summary(self) -> int:
+        """Return, at most once a minute, how many lines were left out and no later line told."""
+        if not self._left_out or self._pid != os.getpid():
+            return 0
+        with self._lock:
+            now = self._elapsed()
+            if now < self._summary_at:
+                return 0
+            self._summary_at = now + _SUMMARY_INTERVAL
+            left_out = sum(self._left_out.values())
+            self._left_out.clear()
+            return left_out
