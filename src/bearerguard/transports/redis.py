@@ -54,7 +54,8 @@ class RedisStore:
 
     A user of the store with restricted rights needs GET, SET, XADD, XLEN, XRANGE, XTRIM,
     PUBLISH, SUBSCRIBE, PING and transactions, on keys and the channel that begin with the prefix or
-    with the prefix in braces.
+    with the prefix in braces. Without XLEN, entries that somebody removes are missed by
+    workers that start only.
 
     Args:
         url: such as `redis://127.0.0.1:6379/0`, `rediss://user:password@host` or `unix://…`.
@@ -161,7 +162,12 @@ class RedisStore:
             together.xlen(self._log)
             # Beginning with the entry already known shows whether it is still there.
             together.xrange(self._log, min="-" if after is None else after, count=_PAGE)
-            mark, first, length, rows = together.execute()
+            mark, first, length, rows = together.execute(raise_on_error=False)
+        if isinstance(length, redis.exceptions.NoPermissionError):
+            length = None  # the user of the store may be one of before we asked for it
+        for reply in (mark, first, length, rows):
+            if isinstance(reply, Exception):
+                raise reply
         more = len(rows) == _PAGE
         entries = [(position.decode(), fields.get(b"e", b"")) for position, fields in rows]
         intact = after is None or (bool(entries) and entries[0][0] == after)
