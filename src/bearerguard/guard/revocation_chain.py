@@ -8,18 +8,24 @@ are missed by nobody. Knows no store and no secret; the time is given.
 
 from __future__ import annotations
 
+import math
 import os
 import struct
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple, get_args
 
-from bearerguard.guard.revocation_list import Revocation
+from bearerguard.guard.revocation_list import Kind, Revocation
 
 # How much longer an entry stays than anybody needs it: clocks differ.
 MARGIN = 600.0
 _MARK = struct.Struct(">16sdQdd?")
-_ENTRY = struct.Struct(">16sQdd?")
+# Epoch, number, until, made, open ended; kind, before (NaN for none), expires_at, and the length
+# of the issuer, which the value follows. A log of a million is read at the start of each worker.
+_ENTRY = struct.Struct(">16sQdd?BddI")
 _EPOCH_BYTES = 16
+_KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +76,24 @@ class Mark:
             number += 1
             # As long as a token may live, for all that the writer knows: others know longer lives.
             open_ended = each.kind != "token" or each.expires_at >= now + keep - 2 * MARGIN
-            entries.append(_ENTRY.pack(self.epoch, number, until, now, open_ended) + each.encode())
+            issuer = each.issuer.encode()
+            head = _ENTRY.pack(
+                self.epoch,
+                number,
+                until,
+                now,
+                open_ended,
+                _KINDS.index(each.kind),
+                math.nan if each.before is None else each.before,
+                each.expires_at,
+                len(issuer),
+            )
+            entries.append(head + issuer + each.value.encode())
             until = max(until, min(each.expires_at, now + kept - MARGIN))
         return replace(self, keep=kept, number=number, until=until), entries
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """An entry of the log.
 
     Attributes:
@@ -86,29 +103,26 @@ class Entry:
         revocation: what was revoked.
     """
 
-    epoch: bytes = field(repr=False)
+    epoch: bytes
     number: int
     until: float
     revocation: Revocation
 
-    @classmethod
-    def decode(cls, octets: bytes, keep: float) -> Entry:
-        """Return what `Mark.extended` made; raises ValueError for anything else.
 
-        `keep` is for how long the log keeps entries: a revocation lasts as long as the tokens
-        of whoever has the longest, which its writer may not know.
-        """
-        if len(octets) < _ENTRY.size:
-            raise ValueError("this is no entry")
-        epoch, number, until, made, open_ended = _ENTRY.unpack_from(octets)
-        found = Revocation.decode(octets[_ENTRY.size :])
-        since = found.before
-        if since is None:
-            since = made if open_ended else 0.0
-        lasts = since + keep - MARGIN
-        if lasts > found.expires_at:
-            found = replace(found, expires_at=lasts)
-        return cls(epoch, number, until, found)
+def entry(octets: bytes, keep: float) -> Entry:
+    """Return what `Mark.extended` made, which nobody else can have sealed.
+
+    `keep` is for how long the log keeps entries: a revocation lasts as long as the tokens
+    of whoever has the longest, which its writer may not know.
+    """
+    epoch, number, until, made, open_ended, kind, date, over, length = _ENTRY.unpack_from(octets)
+    before = None if date != date else date  # noqa: PLR0124 - what is not itself is NaN
+    lasts = keep - MARGIN + (date if before is not None else made if open_ended else 0.0)
+    end = _ENTRY.size + length
+    issuer = sys.intern(octets[_ENTRY.size : end].decode())
+    value = octets[end:].decode()
+    over = max(over, lasts)
+    return Entry(epoch, number, until, Revocation(_KINDS[kind], issuer, value, before, over))
 
 
 @dataclass(frozen=True, slots=True)

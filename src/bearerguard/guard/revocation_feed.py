@@ -25,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeAlias
 
 from bearerguard.flow import Flow, ask
-from bearerguard.guard.revocation_chain import Entry, Mark, Place
+from bearerguard.guard.revocation_chain import Entry, Mark, Place, entry
 from bearerguard.guard.revocation_list import Key, Revocation
 from bearerguard.messages import StoreFailed
 from bearerguard.sealing import Sealer, Secret
@@ -72,6 +72,8 @@ class _Reading:
         present: what is in the present epoch.
         unreadable: how many entries could not be read.
         beginnings: how often it began anew.
+        whole: whether it began at the oldest entry.
+        known: the number up to which all was read before.
     """
 
     place: Place
@@ -79,11 +81,15 @@ class _Reading:
     present: list[Revocation] = field(default_factory=list)
     unreadable: int = 0
     beginnings: int = 0
+    whole: bool = False
+    known: int = 0
 
     def begin(self, mark: Mark) -> None:
         """Begin at the oldest entry."""
+        is_same = mark.epoch == self.place.epoch
+        self.known = max(self.known, self.place.number) if is_same else 0
         self.place = Place(epoch=mark.epoch, keep=mark.keep)
-        self.present, self.unreadable = [], 0
+        self.present, self.unreadable, self.whole = [], 0, True
 
     def count_beginning(self, why: str) -> None:
         """Note that it is to begin anew; raises `StoreFailed` when that was so too often."""
@@ -249,17 +255,25 @@ class Feed:
             return True
         if place.position is None:
             return False
-        is_short = self._shortness(page, mark, place) > self._short
-        return not page.intact or mark.keep > place.keep or is_short
+        if not page.intact or mark.keep > place.keep:
+            return True
+        first = self._oldest(page, mark)
+        is_beheaded = first is not None and first.number > 1 and first.until > self.clock()
+        return is_beheaded or self._shortness(page, mark, place) > self._short
 
-    def _shortness(self, page: LogPage, mark: Mark, place: Place) -> int:
-        """Return how many entries fewer there are than those from the oldest to the last."""
-        if page.first is None or page.length is None:
-            return 0
+    def _oldest(self, page: LogPage, mark: Mark) -> Entry | None:
+        """Return the oldest entry, if it is one of the epoch."""
+        if page.first is None:
+            return None
         if page.first != self._first[0]:
             self._first = page.first, self._opened(page.first, 0)
         first = self._first[1]
-        if first is None or first.epoch != mark.epoch:
+        return first if first is not None and first.epoch == mark.epoch else None
+
+    def _shortness(self, page: LogPage, mark: Mark, place: Place) -> int:
+        """Return how many entries fewer there are than those from the oldest to the last."""
+        first = self._oldest(page, mark)
+        if first is None or page.length is None:
             return 0
         return max(0, mark.number - first.number + 1 + place.foreign - page.length)
 
@@ -277,7 +291,7 @@ class Feed:
         self, page: LogPage, mark: Mark, reading: _Reading
     ) -> tuple[bool, list[tuple[int, int]]]:
         """Take in a page; return whether it is the last one, and what numbers are missing."""
-        before = reading.place.number
+        before = max(reading.known, reading.place.number)
         missing = self._read(page, mark, reading)
         number = reading.place.number
         if mark.number < before:
@@ -297,24 +311,25 @@ class Feed:
         number, first, older, foreign = place.number, place.first, place.older, place.foreign
         missing: list[tuple[int, int]] = []
         for position, content in page.entries:
-            entry = self._opened(content, mark.keep)
-            if entry is None:
+            opened = self._opened(content, mark.keep)
+            if opened is None:
                 foreign += 1
                 reading.unreadable += 1
                 continue
-            reading.found.append(entry.revocation)
-            if entry.epoch != mark.epoch:
+            epoch, its_number, until, revocation = opened
+            reading.found.append(revocation)
+            if epoch != mark.epoch:
                 foreign += 1
                 older = older or first is None
                 continue
-            reading.present.append(entry.revocation)
-            if entry.number <= number:
+            reading.present.append(revocation)
+            if its_number <= number:
                 foreign += 1  # somebody put it in once more
                 continue
             first = first or position
-            if entry.number > number + 1 and entry.until > now:
-                missing.append((number + 1, entry.number - 1))
-            number = entry.number
+            if its_number > number + 1 and until > now:
+                missing.append((number + 1, its_number - 1))
+            number = its_number
         at = page.entries[-1][0] if page.entries else place.position
         reading.place = Place(at, mark.epoch, mark.keep, number, first, older, foreign)
         return missing
@@ -322,7 +337,8 @@ class Feed:
     def _end(self, reading: _Reading, mark: Mark, page: LogPage) -> None:
         """Note that all there is was read."""
         place = self._place = replace(reading.place, number=mark.number)
-        self._short = self._shortness(page, mark, place)
+        if reading.whole:
+            self._short = self._shortness(page, mark, place)
         if self._is_new and place.older:
             self._losses += 1  # nobody has come to appending that again
         self._is_new = self.settling
@@ -481,11 +497,12 @@ class Feed:
     def _opened(self, content: bytes, keep: float) -> Entry | None:
         """Return an entry, None for what cannot be read."""
         try:
+            opened = self._sealer.open(content, self._entry)
             if self._is_plain:
-                return Entry(b"", 0, 0.0, Revocation.decode(content))
-            return Entry.decode(self._sealer.open(content, self._entry), keep)
+                return Entry(b"", 0, 0.0, Revocation.decode(opened))
         except ValueError:
             return None
+        return entry(opened, keep)
 
 
 def _in_turn(revocations: Sequence[Revocation]) -> list[Sequence[Revocation]]:

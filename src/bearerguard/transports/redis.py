@@ -169,11 +169,11 @@ class RedisStore:
             if isinstance(reply, Exception):
                 raise reply
         more = len(rows) == _PAGE
-        entries = [(position.decode(), fields.get(b"e", b"")) for position, fields in rows]
+        entries = [(row[0].decode(), _content(row)) for row in rows]
         intact = after is None or (bool(entries) and entries[0][0] == after)
         if after is not None and intact:
             del entries[0]
-        oldest = first[0][1].get(b"e", b"") if first else None
+        oldest = _content(first[0]) if first else None
         return LogPage(mark, tuple(entries), intact, more, oldest, length)
 
     def _append(self, effect: AppendLog) -> bool:
@@ -234,6 +234,8 @@ class RedisStore:
                 retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
                 retry_on_error=[],
             )
+            # As the store sends it: a long log is read by each worker that starts.
+            made.set_response_callback("XRANGE", lambda rows, **_: rows)
             # One for all threads, without a lock: a child would inherit it locked.
             client = self._clients.setdefault(os.getpid(), made)
             for parent in self._clients.keys() - {os.getpid()}:
@@ -267,6 +269,12 @@ class RedisStore:
             return answering(effect)
 
         return unless_paused
+
+
+def _content(row: Any) -> bytes:
+    """Return the content of an entry: position, and then names and values in turn."""
+    name, content, *_ = row[1] or (b"", b"")
+    return content if name == b"e" else b""
 
 
 class _Bell:
