@@ -198,7 +198,7 @@ def test_an_entry_that_is_put_in_once_more_changes_nothing(
     with redis.client() as client:
         revoke_all(client, one)
         for _, fields in rows(client)[:3]:
-            client.xadd(LOG, fields)  # type: ignore[arg-type]
+            client.xadd(LOG, fields)
             client.publish(BELL, fields[b"e"])
         late = hire()
         assert late.refuses(ALL[0])
@@ -221,7 +221,7 @@ def test_an_entry_of_another_log_under_the_same_secret_is_none_of_this_one(
         client.xadd(LOG, fields)
         client.publish(BELL, fields[b"e"])
         eventually(lambda: "revocations_unreadable" in one.codes())
-        client.set(MARK, client.get("{two}:log:mark"))  # type: ignore[arg-type]
+        client.set(MARK, client.get("{two}:log:mark"))
         with pytest.raises(RevocationsUnavailable, match="secret="):
             hire().refuses("t2")
     assert not one.refuses("t2")
