@@ -16,6 +16,7 @@ from bearerguard.guard.revocation_feed import Feed
 from bearerguard.guard.revocation_list import Revocation, RevocationList
 from bearerguard.messages import StoreFailed
 from bearerguard.redis import RedisStore
+from bearerguard.sealing import Sealer
 from bearerguard.shared_log import AppendLog, LogPage, MarkLog, ReadLog
 from tests.guard.test_revocations import (
     ISSUER,
@@ -267,6 +268,16 @@ def test_a_worker_that_revokes_after_an_older_mark_was_put_back_reuses_no_number
         late = hire()
         eventually(lambda: late.knows("later"))
         eventually(lambda: all(late.knows(name) for name in ALL))
+
+
+def test_a_mark_of_another_version_is_not_believed(
+    redis: RedisServer, hire: Callable[..., Worker]
+) -> None:
+    sealed = Sealer(SECRET, purpose="revocations").seal(b"e" * 16, b"mark bearerguard")
+    with redis.client() as client:
+        client.set(MARK, sealed)
+    with pytest.raises(RevocationsUnavailable, match="another version needs another prefix="):
+        hire().refuses("t")
 
 
 # How long it is kept

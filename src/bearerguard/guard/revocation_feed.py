@@ -483,7 +483,8 @@ class Feed:
         except ValueError:
             raise StoreFailed(
                 "secret= is not that of the other workers: pass the same to all of them, or all"
-                " the secrets in use, oldest to newest"
+                " the secrets in use, oldest to newest; a log of another version needs another"
+                " prefix="
             ) from None
 
     def _is_newest(self, sealed: bytes) -> bool:
