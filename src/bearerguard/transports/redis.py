@@ -27,6 +27,7 @@ from bearerguard.shared_log import AppendLog, CutLog, ListenLog, LogPage, MarkLo
 try:
     import redis
     from redis.backoff import NoBackoff
+    from redis.exceptions import NoPermissionError
     from redis.retry import Retry
 
     from bearerguard.transports.redis_url import check_url
@@ -163,7 +164,7 @@ class RedisStore:
             # Beginning with the entry already known shows whether it is still there.
             together.xrange(self._log, min="-" if after is None else after, count=_PAGE)
             mark, first, length, rows = together.execute(raise_on_error=False)
-        if isinstance(length, redis.exceptions.NoPermissionError):
+        if isinstance(length, NoPermissionError):
             length = None  # the user of the store may be one of before we asked for it
         for reply in (mark, first, length, rows):
             if isinstance(reply, Exception):
