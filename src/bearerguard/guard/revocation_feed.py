@@ -157,7 +157,7 @@ class Feed:
         if self._is_plain:
             for start in range(0, len(revocations), _CHUNK):
                 chunk = revocations[start : start + _CHUNK]
-                entries = tuple(each.encode() for each in chunk)
+                entries = tuple(self._sealer.seal(each.encode()) for each in chunk)
                 yield from ask(AppendLog(entries, self._keep, ring))
             return
         rest, size, attempts = revocations, _CHUNK, 0
