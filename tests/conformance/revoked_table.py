@@ -1,4 +1,4 @@
-"""REVOKED-01 … REVOKED-03: tokens refused before they expire."""
+"""REVOKED-01 … REVOKED-04: tokens refused before they expire."""
 
 from __future__ import annotations
 
@@ -43,6 +43,19 @@ def _again_is_refused(stage: Stage, answer: Answer) -> None:
 
 
 TABLE = [
+    *(
+        Scenario(
+            id=f"REVOKED-04 a token that does not say when it was issued, and {name}",
+            send=good(iat=None),
+            fresh=fresh,
+            status=status,
+            error=error,
+        )
+        for name, fresh, status, error in (
+            ("might be revoked", _local, 401, TOKEN),
+            ("cannot be", dict, 200, None),
+        )
+    ),
     Scenario(
         id="REVOKED-01 a token by its jti",
         before=_revoke(token_id="t1"),

@@ -10,12 +10,19 @@ from statistics import median
 
 import pytest
 
+from bearerguard.flow import run
+from bearerguard.guard.revocation_feed import Feed
+from bearerguard.guard.revocation_list import Revocation
+from bearerguard.redis import RedisStore
 from tests.faults.size import FULL
+from tests.faults.worker import ISSUER, SECRET
 from tests.faults.workers import Load, Workers, wait_until, workers
 from tests.redis_server import RedisServer
 
 REVOCATIONS = 500 if FULL else 50
 CYCLES = 25 if FULL else 3
+LOST = 100_000 if FULL else 5_000
+LOG = "{bearerguard}:log"
 
 
 def test_what_one_worker_revokes_four_others_refuse_soon(redis: RedisServer) -> None:
@@ -62,6 +69,26 @@ def test_nothing_revoked_passes_while_redis_is_killed_and_restarted(
     assert set(load.answers) <= {200, 401, 503}
     assert load.answers[200] > 0
     assert load.answers[401] > 0
+
+
+def test_workers_together_append_once_what_a_store_lost(redis: RedisServer) -> None:
+    over = time.time() + 3600
+    revoked = [Revocation("token", ISSUER, f"r{n}", None, over) for n in range(LOST)]
+    feed = Feed([SECRET], 3600, name="bearerguard")
+    run(feed.publish(revoked), RedisStore(redis.url, secret=SECRET, timeout=10).handlers())
+    with workers(redis) as them, redis.client() as client:
+        assert client.xlen(LOG) == LOST
+        for port in them.ports:
+            assert them.health(port)["revocations"]["entries"] == LOST
+        client.flushall()
+        wait_until(lambda: client.xlen(LOG) >= LOST)
+        name, token = them.token()
+        assert them.revoke(name)
+        them.seconds_until_all_others_refuse(token, time.monotonic())
+        time.sleep(2)  # whoever is late would append by now
+        kept = client.xlen(LOG)
+    print(f"\n{LOST} revocations in Redis, flushed, five workers: {kept - 1} were appended again")
+    assert LOST < kept <= 1.1 * LOST
 
 
 def seconds_until_they_work_together(them: Workers) -> float:

@@ -123,10 +123,13 @@ def test_a_closed_guard_leaves_no_connection_to_the_store(redis: RedisServer) ->
             assert time.monotonic() < deadline
 
 
-def test_a_user_of_the_store_needs_no_rights_but_those_named(redis: RedisServer) -> None:
+@pytest.mark.parametrize("counting", ["+xlen", "-xlen"])
+def test_a_user_of_the_store_needs_no_rights_but_those_named(
+    redis: RedisServer, counting: str
+) -> None:
     rights = ["~{mine}*", "~mine:*", "&{mine}*", "-@all", "+@transaction"]
     rights += [f"+{name}" for name in ("get", "set", "xadd", "xrange", "xtrim", "publish")]
-    rights += ["+subscribe", "+ping"]
+    rights += ["+subscribe", "+ping", counting]
     with redis.client() as client:
         client.execute_command("ACL", "SETUSER", "api", "on", ">p4ssword", "resetkeys", *rights)
     issuer = LocalIssuer(algorithm="ES256")

@@ -238,3 +238,19 @@ def test_closing_ends_following_and_the_next_request_reads_again(
     assert recalled(guard, credentials(token)) is None
     assert guard.verify(token).subject == "user"
     guard.close()
+
+
+@pytest.mark.parametrize("opaque", [True, False], ids=["introspected", "signed"])
+def test_without_iat_a_token_passes_only_where_none_can_be_revoked(
+    issuer: LocalIssuer, opaque: bool
+) -> None:
+    introspection = issuer.introspection.options() if opaque else None
+    token = issuer.opaque_token(iat=None) if opaque else issuer.token(iat=None)
+
+    def guard(**options: Any) -> Guard:
+        known = issuer.issuer(introspection=introspection)
+        return Guard(known, transport=issuer.transport(), **options)
+
+    assert guard().verify(token).subject == "user"
+    with pytest.raises(TokenError, match="must have iat: have the issuer add it"):
+        guard(revocations=Revocations()).verify(token)

@@ -411,3 +411,24 @@ def _positions(stage: Stage) -> list[int]:
     with closing(sqlite3.connect(stage.folder / "auth.db")) as database:
         rows = database.execute("SELECT position FROM revocations ORDER BY position").fetchall()
     return [position for (position,) in rows]
+
+
+@pytest.mark.parametrize("beside", [True, False], ids=["in the server's process", "in another"])
+def test_a_client_that_revokes_its_own_tokens_fills_no_list_for_longer_than_they_live(
+    stage: Stage, worker: Callable[..., Worker], beside: bool
+) -> None:
+    robot = stage.add("Robot", access_token_lifetime=60)
+    tokens = [
+        stage.token(robot, grant_type="client_credentials").json["access_token"] for _ in range(3)
+    ]
+    server = stage.server if beside else worker().server
+    with Guard(server.issuer(), clock=stage.clock, transport=NoNetwork()) as guard:
+        guard.verify(tokens[0])
+        for token in tokens:
+            assert stage.server.revoke(token)
+        _until(lambda: guard.health()["revocations"]["entries"] == 3)
+        stage.clock.now += 60 + 901
+        stage.server.revoke_user(user_id="somebody")  # what is over goes at the next change
+        _until(lambda: guard.health()["revocations"]["entries"] == 1)
+    stage.server.prune()
+    assert len(_positions(stage)) == 1

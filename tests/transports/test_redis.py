@@ -18,7 +18,7 @@ from bearerguard import ConfigurationError
 from bearerguard.flow import Effect, Load, Store
 from bearerguard.messages import StoreFailed
 from bearerguard.redis import RedisStore
-from bearerguard.shared_log import AppendLog, ListenLog, MarkLog, ReadLog
+from bearerguard.shared_log import AppendLog, CutLog, ListenLog, MarkLog, ReadLog, RingLog
 from tests.faults.size import size
 from tests.processes import free_port
 from tests.raw_servers import certificate
@@ -283,6 +283,66 @@ def test_of_many_that_set_a_mark_at_the_same_moment_one_does(redis: RedisServer)
             for thread in threads:
                 thread.join()
             assert len(seen) == 1
+
+
+def test_what_is_appended_to_a_log_with_another_mark_is_not_appended(redis: RedisServer) -> None:
+    store = make(redis)
+    assert ask(store, AppendLog((b"a",), 3600, mark=b"one"))
+    assert not ask(store, AppendLog((b"b",), 3600, mark=b"two", instead_of=b"none"))
+    assert ask(store, AppendLog((b"c",), 3600, mark=b"two", instead_of=b"one"))
+    page = ask(store, ReadLog(None))
+    assert [content for _, content in page.entries] == [b"a", b"c"]
+    assert (page.mark, page.first, page.length) == (b"two", b"a", 2)
+
+
+def test_of_many_that_append_to_the_same_log_at_the_same_moment_one_does(
+    redis: RedisServer,
+) -> None:
+    stores = [make(redis, timeout=5) for _ in range(8)]
+    barrier = threading.Barrier(len(stores))
+    with redis.client() as client:
+        for _ in range(20):
+            client.flushall()
+            done: list[int] = []
+
+            def race(number: int, done: list[int] = done) -> None:
+                effect = AppendLog((b"%d" % number,), 3600, mark=b"%d" % number)
+                barrier.wait()
+                if ask(stores[number], effect):
+                    done.append(number)
+
+            threads = [threading.Thread(target=race, args=(n,)) for n in range(len(stores))]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            (winner,) = done
+            page = ask(stores[0], ReadLog(None))
+            assert [content for _, content in page.entries] == [b"%d" % winner] == [page.mark]
+
+
+def test_what_stands_before_a_position_is_cut_off(redis: RedisServer) -> None:
+    store = make(redis)
+    append(store, b"a", b"b", b"c")
+    ask(store, CutLog(ask(store, ReadLog(None)).entries[1][0]))
+    assert [content for _, content in ask(store, ReadLog(None)).entries] == [b"b", b"c"]
+
+
+def test_an_entry_of_another_shape_has_no_content(redis: RedisServer) -> None:
+    with redis.client() as client:
+        client.xadd(LOG, {"x": "y"})
+        client.xadd(LOG, {"e": "a", "x": "y"})
+    found = ask(make(redis), ReadLog(None)).entries
+    assert [content for _, content in found] == [b"", b"a"]
+
+
+def test_who_rings_learns_how_many_listen(redis: RedisServer) -> None:
+    store = make(redis)
+    assert ask(store, RingLog()) == 0
+    with store.listening() as handlers:
+        handlers[ListenLog](ListenLog(5))
+        assert ask(store, RingLog()) == 1
+        assert handlers[ListenLog](ListenLog(0.1)) == ()  # there is no entry in it
 
 
 def test_what_is_older_than_was_asked_for_is_trimmed(redis: RedisServer) -> None:

@@ -31,8 +31,9 @@ class Event:
     Attributes:
         code: a stable name: a refusal's reason, or `keys_fetched`, `keys_fetch_failed`,
             `keys_passed_over`, `introspection_failed`, `introspection_cache_failed`,
-            `revocations_unavailable`, `revocations_restored`, `revocations_not_forwarded`,
-            `logout_failed`, `preflight_refused`.
+            `revocations_unavailable`, `revocations_restored`, `revocations_lost`,
+            `revocations_unreadable`, `revocations_not_forwarded`, `logout_failed`,
+            `preflight_refused`.
         issuer: the configured issuer that it concerns, or None.
         detail: what was found, and the remedy.
     """

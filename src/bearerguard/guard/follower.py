@@ -17,6 +17,9 @@ What a worker may not know, and for how long, when the store fails:
 - A store that hangs, or a network that swallows everything, costs one attempt of `timeout` (1 s)
   on top. After a quarter of a minute without it the attempts are 0.25 s apart.
 
+A worker that starts after a loss waits for the others, 1.5 s, if anybody listens or a gap in the
+log shows that something is missing; it refuses meanwhile.
+
 Without the store at all, the list is believed for `max_staleness`.
 """
 

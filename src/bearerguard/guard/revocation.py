@@ -64,7 +64,9 @@ class Revocations(Belief):
             holds in this process only, or in the database of an authorization server that
             is embedded beside the guard.
         max_token_life: the longest life of a token in seconds: so long a revocation is
-            kept, and a token that lives longer is refused, or is older and names no end.
+            kept, and a token that lives longer is refused, or is older and names no end. So
+            is one that does not say when it was issued (`iat`). Workers and APIs that share a
+            store keep what the longest of them demands.
         max_staleness: for how many seconds the list is believed when the store is silent;
             then requests get 503 until it answers.
 
@@ -95,7 +97,8 @@ class Revocations(Belief):
         self._behind = False
         self._read_at = -math.inf  # by the system's monotonic clock
         if store is not None:
-            self._feed = Feed(store.secrets, max_token_life + 2 * SLACK)
+            name = str(getattr(store, "prefix", ""))
+            self._feed = Feed(store.secrets, max_token_life + 2 * SLACK, name=name)
             self._follower = Follower(store)
             self._forwarding = Forwarding()
             weakref.finalize(self, self._follower.close)
@@ -105,6 +108,8 @@ class Revocations(Belief):
         """Serve a guard: go by its clock and report to it. The first guard counts."""
         if not self._attached:
             self._clock, self._emit, self._attached = clock, emit, True
+            if self.store is not None:
+                self._feed.clock = clock
 
     def kept_by(self, store: RevocationStore) -> Revocations:
         """Return the same kept by a store, unless one was given."""
@@ -134,10 +139,14 @@ class Revocations(Belief):
     def _check_life(self, principal: Principal) -> None:
         """Refuse what may be accepted when a revocation of it is forgotten."""
         born, over, now = principal.issued_at, principal.expires_at, self._clock()
-        life = (now if over is None else over) - (now if born is None else born)
-        if over is None and born is None:
-            remedy = "nobody knows how long it lives: let the issuer's answer have exp or iat"
-        elif life > self.max_token_life:
+        if born is None:
+            # By `exp` alone a long-lived token would pass in its last day, when what revoked it
+            # a day before is forgotten.
+            remedy = (
+                "nobody knows how long it lives: with revocations=, tokens and introspection"
+                " answers must have iat: have the issuer add it"
+            )
+        elif (life := (now if over is None else over) - born) > self.max_token_life:
             remedy = f"it lives {life:.0f} s, too long: pass Revocations(max_token_life=...)"
         else:
             return
@@ -214,7 +223,8 @@ class Revocations(Belief):
         yield from self._caught_up()
         if self._feed.lost:
             restored = yield from self._feed.restore(self._live, self.learn)
-            if restored is not None:  # else the next round goes on
+            self._report()
+            if restored:  # else others did it, or the next round goes on
                 detail = f"the shared store lost revocations: {restored} were appended again"
                 self._emit("revocations_restored", None, detail)
         trouble = yield from self._forwarding.attempt(self._is_known, self._publish)
@@ -254,9 +264,16 @@ class Revocations(Belief):
 
     def _caught_up(self, *, starting: bool = False) -> Flow[None]:
         now, began = self._clock(), time.monotonic()
-        yield from self._feed.catch_up(self.learn, None if starting else self.learn)
+        try:
+            yield from self._feed.catch_up(self.learn, None if starting else self.learn)
+        finally:
+            self._report()
         if starting:
             self._follow_on()
+        if self._feed.settling:
+            if starting:
+                raise StoreFailed("the shared store lost revocations; the others append them again")
+            return
         with self._lock:
             if self._follower.runs():  # else it was closed meanwhile
                 self._trust(now + self.max_staleness)
@@ -271,6 +288,11 @@ class Revocations(Belief):
     def _publish(self, revocations: Sequence[Revocation]) -> Flow[None]:
         yield from self._feed.publish(revocations)
         self.learn(revocations)
+
+    def _report(self) -> None:
+        while self.store is not None and self._feed.reports:
+            code, detail = self._feed.reports.pop(0)
+            self._emit(code, None, detail)
 
     def _follow_on(self) -> None:
         with self._lock:

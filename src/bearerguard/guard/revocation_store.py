@@ -18,7 +18,10 @@ class RevocationStore(Protocol):
         ...
 
     def handlers(self) -> Handlers:
-        """Return what answers `ReadLog`, `AppendLog` and `MarkLog` in a thread."""
+        """Return what answers `ReadLog` and `AppendLog` in a thread.
+
+        With `secrets`, `MarkLog`, `CutLog` and `RingLog` too.
+        """
         ...
 
     def async_handlers(self) -> AsyncHandlers:

@@ -7,7 +7,7 @@ is `revocation`'s.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, TypedDict, Unpack
 
 from bearerguard.errors import ConfigurationError
@@ -16,7 +16,7 @@ from bearerguard.guard.authenticator import Authenticator
 from bearerguard.guard.events import Events
 from bearerguard.guard.jwt_validator import JwtValidator
 from bearerguard.guard.logout import LogoutReceiver
-from bearerguard.guard.revocation import Revocations
+from bearerguard.guard.revocation import SLACK, Revocations
 from bearerguard.guard.revocation_list import Revocation
 from bearerguard.guard.revocation_store import RevocationStore
 from bearerguard.guard.revoking import chosen_issuer, revocation, revocation_of
@@ -76,7 +76,14 @@ class Revoker:
     def learn(self, named: Iterable[Mapping[str, Any]]) -> None:
         """Take in what is revoked and in the store: by the server in this process."""
         revocations = self._given()
-        revocations.learn([self._named(revocations, names) for names in named])
+        # The store says until when the revocation of a token matters; unless that was read by then,
+        # nothing is believed any more.
+        soon = self._clock() + revocations.max_staleness + SLACK
+        made = [self._named(revocations, names) for names in named]
+        revocations.learn(
+            replace(each, expires_at=min(each.expires_at, soon)) if each.kind == "token" else each
+            for each in made
+        )
 
     def fed_by(self, log: RevocationStore) -> bool:
         """Return whether a server's log is the store itself; else what is in it is forwarded."""

@@ -94,7 +94,9 @@ class Revocations:
 
         `now` is a time at which the transaction had the write lock: what was issued while it
         waited for that is meant too. A token and a grant are over for good, whatever the date.
-        An entry stays a day at least: tokens may be out that lived longer than those of today.
+        A single token's entry stays until that is over, or a client that revokes its own would
+        fill every worker's list. Any other stays a day at least: tokens may be out that lived
+        longer than those of today.
         """
         longest = max(
             DAY,
@@ -111,7 +113,8 @@ class Revocations:
                     "issuer": None,
                     "value": value,
                     "before": None if kind in _FOR_GOOD else second,
-                    "expires_at": max(second + longest, until) + _SLACK,
+                    "expires_at": _SLACK
+                    + (until if kind == "jti" and until else max(second + longest, until)),
                 }
                 for kind, value in named
             ],

@@ -22,11 +22,12 @@ from bearerguard.errors import ConfigurationError
 from bearerguard.flow import AsyncHandlers, Effect, Handlers, Load, Store
 from bearerguard.messages import StoreFailed
 from bearerguard.sealing import checked_secrets
-from bearerguard.shared_log import AppendLog, ListenLog, LogPage, MarkLog, ReadLog
+from bearerguard.shared_log import AppendLog, CutLog, ListenLog, LogPage, MarkLog, ReadLog, RingLog
 
 try:
     import redis
     from redis.backoff import NoBackoff
+    from redis.exceptions import NoPermissionError
     from redis.retry import Retry
 
     from bearerguard.transports.redis_url import check_url
@@ -52,9 +53,10 @@ _MAX_THREADS = 16
 class RedisStore:
     """What workers share, in Redis or Valkey.
 
-    A user of the store with restricted rights needs GET, SET, XADD, XRANGE, XTRIM, PUBLISH,
-    SUBSCRIBE, PING and transactions, on keys and the channel that begin with the prefix or
-    with the prefix in braces.
+    A user of the store with restricted rights needs GET, SET, XADD, XLEN, XRANGE, XTRIM,
+    PUBLISH, SUBSCRIBE, PING and transactions, on keys and the channel that begin with the prefix or
+    with the prefix in braces. Without XLEN, entries that somebody removes are missed by
+    workers that start only.
 
     Args:
         url: such as `redis://127.0.0.1:6379/0`, `rediss://user:password@host` or `unix://…`.
@@ -106,7 +108,7 @@ class RedisStore:
             Store: self._unless_paused(self._store),
             ReadLog: self._unless_paused(self._read),
             AppendLog: self._answering(self._append),
-            MarkLog: self._answering(self._set_mark),
+            **self._rare(),
         }
 
     def async_handlers(self) -> AsyncHandlers:
@@ -121,11 +123,18 @@ class RedisStore:
             yield {
                 ReadLog: self._answering(self._read),
                 AppendLog: self._answering(self._append),
-                MarkLog: self._answering(self._set_mark),
+                **self._rare(),
                 ListenLog: self._answering(bell.listen),
             }
         finally:
             bell.close()
+
+    def _rare(self) -> Handlers:
+        return {
+            MarkLog: self._answering(self._set_mark),
+            CutLog: self._answering(self._cut),
+            RingLog: self._answering(lambda _: self._connected().publish(self._bell, _SOMETHING)),
+        }
 
     def close(self) -> None:
         """Close the connections that are idle; the store can be used again."""
@@ -147,26 +156,45 @@ class RedisStore:
     def _read(self, effect: ReadLog) -> LogPage:
         after = effect.after
         # No transaction: a store that is full refuses those, and reads go on.
-        with self._connected().pipeline(transaction=False) as both:
-            both.get(self._mark)
+        with self._connected().pipeline(transaction=False) as together:
+            # In this order: what is appended in between is more than the mark says, never less.
+            together.get(self._mark)
+            together.xrange(self._log, count=1)
+            together.xlen(self._log)
             # Beginning with the entry already known shows whether it is still there.
-            both.xrange(self._log, min="-" if after is None else after, count=_PAGE)
-            mark, rows = both.execute()
+            together.xrange(self._log, min="-" if after is None else after, count=_PAGE)
+            mark, first, length, rows = together.execute(raise_on_error=False)
+        if isinstance(length, NoPermissionError):
+            length = None  # the user of the store may be one of before we asked for it
+        for reply in (mark, first, length, rows):
+            if isinstance(reply, Exception):
+                raise reply
         more = len(rows) == _PAGE
-        entries = [(position.decode(), fields.get(b"e", b"")) for position, fields in rows]
+        entries = [(row[0].decode(), _content(row)) for row in rows]
         intact = after is None or (bool(entries) and entries[0][0] == after)
         if after is not None and intact:
             del entries[0]
-        return LogPage(mark, tuple(entries), intact, more)
+        oldest = _content(first[0]) if first else None
+        return LogPage(mark, tuple(entries), intact, more, oldest, length)
 
-    def _append(self, effect: AppendLog) -> None:
+    def _append(self, effect: AppendLog) -> bool:
         client = self._connected()
         with client.pipeline(transaction=True) as together:
+            if effect.mark is not None:
+                together.watch(self._mark)
+                if together.get(self._mark) != effect.instead_of:
+                    return False
+                together.multi()
             for entry in effect.entries:
                 together.xadd(self._log, {"e": entry})
             for entry in effect.entries if effect.ring else (_SOMETHING,):
                 together.publish(self._bell, entry)
-            last = together.execute()[len(effect.entries) - 1]
+            if effect.mark is not None:
+                together.set(self._mark, effect.mark)
+            try:
+                last = together.execute()[len(effect.entries) - 1]
+            except redis.WatchError:
+                return False  # another worker was faster
         if effect.ring:
             # The answer may have come before the bell was sent, but the store sends all that is
             # due before it takes the next command. What is sent arrives even if it dies then.
@@ -176,6 +204,10 @@ class RedisStore:
             oldest = int(last.decode().partition("-")[0]) - int(effect.keep * 1000)
             client.xtrim(self._log, minid=str(max(0, oldest)), approximate=True)
             self._trim_at = time.monotonic() + _TRIM_INTERVAL
+        return True
+
+    def _cut(self, effect: CutLog) -> None:
+        self._connected().xtrim(self._log, minid=effect.before, approximate=False)
 
     def _set_mark(self, effect: MarkLog) -> None:
         with self._connected().pipeline(transaction=True) as transaction:
@@ -183,6 +215,7 @@ class RedisStore:
             if transaction.get(self._mark) == effect.instead_of:
                 transaction.multi()
                 transaction.set(self._mark, effect.mark)
+                transaction.publish(self._bell, _SOMETHING)
                 try:
                     transaction.execute()
                 except redis.WatchError:
@@ -202,6 +235,8 @@ class RedisStore:
                 retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
                 retry_on_error=[],
             )
+            # As the store sends it: a long log is read by each worker that starts.
+            made.set_response_callback("XRANGE", lambda rows, **_: rows)
             # One for all threads, without a lock: a child would inherit it locked.
             client = self._clients.setdefault(os.getpid(), made)
             for parent in self._clients.keys() - {os.getpid()}:
@@ -235,6 +270,12 @@ class RedisStore:
             return answering(effect)
 
         return unless_paused
+
+
+def _content(row: Any) -> bytes:
+    """Return the content of an entry: position, and then names and values in turn."""
+    name, content, *_ = row[1] or (b"", b"")
+    return content if name == b"e" else b""
 
 
 class _Bell:
