@@ -306,7 +306,7 @@ def _is_preflight(scope: Scope) -> bool:
     if scope["type"] != "http" or scope["method"] != "OPTIONS":
         return False
     names = {name.lower() for name, _ in scope["headers"]}
-    return _OF_PREFLIGHTS <= names and b"authorization" not in names
+    return names >= _OF_PREFLIGHTS and b"authorization" not in names
 
 
 def _path(scope: Scope) -> tuple[str, str]:

@@ -64,7 +64,11 @@ def test_A6_a_proxy_that_comes_by_a_unix_socket_is_trusted_by_name(peer: str) ->
 
 @pytest.mark.parametrize(
     "trusted",
-    ["10.0.0.1", ["proxy.internal"], ["0.0.0.0/0"], ["::/0"], ["::ffff:0:0/96"], ["10.0.0.1/24"], ["*"], [7]],
+    [
+        "10.0.0.1",
+        *([each] for each in ("proxy.internal", "0.0.0.0/0", "::/0", "::ffff:0:0/96")),
+        *([each] for each in ("10.0.0.1/24", "*", 7)),
+    ],
 )
 def test_A6_what_is_nobodys_own_proxy_is_refused(make: Make, trusted: Any) -> None:
     server = make().server
