@@ -26,6 +26,7 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _POLICY_VIOLATION = 1008  # RFC 6455 §7.4.1
+_OF_PREFLIGHTS = frozenset({b"origin", b"access-control-request-method"})
 _PRINCIPAL = "principal"
 
 
@@ -298,11 +299,14 @@ class RequestState(dict[str, Any]):
 
 
 def _is_preflight(scope: Scope) -> bool:
-    """Whether a browser asks by this request whether it may send another (Fetch, §3.2.2)."""
-    if scope.get("method") != "OPTIONS":
+    """Whether a browser asks by this request whether it may send another (Fetch, §3.2.2).
+
+    It asks so without credentials (§4.8), and never for a websocket.
+    """
+    if scope["type"] != "http" or scope["method"] != "OPTIONS":
         return False
     names = {name.lower() for name, _ in scope["headers"]}
-    return {b"origin", b"access-control-request-method"} <= names
+    return names >= _OF_PREFLIGHTS and b"authorization" not in names
 
 
 def _path(scope: Scope) -> tuple[str, str]:

@@ -101,13 +101,20 @@ class FetchFailed(Exception):
     Attributes:
         kind: which failure it was, None where the transport does not say.
         temporary: whether asking again later may help, without anybody changing anything.
+        status: that of an answer whose body cannot be read; None where there is none.
     """
 
     def __init__(
-        self, text: str = "", *, kind: FetchKind | None = None, temporary: bool | None = None
+        self,
+        text: str = "",
+        *,
+        kind: FetchKind | None = None,
+        temporary: bool | None = None,
+        status: int | None = None,
     ) -> None:
         super().__init__(text)
         self.kind: FetchKind | None = kind
+        self.status = status
         self.temporary = kind not in _LASTING if temporary is None else temporary
 
 

@@ -231,11 +231,15 @@ def _path(environ: Environ) -> tuple[str, str]:
 
 
 def _is_preflight(environ: Environ) -> bool:
-    """Whether a browser asks by this request whether it may send another (Fetch, §3.2.2)."""
+    """Whether a browser asks by this request whether it may send another (Fetch, §3.2.2).
+
+    It asks so without credentials (§4.8).
+    """
     return (
         environ["REQUEST_METHOD"] == "OPTIONS"
         and "HTTP_ORIGIN" in environ
         and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ
+        and "HTTP_AUTHORIZATION" not in environ
     )
 
 

@@ -213,6 +213,7 @@ def test_a_key_is_rotated_and_listed_without_its_private_part(run: Run) -> None:
 
 
 def test_a_key_is_withdrawn_and_a_new_one_signs(run: Run) -> None:
+    run("client", "add", "Any", "--id", "any")
     leaked = answer(run("keys", "rotate", "--json"))["kid"]
     said = answer(run("keys", "withdraw", leaked, "--json"))
     assert said["withdrawn"] == leaked != said["signing"]
@@ -224,8 +225,8 @@ def test_a_key_is_withdrawn_and_a_new_one_signs(run: Run) -> None:
 
 
 def test_the_first_key_signs_at_once_though_a_command_made_it(run: Run, store: str) -> None:
-    kid = answer(run("keys", "rotate", "--json"))["kid"]
     robot = answer(run("client", "add", "Robot", "--scope", "read", "--json"))
+    kid = answer(run("keys", "rotate", "--json"))["kid"]
     server = AuthorizationServer("http://127.0.0.1:8000", store=store)
     form = {"grant_type": "client_credentials"} | {
         name: robot[name] for name in ("client_id", "client_secret")
@@ -242,6 +243,7 @@ def test_with_another_secret_than_the_servers_nothing_is_changed(
     run: Run, monkeypatch: pytest.MonkeyPatch, environ: str
 ) -> None:
     own = os.environ["BEARERGUARD_SERVER_SECRET"]
+    run("user", "add", "ada", given=f"{PASSWORD}\n")
     run("keys", "rotate")
     monkeypatch.setenv("BEARERGUARD_SERVER_SECRET", environ)
     refused = run("client", "add", "Robot", "--scope", "read", code=2)
@@ -306,6 +308,7 @@ def test_help_is_there_for_every_command(run: Run) -> None:
 READING = (
     ("keys", "list"),
     ("keys", "withdraw", "a"),
+    ("keys", "rotate"),
     ("user", "list"),
     ("user", "disable", "ada"),
     ("user", "enable", "ada"),

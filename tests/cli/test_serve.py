@@ -30,6 +30,7 @@ SECRET = {"BEARERGUARD_SERVER_SECRET": "a secret of this test's own that is long
         ([], {"FORWARDED_ALLOW_IPS": "*"}, "127.0.0.1"),
         (["--trusted-proxy", "192.0.2.1"], {"FORWARDED_ALLOW_IPS": "*"}, "127.0.0.1"),
         (["--trusted-proxy", "127.0.0.1"], {}, CLAIMED),
+        (["--trusted-proxy", "::ffff:127.0.0.1"], {}, CLAIMED),
         ([], {"BEARERGUARD_SERVER_TRUSTED_PROXIES": "192.0.2.1 127.0.0.0/8"}, CLAIMED),
     ],
 )

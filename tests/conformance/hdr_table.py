@@ -257,6 +257,14 @@ TABLE = [
         status=401,
     ),
     Scenario(
+        id="HDR-15 no preflight has credentials",
+        send=lambda stage: [*_preflight(stage), ("Authorization", b"Bearer abc")],
+        method="OPTIONS",
+        face={"pass_preflights": True},
+        status=401,
+        error=TOKEN,
+    ),
+    Scenario(
         id="HDR-15 other OPTIONS where preflights pass",
         send=with_origin(nothing),
         method="OPTIONS",

@@ -240,6 +240,13 @@ REFUSED: dict[str, dict[str, Any]] = {
     "bound to a key that is not told": {"token_type": "DPoP"},
     "bound to a key, in another case": {"token_type": "dpop"},
     "a proof of possession": {"token_type": "PoP"},
+    "bound to a key, among other words": {"token_type": "Bearer, DPoP"},
+    "a holder's key": {"token_type": "HoK"},
+    "an authorization code": {"token_type": "authorization_code"},
+    "a device code": {"token_use": "device_code"},
+    "a client's assertion": {"token_type": "client_assertion"},
+    "a security event": {"token_type": "secevent+jwt"},
+    "a token for registration": {"typ": "RegistrationAccessToken"},
     "a type of a wrong kind": {"token_type": 7},
     "a logout token": {"events": {"http://schemas.openid.net/event/backchannel-logout": {}}},
     **{
@@ -254,6 +261,9 @@ REFUSED: dict[str, dict[str, Any]] = {
             ("typ", "Offline"),
             ("tokenName", "refresh_token"),
             ("purpose", "refresh_token"),
+            ("token_type", "refresh_token_v2"),
+            ("token_type", ["refresh_token"]),
+            ("token_use", ["refresh"]),
         )
     },
     "an ID token by its use": {"token_use": "id"},

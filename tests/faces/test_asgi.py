@@ -101,6 +101,13 @@ def test_lifespan_and_unknown_scopes_pass_untouched(kind: str, guard: Guard) -> 
     assert given == {"type": kind}
 
 
+def test_no_websocket_is_a_preflight(guard: Guard) -> None:
+    face = BearerMiddleware(App(), guard=guard, pass_preflights=True)
+    asked = scope("websocket", method="OPTIONS")
+    asked["headers"] = [(b"origin", b"https://a.test"), (b"access-control-request-method", b"GET")]
+    assert call(face, asked) == [{"type": "websocket.close", "code": 1008}]
+
+
 def test_a_websocket_is_accepted_or_refused(issuer: LocalIssuer, guard: Guard) -> None:
     face = BearerMiddleware(App(), guard=guard, require=scopes("read"))
     good = scope("websocket", issuer.token(), method=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import socket
 import statistics
 import threading
@@ -276,3 +277,42 @@ def test_INT_01_the_token_and_the_secret_are_nowhere_but_in_the_body_and_its_hea
     line = seen[0].split(b"\r\n", 1)[0]
     assert line == b"POST /jwks HTTP/1.1"
     assert "opaque-token" not in caplog.text + str(refused.value) + repr(guard)
+
+
+BLOCK_PAGES = {
+    "too long": b"Content-Length: 600000\r\n\r\n",
+    "too long, of unannounced length": b"\r\n" + b"x" * 600_000,
+    "compressed by brotli": b"Content-Encoding: br\r\nContent-Length: 3\r\n\r\nabc",
+    "no gzip, though it says so": b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
+    "a gzip bomb": b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(b"0" * 1_000_000),
+}
+
+
+@pytest.mark.parametrize("page", BLOCK_PAGES.values(), ids=BLOCK_PAGES)
+@pytest.mark.parametrize(("status", "stops_others"), [(200, False), (403, False), (503, True)])
+def test_a_page_about_a_strangers_token_that_cannot_be_read_stops_no_others(
+    page: bytes, status: int, *, stops_others: bool
+) -> None:
+    about_others = b'{"active": true, "aud": "https://api.example", "sub": "ada"}'
+
+    def answer(connection: socket.socket) -> None:
+        asked = connection.recv(4096)
+        while b"token_type_hint" not in asked:  # the head may come before the form
+            asked += connection.recv(4096)
+        if b"token=good" in asked:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + about_others)
+        else:
+            connection.sendall(b"HTTP/1.1 %d X\r\nConnection: close\r\n" % status + page)
+
+    with raw_server(answer, reads=False) as url:
+        how = Introspection("api", client_secret="s3cret", endpoint=url)
+        issuer = Issuer("https://id.example", audience="https://api.example", introspection=how)
+        with Guard(issuer) as guard:
+            for number in range(5):
+                with pytest.raises(IssuerUnavailable):
+                    guard.verify(f"made-up-{number}")
+            if stops_others:
+                with pytest.raises(IssuerUnavailable):
+                    guard.verify("good")
+            else:
+                assert guard.verify("good").subject == "ada"

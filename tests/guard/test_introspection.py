@@ -556,6 +556,41 @@ def test_only_one_probes_and_one_that_never_tells_is_not_waited_for_for_ever() -
     assert not breaker.is_open
 
 
+def test_an_objection_to_the_probe_closes_the_breaker_until_the_next_failure() -> None:
+    breaker = Breaker(30, 10)
+    late = breaker.enter(NOON)
+    for _ in range(3):
+        breaker.failed(NOON, breaker.enter(NOON))
+    breaker.objected(late)  # to what was asked before it opened
+    assert breaker.wait(NOON) == 1
+    breaker.objected(breaker.enter(NOON + 1))
+    assert (breaker.is_open, breaker.wait(NOON + 1)) == (False, 0)
+    breaker.failed(NOON + 1, breaker.enter(NOON + 1))
+    assert breaker.wait(NOON + 1) == 2  # it is no first pause
+
+
+def test_strangers_who_probe_after_an_outage_stop_no_others(
+    issuer: LocalIssuer, clock: Clock
+) -> None:
+    handle = issuer.introspection.handle
+
+    def firewall(request: Request, url: str, key: SigningKey) -> Response:
+        return Response(403) if b"made-up" in request.body else handle(request, url, key)
+
+    issuer.introspection.handle = firewall  # type: ignore[method-assign]
+    with guard_of(issuer) as guard:
+        assert guard.verify(issuer.opaque_token())
+        issuer.outage = True
+        for _ in range(4):
+            with pytest.raises(IssuerUnavailable):
+                guard.verify(issuer.opaque_token())
+        issuer.outage = False
+        clock.now += 2
+        with pytest.raises(IssuerUnavailable, match="status 403"):
+            guard.verify("made-up")
+        assert guard.verify(issuer.opaque_token())
+
+
 def test_generations_are_bounded_and_keep_what_is_used() -> None:
     held: Generations[int, str] = Generations(10)
     for number in range(1000):

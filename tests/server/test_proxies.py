@@ -49,6 +49,13 @@ def test_A6_the_address_is_the_last_that_no_proxy_of_ours_has(
     assert Proxies(PROXIES).client(peer, lines) == client
 
 
+@pytest.mark.parametrize("trusted", ["::ffff:10.0.0.7", "::ffff:10.0.0.0/120"])
+@pytest.mark.parametrize("peer", ["10.0.0.7", "::ffff:10.0.0.7"])
+def test_A6_a_proxy_may_be_named_as_a_server_on_ipv6_sees_it(trusted: str, peer: str) -> None:
+    assert Proxies([trusted]).client(peer, [b"198.51.100.9"]) == "198.51.100.9"
+    assert Proxies([trusted]).client("10.0.1.7", [b"198.51.100.9"]) == "10.0.1.7"
+
+
 @pytest.mark.parametrize("peer", ["", "unix:", "unix:/run/app.sock"])
 def test_A6_a_proxy_that_comes_by_a_unix_socket_is_trusted_by_name(peer: str) -> None:
     assert Proxies(["unix"]).client(peer, [b"198.51.100.9"]) == "198.51.100.9"
@@ -57,7 +64,11 @@ def test_A6_a_proxy_that_comes_by_a_unix_socket_is_trusted_by_name(peer: str) ->
 
 @pytest.mark.parametrize(
     "trusted",
-    ["10.0.0.1", ["proxy.internal"], ["0.0.0.0/0"], ["::/0"], ["10.0.0.1/24"], ["*"], [7]],
+    [
+        "10.0.0.1",
+        *([each] for each in ("proxy.internal", "0.0.0.0/0", "::/0", "::ffff:0:0/96")),
+        *([each] for each in ("10.0.0.1/24", "*", 7)),
+    ],
 )
 def test_A6_what_is_nobodys_own_proxy_is_refused(make: Make, trusted: Any) -> None:
     server = make().server

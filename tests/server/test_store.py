@@ -21,6 +21,7 @@ from sqlalchemy import Connection
 
 from bearerguard import ConfigurationError
 from bearerguard.server import AuthorizationServer, StoreUnavailable
+from bearerguard.server.administration import Administration
 from bearerguard.server.process_lock import ProcessLock
 from bearerguard.server.store import clients, grants, keys, people, pruning, revocations
 from bearerguard.server.store import database as store_database
@@ -260,6 +261,29 @@ def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no SQLite database"):
         AuthorizationServer(ISSUER, store=f"sqlite:///{path}", secret=SECRET)
     assert path.read_bytes().startswith(b"something else")
+
+
+@pytest.mark.parametrize("kept", [5000, 8192])
+@pytest.mark.parametrize("create", [True, False])
+def test_a_damaged_database_is_named_and_left_alone(
+    stage: Stage, kept: int, *, create: bool
+) -> None:
+    stage.server.close()
+    path = stage.folder / "auth.db"
+    whole = path.read_bytes()
+    damaged = whole[:kept] + (b"" if kept % 4096 else b"\xff" * (len(whole) - kept))
+    path.write_bytes(damaged)
+    with pytest.raises(ConfigurationError, match=r"store=: .*auth\.db is damaged \("):
+        Administration(f"sqlite:///{path}", secret=SECRET, create=create)
+    assert path.read_bytes() == damaged
+
+
+def test_a_link_to_a_file_that_is_not_there_is_no_store(tmp_path: Path) -> None:
+    link = tmp_path / "auth.db"
+    link.symlink_to(tmp_path / "gone.db")
+    with pytest.raises(ConfigurationError, match=r"auth\.db is a link to a file that is not there"):
+        AuthorizationServer(ISSUER, store=f"sqlite:///{link}", secret=SECRET)
+    assert [each.name for each in tmp_path.iterdir()] == ["auth.db"]
 
 
 def test_a_store_of_the_version_before_is_upgraded_with_all_that_is_in_it(stage: Stage) -> None:

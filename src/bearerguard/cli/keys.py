@@ -48,7 +48,8 @@ def rotate(
     json: output.Json = False,
 ) -> None:
     """Let a new key take over: published now, signing when no cache lacks it."""
-    with output.endings(), opened(store, create=True) as server:
+    # A key for a store that nobody serves would be taken for the one that is served.
+    with output.endings(), opened(store) as server:
         kid = server.keys.rotate(immediately=immediately)
     if json:
         output.as_json({"kid": kid})

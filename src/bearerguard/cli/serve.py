@@ -148,14 +148,13 @@ def serve(
         _teller_of = None if revocations is None else _teller(server, revocations)
         # Addresses may hold what is no business of a log: the server's own events are there.
         uvicorn.run(
-            server.asgi_app(),
+            server.asgi_app(trusted_proxies=proxies),
             host=host,
             port=port,
             access_log=False,
-            # uvicorn would believe whoever sends from this machine, and an environment variable.
-            # The address is what logins are throttled by.
-            proxy_headers=bool(proxies),
-            forwarded_allow_ips=proxies,
+            # uvicorn would believe whoever sends from this machine, and an environment variable;
+            # and it knows no proxy by another spelling. Logins are throttled by the address.
+            proxy_headers=False,
         )
 
 

@@ -19,7 +19,7 @@ class Breaker:
 
     When the time is over, one caller probes; the others are refused until it is back, or
     has been away for `patience`. Whoever was let in tells how it went, by `succeeded`,
-    `failed` or `abandoned`.
+    `failed`, `objected` or `abandoned`.
     """
 
     def __init__(self, longest: float, patience: float) -> None:
@@ -68,6 +68,16 @@ class Breaker:
             return 0.0
         self.era += 1
         return self._back_off.failed(now)
+
+    def objected(self, era: int) -> None:
+        """Learn that it answers again, though it answered a call from `era` with an objection.
+
+        Else who brings objections about would be every probe, and keep it open. One more failure
+        opens it again, for longer.
+        """
+        if era == self.era and self.is_open:
+            self.failures = _THRESHOLD - 1
+        self._probing_since = None
 
     def abandoned(self) -> None:
         """Learn nothing: the caller gave up, and another may probe at once."""

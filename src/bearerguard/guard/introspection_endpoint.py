@@ -76,7 +76,12 @@ class IntrospectionEndpoint:
         )
         signed = self._options.signed_answers
         request = introspection.request(place.url, token.decode("ascii"), proof, signed=signed)
-        answer = yield from ask(request)
+        try:
+            answer = yield from ask(request)
+        except FetchFailed as error:
+            if error.status is None:
+                raise
+            raise introspection.unreadable(error.status, str(error)) from error
         try:
             read = introspection.read(answer, signed=signed)
             if isinstance(read, SignedAnswer):

@@ -217,7 +217,7 @@ class Introspector:
         except IntrospectionFailed as error:
             if not error.of_this_token:
                 raise self._failed(error, era) from error
-            self._breaker.abandoned()  # nothing was learned of how others would fare
+            self._breaker.objected(era)
             raise self._objected(key, error) from error
         except Exception as error:  # whatever a transport raises, the token is not to blame
             raise self._failed(error, era) from error

@@ -48,7 +48,15 @@ _KINDS = ("token_type", "token_use", "typ", "tokenName", "purpose")
 _REFRESH = frozenset({"refresh", "refreshtoken", "rt", "offline", "offlinetoken"})
 _ID = frozenset({"id", "idtoken", "serializedid"})
 _LOGOUT = frozenset({"logout", "logouttoken"})
-_BOUND = frozenset({"dpop", "pop", "mac", "mtls"})
+_BOUND = frozenset({"dpop", "pop", "mac", "mtls", "hok", "holderofkey"})
+# What is given to a server or a registry, and never to an API.
+_FOR_NO_API = frozenset(
+    {
+        *("authorizationcode", "authcode", "devicecode", "usercode", "clientassertion"),
+        *("secevent", "securityevent", "registrationaccesstoken", "initialaccesstoken"),
+    }
+)
+_NO_ACCESS_TOKENS = _REFRESH | _LOGOUT | _FOR_NO_API
 _URN = "urn:ietf:params:oauth:token-type:"  # RFC 8693 §3
 _PUNCTUATION = str.maketrans("", "", "_- ")
 
@@ -200,22 +208,25 @@ def check_kind(claims: Mapping[str, Any], *, accept_id_tokens: bool) -> None:
     """Raise `TokenError` for what its issuer calls another kind of token, whatever the case."""
     for name in _KINDS:
         value = claims.get(name)
-        if isinstance(value, str):
-            _check_name_of_kind(name, value, accept_id_tokens=accept_id_tokens)
-        elif value is not None and name == "token_type":
+        if value is not None and not isinstance(value, str) and name == "token_type":
             raise TokenError(BAD_CLAIM, "its token_type is no string")
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, str):
+                _check_name_of_kind(name, each, accept_id_tokens=accept_id_tokens)
 
 
 def _check_name_of_kind(name: str, value: str, *, accept_id_tokens: bool) -> None:
     lower = value.strip().lower().removeprefix(_URN).removeprefix("application/")
     kind = lower.removesuffix("+jwt").translate(_PUNCTUATION)
-    if kind in _REFRESH or kind in _LOGOUT:
+    # RFC 6749 §7.1 gives this member one word; of more, one may be such a word.
+    is_type = name == "token_type"
+    if kind in _NO_ACCESS_TOKENS or (is_type and "refresh" in kind):
         raise TokenError(
             WRONG_TYPE, f"its {name} is {quoted(value)}: send the access token instead"
         )
     if kind in _ID and not accept_id_tokens:
         raise _id_token(f"has {name} {quoted(value)}")
-    if kind in _BOUND:
+    if kind in _BOUND or (is_type and "dpop" in kind):
         raise TokenError(
             SENDER_CONSTRAINED,
             f"its {name} is {quoted(value)}, so it is bound to a sender's key, and was sent as"

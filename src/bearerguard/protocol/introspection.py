@@ -85,7 +85,7 @@ def read(answer: Response, *, signed: bool) -> dict[str, Any] | SignedAnswer | N
         code = _error_code(answer)
         raise IntrospectionFailed(
             f"status {answer.status}" + (f" and error {quoted(code)}" if code else ""),
-            of_this_token=not (answer.status >= _SERVER_ERROR or answer.status in _OF_THE_ENDPOINT),
+            of_this_token=_is_of_token(answer.status),
             is_unsupported=answer.status == _BAD_REQUEST and code == _UNSUPPORTED,
         )
     kind = (answer.header("content-type") or "").partition(";")[0].strip().lower()
@@ -98,6 +98,11 @@ def read(answer: Response, *, signed: bool) -> dict[str, Any] | SignedAnswer | N
     except ValueError as error:
         raise IntrospectionFailed(f"its answer is no JSON object: {error}") from None
     return _members(members)
+
+
+def unreadable(status: int, cause: str) -> IntrospectionFailed:
+    """Return what an answer means whose body cannot be read, such as a firewall's long page."""
+    return IntrospectionFailed(f"status {status}, and {cause}", of_this_token=_is_of_token(status))
 
 
 def signed_members(
@@ -140,6 +145,10 @@ def endpoint_and_methods(body: bytes, issuer: str) -> tuple[str, tuple[str, ...]
     listed = published.get("introspection_endpoint_auth_methods_supported")
     methods = listed if isinstance(listed, list) else []
     return endpoint, tuple(each for each in methods if isinstance(each, str))
+
+
+def _is_of_token(status: int) -> bool:
+    return status < _SERVER_ERROR and status not in _OF_THE_ENDPOINT
 
 
 def _members(members: Mapping[str, Any]) -> dict[str, Any] | None:

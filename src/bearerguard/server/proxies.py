@@ -13,6 +13,9 @@ from typing import TypeAlias
 from bearerguard.errors import ConfigurationError, quoted
 
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+_Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")  # RFC 4291 §2.5.5.2
 
 # The name of a peer without an address.
 UNIX = "unix"
@@ -38,7 +41,7 @@ class Proxies:
             raise ConfigurationError("trusted_proxies=: pass addresses and networks as text")
         self._unix = UNIX in given
         try:
-            self._networks = [ipaddress.ip_network(each) for each in given if each != UNIX]
+            self._networks = [_network(each) for each in given if each != UNIX]
         except ValueError as error:
             raise ConfigurationError(
                 f"trusted_proxies=: {quoted(str(error))}: give addresses or networks of your own"
@@ -74,6 +77,15 @@ class Proxies:
         if address is None:
             return self._unix  # a Unix socket's, however the server calls it
         return any(address in network for network in self._networks)
+
+
+def _network(text: str) -> _Network:
+    """Return a network; that of IPv4 addresses mapped into IPv6 as peers are compared."""
+    network = ipaddress.ip_network(text)
+    if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(_MAPPED):
+        mapped = network.network_address.ipv4_mapped
+        return ipaddress.ip_network(f"{mapped}/{network.prefixlen - _MAPPED.prefixlen}")
+    return network
 
 
 def _parsed(text: str) -> _Address | None:

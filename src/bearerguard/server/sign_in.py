@@ -152,6 +152,8 @@ class SignIn:
         try:
             account = self._accounts.check(login, password)
         except PasswordsBusy:
+            # Else who keeps the server busy would use up what others have.
+            self._throttle.take_back(attempt)
             return self._form(
                 request, errand, 503, "login.busy", username, retry_after=BUSY_SECONDS
             )

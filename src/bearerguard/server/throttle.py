@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, case, delete, insert, select, update
@@ -45,15 +45,14 @@ class Attempt:
 
     Attributes:
         wait: after how many whole seconds another may be made, if this one may not; else 0.
-        own: the keys of its account or device, which a success makes whole.
-        by_address: the key of its address, to which a success gives back this attempt alone.
-        interval: what that is in seconds.
+        own: the keys of its account or device, which a success makes whole, and in seconds what
+            each was charged.
+        by_address: that of its address, to which a success gives back this attempt alone.
     """
 
     wait: int = 0
-    own: tuple[str, ...] = ()
-    by_address: str = ""
-    interval: float = 0
+    own: tuple[tuple[str, float], ...] = ()
+    by_address: tuple[tuple[str, float], ...] = ()
 
 
 # From one address: ten guesses, then 12 an hour.
@@ -109,25 +108,26 @@ class Throttle:
             if device:
                 digest, allowance = self._by_device(device)
                 if not _charge(connection, digest, allowance, now):
-                    return Attempt(own=(digest,))
+                    return Attempt(own=((digest, allowance.interval),))
             charged = self._charged(login, address)
             for digest, allowance in charged:
                 wait = _charge(connection, digest, allowance, now)
                 if wait:
                     return Attempt(math.ceil(wait))
-        (by_address, allowance), *own = charged
-        return Attempt(0, tuple(digest for digest, _ in own), by_address, allowance.interval)
+        charges = tuple((digest, allowance.interval) for digest, allowance in charged)
+        return Attempt(0, own=charges[1:], by_address=charges[:1])
 
     def forgive(self, attempt: Attempt) -> None:
         """Give back what a successful attempt was charged, and the account's earlier failures."""
-        digest, whole_at = login_attempts.c.digest, login_attempts.c.whole_at
+        own = [digest for digest, _ in attempt.own]
         with self._database.write() as connection:
-            connection.execute(delete(login_attempts).where(digest.in_(attempt.own)))
-            connection.execute(
-                update(login_attempts)
-                .where(digest == attempt.by_address)
-                .values(whole_at=whole_at - attempt.interval)
-            )
+            connection.execute(delete(login_attempts).where(login_attempts.c.digest.in_(own)))
+            _give_back(connection, attempt.by_address)
+
+    def take_back(self, attempt: Attempt) -> None:
+        """Give back what an attempt was charged that was not made."""
+        with self._database.write() as connection:
+            _give_back(connection, (*attempt.own, *attempt.by_address))
 
     def _by_device(self, device: str) -> tuple[str, Allowance]:
         return self._secret.digest("attempt by device", device), self._per_account
@@ -144,6 +144,16 @@ class Throttle:
             (digest("attempt by account and address", f"{site} {login}"), self._per_account),
             everywhere,
         ]
+
+
+def _give_back(connection: Connection, charges: Iterable[tuple[str, float]]) -> None:
+    whole_at = login_attempts.c.whole_at
+    for digest, seconds in charges:
+        connection.execute(
+            update(login_attempts)
+            .where(login_attempts.c.digest == digest)
+            .values(whole_at=whole_at - seconds)
+        )
 
 
 def _charge(connection: Connection, digest: str, allowance: Allowance, now: float) -> float:

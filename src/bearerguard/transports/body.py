@@ -29,9 +29,10 @@ _OF_THE_CODING = frozenset({"content-encoding", "content-length"})
 class Body:
     """Collects a body."""
 
-    def __init__(self, url: str, headers: httpx2.Headers, max_bytes: int) -> None:
+    def __init__(self, url: str, answer: httpx2.Response, max_bytes: int) -> None:
         self._url = url
-        self._headers = headers
+        self._status = answer.status_code
+        self._headers = headers = answer.headers
         self._max_bytes = self._left = max_bytes
         self._chunks: list[bytes] = []
         named = headers.get("content-encoding", "").lower().split(",")
@@ -88,10 +89,11 @@ class Body:
         return FetchFailed(
             f"{self._url}: the answer is too large: HttpTransport(max_bytes={self._max_bytes})",
             kind="too_large",
+            status=self._status,
         )
 
     def _failed(self, words: str) -> FetchFailed:
-        return FetchFailed(f"{self._url}: {words}", kind="encoding")
+        return FetchFailed(f"{self._url}: {words}", kind="encoding", status=self._status)
 
 
 def _deflate_bits(body: bytes) -> int:

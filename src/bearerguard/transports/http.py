@@ -139,7 +139,7 @@ class HttpTransport:
                     **self._arguments(request), extensions={"trace": deadline.trace}
                 ) as answer,
             ):
-                body = Body(request.url, answer.headers, self._max_bytes)
+                body = Body(request.url, answer, self._max_bytes)
                 for chunk in answer.iter_raw():
                     body.add(chunk)
                 if not deadline.passed:
@@ -163,7 +163,7 @@ class HttpTransport:
                 client.stream(**self._arguments(request), extensions={"trace": trace}) as answer,
                 aclosing(answer.aiter_raw()) as chunks,
             ):
-                body = Body(request.url, answer.headers, self._max_bytes)
+                body = Body(request.url, answer, self._max_bytes)
                 async for chunk in chunks:
                     body.add(chunk)
                 return Response(answer.status_code, body.headers(), body.whole())

@@ -360,6 +360,23 @@ def test_A6_many_addresses_lock_nobody_out_of_a_browser_that_was_signed_in_befor
     assert again(owner, "ada", PASSWORD) == 303
 
 
+@pytest.mark.parametrize("known", [False, True], ids=["a new browser", "a known one"])
+def test_A6_whom_a_busy_server_turns_away_has_made_no_attempt(
+    stage: PeopleStage, *, known: bool
+) -> None:
+    owner = stage.signed_in_visitor() if known else stage.visitor()
+    assert again(owner, "ada", "wrong one") == 403
+    before = sorted(stage.rows("login_attempts"))
+    places = stage.people.accounts._passwords._pool._workers.places
+    held = 0
+    while places.acquire(blocking=False):
+        held += 1
+    assert {again(owner, "ada", PASSWORD) for _ in range(60)} == {503}
+    assert sorted(stage.rows("login_attempts")) == before
+    places.release(held)
+    assert again(owner, "ada", PASSWORD) == 303
+
+
 def test_A6_the_cookie_of_a_device_names_nobody_and_works_only_as_it_was_made(
     stage: PeopleStage, tmp_path: Path
 ) -> None:

@@ -174,6 +174,8 @@ class Database:
                 connection.close()
         except sqlite3.OperationalError:
             return "busy"  # changing the mode does not wait for a lock
+        except sqlite3.DatabaseError as error:
+            raise _unusable(self.path, error) from error
         return mode
 
     def close(self) -> None:
@@ -259,7 +261,12 @@ def _begin(path: Path) -> None:
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:
-        return  # another process was first
+        if path.exists():
+            return  # another process was first
+        raise ConfigurationError(
+            f"store=: {path} is a link to a file that is not there: put the database in its"
+            " place, or name another file"
+        ) from None
     except OSError as error:
         raise ConfigurationError(
             f"store=: {path} cannot be opened ({error.strerror}): choose a directory that exists"
@@ -300,12 +307,18 @@ def _tables(path: Path) -> set[str] | None:
     except sqlite3.OperationalError:
         return None
     except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_NOTADB:
-            return None
-        raise ConfigurationError(
-            f"store=: {path} is no SQLite database ({error}): name another file"
-        ) from error
+        raise _unusable(path, error) from error
     return None if quiet and log.exists() else tables
+
+
+def _unusable(path: Path, error: sqlite3.DatabaseError) -> ConfigurationError:
+    if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
+        return ConfigurationError(
+            f"store=: {path} is no SQLite database ({error}): name another file"
+        )
+    return ConfigurationError(
+        f"store=: {path} is damaged ({error}): put back the last good copy of it"
+    )
 
 
 def _keep_private(path: Path) -> None:
