@@ -127,12 +127,34 @@ def refusal(answer: Response) -> TokenRefused | TokenUnavailable:
         named = f" with {quoted(error)}" if isinstance(error, str) and error else ""
         return TokenUnavailable(f"the server answers {answer.status}{named}", pause(answer))
     if not isinstance(error, str) or not error:
-        return TokenRefused("invalid_response", f"the server answers {answer.status}")
+        return TokenRefused(
+            "invalid_response", f"the server answers {answer.status}{_instead(answer, content)}"
+        )
     if error in _PASSING:
         return TokenUnavailable(f"the server answers {error}", pause(answer))
     description = content.get("error_description")
     said = f" {quoted(description)}" if isinstance(description, str) else " without a reason"
     return TokenRefused(error, f"the server refuses{said}")
+
+
+def _instead(answer: Response, content: dict[str, Any]) -> str:
+    """Say what a response without a token and without an error code is."""
+    redirect = document.redirect(answer)
+    if redirect:
+        return f", {redirect}"
+    if not content:
+        try:
+            _object(answer)
+        except ValueError as error:
+            return f": {error}"
+    # Where it is said without OAuth: by Facebook and Google's Identity Toolkit, by Okta, by others.
+    error = content.get("error")
+    places = (error if isinstance(error, dict) else {}, content)
+    for name in ("message", "errorSummary", "error_description"):
+        for place in places:
+            if isinstance(place.get(name), str) and place[name]:
+                return f" with {quoted(place[name])}"
+    return " without an error code"
 
 
 def _object(answer: Response) -> dict[str, Any]:
