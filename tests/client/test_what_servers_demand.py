@@ -31,6 +31,7 @@ INTERACTIVE = [
     "login_required",
     "consent_required",
     "account_selection_required",
+    "mfa_required",
 ]
 
 

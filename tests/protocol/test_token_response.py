@@ -310,3 +310,20 @@ def test_FETCH_01_a_token_endpoint_that_sends_no_json_says_what_instead(
 def test_E41_a_token_may_follow_a_byte_order_mark() -> None:
     body = b'\xef\xbb\xbf{"access_token":"t","token_type":"Bearer"}'
     assert token_response.read(Response(200, (), body)).access_token == "t"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "done"),
+    [
+        (200, b"", True),
+        (204, b"", True),
+        (200, b"revoked", True),
+        (200, {"ok": True, "error": None}, True),
+        (200, {"error": "invalid_request"}, False),
+        (200, {"ok": False, "error": "token_revoked"}, False),
+        (400, b"", False),
+        (503, {}, False),
+    ],
+)
+def test_CL_09_what_is_done_is_told_without_an_error(status, body, done):
+    assert token_response.is_done(answer(body, status)) is done

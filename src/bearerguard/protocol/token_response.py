@@ -22,14 +22,15 @@ _TOO_MANY, _SERVER_ERRORS = 429, 500
 _FORM, _MAX_FORM_FIELDS = "application/x-www-form-urlencoded", 100
 # The server's own trouble (RFC 6749 §4.1.2.1 names them; token endpoints send them too).
 _PASSING = {"temporarily_unavailable", "server_error"}
-# Codes that say that only a person can help (OpenID Connect Core §3.1.2.6). Token endpoints send
-# them too, where a login is no longer enough for what is asked.
+# Codes that say that only a person can help (OpenID Connect Core §3.1.2.6, and Auth0's own for
+# the second factor). Token endpoints send them too, where a login is no longer enough.
 INTERACTIVE = frozenset(
     {
         "interaction_required",
         "login_required",
         "consent_required",
         "account_selection_required",
+        "mfa_required",
     }
 )
 # A refresh token is over (RFC 6749 §5.2; GitHub's and Slack's own codes for the same).
@@ -91,6 +92,16 @@ def read(
 def is_success(answer: Response) -> bool:
     """Whether a response has a status of success (RFC 9110 §15.3)."""
     return _FIRST_SUCCESS <= answer.status < _FIRST_REDIRECT
+
+
+def is_done(answer: Response) -> bool:
+    """Whether a response without content says that all is done: a body with an error does not."""
+    if not is_success(answer):
+        return False
+    try:
+        return not _object(answer).get("error")
+    except ValueError:  # what a server says besides is its own (RFC 7009 §2.2)
+        return True
 
 
 def members(answer: Response) -> dict[str, Any]:
