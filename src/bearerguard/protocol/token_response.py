@@ -19,6 +19,10 @@ BEARER, DPOP = "Bearer", "DPoP"
 
 _FIRST_SUCCESS, _FIRST_REDIRECT = 200, 300
 _TOO_MANY, _SERVER_ERRORS = 429, 500
+# Types of tokens that prove nothing without a key (RFC 9449, RFC 9200, a draft's mac), and what is
+# no access token at all (RFC 8693 §2.2.1).
+_OTHER_TYPES = frozenset({"dpop", "pop", "mac", "n_a"})
+_LONGEST_NAME = 64
 _FORM, _MAX_FORM_FIELDS = "application/x-www-form-urlencoded", 100
 # The server's own trouble (RFC 6749 §4.1.2.1 names them; token endpoints send them too).
 _PASSING = {"temporarily_unavailable", "server_error"}
@@ -55,12 +59,17 @@ class TokenAnswer:
 
 
 def read(
-    answer: Response, *, token_type: str = BEARER, assumed_type: str | None = None
+    answer: Response,
+    *,
+    token_type: str = BEARER,
+    assumed_type: str | None = None,
+    bearer_type: str | None = None,
 ) -> TokenAnswer:
     """Return the token of a response; one of another type than asked for is not used (§7.1).
 
     A bearer token where a DPoP-bound one was asked for could be used by any thief: it is
-    thrown away (RFC 9449 §5). `assumed_type` is that of a token whose server names none.
+    thrown away (RFC 9449 §5). `assumed_type` is that of a token whose server names none;
+    `bearer_type` is what this server calls a bearer token.
     """
     content = members(answer)
     access_token = content.get("access_token")
@@ -75,10 +84,18 @@ def read(
                 ' pass assume_token_type="Bearer"',
             )
         given_type = assumed_type
+    if token_type == BEARER and bearer_type is not None and isinstance(given_type, str):
+        given_type = BEARER if given_type.lower() == bearer_type.lower() else given_type
     if not isinstance(given_type, str) or given_type.lower() != token_type.lower():
+        remedy = ""
+        if token_type == BEARER and may_mean_bearer(given_type):
+            remedy = (
+                "; if this server calls its bearer tokens so, pass"
+                f" bearer_type={quoted(given_type)}"
+            )
         raise TokenRefused(
             "unsupported_token_type",
-            f"the token is of type {quoted(given_type)}, not {token_type}: it is not used",
+            f"the token is of type {quoted(given_type)}, not {token_type}: it is not used{remedy}",
         )
     return TokenAnswer(
         access_token,
@@ -86,6 +103,20 @@ def read(
         _seconds(content.get("expires_in")),
         _text(content.get("refresh_token")),
         _scope(content.get("scope")),
+    )
+
+
+def may_mean_bearer(name: object) -> bool:
+    """Whether a server may call bearer tokens so: not by a name that says they are used otherwise.
+
+    Slack has `bot` and `user`, Azure DevOps `jwt-bearer`, eBay `User Access Token`.
+    """
+    return (
+        isinstance(name, str)
+        and 0 < len(name) <= _LONGEST_NAME
+        and name.isascii()
+        and name.isprintable()
+        and name.lower() not in _OTHER_TYPES
     )
 
 
