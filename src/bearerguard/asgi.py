@@ -121,11 +121,12 @@ def _authenticating(app: ASGIApp, face: Face) -> ASGIApp:  # noqa: C901, PLR0915
         authorization: bytes | None = None
         with_origin = False
         for name, value in scope["headers"]:
-            if name in {b"authorization", b"origin"}:
-                if name == b"authorization":
+            if len(name) in {13, 6}:  # servers may leave names as they were sent
+                lower = name.lower()
+                if lower == b"authorization":
                     # Sent twice it is nobody's: the guard says so.
                     authorization = value if authorization is None else b""
-                else:
+                elif lower == b"origin":
                     with_origin = True
         is_optional = False
         if asks_first:
@@ -144,7 +145,7 @@ def _authenticating(app: ASGIApp, face: Face) -> ASGIApp:  # noqa: C901, PLR0915
             ):
                 known = recall(authorization)
         if known is None or not (requirement is None or requirement.met_by(known.principal)):
-            fields = [value for name, value in scope["headers"] if name == b"authorization"]
+            fields = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
             place = f"{scope.get('method', 'WEBSOCKET')} {scope['path']}"
             decision = guard.look(fields, requirement, optional=is_optional, place=place)
             if isinstance(decision, Pending):

@@ -222,7 +222,8 @@ def test_CL_09_a_token_type_is_assumed_only_where_that_was_asked_for(desk):
 def test_CL_08_a_bearer_token_of_another_name_is_used_only_where_that_name_was_given(desk, name):
     desk.answers["/token"] = lambda _: (200, [], {"access_token": "t", "token_type": name})
     given: Any = {"client_id": "c", "client_secret": "s"}
-    for options in ({}, {"bearer_type": "other"}, {"assume_token_type": "Bearer"}):
+    others: list[dict[str, Any]] = [{}, {"bearer_type": "o"}, {"assume_token_type": "Bearer"}]
+    for options in others:
         with pytest.raises(TokenRefused, match=rf"it is not used.*bearer_type='{name}'"):
             TokenManager(ClientCredentials(desk.url, **given, **options)).token()
     source = ClientCredentials(desk.url, **given, bearer_type=name.upper())

@@ -235,3 +235,23 @@ def test_emptying_the_state_is_seen_outside_and_leaves_no_principal(
     state.update(principal="again", rows=2)
     state.clear()
     assert (state, outer) == ({}, {"principal": "the app's own"})
+
+
+def test_HDR_05_a_header_name_counts_however_it_is_written(
+    issuer: LocalIssuer, guard: Guard
+) -> None:
+    app = App()
+    face = BearerMiddleware(app, guard=guard)
+    line = b"Bearer " + issuer.token().encode()
+    for name in (b"Authorization", b"AUTHORIZATION"):
+        for _ in ("cold", "warm"):
+            started = call(face, scope() | {"headers": [(name, line)]})[0]
+            assert started.get("status") == 200
+    assert len(app.scopes) == 4
+    for other in (line, b"Bearer other"):
+        twice = [(b"authorization", line), (b"Authorization", other)]
+        for headers in (twice, twice[::-1]):
+            assert call(face, scope() | {"headers": headers})[0]["status"] == 400
+    headers = [(b"Authorization", line), (b"Origin", b"https://page.example.com")]
+    names = [name for name, _ in call(face, scope() | {"headers": headers})[0]["headers"]]
+    assert b"access-control-expose-headers" in names

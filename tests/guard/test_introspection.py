@@ -775,10 +775,10 @@ class Says:
     def __init__(self, **members: Any) -> None:
         self.body = json.dumps({"active": True, "sub": "ada", **members}).encode()
 
-    def fetch(self, request: Request) -> Response:
+    def fetch(self, request: Fetch) -> Response:
         return Response(200, (), self.body)
 
-    async def afetch(self, request: Request) -> Response:
+    async def afetch(self, request: Fetch) -> Response:
         return self.fetch(request)
 
 

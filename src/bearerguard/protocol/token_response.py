@@ -187,8 +187,8 @@ def _instead(answer: Response, content: dict[str, Any]) -> str:
     if not content:
         try:
             _object(answer)
-        except ValueError as error:
-            return f": {error}"
+        except ValueError as problem:
+            return f": {problem}"
     # Where it is said without OAuth: by Facebook and Google's Identity Toolkit, by Okta, by others.
     error = content.get("error")
     places = (error if isinstance(error, dict) else {}, content)
