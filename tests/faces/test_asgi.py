@@ -255,3 +255,16 @@ def test_HDR_05_a_header_name_counts_however_it_is_written(
     headers = [(b"Authorization", line), (b"Origin", b"https://page.example.com")]
     names = [name for name, _ in call(face, scope() | {"headers": headers})[0]["headers"]]
     assert b"access-control-expose-headers" in names
+    refused = call(face, scope() | {"headers": [(b"ORIGIN", b"https://page.example.com")]})[0]
+    assert b"access-control-expose-headers" in dict(refused["headers"])
+
+
+def test_HDR_05_it_is_found_among_any_number_of_other_names(
+    issuer: LocalIssuer, guard: Guard
+) -> None:
+    face = BearerMiddleware(App(), guard=guard)
+    line = (b"AUTHORIZATION", b"Bearer " + issuer.token().encode())
+    others = [(b"x-%d" % number, b"") for number in range(1000)] + [(b"x" * 100, b"")]
+    for _ in range(2):
+        assert call(face, scope() | {"headers": [*others, line]})[0]["status"] == 200
+        assert call(face, scope() | {"headers": [line, *others, line]})[0]["status"] == 400
