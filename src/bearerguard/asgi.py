@@ -25,6 +25,8 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+# How many header names are remembered: strangers may make up any.
+_MAX_NAMES, _LONGEST_NAME = 500, 64
 _POLICY_VIOLATION = 1008  # RFC 6455 §7.4.1
 _OF_PREFLIGHTS = frozenset({b"origin", b"access-control-request-method"})
 _PRINCIPAL = "principal"
@@ -47,7 +49,7 @@ class Face:
             self.guard,
             decision,
             method=scope.get("method", "GET"),
-            with_origin=any(name == b"origin" for name, _ in scope["headers"]),
+            with_origin=any(name.lower() == b"origin" for name, _ in scope["headers"]),
             optional=self.is_optional(scope),
         )
 
@@ -108,6 +110,8 @@ def BearerMiddleware(  # noqa: N802 - the name of a class
 def _authenticating(app: ASGIApp, face: Face) -> ASGIApp:  # noqa: C901, PLR0915 - in one piece
     guard, requirement, asks_first = face.guard, face.requirement, face.asks_first
     in_use, recall, clock = guard.in_use, guard.recall, guard.clock
+    # Names that are not asked for in any spelling: looking one up is cheaper than lowering it.
+    others: set[bytes] = set()
     completion = Completion(guard, encode=_octets, name=_name)
     complete = _completing(completion, clock) if completion.is_due else None
 
@@ -122,12 +126,15 @@ def _authenticating(app: ASGIApp, face: Face) -> ASGIApp:  # noqa: C901, PLR0915
         authorization: bytes | None = None
         with_origin = False
         for name, value in scope["headers"]:
-            if name in {b"authorization", b"origin"}:
-                if name == b"authorization":
+            if name not in others:  # servers may leave names as they were sent
+                lower = name.lower()
+                if lower == b"authorization":
                     # Sent twice it is nobody's: the guard says so.
                     authorization = value if authorization is None else b""
-                else:
+                elif lower == b"origin":
                     with_origin = True
+                elif len(others) < _MAX_NAMES and len(name) <= _LONGEST_NAME:
+                    others.add(name)
         is_optional = False
         if asks_first:
             if face.passes_unasked(scope):
@@ -145,7 +152,7 @@ def _authenticating(app: ASGIApp, face: Face) -> ASGIApp:  # noqa: C901, PLR0915
             ):
                 known = recall(authorization)
         if known is None or not (requirement is None or requirement.met_by(known.principal)):
-            fields = [value for name, value in scope["headers"] if name == b"authorization"]
+            fields = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
             place = f"{scope.get('method', 'WEBSOCKET')} {scope['path']}"
             decision = guard.look(fields, requirement, optional=is_optional, place=place)
             if isinstance(decision, Pending):

@@ -171,6 +171,7 @@ def test_a_command_that_is_named_keeps_every_option_of_the_login_before():
         parameters=(("audience", "https://api.example.com"), ("prompt", "con=sent $(id)")),
         redirect_uri="http://localhost:8765/callback",
         assume_token_type="Bearer",
+        bearer_type="User Access Token",
     )
     words = shlex.split(login.command(("read", "write")))
     assert words[:3] == ["bearerguard", "login", "https://id.example.com/"]
@@ -182,6 +183,7 @@ def test_a_command_that_is_named_keeps_every_option_of_the_login_before():
     assert given["param"] == ["audience=https://api.example.com", "prompt=con=sent $(id)"]
     assert given["redirect_uri"] == "http://localhost:8765/callback"
     assert given["assume_token_type"] == "Bearer"
+    assert given["bearer_type"] == "User Access Token"
     assert given["storage"] == "file"
     assert given["device"] is given["dpop"] is given["assume_pkce"] is True
 

@@ -140,6 +140,28 @@ def test_a_device_code_that_is_none_is_refused(device, members):
     assert not waited
 
 
+@pytest.mark.parametrize(
+    ("members", "cause"),
+    [
+        ({"user_code": 123456}, "its user_code is no text"),
+        ({"verification_uri": "www.id.example/device"}, "its verification_uri, 'www.id.example"),
+        ({"verification_uri_complete": "/device?c=1"}, "its verification_uri_complete, '/device"),
+        ({"expires_in": None}, "its expires_in is no number of seconds"),
+        ({"interval": "often"}, "its interval is no number of seconds"),
+    ],
+)
+def test_what_is_wrong_with_a_device_code_is_named(device, members, cause):
+    device.code |= members
+    assert cause in str(logged_in(device)[0])
+
+
+def test_an_empty_member_that_need_not_be_there_is_none(device):
+    device.code |= {"verification_uri_complete": "", "interval": ""}
+    shown: list[DevicePrompt] = []
+    assert logged_in(device, shown=shown)[1] == [5.0]
+    assert shown[0].verification_uri_complete is None
+
+
 def test_an_interval_that_is_longer_than_any_login_does_not_overflow(device):
     device.code["interval"] = 1e300
     assert logged_in(device)[1] == [86_400.0]

@@ -31,6 +31,7 @@ INTERACTIVE = [
     "login_required",
     "consent_required",
     "account_selection_required",
+    "mfa_required",
 ]
 
 
@@ -215,6 +216,39 @@ def test_CL_09_a_token_type_is_assumed_only_where_that_was_asked_for(desk):
     assert TokenManager(source).lease().header == "Bearer t"
     with pytest.raises(ConfigurationError, match="assume_token_type=: pass"):
         ClientCredentials(desk.url, **given, assume_token_type="mac")
+
+
+@pytest.mark.parametrize("name", ["bot", "jwt-bearer", "User Access Token"])
+def test_CL_08_a_bearer_token_of_another_name_is_used_only_where_that_name_was_given(desk, name):
+    desk.answers["/token"] = lambda _: (200, [], {"access_token": "t", "token_type": name})
+    given: Any = {"client_id": "c", "client_secret": "s"}
+    others: list[dict[str, Any]] = [{}, {"bearer_type": "o"}, {"assume_token_type": "Bearer"}]
+    for options in others:
+        with pytest.raises(TokenRefused, match=rf"it is not used.*bearer_type='{name}'"):
+            TokenManager(ClientCredentials(desk.url, **given, **options)).token()
+    source = ClientCredentials(desk.url, **given, bearer_type=name.upper())
+    assert TokenManager(source).lease().header == "Bearer t"
+    with pytest.raises(TokenRefused, match=r"not DPoP: it is not used$"):
+        TokenManager(ClientCredentials(desk.url, **given, bearer_type=name, dpop=True)).token()
+    desk.answers["/token"] = lambda _: (200, [], {"access_token": "t", "token_type": "Bearer"})
+    assert TokenManager(source).lease().header == "Bearer t"
+
+
+@pytest.mark.parametrize("name", ["DPoP", "dpop", "PoP", "mac", "N_A"])
+def test_CL_08_no_option_makes_a_bearer_token_of_one_that_needs_a_key(desk, name):
+    desk.answers["/token"] = lambda _: (200, [], {"access_token": "t", "token_type": name})
+    given: Any = {"client_id": "c", "client_secret": "s"}
+    with pytest.raises(TokenRefused, match=r"it is not used$"):
+        TokenManager(ClientCredentials(desk.url, **given)).token()
+    with pytest.raises(ConfigurationError, match="bearer_type=: pass"):
+        ClientCredentials(desk.url, **given, bearer_type=name)
+
+
+@pytest.mark.parametrize("name", ["", "x" * 65, "a\n", "\u00e9", 7])
+def test_CL_08_no_other_thing_is_the_name_of_a_type(name):
+    given: Any = {"client_id": "c", "client_secret": "s", "bearer_type": name}
+    with pytest.raises(ConfigurationError, match="bearer_type=: pass"):
+        ClientCredentials("https://id.example", **given)
 
 
 @pytest.mark.parametrize("status", [200, 204])

@@ -242,3 +242,36 @@ def test_emptying_the_state_is_seen_outside_and_leaves_no_principal(
     state.update(principal="again", rows=2)
     state.clear()
     assert (state, outer) == ({}, {"principal": "the app's own"})
+
+
+def test_HDR_05_a_header_name_counts_however_it_is_written(
+    issuer: LocalIssuer, guard: Guard
+) -> None:
+    app = App()
+    face = BearerMiddleware(app, guard=guard)
+    line = b"Bearer " + issuer.token().encode()
+    for name in (b"Authorization", b"AUTHORIZATION"):
+        for _ in ("cold", "warm"):
+            started = call(face, scope() | {"headers": [(name, line)]})[0]
+            assert started.get("status") == 200
+    assert len(app.scopes) == 4
+    for other in (line, b"Bearer other"):
+        twice = [(b"authorization", line), (b"Authorization", other)]
+        for headers in (twice, twice[::-1]):
+            assert call(face, scope() | {"headers": headers})[0]["status"] == 400
+    headers = [(b"Authorization", line), (b"Origin", b"https://page.example.com")]
+    names = [name for name, _ in call(face, scope() | {"headers": headers})[0]["headers"]]
+    assert b"access-control-expose-headers" in names
+    refused = call(face, scope() | {"headers": [(b"ORIGIN", b"https://page.example.com")]})[0]
+    assert b"access-control-expose-headers" in dict(refused["headers"])
+
+
+def test_HDR_05_it_is_found_among_any_number_of_other_names(
+    issuer: LocalIssuer, guard: Guard
+) -> None:
+    face = BearerMiddleware(App(), guard=guard)
+    line = (b"AUTHORIZATION", b"Bearer " + issuer.token().encode())
+    others = [(b"x-%d" % number, b"") for number in range(1000)] + [(b"x" * 100, b"")]
+    for _ in range(2):
+        assert call(face, scope() | {"headers": [*others, line]})[0]["status"] == 200
+        assert call(face, scope() | {"headers": [line, *others, line]})[0]["status"] == 400

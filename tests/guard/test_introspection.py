@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -259,7 +260,10 @@ def test_an_endpoint_over_plain_http_elsewhere_is_not_asked(issuer: LocalIssuer)
     issuer.introspection.metadata = lambda url: {  # type: ignore[method-assign]
         "introspection_endpoint": "http://elsewhere.test/introspect"
     }
-    with guard_of(issuer) as guard, pytest.raises(IssuerUnavailable, match="no https URL"):
+    with (
+        guard_of(issuer) as guard,
+        pytest.raises(IssuerUnavailable, match=r"no https URL.*pass endpoint="),
+    ):
         guard.verify(issuer.opaque_token())
 
 
@@ -798,3 +802,44 @@ def test_where_nobody_knows_which_keys_were_withdrawn_a_signed_answer_is_503(
             with pytest.raises(RevocationsUnavailable):
                 guard.verify(issuer.opaque_token())
         assert guard.health()["introspection"][issuer.url]["status"] == "ok"
+
+
+class Says:
+    """An issuer that says the same of every token."""
+
+    def __init__(self, **members: Any) -> None:
+        self.body = json.dumps({"active": True, "sub": "ada", **members}).encode()
+
+    def fetch(self, request: Fetch) -> Response:
+        return Response(200, (), self.body)
+
+    async def afetch(self, request: Fetch) -> Response:
+        return self.fetch(request)
+
+
+def said_of(members: dict[str, Any], **options: Any) -> Guard:
+    asked = asking(endpoint="https://a.test/introspect", **options)
+    return Guard(trusting(introspection=asked), transport=Says(**members))
+
+
+@pytest.mark.parametrize("audience", [{}, {"aud": None}, {"aud": []}, {"aud": ""}])
+def test_INT_03_an_answer_that_names_no_audience_says_what_allows_it(
+    audience: dict[str, Any],
+) -> None:
+    with pytest.raises(TokenError, match="allow_missing_audience=True") as refused:
+        said_of(audience).verify("opaque")
+    assert refused.value.reason.code == "missing_claim"
+    assert said_of(audience, allow_missing_audience=True).verify("opaque").subject == "ada"
+
+
+@pytest.mark.parametrize("audience", [["other"], "other", [""], {}, 0, False])
+def test_INT_03_another_audience_is_never_a_missing_one(audience: object) -> None:
+    with pytest.raises(TokenError):
+        said_of({"aud": audience}, allow_missing_audience=True).verify("opaque")
+
+
+def test_INT_03_an_answer_of_another_issuer_says_what_makes_it_the_same() -> None:
+    with pytest.raises(
+        TokenError, match=r"iss is 'https://a.test/' .*'https://a.test': .*aliases="
+    ):
+        said_of({"aud": "api", "iss": "https://a.test/"}).verify("opaque")

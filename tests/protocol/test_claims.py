@@ -28,6 +28,25 @@ def test_what_is_no_date_is_refused(name: str, value: object) -> None:
     assert reason(**{name: value}) == "bad_claim"
 
 
+@pytest.mark.parametrize("text", ["2027-01-15T08:00:00Z", "2027-01-15T08:00:00.000Z"])
+def test_JWT_09_the_time_of_sign_in_may_be_a_date_as_AD_FS_writes_it(text: str) -> None:
+    found = claims.bearer({**LEAST, "auth_time": text}, EXPECTED, NOW)
+    assert found.auth_time == 1_800_000_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2027-02-30T08:00:00Z", "2027-01-15T08:00:00", "2027-01-15", "2027-01-15T08:00:00+01:00", "Z"],
+)
+def test_JWT_09_no_other_text_is_a_time_of_sign_in(text: str) -> None:
+    assert reason(auth_time=text) == "bad_claim"
+
+
+@pytest.mark.parametrize("name", ["exp", "nbf", "iat"])
+def test_JWT_09_no_other_date_is_a_text(name: str) -> None:
+    assert reason(**{name: "2027-01-15T08:00:00Z"}) == "bad_claim"
+
+
 @pytest.mark.parametrize(("name", "ahead"), [("nbf", 30), ("iat", 300)])
 @pytest.mark.parametrize("kind", [int, float])
 def test_a_start_may_be_as_far_ahead_as_clocks_drift(name: str, ahead: int, kind: type) -> None:

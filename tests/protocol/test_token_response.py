@@ -95,6 +95,30 @@ def test_CL_09_a_token_of_no_type_is_used_only_where_that_was_asked_for(body):
         token_response.read(answer(body), token_type="DPoP", assumed_type="Bearer")
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "said"),
+    [
+        (400, {"error": {"message": "Bad code", "code": 100}}, {}, "answers 400 with 'Bad code'"),
+        (200, {"error": {"code": 400, "message": "TOKEN_EXPIRED"}}, {}, "200 with 'TOKEN_EXPIRED'"),
+        (401, {"errorCode": "E11", "errorSummary": "Bad token"}, {}, "401 with 'Bad token'"),
+        (404, {"message": "no such path"}, {}, "answers 404 with 'no such path'"),
+        (400, {"errors": [1], "message": ""}, {}, "answers 400 without an error code"),
+        (403, b"<html><h1>Blocked", {}, "answers 403: not JSON but HTML"),
+        (405, b"", {}, "answers 405: not JSON: the body is empty"),
+        (404, {}, {}, "answers 404 without an error code"),
+        (301, b"", {"Location": "https://b.test/t?code=x"}, "301, a redirect to 'https://b.test':"),
+        (302, b"", {"Location": "/login"}, "302, a redirect: it is not followed"),
+        (307, b"", {}, "307, a redirect: it is not followed"),
+    ],
+)
+def test_CL_09_an_answer_without_an_error_code_is_described(status, body, headers, said):
+    with pytest.raises(TokenRefused) as refused:
+        token_response.read(answer(body, status, **headers))
+    assert refused.value.error == "invalid_response"
+    assert said in str(refused.value)
+    assert "code=x" not in str(refused.value)
+
+
 @pytest.mark.parametrize("status", [200, 201, 202, 299])
 def test_CL_09_any_status_of_success_is_one(status):
     assert token_response.read(answer(GOOD, status)).access_token == GOOD["access_token"]
@@ -286,3 +310,20 @@ def test_FETCH_01_a_token_endpoint_that_sends_no_json_says_what_instead(
 def test_E41_a_token_may_follow_a_byte_order_mark() -> None:
     body = b'\xef\xbb\xbf{"access_token":"t","token_type":"Bearer"}'
     assert token_response.read(Response(200, (), body)).access_token == "t"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "done"),
+    [
+        (200, b"", True),
+        (204, b"", True),
+        (200, b"revoked", True),
+        (200, {"ok": True, "error": None}, True),
+        (200, {"error": "invalid_request"}, False),
+        (200, {"ok": False, "error": "token_revoked"}, False),
+        (400, b"", False),
+        (503, {}, False),
+    ],
+)
+def test_CL_09_what_is_done_is_told_without_an_error(status, body, done):
+    assert token_response.is_done(answer(body, status)) is done

@@ -165,6 +165,12 @@ def test_a_resource_that_is_wrong_is_named(options: dict[str, Any]) -> None:
         ({"origins": ["https://app.example.com:99999"]}, "origins="),
         ({"origins": ["https://b\u00fccher.example"]}, "origins="),
         ({"origins": ["null"]}, "origins="),
+        ({"origins": ["file://localhost"]}, "origins="),
+        ({"origins": ["ftp://app.example.com"]}, "origins="),
+        ({"origins": ["httpx://app.example.com"]}, "origins="),
+        ({"origins": ["capacitor://localhost/"]}, "origins="),
+        ({"origins": ["capacitor://*"]}, "origins="),
+        ({"origins": ["capacitor://"]}, "origins="),
         ({"origins": [7]}, "origins="),
         ({"serves": ["https://other.example.com"]}, "serves="),
         ({"client_id": "with space"}, "client_id="),
@@ -204,7 +210,17 @@ def test_a_client_is_listed_as_it_was_registered_and_never_with_its_secret(stage
 
 
 @pytest.mark.parametrize(
-    "origin", ["http://localhost:3000", "http://[::1]:8080", "https://xn--bcher-kva.example"]
+    "origin",
+    [
+        "http://localhost:3000",
+        "http://[::1]:8080",
+        "https://xn--bcher-kva.example",
+        "capacitor://localhost",
+        "tauri://localhost",
+        "app://-",
+        "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
+        "moz-extension://5a8b9c3e-0000-4000-8000-000000000000",
+    ],
 )
 def test_an_origin_may_be_any_that_a_browser_sends(stage: Stage, origin: str) -> None:
     assert stage.add("SPA", public=True, origins=[origin]).client.origins == (origin,)

@@ -93,6 +93,7 @@ def manager(
         "dpop": login.dpop,
         "parameters": dict(login.parameters),
         "assume_token_type": login.assume_token_type,
+        "bearer_type": login.bearer_type,
     }
     if login.device:
         shown: dict[str, Any] = {} if prompt is None else {"prompt": prompt}

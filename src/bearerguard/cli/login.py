@@ -65,6 +65,12 @@ def login(
         str | None,
         typer.Option(help='"Bearer" for a server that names no token type.', show_default=False),
     ] = None,
+    bearer_type: Annotated[
+        str | None,
+        typer.Option(
+            help='What the server calls a bearer token, such as "bot".', show_default=False
+        ),
+    ] = None,
     param: Annotated[
         list[str] | None,
         typer.Option(help="NAME=VALUE that the server demands in the request besides; repeatable."),
@@ -93,6 +99,7 @@ def login(
             parameters=_parameters(param or []),
             redirect_uri=redirect_uri,
             assume_token_type=assume_token_type,
+            bearer_type=bearer_type,
         )
         manager(wanted, MemoryStorage())  # raises for what can be no login, before all else
         # Before anybody is asked anything: a token that cannot be kept is no use.

@@ -36,6 +36,7 @@ class Login:
     parameters: tuple[tuple[str, str], ...] = ()
     redirect_uri: str | None = None
     assume_token_type: str | None = None
+    bearer_type: str | None = None
 
     def command(self, scope: Sequence[str], demanded: Mapping[str, str] | None = None) -> str:
         """Return the command that does this login again for these scopes, as a shell reads it.
@@ -52,6 +53,7 @@ class Login:
         for option, given in (
             ("--redirect-uri", self.redirect_uri),
             ("--assume-token-type", self.assume_token_type),
+            ("--bearer-type", self.bearer_type),
             ("--storage", self.storage),
         ):
             parts += [option, given] if given else []

@@ -38,6 +38,7 @@ class AuthorizationServer:
         assertion_audience: the `aud` of client assertions, where the server wants another than
             its issuer identifier, such as the URL of its token endpoint.
         assume_token_type: "Bearer" for a server whose responses name no `token_type`.
+        bearer_type: what the server calls a bearer token in `token_type`, such as Slack's "bot".
         insecure_allow_http: allow plain http beyond loopback.
         clock: returns Unix seconds.
 
@@ -56,6 +57,7 @@ class AuthorizationServer:
         token_endpoint: str | None = None,
         assertion_audience: str | None = None,
         assume_token_type: str | None = None,
+        bearer_type: str | None = None,
         insecure_allow_http: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -78,8 +80,14 @@ class AuthorizationServer:
             raise ConfigurationError("assertion_audience=: it goes with private_key=")
         if assume_token_type not in {None, token_response.BEARER}:
             raise ConfigurationError('assume_token_type=: pass "Bearer", or leave it out')
+        if bearer_type is not None and not token_response.may_mean_bearer(bearer_type):
+            raise ConfigurationError(
+                "bearer_type=: pass the name that the server gives its bearer tokens, which is not"
+                " that of another type (DPoP, PoP, mac, N_A)"
+            )
         self._assertion_audience = assertion_audience
         self._assumed_type = assume_token_type
+        self._bearer_type = bearer_type
         self._method = _method(auth_method, secret=client_secret, key=self._key)
         self._token_endpoint = token_endpoint
         self._insecure_allow_http = insecure_allow_http
@@ -121,7 +129,12 @@ class AuthorizationServer:
         url = yield from self.endpoint("token_endpoint")
         kind = token_response.BEARER if proofs is None else token_response.DPOP
         answer = yield from self.post(url, fields, proofs)
-        return token_response.read(answer, token_type=kind, assumed_type=self._assumed_type)
+        return token_response.read(
+            answer,
+            token_type=kind,
+            assumed_type=self._assumed_type,
+            bearer_type=self._bearer_type,
+        )
 
     def post(
         self, url: str, fields: Iterable[tuple[str, str]], proofs: Proofs | None = None

@@ -10,7 +10,7 @@ from bearerguard.client.authorization_server import AuthorizationServer
 from bearerguard.client.discovery import secure_url
 from bearerguard.client.grants import Grant
 from bearerguard.client.token import Token
-from bearerguard.errors import ConfigurationError, TokenRefused, TokenUnavailable
+from bearerguard.errors import ConfigurationError, TokenRefused, TokenUnavailable, quoted
 from bearerguard.flow import Flow, Sleep, ask
 from bearerguard.protocol import token_response
 
@@ -55,22 +55,19 @@ def prompted(server: AuthorizationServer, fields: list[tuple[str, str]]) -> Flow
     for name in ("verification_uri", "verification_uri_complete"):
         if members.get(name) is None:  # Google's name for it is older than the RFC
             members[name] = members.get(name.replace("uri", "url"))
-    try:
-        texts = [members[name] for name in ("user_code", "verification_uri", "device_code")]
-        if not all(isinstance(each, str) and each.isprintable() and each for each in texts):
-            raise ValueError("a member is no text")  # noqa: TRY301 - one way out
-        user_code, address, device_code = texts
-        complete = members.get("verification_uri_complete")
-        return DevicePrompt(
-            user_code,
-            secure_url("verification_uri", address),
-            secure_url("verification_uri_complete", complete) if complete is not None else None,
-            min(float(members["expires_in"]), _LONGEST_LIFE),
-            _interval(members.get("interval")),
-            device_code,
-        )
-    except (ValueError, KeyError, TypeError, OverflowError, ConfigurationError):
-        raise TokenRefused("invalid_response", "the server's device code is unusable") from None
+    for name in ("user_code", "verification_uri", "device_code"):
+        text = members.get(name)
+        if not isinstance(text, str) or not text or not text.isprintable():
+            raise _unusable(f"its {name} is no text")
+    complete = members.get("verification_uri_complete") or None  # empty is as good as none
+    return DevicePrompt(
+        members["user_code"],
+        _address("verification_uri", members["verification_uri"]),
+        None if complete is None else _address("verification_uri_complete", complete),
+        min(_seconds(members, "expires_in"), _LONGEST_LIFE),
+        _interval(members),
+        members["device_code"],
+    )
 
 
 def granted(grant: Grant, prompt: DevicePrompt, previous: Token | None) -> Flow[Token]:
@@ -93,6 +90,26 @@ def granted(grant: Grant, prompt: DevicePrompt, previous: Token | None) -> Flow[
     raise TokenRefused("expired_token", "the code was not entered in time: log in again")
 
 
-def _interval(given: Any) -> float:
+def _unusable(cause: str) -> TokenRefused:
+    return TokenRefused("invalid_response", f"the server's device code is unusable: {cause}")
+
+
+def _address(name: str, given: Any) -> str:
+    try:
+        return secure_url(name, given)
+    except ConfigurationError:
+        raise _unusable(f"its {name}, {quoted(given)}, is no https URL") from None
+
+
+def _seconds(members: dict[str, Any], name: str) -> float:
+    try:
+        return float(members[name])
+    except (KeyError, ValueError, TypeError, OverflowError):
+        raise _unusable(f"its {name} is no number of seconds") from None
+
+
+def _interval(members: dict[str, Any]) -> float:
     """Return the seconds between two questions: at least one, and no more than a code lives."""
-    return min(max(1.0, float(_USUAL_INTERVAL if given is None else given)), _LONGEST_LIFE)
+    told = members.get("interval") not in (None, "")
+    seconds = _seconds(members, "interval") if told else _USUAL_INTERVAL
+    return min(max(1.0, seconds), _LONGEST_LIFE)

@@ -136,7 +136,7 @@ class Grant:
         hint = "access_token" if token.refresh_token is None else "refresh_token"
         given = token.refresh_token or token.access_token
         answer = yield from self.server.post(url, [("token", given), ("token_type_hint", hint)])
-        return token_response.is_success(answer)
+        return token_response.is_done(answer)
 
     def union(self, scope: Sequence[str]) -> tuple[str, ...]:
         """Return the scopes that are asked for already and others, a bounded number."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bearerguard.errors import INACTIVE, UNKNOWN_ISSUER, Reason, TokenError, quoted
+from bearerguard.errors import INACTIVE, MISSING_CLAIM, UNKNOWN_ISSUER, Reason, TokenError, quoted
 from bearerguard.guard.introspection import Introspection
 from bearerguard.guard.issuer import Issuer
 from bearerguard.guard.token_cache import Entry, Lease
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 # What a token without an expiry is checked against: the end of time as a date can be.
 _NEVER = 2**53
+_NO_AUDIENCE = (
+    "it has no aud in the issuer's answer: let the issuer send it, pass audience_claim= naming the"
+    " member that has it, or allow_missing_audience=True to Introspection() where every token of"
+    " this issuer is for this API"
+)
 # No key proved it, so none that goes can end it.
 _UNTIL_DEADLINE = Lease(math.inf)
 
@@ -101,10 +106,14 @@ class Reader:
             # RFC 7662 §2.2 knows no such end: some servers write so that there is none, of a
             # token that they call active.
             del members["exp"]
+        if members.get("aud") in ([], ""):
+            del members["aud"]  # Ory Hydra writes so of a token for which no API was named
         filled = {**self._vouched, **members}
         if filled["iss"] not in self._names:
             raise TokenError(
-                UNKNOWN_ISSUER, f"iss is {quoted(filled['iss'])} in the issuer's answer"
+                UNKNOWN_ISSUER,
+                f"iss is {quoted(filled['iss'])} in the issuer's answer, not"
+                f" {quoted(self._issuer.url)}: pass aliases= if it is another name of this issuer",
             )
         claims.check_no_logout_token(filled)
         # Before the mapping: what is no date is no end of time either.
@@ -112,6 +121,8 @@ class Reader:
         if self._issuer.mapping is not None:
             filled = self._issuer.mapping.seen(filled)
         claims.check_kind(members, accept_id_tokens=self._issuer.accept_id_tokens)
+        if filled.get("aud") is None:
+            raise TokenError(MISSING_CLAIM, _NO_AUDIENCE)
         principal = claims.bearer(filled, self._expected, now)._replace(
             expires_at=expires_at, claims=Claims(dict(members))
         )

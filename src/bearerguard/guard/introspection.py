@@ -43,8 +43,8 @@ class Introspection:
             issuer cannot be asked; never past the token's expiry.
         breaker_cooldown: the longest pause in seconds before an endpoint that is down is
             tried again.
-        allow_missing_audience: accept answers without `aud`, which may be about tokens that
-            are meant for another API.
+        allow_missing_audience: accept answers without `aud`, or with an empty one, which may be
+            about tokens that are meant for another API.
 
     Raises:
         ConfigurationError: an option is missing or unsafe.

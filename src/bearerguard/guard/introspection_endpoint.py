@@ -98,7 +98,10 @@ class IntrospectionEndpoint:
             return known
         url, offered = yield from discover(self._issuer, introspection.endpoint_and_methods)
         if not self._issuer.may_fetch(url):
-            raise FetchFailed(f"its introspection_endpoint {quoted(url)} is no https URL")
+            raise FetchFailed(
+                f"its introspection_endpoint {quoted(url)} is no https URL: let the issuer publish"
+                " one (behind a proxy it must know its https address), or pass endpoint="
+            )
         try:
             method = self._options.method(offered)
         except ValueError as error:

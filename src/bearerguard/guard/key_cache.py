@@ -392,7 +392,10 @@ class KeyCache:
     def _discover(self) -> Flow[str]:
         jwks_uri = yield from discover(self._issuer, metadata.parse_jwks_uri)
         if not self._issuer.may_fetch(jwks_uri):
-            raise FetchFailed(f"{quoted(jwks_uri)}: the jwks_uri of its metadata is no https URL")
+            raise FetchFailed(
+                f"{quoted(jwks_uri)}: the jwks_uri of its metadata is no https URL: let the issuer"
+                " publish one (behind a proxy it must know its https address), or pass jwks_uri="
+            )
         return jwks_uri
 
 

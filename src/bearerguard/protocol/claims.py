@@ -5,8 +5,10 @@ Pure: an unpacked payload, what a resource server expects, and a moment that is 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache, partial
 from typing import Any
 
@@ -58,6 +60,10 @@ _FOR_NO_API = frozenset(
 )
 _NO_ACCESS_TOKENS = _REFRESH | _LOGOUT | _FOR_NO_API
 _URN = "urn:ietf:params:oauth:token-type:"  # RFC 8693 §3
+# 2026-11-28T12:00:00.000Z
+_INTERNET_DATE = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?Z"
+)
 _PUNCTUATION = str.maketrans("", "", "_- ")
 
 
@@ -106,7 +112,7 @@ def bearer(claims: dict[str, Any], expected: Expected, now: float) -> Principal:
         get("iat"),
         claims["exp"],
         acr if type(acr) is str else None,
-        None if get("auth_time") is None else numeric_date(claims, "auth_time"),
+        None if get("auth_time") is None else _auth_time(claims),
         Claims(claims),
     )
     return _principal(told)
@@ -126,7 +132,7 @@ def check(  # noqa: C901 - in one piece: a call of its own costs as much as what
     get = claims.get
     for name in expected.required:
         if get(name) is None:
-            raise TokenError(MISSING_CLAIM, f"it has no {name}: let the issuer send it")
+            raise _missing(name)
     for name in _TEXTS:
         if type(get(name)) is not str and get(name) is not None:
             raise TokenError(BAD_CLAIM, f"its {name} is no string")
@@ -149,6 +155,22 @@ def check(  # noqa: C901 - in one piece: a call of its own costs as much as what
         _check_start(claims, "iat", _MAX_FUTURE, now)
     if now >= expires_at + expected.leeway:
         raise TokenExpired(EXPIRED, f"it expired {now - expires_at:.0f} s ago")
+
+
+def _missing(name: str) -> TokenError:
+    elsewhere = ", or pass audience_claim= naming the claim that has it" if name == "aud" else ""
+    return TokenError(MISSING_CLAIM, f"it has no {name}: let the issuer send it{elsewhere}")
+
+
+def _auth_time(claims: Mapping[str, Any]) -> float:
+    """Return when the user signed in: AD FS alone writes it as a text, in UTC (RFC 3339)."""
+    value = claims["auth_time"]
+    if type(value) is str and _INTERNET_DATE.fullmatch(value):
+        try:
+            return datetime.fromisoformat(value).timestamp()
+        except ValueError:  # the 30th of February
+            pass
+    return numeric_date(claims, "auth_time")
 
 
 def _granted(claims: Mapping[str, Any]) -> frozenset[str]:

@@ -67,6 +67,16 @@ def unserved(url: str, response: Response) -> FetchFailed | None:
     return FetchFailed(f"{url}: status {status}{hint}", kind="status")
 
 
+def redirect(response: Response) -> str:
+    """Say to which origin a response redirects; nothing where it does not."""
+    if response.status not in _REDIRECTS:
+        return ""
+    location = response.header("location")
+    absolute = location is not None and "://" in location
+    target = _target("", location) if absolute else ""
+    return f"a redirect{target}: it is not followed"
+
+
 def _target(url: str, location: str | None) -> str:
     """Return to which origin a redirect leads: what follows that may hold secrets."""
     try:

@@ -91,7 +91,7 @@ def parse_jwks_uri(body: bytes, issuer: str) -> str:
     """
     uri = parse(body, issuer).get("jwks_uri")
     if not isinstance(uri, str):
-        raise ValueError("it has no jwks_uri")  # noqa: TRY004 - one refusal for a bad document
+        raise ValueError("it has no jwks_uri: pass jwks_uri=")  # noqa: TRY004 - one refusal for a bad document
     return uri
 
 

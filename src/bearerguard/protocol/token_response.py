@@ -19,17 +19,22 @@ BEARER, DPOP = "Bearer", "DPoP"
 
 _FIRST_SUCCESS, _FIRST_REDIRECT = 200, 300
 _TOO_MANY, _SERVER_ERRORS = 429, 500
+# Types of tokens that prove nothing without a key (RFC 9449, RFC 9200, a draft's mac), and what is
+# no access token at all (RFC 8693 §2.2.1).
+_OTHER_TYPES = frozenset({"dpop", "pop", "mac", "n_a"})
+_LONGEST_NAME = 64
 _FORM, _MAX_FORM_FIELDS = "application/x-www-form-urlencoded", 100
 # The server's own trouble (RFC 6749 §4.1.2.1 names them; token endpoints send them too).
 _PASSING = {"temporarily_unavailable", "server_error"}
-# Codes that say that only a person can help (OpenID Connect Core §3.1.2.6). Token endpoints send
-# them too, where a login is no longer enough for what is asked.
+# Codes that say that only a person can help (OpenID Connect Core §3.1.2.6, and Auth0's own for
+# the second factor). Token endpoints send them too, where a login is no longer enough.
 INTERACTIVE = frozenset(
     {
         "interaction_required",
         "login_required",
         "consent_required",
         "account_selection_required",
+        "mfa_required",
     }
 )
 # A refresh token is over (RFC 6749 §5.2; GitHub's and Slack's own codes for the same).
@@ -54,12 +59,17 @@ class TokenAnswer:
 
 
 def read(
-    answer: Response, *, token_type: str = BEARER, assumed_type: str | None = None
+    answer: Response,
+    *,
+    token_type: str = BEARER,
+    assumed_type: str | None = None,
+    bearer_type: str | None = None,
 ) -> TokenAnswer:
     """Return the token of a response; one of another type than asked for is not used (§7.1).
 
     A bearer token where a DPoP-bound one was asked for could be used by any thief: it is
-    thrown away (RFC 9449 §5). `assumed_type` is that of a token whose server names none.
+    thrown away (RFC 9449 §5). `assumed_type` is that of a token whose server names none;
+    `bearer_type` is what this server calls a bearer token.
     """
     content = members(answer)
     access_token = content.get("access_token")
@@ -74,10 +84,18 @@ def read(
                 ' pass assume_token_type="Bearer"',
             )
         given_type = assumed_type
+    if token_type == BEARER and bearer_type is not None and isinstance(given_type, str):
+        given_type = BEARER if given_type.lower() == bearer_type.lower() else given_type
     if not isinstance(given_type, str) or given_type.lower() != token_type.lower():
+        remedy = ""
+        if token_type == BEARER and may_mean_bearer(given_type):
+            remedy = (
+                "; if this server calls its bearer tokens so, pass"
+                f" bearer_type={quoted(given_type)}"
+            )
         raise TokenRefused(
             "unsupported_token_type",
-            f"the token is of type {quoted(given_type)}, not {token_type}: it is not used",
+            f"the token is of type {quoted(given_type)}, not {token_type}: it is not used{remedy}",
         )
     return TokenAnswer(
         access_token,
@@ -88,9 +106,33 @@ def read(
     )
 
 
+def may_mean_bearer(name: object) -> bool:
+    """Whether a server may call bearer tokens so: not by a name that says they are used otherwise.
+
+    Slack has `bot` and `user`, Azure DevOps `jwt-bearer`, eBay `User Access Token`.
+    """
+    return (
+        isinstance(name, str)
+        and 0 < len(name) <= _LONGEST_NAME
+        and name.isascii()
+        and name.isprintable()
+        and name.lower() not in _OTHER_TYPES
+    )
+
+
 def is_success(answer: Response) -> bool:
     """Whether a response has a status of success (RFC 9110 §15.3)."""
     return _FIRST_SUCCESS <= answer.status < _FIRST_REDIRECT
+
+
+def is_done(answer: Response) -> bool:
+    """Whether a response without content says that all is done: a body with an error does not."""
+    if not is_success(answer):
+        return False
+    try:
+        return not _object(answer).get("error")
+    except ValueError:  # what a server says besides is its own (RFC 7009 §2.2)
+        return True
 
 
 def members(answer: Response) -> dict[str, Any]:
@@ -127,12 +169,34 @@ def refusal(answer: Response) -> TokenRefused | TokenUnavailable:
         named = f" with {quoted(error)}" if isinstance(error, str) and error else ""
         return TokenUnavailable(f"the server answers {answer.status}{named}", pause(answer))
     if not isinstance(error, str) or not error:
-        return TokenRefused("invalid_response", f"the server answers {answer.status}")
+        return TokenRefused(
+            "invalid_response", f"the server answers {answer.status}{_instead(answer, content)}"
+        )
     if error in _PASSING:
         return TokenUnavailable(f"the server answers {error}", pause(answer))
     description = content.get("error_description")
     said = f" {quoted(description)}" if isinstance(description, str) else " without a reason"
     return TokenRefused(error, f"the server refuses{said}")
+
+
+def _instead(answer: Response, content: dict[str, Any]) -> str:
+    """Say what a response without a token and without an error code is."""
+    redirect = document.redirect(answer)
+    if redirect:
+        return f", {redirect}"
+    if not content:
+        try:
+            _object(answer)
+        except ValueError as problem:
+            return f": {problem}"
+    # Where it is said without OAuth: by Facebook and Google's Identity Toolkit, by Okta, by others.
+    error = content.get("error")
+    places = (error if isinstance(error, dict) else {}, content)
+    for name in ("message", "errorSummary", "error_description"):
+        for place in places:
+            if isinstance(place.get(name), str) and place[name]:
+                return f" with {quoted(place[name])}"
+    return " without an error code"
 
 
 def _object(answer: Response) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class AsgiHost:
             return
         query = scope.get("query_string", b"").decode("latin-1")
         client = scope.get("client")
-        headers = list(scope["headers"])
+        headers = [(name.lower(), value) for name, value in scope["headers"]]
         forwarded_for = [value for name, value in headers if name == b"x-forwarded-for"]
         request = Request(
             scope["method"],

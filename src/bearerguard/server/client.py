@@ -34,6 +34,8 @@ _MAX_NAME = 100
 _MAX_MARKS = 4
 _ORIGIN = re.compile(r"(https?)://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([1-9][0-9]{0,4}))?")
 _MAX_PORT = 65_535
+# The pages of an app or of a browser's extension come from a scheme of its own.
+_APP_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://[a-z0-9._-]+")
 # How the ids of our own users begin (see `accounts`).
 _USERS = "user-"
 
@@ -212,13 +214,14 @@ def _is_origin(text: object) -> bool:
     """Whether it is an origin as browsers write one (RFC 6454 §6.1).
 
     They write it in small letters and without a default port; they know no wildcard. Any other
-    spelling would never match.
+    spelling would never match. Web views write an app's own scheme: `capacitor://localhost`.
     """
     if not isinstance(text, str) or not text.isascii():
         return False
     found = _ORIGIN.fullmatch(text)
     if found is None:
-        return False
+        of_app = _APP_ORIGIN.fullmatch(text)
+        return of_app is not None and redirect_uri.may_be_private(of_app[1])
     scheme, port = found.groups()
     usual = {"http": "80", "https": "443"}[scheme]
     return port is None or (port != usual and int(port) <= _MAX_PORT)

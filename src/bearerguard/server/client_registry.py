@@ -99,7 +99,8 @@ class ClientRegistry:
                 default all that fit.
             scopes: what it may ask for, and what it gets when it asks for nothing.
             serves: the resources whose tokens it may introspect.
-            origins: the origins of its pages, which may call the token endpoint (CORS).
+            origins: the origins of its pages, which may call the token endpoint (CORS); of an
+                app in a web view, such as "capacitor://localhost", too.
             require_pkce: False lets a confidential client do without PKCE. Then it must
                 send its redirect_uri to the token endpoint too.
             require_consent: False for an app of the house, whose users are not asked.

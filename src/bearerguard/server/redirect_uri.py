@@ -114,6 +114,11 @@ _OF_ADDRESS: tuple[tuple[Callable[[str], bool], str], ...] = (
 )
 
 
+def may_be_private(scheme: str) -> bool:
+    """Whether pages may come from a scheme: an app's own, or that of an extension's pages."""
+    return scheme not in _NOT_OF_APPS and not scheme.startswith("htt")
+
+
 def matches(sent: str, registered: Iterable[str]) -> bool:
     """Whether a redirect URI that was sent is a registered one."""
     known = tuple(registered)
