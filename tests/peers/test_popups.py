@@ -40,7 +40,9 @@ def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     port, other = free_port(), free_port()
     api, pages = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{other}"
     environ = {"API": api, "PAGES": pages, "STORE": f"sqlite:///{folder}/auth.db"}
-    uvicorn, root = (sys.executable, "-m", "uvicorn", "--port"), HERE.parent.parent
+    # Without its lines of requests: the address of a page holds the code that is brought back.
+    uvicorn = (sys.executable, "-m", "uvicorn", "--no-access-log", "--port")
+    root = HERE.parent.parent
     with (
         program(
             [*uvicorn, str(port), "tests.peers.popups_app:app"], cwd=root, environ=environ
