@@ -67,6 +67,18 @@ def test_managers_that_share_a_storage_share_a_failure_and_then_a_token(desk, ti
     assert len(storage.keys()) == 1
 
 
+def test_a_logout_leaves_no_failure_behind(desk, time):
+    storage = MemoryStorage()
+    desk.answers["/token"] = lambda _: (503, [("Retry-After", "60")], b"")
+    with pytest.raises(TokenUnavailable):
+        manager(desk, time, storage=storage).token()
+    assert storage.keys()
+    manager(desk, time, storage=storage).logout()
+    assert storage.keys() == []
+    del desk.answers["/token"]
+    assert manager(desk, time, storage=storage).token().access_token
+
+
 def test_a_failure_that_cannot_be_shared_is_raised_all_the_same(desk, time):
     class Full(MemoryStorage):
         def swap(self, *_):

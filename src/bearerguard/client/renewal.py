@@ -100,11 +100,11 @@ class Renewal:
         with self._storage.locked(self._key):
             self._unkept = None
             kept = self._storage.load(self._key)
-            if kept is None:
-                return None
-            if not self._storage.swap(self._key, kept, None):
+            if kept is not None and not self._storage.swap(self._key, kept, None):
                 raise self._changed()
-        return _readable(kept)  # or it is gone
+            with suppress(StorageError):  # it ends by itself
+                self._failure.end()
+        return None if kept is None else _readable(kept)  # or it is gone
 
     def _found(self, kept: bytes | None, replaced: str) -> Lease | None:
         token = _read(kept)
