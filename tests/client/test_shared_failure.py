@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bearerguard.client import MemoryStorage
+from bearerguard.client import ClientCredentials, MemoryStorage, TokenManager
 from bearerguard.client.shared_failure import SharedFailure
 from bearerguard.errors import StorageError, TokenUnavailable
 from tests.client.desk import manager
@@ -65,6 +65,21 @@ def test_managers_that_share_a_storage_share_a_failure_and_then_a_token(desk, ti
     found = {manager(desk, time, storage=storage).token().access_token for _ in range(3)}
     assert found == {"t2"}
     assert len(storage.keys()) == 1
+
+
+def test_a_fault_that_may_be_one_processs_alone_is_not_shared(desk, time):
+    storage = MemoryStorage()
+
+    def asked(url):
+        given = {"token_endpoint": url, "client_id": "c", "client_secret": "s"}
+        return TokenManager(ClientCredentials(**given), storage=storage, key="k", **time.options)
+
+    astray = asked(f"{desk.url}/token".replace("http:", "https:"))  # there is no TLS at this port
+    with pytest.raises(TokenUnavailable) as raised:
+        astray.token()
+    assert not raised.value.temporary
+    assert storage.keys() == []
+    assert asked(f"{desk.url}/token").token().access_token
 
 
 def test_a_logout_leaves_no_failure_behind(desk, time):

@@ -122,8 +122,10 @@ class Renewal:
             self._drop(kept, previous)
             raise
         except TokenUnavailable as failure:
-            with suppress(StorageError):  # the failure itself says more
-                self._failure.begin(failure)
+            # What no time mends (a certificate, a name) may be this process's own trouble.
+            if failure.temporary:
+                with suppress(StorageError):  # the failure itself says more
+                    self._failure.begin(failure)
             raise
         new = self.leased(token)
         self._keep(kept, token, new)
