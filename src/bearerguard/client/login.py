@@ -81,6 +81,29 @@ class _Refreshing(GrantSource):
     _acr_values: tuple[str, ...] = ()
     _max_age: int | None = None
 
+    def __init__(
+        self,
+        server: AuthorizationServer,
+        kind: str,
+        *,
+        scope: str | list[str] | tuple[str, ...],
+        resource: str | list[str] | tuple[str, ...],
+        dpop: bool,
+        parameters: Mapping[str, str] | None,
+        token_parameters: Mapping[str, str] | None,
+    ) -> None:
+        super().__init__(
+            Grant(
+                server,
+                kind,
+                texts("scope", scope),
+                texts("resource", resource),
+                dpop=dpop,
+                parameters=further("parameters", parameters),
+                token_parameters=further("token_parameters", token_parameters),
+            )
+        )
+
     def token(self, previous: Token | None) -> Flow[Token]:
         """Refresh; raises `LoginRequired` where only a person can help."""
         if previous is None:
@@ -144,17 +167,14 @@ class AuthorizationCode(_Refreshing):
         **options: Any,
     ) -> None:
         server = AuthorizationServer(issuer, client_id=client_id, **options)
-        scopes, resources = texts("scope", scope), texts("resource", resource)
         super().__init__(
-            Grant(
-                server,
-                "authorization_code",
-                scopes,
-                resources,
-                dpop=dpop,
-                parameters=further("parameters", parameters),
-                token_parameters=further("token_parameters", token_parameters),
-            )
+            server,
+            "authorization_code",
+            scope=scope,
+            resource=resource,
+            dpop=dpop,
+            parameters=parameters,
+            token_parameters=token_parameters,
         )
         self._open_browser = open_browser
         self._receiver = _receiver(receiver, redirect_uri)
@@ -258,17 +278,14 @@ class DeviceCode(_Refreshing):
         **options: Any,
     ) -> None:
         server = AuthorizationServer(issuer, client_id=client_id, **options)
-        scopes, resources = texts("scope", scope), texts("resource", resource)
         super().__init__(
-            Grant(
-                server,
-                "device_code",
-                scopes,
-                resources,
-                dpop=dpop,
-                parameters=further("parameters", parameters),
-                token_parameters=further("token_parameters", token_parameters),
-            )
+            server,
+            "device_code",
+            scope=scope,
+            resource=resource,
+            dpop=dpop,
+            parameters=parameters,
+            token_parameters=token_parameters,
         )
         self._prompt = prompt
 
