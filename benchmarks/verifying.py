@@ -17,10 +17,10 @@ from functools import partial
 from hashlib import sha256
 from typing import Any
 
-from bearerguard.protocol import base64url, speed
-from bearerguard.protocol.jwk import ALGORITHMS as CRYPTO
-from bearerguard.protocol.jwk import parse_jwk
-from bearerguard.protocol.verifier import verifier
+from bearerguard.protocol.jose import base64url, speed
+from bearerguard.protocol.jose.jwk import ALGORITHMS as CRYPTO
+from bearerguard.protocol.jose.jwk import parse_jwk
+from bearerguard.protocol.jose.verifier import verifier
 from benchmarks.peers import PeerError, installed
 from benchmarks.peers.jose import MAKERS, check
 from benchmarks.rounds import Case, Effort, measure

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bearerguard import Guard, Issuer
-from bearerguard.protocol import jwk
+from bearerguard.protocol.jose import jwk
 from bearerguard.testing import SigningKey, sign
 
 ISSUER = "https://id.example.com/realms/production"

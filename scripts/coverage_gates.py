@@ -7,8 +7,8 @@ import sys
 
 # Every branch of these decides whether a request passes, or what it is told.
 WHOLE = (
-    *("flow.py", "single_flight.py", "fetching.py", "sealing.py", "protocol/*", "guard/*"),
-    *("asgi.py", "wsgi.py", "backchannel.py", "bodies.py"),
+    *(f"runtime/{name}.py" for name in ("flow", "single_flight", "fetching", "sealing", "bodies")),
+    *("protocol/*", "guard/*", "middleware/*", "asgi.py", "wsgi.py", "backchannel.py"),
 )
 
 
@@ -19,7 +19,7 @@ def report(minimum: int, *options: str) -> bool:
 
 def main() -> int:
     whole = ",".join(f"*/bearerguard/{name}" for name in WHOLE)
-    print("== 100 % of flow, protocol, guard and faces", flush=True)
+    print("== 100 % of flow, protocol, guard and adapters", flush=True)
     decided = report(100, f"--include={whole}")
     print("== 95 % of the rest", flush=True)
     rest = report(95, f"--omit={whole}")

@@ -26,7 +26,7 @@ from urllib.parse import parse_qs, urlsplit
 from demo_check import check
 from demo_story import PASSWORD, USER, Cast, Step, story
 
-from bearerguard.messages import Request, Response
+from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.administration import Administration
 from bearerguard.testing.loopback import serving
 

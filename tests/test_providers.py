@@ -26,9 +26,9 @@ from bearerguard import (
     claim,
     providers,
 )
-from bearerguard.flow import Fetch
-from bearerguard.messages import FetchFailed
-from bearerguard.protocol import base64url
+from bearerguard.protocol.jose import base64url
+from bearerguard.runtime.flow import Fetch
+from bearerguard.runtime.messages import FetchFailed
 from bearerguard.testing import SigningKey, sign
 from tests.conformance.stage import NOON, Clock
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from bearerguard import Issuer
-from bearerguard.guard import token_cache
+from bearerguard.guard.tokens import token_cache
 
 TEXT = " ".join((Path(__file__).resolve().parent.parent / "SECURITY.md").read_text().split())
 

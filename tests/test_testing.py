@@ -13,8 +13,8 @@ import jwt
 import pytest
 
 from bearerguard import Guard, Issuer, IssuerUnavailable, TokenError
-from bearerguard.flow import Fetch
-from bearerguard.messages import Response
+from bearerguard.runtime.flow import Fetch
+from bearerguard.runtime.messages import Response
 from bearerguard.testing import LocalIssuer, SigningKey, sign
 
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]

@@ -14,7 +14,7 @@ from functools import partial
 from itertools import repeat
 from typing import Any
 
-from bearerguard.messages import Request, Response
+from bearerguard.runtime.messages import Request, Response
 from bearerguard.testing.loopback import serving
 from benchmarks.adding import without
 from benchmarks.peers import installed, left_out

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bearerguard.lazy_names import lazy_names
+from bearerguard.runtime.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from bearerguard.errors import (
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
         TokenError,
         TokenExpired,
     )
+    from bearerguard.guard.config.introspection import Introspection
+    from bearerguard.guard.config.introspection_cache import IntrospectionCache
+    from bearerguard.guard.config.issuer import Issuer
+    from bearerguard.guard.config.requirement import Requirement, claim, role, scopes
     from bearerguard.guard.decision import Allow, Decision, Deny, Unavailable
     from bearerguard.guard.events import Event
     from bearerguard.guard.guard import Guard
-    from bearerguard.guard.introspection import Introspection
-    from bearerguard.guard.introspection_cache import IntrospectionCache
-    from bearerguard.guard.issuer import Issuer
-    from bearerguard.guard.requirement import Requirement, claim, role, scopes
-    from bearerguard.guard.revocation import Revocations
-    from bearerguard.messages import FetchFailed, Request, Response
+    from bearerguard.guard.revocation.revocations import Revocations
     from bearerguard.principal import ANONYMOUS, Claims, Principal
-    from bearerguard.protocol.expiry import EXPOSED_HEADERS, GITHUB_EXPIRY, ExpiryHeaders
+    from bearerguard.protocol.http.expiry import EXPOSED_HEADERS, GITHUB_EXPIRY, ExpiryHeaders
+    from bearerguard.runtime.messages import FetchFailed, Request, Response
     from bearerguard.transports.http import HttpTransport
 
 __all__ = [
@@ -75,14 +75,14 @@ _PLACES = {
     "guard.decision": "Allow Decision Deny Unavailable",
     "guard.events": "Event",
     "guard.guard": "Guard",
-    "guard.introspection": "Introspection",
-    "guard.introspection_cache": "IntrospectionCache",
-    "guard.issuer": "Issuer",
-    "guard.requirement": "Requirement claim role scopes",
-    "guard.revocation": "Revocations",
-    "messages": "FetchFailed Request Response",
+    "guard.config.introspection": "Introspection",
+    "guard.config.introspection_cache": "IntrospectionCache",
+    "guard.config.issuer": "Issuer",
+    "guard.config.requirement": "Requirement claim role scopes",
+    "guard.revocation.revocations": "Revocations",
+    "runtime.messages": "FetchFailed Request Response",
     "principal": "ANONYMOUS Claims Principal",
-    "protocol.expiry": "EXPOSED_HEADERS GITHUB_EXPIRY ExpiryHeaders",
+    "protocol.http.expiry": "EXPOSED_HEADERS GITHUB_EXPIRY ExpiryHeaders",
     "transports.http": "HttpTransport",
 }
 _PLACE_OF = {name: place for place, names in _PLACES.items() for name in names.split()}

@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMa
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
-from bearerguard.bodies import asgi_body, wsgi_body
 from bearerguard.errors import ConfigurationError
 from bearerguard.guard.guard import Guard
-from bearerguard.guard.logout import MAX_BODY
+from bearerguard.guard.revocation.back_channel import MAX_BODY
+from bearerguard.runtime.bodies import asgi_body, wsgi_body
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]

@@ -21,12 +21,12 @@ from werkzeug.local import LocalProxy
 
 from bearerguard import wsgi
 from bearerguard.errors import ConfigurationError
-from bearerguard.guard.admission import Admission
+from bearerguard.guard.config.requirement import Requirement, combined, scopes
 from bearerguard.guard.decision import Deny, Unavailable
 from bearerguard.guard.guard import Guard
-from bearerguard.guard.requirement import Requirement, combined, scopes
-from bearerguard.messages import Response as Answer
+from bearerguard.middleware.admission import Admission
 from bearerguard.principal import Principal
+from bearerguard.runtime.messages import Response as Answer
 
 __all__ = ["BearerGuard", "current_principal", "require", "require_scopes"]
 

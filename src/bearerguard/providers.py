@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from bearerguard.errors import ConfigurationError, quoted
-from bearerguard.guard.given_names import Names, names
-from bearerguard.guard.introspection import Introspection
-from bearerguard.guard.issuer import Issuer
-from bearerguard.guard.issuer_names import Allowed
+from bearerguard.guard.config.given_names import Names, names
+from bearerguard.guard.config.introspection import Introspection
+from bearerguard.guard.config.issuer import Issuer
+from bearerguard.guard.config.issuer_names import Allowed
 
 _ANY_TYPE: Final = ("at+jwt", "JWT")
 _SOURCES = frozenset({"keys", "jwks_uri", "discovery_url", "shared_secret"})

@@ -20,8 +20,8 @@ from starlette.websockets import WebSocket
 from bearerguard import asgi
 from bearerguard.asgi import BearerMiddleware
 from bearerguard.errors import ConfigurationError
-from bearerguard.guard.requirement import Requirement, combined, scopes
-from bearerguard.messages import Response as Answer
+from bearerguard.guard.config.requirement import Requirement, combined, scopes
+from bearerguard.runtime.messages import Response as Answer
 
 __all__ = ["BearerMiddleware", "require", "require_scopes"]
 

@@ -11,15 +11,15 @@ from http import HTTPStatus
 from types import MethodType
 from typing import Any, TypeAlias
 
-from bearerguard.guard.admission import Admission
-from bearerguard.guard.answer import refusal
-from bearerguard.guard.completion import Completion, Telling
+from bearerguard.guard.config.requirement import Requirement
 from bearerguard.guard.decision import Allow, Deny, Pending, Unavailable
 from bearerguard.guard.guard import Guard
-from bearerguard.guard.requirement import Requirement
-from bearerguard.guard.token_cache import END
-from bearerguard.messages import Response
+from bearerguard.guard.tokens.token_cache import END
+from bearerguard.middleware.admission import Admission
+from bearerguard.middleware.refusal import refusal
+from bearerguard.middleware.response_headers import Completion, Telling
 from bearerguard.principal import ANONYMOUS
+from bearerguard.runtime.messages import Response
 
 Environ: TypeAlias = dict[str, Any]
 StartResponse: TypeAlias = Callable[..., Callable[[bytes], object]]

@@ -23,7 +23,7 @@ from bearerguard.cli.login import login as login_command
 from bearerguard.cli.logins import Login
 from bearerguard.client.token import Token
 from bearerguard.errors import StepUpRequired
-from bearerguard.messages import Request, Response
+from bearerguard.runtime.messages import Request, Response
 from bearerguard.testing.loopback import serving
 from tests.processes import free_port
 

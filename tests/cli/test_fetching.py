@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bearerguard.messages import Request, Response
+from bearerguard.runtime.messages import Request, Response
 from bearerguard.testing.loopback import serving
 from tests.raw_servers import certificate, over_tls, raw_server
 

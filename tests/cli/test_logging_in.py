@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 import httpx2
 import pytest
 
-from bearerguard.messages import Request, Response
+from bearerguard.runtime.messages import Request, Response
 from bearerguard.server import AuthorizationServer
 from bearerguard.testing.loopback import serving
 from tests.chromium import pressed

@@ -6,10 +6,10 @@ import anyio
 import pytest
 
 from bearerguard.client import DeviceCode, TokenManager
-from bearerguard.client.device import DevicePrompt
 from bearerguard.client.driving import handlers
+from bearerguard.client.login.device import DevicePrompt
 from bearerguard.errors import DiscoveryError, StepUpRequired, TokenRefused, TokenUnavailable
-from bearerguard.flow import Sleep, run
+from bearerguard.runtime.flow import Sleep, run
 from bearerguard.transports.http import HttpTransport
 from tests.client.desk import Answer
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bearerguard.client.file_key import (
+from bearerguard.client.storages.encrypted_file import EncryptedFile, InsecurePlaintextFile
+from bearerguard.client.storages.file_key import (
     KEY_VARIABLE,
     FileKey,
     KeyringKey,
@@ -19,8 +20,7 @@ from bearerguard.client.file_key import (
     SecretKey,
     environment_key,
 )
-from bearerguard.client.file_storage import EncryptedFile, InsecurePlaintextFile
-from bearerguard.client.keyring_storage import Keyring
+from bearerguard.client.storages.keyring import Keyring
 from bearerguard.errors import ConfigurationError, StorageError
 from tests.client.ring import DictKeyring
 

@@ -17,7 +17,7 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 
-from bearerguard.client.loopback import LoopbackReceiver
+from bearerguard.client.login.loopback import LoopbackReceiver
 from bearerguard.errors import LoginFailed
 
 

@@ -6,9 +6,9 @@ import jwt
 import pytest
 
 from bearerguard.client import MemoryStorage
-from bearerguard.client.proofs import Proofs, new_key
+from bearerguard.client.auth.proofs import Proofs, new_key
 from bearerguard.errors import TokenRefused
-from bearerguard.protocol.thumbprint import thumbprint
+from bearerguard.protocol.jose.thumbprint import thumbprint
 from tests.client.callers import NAMES, caller
 from tests.client.desk import manager, settle
 

@@ -10,8 +10,8 @@ import httpx2
 import pytest
 
 from bearerguard.client import AuthorizationCode, TokenManager
-from bearerguard.client.loopback import LoopbackReceiver
-from bearerguard.client.redirects import PastedAnswer, receiver
+from bearerguard.client.login.loopback import LoopbackReceiver
+from bearerguard.client.login.redirects import PastedAnswer, receiver
 from bearerguard.errors import ConfigurationError, LoginFailed
 from tests.processes import free_port
 

@@ -11,13 +11,13 @@ import keyring
 import pytest
 from keyring.backends import chainer, fail, null
 
-from bearerguard.client.default_storage import default_storage
-from bearerguard.client.environment_storage import EnvironmentStorage
-from bearerguard.client.file_key import KEY_VARIABLE, SecretKey
-from bearerguard.client.file_storage import EncryptedFile, InsecurePlaintextFile
-from bearerguard.client.keyring_storage import KeyringStorage
-from bearerguard.client.places import state_directory
-from bearerguard.client.storage import MemoryStorage, Storage
+from bearerguard.client.storages.default import default_storage
+from bearerguard.client.storages.encrypted_file import EncryptedFile, InsecurePlaintextFile
+from bearerguard.client.storages.environment import EnvironmentStorage
+from bearerguard.client.storages.file_key import KEY_VARIABLE, SecretKey
+from bearerguard.client.storages.keyring import KeyringStorage
+from bearerguard.client.storages.places import state_directory
+from bearerguard.client.storages.storage import MemoryStorage, Storage
 from bearerguard.client.token import Token
 from bearerguard.errors import StorageError
 from tests.client.ring import DictKeyring

@@ -27,8 +27,8 @@ from bearerguard.errors import (
     TokenRefused,
     TokenUnavailable,
 )
-from bearerguard.messages import Response
 from bearerguard.protocol import pkce
+from bearerguard.runtime.messages import Response
 from tests.client.callers import NAMES, caller
 from tests.client.desk import METADATA, manager
 

@@ -6,10 +6,10 @@ import hashlib
 import sys
 from pathlib import Path
 
-from bearerguard.client.file_key import SecretKey
-from bearerguard.client.file_storage import EncryptedFile, InsecurePlaintextFile
-from bearerguard.client.keyring_storage import KeyringStorage
-from bearerguard.client.storage import Storage
+from bearerguard.client.storages.encrypted_file import EncryptedFile, InsecurePlaintextFile
+from bearerguard.client.storages.file_key import SecretKey
+from bearerguard.client.storages.keyring import KeyringStorage
+from bearerguard.client.storages.storage import Storage
 
 SECRET = b"0123456789abcdef0123456789abcdef"
 

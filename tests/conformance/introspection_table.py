@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from bearerguard import scopes
-from bearerguard.messages import Response
+from bearerguard.runtime.messages import Response
 from bearerguard.testing import SigningKey, sign
 from tests.conformance.hdr_table import TOKEN
 from tests.conformance.scenario import Scenario

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from bearerguard import scopes
-from bearerguard.protocol.jwt import MAX_TOKEN_BYTES
+from bearerguard.protocol.jose.jwt import MAX_TOKEN_BYTES
 from tests.conformance.hdr_table import TOKEN, good
 from tests.conformance.scenario import Scenario
 from tests.conformance.stage import NOON, Stage, bearer

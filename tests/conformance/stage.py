@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from bearerguard import Guard
-from bearerguard.protocol import base64url
+from bearerguard.protocol.jose import base64url
 from bearerguard.testing import LocalIssuer, SigningKey, sign
 from bearerguard.testing.signing_key import Segment
 from tests.conformance.worlds import Answer, AppHeaders, Call, Headers, Mounted, Sent

@@ -27,8 +27,8 @@ from bearerguard.client import (
     RefreshToken,
     TokenManager,
 )
-from bearerguard.client.file_key import SecretKey
-from bearerguard.client.file_storage import EncryptedFile
+from bearerguard.client.storages.encrypted_file import EncryptedFile
+from bearerguard.client.storages.file_key import SecretKey
 from bearerguard.errors import BearerGuardError
 
 _KEY = b"a key of these tests, not a real one"

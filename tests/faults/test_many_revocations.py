@@ -15,7 +15,7 @@ import httpx2
 import pytest
 
 from bearerguard import Guard, Issuer, Revocations, TokenError
-from bearerguard.guard.revocation_list import Revocation
+from bearerguard.guard.revocation.revocation_list import Revocation
 from bearerguard.redis import RedisStore
 from bearerguard.server.store import revocations as rows
 from bearerguard.testing import LocalIssuer

@@ -10,10 +10,10 @@ from statistics import median
 
 import pytest
 
-from bearerguard.flow import run
-from bearerguard.guard.revocation_feed import Feed
-from bearerguard.guard.revocation_list import Revocation
+from bearerguard.guard.revocation.feed import Feed
+from bearerguard.guard.revocation.revocation_list import Revocation
 from bearerguard.redis import RedisStore
+from bearerguard.runtime.flow import run
 from tests.faults.size import FULL
 from tests.faults.worker import ISSUER, SECRET
 from tests.faults.workers import Load, Workers, wait_until, workers

@@ -33,7 +33,7 @@ from bearerguard import (
     scopes,
 )
 from bearerguard.asgi import ASGIApp, BearerMiddleware
-from bearerguard.messages import Request, Response
+from bearerguard.runtime.messages import Request, Response
 from bearerguard.testing import LocalIssuer, SigningKey, sign
 from bearerguard.testing.loopback import serving
 

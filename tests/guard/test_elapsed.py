@@ -13,8 +13,8 @@ import pytest
 
 from bearerguard import Guard, IssuerUnavailable, TokenError
 from bearerguard.errors import BearerGuardError
-from bearerguard.guard.elapsed import elapsed_by
-from bearerguard.messages import Response
+from bearerguard.runtime.elapsed import elapsed_by
+from bearerguard.runtime.messages import Response
 from bearerguard.testing import LocalIssuer
 from tests.conformance.stage import Clock
 from tests.warm import recalled

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bearerguard.guard.follower import pause_after
+from bearerguard.guard.revocation.follower import pause_after
 
 
 def test_a_store_that_restarts_is_looked_for_all_the_time() -> None:

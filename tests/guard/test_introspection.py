@@ -32,15 +32,15 @@ from bearerguard import (
     TokenExpired,
 )
 from bearerguard.errors import RevocationsUnavailable
-from bearerguard.flow import Fetch, Flow, Once
-from bearerguard.guard.breaker import Breaker
 from bearerguard.guard.events import Events
-from bearerguard.guard.generations import Generations
-from bearerguard.guard.introspector import Introspector
-from bearerguard.guard.key_cache import KeyCache
-from bearerguard.guard.token_cache import TokenCache, digest
-from bearerguard.messages import FetchFailed
+from bearerguard.guard.introspection.breaker import Breaker
+from bearerguard.guard.introspection.introspector import Introspector
+from bearerguard.guard.keys.key_cache import KeyCache
+from bearerguard.guard.tokens.token_cache import TokenCache, digest
 from bearerguard.redis import RedisStore
+from bearerguard.runtime.flow import Fetch, Flow, Once
+from bearerguard.runtime.generations import Generations
+from bearerguard.runtime.messages import FetchFailed
 from bearerguard.testing import LocalIssuer, SigningKey, sign
 from tests.conformance.introspection_table import CLIENT_KEYS, pem
 from tests.conformance.stage import NOON, Clock

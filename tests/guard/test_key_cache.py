@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bearerguard import Guard, Issuer, IssuerUnavailable, Response, TokenError
-from bearerguard.flow import Fetch
-from bearerguard.guard.key_cache import KeyCache
-from bearerguard.guard.refetch import BackOff, Bucket
-from bearerguard.messages import Request
+from bearerguard.guard.keys.key_cache import KeyCache
+from bearerguard.guard.keys.refetch import BackOff, Bucket
+from bearerguard.runtime.flow import Fetch
+from bearerguard.runtime.messages import Request
 from bearerguard.testing import LocalIssuer
 from tests.conformance.stage import Clock
 from tests.warm import recalled

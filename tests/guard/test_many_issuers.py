@@ -21,9 +21,9 @@ from bearerguard import (
     Response,
     TokenError,
 )
-from bearerguard.flow import Fetch
-from bearerguard.guard.claim_mapping import mapping_of
-from bearerguard.messages import FetchFailed
+from bearerguard.guard.config.claim_mapping import mapping_of
+from bearerguard.runtime.flow import Fetch
+from bearerguard.runtime.messages import FetchFailed
 from bearerguard.testing import LocalIssuer, SigningKey
 from tests.conformance.stage import Clock
 

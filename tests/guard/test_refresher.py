@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from bearerguard.errors import IssuerUnavailable
-from bearerguard.flow import Flow, run
-from bearerguard.guard.refresher import Refresher
+from bearerguard.guard.keys.refresher import Refresher
+from bearerguard.runtime.flow import Flow, run
 
 
 class Thing:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bearerguard import Principal, claim, role, scopes
-from bearerguard.guard.requirement import combined
+from bearerguard.guard.config.requirement import combined
 from bearerguard.principal import Claims
 
 

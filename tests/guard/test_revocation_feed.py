@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from bearerguard.flow import run
-from bearerguard.guard.revocation import Revocations
-from bearerguard.guard.revocation_feed import Feed
-from bearerguard.guard.revocation_list import Revocation, RevocationList
-from bearerguard.messages import StoreFailed
+from bearerguard.guard.revocation.feed import Feed
+from bearerguard.guard.revocation.revocation_list import Revocation, RevocationList
+from bearerguard.guard.revocation.revocations import Revocations
 from bearerguard.redis import RedisStore
-from bearerguard.shared_log import AppendLog
+from bearerguard.runtime.flow import run
+from bearerguard.runtime.messages import StoreFailed
+from bearerguard.runtime.shared_log import AppendLog
 from tests.redis_server import RedisServer
 
 SECRET = "s" * 32

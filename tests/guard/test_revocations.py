@@ -17,13 +17,13 @@ import pytest
 
 from bearerguard import ConfigurationError, IssuerUnavailable, Principal, TokenError
 from bearerguard.errors import LIVES_TOO_LONG, REVOKED, RevocationFailed, RevocationsUnavailable
-from bearerguard.flow import Effect, Flow, Handlers, Once, run
-from bearerguard.guard.revocation import Revocations
-from bearerguard.guard.revocation_list import Revocation
-from bearerguard.messages import StoreFailed
+from bearerguard.guard.revocation.revocation_list import Revocation
+from bearerguard.guard.revocation.revocations import Revocations
 from bearerguard.redis import RedisStore
-from bearerguard.shared_log import ListenLog, MarkLog, ReadLog
-from bearerguard.single_flight import SingleFlight
+from bearerguard.runtime.flow import Effect, Flow, Handlers, Once, run
+from bearerguard.runtime.messages import StoreFailed
+from bearerguard.runtime.shared_log import ListenLog, MarkLog, ReadLog
+from bearerguard.runtime.single_flight import SingleFlight
 from tests.redis_server import RedisServer
 
 ISSUER = "https://issuer.test"

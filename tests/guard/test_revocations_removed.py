@@ -11,13 +11,13 @@ import redis as library
 
 from bearerguard import Principal, TokenError
 from bearerguard.errors import REVOKED, RevocationFailed, RevocationsUnavailable
-from bearerguard.flow import run
-from bearerguard.guard.revocation_feed import Feed
-from bearerguard.guard.revocation_list import Revocation, RevocationList, encode
-from bearerguard.messages import StoreFailed
+from bearerguard.guard.revocation.feed import Feed
+from bearerguard.guard.revocation.revocation_list import Revocation, RevocationList, encode
 from bearerguard.redis import RedisStore
-from bearerguard.sealing import Sealer
-from bearerguard.shared_log import AppendLog, LogPage, MarkLog, ReadLog
+from bearerguard.runtime.flow import run
+from bearerguard.runtime.messages import StoreFailed
+from bearerguard.runtime.sealing import Sealer
+from bearerguard.runtime.shared_log import AppendLog, LogPage, MarkLog, ReadLog
 from tests.guard.test_revocations import (
     ISSUER,
     LOG,

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from bearerguard import ConfigurationError, Principal
-from bearerguard.guard.revocation import SLACK
-from bearerguard.guard.revocation_list import Revocation
-from bearerguard.guard.revoking import chosen_issuer, revocation, revocation_of
+from bearerguard.guard.revocation.revocation_list import Revocation
+from bearerguard.guard.revocation.revocations import SLACK
+from bearerguard.guard.revocation.revoking import chosen_issuer, revocation, revocation_of
 
 ISSUER = "https://issuer.test"
 NOON = 1_800_000_000.25

@@ -22,8 +22,8 @@ from bearerguard import (
     Unavailable,
 )
 from bearerguard.errors import REVOCATIONS_UNAVAILABLE, REVOKED, RevocationsUnavailable
-from bearerguard.flow import run
 from bearerguard.redis import RedisStore
+from bearerguard.runtime.flow import run
 from bearerguard.testing import LocalIssuer
 from tests.conformance.stage import Clock
 from tests.processes import free_port

@@ -8,11 +8,11 @@ from typing import Any
 import anyio
 import pytest
 
-from bearerguard.flow import Flow, Handlers, Load, Store, arun, run
-from bearerguard.guard.shared_cache import PURPOSE, SharedCache
-from bearerguard.messages import StoreFailed
+from bearerguard.guard.introspection.shared_cache import PURPOSE, SharedCache
 from bearerguard.redis import RedisStore
-from bearerguard.sealing import Sealer
+from bearerguard.runtime.flow import Flow, Handlers, Load, Store, arun, run
+from bearerguard.runtime.messages import StoreFailed
+from bearerguard.runtime.sealing import Sealer
 from tests.redis_server import RedisServer
 
 ISSUER, RESOURCE, DIGEST = "https://issuer.test", "https://api.test", b"d" * 32

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from bearerguard import Revocations
-from bearerguard.guard.revocation_list import Revocation
-from bearerguard.guard.token_cache import Entry, Lease, TokenCache, digest
+from bearerguard.guard.revocation.revocation_list import Revocation
+from bearerguard.guard.tokens.token_cache import Entry, Lease, TokenCache, digest
 from bearerguard.principal import ANONYMOUS, Principal
 from tests.warm import recalled
 

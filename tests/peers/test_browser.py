@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bearerguard.messages import Request, Response
+from bearerguard.runtime.messages import Request, Response
 from bearerguard.testing.loopback import serving as serving_page
 from tests.examples.servers import serving
 from tests.peers.conftest import OidcProvider

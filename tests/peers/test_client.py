@@ -23,7 +23,7 @@ from bearerguard.client import (
     RefreshToken,
     TokenManager,
 )
-from bearerguard.client.device import DevicePrompt
+from bearerguard.client.login.device import DevicePrompt
 from bearerguard.errors import DiscoveryError, LoginRequired, TokenRefused
 from tests.peers.conftest import OidcProvider, oidc_provider
 

@@ -15,7 +15,7 @@ import httpx2
 import pytest
 from websockets.sync.client import connect
 
-from bearerguard.messages import Request, Response
+from bearerguard.runtime.messages import Request, Response
 from bearerguard.server import AuthorizationServer, PeopleOptions, User
 from bearerguard.testing.loopback import serving
 from tests.chromium import _ask, _page, _until

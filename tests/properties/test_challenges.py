@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bearerguard.protocol.challenge import Challenge
+from bearerguard.protocol.http.challenge import Challenge
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 # RFC 9110 §11.6.1 and §5.6.4: auth-param = token "=" quoted-string

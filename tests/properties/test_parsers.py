@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from bearerguard import TokenError, scopes
 from bearerguard.errors import CredentialsError
-from bearerguard.protocol import base64url, claims, jwk, jwt, scope, strict_json
-from bearerguard.protocol.credentials import bearer_token
+from bearerguard.protocol import claims, scope
+from bearerguard.protocol.http.credentials import bearer_token
+from bearerguard.protocol.jose import base64url, jwk, jwt, strict_json
 from bearerguard.testing import LocalIssuer
 
 NOW = 1_800_000_000

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from bearerguard import ConfigurationError, Request
 from bearerguard.protocol import pkce
-from bearerguard.sealing import Sealer
-from bearerguard.server import redirect_uri
-from bearerguard.server.oauth_error import OAuthError
-from bearerguard.server.parameters import parse
+from bearerguard.runtime.sealing import Sealer
+from bearerguard.server.clients import redirect_uri
+from bearerguard.server.http.oauth_error import OAuthError
+from bearerguard.server.http.parameters import parse
 from bearerguard.server.settings import is_resource_identifier
 from tests.server.stage import FORM, Stage
 

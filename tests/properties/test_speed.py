@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bearerguard.protocol import base64url, speed, strict_json
+from bearerguard.protocol.jose import base64url, speed, strict_json
 from tests.properties.test_parsers import JSON
 
 pytestmark = pytest.mark.skipif(

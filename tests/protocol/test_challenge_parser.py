@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bearerguard.protocol import challenge_parser
-from bearerguard.protocol.challenge import Challenge
-from bearerguard.protocol.challenge_parser import ReceivedChallenge
+from bearerguard.protocol.http import challenge_parser
+from bearerguard.protocol.http.challenge import Challenge
+from bearerguard.protocol.http.challenge_parser import ReceivedChallenge
 
 TOKEN = st.from_regex(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,12}", fullmatch=True)
 VALUE = st.text(st.characters(codec="latin-1", exclude_characters="\r\n"), max_size=20)

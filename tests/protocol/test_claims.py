@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from bearerguard import TokenError, TokenExpired
-from bearerguard.protocol import claims, jwt
+from bearerguard.protocol import claims
+from bearerguard.protocol.jose import jwt
 from bearerguard.testing import LocalIssuer
 
 NOW = 1_800_000_000.5

@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bearerguard.protocol import client_authentication, signing
+from bearerguard.protocol import client_authentication
+from bearerguard.protocol.jose import signing
 from bearerguard.testing import SigningKey
 from tests.conformance.introspection_table import CLIENT_KEYS, pem
 

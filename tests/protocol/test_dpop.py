@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bearerguard.protocol import dpop, signing
-from bearerguard.protocol.thumbprint import public_jwk, thumbprint
+from bearerguard.protocol import dpop
+from bearerguard.protocol.jose import signing
+from bearerguard.protocol.jose.thumbprint import public_jwk, thumbprint
 from bearerguard.testing.signing_key import SigningKey
 
 KEYS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bearerguard import ConfigurationError
-from bearerguard.protocol.expiry import (
+from bearerguard.protocol.http.expiry import (
     GITHUB_EXPIRY,
     ExpiryHeaders,
     seconds_left,

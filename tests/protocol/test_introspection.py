@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bearerguard.messages import Response
 from bearerguard.protocol import client_authentication, introspection
 from bearerguard.protocol.introspection import IntrospectionFailed
+from bearerguard.runtime.messages import Response
 from tests.properties.test_parsers import JSON, TOKEN68
 
 TYPE = ("Content-Type", "application/json")

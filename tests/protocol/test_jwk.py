@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from bearerguard.protocol import base64url, jwk
+from bearerguard.protocol.jose import base64url, jwk
 
 # RFC 8037 appendix A.2 and A.4: an Ed25519 key and a signature by it.
 RFC8037_KEY = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bearerguard.errors import TokenRefused, TokenUnavailable
-from bearerguard.messages import Response
 from bearerguard.protocol import token_response
+from bearerguard.runtime.messages import Response
 
 GOOD = {"access_token": "abc", "token_type": "Bearer"}
 JSON = st.recursive(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bearerguard.protocol.uri import normalized
+from bearerguard.protocol.http.uri import normalized
 
 SAME = [
     ("https://api.example.com", "https://api.example.com/"),

@@ -11,9 +11,10 @@ import pytest
 from bearerguard import FetchFailed, Guard, Issuer, IssuerUnavailable
 from bearerguard.client import ClientCredentials, TokenManager
 from bearerguard.errors import BearerGuardError, DiscoveryError, TokenUnavailable
-from bearerguard.flow import Fetch
-from bearerguard.messages import Response
-from bearerguard.protocol import document, metadata
+from bearerguard.protocol import metadata
+from bearerguard.protocol.http import document
+from bearerguard.runtime.flow import Fetch
+from bearerguard.runtime.messages import Response
 from bearerguard.testing import LocalIssuer
 
 REALM = "https://id.example.com/realm"

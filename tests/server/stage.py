@@ -12,7 +12,8 @@ from typing import Any
 from urllib.parse import parse_qs, quote_plus, urlencode, urlsplit
 
 from bearerguard import Request, Response
-from bearerguard.protocol import base64url, pkce
+from bearerguard.protocol import pkce
+from bearerguard.protocol.jose import base64url
 from bearerguard.server import (
     AuthorizationServer,
     PeopleOptions,

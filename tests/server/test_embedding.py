@@ -22,8 +22,9 @@ from bearerguard import (
     Response,
     TokenError,
 )
-from bearerguard.flow import Fetch
-from bearerguard.server import Resource, embedding
+from bearerguard.runtime.flow import Fetch
+from bearerguard.server import Resource
+from bearerguard.server.hosting import embedding
 from bearerguard.testing import LocalIssuer
 from tests.server.stage import FORM, ISSUER, Make, Stage
 from tests.warm import recalled

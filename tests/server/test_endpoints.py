@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bearerguard import ConfigurationError, Guard, Issuer, TokenError
-from bearerguard.protocol import jwk, jwt
+from bearerguard.protocol.jose import jwk, jwt
 from bearerguard.server import AccountError, ClientError, Revoked
 from bearerguard.server.administration import Administration
 from tests.server.stage import ISSUER, SECRET, Make, Stage, basic, claims, header

@@ -10,7 +10,7 @@ import argon2
 import pytest
 
 from bearerguard.server import PeopleOptions, User
-from bearerguard.server.prompt import MARK
+from bearerguard.server.login.prompt import MARK
 from tests.server.people.visitor import Visitor
 from tests.server.stage import VERIFIER, Answer, Make, Stage, claims
 

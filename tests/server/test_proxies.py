@@ -12,7 +12,7 @@ from werkzeug.test import Client
 
 from bearerguard import ConfigurationError
 from bearerguard.server import PeopleOptions
-from bearerguard.server.proxies import Proxies
+from bearerguard.server.http.proxies import Proxies
 from tests.server.stage import ISSUER, Make, hidden_fields
 
 PROXIES = ["10.0.0.0/24", "2001:db8::1"]

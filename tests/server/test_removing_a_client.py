@@ -8,8 +8,8 @@ import pytest
 
 from bearerguard.errors import BearerGuardError
 from bearerguard.server import ClientError
-from bearerguard.server.oauth_error import OAuthError
-from bearerguard.server.parameters import parse
+from bearerguard.server.http.oauth_error import OAuthError
+from bearerguard.server.http.parameters import parse
 from bearerguard.server.store import clients as rows
 from bearerguard.server.store import pruning
 from bearerguard.server.store.database import StoreUnavailable

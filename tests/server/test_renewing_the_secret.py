@@ -14,7 +14,7 @@ from jwt.algorithms import ECAlgorithm
 from bearerguard import ConfigurationError
 from bearerguard.server import AuthorizationServer, Resource
 from bearerguard.server.administration import Administration
-from bearerguard.server.client import PRIVATE_KEY_JWT
+from bearerguard.server.clients.client import PRIVATE_KEY_JWT
 from tests.server.stage import ISSUER, SECRET, Make, Stage, hidden_fields
 
 NEW = "a renewed secret of the server only for tests"

@@ -16,10 +16,10 @@ import pytest
 
 from bearerguard import FetchFailed, Guard, Response, RevocationFailed, Revocations, TokenError
 from bearerguard.errors import IssuerUnavailable
-from bearerguard.flow import Fetch
+from bearerguard.runtime.flow import Fetch
 from bearerguard.server.administration import Administration
-from bearerguard.server.embedded_log import EmbeddedLog
-from bearerguard.server.people import User
+from bearerguard.server.hosting.embedded_log import EmbeddedLog
+from bearerguard.server.login.people import User
 from bearerguard.testing import LocalIssuer
 from tests.server.serving import ROOT
 from tests.server.stage import ISSUER, SECRET, Make, Stage, claims

@@ -20,9 +20,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 
 from bearerguard import ConfigurationError
+from bearerguard.runtime.process_lock import ProcessLock
 from bearerguard.server import AuthorizationServer, StoreUnavailable
 from bearerguard.server.administration import Administration
-from bearerguard.server.process_lock import ProcessLock
 from bearerguard.server.store import clients, grants, keys, people, pruning, revocations
 from bearerguard.server.store import database as store_database
 from bearerguard.server.store.database import Database

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from bearerguard.protocol import base64url
+from bearerguard.protocol.jose import base64url
+from bearerguard.server.clients.failures import Failures
 from bearerguard.server.elapsed import Elapsed
-from bearerguard.server.failures import Failures
 from bearerguard.server.store import pruning
 from tests.server.stage import SECRET, Make, Stage, claims
 from tests.server.test_store import _plans

@@ -15,7 +15,7 @@ import pytest
 
 from bearerguard.protocol import pkce
 from bearerguard.server import PeopleOptions, User
-from bearerguard.server.cookies import Cookies
+from bearerguard.server.http.cookies import Cookies
 from bearerguard.server.pages.texts import TEXTS
 from tests.server.people.visitor import Visitor
 from tests.server.stage import CALLBACK, FORM, ISSUER, VERIFIER, Answer, Make, Stage

@@ -6,7 +6,7 @@ from typing import Any
 
 from bearerguard.protocol import pkce
 from bearerguard.server import PeopleOptions, Revoked
-from bearerguard.server.code_grant import Allowed
+from bearerguard.server.grants.authorization_code import Allowed
 from tests.server.stage import CALLBACK, ISSUER, VERIFIER, Make, Stage
 
 A, B = "https://a.example.com", "https://b.example.com"

@@ -11,7 +11,7 @@ import pytest
 
 from bearerguard import ConfigurationError, Guard, Issuer, Revocations, TokenError
 from bearerguard.server import AuthorizationServer, SigningKeyError
-from bearerguard.server import signing_key as signing
+from bearerguard.server.tokens import signing_key as signing
 from tests.server.stage import ISSUER, Answer, Make, Stage, header
 
 

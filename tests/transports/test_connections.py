@@ -17,8 +17,8 @@ import anyio
 import pytest
 
 from bearerguard import HttpTransport
-from bearerguard.flow import Fetch
-from bearerguard.messages import FetchFailed
+from bearerguard.runtime.flow import Fetch
+from bearerguard.runtime.messages import FetchFailed
 from bearerguard.transports.connections import LoopClients
 
 

@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from bearerguard import Guard, HttpTransport, Issuer
 from bearerguard.client import ClientCredentials, TokenManager
 from bearerguard.errors import TokenUnavailable
-from bearerguard.flow import Fetch
-from bearerguard.messages import FetchFailed, Response
+from bearerguard.runtime.flow import Fetch
+from bearerguard.runtime.messages import FetchFailed, Response
 from bearerguard.testing.loopback import serving
 from bearerguard.transports.failures import failure
 from tests.client.callers import caller

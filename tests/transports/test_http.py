@@ -12,8 +12,8 @@ import anyio
 import pytest
 
 from bearerguard import HttpTransport
-from bearerguard.flow import Fetch
-from bearerguard.messages import FetchFailed, Request, Response
+from bearerguard.runtime.flow import Fetch
+from bearerguard.runtime.messages import FetchFailed, Request, Response
 from bearerguard.testing.loopback import serving
 from bearerguard.transports.http import _Deadline
 from tests.raw_servers import certificate, over_tls, raw_server

@@ -15,10 +15,10 @@ import anyio
 import pytest
 
 from bearerguard import ConfigurationError
-from bearerguard.flow import Effect, Load, Store
-from bearerguard.messages import StoreFailed
 from bearerguard.redis import RedisStore
-from bearerguard.shared_log import AppendLog, CutLog, ListenLog, MarkLog, ReadLog, RingLog
+from bearerguard.runtime.flow import Effect, Load, Store
+from bearerguard.runtime.messages import StoreFailed
+from bearerguard.runtime.shared_log import AppendLog, CutLog, ListenLog, MarkLog, ReadLog, RingLog
 from tests.faults.size import size
 from tests.processes import free_port
 from tests.raw_servers import certificate

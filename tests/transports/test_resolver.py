@@ -11,8 +11,8 @@ import anyio
 import pytest
 
 from bearerguard import HttpTransport
-from bearerguard.flow import Fetch
-from bearerguard.messages import FetchFailed, Response
+from bearerguard.runtime.flow import Fetch
+from bearerguard.runtime.messages import FetchFailed, Response
 from bearerguard.testing.loopback import serving
 from bearerguard.transports.resolver import RESOLVER, Resolver, ResolvingTimedOut, _address
 

@@ -13,8 +13,8 @@ import pytest
 
 import bearerguard
 from bearerguard import ConfigurationError, Guard, HttpTransport, Introspection, Issuer
-from bearerguard.flow import Fetch
-from bearerguard.messages import FetchFailed, Request, Response
+from bearerguard.runtime.flow import Fetch
+from bearerguard.runtime.messages import FetchFailed, Request, Response
 from bearerguard.testing import LocalIssuer
 from bearerguard.testing.loopback import serving
 

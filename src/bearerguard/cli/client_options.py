@@ -10,23 +10,23 @@ from typing import Annotated, Any
 import typer
 
 from bearerguard.cli.logins import Login, chosen_login
-from bearerguard.client.default_storage import default_storage
-from bearerguard.client.environment_storage import TOKEN_VARIABLE
-from bearerguard.client.file_key import (
+from bearerguard.client.login.grants import AuthorizationCode, DeviceCode
+from bearerguard.client.manager import TokenManager
+from bearerguard.client.sources.token_source import StaticToken
+from bearerguard.client.storages.default import default_storage
+from bearerguard.client.storages.encrypted_file import EncryptedFile, InsecurePlaintextFile
+from bearerguard.client.storages.environment import TOKEN_VARIABLE
+from bearerguard.client.storages.file_key import (
     KEY_VARIABLE,
     FileKey,
     KeyringKey,
     PassphraseKey,
     environment_key,
 )
-from bearerguard.client.file_storage import EncryptedFile, InsecurePlaintextFile
-from bearerguard.client.keyring_storage import KeyringStorage
-from bearerguard.client.login import AuthorizationCode, DeviceCode
-from bearerguard.client.manager import TokenManager
-from bearerguard.client.storage import Storage
-from bearerguard.client.token_source import StaticToken
+from bearerguard.client.storages.keyring import KeyringStorage
+from bearerguard.client.storages.storage import Storage
 from bearerguard.errors import ConfigurationError
-from bearerguard.fetching import default_transport
+from bearerguard.runtime.fetching import default_transport
 
 KEYRING, FILE, KEYRING_FILE, PLAINTEXT = "keyring", "file", "keyring-file", "insecure-plaintext"
 AUTO = "auto"

@@ -11,7 +11,7 @@ import typer
 from bearerguard.cli import output
 from bearerguard.cli.server_options import Store, opened
 from bearerguard.errors import ConfigurationError
-from bearerguard.server.client import Client
+from bearerguard.server.clients.client import Client
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="The apps that may ask for tokens."

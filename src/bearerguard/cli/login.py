@@ -21,8 +21,8 @@ from bearerguard.cli.client_options import (
     probed_storage,
 )
 from bearerguard.cli.logins import Login, chosen_login, forget, remember
-from bearerguard.client.device import DevicePrompt
-from bearerguard.client.storage import MemoryStorage, Storage
+from bearerguard.client.login.device import DevicePrompt
+from bearerguard.client.storages.storage import MemoryStorage, Storage
 from bearerguard.client.token import Token
 from bearerguard.errors import BearerGuardError, ConfigurationError, DiscoveryError, StorageError
 

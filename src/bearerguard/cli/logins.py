@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bearerguard.client.file_lock import file_lock
-from bearerguard.client.places import state_directory
-from bearerguard.client.private_directory import PrivateDirectory
-from bearerguard.client.storage import LOCK_TIMEOUT
+from bearerguard.client.storages.file_lock import file_lock
+from bearerguard.client.storages.places import state_directory
+from bearerguard.client.storages.private_directory import PrivateDirectory
+from bearerguard.client.storages.storage import LOCK_TIMEOUT
 from bearerguard.errors import LoginRequired, StorageError
 
 _FILE, _VERSION = "logins.json", 1

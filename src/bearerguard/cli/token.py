@@ -12,7 +12,7 @@ import typer
 from bearerguard.cli import output
 from bearerguard.cli.client_options import ChosenIssuer, named_storage, opened_manager
 from bearerguard.cli.logins import Login, all_logins
-from bearerguard.client.environment_storage import TOKEN_VARIABLE
+from bearerguard.client.storages.environment import TOKEN_VARIABLE
 from bearerguard.client.token import Token
 from bearerguard.errors import BearerGuardError
 

@@ -9,7 +9,7 @@ import typer
 from bearerguard.cli import output
 from bearerguard.cli.prompts import new_password
 from bearerguard.cli.server_options import Store, opened
-from bearerguard.server.accounts import Account
+from bearerguard.server.login.accounts import Account
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="The people who may sign in.")
 

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bearerguard.lazy_names import lazy_names
+from bearerguard.runtime.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from bearerguard.client.discovery import Discovered, adiscover, discover
-    from bearerguard.client.grants import ClientCredentials, RefreshToken
     from bearerguard.client.httpx2 import BearerAuth
-    from bearerguard.client.login import AuthorizationCode, DeviceCode
+    from bearerguard.client.login.grants import AuthorizationCode, DeviceCode
     from bearerguard.client.manager import TokenManager
-    from bearerguard.client.storage import MemoryStorage, Storage
+    from bearerguard.client.sources.grants import ClientCredentials, RefreshToken
+    from bearerguard.client.sources.token_source import StaticToken, TokenSource
+    from bearerguard.client.storages.storage import MemoryStorage, Storage
     from bearerguard.client.token import Token
-    from bearerguard.client.token_source import StaticToken, TokenSource
 
 __all__ = [
     "AuthorizationCode",
@@ -40,13 +40,13 @@ __all__ = [
 # Where each public name is defined.
 _PLACES = {
     "discovery": "Discovered adiscover discover",
-    "grants": "ClientCredentials RefreshToken",
+    "sources.grants": "ClientCredentials RefreshToken",
     "httpx2": "BearerAuth",
-    "login": "AuthorizationCode DeviceCode",
+    "login.grants": "AuthorizationCode DeviceCode",
     "manager": "TokenManager",
-    "storage": "MemoryStorage Storage",
+    "storages.storage": "MemoryStorage Storage",
     "token": "Token",
-    "token_source": "StaticToken TokenSource",
+    "sources.token_source": "StaticToken TokenSource",
 }
 _PLACE_OF = {name: place for place, names in _PLACES.items() for name in names.split()}
 

@@ -13,12 +13,13 @@ from typing import Any, TypeVar
 
 from bearerguard.client import driving
 from bearerguard.errors import ConfigurationError, DiscoveryError, TokenUnavailable, quoted
-from bearerguard.fetching import Transport, default_transport
-from bearerguard.flow import Fetch, Flow, arun, ask, run
-from bearerguard.messages import FetchFailed, Response
-from bearerguard.protocol import challenge_parser, metadata, resource_metadata, well_known
+from bearerguard.protocol import metadata, resource_metadata, well_known
+from bearerguard.protocol.http import challenge_parser
 from bearerguard.protocol.resource_metadata import ResourceMetadata
 from bearerguard.protocol.token_response import pause
+from bearerguard.runtime.fetching import Transport, default_transport
+from bearerguard.runtime.flow import Fetch, Flow, arun, ask, run
+from bearerguard.runtime.messages import FetchFailed, Response
 
 T = TypeVar("T")
 

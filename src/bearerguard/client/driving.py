@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from bearerguard.fetching import Transport, tables
-from bearerguard.flow import AsyncHandlers, Blocking, Handlers, Sleep
+from bearerguard.runtime.fetching import Transport, tables
+from bearerguard.runtime.flow import AsyncHandlers, Blocking, Handlers, Sleep
 
 
 def handlers(transport: Transport) -> tuple[Handlers, AsyncHandlers]:

@@ -14,19 +14,19 @@ from concurrent.futures import Future
 from typing import Any
 
 from bearerguard.client import driving
+from bearerguard.client.auth.proofs import Proofs
 from bearerguard.client.flight import Flights, landed
 from bearerguard.client.pause import Pause
-from bearerguard.client.proofs import Proofs
 from bearerguard.client.renewal import Renewal
-from bearerguard.client.storage import MemoryStorage, Storage
-from bearerguard.client.token import NO_LEASE, Lease, Token
-from bearerguard.client.token_source import (
+from bearerguard.client.sources.token_source import (
     Demand,
     Interactive,
     Revoking,
     TokenSource,
     Widening,
 )
+from bearerguard.client.storages.storage import MemoryStorage, Storage
+from bearerguard.client.token import NO_LEASE, Lease, Token
 from bearerguard.errors import (
     BearerGuardError,
     ConfigurationError,
@@ -34,8 +34,8 @@ from bearerguard.errors import (
     LoginRequired,
     StepUpRequired,
 )
-from bearerguard.fetching import Transport, default_transport
-from bearerguard.flow import Blocking, Flow, arun, ask, run
+from bearerguard.runtime.fetching import Transport, default_transport
+from bearerguard.runtime.flow import Blocking, Flow, arun, ask, run
 
 _log = logging.getLogger("bearerguard")
 

@@ -13,11 +13,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from bearerguard.client.shared_failure import SharedFailure
-from bearerguard.client.storage import Storage
+from bearerguard.client.sources.token_source import TokenSource
+from bearerguard.client.storages.storage import Storage
 from bearerguard.client.token import Lease, Token, lease
-from bearerguard.client.token_source import TokenSource
 from bearerguard.errors import LoginRequired, StorageError, TokenUnavailable
-from bearerguard.flow import Flow
+from bearerguard.runtime.flow import Flow
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from urllib.parse import urljoin
 import requests
 from requests.auth import AuthBase
 
-from bearerguard.client.bearer_auth import REFUSALS, BoundAuth
-from bearerguard.client.binding import STEPS, Step, wrong_library
+from bearerguard.client.auth.bearer_auth import REFUSALS, BoundAuth
+from bearerguard.client.auth.binding import STEPS, Step, wrong_library
 from bearerguard.client.token import Lease
 from bearerguard.protocol.dpop import PROOF_HEADER
 from bearerguard.protocol.resource_metadata import origin

@@ -12,9 +12,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from bearerguard.client.storage import Storage
+from bearerguard.client.storages.storage import Storage
 from bearerguard.errors import TokenUnavailable
-from bearerguard.protocol import strict_json
+from bearerguard.protocol.jose import strict_json
 
 _VERSION = 1
 # The first failure holds for a second, each that follows it for twice as long; a server that

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from bearerguard.errors import StorageError
-from bearerguard.protocol import strict_json
+from bearerguard.protocol.jose import strict_json
 from bearerguard.protocol.token_response import BEARER, TokenAnswer
 
 _VERSION = 1

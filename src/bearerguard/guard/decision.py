@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from bearerguard.errors import Reason
-from bearerguard.flow import Flow
 from bearerguard.principal import ANONYMOUS, Principal
-from bearerguard.protocol.challenge import Challenge
+from bearerguard.protocol.http.challenge import Challenge
+from bearerguard.runtime.flow import Flow
 
 
 @dataclass(frozen=True, slots=True)

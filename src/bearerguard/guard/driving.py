@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from bearerguard.fetching import Transport, tables
-from bearerguard.flow import AsyncHandlers, Fetch, Handlers, Load, Store
-from bearerguard.messages import Response
+from bearerguard.runtime.fetching import Transport, tables
+from bearerguard.runtime.flow import AsyncHandlers, Fetch, Handlers, Load, Store
+from bearerguard.runtime.messages import Response
 
 if TYPE_CHECKING:
-    from bearerguard.guard.revocation_store import RevocationStore
+    from bearerguard.guard.revocation.store import RevocationStore
 
 
 class LocalTransport(Transport, Protocol):

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bearerguard.log_lines import LineLimit
+from bearerguard.runtime.log_lines import LineLimit
 
 _log = logging.getLogger("bearerguard")
 

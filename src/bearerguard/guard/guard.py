@@ -20,30 +20,31 @@ from bearerguard.errors import (
     Refusal,
     quoted,
 )
-from bearerguard.fetching import Transport, default_transport
-from bearerguard.flow import Flow, run
-from bearerguard.guard import driving, options, settings, verdict
-from bearerguard.guard.authenticator import Authenticator, Unchecked, Unproved
+from bearerguard.guard import driving, verdict
+from bearerguard.guard.config import options, settings
+from bearerguard.guard.config.introspection_cache import IntrospectionCache
+from bearerguard.guard.config.issuer import Issuer
+from bearerguard.guard.config.requirement import Requirement
 from bearerguard.guard.decision import Allow, Decision, Deny, Pending, Unavailable
-from bearerguard.guard.elapsed import elapsed_by
 from bearerguard.guard.events import Event, Events
-from bearerguard.guard.introspection_cache import IntrospectionCache
-from bearerguard.guard.issuer import Issuer
-from bearerguard.guard.jwt_validator import JwtValidator
+from bearerguard.guard.keys.refresher import Refresher
 from bearerguard.guard.life_cycle import LifeCycle
-from bearerguard.guard.logout import LogoutReceiver
-from bearerguard.guard.refresher import Refresher
-from bearerguard.guard.requirement import Requirement
-from bearerguard.guard.revocation import Revocations
-from bearerguard.guard.revoker import Names, Revoker
-from bearerguard.guard.routing import RouteOpaque
-from bearerguard.guard.token_cache import Entry, TokenCache, octets
-from bearerguard.guard.trust import Trust, check_issuers
-from bearerguard.messages import Request
+from bearerguard.guard.revocation.back_channel import LogoutReceiver
+from bearerguard.guard.revocation.revocations import Revocations
+from bearerguard.guard.revocation.revoker import Names, Revoker
+from bearerguard.guard.tokens.authenticator import Authenticator, Unchecked, Unproved
+from bearerguard.guard.tokens.jwt_validator import JwtValidator
+from bearerguard.guard.tokens.routing import RouteOpaque
+from bearerguard.guard.tokens.token_cache import Entry, TokenCache, octets
+from bearerguard.guard.tokens.trust import Trust, check_issuers
 from bearerguard.principal import ANONYMOUS, Principal
-from bearerguard.protocol import jwt
-from bearerguard.protocol.credentials import bearer_token
-from bearerguard.protocol.expiry import ExpiryHeaders
+from bearerguard.protocol.http.credentials import bearer_token
+from bearerguard.protocol.http.expiry import ExpiryHeaders
+from bearerguard.protocol.jose import jwt
+from bearerguard.runtime.elapsed import elapsed_by
+from bearerguard.runtime.fetching import Transport, default_transport
+from bearerguard.runtime.flow import Flow, run
+from bearerguard.runtime.messages import Request
 
 DenialBody: TypeAlias = Callable[[Deny | Unavailable], tuple[str, bytes]]
 

@@ -9,9 +9,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Self, TypeVar
 
-from bearerguard.fetching import Transport
-from bearerguard.flow import AsyncHandlers, Flow, Handlers, arun, run
 from bearerguard.guard import driving
+from bearerguard.runtime.fetching import Transport
+from bearerguard.runtime.flow import AsyncHandlers, Flow, Handlers, arun, run
 
 T = TypeVar("T")
 

@@ -10,10 +10,10 @@ from bearerguard.errors import (
     Refusal,
     TokenExpired,
 )
+from bearerguard.guard.config.requirement import Requirement
 from bearerguard.guard.decision import Deny, Unavailable
-from bearerguard.guard.requirement import Requirement
 from bearerguard.principal import Principal
-from bearerguard.protocol.challenge import Challenge
+from bearerguard.protocol.http.challenge import Challenge
 
 
 def unauthenticated(realm: str, requirement: Requirement | None) -> Deny:

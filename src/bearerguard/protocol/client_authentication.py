@@ -10,7 +10,7 @@ import base64
 from dataclasses import dataclass, field
 from urllib.parse import quote_plus
 
-from bearerguard.protocol.signing import PrivateKey
+from bearerguard.protocol.jose.signing import PrivateKey
 
 BASIC = "client_secret_basic"
 POST = "client_secret_post"

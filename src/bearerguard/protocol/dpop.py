@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from bearerguard.protocol import base64url
-from bearerguard.protocol.signing import PrivateKey
-from bearerguard.protocol.thumbprint import public_jwk, thumbprint
+from bearerguard.protocol.jose import base64url
+from bearerguard.protocol.jose.signing import PrivateKey
+from bearerguard.protocol.jose.thumbprint import public_jwk, thumbprint
 
 TYPE = "dpop+jwt"
 PROOF_HEADER, NONCE_HEADER = "DPoP", "DPoP-Nonce"

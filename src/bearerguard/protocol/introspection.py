@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from bearerguard.errors import TokenError, quoted
-from bearerguard.flow import Fetch
-from bearerguard.messages import Response
-from bearerguard.protocol import claims, document, jwt, metadata
+from bearerguard.protocol import claims, metadata
 from bearerguard.protocol.client_authentication import Proof
+from bearerguard.protocol.http import document
+from bearerguard.protocol.jose import jwt
+from bearerguard.runtime.flow import Fetch
+from bearerguard.runtime.messages import Response
 
 SIGNED_TYPE = "token-introspection+jwt"  # RFC 9701 §4
 SIGNED_MEDIA_TYPE = f"application/{SIGNED_TYPE}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bearerguard.errors import BAD_LOGOUT_TOKEN, TokenError, quoted
-from bearerguard.protocol import jwt
+from bearerguard.protocol.jose import jwt
 
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
 

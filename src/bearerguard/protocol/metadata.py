@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from bearerguard.addresses import is_loopback, may_be_this_machine
 from bearerguard.errors import quoted
-from bearerguard.protocol import document
+from bearerguard.protocol.http import document
+from bearerguard.runtime.addresses import is_loopback, may_be_this_machine
 
 _DEFAULT_PORT = re.compile(r"^(http://[^/]*(?=:80(?:/|$))|https://[^/]*(?=:443(?:/|$)))(:\d+)(.*)$")
 

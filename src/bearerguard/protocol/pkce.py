@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import re
 
-from bearerguard.protocol import base64url
+from bearerguard.protocol.jose import base64url
 
 METHOD = "S256"
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
 from bearerguard.errors import quoted
-from bearerguard.protocol import document
+from bearerguard.protocol.http import document
 
 _WELL_KNOWN = "/.well-known/oauth-protected-resource"
 

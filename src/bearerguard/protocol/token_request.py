@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from urllib.parse import urlencode
 
-from bearerguard.flow import Fetch
 from bearerguard.protocol.client_authentication import Proof
+from bearerguard.runtime.flow import Fetch
 
 _HEADERS = (
     ("accept", "application/json"),

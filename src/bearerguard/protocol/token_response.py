@@ -12,8 +12,8 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from bearerguard.errors import TokenRefused, TokenUnavailable, quoted
-from bearerguard.messages import Response
-from bearerguard.protocol import document
+from bearerguard.protocol.http import document
+from bearerguard.runtime.messages import Response
 
 BEARER, DPOP = "Bearer", "DPoP"
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from bearerguard.flow import Fetch, Flow, ask
-from bearerguard.messages import FetchFailed, FetchKind
-from bearerguard.protocol import document
+from bearerguard.protocol.http import document
 from bearerguard.protocol.token_response import pause as asked_pause
+from bearerguard.runtime.flow import Fetch, Flow, ask
+from bearerguard.runtime.messages import FetchFailed, FetchKind
 
 T = TypeVar("T")
 

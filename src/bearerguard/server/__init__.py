@@ -9,17 +9,17 @@ from __future__ import annotations
 from bearerguard.errors import ConfigurationError
 
 try:
-    from bearerguard.server.accounts import Account, AccountError
     from bearerguard.server.audit import SecurityEvent
     from bearerguard.server.authorization_server import AuthorizationServer
-    from bearerguard.server.client import Client
-    from bearerguard.server.client_registry import ClientError, Registered
-    from bearerguard.server.keys import SigningKeyError
-    from bearerguard.server.people import PeopleOptions, User
-    from bearerguard.server.revocations import Revoked
+    from bearerguard.server.clients.client import Client
+    from bearerguard.server.clients.registry import ClientError, Registered
+    from bearerguard.server.login.accounts import Account, AccountError
+    from bearerguard.server.login.people import PeopleOptions, User
+    from bearerguard.server.login.throttle import Allowance
     from bearerguard.server.settings import Resource
     from bearerguard.server.store.database import StoreUnavailable
-    from bearerguard.server.throttle import Allowance
+    from bearerguard.server.tokens.key_ring import SigningKeyError
+    from bearerguard.server.tokens.revocations import Revoked
 except ModuleNotFoundError as error:
     if (error.name or "").startswith("bearerguard"):
         raise

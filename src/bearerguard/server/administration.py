@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
-from bearerguard.server.accounts import Account
 from bearerguard.server.audit import Audit, SecurityEvent
 from bearerguard.server.engine import Engine
+from bearerguard.server.login.accounts import Account
 from bearerguard.server.secret import GivenSecret, find_secret
 from bearerguard.server.settings import ALGORITHM, Settings
 from bearerguard.server.store import keys

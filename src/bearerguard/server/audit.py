@@ -18,9 +18,9 @@ from types import MappingProxyType
 from typing import Any
 
 from bearerguard.errors import quoted
-from bearerguard.log_lines import LineLimit
+from bearerguard.runtime.log_lines import LineLimit
 from bearerguard.server.elapsed import Elapsed
-from bearerguard.server.oauth_error import REFUSED, OAuthError
+from bearerguard.server.http.oauth_error import REFUSED, OAuthError
 
 _log = logging.getLogger("bearerguard.server")
 

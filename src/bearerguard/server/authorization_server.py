@@ -11,24 +11,24 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bearerguard.errors import ConfigurationError
-from bearerguard.messages import Request, Response
+from bearerguard.runtime.messages import Request, Response
 from bearerguard.server import settings as defaults
-from bearerguard.server.accounts import Account
 from bearerguard.server.audit import Audit, SecurityEvent
 from bearerguard.server.engine import Engine
-from bearerguard.server.people import PeopleOptions
-from bearerguard.server.proxies import Proxies
-from bearerguard.server.revocations import Revoked
+from bearerguard.server.http.proxies import Proxies
+from bearerguard.server.login.accounts import Account
+from bearerguard.server.login.people import PeopleOptions
+from bearerguard.server.login.sign_in import LOGIN
 from bearerguard.server.secret import GivenSecret, find_secret
 from bearerguard.server.settings import Resource, Settings, checked_resources
-from bearerguard.server.sign_in import LOGIN
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import migrate
+from bearerguard.server.tokens.revocations import Revoked
 
 if TYPE_CHECKING:
-    from bearerguard.guard.issuer import Issuer
-    from bearerguard.server.asgi_host import ASGIApp, AsgiHost
-    from bearerguard.server.wsgi_host import WSGIApp, WsgiHost
+    from bearerguard.guard.config.issuer import Issuer
+    from bearerguard.server.hosting.asgi import ASGIApp, AsgiHost
+    from bearerguard.server.hosting.wsgi import WSGIApp, WsgiHost
 
 _THREADS = 8
 # A thread of the app's own may be asking too.
@@ -172,7 +172,7 @@ class AuthorizationServer:
         comes by a Unix socket. Their `X-Forwarded-For` says from which address logins come,
         which are throttled by it; not needed where the web server or a middleware sees to that.
         """
-        from bearerguard.server.asgi_host import AsgiHost  # noqa: PLC0415 - one world is enough
+        from bearerguard.server.hosting.asgi import AsgiHost  # noqa: PLC0415 - one world is enough
 
         return AsgiHost(self, api, Proxies(trusted_proxies))
 
@@ -183,7 +183,7 @@ class AuthorizationServer:
 
         `trusted_proxies` are as with `asgi_app`.
         """
-        from bearerguard.server.wsgi_host import WsgiHost  # noqa: PLC0415 - one world is enough
+        from bearerguard.server.hosting.wsgi import WsgiHost  # noqa: PLC0415 - one world is enough
 
         return WsgiHost(self, api, Proxies(trusted_proxies))
 
@@ -245,7 +245,7 @@ class AuthorizationServer:
         The guard gets keys, and answers about opaque tokens, without HTTP. `options` are
         those of `Issuer`; the audience is the first resource by default.
         """
-        from bearerguard.server import embedding  # noqa: PLC0415 - it alone knows the guard
+        from bearerguard.server.hosting import embedding  # noqa: PLC0415 - it alone knows the guard
 
         return embedding.issuer(self, **options)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from bearerguard.server.process_lock import ProcessLock
+from bearerguard.runtime.process_lock import ProcessLock
 
 
 class Elapsed:

@@ -7,32 +7,33 @@ from dataclasses import replace
 from typing import Any
 
 from bearerguard.errors import ConfigurationError
-from bearerguard.messages import Request, Response
-from bearerguard.server import answers, metadata
-from bearerguard.server import keys as signing
-from bearerguard.server.access_token import AccessTokens
-from bearerguard.server.assertion import Assertions
+from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.audit import Audit
-from bearerguard.server.authorize import AuthorizeEndpoint
-from bearerguard.server.client_authentication import ClientAuthentication
-from bearerguard.server.client_registry import ClientRegistry
-from bearerguard.server.code_grant import CodeGrant
-from bearerguard.server.consent import CONSENT
+from bearerguard.server.clients.assertion import Assertions
+from bearerguard.server.clients.authentication import ClientAuthentication
+from bearerguard.server.clients.failures import Failures
+from bearerguard.server.clients.registry import ClientRegistry
 from bearerguard.server.elapsed import Elapsed
-from bearerguard.server.failures import Failures
-from bearerguard.server.introspect import IntrospectEndpoint, Introspection
-from bearerguard.server.passwords import PLACES
-from bearerguard.server.people import People, PeopleOptions
-from bearerguard.server.refresh_grant import RefreshGrant
-from bearerguard.server.refresh_token import RefreshTokens
-from bearerguard.server.revocations import Revocations
-from bearerguard.server.revoke import RevokeEndpoint, TokenRevocation
-from bearerguard.server.router import Endpoint, Readers, Router
+from bearerguard.server.endpoints import metadata
+from bearerguard.server.endpoints.authorize import AuthorizeEndpoint
+from bearerguard.server.endpoints.introspection import IntrospectEndpoint, Introspection
+from bearerguard.server.endpoints.revocation import RevokeEndpoint, TokenRevocation
+from bearerguard.server.endpoints.token import OwnGrant, TokenEndpoint
+from bearerguard.server.grants.authorization_code import CodeGrant
+from bearerguard.server.grants.refresh_token import RefreshGrant
+from bearerguard.server.hosting.upkeep import Upkeep
+from bearerguard.server.http import responses
+from bearerguard.server.http.router import Endpoint, Readers, Router
+from bearerguard.server.login.consent import CONSENT
+from bearerguard.server.login.passwords import PLACES
+from bearerguard.server.login.people import People, PeopleOptions
 from bearerguard.server.secret import ServerSecret
 from bearerguard.server.settings import Settings
 from bearerguard.server.store.database import Database
-from bearerguard.server.token import OwnGrant, TokenEndpoint
-from bearerguard.server.upkeep import Upkeep
+from bearerguard.server.tokens import key_ring as signing
+from bearerguard.server.tokens.access_token import AccessTokens
+from bearerguard.server.tokens.refresh_token import RefreshTokens
+from bearerguard.server.tokens.revocations import Revocations
 
 
 class Engine:
@@ -173,8 +174,8 @@ class Engine:
         return handling
 
     def _jwks(self, request: Request) -> Response:
-        answers.check_method(request, "GET", "HEAD")
-        return answers.public(self.keys.jwks(), signing.CACHE_SECONDS)
+        responses.check_method(request, "GET", "HEAD")
+        return responses.public(self.keys.jwks(), signing.CACHE_SECONDS)
 
     def _published(
         self, document: Callable[[Settings, Sequence[str]], dict[str, Any]]
@@ -182,8 +183,8 @@ class Engine:
         """Return what answers with a metadata document."""
 
         def handling(request: Request) -> Response:
-            answers.check_method(request, "GET", "HEAD")
+            responses.check_method(request, "GET", "HEAD")
             content = document(self.settings, self.keys.algorithms())
-            return answers.public(content, metadata.CACHE_SECONDS)
+            return responses.public(content, metadata.CACHE_SECONDS)
 
         return handling

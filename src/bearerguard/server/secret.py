@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from bearerguard.errors import ConfigurationError
-from bearerguard.sealing import Sealer, Secret, checked_secrets
+from bearerguard.runtime.sealing import Sealer, Secret, checked_secrets
 
 VARIABLE = "BEARERGUARD_SERVER_SECRET"
 

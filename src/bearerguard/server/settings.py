@@ -11,7 +11,8 @@ from typing import Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from bearerguard.errors import ConfigurationError, quoted
-from bearerguard.protocol import metadata, scope, uri
+from bearerguard.protocol import metadata, scope
+from bearerguard.protocol.http import uri
 
 ALGORITHMS = ("RS256", "ES256", "EdDSA")
 

@@ -15,10 +15,11 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote_plus, urlsplit
 
 from bearerguard.errors import TokenError
-from bearerguard.guard.introspection import Introspection
-from bearerguard.messages import Request, Response
-from bearerguard.protocol import client_authentication, introspection, jwk, jwt
-from bearerguard.protocol.signing import PrivateKey
+from bearerguard.guard.config.introspection import Introspection
+from bearerguard.protocol import client_authentication, introspection
+from bearerguard.protocol.jose import jwk, jwt
+from bearerguard.protocol.jose.signing import PrivateKey
+from bearerguard.runtime.messages import Request, Response
 from bearerguard.testing.signing_key import SigningKey, sign
 
 CLIENT_ID = "api"

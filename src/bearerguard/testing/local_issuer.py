@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-from bearerguard.flow import Fetch
+from bearerguard.guard.config.issuer import Issuer
 from bearerguard.guard.guard import Guard
-from bearerguard.guard.issuer import Issuer
-from bearerguard.messages import FetchFailed, Request, Response
 from bearerguard.protocol.metadata import metadata_urls
+from bearerguard.runtime.flow import Fetch
+from bearerguard.runtime.messages import FetchFailed, Request, Response
 from bearerguard.testing.local_introspection import LocalIntrospection
 from bearerguard.testing.loopback import serving
 from bearerguard.testing.signing_key import SigningKey, sign

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from bearerguard.messages import Request, Response
+from bearerguard.runtime.messages import Request, Response
 
 
 @contextmanager

@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from bearerguard.errors import ConfigurationError
-from bearerguard.protocol import base64url
-from bearerguard.protocol.jwk import ALGORITHMS, SYMMETRIC
+from bearerguard.protocol.jose import base64url
+from bearerguard.protocol.jose.jwk import ALGORITHMS, SYMMETRIC
 
 Segment: TypeAlias = Mapping[str, Any] | bytes
 

@@ -10,7 +10,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 from bearerguard.errors import quoted
-from bearerguard.messages import FetchFailed
+from bearerguard.runtime.messages import FetchFailed
 
 if TYPE_CHECKING:
     import httpx2

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import httpx2
 
 from bearerguard.errors import quoted
-from bearerguard.messages import FetchKind
+from bearerguard.runtime.messages import FetchKind
 from bearerguard.transports.resolver import ResolvingTimedOut
 
 # OpenSSL's numbers of what is wrong with a certificate (x509_vfy.h).

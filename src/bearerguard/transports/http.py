@@ -17,10 +17,10 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
-from bearerguard.addresses import is_loopback
 from bearerguard.errors import ConfigurationError
-from bearerguard.flow import Fetch
-from bearerguard.messages import FetchFailed, Response
+from bearerguard.runtime.addresses import is_loopback
+from bearerguard.runtime.flow import Fetch
+from bearerguard.runtime.messages import FetchFailed, Response
 from bearerguard.transports.body import Body
 from bearerguard.transports.connections import Lines, LoopClients
 from bearerguard.transports.sent_headers import GivenHeaders, checked_headers

@@ -19,10 +19,18 @@ import anyio.to_thread
 from anyio.lowlevel import RunVar
 
 from bearerguard.errors import ConfigurationError
-from bearerguard.flow import AsyncHandlers, Effect, Handlers, Load, Store
-from bearerguard.messages import StoreFailed
-from bearerguard.sealing import checked_secrets
-from bearerguard.shared_log import AppendLog, CutLog, ListenLog, LogPage, MarkLog, ReadLog, RingLog
+from bearerguard.runtime.flow import AsyncHandlers, Effect, Handlers, Load, Store
+from bearerguard.runtime.messages import StoreFailed
+from bearerguard.runtime.sealing import checked_secrets
+from bearerguard.runtime.shared_log import (
+    AppendLog,
+    CutLog,
+    ListenLog,
+    LogPage,
+    MarkLog,
+    ReadLog,
+    RingLog,
+)
 
 try:
     import redis

@@ -9,7 +9,7 @@ import argon2
 import pytest
 
 from bearerguard.server import PeopleOptions, Registered, User
-from bearerguard.server.cookies import Cookies
+from bearerguard.server.http.cookies import Cookies
 from tests.server.people.visitor import Visitor
 from tests.server.stage import CALLBACK, FORM, ISSUER, Make, Stage, claims, hidden_fields
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from bearerguard import Request
 from bearerguard.server import PeopleOptions
-from bearerguard.server.cookies import Cookies
+from bearerguard.server.http.cookies import Cookies
 from tests.server.stage import CALLBACK, FORM, ISSUER, Answer, Stage
 
 NAMES = [

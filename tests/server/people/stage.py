@@ -8,7 +8,7 @@ from typing import Any
 import argon2
 
 from bearerguard.server.audit import Audit, SecurityEvent
-from bearerguard.server.people import People, PeopleOptions
+from bearerguard.server.login.people import People, PeopleOptions
 from bearerguard.server.secret import ServerSecret
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import migrate

@@ -9,8 +9,8 @@ import argon2
 import pytest
 
 from bearerguard.errors import ConfigurationError
-from bearerguard.server.accounts import AccountError, Accounts
-from bearerguard.server.passwords import PasswordRejected, Passwords, PasswordsBusy
+from bearerguard.server.login.accounts import AccountError, Accounts
+from bearerguard.server.login.passwords import PasswordRejected, Passwords, PasswordsBusy
 from tests.server.people.stage import CHEAP, PASSWORD, PeopleStage
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from bearerguard.errors import ConfigurationError
-from bearerguard.messages import Request, Response
-from bearerguard.server.consent import ConsentAnswer, ConsentRequest, ScopeLine, destination
-from bearerguard.server.people import User
+from bearerguard.runtime.messages import Request, Response
+from bearerguard.server.login.consent import ConsentAnswer, ConsentRequest, ScopeLine, destination
+from bearerguard.server.login.people import User
 from bearerguard.server.store.clients import add
 from tests.server.people.stage import PASSWORD, PeopleStage
 from tests.server.people.visitor import Page, Visitor, path

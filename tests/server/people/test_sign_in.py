@@ -10,9 +10,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from bearerguard.messages import Request
-from bearerguard.server.accounts import normalized
-from bearerguard.server.throttle import Allowance
+from bearerguard.runtime.messages import Request
+from bearerguard.server.login.accounts import normalized
+from bearerguard.server.login.throttle import Allowance
 from tests.server.people.stage import PASSWORD, PeopleStage
 from tests.server.people.visitor import Visitor, path
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from urllib.parse import urlencode, urljoin, urlsplit
 
-from bearerguard.messages import Request, Response
+from bearerguard.runtime.messages import Request, Response
 
 
 class Page(HTMLParser):

@@ -24,8 +24,8 @@ from jinja2 import (
 from markupsafe import Markup
 
 from bearerguard.errors import ConfigurationError
-from bearerguard.messages import Response
-from bearerguard.server.oauth_error import OAuthError
+from bearerguard.runtime.messages import Response
+from bearerguard.server.http.oauth_error import OAuthError
 from bearerguard.server.pages.policy import page_headers
 from bearerguard.server.pages.texts import Texts
 

@@ -23,7 +23,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from bearerguard.errors import BearerGuardError, ConfigurationError
-from bearerguard.server.process_lock import ProcessLock
+from bearerguard.runtime.process_lock import ProcessLock
 from bearerguard.server.store.schema import metadata
 
 # How long a transaction waits for other processes' writes before the answer is 503.

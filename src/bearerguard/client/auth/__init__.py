@@ -1,0 +1,1 @@
+"""What the `BearerAuth` of every HTTP library shares."""

@@ -1,0 +1,56 @@
+"""Proofs of possession for one key (RFC 9449): signed afresh each time, with nonces by origin.
+
+An authorization server's nonces are not an API's: each origin has its own (§8, §9).
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Callable
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import ECAlgorithm
+
+from bearerguard.protocol import dpop
+from bearerguard.protocol.jose import signing
+from bearerguard.protocol.resource_metadata import origin
+
+
+class Proofs:
+    """Makes proofs with `key`, the private JWK as JSON."""
+
+    def __init__(self, key: str, *, clock: Callable[[], float] = time.time) -> None:
+        self.key = key
+        self._signer = signing.private_key(json.loads(key))
+        self._clock = clock
+        self._nonces: dict[str, str] = {}
+
+    def proof(self, method: str, url: str, access_token: str | None = None) -> str:
+        """Return a proof for one request, with the origin's last nonce."""
+        return dpop.proof(
+            self._signer,
+            method,
+            url,
+            now=self._clock(),
+            jti=secrets.token_urlsafe(16),
+            nonce=self._nonces.get(origin(url)),
+            access_token=access_token,
+        )
+
+    def note(self, url: str, brought: str | None) -> bool:
+        """Keep the nonce that an answer from `url` brought; whether it brought another one."""
+        nonce = None if brought is None else dpop.nonce([brought])
+        if nonce is None or self._nonces.get(origin(url)) == nonce:
+            return False
+        self._nonces[origin(url)] = nonce
+        return True
+
+    def __repr__(self) -> str:
+        return "Proofs()"
+
+
+def new_key() -> str:
+    """Return a new private JWK (P-256), as JSON."""
+    return str(ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1())))

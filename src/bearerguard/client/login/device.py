@@ -1,0 +1,115 @@
+"""The device grant's two requests (RFC 8628): for a code to show, and for what came of it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+from bearerguard.client.discovery import secure_url
+from bearerguard.client.sources.authorization_server import AuthorizationServer
+from bearerguard.client.sources.grants import Grant
+from bearerguard.client.token import Token
+from bearerguard.errors import ConfigurationError, TokenRefused, TokenUnavailable, quoted
+from bearerguard.protocol import token_response
+from bearerguard.runtime.flow import Flow, Sleep, ask
+
+GRANT_TYPE = "urn:ietf:params:oauth:grant-type:device_code"
+# RFC 8628 §3.2 and §3.5.
+_USUAL_INTERVAL, _SLOWER = 5.0, 5.0
+_LONGEST_INTERVAL = 60.0
+# A code that would live longer than a day is taken for one that does.
+_LONGEST_LIFE = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class DevicePrompt:
+    """What a person is shown.
+
+    Attributes:
+        user_code: what to enter.
+        verification_uri: where.
+        verification_uri_complete: the same with the code in it, if the server has it.
+        expires_in: the seconds until it is too late.
+    """
+
+    user_code: str
+    verification_uri: str
+    verification_uri_complete: str | None
+    expires_in: float
+    interval: float = field(default=_USUAL_INTERVAL, repr=False)
+    device_code: str = field(default="", repr=False)
+
+
+def print_prompt(prompt: DevicePrompt) -> None:
+    """Tell the person what to do, on standard error."""
+    sys.stderr.write(f"Open {prompt.verification_uri} and enter the code {prompt.user_code}\n")
+    sys.stderr.flush()
+
+
+def prompted(server: AuthorizationServer, fields: list[tuple[str, str]]) -> Flow[DevicePrompt]:
+    """Ask for a code to show (RFC 8628 §3.1)."""
+    url = yield from server.endpoint("device_authorization_endpoint")
+    answer = yield from server.post(url, fields)
+    members = token_response.members(answer)
+    for name in ("verification_uri", "verification_uri_complete"):
+        if members.get(name) is None:  # Google's name for it is older than the RFC
+            members[name] = members.get(name.replace("uri", "url"))
+    for name in ("user_code", "verification_uri", "device_code"):
+        text = members.get(name)
+        if not isinstance(text, str) or not text or not text.isprintable():
+            raise _unusable(f"its {name} is no text")
+    complete = members.get("verification_uri_complete") or None  # empty is as good as none
+    return DevicePrompt(
+        members["user_code"],
+        _address("verification_uri", members["verification_uri"]),
+        None if complete is None else _address("verification_uri_complete", complete),
+        min(_seconds(members, "expires_in"), _LONGEST_LIFE),
+        _interval(members),
+        members["device_code"],
+    )
+
+
+def granted(grant: Grant, prompt: DevicePrompt, previous: Token | None) -> Flow[Token]:
+    """Ask until the person has decided (RFC 8628 §3.4, §3.5)."""
+    fields = [("grant_type", GRANT_TYPE), ("device_code", prompt.device_code)]
+    interval, waited = prompt.interval, 0.0
+    while waited < prompt.expires_in:
+        yield from ask(Sleep(interval))
+        waited += interval
+        try:
+            return (yield from grant.ask(fields, previous, refreshing=False))
+        except TokenRefused as refused:
+            if refused.error == "slow_down":
+                interval += _SLOWER
+            elif refused.error != "authorization_pending":
+                raise
+        except TokenUnavailable as trouble:
+            longer = max(interval * 2, trouble.retry_after)
+            interval = max(interval, min(longer, _LONGEST_INTERVAL))
+    raise TokenRefused("expired_token", "the code was not entered in time: log in again")
+
+
+def _unusable(cause: str) -> TokenRefused:
+    return TokenRefused("invalid_response", f"the server's device code is unusable: {cause}")
+
+
+def _address(name: str, given: Any) -> str:
+    try:
+        return secure_url(name, given)
+    except ConfigurationError:
+        raise _unusable(f"its {name}, {quoted(given)}, is no https URL") from None
+
+
+def _seconds(members: dict[str, Any], name: str) -> float:
+    try:
+        return float(members[name])
+    except (KeyError, ValueError, TypeError, OverflowError):
+        raise _unusable(f"its {name} is no number of seconds") from None
+
+
+def _interval(members: dict[str, Any]) -> float:
+    """Return the seconds between two questions: at least one, and no more than a code lives."""
+    told = members.get("interval") not in (None, "")
+    seconds = _seconds(members, "interval") if told else _USUAL_INTERVAL
+    return min(max(1.0, seconds), _LONGEST_LIFE)

@@ -1,0 +1,121 @@
+"""The redirect URIs of native apps (RFC 8252 §7), and what receives the answer at each.
+
+A loopback URI is listened to. What comes to an app's own scheme (`cursor://`, `vscode://`) or to
+an https page is brought by the app, by `receiver=`; or by the person, who pastes the address
+that the browser was sent to.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Self
+from urllib.parse import parse_qsl, urlsplit
+
+from bearerguard.client.login.loopback import HOSTS, LoopbackReceiver
+from bearerguard.errors import ConfigurationError, LoginFailed
+
+_MAX_PARAMETERS = 50
+# These are run or read by a browser, and bring an answer to no app.
+_NO_SCHEMES = {"javascript", "data", "file", "about", "blob", "ftp", "ws", "wss", "mailto"}
+
+
+def checked(redirect_uri: str) -> str:
+    """Return a redirect URI that a native app may have; raises `ConfigurationError`."""
+    try:
+        if not isinstance(redirect_uri, str) or not redirect_uri.isascii():
+            raise ValueError("it is no ASCII text")  # noqa: TRY301 - one way out
+        parts = urlsplit(redirect_uri)
+        port = parts.port
+        if not redirect_uri.isprintable() or set(redirect_uri) & set(' "<>\\^`{|}'):
+            raise ValueError("a character in it stands in no URI")  # noqa: TRY301
+    except ValueError as error:
+        raise ConfigurationError(f"redirect_uri=: it cannot be read ({error})") from None
+    if not parts.scheme or parts.scheme in _NO_SCHEMES:
+        raise ConfigurationError(
+            "redirect_uri=: pass http://127.0.0.1:PORT/PATH, http://localhost:PORT/PATH, or a URI"
+            " of the app's own scheme such as cursor://host/path"
+        )
+    if "#" in redirect_uri or "@" in parts.netloc:
+        raise ConfigurationError("redirect_uri=: leave out the fragment and the user (RFC 6749)")
+    if parts.scheme == "http" and parts.hostname not in HOSTS:
+        raise ConfigurationError(
+            "redirect_uri=: plain http is for this machine only: 127.0.0.1, localhost or [::1]"
+        )
+    if parts.scheme == "http" and port == 0:
+        raise ConfigurationError("redirect_uri=: name the port that is registered")
+    if parts.scheme == "https" and not parts.hostname:
+        raise ConfigurationError("redirect_uri=: name a host")
+    return redirect_uri
+
+
+def receiver(redirect_uri: str, ask: Callable[[], str] | None = None) -> Receiver:
+    """Return what receives the answer at a redirect URI; `ask` returns what a person pastes."""
+    parts = urlsplit(redirect_uri)
+    if parts.scheme == "http":
+        return LoopbackReceiver(
+            host=parts.hostname or "",
+            port=80 if parts.port is None else parts.port,
+            path=parts.path,
+            redirect_uri=redirect_uri,
+        )
+    return PastedAnswer(redirect_uri, ask or _ask)
+
+
+class PastedAnswer:
+    """Has the person paste the address that the browser was sent to.
+
+    Args:
+        redirect_uri: what that address begins with.
+        ask: returns what the person pastes.
+    """
+
+    def __init__(self, redirect_uri: str, ask: Callable[[], str]) -> None:
+        self.redirect_uri = redirect_uri
+        self.state = secrets.token_urlsafe(32)
+        self._ask = ask
+
+    def wait(self, timeout: float) -> Mapping[str, str]:  # noqa: ARG002 - a person is not hurried
+        """Return the parameters of the pasted address; raises `LoginFailed` for another."""
+        try:
+            given = self._ask().strip()
+        except EOFError:
+            given = ""
+        address, _, query = given.partition("?")
+        expected, _, own = self.redirect_uri.partition("?")
+        try:
+            pairs = parse_qsl(
+                query.partition("#")[0], keep_blank_values=True, max_num_fields=_MAX_PARAMETERS
+            )
+        except ValueError:
+            pairs = []
+        found = dict(pairs)
+        is_here = address.rstrip("/") == expected.rstrip("/") and query.startswith(own)
+        if not is_here or len(found) != len(pairs) or ("code" in found) == ("error" in found):
+            raise LoginFailed(f"what was pasted is no answer at {self.redirect_uri}: log in again")
+        return found
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Nothing was opened."""
+
+    def __repr__(self) -> str:
+        return f"PastedAnswer({self.redirect_uri!r})"
+
+
+Receiver = LoopbackReceiver | PastedAnswer
+
+
+def _ask() -> str:
+    sys.stderr.write("Paste the address that the browser was sent to: ")
+    sys.stderr.flush()
+    return sys.stdin.readline()

@@ -1,0 +1,218 @@
+"""The authorization server as a client sees it: where its endpoints are, and how it is asked.
+
+Knows the issuer, who the client is and how that is proved; knows no grant and keeps no token.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from bearerguard.client import discovery
+from bearerguard.client.auth.proofs import Proofs
+from bearerguard.errors import ConfigurationError, TokenRefused
+from bearerguard.protocol import client_authentication as authentication
+from bearerguard.protocol import token_request, token_response
+from bearerguard.protocol.jose import signing
+from bearerguard.protocol.token_response import TokenAnswer
+from bearerguard.runtime.flow import Flow, Once, ask
+from bearerguard.runtime.messages import FetchFailed, Response
+
+_OK, _BAD_REQUEST, _UNAUTHORIZED = 200, 400, 401
+NONE = "none"
+_SECRETS = (authentication.BASIC, authentication.POST)
+
+
+class AuthorizationServer:
+    """One server, asked by one client.
+
+    Args:
+        issuer: its identifier, by which its metadata is found; None with `token_endpoint`.
+        client_id: who asks.
+        client_secret: the client's secret, if it has one.
+        private_key: a JWK or PEM, for private_key_jwt.
+        auth_method: "client_secret_basic", "client_secret_post", "private_key_jwt" or "none";
+            by default what fits, and of the two for secrets the one that the server names.
+        token_endpoint: for a server that has no metadata.
+        assertion_audience: the `aud` of client assertions, where the server wants another than
+            its issuer identifier, such as the URL of its token endpoint.
+        assume_token_type: "Bearer" for a server whose responses name no `token_type`.
+        bearer_type: what the server calls a bearer token in `token_type`, such as Slack's "bot".
+        insecure_allow_http: allow plain http beyond loopback.
+        clock: returns Unix seconds.
+
+    Raises:
+        ConfigurationError: an option is missing or unsafe.
+    """
+
+    def __init__(
+        self,
+        issuer: str | None,
+        *,
+        client_id: str,
+        client_secret: str | None = None,
+        private_key: signing.GivenKey | None = None,
+        auth_method: str | None = None,
+        token_endpoint: str | None = None,
+        assertion_audience: str | None = None,
+        assume_token_type: str | None = None,
+        bearer_type: str | None = None,
+        insecure_allow_http: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if issuer is None and token_endpoint is None:
+            raise ConfigurationError("issuer: pass the issuer's URL, or token_endpoint=")
+        for option, url in (("issuer", issuer), ("token_endpoint=", token_endpoint)):
+            if url is not None:
+                discovery.secure_url(option, url, insecure_allow_http=insecure_allow_http)
+        if not isinstance(client_id, str) or not client_id:
+            raise ConfigurationError("client_id=: pass the client's identifier")
+        self.issuer = issuer
+        self.client_id = client_id
+        self._secret = client_secret
+        self._key = _key(private_key)
+        if assertion_audience is not None and (
+            not isinstance(assertion_audience, str) or not assertion_audience
+        ):
+            raise ConfigurationError("assertion_audience=: pass the audience as text")
+        if assertion_audience is not None and private_key is None:
+            raise ConfigurationError("assertion_audience=: it goes with private_key=")
+        if assume_token_type not in {None, token_response.BEARER}:
+            raise ConfigurationError('assume_token_type=: pass "Bearer", or leave it out')
+        if bearer_type is not None and not token_response.may_mean_bearer(bearer_type):
+            raise ConfigurationError(
+                "bearer_type=: pass the name that the server gives its bearer tokens, which is not"
+                " that of another type (DPoP, PoP, mac, N_A)"
+            )
+        self._assertion_audience = assertion_audience
+        self._assumed_type = assume_token_type
+        self._bearer_type = bearer_type
+        self._method = _method(auth_method, secret=client_secret, key=self._key)
+        self._token_endpoint = token_endpoint
+        self._insecure_allow_http = insecure_allow_http
+        self._clock = clock
+        self._document: Mapping[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"AuthorizationServer({self.name!r}, client_id={self.client_id!r})"
+
+    @property
+    def name(self) -> str:
+        """What it is called: its issuer identifier, or else its token endpoint."""
+        return self.issuer or self._token_endpoint or ""
+
+    def now(self) -> float:
+        """Return Unix seconds."""
+        return self._clock()
+
+    def metadata(self) -> Flow[Mapping[str, Any]]:
+        """Return what the server publishes; fetched once."""
+        if self._document is None and self.issuer is not None:
+            yield from ask(Once(("metadata", self.issuer), self._fetch_metadata))
+        return self._document or {}
+
+    def endpoint(self, name: str) -> Flow[str]:
+        """Return one of its endpoints; raises `DiscoveryError` when it has none."""
+        if name == "token_endpoint" and self._token_endpoint is not None:
+            return self._token_endpoint
+        document = {"issuer": self.name, **(yield from self.metadata())}
+        return discovery.endpoint(document, name, insecure_allow_http=self._insecure_allow_http)
+
+    def token(
+        self, fields: Iterable[tuple[str, str]], proofs: Proofs | None = None
+    ) -> Flow[TokenAnswer]:
+        """Ask the token endpoint; raises `TokenRefused` or `TokenUnavailable`.
+
+        `proofs` are those of a key that the token is to be bound to (RFC 9449 §5).
+        """
+        url = yield from self.endpoint("token_endpoint")
+        kind = token_response.BEARER if proofs is None else token_response.DPOP
+        answer = yield from self.post(url, fields, proofs)
+        return token_response.read(
+            answer,
+            token_type=kind,
+            assumed_type=self._assumed_type,
+            bearer_type=self._bearer_type,
+        )
+
+    def post(
+        self, url: str, fields: Iterable[tuple[str, str]], proofs: Proofs | None = None
+    ) -> Flow[Response]:
+        """Send a form with the client's authentication; a demanded nonce is brought once."""
+        fields = list(fields)
+        answer = yield from self._post(url, fields, proofs)
+        if proofs is not None and proofs.note(url, answer.header("dpop-nonce")):
+            refused = answer.status in {_BAD_REQUEST, _UNAUTHORIZED}
+            refusal = token_response.refusal(answer) if refused else None
+            if isinstance(refusal, TokenRefused) and refusal.error == "use_dpop_nonce":
+                answer = yield from self._post(url, fields, proofs)
+                proofs.note(url, answer.header("dpop-nonce"))
+        return answer
+
+    def _post(
+        self, url: str, fields: list[tuple[str, str]], proofs: Proofs | None
+    ) -> Flow[Response]:
+        proof = yield from self._proof(url)
+        headers = () if proofs is None else (("dpop", proofs.proof("POST", url)),)
+        request = token_request.request(url, fields, proof, headers)
+        try:
+            return (yield from ask(request))
+        except FetchFailed as error:
+            raise discovery.unavailable(error) from None
+
+    def _proof(self, url: str) -> Flow[authentication.Proof]:
+        """Return how the client proves who it is, afresh for each request."""
+        method = self._method
+        if self._key is not None:
+            return authentication.private_key_jwt(
+                self.client_id,
+                self._key,
+                audience=self._assertion_audience or self.issuer or url,
+                now=self._clock(),
+                assertion_id=secrets.token_urlsafe(24),
+            )
+        if self._secret is None:
+            return authentication.Proof(parameters=(("client_id", self.client_id),))
+        if method is None:
+            method = yield from self._named_method()
+        if method == authentication.POST:
+            return authentication.client_secret_post(self.client_id, self._secret)
+        return authentication.client_secret_basic(self.client_id, self._secret)
+
+    def _named_method(self) -> Flow[str]:
+        """Return how the server takes a secret; in the header, when it does not say (RFC 8414)."""
+        document = yield from self.metadata()
+        named = document.get("token_endpoint_auth_methods_supported")
+        known = named if isinstance(named, list) else [authentication.BASIC]
+        return next((each for each in _SECRETS if each in known), authentication.BASIC)
+
+    def _fetch_metadata(self) -> Flow[None]:
+        if self._document is None and self.issuer is not None:
+            self._document = yield from discovery.server_metadata(self.issuer)
+
+
+def _key(given: signing.GivenKey | None) -> signing.PrivateKey | None:
+    if given is None:
+        return None
+    try:
+        return signing.private_key(given)
+    except ValueError as error:
+        raise ConfigurationError(f"private_key=: {error}") from None
+
+
+def _method(given: str | None, *, secret: str | None, key: signing.PrivateKey | None) -> str | None:
+    """Return the method that was chosen, or that follows; None for either of those for secrets."""
+    if secret is not None and (not isinstance(secret, str) or not secret):
+        raise ConfigurationError("client_secret=: pass the secret as text, or leave it out")
+    if secret is not None and key is not None:
+        raise ConfigurationError("client_secret=, private_key=: pass one of them")
+    fitting = (authentication.PRIVATE_KEY_JWT,) if key else _SECRETS if secret else (NONE,)
+    if given is None:
+        return None if secret else fitting[0]
+    if given not in fitting:
+        raise ConfigurationError(
+            f"auth_method=: {given!r} does not fit what was given: {' or '.join(fitting)} does"
+        )
+    return given

@@ -1,0 +1,1 @@
+"""Where tokens are kept: memory, an encrypted file, the keyring, the environment."""

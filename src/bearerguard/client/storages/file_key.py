@@ -1,0 +1,138 @@
+"""Where the key of an encrypted file comes from: a secret, the keyring, or a passphrase.
+
+Each gives octets that cannot be guessed; a passphrase is made into such by scrypt (RFC 7914).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from typing import Protocol
+
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+from bearerguard.client.storages.keyring import Keyring
+from bearerguard.errors import ConfigurationError, StorageError
+from bearerguard.runtime.sealing import MIN_SECRET_BYTES, Secret, checked_secrets
+
+KEY_VARIABLE = "BEARERGUARD_STORAGE_KEY"
+_MAKE_ONE = '`python -c "import secrets; print(secrets.token_hex(32))"`'
+_MIN_PASSPHRASE = 8
+# 128 MiB and some 0.3 s: what OWASP names as the least for passwords that guard data at rest.
+_COST, _BLOCK, _PARALLEL = 2**17, 8, 1
+
+
+class FileKey(Protocol):
+    """Gives the key of an encrypted file.
+
+    Attributes:
+        name: what it is called when shown to people.
+        kind: what a file notes about it, one octet.
+    """
+
+    @property
+    def name(self) -> str:
+        """What it is called when shown to people."""
+        ...
+
+    @property
+    def kind(self) -> int:
+        """What a file notes about it, one octet."""
+        ...
+
+    def secret(self, salt: bytes, *, fresh: bool) -> bytes:
+        """Return at least 32 octets for a file's salt; `fresh` says that the file is new."""
+        ...
+
+
+class SecretKey:
+    """A secret of at least 32 bytes that the caller has."""
+
+    kind = 1
+
+    def __init__(self, secret: Secret, *, name: str = "a given key") -> None:
+        self.name = name
+        (self._secret,) = checked_secrets((secret,))
+
+    def __repr__(self) -> str:
+        return f"SecretKey({self.name!r})"
+
+    def secret(self, salt: bytes, *, fresh: bool) -> bytes:  # noqa: ARG002 - the same for all
+        """Return the secret."""
+        return self._secret
+
+
+def environment_key(variable: str = KEY_VARIABLE) -> SecretKey:
+    """Return the key that an environment variable holds.
+
+    Raises:
+        ConfigurationError: the variable is unset, or too short for a key.
+    """
+    value = os.environ.get(variable, "")
+    if len(value.encode()) < MIN_SECRET_BYTES:
+        found = "is too short for a key" if value else "is not set"
+        raise ConfigurationError(f"{variable} {found}: make one with {_MAKE_ONE}")
+    return SecretKey(value, name=f"${variable}")
+
+
+class KeyringKey:
+    """A random secret that is kept in the operating system's keyring."""
+
+    kind = 2
+
+    def __init__(self, ring: Keyring | None = None, *, entry: str = "key of the file") -> None:
+        self._ring = Keyring() if ring is None else ring
+        self._entry = entry
+        self.name = f"keyring ({self._ring.backend_name})"
+
+    def secret(self, salt: bytes, *, fresh: bool) -> bytes:  # noqa: ARG002 - the same for all
+        """Return the secret, made now if the file is new and there is none."""
+        text = self._ring.get(self._entry)
+        if text is None:
+            if not fresh:
+                raise StorageError(
+                    f"{self.name} no longer has the key of the encrypted file: restore the entry"
+                    f" {self._entry!r}, or move the file away and log in again"
+                )
+            text = secrets.token_hex(MIN_SECRET_BYTES)
+            self._ring.set(self._entry, text)
+        return text.encode()
+
+
+class PassphraseKey:
+    """A passphrase, which scrypt makes into a key.
+
+    Args:
+        passphrase: the passphrase, or what asks for it when it is first needed.
+    """
+
+    name = "a passphrase"
+    kind = 3
+
+    def __init__(self, passphrase: str | Callable[[], str]) -> None:
+        self._given = passphrase
+        self._derived: dict[bytes, bytes] = {}
+        if isinstance(passphrase, str):
+            _strong(passphrase)
+
+    def __repr__(self) -> str:
+        return "PassphraseKey()"
+
+    def secret(self, salt: bytes, *, fresh: bool) -> bytes:
+        """Return the key that the passphrase and the salt make; it is worked out once a salt."""
+        if salt not in self._derived:
+            if not isinstance(self._given, str):
+                asked = self._given()
+                self._given = _strong(asked) if fresh else asked
+            scrypt = Scrypt(salt=salt, length=32, n=_COST, r=_BLOCK, p=_PARALLEL)
+            self._derived[salt] = scrypt.derive(self._given.encode())
+        return self._derived[salt]
+
+
+def _strong(passphrase: str) -> str:
+    if len(passphrase) < _MIN_PASSPHRASE:
+        raise ConfigurationError(
+            f"passphrase: it has fewer than {_MIN_PASSPHRASE} characters: take several words"
+        )
+    return passphrase

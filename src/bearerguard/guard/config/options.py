@@ -1,0 +1,71 @@
+"""Checks of options that guards and faces take: each names the option and the remedy."""
+
+from __future__ import annotations
+
+import re
+
+from bearerguard.errors import ConfigurationError
+from bearerguard.guard.config.introspection_cache import IntrospectionCache
+from bearerguard.guard.config.requirement import Requirement
+from bearerguard.guard.revocation.revocations import Revocations
+from bearerguard.protocol.http.expiry import ExpiryHeaders
+
+# The bounds of `max_token_bytes`.
+_SHORTEST, _LONGEST = 1024, 2**20
+
+
+def check_realm(realm: object) -> None:
+    """Refuse what a quoted-string cannot hold as it is (RFC 9110 §5.6.4)."""
+    if not isinstance(realm, str) or not re.fullmatch(r"[ -~]+", realm):
+        raise ConfigurationError("realm=: pass a name in printable ASCII")
+
+
+def check_requirement(requirement: object) -> None:
+    """Refuse what is neither a requirement nor None."""
+    if requirement is not None and not isinstance(requirement, Requirement):
+        raise ConfigurationError('require=: pass a requirement, such as scopes("read")')
+
+
+def check_expiry_headers(expiry_headers: object) -> None:
+    """Refuse what is neither `ExpiryHeaders` nor None."""
+    if expiry_headers is not None and not isinstance(expiry_headers, ExpiryHeaders):
+        raise ConfigurationError("expiry_headers=: pass ExpiryHeaders(...), or None for none")
+
+
+def check_cache_control(value: object) -> None:
+    """Refuse what no `Cache-Control` field can be (RFC 9110 §5.5)."""
+    if value is not None and not (
+        isinstance(value, str) and re.fullmatch(r"[!-~]+( [!-~]+)*", value)
+    ):
+        raise ConfigurationError(
+            'cache_control=: pass directives such as "private" or "no-store", or None for none'
+        )
+
+
+def check_revocations(revocations: object) -> None:
+    """Refuse what is neither `Revocations` nor None."""
+    if revocations is not None and not isinstance(revocations, Revocations):
+        raise ConfigurationError("revocations=: pass Revocations(...), or None for none")
+
+
+def check_introspection_cache(cache: object) -> None:
+    """Refuse what is neither an `IntrospectionCache` nor None."""
+    if cache is not None and not isinstance(cache, IntrospectionCache):
+        raise ConfigurationError(
+            "introspection_cache=: pass IntrospectionCache(RedisStore(...), secret)"
+        )
+
+
+def check_cache_size(size: object) -> None:
+    """Refuse what is no positive number of tokens."""
+    if not isinstance(size, int) or size < 1:
+        raise ConfigurationError("cache_size=: remember at least one token")
+
+
+def check_max_token_bytes(size: object) -> None:
+    """Refuse what no token of a decent issuer fits into, or strangers could fill memory with."""
+    if not isinstance(size, int) or isinstance(size, bool) or not _SHORTEST <= size <= _LONGEST:
+        raise ConfigurationError(
+            f"max_token_bytes=: pass a number of bytes, from {_SHORTEST} to {_LONGEST}: servers"
+            " admit header fields of 8 to 64 KiB"
+        )

@@ -1,0 +1,1 @@
+"""Asking issuers about opaque tokens (RFC 7662)."""

@@ -1,0 +1,67 @@
+"""The introspection cache that workers share: what one has learned, the others need not ask.
+
+Keys are digests and values are sealed: a stolen store shows no token and no claim. A store
+that is down or altered costs a call to the issuer and nothing else. Knows no introspection
+and no Redis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import sha256
+
+from bearerguard.runtime.flow import Flow, Load, Store, ask
+from bearerguard.runtime.messages import StoreFailed
+from bearerguard.runtime.sealing import Sealer, SealError
+
+# What a `Sealer` for this cache is made for.
+PURPOSE = "introspection"
+
+
+class SharedCache:
+    """Answers by issuer, resource and token digest, in the store that answers `Load`.
+
+    Args:
+        sealer: seals the values; made for `PURPOSE`.
+        prefix: what all keys begin with.
+        report: called with the issuer and the cause when the store failed, or has what nobody
+            here sealed.
+    """
+
+    def __init__(
+        self,
+        sealer: Sealer,
+        prefix: str = "bearerguard",
+        *,
+        report: Callable[[str, str], None] = lambda _issuer, _cause: None,
+    ) -> None:
+        self._sealer = sealer
+        self._report = report
+        self._prefix = f"{prefix}:introspection:"
+
+    def get(self, issuer: str, resource: str, digest: bytes) -> Flow[bytes | None]:
+        """Return the value, or None when there is none that can be had and believed."""
+        place = _place(issuer, resource, digest)
+        try:
+            sealed = yield from ask(Load(self._prefix + place.hex()))
+            return None if sealed is None else self._sealer.open(sealed, place)
+        except (StoreFailed, SealError) as error:
+            self._report(issuer, str(error))
+            return None  # the issuer will be asked
+
+    def put(
+        self, issuer: str, resource: str, digest: bytes, value: bytes, ttl: float
+    ) -> Flow[None]:
+        """Keep a value for `ttl` seconds, if the store can."""
+        place = _place(issuer, resource, digest)
+        sealed = self._sealer.seal(value, place)
+        try:
+            yield from ask(Store(self._prefix + place.hex(), sealed, ttl))
+        except StoreFailed as error:
+            self._report(issuer, str(error))  # and the next worker asks the issuer itself
+
+
+def _place(issuer: str, resource: str, digest: bytes) -> bytes:
+    """Return where a value stands; its seal holds there only, so none can be moved elsewhere."""
+    parts = (issuer.encode(), resource.encode(), digest)
+    return sha256(b"".join(len(part).to_bytes(4, "big") + part for part in parts)).digest()

@@ -1,0 +1,1 @@
+"""The keys of issuers: discovered, fetched, cached, refreshed ahead."""

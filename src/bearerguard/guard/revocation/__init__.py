@@ -1,0 +1,1 @@
+"""Tokens refused before they expire, in this process and in all that share a store."""

@@ -1,0 +1,112 @@
+"""Which tokens are validated here, and which issuer is asked about the others.
+
+A JWT is never shown to anybody on account of failing here; a token that is none goes to the
+one issuer that introspects, or to the one that `route_opaque` names: trying several would
+show one server's token to another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+from bearerguard.errors import (
+    MALFORMED_TOKEN,
+    UNKNOWN_ISSUER,
+    ConfigurationError,
+    IssuerUnavailable,
+    TokenError,
+)
+from bearerguard.guard.config.issuer import Issuer
+from bearerguard.guard.introspection.introspector import Introspector
+from bearerguard.protocol.http import credentials
+from bearerguard.protocol.jose import jwt
+
+RouteOpaque: TypeAlias = Callable[[str], "Issuer | str | None"]
+
+# Dots in a JWS and in a JWE: what has so many is a JWT, be it a broken one.
+_DOTS = frozenset({2, 4})
+
+
+def check_routes(issuers: Sequence[Issuer], route_opaque: RouteOpaque | None) -> None:
+    """Raise `ConfigurationError` unless it is clear who is asked about an opaque token."""
+    asked = [issuer.url for issuer in issuers if issuer.introspection is not None]
+    if route_opaque is None:
+        if len(asked) > 1:
+            raise ConfigurationError(
+                f"introspection=: {asked[0]} and {asked[1]} both introspect: pass"
+                " route_opaque= to the Guard, a callable that returns the issuer of a token"
+            )
+    elif not callable(route_opaque):
+        raise ConfigurationError("route_opaque=: pass a callable that takes a token")
+    elif not asked:
+        raise ConfigurationError("route_opaque=: no issuer has introspection=")
+
+
+class Routing:
+    """The introspectors of a guard, by each name of their issuers, and who gets which token."""
+
+    def __init__(
+        self,
+        introspectors: Sequence[Introspector],
+        route_opaque: RouteOpaque | None,
+        max_token_bytes: int = jwt.MAX_TOKEN_BYTES,
+    ) -> None:
+        self._max_token_bytes = max_token_bytes
+        # An alias is a name like any other: what it leads to must not depend on the spelling.
+        self._named: Mapping[str, Introspector] = {
+            name: each for each in introspectors for name in (each.issuer.url, *each.issuer.aliases)
+        }
+        self._route = route_opaque
+        self._only = introspectors[0] if len(introspectors) == 1 else None
+        self._asks_about_jwts = any(map(_takes_all, introspectors))
+
+    def introspector(self, token: bytes) -> Introspector | None:
+        """Return whom to ask about a token, None when it is to be validated here.
+
+        Raises `TokenError` for a token that `route_opaque` does not know, and for none.
+        """
+        if token.count(b".") not in _DOTS:
+            return self._receiver(token)
+        return self._of_jwt(token) if self._asks_about_jwts else None
+
+    def _of_jwt(self, token: bytes) -> Introspector | None:
+        """Return the issuer that wants to be asked about its JWTs, if it is one of its own."""
+        try:
+            name = jwt.parse(token, self._max_token_bytes).claims.get("iss")
+        except TokenError:
+            name = None  # encrypted, perhaps, for whoever issued it
+        if isinstance(name, str):
+            named = self._named.get(name)
+            return named if named is not None and _takes_all(named) else None
+        receiver = self._receiver(token) if self._only is None else self._only
+        return receiver if _takes_all(receiver) else None
+
+    def _receiver(self, token: bytes) -> Introspector:
+        # Before anybody sees it: neither an issuer nor `route_opaque` is to make sense of it.
+        if not credentials.is_token68(token):
+            raise TokenError(MALFORMED_TOKEN, "it has characters that no bearer token has")
+        if self._route is None and self._only is not None:
+            return self._only
+        name, introspector = self._chosen(token)
+        if name is None:
+            raise TokenError(UNKNOWN_ISSUER, "route_opaque= knows no issuer for it")
+        if introspector is None:
+            raise _unroutable("named no issuer with introspection=")
+        return introspector
+
+    def _chosen(self, token: bytes) -> tuple[object, Introspector | None]:
+        try:
+            chosen = self._route(token.decode("latin-1")) if self._route is not None else None
+            name = chosen.url if isinstance(chosen, Issuer) else chosen
+            return name, None if name is None else self._named.get(name)
+        except Exception as error:  # whatever it does is not the token's fault
+            raise _unroutable(f"raised {type(error).__name__}") from error
+
+
+def _unroutable(cause: str) -> IssuerUnavailable:
+    return IssuerUnavailable("route_opaque=", 1, f"it {cause}")
+
+
+def _takes_all(introspector: Introspector) -> bool:
+    return introspector.issuer.tokens == "opaque"

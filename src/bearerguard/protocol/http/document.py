@@ -1,0 +1,103 @@
+"""JSON documents that servers publish or answer with, and what came in the place of one.
+
+They are read as strictly as a token, but for a byte order mark, which RFC 8259 §8.1 lets a
+parser ignore. Says what else a response is; quotes nothing of it, since it may hold a secret.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+from bearerguard.errors import quoted
+from bearerguard.protocol.jose import strict_json
+from bearerguard.runtime.messages import FetchFailed, Response
+
+_OK, _FORBIDDEN = 200, 403
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_BEGINNINGS = (
+    (
+        (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff"),
+        "not JSON in UTF-8 (RFC 8259 §8.1) but text in UTF-16 or UTF-32",
+    ),
+    ((b"\x1f\x8b",), "not JSON but gzip"),
+)
+# An error page need not begin with its <html>: a comment or a fragment may stand there.
+_HTML = (b"<!doctype html", b"<html", b"<head", b"<body", b"<title", b"<script", b"<h1", b"<p>")
+# Where a page says what it is.
+_HEAD = 1024
+_SPACE = 0x20
+
+
+class NotJson(ValueError):
+    """A body is no JSON text; the message says what it is instead."""
+
+
+def loads(body: bytes) -> Any:
+    """Parse the JSON text of a response; raises `NotJson` for any other."""
+    text = body.removeprefix(_BYTE_ORDER_MARK)
+    try:
+        return strict_json.loads(text)
+    except ValueError as error:
+        raise NotJson(_instead(text, error)) from None
+
+
+def loads_object(body: bytes) -> dict[str, Any]:
+    """Parse the JSON object of a response; raises ValueError for anything else."""
+    value = loads(body)
+    if not isinstance(value, dict):
+        raise NotJson("not a JSON object")
+    return value
+
+
+def unserved(url: str, response: Response) -> FetchFailed | None:
+    """Return why a response has no document from `url` in it, None where it has status 200."""
+    status = response.status
+    if status == _OK:
+        return None
+    if status in _REDIRECTS:
+        target = _target(url, response.header("location"))
+        return FetchFailed(
+            f"{url}: status {status}, a redirect{target}: it is not followed", kind="redirect"
+        )
+    hint = ""
+    if status == _FORBIDDEN:
+        hint = " (a firewall may refuse this User-Agent: HttpTransport(headers=...) sends another)"
+    return FetchFailed(f"{url}: status {status}{hint}", kind="status")
+
+
+def redirect(response: Response) -> str:
+    """Say to which origin a response redirects; nothing where it does not."""
+    if response.status not in _REDIRECTS:
+        return ""
+    location = response.header("location")
+    absolute = location is not None and "://" in location
+    target = _target("", location) if absolute else ""
+    return f"a redirect{target}: it is not followed"
+
+
+def _target(url: str, location: str | None) -> str:
+    """Return to which origin a redirect leads: what follows that may hold secrets."""
+    try:
+        target = urlsplit(urljoin(url, location or ""))
+    except ValueError:
+        return ""
+    return f" to {quoted(f'{target.scheme}://{target.hostname}')}" if location else ""
+
+
+def _instead(text: bytes, error: ValueError) -> str:
+    start = text.strip()[:_HEAD].lower()
+    if not start:
+        return "not JSON: the body is empty"
+    if start.startswith((b"{", b"[")):
+        return f"not JSON: {error}"
+    if start.startswith(b"<"):
+        is_html = any(tag in start for tag in _HTML)
+        return f"not JSON but {'HTML' if is_html else 'XML'}"
+    for beginnings, what in _BEGINNINGS:
+        if start.startswith(beginnings):
+            return what
+    if not all(octet >= _SPACE or octet in b"\t\r\n" for octet in start):
+        return "not JSON but binary data"
+    return "not JSON but text"

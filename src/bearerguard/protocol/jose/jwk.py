@@ -1,0 +1,233 @@
+"""JSON Web Keys that verify signatures (RFC 7517, RFC 7518, RFC 8037, RFC 9864).
+
+Parses public keys, checks that they are strong and meant for signatures, and says which
+algorithms each one fits. Private members are never read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, TypeAlias
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_public_key,
+)
+from jwt.algorithms import (
+    Algorithm,
+    ECAlgorithm,
+    HMACAlgorithm,
+    OKPAlgorithm,
+    RSAAlgorithm,
+    RSAPSSAlgorithm,
+)
+from jwt.exceptions import InvalidKeyError
+
+from bearerguard.protocol.jose import base64url
+from bearerguard.protocol.jose.verifier import Verifier, verifier
+
+PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
+
+_EDDSA = OKPAlgorithm()
+ALGORITHMS: Mapping[str, Algorithm] = {
+    "RS256": RSAAlgorithm(RSAAlgorithm.SHA256),
+    "RS384": RSAAlgorithm(RSAAlgorithm.SHA384),
+    "RS512": RSAAlgorithm(RSAAlgorithm.SHA512),
+    "PS256": RSAPSSAlgorithm(RSAPSSAlgorithm.SHA256),
+    "PS384": RSAPSSAlgorithm(RSAPSSAlgorithm.SHA384),
+    "PS512": RSAPSSAlgorithm(RSAPSSAlgorithm.SHA512),
+    "ES256": ECAlgorithm(ECAlgorithm.SHA256),
+    "ES384": ECAlgorithm(ECAlgorithm.SHA384),
+    "ES512": ECAlgorithm(ECAlgorithm.SHA512),
+    "EdDSA": _EDDSA,
+    "Ed25519": _EDDSA,
+    "HS256": HMACAlgorithm(HMACAlgorithm.SHA256),
+    "HS384": HMACAlgorithm(HMACAlgorithm.SHA384),
+    "HS512": HMACAlgorithm(HMACAlgorithm.SHA512),
+}
+# A secret is at least as long as the hash (RFC 7518 §3.2).
+SECRET_BYTES: Mapping[str, int] = {"HS256": 32, "HS384": 48, "HS512": 64}
+SYMMETRIC = tuple(SECRET_BYTES)
+ASYMMETRIC = tuple(name for name in ALGORITHMS if name not in SYMMETRIC)
+
+_RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
+_OCTET_LENGTHS = {"P-256": 32, "P-384": 48, "P-521": 66}
+_BY_CURVE: Mapping[str, tuple[str, ...]] = {
+    "secp256r1": ("ES256",),
+    "secp384r1": ("ES384",),
+    "secp521r1": ("ES512",),
+}
+_BY_ED25519 = ("EdDSA", "Ed25519")
+# RFC 9864 renames the same signature; a key marked with either name fits both.
+_SYNONYMS = {"EdDSA": _BY_ED25519, "Ed25519": _BY_ED25519}
+
+_CERTIFICATE = "-----BEGIN CERTIFICATE-----"
+_MIN_RSA_BITS = 2048  # RFC 7518 §3.3
+# More keys than this would let one token without a kid cost many signature checks.
+_MAX_CANDIDATES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationKey:
+    """A key that verifies signatures, the algorithms it fits, and the octets that it is."""
+
+    kid: str | None
+    algorithms: tuple[str, ...]
+    octets: bytes = field(repr=False)
+    material: Any = field(repr=False, compare=False)
+
+    def verifies(self, algorithm: str, signing_input: bytes, signature: bytes) -> bool:
+        """Whether `signature` is this key's, by an algorithm that the key fits."""
+        return algorithm in self.algorithms and self.verifier(algorithm)(signing_input, signature)
+
+    def verifier(self, algorithm: str) -> Verifier:
+        """Return what checks a signature over a signing input, by an algorithm that fits."""
+        return verifier(algorithm, self.material)
+
+
+@dataclass(frozen=True, slots=True)
+class KeySet:
+    """An immutable set of verification keys."""
+
+    keys: tuple[VerificationKey, ...]
+
+    def candidates(self, algorithm: str, kid: str | None) -> list[VerificationKey]:
+        """Return the keys that may have signed: those that fit, with an equal or absent kid.
+
+        Without a kid in the token all that fit are candidates; never more than 8.
+        """
+        fitting = [key for key in self.keys if algorithm in key.algorithms]
+        if kid is not None:
+            named = [key for key in fitting if key.kid == kid]
+            fitting = named + [key for key in fitting if key.kid is None]
+        return fitting[:_MAX_CANDIDATES]
+
+
+def parse_jwks(document: object) -> tuple[KeySet, tuple[str, ...]]:
+    """Return the usable keys of a JWK Set and, for each other one, why it is passed over.
+
+    An object that has a certificate for each `kid`, as Google publishes them, will do too.
+    Raises ValueError when the document is neither, or has no usable key at all.
+    """
+    keys: list[VerificationKey] = []
+    problems: list[str] = []
+    for position, parse in enumerate(_published(document)):
+        try:
+            keys.append(parse())
+        except ValueError as error:
+            problems.append(f"key {position}: {error}")
+    if not keys:
+        raise ValueError("; ".join(["it has no usable key", *problems[:3]]))
+    return KeySet(tuple(keys)), tuple(problems)
+
+
+def _published(document: object) -> list[Callable[[], VerificationKey]]:
+    """Return what reads each key of a document."""
+    if isinstance(document, Mapping):
+        members = document.get("keys")
+        if isinstance(members, list):
+            return [partial(parse_jwk, member) for member in members]
+        if document and all(map(_is_certificate, document.values())):
+            return [partial(_certified, kid, pem) for kid, pem in document.items()]
+    raise ValueError("not a JWK Set: it has no array `keys`")
+
+
+def _is_certificate(value: object) -> bool:
+    return isinstance(value, str) and value.startswith(_CERTIFICATE)
+
+
+def _certified(kid: str, pem: str) -> VerificationKey:
+    return replace(parse_pem(pem), kid=kid)
+
+
+def parse_jwk(jwk: object) -> VerificationKey:
+    """Return the public key of a JWK; raises ValueError with the reason it is unusable."""
+    if not isinstance(jwk, Mapping):
+        raise ValueError("not a JSON object")  # noqa: TRY004 - as documented
+    kid, use, operations = jwk.get("kid"), jwk.get("use"), jwk.get("key_ops")
+    if kid is not None and not isinstance(kid, str):
+        raise ValueError("its kid is no string")
+    if use is not None and use != "sig":
+        raise ValueError("its use is not sig")
+    if operations is not None and not (isinstance(operations, list) and "verify" in operations):
+        raise ValueError("its key_ops do not have verify")
+    return from_public_key(_public_key(jwk), kid=kid, algorithm=jwk.get("alg"))
+
+
+def parse_pem(pem: str | bytes) -> VerificationKey:
+    """Return the key of a PEM public key or certificate; raises ValueError for another text."""
+    octets = pem.encode() if isinstance(pem, str) else pem
+    try:
+        if _CERTIFICATE.encode() in octets:
+            key: object = x509.load_pem_x509_certificate(octets).public_key()
+        else:
+            key = load_pem_public_key(octets)
+    except (ValueError, UnsupportedAlgorithm):
+        raise ValueError("not a PEM public key or certificate") from None
+    if not isinstance(key, RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey):
+        raise ValueError("its kind of key signs no JWT")  # noqa: TRY004 - as documented
+    return from_public_key(key)
+
+
+def from_public_key(
+    key: PublicKey, *, kid: str | None = None, algorithm: object = None
+) -> VerificationKey:
+    """Return `key` with the algorithms it fits, one of them alone when `algorithm` names it."""
+    if isinstance(key, RSAPublicKey):
+        if key.key_size < _MIN_RSA_BITS:
+            raise ValueError(f"its modulus has fewer than {_MIN_RSA_BITS} bits")
+        fits: tuple[str, ...] = _RSA
+    elif isinstance(key, EllipticCurvePublicKey):
+        fits = _BY_CURVE.get(key.curve.name, ())
+    else:
+        fits = _BY_ED25519
+    if algorithm is not None:
+        wanted = _SYNONYMS.get(algorithm, (algorithm,)) if isinstance(algorithm, str) else ()
+        fits = tuple(name for name in fits if name in wanted)
+    if not fits:
+        raise ValueError("no supported algorithm fits it")
+    octets = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return VerificationKey(kid, fits, octets, key)
+
+
+def from_secret(secret: bytes, algorithms: Iterable[str] = SYMMETRIC) -> VerificationKey:
+    """Return a shared secret as a key for HMAC; its strength is the caller's to check."""
+    return VerificationKey(None, tuple(algorithms), secret, secret)
+
+
+def _public_key(jwk: Mapping[str, Any]) -> PublicKey:
+    kty, crv = jwk.get("kty"), jwk.get("crv")
+    try:
+        if kty == "RSA":
+            key: Any = RSAAlgorithm.from_jwk(_members(jwk, "n", "e"))
+        elif kty == "EC" and isinstance(crv, str) and crv in _OCTET_LENGTHS:
+            key = ECAlgorithm.from_jwk(_members(jwk, "crv", "x", "y"))
+        elif kty == "OKP" and crv == "Ed25519":
+            key = OKPAlgorithm.from_jwk(_members(jwk, "crv", "x"))
+        else:
+            raise ValueError("its kty or crv is not supported for signatures")
+    except (InvalidKeyError, UnsupportedAlgorithm, OverflowError) as error:
+        raise ValueError("it is not a valid key") from error
+    public_key: PublicKey = key
+    return public_key
+
+
+def _members(jwk: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Pick the public members, each checked for its spelling (RFC 7518 §6)."""
+    members: dict[str, Any] = {"kty": jwk["kty"]}
+    for name in names:
+        value = jwk.get(name)
+        if not isinstance(value, str):
+            raise ValueError(f"its {name} is missing")  # noqa: TRY004 - as documented
+        if name != "crv":
+            base64url.decode(value.encode("ascii", "replace"))
+        members[name] = value
+    return members

@@ -1,0 +1,120 @@
+"""JSON as security protocols need it (RFC 8259 read strictly, RFC 8725 §3.7).
+
+UTF-8 only, no duplicate members, no NaN or infinities, no lone surrogates, no nesting beyond
+64 levels, nothing after the value. Every refusal is a ValueError.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from types import GenericAlias
+from typing import Any, NoReturn
+
+from bearerguard.protocol.jose.speed import msgspec
+
+# Far beyond any claim, far below where walking a value would exhaust the stack.
+_MAX_DEPTH = 64
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a member name is repeated")
+    return members
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError("a number is out of range")
+    return number
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_float=_finite, parse_constant=_no_constant
+)
+# What `decode` calls between looking for white space around the value.
+_scan: Callable[[str, int], tuple[Any, int]] = vars(_DECODER)["scan_once"]
+
+
+def loads(octets: bytes) -> Any:
+    """Parse one JSON text; raises ValueError for whatever is not strictly one."""
+    try:
+        text = octets.decode("utf-8")
+        try:
+            value, end = _scan(text, 0)
+        except StopIteration:
+            value, end = None, -1
+        if end != len(text):  # white space is around it, or it is no JSON
+            value = _DECODER.decode(text)
+        if "\\" in text:  # an escape may be half a surrogate pair, and nothing else can
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if text.count("[") + text.count("{") > _MAX_DEPTH:  # else it cannot be that deep
+        _check_depth(value)
+    return value
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(_MAX_DEPTH):
+        members = (each.values() if isinstance(each, dict) else each for each in level)
+        level = [each for some in members for each in some if isinstance(each, dict | list)]
+        if not level:
+            return
+    raise ValueError("nested too deeply")
+
+
+def without_nulls(members: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members that have a value: null says that there is none."""
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def _parsed_object(octets: bytes) -> dict[str, Any]:
+    value = loads(octets)
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")  # noqa: TRY004 - one refusal for all bad JSON
+    return value
+
+
+def _proved_object(octets: bytes) -> dict[str, Any]:
+    """Parse with msgspec what is strict beyond doubt: what encodes to the very same octets.
+
+    Such a text has each member once, and no white space, needless escape or odd number. All
+    else is left to the strict parser, so that both ways accept and refuse the same.
+    """
+    try:
+        value: dict[str, Any] = _decode(octets)
+        if _encode(value) == octets:
+            return value
+    except ValueError:
+        pass  # the strict parser says what is wrong, if anything is
+    return _parsed_object(octets)
+
+
+def _objects(levels: int) -> Any:
+    """Return the type of an object with at most so many levels of values in it."""
+    plain: Any = str | int | float | bool | None
+    kind = plain
+    for _ in range(levels - 1):
+        kind = plain | GenericAlias(list, kind) | GenericAlias(dict, (str, kind))
+    return GenericAlias(dict, (str, kind))
+
+
+loads_object: Callable[[bytes], dict[str, Any]]
+"""Parse one JSON object; raises ValueError for whatever is not strictly one."""
+
+if msgspec is None:
+    loads_object = _parsed_object
+else:
+    # As deep as claims are, and far within the bound.
+    _decode = msgspec.json.Decoder(_objects(5)).decode
+    _encode = msgspec.json.Encoder().encode
+    loads_object = _proved_object

@@ -1,0 +1,103 @@
+"""Single-flight: the handlers of `Once`, for threads and for tasks.
+
+One caller leads and runs the whole operation; the others wait and get its result or its
+error. A leader that is cancelled hands over to a waiter and harms no other caller. No
+lock or event outlives the process or the event loop that it was made in.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from weakref import WeakKeyDictionary
+
+from bearerguard.runtime.flow import AsyncHandlers, Handlers, Once, arun, run
+
+if TYPE_CHECKING:
+    import anyio
+
+E = TypeVar("E")
+
+
+@dataclass(slots=True)
+class _Flight(Generic[E]):
+    """An operation under way. Landed is False when its leader was cancelled."""
+
+    done: E
+    landed: bool = False
+    result: Any = None
+    error: Exception | None = field(default=None)
+
+    def outcome(self) -> Any:
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+
+class SingleFlight:
+    """`Once` for threads."""
+
+    def __init__(self) -> None:
+        self._renew()
+
+    def _renew(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._flights: dict[Hashable, _Flight[threading.Event]] = {}
+
+    def once(self, effect: Once[Any], handlers: Handlers) -> Any:
+        """Lead the operation, or wait for whoever does."""
+        if self._pid != os.getpid():
+            self._renew()  # flights of the parent process never land in this one
+        while True:
+            with self._lock:
+                flight = self._flights.get(effect.key)
+                if flight is None:
+                    mine = self._flights[effect.key] = _Flight(threading.Event())
+                    break
+            flight.done.wait()
+            if flight.landed:
+                return flight.outcome()
+        try:
+            mine.result = run(effect.flow(), handlers)
+            mine.landed = True
+        except Exception as error:
+            mine.error, mine.landed = error, True
+        finally:
+            with self._lock:
+                del self._flights[effect.key]
+            mine.done.set()
+        return mine.outcome()
+
+
+class AsyncSingleFlight:
+    """`Once` for the tasks of one event loop, any number of loops side by side."""
+
+    def __init__(self) -> None:
+        self._loops: WeakKeyDictionary[object, dict[Hashable, _Flight[anyio.Event]]] = (
+            WeakKeyDictionary()
+        )
+
+    async def once(self, effect: Once[Any], handlers: AsyncHandlers) -> Any:
+        """Lead the operation, or wait for whoever does."""
+        import anyio  # noqa: PLC0415 - only async callers pay for its import
+        from anyio.lowlevel import current_token  # noqa: PLC0415
+
+        flights = self._loops.setdefault(current_token().native_token, {})
+        while (flight := flights.get(effect.key)) is not None:
+            await flight.done.wait()
+            if flight.landed:
+                return flight.outcome()
+        mine = flights[effect.key] = _Flight(anyio.Event())
+        try:
+            mine.result = await arun(effect.flow(), handlers)
+            mine.landed = True
+        except Exception as error:
+            mine.error, mine.landed = error, True
+        finally:
+            del flights[effect.key]
+            mine.done.set()
+        return mine.outcome()

@@ -1,0 +1,1 @@
+"""The clients of the server: what is registered, and how they authenticate."""

@@ -1,0 +1,131 @@
+"""Client assertions: a client proves itself by a JWT that it signed (RFC 7523 §3).
+
+`iss` and `sub` are the client, `aud` is this issuer alone (what was meant for another server
+proves nothing here), and each assertion serves once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from bearerguard.errors import TokenError, quoted
+from bearerguard.protocol import claims
+from bearerguard.protocol.http import uri
+from bearerguard.protocol.jose import jwk, jwt
+from bearerguard.protocol.jose.jwt import SignedToken
+from bearerguard.server.clients.client import Client
+from bearerguard.server.clients.registry import ClientRegistry
+from bearerguard.server.settings import Settings
+
+_LEEWAY = 30.0
+# Used assertions are remembered until they expire: not for ever.
+_MAX_LIFETIME = 3600.0
+_MAX_ID = 255
+_REQUIRED = ("iss", "sub", "aud", "exp", "jti")
+
+# Why a client is not believed: a stable name, and what was found, for the log.
+Fault: TypeAlias = tuple[str, Mapping[str, Any]]
+
+
+class Assertions:
+    """Checks the assertions that clients send to one server."""
+
+    def __init__(
+        self,
+        registry: ClientRegistry,
+        settings: Settings,
+        clock: Callable[[], float],
+        endpoints: tuple[str, ...],
+    ) -> None:
+        self._registry = registry
+        self._clock = clock
+        self._issuer = settings.issuer
+        self._expected = claims.Expected(frozenset({settings.issuer}), _REQUIRED, _LEEWAY)
+        accepted = (settings.issuer, *endpoints) if settings.accept_endpoint_audiences else ()
+        self._endpoints = frozenset(map(uri.normalized, accepted))
+
+    def subject(self, assertion: str) -> str:
+        """Return which client an assertion claims to come from, "" for none."""
+        token = _parsed(assertion)
+        subject = None if token is None else token.claims.get("sub")
+        return subject if isinstance(subject, str) else ""
+
+    def fault(self, client: Client, assertion: str) -> Fault | None:
+        """Return why it proves nothing; None when it is the client's, good now, and unused."""
+        token = _parsed(assertion)
+        if token is None:
+            return "malformed_assertion", {}
+        fault = _unsigned(token, client) or self._unfit(token.claims, client)
+        if fault is not None:
+            return fault
+        # The last step: only what is good in all else is used up.
+        token_id, expires_at = token.claims["jti"], claims.numeric_date(token.claims, "exp")
+        if self._registry.use_assertion(client.client_id, token_id, expires_at + _LEEWAY):
+            return None
+        return "assertion_replayed", {"jti": token_id}
+
+    def _unfit(self, content: Mapping[str, Any], client: Client) -> Fault | None:
+        """Return why the claims do not fit, None when they do."""
+        for name in ("iss", "sub"):
+            if content.get(name) != client.client_id:
+                return "assertion_of_another_client", {name: _shown(content.get(name))}
+        if not self._is_for_us(content.get("aud")):
+            return "wrong_assertion_audience", {"aud": _shown(content.get("aud"))}
+        now = self._clock()
+        try:
+            # The audience is checked above, where endpoints may count too.
+            claims.check({**content, "aud": self._issuer}, self._expected, now)
+            expires_at = claims.numeric_date(content, "exp")
+        except TokenError as error:
+            return f"assertion_{error.reason.code}", {"detail": error.remedy}
+        if expires_at > now + _MAX_LIFETIME + _LEEWAY:
+            return "assertion_lives_too_long", {"seconds": int(expires_at - now)}
+        token_id = content["jti"]
+        if not isinstance(token_id, str) or not 0 < len(token_id) <= _MAX_ID:
+            return "malformed_assertion_id", {}
+        return None
+
+    def _is_for_us(self, audience: object) -> bool:
+        """Whether `aud` is this issuer alone; where that is allowed, also its endpoints."""
+        named = audience if isinstance(audience, list) else [audience]
+        if named == [self._issuer]:
+            return True
+        texts = [each for each in named if isinstance(each, str)]
+        return (
+            bool(texts)
+            and len(texts) == len(named)
+            and all(uri.normalized(each) in self._endpoints for each in texts)
+        )
+
+
+def _parsed(assertion: str) -> SignedToken | None:
+    try:
+        return jwt.parse(assertion.encode("ascii", "replace"))
+    except TokenError:
+        return None
+
+
+def _unsigned(token: SignedToken, client: Client) -> Fault | None:
+    """Return why the signature is not the client's, None when it is."""
+    try:
+        header = jwt.parse_header(token.header)
+    except TokenError as error:
+        return f"assertion_{error.reason.code}", {"detail": error.remedy}
+    found: dict[str, Any] = {"alg": header.algorithm, "kid": header.kid}
+    if header.algorithm not in jwk.ASYMMETRIC:
+        return "assertion_wrong_algorithm", found
+    keys, _ = jwk.parse_jwks(client.jwks)
+    candidates = keys.candidates(header.algorithm, header.kid)
+    if not candidates:
+        return "assertion_unknown_key", found
+    if any(
+        key.verifies(header.algorithm, token.signing_input, token.signature) for key in candidates
+    ):
+        return None
+    return "assertion_bad_signature", found
+
+
+def _shown(claim: object) -> str:
+    """Return a claim as a log may have it."""
+    return claim if isinstance(claim, str) else quoted(claim)

@@ -1,0 +1,371 @@
+"""The authorization endpoint: `GET /oauth/authorize`, and the decision, `POST /oauth/consent`.
+
+Owns the order (OAuth 2.1 §4.1, §7.13.2): first the client and the redirect URI, and what is
+wrong with those leads nowhere; then the user; and only then may anything, an error included,
+be sent on to the client. Every answer names the issuer (RFC 9207).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from bearerguard.protocol import pkce
+from bearerguard.runtime.messages import Request, Response
+from bearerguard.server.audit import Audit
+from bearerguard.server.clients import client as clients
+from bearerguard.server.clients import redirect_uri
+from bearerguard.server.clients.client import Client
+from bearerguard.server.clients.registry import ClientRegistry
+from bearerguard.server.endpoints.metadata import AUTHORIZE
+from bearerguard.server.grants import allowance
+from bearerguard.server.grants.authorization_code import Allowed, CodeGrant
+from bearerguard.server.http.oauth_error import OAuthError, invalid_request, unauthorized_client
+from bearerguard.server.http.parameters import Parameters, parse
+from bearerguard.server.login.consent import CONSENT, ConsentAnswer, ConsentRequest, ScopeLine
+from bearerguard.server.login.people import People
+from bearerguard.server.login.prompt import Prompt, is_silent, unmarked
+from bearerguard.server.login.session import SignedIn
+from bearerguard.server.login.sign_in import see_other
+from bearerguard.server.settings import Settings
+from bearerguard.server.store.database import StoreUnavailable
+
+# A login link carries the request, a third longer; common proxies take 8 KB as an address.
+_MAX_QUERY = 5000
+
+
+class NowhereToGo(Exception):
+    """The request names no client or place that could be told what is wrong (AZ-02).
+
+    `text` is what the user is told, by its name among the texts about links; `cause` is what the
+    log has.
+    """
+
+    def __init__(self, text: str, reason: str, **found: str | None) -> None:
+        super().__init__(text)
+        self.text = text
+        self.cause = invalid_request("The link does not work", reason, **found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where the answer goes."""
+
+    client: Client
+    redirect_uri: str
+    state: str | None
+    parameters: Parameters = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a good request asks for."""
+
+    scopes: tuple[str, ...]
+    resources: tuple[str, ...]
+    challenge: str | None = field(repr=False)
+    ignored_scope: str | None = None
+
+
+class AuthorizeEndpoint:
+    """Answers authorization requests and the users' decisions."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        registry: ClientRegistry,
+        codes: CodeGrant,
+        people: People,
+        audit: Audit,
+    ) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._codes = codes
+        self._people = people
+        self._audit = audit
+
+    def handle(self, request: Request) -> Response:
+        """Answer an authorization request."""
+        if request.method != "GET":
+            return self._wrong_method(AUTHORIZE, request, "GET")
+        query = urlsplit(request.url).query
+        try:
+            target = self._target(query)
+        except NowhereToGo as problem:
+            return self._lost(AUTHORIZE, problem)
+        signed_in = self._people.signed_in(request)
+        if signed_in is None and not is_silent(target.parameters):
+            return self._ask_to_sign_in(request, target, self._wanted(target))
+        return self._answer(request, signed_in, target, query)
+
+    def _answer(
+        self, request: Request, signed_in: SignedIn | None, target: _Target, query: str
+    ) -> Response:
+        try:
+            asked = self._asked(target)
+            prompt = self._people.prompts.read(target.parameters)
+            known = self._known(signed_in, prompt)
+            if not self._people.prompts.is_met(prompt, known):
+                return self._ask_to_sign_in(request, target, prompt.sign_in)
+            if not self._must_ask(target.client, known, asked, prompt):
+                return self._send_code(target, known, asked)
+        except OAuthError as error:
+            return self._refuse(target, error)
+        return self._ask(request, known, target, asked, query)
+
+    def _known(self, signed_in: SignedIn | None, prompt: Prompt) -> SignedIn:
+        """Return who is signed in; raises `OAuthError` for nobody who may be answered for."""
+        if signed_in is None:
+            raise OAuthError("login_required", "The user is not signed in")
+        self._check_subject(signed_in)
+        self._people.prompts.check(prompt, signed_in)
+        return signed_in
+
+    def _wanted(self, target: _Target) -> str:
+        """Return what is asked of the login; what is wrong is told when the user is known."""
+        try:
+            return self._people.prompts.read(target.parameters).sign_in
+        except OAuthError:
+            return ""
+
+    def _ask_to_sign_in(self, request: Request, target: _Target, prompt: str) -> Response:
+        return self._people.ask_to_sign_in(
+            request,
+            client_name=target.client.name,
+            redirect_uri=target.redirect_uri,
+            prompt=prompt,
+        )
+
+    def decide(self, request: Request) -> Response:
+        """Take the answer of a consent page."""
+        if request.method != "POST":
+            return self._wrong_method(CONSENT, request, "POST")
+        signed_in = self._people.signed_in(request)
+        if signed_in is None:
+            self._report(CONSENT, invalid_request("The user is not signed in", "signed_out"))
+            return self._people.error_page(403, "signed_out")
+        answer = self._people.consent_answer(request, signed_in)
+        if isinstance(answer, Response):
+            unusable = invalid_request("The form is not good (any more)", "unusable_form")
+            unusable.note(user_id=signed_in.user_id, status=answer.status)
+            self._report(CONSENT, unusable)
+            return answer
+        try:
+            target = self._target(answer.query)
+        except NowhereToGo as problem:  # the client was changed or removed meanwhile
+            return self._lost(CONSENT, problem)
+        try:
+            asked = self._asked(target)
+            self._check_subject(signed_in)
+        except OAuthError as error:
+            return self._refuse(target, error)
+        return self._decided(request, signed_in, target, asked, answer)
+
+    def _decided(
+        self,
+        request: Request,
+        signed_in: SignedIn,
+        target: _Target,
+        asked: _Asked,
+        answer: ConsentAnswer,
+    ) -> Response:
+        if not answer.allowed:
+            return self._refuse(target, OAuthError("access_denied", "The user refused"))
+        if not set(asked.scopes) <= answer.scopes or not set(asked.resources) <= answer.resources:
+            # What may be had grew, or the first resource changed, since the page was shown:
+            # nobody was asked about that.
+            return self._ask(request, signed_in, target, asked, answer.query)
+        if answer.remember and self._is_rememberable(target.client, asked):
+            self._people.remember(
+                signed_in.user_id, target.client.client_id, answer.scopes, asked.resources
+            )
+        return self._send_code(target, signed_in, asked)
+
+    def _target(self, query: str) -> _Target:
+        """Return where to answer; raises `NowhereToGo`."""
+        if len(unmarked(query)) > _MAX_QUERY:
+            raise NowhereToGo("length", "too_large")
+        if not (query.isascii() and query.isprintable()):
+            # It goes on into a Location line; some servers let such octets in.
+            raise NowhereToGo("malformed", "malformed_encoding")
+        try:
+            parameters = parse(query.encode())
+        except OAuthError as error:
+            raise NowhereToGo("malformed", error.reason) from None
+        client = self._client(parameters)
+        client_id = client.client_id
+        uri = parameters.get("redirect_uri")
+        if "redirect_uri" in parameters.repeated:
+            raise NowhereToGo(
+                "two_returns", "repeated_parameter", parameter="redirect_uri", client_id=client_id
+            )
+        if uri is None:
+            if len(client.redirect_uris) != 1:
+                raise NowhereToGo(
+                    "no_return", "missing_parameter", parameter="redirect_uri", client_id=client_id
+                )
+            uri = client.redirect_uris[0]
+        elif not redirect_uri.matches(uri, client.redirect_uris):
+            raise NowhereToGo(
+                "wrong_return", "unregistered_redirect_uri", redirect_uri=uri, client_id=client_id
+            )
+        return _Target(client, uri, parameters.get("state"), parameters)
+
+    def _client(self, parameters: Parameters) -> Client:
+        client_id = parameters.get("client_id")
+        if client_id is None:
+            raise NowhereToGo("no_app", "missing_parameter", parameter="client_id")
+        if "client_id" in parameters.repeated:
+            raise NowhereToGo("no_app", "repeated_parameter", parameter="client_id")
+        client = self._registry.find(client_id)
+        if client is None:
+            raise NowhereToGo("unknown_app", "unknown_client", client_id=client_id)
+        return client
+
+    def _asked(self, target: _Target) -> _Asked:
+        """Return what is asked for; raises `OAuthError` for what the client is told."""
+        parameters, client = target.parameters, target.client
+        parameters.check()
+        response_type = parameters.required("response_type")
+        if "request" in parameters.values or "request_uri" in parameters.values:
+            raise OAuthError("request_not_supported", "Request objects are not supported")
+        if response_type != "code":
+            raise OAuthError(
+                "unsupported_response_type",
+                "The server answers with codes only",
+                response_type=response_type,
+            )
+        if clients.AUTHORIZATION_CODE not in client.grant_types:
+            raise unauthorized_client(
+                "The client is not registered for this grant type",
+                "grant_type_not_registered",
+                grant_type=clients.AUTHORIZATION_CODE,
+            )
+        response_mode = parameters.get("response_mode")
+        if response_mode not in {None, "query"}:
+            raise invalid_request(
+                "The server answers in the query only",
+                "unsupported_response_mode",
+                response_mode=response_mode,
+            )
+        scopes = allowance.scopes(parameters, client.scopes, self._settings)
+        return _Asked(
+            scopes.granted,
+            allowance.resources(parameters, self._settings),
+            _challenge(client, parameters),
+            scopes.left_out,
+        )
+
+    def _check_subject(self, signed_in: SignedIn) -> None:
+        # A client's own tokens have its id as their subject: no user may be taken for it.
+        if self._registry.find(signed_in.user_id) is not None:
+            raise OAuthError(
+                "server_error",
+                "The user cannot be named",
+                reason="user_has_a_clients_id",
+                user_id=signed_in.user_id,
+            )
+
+    def _must_ask(self, client: Client, signed_in: SignedIn, asked: _Asked, prompt: Prompt) -> bool:
+        """Whether the user is asked; raises `OAuthError` if that is needed and not wanted."""
+        needed = self._is_consent_missing(client, signed_in, asked)
+        if needed and prompt.silent:
+            raise OAuthError("consent_required", "The user would have to be asked")
+        return needed or prompt.consent
+
+    def _is_consent_missing(self, client: Client, signed_in: SignedIn, asked: _Asked) -> bool:
+        if not client.is_identified:
+            return True  # anybody can pose as it (RFC 8252 §8.6)
+        if not client.require_consent:
+            return False
+        known = self._people.remembered(signed_in.user_id, client.client_id, asked.resources)
+        return not asked.scopes or not set(asked.scopes) <= known
+
+    def _is_usual(self, asked: _Asked) -> bool:
+        return asked.resources == (self._settings.resources[0].identifier,)
+
+    def _is_rememberable(self, client: Client, asked: _Asked) -> bool:
+        return client.is_identified and bool(asked.scopes)
+
+    def _ask(
+        self, request: Request, signed_in: SignedIn, target: _Target, asked: _Asked, query: str
+    ) -> Response:
+        describe = self._settings.describe
+        return self._people.ask_consent(
+            request,
+            signed_in,
+            ConsentRequest(
+                client_id=target.client.client_id,
+                client_name=target.client.name,
+                scopes=tuple(ScopeLine(name, describe(name)) for name in asked.scopes),
+                redirect_uri=target.redirect_uri,
+                query=query,
+                resources=asked.resources,
+                names_resources=not self._is_usual(asked),
+                rememberable=self._is_rememberable(target.client, asked),
+            ),
+        )
+
+    def _send_code(self, target: _Target, signed_in: SignedIn, asked: _Asked) -> Response:
+        allowed = Allowed(
+            user_id=signed_in.user_id,
+            auth_time=signed_in.auth_time,
+            redirect_uri=target.redirect_uri,
+            challenge=asked.challenge,
+            scopes=asked.scopes,
+            resources=asked.resources,
+            ignored_scope=asked.ignored_scope,
+        )
+        try:
+            code = self._codes.issue(target.client, allowed)
+        except StoreUnavailable as error:
+            # The app is told, which knows how to begin again (RFC 6749 §4.1.2.1).
+            self._audit.emit("store_unavailable", cause=str(error))
+            return self._refuse(target, OAuthError("temporarily_unavailable", "Try again later"))
+        return self._return(target, [("code", code)])
+
+    def _report(self, endpoint: str, error: OAuthError) -> None:
+        self._audit.refused(self._settings.base_path + endpoint, error)
+
+    def _lost(self, endpoint: str, problem: NowhereToGo) -> Response:
+        self._report(endpoint, problem.cause)
+        return self._people.error_page(400, "link", problem.text)
+
+    def _wrong_method(self, endpoint: str, request: Request, allowed: str) -> Response:
+        refusal = invalid_request("The method is not allowed here", "wrong_method")
+        refusal.note(method=request.method)
+        self._report(endpoint, refusal)
+        return self._people.wrong_method(allowed)
+
+    def _refuse(self, target: _Target, error: OAuthError) -> Response:
+        error.note(client_id=target.client.client_id)
+        self._report(AUTHORIZE, error)
+        parameters = [("error", error.error), ("error_description", error.description)]
+        return self._return(target, parameters)
+
+    def _return(self, target: _Target, parameters: list[tuple[str, str]]) -> Response:
+        if target.state is not None:
+            parameters = [*parameters, ("state", target.state)]
+        parameters = [*parameters, ("iss", self._settings.issuer)]
+        # 303: what was posted to us is not posted on (OAuth 2.1 §7.5.3).
+        return see_other(redirect_uri.with_parameters(target.redirect_uri, parameters))
+
+
+def _challenge(client: Client, parameters: Parameters) -> str | None:
+    challenge, method = parameters.get("code_challenge"), parameters.get("code_challenge_method")
+    if challenge is None:
+        if method is not None or client.require_pkce:
+            raise invalid_request(
+                "PKCE is required: send code_challenge (RFC 7636)", "missing_code_challenge"
+            )
+        return None
+    if method != pkce.METHOD:
+        raise invalid_request(
+            "code_challenge_method must be S256",
+            "unsupported_code_challenge_method",
+            code_challenge_method=method or "none, which means plain",
+        )
+    if not pkce.is_challenge(challenge):
+        raise invalid_request("code_challenge is malformed", "malformed_code_challenge")
+    return challenge

@@ -1,0 +1,81 @@
+"""The server's metadata (RFC 8414), and the paths of its endpoints. Pure: no state, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from bearerguard.protocol import pkce
+from bearerguard.protocol.jose import jwk
+from bearerguard.server.clients import client as clients
+from bearerguard.server.settings import Settings
+
+AUTHORIZE = "/oauth/authorize"
+TOKEN = "/oauth/token"  # noqa: S105 - a path
+REVOKE = "/oauth/revoke"
+INTROSPECT = "/oauth/introspect"
+JWKS = "/oauth/jwks"
+
+OAUTH_METADATA = "/.well-known/oauth-authorization-server"
+OPENID_METADATA = "/.well-known/openid-configuration"
+
+# How long others may keep the metadata.
+CACHE_SECONDS = 3600
+
+_WITH_CREDENTIALS = (clients.BASIC, clients.POST, clients.PRIVATE_KEY_JWT)
+
+
+def document(settings: Settings, algorithms: Sequence[str]) -> dict[str, Any]:
+    """Return the metadata; nothing in it is empty (RFC 8414 §3.2).
+
+    `algorithms` are those of the keys that sign.
+    """
+    signing = [name for name in jwk.ASYMMETRIC if name != "Ed25519"]
+    content = {
+        "issuer": settings.issuer,
+        "authorization_endpoint": settings.url(AUTHORIZE),
+        "token_endpoint": settings.url(TOKEN),
+        "revocation_endpoint": settings.url(REVOKE),
+        "introspection_endpoint": settings.url(INTROSPECT),
+        "jwks_uri": settings.url(JWKS),
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "grant_types_supported": list(clients.GRANT_TYPES),
+        "code_challenge_methods_supported": [pkce.METHOD],
+        "authorization_response_iss_parameter_supported": True,
+        "token_endpoint_auth_methods_supported": [*_WITH_CREDENTIALS, clients.NONE],
+        "token_endpoint_auth_signing_alg_values_supported": signing,
+        "revocation_endpoint_auth_methods_supported": [*_WITH_CREDENTIALS, clients.NONE],
+        "revocation_endpoint_auth_signing_alg_values_supported": signing,
+        "introspection_endpoint_auth_methods_supported": list(_WITH_CREDENTIALS),
+        "introspection_endpoint_auth_signing_alg_values_supported": signing,
+        "introspection_signing_alg_values_supported": list(algorithms),
+        "scopes_supported": list(settings.scopes or ()),
+        "protected_resources": [each.identifier for each in settings.resources],
+    }
+    return {name: value for name, value in content.items() if value != []}
+
+
+def openid_document(settings: Settings, algorithms: Sequence[str]) -> dict[str, Any]:
+    """Return the metadata with what OpenID Connect Discovery §3 requires besides.
+
+    Clients that look there refuse a document without these members, whether they want an ID
+    token or not. This server issues none. A user's `sub` is the same for all clients; what would
+    be signed is signed by the keys that sign, and RFC-conforming documents list RS256 in any case.
+    """
+    return {
+        **document(settings, algorithms),
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": list(dict.fromkeys((*algorithms, "RS256"))),
+    }
+
+
+def oauth_path(settings: Settings) -> str:
+    """Return where RFC 8414 §3.1 has the metadata."""
+    return OAUTH_METADATA + settings.base_path
+
+
+def openid_paths(settings: Settings) -> frozenset[str]:
+    """Return where OpenID clients look: both forms are in use (RFC 8414 §5)."""
+    base = settings.base_path
+    return frozenset({OPENID_METADATA + base, base + OPENID_METADATA})

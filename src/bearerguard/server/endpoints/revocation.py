@@ -1,0 +1,100 @@
+"""The revocation endpoint: `POST /oauth/revoke` (RFC 7009).
+
+A token that is none gets 200: the client wanted it gone. `token_type_hint` is not needed: an
+access token and a refresh token cannot be taken for each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bearerguard.runtime.messages import Request, Response
+from bearerguard.server.audit import Audit
+from bearerguard.server.clients.authentication import ClientAuthentication
+from bearerguard.server.clients.client import Client
+from bearerguard.server.http import responses
+from bearerguard.server.http.oauth_error import noting, unauthorized_client
+from bearerguard.server.http.parameters import from_form
+from bearerguard.server.store import grants as rows
+from bearerguard.server.store.database import Database
+from bearerguard.server.tokens.access_token import AccessTokens, Known, row_of
+from bearerguard.server.tokens.refresh_token import RefreshTokens
+from bearerguard.server.tokens.revocations import Revocations
+
+
+class TokenRevocation:
+    """Revokes a token by its text."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        access: AccessTokens,
+        refresh: RefreshTokens,
+        revocations: Revocations,
+        audit: Audit,
+        clock: Callable[[], float],
+    ) -> None:
+        self._database = database
+        self._access = access
+        self._refresh = refresh
+        self._revocations = revocations
+        self._audit = audit
+        self._clock = clock
+
+    def revoke(self, token: str, client: Client | None = None) -> bool:
+        """Revoke a token; False when it is none of ours, or ended before.
+
+        A refresh token ends its grant, with all access tokens (RFC 7009 §2.1). With `client`,
+        raises `OAuthError` for another client's token.
+        """
+        with self._database.read() as connection:
+            row = self._refresh.find(connection, token)
+            if row is None:
+                row = self._refresh.find_spent(connection, token)
+            known = self._access.find(connection, token) if row is None else None
+        if row is not None:
+            _check_owner(client, row.client_id)
+            return self._revocations.grant(row.grant_id, reason="revoked")
+        if known is None:
+            return False
+        _check_owner(client, known.client_id)
+        return known.active and self._revoke_access_token(known)
+
+    def _revoke_access_token(self, known: Known) -> bool:
+        now = self._clock()
+        with self._database.write() as connection:
+            if rows.find_access_token(connection, known.token_key) is None:
+                rows.add_access_token(connection, **row_of(known))
+            changed = rows.revoke_access_token(connection, known.token_key, now)
+            if changed:
+                until = known.claims["exp"]
+                self._revocations.note(connection, [("jti", known.token_key)], now, until=until)
+        if changed:
+            self._audit.emit("token_revoked", client_id=known.client_id, grant_id=known.grant_id)
+            self._revocations.announce(("jti", known.token_key))
+        return changed
+
+
+class RevokeEndpoint:
+    """Answers revocation requests."""
+
+    def __init__(self, authentication: ClientAuthentication, revocation: TokenRevocation) -> None:
+        self._authentication = authentication
+        self._revocation = revocation
+
+    def handle(self, request: Request) -> Response:
+        """Answer; raises `OAuthError`."""
+        responses.check_method(request, "POST")
+        parameters = from_form(request)
+        client = self._authentication.authenticate(request, parameters)
+        with noting(client_id=client.client_id):
+            self._revocation.revoke(parameters.required("token"), client)
+        return responses.empty(200)
+
+
+def _check_owner(client: Client | None, owner: str) -> None:
+    if client is not None and client.client_id != owner:
+        raise unauthorized_client(
+            "The token was issued to another client", "token_of_another_client", issued_to=owner
+        )

@@ -1,0 +1,233 @@
+"""Authorization codes: issued for what a user allowed, redeemed once (OAuth 2.1 §4.1).
+
+A code is bound to its client, redirect URI, PKCE challenge, scope and resources. When a code
+that is good in all else comes a second time, somebody has stolen it: what the first
+redemption issued is revoked. A replay that fails otherwise proves nothing, and revokes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Row
+
+from bearerguard.protocol import pkce, scope
+from bearerguard.server.audit import Audit
+from bearerguard.server.clients import client as clients
+from bearerguard.server.clients.client import Client
+from bearerguard.server.grants import allowance
+from bearerguard.server.http.oauth_error import invalid_grant, invalid_request
+from bearerguard.server.http.parameters import Parameters
+from bearerguard.server.secret import ServerSecret
+from bearerguard.server.settings import Settings
+from bearerguard.server.store import grants as rows
+from bearerguard.server.store.database import Database
+from bearerguard.server.store.people import is_disabled
+from bearerguard.server.tokens.access_token import AccessTokens, Bearer
+from bearerguard.server.tokens.refresh_token import RefreshTokens
+from bearerguard.server.tokens.revocations import Revocations
+from bearerguard.server.tokens.token_response import TokenAnswer
+
+_PREFIX = "bgc_"
+_UNUSABLE = "The code is unknown, over, or another client's"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowed:
+    """What a user allowed a client."""
+
+    user_id: str
+    auth_time: float | None
+    redirect_uri: str
+    challenge: str | None = field(repr=False)
+    scopes: tuple[str, ...]
+    resources: tuple[str, ...]
+    # What was asked for besides and left out, for the audit alone.
+    ignored_scope: str | None = None
+
+
+class CodeGrant:
+    """Issues and redeems the codes of one server."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        secret: ServerSecret,
+        settings: Settings,
+        access: AccessTokens,
+        refresh: RefreshTokens,
+        revocations: Revocations,
+        audit: Audit,
+        clock: Callable[[], float],
+    ) -> None:
+        self._database = database
+        self._secret = secret
+        self._settings = settings
+        self._access = access
+        self._refresh = refresh
+        self._revocations = revocations
+        self._audit = audit
+        self._clock = clock
+
+    def issue(self, client: Client, allowed: Allowed) -> str:
+        """Return a code for what a user allowed."""
+        code, now = _PREFIX + secrets.token_urlsafe(32), self._clock()
+        with self._database.write() as connection:
+            rows.add_code(
+                connection,
+                digest=self._secret.digest("code", code),
+                client_id=client.client_id,
+                user_id=allowed.user_id,
+                redirect_uri=allowed.redirect_uri,
+                challenge=allowed.challenge,
+                scope=scope.build(allowed.scopes),
+                resources=json.dumps(allowed.resources),
+                auth_time=allowed.auth_time,
+                created_at=now,
+                expires_at=now + self._settings.code_lifetime,
+            )
+        self._audit.emit(
+            "code_issued",
+            client_id=client.client_id,
+            user_id=allowed.user_id,
+            scope=scope.build(allowed.scopes),
+            ignored_scope=allowed.ignored_scope,
+        )
+        return code
+
+    def redeem(self, client: Client, parameters: Parameters) -> TokenAnswer:
+        """Return the tokens for a code (RFC 6749 §4.1.3); raises `OAuthError`."""
+        digests = self._secret.digests("code", parameters.required("code"))
+        with self._database.read() as connection:
+            code = rows.find_code(connection, *digests)
+            # Disabling ended the codes that there were; one may have been on its way.
+            ended = code is not None and is_disabled(connection, code.user_id)
+        if code is None:
+            raise invalid_grant(_UNUSABLE, "unknown_code")
+        if code.client_id != client.client_id:
+            raise invalid_grant(_UNUSABLE, "code_of_another_client", issued_to=code.client_id)
+        if ended:
+            raise invalid_grant(_UNUSABLE, "user_disabled", user_id=code.user_id)
+        _check_proofs(client, code, parameters)
+        if code.redeemed_at is not None:
+            raise self._replayed(code)
+        if code.expires_at <= self._clock():
+            raise _expired(code, self._clock())
+        return self._redeem(client, code, parameters)
+
+    def _redeem(self, client: Client, code: Row[Any], parameters: Parameters) -> TokenAnswer:
+        scopes = tuple(code.scope.split())
+        granted = tuple(json.loads(code.resources))
+        grant_id = secrets.token_hex(16)
+        bearer = Bearer(
+            client=client,
+            subject=code.user_id,
+            scopes=scopes,
+            resources=allowance.within(parameters.resources, granted),
+            grant_id=grant_id,
+            auth_time=code.auth_time,
+        )
+        access = self._access.mint(bearer)
+        with_refresh = clients.REFRESH_TOKEN in client.grant_types
+        refresh = self._refresh.make(grant_id, 0) if with_refresh else None
+        max_lifetime = (
+            client.refresh_token_max_lifetime or self._settings.refresh_token_max_lifetime
+        )
+        latest = None
+        with self._database.write() as connection:
+            # Not earlier: while this waited, the user's codes may have been ended.
+            now = self._clock()
+            redeemed = rows.redeem_code(connection, code.digest, grant_id, now)
+            if redeemed:
+                rows.add_grant(
+                    connection,
+                    grant_id=grant_id,
+                    client_id=client.client_id,
+                    user_id=code.user_id,
+                    scope=code.scope,
+                    resources=code.resources,
+                    auth_time=code.auth_time,
+                    created_at=now,
+                    expires_at=now + max_lifetime,
+                )
+                if access.row is not None:
+                    rows.add_access_token(connection, **access.row)
+                if refresh is not None:
+                    self._refresh.add(
+                        connection,
+                        refresh,
+                        grant_id,
+                        generation=0,
+                        client=client,
+                        until=now + max_lifetime,
+                    )
+            else:
+                latest = rows.find_code(connection, code.digest)
+        if not redeemed:
+            # Another request redeemed it since we looked, or its time has just run out.
+            if latest is None or latest.redeemed_at is None:
+                raise _expired(code, now)
+            raise self._replayed(latest)
+        self._audit.emit(
+            "token_issued",
+            grant_type=clients.AUTHORIZATION_CODE,
+            client_id=client.client_id,
+            user_id=code.user_id,
+            grant_id=grant_id,
+            scope=code.scope,
+        )
+        return TokenAnswer(access, scopes, refresh)
+
+    def _replayed(self, code: Row[Any]) -> Exception:
+        if code.grant_id and self._revocations.grant(code.grant_id, reason="code_replayed"):
+            self._audit.emit(
+                "code_replayed",
+                client_id=code.client_id,
+                user_id=code.user_id,
+                grant_id=code.grant_id,
+            )
+        return invalid_grant(
+            "The code was used before",
+            "code_replayed",
+            grant_id=code.grant_id,
+            user_id=code.user_id,
+        )
+
+
+def _expired(code: Row[Any], now: float) -> Exception:
+    return invalid_grant(
+        _UNUSABLE, "expired_code", user_id=code.user_id, seconds=int(now - code.expires_at)
+    )
+
+
+def _check_proofs(client: Client, code: Row[Any], parameters: Parameters) -> None:
+    """Raise `OAuthError` unless the redirect URI and the verifier fit the code."""
+    uri, verifier = parameters.get("redirect_uri"), parameters.get("code_verifier")
+    if uri is None and not client.require_pkce:
+        # Without PKCE, it alone binds the code to the client's own request (RFC 9700 §4.5).
+        raise invalid_request(
+            "The parameter redirect_uri is missing", "missing_parameter", parameter="redirect_uri"
+        )
+    if uri is not None and uri != code.redirect_uri:
+        raise invalid_grant(
+            "The redirect_uri is another one than in the authorization request",
+            "wrong_redirect_uri",
+            redirect_uri=uri,
+            expected=code.redirect_uri,
+        )
+    if code.challenge is None:
+        if verifier is not None:
+            raise invalid_request(
+                "A code_verifier came, but the code has no challenge", "code_without_challenge"
+            )
+        return
+    if verifier is None or not pkce.proves(verifier, code.challenge):
+        raise invalid_grant(
+            "The code_verifier does not prove the code_challenge",
+            "missing_code_verifier" if verifier is None else "wrong_code_verifier",
+        )

@@ -1,0 +1,1 @@
+"""The server inside another app: ASGI and WSGI apps, threads, upkeep, the guard beside it."""

@@ -1,0 +1,94 @@
+"""The server in front of an ASGI app: serves its own paths, hands everything else on untouched."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from bearerguard.runtime.bodies import asgi_body
+from bearerguard.runtime.messages import Request, Response
+from bearerguard.server.hosting.threads import Threads
+from bearerguard.server.http import responses
+from bearerguard.server.http.parameters import MAX_BYTES
+from bearerguard.server.http.proxies import Proxies
+
+if TYPE_CHECKING:
+    from bearerguard.server.authorization_server import AuthorizationServer
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+# Some seconds' worth; they wait in the event loop, where that costs little.
+_WAITING_LOGINS = 100
+
+
+class AsgiHost:
+    """An ASGI app around another. Made by `AuthorizationServer.asgi_app`."""
+
+    def __init__(self, server: AuthorizationServer, api: ASGIApp | None, proxies: Proxies) -> None:
+        self.server = server
+        self._proxies = proxies
+        self.api: ASGIApp = api or _nothing
+        self._threads = Threads(server.handle, server.threads)
+        # Passwords take their time: who waits for one must not hold up who waits for a token.
+        self._logins = Threads(
+            server.handle, server.login_threads, waiting=_WAITING_LOGINS, busy=server.busy
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer or pass on."""
+        path = None
+        if scope["type"] == "http":
+            path = self.server.served_path(scope.get("root_path", ""), scope["path"])
+        if path is None:
+            await self.api(scope, receive, send)
+            return
+        body = await asgi_body(receive, MAX_BYTES)
+        if body is None:
+            return  # nobody is there to be answered
+        if len(body) > MAX_BYTES:
+            await _send(send, self.server.too_large(path))
+            return
+        query = scope.get("query_string", b"").decode("latin-1")
+        client = scope.get("client")
+        headers = [(name.lower(), value) for name, value in scope["headers"]]
+        forwarded_for = [value for name, value in headers if name == b"x-forwarded-for"]
+        request = Request(
+            scope["method"],
+            f"{path}?{query}" if query else path,
+            headers,
+            body,
+            peer=self._proxies.client(client[0] if client else "", forwarded_for),
+        )
+        login = self.server.is_login(request.method, path)
+        await _send(send, await (self._logins if login else self._threads).answer(request))
+
+
+async def _send(send: Send, response: Response) -> None:
+    headers = [
+        (name.lower().encode("latin-1"), value.encode("latin-1"))
+        for name, value in response.headers
+    ]
+    if response.status != HTTPStatus.NO_CONTENT and not any(
+        name == b"content-length" for name, _ in headers
+    ):
+        headers.append((b"content-length", str(len(response.body)).encode()))
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body})
+
+
+async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    """The app of a server that stands alone."""
+    if scope["type"] == "http":
+        await _send(send, responses.not_found())
+    elif scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1000})
+    elif scope["type"] == "lifespan":
+        while (await receive())["type"] == "lifespan.startup":
+            await send({"type": "lifespan.startup.complete"})
+        await send({"type": "lifespan.shutdown.complete"})

@@ -1,0 +1,97 @@
+"""The log of revocations, as a guard beside the server reads it, follows it and appends to it.
+
+No bell rings in other processes: a guard there looks twice a second, by a key that grows. The
+database is as trusted as whoever signs the tokens, so nothing in the log is sealed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import anyio.to_thread
+
+from bearerguard.guard.revocation.revocation_list import Revocation, decode, encode
+from bearerguard.runtime.flow import AsyncHandlers, Handlers
+from bearerguard.runtime.messages import StoreFailed
+from bearerguard.runtime.shared_log import AppendLog, ListenLog, LogPage, ReadLog
+from bearerguard.server.store import revocations as rows
+from bearerguard.server.store.database import Database, StoreUnavailable
+
+_PAGE = 1000
+# The table never loses what is not over: it is one log for ever.
+_MARK = b"the table revocations"
+
+
+class EmbeddedLog:
+    """The store of the revocations of a guard: the database of one server."""
+
+    secrets: Sequence[str | bytes] = ()
+
+    def __init__(self, database: Database, issuer: str) -> None:
+        self._database = database
+        self._issuer = issuer
+
+    def handlers(self) -> Handlers:
+        """Return what answers in a thread."""
+        return {ReadLog: self._read, AppendLog: self._append}
+
+    def async_handlers(self) -> AsyncHandlers:
+        """Return what answers in an event loop."""
+        return {ReadLog: _in_thread(self._read), AppendLog: _in_thread(self._append)}
+
+    @contextmanager
+    def listening(self) -> Generator[Handlers]:
+        """Return what answers, and waits, in one thread."""
+        yield {**self.handlers(), ListenLog: _wait}
+
+    def close(self) -> None:
+        """Leave the database open: it is the server's."""
+
+    def _read(self, effect: ReadLog) -> LogPage:
+        try:
+            with self._database.read() as connection:
+                found = rows.after(connection, int(effect.after or 0), _PAGE)
+        except StoreUnavailable as error:
+            raise StoreFailed(f"the server's database: {error}") from error
+        entries: tuple[tuple[str, bytes], ...] = ()
+        if found:
+            # In one entry: a guard that starts reads 10⁶ rows in half the time.
+            revoked = (
+                Revocation(kind, issuer or self._issuer, value, before, end)
+                for _, kind, issuer, value, before, end in found
+            )
+            entries = ((str(found[-1].position), encode(revoked)),)
+        return LogPage(_MARK, entries, intact=True, more=len(found) == _PAGE)
+
+    def _append(self, effect: AppendLog) -> None:
+        entries = [
+            {
+                "kind": each.kind,
+                "issuer": None if each.issuer == self._issuer else each.issuer,
+                "value": each.value,
+                "before": each.before,
+                "expires_at": each.expires_at,
+            }
+            for entry in effect.entries
+            for each in decode(entry)
+        ]
+        try:
+            with self._database.write() as connection:
+                rows.add(connection, entries)
+        except StoreUnavailable as error:
+            raise StoreFailed(f"the server's database: {error}") from error
+
+
+def _wait(effect: ListenLog) -> tuple[bytes, ...]:
+    time.sleep(effect.wait)
+    return ()
+
+
+def _in_thread(handle: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    async def handling(effect: Any) -> Any:
+        return await anyio.to_thread.run_sync(handle, effect)
+
+    return handling

@@ -1,0 +1,63 @@
+"""The server's own threads under an event loop, asyncio's or trio's: a bounded number of them.
+
+Neither the database nor a password hash ever holds up the loop, or takes the app's threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+
+from bearerguard.runtime.messages import Request, Response
+
+
+class _Pool:
+    """The threads of one event loop, and how many requests have or want one."""
+
+    def __init__(self, count: int) -> None:
+        self.limiter = anyio.CapacityLimiter(count)
+        self.requests = 0
+
+
+class Threads:
+    """Runs `handle` in threads, at most `count` at once in each event loop.
+
+    Where `busy` is given, at most `waiting` wait for a thread, and the next gets what it returns.
+    """
+
+    def __init__(
+        self,
+        handle: Callable[[Request], Response],
+        count: int,
+        *,
+        waiting: int = 0,
+        busy: Callable[[], Response] | None = None,
+    ) -> None:
+        self._handle = handle
+        self._count = count
+        self._most = count + waiting
+        self._busy = busy
+        # A limiter belongs to the event loop that it was made in.
+        self._pools = anyio.lowlevel.RunVar[_Pool](f"bearerguard-{id(self)}")
+
+    async def answer(self, request: Request) -> Response:
+        """Return what `handle` answers."""
+        pool = self._pool()
+        if self._busy is not None and pool.requests >= self._most:
+            return self._busy()
+        pool.requests += 1
+        try:
+            return await anyio.to_thread.run_sync(self._handle, request, limiter=pool.limiter)
+        finally:
+            pool.requests -= 1
+
+    def _pool(self) -> _Pool:
+        try:
+            return self._pools.get()
+        except LookupError:
+            pool = _Pool(self._count)
+            self._pools.set(pool)
+            return pool

@@ -1,0 +1,158 @@
+"""What must be done now and then: removing what is over, rotating keys.
+
+Requests say that time has passed; a thread of its own does the work, so that none waits for it.
+It holds the write lock for moments only, with pauses in which others write. One process at a
+time prunes.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from bearerguard.errors import BearerGuardError
+from bearerguard.runtime.process_lock import ProcessLock
+from bearerguard.server.elapsed import Elapsed
+from bearerguard.server.settings import Settings
+from bearerguard.server.store import keys as key_rows
+from bearerguard.server.store.database import Database
+from bearerguard.server.store.pruning import (
+    KINDS,
+    Kind,
+    Slice,
+    keep_turn,
+    removed_clients,
+    take_turn,
+)
+from bearerguard.server.tokens.key_ring import KeyRing
+
+_log = logging.getLogger("bearerguard.server")
+
+_INTERVAL = 60.0
+# So long the write lock is to be held at once, and so many times as long it is left to others:
+# they wait for it by polling, and not in turn.
+_HOLD, _REST = 0.01, 8.0
+_SHORTEST_REST = 0.01
+_FEWEST, _FIRST, _MOST = 20, 100, 1000
+# Nobody else prunes for so long after a slice: the process that did may be gone by then.
+_TURN = 30.0
+
+Pause = Callable[[float], object]
+
+
+class _Stopped(Exception):
+    """The server is closed."""
+
+
+class Upkeep:
+    """Keeps one server tidy."""
+
+    def __init__(
+        self,
+        database: Database,
+        keys: KeyRing,
+        settings: Settings,
+        clock: Callable[[], float],
+        elapsed: Elapsed,
+    ) -> None:
+        self._database = database
+        self._keys = keys
+        self._settings = settings
+        self._clock = clock
+        self._elapsed = elapsed
+        self._lock = ProcessLock()
+        self._due_at = elapsed() + _INTERVAL
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+
+    def run_if_due(self) -> None:
+        """Have done what is due, in a thread; trouble is logged and harms no request."""
+        if self._elapsed() < self._due_at or not self._lock.acquire(timeout=0):
+            return
+        self._due_at = self._elapsed() + _INTERVAL
+        self._stop = threading.Event()
+        # What is not done when the process ends, another does.
+        self._thread = threading.Thread(
+            target=self._run, args=(self._stop,), name="bearerguard-upkeep", daemon=True
+        )
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            self._thread = None
+            self._lock.release()
+            _log.warning("upkeep_failed %s", error)
+
+    def wait(self) -> None:
+        """Wait until what was begun is done."""
+        thread = self._thread
+        # A child has its parent's thread as a value only, and that is over.
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def close(self) -> None:
+        """Let what was begun end before its next step, and wait for that."""
+        self._stop.set()
+        self.wait()
+
+    def prune(self) -> int:
+        """Remove what is over; return how many rows went."""
+        return sum(self._prune(kind, time.sleep) for kind in KINDS.values()) + self._retire()
+
+    def finish_removals(self) -> None:
+        """Remove what is left of clients that were removed; trouble leaves it to the next time."""
+        try:
+            self._prune(removed_clients, time.sleep)
+        except BearerGuardError as error:
+            _log.warning("upkeep_failed %s", error)
+
+    def _run(self, stop: threading.Event) -> None:
+        def pause(seconds: float) -> None:
+            if stop.wait(seconds):
+                raise _Stopped
+
+        try:
+            self._keys.rotate_if_due()
+            if self._has_turn():
+                for kind in KINDS.values():
+                    self._prune(kind, pause, in_turn=True)
+                self._retire()
+        except _Stopped:
+            pass
+        except BearerGuardError as error:
+            _log.warning("upkeep_failed %s", error)
+        finally:
+            self._lock.release()
+
+    def _has_turn(self) -> bool:
+        with self._database.write() as connection:
+            return take_turn(connection, self._clock(), _TURN)
+
+    def _prune(self, kind: Kind, pause: Pause, *, in_turn: bool = False) -> int:
+        total, most = 0, _FIRST
+        while (found := self._look(kind, most)) is not None:
+            with self._database.write() as connection:
+                began = time.monotonic()
+                total += found.remove(connection)
+                if in_turn:
+                    keep_turn(connection, self._clock(), _TURN)
+            held = time.monotonic() - began
+            pause(max(_SHORTEST_REST, held * _REST))
+            if found.last:
+                break
+            most = int(min(_MOST, max(_FEWEST, most * min(2.0, max(0.5, _HOLD / held)))))
+        return total
+
+    def _look(self, kind: Kind, most: int) -> Slice | None:
+        with self._database.read() as connection:
+            return kind(connection, self._clock(), self._settings.refresh_grace, most)
+
+    def _retire(self) -> int:
+        """Remove the keys that are published no longer; they count as none."""
+        with self._database.read() as connection:
+            any_retired = key_rows.is_any_retired(connection, self._clock())
+        if any_retired:
+            with self._database.write() as connection:
+                key_rows.remove_retired(connection, self._clock())
+        return 0

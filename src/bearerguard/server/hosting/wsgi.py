@@ -1,0 +1,82 @@
+"""The server in front of a WSGI app: serves its own paths, hands everything else on untouched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from bearerguard.runtime.bodies import wsgi_body
+from bearerguard.runtime.messages import Request, Response
+from bearerguard.server.http import responses
+from bearerguard.server.http.parameters import MAX_BYTES
+from bearerguard.server.http.proxies import Proxies
+
+if TYPE_CHECKING:
+    from bearerguard.server.authorization_server import AuthorizationServer
+
+Environ: TypeAlias = dict[str, Any]
+StartResponse: TypeAlias = Callable[..., Callable[[bytes], object]]
+WSGIApp: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+# The fields that PEP 3333 keeps without the prefix.
+_UNPREFIXED = {"CONTENT_TYPE": b"content-type", "CONTENT_LENGTH": b"content-length"}
+
+
+class WsgiHost:
+    """A WSGI app around another. Made by `AuthorizationServer.wsgi_app`."""
+
+    def __init__(self, server: AuthorizationServer, api: WSGIApp | None, proxies: Proxies) -> None:
+        self.server = server
+        self._proxies = proxies
+        self.api: WSGIApp = api or _nothing
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer or pass on."""
+        root, below = _decoded(environ, "SCRIPT_NAME"), _decoded(environ, "PATH_INFO")
+        path = self.server.served_path(root, root.rstrip("/") + below)
+        if path is None:
+            return self.api(environ, start_response)
+        body = wsgi_body(environ, MAX_BYTES)
+        if body is None:
+            return _start(environ, start_response, self.server.too_large(path))
+        query = environ.get("QUERY_STRING", "")
+        headers = _headers(environ)
+        forwarded_for = [value for name, value in headers if name == b"x-forwarded-for"]
+        request = Request(
+            environ["REQUEST_METHOD"],
+            f"{path}?{query}" if query else path,
+            headers,
+            body,
+            peer=self._proxies.client(environ.get("REMOTE_ADDR", ""), forwarded_for),
+        )
+        return _start(environ, start_response, self.server.handle(request))
+
+
+def _decoded(environ: Environ, name: str) -> str:
+    octets: bytes = environ.get(name, "").encode("latin-1", "replace")
+    return octets.decode("utf-8", "replace")
+
+
+def _headers(environ: Environ) -> list[tuple[bytes, bytes]]:
+    headers: list[tuple[bytes, bytes]] = []
+    for name, value in environ.items():
+        if name.startswith("HTTP_"):
+            field = name[5:].replace("_", "-").lower().encode("latin-1", "replace")
+            headers.append((field, value.encode("latin-1", "replace")))
+        elif name in _UNPREFIXED and value:
+            headers.append((_UNPREFIXED[name], value.encode("latin-1", "replace")))
+    return headers
+
+
+def _start(environ: Environ, start_response: StartResponse, response: Response) -> Iterable[bytes]:
+    headers = list(response.headers)
+    if response.status != HTTPStatus.NO_CONTENT and response.header("content-length") is None:
+        headers.append(("Content-Length", str(len(response.body))))
+    start_response(f"{response.status} {HTTPStatus(response.status).phrase}", headers)
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [response.body]
+
+
+def _nothing(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """The app of a server that stands alone."""
+    return _start(environ, start_response, responses.not_found())

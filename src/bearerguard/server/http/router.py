@@ -1,0 +1,106 @@
+"""Which path has which endpoint, and what every answer owes: CORS, refusals, no body on HEAD."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from urllib.parse import urlsplit
+
+from bearerguard.errors import ConfigurationError
+from bearerguard.runtime.messages import Request, Response
+from bearerguard.server.audit import Audit
+from bearerguard.server.http import cors, responses
+from bearerguard.server.http.oauth_error import OAuthError
+from bearerguard.server.store.database import StoreUnavailable
+
+_log = logging.getLogger("bearerguard.server")
+
+
+class Readers(Enum):
+    """Whose pages may read an endpoint's answers (CORS-01)."""
+
+    NOBODY = "nobody"
+    REGISTERED = "registered"
+    EVERYBODY = "everybody"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What answers the requests to a path."""
+
+    handle: Callable[[Request], Response]
+    readers: Readers = Readers.NOBODY
+    # What is said of trouble: JSON to programs, pages to people.
+    unavailable: Callable[[], Response] = responses.unavailable
+    too_large: Callable[[], Response] = responses.too_large
+
+
+class Router:
+    """Answers requests by their path.
+
+    Args:
+        endpoints: by their whole path.
+        is_origin: whether a client registered an origin.
+        audit: where trouble is reported.
+    """
+
+    def __init__(
+        self,
+        endpoints: Mapping[str, Endpoint],
+        *,
+        is_origin: Callable[[str], bool],
+        audit: Audit,
+    ) -> None:
+        self._endpoints = endpoints
+        self._is_origin = is_origin
+        self._audit = audit
+
+    def handle(self, request: Request) -> Response:
+        """Answer one request, whatever it says."""
+        path = _path(request)
+        endpoint = self._endpoints.get(path)
+        if endpoint is None:
+            return responses.not_found()
+        try:
+            response = self._answer(endpoint, path, request)
+        except StoreUnavailable as error:
+            self._audit.emit("store_unavailable", cause=str(error))
+            return endpoint.unavailable()
+        except ConfigurationError:
+            _log.exception("the server's configuration does not work")
+            return endpoint.unavailable()
+        return replace(response, body=b"") if request.method == "HEAD" else response
+
+    def too_large(self, path: str) -> Response:
+        """Return the answer to a request to `path` that is too long to be read."""
+        refusal = OAuthError("invalid_request", "The request is too large", reason="too_large")
+        self._audit.refused(path, refusal)
+        return self._endpoints[path].too_large()
+
+    def _answer(self, endpoint: Endpoint, path: str, request: Request) -> Response:
+        if endpoint.readers is Readers.NOBODY:
+            return self._response(endpoint, path, request)
+        if endpoint.readers is Readers.EVERYBODY:
+            if request.method == "OPTIONS":
+                return cors.preflight(request, "GET, HEAD", "*")
+            return self._response(endpoint, path, request)
+        origin = cors.registered_origin(request, self._is_origin)
+        if request.method == "OPTIONS":
+            return cors.preflight(request, "POST", origin)
+        return cors.readable(self._response(endpoint, path, request), origin)
+
+    def _response(self, endpoint: Endpoint, path: str, request: Request) -> Response:
+        try:
+            return endpoint.handle(request)
+        except OAuthError as error:
+            self._audit.refused(path, error)
+            return responses.refusal(error)
+
+
+def _path(request: Request) -> str:
+    try:
+        return urlsplit(request.url).path
+    except ValueError:
+        return ""  # its host is none, and nothing is there

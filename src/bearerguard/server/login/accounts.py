@@ -1,0 +1,210 @@
+"""User accounts: who they are, their passwords, and whether they may sign in.
+
+Knows no pages and no cookies. A user's id is made here, is never a login name, and never
+changes: it is the `sub` of the user's tokens.
+"""
+
+from __future__ import annotations
+
+import secrets
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, insert, select, update
+
+from bearerguard.errors import BearerGuardError
+from bearerguard.server.login.passwords import Passwords, check_new
+from bearerguard.server.store.database import Database
+from bearerguard.server.store.people import sessions, users
+
+_MAX_LOGIN = 200
+_MAX_NAME = 200
+# Of a login name as it is typed: letter and marks become one character, and one may become many.
+_MAX_TYPED = 4 * _MAX_LOGIN
+_PREFIX = "user-"
+
+
+class AccountError(BearerGuardError, ValueError):
+    """An account is not there, is there already, or its names cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user as administrators see one; times are Unix seconds."""
+
+    user_id: str
+    login: str
+    name: str
+    created_at: float
+    disabled_at: float | None
+
+    @property
+    def disabled(self) -> bool:
+        """Whether this user may not sign in."""
+        return self.disabled_at is not None
+
+
+class Accounts:
+    """The users of one server.
+
+    Args:
+        database: where they are kept.
+        passwords: hashes and checks their passwords.
+        clock: the time, in seconds.
+        on_disabled: ends all that the user of an id allowed.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        passwords: Passwords,
+        clock: Callable[[], float],
+        *,
+        on_disabled: Callable[[str], object],
+    ) -> None:
+        self._database = database
+        self._passwords = passwords
+        self._clock = clock
+        self._on_disabled = on_disabled
+
+    def add(self, login: str, password: str, *, name: str = "") -> Account:
+        """Make an account.
+
+        Raises `AccountError` for a login name that is taken or cannot be one, and
+        `PasswordRejected` for a password that would be guessed.
+        """
+        normal = _usable_login(login)
+        shown = _usable_name(name or login)
+        check_new(password, normal)
+        row = {
+            "user_id": _PREFIX + secrets.token_hex(12),
+            "login": normal,
+            "name": shown,
+            "password_hash": self._passwords.hash(password),
+            "created_at": self._clock(),
+        }
+        with self._database.write() as connection:
+            if _find(connection, normal) is not None:
+                raise AccountError(f"There is a user {normal!r} already")
+            connection.execute(insert(users).values(row))
+            return _account(_require(connection, normal))
+
+    def all(self) -> list[Account]:
+        """Return every account, in the order of login names."""
+        with self._database.read() as connection:
+            return [_account(row) for row in connection.execute(select(users).order_by("login"))]
+
+    def get(self, login: str) -> Account:
+        """Return an account; raises `AccountError` if there is none."""
+        with self._database.read() as connection:
+            return _account(_require(connection, normalized(login)))
+
+    def user_id(self, login: str) -> str | None:
+        """Return the id of the user of this login name, or None."""
+        with self._database.read() as connection:
+            row = _find(connection, normalized(login))
+        return None if row is None else row.user_id
+
+    def password_mark(self, login: str) -> str | None:
+        """Return what changes with the password of a login name; None for nobody's.
+
+        It is the hash: it may seal something, and goes nowhere.
+        """
+        with self._database.read() as connection:
+            row = _find(connection, normalized(login))
+        return None if row is None else row.password_hash
+
+    def set_password(self, login: str, password: str) -> Account:
+        """Set a new password; end the user's sessions, and the devices that knew the old one.
+
+        Raises as `add` does.
+        """
+        normal = normalized(login)
+        check_new(password, normal)
+        stored = self._passwords.hash(password)
+        return self._change(normal, password_hash=stored)
+
+    def disable(self, login: str) -> Account:
+        """Keep a user from signing in, and end the user's sessions and tokens."""
+        account = self._change(normalized(login), disabled_at=self._clock())
+        self._on_disabled(account.user_id)
+        return account
+
+    def enable(self, login: str) -> Account:
+        """Let a disabled user sign in again."""
+        return self._change(normalized(login), disabled_at=None)
+
+    def check(self, login: str, password: str) -> Account | None:
+        """Return whose login name and password these are, or None.
+
+        Takes as long for an unknown name as for a wrong password. Raises `PasswordsBusy`.
+        """
+        normal = normalized(login)
+        with self._database.read() as connection:
+            row = _find(connection, normal)
+        stored = None if row is None else row.password_hash
+        verdict = self._passwords.check(stored, password)
+        if row is None or not verdict.right or row.disabled_at is not None:
+            return None
+        if verdict.renewed is not None:
+            self._renew(row.user_id, stored, verdict.renewed)
+        return _account(row)
+
+    def _renew(self, user_id: str, old: str | None, new: str) -> None:
+        # Only over the hash that was checked: the password may have been changed meanwhile.
+        with self._database.write() as connection:
+            connection.execute(
+                update(users)
+                .where(users.c.user_id == user_id, users.c.password_hash == old)
+                .values(password_hash=new)
+            )
+
+    def _change(self, normal: str, **values: Any) -> Account:
+        with self._database.write() as connection:
+            row = _require(connection, normal)
+            connection.execute(update(users).where(users.c.user_id == row.user_id).values(**values))
+            connection.execute(delete(sessions).where(sessions.c.user_id == row.user_id))
+            return _account(_require(connection, normal))
+
+
+def normalized(login: str) -> str:
+    """Return a login name as it is compared: how it is typed makes no difference.
+
+    What is longer than any name is nobody's: it is cut off, and not normalized, since marks are
+    put into order in a time that grows with the square of their number.
+    """
+    typed = login.strip()
+    if len(typed) > _MAX_TYPED:
+        return f"{typed[:_MAX_LOGIN]} …"  # no login name has a space
+    return unicodedata.normalize("NFKC", typed).casefold()
+
+
+def _usable_login(login: str) -> str:
+    normal = normalized(login)
+    if not 0 < len(normal) <= _MAX_LOGIN or not normal.isprintable() or " " in normal:
+        raise AccountError(f"A login name has 1 to {_MAX_LOGIN} printable characters and no spaces")
+    return normal
+
+
+def _usable_name(name: str) -> str:
+    shown = " ".join(name.split())
+    if not 0 < len(shown) <= _MAX_NAME or not shown.isprintable():
+        raise AccountError(f"A name has 1 to {_MAX_NAME} printable characters")
+    return shown
+
+
+def _find(connection: Connection, normal: str) -> Row[Any] | None:
+    return connection.execute(select(users).where(users.c.login == normal)).one_or_none()
+
+
+def _require(connection: Connection, normal: str) -> Row[Any]:
+    row = _find(connection, normal)
+    if row is None:
+        raise AccountError(f"There is no user {normal!r}")
+    return row
+
+
+def _account(row: Row[Any]) -> Account:
+    return Account(row.user_id, row.login, row.name, row.created_at, row.disabled_at)
