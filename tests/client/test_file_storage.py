@@ -185,7 +185,7 @@ def test_a_full_disk_is_an_error_and_loses_nothing(path):
 import resource, signal
 from pathlib import Path
 from bearerguard.client.storages.encrypted_file import EncryptedFile
-from bearerguard.client.file_key import SecretKey
+from bearerguard.client.storages.file_key import SecretKey
 from bearerguard.errors import StorageError
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
