@@ -16,9 +16,9 @@ from collections.abc import Callable
 from typing import Any
 
 from bearerguard.errors import quoted
+from bearerguard.runtime.elapsed import elapsed_by
 from bearerguard.runtime.events import Event
 from bearerguard.runtime.log_lines import LineLimit
-from bearerguard.server.elapsed import Elapsed
 from bearerguard.server.http.oauth_error import REFUSED, OAuthError
 
 _log = logging.getLogger("bearerguard.server")
@@ -78,7 +78,7 @@ class Audit:
         self._clock = clock
         self._issuer = issuer
         self._lines = LineLimit(
-            Elapsed(clock),
+            elapsed_by(clock),
             burst=_BURST,
             interval=_INTERVAL,
             most=_MOST,
