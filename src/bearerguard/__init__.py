@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from bearerguard.guard.config.issuer import Issuer
     from bearerguard.guard.config.requirement import Requirement, claim, role, scopes
     from bearerguard.guard.decision import Allow, Decision, Deny, Unavailable
-    from bearerguard.guard.events import Event
     from bearerguard.guard.guard import Guard
     from bearerguard.guard.revocation.revocations import Revocations
     from bearerguard.principal import ANONYMOUS, Claims, Principal
     from bearerguard.protocol.http.expiry import EXPOSED_HEADERS, GITHUB_EXPIRY, ExpiryHeaders
+    from bearerguard.runtime.events import Event
     from bearerguard.runtime.messages import FetchFailed, Request, Response
     from bearerguard.transports.http import HttpTransport
 

@@ -22,7 +22,7 @@ from bearerguard.testing import LocalIssuer
 from tests.faults.size import FULL, size
 from tests.processes import free_port, program
 from tests.redis_server import RedisServer
-from tests.server.stage import ISSUER, Stage
+from tests.server.harness import ISSUER, Harness
 
 MANY = size(1_000_000, 20_000)
 GRANTS = size(2_000, 200)
@@ -39,8 +39,8 @@ def issuer() -> LocalIssuer:
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Generator[Stage]:
-    made = Stage(tmp_path)
+def harness(tmp_path: Path) -> Generator[Harness]:
+    made = Harness(tmp_path)
     yield made
     made.server.close()
 
@@ -98,18 +98,18 @@ def test_a_worker_that_starts_learns_what_others_revoked_in_redis(
         assert took < 10
 
 
-def test_a_guard_that_starts_beside_a_server_learns_what_it_revoked(stage: Stage) -> None:
-    with stage.server.database.write() as connection:
-        for some in _in_parts(list(made(ISSUER, MANY, stage.clock.now + 3600))):
+def test_a_guard_that_starts_beside_a_server_learns_what_it_revoked(harness: Harness) -> None:
+    with harness.server.database.write() as connection:
+        for some in _in_parts(list(made(ISSUER, MANY, harness.clock.now + 3600))):
             rows.add(connection, [_row(each) for each in some])
-    token = stage.token(grant_type="client_credentials").json["access_token"]
-    with Guard(stage.server.issuer(), clock=stage.clock) as guard:
+    token = harness.token(grant_type="client_credentials").json["access_token"]
+    with Guard(harness.server.issuer(), clock=harness.clock) as guard:
         began = time.process_time()
         guard.warm()
         took = time.process_time() - began
         assert guard.health()["revocations"]["entries"] == MANY
         assert not is_revoked(guard, token)
-        assert stage.server.revoke(token)
+        assert harness.server.revoke(token)
         assert is_revoked(guard, token)
     print(f"\n{MANY} revocations in the server's database: caught up in {took:.1f} s of CPU")
     if FULL:
@@ -178,17 +178,17 @@ def test_one_more_revocation_costs_the_same_at_every_size(issuer: LocalIssuer, k
         assert mean < 1e-4
 
 
-def test_a_user_with_many_grants_is_revoked_in_one_go(stage: Stage, redis: RedisServer) -> None:
-    tokens = [stage.tokens()["access_token"] for _ in range(GRANTS)]
+def test_a_user_with_many_grants_is_revoked_in_one_go(harness: Harness, redis: RedisServer) -> None:
+    tokens = [harness.tokens()["access_token"] for _ in range(GRANTS)]
     told: list[int] = []
-    stage.server.on_revocations(lambda revoked: told.append(len(revoked)))
+    harness.server.on_revocations(lambda revoked: told.append(len(revoked)))
     store = RedisStore(redis.url, secret=SECRET)
-    beside = Guard(stage.server.issuer(), clock=stage.clock, revocations=Revocations(store))
-    with Guard(stage.server.issuer(), clock=stage.clock) as alone, beside:
+    beside = Guard(harness.server.issuer(), clock=harness.clock, revocations=Revocations(store))
+    with Guard(harness.server.issuer(), clock=harness.clock) as alone, beside:
         for guard in (alone, beside):
             assert not is_revoked(guard, tokens[0])
         began = time.monotonic()
-        assert stage.server.revoke_user(user_id="ada") == GRANTS
+        assert harness.server.revoke_user(user_id="ada") == GRANTS
         took = time.monotonic() - began
         for guard in (alone, beside):
             assert all(is_revoked(guard, token) for token in (tokens[0], tokens[-1]))

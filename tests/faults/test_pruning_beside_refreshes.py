@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 from bearerguard.server import Registered
 from tests.faults.clients import post, token_form
 from tests.faults.size import FULL, size
+from tests.server.harness import SECRET
 from tests.server.serving import GUNICORN, ROOT, Served, served
-from tests.server.stage import SECRET
 
 ROWS = size(200_000, 1_000)
 WINDOW = size(20, 2)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from tests.faults.clients import Herd
 from tests.faults.size import size
+from tests.server.harness import CALLBACK, VERIFIER
 from tests.server.leaks import found
 from tests.server.serving import GUNICORN, served
-from tests.server.stage import CALLBACK, VERIFIER
 
 CODES, AT_ONCE = size(1000, 100), 50
 FOUR = (*GUNICORN, "--workers", "4", "--keep-alive", "60")

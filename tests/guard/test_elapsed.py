@@ -13,7 +13,6 @@ import pytest
 
 from bearerguard import Guard, IssuerUnavailable, TokenError
 from bearerguard.errors import BearerGuardError
-from bearerguard.runtime.elapsed import elapsed_by
 from bearerguard.runtime.messages import Response
 from bearerguard.testing import LocalIssuer
 from tests.conformance.stage import Clock
@@ -88,23 +87,6 @@ def in_child(works: Callable[[], bool]) -> bool:
 
 
 # Clocks
-
-
-def test_beside_the_systems_clock_the_systems_seconds_count() -> None:
-    count = elapsed_by(time.time)
-    first = count()
-    assert first <= count() < first + HOUR
-
-
-def test_beside_another_clock_its_own_steps_count_back_and_forth(clock: Clock) -> None:
-    count = elapsed_by(clock)
-    began = count()
-    clock.now += 5
-    assert count() - began == 5
-    clock.now -= HOUR
-    assert count() - began == 5 + HOUR
-    clock.now += 7
-    assert count() - began == 12 + HOUR
 
 
 @pytest.mark.parametrize("step", [-HOUR, -HOUR + 60, -7 * 24 * HOUR])

@@ -26,6 +26,7 @@ def test_every_refusal_is_an_event_and_one_line_a_minute(caplog: pytest.LogCaptu
     refusals = [event for event in seen if event.code == "wrong_type"]
     assert len(refusals) == 6
     assert refusals[0].issuer == issuer.url
+    assert (refusals[0].at, refusals[-1].at) == (clock.now - 61, clock.now)
     assert 'pass token_types=("at+jwt", "JWT")' in refusals[0].detail
     first, second = [line for line in caplog.messages if line.startswith("wrong_type")]
     assert "more" not in first

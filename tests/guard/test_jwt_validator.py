@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bearerguard import TokenError
+from bearerguard import Event, TokenError
 from bearerguard.guard.decision import Allow, Pending
-from bearerguard.guard.events import Event
 from bearerguard.testing import LocalIssuer
 
 

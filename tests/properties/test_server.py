@@ -19,16 +19,16 @@ from bearerguard.server.clients import redirect_uri
 from bearerguard.server.http.oauth_error import OAuthError
 from bearerguard.server.http.parameters import parse
 from bearerguard.server.settings import is_resource_identifier
-from tests.server.stage import FORM, Stage
+from tests.server.harness import FORM, Harness
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 REGISTERED = "https://app.example.com/cb"
 
 
 @pytest.fixture(scope="module")
-def stage() -> Generator[Stage]:
+def harness() -> Generator[Harness]:
     with TemporaryDirectory() as folder:
-        made = Stage(Path(folder))
+        made = Harness(Path(folder))
         yield made
         made.server.close()
 
@@ -139,10 +139,10 @@ SENT = st.fixed_dictionaries(
 
 
 @given(SENT)
-def test_whatever_is_sent_is_answered_and_never_with_500(stage: Stage, sent: Any) -> None:
+def test_whatever_is_sent_is_answered_and_never_with_500(harness: Harness, sent: Any) -> None:
     fields, junk = sent["fields"], sent["junk"]
     if sent["as_app"]:
-        fields = [*stage.credentials().items(), *fields]
+        fields = [*harness.credentials().items(), *fields]
     encoded = urlencode(fields)
     headers: list[tuple[bytes | str, bytes | str]] = [
         ("content-type", FORM),
@@ -152,7 +152,7 @@ def test_whatever_is_sent_is_answered_and_never_with_500(stage: Stage, sent: Any
     if sent["authorization"] is not None:
         headers.append(("authorization", sent["authorization"]))
     url = f"/oauth/{sent['path']}?{encoded}{quote(junk)}"
-    answer = stage.server.handle(Request(sent["method"], url, headers, encoded.encode() + junk))
+    answer = harness.server.handle(Request(sent["method"], url, headers, encoded.encode() + junk))
     assert answer.status in {200, 204, 303, 400, 401, 403, 404, 405, 413, 429}
     for name, value in answer.headers:
         assert (name + value).isascii()

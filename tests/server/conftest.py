@@ -8,26 +8,26 @@ from typing import Any
 
 import pytest
 
-from tests.server.stage import Make, Stage
+from tests.server.harness import Harness, Make
 
 
 @pytest.fixture
 def make(tmp_path: Path) -> Generator[Make]:
     """Make servers with options; each over its own database."""
-    made: list[Stage] = []
+    made: list[Harness] = []
 
-    def making(**options: Any) -> Stage:
+    def making(**options: Any) -> Harness:
         folder = tmp_path / str(len(made))
         folder.mkdir()
-        made.append(Stage(folder, **options))
+        made.append(Harness(folder, **options))
         return made[-1]
 
     yield making
-    for stage in made:
-        stage.server.close()
+    for harness in made:
+        harness.server.close()
 
 
 @pytest.fixture
-def stage(make: Make) -> Stage:
+def harness(make: Make) -> Harness:
     """A server as it is made by default."""
     return make()

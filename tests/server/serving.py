@@ -15,7 +15,7 @@ import httpx2
 from bearerguard.protocol import pkce
 from bearerguard.server import AuthorizationServer, Registered
 from tests.processes import Program, free_port, program
-from tests.server.stage import CALLBACK, SCOPES, SECRET, VERIFIER
+from tests.server.harness import CALLBACK, SCOPES, SECRET, VERIFIER
 
 ROOT = Path(__file__).parents[2]
 UVICORN = ("uvicorn", "tests.server.served:app", "--no-access-log", "--port", "{port}")

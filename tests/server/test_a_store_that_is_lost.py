@@ -19,11 +19,11 @@ from bearerguard.errors import IssuerUnavailable
 from bearerguard.server import AuthorizationServer, StoreUnavailable
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import migrate
-from tests.server.stage import ISSUER, SECRET, Answer, Stage
+from tests.server.harness import ISSUER, SECRET, Answer, Harness
 
 
-def ask(stage: Stage) -> Answer:
-    return stage.token(grant_type="client_credentials")
+def ask(harness: Harness) -> Answer:
+    return harness.token(grant_type="client_credentials")
 
 
 def refused(answer: Answer) -> bool:
@@ -77,62 +77,62 @@ LOSING: dict[str, Callable[[Path], None]] = {
 @pytest.mark.parametrize("suffix", ["", "-wal", "-shm"])
 @pytest.mark.parametrize("how", LOSING)
 def test_a_file_that_is_lost_is_noticed_and_nothing_new_is_begun(
-    stage: Stage, how: str, suffix: str, caplog: pytest.LogCaptureFixture
+    harness: Harness, how: str, suffix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    refresh = stage.tokens()["refresh_token"]
-    path = stage.folder / f"auth.db{suffix}"
+    refresh = harness.tokens()["refresh_token"]
+    path = harness.folder / f"auth.db{suffix}"
     assert path.exists()
     LOSING[how](path)
-    before = sorted(stage.folder.iterdir())
+    before = sorted(harness.folder.iterdir())
     with caplog.at_level(logging.ERROR, "bearerguard.server"):
         for _ in range(3):
-            assert refused(ask(stage))
-            assert refused(stage.refresh(refresh))
-            assert refused(stage.send("GET", "/oauth/jwks"))
-    assert sorted(stage.folder.iterdir()) == before
+            assert refused(ask(harness))
+            assert refused(harness.refresh(refresh))
+            assert refused(harness.send("GET", "/oauth/jwks"))
+    assert sorted(harness.folder.iterdir()) == before
     lost = [record for record in caplog.records if record.getMessage().startswith("store_lost")]
     assert len(lost) == 1, "once"
     assert str(path) in lost[0].getMessage()
     assert "restart" in lost[0].getMessage()
-    assert all(str(path) in str(event.details) for event in stage.named("store_unavailable"))
+    assert all(str(path) in str(event.details) for event in harness.named("store_unavailable"))
 
 
-def test_a_database_that_is_emptied_is_noticed(stage: Stage) -> None:
-    ask(stage)
-    empty(stage.folder / "auth.db")
-    assert refused(ask(stage))
-    assert "emptied" in str(stage.named("store_unavailable"))
+def test_a_database_that_is_emptied_is_noticed(harness: Harness) -> None:
+    ask(harness)
+    empty(harness.folder / "auth.db")
+    assert refused(ask(harness))
+    assert "emptied" in str(harness.named("store_unavailable"))
 
 
 def test_a_file_that_is_gone_when_the_first_connection_opens_is_not_made_anew(
-    stage: Stage,
+    harness: Harness,
 ) -> None:
-    stage.server.close()
-    (stage.folder / "auth.db").unlink()
-    assert refused(ask(stage))
-    assert not (stage.folder / "auth.db").exists()
+    harness.server.close()
+    (harness.folder / "auth.db").unlink()
+    assert refused(ask(harness))
+    assert not (harness.folder / "auth.db").exists()
 
 
-def test_another_file_is_not_opened_in_its_place_by_a_later_connection(stage: Stage) -> None:
-    stage.server.close()
-    path = stage.folder / "auth.db"
-    shutil.copy(path, stage.folder / "copy")
-    path.rename(stage.folder / "kept")
-    (stage.folder / "copy").rename(path)
-    assert refused(ask(stage))
-    (stage.folder / "kept").replace(path)
-    assert ask(stage).status == 200
+def test_another_file_is_not_opened_in_its_place_by_a_later_connection(harness: Harness) -> None:
+    harness.server.close()
+    path = harness.folder / "auth.db"
+    shutil.copy(path, harness.folder / "copy")
+    path.rename(harness.folder / "kept")
+    (harness.folder / "copy").rename(path)
+    assert refused(ask(harness))
+    (harness.folder / "kept").replace(path)
+    assert ask(harness).status == 200
 
 
 def test_a_file_that_is_put_back_is_used_again(
-    stage: Stage, caplog: pytest.LogCaptureFixture
+    harness: Harness, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tokens = stage.tokens()
-    path, aside = stage.folder / "auth.db", stage.folder / "aside"
+    tokens = harness.tokens()
+    path, aside = harness.folder / "auth.db", harness.folder / "aside"
     path.rename(aside)
-    assert refused(ask(stage))
+    assert refused(ask(harness))
     aside.rename(path)
-    assert stage.refresh(tokens["refresh_token"]).status == 200
+    assert harness.refresh(tokens["refresh_token"]).status == 200
     assert "in its place again" in caplog.text
 
 
@@ -150,11 +150,11 @@ def test_what_was_written_when_the_file_went_is_not_said_to_be_kept(tmp_path: Pa
     database.close()
 
 
-def test_a_guard_beside_the_server_is_not_told_of_an_empty_list(stage: Stage) -> None:
-    token = ask(stage).json["access_token"]
-    (stage.folder / "auth.db").unlink()
+def test_a_guard_beside_the_server_is_not_told_of_an_empty_list(harness: Harness) -> None:
+    token = ask(harness).json["access_token"]
+    (harness.folder / "auth.db").unlink()
     with (
-        Guard(stage.server.issuer(), clock=stage.clock) as guard,
+        Guard(harness.server.issuer(), clock=harness.clock) as guard,
         pytest.raises(IssuerUnavailable),
     ):
         guard.verify(token)
@@ -173,17 +173,17 @@ def test_a_process_that_changes_its_directory_stays_with_its_database(
 
 
 def test_a_server_that_starts_where_a_database_was_says_so_or_does_not_start(
-    stage: Stage, caplog: pytest.LogCaptureFixture
+    harness: Harness, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stage.tokens()
+    harness.tokens()
     for suffix in ("-shm", ""):
-        (stage.folder / f"auth.db{suffix}").unlink()
+        (harness.folder / f"auth.db{suffix}").unlink()
     with pytest.raises(ConfigurationError, match=r"auth\.db is gone.*auth\.db-wal"):
-        stage.another()
-    assert [each.name for each in stage.folder.iterdir()] == ["auth.db-wal"]
-    (stage.folder / "auth.db-wal").unlink()
+        harness.another()
+    assert [each.name for each in harness.folder.iterdir()] == ["auth.db-wal"]
+    (harness.folder / "auth.db-wal").unlink()
     with caplog.at_level(logging.INFO, "bearerguard.server"):
-        stage.another().close()
+        harness.another().close()
     assert "an empty one was begun" in caplog.text
 
 
@@ -205,12 +205,12 @@ def test_a_database_that_nobody_holds_is_forgotten_with_its_connections(tmp_path
     assert held() is None
 
 
-def test_connections_in_a_child_are_checked_too(stage: Stage) -> None:
-    ask(stage)
-    (stage.folder / "auth.db").unlink()
+def test_connections_in_a_child_are_checked_too(harness: Harness) -> None:
+    ask(harness)
+    (harness.folder / "auth.db").unlink()
     child = os.fork()
     if not child:
-        os._exit(0 if refused(ask(stage)) else 1)
+        os._exit(0 if refused(ask(harness)) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
@@ -283,12 +283,12 @@ def test_a_file_that_is_something_else_is_left_as_it_is(
     assert seen(tmp_path) == before
 
 
-def test_a_database_that_somebody_else_works_on_is_taken_for_one(stage: Stage) -> None:
-    stage.server.close()
-    with closing(sqlite3.connect(stage.folder / "auth.db", isolation_level=None)) as other:
+def test_a_database_that_somebody_else_works_on_is_taken_for_one(harness: Harness) -> None:
+    harness.server.close()
+    with closing(sqlite3.connect(harness.folder / "auth.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         other.execute("UPDATE upkeep SET taken_until = 1")
-        database = Database(f"sqlite:///{stage.folder}/auth.db", connections=1, create=False)
+        database = Database(f"sqlite:///{harness.folder}/auth.db", connections=1, create=False)
         with database.read() as connection:
             assert connection.exec_driver_sql("SELECT count(*) FROM signing_keys").scalar() == 1
         database.close()

@@ -9,7 +9,7 @@ import pytest
 
 from bearerguard.server import Registered
 from bearerguard.testing import SigningKey, sign
-from tests.server.stage import ISSUER, Answer, Make, Stage
+from tests.server.harness import ISSUER, Answer, Harness, Make
 
 TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 KEY = SigningKey.generate("ES256", "client-key")
@@ -17,12 +17,12 @@ OTHER = SigningKey.generate("ES256", "client-key")
 
 
 @pytest.fixture
-def robot(stage: Stage) -> Registered:
-    return stage.add("Robot", jwks={"keys": [KEY.jwk()]}, redirect_uris=[])
+def robot(harness: Harness) -> Registered:
+    return harness.add("Robot", jwks={"keys": [KEY.jwk()]}, redirect_uris=[])
 
 
 def assertion(
-    stage: Stage,
+    harness: Harness,
     robot: Registered,
     key: SigningKey = KEY,
     head: dict[str, Any] | None = None,
@@ -32,29 +32,29 @@ def assertion(
         "iss": robot.client_id,
         "sub": robot.client_id,
         "aud": ISSUER,
-        "exp": int(stage.clock()) + 300,
+        "exp": int(harness.clock()) + 300,
         "jti": uuid.uuid4().hex,
     }
     content = {name: value for name, value in (usual | claims).items() if value is not None}
     return sign({"alg": key.algorithm, "kid": key.kid, **(head or {})}, content, key)
 
 
-def ask(stage: Stage, text: str, **fields: Any) -> Answer:
+def ask(harness: Harness, text: str, **fields: Any) -> Answer:
     usual = {
         "grant_type": "client_credentials",
         "client_assertion_type": TYPE,
         "client_assertion": text,
     }
-    return stage.post("/oauth/token", usual | fields)
+    return harness.post("/oauth/token", usual | fields)
 
 
-def test_TK_04_a_signed_assertion_proves_its_client(stage: Stage, robot: Registered) -> None:
-    answer = ask(stage, assertion(stage, robot))
+def test_TK_04_a_signed_assertion_proves_its_client(harness: Harness, robot: Registered) -> None:
+    answer = ask(harness, assertion(harness, robot))
     assert answer.status == 200
-    assert ask(stage, assertion(stage, robot, aud=[ISSUER])).status == 200
-    assert ask(stage, assertion(stage, robot), client_id=robot.client_id).status == 200
-    typed = assertion(stage, robot, head={"typ": "client-authentication+jwt"})
-    assert ask(stage, typed).status == 200
+    assert ask(harness, assertion(harness, robot, aud=[ISSUER])).status == 200
+    assert ask(harness, assertion(harness, robot), client_id=robot.client_id).status == 200
+    typed = assertion(harness, robot, head={"typ": "client-authentication+jwt"})
+    assert ask(harness, typed).status == 200
 
 
 @pytest.mark.parametrize(
@@ -83,57 +83,57 @@ def test_TK_04_a_signed_assertion_proves_its_client(stage: Stage, robot: Registe
     ],
 )
 def test_TK_04_an_assertion_that_lacks_something_is_invalid_client(
-    stage: Stage, robot: Registered, claims: dict[str, Any]
+    harness: Harness, robot: Registered, claims: dict[str, Any]
 ) -> None:
-    assert ask(stage, assertion(stage, robot, **claims)).error == (401, "invalid_client")
+    assert ask(harness, assertion(harness, robot, **claims)).error == (401, "invalid_client")
 
 
-def test_TK_04_an_assertion_serves_once(stage: Stage, robot: Registered) -> None:
-    text = assertion(stage, robot)
-    assert ask(stage, text).status == 200
-    assert ask(stage, text).error == (401, "invalid_client")
+def test_TK_04_an_assertion_serves_once(harness: Harness, robot: Registered) -> None:
+    text = assertion(harness, robot)
+    assert ask(harness, text).status == 200
+    assert ask(harness, text).error == (401, "invalid_client")
 
 
 @pytest.mark.parametrize("head", [{"crit": ["exp"]}, {"kid": 7}, {"alg": "none"}])
 def test_TK_04_a_header_that_nobody_may_trust_is_invalid_client(
-    stage: Stage, robot: Registered, head: dict[str, Any]
+    harness: Harness, robot: Registered, head: dict[str, Any]
 ) -> None:
-    assert ask(stage, assertion(stage, robot, head=head)).error == (401, "invalid_client")
+    assert ask(harness, assertion(harness, robot, head=head)).error == (401, "invalid_client")
 
 
 @pytest.mark.parametrize("text", ["", "a.b.c", "x" * 50, "é.é.é"])
-def test_TK_04_what_is_no_assertion_is_refused(stage: Stage, text: str) -> None:
-    assert ask(stage, text).status in {400, 401}
+def test_TK_04_what_is_no_assertion_is_refused(harness: Harness, text: str) -> None:
+    assert ask(harness, text).status in {400, 401}
 
 
 def test_TK_04_a_signature_of_another_key_or_a_shared_secret_proves_nothing(
-    stage: Stage, robot: Registered
+    harness: Harness, robot: Registered
 ) -> None:
-    assert ask(stage, assertion(stage, robot, OTHER)).status == 401
+    assert ask(harness, assertion(harness, robot, OTHER)).status == 401
     secret = SigningKey.shared("HS256", b"a secret that has at least 32 bytes")
-    assert ask(stage, assertion(stage, robot, secret)).status == 401
-    stolen = stage.token(grant_type="client_credentials").json["access_token"]
-    assert ask(stage, stolen).status == 401
+    assert ask(harness, assertion(harness, robot, secret)).status == 401
+    stolen = harness.token(grant_type="client_credentials").json["access_token"]
+    assert ask(harness, stolen).status == 401
 
 
 def test_TK_04_the_type_must_be_named_and_the_method_registered(
-    stage: Stage, robot: Registered
+    harness: Harness, robot: Registered
 ) -> None:
-    text = assertion(stage, robot)
-    assert ask(stage, text, client_assertion_type="other").error == (400, "invalid_request")
-    assert ask(stage, text, client_assertion_type=None).error == (400, "invalid_request")
-    assert ask(stage, text, client_secret="x").error == (400, "invalid_request")
-    answer = stage.token(robot, grant_type="client_credentials", client_secret="guess")
+    text = assertion(harness, robot)
+    assert ask(harness, text, client_assertion_type="other").error == (400, "invalid_request")
+    assert ask(harness, text, client_assertion_type=None).error == (400, "invalid_request")
+    assert ask(harness, text, client_secret="x").error == (400, "invalid_request")
+    answer = harness.token(robot, grant_type="client_credentials", client_secret="guess")
     assert answer.error == (401, "invalid_client")
-    mismatched = assertion(stage, stage.app)
-    assert ask(stage, mismatched).error == (401, "invalid_client")
+    mismatched = assertion(harness, harness.app)
+    assert ask(harness, mismatched).error == (401, "invalid_client")
 
 
 def test_TK_04_endpoint_addresses_are_an_audience_only_where_that_is_allowed(make: Make) -> None:
-    stage = make(accept_endpoint_audiences=True)
-    robot = stage.add("Robot", jwks={"keys": [KEY.jwk()]}, redirect_uris=[])
-    assert ask(stage, assertion(stage, robot, aud=ISSUER + "/oauth/token")).status == 200
-    assert ask(stage, assertion(stage, robot, aud=ISSUER + "/oauth/other")).status == 401
+    harness = make(accept_endpoint_audiences=True)
+    robot = harness.add("Robot", jwks={"keys": [KEY.jwk()]}, redirect_uris=[])
+    assert ask(harness, assertion(harness, robot, aud=ISSUER + "/oauth/token")).status == 200
+    assert ask(harness, assertion(harness, robot, aud=ISSUER + "/oauth/other")).status == 401
 
 
 @pytest.mark.parametrize(
@@ -159,9 +159,9 @@ def test_TK_04_endpoint_addresses_are_an_audience_only_where_that_is_allowed(mak
 def test_TK_04_where_endpoints_are_accepted_all_that_is_named_must_be_this_server(
     make: Make, audience: Any, good: bool
 ) -> None:
-    stage = make(accept_endpoint_audiences=True)
-    robot = stage.add("Robot", jwks={"keys": [KEY.jwk()]}, redirect_uris=[])
-    answer = ask(stage, assertion(stage, robot, aud=audience))
+    harness = make(accept_endpoint_audiences=True)
+    robot = harness.add("Robot", jwks={"keys": [KEY.jwk()]}, redirect_uris=[])
+    answer = ask(harness, assertion(harness, robot, aud=audience))
     assert answer.status == (200 if good else 401)
 
 
@@ -169,10 +169,10 @@ def test_TK_04_where_endpoints_are_accepted_all_that_is_named_must_be_this_serve
     "audience", [ISSUER + "/", ISSUER + "/oauth/token", [ISSUER, ISSUER + "/oauth/token"]]
 )
 def test_TK_04_the_audience_is_the_issuer_alone_and_the_log_names_another(
-    stage: Stage, robot: Registered, audience: Any
+    harness: Harness, robot: Registered, audience: Any
 ) -> None:
-    assert ask(stage, assertion(stage, robot, aud=audience)).error == (401, "invalid_client")
-    details = stage.named("client_authentication_failed")[-1].details
+    assert ask(harness, assertion(harness, robot, aud=audience)).error == (401, "invalid_client")
+    details = harness.named("client_authentication_failed")[-1].details
     assert details["reason"] == "wrong_assertion_audience"
     assert details["aud"] == (audience if isinstance(audience, str) else repr(audience))
 
@@ -193,15 +193,15 @@ def test_TK_04_the_audience_is_the_issuer_alone_and_the_log_names_another(
     ],
 )
 def test_TK_04_the_log_says_what_an_assertion_lacks(
-    stage: Stage,
+    harness: Harness,
     robot: Registered,
     claims: dict[str, Any],
     head: dict[str, Any],
     reason: str | None,
 ) -> None:
-    text = assertion(stage, robot, head=head, **claims)
-    assert ask(stage, text).error == (401, "invalid_client")
-    details = stage.named("client_authentication_failed")[-1].details
+    text = assertion(harness, robot, head=head, **claims)
+    assert ask(harness, text).error == (401, "invalid_client")
+    details = harness.named("client_authentication_failed")[-1].details
     assert details["client_id"] == robot.client_id
     assert reason in {None, details["reason"]}
     assert text not in repr(dict(details))

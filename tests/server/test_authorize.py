@@ -9,31 +9,31 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from tests.server.stage import CALLBACK, ISSUER, VERIFIER, Make, Stage
+from tests.server.harness import CALLBACK, ISSUER, VERIFIER, Harness, Make
 
 
 def test_AZ_01_an_empty_parameter_is_as_if_omitted_and_an_unknown_one_is_ignored(
-    stage: Stage,
+    harness: Harness,
 ) -> None:
-    answer = stage.authorize(scope="", resource="", colour="blue", state=None)
+    answer = harness.authorize(scope="", resource="", colour="blue", state=None)
     assert answer.status == 303
-    tokens = stage.redeem(answer.sent["code"]).json
+    tokens = harness.redeem(answer.sent["code"]).json
     assert tokens["scope"] == "read write"
 
 
 def test_AZ_01_a_repeated_parameter_is_an_error_and_a_repeated_resource_is_not(
     make: Make,
 ) -> None:
-    stage = make(resources=["https://a.example.com", "https://b.example.com"])
-    repeated = stage.authorize(scope=["read", "write"])
+    harness = make(resources=["https://a.example.com", "https://b.example.com"])
+    repeated = harness.authorize(scope=["read", "write"])
     assert repeated.sent["error"] == "invalid_request"
-    both = stage.authorize(resource=["https://a.example.com", "https://b.example.com"])
+    both = harness.authorize(resource=["https://a.example.com", "https://b.example.com"])
     assert "code" in both.sent
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "HEAD", "DELETE"])
-def test_AZ_01_only_get_is_answered(stage: Stage, method: str) -> None:
-    answer = stage.send(method, f"/oauth/authorize?client_id={stage.app.client_id}")
+def test_AZ_01_only_get_is_answered(harness: Harness, method: str) -> None:
+    answer = harness.send(method, f"/oauth/authorize?client_id={harness.app.client_id}")
     assert (answer.status, answer.header("allow")) == (405, "GET")
 
 
@@ -49,33 +49,33 @@ def test_AZ_01_only_get_is_answered(stage: Stage, method: str) -> None:
     ],
 )
 def test_AZ_02_an_unknown_client_or_place_gets_a_page_that_leads_nowhere(
-    stage: Stage, fields: dict[str, Any]
+    harness: Harness, fields: dict[str, Any]
 ) -> None:
-    answer = stage.authorize(**fields)
+    answer = harness.authorize(**fields)
     assert answer.status == 400
     assert answer.header("location") is None
     assert (answer.header("content-type") or "").startswith("text/html")
 
 
 @pytest.mark.parametrize("name", ["client_id", "redirect_uri"])
-def test_AZ_02_a_repeated_client_or_place_leads_nowhere(stage: Stage, name: str) -> None:
-    query = {"client_id": stage.app.client_id, "redirect_uri": CALLBACK, "response_type": "code"}
-    answer = stage.send(
+def test_AZ_02_a_repeated_client_or_place_leads_nowhere(harness: Harness, name: str) -> None:
+    query = {"client_id": harness.app.client_id, "redirect_uri": CALLBACK, "response_type": "code"}
+    answer = harness.send(
         "GET", f"/oauth/authorize?{urlencode(query)}&{name}={quote(query[name], safe='')}"
     )
     assert (answer.status, answer.header("location")) == (400, None)
 
 
 def test_AZ_02_without_a_redirect_uri_the_only_one_is_taken_and_of_several_none(
-    stage: Stage,
+    harness: Harness,
 ) -> None:
-    assert stage.authorize(redirect_uri=None).location.startswith(CALLBACK + "?")
-    assert stage.authorize(stage.phone, redirect_uri=None).status == 400
+    assert harness.authorize(redirect_uri=None).location.startswith(CALLBACK + "?")
+    assert harness.authorize(harness.phone, redirect_uri=None).status == 400
 
 
 @pytest.mark.parametrize("query", [b"%zz", b"client_id=%ff", b"a=" + b"x" * 70_000])
-def test_AZ_02_a_query_that_cannot_be_read_gets_a_page(stage: Stage, query: bytes) -> None:
-    assert stage.send("GET", "/oauth/authorize?" + query.decode("latin-1")).status == 400
+def test_AZ_02_a_query_that_cannot_be_read_gets_a_page(harness: Harness, query: bytes) -> None:
+    assert harness.send("GET", "/oauth/authorize?" + query.decode("latin-1")).status == 400
 
 
 @pytest.mark.parametrize(
@@ -97,8 +97,8 @@ def test_AZ_02_a_query_that_cannot_be_read_gets_a_page(stage: Stage, query: byte
         CALLBACK + "\n",
     ],
 )
-def test_AZ_03_a_redirect_uri_is_compared_letter_by_letter(stage: Stage, uri: str) -> None:
-    assert stage.authorize(redirect_uri=uri).status == 400
+def test_AZ_03_a_redirect_uri_is_compared_letter_by_letter(harness: Harness, uri: str) -> None:
+    assert harness.authorize(redirect_uri=uri).status == 400
 
 
 @pytest.mark.parametrize(
@@ -122,10 +122,10 @@ def test_AZ_03_a_redirect_uri_is_compared_letter_by_letter(stage: Stage, uri: st
     ],
 )
 def test_AZ_03_a_loopback_address_may_come_with_any_port_and_nothing_else_may_differ(
-    stage: Stage, registered: str, sent: str, good: bool
+    harness: Harness, registered: str, sent: str, good: bool
 ) -> None:
-    client = stage.add("Native", redirect_uris=[registered])
-    answer = stage.authorize(client, redirect_uri=sent)
+    client = harness.add("Native", redirect_uris=[registered])
+    answer = harness.authorize(client, redirect_uri=sent)
     assert answer.status == (303 if good else 400)
     if good:
         assert answer.location.startswith(sent + "?")
@@ -147,9 +147,9 @@ def test_AZ_03_a_loopback_address_may_come_with_any_port_and_nothing_else_may_di
     ],
 )
 def test_AZ_04_what_is_wrong_is_told_to_the_client_with_state_and_issuer(
-    stage: Stage, fields: dict[str, Any], error: str
+    harness: Harness, fields: dict[str, Any], error: str
 ) -> None:
-    answer = stage.authorize(**fields, state="a b&c=ü")
+    answer = harness.authorize(**fields, state="a b&c=ü")
     assert answer.status == 303
     assert answer.location.startswith(CALLBACK + "?")
     sent = answer.sent
@@ -157,40 +157,40 @@ def test_AZ_04_what_is_wrong_is_told_to_the_client_with_state_and_issuer(
     assert "code" not in sent
 
 
-def test_AZ_04_a_client_without_that_grant_is_unauthorized(stage: Stage) -> None:
-    client = stage.add("Machine", grant_types=["client_credentials"])
-    assert stage.authorize(client).sent["error"] == "unauthorized_client"
+def test_AZ_04_a_client_without_that_grant_is_unauthorized(harness: Harness) -> None:
+    client = harness.add("Machine", grant_types=["client_credentials"])
+    assert harness.authorize(client).sent["error"] == "unauthorized_client"
 
 
-def test_AZ_04_a_refusal_of_the_user_is_told_to_the_client(stage: Stage) -> None:
-    page = stage.authorize(stage.phone)
-    answer = stage.consent(page, decision="deny")
+def test_AZ_04_a_refusal_of_the_user_is_told_to_the_client(harness: Harness) -> None:
+    page = harness.authorize(harness.phone)
+    answer = harness.consent(page, decision="deny")
     assert answer.status == 303
     sent = answer.sent
     assert (sent["error"], sent["state"], sent["iss"]) == ("access_denied", "a state", ISSUER)
 
 
-def test_AZ_04_a_store_in_trouble_is_told_to_the_client(stage: Stage) -> None:
-    with closing(sqlite3.connect(stage.folder / "auth.db")) as database:
+def test_AZ_04_a_store_in_trouble_is_told_to_the_client(harness: Harness) -> None:
+    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
         database.execute("ALTER TABLE codes RENAME TO elsewhere")
         database.commit()
-    answer = stage.authorize()
+    answer = harness.authorize()
     assert answer.status == 303
     sent = answer.sent
     assert (sent["error"], sent["state"]) == ("temporarily_unavailable", "a state")
     assert sent["iss"] == ISSUER
-    assert len(stage.named("store_unavailable")) == 1
+    assert len(harness.named("store_unavailable")) == 1
 
 
 def test_AZ_04_a_code_comes_with_state_and_issuer_and_the_query_that_is_there_stays(
-    stage: Stage,
+    harness: Harness,
 ) -> None:
-    client = stage.add("Query", redirect_uris=[CALLBACK + "?tenant=1"])
-    answer = stage.authorize(client, redirect_uri=CALLBACK + "?tenant=1")
+    client = harness.add("Query", redirect_uris=[CALLBACK + "?tenant=1"])
+    answer = harness.authorize(client, redirect_uri=CALLBACK + "?tenant=1")
     assert answer.location.startswith(CALLBACK + "?tenant=1&code=")
     sent = answer.sent
     assert (sent["state"], sent["iss"], sent["tenant"]) == ("a state", ISSUER, "1")
-    assert "state" not in stage.authorize(client, state=None).sent
+    assert "state" not in harness.authorize(client, state=None).sent
 
 
 @pytest.mark.parametrize(
@@ -205,40 +205,40 @@ def test_AZ_04_a_code_comes_with_state_and_issuer_and_the_query_that_is_there_st
         {"code_challenge": "ü" * 43},
     ],
 )
-def test_AZ_05_pkce_is_required_and_only_s256_is(stage: Stage, fields: dict[str, Any]) -> None:
-    assert stage.authorize(**fields).sent["error"] == "invalid_request"
+def test_AZ_05_pkce_is_required_and_only_s256_is(harness: Harness, fields: dict[str, Any]) -> None:
+    assert harness.authorize(**fields).sent["error"] == "invalid_request"
 
 
-def test_AZ_05_a_confidential_client_may_be_registered_without_pkce(stage: Stage) -> None:
-    client = stage.add("Server side", require_pkce=False)
-    code = stage.authorize(client, code_challenge=None, code_challenge_method=None).sent["code"]
-    missing = stage.redeem(code, client, redirect_uri=None, code_verifier=None)
+def test_AZ_05_a_confidential_client_may_be_registered_without_pkce(harness: Harness) -> None:
+    client = harness.add("Server side", require_pkce=False)
+    code = harness.authorize(client, code_challenge=None, code_challenge_method=None).sent["code"]
+    missing = harness.redeem(code, client, redirect_uri=None, code_verifier=None)
     assert missing.error == (400, "invalid_request")
-    assert stage.redeem(code, client, code_verifier=None).status == 200
+    assert harness.redeem(code, client, code_verifier=None).status == 200
 
 
 def test_AZ_05_a_challenge_that_was_sent_is_enforced_even_where_none_is_required(
-    stage: Stage,
+    harness: Harness,
 ) -> None:
-    client = stage.add("Server side", require_pkce=False)
-    code = stage.code(client)
-    assert stage.redeem(code, client, code_verifier=None).error == (400, "invalid_grant")
-    assert stage.redeem(code, client, code_verifier="x" * 43).error == (400, "invalid_grant")
-    assert stage.redeem(code, client).status == 200
+    client = harness.add("Server side", require_pkce=False)
+    code = harness.code(client)
+    assert harness.redeem(code, client, code_verifier=None).error == (400, "invalid_grant")
+    assert harness.redeem(code, client, code_verifier="x" * 43).error == (400, "invalid_grant")
+    assert harness.redeem(code, client).status == 200
 
 
-def test_AZ_06_the_user_signs_in_before_an_error_is_sent_on(stage: Stage) -> None:
-    stage.user = None
-    answer = stage.authorize(response_type="token")
+def test_AZ_06_the_user_signs_in_before_an_error_is_sent_on(harness: Harness) -> None:
+    harness.user = None
+    answer = harness.authorize(response_type="token")
     assert answer.status == 303
     assert answer.location.startswith("https://app.example.com/login?next=")
     assert "error" not in answer.sent
 
 
 def test_AZ_06_the_consent_page_is_framed_by_nobody_stored_nowhere_and_says_what_it_is_about(
-    stage: Stage,
+    harness: Harness,
 ) -> None:
-    page = stage.authorize(stage.phone)
+    page = harness.authorize(harness.phone)
     assert page.status == 200
     assert "frame-ancestors 'none'" in (page.header("content-security-policy") or "")
     assert page.header("x-frame-options") == "DENY"
@@ -250,23 +250,23 @@ def test_AZ_06_the_consent_page_is_framed_by_nobody_stored_nowhere_and_says_what
     assert "app.example.com" in text
 
 
-def test_AZ_06_a_decision_without_the_pages_token_is_refused(stage: Stage) -> None:
-    page = stage.authorize(stage.phone)
-    assert stage.consent(page, csrf="made-up").status == 400
-    assert stage.consent(page, request="made-up").status == 400
-    stage.user = None
-    assert stage.consent(page).status == 403
+def test_AZ_06_a_decision_without_the_pages_token_is_refused(harness: Harness) -> None:
+    page = harness.authorize(harness.phone)
+    assert harness.consent(page, csrf="made-up").status == 400
+    assert harness.consent(page, request="made-up").status == 400
+    harness.user = None
+    assert harness.consent(page).status == 403
 
 
 def test_AZ_06_what_was_allowed_is_remembered_for_a_client_that_can_prove_who_it_is(
-    stage: Stage,
+    harness: Harness,
 ) -> None:
-    client = stage.add("Asks", require_consent=True)
-    page = stage.authorize(client, scope="read")
+    client = harness.add("Asks", require_consent=True)
+    page = harness.authorize(client, scope="read")
     assert page.status == 200
-    assert "code" in stage.consent(page, remember="yes").sent
-    assert "code" in stage.authorize(client, scope="read").sent
-    assert stage.authorize(client, scope="read write").status == 200
+    assert "code" in harness.consent(page, remember="yes").sent
+    assert "code" in harness.authorize(client, scope="read").sent
+    assert harness.authorize(client, scope="read write").status == 200
 
 
 ONE, TWO = "https://one.example.com", "https://two.example.com"
@@ -291,12 +291,12 @@ ONE, TWO = "https://one.example.com", "https://two.example.com"
 def test_A8_consent_that_is_remembered_holds_for_the_apis_it_was_given_for(
     make: Make, allowed: Any, before: Any, asked: Any, after: Any, *, again: bool
 ) -> None:
-    stage = make(resources=before)
-    client = stage.add("Asks", require_consent=True)
-    page = stage.authorize(client, scope="read", resource=allowed)
-    assert "code" in stage.consent(page, remember="yes").sent
-    stage.server = stage.another(people=stage.people, resources=after)
-    answer = stage.authorize(client, scope="read", resource=asked)
+    harness = make(resources=before)
+    client = harness.add("Asks", require_consent=True)
+    page = harness.authorize(client, scope="read", resource=allowed)
+    assert "code" in harness.consent(page, remember="yes").sent
+    harness.server = harness.another(people=harness.people, resources=after)
+    answer = harness.authorize(client, scope="read", resource=asked)
     assert answer.status == (200 if again else 303)
     assert answer.status == 200 or "code" in answer.sent
 
@@ -304,74 +304,74 @@ def test_A8_consent_that_is_remembered_holds_for_the_apis_it_was_given_for(
 def test_A8_a_page_about_one_api_gives_no_code_for_another_that_became_the_first(
     make: Make,
 ) -> None:
-    stage = make(resources=[ONE, TWO])
-    page = stage.authorize(stage.phone)
-    stage.server = stage.another(people=stage.people, resources=[TWO, ONE])
-    assert stage.consent(page).status == 200
+    harness = make(resources=[ONE, TWO])
+    page = harness.authorize(harness.phone)
+    harness.server = harness.another(people=harness.people, resources=[TWO, ONE])
+    assert harness.consent(page).status == 200
 
 
-def test_AZ_06_a_client_that_anybody_can_pose_as_is_asked_about_each_time(stage: Stage) -> None:
-    phone = stage.add("Native", public=True, redirect_uris=["http://127.0.0.1/cb"])
-    page = stage.authorize(phone)
-    assert "code" in stage.consent(page, remember="yes").sent
-    assert stage.authorize(phone).status == 200
+def test_AZ_06_a_client_that_anybody_can_pose_as_is_asked_about_each_time(harness: Harness) -> None:
+    phone = harness.add("Native", public=True, redirect_uris=["http://127.0.0.1/cb"])
+    page = harness.authorize(phone)
+    assert "code" in harness.consent(page, remember="yes").sent
+    assert harness.authorize(phone).status == 200
 
 
 def test_AZ_06_consent_is_asked_again_when_the_client_is_gone_or_may_have_more(
-    stage: Stage,
+    harness: Harness,
 ) -> None:
-    phone = stage.add("Short-lived", public=True)
-    page = stage.authorize(phone)
-    stage.server.clients.remove(phone.client_id)
-    assert stage.consent(page).status == 400
-    stage.add("Short-lived", public=True, client_id=phone.client_id, scopes=["read"])
-    narrower = stage.consent(page).sent["code"]
-    assert stage.redeem(narrower, phone).json["scope"] == "read"
-    stage.server.clients.remove(phone.client_id)
-    stage.add("Short-lived", public=True, client_id=phone.client_id, scopes=[])
-    assert stage.consent(page).sent["error"] == "invalid_scope"
-    stage.server.clients.remove(phone.client_id)
-    stage.add("Short-lived", public=True, client_id=phone.client_id, scopes=["read"])
-    everything = stage.authorize(phone, scope=None)
-    stage.server.clients.remove(phone.client_id)
-    stage.add("Short-lived", public=True, client_id=phone.client_id, scopes=["read", "write"])
-    again = stage.consent(everything)
+    phone = harness.add("Short-lived", public=True)
+    page = harness.authorize(phone)
+    harness.server.clients.remove(phone.client_id)
+    assert harness.consent(page).status == 400
+    harness.add("Short-lived", public=True, client_id=phone.client_id, scopes=["read"])
+    narrower = harness.consent(page).sent["code"]
+    assert harness.redeem(narrower, phone).json["scope"] == "read"
+    harness.server.clients.remove(phone.client_id)
+    harness.add("Short-lived", public=True, client_id=phone.client_id, scopes=[])
+    assert harness.consent(page).sent["error"] == "invalid_scope"
+    harness.server.clients.remove(phone.client_id)
+    harness.add("Short-lived", public=True, client_id=phone.client_id, scopes=["read"])
+    everything = harness.authorize(phone, scope=None)
+    harness.server.clients.remove(phone.client_id)
+    harness.add("Short-lived", public=True, client_id=phone.client_id, scopes=["read", "write"])
+    again = harness.consent(everything)
     assert again.status == 200
     assert "Change your recordings" in again.response.body.decode()
 
 
-def test_AZ_07_a_code_lives_for_a_minute(stage: Stage) -> None:
-    early, late = stage.code(), stage.code()
-    stage.clock.now += 59
-    assert stage.redeem(early).status == 200
-    stage.clock.now += 1
-    assert stage.redeem(late).error == (400, "invalid_grant")
+def test_AZ_07_a_code_lives_for_a_minute(harness: Harness) -> None:
+    early, late = harness.code(), harness.code()
+    harness.clock.now += 59
+    assert harness.redeem(early).status == 200
+    harness.clock.now += 1
+    assert harness.redeem(late).error == (400, "invalid_grant")
 
 
 def test_AZ_07_a_code_is_bound_to_its_client_redirect_challenge_scope_and_resource(
     make: Make,
 ) -> None:
-    stage = make(resources=["https://a.example.com", "https://b.example.com"])
-    other = stage.add("Other")
-    code = stage.code(scope="read", resource="https://a.example.com")
-    assert stage.redeem(code, other).error == (400, "invalid_grant")
-    assert stage.redeem(code, redirect_uri=CALLBACK + "/").error == (400, "invalid_grant")
-    assert stage.redeem(code, code_verifier="v" * 43).error == (400, "invalid_grant")
-    assert stage.redeem(code, resource="https://b.example.com").error == (400, "invalid_target")
-    answer = stage.redeem(code, scope="read write")
+    harness = make(resources=["https://a.example.com", "https://b.example.com"])
+    other = harness.add("Other")
+    code = harness.code(scope="read", resource="https://a.example.com")
+    assert harness.redeem(code, other).error == (400, "invalid_grant")
+    assert harness.redeem(code, redirect_uri=CALLBACK + "/").error == (400, "invalid_grant")
+    assert harness.redeem(code, code_verifier="v" * 43).error == (400, "invalid_grant")
+    assert harness.redeem(code, resource="https://b.example.com").error == (400, "invalid_target")
+    answer = harness.redeem(code, scope="read write")
     assert answer.json["scope"] == "read"
 
 
 def test_an_app_whose_login_is_wrong_is_503_and_told_in_the_log(
-    stage: Stage, caplog: pytest.LogCaptureFixture
+    harness: Harness, caplog: pytest.LogCaptureFixture
 ) -> None:
     wrong: Any = "ada"
-    stage.user = wrong
-    assert stage.authorize().status == 503
+    harness.user = wrong
+    assert harness.authorize().status == 503
     assert "current_user=" in caplog.text
 
 
-def test_ISS_01_a_user_with_a_clients_id_gets_no_tokens(stage: Stage) -> None:
-    assert stage.user is not None
-    stage.user = type(stage.user)(stage.phone.client_id, "Mallory")
-    assert stage.authorize().sent["error"] == "server_error"
+def test_ISS_01_a_user_with_a_clients_id_gets_no_tokens(harness: Harness) -> None:
+    assert harness.user is not None
+    harness.user = type(harness.user)(harness.phone.client_id, "Mallory")
+    assert harness.authorize().sent["error"] == "server_error"

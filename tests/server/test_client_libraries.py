@@ -22,8 +22,8 @@ from requests_oauthlib import OAuth2Session as RequestsSession
 
 from bearerguard import Guard, Issuer
 from bearerguard.testing import SigningKey
+from tests.server.harness import CALLBACK, VERIFIER
 from tests.server.serving import Served, served
-from tests.server.stage import CALLBACK, VERIFIER
 
 PEERS = Path(__file__).parents[1] / "peers"
 

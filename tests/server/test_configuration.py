@@ -13,7 +13,7 @@ import pytest
 from bearerguard import ConfigurationError
 from bearerguard.server import AuthorizationServer, ClientError, Resource
 from bearerguard.server.administration import Administration
-from tests.server.stage import CALLBACK, ISSUER, SECRET, Make, Stage
+from tests.server.harness import CALLBACK, ISSUER, SECRET, Harness, Make
 
 
 @pytest.mark.parametrize(
@@ -79,14 +79,14 @@ def test_http_is_for_loopback_and_for_networks_one_trusts(make: Make) -> None:
     ],
 )
 def test_AZ_10_an_app_is_registered_with_its_private_scheme_and_then_always_asked_about(
-    stage: Stage, uri: str
+    harness: Harness, uri: str
 ) -> None:
-    app = stage.add("An app", public=True, redirect_uris=[uri])
-    page = stage.authorize(app)
+    app = harness.add("An app", public=True, redirect_uris=[uri])
+    page = harness.authorize(app)
     assert page.status == 200
-    answer = stage.consent(page, remember="yes")
+    answer = harness.consent(page, remember="yes")
     assert answer.location.startswith(f"{uri}?code=")
-    assert stage.authorize(app).status == 200
+    assert harness.authorize(app).status == 200
 
 
 @pytest.mark.parametrize(
@@ -98,10 +98,10 @@ def test_AZ_10_an_app_is_registered_with_its_private_scheme_and_then_always_aske
 )
 @pytest.mark.parametrize("rest", [":", ":/", "://app/cb", ":alert(1)//app/cb", ":https://app/cb"])
 def test_AZ_10_a_scheme_that_is_no_apps_own_is_never_registered(
-    stage: Stage, scheme: str, rest: str
+    harness: Harness, scheme: str, rest: str
 ) -> None:
     with pytest.raises(ConfigurationError, match="redirect_uris="):
-        stage.add("An app", public=True, redirect_uris=[scheme + rest])
+        harness.add("An app", public=True, redirect_uris=[scheme + rest])
 
 
 @pytest.mark.parametrize("options", [{"tokens": "saml"}, {"access_token_lifetime": 0}])
@@ -189,24 +189,26 @@ def test_a_resource_that_is_wrong_is_named(options: dict[str, Any]) -> None:
     ],
 )
 def test_a_client_that_would_be_unsafe_is_not_registered(
-    stage: Stage, options: dict[str, Any], named: str
+    harness: Harness, options: dict[str, Any], named: str
 ) -> None:
     name = options.pop("name", "Client")
     given = {"redirect_uris": [CALLBACK], **options}
     with pytest.raises(ConfigurationError) as refusal:
-        stage.server.clients.add(name, **given)
+        harness.server.clients.add(name, **given)
     assert named in str(refusal.value)
-    assert len(stage.server.clients.all()) == 2
+    assert len(harness.server.clients.all()) == 2
 
 
-def test_a_client_is_listed_as_it_was_registered_and_never_with_its_secret(stage: Stage) -> None:
+def test_a_client_is_listed_as_it_was_registered_and_never_with_its_secret(
+    harness: Harness,
+) -> None:
     origin = "https://spa.example.com"
-    added = stage.add("SPA", public=True, origins=[origin], refresh_token_lifetime=60)
-    assert stage.server.clients.get(added.client_id) == added.client
-    assert added.client in stage.server.clients.all()
+    added = harness.add("SPA", public=True, origins=[origin], refresh_token_lifetime=60)
+    assert harness.server.clients.get(added.client_id) == added.client
+    assert added.client in harness.server.clients.all()
     assert added.client.origins == (origin,)
-    assert stage.app.client_secret is not None
-    assert stage.app.client_secret not in repr(stage.app)
+    assert harness.app.client_secret is not None
+    assert harness.app.client_secret not in repr(harness.app)
 
 
 @pytest.mark.parametrize(
@@ -222,42 +224,42 @@ def test_a_client_is_listed_as_it_was_registered_and_never_with_its_secret(stage
         "moz-extension://5a8b9c3e-0000-4000-8000-000000000000",
     ],
 )
-def test_an_origin_may_be_any_that_a_browser_sends(stage: Stage, origin: str) -> None:
-    assert stage.add("SPA", public=True, origins=[origin]).client.origins == (origin,)
+def test_an_origin_may_be_any_that_a_browser_sends(harness: Harness, origin: str) -> None:
+    assert harness.add("SPA", public=True, origins=[origin]).client.origins == (origin,)
 
 
-def test_what_is_not_there_cannot_be_changed_and_what_is_there_not_added(stage: Stage) -> None:
-    clients = stage.server.clients
+def test_what_is_not_there_cannot_be_changed_and_what_is_there_not_added(harness: Harness) -> None:
+    clients = harness.server.clients
     for change in (clients.get, clients.remove, clients.rotate_secret):
         with pytest.raises(ClientError, match="no client"):
             change("nobody")
     with pytest.raises(ClientError, match="already"):
-        stage.add("Again", client_id=stage.app.client_id)
+        harness.add("Again", client_id=harness.app.client_id)
     with pytest.raises(ClientError, match="no secret"):
-        clients.rotate_secret(stage.phone.client_id)
+        clients.rotate_secret(harness.phone.client_id)
 
 
 @pytest.mark.parametrize(
     "name", ["x" * 100, "Notizbuch für Aufnahmen", "録音メモ", "Café", "टिप्पणी"]
 )
-def test_a_client_may_have_a_name_in_any_language(stage: Stage, name: str) -> None:
-    assert stage.add(name).client.name == name
+def test_a_client_may_have_a_name_in_any_language(harness: Harness, name: str) -> None:
+    assert harness.add(name).client.name == name
 
 
 @pytest.mark.parametrize("overlap", [-1, float("nan"), float("inf"), True, "60", 10**12])
 def test_an_overlap_that_is_no_time_leaves_the_secrets_as_they_are(
-    stage: Stage, overlap: Any
+    harness: Harness, overlap: Any
 ) -> None:
     with pytest.raises(ConfigurationError, match="overlap="):
-        stage.server.clients.rotate_secret(stage.app.client_id, overlap=overlap)
-    assert stage.token(grant_type="client_credentials").status == 200
-    assert not stage.named("client_secret_rotated")
+        harness.server.clients.rotate_secret(harness.app.client_id, overlap=overlap)
+    assert harness.token(grant_type="client_credentials").status == 200
+    assert not harness.named("client_secret_rotated")
 
 
-def test_ISS_01_a_client_cannot_take_a_users_id(stage: Stage) -> None:
-    stage.tokens()
+def test_ISS_01_a_client_cannot_take_a_users_id(harness: Harness) -> None:
+    harness.tokens()
     with pytest.raises(ClientError, match="a user's id"):
-        stage.add("Mallory", client_id="ada")
+        harness.add("Mallory", client_id="ada")
 
 
 def test_without_a_secret_a_private_development_file_is_made_and_announced(
@@ -337,17 +339,17 @@ def test_another_secret_than_the_keys_were_sealed_with_is_refused(tmp_path: Path
 
 
 def test_another_algorithm_lets_a_new_key_take_over_when_everybody_knows_it(make: Make) -> None:
-    stage = make(algorithm="ES256")
+    harness = make(algorithm="ES256")
     again = AuthorizationServer(
         ISSUER,
-        store=f"sqlite:///{stage.folder}/auth.db",
+        store=f"sqlite:///{harness.folder}/auth.db",
         secret=SECRET,
         algorithm="EdDSA",
-        clock=stage.clock,
+        clock=harness.clock,
     )
     assert [key.algorithm for key in again.keys.all()] == ["ES256", "EdDSA"]
     again.close()
 
 
-def test_the_repr_of_a_server_says_which_one_it_is(stage: Stage) -> None:
-    assert repr(stage.server) == f"AuthorizationServer({ISSUER!r})"
+def test_the_repr_of_a_server_says_which_one_it_is(harness: Harness) -> None:
+    assert repr(harness.server) == f"AuthorizationServer({ISSUER!r})"

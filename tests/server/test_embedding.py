@@ -26,7 +26,7 @@ from bearerguard.runtime.flow import Fetch
 from bearerguard.server import Resource
 from bearerguard.server.hosting import embedding
 from bearerguard.testing import LocalIssuer
-from tests.server.stage import FORM, ISSUER, Make, Stage
+from tests.server.harness import FORM, ISSUER, Harness, Make
 from tests.warm import recalled
 
 
@@ -44,8 +44,8 @@ class NoNetwork:
         return self.fetch(request)
 
 
-def own_token(stage: Stage, **fields: Any) -> str:
-    token: str = stage.token(grant_type="client_credentials", **fields).json["access_token"]
+def own_token(harness: Harness, **fields: Any) -> str:
+    token: str = harness.token(grant_type="client_credentials", **fields).json["access_token"]
     return token
 
 
@@ -54,57 +54,59 @@ def own_token(stage: Stage, **fields: Any) -> str:
     [ISSUER, ISSUER + "/tenant/one", "http://127.0.0.1:8000", "http://auth.internal"],
 )
 def test_a_guard_in_the_same_process_needs_no_network(make: Make, issuer: str) -> None:
-    stage = make(issuer=issuer, insecure_allow_http=issuer.endswith("internal"))
+    harness = make(issuer=issuer, insecure_allow_http=issuer.endswith("internal"))
     network = NoNetwork()
-    with Guard(stage.server.issuer(), clock=stage.clock, transport=network) as guard:
-        assert guard.verify(own_token(stage)).client_id == stage.app.client_id
+    with Guard(harness.server.issuer(), clock=harness.clock, transport=network) as guard:
+        assert guard.verify(own_token(harness)).client_id == harness.app.client_id
         assert guard.health()["ok"]
     assert network.asked == []
 
 
 @pytest.mark.parametrize("run", [asyncio.run, trio.run], ids=["asyncio", "trio"])
-def test_nor_does_one_in_an_event_loop(stage: Stage, run: Any) -> None:
-    token = own_token(stage)
+def test_nor_does_one_in_an_event_loop(harness: Harness, run: Any) -> None:
+    token = own_token(harness)
 
     async def verify() -> str | None:
-        async with Guard(stage.server.issuer(), clock=stage.clock, transport=NoNetwork()) as guard:
+        async with Guard(
+            harness.server.issuer(), clock=harness.clock, transport=NoNetwork()
+        ) as guard:
             return (await guard.averify(token)).client_id
 
-    assert run(verify if run is trio.run else verify()) == stage.app.client_id
+    assert run(verify if run is trio.run else verify()) == harness.app.client_id
 
 
-def test_a_key_that_takes_over_is_known_at_once(stage: Stage) -> None:
-    with Guard(stage.server.issuer(), clock=stage.clock, transport=NoNetwork()) as guard:
-        guard.verify(own_token(stage))
-        stage.server.keys.rotate(immediately=True)
-        assert guard.verify(own_token(stage)).subject_kind == "client"
+def test_a_key_that_takes_over_is_known_at_once(harness: Harness) -> None:
+    with Guard(harness.server.issuer(), clock=harness.clock, transport=NoNetwork()) as guard:
+        guard.verify(own_token(harness))
+        harness.server.keys.rotate(immediately=True)
+        assert guard.verify(own_token(harness)).subject_kind == "client"
 
 
-def test_another_issuer_of_the_guard_is_asked_over_its_transport(stage: Stage) -> None:
-    other = LocalIssuer("https://other.example.com", audience=ISSUER, clock=stage.clock)
+def test_another_issuer_of_the_guard_is_asked_over_its_transport(harness: Harness) -> None:
+    other = LocalIssuer("https://other.example.com", audience=ISSUER, clock=harness.clock)
     with Guard(
-        stage.server.issuer(), other.issuer(), clock=stage.clock, transport=other.transport()
+        harness.server.issuer(), other.issuer(), clock=harness.clock, transport=other.transport()
     ) as guard:
         assert guard.verify(other.token()).issuer == other.url
-        assert guard.verify(own_token(stage)).issuer == ISSUER
+        assert guard.verify(own_token(harness)).issuer == ISSUER
     assert sum(other.hits.values()) == 2
 
 
 def test_the_audience_is_the_first_resource_or_the_one_given(make: Make) -> None:
-    stage = make(resources=["https://a.example.com", "https://b.example.com"])
-    assert stage.server.issuer().audience == "https://a.example.com"
-    given = stage.server.issuer(audience="https://b.example.com", strict=True)
+    harness = make(resources=["https://a.example.com", "https://b.example.com"])
+    assert harness.server.issuer().audience == "https://a.example.com"
+    given = harness.server.issuer(audience="https://b.example.com", strict=True)
     assert isinstance(given, Issuer)
     assert (given.audience, given.strict) == ("https://b.example.com", True)
     with pytest.raises(ConfigurationError, match="leeway="):
-        stage.server.issuer(leeway=-1)
+        harness.server.issuer(leeway=-1)
 
 
 def test_what_a_guard_asks_about_opaque_tokens_is_answered_without_credentials(
     make: Make,
 ) -> None:
-    stage = make(resources=[Resource(ISSUER, tokens="opaque")])
-    local = embedding.InProcess(stage.server)
+    harness = make(resources=[Resource(ISSUER, tokens="opaque")])
+    local = embedding.InProcess(harness.server)
     url = f"{ISSUER}/oauth/introspect"
 
     def ask(token: str) -> dict[str, Any]:
@@ -114,22 +116,22 @@ def test_what_a_guard_asks_about_opaque_tokens_is_answered_without_credentials(
         content: dict[str, Any] = json.loads(local.fetch(request).body)
         return content
 
-    token = own_token(stage)
+    token = own_token(harness)
     known = ask(token)
     assert (known["active"], known["aud"], known["client_id"]) == (
         True,
         ISSUER,
-        stage.app.client_id,
+        harness.app.client_id,
     )
-    stage.server.revoke(token)
+    harness.server.revoke(token)
     assert ask(token) == ask("unknown") == {"active": False}
-    with closing(sqlite3.connect(stage.folder / "auth.db")) as database:
+    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
         database.execute("ALTER TABLE access_tokens RENAME TO elsewhere")
         database.commit()
     broken = local.fetch(Fetch("POST", url, (), b"token=x"))
     assert broken.status == 503
     # Over HTTP the same request is nobody's.
-    outside = stage.server.handle(
+    outside = harness.server.handle(
         Request("POST", "/oauth/introspect", {"Content-Type": FORM}, b"token=x")
     )
     assert outside.status == 401
@@ -144,66 +146,66 @@ def test_what_a_guard_asks_about_opaque_tokens_is_answered_without_credentials(
         "https://api.example.com/api/v1",
     ],
 )
-def test_only_the_servers_own_urls_are_answered(stage: Stage, url: str) -> None:
-    assert not embedding.InProcess(stage.server).answers(Fetch("GET", url))
+def test_only_the_servers_own_urls_are_answered(harness: Harness, url: str) -> None:
+    assert not embedding.InProcess(harness.server).answers(Fetch("GET", url))
 
 
-def test_a_listener_that_fails_or_is_gone_harms_no_revocation(stage: Stage) -> None:
+def test_a_listener_that_fails_or_is_gone_harms_no_revocation(harness: Harness) -> None:
     class Listener:
         def revoke(self, revoked: Any) -> None:
             raise ConnectionError(str(revoked))
 
     listener = Listener()
-    embedding.InProcess(stage.server).on_revocation(listener.revoke)
-    tokens = stage.tokens()
-    assert stage.server.revoke(tokens["access_token"])
-    assert not stage.is_active(tokens["access_token"])
-    (event,) = stage.named("revocation_not_told")
+    embedding.InProcess(harness.server).on_revocation(listener.revoke)
+    tokens = harness.tokens()
+    assert harness.server.revoke(tokens["access_token"])
+    assert not harness.is_active(tokens["access_token"])
+    (event,) = harness.named("revocation_not_told")
     assert event.details == {"kind": "jti", "cause": "ConnectionError"}
     del listener
-    assert stage.server.revoke(tokens["refresh_token"])
-    assert len(stage.named("revocation_not_told")) == 1
+    assert harness.server.revoke(tokens["refresh_token"])
+    assert len(harness.named("revocation_not_told")) == 1
 
 
-def test_a_revocation_is_told_in_the_guards_words(stage: Stage) -> None:
+def test_a_revocation_is_told_in_the_guards_words(harness: Harness) -> None:
     told: list[Mapping[str, Any]] = []
-    embedding.InProcess(stage.server).on_revocation(told.extend)
-    tokens = stage.tokens()
-    known = stage.introspect(tokens["access_token"])
-    stage.server.revoke(tokens["access_token"])
-    stage.server.revoke(tokens["refresh_token"])
-    stage.server.revoke_user(user_id="ada")
-    stage.server.clients.remove(stage.phone.client_id)
+    embedding.InProcess(harness.server).on_revocation(told.extend)
+    tokens = harness.tokens()
+    known = harness.introspect(tokens["access_token"])
+    harness.server.revoke(tokens["access_token"])
+    harness.server.revoke(tokens["refresh_token"])
+    harness.server.revoke_user(user_id="ada")
+    harness.server.clients.remove(harness.phone.client_id)
     assert told == [
         {"token_id": known["jti"], "issuer": ISSUER},
         {"session_id": known["sid"], "issuer": ISSUER},
         {"subject": "ada", "issuer": ISSUER},
-        {"client_id": stage.phone.client_id, "issuer": ISSUER},
+        {"client_id": harness.phone.client_id, "issuer": ISSUER},
     ]
 
 
-def test_a_revocation_ends_a_jwt_at_once_in_the_guard_beside_the_server(stage: Stage) -> None:
-    with Guard(stage.server.issuer(), clock=stage.clock, transport=NoNetwork()) as guard:
-        single, others = own_token(stage), stage.tokens()["access_token"]
-        assert guard.verify(single).client_id == stage.app.client_id
+def test_a_revocation_ends_a_jwt_at_once_in_the_guard_beside_the_server(harness: Harness) -> None:
+    with Guard(harness.server.issuer(), clock=harness.clock, transport=NoNetwork()) as guard:
+        single, others = own_token(harness), harness.tokens()["access_token"]
+        assert guard.verify(single).client_id == harness.app.client_id
         assert guard.verify(others).subject == "ada"
-        stage.server.revoke(single)
+        harness.server.revoke(single)
         with pytest.raises(TokenError, match="revoked"):
             guard.verify(single)
         assert recalled(guard, f"Bearer {single}") is None
         assert guard.verify(others).subject == "ada"
-        stage.server.revoke_user(user_id="ada")
+        harness.server.revoke_user(user_id="ada")
         with pytest.raises(TokenError, match="revoked"):
             guard.verify(others)
 
 
 def test_an_opaque_token_is_asked_about_in_process_until_it_is_revoked(make: Make) -> None:
-    stage = make(resources=[Resource(ISSUER, tokens="opaque")])
-    with Guard(stage.server.issuer(), clock=stage.clock, transport=NoNetwork()) as guard:
-        token = own_token(stage)
+    harness = make(resources=[Resource(ISSUER, tokens="opaque")])
+    with Guard(harness.server.issuer(), clock=harness.clock, transport=NoNetwork()) as guard:
+        token = own_token(harness)
         assert token.count(".") != 2
-        assert guard.verify(token).client_id == stage.app.client_id
-        stage.server.revoke(token)
+        assert guard.verify(token).client_id == harness.app.client_id
+        harness.server.revoke(token)
         with pytest.raises(TokenError, match="revoked"):
             guard.verify(token)
         with pytest.raises(TokenError, match="inactive"):

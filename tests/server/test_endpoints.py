@@ -14,98 +14,98 @@ from bearerguard import ConfigurationError, Guard, Issuer, TokenError
 from bearerguard.protocol.jose import jwk, jwt
 from bearerguard.server import AccountError, ClientError, Revoked
 from bearerguard.server.administration import Administration
-from tests.server.stage import ISSUER, SECRET, Make, Stage, basic, claims, header
+from tests.server.harness import ISSUER, SECRET, Harness, Make, basic, claims, header
 
 
-def revoke(stage: Stage, token: str, client: Any = None, **fields: Any) -> Any:
-    return stage.post("/oauth/revoke", stage.credentials(client) | {"token": token} | fields)
+def revoke(harness: Harness, token: str, client: Any = None, **fields: Any) -> Any:
+    return harness.post("/oauth/revoke", harness.credentials(client) | {"token": token} | fields)
 
 
-def test_REV_01_an_access_token_ends_and_its_refresh_token_does_not(stage: Stage) -> None:
-    tokens = stage.tokens()
-    assert revoke(stage, tokens["access_token"]).status == 200
-    assert not stage.is_active(tokens["access_token"])
-    assert stage.refresh(tokens["refresh_token"]).status == 200
+def test_REV_01_an_access_token_ends_and_its_refresh_token_does_not(harness: Harness) -> None:
+    tokens = harness.tokens()
+    assert revoke(harness, tokens["access_token"]).status == 200
+    assert not harness.is_active(tokens["access_token"])
+    assert harness.refresh(tokens["refresh_token"]).status == 200
 
 
-def test_REV_01_a_refresh_token_ends_all_of_its_grant(stage: Stage) -> None:
-    tokens = stage.tokens()
-    newer = stage.refresh(tokens["refresh_token"]).json
-    assert revoke(stage, newer["refresh_token"]).status == 200
-    assert not stage.is_active(tokens["access_token"])
-    assert not stage.is_active(newer["access_token"])
-    assert stage.refresh(newer["refresh_token"]).error == (400, "invalid_grant")
+def test_REV_01_a_refresh_token_ends_all_of_its_grant(harness: Harness) -> None:
+    tokens = harness.tokens()
+    newer = harness.refresh(tokens["refresh_token"]).json
+    assert revoke(harness, newer["refresh_token"]).status == 200
+    assert not harness.is_active(tokens["access_token"])
+    assert not harness.is_active(newer["access_token"])
+    assert harness.refresh(newer["refresh_token"]).error == (400, "invalid_grant")
 
 
 def test_REV_01_a_clients_own_token_ends_jwt_and_opaque(make: Make) -> None:
     from bearerguard.server import Resource
 
     opaque = Resource("https://opaque.example.com", tokens="opaque")
-    stage = make(resources=[ISSUER, opaque])
+    harness = make(resources=[ISSUER, opaque])
     for resource in (ISSUER, opaque.identifier):
-        answer = stage.token(grant_type="client_credentials", resource=resource)
+        answer = harness.token(grant_type="client_credentials", resource=resource)
         token = answer.json["access_token"]
-        assert stage.is_active(token)
-        assert revoke(stage, token).status == 200
-        assert revoke(stage, token).status == 200
-        assert not stage.is_active(token)
+        assert harness.is_active(token)
+        assert revoke(harness, token).status == 200
+        assert revoke(harness, token).status == 200
+        assert not harness.is_active(token)
 
 
 @pytest.mark.parametrize("hint", ["access_token", "refresh_token", "something_else"])
-def test_REV_01_a_wrong_hint_is_searched_all_the_same(stage: Stage, hint: str) -> None:
-    tokens = stage.tokens()
-    assert revoke(stage, tokens["access_token"], token_type_hint=hint).status == 200
-    assert not stage.is_active(tokens["access_token"])
-    assert revoke(stage, tokens["refresh_token"], token_type_hint=hint).status == 200
-    assert stage.refresh(tokens["refresh_token"]).status == 400
+def test_REV_01_a_wrong_hint_is_searched_all_the_same(harness: Harness, hint: str) -> None:
+    tokens = harness.tokens()
+    assert revoke(harness, tokens["access_token"], token_type_hint=hint).status == 200
+    assert not harness.is_active(tokens["access_token"])
+    assert revoke(harness, tokens["refresh_token"], token_type_hint=hint).status == 200
+    assert harness.refresh(tokens["refresh_token"]).status == 400
 
 
 @pytest.mark.parametrize("token", ["unknown", "a.b.c", "x" * 20_000, "é", "bgr_x"])
-def test_REV_01_an_unknown_token_is_no_error(stage: Stage, token: str) -> None:
-    answer = revoke(stage, token)
+def test_REV_01_an_unknown_token_is_no_error(harness: Harness, token: str) -> None:
+    answer = revoke(harness, token)
     assert (answer.status, answer.response.body) == (200, b"")
 
 
-def test_REV_01_another_clients_token_is_refused_and_lives_on(stage: Stage) -> None:
-    other = stage.add("Other")
-    tokens = stage.tokens()
-    assert revoke(stage, tokens["access_token"], other).error == (400, "unauthorized_client")
-    assert revoke(stage, tokens["refresh_token"], other).error == (400, "unauthorized_client")
-    assert stage.is_active(tokens["access_token"])
-    assert stage.refresh(tokens["refresh_token"]).status == 200
+def test_REV_01_another_clients_token_is_refused_and_lives_on(harness: Harness) -> None:
+    other = harness.add("Other")
+    tokens = harness.tokens()
+    assert revoke(harness, tokens["access_token"], other).error == (400, "unauthorized_client")
+    assert revoke(harness, tokens["refresh_token"], other).error == (400, "unauthorized_client")
+    assert harness.is_active(tokens["access_token"])
+    assert harness.refresh(tokens["refresh_token"]).status == 200
 
 
-def test_REV_01_the_client_authenticates_and_a_public_one_names_itself(stage: Stage) -> None:
-    tokens = stage.tokens(stage.phone)
-    assert stage.post("/oauth/revoke", {"token": tokens["access_token"]}).status == 401
-    assert revoke(stage, tokens["refresh_token"], stage.phone).status == 200
-    assert stage.refresh(tokens["refresh_token"], stage.phone).status == 400
-    assert stage.post("/oauth/revoke", stage.credentials()).error == (400, "invalid_request")
+def test_REV_01_the_client_authenticates_and_a_public_one_names_itself(harness: Harness) -> None:
+    tokens = harness.tokens(harness.phone)
+    assert harness.post("/oauth/revoke", {"token": tokens["access_token"]}).status == 401
+    assert revoke(harness, tokens["refresh_token"], harness.phone).status == 200
+    assert harness.refresh(tokens["refresh_token"], harness.phone).status == 400
+    assert harness.post("/oauth/revoke", harness.credentials()).error == (400, "invalid_request")
 
 
-def test_revoking_by_call_reaches_users_grants_and_listeners(stage: Stage) -> None:
+def test_revoking_by_call_reaches_users_grants_and_listeners(harness: Harness) -> None:
     heard: list[Revoked] = []
-    stage.server.on_revocation(heard.append)
-    first, second, third = (stage.tokens() for _ in range(3))
-    assert stage.server.revoke(first["access_token"])
-    assert not stage.server.revoke(first["access_token"])
+    harness.server.on_revocation(heard.append)
+    first, second, third = (harness.tokens() for _ in range(3))
+    assert harness.server.revoke(first["access_token"])
+    assert not harness.server.revoke(first["access_token"])
     grant = claims(second["access_token"])["sid"]
-    assert stage.server.revoke_grant(grant)
-    assert not stage.server.revoke_grant(grant)
-    pending = stage.code()
-    assert stage.server.revoke_user(user_id="ada") == 2
-    assert stage.redeem(pending).error == (400, "invalid_grant")
-    assert not any(stage.is_active(each["access_token"]) for each in (first, second, third))
-    stage.server.clients.remove(stage.phone.client_id)
+    assert harness.server.revoke_grant(grant)
+    assert not harness.server.revoke_grant(grant)
+    pending = harness.code()
+    assert harness.server.revoke_user(user_id="ada") == 2
+    assert harness.redeem(pending).error == (400, "invalid_grant")
+    assert not any(harness.is_active(each["access_token"]) for each in (first, second, third))
+    harness.server.clients.remove(harness.phone.client_id)
     assert [each.kind for each in heard] == ["jti", "sid", "sid", "sid", "sub", "client_id"]
     assert heard[1].value == grant
 
 
 def test_a_user_is_revoked_by_login_or_by_id_and_nobody_mixes_them_up(make: Make) -> None:
-    stage = make(people=None)
-    account = stage.server.users.add("ada", "a password of some length")
-    with Administration(f"sqlite:///{stage.folder}/auth.db", secret=SECRET) as beside:
-        for server in (stage.server, beside):
+    harness = make(people=None)
+    account = harness.server.users.add("ada", "a password of some length")
+    with Administration(f"sqlite:///{harness.folder}/auth.db", secret=SECRET) as beside:
+        for server in (harness.server, beside):
             heard: list[Revoked] = []
             server._engine.revocations.listen(heard.append)
             assert server.revoke_user(login="Ada") == 0
@@ -125,91 +125,91 @@ def test_a_user_is_revoked_by_login_or_by_id_and_nobody_mixes_them_up(make: Make
 
 
 def test_a_disabled_user_has_no_tokens_left(make: Make) -> None:
-    stage = make(people=None)
-    account = stage.server.users.add("ada", "a password of some length")
+    harness = make(people=None)
+    account = harness.server.users.add("ada", "a password of some length")
     listened: list[Revoked] = []
-    stage.server.on_revocation(listened.append)
-    assert stage.server.disable_user("ada").disabled
+    harness.server.on_revocation(listened.append)
+    assert harness.server.disable_user("ada").disabled
     assert [(each.kind, each.value) for each in listened] == [("sub", account.user_id)]
 
 
-def test_a_removed_clients_tokens_are_inactive(stage: Stage) -> None:
-    client = stage.add("Brief")
-    own = stage.token(client, grant_type="client_credentials").json["access_token"]
-    of_user = stage.tokens(client)["access_token"]
-    stage.server.clients.remove(client.client_id)
-    assert not stage.server.introspect(own)["active"]
-    assert not stage.server.introspect(of_user)["active"]
+def test_a_removed_clients_tokens_are_inactive(harness: Harness) -> None:
+    client = harness.add("Brief")
+    own = harness.token(client, grant_type="client_credentials").json["access_token"]
+    of_user = harness.tokens(client)["access_token"]
+    harness.server.clients.remove(client.client_id)
+    assert not harness.server.introspect(own)["active"]
+    assert not harness.server.introspect(of_user)["active"]
 
 
-def test_INS_01_the_caller_authenticates_with_credentials(stage: Stage) -> None:
-    token = stage.tokens(stage.phone)["access_token"]
-    assert stage.post("/oauth/introspect", {"token": token}).status == 401
-    fields = {"token": token, "client_id": stage.phone.client_id}
-    assert stage.post("/oauth/introspect", fields).error == (401, "invalid_client")
-    answer = stage.post(
+def test_INS_01_the_caller_authenticates_with_credentials(harness: Harness) -> None:
+    token = harness.tokens(harness.phone)["access_token"]
+    assert harness.post("/oauth/introspect", {"token": token}).status == 401
+    fields = {"token": token, "client_id": harness.phone.client_id}
+    assert harness.post("/oauth/introspect", fields).error == (401, "invalid_client")
+    answer = harness.post(
         "/oauth/introspect",
         {"token": token},
-        authorization=basic(stage.app.client_id, "wrong"),
+        authorization=basic(harness.app.client_id, "wrong"),
     )
     assert answer.status == 401
 
 
-def test_INS_01_an_active_token_is_described(stage: Stage) -> None:
-    token = stage.tokens()["access_token"]
-    known = stage.introspect(token)
+def test_INS_01_an_active_token_is_described(harness: Harness) -> None:
+    token = harness.tokens()["access_token"]
+    known = harness.introspect(token)
     assert known == {"active": True, "token_type": "Bearer", **claims(token)}
 
 
 def test_INS_01_unknown_over_refresh_and_others_tokens_are_inactive_and_nothing_more(
-    stage: Stage,
+    harness: Harness,
 ) -> None:
-    other = stage.add("Other")
-    tokens = stage.tokens()
+    other = harness.add("Other")
+    tokens = harness.tokens()
     inactive = [
-        stage.introspect("unknown"),
-        stage.introspect("a.b.c"),
-        stage.introspect(tokens["refresh_token"]),
-        stage.introspect(tokens["access_token"], other),
-        stage.introspect(tokens["access_token"][:-4] + "AAAA"),
+        harness.introspect("unknown"),
+        harness.introspect("a.b.c"),
+        harness.introspect(tokens["refresh_token"]),
+        harness.introspect(tokens["access_token"], other),
+        harness.introspect(tokens["access_token"][:-4] + "AAAA"),
     ]
-    stage.clock.now += 3600
-    inactive.append(stage.introspect(tokens["access_token"]))
+    harness.clock.now += 3600
+    inactive.append(harness.introspect(tokens["access_token"]))
     assert inactive == [{"active": False}] * 6
 
 
 def test_INS_01_an_api_may_ask_about_tokens_for_the_resources_it_serves(make: Make) -> None:
     a, b = "https://a.example.com", "https://b.example.com"
-    stage = make(resources=[a, b])
-    api = stage.add("API", serves=[a], redirect_uris=[])
+    harness = make(resources=[a, b])
+    api = harness.add("API", serves=[a], redirect_uris=[])
     for resource, active in ((a, True), (b, False)):
-        answer = stage.token(grant_type="client_credentials", resource=resource)
-        assert stage.introspect(answer.json["access_token"], api)["active"] is active
+        answer = harness.token(grant_type="client_credentials", resource=resource)
+        assert harness.introspect(answer.json["access_token"], api)["active"] is active
 
 
-def test_INS_01_the_answer_is_signed_for_who_asks_for_that(stage: Stage) -> None:
-    token = stage.token(grant_type="client_credentials").json["access_token"]
-    answer = stage.post(
+def test_INS_01_the_answer_is_signed_for_who_asks_for_that(harness: Harness) -> None:
+    token = harness.token(grant_type="client_credentials").json["access_token"]
+    answer = harness.post(
         "/oauth/introspect",
-        stage.credentials() | {"token": token},
+        harness.credentials() | {"token": token},
         accept="application/token-introspection+jwt, application/json;q=0.5",
     )
     assert answer.header("content-type") == "application/token-introspection+jwt"
     text = answer.response.body.decode()
     assert header(text)["typ"] == "token-introspection+jwt"
     signed = claims(text)
-    assert (signed["iss"], signed["aud"]) == (ISSUER, stage.app.client_id)
-    assert signed["iat"] == int(stage.clock())
+    assert (signed["iss"], signed["aud"]) == (ISSUER, harness.app.client_id)
+    assert signed["iat"] == int(harness.clock())
     assert signed["token_introspection"]["active"] is True
-    keys, _ = jwk.parse_jwks(stage.server.keys.jwks())
+    keys, _ = jwk.parse_jwks(harness.server.keys.jwks())
     parsed = jwt.parse(answer.response.body)
     assert keys.keys[0].verifies(
         jwt.parse_header(parsed.header).algorithm, parsed.signing_input, parsed.signature
     )
-    guard = Guard(Issuer(ISSUER, audience=stage.app.client_id, keys=stage.server.keys.jwks()))
+    guard = Guard(Issuer(ISSUER, audience=harness.app.client_id, keys=harness.server.keys.jwks()))
     with pytest.raises(TokenError):
         guard.verify(text)
-    assert stage.introspect(text) == {"active": False}
+    assert harness.introspect(text) == {"active": False}
 
 
 @pytest.mark.parametrize(
@@ -232,10 +232,10 @@ def test_INS_01_the_answer_is_signed_for_who_asks_for_that(stage: Stage) -> None
 def test_META_01_the_metadata_is_where_clients_look_and_names_this_issuer(
     make: Make, issuer: str, paths: set[str]
 ) -> None:
-    stage = make(issuer=issuer)
-    assert {path for path in stage.server.paths if "well-known" in path} == paths
+    harness = make(issuer=issuer)
+    assert {path for path in harness.server.paths if "well-known" in path} == paths
     for path in paths:
-        answer = stage.send("GET", path)
+        answer = harness.send("GET", path)
         assert answer.status == 200
         content = answer.json
         assert content["issuer"] == issuer
@@ -246,19 +246,19 @@ def test_META_01_the_metadata_is_where_clients_look_and_names_this_issuer(
         assert "private_key_jwt" in content["token_endpoint_auth_methods_supported"]
         assert "ES256" in content["token_endpoint_auth_signing_alg_values_supported"]
         assert "none" not in content["introspection_endpoint_auth_methods_supported"]
-        assert stage.send("HEAD", path).response.body == b""
-        assert stage.send("POST", path).status == 405
+        assert harness.send("HEAD", path).response.body == b""
+        assert harness.send("POST", path).status == 405
 
 
-def test_META_01_every_address_in_the_metadata_is_served(stage: Stage) -> None:
-    content = stage.send("GET", "/.well-known/oauth-authorization-server").json
+def test_META_01_every_address_in_the_metadata_is_served(harness: Harness) -> None:
+    content = harness.send("GET", "/.well-known/oauth-authorization-server").json
     addresses = [value for name, value in content.items() if name.endswith(("_endpoint", "_uri"))]
     assert len(addresses) == 5
-    assert {address.removeprefix(ISSUER) for address in addresses} <= stage.server.paths
+    assert {address.removeprefix(ISSUER) for address in addresses} <= harness.server.paths
 
 
 def test_META_01_openid_clients_find_what_their_specification_requires(make: Make) -> None:
-    stage = make(issuer=ISSUER + "/tenant")
+    harness = make(issuer=ISSUER + "/tenant")
     required = {
         "issuer",
         "authorization_endpoint",
@@ -268,10 +268,10 @@ def test_META_01_openid_clients_find_what_their_specification_requires(make: Mak
         "subject_types_supported",
         "id_token_signing_alg_values_supported",
     }
-    plain = stage.send("GET", "/.well-known/oauth-authorization-server/tenant").json
-    for path in stage.server.paths:
+    plain = harness.send("GET", "/.well-known/oauth-authorization-server/tenant").json
+    for path in harness.server.paths:
         if path.endswith("openid-configuration") or "openid-configuration/" in path:
-            content = stage.send("GET", path).json
+            content = harness.send("GET", path).json
             assert required <= content.keys()
             assert content["subject_types_supported"] == ["public"]
             assert content["id_token_signing_alg_values_supported"] == ["ES256", "RS256"]
@@ -283,25 +283,25 @@ def test_META_01_signed_answers_are_announced_with_the_algorithms_of_the_keys_in
     make: Make,
 ) -> None:
     def announced() -> Any:
-        content = stage.send("GET", "/.well-known/oauth-authorization-server").json
+        content = harness.send("GET", "/.well-known/oauth-authorization-server").json
         return content["introspection_signing_alg_values_supported"]
 
-    stage = make()
+    harness = make()
     assert announced() == ["ES256"]
-    stage.server = stage.another(algorithm="EdDSA")  # its key waits until it is known
+    harness.server = harness.another(algorithm="EdDSA")  # its key waits until it is known
     assert announced() == ["ES256", "EdDSA"]
-    stage.clock.now += 3600
+    harness.clock.now += 3600
     assert announced() == ["EdDSA"]
-    stage.clock.now += 60
-    with closing(sqlite3.connect(stage.folder / "auth.db")) as connection:
+    harness.clock.now += 60
+    with closing(sqlite3.connect(harness.folder / "auth.db")) as connection:
         connection.execute("ALTER TABLE signing_keys RENAME TO gone")
         connection.commit()
     assert announced() == ["EdDSA"], "metadata needs no store"
 
 
 def test_META_01_without_described_scopes_there_is_no_empty_array(make: Make) -> None:
-    stage = make(scopes=None)
-    content = stage.send("GET", "/.well-known/oauth-authorization-server").json
+    harness = make(scopes=None)
+    content = harness.send("GET", "/.well-known/oauth-authorization-server").json
     assert "scopes_supported" not in content
 
 
@@ -315,65 +315,65 @@ def test_JWKS_05_only_public_members_are_published(make: Make, algorithm: str) -
 
 
 def test_JWKS_05_a_key_is_published_before_it_signs_and_until_its_tokens_are_over(
-    stage: Stage,
+    harness: Harness,
 ) -> None:
     def signing() -> str:
-        token = stage.token(grant_type="client_credentials").json["access_token"]
+        token = harness.token(grant_type="client_credentials").json["access_token"]
         kid: str = header(token)["kid"]
         return kid
 
     def published() -> list[str]:
-        return [key["kid"] for key in stage.send("GET", "/oauth/jwks").json["keys"]]
+        return [key["kid"] for key in harness.send("GET", "/oauth/jwks").json["keys"]]
 
     old = signing()
     max_age = re.search(
-        r"max-age=(\d+)", stage.send("GET", "/oauth/jwks").header("cache-control") or ""
+        r"max-age=(\d+)", harness.send("GET", "/oauth/jwks").header("cache-control") or ""
     )
     assert max_age is not None
-    new = stage.server.keys.rotate()
-    assert stage.server.keys.rotate() == new, "a key that waits for its turn is enough"
+    new = harness.server.keys.rotate()
+    assert harness.server.keys.rotate() == new, "a key that waits for its turn is enough"
     assert (signing(), published()) == (old, [old, new])
-    stage.clock.now += int(max_age[1]) * 2 - 1
+    harness.clock.now += int(max_age[1]) * 2 - 1
     assert signing() == old
-    last = stage.token(grant_type="client_credentials").json["access_token"]
-    stage.clock.now += 1
+    last = harness.token(grant_type="client_credentials").json["access_token"]
+    harness.clock.now += 1
     assert signing() == new
-    stage.clock.now += 3598
-    assert stage.is_active(last)
+    harness.clock.now += 3598
+    assert harness.is_active(last)
     assert published() == [old, new]
-    stage.clock.now += int(max_age[1]) * 2 + 3
+    harness.clock.now += int(max_age[1]) * 2 + 3
     assert published() == [new]
-    stage.server.prune()
-    assert [key.kid for key in stage.server.keys.all()] == [new]
+    harness.server.prune()
+    assert [key.kid for key in harness.server.keys.all()] == [new]
 
 
 def test_JWKS_05_keys_are_rotated_when_their_time_is_over(make: Make) -> None:
-    stage = make(key_lifetime=86_400)
-    old = stage.server.keys.all()[0].kid
-    stage.clock.now += 86_400 - 590
-    stage.token(grant_type="client_credentials")
-    stage.server._engine.upkeep.wait()
-    keys = [key.kid for key in stage.server.keys.all()]
+    harness = make(key_lifetime=86_400)
+    old = harness.server.keys.all()[0].kid
+    harness.clock.now += 86_400 - 590
+    harness.token(grant_type="client_credentials")
+    harness.server._engine.upkeep.wait()
+    keys = [key.kid for key in harness.server.keys.all()]
     assert len(keys) == 2
-    stage.clock.now += 601
-    token = stage.token(grant_type="client_credentials").json["access_token"]
+    harness.clock.now += 601
+    token = harness.token(grant_type="client_credentials").json["access_token"]
     assert header(token)["kid"] != old
-    assert len(stage.named("key_made")) == 2
+    assert len(harness.named("key_made")) == 2
 
 
-def test_JWKS_05_a_compromised_key_is_replaced_at_once(stage: Stage) -> None:
-    new = stage.server.keys.rotate(immediately=True)
-    token = stage.token(grant_type="client_credentials").json["access_token"]
+def test_JWKS_05_a_compromised_key_is_replaced_at_once(harness: Harness) -> None:
+    new = harness.server.keys.rotate(immediately=True)
+    token = harness.token(grant_type="client_credentials").json["access_token"]
     assert header(token)["kid"] == new
-    assert stage.is_active(token)
+    assert harness.is_active(token)
 
 
-def test_CORS_01_metadata_and_jwks_are_for_every_page(stage: Stage) -> None:
+def test_CORS_01_metadata_and_jwks_are_for_every_page(harness: Harness) -> None:
     for path in ("/oauth/jwks", "/.well-known/oauth-authorization-server"):
-        answer = stage.send("GET", path, origin="https://anybody.example")
+        answer = harness.send("GET", path, origin="https://anybody.example")
         assert answer.header("access-control-allow-origin") == "*"
         assert answer.header("access-control-allow-credentials") is None
-        preflight = stage.send(
+        preflight = harness.send(
             "OPTIONS", path, origin="https://a.example", access_control_request_method="GET"
         )
         assert preflight.status == 204
@@ -382,24 +382,24 @@ def test_CORS_01_metadata_and_jwks_are_for_every_page(stage: Stage) -> None:
 
 @pytest.mark.parametrize("path", ["/oauth/token", "/oauth/revoke"])
 def test_CORS_01_token_and_revocation_are_for_the_pages_of_registered_origins(
-    stage: Stage, path: str
+    harness: Harness, path: str
 ) -> None:
     page = "https://spa.example.com"
-    stage.add("SPA", public=True, origins=[page])
-    good = stage.post(path, {"token": "x"}, origin=page)
+    harness.add("SPA", public=True, origins=[page])
+    good = harness.post(path, {"token": "x"}, origin=page)
     assert good.header("access-control-allow-origin") == page
     assert good.header("access-control-allow-credentials") is None
     assert good.header("vary") == "Origin"
     assert "WWW-Authenticate" in (good.header("access-control-expose-headers") or "")
     for origin in ("https://other.example.com", "null", page + ".evil.example"):
-        bad = stage.post(path, {"token": "x"}, origin=origin)
+        bad = harness.post(path, {"token": "x"}, origin=origin)
         assert bad.header("access-control-allow-origin") is None
         assert bad.header("vary") == "Origin"
     asked: Any = {"access_control_request_method": "POST"}
-    preflight = stage.send("OPTIONS", path, origin=page, **asked)
+    preflight = harness.send("OPTIONS", path, origin=page, **asked)
     assert (preflight.status, preflight.header("access-control-allow-origin")) == (204, page)
     assert preflight.header("access-control-allow-methods") == "POST"
-    refused = stage.send("OPTIONS", path, origin="https://other.example.com", **asked)
+    refused = harness.send("OPTIONS", path, origin="https://other.example.com", **asked)
     assert refused.header("access-control-allow-origin") is None
 
 
@@ -428,54 +428,54 @@ def test_CORS_01_token_and_revocation_are_for_the_pages_of_registered_origins(
     ],
 )
 def test_CORS_01_a_page_may_send_the_headers_that_it_asks_for(
-    stage: Stage, path: str, method: str, asked: str | None, allowed: str | None
+    harness: Harness, path: str, method: str, asked: str | None, allowed: str | None
 ) -> None:
     page = "https://spa.example.com"
-    stage.add("SPA", public=True, origins=[page])
+    harness.add("SPA", public=True, origins=[page])
     lines: dict[str, Any] = {"origin": page, "access_control_request_method": method}
     if asked is not None:
         lines["access_control_request_headers"] = asked
-    preflight = stage.send("OPTIONS", path, **lines)
+    preflight = harness.send("OPTIONS", path, **lines)
     listed = preflight.header("access-control-allow-headers")
     assert listed == (allowed or "authorization, mcp-protocol-version, traceparent")
     assert "Access-Control-Request-Headers" in (preflight.header("vary") or "")
-    refused = stage.send("OPTIONS", path, **(lines | {"origin": "https://other.example.com"}))
+    refused = harness.send("OPTIONS", path, **(lines | {"origin": "https://other.example.com"}))
     if method == "POST":
         assert refused.header("access-control-allow-headers") is None
 
 
 @pytest.mark.parametrize("path", ["/oauth/authorize", "/oauth/introspect", "/oauth/consent"])
-def test_CORS_01_the_other_endpoints_are_for_no_page(stage: Stage, path: str) -> None:
+def test_CORS_01_the_other_endpoints_are_for_no_page(harness: Harness, path: str) -> None:
     page = "https://spa.example.com"
-    stage.add("SPA", public=True, origins=[page])
+    harness.add("SPA", public=True, origins=[page])
     for method in ("GET", "POST", "OPTIONS"):
-        answer = stage.send(method, path, origin=page, access_control_request_method="POST")
+        answer = harness.send(method, path, origin=page, access_control_request_method="POST")
         assert answer.header("access-control-allow-origin") is None
 
 
-def test_SEC_01_an_old_secret_is_valid_for_a_day_beside_the_new_one(stage: Stage) -> None:
-    new = stage.server.clients.rotate_secret(stage.app.client_id)
+def test_SEC_01_an_old_secret_is_valid_for_a_day_beside_the_new_one(harness: Harness) -> None:
+    new = harness.server.clients.rotate_secret(harness.app.client_id)
 
     def works(secret: str | None) -> bool:
-        answer = stage.token(grant_type="client_credentials", client_secret=secret)
+        answer = harness.token(grant_type="client_credentials", client_secret=secret)
         return answer.status == 200
 
     assert works(new)
-    assert works(stage.app.client_secret)
-    stage.clock.now += 86_399
-    assert works(stage.app.client_secret)
-    stage.clock.now += 1
-    assert not works(stage.app.client_secret)
+    assert works(harness.app.client_secret)
+    harness.clock.now += 86_399
+    assert works(harness.app.client_secret)
+    harness.clock.now += 1
+    assert not works(harness.app.client_secret)
     assert works(new)
 
 
-def test_SEC_01_without_an_overlap_the_old_secret_ends_at_once(stage: Stage) -> None:
-    new = stage.server.clients.rotate_secret(stage.app.client_id, overlap=0)
-    assert stage.token(grant_type="client_credentials").status == 401
-    assert stage.token(grant_type="client_credentials", client_secret=new).status == 200
+def test_SEC_01_without_an_overlap_the_old_secret_ends_at_once(harness: Harness) -> None:
+    new = harness.server.clients.rotate_secret(harness.app.client_id, overlap=0)
+    assert harness.token(grant_type="client_credentials").status == 401
+    assert harness.token(grant_type="client_credentials", client_secret=new).status == 200
 
 
-def test_nothing_else_is_served(stage: Stage) -> None:
+def test_nothing_else_is_served(harness: Harness) -> None:
     for path in ("/", "/oauth", "/oauth/token/", "/OAUTH/TOKEN", "/oauth/jwks.json"):
-        assert stage.send("GET", path).status == 404
-    assert json.loads(stage.send("GET", "/x").response.body) == {"error": "not_found"}
+        assert harness.send("GET", path).status == 404
+    assert json.loads(harness.send("GET", "/x").response.body) == {"error": "not_found"}

@@ -20,8 +20,8 @@ from websockets.sync.client import connect
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client
 
+from tests.server.harness import FORM, ISSUER, Harness, Make
 from tests.server.serving import GUNICORN, UVICORN, served
-from tests.server.stage import FORM, ISSUER, Make, Stage
 
 HYPERCORN = ("hypercorn", "tests.server.served:app", "-k", "trio", "-b", "127.0.0.1:{port}")
 
@@ -80,25 +80,25 @@ def test_a_websocket_is_the_apps(tmp_path: Path) -> None:
 def test_a_mount_path_is_respected(
     make: Make, issuer: str, root: str, path: str, mine: bool
 ) -> None:
-    stage = make(issuer=issuer)
-    assert (stage.server.served_path(root, path) is not None) is mine
+    harness = make(issuer=issuer)
+    assert (harness.server.served_path(root, path) is not None) is mine
 
 
 def test_mounted_in_starlette_and_in_werkzeug_it_answers_below_its_mount(make: Make) -> None:
-    stage = make(issuer=ISSUER + "/auth")
-    body = {**stage.credentials(), "grant_type": "client_credentials"}
-    asgi = TestClient(Starlette(routes=[Mount("/auth", stage.server.asgi_app())]), ISSUER)
+    harness = make(issuer=ISSUER + "/auth")
+    body = {**harness.credentials(), "grant_type": "client_credentials"}
+    asgi = TestClient(Starlette(routes=[Mount("/auth", harness.server.asgi_app())]), ISSUER)
     assert asgi.post("/auth/oauth/token", data=body).status_code == 200
     assert asgi.get("/auth/elsewhere").status_code == 404
-    nothing = stage.server.wsgi_app()
-    wsgi = Client(DispatcherMiddleware(nothing, {"/auth": stage.server.wsgi_app()}))
+    nothing = harness.server.wsgi_app()
+    wsgi = Client(DispatcherMiddleware(nothing, {"/auth": harness.server.wsgi_app()}))
     assert wsgi.post("/auth/oauth/token", data=body).status_code == 200
     assert wsgi.get("/.well-known/oauth-authorization-server/auth").status_code == 200
     assert wsgi.get("/elsewhere").status_code == 404
 
 
-def test_alone_it_answers_lifespan_and_closes_websockets(stage: Stage) -> None:
-    with TestClient(stage.server.asgi_app()) as client:
+def test_alone_it_answers_lifespan_and_closes_websockets(harness: Harness) -> None:
+    with TestClient(harness.server.asgi_app()) as client:
         assert client.get("/").status_code == 404
         refused = pytest.raises((WebSocketDisconnect, WebSocketDenialResponse))
         with refused, client.websocket_connect("/"):
@@ -121,13 +121,13 @@ async def _call(app: Any, messages: list[dict[str, Any]], **scope: Any) -> list[
 
 
 @pytest.mark.parametrize("run", [asyncio.run, lambda main: trio.run(lambda: main)])
-def test_a_body_in_parts_is_put_together(stage: Stage, run: Callable[[Any], Any]) -> None:
-    body = urlencode({**stage.credentials(), "grant_type": "client_credentials"}).encode()
+def test_a_body_in_parts_is_put_together(harness: Harness, run: Callable[[Any], Any]) -> None:
+    body = urlencode({**harness.credentials(), "grant_type": "client_credentials"}).encode()
     parts: list[dict[str, Any]] = [
         {"type": "http.request", "body": body[:10], "more_body": True},
         {"type": "http.request", "body": body[10:]},
     ]
-    app = stage.server.asgi_app()
+    app = harness.server.asgi_app()
 
     async def twice() -> list[Any]:
         headers = [(b"content-type", FORM.encode())]
@@ -136,12 +136,12 @@ def test_a_body_in_parts_is_put_together(stage: Stage, run: Callable[[Any], Any]
     assert [sent[0]["status"] for sent in run(twice())] == [200, 200]
 
 
-def test_a_client_that_goes_away_is_not_answered(stage: Stage) -> None:
+def test_a_client_that_goes_away_is_not_answered(harness: Harness) -> None:
     gone: list[dict[str, Any]] = [
         {"type": "http.request", "body": b"a", "more_body": True},
         {"type": "http.disconnect"},
     ]
-    assert asyncio.run(_call(stage.server.asgi_app(), gone)) == []
+    assert asyncio.run(_call(harness.server.asgi_app(), gone)) == []
 
 
 @pytest.mark.parametrize(
@@ -156,9 +156,9 @@ def test_a_client_that_goes_away_is_not_answered(stage: Stage) -> None:
     ],
 )
 def test_a_wsgi_body_is_bounded_and_without_a_length_read_only_to_a_known_end(
-    stage: Stage, extra: dict[str, Any], padding: int, status: int
+    harness: Harness, extra: dict[str, Any], padding: int, status: int
 ) -> None:
-    fields = {**stage.credentials(), "grant_type": "client_credentials"}
+    fields = {**harness.credentials(), "grant_type": "client_credentials"}
     statuses: list[str] = []
 
     def start(status: str, *_: Any) -> Any:
@@ -171,5 +171,5 @@ def test_a_wsgi_body_is_bounded_and_without_a_length_read_only_to_a_known_end(
         "wsgi.input": io.BytesIO(urlencode(fields).encode() + b"&" * padding),
         **extra,
     }
-    list(stage.server.wsgi_app()(environ, start))
+    list(harness.server.wsgi_app()(environ, start))
     assert statuses[0].startswith(str(status))

@@ -18,8 +18,8 @@ import pytest
 
 from bearerguard import Request, Response
 from bearerguard.server import PeopleOptions
+from tests.server.harness import FORM, ISSUER, Harness, Make
 from tests.server.people.visitor import Visitor
-from tests.server.stage import FORM, ISSUER, Make, Stage
 
 PASSWORD = "correct horse battery"
 
@@ -28,21 +28,21 @@ class Storm:
     """Many people with a filled-in login form, while argon2's own threads are held."""
 
     def __init__(self, make: Make, people: int, **options: Any) -> None:
-        self.stage: Stage = make(
+        self.harness: Harness = make(
             people=PeopleOptions(password_parameters=argon2.profiles.CHEAPEST), **options
         )
-        self.stage.server.users.add("ada", PASSWORD)
+        self.harness.server.users.add("ada", PASSWORD)
         self.forms = [self._form() for _ in range(people)]
-        self.robot = self.stage.add("Robot", redirect_uris=[])
-        self.own = {"grant_type": "client_credentials"} | self.stage.credentials(self.robot)
+        self.robot = self.harness.add("Robot", redirect_uris=[])
+        self.own = {"grant_type": "client_credentials"} | self.harness.credentials(self.robot)
         self.gate = threading.Event()
-        workers = self.stage.server.users._passwords._pool._workers
+        workers = self.harness.server.users._passwords._pool._workers
         for _ in range(2):
             workers.executor.submit(self.gate.wait)
         self.places = workers.places
 
     def _form(self) -> tuple[dict[str, str], bytes]:
-        visitor = Visitor(self.stage.server.handle)
+        visitor = Visitor(self.harness.server.handle)
         page = visitor.get("/oauth/login")
         cookie = "; ".join(f"{name}={value}" for name, value in visitor.cookies.items())
         fields = {**page.fields, "username": "ada", "password": PASSWORD}
@@ -72,7 +72,7 @@ def test_under_asgi_tokens_are_issued_and_introspected_while_logins_wait(
     make: Make, backend: str
 ) -> None:
     storm = Storm(make, 9)
-    transport = httpx2.ASGITransport(storm.stage.server.asgi_app())
+    transport = httpx2.ASGITransport(storm.harness.server.asgi_app())
     logins: list[int] = []
 
     async def program() -> None:
@@ -88,7 +88,7 @@ def test_under_asgi_tokens_are_issued_and_introspected_while_logins_wait(
                 with storm.held(), anyio.fail_after(60):
                     await until(lambda: storm.waiting == 4)
                     token = await http.post("/oauth/token", data=storm.own)
-                    asked = storm.stage.credentials(storm.robot) | {
+                    asked = storm.harness.credentials(storm.robot) | {
                         "token": token.json()["access_token"]
                     }
                     assert (await http.post("/oauth/introspect", data=asked)).json()["active"]
@@ -102,7 +102,7 @@ def test_under_asgi_tokens_are_issued_and_introspected_while_logins_wait(
 def test_under_asgi_so_many_may_wait_and_the_rest_is_told_to_come_again(make: Make) -> None:
     storm = Storm(make, 1)
     headers, body = storm.forms[0]
-    transport = httpx2.ASGITransport(storm.stage.server.asgi_app())
+    transport = httpx2.ASGITransport(storm.harness.server.asgi_app())
     statuses: Counter[int] = Counter()
 
     async def program() -> None:
@@ -128,7 +128,7 @@ def test_under_asgi_so_many_may_wait_and_the_rest_is_told_to_come_again(make: Ma
 
 def test_in_eight_threads_of_a_wsgi_server_half_are_left_to_programs(make: Make) -> None:
     storm = Storm(make, 10)
-    handle = storm.stage.server.handle
+    handle = storm.harness.server.handle
 
     def sign_in(headers: dict[str, str], body: bytes) -> Response:
         return handle(Request("POST", "/oauth/login", headers, body))
@@ -136,7 +136,7 @@ def test_in_eight_threads_of_a_wsgi_server_half_are_left_to_programs(make: Make)
     with ThreadPoolExecutor(8) as pool:
         logins: list[Future[Response]] = [pool.submit(sign_in, *form) for form in storm.forms]
         with storm.held():
-            token = pool.submit(lambda: storm.stage.token(storm.robot, **storm.own))
+            token = pool.submit(lambda: storm.harness.token(storm.robot, **storm.own))
             assert token.result(60).status == 200
             turned_away = list(islice(as_completed(logins, timeout=60), 6))
             assert [login.result().status for login in turned_away] == [503] * 6

@@ -13,7 +13,7 @@ from werkzeug.test import Client
 from bearerguard import ConfigurationError
 from bearerguard.server import PeopleOptions
 from bearerguard.server.http.proxies import Proxies
-from tests.server.stage import ISSUER, Make, hidden_fields
+from tests.server.harness import ISSUER, Make, hidden_fields
 
 PROXIES = ["10.0.0.0/24", "2001:db8::1"]
 TRIED = {"username": "ada", "password": "wrong one"}
@@ -78,11 +78,11 @@ def test_A6_what_is_nobodys_own_proxy_is_refused(make: Make, trusted: Any) -> No
 
 
 def test_A6_behind_a_trusted_proxy_a_login_comes_from_the_address_that_it_saw(make: Make) -> None:
-    stage = make(people=PeopleOptions(password_parameters=argon2.profiles.CHEAPEST))
+    harness = make(people=PeopleOptions(password_parameters=argon2.profiles.CHEAPEST))
     trusted = ["10.0.0.7"]
     login = f"{ISSUER}/oauth/login"
-    wsgi = Client(stage.server.wsgi_app(trusted_proxies=trusted))
-    asgi = TestClient(stage.server.asgi_app(trusted_proxies=trusted), client=("10.0.0.7", 1))
+    wsgi = Client(harness.server.wsgi_app(trusted_proxies=trusted))
+    asgi = TestClient(harness.server.asgi_app(trusted_proxies=trusted), client=("10.0.0.7", 1))
     form = hidden_fields(wsgi.get(login).get_data(as_text=True))
     wsgi.post(
         login,
@@ -92,5 +92,5 @@ def test_A6_behind_a_trusted_proxy_a_login_comes_from_the_address_that_it_saw(ma
     )
     form = hidden_fields(asgi.get(login).text)
     asgi.post(login, data=form | TRIED, headers={"X-Forwarded-For": "1.2.3.4, 198.51.100.10"})
-    addresses = [event.details["address"] for event in stage.named("login_failed")]
+    addresses = [event.details["address"] for event in harness.named("login_failed")]
     assert addresses == ["198.51.100.9", "198.51.100.10"]

@@ -17,7 +17,7 @@ import pytest
 from bearerguard import Request
 from bearerguard.server import Registered
 from bearerguard.testing import SigningKey, sign
-from tests.server.stage import CALLBACK, FORM, VERIFIER, Answer, Make, Stage, basic
+from tests.server.harness import CALLBACK, FORM, VERIFIER, Answer, Harness, Make, basic
 
 TOKEN, REVOKE, INTROSPECT = "/oauth/token", "/oauth/revoke", "/oauth/introspect"
 AUTHORIZE, CONSENT = "/oauth/authorize", "/oauth/consent"
@@ -31,7 +31,7 @@ PLANTED = "planted-7f3a"
 class Row:
     """A refused request. `found` is some of what its event must have."""
 
-    send: Callable[[Stage], Answer]
+    send: Callable[[Harness], Answer]
     endpoint: str
     error: str
     reason: str
@@ -39,140 +39,140 @@ class Row:
     event: str = "request_refused"
 
 
-def own(**fields: Any) -> Callable[[Stage], Answer]:
-    return lambda stage: stage.token(**({"grant_type": "client_credentials"} | fields))
+def own(**fields: Any) -> Callable[[Harness], Answer]:
+    return lambda harness: harness.token(**({"grant_type": "client_credentials"} | fields))
 
 
-def link(**fields: Any) -> Callable[[Stage], Answer]:
-    return lambda stage: stage.authorize(**fields)
+def link(**fields: Any) -> Callable[[Harness], Answer]:
+    return lambda harness: harness.authorize(**fields)
 
 
-def raw(path: str, body: bytes, kind: str = FORM) -> Callable[[Stage], Answer]:
-    return lambda stage: stage.send("POST", path, body, content_type=kind)
+def raw(path: str, body: bytes, kind: str = FORM) -> Callable[[Harness], Answer]:
+    return lambda harness: harness.send("POST", path, body, content_type=kind)
 
 
-def header(value: str) -> Callable[[Stage], Answer]:
+def header(value: str) -> Callable[[Harness], Answer]:
     grant = {"grant_type": "client_credentials"}
-    return lambda stage: stage.post(TOKEN, grant, authorization=value)
+    return lambda harness: harness.post(TOKEN, grant, authorization=value)
 
 
-def method(verb: str, path: str) -> Callable[[Stage], Answer]:
-    return lambda stage: stage.send(verb, path)
+def method(verb: str, path: str) -> Callable[[Harness], Answer]:
+    return lambda harness: harness.send(verb, path)
 
 
-def expired_code(stage: Stage) -> Answer:
-    code = stage.code()
-    stage.clock.now += 61
-    return stage.redeem(code)
+def expired_code(harness: Harness) -> Answer:
+    code = harness.code()
+    harness.clock.now += 61
+    return harness.redeem(code)
 
 
-def replayed_code(stage: Stage) -> Answer:
-    code = stage.code()
-    stage.redeem(code)
-    stage.redeem(code)
-    stage.events.clear()
-    return stage.redeem(code)
+def replayed_code(harness: Harness) -> Answer:
+    code = harness.code()
+    harness.redeem(code)
+    harness.redeem(code)
+    harness.events.clear()
+    return harness.redeem(code)
 
 
-def code_of_a_disabled_user(stage: Stage) -> Answer:
-    account = stage.server.users.add("eve", "a long enough password")
-    stage.user = type(stage.user)(account.user_id, "Eve", stage.clock())  # type: ignore[misc]
-    code = stage.code()
+def code_of_a_disabled_user(harness: Harness) -> Answer:
+    account = harness.server.users.add("eve", "a long enough password")
+    harness.user = type(harness.user)(account.user_id, "Eve", harness.clock())  # type: ignore[misc]
+    code = harness.code()
     # It is on its way while the account is closed.
-    digest = stage.server.database
+    digest = harness.server.database
     with digest.write() as connection:
         from sqlalchemy import text
 
         connection.execute(text("UPDATE users SET disabled_at = 1"))
-    return stage.redeem(code)
+    return harness.redeem(code)
 
 
-def code_with_a_verifier_too_many(stage: Stage) -> Answer:
-    client = stage.add("Old", require_pkce=False)
-    code = stage.code(client, code_challenge=None, code_challenge_method=None)
-    return stage.redeem(code, client)
+def code_with_a_verifier_too_many(harness: Harness) -> Answer:
+    client = harness.add("Old", require_pkce=False)
+    code = harness.code(client, code_challenge=None, code_challenge_method=None)
+    return harness.redeem(code, client)
 
 
-def code_without_its_redirect_uri(stage: Stage) -> Answer:
-    client = stage.add("Old", require_pkce=False)
-    return stage.redeem(stage.code(client), client, redirect_uri=None)
+def code_without_its_redirect_uri(harness: Harness) -> Answer:
+    client = harness.add("Old", require_pkce=False)
+    return harness.redeem(harness.code(client), client, redirect_uri=None)
 
 
-def reused(stage: Stage) -> Answer:
-    first = stage.tokens()["refresh_token"]
-    second = stage.refresh(first).json["refresh_token"]
-    stage.refresh(second)
-    return stage.refresh(first)
+def reused(harness: Harness) -> Answer:
+    first = harness.tokens()["refresh_token"]
+    second = harness.refresh(first).json["refresh_token"]
+    harness.refresh(second)
+    return harness.refresh(first)
 
 
-def revoked_refresh_token(stage: Stage) -> Answer:
-    token = stage.tokens()["refresh_token"]
-    stage.server.revoke(token)
-    return stage.refresh(token)
+def revoked_refresh_token(harness: Harness) -> Answer:
+    token = harness.tokens()["refresh_token"]
+    harness.server.revoke(token)
+    return harness.refresh(token)
 
 
-def expired_refresh_token(stage: Stage) -> Answer:
-    token = stage.tokens()["refresh_token"]
-    stage.clock.now += 31 * 86_400
-    return stage.refresh(token)
+def expired_refresh_token(harness: Harness) -> Answer:
+    token = harness.tokens()["refresh_token"]
+    harness.clock.now += 31 * 86_400
+    return harness.refresh(token)
 
 
-def another(stage: Stage) -> Registered:
-    return stage.add("Another")
+def another(harness: Harness) -> Registered:
+    return harness.add("Another")
 
 
-def robot(stage: Stage) -> Registered:
-    return stage.add("Robot", jwks={"keys": [KEY.jwk()]}, redirect_uris=[])
+def robot(harness: Harness) -> Registered:
+    return harness.add("Robot", jwks={"keys": [KEY.jwk()]}, redirect_uris=[])
 
 
-def assertion(**claims: Any) -> Callable[[Stage], Answer]:
-    def send(stage: Stage) -> Answer:
-        client = robot(stage)
+def assertion(**claims: Any) -> Callable[[Harness], Answer]:
+    def send(harness: Harness) -> Answer:
+        client = robot(harness)
         usual = {
             "iss": client.client_id,
             "sub": client.client_id,
-            "aud": stage.server.settings.issuer,
-            "exp": stage.clock() + 60,
+            "aud": harness.server.settings.issuer,
+            "exp": harness.clock() + 60,
             "jti": "1",
         }
         text = sign({"alg": "ES256", "kid": KEY.kid}, usual | claims, KEY)
         kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
         fields = {"grant_type": "client_credentials", "client_assertion_type": kind}
         for _ in range(2 if not claims else 1):
-            answer = stage.post(TOKEN, {**fields, "client_assertion": text})
+            answer = harness.post(TOKEN, {**fields, "client_assertion": text})
         return answer
 
     return send
 
 
-def not_for_the_caller(stage: Stage) -> Answer:
-    token = own()(stage).json["access_token"]
-    api = stage.add("API", serves=["https://api.example.com"], redirect_uris=[])
-    stage.server = stage.another(
+def not_for_the_caller(harness: Harness) -> Answer:
+    token = own()(harness).json["access_token"]
+    api = harness.add("API", serves=["https://api.example.com"], redirect_uris=[])
+    harness.server = harness.another(
         resources=["https://other.example.com", "https://api.example.com"],
-        on_event=stage.events.append,
+        on_event=harness.events.append,
     )
-    token = own(resource="https://other.example.com")(stage).json["access_token"]
-    return stage.post(INTROSPECT, stage.credentials(api) | {"token": token})
+    token = own(resource="https://other.example.com")(harness).json["access_token"]
+    return harness.post(INTROSPECT, harness.credentials(api) | {"token": token})
 
 
-def consent(change: Callable[[Stage, Answer], Answer]) -> Callable[[Stage], Answer]:
-    return lambda stage: change(stage, stage.authorize(stage.phone))
+def consent(change: Callable[[Harness, Answer], Answer]) -> Callable[[Harness], Answer]:
+    return lambda harness: change(harness, harness.authorize(harness.phone))
 
 
-def signed_out(stage: Stage, page: Answer) -> Answer:
-    stage.user = None
-    return stage.consent(page)
+def signed_out(harness: Harness, page: Answer) -> Answer:
+    harness.user = None
+    return harness.consent(page)
 
 
-def gone(stage: Stage, page: Answer) -> Answer:
-    stage.server.clients.remove(stage.phone.client_id)
-    return stage.consent(page)
+def gone(harness: Harness, page: Answer) -> Answer:
+    harness.server.clients.remove(harness.phone.client_id)
+    return harness.consent(page)
 
 
-def users_id(stage: Stage) -> Answer:
-    stage.add("Taken", client_id="ada", redirect_uris=[])
-    return stage.authorize()
+def users_id(harness: Harness) -> Answer:
+    harness.add("Taken", client_id="ada", redirect_uris=[])
+    return harness.authorize()
 
 
 FAILED = "client_authentication_failed"
@@ -585,16 +585,18 @@ def refused(answer: Answer) -> bool:
 
 @pytest.mark.parametrize("name", ROWS)
 def test_a_refused_request_leaves_one_line_with_reason_and_value(
-    stage: Stage, caplog: pytest.LogCaptureFixture, name: str
+    harness: Harness, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     row = ROWS[name]
     with caplog.at_level(logging.INFO):
-        answer = row.send(stage)
+        answer = row.send(harness)
     assert refused(answer)
-    events = [each for each in stage.events if "reason" in each.details and "error" in each.details]
+    events = [
+        each for each in harness.events if "reason" in each.details and "error" in each.details
+    ]
     event = events[-1]
     details = dict(event.details)
-    assert (event.name, details["endpoint"]) == (row.event, row.endpoint)
+    assert (event.code, details["endpoint"]) == (row.event, row.endpoint)
     assert (details["error"], details["reason"]) == (row.error, row.reason)
     assert row.found.items() <= details.items()
     lines = [each for each in caplog.records if vars(each).get("security_event") is event]
@@ -609,51 +611,51 @@ def test_a_refused_request_leaves_one_line_with_reason_and_value(
     assert line.getMessage().isprintable()
     assert len(line.getMessage()) < 1200
     assert all(len(value) <= 200 for value in details.values() if isinstance(value, str))
-    text = caplog.text + repr([(each, dict(each.details)) for each in stage.events])
+    text = caplog.text + repr([(each, dict(each.details)) for each in harness.events])
     body = answer.response.body.decode() + (answer.header("location") or "")
-    for secret in (PLANTED, VERIFIER, stage.app.client_secret, stage.phone.client_secret):
+    for secret in (PLANTED, VERIFIER, harness.app.client_secret, harness.phone.client_secret):
         assert secret is None or secret not in text
         assert secret is None or secret not in body
 
 
-def test_a_request_that_is_not_refused_leaves_no_such_line(stage: Stage) -> None:
-    tokens = stage.tokens()
-    stage.refresh(tokens["refresh_token"])
-    stage.introspect(tokens["access_token"])
-    stage.introspect("unknown")
-    stage.post(REVOKE, stage.credentials() | {"token": "unknown"})
-    stage.code(stage.phone)
-    assert not [each for each in stage.events if "reason" in each.details]
+def test_a_request_that_is_not_refused_leaves_no_such_line(harness: Harness) -> None:
+    tokens = harness.tokens()
+    harness.refresh(tokens["refresh_token"])
+    harness.introspect(tokens["access_token"])
+    harness.introspect("unknown")
+    harness.post(REVOKE, harness.credentials() | {"token": "unknown"})
+    harness.code(harness.phone)
+    assert not [each for each in harness.events if "reason" in each.details]
 
 
 def test_a_caller_that_asks_about_another_apis_token_is_told_to_the_operator_alone(
-    stage: Stage,
+    harness: Harness,
 ) -> None:
-    assert not_for_the_caller(stage).json == {"active": False}
-    (event,) = stage.named("request_refused")
+    assert not_for_the_caller(harness).json == {"active": False}
+    (event,) = harness.named("request_refused")
     assert event.details["reason"] == "token_for_another_api"
     assert event.details["aud"] == "https://other.example.com"
     assert event.details["serves"] == "https://api.example.com"
-    assert event.details["issued_to"] == stage.app.client_id
+    assert event.details["issued_to"] == harness.app.client_id
 
 
 def test_the_endpoint_is_named_as_it_is_served(make: Make) -> None:
-    stage = make(issuer="https://api.example.com/tenant")
-    stage.token(grant_type="x")
-    stage.authorize(scope="admin")
-    endpoints = [each.details["endpoint"] for each in stage.named("request_refused")]
+    harness = make(issuer="https://api.example.com/tenant")
+    harness.token(grant_type="x")
+    harness.authorize(scope="admin")
+    endpoints = [each.details["endpoint"] for each in harness.named("request_refused")]
     assert endpoints == ["/tenant/oauth/token", "/tenant/oauth/authorize"]
 
 
-def test_a_body_that_no_server_reads_to_its_end_is_a_line_too(stage: Stage) -> None:
-    assert stage.server.too_large(TOKEN).status == 413
-    (event,) = stage.named("request_refused")
+def test_a_body_that_no_server_reads_to_its_end_is_a_line_too(harness: Harness) -> None:
+    assert harness.server.too_large(TOKEN).status == 413
+    (event,) = harness.named("request_refused")
     assert (event.details["endpoint"], event.details["reason"]) == (TOKEN, "too_large")
 
 
-def test_too_many_guesses_say_so_and_why(stage: Stage) -> None:
+def test_too_many_guesses_say_so_and_why(harness: Harness) -> None:
     for _ in range(25):
-        own(client_secret=PLANTED)(stage)
-    event = stage.named(FAILED)[-1]
+        own(client_secret=PLANTED)(harness)
+    event = harness.named(FAILED)[-1]
     assert event.details["throttled"] is True
     assert event.details["reason"] == "wrong_client_secret"

@@ -13,7 +13,7 @@ from bearerguard.server.http.parameters import parse
 from bearerguard.server.store import clients as rows
 from bearerguard.server.store import pruning
 from bearerguard.server.store.database import StoreUnavailable
-from tests.server.stage import CALLBACK, VERIFIER, Stage
+from tests.server.harness import CALLBACK, VERIFIER, Harness
 
 TABLES = [
     "clients",
@@ -27,10 +27,10 @@ TABLES = [
 ]
 
 
-def left(stage: Stage, client_id: str) -> dict[str, int]:
+def left(harness: Harness, client_id: str) -> dict[str, int]:
     """How many rows are there of a client, or of its grants."""
     found = {}
-    with stage.server.database.read() as connection:
+    with harness.server.database.read() as connection:
         for table in TABLES:
             column = "client_id"
             if table == "refresh_tokens":
@@ -40,60 +40,60 @@ def left(stage: Stage, client_id: str) -> dict[str, int]:
     return {table: count for table, count in found.items() if count}
 
 
-def interrupted(stage: Stage, client_id: str) -> None:
+def interrupted(harness: Harness, client_id: str) -> None:
     """Remove a client by a process that ends as soon as that is said."""
-    registry = stage.server._engine.clients
+    registry = harness.server._engine.clients
     finish, registry._finish_removals = registry._finish_removals, lambda: None
     registry.remove(client_id)
     registry._finish_removals = finish
 
 
-def test_a_client_is_removed_with_all_it_was_given_and_nobody_elses(stage: Stage) -> None:
-    other = stage.add("Other")
-    theirs = stage.tokens(other)
+def test_a_client_is_removed_with_all_it_was_given_and_nobody_elses(harness: Harness) -> None:
+    other = harness.add("Other")
+    theirs = harness.tokens(other)
     for _ in range(5):
-        stage.tokens()
-    stage.code()
-    stage.token(grant_type="client_credentials")
-    before = left(stage, other.client_id)
-    stage.server.clients.remove(stage.app.client_id)
-    assert left(stage, stage.app.client_id) == {}
-    assert left(stage, other.client_id) == before
-    assert stage.server.introspect(theirs["access_token"])["active"]
+        harness.tokens()
+    harness.code()
+    harness.token(grant_type="client_credentials")
+    before = left(harness, other.client_id)
+    harness.server.clients.remove(harness.app.client_id)
+    assert left(harness, harness.app.client_id) == {}
+    assert left(harness, other.client_id) == before
+    assert harness.server.introspect(theirs["access_token"])["active"]
 
 
-def test_before_its_rows_are_gone_it_is_a_client_no_more(stage: Stage) -> None:
-    app = stage.app
-    tokens, code = stage.tokens(), stage.code()
-    own = stage.token(grant_type="client_credentials").json["access_token"]
-    interrupted(stage, app.client_id)
-    assert left(stage, app.client_id)["grants"] == 1
-    assert stage.server.clients.find(app.client_id) is None
-    assert app.client_id not in [each.client_id for each in stage.server.clients.all()]
+def test_before_its_rows_are_gone_it_is_a_client_no_more(harness: Harness) -> None:
+    app = harness.app
+    tokens, code = harness.tokens(), harness.code()
+    own = harness.token(grant_type="client_credentials").json["access_token"]
+    interrupted(harness, app.client_id)
+    assert left(harness, app.client_id)["grants"] == 1
+    assert harness.server.clients.find(app.client_id) is None
+    assert app.client_id not in [each.client_id for each in harness.server.clients.all()]
     for token in (own, tokens["access_token"]):
-        assert not stage.server.introspect(token)["active"]
-    assert stage.token(grant_type="client_credentials").error == (401, "invalid_client")
-    assert stage.redeem(code).error == (401, "invalid_client")
-    assert stage.refresh(tokens["refresh_token"]).error == (401, "invalid_client")
-    assert stage.authorize().status == 400
+        assert not harness.server.introspect(token)["active"]
+    assert harness.token(grant_type="client_credentials").error == (401, "invalid_client")
+    assert harness.redeem(code).error == (401, "invalid_client")
+    assert harness.refresh(tokens["refresh_token"]).error == (401, "invalid_client")
+    assert harness.authorize().status == 400
     with pytest.raises(ClientError, match="There is no client"):
-        stage.server.clients.remove(app.client_id)
+        harness.server.clients.remove(app.client_id)
     with pytest.raises(ClientError, match="is being removed: try again"):
-        stage.add("Another", client_id=app.client_id)
-    assert stage.server.prune() > 0
-    assert left(stage, app.client_id) == {}
-    stage.clock.now += 1
-    stage.app = stage.add("Another", client_id=app.client_id)
-    assert not stage.server.introspect(own)["active"]
-    assert stage.token(grant_type="client_credentials").status == 200
+        harness.add("Another", client_id=app.client_id)
+    assert harness.server.prune() > 0
+    assert left(harness, app.client_id) == {}
+    harness.clock.now += 1
+    harness.app = harness.add("Another", client_id=app.client_id)
+    assert not harness.server.introspect(own)["active"]
+    assert harness.token(grant_type="client_credentials").status == 200
 
 
-def test_a_request_that_was_under_way_gets_nothing(stage: Stage) -> None:
+def test_a_request_that_was_under_way_gets_nothing(harness: Harness) -> None:
     """It authenticated its client before that was removed."""
-    client = stage.server.clients.get(stage.app.client_id)
-    code, tokens = stage.code(), stage.tokens()
-    interrupted(stage, client.client_id)
-    engine = stage.server._engine
+    client = harness.server.clients.get(harness.app.client_id)
+    code, tokens = harness.code(), harness.tokens()
+    interrupted(harness, client.client_id)
+    engine = harness.server._engine
     redemption = f"code={code}&code_verifier={VERIFIER}&redirect_uri={CALLBACK}"
     with pytest.raises(OAuthError, match="invalid_grant"):
         engine.codes.redeem(client, parse(redemption.encode()))
@@ -102,11 +102,11 @@ def test_a_request_that_was_under_way_gets_nothing(stage: Stage) -> None:
         engine._token._grants["refresh_token"](client, parse(refresh.encode()))
 
 
-def test_no_transaction_removes_many_rows(stage: Stage) -> None:
+def test_no_transaction_removes_many_rows(harness: Harness) -> None:
     for _ in range(3):
-        stage.tokens()
-    client_id = stage.app.client_id
-    with stage.server.database.write() as connection:
+        harness.tokens()
+    client_id = harness.app.client_id
+    with harness.server.database.write() as connection:
         for table, key, more in (
             ("grants", "grant_id", 130),
             ("refresh_tokens", "digest", 900),
@@ -124,30 +124,30 @@ def test_no_transaction_removes_many_rows(stage: Stage) -> None:
         rows.remove(connection, client_id)
     removed = []
     while True:
-        with stage.server.database.read() as connection:
+        with harness.server.database.read() as connection:
             found = pruning.removed_clients(connection, 0.0, 0.0, 100)
         if found is None:
             break
-        with stage.server.database.write() as connection:
+        with harness.server.database.write() as connection:
             removed.append(found.remove(connection))
-    assert left(stage, client_id) == {}
+    assert left(harness, client_id) == {}
     assert sum(removed) > 2300
     assert max(removed) <= 150
 
 
 def test_a_store_that_is_lost_meanwhile_leaves_the_rest_to_the_next_pruning(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stage.tokens()
+    harness.tokens()
 
     def lost(*_: Any) -> BearerGuardError:
         raise StoreUnavailable("the disk is full")
 
-    upkeep = stage.server._engine.upkeep
+    upkeep = harness.server._engine.upkeep
     with monkeypatch.context() as patch:
         patch.setattr(upkeep, "_look", lost)
-        stage.server.clients.remove(stage.app.client_id)
+        harness.server.clients.remove(harness.app.client_id)
     assert "upkeep_failed" in caplog.text
-    assert stage.server.clients.find(stage.app.client_id) is None
-    stage.server.prune()
-    assert left(stage, stage.app.client_id) == {}
+    assert harness.server.clients.find(harness.app.client_id) is None
+    harness.server.prune()
+    assert left(harness, harness.app.client_id) == {}

@@ -8,7 +8,7 @@ import pytest
 
 from bearerguard import ConfigurationError
 from bearerguard.server import Resource
-from tests.server.stage import Answer, Make, Stage, claims
+from tests.server.harness import Answer, Harness, Make, claims
 
 OTHERS = [
     ("https://api.example.com", "https://api.example.com/"),
@@ -20,8 +20,8 @@ OTHERS = [
 FURTHER = "https://further.example.com"
 
 
-def own(stage: Stage, **fields: Any) -> Answer:
-    return stage.token(grant_type="client_credentials", **fields)
+def own(harness: Harness, **fields: Any) -> Answer:
+    return harness.token(grant_type="client_credentials", **fields)
 
 
 def audience(answer: Any) -> Any:
@@ -32,30 +32,30 @@ def audience(answer: Any) -> Any:
 def test_RES_02_the_token_has_the_registered_spelling_wherever_another_one_is_sent(
     make: Make, registered: str, sent: str
 ) -> None:
-    stage = make(resources=[FURTHER, registered])
-    assert audience(own(stage, resource=sent).json) == registered
-    code = stage.code(resource=sent)
-    tokens = stage.redeem(code, resource=sent).json
+    harness = make(resources=[FURTHER, registered])
+    assert audience(own(harness, resource=sent).json) == registered
+    code = harness.code(resource=sent)
+    tokens = harness.redeem(code, resource=sent).json
     assert audience(tokens) == registered
-    refreshed = stage.refresh(tokens["refresh_token"], resource=sent).json
+    refreshed = harness.refresh(tokens["refresh_token"], resource=sent).json
     assert audience(refreshed) == registered
-    assert audience(stage.tokens(resource=registered)) == registered
+    assert audience(harness.tokens(resource=registered)) == registered
     # People are asked about the API as it is registered.
-    page = stage.authorize(stage.phone, resource=sent).response.body.decode()
+    page = harness.authorize(harness.phone, resource=sent).response.body.decode()
     assert registered in page.replace("&amp;", "&")
-    api = stage.add("API", serves=[sent], redirect_uris=[])
+    api = harness.add("API", serves=[sent], redirect_uris=[])
     assert api.client.serves == (registered,)
-    assert stage.introspect(refreshed["access_token"], api)["active"] is True
+    assert harness.introspect(refreshed["access_token"], api)["active"] is True
 
 
-def test_RES_02_two_spellings_are_one_resource(stage: Stage) -> None:
+def test_RES_02_two_spellings_are_one_resource(harness: Harness) -> None:
     pairs = [
-        *stage.credentials().items(),
+        *harness.credentials().items(),
         ("grant_type", "client_credentials"),
         ("resource", "https://api.example.com/"),
         ("resource", "https://api.example.com"),
     ]
-    assert audience(stage.post("/oauth/token", pairs).json) == "https://api.example.com"
+    assert audience(harness.post("/oauth/token", pairs).json) == "https://api.example.com"
 
 
 @pytest.mark.parametrize(
@@ -69,35 +69,37 @@ def test_RES_02_two_spellings_are_one_resource(stage: Stage) -> None:
         "https://x@api.example.com",
     ],
 )
-def test_RES_01_another_uri_is_refused_and_named(stage: Stage, sent: str) -> None:
-    answer = own(stage, resource=sent)
+def test_RES_01_another_uri_is_refused_and_named(harness: Harness, sent: str) -> None:
+    answer = own(harness, resource=sent)
     assert answer.error == (400, "invalid_target")
     assert sent in answer.json["error_description"]
-    (refused,) = stage.named("request_refused")
+    (refused,) = harness.named("request_refused")
     assert refused.details["resource"] == sent
 
 
 @pytest.mark.parametrize(("registered", "other"), OTHERS)
 def test_RES_02_resources_that_are_one_uri_are_refused_at_the_start(
-    stage: Stage, registered: str, other: str
+    harness: Harness, registered: str, other: str
 ) -> None:
     for pair in ([registered, other], [Resource(other), Resource(registered, tokens="opaque")]):
         with pytest.raises(ConfigurationError, match=r"resources=.*twice"):
-            stage.another(resources=pair)
+            harness.another(resources=pair)
 
 
 def test_RES_02_a_grant_survives_another_spelling_in_the_configuration(make: Make) -> None:
-    stage = make(resources=["https://a.example.com"])
-    token = stage.tokens()["refresh_token"]
-    stage.server = stage.another(resources=["https://A.example.com/"], people=stage.people)
-    refreshed = stage.refresh(token, resource="https://a.example.com").json
+    harness = make(resources=["https://a.example.com"])
+    token = harness.tokens()["refresh_token"]
+    harness.server = harness.another(resources=["https://A.example.com/"], people=harness.people)
+    refreshed = harness.refresh(token, resource="https://a.example.com").json
     assert audience(refreshed) == "https://A.example.com/"
 
 
 def test_a_grant_for_a_resource_that_is_gone_is_refused_and_the_resource_named(make: Make) -> None:
-    stage = make(resources=["https://a.example.com"])
-    token = stage.tokens()["refresh_token"]
-    stage.server = stage.another(resources=["https://b.example.com"], on_event=stage.events.append)
-    assert stage.refresh(token).error == (400, "invalid_target")
-    details = stage.named("request_refused")[-1].details
+    harness = make(resources=["https://a.example.com"])
+    token = harness.tokens()["refresh_token"]
+    harness.server = harness.another(
+        resources=["https://b.example.com"], on_event=harness.events.append
+    )
+    assert harness.refresh(token).error == (400, "invalid_target")
+    details = harness.named("request_refused")[-1].details
     assert (details["reason"], details["resource"]) == ("resource_gone", "https://a.example.com")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bearerguard.server import Resource
-from tests.server.stage import ISSUER, Make, Stage
+from tests.server.harness import ISSUER, Harness, Make
 
 GATE = Path(__file__).parents[2] / "scripts" / "secrets_gate.py"
 OPAQUE = "https://reports.example.com"
@@ -34,17 +34,17 @@ def gate(folder: Path) -> tuple[int, str]:
     return ended.returncode, ended.stdout
 
 
-def issued(stage: Stage) -> dict[str, str]:
+def issued(harness: Harness) -> dict[str, str]:
     """One of each kind, issued by a server."""
-    code = stage.code()
-    tokens = stage.redeem(code).json
-    opaque = stage.token(grant_type="client_credentials", resource=OPAQUE).json
+    code = harness.code()
+    tokens = harness.redeem(code).json
+    opaque = harness.token(grant_type="client_credentials", resource=OPAQUE).json
     found = {
         "code": code,
         "access token": tokens["access_token"],
         "opaque access token": opaque["access_token"],
         "refresh token": tokens["refresh_token"],
-        "client secret": stage.app.client_secret or "",
+        "client secret": harness.app.client_secret or "",
     }
     assert found["opaque access token"].count(".") == 0
     return found
@@ -53,10 +53,10 @@ def issued(stage: Stage) -> dict[str, str]:
 def test_what_a_server_keeps_and_logs_passes_and_each_secret_in_clear_is_found(
     make: Make, left: Path
 ) -> None:
-    stage = make(resources=[Resource(ISSUER), Resource(OPAQUE, tokens="opaque")])
-    secrets = issued(stage)
-    stage.server.close()
-    (left / "auth.db").write_bytes((stage.folder / "auth.db").read_bytes())
+    harness = make(resources=[Resource(ISSUER), Resource(OPAQUE, tokens="opaque")])
+    secrets = issued(harness)
+    harness.server.close()
+    (left / "auth.db").write_bytes((harness.folder / "auth.db").read_bytes())
     assert gate(left) == (0, "== Secrets in 1 databases and 1 logs: 0\n")
     for kind, secret in secrets.items():
         (left / "auth.db-wal").write_bytes(b"\0" * 40 + secret.encode() + b"\0")

@@ -28,8 +28,8 @@ from bearerguard.server.store import database as store_database
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import migrate
 from bearerguard.server.store.schema import metadata
+from tests.server.harness import ISSUER, SECRET, Harness, Make
 from tests.server.serving import ROOT
-from tests.server.stage import ISSUER, SECRET, Make, Stage
 
 
 @pytest.fixture
@@ -59,29 +59,29 @@ def test_sqlite_is_durable_and_checks_references(database: Database) -> None:
     database.close()
 
 
-def test_the_files_are_for_their_owner_alone(stage: Stage) -> None:
-    stage.token(grant_type="client_credentials")
-    for path in stage.folder.iterdir():
+def test_the_files_are_for_their_owner_alone(harness: Harness) -> None:
+    harness.token(grant_type="client_credentials")
+    for path in harness.folder.iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
 
 
 def test_files_that_others_could_read_are_closed_to_them_and_the_operator_is_told(
-    stage: Stage, caplog: pytest.LogCaptureFixture
+    harness: Harness, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stage.token(grant_type="client_credentials")  # now there is a -wal and a -shm
-    files = sorted(stage.folder.iterdir())
+    harness.token(grant_type="client_credentials")  # now there is a -wal and a -shm
+    files = sorted(harness.folder.iterdir())
     assert [path.name for path in files] == ["auth.db", "auth.db-shm", "auth.db-wal"]
     for path in files:
         path.chmod(0o644)
     with caplog.at_level(logging.WARNING, "bearerguard.server"):
-        AuthorizationServer(ISSUER, store=f"sqlite:///{stage.folder}/auth.db", secret=SECRET)
+        AuthorizationServer(ISSUER, store=f"sqlite:///{harness.folder}/auth.db", secret=SECRET)
     assert [stat.S_IMODE(path.stat().st_mode) for path in files if path.exists()] == [0o600] * 3
     told = [
         record.message for record in caplog.records if "could be read by others" in record.message
     ]
     assert [str(path) for path in files] == sorted(line.split()[0] for line in told)
     caplog.clear()
-    AuthorizationServer(ISSUER, store=f"sqlite:///{stage.folder}/auth.db", secret=SECRET)
+    AuthorizationServer(ISSUER, store=f"sqlite:///{harness.folder}/auth.db", secret=SECRET)
     assert not caplog.records, "once"
 
 
@@ -182,16 +182,16 @@ def test_a_scan_would_be_seen(database: Database) -> None:
     database.close()
 
 
-def test_what_is_over_is_removed_and_what_stands_stays(stage: Stage) -> None:
+def test_what_is_over_is_removed_and_what_stands_stays(harness: Harness) -> None:
     day = 86_400
     for _ in range(3):
-        stage.tokens()
-    old = stage.tokens()
-    code = stage.code()
-    new = stage.server.clients.rotate_secret(stage.app.client_id)
+        harness.tokens()
+    old = harness.tokens()
+    code = harness.code()
+    new = harness.server.clients.rotate_secret(harness.app.client_id)
 
     def rows() -> dict[str, int]:
-        with closing(sqlite3.connect(stage.folder / "auth.db")) as database:
+        with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
             return {
                 table: database.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
                 for table in (
@@ -210,31 +210,31 @@ def test_what_is_over_is_removed_and_what_stands_stays(stage: Stage) -> None:
         "grants": 4,
         "client_secrets": 2,
     }
-    assert stage.server.prune() == 0
-    stage.clock.now += 2 * day
-    assert stage.server.prune() == 5 + 4 + 1
+    assert harness.server.prune() == 0
+    harness.clock.now += 2 * day
+    assert harness.server.prune() == 5 + 4 + 1
     assert rows()["refresh_tokens"] == 4
-    assert stage.redeem(code, client_secret=new).error == (400, "invalid_grant")
-    stage.clock.now += 29 * day
-    stage.server.prune()
+    assert harness.redeem(code, client_secret=new).error == (400, "invalid_grant")
+    harness.clock.now += 29 * day
+    harness.server.prune()
     assert (rows()["refresh_tokens"], rows()["grants"]) == (0, 0)
-    assert not stage.server.introspect(old["access_token"])["active"]
+    assert not harness.server.introspect(old["access_token"])["active"]
 
 
-def test_pruning_happens_by_itself_and_forgets_sealed_successors(stage: Stage) -> None:
-    first = stage.tokens()["refresh_token"]
-    stage.refresh(first)
-    stage.clock.now += 61
+def test_pruning_happens_by_itself_and_forgets_sealed_successors(harness: Harness) -> None:
+    first = harness.tokens()["refresh_token"]
+    harness.refresh(first)
+    harness.clock.now += 61
 
     def sealed() -> int:
-        with closing(sqlite3.connect(stage.folder / "auth.db")) as database:
+        with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
             query = "SELECT count(*) FROM refresh_tokens WHERE sealed_successor IS NOT NULL"
             count: int = database.execute(query).fetchone()[0]
             return count
 
     assert sealed() == 1
-    stage.token(grant_type="client_credentials")
-    stage.server._engine.upkeep.wait()
+    harness.token(grant_type="client_credentials")
+    harness.server._engine.upkeep.wait()
     assert sealed() == 0
 
 
@@ -266,10 +266,10 @@ def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kept", [5000, 8192])
 @pytest.mark.parametrize("create", [True, False])
 def test_a_damaged_database_is_named_and_left_alone(
-    stage: Stage, kept: int, *, create: bool
+    harness: Harness, kept: int, *, create: bool
 ) -> None:
-    stage.server.close()
-    path = stage.folder / "auth.db"
+    harness.server.close()
+    path = harness.folder / "auth.db"
     whole = path.read_bytes()
     damaged = whole[:kept] + (b"" if kept % 4096 else b"\xff" * (len(whole) - kept))
     path.write_bytes(damaged)
@@ -286,11 +286,11 @@ def test_a_link_to_a_file_that_is_not_there_is_no_store(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["auth.db"]
 
 
-def test_a_store_of_the_version_before_is_upgraded_with_all_that_is_in_it(stage: Stage) -> None:
-    tokens, revoked = stage.tokens(), stage.tokens()
-    stage.server.revoke(revoked["refresh_token"])
-    stage.server.close()
-    with closing(sqlite3.connect(stage.folder / "auth.db")) as database:
+def test_a_store_of_the_version_before_is_upgraded_with_all_that_is_in_it(harness: Harness) -> None:
+    tokens, revoked = harness.tokens(), harness.tokens()
+    harness.server.revoke(revoked["refresh_token"])
+    harness.server.close()
+    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
         database.executescript(
             "DROP TABLE upkeep; DROP INDEX ix_grants_revoked; DROP INDEX ix_refresh_tokens_spent;"
             "ALTER TABLE grants DROP COLUMN generation;"
@@ -298,33 +298,33 @@ def test_a_store_of_the_version_before_is_upgraded_with_all_that_is_in_it(stage:
             "DROP TABLE revocations; DROP INDEX ix_clients_access_lifetime;"
             "UPDATE alembic_version SET version_num = '0002'"
         )
-    stage.server = stage.another()
-    assert stage.is_active(tokens["access_token"])
-    assert not stage.is_active(revoked["access_token"])
-    successor = stage.refresh(tokens["refresh_token"]).json
-    assert stage.is_active(successor["access_token"])
-    assert stage.server.revoke(successor["refresh_token"])
-    assert not stage.is_active(successor["access_token"])
+    harness.server = harness.another()
+    assert harness.is_active(tokens["access_token"])
+    assert not harness.is_active(revoked["access_token"])
+    successor = harness.refresh(tokens["refresh_token"]).json
+    assert harness.is_active(successor["access_token"])
+    assert harness.server.revoke(successor["refresh_token"])
+    assert not harness.is_active(successor["access_token"])
 
 
-def test_a_schema_of_a_later_version_is_refused(stage: Stage) -> None:
-    with closing(sqlite3.connect(stage.folder / "auth.db")) as database:
+def test_a_schema_of_a_later_version_is_refused(harness: Harness) -> None:
+    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
         database.execute("UPDATE alembic_version SET version_num = '9999'")
         database.commit()
     with pytest.raises(ConfigurationError, match="later one"):
-        AuthorizationServer(ISSUER, store=f"sqlite:///{stage.folder}/auth.db", secret=SECRET)
+        AuthorizationServer(ISSUER, store=f"sqlite:///{harness.folder}/auth.db", secret=SECRET)
 
 
-def test_a_store_in_trouble_is_503_and_never_500(stage: Stage) -> None:
-    stage.server.close()
-    with closing(sqlite3.connect(stage.folder / "auth.db")) as database:
+def test_a_store_in_trouble_is_503_and_never_500(harness: Harness) -> None:
+    harness.server.close()
+    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
         database.execute("ALTER TABLE clients RENAME TO elsewhere")
         database.commit()
-    answer = stage.token(grant_type="client_credentials")
+    answer = harness.token(grant_type="client_credentials")
     assert answer.error == (503, "temporarily_unavailable")
     assert answer.header("retry-after") is not None
-    assert stage.named("store_unavailable")
-    assert str(stage.app.client_secret) not in str(stage.events)
+    assert harness.named("store_unavailable")
+    assert str(harness.app.client_secret) not in str(harness.events)
 
 
 def test_a_transaction_that_fails_changes_nothing(database: Database) -> None:
@@ -335,14 +335,14 @@ def test_a_transaction_that_fails_changes_nothing(database: Database) -> None:
     database.close()
 
 
-def test_a_child_opens_connections_of_its_own(stage: Stage) -> None:
-    stage.token(grant_type="client_credentials")
+def test_a_child_opens_connections_of_its_own(harness: Harness) -> None:
+    harness.token(grant_type="client_credentials")
     child = os.fork()
     if not child:
-        good = stage.token(grant_type="client_credentials").status == 200
+        good = harness.token(grant_type="client_credentials").status == 200
         os._exit(0 if good else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert stage.token(grant_type="client_credentials").status == 200
+    assert harness.token(grant_type="client_credentials").status == 200
 
 
 def test_four_processes_on_an_empty_database_migrate_once_and_make_one_key(
@@ -378,10 +378,10 @@ def test_four_processes_on_an_empty_database_migrate_once_and_make_one_key(
 def test_requests_from_many_threads_are_all_answered(make: Make) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    stage = make(threads=2)
-    tokens = [stage.tokens()["refresh_token"] for _ in range(4)]
+    harness = make(threads=2)
+    tokens = [harness.tokens()["refresh_token"] for _ in range(4)]
     with ThreadPoolExecutor(6) as pool:
-        statuses = list(pool.map(lambda token: stage.refresh(token).status, tokens * 5))
+        statuses = list(pool.map(lambda token: harness.refresh(token).status, tokens * 5))
     assert statuses == [200] * 20
 
 
@@ -397,11 +397,13 @@ def test_a_child_never_waits_for_a_lock_that_its_parent_held() -> None:
     assert lock.acquire(timeout=0)
 
 
-def test_upkeep_that_fails_harms_no_request(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
-    stage.clock.now += 61
-    with closing(sqlite3.connect(stage.folder / "auth.db")) as database:
+def test_upkeep_that_fails_harms_no_request(
+    harness: Harness, caplog: pytest.LogCaptureFixture
+) -> None:
+    harness.clock.now += 61
+    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
         database.execute("ALTER TABLE assertions RENAME TO elsewhere")
         database.commit()
-    assert stage.token(grant_type="client_credentials").status == 200
-    stage.server._engine.upkeep.wait()
+    assert harness.token(grant_type="client_credentials").status == 200
+    harness.server._engine.upkeep.wait()
     assert "upkeep_failed" in caplog.text

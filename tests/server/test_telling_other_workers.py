@@ -22,7 +22,7 @@ from bearerguard.redis import RedisStore
 from bearerguard.server.administration import Administration
 from tests.processes import free_port, program
 from tests.redis_server import RedisServer
-from tests.server.stage import SECRET
+from tests.server.harness import SECRET
 
 SHARED = "a secret that the workers share and that is long enough"
 COMMAND = str(Path(sys.executable).with_name("bearerguard"))

@@ -11,7 +11,7 @@ from alembic.migration import MigrationContext
 
 from bearerguard import Guard, TokenError
 from bearerguard.server.store.schema import metadata
-from tests.server.stage import Stage, claims
+from tests.server.harness import Harness, claims
 
 # What each migration after the first made, to be taken away again.
 MADE = {
@@ -29,10 +29,10 @@ MADE = {
 }
 
 
-def put_back(stage: Stage, version: str) -> None:
-    """Make the stage's database what an earlier version would have left."""
-    stage.server.close()
-    with closing(sqlite3.connect(stage.folder / "auth.db")) as database:
+def put_back(harness: Harness, version: str) -> None:
+    """Make the harness's database what an earlier version would have left."""
+    harness.server.close()
+    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
         for at, undoing in MADE.items():
             if at >= version:
                 for statement in undoing:
@@ -43,24 +43,24 @@ def put_back(stage: Stage, version: str) -> None:
 
 @pytest.mark.parametrize("version", ["0001", "0002", "0003"])
 def test_what_an_earlier_version_gave_and_revoked_stays_given_and_revoked(
-    stage: Stage, version: str
+    harness: Harness, version: str
 ) -> None:
-    good, single, family = stage.tokens(), stage.tokens(), stage.tokens()
-    own = stage.token(grant_type="client_credentials").json["access_token"]
-    code = stage.code()
-    stage.server.revoke(single["access_token"])
-    stage.server.revoke(own)
-    stage.server.revoke_grant(claims(family["access_token"])["sid"])
-    put_back(stage, version)
-    stage.server = stage.another(people=stage.people)
-    with stage.server.database.read() as connection:
+    good, single, family = harness.tokens(), harness.tokens(), harness.tokens()
+    own = harness.token(grant_type="client_credentials").json["access_token"]
+    code = harness.code()
+    harness.server.revoke(single["access_token"])
+    harness.server.revoke(own)
+    harness.server.revoke_grant(claims(family["access_token"])["sid"])
+    put_back(harness, version)
+    harness.server = harness.another(people=harness.people)
+    with harness.server.database.read() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
-    with Guard(stage.server.issuer(), clock=stage.clock) as guard:
+    with Guard(harness.server.issuer(), clock=harness.clock) as guard:
         assert guard.verify(good["access_token"]).subject == "ada"
         for token in (single["access_token"], own, family["access_token"]):
             with pytest.raises(TokenError, match="revoked"):
                 guard.verify(token)
-    assert stage.refresh(good["refresh_token"]).status == 200
-    assert stage.refresh(family["refresh_token"]).error == (400, "invalid_grant")
-    assert stage.redeem(code).status == 200
+    assert harness.refresh(good["refresh_token"]).status == 200
+    assert harness.refresh(family["refresh_token"]).error == (400, "invalid_grant")
+    assert harness.redeem(code).status == 200

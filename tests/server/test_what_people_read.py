@@ -17,8 +17,8 @@ from bearerguard.protocol import pkce
 from bearerguard.server import PeopleOptions, User
 from bearerguard.server.http.cookies import Cookies
 from bearerguard.server.pages.texts import TEXTS
+from tests.server.harness import CALLBACK, FORM, ISSUER, VERIFIER, Answer, Harness, Make
 from tests.server.people.visitor import Visitor
-from tests.server.stage import CALLBACK, FORM, ISSUER, VERIFIER, Answer, Make, Stage
 
 # Every sentence stands for itself: whatever else a page says was not in the catalogue.
 MARKED = {name: f"[{name}]" for name in TEXTS if name not in {"lang", "title", "title.error"}}
@@ -26,7 +26,7 @@ MARK = re.compile(r"\[[a-z_.]+\]")
 
 
 @pytest.fixture
-def marked(make: Make) -> Stage:
+def marked(make: Make) -> Harness:
     return make(people=PeopleOptions(texts=MARKED))
 
 
@@ -39,8 +39,8 @@ def said(answer: Answer) -> list[str]:
     return [text for text in texts if text]
 
 
-def asked(stage: Stage, **fields: str) -> str:
-    query = {"client_id": stage.app.client_id, "redirect_uri": CALLBACK, "response_type": "code"}
+def asked(harness: Harness, **fields: str) -> str:
+    query = {"client_id": harness.app.client_id, "redirect_uri": CALLBACK, "response_type": "code"}
     return "&".join(f"{name}={value}" for name, value in (query | fields).items())
 
 
@@ -58,7 +58,7 @@ def asked(stage: Stage, **fields: str) -> str:
     ],
 )
 def test_a_link_that_does_not_work_is_explained_in_the_operators_words(
-    marked: Stage, query: str, text: str
+    marked: Harness, query: str, text: str
 ) -> None:
     filled = query.format(id=marked.app.client_id, phone=marked.phone.client_id)
     answer = marked.send("GET", f"/oauth/authorize?{filled}")
@@ -81,13 +81,13 @@ def test_a_form_that_cannot_be_read_is_explained_in_the_operators_words(
     own = {"current_user": lambda _: User("ada", "Ada"), "login_url": "https://app.example.com"}
     # A consent form is read for somebody who is signed in.
     chosen: dict[str, Any] = own if path == "consent" else {}
-    stage = make(people=PeopleOptions(texts=MARKED, **chosen))
-    answer = stage.send("POST", f"/oauth/{path}", body, content_type=content_type)
+    harness = make(people=PeopleOptions(texts=MARKED, **chosen))
+    answer = harness.send("POST", f"/oauth/{path}", body, content_type=content_type)
     assert answer.status == status
     assert said(answer) == ["[error.request.heading]", "[error.request.text]"]
 
 
-def test_a_decision_of_nobody_is_explained_in_the_operators_words(marked: Stage) -> None:
+def test_a_decision_of_nobody_is_explained_in_the_operators_words(marked: Harness) -> None:
     answer = marked.post("/oauth/consent", {"decision": "allow"})
     assert answer.status == 403
     assert said(answer) == ["[error.signed_out.heading]", "[error.signed_out.text]"]
@@ -95,7 +95,7 @@ def test_a_decision_of_nobody_is_explained_in_the_operators_words(marked: Stage)
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "HEAD", "DELETE", "OPTIONS"])
 def test_a_wrong_method_on_a_path_of_people_is_answered_with_a_page(
-    marked: Stage, method: str
+    marked: Harness, method: str
 ) -> None:
     for path, allowed in (
         ("authorize", "GET"),
@@ -114,7 +114,7 @@ def test_a_wrong_method_on_a_path_of_people_is_answered_with_a_page(
 
 @pytest.mark.parametrize("path", ["authorize", "login", "logout", "consent"])
 def test_trouble_with_the_store_is_said_with_a_page_where_people_go(
-    marked: Stage, path: str
+    marked: Harness, path: str
 ) -> None:
     marked.server.close()
     with closing(sqlite3.connect(marked.folder / "auth.db")) as database:
@@ -129,7 +129,7 @@ def test_trouble_with_the_store_is_said_with_a_page_where_people_go(
     assert said(answer) == ["[error.unavailable.heading]", "[error.unavailable.text]"]
 
 
-def test_a_request_that_is_too_long_for_a_login_link_is_refused_at_once(marked: Stage) -> None:
+def test_a_request_that_is_too_long_for_a_login_link_is_refused_at_once(marked: Harness) -> None:
     short = asked(marked, state="")
     answer = marked.send("GET", f"/oauth/authorize?{short}{'x' * (5001 - len(short))}")
     assert answer.status == 400
@@ -141,12 +141,12 @@ def test_the_longest_request_that_is_taken_comes_back_whole_from_the_login(
     make: Make, letter: str
 ) -> None:
     people = PeopleOptions(password_parameters=argon2.profiles.CHEAPEST)
-    stage = make(people=people)
-    stage.server.users.add("ada", "correct horse battery")
-    app = stage.add("\U0001f3a7" * 100, redirect_uris=["https://app.example.com/" + "y" * 1900])
+    harness = make(people=people)
+    harness.server.users.add("ada", "correct horse battery")
+    app = harness.add("\U0001f3a7" * 100, redirect_uris=["https://app.example.com/" + "y" * 1900])
     start = f"client_id={app.client_id}&response_type=code&code_challenge_method=S256"
     start += f"&code_challenge={pkce.challenge(VERIFIER)}&state="
-    visitor = Visitor(stage.server.handle)
+    visitor = Visitor(harness.server.handle)
     sent = visitor.get(f"/oauth/authorize?{start}{letter * (5000 - len(start))}")
     link = sent.header("location") or ""
     signed_in = visitor.sign_in("ada", "correct horse battery", at=link)
@@ -155,7 +155,7 @@ def test_the_longest_request_that_is_taken_comes_back_whole_from_the_login(
     assert "code=" in (answer.header("location") or "")
 
 
-def test_a_form_that_a_host_does_not_read_is_refused_with_a_page(marked: Stage) -> None:
+def test_a_form_that_a_host_does_not_read_is_refused_with_a_page(marked: Harness) -> None:
     said_by_wsgi: list[Any] = []
     environ = {
         "REQUEST_METHOD": "POST",

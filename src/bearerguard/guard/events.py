@@ -1,6 +1,6 @@
-"""Telling the operator: one log line per reason and issuer a minute, and a callback.
+"""What the guard reports to an operator: one log line a minute per reason and issuer, and events.
 
-A line says how many like it were left out since the last.
+Each line says how many like it were left out since the one before.
 
 An event names the reason and the remedy. It never holds a token, a secret, a subject or
 any claim but those that say which tokens an issuer sends (iss, aud, typ, alg, kid, exp), and,
@@ -11,51 +11,34 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from bearerguard.runtime.elapsed import elapsed_by
+from bearerguard.runtime.events import Event
 from bearerguard.runtime.log_lines import LineLimit
 
 _log = logging.getLogger("bearerguard")
 
 _LINE_INTERVAL = 60.0
-# What every API sees all day, from clients that mend it themselves.
+# Routine events, which clients resolve by themselves.
 _ORDINARY = frozenset(
     {"missing_credentials", "expired", "inactive", "insufficient_scope", "keys_fetched"}
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something an operator may want to know.
-
-    Attributes:
-        code: a stable name: a refusal's reason, or `keys_fetched`, `keys_fetch_failed`,
-            `keys_passed_over`, `introspection_failed`, `introspection_cache_failed`,
-            `revocations_unavailable`, `revocations_restored`, `revocations_lost`,
-            `revocations_unreadable`, `revocations_not_forwarded`, `logout_failed`,
-            `preflight_refused`.
-        issuer: the configured issuer that it concerns, or None.
-        detail: what was found, and the remedy.
-    """
-
-    code: str
-    issuer: str | None
-    detail: str
-
-
 class Events:
-    """Where the guard reports to."""
+    """Reports to the log and to `on_event`; `clock` returns Unix seconds."""
 
     def __init__(
-        self, on_event: Callable[[Event], None] | None, monotonic: Callable[[], float]
+        self, on_event: Callable[[Event], None] | None, clock: Callable[[], float]
     ) -> None:
         self._on_event = on_event
-        self._lines = LineLimit(monotonic, burst=1, interval=_LINE_INTERVAL)
+        self._clock = clock
+        self._lines = LineLimit(elapsed_by(clock), burst=1, interval=_LINE_INTERVAL)
 
     def emit(self, code: str, issuer: str | None, detail: str, *, about: str = "") -> None:
-        """Report an event; a callback that fails is logged and harms no request.
+        """Report an event. A callback that raises is logged, and the request goes on.
 
-        `about` sets apart what has the same code and is not the same trouble: each has its line.
+        `about` separates events of one code that have different causes: each gets its own line.
         """
         left_out = self._lines.admit((code, issuer, about))
         if left_out is not None:
@@ -65,6 +48,6 @@ class Events:
             _log.log(level, "%s: %s%s%s", code, detail, about_issuer, more)
         if self._on_event is not None:
             try:
-                self._on_event(Event(code, issuer, detail))
+                self._on_event(Event(code, self._clock(), issuer, detail))
             except Exception:
                 _log.exception("on_event= raised for the event %s", code)

@@ -26,7 +26,7 @@ from bearerguard.guard.config.introspection_cache import IntrospectionCache
 from bearerguard.guard.config.issuer import Issuer
 from bearerguard.guard.config.requirement import Requirement
 from bearerguard.guard.decision import Allow, Decision, Deny, Pending, Unavailable
-from bearerguard.guard.events import Event, Events
+from bearerguard.guard.events import Events
 from bearerguard.guard.keys.refresher import Refresher
 from bearerguard.guard.life_cycle import LifeCycle
 from bearerguard.guard.revocation.back_channel import LogoutReceiver
@@ -42,6 +42,7 @@ from bearerguard.protocol.http.credentials import bearer_token
 from bearerguard.protocol.http.expiry import ExpiryHeaders
 from bearerguard.protocol.jose import jwt
 from bearerguard.runtime.elapsed import elapsed_by
+from bearerguard.runtime.events import Event
 from bearerguard.runtime.fetching import Transport, default_transport
 from bearerguard.runtime.flow import Flow, run
 from bearerguard.runtime.messages import Request
@@ -114,7 +115,7 @@ class Guard(LifeCycle):
         self.denial_body = denial_body
         self.clock = clock
         monotonic = elapsed_by(clock) if monotonic is None else monotonic
-        self._events = Events(on_event, monotonic)
+        self._events = Events(on_event, clock)
         local = [issuer.local for issuer in issuers if issuer.local is not None]
         if local:  # what a server revokes is in its database
             revocations = (revocations or Revocations()).kept_by(local[0].revocation_store)

@@ -1,35 +1,38 @@
-"""Seconds that have gone by, whatever is done to the clock that tells the date.
+"""Elapsed seconds: how old something is, and when to try again.
 
-How old something is, and when to try again, is measured here; when a token expires is the
-clock's to say. Knows nothing of what is measured.
+The count never goes backwards, is no slower than the monotonic clock, and includes the time that
+the machine was suspended. Adjusting the system's date does not change it. When a token expires is
+a question of the date, and not asked here.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
 
 
 def elapsed_by(clock: Callable[[], float]) -> Callable[[], float]:
-    """Return what counts seconds beside `clock`, and never goes back.
+    """Return a counter of elapsed seconds for those who take their date from `clock`.
 
-    Beside the system's clock it is the system's counter. Whoever turns another clock needs no
-    second one: its steps are counted.
+    With the system's clock, `time.time`, it is the system's own counter. Any other clock needs
+    no second one: each of its steps counts, forward or back.
     """
     return _SYSTEM if clock is time.time else _Steps(clock)
 
 
 class _Steps:
-    """Goes on by each step of a clock, be it forward or back.
+    """Adds up the steps of a clock.
 
-    Nobody can tell how long a step back took: counted as long as it is, it prolongs nothing.
+    How long a step back took cannot be known. It counts with its whole length, so that nothing
+    is kept longer for it.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         now = clock()
-        # What was read last, and the seconds counted then: swapped whole, so it takes no lock.
+        # The last reading and the count at that time. Swapped whole, so it takes no lock.
         self._state = (now, now)
 
     def __call__(self) -> float:
@@ -42,7 +45,7 @@ class _Steps:
 
 
 def _system() -> Callable[[], float]:
-    """Return the counter that goes on while the machine sleeps, where there is one."""
+    """Return the monotonic counter that goes on while the machine is suspended."""
     if hasattr(time, "CLOCK_BOOTTIME"):
         counter = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
         try:
@@ -50,7 +53,9 @@ def _system() -> Callable[[], float]:
         except OSError:  # pragma: no cover - a sandbox that knows fewer clocks
             return time.monotonic
         return counter
-    return time.monotonic  # pragma: no cover - not on Linux
+    if sys.platform == "darwin":  # pragma: no cover - where time.monotonic stops in sleep
+        return partial(time.clock_gettime, time.CLOCK_MONOTONIC)
+    return time.monotonic  # pragma: no cover - Windows counts sleep by itself
 
 
 _SYSTEM = _system()

@@ -9,7 +9,6 @@ from __future__ import annotations
 from bearerguard.errors import ConfigurationError
 
 try:
-    from bearerguard.server.audit import SecurityEvent
     from bearerguard.server.authorization_server import AuthorizationServer
     from bearerguard.server.clients.client import Client
     from bearerguard.server.clients.registry import ClientError, Registered
@@ -38,7 +37,6 @@ __all__ = [
     "Registered",
     "Resource",
     "Revoked",
-    "SecurityEvent",
     "SigningKeyError",
     "StoreUnavailable",
     "User",

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
-from bearerguard.server.audit import Audit, SecurityEvent
+from bearerguard.runtime.events import Event
+from bearerguard.server.audit import Audit
 from bearerguard.server.engine import Engine
 from bearerguard.server.login.accounts import Account
 from bearerguard.server.secret import GivenSecret, find_secret
@@ -54,7 +55,7 @@ class Administration:
         secret: GivenSecret | None = None,
         issuer: str | None = None,
         create: bool = True,
-        on_event: Callable[[SecurityEvent], None] | None = None,
+        on_event: Callable[[Event], None] | None = None,
         clock: Callable[[], float] = time.time,
         environ: Mapping[str, str] | None = None,
     ) -> None:

@@ -13,19 +13,18 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 from bearerguard.errors import quoted
+from bearerguard.runtime.elapsed import elapsed_by
+from bearerguard.runtime.events import Event
 from bearerguard.runtime.log_lines import LineLimit
-from bearerguard.server.elapsed import Elapsed
 from bearerguard.server.http.oauth_error import REFUSED, OAuthError
 
 _log = logging.getLogger("bearerguard.server")
 
 # What an operator should look at; the rest is the ordinary day.
-_ALARMING = frozenset(
+_WARNINGS = frozenset(
     {
         REFUSED,
         "code_replayed",
@@ -38,7 +37,7 @@ _ALARMING = frozenset(
     }
 )
 # What a user decided, or a client asked in order to learn (OpenID Connect Core §3.1.2.6).
-_ORDINARY = frozenset(
+_ROUTINE_ERRORS = frozenset(
     {
         "access_denied",
         "login_required",
@@ -59,71 +58,57 @@ _MOST = 5.0  # a second: of lines of some 400 bytes, 170 MB a day
 _KIND = ("endpoint", "error", "reason", "address", "grant_id")
 
 
-@dataclass(frozen=True, slots=True)
-class SecurityEvent:
-    """Something that an audit must be able to find again.
-
-    Attributes:
-        name: what happened, such as `token_issued`, `refresh_token_reused` or
-            `request_refused`.
-        at: when, in Unix seconds.
-        details: with whom: `client_id`, `user_id`, `grant_id`, `scope`, `kid`, …. A refusal has
-            `endpoint`, `error` (the RFC's code), `reason` (what exactly was wrong) and the
-            value that was.
-    """
-
-    name: str
-    at: float
-    details: MappingProxyType[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-
-
 class Audit:
-    """Where the server reports to.
+    """Reports the server's events.
 
     Args:
-        on_event: called with every event; one that fails is logged and harms no request.
+        on_event: called with every `Event`. One that raises is logged, and the request goes on.
         clock: returns Unix seconds.
+        issuer: the server's issuer, if it is known here.
     """
 
     def __init__(
-        self, on_event: Callable[[SecurityEvent], None] | None, clock: Callable[[], float]
+        self,
+        on_event: Callable[[Event], None] | None,
+        clock: Callable[[], float],
+        *,
+        issuer: str | None = None,
     ) -> None:
         self._on_event = on_event
         self._clock = clock
+        self._issuer = issuer
         self._lines = LineLimit(
-            Elapsed(clock),
+            elapsed_by(clock),
             burst=_BURST,
             interval=_INTERVAL,
             most=_MOST,
             most_at_once=_MOST_AT_ONCE,
         )
 
-    def emit(self, event_name: str, **details: Any) -> None:
+    def emit(self, code: str, /, **details: Any) -> None:
         """Report an event; details that are None are left out."""
-        known = {key: value for key, value in details.items() if value is not None}
-        event = SecurityEvent(event_name, self._clock(), MappingProxyType(known))
-        self._write(event)
+        known = {name: value for name, value in details.items() if value is not None}
+        shown = {name: _safe(value) for name, value in known.items()}
+        event = Event(code, self._clock(), self._issuer, json.dumps(shown), known)
+        self._write(event, shown)
         if self._on_event is not None:
             try:
                 self._on_event(event)
             except Exception:
-                _log.exception("on_event= raised for the event %s", event_name)
+                _log.exception("on_event= raised for the event %s", code)
 
-    def _write(self, event: SecurityEvent) -> None:
-        details = event.details
-        may_alarm = event.name in _ALARMING
+    def _write(self, event: Event, shown: dict[str, Any]) -> None:
+        limited = event.code in _WARNINGS
         left_out: int | None = 0
-        if may_alarm:
-            left_out = self._lines.admit((event.name, *map(details.get, _KIND)))
+        if limited:
+            left_out = self._lines.admit((event.code, *map(event.details.get, _KIND)))
         if left_out is not None:
-            ordinary = not may_alarm or details.get("error") in _ORDINARY
-            level = logging.INFO if ordinary else logging.WARNING
-            safe = {key: _safe(value) for key, value in details.items()}
-            if left_out:
-                safe["lines_left_out"] = left_out
-            _log.log(level, "%s %s", event.name, json.dumps(safe), extra={"security_event": event})
-        if untold := self._lines.summary():
-            _log.warning("lines_left_out %s", json.dumps({"lines_left_out": untold}))
+            routine = not limited or event.details.get("error") in _ROUTINE_ERRORS
+            level = logging.INFO if routine else logging.WARNING
+            text = json.dumps({**shown, "lines_left_out": left_out}) if left_out else event.detail
+            _log.log(level, "%s %s", event.code, text, extra={"event": event})
+        if unreported := self._lines.summary():
+            _log.warning("lines_left_out %s", json.dumps({"lines_left_out": unreported}))
 
     def refused(self, endpoint: str, error: OAuthError) -> None:
         """Report that a request to the path `endpoint` was refused, why, and what was found."""

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bearerguard.errors import ConfigurationError
+from bearerguard.runtime.events import Event
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.server import settings as defaults
-from bearerguard.server.audit import Audit, SecurityEvent
+from bearerguard.server.audit import Audit
 from bearerguard.server.engine import Engine
 from bearerguard.server.http.proxies import Proxies
 from bearerguard.server.login.accounts import Account
@@ -64,7 +65,7 @@ class AuthorizationServer:
         insecure_allow_http: allow an issuer with plain http beyond loopback.
         threads: how many requests are answered at once under ASGI; half as many logins may
             wait for their password's check besides, under WSGI among the threads there are.
-        on_event: called with every `SecurityEvent`.
+        on_event: called with every `Event`.
         clock: returns Unix seconds.
         environ: where `BEARERGUARD_SERVER_SECRET` is looked for.
 
@@ -100,7 +101,7 @@ class AuthorizationServer:
         unknown_scopes: defaults.UnknownScopes = defaults.IGNORE,
         insecure_allow_http: bool = False,
         threads: int = _THREADS,
-        on_event: Callable[[SecurityEvent], None] | None = None,
+        on_event: Callable[[Event], None] | None = None,
         clock: Callable[[], float] = time.time,
         environ: Mapping[str, str] | None = None,
     ) -> None:
@@ -133,7 +134,7 @@ class AuthorizationServer:
             database=database,
             secret=server_secret,
             people=people,
-            audit=Audit(on_event, clock),
+            audit=Audit(on_event, clock, issuer=issuer),
             clock=clock,
             password_places=self.login_threads,
         )

@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from bearerguard.errors import ConfigurationError
+from bearerguard.runtime.elapsed import elapsed_by
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.audit import Audit
 from bearerguard.server.clients.assertion import Assertions
 from bearerguard.server.clients.authentication import ClientAuthentication
 from bearerguard.server.clients.failures import Failures
 from bearerguard.server.clients.registry import ClientRegistry
-from bearerguard.server.elapsed import Elapsed
 from bearerguard.server.endpoints import metadata
 from bearerguard.server.endpoints.authorize import AuthorizeEndpoint
 from bearerguard.server.endpoints.introspection import IntrospectEndpoint, Introspection
@@ -58,7 +58,7 @@ class Engine:
         self.keys = signing.KeyRing(
             secret=secret, settings=settings, revocations=self.revocations, **shared
         )
-        elapsed = Elapsed(clock)
+        elapsed = elapsed_by(clock)
         self.upkeep = Upkeep(database, self.keys, settings, clock, elapsed)
         self.clients = ClientRegistry(
             secret=secret,

@@ -10,16 +10,16 @@ import pytest
 
 from bearerguard.server import PeopleOptions, Registered, User
 from bearerguard.server.http.cookies import Cookies
+from tests.server.harness import CALLBACK, FORM, ISSUER, Harness, Make, claims, hidden_fields
 from tests.server.people.visitor import Visitor
-from tests.server.stage import CALLBACK, FORM, ISSUER, Make, Stage, claims, hidden_fields
 
 A, B = "https://a.example.com", "https://b.example.com"
 PASSWORD = "correct horse battery"
 
 
 @pytest.fixture
-def careful(stage: Stage) -> Registered:
-    return stage.add("Careful", require_consent=True)
+def careful(harness: Harness) -> Registered:
+    return harness.add("Careful", require_consent=True)
 
 
 @pytest.mark.parametrize(
@@ -31,85 +31,85 @@ def careful(stage: Stage) -> Registered:
     ],
 )
 def test_no_parameter_of_the_link_takes_the_place_of_the_users_word(
-    stage: Stage, careful: Registered, trick: dict[str, Any]
+    harness: Harness, careful: Registered, trick: dict[str, Any]
 ) -> None:
-    for client in (careful, stage.phone):
-        answer = stage.authorize(client, **trick)
+    for client in (careful, harness.phone):
+        answer = harness.authorize(client, **trick)
         assert answer.status == 200, "the page asks"
         assert answer.header("location") is None
 
 
 @pytest.mark.parametrize("prompt", ["none", "consent none"])
 def test_a_link_that_wants_nobody_asked_gets_no_code_unasked(
-    stage: Stage, careful: Registered, prompt: str
+    harness: Harness, careful: Registered, prompt: str
 ) -> None:
-    for client in (careful, stage.phone):
-        answer = stage.authorize(client, prompt=prompt)
+    for client in (careful, harness.phone):
+        answer = harness.authorize(client, prompt=prompt)
         assert answer.sent["error"] in {"consent_required", "invalid_request"}
         assert "code" not in answer.sent
 
 
 def test_what_is_added_to_the_form_adds_nothing_to_the_grant(make: Make) -> None:
-    stage = make(resources=[A, B])
-    careful = stage.add("Careful", require_consent=True)
-    page = stage.authorize(careful, scope="read")
-    answer = stage.consent(
+    harness = make(resources=[A, B])
+    careful = harness.add("Careful", require_consent=True)
+    page = harness.authorize(careful, scope="read")
+    answer = harness.consent(
         page,
         scope="read write",
         resource=B,
-        client_id=stage.app.client_id,
+        client_id=harness.app.client_id,
         redirect_uri="https://evil.example/cb",
         user_id="bob",
     )
     assert answer.location.startswith(f"{CALLBACK}?")
-    tokens = stage.redeem(answer.sent["code"], careful).json
+    tokens = harness.redeem(answer.sent["code"], careful).json
     content = claims(tokens["access_token"])
     assert (content["scope"], content["aud"], content["sub"]) == ("read", A, "ada")
 
 
-def test_two_decisions_are_none(stage: Stage, careful: Registered) -> None:
-    page = stage.authorize(careful)
+def test_two_decisions_are_none(harness: Harness, careful: Registered) -> None:
+    page = harness.authorize(careful)
     form = [*hidden_fields(page.response.body.decode()).items()]
     cookie = (page.header("set-cookie") or "").partition(";")[0]
     for decisions in (["deny", "allow"], ["allow", "allow"], [], ["ALLOW"], ["allow "]):
         fields = [*form, *(("decision", each) for each in decisions)]
-        answer = stage.post("/oauth/consent", fields, cookie=cookie)
+        answer = harness.post("/oauth/consent", fields, cookie=cookie)
         assert answer.status == 400
         assert answer.header("location") is None
 
 
 def test_the_page_of_one_user_is_worth_nothing_in_the_hands_of_another(
-    stage: Stage, careful: Registered
+    harness: Harness, careful: Registered
 ) -> None:
-    page = stage.authorize(careful)
-    stage.user = User("bob", "Bob")
-    assert stage.consent(page).status == 400
-    mixed = hidden_fields(stage.authorize(careful).response.body.decode())
-    assert stage.consent(page, csrf=mixed["csrf"]).status == 400, "bob's form, ada's request"
-    stage.user = None
-    assert stage.consent(page).status == 403
+    page = harness.authorize(careful)
+    harness.user = User("bob", "Bob")
+    assert harness.consent(page).status == 400
+    mixed = hidden_fields(harness.authorize(careful).response.body.decode())
+    assert harness.consent(page, csrf=mixed["csrf"]).status == 400, "bob's form, ada's request"
+    harness.user = None
+    assert harness.consent(page).status == 403
 
 
-def test_a_form_sent_from_another_site_is_no_consent(stage: Stage, careful: Registered) -> None:
-    page = stage.authorize(careful)
+def test_a_form_sent_from_another_site_is_no_consent(harness: Harness, careful: Registered) -> None:
+    page = harness.authorize(careful)
     form = hidden_fields(page.response.body.decode()) | {"decision": "allow"}
     cookie = (page.header("set-cookie") or "").partition(";")[0]
-    assert stage.post("/oauth/consent", form).status == 400, "without the browser's cookie"
+    assert harness.post("/oauth/consent", form).status == 400, "without the browser's cookie"
     for site in ("cross-site", "same-site", "same-origin, cross-site", ""):
-        answer = stage.post("/oauth/consent", form, cookie=cookie, sec_fetch_site=site)
+        answer = harness.post("/oauth/consent", form, cookie=cookie, sec_fetch_site=site)
         assert answer.status == 400, site
     planted = f"{cookie}; {cookie.partition('=')[0]}={'a' * 43}"
-    assert stage.post("/oauth/consent", form, cookie=planted).status == 400
-    get = stage.send("GET", f"/oauth/consent?{urlencode(form)}", cookie=cookie)
+    assert harness.post("/oauth/consent", form, cookie=planted).status == 400
+    get = harness.send("GET", f"/oauth/consent?{urlencode(form)}", cookie=cookie)
     assert get.status == 405
-    assert stage.post("/oauth/consent", form, cookie=cookie).status == 303
+    assert harness.post("/oauth/consent", form, cookie=cookie).status == 303
 
 
 def test_names_and_texts_are_shown_and_never_run(make: Make) -> None:
     markup = "<script>alert(1)</script>\"'><img src=x>{{7*7}}"
-    stage = make(scopes={"read": markup, "write": "Write"})
-    stage.user = User("ada", markup)
-    page = stage.authorize(stage.add(markup, require_consent=True))
+    harness = make(scopes={"read": markup, "write": "Write"})
+    harness.user = User("ada", markup)
+    page = harness.authorize(harness.add(markup, require_consent=True))
     html = page.response.body.decode()
     assert page.status == 200
     assert "<script" not in html
@@ -124,8 +124,8 @@ def test_names_and_texts_are_shown_and_never_run(make: Make) -> None:
 
 
 def test_a_login_name_comes_back_as_text(make: Make) -> None:
-    stage = make(people=PeopleOptions(password_parameters=argon2.profiles.CHEAPEST))
-    visitor = Visitor(stage.server.handle)
+    harness = make(people=PeopleOptions(password_parameters=argon2.profiles.CHEAPEST))
+    visitor = Visitor(harness.server.handle)
     form = visitor.get("/oauth/login")
     page = visitor.submit(form, username='"><script>x</script>', password="wrong")
     assert page.status == 403
@@ -136,20 +136,20 @@ def test_a_login_name_comes_back_as_text(make: Make) -> None:
 def test_a_session_planted_before_the_login_never_becomes_the_users(
     make: Make, planted: str
 ) -> None:
-    stage = make(people=PeopleOptions(password_parameters=argon2.profiles.CHEAPEST))
-    stage.server.users.add("ada", PASSWORD)
-    visitor = Visitor(stage.server.handle)
+    harness = make(people=PeopleOptions(password_parameters=argon2.profiles.CHEAPEST))
+    harness.server.users.add("ada", PASSWORD)
+    visitor = Visitor(harness.server.handle)
     name = Cookies(ISSUER).full_name("bearerguard_session")
     visitor.cookies[name] = planted
     visitor.submit(visitor.get("/oauth/login"), username="ada", password=PASSWORD)
     assert visitor.cookies[name] != planted
-    intruder = Visitor(stage.server.handle)
+    intruder = Visitor(harness.server.handle)
     intruder.cookies[name] = planted
-    query = urlencode({"client_id": stage.phone.client_id, "redirect_uri": CALLBACK + "/phone"})
+    query = urlencode({"client_id": harness.phone.client_id, "redirect_uri": CALLBACK + "/phone"})
     assert "/oauth/login?" in (intruder.get(f"/oauth/authorize?{query}").header("location") or "")
     for line in visitor.set_cookies:
         assert line.startswith("__Host-")
         assert {"Path=/", "Secure", "HttpOnly", "SameSite=Lax"} <= set(line.split("; "))
         assert "Domain" not in line
-    stranger = stage.send("POST", "/oauth/logout", b"", content_type=FORM, cookie=f"{name}=x")
+    stranger = harness.send("POST", "/oauth/logout", b"", content_type=FORM, cookie=f"{name}=x")
     assert stranger.status == 303

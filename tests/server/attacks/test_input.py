@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from bearerguard import Request
 from bearerguard.server import PeopleOptions
 from bearerguard.server.http.cookies import Cookies
-from tests.server.stage import CALLBACK, FORM, ISSUER, Answer, Stage
+from tests.server.harness import CALLBACK, FORM, ISSUER, Answer, Harness
 
 NAMES = [
     "client_id",
@@ -74,13 +74,13 @@ PEOPLES_OWN = {"/oauth/login", "/oauth/logout"}
 @pytest.fixture(scope="module", params=["an app's own users", "the server's own users"])
 def target(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Generator[Stage]:
+) -> Generator[Harness]:
     people = PeopleOptions(password_parameters=argon2.profiles.CHEAPEST)
     own: dict[str, Any] = {} if "app" in request.param else {"people": people}
     folder: Path = tmp_path_factory.mktemp("odd")
-    stage = Stage(folder, **own)
-    yield stage
-    stage.server.close()
+    harness = Harness(folder, **own)
+    yield harness
+    harness.server.close()
 
 
 @settings(
@@ -89,7 +89,7 @@ def target(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(data=st.data())
-def test_nothing_that_is_sent_makes_the_server_fail(target: Stage, data: st.DataObject) -> None:
+def test_nothing_that_is_sent_makes_the_server_fail(target: Harness, data: st.DataObject) -> None:
     path = data.draw(st.sampled_from(sorted(target.server._engine.paths)))
     body = data.draw(BODIES)
     if data.draw(st.booleans()):
@@ -115,23 +115,25 @@ def test_nothing_that_is_sent_makes_the_server_fail(target: Stage, data: st.Data
 @pytest.mark.parametrize(
     "url", ["//[", "http://[/oauth/token", "//[x]/oauth/token", "http://[::1", "", "*", "//", "\0"]
 )
-def test_an_address_that_is_none_is_not_found(stage: Stage, method: str, url: str) -> None:
-    assert Answer(stage.server.handle(Request(method, url))).status == 404
+def test_an_address_that_is_none_is_not_found(harness: Harness, method: str, url: str) -> None:
+    assert Answer(harness.server.handle(Request(method, url))).status == 404
 
 
-def test_many_parameters_and_long_bodies_are_refused_before_they_cost_much(stage: Stage) -> None:
+def test_many_parameters_and_long_bodies_are_refused_before_they_cost_much(
+    harness: Harness,
+) -> None:
     many = [(f"name{number}", "x") for number in range(5000)]
-    assert stage.post("/oauth/token", many).error[0] in {400, 413}
-    assert stage.post("/oauth/token", [("a", "x" * 70_000)]).error == (413, "invalid_request")
+    assert harness.post("/oauth/token", many).error[0] in {400, 413}
+    assert harness.post("/oauth/token", [("a", "x" * 70_000)]).error == (413, "invalid_request")
     query = urlencode(many[:101])
-    assert stage.send("GET", f"/oauth/authorize?{query}").status == 400
+    assert harness.send("GET", f"/oauth/authorize?{query}").status == 400
 
 
-def test_made_up_clients_with_long_names_take_little_memory(stage: Stage) -> None:
+def test_made_up_clients_with_long_names_take_little_memory(harness: Harness) -> None:
     def fail(number: int) -> None:
-        stage.events.clear()
+        harness.events.clear()
         name = f"{number}-{'x' * 60_000}"
-        stage.post("/oauth/token", {"grant_type": "x", "client_id": name, "client_secret": "x"})
+        harness.post("/oauth/token", {"grant_type": "x", "client_id": name, "client_secret": "x"})
 
     fail(0)
     tracemalloc.start()
@@ -147,15 +149,15 @@ def test_made_up_clients_with_long_names_take_little_memory(stage: Stage) -> Non
 
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", "multipart/form-data", ""])
 @pytest.mark.parametrize("path", ["token", "revoke", "introspect"])
-def test_a_form_of_another_kind_is_not_read(stage: Stage, path: str, kind: str) -> None:
-    body = urlencode({**stage.credentials(), "grant_type": "client_credentials", "token": "x"})
-    answer = stage.send("POST", f"/oauth/{path}", body.encode(), content_type=kind)
+def test_a_form_of_another_kind_is_not_read(harness: Harness, path: str, kind: str) -> None:
+    body = urlencode({**harness.credentials(), "grant_type": "client_credentials", "token": "x"})
+    answer = harness.send("POST", f"/oauth/{path}", body.encode(), content_type=kind)
     assert answer.error == (400, "invalid_request")
 
 
 @pytest.mark.parametrize("path", ["token", "revoke", "introspect"])
-def test_credentials_in_the_address_are_not_read(stage: Stage, path: str) -> None:
-    query = urlencode({**stage.credentials(), "grant_type": "client_credentials", "token": "x"})
-    answer = stage.send("POST", f"/oauth/{path}?{query}", content_type=FORM)
+def test_credentials_in_the_address_are_not_read(harness: Harness, path: str) -> None:
+    query = urlencode({**harness.credentials(), "grant_type": "client_credentials", "token": "x"})
+    answer = harness.send("POST", f"/oauth/{path}?{query}", content_type=FORM)
     assert answer.status in {400, 401}
-    assert stage.send("GET", f"/oauth/{path}?{query}").status == 405
+    assert harness.send("GET", f"/oauth/{path}?{query}").status == 405

@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from tests.server.stage import CALLBACK, ISSUER, Stage
+from tests.server.harness import CALLBACK, ISSUER, Harness
 
 HOST = "app.example.com"
 ELSEWHERE = [
@@ -44,33 +44,33 @@ NOT_LOOPBACK = [
 
 @pytest.mark.parametrize("uri", ELSEWHERE)
 def test_an_address_that_only_looks_like_the_registered_one_leads_nowhere(
-    stage: Stage, uri: str
+    harness: Harness, uri: str
 ) -> None:
-    for user in (stage.user, None):
-        stage.user = user
-        answer = stage.authorize(redirect_uri=uri)
+    for user in (harness.user, None):
+        harness.user = user
+        answer = harness.authorize(redirect_uri=uri)
         assert answer.status == 400
         assert answer.header("location") is None
 
 
 @pytest.mark.parametrize("uri", NOT_LOOPBACK)
-def test_the_loopback_rule_frees_the_port_and_nothing_else(stage: Stage, uri: str) -> None:
-    answer = stage.authorize(stage.phone, redirect_uri=uri)
+def test_the_loopback_rule_frees_the_port_and_nothing_else(harness: Harness, uri: str) -> None:
+    answer = harness.authorize(harness.phone, redirect_uri=uri)
     assert answer.status == 400
     assert answer.header("location") is None
 
 
-def test_a_confidential_clients_port_is_not_free(stage: Stage) -> None:
-    assert stage.authorize(redirect_uri="http://127.0.0.1:8080/cb").status == 400
+def test_a_confidential_clients_port_is_not_free(harness: Harness) -> None:
+    assert harness.authorize(redirect_uri="http://127.0.0.1:8080/cb").status == 400
 
 
 @pytest.mark.parametrize("name", ["redirect_uri", "client_id"])
-def test_a_second_address_or_client_leads_nowhere(stage: Stage, name: str) -> None:
-    other = {"redirect_uri": "https://evil.example", "client_id": stage.phone.client_id}[name]
-    known = {"redirect_uri": CALLBACK, "client_id": stage.app.client_id}[name]
+def test_a_second_address_or_client_leads_nowhere(harness: Harness, name: str) -> None:
+    other = {"redirect_uri": "https://evil.example", "client_id": harness.phone.client_id}[name]
+    known = {"redirect_uri": CALLBACK, "client_id": harness.app.client_id}[name]
     for values in ([known, other], [other, known], [known, known]):
         given: dict[str, Any] = {name: values}
-        answer = stage.authorize(**given)
+        answer = harness.authorize(**given)
         assert answer.status == 400
         assert answer.header("location") is None
 
@@ -78,9 +78,9 @@ def test_a_second_address_or_client_leads_nowhere(stage: Stage, name: str) -> No
 @pytest.mark.parametrize(
     "name", ["scope", "state", "response_type", "code_challenge", "code_challenge_method"]
 )
-def test_a_parameter_given_twice_gets_no_code(stage: Stage, name: str) -> None:
+def test_a_parameter_given_twice_gets_no_code(harness: Harness, name: str) -> None:
     given: dict[str, Any] = {name: ["read", "write"]}
-    answer = stage.authorize(**given)
+    answer = harness.authorize(**given)
     assert answer.sent["error"] == "invalid_request"
 
 
@@ -90,9 +90,9 @@ def test_a_parameter_given_twice_gets_no_code(stage: Stage, name: str) -> None:
 )
 @pytest.mark.parametrize("scope", ["read", "unknown"])
 def test_a_state_comes_back_as_it_was_and_adds_nothing(
-    stage: Stage, state: str, scope: str
+    harness: Harness, state: str, scope: str
 ) -> None:
-    answer = stage.authorize(state=state, scope=scope)
+    answer = harness.authorize(state=state, scope=scope)
     assert answer.sent["state"] == state
     assert answer.sent["iss"] == ISSUER, "the answer names its server (RFC 9207)"
     assert answer.location.startswith(f"{CALLBACK}?")
@@ -101,9 +101,9 @@ def test_a_state_comes_back_as_it_was_and_adds_nothing(
     assert "#" not in answer.location
 
 
-def test_the_way_back_from_the_login_stays_on_this_server(stage: Stage) -> None:
-    stage.user = None
-    query = urlencode({"client_id": stage.app.client_id, "next": "https://evil.example"})
-    answer = stage.send("GET", f"//evil.example/oauth/authorize?{query}")
+def test_the_way_back_from_the_login_stays_on_this_server(harness: Harness) -> None:
+    harness.user = None
+    query = urlencode({"client_id": harness.app.client_id, "next": "https://evil.example"})
+    answer = harness.send("GET", f"//evil.example/oauth/authorize?{query}")
     assert answer.location.startswith("https://app.example.com/login?next=")
     assert quote(f"{ISSUER}/oauth/authorize?", safe="") in answer.location

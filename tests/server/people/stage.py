@@ -7,7 +7,8 @@ from typing import Any
 
 import argon2
 
-from bearerguard.server.audit import Audit, SecurityEvent
+from bearerguard.runtime.events import Event
+from bearerguard.server.audit import Audit
 from bearerguard.server.login.people import People, PeopleOptions
 from bearerguard.server.secret import ServerSecret
 from bearerguard.server.store.database import Database
@@ -26,7 +27,7 @@ class PeopleStage:
     def __init__(self, folder: Path, *, issuer: str = ISSUER, **options: Any) -> None:
         self.issuer = issuer
         self.clock = Clock()
-        self.events: list[SecurityEvent] = []
+        self.events: list[Event] = []
         self.disabled: list[str] = []
         self.database = Database(f"sqlite:///{folder}/auth.db", connections=8)
         migrate(self.database)
@@ -51,7 +52,7 @@ class PeopleStage:
 
     @property
     def reported(self) -> list[str]:
-        return [event.name for event in self.events]
+        return [event.code for event in self.events]
 
     def rows(self, table: str) -> list[Any]:
         with self.database.read() as connection:

@@ -14,7 +14,6 @@ from collections.abc import Callable
 
 from bearerguard.errors import BearerGuardError
 from bearerguard.runtime.process_lock import ProcessLock
-from bearerguard.server.elapsed import Elapsed
 from bearerguard.server.settings import Settings
 from bearerguard.server.store import keys as key_rows
 from bearerguard.server.store.database import Database
@@ -55,7 +54,7 @@ class Upkeep:
         keys: KeyRing,
         settings: Settings,
         clock: Callable[[], float],
-        elapsed: Elapsed,
+        elapsed: Callable[[], float],
     ) -> None:
         self._database = database
         self._keys = keys

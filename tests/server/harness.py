@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote_plus, urlencode, urlsplit
 
-from bearerguard import Request, Response
+from bearerguard import Event, Request, Response
 from bearerguard.protocol import pkce
 from bearerguard.protocol.jose import base64url
 from bearerguard.server import (
     AuthorizationServer,
     PeopleOptions,
     Registered,
-    SecurityEvent,
     User,
 )
 
@@ -75,13 +74,13 @@ class Answer:
         return self.response.header(name)
 
 
-class Stage:
+class Harness:
     """A server with a confidential and a public client; the user `ada` is signed in."""
 
     def __init__(self, folder: Path, **options: Any) -> None:
         self.clock = Clock()
         self.folder = folder
-        self.events: list[SecurityEvent] = []
+        self.events: list[Event] = []
         self.user: User | None = User("ada", "Ada", 1_699_999_000.0)
         self.people: PeopleOptions | None = PeopleOptions(
             current_user=lambda _: self.user, login_url="https://app.example.com/login"
@@ -110,8 +109,8 @@ class Stage:
             given["require_consent"] = False
         return self.server.clients.add(name, **(given | options))
 
-    def named(self, name: str) -> list[SecurityEvent]:
-        return [event for event in self.events if event.name == name]
+    def named(self, name: str) -> list[Event]:
+        return [event for event in self.events if event.code == name]
 
     # What is sent
 
@@ -225,4 +224,4 @@ def hidden_fields(page: str) -> dict[str, str]:
     return parser.found
 
 
-Make = Callable[..., Stage]
+Make = Callable[..., Harness]

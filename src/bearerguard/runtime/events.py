@@ -1,0 +1,44 @@
+"""What the guard and the server report to an operator: one value, for every `on_event=`.
+
+Knows nothing of logs, callbacks or clocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something an operator may want to know. It never holds a token, a code or a secret.
+
+    Args:
+        code: a stable name. From a guard: a refusal's reason, or `keys_fetched`,
+            `keys_fetch_failed`, `keys_passed_over`, `introspection_failed`,
+            `introspection_cache_failed`, `revocations_unavailable`, `revocations_restored`,
+            `revocations_lost`, `revocations_unreadable`, `revocations_not_forwarded`,
+            `logout_failed`, `preflight_refused`. From a server: `token_issued`,
+            `refresh_token_reused`, `request_refused` and others.
+        at: when, in Unix seconds.
+        issuer: the URL of the configured issuer that it concerns, or None.
+        detail: one line for people: what happened, and the remedy.
+        details: the same for programs. A server names `client_id`, `user_id`, `grant_id`,
+            `scope`, `kid` and others; a refused request also has `endpoint`, `error` (the RFC's
+            code) and `reason`. Read-only; a guard's events have none.
+    """
+
+    code: str
+    at: float
+    issuer: str | None = None
+    detail: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "details", MappingProxyType(dict(self.details)))
+
+    def __reduce__(self) -> tuple[type[Event], tuple[Any, ...]]:
+        # A mapping proxy cannot be pickled, and log records are, on their way to other processes.
+        return Event, (self.code, self.at, self.issuer, self.detail, dict(self.details))
