@@ -14,16 +14,15 @@ from typing import Any, TypeVar
 from bearerguard.client import driving
 from bearerguard.errors import ConfigurationError, DiscoveryError, TokenUnavailable, quoted
 from bearerguard.protocol import metadata, resource_metadata, well_known
-from bearerguard.protocol.http import challenge_parser
+from bearerguard.protocol.http import challenge, document
 from bearerguard.protocol.resource_metadata import ResourceMetadata
-from bearerguard.protocol.token_response import pause
 from bearerguard.runtime.fetching import Transport, default_transport
 from bearerguard.runtime.flow import Fetch, Flow, arun, ask, run
 from bearerguard.runtime.messages import FetchFailed, Response
 
 T = TypeVar("T")
 
-_UNAUTHORIZED, _TOO_MANY, _SERVER_ERRORS = 401, 429, 500
+_UNAUTHORIZED = 401
 _ACCEPT = (("accept", "application/json"),)
 
 
@@ -126,7 +125,7 @@ def protected_resource(url: str, challenges: Iterable[str] = ()) -> Flow[Resourc
     """
     found = (
         each.parameters["resource_metadata"]
-        for each in challenge_parser.parse(challenges)
+        for each in challenge.parse(challenges)
         if each.scheme in {"bearer", "dpop"} and "resource_metadata" in each.parameters
     )
     given = next(found, None)
@@ -150,7 +149,7 @@ def _discovered(url: str, challenges: Iterable[str] | None) -> Flow[Discovered]:
         raise DiscoveryError(f"{found.resource} names no authorization server")
     issuer = _same_security("authorization_servers", found.authorization_servers[0], url)
     document = yield from server_metadata(issuer)
-    demanded = challenge_parser.named(challenge_parser.parse(lines), "bearer", "dpop")
+    demanded = challenge.find(challenge.parse(lines), "bearer", "dpop")
     scope = () if demanded is None else tuple(demanded.parameters.get("scope", "").split())
     servers = found.authorization_servers
     return Discovered(found.resource, issuer, servers, scope or found.scopes, document)
@@ -186,6 +185,6 @@ def _fetched(url: str) -> Flow[Response]:
         answer = yield from ask(Fetch("GET", url, _ACCEPT))
     except FetchFailed as error:
         raise unavailable(error) from None
-    if answer.status >= _SERVER_ERRORS or answer.status == _TOO_MANY:
-        raise TokenUnavailable(f"{url}: status {answer.status}", pause(answer))
+    if document.is_unavailable(answer):
+        raise TokenUnavailable(f"{url}: status {answer.status}", document.retry_after(answer))
     return answer

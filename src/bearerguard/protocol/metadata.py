@@ -11,6 +11,9 @@ from bearerguard.errors import quoted
 from bearerguard.protocol.http import document
 from bearerguard.runtime.addresses import is_loopback, may_be_this_machine
 
+OAUTH_PATH = "/.well-known/oauth-authorization-server"  # RFC 8414 §3
+OPENID_PATH = "/.well-known/openid-configuration"  # OpenID Connect Discovery §4
+
 _DEFAULT_PORT = re.compile(r"^(http://[^/]*(?=:80(?:/|$))|https://[^/]*(?=:443(?:/|$)))(:\d+)(.*)$")
 
 
@@ -22,9 +25,7 @@ def metadata_urls(issuer: str) -> tuple[str, ...]:
     """
     parts = urlsplit(issuer)
     path = parts.path.removesuffix("/")
-    inserted = "/.well-known/oauth-authorization-server" + path
-    appended = path + "/.well-known/openid-configuration"
-    found = (inserted, appended, "/.well-known/openid-configuration" + path)
+    found = (OAUTH_PATH + path, path + OPENID_PATH, OPENID_PATH + path)
     return tuple(
         urlunsplit((parts.scheme, parts.netloc, place, "", "")) for place in dict.fromkeys(found)
     )
