@@ -54,14 +54,14 @@ def proof(
         claims["nonce"] = nonce
     header: Mapping[str, Any] = {
         "typ": names.DPOP_PROOF_JWT,
-        "jwk": public_jwk(key.material.public_key()),
+        "jwk": public_jwk(key.private.public_key()),
     }
     return key.sign(header, claims)
 
 
 def key_thumbprint(key: PrivateKey) -> str:
     """Return the thumbprint of a key's public half: `dpop_jkt`, and `jkt` of a bound token."""
-    return thumbprint(public_jwk(key.material.public_key()))
+    return thumbprint(public_jwk(key.private.public_key()))
 
 
 def target(url: str) -> str:

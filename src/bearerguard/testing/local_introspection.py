@@ -18,7 +18,6 @@ from bearerguard.errors import TokenError
 from bearerguard.guard.config.introspection import Introspection
 from bearerguard.protocol import client_authentication, introspection, names
 from bearerguard.protocol.jose import jwk, jwt
-from bearerguard.protocol.jose.signing import PrivateKey
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.testing.signing_key import SigningKey, sign
 
@@ -65,7 +64,7 @@ class LocalIntrospection:
         options.setdefault("client_id", CLIENT_ID)
         chosen = Introspection(**options)
         if chosen.signing_key is not None:
-            self._client_key = _public(chosen.signing_key)
+            self._client_key = jwk.parse_jwk(chosen.signing_key.jwk())
         return chosen
 
     def metadata(self, url: str) -> dict[str, Any]:
@@ -156,10 +155,6 @@ def _basic(field: bytes) -> tuple[str, ...]:
     except (BinasciiError, ValueError):
         return ()
     return tuple(map(unquote_plus, pair.split(":", 1))) if scheme == b"Basic" else ()
-
-
-def _public(key: PrivateKey) -> jwk.VerificationKey:
-    return jwk.from_public_key(key.material.public_key(), kid=key.kid, algorithm=key.algorithm)
 
 
 def _json(status: int, document: Mapping[str, Any]) -> Response:
