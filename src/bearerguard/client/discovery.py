@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from bearerguard.client import driving
 from bearerguard.errors import ConfigurationError, DiscoveryError, TokenUnavailable, quoted
@@ -90,10 +91,25 @@ def secure_url(option: str, url: str, *, insecure_allow_http: bool = False) -> s
     raise ConfigurationError(f"{option}: {quoted(url)} is no https URL, so tokens would be exposed")
 
 
+def issuer_url(option: str, url: str, *, insecure_allow_http: bool = False) -> str:
+    """Return an issuer identifier; raises `ConfigurationError` for any other URL."""
+    if urlsplit(secure_url(option, url, insecure_allow_http=insecure_allow_http)).query:
+        raise ConfigurationError(
+            f"{option}: an issuer identifier has no query (RFC 8414 §2): remove it"
+        )
+    return url
+
+
 def server_metadata(issuer: str) -> Flow[Mapping[str, Any]]:
     """Return an issuer's metadata; raises `DiscoveryError` or `TokenUnavailable`."""
     places = metadata.metadata_urls(issuer)
-    return (yield from _first(places, lambda body: metadata.parse(body, issuer)))
+
+    def usable(body: bytes) -> Mapping[str, Any]:
+        published = metadata.parse(body, issuer)
+        metadata.endpoint(published, "token_endpoint", "token_endpoint=")
+        return published
+
+    return (yield from _first(places, usable))
 
 
 def endpoint(document: Mapping[str, Any], name: str, *, insecure_allow_http: bool = False) -> str:
@@ -148,6 +164,8 @@ def _discovered(url: str, challenges: Iterable[str] | None) -> Flow[Discovered]:
     if not found.authorization_servers:
         raise DiscoveryError(f"{found.resource} names no authorization server")
     issuer = _same_security("authorization_servers", found.authorization_servers[0], url)
+    if urlsplit(issuer).query:
+        raise DiscoveryError(f"authorization_servers: {quoted(issuer)} has a query (RFC 8414 §2)")
     document = yield from server_metadata(issuer)
     demanded = challenge.find(challenge.parse(lines), "bearer", "dpop")
     scope = () if demanded is None else tuple(demanded.parameters.get("scope", "").split())

@@ -137,9 +137,7 @@ def endpoint_and_methods(body: bytes, issuer: str) -> tuple[str, tuple[str, ...]
     metadata of `issuer`, or has no endpoint.
     """
     published = metadata.parse(body, issuer)
-    endpoint = published.get("introspection_endpoint")
-    if not isinstance(endpoint, str):
-        raise ValueError("it has no introspection_endpoint: pass endpoint=")  # noqa: TRY004
+    endpoint = metadata.endpoint(published, "introspection_endpoint", "endpoint=")
     listed = published.get("introspection_endpoint_auth_methods_supported")
     methods = listed if isinstance(listed, list) else []
     return endpoint, tuple(each for each in methods if isinstance(each, str))

@@ -85,15 +85,16 @@ _SPELLINGS: Mapping[str, Callable[[str], str]] = {
 }
 
 
-def parse_jwks_uri(body: bytes, issuer: str) -> str:
-    """Return the `jwks_uri` of a metadata document that `issuer` published.
+def endpoint(published: Mapping[str, Any], name: str, option: str) -> str:
+    """Return the URL that metadata has under `name`.
 
-    Raises ValueError when it is no such document, or has none.
+    Raises ValueError where there is none, so that the next well-known place is asked; the text
+    names the option by which an operator can give the URL instead.
     """
-    uri = parse(body, issuer).get("jwks_uri")
-    if not isinstance(uri, str):
-        raise ValueError("it has no jwks_uri: pass jwks_uri=")  # noqa: TRY004 - one refusal for a bad document
-    return uri
+    url = published.get(name)
+    if not isinstance(url, str):
+        raise ValueError(f"it has no {name}: pass {option}")  # noqa: TRY004 - one error for a bad document
+    return url
 
 
 def is_https(url: str) -> bool:

@@ -64,9 +64,12 @@ class AuthorizationServer:
     ) -> None:
         if issuer is None and token_endpoint is None:
             raise ConfigurationError("issuer: pass the issuer's URL, or token_endpoint=")
-        for option, url in (("issuer", issuer), ("token_endpoint=", token_endpoint)):
-            if url is not None:
-                discovery.secure_url(option, url, insecure_allow_http=insecure_allow_http)
+        if issuer is not None:
+            discovery.issuer_url("issuer", issuer, insecure_allow_http=insecure_allow_http)
+        if token_endpoint is not None:
+            discovery.secure_url(
+                "token_endpoint=", token_endpoint, insecure_allow_http=insecure_allow_http
+            )
         if not isinstance(client_id, str) or not client_id:
             raise ConfigurationError("client_id=: pass the client's identifier")
         self.issuer = issuer
