@@ -62,7 +62,7 @@ def test_another_library_believes_the_assertion(algorithm: str) -> None:
     assert jwt.get_unverified_header(assertion) == {"alg": algorithm, "kid": "k1"}
     claims: dict[str, Any] = jwt.decode(
         assertion,
-        key.material.public_key(),
+        key.private.public_key(),
         algorithms=[algorithm],
         audience="https://issuer.test",
         options={"verify_exp": False, "verify_iat": False},

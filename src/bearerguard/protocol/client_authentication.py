@@ -16,6 +16,7 @@ BASIC = "client_secret_basic"
 POST = "client_secret_post"
 PRIVATE_KEY_JWT = "private_key_jwt"
 BEARER = "bearer"
+NONE = "none"  # a public client
 METHODS = (BASIC, POST, PRIVATE_KEY_JWT, BEARER)
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"  # RFC 7523 §2.2

@@ -16,14 +16,13 @@ from urllib.parse import parse_qsl, unquote_plus, urlsplit
 
 from bearerguard.errors import TokenError
 from bearerguard.guard.config.introspection import Introspection
-from bearerguard.protocol import client_authentication, introspection
+from bearerguard.protocol import client_authentication, introspection, names
 from bearerguard.protocol.jose import jwk, jwt
-from bearerguard.protocol.jose.signing import PrivateKey
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.testing.signing_key import SigningKey, sign
 
 CLIENT_ID = "api"
-_JSON = ("Content-Type", "application/json")
+_JSON = ("Content-Type", names.JSON)
 
 
 class LocalIntrospection:
@@ -65,7 +64,7 @@ class LocalIntrospection:
         options.setdefault("client_id", CLIENT_ID)
         chosen = Introspection(**options)
         if chosen.signing_key is not None:
-            self._client_key = _public(chosen.signing_key)
+            self._client_key = jwk.parse_jwk(chosen.signing_key.jwk())
         return chosen
 
     def metadata(self, url: str) -> dict[str, Any]:
@@ -85,10 +84,10 @@ class LocalIntrospection:
             return Response(405)
         form = dict(parse_qsl(request.body.decode(), strict_parsing=True))
         if not self._is_authentic(request, form, url):
-            return Response(401, (("WWW-Authenticate", "Basic"),))
+            return Response(401, ((names.WWW_AUTHENTICATE, names.BASIC),))
         token = form["token"]
         if token.count(".") == 2 and not self.supports_jwts:  # noqa: PLR2004 - JWS parts
-            return _json(400, {"error": "unsupported_token_type"})
+            return _json(400, {"error": names.UNSUPPORTED_TOKEN_TYPE})
         members = self._members(token, key)
         expires_at = (members or {}).get("exp")
         over = isinstance(expires_at, int | float) and expires_at <= self._clock()
@@ -100,7 +99,7 @@ class LocalIntrospection:
         return _json(200, document)
 
     def _signed(self, document: dict[str, Any], url: str, key: SigningKey) -> Response:
-        head = {"alg": key.algorithm, "typ": introspection.SIGNED_TYPE, "kid": key.kid}
+        head = {"alg": key.algorithm, "typ": names.INTROSPECTION_JWT, "kid": key.kid}
         payload = {
             "iss": url,
             "aud": CLIENT_ID,
@@ -156,10 +155,6 @@ def _basic(field: bytes) -> tuple[str, ...]:
     except (BinasciiError, ValueError):
         return ()
     return tuple(map(unquote_plus, pair.split(":", 1))) if scheme == b"Basic" else ()
-
-
-def _public(key: PrivateKey) -> jwk.VerificationKey:
-    return jwk.from_public_key(key.material.public_key(), kid=key.kid, algorithm=key.algorithm)
 
 
 def _json(status: int, document: Mapping[str, Any]) -> Response:
