@@ -106,7 +106,7 @@ def test_what_a_guard_asks_about_opaque_tokens_is_answered_without_credentials(
     make: Make,
 ) -> None:
     harness = make(resources=[Resource(ISSUER, tokens="opaque")])
-    local = embedding.InProcess(harness.server)
+    local = embedding.InProcess(harness.server._engine, 2)
     url = f"{ISSUER}/oauth/introspect"
 
     def ask(token: str) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def test_what_a_guard_asks_about_opaque_tokens_is_answered_without_credentials(
     ],
 )
 def test_only_the_servers_own_urls_are_answered(harness: Harness, url: str) -> None:
-    assert not embedding.InProcess(harness.server).answers(Fetch("GET", url))
+    assert not embedding.InProcess(harness.server._engine, 2).answers(Fetch("GET", url))
 
 
 def test_a_listener_that_fails_or_is_gone_harms_no_revocation(harness: Harness) -> None:
@@ -156,7 +156,7 @@ def test_a_listener_that_fails_or_is_gone_harms_no_revocation(harness: Harness) 
             raise ConnectionError(str(revoked))
 
     listener = Listener()
-    embedding.InProcess(harness.server).on_revocation(listener.revoke)
+    embedding.InProcess(harness.server._engine, 2).on_revocation(listener.revoke)
     tokens = harness.tokens()
     assert harness.server.revoke(tokens["access_token"])
     assert not harness.is_active(tokens["access_token"])
@@ -169,7 +169,7 @@ def test_a_listener_that_fails_or_is_gone_harms_no_revocation(harness: Harness) 
 
 def test_a_revocation_is_told_in_the_guards_words(harness: Harness) -> None:
     told: list[Mapping[str, Any]] = []
-    embedding.InProcess(harness.server).on_revocation(told.extend)
+    embedding.InProcess(harness.server._engine, 2).on_revocation(told.extend)
     tokens = harness.tokens()
     known = harness.introspect(tokens["access_token"])
     harness.server.revoke(tokens["access_token"])

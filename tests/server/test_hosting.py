@@ -81,7 +81,7 @@ def test_a_mount_path_is_respected(
     make: Make, issuer: str, root: str, path: str, mine: bool
 ) -> None:
     harness = make(issuer=issuer)
-    assert (harness.server.served_path(root, path) is not None) is mine
+    assert (harness.server._engine.served_path(root, path) is not None) is mine
 
 
 def test_mounted_in_starlette_and_in_werkzeug_it_answers_below_its_mount(make: Make) -> None:

@@ -599,7 +599,7 @@ def test_a_refused_request_leaves_one_line_with_reason_and_value(
     assert (event.code, details["endpoint"]) == (row.event, row.endpoint)
     assert (details["error"], details["reason"]) == (row.error, row.reason)
     assert row.found.items() <= details.items()
-    lines = [each for each in caplog.records if vars(each).get("security_event") is event]
+    lines = [each for each in caplog.records if vars(each).get("event") is event]
     (line,) = lines
     assert line.name == "bearerguard.server"
     ordinary = row.error == "access_denied"
@@ -648,7 +648,7 @@ def test_the_endpoint_is_named_as_it_is_served(make: Make) -> None:
 
 
 def test_a_body_that_no_server_reads_to_its_end_is_a_line_too(harness: Harness) -> None:
-    assert harness.server.too_large(TOKEN).status == 413
+    assert harness.server._engine.too_large(TOKEN).status == 413
     (event,) = harness.named("request_refused")
     assert (event.details["endpoint"], event.details["reason"]) == (TOKEN, "too_large")
 

@@ -96,10 +96,10 @@ def test_a_request_that_was_under_way_gets_nothing(harness: Harness) -> None:
     engine = harness.server._engine
     redemption = f"code={code}&code_verifier={VERIFIER}&redirect_uri={CALLBACK}"
     with pytest.raises(OAuthError, match="invalid_grant"):
-        engine.codes.redeem(client, parse(redemption.encode()))
+        engine.grants["authorization_code"].handle(client, parse(redemption.encode()))
     refresh = f"refresh_token={tokens['refresh_token']}"
     with pytest.raises(OAuthError, match="invalid_grant"):
-        engine._token._grants["refresh_token"](client, parse(refresh.encode()))
+        engine.grants["refresh_token"].handle(client, parse(refresh.encode()))
 
 
 def test_no_transaction_removes_many_rows(harness: Harness) -> None:

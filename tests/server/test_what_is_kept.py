@@ -14,8 +14,8 @@ from sqlalchemy import event
 from bearerguard.protocol.jose import base64url
 from bearerguard.runtime.elapsed import elapsed_by
 from bearerguard.server.clients.failures import Failures
-from bearerguard.server.hosting.upkeep import Upkeep
 from bearerguard.server.store import pruning
+from bearerguard.server.upkeep import Upkeep
 from tests.server.harness import SECRET, Clock, Harness, Make, claims
 from tests.server.test_store import _plans
 from tests.server.test_waiting_to_write import waiting

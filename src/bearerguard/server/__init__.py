@@ -12,6 +12,11 @@ try:
     from bearerguard.server.authorization_server import AuthorizationServer
     from bearerguard.server.clients.client import Client
     from bearerguard.server.clients.registry import ClientError, Registered
+    from bearerguard.server.grants.registry import Grant, GrantRegistry
+    from bearerguard.server.grants.token_issuer import TokenIssuer
+    from bearerguard.server.grants.token_response import TokenResponse
+    from bearerguard.server.http.oauth_error import OAuthError
+    from bearerguard.server.http.parameters import Parameters
     from bearerguard.server.login.accounts import Account, AccountError
     from bearerguard.server.login.people import PeopleOptions, User
     from bearerguard.server.login.throttle import Allowance
@@ -33,11 +38,17 @@ __all__ = [
     "AuthorizationServer",
     "Client",
     "ClientError",
+    "Grant",
+    "GrantRegistry",
+    "OAuthError",
+    "Parameters",
     "PeopleOptions",
     "Registered",
     "Resource",
     "Revoked",
     "SigningKeyError",
     "StoreUnavailable",
+    "TokenIssuer",
+    "TokenResponse",
     "User",
 ]

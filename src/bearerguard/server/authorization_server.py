@@ -16,10 +16,11 @@ from bearerguard.runtime.messages import Request, Response
 from bearerguard.server import settings as defaults
 from bearerguard.server.audit import Audit
 from bearerguard.server.engine import Engine
+from bearerguard.server.hosting.asgi import ASGIApp, AsgiHost
+from bearerguard.server.hosting.wsgi import WSGIApp, WsgiHost
 from bearerguard.server.http.proxies import Proxies
 from bearerguard.server.login.accounts import Account
 from bearerguard.server.login.people import PeopleOptions
-from bearerguard.server.login.sign_in import LOGIN
 from bearerguard.server.secret import GivenSecret, find_secret
 from bearerguard.server.settings import Resource, Settings, checked_resources
 from bearerguard.server.store.database import Database
@@ -28,8 +29,6 @@ from bearerguard.server.tokens.revocations import Revoked
 
 if TYPE_CHECKING:
     from bearerguard.guard.config.issuer import Issuer
-    from bearerguard.server.hosting.asgi import ASGIApp, AsgiHost
-    from bearerguard.server.hosting.wsgi import WSGIApp, WsgiHost
 
 _THREADS = 8
 # A thread of the app's own may be asking too.
@@ -73,6 +72,8 @@ class AuthorizationServer:
         clients: the registered clients.
         users: the accounts of users.
         keys: the signing keys.
+        grants: the grants by grant type; `register` adds one of your own.
+        tokens: issues tokens, for grants of your own.
         paths: the paths that it serves, the well-known ones too.
         database: where it keeps everything.
 
@@ -123,9 +124,9 @@ class AuthorizationServer:
             unknown_scopes=unknown_scopes,
             insecure_allow_http=insecure_allow_http,
         )
-        self.threads = threads
-        self.login_threads = max(1, threads // 2)
-        connections = threads + self.login_threads + _SPARE_CONNECTIONS
+        self._threads = threads
+        login_threads = max(1, threads // 2)
+        connections = threads + login_threads + _SPARE_CONNECTIONS
         self.database = database = Database(store, connections=connections)
         server_secret = find_secret(secret, database.path, environ)
         migrate(database)
@@ -136,11 +137,13 @@ class AuthorizationServer:
             people=people,
             audit=Audit(on_event, clock, issuer=issuer),
             clock=clock,
-            password_places=self.login_threads,
+            password_places=login_threads,
         )
         self.clients = self._engine.clients
         self.users = self._engine.people.accounts
         self.keys = self._engine.keys
+        self.grants = self._engine.grants
+        self.tokens = self._engine.tokens
         self.paths = self._engine.paths
         self.keys.ensure()
         # Whoever forks now, such as gunicorn with --preload, hands no connection on.
@@ -150,19 +153,7 @@ class AuthorizationServer:
 
     def handle(self, request: Request) -> Response:
         """Answer a request to one of `paths`, in the calling thread."""
-        return self._engine.router.handle(request)
-
-    def is_login(self, method: str, path: str) -> bool:
-        """Whether a request brings a password, whose check takes its time."""
-        return method == "POST" and path == self.settings.base_path + LOGIN
-
-    def busy(self) -> Response:
-        """Return the answer to a login when too many are waiting already."""
-        return self._engine.people.busy()
-
-    def too_large(self, path: str) -> Response:
-        """Return the answer to a request to one of `paths` that is too long to be read."""
-        return self._engine.router.too_large(path)
+        return self._engine.handle(request)
 
     def asgi_app(
         self, api: ASGIApp | None = None, *, trusted_proxies: Sequence[str] = ()
@@ -173,9 +164,7 @@ class AuthorizationServer:
         comes by a Unix socket. Their `X-Forwarded-For` says from which address logins come,
         which are throttled by it; not needed where the web server or a middleware sees to that.
         """
-        from bearerguard.server.hosting.asgi import AsgiHost  # noqa: PLC0415 - one world is enough
-
-        return AsgiHost(self, api, Proxies(trusted_proxies))
+        return AsgiHost(self._engine, api, Proxies(trusted_proxies), threads=self._threads)
 
     def wsgi_app(
         self, api: WSGIApp | None = None, *, trusted_proxies: Sequence[str] = ()
@@ -184,22 +173,7 @@ class AuthorizationServer:
 
         `trusted_proxies` are as with `asgi_app`.
         """
-        from bearerguard.server.hosting.wsgi import WsgiHost  # noqa: PLC0415 - one world is enough
-
-        return WsgiHost(self, api, Proxies(trusted_proxies))
-
-    def served_path(self, root: str, path: str) -> str | None:
-        """Return which of `paths` a request for `path` means, None for none.
-
-        `root` is where an app is mounted (`root_path`, `SCRIPT_NAME`), as part of `path` or
-        not. The mount may be the issuer's own path, or something the issuer does not know.
-        """
-        root = root.rstrip("/")
-        below = path[len(root) :] if root and (path + "/").startswith(root + "/") else path
-        for candidate in (root + below, self.settings.base_path + below if root else ""):
-            if candidate in self.paths:
-                return candidate
-        return None
+        return WsgiHost(self._engine, api, Proxies(trusted_proxies))
 
     # Ending what was given
 
@@ -248,7 +222,7 @@ class AuthorizationServer:
         """
         from bearerguard.server.hosting import embedding  # noqa: PLC0415 - it alone knows the guard
 
-        return embedding.issuer(self, **options)
+        return embedding.issuer(self._engine, self._threads, **options)
 
     def introspect(self, token: str) -> Mapping[str, Any]:
         """Return what RFC 7662 §2.2 has about an access token, without asking who wants it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,22 +18,26 @@ from bearerguard.server.endpoints import metadata
 from bearerguard.server.endpoints.authorize import AuthorizeEndpoint
 from bearerguard.server.endpoints.introspection import IntrospectEndpoint, Introspection
 from bearerguard.server.endpoints.revocation import RevokeEndpoint, TokenRevocation
-from bearerguard.server.endpoints.token import OwnGrant, TokenEndpoint
-from bearerguard.server.grants.authorization_code import CodeGrant
-from bearerguard.server.grants.refresh_token import RefreshGrant
-from bearerguard.server.hosting.upkeep import Upkeep
+from bearerguard.server.endpoints.token import TokenEndpoint
+from bearerguard.server.grants.authorization_code import AuthorizationCodeGrant
+from bearerguard.server.grants.client_credentials import ClientCredentialsGrant
+from bearerguard.server.grants.refresh_token import RefreshTokenGrant
+from bearerguard.server.grants.registry import GrantRegistry
+from bearerguard.server.grants.token_issuer import TokenIssuer
 from bearerguard.server.http import responses
 from bearerguard.server.http.router import Endpoint, Readers, Router
 from bearerguard.server.login.consent import CONSENT
 from bearerguard.server.login.passwords import PLACES
 from bearerguard.server.login.people import People, PeopleOptions
+from bearerguard.server.login.sign_in import LOGIN
 from bearerguard.server.secret import ServerSecret
 from bearerguard.server.settings import Settings
 from bearerguard.server.store.database import Database
 from bearerguard.server.tokens import key_ring as signing
 from bearerguard.server.tokens.access_token import AccessTokens
-from bearerguard.server.tokens.refresh_token import RefreshTokens
+from bearerguard.server.tokens.refresh_token_family import RefreshTokens
 from bearerguard.server.tokens.revocations import Revocations
+from bearerguard.server.upkeep import Upkeep
 
 
 class Engine:
@@ -53,6 +57,7 @@ class Engine:
     ) -> None:
         self.settings = settings
         self.database = database
+        self.password_places = password_places
         shared: dict[str, Any] = {"database": database, "audit": audit, "clock": clock}
         self.revocations = Revocations(settings=settings, **shared)
         self.keys = signing.KeyRing(
@@ -60,8 +65,10 @@ class Engine:
         )
         elapsed = elapsed_by(clock)
         self.upkeep = Upkeep(database, self.keys, settings, clock, elapsed)
+        self.grants = GrantRegistry(any_extension=settings.any_resource)
         self.clients = ClientRegistry(
             secret=secret,
+            grants=self.grants,
             settings=settings,
             revocations=self.revocations,
             finish_removals=self.upkeep.finish_removals,
@@ -83,8 +90,13 @@ class Engine:
         self.revocation = TokenRevocation(
             access=access, refresh=refresh, revocations=self.revocations, **shared
         )
-        shared |= {"access": access, "refresh": refresh, "revocations": self.revocations}
-        self.codes = CodeGrant(secret=secret, settings=settings, **shared)
+        shared |= {"settings": settings, "access": access, "refresh": refresh}
+        self.tokens = TokenIssuer(**shared)
+        shared |= {"revocations": self.revocations}
+        self.codes = AuthorizationCodeGrant(secret=secret, tokens=self.tokens, **shared)
+        self.grants.register(self.codes)
+        self.grants.register(ClientCredentialsGrant(self.tokens))
+        self.grants.register(RefreshTokenGrant(**shared))
         authentication = ClientAuthentication(
             self.clients,
             Assertions(
@@ -95,12 +107,7 @@ class Engine:
             ),
             Failures(elapsed),
         )
-        self._token = TokenEndpoint(
-            authentication=authentication,
-            code=self.codes,
-            refresh=RefreshGrant(settings=settings, **shared),
-            own=OwnGrant(database, settings, access, audit),
-        )
+        self._token = TokenEndpoint(authentication, self.grants)
         self._authorize = AuthorizeEndpoint(
             settings=settings,
             registry=self.clients,
@@ -122,7 +129,32 @@ class Engine:
             path: replace(each, handle=self._kept_up(each.handle))
             for path, each in endpoints.items()
         }
-        self.router = Router(kept_up, is_origin=self.clients.is_origin, audit=audit)
+        self._router = Router(kept_up, is_origin=self.clients.is_origin, audit=audit)
+
+    def handle(self, request: Request) -> Response:
+        """Return the response to a request to one of `paths`."""
+        return self._router.handle(request)
+
+    def too_large(self, path: str) -> Response:
+        """Return the response to a request to one of `paths` whose body is not read to its end."""
+        return self._router.too_large(path)
+
+    def is_login(self, method: str, path: str) -> bool:
+        """Whether a request brings a password, whose check takes its time."""
+        return method == "POST" and path == self.settings.base_path + LOGIN
+
+    def served_path(self, root: str, path: str) -> str | None:
+        """Return which of `paths` a request for `path` means, None for none.
+
+        `root` is where an app is mounted (`root_path`, `SCRIPT_NAME`), as part of `path` or
+        not. The mount may be the issuer's own path, or something the issuer does not know.
+        """
+        root = root.rstrip("/")
+        below = path[len(root) :] if root and (path + "/").startswith(root + "/") else path
+        for candidate in (root + below, self.settings.base_path + below if root else ""):
+            if candidate in self.paths:
+                return candidate
+        return None
 
     def revoke_user(self, *, login: str | None, user_id: str | None, client_id: str | None) -> int:
         """Do as `end_user`, for the user of a login name or of an id; there must be such ones."""
@@ -178,13 +210,13 @@ class Engine:
         return responses.public(self.keys.jwks(), signing.CACHE_SECONDS)
 
     def _published(
-        self, document: Callable[[Settings, Sequence[str]], dict[str, Any]]
+        self, document: Callable[[Settings, Sequence[str], Iterable[str]], dict[str, Any]]
     ) -> Callable[[Request], Response]:
         """Return what answers with a metadata document."""
 
         def handling(request: Request) -> Response:
             responses.check_method(request, "GET", "HEAD")
-            content = document(self.settings, self.keys.algorithms())
+            content = document(self.settings, self.keys.algorithms(), self.grants)
             return responses.public(content, metadata.CACHE_SECONDS)
 
         return handling

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from bearerguard.errors import ConfigurationError, quoted
 from bearerguard.protocol import scope
@@ -39,6 +39,14 @@ _MAX_PORT = 65_535
 _APP_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://[a-z0-9._-]+")
 # How the ids of our own users begin (see `accounts`).
 _USERS = "user-"
+
+
+class Grants(Iterable[str], Protocol):
+    """The grant types of a server, as `GrantRegistry` has them."""
+
+    def is_allowed(self, grant_type: str) -> bool:
+        """Whether a client may be registered for a grant type."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,10 +123,10 @@ class Client:
         }
 
 
-def check(client: Client, settings: Settings) -> None:
+def check(client: Client, settings: Settings, grants: Grants) -> None:
     """Raise `ConfigurationError` unless the client may be registered."""
     _check_names(client)
-    _check_methods(client)
+    _check_methods(client, grants)
     for uri in client.redirect_uris:
         redirect_uri.check(uri)
     if AUTHORIZATION_CODE in client.grant_types and not client.redirect_uris:
@@ -163,13 +171,13 @@ def _is_readable(name: object) -> bool:
     return name == " ".join(name.split()) and "m" * (_MAX_MARKS + 1) not in marks
 
 
-def _check_methods(client: Client) -> None:
+def _check_methods(client: Client, grants: Grants) -> None:
     if client.auth_method not in AUTH_METHODS:
         raise ConfigurationError(f"auth_method=: choose from {', '.join(AUTH_METHODS)}")
-    unknown = [name for name in client.grant_types if name not in GRANT_TYPES]
+    unknown = [name for name in client.grant_types if not grants.is_allowed(name)]
     if unknown:
         raise ConfigurationError(
-            f"grant_types=: {quoted(unknown[0])} is none of {', '.join(GRANT_TYPES)}"
+            f"grant_types=: {quoted(unknown[0])} is none of {', '.join(grants)}"
         )
     if not client.is_confidential and CLIENT_CREDENTIALS in client.grant_types:
         raise ConfigurationError(

@@ -52,6 +52,7 @@ class ClientRegistry:
         database: Database,
         secret: ServerSecret,
         settings: Settings,
+        grants: clients.Grants,
         revocations: Revocations,
         audit: Audit,
         clock: Callable[[], float],
@@ -60,6 +61,7 @@ class ClientRegistry:
         self._database = database
         self._secret = secret
         self._settings = settings
+        self._grants = grants
         self._revocations = revocations
         self._audit = audit
         self._clock = clock
@@ -95,8 +97,8 @@ class ClientRegistry:
             auth_method: how it authenticates; "client_secret" (in the header or in the form),
                 "client_secret_basic", "client_secret_post", "private_key_jwt" or "none".
             redirect_uris: where users may be sent back to, compared letter by letter.
-            grant_types: of authorization_code, refresh_token and client_credentials; by
-                default all that fit.
+            grant_types: of those that the server has (`AuthorizationServer.grants`); by default
+                authorization_code, refresh_token and client_credentials as far as they fit.
             scopes: what it may ask for, and what it gets when it asks for nothing.
             serves: the resources whose tokens it may introspect.
             origins: the origins of its pages, which may call the token endpoint (CORS); of an
@@ -142,7 +144,7 @@ class ClientRegistry:
             refresh_token_max_lifetime=refresh_token_max_lifetime,
             created_at=self._clock(),
         )
-        clients.check(client, self._settings)
+        clients.check(client, self._settings, self._grants)
         secret = self._first_secret(client, client_secret)
         self._insert(client, secret)
         self._audit.emit("client_added", client_id=client.client_id, method=auth_method)

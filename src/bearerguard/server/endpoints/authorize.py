@@ -18,8 +18,8 @@ from bearerguard.server.clients import redirect_uri
 from bearerguard.server.clients.client import Client
 from bearerguard.server.clients.registry import ClientRegistry
 from bearerguard.server.endpoints.metadata import AUTHORIZE
-from bearerguard.server.grants import allowance
-from bearerguard.server.grants.authorization_code import Allowed, CodeGrant
+from bearerguard.server.grants.authorization_code import Allowed, AuthorizationCodeGrant
+from bearerguard.server.grants.scopes_and_resources import requested_resources, requested_scopes
 from bearerguard.server.http.oauth_error import OAuthError, invalid_request, unauthorized_client
 from bearerguard.server.http.parameters import Parameters, parse
 from bearerguard.server.login.consent import CONSENT, ConsentAnswer, ConsentRequest, ScopeLine
@@ -75,7 +75,7 @@ class AuthorizeEndpoint:
         *,
         settings: Settings,
         registry: ClientRegistry,
-        codes: CodeGrant,
+        codes: AuthorizationCodeGrant,
         people: People,
         audit: Audit,
     ) -> None:
@@ -249,10 +249,10 @@ class AuthorizeEndpoint:
                 "unsupported_response_mode",
                 response_mode=response_mode,
             )
-        scopes = allowance.scopes(parameters, client.scopes, self._settings)
+        scopes = requested_scopes(parameters, client.scopes, self._settings)
         return _Asked(
             scopes.granted,
-            allowance.resources(parameters, self._settings),
+            requested_resources(parameters, self._settings),
             _challenge(client, parameters),
             scopes.left_out,
         )

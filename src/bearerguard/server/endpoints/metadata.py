@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from bearerguard.protocol import pkce
@@ -25,10 +25,12 @@ CACHE_SECONDS = 3600
 _WITH_CREDENTIALS = (clients.BASIC, clients.POST, clients.PRIVATE_KEY_JWT)
 
 
-def document(settings: Settings, algorithms: Sequence[str]) -> dict[str, Any]:
+def document(
+    settings: Settings, algorithms: Sequence[str], grant_types: Iterable[str]
+) -> dict[str, Any]:
     """Return the metadata; nothing in it is empty (RFC 8414 §3.2).
 
-    `algorithms` are those of the keys that sign.
+    `algorithms` are those of the signing keys, `grant_types` those that are registered.
     """
     signing = [name for name in jwk.ASYMMETRIC if name != "Ed25519"]
     content = {
@@ -40,7 +42,7 @@ def document(settings: Settings, algorithms: Sequence[str]) -> dict[str, Any]:
         "jwks_uri": settings.url(JWKS),
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
-        "grant_types_supported": list(clients.GRANT_TYPES),
+        "grant_types_supported": list(grant_types),
         "code_challenge_methods_supported": [pkce.METHOD],
         "authorization_response_iss_parameter_supported": True,
         "token_endpoint_auth_methods_supported": [*_WITH_CREDENTIALS, clients.NONE],
@@ -56,7 +58,9 @@ def document(settings: Settings, algorithms: Sequence[str]) -> dict[str, Any]:
     return {name: value for name, value in content.items() if value != []}
 
 
-def openid_document(settings: Settings, algorithms: Sequence[str]) -> dict[str, Any]:
+def openid_document(
+    settings: Settings, algorithms: Sequence[str], grant_types: Iterable[str]
+) -> dict[str, Any]:
     """Return the metadata with what OpenID Connect Discovery §3 requires besides.
 
     Clients that look there refuse a document without these members, whether they want an ID
@@ -64,7 +68,7 @@ def openid_document(settings: Settings, algorithms: Sequence[str]) -> dict[str, 
     be signed is signed by the keys that sign, and RFC-conforming documents list RS256 in any case.
     """
     return {
-        **document(settings, algorithms),
+        **document(settings, algorithms, grant_types),
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": list(dict.fromkeys((*algorithms, "RS256"))),
     }

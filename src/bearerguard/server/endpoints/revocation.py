@@ -18,7 +18,7 @@ from bearerguard.server.http.parameters import from_form
 from bearerguard.server.store import grants as rows
 from bearerguard.server.store.database import Database
 from bearerguard.server.tokens.access_token import AccessTokens, Known, row_of
-from bearerguard.server.tokens.refresh_token import RefreshTokens
+from bearerguard.server.tokens.refresh_token_family import RefreshTokens
 from bearerguard.server.tokens.revocations import Revocations
 
 

@@ -19,7 +19,9 @@ from bearerguard.protocol import pkce, scope
 from bearerguard.server.audit import Audit
 from bearerguard.server.clients import client as clients
 from bearerguard.server.clients.client import Client
-from bearerguard.server.grants import allowance
+from bearerguard.server.grants.scopes_and_resources import narrowed_resources
+from bearerguard.server.grants.token_issuer import NewGrant, TokenIssuer
+from bearerguard.server.grants.token_response import TokenResponse
 from bearerguard.server.http.oauth_error import invalid_grant, invalid_request
 from bearerguard.server.http.parameters import Parameters
 from bearerguard.server.secret import ServerSecret
@@ -28,9 +30,8 @@ from bearerguard.server.store import grants as rows
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import is_disabled
 from bearerguard.server.tokens.access_token import AccessTokens, Bearer
-from bearerguard.server.tokens.refresh_token import RefreshTokens
+from bearerguard.server.tokens.refresh_token_family import RefreshTokens
 from bearerguard.server.tokens.revocations import Revocations
-from bearerguard.server.tokens.token_response import TokenAnswer
 
 _PREFIX = "bgc_"
 _UNUSABLE = "The code is unknown, over, or another client's"
@@ -50,8 +51,10 @@ class Allowed:
     ignored_scope: str | None = None
 
 
-class CodeGrant:
-    """Issues and redeems the codes of one server."""
+class AuthorizationCodeGrant:
+    """The grant `authorization_code`: issues and redeems the codes of one server."""
+
+    grant_type = clients.AUTHORIZATION_CODE
 
     def __init__(
         self,
@@ -61,6 +64,7 @@ class CodeGrant:
         settings: Settings,
         access: AccessTokens,
         refresh: RefreshTokens,
+        tokens: TokenIssuer,
         revocations: Revocations,
         audit: Audit,
         clock: Callable[[], float],
@@ -70,6 +74,7 @@ class CodeGrant:
         self._settings = settings
         self._access = access
         self._refresh = refresh
+        self._tokens = tokens
         self._revocations = revocations
         self._audit = audit
         self._clock = clock
@@ -100,7 +105,7 @@ class CodeGrant:
         )
         return code
 
-    def redeem(self, client: Client, parameters: Parameters) -> TokenAnswer:
+    def handle(self, client: Client, parameters: Parameters) -> TokenResponse:
         """Return the tokens for a code (RFC 6749 §4.1.3); raises `OAuthError`."""
         digests = self._secret.digests("code", parameters.required("code"))
         with self._database.read() as connection:
@@ -120,7 +125,7 @@ class CodeGrant:
             raise _expired(code, self._clock())
         return self._redeem(client, code, parameters)
 
-    def _redeem(self, client: Client, code: Row[Any], parameters: Parameters) -> TokenAnswer:
+    def _redeem(self, client: Client, code: Row[Any], parameters: Parameters) -> TokenResponse:
         scopes = tuple(code.scope.split())
         granted = tuple(json.loads(code.resources))
         grant_id = secrets.token_hex(16)
@@ -128,44 +133,30 @@ class CodeGrant:
             client=client,
             subject=code.user_id,
             scopes=scopes,
-            resources=allowance.within(parameters.resources, granted),
+            resources=narrowed_resources(parameters.resources, granted),
             grant_id=grant_id,
             auth_time=code.auth_time,
         )
         access = self._access.mint(bearer)
         with_refresh = clients.REFRESH_TOKEN in client.grant_types
-        refresh = self._refresh.make(grant_id, 0) if with_refresh else None
-        max_lifetime = (
-            client.refresh_token_max_lifetime or self._settings.refresh_token_max_lifetime
-        )
+        refresh_token = self._refresh.make(grant_id, 0) if with_refresh else None
         latest = None
         with self._database.write() as connection:
             # Not earlier: while this waited, the user's codes may have been ended.
             now = self._clock()
             redeemed = rows.redeem_code(connection, code.digest, grant_id, now)
             if redeemed:
-                rows.add_grant(
-                    connection,
+                grant = NewGrant(
                     grant_id=grant_id,
-                    client_id=client.client_id,
+                    client=client,
                     user_id=code.user_id,
-                    scope=code.scope,
+                    scopes=scopes,
                     resources=code.resources,
                     auth_time=code.auth_time,
-                    created_at=now,
-                    expires_at=now + max_lifetime,
+                    access=access,
+                    refresh_token=refresh_token,
                 )
-                if access.row is not None:
-                    rows.add_access_token(connection, **access.row)
-                if refresh is not None:
-                    self._refresh.add(
-                        connection,
-                        refresh,
-                        grant_id,
-                        generation=0,
-                        client=client,
-                        until=now + max_lifetime,
-                    )
+                self._tokens.add(connection, grant, now)
             else:
                 latest = rows.find_code(connection, code.digest)
         if not redeemed:
@@ -181,7 +172,12 @@ class CodeGrant:
             grant_id=grant_id,
             scope=code.scope,
         )
-        return TokenAnswer(access, scopes, refresh)
+        return TokenResponse(
+            access_token=access.value,
+            expires_in=access.expires_in,
+            scopes=scopes,
+            refresh_token=refresh_token,
+        )
 
     def _replayed(self, code: Row[Any]) -> Exception:
         if code.grant_id and self._revocations.grant(code.grant_id, reason="code_replayed"):

@@ -17,16 +17,16 @@ from sqlalchemy import Connection, Row
 from bearerguard.server.audit import Audit
 from bearerguard.server.clients import client as clients
 from bearerguard.server.clients.client import Client
-from bearerguard.server.grants import allowance
+from bearerguard.server.grants.scopes_and_resources import narrowed_resources, narrowed_scopes
+from bearerguard.server.grants.token_response import TokenResponse
 from bearerguard.server.http.oauth_error import invalid_grant
 from bearerguard.server.http.parameters import Parameters
 from bearerguard.server.settings import Settings
 from bearerguard.server.store import grants as rows
 from bearerguard.server.store.database import Database
 from bearerguard.server.tokens.access_token import AccessTokens, Bearer
-from bearerguard.server.tokens.refresh_token import RefreshTokens
+from bearerguard.server.tokens.refresh_token_family import RefreshTokens
 from bearerguard.server.tokens.revocations import Revocations
-from bearerguard.server.tokens.token_response import TokenAnswer
 
 _UNUSABLE = "The refresh token is unknown, over, revoked, or another client's"
 
@@ -39,8 +39,10 @@ class _Succession:
     again: bool
 
 
-class RefreshGrant:
-    """Answers refresh requests."""
+class RefreshTokenGrant:
+    """The grant `refresh_token`."""
+
+    grant_type = clients.REFRESH_TOKEN
 
     def __init__(
         self,
@@ -61,7 +63,7 @@ class RefreshGrant:
         self._audit = audit
         self._clock = clock
 
-    def refresh(self, client: Client, parameters: Parameters) -> TokenAnswer:
+    def handle(self, client: Client, parameters: Parameters) -> TokenResponse:
         """Return new tokens for a refresh token; raises `OAuthError`."""
         token = parameters.required("refresh_token")
         with self._database.read() as connection:
@@ -72,8 +74,8 @@ class RefreshGrant:
         row = self._good(row, client)
         if row.used_at is not None and not self._may_come_again(row):
             raise self._reused(row)
-        scopes = allowance.narrowed(parameters, row.scope.split(), client.scopes, self._settings)
-        resources = allowance.within(parameters.resources, json.loads(row.resources))
+        scopes = narrowed_scopes(parameters, row.scope.split(), client.scopes, self._settings)
+        resources = narrowed_resources(parameters.resources, json.loads(row.resources))
         access = self._access.mint(
             Bearer(
                 client=client,
@@ -99,7 +101,12 @@ class RefreshGrant:
             again=succession.again or None,
             ignored_scope=scopes.left_out,
         )
-        return TokenAnswer(access, scopes.granted, succession.token)
+        return TokenResponse(
+            access_token=access.value,
+            expires_in=access.expires_in,
+            scopes=scopes.granted,
+            refresh_token=succession.token,
+        )
 
     def _good(self, row: Row[Any] | None, client: Client) -> Row[Any]:
         """Return the row of a token that is this client's, and not over; raises `OAuthError`."""

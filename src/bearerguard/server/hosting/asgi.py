@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from bearerguard.runtime.bodies import asgi_body
 from bearerguard.runtime.messages import Request, Response
+from bearerguard.server.engine import Engine
 from bearerguard.server.hosting.threads import Threads
 from bearerguard.server.http import responses
 from bearerguard.server.http.parameters import MAX_BYTES
 from bearerguard.server.http.proxies import Proxies
-
-if TYPE_CHECKING:
-    from bearerguard.server.authorization_server import AuthorizationServer
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -29,21 +27,26 @@ _WAITING_LOGINS = 100
 class AsgiHost:
     """An ASGI app around another. Made by `AuthorizationServer.asgi_app`."""
 
-    def __init__(self, server: AuthorizationServer, api: ASGIApp | None, proxies: Proxies) -> None:
-        self.server = server
+    def __init__(
+        self, engine: Engine, api: ASGIApp | None, proxies: Proxies, *, threads: int
+    ) -> None:
+        self._engine = engine
         self._proxies = proxies
         self.api: ASGIApp = api or _nothing
-        self._threads = Threads(server.handle, server.threads)
+        self._threads = Threads(engine.handle, threads)
         # Passwords take their time: who waits for one must not hold up who waits for a token.
         self._logins = Threads(
-            server.handle, server.login_threads, waiting=_WAITING_LOGINS, busy=server.busy
+            engine.handle,
+            engine.password_places,
+            waiting=_WAITING_LOGINS,
+            busy=engine.people.busy,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer or pass on."""
         path = None
         if scope["type"] == "http":
-            path = self.server.served_path(scope.get("root_path", ""), scope["path"])
+            path = self._engine.served_path(scope.get("root_path", ""), scope["path"])
         if path is None:
             await self.api(scope, receive, send)
             return
@@ -51,7 +54,7 @@ class AsgiHost:
         if body is None:
             return  # nobody is there to be answered
         if len(body) > MAX_BYTES:
-            await _send(send, self.server.too_large(path))
+            await _send(send, self._engine.too_large(path))
             return
         query = scope.get("query_string", b"").decode("latin-1")
         client = scope.get("client")
@@ -64,7 +67,7 @@ class AsgiHost:
             body,
             peer=self._proxies.client(client[0] if client else "", forwarded_for),
         )
-        login = self.server.is_login(request.method, path)
+        login = self._engine.is_login(request.method, path)
         await _send(send, await (self._logins if login else self._threads).answer(request))
 
 

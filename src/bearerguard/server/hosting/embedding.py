@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from bearerguard.guard.config.introspection import Introspection
@@ -18,14 +18,12 @@ from bearerguard.guard.config.issuer import Issuer
 from bearerguard.runtime.flow import Fetch
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.endpoints import metadata
+from bearerguard.server.engine import Engine
 from bearerguard.server.hosting.embedded_log import EmbeddedLog
 from bearerguard.server.hosting.threads import Threads
 from bearerguard.server.http import responses
 from bearerguard.server.store.database import StoreUnavailable
 from bearerguard.server.tokens.revocations import Revoked
-
-if TYPE_CHECKING:
-    from bearerguard.server.authorization_server import AuthorizationServer
 
 # Whoever is in this process is asked for no credentials.
 _NO_SECRET = "in-process"  # noqa: S105 - as it says
@@ -42,17 +40,17 @@ _NAMES = {
 class InProcess:
     """Answers a guard's requests to one server's own URLs."""
 
-    def __init__(self, server: AuthorizationServer) -> None:
-        self._server = server
-        parts = urlsplit(server.settings.issuer)
+    def __init__(self, engine: Engine, threads: int) -> None:
+        self._engine = engine
+        parts = urlsplit(engine.settings.issuer)
         self._origin = (parts.scheme, parts.netloc)
-        self._threads = Threads(self._answer, server.threads)
-        self.revocation_store = EmbeddedLog(server.database, server.settings.issuer)
+        self._threads = Threads(self._answer, threads)
+        self.revocation_store = EmbeddedLog(engine.database, engine.settings.issuer)
 
     def answers(self, request: Fetch) -> bool:
         """Whether a request is for this server."""
         parts = urlsplit(request.url)
-        return (parts.scheme, parts.netloc) == self._origin and parts.path in self._server.paths
+        return (parts.scheme, parts.netloc) == self._origin and parts.path in self._engine.paths
 
     def fetch(self, request: Fetch) -> Response:
         """Answer in the calling thread."""
@@ -75,19 +73,19 @@ class InProcess:
             if call is not None:
                 call([names(each, self._issuer) for each in batch])
 
-        self._server.on_revocations(tell)
+        self._engine.revocations.listen_to_batches(tell)
 
     @property
     def _issuer(self) -> str:
-        return self._server.settings.issuer
+        return self._engine.settings.issuer
 
     def _answer(self, request: Request) -> Response:
         path = urlsplit(request.url).path
-        if path != self._server.settings.base_path + metadata.INTROSPECT:
-            return self._server.handle(request)
+        if path != self._engine.settings.base_path + metadata.INTROSPECT:
+            return self._engine.handle(request)
         tokens = parse_qs(request.body.decode("utf-8", "replace")).get("token", [""])
         try:
-            return responses.private(self._server.introspect(tokens[0]))
+            return responses.private(self._engine.introspection.describe(tokens[0]))
         except StoreUnavailable:
             return responses.unavailable()
 
@@ -97,13 +95,13 @@ def names(revoked: Revoked, issuer: str) -> Mapping[str, Any]:
     return {_NAMES[revoked.kind]: revoked.value, "issuer": issuer}
 
 
-def issuer(server: AuthorizationServer, **options: Any) -> Issuer:
+def issuer(engine: Engine, threads: int, **options: Any) -> Issuer:
     """Return the server as a guard's issuer; `options` are those of `Issuer`."""
-    settings = server.settings
+    settings = engine.settings
     given: dict[str, Any] = {
         "audience": settings.resources[0].identifier,
         "insecure_allow_http": settings.insecure_allow_http,
-        "local": InProcess(server),
+        "local": InProcess(engine, threads),
     }
     if any(each.tokens == "opaque" for each in settings.resources):
         given["introspection"] = Introspection(token=_NO_SECRET)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from bearerguard.runtime.bodies import wsgi_body
 from bearerguard.runtime.messages import Request, Response
+from bearerguard.server.engine import Engine
 from bearerguard.server.http import responses
 from bearerguard.server.http.parameters import MAX_BYTES
 from bearerguard.server.http.proxies import Proxies
-
-if TYPE_CHECKING:
-    from bearerguard.server.authorization_server import AuthorizationServer
 
 Environ: TypeAlias = dict[str, Any]
 StartResponse: TypeAlias = Callable[..., Callable[[bytes], object]]
@@ -26,20 +24,20 @@ _UNPREFIXED = {"CONTENT_TYPE": b"content-type", "CONTENT_LENGTH": b"content-leng
 class WsgiHost:
     """A WSGI app around another. Made by `AuthorizationServer.wsgi_app`."""
 
-    def __init__(self, server: AuthorizationServer, api: WSGIApp | None, proxies: Proxies) -> None:
-        self.server = server
+    def __init__(self, engine: Engine, api: WSGIApp | None, proxies: Proxies) -> None:
+        self._engine = engine
         self._proxies = proxies
         self.api: WSGIApp = api or _nothing
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer or pass on."""
         root, below = _decoded(environ, "SCRIPT_NAME"), _decoded(environ, "PATH_INFO")
-        path = self.server.served_path(root, root.rstrip("/") + below)
+        path = self._engine.served_path(root, root.rstrip("/") + below)
         if path is None:
             return self.api(environ, start_response)
         body = wsgi_body(environ, MAX_BYTES)
         if body is None:
-            return _start(environ, start_response, self.server.too_large(path))
+            return _start(environ, start_response, self._engine.too_large(path))
         query = environ.get("QUERY_STRING", "")
         headers = _headers(environ)
         forwarded_for = [value for name, value in headers if name == b"x-forwarded-for"]
@@ -50,7 +48,7 @@ class WsgiHost:
             body,
             peer=self._proxies.client(environ.get("REMOTE_ADDR", ""), forwarded_for),
         )
-        return _start(environ, start_response, self.server.handle(request))
+        return _start(environ, start_response, self._engine.handle(request))
 
 
 def _decoded(environ: Environ, name: str) -> str:

@@ -1,7 +1,7 @@
-"""What a client asks for, measured against what it may have: scopes and resources.
+"""The scopes and resources that a request gets (RFC 6749 §3.3, RFC 8707 §2).
 
-RFC 6749 §3.3, RFC 8707 §2. What is not asked for defaults to all that may be had, or, for
-resources, to the server's first.
+Without a `scope` a client gets all scopes that it may have; without a `resource`, the server's
+first.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Scopes:
         return named(self.ignored) or None
 
 
-def scopes(parameters: Parameters, allowed: Iterable[str], settings: Settings) -> Scopes:
+def requested_scopes(parameters: Parameters, allowed: Iterable[str], settings: Settings) -> Scopes:
     """Return the scopes that a request of a client is to get; raises `OAuthError`.
 
     What the server or the client does not know is left out as long as something remains, or
@@ -50,7 +50,7 @@ def scopes(parameters: Parameters, allowed: Iterable[str], settings: Settings) -
     return _measured(parameters, possible, settings, reason="unknown_scope")
 
 
-def narrowed(
+def narrowed_scopes(
     parameters: Parameters, granted: Iterable[str], known: Iterable[str], settings: Settings
 ) -> Scopes:
     """Return the scopes of what was granted that a refresh is to get; raises `OAuthError`.
@@ -99,15 +99,15 @@ def _refused(description: str, reason: str, names: Iterable[str]) -> OAuthError:
     return invalid_scope(f"{description}: {shown}", reason, scope=shown)
 
 
-def resources(parameters: Parameters, settings: Settings) -> tuple[str, ...]:
+def requested_resources(parameters: Parameters, settings: Settings) -> tuple[str, ...]:
     """Return the resources that a request is for."""
     asked = parameters.resources
     if not asked:
         return (settings.resources[0].identifier,)
-    return within(asked, [each.identifier for each in settings.resources])
+    return narrowed_resources(asked, [each.identifier for each in settings.resources])
 
 
-def within(asked: tuple[str, ...], allowed: Iterable[str]) -> tuple[str, ...]:
+def narrowed_resources(asked: tuple[str, ...], allowed: Iterable[str]) -> tuple[str, ...]:
     """Return the resources asked for, all of `allowed` if none; raises `OAuthError`.
 
     Another spelling of the same URI names the same resource, which keeps its own.

@@ -1,0 +1,183 @@
+"""Issuing the tokens of a grant: an access token, and the grant's row and refresh token with it.
+
+Who may have what is a grant's decision; this writes it down. A client's own tokens have no grant.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection
+
+from bearerguard.protocol import scope
+from bearerguard.server.audit import Audit
+from bearerguard.server.clients.client import REFRESH_TOKEN, Client
+from bearerguard.server.grants import scopes_and_resources
+from bearerguard.server.grants.token_response import TokenResponse
+from bearerguard.server.http.oauth_error import invalid_grant
+from bearerguard.server.http.parameters import Parameters
+from bearerguard.server.settings import Settings
+from bearerguard.server.store import clients as client_rows
+from bearerguard.server.store import grants as rows
+from bearerguard.server.store.database import Database
+from bearerguard.server.store.people import is_disabled
+from bearerguard.server.tokens.access_token import AccessTokens, Bearer, Minted
+from bearerguard.server.tokens.refresh_token_family import RefreshTokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewGrant:
+    """A grant that begins: what is written down of it, and its first tokens."""
+
+    grant_id: str
+    client: Client
+    user_id: str
+    scopes: tuple[str, ...]
+    # JSON, as the store has it.
+    resources: str
+    auth_time: float | None
+    access: Minted
+    refresh_token: str | None = field(repr=False)
+
+
+class TokenIssuer:
+    """Issues the tokens of one server. `AuthorizationServer.tokens` is one."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        settings: Settings,
+        access: AccessTokens,
+        refresh: RefreshTokens,
+        audit: Audit,
+        clock: Callable[[], float],
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._access = access
+        self._refresh = refresh
+        self._audit = audit
+        self._clock = clock
+
+    def issue(
+        self,
+        client: Client,
+        parameters: Parameters,
+        *,
+        subject: str,
+        scopes: Iterable[str] | None = None,
+        refreshable: bool = False,
+    ) -> TokenResponse:
+        """Issue the tokens that a token request asks for.
+
+        The request's `scope` and `resource` are checked (RFC 6749 §3.3, RFC 8707 §2).
+
+        Args:
+            client: who asks.
+            parameters: the request's.
+            subject: the `sub` of the token: the client's id for its own tokens, a user's id
+                for a user's. Revoking or disabling that user ends them.
+            scopes: the scopes that may be had at most; by default the client's.
+            refreshable: whether a refresh token is issued too, for a user's tokens of a client
+                that is registered for `refresh_token`.
+
+        Raises:
+            OAuthError: scope or resource are not to be had, or the user is disabled, or has
+                an id that is a client's.
+        """
+        allowed = client.scopes
+        if scopes is not None:
+            possible = frozenset(scopes)
+            allowed = tuple(name for name in allowed if name in possible)
+        found = scopes_and_resources.requested_scopes(parameters, allowed, self._settings)
+        resources = scopes_and_resources.requested_resources(parameters, self._settings)
+        own = subject == client.client_id
+        grant_id = None if own else secrets.token_hex(16)
+        access = self._access.mint(
+            Bearer(
+                client=client,
+                subject=subject,
+                scopes=found.granted,
+                resources=resources,
+                grant_id=grant_id,
+            )
+        )
+        refresh_token = None
+        if grant_id is not None:
+            if refreshable and REFRESH_TOKEN in client.grant_types:
+                refresh_token = self._refresh.make(grant_id, 0)
+            self._begin(
+                NewGrant(
+                    grant_id=grant_id,
+                    client=client,
+                    user_id=subject,
+                    scopes=found.granted,
+                    resources=json.dumps(resources),
+                    auth_time=None,
+                    access=access,
+                    refresh_token=refresh_token,
+                )
+            )
+        elif access.row is not None:
+            with self._database.write() as connection:
+                rows.add_access_token(connection, **access.row)
+        self._audit.emit(
+            "token_issued",
+            grant_type=parameters.get("grant_type"),
+            client_id=client.client_id,
+            user_id=None if own else subject,
+            grant_id=grant_id,
+            scope=scope.build(found.granted),
+            ignored_scope=found.left_out,
+        )
+        return TokenResponse(
+            access_token=access.value,
+            expires_in=access.expires_in,
+            scopes=found.granted,
+            refresh_token=refresh_token,
+        )
+
+    def add(self, connection: Connection, grant: NewGrant, now: float) -> None:
+        """Write a grant down that begins, with its first tokens."""
+        until = now + (
+            grant.client.refresh_token_max_lifetime or self._settings.refresh_token_max_lifetime
+        )
+        rows.add_grant(
+            connection,
+            grant_id=grant.grant_id,
+            client_id=grant.client.client_id,
+            user_id=grant.user_id,
+            scope=scope.build(grant.scopes),
+            resources=grant.resources,
+            auth_time=grant.auth_time,
+            created_at=now,
+            expires_at=until,
+        )
+        if grant.access.row is not None:
+            rows.add_access_token(connection, **grant.access.row)
+        if grant.refresh_token is not None:
+            self._refresh.add(
+                connection,
+                grant.refresh_token,
+                grant.grant_id,
+                generation=0,
+                client=grant.client,
+                until=until,
+            )
+
+    def _begin(self, grant: NewGrant) -> None:
+        with self._database.write() as connection:
+            # Not earlier: while this waited for the lock, the user may have been disabled.
+            if is_disabled(connection, grant.user_id):
+                raise invalid_grant(
+                    "The user may not sign in", "user_disabled", user_id=grant.user_id
+                )
+            if client_rows.find(connection, grant.user_id) is not None:
+                raise invalid_grant(
+                    "The user cannot be named", "user_has_a_clients_id", user_id=grant.user_id
+                )
+            self.add(connection, grant, self._clock())

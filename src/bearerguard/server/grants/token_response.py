@@ -1,0 +1,40 @@
+"""The successful response to a token request (RFC 6749 §5.1), as a value and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bearerguard.protocol import scope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenResponse:
+    """The tokens that a grant issued.
+
+    Args:
+        access_token: its value.
+        expires_in: seconds.
+        scopes: what was granted; may be less than what was requested.
+        refresh_token: its value, if there is one.
+        parameters: further members of the response, such as `issued_token_type` (RFC 8693 §2.2.1).
+    """
+
+    access_token: str = field(repr=False)
+    expires_in: int
+    scopes: tuple[str, ...]
+    refresh_token: str | None = field(default=None, repr=False)
+    parameters: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def content(self) -> dict[str, Any]:
+        """Return the members of the response; the scope is always among them."""
+        content: dict[str, Any] = {
+            **self.parameters,
+            "access_token": self.access_token,
+            "token_type": "Bearer",
+            "expires_in": self.expires_in,
+        }
+        if self.refresh_token is not None:
+            content["refresh_token"] = self.refresh_token
+        return {**content, "scope": scope.build(self.scopes)}
