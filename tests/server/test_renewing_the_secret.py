@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
 from bearerguard import ConfigurationError
-from bearerguard.server import AuthorizationServer, Resource
+from bearerguard.server import AuthorizationServer, Resource, SigningKeys
 from bearerguard.server.administration import Administration
 from bearerguard.server.clients.client import PRIVATE_KEY_JWT
 from tests.server.harness import ISSUER, SECRET, Harness, Make, hidden_fields
@@ -34,7 +34,7 @@ def renew(harness: Harness, *secrets: str) -> None:
         people=harness.people,
         clock=harness.clock,
         on_event=harness.events.append,
-        algorithm="ES256",
+        signing=SigningKeys(algorithm="ES256"),
     )
 
 

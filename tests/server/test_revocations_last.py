@@ -17,6 +17,7 @@ import pytest
 from bearerguard import FetchFailed, Guard, Response, RevocationFailed, Revocations, TokenError
 from bearerguard.errors import IssuerUnavailable
 from bearerguard.runtime.flow import Fetch
+from bearerguard.server import Lifetimes
 from bearerguard.server.administration import Administration
 from bearerguard.server.hosting.embedded_log import EmbeddedLog
 from bearerguard.server.login.people import User
@@ -182,7 +183,7 @@ def test_a_client_of_the_same_id_begins_anew(
 def test_a_token_that_is_accepted_after_its_expiry_stays_revoked_until_then(
     make: Make,
 ) -> None:
-    harness = make(access_token_lifetime=3 * 86_400)
+    harness = make(lifetimes=Lifetimes(access_token=3 * 86_400))
     token = harness.tokens()["access_token"]
     _by_command(harness, token)  # which does not know how long tokens live
     harness.clock.now += 3 * 86_400 + 20
@@ -385,9 +386,10 @@ def test_a_program_ends_without_a_warning(harness: Harness, ending: str) -> None
     token = harness.token(grant_type="client_credentials").json["access_token"]
     code = f"""
 from bearerguard import Guard
-from bearerguard.server import AuthorizationServer
+from bearerguard.server import AuthorizationServer, SigningKeys
 server = AuthorizationServer(
-    {ISSUER!r}, store="sqlite:///{harness.folder}/auth.db", secret={SECRET!r}, algorithm="ES256",
+    {ISSUER!r}, store="sqlite:///{harness.folder}/auth.db", secret={SECRET!r},
+    signing=SigningKeys(algorithm="ES256"),
     clock=lambda: {harness.clock.now!r},
 )
 guard = Guard(server.issuer(), clock=lambda: {harness.clock.now!r})

@@ -16,7 +16,7 @@ from bearerguard.server.audit import Audit
 from bearerguard.server.engine import Engine
 from bearerguard.server.login.accounts import Account
 from bearerguard.server.secret import GivenSecret, find_secret
-from bearerguard.server.settings import ALGORITHM, Settings
+from bearerguard.server.settings import Settings, SigningKeys
 from bearerguard.server.store import keys
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import migrate
@@ -70,7 +70,7 @@ class Administration:
                 issuer=issuer or _NO_ISSUER,
                 resources=(),
                 scopes=None,
-                algorithm=known[-1] if known else ALGORITHM,
+                signing=SigningKeys(algorithm=known[-1]) if known else SigningKeys(),
                 any_resource=True,
             ),
             database=self._database,

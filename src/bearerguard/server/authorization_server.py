@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from bearerguard.errors import ConfigurationError
 from bearerguard.runtime.events import Event
 from bearerguard.runtime.messages import Request, Response
-from bearerguard.server import settings as defaults
 from bearerguard.server.audit import Audit
 from bearerguard.server.engine import Engine
 from bearerguard.server.hosting.asgi import ASGIApp, AsgiHost
@@ -22,7 +21,15 @@ from bearerguard.server.http.proxies import Proxies
 from bearerguard.server.login.accounts import Account
 from bearerguard.server.login.people import PeopleOptions
 from bearerguard.server.secret import GivenSecret, find_secret
-from bearerguard.server.settings import Resource, Settings, checked_resources
+from bearerguard.server.settings import (
+    IGNORE,
+    Lifetimes,
+    Resource,
+    Settings,
+    SigningKeys,
+    UnknownScopes,
+    checked_resources,
+)
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import migrate
 from bearerguard.server.tokens.revocations import Revoked
@@ -30,6 +37,7 @@ from bearerguard.server.tokens.revocations import Revoked
 if TYPE_CHECKING:
     from bearerguard.guard.config.issuer import Issuer
 
+_LIFETIMES, _SIGNING = Lifetimes(), SigningKeys()
 _THREADS = 8
 # A thread of the app's own may be asking too.
 _SPARE_CONNECTIONS = 4
@@ -48,14 +56,8 @@ class AuthorizationServer:
         resources: the APIs that tokens are for; the first is the default. Without any, the
             API is the issuer's own URL.
         people: what pages look like, and how users sign in.
-        access_token_lifetime: seconds.
-        refresh_token_lifetime: seconds that a refresh token may idle.
-        refresh_token_max_lifetime: seconds from the user's consent to the next.
-        refresh_grace: seconds in which a refresh that got lost may be repeated; 0 for none.
-        code_lifetime: seconds.
-        algorithm: of new signing keys: "RS256", "ES256" or "EdDSA".
-        key_lifetime: seconds after which the signing key is rotated.
-        secret_overlap: seconds for which a client's old secret stays valid beside a new one.
+        lifetimes: how long tokens, codes and clients' old secrets live.
+        signing: the algorithm and the lifetime of signing keys.
         accept_endpoint_audiences: whether client assertions may name an endpoint as their
             audience, instead of the issuer (a compromise with RFC 9126 §2).
         unknown_scopes: what becomes of scopes that the server or the client does not know:
@@ -90,16 +92,10 @@ class AuthorizationServer:
         scopes: Mapping[str, str] | None = None,
         resources: Sequence[str | Resource] | None = None,
         people: PeopleOptions | None = None,
-        access_token_lifetime: float = defaults.ACCESS_TOKEN_LIFETIME,
-        refresh_token_lifetime: float = defaults.REFRESH_TOKEN_LIFETIME,
-        refresh_token_max_lifetime: float = defaults.REFRESH_TOKEN_MAX_LIFETIME,
-        refresh_grace: float = defaults.REFRESH_GRACE,
-        code_lifetime: float = defaults.CODE_LIFETIME,
-        algorithm: str = defaults.ALGORITHM,
-        key_lifetime: float = defaults.KEY_LIFETIME,
-        secret_overlap: float = defaults.SECRET_OVERLAP,
+        lifetimes: Lifetimes = _LIFETIMES,
+        signing: SigningKeys = _SIGNING,
         accept_endpoint_audiences: bool = False,
-        unknown_scopes: defaults.UnknownScopes = defaults.IGNORE,
+        unknown_scopes: UnknownScopes = IGNORE,
         insecure_allow_http: bool = False,
         threads: int = _THREADS,
         on_event: Callable[[Event], None] | None = None,
@@ -112,14 +108,8 @@ class AuthorizationServer:
             issuer=issuer,
             resources=checked_resources(resources),
             scopes=scopes,
-            access_token_lifetime=access_token_lifetime,
-            refresh_token_lifetime=refresh_token_lifetime,
-            refresh_token_max_lifetime=refresh_token_max_lifetime,
-            refresh_grace=refresh_grace,
-            code_lifetime=code_lifetime,
-            algorithm=algorithm,
-            key_lifetime=key_lifetime,
-            secret_overlap=secret_overlap,
+            lifetimes=lifetimes,
+            signing=signing,
             accept_endpoint_audiences=accept_endpoint_audiences,
             unknown_scopes=unknown_scopes,
             insecure_allow_http=insecure_allow_http,

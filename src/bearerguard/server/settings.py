@@ -7,30 +7,82 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 from urllib.parse import urlsplit
 
 from bearerguard.errors import ConfigurationError, quoted
 from bearerguard.protocol import metadata, scope
 from bearerguard.protocol.http import uri
 
-ALGORITHMS = ("RS256", "ES256", "EdDSA")
-
 DAY = 86_400.0
-# What an operator gets who chooses nothing, in Python and by command.
-ACCESS_TOKEN_LIFETIME = 3600
-REFRESH_TOKEN_LIFETIME = 30 * DAY
-REFRESH_TOKEN_MAX_LIFETIME = 180 * DAY
-REFRESH_GRACE = 10
-CODE_LIFETIME = 60
-ALGORITHM = "RS256"
-KEY_LIFETIME = 90 * DAY
-SECRET_OVERLAP = DAY
 # What becomes of scopes that the server or the client does not know (RFC 6749 §3.3).
 UnknownScopes: TypeAlias = Literal["ignore", "refuse"]
 IGNORE: UnknownScopes = "ignore"
+SigningAlgorithm: TypeAlias = Literal["RS256", "ES256", "EdDSA"]
 # RFC 6749 §4.1.2 recommends ten minutes at most.
 _MAX_CODE_LIFETIME = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lifetimes:
+    """How long what a server issues lives, in seconds.
+
+    Args:
+        access_token: of an access token, unless its resource or client has a lifetime of its own.
+        refresh_token: that a refresh token may be idle.
+        refresh_token_max: from the user's consent to the last refresh.
+        refresh_grace: in which a client whose response got lost may repeat a refresh; 0 for none.
+        code: of an authorization code; 600 at most (RFC 6749 §4.1.2).
+        client_secret_overlap: that a client's old secret stays valid beside a new one.
+
+    Raises:
+        ConfigurationError: one is no number of seconds, or does not fit another.
+    """
+
+    access_token: float = 3600
+    refresh_token: float = 30 * DAY
+    refresh_token_max: float = 180 * DAY
+    refresh_grace: float = 10
+    code: float = 60
+    client_secret_overlap: float = DAY
+
+    def __post_init__(self) -> None:
+        for name in ("access_token", "refresh_token", "refresh_token_max", "code"):
+            check_lifetime(f"Lifetimes({name}=)", getattr(self, name))
+        for name in ("refresh_grace", "client_secret_overlap"):
+            check_duration(f"Lifetimes({name}=)", getattr(self, name))
+        if self.code > _MAX_CODE_LIFETIME:
+            raise ConfigurationError(
+                f"Lifetimes(code=): {_MAX_CODE_LIFETIME:.0f} seconds at most (RFC 6749 §4.1.2)"
+            )
+        if self.refresh_token_max < self.refresh_token:
+            raise ConfigurationError(
+                "Lifetimes(refresh_token_max=): must not be shorter than refresh_token="
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningKeys:
+    """How a server's signing keys are made.
+
+    Args:
+        algorithm: of new keys: "RS256", "ES256" or "EdDSA" (RFC 7518 §3.1, RFC 8037 §3.1).
+        lifetime: seconds after which a key is succeeded by a new one.
+
+    Raises:
+        ConfigurationError: the algorithm is none of these, or the lifetime no number of seconds.
+    """
+
+    algorithm: SigningAlgorithm = "RS256"
+    lifetime: float = 90 * DAY
+
+    def __post_init__(self) -> None:
+        check_lifetime("SigningKeys(lifetime=)", self.lifetime)
+        if self.algorithm not in get_args(SigningAlgorithm):
+            raise ConfigurationError(
+                f"SigningKeys(algorithm=): {quoted(self.algorithm)} is none of"
+                f" {', '.join(get_args(SigningAlgorithm))}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +125,8 @@ class Settings:
     issuer: str
     resources: tuple[Resource, ...]
     scopes: Mapping[str, str] | None
-    access_token_lifetime: float = ACCESS_TOKEN_LIFETIME
-    refresh_token_lifetime: float = REFRESH_TOKEN_LIFETIME
-    refresh_token_max_lifetime: float = REFRESH_TOKEN_MAX_LIFETIME
-    refresh_grace: float = REFRESH_GRACE
-    code_lifetime: float = CODE_LIFETIME
-    algorithm: str = ALGORITHM
-    key_lifetime: float = KEY_LIFETIME
-    secret_overlap: float = SECRET_OVERLAP
+    lifetimes: Lifetimes = field(default_factory=Lifetimes)
+    signing: SigningKeys = field(default_factory=SigningKeys)
     accept_endpoint_audiences: bool = False
     unknown_scopes: UnknownScopes = IGNORE
     insecure_allow_http: bool = False
@@ -92,28 +138,13 @@ class Settings:
         if not self.resources:
             object.__setattr__(self, "resources", (Resource(self.issuer),))
         self._check_scopes()
-        for name in (
-            "access_token_lifetime",
-            "refresh_token_lifetime",
-            "refresh_token_max_lifetime",
-            "code_lifetime",
-            "key_lifetime",
+        given: object
+        for option, given, kind in (
+            ("lifetimes", self.lifetimes, Lifetimes),
+            ("signing", self.signing, SigningKeys),
         ):
-            check_lifetime(f"{name}=", getattr(self, name))
-        for name in ("refresh_grace", "secret_overlap"):
-            check_duration(f"{name}=", getattr(self, name))
-        if self.code_lifetime > _MAX_CODE_LIFETIME:
-            raise ConfigurationError(
-                f"code_lifetime=: {_MAX_CODE_LIFETIME:.0f} seconds at most (RFC 6749 §4.1.2)"
-            )
-        if self.refresh_token_max_lifetime < self.refresh_token_lifetime:
-            raise ConfigurationError(
-                "refresh_token_max_lifetime=: must not be shorter than refresh_token_lifetime="
-            )
-        if self.algorithm not in ALGORITHMS:
-            raise ConfigurationError(
-                f"algorithm=: {quoted(self.algorithm)} is none of {', '.join(ALGORITHMS)}"
-            )
+            if not isinstance(given, kind):
+                raise ConfigurationError(f"{option}=: pass {kind.__name__}(...)")
         if self.unknown_scopes not in {"ignore", "refuse"}:
             raise ConfigurationError('unknown_scopes=: choose "ignore" or "refuse"')
 
@@ -130,7 +161,7 @@ class Settings:
     def longest_access_lifetime(self) -> float:
         """The longest life of an access token of a client that was given none of its own."""
         chosen = (each.access_token_lifetime or 0.0 for each in self.resources)
-        return max(self.access_token_lifetime, *chosen)
+        return max(self.lifetimes.access_token, *chosen)
 
     def resource(self, name: str) -> Resource | None:
         """Return the resource that a URI names in any spelling (RFC 3986 §6.2), or None."""

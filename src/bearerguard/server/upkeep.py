@@ -145,7 +145,7 @@ class Upkeep:
 
     def _look(self, kind: Kind, most: int) -> Slice | None:
         with self._database.read() as connection:
-            return kind(connection, self._clock(), self._settings.refresh_grace, most)
+            return kind(connection, self._clock(), self._settings.lifetimes.refresh_grace, most)
 
     def _retire(self) -> int:
         """Remove the keys that are published no longer; they count as none."""

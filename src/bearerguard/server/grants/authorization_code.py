@@ -94,7 +94,7 @@ class AuthorizationCodeGrant:
                 resources=json.dumps(allowed.resources),
                 auth_time=allowed.auth_time,
                 created_at=now,
-                expires_at=now + self._settings.code_lifetime,
+                expires_at=now + self._settings.lifetimes.code,
             )
         self._audit.emit(
             "code_issued",

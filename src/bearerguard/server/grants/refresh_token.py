@@ -127,7 +127,7 @@ class RefreshTokenGrant:
     def _may_come_again(self, row: Row[Any]) -> bool:
         # A clock that was set back by less than that makes no theft of it.
         age = abs(self._clock() - row.used_at)
-        return row.sealed_successor is not None and age < self._settings.refresh_grace
+        return row.sealed_successor is not None and age < self._settings.lifetimes.refresh_grace
 
     def _succeed(
         self, connection: Connection, client: Client, token: str, digest: str
@@ -139,7 +139,7 @@ class RefreshTokenGrant:
         row = self._good(found, client)  # it may have ended since we looked
         generation = row.last_generation + 1
         successor = self._refresh.make(row.grant_id, generation)
-        grace = self._settings.refresh_grace
+        grace = self._settings.lifetimes.refresh_grace
         used = rows.use_refresh_token(
             connection,
             digest,

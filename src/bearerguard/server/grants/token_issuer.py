@@ -144,7 +144,7 @@ class TokenIssuer:
     def add(self, connection: Connection, grant: NewGrant, now: float) -> None:
         """Write a grant down that begins, with its first tokens."""
         until = now + (
-            grant.client.refresh_token_max_lifetime or self._settings.refresh_token_max_lifetime
+            grant.client.refresh_token_max_lifetime or self._settings.lifetimes.refresh_token_max
         )
         rows.add_grant(
             connection,

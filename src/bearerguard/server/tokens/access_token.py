@@ -154,7 +154,7 @@ class AccessTokens:
     def _lifetime(self, client: Client, resources: list[Resource]) -> int:
         chosen = [client.access_token_lifetime, *(each.access_token_lifetime for each in resources)]
         given = [each for each in chosen if each is not None]
-        return max(1, int(min(given) if given else self._settings.access_token_lifetime))
+        return max(1, int(min(given) if given else self._settings.lifetimes.access_token))
 
     def _claims(self, bearer: Bearer, now: int, expires_at: int) -> dict[str, Any]:
         audience: Any = bearer.resources

@@ -88,7 +88,7 @@ class KeyRing:
         newest = self._load().keys[-1:]
         if not newest:
             self._make(lambda keys: not keys, lead=0.0)
-        elif newest[0].algorithm != self._settings.algorithm:
+        elif newest[0].algorithm != self._settings.signing.algorithm:
             self.rotate()
         self._signing()
         self._seal_anew()
@@ -146,7 +146,7 @@ class KeyRing:
             snapshot = self._load()
             reached = snapshot.reached(self._clock())
             waiting = [key for key in snapshot.keys if key.active_at > reached]
-            if waiting and waiting[-1].algorithm == self._settings.algorithm:
+            if waiting and waiting[-1].algorithm == self._settings.signing.algorithm:
                 return waiting[-1].kid
         return self._make(lambda _: True, lead=0.0 if immediately else PUBLICATION_LEAD)
 
@@ -159,7 +159,7 @@ class KeyRing:
         was the key in use, a new one signs from now on. Raises `SigningKeyError` for a kid that
         is none.
         """
-        fresh = signing_key.make(self._settings.algorithm, self._sealer)
+        fresh = signing_key.make(self._settings.signing.algorithm, self._sealer)
         with self._database.write() as connection:
             # Not earlier: what was signed while this waited for the lock is meant too.
             now = self._clock()
@@ -185,7 +185,9 @@ class KeyRing:
             self._revocations.note(connection, [("kid", kid)], now)
         self._audit.emit("key_withdrawn", kid=kid, algorithm=gone.algorithm)
         if in_use is gone:
-            self._audit.emit("key_made", kid=fresh["kid"], algorithm=self._settings.algorithm)
+            self._audit.emit(
+                "key_made", kid=fresh["kid"], algorithm=self._settings.signing.algorithm
+            )
         self._revocations.announce(("kid", kid))
         return self._signing()[0].kid
 
@@ -204,13 +206,13 @@ class KeyRing:
                 self._rotating.release()
 
     def _is_due(self, keys: tuple[SigningKey, ...]) -> bool:
-        lifetime = self._settings.key_lifetime
+        lifetime = self._settings.signing.lifetime
         lead = min(PUBLICATION_LEAD, lifetime / 2)
         return bool(keys) and self._clock() >= keys[-1].active_at + lifetime - lead
 
     def _make(self, wanted: Callable[[tuple[SigningKey, ...]], bool], *, lead: float) -> str:
         """Add a key unless, when the write lock is held, it is `wanted` no longer."""
-        values = signing_key.make(self._settings.algorithm, self._sealer)
+        values = signing_key.make(self._settings.signing.algorithm, self._sealer)
         with self._database.write() as connection:
             snapshot = self._read(connection)
             keys, now = snapshot.keys, snapshot.reached(self._clock())
@@ -228,7 +230,7 @@ class KeyRing:
                 rows.retire(connection, active_before=active_at, retires_at=retires_at)
                 rows.add(connection, created_at=now, active_at=active_at, **values)
         if kid == values["kid"]:
-            self._audit.emit("key_made", kid=kid, algorithm=self._settings.algorithm)
+            self._audit.emit("key_made", kid=kid, algorithm=self._settings.signing.algorithm)
         return kid
 
     def _seal_anew(self) -> None:

@@ -94,7 +94,7 @@ class RefreshTokens:
     ) -> None:
         """Write a token down; it idles no longer than its time, and never beyond `until`."""
         now = self._clock()
-        idle = client.refresh_token_lifetime or self._settings.refresh_token_lifetime
+        idle = client.refresh_token_lifetime or self._settings.lifetimes.refresh_token
         rows.add_refresh_token(
             connection,
             digest=self.digest(token),
