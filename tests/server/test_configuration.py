@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import bearerguard.cli
 from bearerguard import ConfigurationError
 from bearerguard.server import AuthorizationServer, ClientError, Lifetimes, Resource, SigningKeys
 from bearerguard.server.administration import Administration
+from bearerguard.server.settings import VARIABLES
 from tests.server.harness import CALLBACK, ISSUER, SECRET, Harness, Make
 
 
@@ -311,6 +314,25 @@ def test_the_environments_secret_is_taken_and_checked(tmp_path: Path) -> None:
         AuthorizationServer(ISSUER, store=store, environ={variable: "short"})
     AuthorizationServer(ISSUER, store=store, environ={variable: SECRET})
     assert not (tmp_path / "auth.db.secret").exists()
+
+
+def test_a_variable_that_is_spelled_wrong_is_refused_with_the_one_that_is_meant(
+    tmp_path: Path,
+) -> None:
+    store = f"sqlite:///{tmp_path}/auth.db"
+    environ = {"BEARERGUARD_SERVER_SECRETS": SECRET, "BEARERGUARD_SERVER_STORE": store}
+    with pytest.raises(ConfigurationError, match="BEARERGUARD_SERVER_SECRET is meant"):
+        AuthorizationServer(ISSUER, store=store, environ=environ)
+    assert not (tmp_path / "auth.db.secret").exists()
+    AuthorizationServer(ISSUER, store=store, secret=SECRET, environ=environ).close()
+
+
+def test_every_variable_that_a_command_reads_is_known() -> None:
+    folder = Path(bearerguard.cli.__file__).parent
+    text = "".join(path.read_text() for path in folder.glob("*.py"))
+    read = set(re.findall(r"BEARERGUARD_SERVER_[A-Z_]*[A-Z]", text))
+    read |= {f"BEARERGUARD_SERVER_{name}" for name in re.findall(r'_option\(\s*"([A-Z_]+)"', text)}
+    assert read | {"BEARERGUARD_SERVER_SECRET"} == VARIABLES
 
 
 def test_a_development_file_beside_a_secret_that_is_set_is_told_to_be_unused(

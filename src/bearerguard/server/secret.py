@@ -24,7 +24,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from bearerguard.errors import ConfigurationError
+from bearerguard.runtime.environment import check_names
 from bearerguard.runtime.sealing import Sealer, Secret, checked_secrets
+from bearerguard.server.settings import PREFIX, VARIABLES
 
 VARIABLE = "BEARERGUARD_SERVER_SECRET"
 
@@ -102,12 +104,16 @@ def find_secret(
     """Return the secret that was given, else the environment's, else the development file's.
 
     That file is made where it is not there, unless `create` is False.
+
+    Raises:
+        ConfigurationError: the secret is not usable, or a variable's name looks like a slip.
     """
-    environ = os.environ if environ is None else environ
     if isinstance(given, list | tuple):
         return ServerSecret(*given)
     if given is not None:
         return ServerSecret(given)  # type: ignore[arg-type] # what is none is refused there
+    environ = os.environ if environ is None else environ
+    check_names(environ, VARIABLES, prefix=PREFIX)
     development = database.with_name(database.name + ".secret")
     if environ.get(VARIABLE):
         if development.exists():

@@ -19,6 +19,17 @@ DAY = 86_400.0
 UnknownScopes: TypeAlias = Literal["ignore", "refuse"]
 IGNORE: UnknownScopes = "ignore"
 SigningAlgorithm: TypeAlias = Literal["RS256", "ES256", "EdDSA"]
+PREFIX = "BEARERGUARD_SERVER_"
+# What is read from the environment: the secret by every server, the others by the commands.
+VARIABLES = frozenset(
+    PREFIX + name
+    for name in (
+        *("SECRET", "STORE", "ISSUER", "SCOPES", "RESOURCES", "ALGORITHM", "KEY_LIFETIME"),
+        *("ACCESS_TOKEN_LIFETIME", "REFRESH_TOKEN_LIFETIME", "REFRESH_TOKEN_MAX_LIFETIME"),
+        *("REFRESH_GRACE", "CODE_LIFETIME", "SECRET_OVERLAP", "UNKNOWN_SCOPES"),
+        *("ACCEPT_ENDPOINT_AUDIENCES", "TRUSTED_PROXIES"),
+    )
+)
 # RFC 6749 §4.1.2 recommends ten minutes at most.
 _MAX_CODE_LIFETIME = 600.0
 
