@@ -96,7 +96,7 @@ def test_an_object_is_the_same(octets: bytes) -> None:
 
 @pytest.mark.parametrize(("setting", "used"), [("", True), ("1", False)])
 def test_the_environment_can_leave_the_extra_out(setting: str, used: bool) -> None:
-    code = "from bearerguard.protocol import speed; print(speed.IN_USE)"
+    code = "from bearerguard.protocol.jose import speed; print(speed.IN_USE)"
     environ = {**os.environ, "BEARERGUARD_PLAIN": setting}
     answer = subprocess.run(
         [sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True

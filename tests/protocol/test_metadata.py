@@ -23,13 +23,17 @@ def test_META_01_the_well_known_part_goes_after_the_host_or_at_the_end() -> None
 
 def test_the_issuer_must_be_identical() -> None:
     body = json.dumps({"issuer": "https://id.test", "jwks_uri": "https://id.test/k"}).encode()
-    assert metadata.parse_jwks_uri(body, "https://id.test") == "https://id.test/k"
+    assert metadata.parse(body, "https://id.test")["jwks_uri"] == "https://id.test/k"
     with pytest.raises(ValueError, match=r"https://id.test.*, which differs only by the final /"):
-        metadata.parse_jwks_uri(body, "https://id.test/")
-    with pytest.raises(ValueError, match="no jwks_uri"):
-        metadata.parse_jwks_uri(b'{"issuer":"i"}', "i")
+        metadata.parse(body, "https://id.test/")
     with pytest.raises(ValueError, match="not a JSON object"):
-        metadata.parse_jwks_uri(b"[]", "i")
+        metadata.parse(b"[]", "i")
+
+
+def test_a_missing_endpoint_names_the_option_to_pass_instead() -> None:
+    assert metadata.endpoint({"jwks_uri": "https://id.test/k"}, "jwks_uri", "jwks_uri=")
+    with pytest.raises(ValueError, match="it has no jwks_uri: pass jwks_uri="):
+        metadata.endpoint({}, "jwks_uri", "jwks_uri=")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bearerguard import FetchFailed, Guard, Issuer, IssuerUnavailable
+from bearerguard import ConfigurationError, FetchFailed, Guard, Issuer, IssuerUnavailable
 from bearerguard.client import ClientCredentials, TokenManager
 from bearerguard.errors import BearerGuardError, DiscoveryError, TokenUnavailable
 from bearerguard.protocol import metadata
@@ -226,3 +226,83 @@ def test_DISC_01_no_spelling_makes_a_name_the_issuers_but_the_refusal_says_what_
     with pytest.raises(BearerGuardError, match=said):
         guard.verify(net.issuer.token(iss=name))
     assert not net.asked
+
+
+@ROLES
+@pytest.mark.parametrize("member", [None, 7, ["https://id.example.com/realm/token"]])
+def test_DISC_01_a_document_without_the_url_that_is_needed_is_passed_over(
+    ask: Callable[[Net], str | None], member: object
+) -> None:
+    net = Net(served(issuer=REALM, jwks_uri=member, token_endpoint=member))
+    assert ask(net)
+    assert net.urls[:2] == [FIRST, SECOND]
+
+
+@ROLES
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://id.example.com/realm/x", "no https URL"),
+        ("ftp://id.example.com/x", "no https URL"),
+        ("", "no https URL"),
+        ("https://user@id.example.com/x", "no https URL"),
+        ("https://id.example.com/x#y", "no https URL"),
+        ("https://127.0.0.1/x", "this machine"),
+        ("https://[::1]:8443/x", "this machine"),
+        ("https://localhost./x", "this machine"),
+        ("http://localhost/x", "no https URL|this machine"),
+        ("https://[", "no https URL"),
+        ("https://0.0.0.0/x", "this machine"),
+        ("https://2130706433/x", "this machine"),
+    ],
+)
+def test_DISC_01_a_url_in_metadata_that_is_not_safe_is_not_asked(
+    ask: Callable[[Net], str | None], url: str, said: str
+) -> None:
+    net = Net(served(issuer=REALM, jwks_uri=url, token_endpoint=url))
+    with pytest.raises(BearerGuardError, match=said):
+        ask(net)
+    assert net.urls == [FIRST]
+
+
+@pytest.mark.parametrize("issuer", ["https://id.example.com/realm?a=b", "https://id.example.com?a"])
+def test_META_01_an_issuer_identifier_has_no_query(issuer: str) -> None:
+    with pytest.raises(ConfigurationError, match="no query"):
+        Issuer(issuer, audience="api")
+    with pytest.raises(ConfigurationError, match="no query"):
+        ClientCredentials(issuer, client_id="app", client_secret="s3cret")
+
+
+ISSUERS = [
+    "https://id.example.com",
+    "https://id.example.com/",
+    "https://id.example.com/realm/",
+    "https://id.example.com/realm//",
+    "https://ID.example.com:443/%7Erealm",
+    "http://localhost:9/realm",
+    "https://[2001:db8::1]/realm",
+]
+
+
+@pytest.mark.parametrize("issuer", ISSUERS)
+def test_META_01_guard_and_client_ask_the_same_places_in_the_same_order(issuer: str) -> None:
+    asked: dict[str, list[str]] = {"guard": [], "client": []}
+
+    class Nothing:
+        def __init__(self, role: str) -> None:
+            self.urls = asked[role]
+
+        def fetch(self, request: Fetch) -> Response:
+            self.urls.append(request.url)
+            return Response(404)
+
+        async def afetch(self, request: Fetch) -> Response:
+            return self.fetch(request)
+
+    token = LocalIssuer(issuer, audience="api").token()
+    with pytest.raises(IssuerUnavailable):
+        Guard(Issuer(issuer, audience="api"), transport=Nothing("guard")).verify(token)
+    source = ClientCredentials(issuer, client_id="app", client_secret="s3cret")
+    with pytest.raises(DiscoveryError):
+        TokenManager(source, transport=Nothing("client")).token()
+    assert asked["guard"] == asked["client"] == list(metadata.metadata_urls(issuer))

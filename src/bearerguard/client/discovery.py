@@ -10,20 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from bearerguard.client import driving
 from bearerguard.errors import ConfigurationError, DiscoveryError, TokenUnavailable, quoted
 from bearerguard.protocol import metadata, resource_metadata, well_known
-from bearerguard.protocol.http import challenge_parser
+from bearerguard.protocol.http import challenge, document
 from bearerguard.protocol.resource_metadata import ResourceMetadata
-from bearerguard.protocol.token_response import pause
 from bearerguard.runtime.fetching import Transport, default_transport
 from bearerguard.runtime.flow import Fetch, Flow, arun, ask, run
 from bearerguard.runtime.messages import FetchFailed, Response
 
 T = TypeVar("T")
 
-_UNAUTHORIZED, _TOO_MANY, _SERVER_ERRORS = 401, 429, 500
+_UNAUTHORIZED = 401
 _ACCEPT = (("accept", "application/json"),)
 
 
@@ -91,10 +91,25 @@ def secure_url(option: str, url: str, *, insecure_allow_http: bool = False) -> s
     raise ConfigurationError(f"{option}: {quoted(url)} is no https URL, so tokens would be exposed")
 
 
+def issuer_url(option: str, url: str, *, insecure_allow_http: bool = False) -> str:
+    """Return an issuer identifier; raises `ConfigurationError` for any other URL."""
+    if urlsplit(secure_url(option, url, insecure_allow_http=insecure_allow_http)).query:
+        raise ConfigurationError(
+            f"{option}: an issuer identifier has no query (RFC 8414 §2): remove it"
+        )
+    return url
+
+
 def server_metadata(issuer: str) -> Flow[Mapping[str, Any]]:
     """Return an issuer's metadata; raises `DiscoveryError` or `TokenUnavailable`."""
     places = metadata.metadata_urls(issuer)
-    return (yield from _first(places, lambda body: metadata.parse(body, issuer)))
+
+    def usable(body: bytes) -> Mapping[str, Any]:
+        published = metadata.parse(body, issuer)
+        metadata.endpoint(published, "token_endpoint", "token_endpoint=")
+        return published
+
+    return (yield from _first(places, usable))
 
 
 def endpoint(document: Mapping[str, Any], name: str, *, insecure_allow_http: bool = False) -> str:
@@ -126,7 +141,7 @@ def protected_resource(url: str, challenges: Iterable[str] = ()) -> Flow[Resourc
     """
     found = (
         each.parameters["resource_metadata"]
-        for each in challenge_parser.parse(challenges)
+        for each in challenge.parse(challenges)
         if each.scheme in {"bearer", "dpop"} and "resource_metadata" in each.parameters
     )
     given = next(found, None)
@@ -149,8 +164,10 @@ def _discovered(url: str, challenges: Iterable[str] | None) -> Flow[Discovered]:
     if not found.authorization_servers:
         raise DiscoveryError(f"{found.resource} names no authorization server")
     issuer = _same_security("authorization_servers", found.authorization_servers[0], url)
+    if urlsplit(issuer).query:
+        raise DiscoveryError(f"authorization_servers: {quoted(issuer)} has a query (RFC 8414 §2)")
     document = yield from server_metadata(issuer)
-    demanded = challenge_parser.named(challenge_parser.parse(lines), "bearer", "dpop")
+    demanded = challenge.find(challenge.parse(lines), "bearer", "dpop")
     scope = () if demanded is None else tuple(demanded.parameters.get("scope", "").split())
     servers = found.authorization_servers
     return Discovered(found.resource, issuer, servers, scope or found.scopes, document)
@@ -186,6 +203,6 @@ def _fetched(url: str) -> Flow[Response]:
         answer = yield from ask(Fetch("GET", url, _ACCEPT))
     except FetchFailed as error:
         raise unavailable(error) from None
-    if answer.status >= _SERVER_ERRORS or answer.status == _TOO_MANY:
-        raise TokenUnavailable(f"{url}: status {answer.status}", pause(answer))
+    if document.is_unavailable(answer):
+        raise TokenUnavailable(f"{url}: status {answer.status}", document.retry_after(answer))
     return answer

@@ -11,7 +11,7 @@ from requests.auth import AuthBase
 from bearerguard.client.auth.bearer_auth import REFUSALS, BoundAuth
 from bearerguard.client.auth.binding import STEPS, Step, wrong_library
 from bearerguard.client.token import Lease
-from bearerguard.protocol.dpop import PROOF_HEADER
+from bearerguard.protocol.names import DPOP_PROOF
 from bearerguard.protocol.resource_metadata import origin
 
 
@@ -34,7 +34,7 @@ class BearerAuth(BoundAuth, AuthBase):
             if response.request.headers.get("Authorization") != lease.header:
                 return response
             if response.is_redirect and not _stays(response):
-                response.request.headers.pop(PROOF_HEADER, None)
+                response.request.headers.pop(DPOP_PROOF, None)
             return self._answered(response, lease, options)
 
         r.register_hook("response", answered)

@@ -15,8 +15,9 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from bearerguard.errors import StorageError
+from bearerguard.protocol import names
 from bearerguard.protocol.jose import strict_json
-from bearerguard.protocol.token_response import BEARER, TokenAnswer
+from bearerguard.protocol.token_endpoint import TokenResponse
 
 _VERSION = 1
 # How long before its end a token is renewed: the lesser of the two.
@@ -38,7 +39,7 @@ class Token:
     """
 
     access_token: str = field(repr=False)
-    token_type: str = BEARER
+    token_type: str = names.BEARER
     expires_at: float | None = None
     lifetime: float | None = None
     refresh_token: str | None = field(default=None, repr=False)
@@ -64,7 +65,7 @@ class Token:
 
 
 def received(
-    answer: TokenAnswer,
+    answer: TokenResponse,
     *,
     now: float,
     refresh_token: str | None = None,
@@ -82,7 +83,7 @@ def received(
         expires_at=None if answer.expires_in is None else now + answer.expires_in,
         lifetime=answer.expires_in,
         refresh_token=answer.refresh_token or refresh_token,
-        scope=scope if answer.scope is None else answer.scope,
+        scope=scope if answer.scopes is None else answer.scopes,
         dpop_key=dpop_key,
     )
 

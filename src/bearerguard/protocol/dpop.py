@@ -13,14 +13,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from bearerguard.protocol import names
 from bearerguard.protocol.jose import base64url
 from bearerguard.protocol.jose.signing import PrivateKey
 from bearerguard.protocol.jose.thumbprint import public_jwk, thumbprint
-
-TYPE = "dpop+jwt"
-PROOF_HEADER, NONCE_HEADER = "DPoP", "DPoP-Nonce"
-USE_NONCE = "use_dpop_nonce"  # the error that asks for a proof with the nonce beside it (§8, §9)
-INVALID_PROOF = "invalid_dpop_proof"  # another one may do, made now and for this URL (§4.3, §7.1)
 
 # NQCHAR of RFC 6749 appendix A, as §8.1 has it; nobody needs a longer one.
 _NONCE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,1024}")
@@ -56,13 +52,16 @@ def proof(
         claims["ath"] = token_digest(access_token)
     if nonce is not None:
         claims["nonce"] = nonce
-    header: Mapping[str, Any] = {"typ": TYPE, "jwk": public_jwk(key.material.public_key())}
+    header: Mapping[str, Any] = {
+        "typ": names.DPOP_PROOF_JWT,
+        "jwk": public_jwk(key.private.public_key()),
+    }
     return key.sign(header, claims)
 
 
 def key_thumbprint(key: PrivateKey) -> str:
     """Return the thumbprint of a key's public half: `dpop_jkt`, and `jkt` of a bound token."""
-    return thumbprint(public_jwk(key.material.public_key()))
+    return thumbprint(public_jwk(key.private.public_key()))
 
 
 def target(url: str) -> str:

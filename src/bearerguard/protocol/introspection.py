@@ -12,16 +12,14 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from bearerguard.errors import TokenError, quoted
-from bearerguard.protocol import claims, metadata
+from bearerguard.protocol import claims, metadata, names
 from bearerguard.protocol.client_authentication import Proof
 from bearerguard.protocol.http import document
 from bearerguard.protocol.jose import jwt
 from bearerguard.runtime.flow import Fetch
 from bearerguard.runtime.messages import Response
 
-SIGNED_TYPE = "token-introspection+jwt"  # RFC 9701 §4
-SIGNED_MEDIA_TYPE = f"application/{SIGNED_TYPE}"
-_JSON = "application/json"
+SIGNED_MEDIA_TYPE = f"application/{names.INTROSPECTION_JWT}"
 
 _OK = 200
 _BAD_REQUEST = 400
@@ -30,8 +28,6 @@ _SERVER_ERROR = 500
 # else may be about this one token, as a firewall before the endpoint judges it: a stranger who
 # sends such tokens must not stop others.
 _OF_THE_ENDPOINT = frozenset({401, 404, 429})
-# The error code for a token of a kind that the server does not know (RFC 7009 §2.2.1).
-_UNSUPPORTED = "unsupported_token_type"
 # A signed answer has all claims of a token in it, however large tokens may be; what a transport
 # reads is bounded already.
 _MAX_ANSWER = 2**20
@@ -63,13 +59,13 @@ class SignedAnswer(NamedTuple):
 
 def request(endpoint: str, token: str, proof: Proof, *, signed: bool) -> Fetch:
     """Build the request (RFC 7662 §2.1); `signed` asks for a signed answer (RFC 9701 §4)."""
-    form = (("token", token), ("token_type_hint", "access_token"), *proof.parameters)
+    form = (("token", token), ("token_type_hint", names.ACCESS_TOKEN), *proof.parameters)
     return Fetch(
         "POST",
         endpoint,
         (
-            ("accept", SIGNED_MEDIA_TYPE if signed else _JSON),
-            ("content-type", "application/x-www-form-urlencoded"),
+            ("accept", SIGNED_MEDIA_TYPE if signed else names.JSON),
+            ("content-type", names.FORM),
             *proof.headers,
         ),
         urlencode(form).encode("ascii"),
@@ -88,7 +84,7 @@ def read(answer: Response, *, signed: bool) -> dict[str, Any] | SignedAnswer | N
         raise IntrospectionFailed(
             f"status {answer.status}" + (f" and error {quoted(code)}" if code else ""),
             of_this_token=_is_of_token(answer.status),
-            is_unsupported=answer.status == _BAD_REQUEST and code == _UNSUPPORTED,
+            is_unsupported=answer.status == _BAD_REQUEST and code == names.UNSUPPORTED_TOKEN_TYPE,
         )
     kind = (answer.header("content-type") or "").partition(";")[0].strip().lower()
     if kind == SIGNED_MEDIA_TYPE:
@@ -141,9 +137,7 @@ def endpoint_and_methods(body: bytes, issuer: str) -> tuple[str, tuple[str, ...]
     metadata of `issuer`, or has no endpoint.
     """
     published = metadata.parse(body, issuer)
-    endpoint = published.get("introspection_endpoint")
-    if not isinstance(endpoint, str):
-        raise ValueError("it has no introspection_endpoint: pass endpoint=")  # noqa: TRY004
+    endpoint = metadata.endpoint(published, "introspection_endpoint", "endpoint=")
     listed = published.get("introspection_endpoint_auth_methods_supported")
     methods = listed if isinstance(listed, list) else []
     return endpoint, tuple(each for each in methods if isinstance(each, str))
@@ -168,7 +162,7 @@ def _taken_apart(body: bytes) -> SignedAnswer:
         header = jwt.parse_header(token.header)
     except TokenError as error:
         raise IntrospectionFailed(f"its signed answer: {error.remedy}") from None
-    if jwt.media_type(header.typ) != SIGNED_TYPE:
+    if jwt.media_type(header.typ) != names.INTROSPECTION_JWT:
         raise IntrospectionFailed(f"its signed answer has typ {quoted(header.typ)}")
     return SignedAnswer(header, token)
 

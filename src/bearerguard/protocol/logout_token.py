@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bearerguard.errors import BAD_LOGOUT_TOKEN, TokenError, quoted
+from bearerguard.protocol import names
 from bearerguard.protocol.jose import jwt
 
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
@@ -34,7 +35,7 @@ class Logout:
 
 def check_type(typ: str | None) -> None:
     """Raise `TokenError` for a typ of another kind of token; §2.4 recommends `logout+jwt`."""
-    if jwt.media_type(typ) not in {"logout+jwt", "jwt"}:
+    if jwt.media_type(typ) not in {names.LOGOUT_TOKEN_JWT, "jwt"}:
         raise _refusal(f"its typ is {quoted(typ)}")
 
 

@@ -11,6 +11,9 @@ from bearerguard.errors import quoted
 from bearerguard.protocol.http import document
 from bearerguard.runtime.addresses import is_loopback, may_be_this_machine
 
+OAUTH_PATH = "/.well-known/oauth-authorization-server"  # RFC 8414 §3
+OPENID_PATH = "/.well-known/openid-configuration"  # OpenID Connect Discovery §4
+
 _DEFAULT_PORT = re.compile(r"^(http://[^/]*(?=:80(?:/|$))|https://[^/]*(?=:443(?:/|$)))(:\d+)(.*)$")
 
 
@@ -22,9 +25,7 @@ def metadata_urls(issuer: str) -> tuple[str, ...]:
     """
     parts = urlsplit(issuer)
     path = parts.path.removesuffix("/")
-    inserted = "/.well-known/oauth-authorization-server" + path
-    appended = path + "/.well-known/openid-configuration"
-    found = (inserted, appended, "/.well-known/openid-configuration" + path)
+    found = (OAUTH_PATH + path, path + OPENID_PATH, OPENID_PATH + path)
     return tuple(
         urlunsplit((parts.scheme, parts.netloc, place, "", "")) for place in dict.fromkeys(found)
     )
@@ -84,15 +85,16 @@ _SPELLINGS: Mapping[str, Callable[[str], str]] = {
 }
 
 
-def parse_jwks_uri(body: bytes, issuer: str) -> str:
-    """Return the `jwks_uri` of a metadata document that `issuer` published.
+def endpoint(published: Mapping[str, Any], name: str, option: str) -> str:
+    """Return the URL that metadata has under `name`.
 
-    Raises ValueError when it is no such document, or has none.
+    Raises ValueError where there is none, so that the next well-known place is asked; the text
+    names the option by which an operator can give the URL instead.
     """
-    uri = parse(body, issuer).get("jwks_uri")
-    if not isinstance(uri, str):
-        raise ValueError("it has no jwks_uri: pass jwks_uri=")  # noqa: TRY004 - one refusal for a bad document
-    return uri
+    url = published.get(name)
+    if not isinstance(url, str):
+        raise ValueError(f"it has no {name}: pass {option}")  # noqa: TRY004 - one error for a bad document
+    return url
 
 
 def is_https(url: str) -> bool:

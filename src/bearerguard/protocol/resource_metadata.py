@@ -8,7 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 from bearerguard.errors import quoted
 from bearerguard.protocol.http import document
 
-_WELL_KNOWN = "/.well-known/oauth-protected-resource"
+PATH = "/.well-known/oauth-protected-resource"  # RFC 9728 §3
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ def metadata_urls(url: str) -> tuple[str, ...]:
     """Return where the metadata of the API behind `url` may stand: for its path, for its host."""
     parts = urlsplit(url)
     path = parts.path.removesuffix("/")
-    places = dict.fromkeys((_WELL_KNOWN + path, _WELL_KNOWN))
+    places = dict.fromkeys((PATH + path, PATH))
     return tuple(urlunsplit((parts.scheme, parts.netloc, each, "", "")) for each in places)
 
 

@@ -10,15 +10,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from bearerguard.protocol import names
 from bearerguard.protocol.http import document
-from bearerguard.protocol.token_response import pause as asked_pause
 from bearerguard.runtime.flow import Fetch, Flow, ask
 from bearerguard.runtime.messages import FetchFailed, FetchKind
 
 T = TypeVar("T")
 
-_ACCEPT = (("accept", "application/json"),)
-_TOO_MANY, _SERVER_ERRORS = 429, 500
+_ACCEPT = (("accept", names.JSON),)
 # What timed out once is asked for another place only briefly: the places are mostly on one host,
 # and a host that hangs must not hold who waits for several timeouts.
 _BRIEFLY = 0.25
@@ -73,8 +72,7 @@ def first(places: Iterable[str], parse: Callable[[bytes], T]) -> Flow[T]:
             continue
         refused = document.unserved(url, answer)
         if refused is not None:
-            busy = answer.status >= _SERVER_ERRORS or answer.status == _TOO_MANY
-            pause = asked_pause(answer) if busy else None
+            pause = document.retry_after(answer) if document.is_unavailable(answer) else None
             findings.append(Finding(str(refused), refused.kind, pause))
             continue
         try:

@@ -6,24 +6,21 @@ JWTs too. Its faults are its issuer's, and one more: it can answer anything else
 
 from __future__ import annotations
 
-import base64
 import json
 import secrets
-from binascii import Error as BinasciiError
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import parse_qsl, unquote_plus, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from bearerguard.errors import TokenError
 from bearerguard.guard.config.introspection import Introspection
-from bearerguard.protocol import client_authentication, introspection
+from bearerguard.protocol import client_authentication, introspection, names
 from bearerguard.protocol.jose import jwk, jwt
-from bearerguard.protocol.jose.signing import PrivateKey
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.testing.signing_key import SigningKey, sign
 
 CLIENT_ID = "api"
-_JSON = ("Content-Type", "application/json")
+_JSON = ("Content-Type", names.JSON)
 
 
 class LocalIntrospection:
@@ -65,7 +62,7 @@ class LocalIntrospection:
         options.setdefault("client_id", CLIENT_ID)
         chosen = Introspection(**options)
         if chosen.signing_key is not None:
-            self._client_key = _public(chosen.signing_key)
+            self._client_key = jwk.parse_jwk(chosen.signing_key.jwk())
         return chosen
 
     def metadata(self, url: str) -> dict[str, Any]:
@@ -85,10 +82,10 @@ class LocalIntrospection:
             return Response(405)
         form = dict(parse_qsl(request.body.decode(), strict_parsing=True))
         if not self._is_authentic(request, form, url):
-            return Response(401, (("WWW-Authenticate", "Basic"),))
+            return Response(401, ((names.WWW_AUTHENTICATE, names.BASIC),))
         token = form["token"]
         if token.count(".") == 2 and not self.supports_jwts:  # noqa: PLR2004 - JWS parts
-            return _json(400, {"error": "unsupported_token_type"})
+            return _json(400, {"error": names.UNSUPPORTED_TOKEN_TYPE})
         members = self._members(token, key)
         expires_at = (members or {}).get("exp")
         over = isinstance(expires_at, int | float) and expires_at <= self._clock()
@@ -100,7 +97,7 @@ class LocalIntrospection:
         return _json(200, document)
 
     def _signed(self, document: dict[str, Any], url: str, key: SigningKey) -> Response:
-        head = {"alg": key.algorithm, "typ": introspection.SIGNED_TYPE, "kid": key.kid}
+        head = {"alg": key.algorithm, "typ": names.INTROSPECTION_JWT, "kid": key.kid}
         payload = {
             "iss": url,
             "aud": CLIENT_ID,
@@ -125,14 +122,23 @@ class LocalIntrospection:
 
     def _is_authentic(self, request: Request, form: Mapping[str, str], url: str) -> bool:
         fields = request.values(b"authorization")
-        if fields == [b"Bearer " + self.access_token.encode()]:
+        if fields == [f"{names.BEARER} {self.access_token}".encode()]:
             return True
-        expected = (CLIENT_ID, self.client_secret)
-        if fields:
-            return _basic(fields[0]) == expected
-        if "client_assertion" in form:
-            return self._is_good(form["client_assertion"].encode(), url)
-        return (form.get("client_id"), form.get("client_secret")) == expected
+        try:
+            presented = client_authentication.parse(
+                fields,
+                client_id=form.get("client_id"),
+                client_secret=form.get("client_secret"),
+                client_assertion=form.get("client_assertion"),
+                client_assertion_type=form.get("client_assertion_type"),
+            )
+        except client_authentication.MalformedAuthentication:
+            return False
+        if CLIENT_ID not in presented.client_ids:
+            return False
+        if presented.method == client_authentication.PRIVATE_KEY_JWT:
+            return self._is_good(presented.proofs[0].encode(), url)
+        return self.client_secret in presented.proofs
 
     def _is_good(self, assertion: bytes, url: str) -> bool:
         """Whether a client assertion is genuine, for this issuer, and used for the first time."""
@@ -147,19 +153,6 @@ class LocalIntrospection:
             and (found["iss"], found["sub"], found["aud"]) == (CLIENT_ID, CLIENT_ID, url)
             and fresh
         )
-
-
-def _basic(field: bytes) -> tuple[str, ...]:
-    scheme, _, encoded = field.partition(b" ")
-    try:
-        pair = base64.b64decode(encoded, validate=True).decode()
-    except (BinasciiError, ValueError):
-        return ()
-    return tuple(map(unquote_plus, pair.split(":", 1))) if scheme == b"Basic" else ()
-
-
-def _public(key: PrivateKey) -> jwk.VerificationKey:
-    return jwk.from_public_key(key.material.public_key(), kid=key.kid, algorithm=key.algorithm)
 
 
 def _json(status: int, document: Mapping[str, Any]) -> Response:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from bearerguard.guard.config.issuer import Issuer
 from bearerguard.guard.guard import Guard
+from bearerguard.protocol import names
 from bearerguard.protocol.metadata import metadata_urls
 from bearerguard.runtime.flow import Fetch
 from bearerguard.runtime.messages import FetchFailed, Request, Response
@@ -24,7 +25,7 @@ from bearerguard.testing.local_introspection import LocalIntrospection
 from bearerguard.testing.loopback import serving
 from bearerguard.testing.signing_key import SigningKey, sign
 
-_JSON = ("Content-Type", "application/json")
+_JSON = ("Content-Type", names.JSON)
 
 
 class LocalIssuer:
@@ -102,7 +103,7 @@ class LocalIssuer:
             "jti": uuid.uuid4().hex,
             "scope": "read",
         }
-        head = {"alg": signer.algorithm, "typ": "at+jwt", "kid": signer.kid}
+        head = {"alg": signer.algorithm, "typ": names.ACCESS_TOKEN_JWT, "kid": signer.kid}
         return sign(_present(head | dict(header or {})), _present(usual | claims), signer)
 
     def opaque_token(self, *, lifetime: float | None = 3600, **claims: Any) -> str:
@@ -120,7 +121,7 @@ class LocalIssuer:
             "iat": now,
             "exp": None if lifetime is None else now + lifetime,
             "scope": "read",
-            "token_type": "Bearer",
+            "token_type": names.BEARER,
         }
         return self.introspection.issue(_present(usual | claims))
 

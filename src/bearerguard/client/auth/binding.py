@@ -14,9 +14,9 @@ from bearerguard.client import discovery
 from bearerguard.client.manager import TokenManager
 from bearerguard.client.token import Lease
 from bearerguard.errors import ConfigurationError, InsufficientScope, StepUpRequired
-from bearerguard.protocol import dpop
-from bearerguard.protocol.http import challenge_parser
-from bearerguard.protocol.http.challenge_parser import ReceivedChallenge
+from bearerguard.protocol import names
+from bearerguard.protocol.http import challenge
+from bearerguard.protocol.http.challenge import ReceivedChallenge
 from bearerguard.protocol.resource_metadata import origin
 
 UNAUTHORIZED, FORBIDDEN = 401, 403
@@ -104,7 +104,7 @@ class Binding:
         found = [("Authorization", lease.header)]
         proofs = self.manager.proofs(lease)
         if proofs is not None:
-            found.append((dpop.PROOF_HEADER, proofs.proof(method, url, lease.token.access_token)))
+            found.append((names.DPOP_PROOF, proofs.proof(method, url, lease.token.access_token)))
         return found
 
     def hear(self, lease: Lease, answer: Answer) -> None:
@@ -146,10 +146,10 @@ class Binding:
 
 
 def _demanded(status: int, challenges: Iterable[str], scheme: str) -> Step | None:
-    parsed = challenge_parser.parse(challenges)
-    found = challenge_parser.named(parsed, scheme)  # of several, what is said of such a token
+    parsed = challenge.parse(challenges)
+    found = challenge.find(parsed, scheme)  # of several, what is said of such a token
     if found is None or "error" not in found.parameters:
-        found = challenge_parser.named(parsed, "bearer", "dpop")
+        found = challenge.find(parsed, "bearer", "dpop")
     error = None if found is None else found.parameters.get("error")
     if found is not None and error == "insufficient_scope":
         raise InsufficientScope(_words(found, "scope"))
@@ -162,7 +162,7 @@ def _demanded(status: int, challenges: Iterable[str], scheme: str) -> Step | Non
             int(age) if age.isascii() and age.isdigit() and len(age) <= _DIGITS else None,
             _words(found, "scope"),
         )
-    if error in {dpop.USE_NONCE, dpop.INVALID_PROOF}:
+    if error in {names.USE_DPOP_NONCE, names.INVALID_DPOP_PROOF}:
         return Step.NEW_PROOF
     # A token was sent: without a code, it is what the API objects to.
     return Step.RENEW if error in {None, "invalid_token"} else None

@@ -11,7 +11,7 @@ from bearerguard.client.sources.authorization_server import AuthorizationServer
 from bearerguard.client.sources.grants import Grant
 from bearerguard.client.token import Token
 from bearerguard.errors import ConfigurationError, TokenRefused, TokenUnavailable, quoted
-from bearerguard.protocol import token_response
+from bearerguard.protocol import token_endpoint
 from bearerguard.runtime.flow import Flow, Sleep, ask
 
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:device_code"
@@ -51,7 +51,7 @@ def prompted(server: AuthorizationServer, fields: list[tuple[str, str]]) -> Flow
     """Ask for a code to show (RFC 8628 §3.1)."""
     url = yield from server.endpoint("device_authorization_endpoint")
     answer = yield from server.post(url, fields)
-    members = token_response.members(answer)
+    members = token_endpoint.members(answer)
     for name in ("verification_uri", "verification_uri_complete"):
         if members.get(name) is None:  # Google's name for it is older than the RFC
             members[name] = members.get(name.replace("uri", "url"))

@@ -28,7 +28,7 @@ from bearerguard.errors import (
     TokenRefused,
     quoted,
 )
-from bearerguard.protocol import pkce, token_request, token_response
+from bearerguard.protocol import pkce, token_endpoint
 from bearerguard.runtime.flow import Blocking, Flow, ask
 
 # How long a person may take.
@@ -196,7 +196,7 @@ class AuthorizationCode(_Refreshing):
                 ("state", receiver.state),
                 ("code_challenge", pkce.challenge(verifier)),
                 ("code_challenge_method", pkce.METHOD),
-                *token_request.audience(grant.scope, grant.resources),
+                *token_endpoint.scope_and_resource(grant.scope, grant.resources),
                 *self._more(),
             ]
             url = address + ("&" if "?" in address else "?") + urlencode(query)
@@ -240,7 +240,7 @@ class AuthorizationCode(_Refreshing):
         if error is not None:
             description = quoted(answer.get("error_description", "without a reason"))
             said = f"the login was refused: {description}"
-            if error in token_response.INTERACTIVE:
+            if error in token_endpoint.INTERACTION_REQUIRED:
                 raise LoginRequired(said, error)
             raise TokenRefused(error, said)
         code = answer.get("code")
@@ -291,7 +291,7 @@ class DeviceCode(_Refreshing):
 
     def login(self, previous: Token | None) -> Flow[Token]:
         """Show a code, and ask until the person has entered it."""
-        audience = token_request.audience(self._grant.scope, self._grant.resources)
+        audience = token_endpoint.scope_and_resource(self._grant.scope, self._grant.resources)
         prompt = yield from prompted(self._grant.server, [*audience, *self._more()])
         yield from ask(Blocking(lambda: self._prompt(prompt)))
         return (yield from granted(self._grant, prompt, previous))

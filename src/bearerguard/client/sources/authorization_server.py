@@ -14,9 +14,9 @@ from bearerguard.client import discovery
 from bearerguard.client.auth.proofs import Proofs
 from bearerguard.errors import ConfigurationError, TokenRefused
 from bearerguard.protocol import client_authentication as authentication
-from bearerguard.protocol import token_request, token_response
+from bearerguard.protocol import names, token_endpoint
 from bearerguard.protocol.jose import signing
-from bearerguard.protocol.token_response import TokenAnswer
+from bearerguard.protocol.token_endpoint import TokenResponse, may_mean_bearer
 from bearerguard.runtime.flow import Flow, Once, ask
 from bearerguard.runtime.messages import FetchFailed, Response
 
@@ -64,9 +64,12 @@ class AuthorizationServer:
     ) -> None:
         if issuer is None and token_endpoint is None:
             raise ConfigurationError("issuer: pass the issuer's URL, or token_endpoint=")
-        for option, url in (("issuer", issuer), ("token_endpoint=", token_endpoint)):
-            if url is not None:
-                discovery.secure_url(option, url, insecure_allow_http=insecure_allow_http)
+        if issuer is not None:
+            discovery.issuer_url("issuer", issuer, insecure_allow_http=insecure_allow_http)
+        if token_endpoint is not None:
+            discovery.secure_url(
+                "token_endpoint=", token_endpoint, insecure_allow_http=insecure_allow_http
+            )
         if not isinstance(client_id, str) or not client_id:
             raise ConfigurationError("client_id=: pass the client's identifier")
         self.issuer = issuer
@@ -79,9 +82,9 @@ class AuthorizationServer:
             raise ConfigurationError("assertion_audience=: pass the audience as text")
         if assertion_audience is not None and private_key is None:
             raise ConfigurationError("assertion_audience=: it goes with private_key=")
-        if assume_token_type not in {None, token_response.BEARER}:
+        if assume_token_type not in {None, names.BEARER}:
             raise ConfigurationError('assume_token_type=: pass "Bearer", or leave it out')
-        if bearer_type is not None and not token_response.may_mean_bearer(bearer_type):
+        if bearer_type is not None and not may_mean_bearer(bearer_type):
             raise ConfigurationError(
                 "bearer_type=: pass the name that the server gives its bearer tokens, which is not"
                 " that of another type (DPoP, PoP, mac, N_A)"
@@ -122,15 +125,15 @@ class AuthorizationServer:
 
     def token(
         self, fields: Iterable[tuple[str, str]], proofs: Proofs | None = None
-    ) -> Flow[TokenAnswer]:
+    ) -> Flow[TokenResponse]:
         """Ask the token endpoint; raises `TokenRefused` or `TokenUnavailable`.
 
         `proofs` are those of a key that the token is to be bound to (RFC 9449 §5).
         """
         url = yield from self.endpoint("token_endpoint")
-        kind = token_response.BEARER if proofs is None else token_response.DPOP
+        kind = names.BEARER if proofs is None else names.DPOP
         answer = yield from self.post(url, fields, proofs)
-        return token_response.read(
+        return token_endpoint.read(
             answer,
             token_type=kind,
             assumed_type=self._assumed_type,
@@ -145,7 +148,7 @@ class AuthorizationServer:
         answer = yield from self._post(url, fields, proofs)
         if proofs is not None and proofs.note(url, answer.header("dpop-nonce")):
             refused = answer.status in {_BAD_REQUEST, _UNAUTHORIZED}
-            refusal = token_response.refusal(answer) if refused else None
+            refusal = token_endpoint.refusal(answer) if refused else None
             if isinstance(refusal, TokenRefused) and refusal.error == "use_dpop_nonce":
                 answer = yield from self._post(url, fields, proofs)
                 proofs.note(url, answer.header("dpop-nonce"))
@@ -156,7 +159,7 @@ class AuthorizationServer:
     ) -> Flow[Response]:
         proof = yield from self._proof(url)
         headers = () if proofs is None else (("dpop", proofs.proof("POST", url)),)
-        request = token_request.request(url, fields, proof, headers)
+        request = token_endpoint.request(url, fields, proof, headers)
         try:
             return (yield from ask(request))
         except FetchFailed as error:

@@ -17,7 +17,7 @@ from bearerguard.client.sources.authorization_server import AuthorizationServer
 from bearerguard.client.sources.token_source import Demand, TokenSource, texts
 from bearerguard.client.token import Token, received
 from bearerguard.errors import ConfigurationError, LoginRequired, TokenRefused
-from bearerguard.protocol import token_request, token_response
+from bearerguard.protocol import token_endpoint
 from bearerguard.runtime.flow import Flow
 
 # A token with more scopes than this would fit no header: an API that asks for them is astray.
@@ -98,12 +98,14 @@ class Grant:
         Raises `LoginRequired` when the server says that a person must act first.
         """
         proofs = self.proofs(previous)
-        audience = token_request.audience(() if refreshing else self.scope, self.resources)
+        audience = token_endpoint.scope_and_resource(
+            () if refreshing else self.scope, self.resources
+        )
         asked = [*fields, *audience, *self.token_parameters]
         try:
             answer = yield from self.server.token(asked, proofs)
         except TokenRefused as refused:
-            if refused.error in token_response.INTERACTIVE:
+            if refused.error in token_endpoint.INTERACTION_REQUIRED:
                 raise LoginRequired(str(refused), refused.error) from refused
             raise
         kept = previous if refreshing else None
@@ -126,7 +128,7 @@ class Grant:
         try:
             return (yield from self.ask(fields, previous, refreshing=True))
         except TokenRefused as error:
-            if error.error in token_response.OVER:
+            if error.error in token_endpoint.GRANT_ENDED:
                 raise LoginRequired("the refresh token is over", error.error) from error
             raise
 
@@ -136,7 +138,7 @@ class Grant:
         hint = "access_token" if token.refresh_token is None else "refresh_token"
         given = token.refresh_token or token.access_token
         answer = yield from self.server.post(url, [("token", given), ("token_type_hint", hint)])
-        return token_response.is_done(answer)
+        return token_endpoint.is_done(answer)
 
     def union(self, scope: Sequence[str]) -> tuple[str, ...]:
         """Return the scopes that are asked for already and others, a bounded number."""

@@ -16,7 +16,7 @@ from bearerguard.errors import quoted
 from bearerguard.guard.config.introspection import Introspection
 from bearerguard.guard.config.issuer import Issuer
 from bearerguard.guard.introspection.answers import Answer, is_withdrawn
-from bearerguard.guard.keys.discovery import discover
+from bearerguard.guard.keys import discovery
 from bearerguard.guard.keys.key_cache import KeyCache
 from bearerguard.protocol import introspection
 from bearerguard.protocol.introspection import IntrospectionFailed, SignedAnswer
@@ -96,12 +96,10 @@ class IntrospectionEndpoint:
         known = self._place
         if known is not None and self._monotonic() - known.found_at < self._issuer.keys_max_age:
             return known
-        url, offered = yield from discover(self._issuer, introspection.endpoint_and_methods)
-        if not self._issuer.may_fetch(url):
-            raise FetchFailed(
-                f"its introspection_endpoint {quoted(url)} is no https URL: let the issuer publish"
-                " one (behind a proxy it must know its https address), or pass endpoint="
-            )
+        url, offered = yield from discovery.discover(
+            self._issuer, introspection.endpoint_and_methods
+        )
+        discovery.check_endpoint(self._issuer, "introspection_endpoint", url, "endpoint=")
         try:
             method = self._options.method(offered)
         except ValueError as error:

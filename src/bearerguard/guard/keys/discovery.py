@@ -1,6 +1,7 @@
-"""Finding what an issuer publishes about itself (RFC 8414, then OpenID Connect Discovery).
+"""Finding what an issuer publishes about itself (RFC 8414, OpenID Connect Discovery; DISC-01).
 
-One flow for all who look for an endpoint; what they look for is theirs to parse.
+The walk is `protocol.well_known`; this file says where it begins for a guard, and which of the
+URLs found may be asked.
 """
 
 from __future__ import annotations
@@ -8,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from bearerguard.errors import quoted
 from bearerguard.guard.config.issuer import Issuer
 from bearerguard.protocol import metadata, well_known
 from bearerguard.runtime.flow import Flow
+from bearerguard.runtime.messages import FetchFailed
 
 T = TypeVar("T")
 
@@ -18,8 +21,8 @@ T = TypeVar("T")
 def discover(issuer: Issuer, parse: Callable[[bytes, str], T]) -> Flow[T]:
     """Return what `parse` finds in the issuer's metadata, given the body and the issuer.
 
-    `parse` raises ValueError for a document that does not say it; then the next place is
-    tried. Raises `FetchFailed` when no place says it.
+    `parse` raises ValueError for a document without it; then the next place is asked. Raises
+    `FetchFailed` when no place has it.
     """
     given = issuer.discovery_url
     if given is None:
@@ -30,3 +33,25 @@ def discover(issuer: Issuer, parse: Callable[[bytes, str], T]) -> Flow[T]:
         return parse(body, metadata.publisher(body, issuer.url))
 
     return (yield from well_known.first((given,), configured))
+
+
+def jwks_uri(body: bytes, issuer: str) -> str:
+    """Return the `jwks_uri` of metadata that `issuer` published; raises ValueError for none."""
+    return metadata.endpoint(metadata.parse(body, issuer), "jwks_uri", "jwks_uri=")
+
+
+def check_endpoint(issuer: Issuer, name: str, url: str, option: str) -> None:
+    """Raise `FetchFailed` for a URL in metadata that must not be asked.
+
+    That is plain http, and an address of this machine that another machine's metadata names.
+    """
+    if not issuer.may_fetch(url):
+        raise FetchFailed(
+            f"its {name} {quoted(url)} is no https URL: let the issuer publish one (behind a proxy"
+            f" it must know its https address), or pass {option}"
+        )
+    if metadata.leads_here(url, issuer.discovery_url or issuer.url):
+        raise FetchFailed(
+            f"its {name} {quoted(url)} leads to this machine, where the issuer is not: let the"
+            f" issuer publish another, or pass {option}"
+        )

@@ -15,13 +15,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from bearerguard.errors import IssuerUnavailable, quoted
+from bearerguard.errors import IssuerUnavailable
 from bearerguard.guard.config.issuer import Issuer
 from bearerguard.guard.events import Events
-from bearerguard.guard.keys.discovery import discover
+from bearerguard.guard.keys import discovery
 from bearerguard.guard.keys.refetch import BackOff, Bucket, max_age
 from bearerguard.guard.tokens.token_cache import Lease
-from bearerguard.protocol import metadata
 from bearerguard.protocol.http import document
 from bearerguard.protocol.jose.jwk import KeySet, VerificationKey, parse_jwks
 from bearerguard.protocol.jose.verifier import Verifier
@@ -391,13 +390,9 @@ class KeyCache:
         return jwks_uri != self._issuer.jwks_uri and age >= self._issuer.keys_max_age
 
     def _discover(self) -> Flow[str]:
-        jwks_uri = yield from discover(self._issuer, metadata.parse_jwks_uri)
-        if not self._issuer.may_fetch(jwks_uri):
-            raise FetchFailed(
-                f"{quoted(jwks_uri)}: the jwks_uri of its metadata is no https URL: let the issuer"
-                " publish one (behind a proxy it must know its https address), or pass jwks_uri="
-            )
-        return jwks_uri
+        uri = yield from discovery.discover(self._issuer, discovery.jwks_uri)
+        discovery.check_endpoint(self._issuer, "jwks_uri", uri, "jwks_uri=")
+        return uri
 
 
 def _fitting(

@@ -1,7 +1,7 @@
-"""JSON documents that servers publish or answer with, and what came in the place of one.
+"""Responses with a JSON document: parse the document, or describe what came instead.
 
-They are read as strictly as a token, but for a byte order mark, which RFC 8259 §8.1 lets a
-parser ignore. Says what else a response is; quotes nothing of it, since it may hold a secret.
+JSON is parsed as strictly as a token's, but for a byte order mark, which RFC 8259 §8.1 lets a
+parser ignore. A description quotes nothing of the body, since that may hold a secret.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from bearerguard.errors import quoted
+from bearerguard.protocol import names
 from bearerguard.protocol.jose import strict_json
 from bearerguard.runtime.messages import FetchFailed, Response
 
-_OK, _FORBIDDEN = 200, 403
+_OK, _FIRST_REDIRECT, _FORBIDDEN, _TOO_MANY, _SERVER_ERROR = 200, 300, 403, 429, 500
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BEGINNINGS = (
@@ -28,6 +29,8 @@ _HTML = (b"<!doctype html", b"<html", b"<head", b"<body", b"<title", b"<script",
 # Where a page says what it is.
 _HEAD = 1024
 _SPACE = 0x20
+# Seconds that a server may ask for by `Retry-After`: more are cut to these.
+_MAX_PAUSE = 3600.0
 
 
 class NotJson(ValueError):
@@ -65,6 +68,24 @@ def unserved(url: str, response: Response) -> FetchFailed | None:
     if status == _FORBIDDEN:
         hint = " (a firewall may refuse this User-Agent: HttpTransport(headers=...) sends another)"
     return FetchFailed(f"{url}: status {status}{hint}", kind="status")
+
+
+def is_success(response: Response) -> bool:
+    """Whether a response has a status of success (RFC 9110 §15.3)."""
+    return _OK <= response.status < _FIRST_REDIRECT
+
+
+def is_unavailable(response: Response) -> bool:
+    """Whether a server is in trouble or too busy, so that asking again later may help."""
+    return response.status >= _SERVER_ERROR or response.status == _TOO_MANY
+
+
+def retry_after(response: Response) -> float:
+    """Return the seconds of `Retry-After`, from 1 to 3600; 1 without (RFC 9110 §10.2.3)."""
+    seconds = (response.header(names.RETRY_AFTER) or "").strip()
+    if not seconds.isascii() or not seconds.isdigit():
+        return 1.0
+    return max(1.0, min(float(seconds), _MAX_PAUSE))
 
 
 def redirect(response: Response) -> str:

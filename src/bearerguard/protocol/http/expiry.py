@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from bearerguard.errors import ConfigurationError, quoted
+from bearerguard.protocol import names
 
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # The last second that a calendar date can name; tokens may claim to outlive it.
@@ -74,9 +75,9 @@ GITHUB_EXPIRY = ExpiryHeaders(
 
 # What a browser script needs to read; for CORS middleware that is given its own list.
 EXPOSED_HEADERS = (
-    "WWW-Authenticate",
-    "DPoP-Nonce",
+    names.WWW_AUTHENTICATE,
+    names.DPOP_NONCE,
     "Access-Token-Expires-In",
     "Access-Token-Expires-At",
-    "Retry-After",
+    names.RETRY_AFTER,
 )

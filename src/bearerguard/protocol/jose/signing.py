@@ -1,17 +1,18 @@
-"""Making signed JWTs (RFC 7515, RFC 7519): private keys and the compact serialization.
+"""Signing JWTs (RFC 7515, RFC 7519): private keys, and the compact serialization.
 
-Reads private keys given as JWK or PEM and holds them to the strength that `jwk` demands of
-the public ones. A key's private part never shows in a repr.
+The one signer of the package. Parses private keys given as JWK or PEM, and demands the strength
+that `jwk` demands of public ones. A key's private part never shows in a repr.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -20,39 +21,73 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from jwt.exceptions import InvalidKeyError
 
 from bearerguard.protocol.jose import base64url, jwk
+from bearerguard.protocol.jose.thumbprint import public_jwk
 
 _KEY_KINDS = RSAPrivateKey | EllipticCurvePrivateKey | Ed25519PrivateKey
 _READERS: Mapping[str, Any] = {"RSA": RSAAlgorithm, "EC": ECAlgorithm, "OKP": OKPAlgorithm}
+
+_MAKERS: Mapping[str, Callable[[], Any]] = {
+    "RS": lambda: rsa.generate_private_key(65537, 2048),
+    "PS": lambda: rsa.generate_private_key(65537, 2048),
+    "ES256": lambda: ec.generate_private_key(ec.SECP256R1()),
+    "ES384": lambda: ec.generate_private_key(ec.SECP384R1()),
+    "ES512": lambda: ec.generate_private_key(ec.SECP521R1()),
+    "Ed": Ed25519PrivateKey.generate,
+}
 
 GivenKey: TypeAlias = Mapping[str, Any] | str | bytes
 
 
 @dataclass(frozen=True, slots=True)
 class PrivateKey:
-    """A private key with the algorithm it signs by, and the `kid` that names it."""
+    """A private key, or a shared secret, with the algorithm it signs by and its `kid`."""
 
     algorithm: str
     kid: str | None
-    material: Any = field(repr=False)
+    private: Any = field(repr=False)
+
+    def jwk(self) -> dict[str, Any]:
+        """Return the public key as a JWK that says what it is for (RFC 7517)."""
+        named = {} if self.kid is None else {"kid": self.kid}
+        return {
+            **public_jwk(self.private.public_key()),
+            "use": "sig",
+            "alg": self.algorithm,
+            **named,
+        }
 
     def sign(self, header: Mapping[str, Any], payload: Mapping[str, Any]) -> str:
         """Return the compact JWS of `payload`; `alg` and `kid` are this key's."""
         named = {} if self.kid is None else {"kid": self.kid}
         head = {**header, "alg": self.algorithm, **named}
-        signing_input = b".".join(
-            base64url.encode(json.dumps(part, separators=(",", ":")).encode())
-            for part in (head, dict(payload))
-        )
-        signature = jwk.ALGORITHMS[self.algorithm].sign(signing_input, self.material)
+        return self.sign_octets(_json(head), _json(payload))
+
+    def sign_octets(self, header: bytes, payload: bytes) -> str:
+        """Return the compact JWS of exactly this header and payload (RFC 7515 §3.1)."""
+        signing_input = base64url.encode(header) + b"." + base64url.encode(payload)
+        signature = jwk.ALGORITHMS[self.algorithm].sign(signing_input, self.private)
         return (signing_input + b"." + base64url.encode(signature)).decode("ascii")
+
+
+def _json(members: Mapping[str, Any]) -> bytes:
+    return json.dumps(dict(members), separators=(",", ":")).encode()
+
+
+def generate(algorithm: str) -> Any:
+    """Make a fresh private key for an asymmetric algorithm; raises ValueError for another."""
+    make = next((make for prefix, make in _MAKERS.items() if algorithm.startswith(prefix)), None)
+    if make is None or algorithm not in jwk.ASYMMETRIC:
+        raise ValueError(f"{algorithm!r} is none of {', '.join(jwk.ASYMMETRIC)}")
+    return make()
 
 
 def private_key(
     given: GivenKey, *, algorithm: str | None = None, kid: str | None = None
 ) -> PrivateKey:
-    """Return a private JWK or PEM as a key that signs by `algorithm`, or by its usual one.
+    """Return a private JWK or PEM as a key that signs by `algorithm`.
 
-    Raises ValueError with the reason why it is unusable; the reason holds nothing of the key.
+    By default that is the JWK's `alg`, or the first algorithm that fits. Raises ValueError with the
+    reason why a key is unusable; the reason quotes nothing of it.
     """
     if isinstance(given, Mapping):
         material = _from_jwk(given)

@@ -6,11 +6,10 @@ Without a value is as if omitted; unknown ones are ignored; a repeated one is an
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import unquote_to_bytes
 
+from bearerguard.protocol.http import form
 from bearerguard.runtime.messages import Request
 from bearerguard.server.http.oauth_error import OAuthError, invalid_request
 
@@ -23,7 +22,6 @@ _FORM = b"application/x-www-form-urlencoded"
 _CHARSETS = frozenset({b"utf-8", b"utf8", b"us-ascii", b"iso-8859-1"})
 # What files and shells leave around a form, unencoded, is none of its last value.
 _AROUND = b" \t\r\n"
-_STRAY_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _REPEATABLE = "resource"
 # Whose names a log may have. Any other may be a secret that was put in the wrong place.
 _NAMES = frozenset(
@@ -106,7 +104,10 @@ def parse(octets: bytes) -> Parameters:
     seen: set[str] = set()
     repeated: set[str] = set()
     for encoded_name, _, encoded_value in pairs:
-        name, value = decode(encoded_name), decode(encoded_value)
+        try:
+            name, value = form.decode(encoded_name), form.decode(encoded_value)
+        except form.FormError as error:
+            raise invalid_request(str(error), error.reason) from None
         if name == _REPEATABLE:
             resources += [value] if value else []
             continue
@@ -117,16 +118,3 @@ def parse(octets: bytes) -> Parameters:
         if value:
             values[name] = value
     return Parameters(values, tuple(dict.fromkeys(resources)), frozenset(repeated))
-
-
-def decode(octets: bytes) -> str:
-    """Decode one name or value; raises `OAuthError` when it is not encoded properly."""
-    if _STRAY_PERCENT.search(octets):
-        raise invalid_request("A parameter is not percent-encoded properly", "malformed_encoding")
-    try:
-        text = unquote_to_bytes(octets.replace(b"+", b" ")).decode("utf-8")
-    except UnicodeDecodeError:
-        raise invalid_request("A parameter is not encoded as UTF-8", "malformed_utf_8") from None
-    if "\0" in text:
-        raise invalid_request("A parameter has a NUL character", "nul_character")
-    return text

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Row
 
 from bearerguard.errors import BearerGuardError, ConfigurationError, quoted
 from bearerguard.protocol.jose.jwt import Header, SignedToken
+from bearerguard.protocol.jose.signing import PrivateKey
 from bearerguard.runtime.process_lock import ProcessLock
 from bearerguard.runtime.sealing import SealError
 from bearerguard.server.audit import Audit
@@ -76,7 +77,7 @@ class KeyRing:
         self._settings = settings
         self._audit = audit
         self._clock = clock
-        self._private: dict[str, Any] = {}
+        self._private: dict[str, PrivateKey] = {}
         self._snapshot = _Snapshot((), ())
         self._rotating = ProcessLock()
 
@@ -100,8 +101,7 @@ class KeyRing:
 
     def sign(self, claims: Mapping[str, Any], typ: str) -> str:
         """Return claims as a JWT of type `typ`, signed with the key whose turn it is."""
-        key, private = self._signing()
-        return signing_key.sign({"alg": key.algorithm, "typ": typ, "kid": key.kid}, claims, private)
+        return self._signing().sign({"typ": typ}, claims)
 
     def verifies(self, connection: Connection, token: SignedToken, header: Header) -> bool:
         """Whether a published key of this server signed it."""
@@ -189,7 +189,7 @@ class KeyRing:
                 "key_made", kid=fresh["kid"], algorithm=self._settings.signing.algorithm
             )
         self._revocations.announce(("kid", kid))
-        return self._signing()[0].kid
+        return self._current().kid
 
     def _keep_newest(self, connection: Connection) -> None:
         """See to it that the newest key has no end: the one that was to follow it may be gone."""
@@ -248,16 +248,20 @@ class KeyRing:
                     rows.seal(connection, kid, sealed)
             self._audit.emit("keys_sealed_anew", keys=len(changed))
 
-    def _signing(self) -> tuple[SigningKey, Any]:
+    def _current(self) -> SigningKey:
         key = self._load().signing(self._clock())
         if key is None:
             raise StoreUnavailable("it has no signing key: somebody removed them all")
+        return key
+
+    def _signing(self) -> PrivateKey:
+        key = self._current()
         private = self._private.get(key.kid)
         if private is None:
             private = self._private[key.kid] = self._opened(key)
-        return key, private
+        return private
 
-    def _opened(self, key: SigningKey) -> Any:
+    def _opened(self, key: SigningKey) -> PrivateKey:
         try:
             return signing_key.open_private(key, self._sealer)
         except SealError:

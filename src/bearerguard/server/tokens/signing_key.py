@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -16,15 +14,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
 )
 
-from bearerguard.protocol.jose import base64url
-from bearerguard.protocol.jose.jwk import ALGORITHMS, VerificationKey, parse_jwk
+from bearerguard.protocol.jose import signing
+from bearerguard.protocol.jose.jwk import VerificationKey, parse_jwk
+from bearerguard.protocol.jose.signing import PrivateKey
 from bearerguard.runtime.sealing import Sealer, SealError
-
-_MAKERS: Mapping[str, Callable[[], Any]] = {
-    "RS256": lambda: rsa.generate_private_key(65537, 2048),
-    "ES256": lambda: ec.generate_private_key(ec.SECP256R1()),
-    "EdDSA": ed25519.Ed25519PrivateKey.generate,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,32 +55,21 @@ class SigningKey:
 
 def make(algorithm: str, sealer: Sealer) -> dict[str, Any]:
     """Return a fresh key as values for a row, the private part sealed."""
-    private = _MAKERS[algorithm]()
     kid = secrets.token_hex(8)
-    primitive: Any = ALGORITHMS[algorithm]
-    members: dict[str, Any] = primitive.to_jwk(private.public_key(), as_dict=True)
-    members.pop("key_ops", None)
-    jwk = {**members, "use": "sig", "alg": algorithm, "kid": kid}
-    octets = private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    key = PrivateKey(algorithm, kid, signing.generate(algorithm))
+    octets = key.private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
     return {
         "kid": kid,
         "algorithm": algorithm,
-        "public_jwk": json.dumps(jwk),
+        "public_jwk": json.dumps(key.jwk()),
         "sealed_private": sealer.seal(octets, kid.encode()),
     }
 
 
-def open_private(key: SigningKey, sealer: Sealer) -> Any:
+def open_private(key: SigningKey, sealer: Sealer) -> PrivateKey:
     """Return the private key; raises `SealError` when another secret sealed it."""
-    return load_der_private_key(sealer.open(key.sealed, key.kid.encode()), password=None)
-
-
-def sign(header: Mapping[str, Any], claims: Mapping[str, Any], private: Any) -> str:
-    """Return a compact JWS (RFC 7515 §3.1)."""
-    parts = (json.dumps(dict(each), separators=(",", ":")).encode() for each in (header, claims))
-    signing_input = b".".join(base64url.encode(part) for part in parts)
-    signature = ALGORITHMS[header["alg"]].sign(signing_input, private)
-    return (signing_input + b"." + base64url.encode(signature)).decode("ascii")
+    octets = sealer.open(key.sealed, key.kid.encode())
+    return PrivateKey(key.algorithm, key.kid, load_der_private_key(octets, password=None))
 
 
 def sealed_anew(key: SigningKey, sealer: Sealer, newest: Sealer) -> bytes | None:

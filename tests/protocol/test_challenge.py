@@ -1,22 +1,26 @@
-"""Challenges are read as RFC 9110 writes them, and nothing else is guessed at."""
+"""Challenges are parsed by the grammar of RFC 9110 §11.6.1, and what we build parses back."""
 
 from __future__ import annotations
+
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bearerguard.protocol.http import challenge_parser
-from bearerguard.protocol.http.challenge import Challenge
-from bearerguard.protocol.http.challenge_parser import ReceivedChallenge
+from bearerguard.protocol.http import challenge
+from bearerguard.protocol.http.challenge import Challenge, ReceivedChallenge
 
 TOKEN = st.from_regex(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,12}", fullmatch=True)
 VALUE = st.text(st.characters(codec="latin-1", exclude_characters="\r\n"), max_size=20)
 PARAMETERS = st.dictionaries(TOKEN.map(str.lower), VALUE, max_size=4)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+# RFC 9110 §11.6.1 and §5.6.4: auth-param = token "=" quoted-string
+PARAMETER = re.compile(r'([a-z_]+)="((?:[\x20\x21\x23-\x5B\x5D-\x7E]|\\["\\])*)"')
 
 
-def read(*fields: str) -> list[tuple[str, dict[str, str]]]:
-    return [(each.scheme, dict(each.parameters)) for each in challenge_parser.parse(fields)]
+def parsed(*fields: str) -> list[tuple[str, dict[str, str]]]:
+    return [(each.scheme, dict(each.parameters)) for each in challenge.parse(fields)]
 
 
 @pytest.mark.parametrize(
@@ -47,7 +51,7 @@ def read(*fields: str) -> list[tuple[str, dict[str, str]]]:
         (["Bearer a = b ,, c\t=\td"], [("bearer", {"a": "b", "c": "d"})]),
         (['Bearer a="x, y=z", b="Basic q=1"'], [("bearer", {"a": "x, y=z", "b": "Basic q=1"})]),
         (['Bearer a=""'], [("bearer", {"a": ""})]),
-        # what cannot be read ends it
+        # parsing ends at the first text that is no challenge
         (['Bearer a="open, Basic b=c'], [("bearer", {})]),
         (['Bearer a="x" b="y"'], [("bearer", {})]),
         (["Bearer a=b, =c, d=e"], [("bearer", {"a": "b"})]),
@@ -56,25 +60,23 @@ def read(*fields: str) -> list[tuple[str, dict[str, str]]]:
         (["a=b, Bearer"], []),
     ],
 )
-def test_challenges_are_read(fields, expected):
-    assert read(*fields) == expected
+def test_challenges_are_parsed(fields, expected):
+    assert parsed(*fields) == expected
 
 
-def test_a_field_is_read_to_a_bound():
-    assert read("Bearer " + ", ".join(f"p{number}=x" for number in range(2000)))[0][1]["p9"] == "x"
-    assert len(read("A," * 100_000)) == 4096
-
-
-def test_the_challenge_that_says_what_is_wrong_is_found():
-    found = challenge_parser.parse(
-        ['Basic error=a, Bearer realm=x, DPoP error="b", Bearer error=c']
+def test_a_field_is_parsed_up_to_a_bound():
+    assert (
+        parsed("Bearer " + ", ".join(f"p{number}=x" for number in range(2000)))[0][1]["p9"] == "x"
     )
-    assert challenge_parser.named(found, "bearer", "dpop") == ReceivedChallenge(
-        "dpop", {"error": "b"}
-    )
-    assert challenge_parser.named(found[:2], "bearer", "dpop") == found[1]
-    assert challenge_parser.named(found, "digest") is None
-    assert challenge_parser.named([], "bearer") is None
+    assert len(parsed("A," * 100_000)) == 4096
+
+
+def test_find_prefers_the_challenge_with_an_error():
+    found = challenge.parse(['Basic error=a, Bearer realm=x, DPoP error="b", Bearer error=c'])
+    assert challenge.find(found, "bearer", "dpop") == ReceivedChallenge("dpop", {"error": "b"})
+    assert challenge.find(found[:2], "bearer", "dpop") == found[1]
+    assert challenge.find(found, "digest") is None
+    assert challenge.find([], "bearer") is None
 
 
 def written(scheme: str, parameters: dict[str, str]) -> str:
@@ -85,24 +87,44 @@ def written(scheme: str, parameters: dict[str, str]) -> str:
 
 
 @given(st.lists(st.tuples(TOKEN, PARAMETERS), max_size=4))
-def test_whatever_is_written_is_read_back(challenges):
+def test_every_list_of_challenges_parses_back(challenges):
     expected = [(scheme.lower(), parameters) for scheme, parameters in challenges]
     fields = [written(*each) for each in challenges]
-    assert read(*fields) == expected
-    assert read(", ".join(fields)) == expected
+    assert parsed(*fields) == expected
+    assert parsed(", ".join(fields)) == expected
 
 
 @given(realm=VALUE, error=VALUE, scope=VALUE)
-def test_our_own_challenges_are_read_back(realm, error, scope):
-    ((scheme, parameters),) = read(Challenge(realm, error, None, scope).build())
+def test_built_challenges_parse_back(realm, error, scope):
+    ((scheme, parameters),) = parsed(Challenge(realm, error, None, scope).build())
     assert scheme == "bearer"
     assert parameters["realm"] == "".join(each for each in realm if " " <= each <= "~")
     assert set(parameters) == {"realm", "error", "scope"}
 
 
 @given(st.lists(st.text(max_size=200) | st.text('Bearer ,="\\a', max_size=80), max_size=3))
-def test_nothing_that_comes_is_more_than_can_be_read(fields):
-    for each in challenge_parser.parse(fields):
+def test_no_field_makes_the_parser_fail(fields):
+    for each in challenge.parse(fields):
         assert each.scheme == each.scheme.lower()
         assert each.scheme
         assert all(name and name == name.lower() for name in each.parameters)
+
+
+@given(TEXT, st.none() | TEXT, st.none() | TEXT, st.none() | TEXT)
+def test_a_built_challenge_has_legal_characters_and_no_parameter_twice(
+    realm: str, error: str | None, description: str | None, scope: str | None
+) -> None:
+    value = Challenge(realm, error, description, scope).build()
+    scheme, _, rest = value.partition(" ")
+    assert scheme == "Bearer"
+    parameters = PARAMETER.findall(rest)
+    assert ", ".join(f'{name}="{text}"' for name, text in parameters) == rest
+    names = [name for name, _ in parameters]
+    assert names[0] == "realm"
+    assert len(set(names)) == len(names)
+    found = dict(parameters)
+    legal = "".join(letter for letter in realm if " " <= letter <= "~")
+    assert re.sub(r"\\(.)", r"\1", found["realm"]) == legal
+    for name, given_text in (("error", error), ("error_description", description)):
+        assert (name in found) is (given_text is not None)
+        assert not re.search(r'["\\]', found.get(name, ""))

@@ -1,15 +1,17 @@
-"""What a token endpoint answers is a token that may be used, a refusal, or trouble."""
+"""A response of a token endpoint is a token, a refusal, or the server's own trouble."""
 
 from __future__ import annotations
 
 import json
+from urllib.parse import parse_qsl
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bearerguard.errors import TokenRefused, TokenUnavailable
-from bearerguard.protocol import token_response
+from bearerguard.protocol import token_endpoint
+from bearerguard.protocol.client_authentication import Proof, client_secret_basic
 from bearerguard.runtime.messages import Response
 
 GOOD = {"access_token": "abc", "token_type": "Bearer"}
@@ -25,6 +27,9 @@ NAMES = st.sampled_from(
 )
 
 
+TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
+
+
 def answer(members, status=200, **headers):
     body = members if isinstance(members, bytes) else json.dumps(members).encode()
     return Response(status, tuple(headers.items()), body)
@@ -32,16 +37,16 @@ def answer(members, status=200, **headers):
 
 def test_a_full_answer_is_read():
     members = GOOD | {"expires_in": 3600, "refresh_token": "r", "scope": "a  b", "other": 1}
-    found = token_response.read(answer(members))
+    found = token_endpoint.read(answer(members))
     assert (found.access_token, found.token_type, found.expires_in) == ("abc", "Bearer", 3600.0)
-    assert (found.refresh_token, found.scope) == ("r", ("a", "b"))
+    assert (found.refresh_token, found.scopes) == ("r", ("a", "b"))
     assert "abc" not in repr(found)
     assert "'r'" not in repr(found)
 
 
 def test_all_but_the_token_and_its_type_may_be_missing():
-    found = token_response.read(answer(GOOD))
-    assert (found.expires_in, found.refresh_token, found.scope) == (None, None, None)
+    found = token_endpoint.read(answer(GOOD))
+    assert (found.expires_in, found.refresh_token, found.scopes) == (None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -68,31 +73,31 @@ def test_all_but_the_token_and_its_type_may_be_missing():
     ],
 )
 def test_CL_01_a_life_that_makes_no_sense_is_as_good_as_none(given, expected):
-    assert token_response.read(answer(GOOD | {"expires_in": given})).expires_in == expected
+    assert token_endpoint.read(answer(GOOD | {"expires_in": given})).expires_in == expected
 
 
 @pytest.mark.parametrize("given", ["", "a b", "a\n", "\u00e9", 7, None, [], {}, "a\x7f"])
 def test_what_no_header_can_carry_is_no_token(given):
     with pytest.raises(TokenRefused, match="no access token") as error:
-        token_response.read(answer(GOOD | {"access_token": given}))
+        token_endpoint.read(answer(GOOD | {"access_token": given}))
     assert error.value.error == "invalid_response"
 
 
 @pytest.mark.parametrize("given", ["", "mac", "DPoP", 7, [], "Bearer "])
 def test_CL_08_a_token_of_another_type_is_not_used(given):
     with pytest.raises(TokenRefused, match="it is not used") as error:
-        token_response.read(answer(GOOD | {"token_type": given}), assumed_type="Bearer")
+        token_endpoint.read(answer(GOOD | {"token_type": given}), assumed_type="Bearer")
     assert error.value.error == "unsupported_token_type"
 
 
 @pytest.mark.parametrize("body", [GOOD | {"token_type": None}, {"access_token": "t"}])
 def test_CL_09_a_token_of_no_type_is_used_only_where_that_was_asked_for(body):
     with pytest.raises(TokenRefused, match="assume_token_type") as error:
-        token_response.read(answer(body))
+        token_endpoint.read(answer(body))
     assert error.value.error == "unsupported_token_type"
-    assert token_response.read(answer(body), assumed_type="Bearer").token_type == "Bearer"
+    assert token_endpoint.read(answer(body), assumed_type="Bearer").token_type == "Bearer"
     with pytest.raises(TokenRefused, match="not DPoP"):
-        token_response.read(answer(body), token_type="DPoP", assumed_type="Bearer")
+        token_endpoint.read(answer(body), token_type="DPoP", assumed_type="Bearer")
 
 
 @pytest.mark.parametrize(
@@ -113,7 +118,7 @@ def test_CL_09_a_token_of_no_type_is_used_only_where_that_was_asked_for(body):
 )
 def test_CL_09_an_answer_without_an_error_code_is_described(status, body, headers, said):
     with pytest.raises(TokenRefused) as refused:
-        token_response.read(answer(body, status, **headers))
+        token_endpoint.read(answer(body, status, **headers))
     assert refused.value.error == "invalid_response"
     assert said in str(refused.value)
     assert "code=x" not in str(refused.value)
@@ -121,7 +126,7 @@ def test_CL_09_an_answer_without_an_error_code_is_described(status, body, header
 
 @pytest.mark.parametrize("status", [200, 201, 202, 299])
 def test_CL_09_any_status_of_success_is_one(status):
-    assert token_response.read(answer(GOOD, status)).access_token == GOOD["access_token"]
+    assert token_endpoint.read(answer(GOOD, status)).access_token == GOOD["access_token"]
 
 
 def form(body: bytes) -> Response:
@@ -130,22 +135,22 @@ def form(body: bytes) -> Response:
 
 
 def test_CL_09_a_body_that_calls_itself_a_form_is_read_as_one():
-    found = token_response.read(form(b"access_token=abc&token_type=bearer&expires_in=60&scope=a+b"))
-    assert (found.access_token, found.expires_in, found.scope) == ("abc", 60.0, ("a", "b"))
+    found = token_endpoint.read(form(b"access_token=abc&token_type=bearer&expires_in=60&scope=a+b"))
+    assert (found.access_token, found.expires_in, found.scopes) == ("abc", 60.0, ("a", "b"))
     with pytest.raises(TokenRefused) as refused:
-        token_response.read(form(b"error=bad_refresh_token&error_description=no"))
+        token_endpoint.read(form(b"error=bad_refresh_token&error_description=no"))
     assert refused.value.error == "bad_refresh_token"
 
 
 @pytest.mark.parametrize("body", [b"access_token=a&access_token=b", b"a=\xff", b"a&" * 101])
 def test_CL_09_a_form_that_says_two_things_is_none(body):
     with pytest.raises(TokenRefused, match="unusable"):
-        token_response.read(form(body))
+        token_endpoint.read(form(body))
 
 
 def test_CL_09_a_success_without_a_body_is_told():
     with pytest.raises(TokenRefused, match="unusable: 204 without a body"):
-        token_response.read(answer(b"", 204))
+        token_endpoint.read(answer(b"", 204))
 
 
 @pytest.mark.parametrize(
@@ -160,37 +165,37 @@ def test_CL_09_a_success_without_a_body_is_told():
 @pytest.mark.parametrize("status", [200, 201, 400])
 def test_CL_09_a_body_with_an_error_is_one_whatever_its_status(error, code, status):
     with pytest.raises(TokenRefused) as refused:
-        token_response.read(answer(GOOD | {"error": error}, status))
+        token_endpoint.read(answer(GOOD | {"error": error}, status))
     assert refused.value.error == code
 
 
 def test_CL_09_the_servers_own_trouble_is_trouble_with_any_status():
     with pytest.raises(TokenUnavailable):
-        token_response.read(answer({"error": "temporarily_unavailable"}, 200))
+        token_endpoint.read(answer({"error": "temporarily_unavailable"}, 200))
 
 
 @pytest.mark.parametrize("nothing", [None, ""])
 def test_an_empty_error_is_none(nothing):
-    assert token_response.read(answer(GOOD | {"error": nothing})).token_type == "Bearer"
+    assert token_endpoint.read(answer(GOOD | {"error": nothing})).token_type == "Bearer"
 
 
 def test_a_scope_may_come_as_a_list():
-    assert token_response.read(answer(GOOD | {"scope": ["a", "b c"]})).scope == ("a", "b", "c")
-    assert token_response.read(answer(GOOD | {"scope": ["a", 7]})).scope is None
+    assert token_endpoint.read(answer(GOOD | {"scope": ["a", "b c"]})).scopes == ("a", "b", "c")
+    assert token_endpoint.read(answer(GOOD | {"scope": ["a", 7]})).scopes is None
 
 
 def test_CL_08_types_are_compared_in_any_case_and_dpop_is_not_bearer():
-    assert token_response.read(answer(GOOD | {"token_type": "bearer"})).token_type == "Bearer"
+    assert token_endpoint.read(answer(GOOD | {"token_type": "bearer"})).token_type == "Bearer"
     bound = answer(GOOD | {"token_type": "dpop"})
-    assert token_response.read(bound, token_type="DPoP").token_type == "DPoP"
+    assert token_endpoint.read(bound, token_type="DPoP").token_type == "DPoP"
     with pytest.raises(TokenRefused):
-        token_response.read(answer(GOOD), token_type="DPoP")
+        token_endpoint.read(answer(GOOD), token_type="DPoP")
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b"null", b"\xff", b'{"a":1,"a":2}', b"NaN"])
 def test_what_is_no_json_object_is_no_token(body):
     with pytest.raises(TokenRefused, match="unusable"):
-        token_response.read(answer(body))
+        token_endpoint.read(answer(body))
 
 
 @pytest.mark.parametrize(
@@ -210,7 +215,7 @@ def test_what_is_no_json_object_is_no_token(body):
 )
 def test_CL_05_a_refusal_has_the_servers_code(status, members, error):
     with pytest.raises(TokenRefused) as refused:
-        token_response.read(answer(members, status))
+        token_endpoint.read(answer(members, status))
     assert refused.value.error == error
     assert str(refused.value).isprintable()
     assert str(refused.value).isascii()
@@ -228,7 +233,7 @@ def test_CL_05_a_refusal_has_the_servers_code(status, members, error):
 )
 def test_CL_05_trouble_says_nothing_of_the_grant(status, members):
     with pytest.raises(TokenUnavailable, match="the server answers"):
-        token_response.read(answer(members, status))
+        token_endpoint.read(answer(members, status))
 
 
 @pytest.mark.parametrize(
@@ -249,7 +254,7 @@ def test_CL_05_trouble_says_nothing_of_the_grant(status, members):
 def test_a_pause_that_is_asked_for_is_bounded(line, seconds):
     headers = {} if line is None else {"Retry-After": line}
     with pytest.raises(TokenUnavailable) as error:
-        token_response.read(answer(b"", 503, **headers))
+        token_endpoint.read(answer(b"", 503, **headers))
     assert error.value.retry_after == seconds
 
 
@@ -264,9 +269,9 @@ def test_whatever_is_given_is_read_back(token, seconds, refresh, scope):
     members |= {} if seconds is None else {"expires_in": seconds}
     members |= {} if refresh is None else {"refresh_token": refresh}
     members |= {} if scope is None else {"scope": " ".join(scope)}
-    found = token_response.read(answer(members))
+    found = token_endpoint.read(answer(members))
     assert (found.access_token, found.expires_in, found.refresh_token) == (token, seconds, refresh)
-    assert found.scope == (None if scope is None else tuple(scope))
+    assert found.scopes == (None if scope is None else tuple(scope))
 
 
 @given(
@@ -279,7 +284,7 @@ def test_whatever_is_given_is_read_back(token, seconds, refresh, scope):
 )
 def test_nothing_that_comes_is_more_than_a_token_a_refusal_or_trouble(status, body, kind, retry):
     try:
-        found = token_response.read(answer(body, status, **{"retry-after": retry}), token_type=kind)
+        found = token_endpoint.read(answer(body, status, **{"retry-after": retry}), token_type=kind)
     except TokenRefused as error:
         assert isinstance(error.error, str)  # noqa: PT017 - one of three
     except TokenUnavailable as error:
@@ -303,13 +308,13 @@ def test_FETCH_01_a_token_endpoint_that_sends_no_json_says_what_instead(
     body: bytes, said: str
 ) -> None:
     with pytest.raises(TokenRefused, match=said) as error:
-        token_response.read(Response(200, (), body))
+        token_endpoint.read(Response(200, (), body))
     assert "s3cret" not in str(error.value)
 
 
 def test_E41_a_token_may_follow_a_byte_order_mark() -> None:
     body = b'\xef\xbb\xbf{"access_token":"t","token_type":"Bearer"}'
-    assert token_response.read(Response(200, (), body)).access_token == "t"
+    assert token_endpoint.read(Response(200, (), body)).access_token == "t"
 
 
 @pytest.mark.parametrize(
@@ -326,4 +331,36 @@ def test_E41_a_token_may_follow_a_byte_order_mark() -> None:
     ],
 )
 def test_CL_09_what_is_done_is_told_without_an_error(status, body, done):
-    assert token_response.is_done(answer(body, status)) is done
+    assert token_endpoint.is_done(answer(body, status)) is done
+
+
+@given(st.lists(st.tuples(TEXT, TEXT), max_size=5), st.lists(st.tuples(TEXT, TEXT), max_size=2))
+def test_a_request_reads_back_as_it_was_built(fields, parameters):
+    request = token_endpoint.request(
+        "https://id.example/token", fields, Proof(parameters=tuple(parameters))
+    )
+    read = parse_qsl(request.body.decode("ascii"), keep_blank_values=True)
+    assert read == [*fields, *parameters]
+    assert (request.method, request.url) == ("POST", "https://id.example/token")
+
+
+def test_a_request_carries_the_proof_and_asks_for_json_on_a_connection_of_its_own():
+    proof = client_secret_basic("c", "s3cret")
+    request = token_endpoint.request("https://id/token", [("a", "b")], proof, [("dpop", "p")])
+    headers = dict(request.headers)
+    assert headers["accept"] == "application/json"
+    assert headers["content-type"] == "application/x-www-form-urlencoded"
+    assert headers["authorization"].startswith("Basic ")
+    assert headers["dpop"] == "p"
+    assert request.body == b"a=b"
+    assert not request.keep_alive
+    assert "s3cret" not in repr(request)
+
+
+def test_scope_and_resource_name_each_scope_once_and_each_resource():
+    assert token_endpoint.scope_and_resource((), ()) == []
+    assert token_endpoint.scope_and_resource(("b", "a", "b"), ()) == [("scope", "b a")]
+    assert token_endpoint.scope_and_resource((), ("https://a", "https://b")) == [
+        ("resource", "https://a"),
+        ("resource", "https://b"),
+    ]
