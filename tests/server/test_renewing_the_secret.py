@@ -110,14 +110,14 @@ def test_what_was_hashed_under_a_secret_that_is_gone_is_unknown_and_never_an_err
     assert not harness.server.revoke(tokens["access_token"])
 
 
-def test_the_signing_keys_are_sealed_anew_at_the_start(harness: Harness) -> None:
+def test_the_signing_keys_are_resealed_at_the_start(harness: Harness) -> None:
     waiting = harness.server.keys.rotate()
     token = harness.tokens()["access_token"]
     renew(harness, NEW, SECRET)
-    assert harness.named("keys_sealed_anew")[0].details == {"keys": 2}
+    assert harness.named("keys_resealed")[0].details == {"keys": 2}
     assert harness.is_active(token)
     renew(harness, NEW)
-    assert len(harness.named("keys_sealed_anew")) == 1
+    assert len(harness.named("keys_resealed")) == 1
     assert harness.is_active(token)
     harness.clock.now += 601
     signed = harness.tokens()["access_token"]

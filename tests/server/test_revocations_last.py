@@ -19,7 +19,7 @@ from bearerguard.errors import IssuerUnavailable
 from bearerguard.runtime.flow import Fetch
 from bearerguard.server import Lifetimes
 from bearerguard.server.administration import Administration
-from bearerguard.server.hosting.embedded_log import EmbeddedLog
+from bearerguard.server.hosting.revocation_store import DatabaseRevocationStore
 from bearerguard.server.login.people import User
 from bearerguard.testing import LocalIssuer
 from tests.server.harness import ISSUER, SECRET, Harness, Make, claims
@@ -284,7 +284,9 @@ def test_a_store_that_was_given_keeps_what_the_server_revokes(
     token = harness.tokens()["access_token"]
 
     def given() -> Revocations:
-        return Revocations(EmbeddedLog(elsewhere.server.database, "https://elsewhere.example.com"))
+        return Revocations(
+            DatabaseRevocationStore(elsewhere.server.database, "https://elsewhere.example.com")
+        )
 
     first = worker(revocations=given())
     assert first.accepts(token)
@@ -298,7 +300,7 @@ def test_a_store_that_was_given_is_told_what_commands_and_other_processes_revoke
     harness: Harness, make: Make, worker: Callable[..., Worker]
 ) -> None:
     elsewhere = make(issuer="https://elsewhere.example.com")
-    store = EmbeddedLog(elsewhere.server.database, "https://elsewhere.example.com")
+    store = DatabaseRevocationStore(elsewhere.server.database, "https://elsewhere.example.com")
     codes: list[str] = []
     token, kept = harness.tokens()["access_token"], harness.tokens()["access_token"]
     here = worker(revocations=Revocations(store), on_event=lambda event: codes.append(event.code))
@@ -329,13 +331,13 @@ def test_what_a_server_cannot_tell_is_no_failure_of_its_own(
     harness: Harness, make: Make, worker: Callable[..., Worker]
 ) -> None:
     elsewhere = make(issuer="https://elsewhere.example.com")
-    store = EmbeddedLog(elsewhere.server.database, "https://elsewhere.example.com")
+    store = DatabaseRevocationStore(elsewhere.server.database, "https://elsewhere.example.com")
     events: list[str] = []
     token = harness.tokens()["access_token"]
     here = worker(revocations=Revocations(store), events=events)
     _rename(elsewhere, "revocations", "gone")
     assert here.server.revoke(token)
-    assert "revocation_not_told" in events
+    assert "revocation_not_notified" in events
     _rename(elsewhere, "gone", "revocations")
     _until(lambda: len(_positions(elsewhere)) == 1)
     assert not here.accepts(token)

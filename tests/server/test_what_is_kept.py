@@ -253,13 +253,13 @@ def test_a_request_never_waits_for_the_pruning_that_it_begins(
     import threading
 
     upkeep = harness.server._engine.upkeep
-    going_on, look = threading.Event(), upkeep._look
+    going_on, look = threading.Event(), upkeep._next_slice
 
     def slow(kind: Callable[..., Any], most: int) -> Any:
         assert going_on.wait(60)
         return look(kind, most)
 
-    monkeypatch.setattr(upkeep, "_look", slow)
+    monkeypatch.setattr(upkeep, "_next_slice", slow)
     harness.clock.now += 61
     assert harness.token(grant_type="client_credentials").status == 200
     harness.clock.now += 61

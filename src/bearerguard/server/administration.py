@@ -1,7 +1,7 @@
-"""Administration: clients, users, keys and revocations of a server, without serving.
+"""Administers clients, users, keys and revocations of a server, without serving.
 
-What the command line works with, beside the processes that serve: whatever it changes counts in
-all that have the same store and secret. It makes no key and chooses no algorithm by itself.
+The command line uses it beside the processes that serve. Changes take effect in all processes with
+the same store and secret. It makes no key and chooses no algorithm by itself.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import migrate
 
 _CONNECTIONS = 4
-# Settings have one; nothing that is done here shows it.
+# `Settings` needs one; nothing here shows it.
 _NO_ISSUER = "http://127.0.0.1:8000"
 
 
@@ -32,10 +32,10 @@ class Administration:
     Args:
         store: the server's database URL.
         secret: the server's; `BEARERGUARD_SERVER_SECRET` or the development file by default.
-        issuer: the server's URL; without it, whatever JWT the store's keys signed counts as
-            the server's, which is what they prove.
-        create: whether a store that is not there is begun, and a development secret made.
-        on_event: called with every security event.
+        issuer: the server's URL; without it, every JWT that the store's keys signed is accepted
+            as one of the server.
+        create: whether a missing store, and a missing development secret, are created.
+        on_event: called with every `Event`.
         clock: returns Unix seconds.
         environ: where the secret is looked for.
 
@@ -63,7 +63,7 @@ class Administration:
         server_secret = find_secret(secret, self._database.path, environ, create=create)
         migrate(self._database)
         with self._database.read() as connection:
-            # A new key is of the kind that the serving processes chose for the last one.
+            # A new key gets the algorithm that the serving processes chose for the last one.
             known = [row.algorithm for row in keys.all_keys(connection)]
         self._engine = Engine(
             settings=Settings(
@@ -83,7 +83,7 @@ class Administration:
         self.clients = self._engine.clients
         self.users = self._engine.people.accounts
         self.keys = self._engine.keys
-        # A client's secret that is kept under another one would never be recognised.
+        # A client secret that is stored under another server secret would never be recognised.
         self.keys.check_secret()
 
     def __enter__(self) -> Self:
@@ -104,7 +104,7 @@ class Administration:
         self._database.close()
 
     def disable_user(self, login: str) -> Account:
-        """Keep a user from signing in; end the user's sessions and tokens."""
+        """Disable a user: no sign-in, and all sessions and tokens end."""
         return self.users.disable(login)
 
     def revoke_user(
@@ -114,13 +114,13 @@ class Administration:
         user_id: str | None = None,
         client_id: str | None = None,
     ) -> int:
-        """Do as `AuthorizationServer.revoke_user`."""
+        """Revoke all grants of a user; see `AuthorizationServer.revoke_user`."""
         return self._engine.revoke_user(login=login, user_id=user_id, client_id=client_id)
 
     def revoke_grant(self, grant_id: str) -> bool:
-        """Revoke a grant with all its tokens; False when it was before, or is none."""
+        """Revoke a grant with all its tokens; False if it is unknown or revoked already."""
         return self._engine.revocations.grant(grant_id, reason="revoked")
 
     def revoke_token(self, token: str) -> bool:
-        """Revoke a token, a refresh token with all of its grant; False when it is none."""
+        """Revoke an access token, or a refresh token with its grant; False if it is unknown."""
         return self._engine.revocation.revoke(token)

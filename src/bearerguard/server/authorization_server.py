@@ -1,7 +1,7 @@
-"""The authorization server of an API: every part of it put together, and the public calls.
+"""The public class of the authorization server. It delegates all work to the engine.
 
-Decides nothing itself. Making one opens the store, brings its schema up to date and makes the
-first signing key; after that, each process opens its own connections.
+Creating one opens the store, migrates its schema and makes the first signing key. Connections are
+opened by each process when it needs them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 _LIFETIMES, _SIGNING = Lifetimes(), SigningKeys()
 _THREADS = 8
-# A thread of the app's own may be asking too.
+# For threads of the app that call the server.
 _SPARE_CONNECTIONS = 4
 
 
@@ -49,26 +49,26 @@ class AuthorizationServer:
     Args:
         issuer: its URL, the `iss` of its tokens; its endpoints are below it.
         store: the database, such as `sqlite:///auth.db`.
-        secret: at least 32 random bytes, which seal the signing keys; the environment's
-            `BEARERGUARD_SERVER_SECRET` by default. A list, the newest first, renews it.
-        scopes: every scope with its description for people; by default whatever clients
+        secret: at least 32 random bytes, which seal the signing keys; by default that of
+            `BEARERGUARD_SERVER_SECRET`. To renew it, pass a list, the newest first.
+        scopes: every scope with its description for people; by default those that clients
             are registered for.
         resources: the APIs that tokens are for; the first is the default. Without any, the
             API is the issuer's own URL.
-        people: what pages look like, and how users sign in.
+        people: how users sign in, and what the pages look like.
         lifetimes: how long tokens, codes and clients' old secrets live.
         signing: the algorithm and the lifetime of signing keys.
-        accept_endpoint_audiences: whether client assertions may name an endpoint as their
-            audience, instead of the issuer (a compromise with RFC 9126 §2).
-        unknown_scopes: what becomes of scopes that the server or the client does not know:
-            "ignore" leaves them out, as long as one remains (RFC 6749 §3.3), "refuse" refuses
+        accept_endpoint_audiences: whether the audience of client assertions may be an endpoint
+            instead of the issuer (RFC 9126 §2).
+        unknown_scopes: what happens to scopes that the server or the client does not have:
+            "ignore" leaves them out as long as one remains (RFC 6749 §3.3), "refuse" refuses
             the request. `openid` and `offline_access` beside others are never refused.
         insecure_allow_http: allow an issuer with plain http beyond loopback.
-        threads: how many requests are answered at once under ASGI; half as many logins may
-            wait for their password's check besides, under WSGI among the threads there are.
+        threads: how many requests are handled at once under ASGI. Half as many passwords are
+            checked at once besides; under WSGI, in the web server's threads.
         on_event: called with every `Event`.
         clock: returns Unix seconds.
-        environ: where `BEARERGUARD_SERVER_SECRET` is looked for.
+        environ: replaces the process's environment, for `BEARERGUARD_SERVER_SECRET`.
 
     Attributes:
         clients: the registered clients.
@@ -76,8 +76,8 @@ class AuthorizationServer:
         keys: the signing keys.
         grants: the grants by grant type; `register` adds one of your own.
         tokens: issues tokens, for grants of your own.
-        paths: the paths that it serves, the well-known ones too.
-        database: where it keeps everything.
+        paths: the paths that it serves, the well-known ones included.
+        database: its database.
 
     Raises:
         ConfigurationError: an option is missing or unsafe, or the store cannot be used.
@@ -136,43 +136,48 @@ class AuthorizationServer:
         self.tokens = self._engine.tokens
         self.paths = self._engine.paths
         self.keys.ensure()
-        # Whoever forks now, such as gunicorn with --preload, hands no connection on.
+        # A process that forks now, such as gunicorn with --preload, shares no connection.
         database.close()
 
-    # Answering
+    # Serving
 
     def handle(self, request: Request) -> Response:
-        """Answer a request to one of `paths`, in the calling thread."""
+        """Return the response to a request to one of `paths`, in the calling thread."""
         return self._engine.handle(request)
 
     def asgi_app(
         self, api: ASGIApp | None = None, *, trusted_proxies: Sequence[str] = ()
     ) -> AsgiHost:
-        """Return an ASGI app that serves `paths` and hands everything else to `api`.
+        """Return an ASGI app that serves `paths` and passes everything else to `api`.
 
-        `trusted_proxies` are the addresses or networks of your own proxies, "unix" for one that
-        comes by a Unix socket. Their `X-Forwarded-For` says from which address logins come,
-        which are throttled by it; not needed where the web server or a middleware sees to that.
+        Args:
+            api: the app behind it; without one, other paths get 404.
+            trusted_proxies: the addresses or networks of your own proxies, "unix" for one that
+                connects by a Unix socket. Logins are throttled by the address that their
+                `X-Forwarded-For` names. Not needed if the web server evaluates that header.
+
+        Raises:
+            ConfigurationError: a proxy is neither address nor network.
         """
         return AsgiHost(self._engine, api, Proxies(trusted_proxies), threads=self._threads)
 
     def wsgi_app(
         self, api: WSGIApp | None = None, *, trusted_proxies: Sequence[str] = ()
     ) -> WsgiHost:
-        """Return a WSGI app that serves `paths` and hands everything else to `api`.
+        """Return a WSGI app that serves `paths` and passes everything else to `api`.
 
-        `trusted_proxies` are as with `asgi_app`.
+        The arguments are those of `asgi_app`.
         """
         return WsgiHost(self._engine, api, Proxies(trusted_proxies))
 
-    # Ending what was given
+    # Revocation
 
     def revoke(self, token: str) -> bool:
-        """Revoke an access token, or a refresh token with its grant; False if it was none."""
+        """Revoke an access token, or a refresh token with its grant; False if it is unknown."""
         return self._engine.revocation.revoke(token)
 
     def revoke_grant(self, grant_id: str) -> bool:
-        """Revoke a grant (a token's `sid`) with all its tokens; False if it was none."""
+        """Revoke a grant (the `sid` of tokens) with all its tokens; False if it is unknown."""
         return self._engine.revocations.grant(grant_id, reason="revoked")
 
     def revoke_user(
@@ -182,16 +187,22 @@ class AuthorizationServer:
         user_id: str | None = None,
         client_id: str | None = None,
     ) -> int:
-        """Revoke all that a user allowed, to one client or to all; return how many grants.
+        """Revoke all grants of a user, to one client or to all; return how many.
 
-        The user is named by `login`, or by `user_id`: the `sub` of tokens, and the id of a
-        user whom `current_user=` brings. Raises `AccountError` for a login name that is
-        nobody's, and `ClientError` for a client that is not registered.
+        Args:
+            login: the user's login name.
+            user_id: instead of it, the `sub` of tokens: the id of a user from `current_user=`.
+            client_id: revokes the grants to this client only.
+
+        Raises:
+            AccountError: there is no account with this login name.
+            ClientError: the client is not registered.
+            ConfigurationError: not exactly one of `login` and `user_id` is given.
         """
         return self._engine.revoke_user(login=login, user_id=user_id, client_id=client_id)
 
     def disable_user(self, login: str) -> Account:
-        """Keep a user from signing in, and end the user's sessions and tokens."""
+        """Disable a user: no sign-in, and all sessions and tokens end."""
         return self.users.disable(login)
 
     def on_revocation(self, listener: Callable[[Revoked], object]) -> None:
@@ -199,27 +210,27 @@ class AuthorizationServer:
         self._engine.revocations.listen(listener)
 
     def on_revocations(self, listener: Callable[[Sequence[Revoked]], object]) -> None:
-        """Call `listener` after each change with all that this revoked: a user's grants at once."""
+        """Call `listener` after each change, once with all that it revoked."""
         self._engine.revocations.listen_to_batches(listener)
 
-    # For a guard in this process, and for tests
+    # For a guard in this process
 
     def issuer(self, **options: Any) -> Issuer:
         """Return this server as the issuer of a guard in this process: `Guard(server.issuer())`.
 
-        The guard gets keys, and answers about opaque tokens, without HTTP. `options` are
-        those of `Issuer`; the audience is the first resource by default.
+        The guard gets keys and introspects opaque tokens without HTTP. `options` are those of
+        `Issuer`; the audience is the first resource by default.
         """
         from bearerguard.server.hosting import embedding  # noqa: PLC0415 - it alone knows the guard
 
         return embedding.issuer(self._engine, self._threads, **options)
 
     def introspect(self, token: str) -> Mapping[str, Any]:
-        """Return what RFC 7662 §2.2 has about an access token, without asking who wants it."""
+        """Return the introspection response about an access token (RFC 7662 §2.2)."""
         return self._engine.introspection.describe(token)
 
     def prune(self) -> int:
-        """Remove what is over from the store, as happens by itself; return how many rows went."""
+        """Remove expired rows now, as happens once a minute; return how many."""
         return self._engine.upkeep.prune()
 
     def close(self) -> None:

@@ -1,7 +1,4 @@
-"""What an operator chooses, checked whole when the server is made.
-
-Holds no state and opens nothing. Lifetimes are seconds.
-"""
+"""The options of a server as values that check themselves. No state, no I/O; times are seconds."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from bearerguard.protocol import metadata, scope
 from bearerguard.protocol.http import uri
 
 DAY = 86_400.0
-# What becomes of scopes that the server or the client does not know (RFC 6749 §3.3).
+# What happens to scopes that the server or the client does not have (RFC 6749 §3.3).
 UnknownScopes: TypeAlias = Literal["ignore", "refuse"]
 IGNORE: UnknownScopes = "ignore"
 SigningAlgorithm: TypeAlias = Literal["RS256", "ES256", "EdDSA"]
@@ -102,15 +99,18 @@ class Resource:
 
     Args:
         identifier: its URI, the `aud` of its tokens.
-        tokens: "jwt" (RFC 9068), which the API checks by itself, or "opaque", which it
-            must ask about (RFC 7662).
-        access_token_lifetime: seconds, where this API wants other tokens than most.
+        tokens: "jwt" (RFC 9068), which the API validates itself, or "opaque", which it must
+            introspect (RFC 7662).
+        access_token_lifetime: seconds, instead of the server's lifetime.
+
+    Raises:
+        ConfigurationError: the identifier is no absolute URI, or another argument is wrong.
     """
 
     identifier: str
     tokens: Literal["jwt", "opaque"] = "jwt"
     access_token_lifetime: float | None = None
-    # By which other spellings are recognised; tokens have the identifier as it is given.
+    # For comparison with other spellings; tokens contain the identifier as it is given.
     normalized: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -128,7 +128,7 @@ class Resource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The options of a server; `AuthorizationServer` says what each one means.
+    """The options of a server; see `AuthorizationServer`.
 
     Without `resources`, the issuer's own URL is the API.
     """
@@ -141,7 +141,7 @@ class Settings:
     accept_endpoint_audiences: bool = False
     unknown_scopes: UnknownScopes = IGNORE
     insecure_allow_http: bool = False
-    # Whether the resources are another process's to know, as where a store is administered.
+    # True if the resources and grants are known to other processes only: a command has no options.
     any_resource: bool = False
 
     def __post_init__(self) -> None:
@@ -160,22 +160,22 @@ class Settings:
             raise ConfigurationError('unknown_scopes=: choose "ignore" or "refuse"')
 
     def url(self, path: str) -> str:
-        """Return the address of one of this server's own paths."""
+        """Return the URL of one of this server's paths."""
         return self.issuer.rstrip("/") + path
 
     @property
     def base_path(self) -> str:
-        """The path of the issuer, below which its endpoints are; without a slash at its end."""
+        """The path of the issuer's URL, without a slash at its end; endpoints are below it."""
         return urlsplit(self.issuer).path.rstrip("/")
 
     @property
     def longest_access_lifetime(self) -> float:
-        """The longest life of an access token of a client that was given none of its own."""
+        """The longest lifetime of an access token, unless its client has a lifetime of its own."""
         chosen = (each.access_token_lifetime or 0.0 for each in self.resources)
         return max(self.lifetimes.access_token, *chosen)
 
     def resource(self, name: str) -> Resource | None:
-        """Return the resource that a URI names in any spelling (RFC 3986 §6.2), or None."""
+        """Return the resource of a URI in any spelling (RFC 3986 §6.2), or None."""
         wanted = uri.normalized(name)
         for each in self.resources:
             if each.normalized == wanted:
@@ -183,7 +183,7 @@ class Settings:
         return None
 
     def describe(self, name: str) -> str:
-        """Return a scope in words."""
+        """Return the description of a scope, or its name."""
         return (self.scopes or {}).get(name) or name
 
     def _check_issuer(self) -> None:
@@ -214,7 +214,7 @@ class Settings:
 
 
 def checked_resources(given: Sequence[str | Resource] | None) -> tuple[Resource, ...]:
-    """Return the resources as such, none for None."""
+    """Return `resources=` as values; raises `ConfigurationError`."""
     if given is None:
         return ()
     if isinstance(given, str) or not isinstance(given, Iterable):
@@ -248,13 +248,13 @@ def is_resource_identifier(text: object) -> bool:
 
 
 def check_lifetime(option: str, seconds: object) -> None:
-    """Refuse what is no positive number of seconds."""
+    """Raise `ConfigurationError` unless it is a positive number of seconds."""
     if not _is_number(seconds) or not 0 < seconds < 10**10:  # type: ignore[operator]
         raise ConfigurationError(f"{option}: pass a positive number of seconds")
 
 
 def check_duration(option: str, seconds: object) -> None:
-    """Refuse what is no number of seconds; 0 is one."""
+    """Raise `ConfigurationError` unless it is a number of seconds, 0 included."""
     if not _is_number(seconds) or not 0 <= seconds < 10**10:  # type: ignore[operator]
         raise ConfigurationError(f"{option}: pass seconds, 0 for none")
 
