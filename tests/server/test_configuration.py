@@ -88,6 +88,14 @@ def test_signing_keys_that_are_wrong_are_named(options: dict[str, Any], named: s
     assert str(refusal.value).startswith(named + ": ")
 
 
+def test_a_server_is_closed_by_its_context_manager(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/auth.db"
+    with AuthorizationServer(ISSUER, store=store, secret=SECRET) as server:
+        server.clients.add("Robot")
+        assert server.database._engine is not None
+    assert server.database._engine is None
+
+
 def test_http_is_for_loopback_and_for_networks_one_trusts(make: Make) -> None:
     assert make(issuer="http://127.0.0.1:8000").server
     assert make(issuer="http://auth:8000", insecure_allow_http=True).server

@@ -193,7 +193,7 @@ def test_the_command_line_and_the_environment_know_both(harness: Harness) -> Non
     with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
         assert database.execute("SELECT count(*) FROM refresh_tokens").fetchone() == (1,)
     with Administration(store, secret=[NEW, SECRET], clock=harness.clock) as administration:
-        assert administration.revoke_token(token)
+        assert administration.revoke(token)
         kid = administration.keys.rotate(immediately=True)
     renew(harness, NEW, SECRET)
     assert pyjwt.get_unverified_header(harness.tokens()["access_token"])["kid"] == kid

@@ -100,7 +100,7 @@ def _subject(tokens: dict[str, Any]) -> str:
 def _by_command(harness: Harness, token: str) -> None:
     store = f"sqlite:///{harness.folder}/auth.db"
     with Administration(store, secret=SECRET, clock=harness.clock) as administration:
-        assert administration.revoke_token(token)
+        assert administration.revoke(token)
 
 
 def _by_guard(harness: Harness, token: str) -> None:

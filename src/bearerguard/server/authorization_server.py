@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from bearerguard.errors import ConfigurationError
 from bearerguard.runtime.events import Event
 from bearerguard.runtime.messages import Request, Response
+from bearerguard.server.administration import ManagedServer
 from bearerguard.server.audit import Audit
 from bearerguard.server.engine import Engine
 from bearerguard.server.hosting.asgi import ASGIApp, AsgiHost
 from bearerguard.server.hosting.wsgi import WSGIApp, WsgiHost
 from bearerguard.server.http.proxies import Proxies
-from bearerguard.server.login.accounts import Account
 from bearerguard.server.login.people import PeopleOptions
 from bearerguard.server.secret import GivenSecret, find_secret
 from bearerguard.server.settings import (
@@ -43,7 +43,7 @@ _THREADS = 8
 _SPARE_CONNECTIONS = 4
 
 
-class AuthorizationServer:
+class AuthorizationServer(ManagedServer):
     """An OAuth 2 authorization server over one database.
 
     Args:
@@ -120,7 +120,7 @@ class AuthorizationServer:
         self.database = database = Database(store, connections=connections)
         server_secret = find_secret(secret, database.path, environ)
         migrate(database)
-        self._engine = Engine(
+        engine = Engine(
             settings=self.settings,
             database=database,
             secret=server_secret,
@@ -129,12 +129,10 @@ class AuthorizationServer:
             clock=clock,
             password_places=login_threads,
         )
-        self.clients = self._engine.clients
-        self.users = self._engine.people.accounts
-        self.keys = self._engine.keys
-        self.grants = self._engine.grants
-        self.tokens = self._engine.tokens
-        self.paths = self._engine.paths
+        super().__init__(engine)
+        self.grants = engine.grants
+        self.tokens = engine.tokens
+        self.paths = engine.paths
         self.keys.ensure()
         # A process that forks now, such as gunicorn with --preload, shares no connection.
         database.close()
@@ -170,40 +168,7 @@ class AuthorizationServer:
         """
         return WsgiHost(self._engine, api, Proxies(trusted_proxies))
 
-    # Revocation
-
-    def revoke(self, token: str) -> bool:
-        """Revoke an access token, or a refresh token with its grant; False if it is unknown."""
-        return self._engine.revocation.revoke(token)
-
-    def revoke_grant(self, grant_id: str) -> bool:
-        """Revoke a grant (the `sid` of tokens) with all its tokens; False if it is unknown."""
-        return self._engine.revocations.grant(grant_id, reason="revoked")
-
-    def revoke_user(
-        self,
-        *,
-        login: str | None = None,
-        user_id: str | None = None,
-        client_id: str | None = None,
-    ) -> int:
-        """Revoke all grants of a user, to one client or to all; return how many.
-
-        Args:
-            login: the user's login name.
-            user_id: instead of it, the `sub` of tokens: the id of a user from `current_user=`.
-            client_id: revokes the grants to this client only.
-
-        Raises:
-            AccountError: there is no account with this login name.
-            ClientError: the client is not registered.
-            ConfigurationError: not exactly one of `login` and `user_id` is given.
-        """
-        return self._engine.revoke_user(login=login, user_id=user_id, client_id=client_id)
-
-    def disable_user(self, login: str) -> Account:
-        """Disable a user: no sign-in, and all sessions and tokens end."""
-        return self.users.disable(login)
+    # Revocations by this process
 
     def on_revocation(self, listener: Callable[[Revoked], object]) -> None:
         """Call `listener` after each revocation that this process makes."""
@@ -232,11 +197,6 @@ class AuthorizationServer:
     def prune(self) -> int:
         """Remove expired rows now, as happens once a minute; return how many."""
         return self._engine.upkeep.prune()
-
-    def close(self) -> None:
-        """Close this process's connections; the next request opens new ones."""
-        self._engine.upkeep.close()
-        self._engine.database.close()
 
     def __repr__(self) -> str:
         return f"AuthorizationServer({self.settings.issuer!r})"
