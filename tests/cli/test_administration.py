@@ -21,7 +21,7 @@ from typer.testing import CliRunner, Result
 from bearerguard import ConfigurationError, Request
 from bearerguard.cli import app
 from bearerguard.cli.server_options import described
-from bearerguard.server import AuthorizationServer
+from bearerguard.server import AuthorizationServer, SigningKeys
 
 PASSWORD = "correct horse battery"
 Run = Callable[..., Result]
@@ -118,7 +118,10 @@ def test_a_resource_server_introspects_for_the_api_that_it_was_registered_for(
     resources = ["https://api.example.com", "https://other.example.com"]
     with closing(
         AuthorizationServer(
-            "https://id.example.com", store=store, algorithm="ES256", resources=resources
+            "https://id.example.com",
+            store=store,
+            signing=SigningKeys(algorithm="ES256"),
+            resources=resources,
         )
     ) as server:
 
@@ -402,7 +405,10 @@ def test_serve_names_the_option_of_its_store(run: Run) -> None:
 @pytest.fixture
 def served(store: str) -> Generator[AuthorizationServer]:
     server = AuthorizationServer(
-        "https://id.example.com", store=store, algorithm="ES256", scopes={"read": "Read"}
+        "https://id.example.com",
+        store=store,
+        signing=SigningKeys(algorithm="ES256"),
+        scopes={"read": "Read"},
     )
     yield server
     server.close()

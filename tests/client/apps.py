@@ -10,14 +10,14 @@ import json
 import os
 from typing import Any
 
-from bearerguard.server import AuthorizationServer
+from bearerguard.server import AuthorizationServer, Lifetimes, SigningKeys
 
 server = AuthorizationServer(
     os.environ["ISSUER"],
     store=os.environ["STORE"],
     scopes={"read": "Read", "write": "Write"},
-    algorithm="ES256",
-    access_token_lifetime=float(os.environ.get("LIFETIME", "3600")),
+    signing=SigningKeys(algorithm="ES256"),
+    lifetimes=Lifetimes(access_token=float(os.environ.get("LIFETIME", "3600"))),
 )
 count = {"tokens": 0}
 refused: set[str] = set()

@@ -119,8 +119,8 @@ def test_serving_refuses_a_configuration_that_is_unsafe(
     for more, complaint in (
         ([], "no https URL"),
         (["--scope", "read"], "--scope: give name"),
-        (["--issuer", "https://id.example.com", "--code-lifetime", "900"], "code_lifetime=: 600"),
-        (["--issuer", "https://id.example.com", "--refresh-grace", "-1"], "refresh_grace="),
+        (["--issuer", "https://id.example.com", "--code-lifetime", "900"], "--code-lifetime: 600"),
+        (["--issuer", "https://id.example.com", "--refresh-grace", "-1"], "--refresh-grace: "),
     ):
         done = subprocess.run(
             [*COMMAND, "serve", *more],

@@ -13,7 +13,7 @@ from typing import Any
 
 from bearerguard import ANONYMOUS, Guard
 from bearerguard.asgi import BearerMiddleware
-from bearerguard.server import AuthorizationServer, PeopleOptions
+from bearerguard.server import AuthorizationServer, Lifetimes, PeopleOptions, SigningKeys
 from tests.server.cookie_login import current_user
 
 ISSUER = os.environ["ISSUER"]
@@ -24,9 +24,11 @@ server = AuthorizationServer(
     store=os.environ["STORE"],
     scopes={"read": "Read your recordings", "write": "Change your recordings"},
     people=PeopleOptions(current_user=current_user, login_url="http://127.0.0.1/login"),
-    algorithm="ES256",
-    access_token_lifetime=float(os.environ.get("LIFETIME", "3600")),
-    refresh_grace=float(os.environ.get("GRACE", "10")),
+    signing=SigningKeys(algorithm="ES256"),
+    lifetimes=Lifetimes(
+        access_token=float(os.environ.get("LIFETIME", "3600")),
+        refresh_grace=float(os.environ.get("GRACE", "10")),
+    ),
 )
 guard = Guard(server.issuer(audience=ISSUER))
 counted = {"tokens": 0, "refused": 0}

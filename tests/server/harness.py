@@ -18,6 +18,7 @@ from bearerguard.server import (
     AuthorizationServer,
     PeopleOptions,
     Registered,
+    SigningKeys,
     User,
 )
 
@@ -99,7 +100,7 @@ class Harness:
             "secret": SECRET,
             "scopes": SCOPES,
             "clock": self.clock,
-            "algorithm": "ES256",  # its keys are made faster than RSA's
+            "signing": SigningKeys(algorithm="ES256"),  # made faster than RSA keys
         }
         return AuthorizationServer(options.pop("issuer", ISSUER), **(given | options))
 

@@ -9,7 +9,7 @@ import json
 import os
 from typing import Any
 
-from bearerguard.server import AuthorizationServer, PeopleOptions
+from bearerguard.server import AuthorizationServer, Lifetimes, PeopleOptions, SigningKeys
 from tests.server.cookie_login import current_user
 
 server = AuthorizationServer(
@@ -17,9 +17,11 @@ server = AuthorizationServer(
     store=os.environ["STORE"],
     scopes={"read": "Read your recordings", "write": "Change your recordings"},
     people=PeopleOptions(current_user=current_user, login_url="http://127.0.0.1/login"),
-    refresh_grace=float(os.environ.get("GRACE", "10")),
-    code_lifetime=float(os.environ.get("CODE_LIFETIME", "60")),
-    algorithm=os.environ.get("ALGORITHM", "RS256"),
+    lifetimes=Lifetimes(
+        refresh_grace=float(os.environ.get("GRACE", "10")),
+        code=float(os.environ.get("CODE_LIFETIME", "60")),
+    ),
+    signing=SigningKeys(algorithm=os.environ.get("ALGORITHM", "RS256")),  # type: ignore[arg-type]
 )
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import bearerguard.cli
 from bearerguard import ConfigurationError
-from bearerguard.server import AuthorizationServer, ClientError, Resource
+from bearerguard.server import AuthorizationServer, ClientError, Lifetimes, Resource, SigningKeys
 from bearerguard.server.administration import Administration
+from bearerguard.server.settings import VARIABLES
 from tests.server.harness import CALLBACK, ISSUER, SECRET, Harness, Make
 
 
@@ -33,18 +36,8 @@ from tests.server.harness import CALLBACK, ISSUER, SECRET, Harness, Make
         (ISSUER, {"scopes": ["read"]}, "scopes="),
         (ISSUER, {"scopes": {"re ad": "x"}}, "scopes="),
         (ISSUER, {"scopes": {"read": 7}}, "scopes="),
-        (ISSUER, {"access_token_lifetime": 0}, "access_token_lifetime="),
-        (ISSUER, {"access_token_lifetime": "1h"}, "access_token_lifetime="),
-        (ISSUER, {"access_token_lifetime": float("nan")}, "access_token_lifetime="),
-        (ISSUER, {"refresh_token_lifetime": True}, "refresh_token_lifetime="),
-        (ISSUER, {"refresh_token_max_lifetime": 60}, "refresh_token_max_lifetime="),
-        (ISSUER, {"refresh_grace": -1}, "refresh_grace="),
-        (ISSUER, {"refresh_grace": float("nan")}, "refresh_grace="),
-        (ISSUER, {"secret_overlap": float("inf")}, "secret_overlap="),
-        (ISSUER, {"secret_overlap": None}, "secret_overlap="),
-        (ISSUER, {"code_lifetime": 601}, "code_lifetime="),
-        (ISSUER, {"key_lifetime": 0}, "key_lifetime="),
-        (ISSUER, {"algorithm": "HS256"}, "algorithm="),
+        (ISSUER, {"lifetimes": 3600}, "lifetimes=: pass Lifetimes"),
+        (ISSUER, {"signing": "ES256"}, "signing=: pass SigningKeys"),
         (ISSUER, {"unknown_scopes": "drop"}, "unknown_scopes="),
         (ISSUER, {"unknown_scopes": None}, "unknown_scopes="),
         (ISSUER, {"threads": 0}, "threads="),
@@ -58,6 +51,49 @@ def test_an_option_that_is_wrong_is_named(
     with pytest.raises(ConfigurationError) as refusal:
         AuthorizationServer(issuer, **given)
     assert named in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"access_token": 0}, "Lifetimes(access_token=)"),
+        ({"access_token": "1h"}, "Lifetimes(access_token=)"),
+        ({"access_token": float("nan")}, "Lifetimes(access_token=)"),
+        ({"refresh_token": True}, "Lifetimes(refresh_token=)"),
+        ({"refresh_token_max": 60}, "Lifetimes(refresh_token_max=)"),
+        ({"refresh_grace": -1}, "Lifetimes(refresh_grace=)"),
+        ({"refresh_grace": float("nan")}, "Lifetimes(refresh_grace=)"),
+        ({"client_secret_overlap": float("inf")}, "Lifetimes(client_secret_overlap=)"),
+        ({"client_secret_overlap": None}, "Lifetimes(client_secret_overlap=)"),
+        ({"code": 601}, "Lifetimes(code=)"),
+    ],
+)
+def test_a_lifetime_that_is_wrong_is_named(options: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigurationError) as refusal:
+        Lifetimes(**options)
+    assert str(refusal.value).startswith(named + ": ")
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"lifetime": 0}, "SigningKeys(lifetime=)"),
+        ({"algorithm": "HS256"}, "SigningKeys(algorithm=)"),
+        ({"algorithm": None}, "SigningKeys(algorithm=)"),
+    ],
+)
+def test_signing_keys_that_are_wrong_are_named(options: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigurationError) as refusal:
+        SigningKeys(**options)
+    assert str(refusal.value).startswith(named + ": ")
+
+
+def test_a_server_is_closed_by_its_context_manager(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/auth.db"
+    with AuthorizationServer(ISSUER, store=store, secret=SECRET) as server:
+        server.clients.add("Robot")
+        assert server.database._engine is not None
+    assert server.database._engine is None
 
 
 def test_http_is_for_loopback_and_for_networks_one_trusts(make: Make) -> None:
@@ -288,6 +324,25 @@ def test_the_environments_secret_is_taken_and_checked(tmp_path: Path) -> None:
     assert not (tmp_path / "auth.db.secret").exists()
 
 
+def test_a_variable_that_is_spelled_wrong_is_refused_with_the_one_that_is_meant(
+    tmp_path: Path,
+) -> None:
+    store = f"sqlite:///{tmp_path}/auth.db"
+    environ = {"BEARERGUARD_SERVER_SECRETS": SECRET, "BEARERGUARD_SERVER_STORE": store}
+    with pytest.raises(ConfigurationError, match="BEARERGUARD_SERVER_SECRET is meant"):
+        AuthorizationServer(ISSUER, store=store, environ=environ)
+    assert not (tmp_path / "auth.db.secret").exists()
+    AuthorizationServer(ISSUER, store=store, secret=SECRET, environ=environ).close()
+
+
+def test_every_variable_that_a_command_reads_is_known() -> None:
+    folder = Path(bearerguard.cli.__file__).parent
+    text = "".join(path.read_text() for path in folder.glob("*.py"))
+    read = set(re.findall(r"BEARERGUARD_SERVER_[A-Z_]*[A-Z]", text))
+    read |= {f"BEARERGUARD_SERVER_{name}" for name in re.findall(r'_option\(\s*"([A-Z_]+)"', text)}
+    assert read | {"BEARERGUARD_SERVER_SECRET"} == VARIABLES
+
+
 def test_a_development_file_beside_a_secret_that_is_set_is_told_to_be_unused(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -339,12 +394,12 @@ def test_another_secret_than_the_keys_were_sealed_with_is_refused(tmp_path: Path
 
 
 def test_another_algorithm_lets_a_new_key_take_over_when_everybody_knows_it(make: Make) -> None:
-    harness = make(algorithm="ES256")
+    harness = make(signing=SigningKeys(algorithm="ES256"))
     again = AuthorizationServer(
         ISSUER,
         store=f"sqlite:///{harness.folder}/auth.db",
         secret=SECRET,
-        algorithm="EdDSA",
+        signing=SigningKeys(algorithm="EdDSA"),
         clock=harness.clock,
     )
     assert [key.algorithm for key in again.keys.all()] == ["ES256", "EdDSA"]

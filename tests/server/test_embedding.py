@@ -160,11 +160,11 @@ def test_a_listener_that_fails_or_is_gone_harms_no_revocation(harness: Harness) 
     tokens = harness.tokens()
     assert harness.server.revoke(tokens["access_token"])
     assert not harness.is_active(tokens["access_token"])
-    (event,) = harness.named("revocation_not_told")
+    (event,) = harness.named("revocation_not_notified")
     assert event.details == {"kind": "jti", "cause": "ConnectionError"}
     del listener
     assert harness.server.revoke(tokens["refresh_token"])
-    assert len(harness.named("revocation_not_told")) == 1
+    assert len(harness.named("revocation_not_notified")) == 1
 
 
 def test_a_revocation_is_told_in_the_guards_words(harness: Harness) -> None:

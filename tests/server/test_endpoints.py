@@ -12,7 +12,7 @@ import pytest
 
 from bearerguard import ConfigurationError, Guard, Issuer, TokenError
 from bearerguard.protocol.jose import jwk, jwt
-from bearerguard.server import AccountError, ClientError, Revoked
+from bearerguard.server import AccountError, ClientError, Revoked, SigningKeys
 from bearerguard.server.administration import Administration
 from tests.server.harness import ISSUER, SECRET, Harness, Make, basic, claims, header
 
@@ -288,7 +288,9 @@ def test_META_01_signed_answers_are_announced_with_the_algorithms_of_the_keys_in
 
     harness = make()
     assert announced() == ["ES256"]
-    harness.server = harness.another(algorithm="EdDSA")  # its key waits until it is known
+    harness.server = harness.another(
+        signing=SigningKeys(algorithm="EdDSA")
+    )  # its key waits until it is known
     assert announced() == ["ES256", "EdDSA"]
     harness.clock.now += 3600
     assert announced() == ["EdDSA"]
@@ -306,8 +308,8 @@ def test_META_01_without_described_scopes_there_is_no_empty_array(make: Make) ->
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
-def test_JWKS_05_only_public_members_are_published(make: Make, algorithm: str) -> None:
-    answer = make(algorithm=algorithm).send("GET", "/oauth/jwks")
+def test_JWKS_05_only_public_members_are_published(make: Make, algorithm: Any) -> None:
+    answer = make(signing=SigningKeys(algorithm=algorithm)).send("GET", "/oauth/jwks")
     assert answer.status == 200
     (key,) = answer.json["keys"]
     assert not {"d", "p", "q", "dp", "dq", "qi", "oth", "k"} & set(key)
@@ -348,7 +350,7 @@ def test_JWKS_05_a_key_is_published_before_it_signs_and_until_its_tokens_are_ove
 
 
 def test_JWKS_05_keys_are_rotated_when_their_time_is_over(make: Make) -> None:
-    harness = make(key_lifetime=86_400)
+    harness = make(signing=SigningKeys(algorithm="ES256", lifetime=86_400))
     old = harness.server.keys.all()[0].kid
     harness.clock.now += 86_400 - 590
     harness.token(grant_type="client_credentials")

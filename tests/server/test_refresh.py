@@ -5,11 +5,12 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 
+from bearerguard.server import Lifetimes
 from tests.server.harness import Harness, Make
 
 
 def test_RT_01_a_token_that_was_used_before_ends_its_family_with_one_event(make: Make) -> None:
-    harness = make(refresh_grace=0)
+    harness = make(lifetimes=Lifetimes(refresh_grace=0))
     first = harness.tokens(harness.phone)
     second = harness.refresh(first["refresh_token"], harness.phone).json
     assert second["refresh_token"] != first["refresh_token"]

@@ -145,7 +145,7 @@ def test_a_store_that_is_lost_meanwhile_leaves_the_rest_to_the_next_pruning(
 
     upkeep = harness.server._engine.upkeep
     with monkeypatch.context() as patch:
-        patch.setattr(upkeep, "_look", lost)
+        patch.setattr(upkeep, "_next_slice", lost)
         harness.server.clients.remove(harness.app.client_id)
     assert "upkeep_failed" in caplog.text
     assert harness.server.clients.find(harness.app.client_id) is None

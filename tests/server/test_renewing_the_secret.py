@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
 from bearerguard import ConfigurationError
-from bearerguard.server import AuthorizationServer, Resource
+from bearerguard.server import AuthorizationServer, Resource, SigningKeys
 from bearerguard.server.administration import Administration
 from bearerguard.server.clients.client import PRIVATE_KEY_JWT
 from tests.server.harness import ISSUER, SECRET, Harness, Make, hidden_fields
@@ -34,7 +34,7 @@ def renew(harness: Harness, *secrets: str) -> None:
         people=harness.people,
         clock=harness.clock,
         on_event=harness.events.append,
-        algorithm="ES256",
+        signing=SigningKeys(algorithm="ES256"),
     )
 
 
@@ -110,14 +110,14 @@ def test_what_was_hashed_under_a_secret_that_is_gone_is_unknown_and_never_an_err
     assert not harness.server.revoke(tokens["access_token"])
 
 
-def test_the_signing_keys_are_sealed_anew_at_the_start(harness: Harness) -> None:
+def test_the_signing_keys_are_resealed_at_the_start(harness: Harness) -> None:
     waiting = harness.server.keys.rotate()
     token = harness.tokens()["access_token"]
     renew(harness, NEW, SECRET)
-    assert harness.named("keys_sealed_anew")[0].details == {"keys": 2}
+    assert harness.named("keys_resealed")[0].details == {"keys": 2}
     assert harness.is_active(token)
     renew(harness, NEW)
-    assert len(harness.named("keys_sealed_anew")) == 1
+    assert len(harness.named("keys_resealed")) == 1
     assert harness.is_active(token)
     harness.clock.now += 601
     signed = harness.tokens()["access_token"]
@@ -193,7 +193,7 @@ def test_the_command_line_and_the_environment_know_both(harness: Harness) -> Non
     with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
         assert database.execute("SELECT count(*) FROM refresh_tokens").fetchone() == (1,)
     with Administration(store, secret=[NEW, SECRET], clock=harness.clock) as administration:
-        assert administration.revoke_token(token)
+        assert administration.revoke(token)
         kid = administration.keys.rotate(immediately=True)
     renew(harness, NEW, SECRET)
     assert pyjwt.get_unverified_header(harness.tokens()["access_token"])["kid"] == kid

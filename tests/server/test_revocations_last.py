@@ -17,8 +17,9 @@ import pytest
 from bearerguard import FetchFailed, Guard, Response, RevocationFailed, Revocations, TokenError
 from bearerguard.errors import IssuerUnavailable
 from bearerguard.runtime.flow import Fetch
+from bearerguard.server import Lifetimes
 from bearerguard.server.administration import Administration
-from bearerguard.server.hosting.embedded_log import EmbeddedLog
+from bearerguard.server.hosting.revocation_store import DatabaseRevocationStore
 from bearerguard.server.login.people import User
 from bearerguard.testing import LocalIssuer
 from tests.server.harness import ISSUER, SECRET, Harness, Make, claims
@@ -99,7 +100,7 @@ def _subject(tokens: dict[str, Any]) -> str:
 def _by_command(harness: Harness, token: str) -> None:
     store = f"sqlite:///{harness.folder}/auth.db"
     with Administration(store, secret=SECRET, clock=harness.clock) as administration:
-        assert administration.revoke_token(token)
+        assert administration.revoke(token)
 
 
 def _by_guard(harness: Harness, token: str) -> None:
@@ -182,7 +183,7 @@ def test_a_client_of_the_same_id_begins_anew(
 def test_a_token_that_is_accepted_after_its_expiry_stays_revoked_until_then(
     make: Make,
 ) -> None:
-    harness = make(access_token_lifetime=3 * 86_400)
+    harness = make(lifetimes=Lifetimes(access_token=3 * 86_400))
     token = harness.tokens()["access_token"]
     _by_command(harness, token)  # which does not know how long tokens live
     harness.clock.now += 3 * 86_400 + 20
@@ -283,7 +284,9 @@ def test_a_store_that_was_given_keeps_what_the_server_revokes(
     token = harness.tokens()["access_token"]
 
     def given() -> Revocations:
-        return Revocations(EmbeddedLog(elsewhere.server.database, "https://elsewhere.example.com"))
+        return Revocations(
+            DatabaseRevocationStore(elsewhere.server.database, "https://elsewhere.example.com")
+        )
 
     first = worker(revocations=given())
     assert first.accepts(token)
@@ -297,7 +300,7 @@ def test_a_store_that_was_given_is_told_what_commands_and_other_processes_revoke
     harness: Harness, make: Make, worker: Callable[..., Worker]
 ) -> None:
     elsewhere = make(issuer="https://elsewhere.example.com")
-    store = EmbeddedLog(elsewhere.server.database, "https://elsewhere.example.com")
+    store = DatabaseRevocationStore(elsewhere.server.database, "https://elsewhere.example.com")
     codes: list[str] = []
     token, kept = harness.tokens()["access_token"], harness.tokens()["access_token"]
     here = worker(revocations=Revocations(store), on_event=lambda event: codes.append(event.code))
@@ -328,13 +331,13 @@ def test_what_a_server_cannot_tell_is_no_failure_of_its_own(
     harness: Harness, make: Make, worker: Callable[..., Worker]
 ) -> None:
     elsewhere = make(issuer="https://elsewhere.example.com")
-    store = EmbeddedLog(elsewhere.server.database, "https://elsewhere.example.com")
+    store = DatabaseRevocationStore(elsewhere.server.database, "https://elsewhere.example.com")
     events: list[str] = []
     token = harness.tokens()["access_token"]
     here = worker(revocations=Revocations(store), events=events)
     _rename(elsewhere, "revocations", "gone")
     assert here.server.revoke(token)
-    assert "revocation_not_told" in events
+    assert "revocation_not_notified" in events
     _rename(elsewhere, "gone", "revocations")
     _until(lambda: len(_positions(elsewhere)) == 1)
     assert not here.accepts(token)
@@ -385,9 +388,10 @@ def test_a_program_ends_without_a_warning(harness: Harness, ending: str) -> None
     token = harness.token(grant_type="client_credentials").json["access_token"]
     code = f"""
 from bearerguard import Guard
-from bearerguard.server import AuthorizationServer
+from bearerguard.server import AuthorizationServer, SigningKeys
 server = AuthorizationServer(
-    {ISSUER!r}, store="sqlite:///{harness.folder}/auth.db", secret={SECRET!r}, algorithm="ES256",
+    {ISSUER!r}, store="sqlite:///{harness.folder}/auth.db", secret={SECRET!r},
+    signing=SigningKeys(algorithm="ES256"),
     clock=lambda: {harness.clock.now!r},
 )
 guard = Guard(server.issuer(), clock=lambda: {harness.clock.now!r})

@@ -13,6 +13,7 @@ from sqlalchemy import event
 
 from bearerguard.protocol.jose import base64url
 from bearerguard.runtime.elapsed import elapsed_by
+from bearerguard.server import Lifetimes
 from bearerguard.server.clients.failures import Failures
 from bearerguard.server.store import pruning
 from bearerguard.server.upkeep import Upkeep
@@ -56,7 +57,7 @@ def test_a_session_that_refreshes_every_hour_has_two_rows_and_one_when_it_is_tid
 def test_any_earlier_token_of_a_family_ends_it_whether_it_has_a_row_or_not(
     make: Make, which: int, grace: int
 ) -> None:
-    harness = make(refresh_grace=grace)
+    harness = make(lifetimes=Lifetimes(refresh_grace=grace))
     tokens = refreshed(harness, 9)
     harness.clock.now += 3 * DAY
     harness.server.prune()
@@ -66,7 +67,7 @@ def test_any_earlier_token_of_a_family_ends_it_whether_it_has_a_row_or_not(
 
 
 def test_a_token_that_was_used_by_two_at_once_is_a_theft_without_its_row_too(make: Make) -> None:
-    harness = make(refresh_grace=0)
+    harness = make(lifetimes=Lifetimes(refresh_grace=0))
     first = harness.tokens()["refresh_token"]
     with waiting(harness, lambda: harness.refresh(first)) as (database, asked):
         # As another process leaves it that refreshed meanwhile, and then pruned.
@@ -127,7 +128,7 @@ def test_an_earlier_token_is_recognised_after_the_secret_was_renewed(harness: Ha
 def test_a_token_of_an_earlier_version_is_succeeded_and_its_reuse_is_a_theft(
     make: Make,
 ) -> None:
-    harness = make(refresh_grace=0)
+    harness = make(lifetimes=Lifetimes(refresh_grace=0))
     given = harness.tokens()["refresh_token"]
     digest = harness.server._engine.revocation._refresh.digest
     old = "bgr_" + secrets.token_urlsafe(32)
@@ -252,13 +253,13 @@ def test_a_request_never_waits_for_the_pruning_that_it_begins(
     import threading
 
     upkeep = harness.server._engine.upkeep
-    going_on, look = threading.Event(), upkeep._look
+    going_on, look = threading.Event(), upkeep._next_slice
 
     def slow(kind: Callable[..., Any], most: int) -> Any:
         assert going_on.wait(60)
         return look(kind, most)
 
-    monkeypatch.setattr(upkeep, "_look", slow)
+    monkeypatch.setattr(upkeep, "_next_slice", slow)
     harness.clock.now += 61
     assert harness.token(grant_type="client_credentials").status == 200
     harness.clock.now += 61

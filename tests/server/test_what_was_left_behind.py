@@ -6,7 +6,7 @@ from typing import Any
 
 from bearerguard.protocol import pkce
 from bearerguard.server import PeopleOptions, Revoked
-from bearerguard.server.grants.authorization_code import Allowed
+from bearerguard.server.grants.authorization_code import Approval
 from tests.server.harness import CALLBACK, ISSUER, VERIFIER, Harness, Make
 
 A, B = "https://a.example.com", "https://b.example.com"
@@ -94,7 +94,7 @@ def code_of(harness: Harness, user_id: str) -> str:
     """Return a code as the authorization endpoint issues one."""
     return harness.server._engine.codes.issue(
         harness.app.client,
-        Allowed(
+        Approval(
             user_id=user_id,
             auth_time=None,
             redirect_uri=CALLBACK,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bearerguard import ConfigurationError, Guard, Issuer, Revocations, TokenError
-from bearerguard.server import AuthorizationServer, SigningKeyError
+from bearerguard.server import AuthorizationServer, SigningKeyError, SigningKeys
 from bearerguard.server.tokens import signing_key as signing
 from tests.server.harness import ISSUER, Answer, Harness, Make, header
 
@@ -113,7 +113,7 @@ def test_a_key_in_use_is_withdrawn_while_its_successor_waits(harness: Harness) -
 
 
 def test_a_new_key_has_the_algorithm_that_the_server_signs_with(make: Make) -> None:
-    harness = make(algorithm="EdDSA")
+    harness = make(signing=SigningKeys(algorithm="EdDSA"))
     (first,) = keys_of(harness.server)
     harness.server.keys.withdraw(first)
     (key,) = harness.server.keys.all()

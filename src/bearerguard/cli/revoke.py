@@ -51,7 +51,7 @@ def revoke(
         given = piped("a token") if token else ""
         with opened(store, issuer) as server:
             if token:
-                count = _certainly(server.revoke_token(given), "this is no token of this server")
+                count = _certainly(server.revoke(given), "this is no token of this server")
             elif grant is not None:
                 count = _certainly(server.revoke_grant(grant), "there is no such grant")
             else:

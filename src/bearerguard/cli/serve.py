@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from collections.abc import Generator
+from contextlib import contextmanager
 from ipaddress import ip_network
 from typing import Annotated, Any
 
@@ -22,9 +24,21 @@ from bearerguard.cli.server_options import (
     naming_store,
 )
 from bearerguard.errors import ConfigurationError
-from bearerguard.server import AuthorizationServer
+from bearerguard.server import AuthorizationServer, Lifetimes, SigningKeys
 from bearerguard.server import settings as defaults
 
+_LIFETIMES, _SIGNING = Lifetimes(), SigningKeys()
+# What the arguments of the server are called here, where an error names one.
+_OPTIONS = {
+    "Lifetimes(access_token=)": "--access-token-lifetime",
+    "Lifetimes(refresh_token=)": "--refresh-token-lifetime",
+    "Lifetimes(refresh_token_max=)": "--refresh-token-max-lifetime",
+    "Lifetimes(refresh_grace=)": "--refresh-grace",
+    "Lifetimes(code=)": "--code-lifetime",
+    "Lifetimes(client_secret_overlap=)": "--secret-overlap",
+    "SigningKeys(algorithm=)": "--algorithm",
+    "SigningKeys(lifetime=)": "--key-lifetime",
+}
 _REVOCATIONS_SECRET = "BEARERGUARD_REVOCATIONS_SECRET"  # noqa: S105 - its name
 
 
@@ -102,14 +116,14 @@ def serve(
     store: Store,
     scope: Scopes = None,
     resource: Resources = None,
-    access_token_lifetime: AccessTokens = defaults.ACCESS_TOKEN_LIFETIME,
-    refresh_token_lifetime: RefreshTokens = defaults.REFRESH_TOKEN_LIFETIME,
-    refresh_token_max_lifetime: Consents = defaults.REFRESH_TOKEN_MAX_LIFETIME,
-    refresh_grace: Grace = defaults.REFRESH_GRACE,
-    code_lifetime: Codes = defaults.CODE_LIFETIME,
-    key_lifetime: Keys = defaults.KEY_LIFETIME,
-    secret_overlap: Overlap = defaults.SECRET_OVERLAP,
-    algorithm: Algorithm = defaults.ALGORITHM,
+    access_token_lifetime: AccessTokens = _LIFETIMES.access_token,
+    refresh_token_lifetime: RefreshTokens = _LIFETIMES.refresh_token,
+    refresh_token_max_lifetime: Consents = _LIFETIMES.refresh_token_max,
+    refresh_grace: Grace = _LIFETIMES.refresh_grace,
+    code_lifetime: Codes = _LIFETIMES.code,
+    key_lifetime: Keys = _SIGNING.lifetime,
+    secret_overlap: Overlap = _LIFETIMES.client_secret_overlap,
+    algorithm: Algorithm = _SIGNING.algorithm,
     unknown_scopes: UnknownScopes = defaults.IGNORE,
     accept_endpoint_audiences: EndpointAudiences = False,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
@@ -124,20 +138,22 @@ def serve(
         # Before the server, which says whether it begins a database; how that is done is no news.
         logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
         logging.getLogger("alembic").setLevel(logging.WARNING)
-        with naming_store():
+        with naming_store(), _naming_options():
             server = AuthorizationServer(
                 issuer,
                 store=store,
                 scopes=described(scope),
                 resources=resource,
-                access_token_lifetime=access_token_lifetime,
-                refresh_token_lifetime=refresh_token_lifetime,
-                refresh_token_max_lifetime=refresh_token_max_lifetime,
-                refresh_grace=refresh_grace,
-                code_lifetime=code_lifetime,
-                key_lifetime=key_lifetime,
-                secret_overlap=secret_overlap,
-                algorithm=algorithm,
+                lifetimes=Lifetimes(
+                    access_token=access_token_lifetime,
+                    refresh_token=refresh_token_lifetime,
+                    refresh_token_max=refresh_token_max_lifetime,
+                    refresh_grace=refresh_grace,
+                    code=code_lifetime,
+                    client_secret_overlap=secret_overlap,
+                ),
+                # What is no algorithm is refused there.
+                signing=SigningKeys(algorithm=algorithm, lifetime=key_lifetime),  # type: ignore[arg-type]
                 # What is none is refused there.
                 unknown_scopes=unknown_scopes,  # type: ignore[arg-type]
                 accept_endpoint_audiences=accept_endpoint_audiences,
@@ -156,6 +172,16 @@ def serve(
             # and it knows no proxy by another spelling. Logins are throttled by the address.
             proxy_headers=False,
         )
+
+
+@contextmanager
+def _naming_options() -> Generator[None]:
+    """Let errors about lifetimes and signing keys name the option of this command."""
+    try:
+        yield
+    except ConfigurationError as error:
+        argument, colon, text = str(error).partition(":")
+        raise ConfigurationError(_OPTIONS.get(argument, argument) + colon + text) from error
 
 
 def _check_place(host: str, port: int) -> None:

@@ -1,15 +1,23 @@
-"""How a client proves to an authorization server who it is (RFC 6749 §2.3, RFC 7523, RFC 6750).
+"""Client authentication (RFC 6749 §2.3, RFC 7523, RFC 6750): built by a client, parsed by a server.
 
-Builds what a request must carry, whoever the client is: a resource server that introspects,
-or an app that asks for tokens. Time and the unique id of an assertion are given.
+`Proof` is what a request must carry, whoever the client is: a resource server that introspects, or
+an app that asks for tokens. `parse` reads it again; whether it is right is the server's decision.
+Time and the unique id of an assertion are given.
 """
 
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass, field
+import binascii
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote_plus
 
+from bearerguard.errors import TokenError
+from bearerguard.protocol import names
+from bearerguard.protocol.http import form
+from bearerguard.protocol.jose import jwt
 from bearerguard.protocol.jose.signing import PrivateKey
 
 BASIC = "client_secret_basic"
@@ -20,13 +28,16 @@ NONE = "none"  # a public client
 METHODS = (BASIC, POST, PRIVATE_KEY_JWT, BEARER)
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"  # RFC 7523 §2.2
-# An assertion is used at once; the rest is for clocks that differ.
+# Seconds. An assertion is used at once; the rest is for clocks that differ.
 ASSERTION_LIFETIME = 60
+
+# Schemes that an error may name: another word may be a token that was sent without its scheme.
+_SCHEMES = frozenset({b"bearer", b"dpop", b"digest", b"negotiate", b"ntlm"})
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What a request carries to authenticate its client: header lines, form parameters."""
+    """What a request carries to authenticate its client: header fields and form parameters."""
 
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     parameters: tuple[tuple[str, str], ...] = field(default=(), repr=False)
@@ -35,7 +46,9 @@ class Proof:
 def client_secret_basic(client_id: str, client_secret: str) -> Proof:
     """Return Basic credentials; each half is form-encoded first (RFC 6749 §2.3.1)."""
     pair = f"{quote_plus(client_id)}:{quote_plus(client_secret)}"
-    return Proof(headers=(("authorization", "Basic " + base64.b64encode(pair.encode()).decode()),))
+    return Proof(
+        headers=(("authorization", f"{names.BASIC} {base64.b64encode(pair.encode()).decode()}"),)
+    )
 
 
 def client_secret_post(client_id: str, client_secret: str) -> Proof:
@@ -46,7 +59,7 @@ def client_secret_post(client_id: str, client_secret: str) -> Proof:
 def private_key_jwt(
     client_id: str, key: PrivateKey, *, audience: str, now: float, assertion_id: str
 ) -> Proof:
-    """Return a fresh client assertion (RFC 7523 §3), good for a minute from `now`.
+    """Return a fresh client assertion (RFC 7523 §3) that expires a minute after `now`.
 
     `audience` is the authorization server's issuer identifier, and that alone, unless the
     server still wants its endpoint (the update of RFC 7523 forbids more than one value).
@@ -70,4 +83,146 @@ def private_key_jwt(
 
 def bearer(token: str) -> Proof:
     """Return an access token that authorizes the request itself (RFC 7662 §2.1)."""
-    return Proof(headers=(("authorization", f"Bearer {token}"),))
+    return Proof(headers=(("authorization", f"{names.BEARER} {token}"),))
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """Who a request says that its client is, and by which method it proves it.
+
+    `client_ids` and `proofs` are the spellings that may be meant, the likelier first; a proof is
+    a secret or an assertion.
+    """
+
+    client_ids: tuple[str, ...]
+    method: str
+    proofs: tuple[str, ...] = field(default=("",), repr=False)
+
+
+class MalformedAuthentication(ValueError):
+    """A request does not say who its client is, or says it in two ways.
+
+    Attributes:
+        error: the code of RFC 6749 §5.2.
+        reason: what is wrong, as a stable name for the log.
+        evidence: what was found, for the log; never a secret.
+    """
+
+    def __init__(
+        self, error: str, reason: str, description: str = "", **evidence: str | None
+    ) -> None:
+        super().__init__(description or "The client could not be authenticated")
+        self.error = error
+        self.reason = reason
+        self.evidence = evidence
+
+
+def parse(
+    authorization: Sequence[bytes],
+    *,
+    client_id: str | None = None,
+    client_secret: str | None = None,
+    client_assertion: str | None = None,
+    client_assertion_type: str | None = None,
+) -> Presented:
+    """Return what a request says of its client (RFC 6749 §2.3, RFC 7521 §4.2).
+
+    Args:
+        authorization: the values of all its `Authorization` fields.
+        client_id: the parameter of that name, None where it is absent.
+        client_secret: likewise.
+        client_assertion: likewise.
+        client_assertion_type: likewise.
+
+    Raises:
+        MalformedAuthentication: nobody is named, or two clients or two methods are.
+    """
+    basic = _basic(authorization)
+    if sum(each is not None for each in (basic, client_secret, client_assertion)) > 1:
+        raise MalformedAuthentication(
+            names.INVALID_REQUEST,
+            "two_authentication_methods",
+            "The client authenticates in two ways at once",
+            client_id=client_id,
+        )
+    if basic is not None:
+        presented = basic
+    elif client_assertion is not None:
+        if client_assertion_type != ASSERTION_TYPE:
+            raise MalformedAuthentication(
+                names.INVALID_REQUEST,
+                "unknown_assertion_type",
+                "client_assertion_type is missing or not supported",
+                client_id=client_id,
+                client_assertion_type=client_assertion_type,
+            )
+        subject = _subject(client_assertion)
+        presented = Presented((subject,), PRIVATE_KEY_JWT, (client_assertion,))
+    elif client_id is None:
+        raise MalformedAuthentication(names.INVALID_CLIENT, "no_client_named")
+    elif client_secret is not None:
+        presented = Presented((client_id,), POST, (client_secret,))
+    else:
+        presented = Presented((client_id,), NONE)
+    if client_id is None or presented.client_ids == (client_id,):
+        return presented
+    if client_id not in presented.client_ids:
+        raise MalformedAuthentication(
+            names.INVALID_REQUEST,
+            "two_clients",
+            "client_id is another client than the one that authenticates",
+            client_id=client_id,
+            authenticated_as=presented.client_ids[0],
+        )
+    return replace(presented, client_ids=(client_id,))
+
+
+def _basic(fields: Sequence[bytes]) -> Presented | None:
+    """Return what an Authorization field says (RFC 6749 §2.3.1), None without one."""
+    if not fields or list(fields) == [b""]:
+        return None
+    if len(fields) > 1:
+        raise MalformedAuthentication(
+            names.INVALID_REQUEST,
+            "repeated_authorization",
+            "The Authorization header field is repeated",
+        )
+    scheme, _, credentials = fields[0].strip().partition(b" ")
+    scheme = scheme.lower()
+    if scheme != b"basic":
+        shown = scheme.decode() if scheme in _SCHEMES else None
+        raise MalformedAuthentication(
+            names.INVALID_CLIENT, "unsupported_authentication_scheme", scheme=shown
+        )
+    try:
+        plain = base64.b64decode(credentials.strip(), validate=True)
+    except binascii.Error:
+        plain = b""
+    name, colon, password = plain.partition(b":")
+    client_ids, proofs = _spellings(name), _spellings(password)
+    if not (colon and name and client_ids and proofs):
+        raise MalformedAuthentication(names.INVALID_CLIENT, "malformed_basic_credentials")
+    return Presented(client_ids, BASIC, proofs)
+
+
+def _spellings(octets: bytes) -> tuple[str, ...]:
+    """Return what a part of Basic credentials may mean: form-encoded, as it should be, or raw.
+
+    Many clients leave the encoding out, curl among them, which shows where a secret has `+`
+    or `%` (RFC 6749 §2.3.1). Secrets and ids are ASCII; other text is nobody's.
+    """
+    found: list[str] = []
+    with suppress(form.FormError):
+        found.append(form.decode(octets))
+    with suppress(UnicodeDecodeError):
+        found.append(octets.decode("ascii"))
+    return tuple(dict.fromkeys(found))
+
+
+def _subject(assertion: str) -> str:
+    """Return which client an assertion claims to come from, "" for none."""
+    try:
+        subject = jwt.parse(assertion.encode("ascii", "replace")).claims.get("sub")
+    except TokenError:
+        return ""
+    return subject if isinstance(subject, str) else ""

@@ -20,7 +20,7 @@ try:
     from bearerguard.server.login.accounts import Account, AccountError
     from bearerguard.server.login.people import PeopleOptions, User
     from bearerguard.server.login.throttle import Allowance
-    from bearerguard.server.settings import Resource
+    from bearerguard.server.settings import Lifetimes, Resource, SigningKeys
     from bearerguard.server.store.database import StoreUnavailable
     from bearerguard.server.tokens.key_ring import SigningKeyError
     from bearerguard.server.tokens.revocations import Revoked
@@ -40,6 +40,7 @@ __all__ = [
     "ClientError",
     "Grant",
     "GrantRegistry",
+    "Lifetimes",
     "OAuthError",
     "Parameters",
     "PeopleOptions",
@@ -47,6 +48,7 @@ __all__ = [
     "Resource",
     "Revoked",
     "SigningKeyError",
+    "SigningKeys",
     "StoreUnavailable",
     "TokenIssuer",
     "TokenResponse",

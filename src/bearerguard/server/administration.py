@@ -1,7 +1,7 @@
-"""Administration: clients, users, keys and revocations of a server, without serving.
+"""Administers clients, users, keys and revocations of a server, without serving.
 
-What the command line works with, beside the processes that serve: whatever it changes counts in
-all that have the same store and secret. It makes no key and chooses no algorithm by itself.
+The command line uses it beside the processes that serve. Changes take effect in all processes with
+the same store and secret. It makes no key and chooses no algorithm by itself.
 """
 
 from __future__ import annotations
@@ -16,33 +16,95 @@ from bearerguard.server.audit import Audit
 from bearerguard.server.engine import Engine
 from bearerguard.server.login.accounts import Account
 from bearerguard.server.secret import GivenSecret, find_secret
-from bearerguard.server.settings import ALGORITHM, Settings
+from bearerguard.server.settings import Settings, SigningKeys
 from bearerguard.server.store import keys
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import migrate
 
 _CONNECTIONS = 4
-# Settings have one; nothing that is done here shows it.
+# `Settings` needs one; nothing here shows it.
 _NO_ISSUER = "http://127.0.0.1:8000"
 
 
-class Administration:
-    """Administers the server of a store; close it, or use it as a context manager.
-
-    Args:
-        store: the server's database URL.
-        secret: the server's; `BEARERGUARD_SERVER_SECRET` or the development file by default.
-        issuer: the server's URL; without it, whatever JWT the store's keys signed counts as
-            the server's, which is what they prove.
-        create: whether a store that is not there is begun, and a development secret made.
-        on_event: called with every security event.
-        clock: returns Unix seconds.
-        environ: where the secret is looked for.
+class ManagedServer:
+    """What a process can do with a server, whether it serves or not. A context manager.
 
     Attributes:
         clients: the registered clients.
         users: the accounts of users.
         keys: the signing keys.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.clients = engine.clients
+        self.users = engine.people.accounts
+        self.keys = engine.keys
+
+    def __enter__(self) -> Self:
+        """Return the server."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def revoke(self, token: str) -> bool:
+        """Revoke an access token, or a refresh token with its grant; False if it is unknown."""
+        return self._engine.revocation.revoke(token)
+
+    def revoke_grant(self, grant_id: str) -> bool:
+        """Revoke a grant (the `sid` of tokens) with all its tokens; False if it is unknown."""
+        return self._engine.revocations.grant(grant_id, reason="revoked")
+
+    def revoke_user(
+        self,
+        *,
+        login: str | None = None,
+        user_id: str | None = None,
+        client_id: str | None = None,
+    ) -> int:
+        """Revoke all grants of a user, to one client or to all; return how many.
+
+        Args:
+            login: the user's login name.
+            user_id: instead of it, the `sub` of tokens: the id of a user from `current_user=`.
+            client_id: revokes the grants to this client only.
+
+        Raises:
+            AccountError: there is no account with this login name.
+            ClientError: the client is not registered.
+            ConfigurationError: not exactly one of `login` and `user_id` is given.
+        """
+        return self._engine.revoke_user(login=login, user_id=user_id, client_id=client_id)
+
+    def disable_user(self, login: str) -> Account:
+        """Disable a user: no sign-in, and all sessions and tokens end."""
+        return self.users.disable(login)
+
+    def close(self) -> None:
+        """Close this process's connections; the next request opens new ones."""
+        self._engine.upkeep.close()
+        self._engine.database.close()
+
+
+class Administration(ManagedServer):
+    """Administers the server of a store, from a process that does not serve.
+
+    Args:
+        store: the server's database URL.
+        secret: the server's; `BEARERGUARD_SERVER_SECRET` or the development file by default.
+        issuer: the server's URL; without it, every JWT that the store's keys signed is accepted
+            as one of the server.
+        create: whether a missing store, and a missing development secret, are created.
+        on_event: called with every `Event`.
+        clock: returns Unix seconds.
+        environ: where the secret is looked for.
 
     Raises:
         ConfigurationError: the store or the secret cannot be used.
@@ -59,68 +121,27 @@ class Administration:
         clock: Callable[[], float] = time.time,
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        self._database = Database(store, connections=_CONNECTIONS, create=create)
-        server_secret = find_secret(secret, self._database.path, environ, create=create)
-        migrate(self._database)
-        with self._database.read() as connection:
-            # A new key is of the kind that the serving processes chose for the last one.
+        database = Database(store, connections=_CONNECTIONS, create=create)
+        server_secret = find_secret(secret, database.path, environ, create=create)
+        migrate(database)
+        with database.read() as connection:
+            # A new key gets the algorithm that the serving processes chose for the last one.
             known = [row.algorithm for row in keys.all_keys(connection)]
-        self._engine = Engine(
+        engine = Engine(
             settings=Settings(
                 issuer=issuer or _NO_ISSUER,
                 resources=(),
                 scopes=None,
-                algorithm=known[-1] if known else ALGORITHM,
+                signing=SigningKeys(algorithm=known[-1]) if known else SigningKeys(),
                 any_resource=True,
             ),
-            database=self._database,
+            database=database,
             secret=server_secret,
             people=None,
             audit=Audit(on_event, clock),
             clock=clock,
             any_issuer=issuer is None,
         )
-        self.clients = self._engine.clients
-        self.users = self._engine.people.accounts
-        self.keys = self._engine.keys
-        # A client's secret that is kept under another one would never be recognised.
+        super().__init__(engine)
+        # A client secret that is stored under another server secret would never be recognised.
         self.keys.check_secret()
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()
-
-    def close(self) -> None:
-        """Close the store's connections."""
-        self._database.close()
-
-    def disable_user(self, login: str) -> Account:
-        """Keep a user from signing in; end the user's sessions and tokens."""
-        return self.users.disable(login)
-
-    def revoke_user(
-        self,
-        *,
-        login: str | None = None,
-        user_id: str | None = None,
-        client_id: str | None = None,
-    ) -> int:
-        """Do as `AuthorizationServer.revoke_user`."""
-        return self._engine.revoke_user(login=login, user_id=user_id, client_id=client_id)
-
-    def revoke_grant(self, grant_id: str) -> bool:
-        """Revoke a grant with all its tokens; False when it was before, or is none."""
-        return self._engine.revocations.grant(grant_id, reason="revoked")
-
-    def revoke_token(self, token: str) -> bool:
-        """Revoke a token, a refresh token with all of its grant; False when it is none."""
-        return self._engine.revocation.revoke(token)

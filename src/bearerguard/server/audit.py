@@ -1,11 +1,12 @@
-"""The audit log: security events, structured, without any secret.
+"""The audit log: structured security events without secrets.
 
-One line each on the logger `bearerguard.server`, as JSON behind the event's name, and a callback.
-Identifiers of clients, users and grants are in it; tokens, codes, secrets and passwords never.
-What a request sent is escaped and cut. A refusal is a warning, unless it is a user's own decision.
+Each event is one line on the logger `bearerguard.server`, its code followed by JSON, and one call
+of `on_event=`. It contains identifiers of clients, users and grants, and never tokens, codes,
+secrets or passwords. Values of a request are escaped and cut. A refused request is a warning,
+unless the user decided so.
 
-Strangers bring refusals about. Of each kind some lines are written, then one a minute, with how
-many were left out; the callback gets every event.
+Anybody can cause refusals. Of each kind some lines are written, then one a minute that says how
+many were left out. The callback gets every event.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from bearerguard.server.http.oauth_error import REFUSED, OAuthError
 
 _log = logging.getLogger("bearerguard.server")
 
-# What an operator should look at; the rest is the ordinary day.
+# Events that an operator should look at.
 _WARNINGS = frozenset(
     {
         REFUSED,
@@ -32,11 +33,11 @@ _WARNINGS = frozenset(
         "client_authentication_failed",
         "login_failed",
         "login_throttled",
-        "revocation_not_told",
+        "revocation_not_notified",
         "store_unavailable",
     }
 )
-# What a user decided, or a client asked in order to learn (OpenID Connect Core §3.1.2.6).
+# Decisions of a user, and responses that clients ask for (OpenID Connect Core §3.1.2.6).
 _ROUTINE_ERRORS = frozenset(
     {
         "access_denied",
@@ -47,14 +48,14 @@ _ROUTINE_ERRORS = frozenset(
     }
 )
 
-# Lines of one kind at once, and the seconds until one more. A login's kind has its address, so that
-# whoever blocks addresses by these lines sees each; all kinds together have a bound, too.
+# Lines of one kind at once, and the seconds until one more. The kind of a login has its address, so
+# that tools that block addresses by these lines see each. All kinds together have a bound, too.
 _BURST = 20
 _INTERVAL = 60.0
 _MOST_AT_ONCE = 1000
 _MOST = 5.0  # a second: of lines of some 400 bytes, 170 MB a day
-# What tells kinds apart: none of it is made up by a request, but for the addresses of logins and
-# the grants of tokens that were genuine once.
+# The details that make a kind. A request cannot choose them, except the address of a login and the
+# grant of a token that was valid once.
 _KIND = ("endpoint", "error", "reason", "address", "grant_id")
 
 
@@ -111,11 +112,11 @@ class Audit:
             _log.warning("lines_left_out %s", json.dumps({"lines_left_out": unreported}))
 
     def refused(self, endpoint: str, error: OAuthError) -> None:
-        """Report that a request to the path `endpoint` was refused, why, and what was found."""
+        """Report that a request to the path `endpoint` was refused."""
         details = {"endpoint": endpoint, "error": error.error, "reason": error.reason}
         self.emit(error.event, **{**error.found, **details})
 
 
 def _safe(value: Any) -> Any:
-    # What a request named may be anything: one line, and not a long one.
+    # A value from a request may be anything: keep it on one line, and short.
     return quoted(value)[1:-1] if isinstance(value, str) else value

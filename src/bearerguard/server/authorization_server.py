@@ -1,7 +1,7 @@
-"""The authorization server of an API: every part of it put together, and the public calls.
+"""The public class of the authorization server. It delegates all work to the engine.
 
-Decides nothing itself. Making one opens the store, brings its schema up to date and makes the
-first signing key; after that, each process opens its own connections.
+Creating one opens the store, migrates its schema and makes the first signing key. Connections are
+opened by each process when it needs them.
 """
 
 from __future__ import annotations
@@ -13,16 +13,23 @@ from typing import TYPE_CHECKING, Any
 from bearerguard.errors import ConfigurationError
 from bearerguard.runtime.events import Event
 from bearerguard.runtime.messages import Request, Response
-from bearerguard.server import settings as defaults
+from bearerguard.server.administration import ManagedServer
 from bearerguard.server.audit import Audit
 from bearerguard.server.engine import Engine
 from bearerguard.server.hosting.asgi import ASGIApp, AsgiHost
 from bearerguard.server.hosting.wsgi import WSGIApp, WsgiHost
 from bearerguard.server.http.proxies import Proxies
-from bearerguard.server.login.accounts import Account
 from bearerguard.server.login.people import PeopleOptions
 from bearerguard.server.secret import GivenSecret, find_secret
-from bearerguard.server.settings import Resource, Settings, checked_resources
+from bearerguard.server.settings import (
+    IGNORE,
+    Lifetimes,
+    Resource,
+    Settings,
+    SigningKeys,
+    UnknownScopes,
+    checked_resources,
+)
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import migrate
 from bearerguard.server.tokens.revocations import Revoked
@@ -30,43 +37,38 @@ from bearerguard.server.tokens.revocations import Revoked
 if TYPE_CHECKING:
     from bearerguard.guard.config.issuer import Issuer
 
+_LIFETIMES, _SIGNING = Lifetimes(), SigningKeys()
 _THREADS = 8
-# A thread of the app's own may be asking too.
+# For threads of the app that call the server.
 _SPARE_CONNECTIONS = 4
 
 
-class AuthorizationServer:
+class AuthorizationServer(ManagedServer):
     """An OAuth 2 authorization server over one database.
 
     Args:
         issuer: its URL, the `iss` of its tokens; its endpoints are below it.
         store: the database, such as `sqlite:///auth.db`.
-        secret: at least 32 random bytes, which seal the signing keys; the environment's
-            `BEARERGUARD_SERVER_SECRET` by default. A list, the newest first, renews it.
-        scopes: every scope with its description for people; by default whatever clients
+        secret: at least 32 random bytes, which seal the signing keys; by default that of
+            `BEARERGUARD_SERVER_SECRET`. To renew it, pass a list, the newest first.
+        scopes: every scope with its description for people; by default those that clients
             are registered for.
         resources: the APIs that tokens are for; the first is the default. Without any, the
             API is the issuer's own URL.
-        people: what pages look like, and how users sign in.
-        access_token_lifetime: seconds.
-        refresh_token_lifetime: seconds that a refresh token may idle.
-        refresh_token_max_lifetime: seconds from the user's consent to the next.
-        refresh_grace: seconds in which a refresh that got lost may be repeated; 0 for none.
-        code_lifetime: seconds.
-        algorithm: of new signing keys: "RS256", "ES256" or "EdDSA".
-        key_lifetime: seconds after which the signing key is rotated.
-        secret_overlap: seconds for which a client's old secret stays valid beside a new one.
-        accept_endpoint_audiences: whether client assertions may name an endpoint as their
-            audience, instead of the issuer (a compromise with RFC 9126 §2).
-        unknown_scopes: what becomes of scopes that the server or the client does not know:
-            "ignore" leaves them out, as long as one remains (RFC 6749 §3.3), "refuse" refuses
+        people: how users sign in, and what the pages look like.
+        lifetimes: how long tokens, codes and clients' old secrets live.
+        signing: the algorithm and the lifetime of signing keys.
+        accept_endpoint_audiences: whether the audience of client assertions may be an endpoint
+            instead of the issuer (RFC 9126 §2).
+        unknown_scopes: what happens to scopes that the server or the client does not have:
+            "ignore" leaves them out as long as one remains (RFC 6749 §3.3), "refuse" refuses
             the request. `openid` and `offline_access` beside others are never refused.
         insecure_allow_http: allow an issuer with plain http beyond loopback.
-        threads: how many requests are answered at once under ASGI; half as many logins may
-            wait for their password's check besides, under WSGI among the threads there are.
+        threads: how many requests are handled at once under ASGI. Half as many passwords are
+            checked at once besides; under WSGI, in the web server's threads.
         on_event: called with every `Event`.
         clock: returns Unix seconds.
-        environ: where `BEARERGUARD_SERVER_SECRET` is looked for.
+        environ: replaces the process's environment, for `BEARERGUARD_SERVER_SECRET`.
 
     Attributes:
         clients: the registered clients.
@@ -74,8 +76,8 @@ class AuthorizationServer:
         keys: the signing keys.
         grants: the grants by grant type; `register` adds one of your own.
         tokens: issues tokens, for grants of your own.
-        paths: the paths that it serves, the well-known ones too.
-        database: where it keeps everything.
+        paths: the paths that it serves, the well-known ones included.
+        database: its database.
 
     Raises:
         ConfigurationError: an option is missing or unsafe, or the store cannot be used.
@@ -90,16 +92,10 @@ class AuthorizationServer:
         scopes: Mapping[str, str] | None = None,
         resources: Sequence[str | Resource] | None = None,
         people: PeopleOptions | None = None,
-        access_token_lifetime: float = defaults.ACCESS_TOKEN_LIFETIME,
-        refresh_token_lifetime: float = defaults.REFRESH_TOKEN_LIFETIME,
-        refresh_token_max_lifetime: float = defaults.REFRESH_TOKEN_MAX_LIFETIME,
-        refresh_grace: float = defaults.REFRESH_GRACE,
-        code_lifetime: float = defaults.CODE_LIFETIME,
-        algorithm: str = defaults.ALGORITHM,
-        key_lifetime: float = defaults.KEY_LIFETIME,
-        secret_overlap: float = defaults.SECRET_OVERLAP,
+        lifetimes: Lifetimes = _LIFETIMES,
+        signing: SigningKeys = _SIGNING,
         accept_endpoint_audiences: bool = False,
-        unknown_scopes: defaults.UnknownScopes = defaults.IGNORE,
+        unknown_scopes: UnknownScopes = IGNORE,
         insecure_allow_http: bool = False,
         threads: int = _THREADS,
         on_event: Callable[[Event], None] | None = None,
@@ -112,14 +108,8 @@ class AuthorizationServer:
             issuer=issuer,
             resources=checked_resources(resources),
             scopes=scopes,
-            access_token_lifetime=access_token_lifetime,
-            refresh_token_lifetime=refresh_token_lifetime,
-            refresh_token_max_lifetime=refresh_token_max_lifetime,
-            refresh_grace=refresh_grace,
-            code_lifetime=code_lifetime,
-            algorithm=algorithm,
-            key_lifetime=key_lifetime,
-            secret_overlap=secret_overlap,
+            lifetimes=lifetimes,
+            signing=signing,
             accept_endpoint_audiences=accept_endpoint_audiences,
             unknown_scopes=unknown_scopes,
             insecure_allow_http=insecure_allow_http,
@@ -130,7 +120,7 @@ class AuthorizationServer:
         self.database = database = Database(store, connections=connections)
         server_secret = find_secret(secret, database.path, environ)
         migrate(database)
-        self._engine = Engine(
+        engine = Engine(
             settings=self.settings,
             database=database,
             secret=server_secret,
@@ -139,103 +129,74 @@ class AuthorizationServer:
             clock=clock,
             password_places=login_threads,
         )
-        self.clients = self._engine.clients
-        self.users = self._engine.people.accounts
-        self.keys = self._engine.keys
-        self.grants = self._engine.grants
-        self.tokens = self._engine.tokens
-        self.paths = self._engine.paths
+        super().__init__(engine)
+        self.grants = engine.grants
+        self.tokens = engine.tokens
+        self.paths = engine.paths
         self.keys.ensure()
-        # Whoever forks now, such as gunicorn with --preload, hands no connection on.
+        # A process that forks now, such as gunicorn with --preload, shares no connection.
         database.close()
 
-    # Answering
+    # Serving
 
     def handle(self, request: Request) -> Response:
-        """Answer a request to one of `paths`, in the calling thread."""
+        """Return the response to a request to one of `paths`, in the calling thread."""
         return self._engine.handle(request)
 
     def asgi_app(
         self, api: ASGIApp | None = None, *, trusted_proxies: Sequence[str] = ()
     ) -> AsgiHost:
-        """Return an ASGI app that serves `paths` and hands everything else to `api`.
+        """Return an ASGI app that serves `paths` and passes everything else to `api`.
 
-        `trusted_proxies` are the addresses or networks of your own proxies, "unix" for one that
-        comes by a Unix socket. Their `X-Forwarded-For` says from which address logins come,
-        which are throttled by it; not needed where the web server or a middleware sees to that.
+        Args:
+            api: the app behind it; without one, other paths get 404.
+            trusted_proxies: the addresses or networks of your own proxies, "unix" for one that
+                connects by a Unix socket. Logins are throttled by the address that their
+                `X-Forwarded-For` names. Not needed if the web server evaluates that header.
+
+        Raises:
+            ConfigurationError: a proxy is neither address nor network.
         """
         return AsgiHost(self._engine, api, Proxies(trusted_proxies), threads=self._threads)
 
     def wsgi_app(
         self, api: WSGIApp | None = None, *, trusted_proxies: Sequence[str] = ()
     ) -> WsgiHost:
-        """Return a WSGI app that serves `paths` and hands everything else to `api`.
+        """Return a WSGI app that serves `paths` and passes everything else to `api`.
 
-        `trusted_proxies` are as with `asgi_app`.
+        The arguments are those of `asgi_app`.
         """
         return WsgiHost(self._engine, api, Proxies(trusted_proxies))
 
-    # Ending what was given
-
-    def revoke(self, token: str) -> bool:
-        """Revoke an access token, or a refresh token with its grant; False if it was none."""
-        return self._engine.revocation.revoke(token)
-
-    def revoke_grant(self, grant_id: str) -> bool:
-        """Revoke a grant (a token's `sid`) with all its tokens; False if it was none."""
-        return self._engine.revocations.grant(grant_id, reason="revoked")
-
-    def revoke_user(
-        self,
-        *,
-        login: str | None = None,
-        user_id: str | None = None,
-        client_id: str | None = None,
-    ) -> int:
-        """Revoke all that a user allowed, to one client or to all; return how many grants.
-
-        The user is named by `login`, or by `user_id`: the `sub` of tokens, and the id of a
-        user whom `current_user=` brings. Raises `AccountError` for a login name that is
-        nobody's, and `ClientError` for a client that is not registered.
-        """
-        return self._engine.revoke_user(login=login, user_id=user_id, client_id=client_id)
-
-    def disable_user(self, login: str) -> Account:
-        """Keep a user from signing in, and end the user's sessions and tokens."""
-        return self.users.disable(login)
+    # Revocations by this process
 
     def on_revocation(self, listener: Callable[[Revoked], object]) -> None:
         """Call `listener` after each revocation that this process makes."""
         self._engine.revocations.listen(listener)
 
     def on_revocations(self, listener: Callable[[Sequence[Revoked]], object]) -> None:
-        """Call `listener` after each change with all that this revoked: a user's grants at once."""
+        """Call `listener` after each change, once with all that it revoked."""
         self._engine.revocations.listen_to_batches(listener)
 
-    # For a guard in this process, and for tests
+    # For a guard in this process
 
     def issuer(self, **options: Any) -> Issuer:
         """Return this server as the issuer of a guard in this process: `Guard(server.issuer())`.
 
-        The guard gets keys, and answers about opaque tokens, without HTTP. `options` are
-        those of `Issuer`; the audience is the first resource by default.
+        The guard gets keys and introspects opaque tokens without HTTP. `options` are those of
+        `Issuer`; the audience is the first resource by default.
         """
         from bearerguard.server.hosting import embedding  # noqa: PLC0415 - it alone knows the guard
 
         return embedding.issuer(self._engine, self._threads, **options)
 
     def introspect(self, token: str) -> Mapping[str, Any]:
-        """Return what RFC 7662 §2.2 has about an access token, without asking who wants it."""
+        """Return the introspection response about an access token (RFC 7662 §2.2)."""
         return self._engine.introspection.describe(token)
 
     def prune(self) -> int:
-        """Remove what is over from the store, as happens by itself; return how many rows went."""
+        """Remove expired rows now, as happens once a minute; return how many."""
         return self._engine.upkeep.prune()
-
-    def close(self) -> None:
-        """Close this process's connections; the next request opens new ones."""
-        self._engine.upkeep.close()
-        self._engine.database.close()
 
     def __repr__(self) -> str:
         return f"AuthorizationServer({self.settings.issuer!r})"

@@ -1,4 +1,4 @@
-"""The parts of a server put together: who needs whom, and which path has which endpoint."""
+"""The engine of a server: its parts put together, and the paths of its endpoints."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from bearerguard.server.clients.authentication import ClientAuthentication
 from bearerguard.server.clients.failures import Failures
 from bearerguard.server.clients.registry import ClientRegistry
 from bearerguard.server.endpoints import metadata
-from bearerguard.server.endpoints.authorize import AuthorizeEndpoint
-from bearerguard.server.endpoints.introspection import IntrospectEndpoint, Introspection
-from bearerguard.server.endpoints.revocation import RevokeEndpoint, TokenRevocation
+from bearerguard.server.endpoints.authorization import AuthorizationEndpoint
+from bearerguard.server.endpoints.introspection import IntrospectionEndpoint, TokenIntrospection
+from bearerguard.server.endpoints.revocation import RevocationEndpoint, TokenRevocation
 from bearerguard.server.endpoints.token import TokenEndpoint
 from bearerguard.server.grants.authorization_code import AuthorizationCodeGrant
 from bearerguard.server.grants.client_credentials import ClientCredentialsGrant
@@ -41,7 +41,7 @@ from bearerguard.server.upkeep import Upkeep
 
 
 class Engine:
-    """Everything that one server consists of, over one database."""
+    """All parts of one server over one database."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class Engine:
         )
         access = AccessTokens(settings, self.keys, secret, clock, any_issuer=any_issuer)
         refresh = RefreshTokens(secret, settings, clock)
-        self.introspection = Introspection(database, access, settings, audit)
+        self.introspection = TokenIntrospection(database, access, settings, audit)
         self.revocation = TokenRevocation(
             access=access, refresh=refresh, revocations=self.revocations, **shared
         )
@@ -108,15 +108,15 @@ class Engine:
             Failures(elapsed),
         )
         self._token = TokenEndpoint(authentication, self.grants)
-        self._authorize = AuthorizeEndpoint(
+        self._authorize = AuthorizationEndpoint(
             settings=settings,
             registry=self.clients,
             codes=self.codes,
             people=self.people,
             audit=audit,
         )
-        self._revoke = RevokeEndpoint(authentication, self.revocation)
-        self._introspect = IntrospectEndpoint(
+        self._revoke = RevocationEndpoint(authentication, self.revocation)
+        self._introspect = IntrospectionEndpoint(
             authentication=authentication,
             introspection=self.introspection,
             keys=self.keys,
@@ -125,29 +125,29 @@ class Engine:
         )
         endpoints = self._endpoints()
         self.paths = frozenset(endpoints)
-        kept_up = {
-            path: replace(each, handle=self._kept_up(each.handle))
+        with_upkeep = {
+            path: replace(each, handle=self._with_upkeep(each.handle))
             for path, each in endpoints.items()
         }
-        self._router = Router(kept_up, is_origin=self.clients.is_origin, audit=audit)
+        self._router = Router(with_upkeep, is_origin=self.clients.is_origin, audit=audit)
 
     def handle(self, request: Request) -> Response:
         """Return the response to a request to one of `paths`."""
         return self._router.handle(request)
 
     def too_large(self, path: str) -> Response:
-        """Return the response to a request to one of `paths` whose body is not read to its end."""
+        """Return the response to a request to one of `paths` whose body exceeds the limit."""
         return self._router.too_large(path)
 
     def is_login(self, method: str, path: str) -> bool:
-        """Whether a request brings a password, whose check takes its time."""
+        """Whether a request carries a password, which takes long to check."""
         return method == "POST" and path == self.settings.base_path + LOGIN
 
     def served_path(self, root: str, path: str) -> str | None:
-        """Return which of `paths` a request for `path` means, None for none.
+        """Return which of `paths` a request for `path` means, or None.
 
-        `root` is where an app is mounted (`root_path`, `SCRIPT_NAME`), as part of `path` or
-        not. The mount may be the issuer's own path, or something the issuer does not know.
+        `root` is where the app is mounted (`root_path`, `SCRIPT_NAME`); `path` may contain it or
+        not. The issuer's URL may contain it, too, or not.
         """
         root = root.rstrip("/")
         below = path[len(root) :] if root and (path + "/").startswith(root + "/") else path
@@ -157,7 +157,7 @@ class Engine:
         return None
 
     def revoke_user(self, *, login: str | None, user_id: str | None, client_id: str | None) -> int:
-        """Do as `end_user`, for the user of a login name or of an id; there must be such ones."""
+        """Revoke all that a user consented to; see `AuthorizationServer.revoke_user`."""
         if (login is None) == (user_id is None):
             raise ConfigurationError("revoke_user(): name the user by login= or by user_id=")
         if client_id is not None:
@@ -167,7 +167,7 @@ class Engine:
         return self.end_user(str(user_id), client_id)
 
     def end_user(self, user_id: str, client_id: str | None = None) -> int:
-        """End all that a user allowed, one client or all; return how many grants that were."""
+        """Revoke all grants of a user, to one client or to all; return how many."""
         self.people.forget(user_id, client_id)
         return self.revocations.user(user_id, client_id)
 
@@ -194,8 +194,8 @@ class Engine:
             handle, unavailable=self.people.unavailable, too_large=self.people.too_large
         )
 
-    def _kept_up(self, handle: Callable[[Request], Response]) -> Callable[[Request], Response]:
-        """Return `handle` with the upkeep begun afterwards that is due."""
+    def _with_upkeep(self, handle: Callable[[Request], Response]) -> Callable[[Request], Response]:
+        """Return `handle`, followed by the upkeep that is due."""
 
         def handling(request: Request) -> Response:
             try:
@@ -212,7 +212,7 @@ class Engine:
     def _published(
         self, document: Callable[[Settings, Sequence[str], Iterable[str]], dict[str, Any]]
     ) -> Callable[[Request], Response]:
-        """Return what answers with a metadata document."""
+        """Return what responds with a metadata document."""
 
         def handling(request: Request) -> Response:
             responses.check_method(request, "GET", "HEAD")

@@ -1,11 +1,10 @@
-"""The server's secret, and what is derived from it: digests, sealing keys, signing of forms.
+"""The server's secret, and what is derived from it: digests and sealing keys.
 
-One secret of at least 32 bytes comes from the environment. For development a file beside the
-database stands in for it: readable for its owner alone, and announced in the log. Whoever has
-the database without the secret can call nothing.
+A secret of at least 32 bytes comes from the environment. For development, a file beside the
+database replaces it; only its owner can read it, and the log says so. The database alone, without
+the secret, gives access to nothing.
 
-To renew it, the newest stands before the older ones: what is written is written under the newest,
-and what any of them wrote still counts. What only a secret knew that is gone is unknown.
+To renew the secret, list the newest before the older ones. The newest seals, all of them open.
 """
 
 from __future__ import annotations
@@ -24,15 +23,17 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from bearerguard.errors import ConfigurationError
+from bearerguard.runtime.environment import check_names
 from bearerguard.runtime.sealing import Sealer, Secret, checked_secrets
+from bearerguard.server.settings import PREFIX, VARIABLES
 
 VARIABLE = "BEARERGUARD_SERVER_SECRET"
 
 GivenSecret: TypeAlias = Secret | Sequence[Secret]
 
-# Each look-up tries all of them.
+# Each look-up tries all secrets.
 _MOST = 4
-# What is longer is no development secret: 64 hexadecimal digits are made here.
+# The development secret has 64 hexadecimal digits; a much longer file is something else.
 _LARGEST = 4096
 _PLACES = ("the 1st", "the 2nd", "the 3rd", "the 4th")
 
@@ -40,10 +41,13 @@ _log = logging.getLogger("bearerguard.server")
 
 
 class ServerSecret:
-    """The secret of one server; every process of it has the same.
+    """The secret of one server; all its processes have the same.
 
     Args:
-        secrets: at least 32 bytes each that nobody can guess; the newest first.
+        secrets: at least 32 random bytes each, the newest first.
+
+    Raises:
+        ConfigurationError: one is too short, or there are none or too many.
     """
 
     def __init__(self, *secrets: Secret) -> None:
@@ -53,22 +57,22 @@ class ServerSecret:
         self._digest_keys = tuple(_derived(each, "digests") for each in self._secrets)
 
     def sealer(self, purpose: str) -> Sealer:
-        """Return what seals for one purpose, with the newest, and opens with all."""
+        """Return a sealer for one purpose: the newest secret seals, all open."""
         return Sealer(*reversed(self._secrets), purpose=purpose)
 
     def newest_sealer(self, purpose: str) -> Sealer:
-        """Return what opens only what the newest sealed."""
+        """Return a sealer of the newest secret alone."""
         return Sealer(self._secrets[0], purpose=purpose)
 
     def digest(self, kind: str, value: str) -> str:
-        """Return what the store keeps instead of `value`: a keyed SHA-256, in hexadecimal.
+        """Return what is stored instead of `value`: a keyed SHA-256, in hexadecimal.
 
-        Cheap is right here: what is digested has 256 random bits.
+        A fast digest is enough, because the values have 256 random bits.
         """
         return _keyed(self._digest_keys[0], kind, value)
 
     def digests(self, kind: str, value: str) -> tuple[str, ...]:
-        """Return what the store may have kept instead of `value`, the newest first."""
+        """Return what may be stored instead of `value`, under each secret, the newest first."""
         return tuple(_keyed(key, kind, value) for key in self._digest_keys)
 
 
@@ -82,7 +86,7 @@ def _checked(secrets: Sequence[Secret], place: int) -> bytes:
 
 
 def _derived(secret: bytes, purpose: str) -> bytes:
-    """Return 32 bytes that serve one purpose, and tell nothing about the secret."""
+    """Return 32 bytes for one purpose, which reveal nothing about the secret."""
     info = b"bearerguard server 1: " + purpose.encode()
     return HKDF(SHA256(), 32, salt=None, info=info).derive(secret)
 
@@ -99,20 +103,24 @@ def find_secret(
     *,
     create: bool = True,
 ) -> ServerSecret:
-    """Return the secret that was given, else the environment's, else the development file's.
+    """Return the given secret, else that of the environment, else that of the development file.
 
-    That file is made where it is not there, unless `create` is False.
+    The file is created if it is missing, unless `create` is False.
+
+    Raises:
+        ConfigurationError: the secret is not usable, or a variable's name looks like a slip.
     """
-    environ = os.environ if environ is None else environ
     if isinstance(given, list | tuple):
         return ServerSecret(*given)
     if given is not None:
-        return ServerSecret(given)  # type: ignore[arg-type] # what is none is refused there
+        return ServerSecret(given)  # type: ignore[arg-type] # checked there
+    environ = os.environ if environ is None else environ
+    check_names(environ, VARIABLES, prefix=PREFIX)
     development = database.with_name(database.name + ".secret")
     if environ.get(VARIABLE):
         if development.exists():
             _log.warning(
-                "%s is set, so the development secret in %s is not used: what was kept under that,"
+                "%s is set, so the development secret in %s is not used: what was stored under it,"
                 " such as clients' secrets, is unknown unless it is one of the older secrets;"
                 " remove the file when nothing needs it",
                 VARIABLE,
@@ -137,11 +145,11 @@ def find_secret(
 
 
 def _development_secret(path: Path) -> str:
-    """Return the content of the development file, made by whichever process comes first."""
+    """Return the content of the development file; the first process creates it."""
     try:
         if not path.exists():
             _create(path)
-        # A pipe in its place would be waited for; it is opened at once, and then refused.
+        # O_NONBLOCK: opening a pipe in its place must not block; it is refused below.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             found = os.fstat(descriptor)
@@ -152,7 +160,7 @@ def _development_secret(path: Path) -> str:
             f" ({type(error).__name__}): set {VARIABLE} to at least 32 random bytes"
         ) from error
     if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
-        # Whoever wrote it knows it, and with it whatever this server will ever seal.
+        # Who wrote the file knows the secret, and can open all that this server seals.
         raise ConfigurationError(
             f"The development secret {path} is no plain file, or belongs to another user"
             f" (uid {found.st_uid}): remove it, or set {VARIABLE}"
@@ -172,7 +180,7 @@ def _development_secret(path: Path) -> str:
 
 
 def _create(path: Path) -> None:
-    # A file that appears under its name is whole: it is linked when it has been written.
+    # The file is written under another name and then linked, so that it is complete at once.
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     try:
@@ -182,6 +190,6 @@ def _create(path: Path) -> None:
             os.fsync(file.fileno())
         os.link(draft, path)
     except FileExistsError:
-        return  # another process was first: its secret counts
+        return  # another process was first: its secret is used
     finally:
         draft.unlink()

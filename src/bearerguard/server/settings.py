@@ -1,36 +1,96 @@
-"""What an operator chooses, checked whole when the server is made.
-
-Holds no state and opens nothing. Lifetimes are seconds.
-"""
+"""The options of a server as values that check themselves. No state, no I/O; times are seconds."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 from urllib.parse import urlsplit
 
 from bearerguard.errors import ConfigurationError, quoted
 from bearerguard.protocol import metadata, scope
 from bearerguard.protocol.http import uri
 
-ALGORITHMS = ("RS256", "ES256", "EdDSA")
-
 DAY = 86_400.0
-# What an operator gets who chooses nothing, in Python and by command.
-ACCESS_TOKEN_LIFETIME = 3600
-REFRESH_TOKEN_LIFETIME = 30 * DAY
-REFRESH_TOKEN_MAX_LIFETIME = 180 * DAY
-REFRESH_GRACE = 10
-CODE_LIFETIME = 60
-ALGORITHM = "RS256"
-KEY_LIFETIME = 90 * DAY
-SECRET_OVERLAP = DAY
-# What becomes of scopes that the server or the client does not know (RFC 6749 §3.3).
+# What happens to scopes that the server or the client does not have (RFC 6749 §3.3).
 UnknownScopes: TypeAlias = Literal["ignore", "refuse"]
 IGNORE: UnknownScopes = "ignore"
+SigningAlgorithm: TypeAlias = Literal["RS256", "ES256", "EdDSA"]
+PREFIX = "BEARERGUARD_SERVER_"
+# What is read from the environment: the secret by every server, the others by the commands.
+VARIABLES = frozenset(
+    PREFIX + name
+    for name in (
+        *("SECRET", "STORE", "ISSUER", "SCOPES", "RESOURCES", "ALGORITHM", "KEY_LIFETIME"),
+        *("ACCESS_TOKEN_LIFETIME", "REFRESH_TOKEN_LIFETIME", "REFRESH_TOKEN_MAX_LIFETIME"),
+        *("REFRESH_GRACE", "CODE_LIFETIME", "SECRET_OVERLAP", "UNKNOWN_SCOPES"),
+        *("ACCEPT_ENDPOINT_AUDIENCES", "TRUSTED_PROXIES"),
+    )
+)
 # RFC 6749 §4.1.2 recommends ten minutes at most.
 _MAX_CODE_LIFETIME = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lifetimes:
+    """How long what a server issues lives, in seconds.
+
+    Args:
+        access_token: of an access token, unless its resource or client has a lifetime of its own.
+        refresh_token: that a refresh token may be idle.
+        refresh_token_max: from the user's consent to the last refresh.
+        refresh_grace: in which a client whose response got lost may repeat a refresh; 0 for none.
+        code: of an authorization code; 600 at most (RFC 6749 §4.1.2).
+        client_secret_overlap: that a client's old secret stays valid beside a new one.
+
+    Raises:
+        ConfigurationError: one is no number of seconds, or does not fit another.
+    """
+
+    access_token: float = 3600
+    refresh_token: float = 30 * DAY
+    refresh_token_max: float = 180 * DAY
+    refresh_grace: float = 10
+    code: float = 60
+    client_secret_overlap: float = DAY
+
+    def __post_init__(self) -> None:
+        for name in ("access_token", "refresh_token", "refresh_token_max", "code"):
+            check_lifetime(f"Lifetimes({name}=)", getattr(self, name))
+        for name in ("refresh_grace", "client_secret_overlap"):
+            check_duration(f"Lifetimes({name}=)", getattr(self, name))
+        if self.code > _MAX_CODE_LIFETIME:
+            raise ConfigurationError(
+                f"Lifetimes(code=): {_MAX_CODE_LIFETIME:.0f} seconds at most (RFC 6749 §4.1.2)"
+            )
+        if self.refresh_token_max < self.refresh_token:
+            raise ConfigurationError(
+                "Lifetimes(refresh_token_max=): must not be shorter than refresh_token="
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningKeys:
+    """How a server's signing keys are made.
+
+    Args:
+        algorithm: of new keys: "RS256", "ES256" or "EdDSA" (RFC 7518 §3.1, RFC 8037 §3.1).
+        lifetime: seconds after which a key is succeeded by a new one.
+
+    Raises:
+        ConfigurationError: the algorithm is none of these, or the lifetime no number of seconds.
+    """
+
+    algorithm: SigningAlgorithm = "RS256"
+    lifetime: float = 90 * DAY
+
+    def __post_init__(self) -> None:
+        check_lifetime("SigningKeys(lifetime=)", self.lifetime)
+        if self.algorithm not in get_args(SigningAlgorithm):
+            raise ConfigurationError(
+                f"SigningKeys(algorithm=): {quoted(self.algorithm)} is none of"
+                f" {', '.join(get_args(SigningAlgorithm))}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +99,18 @@ class Resource:
 
     Args:
         identifier: its URI, the `aud` of its tokens.
-        tokens: "jwt" (RFC 9068), which the API checks by itself, or "opaque", which it
-            must ask about (RFC 7662).
-        access_token_lifetime: seconds, where this API wants other tokens than most.
+        tokens: "jwt" (RFC 9068), which the API validates itself, or "opaque", which it must
+            introspect (RFC 7662).
+        access_token_lifetime: seconds, instead of the server's lifetime.
+
+    Raises:
+        ConfigurationError: the identifier is no absolute URI, or another argument is wrong.
     """
 
     identifier: str
     tokens: Literal["jwt", "opaque"] = "jwt"
     access_token_lifetime: float | None = None
-    # By which other spellings are recognised; tokens have the identifier as it is given.
+    # For comparison with other spellings; tokens contain the identifier as it is given.
     normalized: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -65,7 +128,7 @@ class Resource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The options of a server; `AuthorizationServer` says what each one means.
+    """The options of a server; see `AuthorizationServer`.
 
     Without `resources`, the issuer's own URL is the API.
     """
@@ -73,18 +136,12 @@ class Settings:
     issuer: str
     resources: tuple[Resource, ...]
     scopes: Mapping[str, str] | None
-    access_token_lifetime: float = ACCESS_TOKEN_LIFETIME
-    refresh_token_lifetime: float = REFRESH_TOKEN_LIFETIME
-    refresh_token_max_lifetime: float = REFRESH_TOKEN_MAX_LIFETIME
-    refresh_grace: float = REFRESH_GRACE
-    code_lifetime: float = CODE_LIFETIME
-    algorithm: str = ALGORITHM
-    key_lifetime: float = KEY_LIFETIME
-    secret_overlap: float = SECRET_OVERLAP
+    lifetimes: Lifetimes = field(default_factory=Lifetimes)
+    signing: SigningKeys = field(default_factory=SigningKeys)
     accept_endpoint_audiences: bool = False
     unknown_scopes: UnknownScopes = IGNORE
     insecure_allow_http: bool = False
-    # Whether the resources are another process's to know, as where a store is administered.
+    # True if the resources and grants are known to other processes only: a command has no options.
     any_resource: bool = False
 
     def __post_init__(self) -> None:
@@ -92,48 +149,33 @@ class Settings:
         if not self.resources:
             object.__setattr__(self, "resources", (Resource(self.issuer),))
         self._check_scopes()
-        for name in (
-            "access_token_lifetime",
-            "refresh_token_lifetime",
-            "refresh_token_max_lifetime",
-            "code_lifetime",
-            "key_lifetime",
+        given: object
+        for option, given, kind in (
+            ("lifetimes", self.lifetimes, Lifetimes),
+            ("signing", self.signing, SigningKeys),
         ):
-            check_lifetime(f"{name}=", getattr(self, name))
-        for name in ("refresh_grace", "secret_overlap"):
-            check_duration(f"{name}=", getattr(self, name))
-        if self.code_lifetime > _MAX_CODE_LIFETIME:
-            raise ConfigurationError(
-                f"code_lifetime=: {_MAX_CODE_LIFETIME:.0f} seconds at most (RFC 6749 §4.1.2)"
-            )
-        if self.refresh_token_max_lifetime < self.refresh_token_lifetime:
-            raise ConfigurationError(
-                "refresh_token_max_lifetime=: must not be shorter than refresh_token_lifetime="
-            )
-        if self.algorithm not in ALGORITHMS:
-            raise ConfigurationError(
-                f"algorithm=: {quoted(self.algorithm)} is none of {', '.join(ALGORITHMS)}"
-            )
+            if not isinstance(given, kind):
+                raise ConfigurationError(f"{option}=: pass {kind.__name__}(...)")
         if self.unknown_scopes not in {"ignore", "refuse"}:
             raise ConfigurationError('unknown_scopes=: choose "ignore" or "refuse"')
 
     def url(self, path: str) -> str:
-        """Return the address of one of this server's own paths."""
+        """Return the URL of one of this server's paths."""
         return self.issuer.rstrip("/") + path
 
     @property
     def base_path(self) -> str:
-        """The path of the issuer, below which its endpoints are; without a slash at its end."""
+        """The path of the issuer's URL, without a slash at its end; endpoints are below it."""
         return urlsplit(self.issuer).path.rstrip("/")
 
     @property
     def longest_access_lifetime(self) -> float:
-        """The longest life of an access token of a client that was given none of its own."""
+        """The longest lifetime of an access token, unless its client has a lifetime of its own."""
         chosen = (each.access_token_lifetime or 0.0 for each in self.resources)
-        return max(self.access_token_lifetime, *chosen)
+        return max(self.lifetimes.access_token, *chosen)
 
     def resource(self, name: str) -> Resource | None:
-        """Return the resource that a URI names in any spelling (RFC 3986 §6.2), or None."""
+        """Return the resource of a URI in any spelling (RFC 3986 §6.2), or None."""
         wanted = uri.normalized(name)
         for each in self.resources:
             if each.normalized == wanted:
@@ -141,7 +183,7 @@ class Settings:
         return None
 
     def describe(self, name: str) -> str:
-        """Return a scope in words."""
+        """Return the description of a scope, or its name."""
         return (self.scopes or {}).get(name) or name
 
     def _check_issuer(self) -> None:
@@ -172,7 +214,7 @@ class Settings:
 
 
 def checked_resources(given: Sequence[str | Resource] | None) -> tuple[Resource, ...]:
-    """Return the resources as such, none for None."""
+    """Return `resources=` as values; raises `ConfigurationError`."""
     if given is None:
         return ()
     if isinstance(given, str) or not isinstance(given, Iterable):
@@ -206,13 +248,13 @@ def is_resource_identifier(text: object) -> bool:
 
 
 def check_lifetime(option: str, seconds: object) -> None:
-    """Refuse what is no positive number of seconds."""
+    """Raise `ConfigurationError` unless it is a positive number of seconds."""
     if not _is_number(seconds) or not 0 < seconds < 10**10:  # type: ignore[operator]
         raise ConfigurationError(f"{option}: pass a positive number of seconds")
 
 
 def check_duration(option: str, seconds: object) -> None:
-    """Refuse what is no number of seconds; 0 is one."""
+    """Raise `ConfigurationError` unless it is a number of seconds, 0 included."""
     if not _is_number(seconds) or not 0 <= seconds < 10**10:  # type: ignore[operator]
         raise ConfigurationError(f"{option}: pass seconds, 0 for none")
 

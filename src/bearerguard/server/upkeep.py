@@ -1,8 +1,8 @@
-"""What must be done now and then: removing what is over, rotating keys.
+"""Upkeep once a minute: removes expired rows and rotates keys.
 
-Requests say that time has passed; a thread of its own does the work, so that none waits for it.
-It holds the write lock for moments only, with pauses in which others write. One process at a
-time prunes.
+A request that comes after the interval starts it, and a thread of its own does the work, so that no
+request waits. It holds the write lock for moments only, with pauses in which others write. One
+process at a time removes rows.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from bearerguard.server.tokens.key_ring import KeyRing
 _log = logging.getLogger("bearerguard.server")
 
 _INTERVAL = 60.0
-# So long the write lock is to be held at once, and so many times as long it is left to others:
-# they wait for it by polling, and not in turn.
+# Seconds for which the write lock is held at once, and how many times as long it is free after
+# that: others wait for it by polling, in no order.
 _HOLD, _REST = 0.01, 8.0
 _SHORTEST_REST = 0.01
 _FEWEST, _FIRST, _MOST = 20, 100, 1000
-# Nobody else prunes for so long after a slice: the process that did may be gone by then.
+# Seconds after a slice in which no other process prunes; the process may have died since.
 _TURN = 30.0
 
 Pause = Callable[[float], object]
@@ -46,7 +46,7 @@ class _Stopped(Exception):
 
 
 class Upkeep:
-    """Keeps one server tidy."""
+    """The upkeep of one server."""
 
     def __init__(
         self,
@@ -67,12 +67,12 @@ class Upkeep:
         self._stop = threading.Event()
 
     def run_if_due(self) -> None:
-        """Have done what is due, in a thread; trouble is logged and harms no request."""
+        """Start what is due in a thread; errors are logged and affect no request."""
         if self._elapsed() < self._due_at or not self._lock.acquire(timeout=0):
             return
         self._due_at = self._elapsed() + _INTERVAL
         self._stop = threading.Event()
-        # What is not done when the process ends, another does.
+        # A daemon: what is not done when the process ends is done by another one.
         self._thread = threading.Thread(
             target=self._run, args=(self._stop,), name="bearerguard-upkeep", daemon=True
         )
@@ -84,23 +84,23 @@ class Upkeep:
             _log.warning("upkeep_failed %s", error)
 
     def wait(self) -> None:
-        """Wait until what was begun is done."""
+        """Wait until the thread has ended."""
         thread = self._thread
-        # A child has its parent's thread as a value only, and that is over.
+        # After a fork, the parent's thread does not run in the child; join() returns at once.
         if thread is not None and thread is not threading.current_thread():
             thread.join()
 
     def close(self) -> None:
-        """Let what was begun end before its next step, and wait for that."""
+        """Stop the thread before its next step, and wait for that."""
         self._stop.set()
         self.wait()
 
     def prune(self) -> int:
-        """Remove what is over; return how many rows went."""
+        """Remove expired rows now; return how many."""
         return sum(self._prune(kind, time.sleep) for kind in KINDS.values()) + self._retire()
 
     def finish_removals(self) -> None:
-        """Remove what is left of clients that were removed; trouble leaves it to the next time."""
+        """Remove the rows of removed clients; after an error the next upkeep does it."""
         try:
             self._prune(removed_clients, time.sleep)
         except BearerGuardError as error:
@@ -130,7 +130,7 @@ class Upkeep:
 
     def _prune(self, kind: Kind, pause: Pause, *, in_turn: bool = False) -> int:
         total, most = 0, _FIRST
-        while (found := self._look(kind, most)) is not None:
+        while (found := self._next_slice(kind, most)) is not None:
             with self._database.write() as connection:
                 began = time.monotonic()
                 total += found.remove(connection)
@@ -143,12 +143,12 @@ class Upkeep:
             most = int(min(_MOST, max(_FEWEST, most * min(2.0, max(0.5, _HOLD / held)))))
         return total
 
-    def _look(self, kind: Kind, most: int) -> Slice | None:
+    def _next_slice(self, kind: Kind, most: int) -> Slice | None:
         with self._database.read() as connection:
-            return kind(connection, self._clock(), self._settings.refresh_grace, most)
+            return kind(connection, self._clock(), self._settings.lifetimes.refresh_grace, most)
 
     def _retire(self) -> int:
-        """Remove the keys that are published no longer; they count as none."""
+        """Remove the keys that are no longer published."""
         with self._database.read() as connection:
             any_retired = key_rows.is_any_retired(connection, self._clock())
         if any_retired:

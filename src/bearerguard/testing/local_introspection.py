@@ -6,13 +6,11 @@ JWTs too. Its faults are its issuer's, and one more: it can answer anything else
 
 from __future__ import annotations
 
-import base64
 import json
 import secrets
-from binascii import Error as BinasciiError
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import parse_qsl, unquote_plus, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from bearerguard.errors import TokenError
 from bearerguard.guard.config.introspection import Introspection
@@ -124,14 +122,23 @@ class LocalIntrospection:
 
     def _is_authentic(self, request: Request, form: Mapping[str, str], url: str) -> bool:
         fields = request.values(b"authorization")
-        if fields == [b"Bearer " + self.access_token.encode()]:
+        if fields == [f"{names.BEARER} {self.access_token}".encode()]:
             return True
-        expected = (CLIENT_ID, self.client_secret)
-        if fields:
-            return _basic(fields[0]) == expected
-        if "client_assertion" in form:
-            return self._is_good(form["client_assertion"].encode(), url)
-        return (form.get("client_id"), form.get("client_secret")) == expected
+        try:
+            presented = client_authentication.parse(
+                fields,
+                client_id=form.get("client_id"),
+                client_secret=form.get("client_secret"),
+                client_assertion=form.get("client_assertion"),
+                client_assertion_type=form.get("client_assertion_type"),
+            )
+        except client_authentication.MalformedAuthentication:
+            return False
+        if CLIENT_ID not in presented.client_ids:
+            return False
+        if presented.method == client_authentication.PRIVATE_KEY_JWT:
+            return self._is_good(presented.proofs[0].encode(), url)
+        return self.client_secret in presented.proofs
 
     def _is_good(self, assertion: bytes, url: str) -> bool:
         """Whether a client assertion is genuine, for this issuer, and used for the first time."""
@@ -146,15 +153,6 @@ class LocalIntrospection:
             and (found["iss"], found["sub"], found["aud"]) == (CLIENT_ID, CLIENT_ID, url)
             and fresh
         )
-
-
-def _basic(field: bytes) -> tuple[str, ...]:
-    scheme, _, encoded = field.partition(b" ")
-    try:
-        pair = base64.b64decode(encoded, validate=True).decode()
-    except (BinasciiError, ValueError):
-        return ()
-    return tuple(map(unquote_plus, pair.split(":", 1))) if scheme == b"Basic" else ()
 
 
 def _json(status: int, document: Mapping[str, Any]) -> Response:

@@ -45,12 +45,6 @@ class Assertions:
         accepted = (settings.issuer, *endpoints) if settings.accept_endpoint_audiences else ()
         self._endpoints = frozenset(map(uri.normalized, accepted))
 
-    def subject(self, assertion: str) -> str:
-        """Return which client an assertion claims to come from, "" for none."""
-        token = _parsed(assertion)
-        subject = None if token is None else token.claims.get("sub")
-        return subject if isinstance(subject, str) else ""
-
     def fault(self, client: Client, assertion: str) -> Fault | None:
         """Return why it proves nothing; None when it is the client's, good now, and unused."""
         token = _parsed(assertion)

@@ -183,7 +183,7 @@ class ClientRegistry:
             check_duration("overlap=", overlap)
         if self.get(client_id).auth_method not in clients.WITH_SECRET:
             raise ClientError(f"The client {client_id!r} has no secret")
-        seconds = self._settings.secret_overlap if overlap is None else overlap
+        seconds = self._settings.lifetimes.client_secret_overlap if overlap is None else overlap
         secret, now = _new_secret(), self._clock()
         with self._database.write() as connection:
             rows.end_secrets(connection, client_id, now + seconds)

@@ -1,7 +1,7 @@
-"""The introspection endpoint: `POST /oauth/introspect` (RFC 7662), signed on request (RFC 9701).
+"""The introspection endpoint, `POST /oauth/introspect` (RFC 7662), signed on request (RFC 9701).
 
-Only access tokens are ever active here: an API that took a refresh token for one would let it
-in. A caller learns about its own tokens, and about those for the resources that it serves.
+Only access tokens are active here: an API that introspects a refresh token must not accept it. A
+client may introspect its own tokens, and those for the resources that it is registered for.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from bearerguard.protocol import names
 from bearerguard.protocol.http import uri
+from bearerguard.protocol.introspection import SIGNED_MEDIA_TYPE
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.audit import Audit
 from bearerguard.server.clients.authentication import ClientAuthentication
@@ -20,16 +22,14 @@ from bearerguard.server.http.oauth_error import REFUSED, noting
 from bearerguard.server.http.parameters import from_form
 from bearerguard.server.settings import Settings
 from bearerguard.server.store.database import Database
-from bearerguard.server.tokens.access_token import AccessTokens, Known
+from bearerguard.server.tokens.access_token import AccessTokens, FoundAccessToken
 from bearerguard.server.tokens.key_ring import KeyRing
 
-_SIGNED = "token-introspection+jwt"
-_SIGNED_MEDIA = f"application/{_SIGNED}"
 _INACTIVE: Mapping[str, Any] = {"active": False}
 
 
-class Introspection:
-    """Says what is known of a token."""
+class TokenIntrospection:
+    """Looks tokens up."""
 
     def __init__(
         self, database: Database, access: AccessTokens, settings: Settings, audit: Audit
@@ -40,34 +40,37 @@ class Introspection:
         self._audit = audit
 
     def describe(self, token: str, client: Client | None = None) -> Mapping[str, Any]:
-        """Return the answer about a token, as `client` may have it, or as the server has it."""
+        """Return the members of the response about a token.
+
+        With `client`, a token that this client may not introspect is inactive.
+        """
         with self._database.read() as connection:
-            known = self._access.find(connection, token)
-        if known is None or not known.active:
+            found = self._access.find(connection, token)
+        if found is None or not found.active:
             return _INACTIVE
-        if client is not None and not _may_know(client, known):
-            # To the caller it is as if the token were none (RFC 7662 §2.2).
+        if client is not None and not _may_introspect(client, found):
+            # The client does not learn that the token exists (RFC 7662 §2.2).
             self._audit.emit(
                 REFUSED,
                 endpoint=self._endpoint,
                 reason="token_for_another_api",
                 client_id=client.client_id,
-                issued_to=known.client_id,
-                aud=" ".join(sorted(known.audience)),
+                issued_to=found.client_id,
+                aud=" ".join(sorted(found.audience)),
                 serves=" ".join(client.serves),
             )
             return _INACTIVE
-        return {"active": True, "token_type": "Bearer", **known.claims}
+        return {"active": True, "token_type": names.BEARER, **found.claims}
 
 
-class IntrospectEndpoint:
-    """Answers introspection requests."""
+class IntrospectionEndpoint:
+    """Responds to introspection requests."""
 
     def __init__(
         self,
         *,
         authentication: ClientAuthentication,
-        introspection: Introspection,
+        introspection: TokenIntrospection,
         keys: KeyRing,
         settings: Settings,
         clock: Callable[[], float],
@@ -79,32 +82,34 @@ class IntrospectEndpoint:
         self._clock = clock
 
     def handle(self, request: Request) -> Response:
-        """Answer; raises `OAuthError`."""
+        """Return the response; raises `OAuthError`."""
         responses.check_method(request, "POST")
         parameters = from_form(request)
         client = self._authentication.authenticate(request, parameters, confidential=True)
         with noting(client_id=client.client_id):
             token = parameters.required("token")
-        answer = self._introspection.describe(token, client)
+        members = self._introspection.describe(token, client)
         if not _wants_signed(request):
-            return responses.private(answer)
+            return responses.private(members)
         content = {
             "iss": self._settings.issuer,
             "aud": client.client_id,
             "iat": int(self._clock()),
-            "token_introspection": dict(answer),
+            "token_introspection": dict(members),
         }
-        return responses.signed(self._keys.sign(content, _SIGNED), _SIGNED_MEDIA)
+        return responses.signed(
+            self._keys.sign(content, names.INTROSPECTION_JWT), SIGNED_MEDIA_TYPE
+        )
 
 
-def _may_know(client: Client, known: Known) -> bool:
-    if client.client_id == known.client_id:
+def _may_introspect(client: Client, found: FoundAccessToken) -> bool:
+    if client.client_id == found.client_id:
         return True
-    # A command cannot know how the server spells its resources (RFC 3986 §6.2).
+    # A command that registers a client does not know how the server spells its resources.
     served = {uri.normalized(each) for each in client.serves}
-    return any(uri.normalized(each) in served for each in known.audience)
+    return any(uri.normalized(each) in served for each in found.audience)
 
 
 def _wants_signed(request: Request) -> bool:
     accepted = b",".join(request.values(b"accept")).lower().split(b",")
-    return any(each.split(b";")[0].strip() == _SIGNED_MEDIA.encode() for each in accepted)
+    return any(each.split(b";")[0].strip() == SIGNED_MEDIA_TYPE.encode() for each in accepted)

@@ -1,4 +1,4 @@
-"""The server's metadata (RFC 8414), and the paths of its endpoints. Pure: no state, no I/O."""
+"""The server's metadata (RFC 8414) and the paths of its endpoints. No state, no I/O."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from bearerguard.protocol import pkce
 from bearerguard.protocol.jose import jwk
+from bearerguard.protocol.metadata import OAUTH_PATH, OPENID_PATH
 from bearerguard.server.clients import client as clients
 from bearerguard.server.settings import Settings
 
@@ -16,10 +17,7 @@ REVOKE = "/oauth/revoke"
 INTROSPECT = "/oauth/introspect"
 JWKS = "/oauth/jwks"
 
-OAUTH_METADATA = "/.well-known/oauth-authorization-server"
-OPENID_METADATA = "/.well-known/openid-configuration"
-
-# How long others may keep the metadata.
+# How long a cache may keep the metadata.
 CACHE_SECONDS = 3600
 
 _WITH_CREDENTIALS = (clients.BASIC, clients.POST, clients.PRIVATE_KEY_JWT)
@@ -28,7 +26,7 @@ _WITH_CREDENTIALS = (clients.BASIC, clients.POST, clients.PRIVATE_KEY_JWT)
 def document(
     settings: Settings, algorithms: Sequence[str], grant_types: Iterable[str]
 ) -> dict[str, Any]:
-    """Return the metadata; nothing in it is empty (RFC 8414 §3.2).
+    """Return the metadata, without empty members (RFC 8414 §3.2).
 
     `algorithms` are those of the signing keys, `grant_types` those that are registered.
     """
@@ -61,11 +59,10 @@ def document(
 def openid_document(
     settings: Settings, algorithms: Sequence[str], grant_types: Iterable[str]
 ) -> dict[str, Any]:
-    """Return the metadata with what OpenID Connect Discovery §3 requires besides.
+    """Return the metadata with the members that OpenID Connect Discovery §3 also requires.
 
-    Clients that look there refuse a document without these members, whether they want an ID
-    token or not. This server issues none. A user's `sub` is the same for all clients; what would
-    be signed is signed by the keys that sign, and RFC-conforming documents list RS256 in any case.
+    OpenID clients refuse a document without them, even if they want no ID token. This server
+    issues none. The `sub` of a user is the same for all clients. §3 requires RS256 in the list.
     """
     return {
         **document(settings, algorithms, grant_types),
@@ -75,11 +72,11 @@ def openid_document(
 
 
 def oauth_path(settings: Settings) -> str:
-    """Return where RFC 8414 §3.1 has the metadata."""
-    return OAUTH_METADATA + settings.base_path
+    """Return the path of the metadata (RFC 8414 §3.1)."""
+    return OAUTH_PATH + settings.base_path
 
 
 def openid_paths(settings: Settings) -> frozenset[str]:
-    """Return where OpenID clients look: both forms are in use (RFC 8414 §5)."""
+    """Return the paths that OpenID clients try: both forms are in use (RFC 8414 §5)."""
     base = settings.base_path
-    return frozenset({OPENID_METADATA + base, base + OPENID_METADATA})
+    return frozenset({OPENID_PATH + base, base + OPENID_PATH})

@@ -1,7 +1,7 @@
-"""The revocation endpoint: `POST /oauth/revoke` (RFC 7009).
+"""The revocation endpoint, `POST /oauth/revoke` (RFC 7009).
 
-A token that is none gets 200: the client wanted it gone. `token_type_hint` is not needed: an
-access token and a refresh token cannot be taken for each other.
+An unfound token gets 200: the client wanted it gone (§2.2). `token_type_hint` is ignored, because
+the formats of access and refresh tokens differ.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from bearerguard.server.http.oauth_error import noting, unauthorized_client
 from bearerguard.server.http.parameters import from_form
 from bearerguard.server.store import grants as rows
 from bearerguard.server.store.database import Database
-from bearerguard.server.tokens.access_token import AccessTokens, Known, row_of
+from bearerguard.server.tokens.access_token import AccessTokens, FoundAccessToken, row_for
 from bearerguard.server.tokens.refresh_token_family import RefreshTokens
 from bearerguard.server.tokens.revocations import Revocations
 
 
 class TokenRevocation:
-    """Revokes a token by its text."""
+    """Revokes the token of a given value."""
 
     def __init__(
         self,
@@ -43,48 +43,48 @@ class TokenRevocation:
         self._clock = clock
 
     def revoke(self, token: str, client: Client | None = None) -> bool:
-        """Revoke a token; False when it is none of ours, or ended before.
+        """Revoke a token; return False if it is unfound, or no longer valid.
 
-        A refresh token ends its grant, with all access tokens (RFC 7009 §2.1). With `client`,
-        raises `OAuthError` for another client's token.
+        Revoking a refresh token revokes its grant with all access tokens (RFC 7009 §2.1). With
+        `client`, raises `OAuthError` for another client's token.
         """
         with self._database.read() as connection:
             row = self._refresh.find(connection, token)
             if row is None:
                 row = self._refresh.find_spent(connection, token)
-            known = self._access.find(connection, token) if row is None else None
+            found = self._access.find(connection, token) if row is None else None
         if row is not None:
             _check_owner(client, row.client_id)
             return self._revocations.grant(row.grant_id, reason="revoked")
-        if known is None:
+        if found is None:
             return False
-        _check_owner(client, known.client_id)
-        return known.active and self._revoke_access_token(known)
+        _check_owner(client, found.client_id)
+        return found.active and self._revoke_access_token(found)
 
-    def _revoke_access_token(self, known: Known) -> bool:
+    def _revoke_access_token(self, found: FoundAccessToken) -> bool:
         now = self._clock()
         with self._database.write() as connection:
-            if rows.find_access_token(connection, known.token_key) is None:
-                rows.add_access_token(connection, **row_of(known))
-            changed = rows.revoke_access_token(connection, known.token_key, now)
+            if rows.find_access_token(connection, found.token_key) is None:
+                rows.add_access_token(connection, **row_for(found))
+            changed = rows.revoke_access_token(connection, found.token_key, now)
             if changed:
-                until = known.claims["exp"]
-                self._revocations.note(connection, [("jti", known.token_key)], now, until=until)
+                until = found.claims["exp"]
+                self._revocations.note(connection, [("jti", found.token_key)], now, until=until)
         if changed:
-            self._audit.emit("token_revoked", client_id=known.client_id, grant_id=known.grant_id)
-            self._revocations.announce(("jti", known.token_key))
+            self._audit.emit("token_revoked", client_id=found.client_id, grant_id=found.grant_id)
+            self._revocations.announce(("jti", found.token_key))
         return changed
 
 
-class RevokeEndpoint:
-    """Answers revocation requests."""
+class RevocationEndpoint:
+    """Responds to revocation requests."""
 
     def __init__(self, authentication: ClientAuthentication, revocation: TokenRevocation) -> None:
         self._authentication = authentication
         self._revocation = revocation
 
     def handle(self, request: Request) -> Response:
-        """Answer; raises `OAuthError`."""
+        """Return the response; raises `OAuthError`."""
         responses.check_method(request, "POST")
         parameters = from_form(request)
         client = self._authentication.authenticate(request, parameters)

@@ -1,7 +1,8 @@
-"""The token endpoint: `POST /oauth/token` (RFC 6749 §3.2). Picks the grant; each has its file."""
+"""The token endpoint, `POST /oauth/token` (RFC 6749 §3.2). It picks the grant by `grant_type`."""
 
 from __future__ import annotations
 
+from bearerguard.protocol import names
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.clients.authentication import ClientAuthentication
 from bearerguard.server.clients.client import Client
@@ -25,13 +26,13 @@ class TokenEndpoint:
         parameters = from_form(request)
         client = self._authentication.authenticate(request, parameters)
         with noting(client_id=client.client_id, grant_type=parameters.get("grant_type")):
-            return responses.private(self._granted(client, parameters).content())
+            return responses.private(self._issue(client, parameters).content())
 
-    def _granted(self, client: Client, parameters: Parameters) -> TokenResponse:
+    def _issue(self, client: Client, parameters: Parameters) -> TokenResponse:
         grant_type = parameters.required("grant_type")
         grant = self._grants.get(grant_type)
         if grant is None:
-            raise OAuthError("unsupported_grant_type", "The server has no such grant type")
+            raise OAuthError(names.UNSUPPORTED_GRANT_TYPE, "The server has no such grant type")
         if grant_type not in client.grant_types:
             raise unauthorized_client(
                 "The client is not registered for this grant type", "grant_type_not_registered"

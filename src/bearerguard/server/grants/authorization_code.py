@@ -1,8 +1,8 @@
-"""Authorization codes: issued for what a user allowed, redeemed once (OAuth 2.1 §4.1).
+"""Authorization codes: issued after a user's consent, redeemed once (OAuth 2.1 §4.1).
 
-A code is bound to its client, redirect URI, PKCE challenge, scope and resources. When a code
-that is good in all else comes a second time, somebody has stolen it: what the first
-redemption issued is revoked. A replay that fails otherwise proves nothing, and revokes nothing.
+A code is bound to its client, redirect URI, PKCE challenge, scope and resources. A code that is
+redeemed twice, with everything else correct, was stolen: the tokens of the first redemption are
+revoked. A second attempt with a wrong verifier or client proves nothing and revokes nothing.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from bearerguard.protocol import pkce, scope
+from bearerguard.protocol import names, pkce, scope
 from bearerguard.server.audit import Audit
-from bearerguard.server.clients import client as clients
 from bearerguard.server.clients.client import Client
 from bearerguard.server.grants.scopes_and_resources import narrowed_resources
 from bearerguard.server.grants.token_issuer import NewGrant, TokenIssuer
@@ -29,17 +28,17 @@ from bearerguard.server.settings import Settings
 from bearerguard.server.store import grants as rows
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import is_disabled
-from bearerguard.server.tokens.access_token import AccessTokens, Bearer
+from bearerguard.server.tokens.access_token import AccessTokens, Authorization
 from bearerguard.server.tokens.refresh_token_family import RefreshTokens
 from bearerguard.server.tokens.revocations import Revocations
 
 _PREFIX = "bgc_"
-_UNUSABLE = "The code is unknown, over, or another client's"
+_UNUSABLE = "The code is unknown, expired, or another client's"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Allowed:
-    """What a user allowed a client."""
+class Approval:
+    """An authorization request that a user has approved."""
 
     user_id: str
     auth_time: float | None
@@ -47,14 +46,14 @@ class Allowed:
     challenge: str | None = field(repr=False)
     scopes: tuple[str, ...]
     resources: tuple[str, ...]
-    # What was asked for besides and left out, for the audit alone.
+    # Requested scopes that were left out, for the audit log alone.
     ignored_scope: str | None = None
 
 
 class AuthorizationCodeGrant:
     """The grant `authorization_code`: issues and redeems the codes of one server."""
 
-    grant_type = clients.AUTHORIZATION_CODE
+    grant_type = names.AUTHORIZATION_CODE
 
     def __init__(
         self,
@@ -79,29 +78,29 @@ class AuthorizationCodeGrant:
         self._audit = audit
         self._clock = clock
 
-    def issue(self, client: Client, allowed: Allowed) -> str:
-        """Return a code for what a user allowed."""
+    def issue(self, client: Client, approval: Approval) -> str:
+        """Return a new code (RFC 6749 §4.1.2)."""
         code, now = _PREFIX + secrets.token_urlsafe(32), self._clock()
         with self._database.write() as connection:
             rows.add_code(
                 connection,
                 digest=self._secret.digest("code", code),
                 client_id=client.client_id,
-                user_id=allowed.user_id,
-                redirect_uri=allowed.redirect_uri,
-                challenge=allowed.challenge,
-                scope=scope.build(allowed.scopes),
-                resources=json.dumps(allowed.resources),
-                auth_time=allowed.auth_time,
+                user_id=approval.user_id,
+                redirect_uri=approval.redirect_uri,
+                challenge=approval.challenge,
+                scope=scope.build(approval.scopes),
+                resources=json.dumps(approval.resources),
+                auth_time=approval.auth_time,
                 created_at=now,
-                expires_at=now + self._settings.code_lifetime,
+                expires_at=now + self._settings.lifetimes.code,
             )
         self._audit.emit(
             "code_issued",
             client_id=client.client_id,
-            user_id=allowed.user_id,
-            scope=scope.build(allowed.scopes),
-            ignored_scope=allowed.ignored_scope,
+            user_id=approval.user_id,
+            scope=scope.build(approval.scopes),
+            ignored_scope=approval.ignored_scope,
         )
         return code
 
@@ -110,13 +109,13 @@ class AuthorizationCodeGrant:
         digests = self._secret.digests("code", parameters.required("code"))
         with self._database.read() as connection:
             code = rows.find_code(connection, *digests)
-            # Disabling ended the codes that there were; one may have been on its way.
-            ended = code is not None and is_disabled(connection, code.user_id)
+            # Disabling a user ends the codes that are stored; one may be stored after that.
+            disabled = code is not None and is_disabled(connection, code.user_id)
         if code is None:
             raise invalid_grant(_UNUSABLE, "unknown_code")
         if code.client_id != client.client_id:
             raise invalid_grant(_UNUSABLE, "code_of_another_client", issued_to=code.client_id)
-        if ended:
+        if disabled:
             raise invalid_grant(_UNUSABLE, "user_disabled", user_id=code.user_id)
         _check_proofs(client, code, parameters)
         if code.redeemed_at is not None:
@@ -129,7 +128,7 @@ class AuthorizationCodeGrant:
         scopes = tuple(code.scope.split())
         granted = tuple(json.loads(code.resources))
         grant_id = secrets.token_hex(16)
-        bearer = Bearer(
+        authorization = Authorization(
             client=client,
             subject=code.user_id,
             scopes=scopes,
@@ -137,12 +136,12 @@ class AuthorizationCodeGrant:
             grant_id=grant_id,
             auth_time=code.auth_time,
         )
-        access = self._access.mint(bearer)
-        with_refresh = clients.REFRESH_TOKEN in client.grant_types
+        access = self._access.create(authorization)
+        with_refresh = names.REFRESH_TOKEN in client.grant_types
         refresh_token = self._refresh.make(grant_id, 0) if with_refresh else None
         latest = None
         with self._database.write() as connection:
-            # Not earlier: while this waited, the user's codes may have been ended.
+            # Read under the write lock: the code may have been ended while this waited for it.
             now = self._clock()
             redeemed = rows.redeem_code(connection, code.digest, grant_id, now)
             if redeemed:
@@ -160,13 +159,13 @@ class AuthorizationCodeGrant:
             else:
                 latest = rows.find_code(connection, code.digest)
         if not redeemed:
-            # Another request redeemed it since we looked, or its time has just run out.
+            # Another request redeemed it in between, or it has just expired.
             if latest is None or latest.redeemed_at is None:
                 raise _expired(code, now)
             raise self._replayed(latest)
         self._audit.emit(
             "token_issued",
-            grant_type=clients.AUTHORIZATION_CODE,
+            grant_type=names.AUTHORIZATION_CODE,
             client_id=client.client_id,
             user_id=code.user_id,
             grant_id=grant_id,
@@ -202,16 +201,16 @@ def _expired(code: Row[Any], now: float) -> Exception:
 
 
 def _check_proofs(client: Client, code: Row[Any], parameters: Parameters) -> None:
-    """Raise `OAuthError` unless the redirect URI and the verifier fit the code."""
+    """Raise `OAuthError` unless the redirect URI and the PKCE verifier match the code."""
     uri, verifier = parameters.get("redirect_uri"), parameters.get("code_verifier")
     if uri is None and not client.require_pkce:
-        # Without PKCE, it alone binds the code to the client's own request (RFC 9700 §4.5).
+        # Without PKCE, only the redirect URI binds the code to the request (RFC 9700 §4.5).
         raise invalid_request(
             "The parameter redirect_uri is missing", "missing_parameter", parameter="redirect_uri"
         )
     if uri is not None and uri != code.redirect_uri:
         raise invalid_grant(
-            "The redirect_uri is another one than in the authorization request",
+            "The redirect_uri differs from that of the authorization request",
             "wrong_redirect_uri",
             redirect_uri=uri,
             expected=code.redirect_uri,
@@ -219,11 +218,11 @@ def _check_proofs(client: Client, code: Row[Any], parameters: Parameters) -> Non
     if code.challenge is None:
         if verifier is not None:
             raise invalid_request(
-                "A code_verifier came, but the code has no challenge", "code_without_challenge"
+                "A code_verifier was sent, but the code has no challenge", "code_without_challenge"
             )
         return
     if verifier is None or not pkce.proves(verifier, code.challenge):
         raise invalid_grant(
-            "The code_verifier does not prove the code_challenge",
+            "The code_verifier does not match the code_challenge",
             "missing_code_verifier" if verifier is None else "wrong_code_verifier",
         )

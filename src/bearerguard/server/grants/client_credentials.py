@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bearerguard.server.clients import client as clients
+from bearerguard.protocol import names
 from bearerguard.server.clients.client import Client
 from bearerguard.server.grants.token_issuer import TokenIssuer
 from bearerguard.server.grants.token_response import TokenResponse
@@ -12,7 +12,7 @@ from bearerguard.server.http.parameters import Parameters
 class ClientCredentialsGrant:
     """The grant `client_credentials`."""
 
-    grant_type = clients.CLIENT_CREDENTIALS
+    grant_type = names.CLIENT_CREDENTIALS
 
     def __init__(self, tokens: TokenIssuer) -> None:
         self._tokens = tokens

@@ -1,8 +1,8 @@
-"""Refreshing: each refresh token serves once and is succeeded (RFC 6749 §6, OAuth 2.1 §4.3).
+"""Refresh tokens are used once and rotated, with a grace period (RFC 6749 §6, OAuth 2.1 §4.3).
 
-A client may lose the answer, or ask from several places at once: within the grace window the
-last token's bearer gets the same successor again, as long as nobody has used that. Any other
-use of a used token is a theft, and ends the family.
+A client may lose the response, or refresh from several places at once. During the grace period,
+whoever repeats the last refresh gets the same successor, unless that was used already. Any other
+reuse means that a token was stolen: it revokes the grant with all its tokens.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
+from bearerguard.protocol import names
 from bearerguard.server.audit import Audit
-from bearerguard.server.clients import client as clients
 from bearerguard.server.clients.client import Client
 from bearerguard.server.grants.scopes_and_resources import narrowed_resources, narrowed_scopes
 from bearerguard.server.grants.token_response import TokenResponse
@@ -24,25 +24,25 @@ from bearerguard.server.http.parameters import Parameters
 from bearerguard.server.settings import Settings
 from bearerguard.server.store import grants as rows
 from bearerguard.server.store.database import Database
-from bearerguard.server.tokens.access_token import AccessTokens, Bearer
+from bearerguard.server.tokens.access_token import AccessTokens, Authorization
 from bearerguard.server.tokens.refresh_token_family import RefreshTokens
 from bearerguard.server.tokens.revocations import Revocations
 
-_UNUSABLE = "The refresh token is unknown, over, revoked, or another client's"
+_UNUSABLE = "The refresh token is unknown, expired, revoked, or another client's"
 
 
 @dataclass(frozen=True, slots=True)
 class _Succession:
-    """The token that follows, and whether it was handed out before."""
+    """The next refresh token, and whether this is a repetition within the grace period."""
 
     token: str = field(repr=False)
-    again: bool
+    repeated: bool
 
 
 class RefreshTokenGrant:
     """The grant `refresh_token`."""
 
-    grant_type = clients.REFRESH_TOKEN
+    grant_type = names.REFRESH_TOKEN
 
     def __init__(
         self,
@@ -71,13 +71,13 @@ class RefreshTokenGrant:
             spent = None if row is not None else self._refresh.find_spent(connection, token)
         if spent is not None and spent.client_id == client.client_id:
             raise self._reused(spent)
-        row = self._good(row, client)
-        if row.used_at is not None and not self._may_come_again(row):
+        row = self._valid(row, client)
+        if row.used_at is not None and not self._is_within_grace(row):
             raise self._reused(row)
         scopes = narrowed_scopes(parameters, row.scope.split(), client.scopes, self._settings)
         resources = narrowed_resources(parameters.resources, json.loads(row.resources))
-        access = self._access.mint(
-            Bearer(
+        access = self._access.create(
+            Authorization(
                 client=client,
                 subject=row.user_id,
                 scopes=scopes.granted,
@@ -94,11 +94,11 @@ class RefreshTokenGrant:
             raise self._reused(row)
         self._audit.emit(
             "token_issued",
-            grant_type=clients.REFRESH_TOKEN,
+            grant_type=names.REFRESH_TOKEN,
             client_id=client.client_id,
             user_id=row.user_id,
             grant_id=row.grant_id,
-            again=succession.again or None,
+            repeated=succession.repeated or None,
             ignored_scope=scopes.left_out,
         )
         return TokenResponse(
@@ -108,8 +108,8 @@ class RefreshTokenGrant:
             refresh_token=succession.token,
         )
 
-    def _good(self, row: Row[Any] | None, client: Client) -> Row[Any]:
-        """Return the row of a token that is this client's, and not over; raises `OAuthError`."""
+    def _valid(self, row: Row[Any] | None, client: Client) -> Row[Any]:
+        """Return the row of a token that is this client's and is valid; raises `OAuthError`."""
         if row is None:
             raise invalid_grant(_UNUSABLE, "unknown_refresh_token")
         found = {"grant_id": row.grant_id, "user_id": row.user_id}
@@ -119,27 +119,27 @@ class RefreshTokenGrant:
             )
         if row.revoked_at is not None:
             raise invalid_grant(_UNUSABLE, "revoked_grant", **found)
-        over = self._clock() - min(row.expires_at, row.granted_until)
-        if over >= 0:
-            raise invalid_grant(_UNUSABLE, "expired_refresh_token", seconds=int(over), **found)
+        age = self._clock() - min(row.expires_at, row.granted_until)
+        if age >= 0:
+            raise invalid_grant(_UNUSABLE, "expired_refresh_token", seconds=int(age), **found)
         return row
 
-    def _may_come_again(self, row: Row[Any]) -> bool:
-        # A clock that was set back by less than that makes no theft of it.
+    def _is_within_grace(self, row: Row[Any]) -> bool:
+        # abs(): a clock that was set back by less than the grace period causes no false alarm.
         age = abs(self._clock() - row.used_at)
-        return row.sealed_successor is not None and age < self._settings.refresh_grace
+        return row.sealed_successor is not None and age < self._settings.lifetimes.refresh_grace
 
     def _succeed(
         self, connection: Connection, client: Client, token: str, digest: str
     ) -> _Succession | None:
-        """Return the successor, under the write lock; None when the token was reused."""
+        """Return the successor, under the write lock, or None when the token was reused."""
         found = rows.find_refresh_token(connection, digest)
         if found is None and self._refresh.find_spent(connection, token) is not None:
             return None
-        row = self._good(found, client)  # it may have ended since we looked
+        row = self._valid(found, client)  # it may have ended in between
         generation = row.last_generation + 1
         successor = self._refresh.make(row.grant_id, generation)
-        grace = self._settings.refresh_grace
+        grace = self._settings.lifetimes.refresh_grace
         used = rows.use_refresh_token(
             connection,
             digest,
@@ -157,18 +157,18 @@ class RefreshTokenGrant:
                 until=row.granted_until,
             )
             rows.count_refresh(connection, row.grant_id, generation)
-            return _Succession(successor, again=False)
-        return self._again(connection, token, row)
+            return _Succession(successor, repeated=False)
+        return self._repeat(connection, token, row)
 
-    def _again(self, connection: Connection, token: str, row: Row[Any]) -> _Succession | None:
-        """Return the successor that was handed out, if it may be handed out again."""
-        if not self._may_come_again(row):
+    def _repeat(self, connection: Connection, token: str, row: Row[Any]) -> _Succession | None:
+        """Return the same successor again, if the grace period allows it."""
+        if not self._is_within_grace(row):
             return None
         successor = rows.find_refresh_token(connection, row.successor)
         if successor is None or successor.used_at is not None:
             return None
         opened = self._refresh.open(token, row.sealed_successor)
-        return None if opened is None else _Succession(opened, again=True)
+        return None if opened is None else _Succession(opened, repeated=True)
 
     def _reused(self, row: Row[Any]) -> Exception:
         if self._revocations.grant(row.grant_id, reason="refresh_token_reused"):

@@ -1,6 +1,6 @@
-"""The grants of a server by their grant type. What it has, metadata and clients may name.
+"""The registry of grants, by grant type. Metadata and client registration follow it.
 
-A grant of your own is a class with two members, `Grant`, and one call, `GrantRegistry.register`.
+To add a grant of your own, write a class with the two members of `Grant` and register an instance.
 The server's own grants are registered in the same way.
 """
 
@@ -10,11 +10,14 @@ from collections.abc import Iterator, Mapping
 from typing import Protocol, runtime_checkable
 
 from bearerguard.errors import ConfigurationError, quoted
-from bearerguard.server.clients import client as clients
+from bearerguard.protocol import names
 from bearerguard.server.clients.client import Client
 from bearerguard.server.grants.token_response import TokenResponse
 from bearerguard.server.http.parameters import Parameters
 from bearerguard.server.settings import is_resource_identifier
+
+# Grant types that RFC 6749 itself defines.
+_DEFINED = frozenset({names.AUTHORIZATION_CODE, names.CLIENT_CREDENTIALS, names.REFRESH_TOKEN})
 
 
 @runtime_checkable
@@ -23,14 +26,14 @@ class Grant(Protocol):
 
     @property
     def grant_type(self) -> str:
-        """The `grant_type` of its requests: an absolute URI, unless an RFC defines a name."""
+        """The `grant_type` of its requests: an absolute URI (RFC 6749 §4.5)."""
         ...
 
     def handle(self, client: Client, parameters: Parameters) -> TokenResponse:
         """Return the tokens that a request gets.
 
-        Called for clients that have authenticated and are registered for this grant type;
-        no parameter but `resource` is repeated. `AuthorizationServer.tokens` issues tokens.
+        The client has authenticated and is registered for this grant type; no parameter but
+        `resource` is repeated. `AuthorizationServer.tokens` issues the tokens.
 
         Raises:
             OAuthError: the request is refused (RFC 6749 §5.2).
@@ -41,8 +44,8 @@ class Grant(Protocol):
 class GrantRegistry(Mapping[str, Grant]):
     """The grants of one server, by grant type, in the order in which they were registered.
 
-    With `any_extension`, clients may be registered for grant types that this process does not
-    know: where a store is administered, the serving processes have them.
+    With `any_extension`, clients may be registered for any extension grant. A process that only
+    administers a store does not know the grants of those that serve.
     """
 
     def __init__(self, *, any_extension: bool = False) -> None:
@@ -50,7 +53,7 @@ class GrantRegistry(Mapping[str, Grant]):
         self._grants: Mapping[str, Grant] = {}
 
     def register(self, grant: Grant) -> None:
-        """Add a grant. Do so in each process, before it serves.
+        """Add a grant; call this in each process, before it serves.
 
         Raises:
             ConfigurationError: it is no `Grant`, or its grant type is taken, or is no absolute
@@ -66,7 +69,7 @@ class GrantRegistry(Mapping[str, Grant]):
             raise ConfigurationError(
                 f"grants.register(): there is a grant of type {quoted(grant_type)} already"
             )
-        if grant_type not in clients.GRANT_TYPES and not is_resource_identifier(grant_type):
+        if grant_type not in _DEFINED and not is_resource_identifier(grant_type):
             raise ConfigurationError(
                 f"grants.register(): the grant type {quoted(grant_type)} is no absolute URI, as"
                 " that of an extension grant must be (RFC 6749 §4.5)"

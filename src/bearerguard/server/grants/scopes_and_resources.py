@@ -15,81 +15,80 @@ from bearerguard.server.http.oauth_error import OAuthError, invalid_scope, inval
 from bearerguard.server.http.parameters import Parameters
 from bearerguard.server.settings import Settings, is_resource_identifier
 
-# OpenID's scopes that clients add to any request, and no API's. A refresh token is what the one
-# asks for, and it comes without; an ID token, which the other asks for, never comes. They are in a
-# token's scope only where they are registered.
+# Scopes of OpenID Connect that clients add to any request. `offline_access` asks for a refresh
+# token, which this server issues anyway; `openid` for an ID token, which it never issues. A token's
+# scope contains them only if they are registered.
 _OFFLINE = "offline_access"
 UNDERSTOOD = frozenset({_OFFLINE, "openid"})
 
 
 @dataclass(frozen=True, slots=True)
 class Scopes:
-    """What a request gets, in the order it is listed in, and what of it was left out."""
+    """The granted scopes in the registered order, and those requested that are left out."""
 
     granted: tuple[str, ...]
     ignored: tuple[str, ...] = ()
 
     @property
     def left_out(self) -> str | None:
-        """The scopes that were left out, for the log; None for none."""
+        """The scopes that were left out, for the log, or None."""
         return named(self.ignored) or None
 
 
 def requested_scopes(parameters: Parameters, allowed: Iterable[str], settings: Settings) -> Scopes:
-    """Return the scopes that a request of a client is to get; raises `OAuthError`.
+    """Return the scopes that a request gets; raises `OAuthError`.
 
-    What the server or the client does not know is left out as long as something remains, or
-    is refused with `unknown_scopes="refuse"`. A client may have been registered for a scope that
-    the server has no longer, or, by command, never had.
+    Scopes that the server or the client does not have are left out as long as one remains; with
+    `unknown_scopes="refuse"` they are refused. A client may be registered for a scope that the
+    server no longer has, or never had if it was registered by a command.
     """
     registered = tuple(allowed)
     known = registered if settings.scopes is None else settings.scopes
     possible = tuple(name for name in registered if name in known)
-    if _asked(parameters) is None:
+    if _requested(parameters) is None:
         return Scopes(possible, tuple(name for name in registered if name not in known))
-    return _measured(parameters, possible, settings, reason="unknown_scope")
+    return _narrowed(parameters, possible, settings, reason="unknown_scope")
 
 
 def narrowed_scopes(
     parameters: Parameters, granted: Iterable[str], known: Iterable[str], settings: Settings
 ) -> Scopes:
-    """Return the scopes of what was granted that a refresh is to get; raises `OAuthError`.
+    """Return which of the granted scopes a refresh gets; raises `OAuthError`.
 
-    A scope that the client might have had, and was not granted, is refused (RFC 6749 §6).
+    A scope that the client may have, but that was not granted, is refused (RFC 6749 §6).
     """
     possible = tuple(granted)
     withheld = set(known).difference(possible)
-    beyond = [name for name in _asked(parameters) or () if name in withheld]
+    beyond = [name for name in _requested(parameters) or () if name in withheld]
     if beyond:
         raise _refused("The scope was not granted", "scope_beyond_grant", beyond)
-    return _measured(parameters, possible, settings, reason="scope_beyond_grant")
+    return _narrowed(parameters, possible, settings, reason="scope_beyond_grant")
 
 
-def _measured(
+def _narrowed(
     parameters: Parameters, possible: tuple[str, ...], settings: Settings, *, reason: str
 ) -> Scopes:
-    asked = _asked(parameters)
-    if asked is None:
+    requested = _requested(parameters)
+    if requested is None:
         return Scopes(possible)
-    malformed = [name for name in asked if not scope.is_scope_token(name)]
+    malformed = [name for name in requested if not scope.is_scope_token(name)]
     if malformed:
         raise _refused("The scope is malformed", "malformed_scope", malformed)
-    granted = tuple(name for name in possible if name in asked)
-    had = frozenset(possible)
-    ignored = tuple(name for name in asked if name not in had)
+    granted = tuple(name for name in possible if name in requested)
+    possible_set = frozenset(possible)
+    ignored = tuple(name for name in requested if name not in possible_set)
     unknown = [name for name in ignored if name not in UNDERSTOOD]
     if unknown and settings.unknown_scopes == "refuse":
         raise _refused("The scope has more than this client may have", reason, unknown)
-    # Who may have no scope at all loses nothing when what is no API's is left out, and who asks
-    # for a refresh token alone gets it.
+    # A client without scopes may ask for OpenID's alone, and any client for a refresh token alone.
     harmless = not unknown and (_OFFLINE in ignored or not possible)
     if ignored and not granted and not harmless:
         raise _refused("The scope has nothing that this client may have", reason, ignored)
     return Scopes(granted, ignored)
 
 
-def _asked(parameters: Parameters) -> dict[str, None] | None:
-    """Return the scopes asked for, each once and in order; None for no scope parameter."""
+def _requested(parameters: Parameters) -> dict[str, None] | None:
+    """Return the requested scopes, each once and in order, or None without the parameter."""
     text = parameters.get("scope")
     return None if text is None else dict.fromkeys(filter(None, text.split(" ")))
 
@@ -100,35 +99,35 @@ def _refused(description: str, reason: str, names: Iterable[str]) -> OAuthError:
 
 
 def requested_resources(parameters: Parameters, settings: Settings) -> tuple[str, ...]:
-    """Return the resources that a request is for."""
-    asked = parameters.resources
-    if not asked:
+    """Return the resources that a request is for; raises `OAuthError`."""
+    requested = parameters.resources
+    if not requested:
         return (settings.resources[0].identifier,)
-    return narrowed_resources(asked, [each.identifier for each in settings.resources])
+    return narrowed_resources(requested, [each.identifier for each in settings.resources])
 
 
-def narrowed_resources(asked: tuple[str, ...], allowed: Iterable[str]) -> tuple[str, ...]:
-    """Return the resources asked for, all of `allowed` if none; raises `OAuthError`.
+def narrowed_resources(requested: tuple[str, ...], allowed: Iterable[str]) -> tuple[str, ...]:
+    """Return the requested ones of the `allowed` resources, or all of them; raises `OAuthError`.
 
-    Another spelling of the same URI names the same resource, which keeps its own.
+    Other spellings of a URI name the same resource (RFC 3986 §6.2); the allowed one is returned.
     """
     possible = tuple(allowed)
-    if not asked:
+    if not requested:
         return possible
-    malformed = [name for name in asked if not is_resource_identifier(name)]
+    malformed = [name for name in requested if not is_resource_identifier(name)]
     if malformed:
-        raise _not_had(
+        raise _invalid_target(
             "The resource is no absolute URI without a fragment", "malformed_resource", malformed
         )
     spelling = {uri.normalized(name): name for name in possible}
-    unknown = [name for name in asked if uri.normalized(name) not in spelling]
+    unknown = [name for name in requested if uri.normalized(name) not in spelling]
     if unknown:
-        raise _not_had(
+        raise _invalid_target(
             "The resource is unknown, or more than was granted", "unknown_resource", unknown
         )
-    return tuple(dict.fromkeys(spelling[uri.normalized(name)] for name in asked))
+    return tuple(dict.fromkeys(spelling[uri.normalized(name)] for name in requested))
 
 
-def _not_had(description: str, reason: str, names: Iterable[str]) -> OAuthError:
+def _invalid_target(description: str, reason: str, names: Iterable[str]) -> OAuthError:
     shown = named(names)
     return invalid_target(f"{description}: {shown}", reason, resource=shown)

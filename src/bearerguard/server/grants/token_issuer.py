@@ -1,6 +1,6 @@
-"""Issuing the tokens of a grant: an access token, and the grant's row and refresh token with it.
+"""Issuing the first tokens of a grant, and storing what must be stored of them.
 
-Who may have what is a grant's decision; this writes it down. A client's own tokens have no grant.
+Who may have what is decided by the grant. A client's own tokens have no row in the table of grants.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
-from bearerguard.protocol import scope
+from bearerguard.protocol import names, scope
 from bearerguard.server.audit import Audit
-from bearerguard.server.clients.client import REFRESH_TOKEN, Client
+from bearerguard.server.clients.client import Client
 from bearerguard.server.grants import scopes_and_resources
 from bearerguard.server.grants.token_response import TokenResponse
 from bearerguard.server.http.oauth_error import invalid_grant
@@ -24,13 +24,13 @@ from bearerguard.server.store import clients as client_rows
 from bearerguard.server.store import grants as rows
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import is_disabled
-from bearerguard.server.tokens.access_token import AccessTokens, Bearer, Minted
+from bearerguard.server.tokens.access_token import AccessTokens, Authorization, NewAccessToken
 from bearerguard.server.tokens.refresh_token_family import RefreshTokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewGrant:
-    """A grant that begins: what is written down of it, and its first tokens."""
+    """A grant to be stored, and its first tokens."""
 
     grant_id: str
     client: Client
@@ -39,12 +39,12 @@ class NewGrant:
     # JSON, as the store has it.
     resources: str
     auth_time: float | None
-    access: Minted
+    access: NewAccessToken
     refresh_token: str | None = field(repr=False)
 
 
 class TokenIssuer:
-    """Issues the tokens of one server. `AuthorizationServer.tokens` is one."""
+    """Issues the tokens of one server; see `AuthorizationServer.tokens`."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class TokenIssuer:
         scopes: Iterable[str] | None = None,
         refreshable: bool = False,
     ) -> TokenResponse:
-        """Issue the tokens that a token request asks for.
+        """Issue the tokens that a token request asks for, and report the event `token_issued`.
 
         The request's `scope` and `resource` are checked (RFC 6749 §3.3, RFC 8707 §2).
 
@@ -81,13 +81,13 @@ class TokenIssuer:
             parameters: the request's.
             subject: the `sub` of the token: the client's id for its own tokens, a user's id
                 for a user's. Revoking or disabling that user ends them.
-            scopes: the scopes that may be had at most; by default the client's.
+            scopes: limits the scopes to some of the client's; by default it may get all of them.
             refreshable: whether a refresh token is issued too, for a user's tokens of a client
                 that is registered for `refresh_token`.
 
         Raises:
-            OAuthError: scope or resource are not to be had, or the user is disabled, or has
-                an id that is a client's.
+            OAuthError: the scope or the resource cannot be granted, or the user is disabled, or
+                the subject is the id of another client.
         """
         allowed = client.scopes
         if scopes is not None:
@@ -97,8 +97,8 @@ class TokenIssuer:
         resources = scopes_and_resources.requested_resources(parameters, self._settings)
         own = subject == client.client_id
         grant_id = None if own else secrets.token_hex(16)
-        access = self._access.mint(
-            Bearer(
+        access = self._access.create(
+            Authorization(
                 client=client,
                 subject=subject,
                 scopes=found.granted,
@@ -108,7 +108,7 @@ class TokenIssuer:
         )
         refresh_token = None
         if grant_id is not None:
-            if refreshable and REFRESH_TOKEN in client.grant_types:
+            if refreshable and names.REFRESH_TOKEN in client.grant_types:
                 refresh_token = self._refresh.make(grant_id, 0)
             self._begin(
                 NewGrant(
@@ -142,9 +142,9 @@ class TokenIssuer:
         )
 
     def add(self, connection: Connection, grant: NewGrant, now: float) -> None:
-        """Write a grant down that begins, with its first tokens."""
+        """Store a grant and its first tokens."""
         until = now + (
-            grant.client.refresh_token_max_lifetime or self._settings.refresh_token_max_lifetime
+            grant.client.refresh_token_max_lifetime or self._settings.lifetimes.refresh_token_max
         )
         rows.add_grant(
             connection,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bearerguard.protocol import scope
+from bearerguard.protocol import names, scope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ class TokenResponse:
         content: dict[str, Any] = {
             **self.parameters,
             "access_token": self.access_token,
-            "token_type": "Bearer",
+            "token_type": names.BEARER,
             "expires_in": self.expires_in,
         }
         if self.refresh_token is not None:

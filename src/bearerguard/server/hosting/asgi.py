@@ -1,4 +1,4 @@
-"""The server in front of an ASGI app: serves its own paths, hands everything else on untouched."""
+"""The server in front of an ASGI app: serves its own paths and passes all else on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-# Some seconds' worth; they wait in the event loop, where that costs little.
+# They wait in the event loop, where that costs little; the last one for some seconds.
 _WAITING_LOGINS = 100
 
 
@@ -32,9 +32,9 @@ class AsgiHost:
     ) -> None:
         self._engine = engine
         self._proxies = proxies
-        self.api: ASGIApp = api or _nothing
+        self.api: ASGIApp = api or _not_found
         self._threads = Threads(engine.handle, threads)
-        # Passwords take their time: who waits for one must not hold up who waits for a token.
+        # Password checks take long: they have threads of their own and do not delay token requests.
         self._logins = Threads(
             engine.handle,
             engine.password_places,
@@ -43,7 +43,7 @@ class AsgiHost:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer or pass on."""
+        """Respond, or pass the request on."""
         path = None
         if scope["type"] == "http":
             path = self._engine.served_path(scope.get("root_path", ""), scope["path"])
@@ -52,7 +52,7 @@ class AsgiHost:
             return
         body = await asgi_body(receive, MAX_BYTES)
         if body is None:
-            return  # nobody is there to be answered
+            return  # the client has disconnected
         if len(body) > MAX_BYTES:
             await _send(send, self._engine.too_large(path))
             return
@@ -68,7 +68,7 @@ class AsgiHost:
             peer=self._proxies.client(client[0] if client else "", forwarded_for),
         )
         login = self._engine.is_login(request.method, path)
-        await _send(send, await (self._logins if login else self._threads).answer(request))
+        await _send(send, await (self._logins if login else self._threads).run(request))
 
 
 async def _send(send: Send, response: Response) -> None:
@@ -84,8 +84,8 @@ async def _send(send: Send, response: Response) -> None:
     await send({"type": "http.response.body", "body": response.body})
 
 
-async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
-    """The app of a server that stands alone."""
+async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
+    """The app behind a server that stands alone."""
     if scope["type"] == "http":
         await _send(send, responses.not_found())
     elif scope["type"] == "websocket":

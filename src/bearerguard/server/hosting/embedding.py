@@ -1,8 +1,8 @@
-"""A guard in the same process as the server: it asks for keys and tokens without HTTP.
+"""A guard in the process of the server gets keys and introspects tokens without HTTP.
 
-This file and `embedded_log` alone know the guard. To the guard it is a transport for the server's
-own URLs, and where revocations are kept; to the server, one more caller, whom no secret has to
-prove: it is in the same process.
+Only this file and `revocation_store` know the guard. For the guard this is a transport for the
+server's URLs, and the store of revocations. For the server it is a client that needs no secret,
+because it is in the same process.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from bearerguard.runtime.flow import Fetch
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.endpoints import metadata
 from bearerguard.server.engine import Engine
-from bearerguard.server.hosting.embedded_log import EmbeddedLog
+from bearerguard.server.hosting.revocation_store import DatabaseRevocationStore
 from bearerguard.server.hosting.threads import Threads
 from bearerguard.server.http import responses
 from bearerguard.server.store.database import StoreUnavailable
 from bearerguard.server.tokens.revocations import Revoked
 
-# Whoever is in this process is asked for no credentials.
+# The guard needs no credentials in this process.
 _NO_SECRET = "in-process"  # noqa: S105 - as it says
-# What a guard calls the claims by which it revokes.
+# The arguments of `Guard.revoke` for the claims.
 _NAMES = {
     "jti": "token_id",
     "sid": "session_id",
@@ -38,48 +38,48 @@ _NAMES = {
 
 
 class InProcess:
-    """Answers a guard's requests to one server's own URLs."""
+    """A transport that responds to a guard's requests to one server's URLs."""
 
     def __init__(self, engine: Engine, threads: int) -> None:
         self._engine = engine
         parts = urlsplit(engine.settings.issuer)
         self._origin = (parts.scheme, parts.netloc)
-        self._threads = Threads(self._answer, threads)
-        self.revocation_store = EmbeddedLog(engine.database, engine.settings.issuer)
+        self._threads = Threads(self._respond, threads)
+        self.revocation_store = DatabaseRevocationStore(engine.database, engine.settings.issuer)
 
     def answers(self, request: Fetch) -> bool:
-        """Whether a request is for this server."""
+        """Whether this server serves the URL of a request."""
         parts = urlsplit(request.url)
         return (parts.scheme, parts.netloc) == self._origin and parts.path in self._engine.paths
 
     def fetch(self, request: Fetch) -> Response:
-        """Answer in the calling thread."""
-        return self._answer(_request(request))
+        """Return the response, in the calling thread."""
+        return self._respond(_request(request))
 
     async def afetch(self, request: Fetch) -> Response:
-        """Answer in a thread of the server's."""
-        return await self._threads.answer(_request(request))
+        """Return the response, in a thread of the server."""
+        return await self._threads.run(_request(request))
 
     def on_revocation(self, revoke: Callable[[Sequence[Mapping[str, Any]]], object]) -> None:
-        """Call `revoke` after each change in this process, with all that this revoked.
+        """Call `revoke` after each change in this process, with all that it revoked.
 
-        Each is a mapping of the arguments of `Guard.revoke`. A guard's own method is held weakly:
-        a server does not keep guards alive.
+        Each revocation is a mapping of arguments of `Guard.revoke`. A bound method is referenced
+        weakly, so that the server does not keep guards alive.
         """
         held = weakref.WeakMethod(revoke) if inspect.ismethod(revoke) else lambda: revoke
 
-        def tell(batch: Sequence[Revoked]) -> None:
+        def notify(batch: Sequence[Revoked]) -> None:
             call = held()
             if call is not None:
                 call([names(each, self._issuer) for each in batch])
 
-        self._engine.revocations.listen_to_batches(tell)
+        self._engine.revocations.listen_to_batches(notify)
 
     @property
     def _issuer(self) -> str:
         return self._engine.settings.issuer
 
-    def _answer(self, request: Request) -> Response:
+    def _respond(self, request: Request) -> Response:
         path = urlsplit(request.url).path
         if path != self._engine.settings.base_path + metadata.INTROSPECT:
             return self._engine.handle(request)
@@ -96,7 +96,7 @@ def names(revoked: Revoked, issuer: str) -> Mapping[str, Any]:
 
 
 def issuer(engine: Engine, threads: int, **options: Any) -> Issuer:
-    """Return the server as a guard's issuer; `options` are those of `Issuer`."""
+    """Return the server as an `Issuer` of a guard; `options` are those of `Issuer`."""
     settings = engine.settings
     given: dict[str, Any] = {
         "audience": settings.resources[0].identifier,

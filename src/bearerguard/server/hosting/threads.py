@@ -1,6 +1,6 @@
-"""The server's own threads under an event loop, asyncio's or trio's: a bounded number of them.
+"""A bounded number of threads for the server under an event loop, asyncio or trio.
 
-Neither the database nor a password hash ever holds up the loop, or takes the app's threads.
+Database calls and password hashes block neither the loop nor the threads of the app.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from bearerguard.runtime.messages import Request, Response
 
 
 class _Pool:
-    """The threads of one event loop, and how many requests have or want one."""
+    """The threads of one event loop, and how many requests use or want one."""
 
     def __init__(self, count: int) -> None:
         self.limiter = anyio.CapacityLimiter(count)
@@ -25,7 +25,7 @@ class _Pool:
 class Threads:
     """Runs `handle` in threads, at most `count` at once in each event loop.
 
-    Where `busy` is given, at most `waiting` wait for a thread, and the next gets what it returns.
+    With `busy`, at most `waiting` requests wait for a thread; others get what `busy` returns.
     """
 
     def __init__(
@@ -43,8 +43,8 @@ class Threads:
         # A limiter belongs to the event loop that it was made in.
         self._pools = anyio.lowlevel.RunVar[_Pool](f"bearerguard-{id(self)}")
 
-    async def answer(self, request: Request) -> Response:
-        """Return what `handle` answers."""
+    async def run(self, request: Request) -> Response:
+        """Return the response of `handle`."""
         pool = self._pool()
         if self._busy is not None and pool.requests >= self._most:
             return self._busy()

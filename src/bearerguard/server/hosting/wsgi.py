@@ -1,4 +1,4 @@
-"""The server in front of a WSGI app: serves its own paths, hands everything else on untouched."""
+"""The server in front of a WSGI app: serves its own paths and passes all else on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Environ: TypeAlias = dict[str, Any]
 StartResponse: TypeAlias = Callable[..., Callable[[bytes], object]]
 WSGIApp: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
 
-# The fields that PEP 3333 keeps without the prefix.
+# Header fields that PEP 3333 has without the prefix.
 _UNPREFIXED = {"CONTENT_TYPE": b"content-type", "CONTENT_LENGTH": b"content-length"}
 
 
@@ -27,10 +27,10 @@ class WsgiHost:
     def __init__(self, engine: Engine, api: WSGIApp | None, proxies: Proxies) -> None:
         self._engine = engine
         self._proxies = proxies
-        self.api: WSGIApp = api or _nothing
+        self.api: WSGIApp = api or _not_found
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer or pass on."""
+        """Respond, or pass the request on."""
         root, below = _decoded(environ, "SCRIPT_NAME"), _decoded(environ, "PATH_INFO")
         path = self._engine.served_path(root, root.rstrip("/") + below)
         if path is None:
@@ -75,6 +75,6 @@ def _start(environ: Environ, start_response: StartResponse, response: Response) 
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [response.body]
 
 
-def _nothing(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-    """The app of a server that stands alone."""
+def _not_found(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """The app behind a server that stands alone."""
     return _start(environ, start_response, responses.not_found())

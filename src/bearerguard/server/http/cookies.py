@@ -1,10 +1,10 @@
-"""Cookies of the server's own pages: never readable by scripts, never sent over plain HTTP.
+"""Cookies of the server's own pages: not readable by scripts, not sent over plain HTTP.
 
-With https they carry the `__Host-` prefix, so that no other host can plant them (RFC 6265bis
-§4.1.3.2). Only a server on this machine's loopback may do without.
+With https, their names have the prefix `__Host-`, so that no other host can set them (RFC 6265bis
+§4.1.3.2). Only a server on loopback may do without.
 
-A name ends with a digest of the issuer: a browser sends a host's cookies to all of its ports and
-paths (RFC 6265 §8.5), and two issuers there must not take each other's for their own.
+A name ends with a digest of the issuer: browsers send a host's cookies to all of its ports and
+paths (RFC 6265 §8.5), where another issuer may be.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ class Cookies:
         self._suffix = sha256(issuer.encode()).hexdigest()[:12]
 
     def full_name(self, name: str) -> str:
-        """Return what a cookie of this issuer is called in a browser."""
+        """Return the name that a cookie of this issuer has in the browser."""
         return f"{self._prefix}{name}_{self._suffix}"
 
     def read(self, request: Request, name: str) -> str | None:
-        """Return a cookie's value; None if it is absent, or given twice with two values."""
+        """Return a cookie's value; None if it is absent, or sent with two values."""
         wanted = self.full_name(name).encode()
         found: set[bytes] = set()
-        for line in request.values(b"cookie"):
-            for pair in line.split(b";"):
+        for field in request.values(b"cookie"):
+            for pair in field.split(b";"):
                 key, equals, value = pair.strip().partition(b"=")
                 if equals and key == wanted:
                     found.add(value.strip())
@@ -45,13 +45,13 @@ class Cookies:
         return found.pop().decode("ascii", "replace")
 
     def write(self, name: str, value: str, *, max_age: int | None = None) -> tuple[str, str]:
-        """Return the header line that sets a cookie; without `max_age` it ends with the browser."""
+        """Return the header that sets a cookie; without `max_age` it is a session cookie."""
         age = "" if max_age is None else f"; Max-Age={max_age}"
         secure = "; Secure" if self._secure else ""
-        # Lax, as an app on another site sends its users here by a link.
+        # Lax: apps on other sites send their users here by links.
         attributes = f"; Path=/{age}{secure}; HttpOnly; SameSite=Lax"
         return "Set-Cookie", f"{self.full_name(name)}={value}{attributes}"
 
     def clear(self, name: str) -> tuple[str, str]:
-        """Return the header line that removes a cookie."""
+        """Return the header that removes a cookie."""
         return self.write(name, "", max_age=0)

@@ -1,7 +1,7 @@
-"""Which pages of other origins may read an answer (Fetch standard, §3.2). Never with cookies.
+"""CORS: pages of which origins may read a response (Fetch standard, §3.2). Never with cookies.
 
-The metadata and the JWKS are everybody's. The token and the revocation endpoint answer the
-origins that clients registered; the authorization endpoint none, because people go there.
+Any page may read the metadata and the JWKS. The token and the revocation endpoint are for the
+origins that clients registered. The authorization endpoint is for none: browsers navigate there.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
 _PREFLIGHT_VARY = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers"
 _MAX_NAMES = 64
 _MAX_NAME = 128
-_MAX_LINE = 4096
+_MAX_FIELD = 4096
 
 
 def preflight(request: Request, methods: str, allow_origin: str | None) -> Response:
-    """Answer an OPTIONS request; `allow_origin` is the origin that may ask, or None."""
+    """Return the response to an OPTIONS request; `allow_origin` is the allowed origin, or None."""
     headers = [("Allow", f"{methods}, OPTIONS"), ("Vary", _PREFLIGHT_VARY)]
     if allow_origin is not None and request.values(b"access-control-request-method"):
         headers += [
@@ -35,15 +35,15 @@ def preflight(request: Request, methods: str, allow_origin: str | None) -> Respo
 
 
 def _allowed_headers(request: Request) -> str:
-    """Return the header names that a page wants to send, if they are such.
+    """Return the header names that a page wants to send, as far as they are well-formed.
 
-    A page may send any: what it sends beside the usual ones (`traceparent`, `X-Requested-With`,
-    `MCP-Protocol-Version`) is ignored here. `*` would not do: it leaves out Authorization.
+    Any may be sent; unknown ones such as `traceparent` are ignored here. `*` is not enough: it does
+    not include Authorization.
     """
-    line = b",".join(request.values(b"access-control-request-headers"))
-    if len(line) > _MAX_LINE:
+    value = b",".join(request.values(b"access-control-request-headers"))
+    if len(value) > _MAX_FIELD:
         return _USUAL_HEADERS
-    names = (name.strip(" \t") for name in line.decode("latin-1").split(","))
+    names = (name.strip(" \t") for name in value.decode("latin-1").split(","))
     wanted = [name for name in names if len(name) <= _MAX_NAME and _TOKEN.fullmatch(name)]
     return ", ".join(dict.fromkeys(wanted[:_MAX_NAMES])) or _USUAL_HEADERS
 
@@ -58,7 +58,7 @@ def registered_origin(request: Request, is_origin: Callable[[str], bool]) -> str
 
 
 def readable(response: Response, origin: str | None) -> Response:
-    """Let the pages of `origin` read a response that differs by origin."""
+    """Return the response, readable for pages of `origin`."""
     headers = [("Vary", "Origin")]
     if origin is not None:
         headers += [

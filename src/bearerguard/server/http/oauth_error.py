@@ -1,7 +1,7 @@
-"""What an endpoint refuses, in the words of the RFCs (RFC 6749 §5.2, RFC 8707 §2).
+"""The OAuth error of a refused request (RFC 6749 §5.2, RFC 8707 §2).
 
 An error has two readers. The client gets the code and the description, which are safe to send.
-The operator's log gets `reason` and `found` too: what exactly was wrong, and the value.
+The operator's log also gets `reason` and `found`: what exactly was wrong, and the value.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from typing import Any
 from urllib.parse import quote
 
 from bearerguard.errors import BearerGuardError
+from bearerguard.protocol import names
 
-# The event of a refusal, unless an audit looks for it by a name of its own.
+# The code of the event that reports a refusal, unless it has one of its own.
 REFUSED = "request_refused"
 
-# Of the printable characters, an error_description has neither `"` nor `\` (RFC 6749 §5.2). A
-# space would make two names of one.
+# An error_description contains printable ASCII without `"` and `\` (RFC 6749 §5.2). A space would
+# split a name in two.
 _UNSAFE = re.compile(r"[^\x21\x23-\x5B\x5D-\x7E]+")
 _MAX_NAME = 60
 _MAX_NAMES = 5
-# The log line is cut shorter; an event's receiver need not keep more either.
 _MAX_EVIDENCE = 200
 
 
 class OAuthError(BearerGuardError):
-    """The request is refused.
+    """A request is refused.
 
-    Attributes:
-        error: the RFC's code.
-        description: a text that is safe to send: printable ASCII. It names no more of the
-            request than scopes and resources, by `named`.
-        status: of a direct answer; a redirect has none.
-        headers: lines that a direct answer carries besides.
-        reason: what exactly was wrong, as a stable name for the log.
-        event: the name of the event that reports it.
-        found: what was found, for the log; never a secret, a code or a token.
+    Args:
+        error: the RFC's error code.
+        description: a text for the client: printable ASCII. Of the request it may contain scopes
+            and resources only, escaped by `named`.
+        reason: what exactly was wrong, as a stable name for the log; `error` by default.
+        status: of the response, unless the error is sent by a redirect.
+        headers: further header fields of the response.
+        event: the code of the event that reports it.
+        **found: what was found, for the log; never a secret, a code or a token.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class OAuthError(BearerGuardError):
         self.note(**found)
 
     def note(self, **found: str | float | bool | None) -> None:
-        """Add to what was found; what is there already stays."""
+        """Add to `found`; existing values stay."""
         for name, value in found.items():
             cut = value[:_MAX_EVIDENCE] if isinstance(value, str) else value
             self.found.setdefault(name, cut)
@@ -70,7 +70,7 @@ class OAuthError(BearerGuardError):
 
 @contextmanager
 def noting(**found: str | float | bool | None) -> Generator[None]:
-    """Add what is known of a request to the error that it ends in."""
+    """Add what is known of a request to an error raised inside."""
     try:
         yield
     except OAuthError as error:
@@ -78,9 +78,9 @@ def noting(**found: str | float | bool | None) -> Generator[None]:
         raise
 
 
-def named(names: Iterable[str]) -> str:
-    """Return names that a client sent, fit for a description: escaped, and not too long."""
-    listed = list(names)
+def named(sent: Iterable[str]) -> str:
+    """Return names that a client sent, escaped and cut for a description."""
+    listed = list(sent)
     shown = [_escaped(name) for name in listed[:_MAX_NAMES]]
     if len(listed) > _MAX_NAMES:
         shown.append(f"and {len(listed) - _MAX_NAMES} more")
@@ -88,32 +88,31 @@ def named(names: Iterable[str]) -> str:
 
 
 def _escaped(name: str) -> str:
-    # Cut first: what is long is not worth escaping.
     cut = name[: _MAX_NAME + 1]
     safe = _UNSAFE.sub(lambda found: quote(found[0], safe="", errors="replace"), cut)
     return safe if len(safe) <= _MAX_NAME else safe[: _MAX_NAME - 3] + "..."
 
 
 def invalid_request(description: str, reason: str | None = None, **found: Any) -> OAuthError:
-    """Say that the request is malformed."""
-    return OAuthError("invalid_request", description, reason=reason, **found)
+    """The request is malformed (RFC 6749 §5.2)."""
+    return OAuthError(names.INVALID_REQUEST, description, reason=reason, **found)
 
 
 def invalid_grant(description: str, reason: str | None = None, **found: Any) -> OAuthError:
-    """Say that a code or a refresh token is not, or no longer, good for this."""
-    return OAuthError("invalid_grant", description, reason=reason, **found)
+    """The code, refresh token or assertion is not valid (RFC 6749 §5.2)."""
+    return OAuthError(names.INVALID_GRANT, description, reason=reason, **found)
 
 
 def invalid_scope(description: str, reason: str | None = None, **found: Any) -> OAuthError:
-    """Say that a scope is unknown, or more than may be had."""
-    return OAuthError("invalid_scope", description, reason=reason, **found)
+    """The scope is unknown, malformed, or exceeds what may be granted (RFC 6749 §5.2)."""
+    return OAuthError(names.INVALID_SCOPE, description, reason=reason, **found)
 
 
 def invalid_target(description: str, reason: str | None = None, **found: Any) -> OAuthError:
-    """Say that a resource is unknown, or more than may be had."""
-    return OAuthError("invalid_target", description, reason=reason, **found)
+    """The resource is unknown, malformed, or exceeds what may be granted (RFC 8707 §2)."""
+    return OAuthError(names.INVALID_TARGET, description, reason=reason, **found)
 
 
 def unauthorized_client(description: str, reason: str | None = None, **found: Any) -> OAuthError:
-    """Say that this client may not do this."""
-    return OAuthError("unauthorized_client", description, reason=reason, **found)
+    """The client is not authorized to do this (RFC 6749 §5.2)."""
+    return OAuthError(names.UNAUTHORIZED_CLIENT, description, reason=reason, **found)

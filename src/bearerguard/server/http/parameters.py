@@ -1,31 +1,30 @@
 """The parameters of a request: from a query or a form, read strictly (RFC 6749 §3.1, §3.2).
 
-Without a value is as if omitted; unknown ones are ignored; a repeated one is an error, except
-`resource` (RFC 8707 §2). What is wrong never quotes what was sent, which may be a secret.
+A parameter without a value counts as absent, an unknown one is ignored, a repeated one is an error
+unless it is `resource` (RFC 8707 §2). No error quotes a value, which may be a secret.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import unquote_to_bytes
 
+from bearerguard.protocol import names
+from bearerguard.protocol.http import form
 from bearerguard.runtime.messages import Request
 from bearerguard.server.http.oauth_error import OAuthError, invalid_request
 
 MAX_BYTES = 65_536
 _MAX_PARAMETERS = 100
 
-_FORM = b"application/x-www-form-urlencoded"
-# A form is ASCII that encodes UTF-8, whatever it is called: Java's clients say ISO-8859-1. What
-# would be other octets is refused.
+_FORM = names.FORM.encode()
+# A form is ASCII that encodes UTF-8, whatever the charset says: Java clients send ISO-8859-1. Other
+# octets are refused.
 _CHARSETS = frozenset({b"utf-8", b"utf8", b"us-ascii", b"iso-8859-1"})
-# What files and shells leave around a form, unencoded, is none of its last value.
+# White space that files and shells leave around a form does not belong to its last value.
 _AROUND = b" \t\r\n"
-_STRAY_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _REPEATABLE = "resource"
-# Whose names a log may have. Any other may be a secret that was put in the wrong place.
+# Names that may be logged. Any other name may be a secret in the wrong place.
 _NAMES = frozenset(
     {
         *("client_id", "client_secret", "client_assertion", "client_assertion_type"),
@@ -38,18 +37,24 @@ _NAMES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What a request said. Names that were repeated are in `repeated`, with their first value."""
+    """The parameters of a request.
+
+    Args:
+        values: by name, `resource` excepted; of repeated ones the first value.
+        resources: the values of `resource`, each once.
+        repeated: the names that were repeated.
+    """
 
     values: Mapping[str, str] = field(repr=False)
     resources: tuple[str, ...] = ()
     repeated: frozenset[str] = frozenset()
 
     def get(self, name: str) -> str | None:
-        """Return a parameter's value, None where it is absent or empty."""
+        """Return a parameter's value, or None if it is absent or empty."""
         return self.values.get(name)
 
     def check(self) -> None:
-        """Raise `OAuthError` if one was repeated."""
+        """Raise `OAuthError` if a parameter was repeated."""
         if self.repeated:
             names = [name for name in self.repeated if name in _NAMES] or ["another"]
             raise invalid_request(
@@ -67,7 +72,7 @@ class Parameters:
 
 
 def from_form(request: Request) -> Parameters:
-    """Return what a form says; raises `OAuthError` for what is no form or repeats itself."""
+    """Return the parameters of a form; raises `OAuthError` if it is none, or repeats one."""
     types = request.values(b"content-type")
     if len(types) != 1 or not _is_form(types[0]):
         raise invalid_request(
@@ -81,7 +86,7 @@ def from_form(request: Request) -> Parameters:
 
 
 def _is_form(content_type: bytes) -> bool:
-    """Whether a media type is a form's; of its parameters only the charset matters."""
+    """Whether a media type is that of a form. Of its parameters, only the charset matters."""
     kind, *parameters = content_type.lower().split(b";")
     if kind.strip() != _FORM:
         return False
@@ -93,7 +98,7 @@ def _is_form(content_type: bytes) -> bool:
 
 
 def parse(octets: bytes) -> Parameters:
-    """Return what a query or a form says; raises `OAuthError` for malformed encoding."""
+    """Return the parameters of a query or a form; raises `OAuthError` if it is malformed."""
     if len(octets) > MAX_BYTES:
         raise OAuthError(
             "invalid_request", "The request is too large", reason="too_large", status=413
@@ -106,7 +111,10 @@ def parse(octets: bytes) -> Parameters:
     seen: set[str] = set()
     repeated: set[str] = set()
     for encoded_name, _, encoded_value in pairs:
-        name, value = decode(encoded_name), decode(encoded_value)
+        try:
+            name, value = form.decode(encoded_name), form.decode(encoded_value)
+        except form.FormError as error:
+            raise invalid_request(str(error), error.reason) from None
         if name == _REPEATABLE:
             resources += [value] if value else []
             continue
@@ -117,16 +125,3 @@ def parse(octets: bytes) -> Parameters:
         if value:
             values[name] = value
     return Parameters(values, tuple(dict.fromkeys(resources)), frozenset(repeated))
-
-
-def decode(octets: bytes) -> str:
-    """Decode one name or value; raises `OAuthError` when it is not encoded properly."""
-    if _STRAY_PERCENT.search(octets):
-        raise invalid_request("A parameter is not percent-encoded properly", "malformed_encoding")
-    try:
-        text = unquote_to_bytes(octets.replace(b"+", b" ")).decode("utf-8")
-    except UnicodeDecodeError:
-        raise invalid_request("A parameter is not encoded as UTF-8", "malformed_utf_8") from None
-    if "\0" in text:
-        raise invalid_request("A parameter has a NUL character", "nul_character")
-    return text

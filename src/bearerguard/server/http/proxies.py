@@ -1,6 +1,6 @@
-"""Trusted proxies: from which address a request came that an operator's own proxy handed on.
+"""Trusted proxies: the address of the client behind an operator's own proxies.
 
-Believes `X-Forwarded-For` of nobody else: whoever sends it directly writes what they like.
+`X-Forwarded-For` of anybody else is ignored: a client can send any value.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")  # RFC 4291 §2.5.5.2
 
-# The name of a peer without an address.
+# Names a peer without an address: a Unix socket.
 UNIX = "unix"
 _MAX_HOPS = 32
 _WITH_PORT = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
@@ -27,10 +27,10 @@ class Proxies:
     """The proxies that an operator trusts.
 
     Args:
-        trusted: their addresses or networks, "unix" for one that comes by a Unix socket.
+        trusted: their addresses or networks, or "unix" for a proxy that connects by a Unix socket.
 
     Raises:
-        ConfigurationError: one is neither, or is everybody's.
+        ConfigurationError: one is neither, or is a network of all addresses.
     """
 
     def __init__(self, trusted: Iterable[str]) -> None:
@@ -49,21 +49,22 @@ class Proxies:
             ) from None
         if not all(each.prefixlen for each in self._networks):
             raise ConfigurationError(
-                "trusted_proxies=: a network of all addresses is nobody's own: name your proxies'"
+                "trusted_proxies=: a network of all addresses would trust every client: give those"
+                " of your own proxies"
             )
 
     def client(self, peer: str, forwarded_for: Sequence[bytes]) -> str:
-        """Return the address of whom the outermost trusted proxy saw; without any, `peer`.
+        """Return the address that the outermost trusted proxy saw; without a proxy, `peer`.
 
         Args:
-            peer: whose connection it is, "" for a Unix socket's.
-            forwarded_for: the lines of `X-Forwarded-For`.
+            peer: the address of the connection, "" for a Unix socket.
+            forwarded_for: the values of `X-Forwarded-For`.
         """
         if not forwarded_for or not self._trusts(peer):
             return peer
         hops = b",".join(forwarded_for).decode("latin-1").rsplit(",", _MAX_HOPS)[-_MAX_HOPS:]
         found = peer
-        for hop in reversed(hops):  # each proxy adds at the end whom it saw
+        for hop in reversed(hops):  # each proxy appends the address that it saw
             address = _parsed(hop)
             if address is None:
                 break
@@ -75,12 +76,12 @@ class Proxies:
     def _trusts(self, peer: str) -> bool:
         address = _parsed(peer)
         if address is None:
-            return self._unix  # a Unix socket's, however the server calls it
+            return self._unix  # a Unix socket, whatever the web server puts here
         return any(address in network for network in self._networks)
 
 
 def _network(text: str) -> _Network:
-    """Return a network; that of IPv4 addresses mapped into IPv6 as peers are compared."""
+    """Return a network; an IPv4-mapped one as IPv4, as peers are compared."""
     network = ipaddress.ip_network(text)
     if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(_MAPPED):
         mapped = network.network_address.ipv4_mapped

@@ -1,4 +1,4 @@
-"""The server's direct answers: JSON, never stored by anybody unless meant to be."""
+"""The server's JSON responses. No cache keeps them, except public ones."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from bearerguard.protocol import names
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.http.oauth_error import OAuthError
 
@@ -19,46 +20,46 @@ def private(content: Mapping[str, Any], *headers: tuple[str, str], status: int =
 
 
 def public(content: Mapping[str, Any], max_age: int) -> Response:
-    """Return JSON that every cache and every page may keep for `max_age` seconds."""
+    """Return JSON that any page may read and any cache may keep for `max_age` seconds."""
     caching = ("Cache-Control", f"public, max-age={max_age}")
     return _json(content, 200, (caching, ("Access-Control-Allow-Origin", "*")))
 
 
 def signed(token: str, media_type: str) -> Response:
-    """Return a JWT as an answer that no cache keeps."""
+    """Return a JWT that no cache keeps (RFC 9701 §5)."""
     return Response(200, (("Content-Type", media_type), *_NEVER_STORED), token.encode())
 
 
 def empty(status: int, *headers: tuple[str, str]) -> Response:
-    """Return an answer without content."""
+    """Return a response without a body."""
     return Response(status, (*_NEVER_STORED, *headers))
 
 
 def refusal(error: OAuthError) -> Response:
-    """Return an error as RFC 6749 §5.2 has it."""
+    """Return an error response (RFC 6749 §5.2)."""
     content = {"error": error.error, "error_description": error.description}
     return private(content, *error.headers, status=error.status)
 
 
 def unavailable() -> Response:
-    """Return what says that the server has trouble, and the request may be tried again."""
+    """Return 503: the server has a problem, and the request may be repeated."""
     content = {
-        "error": "temporarily_unavailable",
+        "error": names.TEMPORARILY_UNAVAILABLE,
         "error_description": "The server cannot answer at the moment",
     }
     return private(content, ("Retry-After", RETRY_SECONDS), status=503)
 
 
 def too_large() -> Response:
-    """Return what says that the request is too long to be read."""
-    return refusal(OAuthError("invalid_request", "The request is too large", status=413))
+    """Return 413: the body is too long."""
+    return refusal(OAuthError(names.INVALID_REQUEST, "The request is too large", status=413))
 
 
 def check_method(request: Request, *allowed: str) -> None:
-    """Raise `OAuthError`, which names the methods that an endpoint has, for another one."""
+    """Raise `OAuthError` (405) unless the endpoint has the request's method."""
     if request.method not in allowed:
         raise OAuthError(
-            "invalid_request",
+            names.INVALID_REQUEST,
             "The method is not allowed here",
             reason="wrong_method",
             status=405,
@@ -68,12 +69,12 @@ def check_method(request: Request, *allowed: str) -> None:
 
 
 def not_found() -> Response:
-    """Return what says that nothing is here."""
+    """Return 404."""
     return private({"error": "not_found"}, status=404)
 
 
 def _json(
     content: Mapping[str, Any], status: int, headers: tuple[tuple[str, str], ...]
 ) -> Response:
-    lines = (("Content-Type", "application/json"), ("X-Content-Type-Options", "nosniff"), *headers)
-    return Response(status, lines, json.dumps(dict(content)).encode())
+    typed = (("Content-Type", names.JSON), ("X-Content-Type-Options", "nosniff"), *headers)
+    return Response(status, typed, json.dumps(dict(content)).encode())

@@ -1,4 +1,4 @@
-"""Which path has which endpoint, and what every answer owes: CORS, refusals, no body on HEAD."""
+"""Routes requests to endpoints by path, and does what all have in common: CORS, errors, HEAD."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _log = logging.getLogger("bearerguard.server")
 
 
 class Readers(Enum):
-    """Whose pages may read an endpoint's answers (CORS-01)."""
+    """Pages of which origins may read an endpoint's responses (CORS-01)."""
 
     NOBODY = "nobody"
     REGISTERED = "registered"
@@ -28,22 +28,22 @@ class Readers(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """What answers the requests to a path."""
+    """The endpoint of a path."""
 
     handle: Callable[[Request], Response]
     readers: Readers = Readers.NOBODY
-    # What is said of trouble: JSON to programs, pages to people.
+    # JSON for programs; the endpoints for people have pages.
     unavailable: Callable[[], Response] = responses.unavailable
     too_large: Callable[[], Response] = responses.too_large
 
 
 class Router:
-    """Answers requests by their path.
+    """Routes requests by their path.
 
     Args:
-        endpoints: by their whole path.
+        endpoints: the endpoints by their whole path.
         is_origin: whether a client registered an origin.
-        audit: where trouble is reported.
+        audit: where errors are reported.
     """
 
     def __init__(
@@ -58,28 +58,28 @@ class Router:
         self._audit = audit
 
     def handle(self, request: Request) -> Response:
-        """Answer one request, whatever it says."""
+        """Return the response to any request."""
         path = _path(request)
         endpoint = self._endpoints.get(path)
         if endpoint is None:
             return responses.not_found()
         try:
-            response = self._answer(endpoint, path, request)
+            response = self._cross_origin(endpoint, path, request)
         except StoreUnavailable as error:
             self._audit.emit("store_unavailable", cause=str(error))
             return endpoint.unavailable()
         except ConfigurationError:
-            _log.exception("the server's configuration does not work")
+            _log.exception("the server's configuration is invalid")
             return endpoint.unavailable()
         return replace(response, body=b"") if request.method == "HEAD" else response
 
     def too_large(self, path: str) -> Response:
-        """Return the answer to a request to `path` that is too long to be read."""
+        """Return the response to a request to `path` whose body exceeds the limit."""
         refusal = OAuthError("invalid_request", "The request is too large", reason="too_large")
         self._audit.refused(path, refusal)
         return self._endpoints[path].too_large()
 
-    def _answer(self, endpoint: Endpoint, path: str, request: Request) -> Response:
+    def _cross_origin(self, endpoint: Endpoint, path: str, request: Request) -> Response:
         if endpoint.readers is Readers.NOBODY:
             return self._response(endpoint, path, request)
         if endpoint.readers is Readers.EVERYBODY:
@@ -103,4 +103,4 @@ def _path(request: Request) -> str:
     try:
         return urlsplit(request.url).path
     except ValueError:
-        return ""  # its host is none, and nothing is there
+        return ""  # an invalid host: no path matches

@@ -1,7 +1,7 @@
-"""Access tokens: JWTs (RFC 9068) or opaque, as the resource has it; made and read again.
+"""Access tokens, created and looked up: JWTs (RFC 9068) or opaque, as the resource demands.
 
-Making one writes nothing: it returns the row, if it needs one, for the transaction that
-hands it out. A client's own JWT has no row until it is revoked.
+Creating a token writes nothing: the caller stores its row, if it has one, in its own transaction.
+The JWT of a client's own has no row until it is revoked.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, Row
 
 from bearerguard.errors import TokenError
-from bearerguard.protocol import claims, scope
+from bearerguard.protocol import claims, names, scope
 from bearerguard.protocol.jose import jwt
 from bearerguard.server.clients.client import Client
 from bearerguard.server.http.oauth_error import invalid_target
@@ -26,13 +26,12 @@ from bearerguard.server.store import clients as client_rows
 from bearerguard.server.store import grants as rows
 from bearerguard.server.tokens.key_ring import KeyRing
 
-TYPE = "at+jwt"
 _OPAQUE, _OPAQUE_PREFIX = "access token", "bga_"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bearer:
-    """For whom, and for what, a token is."""
+class Authorization:
+    """What a token stands for: whose it is, and what its bearer may do where."""
 
     client: Client
     subject: str
@@ -43,8 +42,8 @@ class Bearer:
 
 
 @dataclass(frozen=True, slots=True)
-class Minted:
-    """A fresh access token; `row` is what the store must hold of it, or None."""
+class NewAccessToken:
+    """A new access token; `row` is what must be stored of it, or None."""
 
     value: str = field(repr=False)
     expires_in: int
@@ -52,27 +51,26 @@ class Minted:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """A token that was presented and is this server's; whether it still counts is `active`."""
+class FoundAccessToken:
+    """A token of this server that was presented; `active` says whether it is valid."""
 
     token_key: str
     client_id: str
     grant_id: str | None
     claims: Mapping[str, Any] = field(repr=False)
     active: bool
-    has_row: bool
 
     @property
     def audience(self) -> frozenset[str]:
-        """The resources it is for."""
+        """The resources that it is for."""
         aud = self.claims["aud"]
         return frozenset([aud] if isinstance(aud, str) else aud)
 
 
 class AccessTokens:
-    """Makes and reads the access tokens of one server.
+    """Creates and looks up the access tokens of one server.
 
-    With `any_issuer`, what its keys signed is its own, whatever URL it served at.
+    With `any_issuer`, every JWT that its keys signed is its own, whatever the `iss`.
     """
 
     def __init__(
@@ -90,42 +88,46 @@ class AccessTokens:
         self._secret = secret
         self._clock = clock
 
-    def mint(self, bearer: Bearer) -> Minted:
-        """Return a fresh token; raises `OAuthError` for resources gone or not going together."""
+    def create(self, authorization: Authorization) -> NewAccessToken:
+        """Return a new token.
+
+        Raises `OAuthError` if the server no longer has a resource, or if the resources take
+        different kinds of tokens.
+        """
         resources: list[Resource] = []
-        for name in bearer.resources:
+        for name in authorization.resources:
             resource = self._settings.resource(name)
             if resource is None:
                 # It was granted before `resources=` was changed.
                 raise invalid_target(
-                    "The server has this resource no longer", "resource_gone", resource=name
+                    "The server no longer has this resource", "resource_gone", resource=name
                 )
             resources.append(resource)
-        # As it is spelled now: it may have been granted under another spelling.
-        bearer = replace(bearer, resources=tuple(each.identifier for each in resources))
+        # As the server spells them now: they may have been granted under another spelling.
+        identifiers = tuple(each.identifier for each in resources)
+        authorization = replace(authorization, resources=identifiers)
         kinds = {each.tokens for each in resources}
         if len(kinds) > 1:
             raise invalid_target(
                 "These resources take different tokens: ask for one at a time",
                 "different_tokens",
-                resource=" ".join(bearer.resources),
+                resource=" ".join(authorization.resources),
             )
         now = int(self._clock())
-        lifetime = self._lifetime(bearer.client, resources)
-        content = self._claims(bearer, now, now + lifetime)
+        lifetime = self._lifetime(authorization.client, resources)
+        content = self._claims(authorization, now, now + lifetime)
         if "opaque" in kinds:
             value = _OPAQUE_PREFIX + secrets.token_urlsafe(32)
-            return Minted(
-                value, lifetime, self._row(bearer, content, self._secret.digest(_OPAQUE, value))
-            )
-        value = self._keys.sign(content, TYPE)
-        belongs = bearer.grant_id is not None
-        return Minted(
-            value, lifetime, self._row(bearer, content, content["jti"]) if belongs else None
+            key = self._secret.digest(_OPAQUE, value)
+            return NewAccessToken(value, lifetime, self._row(authorization, content, key))
+        value = self._keys.sign(content, names.ACCESS_TOKEN_JWT)
+        belongs = authorization.grant_id is not None
+        return NewAccessToken(
+            value, lifetime, self._row(authorization, content, content["jti"]) if belongs else None
         )
 
-    def find(self, connection: Connection, value: str) -> Known | None:
-        """Return what is known of a token that was presented, None when it is not ours."""
+    def find(self, connection: Connection, value: str) -> FoundAccessToken | None:
+        """Return what is known of a presented token, or None if it is not this server's."""
         content = self._signed_claims(connection, value)
         if content is None:
             row = rows.find_access_token(connection, *self._secret.digests(_OPAQUE, value))
@@ -142,47 +144,49 @@ class AccessTokens:
         active = (
             not revoked
             and now < content["exp"]
-            # A token that belongs to a grant has a row, as long as the grant stands.
+            # A token of a grant has a row as long as the grant is valid.
             and (row is not None or "sid" not in content)
-            # An id may be given again; what its bearer before had stays with that one.
+            # A client id may be used again: tokens of the former client are not the new one's.
             and client is not None
-            # (A client of the future says that the clock was set back, and nothing of the id.)
+            # (A client that was created in the future only shows that the clock was set back.)
             and (content["iat"] >= int(client.created_at) or client.created_at > now)
         )
-        return Known(key, client_id, content.get("sid"), content, active, row is not None)
+        return FoundAccessToken(key, client_id, content.get("sid"), content, active)
 
     def _lifetime(self, client: Client, resources: list[Resource]) -> int:
         chosen = [client.access_token_lifetime, *(each.access_token_lifetime for each in resources)]
         given = [each for each in chosen if each is not None]
-        return max(1, int(min(given) if given else self._settings.access_token_lifetime))
+        return max(1, int(min(given) if given else self._settings.lifetimes.access_token))
 
-    def _claims(self, bearer: Bearer, now: int, expires_at: int) -> dict[str, Any]:
-        audience: Any = bearer.resources
+    def _claims(self, authorization: Authorization, now: int, expires_at: int) -> dict[str, Any]:
+        audience: Any = authorization.resources
         content = {
             "iss": self._settings.issuer,
-            "sub": bearer.subject,
+            "sub": authorization.subject,
             "aud": audience[0] if len(audience) == 1 else list(audience),
-            "client_id": bearer.client.client_id,
+            "client_id": authorization.client.client_id,
             "iat": now,
             "exp": expires_at,
             "jti": uuid.uuid4().hex,
-            "scope": scope.build(bearer.scopes),
+            "scope": scope.build(authorization.scopes),
         }
-        if bearer.grant_id is not None:
-            content["sid"] = bearer.grant_id
-        if bearer.auth_time is not None:
-            content["auth_time"] = int(bearer.auth_time)
+        if authorization.grant_id is not None:
+            content["sid"] = authorization.grant_id
+        if authorization.auth_time is not None:
+            content["auth_time"] = int(authorization.auth_time)
         return content
 
-    def _row(self, bearer: Bearer, content: Mapping[str, Any], key: str) -> dict[str, Any]:
+    def _row(
+        self, authorization: Authorization, content: Mapping[str, Any], key: str
+    ) -> dict[str, Any]:
         return {
             "token_key": key,
-            "client_id": bearer.client.client_id,
-            "grant_id": bearer.grant_id,
-            "subject": bearer.subject,
+            "client_id": authorization.client.client_id,
+            "grant_id": authorization.grant_id,
+            "subject": authorization.subject,
             "scope": content["scope"],
-            "audience": json.dumps(bearer.resources),
-            "auth_time": bearer.auth_time,
+            "audience": json.dumps(authorization.resources),
+            "auth_time": authorization.auth_time,
             "issued_at": content["iat"],
             "expires_at": content["exp"],
         }
@@ -196,7 +200,7 @@ class AccessTokens:
             "client_id": row.client_id,
             "iat": int(row.issued_at),
             "exp": int(row.expires_at),
-            # A guard that has cached what we say of it revokes it by this.
+            # Guards that cache the response revoke it by this.
             "jti": row.token_key,
             "scope": row.scope,
         }
@@ -211,7 +215,7 @@ class AccessTokens:
         try:
             token = jwt.parse(value.encode("ascii", "replace"))
             header = jwt.parse_header(token.header)
-            jwt.check_type(header.typ, frozenset({TYPE}))
+            jwt.check_type(header.typ, frozenset({names.ACCESS_TOKEN_JWT}))
             claims.numeric_date(token.claims, "exp")
         except (TokenError, KeyError):
             return None
@@ -219,8 +223,8 @@ class AccessTokens:
         return token.claims if named and self._keys.verifies(connection, token, header) else None
 
 
-def row_of(known: Known) -> dict[str, Any]:
-    """Return the row of a JWT that had none, so that its revocation can be written down."""
+def row_for(known: FoundAccessToken) -> dict[str, Any]:
+    """Return a row for a JWT that has none, so that its revocation can be stored."""
     content = known.claims
     return {
         "token_key": known.token_key,

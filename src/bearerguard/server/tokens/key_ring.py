@@ -1,7 +1,7 @@
-"""The signing keys over time: made once, published before they sign, kept until all is over.
+"""The life of signing keys: made once, published before they sign, kept until no token needs them.
 
-Processes share them through the store, which is read whenever a key is needed: what one process
-withdraws is gone from all of them at once. Only what was parsed of a row is kept.
+Processes share them through the store. It is read whenever a key is needed, so that a key that one
+process withdraws is withdrawn in all of them at once. Only parsed rows are kept in memory.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ from bearerguard.server.tokens import signing_key
 from bearerguard.server.tokens.revocations import Revocations
 from bearerguard.server.tokens.signing_key import SigningKey
 
-# How long others may keep the JWKS.
+# How long a cache may keep the JWKS.
 CACHE_SECONDS = 300
 # A new key is published for two such times before it signs.
 PUBLICATION_LEAD = 2.0 * CACHE_SECONDS
 
 
 class SigningKeyError(BearerGuardError, ValueError):
-    """There is no such key."""
+    """There is no signing key of this `kid`."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
-    """The keys of the store, in the order in which they sign."""
+    """The stored keys, in the order in which they sign."""
 
     rows: tuple[Row[Any], ...] = field(repr=False)
     keys: tuple[SigningKey, ...]
 
     def reached(self, now: float) -> float:
-        """Return a time that has come for certain, though the clock may have been set back."""
+        """Return the time, but not one before the newest key: the clock may have been set back."""
         return max((now, *(key.created_at for key in self.keys)))
 
     def signing(self, now: float) -> SigningKey | None:
         reached = self.reached(now)
         active = [key for key in self.keys if key.active_at <= reached]
-        # A key that waits signs rather than none, where those before it have retired.
+        # If all keys before it have retired, a key that waits signs already.
         return next(iter([*active[::-1], *self.keys]), None)
 
     def published(self, now: float) -> list[SigningKey]:
@@ -82,25 +82,25 @@ class KeyRing:
         self._rotating = ProcessLock()
 
     def ensure(self) -> None:
-        """Make the first key, once however many processes start; check that the secret fits.
+        """Make the first key, once for all processes that start together, and check the secret.
 
-        Raises `ConfigurationError` when another secret sealed the keys.
+        Raises `ConfigurationError` if the keys were sealed with another secret.
         """
         newest = self._load().keys[-1:]
         if not newest:
             self._make(lambda keys: not keys, lead=0.0)
-        elif newest[0].algorithm != self._settings.algorithm:
+        elif newest[0].algorithm != self._settings.signing.algorithm:
             self.rotate()
         self._signing()
-        self._seal_anew()
+        self._reseal()
 
     def check_secret(self) -> None:
-        """Raise `ConfigurationError` when another secret sealed the newest key, if there is one."""
+        """Raise `ConfigurationError` if the newest key was sealed with another secret."""
         for newest in self._load().keys[-1:]:
             self._opened(newest)
 
     def sign(self, claims: Mapping[str, Any], typ: str) -> str:
-        """Return claims as a JWT of type `typ`, signed with the key whose turn it is."""
+        """Return claims as a JWT of type `typ`, signed with the current key."""
         return self._signing().sign({"typ": typ}, claims)
 
     def verifies(self, connection: Connection, token: SignedToken, header: Header) -> bool:
@@ -116,9 +116,9 @@ class KeyRing:
         return {"keys": [key.jwk for key in self._load().published(self._clock())]}
 
     def algorithms(self) -> tuple[str, ...]:
-        """Return the algorithms of the key that signs and of those that will, each once.
+        """Return the algorithms of the current and the waiting keys, each once.
 
-        While the store has trouble, what was read last still tells.
+        While the store is unavailable, they are those that were read last.
         """
         try:
             snapshot = self._load()
@@ -137,31 +137,33 @@ class KeyRing:
         return list(self._load().keys)
 
     def rotate(self, *, immediately: bool = False) -> str:
-        """Let a new key take over; return its kid.
+        """Make a new key that replaces the current one; return its `kid`.
 
-        It is published now and signs ten minutes later, when no cache lacks it, or at once
-        with `immediately`. One that waits for its turn already is that key.
+        It is published now and signs after ten minutes, when every cache has it, or at once with
+        `immediately`. If a key waits already, it is returned.
         """
         if not immediately:
             snapshot = self._load()
             reached = snapshot.reached(self._clock())
             waiting = [key for key in snapshot.keys if key.active_at > reached]
-            if waiting and waiting[-1].algorithm == self._settings.algorithm:
+            if waiting and waiting[-1].algorithm == self._settings.signing.algorithm:
                 return waiting[-1].kid
         return self._make(lambda _: True, lead=0.0 if immediately else PUBLICATION_LEAD)
 
     def withdraw(self, kid: str) -> str:
-        """Withdraw a key that others know; return the kid of the key that signs now.
+        """Withdraw a compromised key; return the `kid` of the key that signs now.
 
-        It signs and verifies nothing any more, here and in every other process, and leaves the
-        JWKS at once; guards beside a server, and those that follow its revocations, refuse what
-        it signed. Guards that have only the JWKS refuse it from their next refresh on. Where it
-        was the key in use, a new one signs from now on. Raises `SigningKeyError` for a kid that
-        is none.
+        The key signs and verifies nothing any more, in all processes, and leaves the JWKS at
+        once. Guards in the same process, and those that follow the server's revocations, refuse
+        its tokens; other guards do so after their next refresh. If it was the current key, a new
+        one signs from now on.
+
+        Raises:
+            SigningKeyError: there is no key of this `kid`.
         """
-        fresh = signing_key.make(self._settings.algorithm, self._sealer)
+        fresh = signing_key.make(self._settings.signing.algorithm, self._sealer)
         with self._database.write() as connection:
-            # Not earlier: what was signed while this waited for the lock is meant too.
+            # Read under the write lock: what was signed while this waited is withdrawn, too.
             now = self._clock()
             snapshot = self._read(connection)
             gone = next((key for key in snapshot.keys if key.kid == kid), None)
@@ -172,7 +174,7 @@ class KeyRing:
             in_use = snapshot.signing(now)
             rows.remove(connection, kid)
             if in_use is gone:
-                # Never one that signed before: whoever took this one may have that, too.
+                # Not a key that signed before: it may be compromised as well.
                 reached = snapshot.reached(now)
                 rows.add(
                     connection,
@@ -185,18 +187,20 @@ class KeyRing:
             self._revocations.note(connection, [("kid", kid)], now)
         self._audit.emit("key_withdrawn", kid=kid, algorithm=gone.algorithm)
         if in_use is gone:
-            self._audit.emit("key_made", kid=fresh["kid"], algorithm=self._settings.algorithm)
+            self._audit.emit(
+                "key_made", kid=fresh["kid"], algorithm=self._settings.signing.algorithm
+            )
         self._revocations.announce(("kid", kid))
         return self._current().kid
 
     def _keep_newest(self, connection: Connection) -> None:
-        """See to it that the newest key has no end: the one that was to follow it may be gone."""
+        """Let the newest key not retire: the key that was to follow it may be withdrawn."""
         newest = self._read(connection).keys[-1]
         if newest.retires_at is not None:
             rows.retire_never(connection, newest.kid)
 
     def rotate_if_due(self) -> None:
-        """Rotate when the newest key has served its time, once however many processes look."""
+        """Rotate if the newest key has reached its lifetime, once for all processes."""
         if self._is_due(self._load().keys) and self._rotating.acquire(timeout=0):
             try:
                 self._make(self._is_due, lead=PUBLICATION_LEAD)
@@ -204,17 +208,17 @@ class KeyRing:
                 self._rotating.release()
 
     def _is_due(self, keys: tuple[SigningKey, ...]) -> bool:
-        lifetime = self._settings.key_lifetime
+        lifetime = self._settings.signing.lifetime
         lead = min(PUBLICATION_LEAD, lifetime / 2)
         return bool(keys) and self._clock() >= keys[-1].active_at + lifetime - lead
 
     def _make(self, wanted: Callable[[tuple[SigningKey, ...]], bool], *, lead: float) -> str:
-        """Add a key unless, when the write lock is held, it is `wanted` no longer."""
-        values = signing_key.make(self._settings.algorithm, self._sealer)
+        """Add a key if it is still `wanted` under the write lock; return the newest `kid`."""
+        values = signing_key.make(self._settings.signing.algorithm, self._sealer)
         with self._database.write() as connection:
             snapshot = self._read(connection)
             keys, now = snapshot.keys, snapshot.reached(self._clock())
-            # Before the first, nobody has a copy that lacks it, and nothing else could sign.
+            # The first key signs at once: no cache can lack it, and there is no other key.
             active_at = now + (lead if keys else 0.0)
             if not wanted(keys):
                 kid = keys[-1].kid
@@ -228,28 +232,28 @@ class KeyRing:
                 rows.retire(connection, active_before=active_at, retires_at=retires_at)
                 rows.add(connection, created_at=now, active_at=active_at, **values)
         if kid == values["kid"]:
-            self._audit.emit("key_made", kid=kid, algorithm=self._settings.algorithm)
+            self._audit.emit("key_made", kid=kid, algorithm=self._settings.signing.algorithm)
         return kid
 
-    def _seal_anew(self) -> None:
-        """Seal with the newest secret whatever an older one sealed."""
+    def _reseal(self) -> None:
+        """Seal the keys with the newest secret that were sealed with an older one."""
         with self._database.read() as connection:
             keys = self._read(connection).keys
         changed: dict[str, bytes] = {}
         for key in keys:
-            sealed = signing_key.sealed_anew(key, self._sealer, self._newest_sealer)
+            sealed = signing_key.resealed(key, self._sealer, self._newest_sealer)
             if sealed is not None:
                 changed[key.kid] = sealed
         if changed:
             with self._database.write() as connection:
                 for kid, sealed in changed.items():
                     rows.seal(connection, kid, sealed)
-            self._audit.emit("keys_sealed_anew", keys=len(changed))
+            self._audit.emit("keys_resealed", keys=len(changed))
 
     def _current(self) -> SigningKey:
         key = self._load().signing(self._clock())
         if key is None:
-            raise StoreUnavailable("it has no signing key: somebody removed them all")
+            raise StoreUnavailable("it has no signing key: they were all removed")
         return key
 
     def _signing(self) -> PrivateKey:
@@ -265,7 +269,7 @@ class KeyRing:
         except SealError:
             raise ConfigurationError(
                 f"{VARIABLE}: the keys in {self._database.path} were sealed with another"
-                " secret: set the one they were made with"
+                " secret: set the one that they were made with"
             ) from None
 
     def _load(self) -> _Snapshot:
@@ -273,7 +277,7 @@ class KeyRing:
             return self._read(connection)
 
     def _read(self, connection: Connection) -> _Snapshot:
-        """Return the keys as the transaction sees them; what is known of a row is not parsed."""
+        """Return the keys that the transaction sees; unchanged rows are not parsed again."""
         found = tuple(rows.all_keys(connection))
         snapshot = self._snapshot
         if found != snapshot.rows:

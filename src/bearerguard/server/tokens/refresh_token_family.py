@@ -1,10 +1,10 @@
-"""Refresh tokens: made, kept as digests, and succeeded (RFC 9700 §4.14).
+"""The format of refresh tokens, and what is stored of them (RFC 9700 §4.14).
 
-A token says, under a key of the server's, of which family it is and how many came before it
-(§4.14.2): one that was used long ago is recognised by that, and its row need not be kept.
+A token contains its family (the grant) and its generation, authenticated with a key of the server
+(§4.14.2). A token that was used long ago is recognised by that, without a row.
 
-For the grace window the successor is kept sealed under a key that only the old token yields:
-a lost answer can be had again by who asked, and a stolen database opens nothing.
+For the grace period, the successor is stored sealed with a key that is derived from the old token.
+Who repeats the refresh gets it again; a stolen database does not reveal it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from bearerguard.server.store import grants as rows
 _PREFIX = "bgr_"
 _PURPOSE = "refresh token successor"
 _LINEAGE = "refresh token lineage"
-# A family is its grant's id; what follows is random, then comes the keyed digest of all that.
+# The id of the grant, the generation, random octets, and a keyed digest of all that.
 _FAMILY, _GENERATION, _RANDOM, _MAC = 16, 4, 32, 16
 _BODY = _FAMILY + _GENERATION + _RANDOM
 
@@ -41,25 +41,25 @@ class RefreshTokens:
         self._clock = clock
 
     def make(self, grant_id: str, generation: int) -> str:
-        """Return a fresh token of a family, which is nowhere yet."""
+        """Return a new token of a family. It is not stored yet."""
         family = bytes.fromhex(grant_id) + generation.to_bytes(_GENERATION, "big")
         body = family + secrets.token_bytes(_RANDOM)
         mac = bytes.fromhex(self._secret.digest(_LINEAGE, body.hex()))[:_MAC]
         return _PREFIX + base64url.encode(body + mac).decode("ascii")
 
     def digest(self, token: str) -> str:
-        """Return what the store has of a token."""
+        """Return the digest that is stored instead of a token."""
         return self._secret.digest("refresh token", token)
 
     def find(self, connection: Connection, token: str) -> Row[Any] | None:
-        """Return the row of a token that was presented, as `rows.find_refresh_token` does."""
+        """Return the row of a presented token; see `rows.find_refresh_token`."""
         digests = self._secret.digests("refresh token", token)
         return rows.find_refresh_token(connection, *digests)
 
     def find_spent(self, connection: Connection, token: str) -> Row[Any] | None:
-        """Return the grant of a token that was used and has no row any more, None for others.
+        """Return the grant of a token that was used and no longer has a row, else None.
 
-        One that is its family's last was never used: it is over.
+        The last token of a family was never used: without a row, it has expired.
         """
         lineage = self._lineage(token)
         grant = None if lineage is None else rows.find_grant(connection, lineage[0])
@@ -68,7 +68,7 @@ class RefreshTokens:
         return grant
 
     def _lineage(self, token: str) -> tuple[str, int] | None:
-        """Return the grant and the generation that a token of this server says it has."""
+        """Return the grant and the generation that a token of this server contains."""
         try:
             octets = base64url.decode(token.removeprefix(_PREFIX).encode("ascii"))
         except ValueError:
@@ -92,9 +92,9 @@ class RefreshTokens:
         client: Client,
         until: float,
     ) -> None:
-        """Write a token down; it idles no longer than its time, and never beyond `until`."""
+        """Store a token. It expires when idle for its lifetime, and at `until` at the latest."""
         now = self._clock()
-        idle = client.refresh_token_lifetime or self._settings.refresh_token_lifetime
+        idle = client.refresh_token_lifetime or self._settings.lifetimes.refresh_token
         rows.add_refresh_token(
             connection,
             digest=self.digest(token),
@@ -105,11 +105,11 @@ class RefreshTokens:
         )
 
     def seal(self, token: str, successor: str) -> bytes:
-        """Return the successor so that only the token opens it."""
+        """Return the successor, sealed so that only the token opens it."""
         return Sealer(token, purpose=_PURPOSE).seal(successor.encode())
 
     def open(self, token: str, sealed: bytes) -> str | None:
-        """Return the successor, None when the token does not open it."""
+        """Return the successor, or None if the token does not open it."""
         try:
             return Sealer(token, purpose=_PURPOSE).open(sealed).decode()
         except SealError:

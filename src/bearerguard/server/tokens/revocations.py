@@ -1,8 +1,8 @@
-"""Revoking: tokens, grants, users, clients. Writes it down, then tells who listens.
+"""Revokes tokens, grants, users and clients: stores it, then notifies the listeners.
 
-A listener in this process can end the JWTs at once that a guard has already verified. What is
-written down is a log too, in the same transaction: other processes follow it, and a guard that
-starts reads what others revoked before.
+A guard in this process listens, and refuses the JWTs at once that it has cached. Each revocation is
+also appended to a log, in the same transaction. Other processes follow that log, and a guard that
+starts reads what was revoked before.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bearerguard.server.store.database import Database
 T = TypeVar("T")
 Kind: TypeAlias = Literal["jti", "sid", "sub", "client_id", "kid"]
 
-# What the log calls the claims: the words of a guard's list.
+# The names that the log has for the claims.
 LOGGED: Mapping[Kind, str] = {
     "jti": "token",
     "sid": "session",
@@ -32,23 +32,22 @@ LOGGED: Mapping[Kind, str] = {
     "client_id": "client",
     "kid": "signing_key",
 }
-# What never comes again: whatever the date of a token that names it, it is meant.
+# Never reused: every token with such a value is revoked, whenever it was issued.
 _FOR_GOOD = frozenset({"jti", "sid", "kid"})
-# A guard accepts a token for its leeway after its expiry, 300 s at most, and one that says it
-# was issued as much later than it was.
+# A guard accepts tokens for its leeway after their expiry, 300 s at most, and `iat` as much in the
+# future.
 _SLACK = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Revoked:
-    """What does not count any more.
+    """A revocation.
 
     Attributes:
-        kind: the claim of access tokens that `value` is: `jti` is one token, `sid` all of
-            a grant, `sub` all of a user, `client_id` all of a client. `kid` is a signing key
-            that was withdrawn: all that name it in their header.
-        value: the claim's, or the header's, value.
-        at: Unix seconds: for `sub` and `client_id`, tokens issued later are good again.
+        kind: which tokens: `jti` is one token, `sid` all of a grant, `sub` all of a user,
+            `client_id` all of a client, `kid` all that a withdrawn key signed.
+        value: the value of that claim or, for `kid`, header parameter.
+        at: when, in Unix seconds. For `sub` and `client_id`, tokens issued later are valid.
     """
 
     kind: Kind
@@ -57,7 +56,7 @@ class Revoked:
 
 
 class Revocations:
-    """Revokes for one server."""
+    """The revocations of one server."""
 
     def __init__(
         self,
@@ -79,7 +78,7 @@ class Revocations:
         self._listeners = (*self._listeners, listener)
 
     def listen_to_batches(self, listener: Callable[[Sequence[Revoked]], object]) -> None:
-        """Call `listener` after each change with all that this revoked: a user has many grants."""
+        """Call `listener` after each change, once with all that it revoked."""
         self._batch_listeners = (*self._batch_listeners, listener)
 
     def note(
@@ -90,20 +89,19 @@ class Revocations:
         *,
         until: float = 0.0,
     ) -> None:
-        """Write into the log what is revoked in this transaction, for tokens that last `until`.
+        """Append to the log what this transaction revokes, for tokens that expire at `until`.
 
-        `now` is a time at which the transaction had the write lock: what was issued while it
-        waited for that is meant too. A token and a grant are over for good, whatever the date.
-        A single token's entry stays until that is over, or a client that revokes its own would
-        fill every worker's list. Any other stays a day at least: tokens may be out that lived
-        longer than those of today.
+        `now` must be read under the write lock: what was issued while the transaction waited for
+        it is meant, too. The entry of a single token stays until the token expires, so that a
+        client that revokes its own tokens does not fill the list of every worker. Any other
+        stays a day at least: there may be tokens with longer lifetimes than today's.
         """
         longest = max(
             DAY,
             self._settings.longest_access_lifetime,
             key_rows.longest_access_lifetime(connection),
         )
-        # Dates in tokens are whole seconds: what was issued in this one is meant too.
+        # Times in tokens are whole seconds: what was issued in this second is meant, too.
         second = math.floor(now) + 1.0
         log.add(
             connection,
@@ -121,31 +119,31 @@ class Revocations:
         )
 
     def announce(self, *named: tuple[Kind, str]) -> None:
-        """Tell the listeners of what is written down already."""
+        """Notify the listeners of what is stored already."""
         now = self._clock()
         batch = [Revoked(kind, value, now) for kind, value in named]
         if not batch:
             return
         kinds = ", ".join(dict.fromkeys(each.kind for each in batch))
         for listener in self._batch_listeners:
-            self._tell(listener, batch, kinds)
+            self._notify(listener, batch, kinds)
         for listener_to_each in self._listeners:
             for each in batch:
-                self._tell(listener_to_each, each, each.kind)
+                self._notify(listener_to_each, each, each.kind)
 
-    def _tell(self, listener: Callable[[T], object], revoked: T, kinds: str) -> None:
+    def _notify(self, listener: Callable[[T], object], revoked: T, kinds: str) -> None:
         try:
             listener(revoked)
         except Exception as error:
-            # It is revoked here all the same; who listens for others has trouble.
-            self._audit.emit("revocation_not_told", kind=kinds, cause=type(error).__name__)
+            # The revocation is stored all the same.
+            self._audit.emit("revocation_not_notified", kind=kinds, cause=type(error).__name__)
 
     def grant(self, grant_id: str, *, reason: str) -> bool:
-        """Revoke a grant with all its tokens; False when it was before, or is none."""
+        """Revoke a grant with all its tokens; False if it is unknown or revoked already."""
         with self._database.read() as connection:
             found = rows.find_grant(connection, grant_id)
         if found is None or found.revoked_at is not None:
-            return False  # a thief that goes on trying does not hold up who writes
+            return False  # no write lock for a thief that tries again and again
         with self._database.write() as connection:
             now = self._clock()
             changed = rows.revoke_grant(connection, grant_id, now)
@@ -158,7 +156,7 @@ class Revocations:
         return changed
 
     def user(self, user_id: str, client_id: str | None = None, *, reason: str = "asked") -> int:
-        """Revoke all that a user allowed, one client or all; return how many grants."""
+        """Revoke all grants of a user, to one client or to all; return how many."""
         with self._database.write() as connection:
             now = self._clock()
             found, until = rows.revoke_grants_of_user(connection, user_id, now, client_id)

@@ -1,4 +1,4 @@
-"""One signing key: how it is made, sealed, opened and shown. Knows no store and no time."""
+"""One signing key: generated, sealed and opened. Knows no store and no clock."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ from bearerguard.runtime.sealing import Sealer, SealError
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """A key as the store has it; times are Unix seconds.
+    """A stored key. It is published from `created_at` to `retires_at`, in Unix seconds.
 
-    It is published from `created_at` to `retires_at` and signs from `active_at` until a
-    later key does.
+    It signs from `active_at` until a later key does.
     """
 
     kid: str
@@ -54,7 +53,7 @@ class SigningKey:
 
 
 def make(algorithm: str, sealer: Sealer) -> dict[str, Any]:
-    """Return a fresh key as values for a row, the private part sealed."""
+    """Return a new key as the values of a row, with the private key sealed."""
     kid = secrets.token_hex(8)
     key = PrivateKey(algorithm, kid, signing.generate(algorithm))
     octets = key.private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
@@ -72,8 +71,8 @@ def open_private(key: SigningKey, sealer: Sealer) -> PrivateKey:
     return PrivateKey(key.algorithm, key.kid, load_der_private_key(octets, password=None))
 
 
-def sealed_anew(key: SigningKey, sealer: Sealer, newest: Sealer) -> bytes | None:
-    """Return the private key as `newest` seals it, None where it did so already, or cannot."""
+def resealed(key: SigningKey, sealer: Sealer, newest: Sealer) -> bytes | None:
+    """Return the private key sealed by `newest`; None if it is already, or cannot be opened."""
     context = key.kid.encode()
     try:
         newest.open(key.sealed, context)
@@ -84,4 +83,4 @@ def sealed_anew(key: SigningKey, sealer: Sealer, newest: Sealer) -> bytes | None
     try:
         return newest.seal(sealer.open(key.sealed, context), context)
     except SealError:
-        return None  # a key that signs no more, of a secret that is gone: it only verifies
+        return None  # sealed with a removed secret: the key verifies, but signs no longer

@@ -8,11 +8,12 @@ from urllib.parse import urlencode
 
 import pytest
 
+from bearerguard.server import Lifetimes, SigningKeys
 from tests.server.harness import CALLBACK, FORM, ISSUER, Harness, Make, basic, claims, header
 
 
 def test_the_documented_code_flow_works_as_printed(make: Make) -> None:
-    harness = make(algorithm="RS256")
+    harness = make(signing=SigningKeys(algorithm="RS256"))
     client = harness.add("Server side", require_pkce=False)
     query = (
         f"client_id={client.client_id}&redirect_uri=https%3A%2F%2Fapp.example.com%2Fcb"
@@ -413,7 +414,7 @@ def test_RES_01_opaque_tokens_are_for_resources_that_want_them(make: Make) -> No
 
 
 def test_ISS_01_a_token_is_rfc_9068s(make: Make) -> None:
-    harness = make(algorithm="RS256")
+    harness = make(signing=SigningKeys(algorithm="RS256"))
     tokens = [harness.token(grant_type="client_credentials").json["access_token"] for _ in range(2)]
     assert header(tokens[0])["typ"] == "at+jwt"
     assert header(tokens[0])["alg"] == "RS256"
@@ -428,10 +429,10 @@ def test_ISS_01_a_token_is_rfc_9068s(make: Make) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
-def test_ISS_01_each_algorithm_signs_what_a_guard_accepts(make: Make, algorithm: str) -> None:
+def test_ISS_01_each_algorithm_signs_what_a_guard_accepts(make: Make, algorithm: Any) -> None:
     from bearerguard import Guard, Issuer
 
-    harness = make(algorithm=algorithm)
+    harness = make(signing=SigningKeys(algorithm=algorithm))
     token = harness.token(grant_type="client_credentials").json["access_token"]
     guard = Guard(
         Issuer(ISSUER, audience=ISSUER, keys=harness.server.keys.jwks(), strict=True),
@@ -441,7 +442,7 @@ def test_ISS_01_each_algorithm_signs_what_a_guard_accepts(make: Make, algorithm:
 
 
 def test_lifetimes_are_the_servers_or_the_clients_own(make: Make) -> None:
-    harness = make(access_token_lifetime=900)
+    harness = make(lifetimes=Lifetimes(access_token=900))
     assert harness.token(grant_type="client_credentials").json["expires_in"] == 900
     client = harness.add("Short", access_token_lifetime=60)
     assert harness.token(client, grant_type="client_credentials").json["expires_in"] == 60

@@ -1,7 +1,8 @@
-"""The log of revocations, as a guard beside the server reads it, follows it and appends to it.
+"""The server's database as the store of a guard's revocations: read, followed and appended to.
 
-No bell rings in other processes: a guard there looks twice a second, by a key that grows. The
-database is as trusted as whoever signs the tokens, so nothing in the log is sealed.
+There are no notifications between processes: a guard polls the log twice a second, from the last
+position that it has read. Who can write to the database can also sign tokens, so entries are not
+sealed.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from bearerguard.server.store import revocations as rows
 from bearerguard.server.store.database import Database, StoreUnavailable
 
 _PAGE = 1000
-# The table never loses what is not over: it is one log for ever.
+# The identity of the log. It is always the same one: no entry is lost before it expires.
 _MARK = b"the table revocations"
 
 
-class EmbeddedLog:
-    """The store of the revocations of a guard: the database of one server."""
+class DatabaseRevocationStore:
+    """The revocation store of a guard, over the database of one server."""
 
     secrets: Sequence[str | bytes] = ()
 
@@ -35,20 +36,20 @@ class EmbeddedLog:
         self._issuer = issuer
 
     def handlers(self) -> Handlers:
-        """Return what answers in a thread."""
+        """Return the handlers of a sync driver."""
         return {ReadLog: self._read, AppendLog: self._append}
 
     def async_handlers(self) -> AsyncHandlers:
-        """Return what answers in an event loop."""
+        """Return the handlers of an async driver."""
         return {ReadLog: _in_thread(self._read), AppendLog: _in_thread(self._append)}
 
     @contextmanager
     def listening(self) -> Generator[Handlers]:
-        """Return what answers, and waits, in one thread."""
+        """Return the handlers of the thread that follows the log."""
         yield {**self.handlers(), ListenLog: _wait}
 
     def close(self) -> None:
-        """Leave the database open: it is the server's."""
+        """Do nothing: the database belongs to the server."""
 
     def _read(self, effect: ReadLog) -> LogPage:
         try:
@@ -58,7 +59,7 @@ class EmbeddedLog:
             raise StoreFailed(f"the server's database: {error}") from error
         entries: tuple[tuple[str, bytes], ...] = ()
         if found:
-            # In one entry: a guard that starts reads 10⁶ rows in half the time.
+            # All in one entry: that halves the time in which a guard reads 10⁶ rows at its start.
             revoked = (
                 Revocation(kind, issuer or self._issuer, value, before, end)
                 for _, kind, issuer, value, before, end in found

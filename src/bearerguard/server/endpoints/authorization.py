@@ -1,8 +1,8 @@
-"""The authorization endpoint: `GET /oauth/authorize`, and the decision, `POST /oauth/consent`.
+"""The authorization endpoint, `GET /oauth/authorize`, and the decision, `POST /oauth/consent`.
 
-Owns the order (OAuth 2.1 §4.1, §7.13.2): first the client and the redirect URI, and what is
-wrong with those leads nowhere; then the user; and only then may anything, an error included,
-be sent on to the client. Every answer names the issuer (RFC 9207).
+The order of the checks matters (OAuth 2.1 §4.1, §7.13.2). The client and the redirect URI come
+first: errors in them are shown to the user and never redirected. Then the user signs in. Only then
+is anything, errors included, sent to the client. Each such response names the issuer (RFC 9207).
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from bearerguard.protocol import pkce
+from bearerguard.protocol import names, pkce
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.audit import Audit
-from bearerguard.server.clients import client as clients
 from bearerguard.server.clients import redirect_uri
 from bearerguard.server.clients.client import Client
 from bearerguard.server.clients.registry import ClientRegistry
 from bearerguard.server.endpoints.metadata import AUTHORIZE
-from bearerguard.server.grants.authorization_code import Allowed, AuthorizationCodeGrant
+from bearerguard.server.grants.authorization_code import Approval, AuthorizationCodeGrant
 from bearerguard.server.grants.scopes_and_resources import requested_resources, requested_scopes
 from bearerguard.server.http.oauth_error import OAuthError, invalid_request, unauthorized_client
 from bearerguard.server.http.parameters import Parameters, parse
@@ -30,15 +29,14 @@ from bearerguard.server.login.sign_in import see_other
 from bearerguard.server.settings import Settings
 from bearerguard.server.store.database import StoreUnavailable
 
-# A login link carries the request, a third longer; common proxies take 8 KB as an address.
+# A link to the login page contains the request, a third longer; common proxies accept URLs of 8 KB.
 _MAX_QUERY = 5000
 
 
-class NowhereToGo(Exception):
-    """The request names no client or place that could be told what is wrong (AZ-02).
+class InvalidLink(Exception):
+    """The client or the redirect URI is invalid: the error must not be redirected (AZ-02).
 
-    `text` is what the user is told, by its name among the texts about links; `cause` is what the
-    log has.
+    `text` names the text of the error page, `cause` is for the log.
     """
 
     def __init__(self, text: str, reason: str, **found: str | None) -> None:
@@ -49,7 +47,7 @@ class NowhereToGo(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """Where the answer goes."""
+    """Where the response goes: a client and one of its redirect URIs."""
 
     client: Client
     redirect_uri: str
@@ -58,8 +56,8 @@ class _Target:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """What a good request asks for."""
+class _Wanted:
+    """What a valid request asks for."""
 
     scopes: tuple[str, ...]
     resources: tuple[str, ...]
@@ -67,8 +65,8 @@ class _Asked:
     ignored_scope: str | None = None
 
 
-class AuthorizeEndpoint:
-    """Answers authorization requests and the users' decisions."""
+class AuthorizationEndpoint:
+    """Responds to authorization requests and to the users' decisions."""
 
     def __init__(
         self,
@@ -86,44 +84,44 @@ class AuthorizeEndpoint:
         self._audit = audit
 
     def handle(self, request: Request) -> Response:
-        """Answer an authorization request."""
+        """Return the response to an authorization request."""
         if request.method != "GET":
             return self._wrong_method(AUTHORIZE, request, "GET")
         query = urlsplit(request.url).query
         try:
             target = self._target(query)
-        except NowhereToGo as problem:
-            return self._lost(AUTHORIZE, problem)
+        except InvalidLink as problem:
+            return self._show_error(AUTHORIZE, problem)
         signed_in = self._people.signed_in(request)
         if signed_in is None and not is_silent(target.parameters):
-            return self._ask_to_sign_in(request, target, self._wanted(target))
-        return self._answer(request, signed_in, target, query)
+            return self._ask_to_sign_in(request, target, self._sign_in_prompt(target))
+        return self._respond(request, signed_in, target, query)
 
-    def _answer(
+    def _respond(
         self, request: Request, signed_in: SignedIn | None, target: _Target, query: str
     ) -> Response:
         try:
-            asked = self._asked(target)
+            wanted = self._wanted(target)
             prompt = self._people.prompts.read(target.parameters)
-            known = self._known(signed_in, prompt)
-            if not self._people.prompts.is_met(prompt, known):
+            user = self._user(signed_in, prompt)
+            if not self._people.prompts.is_met(prompt, user):
                 return self._ask_to_sign_in(request, target, prompt.sign_in)
-            if not self._must_ask(target.client, known, asked, prompt):
-                return self._send_code(target, known, asked)
+            if not self._must_ask(target.client, user, wanted, prompt):
+                return self._send_code(target, user, wanted)
         except OAuthError as error:
             return self._refuse(target, error)
-        return self._ask(request, known, target, asked, query)
+        return self._ask(request, user, target, wanted, query)
 
-    def _known(self, signed_in: SignedIn | None, prompt: Prompt) -> SignedIn:
-        """Return who is signed in; raises `OAuthError` for nobody who may be answered for."""
+    def _user(self, signed_in: SignedIn | None, prompt: Prompt) -> SignedIn:
+        """Return who is signed in; raises `OAuthError` for nobody, or an unsuitable user."""
         if signed_in is None:
-            raise OAuthError("login_required", "The user is not signed in")
+            raise OAuthError(names.LOGIN_REQUIRED, "The user is not signed in")
         self._check_subject(signed_in)
         self._people.prompts.check(prompt, signed_in)
         return signed_in
 
-    def _wanted(self, target: _Target) -> str:
-        """Return what is asked of the login; what is wrong is told when the user is known."""
+    def _sign_in_prompt(self, target: _Target) -> str:
+        """Return what the request demands of the login; errors in it are reported after that."""
         try:
             return self._people.prompts.read(target.parameters).sign_in
         except OAuthError:
@@ -138,7 +136,7 @@ class AuthorizeEndpoint:
         )
 
     def decide(self, request: Request) -> Response:
-        """Take the answer of a consent page."""
+        """Return the response to the form of a consent page."""
         if request.method != "POST":
             return self._wrong_method(CONSENT, request, "POST")
         signed_in = self._people.signed_in(request)
@@ -147,67 +145,67 @@ class AuthorizeEndpoint:
             return self._people.error_page(403, "signed_out")
         answer = self._people.consent_answer(request, signed_in)
         if isinstance(answer, Response):
-            unusable = invalid_request("The form is not good (any more)", "unusable_form")
+            unusable = invalid_request("The form is invalid or has expired", "unusable_form")
             unusable.note(user_id=signed_in.user_id, status=answer.status)
             self._report(CONSENT, unusable)
             return answer
         try:
             target = self._target(answer.query)
-        except NowhereToGo as problem:  # the client was changed or removed meanwhile
-            return self._lost(CONSENT, problem)
+        except InvalidLink as problem:  # the client was changed or removed in between
+            return self._show_error(CONSENT, problem)
         try:
-            asked = self._asked(target)
+            wanted = self._wanted(target)
             self._check_subject(signed_in)
         except OAuthError as error:
             return self._refuse(target, error)
-        return self._decided(request, signed_in, target, asked, answer)
+        return self._decided(request, signed_in, target, wanted, answer)
 
     def _decided(
         self,
         request: Request,
         signed_in: SignedIn,
         target: _Target,
-        asked: _Asked,
+        wanted: _Wanted,
         answer: ConsentAnswer,
     ) -> Response:
         if not answer.allowed:
-            return self._refuse(target, OAuthError("access_denied", "The user refused"))
-        if not set(asked.scopes) <= answer.scopes or not set(asked.resources) <= answer.resources:
-            # What may be had grew, or the first resource changed, since the page was shown:
-            # nobody was asked about that.
-            return self._ask(request, signed_in, target, asked, answer.query)
-        if answer.remember and self._is_rememberable(target.client, asked):
+            return self._refuse(target, OAuthError(names.ACCESS_DENIED, "The user refused"))
+        if not set(wanted.scopes) <= answer.scopes or not set(wanted.resources) <= answer.resources:
+            # The client may have more scopes now than the page showed, or the default resource
+            # has changed: ask again.
+            return self._ask(request, signed_in, target, wanted, answer.query)
+        if answer.remember and self._is_rememberable(target.client, wanted):
             self._people.remember(
-                signed_in.user_id, target.client.client_id, answer.scopes, asked.resources
+                signed_in.user_id, target.client.client_id, answer.scopes, wanted.resources
             )
-        return self._send_code(target, signed_in, asked)
+        return self._send_code(target, signed_in, wanted)
 
     def _target(self, query: str) -> _Target:
-        """Return where to answer; raises `NowhereToGo`."""
+        """Return the client and its redirect URI; raises `InvalidLink`."""
         if len(unmarked(query)) > _MAX_QUERY:
-            raise NowhereToGo("length", "too_large")
+            raise InvalidLink("length", "too_large")
         if not (query.isascii() and query.isprintable()):
-            # It goes on into a Location line; some servers let such octets in.
-            raise NowhereToGo("malformed", "malformed_encoding")
+            # The query becomes part of a Location header; some servers accept such octets.
+            raise InvalidLink("malformed", "malformed_encoding")
         try:
             parameters = parse(query.encode())
         except OAuthError as error:
-            raise NowhereToGo("malformed", error.reason) from None
+            raise InvalidLink("malformed", error.reason) from None
         client = self._client(parameters)
         client_id = client.client_id
         uri = parameters.get("redirect_uri")
         if "redirect_uri" in parameters.repeated:
-            raise NowhereToGo(
+            raise InvalidLink(
                 "two_returns", "repeated_parameter", parameter="redirect_uri", client_id=client_id
             )
         if uri is None:
             if len(client.redirect_uris) != 1:
-                raise NowhereToGo(
+                raise InvalidLink(
                     "no_return", "missing_parameter", parameter="redirect_uri", client_id=client_id
                 )
             uri = client.redirect_uris[0]
         elif not redirect_uri.matches(uri, client.redirect_uris):
-            raise NowhereToGo(
+            raise InvalidLink(
                 "wrong_return", "unregistered_redirect_uri", redirect_uri=uri, client_id=client_id
             )
         return _Target(client, uri, parameters.get("state"), parameters)
@@ -215,16 +213,16 @@ class AuthorizeEndpoint:
     def _client(self, parameters: Parameters) -> Client:
         client_id = parameters.get("client_id")
         if client_id is None:
-            raise NowhereToGo("no_app", "missing_parameter", parameter="client_id")
+            raise InvalidLink("no_app", "missing_parameter", parameter="client_id")
         if "client_id" in parameters.repeated:
-            raise NowhereToGo("no_app", "repeated_parameter", parameter="client_id")
+            raise InvalidLink("no_app", "repeated_parameter", parameter="client_id")
         client = self._registry.find(client_id)
         if client is None:
-            raise NowhereToGo("unknown_app", "unknown_client", client_id=client_id)
+            raise InvalidLink("unknown_app", "unknown_client", client_id=client_id)
         return client
 
-    def _asked(self, target: _Target) -> _Asked:
-        """Return what is asked for; raises `OAuthError` for what the client is told."""
+    def _wanted(self, target: _Target) -> _Wanted:
+        """Return what is asked for; raises `OAuthError`, which the client gets."""
         parameters, client = target.parameters, target.client
         parameters.check()
         response_type = parameters.required("response_type")
@@ -232,25 +230,25 @@ class AuthorizeEndpoint:
             raise OAuthError("request_not_supported", "Request objects are not supported")
         if response_type != "code":
             raise OAuthError(
-                "unsupported_response_type",
-                "The server answers with codes only",
+                names.UNSUPPORTED_RESPONSE_TYPE,
+                "The server supports response_type=code only",
                 response_type=response_type,
             )
-        if clients.AUTHORIZATION_CODE not in client.grant_types:
+        if names.AUTHORIZATION_CODE not in client.grant_types:
             raise unauthorized_client(
                 "The client is not registered for this grant type",
                 "grant_type_not_registered",
-                grant_type=clients.AUTHORIZATION_CODE,
+                grant_type=names.AUTHORIZATION_CODE,
             )
         response_mode = parameters.get("response_mode")
         if response_mode not in {None, "query"}:
             raise invalid_request(
-                "The server answers in the query only",
+                "The server supports response_mode=query only",
                 "unsupported_response_mode",
                 response_mode=response_mode,
             )
         scopes = requested_scopes(parameters, client.scopes, self._settings)
-        return _Asked(
+        return _Wanted(
             scopes.granted,
             requested_resources(parameters, self._settings),
             _challenge(client, parameters),
@@ -258,38 +256,40 @@ class AuthorizeEndpoint:
         )
 
     def _check_subject(self, signed_in: SignedIn) -> None:
-        # A client's own tokens have its id as their subject: no user may be taken for it.
+        # The subject of a client's own tokens is its id: no user may have the same id.
         if self._registry.find(signed_in.user_id) is not None:
             raise OAuthError(
-                "server_error",
+                names.SERVER_ERROR,
                 "The user cannot be named",
                 reason="user_has_a_clients_id",
                 user_id=signed_in.user_id,
             )
 
-    def _must_ask(self, client: Client, signed_in: SignedIn, asked: _Asked, prompt: Prompt) -> bool:
-        """Whether the user is asked; raises `OAuthError` if that is needed and not wanted."""
-        needed = self._is_consent_missing(client, signed_in, asked)
+    def _must_ask(
+        self, client: Client, signed_in: SignedIn, wanted: _Wanted, prompt: Prompt
+    ) -> bool:
+        """Whether to ask for consent; raises `OAuthError` if it is needed but prompt=none."""
+        needed = self._is_consent_missing(client, signed_in, wanted)
         if needed and prompt.silent:
-            raise OAuthError("consent_required", "The user would have to be asked")
+            raise OAuthError("consent_required", "The user would have to be wanted")
         return needed or prompt.consent
 
-    def _is_consent_missing(self, client: Client, signed_in: SignedIn, asked: _Asked) -> bool:
+    def _is_consent_missing(self, client: Client, signed_in: SignedIn, wanted: _Wanted) -> bool:
         if not client.is_identified:
             return True  # anybody can pose as it (RFC 8252 §8.6)
         if not client.require_consent:
             return False
-        known = self._people.remembered(signed_in.user_id, client.client_id, asked.resources)
-        return not asked.scopes or not set(asked.scopes) <= known
+        known = self._people.remembered(signed_in.user_id, client.client_id, wanted.resources)
+        return not wanted.scopes or not set(wanted.scopes) <= known
 
-    def _is_usual(self, asked: _Asked) -> bool:
-        return asked.resources == (self._settings.resources[0].identifier,)
+    def _is_default(self, wanted: _Wanted) -> bool:
+        return wanted.resources == (self._settings.resources[0].identifier,)
 
-    def _is_rememberable(self, client: Client, asked: _Asked) -> bool:
-        return client.is_identified and bool(asked.scopes)
+    def _is_rememberable(self, client: Client, wanted: _Wanted) -> bool:
+        return client.is_identified and bool(wanted.scopes)
 
     def _ask(
-        self, request: Request, signed_in: SignedIn, target: _Target, asked: _Asked, query: str
+        self, request: Request, signed_in: SignedIn, target: _Target, wanted: _Wanted, query: str
     ) -> Response:
         describe = self._settings.describe
         return self._people.ask_consent(
@@ -298,37 +298,39 @@ class AuthorizeEndpoint:
             ConsentRequest(
                 client_id=target.client.client_id,
                 client_name=target.client.name,
-                scopes=tuple(ScopeLine(name, describe(name)) for name in asked.scopes),
+                scopes=tuple(ScopeLine(name, describe(name)) for name in wanted.scopes),
                 redirect_uri=target.redirect_uri,
                 query=query,
-                resources=asked.resources,
-                names_resources=not self._is_usual(asked),
-                rememberable=self._is_rememberable(target.client, asked),
+                resources=wanted.resources,
+                names_resources=not self._is_default(wanted),
+                rememberable=self._is_rememberable(target.client, wanted),
             ),
         )
 
-    def _send_code(self, target: _Target, signed_in: SignedIn, asked: _Asked) -> Response:
-        allowed = Allowed(
+    def _send_code(self, target: _Target, signed_in: SignedIn, wanted: _Wanted) -> Response:
+        approval = Approval(
             user_id=signed_in.user_id,
             auth_time=signed_in.auth_time,
             redirect_uri=target.redirect_uri,
-            challenge=asked.challenge,
-            scopes=asked.scopes,
-            resources=asked.resources,
-            ignored_scope=asked.ignored_scope,
+            challenge=wanted.challenge,
+            scopes=wanted.scopes,
+            resources=wanted.resources,
+            ignored_scope=wanted.ignored_scope,
         )
         try:
-            code = self._codes.issue(target.client, allowed)
+            code = self._codes.issue(target.client, approval)
         except StoreUnavailable as error:
-            # The app is told, which knows how to begin again (RFC 6749 §4.1.2.1).
+            # The client gets the error, and can try again (RFC 6749 §4.1.2.1).
             self._audit.emit("store_unavailable", cause=str(error))
-            return self._refuse(target, OAuthError("temporarily_unavailable", "Try again later"))
+            return self._refuse(
+                target, OAuthError(names.TEMPORARILY_UNAVAILABLE, "Try again later")
+            )
         return self._return(target, [("code", code)])
 
     def _report(self, endpoint: str, error: OAuthError) -> None:
         self._audit.refused(self._settings.base_path + endpoint, error)
 
-    def _lost(self, endpoint: str, problem: NowhereToGo) -> Response:
+    def _show_error(self, endpoint: str, problem: InvalidLink) -> Response:
         self._report(endpoint, problem.cause)
         return self._people.error_page(400, "link", problem.text)
 
@@ -348,7 +350,7 @@ class AuthorizeEndpoint:
         if target.state is not None:
             parameters = [*parameters, ("state", target.state)]
         parameters = [*parameters, ("iss", self._settings.issuer)]
-        # 303: what was posted to us is not posted on (OAuth 2.1 §7.5.3).
+        # 303: the browser does not repeat the POST at the client (OAuth 2.1 §7.5.3).
         return see_other(redirect_uri.with_parameters(target.redirect_uri, parameters))
 
 
