@@ -143,7 +143,7 @@ def test_threads_do_not_wait_for_each_others_connections_and_keep_a_few() -> Non
         with ThreadPoolExecutor(16) as pool:
             answers = list(pool.map(transport.fetch, [frequent(server)] * 200))
         assert {answer.status for answer in answers} == {200}
-        (idle,) = transport._lines._idle.values()
+        (idle,) = transport._idle._idle.values()
         assert 1 <= len(idle) <= 8
         transport.close()
 

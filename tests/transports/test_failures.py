@@ -148,7 +148,7 @@ def test_FETCH_01_an_unknown_host_a_refused_connection_and_silence_are_told_apar
         assert (error.kind, error.temporary) == ("refused", True)
     with raw_server(keep_silent) as url:
         for error in failures(HttpTransport(timeout=0.2), url):
-            assert str(error).endswith(": timed out: no whole answer in 0.2 s")
+            assert str(error).endswith(": timed out: no complete response in 0.2 s")
             assert (error.kind, error.temporary) == ("timed_out", True)
 
 

@@ -143,7 +143,7 @@ def test_an_answer_that_trickles_is_none(start: bytes) -> None:
             time.sleep(0.05)
 
     with raw_server(trickle) as url:
-        fails(HttpTransport(timeout=0.2), url, "no whole answer in 0.2 s")
+        fails(HttpTransport(timeout=0.2), url, "no complete response in 0.2 s")
 
 
 def test_a_connection_that_comes_too_late_is_cut() -> None:
@@ -181,7 +181,7 @@ def test_an_answer_that_trickles_over_tls_is_none(certificate: Path) -> None:
         timeout=0.3, ssl_context=ssl.create_default_context(cafile=certificate)
     )
     with raw_server(over_tls(certificate, trickle), reads=False) as url:
-        fails(trusting, url.replace("http:", "https:"), "no whole answer in 0.3 s")
+        fails(trusting, url.replace("http:", "https:"), "no complete response in 0.3 s")
 
 
 def test_a_synchronous_fetch_on_a_running_loop_is_warned_of_once(
