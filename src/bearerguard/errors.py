@@ -28,7 +28,7 @@ BearerGuardError
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 # An attacker chooses the evidence, so it is escaped and cut for one log line.
 _EVIDENCE_LENGTH = 100
@@ -108,7 +108,7 @@ class Refusal(BearerGuardError):
     def __init__(self, reason: Reason, remedy: str = "", *, issuer: str | None = None) -> None:
         super().__init__(f"{reason.code}: {remedy or reason.description}")
         self.reason = reason
-        self.remedy = remedy
+        self.remedy: str = remedy
         self.issuer = issuer
 
     def concern(self, issuer: str, hint: str | None = None) -> None:
@@ -116,7 +116,7 @@ class Refusal(BearerGuardError):
         self.issuer = issuer
         if hint is not None:
             self.remedy = f"{self.remedy}; {hint}"
-            self.args = (f"{self.reason.code}: {self.remedy}",)
+            self.args: tuple[Any, ...] = (f"{self.reason.code}: {self.remedy}",)
 
 
 class CredentialsError(Refusal):
@@ -158,7 +158,9 @@ class RevocationsUnavailable(IssuerUnavailable):
 
     def __init__(self, issuer: str, retry_after: int, cause: str) -> None:
         super().__init__(issuer, retry_after, cause)
-        self.args = (f"revocations are unavailable: {cause}; retry in {retry_after} s",)
+        self.args: tuple[Any, ...] = (
+            f"revocations are unavailable: {cause}; retry in {retry_after} s",
+        )
 
 
 class RevocationFailed(BearerGuardError):

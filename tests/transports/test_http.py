@@ -86,8 +86,8 @@ def test_nobody_there_closing_and_nonsense_are_no_answers() -> None:
         fails(HttpTransport(), url, "the connection was closed")
     with raw_server(lambda connection: connection.sendall(b"nonsense\r\n\r\n")) as url:
         fails(HttpTransport(), url, "no HTTP was spoken .*RemoteProtocolError")
-    fails(HttpTransport(), "http://127.0.0.1:x/", "no URL .*InvalidURL")
-    fails(HttpTransport(), "http://a..b/", "no URL|unknown host")
+    fails(HttpTransport(), "http://127.0.0.1:x/", "not a valid URL .*InvalidURL")
+    fails(HttpTransport(), "http://a..b/", "not a valid URL|unknown host")
 
 
 def test_what_is_for_this_machine_goes_to_no_proxy_of_the_environment(

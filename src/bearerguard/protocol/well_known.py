@@ -40,7 +40,7 @@ class NothingServed(FetchFailed):
     """No place has the document; the text tells what was found at each."""
 
     def __init__(self, findings: Iterable[Finding]) -> None:
-        self.findings = tuple(findings)
+        self.findings: tuple[Finding, ...] = tuple(findings)
         pauses = [each.retry_after for each in self.findings if each.retry_after is not None]
         kinds: frozenset[FetchKind | None] = frozenset(each.kind for each in self.findings)
         super().__init__(
@@ -48,9 +48,11 @@ class NothingServed(FetchFailed):
             kind=next(iter(kinds)) if len(kinds) == 1 else None,
             temporary=bool(pauses),
         )
-        self.retry_after = max(pauses, default=1.0)
+        self.retry_after: float = max(pauses, default=1.0)
         # None of them sent a response: nothing is known of the metadata, good or bad.
-        self.was_unreachable = kinds.isdisjoint({"status", "redirect", "not_json", "metadata"})
+        self.was_unreachable: bool = kinds.isdisjoint(
+            {"status", "redirect", "not_json", "metadata"}
+        )
 
 
 def first(places: Iterable[str], parse: Callable[[bytes], T]) -> Flow[T]:

@@ -121,7 +121,7 @@ class FetchFailed(BearerGuardError):
         super().__init__(text)
         self.kind: FetchKind | None = kind
         self.status = status
-        self.temporary = kind not in _LASTING if temporary is None else temporary
+        self.temporary: bool = kind not in _LASTING if temporary is None else temporary
 
 
 class StoreFailed(BearerGuardError):

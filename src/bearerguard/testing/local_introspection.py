@@ -38,8 +38,8 @@ class LocalIntrospection:
         self.auth_methods: list[str] | None = list(client_authentication.METHODS)
         self.supports_jwts = True
         self.signed = True
-        self.client_secret = secrets.token_urlsafe(24)
-        self.access_token = secrets.token_urlsafe(24)
+        self.client_secret: str = secrets.token_urlsafe(24)
+        self.access_token: str = secrets.token_urlsafe(24)
         self._clock = clock
         self._tokens: dict[str, dict[str, Any]] = {}
         self._client_key: jwk.VerificationKey | None = None

@@ -58,18 +58,18 @@ class LocalIssuer:
         secret: bytes | str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.url = url
+        self.url: str = url
         self.audience = audience
-        self.outage = False
-        self.refuses = False
-        self.delay = 0.0
+        self.outage: bool = False
+        self.refuses: bool = False
+        self.delay: float = 0.0
         self.garbage: bytes | None = None
         self.cache_control: str | None = None
         self.extra_keys: list[Any] = []
         self.hits: Counter[str] = Counter()
         self._clock = clock
         self._secret = secret.encode() if isinstance(secret, str) else secret
-        self.introspection = LocalIntrospection(clock)
+        self.introspection: LocalIntrospection = LocalIntrospection(clock)
         self._made = 0
         self._keys = [self._new_key(algorithm)]
 

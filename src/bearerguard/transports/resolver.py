@@ -69,7 +69,7 @@ class Resolver:
         self._lock = threading.Lock()
         self._lookups: dict[tuple[str, int], _Lookup] = {}
         self._queue: deque[_Lookup] = deque()
-        self.threads = 0
+        self.threads: int = 0
 
     def resolve(self, host: str, port: int, seconds: float) -> Addresses:
         """Return the addresses of a host, the preferred first; raises OSError or UnicodeError."""
