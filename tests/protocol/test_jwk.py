@@ -70,8 +70,8 @@ def test_a_pem_key_knows_the_algorithms_it_fits(key: Any, fits: tuple[str, ...])
     ("text", "reason"),
     [
         ("no PEM", "not a PEM"),
-        (pem(dsa.generate_private_key(2048)), "signs no JWT"),
-        (pem(ed448.Ed448PrivateKey.generate()), "signs no JWT"),
+        (pem(dsa.generate_private_key(2048)), "cannot sign a JWT"),
+        (pem(ed448.Ed448PrivateKey.generate()), "cannot sign a JWT"),
         (pem(ec.generate_private_key(ec.SECP256K1())), "no supported algorithm"),
         (pem(rsa.generate_private_key(65537, 1024)), "fewer than 2048 bits"),
         (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "not a PEM"),

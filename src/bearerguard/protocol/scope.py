@@ -22,8 +22,8 @@ def parse(text: str) -> frozenset[str]:
 
 
 remembered: Callable[[str], frozenset[str]] = lru_cache(1024)(parse)
-"""Split a `scope` value that is short and that an issuer signed: its tokens carry few different
-ones. What a stranger can write would be kept for him."""
+"""Split a short `scope` value that an issuer signed: its tokens have few different ones. Not for
+values that anybody can send, since they are kept."""
 
 
 def build(scopes: Iterable[str]) -> str:

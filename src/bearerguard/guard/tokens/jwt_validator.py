@@ -114,7 +114,7 @@ class JwtValidator:
 
     def _explain(self, refusal: TokenError, octets: bytes) -> None:
         """Add what is known of the issuer that an unreadable token names, if any is."""
-        named = jwt.unproved_issuer(octets)
+        named = jwt.unverified_issuer(octets)
         trusted = None if named is None else self._find(named)
         if trusted is not None:
             refusal.concern(named or "", trusted[0].hints.get(refusal.reason.code))
