@@ -85,7 +85,7 @@ def test_a_member_of_an_answer_that_is_null_is_absent(names: list[str], options:
     verdicts = []
     for members in (without | dict.fromkeys(names), without):
         body = json.dumps({"active": True, **members}).encode()
-        ISSUER.introspection.answer = Response(200, (("Content-Type", "application/json"),), body)
+        ISSUER.introspection.response = Response(200, (("Content-Type", "application/json"),), body)
         ASKING[options].close()
         verdicts.append(verdict(ASKING[options], "opaque"))
     assert verdicts[0] == verdicts[1]

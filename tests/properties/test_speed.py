@@ -89,9 +89,7 @@ def test_genuine_base64url_is_the_same(octets: bytes) -> None:
 @example(b'{"a":' + b"[" * 5000 + b"]" * 5000 + b"}")
 @example(b"[]")
 def test_an_object_is_the_same(octets: bytes) -> None:
-    assert outcome(strict_json._fast_object, octets) == outcome(
-        strict_json._parsed_object, octets
-    )
+    assert outcome(strict_json._fast_object, octets) == outcome(strict_json._parsed_object, octets)
 
 
 @pytest.mark.parametrize(("setting", "used"), [("", True), ("1", False)])
