@@ -55,7 +55,7 @@ def test_claims_are_immutable_to_the_bottom() -> None:
     assert len(Claims()) == 0
 
 
-def test_a_principal_travels_and_compares() -> None:
+def test_a_principal_can_be_pickled_and_compared() -> None:
     assert pickle.loads(pickle.dumps(ADA)) == ADA
     assert len({ADA, pickle.loads(pickle.dumps(ADA)), ANONYMOUS}) == 2
     assert Principal(issuer="i", claims=Claims(ADA.to_dict())).to_dict()["claims"]["scopes"]
@@ -145,7 +145,7 @@ def test_a_client_is_never_a_user() -> None:
     assert ANONYMOUS.identity == ""
 
 
-def test_a_name_to_show_is_found() -> None:
+def test_the_display_name_is_the_name_else_the_identity() -> None:
     assert ADA.display_name == "Ada"
     assert Principal(claims=Claims({"name": 3, "preferred_username": "al"})).display_name == "al"
     assert Principal(subject="x").display_name == "x"

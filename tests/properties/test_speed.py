@@ -1,4 +1,4 @@
-"""The extra [speed] decides nothing: both ways accept the same octets and read the same in them."""
+"""With and without the extra [speed], the same octets are accepted, with the same result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys: what is read, what is refused, and why."""
+"""JSON Web Keys: which are accepted, and why others are refused."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_an_unusable_jwk_says_why(change: dict[str, Any], reason: str) -> None:
         jwk.parse_jwk({**RFC7515_KEY, **change})
 
 
-def test_what_is_no_object_is_no_key() -> None:
+def test_a_jwk_is_an_object() -> None:
     with pytest.raises(ValueError, match="not a JSON object"):
         jwk.parse_jwk("x")
 
@@ -121,7 +121,7 @@ def test_verify_among_the_key_operations_is_enough() -> None:
     assert jwk.parse_jwk({**RFC7515_KEY, "key_ops": ["verify", "sign"], "use": "sig"}).kid is None
 
 
-def test_a_key_never_shows_itself() -> None:
+def test_the_repr_of_a_key_has_no_key() -> None:
     assert "0123456789" not in repr(jwk.from_secret(b"0123456789" * 4))
 
 
