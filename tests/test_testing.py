@@ -21,7 +21,7 @@ ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 
 
 @pytest.mark.parametrize("algorithm", [*ALGORITHMS, "EdDSA"])
-def test_its_tokens_are_genuine_to_another_library(algorithm: str) -> None:
+def test_another_library_verifies_the_tokens(algorithm: str) -> None:
     issuer = LocalIssuer(algorithm=algorithm)
     token = issuer.token(sub="ada", scope="write", tenant="acme", jti=None)
     key = jwt.PyJWK(issuer.jwks()["keys"][0])
@@ -33,7 +33,7 @@ def test_its_tokens_are_genuine_to_another_library(algorithm: str) -> None:
     assert jwt.get_unverified_header(token)["typ"] == "at+jwt"
 
 
-def test_keys_rotate_and_go() -> None:
+def test_keys_rotate_and_are_withdrawn() -> None:
     issuer = LocalIssuer(algorithm="ES256")
     first = issuer.key.kid
     assert first
@@ -48,7 +48,7 @@ def test_keys_rotate_and_go() -> None:
         issuer.remove("unheard-of")
 
 
-def test_it_serves_over_http_while_it_is_asked_to() -> None:
+def test_an_issuer_serves_over_http_inside_the_block() -> None:
     issuer = LocalIssuer(algorithm="ES256")
     issuer.cache_control = "max-age=60"
     with issuer.serve() as url:
@@ -65,7 +65,7 @@ def test_it_serves_over_http_while_it_is_asked_to() -> None:
     assert issuer.url == "https://issuer.test"
 
 
-def test_its_faults_are_the_guards_trouble() -> None:
+def test_the_faults_of_the_issuer_make_it_unavailable_to_the_guard() -> None:
     issuer = LocalIssuer(algorithm="ES256")
     with issuer.guard() as guard:
         issuer.refuses = True
@@ -80,7 +80,7 @@ def test_anything_can_be_signed() -> None:
     assert "private" not in repr(SigningKey.generate("ES256", "a"))
 
 
-def test_a_client_that_goes_away_is_no_noise(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_client_that_disconnects_is_not_logged(capfd: pytest.CaptureFixture[str]) -> None:
     issuer = LocalIssuer(algorithm="ES256")
     with issuer.serve() as url:
         host, port = url.removeprefix("http://").split(":")
@@ -99,7 +99,7 @@ def test_a_client_that_goes_away_is_no_noise(capfd: pytest.CaptureFixture[str]) 
     assert "not JSON serializable" in output
 
 
-def test_its_opaque_tokens_are_explained_to_who_may_ask() -> None:
+def test_opaque_tokens_are_introspected_for_authenticated_clients() -> None:
     issuer = LocalIssuer(algorithm="ES256")
     endpoint = f"{issuer.url}/introspect"
     token = issuer.opaque_token(sub="ada", lifetime=None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import pickle
 import subprocess
 import sys
@@ -53,7 +55,7 @@ def test_claims_are_immutable_to_the_bottom() -> None:
     assert len(Claims()) == 0
 
 
-def test_a_principal_travels_and_compares() -> None:
+def test_a_principal_can_be_pickled_and_compared() -> None:
     assert pickle.loads(pickle.dumps(ADA)) == ADA
     assert len({ADA, pickle.loads(pickle.dumps(ADA)), ANONYMOUS}) == 2
     assert Principal(issuer="i", claims=Claims(ADA.to_dict())).to_dict()["claims"]["scopes"]
@@ -73,6 +75,61 @@ def test_a_principal_travels_and_compares() -> None:
     }
 
 
+def test_a_principal_equals_only_principals() -> None:
+    values: object = tuple(getattr(ADA, each.name) for each in dataclasses.fields(ADA))
+    assert values != ADA
+    assert copy.copy(ADA) == ADA
+    assert copy.copy(ADA) is not ADA
+    assert dataclasses.replace(ADA, claims=Claims()) != ADA
+    assert hash(ADA) == hash(copy.deepcopy(ADA))
+    plain: Any = ADA
+    with pytest.raises(TypeError):
+        iter(plain)
+    with pytest.raises(TypeError):
+        sorted([plain, plain])
+
+
+def test_a_principal_cannot_be_changed() -> None:
+    principal: Any = ADA
+    for name in ("scopes", "subject", "nickname"):
+        with pytest.raises((AttributeError, TypeError)):
+            setattr(principal, name, "admin")
+    with pytest.raises(AttributeError):
+        del principal.scopes
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("issuer", 7),
+        ("subject", b"ada"),
+        ("client_id", ["app"]),
+        ("scopes", "read write"),
+        ("scopes", ["read", 7]),
+        ("scopes", None),
+        ("roles", b"admin"),
+        ("roles", 7),
+        ("token_id", 7),
+        ("issued_at", "1"),
+        ("expires_at", True),
+        ("acr", 1),
+        ("auth_time", "now"),
+        ("claims", [("a", 1)]),
+    ],
+)
+def test_a_principal_is_not_made_of_values_of_other_types(name: str, value: object) -> None:
+    with pytest.raises(TypeError, match=f"^{name}=: pass "):
+        Principal(**{name: value})  # type: ignore[arg-type]
+
+
+def test_a_principal_takes_any_collection_of_names_and_any_mapping_of_claims() -> None:
+    principal = Principal(scopes=["read", "read"], roles={"a": 1}.keys(), claims={"a": [1]})
+    assert principal.scopes == {"read"}
+    assert principal.roles == {"a"}
+    assert principal.claims == Claims({"a": [1]})
+    assert hash(principal)
+
+
 def test_a_repr_shows_no_claim() -> None:
     assert repr(ADA) == "Principal(issuer='https://id.test', scopes=['read', 'write'])"
     assert repr(CLAIMS) == "Claims(address, groups, name)"
@@ -88,7 +145,7 @@ def test_a_client_is_never_a_user() -> None:
     assert ANONYMOUS.identity == ""
 
 
-def test_a_name_to_show_is_found() -> None:
+def test_the_display_name_is_the_name_else_the_identity() -> None:
     assert ADA.display_name == "Ada"
     assert Principal(claims=Claims({"name": 3, "preferred_username": "al"})).display_name == "al"
     assert Principal(subject="x").display_name == "x"

@@ -1,32 +1,36 @@
 """What can go wrong, and whose fault it is.
 
-Owns the exception tree and the table of reasons; knows nothing of HTTP framing.
+Owns the exception tree and the reasons of refusals; knows nothing of HTTP framing.
 
 BearerGuardError
 ├── ConfigurationError      the operator's, at start-up: names the option and the remedy
 ├── Refusal                 the request's: has a reason, an RFC 6750 error code and a status
 │   ├── CredentialsError    400 invalid_request: the Authorization field is malformed
 │   └── TokenError          401 invalid_token: the token does not prove what it must
-│       └── TokenExpired    … because its time is over
-├── IssuerUnavailable       ours or the issuer's, 503: nothing was learned about the token
+│       └── TokenExpired    … because it expired
+├── IssuerUnavailable       ours or the issuer's, 503: nothing is known about the token
 │   └── RevocationsUnavailable  … or not whether it was revoked
 ├── RevocationFailed        the store's: it did not acknowledge a revocation
-├── TokenRefused            the authorization server's answer to a client: no token, and why
-│   └── LoginRequired       … because the grant is over: the user must log in again
+├── FetchFailed             a transport's: no usable response (defined in `runtime.messages`)
+├── StoreFailed             a shared store's: no usable response (defined in `runtime.messages`)
+├── SealError               whose data was altered, or sealed with another secret
+│                           (defined in `runtime.sealing`)
+├── TokenRefused            the authorization server's response to a client: no token, and why
+│   └── LoginRequired       … because the grant has ended: the user must log in again
 ├── TokenUnavailable        the authorization server's: it could not be asked for a token
 ├── DiscoveryError          an issuer's or API's metadata is missing, or not to be trusted
-├── StepUpRequired          the API's answer to a client: log in anew, or more strongly
-├── InsufficientScope       … or: ask for more scope
-├── LoginFailed             the user's or the server's: a login did not come to its end
+├── StepUpRequired          the API's response to a client: log in again, or more strongly
+├── InsufficientScope       … or: ask for more scopes
+├── LoginFailed             the user's or the server's: a login was not completed
 └── StorageError            the client's: a token could not be kept, read or removed
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-# An attacker chooses what evidence quotes, so it is escaped and cut for one log line.
+# An attacker chooses the evidence, so it is escaped and cut for one log line.
 _EVIDENCE_LENGTH = 100
 
 
@@ -46,7 +50,7 @@ class Reason:
     description: str = "The access token is invalid"
 
 
-# One text for both: a WSGI server joins repeated lines, so the two cannot be told apart there.
+# One text for both: a WSGI server joins repeated fields, so the two cannot be distinguished there.
 _UNREADABLE = "The Authorization header field is malformed or repeated"
 MALFORMED_CREDENTIALS = Reason("malformed_credentials", _UNREADABLE)
 REPEATED_CREDENTIALS = Reason("repeated_credentials", _UNREADABLE)
@@ -90,7 +94,7 @@ def quoted(evidence: object) -> str:
 
 
 class Refusal(BearerGuardError):
-    """The request is refused; `reason` says why, the message how an operator can mend it.
+    """The request is refused: `reason` says why, the message says how an operator can mend it.
 
     Attributes:
         reason: the stable code and the text that is safe to send.
@@ -104,15 +108,15 @@ class Refusal(BearerGuardError):
     def __init__(self, reason: Reason, remedy: str = "", *, issuer: str | None = None) -> None:
         super().__init__(f"{reason.code}: {remedy or reason.description}")
         self.reason = reason
-        self.remedy = remedy
+        self.remedy: str = remedy
         self.issuer = issuer
 
     def concern(self, issuer: str, hint: str | None = None) -> None:
-        """Note the issuer that it concerns, and what is known of that issuer's tokens."""
+        """Record the issuer that it concerns, and a hint about that issuer's tokens."""
         self.issuer = issuer
         if hint is not None:
             self.remedy = f"{self.remedy}; {hint}"
-            self.args = (f"{self.reason.code}: {self.remedy}",)
+            self.args: tuple[Any, ...] = (f"{self.reason.code}: {self.remedy}",)
 
 
 class CredentialsError(Refusal):
@@ -127,15 +131,15 @@ class TokenError(Refusal):
 
 
 class TokenExpired(TokenError):
-    """The token was genuine and its time is over; its signature verified."""
+    """The token is genuine, and it expired."""
 
 
 class IssuerUnavailable(BearerGuardError):
-    """The issuer could not be asked, so nothing is known about the token (503).
+    """The issuer could not be asked, so nothing is known about the token; the response is 503.
 
     Attributes:
         issuer: the configured issuer.
-        retry_after: whole seconds after which asking again makes sense, at least 1.
+        retry_after: whole seconds until the next attempt makes sense, at least 1.
         reason: the named reason, for logs and events.
     """
 
@@ -148,21 +152,23 @@ class IssuerUnavailable(BearerGuardError):
 
 
 class RevocationsUnavailable(IssuerUnavailable):
-    """What was revoked could not be learned, so whether this token was is not known (503)."""
+    """Revocations could not be read, so the token may be revoked; the response is 503."""
 
     reason: ClassVar[Reason] = REVOCATIONS_UNAVAILABLE
 
     def __init__(self, issuer: str, retry_after: int, cause: str) -> None:
         super().__init__(issuer, retry_after, cause)
-        self.args = (f"revocations are unavailable: {cause}; retry in {retry_after} s",)
+        self.args: tuple[Any, ...] = (
+            f"revocations are unavailable: {cause}; retry in {retry_after} s",
+        )
 
 
 class RevocationFailed(BearerGuardError):
-    """The store did not acknowledge a revocation: it may hold or not. Try again."""
+    """The store did not acknowledge a revocation, which may be stored or not. Try again."""
 
 
 class TokenRefused(BearerGuardError):
-    """The authorization server gave no token, and would give none if asked again the same way.
+    """The authorization server refused a token, and would refuse the same request again.
 
     Attributes:
         error: the error code of RFC 6749 §5.2, or of the extension in use.
@@ -174,10 +180,10 @@ class TokenRefused(BearerGuardError):
 
 
 class LoginRequired(TokenRefused):
-    """Nothing that is kept leads to another token: the user has to log in (again).
+    """No stored token can be used or refreshed: the user has to log in (again).
 
     Attributes:
-        cause: why, in words.
+        cause: the reason, as text.
     """
 
     def __init__(self, cause: str, error: str = "login_required") -> None:
@@ -186,12 +192,12 @@ class LoginRequired(TokenRefused):
 
 
 class TokenUnavailable(BearerGuardError):
-    """The authorization server could not be asked for a token; nothing that was kept is lost.
+    """The authorization server could not be asked for a token; what is stored stays valid.
 
     Attributes:
-        retry_after: seconds after which asking again makes sense.
-        temporary: False where asking again alone does not help: the host is unknown, say, or its
-            certificate is not valid.
+        retry_after: seconds until the next attempt makes sense.
+        temporary: False where trying again alone does not help, such as for an unknown host or an
+            invalid certificate.
     """
 
     def __init__(self, cause: str, retry_after: float = 1.0, *, temporary: bool = True) -> None:
@@ -201,50 +207,50 @@ class TokenUnavailable(BearerGuardError):
 
 
 class DiscoveryError(BearerGuardError):
-    """Metadata is missing, is no metadata, or speaks for another than was asked."""
+    """Metadata is missing or malformed, or names another issuer or API than was asked for."""
 
 
 class InsufficientScope(BearerGuardError):
-    """The API demands more scope than the token has (RFC 6750 §3.1); `step_up` asks for it.
+    """The API requires more scopes than the token has (RFC 6750 §3.1); `step_up` asks for them.
 
     Attributes:
-        scope: what the API says is needed; empty when it does not say.
+        scopes: the scopes that the API names; empty when it names none.
     """
 
-    def __init__(self, scope: tuple[str, ...]) -> None:
-        named = quoted(" ".join(scope)) if scope else "more scope, without saying which"
-        super().__init__(f"insufficient_scope: the API demands {named}: pass this to step_up()")
-        self.scope = scope
+    def __init__(self, scopes: tuple[str, ...]) -> None:
+        named = quoted(" ".join(scopes)) if scopes else "more scopes, without naming them"
+        super().__init__(f"insufficient_scope: the API requires {named}: pass this to step_up()")
+        self.scopes = scopes
 
 
 class StepUpRequired(BearerGuardError):
-    """The API demands a newer or a stronger login (RFC 9470 §3); `step_up` asks for it.
+    """The API requires a newer or a stronger login (RFC 9470 §3); `step_up` asks for it.
 
     Attributes:
-        acr_values: the authentication contexts that would do, the preferred first.
-        max_age: how many seconds old the login may be, or None.
-        scope: the scope that is needed, if the API says so.
+        acr_values: the authentication contexts that the API accepts, the preferred first.
+        max_age: the greatest age of the login in seconds, or None.
+        scopes: the scopes that the API names; empty when it names none.
     """
 
     def __init__(
         self,
         acr_values: tuple[str, ...] = (),
         max_age: int | None = None,
-        scope: tuple[str, ...] = (),
+        scopes: tuple[str, ...] = (),
     ) -> None:
-        demands = [f"one of {quoted(' '.join(acr_values))}"] if acr_values else []
-        demands += [] if max_age is None else [f"a login at most {max_age} s old"]
-        demanded = " and ".join(demands) or "another login"
+        required_parts = [f"one of {quoted(' '.join(acr_values))}"] if acr_values else []
+        required_parts += [] if max_age is None else [f"a login at most {max_age} s old"]
+        required = " and ".join(required_parts) or "another login"
         super().__init__(
-            f"insufficient_user_authentication: the API demands {demanded}: pass this to step_up()"
+            f"insufficient_user_authentication: the API requires {required}: pass this to step_up()"
         )
         self.acr_values = acr_values
         self.max_age = max_age
-        self.scope = scope
+        self.scopes = scopes
 
 
 class LoginFailed(BearerGuardError):
-    """A login did not come to its end; the message says why. Try again."""
+    """A login was not completed; the message says why. Try again."""
 
 
 class StorageError(BearerGuardError):

@@ -70,7 +70,7 @@ def listing(*methods: str) -> Callable[[Stage], None]:
 
 def answering(status: int, body: bytes, *headers: tuple[str, str]) -> Callable[[Stage], None]:
     def before(stage: Stage) -> None:
-        stage.issuer.introspection.answer = Response(status, headers or (JSON,), body)
+        stage.issuer.introspection.response = Response(status, headers or (JSON,), body)
 
     return before
 
@@ -78,7 +78,7 @@ def answering(status: int, body: bytes, *headers: tuple[str, str]) -> Callable[[
 def nothing_cached(stage: Stage, _answer: Answer) -> None:
     """The same request passes as soon as the issuer is well again."""
     assert stage.guard.health()["cached_tokens"] == 0
-    stage.issuer.introspection.answer = None
+    stage.issuer.introspection.response = None
     stage.issuer.outage = stage.issuer.refuses = False
     stage.clock.now += 60
     assert stage.request(stage.opaque()).status == 200
@@ -196,7 +196,7 @@ def signed(
         }
         whole = {name: value for name, value in (payload | claims).items() if value is not None}
         token = sign(head | (header or {}), whole, signer)
-        stage.issuer.introspection.answer = Response(200, (SIGNED,), token.encode())
+        stage.issuer.introspection.response = Response(200, (SIGNED,), token.encode())
 
     return before
 

@@ -432,13 +432,13 @@ def test_strangers_do_not_stop_others_and_are_asked_about_less_and_less(
 def test_a_token_that_is_objected_to_no_longer_passes(issuer: LocalIssuer, seconds: Clock) -> None:
     with asking(issuer, seconds) as guard:
         token = issuer.opaque_token()
-        issuer.introspection.answer = Response(403)
+        issuer.introspection.response = Response(403)
         for wait in (1, 1, 1, 2, 4):
             with pytest.raises(IssuerUnavailable) as refused:
                 guard.verify(token)
             assert refused.value.retry_after == wait
             seconds.now += wait
-        issuer.introspection.answer = None
+        issuer.introspection.response = None
         assert guard.verify(token).subject == "user"
 
 
@@ -447,7 +447,7 @@ def test_an_objection_says_nothing_of_an_endpoint_that_is_down(
 ) -> None:
     with asking(issuer, seconds) as guard:
         for status in (503, 403, 429, 403, 404, 401):
-            issuer.introspection.answer = Response(status)
+            issuer.introspection.response = Response(status)
             with pytest.raises(IssuerUnavailable):
                 guard.verify(issuer.opaque_token())
         (found,) = guard.health()["introspection"].values()
@@ -459,7 +459,7 @@ def test_an_endpoint_that_redirects_is_looked_for_again_and_not_for_each_token(
 ) -> None:
     place = "/.well-known/oauth-authorization-server"
     with asking(issuer, seconds) as guard:
-        issuer.introspection.answer = Response(301)
+        issuer.introspection.response = Response(301)
         for number in range(20):
             with pytest.raises(IssuerUnavailable):
                 guard.verify(f"token-{number}")

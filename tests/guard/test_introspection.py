@@ -340,7 +340,7 @@ def test_an_issuer_is_asked_about_its_jwts_by_whatever_name_they_call_it(clock: 
         for asked, name in enumerate(("https://id.test", "id.test", "https://id.test/"), 1):
             assert guard.verify(local.token(iss=name)).issuer == "https://id.test"
             assert local.hits["/introspect"] == asked
-        local.introspection.answer = Response(
+        local.introspection.response = Response(
             200, (("Content-Type", "application/json"),), b'{"active": false}'
         )
         for name in ("https://id.test", "id.test", "https://id.test/"):
@@ -369,7 +369,7 @@ def test_a_signed_answer_may_come_under_an_alias(clock: Clock) -> None:
     with guard:
         for name, passes in (("id.test", True), ("https://id.test", True), ("other.test", False)):
             claims = {"iss": name, "aud": "api", "iat": int(NOON), "token_introspection": told}
-            local.introspection.answer = Response(
+            local.introspection.response = Response(
                 200,
                 (("Content-Type", "application/token-introspection+jwt"),),
                 sign(header, claims, local.key).encode(),
@@ -777,7 +777,7 @@ def test_a_signed_answer_that_was_not_asked_for_is_not_shared(clock: Clock) -> N
     told = {"active": True, "aud": issuer.audience, "sub": "ada", "exp": NOON + 60}
     claims = {"iss": issuer.url, "aud": "api", "iat": int(NOON), "token_introspection": told}
     header = {"alg": "ES256", "typ": "token-introspection+jwt", "kid": issuer.key.kid}
-    issuer.introspection.answer = Response(
+    issuer.introspection.response = Response(
         200,
         (("Content-Type", "application/token-introspection+jwt"),),
         sign(header, claims, issuer.key).encode(),

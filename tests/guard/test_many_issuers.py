@@ -340,7 +340,7 @@ def test_an_answers_expiry_that_is_no_date_is_refused_mapped_or_not(
     local = LocalIssuer(algorithm="ES256", clock=Clock())
     issuer = local.issuer(introspection=local.introspection.options(), **options)
     members = {"active": True, "aud": local.audience, "exp": wrong}
-    local.introspection.answer = Response(
+    local.introspection.response = Response(
         200, (("Content-Type", "application/json"),), json.dumps(members).encode()
     )
     with (

@@ -1,4 +1,4 @@
-"""JWT-17: a null member says that it is absent, whatever options are set: one verdict for both."""
+"""JWT-17: a member that is null is treated as absent, whatever options are set."""
 
 from __future__ import annotations
 
@@ -80,12 +80,14 @@ def test_a_claim_that_is_null_is_absent(names: list[str], options: int, typ: str
 
 
 @given(NULLED, st.integers(0, len(OPTIONS) - 1))
-def test_a_member_of_an_answer_that_is_null_is_absent(names: list[str], options: int) -> None:
+def test_a_member_of_an_introspection_response_that_is_null_is_absent(
+    names: list[str], options: int
+) -> None:
     without = {name: value for name, value in USUAL.items() if name not in names}
     verdicts = []
     for members in (without | dict.fromkeys(names), without):
         body = json.dumps({"active": True, **members}).encode()
-        ISSUER.introspection.answer = Response(200, (("Content-Type", "application/json"),), body)
+        ISSUER.introspection.response = Response(200, (("Content-Type", "application/json"),), body)
         ASKING[options].close()
         verdicts.append(verdict(ASKING[options], "opaque"))
     assert verdicts[0] == verdicts[1]

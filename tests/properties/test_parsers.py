@@ -1,4 +1,4 @@
-"""Parsers of what strangers send: they never crash, and accept nothing that was altered."""
+"""Parsers of untrusted input never crash, and accept nothing that was altered."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def test_any_octets_are_credentials_or_refused(fields: list[bytes]) -> None:
 
 
 @given(TOKEN68, st.integers(1, 5), st.sampled_from([b"Bearer", b"bearer", b"bEaReR"]))
-def test_every_token68_is_read_back(token: bytes, spaces: int, scheme: bytes) -> None:
+def test_every_token68_is_parsed(token: bytes, spaces: int, scheme: bytes) -> None:
     assert bearer_token([scheme + b" " * spaces + token]) == token
 
 
 @given(st.text("Zz09._~+/-= \t\n,:\x00\xff", max_size=8).map(lambda text: text.encode("latin-1")))
-def test_the_usual_way_to_write_credentials_is_no_laxer_than_any_other(rest: bytes) -> None:
+def test_the_fast_path_for_credentials_is_no_laxer(rest: bytes) -> None:
     outcomes: list[bytes | str | None] = []
     for scheme in (b"Bearer ", b"bearer "):
         try:
@@ -58,7 +58,7 @@ def test_the_usual_way_to_write_credentials_is_no_laxer_than_any_other(rest: byt
 
 
 @given(st.binary())
-def test_base64url_has_one_spelling(octets: bytes) -> None:
+def test_base64url_has_one_encoding(octets: bytes) -> None:
     text = base64url.encode(octets)
     assert base64url.decode(text) == octets
     for other in (text + b"=", text + b"\n", b" " + text, text + b"+"):
@@ -67,7 +67,7 @@ def test_base64url_has_one_spelling(octets: bytes) -> None:
 
 
 @given(st.binary(max_size=40))
-def test_what_decodes_encodes_back(text: bytes) -> None:
+def test_decoded_text_encodes_back(text: bytes) -> None:
     try:
         octets = base64url.decode(text)
     except ValueError:
@@ -171,7 +171,7 @@ def test_scopes_are_sets(names: frozenset[str]) -> None:
 
 
 @given(st.frozensets(SCOPE_TOKEN, min_size=1, max_size=4), st.frozensets(SCOPE_TOKEN, max_size=4))
-def test_a_requirement_is_met_by_whoever_has_all(
+def test_a_requirement_is_met_by_principals_with_all_scopes(
     needed: frozenset[str], held: frozenset[str]
 ) -> None:
     requirement = scopes(*needed)

@@ -1,4 +1,4 @@
-"""The server's parsers and builders, with whatever anybody may send."""
+"""The server's parsers and builders, with any input."""
 
 from __future__ import annotations
 

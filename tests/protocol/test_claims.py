@@ -1,4 +1,4 @@
-"""What claims must be, where a token as issuers send it does not show it."""
+"""Validation of claims that usual tokens do not have."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def reason(**change: Any) -> str:
 
 @pytest.mark.parametrize("name", ["exp", "nbf", "iat", "auth_time"])
 @pytest.mark.parametrize("value", NO_DATES, ids=repr)
-def test_what_is_no_date_is_refused(name: str, value: object) -> None:
+def test_a_date_of_another_type_is_refused(name: str, value: object) -> None:
     assert reason(**{name: value}) == "bad_claim"
 
 
@@ -57,14 +57,14 @@ def test_a_start_may_be_as_far_ahead_as_clocks_drift(name: str, ahead: int, kind
 
 
 @pytest.mark.parametrize("kind", [int, float])
-def test_an_expiry_is_forgiven_for_the_leeway(kind: type) -> None:
+def test_an_expired_token_is_accepted_within_the_leeway(kind: type) -> None:
     claims.bearer({**LEAST, "exp": kind(NOW - 29)}, EXPECTED, NOW)
     for date in (NOW - 31, 1, 0, -1):
         with pytest.raises(TokenExpired):
             claims.bearer({**LEAST, "exp": kind(date)}, EXPECTED, NOW)
 
 
-def test_of_several_faults_a_malformed_expiry_comes_first_and_a_passed_one_last() -> None:
+def test_a_malformed_expiry_is_reported_first_and_a_passed_one_last() -> None:
     ahead = NOW + 3600
     assert reason(exp=True, nbf=ahead) == reason(exp="x", iat=ahead) == "bad_claim"
     assert reason(exp=1, nbf=ahead) == reason(exp=1, iat=ahead) == "not_yet_valid"
@@ -90,13 +90,13 @@ def test_the_client_is_named_by_client_id_else_azp(
     assert claims.bearer({**LEAST, **change}, EXPECTED, NOW).client_id == client_id
 
 
-def test_a_token_taken_apart_shows_nothing_of_itself() -> None:
+def test_the_repr_of_a_parsed_token_is_empty() -> None:
     token = LocalIssuer(algorithm="ES256").token(sub="ada")
     shown = repr(jwt.parse(token.encode()))
     assert shown == "SignedToken()"
 
 
-def test_a_token_is_not_looked_into_when_it_is_longer_than_allowed() -> None:
+def test_a_token_that_is_too_long_is_not_parsed() -> None:
     token = LocalIssuer(algorithm="ES256").token().encode()
     assert jwt.parse(token, len(token)).claims["sub"] == "user"
     with pytest.raises(TokenError, match=r"longer than .* bytes.*max_token_bytes="):

@@ -58,7 +58,7 @@ def test_no_proof_shows_its_secret() -> None:
 
 
 @pytest.mark.parametrize("algorithm", CLIENT_KEYS)
-def test_another_library_believes_the_assertion(algorithm: str) -> None:
+def test_another_library_accepts_the_assertion(algorithm: str) -> None:
     key = signing.private_key(CLIENT_KEYS[algorithm].decode(), kid="k1")
     assert key.algorithm == algorithm
     proof = client_authentication.private_key_jwt(

@@ -76,7 +76,7 @@ def test_a_proof_for_an_api_names_the_token_and_the_nonce():
     assert claims["nonce"] == "n-1"
 
 
-def test_the_digest_of_a_token_is_the_rfcs():
+def test_the_digest_of_a_token_is_that_of_the_rfc():
     # RFC 9449 §7.1: the token and its `ath`
     token = "Kz~8mXK1EalYznwH-LC-1fBAo.4Ljp~zsPE_NeO.gxU"
     assert dpop.token_digest(token) == "fUHyO2r2Z3DZ53EsNrWBb0xWXoaNy59IiKCAqksmQEo"
@@ -91,14 +91,14 @@ def test_the_digest_of_a_token_is_the_rfcs():
     ],
     ids=["RSA", "EC", "OKP"],
 )
-def test_thumbprints_are_the_rfcs(jwk, expected):
+def test_thumbprints_are_those_of_the_rfcs(jwk, expected):
     assert thumbprint(jwk) == expected
 
 
 @pytest.mark.parametrize(
     "jwk", [{}, {"kty": "oct", "k": "AA"}, {"kty": "EC", "x": "a"}, {**OKP_EXAMPLE, "x": 7}]
 )
-def test_what_is_no_public_key_has_no_thumbprint(jwk):
+def test_a_jwk_without_a_public_key_has_no_thumbprint(jwk):
     with pytest.raises(ValueError, match="its "):
         thumbprint(jwk)
 
@@ -127,7 +127,7 @@ def test_the_target_has_no_query_and_one_spelling(url, expected):
 @pytest.mark.parametrize(
     "url", ["", "/a", "ftp://h/", "https:///a", "https://u:p@h/", "https://h:x/", "https://[/"]
 )
-def test_what_no_request_can_be_sent_to_is_no_target(url):
+def test_a_url_that_no_request_can_have_is_no_target(url):
     with pytest.raises(ValueError, match=r"."):
         dpop.target(url)
 
@@ -147,7 +147,7 @@ def test_what_no_request_can_be_sent_to_is_no_target(url):
         (["a" * 1025], None),
     ],
 )
-def test_a_nonce_is_one_line_in_its_grammar(fields, expected):
+def test_a_nonce_is_one_field_in_its_grammar(fields, expected):
     assert dpop.nonce(fields) == expected
 
 
@@ -163,7 +163,7 @@ texts = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=
     token=st.none() | texts,
     nonce=st.none() | texts,
 )
-def test_whatever_is_proved_is_read_back(*, method, path, query, now, jti, token, nonce):
+def test_every_proof_reads_back(*, method, path, query, now, jti, token, nonce):
     url = f"https://api.example.com{path}"
     proof = dpop.proof(
         KEYS["ES256"], method, f"{url}?{query}", now=now, jti=jti, access_token=token, nonce=nonce

@@ -1,4 +1,4 @@
-"""The headers that tell a token's expiry."""
+"""Expiry headers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_the_formats_are_those_of_their_sources() -> None:
     assert seconds_left(0.0, 100.0) == "0"
 
 
-def test_a_token_may_claim_to_outlive_the_calendar() -> None:
+def test_the_expiry_of_a_token_may_be_after_the_last_calendar_date() -> None:
     assert utc_text(2**53) == "9999-12-31 23:59:59 UTC"
     assert structured_date(2**53) == "@253402300799"
     assert int(seconds_left(2**53, 0)) > 0
@@ -34,6 +34,6 @@ def test_either_header_may_be_left_out() -> None:
 
 
 @pytest.mark.parametrize("name", ["bad name", "x:y", "x\r\ny", 3])
-def test_what_is_no_field_name_is_refused(name: str) -> None:
+def test_a_malformed_field_name_is_refused(name: str) -> None:
     with pytest.raises(ConfigurationError, match="header field name"):
         ExpiryHeaders(expires_in=name)

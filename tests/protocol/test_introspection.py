@@ -1,4 +1,4 @@
-"""Introspection requests and answers, by themselves (RFC 7662, RFC 9701)."""
+"""Introspection requests and responses (RFC 7662, RFC 9701)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_the_token_is_in_the_body_and_nowhere_else(token: str, signed: bool) -> 
 
 
 @given(st.integers(100, 599), st.binary() | JSON.map(lambda each: json.dumps(each).encode()))
-def test_any_answer_is_read_or_says_nothing(status: int, body: bytes) -> None:
+def test_any_response_is_read_or_is_introspection_failed(status: int, body: bytes) -> None:
     for kind in ("application/json", introspection.SIGNED_MEDIA_TYPE, "text/html"):
         try:
             read = introspection.read(
@@ -47,7 +47,7 @@ def test_any_answer_is_read_or_says_nothing(status: int, body: bytes) -> None:
 
 
 @given(st.dictionaries(st.text(), JSON, max_size=4))
-def test_the_members_of_an_active_token_come_whole(members: dict[str, object]) -> None:
+def test_all_members_of_an_active_token_are_returned(members: dict[str, object]) -> None:
     members = json.loads(json.dumps(members)) if "NaN" not in json.dumps(members) else {}
     members.pop("active", None)
     if "Infinity" in json.dumps(members):
@@ -56,7 +56,7 @@ def test_the_members_of_an_active_token_come_whole(members: dict[str, object]) -
     assert introspection.read(Response(200, (TYPE,), body), signed=False) == members
 
 
-def test_a_refusal_of_the_server_is_named_and_only_one_of_the_token_is_the_tokens() -> None:
+def test_an_error_code_is_quoted_and_only_unsupported_token_type_is_about_the_token() -> None:
     for status, body, words, of_this_token in (
         (400, b'{"error": "unsupported_token_type"}', "400 and error 'unsupported_token", True),
         (401, b'{"error": "invalid_client"}', "status 401 and error 'invalid_client'", False),

@@ -1,4 +1,4 @@
-"""Keys: what is read, what is refused, and why."""
+"""JSON Web Keys: which are accepted, and why others are refused."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def test_a_pem_key_knows_the_algorithms_it_fits(key: Any, fits: tuple[str, ...])
     ("text", "reason"),
     [
         ("no PEM", "not a PEM"),
-        (pem(dsa.generate_private_key(2048)), "signs no JWT"),
-        (pem(ed448.Ed448PrivateKey.generate()), "signs no JWT"),
+        (pem(dsa.generate_private_key(2048)), "cannot sign a JWT"),
+        (pem(ed448.Ed448PrivateKey.generate()), "cannot sign a JWT"),
         (pem(ec.generate_private_key(ec.SECP256K1())), "no supported algorithm"),
         (pem(rsa.generate_private_key(65537, 1024)), "fewer than 2048 bits"),
         (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "not a PEM"),
@@ -106,7 +106,7 @@ def test_an_unusable_jwk_says_why(change: dict[str, Any], reason: str) -> None:
         jwk.parse_jwk({**RFC7515_KEY, **change})
 
 
-def test_what_is_no_object_is_no_key() -> None:
+def test_a_jwk_is_an_object() -> None:
     with pytest.raises(ValueError, match="not a JSON object"):
         jwk.parse_jwk("x")
 
@@ -121,7 +121,7 @@ def test_verify_among_the_key_operations_is_enough() -> None:
     assert jwk.parse_jwk({**RFC7515_KEY, "key_ops": ["verify", "sign"], "use": "sig"}).kid is None
 
 
-def test_a_key_never_shows_itself() -> None:
+def test_the_repr_of_a_key_has_no_key() -> None:
     assert "0123456789" not in repr(jwk.from_secret(b"0123456789" * 4))
 
 

@@ -1,4 +1,4 @@
-"""What a logout token must say."""
+"""Validation of logout tokens (OpenID Connect Back-Channel Logout)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def parse(now: float = NOON, **changed: Any) -> Logout:
     return logout_token.parse(claims, ["app", "its other name"], 30, now)
 
 
-def test_it_names_a_session_a_subject_or_both() -> None:
+def test_a_logout_token_names_a_session_a_subject_or_both() -> None:
     assert parse() == Logout("ada", "s1", "l1", NOON, NOON + 120)
     assert parse(sid=None, aud=["other", "app"]) == Logout("ada", None, "l1", NOON, NOON + 120)
     assert parse(sub=None) == Logout(None, "s1", "l1", NOON, NOON + 120)
@@ -64,24 +64,24 @@ def test_it_names_a_session_a_subject_or_both() -> None:
         {"exp": NOON - 30},
     ],
 )
-def test_any_other_is_refused(changed: dict[str, Any]) -> None:
+def test_any_other_logout_token_is_refused(changed: dict[str, Any]) -> None:
     with pytest.raises(TokenError) as raised:
         parse(**changed)
     assert raised.value.reason == BAD_LOGOUT_TOKEN
 
 
-def test_its_expiry_is_forgiven_some_seconds() -> None:
+def test_an_expired_logout_token_is_accepted_within_the_leeway() -> None:
     assert parse(NOON + 149).token_id == "l1"
     with pytest.raises(TokenError):
         parse(NOON + 150)
 
 
 @pytest.mark.parametrize("typ", [None, "JWT", "logout+jwt", "application/Logout+JWT"])
-def test_its_type_may_be_said(typ: str | None) -> None:
+def test_a_logout_token_may_name_its_type(typ: str | None) -> None:
     logout_token.check_type(typ)
 
 
 @pytest.mark.parametrize("typ", ["at+jwt", "dpop+jwt", "", "logout"])
-def test_its_type_is_no_other(typ: str) -> None:
+def test_a_logout_token_of_another_type_is_refused(typ: str) -> None:
     with pytest.raises(TokenError, match="its typ is"):
         logout_token.check_type(typ)

@@ -1,4 +1,4 @@
-"""Where an issuer's metadata stands, and what it may say."""
+"""Authorization server metadata: its places, its issuer, the URLs in it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_missing_endpoint_names_the_option_to_pass_instead() -> None:
         ("https://[::1", False, False, False),
     ],
 )
-def test_urls_are_told_apart(url: str, https: bool, http: bool, loopback: bool) -> None:
+def test_urls_are_classified(url: str, https: bool, http: bool, loopback: bool) -> None:
     assert metadata.is_https(url) is https
     assert metadata.is_http(url) is http
     assert metadata.is_loopback_http(url) is loopback

@@ -1,4 +1,4 @@
-"""Protected resource metadata (RFC 9728): where it stands, and whose it may be."""
+"""Protected resource metadata (RFC 9728): its places, and its resource."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_document_is_read():
 
 
 @pytest.mark.parametrize("members", [{}, {"authorization_servers": "x", "scopes_supported": {}}])
-def test_what_is_not_said_is_nothing(members):
+def test_missing_members_are_empty(members):
     found = resource_metadata.parse(document(**members), URL)
     assert (found.authorization_servers, found.scopes) == ((), ())
 
@@ -61,7 +61,7 @@ def test_what_is_not_said_is_nothing(members):
         URL + "/",
     ],
 )
-def test_CL_07_a_resource_may_be_the_api_or_what_holds_it(resource):
+def test_CL_07_a_resource_may_be_the_api_or_a_prefix_of_it(resource):
     assert resource_metadata.parse(document(resource=resource), URL).resource == resource
 
 
@@ -103,7 +103,7 @@ def test_an_origin_has_one_spelling(url, expected):
 
 
 @given(st.text(max_size=60) | st.text("htps:/[].@1?#", max_size=30).map(lambda x: f"http://{x}"))
-def test_an_origin_is_found_or_refused_and_stays_as_it_is(url):
+def test_an_origin_is_its_own_origin(url):
     try:
         found = resource_metadata.origin(url)
     except ValueError:
@@ -114,7 +114,7 @@ def test_an_origin_is_found_or_refused_and_stays_as_it_is(url):
 
 
 @given(st.binary(max_size=60) | st.text(max_size=30).map(lambda each: document(resource=each)))
-def test_metadata_is_the_apis_own_or_refused(body):
+def test_metadata_is_that_of_the_api_or_refused(body):
     try:
         found = resource_metadata.parse(body, URL)
     except ValueError:

@@ -35,7 +35,7 @@ def answer(members, status=200, **headers):
     return Response(status, tuple(headers.items()), body)
 
 
-def test_a_full_answer_is_read():
+def test_a_full_response_is_read():
     members = GOOD | {"expires_in": 3600, "refresh_token": "r", "scope": "a  b", "other": 1}
     found = token_endpoint.read(answer(members))
     assert (found.access_token, found.token_type, found.expires_in) == ("abc", "Bearer", 3600.0)
@@ -44,7 +44,7 @@ def test_a_full_answer_is_read():
     assert "'r'" not in repr(found)
 
 
-def test_all_but_the_token_and_its_type_may_be_missing():
+def test_all_members_but_the_token_and_its_type_may_be_missing():
     found = token_endpoint.read(answer(GOOD))
     assert (found.expires_in, found.refresh_token, found.scopes) == (None, None, None)
 
@@ -72,12 +72,12 @@ def test_all_but_the_token_and_its_type_may_be_missing():
         (3_155_760_001, None),
     ],
 )
-def test_CL_01_a_life_that_makes_no_sense_is_as_good_as_none(given, expected):
+def test_CL_01_a_useless_lifetime_is_ignored(given, expected):
     assert token_endpoint.read(answer(GOOD | {"expires_in": given})).expires_in == expected
 
 
 @pytest.mark.parametrize("given", ["", "a b", "a\n", "\u00e9", 7, None, [], {}, "a\x7f"])
-def test_what_no_header_can_carry_is_no_token(given):
+def test_a_token_that_no_header_can_have_is_refused(given):
     with pytest.raises(TokenRefused, match="no access token") as error:
         token_endpoint.read(answer(GOOD | {"access_token": given}))
     assert error.value.error == "invalid_response"
@@ -91,7 +91,7 @@ def test_CL_08_a_token_of_another_type_is_not_used(given):
 
 
 @pytest.mark.parametrize("body", [GOOD | {"token_type": None}, {"access_token": "t"}])
-def test_CL_09_a_token_of_no_type_is_used_only_where_that_was_asked_for(body):
+def test_CL_09_a_token_without_a_type_is_used_only_with_assume_token_type(body):
     with pytest.raises(TokenRefused, match="assume_token_type") as error:
         token_endpoint.read(answer(body))
     assert error.value.error == "unsupported_token_type"
@@ -116,7 +116,7 @@ def test_CL_09_a_token_of_no_type_is_used_only_where_that_was_asked_for(body):
         (307, b"", {}, "307, a redirect: it is not followed"),
     ],
 )
-def test_CL_09_an_answer_without_an_error_code_is_described(status, body, headers, said):
+def test_CL_09_a_response_without_an_error_code_is_described(status, body, headers, said):
     with pytest.raises(TokenRefused) as refused:
         token_endpoint.read(answer(body, status, **headers))
     assert refused.value.error == "invalid_response"
@@ -125,7 +125,7 @@ def test_CL_09_an_answer_without_an_error_code_is_described(status, body, header
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 299])
-def test_CL_09_any_status_of_success_is_one(status):
+def test_CL_09_every_2xx_status_is_a_success(status):
     assert token_endpoint.read(answer(GOOD, status)).access_token == GOOD["access_token"]
 
 
@@ -134,7 +134,7 @@ def form(body: bytes) -> Response:
     return Response(200, (("Content-Type", kind),), body)
 
 
-def test_CL_09_a_body_that_calls_itself_a_form_is_read_as_one():
+def test_CL_09_a_body_whose_media_type_is_form_is_read_as_a_form():
     found = token_endpoint.read(form(b"access_token=abc&token_type=bearer&expires_in=60&scope=a+b"))
     assert (found.access_token, found.expires_in, found.scopes) == ("abc", 60.0, ("a", "b"))
     with pytest.raises(TokenRefused) as refused:
@@ -143,12 +143,12 @@ def test_CL_09_a_body_that_calls_itself_a_form_is_read_as_one():
 
 
 @pytest.mark.parametrize("body", [b"access_token=a&access_token=b", b"a=\xff", b"a&" * 101])
-def test_CL_09_a_form_that_says_two_things_is_none(body):
+def test_CL_09_a_form_with_a_repeated_parameter_is_refused(body):
     with pytest.raises(TokenRefused, match="unusable"):
         token_endpoint.read(form(body))
 
 
-def test_CL_09_a_success_without_a_body_is_told():
+def test_CL_09_a_success_without_a_body_is_described():
     with pytest.raises(TokenRefused, match="unusable: 204 without a body"):
         token_endpoint.read(answer(b"", 204))
 
@@ -163,19 +163,19 @@ def test_CL_09_a_success_without_a_body_is_told():
     ],
 )
 @pytest.mark.parametrize("status", [200, 201, 400])
-def test_CL_09_a_body_with_an_error_is_one_whatever_its_status(error, code, status):
+def test_CL_09_a_body_with_an_error_is_an_error_whatever_its_status(error, code, status):
     with pytest.raises(TokenRefused) as refused:
         token_endpoint.read(answer(GOOD | {"error": error}, status))
     assert refused.value.error == code
 
 
-def test_CL_09_the_servers_own_trouble_is_trouble_with_any_status():
+def test_CL_09_temporarily_unavailable_is_token_unavailable_with_any_status():
     with pytest.raises(TokenUnavailable):
         token_endpoint.read(answer({"error": "temporarily_unavailable"}, 200))
 
 
 @pytest.mark.parametrize("nothing", [None, ""])
-def test_an_empty_error_is_none(nothing):
+def test_an_empty_error_is_ignored(nothing):
     assert token_endpoint.read(answer(GOOD | {"error": nothing})).token_type == "Bearer"
 
 
@@ -193,7 +193,7 @@ def test_CL_08_types_are_compared_in_any_case_and_dpop_is_not_bearer():
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b"null", b"\xff", b'{"a":1,"a":2}', b"NaN"])
-def test_what_is_no_json_object_is_no_token(body):
+def test_a_body_that_is_no_json_object_is_refused(body):
     with pytest.raises(TokenRefused, match="unusable"):
         token_endpoint.read(answer(body))
 
@@ -231,7 +231,7 @@ def test_CL_05_a_refusal_has_the_servers_code(status, members, error):
         (400, {"error": "server_error"}),
     ],
 )
-def test_CL_05_trouble_says_nothing_of_the_grant(status, members):
+def test_CL_05_a_server_in_trouble_says_nothing_of_the_grant(status, members):
     with pytest.raises(TokenUnavailable, match="the server answers"):
         token_endpoint.read(answer(members, status))
 
@@ -251,7 +251,7 @@ def test_CL_05_trouble_says_nothing_of_the_grant(status, members):
         ("", 1),
     ],
 )
-def test_a_pause_that_is_asked_for_is_bounded(line, seconds):
+def test_retry_after_is_bounded(line, seconds):
     headers = {} if line is None else {"Retry-After": line}
     with pytest.raises(TokenUnavailable) as error:
         token_endpoint.read(answer(b"", 503, **headers))
@@ -264,7 +264,7 @@ def test_a_pause_that_is_asked_for_is_bounded(line, seconds):
     refresh=st.none() | st.text(min_size=1, max_size=20),
     scope=st.none() | st.lists(st.from_regex(r"[a-z:]{1,9}", fullmatch=True), max_size=4),
 )
-def test_whatever_is_given_is_read_back(token, seconds, refresh, scope):
+def test_every_token_response_reads_back(token, seconds, refresh, scope):
     members = {"access_token": token, "token_type": "Bearer"}
     members |= {} if seconds is None else {"expires_in": seconds}
     members |= {} if refresh is None else {"refresh_token": refresh}
@@ -282,7 +282,7 @@ def test_whatever_is_given_is_read_back(token, seconds, refresh, scope):
     kind=st.sampled_from(["Bearer", "DPoP"]),
     retry=st.text(max_size=8),
 )
-def test_nothing_that_comes_is_more_than_a_token_a_refusal_or_trouble(status, body, kind, retry):
+def test_every_response_is_a_token_refused_or_unavailable(status, body, kind, retry):
     try:
         found = token_endpoint.read(answer(body, status, **{"retry-after": retry}), token_type=kind)
     except TokenRefused as error:
@@ -304,7 +304,7 @@ def test_nothing_that_comes_is_more_than_a_token_a_refusal_or_trouble(status, bo
         (b"access_token=s3cret&token_type=bearer", "not JSON but text"),
     ],
 )
-def test_FETCH_01_a_token_endpoint_that_sends_no_json_says_what_instead(
+def test_FETCH_01_the_error_for_a_token_response_that_is_not_json_says_what_came(
     body: bytes, said: str
 ) -> None:
     with pytest.raises(TokenRefused, match=said) as error:
@@ -330,7 +330,9 @@ def test_E41_a_token_may_follow_a_byte_order_mark() -> None:
         (503, {}, False),
     ],
 )
-def test_CL_09_what_is_done_is_told_without_an_error(status, body, done):
+def test_CL_09_a_request_without_a_response_body_is_done_unless_there_is_an_error(
+    status, body, done
+):
     assert token_endpoint.is_done(answer(body, status)) is done
 
 

@@ -1,4 +1,4 @@
-"""RFC 3986 §6.2: which URIs are one, for comparing."""
+"""Normalisation of URIs for comparison (RFC 3986 §6.2)."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ OTHER = [
 
 
 @pytest.mark.parametrize(("one", "other"), SAME)
-def test_RES_02_spellings_of_one_uri_are_alike(one: str, other: str) -> None:
+def test_RES_02_equivalent_spellings_of_a_uri_normalise_alike(one: str, other: str) -> None:
     assert normalized(one) == normalized(other)
 
 
 @pytest.mark.parametrize(("one", "other"), OTHER)
-def test_RES_02_other_uris_are_others(one: str, other: str) -> None:
+def test_RES_02_different_uris_normalise_differently(one: str, other: str) -> None:
     assert normalized(one) != normalized(other)
 
 
@@ -78,7 +78,7 @@ def test_normalising_twice_is_normalising_once_and_nothing_crashes(text: str) ->
 
 
 @given(st.text("abc~-._AZ09", min_size=1))
-def test_encoding_what_needs_no_encoding_changes_nothing(text: str) -> None:
+def test_encoding_unreserved_characters_changes_nothing(text: str) -> None:
     encoded = "".join(f"%{ord(each):02x}" for each in text)
     assert normalized(f"https://h/{encoded}") == normalized(f"https://h/{quote(text)}")
 

@@ -1,4 +1,4 @@
-"""DISC-01: guard and client walk the well-known places by one rule."""
+"""DISC-01: guard and client ask the well-known places by one rule."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ UNUSABLE = [
 
 @ROLES
 @pytest.mark.parametrize(("found", "said"), UNUSABLE)
-def test_DISC_01_what_is_unusable_at_one_place_is_looked_for_at_the_next(
+def test_DISC_01_after_an_unusable_place_the_next_one_is_asked(
     ask: Callable[[Net], str | None], found: object, said: str
 ) -> None:
     net = Net(found)
@@ -116,7 +116,7 @@ def test_DISC_01_what_is_unusable_at_one_place_is_looked_for_at_the_next(
 
 @ROLES
 @pytest.mark.parametrize(("found", "said"), UNUSABLE)
-def test_DISC_01_where_no_place_serves_the_error_tells_what_was_found_at_each(
+def test_DISC_01_where_no_place_serves_the_error_says_what_was_found_at_each(
     ask: Callable[[Net], str | None], found: object, said: str
 ) -> None:
     net = Net(found, Response(410))
@@ -168,7 +168,7 @@ def test_META_01_both_forms_of_openid_configuration_are_tried(
         ),
     ],
 )
-def test_DISC_01_a_client_is_told_whether_asking_again_may_help(
+def test_DISC_01_the_error_of_a_client_says_whether_trying_again_may_help(
     first: object, second: object, raised: type[Exception], temporary: bool | None
 ) -> None:
     with pytest.raises(raised) as error:

@@ -1,4 +1,4 @@
-"""Settings whose names are slips."""
+"""Misspelled names of settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KNOWN = ("BEARERGUARD_ISSUER", "BEARERGUARD_JWKS_URI", "BEARERGUARD_TOKEN_TYPES"
         ("BEARERGUARD_ISUER", "BEARERGUARD_ISSUER"),
     ],
 )
-def test_a_slip_is_refused_with_the_name_that_was_meant(slip: str, meant: str) -> None:
+def test_a_misspelled_name_is_refused_with_the_name_that_was_meant(slip: str, meant: str) -> None:
     with pytest.raises(ConfigurationError, match=f"{slip}: .*{meant} is meant"):
         check_names(["BEARERGUARD_ISSUER", slip], KNOWN, prefix="BEARERGUARD_")
 

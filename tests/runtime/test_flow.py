@@ -35,7 +35,7 @@ def handlers() -> dict[type[Effect[Any]], Any]:
     return {Fetch: fetch}
 
 
-def test_a_flow_is_driven_alike_in_both_worlds() -> None:
+def test_the_sync_and_the_async_driver_run_a_flow_alike() -> None:
     table = handlers()
 
     async def fetch(effect: Fetch) -> Response:
@@ -67,5 +67,5 @@ def test_what_a_flow_raises_reaches_the_caller_and_the_flow_is_closed() -> None:
     assert closed == [True]
 
 
-def test_an_effect_does_not_show_what_it_carries() -> None:
+def test_the_repr_of_an_effect_has_no_secret() -> None:
     assert "secret" not in repr(GREETING)

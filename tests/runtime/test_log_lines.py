@@ -1,4 +1,4 @@
-"""How many log lines of a kind are written, and what is told of the others."""
+"""The rate limit of log lines, and the count of those left out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from bearerguard.runtime.log_lines import LineLimit
 from tests.conformance.stage import Clock
 
 
-def test_a_burst_is_written_and_then_one_line_an_interval() -> None:
+def test_a_burst_is_written_and_then_one_line_per_interval() -> None:
     clock = Clock()
     limit = LineLimit(clock, burst=3, interval=60)
     assert [limit.admit("a") for _ in range(6)] == [0, 0, 0, None, None, None]
@@ -21,7 +21,7 @@ def test_a_burst_is_written_and_then_one_line_an_interval() -> None:
     assert [limit.admit("a") for _ in range(4)] == [1, 0, 0, None]
 
 
-def test_all_kinds_together_have_a_bound() -> None:
+def test_all_kinds_together_have_a_limit() -> None:
     clock = Clock()
     limit = LineLimit(clock, burst=3, interval=60, most=2.0, most_at_once=10)
     written = [limit.admit(number) for number in range(100)]
@@ -35,7 +35,7 @@ def test_all_kinds_together_have_a_bound() -> None:
     assert limit.summary() == 0
 
 
-def test_kinds_that_are_made_up_take_bounded_memory_and_are_counted() -> None:
+def test_invented_kinds_take_bounded_memory_and_are_counted() -> None:
     clock = Clock()
     limit = LineLimit(clock, burst=1, interval=3600)
     for number in range(12_000):
@@ -49,7 +49,7 @@ def test_kinds_that_are_made_up_take_bounded_memory_and_are_counted() -> None:
     assert flooded.summary() == 12_000
 
 
-def test_a_child_process_waits_for_no_lock_of_its_parent_and_tells_its_own() -> None:
+def test_a_child_process_waits_for_no_lock_of_its_parent_and_reports_its_own_lines() -> None:
     clock = Clock()
     limit = LineLimit(clock, burst=1, interval=60)
     limit.admit("a")
@@ -58,8 +58,8 @@ def test_a_child_process_waits_for_no_lock_of_its_parent_and_tells_its_own() -> 
     with limit._lock:
         child = os.fork()
         if child == 0:
-            told = limit.summary()  # the parent's to tell
-            os._exit(told * 10 + (limit.admit("a") or 0))
+            left_out = limit.summary()  # the parent reports its own
+            os._exit(left_out * 10 + (limit.admit("a") or 0))
     _, status = os.waitpid(child, 0)
     assert status == 0
     assert limit.summary() == 1

@@ -1,4 +1,4 @@
-"""Connections that are kept: for one process, for one event loop, and while they live."""
+"""Connections that are kept for later fetches, by one process or one event loop."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_thread_keeps_its_connection() -> None:
         transport.close()
 
 
-def test_what_will_not_be_repeated_soon_keeps_nothing() -> None:
+def test_a_fetch_without_keep_alive_keeps_no_connection() -> None:
     with keeping() as server:
         transport = HttpTransport()
         for _ in range(3):
@@ -107,7 +107,7 @@ def test_what_will_not_be_repeated_soon_keeps_nothing() -> None:
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_the_tasks_of_a_loop_share_connections_that_end_with_it(backend: str) -> None:
+def test_the_tasks_of_a_loop_share_connections_that_close_with_it(backend: str) -> None:
     with keeping() as server:
         transport = HttpTransport()
 
@@ -123,7 +123,7 @@ def test_the_tasks_of_a_loop_share_connections_that_end_with_it(backend: str) ->
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_loop_that_closes_them_opens_others(backend: str) -> None:
+def test_a_loop_that_closed_its_connections_opens_others(backend: str) -> None:
     with keeping() as server:
         transport = HttpTransport()
 
@@ -137,13 +137,13 @@ def test_a_loop_that_closes_them_opens_others(backend: str) -> None:
         assert server.connections == 2
 
 
-def test_threads_do_not_wait_for_each_others_connections_and_keep_a_few() -> None:
+def test_threads_do_not_wait_for_each_others_connections_and_keep_eight() -> None:
     with keeping() as server:
         transport = HttpTransport()
         with ThreadPoolExecutor(16) as pool:
             answers = list(pool.map(transport.fetch, [frequent(server)] * 200))
         assert {answer.status for answer in answers} == {200}
-        (idle,) = transport._lines._idle.values()
+        (idle,) = transport._idle._idle.values()
         assert 1 <= len(idle) <= 8
         transport.close()
 
@@ -164,7 +164,7 @@ def test_a_kept_connection_that_the_server_closed_is_replaced() -> None:
             anyio.run(main, backend=backend)
 
 
-def test_a_request_that_a_kept_connection_lost_is_sent_once_more() -> None:
+def test_a_request_lost_on_a_kept_connection_is_sent_once_more() -> None:
     with keeping() as server:
         transport = HttpTransport()
         transport.fetch(frequent(server))
@@ -186,7 +186,7 @@ def test_a_request_that_a_kept_connection_lost_is_sent_once_more() -> None:
             assert server.requests - before == 3
 
 
-def test_one_answers_cookies_are_not_sent_with_the_next_request() -> None:
+def test_the_cookies_of_a_response_are_not_sent_with_the_next_request() -> None:
     with keeping() as server:
         transport = HttpTransport()
         for _ in range(3):
@@ -214,7 +214,7 @@ def test_a_forked_child_uses_no_connection_of_its_parent() -> None:
         transport.close()
 
 
-def test_what_a_loop_left_behind_is_dropped() -> None:
+def test_the_clients_of_closed_loops_are_dropped() -> None:
     class ClosedLoop:
         def is_closed(self) -> bool:
             return True
@@ -236,7 +236,7 @@ def httpx2_client() -> Any:
     return httpx2.AsyncClient()
 
 
-def test_nothing_is_left_open_when_nobody_closes() -> None:
+def test_no_connection_stays_open_when_nobody_closes_the_transport() -> None:
     code = """
 import asyncio, gc
 from bearerguard import HttpTransport

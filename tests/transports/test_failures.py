@@ -110,7 +110,7 @@ def test_FETCH_01_a_certificate_that_is_not_valid_says_why(
             assert (error.kind, error.temporary) == ("tls", False)
 
 
-def test_FETCH_01_a_server_that_speaks_no_tls_or_hangs_up_is_told_apart() -> None:
+def test_FETCH_01_a_server_without_tls_and_one_that_hangs_up_are_distinguished() -> None:
     with raw_server(answer) as url:
         for error in failures(HttpTransport(), url.replace("http:", "https:")):
             assert "TLS: the server speaks no TLS at this port" in str(error)
@@ -137,7 +137,7 @@ def test_FETCH_01_a_response_that_breaks_off_says_how() -> None:
                 assert (error.kind, error.temporary) == ("closed", True)
 
 
-def test_FETCH_01_an_unknown_host_a_refused_connection_and_silence_are_told_apart() -> None:
+def test_FETCH_01_an_unknown_host_a_refused_connection_and_silence_are_distinguished() -> None:
     for error in failures(HttpTransport(), "https://nowhere.invalid/jwks"):
         assert "unknown host 'nowhere.invalid'" in str(error)
         assert (error.kind, error.temporary) == ("unknown_host", False)
@@ -148,7 +148,7 @@ def test_FETCH_01_an_unknown_host_a_refused_connection_and_silence_are_told_apar
         assert (error.kind, error.temporary) == ("refused", True)
     with raw_server(keep_silent) as url:
         for error in failures(HttpTransport(timeout=0.2), url):
-            assert str(error).endswith(": timed out: no whole answer in 0.2 s")
+            assert str(error).endswith(": timed out: no complete response in 0.2 s")
             assert (error.kind, error.temporary) == ("timed_out", True)
 
 
@@ -176,7 +176,7 @@ def test_FETCH_01_a_failure_between_us_and_a_proxy_names_the_proxy() -> None:
         (ssl.SSLError(1, "secret"), "tls", False),
     ],
 )
-def test_FETCH_01_what_no_loopback_server_can_cause_is_told_apart_too(
+def test_FETCH_01_failures_that_no_loopback_server_can_cause_are_distinguished_too(
     error: Exception, kind: str, temporary: bool
 ) -> None:
     found = failure(error, 5)
@@ -198,7 +198,9 @@ def test_FETCH_01_a_chain_of_causes_that_never_ends_is_cut() -> None:
         (b"{", "not JSON: "),
     ],
 )
-def test_FETCH_01_keys_that_are_no_json_say_what_they_are_and_where(body: bytes, said: str) -> None:
+def test_FETCH_01_the_error_for_keys_that_are_not_json_says_what_came_and_from_where(
+    body: bytes, said: str
+) -> None:
     events: list[Any] = []
     with serving(lambda _: Response(200, body=body)) as url:
         issuer = Issuer("https://id.example", audience="a", jwks_uri=f"{url}/jwks")
@@ -215,7 +217,7 @@ def test_FETCH_01_keys_that_are_no_json_say_what_they_are_and_where(body: bytes,
         ("TLS", "the certificate is self-signed"),
     ],
 )
-def test_FETCH_01_a_call_that_gets_no_token_says_which_failure_it_was(
+def test_FETCH_01_the_error_of_a_client_without_a_token_says_which_failure_it_was(
     certificate: Write, library: str, place: str, said: str
 ) -> None:
     with raw_server(over_tls(certificate(), answer), reads=False) as url:

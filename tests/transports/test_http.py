@@ -40,7 +40,7 @@ def fails(transport: HttpTransport, url: str, cause: str) -> None:
             anyio.run(transport.afetch, request, backend=backend)
 
 
-def test_an_answer_comes_whole() -> None:
+def test_a_response_is_returned_whole() -> None:
     seen: list[Request] = []
 
     def handle(request: Request) -> Response:
@@ -55,18 +55,18 @@ def test_an_answer_comes_whole() -> None:
     assert seen[0].values(b"accept-encoding") == [b"identity"]
 
 
-def test_a_redirect_is_an_answer_and_not_followed() -> None:
+def test_a_redirect_is_returned_and_not_followed() -> None:
     with serving(lambda _: Response(302, (("Location", "/elsewhere"),))) as url:
         assert {answer.status for answer in both(HttpTransport(), url)} == {302}
 
 
-def test_too_large_an_answer_is_none() -> None:
+def test_a_response_that_is_too_large_fails() -> None:
     with serving(lambda _: Response(200, body=b"x" * 2000)) as url:
         fails(HttpTransport(max_bytes=1999), url, "too large")
         assert len(HttpTransport(max_bytes=2000).fetch(Fetch("GET", url)).body) == 2000
 
 
-def test_too_large_an_answer_of_unannounced_length_is_none() -> None:
+def test_a_response_of_unannounced_length_that_is_too_large_fails() -> None:
     def pour(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 2000)
 
@@ -78,7 +78,7 @@ def test_too_large_an_answer_of_unannounced_length_is_none() -> None:
             anyio.run(transport.afetch, request)
 
 
-def test_nobody_there_closing_and_nonsense_are_no_answers() -> None:
+def test_a_refused_a_closed_and_a_garbled_connection_fail() -> None:
     with serving(lambda _: Response(200)) as url:
         gone = url
     fails(HttpTransport(), gone, "the connection was refused")
@@ -86,11 +86,11 @@ def test_nobody_there_closing_and_nonsense_are_no_answers() -> None:
         fails(HttpTransport(), url, "the connection was closed")
     with raw_server(lambda connection: connection.sendall(b"nonsense\r\n\r\n")) as url:
         fails(HttpTransport(), url, "no HTTP was spoken .*RemoteProtocolError")
-    fails(HttpTransport(), "http://127.0.0.1:x/", "no URL .*InvalidURL")
-    fails(HttpTransport(), "http://a..b/", "no URL|unknown host")
+    fails(HttpTransport(), "http://127.0.0.1:x/", "not a valid URL .*InvalidURL")
+    fails(HttpTransport(), "http://a..b/", "not a valid URL|unknown host")
 
 
-def test_what_is_for_this_machine_goes_to_no_proxy_of_the_environment(
+def test_requests_to_this_machine_use_no_proxy_of_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("no_proxy", "NO_PROXY", "HTTP_PROXY", "ALL_PROXY", "all_proxy"):
@@ -109,7 +109,7 @@ def test_what_is_for_this_machine_goes_to_no_proxy_of_the_environment(
 @pytest.mark.parametrize(
     "host", ["127.0.0.2", "127.255.1.2", "[::1]", "[0:0:0:0:0:0:0:1]", "[::ffff:127.0.0.1]"]
 )
-def test_no_spelling_of_this_machine_goes_to_the_proxy(
+def test_no_spelling_of_this_machine_uses_the_proxy(
     monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
     for name in ("no_proxy", "NO_PROXY", "HTTP_PROXY", "ALL_PROXY", "all_proxy"):
@@ -120,7 +120,7 @@ def test_no_spelling_of_this_machine_goes_to_the_proxy(
         fails(HttpTransport(timeout=2), f"http://{host}:9/", "refused")
 
 
-def test_a_slow_answer_is_none() -> None:
+def test_a_slow_response_fails() -> None:
     with raw_server(lambda _connection: time.sleep(0.5)) as url:
         fails(HttpTransport(timeout=0.1), url, "Timeout|in 0.1 s")
 
@@ -135,7 +135,7 @@ def test_a_slow_answer_is_none() -> None:
     ],
     ids=["body", "unannounced body", "header", "nothing yet"],
 )
-def test_an_answer_that_trickles_is_none(start: bytes) -> None:
+def test_a_response_that_trickles_fails(start: bytes) -> None:
     def trickle(connection: socket.socket) -> None:
         connection.sendall(start)
         for _ in range(40):
@@ -143,10 +143,10 @@ def test_an_answer_that_trickles_is_none(start: bytes) -> None:
             time.sleep(0.05)
 
     with raw_server(trickle) as url:
-        fails(HttpTransport(timeout=0.2), url, "no whole answer in 0.2 s")
+        fails(HttpTransport(timeout=0.2), url, "no complete response in 0.2 s")
 
 
-def test_a_connection_that_comes_too_late_is_cut() -> None:
+def test_a_connection_that_opens_too_late_is_closed() -> None:
     ours, theirs = socket.socketpair()
 
     class Stream:
@@ -171,7 +171,7 @@ def test_a_private_certificate_authority_is_an_option(certificate: Path) -> None
         fails(HttpTransport(), secure, "TLS: the certificate is self-signed")
 
 
-def test_an_answer_that_trickles_over_tls_is_none(certificate: Path) -> None:
+def test_a_response_that_trickles_over_tls_fails(certificate: Path) -> None:
     def trickle(connection: socket.socket) -> None:
         for _ in range(40):
             connection.sendall(b"H")
@@ -181,7 +181,7 @@ def test_an_answer_that_trickles_over_tls_is_none(certificate: Path) -> None:
         timeout=0.3, ssl_context=ssl.create_default_context(cafile=certificate)
     )
     with raw_server(over_tls(certificate, trickle), reads=False) as url:
-        fails(trusting, url.replace("http:", "https:"), "no whole answer in 0.3 s")
+        fails(trusting, url.replace("http:", "https:"), "no complete response in 0.3 s")
 
 
 def test_a_synchronous_fetch_on_a_running_loop_is_warned_of_once(

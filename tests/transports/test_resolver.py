@@ -1,4 +1,4 @@
-"""A resolver that hangs holds nobody past a timeout, and takes few threads."""
+"""A resolver that hangs holds no caller past its timeout, and few threads."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_E39_a_fetch_ends_in_time_though_the_resolver_hangs(hanging: Hanging, wa
 
 
 @WAYS
-def test_E39_all_that_ask_for_a_name_share_one_lookup(hanging: Hanging, way: str) -> None:
+def test_E39_all_callers_that_ask_for_a_name_share_one_lookup(hanging: Hanging, way: str) -> None:
     transport = HttpTransport(timeout=0.05)
     for _ in range(5):
         with pytest.raises(FetchFailed):
@@ -104,13 +104,13 @@ def test_a_task_whose_name_is_resolved_already_does_not_wait() -> None:
     anyio.run(main)
 
 
-def test_an_event_loop_that_has_ended_is_not_told(hanging: Hanging) -> None:
+def test_an_event_loop_that_is_closed_is_not_notified(hanging: Hanging) -> None:
     with pytest.raises(FetchFailed):
         fetch("asyncio", HttpTransport(timeout=0.05), "http://slow.example/")
     hanging.let_go.set()
 
 
-def test_a_forked_child_starts_with_nothing(hanging: Hanging) -> None:
+def test_a_forked_child_starts_without_lookups(hanging: Hanging) -> None:
     resolver = Resolver()
     with pytest.raises(ResolvingTimedOut):
         resolver.resolve("slow.example", 80, 0.02)

@@ -254,10 +254,10 @@ class TokenManager:
             raise demanded
         kept = yield from ask(Blocking(self._renewal.kept))
         if isinstance(demanded, StepUpRequired):
-            demand = Demand(demanded.scope, demanded.acr_values, demanded.max_age)
+            demand = Demand(demanded.scopes, demanded.acr_values, demanded.max_age)
         else:
-            demand = Demand(demanded.scope)
-            if kept is not None and set(kept.scope or ()).issuperset(demanded.scope):
+            demand = Demand(demanded.scopes)
+            if kept is not None and set(kept.scope or ()).issuperset(demanded.scopes):
                 if kept.access_token == held.access_token:
                     raise demanded  # it has that, and asking again would go on for ever
                 self._lease = self._renewal.leased(kept)

@@ -1,15 +1,15 @@
-"""What the claims of an access token must be, and whose it is (RFC 7519 §4.1, RFC 9068 §2.2, §4).
+"""Validating the claims of an access token (RFC 7519 §4.1, RFC 9068 §2.2, §4).
 
-Pure: an unpacked payload, what a resource server expects, and a moment that is given.
+Pure: takes the claims, what a resource server expects, and the current time.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 from bearerguard.errors import (
@@ -28,37 +28,37 @@ from bearerguard.errors import (
 from bearerguard.principal import Claims, Principal, shared
 from bearerguard.protocol import scope
 
-# RFC 9068 §2.2; the first three are demanded of every token.
+# RFC 9068 §2.2; every token must have the first three.
 REQUIRED = ("iss", "exp", "aud")
 REQUIRED_STRICT = (*REQUIRED, "sub", "client_id", "iat", "jti")
 
-# A token issued further ahead than clocks drift was not issued by this issuer's clock.
+# Seconds. Clocks do not differ more: a token issued further in the future is not genuine.
 _MAX_FUTURE = 300
-# Beyond it a double no longer counts seconds.
+# Larger values are not exact as a double.
 _MAX_DATE = 2**53
 _TEXTS = ("iss", "sub", "client_id", "jti")
 _NO_NAMES: frozenset[str] = frozenset()
-# What is kept for other tokens to share is no longer than this, in characters and in roles.
+# Longer texts (in characters) and lists of roles are not shared between tokens.
 _MAX_SHARED = 512
 _MAX_ROLES = 64
-# What only ID tokens carry (OpenID Connect Core §3).
-_OF_ID_TOKENS = ("at_hash", "c_hash")
-# Where servers say what kind of token it is: RFC 7662 §2.2, Cognito and Hydra, Keycloak,
-# ForgeRock, Curity.
+# Claims of ID tokens alone (OpenID Connect Core §3).
+_ID_TOKEN_CLAIMS = ("at_hash", "c_hash")
+# Claims that name the kind of a token: RFC 7662 §2.2, Cognito and Hydra, Keycloak, ForgeRock,
+# Curity.
 _KINDS = ("token_type", "token_use", "typ", "tokenName", "purpose")
-# What they say there, without case and punctuation.
+# Their values, in lower case and without punctuation.
 _REFRESH = frozenset({"refresh", "refreshtoken", "rt", "offline", "offlinetoken"})
 _ID = frozenset({"id", "idtoken", "serializedid"})
 _LOGOUT = frozenset({"logout", "logouttoken"})
 _BOUND = frozenset({"dpop", "pop", "mac", "mtls", "hok", "holderofkey"})
-# What is given to a server or a registry, and never to an API.
-_FOR_NO_API = frozenset(
+# Tokens for an authorization server, never for an API.
+_NOT_FOR_APIS = frozenset(
     {
         *("authorizationcode", "authcode", "devicecode", "usercode", "clientassertion"),
         *("secevent", "securityevent", "registrationaccesstoken", "initialaccesstoken"),
     }
 )
-_NO_ACCESS_TOKENS = _REFRESH | _LOGOUT | _FOR_NO_API
+_NOT_ACCESS_TOKENS = _REFRESH | _LOGOUT | _NOT_FOR_APIS
 _URN = "urn:ietf:params:oauth:token-type:"  # RFC 8693 §3
 # 2026-11-28T12:00:00.000Z
 _INTERNET_DATE = re.compile(
@@ -77,11 +77,10 @@ class Expected:
 
 
 def bearer(claims: dict[str, Any], expected: Expected, now: float) -> Principal:
-    """Return who bears a genuine token with these claims at `now`, in Unix seconds.
+    """Return the principal of a token whose signature is valid, at `now` in Unix seconds.
 
-    Raises `TokenError` unless they hold. What is no text, date or list of names, and need not
-    be there, grants and says nothing. Values that many tokens share are made one object, if
-    they are short: what is kept for others is bounded, and never what a check refused.
+    Raises `TokenError` unless the claims are valid. Malformed optional claims are ignored. Short
+    values are shared with other tokens, once they passed every check, so that little is kept.
     """
     check(claims, expected, now)
     get = claims.get
@@ -102,7 +101,7 @@ def bearer(claims: dict[str, Any], expected: Expected, now: float) -> Principal:
             scopes = scope.parse(text)
     else:
         scopes = _granted(claims)
-    told = (
+    return Principal.of_checked(
         issuer,
         get("sub"),
         client_id,
@@ -115,19 +114,14 @@ def bearer(claims: dict[str, Any], expected: Expected, now: float) -> Principal:
         None if get("auth_time") is None else _auth_time(claims),
         Claims(claims),
     )
-    return _principal(told)
 
 
-# A call of the class itself takes twice as long.
-_principal: Callable[[tuple[Any, ...]], Principal] = partial(tuple.__new__, Principal)
-
-
-def check(  # noqa: C901 - in one piece: a call of its own costs as much as what it does
+def check(  # noqa: C901 - in one piece, since a call costs as much as a check
     claims: Mapping[str, Any], expected: Expected, now: float
 ) -> None:
-    """Raise `TokenError` unless the claims of a genuine token hold at `now`, in Unix seconds.
+    """Raise `TokenError` unless the claims are valid at `now`, in Unix seconds.
 
-    Expiry is checked last, so that `TokenExpired` says of a token that only its time is over.
+    Expiry is checked last, so that `TokenExpired` means that nothing else is wrong.
     """
     get = claims.get
     for name in expected.required:
@@ -144,8 +138,7 @@ def check(  # noqa: C901 - in one piece: a call of its own costs as much as what
     audience = claims["aud"]
     if type(audience) is not str or audience not in expected.audience:
         _check_audiences(audience, expected.audience)
-    # Most dates are whole seconds, and behind or ahead of now as they should be: only the others
-    # are looked at closely.
+    # Fast path: most dates are whole seconds that are past, or future, as they must be.
     begins_at, issued_at, expires_at = get("nbf", 0), get("iat", 0), claims["exp"]
     if type(expires_at) is not int or not 0 <= expires_at <= _MAX_DATE:
         numeric_date(claims, "exp")
@@ -163,7 +156,7 @@ def _missing(name: str) -> TokenError:
 
 
 def _auth_time(claims: Mapping[str, Any]) -> float:
-    """Return when the user signed in: AD FS alone writes it as a text, in UTC (RFC 3339)."""
+    """Return when the user was authenticated; AD FS alone has it as text, in UTC (RFC 3339)."""
     value = claims["auth_time"]
     if type(value) is str and _INTERNET_DATE.fullmatch(value):
         try:
@@ -187,7 +180,7 @@ def _check_start(claims: Mapping[str, Any], name: str, leeway: float, now: float
 
 
 def _roles(claims: dict[str, Any]) -> frozenset[str]:
-    # RFC 9068 §2.2.3.1: an array; what is none grants nothing.
+    # RFC 9068 §2.2.3.1: an array; another value is ignored.
     value = claims["roles"]
     if type(value) is not list:
         return _NO_NAMES
@@ -204,30 +197,30 @@ def _roles(claims: dict[str, Any]) -> frozenset[str]:
 
 @lru_cache(1024)
 def _named(members: tuple[Any, ...]) -> tuple[frozenset[str], tuple[Any, ...]]:
-    """Return the names among the members of an array, and one array for all that equal it."""
+    """Return the texts among the members of an array, and one array for all equal ones."""
     return frozenset([each for each in members if type(each) is str]), members
 
 
 def check_no_logout_token(claims: Mapping[str, Any]) -> None:
-    """Raise `TokenError` for what tells of events and grants nothing (RFC 8417 §2.2).
+    """Raise `TokenError` for a security event token (RFC 8417 §2.2), whatever options are set.
 
-    Whatever options are set: a logout token (Back-Channel Logout 1.0 §2.4) is such a one.
+    A logout token (Back-Channel Logout 1.0 §2.4) is one.
     """
     if claims.get("events") is not None:
         raise TokenError(
-            ID_TOKEN, "it has events, so it is a logout token or tells of another event"
+            ID_TOKEN, "it has events, so it is a logout token or another security event token"
         )
 
 
 def check_not_id_token(claims: Mapping[str, Any]) -> None:
-    """Raise `TokenError` for what only ID tokens carry (RFC 8725 §3.12)."""
-    found = [name for name in _OF_ID_TOKENS if claims.get(name) is not None]
+    """Raise `TokenError` for a token with a claim that only ID tokens have (RFC 8725 §3.12)."""
+    found = [name for name in _ID_TOKEN_CLAIMS if claims.get(name) is not None]
     if found:
         raise _id_token(f"has {found[0]}")
 
 
 def check_kind(claims: Mapping[str, Any], *, accept_id_tokens: bool) -> None:
-    """Raise `TokenError` for what its issuer calls another kind of token, whatever the case."""
+    """Raise `TokenError` for a token whose claims say that it is of another kind."""
     for name in _KINDS:
         value = claims.get(name)
         if value is not None and not isinstance(value, str) and name == "token_type":
@@ -240,9 +233,9 @@ def check_kind(claims: Mapping[str, Any], *, accept_id_tokens: bool) -> None:
 def _check_name_of_kind(name: str, value: str, *, accept_id_tokens: bool) -> None:
     lower = value.strip().lower().removeprefix(_URN).removeprefix("application/")
     kind = lower.removesuffix("+jwt").translate(_PUNCTUATION)
-    # RFC 6749 §7.1 gives this member one word; of more, one may be such a word.
+    # This member is one word (RFC 6749 §7.1); where there are more, one may name another kind.
     is_type = name == "token_type"
-    if kind in _NO_ACCESS_TOKENS or (is_type and "refresh" in kind):
+    if kind in _NOT_ACCESS_TOKENS or (is_type and "refresh" in kind):
         raise TokenError(
             WRONG_TYPE, f"its {name} is {quoted(value)}: send the access token instead"
         )

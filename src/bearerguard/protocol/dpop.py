@@ -1,8 +1,8 @@
-"""DPoP proofs (RFC 9449): what proves that a request comes from the holder of a key.
+"""DPoP proofs (RFC 9449), which prove that a request comes from the holder of a key.
 
-Builds proofs, and has the parts that building and checking share: the target without query and
-fragment (`htu`), the digest of the access token (`ath`), the grammar of a nonce. The time and the
-proof's identifier are the caller's.
+Builds proofs, and the parts that building and checking share: the target without query and
+fragment (`htu`), the digest of the access token (`ath`), the grammar of a nonce. The caller gives
+the time and the identifier of a proof.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bearerguard.protocol.jose import base64url
 from bearerguard.protocol.jose.signing import PrivateKey
 from bearerguard.protocol.jose.thumbprint import public_jwk, thumbprint
 
-# NQCHAR of RFC 6749 appendix A, as §8.1 has it; nobody needs a longer one.
+# NQCHAR of RFC 6749 appendix A (RFC 9449 §8.1); the length is our limit.
 _NONCE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,1024}")
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
@@ -36,13 +36,13 @@ def proof(
     """Return a proof for one request (RFC 9449 §4.2).
 
     Args:
-        key: the private key to prove; its algorithm signs.
+        key: the private key that the sender holds.
         method: the request's method, as it is sent.
         url: the request's absolute URL.
         now: Unix seconds.
-        jti: what no other proof has, at least 96 random bits.
+        jti: the identifier of this proof alone, with at least 96 random bits.
         access_token: the token that the request carries, if it carries one.
-        nonce: what the server last gave for its proofs, if it did.
+        nonce: the server's last nonce, if it gave one.
 
     Raises:
         ValueError: the URL cannot be a target of requests.
@@ -60,7 +60,7 @@ def proof(
 
 
 def key_thumbprint(key: PrivateKey) -> str:
-    """Return the thumbprint of a key's public half: `dpop_jkt`, and `jkt` of a bound token."""
+    """Return the thumbprint of the public key: `dpop_jkt`, and `jkt` in a bound token."""
     return thumbprint(public_jwk(key.private.public_key()))
 
 
@@ -68,8 +68,8 @@ def target(url: str) -> str:
     """Return the `htu` of a URL: without query and fragment, its host in one spelling.
 
     Scheme and host are lower case, a default port is left out, and an empty path is `/`
-    (RFC 9110 §4.2.3). The path stays as it is sent. Raises ValueError for what is no absolute
-    http(s) URL, and for one with a user name or password.
+    (RFC 9110 §4.2.3). The path is not normalised. Raises ValueError for anything but an absolute
+    http(s) URL, and for a URL with a user name or password.
     """
     parts = urlsplit(url)
     scheme, host = parts.scheme, parts.hostname
@@ -89,7 +89,7 @@ def token_digest(access_token: str) -> str:
 
 
 def nonce(fields: Sequence[str]) -> str | None:
-    """Return the nonce of an answer's `DPoP-Nonce` lines, None unless there is one good line."""
+    """Return the nonce in `DPoP-Nonce` fields, None unless there is one, and it is valid."""
     if len(fields) != 1 or _NONCE.fullmatch(fields[0]) is None:
         return None
     return fields[0]

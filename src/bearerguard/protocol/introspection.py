@@ -1,8 +1,8 @@
-"""Token introspection (RFC 7662) and its signed answers (RFC 9701): build, read.
+"""Token introspection (RFC 7662) and signed responses to it (RFC 9701): build, read.
 
-The token travels in the body, never in a URL. An answer either says that the token is
-active, with its claims, or that it is not; whatever else comes is `IntrospectionFailed`,
-from which nothing is learned about the token.
+The token is sent in the body, never in a URL. A response says that the token is active, with its
+claims, or that it is not. Any other response is `IntrospectionFailed`, and says nothing about the
+token.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ SIGNED_MEDIA_TYPE = f"application/{names.INTROSPECTION_JWT}"
 _OK = 200
 _BAD_REQUEST = 400
 _SERVER_ERROR = 500
-# What the endpoint answers to everybody when it is down, moved, busy, or knows us no longer. All
-# else may be about this one token, as a firewall before the endpoint judges it: a stranger who
-# sends such tokens must not stop others.
-_OF_THE_ENDPOINT = frozenset({401, 404, 429})
-# A signed answer has all claims of a token in it, however large tokens may be; what a transport
-# reads is bounded already.
-_MAX_ANSWER = 2**20
-# How old or how far ahead a signed answer may be: it was made for this request.
+# Statuses of an endpoint that has moved, is busy or no longer accepts our credentials. Others may
+# be about this one token, such as those of a firewall: whoever sends such tokens must not stop
+# introspection for others.
+_ENDPOINT_STATUSES = frozenset({401, 404, 429})
+# Bytes. A signed response has all claims of a token; the transport limits it too.
+_MAX_RESPONSE = 2**20
+# Seconds by which the time of a signed response may differ: it was made for this request.
 _MAX_AGE = 300
 
 
 class IntrospectionFailed(Exception):
-    """The answer says nothing about the token.
+    """The response says nothing about the token.
 
-    `of_this_token` says that others may fare better: nothing is learned about the endpoint.
-    `is_unsupported`, that the server knows no tokens of this kind.
+    Attributes:
+        of_this_token: whether the cause may be this token alone, and not the endpoint.
+        is_unsupported: whether the server does not know tokens of this kind.
     """
 
     def __init__(
@@ -50,15 +50,15 @@ class IntrospectionFailed(Exception):
         self.is_unsupported = is_unsupported
 
 
-class SignedAnswer(NamedTuple):
-    """A signed answer taken apart. Nothing in it is proved before its signature is."""
+class SignedResponse(NamedTuple):
+    """A parsed signed response; its signature is still to be verified."""
 
     header: jwt.Header
     token: jwt.SignedToken
 
 
 def request(endpoint: str, token: str, proof: Proof, *, signed: bool) -> Fetch:
-    """Build the request (RFC 7662 §2.1); `signed` asks for a signed answer (RFC 9701 §4)."""
+    """Build the request (RFC 7662 §2.1); `signed` asks for a signed response (RFC 9701 §4)."""
     form = (("token", token), ("token_type_hint", names.ACCESS_TOKEN), *proof.parameters)
     return Fetch(
         "POST",
@@ -73,67 +73,67 @@ def request(endpoint: str, token: str, proof: Proof, *, signed: bool) -> Fetch:
     )
 
 
-def read(answer: Response, *, signed: bool) -> dict[str, Any] | SignedAnswer | None:
-    """Read an answer (RFC 7662 §2.2): the members of an active token, None for an inactive one.
+def read(response: Response, *, signed: bool) -> dict[str, Any] | SignedResponse | None:
+    """Return the members of an active token (RFC 7662 §2.2), None for an inactive one.
 
-    A signed answer is returned taken apart: prove its signature, then see `signed_members`.
-    `signed` refuses any other. Raises `IntrospectionFailed`.
+    A signed response is parsed alone: verify its signature, then call `signed_members`. With
+    `signed`, any other response is refused. Raises `IntrospectionFailed`.
     """
-    if answer.status != _OK:
-        code = _error_code(answer)
+    if response.status != _OK:
+        code = _error_code(response)
         raise IntrospectionFailed(
-            f"status {answer.status}" + (f" and error {quoted(code)}" if code else ""),
-            of_this_token=_is_of_token(answer.status),
-            is_unsupported=answer.status == _BAD_REQUEST and code == names.UNSUPPORTED_TOKEN_TYPE,
+            f"status {response.status}" + (f" and error {quoted(code)}" if code else ""),
+            of_this_token=_is_of_token(response.status),
+            is_unsupported=response.status == _BAD_REQUEST and code == names.UNSUPPORTED_TOKEN_TYPE,
         )
-    kind = (answer.header("content-type") or "").partition(";")[0].strip().lower()
+    kind = (response.header("content-type") or "").partition(";")[0].strip().lower()
     if kind == SIGNED_MEDIA_TYPE:
-        return _taken_apart(answer.body)
+        return _parse_signed(response.body)
     if signed:
-        raise IntrospectionFailed(f"its answer is {quoted(kind)}, not {SIGNED_MEDIA_TYPE}")
+        raise IntrospectionFailed(f"its response is {quoted(kind)}, not {SIGNED_MEDIA_TYPE}")
     try:
-        members = document.loads_object(answer.body)
+        members = document.loads_object(response.body)
     except ValueError as error:
-        raise IntrospectionFailed(f"its answer is no JSON object: {error}") from None
+        raise IntrospectionFailed(f"its response is no JSON object: {error}") from None
     return _members(members)
 
 
 def unreadable(status: int, cause: str) -> IntrospectionFailed:
-    """Return what an answer means whose body cannot be read, such as a firewall's long page."""
+    """Return the error of a response whose body cannot be read, such as a firewall's long page."""
     return IntrospectionFailed(f"status {status}, and {cause}", of_this_token=_is_of_token(status))
 
 
 def signed_members(
-    answer: SignedAnswer, *, issuers: Collection[str], audience: frozenset[str], now: float
+    response: SignedResponse, *, issuers: Collection[str], audience: frozenset[str], now: float
 ) -> dict[str, Any] | None:
-    """Return what a signed answer says, as `read` does (RFC 9701 §5); its signature is proved.
+    """Return the members of a signed response (RFC 9701 §5) whose signature is verified.
 
-    It must come from the issuer, by one of its names, be meant for one of the names in
-    `audience`, by which the issuer knows this API, and be made at about `now`.
+    As `read` returns them. Its `iss` must be among `issuers`, its `aud` must have a name in
+    `audience`, by which the issuer knows this API, and its `iat` must be about `now`.
     """
-    found = answer.token.claims
-    meant_for = found.get("aud")
+    found = response.token.claims
+    audience_claim = found.get("aud")
     if found.get("iss") not in issuers:
-        raise IntrospectionFailed(f"its signed answer has iss {quoted(found.get('iss'))}")
-    names = meant_for if isinstance(meant_for, list) else [meant_for]
+        raise IntrospectionFailed(f"its signed response has iss {quoted(found.get('iss'))}")
+    names = audience_claim if isinstance(audience_claim, list) else [audience_claim]
     if not any(isinstance(name, str) and name in audience for name in names):
-        raise IntrospectionFailed(f"its signed answer has aud {quoted(meant_for)}")
+        raise IntrospectionFailed(f"its signed response has aud {quoted(audience_claim)}")
     try:
         issued_at = claims.numeric_date({"iat": found.get("iat")}, "iat")
     except TokenError as error:
-        raise IntrospectionFailed(f"its signed answer: {error.remedy}") from None
+        raise IntrospectionFailed(f"its signed response: {error.remedy}") from None
     if abs(now - issued_at) > _MAX_AGE:
-        raise IntrospectionFailed("its signed answer was not made now")
+        raise IntrospectionFailed("its signed response is too old, or from the future")
     members = found.get("token_introspection")
     if not isinstance(members, dict):
-        raise IntrospectionFailed("its signed answer has no object token_introspection")
+        raise IntrospectionFailed("its signed response has no object token_introspection")
     return _members(members)
 
 
 def endpoint_and_methods(body: bytes, issuer: str) -> tuple[str, tuple[str, ...]]:
-    """Return, from metadata, where to introspect and how to authenticate (RFC 8414 §2).
+    """Return the introspection endpoint in metadata, and its authentication methods (RFC 8414 §2).
 
-    No methods are returned where none are listed. Raises ValueError when it is not the
+    Without a list of methods, they are empty. Raises ValueError where the document is not the
     metadata of `issuer`, or has no endpoint.
     """
     published = metadata.parse(body, issuer)
@@ -144,7 +144,7 @@ def endpoint_and_methods(body: bytes, issuer: str) -> tuple[str, tuple[str, ...]
 
 
 def _is_of_token(status: int) -> bool:
-    return status < _SERVER_ERROR and status not in _OF_THE_ENDPOINT
+    return status < _SERVER_ERROR and status not in _ENDPOINT_STATUSES
 
 
 def _members(members: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -152,25 +152,25 @@ def _members(members: Mapping[str, Any]) -> dict[str, Any] | None:
     if active is False:
         return None
     if active is not True:  # "true", 1 and null are no JSON true
-        raise IntrospectionFailed("its answer has no boolean `active`")
+        raise IntrospectionFailed("its response has no boolean `active`")
     return {name: value for name, value in members.items() if name != "active"}
 
 
-def _taken_apart(body: bytes) -> SignedAnswer:
+def _parse_signed(body: bytes) -> SignedResponse:
     try:
-        token = jwt.parse(body.strip(), _MAX_ANSWER)
+        token = jwt.parse(body.strip(), _MAX_RESPONSE)
         header = jwt.parse_header(token.header)
     except TokenError as error:
-        raise IntrospectionFailed(f"its signed answer: {error.remedy}") from None
+        raise IntrospectionFailed(f"its signed response: {error.remedy}") from None
     if jwt.media_type(header.typ) != names.INTROSPECTION_JWT:
-        raise IntrospectionFailed(f"its signed answer has typ {quoted(header.typ)}")
-    return SignedAnswer(header, token)
+        raise IntrospectionFailed(f"its signed response has typ {quoted(header.typ)}")
+    return SignedResponse(header, token)
 
 
-def _error_code(answer: Response) -> str | None:
-    """Return the OAuth error code that the answer gives."""
+def _error_code(response: Response) -> str | None:
+    """Return the OAuth error code of a response."""
     try:
-        code = document.loads_object(answer.body).get("error")
+        code = document.loads_object(response.body).get("error")
     except ValueError:
         return None
     return code if isinstance(code, str) else None

@@ -1,6 +1,6 @@
-"""What a logout token must say (OpenID Connect Back-Channel Logout 1.0 §2.4 and §2.6).
+"""Validating logout tokens (OpenID Connect Back-Channel Logout 1.0 §2.4 and §2.6).
 
-Pure checks of a JWT taken apart; whether its signature is genuine is `jwk`'s.
+Pure checks of a parsed JWT; its signature is verified by `jose.jwk`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from bearerguard.protocol.jose import jwt
 
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
 
-# §2.6: "iat" is validated as in an ID Token; clocks drift by no more than this.
+# Seconds (§2.6): clocks do not differ more.
 _MAX_FUTURE = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Logout:
-    """Who is logged out: a session, or all sessions of a subject when it names none.
+    """Who is logged out: a session, or all sessions of a subject where it names none.
 
     Times are in Unix seconds.
     """
@@ -34,7 +34,7 @@ class Logout:
 
 
 def check_type(typ: str | None) -> None:
-    """Raise `TokenError` for a typ of another kind of token; §2.4 recommends `logout+jwt`."""
+    """Raise `TokenError` unless `typ` fits; §2.4 recommends `logout+jwt`."""
     if jwt.media_type(typ) not in {names.LOGOUT_TOKEN_JWT, "jwt"}:
         raise _refusal(f"its typ is {quoted(typ)}")
 
@@ -42,9 +42,13 @@ def check_type(typ: str | None) -> None:
 def parse(
     claims: Mapping[str, Any], client_ids: Collection[str], leeway: float, now: float
 ) -> Logout:
-    """Return what the claims of a genuine token order; raises `TokenError` unless they hold.
+    """Return who is logged out; raises `TokenError` unless the claims are valid.
 
-    `client_ids` is what the application is called at the issuer (`aud`).
+    Args:
+        claims: those of a token whose signature is valid.
+        client_ids: the identifiers of the application at the issuer (`aud`).
+        leeway: seconds for which an expired token is still accepted.
+        now: Unix seconds.
     """
     audience = claims.get("aud")
     named = audience if isinstance(audience, list) else [audience]

@@ -1,4 +1,4 @@
-"""Finding an issuer's keys: authorization server metadata (RFC 8414, OpenID Discovery)."""
+"""Authorization server metadata (RFC 8414, OpenID Connect Discovery): where it is, parsing it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ _DEFAULT_PORT = re.compile(r"^(http://[^/]*(?=:80(?:/|$))|https://[^/]*(?=:443(?
 
 
 def metadata_urls(issuer: str) -> tuple[str, ...]:
-    """Return where an issuer's metadata may stand, in the order to try.
+    """Return the URLs where an issuer's metadata may be, in the order in which to ask.
 
-    RFC 8414 §3.1 inserts the well-known part after the host; OpenID Connect Discovery §4
-    appends it, and some insert OpenID's as well (RFC 8414 §5), where an issuer has a path.
+    RFC 8414 §3.1 inserts the well-known part after the host; OpenID Connect Discovery §4 appends
+    it, and some servers insert OpenID's as well (RFC 8414 §5). They differ for an issuer with a
+    path.
     """
     parts = urlsplit(issuer)
     path = parts.path.removesuffix("/")
@@ -32,10 +33,9 @@ def metadata_urls(issuer: str) -> tuple[str, ...]:
 
 
 def parse(body: bytes, issuer: str) -> dict[str, Any]:
-    """Return the metadata document that `issuer` published.
+    """Return the metadata that `issuer` published.
 
-    Raises ValueError when it is no such document: RFC 8414 §3.3 demands that its issuer
-    be identical.
+    Raises ValueError for another document: its issuer must be identical (RFC 8414 §3.3).
     """
     published: dict[str, Any] = document.loads_object(body)
     named = published.get("issuer")
@@ -49,10 +49,10 @@ def parse(body: bytes, issuer: str) -> dict[str, Any]:
 
 
 def publisher(body: bytes, token_issuer: str) -> str:
-    """Return whose metadata a configured document is, for tokens that `token_issuer` issues.
+    """Return the issuer that a configured document must name, for tokens of `token_issuer`.
 
-    AD FS signs in by one name and puts another into access tokens, its `access_token_issuer`
-    ([MS-OIDCE] §2.2.3.2). Only a document that was configured may speak for such a name.
+    AD FS has one name for logins and puts another into access tokens, its `access_token_issuer`
+    ([MS-OIDCE] §2.2.3.2). Only a document whose URL is configured may name it.
     """
     published = document.loads_object(body)
     named = published.get("issuer")
@@ -62,9 +62,10 @@ def publisher(body: bytes, token_issuer: str) -> str:
 
 
 def hint(named: object, wanted: str) -> str:
-    """Say in what spelling alone two identifiers differ; nothing for those that differ in more.
+    """Return in which spelling alone two identifiers differ, "" where they differ in more.
 
-    They stay different: an issuer is compared letter by letter (RFC 8414 §3.3, RFC 9207 §2.4).
+    They are different issuers nevertheless: identifiers are compared letter by letter (RFC 8414
+    §3.3, RFC 9207 §2.4).
     """
     if not isinstance(named, str):
         return ""
@@ -108,9 +109,9 @@ def is_loopback_http(url: str) -> bool:
 
 
 def leads_here(url: str, issuer: str) -> bool:
-    """Whether `url`, named in another machine's metadata, leads to this machine.
+    """Whether a `url` in the metadata of a remote `issuer` leads to this machine.
 
-    Only an issuer on this machine may name an endpoint on it: a remote one would have secrets
+    Only an issuer on this machine may name an endpoint on it: with a remote one, secrets would be
     sent to whatever listens here.
     """
     here = may_be_this_machine(urlsplit(url).hostname or "")

@@ -1,4 +1,4 @@
-"""Proof Key for Code Exchange (RFC 7636), by S256 alone: `plain` proves nothing to a thief."""
+"""Proof Key for Code Exchange (RFC 7636), by S256 alone: `plain` does not stop a thief."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def challenge(verifier: str) -> str:
 
 
 def proves(verifier: str, expected: str) -> bool:
-    """Whether `verifier` is well-formed and is the one behind the challenge `expected`."""
+    """Whether `verifier` is well-formed and has the challenge `expected`."""
     if _VERIFIER.fullmatch(verifier) is None:
         return False
     return hmac.compare_digest(challenge(verifier).encode(), expected.encode())

@@ -1,4 +1,4 @@
-"""Protected resource metadata (RFC 9728): which issuer an API's tokens come from."""
+"""Protected resource metadata (RFC 9728): which authorization servers an API accepts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PATH = "/.well-known/oauth-protected-resource"  # RFC 9728 §3
 
 @dataclass(frozen=True, slots=True)
 class ResourceMetadata:
-    """What an API says of itself."""
+    """What an API publishes about itself (RFC 9728 §2)."""
 
     resource: str
     authorization_servers: tuple[str, ...]
@@ -21,7 +21,7 @@ class ResourceMetadata:
 
 
 def metadata_urls(url: str) -> tuple[str, ...]:
-    """Return where the metadata of the API behind `url` may stand: for its path, for its host."""
+    """Return the URLs where the metadata of an API may be: for its path, then for its host."""
     parts = urlsplit(url)
     path = parts.path.removesuffix("/")
     places = dict.fromkeys((PATH + path, PATH))
@@ -31,9 +31,8 @@ def metadata_urls(url: str) -> tuple[str, ...]:
 def parse(body: bytes, url: str) -> ResourceMetadata:
     """Return the metadata of the API behind `url`.
 
-    Raises ValueError when it is none, or another's: its `resource` must be of the same origin
-    and be a part of `url` from its start (RFC 9728 §3.3), or else one API could ask for tokens
-    that are another's.
+    Raises ValueError for another document: its `resource` must have the origin of `url` and be a
+    prefix of its path (RFC 9728 §3.3), or one API could get tokens that are meant for another.
     """
     published = document.loads_object(body)
     resource = published.get("resource")

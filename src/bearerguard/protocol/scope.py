@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -21,9 +21,9 @@ def parse(text: str) -> frozenset[str]:
     return frozenset(filter(None, text.split(" ")))
 
 
-remembered = lru_cache(1024)(parse)
-"""Split a `scope` value that is short and that an issuer signed: its tokens carry few different
-ones. What a stranger can write would be kept for him."""
+remembered: Callable[[str], frozenset[str]] = lru_cache(1024)(parse)
+"""Split a short `scope` value that an issuer signed: its tokens have few different ones. Not for
+values that anybody can send, since they are kept."""
 
 
 def build(scopes: Iterable[str]) -> str:

@@ -1,7 +1,7 @@
-"""Walking the places where a document may stand (DISC-01): one rule for the guard and the client.
+"""Fetching a document from well-known places (DISC-01): one rule for the guard and the client.
 
-A place that cannot be reached, answers anything but 200, is no JSON object or speaks for another
-is noted, and the next one is asked. Knows neither which documents there are nor who asks.
+A place that cannot be reached, has a status other than 200, or has a document that is no JSON
+object or another's, is noted, and the next one is asked. Knows neither the documents nor who asks.
 """
 
 from __future__ import annotations
@@ -18,17 +18,16 @@ from bearerguard.runtime.messages import FetchFailed, FetchKind
 T = TypeVar("T")
 
 _ACCEPT = (("accept", names.JSON),)
-# What timed out once is asked for another place only briefly: the places are mostly on one host,
-# and a host that hangs must not hold who waits for several timeouts.
-_BRIEFLY = 0.25
+# The part of the timeout for the places after one that timed out: they are mostly on one host, and
+# a host that hangs must not cost several timeouts.
+_AFTER_TIMEOUT = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What was found at one place instead of the document.
 
-    `retry_after` is what the server asks for in seconds, and None where asking again alone does
-    not help.
+    `retry_after` is in seconds, and None where trying again alone does not help.
     """
 
     problem: str
@@ -37,10 +36,16 @@ class Finding:
 
 
 class NothingServed(FetchFailed):
-    """No place has the document; the text tells what was found at each."""
+    """No place has the document; the text says what was found at each.
+
+    Attributes:
+        findings: what was found, in the order of the places.
+        retry_after: seconds until the next attempt makes sense.
+        was_unreachable: whether no place sent a response, so that nothing is known.
+    """
 
     def __init__(self, findings: Iterable[Finding]) -> None:
-        self.findings = tuple(findings)
+        self.findings: tuple[Finding, ...] = tuple(findings)
         pauses = [each.retry_after for each in self.findings if each.retry_after is not None]
         kinds: frozenset[FetchKind | None] = frozenset(each.kind for each in self.findings)
         super().__init__(
@@ -48,35 +53,35 @@ class NothingServed(FetchFailed):
             kind=next(iter(kinds)) if len(kinds) == 1 else None,
             temporary=bool(pauses),
         )
-        self.retry_after = max(pauses, default=1.0)
-        # None of them sent a response: nothing is known of the metadata, good or bad.
-        self.was_unreachable = kinds.isdisjoint({"status", "redirect", "not_json", "metadata"})
+        self.retry_after: float = max(pauses, default=1.0)
+        self.was_unreachable: bool = kinds.isdisjoint(
+            {"status", "redirect", "not_json", "metadata"}
+        )
 
 
 def first(places: Iterable[str], parse: Callable[[bytes], T]) -> Flow[T]:
-    """Return what the first place says that has the document.
+    """Return the parsed document of the first place that has it; raises `NothingServed`.
 
-    `parse` gets a body and raises ValueError where it is not the document, or another's. Raises
-    `NothingServed`.
+    `parse` takes a body, and raises ValueError where it is not the document.
     """
     findings: list[Finding] = []
     share = 1.0
     for url in places:
         try:
-            answer = yield from ask(Fetch("GET", url, _ACCEPT, share=share))
+            response = yield from ask(Fetch("GET", url, _ACCEPT, share=share))
         except FetchFailed as error:
-            said = str(error) if url in str(error) else f"{url}: {error}"
-            findings.append(Finding(said, error.kind, 1.0 if error.temporary else None))
+            text = str(error) if url in str(error) else f"{url}: {error}"
+            findings.append(Finding(text, error.kind, 1.0 if error.temporary else None))
             if error.kind == "timed_out":
-                share = _BRIEFLY
+                share = _AFTER_TIMEOUT
             continue
-        refused = document.unserved(url, answer)
+        refused = document.unserved(url, response)
         if refused is not None:
-            pause = document.retry_after(answer) if document.is_unavailable(answer) else None
+            pause = document.retry_after(response) if document.is_unavailable(response) else None
             findings.append(Finding(str(refused), refused.kind, pause))
             continue
         try:
-            return parse(answer.body)
+            return parse(response.body)
         except ValueError as error:
             kind: FetchKind = "not_json" if isinstance(error, document.NotJson) else "metadata"
             findings.append(Finding(f"{url}: {error}", kind, None))

@@ -1,6 +1,6 @@
-"""Which hosts are this machine, by their text alone: nothing is resolved here.
+"""Whether a host is this machine, by its text alone: no name is resolved here.
 
-Plain http is allowed to this machine only, and what is sent to it passes no proxy.
+Plain http is allowed to this machine only, and requests to it use no proxy.
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from __future__ import annotations
 import ipaddress
 import re
 
-# What C libraries read as an IPv4 address besides four decimal numbers: 127.1, 0x7f.1, 2130706433.
+# C libraries also take these as IPv4 addresses: 127.1, 0x7f.1, 2130706433.
 _LEGACY_IPV4 = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)(?:\.(?:0x[0-9a-f]*|[0-9]+)){0,3}\Z")
 
 
 def is_loopback(host: str) -> bool:
     """Whether `host`, without brackets, is `localhost` or a loopback address (RFC 6890 §2.2).
 
-    Only spellings that every resolver reads alike: `127.1` and `localhost.` are not among them.
+    Only spellings that mean the same to every resolver; `127.1` and `localhost.` are not.
     """
     host = host.lower()
     if host == "localhost":
@@ -28,9 +28,9 @@ def is_loopback(host: str) -> bool:
 
 
 def may_be_this_machine(host: str) -> bool:
-    """Whether some resolver reads `host` as this machine, in whatever spelling.
+    """Whether some resolver takes `host` for this machine, in whatever spelling.
 
-    For refusing what a remote server names. Besides `is_loopback`: the unspecified address,
+    For refusing hosts that a remote server names. Besides `is_loopback`: the unspecified address,
     names below `localhost` (RFC 6761 §6.3), a final dot, and IPv4 addresses in another notation.
     """
     name = host.lower().removesuffix(".")

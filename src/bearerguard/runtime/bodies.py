@@ -1,6 +1,6 @@
-"""Reading a request's body from an ASGI or a WSGI server, no further than it can matter.
+"""Reading a request's body from an ASGI or a WSGI server, up to a limit.
 
-Knows no endpoint: how long a body may be, and what is said of one that is longer, is its reader's.
+Knows no endpoint: the caller sets the limit, and answers a body that exceeds it.
 """
 
 from __future__ import annotations
@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-_MAX_DIGITS = 20  # Python refuses to read thousands of them as a number
+_MAX_DIGITS = 20  # Python refuses to parse a number of thousands of digits
 
 
 async def asgi_body(receive: Callable[[], Awaitable[Any]], most: int) -> bytes | None:
-    """Return the body, or its beginning if it has more than `most` bytes; None of a client gone."""
+    """Return the body, or its beginning if it has more than `most` bytes.
+
+    None where the client has disconnected.
+    """
     chunks: list[bytes] = []
     length = 0
     while True:

@@ -1,7 +1,7 @@
-"""The names of settings: a slip in one is refused, with the name that was meant.
+"""Misspelled names of settings are refused, with the name that was meant.
 
-An environment holds names of other programs too, and those of the other roles. Only a name that
-looks like one of ours is a slip.
+An environment has the names of other programs too, and those of the other roles. Only a name that
+resembles one of ours is a misspelling.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from difflib import get_close_matches
 
 from bearerguard.errors import ConfigurationError
 
-# Of all letters, in order: TOKEN_TYPE is one letter short of TOKEN_TYPES, JWKS_URL has one wrong.
+# difflib's ratio: TOKEN_TYPE (for TOKEN_TYPES) and JWKS_URL (for JWKS_URI) are above it.
 _SIMILARITY = 0.8
 
 
@@ -20,10 +20,14 @@ def check_names(
 ) -> None:
     """Refuse a name with `prefix` that is not `known` and resembles one that is.
 
-    `others` are prefixes of names that somebody else reads.
+    Args:
+        given: all names of the environment.
+        known: the names that the caller reads.
+        prefix: the beginning of the names that are checked.
+        others: beginnings of names that somebody else reads.
 
     Raises:
-        ConfigurationError: the name given, and the one that was meant.
+        ConfigurationError: the message has the name given, and the one that was meant.
     """
     short = {name.removeprefix(prefix): name for name in known}
     for name in sorted(given):

@@ -1,6 +1,6 @@
-"""What sends requests, and what every table of handlers begins with, in both worlds.
+"""Transports, and the handlers that every driver has: `Fetch` and `Once`, sync and async.
 
-Knows neither the guard nor the client, who add what else they ask for.
+Knows neither the guard nor the client, which add handlers of their own.
 """
 
 from __future__ import annotations
@@ -16,23 +16,27 @@ Table: TypeAlias = dict[type[Any], Any]
 
 
 class Transport(Protocol):
-    """Answers `Fetch`, in a thread and in an event loop; `HttpTransport` is one."""
+    """Sends the requests of a guard or a client; `HttpTransport` is one.
+
+    Implement both methods to send requests in another way. Each takes a `Fetch`, which has
+    `method`, `url`, `headers` and `body`, and returns the whole `Response`, redirects included.
+    """
 
     def fetch(self, request: Fetch) -> Response:
-        """Answer, or raise `FetchFailed`."""
+        """Return the response, from any thread; raise `FetchFailed` when there is none."""
         ...
 
     async def afetch(self, request: Fetch) -> Response:
-        """Answer, or raise `FetchFailed`."""
+        """Do as `fetch`, from any event loop."""
         ...
 
 
 def default_transport(headers: object = None, *, setting: str = "headers") -> Transport:
-    """Return the transport of whoever was given none.
+    """Return the `HttpTransport` that is used where no transport was given.
 
-    `headers` are what it sends besides, as a setting has them: a dict, or text of one
-    `Name: value` a line, since values have commas in them. Raises `ConfigurationError` naming
-    the setting, and no value.
+    `headers` are sent with every request, and have the form of a setting: a dict, or text with
+    one `Name: value` a line, since values may have commas. Raises `ConfigurationError`, which
+    names the `setting` and no value.
     """
     from bearerguard.transports.http import HttpTransport  # noqa: PLC0415 - built lazily by design
 
@@ -53,9 +57,9 @@ def _lines(text: str) -> list[tuple[str, str]]:
 
 
 def tables(transport: Transport) -> tuple[Table, Table]:
-    """Return the tables of a synchronous and of an asynchronous driver, to be added to.
+    """Return the handlers of `Fetch` and `Once` for a sync and for an async driver.
 
-    They answer `Fetch` and `Once`. Raises `ConfigurationError` for what is no transport.
+    The caller adds its own. Raises `ConfigurationError` for an object that is no transport.
     """
     for method in ("fetch", "afetch"):
         if not callable(getattr(transport, method, None)):

@@ -1,8 +1,9 @@
-"""Flows: logic that says what it needs from the world and leaves the getting to a driver.
+"""Flows: logic without I/O, which a sync or an async driver runs.
 
-A flow is a generator that yields effects and returns a result. An effect is a frozen
-value; a driver is a table from effect type to handler, one for sync and one for async
-callers. What a handler raises is thrown into the flow. Knows no sockets and no protocol.
+A flow is a generator that yields effects and returns a result. An effect is a frozen value that
+names an operation with I/O. A driver has a table from effect type to handler, one for sync and one
+for async callers, and sends each handler's result into the flow; what a handler raises is thrown
+into it. Knows no sockets and no protocol.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ T = TypeVar("T")
 
 
 class Effect(Generic[R]):
-    """Something a flow asks of the world; `R` is the type of the reply."""
+    """An operation that a flow asks its driver for; `R` is the type of the result."""
 
     __slots__ = ()
 
@@ -30,11 +31,16 @@ AsyncHandlers: TypeAlias = Mapping[type[Effect[Any]], Callable[[Any], Awaitable[
 
 @dataclass(frozen=True, slots=True)
 class Fetch(Effect[Response]):
-    """Send one HTTP request and bring the whole answer; raises `FetchFailed` for none.
+    """Send one HTTP request and return the whole response; raises `FetchFailed`.
 
-    `keep_alive` says that more will follow soon, and that asking twice does no harm: the
-    connection may be kept, and a kept one that proves dead be replaced by another. `share` is
-    the part of the transport's timeout that this one may take.
+    Attributes:
+        method: `GET` or `POST`.
+        url: the absolute URL.
+        headers: pairs of name and value.
+        body: the octets of the body.
+        keep_alive: whether the connection may be reused. Only for requests that may be sent
+            twice: a reused connection may turn out to be dead.
+        share: the part of the transport's timeout that this request may take, up to 1.
     """
 
     method: str
@@ -47,10 +53,10 @@ class Fetch(Effect[Response]):
 
 @dataclass(frozen=True, slots=True)
 class Once(Effect[T]):
-    """Run a whole operation once for all that ask for `key` at the same time.
+    """Run an operation once for all callers that ask for `key` at the same time.
 
-    `flow` starts by looking whether its work is already done: a waiter that takes over
-    from a cancelled leader runs it again.
+    `flow` must begin by checking whether its work is already done: a waiter that takes over from
+    a cancelled leader runs it again.
     """
 
     key: Hashable
@@ -59,16 +65,16 @@ class Once(Effect[T]):
 
 @dataclass(frozen=True, slots=True)
 class Load(Effect[bytes | None]):
-    """Read what `Store` keeps under `key`, None for nothing; raises `StoreFailed`."""
+    """Return the value that `Store` stored under `key`, or None; raises `StoreFailed`."""
 
     key: str
 
 
 @dataclass(frozen=True, slots=True)
 class Store(Effect[None]):
-    """Keep `value` under `key`, where other processes find it too, for `ttl` seconds.
+    """Store `value` under `key` for `ttl` seconds, for other processes too.
 
-    Raises `StoreFailed` when it is not known to be kept.
+    Raises `StoreFailed` when the store did not acknowledge it.
     """
 
     key: str
@@ -78,26 +84,26 @@ class Store(Effect[None]):
 
 @dataclass(frozen=True, slots=True)
 class Sleep(Effect[None]):
-    """Let time pass."""
+    """Wait for some seconds."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Blocking(Effect[T]):
-    """Make a call that waits for a disk or a person: in an event loop, in a thread aside."""
+    """Make a call that blocks, for a disk or a person; an async driver makes it in a thread."""
 
     call: Callable[[], T] = field(repr=False)
 
 
 def ask(effect: Effect[R]) -> Generator[Effect[Any], Any, R]:
-    """Yield an effect and return its reply, typed."""
-    reply: R = yield effect
-    return reply
+    """Yield an effect and return its result, with its type."""
+    result: R = yield effect
+    return result
 
 
 def run(flow: Flow[T], handlers: Handlers) -> T:
-    """Drive a flow in the calling thread."""
+    """Run a flow in the calling thread."""
     try:
         effect = next(flow)
         while True:
@@ -115,7 +121,7 @@ def run(flow: Flow[T], handlers: Handlers) -> T:
 
 
 async def arun(flow: Flow[T], handlers: AsyncHandlers) -> T:
-    """Drive a flow in the running event loop (asyncio or trio)."""
+    """Run a flow in the running event loop (asyncio or trio)."""
     try:
         effect = next(flow)
         while True:

@@ -1,4 +1,4 @@
-"""Public names of a package that bring their modules when they are first used (PEP 562)."""
+"""Public names of a package whose modules are imported at their first use (PEP 562)."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 
 def lazy_names(
-    package: str, place_of: Mapping[str, str]
+    package: str, module_of: Mapping[str, str]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Return the `__getattr__` and `__dir__` of a package, by the module of each name in it."""
+    """Return `__getattr__` and `__dir__` for a package, given the module of each public name."""
     members = vars(sys.modules[package])
 
-    def found(name: str) -> Any:
-        place = place_of.get(name)
-        if place is None:
+    def attribute(name: str) -> Any:
+        module = module_of.get(name)
+        if module is None:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = members[name] = getattr(import_module(f"{package}.{place}"), name)
+        value = members[name] = getattr(import_module(f"{package}.{module}"), name)
         return value
 
-    return found, lambda: sorted({*members, *place_of})
+    return attribute, lambda: sorted({*members, *module_of})

@@ -1,7 +1,7 @@
-"""How many log lines of a kind are written: some, then one now and then; the rest is counted.
+"""A rate limit for log lines: a burst of each kind, then one per interval; the rest is counted.
 
-Strangers bring about as many refusals as they like. What each of them may write is bounded here,
-what a line says is its writer's. Knows no logger.
+Anybody can cause as many refusals as he likes, so the lines that they write are bounded here.
+Knows no logger.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ from collections.abc import Callable, Hashable
 
 _MAX_REMEMBERED = 10_000
 _SUMMARY_INTERVAL = 60.0
-# Kinds that are too many to be told apart; no kind of a caller's is None.
+# The kind of lines whose kind is not remembered; a caller's kind is never None.
 _OTHERS = None
 
 
 class LineLimit:
-    """Says which lines are written.
+    """Decides which lines are written.
 
     Args:
-        elapsed: returns seconds that no change of the clock disturbs.
-        burst: how many lines of a kind may come at once.
-        interval: seconds after which one more may come.
-        most: lines of all kinds a second, on average, and `most_at_once` of them at once.
+        elapsed: returns monotonic seconds.
+        burst: how many lines of one kind may come at once.
+        interval: seconds after which one more of that kind may come.
+        most: how many lines of all kinds may come in a second, on average.
+        most_at_once: how many lines of all kinds may come at once.
     """
 
     def __init__(
@@ -46,14 +47,14 @@ class LineLimit:
     def _renew(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
-        # By kind: when its burst is whole again, the oldest first; how many lines were left out.
+        # By kind: when it may have a whole burst again, the oldest first; how many were left out.
         self._whole_at: dict[Hashable, float] = {}
         self._left_out: dict[Hashable, int] = {}
         self._all_whole_at = -math.inf
         self._summary_at = self._elapsed() + _SUMMARY_INTERVAL
 
     def admit(self, kind: Hashable) -> int | None:
-        """Return how many lines of this kind were left out since the last; None to leave it out."""
+        """Return how many lines of a kind were left out since the last; None to leave this out."""
         if self._pid != os.getpid():
             self._renew()  # the parent's lock may be held for ever in its child
         with self._lock:
@@ -73,7 +74,7 @@ class LineLimit:
             return self._left_out.pop(kind, 0)
 
     def summary(self) -> int:
-        """Return, at most once a minute, how many lines were left out and no later line told."""
+        """Return, at most once a minute, how many lines were left out that no line has reported."""
         if not self._left_out or self._pid != os.getpid():
             return 0
         with self._lock:

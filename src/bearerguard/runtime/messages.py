@@ -1,4 +1,4 @@
-"""Neutral HTTP values: what a face hands to the guard and what a transport brings back.
+"""HTTP requests and responses as plain values: for adapters, endpoints and transports.
 
 Knows nothing of ASGI, WSGI, sockets or frameworks.
 """
@@ -9,8 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, cast
 
-# What became of a fetch (FETCH-01). A `status` or a document that is no JSON is a response of
-# its own; the others say why there is none.
+from bearerguard.errors import BearerGuardError
+
+# Why a fetch failed (FETCH-01). With `status`, `redirect`, `not_json` and `metadata` there was a
+# response, with the others none.
 FetchKind: TypeAlias = Literal[
     "unknown_host",
     "refused",
@@ -26,7 +28,7 @@ FetchKind: TypeAlias = Literal[
     "not_json",
     "metadata",
 ]
-# Asking again changes nothing about these: an operator has to.
+# Failures that last until an operator changes something.
 _LASTING: frozenset[FetchKind | None] = frozenset(
     ("unknown_host", "tls", "too_large", "encoding", "invalid_url", "redirect", "not_json")
 )
@@ -36,13 +38,15 @@ HeaderPairs: TypeAlias = Iterable[tuple[bytes | str, bytes | str]]
 
 @dataclass(frozen=True, slots=True, init=False)
 class Request:
-    """A request as the guard sees it.
+    """A request as the guard and the authorization server see it.
 
-    `headers` may be given as a mapping or as pairs, of str or bytes; they are kept
-    as `(lower-case name, value)` pairs of bytes in the order received, repeated
-    lines included. `url` is absolute, or the path and query alone. `body` is what the
-    authorization server reads, and `peer` the address of who sent it to this process;
-    a guard needs neither.
+    Args:
+        method: the method as it was sent.
+        url: the absolute URL, or its path and query alone.
+        headers: a mapping or pairs, of str or bytes. The attribute has them as pairs of bytes in
+            the order received, names in lower case, repeated fields included.
+        body: the body, which only the authorization server reads.
+        peer: the address that the connection comes from, which only the server reads.
     """
 
     method: str
@@ -73,35 +77,37 @@ class Request:
         object.__setattr__(self, "peer", peer)
 
     def __repr__(self) -> str:
-        """Name the method alone: a URL, a header or a body may carry a token."""
+        """Show the method alone: a URL, a header or a body may hold a token."""
         return f"Request({self.method!r})"
 
     def values(self, name: bytes) -> list[bytes]:
-        """Return the value of every header line called `name` (lower case)."""
+        """Return the value of every header field called `name`, which is given in lower case."""
         return [value for key, value in self.headers if key == name]
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A complete answer: a status, header lines in order, and a body."""
+    """A complete response: a status, header fields in order, and a body."""
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
 
     def header(self, name: str) -> str | None:
-        """Return the first header line called `name`, in any case, or None."""
+        """Return the value of the first header field called `name`, in any case, or None."""
         wanted = name.lower()
         return next((value for key, value in self.headers if key.lower() == wanted), None)
 
 
-class FetchFailed(Exception):
-    """No usable response came; the text names the address and the cause, never what was sent.
+class FetchFailed(BearerGuardError):
+    """A fetch had no usable response. The text names the URL and the cause, nothing that was sent.
+
+    A transport raises it.
 
     Attributes:
-        kind: which failure it was, None where the transport does not say.
-        temporary: whether asking again later may help, without anybody changing anything.
-        status: that of an answer whose body cannot be read; None where there is none.
+        kind: why it failed, None where the transport does not say.
+        temporary: whether trying again later may help, without any change.
+        status: the status of a response whose body cannot be read, else None.
     """
 
     def __init__(
@@ -115,17 +121,14 @@ class FetchFailed(Exception):
         super().__init__(text)
         self.kind: FetchKind | None = kind
         self.status = status
-        self.temporary = kind not in _LASTING if temporary is None else temporary
+        self.temporary: bool = kind not in _LASTING if temporary is None else temporary
 
 
-class StoreFailed(Exception):
-    """The store shared by the workers gave no usable answer.
-
-    Its text names the cause, never a value nor a password.
-    """
+class StoreFailed(BearerGuardError):
+    """A shared store did not do what was asked. The text names the cause, no value or password."""
 
 
 def _octets(text: bytes | str) -> bytes:
-    # Header text is octets in disguise (RFC 9110 §5.5); what does not fit becomes "?",
-    # which no credentials grammar admits.
+    # Header text stands for octets (RFC 9110 §5.5); other characters become "?", which no grammar
+    # of credentials admits.
     return text if isinstance(text, bytes) else text.encode("latin-1", "replace")

@@ -1,4 +1,4 @@
-"""Locks that belong to one process: a child never waits for what its parent held when it forked."""
+"""Locks that belong to one process: a forked child never waits for a lock of its parent."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ _locks: weakref.WeakSet[ProcessLock] = weakref.WeakSet()
 
 
 class ProcessLock:
-    """A lock that is free in a new child, whoever held it in the parent."""
+    """A lock that is free in a forked child, whoever held it in the parent."""
 
     def __init__(self) -> None:
         self.renew()
         _locks.add(self)
 
     def renew(self) -> None:
-        """Make the lock free; only right after a fork, where nobody can hold it."""
+        """Free the lock; only right after a fork, when nobody can hold it."""
         self._lock = threading.Lock()
 
     def acquire(self, *, timeout: float = -1) -> bool:
-        """Take the lock; False if it is not free within `timeout` seconds, 0 for at once."""
+        """Acquire the lock; False if it is not free within `timeout` seconds, which may be 0."""
         return self._lock.acquire(blocking=timeout != 0, timeout=-1 if timeout == 0 else timeout)
 
     def release(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         self._lock.release()
 
     def __enter__(self) -> Self:

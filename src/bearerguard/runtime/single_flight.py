@@ -1,8 +1,7 @@
 """Single-flight: the handlers of `Once`, for threads and for tasks.
 
-One caller leads and runs the whole operation; the others wait and get its result or its
-error. A leader that is cancelled hands over to a waiter and harms no other caller. No
-lock or event outlives the process or the event loop that it was made in.
+One caller leads and runs the whole operation; the others wait and get its result or its error. When
+the leader is cancelled, a waiter takes over. No lock or event outlives its process or event loop.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ E = TypeVar("E")
 
 @dataclass(slots=True)
 class _Flight(Generic[E]):
-    """An operation under way. Landed is False when its leader was cancelled."""
+    """An operation under way; `landed` stays False when its leader is cancelled."""
 
     done: E
     landed: bool = False
@@ -38,7 +37,7 @@ class _Flight(Generic[E]):
 
 
 class SingleFlight:
-    """`Once` for threads."""
+    """Handles `Once` for threads."""
 
     def __init__(self) -> None:
         self._renew()
@@ -49,7 +48,7 @@ class SingleFlight:
         self._flights: dict[Hashable, _Flight[threading.Event]] = {}
 
     def once(self, effect: Once[Any], handlers: Handlers) -> Any:
-        """Lead the operation, or wait for whoever does."""
+        """Run the operation, or wait for the caller that does; return its result."""
         if self._pid != os.getpid():
             self._renew()  # flights of the parent process never land in this one
         while True:
@@ -74,7 +73,7 @@ class SingleFlight:
 
 
 class AsyncSingleFlight:
-    """`Once` for the tasks of one event loop, any number of loops side by side."""
+    """Handles `Once` for tasks, in any number of event loops."""
 
     def __init__(self) -> None:
         self._loops: WeakKeyDictionary[object, dict[Hashable, _Flight[anyio.Event]]] = (
@@ -82,7 +81,7 @@ class AsyncSingleFlight:
         )
 
     async def once(self, effect: Once[Any], handlers: AsyncHandlers) -> Any:
-        """Lead the operation, or wait for whoever does."""
+        """Run the operation, or wait for the caller that does; return its result."""
         import anyio  # noqa: PLC0415 - only async callers pay for its import
         from anyio.lowlevel import current_token  # noqa: PLC0415
 

@@ -1,7 +1,7 @@
-"""The introspection endpoint of an issuer for tests (RFC 7662, RFC 9701).
+"""The introspection endpoint of a `LocalIssuer` (RFC 7662, RFC 9701).
 
-Knows the opaque tokens it handed out, authenticates whoever asks, and answers about its
-JWTs too. Its faults are its issuer's, and one more: it can answer anything else.
+Knows the opaque tokens that it issued and the JWTs of its issuer, and authenticates its clients.
+Its faults are those of its issuer, and any other response.
 """
 
 from __future__ import annotations
@@ -24,39 +24,41 @@ _JSON = ("Content-Type", names.JSON)
 
 
 class LocalIntrospection:
-    """What one `LocalIssuer` says about tokens.
+    """The introspection endpoint of one `LocalIssuer`.
 
     Attributes:
-        answer: what to answer instead, whatever is asked; or None.
-        auth_methods: what its metadata lists; None lists nothing.
-        supports_jwts: False to answer 400 `unsupported_token_type` to a JWT, as some do.
-        signed: True to sign its answers (RFC 9701) for whoever accepts that.
+        response: the response to every request, or None for the right ones.
+        auth_methods: the authentication methods in its metadata; None for no list.
+        supports_jwts: False to refuse JWTs with 400 `unsupported_token_type`, as some servers do.
+        signed: whether to sign responses (RFC 9701) for clients that accept it.
+        client_secret: the secret of its one client, `api`.
+        access_token: the access token that authorizes introspection as well.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        self.answer: Response | None = None
+        self.response: Response | None = None
         self.auth_methods: list[str] | None = list(client_authentication.METHODS)
         self.supports_jwts = True
         self.signed = True
-        self.client_secret = secrets.token_urlsafe(24)
-        self.access_token = secrets.token_urlsafe(24)
+        self.client_secret: str = secrets.token_urlsafe(24)
+        self.access_token: str = secrets.token_urlsafe(24)
         self._clock = clock
         self._tokens: dict[str, dict[str, Any]] = {}
         self._client_key: jwk.VerificationKey | None = None
         self._assertions: set[str] = set()
 
     def issue(self, members: Mapping[str, Any]) -> str:
-        """Hand out an opaque token with these members."""
+        """Issue an opaque token with these members."""
         token = secrets.token_urlsafe(32)
         self._tokens[token] = dict(members)
         return token
 
     def revoke(self, token: str) -> None:
-        """Say from now on that a token is not active."""
+        """Make an opaque token inactive."""
         self._tokens.pop(token, None)
 
     def options(self, **options: Any) -> Introspection:
-        """Return how a guard asks: by a secret, unless `options` say how else."""
+        """Return the options of a guard: by client secret, unless `options` say otherwise."""
         if options.keys().isdisjoint(("private_key", "token")):
             options.setdefault("client_secret", self.client_secret)
         options.setdefault("client_id", CLIENT_ID)
@@ -66,7 +68,7 @@ class LocalIntrospection:
         return chosen
 
     def metadata(self, url: str) -> dict[str, Any]:
-        """Return what the issuer's metadata says of it (RFC 8414 §2)."""
+        """Return its part of the issuer's metadata (RFC 8414 §2)."""
         listed = (
             {}
             if self.auth_methods is None
@@ -75,9 +77,9 @@ class LocalIntrospection:
         return {"introspection_endpoint": f"{url.rstrip('/')}/introspect", **listed}
 
     def handle(self, request: Request, url: str, key: SigningKey) -> Response:
-        """Answer a request, signing with `key` as the issuer `url`."""
-        if self.answer is not None:
-            return self.answer
+        """Return the response to a request, signed with `key` as the issuer `url`."""
+        if self.response is not None:
+            return self.response
         if request.method != "POST" or urlsplit(request.url).query:
             return Response(405)
         form = dict(parse_qsl(request.body.decode(), strict_parsing=True))
@@ -108,17 +110,17 @@ class LocalIntrospection:
         return Response(200, (kind,), sign(head, payload, key).encode())
 
     def _members(self, token: str, key: SigningKey) -> dict[str, Any] | None:
-        """Return what is known of a token: its own JWTs say it themselves."""
+        """Return the members of an opaque token, or the claims of a genuine JWT, or None."""
         if token in self._tokens:
             return self._tokens[token]
         try:
-            taken = jwt.parse(token.encode())
+            parsed = jwt.parse(token.encode())
         except TokenError:
             return None
         genuine = jwk.parse_jwk(key.jwk()).verifies(
-            key.algorithm, taken.signing_input, taken.signature
+            key.algorithm, parsed.signing_input, parsed.signature
         )
-        return taken.claims if genuine else None
+        return parsed.claims if genuine else None
 
     def _is_authentic(self, request: Request, form: Mapping[str, str], url: str) -> bool:
         fields = request.values(b"authorization")
@@ -141,15 +143,15 @@ class LocalIntrospection:
         return self.client_secret in presented.proofs
 
     def _is_good(self, assertion: bytes, url: str) -> bool:
-        """Whether a client assertion is genuine, for this issuer, and used for the first time."""
+        """Whether a client assertion is genuine, for this issuer, not expired, and new."""
         key = self._client_key
-        taken = jwt.parse(assertion)
-        found = taken.claims
+        parsed = jwt.parse(assertion)
+        found = parsed.claims
         fresh = found["jti"] not in self._assertions and found["exp"] > self._clock()
         self._assertions.add(found["jti"])
         return (
             key is not None
-            and key.verifies(key.algorithms[0], taken.signing_input, taken.signature)
+            and key.verifies(key.algorithms[0], parsed.signing_input, parsed.signature)
             and (found["iss"], found["sub"], found["aud"]) == (CLIENT_ID, CLIENT_ID, url)
             and fresh
         )

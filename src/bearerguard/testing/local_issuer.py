@@ -1,7 +1,7 @@
-"""An authorization server's outside, in this process: tokens, keys, metadata, faults.
+"""An issuer for tests: genuine tokens, keys, metadata and introspection, with faults on demand.
 
-It signs genuinely with keys of its own, answers what a guard asks, in process or over
-loopback HTTP, and can rotate, withdraw keys, go down, be slow and talk nonsense.
+It serves a guard in this process or over loopback HTTP. It can rotate and withdraw keys, be down,
+be slow, and send garbage.
 """
 
 from __future__ import annotations
@@ -34,19 +34,22 @@ class LocalIssuer:
     Args:
         url: its identifier, the `iss` of its tokens.
         audience: the `aud` of its tokens.
-        algorithm: how it signs; the symmetric ones need `secret`.
+        algorithm: the signature algorithm; the symmetric ones need `secret`.
         secret: the shared secret, for HS256, HS384 and HS512.
         clock: returns Unix seconds.
 
     Attributes:
-        outage: True to answer everything with 503.
-        refuses: True to give no answer at all.
-        delay: seconds before each answer.
-        garbage: octets to answer instead of the JWKS, or None.
+        outage: True to answer every request with 503.
+        refuses: True to refuse connections.
+        delay: seconds before each response.
+        garbage: octets to send instead of the JWKS, or None.
         cache_control: the `Cache-Control` of the JWKS, or None.
-        extra_keys: what else stands in the JWKS, well-formed or not.
-        introspection: what it says about tokens when asked.
-        hits: how often each path was asked for.
+        extra_keys: further members of the JWKS, well-formed or not.
+        introspection: its introspection endpoint.
+        hits: how often each path was requested.
+
+    Raises:
+        ConfigurationError: the algorithm is unknown, or does not fit the secret.
     """
 
     def __init__(
@@ -58,18 +61,18 @@ class LocalIssuer:
         secret: bytes | str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.url = url
+        self.url: str = url
         self.audience = audience
-        self.outage = False
-        self.refuses = False
-        self.delay = 0.0
+        self.outage: bool = False
+        self.refuses: bool = False
+        self.delay: float = 0.0
         self.garbage: bytes | None = None
         self.cache_control: str | None = None
         self.extra_keys: list[Any] = []
         self.hits: Counter[str] = Counter()
         self._clock = clock
         self._secret = secret.encode() if isinstance(secret, str) else secret
-        self.introspection = LocalIntrospection(clock)
+        self.introspection: LocalIntrospection = LocalIntrospection(clock)
         self._made = 0
         self._keys = [self._new_key(algorithm)]
 
@@ -88,9 +91,9 @@ class LocalIssuer:
         key: SigningKey | None = None,
         **claims: Any,
     ) -> str:
-        """Return a signed access token (RFC 9068) that lives `lifetime` seconds from now.
+        """Return a signed access token (RFC 9068) that expires in `lifetime` seconds.
 
-        `claims` and `header` override the usual members; None leaves one out.
+        `claims` and `header` override the usual members; None leaves a member out.
         """
         now, signer = int(self._clock()), key or self.key
         usual = {
@@ -107,10 +110,10 @@ class LocalIssuer:
         return sign(_present(head | dict(header or {})), _present(usual | claims), signer)
 
     def opaque_token(self, *, lifetime: float | None = 3600, **claims: Any) -> str:
-        """Return an opaque access token, which only introspection explains.
+        """Return an opaque access token, for introspection.
 
-        `claims` override the usual members of that answer; None leaves one out, and so does
-        `lifetime` leave out the expiry.
+        `claims` override the usual members of the response; None leaves a member out, and a
+        `lifetime` of None the expiry.
         """
         now = int(self._clock())
         usual = {
@@ -128,24 +131,24 @@ class LocalIssuer:
     # Keys
 
     def rotate(self, *, keep: bool = True, algorithm: str | None = None) -> str | None:
-        """Sign with a new key from now on; return its kid. `keep` still publishes the others."""
+        """Sign with a new key, and return its kid; with `keep`, the others stay published."""
         key = self._new_key(algorithm or self.key.algorithm)
         self._keys = [*self._keys, key] if keep else [key]
         return key.kid
 
     def remove(self, kid: str) -> None:
-        """Publish a key no longer; one that signs must remain."""
+        """Withdraw a key; raises ValueError for the only one."""
         remaining = [key for key in self._keys if key.kid != kid]
         if not remaining or len(remaining) == len(self._keys):
             raise ValueError(f"{kid} is not published, or is the only key")
         self._keys = remaining
 
     def rename(self, kid: str | None) -> None:
-        """Publish the key that signs under another kid, or none."""
+        """Publish the signing key under another kid, or under none."""
         self._keys[-1] = SigningKey(self.key.algorithm, kid, self.key.private)
 
     def jwks(self) -> dict[str, Any]:
-        """Return the JWK Set that it publishes (RFC 7517); shared secrets never are."""
+        """Return its JWK Set (RFC 7517), without shared secrets."""
         public = [] if self._secret is not None else [key.jwk() for key in self._keys]
         return {"keys": [*public, *self.extra_keys]}
 
@@ -158,10 +161,10 @@ class LocalIssuer:
             **self.introspection.metadata(self.url),
         }
 
-    # Answering
+    # Responses
 
     def handle(self, request: Request) -> Response:
-        """Answer a request for the metadata, in both places, for the JWKS, or about a token."""
+        """Return the response to a request for the metadata, the JWKS or introspection."""
         path = urlsplit(request.url).path
         self.hits[path] += 1
         if self.outage:
@@ -177,14 +180,14 @@ class LocalIssuer:
         return Response(200, (_JSON, *caching), body)
 
     def transport(self) -> InProcess:
-        """Return a transport that asks this issuer without a socket."""
+        """Return a transport that calls this issuer without a socket."""
         return InProcess(self)
 
     @contextmanager
     def serve(self, port: int = 0) -> Generator[str]:
-        """Answer over loopback HTTP inside the block, which gets the URL.
+        """Serve over loopback HTTP inside the block, which gets the URL.
 
-        The issuer's `url` is that URL meanwhile.
+        The issuer's `url` is that URL inside the block.
         """
         before = self.url
         with serving(self._handle_over_http, port) as url:
@@ -197,12 +200,12 @@ class LocalIssuer:
     # For a guard
 
     def issuer(self, **options: Any) -> Issuer:
-        """Return this issuer as a guard wants it; `options` are those of `Issuer`."""
+        """Return an `Issuer` for a guard, with these options."""
         chosen: dict[str, Any] = {"audience": self.audience, **options}
         return Issuer(self.url, **chosen)
 
     def guard(self, **options: Any) -> Guard:
-        """Return a guard that trusts this issuer and asks it in process."""
+        """Return a guard that trusts this issuer and calls it in process, with these options."""
         chosen: dict[str, Any] = {"transport": self.transport(), "clock": self._clock, **options}
         return Guard(self.issuer(), **chosen)
 
@@ -218,24 +221,24 @@ class LocalIssuer:
 
 
 class InProcess:
-    """A transport that asks a `LocalIssuer` directly."""
+    """A transport that calls a `LocalIssuer` directly."""
 
     def __init__(self, issuer: LocalIssuer) -> None:
         self._issuer = issuer
 
     def fetch(self, request: Fetch) -> Response:
-        """Answer in the calling thread."""
+        """Return the response, in the calling thread."""
         time.sleep(self._issuer.delay)
-        return self._answer(request)
+        return self._response(request)
 
     async def afetch(self, request: Fetch) -> Response:
-        """Answer in the running event loop."""
+        """Return the response, in the running event loop."""
         import anyio  # noqa: PLC0415 - only async callers pay for its import
 
         await anyio.sleep(self._issuer.delay)
-        return self._answer(request)
+        return self._response(request)
 
-    def _answer(self, request: Fetch) -> Response:
+    def _response(self, request: Fetch) -> Response:
         if self._issuer.refuses:
             raise FetchFailed(f"{request.url}: the connection was refused")
         return self._issuer.handle(

@@ -1,1 +1,1 @@
-"""The only sockets: handlers of the effects that need the network."""
+"""The only sockets: handlers of the effects that use the network."""

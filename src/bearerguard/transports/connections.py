@@ -1,7 +1,7 @@
-"""Connections that are kept for the next fetch, and what ends them.
+"""Connections that are kept for the next fetch, and when they are closed.
 
-Threads take a line each, a client with a connection of its own, so that a deadline knows
-what to cut. Tasks share one client in each event loop, which ends with its loop. Nothing is
+Each thread takes a client with a connection of its own, so that its deadline can close that
+connection. The tasks of one event loop share one client, which is closed with its loop. Nothing is
 shared with a forked child. Knows nothing of requests.
 """
 
@@ -16,59 +16,59 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import httpx2
 
-# Idle lines kept for one origin; more are opened when more threads ask at once.
+# Idle connections kept for one origin; more are opened when more threads fetch at once.
 _MAX_IDLE = 8
 
 
-class Line:
-    """A client that one thread uses at a time, and the stream below its connection."""
+class Connection:
+    """A client that one thread uses at a time, and the stream of its connection."""
 
     def __init__(self, client: httpx2.Client) -> None:
         self.client = client
         self.stream: Any = None
 
 
-class Lines:
-    """The idle lines of this process, by origin."""
+class IdleConnections:
+    """The idle connections of this process, by origin."""
 
     def __init__(self, make: Callable[[str], httpx2.Client]) -> None:
         self._make = make
         self._pid = os.getpid()
-        self._idle: dict[str, list[Line]] = {}
+        self._idle: dict[str, list[Connection]] = {}
         weakref.finalize(self, _close_all, self._idle)
 
-    def take(self, origin: str, *, fresh: bool = False) -> Line:
-        """Return an idle line to `origin`, or a new one; `fresh` always a new one."""
+    def take(self, origin: str, *, fresh: bool = False) -> Connection:
+        """Return an idle connection to `origin`, or a new one; with `fresh` always a new one."""
         if self._pid != os.getpid():
             self._pid = os.getpid()
-            self.close()  # our copies: the parent's connections stay
+            self.close()  # our copies alone: the parent's connections stay open
         if not fresh:
             with suppress(KeyError, IndexError):  # there is none
                 return self._idle[origin].pop()
-        return Line(self._make(origin))
+        return Connection(self._make(origin))
 
-    def give_back(self, origin: str, line: Line) -> None:
-        """Keep a line whose last fetch went well."""
+    def give_back(self, origin: str, connection: Connection) -> None:
+        """Keep a connection whose last fetch succeeded."""
         idle = self._idle.setdefault(origin, [])
         if len(idle) < _MAX_IDLE:
-            idle.append(line)
+            idle.append(connection)
         else:
-            line.client.close()
+            connection.client.close()
 
     def close(self) -> None:
-        """Close the idle lines; the next fetch opens one."""
+        """Close the idle connections; the next fetch opens one."""
         _close_all(self._idle)
 
 
-def _close_all(idle: dict[str, list[Line]]) -> None:
-    for lines in list(idle.values()):
-        while lines:
-            lines.pop().client.close()
+def _close_all(idle: dict[str, list[Connection]]) -> None:
+    for connections in list(idle.values()):
+        while connections:
+            connections.pop().client.close()
     idle.clear()
 
 
 class LoopClients:
-    """One client for each running event loop."""
+    """One client for each event loop."""
 
     def __init__(self, make: Callable[[], httpx2.AsyncClient]) -> None:
         self._make = make
@@ -83,8 +83,8 @@ class LoopClients:
         if known is None:
             self._forget_closed_loops()
             client = self._make()
-            # Event loops close the generators that were begun in them when they end, and
-            # so this one's client, whether or not anybody closes the guard.
+            # An event loop that ends closes the generators that were started in it, and so this
+            # client, whether or not anybody closes the guard.
             keeper = self._keep(loop, client)
             self._clients[loop] = known = (client, keeper)
             await anext(keeper)
@@ -106,7 +106,7 @@ class LoopClients:
             await client.aclose()
 
     def _forget_closed_loops(self) -> None:
-        """Drop what loops left behind that were closed without ending their generators."""
+        """Drop the clients of loops that were closed without closing their generators."""
         for loop in list(self._clients):
             is_closed = getattr(loop, "is_closed", None)
             if is_closed is not None and is_closed():

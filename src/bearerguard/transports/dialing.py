@@ -1,6 +1,6 @@
-"""Connecting within one deadline, the resolution of the name included.
+"""Connecting within one deadline, name resolution included.
 
-Takes the place of what httpx2 connects by; what speaks over the connection stays httpx2's.
+Replaces the part of httpx2 that connects; the protocol over the connection stays httpx2's.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ import httpx2
 
 from bearerguard.transports.resolver import RESOLVER, Addresses
 
-# What httpx2 sets a request is bounded by; it sets one for each request.
+# Where httpx2 sets no timeout; it sets one for each request.
 _NO_BOUND = 3600.0
-# How long an address is waited for before the next is tried as well (RFC 8305 §5).
+# Seconds until the next address is tried as well (RFC 8305 §5).
 _STAGGER = 0.25
 _FAILED = (httpcore2.ConnectError, httpcore2.ConnectTimeout)
 
 
 def dial_within_deadlines(client: httpx2.Client | httpx2.AsyncClient) -> None:
-    """Have a new client connect so, to origins and to proxies."""
+    """Let a new client connect by these classes, to origins and to proxies."""
     dialer: Any = Dialer if isinstance(client, httpx2.Client) else AsyncDialer
     inside: Any = client
-    # httpx2 has no option for it; a test tells when these names change.
+    # httpx2 has no option for it; a test fails when these names change.
     for transport in (inside._transport, *inside._mounts.values()):  # noqa: SLF001
         pool: Any = getattr(transport, "_pool", None)
         if pool is not None:
@@ -35,7 +35,7 @@ def dial_within_deadlines(client: httpx2.Client | httpx2.AsyncClient) -> None:
 
 
 class Dialer(httpcore2.NetworkBackend):
-    """Connects threads."""
+    """Connects in the calling thread."""
 
     def __init__(self, below: httpcore2.NetworkBackend) -> None:
         self._below = below
@@ -48,7 +48,7 @@ class Dialer(httpcore2.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.NetworkStream:
-        """Try a host's addresses one after another; each gets its part of the time left."""
+        """Try the addresses of a host one after another, each for its part of the time left."""
         end = time.monotonic() + (_NO_BOUND if timeout is None else timeout)
         addresses = _literal(host)
         if addresses is None:
@@ -69,7 +69,7 @@ class Dialer(httpcore2.NetworkBackend):
 
 
 class AsyncDialer(httpcore2.AsyncNetworkBackend):
-    """Connects tasks."""
+    """Connects in the running event loop."""
 
     def __init__(self, below: httpcore2.AsyncNetworkBackend) -> None:
         self._below = below
@@ -82,7 +82,7 @@ class AsyncDialer(httpcore2.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
-        """Try a host's addresses one soon after another; the first that connects is used."""
+        """Try the addresses of a host at short intervals, and use the first that connects."""
 
         async def connect(address: str) -> httpcore2.AsyncNetworkStream:
             return await self._below.connect_tcp(
@@ -99,7 +99,7 @@ class AsyncDialer(httpcore2.AsyncNetworkBackend):
             raise httpcore2.ConnectError from error
 
     async def sleep(self, seconds: float) -> None:
-        """Let time pass between attempts."""
+        """Wait between attempts."""
         await self._below.sleep(seconds)
 
 
@@ -131,7 +131,7 @@ async def _first(
 
 
 def _literal(host: str) -> Addresses | None:
-    """Return a host that is an address already."""
+    """Return the host as its own address if it is one, else None."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

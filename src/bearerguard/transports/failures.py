@@ -1,7 +1,7 @@
-"""Which failure a fetch ended with (FETCH-01): one kind, in words that an operator can act on.
+"""Why a fetch failed (FETCH-01): one kind, and a text that an operator can act on.
 
-The errors' own texts may quote what was sent: only what the system says of names, addresses and
-certificates is repeated.
+The texts of the errors themselves may quote the request, so only what the system says of names,
+addresses and certificates is repeated.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from bearerguard.errors import quoted
 from bearerguard.runtime.messages import FetchKind
 from bearerguard.transports.resolver import ResolvingTimedOut
 
-# OpenSSL's numbers of what is wrong with a certificate (x509_vfy.h).
 _OWN_AUTHORITY = " (one of your own needs HttpTransport(ssl_context=...))"
+# By OpenSSL's verification errors (x509_vfy.h).
 _CERTIFICATES = {
     9: "the certificate is not valid yet",
     10: "the certificate has expired",
@@ -30,14 +30,14 @@ _CERTIFICATES = {
     62: "the certificate is for another host",
     64: "the certificate is for another host",
 }
-# What OpenSSL says, by its version, where plain HTTP comes instead.
+# OpenSSL's reasons where the server speaks plain HTTP; they depend on its version.
 _NO_TLS = {"WRONG VERSION NUMBER", "HTTP REQUEST", "PACKET LENGTH TOO LONG", "RECORD LAYER FAILURE"}
 _NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN}
 _PASSING = {socket.EAI_AGAIN}
 
 
 class Failure(NamedTuple):
-    """What became of a fetch, in words, and whether asking again later may help."""
+    """Why a fetch failed, and whether trying again later may help."""
 
     kind: FetchKind
     words: str
@@ -49,7 +49,7 @@ _RESET = Failure("closed", "the connection was reset", temporary=True)
 
 
 def failure(error: BaseException, seconds: float) -> Failure:
-    """Return which failure an error means, after at most so many seconds."""
+    """Return the failure that an error means; `seconds` is the timeout."""
     chain = list(_chain(error))
     for each in chain:
         found = _of_system(each, seconds)
@@ -59,7 +59,7 @@ def failure(error: BaseException, seconds: float) -> Failure:
         return timed_out(seconds)
     name = type(error).__name__
     if isinstance(error, httpx2.InvalidURL | httpx2.UnsupportedProtocol | UnicodeError):
-        return Failure("invalid_url", f"no URL that can be asked ({name})", temporary=False)
+        return Failure("invalid_url", f"not a valid URL ({name})", temporary=False)
     if isinstance(error, httpx2.ProxyError):
         return Failure("unreachable", f"the proxy did not connect ({name})", temporary=True)
     if isinstance(error, httpx2.ConnectError):
@@ -69,8 +69,8 @@ def failure(error: BaseException, seconds: float) -> Failure:
 
 
 def timed_out(seconds: float) -> Failure:
-    """Return the failure of a response that did not come in time."""
-    return Failure("timed_out", f"timed out: no whole answer in {seconds:g} s", temporary=True)
+    """Return the failure of a response that was not complete in time."""
+    return Failure("timed_out", f"timed out: no complete response in {seconds:g} s", temporary=True)
 
 
 def _of_system(error: BaseException, seconds: float) -> Failure | None:

@@ -1,8 +1,8 @@
-"""The HTTP transport: answers `Fetch` over httpx2, for threads and for tasks.
+"""The HTTP transport: handles `Fetch` over httpx2, for threads and for tasks.
 
-Owns the limits that make a fetch safe: no redirects, a size cap, a deadline. A fetch opens
-and closes its own connection, unless it says that more will follow soon. Knows nothing of
-tokens or keys.
+Owns the limits that make a fetch safe: no redirects, a maximum size, a deadline. A fetch opens and
+closes a connection of its own, unless its connection may be kept (`Fetch.keep_alive`). Knows
+nothing of tokens or keys.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ from bearerguard.runtime.addresses import is_loopback
 from bearerguard.runtime.flow import Fetch
 from bearerguard.runtime.messages import FetchFailed, Response
 from bearerguard.transports.body import Body
-from bearerguard.transports.connections import Lines, LoopClients
-from bearerguard.transports.sent_headers import GivenHeaders, checked_headers
-from bearerguard.transports.sent_headers import Lines as HeaderLines
+from bearerguard.transports.connections import IdleConnections, LoopClients
+from bearerguard.transports.request_headers import GivenHeaders, HeaderFields, checked_headers
 
 if TYPE_CHECKING:
     import httpx2
@@ -36,15 +35,14 @@ class HttpTransport:
     """Fetches over HTTP/1.1.
 
     Args:
-        timeout: seconds within which the whole answer must have come, the time that the
-            resolver of names takes included.
-        ssl_context: for issuers behind a private certificate authority, or mutual TLS.
-        proxy: the URL of a proxy; by default the environment's, but not for this machine.
-        max_bytes: the longest body accepted, before and after it is decompressed; a JWKS of
-            100 keys has about 50 000.
-        headers: header fields for every request besides its own, as a dict or pairs: a
-            `User-Agent` that a firewall lets through, say, instead of `bearerguard/VERSION`.
-            Their values are never logged; credentials have options of their own.
+        timeout: seconds until the whole response must have come, name resolution included.
+        ssl_context: for issuers with a private certificate authority, or for mutual TLS.
+        proxy: the URL of a proxy; by default the environment's, but none for this machine.
+        max_bytes: the longest body accepted in bytes, before and after decompression; a JWKS
+            of 100 keys has about 50 000.
+        headers: further header fields for every request, as a dict or pairs, such as a
+            `User-Agent` that a firewall accepts instead of `bearerguard/VERSION`. Their values
+            are never logged; credentials have options of their own.
 
     Raises:
         ConfigurationError: a limit is not positive, or a header field cannot be sent.
@@ -69,37 +67,37 @@ class HttpTransport:
         self._max_bytes = max_bytes
         self._headers = _with_user_agent(checked_headers(headers))
         self._warned = False
-        self._lines = Lines(self._client)
+        self._idle = IdleConnections(self._client)
         self._loop_clients = LoopClients(self._async_client)
         self._direct_loop_clients = LoopClients(lambda: self._async_client(direct=True))
 
     def fetch(self, request: Fetch) -> Response:
-        """Answer in the calling thread; raises `FetchFailed` when there is no answer."""
+        """Return the response, in the calling thread; raises `FetchFailed` when there is none."""
         self._warn_on_a_running_loop()
         seconds = self._timeout * request.share
         if not request.keep_alive:
             with self._client(_origin(request.url)) as client:
                 return self._exchange(request, client, _Deadline(seconds))
         origin = _origin(request.url)
-        line = self._lines.take(origin)
-        deadline = _Deadline(seconds, line.stream)
+        connection = self._idle.take(origin)
+        deadline = _Deadline(seconds, connection.stream)
         try:
             try:
-                answer = self._exchange(request, line.client, deadline)
+                response = self._exchange(request, connection.client, deadline)
             except _Dead:
-                line.client.close()
-                line = self._lines.take(origin, fresh=True)
+                connection.client.close()
+                connection = self._idle.take(origin, fresh=True)
                 deadline = _Deadline(seconds)
-                answer = self._exchange(request, line.client, deadline)
+                response = self._exchange(request, connection.client, deadline)
         except BaseException:
-            line.client.close()
+            connection.client.close()
             raise
-        line.stream = deadline.stream
-        self._lines.give_back(origin, line)
-        return answer
+        connection.stream = deadline.stream
+        self._idle.give_back(origin, connection)
+        return response
 
     async def afetch(self, request: Fetch) -> Response:
-        """Answer in the running event loop; raises `FetchFailed` when there is no answer."""
+        """Do as `fetch`, in the running event loop."""
         import anyio  # noqa: PLC0415
 
         seconds = self._timeout * request.share
@@ -113,18 +111,18 @@ class HttpTransport:
                 client = await clients.client()
                 try:
                     return await self._aexchange(request, client)
-                except _Dead:  # as were perhaps all that were kept: this one is new
+                except _Dead:  # perhaps as all other kept ones: this one is new
                     async with self._async_client(direct=direct) as fresh:
                         return await self._aexchange(request, fresh)
         except TimeoutError:
             raise _timed_out(request, seconds) from None
 
     def close(self) -> None:
-        """Close the connections kept for threads; the next fetch opens another."""
-        self._lines.close()
+        """Close the idle connections of threads; the next fetch opens another."""
+        self._idle.close()
 
     async def aclose(self) -> None:
-        """Do as `close`, and close the connections kept for the running event loop."""
+        """Do as `close`, and close the connections of the running event loop."""
         self.close()
         await self._loop_clients.aclose()
         await self._direct_loop_clients.aclose()
@@ -137,13 +135,13 @@ class HttpTransport:
                 deadline,
                 client.stream(
                     **self._arguments(request), extensions={"trace": deadline.trace}
-                ) as answer,
+                ) as response,
             ):
-                body = Body(request.url, answer, self._max_bytes)
-                for chunk in answer.iter_raw():
+                body = Body(request.url, response, self._max_bytes)
+                for chunk in response.iter_raw():
                     body.add(chunk)
                 if not deadline.passed:
-                    return Response(answer.status_code, body.headers(), body.whole())
+                    return Response(response.status_code, body.headers(), body.whole())
         except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError, OSError) as error:
             if not deadline.passed or deadline.stream is None:
                 raise _failure(request, error, deadline.seconds, deadline.dialed) from error
@@ -160,13 +158,13 @@ class HttpTransport:
 
         try:
             async with (
-                client.stream(**self._arguments(request), extensions={"trace": trace}) as answer,
-                aclosing(answer.aiter_raw()) as chunks,
+                client.stream(**self._arguments(request), extensions={"trace": trace}) as response,
+                aclosing(response.aiter_raw()) as chunks,
             ):
-                body = Body(request.url, answer, self._max_bytes)
+                body = Body(request.url, response, self._max_bytes)
                 async for chunk in chunks:
                     body.add(chunk)
-                return Response(answer.status_code, body.headers(), body.whole())
+                return Response(response.status_code, body.headers(), body.whole())
         except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError, OSError) as error:
             raise _failure(request, error, self._timeout * request.share, dialed) from error
 
@@ -189,7 +187,7 @@ class HttpTransport:
         return client
 
     def _options(self, *, direct: bool) -> dict[str, Any]:
-        """Return a client's options; `direct` for this machine, where secrets go in plain http."""
+        """Return the options of a client; `direct` for this machine, where http is allowed."""
         import httpx2  # noqa: PLC0415
 
         if self._ssl_context is None:
@@ -197,16 +195,16 @@ class HttpTransport:
         return {
             "verify": self._ssl_context,
             "proxy": self._proxy,
-            "trust_env": not direct,  # no proxy of the environment gets what is for this machine
+            "trust_env": not direct,  # requests to this machine use no proxy of the environment
             "timeout": self._timeout,
             "follow_redirects": False,
-            # A kept client must not carry one answer's cookies into the next request.
+            # A kept client must not send the cookies of one response with the next request.
             "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         }
 
     def _arguments(self, request: Fetch) -> dict[str, Any]:
         own = {name.lower() for name, _ in request.headers}
-        added = [line for line in self._headers if line[0].lower() not in own]
+        added = [field for field in self._headers if field[0].lower() not in own]
         return {
             "method": request.method,
             "url": request.url,
@@ -225,9 +223,9 @@ class HttpTransport:
 
 
 class _Deadline:
-    """Cuts a thread's connection when the time for the whole answer is over.
+    """Closes a thread's connection when the time for the whole response is over.
 
-    httpx2's own timeouts bound each read, so that an answer that trickles would hold its
+    httpx2's own timeouts are for each read, so that a response which trickles would hold its
     reader for ever.
     """
 
@@ -247,7 +245,7 @@ class _Deadline:
         self._timer.cancel()
 
     def trace(self, event: str, info: dict[str, Any]) -> None:
-        """Note the connection: the one over TLS takes the place of the one below it."""
+        """Record the connection; the TLS stream replaces the TCP stream below it."""
         self.dialed = _dialed(event, info) or self.dialed
         if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
             self.stream = info["return_value"]
@@ -262,7 +260,7 @@ class _Deadline:
 
 
 class _Dead(FetchFailed):
-    """A kept connection that the server had closed: a new one may well do."""
+    """A kept connection that the server had closed: a new one may succeed."""
 
 
 def _failure(request: Fetch, error: Exception, seconds: float, dialed: str | None) -> FetchFailed:
@@ -287,7 +285,7 @@ def _timed_out(request: Fetch, seconds: float) -> FetchFailed:
 
 
 def _dialed(event: str, info: dict[str, Any]) -> str | None:
-    """Return which host and port a connection is opened to, if this event tells."""
+    """Return the host and port of a connection that is being opened, None for other events."""
     if not event.endswith(".connect_tcp.started"):
         return None
     host = str(info["host"])
@@ -301,7 +299,7 @@ def _host(url: str) -> str | None:
         return None
 
 
-def _with_user_agent(headers: HeaderLines) -> HeaderLines:
+def _with_user_agent(headers: HeaderFields) -> HeaderFields:
     if any(name.lower() == "user-agent" for name, _ in headers):
         return headers
     version = sys.modules["bearerguard"].__version__  # which is above this floor
@@ -313,8 +311,8 @@ def _origin(url: str) -> str:
 
 
 def is_here(url: str) -> bool:
-    """Whether a URL leads to this machine, so that no proxy of the environment may see it."""
-    with suppress(ValueError):  # which is refused as a URL elsewhere
+    """Whether a URL leads to this machine, so that requests to it use no proxy."""
+    with suppress(ValueError):  # a malformed URL is refused elsewhere
         return is_loopback(urlsplit(url).hostname or "")
     return False
 

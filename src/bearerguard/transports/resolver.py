@@ -1,10 +1,9 @@
-"""Names to addresses within a deadline, for threads and for tasks.
+"""Name resolution within a deadline, for threads and for tasks.
 
-`getaddrinfo` can be neither interrupted nor bounded, and a resolver that hangs would hold its
-caller past every timeout. So it runs in a few daemon threads of this process, for which callers
-wait no longer than they want to. All that ask for one name share one lookup, and what waits for a
-thread is dropped when nobody waits for it: a resolver that hangs for everybody costs no more
-threads than these.
+`getaddrinfo` can be neither interrupted nor given a timeout, so a resolver that hangs would hold
+its caller. It runs in a few daemon threads of this process instead, and callers wait for them no
+longer than their deadline. Callers that ask for one name share one lookup, and a queued lookup is
+dropped when nobody waits for it: a resolver that hangs for everybody holds these few threads only.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ _MAX_THREADS = 8
 
 
 class ResolvingTimedOut(TimeoutError):
-    """The resolver did not answer in time."""
+    """The resolver gave no address in time."""
 
 
 class _Lookup:
-    """One call of `getaddrinfo`, and who waits for it."""
+    """One call of `getaddrinfo`, and its waiting callers."""
 
     def __init__(self, host: str, port: int) -> None:
         self.key = (host, port)
@@ -44,11 +43,11 @@ class _Lookup:
                 raise socket.gaierror(socket.EAI_NONAME, "no name ends so")  # noqa: TRY301
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             self._addresses = tuple(dict.fromkeys(_address(each[4]) for each in found))
-        except Exception as error:  # whoever waits gets it
+        except Exception as error:  # raised to the callers that wait
             self._error = error
 
     def result(self) -> Addresses:
-        """Return the addresses; an error names the host as its `filename`."""
+        """Return the addresses; an error has the host as its `filename`."""
         error = self._error
         if isinstance(error, socket.gaierror):
             named = socket.gaierror(*error.args)
@@ -66,11 +65,11 @@ class Resolver:
         self.begin()
 
     def begin(self) -> None:
-        """Start with nothing: a forked child has none of its parent's threads."""
+        """Start empty: a forked child has none of its parent's threads."""
         self._lock = threading.Lock()
         self._lookups: dict[tuple[str, int], _Lookup] = {}
         self._queue: deque[_Lookup] = deque()
-        self.threads = 0
+        self.threads: int = 0
 
     def resolve(self, host: str, port: int, seconds: float) -> Addresses:
         """Return the addresses of a host, the preferred first; raises OSError or UnicodeError."""
@@ -83,21 +82,21 @@ class Resolver:
             self._leave(lookup)
 
     async def aresolve(self, host: str, port: int) -> Addresses:
-        """Do as `resolve`; the caller bounds it by cancelling."""
+        """Do as `resolve`; the caller sets a deadline by cancelling."""
         import anyio  # noqa: PLC0415 - only async callers pay for it
         from anyio.lowlevel import current_token  # noqa: PLC0415
 
         native: Any = current_token().native_token
-        # asyncio's loop and trio's token call this by different names.
+        # Two names for one method, of asyncio's loop and of trio's token.
         notify = getattr(native, "call_soon_threadsafe", None) or native.run_sync_soon
-        answered = anyio.Event()
+        done = anyio.Event()
         lookup = self._join(host, port)
         try:
             with self._lock:
                 if lookup.done.is_set():
                     return lookup.result()
-                lookup.listeners.append(lambda: notify(answered.set))
-            await answered.wait()
+                lookup.listeners.append(lambda: notify(done.set))
+            await done.wait()
             return lookup.result()
         finally:
             self._leave(lookup)
@@ -138,12 +137,12 @@ class Resolver:
                 lookup.done.set()
                 listeners = lookup.listeners
             for notify in listeners:
-                with suppress(RuntimeError):  # its event loop has ended
+                with suppress(RuntimeError):  # its event loop is closed
                     notify()
 
 
 def _address(place: tuple[Any, ...]) -> str:
-    """Return the address in what `getaddrinfo` found, with its zone if it has one (RFC 4007)."""
+    """Return the address in a socket address, with its zone if it has one (RFC 4007)."""
     has_zone = len(place) == 4 and place[3] and "%" not in str(place[0])  # noqa: PLR2004
     return f"{place[0]}%{place[3]}" if has_zone else str(place[0])
 

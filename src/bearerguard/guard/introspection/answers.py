@@ -124,8 +124,10 @@ class Reader:
         claims.check_kind(members, accept_id_tokens=self._issuer.accept_id_tokens)
         if filled.get("aud") is None:
             raise TokenError(MISSING_CLAIM, _NO_AUDIENCE)
-        principal = claims.bearer(filled, self._expected, now)._replace(
-            expires_at=expires_at, claims=Claims(dict(members))
+        principal = replace(
+            claims.bearer(filled, self._expected, now),
+            expires_at=expires_at,
+            claims=Claims(dict(members)),
         )
         last = math.inf if expires_at is None else expires_at
         fresh = min(answered_at, now) + self._options.cache_ttl
@@ -154,7 +156,7 @@ def is_withdrawn(revocations: Revocations | None, issuer: str, key_id: str | Non
     """
     if revocations is None or key_id is None:
         return False
-    return revocations.current.covers(Principal(issuer), key_id)
+    return revocations.current.covers(Principal(issuer=issuer), key_id)
 
 
 def _signed_by(key_id: str | None) -> Lease:

@@ -19,7 +19,7 @@ from bearerguard.guard.introspection.answers import Answer, is_withdrawn
 from bearerguard.guard.keys import discovery
 from bearerguard.guard.keys.key_cache import KeyCache
 from bearerguard.protocol import introspection
-from bearerguard.protocol.introspection import IntrospectionFailed, SignedAnswer
+from bearerguard.protocol.introspection import IntrospectionFailed, SignedResponse
 from bearerguard.runtime.flow import Flow, ask
 from bearerguard.runtime.messages import FetchFailed
 
@@ -84,7 +84,7 @@ class IntrospectionEndpoint:
             raise introspection.unreadable(error.status, str(error)) from error
         try:
             read = introspection.read(answer, signed=signed)
-            if isinstance(read, SignedAnswer):
+            if isinstance(read, SignedResponse):
                 return (yield from self._proved(read))
         except IntrospectionFailed as error:
             error.args = (f"{place.url}: {error}",)
@@ -112,7 +112,7 @@ class IntrospectionEndpoint:
         if self._options.endpoint is None:
             self._place = None
 
-    def _proved(self, answer: SignedAnswer) -> Flow[Answer]:
+    def _proved(self, answer: SignedResponse) -> Flow[Answer]:
         """Return what a signed answer says, if the issuer signed it (RFC 9701 §5)."""
         candidates = []
         (algorithm, kid, _typ), token = answer

@@ -8,6 +8,7 @@ validated by a plain call; only a header that is new, or keys that are, need a f
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias
 
 from bearerguard.errors import (
@@ -113,7 +114,7 @@ class JwtValidator:
 
     def _explain(self, refusal: TokenError, octets: bytes) -> None:
         """Add what is known of the issuer that an unreadable token names, if any is."""
-        named = jwt.unproved_issuer(octets)
+        named = jwt.unverified_issuer(octets)
         trusted = None if named is None else self._find(named)
         if trusted is not None:
             refusal.concern(named or "", trusted[0].hints.get(refusal.reason.code))
@@ -169,7 +170,7 @@ class JwtValidator:
             refusal.concern(issuer.url, issuer.hints.get(refusal.reason.code))
             raise
         if seen is not found:  # its own claims, under the names they have
-            principal = principal._replace(claims=Claims(found))
+            principal = replace(principal, claims=Claims(found))
         return Entry(principal, seen["exp"] + expected.leeway, proof.lease)
 
 

@@ -11,6 +11,7 @@ import math
 import os
 import weakref
 from collections.abc import Callable
+from copy import copy
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -185,7 +186,7 @@ class TokenCache:
             self.release()
         # A copy: tokens in use lie together in memory, and those of a large cache all over it,
         # where touching one takes as long as a third of a request.
-        principal = entry.principal._replace()
+        principal = copy(entry.principal)
         known = self.in_use[authorization[END]] = Known(authorization, principal, now, until)
         # What ended meanwhile may have released the tokens in use before this was one of them.
         if self._believed_until(entry) < until:

@@ -1,1 +1,1 @@
-"""The HTTP fields and documents of authentication as pure functions (RFC 9110, RFC 6750)."""
+"""HTTP fields and documents of authentication, as pure functions (RFC 9110, RFC 6750)."""

@@ -1,4 +1,4 @@
-"""Reading `Authorization: Bearer` (RFC 6750 §2.1 in the grammar of RFC 9110 §11)."""
+"""Parsing `Authorization: Bearer` (RFC 6750 §2.1, with the grammar of RFC 9110 §11)."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from bearerguard.errors import (
     CredentialsError,
 )
 
-# credentials = auth-scheme 1*SP token68; the scheme ends at the first octet that no
-# scheme name can hold, so that a TAB or NBSP separator is malformed and not another scheme.
+# credentials = auth-scheme 1*SP token68. The scheme ends at the first octet that no scheme may
+# have, so that a TAB or NBSP after "Bearer" is malformed, and not another scheme.
 _SCHEME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]*")
 _TOKEN68 = rb"[A-Za-z0-9._~+/-]+=*"
 _BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +(" + _TOKEN68 + rb")")
 _ONE_TOKEN68 = re.compile(_TOKEN68)
-# Of most credentials there is no more to say than that nothing is left without these.
+# Fast path: every character is token68.
 _USUAL = b"Bearer "
 _LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~+/-"
 
 
 def bearer_token(fields: Sequence[bytes]) -> bytes | None:
-    """Return the bearer token of a request, None when it carries no bearer credentials.
+    """Return the bearer token of a request, None when it has no bearer credentials.
 
-    `fields` are the values of all its Authorization lines. Raises `CredentialsError`
-    for a repeated line, even an identical one, and for malformed bearer credentials.
+    `fields` are the values of all its Authorization fields. Raises `CredentialsError` for a
+    repeated field, even an identical one, and for malformed bearer credentials.
     """
     if not fields:
         return None
     if len(fields) > 1:
         raise CredentialsError(
             REPEATED_CREDENTIALS,
-            "the request has several Authorization lines: send one",
+            "the request has several Authorization fields: send one",
         )
     field = fields[0]
     if field.startswith(_USUAL):

@@ -1,6 +1,6 @@
-"""Telling a client how long its token lives: response headers, for which no RFC exists.
+"""Expiry headers: response headers that say when the token expires. No RFC has them.
 
-`Access-Token-Expires-In` counts seconds, so that a skewed client clock does no harm;
+`Access-Token-Expires-In` is in seconds, so that a client's wrong clock does no harm;
 `Access-Token-Expires-At` is a Structured Fields Date (RFC 9651 §3.3.7).
 """
 
@@ -15,7 +15,7 @@ from bearerguard.errors import ConfigurationError, quoted
 from bearerguard.protocol import names
 
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-# The last second that a calendar date can name; tokens may claim to outlive it.
+# The last second that a calendar date can have; the expiry of a token may be later.
 _END_OF_CALENDAR = 253_402_300_799
 
 
@@ -25,16 +25,22 @@ def structured_date(expires_at: float) -> str:
 
 
 def utc_text(expires_at: float) -> str:
-    """Format Unix seconds as `2021-10-07 19:07:53 UTC`, GitHub's way."""
+    """Format Unix seconds as GitHub does: `2021-10-07 19:07:53 UTC`."""
     moment = datetime.fromtimestamp(min(int(expires_at), _END_OF_CALENDAR), UTC)
     return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 @dataclass(frozen=True, slots=True)
 class ExpiryHeaders:
-    """Which headers tell the expiry, and how; None leaves one out.
+    """The names and the format of the expiry headers.
 
-    `format_at` takes the token's `exp` in Unix seconds.
+    Args:
+        expires_in: the name of the header with the seconds left, None for none.
+        expires_at: the name of the header with the time of expiry, None for none.
+        format_at: returns the value of `expires_at` for the token's `exp` in Unix seconds.
+
+    Raises:
+        ConfigurationError: a name is no header field name.
     """
 
     expires_in: str | None = "Access-Token-Expires-In"
@@ -53,13 +59,13 @@ class ExpiryHeaders:
         return tuple(filter(None, (self.expires_in, self.expires_at)))
 
     def fields(self, expires_at: float, now: float) -> tuple[tuple[str, str], ...]:
-        """Return the header lines at the moment `now`; leeway never lengthens what they say."""
-        lines: list[tuple[str, str]] = []
+        """Return the headers at `now`, in Unix seconds; the leeway is not counted."""
+        headers: list[tuple[str, str]] = []
         if self.expires_in is not None:
-            lines.append((self.expires_in, seconds_left(expires_at, now)))
+            headers.append((self.expires_in, seconds_left(expires_at, now)))
         if self.expires_at is not None:
-            lines.append((self.expires_at, self.format_at(expires_at)))
-        return tuple(lines)
+            headers.append((self.expires_at, self.format_at(expires_at)))
+        return tuple(headers)
 
 
 def seconds_left(expires_at: float, now: float) -> str:
@@ -73,7 +79,7 @@ GITHUB_EXPIRY = ExpiryHeaders(
     format_at=utc_text,
 )
 
-# What a browser script needs to read; for CORS middleware that is given its own list.
+# Response headers that a script in a browser may need: for the options of CORS middleware.
 EXPOSED_HEADERS = (
     names.WWW_AUTHENTICATE,
     names.DPOP_NONCE,

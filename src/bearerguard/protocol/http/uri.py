@@ -1,7 +1,7 @@
-"""Whether two URIs are one: RFC 3986 §6.2.2 and §6.2.3, for comparing and nothing else.
+"""Normalising URIs for comparison (RFC 3986 §6.2.2 and §6.2.3), and for nothing else.
 
-What is normalised here is never sent or fetched: a token's `aud` and a request's address keep the
-spelling that was registered.
+A normalised URI is never sent or fetched: a token's `aud` and a request's URL keep the spelling
+that was registered.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
 def normalized(uri: str) -> str:
-    """Return what every spelling of an absolute URI has in common.
+    """Return one spelling for all equivalent spellings of an absolute URI.
 
     The case of scheme and host, percent-encoding, dot segments, an empty path and a default
     port make no difference; a slash at the end of a path does, and so does a query.
@@ -42,14 +42,14 @@ def _authority(authority: str, scheme: str) -> str:
     has_port = colon and (not port or port.isdecimal())
     if not has_port or (":" in host and not host.endswith("]")):
         host, port = place, ""  # an IPv6 address has colons of its own
-    # What is decoded may be a capital letter, and an octet's digits are written in capitals.
+    # Decoding may yield capital letters, and percent-encodings are written in capitals.
     host = _decoded(_decoded(host).lower())
     shown = "" if port in {"", _DEFAULT_PORTS.get(scheme)} else ":" + port
     return _decoded(user) + at + host + shown
 
 
 def _decoded(text: str) -> str:
-    """Decode what needs no encoding, and write the rest in capitals (§6.2.2.1, §6.2.2.2)."""
+    """Decode unreserved characters, and write the other encodings in capitals (§6.2.2.1-2)."""
     return _ENCODED.sub(_octet, text)
 
 

@@ -1,4 +1,4 @@
-"""Strict base64url without padding (RFC 7515 §2): one text for one sequence of octets."""
+"""Strict base64url without padding (RFC 7515 §2): each sequence of octets has one encoding."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PADDING: tuple[dict[int, bytes], ...] = (
 
 
 def decode(text: bytes) -> bytes:
-    """Decode `text`; raises ValueError for anything but its one canonical spelling."""
+    """Decode `text`; raises ValueError for anything but canonical base64url."""
     if _PLUS in text or _SLASH in text or _EQUALS in text:
         raise ValueError("not base64url")
     rest = len(text) % 4

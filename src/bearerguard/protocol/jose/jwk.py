@@ -1,7 +1,7 @@
 """JSON Web Keys that verify signatures (RFC 7517, RFC 7518, RFC 8037, RFC 9864).
 
-Parses public keys, checks that they are strong and meant for signatures, and says which
-algorithms each one fits. Private members are never read.
+Parses public keys, checks their strength and that they are for signatures, and determines the
+algorithms that each one fits. Private members are never read.
 """
 
 from __future__ import annotations
@@ -66,18 +66,18 @@ _BY_CURVE: Mapping[str, tuple[str, ...]] = {
     "secp521r1": ("ES512",),
 }
 _BY_ED25519 = ("EdDSA", "Ed25519")
-# RFC 9864 renames the same signature; a key marked with either name fits both.
+# RFC 9864 renames the same algorithm; a key with either name fits both.
 _SYNONYMS = {"EdDSA": _BY_ED25519, "Ed25519": _BY_ED25519}
 
 _CERTIFICATE = "-----BEGIN CERTIFICATE-----"
 _MIN_RSA_BITS = 2048  # RFC 7518 §3.3
-# More keys than this would let one token without a kid cost many signature checks.
+# A token without a kid may cost this many signature checks, and no more.
 _MAX_CANDIDATES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class VerificationKey:
-    """A key that verifies signatures, the algorithms it fits, and the octets that it is."""
+    """A key that verifies signatures, the algorithms that it fits, and its encoding."""
 
     kid: str | None
     algorithms: tuple[str, ...]
@@ -89,7 +89,7 @@ class VerificationKey:
         return algorithm in self.algorithms and self.verifier(algorithm)(signing_input, signature)
 
     def verifier(self, algorithm: str) -> Verifier:
-        """Return what checks a signature over a signing input, by an algorithm that fits."""
+        """Return a function that verifies signatures of this key, by an algorithm that it fits."""
         return verifier(algorithm, self.material)
 
 
@@ -100,9 +100,9 @@ class KeySet:
     keys: tuple[VerificationKey, ...]
 
     def candidates(self, algorithm: str, kid: str | None) -> list[VerificationKey]:
-        """Return the keys that may have signed: those that fit, with an equal or absent kid.
+        """Return the keys that may have signed: those that fit and have this kid, or none.
 
-        Without a kid in the token all that fit are candidates; never more than 8.
+        Where the token has no kid, all keys that fit. Never more than 8.
         """
         fitting = [key for key in self.keys if algorithm in key.algorithms]
         if kid is not None:
@@ -112,10 +112,10 @@ class KeySet:
 
 
 def parse_jwks(document: object) -> tuple[KeySet, tuple[str, ...]]:
-    """Return the usable keys of a JWK Set and, for each other one, why it is passed over.
+    """Return the usable keys of a JWK Set and, for each other key, why it is not usable.
 
-    An object that has a certificate for each `kid`, as Google publishes them, will do too.
-    Raises ValueError when the document is neither, or has no usable key at all.
+    An object that has a certificate for each `kid`, as Google publishes them, is accepted too.
+    Raises ValueError for another document, and for one without a usable key.
     """
     keys: list[VerificationKey] = []
     problems: list[str] = []
@@ -130,7 +130,7 @@ def parse_jwks(document: object) -> tuple[KeySet, tuple[str, ...]]:
 
 
 def _published(document: object) -> list[Callable[[], VerificationKey]]:
-    """Return what reads each key of a document."""
+    """Return a parser for each key of a document."""
     if isinstance(document, Mapping):
         members = document.get("keys")
         if isinstance(members, list):
@@ -163,7 +163,7 @@ def parse_jwk(jwk: object) -> VerificationKey:
 
 
 def parse_pem(pem: str | bytes) -> VerificationKey:
-    """Return the key of a PEM public key or certificate; raises ValueError for another text."""
+    """Return the key of a PEM public key or certificate; raises ValueError for other text."""
     octets = pem.encode() if isinstance(pem, str) else pem
     try:
         if _CERTIFICATE.encode() in octets:
@@ -173,14 +173,14 @@ def parse_pem(pem: str | bytes) -> VerificationKey:
     except (ValueError, UnsupportedAlgorithm):
         raise ValueError("not a PEM public key or certificate") from None
     if not isinstance(key, RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey):
-        raise ValueError("its kind of key signs no JWT")  # noqa: TRY004 - as documented
+        raise ValueError("a key of its kind cannot sign a JWT")  # noqa: TRY004 - as documented
     return from_public_key(key)
 
 
 def from_public_key(
     key: PublicKey, *, kid: str | None = None, algorithm: object = None
 ) -> VerificationKey:
-    """Return `key` with the algorithms it fits, one of them alone when `algorithm` names it."""
+    """Return `key` with the algorithms that it fits, or with `algorithm` alone if that is given."""
     if isinstance(key, RSAPublicKey):
         if key.key_size < _MIN_RSA_BITS:
             raise ValueError(f"its modulus has fewer than {_MIN_RSA_BITS} bits")
@@ -199,7 +199,7 @@ def from_public_key(
 
 
 def from_secret(secret: bytes, algorithms: Iterable[str] = SYMMETRIC) -> VerificationKey:
-    """Return a shared secret as a key for HMAC; its strength is the caller's to check."""
+    """Return a shared secret as a key for HMAC; the caller checks its strength."""
     return VerificationKey(None, tuple(algorithms), secret, secret)
 
 
@@ -221,7 +221,7 @@ def _public_key(jwk: Mapping[str, Any]) -> PublicKey:
 
 
 def _members(jwk: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """Pick the public members, each checked for its spelling (RFC 7518 §6)."""
+    """Return the public members, with their encoding checked (RFC 7518 §6)."""
     members: dict[str, Any] = {"kty": jwk["kty"]}
     for name in names:
         value = jwk.get(name)

@@ -1,7 +1,7 @@
-"""Reading a signed JWT in compact form (RFC 7519, RFC 7515, RFC 9068, RFC 8725).
+"""Parsing signed JWTs in compact form (RFC 7519, RFC 7515, RFC 9068, RFC 8725).
 
-Takes a token apart and checks what needs neither a key nor the time. Whether its
-signature is genuine is `jwk`'s, what its claims must be is `claims`'s.
+Checks what needs neither a key nor the time: `jwk` verifies the signature, `protocol.claims`
+validates the claims.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from bearerguard.errors import (
 )
 from bearerguard.protocol.jose import base64url, strict_json
 
-# Servers admit header fields of 8 to 64 KiB; an issuer's tokens rarely have a tenth of this.
+# Servers accept header fields of 8 to 64 KiB; tokens are rarely a tenth as long as this.
 MAX_TOKEN_BYTES = 16_384
 
 _JWS_PARTS, _JWE_PARTS = 3, 5
 
 
 class SignedToken(NamedTuple):
-    """A JWT taken apart. Nothing in it is proved before its signature is.
+    """A parsed JWT, whose signature is still to be verified.
 
-    Its header stays encoded: an issuer's tokens have few different ones, and whoever has
-    seen one before need not read it again.
+    The header stays encoded: an issuer's tokens have few different ones, and the parsed ones are
+    cached.
     """
 
     header: bytes
@@ -39,27 +39,26 @@ class SignedToken(NamedTuple):
     signature: bytes
 
     def __repr__(self) -> str:
-        """Show nothing of it: it opens doors."""
+        """Show nothing of it: it is a secret."""
         return "SignedToken()"
 
 
 class Header(NamedTuple):
-    """A JOSE header: how a token says it was signed (RFC 7515 §4)."""
+    """A JOSE header: how a token is said to be signed (RFC 7515 §4)."""
 
     algorithm: str
     kid: str | None
     typ: str | None
 
 
-# A call of the class itself takes twice as long.
+# Calling the class takes twice as long.
 _signed_token: Callable[[tuple[Any, ...]], SignedToken] = partial(tuple.__new__, SignedToken)
 
 
 def parse(token: bytes, max_bytes: int = MAX_TOKEN_BYTES) -> SignedToken:
-    """Take a token apart; raises `TokenError` for whatever is not strictly a signed JWT.
+    """Parse a token; raises `TokenError` for anything but a signed JWT.
 
-    A claim that is null is one that is not there: serialisers write what they have no value
-    for either way.
+    A claim that is null is absent: some serialisers write null for a missing value.
     """
     if len(token) > max_bytes:
         raise too_long(max_bytes)
@@ -69,7 +68,7 @@ def parse(token: bytes, max_bytes: int = MAX_TOKEN_BYTES) -> SignedToken:
     header, payload, signature = parts
     try:
         claims = strict_json.loads_object(base64url.decode(payload))
-        if not all(claims.values()):  # the fastest way to see that none is null
+        if not all(claims.values()):  # fast path: none is null
             claims = strict_json.without_nulls(claims)
         octets = base64url.decode(signature)
     except ValueError:
@@ -78,12 +77,12 @@ def parse(token: bytes, max_bytes: int = MAX_TOKEN_BYTES) -> SignedToken:
 
 
 def parse_header(segment: bytes) -> Header:
-    """Read a token's first part; raises `TokenError` for whatever is not strictly a header."""
+    """Parse the first part of a token; raises `TokenError` for anything but a header."""
     try:
         members = strict_json.loads_object(base64url.decode(segment))
     except ValueError:
         raise _not_strict() from None
-    # Absent, any key may have signed; who writes null may mean that, or have lost the name.
+    # Without a kid, any key may have signed; null may mean that, or a lost name.
     if members.get("kid", "") is None:
         raise TokenError(MALFORMED_TOKEN, "kid in its header is null: let the issuer leave it out")
     header = strict_json.without_nulls(members)
@@ -91,12 +90,12 @@ def parse_header(segment: bytes) -> Header:
     if not isinstance(algorithm, str) or not _is_text(kid) or not _is_text(typ):
         raise TokenError(MALFORMED_TOKEN, "alg, kid or typ in its header is no string")
     if "crit" in header or header.get("b64", True) is not True:
-        raise TokenError(CRITICAL_HEADER, "its header demands an extension (crit, b64)")
+        raise TokenError(CRITICAL_HEADER, "its header requires an extension (crit, b64)")
     return Header(algorithm, kid, typ)
 
 
-def unproved_issuer(token: bytes) -> str | None:
-    """Return the issuer that an encrypted token's header names (RFC 7519 §5.3), if it does."""
+def unverified_issuer(token: bytes) -> str | None:
+    """Return the issuer in the header of an encrypted token (RFC 7519 §5.3), None without one."""
     try:
         header = strict_json.loads_object(base64url.decode(token[:MAX_TOKEN_BYTES].split(b".")[0]))
     except ValueError:
@@ -106,7 +105,7 @@ def unproved_issuer(token: bytes) -> str | None:
 
 
 def too_long(max_bytes: int) -> TokenError:
-    """Return the refusal of a token of more than `max_bytes`."""
+    """Return the error for a token that is longer than `max_bytes`."""
     return TokenError(
         MALFORMED_TOKEN,
         f"it is longer than {max_bytes} bytes: let the issuer put less into it, or pass"
@@ -124,7 +123,7 @@ def _not_three(parts: int) -> TokenError:
 
 
 def _not_strict() -> TokenError:
-    # The cause quotes the token; its position alone would help nobody.
+    # The cause would quote the token.
     return TokenError(MALFORMED_TOKEN, "it is not strict base64url and JSON")
 
 
@@ -133,9 +132,9 @@ def _is_text(value: object) -> bool:
 
 
 def media_type(typ: str | None) -> str:
-    """Return `typ` comparable: lower case, without `application/`; absent is `jwt`.
+    """Return `typ` in lower case and without `application/`; `jwt` where it is absent.
 
-    RFC 7515 §4.1.9 lets the prefix be omitted, RFC 7519 §5.1 makes absent and `JWT` equal.
+    The prefix may be omitted (RFC 7515 §4.1.9); an absent type means `JWT` (RFC 7519 §5.1).
     """
     return "jwt" if typ is None else typ.lower().removeprefix("application/")
 

@@ -1,7 +1,6 @@
 """The extra `[speed]`: msgspec and pybase64, used where they are installed.
 
-They make parsing faster and never decide anything: what they accept without doubt is
-accepted, all else goes the plain way. `BEARERGUARD_PLAIN=1` in the environment leaves them
+They make parsing faster and change no result. `BEARERGUARD_PLAIN=1` in the environment leaves them
 out, so that both ways can be tested on one machine.
 """
 

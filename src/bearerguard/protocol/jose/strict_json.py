@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from bearerguard.protocol.jose.speed import msgspec
 
-# Far beyond any claim, far below where walking a value would exhaust the stack.
+# Claims are far below it, and the recursion limit is far above.
 _MAX_DEPTH = 64
 
 
@@ -39,12 +39,12 @@ def _no_constant(name: str) -> NoReturn:
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_unique, parse_float=_finite, parse_constant=_no_constant
 )
-# What `decode` calls between looking for white space around the value.
+# The scanner of `decode`, without its search for white space around the value.
 _scan: Callable[[str, int], tuple[Any, int]] = vars(_DECODER)["scan_once"]
 
 
 def loads(octets: bytes) -> Any:
-    """Parse one JSON text; raises ValueError for whatever is not strictly one."""
+    """Parse one JSON text; raises ValueError for anything else."""
     try:
         text = octets.decode("utf-8")
         try:
@@ -73,7 +73,7 @@ def _check_depth(value: Any) -> None:
 
 
 def without_nulls(members: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the members that have a value: null says that there is none."""
+    """Return the members whose value is not null: null means that there is none."""
     return {name: value for name, value in members.items() if value is not None}
 
 
@@ -84,11 +84,11 @@ def _parsed_object(octets: bytes) -> dict[str, Any]:
     return value
 
 
-def _proved_object(octets: bytes) -> dict[str, Any]:
-    """Parse with msgspec what is strict beyond doubt: what encodes to the very same octets.
+def _fast_object(octets: bytes) -> dict[str, Any]:
+    """Parse with msgspec a text that encodes to the very same octets.
 
-    Such a text has each member once, and no white space, needless escape or odd number. All
-    else is left to the strict parser, so that both ways accept and refuse the same.
+    Such a text is strict: it has each member once, and no white space, needless escape or unusual
+    number. Other texts go to the strict parser, so that both ways accept and refuse the same.
     """
     try:
         value: dict[str, Any] = _decode(octets)
@@ -100,7 +100,7 @@ def _proved_object(octets: bytes) -> dict[str, Any]:
 
 
 def _objects(levels: int) -> Any:
-    """Return the type of an object with at most so many levels of values in it."""
+    """Return the type of an object with at most this many levels of values."""
     plain: Any = str | int | float | bool | None
     kind = plain
     for _ in range(levels - 1):
@@ -109,12 +109,12 @@ def _objects(levels: int) -> Any:
 
 
 loads_object: Callable[[bytes], dict[str, Any]]
-"""Parse one JSON object; raises ValueError for whatever is not strictly one."""
+"""Parse one JSON object; raises ValueError for anything else."""
 
 if msgspec is None:
     loads_object = _parsed_object
 else:
-    # As deep as claims are, and far within the bound.
+    # The depth of usual claims; deeper ones take the strict parser.
     _decode = msgspec.json.Decoder(_objects(5)).decode
     _encode = msgspec.json.Encoder().encode
-    loads_object = _proved_object
+    loads_object = _fast_object

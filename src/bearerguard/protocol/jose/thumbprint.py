@@ -1,4 +1,4 @@
-"""The public half of a key as a JWK (RFC 7517), and the name that its octets give it (RFC 7638)."""
+"""JWK thumbprints (RFC 7638), and public keys as JWKs (RFC 7517)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from bearerguard.protocol.jose import base64url
 from bearerguard.protocol.jose.jwk import PublicKey
 
-# The members that make a key what it is, in the order of their names (RFC 7638 §3.2, RFC 8037 §2).
+# The required members, in the order of their names (RFC 7638 §3.2, RFC 8037 §2).
 _REQUIRED: Mapping[str, tuple[str, ...]] = {
     "EC": ("crv", "kty", "x", "y"),
     "OKP": ("crv", "kty", "x"),
@@ -34,13 +34,13 @@ def public_jwk(key: PublicKey) -> dict[str, str]:
 
 
 def thumbprint(jwk: Mapping[str, Any]) -> str:
-    """Return the SHA-256 thumbprint of a JWK; raises ValueError if it is none that signs."""
+    """Return the SHA-256 thumbprint of a JWK; raises ValueError for one that cannot sign."""
     canonical = json.dumps(required_members(jwk), separators=(",", ":"), sort_keys=True)
     return base64url.encode(hashlib.sha256(canonical.encode()).digest()).decode("ascii")
 
 
 def required_members(jwk: Mapping[str, Any]) -> dict[str, str]:
-    """Return the members that make a JWK's public key what it is, and no others."""
+    """Return the required members of a JWK's public key, and no others."""
     names = _REQUIRED.get(str(jwk.get("kty")))
     if names is None:
         raise ValueError("its kty is none of EC, OKP and RSA")

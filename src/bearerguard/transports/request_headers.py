@@ -1,4 +1,4 @@
-"""The header fields that an operator adds to every fetch, checked: `HttpTransport(headers=...)`."""
+"""The header fields that an operator adds to every request: `HttpTransport(headers=...)`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TypeAlias, cast
 from bearerguard.errors import ConfigurationError, quoted
 
 GivenHeaders: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
-Lines: TypeAlias = tuple[tuple[str, str], ...]
+HeaderFields: TypeAlias = tuple[tuple[str, str], ...]
 
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}")  # RFC 9110 §5.6.2, token
-# Only US-ASCII is sent alike by all (RFC 9110 §5.5).
+# Only US-ASCII means the same to all recipients (RFC 9110 §5.5).
 _VALUE = re.compile(r"[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?")
-# What frames a message or a connection is HTTP's to say, and what a body is, the request's.
+# Set by HTTP itself, and by each request for its body.
 _FRAMING = frozenset(
     {
         *("host", "connection", "keep-alive", "proxy-connection", "te", "trailer", "upgrade"),
@@ -22,20 +22,20 @@ _FRAMING = frozenset(
         "accept-encoding",
     }
 )
-# These would go to every place that is fetched from, whoever named it.
+# They would be sent to every server that is fetched from, whoever named it.
 _CREDENTIALS = frozenset({"authorization", "proxy-authorization", "dpop", "cookie"})
 
 
-def checked_headers(given: GivenHeaders | None, option: str = "headers=") -> Lines:
-    """Return header lines; `ConfigurationError` names the field, not its value."""
+def checked_headers(given: GivenHeaders | None, option: str = "headers=") -> HeaderFields:
+    """Return the header fields; raises `ConfigurationError` naming the field, not its value."""
     if given is None:
         return ()
     pairs = given.items() if isinstance(given, Mapping) else given
     try:
-        lines = [(name, value) for name, value in cast("Iterable[tuple[object, object]]", pairs)]
+        fields = [(name, value) for name, value in cast("Iterable[tuple[object, object]]", pairs)]
     except (TypeError, ValueError):
         raise ConfigurationError(f"{option} pass a dict of names and values") from None
-    return tuple(_checked(option, name, value) for name, value in lines)
+    return tuple(_checked(option, name, value) for name, value in fields)
 
 
 def _checked(option: str, name: object, value: object) -> tuple[str, str]:

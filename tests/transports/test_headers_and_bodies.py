@@ -1,4 +1,4 @@
-"""Header fields of our own for every fetch, and bodies that come compressed though not asked to."""
+"""Configured request headers, and response bodies that are compressed without being asked to."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def ways(transport: HttpTransport, url: str) -> list[Any]:
 
 
 @pytest.mark.parametrize(("coding", "compress"), CODINGS)
-def test_E41_a_compressed_body_is_read_though_identity_was_asked_for(
+def test_E41_a_compressed_body_is_decompressed_though_identity_was_requested(
     coding: str, compress: Any
 ) -> None:
     body = b'{"keys": []}' * 99
@@ -71,25 +71,23 @@ def test_E41_a_compressed_body_is_read_though_identity_was_asked_for(
 @pytest.mark.parametrize(
     ("coding", "body", "said"),
     [
-        ("gzip", b"xy", "not what its Content-Encoding says"),
+        ("gzip", b"xy", "does not match its Content-Encoding"),
         ("gzip", gzipped(b"{}" * 99)[:-9], "cut off"),
-        ("gzip", gzipped(b"{}") + b"more", "not what its Content-Encoding says"),
+        ("gzip", gzipped(b"{}") + b"more", "does not match its Content-Encoding"),
         ("gzip", gzipped(b"") * 20, "too large"),
-        ("deflate", b"\xff\xff\xff", "not what its Content-Encoding says"),
+        ("deflate", b"\xff\xff\xff", "does not match its Content-Encoding"),
         ("br", b"x", "compressed by 'br'"),
         ("gzip, gzip", gzipped(gzipped(b"{}")), "compressed by 'gzip, gzip'"),
         ("zstd", b"x", "compressed by 'zstd'"),
     ],
 )
-def test_E41_what_cannot_be_decompressed_is_no_response(
-    coding: str, body: bytes, said: str
-) -> None:
+def test_E41_a_body_that_cannot_be_decompressed_fails(coding: str, body: bytes, said: str) -> None:
     with serving(lambda _: Response(200, (("Content-Encoding", coding),), body)) as url:
         for error in ways(HttpTransport(), url):
             assert said in str(error)
 
 
-def test_E41_a_bomb_is_refused_long_before_it_is_whole() -> None:
+def test_E41_a_decompression_bomb_is_refused_early() -> None:
     bomb = gzipped(b"\0" * 50_000_000)
     with serving(lambda _: Response(200, (("Content-Encoding", "gzip"),), bomb)) as url:
         for error in ways(HttpTransport(), url):
@@ -103,7 +101,7 @@ def test_an_empty_body_needs_no_decompressing() -> None:
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte order mark"])
 @pytest.mark.parametrize(("coding", "compress"), CODINGS)
-def test_E41_keys_metadata_and_introspection_are_read_from_such_bodies(
+def test_E41_keys_metadata_and_introspection_responses_may_be_compressed(
     coding: str, compress: Any, mark: bytes
 ) -> None:
     local = LocalIssuer("https://id.example", audience="a")
@@ -134,7 +132,7 @@ def test_E41_keys_metadata_and_introspection_are_read_from_such_bodies(
             assert guard.verify("opaque").subject == "u"
 
 
-def test_C24_requests_say_who_we_are_or_what_they_are_told_to_say() -> None:
+def test_C24_requests_have_our_user_agent_or_the_configured_headers() -> None:
     seen: list[Request] = []
 
     def answer(request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""Whatever stands in Authorization, both faces refuse it alike, and nothing is raised."""
+"""Both adapters refuse any malformed Authorization alike, and raise nothing."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ BEARER = st.sampled_from([b"Bearer ", b"bearer ", b"Bearer", b"BEARER  "])
 @example(b"Bearer " + b"a" * 100_000)
 @example(b"Bearer " + b"." * 5000)
 def test_any_octets_get_400_or_401(optional: bool, field: bytes) -> None:
-    face = Mounted(GUARD, {"optional": optional}, ())
+    mounted = Mounted(GUARD, {"optional": optional}, ())
     sent = Sent([("Authorization", field)])
-    asgi, wsgi = (call(face, sent) for call in WORLDS.values())
+    asgi, wsgi = (call(mounted, sent) for call in WORLDS.values())
     assert asgi.status == wsgi.status
     is_bearer = _BEARER_SCHEME.match(field.strip(b" \t"))
     # Another scheme is no bearer credential: an optional route takes it for none.
