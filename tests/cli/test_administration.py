@@ -108,13 +108,13 @@ def test_a_client_is_added_and_its_secret_is_shown_once(run: Run) -> None:
     assert secret[1] not in everything
 
 
-@pytest.mark.parametrize("serves", ["https://api.example.com", "https://API.example.com/"])
+@pytest.mark.parametrize("introspects", ["https://api.example.com", "https://API.example.com/"])
 def test_a_resource_server_introspects_for_the_api_that_it_was_registered_for(
-    run: Run, store: str, serves: str
+    run: Run, store: str, introspects: str
 ) -> None:
-    added = answer(run("client", "add", "RS", "--serves", serves, "--json"))
+    added = answer(run("client", "add", "RS", "--introspects", introspects, "--json"))
     robot = answer(run("client", "add", "Robot", "--scope", "read", "--json"))
-    assert added["serves"] == [serves]
+    assert added["introspects"] == [introspects]
     resources = ["https://api.example.com", "https://other.example.com"]
     with closing(
         AuthorizationServer(
@@ -134,10 +134,12 @@ def test_a_resource_server_introspects_for_the_api_that_it_was_registered_for(
             assert post("/oauth/introspect", added, token=token)["active"] is active
 
 
-@pytest.mark.parametrize("serves", ["api.example.com", "https://api.example.com/#x", "/v1", ""])
-def test_what_is_no_uri_is_no_resource_to_serve(run: Run, serves: str) -> None:
-    refused = run("client", "add", "RS", "--serves", serves, code=2)
-    assert "serves=: " in refused.stderr
+@pytest.mark.parametrize(
+    "introspects", ["api.example.com", "https://api.example.com/#x", "/v1", ""]
+)
+def test_a_resource_to_introspect_is_a_uri(run: Run, introspects: str) -> None:
+    refused = run("client", "add", "RS", "--introspects", introspects, code=2)
+    assert "introspects=: " in refused.stderr
 
 
 def test_a_client_has_what_its_options_say(run: Run, tmp_path: Path) -> None:

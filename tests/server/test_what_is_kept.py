@@ -13,7 +13,7 @@ from sqlalchemy import event
 
 from bearerguard.protocol.jose import base64url
 from bearerguard.runtime.elapsed import elapsed_by
-from bearerguard.server.clients.failures import Failures
+from bearerguard.server.clients.authentication import Failures
 from bearerguard.server.hosting.upkeep import Upkeep
 from bearerguard.server.store import pruning
 from tests.server.harness import SECRET, Clock, Harness, Make, claims

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json as json_text
+from collections.abc import Callable
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,86 +13,75 @@ import typer
 from bearerguard.cli import output
 from bearerguard.cli.server_options import Store, opened
 from bearerguard.errors import ConfigurationError
-from bearerguard.server.clients.client import Client
+from bearerguard.server.clients.client import Client, Kind, options
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="The apps that may ask for tokens."
 )
 
 ClientId = Annotated[str, typer.Argument(help="The client's id.")]
-Names = Annotated[list[str] | None, typer.Option()]
 
 _SHOWN_ONCE = "The secret is shown this once: keep it where only the app can read it."
 
 
+# What a flag takes for each kind of option; a JSON object is read from a file.
+_TYPES: dict[Kind, Any] = {
+    Kind.TEXT: str | None,
+    Kind.NAMES: list[str] | None,
+    Kind.FLAG: bool,
+    Kind.SECONDS: float | None,
+    Kind.JSON: Path | None,
+}
+
+
+def with_client_options(
+    command: Callable[..., None], cls: type[Client] = Client
+) -> Callable[..., None]:
+    """Give a command the flags of a client's options; it gets their values by keyword."""
+    own = [
+        each
+        for each in signature(command, eval_str=True).parameters.values()
+        if each.kind is not Parameter.VAR_KEYWORD
+    ]
+    flags = [
+        Parameter(
+            name,
+            Parameter.KEYWORD_ONLY,
+            default=each.default if each.kind is Kind.FLAG else None,
+            annotation=Annotated[
+                _TYPES[each.kind], typer.Option(each.flag, help=each.help, show_default=False)
+            ],
+        )
+        for name, each in options(cls).items()
+    ]
+    parameters = [*own, *flags]
+    command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {each.name: each.annotation for each in parameters}
+    return command
+
+
 @app.command()
+@with_client_options
 def add(
-    name: Annotated[str, typer.Argument(help="What people know the app by.")],
+    name: Annotated[str, typer.Argument(help="The name that users know the client by.")],
     *,
     store: Store,
-    client_id: Annotated[str | None, typer.Option("--id", help="Its id; made if absent.")] = None,
+    client_id: Annotated[
+        str | None, typer.Option("--id", help="The client's id; a random one by default.")
+    ] = None,
     public: Annotated[
-        bool, typer.Option("--public", help="An app that cannot keep a secret.")
+        bool, typer.Option("--public", help="The client cannot keep a secret (RFC 6749 §2.1).")
     ] = False,
-    redirect_uri: Annotated[
-        list[str] | None, typer.Option(help="Where its users return to; repeatable.")
-    ] = None,
-    scope: Annotated[
-        list[str] | None, typer.Option(help="A scope that it may have; repeatable.")
-    ] = None,
-    grant_type: Annotated[
-        list[str] | None, typer.Option(help="A grant; what fits is chosen if absent.")
-    ] = None,
-    origin: Annotated[
-        list[str] | None, typer.Option(help="The origin of its pages, for CORS; repeatable.")
-    ] = None,
-    serves: Annotated[
-        list[str] | None, typer.Option(help="A resource that it may ask about; repeatable.")
-    ] = None,
-    auth_method: Annotated[
-        str | None, typer.Option(help="How it authenticates; client_secret if absent.")
-    ] = None,
-    jwks: Annotated[
-        Path | None, typer.Option(help="A file with its public keys, for private_key_jwt.")
-    ] = None,
-    require_pkce: Annotated[
-        bool, typer.Option("--require-pkce/--unsafe-without-pkce", help="PKCE (RFC 7636).")
-    ] = True,
-    require_consent: Annotated[
-        bool,
-        typer.Option("--require-consent/--without-consent", help="Whether people are asked."),
-    ] = True,
-    access_token_lifetime: Annotated[
-        float | None,
-        typer.Option(help="Seconds that its access tokens live; the server's if absent."),
-    ] = None,
-    refresh_token_lifetime: Annotated[
-        float | None, typer.Option(help="Seconds that its refresh tokens may idle; likewise.")
-    ] = None,
-    refresh_token_max_lifetime: Annotated[
-        float | None, typer.Option(help="Seconds from a user's consent to the next; likewise.")
-    ] = None,
     json: output.Json = False,
+    **given: Any,
 ) -> None:
     """Register a client; its secret is shown once."""
-    with output.endings(), opened(store, create=True) as server:
-        registered = server.clients.add(
-            name,
-            client_id=client_id,
-            public=public,
-            auth_method=auth_method,
-            redirect_uris=redirect_uri or (),
-            grant_types=grant_type,
-            scopes=scope or (),
-            serves=serves or (),
-            origins=origin or (),
-            require_pkce=require_pkce,
-            require_consent=require_consent,
-            jwks=None if jwks is None else _keys(jwks),
-            access_token_lifetime=access_token_lifetime,
-            refresh_token_lifetime=refresh_token_lifetime,
-            refresh_token_max_lifetime=refresh_token_max_lifetime,
-        )
+    with output.endings():
+        if given["jwks"] is not None:
+            given["jwks"] = _keys(given["jwks"])
+        chosen = {name: value for name, value in given.items() if value is not None}
+        with opened(store, create=True) as server:
+            registered = server.clients.add(name, client_id=client_id, public=public, **chosen)
     values = _values(registered.client)
     if registered.client_secret is not None:
         values = {"client_secret": registered.client_secret, **values}
@@ -144,17 +135,7 @@ def _values(client: Client) -> dict[str, Any]:
     return {
         "client_id": client.client_id,
         "name": client.name,
-        "auth_method": client.auth_method,
-        "grant_types": client.grant_types,
-        "redirect_uris": client.redirect_uris,
-        "scopes": client.scopes,
-        "origins": client.origins,
-        "serves": client.serves,
-        "require_pkce": client.require_pkce,
-        "require_consent": client.require_consent,
-        "access_token_lifetime": client.access_token_lifetime,
-        "refresh_token_lifetime": client.refresh_token_lifetime,
-        "refresh_token_max_lifetime": client.refresh_token_max_lifetime,
+        **client.shown(),
         "created_at": output.moment(client.created_at),
     }
 

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bearerguard.errors import BearerGuardError, ConfigurationError, LoginRequired, TokenUnavailable
+from bearerguard.errors import BearerGuardError, ConfigurationError, LoginRequired
 
 FAILED = 1  # what was asked cannot be done: there is no such client, say
 MISCONFIGURED = 2  # as for an option that does not exist
@@ -49,13 +49,7 @@ def endings() -> Generator[None]:
 
 def exit_code(error: BearerGuardError) -> int:
     """Return whether the same command may succeed later, as an exit code."""
-    return UNAVAILABLE if _is_temporary(error) else FAILED
-
-
-def _is_temporary(error: BearerGuardError) -> bool:
-    if isinstance(error, TokenUnavailable):
-        return error.temporary  # an invalid certificate is as invalid in a minute
-    return type(error).__name__ in {"StoreUnavailable", "PasswordsBusy"}
+    return UNAVAILABLE if error.temporary else FAILED
 
 
 def _end(message: str, code: int) -> None:

@@ -9,11 +9,7 @@ import typer
 from bearerguard.cli import output
 from bearerguard.cli.prompts import piped
 from bearerguard.cli.server_options import Store, opened
-from bearerguard.errors import BearerGuardError, ConfigurationError
-
-
-class NothingRevoked(BearerGuardError):
-    """What was named is not there, or is over."""
+from bearerguard.errors import ConfigurationError, NothingRevoked
 
 
 def revoke(

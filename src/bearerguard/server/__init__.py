@@ -6,18 +6,28 @@ introspection, over SQLite. See `AuthorizationServer`.
 
 from __future__ import annotations
 
-from bearerguard.errors import ConfigurationError
+from bearerguard.errors import (
+    AccountError,
+    ClientError,
+    ConfigurationError,
+    PasswordRejected,
+    SigningKeyError,
+    StoreUnavailable,
+)
 
 try:
     from bearerguard.server.authorization_server import AuthorizationServer
-    from bearerguard.server.clients.client import Client
-    from bearerguard.server.clients.registry import ClientError, Registered
-    from bearerguard.server.login.accounts import Account, AccountError
+    from bearerguard.server.clients.authentication_methods import (
+        ClientAuthenticationMethod,
+        Presented,
+        Rejected,
+    )
+    from bearerguard.server.clients.client import Client, ClientOptions
+    from bearerguard.server.clients.registry import Registered
+    from bearerguard.server.login.accounts import Account
     from bearerguard.server.login.people import PeopleOptions, User
     from bearerguard.server.login.throttle import Allowance
     from bearerguard.server.settings import Resource
-    from bearerguard.server.store.database import StoreUnavailable
-    from bearerguard.server.tokens.key_ring import SigningKeyError
     from bearerguard.server.tokens.revocations import Revoked
 except ModuleNotFoundError as error:
     if (error.name or "").startswith("bearerguard"):
@@ -32,9 +42,14 @@ __all__ = [
     "Allowance",
     "AuthorizationServer",
     "Client",
+    "ClientAuthenticationMethod",
     "ClientError",
+    "ClientOptions",
+    "PasswordRejected",
     "PeopleOptions",
+    "Presented",
     "Registered",
+    "Rejected",
     "Resource",
     "Revoked",
     "SigningKeyError",

@@ -43,6 +43,7 @@ class Administration:
         clients: the registered clients.
         users: the accounts of users.
         keys: the signing keys.
+        authentication_methods: how clients authenticate; `register` adds a method of your own.
 
     Raises:
         ConfigurationError: the store or the secret cannot be used.
@@ -83,6 +84,7 @@ class Administration:
         self.clients = self._engine.clients
         self.users = self._engine.people.accounts
         self.keys = self._engine.keys
+        self.authentication_methods = self._engine.authentication_methods
         # A client's secret that is kept under another one would never be recognised.
         self.keys.check_secret()
 

@@ -73,6 +73,7 @@ class AuthorizationServer:
         clients: the registered clients.
         users: the accounts of users.
         keys: the signing keys.
+        authentication_methods: how clients authenticate; `register` adds a method of your own.
         paths: the paths that it serves, the well-known ones too.
         database: where it keeps everything.
 
@@ -141,6 +142,7 @@ class AuthorizationServer:
         self.clients = self._engine.clients
         self.users = self._engine.people.accounts
         self.keys = self._engine.keys
+        self.authentication_methods = self._engine.authentication_methods
         self.paths = self._engine.paths
         self.keys.ensure()
         # Whoever forks now, such as gunicorn with --preload, hands no connection on.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,9 +10,15 @@ from bearerguard.errors import ConfigurationError
 from bearerguard.runtime.elapsed import elapsed_by
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.audit import Audit
-from bearerguard.server.clients.assertion import Assertions
+from bearerguard.server.clients import client as client_options
 from bearerguard.server.clients.authentication import ClientAuthentication
-from bearerguard.server.clients.failures import Failures
+from bearerguard.server.clients.authentication_methods import (
+    AuthenticationMethods,
+    ClientSecretBasic,
+    ClientSecretPost,
+    NoAuthentication,
+)
+from bearerguard.server.clients.private_key_jwt import PrivateKeyJwt
 from bearerguard.server.clients.registry import ClientRegistry
 from bearerguard.server.endpoints import metadata
 from bearerguard.server.endpoints.authorize import AuthorizeEndpoint
@@ -34,6 +40,16 @@ from bearerguard.server.tokens import key_ring as signing
 from bearerguard.server.tokens.access_token import AccessTokens
 from bearerguard.server.tokens.refresh_token import RefreshTokens
 from bearerguard.server.tokens.revocations import Revocations
+
+
+class _GrantTypes(tuple[str, ...]):
+    __slots__ = ()
+
+    def is_allowed(self, name: str) -> bool:
+        return name in self
+
+
+_GRANTS = _GrantTypes(client_options.GRANT_TYPES)
 
 
 class Engine:
@@ -60,9 +76,10 @@ class Engine:
         )
         elapsed = elapsed_by(clock)
         self.upkeep = Upkeep(database, self.keys, settings, clock, elapsed)
+        self.authentication_methods = AuthenticationMethods()
         self.clients = ClientRegistry(
             secret=secret,
-            settings=settings,
+            rules=client_options.Rules(settings, _GRANTS, self.authentication_methods),
             revocations=self.revocations,
             finish_removals=self.upkeep.finish_removals,
             **shared,
@@ -85,16 +102,15 @@ class Engine:
         )
         shared |= {"access": access, "refresh": refresh, "revocations": self.revocations}
         self.codes = CodeGrant(secret=secret, settings=settings, **shared)
-        authentication = ClientAuthentication(
-            self.clients,
-            Assertions(
-                self.clients,
-                settings,
-                clock,
-                tuple(map(settings.url, (metadata.TOKEN, metadata.REVOKE, metadata.INTROSPECT))),
-            ),
-            Failures(elapsed),
-        )
+        endpoints = (metadata.TOKEN, metadata.REVOKE, metadata.INTROSPECT)
+        for method in (
+            ClientSecretBasic(self.clients),
+            ClientSecretPost(self.clients),
+            PrivateKeyJwt(self.clients, settings, clock, tuple(map(settings.url, endpoints))),
+            NoAuthentication(),
+        ):
+            self.authentication_methods.register(method)
+        authentication = ClientAuthentication(self.clients, self.authentication_methods, elapsed)
         self._token = TokenEndpoint(
             authentication=authentication,
             code=self.codes,
@@ -116,11 +132,10 @@ class Engine:
             settings=settings,
             clock=clock,
         )
-        endpoints = self._endpoints()
-        self.paths = frozenset(endpoints)
+        served = self._endpoints()
+        self.paths = frozenset(served)
         kept_up = {
-            path: replace(each, handle=self._kept_up(each.handle))
-            for path, each in endpoints.items()
+            path: replace(each, handle=self._kept_up(each.handle)) for path, each in served.items()
         }
         self.router = Router(kept_up, is_origin=self.clients.is_origin, audit=audit)
 
@@ -178,13 +193,13 @@ class Engine:
         return responses.public(self.keys.jwks(), signing.CACHE_SECONDS)
 
     def _published(
-        self, document: Callable[[Settings, Sequence[str]], dict[str, Any]]
+        self, document: Callable[[Settings, Sequence[str], Iterable[str]], dict[str, Any]]
     ) -> Callable[[Request], Response]:
         """Return what answers with a metadata document."""
 
         def handling(request: Request) -> Response:
             responses.check_method(request, "GET", "HEAD")
-            content = document(self.settings, self.keys.algorithms())
+            content = document(self.settings, self.keys.algorithms(), self.authentication_methods)
             return responses.public(content, metadata.CACHE_SECONDS)
 
         return handling

@@ -8,9 +8,9 @@ import threading
 import argon2
 import pytest
 
-from bearerguard.errors import ConfigurationError
-from bearerguard.server.login.accounts import AccountError, Accounts
-from bearerguard.server.login.passwords import PasswordRejected, Passwords, PasswordsBusy
+from bearerguard.errors import AccountError, ConfigurationError, PasswordRejected, PasswordsBusy
+from bearerguard.server.login.accounts import Accounts
+from bearerguard.server.login.passwords import Passwords
 from tests.server.people.stage import CHEAP, PASSWORD, PeopleStage
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from bearerguard.errors import StoreUnavailable
 from bearerguard.protocol import pkce
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.audit import Audit
@@ -28,7 +29,6 @@ from bearerguard.server.login.prompt import Prompt, is_silent, unmarked
 from bearerguard.server.login.session import SignedIn
 from bearerguard.server.login.sign_in import see_other
 from bearerguard.server.settings import Settings
-from bearerguard.server.store.database import StoreUnavailable
 
 # A login link carries the request, a third longer; common proxies take 8 KB as an address.
 _MAX_QUERY = 5000

@@ -1,7 +1,7 @@
 """The introspection endpoint: `POST /oauth/introspect` (RFC 7662), signed on request (RFC 9701).
 
 Only access tokens are ever active here: an API that took a refresh token for one would let it
-in. A caller learns about its own tokens, and about those for the resources that it serves.
+in. A caller learns about its own tokens, and about those for the resources that it introspects.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Introspection:
                 client_id=client.client_id,
                 issued_to=known.client_id,
                 aud=" ".join(sorted(known.audience)),
-                serves=" ".join(client.serves),
+                introspects=" ".join(client.introspects),
             )
             return _INACTIVE
         return {"active": True, "token_type": "Bearer", **known.claims}
@@ -101,7 +101,7 @@ def _may_know(client: Client, known: Known) -> bool:
     if client.client_id == known.client_id:
         return True
     # A command cannot know how the server spells its resources (RFC 3986 §6.2).
-    served = {uri.normalized(each) for each in client.serves}
+    served = {uri.normalized(each) for each in client.introspects}
     return any(uri.normalized(each) in served for each in known.audience)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from bearerguard.protocol import pkce
@@ -22,14 +22,16 @@ OPENID_METADATA = "/.well-known/openid-configuration"
 # How long others may keep the metadata.
 CACHE_SECONDS = 3600
 
-_WITH_CREDENTIALS = (clients.BASIC, clients.POST, clients.PRIVATE_KEY_JWT)
 
-
-def document(settings: Settings, algorithms: Sequence[str]) -> dict[str, Any]:
+def document(
+    settings: Settings, algorithms: Sequence[str], auth_methods: Iterable[str]
+) -> dict[str, Any]:
     """Return the metadata; nothing in it is empty (RFC 8414 §3.2).
 
-    `algorithms` are those of the keys that sign.
+    `algorithms` are those of the keys that sign, `auth_methods` those of the clients.
     """
+    methods = list(auth_methods)
+    with_credentials = [name for name in methods if name != clients.NONE]
     signing = [name for name in jwk.ASYMMETRIC if name != "Ed25519"]
     content = {
         "issuer": settings.issuer,
@@ -43,11 +45,11 @@ def document(settings: Settings, algorithms: Sequence[str]) -> dict[str, Any]:
         "grant_types_supported": list(clients.GRANT_TYPES),
         "code_challenge_methods_supported": [pkce.METHOD],
         "authorization_response_iss_parameter_supported": True,
-        "token_endpoint_auth_methods_supported": [*_WITH_CREDENTIALS, clients.NONE],
+        "token_endpoint_auth_methods_supported": methods,
         "token_endpoint_auth_signing_alg_values_supported": signing,
-        "revocation_endpoint_auth_methods_supported": [*_WITH_CREDENTIALS, clients.NONE],
+        "revocation_endpoint_auth_methods_supported": methods,
         "revocation_endpoint_auth_signing_alg_values_supported": signing,
-        "introspection_endpoint_auth_methods_supported": list(_WITH_CREDENTIALS),
+        "introspection_endpoint_auth_methods_supported": with_credentials,
         "introspection_endpoint_auth_signing_alg_values_supported": signing,
         "introspection_signing_alg_values_supported": list(algorithms),
         "scopes_supported": list(settings.scopes or ()),
@@ -56,7 +58,9 @@ def document(settings: Settings, algorithms: Sequence[str]) -> dict[str, Any]:
     return {name: value for name, value in content.items() if value != []}
 
 
-def openid_document(settings: Settings, algorithms: Sequence[str]) -> dict[str, Any]:
+def openid_document(
+    settings: Settings, algorithms: Sequence[str], auth_methods: Iterable[str]
+) -> dict[str, Any]:
     """Return the metadata with what OpenID Connect Discovery §3 requires besides.
 
     Clients that look there refuse a document without these members, whether they want an ID
@@ -64,7 +68,7 @@ def openid_document(settings: Settings, algorithms: Sequence[str]) -> dict[str, 
     be signed is signed by the keys that sign, and RFC-conforming documents list RS256 in any case.
     """
     return {
-        **document(settings, algorithms),
+        **document(settings, algorithms, auth_methods),
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": list(dict.fromkeys((*algorithms, "RS256"))),
     }

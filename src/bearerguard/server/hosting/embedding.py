@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
+from bearerguard.errors import StoreUnavailable
 from bearerguard.guard.config.introspection import Introspection
 from bearerguard.guard.config.issuer import Issuer
 from bearerguard.runtime.flow import Fetch
@@ -21,7 +22,6 @@ from bearerguard.server.endpoints import metadata
 from bearerguard.server.hosting.embedded_log import EmbeddedLog
 from bearerguard.server.hosting.threads import Threads
 from bearerguard.server.http import responses
-from bearerguard.server.store.database import StoreUnavailable
 from bearerguard.server.tokens.revocations import Revoked
 
 if TYPE_CHECKING:

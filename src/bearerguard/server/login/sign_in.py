@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+from bearerguard.errors import PasswordsBusy
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.audit import Audit
 from bearerguard.server.http.oauth_error import OAuthError
@@ -18,7 +19,6 @@ from bearerguard.server.http.parameters import from_form
 from bearerguard.server.login.accounts import Accounts, normalized
 from bearerguard.server.login.csrf import Csrf
 from bearerguard.server.login.device import Devices
-from bearerguard.server.login.passwords import PasswordsBusy
 from bearerguard.server.login.session import Sessions, SignedIn
 from bearerguard.server.login.throttle import Throttle
 from bearerguard.server.login.ticket import TicketError, Tickets
