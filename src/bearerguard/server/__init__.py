@@ -24,6 +24,7 @@ try:
     )
     from bearerguard.server.clients.client import Client, ClientOptions
     from bearerguard.server.clients.registry import Registered
+    from bearerguard.server.http.parameters import Parameters
     from bearerguard.server.login.accounts import Account
     from bearerguard.server.login.people import PeopleOptions, User
     from bearerguard.server.login.throttle import Allowance
@@ -45,6 +46,7 @@ __all__ = [
     "ClientAuthenticationMethod",
     "ClientError",
     "ClientOptions",
+    "Parameters",
     "PasswordRejected",
     "PeopleOptions",
     "Presented",
