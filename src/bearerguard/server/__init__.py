@@ -27,7 +27,7 @@ try:
     from bearerguard.server.http.parameters import Parameters
     from bearerguard.server.login.accounts import Account
     from bearerguard.server.login.people import PeopleOptions, User
-    from bearerguard.server.login.throttle import Allowance
+    from bearerguard.server.login.throttle import RateLimit
     from bearerguard.server.settings import Resource
     from bearerguard.server.tokens.revocations import Revoked
 except ModuleNotFoundError as error:
@@ -40,7 +40,6 @@ except ModuleNotFoundError as error:
 __all__ = [
     "Account",
     "AccountError",
-    "Allowance",
     "AuthorizationServer",
     "Client",
     "ClientAuthenticationMethod",
@@ -50,6 +49,7 @@ __all__ = [
     "PasswordRejected",
     "PeopleOptions",
     "Presented",
+    "RateLimit",
     "Registered",
     "Rejected",
     "Resource",

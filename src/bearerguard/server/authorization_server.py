@@ -18,8 +18,8 @@ from bearerguard.server.audit import Audit
 from bearerguard.server.engine import Engine
 from bearerguard.server.http.proxies import Proxies
 from bearerguard.server.login.accounts import Account
+from bearerguard.server.login.login_endpoint import LOGIN
 from bearerguard.server.login.people import PeopleOptions
-from bearerguard.server.login.sign_in import LOGIN
 from bearerguard.server.secret import GivenSecret, find_secret
 from bearerguard.server.settings import Resource, Settings, checked_resources
 from bearerguard.server.store.database import Database

@@ -24,10 +24,10 @@ from bearerguard.server.grants.authorization_code import Allowed, CodeGrant
 from bearerguard.server.http.oauth_error import OAuthError, invalid_request, unauthorized_client
 from bearerguard.server.http.parameters import Parameters, parse
 from bearerguard.server.login.consent import CONSENT, ConsentAnswer, ConsentRequest, ScopeLine
+from bearerguard.server.login.login_endpoint import see_other
 from bearerguard.server.login.people import People
 from bearerguard.server.login.prompt import Prompt, is_silent, unmarked
 from bearerguard.server.login.session import SignedIn
-from bearerguard.server.login.sign_in import see_other
 from bearerguard.server.settings import Settings
 
 # A login link carries the request, a third longer; common proxies take 8 KB as an address.
