@@ -1,4 +1,7 @@
-"""`bearerguard client`: the apps that may ask the server for tokens."""
+"""`bearerguard client`: the clients of the authorization server.
+
+The flags of `client add` and the columns of a listing are derived from the options of a client.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,12 @@ from bearerguard.errors import ConfigurationError
 from bearerguard.server.clients.client import Client, Kind, options
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="The apps that may ask for tokens."
+    no_args_is_help=True, add_completion=False, help="Register, list and remove clients."
 )
 
 ClientId = Annotated[str, typer.Argument(help="The client's id.")]
 
-_SHOWN_ONCE = "The secret is shown this once: keep it where only the app can read it."
+_SHOWN_ONCE = "The secret is shown only once: store it where only the client can read it."
 
 
 # What a flag takes for each kind of option; a JSON object is read from a file.
@@ -100,7 +103,7 @@ def list_all(*, store: Store, json: output.Json = False) -> None:
     output.table(
         [name.replace("_", " ") for name in shown],
         [[each[name] for name in shown] for each in found],
-        "There are no clients yet: `bearerguard client add NAME` registers one.",
+        "There are no clients: `bearerguard client add NAME` registers one.",
     )
 
 
@@ -110,11 +113,12 @@ def rotate_secret(
     *,
     store: Store,
     overlap: Annotated[
-        float | None, typer.Option(help="Seconds that the old secret stays valid; a day.")
+        float | None,
+        typer.Option(help="Seconds for which the old secret stays valid; a day by default."),
     ] = None,
     json: output.Json = False,
 ) -> None:
-    """Give a client a new secret, shown once; the old one stays valid for a while."""
+    """Make a new secret for a client, shown once; the old one stays valid for a while."""
     with output.endings(), opened(store) as server:
         secret = server.clients.rotate_secret(client_id, overlap=overlap)
     _show({"client_id": client_id, "client_secret": secret}, as_json=json)
@@ -122,7 +126,7 @@ def rotate_secret(
 
 @app.command()
 def remove(client_id: ClientId, *, store: Store, json: output.Json = False) -> None:
-    """Remove a client with all that it was given."""
+    """Remove a client; its grants and tokens are revoked."""
     with output.endings(), opened(store) as server:
         server.clients.remove(client_id)
     if json:
