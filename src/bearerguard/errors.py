@@ -22,7 +22,17 @@ BearerGuardError
 ├── StepUpRequired          the API's response to a client: log in again, or more strongly
 ├── InsufficientScope       … or: ask for more scopes
 ├── LoginFailed             the user's or the server's: a login was not completed
-└── StorageError            the client's: a token could not be kept, read or removed
+├── StorageError            the client's: a token could not be kept, read or removed
+├── StoreUnavailable        the server's database did not do what was asked; try again
+├── PasswordsBusy           the server checks too many passwords at the moment; try again
+└── AdministrationError     an administrator's: what was asked of the server cannot be done
+    ├── ClientError         … there is no such client, or there is one already
+    ├── AccountError        … there is no such account, or there is one already
+    │   └── PasswordRejected    … or its new password would be guessed
+    ├── SigningKeyError     … there is no such signing key
+    └── NothingRevoked      … what was to be revoked does not exist, or has ended
+
+`temporary` of each error says whether the same call may succeed later, without any change.
 """
 
 from __future__ import annotations
@@ -35,7 +45,13 @@ _EVIDENCE_LENGTH = 100
 
 
 class BearerGuardError(Exception):
-    """Whatever this package raises on purpose."""
+    """Whatever this package raises on purpose.
+
+    Attributes:
+        temporary: whether the same call may succeed later, without any change.
+    """
+
+    temporary: bool = False
 
 
 class ConfigurationError(BearerGuardError, ValueError):
@@ -143,6 +159,7 @@ class IssuerUnavailable(BearerGuardError):
         reason: the named reason, for logs and events.
     """
 
+    temporary = True
     reason: ClassVar[Reason] = ISSUER_UNAVAILABLE
 
     def __init__(self, issuer: str, retry_after: int, cause: str) -> None:
@@ -165,6 +182,8 @@ class RevocationsUnavailable(IssuerUnavailable):
 
 class RevocationFailed(BearerGuardError):
     """The store did not acknowledge a revocation, which may be stored or not. Try again."""
+
+    temporary = True
 
 
 class TokenRefused(BearerGuardError):
@@ -255,3 +274,39 @@ class LoginFailed(BearerGuardError):
 
 class StorageError(BearerGuardError):
     """A token could not be kept, read or removed; the message names the place and the remedy."""
+
+
+class StoreUnavailable(BearerGuardError):
+    """The server's database did not do what was asked; nothing was changed. Try again."""
+
+    temporary = True
+
+
+class PasswordsBusy(BearerGuardError):
+    """So many passwords are being checked that this one would wait too long. Try again."""
+
+    temporary = True
+
+
+class AdministrationError(BearerGuardError, ValueError):
+    """What an administrator asked of the authorization server cannot be done."""
+
+
+class ClientError(AdministrationError):
+    """There is no client of this id, there is one already, or it has no secret."""
+
+
+class AccountError(AdministrationError):
+    """There is no account of this login name, there is one already, or its names are unusable."""
+
+
+class PasswordRejected(AccountError):
+    """A new password is too short, too long or too obvious; the message says which."""
+
+
+class SigningKeyError(AdministrationError):
+    """There is no signing key of this id."""
+
+
+class NothingRevoked(AdministrationError):
+    """What was to be revoked does not exist, or has ended already."""

@@ -102,19 +102,19 @@ def test_a_client_is_added_and_its_secret_is_shown_once(run: Run) -> None:
     added = run("client", "add", "Field Notes", "--scope", "read", "--id", "notes").stdout
     secret = re.search(r"^client_secret +(\S+)$", added, re.MULTILINE)
     assert secret
-    assert "shown this once" in added
+    assert "shown only once" in added
     everything = run("client", "list").stdout + run("client", "list", "--json").stdout
     assert "Field Notes" in everything
     assert secret[1] not in everything
 
 
-@pytest.mark.parametrize("serves", ["https://api.example.com", "https://API.example.com/"])
+@pytest.mark.parametrize("introspects", ["https://api.example.com", "https://API.example.com/"])
 def test_a_resource_server_introspects_for_the_api_that_it_was_registered_for(
-    run: Run, store: str, serves: str
+    run: Run, store: str, introspects: str
 ) -> None:
-    added = answer(run("client", "add", "RS", "--serves", serves, "--json"))
+    added = answer(run("client", "add", "RS", "--introspects", introspects, "--json"))
     robot = answer(run("client", "add", "Robot", "--scope", "read", "--json"))
-    assert added["serves"] == [serves]
+    assert added["introspects"] == [introspects]
     resources = ["https://api.example.com", "https://other.example.com"]
     with closing(
         AuthorizationServer(
@@ -137,10 +137,12 @@ def test_a_resource_server_introspects_for_the_api_that_it_was_registered_for(
             assert post("/oauth/introspect", added, token=token)["active"] is active
 
 
-@pytest.mark.parametrize("serves", ["api.example.com", "https://api.example.com/#x", "/v1", ""])
-def test_what_is_no_uri_is_no_resource_to_serve(run: Run, serves: str) -> None:
-    refused = run("client", "add", "RS", "--serves", serves, code=2)
-    assert "serves=: " in refused.stderr
+@pytest.mark.parametrize(
+    "introspects", ["api.example.com", "https://api.example.com/#x", "/v1", ""]
+)
+def test_a_resource_to_introspect_is_a_uri(run: Run, introspects: str) -> None:
+    refused = run("client", "add", "RS", "--introspects", introspects, code=2)
+    assert "introspects=: " in refused.stderr
 
 
 def test_a_client_has_what_its_options_say(run: Run, tmp_path: Path) -> None:
@@ -156,7 +158,7 @@ def test_a_client_has_what_its_options_say(run: Run, tmp_path: Path) -> None:
     assert public["redirect_uris"] == ["http://127.0.0.1/cb", "com.example.app:/cb"]
     assert public["scopes"] == ["read", "write"]
     assert public["origins"] == ["https://app.example.com"]
-    assert "shown this once" not in run("client", "add", "Phone", "--public").stdout
+    assert "shown only once" not in run("client", "add", "Phone", "--public").stdout
     lax = answer(
         run(
             *("client", "add", "Old", "--unsafe-without-pkce", "--without-consent", "--json"),
@@ -199,14 +201,14 @@ def test_a_client_gets_a_new_secret_and_is_removed(run: Run) -> None:
     second = answer(run("client", "rotate-secret", "notes", "--overlap", "0", "--json"))
     assert second["client_secret"] != first
     assert "is removed" in run("client", "remove", "notes").stdout
-    assert "no clients yet" in run("client", "list").stdout
+    assert "no clients:" in run("client", "list").stdout
     run("client", "add", "Notes", "--id", "notes")
     assert answer(run("client", "remove", "notes", "--json"))["removed"] is True
 
 
 def test_a_key_is_rotated_and_listed_without_its_private_part(run: Run) -> None:
     run("client", "add", "Any", "--id", "any")
-    assert "There is no key yet" in run("keys", "list").stdout
+    assert "There is no key:" in run("keys", "list").stdout
     first = answer(run("keys", "rotate", "--immediately", "--json"))["kid"]
     assert "is published." in run("keys", "rotate").stdout
     listed = answer(run("keys", "list", "--json"))
@@ -253,7 +255,7 @@ def test_with_another_secret_than_the_servers_nothing_is_changed(
     assert "BEARERGUARD_SERVER_SECRET" in refused.stderr
     assert "sealed with another secret" in refused.stderr
     monkeypatch.setenv("BEARERGUARD_SERVER_SECRET", own)
-    assert "no clients yet" in run("client", "list").stdout
+    assert "no clients:" in run("client", "list").stdout
 
 
 def test_only_one_thing_is_revoked_at_a_time(run: Run) -> None:
@@ -390,9 +392,11 @@ def test_scopes_with_descriptions_are_given_by_the_environment(
 
 @pytest.mark.parametrize("variable", ["read", "read=", "=See", "read=See;write", "see all read=x"])
 def test_scopes_without_a_description_name_the_variable(variable: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"^BEARERGUARD_SERVER_SCOPES: give name and"):
+    with pytest.raises(
+        ConfigurationError, match=r"^BEARERGUARD_SERVER_SCOPES: pass each scope with"
+    ):
         described(None, {"BEARERGUARD_SERVER_SCOPES": variable})
-    with pytest.raises(ConfigurationError, match=r"^--scope: give name and"):
+    with pytest.raises(ConfigurationError, match=r"^--scope: pass each scope with"):
         described(["read"])
 
 
@@ -459,13 +463,13 @@ def test_what_was_not_revoked_does_not_look_like_success(
         assert refused.stderr.startswith("bearerguard: ")
     assert served.introspect(token)["active"]
     run("revoke", "--token", given=f"{token}\n")
-    assert "ended before" in run("revoke", "--token", given=f"{token}\n", code=1).stderr
+    assert "has ended already" in run("revoke", "--token", given=f"{token}\n", code=1).stderr
 
 
 def test_a_user_who_had_allowed_nothing_is_said_to_have_nothing_left(run: Run) -> None:
     ada = answer(run("user", "add", "ada", "--json", given=f"{PASSWORD}\n"))["user_id"]
     for named in (("--user", "ada"), ("--user-id", ada)):
-        assert "nothing that still stood" in run("revoke", *named).stdout
+        assert "no active grants" in run("revoke", *named).stdout
         assert answer(run("revoke", *named, "--json")) == {"revoked": 0}
 
 

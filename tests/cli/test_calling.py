@@ -1,4 +1,4 @@
-"""`bearerguard call` against an API that answers all sorts of things."""
+"""`bearerguard call` against an API with all sorts of responses."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ import typer
 from bearerguard.cli.call import _explained
 from bearerguard.cli.login import login as login_command
 from bearerguard.cli.logins import Login
+from bearerguard.client.storages.environment import TOKEN_VARIABLE
+from bearerguard.client.storages.places import VARIABLE as HOME_VARIABLE
 from bearerguard.client.token import Token
 from bearerguard.errors import StepUpRequired
 from bearerguard.runtime.messages import Request, Response
@@ -72,7 +74,7 @@ def api() -> Generator[str]:
 def call(home: Path, *arguments: str, code: int = 0, given: str = "") -> tuple[str, str]:
     done = subprocess.run(
         [sys.executable, "-c", "from bearerguard.cli import main; main()", "call", *arguments],
-        env=os.environ | {"BEARERGUARD_HOME": str(home), "BEARERGUARD_TOKEN": "given"},
+        env=os.environ | {HOME_VARIABLE: str(home), TOKEN_VARIABLE: "given"},
         input=given,
         capture_output=True,
         text=True,
@@ -91,7 +93,7 @@ def call(home: Path, *arguments: str, code: int = 0, given: str = "") -> tuple[s
         ("/step-up", "the API demands a login at most 60 s old and by gold"),
         ("/anew", "the API demands a login anew"),
         ("/weak", "the token lacks the scope write"),
-        ("/weaker", "the token lacks more scope"),
+        ("/weaker", "the token lacks a scope"),
         ("/markup", "the token lacks the scope [/] [red]x"),
         ("/steering", r"the API demands a login by \x1b[2J[/]"),
     ],
@@ -126,8 +128,8 @@ def at_terminal(home, *arguments):
         [sys.executable, "-c", "from bearerguard.cli import main; main()", "call", *arguments],
         env=os.environ
         | {
-            "BEARERGUARD_HOME": str(home),
-            "BEARERGUARD_TOKEN": "given",
+            HOME_VARIABLE: str(home),
+            TOKEN_VARIABLE: "given",
             "PYTHONIOENCODING": "utf-8",
         },
         stdin=subprocess.DEVNULL,
@@ -218,11 +220,11 @@ def test_a_body_comes_from_the_line_a_file_or_standard_input(api, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("-H", "no colon"), "give a header line"),
-        (("-H", "authorization: Bearer x"), "is what this command sends itself"),
-        (("-H", "Ä: x"), "give a header line"),
-        (("-H", "X: a\nb"), "no such request"),
-        (("-X", "A B"), "no such request"),
+        (("-H", "no colon"), "pass a header field"),
+        (("-H", "authorization: Bearer x"), "leave Authorization out"),
+        (("-H", "Ä: x"), "pass a header field"),
+        (("-H", "X: a\nb"), "is malformed"),
+        (("-X", "A B"), "is malformed"),
         (("-X", "Ä"), "-X: pass a method"),
         (("-d", "@/nowhere/at/all"), "cannot be read"),
     ],
@@ -240,8 +242,8 @@ def test_an_address_that_cannot_be_is_an_error_in_one_line(tmp_path, url):
     assert len(err.splitlines()) == 1
 
 
-def test_an_answer_whose_encoding_is_broken_is_said_to_be(api, tmp_path):
-    assert "cannot be read" in call(tmp_path, f"{api}/broken", code=1)[1]
+def test_a_response_that_cannot_be_decoded_is_reported(api, tmp_path):
+    assert "cannot be decoded" in call(tmp_path, f"{api}/broken", code=1)[1]
 
 
 def test_octets_that_are_no_text_are_sent_as_they_are(api, tmp_path):

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from bearerguard.client.storages.environment import TOKEN_VARIABLE
+from bearerguard.client.storages.places import VARIABLE as HOME_VARIABLE
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.testing.loopback import serving
 from tests.raw_servers import certificate, over_tls, raw_server
@@ -19,7 +21,7 @@ __all__ = ["certificate"]  # a fixture
 def run(home: Path, *arguments: str, **environ: str) -> tuple[int, str]:
     done = subprocess.run(
         [sys.executable, "-c", "from bearerguard.cli import main; main()", *arguments],
-        env={"BEARERGUARD_HOME": str(home), "PATH": "/usr/bin:/bin", **environ},
+        env={HOME_VARIABLE: str(home), "PATH": "/usr/bin:/bin", **environ},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -44,14 +46,14 @@ def test_FETCH_01_D26_the_exit_code_says_try_later_only_where_that_may_help(
         place = url[:-5].replace("http:", "https:")
         code, said = login(tmp_path, place)
         assert (code, "the certificate is self-signed" in said) == (1, True)
-        code, said = run(tmp_path, "call", place, BEARERGUARD_TOKEN="t")
+        code, said = run(tmp_path, "call", place, **{TOKEN_VARIABLE: "t"})
         assert (code, "the certificate is self-signed" in said) == (1, True)
     with serving(lambda _: Response(503)) as url:
         gone = url
         assert login(tmp_path, url)[0] == 75
     code, said = login(tmp_path, gone)
     assert (code, "the connection was refused" in said) == (75, True)
-    code, said = run(tmp_path, "call", gone, BEARERGUARD_TOKEN="t")
+    code, said = run(tmp_path, "call", gone, **{TOKEN_VARIABLE: "t"})
     assert (code, "the connection was refused" in said) == (75, True)
     with serving(lambda _: Response(200, body=b"<!doctype html><html>")) as url:
         code, said = login(tmp_path, url)
@@ -96,3 +98,15 @@ def test_C24_headers_that_cannot_be_sent_end_the_command(tmp_path: Path) -> None
     for given in ("k3y", "Host: k3y"):
         code, said = login(tmp_path, "https://id.example", **{name: given})
         assert (code, name in said, "k3y" in said) == (2, True, False)
+
+
+def test_a_variable_that_looks_like_a_slip_is_refused_with_the_name_that_is_meant(
+    tmp_path: Path,
+) -> None:
+    for slip, meant in (
+        ("BEARERGUARD_CLIENT_STORGE", "BEARERGUARD_CLIENT_STORAGE"),
+        ("BEARERGUARD_CLIENT_FETCH_HEADER", "BEARERGUARD_CLIENT_FETCH_HEADERS"),
+    ):
+        code, said = run(tmp_path, "token", **{slip: "x"})
+        assert code == 2
+        assert f"{slip}: there is no such setting: {meant} is meant" in said

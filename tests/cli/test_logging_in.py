@@ -19,6 +19,9 @@ from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 import httpx2
 import pytest
 
+from bearerguard.client.storages.environment import TOKEN_VARIABLE
+from bearerguard.client.storages.file_key import KEY_VARIABLE
+from bearerguard.client.storages.places import VARIABLE as HOME_VARIABLE
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.server import AuthorizationServer
 from bearerguard.testing.loopback import serving
@@ -29,15 +32,15 @@ ROOT = Path(__file__).parents[2]
 SECRET = "a secret of this test's own long enough"
 
 
-class World:
+class Machine:
     """A running server with an API, a registered native app, and a user's own directory."""
 
     def __init__(self, url: str, client_id: str, home: Path) -> None:
         self.url, self.client_id, self.home = url, client_id, home
         self.environ = {
             **{name: value for name, value in os.environ.items() if name != "DISPLAY"},
-            "BEARERGUARD_HOME": str(home),
-            "BEARERGUARD_STORAGE_KEY": secrets.token_hex(32),
+            HOME_VARIABLE: str(home),
+            KEY_VARIABLE: secrets.token_hex(32),
         }
 
     def start(self, *arguments: str, **environ: str) -> subprocess.Popen[str]:
@@ -84,10 +87,10 @@ class World:
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Generator[Callable[..., World]]:
+def make(tmp_path: Path) -> Generator[Callable[..., Machine]]:
     running: list[Any] = []
 
-    def make(**environ: str) -> World:
+    def make(**environ: str) -> Machine:
         port = free_port()
         url, store = f"http://127.0.0.1:{port}", f"sqlite:///{tmp_path}/auth.db"
         command = [
@@ -113,7 +116,7 @@ def make(tmp_path: Path) -> Generator[Callable[..., World]]:
             scopes=["read", "write"],
         )
         server.close()
-        return World(url, client.client_id, tmp_path / "home")
+        return Machine(url, client.client_id, tmp_path / "home")
 
     yield make
     for block in running:
@@ -137,70 +140,71 @@ def allow(url: str) -> str:
 
 
 def test_a_login_is_kept_used_shown_and_ended(make):
-    world = make()
+    machine = make()
     seen: list[str] = []
-    out, err = world.login("--json", browse=lambda url: seen.append(allow(url)))
+    out, err = machine.login("--json", browse=lambda url: seen.append(allow(url)))
     assert "You can close this page" in seen[0]
     assert json.loads(out)["scope"] == ["read"]
-    token, said = world.run("token")
-    assert world.run("token", "--header")[0] == f"Authorization: Bearer {token}"
+    token, said = machine.run("token")
+    assert machine.run("token", "--header")[0] == f"Authorization: Bearer {token}"
     assert re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+\n", token)
     assert said == ""
     assert token.strip() not in out + err
-    status = json.loads(world.run("status", "--json")[0])["logins"][0]
-    assert status["issuer"] == world.url
+    status = json.loads(machine.run("status", "--json")[0])["logins"][0]
+    assert status["issuer"] == machine.url
     assert status["refreshes"] is True
     assert 3500 < status["expires_in"] <= 3600
-    shown = world.run("status")[0]
+    shown = machine.run("status")[0]
     assert "valid for 59 min" in shown or "valid for 60 min" in shown
     assert token.strip() not in shown
-    for path in world.home.iterdir():
+    for path in machine.home.iterdir():
         assert token.strip().encode() not in path.read_bytes()
-    body, _ = world.run("call", f"{world.url}/api")
+    body, _ = machine.run("call", f"{machine.url}/api")
     assert body == "ada may GET"
-    _, err = world.run("logout")
+    _, err = machine.run("logout")
     assert "the token is revoked" in err
-    assert "Nobody is logged in" in world.run("status")[0]
-    assert "run `bearerguard login ISSUER`" in world.run("token", code=4)[1]
-    refused = httpx2.get(f"{world.url}/api", headers={"Authorization": f"Bearer {token.strip()}"})
+    assert "There are no logins" in machine.run("status")[0]
+    assert "run `bearerguard login ISSUER`" in machine.run("token", code=4)[1]
+    refused = httpx2.get(f"{machine.url}/api", headers={"Authorization": f"Bearer {token.strip()}"})
     assert refused.status_code == 401
 
 
 def test_a_call_that_lacks_scope_says_which_and_how_to_get_it(make):
-    world = make()
-    world.login(browse=allow)
-    out, err = world.run("call", f"{world.url}/api", "-d", "{}", code=4)
+    machine = make()
+    machine.login(browse=allow)
+    out, err = machine.run("call", f"{machine.url}/api", "-d", "{}", code=4)
     assert out == ""
     assert "the token lacks the scope write" in err
     assert (
-        f"bearerguard login {world.url} --client-id {world.client_id} --scope 'read write'" in err
+        f"bearerguard login {machine.url} --client-id {machine.client_id} --scope 'read write'"
+        in err
     )
-    world.login(browse=allow, scope="read write")
-    assert world.run("call", f"{world.url}/api", "-X", "POST")[0] == "ada may POST"
+    machine.login(browse=allow, scope="read write")
+    assert machine.run("call", f"{machine.url}/api", "-X", "POST")[0] == "ada may POST"
 
 
 def test_a_user_who_refuses_is_told_apart_from_one_who_never_came(make):
-    world = make()
+    machine = make()
 
     def deny(url: str) -> None:
         query = parse_qs(urlsplit(url).query)
-        back = {"error": "access_denied", "state": query["state"][0], "iss": world.url}
+        back = {"error": "access_denied", "state": query["state"][0], "iss": machine.url}
         httpx2.get(f"{query['redirect_uri'][0]}?{urlencode(back)}")
 
-    _, err = world.login(browse=deny, code=1)
+    _, err = machine.login(browse=deny, code=1)
     assert "access_denied" in err
     assert "Traceback" not in err
-    assert "Nobody is logged in" in world.run("status")[0]
+    assert "There are no logins" in machine.run("status")[0]
 
 
 def test_four_processes_with_an_expired_token_ask_for_one(make):
-    world = make(LIFETIME="2")
-    world.login(browse=allow)
-    before = world.token_requests()
+    machine = make(LIFETIME="2")
+    machine.login(browse=allow)
+    before = machine.token_requests()
     time.sleep(2.1)
-    processes = [world.start("token") for _ in range(4)]
+    processes = [machine.start("token") for _ in range(4)]
     tokens = {process.communicate(timeout=60)[0] for process in processes}
-    asked = world.token_requests() - before
+    asked = machine.token_requests() - before
     print(f"4 processes, {asked} token request(s), {len(tokens)} token(s)")
     assert [process.returncode for process in processes] == [0] * 4
     assert asked == 1
@@ -208,33 +212,33 @@ def test_four_processes_with_an_expired_token_ask_for_one(make):
 
 
 def test_a_place_that_keeps_nothing_ends_the_login_before_it_begins(make, tmp_path):
-    world = make()
-    world.home.mkdir(mode=0o755)
-    _, err = world.run("login", world.url, "--client-id", world.client_id, code=1)
+    machine = make()
+    machine.home.mkdir(mode=0o755)
+    _, err = machine.run("login", machine.url, "--client-id", machine.client_id, code=1)
     assert "is open to other users" in err
     assert "/oauth/authorize" not in err
 
 
 def test_chromium_completes_a_login(make, tmp_path):
-    world = make()
+    machine = make()
     shown: list[str] = []
 
     def browse(url: str) -> None:
         button = "button[value=allow]"
         shown.append(pressed(url, button, "You can close this page", tmp_path / "profile"))
 
-    out, _ = world.login("--json", browse=browse)
+    out, _ = machine.login("--json", browse=browse)
     assert "Your answer has arrived" in shown[0]
-    assert json.loads(out)["issuer"] == world.url
-    assert world.run("call", f"{world.url}/api")[0] == "ada may GET"
+    assert json.loads(out)["issuer"] == machine.url
+    assert machine.run("call", f"{machine.url}/api")[0] == "ada may GET"
 
 
 def test_a_token_of_the_environment_needs_no_login(make):
-    world = make()
-    assert world.run("token", BEARERGUARD_TOKEN="given")[0] == "given\n"
-    shown = world.run("status", BEARERGUARD_TOKEN="given")[0]
-    assert "BEARERGUARD_TOKEN is set" in shown
-    _, err = world.run("call", f"{world.url}/api", code=1, BEARERGUARD_TOKEN="given")
+    machine = make()
+    assert machine.run("token", **{TOKEN_VARIABLE: "given"})[0] == "given\n"
+    shown = machine.run("status", **{TOKEN_VARIABLE: "given"})[0]
+    assert f"{TOKEN_VARIABLE} is set" in shown
+    _, err = machine.run("call", f"{machine.url}/api", code=1, **{TOKEN_VARIABLE: "given"})
     assert "401" in err
     assert "invalid_token" in err
 
@@ -248,22 +252,22 @@ def test_a_token_of_the_environment_needs_no_login(make):
     ],
 )
 def test_bad_options_end_with_a_remedy(arguments, said, tmp_path):
-    world = World("", "", tmp_path / "home")
-    _, err = world.run(*arguments, code=2, BEARERGUARD_TOKEN="given")
+    machine = Machine("", "", tmp_path / "home")
+    _, err = machine.run(*arguments, code=2, **{TOKEN_VARIABLE: "given"})
     assert said in err
 
 
 @pytest.mark.parametrize("storage", ["auto", "insecure-plaintext"])
 def test_a_login_that_can_be_none_is_refused_before_anything_else(tmp_path, storage):
-    world = World("", "", tmp_path / "home")
+    machine = Machine("", "", tmp_path / "home")
     options = ("--client-id", "a", "--storage", storage)
     for issuer, given in (
         ("http://id.example.com", options),
         ("https://id.example.com", ("--client-id", "")),
     ):
-        _, err = world.run("login", issuer, *given, code=2)
+        _, err = machine.run("login", issuer, *given, code=2)
         assert len(err.splitlines()) == 1
-    assert not world.home.exists()  # nothing was probed
+    assert not machine.home.exists()  # nothing was probed
 
 
 def device_server(asked: list[str]) -> Callable[[Request], Response]:
@@ -298,23 +302,23 @@ def device_server(asked: list[str]) -> Callable[[Request], Response]:
 def test_a_login_with_a_code_shows_it_and_waits_for_the_answer(tmp_path):
     asked: list[str] = []
     with serving(device_server(asked)) as url:
-        world = World(url, "tv", tmp_path / "home")
-        _, err = world.run("login", url, "--client-id", "tv")
+        machine = Machine(url, "tv", tmp_path / "home")
+        _, err = machine.run("login", url, "--client-id", "tv")
         assert "WDJB-MJHT" in err
         assert f"{url}/enter?code=WDJB-MJHT" in err
         assert asked == ["urn:ietf:params:oauth:grant-type:device_code"] * 2
-        assert world.run("token")[0] == "opaque-token\n"
-        assert "renews itself" not in world.run("status")[0]
+        assert machine.run("token")[0] == "opaque-token\n"
+        assert "refreshed automatically" not in machine.run("status")[0]
 
 
 def test_at_a_terminal_something_turns_while_the_login_waits_and_the_result_is_json(tmp_path):
     ours, theirs = pty.openpty()
     with serving(device_server([])) as url:
-        world = World(url, "tv", tmp_path / "home")
+        machine = Machine(url, "tv", tmp_path / "home")
         command = [sys.executable, "-c", "from bearerguard.cli import main; main()"]
         done = subprocess.run(
             [*command, "login", url, "--client-id", "tv", "--json"],
-            env=world.environ | {"TERM": "xterm", "COLUMNS": "40"},
+            env=machine.environ | {"TERM": "xterm", "COLUMNS": "40"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=theirs,
@@ -339,41 +343,41 @@ def answered(status: int = 200, **members: Any) -> Response:
 
 
 def test_a_damaged_list_of_logins_is_reported_and_left_as_it_is(tmp_path):
-    world = World("", "", tmp_path / "home")
-    world.home.mkdir(mode=0o700)
-    path = world.home / "logins.json"
+    machine = Machine("", "", tmp_path / "home")
+    machine.home.mkdir(mode=0o700)
+    path = machine.home / "logins.json"
     bad = ("", "[]", "[" * 9999, '{"version": 2, "logins": []}')
     for text in (*bad, '{"version": 1, "logins": [{}]}', '{"version": 1, "logins": [1]}'):
         path.write_text(text)
         path.chmod(0o600)
-        assert "is no list of logins" in world.run("status", code=1)[1]
+        assert "is no list of logins" in machine.run("status", code=1)[1]
         assert path.read_text() == text
 
 
 def test_a_token_that_is_gone_or_cannot_be_read_is_shown_as_such(make):
-    world = make()
-    world.login(browse=allow)
-    out, _ = world.run("status", code=1, BEARERGUARD_STORAGE_KEY=secrets.token_hex(32))
+    machine = make()
+    machine.login(browse=allow)
+    out, _ = machine.run("status", code=1, **{KEY_VARIABLE: secrets.token_hex(32)})
     assert "it was encrypted with another key" in out
-    (world.home / "tokens").unlink()
-    assert "there is no token: log in again" in world.run("status", code=1)[0]
-    assert "nobody has logged in" in world.run("token", code=4)[1]
+    (machine.home / "tokens").unlink()
+    assert "no token is stored: log in again" in machine.run("status", code=1)[0]
+    assert "nobody has logged in" in machine.run("token", code=4)[1]
 
 
 def test_a_login_by_a_plaintext_file_says_what_it_is(make):
-    world = make()
-    _, err = world.login("--storage", "insecure-plaintext", browse=allow)
-    assert "whoever reads this user's files has the token" in err
-    assert world.run("call", f"{world.url}/api", "-i")[0].startswith("HTTP 200")
+    machine = make()
+    _, err = machine.login("--storage", "insecure-plaintext", browse=allow)
+    assert "whoever can read this user's files has the token" in err
+    assert machine.run("call", f"{machine.url}/api", "-i")[0].startswith("HTTP 200")
 
 
 def test_each_token_that_is_kept_is_shown_and_can_be_revoked(make):
-    world = make()
-    world.login(browse=allow)
-    world.login("--storage", "insecure-plaintext", browse=allow)
-    world.login("--storage", "insecure-plaintext", browse=allow)
-    kept = [each["storage"] for each in json.loads(world.run("status", "--json")[0])["logins"]]
+    machine = make()
+    machine.login(browse=allow)
+    machine.login("--storage", "insecure-plaintext", browse=allow)
+    machine.login("--storage", "insecure-plaintext", browse=allow)
+    kept = [each["storage"] for each in json.loads(machine.run("status", "--json")[0])["logins"]]
     assert ["PLAINTEXT" in each for each in kept] == [True, False]
     for _ in kept:
-        assert "the token is revoked" in world.run("logout")[1]
-    assert "Nobody is logged in" in world.run("status")[0]
+        assert "the token is revoked" in machine.run("logout")[1]
+    assert "There are no logins" in machine.run("status")[0]

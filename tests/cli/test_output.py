@@ -5,8 +5,23 @@ from __future__ import annotations
 import json
 
 import pytest
+import typer
 
+from bearerguard import server
 from bearerguard.cli import output
+from bearerguard.errors import (
+    BearerGuardError,
+    ClientError,
+    ConfigurationError,
+    LoginRequired,
+    NothingRevoked,
+    PasswordRejected,
+    PasswordsBusy,
+    SigningKeyError,
+    StorageError,
+    StoreUnavailable,
+    TokenUnavailable,
+)
 
 
 @pytest.mark.parametrize(
@@ -19,3 +34,36 @@ def test_json_has_no_character_that_steers(capsys, given):
     assert json.loads(said) == {"name": f"a{given}b \u00e9\u20ac"}
     assert given not in said
     assert "\u00e9\u20ac" in said
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigurationError("--x: pass y"), output.MISCONFIGURED),
+        (LoginRequired("the grant has ended"), output.LOGIN_NEEDED),
+        (StoreUnavailable("the database is busy"), output.UNAVAILABLE),
+        (PasswordsBusy("too many passwords are being checked"), output.UNAVAILABLE),
+        (TokenUnavailable("the server is down"), output.UNAVAILABLE),
+        (TokenUnavailable("its certificate is not valid", temporary=False), output.FAILED),
+        (ClientError("There is no client 'a'"), output.FAILED),
+        (PasswordRejected("The password needs at least 12 characters"), output.FAILED),
+        (SigningKeyError("There is no key 'a'"), output.FAILED),
+        (NothingRevoked("nothing was revoked"), output.FAILED),
+        (StorageError("the file cannot be read"), output.FAILED),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
+)
+def test_each_error_ends_in_one_line_and_its_exit_code(capsys, error, code):
+    with pytest.raises(typer.Exit) as ended, output.endings():
+        raise error
+    assert ended.value.exit_code == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("bearerguard: ")
+
+
+def test_every_public_error_of_the_server_is_in_the_tree_of_errors():
+    public = [getattr(server, name) for name in server.__all__]
+    raised = [each for each in public if isinstance(each, type) and issubclass(each, Exception)]
+    assert ClientError in raised
+    for error in raised:
+        assert issubclass(error, BearerGuardError), error

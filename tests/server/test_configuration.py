@@ -208,7 +208,7 @@ def test_a_resource_that_is_wrong_is_named(options: dict[str, Any]) -> None:
         ({"origins": ["capacitor://*"]}, "origins="),
         ({"origins": ["capacitor://"]}, "origins="),
         ({"origins": [7]}, "origins="),
-        ({"serves": ["https://other.example.com"]}, "serves="),
+        ({"introspects": ["https://other.example.com"]}, "introspects="),
         ({"client_id": "with space"}, "client_id="),
         ({"client_id": "x" * 300}, "client_id="),
         ({"client_id": "user-1"}, "client_id="),

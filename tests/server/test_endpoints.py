@@ -181,7 +181,7 @@ def test_INS_01_unknown_over_refresh_and_others_tokens_are_inactive_and_nothing_
 def test_INS_01_an_api_may_ask_about_tokens_for_the_resources_it_serves(make: Make) -> None:
     a, b = "https://a.example.com", "https://b.example.com"
     harness = make(resources=[a, b])
-    api = harness.add("API", serves=[a], redirect_uris=[])
+    api = harness.add("API", introspects=[a], redirect_uris=[])
     for resource, active in ((a, True), (b, False)):
         answer = harness.token(grant_type="client_credentials", resource=resource)
         assert harness.introspect(answer.json["access_token"], api)["active"] is active

@@ -147,7 +147,7 @@ def assertion(**claims: Any) -> Callable[[Harness], Answer]:
 
 def not_for_the_caller(harness: Harness) -> Answer:
     token = own()(harness).json["access_token"]
-    api = harness.add("API", serves=["https://api.example.com"], redirect_uris=[])
+    api = harness.add("API", introspects=["https://api.example.com"], redirect_uris=[])
     harness.server = harness.another(
         resources=["https://other.example.com", "https://api.example.com"],
         on_event=harness.events.append,
@@ -635,7 +635,7 @@ def test_a_caller_that_asks_about_another_apis_token_is_told_to_the_operator_alo
     (event,) = harness.named("request_refused")
     assert event.details["reason"] == "token_for_another_api"
     assert event.details["aud"] == "https://other.example.com"
-    assert event.details["serves"] == "https://api.example.com"
+    assert event.details["introspects"] == "https://api.example.com"
     assert event.details["issued_to"] == harness.app.client_id
 
 

@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 
 from bearerguard.errors import BearerGuardError
-from bearerguard.server import ClientError
+from bearerguard.server import ClientError, StoreUnavailable
 from bearerguard.server.http.oauth_error import OAuthError
 from bearerguard.server.http.parameters import parse
 from bearerguard.server.store import clients as rows
 from bearerguard.server.store import pruning
-from bearerguard.server.store.database import StoreUnavailable
 from tests.server.harness import CALLBACK, VERIFIER, Harness
 
 TABLES = [

@@ -43,8 +43,8 @@ def test_RES_02_the_token_has_the_registered_spelling_wherever_another_one_is_se
     # People are asked about the API as it is registered.
     page = harness.authorize(harness.phone, resource=sent).response.body.decode()
     assert registered in page.replace("&amp;", "&")
-    api = harness.add("API", serves=[sent], redirect_uris=[])
-    assert api.client.serves == (registered,)
+    api = harness.add("API", introspects=[sent], redirect_uris=[])
+    assert api.client.introspects == (registered,)
     assert harness.introspect(refreshed["access_token"], api)["active"] is True
 
 

@@ -141,7 +141,6 @@ HOT: dict[str, Callable[[Connection], object]] = {
     "secrets": lambda c: clients.secrets_of(c, "x", 1.0),
     "renew secret": lambda c: clients.renew_secret(c, "x", "y"),
     "end secrets": lambda c: clients.end_secrets(c, "x", 1.0),
-    "origins": lambda c: clients.origins_of(c, "x"),
     "is origin": lambda c: clients.is_origin(c, "x"),
     "is user": lambda c: clients.is_user(c, "x"),
     "assertion": lambda c: clients.use_assertion(c, ("x", "y"), 1.0),
@@ -284,27 +283,6 @@ def test_a_link_to_a_file_that_is_not_there_is_no_store(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"auth\.db is a link to a file that is not there"):
         AuthorizationServer(ISSUER, store=f"sqlite:///{link}", secret=SECRET)
     assert [each.name for each in tmp_path.iterdir()] == ["auth.db"]
-
-
-def test_a_store_of_the_version_before_is_upgraded_with_all_that_is_in_it(harness: Harness) -> None:
-    tokens, revoked = harness.tokens(), harness.tokens()
-    harness.server.revoke(revoked["refresh_token"])
-    harness.server.close()
-    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
-        database.executescript(
-            "DROP TABLE upkeep; DROP INDEX ix_grants_revoked; DROP INDEX ix_refresh_tokens_spent;"
-            "ALTER TABLE grants DROP COLUMN generation;"
-            "ALTER TABLE refresh_tokens DROP COLUMN generation;"
-            "DROP TABLE revocations; DROP INDEX ix_clients_access_lifetime;"
-            "UPDATE alembic_version SET version_num = '0002'"
-        )
-    harness.server = harness.another()
-    assert harness.is_active(tokens["access_token"])
-    assert not harness.is_active(revoked["access_token"])
-    successor = harness.refresh(tokens["refresh_token"]).json
-    assert harness.is_active(successor["access_token"])
-    assert harness.server.revoke(successor["refresh_token"])
-    assert not harness.is_active(successor["access_token"])
 
 
 def test_a_schema_of_a_later_version_is_refused(harness: Harness) -> None:

@@ -41,8 +41,8 @@ class Site:
             "BEARERGUARD_SERVER_SECRET": SECRET,
             "BEARERGUARD_SERVER_SCOPES": "read=Read",
             "BEARERGUARD_SERVER_ALGORITHM": "ES256",
-            "BEARERGUARD_REVOCATIONS_STORE": redis.url,
-            "BEARERGUARD_REVOCATIONS_SECRET": SHARED,
+            "BEARERGUARD_SERVER_REVOCATIONS_STORE": redis.url,
+            "BEARERGUARD_SERVER_REVOCATIONS_SECRET": SHARED,
         }
         issuer = Issuer(self.url, audience=self.url, insecure_allow_http=True)
         self.worker = Guard(issuer, revocations=Revocations(RedisStore(redis.url, secret=SHARED)))
@@ -136,9 +136,9 @@ def test_what_is_revoked_while_the_server_does_not_run_is_told_when_it_starts(
 @pytest.mark.parametrize(
     ("environ", "url", "said"),
     [
-        ({}, "redis://127.0.0.1:1/0", "set BEARERGUARD_REVOCATIONS_SECRET"),
-        ({"BEARERGUARD_REVOCATIONS_SECRET": "short"}, "redis://127.0.0.1:1/0", "32 bytes"),
-        ({"BEARERGUARD_REVOCATIONS_SECRET": SHARED}, "127.0.0.1", "pass a URL"),
+        ({}, "redis://127.0.0.1:1/0", "set BEARERGUARD_SERVER_REVOCATIONS_SECRET"),
+        ({"BEARERGUARD_SERVER_REVOCATIONS_SECRET": "short"}, "redis://127.0.0.1:1/0", "32 bytes"),
+        ({"BEARERGUARD_SERVER_REVOCATIONS_SECRET": SHARED}, "127.0.0.1", "pass a URL"),
     ],
 )
 def test_where_workers_learn_of_it_must_be_usable(

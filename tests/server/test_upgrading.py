@@ -11,10 +11,34 @@ from alembic.migration import MigrationContext
 
 from bearerguard import Guard, TokenError
 from bearerguard.server.store.schema import metadata
-from tests.server.harness import Harness, claims
+from bearerguard.testing import SigningKey
+from tests.server.harness import ISSUER, Harness, claims
 
+SAME = (
+    *("auth_method", "grant_types", "redirect_uris", "scopes"),
+    *("require_pkce", "require_consent", "jwks"),
+)
 # What each migration after the first made, to be taken away again.
 MADE = {
+    "0004": (
+        "ALTER TABLE clients ADD COLUMN auth_method VARCHAR(32) NOT NULL DEFAULT ''",
+        *(
+            f"ALTER TABLE clients ADD COLUMN {name} TEXT NOT NULL DEFAULT ''"
+            for name in ("grant_types", "redirect_uris", "scopes", "serves")
+        ),
+        "ALTER TABLE clients ADD COLUMN require_pkce BOOLEAN NOT NULL DEFAULT 1",
+        "ALTER TABLE clients ADD COLUMN require_consent BOOLEAN NOT NULL DEFAULT 1",
+        "ALTER TABLE clients ADD COLUMN jwks TEXT",
+        "ALTER TABLE clients ADD COLUMN refresh_idle_lifetime DOUBLE",
+        "ALTER TABLE clients ADD COLUMN refresh_absolute_lifetime DOUBLE",
+        "UPDATE clients SET " + ", ".join(f"{name} = options ->> '$.{name}'" for name in SAME),
+        (
+            "UPDATE clients SET serves = options ->> '$.introspects',"
+            " refresh_idle_lifetime = options ->> '$.refresh_token_lifetime',"
+            " refresh_absolute_lifetime = options ->> '$.refresh_token_max_lifetime'"
+        ),
+        "ALTER TABLE clients DROP COLUMN options",
+    ),
     "0003": (
         "DROP TABLE upkeep",
         "DROP INDEX ix_grants_revoked",
@@ -41,7 +65,7 @@ def put_back(harness: Harness, version: str) -> None:
         database.commit()
 
 
-@pytest.mark.parametrize("version", ["0001", "0002", "0003"])
+@pytest.mark.parametrize("version", ["0001", "0002", "0003", "0004"])
 def test_what_an_earlier_version_gave_and_revoked_stays_given_and_revoked(
     harness: Harness, version: str
 ) -> None:
@@ -64,3 +88,39 @@ def test_what_an_earlier_version_gave_and_revoked_stays_given_and_revoked(
     assert harness.refresh(good["refresh_token"]).status == 200
     assert harness.refresh(family["refresh_token"]).error == (400, "invalid_grant")
     assert harness.redeem(code).status == 200
+
+
+def test_a_store_of_the_version_before_is_upgraded_with_all_that_is_in_it(harness: Harness) -> None:
+    tokens, revoked = harness.tokens(), harness.tokens()
+    harness.server.revoke(revoked["refresh_token"])
+    put_back(harness, "0002")
+    harness.server = harness.another()
+    assert harness.is_active(tokens["access_token"])
+    assert not harness.is_active(revoked["access_token"])
+    successor = harness.refresh(tokens["refresh_token"]).json
+    assert harness.is_active(successor["access_token"])
+    assert harness.server.revoke(successor["refresh_token"])
+    assert not harness.is_active(successor["access_token"])
+
+
+def test_a_client_keeps_every_option_that_it_was_registered_with(harness: Harness) -> None:
+    keys = {"keys": [SigningKey.generate("ES256", "client-key").jwk()]}
+    added = [
+        harness.app,
+        harness.phone,
+        harness.add("API", redirect_uris=[], introspects=[ISSUER], jwks=keys),
+        harness.add(
+            "Page",
+            public=True,
+            origins=["https://one.example.com", "https://two.example.com"],
+            access_token_lifetime=60,
+            refresh_token_lifetime=600.5,
+            refresh_token_max_lifetime=6000,
+        ),
+        harness.add("Old", grant_types=["authorization_code"], require_pkce=False),
+    ]
+    put_back(harness, "0004")
+    harness.server = harness.another(people=harness.people)
+    for each in added:
+        assert harness.server.clients.get(each.client_id) == each.client
+    assert harness.token(grant_type="client_credentials").status == 200

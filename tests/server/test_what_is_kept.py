@@ -14,7 +14,7 @@ from sqlalchemy import event
 from bearerguard.protocol.jose import base64url
 from bearerguard.runtime.elapsed import elapsed_by
 from bearerguard.server import Lifetimes
-from bearerguard.server.clients.failures import Failures
+from bearerguard.server.clients.authentication import Failures
 from bearerguard.server.store import pruning
 from bearerguard.server.upkeep import Upkeep
 from tests.server.harness import SECRET, Clock, Harness, Make, claims
@@ -241,7 +241,7 @@ def test_a_sign_in_removes_a_few_rows_however_many_are_over(harness: Harness) ->
             [(str(number),) for number in range(50)],
         )
         database.commit()
-    harness.server._engine.people._sign_in._throttle.charge("ada", "192.0.2.1")
+    harness.server._engine.people._login_endpoint._throttle.charge("ada", "192.0.2.1")
     assert count(harness, "login_attempts", "whole_at = 1") == 45
     harness.server.prune()
     assert count(harness, "login_attempts", "whole_at = 1") == 0
@@ -346,7 +346,7 @@ def test_a_client_that_failed_too_often_is_let_in_again_though_the_clock_was_set
 def test_sign_ins_are_not_refused_for_an_hour_because_the_clock_was_set_back(
     harness: Harness,
 ) -> None:
-    throttle = harness.server._engine.people._sign_in._throttle
+    throttle = harness.server._engine.people._login_endpoint._throttle
     while not throttle.charge("ada", "192.0.2.1").wait:
         pass
     harness.clock.now -= 10 * 3600

@@ -1,7 +1,8 @@
-"""The command line: `bearerguard` and its groups of commands, each in a file of its own.
+"""The command line: `bearerguard` and its commands, each in a file of its own.
 
-Only assembles. Needs the extra `[cli]`, and what the commands of a group need besides: a
-command brings its file when it is called, so that `token` does not wait for the server's.
+Assembles them and nothing else. Needs the extra `[cli]`; some commands need another extra as well.
+A command's file is imported when the command is called, so that `token` does not wait for the
+server's imports.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ except ModuleNotFoundError as error:
 
 from bearerguard.errors import ConfigurationError
 
-# Each command, in the order in which they are listed, and where it is defined; a group is an `app`.
+# The commands in the order of the help, with the places that define them; a group is an `app`.
 _PLACES = {
     "login": "login.login",
     "logout": "login.logout",
@@ -40,10 +41,10 @@ _PLACES = {
 
 
 class _Commands(TyperGroup):
-    """The commands, imported when they are asked for."""
+    """The commands, imported when they are called."""
 
     def __init__(self, **given: Any) -> None:
-        given["commands"] = dict.fromkeys(_PLACES)  # for a hint at what was meant
+        given["commands"] = dict.fromkeys(_PLACES)  # typer suggests a name for a misspelt one
         super().__init__(**given)
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - as the library calls it
@@ -68,7 +69,7 @@ class _Commands(TyperGroup):
 
 
 def _unusable(error: ConfigurationError) -> typer.Typer:
-    """Return a command that says which extra it needs, whatever it is given."""
+    """Return a command that names the extra it needs, whatever its arguments are."""
     lacking = typer.Typer(add_completion=False)
 
     @lacking.command(
@@ -94,7 +95,7 @@ app = typer.Typer(
 
 @app.callback()
 def bearerguard() -> None:
-    """Authentication for APIs: log in and call them; run the authorization server."""
+    """Log in to APIs and call them. Run and administer an authorization server."""
 
 
 def main() -> None:

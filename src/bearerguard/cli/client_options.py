@@ -1,4 +1,4 @@
-"""The options of the client's commands: whom to log in to, and where its token is kept."""
+"""What the client's commands share: the issuer, the storage of its token, the token manager."""
 
 from __future__ import annotations
 
@@ -24,30 +24,41 @@ from bearerguard.client.storages.file_key import (
     environment_key,
 )
 from bearerguard.client.storages.keyring import KeyringStorage
+from bearerguard.client.storages.places import VARIABLE as HOME_VARIABLE
 from bearerguard.client.storages.storage import Storage
 from bearerguard.errors import ConfigurationError
+from bearerguard.runtime.environment import check_names
 from bearerguard.runtime.fetching import default_transport
 
 KEYRING, FILE, KEYRING_FILE, PLAINTEXT = "keyring", "file", "keyring-file", "insecure-plaintext"
 AUTO = "auto"
-# What is sent with each request to an authorization server, one `Name: value` a line. A value may
-# be secret, so it is no option: those are seen by others and kept with the logins.
-HEADERS_VARIABLE = "BEARERGUARD_CLIENT_FETCH_HEADERS"
+# Header fields for each request to an authorization server, one `Name: value` a line. A value may
+# be secret; an option could be read by other users of the machine, and is stored with the login.
+_PREFIX = "BEARERGUARD_CLIENT_"
+HEADERS_VARIABLE = f"{_PREFIX}FETCH_HEADERS"
+STORAGE_VARIABLE = f"{_PREFIX}STORAGE"
+ID_VARIABLE = f"{_PREFIX}ID"
+_VARIABLES = frozenset(
+    {
+        *(HEADERS_VARIABLE, STORAGE_VARIABLE, ID_VARIABLE, f"{_PREFIX}ISSUER"),
+        *(TOKEN_VARIABLE, KEY_VARIABLE, HOME_VARIABLE),
+    }
+)
 STORAGES = (AUTO, KEYRING, FILE, KEYRING_FILE, PLAINTEXT)
 
 ChosenIssuer = Annotated[
     str | None,
     typer.Option(
         "--issuer",
-        envvar="BEARERGUARD_ISSUER",
-        help="Whose token; that of the last login if absent.",
+        envvar=f"{_PREFIX}ISSUER",
+        help="The issuer of the token; by default that of the last login.",
         show_default=False,
     ),
 ]
 
 
 def named_storage(kind: str) -> Storage:
-    """Return the storage of a kind; a passphrase is asked for where one is needed."""
+    """Return the storage of a kind; prompts for a passphrase where one is needed."""
     if kind == KEYRING:
         return KeyringStorage()
     if kind == FILE:
@@ -60,18 +71,19 @@ def named_storage(kind: str) -> Storage:
 
 
 def probed_storage(kind: str) -> tuple[Storage, str, str]:
-    """Return a storage that keeps what it is given, its kind, and why it was chosen."""
+    """Return a storage that works on this machine, its kind, and why it was chosen."""
     if kind != AUTO:
         storage = named_storage(kind)
         storage.probe()
         return storage, kind, f"--storage {kind}"
-    choice = default_storage(passphrase=_asks())
+    choice = default_storage(passphrase=_prompt())
     found = KEYRING if isinstance(choice.storage, KeyringStorage) else FILE
     return choice.storage, found, choice.reason
 
 
 def opened_manager(issuer: str | None) -> tuple[TokenManager, Login | None]:
-    """Return what hands out the token of a login; or of the environment, if it has one."""
+    """Return the token manager of a login, or of the environment's token if there is one."""
+    check_names(os.environ, _VARIABLES, prefix=_PREFIX)
     if issuer is None and os.environ.get(TOKEN_VARIABLE):
         return TokenManager(StaticToken.from_env(TOKEN_VARIABLE)), None
     login = chosen_login(issuer)
@@ -85,7 +97,8 @@ def manager(
     open_browser: Callable[[str], object] | None = None,
     prompt: Callable[..., object] | None = None,
 ) -> TokenManager:
-    """Return what hands out the token of a login."""
+    """Return the token manager of a login."""
+    check_names(os.environ, _VARIABLES, prefix=_PREFIX)
     options: dict[str, Any] = {
         "client_id": login.client_id,
         "scope": login.scope,
@@ -115,14 +128,14 @@ def manager(
 def _file_key() -> FileKey:
     if os.environ.get(KEY_VARIABLE):
         return environment_key()
-    ask = _asks()
-    if ask is None:
-        return environment_key()  # raises, and names the variable
-    return PassphraseKey(ask)
+    prompt = _prompt()
+    if prompt is None:
+        return environment_key()  # raises an error that names the variable
+    return PassphraseKey(prompt)
 
 
-def _asks() -> Callable[[], str] | None:
-    """Return what asks for a passphrase, None when there is nobody to ask."""
+def _prompt() -> Callable[[], str] | None:
+    """Return a function that prompts for a passphrase, None without a terminal."""
     if not sys.stdin.isatty():
         return None
-    return lambda: str(typer.prompt("Passphrase for the tokens' file", hide_input=True, err=True))
+    return lambda: str(typer.prompt("Passphrase of the token file", hide_input=True, err=True))

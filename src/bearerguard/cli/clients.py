@@ -1,8 +1,13 @@
-"""`bearerguard client`: the apps that may ask the server for tokens."""
+"""`bearerguard client`: the clients of the authorization server.
+
+The flags of `client add` and the columns of a listing are derived from the options of a client.
+"""
 
 from __future__ import annotations
 
 import json as json_text
+from collections.abc import Callable
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,86 +16,75 @@ import typer
 from bearerguard.cli import output
 from bearerguard.cli.server_options import Store, opened
 from bearerguard.errors import ConfigurationError
-from bearerguard.server.clients.client import Client
+from bearerguard.server.clients.client import Client, Kind, options
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="The apps that may ask for tokens."
+    no_args_is_help=True, add_completion=False, help="Register, list and remove clients."
 )
 
 ClientId = Annotated[str, typer.Argument(help="The client's id.")]
-Names = Annotated[list[str] | None, typer.Option()]
 
-_SHOWN_ONCE = "The secret is shown this once: keep it where only the app can read it."
+_SHOWN_ONCE = "The secret is shown only once: store it where only the client can read it."
+
+
+# What a flag takes for each kind of option; a JSON object is read from a file.
+_TYPES: dict[Kind, Any] = {
+    Kind.TEXT: str | None,
+    Kind.NAMES: list[str] | None,
+    Kind.FLAG: bool,
+    Kind.SECONDS: float | None,
+    Kind.JSON: Path | None,
+}
+
+
+def with_client_options(
+    command: Callable[..., None], cls: type[Client] = Client
+) -> Callable[..., None]:
+    """Give a command the flags of a client's options; it gets their values by keyword."""
+    own = [
+        each
+        for each in signature(command, eval_str=True).parameters.values()
+        if each.kind is not Parameter.VAR_KEYWORD
+    ]
+    flags = [
+        Parameter(
+            name,
+            Parameter.KEYWORD_ONLY,
+            default=each.default if each.kind is Kind.FLAG else None,
+            annotation=Annotated[
+                _TYPES[each.kind], typer.Option(each.flag, help=each.help, show_default=False)
+            ],
+        )
+        for name, each in options(cls).items()
+    ]
+    parameters = [*own, *flags]
+    command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {each.name: each.annotation for each in parameters}
+    return command
 
 
 @app.command()
+@with_client_options
 def add(
-    name: Annotated[str, typer.Argument(help="What people know the app by.")],
+    name: Annotated[str, typer.Argument(help="The name that users know the client by.")],
     *,
     store: Store,
-    client_id: Annotated[str | None, typer.Option("--id", help="Its id; made if absent.")] = None,
+    client_id: Annotated[
+        str | None, typer.Option("--id", help="The client's id; a random one by default.")
+    ] = None,
     public: Annotated[
-        bool, typer.Option("--public", help="An app that cannot keep a secret.")
+        bool, typer.Option("--public", help="The client cannot keep a secret (RFC 6749 §2.1).")
     ] = False,
-    redirect_uri: Annotated[
-        list[str] | None, typer.Option(help="Where its users return to; repeatable.")
-    ] = None,
-    scope: Annotated[
-        list[str] | None, typer.Option(help="A scope that it may have; repeatable.")
-    ] = None,
-    grant_type: Annotated[
-        list[str] | None, typer.Option(help="A grant; what fits is chosen if absent.")
-    ] = None,
-    origin: Annotated[
-        list[str] | None, typer.Option(help="The origin of its pages, for CORS; repeatable.")
-    ] = None,
-    serves: Annotated[
-        list[str] | None, typer.Option(help="A resource that it may ask about; repeatable.")
-    ] = None,
-    auth_method: Annotated[
-        str | None, typer.Option(help="How it authenticates; client_secret if absent.")
-    ] = None,
-    jwks: Annotated[
-        Path | None, typer.Option(help="A file with its public keys, for private_key_jwt.")
-    ] = None,
-    require_pkce: Annotated[
-        bool, typer.Option("--require-pkce/--unsafe-without-pkce", help="PKCE (RFC 7636).")
-    ] = True,
-    require_consent: Annotated[
-        bool,
-        typer.Option("--require-consent/--without-consent", help="Whether people are asked."),
-    ] = True,
-    access_token_lifetime: Annotated[
-        float | None,
-        typer.Option(help="Seconds that its access tokens live; the server's if absent."),
-    ] = None,
-    refresh_token_lifetime: Annotated[
-        float | None, typer.Option(help="Seconds that its refresh tokens may idle; likewise.")
-    ] = None,
-    refresh_token_max_lifetime: Annotated[
-        float | None, typer.Option(help="Seconds from a user's consent to the next; likewise.")
-    ] = None,
     json: output.Json = False,
+    **given: Any,
 ) -> None:
     """Register a client; its secret is shown once."""
-    with output.endings(), opened(store, create=True) as server:
-        registered = server.clients.add(
-            name,
-            client_id=client_id,
-            public=public,
-            auth_method=auth_method,
-            redirect_uris=redirect_uri or (),
-            grant_types=grant_type,
-            scopes=scope or (),
-            serves=serves or (),
-            origins=origin or (),
-            require_pkce=require_pkce,
-            require_consent=require_consent,
-            jwks=None if jwks is None else _keys(jwks),
-            access_token_lifetime=access_token_lifetime,
-            refresh_token_lifetime=refresh_token_lifetime,
-            refresh_token_max_lifetime=refresh_token_max_lifetime,
-        )
+    with output.endings():
+        if given["jwks"] is not None:
+            given["jwks"] = _keys(given["jwks"])
+        chosen = {name: value for name, value in given.items() if value is not None}
+        with opened(store, create=True) as server:
+            registered = server.clients.add(name, client_id=client_id, public=public, **chosen)
     values = _values(registered.client)
     if registered.client_secret is not None:
         values = {"client_secret": registered.client_secret, **values}
@@ -109,7 +103,7 @@ def list_all(*, store: Store, json: output.Json = False) -> None:
     output.table(
         [name.replace("_", " ") for name in shown],
         [[each[name] for name in shown] for each in found],
-        "There are no clients yet: `bearerguard client add NAME` registers one.",
+        "There are no clients: `bearerguard client add NAME` registers one.",
     )
 
 
@@ -119,11 +113,12 @@ def rotate_secret(
     *,
     store: Store,
     overlap: Annotated[
-        float | None, typer.Option(help="Seconds that the old secret stays valid; a day.")
+        float | None,
+        typer.Option(help="Seconds for which the old secret stays valid; a day by default."),
     ] = None,
     json: output.Json = False,
 ) -> None:
-    """Give a client a new secret, shown once; the old one stays valid for a while."""
+    """Make a new secret for a client, shown once; the old one stays valid for a while."""
     with output.endings(), opened(store) as server:
         secret = server.clients.rotate_secret(client_id, overlap=overlap)
     _show({"client_id": client_id, "client_secret": secret}, as_json=json)
@@ -131,7 +126,7 @@ def rotate_secret(
 
 @app.command()
 def remove(client_id: ClientId, *, store: Store, json: output.Json = False) -> None:
-    """Remove a client with all that it was given."""
+    """Remove a client; its grants and tokens are revoked."""
     with output.endings(), opened(store) as server:
         server.clients.remove(client_id)
     if json:
@@ -144,17 +139,7 @@ def _values(client: Client) -> dict[str, Any]:
     return {
         "client_id": client.client_id,
         "name": client.name,
-        "auth_method": client.auth_method,
-        "grant_types": client.grant_types,
-        "redirect_uris": client.redirect_uris,
-        "scopes": client.scopes,
-        "origins": client.origins,
-        "serves": client.serves,
-        "require_pkce": client.require_pkce,
-        "require_consent": client.require_consent,
-        "access_token_lifetime": client.access_token_lifetime,
-        "refresh_token_lifetime": client.refresh_token_lifetime,
-        "refresh_token_max_lifetime": client.refresh_token_max_lifetime,
+        **client.shown(),
         "created_at": output.moment(client.created_at),
     }
 

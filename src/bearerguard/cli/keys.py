@@ -1,4 +1,4 @@
-"""`bearerguard keys`: what the server signs tokens with."""
+"""`bearerguard keys`: the signing keys of the authorization server."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from bearerguard.cli import output
 from bearerguard.cli.server_options import Store, opened
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="The keys that tokens are signed with."
+    no_args_is_help=True, add_completion=False, help="List, rotate and withdraw signing keys."
 )
 
 
 @app.command("list")
 def list_all(*, store: Store, json: output.Json = False) -> None:
-    """List the keys, in the order in which they sign; private parts are never shown."""
+    """List the keys in the order in which they sign; private keys are never shown."""
     with output.endings(), opened(store) as server:
         found = [
             {
@@ -33,7 +33,7 @@ def list_all(*, store: Store, json: output.Json = False) -> None:
     output.table(
         ["kid", "algorithm", "signs from", "published until"],
         [list(each.values()) for each in found],
-        "There is no key yet: the server makes one when it starts.",
+        "There is no key: the server makes one when it starts.",
     )
 
 
@@ -43,12 +43,12 @@ def rotate(
     store: Store,
     immediately: Annotated[
         bool,
-        typer.Option(help="Sign with it at once, though caches may not have it yet."),
+        typer.Option(help="Sign with it at once, though caches of the JWKS may not have it yet."),
     ] = False,
     json: output.Json = False,
 ) -> None:
-    """Let a new key take over: published now, signing when no cache lacks it."""
-    # A key for a store that nobody serves would be taken for the one that is served.
+    """Make a new key: published now, signing when no cache of the JWKS can lack it."""
+    # Not create=True: a new store with a key of its own would be mistaken for the server's.
     with output.endings(), opened(store) as server:
         kid = server.keys.rotate(immediately=immediately)
     if json:
@@ -64,11 +64,11 @@ def withdraw(
     store: Store,
     json: output.Json = False,
 ) -> None:
-    """Withdraw a key that leaked: it is published no longer, and what it signed is refused.
+    """Withdraw a key that leaked: it leaves the JWKS, and tokens that it signed are refused.
 
-    All that it signed is refused at once by the server, by guards beside it, and by those that
-    follow its revocations; guards that have only the JWKS refuse it from their next refresh on.
-    Where it was the key in use, a new one signs from now on.
+    The server, guards in its process and guards that follow its revocations refuse these tokens
+    at once. Guards that have only the JWKS refuse them after their next refresh. If the key was
+    the one in use, a new one signs from now on.
     """
     with output.endings(), opened(store) as server:
         signing = server.keys.withdraw(kid)

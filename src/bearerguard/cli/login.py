@@ -1,4 +1,4 @@
-"""`bearerguard login` and `logout`: by the browser, or with a code on another device."""
+"""`bearerguard login` and `logout`: in a browser, or with a code on another device."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import Annotated
 
 import typer
 
-from bearerguard.cli import output, progress
+from bearerguard.cli import output
 from bearerguard.cli.client_options import (
     AUTO,
+    ID_VARIABLE,
     PLAINTEXT,
+    STORAGE_VARIABLE,
     STORAGES,
     ChosenIssuer,
     manager,
@@ -31,61 +33,70 @@ def login(
     *,
     issuer: Annotated[
         str,
-        typer.Argument(help="The authorization server's URL, with its final / if it has one."),
+        typer.Argument(
+            help="The authorization server's issuer URL, exactly as the server spells it."
+        ),
     ],
     client_id: Annotated[
         str,
         typer.Option(
-            envvar="BEARERGUARD_CLIENT_ID",
-            help="The client that the server knows this program by.",
+            envvar=ID_VARIABLE,
+            help="The client id that the server has registered for this program.",
             show_default=False,
         ),
     ],
-    scope: Annotated[list[str] | None, typer.Option(help="A scope to ask for; repeatable.")] = None,
+    scope: Annotated[list[str] | None, typer.Option(help="A scope to request; repeatable.")] = None,
     resource: Annotated[
         list[str] | None,
-        typer.Option(help="The URI of the API that the token is for; repeatable."),
+        typer.Option(help="The URI of an API that the token is for (RFC 8707); repeatable."),
     ] = None,
     storage: Annotated[
         str,
         typer.Option(
-            envvar="BEARERGUARD_STORAGE", help=f"Where to keep it: {', '.join(STORAGES)}."
+            envvar=STORAGE_VARIABLE, help=f"Where to store the token: {', '.join(STORAGES)}."
         ),
     ] = AUTO,
     device: Annotated[
-        bool, typer.Option("--device", help="Log in on another device, with a code.")
+        bool, typer.Option("--device", help="Log in on another device, with a code (RFC 8628).")
     ] = False,
     dpop: Annotated[
-        bool, typer.Option("--dpop", help="Bind the token to a key of this machine (DPoP).")
+        bool,
+        typer.Option("--dpop", help="Bind the token to a key of this machine (DPoP, RFC 9449)."),
     ] = False,
     assume_pkce: Annotated[
-        bool, typer.Option("--assume-pkce", help="The server does PKCE without saying so.")
+        bool,
+        typer.Option(
+            "--assume-pkce", help="The server supports PKCE, though its metadata does not say so."
+        ),
     ] = False,
     assume_token_type: Annotated[
         str | None,
-        typer.Option(help='"Bearer" for a server that names no token type.', show_default=False),
+        typer.Option(
+            help='"Bearer" for a server whose responses have no token_type.', show_default=False
+        ),
     ] = None,
     bearer_type: Annotated[
         str | None,
         typer.Option(
-            help='What the server calls a bearer token, such as "bot".', show_default=False
+            help='The token_type that the server uses for bearer tokens, such as "bot".',
+            show_default=False,
         ),
     ] = None,
     param: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=VALUE that the server demands in the request besides; repeatable."),
+        typer.Option(help="NAME=VALUE, a further parameter of the request; repeatable."),
     ] = None,
     redirect_uri: Annotated[
         str | None,
         typer.Option(
-            help="The loopback address that is registered, such as http://localhost:8765/callback;"
-            " any free port of 127.0.0.1 if absent.",
+            help="The registered loopback redirect URI, such as http://localhost:8765/callback;"
+            " by default any free port of 127.0.0.1.",
             show_default=False,
         ),
     ] = None,
     json: output.Json = False,
 ) -> None:
-    """Log in to an authorization server and keep the token safely."""
+    """Log in to an authorization server and store the token safely."""
     with output.endings():
         wanted = Login(
             issuer=issuer,
@@ -101,13 +112,13 @@ def login(
             assume_token_type=assume_token_type,
             bearer_type=bearer_type,
         )
-        manager(wanted, MemoryStorage())  # raises for what can be no login, before all else
-        # Before anybody is asked anything: a token that cannot be kept is no use.
-        kept_in, kind, reason = probed_storage(storage)
+        manager(wanted, MemoryStorage())  # raises for options that do not fit together
+        # Before the user logs in: a token that cannot be stored is of no use.
+        place, kind, reason = probed_storage(storage)
         if kind == PLAINTEXT:
-            progress.warn(f"{kept_in.name}: whoever reads this user's files has the token.")
+            output.warn(f"{place.name}: whoever can read this user's files has the token.")
         wanted = replace(wanted, storage=kind)
-        token, made = _logged_in(wanted, kept_in)
+        token, made = _logged_in(wanted, place)
         remember(made)
     granted = token.scope if token.scope is not None else made.scope
     result = {
@@ -115,44 +126,48 @@ def login(
         "client_id": made.client_id,
         "scope": list(granted),
         "expires_at": output.moment(token.expires_at),
-        "storage": kept_in.name,
+        "storage": place.name,
         "storage_reason": reason,
     }
     if json:
         output.as_json(result)
         return
-    progress.done(f"Logged in to {made.issuer}" + (f" for {' '.join(granted)}" if granted else ""))
-    progress.note(f"The token is kept in: {kept_in.name}")
-    progress.note(f"Chosen because: {reason}")
+    output.done(f"Logged in to {made.issuer}" + (f" for {' '.join(granted)}" if granted else ""))
+    output.note(f"The token is stored in: {place.name}")
+    output.note(f"Chosen because: {reason}")
 
 
 def logout(*, issuer: ChosenIssuer = None) -> None:
-    """Revoke the token at the server, and forget it here."""
+    """Revoke the token at the server and remove it from this machine."""
     with output.endings():
         left = chosen_login(issuer)
         try:
             revoked = manager(left, named_storage(left.storage)).logout()
         except StorageError:
-            raise  # nothing was forgotten
+            raise  # nothing was removed
         except BearerGuardError as error:
             forget(left)
-            progress.warn(f"Logged out of {left.issuer} here, but the server was not told: {error}")
+            output.warn(
+                f"Logged out of {left.issuer} here; the server did not revoke the token: {error}"
+            )
             raise typer.Exit(output.exit_code(error)) from error
         forget(left)
     if revoked:
-        progress.done(f"Logged out of {left.issuer}; the token is revoked.")
+        output.done(f"Logged out of {left.issuer}; the token is revoked.")
     else:
-        progress.done(f"Logged out of {left.issuer}; there was no token that the server knows.")
+        output.done(f"Logged out of {left.issuer}; the server had no valid token to revoke.")
 
 
 def _logged_in(wanted: Login, storage: Storage) -> tuple[Token, Login]:
-    """Have a person log in, on this machine or another; return how it was done too."""
+    """Log the user in, on this machine or on another device; return the token and the way."""
     if not wanted.device and not _has_browser():
         try:
             device = replace(wanted, device=True)
             return _by_device(device, storage), device
         except DiscoveryError:
-            progress.note("There is no browser here, and the server has no login with a code.")
+            output.note(
+                "There is no browser here, and the server has no device authorization endpoint."
+            )
     if wanted.device:
         return _by_device(wanted, storage), wanted
     return _by_browser(wanted, storage), wanted
@@ -161,25 +176,25 @@ def _logged_in(wanted: Login, storage: Storage) -> tuple[Token, Login]:
 def _by_browser(wanted: Login, storage: Storage) -> Token:
     def show(url: str) -> None:
         opened = _has_browser() and webbrowser.open(url)
-        say = "Your browser opens. If it does not, visit" if opened else "Open this in a browser"
-        progress.note(f"{say}:\n\n  {url}\n")
+        text = "Your browser opens. If it does not, visit" if opened else "Open this in a browser"
+        output.note(f"{text}:\n\n  {url}\n")
 
-    with progress.waiting(f"Waiting for the browser to come back from {wanted.issuer} …"):
+    with output.waiting(f"Waiting for the login at {wanted.issuer} …"):
         return manager(wanted, storage, open_browser=show).login()
 
 
 def _by_device(wanted: Login, storage: Storage) -> Token:
     def show(prompt: DevicePrompt) -> None:
-        progress.note(f"\n  Open   {prompt.verification_uri}\n  Enter  {prompt.user_code}\n")
+        output.note(f"\n  Open   {prompt.verification_uri}\n  Enter  {prompt.user_code}\n")
         if prompt.verification_uri_complete:
-            progress.note(f"  or open {prompt.verification_uri_complete}\n")
+            output.note(f"  or open {prompt.verification_uri_complete}\n")
 
-    with progress.waiting(f"Waiting for your answer at {wanted.issuer} …"):
+    with output.waiting(f"Waiting for the login at {wanted.issuer} …"):
         return manager(wanted, storage, prompt=show).login()
 
 
 def _has_browser() -> bool:
-    """Whether a page can be shown here: text browsers in this terminal do not count."""
+    """Whether a page can be shown here: a text browser in this terminal does not count."""
     if os.environ.get("BROWSER"):
         return True
     shown = sys.platform == "darwin" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
@@ -193,10 +208,10 @@ def _has_browser() -> bool:
 def _parameters(given: list[str]) -> tuple[tuple[str, str], ...]:
     pairs = [each.partition("=") for each in given]
     if not all(name and equals and value for name, equals, value in pairs):
-        raise ConfigurationError("--param: give each as NAME=VALUE")
+        raise ConfigurationError("--param: pass NAME=VALUE")
     found = {name: value for name, _, value in pairs}
     if len(found) != len(pairs):
-        raise ConfigurationError("--param: give each name once")
+        raise ConfigurationError("--param: pass each name once")
     return tuple(found.items())
 
 

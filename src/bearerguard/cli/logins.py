@@ -1,6 +1,6 @@
-"""Which logins there are on this machine: whom with, for what, and where each token is kept.
+"""The logins of this machine: the issuer, scopes and options of each, and where its token is.
 
-A file beside the tokens, without anything secret: the last login comes first.
+They are in a file beside the tokens, which contains no secret. The last login comes first.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _FILE, _VERSION = "logins.json", 1
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """A login: what `bearerguard login` was told, for the commands after it."""
+    """The options of one `bearerguard login`, for the commands after it."""
 
     issuer: str
     client_id: str
@@ -39,10 +39,10 @@ class Login:
     bearer_type: str | None = None
 
     def command(self, scope: Sequence[str], demanded: Mapping[str, str] | None = None) -> str:
-        """Return the command that does this login again for these scopes, as a shell reads it.
+        """Return the command that repeats this login for these scopes, quoted for a shell.
 
-        `demanded` are parameters that the API wants besides. Whatever an API or a server wrote
-        into it stays one word.
+        `demanded` are further parameters that the API demands. A value that an API or a server
+        chose is quoted: it can start no command.
         """
         parts = ["bearerguard", "login", self.issuer, "--client-id", self.client_id]
         parts += ["--scope", " ".join(scope)] if scope else []
@@ -67,7 +67,7 @@ class Login:
 
     @property
     def key(self) -> str:
-        """Under what its token is kept."""
+        """The key of its token in the storage."""
         return f"{self.issuer} {self.client_id}"
 
 
@@ -81,9 +81,9 @@ def all_logins() -> tuple[Login, ...]:
         if document["version"] == _VERSION:
             return tuple(_login(members) for members in document["logins"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        pass  # said below: it is left as it is
+        pass  # reported below; the file is left as it is
     raise StorageError(
-        f"{state_directory() / _FILE} is no list of logins that this version can read: move it away"
+        f"{state_directory() / _FILE} is no list of logins that this version can read: remove it"
     )
 
 
@@ -96,7 +96,7 @@ def chosen_login(issuer: str | None) -> Login:
 
 
 def remember(login: Login) -> None:
-    """Put a login first, in place of the one whose token it replaced."""
+    """Store a login as the last one; it replaces the login whose token it replaced."""
     with _changing() as directory:
         place = (login.key, login.storage)
         others = [each for each in all_logins() if (each.key, each.storage) != place]

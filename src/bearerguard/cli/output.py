@@ -1,7 +1,7 @@
-"""What commands print: for people, or as JSON for scripts; and how they end.
+"""What commands print, as text or as JSON for scripts, and with which exit code they end.
 
-Results go to standard output and all else to standard error. A secret is part of a result at most
-once: when it is made.
+Results go to standard output. Errors, warnings and progress go to standard error; a spinner turns
+only on a terminal. A secret is printed once, when it is made.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from typing import Annotated, Any
 
 import typer
@@ -20,23 +21,23 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bearerguard.errors import BearerGuardError, ConfigurationError, LoginRequired, TokenUnavailable
+from bearerguard.errors import BearerGuardError, ConfigurationError, LoginRequired
 
-FAILED = 1  # what was asked cannot be done: there is no such client, say
-MISCONFIGURED = 2  # as for an option that does not exist
-LOGIN_NEEDED = 4  # somebody has to log in, or to log in for more
+FAILED = 1  # the command cannot be carried out: there is no such client, for example
+MISCONFIGURED = 2  # an option or a variable is wrong; the command line's parser uses 2 as well
+LOGIN_NEEDED = 4  # the user has to log in, again or for more scopes
 UNAVAILABLE = 75  # sysexits.h EX_TEMPFAIL: the same command may succeed later
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
-# Printable by Unicode's categories, and of no width: fillers, joiners, selectors.
+# Characters that Unicode calls printable and that have no width: fillers, joiners, selectors.
 _UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
 _PIPE_WIDTH = 1000
 
 
 @contextmanager
 def endings() -> Generator[None]:
-    """Turn this package's errors into one line on standard error and an exit code."""
+    """Turn an error of this package into one line on standard error and an exit code."""
     try:
         yield
     except ConfigurationError as error:
@@ -48,20 +49,12 @@ def endings() -> Generator[None]:
 
 
 def exit_code(error: BearerGuardError) -> int:
-    """Return whether the same command may succeed later, as an exit code."""
-    return UNAVAILABLE if _is_temporary(error) else FAILED
-
-
-def _is_temporary(error: BearerGuardError) -> bool:
-    if isinstance(error, TokenUnavailable):
-        return error.temporary  # an invalid certificate is as invalid in a minute
-    return type(error).__name__ in {"StoreUnavailable", "PasswordsBusy"}
+    """Return the exit code of an error: whether the same command may succeed later."""
+    return UNAVAILABLE if error.temporary else FAILED
 
 
 def _end(message: str, code: int) -> None:
-    Console(stderr=True, highlight=False, soft_wrap=True, emoji=False).print(
-        f"[bold red]bearerguard:[/] {shown(message)}"
-    )
+    console().print(f"[bold red]bearerguard:[/] {shown(message)}")
     raise typer.Exit(code)
 
 
@@ -74,19 +67,19 @@ def as_json(value: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
 
 
 def say(text: str) -> None:
-    """Print a sentence for people; what it quotes is shown as it is."""
+    """Print a sentence as the result."""
     _console().print(shown(text))
 
 
 def fields(values: Mapping[str, Any]) -> None:
-    """Print names and values, one a line, to be read and to be copied."""
+    """Print names and values, one pair a line."""
     width = max(map(len, values))
     for name, value in values.items():
         _console().print(f"[dim]{name:<{width}}[/]  {shown(words(value))}")
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], nothing: str) -> None:
-    """Print rows under their columns; `nothing` is said when there is none."""
+    """Print rows under their columns, or the sentence `nothing` where there are none."""
     lines = [[words(value) for value in row] for row in rows]
     if not lines:
         say(nothing)
@@ -100,15 +93,15 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], nothing: str) -
 
 
 def shown(text: str) -> str:
-    """Return a text that others may have written, for a terminal: it can steer nothing there."""
+    """Return a text for a terminal: it contains no control character and no markup."""
     return escape(harmless(text, keep="\n"))
 
 
 def harmless(text: str, *, keep: str = "") -> str:
-    """Return a text without characters that steer a terminal, or that nobody sees.
+    """Return a text in which characters that control a terminal, or are invisible, are escaped.
 
-    Control characters (C0, C1), those that turn or join text (bidi, zero width), and separators
-    are shown as escapes, but those of `keep`.
+    These are control characters (C0, C1), those that change direction or join text (bidi, zero
+    width), and separators, except those in `keep`.
     """
     return "".join(each if _is_harmless(each, keep) else ascii(each)[1:-1] for each in text)
 
@@ -120,7 +113,7 @@ def _is_harmless(each: str, keep: str) -> bool:
 
 
 def words(value: Any) -> str:
-    """Return a value as people read it."""
+    """Return a value as text."""
     if value is None or value == ():
         return "-"
     if isinstance(value, bool):
@@ -131,13 +124,52 @@ def words(value: Any) -> str:
 
 
 def moment(seconds: float | None) -> str | None:
-    """Return Unix seconds as a time of day, in UTC (RFC 3339)."""
+    """Return Unix seconds as a date and time in UTC (RFC 3339)."""
     if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _console() -> Console:
-    # In a pipe there is no edge to break lines at.
+    # A pipe has no width at which lines would have to be broken.
     width = None if sys.stdout.isatty() else _PIPE_WIDTH
     return Console(highlight=False, soft_wrap=True, emoji=False, width=width)
+
+
+# Standard error
+
+
+@cache
+def console() -> Console:
+    """Return standard error, the same object each time: a spinner keeps below what is printed.
+
+    Lines are not wrapped, so that an address can be copied.
+    """
+    # No emoji: a scope such as "api:key:read" contains none.
+    return Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+
+def note(text: str) -> None:
+    """Print what happens."""
+    console().print(shown(text))
+
+
+def done(text: str) -> None:
+    """Print what was achieved."""
+    console().print(f"[green]✓[/] {shown(text)}" if sys.stderr.isatty() else shown(text))
+
+
+def warn(text: str) -> None:
+    """Print what went wrong without ending the command."""
+    console().print(f"[yellow]![/] {shown(text)}")
+
+
+@contextmanager
+def waiting(text: str) -> Generator[None]:
+    """Show that the command waits: a spinner on a terminal, one line otherwise."""
+    if not sys.stderr.isatty():
+        note(text)
+        yield
+        return
+    with console().status(shown(text), spinner="dots"):
+        yield

@@ -1,6 +1,6 @@
-"""Secrets that commands are given: typed where nobody sees them, or piped in; never arguments.
+"""How commands read secrets: from a prompt without echo, or from standard input.
 
-Arguments can be read by everybody on the machine, and stay in a shell's history.
+Never from arguments: every user of the machine can read them, and shells keep them in a history.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _MAX_LENGTH = 16_384
 
 
 def new_password() -> str:
-    """Return a password that was typed twice, or the first line of what is piped in."""
+    """Return a password from a prompt, entered twice, or the first line of a pipe."""
     if sys.stdin.isatty():
         password: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
         return password

@@ -1,4 +1,4 @@
-"""`bearerguard serve`: the authorization server by itself, under uvicorn."""
+"""`bearerguard serve`: the authorization server as a program of its own, under uvicorn."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from bearerguard.server import AuthorizationServer, Lifetimes, SigningKeys
 from bearerguard.server import settings as defaults
 
 _LIFETIMES, _SIGNING = Lifetimes(), SigningKeys()
-# What the arguments of the server are called here, where an error names one.
+# The options of the command by the arguments of the server that an error names.
 _OPTIONS = {
     "Lifetimes(access_token=)": "--access-token-lifetime",
     "Lifetimes(refresh_token=)": "--refresh-token-lifetime",
@@ -39,7 +39,7 @@ _OPTIONS = {
     "SigningKeys(algorithm=)": "--algorithm",
     "SigningKeys(lifetime=)": "--key-lifetime",
 }
-_REVOCATIONS_SECRET = "BEARERGUARD_REVOCATIONS_SECRET"  # noqa: S105 - its name
+_REVOCATIONS_SECRET = "BEARERGUARD_SERVER_REVOCATIONS_SECRET"  # noqa: S105 - its name
 
 
 def _option(name: str, text: str) -> Any:
@@ -47,40 +47,43 @@ def _option(name: str, text: str) -> Any:
 
 
 AccessTokens = Annotated[
-    float, _option("ACCESS_TOKEN_LIFETIME", "Seconds that an access token lives.")
+    float, _option("ACCESS_TOKEN_LIFETIME", "Seconds until an access token expires.")
 ]
 RefreshTokens = Annotated[
-    float, _option("REFRESH_TOKEN_LIFETIME", "Seconds that a refresh token may idle.")
+    float, _option("REFRESH_TOKEN_LIFETIME", "Seconds until an unused refresh token expires.")
 ]
 Consents = Annotated[
     float,
-    _option("REFRESH_TOKEN_MAX_LIFETIME", "Seconds from a user's consent to the next."),
+    _option(
+        "REFRESH_TOKEN_MAX_LIFETIME",
+        "Seconds from a user's consent until the last refresh token expires.",
+    ),
 ]
 Grace = Annotated[
-    float, _option("REFRESH_GRACE", "Seconds in which a lost refresh may be repeated; 0: none.")
+    float, _option("REFRESH_GRACE", "Seconds for which a refresh may be repeated; 0 for never.")
 ]
-Codes = Annotated[float, _option("CODE_LIFETIME", "Seconds that an authorization code lives.")]
-Keys = Annotated[float, _option("KEY_LIFETIME", "Seconds after which the signing key rotates.")]
+Codes = Annotated[float, _option("CODE_LIFETIME", "Seconds until an authorization code expires.")]
+Keys = Annotated[float, _option("KEY_LIFETIME", "Seconds after which the signing key is rotated.")]
 Overlap = Annotated[
-    float, _option("SECRET_OVERLAP", "Seconds that a client's old secret stays valid.")
+    float, _option("SECRET_OVERLAP", "Seconds for which a client's old secret stays valid.")
 ]
 Algorithm = Annotated[
-    str, _option("ALGORITHM", "What new signing keys are for: RS256, ES256 or EdDSA.")
+    str, _option("ALGORITHM", "The algorithm of new signing keys: RS256, ES256 or EdDSA.")
 ]
 UnknownScopes = Annotated[
     str,
     _option(
         "UNKNOWN_SCOPES",
-        "What becomes of scopes that the server or the client does not know: ignore leaves them"
-        " out, refuse refuses the request.",
+        "How to treat scopes that the server or the client does not have: ignore leaves them out,"
+        " refuse refuses the request.",
     ),
 ]
 EndpointAudiences = Annotated[
     bool,
     _option(
         "ACCEPT_ENDPOINT_AUDIENCES",
-        "Let a client's assertion (private_key_jwt) name the token endpoint as its audience"
-        " instead of the issuer, as older clients do.",
+        "Accept client assertions (private_key_jwt) whose audience is the token endpoint instead"
+        " of the issuer, as older clients send them.",
     ),
 ]
 TrustedProxies = Annotated[
@@ -88,24 +91,24 @@ TrustedProxies = Annotated[
     typer.Option(
         "--trusted-proxy",
         envvar="BEARERGUARD_SERVER_TRUSTED_PROXIES",
-        help="A proxy, by address or network, whose X-Forwarded-For says who sends a request;"
-        " nobody's is believed if absent; repeatable.",
+        help="A proxy, by address or network, whose X-Forwarded-For is trusted; none by default;"
+        " repeatable.",
     ),
 ]
 AnyHttp = Annotated[
     bool,
     typer.Option(
         "--insecure-allow-http",
-        help="Allow an --issuer with plain http beyond this machine, on a network you trust.",
+        help="Allow an --issuer with http that is not on loopback, on a network you trust.",
     ),
 ]
 SharedRevocations = Annotated[
     str | None,
     typer.Option(
         "--revocations",
-        envvar="BEARERGUARD_REVOCATIONS_STORE",
-        help="Where the workers of the APIs learn what is revoked: the URL of their RedisStore;"
-        f" its secret is in {_REVOCATIONS_SECRET}.",
+        envvar="BEARERGUARD_SERVER_REVOCATIONS_STORE",
+        help="The URL of the RedisStore from which the workers of the APIs read revocations; its"
+        f" secret is in {_REVOCATIONS_SECRET}.",
     ),
 ]
 
@@ -132,10 +135,10 @@ def serve(
     revocations: SharedRevocations = None,
     insecure_allow_http: AnyHttp = False,
 ) -> None:
-    """Run the authorization server by itself; TLS belongs to the proxy in front of it."""
+    """Run the authorization server; a proxy in front of it provides TLS."""
     with output.endings():
         proxies = _addresses(trusted_proxy or [])
-        # Before the server, which says whether it begins a database; how that is done is no news.
+        # Before the server, which logs whether it creates a database; Alembic's steps are left out.
         logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
         logging.getLogger("alembic").setLevel(logging.WARNING)
         with naming_store(), _naming_options():
@@ -152,24 +155,24 @@ def serve(
                     code=code_lifetime,
                     client_secret_overlap=secret_overlap,
                 ),
-                # What is no algorithm is refused there.
+                # SigningKeys refuses any other text.
                 signing=SigningKeys(algorithm=algorithm, lifetime=key_lifetime),  # type: ignore[arg-type]
-                # What is none is refused there.
+                # AuthorizationServer refuses any other text.
                 unknown_scopes=unknown_scopes,  # type: ignore[arg-type]
                 accept_endpoint_audiences=accept_endpoint_audiences,
                 insecure_allow_http=insecure_allow_http,
             )
         _check_place(host, port)
-        # Held, for it works for as long as it lives.
-        _teller_of = None if revocations is None else _teller(server, revocations)
-        # Addresses may hold what is no business of a log: the server's own events are there.
+        # Kept in a variable: it publishes for as long as it exists.
+        _publisher = None if revocations is None else _revocation_publisher(server, revocations)
         uvicorn.run(
             server.asgi_app(trusted_proxies=proxies),
             host=host,
             port=port,
+            # URLs may contain secrets; the server logs its own events.
             access_log=False,
-            # uvicorn would believe whoever sends from this machine, and an environment variable;
-            # and it knows no proxy by another spelling. Logins are throttled by the address.
+            # uvicorn would trust every program on this machine, and an environment variable, and
+            # it compares addresses as text. Logins are throttled by the address.
             proxy_headers=False,
         )
 
@@ -185,35 +188,35 @@ def _naming_options() -> Generator[None]:
 
 
 def _check_place(host: str, port: int) -> None:
-    """Refuse an address that uvicorn could not listen on, before it would say so its own way."""
+    """Refuse an address on which uvicorn cannot listen, with an error of our own."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         socket.create_server((host, port), family=family).close()
     except OSError as error:
         raise ConfigurationError(
-            f"--host, --port: {host} port {port} cannot be listened on ({error.strerror}):"
-            " choose an address of this machine, and a port that is free"
+            f"--host, --port: cannot listen on {host} port {port} ({error.strerror}):"
+            " choose an address of this machine and a free port"
         ) from error
 
 
-def _teller(server: AuthorizationServer, url: str) -> Guard:
-    """Return a guard that tells the workers of the APIs what the server, or a command, revokes."""
+def _revocation_publisher(server: AuthorizationServer, url: str) -> Guard:
+    """Return a guard that publishes to the APIs' workers what the server or a command revokes."""
     from bearerguard.redis import RedisStore  # noqa: PLC0415 - an extra, and it says so
 
     secrets = os.environ.get(_REVOCATIONS_SECRET)
     if not secrets:
         raise ConfigurationError(
             f"--revocations: set {_REVOCATIONS_SECRET} to the secret of the workers' RedisStore"
-            " (several, oldest to newest, with commas between)"
+            " (several: the newest first, separated by commas)"
         )
     try:
         store = RedisStore(url, secret=[each.strip() for each in secrets.split(",")])
     except ConfigurationError as error:
         raise ConfigurationError(f"--revocations, or {_REVOCATIONS_SECRET}: {error}") from None
     longest = max(defaults.DAY, server.settings.longest_access_lifetime)
-    teller = Guard(server.issuer(), revocations=Revocations(store, max_token_life=longest))
-    teller.warm()  # begins to follow both; a store that is down is waited for
-    return teller
+    publisher = Guard(server.issuer(), revocations=Revocations(store, max_token_life=longest))
+    publisher.warm()  # starts to follow both; a store that is down is retried
+    return publisher
 
 
 def _addresses(proxies: list[str]) -> list[str]:
@@ -221,9 +224,9 @@ def _addresses(proxies: list[str]) -> list[str]:
         networks = [ip_network(each) for each in proxies]
     except ValueError:
         networks = None
-    if networks is None or not all(each.prefixlen for each in networks):  # all are nobody's own
+    if networks is None or not all(each.prefixlen for each in networks):  # 0.0.0.0/0 is everybody
         raise ConfigurationError(
-            "--trusted-proxy: give the address or the network of your own proxy, such as"
+            "--trusted-proxy: pass the address or the network of your own proxy, such as"
             " 127.0.0.1 or 10.0.0.0/24"
         )
     return [str(each) for each in networks]

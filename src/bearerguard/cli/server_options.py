@@ -1,7 +1,7 @@
-"""The options by which commands find the server: its store above all.
+"""The options that the server's commands share, such as its store.
 
-Each has an environment variable, so that commands and the server itself agree. The secret has
-no option: it comes from `BEARERGUARD_SERVER_SECRET`, or the development file beside the store.
+Each has an environment variable, so that all commands can use the same values. The secret has no
+option: it comes from `BEARERGUARD_SERVER_SECRET`, or from the development file beside the store.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Issuer = Annotated[
     str,
     typer.Option(
         envvar="BEARERGUARD_SERVER_ISSUER",
-        help="The server's URL, as its tokens have it in `iss`.",
+        help="The server's issuer URL, the `iss` of its tokens.",
         show_default=False,
     ),
 ]
@@ -40,8 +40,8 @@ Scopes = Annotated[
     list[str] | None,
     typer.Option(
         "--scope",
-        help='A scope and what it means: "read=See your recordings"; repeatable. Or all of them in'
-        " BEARERGUARD_SERVER_SCOPES, one a line or with semicolons between.",
+        help='A scope with its description: "read=See your recordings"; repeatable. Or all in'
+        " BEARERGUARD_SERVER_SCOPES, one a line or separated by semicolons.",
     ),
 ]
 Resources = Annotated[
@@ -49,14 +49,14 @@ Resources = Annotated[
     typer.Option(
         "--resource",
         envvar="BEARERGUARD_SERVER_RESOURCES",
-        help="The URI of an API that tokens are for; the issuer's if absent; repeatable.",
+        help="The URI of an API that tokens are for; the issuer URL by default; repeatable.",
     ),
 ]
 
 
 @contextmanager
 def naming_store() -> Generator[None]:
-    """Let errors about the store name the option, where they name the argument of the call."""
+    """Let errors about the store name the option `--store` instead of the argument `store=`."""
     try:
         yield
     except ConfigurationError as error:
@@ -66,7 +66,7 @@ def naming_store() -> Generator[None]:
 
 
 def opened(store: str, issuer: str | None = None, *, create: bool = False) -> Administration:
-    """Open the server of a store, to administer it; it is made with `create` alone."""
+    """Open a store for administration; only with `create`, one that does not exist is made."""
     with naming_store():
         return Administration(store, issuer=issuer, create=create)
 
@@ -74,7 +74,7 @@ def opened(store: str, issuer: str | None = None, *, create: bool = False) -> Ad
 def described(
     scopes: list[str] | None, environ: Mapping[str, str] | None = None
 ) -> dict[str, str] | None:
-    """Return scopes with their descriptions: the options', else the environment's."""
+    """Return the scopes with their descriptions: those of the options, or of the environment."""
     environ = os.environ if environ is None else environ
     given, named = scopes, "--scope"
     if not given:
@@ -83,14 +83,16 @@ def described(
         return None
     pairs = [(name.strip(), text.strip()) for name, _, text in (e.partition("=") for e in given)]
     if not all(name and text for name, text in pairs):
-        raise ConfigurationError(f'{named}: give name and description: "read=See your recordings"')
+        raise ConfigurationError(
+            f'{named}: pass each scope with its description: "read=See your recordings"'
+        )
     return dict(pairs)
 
 
 def _listed(text: str) -> list[str]:
-    """Return the scopes of a variable: one a line, else between semicolons.
+    """Return the scopes of a variable: one a line, or separated by semicolons.
 
-    Without either, each begins with a word that has an equals sign.
+    Without either, each word with an equals sign begins another scope.
     """
     separator = next((each for each in "\n;" if each in text.strip()), None)
     parts = text.split(separator) if separator else _NEXT_SCOPE.split(text.strip())

@@ -1,4 +1,4 @@
-"""`bearerguard token` and `status`: the token alone, and all about it but the token."""
+"""`bearerguard token` prints the token; `status` prints everything about it but the token."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def token(
     *,
     issuer: ChosenIssuer = None,
     header: Annotated[
-        bool, typer.Option("--header", help="Print it as a header line, for `curl -H @-`.")
+        bool, typer.Option("--header", help="Print it as a header field, for `curl -H @-`.")
     ] = False,
 ) -> None:
-    """Print a fresh access token. To curl: bearerguard token --header | curl -H @- URL.
+    """Print a valid access token. For curl: bearerguard token --header | curl -H @- URL.
 
-    A token on a command line can be read by everybody on the machine.
+    Do not put the token on a command line: every user of the machine can read it there.
     """
     with output.endings():
         manager, _ = opened_manager(issuer)
@@ -35,7 +35,7 @@ def token(
 
 
 def status(*, json: output.Json = False) -> None:
-    """Show who is logged in where, and until when; never the token."""
+    """Show the logins and until when they are valid; never the token."""
     with output.endings():
         logins = all_logins()
     rows = [_described(each) for each in logins]
@@ -49,7 +49,7 @@ def status(*, json: output.Json = False) -> None:
 
 
 def _described(login: Login) -> dict[str, Any]:
-    """Return what is known of a login, or why nothing is."""
+    """Return what is known of a login's token, or why nothing is known."""
     row: dict[str, Any] = {
         "issuer": login.issuer,
         "client_id": login.client_id,
@@ -66,7 +66,7 @@ def _described(login: Login) -> dict[str, Any]:
         row["storage"] = storage.name
         octets = storage.load(login.key)
         if octets is None:
-            row["problem"] = "there is no token: log in again"
+            row["problem"] = "no token is stored: log in again"
             return row
         kept = Token.from_bytes(octets)
     except BearerGuardError as error:
@@ -78,15 +78,15 @@ def _described(login: Login) -> dict[str, Any]:
     if kept.expires_at is not None:
         row["expires_in"] = int(kept.expires_at - time.time())
     if not row["refreshes"] and row["expires_in"] is not None and row["expires_in"] <= 0:
-        row["problem"] = "the token has expired and cannot be renewed: log in again"
+        row["problem"] = "the token has expired and there is no refresh token: log in again"
     return row
 
 
 def _print(rows: list[dict[str, Any]], environment: str | None) -> None:
     if environment:
-        output.say(f"${environment} is set: `token` and `call` use it, whatever is below.\n")
+        output.say(f"${environment} is set: `token` and `call` use it instead of these logins.\n")
     if not rows:
-        output.say("Nobody is logged in. Run `bearerguard login ISSUER --client-id ID`.")
+        output.say("There are no logins. Run `bearerguard login ISSUER --client-id ID`.")
     for position, row in enumerate(rows):
         if position:
             output.say("")
@@ -95,7 +95,7 @@ def _print(rows: list[dict[str, Any]], environment: str | None) -> None:
                 "issuer": row["issuer"],
                 "client": row["client_id"],
                 "scope": row["scope"] or None,
-                "kept in": row["storage"],
+                "stored in": row["storage"],
                 "token": row["problem"] or _validity(row),
             }
         )
@@ -103,9 +103,9 @@ def _print(rows: list[dict[str, Any]], environment: str | None) -> None:
 
 def _validity(row: dict[str, Any]) -> str:
     seconds = row["expires_in"]
-    renewed = ", renews itself" if row["refreshes"] else ""
+    renewed = ", refreshed automatically" if row["refreshes"] else ""
     if seconds is None:
-        return "valid until the server says otherwise" + renewed
+        return "valid for as long as the server accepts it" + renewed
     if seconds <= 0:
         return f"expired at {row['expires_at']}{renewed}"
     return f"valid for {_duration(seconds)}, until {row['expires_at']}{renewed}"

@@ -1,4 +1,4 @@
-"""`bearerguard user`: the accounts of people who sign in to the server."""
+"""`bearerguard user`: the accounts of the users who log in to the authorization server."""
 
 from __future__ import annotations
 
@@ -11,27 +11,29 @@ from bearerguard.cli.prompts import new_password
 from bearerguard.cli.server_options import Store, opened
 from bearerguard.server.login.accounts import Account
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="The people who may sign in.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Add, list and disable users.")
 
-Login = Annotated[str, typer.Argument(help="The name that the user signs in with.")]
+Login = Annotated[str, typer.Argument(help="The user's login name.")]
 
 
 @app.command()
 def add(
     login: Login,
-    name: Annotated[str, typer.Option(help="What pages call the user.")] = "",
+    name: Annotated[
+        str, typer.Option(help="The name that pages show; the login name by default.")
+    ] = "",
     *,
     store: Store,
     json: output.Json = False,
 ) -> None:
-    """Make an account; the password is asked for, or read from standard input."""
+    """Add a user; the password is prompted for, or read from standard input."""
     with output.endings(), opened(store, create=True) as server:
         _show(server.users.add(login, new_password(), name=name), as_json=json)
 
 
 @app.command("list")
 def list_all(*, store: Store, json: output.Json = False) -> None:
-    """List the accounts."""
+    """List the users."""
     with output.endings(), opened(store) as server:
         found = [_values(account) for account in server.users.all()]
     if json:
@@ -40,27 +42,27 @@ def list_all(*, store: Store, json: output.Json = False) -> None:
     output.table(
         ["login", "name", "user id", "since", "disabled"],
         [list(each.values()) for each in found],
-        "There are no users yet: `bearerguard user add NAME` makes one.",
+        "There are no users: `bearerguard user add NAME` adds one.",
     )
 
 
 @app.command("set-password")
 def set_password(login: Login, *, store: Store, json: output.Json = False) -> None:
-    """Set a new password and end the user's sessions; tokens stay as they are."""
+    """Set a new password and end the user's sessions; tokens stay valid."""
     with output.endings(), opened(store) as server:
         _show(server.users.set_password(login, new_password()), as_json=json)
 
 
 @app.command()
 def disable(login: Login, *, store: Store, json: output.Json = False) -> None:
-    """Keep a user from signing in; end the user's sessions and tokens."""
+    """Disable a user; the user's sessions end, and the tokens are revoked."""
     with output.endings(), opened(store) as server:
         _show(server.disable_user(login), as_json=json)
 
 
 @app.command()
 def enable(login: Login, *, store: Store, json: output.Json = False) -> None:
-    """Let a disabled user sign in again."""
+    """Enable a disabled user."""
     with output.endings(), opened(store) as server:
         _show(server.users.enable(login), as_json=json)
 

@@ -1,7 +1,8 @@
 """Client authentication (RFC 6749 §2.3, RFC 7523, RFC 6750): built by a client, parsed by a server.
 
 `Proof` is what a request must carry, whoever the client is: a resource server that introspects, or
-an app that asks for tokens. `parse` reads it again; whether it is right is the server's decision.
+an app that asks for tokens. `parse_basic` reads what is more than a parameter; whether it is right
+is the server's decision.
 Time and the unique id of an assertion are given.
 """
 
@@ -11,13 +12,11 @@ import base64
 import binascii
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from urllib.parse import quote_plus
 
-from bearerguard.errors import TokenError
 from bearerguard.protocol import names
 from bearerguard.protocol.http import form
-from bearerguard.protocol.jose import jwt
 from bearerguard.protocol.jose.signing import PrivateKey
 
 BASIC = "client_secret_basic"
@@ -86,19 +85,6 @@ def bearer(token: str) -> Proof:
     return Proof(headers=(("authorization", f"{names.BEARER} {token}"),))
 
 
-@dataclass(frozen=True, slots=True)
-class Presented:
-    """Who a request says that its client is, and by which method it proves it.
-
-    `client_ids` and `proofs` are the spellings that may be meant, the likelier first; a proof is
-    a secret or an assertion.
-    """
-
-    client_ids: tuple[str, ...]
-    method: str
-    proofs: tuple[str, ...] = field(default=("",), repr=False)
-
-
 class MalformedAuthentication(ValueError):
     """A request does not say who its client is, or says it in two ways.
 
@@ -117,68 +103,15 @@ class MalformedAuthentication(ValueError):
         self.evidence = evidence
 
 
-def parse(
-    authorization: Sequence[bytes],
-    *,
-    client_id: str | None = None,
-    client_secret: str | None = None,
-    client_assertion: str | None = None,
-    client_assertion_type: str | None = None,
-) -> Presented:
-    """Return what a request says of its client (RFC 6749 §2.3, RFC 7521 §4.2).
+def parse_basic(fields: Sequence[bytes]) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """Return the client id and the secret of Basic credentials (RFC 6749 §2.3.1), None without any.
 
-    Args:
-        authorization: the values of all its `Authorization` fields.
-        client_id: the parameter of that name, None where it is absent.
-        client_secret: likewise.
-        client_assertion: likewise.
-        client_assertion_type: likewise.
+    Each is a tuple of the spellings that may be meant, the likelier first. `fields` are the
+    values of all Authorization fields of a request.
 
     Raises:
-        MalformedAuthentication: nobody is named, or two clients or two methods are.
+        MalformedAuthentication: the field is repeated, has another scheme, or cannot be decoded.
     """
-    basic = _basic(authorization)
-    if sum(each is not None for each in (basic, client_secret, client_assertion)) > 1:
-        raise MalformedAuthentication(
-            names.INVALID_REQUEST,
-            "two_authentication_methods",
-            "The client authenticates in two ways at once",
-            client_id=client_id,
-        )
-    if basic is not None:
-        presented = basic
-    elif client_assertion is not None:
-        if client_assertion_type != ASSERTION_TYPE:
-            raise MalformedAuthentication(
-                names.INVALID_REQUEST,
-                "unknown_assertion_type",
-                "client_assertion_type is missing or not supported",
-                client_id=client_id,
-                client_assertion_type=client_assertion_type,
-            )
-        subject = _subject(client_assertion)
-        presented = Presented((subject,), PRIVATE_KEY_JWT, (client_assertion,))
-    elif client_id is None:
-        raise MalformedAuthentication(names.INVALID_CLIENT, "no_client_named")
-    elif client_secret is not None:
-        presented = Presented((client_id,), POST, (client_secret,))
-    else:
-        presented = Presented((client_id,), NONE)
-    if client_id is None or presented.client_ids == (client_id,):
-        return presented
-    if client_id not in presented.client_ids:
-        raise MalformedAuthentication(
-            names.INVALID_REQUEST,
-            "two_clients",
-            "client_id is another client than the one that authenticates",
-            client_id=client_id,
-            authenticated_as=presented.client_ids[0],
-        )
-    return replace(presented, client_ids=(client_id,))
-
-
-def _basic(fields: Sequence[bytes]) -> Presented | None:
-    """Return what an Authorization field says (RFC 6749 §2.3.1), None without one."""
     if not fields or list(fields) == [b""]:
         return None
     if len(fields) > 1:
@@ -199,10 +132,10 @@ def _basic(fields: Sequence[bytes]) -> Presented | None:
     except binascii.Error:
         plain = b""
     name, colon, password = plain.partition(b":")
-    client_ids, proofs = _spellings(name), _spellings(password)
-    if not (colon and name and client_ids and proofs):
+    client_ids, secrets = _spellings(name), _spellings(password)
+    if not (colon and name and client_ids and secrets):
         raise MalformedAuthentication(names.INVALID_CLIENT, "malformed_basic_credentials")
-    return Presented(client_ids, BASIC, proofs)
+    return client_ids, secrets
 
 
 def _spellings(octets: bytes) -> tuple[str, ...]:
@@ -217,12 +150,3 @@ def _spellings(octets: bytes) -> tuple[str, ...]:
     with suppress(UnicodeDecodeError):
         found.append(octets.decode("ascii"))
     return tuple(dict.fromkeys(found))
-
-
-def _subject(assertion: str) -> str:
-    """Return which client an assertion claims to come from, "" for none."""
-    try:
-        subject = jwt.parse(assertion.encode("ascii", "replace")).claims.get("sub")
-    except TokenError:
-        return ""
-    return subject if isinstance(subject, str) else ""

@@ -6,23 +6,33 @@ introspection, over SQLite. See `AuthorizationServer`.
 
 from __future__ import annotations
 
-from bearerguard.errors import ConfigurationError
+from bearerguard.errors import (
+    AccountError,
+    ClientError,
+    ConfigurationError,
+    PasswordRejected,
+    SigningKeyError,
+    StoreUnavailable,
+)
 
 try:
     from bearerguard.server.authorization_server import AuthorizationServer
-    from bearerguard.server.clients.client import Client
-    from bearerguard.server.clients.registry import ClientError, Registered
+    from bearerguard.server.clients.authentication_methods import (
+        ClientAuthenticationMethod,
+        Presented,
+        Rejected,
+    )
+    from bearerguard.server.clients.client import Client, ClientOptions
+    from bearerguard.server.clients.registry import Registered
     from bearerguard.server.grants.registry import Grant, GrantRegistry
     from bearerguard.server.grants.token_issuer import TokenIssuer
     from bearerguard.server.grants.token_response import TokenResponse
     from bearerguard.server.http.oauth_error import OAuthError
     from bearerguard.server.http.parameters import Parameters
-    from bearerguard.server.login.accounts import Account, AccountError
+    from bearerguard.server.login.accounts import Account
     from bearerguard.server.login.people import PeopleOptions, User
-    from bearerguard.server.login.throttle import Allowance
+    from bearerguard.server.login.throttle import RateLimit
     from bearerguard.server.settings import Lifetimes, Resource, SigningKeys
-    from bearerguard.server.store.database import StoreUnavailable
-    from bearerguard.server.tokens.key_ring import SigningKeyError
     from bearerguard.server.tokens.revocations import Revoked
 except ModuleNotFoundError as error:
     if (error.name or "").startswith("bearerguard"):
@@ -34,17 +44,22 @@ except ModuleNotFoundError as error:
 __all__ = [
     "Account",
     "AccountError",
-    "Allowance",
     "AuthorizationServer",
     "Client",
+    "ClientAuthenticationMethod",
     "ClientError",
+    "ClientOptions",
     "Grant",
     "GrantRegistry",
     "Lifetimes",
     "OAuthError",
     "Parameters",
+    "PasswordRejected",
     "PeopleOptions",
+    "Presented",
+    "RateLimit",
     "Registered",
+    "Rejected",
     "Resource",
     "Revoked",
     "SigningKeyError",

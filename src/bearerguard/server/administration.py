@@ -33,6 +33,7 @@ class ManagedServer:
         clients: the registered clients.
         users: the accounts of users.
         keys: the signing keys.
+        authentication_methods: how clients authenticate; `register` adds a method of your own.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -40,6 +41,7 @@ class ManagedServer:
         self.clients = engine.clients
         self.users = engine.people.accounts
         self.keys = engine.keys
+        self.authentication_methods = engine.authentication_methods
 
     def __enter__(self) -> Self:
         """Return the server."""

@@ -74,6 +74,7 @@ class AuthorizationServer(ManagedServer):
         clients: the registered clients.
         users: the accounts of users.
         keys: the signing keys.
+        authentication_methods: how clients authenticate; `register` adds a method of your own.
         grants: the grants by grant type; `register` adds one of your own.
         tokens: issues tokens, for grants of your own.
         paths: the paths that it serves, the well-known ones included.

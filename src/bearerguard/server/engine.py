@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -10,9 +10,15 @@ from bearerguard.errors import ConfigurationError
 from bearerguard.runtime.elapsed import elapsed_by
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.audit import Audit
-from bearerguard.server.clients.assertion import Assertions
+from bearerguard.server.clients import client as client_options
 from bearerguard.server.clients.authentication import ClientAuthentication
-from bearerguard.server.clients.failures import Failures
+from bearerguard.server.clients.authentication_methods import (
+    AuthenticationMethods,
+    ClientSecretBasic,
+    ClientSecretPost,
+    NoAuthentication,
+)
+from bearerguard.server.clients.private_key_jwt import PrivateKeyJwt
 from bearerguard.server.clients.registry import ClientRegistry
 from bearerguard.server.endpoints import metadata
 from bearerguard.server.endpoints.authorization import AuthorizationEndpoint
@@ -27,9 +33,9 @@ from bearerguard.server.grants.token_issuer import TokenIssuer
 from bearerguard.server.http import responses
 from bearerguard.server.http.router import Endpoint, Readers, Router
 from bearerguard.server.login.consent import CONSENT
+from bearerguard.server.login.login_endpoint import LOGIN
 from bearerguard.server.login.passwords import PLACES
 from bearerguard.server.login.people import People, PeopleOptions
-from bearerguard.server.login.sign_in import LOGIN
 from bearerguard.server.secret import ServerSecret
 from bearerguard.server.settings import Settings
 from bearerguard.server.store.database import Database
@@ -38,6 +44,16 @@ from bearerguard.server.tokens.access_token import AccessTokens
 from bearerguard.server.tokens.refresh_token_family import RefreshTokens
 from bearerguard.server.tokens.revocations import Revocations
 from bearerguard.server.upkeep import Upkeep
+
+
+class _GrantTypes(tuple[str, ...]):
+    __slots__ = ()
+
+    def is_allowed(self, name: str) -> bool:
+        return name in self
+
+
+_GRANTS = _GrantTypes(client_options.GRANT_TYPES)
 
 
 class Engine:
@@ -66,10 +82,10 @@ class Engine:
         elapsed = elapsed_by(clock)
         self.upkeep = Upkeep(database, self.keys, settings, clock, elapsed)
         self.grants = GrantRegistry(any_extension=settings.any_resource)
+        self.authentication_methods = AuthenticationMethods()
         self.clients = ClientRegistry(
             secret=secret,
-            grants=self.grants,
-            settings=settings,
+            rules=client_options.Rules(settings, self.grants, self.authentication_methods),
             revocations=self.revocations,
             finish_removals=self.upkeep.finish_removals,
             **shared,
@@ -97,16 +113,15 @@ class Engine:
         self.grants.register(self.codes)
         self.grants.register(ClientCredentialsGrant(self.tokens))
         self.grants.register(RefreshTokenGrant(**shared))
-        authentication = ClientAuthentication(
-            self.clients,
-            Assertions(
-                self.clients,
-                settings,
-                clock,
-                tuple(map(settings.url, (metadata.TOKEN, metadata.REVOKE, metadata.INTROSPECT))),
-            ),
-            Failures(elapsed),
-        )
+        audiences = (metadata.TOKEN, metadata.REVOKE, metadata.INTROSPECT)
+        for method in (
+            ClientSecretBasic(self.clients),
+            ClientSecretPost(self.clients),
+            PrivateKeyJwt(self.clients, settings, clock, tuple(map(settings.url, audiences))),
+            NoAuthentication(),
+        ):
+            self.authentication_methods.register(method)
+        authentication = ClientAuthentication(self.clients, self.authentication_methods, elapsed)
         self._token = TokenEndpoint(authentication, self.grants)
         self._authorize = AuthorizationEndpoint(
             settings=settings,
@@ -209,14 +224,17 @@ class Engine:
         responses.check_method(request, "GET", "HEAD")
         return responses.public(self.keys.jwks(), signing.CACHE_SECONDS)
 
-    def _published(
-        self, document: Callable[[Settings, Sequence[str], Iterable[str]], dict[str, Any]]
-    ) -> Callable[[Request], Response]:
+    def _published(self, document: Callable[..., dict[str, Any]]) -> Callable[[Request], Response]:
         """Return what responds with a metadata document."""
 
         def handling(request: Request) -> Response:
             responses.check_method(request, "GET", "HEAD")
-            content = document(self.settings, self.keys.algorithms(), self.grants)
+            content = document(
+                self.settings,
+                self.keys.algorithms(),
+                grant_types=self.grants,
+                auth_methods=self.authentication_methods,
+            )
             return responses.public(content, metadata.CACHE_SECONDS)
 
         return handling

@@ -126,21 +126,18 @@ class LocalIntrospection:
         fields = request.values(b"authorization")
         if fields == [f"{names.BEARER} {self.access_token}".encode()]:
             return True
+        assertion = form.get("client_assertion")
+        if assertion is not None:
+            is_known = form.get("client_assertion_type") == client_authentication.ASSERTION_TYPE
+            return is_known and self._is_good(assertion.encode(), url)
         try:
-            presented = client_authentication.parse(
-                fields,
-                client_id=form.get("client_id"),
-                client_secret=form.get("client_secret"),
-                client_assertion=form.get("client_assertion"),
-                client_assertion_type=form.get("client_assertion_type"),
-            )
+            basic = client_authentication.parse_basic(fields)
         except client_authentication.MalformedAuthentication:
             return False
-        if CLIENT_ID not in presented.client_ids:
-            return False
-        if presented.method == client_authentication.PRIVATE_KEY_JWT:
-            return self._is_good(presented.proofs[0].encode(), url)
-        return self.client_secret in presented.proofs
+        if basic is None:
+            basic = ((form.get("client_id", ""),), (form.get("client_secret", ""),))
+        client_ids, secrets = basic
+        return CLIENT_ID in client_ids and self.client_secret in secrets
 
     def _is_good(self, assertion: bytes, url: str) -> bool:
         """Whether a client assertion is genuine, for this issuer, not expired, and new."""

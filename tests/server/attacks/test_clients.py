@@ -84,7 +84,7 @@ def test_an_unknown_client_and_a_wrong_secret_get_the_same_answer(
 def test_public_and_foreign_clients_neither_see_nor_end_a_token(make: Make) -> None:
     harness = make(resources=[A, B])
     tokens = harness.tokens(resource=A)
-    api = harness.add("The other API", redirect_uris=[], serves=[B])
+    api = harness.add("The other API", redirect_uris=[], introspects=[B])
     public = {"client_id": harness.phone.client_id}
     for token in (tokens["access_token"], tokens["refresh_token"]):
         assert harness.introspect(token, api) == {"active": False}

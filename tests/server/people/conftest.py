@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.people.stage import PASSWORD, PeopleStage
+from tests.server.people.harness import PASSWORD, PeopleHarness
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Generator[PeopleStage]:
+def harness(tmp_path: Path) -> Generator[PeopleHarness]:
     """People, of whom Ada has an account."""
-    stage = PeopleStage(tmp_path)
-    stage.people.accounts.add("ada", PASSWORD, name="Ada Lovelace")
-    yield stage
-    stage.database.close()
+    harness = PeopleHarness(tmp_path)
+    harness.people.accounts.add("ada", PASSWORD, name="Ada Lovelace")
+    yield harness
+    harness.database.close()

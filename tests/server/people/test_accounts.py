@@ -8,16 +8,16 @@ import threading
 import argon2
 import pytest
 
-from bearerguard.errors import ConfigurationError
-from bearerguard.server.login.accounts import AccountError, Accounts
-from bearerguard.server.login.passwords import PasswordRejected, Passwords, PasswordsBusy
-from tests.server.people.stage import CHEAP, PASSWORD, PeopleStage
+from bearerguard.errors import AccountError, ConfigurationError, PasswordRejected, PasswordsBusy
+from bearerguard.server.login.accounts import Accounts
+from bearerguard.server.login.passwords import Passwords
+from tests.server.people.harness import CHEAP, PASSWORD, PeopleHarness
 
 
 def test_an_account_is_made_listed_and_found_however_its_name_is_typed(
-    stage: PeopleStage,
+    harness: PeopleHarness,
 ) -> None:
-    accounts = stage.people.accounts
+    accounts = harness.people.accounts
     ada = accounts.get(" ADA ")
     assert (ada.login, ada.name, ada.disabled) == ("ada", "Ada Lovelace", False)
     assert ada.user_id.startswith("user-")
@@ -43,38 +43,38 @@ def test_an_account_is_made_listed_and_found_however_its_name_is_typed(
     ],
 )
 def test_an_account_that_cannot_be_is_refused(
-    stage: PeopleStage, login: str, password: str, name: str, complaint: str
+    harness: PeopleHarness, login: str, password: str, name: str, complaint: str
 ) -> None:
     with pytest.raises((AccountError, PasswordRejected), match=complaint):
-        stage.people.accounts.add(login, password, name=name)
-    assert len(stage.people.accounts.all()) == 1
+        harness.people.accounts.add(login, password, name=name)
+    assert len(harness.people.accounts.all()) == 1
 
 
 @pytest.mark.parametrize("method", ["get", "disable", "enable"])
 def test_an_account_that_is_not_there_is_said_to_be_missing(
-    stage: PeopleStage, method: str
+    harness: PeopleHarness, method: str
 ) -> None:
     with pytest.raises(AccountError, match="There is no user 'eve'"):
-        getattr(stage.people.accounts, method)("eve")
+        getattr(harness.people.accounts, method)("eve")
     with pytest.raises(AccountError, match="There is no user 'eve'"):
-        stage.people.accounts.set_password("eve", PASSWORD)
+        harness.people.accounts.set_password("eve", PASSWORD)
 
 
 def test_a_hash_of_weaker_parameters_is_renewed_when_its_password_comes(
-    stage: PeopleStage,
+    harness: PeopleHarness,
 ) -> None:
     stronger = argon2.Parameters(argon2.Type.ID, 19, 16, 32, 2, 16, 1)
     accounts = Accounts(
-        stage.database, Passwords(stronger), stage.clock, on_disabled=stage.disabled.append
+        harness.database, Passwords(stronger), harness.clock, on_disabled=harness.disabled.append
     )
-    before = stage.rows("users")[0].password_hash
+    before = harness.rows("users")[0].password_hash
     assert accounts.check("ada", "wrong password") is None
-    assert stage.rows("users")[0].password_hash == before
+    assert harness.rows("users")[0].password_hash == before
     assert accounts.check("ada", PASSWORD) is not None
-    after = stage.rows("users")[0].password_hash
+    after = harness.rows("users")[0].password_hash
     assert "t=2" in after
     assert accounts.check("ada", PASSWORD) is not None
-    assert stage.rows("users")[0].password_hash == after
+    assert harness.rows("users")[0].password_hash == after
 
 
 def test_a_composed_and_a_decomposed_letter_are_the_same_password() -> None:
@@ -126,12 +126,12 @@ def test_a_herd_of_checks_is_bounded_and_the_rest_is_told_to_wait() -> None:
     assert (outcomes.count("ran"), outcomes.count("busy")) == (4, 46)
 
 
-def test_a_login_that_meets_a_full_queue_is_told_when_to_come_again(stage: PeopleStage) -> None:
-    pool = stage.people.accounts._passwords._pool
+def test_a_login_that_meets_a_full_queue_is_told_when_to_come_again(harness: PeopleHarness) -> None:
+    pool = harness.people.accounts._passwords._pool
     places = pool._workers.places
     while places.acquire(blocking=False):
         pass
-    page = stage.visitor().sign_in("ada", PASSWORD)
+    page = harness.visitor().sign_in("ada", PASSWORD)
     assert (page.status, page.header("Retry-After")) == (503, "5")
     assert "Many people are signing in" in page.text
 

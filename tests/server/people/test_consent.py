@@ -13,7 +13,7 @@ from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.login.consent import ConsentAnswer, ConsentRequest, ScopeLine, destination
 from bearerguard.server.login.people import User
 from bearerguard.server.store.clients import add
-from tests.server.people.stage import PASSWORD, PeopleStage
+from tests.server.people.harness import PASSWORD, PeopleHarness
 from tests.server.people.visitor import Page, Visitor, path
 
 QUERY = "client_id=notes&state=xyz"
@@ -30,8 +30,8 @@ ASKED = ConsentRequest(
 class Endpoint:
     """What stands behind the visitor here: People, and their answers as they come."""
 
-    def __init__(self, stage: PeopleStage, asked: ConsentRequest = ASKED) -> None:
-        self.people = stage.people
+    def __init__(self, harness: PeopleHarness, asked: ConsentRequest = ASKED) -> None:
+        self.people = harness.people
         self.asked = asked
         self.answers: list[ConsentAnswer] = []
 
@@ -48,9 +48,9 @@ class Endpoint:
         return self.people.handle(request)
 
 
-def asking(stage: PeopleStage, asked: ConsentRequest = ASKED) -> tuple[Endpoint, Visitor, Page]:
-    endpoint = Endpoint(stage, asked)
-    visitor = Visitor(endpoint, url=stage.issuer)
+def asking(harness: PeopleHarness, asked: ConsentRequest = ASKED) -> tuple[Endpoint, Visitor, Page]:
+    endpoint = Endpoint(harness, asked)
+    visitor = Visitor(endpoint, url=harness.issuer)
     visitor.sign_in("ada", PASSWORD)
     return endpoint, visitor, visitor.get("/oauth/authorize")
 
@@ -58,8 +58,8 @@ def asking(stage: PeopleStage, asked: ConsentRequest = ASKED) -> tuple[Endpoint,
 ALLOW, DENY = ("decision", "allow"), ("decision", "deny")
 
 
-def test_the_page_names_who_asks_for_what_and_where_the_answer_goes(stage: PeopleStage) -> None:
-    _, _, page = asking(stage)
+def test_the_page_names_who_asks_for_what_and_where_the_answer_goes(harness: PeopleHarness) -> None:
+    _, _, page = asking(harness)
     assert page.status == 200
     assert page.title == "Field Notes asks for access to your account · api.example.com"
     for text in ("See your recordings", "Signed in as Ada Lovelace", "notes.example.com"):
@@ -77,12 +77,12 @@ def test_the_page_names_who_asks_for_what_and_where_the_answer_goes(stage: Peopl
     ],
 )
 def test_the_answer_is_what_was_pressed(
-    stage: PeopleStage,
+    harness: PeopleHarness,
     button: tuple[str, str],
     ticked: dict[str, str],
     expected: tuple[bool, bool],
 ) -> None:
-    endpoint, visitor, page = asking(stage)
+    endpoint, visitor, page = asking(harness)
     visitor.submit(page, button, **ticked)
     (answer,) = endpoint.answers
     assert (answer.allowed, answer.remember) == expected
@@ -91,19 +91,19 @@ def test_the_answer_is_what_was_pressed(
     assert QUERY not in repr(answer)
 
 
-def test_what_a_client_asked_for_is_shown_and_never_run(stage: PeopleStage) -> None:
+def test_what_a_client_asked_for_is_shown_and_never_run(harness: PeopleHarness) -> None:
     evil = "<script>alert(1)</script>\"'&{{ 7*7 }}"
     asked = replace(ASKED, client_name=evil, scopes=(ScopeLine("x", evil),))
-    _, _, page = asking(stage, asked)
+    _, _, page = asking(harness, asked)
     assert "<script" not in page.html
     assert "&lt;script&gt;" in page.html
     assert "49" not in page.text
 
 
-def test_a_form_of_another_browser_or_user_is_refused(stage: PeopleStage) -> None:
-    stage.people.accounts.add("grace", PASSWORD)
-    endpoint, visitor, page = asking(stage)
-    _, other, others = asking(stage)
+def test_a_form_of_another_browser_or_user_is_refused(harness: PeopleHarness) -> None:
+    harness.people.accounts.add("grace", PASSWORD)
+    endpoint, visitor, page = asking(harness)
+    _, other, others = asking(harness)
     mixed = {**page.fields, "decision": "allow"}
     assert other.post("/oauth/consent", mixed).status == 400
     assert visitor.submit(others, ALLOW).status == 400
@@ -119,24 +119,24 @@ def test_a_form_of_another_browser_or_user_is_refused(stage: PeopleStage) -> Non
     "change",
     [{"decision": "maybe"}, {"decision": ""}, {"request": ""}, {"request": "x"}, {"csrf": "x"}],
 )
-def test_a_form_that_was_altered_is_refused(stage: PeopleStage, change: dict[str, str]) -> None:
-    endpoint, visitor, page = asking(stage)
+def test_a_form_that_was_altered_is_refused(harness: PeopleHarness, change: dict[str, str]) -> None:
+    endpoint, visitor, page = asking(harness)
     fields = {**page.fields, "decision": "allow", **change}
     assert visitor.post("/oauth/consent", fields).status == 400
     assert visitor.send("POST", "/oauth/consent", b"x").status == 400
     assert endpoint.answers == []
 
 
-def test_a_page_that_was_open_for_an_hour_is_refused(stage: PeopleStage) -> None:
-    endpoint, visitor, page = asking(stage)
-    stage.clock.now += 3600
+def test_a_page_that_was_open_for_an_hour_is_refused(harness: PeopleHarness) -> None:
+    endpoint, visitor, page = asking(harness)
+    harness.clock.now += 3600
     assert visitor.submit(page, ALLOW).status == 400
     assert endpoint.answers == []
 
 
-def test_another_account_may_be_chosen_and_the_request_goes_on(stage: PeopleStage) -> None:
-    stage.people.accounts.add("grace", PASSWORD)
-    _, visitor, page = asking(stage)
+def test_another_account_may_be_chosen_and_the_request_goes_on(harness: PeopleHarness) -> None:
+    harness.people.accounts.add("grace", PASSWORD)
+    _, visitor, page = asking(harness)
     login = visitor.follow(visitor.submit(page))
     assert "to continue to Field Notes" in login.text
     answer = visitor.submit(login, username="grace", password=PASSWORD)
@@ -145,14 +145,14 @@ def test_another_account_may_be_chosen_and_the_request_goes_on(stage: PeopleStag
 
 
 def test_a_client_that_cannot_prove_itself_is_not_offered_to_be_remembered(
-    stage: PeopleStage,
+    harness: PeopleHarness,
 ) -> None:
-    _, _, page = asking(stage, replace(ASKED, rememberable=False))
+    _, _, page = asking(harness, replace(ASKED, rememberable=False))
     assert "Do not ask me again" not in page.text
 
 
-def test_without_scopes_the_page_says_so(stage: PeopleStage) -> None:
-    _, _, page = asking(stage, replace(ASKED, scopes=()))
+def test_without_scopes_the_page_says_so(harness: PeopleHarness) -> None:
+    _, _, page = asking(harness, replace(ASKED, scopes=()))
     assert "asks for no permission" in page.text
 
 
@@ -167,10 +167,10 @@ def test_without_scopes_the_page_says_so(stage: PeopleStage) -> None:
     ],
 )
 def test_the_policy_lets_the_answer_reach_its_client(
-    stage: PeopleStage, redirect_uri: str, kind: str, shown: str
+    harness: PeopleHarness, redirect_uri: str, kind: str, shown: str
 ) -> None:
     asked = replace(ASKED, redirect_uri=redirect_uri)
-    _, _, page = asking(stage, asked)
+    _, _, page = asking(harness, asked)
     assert destination(redirect_uri) == (kind, shown)
     assert f"{shown}" in page.text
     assert "form-action" not in page.policy, "Chromium would hold the client's redirects to it"
@@ -178,21 +178,17 @@ def test_the_policy_lets_the_answer_reach_its_client(
     assert page.header("Cross-Origin-Opener-Policy") == "unsafe-none"
 
 
-def register(stage: PeopleStage, client_id: str) -> None:
-    with stage.database.write() as connection:
-        texts = ("grant_types", "redirect_uris", "scopes", "serves")
-        row: dict[str, Any] = {"client_id": client_id, "name": client_id, "auth_method": "none"}
-        row |= dict.fromkeys(texts, "[]")
-        row |= {"require_pkce": True, "require_consent": True, "created_at": 0.0}
-        add(connection, **row)
+def register(harness: PeopleHarness, client_id: str) -> None:
+    with harness.database.write() as connection:
+        add(connection, client_id=client_id, name=client_id, created_at=0.0)
 
 
 def test_A8_consent_is_remembered_per_user_client_and_resource_and_grows(
-    stage: PeopleStage,
+    harness: PeopleHarness,
 ) -> None:
-    people, one, two = stage.people, "https://one.example.com", "https://two.example.com"
+    people, one, two = harness.people, "https://one.example.com", "https://two.example.com"
     for client_id in ("notes", "other"):
-        register(stage, client_id)
+        register(harness, client_id)
     assert people.remembered("user-1", "notes", [one]) == frozenset()
     people.remember("user-1", "notes", frozenset({"read"}), [one])
     people.remember("user-1", "notes", frozenset({"write"}), [two, one])
@@ -211,18 +207,18 @@ def test_A8_consent_is_remembered_per_user_client_and_resource_and_grows(
 
 
 def test_A8_what_an_earlier_version_remembered_names_no_resource_and_is_asked_again(
-    stage: PeopleStage,
+    harness: PeopleHarness,
 ) -> None:
-    register(stage, "notes")
-    with stage.database.write() as connection:
+    register(harness, "notes")
+    with harness.database.write() as connection:
         connection.exec_driver_sql(
             "INSERT INTO consents (user_id, client_id, scope, given_at)"
             " VALUES ('user-1', 'notes', 'read write', 0)"
         )
     resources = ["https://api.example.com"]
-    assert stage.people.remembered("user-1", "notes", resources) == frozenset()
-    stage.people.remember("user-1", "notes", frozenset({"read"}), resources)
-    assert stage.people.remembered("user-1", "notes", resources) == {"read"}
+    assert harness.people.remembered("user-1", "notes", resources) == frozenset()
+    harness.people.remember("user-1", "notes", frozenset({"read"}), resources)
+    assert harness.people.remembered("user-1", "notes", resources) == {"read"}
 
 
 class AppLogin:
@@ -234,24 +230,24 @@ class AppLogin:
 
 
 def test_an_app_with_its_own_login_brings_its_users(tmp_path: Path) -> None:
-    stage = PeopleStage(
+    harness = PeopleHarness(
         tmp_path, current_user=AppLogin(), login_url="https://www.example.com/login?lang=en"
     )
     request = Request("GET", "https://api.example.com/oauth/authorize?client_id=notes")
-    assert stage.people.signed_in(request) is None
-    asked = stage.people.ask_to_sign_in(request, client_name="Field Notes")
+    assert harness.people.signed_in(request) is None
+    asked = harness.people.ask_to_sign_in(request, client_name="Field Notes")
     assert asked.status == 303
     assert asked.header("Location") == (
         "https://www.example.com/login?lang=en&next="
         "https%3A%2F%2Fapi.example.com%2Foauth%2Fauthorize%3Fclient_id%3Dnotes"
     )
-    assert stage.people.paths == frozenset()
-    assert stage.people.handle(Request("GET", "/oauth/login")).status == 404
+    assert harness.people.paths == frozenset()
+    assert harness.people.handle(Request("GET", "/oauth/login")).status == 404
 
 
 def test_the_users_of_an_app_are_asked_and_answer_like_ours(tmp_path: Path) -> None:
-    stage = PeopleStage(tmp_path, current_user=AppLogin(), login_url="/login")
-    endpoint = Endpoint(stage)
+    harness = PeopleHarness(tmp_path, current_user=AppLogin(), login_url="/login")
+    endpoint = Endpoint(harness)
     visitor = Visitor(endpoint)
     page = visitor.get("/oauth/authorize", X_App_User="ada")
     assert "Signed in as Ada of the app" in page.text
@@ -265,15 +261,15 @@ def test_the_users_of_an_app_are_asked_and_answer_like_ours(tmp_path: Path) -> N
 @pytest.mark.parametrize("options", [{"current_user": AppLogin()}, {"login_url": "/login"}])
 def test_an_own_login_needs_both_of_its_options(tmp_path: Path, options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match="current_user=: it goes with login_url="):
-        PeopleStage(tmp_path, **options)
+        PeopleHarness(tmp_path, **options)
 
 
 @pytest.mark.parametrize("returned", ["ada", User("", "Ada")])
 def test_what_is_no_user_is_refused(tmp_path: Path, returned: Any) -> None:
-    stage = PeopleStage(tmp_path, current_user=lambda _request: returned, login_url="/login")
+    harness = PeopleHarness(tmp_path, current_user=lambda _request: returned, login_url="/login")
     with pytest.raises(ConfigurationError, match="return a User with an id, or None"):
-        stage.people.signed_in(Request())
+        harness.people.signed_in(Request())
 
 
-def test_a_refused_logout_leads_back_to_its_page(stage: PeopleStage) -> None:
-    assert path(stage.visitor().post("/oauth/logout", {})) == "/oauth/logout"
+def test_a_refused_logout_leads_back_to_its_page(harness: PeopleHarness) -> None:
+    assert path(harness.visitor().post("/oauth/logout", {})) == "/oauth/logout"

@@ -12,13 +12,13 @@ import pytest
 from bearerguard.errors import ConfigurationError
 from bearerguard.server.pages import SAMPLES, Pages
 from bearerguard.server.pages.texts import TEXTS, Texts
-from tests.server.people.stage import PeopleStage
+from tests.server.people.harness import PeopleHarness
 
 OPENER = "Cross-Origin-Opener-Policy"
 
 
-def test_AZ_06_every_page_is_locked_down(stage: PeopleStage) -> None:
-    visitor = stage.visitor()
+def test_AZ_06_every_page_is_locked_down(harness: PeopleHarness) -> None:
+    visitor = harness.visitor()
     for page in (
         visitor.get("/oauth/login"),
         visitor.get("/oauth/logout"),
@@ -47,9 +47,9 @@ def test_AZ_06_every_page_is_locked_down(stage: PeopleStage) -> None:
 
 
 def test_AZ_10_a_popup_keeps_its_opener_on_every_page_of_an_authorization_request(
-    stage: PeopleStage,
+    harness: PeopleHarness,
 ) -> None:
-    visitor = stage.visitor()
+    visitor = harness.visitor()
     for page in (
         visitor.get("/oauth/login"),
         visitor.get("/oauth/login?request=x"),
@@ -62,9 +62,9 @@ def test_AZ_10_a_popup_keeps_its_opener_on_every_page_of_an_authorization_reques
 
 
 def test_AZ_06_a_page_that_redirects_after_a_form_says_303_and_is_not_kept(
-    stage: PeopleStage,
+    harness: PeopleHarness,
 ) -> None:
-    answer = stage.visitor().sign_in("ada", "correct horse battery")
+    answer = harness.visitor().sign_in("ada", "correct horse battery")
     assert answer.status == 303
     assert answer.header("Cache-Control") == "no-store"
     assert answer.header("Referrer-Policy") == "no-referrer"
@@ -118,8 +118,8 @@ def test_templates_must_be_a_directory(tmp_path: Path) -> None:
 
 def test_every_text_may_be_replaced_and_the_language_named(tmp_path: Path) -> None:
     texts = {"lang": "de", "login.heading": "Anmelden", "title": "{site}: {page}"}
-    stage = PeopleStage(tmp_path, texts=texts, site_name="Aufnahmen")
-    page = stage.visitor().get("/oauth/login")
+    harness = PeopleHarness(tmp_path, texts=texts, site_name="Aufnahmen")
+    page = harness.visitor().get("/oauth/login")
     assert '<html lang="de">' in page.html
     assert page.title == "Aufnahmen: Anmelden"
 

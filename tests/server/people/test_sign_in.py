@@ -12,23 +12,23 @@ import pytest
 
 from bearerguard.runtime.messages import Request
 from bearerguard.server.login.accounts import normalized
-from bearerguard.server.login.throttle import Allowance
-from tests.server.people.stage import PASSWORD, PeopleStage
+from bearerguard.server.login.throttle import RateLimit
+from tests.server.people.harness import PASSWORD, PeopleHarness
 from tests.server.people.visitor import Visitor, path
 
 LOGIN = "/oauth/login"
 LOGOUT = "/oauth/logout"
 
 
-def test_the_right_password_signs_in_and_the_page_says_as_whom(stage: PeopleStage) -> None:
-    visitor = stage.visitor()
+def test_the_right_password_signs_in_and_the_page_says_as_whom(harness: PeopleHarness) -> None:
+    visitor = harness.visitor()
     page = visitor.get(LOGIN)
     assert page.status == 200
     assert page.title == "Sign in · api.example.com"
     answer = visitor.submit(page, username=" ADA ", password=PASSWORD)
     assert (answer.status, path(answer)) == (303, LOGIN)
     assert "as Ada Lovelace" in visitor.follow(answer).text
-    assert stage.reported == ["login_succeeded"]
+    assert harness.reported == ["login_succeeded"]
 
 
 @pytest.mark.parametrize(
@@ -36,9 +36,9 @@ def test_the_right_password_signs_in_and_the_page_says_as_whom(stage: PeopleStag
     [("ada", "wrong password"), ("nobody", PASSWORD), ("ada", PASSWORD + " ")],
 )
 def test_whatever_is_wrong_the_page_says_the_same(
-    stage: PeopleStage, username: str, password: str
+    harness: PeopleHarness, username: str, password: str
 ) -> None:
-    visitor = stage.visitor()
+    visitor = harness.visitor()
     page = visitor.sign_in(username, password)
     assert page.status == 403
     assert page.title.startswith("Error: ")
@@ -48,15 +48,15 @@ def test_whatever_is_wrong_the_page_says_the_same(
     assert 'role="alert"' in page.html
     assert 'aria-invalid="true" aria-describedby="problem"' in page.html
     assert "as Ada" not in visitor.get(LOGIN).text
-    assert stage.reported == ["login_failed"]
+    assert harness.reported == ["login_failed"]
 
 
-def test_a_name_that_is_nobodys_is_not_reported(stage: PeopleStage) -> None:
-    stage.visitor().sign_in("my-secret-password", "typed into the wrong field")
-    stage.visitor().sign_in("ada", "wrong password")
-    unknown, known = stage.events
+def test_a_name_that_is_nobodys_is_not_reported(harness: PeopleHarness) -> None:
+    harness.visitor().sign_in("my-secret-password", "typed into the wrong field")
+    harness.visitor().sign_in("ada", "wrong password")
+    unknown, known = harness.events
     assert dict(unknown.details) == {"address": "192.0.2.7"}
-    assert known.details["user_id"] == stage.people.accounts.get("ada").user_id
+    assert known.details["user_id"] == harness.people.accounts.get("ada").user_id
 
 
 @pytest.mark.parametrize(
@@ -64,52 +64,54 @@ def test_a_name_that_is_nobodys_is_not_reported(stage: PeopleStage) -> None:
     ["a" + "\u0301" * 5_000 + "\u0316" * 5_000, "ada" + "x" * 60_000, "\ufdfa" * 7_000],
 )
 def test_a_name_beyond_all_bounds_is_nobodys_and_neither_put_in_order_nor_shown(
-    stage: PeopleStage, username: str
+    harness: PeopleHarness, username: str
 ) -> None:
     # Marks are put in order in a time that grows with the square of their number.
     assert len(normalized(username)) <= 202
-    page = stage.visitor().sign_in(username, PASSWORD)
+    page = harness.visitor().sign_in(username, PASSWORD)
     assert page.status == 403
     assert username.startswith(page.fields["username"])
     assert len(page.fields["username"]) == 200
-    assert stage.reported == ["login_failed"]
+    assert harness.reported == ["login_failed"]
 
 
-def test_a_long_name_that_begins_with_somebodys_is_not_theirs(stage: PeopleStage) -> None:
-    stage.people.accounts.add("a" * 200, PASSWORD)
-    assert stage.visitor().sign_in("a" * 801, PASSWORD).status == 403
-    assert stage.visitor().sign_in(" " * 9000 + "A" * 200, PASSWORD).status == 303
+def test_a_long_name_that_begins_with_somebodys_is_not_theirs(harness: PeopleHarness) -> None:
+    harness.people.accounts.add("a" * 200, PASSWORD)
+    assert harness.visitor().sign_in("a" * 801, PASSWORD).status == 403
+    assert harness.visitor().sign_in(" " * 9000 + "A" * 200, PASSWORD).status == 303
 
 
 @pytest.mark.parametrize(("username", "password"), [("", PASSWORD), ("ada", ""), ("  ", "x")])
-def test_a_field_left_empty_is_no_attempt(stage: PeopleStage, username: str, password: str) -> None:
-    page = stage.visitor().sign_in(username, password)
+def test_a_field_left_empty_is_no_attempt(
+    harness: PeopleHarness, username: str, password: str
+) -> None:
+    page = harness.visitor().sign_in(username, password)
     assert page.status == 400
     assert "Enter your username and your password" in page.text
-    assert stage.rows("login_attempts") == []
+    assert harness.rows("login_attempts") == []
 
 
-def test_a_disabled_user_is_signed_out_and_stays_out(stage: PeopleStage) -> None:
-    visitor = stage.signed_in_visitor()
-    stage.people.accounts.disable("ada")
+def test_a_disabled_user_is_signed_out_and_stays_out(harness: PeopleHarness) -> None:
+    visitor = harness.signed_in_visitor()
+    harness.people.accounts.disable("ada")
     assert "as Ada" not in visitor.get(LOGIN).text
-    assert stage.visitor().sign_in("ada", PASSWORD).status == 403
-    stage.people.accounts.enable("ada")
-    assert stage.visitor().sign_in("ada", PASSWORD).status == 303
+    assert harness.visitor().sign_in("ada", PASSWORD).status == 403
+    harness.people.accounts.enable("ada")
+    assert harness.visitor().sign_in("ada", PASSWORD).status == 303
 
 
-def test_a_new_password_ends_every_session(stage: PeopleStage) -> None:
-    visitor = stage.signed_in_visitor()
-    stage.people.accounts.set_password("ada", "another good one")
+def test_a_new_password_ends_every_session(harness: PeopleHarness) -> None:
+    visitor = harness.signed_in_visitor()
+    harness.people.accounts.set_password("ada", "another good one")
     assert "as Ada" not in visitor.get(LOGIN).text
-    assert stage.visitor().sign_in("ada", PASSWORD).status == 403
-    assert stage.visitor().sign_in("ada", "another good one").status == 303
+    assert harness.visitor().sign_in("ada", PASSWORD).status == 403
+    assert harness.visitor().sign_in("ada", "another good one").status == 303
 
 
 def test_cookies_with_https_are_bound_to_the_host_and_hidden_from_scripts(
-    stage: PeopleStage,
+    harness: PeopleHarness,
 ) -> None:
-    visitor = stage.signed_in_visitor()
+    visitor = harness.signed_in_visitor()
     assert len(visitor.set_cookies) == 3
     for cookie in visitor.set_cookies:
         name, *attributes = cookie.split("; ")
@@ -119,9 +121,9 @@ def test_cookies_with_https_are_bound_to_the_host_and_hidden_from_scripts(
 
 
 def test_cookies_of_a_loopback_server_work_without_https(tmp_path: Path) -> None:
-    stage = PeopleStage(tmp_path, issuer="http://127.0.0.1:8000")
-    stage.people.accounts.add("ada", PASSWORD)
-    visitor = stage.signed_in_visitor()
+    harness = PeopleHarness(tmp_path, issuer="http://127.0.0.1:8000")
+    harness.people.accounts.add("ada", PASSWORD)
+    visitor = harness.signed_in_visitor()
     assert "as ada" in visitor.get(LOGIN).text
     for cookie in visitor.set_cookies:
         assert "Secure" not in cookie
@@ -134,9 +136,9 @@ def test_two_servers_on_one_host_leave_each_others_sign_ins_alone(tmp_path: Path
     browser: dict[str, str] = {}
     for port in (8000, 9000):
         (tmp_path / str(port)).mkdir()
-        stage = PeopleStage(tmp_path / str(port), issuer=f"http://127.0.0.1:{port}")
-        stage.people.accounts.add("ada", PASSWORD)
-        visitor = stage.visitor()
+        harness = PeopleHarness(tmp_path / str(port), issuer=f"http://127.0.0.1:{port}")
+        harness.people.accounts.add("ada", PASSWORD)
+        visitor = harness.visitor()
         visitor.cookies = browser
         assert visitor.sign_in("ada", PASSWORD).status == 303
         stages.append(visitor)
@@ -144,56 +146,58 @@ def test_two_servers_on_one_host_leave_each_others_sign_ins_alone(tmp_path: Path
         assert "as ada" in visitor.get(LOGIN).text
 
 
-def test_a_session_that_was_planted_before_the_login_is_worth_nothing(stage: PeopleStage) -> None:
-    attacker = stage.signed_in_visitor()
+def test_a_session_that_was_planted_before_the_login_is_worth_nothing(
+    harness: PeopleHarness,
+) -> None:
+    attacker = harness.signed_in_visitor()
     planted = {name: value for name, value in attacker.cookies.items() if "session" in name}
-    victim = stage.visitor()
+    victim = harness.visitor()
     victim.cookies |= planted
     victim.sign_in("ada", PASSWORD)
     assert planted.items().isdisjoint(victim.cookies.items())
     assert "as Ada" not in attacker.get(LOGIN).text
 
 
-def test_a_sign_in_renews_the_session_and_ends_the_one_before(stage: PeopleStage) -> None:
-    stage.people.accounts.add("grace", PASSWORD)
-    visitor = stage.visitor()
+def test_a_sign_in_renews_the_session_and_ends_the_one_before(harness: PeopleHarness) -> None:
+    harness.people.accounts.add("grace", PASSWORD)
+    visitor = harness.visitor()
     first = visitor.get(LOGIN)
     visitor.submit(first, username="ada", password=PASSWORD)
-    (before,) = stage.rows("sessions")
+    (before,) = harness.rows("sessions")
     visitor.submit(first, username="grace", password=PASSWORD)
-    (after,) = stage.rows("sessions")
+    (after,) = harness.rows("sessions")
     assert after.digest != before.digest
     assert "as grace" in visitor.get(LOGIN).text
 
 
-def test_a_session_ends_after_its_lifetime_and_its_row_goes(stage: PeopleStage) -> None:
-    visitor = stage.signed_in_visitor()
-    stage.clock.now += 12 * 3600 - 1
+def test_a_session_ends_after_its_lifetime_and_its_row_goes(harness: PeopleHarness) -> None:
+    visitor = harness.signed_in_visitor()
+    harness.clock.now += 12 * 3600 - 1
     assert "as Ada" in visitor.get(LOGIN).text
-    stage.clock.now += 1
+    harness.clock.now += 1
     assert "as Ada" not in visitor.get(LOGIN).text
-    stage.signed_in_visitor()
-    assert len(stage.rows("sessions")) == 1
+    harness.signed_in_visitor()
+    assert len(harness.rows("sessions")) == 1
 
 
 def test_signing_out_ends_the_session_here_and_wherever_its_cookie_went(
-    stage: PeopleStage,
+    harness: PeopleHarness,
 ) -> None:
-    visitor = stage.signed_in_visitor()
-    thief = stage.visitor()
+    visitor = harness.signed_in_visitor()
+    thief = harness.visitor()
     thief.cookies |= visitor.cookies
     page = visitor.get(LOGOUT)
     assert "as Ada Lovelace" in page.text
     gone = visitor.follow(visitor.submit(page))
     assert "You are signed out" in gone.text
     assert "as Ada" not in thief.get(LOGIN).text
-    assert stage.rows("sessions") == []
+    assert harness.rows("sessions") == []
 
 
-def test_another_site_can_neither_sign_in_nor_out(stage: PeopleStage) -> None:
+def test_another_site_can_neither_sign_in_nor_out(harness: PeopleHarness) -> None:
     """A form of another site carries the cookies, but no proof, or a proof for its own browser."""
-    victim = stage.signed_in_visitor()
-    attacker = stage.visitor()
+    victim = harness.signed_in_visitor()
+    attacker = harness.visitor()
     theirs = attacker.get(LOGIN).fields
     fields = {**theirs, "username": "ada", "password": PASSWORD}
     for sent in (fields, {**fields, "csrf": ""}, {**fields, "csrf": "a.b"}):
@@ -204,18 +208,18 @@ def test_another_site_can_neither_sign_in_nor_out(stage: PeopleStage) -> None:
     assert "as Ada" in victim.get(LOGIN).text
 
 
-def test_a_form_that_a_browser_says_comes_from_elsewhere_is_refused(stage: PeopleStage) -> None:
-    visitor = stage.visitor()
+def test_a_form_that_a_browser_says_comes_from_elsewhere_is_refused(harness: PeopleHarness) -> None:
+    visitor = harness.visitor()
     fields = {**visitor.get(LOGIN).fields, "username": "ada", "password": PASSWORD}
     for site in ("cross-site", "same-site"):
         assert visitor.post(LOGIN, fields, Sec_Fetch_Site=site).status == 400
     assert visitor.post(LOGIN, fields, Sec_Fetch_Site="same-origin").status == 303
 
 
-def test_a_page_that_was_open_for_hours_asks_again(stage: PeopleStage) -> None:
-    visitor = stage.visitor()
+def test_a_page_that_was_open_for_hours_asks_again(harness: PeopleHarness) -> None:
+    visitor = harness.visitor()
     page = visitor.get(LOGIN)
-    stage.clock.now += 7200
+    harness.clock.now += 7200
     again = visitor.submit(page, username="ada", password=PASSWORD)
     assert again.status == 400
     assert "open for too long" in again.text
@@ -223,8 +227,8 @@ def test_a_page_that_was_open_for_hours_asks_again(stage: PeopleStage) -> None:
     assert visitor.submit(again, password=PASSWORD).status == 303
 
 
-def test_a_browser_without_cookies_is_told_so(stage: PeopleStage) -> None:
-    visitor = stage.visitor()
+def test_a_browser_without_cookies_is_told_so(harness: PeopleHarness) -> None:
+    visitor = harness.visitor()
     page = visitor.get(LOGIN)
     visitor.cookies.clear()
     assert "keeps no cookies" in visitor.submit(page, username="ada", password=PASSWORD).text
@@ -241,92 +245,92 @@ def test_a_browser_without_cookies_is_told_so(stage: PeopleStage) -> None:
     ],
 )
 def test_a_body_that_cannot_be_read_is_refused_and_not_shown(
-    stage: PeopleStage, body: bytes
+    harness: PeopleHarness, body: bytes
 ) -> None:
     kind = "application/x-www-form-urlencoded"
     for target in (LOGIN, LOGOUT):
-        page = stage.visitor().send("POST", target, body, Content_Type=kind)
+        page = harness.visitor().send("POST", target, body, Content_Type=kind)
         assert page.status in {400, 413}
         assert "This request cannot be read" in page.text
-    page = stage.visitor().send("POST", LOGIN, b"{}", Content_Type="application/json")
+    page = harness.visitor().send("POST", LOGIN, b"{}", Content_Type="application/json")
     assert page.status == 400
 
 
-def test_other_methods_and_other_paths_are_refused(stage: PeopleStage) -> None:
-    visitor = stage.visitor()
+def test_other_methods_and_other_paths_are_refused(harness: PeopleHarness) -> None:
+    visitor = harness.visitor()
     page = visitor.send("PUT", LOGIN)
     assert (page.status, page.header("Allow")) == (405, "GET, HEAD, POST")
     assert visitor.get("/oauth/elsewhere").status == 404
     assert visitor.send("HEAD", LOGIN).status == 200
 
 
-def test_ten_wrong_guesses_and_then_one_in_five_minutes(stage: PeopleStage) -> None:
-    guesser = stage.visitor()
+def test_ten_wrong_guesses_and_then_one_in_five_minutes(harness: PeopleHarness) -> None:
+    guesser = harness.visitor()
     statuses = [guesser.sign_in("ada", f"guess number {number}").status for number in range(12)]
     assert statuses == [403] * 10 + [429] * 2
     page = guesser.sign_in("ada", PASSWORD)
     assert page.status == 429
     assert page.header("Retry-After") == "300"
     assert "There were too many attempts. Try again in 5 minutes." in page.text
-    assert stage.reported.count("login_throttled") == 3
-    stage.clock.now += 299
+    assert harness.reported.count("login_throttled") == 3
+    harness.clock.now += 299
     assert "Try again in 1 seconds" not in guesser.get(LOGIN).text
     assert guesser.sign_in("ada", PASSWORD).header("Retry-After") == "1"
-    stage.clock.now += 1
+    harness.clock.now += 1
     assert guesser.sign_in("ada", PASSWORD).status == 303
 
 
-def test_a_name_that_is_nobodys_is_throttled_just_the_same(stage: PeopleStage) -> None:
-    guesser = stage.visitor()
+def test_a_name_that_is_nobodys_is_throttled_just_the_same(harness: PeopleHarness) -> None:
+    guesser = harness.visitor()
     known = [guesser.sign_in("ada", "wrong password").status for _ in range(12)]
     unknown = [guesser.sign_in("eve", "wrong password").status for _ in range(12)]
     assert known == unknown
 
 
-def test_the_right_password_makes_the_allowance_whole(stage: PeopleStage) -> None:
+def test_the_right_password_makes_the_allowance_whole(harness: PeopleHarness) -> None:
     for _ in range(3):
-        visitor = stage.visitor()
+        visitor = harness.visitor()
         assert [visitor.sign_in("ada", "wrong one").status for _ in range(9)] == [403] * 9
         assert visitor.sign_in("ada", PASSWORD).status == 303
 
 
 def test_an_address_that_tries_many_names_is_throttled(tmp_path: Path) -> None:
-    stage = PeopleStage(tmp_path, per_address=Allowance(attempts=3, interval=60))
-    stage.people.accounts.add("ada", PASSWORD)
-    prober = stage.visitor(peer="2001:db8:1:2::1")
+    harness = PeopleHarness(tmp_path, per_address=RateLimit(attempts=3, interval=60))
+    harness.people.accounts.add("ada", PASSWORD)
+    prober = harness.visitor(peer="2001:db8:1:2::1")
     assert [prober.sign_in(f"name{n}", "wrong one").status for n in range(4)] == [403] * 3 + [429]
-    neighbour = stage.visitor(peer="2001:db8:1:2:ffff::9")
+    neighbour = harness.visitor(peer="2001:db8:1:2:ffff::9")
     assert neighbour.sign_in("ada", PASSWORD).status == 429
-    assert stage.visitor(peer="2001:db8:1:3::1").sign_in("ada", PASSWORD).status == 303
-    assert stage.visitor(peer="").sign_in("ada", PASSWORD).status == 303
-    assert stage.visitor(peer="unix:socket").sign_in("ada", PASSWORD).status == 303
-    mapped = stage.visitor(peer="::ffff:192.0.2.9")
+    assert harness.visitor(peer="2001:db8:1:3::1").sign_in("ada", PASSWORD).status == 303
+    assert harness.visitor(peer="").sign_in("ada", PASSWORD).status == 303
+    assert harness.visitor(peer="unix:socket").sign_in("ada", PASSWORD).status == 303
+    mapped = harness.visitor(peer="::ffff:192.0.2.9")
     assert [mapped.sign_in(f"name{n}", "wrong one").status for n in range(3)] == [403] * 3
-    assert stage.visitor(peer="192.0.2.9").sign_in("ada", PASSWORD).status == 429
+    assert harness.visitor(peer="192.0.2.9").sign_in("ada", PASSWORD).status == 429
 
 
 def test_an_address_that_is_throttled_locks_nobody_out_and_fills_no_table(tmp_path: Path) -> None:
-    stage = PeopleStage(tmp_path, per_address=Allowance(attempts=3, interval=60))
-    stage.people.accounts.add("ada", PASSWORD)
-    prober = stage.visitor(peer="192.0.2.66")
+    harness = PeopleHarness(tmp_path, per_address=RateLimit(attempts=3, interval=60))
+    harness.people.accounts.add("ada", PASSWORD)
+    prober = harness.visitor(peer="192.0.2.66")
     for number in range(3):
         prober.sign_in(f"name{number}", "wrong one")
-    rows = len(stage.rows("login_attempts"))
+    rows = len(harness.rows("login_attempts"))
     assert {prober.sign_in("ada", "wrong one").status for _ in range(12)} == {429}
     assert {prober.sign_in(f"other{n}", "wrong one").status for n in range(5)} == {429}
-    assert len(stage.rows("login_attempts")) == rows
-    assert stage.visitor(peer="192.0.2.1").sign_in("ada", PASSWORD).status == 303
+    assert len(harness.rows("login_attempts")) == rows
+    assert harness.visitor(peer="192.0.2.1").sign_in("ada", PASSWORD).status == 303
 
 
 def test_A6_one_address_that_tries_for_ever_does_not_lock_the_owner_out(
-    stage: PeopleStage,
+    harness: PeopleHarness,
 ) -> None:
-    stranger = stage.visitor(peer="203.0.113.9")
+    stranger = harness.visitor(peer="203.0.113.9")
     for _ in range(200):
         stranger.sign_in("ada", "wrong one")
-        stage.clock.now += 20
+        harness.clock.now += 20
     assert stranger.sign_in("ada", "wrong one").status == 429
-    assert stage.visitor(peer="198.51.100.7").sign_in("ada", PASSWORD).status == 303
+    assert harness.visitor(peer="198.51.100.7").sign_in("ada", PASSWORD).status == 303
 
 
 def again(visitor: Visitor, login: str, password: str) -> int:
@@ -337,101 +341,101 @@ def again(visitor: Visitor, login: str, password: str) -> int:
     return visitor.sign_in(login, password).status
 
 
-def lock_out(stage: PeopleStage, login: str = "ada") -> None:
+def lock_out(harness: PeopleHarness, login: str = "ada") -> None:
     """Use up what all addresses together have of an account."""
     for number in range(40):
-        stage.visitor(peer=f"203.0.113.{number}").sign_in(login, "wrong one")
-    assert stage.visitor(peer="198.51.100.7").sign_in(login, PASSWORD).status == 429
+        harness.visitor(peer=f"203.0.113.{number}").sign_in(login, "wrong one")
+    assert harness.visitor(peer="198.51.100.7").sign_in(login, PASSWORD).status == 429
 
 
 def test_A6_many_addresses_lock_nobody_out_of_a_browser_that_was_signed_in_before(
-    stage: PeopleStage,
+    harness: PeopleHarness,
 ) -> None:
-    stage.people.accounts.add("grace", PASSWORD)
-    owner = stage.signed_in_visitor()
-    lock_out(stage)
-    lock_out(stage, "grace")
-    assert again(owner, "grace", PASSWORD) == 429, "it is no device of hers"
+    harness.people.accounts.add("grace", PASSWORD)
+    owner = harness.signed_in_visitor()
+    lock_out(harness)
+    lock_out(harness, "grace")
+    assert again(owner, "grace", PASSWORD) == 429, "it is not a browser that she has used"
     for _ in range(3):
         assert again(owner, "ada", PASSWORD) == 303
     statuses = [again(owner, "ada", "wrong one") for _ in range(11)]
     assert statuses == [403] * 10 + [429]
-    stage.clock.now += 300
+    harness.clock.now += 300
     assert again(owner, "ada", PASSWORD) == 303
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["a new browser", "a known one"])
 def test_A6_whom_a_busy_server_turns_away_has_made_no_attempt(
-    stage: PeopleStage, *, known: bool
+    harness: PeopleHarness, *, known: bool
 ) -> None:
-    owner = stage.signed_in_visitor() if known else stage.visitor()
+    owner = harness.signed_in_visitor() if known else harness.visitor()
     assert again(owner, "ada", "wrong one") == 403
-    before = sorted(stage.rows("login_attempts"))
-    places = stage.people.accounts._passwords._pool._workers.places
+    before = sorted(harness.rows("login_attempts"))
+    places = harness.people.accounts._passwords._pool._workers.places
     held = 0
     while places.acquire(blocking=False):
         held += 1
     assert {again(owner, "ada", PASSWORD) for _ in range(60)} == {503}
-    assert sorted(stage.rows("login_attempts")) == before
+    assert sorted(harness.rows("login_attempts")) == before
     places.release(held)
     assert again(owner, "ada", PASSWORD) == 303
 
 
-def test_A6_the_cookie_of_a_device_names_nobody_and_works_only_as_it_was_made(
-    stage: PeopleStage, tmp_path: Path
+def test_A6_the_cookie_of_a_known_browser_names_nobody_and_works_only_as_it_was_made(
+    harness: PeopleHarness, tmp_path: Path
 ) -> None:
-    owner = stage.signed_in_visitor()
+    owner = harness.signed_in_visitor()
     ((name, value),) = [each for each in owner.cookies.items() if "device" in each[0]]
     (line,) = [each for each in owner.set_cookies if each.startswith(name)]
     assert name.startswith("__Host-")
     assert "; Secure; HttpOnly; SameSite=Lax" in line
-    user_id = stage.people.accounts.get("ada").user_id
+    user_id = harness.people.accounts.get("ada").user_id
     content = base64.urlsafe_b64decode(value + "==")
     assert b"ada" not in content
     assert user_id.encode() not in content
-    lock_out(stage)
+    lock_out(harness)
     for changed in (value[:-4] + "AAAA", "", "x" * 50_000, owner.cookies[name] + "."):
-        other = stage.visitor()
+        other = harness.visitor()
         other.cookies[name] = changed
         assert other.sign_in("ada", PASSWORD).status == 429
-    stage.clock.now += 181 * 86_400
-    lock_out(stage)
+    harness.clock.now += 181 * 86_400
+    lock_out(harness)
     assert again(owner, "ada", PASSWORD) == 429
 
 
-def test_A6_signing_in_with_a_known_device_gives_its_address_nothing_back(
+def test_A6_a_login_with_a_known_browser_gives_its_address_nothing_back(
     tmp_path: Path,
 ) -> None:
-    stage = PeopleStage(tmp_path, per_address=Allowance(attempts=3, interval=60))
-    stage.people.accounts.add("ada", PASSWORD)
-    prober = stage.signed_in_visitor()
+    harness = PeopleHarness(tmp_path, per_address=RateLimit(attempts=3, interval=60))
+    harness.people.accounts.add("ada", PASSWORD)
+    prober = harness.signed_in_visitor()
     for number in range(3):
         assert again(prober, f"name{number}", "wrong one") == 403
         assert again(prober, "ada", PASSWORD) == 303
     assert again(prober, "name3", "wrong one") == 429
 
 
-def test_a_changed_password_ends_the_devices_that_knew_the_old_one(stage: PeopleStage) -> None:
-    accounts = stage.people.accounts
+def test_a_new_password_makes_all_browsers_unknown_again(harness: PeopleHarness) -> None:
+    accounts = harness.people.accounts
     accounts.add("grace", PASSWORD)
-    thief, grace = stage.signed_in_visitor(), stage.signed_in_visitor("grace")
+    thief, grace = harness.signed_in_visitor(), harness.signed_in_visitor("grace")
     accounts.set_password("ada", "another horse battery")
-    owner = stage.visitor(peer="198.51.100.9")
+    owner = harness.visitor(peer="198.51.100.9")
     assert owner.sign_in("ada", "another horse battery").status == 303
-    lock_out(stage)
-    lock_out(stage, "grace")
+    lock_out(harness)
+    lock_out(harness, "grace")
     assert again(thief, "ada", "a guess of it") == 429
     assert again(owner, "ada", "another horse battery") == 303
     assert again(grace, "grace", PASSWORD) == 303, "hers was not changed"
 
 
-def test_a_device_of_an_account_that_is_gone_is_nobodys(stage: PeopleStage) -> None:
-    owner = stage.signed_in_visitor()
-    with stage.database.write() as connection:
+def test_a_browser_of_a_removed_account_is_unknown(harness: PeopleHarness) -> None:
+    owner = harness.signed_in_visitor()
+    with harness.database.write() as connection:
         connection.exec_driver_sql("DELETE FROM users")
     assert again(owner, "ada", PASSWORD) == 403
-    stage.people.accounts.add("ada", PASSWORD)
-    lock_out(stage)
+    harness.people.accounts.add("ada", PASSWORD)
+    lock_out(harness)
     assert again(owner, "ada", PASSWORD) == 429
 
 
@@ -439,19 +443,19 @@ def test_a_device_of_an_account_that_is_gone_is_nobodys(stage: PeopleStage) -> N
 def test_A6_where_no_address_is_known_all_share_a_larger_allowance(
     tmp_path: Path, peer: str
 ) -> None:
-    stage = PeopleStage(tmp_path, per_address=Allowance(attempts=3, interval=60))
-    stage.people.accounts.add("ada", PASSWORD)
-    prober = stage.visitor(peer=peer)
+    harness = PeopleHarness(tmp_path, per_address=RateLimit(attempts=3, interval=60))
+    harness.people.accounts.add("ada", PASSWORD)
+    prober = harness.visitor(peer=peer)
     statuses = [prober.sign_in(f"name{n}", "wrong one").status for n in range(16)]
     assert statuses == [403] * 15 + [429]
-    assert stage.visitor(peer=peer).sign_in("ada", PASSWORD).status == 429
-    stage.clock.now += 12
-    assert stage.visitor(peer=peer).sign_in("ada", PASSWORD).status == 303
+    assert harness.visitor(peer=peer).sign_in("ada", PASSWORD).status == 429
+    harness.clock.now += 12
+    assert harness.visitor(peer=peer).sign_in("ada", PASSWORD).status == 303
 
 
-def test_a_hundred_guesses_at_once_are_ten_guesses(stage: PeopleStage) -> None:
+def test_a_hundred_guesses_at_once_are_ten_guesses(harness: PeopleHarness) -> None:
     statuses: list[int] = []
-    forms = [(visitor := stage.visitor(), visitor.get(LOGIN)) for _ in range(100)]
+    forms = [(visitor := harness.visitor(), visitor.get(LOGIN)) for _ in range(100)]
 
     def guess(visitor: Visitor, number: int) -> None:
         page = visitor.submit(forms[number][1], username="ada", password=f"guess {number}")
@@ -470,29 +474,29 @@ def test_a_hundred_guesses_at_once_are_ten_guesses(stage: PeopleStage) -> None:
     assert statuses.count(429) == 90
 
 
-def test_the_store_holds_no_name_no_address_and_no_token(stage: PeopleStage) -> None:
-    visitor = stage.signed_in_visitor()
-    stage.visitor().sign_in("eve", "wrong one")
-    kept = repr(stage.rows("sessions") + stage.rows("login_attempts"))
+def test_the_store_holds_no_name_no_address_and_no_token(harness: PeopleHarness) -> None:
+    visitor = harness.signed_in_visitor()
+    harness.visitor().sign_in("eve", "wrong one")
+    kept = repr(harness.rows("sessions") + harness.rows("login_attempts"))
     (token,) = (value for name, value in visitor.cookies.items() if "session" in name)
     assert token not in kept
     assert "eve" not in kept
     assert "192.0.2.7" not in kept
-    passwords = repr(stage.rows("users"))
+    passwords = repr(harness.rows("users"))
     assert PASSWORD not in passwords
     assert "$argon2id$" in passwords
 
 
-def test_attempts_are_forgotten_when_the_allowance_is_whole(stage: PeopleStage) -> None:
-    stage.visitor().sign_in("eve", "wrong one")
-    assert len(stage.rows("login_attempts")) == 3
-    stage.clock.now += 3600
-    stage.visitor().sign_in("mallory", "wrong one")
-    assert len(stage.rows("login_attempts")) == 3
+def test_attempts_are_forgotten_when_the_allowance_is_whole(harness: PeopleHarness) -> None:
+    harness.visitor().sign_in("eve", "wrong one")
+    assert len(harness.rows("login_attempts")) == 3
+    harness.clock.now += 3600
+    harness.visitor().sign_in("mallory", "wrong one")
+    assert len(harness.rows("login_attempts")) == 3
 
 
-def test_a_link_with_an_altered_or_old_request_leads_nowhere(stage: PeopleStage) -> None:
-    people, visitor = stage.people, stage.visitor()
+def test_a_link_with_an_altered_or_old_request_leads_nowhere(harness: PeopleHarness) -> None:
+    people, visitor = harness.people, harness.visitor()
     sent = people.ask_to_sign_in(_authorize(), client_name="Field Notes")
     location = sent.header("Location") or ""
     assert "to continue to Field Notes" in visitor.get(location).text
@@ -502,15 +506,15 @@ def test_a_link_with_an_altered_or_old_request_leads_nowhere(stage: PeopleStage)
         assert page.status == 400
         assert "This link is no longer good" in page.text
     page = visitor.get(location)
-    stage.clock.now += 3600
+    harness.clock.now += 3600
     assert visitor.get(location).status == 400
     assert visitor.submit(page, username="ada", password=PASSWORD).status == 400
 
 
-def test_the_apps_request_is_taken_up_after_the_login(stage: PeopleStage) -> None:
-    visitor = stage.visitor()
+def test_the_apps_request_is_taken_up_after_the_login(harness: PeopleHarness) -> None:
+    visitor = harness.visitor()
     query = urlencode({"client_id": "notes", "state": "a&b=c ü", "scope": "read write"})
-    asked = stage.people.ask_to_sign_in(_authorize(query), client_name="Field Notes")
+    asked = harness.people.ask_to_sign_in(_authorize(query), client_name="Field Notes")
     page = visitor.get(asked.header("Location") or "")
     wrong = visitor.submit(page, username="ada", password="wrong one")
     assert "to continue to Field Notes" in wrong.text
@@ -519,10 +523,10 @@ def test_the_apps_request_is_taken_up_after_the_login(stage: PeopleStage) -> Non
 
 
 def test_below_a_path_the_pages_lead_to_that_path(tmp_path: Path) -> None:
-    stage = PeopleStage(tmp_path, issuer="https://api.example.com/tenant")
-    stage.people.accounts.add("ada", PASSWORD)
-    visitor = stage.visitor()
-    asked = stage.people.ask_to_sign_in(_authorize("x=1"), client_name="Field Notes")
+    harness = PeopleHarness(tmp_path, issuer="https://api.example.com/tenant")
+    harness.people.accounts.add("ada", PASSWORD)
+    visitor = harness.visitor()
+    asked = harness.people.ask_to_sign_in(_authorize("x=1"), client_name="Field Notes")
     page = visitor.get(asked.header("Location") or "")
     assert page.action == "/tenant/oauth/login"
     answer = visitor.submit(page, username="ada", password=PASSWORD)

@@ -1,140 +1,194 @@
-"""Who calls an endpoint: basic, post, none and private_key_jwt, each checked as registered.
+"""Client authentication: which client a request comes from (RFC 6749 §2.3, OAuth 2.1 §2.4).
 
-RFC 6749 §2.3, RFC 7523 §3, OAuth 2.1 §2.4. A client that uses another method than it
-registered is refused, and one that uses two.
+A client that uses another method than it is registered for is refused, and one that uses two.
+How each method works is in `authentication_methods` and `private_key_jwt`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import replace
 
-from bearerguard.protocol import client_authentication, names
-from bearerguard.protocol.client_authentication import MalformedAuthentication, Presented
+from cachetools import TTLCache
+
+from bearerguard.errors import ConfigurationError, StoreUnavailable
 from bearerguard.runtime.messages import Request
+from bearerguard.runtime.process_lock import ProcessLock
 from bearerguard.server.clients import client as clients
-from bearerguard.server.clients.assertion import Assertions, Fault
+from bearerguard.server.clients.authentication_methods import (
+    AuthenticationMethods,
+    ClientAuthenticationMethod,
+    Presented,
+    Rejected,
+    invalid_client,
+)
 from bearerguard.server.clients.client import Client
-from bearerguard.server.clients.failures import Failures
 from bearerguard.server.clients.registry import ClientRegistry
 from bearerguard.server.http.oauth_error import OAuthError, invalid_request
 from bearerguard.server.http.parameters import Parameters
 
-_CHALLENGE = (("WWW-Authenticate", 'Basic realm="oauth"'),)
-_ACCEPTED = {
-    clients.SECRET: (clients.BASIC, clients.POST),
-    clients.BASIC: (clients.BASIC,),
-    clients.POST: (clients.POST,),
-    clients.NONE: (clients.NONE,),
-    clients.PRIVATE_KEY_JWT: (clients.PRIVATE_KEY_JWT,),
-}
+_WINDOW = 60.0
+_ALLOWED_FAILURES = 20
+# An attacker may invent client ids, and long ones: those that are remembered are bounded, and so
+# is what each of them takes.
+_MAX_REMEMBERED = 10_000
 
 
 class ClientAuthentication:
-    """Finds the client that a request comes from."""
+    """Finds and authenticates the client that a request comes from.
+
+    Args:
+        registry: the registered clients.
+        methods: the methods that the server has.
+        elapsed: seconds that have passed since some fixed moment.
+    """
 
     def __init__(
         self,
         registry: ClientRegistry,
-        assertions: Assertions,
-        failures: Failures,
+        methods: AuthenticationMethods,
+        elapsed: Callable[[], float],
     ) -> None:
         self._registry = registry
-        self._assertions = assertions
-        self._failures = failures
+        self._methods = methods
+        self._failures = Failures(elapsed)
 
     def authenticate(
         self, request: Request, parameters: Parameters, *, confidential: bool = False
     ) -> Client:
-        """Return the client; raises `OAuthError` invalid_client when it is not proved.
+        """Return the client; with `confidential`, a public client does not suffice.
 
-        With `confidential`, a client that cannot prove who it is does not suffice.
+        Raises:
+            OAuthError: the client is not authenticated (invalid_client), or the request is
+                malformed (invalid_request).
         """
-        presented = _presented(request, parameters)
-        client = self._find(presented)
-        fault = self._fault(client, presented)
-        if client is not None and fault is None:
+        method, presented = self._presented(request, parameters)
+        found = (self._registry.find(client_id) for client_id in presented.client_ids)
+        client = next((each for each in found if each is not None), None)
+        verified = self._verified(client, method, presented)
+        if client is not None and not isinstance(verified, Rejected):
             if confidential and not client.is_confidential:
-                raise _invalid_client(
-                    request, "public_client", client_id=client.client_id, method=presented.method
+                raise invalid_client(
+                    request, "public_client", client_id=client.client_id, method=method.name
                 )
             return client
+        rejected = verified if isinstance(verified, Rejected) else Rejected("unknown_client")
         client_id = presented.client_ids[0] if client is None else client.client_id
-        reason, found = fault or ("unknown_client", {})
-        error = _invalid_client(
+        error = invalid_client(
             request,
-            reason,
+            rejected.reason,
             client_id=client_id,
-            method=presented.method,
+            method=method.name,
             known=client is not None,
-            **found,
+            **rejected.found,
         )
-        # A right secret still passes: nobody can lock a client out. What is bounded is the
-        # number of guesses that get an answer worth having.
+        # A right secret still passes: nobody can lock a client out. Only the number of wrong
+        # guesses that are told apart from a right one is bounded.
         pause = self._failures.count(client_id)
         if pause:
-            headers = (*error.headers, ("Retry-After", str(pause)))
             raise OAuthError(
                 "invalid_client",
                 "Too many attempts",
-                reason=reason,
+                reason=rejected.reason,
                 status=429,
-                headers=headers,
+                headers=(*error.headers, ("Retry-After", str(pause))),
                 event=error.event,
                 throttled=True,
                 **error.found,
             )
         raise error
 
-    def _find(self, presented: Presented) -> Client | None:
-        found = (self._registry.find(client_id) for client_id in presented.client_ids)
-        return next((client for client in found if client is not None), None)
-
-    def _fault(self, client: Client | None, presented: Presented) -> Fault | None:
-        """Return why it is not proved that the request comes from the client."""
+    def _verified(
+        self, client: Client | None, method: ClientAuthenticationMethod, presented: Presented
+    ) -> bool | Rejected:
         if client is None:
-            # Takes as long as with one.
-            self._registry.has_secret(presented.client_ids[0], *presented.proofs)
-            return "unknown_client", {}
-        method = presented.method
-        if method == clients.BASIC and client.auth_method == clients.NONE:
+            # Takes as long as with a client.
+            self._registry.has_secret(presented.client_ids[0], *(presented.proofs or ("",)))
+            return Rejected("unknown_client")
+        used = method.name
+        if used == clients.BASIC and client.auth_method == clients.NONE:
             # Some libraries write every client into the header: a public one without a secret.
-            method = clients.NONE if presented.proofs == ("",) else method
-        if method not in _ACCEPTED[client.auth_method]:
-            return "wrong_authentication_method", {"registered": client.auth_method}
-        if method == clients.NONE:
-            return None
-        if method == clients.PRIVATE_KEY_JWT:
-            return self._assertions.fault(client, presented.proofs[0])
-        proved = self._registry.has_secret(client.client_id, *presented.proofs)
-        return None if proved else ("wrong_client_secret", {})
+            used = clients.NONE if presented.proofs == ("",) else used
+        accepted = (clients.BASIC, clients.POST)
+        if used not in (accepted if client.auth_method == clients.SECRET else {client.auth_method}):
+            return Rejected("wrong_authentication_method", {"registered": client.auth_method})
+        try:
+            verified: object = self._methods[used].verify(client, presented)
+        except (OAuthError, StoreUnavailable):
+            raise
+        except Exception as error:
+            raise _failed(used) from error
+        # Only True authenticates: a method of an application's own may return anything.
+        if verified is True or isinstance(verified, Rejected):
+            return verified
+        return Rejected("unverified_client")
+
+    def _presented(
+        self, request: Request, parameters: Parameters
+    ) -> tuple[ClientAuthenticationMethod, Presented]:
+        """Return the method that a request uses, and what it presents."""
+        found: list[tuple[ClientAuthenticationMethod, Presented]] = []
+        for method in self._methods.values():
+            try:
+                presented = method.presented(request, parameters)
+            except (OAuthError, StoreUnavailable):
+                raise
+            except Exception as error:
+                raise _failed(method.name) from error
+            if presented is not None:
+                found.append((method, presented))
+        proving = [each for each in found if each[1].proofs]
+        client_id = parameters.get("client_id")
+        if len(proving) > 1:
+            raise invalid_request(
+                "The client authenticates in two ways at once",
+                "two_authentication_methods",
+                client_id=client_id,
+            )
+        if not found:
+            raise invalid_client(request, "no_client_named")
+        method, presented = (proving or found)[0]
+        if not presented.client_ids:
+            raise invalid_client(request, "no_client_named")
+        if client_id is None:
+            return method, presented
+        if client_id not in presented.client_ids:
+            raise invalid_request(
+                "client_id is another client than the one that authenticates",
+                "two_clients",
+                client_id=client_id,
+                authenticated_as=presented.client_ids[0],
+            )
+        return method, replace(presented, client_ids=(client_id,))
 
 
-def _presented(request: Request, parameters: Parameters) -> Presented:
-    try:
-        return client_authentication.parse(
-            request.values(b"authorization"),
-            client_id=parameters.get("client_id"),
-            client_secret=parameters.get("client_secret"),
-            client_assertion=parameters.get("client_assertion"),
-            client_assertion_type=parameters.get("client_assertion_type"),
-        )
-    except MalformedAuthentication as error:
-        if error.error == names.INVALID_REQUEST:
-            raise invalid_request(str(error), error.reason, **error.evidence) from None
-        raise _invalid_client(request, error.reason, **error.evidence) from None
+class Failures:
+    """Counts the failed authentications of each client in this process.
+
+    Secrets have 256 random bits, so that guessing is hopeless; this bounds what guessing costs
+    the server.
+    """
+
+    def __init__(self, elapsed: Callable[[], float]) -> None:
+        self._clock = elapsed
+        self._lock = ProcessLock()
+        self._counts = TTLCache[bytes, list[float]](_MAX_REMEMBERED, _WINDOW, timer=elapsed)
+
+    def count(self, client_id: str) -> int:
+        """Count a failure; return 0, or the seconds after which another is allowed."""
+        now = self._clock()
+        name = hashlib.sha256(client_id.encode("utf-8", "surrogatepass")).digest()
+        with self._lock:
+            recent = [at for at in self._counts.get(name, ()) if now - at < _WINDOW]
+            recent = [*recent, now][-_ALLOWED_FAILURES - 1 :]
+            self._counts[name] = recent
+        if len(recent) <= _ALLOWED_FAILURES:
+            return 0
+        return max(1, math.ceil(recent[0] + _WINDOW - now))
 
 
-def _challenge(request: Request) -> tuple[tuple[str, str], ...]:
-    return _CHALLENGE if request.values(b"authorization") else ()
-
-
-def _invalid_client(request: Request, reason: str, **found: Any) -> OAuthError:
-    return OAuthError(
-        "invalid_client",
-        "The client could not be authenticated",
-        reason=reason,
-        status=401,
-        headers=_challenge(request),
-        event="client_authentication_failed",
-        **found,
-    )
+def _failed(name: str) -> ConfigurationError:
+    """Return the error for a method that raised: the server's trouble, and answered with 503."""
+    return ConfigurationError(f"the client authentication method {name!r} failed")

@@ -1,13 +1,19 @@
-"""A registered client, as a value: what it is, may do, and how it proves itself."""
+"""A registered client: what it is, what it may do, and each of its options, declared once.
+
+An option is one field of `Client` and its type in `ClientOptions`. The field says how the option
+is checked, which flag of `bearerguard client add` sets it, and whether commands show it.
+Registration, the store's row and the commands are derived from the fields. Knows no requests.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from enum import Enum
+from typing import Any, Protocol, Self, TypeAlias, TypedDict
 
 from bearerguard.errors import ConfigurationError, quoted
 from bearerguard.protocol import scope
@@ -26,7 +32,6 @@ BASIC = "client_secret_basic"
 POST = "client_secret_post"
 NONE = "none"
 PRIVATE_KEY_JWT = "private_key_jwt"
-AUTH_METHODS = (SECRET, BASIC, POST, NONE, PRIVATE_KEY_JWT)
 WITH_SECRET = frozenset({SECRET, BASIC, POST})
 
 MAX_ID = 200
@@ -41,37 +46,271 @@ _APP_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://[a-z0-9._-]+")
 _USERS = "user-"
 
 
-class Grants(Iterable[str], Protocol):
-    """The grant types of a server, as `GrantRegistry` has them."""
+class Names(Iterable[str], Protocol):
+    """What is registered with a server under a name: its grants, or its authentication methods."""
 
-    def is_allowed(self, grant_type: str) -> bool:
-        """Whether a client may be registered for a grant type."""
+    def is_allowed(self, name: str) -> bool:
+        """Whether a client may be registered for a name."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a new client is checked against."""
+
+    settings: Settings
+    grants: Names
+    methods: Names
+
+
+class Kind(Enum):
+    """The types that an option may have."""
+
+    TEXT = "text"
+    NAMES = "a list of text"
+    FLAG = "True or False"
+    SECONDS = "a number of seconds"
+    JSON = "a JSON object"
+
+
+_CLASSES: Mapping[Kind, Any] = {
+    Kind.TEXT: str,
+    Kind.NAMES: tuple,
+    Kind.FLAG: bool,
+    Kind.SECONDS: int | float,
+    Kind.JSON: Mapping,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """How one option of a client is given, checked and shown.
+
+    Attributes:
+        default: its value where none is given.
+        kind: its type.
+        flag: what sets it in `bearerguard client add`.
+        help: the flag's help text.
+        check: raises `ConfigurationError` unless a client, with all of its options, may have it.
+        normalize: returns the names that are stored for those that were given.
+        shown: whether commands show it.
+    """
+
+    default: Any
+    kind: Kind
+    flag: str
+    help: str
+    check: Callable[[Client, Rules], None] | None = None
+    normalize: Callable[[tuple[str, ...], Settings], tuple[str, ...]] | None = None
+    shown: bool = True
+
+
+def option(default: Any, kind: Kind, flag: str, text: str, **more: Any) -> Any:
+    """Declare an option: a field of `Client` with what `Option` says."""
+    return field(
+        default=default,
+        hash=None if kind is not Kind.JSON else False,
+        metadata={"option": Option(default, kind, flag, text, **more)},
+    )
+
+
+def _check_auth_method(client: Client, rules: Rules) -> None:
+    if not rules.methods.is_allowed(client.auth_method):
+        raise ConfigurationError(f"auth_method=: choose from {', '.join(rules.methods)}")
+
+
+def _check_grant_types(client: Client, rules: Rules) -> None:
+    unknown = [name for name in client.grant_types if not rules.grants.is_allowed(name)]
+    if unknown:
+        raise ConfigurationError(
+            f"grant_types=: {quoted(unknown[0])} is none of {', '.join(rules.grants)}"
+        )
+    if not client.is_confidential and CLIENT_CREDENTIALS in client.grant_types:
+        raise ConfigurationError(
+            "grant_types=: a public client has no credentials for client_credentials"
+        )
+
+
+def _check_redirect_uris(client: Client, _rules: Rules) -> None:
+    for uri in client.redirect_uris:
+        redirect_uri.check(uri)
+    if AUTHORIZATION_CODE in client.grant_types and not client.redirect_uris:
+        raise ConfigurationError("redirect_uris=: authorization_code needs at least one")
+
+
+def _check_scopes(client: Client, rules: Rules) -> None:
+    known = rules.settings.scopes
+    for name in client.scopes:
+        if not scope.is_scope_token(name):
+            raise ConfigurationError(f"scopes=: {quoted(name)} is no scope (RFC 6749 §3.3)")
+        if known is not None and name not in known:
+            raise ConfigurationError(
+                f"scopes=: the server has no scope {quoted(name)}:"
+                f" add it to AuthorizationServer(scopes=), or choose from {list(known)}"
+            )
+
+
+def _registered_spelling(given: tuple[str, ...], settings: Settings) -> tuple[str, ...]:
+    """Return resources as the server spells them; what it does not know stays as it is."""
+    if settings.any_resource:
+        return given
+    found = [(each, settings.resource(each)) for each in given]
+    return tuple(each if known is None else known.identifier for each, known in found)
+
+
+def _check_introspects(client: Client, rules: Rules) -> None:
+    settings = rules.settings
+    for resource in client.introspects:
+        if not is_resource_identifier(resource):
+            raise ConfigurationError(
+                f"introspects=: {quoted(resource)} is no absolute URI without a fragment"
+                " (RFC 8707 §2)"
+            )
+        if settings.resource(resource) is None and not settings.any_resource:
+            known = [each.identifier for each in settings.resources]
+            raise ConfigurationError(
+                f"introspects=: the server has no resource {quoted(resource)}:"
+                f" add it to AuthorizationServer(resources=), or choose from {known}"
+            )
+
+
+def _check_origins(client: Client, _rules: Rules) -> None:
+    for origin in client.origins:
+        if not _is_origin(origin):
+            raise ConfigurationError(
+                f"origins=: {quoted(origin)} is no origin such as https://app.example.com,"
+                " in small letters and without a default port"
+            )
+
+
+def _check_require_pkce(client: Client, _rules: Rules) -> None:
+    if not client.is_confidential and not client.require_pkce:
+        raise ConfigurationError("require_pkce=: a public client must use PKCE (RFC 9700 §2.1.1)")
+
+
+def _check_require_consent(client: Client, _rules: Rules) -> None:
+    if not client.require_consent and not client.is_identified:
+        raise ConfigurationError(
+            "require_consent=: anybody can pose as a public client without an https redirect URI:"
+            " let users be asked (RFC 8252 §8.6)"
+        )
+
+
+def _check_jwks(client: Client, _rules: Rules) -> None:
+    if client.jwks is None:
+        if client.auth_method == PRIVATE_KEY_JWT:
+            raise ConfigurationError("jwks=: auth_method='private_key_jwt' needs the client's keys")
+        return
+    if client.auth_method in WITH_SECRET or not client.is_confidential:
+        raise ConfigurationError(
+            f"jwks=: a client with auth_method={client.auth_method!r} has no keys:"
+            " choose 'private_key_jwt'"
+        )
+    try:
+        jwk.parse_jwks(client.jwks)
+    except ValueError as error:
+        raise ConfigurationError(f"jwks=: {error}") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
-    """A client. `ClientRegistry.add` says what each member means."""
+    """A registered client (RFC 6749 §2).
+
+    `client_id` and `name` are as `ClientRegistry.add` takes them, `created_at` is in Unix
+    seconds, and `ClientOptions` describes the options.
+    """
 
     client_id: str
     name: str
-    auth_method: str
-    grant_types: tuple[str, ...]
-    redirect_uris: tuple[str, ...] = ()
-    scopes: tuple[str, ...] = ()
-    serves: tuple[str, ...] = ()
-    origins: tuple[str, ...] = ()
-    require_pkce: bool = True
-    require_consent: bool = True
-    jwks: Mapping[str, Any] | None = field(default=None, hash=False)
-    access_token_lifetime: float | None = None
-    refresh_token_lifetime: float | None = None
-    refresh_token_max_lifetime: float | None = None
+    auth_method: str = option(
+        SECRET,
+        Kind.TEXT,
+        "--auth-method",
+        "The authentication method; client_secret by default.",
+        check=_check_auth_method,
+    )
+    grant_types: tuple[str, ...] = option(
+        (),
+        Kind.NAMES,
+        "--grant-type",
+        "A grant type that the client may use; repeatable. All that fit by default.",
+        check=_check_grant_types,
+    )
+    redirect_uris: tuple[str, ...] = option(
+        (),
+        Kind.NAMES,
+        "--redirect-uri",
+        "A redirect URI of the client; repeatable.",
+        check=_check_redirect_uris,
+    )
+    scopes: tuple[str, ...] = option(
+        (),
+        Kind.NAMES,
+        "--scope",
+        "A scope that the client may request; repeatable.",
+        check=_check_scopes,
+    )
+    introspects: tuple[str, ...] = option(
+        (),
+        Kind.NAMES,
+        "--introspects",
+        "The URI of an API whose tokens the client may introspect; repeatable.",
+        check=_check_introspects,
+        normalize=_registered_spelling,
+    )
+    origins: tuple[str, ...] = option(
+        (),
+        Kind.NAMES,
+        "--origin",
+        "An origin of the client's pages, for CORS; repeatable.",
+        check=_check_origins,
+    )
+    require_pkce: bool = option(
+        True,  # noqa: FBT003 - the default
+        Kind.FLAG,
+        "--require-pkce/--unsafe-without-pkce",
+        "Whether the client must use PKCE (RFC 7636).",
+        check=_check_require_pkce,
+    )
+    require_consent: bool = option(
+        True,  # noqa: FBT003 - the default
+        Kind.FLAG,
+        "--require-consent/--without-consent",
+        "Whether users are asked for consent.",
+        check=_check_require_consent,
+    )
+    jwks: Mapping[str, Any] | None = option(
+        None,
+        Kind.JSON,
+        "--jwks",
+        "A file with the client's public keys (a JWK Set), for private_key_jwt.",
+        check=_check_jwks,
+        shown=False,
+    )
+    access_token_lifetime: float | None = option(
+        None,
+        Kind.SECONDS,
+        "--access-token-lifetime",
+        "Seconds until an access token expires; the server's value by default.",
+    )
+    refresh_token_lifetime: float | None = option(
+        None,
+        Kind.SECONDS,
+        "--refresh-token-lifetime",
+        "Seconds until an unused refresh token expires; the server's value by default.",
+    )
+    refresh_token_max_lifetime: float | None = option(
+        None,
+        Kind.SECONDS,
+        "--refresh-token-max-lifetime",
+        "Seconds from a user's consent until the last refresh token expires; the server's value"
+        " by default.",
+    )
     created_at: float = 0.0
 
     @property
     def is_confidential(self) -> bool:
-        """Whether it can prove who it is."""
+        """Whether it can authenticate (RFC 6749 §2.1)."""
         return self.auth_method != NONE
 
     @property
@@ -83,70 +322,108 @@ class Client:
         return self.is_confidential or all(uri.startswith("https:") for uri in self.redirect_uris)
 
     @classmethod
-    def from_row(cls, row: Any, origins: tuple[str, ...] = ()) -> Client:
-        """Return the client of a row of the store."""
-        return cls(
-            client_id=row.client_id,
-            name=row.name,
-            auth_method=row.auth_method,
-            grant_types=tuple(json.loads(row.grant_types)),
-            redirect_uris=tuple(json.loads(row.redirect_uris)),
-            scopes=tuple(json.loads(row.scopes)),
-            serves=tuple(json.loads(row.serves)),
-            origins=origins,
-            require_pkce=row.require_pkce,
-            require_consent=row.require_consent,
-            jwks=None if row.jwks is None else json.loads(row.jwks),
-            access_token_lifetime=row.access_lifetime,
-            refresh_token_lifetime=row.refresh_idle_lifetime,
-            refresh_token_max_lifetime=row.refresh_absolute_lifetime,
-            created_at=row.created_at,
-        )
+    def from_row(cls, row: Any) -> Self:
+        """Return the client of a row of the store; an option that it lacks has its default."""
+        stored: dict[str, Any] = json.loads(row.options)
+        known: dict[str, Any] = {
+            name: tuple(stored[name]) if each.kind is Kind.NAMES else stored[name]
+            for name, each in options(cls).items()
+            if name in stored
+        }
+        return cls(client_id=row.client_id, name=row.name, created_at=row.created_at, **known)
 
     def to_row(self) -> dict[str, Any]:
-        """Return it as values for a row of the store."""
+        """Return the client as values for a row of the store.
+
+        All options are in one JSON object. What queries look for stands in columns besides.
+        """
+        stored = {name: getattr(self, name) for name in options(type(self))}
         return {
             "client_id": self.client_id,
             "name": self.name,
-            "auth_method": self.auth_method,
-            "grant_types": json.dumps(self.grant_types),
-            "redirect_uris": json.dumps(self.redirect_uris),
-            "scopes": json.dumps(self.scopes),
-            "serves": json.dumps(self.serves),
-            "require_pkce": self.require_pkce,
-            "require_consent": self.require_consent,
-            "jwks": None if self.jwks is None else json.dumps(dict(self.jwks)),
+            "options": json.dumps(stored, default=dict),
             "access_lifetime": self.access_token_lifetime,
-            "refresh_idle_lifetime": self.refresh_token_lifetime,
-            "refresh_absolute_lifetime": self.refresh_token_max_lifetime,
             "created_at": self.created_at,
         }
 
+    def shown(self) -> dict[str, Any]:
+        """Return the options that commands show."""
+        return {
+            name: getattr(self, name) for name, each in options(type(self)).items() if each.shown
+        }
 
-def check(client: Client, settings: Settings, grants: Grants) -> None:
+
+class ClientOptions(TypedDict, total=False):
+    """The options of a client, as `ClientRegistry.add` takes them.
+
+    Attributes:
+        auth_method: how it authenticates: "client_secret" (either of the next two),
+            "client_secret_basic", "client_secret_post", "private_key_jwt", "none", or one that
+            `AuthorizationServer.authentication_methods` has besides. By default "none" for a
+            public client, "private_key_jwt" with `jwks`, and else "client_secret".
+        grant_types: the grant types that it may use, of those that the server has; by default
+            authorization_code, refresh_token and client_credentials as far as they fit.
+        redirect_uris: where users may be sent back to, compared character by character.
+        scopes: the scopes that it may request, and gets when it requests none.
+        introspects: the URIs of the APIs whose tokens it may introspect.
+        origins: the origins of its pages, which may call the token endpoint (CORS); also those
+            of an app in a web view, such as "capacitor://localhost".
+        require_pkce: False lets a confidential client do without PKCE. Then it must send its
+            redirect_uri to the token endpoint too.
+        require_consent: False for a first-party app, whose users are not asked for consent.
+        jwks: its public keys, a JWK Set, for private_key_jwt.
+        access_token_lifetime: seconds until an access token expires, instead of the server's.
+        refresh_token_lifetime: seconds until an unused refresh token expires.
+        refresh_token_max_lifetime: seconds from the user's consent until the last refresh token
+            expires.
+    """
+
+    auth_method: str | None
+    grant_types: Sequence[str] | None
+    redirect_uris: Sequence[str]
+    scopes: Sequence[str]
+    introspects: Sequence[str]
+    origins: Sequence[str]
+    require_pkce: bool
+    require_consent: bool
+    jwks: Mapping[str, Any] | None
+    access_token_lifetime: float | None
+    refresh_token_lifetime: float | None
+    refresh_token_max_lifetime: float | None
+
+
+Options: TypeAlias = Mapping[str, Option]
+
+
+def options(cls: type[Client] = Client) -> Options:
+    """Return the options of a client by their names."""
+    return {each.name: each.metadata["option"] for each in fields(cls) if each.metadata}
+
+
+def normalized(name: str, value: object, settings: Settings, cls: type[Client] = Client) -> Any:
+    """Return the value of an option as a client has it; raises `ConfigurationError`."""
+    each = options(cls)[name]
+    if each.kind is Kind.NAMES:
+        if isinstance(value, str) or not isinstance(value, Iterable):
+            raise ConfigurationError(f"{name}=: pass {Kind.NAMES.value}, not {quoted(value)}")
+        given = tuple(value)
+        if not all(isinstance(text, str) for text in given):
+            raise ConfigurationError(f"{name}=: pass {Kind.NAMES.value}, not {quoted(value)}")
+        stored = given if each.normalize is None else each.normalize(given, settings)
+        return tuple(dict.fromkeys(stored))
+    if each.kind is Kind.SECONDS and value is not None:
+        check_lifetime(f"{name}=", value)
+    elif not isinstance(value, _CLASSES[each.kind]) and value is not each.default:
+        raise ConfigurationError(f"{name}=: pass {each.kind.value}")
+    return value
+
+
+def check(client: Client, rules: Rules) -> None:
     """Raise `ConfigurationError` unless the client may be registered."""
     _check_names(client)
-    _check_methods(client, grants)
-    for uri in client.redirect_uris:
-        redirect_uri.check(uri)
-    if AUTHORIZATION_CODE in client.grant_types and not client.redirect_uris:
-        raise ConfigurationError("redirect_uris=: authorization_code needs at least one")
-    if not client.require_consent and not client.is_identified:
-        raise ConfigurationError(
-            "require_consent=: anybody can pose as a public client without an https redirect URI:"
-            " let users be asked (RFC 8252 §8.6)"
-        )
-    for origin in client.origins:
-        if not _is_origin(origin):
-            raise ConfigurationError(
-                f"origins=: {quoted(origin)} is no origin such as https://app.example.com,"
-                " in small letters and without a default port"
-            )
-    _check_scopes(client, settings)
-    _check_serves(client, settings)
-    for name in ("access_token_lifetime", "refresh_token_lifetime", "refresh_token_max_lifetime"):
-        if getattr(client, name) is not None:
-            check_lifetime(f"{name}=", getattr(client, name))
+    for each in options(type(client)).values():
+        if each.check is not None:
+            each.check(client, rules)
 
 
 def _check_names(client: Client) -> None:
@@ -171,61 +448,13 @@ def _is_readable(name: object) -> bool:
     return name == " ".join(name.split()) and "m" * (_MAX_MARKS + 1) not in marks
 
 
-def _check_methods(client: Client, grants: Grants) -> None:
-    if client.auth_method not in AUTH_METHODS:
-        raise ConfigurationError(f"auth_method=: choose from {', '.join(AUTH_METHODS)}")
-    unknown = [name for name in client.grant_types if not grants.is_allowed(name)]
-    if unknown:
-        raise ConfigurationError(
-            f"grant_types=: {quoted(unknown[0])} is none of {', '.join(grants)}"
-        )
-    if not client.is_confidential and CLIENT_CREDENTIALS in client.grant_types:
-        raise ConfigurationError(
-            "grant_types=: a public client has no credentials for client_credentials"
-        )
-    if not client.is_confidential and not client.require_pkce:
-        raise ConfigurationError("require_pkce=: a public client must use PKCE (RFC 9700 §2.1.1)")
-    if (client.jwks is not None) != (client.auth_method == PRIVATE_KEY_JWT):
-        raise ConfigurationError("jwks=: goes with auth_method='private_key_jwt', and only there")
-    if client.jwks is not None:
-        try:
-            jwk.parse_jwks(client.jwks)
-        except ValueError as error:
-            raise ConfigurationError(f"jwks=: {error}") from None
-
-
-def _check_scopes(client: Client, settings: Settings) -> None:
-    for name in client.scopes:
-        if not isinstance(name, str) or not scope.is_scope_token(name):
-            raise ConfigurationError(f"scopes=: {quoted(name)} is no scope (RFC 6749 §3.3)")
-        if settings.scopes is not None and name not in settings.scopes:
-            raise ConfigurationError(
-                f"scopes=: the server has no scope {quoted(name)}:"
-                f" add it to AuthorizationServer(scopes=), or choose from {list(settings.scopes)}"
-            )
-
-
-def _check_serves(client: Client, settings: Settings) -> None:
-    for resource in client.serves:
-        if not is_resource_identifier(resource):
-            raise ConfigurationError(
-                f"serves=: {quoted(resource)} is no absolute URI without a fragment (RFC 8707 §2)"
-            )
-        if settings.resource(resource) is None and not settings.any_resource:
-            known = [each.identifier for each in settings.resources]
-            raise ConfigurationError(
-                f"serves=: the server has no resource {quoted(resource)}:"
-                f" add it to AuthorizationServer(resources=), or choose from {known}"
-            )
-
-
-def _is_origin(text: object) -> bool:
+def _is_origin(text: str) -> bool:
     """Whether it is an origin as browsers write one (RFC 6454 §6.1).
 
     They write it in small letters and without a default port; they know no wildcard. Any other
     spelling would never match. Web views write an app's own scheme: `capacitor://localhost`.
     """
-    if not isinstance(text, str) or not text.isascii():
+    if not text.isascii():
         return False
     found = _ORIGIN.fullmatch(text)
     if found is None:

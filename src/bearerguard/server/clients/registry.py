@@ -7,16 +7,16 @@ the old one valid for an overlap, so that a client can be moved over without an 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Unpack
 
-from bearerguard.errors import BearerGuardError, ConfigurationError
+from bearerguard.errors import ClientError, ConfigurationError
 from bearerguard.server.audit import Audit
 from bearerguard.server.clients import client as clients
-from bearerguard.server.clients.client import Client
+from bearerguard.server.clients.client import Client, ClientOptions, Rules
 from bearerguard.server.secret import ServerSecret
-from bearerguard.server.settings import Settings, check_duration
+from bearerguard.server.settings import check_duration
 from bearerguard.server.store import clients as rows
 from bearerguard.server.store.database import Database
 from bearerguard.server.tokens.revocations import Revocations
@@ -24,10 +24,6 @@ from bearerguard.server.tokens.revocations import Revocations
 # Without digits and words of its own, a prefix lets scanners for leaked secrets find them.
 _SECRET_PREFIX = "bgs_"  # noqa: S105 - it begins each secret
 _MIN_SECRET = 32
-
-
-class ClientError(BearerGuardError, ValueError):
-    """There is no such client, or there is one already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +47,7 @@ class ClientRegistry:
         *,
         database: Database,
         secret: ServerSecret,
-        settings: Settings,
-        grants: clients.Grants,
+        rules: Rules,
         revocations: Revocations,
         audit: Audit,
         clock: Callable[[], float],
@@ -60,8 +55,7 @@ class ClientRegistry:
     ) -> None:
         self._database = database
         self._secret = secret
-        self._settings = settings
-        self._grants = grants
+        self._rules = rules
         self._revocations = revocations
         self._audit = audit
         self._clock = clock
@@ -74,77 +68,42 @@ class ClientRegistry:
         client_id: str | None = None,
         client_secret: str | None = None,
         public: bool = False,
-        auth_method: str | None = None,
-        redirect_uris: Sequence[str] = (),
-        grant_types: Sequence[str] | None = None,
-        scopes: Sequence[str] = (),
-        serves: Sequence[str] = (),
-        origins: Sequence[str] = (),
-        require_pkce: bool = True,
-        require_consent: bool = True,
-        jwks: Mapping[str, Any] | None = None,
-        access_token_lifetime: float | None = None,
-        refresh_token_lifetime: float | None = None,
-        refresh_token_max_lifetime: float | None = None,
+        **options: Unpack[ClientOptions],
     ) -> Registered:
-        """Register a client; its secret is in the answer, and nowhere else.
+        """Register a client; its secret is in the result, and nowhere else.
 
         Args:
-            name: what people know it by: 1 to 100 visible characters.
-            client_id: its identifier, if it is to have a certain one.
+            name: what users know it by: 1 to 100 visible characters.
+            client_id: its identifier; by default a random one.
             client_secret: its secret, if it is to keep one; at least 32 characters.
             public: whether it cannot keep a secret: an app on a phone or in a browser.
-            auth_method: how it authenticates; "client_secret" (in the header or in the form),
-                "client_secret_basic", "client_secret_post", "private_key_jwt" or "none".
-            redirect_uris: where users may be sent back to, compared letter by letter.
-            grant_types: of those that the server has (`AuthorizationServer.grants`); by default
-                authorization_code, refresh_token and client_credentials as far as they fit.
-            scopes: what it may ask for, and what it gets when it asks for nothing.
-            serves: the resources whose tokens it may introspect.
-            origins: the origins of its pages, which may call the token endpoint (CORS); of an
-                app in a web view, such as "capacitor://localhost", too.
-            require_pkce: False lets a confidential client do without PKCE. Then it must
-                send its redirect_uri to the token endpoint too.
-            require_consent: False for an app of the house, whose users are not asked.
-            jwks: its public keys, for private_key_jwt.
-            access_token_lifetime: seconds, instead of the server's.
-            refresh_token_lifetime: seconds that a refresh token may idle.
-            refresh_token_max_lifetime: seconds from the user's consent to the next.
+            **options: as `ClientOptions` describes them.
 
         Raises:
             ConfigurationError: an argument is unsafe or does not fit another.
-            ClientError: there is such a client already.
+            ClientError: there is a client of this id already.
         """
-        for option, given in (
-            ("redirect_uris", redirect_uris),
-            ("scopes", scopes),
-            ("serves", serves),
-            ("origins", origins),
-            ("grant_types", grant_types),
-        ):
-            if isinstance(given, str):
-                raise ConfigurationError(f"{option}=: pass a list, not one string")
-        if auth_method is None:
-            with_keys = clients.PRIVATE_KEY_JWT if jwks is not None else clients.SECRET
-            auth_method = clients.NONE if public else with_keys
+        given: dict[str, Any] = {
+            name: value for name, value in options.items() if value is not None
+        }
+        unknown = given.keys() - clients.options(Client).keys()
+        if unknown:
+            raise TypeError(f"add() got an unexpected keyword argument {min(unknown)!r}")
+        values = {
+            each: clients.normalized(each, value, self._rules.settings, Client)
+            for each, value in given.items()
+        }
+        with_keys = clients.PRIVATE_KEY_JWT if "jwks" in values else clients.SECRET
+        auth_method = values.setdefault("auth_method", clients.NONE if public else with_keys)
+        if "grant_types" not in values:
+            values["grant_types"] = _fitting_grants(auth_method, values.get("redirect_uris", ()))
         client = Client(
             client_id=client_id or f"client-{secrets.token_hex(12)}",
             name=name,
-            auth_method=auth_method,
-            grant_types=_grant_types(grant_types, auth_method, redirect_uris),
-            redirect_uris=tuple(redirect_uris),
-            scopes=tuple(dict.fromkeys(scopes)),
-            serves=_registered(serves, self._settings),
-            origins=tuple(dict.fromkeys(origins)),
-            require_pkce=require_pkce,
-            require_consent=require_consent,
-            jwks=jwks,
-            access_token_lifetime=access_token_lifetime,
-            refresh_token_lifetime=refresh_token_lifetime,
-            refresh_token_max_lifetime=refresh_token_max_lifetime,
             created_at=self._clock(),
+            **values,
         )
-        clients.check(client, self._settings, self._grants)
+        clients.check(client, self._rules)
         secret = self._first_secret(client, client_secret)
         self._insert(client, secret)
         self._audit.emit("client_added", client_id=client.client_id, method=auth_method)
@@ -154,9 +113,7 @@ class ClientRegistry:
         """Return a client, or None."""
         with self._database.read() as connection:
             row = rows.find(connection, client_id)
-            if row is None:
-                return None
-            return Client.from_row(row, tuple(rows.origins_of(connection, client_id)))
+        return None if row is None else Client.from_row(row)
 
     def get(self, client_id: str) -> Client:
         """Return a client; raises `ClientError` if there is none."""
@@ -168,10 +125,7 @@ class ClientRegistry:
     def all(self) -> list[Client]:
         """Return every client, the oldest first."""
         with self._database.read() as connection:
-            return [
-                Client.from_row(row, tuple(rows.origins_of(connection, row.client_id)))
-                for row in rows.all_clients(connection)
-            ]
+            return [Client.from_row(row) for row in rows.all_clients(connection)]
 
     def rotate_secret(self, client_id: str, *, overlap: float | None = None) -> str:
         """Return a new secret; the old one stays valid for `overlap` seconds (a day).
@@ -183,7 +137,9 @@ class ClientRegistry:
             check_duration("overlap=", overlap)
         if self.get(client_id).auth_method not in clients.WITH_SECRET:
             raise ClientError(f"The client {client_id!r} has no secret")
-        seconds = self._settings.lifetimes.client_secret_overlap if overlap is None else overlap
+        seconds = (
+            self._rules.settings.lifetimes.client_secret_overlap if overlap is None else overlap
+        )
         secret, now = _new_secret(), self._clock()
         with self._database.write() as connection:
             rows.end_secrets(connection, client_id, now + seconds)
@@ -273,21 +229,9 @@ class ClientRegistry:
                 rows.add_secret(connection, client.client_id, digest, client.created_at)
 
 
-def _grant_types(
-    given: Sequence[str] | None, auth_method: str, redirect_uris: Sequence[str]
-) -> tuple[str, ...]:
-    if given is not None:
-        return tuple(dict.fromkeys(given))
+def _fitting_grants(auth_method: str, redirect_uris: Sequence[str]) -> tuple[str, ...]:
     with_user = (clients.AUTHORIZATION_CODE, clients.REFRESH_TOKEN) if redirect_uris else ()
     return with_user if auth_method == clients.NONE else (*with_user, clients.CLIENT_CREDENTIALS)
-
-
-def _registered(serves: Sequence[str], settings: Settings) -> tuple[str, ...]:
-    """Return resources as the server spells them; what it does not know stays as it is."""
-    if settings.any_resource:
-        return tuple(dict.fromkeys(serves))
-    found = [(each, settings.resource(each) if isinstance(each, str) else None) for each in serves]
-    return tuple(dict.fromkeys(given if each is None else each.identifier for given, each in found))
 
 
 def _new_secret() -> str:

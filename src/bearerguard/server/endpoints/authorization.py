@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from bearerguard.errors import StoreUnavailable
 from bearerguard.protocol import names, pkce
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.audit import Audit
@@ -22,12 +23,11 @@ from bearerguard.server.grants.scopes_and_resources import requested_resources, 
 from bearerguard.server.http.oauth_error import OAuthError, invalid_request, unauthorized_client
 from bearerguard.server.http.parameters import Parameters, parse
 from bearerguard.server.login.consent import CONSENT, ConsentAnswer, ConsentRequest, ScopeLine
+from bearerguard.server.login.login_endpoint import see_other
 from bearerguard.server.login.people import People
 from bearerguard.server.login.prompt import Prompt, is_silent, unmarked
 from bearerguard.server.login.session import SignedIn
-from bearerguard.server.login.sign_in import see_other
 from bearerguard.server.settings import Settings
-from bearerguard.server.store.database import StoreUnavailable
 
 # A link to the login page contains the request, a third longer; common proxies accept URLs of 8 KB.
 _MAX_QUERY = 5000

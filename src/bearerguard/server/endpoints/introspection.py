@@ -57,7 +57,7 @@ class TokenIntrospection:
                 client_id=client.client_id,
                 issued_to=found.client_id,
                 aud=" ".join(sorted(found.audience)),
-                serves=" ".join(client.serves),
+                introspects=" ".join(client.introspects),
             )
             return _INACTIVE
         return {"active": True, "token_type": names.BEARER, **found.claims}
@@ -106,8 +106,8 @@ def _may_introspect(client: Client, found: FoundAccessToken) -> bool:
     if client.client_id == found.client_id:
         return True
     # A command that registers a client does not know how the server spells its resources.
-    served = {uri.normalized(each) for each in client.serves}
-    return any(uri.normalized(each) in served for each in found.audience)
+    introspected = {uri.normalized(each) for each in client.introspects}
+    return any(uri.normalized(each) in introspected for each in found.audience)
 
 
 def _wants_signed(request: Request) -> bool:

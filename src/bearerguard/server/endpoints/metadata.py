@@ -20,16 +20,21 @@ JWKS = "/oauth/jwks"
 # How long a cache may keep the metadata.
 CACHE_SECONDS = 3600
 
-_WITH_CREDENTIALS = (clients.BASIC, clients.POST, clients.PRIVATE_KEY_JWT)
-
 
 def document(
-    settings: Settings, algorithms: Sequence[str], grant_types: Iterable[str]
+    settings: Settings,
+    algorithms: Sequence[str],
+    *,
+    grant_types: Iterable[str],
+    auth_methods: Iterable[str],
 ) -> dict[str, Any]:
     """Return the metadata, without empty members (RFC 8414 §3.2).
 
-    `algorithms` are those of the signing keys, `grant_types` those that are registered.
+    `algorithms` are those of the signing keys, `grant_types` and `auth_methods` those that are
+    registered.
     """
+    methods = list(auth_methods)
+    with_credentials = [name for name in methods if name != clients.NONE]
     signing = [name for name in jwk.ASYMMETRIC if name != "Ed25519"]
     content = {
         "issuer": settings.issuer,
@@ -43,11 +48,11 @@ def document(
         "grant_types_supported": list(grant_types),
         "code_challenge_methods_supported": [pkce.METHOD],
         "authorization_response_iss_parameter_supported": True,
-        "token_endpoint_auth_methods_supported": [*_WITH_CREDENTIALS, clients.NONE],
+        "token_endpoint_auth_methods_supported": methods,
         "token_endpoint_auth_signing_alg_values_supported": signing,
-        "revocation_endpoint_auth_methods_supported": [*_WITH_CREDENTIALS, clients.NONE],
+        "revocation_endpoint_auth_methods_supported": methods,
         "revocation_endpoint_auth_signing_alg_values_supported": signing,
-        "introspection_endpoint_auth_methods_supported": list(_WITH_CREDENTIALS),
+        "introspection_endpoint_auth_methods_supported": with_credentials,
         "introspection_endpoint_auth_signing_alg_values_supported": signing,
         "introspection_signing_alg_values_supported": list(algorithms),
         "scopes_supported": list(settings.scopes or ()),
@@ -57,7 +62,11 @@ def document(
 
 
 def openid_document(
-    settings: Settings, algorithms: Sequence[str], grant_types: Iterable[str]
+    settings: Settings,
+    algorithms: Sequence[str],
+    *,
+    grant_types: Iterable[str],
+    auth_methods: Iterable[str],
 ) -> dict[str, Any]:
     """Return the metadata with the members that OpenID Connect Discovery §3 also requires.
 
@@ -65,7 +74,7 @@ def openid_document(
     issues none. The `sub` of a user is the same for all clients. §3 requires RS256 in the list.
     """
     return {
-        **document(settings, algorithms, grant_types),
+        **document(settings, algorithms, grant_types=grant_types, auth_methods=auth_methods),
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": list(dict.fromkeys((*algorithms, "RS256"))),
     }

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from bearerguard.errors import StoreUnavailable
 from bearerguard.guard.config.introspection import Introspection
 from bearerguard.guard.config.issuer import Issuer
 from bearerguard.runtime.flow import Fetch
@@ -22,7 +23,6 @@ from bearerguard.server.engine import Engine
 from bearerguard.server.hosting.revocation_store import DatabaseRevocationStore
 from bearerguard.server.hosting.threads import Threads
 from bearerguard.server.http import responses
-from bearerguard.server.store.database import StoreUnavailable
 from bearerguard.server.tokens.revocations import Revoked
 
 # The guard needs no credentials in this process.

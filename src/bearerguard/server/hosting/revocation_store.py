@@ -14,12 +14,13 @@ from typing import Any
 
 import anyio.to_thread
 
+from bearerguard.errors import StoreUnavailable
 from bearerguard.guard.revocation.revocation_list import Revocation, decode, encode
 from bearerguard.runtime.flow import AsyncHandlers, Handlers
 from bearerguard.runtime.messages import StoreFailed
 from bearerguard.runtime.shared_log import AppendLog, ListenLog, LogPage, ReadLog
 from bearerguard.server.store import revocations as rows
-from bearerguard.server.store.database import Database, StoreUnavailable
+from bearerguard.server.store.database import Database
 
 _PAGE = 1000
 # The identity of the log. It is always the same one: no entry is lost before it expires.

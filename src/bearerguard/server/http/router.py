@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from urllib.parse import urlsplit
 
-from bearerguard.errors import ConfigurationError
+from bearerguard.errors import ConfigurationError, StoreUnavailable
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.audit import Audit
 from bearerguard.server.http import cors, responses
 from bearerguard.server.http.oauth_error import OAuthError
-from bearerguard.server.store.database import StoreUnavailable
 
 _log = logging.getLogger("bearerguard.server")
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
-from bearerguard.errors import BearerGuardError
+from bearerguard.errors import AccountError
 from bearerguard.server.login.passwords import Passwords, check_new
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import sessions, users
@@ -24,10 +24,6 @@ _MAX_NAME = 200
 # Of a login name as it is typed: letter and marks become one character, and one may become many.
 _MAX_TYPED = 4 * _MAX_LOGIN
 _PREFIX = "user-"
-
-
-class AccountError(BearerGuardError, ValueError):
-    """An account is not there, is there already, or its names cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)

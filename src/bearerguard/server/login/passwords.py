@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import argon2
 
-from bearerguard.errors import BearerGuardError, ConfigurationError
+from bearerguard.errors import ConfigurationError, PasswordRejected, PasswordsBusy
 
 T = TypeVar("T")
 
@@ -27,14 +27,6 @@ MAX_LENGTH = 1024
 _THREADS = 2  # each takes the memory that the parameters name: 64 MiB
 # Whoever waits for them holds a thread of the web server: never all of its threads.
 PLACES = 4
-
-
-class PasswordsBusy(BearerGuardError):
-    """So many passwords are being checked that this one would wait too long."""
-
-
-class PasswordRejected(BearerGuardError, ValueError):
-    """A new password is too short, too long or too obvious; the message says which."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,12 +21,18 @@ from bearerguard.server.http.cookies import Cookies
 from bearerguard.server.login.accounts import Accounts
 from bearerguard.server.login.consent import Consent, ConsentAnswer, ConsentRequest
 from bearerguard.server.login.csrf import Csrf
-from bearerguard.server.login.device import Devices
+from bearerguard.server.login.known_browsers import KnownBrowsers
+from bearerguard.server.login.login_endpoint import (
+    BUSY_SECONDS,
+    LOGIN,
+    LOGOUT,
+    LoginEndpoint,
+    see_other,
+)
 from bearerguard.server.login.passwords import PLACES, Passwords
 from bearerguard.server.login.prompt import Prompts
 from bearerguard.server.login.session import LIFETIME, Sessions, SignedIn
-from bearerguard.server.login.sign_in import BUSY_SECONDS, LOGIN, LOGOUT, SignIn, see_other
-from bearerguard.server.login.throttle import PER_ACCOUNT, PER_ADDRESS, Allowance, Throttle
+from bearerguard.server.login.throttle import PER_ACCOUNT, PER_ADDRESS, RateLimit, Throttle
 from bearerguard.server.login.ticket import Tickets
 from bearerguard.server.pages import Pages
 from bearerguard.server.secret import ServerSecret
@@ -62,10 +68,11 @@ class PeopleOptions:
             `prompt=login` where a user who is signed in must prove who they are again, and come
             back with a new `auth_time`, or `prompt=select_account` where they may change.
         session_lifetime: seconds until a user must sign in again.
-        per_account: how often a login name may be tried from one address, and with a browser
-            that its user signed in with before; three times as often from all addresses.
-        per_address: how often an address may try; five times as often those have together
-            whose address is not known, as they come from loopback or by a Unix socket.
+        per_account: the limit of login attempts for one login name from one address, and for
+            each browser that its user has signed in with before. From all addresses together,
+            the limit is three times as high.
+        per_address: the limit of login attempts from one address. Requests without a known
+            address (loopback, a Unix socket) share a limit that is five times as high.
         password_parameters: argon2id's; RFC 9106's second recommendation by default.
     """
 
@@ -75,8 +82,8 @@ class PeopleOptions:
     current_user: Callable[[Request], User | None] | None = None
     login_url: str | None = None
     session_lifetime: int = LIFETIME
-    per_account: Allowance = PER_ACCOUNT
-    per_address: Allowance = PER_ADDRESS
+    per_account: RateLimit = PER_ACCOUNT
+    per_address: RateLimit = PER_ADDRESS
     password_parameters: argon2.Parameters | None = None
 
 
@@ -134,7 +141,7 @@ class People:
             self._base, database, pages=self._pages, csrf=csrf, tickets=tickets, clock=clock
         )
         self.prompts = Prompts(tickets, clock)
-        self._sign_in = SignIn(
+        self._login_endpoint = LoginEndpoint(
             self._base,
             pages=self._pages,
             csrf=csrf,
@@ -148,7 +155,7 @@ class People:
                 per_account=options.per_account,
                 per_address=options.per_address,
             ),
-            devices=Devices(cookies, tickets, self.accounts.password_mark),
+            known_browsers=KnownBrowsers(cookies, tickets, self.accounts.password_mark),
             audit=audit,
         )
 
@@ -182,7 +189,9 @@ class People:
             query = self.prompts.marked(query)
         if self._login_url is None:
             return see_other(
-                self._sign_in.location(query, client_name=client_name, redirect_uri=redirect_uri)
+                self._login_endpoint.location(
+                    query, client_name=client_name, redirect_uri=redirect_uri
+                )
             )
         here = f"{self._issuer.rstrip('/')}/oauth/authorize?{query}"
         joint = "&" if "?" in self._login_url else "?"
@@ -197,8 +206,8 @@ class People:
         if request.method not in {"GET", "HEAD", "POST"}:
             return self.wrong_method("GET", "HEAD", "POST")
         if path == LOGIN:
-            return self._sign_in.login(request)
-        return self._sign_in.logout(request, self._on_to_another_account)
+            return self._login_endpoint.login(request)
+        return self._login_endpoint.logout(request, self._on_to_another_account)
 
     def ask_consent(
         self, request: Request, signed_in: SignedIn, consent: ConsentRequest
@@ -252,6 +261,6 @@ class People:
         posted = self._consent.posted(request, signed_in)
         if posted is None:
             return ""
-        return self._sign_in.location(
+        return self._login_endpoint.location(
             posted["query"], client_name=posted["client"], redirect_uri=posted["redirect"]
         )

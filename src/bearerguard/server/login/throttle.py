@@ -1,8 +1,8 @@
-"""How often somebody may try to sign in: per account, address, and device known to an account.
+"""Login throttling: how many login attempts an account, an address or a known browser has.
 
-Each has an allowance that fills up again with time (the generic cell rate algorithm: one number
-per key). An attempt is charged before the password is looked at, so that a hundred at once are
-not a hundred guesses. The store holds digests, not names and addresses.
+Each has a limit that recovers with time (the generic cell rate algorithm: one number per key). An
+attempt is charged before its password is checked, so that a hundred requests at once are not a
+hundred guesses. The store holds digests, not names and addresses.
 """
 
 from __future__ import annotations
@@ -23,31 +23,36 @@ _IPV6_PREFIX = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Allowance:
-    """So many attempts at once, and one more every `interval` seconds."""
+class RateLimit:
+    """A limit of login attempts.
+
+    Attributes:
+        attempts: how many may be made at once.
+        interval: seconds after which one more may be made.
+    """
 
     attempts: int
     interval: float
 
     @property
     def span(self) -> float:
-        """How long an allowance that was used up takes to be whole again."""
+        """Seconds until a limit that was used up has recovered fully."""
         return self.attempts * self.interval
 
-    def times(self, factor: int) -> Allowance:
-        """Return the allowance of so many who share one."""
-        return Allowance(self.attempts * factor, self.interval / factor)
+    def times(self, factor: int) -> RateLimit:
+        """Return a limit that is `factor` times as high."""
+        return RateLimit(self.attempts * factor, self.interval / factor)
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What an attempt was charged to.
+    """What a login attempt was charged to.
 
     Attributes:
-        wait: after how many whole seconds another may be made, if this one may not; else 0.
-        own: the keys of its account or device, which a success makes whole, and in seconds what
-            each was charged.
-        by_address: that of its address, to which a success gives back this attempt alone.
+        wait: 0, or the whole seconds until the next attempt where this one is refused.
+        own: the keys of its account or browser, with the seconds that each was charged. A
+            success resets them.
+        by_address: the same for its address. A success gives back this attempt alone.
     """
 
     wait: int = 0
@@ -56,28 +61,28 @@ class Attempt:
 
 
 # From one address: ten guesses, then 12 an hour.
-PER_ACCOUNT = Allowance(attempts=10, interval=300)
+PER_ACCOUNT = RateLimit(attempts=10, interval=300)
 # Many people may share an address.
-PER_ADDRESS = Allowance(attempts=50, interval=20)
-# One address that uses up what it has of an account leaves enough to the owner's: an account may
-# be tried from all addresses together so many times as often.
+PER_ADDRESS = RateLimit(attempts=50, interval=20)
+# The limit of an account from all addresses, in limits from one address: one attacker's address
+# leaves enough to the owner's.
 _ADDRESSES = 3
-# How many addresses' worth those have of whom no address is known.
-_PEOPLE = 5
+# The limit that requests without a known address share, in limits of one address.
+_UNKNOWN_ADDRESS = 5
 
 
 class Throttle:
-    """Charges attempts to sign in.
+    """Charges login attempts.
 
     Args:
-        database: where the allowances are kept.
-        secret: what digests are keyed with.
-        clock: the time, in seconds.
-        per_account: the allowance of each login name, whether it exists or not, from one
-            address, and that of a device on which its user signed in before; from all
-            addresses together it is three times as much.
-        per_address: the allowance of each address; an IPv6 /64 is one. Where no address is
-            known (loopback, a Unix socket), all together have five times as much.
+        database: where the limits' state is stored.
+        secret: keys the digests.
+        clock: returns Unix seconds.
+        per_account: the limit of each login name from one address, whether there is such an
+            account or not, and of each known browser. From all addresses together, the limit is
+            three times as high.
+        per_address: the limit of each address; an IPv6 /64 counts as one. Requests without a
+            known address (loopback, a Unix socket) share a limit that is five times as high.
     """
 
     def __init__(
@@ -86,8 +91,8 @@ class Throttle:
         secret: ServerSecret,
         clock: Callable[[], float],
         *,
-        per_account: Allowance = PER_ACCOUNT,
-        per_address: Allowance = PER_ADDRESS,
+        per_account: RateLimit = PER_ACCOUNT,
+        per_address: RateLimit = PER_ADDRESS,
     ) -> None:
         self._database = database
         self._secret = secret
@@ -95,50 +100,50 @@ class Throttle:
         self._per_account = per_account
         self._per_address = per_address
 
-    def charge(self, login: str, address: str, device: str = "") -> Attempt:
-        """Charge an attempt, and say whether it may be made.
+    def charge(self, login: str, address: str, browser: str = "") -> Attempt:
+        """Charge an attempt; its `wait` says whether it may be made.
 
-        The address comes first: one that has used its allowance up takes nobody else's, and
-        leaves no rows of names that it makes up. A device of the account's own is charged alone,
-        and as any other when that is used up.
+        The address is charged first: an address at its limit charges no account, and adds no rows
+        for names that it invents. A known browser is charged alone; at its limit, the attempt is
+        charged like any other.
         """
         now = self._clock()
         with self._database.write() as connection:
             remove_over(connection, login_attempts.c.whole_at, now)
-            if device:
-                digest, allowance = self._by_device(device)
-                if not _charge(connection, digest, allowance, now):
-                    return Attempt(own=((digest, allowance.interval),))
+            if browser:
+                digest, limit = self._by_browser(browser)
+                if not _charge(connection, digest, limit, now):
+                    return Attempt(own=((digest, limit.interval),))
             charged = self._charged(login, address)
-            for digest, allowance in charged:
-                wait = _charge(connection, digest, allowance, now)
+            for digest, limit in charged:
+                wait = _charge(connection, digest, limit, now)
                 if wait:
                     return Attempt(math.ceil(wait))
-        charges = tuple((digest, allowance.interval) for digest, allowance in charged)
+        charges = tuple((digest, limit.interval) for digest, limit in charged)
         return Attempt(0, own=charges[1:], by_address=charges[:1])
 
     def forgive(self, attempt: Attempt) -> None:
-        """Give back what a successful attempt was charged, and the account's earlier failures."""
+        """Reset the limits of a successful attempt's account or browser."""
         own = [digest for digest, _ in attempt.own]
         with self._database.write() as connection:
             connection.execute(delete(login_attempts).where(login_attempts.c.digest.in_(own)))
             _give_back(connection, attempt.by_address)
 
     def take_back(self, attempt: Attempt) -> None:
-        """Give back what an attempt was charged that was not made."""
+        """Give back what an attempt was charged whose password was not checked."""
         with self._database.write() as connection:
             _give_back(connection, (*attempt.own, *attempt.by_address))
 
-    def _by_device(self, device: str) -> tuple[str, Allowance]:
-        return self._secret.digest("attempt by device", device), self._per_account
+    def _by_browser(self, browser: str) -> tuple[str, RateLimit]:
+        return self._secret.digest("attempt by browser", browser), self._per_account
 
-    def _charged(self, login: str, address: str) -> list[tuple[str, Allowance]]:
+    def _charged(self, login: str, address: str) -> list[tuple[str, RateLimit]]:
         """Return what an attempt is charged to, in this order."""
         digest, (site, shared) = self._secret.digest, _site(address)
         everywhere = (digest("attempt by account", login), self._per_account.times(_ADDRESSES))
         if shared:
-            allowance = self._per_address.times(_PEOPLE)
-            return [(digest("attempt by address", site), allowance), everywhere]
+            limit = self._per_address.times(_UNKNOWN_ADDRESS)
+            return [(digest("attempt by address", site), limit), everywhere]
         return [
             (digest("attempt by address", site), self._per_address),
             (digest("attempt by account and address", f"{site} {login}"), self._per_account),
@@ -156,8 +161,8 @@ def _give_back(connection: Connection, charges: Iterable[tuple[str, float]]) -> 
         )
 
 
-def _charge(connection: Connection, digest: str, allowance: Allowance, now: float) -> float:
-    """Charge one key; return 0, or the seconds until it has an attempt again."""
+def _charge(connection: Connection, digest: str, limit: RateLimit, now: float) -> float:
+    """Charge one key; return 0, or the seconds until its next attempt."""
     whole_at = login_attempts.c.whole_at
     start = case((whole_at > now, whole_at), else_=now)
     known = connection.execute(
@@ -165,27 +170,27 @@ def _charge(connection: Connection, digest: str, allowance: Allowance, now: floa
     ).scalar_one_or_none()
     if known is None:
         connection.execute(
-            insert(login_attempts).values(digest=digest, whole_at=now + allowance.interval)
+            insert(login_attempts).values(digest=digest, whole_at=now + limit.interval)
         )
         return 0
     # One conditional statement decides, however many attempts come at once.
-    latest = now + allowance.span - allowance.interval
-    # Nothing is whole later than this, unless the clock was set back meanwhile.
+    latest = now + limit.span - limit.interval
+    # A later time can only come from a clock that was set back since.
     charged = connection.execute(
         update(login_attempts)
         .where(
             login_attempts.c.digest == digest,
-            (whole_at <= latest) | (whole_at > now + allowance.span),
+            (whole_at <= latest) | (whole_at > now + limit.span),
         )
-        .values(whole_at=case((whole_at > latest, latest), else_=start) + allowance.interval)
+        .values(whole_at=case((whole_at > latest, latest), else_=start) + limit.interval)
     )
     return 0 if charged.rowcount else known - latest
 
 
 def _site(address: str) -> tuple[str, bool]:
-    """Return what counts as one address, and whether it stands for whoever there is.
+    """Return what counts as one address, and whether it may be anybody's.
 
-    That of loopback is a proxy's on this machine, or a tunnel's; a Unix socket has none.
+    A loopback address is that of a proxy or a tunnel on this machine; a Unix socket has none.
     """
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])

@@ -1,7 +1,7 @@
-"""Tickets: values that this server hands out and takes back unaltered, for a limited time.
+"""Tickets: sealed values that the server hands to a browser and gets back, for a limited time.
 
-A ticket is sealed: it opens for one purpose and, where a holder is named, from nobody else's
-hands. Knows no request and no page.
+A ticket opens for one purpose and, where a holder is named, for that holder alone. Knows no
+request and no page.
 """
 
 from __future__ import annotations
@@ -10,15 +10,19 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from bearerguard.errors import BearerGuardError
 from bearerguard.protocol.jose import base64url
 from bearerguard.runtime.sealing import Sealer, SealError
 
-# More than the longest authorization request makes, less than what a server takes as a URL.
+# Longer than the ticket of the longest authorization request, shorter than a URL may be.
 _MAX_LENGTH = 32_768
 
 
-class TicketError(ValueError):
-    """The ticket is altered, over, or for another purpose or holder."""
+class TicketError(BearerGuardError, ValueError):
+    """The ticket is altered, has expired, or is for another purpose or holder.
+
+    It never leaves the server: whoever opens a ticket handles it.
+    """
 
 
 class Tickets:
@@ -42,7 +46,7 @@ class Tickets:
         return base64url.encode(self._sealer.seal(body, _bound(purpose, holder))).decode()
 
     def open(self, purpose: str, ticket: str, *, holder: str = "") -> dict[str, Any]:
-        """Return what the ticket holds; raises `TicketError` unless it is good."""
+        """Return the content of a ticket; raises `TicketError` unless it is valid."""
         try:
             sealed = base64url.decode(ticket[:_MAX_LENGTH].encode("ascii"))
             body = self._sealer.open(sealed, _bound(purpose, holder))
@@ -50,7 +54,7 @@ class Tickets:
             raise TicketError("altered, or for another purpose or holder") from None
         expires, content = json.loads(body)
         if self._clock() >= expires:
-            raise TicketError("over")
+            raise TicketError("expired")
         opened: dict[str, Any] = content
         return opened
 

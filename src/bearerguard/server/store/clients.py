@@ -38,13 +38,12 @@ def add(connection: Connection, **values: Any) -> None:
 def remove(connection: Connection, client_id: str) -> bool:
     """Let a client be none from now on; False if it is none already.
 
-    Its row and what it was given go with the pruning, in slices. What a process of an earlier
-    version reads of it lets it do nothing.
+    Its row and what it was given are removed by the pruning, in slices.
     """
     removed = connection.execute(
         update(clients)
         .where(clients.c.client_id == client_id, stands())
-        .values(access_lifetime=REMOVED, grant_types="[]", redirect_uris="[]", jwks=None)
+        .values(access_lifetime=REMOVED, options="{}")
     )
     for table in (client_secrets, client_origins):
         connection.execute(delete(table).where(table.c.client_id == client_id))
@@ -110,12 +109,6 @@ def end_secrets(connection: Connection, client_id: str, expires_at: float) -> No
 
 
 # Origins
-
-
-def origins_of(connection: Connection, client_id: str) -> list[str]:
-    """Return the origins of a client's pages."""
-    query = select(client_origins.c.origin).where(client_origins.c.client_id == client_id)
-    return list(connection.execute(query).scalars())
 
 
 def add_origin(connection: Connection, client_id: str, origin: str) -> None:

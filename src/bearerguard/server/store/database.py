@@ -22,7 +22,7 @@ from urllib.parse import quote
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
-from bearerguard.errors import BearerGuardError, ConfigurationError
+from bearerguard.errors import ConfigurationError, StoreUnavailable
 from bearerguard.runtime.process_lock import ProcessLock
 from bearerguard.server.store.schema import metadata
 
@@ -36,10 +36,6 @@ _COMPANIONS, _OPENED = ("-wal", "-shm"), "bearerguard_companions"
 _OWN, _VERSION = "signing_keys", "alembic_version"
 
 _log = logging.getLogger("bearerguard.server")
-
-
-class StoreUnavailable(BearerGuardError):
-    """The database did not do what was asked; nothing was changed, and a retry may succeed."""
 
 
 class Database:

@@ -7,7 +7,6 @@ JSON text. A migration in `migrations/versions` makes exactly this; a test compa
 from __future__ import annotations
 
 from sqlalchemy import (
-    Boolean,
     Column,
     ColumnElement,
     Double,
@@ -61,18 +60,10 @@ clients = Table(
     metadata,
     Column("client_id", _ID, primary_key=True),
     Column("name", Text, nullable=False),
-    Column("auth_method", String(32), nullable=False),
-    Column("grant_types", Text, nullable=False),
-    Column("redirect_uris", Text, nullable=False),
-    Column("scopes", Text, nullable=False),
-    # The resources that it is the server of: it may introspect their tokens.
-    Column("serves", Text, nullable=False),
-    Column("require_pkce", Boolean, nullable=False),
-    Column("require_consent", Boolean, nullable=False),
-    Column("jwks", Text),
+    # A JSON object with everything that the client was registered with. What queries look for
+    # stands in `access_lifetime` and in `client_origins` besides.
+    Column("options", Text, nullable=False, server_default=text("'{}'")),
     Column("access_lifetime", Double),
-    Column("refresh_idle_lifetime", Double),
-    Column("refresh_absolute_lifetime", Double),
     Column("created_at", Double, nullable=False),
     # The longest is looked up when something is revoked, and those that are being removed.
     Index(None, "access_lifetime"),

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from bearerguard.errors import BearerGuardError, ConfigurationError, quoted
+from bearerguard.errors import ConfigurationError, SigningKeyError, StoreUnavailable, quoted
 from bearerguard.protocol.jose.jwt import Header, SignedToken
 from bearerguard.protocol.jose.signing import PrivateKey
 from bearerguard.runtime.process_lock import ProcessLock
@@ -21,7 +21,7 @@ from bearerguard.server.audit import Audit
 from bearerguard.server.secret import VARIABLE, ServerSecret
 from bearerguard.server.settings import Settings
 from bearerguard.server.store import keys as rows
-from bearerguard.server.store.database import Database, StoreUnavailable
+from bearerguard.server.store.database import Database
 from bearerguard.server.tokens import signing_key
 from bearerguard.server.tokens.revocations import Revocations
 from bearerguard.server.tokens.signing_key import SigningKey
@@ -30,10 +30,6 @@ from bearerguard.server.tokens.signing_key import SigningKey
 CACHE_SECONDS = 300
 # A new key is published for two such times before it signs.
 PUBLICATION_LEAD = 2.0 * CACHE_SECONDS
-
-
-class SigningKeyError(BearerGuardError, ValueError):
-    """There is no signing key of this `kid`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-"""Signing in and out: the pages at `/oauth/login` and `/oauth/logout`.
+"""The login endpoint and the logout endpoint: the pages at `/oauth/login` and `/oauth/logout`.
 
-Owns their order: the form's proof, then the throttle, then the password. Where a user came from
-an app, the app's authorization request travels along in a ticket and is taken up afterwards.
+Owns the order of the checks: first the form's CSRF token, then the throttle, then the password.
+The authorization request that a user came with is sealed in the form and continued afterwards.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+from bearerguard.errors import PasswordsBusy
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.audit import Audit
 from bearerguard.server.http.oauth_error import OAuthError
 from bearerguard.server.http.parameters import from_form
 from bearerguard.server.login.accounts import Accounts, normalized
 from bearerguard.server.login.csrf import Csrf
-from bearerguard.server.login.device import Devices
-from bearerguard.server.login.passwords import PasswordsBusy
+from bearerguard.server.login.known_browsers import KnownBrowsers
 from bearerguard.server.login.session import Sessions, SignedIn
 from bearerguard.server.login.throttle import Throttle
 from bearerguard.server.login.ticket import TicketError, Tickets
@@ -29,14 +29,14 @@ LOGOUT = "/oauth/logout"
 
 _AUTHORIZE = "/oauth/authorize"
 _PURPOSE = "sign in"
-_LIFETIME = 3600  # for who must look up a password first
+_LIFETIME = 3600  # time to look up a password first
 BUSY_SECONDS = 5
-_MAX_SHOWN = 200  # of what was typed as a username: no longer one is somebody's
+_MAX_SHOWN = 200  # characters of the username that was typed: no account has a longer one
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
-    """What somebody is signing in for: an app's authorization request, or nothing."""
+class PendingRequest:
+    """The authorization request that a user signs in for; empty where there is none."""
 
     ticket: str = ""
     query: str = ""
@@ -44,19 +44,19 @@ class Errand:
     redirect_uri: str = ""
 
 
-class SignIn:
+class LoginEndpoint:
     """Answers requests to the login and logout paths.
 
     Args:
         base: the path of the issuer's URL, before `/oauth`.
-        pages: how pages look.
-        csrf: what proves that a form is ours.
-        tickets: what carries an authorization request through the login.
-        accounts: whose passwords are right.
-        sessions: who is signed in.
-        throttle: who has tried too often.
-        devices: which browsers somebody signed in with before.
-        audit: is told of every security event.
+        pages: renders the pages.
+        csrf: protects the forms.
+        tickets: seals the pending authorization request.
+        accounts: checks passwords.
+        sessions: knows who is signed in.
+        throttle: limits login attempts.
+        known_browsers: the browsers that users have signed in with before.
+        audit: reports the events.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class SignIn:
         accounts: Accounts,
         sessions: Sessions,
         throttle: Throttle,
-        devices: Devices,
+        known_browsers: KnownBrowsers,
         audit: Audit,
     ) -> None:
         self._base = base
@@ -79,7 +79,7 @@ class SignIn:
         self._accounts = accounts
         self._sessions = sessions
         self._throttle = throttle
-        self._devices = devices
+        self._known_browsers = known_browsers
         self._audit = audit
 
     def location(self, query: str, *, client_name: str, redirect_uri: str) -> str:
@@ -89,20 +89,20 @@ class SignIn:
         return f"{self._base}{LOGIN}?{urlencode({'request': ticket})}"
 
     def login(self, request: Request) -> Response:
-        """Answer a request to the login page."""
+        """Return the login page's response."""
         if request.method == "POST":
             return self._posted(request)
         tickets = parse_qs(urlsplit(request.url).query).get("request", [""])
-        errand = self._errand(tickets[0]) if len(tickets) == 1 else None
-        if errand is None:
-            return self._no_errand()
+        pending = self._pending(tickets[0]) if len(tickets) == 1 else None
+        if pending is None:
+            return self._no_pending()
         signed_in = self._sessions.signed_in(request)
-        if signed_in is not None and not errand.ticket:
+        if signed_in is not None and not pending.ticket:
             return self._signed_in_page(request, signed_in.user_id, signed_in.name)
-        return self._form(request, errand)
+        return self._form(request, pending)
 
     def logout(self, request: Request, then: Callable[[Request, SignedIn], str]) -> Response:
-        """Answer a request to the logout page; `then` says where to go on to, "" to stay."""
+        """Return the logout page's response; `then` returns where to redirect to, "" to stay."""
         signed_in = self._sessions.signed_in(request)
         if request.method != "POST":
             if signed_in is None:
@@ -124,25 +124,27 @@ class SignIn:
             fields = from_form(request).values
         except OAuthError as error:
             return self._pages.unreadable(error)
-        errand = self._errand(fields.get("request", ""))
-        if errand is None:
-            return self._no_errand()
+        pending = self._pending(fields.get("request", ""))
+        if pending is None:
+            return self._no_pending()
         username, password = fields.get("username", ""), fields.get("password", "")
         if not self._csrf.holds(request, fields):
-            return self._form(request, errand, 400, "login.stale", username)
+            return self._form(request, pending, 400, "login.stale", username)
         if not username.strip() or not password:
-            return self._form(request, errand, 400, "login.missing", username, invalid=True)
-        return self._attempt(request, errand, username, password)
+            return self._form(request, pending, 400, "login.missing", username, invalid=True)
+        return self._attempt(request, pending, username, password)
 
-    def _attempt(self, request: Request, errand: Errand, username: str, password: str) -> Response:
+    def _attempt(
+        self, request: Request, pending: PendingRequest, username: str, password: str
+    ) -> Response:
         login, address = normalized(username), request.peer
-        device = self._devices.known(request, login)
-        attempt = self._throttle.charge(login, address, device)
+        browser = self._known_browsers.identify(request, login)
+        attempt = self._throttle.charge(login, address, browser)
         if wait := attempt.wait:
             self._report("login_throttled", login, address)
             return self._form(
                 request,
-                errand,
+                pending,
                 429,
                 "login.throttled",
                 username,
@@ -152,42 +154,42 @@ class SignIn:
         try:
             account = self._accounts.check(login, password)
         except PasswordsBusy:
-            # Else who keeps the server busy would use up what others have.
+            # Otherwise whoever keeps the server busy would use up the limits of others.
             self._throttle.take_back(attempt)
             return self._form(
-                request, errand, 503, "login.busy", username, retry_after=BUSY_SECONDS
+                request, pending, 503, "login.busy", username, retry_after=BUSY_SECONDS
             )
         if account is None:
             self._report("login_failed", login, address)
-            return self._form(request, errand, 403, "login.wrong", username, invalid=True)
+            return self._form(request, pending, 403, "login.wrong", username, invalid=True)
         self._throttle.forgive(attempt)
         cookies = (
             self._sessions.begin(request, account.user_id),
-            self._devices.remember(login, device),
+            self._known_browsers.remember(login, browser),
         )
         self._audit.emit("login_succeeded", user_id=account.user_id, address=address or None)
-        after = f"{_AUTHORIZE}?{errand.query}" if errand.ticket else LOGIN
+        after = f"{_AUTHORIZE}?{pending.query}" if pending.ticket else LOGIN
         return see_other(self._base + after, *cookies)
 
     def _report(self, event: str, login: str, address: str) -> None:
-        # A name that is nobody's is left out: people type their passwords there, too.
+        # A name without an account is left out: users type their passwords there by mistake.
         user_id = self._accounts.user_id(login)
         self._audit.emit(event, user_id=user_id, address=address or None)
 
-    def _errand(self, ticket: str) -> Errand | None:
-        """Return what a ticket says; None if it is no longer good."""
+    def _pending(self, ticket: str) -> PendingRequest | None:
+        """Return the request that a ticket holds; None if the ticket is not valid any more."""
         if not ticket:
-            return Errand()
+            return PendingRequest()
         try:
             content = self._tickets.open(_PURPOSE, ticket)
         except TicketError:
             return None
-        return Errand(ticket, content["query"], content["client"], content["redirect"])
+        return PendingRequest(ticket, content["query"], content["client"], content["redirect"])
 
     def _form(
         self,
         request: Request,
-        errand: Errand,
+        pending: PendingRequest,
         status: int = 200,
         problem: str = "",
         username: str = "",
@@ -201,12 +203,12 @@ class SignIn:
         return self._pages.page(
             "login",
             status=status,
-            leads_to=errand.redirect_uri,
+            leads_to=pending.redirect_uri,
             headers=(*proof.headers, *waiting),
             action=self._base + LOGIN,
             csrf=proof.value,
-            request=errand.ticket,
-            client_name=errand.client_name,
+            request=pending.ticket,
+            client_name=pending.client_name,
             username=username[:_MAX_SHOWN],
             problem=self._pages.texts(problem, **(values or {})) if problem else "",
             invalid=invalid,
@@ -222,11 +224,11 @@ class SignIn:
             name=name,
         )
 
-    def _no_errand(self) -> Response:
+    def _no_pending(self) -> Response:
         return self._pages.error(400, "login_link")
 
 
 def see_other(location: str, *headers: tuple[str, str]) -> Response:
-    """Return a redirect that is followed with GET (RFC 9110 §15.4.4), and never cached."""
-    lines = (("Location", location), ("Cache-Control", "no-store"), *headers)
-    return Response(303, (*lines, ("Referrer-Policy", "no-referrer")))
+    """Return a redirect that is followed with GET (RFC 9110 §15.4.4) and never cached."""
+    fields = (("Location", location), ("Cache-Control", "no-store"), *headers)
+    return Response(303, (*fields, ("Referrer-Policy", "no-referrer")))

@@ -1,4 +1,4 @@
-"""People on a stage: a database of their own, a clock that is set by hand, all that is reported."""
+"""A login harness: a database of its own, a clock that is set by hand, all reported events."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PASSWORD = "correct horse battery"
 CHEAP = argon2.profiles.CHEAPEST
 
 
-class PeopleStage:
+class PeopleHarness:
     """A server's people and what surrounds them."""
 
     def __init__(self, folder: Path, *, issuer: str = ISSUER, **options: Any) -> None:
