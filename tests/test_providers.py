@@ -14,12 +14,14 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from bearerguard import (
+    ClaimMapping,
     ConfigurationError,
     Event,
     Guard,
     Introspection,
     Issuer,
     IssuerUnavailable,
+    KeyPolicy,
     Principal,
     Response,
     TokenError,
@@ -474,7 +476,9 @@ def test_firebase() -> None:
 def test_kubernetes(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("first\n")
-    issuer = providers.kubernetes(audience="recordings", token_file=file, keys_cooldown=1)
+    issuer = providers.kubernetes(
+        audience="recordings", token_file=file, key_policy=KeyPolicy(cooldown=1)
+    )
     keys = Keys("https://kubernetes.default.svc/openid/v1/jwks")
     claims = {
         "aud": ["recordings"],
@@ -490,7 +494,7 @@ def test_kubernetes(tmp_path: Path) -> None:
     narrow = providers.kubernetes(
         audience="recordings",
         token_file=None,
-        required_claims={"kubernetes.io.namespace": "prod"},
+        claims=ClaimMapping(required={"kubernetes.io.namespace": "prod"}),
     )
     assert who(narrow, keys, claims).is_authenticated
     assert keys.authorization[-1] is None
@@ -551,9 +555,9 @@ MISTAKES: list[tuple[str, Callable[[], object]]] = [
     (r"version=", lambda: providers.entra(TENANT, audience="a", version=3)),
     (
         r"version=: leave it out",
-        lambda: providers.entra_both_versions(TENANT, audience="a", version=1),
+        lambda: providers.entra_both_versions(TENANT, audience="a", version=1),  # type: ignore[call-arg]
     ),
-    (r"audience=: this is what GitHub", lambda: github(audience="https://github.com/octo")),
+    (r"audience=: this is GitHub's default", lambda: github(audience="https://github.com/octo")),
     (r"repository= or repository_owner=", lambda: github(ref="refs/heads/main")),
     (r"audience=", lambda: providers.google(audience="")),
 ]
@@ -571,7 +575,7 @@ def test_a_mistake_is_named(message: str, mistake: Callable[[], object]) -> None
 
 def test_one_name_may_stand_for_a_list_of_one() -> None:
     keycloak = providers.keycloak("https://id.test", "r", audience="a", clients="web")
-    assert keycloak.role_claims == ("realm_access.roles", "resource_access.web.roles")
+    assert keycloak.claims.roles == ("realm_access.roles", "resource_access.web.roles")
     google = providers.google(audience="a", service_accounts="svc@p.iam.gserviceaccount.com")
     keys = Keys("https://www.googleapis.com/oauth2/v3/certs")
     claims = {"iss": google.url, "aud": "a", "sub": "1", "email_verified": True}

@@ -27,6 +27,7 @@ from bearerguard import (
     HttpTransport,
     Introspection,
     Issuer,
+    KeyPolicy,
     TokenError,
     claim,
     role,
@@ -76,7 +77,9 @@ MISTAKES: list[tuple[str, Callable[[], object]]] = [
     (r"accept_id_tokens=: pass True", lambda: issuer(accept_id_tokens="false")),
     (r"strict=: pass True", lambda: issuer(strict=1)),
     (r"hints=", lambda: issuer(hints="expired")),
-    (r"keys_token=", lambda: issuer(jwks_uri=f"{URL}/keys", keys_token=b"octets")),
+    (r"token=: pass a token", lambda: KeyPolicy(token=b"octets")),  # type: ignore[arg-type]
+    (r"key_policy=: pass KeyPolicy", lambda: issuer(key_policy={"refresh": 5})),
+    (r"claims=: pass ClaimMapping", lambda: issuer(claims={"roles": "groups"})),
     (r"audience=: pass this API's identifier", lambda: Issuer(URL)),
     (r"audience=", lambda: issuer(audience="")),
     (r"audience=", lambda: issuer(audience=["a", 1])),
@@ -118,9 +121,10 @@ MISTAKES: list[tuple[str, Callable[[], object]]] = [
     (r"leeway=.*0 to 300", lambda: issuer(leeway=-1)),
     (r"leeway=.*0 to 300", lambda: issuer(leeway="30")),
     (r"leeway=.*0 to 300", lambda: issuer(leeway=float("nan"))),
-    (r"keys_refresh=: pass a positive", lambda: issuer(keys_refresh=0)),
-    (r"keys_cooldown=: pass a positive", lambda: issuer(keys_cooldown="30")),
-    (r"keys_max_age=: must not be shorter", lambda: issuer(keys_max_age=10)),
+    (r"refresh=: pass a positive", lambda: KeyPolicy(refresh=0)),
+    (r"refresh=: pass a positive", lambda: KeyPolicy(refresh=float("nan"))),
+    (r"cooldown=: pass a positive", lambda: KeyPolicy(cooldown="30")),  # type: ignore[arg-type]
+    (r"max_age=: must not be shorter", lambda: KeyPolicy(max_age=10)),
     (r"keys=: pass a JWKS.*not object", lambda: issuer(keys=object())),
     (r"keys=: pass a JWKS.*not a PEM", lambda: issuer(keys="my shared secret")),
     (r"keys=: pass a JWKS.*list is empty", lambda: issuer(keys=[])),
@@ -316,7 +320,7 @@ def test_settings_come_from_the_environment() -> None:
 def test_a_malformed_setting_is_named(name: str, value: object) -> None:
     settings = {"BEARERGUARD_ISSUER": URL, "BEARERGUARD_AUDIENCE": ["a"]}
     with pytest.raises(ConfigurationError, match=f"BEARERGUARD_{name}"):
-        Guard.from_settings({**settings, f"BEARERGUARD_{name}": value})
+        Guard.from_mapping({**settings, f"BEARERGUARD_{name}": value})
 
 
 def test_plain_http_is_for_loopback_or_named_insecure() -> None:
@@ -357,7 +361,7 @@ def test_C24_settings_name_the_headers_of_the_fetches(given: object) -> None:
             "BEARERGUARD_AUDIENCE": "api",
             "BEARERGUARD_FETCH_HEADERS": given,
         }
-        Guard.from_settings(settings).warm()
+        Guard.from_mapping(settings).warm()
     assert {each.values(b"user-agent")[0] for each in seen} == {b"MyApi/1.0 (a, b)"}
 
 
@@ -378,7 +382,7 @@ def test_C24_settings_name_what_is_wrong_with_the_headers(given: Any, options: A
         "BEARERGUARD_FETCH_HEADERS": given,
     }
     with pytest.raises(ConfigurationError, match="BEARERGUARD_FETCH_HEADERS: ") as error:
-        Guard.from_settings(settings, **options)
+        Guard.from_mapping(settings, **options)
     assert "s3cret" not in str(error.value)
 
 

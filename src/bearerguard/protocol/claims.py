@@ -158,7 +158,9 @@ def check(  # noqa: C901 - in one piece: a call of its own costs as much as what
 
 
 def _missing(name: str) -> TokenError:
-    elsewhere = ", or pass audience_claim= naming the claim that has it" if name == "aud" else ""
+    elsewhere = (
+        ", or pass ClaimMapping(audience=) naming the claim that has it" if name == "aud" else ""
+    )
     return TokenError(MISSING_CLAIM, f"it has no {name}: let the issuer send it{elsewhere}")
 
 
