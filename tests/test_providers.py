@@ -584,6 +584,36 @@ def test_one_name_may_stand_for_a_list_of_one() -> None:
     refused("bad_claim", google, keys, {**claims, "email": other}, typ="JWT")
 
 
+def test_claims_that_a_preset_requires_stay_required() -> None:
+    """Else an ID token would pass where an API only says where its roles are."""
+    mine = ClaimMapping(roles="my_roles", required="tenant")
+    issuer = providers.keycloak("https://id.test", "r", audience="a", claims=mine)
+    assert issuer.claims == ClaimMapping(
+        roles="my_roles", required={"typ": "Bearer", "tenant": None}
+    )
+    alone = providers.firebase("p", claims=ClaimMapping(roles="r"))
+    assert alone.claims == ClaimMapping(roles="r", required=["sub", "auth_time"])
+
+
+def test_the_token_for_the_keys_stays_beside_other_options(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("t")
+
+    def token(**options: Any) -> object:
+        issuer = providers.kubernetes(audience="a", token_file=file, **options)
+        token = issuer.key_policy.token
+        return token() if callable(token) else token
+
+    assert token() == "t"
+    assert token(key_policy=KeyPolicy(refresh=60)) == "t"
+    assert token(key_policy=KeyPolicy(token="mine")) == "mine"
+    assert token(jwks_uri="https://k.test/keys") == "t"
+    assert token(keys=KEY.jwk()) is None
+    both = {"jwks_uri": "https://k.test/keys", "key_policy": KeyPolicy(token="mine")}
+    with pytest.raises(ConfigurationError, match="exclude each other"):
+        token(keys=KEY.jwk(), **both)
+
+
 def test_options_go_before_what_the_provider_needs() -> None:
     issuer = providers.auth0("example.auth0.com", audience="a", keys=KEY.jwk(), leeway=5)
     assert (issuer.jwks_uri, issuer.leeway) == (None, 5)

@@ -19,14 +19,20 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
+from jwt.algorithms import ECAlgorithm
 
 from bearerguard import (
+    ClaimMapping,
     ConfigurationError,
+    Event,
     ExpiryHeaders,
+    Fetch,
+    FetchFailed,
     Guard,
     HttpTransport,
     Introspection,
     Issuer,
+    IssuerUnavailable,
     KeyPolicy,
     TokenError,
     claim,
@@ -34,6 +40,7 @@ from bearerguard import (
     scopes,
 )
 from bearerguard.asgi import ASGIApp, BearerMiddleware
+from bearerguard.guard.config.settings import SETTINGS, Setting, read
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.testing import LocalIssuer, SigningKey, sign
 from bearerguard.testing.loopback import serving
@@ -45,6 +52,10 @@ EC = ec.generate_private_key(ec.SECP256R1())
 SPKI = (Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 PEM = RSA.public_key().public_bytes(*SPKI)
 DER = RSA.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+PRIVATE_PEM = EC.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+EC_KEY = SigningKey.generate("ES256", "k1")
+EC_JWK = EC_KEY.jwk()
+EC_PRIVATE = json.loads(ECAlgorithm.to_jwk(EC))
 ENCRYPTED = EC.private_bytes(Encoding.DER, PrivateFormat.PKCS8, BestAvailableEncryption(b"pw"))
 
 
@@ -321,6 +332,228 @@ def test_a_malformed_setting_is_named(name: str, value: object) -> None:
     settings = {"BEARERGUARD_ISSUER": URL, "BEARERGUARD_AUDIENCE": ["a"]}
     with pytest.raises(ConfigurationError, match=f"BEARERGUARD_{name}"):
         Guard.from_mapping({**settings, f"BEARERGUARD_{name}": value})
+
+
+VALUES = {"BEARERGUARD_ISSUER": URL, "BEARERGUARD_AUDIENCE": "a"}
+
+
+@pytest.mark.parametrize(
+    ("slip", "meant"),
+    [
+        ("TOKEN_TYPE", "TOKEN_TYPES"),
+        ("TOKEN", "TOKENS"),
+        ("JWKS_URL", "JWKS_URI"),
+        ("INTROSPECTION_SIGNED_RESPONSE", "INTROSPECTION_SIGNED_RESPONSES"),
+        ("KEY_MAX_AGE", "KEYS_MAX_AGE"),
+    ],
+)
+def test_a_misspelt_setting_is_refused_with_the_one_meant(slip: str, meant: str) -> None:
+    named = f"BEARERGUARD_{slip}: there is no such setting: BEARERGUARD_{meant} is meant"
+    with pytest.raises(ConfigurationError, match=named):
+        Guard.from_env(VALUES | {f"BEARERGUARD_{slip}": "x"})
+
+
+def test_names_of_others_are_left_alone() -> None:
+    others = dict.fromkeys(
+        ("BEARERGUARD_CLIENT_TOKENS", "BEARERGUARD_SERVER_ISSUER", "BEARERGUARD_X", "AUDIENCES"),
+        "x",
+    )
+    assert Guard.from_env(VALUES | others)
+    odd: Any = {7: "x", **VALUES}
+    assert Guard.from_mapping(odd)
+
+
+# What a variable of each kind may say, and the option's value then.
+EXAMPLES: dict[str, tuple[str, object]] = {
+    "BEARERGUARD_ISSUER": (URL, URL),
+    "BEARERGUARD_AUDIENCE": ("a, b", ("a", "b")),
+    "BEARERGUARD_JWKS_URI": (f"{URL}/jwks", f"{URL}/jwks"),
+    "BEARERGUARD_DISCOVERY_URL": (f"{URL}/metadata", f"{URL}/metadata"),
+    "BEARERGUARD_SHARED_SECRET": (SECRET, SECRET),
+    "BEARERGUARD_ALGORITHMS": ("ES256,RS256", ("ES256", "RS256")),
+    "BEARERGUARD_TOKEN_TYPES": ("JWT", ("JWT",)),
+    "BEARERGUARD_ACCEPT_ID_TOKENS": ("yes", True),
+    "BEARERGUARD_STRICT": ("1", True),
+    "BEARERGUARD_TOKENS": ("jwt", "jwt"),
+    "BEARERGUARD_ALIASES": ("id.example.com", ("id.example.com",)),
+    "BEARERGUARD_LEEWAY": ("5", 5.0),
+    "BEARERGUARD_INSECURE_ALLOW_HTTP": ("on", True),
+    "BEARERGUARD_KEYS_REFRESH": ("60", 60.0),
+    "BEARERGUARD_KEYS_MAX_AGE": ("3600", 3600.0),
+    "BEARERGUARD_KEYS_COOLDOWN": ("1", 1.0),
+    "BEARERGUARD_CLAIMS_SCOPES": ("scp", ("scp",)),
+    "BEARERGUARD_CLAIMS_ROLES": ("realm_access.roles, groups", ("realm_access.roles", "groups")),
+    "BEARERGUARD_CLAIMS_CLIENT": ("azp", ("azp",)),
+    "BEARERGUARD_CLAIMS_AUDIENCE": ("client_id", "client_id"),
+    "BEARERGUARD_CLAIMS_REQUIRED": ("sub", {"sub": None}),
+    "BEARERGUARD_INTROSPECTION_CLIENT_ID": ("api", "api"),
+    "BEARERGUARD_INTROSPECTION_CLIENT_SECRET": ("s", "s"),
+    "BEARERGUARD_INTROSPECTION_PRIVATE_KEY": (PRIVATE_PEM, PRIVATE_PEM),
+    "BEARERGUARD_INTROSPECTION_PRIVATE_KEY_ID": ("k1", "k1"),
+    "BEARERGUARD_INTROSPECTION_TOKEN": ("t0ken", "t0ken"),
+    "BEARERGUARD_INTROSPECTION_ENDPOINT": (f"{URL}/introspect", f"{URL}/introspect"),
+    "BEARERGUARD_INTROSPECTION_AUTH_METHOD": ("client_secret_post", "client_secret_post"),
+    "BEARERGUARD_INTROSPECTION_SIGNED_RESPONSES": ("true", True),
+    "BEARERGUARD_INTROSPECTION_CACHE_TTL": ("9", 9.0),
+    "BEARERGUARD_INTROSPECTION_NEGATIVE_TTL": ("3", 3.0),
+    "BEARERGUARD_INTROSPECTION_STALE_TTL": ("90", 90.0),
+    "BEARERGUARD_INTROSPECTION_ALLOW_MISSING_AUDIENCE": ("true", True),
+    "BEARERGUARD_REALM": ("recordings", "recordings"),
+    "BEARERGUARD_MAX_TOKEN_BYTES": ("2048", 2048),
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+def test_each_setting_of_the_table_sets_its_option(setting: Setting) -> None:
+    if setting.name == "BEARERGUARD_FETCH_HEADERS":
+        return  # see C24 below
+    text, value = EXAMPLES[setting.name]
+    values = {**VALUES, setting.name: text}
+    if setting.owner == "Introspection":
+        values |= {"BEARERGUARD_INTROSPECTION_CLIENT_ID": "api"}
+        if setting.option not in {"private_key", "private_key_id", "token"}:
+            values |= {"BEARERGUARD_INTROSPECTION_CLIENT_SECRET": "s"}
+        elif setting.option == "private_key_id":
+            values |= {"BEARERGUARD_INTROSPECTION_PRIVATE_KEY": PRIVATE_PEM}
+        values |= {setting.name: text}
+    made, guard = read(values)
+    places: dict[str, object] = {
+        "Issuer": made,
+        "KeyPolicy": made.key_policy,
+        "ClaimMapping": made.claims,
+        "Introspection": made.introspection,
+    }
+    found = (
+        guard[setting.option]
+        if setting.owner == "Guard"
+        else getattr(places[setting.owner], setting.option)
+    )
+    assert found == value
+    assert setting.meaning
+
+
+def test_the_table_names_each_setting_once() -> None:
+    names = [setting.name for setting in SETTINGS]
+    assert len(names) == len(set(names))
+    assert set(EXAMPLES) == set(names) - {"BEARERGUARD_FETCH_HEADERS"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "named"),
+    [
+        ("LEEWAY", "301", "choose from 0 to 300"),
+        ("LEEWAY", "soon", "give a number of seconds"),
+        ("TOKENS", "some", "choose from auto"),
+        ("JWKS_URI", "http://id.example.com", "is no https URL"),
+        ("KEYS_REFRESH", "0", "pass a positive number"),
+        ("INTROSPECTION_CLIENT_ID", "api", "pass exactly one of"),
+        ("REALM", "a\r\nb", "pass a name"),
+        ("MAX_TOKEN_BYTES", "0", "from 1024 to"),
+    ],
+)
+def test_what_a_value_object_refuses_is_named_as_the_setting(
+    name: str, value: str, named: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=named) as error:
+        Guard.from_env(VALUES | {f"BEARERGUARD_{name}": value})
+    assert "exactly one" in named or str(error.value).startswith(f"BEARERGUARD_{name}: ")
+
+
+def test_an_option_overrides_its_setting() -> None:
+    settings = VALUES | {"BEARERGUARD_REALM": "recordings"}
+    made = Guard.from_env(settings, realm="other", cache_control=None)
+    assert (made.realm, made.cache_control) == ("other", None)
+    assert Guard.from_env(settings, transport=None).realm == "recordings"
+
+
+SAME: list[tuple[Callable[[], object], Callable[[], object]]] = [
+    (lambda: issuer(audience="b"), lambda: issuer(audience=["b"])),
+    (lambda: issuer(audience=["a", "b"]), lambda: issuer(audience=("a", "b"))),
+    (lambda: issuer(algorithms=["ES256"]), lambda: issuer(algorithms=("ES256",))),
+    (lambda: issuer(token_types=["JWT"]), lambda: issuer(token_types=("JWT",))),
+    (lambda: issuer(aliases=["x"]), lambda: issuer(aliases=("x",))),
+    (lambda: issuer(keys=[PEM]), lambda: issuer(keys=[PEM])),
+    (lambda: issuer(keys=EC_JWK), lambda: issuer(keys=dict(EC_JWK))),
+    (lambda: issuer(hints={"expired": "log in"}), lambda: issuer(hints={"expired": "log in"})),
+    (lambda: issuer(checks=[print]), lambda: issuer(checks=(print,))),
+    (
+        lambda: Issuer(URL + "/{tenant}", audience="a", tenants=["a", "b"]),
+        lambda: Issuer(URL + "/{tenant}", audience="a", tenants={"b", "a"}),
+    ),
+    (lambda: ClaimMapping(roles="a"), lambda: ClaimMapping(roles=["a"])),
+    (
+        lambda: ClaimMapping(required={"a": ["x", "y"], "b": None}),
+        lambda: ClaimMapping(required={"b": None, "a": ("y", "x")}),
+    ),
+    (lambda: ClaimMapping(required=["a"]), lambda: ClaimMapping(required={"a": None})),
+    (lambda: KeyPolicy(refresh=60), lambda: KeyPolicy(60)),
+    (
+        lambda: Introspection("api", private_key=dict(EC_PRIVATE)),
+        lambda: Introspection("api", private_key=dict(EC_PRIVATE)),
+    ),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), SAME)
+def test_options_compare_and_are_hashed_by_value(
+    one: Callable[[], object], other: Callable[[], object]
+) -> None:
+    assert one() == other()
+    assert hash(one()) == hash(other())
+    assert one() != issuer(audience="another")
+
+
+def test_an_issuer_may_have_the_name_of_an_option() -> None:
+    """A failure of `route_opaque=` concerns no issuer, whatever an issuer is called."""
+    events: list[Event] = []
+    odd = Issuer(
+        "route_opaque=",
+        audience="api",
+        keys=PEM,
+        introspection=Introspection("api", client_secret="s", endpoint="https://id.test/i"),
+    )
+
+    def route(token: str) -> str:
+        return {"known-token": "route_opaque="}[token]
+
+    class Down:
+        def fetch(self, request: Fetch) -> Response:
+            raise FetchFailed(request.url)
+
+        async def afetch(self, request: Fetch) -> Response:
+            return self.fetch(request)
+
+    with Guard(odd, route_opaque=route, transport=Down(), on_event=events.append) as made:
+        with pytest.raises(IssuerUnavailable, match=r"route_opaque= raised KeyError") as routing:
+            made.verify("another-token")
+        with pytest.raises(IssuerUnavailable, match=r"https://id\.test/i") as asked:
+            made.verify("known-token")
+    assert (routing.value.issuer, asked.value.issuer) == (None, "route_opaque=")
+    assert {each.issuer for each in events} == {None, "route_opaque="}
+    assert events[0].issuer is None
+
+
+def test_a_list_of_the_caller_may_change_afterwards() -> None:
+    audience, required = ["a"], {"use": ["x"]}
+    made = issuer(audience=audience, claims=ClaimMapping(required=required))
+    audience.append("b")
+    required["use"].append("y")
+    assert made == issuer(audience=["a"], claims=ClaimMapping(required={"use": "x"}))
+
+
+def test_a_mapping_is_completed_by_another() -> None:
+    preset = ClaimMapping(
+        scopes="scp", client="cid", audience="client_id", required={"use": "access", "cid": None}
+    )
+    mine = ClaimMapping(client="app", roles="groups", required={"use": ["a", "b"]})
+    assert mine.completed_by(preset) == ClaimMapping(
+        scopes="scp",
+        client="app",
+        roles="groups",
+        audience="client_id",
+        required={"use": ["a", "b"], "cid": None},
+    )
+    assert ClaimMapping(audience="x").completed_by(preset).audience == "x"
 
 
 def test_plain_http_is_for_loopback_or_named_insecure() -> None:

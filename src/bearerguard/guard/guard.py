@@ -252,12 +252,10 @@ class Guard:
         With `optional`, a request without bearer credentials passes as `ANONYMOUS`. `place` names
         the request in the event of a refusal: its method and path.
         """
-        decision = self.decide_without_io(
-            authorization, requirement, optional=optional, place=place
-        )
+        decision = self.decide_now(authorization, requirement, optional=optional, place=place)
         return (yield from decision.flow) if isinstance(decision, Pending) else decision
 
-    def decide_without_io(
+    def decide_now(
         self,
         authorization: Sequence[bytes],
         requirement: Requirement | None = None,
