@@ -191,6 +191,13 @@ def test_the_lazy_names_are_those_that_type_checkers_see() -> None:
     assert set(imported) == set(bearerguard.__all__)
 
 
+def test_the_package_lists_its_names_and_has_no_others() -> None:
+    assert bearerguard.__all__ == sorted(bearerguard.__all__, key=lambda n: (not n.isupper(), n))
+    assert set(bearerguard.__all__) <= set(dir(bearerguard))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        bearerguard.nothing  # noqa: B018
+
+
 def test_the_typed_options_are_those_of_the_constructors() -> None:
     guard = inspect.signature(bearerguard.Guard).parameters
     assert set(GuardOptions.__annotations__) == set(guard) - {"issuers"}

@@ -25,7 +25,7 @@ BearerGuardError
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 # An attacker chooses what evidence quotes, so it is escaped and cut for one log line.
 _EVIDENCE_LENGTH = 100
@@ -171,7 +171,7 @@ class ClaimCheckFailed(IssuerUnavailable):
 
     def __init__(self, issuer: str, cause: str) -> None:
         super().__init__(issuer, 1, cause)
-        self.args = (f"checks=: {cause}",)
+        self.args: tuple[Any, ...] = (f"checks=: {cause}",)
 
 
 class RevocationFailed(BearerGuardError):

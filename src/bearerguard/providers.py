@@ -292,8 +292,8 @@ def _issuer(
             chosen.pop("jwks_uri", None)
         if "key_policy" not in options:
             chosen.pop("key_policy", None)
-    elif "key_policy" in preset:
-        chosen["key_policy"] = _with_token(chosen["key_policy"], preset["key_policy"])
+    elif (policy := preset.get("key_policy")) is not None:
+        chosen["key_policy"] = _with_token(chosen.get("key_policy", policy), policy)
     given = chosen.get("claims")
     if "claims" in preset and isinstance(given, ClaimMapping):
         chosen["claims"] = given.completed_by(preset["claims"])

@@ -67,7 +67,7 @@ def guard(**options: Any) -> Guard:
     return Guard(issuer(), **options)
 
 
-def face(**options: Any) -> ASGIApp:
+def middleware(**options: Any) -> ASGIApp:
     async def app(_scope: Any, _receive: Any, _send: Any) -> None: ...
 
     return BearerMiddleware(app, **{"guard": guard(), **options})
@@ -152,17 +152,17 @@ MISTAKES: list[tuple[str, Callable[[], object]]] = [
     (r"realm=: pass a name", lambda: guard(realm=3)),
     (r"require=: pass a requirement", lambda: guard(require="read")),
     (r"expiry_headers=: pass ExpiryHeaders", lambda: guard(expiry_headers="X-Expires")),
-    (r"cache_size=: remember", lambda: guard(cache_size=0)),
+    (r"cache_size=: pass a number", lambda: guard(cache_size=0)),
     (r"transport=: .*fetch is missing", lambda: guard(transport=object())),
     (r"header field name", lambda: ExpiryHeaders(expires_at="bad name")),
     (r"timeout=: pass a positive", lambda: HttpTransport(timeout=0)),
     (r"max_bytes=: pass a positive", lambda: HttpTransport(max_bytes=0)),
-    (r"guard=: pass a Guard", lambda: face(guard=None)),
-    (r"require=: pass a requirement", lambda: face(require="read")),
-    (r"exclude=: pass a list of paths", lambda: face(exclude="/health")),
-    (r"exclude=: pass a list of paths", lambda: face(exclude=("health",))),
-    (r"exclude=: pass a list of paths", lambda: face(exclude=("/a*b",))),
-    (r"optional=: pass a list of paths", lambda: face(optional=("x",))),
+    (r"guard=: pass a Guard", lambda: middleware(guard=None)),
+    (r"require=: pass a requirement", lambda: middleware(require="read")),
+    (r"exclude=: pass a list of paths", lambda: middleware(exclude="/health")),
+    (r"exclude=: pass a list of paths", lambda: middleware(exclude=("health",))),
+    (r"exclude=: pass a list of paths", lambda: middleware(exclude=("/a*b",))),
+    (r"optional=: pass a list of paths", lambda: middleware(optional=("x",))),
     (r"scopes\('read write'\).*own argument", lambda: scopes("read write")),
     (r"scopes\(\): name at least one", scopes),
     (r"scopes\(3\)", lambda: scopes(3)),  # type: ignore[arg-type]
@@ -556,9 +556,9 @@ def test_a_mapping_is_completed_by_another() -> None:
     assert ClaimMapping(audience="x").completed_by(preset).audience == "x"
 
 
-def test_plain_http_is_for_loopback_or_named_insecure() -> None:
+def test_plain_http_is_for_loopback_or_insecure_allow_http() -> None:
     assert Issuer("http://127.0.0.1:9000", audience="a").may_fetch("http://127.0.0.1:9000/jwks")
-    # A remote issuer must not point the guard at this machine.
+    # A remote issuer must not have the guard fetch from this machine.
     assert not issuer().may_fetch("http://127.0.0.1/jwks")
     insecure = Issuer("http://keycloak:8080", audience="a", insecure_allow_http=True)
     assert insecure.may_fetch("http://keycloak:8080/jwks")
@@ -620,7 +620,7 @@ def test_C24_settings_name_what_is_wrong_with_the_headers(given: Any, options: A
 
 
 @pytest.mark.parametrize("option", ["jwks_uri", "discovery_url", "keys", "shared_secret"])
-def test_C15_an_issuer_that_is_only_a_name_may_be_an_http_one(option: str) -> None:
+def test_C15_an_issuer_that_nothing_is_fetched_from_may_have_an_http_url(option: str) -> None:
     values: dict[str, Any] = {"keys": {"keys": []}, "shared_secret": "x" * 64}
     given = {option: values.get(option, "https://adfs.example.com/adfs/discovery/keys")}
     if option == "keys":
@@ -636,6 +636,6 @@ def test_C15_an_issuer_that_is_only_a_name_may_be_an_http_one(option: str) -> No
         {"jwks_uri": "https://adfs.example.com/keys", "introspection": Introspection(token="t")},
     ],
 )
-def test_C15_what_is_asked_by_plain_http_is_refused_still(options: dict[str, Any]) -> None:
+def test_C15_what_is_fetched_by_plain_http_is_still_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match="is no https URL"):
         Issuer("http://adfs.example.com/adfs", audience="a", **options)

@@ -72,7 +72,7 @@ class Pending:
     __slots__ = ("flow",)
 
     def __init__(self, flow: Flow[Decision]) -> None:
-        self.flow = flow
+        self.flow: Flow[Decision] = flow
 
 
 def unauthenticated(realm: str, requirement: Requirement | None) -> Deny:

@@ -141,12 +141,12 @@ class Guard:
         options.check_introspection_cache(introspection_cache)
         options.check_cache_size(cache_size)
         options.check_max_token_bytes(max_token_bytes)
-        self.realm = realm
-        self.requirement = require
-        self.expiry_headers = expiry_headers or ExpiryHeaders(None, None)
-        self.cache_control = cache_control
-        self.denial_body = denial_body
-        self.clock = clock
+        self.realm: str = realm
+        self.requirement: Requirement | None = require
+        self.expiry_headers: ExpiryHeaders = expiry_headers or ExpiryHeaders(None, None)
+        self.cache_control: str | None = cache_control
+        self.denial_body: DenialBody | None = denial_body
+        self.clock: Callable[[], float] = clock
         monotonic = elapsed_by(clock) if monotonic is None else monotonic
         self._events = Events(on_event, monotonic)
         local = [issuer.local for issuer in issuers if issuer.local is not None]
