@@ -15,7 +15,7 @@ import pytest
 from bearerguard import Guard
 from bearerguard.testing import LocalIssuer
 
-# Threads of guards that other tests keep.
+# Threads of guards that other tests still refer to.
 _others: set[threading.Thread] = set()
 
 
@@ -55,7 +55,7 @@ def test_one_guard_serves_several_event_loops(issuer: LocalIssuer) -> None:
                 assert principal.subject == "user"
         token = issuer.token()
         first = anyio.run(guard.averify, token)
-        assert anyio.run(guard.averify, token) is first  # remembered
+        assert anyio.run(guard.averify, token) is first  # cached
     assert issuer.hits["/jwks"] == 1
 
 
@@ -73,7 +73,7 @@ def test_constructing_opens_nothing_and_one_thread_is_started_by_the_first_fetch
     assert settled(before)
 
 
-def test_a_guard_that_nobody_holds_ends_its_thread(issuer: LocalIssuer) -> None:
+def test_a_guard_without_references_ends_its_thread(issuer: LocalIssuer) -> None:
     before = refreshing()
     guard = issuer.guard()
     guard.verify(issuer.token())
@@ -168,7 +168,7 @@ gc.collect()
     assert "Exception" not in done.stderr
 
 
-def test_guards_are_context_managers_in_both_worlds(issuer: LocalIssuer) -> None:
+def test_guards_are_context_managers_sync_and_async(issuer: LocalIssuer) -> None:
     async def main() -> None:
         async with issuer.guard() as guard:
             assert isinstance(guard, Guard)

@@ -14,12 +14,14 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from bearerguard import (
+    ClaimMapping,
     ConfigurationError,
     Event,
     Guard,
     Introspection,
     Issuer,
     IssuerUnavailable,
+    KeyPolicy,
     Principal,
     Response,
     TokenError,
@@ -41,7 +43,7 @@ LIFE = {"iat": int(NOON), "exp": int(NOON) + 3600}
 
 
 class Keys:
-    """Where a provider publishes its keys; anything else is not there."""
+    """A transport that serves a provider's keys at one URL, and nothing else."""
 
     def __init__(self, place: str, document: Mapping[str, Any] | None = None) -> None:
         self.place = place
@@ -59,7 +61,7 @@ class Keys:
 
 
 def who(issuer: Issuer, keys: Keys, claims: Mapping[str, Any], **header: Any) -> Principal:
-    """Return who bears a token with these claims; `header` is beside alg and kid."""
+    """Return the principal of a token with these claims; `header` adds to alg and kid."""
     events: list[Event] = []
     guard = Guard(issuer, transport=keys, clock=Clock(), on_event=events.append)
     with guard:
@@ -97,7 +99,7 @@ def test_auth0() -> None:
     refused("wrong_audience", issuer, keys, {**claims, "aud": "my_client"}, typ="JWT")
 
 
-def test_auth0_encrypts_what_no_api_was_asked_for() -> None:
+def test_auth0_encrypts_tokens_that_were_requested_without_an_audience() -> None:
     issuer = providers.auth0("example.eu.auth0.com", audience="https://api.example.com")
     header = {"alg": "dir", "enc": "A256GCM", "iss": issuer.url}
     encrypted = base64url.encode(json.dumps(header).encode()).decode() + "..c.c.c"
@@ -211,7 +213,7 @@ def test_entra_for_several_tenants(version: int) -> None:
 
 
 class EntraKeys(Keys):
-    """The two places where Entra publishes the keys of a tenant; each is asked for its own."""
+    """A transport that serves the keys of both versions of Entra, each at its own URL."""
 
     def __init__(self, tenant: str) -> None:
         super().__init__("nowhere")
@@ -338,8 +340,8 @@ def test_keycloak() -> None:
     assert asked.introspection is not None
 
 
-def answers(issuer: Issuer, place: str, metadata: str, members: dict[str, Any]) -> Any:
-    """Return who bears an opaque token of an issuer that answers about it in this way."""
+def introspected(issuer: Issuer, place: str, metadata: str, members: dict[str, Any]) -> Any:
+    """Return the principal of an opaque token for which the issuer responds with `members`."""
 
     class Asked(Keys):
         def fetch(self, request: Fetch) -> Response:
@@ -355,7 +357,7 @@ def answers(issuer: Issuer, place: str, metadata: str, members: dict[str, Any]) 
         return guard.verify("opaque-token")
 
 
-def test_keycloaks_answer_about_a_token_says_what_the_token_would() -> None:
+def test_an_introspection_response_of_keycloak_is_read_like_its_token() -> None:
     issuer = providers.keycloak(
         "https://sso.example.com",
         "main",
@@ -380,17 +382,17 @@ def test_keycloaks_answer_about_a_token_says_what_the_token_would() -> None:
         "username": "ada",
         "token_type": "Bearer",
     }
-    principal = answers(issuer, *where, members)
+    principal = introspected(issuer, *where, members)
     assert (principal.subject, principal.client_id) == ("f1", "web")
     assert principal.roles == {"admin", "editor"}
     assert principal.scopes == {"email", "read"}
     with pytest.raises(TokenError, match=r"bad_claim.*typ"):
-        answers(issuer, *where, {**members, "typ": "Refresh"})
+        introspected(issuer, *where, {**members, "typ": "Refresh"})
     with pytest.raises(TokenError, match="mapper of type Audience"):
-        answers(issuer, *where, {**members, "aud": "account"})
+        introspected(issuer, *where, {**members, "aud": "account"})
 
 
-def test_oktas_organisation_server_is_asked_about_all_its_tokens() -> None:
+def test_all_tokens_of_oktas_organisation_server_are_introspected() -> None:
     issuer = providers.okta(
         "dev-1.okta.com",
         audience="https://dev-1.okta.com",
@@ -411,7 +413,7 @@ def test_oktas_organisation_server_is_asked_about_all_its_tokens() -> None:
         "token_type": "Bearer",
         "username": "ada@example.com",
     }
-    principal = answers(issuer, *where, members)
+    principal = introspected(issuer, *where, members)
     assert (principal.subject, principal.client_id) == ("ada@example.com", "0oa1")
     assert principal.scopes == {"openid", "profile"}
 
@@ -474,7 +476,9 @@ def test_firebase() -> None:
 def test_kubernetes(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("first\n")
-    issuer = providers.kubernetes(audience="recordings", token_file=file, keys_cooldown=1)
+    issuer = providers.kubernetes(
+        audience="recordings", token_file=file, key_policy=KeyPolicy(cooldown=1)
+    )
     keys = Keys("https://kubernetes.default.svc/openid/v1/jwks")
     claims = {
         "aud": ["recordings"],
@@ -490,7 +494,7 @@ def test_kubernetes(tmp_path: Path) -> None:
     narrow = providers.kubernetes(
         audience="recordings",
         token_file=None,
-        required_claims={"kubernetes.io.namespace": "prod"},
+        claims=ClaimMapping(required={"kubernetes.io.namespace": "prod"}),
     )
     assert who(narrow, keys, claims).is_authenticated
     assert keys.authorization[-1] is None
@@ -551,9 +555,9 @@ MISTAKES: list[tuple[str, Callable[[], object]]] = [
     (r"version=", lambda: providers.entra(TENANT, audience="a", version=3)),
     (
         r"version=: leave it out",
-        lambda: providers.entra_both_versions(TENANT, audience="a", version=1),
+        lambda: providers.entra_both_versions(TENANT, audience="a", version=1),  # type: ignore[call-arg]
     ),
-    (r"audience=: this is what GitHub", lambda: github(audience="https://github.com/octo")),
+    (r"audience=: this is GitHub's default", lambda: github(audience="https://github.com/octo")),
     (r"repository= or repository_owner=", lambda: github(ref="refs/heads/main")),
     (r"audience=", lambda: providers.google(audience="")),
 ]
@@ -571,7 +575,7 @@ def test_a_mistake_is_named(message: str, mistake: Callable[[], object]) -> None
 
 def test_one_name_may_stand_for_a_list_of_one() -> None:
     keycloak = providers.keycloak("https://id.test", "r", audience="a", clients="web")
-    assert keycloak.role_claims == ("realm_access.roles", "resource_access.web.roles")
+    assert keycloak.claims.roles == ("realm_access.roles", "resource_access.web.roles")
     google = providers.google(audience="a", service_accounts="svc@p.iam.gserviceaccount.com")
     keys = Keys("https://www.googleapis.com/oauth2/v3/certs")
     claims = {"iss": google.url, "aud": "a", "sub": "1", "email_verified": True}
@@ -580,7 +584,37 @@ def test_one_name_may_stand_for_a_list_of_one() -> None:
     refused("bad_claim", google, keys, {**claims, "email": other}, typ="JWT")
 
 
-def test_options_go_before_what_the_provider_needs() -> None:
+def test_claims_that_a_preset_requires_stay_required() -> None:
+    """Else an ID token would pass at an API that only configures its roles."""
+    mine = ClaimMapping(roles="my_roles", required="tenant")
+    issuer = providers.keycloak("https://id.test", "r", audience="a", claims=mine)
+    assert issuer.claims == ClaimMapping(
+        roles="my_roles", required={"typ": "Bearer", "tenant": None}
+    )
+    alone = providers.firebase("p", claims=ClaimMapping(roles="r"))
+    assert alone.claims == ClaimMapping(roles="r", required=["sub", "auth_time"])
+
+
+def test_the_token_for_the_keys_stays_beside_other_options(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("t")
+
+    def token(**options: Any) -> object:
+        issuer = providers.kubernetes(audience="a", token_file=file, **options)
+        token = issuer.key_policy.token
+        return token() if callable(token) else token
+
+    assert token() == "t"
+    assert token(key_policy=KeyPolicy(refresh=60)) == "t"
+    assert token(key_policy=KeyPolicy(token="mine")) == "mine"
+    assert token(jwks_uri="https://k.test/keys") == "t"
+    assert token(keys=KEY.jwk()) is None
+    both = {"jwks_uri": "https://k.test/keys", "key_policy": KeyPolicy(token="mine")}
+    with pytest.raises(ConfigurationError, match="exclude each other"):
+        token(keys=KEY.jwk(), **both)
+
+
+def test_options_override_the_preset() -> None:
     issuer = providers.auth0("example.auth0.com", audience="a", keys=KEY.jwk(), leeway=5)
     assert (issuer.jwks_uri, issuer.leeway) == (None, 5)
     claims = {"iss": issuer.url, "aud": "a", "sub": "s"}

@@ -25,6 +25,6 @@ def test_how_many_credentials_are_kept_in_clear() -> None:
 
 def test_how_long_a_withdrawn_key_is_believed() -> None:
     issuer = Issuer("https://id.example.com", audience="api")
-    assert _figure(r"`keys_refresh`, (\d+) s") == issuer.keys_refresh
+    assert _figure(r"`keys_refresh`, (\d+) s") == issuer.key_policy.refresh
     assert "`keys_max_age` old (a day by default)" in TEXT
-    assert issuer.keys_max_age == 24 * 3600
+    assert issuer.key_policy.max_age == 24 * 3600

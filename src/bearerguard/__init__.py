@@ -1,7 +1,6 @@
-"""bearerguard: every request of an API authenticated, with the right answer for each failure.
+"""bearerguard: API authentication: the guard of a resource server, and what its users need.
 
-Light to import: a public name brings its module when it is first used, and no role brings
-what only another one needs.
+Light to import: a public name loads its module when it is first used.
 """
 
 from __future__ import annotations
@@ -13,23 +12,43 @@ from bearerguard.runtime.lazy_names import lazy_names
 if TYPE_CHECKING:
     from bearerguard.errors import (
         BearerGuardError,
+        ClaimCheckFailed,
         ConfigurationError,
+        CredentialsError,
+        DiscoveryError,
+        InsufficientScope,
         IssuerUnavailable,
+        LoginFailed,
+        LoginRequired,
+        Reason,
         Refusal,
         RevocationFailed,
+        RevocationsUnavailable,
+        StepUpRequired,
+        StorageError,
         TokenError,
         TokenExpired,
+        TokenRefused,
+        TokenUnavailable,
     )
+    from bearerguard.guard.config.claim_check import ClaimCheck
+    from bearerguard.guard.config.claim_mapping import ClaimMapping, RequiredClaims
     from bearerguard.guard.config.introspection import Introspection
     from bearerguard.guard.config.introspection_cache import IntrospectionCache
-    from bearerguard.guard.config.issuer import Issuer
+    from bearerguard.guard.config.issuer import AllowedTenants, Issuer, IssuerOptions
+    from bearerguard.guard.config.key_policy import KeyPolicy
     from bearerguard.guard.config.requirement import Requirement, claim, role, scopes
-    from bearerguard.guard.decision import Allow, Decision, Deny, Unavailable
-    from bearerguard.guard.guard import Guard
+    from bearerguard.guard.config.static_keys import StaticKeys
+    from bearerguard.guard.decision import Allow, Decision, Deny, Pending, Unavailable
+    from bearerguard.guard.guard import DenialBody, Guard, GuardOptions
     from bearerguard.guard.revocation.revocations import Revocations
+    from bearerguard.guard.tokens.routing import RouteOpaque
     from bearerguard.principal import ANONYMOUS, Claims, Principal
+    from bearerguard.protocol.http.challenge import Challenge
     from bearerguard.protocol.http.expiry import EXPOSED_HEADERS, GITHUB_EXPIRY, ExpiryHeaders
     from bearerguard.runtime.events import Event
+    from bearerguard.runtime.fetching import Transport
+    from bearerguard.runtime.flow import Fetch, Flow, arun, run
     from bearerguard.runtime.messages import FetchFailed, Request, Response
     from bearerguard.transports.http import HttpTransport
 
@@ -38,51 +57,92 @@ __all__ = [
     "EXPOSED_HEADERS",
     "GITHUB_EXPIRY",
     "Allow",
+    "AllowedTenants",
     "BearerGuardError",
+    "Challenge",
+    "ClaimCheck",
+    "ClaimCheckFailed",
+    "ClaimMapping",
     "Claims",
     "ConfigurationError",
+    "CredentialsError",
     "Decision",
+    "DenialBody",
     "Deny",
+    "DiscoveryError",
     "Event",
     "ExpiryHeaders",
+    "Fetch",
     "FetchFailed",
+    "Flow",
     "Guard",
+    "GuardOptions",
     "HttpTransport",
+    "InsufficientScope",
     "Introspection",
     "IntrospectionCache",
     "Issuer",
+    "IssuerOptions",
     "IssuerUnavailable",
+    "KeyPolicy",
+    "LoginFailed",
+    "LoginRequired",
+    "Pending",
     "Principal",
+    "Reason",
     "Refusal",
     "Request",
+    "RequiredClaims",
     "Requirement",
     "Response",
     "RevocationFailed",
     "Revocations",
+    "RevocationsUnavailable",
+    "RouteOpaque",
+    "StaticKeys",
+    "StepUpRequired",
+    "StorageError",
     "TokenError",
     "TokenExpired",
+    "TokenRefused",
+    "TokenUnavailable",
+    "Transport",
     "Unavailable",
+    "arun",
     "claim",
     "role",
+    "run",
     "scopes",
 ]
 __version__ = "0.1.0"
 
-# Where each public name is defined.
+# The module of each public name: the imports above, which only type checkers follow. A test
+# compares the two.
 _PLACES = {
-    "errors": "BearerGuardError ConfigurationError IssuerUnavailable"
-    " Refusal RevocationFailed TokenError TokenExpired",
-    "guard.decision": "Allow Decision Deny Unavailable",
-    "guard.events": "Event",
-    "guard.guard": "Guard",
+    "errors": "BearerGuardError ClaimCheckFailed ConfigurationError CredentialsError"
+    " DiscoveryError InsufficientScope IssuerUnavailable LoginFailed"
+    " LoginRequired Reason Refusal RevocationFailed RevocationsUnavailable"
+    " StepUpRequired StorageError TokenError TokenExpired TokenRefused"
+    " TokenUnavailable",
+    "guard.config.claim_check": "ClaimCheck",
+    "guard.config.claim_mapping": "ClaimMapping RequiredClaims",
     "guard.config.introspection": "Introspection",
     "guard.config.introspection_cache": "IntrospectionCache",
-    "guard.config.issuer": "Issuer",
+    "guard.config.issuer": "AllowedTenants Issuer IssuerOptions",
+    "guard.config.key_policy": "KeyPolicy",
     "guard.config.requirement": "Requirement claim role scopes",
+    "guard.config.static_keys": "StaticKeys",
+    "guard.decision": "Allow Decision Deny Pending Unavailable",
+    "runtime.events": "Event",
+    "guard.guard": "DenialBody Guard GuardOptions",
     "guard.revocation.revocations": "Revocations",
-    "runtime.messages": "FetchFailed Request Response",
+    "guard.tokens.routing": "RouteOpaque",
     "principal": "ANONYMOUS Claims Principal",
+    "protocol.http.challenge": "Challenge",
     "protocol.http.expiry": "EXPOSED_HEADERS GITHUB_EXPIRY ExpiryHeaders",
+    "runtime.fetching": "Transport",
+    "runtime.flow": "Fetch Flow arun run",
+    "runtime.messages": "FetchFailed Request Response",
     "transports.http": "HttpTransport",
 }
 _PLACE_OF = {name: place for place, names in _PLACES.items() for name in names.split()}

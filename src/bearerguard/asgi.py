@@ -154,7 +154,7 @@ def _authenticating(app: ASGIApp, face: Face) -> ASGIApp:  # noqa: C901, PLR0915
         if known is None or not (requirement is None or requirement.met_by(known.principal)):
             fields = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
             place = f"{scope.get('method', 'WEBSOCKET')} {scope['path']}"
-            decision = guard.look(fields, requirement, optional=is_optional, place=place)
+            decision = guard.decide_now(fields, requirement, optional=is_optional, place=place)
             if isinstance(decision, Pending):
                 decision = await guard.arun(decision.flow)
             if not isinstance(decision, Allow):

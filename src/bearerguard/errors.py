@@ -9,7 +9,8 @@ BearerGuardError
 │   └── TokenError          401 invalid_token: the token does not prove what it must
 │       └── TokenExpired    … because it expired
 ├── IssuerUnavailable       ours or the issuer's, 503: nothing is known about the token
-│   └── RevocationsUnavailable  … or not whether it was revoked
+│   ├── RevocationsUnavailable  … or not whether it was revoked
+│   └── ClaimCheckFailed        … or a check of the application's own failed
 ├── RevocationFailed        the store's: it did not acknowledge a revocation
 ├── FetchFailed             a transport's: no usable response (defined in `runtime.messages`)
 ├── StoreFailed             a shared store's: no usable response (defined in `runtime.messages`)
@@ -97,6 +98,8 @@ WRONG_AUDIENCE = Reason("wrong_audience")
 NOT_YET_VALID = Reason("not_yet_valid", "The access token is not valid yet")
 EXPIRED = Reason("expired", "The access token expired")
 SENDER_CONSTRAINED = Reason("sender_constrained")
+REFUSED_BY_CHECK = Reason("refused_by_check")
+CLAIM_CHECK_FAILED = Reason("claim_check_failed", ISSUER_UNAVAILABLE.description)
 REVOKED = Reason("revoked", "The access token was revoked")
 LIVES_TOO_LONG = Reason("lives_too_long")
 BAD_LOGOUT_TOKEN = Reason("bad_logout_token", "The logout token is invalid")
@@ -154,7 +157,7 @@ class IssuerUnavailable(BearerGuardError):
     """The issuer could not be asked, so nothing is known about the token; the response is 503.
 
     Attributes:
-        issuer: the configured issuer.
+        issuer: the configured issuer, None where it is not known which one is concerned.
         retry_after: whole seconds until the next attempt makes sense, at least 1.
         reason: the named reason, for logs and events.
     """
@@ -162,8 +165,9 @@ class IssuerUnavailable(BearerGuardError):
     temporary = True
     reason: ClassVar[Reason] = ISSUER_UNAVAILABLE
 
-    def __init__(self, issuer: str, retry_after: int, cause: str) -> None:
-        super().__init__(f"{issuer} is unavailable: {cause}; retry in {retry_after} s")
+    def __init__(self, issuer: str | None, retry_after: int, cause: str) -> None:
+        what = "the issuer" if issuer is None else issuer
+        super().__init__(f"{what} is unavailable: {cause}; retry in {retry_after} s")
         self.issuer = issuer
         self.retry_after = retry_after
 
@@ -178,6 +182,19 @@ class RevocationsUnavailable(IssuerUnavailable):
         self.args: tuple[Any, ...] = (
             f"revocations are unavailable: {cause}; retry in {retry_after} s",
         )
+
+
+class ClaimCheckFailed(IssuerUnavailable):
+    """A check of the application's own (`Issuer(checks=)`) failed: the token is not accepted (503).
+
+    The check is to be mended: it must return None or a text, and raise nothing but `TokenError`.
+    """
+
+    reason: ClassVar[Reason] = CLAIM_CHECK_FAILED
+
+    def __init__(self, issuer: str, cause: str) -> None:
+        super().__init__(issuer, 1, cause)
+        self.args: tuple[Any, ...] = (f"checks=: {cause}",)
 
 
 class RevocationFailed(BearerGuardError):

@@ -79,7 +79,7 @@ class BearerGuard:
         """Protect `app`; one extension may protect several."""
         if _EXTENSION in app.extensions:
             raise ConfigurationError("init_app(): this app has a BearerGuard already")
-        guard = self.guard or Guard.from_settings(app.config)
+        guard = self.guard or Guard.from_mapping(app.config)
         face = wsgi.Face(Admission(guard, **self._options, preflight_remedy=_PREFLIGHT_REMEDY))
 
         def refuse(

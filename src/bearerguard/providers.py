@@ -1,29 +1,31 @@
-"""Issuers as they are found: what each provider does its own way, as an `Issuer`.
+"""Presets for the identity providers that many use: each function returns an `Issuer`.
 
-Each function fills in options that `Issuer` has anyway; `options` are those of `Issuer` and
-go before what the provider needs. Facts of 2026; docs/providers.md says them in a table.
+Each function only sets options of `Issuer`. `options` are further options of `Issuer`; they
+override the preset, except that the claims which a preset requires stay required. As of 2026;
+docs/providers.md has a table.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, Unpack
 
 from bearerguard.errors import ConfigurationError, quoted
-from bearerguard.guard.config.given_names import Names, names
-from bearerguard.guard.config.introspection import Introspection
-from bearerguard.guard.config.issuer import Issuer
-from bearerguard.guard.config.issuer_names import Allowed
+from bearerguard.guard.config.claim_mapping import ClaimMapping, RequiredClaims
+from bearerguard.guard.config.issuer import Issuer, IssuerOptions
+from bearerguard.guard.config.key_policy import KeyPolicy
+from bearerguard.guard.config.names import Names, names
 
 _ANY_TYPE: Final = ("at+jwt", "JWT")
-_SOURCES = frozenset({"keys", "jwks_uri", "discovery_url", "shared_secret"})
+_OTHER_SOURCES = frozenset({"keys", "discovery_url", "shared_secret"})
 _GUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 
 
-def auth0(domain: str, *, audience: Names, **options: Any) -> Issuer:
+def auth0(domain: str, *, audience: Names, **options: Unpack[IssuerOptions]) -> Issuer:
     """Return the tenant at `domain`, such as "example.eu.auth0.com"; permissions are roles."""
     return _issuer(
         f"https://{_host('domain', domain)}/",
@@ -31,7 +33,7 @@ def auth0(domain: str, *, audience: Names, **options: Any) -> Issuer:
         audience=audience,
         jwks_uri=f"https://{domain}/.well-known/jwks.json",
         token_types=_ANY_TYPE,
-        role_claims=("permissions",),
+        claims=ClaimMapping(roles="permissions"),
         hints={
             "encrypted_token": "Auth0 does so when no API was asked for: request the token with"
             " the audience= of the API"
@@ -44,37 +46,35 @@ def okta(
     *,
     audience: Names,
     authorization_server: str | None = "default",
-    introspection: Introspection | None = None,
-    **options: Any,
+    **options: Unpack[IssuerOptions],
 ) -> Issuer:
     """Return a custom authorization server of Okta; None for the organisation's own.
 
-    The organisation's own server signs for Okta alone, and its tokens are never validated
-    here: it takes `introspection`.
+    The tokens of the organisation's own server are signed for Okta alone and are not validated
+    here: it needs `introspection`.
     """
     base = f"https://{_host('domain', domain)}"
     if authorization_server is None:
-        if introspection is None:
+        if options.get("introspection") is None:
             raise ConfigurationError(
                 "authorization_server=: the access tokens of Okta's organisation server are for"
                 " Okta's own APIs, and must not be validated by others: use a custom"
                 " authorization server, or pass introspection="
             )
-        return _issuer(
-            base, options, audience=audience, introspection=introspection, tokens="opaque"
-        )
+        return _issuer(base, options, audience=audience, tokens="opaque")
     url = f"{base}/oauth2/{_part('authorization_server', authorization_server)}"
     return _issuer(
         url,
         options,
         audience=audience,
-        introspection=introspection,
         jwks_uri=f"{url}/v1/keys",
         token_types=_ANY_TYPE,
-        scope_claims=("scp",),
-        client_claims=("cid",),
-        role_claims=("groups",),
-        required_claims=("cid",),  # an ID token has none
+        claims=ClaimMapping(
+            scopes="scp",
+            client="cid",
+            roles="groups",
+            required="cid",  # an ID token has none
+        ),
     )
 
 
@@ -82,16 +82,16 @@ def entra(
     tenant: str | None = None,
     *,
     audience: Names,
-    tenants: Allowed | None = None,
     version: int = 2,
-    **options: Any,
+    **options: Unpack[IssuerOptions],
 ) -> Issuer:
-    """Return a tenant of Microsoft Entra ID, by its GUID, or a pattern for several `tenants`.
+    """Return a tenant of Microsoft Entra ID by its GUID, or with `tenants=` several.
 
-    `version` is that of the API's access tokens (`requestedAccessTokenVersion`): they have
-    other issuers, and `entra_both_versions` accepts both. `audience` is the API's client id,
+    `version` is that of the API's access tokens (`requestedAccessTokenVersion`): each has an
+    issuer of its own, and `entra_both_versions` accepts both. `audience` is the API's client id,
     its App ID URI, or both.
     """
+    tenants = options.get("tenants")
     if (tenant is None) is (tenants is None):
         raise ConfigurationError("entra(): pass a tenant, or tenants= for an API with several")
     for each in [tenant] if tenants is None else () if callable(tenants) else tenants:
@@ -111,17 +111,18 @@ def entra(
         options,
         # One API is called by its client id in some tokens and by its URI in others.
         audience=[*given, *(f"api://{each}" for each in given if _GUID.fullmatch(each))],
-        tenants=tenants,
         jwks_uri=f"{login}/discovery/v2.0/keys" if newer else f"{login}/discovery/keys",
         token_types=("JWT",),
-        scope_claims=("scp",),
-        client_claims=("azp", "appid"),
-        required_claims=("azp" if newer else "appid",),  # an ID token has neither
+        claims=ClaimMapping(
+            scopes="scp",
+            client=("azp", "appid"),
+            required="azp" if newer else "appid",  # an ID token has neither
+        ),
     )
 
 
 def entra_both_versions(
-    tenant: str | None = None, *, audience: Names, **options: Any
+    tenant: str | None = None, *, audience: Names, **options: Unpack[IssuerOptions]
 ) -> tuple[Issuer, Issuer]:
     """Return what `entra` does, for version 2 and version 1: `Guard(*entra_both_versions(...))`."""
     if "version" in options:
@@ -132,8 +133,10 @@ def entra_both_versions(
     return newer, older
 
 
-def cognito(region: str, user_pool: str, *, client_ids: Names, **options: Any) -> Issuer:
-    """Return a user pool; its access tokens have no audience but the client they are for."""
+def cognito(
+    region: str, user_pool: str, *, client_ids: Names, **options: Unpack[IssuerOptions]
+) -> Issuer:
+    """Return a user pool; its access tokens have `client_id` instead of `aud`."""
     host = f"cognito-idp.{_part('region', region)}.amazonaws.com"
     url = f"https://{host}/{_part('user_pool', user_pool)}"
     return _issuer(
@@ -142,9 +145,9 @@ def cognito(region: str, user_pool: str, *, client_ids: Names, **options: Any) -
         audience=client_ids,
         jwks_uri=f"{url}/.well-known/jwks.json",
         token_types=("JWT",),
-        audience_claim="client_id",
-        role_claims=("cognito:groups",),
-        required_claims={"token_use": "access"},
+        claims=ClaimMapping(
+            audience="client_id", roles="cognito:groups", required={"token_use": "access"}
+        ),
     )
 
 
@@ -154,9 +157,10 @@ def keycloak(
     *,
     audience: Names,
     clients: Names = (),
-    **options: Any,
+    **options: Unpack[IssuerOptions],
 ) -> Issuer:
-    """Return a realm of the Keycloak at `base`; `clients` are those whose roles count too."""
+    """Return a realm of the Keycloak at `base`; the roles in `clients` count too."""
+    listed = names("clients", clients) if clients else []
     hint = (
         "in Keycloak, add a mapper of type Audience to a client scope of the calling client, and"
         " include this API's client in it"
@@ -166,23 +170,24 @@ def keycloak(
         options,
         audience=audience,
         token_types=_ANY_TYPE,
-        role_claims=(
-            "realm_access.roles",
-            *(f"resource_access.{each}.roles" for each in (clients and names("clients", clients))),
+        claims=ClaimMapping(
+            roles=("realm_access.roles", *(f"resource_access.{each}.roles" for each in listed)),
+            required={"typ": "Bearer"},  # a claim; ID tokens have ID, logout tokens Logout
         ),
-        required_claims={"typ": "Bearer"},  # in the body; an ID token has ID, a logout token Logout
         hints={"wrong_audience": hint, "missing_claim": hint},
     )
 
 
-def google(*, audience: Names, service_accounts: Names | None = None, **options: Any) -> Issuer:
-    """Return Google, whose ID tokens one service sends to another.
+def google(
+    *, audience: Names, service_accounts: Names | None = None, **options: Unpack[IssuerOptions]
+) -> Issuer:
+    """Return Google, for the ID tokens that services send to each other.
 
-    Whoever has a Google account can have a token made for any audience: `service_accounts`
-    are the e-mail addresses that may call; without them, demand something else.
+    Everybody with a Google account can get a token for any audience. `service_accounts` are the
+    e-mail addresses that may call; without them, require something else.
     """
-    callers: Mapping[str, Any] = {}
-    if service_accounts is not None:  # an empty list is refused: it is not everybody
+    callers: RequiredClaims = {}
+    if service_accounts is not None:  # an empty list is refused: it does not mean everybody
         callers = {"email": names("service_accounts", service_accounts), "email_verified": True}
     return _issuer(
         "https://accounts.google.com",
@@ -191,12 +196,12 @@ def google(*, audience: Names, service_accounts: Names | None = None, **options:
         audience=audience,
         jwks_uri="https://www.googleapis.com/oauth2/v3/certs",
         accept_id_tokens=True,
-        required_claims=callers,
+        claims=ClaimMapping(required=callers),
     )
 
 
-def firebase(project: str, **options: Any) -> Issuer:
-    """Return Firebase Authentication of a project, whose ID tokens apps send to their API."""
+def firebase(project: str, **options: Unpack[IssuerOptions]) -> Issuer:
+    """Return Firebase Authentication of a project, whose ID tokens apps send to an API."""
     return _issuer(
         f"https://securetoken.google.com/{project}",
         options,
@@ -205,7 +210,7 @@ def firebase(project: str, **options: Any) -> Issuer:
         "securetoken@system.gserviceaccount.com",
         accept_id_tokens=True,
         algorithms=("RS256",),
-        required_claims=("sub", "auth_time"),
+        claims=ClaimMapping(required=("sub", "auth_time")),
     )
 
 
@@ -213,22 +218,22 @@ def kubernetes(
     *,
     audience: Names,
     issuer: str = "https://kubernetes.default.svc.cluster.local",
-    jwks_uri: str = "https://kubernetes.default.svc/openid/v1/jwks",
     token_file: str | Path | None = _SERVICE_ACCOUNT,
-    **options: Any,
+    **options: Unpack[IssuerOptions],
 ) -> Issuer:
     """Return a cluster, whose service accounts call with projected tokens.
 
-    Its keys are behind the token in `token_file`, which the kubelet renews, and a certificate
-    of the cluster's own: pass `HttpTransport(ssl_context=ssl.create_default_context(cafile=...))`
-    with `ca.crt` of the same directory.
+    Fetching its keys needs the token in `token_file`, which the kubelet renews, and the cluster's
+    own certificate authority: pass the guard
+    `transport=HttpTransport(ssl_context=ssl.create_default_context(cafile=...))` with the
+    `ca.crt` of the same directory.
     """
     return _issuer(
         issuer,
         options,
         audience=audience,
-        jwks_uri=jwks_uri,
-        keys_token=None if token_file is None else _content_of(Path(token_file)),
+        jwks_uri="https://kubernetes.default.svc/openid/v1/jwks",
+        key_policy=KeyPolicy(token=None if token_file is None else _content_of(Path(token_file))),
         token_types=("JWT",),
     )
 
@@ -240,23 +245,23 @@ def github_actions(
     repository_owner: Names | None = None,
     ref: Names | None = None,
     environment: Names | None = None,
-    **options: Any,
+    **options: Unpack[IssuerOptions],
 ) -> Issuer:
-    """Return GitHub Actions, whose workflows call with ID tokens of an audience of their choice.
+    """Return GitHub Actions, whose workflows call with ID tokens.
 
-    Any workflow in the world can choose this audience, so a repository or its owner is
-    demanded too, each one name or several.
+    Any workflow of anybody can get a token for any audience, so `repository` or
+    `repository_owner` is required too; each option is one name or several.
     """
     given = names("audience", audience)
     if any(each.startswith("https://github.com/") for each in given):
         raise ConfigurationError(
-            "audience=: this is what GitHub puts in when a workflow names none: let workflows"
-            " ask for an audience of this API's own"
+            "audience=: this is GitHub's default when a workflow names none: let workflows ask for"
+            " an audience of this API's own"
         )
     if repository is None and repository_owner is None:
         raise ConfigurationError(
             "github_actions(): pass repository= or repository_owner=: any workflow of anybody"
-            " can have a token for this audience"
+            " can get a token for this audience"
         )
     wanted = {
         "repository": repository,
@@ -271,16 +276,34 @@ def github_actions(
         audience=given,
         jwks_uri=f"{url}/.well-known/jwks",
         accept_id_tokens=True,
-        required_claims={name: value for name, value in wanted.items() if value is not None},
+        claims=ClaimMapping(
+            required={name: value for name, value in wanted.items() if value is not None}
+        ),
     )
 
 
-def _issuer(url: str, options: Mapping[str, Any], **preset: Any) -> Issuer:
-    if not _SOURCES.isdisjoint(options):
-        preset = {
-            name: value for name, value in preset.items() if name not in {"jwks_uri", "keys_token"}
-        }
-    return Issuer(url, **{**preset, **options})
+def _issuer(
+    url: str, options: IssuerOptions, *, audience: Names, **preset: Unpack[IssuerOptions]
+) -> Issuer:
+    """Return an issuer with the options, and those of the preset that are not among them."""
+    chosen: IssuerOptions = {**preset, **options}
+    if not _OTHER_SOURCES.isdisjoint(options):
+        if "jwks_uri" not in options:
+            chosen.pop("jwks_uri", None)
+        if "key_policy" not in options:
+            chosen.pop("key_policy", None)
+    elif (policy := preset.get("key_policy")) is not None:
+        chosen["key_policy"] = _with_token(chosen.get("key_policy", policy), policy)
+    given = chosen.get("claims")
+    if "claims" in preset and isinstance(given, ClaimMapping):
+        chosen["claims"] = given.completed_by(preset["claims"])
+    return Issuer(url, audience=audience, **chosen)
+
+
+def _with_token(policy: KeyPolicy, preset: KeyPolicy) -> KeyPolicy:
+    if isinstance(policy, KeyPolicy) and policy.token is None:
+        return replace(policy, token=preset.token)
+    return policy
 
 
 def _host(option: str, name: object) -> str:

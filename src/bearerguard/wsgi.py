@@ -144,7 +144,7 @@ def authenticating(  # noqa: C901 - in one piece
             fields = () if authorization is None else (_octets(authorization),)
             path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
             place = f"{environ['REQUEST_METHOD']} {path}"
-            decision = guard.look(fields, requirement, optional=is_optional, place=place)
+            decision = guard.decide_now(fields, requirement, optional=is_optional, place=place)
             if isinstance(decision, Pending):
                 decision = guard.run(decision.flow)
             if not isinstance(decision, Allow):

@@ -553,21 +553,21 @@ TABLE = [
     ),
     row(
         "INT-06 signed answers",
-        introspection={"signed_answers": True},
+        introspection={"signed_responses": True},
         send=opaque(sub="ada"),
         status=200,
         identity="ada",
     ),
     row(
         "INT-06 a signed answer says that it is not active",
-        introspection={"signed_answers": True},
+        introspection={"signed_responses": True},
         send=lambda _: bearer("made-up"),
         status=401,
         error=TOKEN,
     ),
     row(
         "INT-06 an unsigned answer where signed ones are demanded",
-        introspection={"signed_answers": True},
+        introspection={"signed_responses": True},
         before=lambda stage: setattr(stage.issuer.introspection, "signed", False),
         send=opaque(),
         status=503,
@@ -582,7 +582,7 @@ TABLE = [
     *(
         row(
             f"INT-06 signed with {name}",
-            introspection={"signed_answers": True},
+            introspection={"signed_responses": True},
             before=before,
             send=opaque(),
             status=503,
@@ -612,14 +612,14 @@ TABLE = [
     ),
     row(
         "INT-06 a signed answer for this API by its audience",
-        introspection={"signed_answers": True},
+        introspection={"signed_responses": True},
         before=signed(aud="https://api.test"),
         send=opaque(),
         status=200,
     ),
     row(
         "INT-06 a signed answer for several clients",
-        introspection={"signed_answers": True},
+        introspection={"signed_responses": True},
         before=signed(aud=["other-api", "api"]),
         send=opaque(),
         status=200,

@@ -19,20 +19,28 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
+from jwt.algorithms import ECAlgorithm
 
 from bearerguard import (
+    ClaimMapping,
     ConfigurationError,
+    Event,
     ExpiryHeaders,
+    Fetch,
+    FetchFailed,
     Guard,
     HttpTransport,
     Introspection,
     Issuer,
+    IssuerUnavailable,
+    KeyPolicy,
     TokenError,
     claim,
     role,
     scopes,
 )
 from bearerguard.asgi import ASGIApp, BearerMiddleware
+from bearerguard.guard.config.settings import SETTINGS, Setting, read
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.testing import LocalIssuer, SigningKey, sign
 from bearerguard.testing.loopback import serving
@@ -44,6 +52,10 @@ EC = ec.generate_private_key(ec.SECP256R1())
 SPKI = (Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 PEM = RSA.public_key().public_bytes(*SPKI)
 DER = RSA.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+PRIVATE_PEM = EC.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+EC_KEY = SigningKey.generate("ES256", "k1")
+EC_JWK = EC_KEY.jwk()
+EC_PRIVATE = json.loads(ECAlgorithm.to_jwk(EC))
 ENCRYPTED = EC.private_bytes(Encoding.DER, PrivateFormat.PKCS8, BestAvailableEncryption(b"pw"))
 
 
@@ -55,7 +67,7 @@ def guard(**options: Any) -> Guard:
     return Guard(issuer(), **options)
 
 
-def face(**options: Any) -> ASGIApp:
+def middleware(**options: Any) -> ASGIApp:
     async def app(_scope: Any, _receive: Any, _send: Any) -> None: ...
 
     return BearerMiddleware(app, **{"guard": guard(), **options})
@@ -76,7 +88,9 @@ MISTAKES: list[tuple[str, Callable[[], object]]] = [
     (r"accept_id_tokens=: pass True", lambda: issuer(accept_id_tokens="false")),
     (r"strict=: pass True", lambda: issuer(strict=1)),
     (r"hints=", lambda: issuer(hints="expired")),
-    (r"keys_token=", lambda: issuer(jwks_uri=f"{URL}/keys", keys_token=b"octets")),
+    (r"token=: pass a token", lambda: KeyPolicy(token=b"octets")),  # type: ignore[arg-type]
+    (r"key_policy=: pass KeyPolicy", lambda: issuer(key_policy={"refresh": 5})),
+    (r"claims=: pass ClaimMapping", lambda: issuer(claims={"roles": "groups"})),
     (r"audience=: pass this API's identifier", lambda: Issuer(URL)),
     (r"audience=", lambda: issuer(audience="")),
     (r"audience=", lambda: issuer(audience=["a", 1])),
@@ -118,9 +132,10 @@ MISTAKES: list[tuple[str, Callable[[], object]]] = [
     (r"leeway=.*0 to 300", lambda: issuer(leeway=-1)),
     (r"leeway=.*0 to 300", lambda: issuer(leeway="30")),
     (r"leeway=.*0 to 300", lambda: issuer(leeway=float("nan"))),
-    (r"keys_refresh=: pass a positive", lambda: issuer(keys_refresh=0)),
-    (r"keys_cooldown=: pass a positive", lambda: issuer(keys_cooldown="30")),
-    (r"keys_max_age=: must not be shorter", lambda: issuer(keys_max_age=10)),
+    (r"refresh=: pass a positive", lambda: KeyPolicy(refresh=0)),
+    (r"refresh=: pass a positive", lambda: KeyPolicy(refresh=float("nan"))),
+    (r"cooldown=: pass a positive", lambda: KeyPolicy(cooldown="30")),  # type: ignore[arg-type]
+    (r"max_age=: must not be shorter", lambda: KeyPolicy(max_age=10)),
     (r"keys=: pass a JWKS.*not object", lambda: issuer(keys=object())),
     (r"keys=: pass a JWKS.*not a PEM", lambda: issuer(keys="my shared secret")),
     (r"keys=: pass a JWKS.*list is empty", lambda: issuer(keys=[])),
@@ -137,17 +152,17 @@ MISTAKES: list[tuple[str, Callable[[], object]]] = [
     (r"realm=: pass a name", lambda: guard(realm=3)),
     (r"require=: pass a requirement", lambda: guard(require="read")),
     (r"expiry_headers=: pass ExpiryHeaders", lambda: guard(expiry_headers="X-Expires")),
-    (r"cache_size=: remember", lambda: guard(cache_size=0)),
+    (r"cache_size=: pass a number", lambda: guard(cache_size=0)),
     (r"transport=: .*fetch is missing", lambda: guard(transport=object())),
     (r"header field name", lambda: ExpiryHeaders(expires_at="bad name")),
     (r"timeout=: pass a positive", lambda: HttpTransport(timeout=0)),
     (r"max_bytes=: pass a positive", lambda: HttpTransport(max_bytes=0)),
-    (r"guard=: pass a Guard", lambda: face(guard=None)),
-    (r"require=: pass a requirement", lambda: face(require="read")),
-    (r"exclude=: pass a list of paths", lambda: face(exclude="/health")),
-    (r"exclude=: pass a list of paths", lambda: face(exclude=("health",))),
-    (r"exclude=: pass a list of paths", lambda: face(exclude=("/a*b",))),
-    (r"optional=: pass a list of paths", lambda: face(optional=("x",))),
+    (r"guard=: pass a Guard", lambda: middleware(guard=None)),
+    (r"require=: pass a requirement", lambda: middleware(require="read")),
+    (r"exclude=: pass a list of paths", lambda: middleware(exclude="/health")),
+    (r"exclude=: pass a list of paths", lambda: middleware(exclude=("health",))),
+    (r"exclude=: pass a list of paths", lambda: middleware(exclude=("/a*b",))),
+    (r"optional=: pass a list of paths", lambda: middleware(optional=("x",))),
     (r"scopes\('read write'\).*own argument", lambda: scopes("read write")),
     (r"scopes\(\): name at least one", scopes),
     (r"scopes\(3\)", lambda: scopes(3)),  # type: ignore[arg-type]
@@ -316,12 +331,234 @@ def test_settings_come_from_the_environment() -> None:
 def test_a_malformed_setting_is_named(name: str, value: object) -> None:
     settings = {"BEARERGUARD_ISSUER": URL, "BEARERGUARD_AUDIENCE": ["a"]}
     with pytest.raises(ConfigurationError, match=f"BEARERGUARD_{name}"):
-        Guard.from_settings({**settings, f"BEARERGUARD_{name}": value})
+        Guard.from_mapping({**settings, f"BEARERGUARD_{name}": value})
 
 
-def test_plain_http_is_for_loopback_or_named_insecure() -> None:
+VALUES = {"BEARERGUARD_ISSUER": URL, "BEARERGUARD_AUDIENCE": "a"}
+
+
+@pytest.mark.parametrize(
+    ("slip", "meant"),
+    [
+        ("TOKEN_TYPE", "TOKEN_TYPES"),
+        ("TOKEN", "TOKENS"),
+        ("JWKS_URL", "JWKS_URI"),
+        ("INTROSPECTION_SIGNED_RESPONSE", "INTROSPECTION_SIGNED_RESPONSES"),
+        ("KEY_MAX_AGE", "KEYS_MAX_AGE"),
+    ],
+)
+def test_a_misspelt_setting_is_refused_with_the_one_meant(slip: str, meant: str) -> None:
+    named = f"BEARERGUARD_{slip}: there is no such setting: BEARERGUARD_{meant} is meant"
+    with pytest.raises(ConfigurationError, match=named):
+        Guard.from_env(VALUES | {f"BEARERGUARD_{slip}": "x"})
+
+
+def test_names_of_others_are_left_alone() -> None:
+    others = dict.fromkeys(
+        ("BEARERGUARD_CLIENT_TOKENS", "BEARERGUARD_SERVER_ISSUER", "BEARERGUARD_X", "AUDIENCES"),
+        "x",
+    )
+    assert Guard.from_env(VALUES | others)
+    odd: Any = {7: "x", **VALUES}
+    assert Guard.from_mapping(odd)
+
+
+# What a variable of each kind may say, and the option's value then.
+EXAMPLES: dict[str, tuple[str, object]] = {
+    "BEARERGUARD_ISSUER": (URL, URL),
+    "BEARERGUARD_AUDIENCE": ("a, b", ("a", "b")),
+    "BEARERGUARD_JWKS_URI": (f"{URL}/jwks", f"{URL}/jwks"),
+    "BEARERGUARD_DISCOVERY_URL": (f"{URL}/metadata", f"{URL}/metadata"),
+    "BEARERGUARD_SHARED_SECRET": (SECRET, SECRET),
+    "BEARERGUARD_ALGORITHMS": ("ES256,RS256", ("ES256", "RS256")),
+    "BEARERGUARD_TOKEN_TYPES": ("JWT", ("JWT",)),
+    "BEARERGUARD_ACCEPT_ID_TOKENS": ("yes", True),
+    "BEARERGUARD_STRICT": ("1", True),
+    "BEARERGUARD_TOKENS": ("jwt", "jwt"),
+    "BEARERGUARD_ALIASES": ("id.example.com", ("id.example.com",)),
+    "BEARERGUARD_LEEWAY": ("5", 5.0),
+    "BEARERGUARD_INSECURE_ALLOW_HTTP": ("on", True),
+    "BEARERGUARD_KEYS_REFRESH": ("60", 60.0),
+    "BEARERGUARD_KEYS_MAX_AGE": ("3600", 3600.0),
+    "BEARERGUARD_KEYS_COOLDOWN": ("1", 1.0),
+    "BEARERGUARD_CLAIMS_SCOPES": ("scp", ("scp",)),
+    "BEARERGUARD_CLAIMS_ROLES": ("realm_access.roles, groups", ("realm_access.roles", "groups")),
+    "BEARERGUARD_CLAIMS_CLIENT": ("azp", ("azp",)),
+    "BEARERGUARD_CLAIMS_AUDIENCE": ("client_id", "client_id"),
+    "BEARERGUARD_CLAIMS_REQUIRED": ("sub", {"sub": None}),
+    "BEARERGUARD_INTROSPECTION_CLIENT_ID": ("api", "api"),
+    "BEARERGUARD_INTROSPECTION_CLIENT_SECRET": ("s", "s"),
+    "BEARERGUARD_INTROSPECTION_PRIVATE_KEY": (PRIVATE_PEM, PRIVATE_PEM),
+    "BEARERGUARD_INTROSPECTION_PRIVATE_KEY_ID": ("k1", "k1"),
+    "BEARERGUARD_INTROSPECTION_TOKEN": ("t0ken", "t0ken"),
+    "BEARERGUARD_INTROSPECTION_ENDPOINT": (f"{URL}/introspect", f"{URL}/introspect"),
+    "BEARERGUARD_INTROSPECTION_AUTH_METHOD": ("client_secret_post", "client_secret_post"),
+    "BEARERGUARD_INTROSPECTION_SIGNED_RESPONSES": ("true", True),
+    "BEARERGUARD_INTROSPECTION_CACHE_TTL": ("9", 9.0),
+    "BEARERGUARD_INTROSPECTION_NEGATIVE_TTL": ("3", 3.0),
+    "BEARERGUARD_INTROSPECTION_STALE_TTL": ("90", 90.0),
+    "BEARERGUARD_INTROSPECTION_ALLOW_MISSING_AUDIENCE": ("true", True),
+    "BEARERGUARD_REALM": ("recordings", "recordings"),
+    "BEARERGUARD_MAX_TOKEN_BYTES": ("2048", 2048),
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+def test_each_setting_of_the_table_sets_its_option(setting: Setting) -> None:
+    if setting.name == "BEARERGUARD_FETCH_HEADERS":
+        return  # see C24 below
+    text, value = EXAMPLES[setting.name]
+    values = {**VALUES, setting.name: text}
+    if setting.owner == "Introspection":
+        values |= {"BEARERGUARD_INTROSPECTION_CLIENT_ID": "api"}
+        if setting.option not in {"private_key", "private_key_id", "token"}:
+            values |= {"BEARERGUARD_INTROSPECTION_CLIENT_SECRET": "s"}
+        elif setting.option == "private_key_id":
+            values |= {"BEARERGUARD_INTROSPECTION_PRIVATE_KEY": PRIVATE_PEM}
+        values |= {setting.name: text}
+    made, guard = read(values)
+    places: dict[str, object] = {
+        "Issuer": made,
+        "KeyPolicy": made.key_policy,
+        "ClaimMapping": made.claims,
+        "Introspection": made.introspection,
+    }
+    found = (
+        guard[setting.option]
+        if setting.owner == "Guard"
+        else getattr(places[setting.owner], setting.option)
+    )
+    assert found == value
+    assert setting.meaning
+
+
+def test_the_table_names_each_setting_once() -> None:
+    names = [setting.name for setting in SETTINGS]
+    assert len(names) == len(set(names))
+    assert set(EXAMPLES) == set(names) - {"BEARERGUARD_FETCH_HEADERS"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "named"),
+    [
+        ("LEEWAY", "301", "choose from 0 to 300"),
+        ("LEEWAY", "soon", "give a number of seconds"),
+        ("TOKENS", "some", "choose from auto"),
+        ("JWKS_URI", "http://id.example.com", "is no https URL"),
+        ("KEYS_REFRESH", "0", "pass a positive number"),
+        ("INTROSPECTION_CLIENT_ID", "api", "pass exactly one of"),
+        ("REALM", "a\r\nb", "pass a name"),
+        ("MAX_TOKEN_BYTES", "0", "from 1024 to"),
+    ],
+)
+def test_what_a_value_object_refuses_is_named_as_the_setting(
+    name: str, value: str, named: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=named) as error:
+        Guard.from_env(VALUES | {f"BEARERGUARD_{name}": value})
+    assert "exactly one" in named or str(error.value).startswith(f"BEARERGUARD_{name}: ")
+
+
+def test_an_option_overrides_its_setting() -> None:
+    settings = VALUES | {"BEARERGUARD_REALM": "recordings"}
+    made = Guard.from_env(settings, realm="other", cache_control=None)
+    assert (made.realm, made.cache_control) == ("other", None)
+    assert Guard.from_env(settings, transport=None).realm == "recordings"
+
+
+SAME: list[tuple[Callable[[], object], Callable[[], object]]] = [
+    (lambda: issuer(audience="b"), lambda: issuer(audience=["b"])),
+    (lambda: issuer(audience=["a", "b"]), lambda: issuer(audience=("a", "b"))),
+    (lambda: issuer(algorithms=["ES256"]), lambda: issuer(algorithms=("ES256",))),
+    (lambda: issuer(token_types=["JWT"]), lambda: issuer(token_types=("JWT",))),
+    (lambda: issuer(aliases=["x"]), lambda: issuer(aliases=("x",))),
+    (lambda: issuer(keys=[PEM]), lambda: issuer(keys=[PEM])),
+    (lambda: issuer(keys=EC_JWK), lambda: issuer(keys=dict(EC_JWK))),
+    (lambda: issuer(hints={"expired": "log in"}), lambda: issuer(hints={"expired": "log in"})),
+    (lambda: issuer(checks=[print]), lambda: issuer(checks=(print,))),
+    (
+        lambda: Issuer(URL + "/{tenant}", audience="a", tenants=["a", "b"]),
+        lambda: Issuer(URL + "/{tenant}", audience="a", tenants={"b", "a"}),
+    ),
+    (lambda: ClaimMapping(roles="a"), lambda: ClaimMapping(roles=["a"])),
+    (
+        lambda: ClaimMapping(required={"a": ["x", "y"], "b": None}),
+        lambda: ClaimMapping(required={"b": None, "a": ("y", "x")}),
+    ),
+    (lambda: ClaimMapping(required=["a"]), lambda: ClaimMapping(required={"a": None})),
+    (lambda: KeyPolicy(refresh=60), lambda: KeyPolicy(60)),
+    (
+        lambda: Introspection("api", private_key=dict(EC_PRIVATE)),
+        lambda: Introspection("api", private_key=dict(EC_PRIVATE)),
+    ),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), SAME)
+def test_options_compare_and_are_hashed_by_value(
+    one: Callable[[], object], other: Callable[[], object]
+) -> None:
+    assert one() == other()
+    assert hash(one()) == hash(other())
+    assert one() != issuer(audience="another")
+
+
+def test_an_issuer_may_have_the_name_of_an_option() -> None:
+    """A failure of `route_opaque=` concerns no issuer, whatever an issuer is called."""
+    events: list[Event] = []
+    odd = Issuer(
+        "route_opaque=",
+        audience="api",
+        keys=PEM,
+        introspection=Introspection("api", client_secret="s", endpoint="https://id.test/i"),
+    )
+
+    def route(token: str) -> str:
+        return {"known-token": "route_opaque="}[token]
+
+    class Down:
+        def fetch(self, request: Fetch) -> Response:
+            raise FetchFailed(request.url)
+
+        async def afetch(self, request: Fetch) -> Response:
+            return self.fetch(request)
+
+    with Guard(odd, route_opaque=route, transport=Down(), on_event=events.append) as made:
+        with pytest.raises(IssuerUnavailable, match=r"route_opaque= raised KeyError") as routing:
+            made.verify("another-token")
+        with pytest.raises(IssuerUnavailable, match=r"https://id\.test/i") as asked:
+            made.verify("known-token")
+    assert (routing.value.issuer, asked.value.issuer) == (None, "route_opaque=")
+    assert {each.issuer for each in events} == {None, "route_opaque="}
+    assert events[0].issuer is None
+
+
+def test_a_list_of_the_caller_may_change_afterwards() -> None:
+    audience, required = ["a"], {"use": ["x"]}
+    made = issuer(audience=audience, claims=ClaimMapping(required=required))
+    audience.append("b")
+    required["use"].append("y")
+    assert made == issuer(audience=["a"], claims=ClaimMapping(required={"use": "x"}))
+
+
+def test_a_mapping_is_completed_by_another() -> None:
+    preset = ClaimMapping(
+        scopes="scp", client="cid", audience="client_id", required={"use": "access", "cid": None}
+    )
+    mine = ClaimMapping(client="app", roles="groups", required={"use": ["a", "b"]})
+    assert mine.completed_by(preset) == ClaimMapping(
+        scopes="scp",
+        client="app",
+        roles="groups",
+        audience="client_id",
+        required={"use": ["a", "b"], "cid": None},
+    )
+    assert ClaimMapping(audience="x").completed_by(preset).audience == "x"
+
+
+def test_plain_http_is_for_loopback_or_insecure_allow_http() -> None:
     assert Issuer("http://127.0.0.1:9000", audience="a").may_fetch("http://127.0.0.1:9000/jwks")
-    # A remote issuer must not point the guard at this machine.
+    # A remote issuer must not have the guard fetch from this machine.
     assert not issuer().may_fetch("http://127.0.0.1/jwks")
     insecure = Issuer("http://keycloak:8080", audience="a", insecure_allow_http=True)
     assert insecure.may_fetch("http://keycloak:8080/jwks")
@@ -357,7 +594,7 @@ def test_C24_settings_name_the_headers_of_the_fetches(given: object) -> None:
             "BEARERGUARD_AUDIENCE": "api",
             "BEARERGUARD_FETCH_HEADERS": given,
         }
-        Guard.from_settings(settings).warm()
+        Guard.from_mapping(settings).warm()
     assert {each.values(b"user-agent")[0] for each in seen} == {b"MyApi/1.0 (a, b)"}
 
 
@@ -378,12 +615,12 @@ def test_C24_settings_name_what_is_wrong_with_the_headers(given: Any, options: A
         "BEARERGUARD_FETCH_HEADERS": given,
     }
     with pytest.raises(ConfigurationError, match="BEARERGUARD_FETCH_HEADERS: ") as error:
-        Guard.from_settings(settings, **options)
+        Guard.from_mapping(settings, **options)
     assert "s3cret" not in str(error.value)
 
 
 @pytest.mark.parametrize("option", ["jwks_uri", "discovery_url", "keys", "shared_secret"])
-def test_C15_an_issuer_that_is_only_a_name_may_be_an_http_one(option: str) -> None:
+def test_C15_an_issuer_that_nothing_is_fetched_from_may_have_an_http_url(option: str) -> None:
     values: dict[str, Any] = {"keys": {"keys": []}, "shared_secret": "x" * 64}
     given = {option: values.get(option, "https://adfs.example.com/adfs/discovery/keys")}
     if option == "keys":
@@ -399,6 +636,6 @@ def test_C15_an_issuer_that_is_only_a_name_may_be_an_http_one(option: str) -> No
         {"jwks_uri": "https://adfs.example.com/keys", "introspection": Introspection(token="t")},
     ],
 )
-def test_C15_what_is_asked_by_plain_http_is_refused_still(options: dict[str, Any]) -> None:
+def test_C15_what_is_fetched_by_plain_http_is_still_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match="is no https URL"):
         Issuer("http://adfs.example.com/adfs", audience="a", **options)

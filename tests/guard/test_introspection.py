@@ -71,8 +71,11 @@ WEAK = pem(rsa.generate_private_key(65537, 1024))
 MISTAKES: list[tuple[str, Callable[[], object]]] = [
     (r"exactly one of client_secret=.*found none", lambda: Introspection("api")),
     (r"found client_secret= and token=", lambda: asking(token="t")),
-    (r"client_id=: pass the name", lambda: Introspection(client_secret=SECRET)),
-    (r"client_id=: pass the name", lambda: Introspection(token="t", signed_answers=True)),
+    (r"client_id=: pass this API's client id", lambda: Introspection(client_secret=SECRET)),
+    (
+        r"client_id=: pass this API's client id",
+        lambda: Introspection(token="t", signed_responses=True),
+    ),
     (r"client_id=: pass a non-empty", lambda: Introspection("", client_secret=SECRET)),
     (r"client_secret=: pass a non-empty", lambda: asking(client_secret="")),
     (r"client_secret=: pass a non-empty", lambda: asking(client_secret=b"octets")),
@@ -80,7 +83,7 @@ MISTAKES: list[tuple[str, Callable[[], object]]] = [
     (r"token=: it has characters", lambda: Introspection(token="a\r\nb")),
     (r"token=: it has characters", lambda: Introspection(token="tökén")),
     (r"allow_missing_audience=: pass True", lambda: asking(allow_missing_audience="false")),
-    (r"signed_answers=: pass True", lambda: asking(signed_answers="no")),
+    (r"signed_responses=: pass True", lambda: asking(signed_responses="no")),
     (r"endpoint=: pass a non-empty", lambda: asking(endpoint="")),
     (r"auth_method=: 'tls_client_auth' is unknown", lambda: asking(auth_method="tls_client_auth")),
     (r"auth_method=: private_key_jwt does not", lambda: asking(auth_method="private_key_jwt")),
@@ -107,18 +110,18 @@ MISTAKES: list[tuple[str, Callable[[], object]]] = [
         r'tokens="opaque": pass introspection=',
         lambda: trusting(tokens="opaque", introspection=None),
     ),
-    (r'introspection=: nothing is asked with tokens="jwt"', lambda: trusting(tokens="jwt")),
+    (r'introspection=: nothing is introspected with tokens="jwt"', lambda: trusting(tokens="jwt")),
     (
         r"endpoint=.*use https",
         lambda: trusting(introspection=asking(endpoint="http://a.test/introspect")),
     ),
     (
-        r"^endpoint=: remove the user and the password from this URL: it is asked without$",
+        r"^endpoint=: remove the user and the password from this URL: neither is sent$",
         lambda: trusting(introspection=asking(endpoint="https://api:p4ss@a.test/introspect")),
     ),
     (r"Issuer\(url\).*use https", lambda: trusting("urn:issuer", keys=PUBLIC_JWK)),
     (
-        r"introspection=: https://a.test and https://b.test both introspect: pass route_opaque=",
+        r"introspection=: 'https://a.test' and 'https://b.test' both introspect: .* route_opaque=",
         lambda: Guard(trusting(), trusting("https://b.test")),
     ),
     (r"route_opaque=: pass a callable", lambda: Guard(trusting(), route_opaque="a")),  # type: ignore[arg-type]
@@ -359,7 +362,7 @@ def test_a_signed_answer_may_come_under_an_alias(clock: Clock) -> None:
     local = LocalIssuer("https://id.test", algorithm="ES256", clock=clock)
     guard = Guard(
         local.issuer(
-            introspection=local.introspection.options(signed_answers=True), aliases=["id.test"]
+            introspection=local.introspection.options(signed_responses=True), aliases=["id.test"]
         ),
         transport=local.transport(),
         clock=clock,
@@ -733,7 +736,7 @@ def test_an_answer_that_a_withdrawn_key_signed_is_believed_no_longer(
 ) -> None:
     """At once, cached or not, while the keys are cached; the token may still be good."""
     issuer = LocalIssuer(algorithm="ES256", clock=clock)
-    how = issuer.introspection.options(signed_answers=True, stale_ttl=stale_ttl)
+    how = issuer.introspection.options(signed_responses=True, stale_ttl=stale_ttl)
     guard = Guard(
         issuer.issuer(introspection=how),
         transport=issuer.transport(),
@@ -759,7 +762,7 @@ def test_an_answer_that_a_withdrawn_key_signed_is_believed_no_longer(
 def test_workers_do_not_share_what_a_withdrawn_key_signed(clock: Clock) -> None:
     issuer, shelf, revocations = LocalIssuer(algorithm="ES256", clock=clock), Shelf(), Revocations()
     first, second, third = (
-        worker(issuer, shelf, revocations, signed_answers=True) for _ in range(3)
+        worker(issuer, shelf, revocations, signed_responses=True) for _ in range(3)
     )
     token = issuer.opaque_token()
     assert introspected(first, token) == "user"
@@ -791,7 +794,7 @@ def test_where_nobody_knows_which_keys_were_withdrawn_a_signed_answer_is_503(
 ) -> None:
     issuer = LocalIssuer(algorithm="ES256", clock=clock)
     away = RedisStore("redis://127.0.0.1:1", secret="s" * 32, timeout=0.2)
-    how = issuer.introspection.options(signed_answers=True)
+    how = issuer.introspection.options(signed_responses=True)
     with Guard(
         issuer.issuer(introspection=how),
         transport=issuer.transport(),

@@ -13,15 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bearerguard import (
+    ClaimMapping,
     ConfigurationError,
     Guard,
     Introspection,
     Issuer,
     IssuerUnavailable,
+    KeyPolicy,
+    RequiredClaims,
     Response,
     TokenError,
 )
-from bearerguard.guard.config.claim_mapping import mapping_of
 from bearerguard.runtime.flow import Fetch
 from bearerguard.runtime.messages import FetchFailed
 from bearerguard.testing import LocalIssuer, SigningKey
@@ -242,11 +244,11 @@ def test_a_thousand_issuers_cost_no_more_than_one(provider: Provider) -> None:
         assert many.verify(first.token(iss="https://id.test/7/v2", key=KEY)).is_authenticated
 
 
-def mapped(claims: dict[str, Any], **options: Any) -> Any:
+def mapped(present: dict[str, Any], **options: Any) -> Any:
     """Return who bears a token with these claims at an issuer with these options."""
     local = LocalIssuer(algorithm="ES256", clock=Clock())
     with Guard(local.issuer(**options), transport=local.transport(), clock=local._clock) as guard:
-        return guard.verify(local.token(scope=None, client_id=None, **claims))
+        return guard.verify(local.token(scope=None, client_id=None, **present))
 
 
 def test_scopes_roles_and_clients_are_found_where_they_stand() -> None:
@@ -257,9 +259,11 @@ def test_scopes_roles_and_clients_are_found_where_they_stand() -> None:
             "https://id.test/roles": "admin",
             "app": {"id": "web"},
         },
-        scope_claims=["permissions", "access.scope", "nowhere"],
-        role_claims=["access.api.v1.roles", "https://id.test/roles", "access.nowhere", "app.id.no"],
-        client_claims=["nowhere", "app.id"],
+        claims=ClaimMapping(
+            scopes=["permissions", "access.scope", "nowhere"],
+            roles=["access.api.v1.roles", "https://id.test/roles", "access.nowhere", "app.id.no"],
+            client=["nowhere", "app.id"],
+        ),
     )
     assert principal.scopes == {"read", "write"}
     assert principal.roles == {"editor", "admin"}
@@ -268,18 +272,22 @@ def test_scopes_roles_and_clients_are_found_where_they_stand() -> None:
 
 
 def test_no_client_is_no_client() -> None:
-    assert mapped({"azp": "web"}, client_claims=["nowhere"]).client_id == "web"
+    assert mapped({"azp": "web"}, claims=ClaimMapping(client="nowhere")).client_id == "web"
 
 
 @pytest.mark.parametrize("wrong", [7, {"a": 1}, ["read", 7], [["read"]]])
 def test_scopes_and_roles_of_a_wrong_kind_are_refused(wrong: Any) -> None:
-    for option in ("scope_claims", "role_claims", "client_claims"):
+    for mapping in (
+        ClaimMapping(scopes=["mine"]),
+        ClaimMapping(roles=["mine"]),
+        ClaimMapping(client=["mine"]),
+    ):
         with pytest.raises(TokenError, match="bad_claim"):
-            mapped({"mine": wrong}, **{option: ["mine"]})
+            mapped({"mine": wrong}, claims=mapping)
 
 
 def test_another_claim_may_be_the_audience() -> None:
-    accepted = {"audience_claim": "resource", "audience": "recordings"}
+    accepted = {"claims": ClaimMapping(audience="resource"), "audience": "recordings"}
     assert mapped({"aud": None, "resource": "recordings"}, **accepted).is_authenticated
     with pytest.raises(TokenError, match="wrong_audience"):
         mapped({"aud": "recordings", "resource": "other"}, **accepted)
@@ -288,9 +296,14 @@ def test_another_claim_may_be_the_audience() -> None:
 
 
 def test_claims_may_be_required_with_their_values() -> None:
-    required = {"use": "access", "level": ["high", "low"], "verified": True, "tenant.id": None}
+    required: RequiredClaims = {
+        "use": "access",
+        "level": ["high", "low"],
+        "verified": True,
+        "tenant.id": None,
+    }
     good = {"use": "access", "level": ["other", "low"], "verified": True, "tenant": {"id": 7}}
-    assert mapped(good, required_claims=required).is_authenticated
+    assert mapped(good, claims=ClaimMapping(required=required)).is_authenticated
     for wrong, reason in (
         ({"use": "id"}, "bad_claim"),
         ({"use": None}, "missing_claim"),
@@ -302,8 +315,8 @@ def test_claims_may_be_required_with_their_values() -> None:
         ({"tenant": {}}, "missing_claim"),
     ):
         with pytest.raises(TokenError, match=reason):
-            mapped({**good, **wrong}, required_claims=required)
-    assert mapped({"use": "x"}, required_claims=["use"]).is_authenticated
+            mapped({**good, **wrong}, claims=ClaimMapping(required=required))
+    assert mapped({"use": "x"}, claims=ClaimMapping(required=["use"])).is_authenticated
 
 
 def test_an_issuer_may_have_other_spellings_and_its_principals_one() -> None:
@@ -321,8 +334,7 @@ def test_answers_of_introspection_are_mapped_too() -> None:
     local = LocalIssuer(algorithm="ES256", clock=Clock())
     issuer = local.issuer(
         introspection=local.introspection.options(),
-        role_claims=["realm.roles"],
-        required_claims={"use": "access"},
+        claims=ClaimMapping(roles=["realm.roles"], required={"use": "access"}),
         hints={"bad_claim": "send an access token"},
     )
     with Guard(issuer, transport=local.transport(), clock=local._clock) as guard:
@@ -333,7 +345,9 @@ def test_answers_of_introspection_are_mapped_too() -> None:
 
 
 @pytest.mark.parametrize("wrong", [True, "1795543956", [1795543956], 1e300])
-@pytest.mark.parametrize("options", [{}, {"scope_claims": ["scope"]}, {"aliases": ["id.test"]}])
+@pytest.mark.parametrize(
+    "options", [{}, {"claims": ClaimMapping(scopes=["scope"])}, {"aliases": ["id.test"]}]
+)
 def test_an_answers_expiry_that_is_no_date_is_refused_mapped_or_not(
     wrong: Any, options: dict[str, Any]
 ) -> None:
@@ -358,22 +372,20 @@ def test_an_answers_expiry_that_is_no_date_is_refused_mapped_or_not(
     st.text(min_size=1),
 )
 def test_any_claims_are_mapped_or_refused(value: Any, path: str) -> None:
-    mapping = mapping_of(
-        issuer=None,
-        scope_claims=[path],
-        role_claims=[f"a.{path}"],
-        client_claims=["a"],
-        audience_claim=path,
-        required_claims={"a": ["x", True]},
+    mapping = ClaimMapping(
+        scopes=[path],
+        roles=[f"a.{path}"],
+        client=["a"],
+        audience=path,
+        required={"a": ["x", True]},
     )
-    assert mapping is not None
     for claims in ({"a": value, path: value}, {"a": "x", path: value}, {path: {path: value}}):
         try:
-            seen = mapping.seen(json.loads(json.dumps(claims)))
+            found = mapping.standard_claims(json.loads(json.dumps(claims)))
         except TokenError:
             continue
-        assert isinstance(seen["scope"], str)
-        assert isinstance(seen["roles"], list)
+        assert isinstance(found["scope"], str)
+        assert isinstance(found["roles"], list)
 
 
 def pattern(**options: Any) -> Issuer:
@@ -398,14 +410,19 @@ MISTAKES: list[tuple[str, Callable[[], object]]] = [
     ),
     (r"aliases=", lambda: Issuer("https://a", audience="b", aliases="c")),
     (r"aliases=", lambda: Issuer("https://a", audience="b", aliases=[""])),
-    (r"scope_claims=", lambda: Issuer("https://a", audience="b", scope_claims="scp")),
-    (r"role_claims=", lambda: Issuer("https://a", audience="b", role_claims=[7])),  # type: ignore[list-item]
-    (r"audience_claim=", lambda: Issuer("https://a", audience="b", audience_claim="")),
-    (r"required_claims=", lambda: Issuer("https://a", audience="b", required_claims="use")),
-    (r"required_claims=", lambda: Issuer("https://a", audience="b", required_claims={"a": 7})),  # type: ignore[dict-item]
-    (r"required_claims=", lambda: Issuer("https://a", audience="b", required_claims={"a": []})),
-    (r"required_claims=", lambda: Issuer("https://a", audience="b", required_claims={"": "x"})),
-    (r"keys_token=: pass jwks_uri=", lambda: Issuer("https://a", audience="b", keys_token="t")),
+    (r"scopes=: pass a claim or a list", lambda: ClaimMapping(scopes=7)),  # type: ignore[arg-type]
+    (r"roles=: pass a claim or a list", lambda: ClaimMapping(roles=[7])),  # type: ignore[list-item]
+    (r"client=: pass a claim or a list", lambda: ClaimMapping(client="")),
+    (r"audience=: pass the name of a claim", lambda: ClaimMapping(audience="")),
+    (r"required=: pass names", lambda: ClaimMapping(required=7)),  # type: ignore[arg-type]
+    (r"required=: pass names", lambda: ClaimMapping(required=[7])),  # type: ignore[list-item]
+    (r"required=: pass names", lambda: ClaimMapping(required={"a": 7})),  # type: ignore[dict-item]
+    (r"required=: pass names", lambda: ClaimMapping(required={"a": []})),
+    (r"required=: pass names", lambda: ClaimMapping(required={"": "x"})),
+    (
+        r"KeyPolicy\(token=\): pass jwks_uri=",
+        lambda: Issuer("https://a", audience="b", key_policy=KeyPolicy(token="t")),
+    ),
     (
         r"the issuer 'https://b' is given twice",
         lambda: Guard(

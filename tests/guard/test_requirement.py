@@ -44,7 +44,7 @@ def test_a_requirement_is_met_or_not(requirement: Any, who: Principal, met: bool
     assert requirement.met_by(who) is met
 
 
-def test_a_caller_without_a_token_is_told_scopes_alone_if_possible() -> None:
+def test_a_challenge_without_a_token_names_an_alternative_of_scopes_alone_if_there_is_one() -> None:
     assert (role("x") & scopes("a") | scopes("b", "c")).advertised_scope() == "b c"
     assert (role("x") & scopes("a")).advertised_scope() == "a"
     assert role("x").advertised_scope() is None

@@ -49,7 +49,7 @@ def test_an_opaque_token_says_what_the_issuer_says_of_it(
 def test_signed_answers_are_verified_with_its_keys(issuer: OidcProvider) -> None:
     token = issuer.token("opaque")
     with guard_of(
-        issuer, client_id="signed-api", client_secret="api-secret", signed_answers=True
+        issuer, client_id="signed-api", client_secret="api-secret", signed_responses=True
     ) as guard:
         assert guard.verify(token).client_id == "caller"
         with pytest.raises(TokenError, match="inactive"):

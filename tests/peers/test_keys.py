@@ -12,7 +12,7 @@ import anyio
 import httpx2
 import pytest
 
-from bearerguard import Guard, Issuer, TokenError
+from bearerguard import Guard, Issuer, KeyPolicy, TokenError
 from tests.examples.servers import serving
 from tests.peers.conftest import OidcProvider, bearer
 
@@ -137,7 +137,7 @@ def test_a_rotated_key_is_accepted_at_once_and_a_dropped_one_refused(
 
 
 def test_a_dropped_key_is_refused_at_the_next_refresh_ahead(issuer: OidcProvider) -> None:
-    guard = Guard(Issuer(issuer.url, audience=AUDIENCE, keys_refresh=0.5))
+    guard = Guard(Issuer(issuer.url, audience=AUDIENCE, key_policy=KeyPolicy(refresh=0.5)))
     token = issuer.token("ES256")
     with guard:
         guard.verify(token)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bearerguard import Guard, Response
+from bearerguard import ClaimMapping, Guard, Response
 from bearerguard.errors import BearerGuardError, TokenError
 from bearerguard.testing import LocalIssuer, sign
 from tests.conformance.stage import NOON, Clock
@@ -19,8 +19,8 @@ OPTIONS: list[dict[str, Any]] = [
     {"strict": True},
     {"aliases": ["id.test"]},
     {"accept_id_tokens": True},
-    {"scope_claims": ["scp", "scope"], "role_claims": ["realm_access.roles", "roles"]},
-    {"client_claims": ["azp", "client_id"], "required_claims": ["sub"]},
+    {"claims": ClaimMapping(scopes=["scp", "scope"], roles=["realm_access.roles", "roles"])},
+    {"claims": ClaimMapping(client=["azp", "client_id"], required=["sub"])},
 ]
 CLAIMS = (
     *("iss", "sub", "aud", "exp", "nbf", "iat", "jti", "client_id", "azp", "scope", "scp", "roles"),

@@ -1,48 +1,49 @@
-"""How the guard's flows are driven: which handler answers which effect, in both worlds."""
+"""How the guard's flows are driven: which handler performs which effect, sync and async.
+
+Knows no sockets: it combines what the transport and the shared stores bring.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+from bearerguard.guard.revocation.store import RevocationStore
 from bearerguard.runtime.fetching import Transport, tables
 from bearerguard.runtime.flow import AsyncHandlers, Fetch, Handlers, Load, Store
 from bearerguard.runtime.messages import Response
 
-if TYPE_CHECKING:
-    from bearerguard.guard.revocation.store import RevocationStore
-
 
 class LocalTransport(Transport, Protocol):
-    """Answers, in this process, what is for one issuer's own URLs."""
+    """Handles, in this process, the requests to one issuer's own URLs."""
 
     def answers(self, request: Fetch) -> bool:
-        """Whether `request` is for it."""
+        """Whether the URL of `request` is one of the issuer's."""
         ...
 
     def on_revocation(self, revoke: Callable[[Sequence[Mapping[str, Any]]], object]) -> None:
-        """Call `revoke` after each change, with the arguments of `Guard.revoke` for all of it."""
+        """Call `revoke` after each change with the revocations, as arguments of `Guard.revoke`."""
         ...
 
     @property
     def revocation_store(self) -> RevocationStore:
-        """The log of revocations of the server, which has them before `revoke` is called."""
+        """The server's log of revocations, complete before `revoke` is called."""
         ...
 
 
 class Routed:
-    """A transport that lets local ones answer what is for them."""
+    """A transport that sends a request to the local one it is for, or over the network."""
 
     def __init__(self, local: Sequence[LocalTransport], other: Transport) -> None:
         self._local = local
         self._other = other
 
     def fetch(self, request: Fetch) -> Response:
-        """Answer, or raise `FetchFailed`."""
+        """Return the response, or raise `FetchFailed`."""
         return self._chosen(request).fetch(request)
 
     async def afetch(self, request: Fetch) -> Response:
-        """Answer, or raise `FetchFailed`."""
+        """Return the response, or raise `FetchFailed`."""
         return await self._chosen(request).afetch(request)
 
     def _chosen(self, request: Fetch) -> Transport:
@@ -50,14 +51,14 @@ class Routed:
 
 
 class SharedStore(Protocol):
-    """Answers the effects of what workers share; `bearerguard.redis.RedisStore` is one."""
+    """A store that workers share; `bearerguard.redis.RedisStore` is one."""
 
     def handlers(self) -> Handlers:
-        """Return what answers in a thread."""
+        """Return the handlers of its effects for a thread."""
         ...
 
     def async_handlers(self) -> AsyncHandlers:
-        """Return what answers in an event loop."""
+        """Return the handlers of its effects for an event loop."""
         ...
 
 
@@ -67,10 +68,13 @@ def handlers(
     store: SharedStore | None = None,
     cache: SharedStore | None = None,
 ) -> tuple[Handlers, AsyncHandlers]:
-    """Return the tables of the synchronous and of the asynchronous driver.
+    """Return the tables of the sync and of the async driver.
 
-    `local` transports are asked first. `store` answers all that workers share, `cache` what
-    they only need not ask twice.
+    Args:
+        transport: sends the requests to issuers.
+        local: handle requests to the issuers that live in this process.
+        store: the revocations that workers share.
+        cache: the introspection responses that workers share.
     """
     sync, asynchronous = tables(transport)
     if local:
@@ -80,21 +84,21 @@ def handlers(
         sync |= store.handlers()
         asynchronous |= store.async_handlers()
     if cache is not None:
-        answers, async_answers = cache.handlers(), cache.async_handlers()
+        cached, async_cached = cache.handlers(), cache.async_handlers()
         for effect in (Load, Store):
-            sync[effect], asynchronous[effect] = answers[effect], async_answers[effect]
+            sync[effect], asynchronous[effect] = cached[effect], async_cached[effect]
     return sync, asynchronous
 
 
 def close(transport: object) -> None:
-    """Close what a transport keeps open for threads, if it keeps anything."""
+    """Close the connections that a transport keeps for threads, if it has a `close`."""
     end = getattr(transport, "close", None)
     if end is not None:
         end()
 
 
 async def aclose(transport: object) -> None:
-    """Close what a transport keeps open for the running event loop too."""
+    """Close the connections that it keeps for the running event loop, if it has an `aclose`."""
     end = getattr(transport, "aclose", None)
     if end is not None:
         await end()

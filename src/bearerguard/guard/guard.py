@@ -1,7 +1,7 @@
-"""The guard: decides whether a request may pass, for every face and every world.
+"""The guard: decides whether a request may pass, for every adapter, sync and async.
 
-Owns the order of things: the verified-token cache first, as a plain call, and a flow only
-on a miss. Knows no ASGI, no WSGI and no framework, and opens nothing when it is made.
+Owns the order of the decision: the cache of validated tokens first, as a plain call, and a flow
+only on a miss. Knows no ASGI, no WSGI and no framework, and opens nothing when it is made.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Self, TypeAlias, Unpack
+from typing import Any, Self, TypeAlias, TypedDict, TypeVar, Unpack
 
 from bearerguard.errors import (
     MISSING_CREDENTIALS,
@@ -20,15 +20,24 @@ from bearerguard.errors import (
     Refusal,
     quoted,
 )
-from bearerguard.guard import driving, verdict
+from bearerguard.guard import driving
 from bearerguard.guard.config import options, settings
 from bearerguard.guard.config.introspection_cache import IntrospectionCache
 from bearerguard.guard.config.issuer import Issuer
 from bearerguard.guard.config.requirement import Requirement
-from bearerguard.guard.decision import Allow, Decision, Deny, Pending, Unavailable
+from bearerguard.guard.decision import (
+    Allow,
+    Decision,
+    Deny,
+    Pending,
+    Unavailable,
+    failed,
+    forbidden,
+    refused,
+    unauthenticated,
+)
 from bearerguard.guard.events import Events
 from bearerguard.guard.keys.refresher import Refresher
-from bearerguard.guard.life_cycle import LifeCycle
 from bearerguard.guard.revocation.back_channel import LogoutReceiver
 from bearerguard.guard.revocation.revocations import Revocations
 from bearerguard.guard.revocation.revoker import Names, Revoker
@@ -44,38 +53,63 @@ from bearerguard.protocol.jose import jwt
 from bearerguard.runtime.elapsed import elapsed_by
 from bearerguard.runtime.events import Event
 from bearerguard.runtime.fetching import Transport, default_transport
-from bearerguard.runtime.flow import Flow, run
+from bearerguard.runtime.flow import Flow, arun, run
 from bearerguard.runtime.messages import Request
 
+T = TypeVar("T")
+
 DenialBody: TypeAlias = Callable[[Deny | Unavailable], tuple[str, bytes]]
+"""Makes the body of a refusal from the decision: `(media type, bytes)`."""
 
 # About 100 MB of tokens with ten claims each.
 _CACHE_SIZE = 50_000
 
 
-class Guard(LifeCycle):
+class GuardOptions(TypedDict, total=False):
+    """The options of `Guard` besides its issuers."""
+
+    realm: str
+    require: Requirement | None
+    expiry_headers: ExpiryHeaders | None
+    cache_control: str | None
+    denial_body: DenialBody | None
+    revocations: Revocations | None
+    route_opaque: RouteOpaque | None
+    introspection_cache: IntrospectionCache | None
+    transport: Transport | None
+    on_event: Callable[[Event], None] | None
+    clock: Callable[[], float]
+    monotonic: Callable[[], float] | None
+    cache_size: int
+    max_token_bytes: int
+
+
+class Guard:
     """Validates the bearer tokens of one API.
 
+    Usable as a context manager, sync and async: leaving it closes the guard.
+
     Args:
-        issuers: the issuers trusted; each token's `iss` picks its own.
+        issuers: the issuers trusted; the `iss` of a token selects one.
         realm: the name of the protected space in challenges (RFC 9110 §11.5).
         require: what every request needs, such as `scopes("read")`.
-        expiry_headers: the response headers that tell a token's expiry, None for none.
-        cache_control: the `Cache-Control` of a response to a token where the app sets none;
-            None leaves it out.
-        denial_body: makes the body of a refusal from its decision: `(media type, bytes)`.
-        revocations: what was revoked before it expired, such as `Revocations(RedisStore(...))`;
-            beside an embedded server, in its database by default.
-        route_opaque: returns the issuer, or its url, of a token that is no JWT; needed when
+        expiry_headers: the response headers with the token's expiry, None for none.
+        cache_control: the `Cache-Control` of responses to requests with a token, where the app
+            sets none; None leaves it out.
+        denial_body: makes the body of a refusal from the decision: `(media type, bytes)`.
+        revocations: tokens revoked before they expire, such as `Revocations(RedisStore(...))`;
+            in the database of an embedded server by default.
+        route_opaque: returns the issuer, or its url, of a token that is no JWT; required where
             several issuers introspect.
-        introspection_cache: where workers share what issuers answered about opaque tokens.
-        transport: how issuers are asked, closed with the guard; an `HttpTransport` by default.
+        introspection_cache: where workers share introspection responses.
+        transport: sends the requests to issuers, and is closed with the guard; an `HttpTransport`
+            by default.
         on_event: called with an `Event` for every refusal and every fetch of keys.
         clock: returns Unix seconds.
-        monotonic: returns seconds that no change of the clock disturbs, by which ages and
-            pauses are measured; the system's, or made from a `clock` that is passed.
-        cache_size: how many verified tokens are remembered at most.
-        max_token_bytes: the longest token that is looked into, whatever its kind.
+        monotonic: returns seconds that no change of the clock affects, by which ages and pauses
+            are measured; the system's, or derived from a `clock` that is passed.
+        cache_size: how many validated tokens are cached at most.
+        max_token_bytes: the longest token that is parsed, whatever its kind.
 
     Raises:
         ConfigurationError: an option is missing or unsafe.
@@ -108,16 +142,16 @@ class Guard(LifeCycle):
         options.check_introspection_cache(introspection_cache)
         options.check_cache_size(cache_size)
         options.check_max_token_bytes(max_token_bytes)
-        self.realm = realm
-        self.requirement = require
-        self.expiry_headers = expiry_headers or ExpiryHeaders(None, None)
-        self.cache_control = cache_control
-        self.denial_body = denial_body
-        self.clock = clock
+        self.realm: str = realm
+        self.requirement: Requirement | None = require
+        self.expiry_headers: ExpiryHeaders = expiry_headers or ExpiryHeaders(None, None)
+        self.cache_control: str | None = cache_control
+        self.denial_body: DenialBody | None = denial_body
+        self.clock: Callable[[], float] = clock
         monotonic = elapsed_by(clock) if monotonic is None else monotonic
         self._events = Events(on_event, clock)
         local = [issuer.local for issuer in issuers if issuer.local is not None]
-        if local:  # what a server revokes is in its database
+        if local:  # the server keeps its revocations in its database
             revocations = (revocations or Revocations()).kept_by(local[0].revocation_store)
         self._transport = transport or default_transport()
         self._cache_store = None if introspection_cache is None else introspection_cache.store
@@ -129,7 +163,7 @@ class Guard(LifeCycle):
         )
         handlers = self._handlers
         self._refresher = Refresher(lambda flow: run(flow, handlers))
-        # The thread holds the key caches, and they hold no guard.
+        # The refresher's thread refers to the key caches, and they to no guard.
         weakref.finalize(self, self._refresher.close)
         self._tokens = TokenCache(cache_size, clock, revocations, monotonic=monotonic)
         self._trust = Trust(
@@ -166,40 +200,43 @@ class Guard(LifeCycle):
             server.on_revocation(self._revoker.learn if is_ours else self._forward)
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None, **options: Any) -> Self:
-        """Make a guard from the variables `BEARERGUARD_ISSUER`, `BEARERGUARD_AUDIENCE`, ….
+    def from_env(
+        cls, environ: Mapping[str, str] | None = None, **options: Unpack[GuardOptions]
+    ) -> Self:
+        """Return a guard that is configured by `BEARERGUARD_ISSUER`, `BEARERGUARD_AUDIENCE`, ….
 
-        `environ` is the process's environment by default; `options` are the constructor's.
-        Raises `ConfigurationError` naming the variable.
+        `environ` is the process's environment by default. `options` are those of `Guard` and
+        override the variables.
+
+        Raises:
+            ConfigurationError: a variable is missing, misspelt or malformed; it is named.
         """
-        return cls.from_settings(os.environ if environ is None else environ, **options)
+        return cls.from_mapping(os.environ if environ is None else environ, **options)
 
     @classmethod
-    def from_settings(cls, values: Mapping[str, Any], **options: Any) -> Self:
-        """Make a guard from any mapping with the names that `from_env` reads."""
-        realm = settings.realm(values)
-        if realm is not None:
-            options.setdefault("realm", realm)
-        longest = settings.max_token_bytes(values)
-        if longest is not None:
-            options.setdefault("max_token_bytes", longest)
-        transport = settings.transport(values)
-        if transport is not None:
+    def from_mapping(cls, values: Mapping[str, Any], **options: Unpack[GuardOptions]) -> Self:
+        """Return a guard that is configured by any mapping with the names of `from_env`.
+
+        Its values may be text as in an environment, or lists, booleans and numbers.
+        """
+        issuer, given = settings.read(values)
+        chosen: dict[str, Any] = {**given, **options}
+        if "transport" in given:
             if options.get("transport") is not None:
                 raise ConfigurationError(
                     "BEARERGUARD_FETCH_HEADERS: not together with transport=: give it the headers"
                 )
-            options["transport"] = transport
-        return cls(settings.issuer(values), **options)
+            chosen["transport"] = given["transport"]
+        return cls(issuer, **chosen)
 
     def report(self, code: str, detail: str) -> None:
-        """Report what an adapter found, as an `Event`."""
+        """Report an `Event` of an adapter."""
         self._events.emit(code, None, detail)
 
     # Deciding
 
     def authenticate(self, request: Request) -> Flow[Decision]:
-        """Decide on a request, the guard's own requirement included. Drive it with `run`."""
+        """Decide on a request, the guard's own requirement included; drive the flow with `run`."""
         place = f"{request.method} {request.url.partition('?')[0]}"
         return self.decide(request.values(b"authorization"), self.requirement, place=place)
 
@@ -211,15 +248,15 @@ class Guard(LifeCycle):
         optional: bool = False,
         place: str = "",
     ) -> Flow[Decision]:
-        """Decide by the values of a request's Authorization lines.
+        """Decide by the values of a request's Authorization fields.
 
-        With `optional`, a request without bearer credentials passes as `ANONYMOUS`. `place` is
-        what a refusal's event calls the request: its method and path.
+        With `optional`, a request without bearer credentials passes as `ANONYMOUS`. `place` names
+        the request in the event of a refusal: its method and path.
         """
-        decision = self.look(authorization, requirement, optional=optional, place=place)
+        decision = self.decide_now(authorization, requirement, optional=optional, place=place)
         return (yield from decision.flow) if isinstance(decision, Pending) else decision
 
-    def look(
+    def decide_now(
         self,
         authorization: Sequence[bytes],
         requirement: Requirement | None = None,
@@ -227,18 +264,18 @@ class Guard(LifeCycle):
         optional: bool = False,
         place: str = "",
     ) -> Decision | Pending:
-        """Decide as `decide` does, if nothing need be asked of the world for it."""
+        """Decide as `decide` does; `Pending` if that needs I/O."""
         try:
             token = bearer_token(authorization)
         except CredentialsError as refusal:
             self._report(refusal)
-            return verdict.refused(self.realm, refusal)
+            return refused(self.realm, refusal)
         if token is None:
             return Allow(ANONYMOUS) if optional else self._unauthenticated(requirement)
         try:
             found = self._authenticator.look(token)
         except (IssuerUnavailable, Refusal) as error:
-            return verdict.failed(self.realm, error)
+            return failed(self.realm, error)
         if not isinstance(found, Entry):
             return Pending(self._prove(found, requirement, place))
         principal = found.principal
@@ -250,14 +287,14 @@ class Guard(LifeCycle):
         try:
             entry = yield from self._authenticator.prove(found)
         except (IssuerUnavailable, Refusal) as error:
-            return verdict.failed(self.realm, error)
+            return failed(self.realm, error)
         principal = entry.principal
         return self.authorize(principal, requirement, place=place) or Allow(principal)
 
     def authorize(
         self, principal: Principal, requirement: Requirement | None, *, place: str = ""
     ) -> Deny | None:
-        """Return why `principal` may not do what has this requirement, None when it may.
+        """Return a refusal if `principal` does not meet the requirement, else None.
 
         `place` is as for `decide`.
         """
@@ -265,20 +302,20 @@ class Guard(LifeCycle):
             return self._unauthenticated(requirement)
         if requirement is None or requirement.met_by(principal):
             return None
-        deny = verdict.forbidden(self.realm, requirement, principal)
+        deny = forbidden(self.realm, requirement, principal)
         needs, has = requirement.unmet_by(principal)
-        # A path is what a stranger wrote: one line, and not a long one.
+        # The client chose the path: it is escaped and cut for one log line.
         subject = quoted(place)[1:-1] if place else "the request"
         detail = f"{subject} needs {needs}; the token has {has}"
         self._events.emit(deny.reason.code, principal.issuer, detail, about=needs)
         return deny
 
     def verify(self, token: str | bytes) -> Principal:
-        """Return the bearer of a token.
+        """Return the principal of a token.
 
         Raises:
-            TokenError: the token does not prove what it must.
-            IssuerUnavailable: the issuer's keys cannot be had at the moment.
+            TokenError: the token is invalid.
+            IssuerUnavailable: the token cannot be validated at the moment.
         """
         found = self._authenticator.look(octets(token))
         if not isinstance(found, Entry):
@@ -293,15 +330,16 @@ class Guard(LifeCycle):
         return found.principal
 
     def revoke(self, token: str | bytes | None = None, **names: Unpack[Names]) -> None:
-        """Refuse a token from now on, or all that have one of these names.
+        """Refuse one token, or all tokens of a user, a client, a session or a key, from now on.
 
-        One token, or one of: `token_id` (its `jti`), `subject` (a user's `sub`: log out
-        everywhere), `client_id`, `session_id` (`sid`). Those three concern what was issued
-        `issued_before` (Unix seconds), by default until now. `key_id` is the `kid` of a key that
-        the issuer withdrew: all that it proves is refused, whenever it was issued. `issuer` says
-        whose, where the guard has several or one with tenants: it is the url of the issuer or
-        the tenant.
-        Raises `RevocationFailed` when the store did not acknowledge it.
+        Pass the token, or one of: `token_id` (its `jti`), `subject` (a user's `sub`), `client_id`,
+        `session_id` (`sid`), `key_id` (the `kid` of a key that the issuer withdrew). Of a
+        subject, client or session, the tokens issued before `issued_before` (Unix seconds, now
+        by default) are refused; of a key, all. `issuer` is the url of the issuer or of the
+        tenant; it is required where the guard has several.
+
+        Raises:
+            RevocationFailed: the store did not acknowledge it.
         """
         self.run(self._revoker.revoke(token, **names))
 
@@ -310,34 +348,72 @@ class Guard(LifeCycle):
         await self.arun(self._revoker.revoke(token, **names))
 
     def logout_receiver(self, client_id: str | Collection[str]) -> LogoutReceiver:
-        """Return what answers back-channel logouts; `BackchannelLogout` puts a face on it."""
+        """Return the receiver of back-channel logouts that `BackchannelLogout` serves over HTTP."""
         return self._revoker.logout_receiver(client_id, self._validator)
 
     def health(self) -> dict[str, Any]:
-        """Return, ready for JSON, how each issuer is, and how full the cache is.
+        """Return the state of each issuer and the number of cached tokens, ready for JSON.
 
-        An issuer's `status` is fresh, static, absent (not fetched yet), stale (the last
-        refresh failed, or is overdue) or dead (too old to be believed); `age` is in seconds. Its
-        introspection is ok, failing, or down (not asked for a while). Tenants are told of, and
-        make no guard unfit: an outage of one is no other's. Revocations are local (this
-        process's own), absent, fresh, stale or dead.
+        The keys of an issuer are fresh, static, absent (not fetched yet), stale (the last refresh
+        failed, or is overdue) or dead (too old to be used); `age` is in seconds. Introspection is
+        ok, failing, or down (paused). The keys of tenants are listed and do not affect `ok`: an
+        outage of one concerns no other. Revocations are local (this process's own), absent,
+        fresh, stale or dead.
         """
         return self._revoker.health({**self._trust.health(), "cached_tokens": len(self._tokens)})
 
     def __repr__(self) -> str:
         return f"Guard({self._trust!r})"
 
-    # Inside
+    # Driving flows, opening and closing
 
-    def _warming(self) -> Iterable[Flow[None]]:
-        return (*self._trust.warming(), self._revoker.warm())
+    def run(self, flow: Flow[T]) -> T:
+        """Drive a flow of this guard in the calling thread."""
+        return run(flow, self._handlers)
 
-    def _end(self) -> None:
+    async def arun(self, flow: Flow[T]) -> T:
+        """Drive a flow of this guard in the running event loop."""
+        return await arun(flow, self._async_handlers)
+
+    def warm(self) -> None:
+        """Fetch keys and revocations ahead of the first request; failures are only reported."""
+        for flow in self._warming():
+            self.run(flow)
+
+    async def awarm(self) -> None:
+        """Do as `warm` in an event loop: for a lifespan."""
+        for flow in self._warming():
+            await self.arun(flow)
+
+    def close(self) -> None:
+        """End the refreshing, close connections and empty the caches; the guard stays usable."""
         self._refresher.close()
         self._revoker.close()
         driving.close(self._cache_store)
         self._tokens.clear()
         self._trust.clear()
+        driving.close(self._transport)
+
+    async def aclose(self) -> None:
+        """Do as `close` in an event loop, and close its connections too."""
+        self.close()
+        await driving.aclose(self._transport)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def _warming(self) -> Iterable[Flow[None]]:
+        """Return the flows that warm up; none of them raises for an issuer that is down."""
+        return (*self._trust.warming(), self._revoker.warm())
 
     def _forward(self, _revoked: object) -> None:
         self.run(self._revoker.forward())
@@ -347,4 +423,4 @@ class Guard(LifeCycle):
 
     def _unauthenticated(self, requirement: Requirement | None) -> Deny:
         self._events.emit(MISSING_CREDENTIALS.code, None, "the request carries no bearer token")
-        return verdict.unauthenticated(self.realm, requirement)
+        return unauthenticated(self.realm, requirement)

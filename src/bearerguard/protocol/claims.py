@@ -151,7 +151,9 @@ def check(  # noqa: C901 - in one piece, since a call costs as much as a check
 
 
 def _missing(name: str) -> TokenError:
-    elsewhere = ", or pass audience_claim= naming the claim that has it" if name == "aud" else ""
+    elsewhere = (
+        ", or pass ClaimMapping(audience=) naming the claim that has it" if name == "aud" else ""
+    )
     return TokenError(MISSING_CLAIM, f"it has no {name}: let the issuer send it{elsewhere}")
 
 

@@ -46,7 +46,7 @@ def _checked(option: str, name: object, value: object) -> tuple[str, str]:
     if name.lower() in _CREDENTIALS:
         raise ConfigurationError(
             f"{option} {name} would go to every server that is asked: credentials have options of"
-            " their own, such as keys_token="
+            " their own, such as KeyPolicy(token=)"
         )
     if not isinstance(value, str) or not _VALUE.fullmatch(value):
         raise ConfigurationError(

@@ -1,133 +1,153 @@
-"""Claims of providers that name things their own way, read as if they followed RFC 9068.
+"""Claims of issuers that do not follow RFC 9068: where scopes, roles, client and audience are.
 
-Pure: makes, of a token's claims, those that the checks and the principal are made from. An
-issuer without a mapping costs its tokens nothing.
+Pure: returns a token's claims under their standard names, for the checks and the principal. An
+issuer without a mapping adds no work per token.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from bearerguard.errors import BAD_CLAIM, MISSING_CLAIM, ConfigurationError, TokenError
+from bearerguard.guard.config.names import Names, names
+from bearerguard.principal import Claims
 
-RequiredClaims: TypeAlias = Mapping[str, str | bool | Sequence[str] | None] | Sequence[str]
+RequiredClaims: TypeAlias = Mapping[str, str | bool | Sequence[str | bool] | None] | Names
+
+_REQUIRED_REMEDY = (
+    "pass names of claims, or a dict of names and the value, or the list of values, that each"
+    " must have"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimMapping:
-    """Which claims of an issuer's tokens mean what; paths are dotted, `realm_access.roles`.
+    """Where an issuer's tokens have what the guard reads, and which claims they must have.
 
-    A claim whose own name has dots in it is found as well: the longest name that is there
-    comes first. `issuer` is the one name of an issuer whose tokens spell it in several ways.
+    Each option names one claim or several. A name may be a path with dots, such as
+    `realm_access.roles`; a claim whose own name has dots is found first.
+
+    Args:
+        scopes: where the scopes are; those of all that are present count. `scope`, else `scp`,
+            by default.
+        roles: where the roles are; those of all that are present count. `roles` by default.
+        client: where the client is; the first that is present counts. `client_id`, else `azp`,
+            by default.
+        audience: the claim that is compared with the issuer's `audience=`.
+        required: claims that must be present: their names, or a dict of names and the value, or
+            the list of values, of which the claim must have one. None in the dict accepts any.
+
+    Raises:
+        ConfigurationError: an option is malformed.
     """
 
-    issuer: str | None
-    scope_claims: tuple[str, ...]
-    role_claims: tuple[str, ...]
-    client_claims: tuple[str, ...]
-    audience_claim: str
-    required: tuple[tuple[str, frozenset[str | bool] | None], ...]
-
-    def seen(self, claims: dict[str, Any]) -> dict[str, Any]:
-        """Return the claims under their standard names; raises `TokenError` for unfit ones."""
-        for path, values in self.required:
-            self._check(claims, path, values)
-        seen = dict(claims)
-        if self.issuer is not None:
-            seen["iss"] = self.issuer
-        if self.audience_claim != "aud":
-            seen["aud"] = _found(claims, self.audience_claim)
-        if self.scope_claims:
-            texts = _texts(claims, self.scope_claims)
-            seen["scope"] = " ".join(texts)
-        if self.role_claims:
-            seen["roles"] = _texts(claims, self.role_claims)
-        if self.client_claims:
-            clients = _texts(claims, self.client_claims)
-            seen["client_id"] = clients[0] if clients else None
-        return {name: value for name, value in seen.items() if value is not None}
-
-    def _check(
-        self, claims: Mapping[str, Any], path: str, values: frozenset[str | bool] | None
-    ) -> None:
-        value = _found(claims, path)
-        if value is None:
-            raise TokenError(MISSING_CLAIM, f"it has no {path}, which required_claims= demands")
-        members = value if isinstance(value, list) else [value]
-        plain = [each for each in members if isinstance(each, str | bool)]
-        if values is not None and values.isdisjoint(plain):
-            raise TokenError(
-                BAD_CLAIM,
-                f"its {path} is none of those that required_claims= demands",
-            )
-
-
-def mapping_of(
-    *,
-    issuer: str | None,
-    scope_claims: object,
-    role_claims: object,
-    client_claims: object,
-    audience_claim: object,
-    required_claims: object,
-) -> ClaimMapping | None:
-    """Return the mapping that the options describe, None where they leave all as it is.
-
-    Raises `ConfigurationError` naming the option that is malformed.
-    """
-    if not isinstance(audience_claim, str) or not audience_claim:
-        raise ConfigurationError('audience_claim=: pass the name of a claim, such as "aud"')
-    mapping = ClaimMapping(
-        issuer,
-        _paths("scope_claims", scope_claims),
-        _paths("role_claims", role_claims),
-        _paths("client_claims", client_claims),
-        audience_claim,
-        _required(required_claims),
+    scopes: Names = ()
+    roles: Names = ()
+    client: Names = ()
+    audience: str = "aud"
+    required: RequiredClaims = ()
+    _demanded: tuple[tuple[str, frozenset[str | bool] | None], ...] = field(
+        init=False, repr=False, compare=False
     )
-    return None if mapping == _AS_IT_IS else mapping
 
+    def __post_init__(self) -> None:
+        for option in ("scopes", "roles", "client"):
+            object.__setattr__(self, option, _paths(option, getattr(self, option)))
+        if not isinstance(self.audience, str) or not self.audience:
+            raise ConfigurationError('audience=: pass the name of a claim, such as "aud"')
+        # Lists and dicts of the caller become values that compare, and can be hashed.
+        required = Claims({path: _values(value) for path, value in _named(self.required)})
+        object.__setattr__(self, "required", required)
+        object.__setattr__(
+            self,
+            "_demanded",
+            tuple((path, None if v is None else frozenset(v)) for path, v in required.items()),
+        )
 
-_AS_IT_IS = ClaimMapping(None, (), (), (), "aud", ())
+    def completed_by(self, defaults: ClaimMapping) -> ClaimMapping:
+        """Return this mapping with the options of `defaults` where it has none.
+
+        What either requires is required; where both name a claim, the values of this one count.
+        """
+        return replace(
+            self,
+            scopes=self.scopes or defaults.scopes,
+            roles=self.roles or defaults.roles,
+            client=self.client or defaults.client,
+            audience=defaults.audience if self.audience == "aud" else self.audience,
+            required={**dict(_named(defaults.required)), **dict(_named(self.required))},
+        )
+
+    def standard_claims(self, claims: dict[str, Any], issuer: str | None = None) -> dict[str, Any]:
+        """Return the claims under their standard names, with `issuer` as `iss` if it is given.
+
+        Raises `TokenError` for a claim that is required and missing or wrong, or malformed.
+        """
+        for path, values in self._demanded:
+            _check(claims, path, values)
+        standard = dict(claims)
+        if issuer is not None:
+            standard["iss"] = issuer
+        if self.audience != "aud":
+            standard["aud"] = _found(claims, self.audience)
+        if self.scopes:
+            standard["scope"] = " ".join(_texts(claims, self.scopes))
+        if self.roles:
+            standard["roles"] = _texts(claims, self.roles)
+        if self.client:
+            clients = _texts(claims, self.client)
+            standard["client_id"] = clients[0] if clients else None
+        return {name: value for name, value in standard.items() if value is not None}
 
 
 def _paths(option: str, given: object) -> tuple[str, ...]:
-    if not isinstance(given, list | tuple) or not all(
-        isinstance(path, str) and path for path in given
+    if isinstance(given, list | tuple) and not given:
+        return ()
+    remedy = 'pass a claim or a list of claims, each a name or a path such as "realm_access.roles"'
+    return tuple(names(option, given, remedy))
+
+
+def _named(required: object) -> list[tuple[str, Any]]:
+    """Return each required claim with the value, or the values, that it must have."""
+    if isinstance(required, list | tuple) and not required:
+        return []
+    if not isinstance(required, Mapping):
+        return [(path, None) for path in names("required", required, _REQUIRED_REMEDY)]
+    if not all(isinstance(path, str) and path for path in required):
+        raise ConfigurationError(f"required=: {_REQUIRED_REMEDY}")
+    return list(required.items())
+
+
+def _values(value: object) -> tuple[str | bool, ...] | None:
+    if value is None:
+        return None
+    values = [value] if isinstance(value, str | bool) else value
+    if (
+        not isinstance(values, list | tuple | set | frozenset)
+        or not values
+        or not all(isinstance(each, str | bool) for each in values)
     ):
-        raise ConfigurationError(
-            f'{option}=: pass a list of claims, each a name or a path such as "realm_access.roles"'
+        raise ConfigurationError(f"required=: {_REQUIRED_REMEDY}")
+    return tuple(sorted(set(values), key=repr))
+
+
+def _check(claims: Mapping[str, Any], path: str, values: frozenset[str | bool] | None) -> None:
+    value = _found(claims, path)
+    if value is None:
+        raise TokenError(MISSING_CLAIM, f"it has no {path}, which ClaimMapping(required=) demands")
+    members = value if isinstance(value, list) else [value]
+    # Exactly: JSON's 1 is not true, as it is to Python.
+    plain = [each for each in members if isinstance(each, str | bool)]
+    if values is not None and values.isdisjoint(plain):
+        raise TokenError(
+            BAD_CLAIM, f"its {path} has none of the values that ClaimMapping(required=) demands"
         )
-    return tuple(given)
-
-
-def _required(given: object) -> tuple[tuple[str, frozenset[str | bool] | None], ...]:
-    names = given if isinstance(given, Mapping) else _paths("required_claims", given)
-    wanted = names if isinstance(names, Mapping) else dict.fromkeys(names)
-    required: list[tuple[str, frozenset[str | bool] | None]] = []
-    for path, value in wanted.items():
-        values = [value] if isinstance(value, str | bool) else value
-        if (
-            not isinstance(path, str)
-            or not path
-            or not isinstance(values, list | tuple | set | frozenset | None)
-            or (
-                values is not None
-                and not (values and all(isinstance(each, str | bool) for each in values))
-            )
-        ):
-            raise ConfigurationError(
-                "required_claims=: pass names of claims, or a dict of names and the value, or"
-                " the list of values, that each must have"
-            )
-        required.append((path, None if values is None else frozenset(values)))
-    return tuple(required)
 
 
 def _texts(claims: Mapping[str, Any], paths: Sequence[str]) -> list[str]:
-    """Return the texts that stand at these paths, each an array of texts or one text."""
+    """Return the strings at these paths, each an array of strings or one string."""
     texts: list[str] = []
     for path in paths:
         value = _found(claims, path)
@@ -139,7 +159,7 @@ def _texts(claims: Mapping[str, Any], paths: Sequence[str]) -> list[str]:
 
 
 def _found(claims: Mapping[str, Any], path: str) -> Any:
-    """Return what stands at a path, None where nothing or null does."""
+    """Return the value at a path, None where there is none or null."""
     for head, rest in _splits(path):
         value = claims.get(head)
         if rest:

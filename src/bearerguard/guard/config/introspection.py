@@ -1,4 +1,4 @@
-"""How to ask an issuer about its tokens, as configuration: checked whole when it is made.
+"""How to introspect an issuer's tokens, as configuration that is checked when it is made.
 
 Knows what is safe to configure; holds no state and opens nothing.
 """
@@ -23,29 +23,29 @@ _SECRET_METHODS = (methods.BASIC, methods.POST)
 
 @dataclass(frozen=True, slots=True)
 class Introspection:
-    """How an issuer is asked about a token (RFC 7662), and for how long its answer holds.
+    """How an issuer's tokens are introspected (RFC 7662), and how long a response is cached.
 
     Args:
-        client_id: who this API is to the issuer.
+        client_id: this API's client id at the issuer.
         client_secret: its secret, for client_secret_basic and client_secret_post.
         private_key: its private key, PEM or JWK, for private_key_jwt (RFC 7523).
-        private_key_id: the `kid` of that key, when it is PEM.
-        signing_algorithm: by which it signs; the usual one of the key by default.
+        private_key_id: the `kid` of that key, if it is PEM.
+        signing_algorithm: the algorithm of client assertions; the usual one of the key by default.
         token: an access token instead of client credentials, or a callable that returns one.
-        endpoint: where to ask; without it, it is discovered.
+        endpoint: the URL of the introspection endpoint; without it, it is discovered.
         auth_method: client_secret_basic or client_secret_post; without it, basic unless the
             issuer's metadata lists only the other.
         assertion_audience: the `aud` of client assertions; the issuer's identifier by default.
-        signed_answers: demand signed answers (RFC 9701).
-        cache_ttl: seconds for which an answer is believed, never past the token's expiry; 0
-            asks about every request.
-        negative_ttl: seconds for which a refusal is believed.
-        stale_ttl: seconds for which an answer is still believed after `cache_ttl`, when the
-            issuer cannot be asked; never past the token's expiry.
+        signed_responses: require signed responses (RFC 9701).
+        cache_ttl: seconds for which a response is cached, never past the token's expiry; 0
+            introspects on every request.
+        negative_ttl: seconds for which a refusal is cached.
+        stale_ttl: seconds for which a response may still be used after `cache_ttl`, while the
+            issuer cannot be reached; never past the token's expiry.
         breaker_cooldown: the longest pause in seconds before an endpoint that is down is
             tried again.
-        allow_missing_audience: accept answers without `aud`, or with an empty one, which may be
-            about tokens that are meant for another API.
+        allow_missing_audience: accept responses without `aud`, or with an empty one; their tokens
+            may have been issued for another API.
 
     Raises:
         ConfigurationError: an option is missing or unsafe.
@@ -54,14 +54,14 @@ class Introspection:
     client_id: str | None = None
     _: KW_ONLY
     client_secret: str | None = field(default=None, repr=False)
-    private_key: signing.GivenKey | None = field(default=None, repr=False)
+    private_key: signing.GivenKey | None = field(default=None, repr=False, hash=False)
     private_key_id: str | None = None
     signing_algorithm: str | None = None
     token: BearerToken | None = field(default=None, repr=False)
     endpoint: str | None = None
     auth_method: str | None = None
     assertion_audience: str | None = None
-    signed_answers: bool = False
+    signed_responses: bool = False
     cache_ttl: float = 60
     negative_ttl: float = 10
     stale_ttl: float = 0
@@ -77,9 +77,9 @@ class Introspection:
         object.__setattr__(self, "signing_key", self._signing_key())
 
     def method(self, offered: tuple[str, ...]) -> str:
-        """Return how to authenticate, to a server that offers these methods, or lists none.
+        """Return the method of client authentication; `offered` are those that the server lists.
 
-        Raises ValueError when the server accepts none that the credentials allow.
+        Raises ValueError when none of them fits the credentials. An empty list says nothing.
         """
         if self.private_key is not None:
             return methods.PRIVATE_KEY_JWT
@@ -96,7 +96,7 @@ class Introspection:
         )
 
     def proof(self, method: str, *, issuer: str, now: float, assertion_id: str) -> Proof:
-        """Return what authenticates one request by `method`."""
+        """Return what authenticates one request by `method`; `now` is in Unix seconds."""
         if method == methods.BEARER:
             token = self.token() if callable(self.token) else self.token
             return methods.bearer(token or "")
@@ -128,13 +128,13 @@ class Introspection:
             )
         for name in ("client_id", "client_secret", "private_key_id", "signing_algorithm"):
             _check_text(name, getattr(self, name))
-        if self.client_id is None and (self.token is None or self.signed_answers):
-            raise ConfigurationError("client_id=: pass the name by which the issuer knows this API")
+        if self.client_id is None and (self.token is None or self.signed_responses):
+            raise ConfigurationError("client_id=: pass this API's client id at the issuer")
         if self.token is not None and not callable(self.token):
             _check_text("token", self.token)
             if not self.token.isascii() or not credentials.is_token68(self.token.encode()):
                 raise ConfigurationError("token=: it has characters that no bearer token has")
-        for name in ("signed_answers", "allow_missing_audience"):
+        for name in ("signed_responses", "allow_missing_audience"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigurationError(f"{name}=: pass True or False")
 

@@ -1,4 +1,4 @@
-"""An issuer that the guard trusts, as configuration: checked whole when it is made.
+"""An issuer that the guard trusts, as configuration that is checked when it is made.
 
 Knows what is safe to configure; holds no state and opens nothing.
 """
@@ -6,29 +6,35 @@ Knows what is safe to configure; holds no state and opens nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
+from typing import Any, Literal, TypeAlias, TypedDict
 from urllib.parse import urlsplit
 
 from bearerguard.errors import ConfigurationError, quoted
-from bearerguard.guard.config.claim_mapping import ClaimMapping, RequiredClaims, mapping_of
-from bearerguard.guard.config.given_names import checked_names
+from bearerguard.guard.config.claim_check import ClaimCheck, check_claim_checks
+from bearerguard.guard.config.claim_mapping import ClaimMapping
 from bearerguard.guard.config.introspection import Introspection
-from bearerguard.guard.config.issuer_names import (
-    Allowed,
-    check_aliases,
-    check_pattern_is_alone,
-    check_tenants,
-)
+from bearerguard.guard.config.key_policy import KeyPolicy
+from bearerguard.guard.config.names import Names, names
 from bearerguard.guard.config.static_keys import StaticKeys, keys_from, secret_from
 from bearerguard.guard.driving import LocalTransport
-from bearerguard.protocol import claims, metadata
+from bearerguard.protocol import metadata
+from bearerguard.protocol.claims import REQUIRED, REQUIRED_STRICT, Expected
 from bearerguard.protocol.jose import jwk, jwt
 
+# What stands for the tenant in the url of an issuer that has many.
+TENANT = "{tenant}"
+# One segment of a path or one label of a host: a tenant never changes which server is asked.
+TENANT_NAME = r"[A-Za-z0-9_-]{1,128}"
+
+AllowedTenants: TypeAlias = Collection[str] | Callable[[str], bool]
+TokenHandling: TypeAlias = Literal["auto", "jwt", "opaque"]
+
 _MAX_LEEWAY = 300
-# What a type of tokens may be called (RFC 6838 §4.2), and those that name another kind of token
-# than one that opens an API: whoever listed one would open it to what was made for others.
+# The syntax of a type (RFC 6838 §4.2), and the types of tokens that are not access tokens: an API
+# that accepted one would accept what was issued for another purpose.
 _TYPE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
 _OTHER_KINDS = frozenset(
     {
@@ -62,55 +68,52 @@ _OTHER_KINDS = frozenset(
         "txntoken+jwt",
     }
 )
-_NAME_ALONE = (
-    "; where it is a name alone, such as AD FS's, pass jwks_uri= or discovery_url= with https"
+_NOT_FETCHED = (
+    "; if nothing is fetched from it, as from AD FS's, pass jwks_uri= or discovery_url= with https"
 )
 _TOKENS = ("auto", "jwt", "opaque")
+_AUDIENCE_REMEDY = (
+    "pass this API's identifier as the issuer puts it into `aud`, or a list of them; without it"
+    " any API's token would open this one"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
     """An authorization server whose tokens the guard accepts.
 
+    Values are compared and hashed by their options, lists as tuples.
+
     Args:
-        url: the issuer identifier, compared with the token's `iss` letter by letter, a final
-            slash included. With `jwks_uri`, `discovery_url` or keys it is a name alone, that
-            nothing is fetched from, and may be an http URL.
-        audience: this API's identifier, or several; the token's `aud` must have one.
+        url: the issuer identifier, compared with the token's `iss` character by character, a
+            final slash included. With `jwks_uri`, `discovery_url` or keys nothing is fetched from
+            it, and it may be an http URL.
+        audience: this API's identifier, or several; the token's `aud` must have one of them.
         keys: static keys instead of fetched ones: a JWKS or JWK (dict), PEM, or a list.
         jwks_uri: where the JWKS is; without it, it is discovered (RFC 8414, OpenID).
-        discovery_url: where the metadata is, if not at a well-known place; it may name `url`
+        discovery_url: where the metadata is, if not at a well-known place. It may name `url`
             as its `issuer`, or as its `access_token_issuer` as AD FS does.
-        shared_secret: at least 32 bytes for HS256, 48 for HS384 and 64 for HS512, and for
-            nothing else.
+        shared_secret: for HS256, HS384 and HS512 only: at least 32, 48 or 64 bytes.
         algorithms: the signature algorithms accepted; all that fit the keys by default.
-        token_types: the `typ` values accepted: "at+jwt" (RFC 9068), "JWT" (which also
-            accepts an absent one), or another name that this issuer gives to access tokens,
-            such as "JOSE".
-        accept_id_tokens: accept what looks like an ID token as well; implies "JWT".
-        strict: demand every claim that RFC 9068 §2.2 demands.
-        introspection: how to ask the issuer about tokens that are no JWTs.
-        tokens: "auto" validates JWTs here and asks the issuer about all else, "jwt" never
-            asks, "opaque" asks about JWTs too.
-        aliases: other spellings of `url` that tokens have in `iss`.
-        tenants: where `url` has `{tenant}` in it, which tenants it may stand for: a list, or
-            a callable that takes one and returns True.
-        max_tenants: how many tenants' keys are held.
-        scope_claims: where scopes stand, as paths; `scope`, else `scp`, by default.
-        role_claims: where roles stand, as paths such as "realm_access.roles"; `roles` by
-            default.
-        client_claims: where the client stands, as paths; `client_id`, else `azp`, by default.
-        audience_claim: where the audience stands.
-        required_claims: what else must be there: names, or a dict of names and values.
-        keys_token: a bearer token for fetching `jwks_uri`, or a callable that returns one.
-        hints: what to tell the operator besides, by the code of a refusal's reason.
-        leeway: seconds of clock skew forgiven, 300 at most.
-        keys_refresh: the longest time in seconds between two fetches of the keys.
-        keys_max_age: seconds after which keys that could not be refreshed are dead.
-        keys_cooldown: seconds in which one unknown `kid` is granted a fetch (with a
-            reserve of three), and the longest pause after failures.
+        token_types: the `typ` values accepted: "at+jwt" (RFC 9068), "JWT" (which also accepts
+            tokens without `typ`), or another name of this issuer's access tokens, such as "JOSE".
+        accept_id_tokens: accept ID tokens as well; implies "JWT".
+        strict: require every claim that RFC 9068 §2.2 requires.
+        introspection: how to introspect tokens that are no JWTs (RFC 7662).
+        tokens: "auto" validates JWTs here and introspects all others, "jwt" never introspects,
+            "opaque" introspects JWTs too.
+        aliases: other spellings of `url` in the `iss` of tokens; the principal has `url`.
+        tenants: the tenants that `{tenant}` in `url` may stand for: a list, or a callable that
+            takes one and returns True.
+        max_tenants: how many tenants' keys are kept.
+        claims: where scopes, roles, client and audience are, and which claims are required.
+        checks: further checks of the claims, each a `ClaimCheck`; run whenever a token is
+            validated, not on each request.
+        key_policy: how often keys are fetched, and how long they are used.
+        hints: a text that is added to the remedy of a refusal, by the code of its reason.
+        leeway: seconds of clock skew accepted, 300 at most.
         insecure_allow_http: allow plain http beyond loopback.
-        local: what answers for this issuer in this process, without HTTP; an
+        local: handles requests to this issuer in this process, without HTTP; an
             `AuthorizationServer` sets it.
 
     Raises:
@@ -119,8 +122,8 @@ class Issuer:
 
     url: str
     _: KW_ONLY
-    audience: str | Sequence[str] = ()  # a missing one is refused with its remedy
-    keys: StaticKeys | None = field(default=None, repr=False)
+    audience: Names = ()  # a missing one is refused with its remedy
+    keys: StaticKeys | None = field(default=None, repr=False, hash=False)
     jwks_uri: str | None = None
     discovery_url: str | None = None
     shared_secret: str | bytes | None = field(default=None, repr=False)
@@ -129,63 +132,75 @@ class Issuer:
     accept_id_tokens: bool = False
     strict: bool = False
     introspection: Introspection | None = None
-    tokens: str = "auto"
+    tokens: TokenHandling = "auto"
     aliases: Sequence[str] = ()
-    tenants: Allowed | None = None
+    tenants: AllowedTenants | None = None
     max_tenants: int = 1000
-    scope_claims: Sequence[str] = ()
-    role_claims: Sequence[str] = ()
-    client_claims: Sequence[str] = ()
-    audience_claim: str = "aud"
-    required_claims: RequiredClaims = field(default=(), hash=False)
-    keys_token: str | Callable[[], str] | None = field(default=None, repr=False)
+    claims: ClaimMapping = ClaimMapping()  # noqa: RUF009 - it is immutable
+    checks: Sequence[ClaimCheck] = ()
+    key_policy: KeyPolicy = KeyPolicy()  # noqa: RUF009 - it is immutable
     hints: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
     leeway: float = 30
-    keys_refresh: float = 300
-    keys_max_age: float = 86_400
-    keys_cooldown: float = 30
     insecure_allow_http: bool = False
     local: LocalTransport | None = field(default=None, repr=False, compare=False)
     # What the guard works with, derived once from the options above.
-    expected: claims.Expected = field(init=False, repr=False, compare=False)
+    expected: Expected = field(init=False, repr=False, compare=False)
     accepted_algorithms: tuple[str, ...] = field(init=False, repr=False, compare=False)
     accepted_types: frozenset[str] = field(init=False, repr=False, compare=False)
     static_keys: jwk.KeySet | None = field(init=False, repr=False, compare=False)
-    mapping: ClaimMapping | None = field(init=False, repr=False, compare=False)
+    standard_claims: Callable[[dict[str, Any]], dict[str, Any]] | None = field(
+        init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
-        derive = partial(object.__setattr__, self)
+        store = partial(object.__setattr__, self)
         self._check_kinds()
+        audience = names("audience", self.audience, _AUDIENCE_REMEDY)
         self._check_sources()
         self._check_introspection()
         self._check_url()
-        check_aliases(self.aliases)
-        check_tenants(self.url, self.tenants, self.max_tenants)
-        if self.tenants is not None:
-            check_pattern_is_alone(self.introspection, self.aliases)
-        derive("accepted_types", self._checked_types())
-        self._check_times()
-        required = claims.REQUIRED_STRICT if self.strict else claims.REQUIRED
-        derive("expected", claims.Expected(self._checked_audience(), required, self.leeway))
+        self._check_aliases()
+        self._check_tenants()
+        types = self._checked_types()
+        if not _is_number(self.leeway) or not 0 <= self.leeway <= _MAX_LEEWAY:
+            raise ConfigurationError(f"leeway=: choose from 0 to {_MAX_LEEWAY} seconds")
         static_keys = self._static_keys()
-        derive("static_keys", static_keys)
-        derive("accepted_algorithms", self._checked_algorithms(static_keys))
-        derive("mapping", self._mapping())
+        algorithms = self._checked_algorithms(static_keys)
+        # Lists of the caller become values that compare, and can be hashed.
+        for option, given in (
+            ("audience", audience),
+            ("algorithms", self.algorithms),
+            ("token_types", self.token_types),
+            ("aliases", self.aliases),
+            ("checks", self.checks),
+        ):
+            store(option, None if given is None else tuple(given))
+        if self.tenants is not None and not callable(self.tenants):
+            store("tenants", frozenset(self.tenants))
+        required = REQUIRED_STRICT if self.strict else REQUIRED
+        store("expected", Expected(frozenset(audience), required, self.leeway))
+        store("accepted_types", types)
+        store("static_keys", static_keys)
+        store("accepted_algorithms", algorithms)
+        alias = self.url if self.aliases else None
+        is_mapped = alias is not None or self.claims != ClaimMapping()
+        mapping = partial(self.claims.standard_claims, issuer=alias) if is_mapped else None
+        store("standard_claims", mapping)
 
     @property
     def needs_keys(self) -> bool:
-        """Whether its keys verify anything."""
+        """Whether any signature is verified with its keys."""
         introspection = self.introspection
-        signed = introspection is not None and introspection.signed_answers
+        signed = introspection is not None and introspection.signed_responses
         return self.tokens != "opaque" or signed
 
     def may_fetch(self, url: str) -> bool:
-        """Whether `url` may be asked: https, or http where that is allowed."""
+        """Whether `url` may be fetched: https, or http where that is allowed."""
         if metadata.is_https(url):
             return True
         if self.insecure_allow_http:
             return metadata.is_http(url)
-        # Loopback is for an issuer on this machine; a remote one must not point us at it.
+        # Loopback is for an issuer on this machine: a remote one must not have us fetch from it.
         endpoint = None if self.introspection is None else self.introspection.endpoint
         configured = (self.url, self.jwks_uri, self.discovery_url, endpoint)
         return metadata.is_loopback_http(url) and any(
@@ -194,12 +209,15 @@ class Issuer:
 
     def _check_kinds(self) -> None:
         for name in ("accept_id_tokens", "strict", "insecure_allow_http"):
-            if not isinstance(getattr(self, name), bool):  # "false" is true to Python
+            if not isinstance(getattr(self, name), bool):  # the text "false" is true
                 raise ConfigurationError(f"{name}=: pass True or False")
         if not isinstance(self.hints, Mapping):
-            raise ConfigurationError("hints=: pass a dict of reasons' codes and texts")
-        if not isinstance(self.keys_token, str | None) and not callable(self.keys_token):
-            raise ConfigurationError("keys_token=: pass a token, or a callable that returns one")
+            raise ConfigurationError("hints=: pass a dict of codes of reasons and texts")
+        if not isinstance(self.claims, ClaimMapping):
+            raise ConfigurationError('claims=: pass ClaimMapping(roles="groups", ...)')
+        if not isinstance(self.key_policy, KeyPolicy):
+            raise ConfigurationError("key_policy=: pass KeyPolicy(refresh=300, ...)")
+        check_claim_checks(self.checks)
 
     def _check_sources(self) -> None:
         given = [
@@ -207,9 +225,10 @@ class Issuer:
             for name in ("keys", "jwks_uri", "shared_secret", "discovery_url")
             if getattr(self, name) is not None
         ]
-        if self.keys_token is not None and self.jwks_uri is None:
+        if self.key_policy.token is not None and self.jwks_uri is None:
             raise ConfigurationError(
-                "keys_token=: pass jwks_uri= too: the token is sent to that place alone"
+                "KeyPolicy(token=): pass jwks_uri= to the Issuer: the token is sent to that URL"
+                " alone"
             )
         if len(given) > 1:
             raise ConfigurationError(
@@ -224,10 +243,10 @@ class Issuer:
         if self.tokens not in _TOKENS:
             raise ConfigurationError(f"tokens=: choose from {', '.join(_TOKENS)}")
         if self.tokens == "opaque" and self.introspection is None:
-            raise ConfigurationError('tokens="opaque": pass introspection= to ask about them')
+            raise ConfigurationError('tokens="opaque": pass introspection= to introspect them')
         if self.tokens == "jwt" and self.introspection is not None:
             raise ConfigurationError(
-                'introspection=: nothing is asked with tokens="jwt": leave one of them out'
+                'introspection=: nothing is introspected with tokens="jwt": leave one of them out'
             )
 
     def _check_url(self) -> None:
@@ -243,30 +262,62 @@ class Issuer:
             "discovery_url=": self.discovery_url,
             "endpoint=": endpoint,
         }
-        if discovered:  # else it is a name that is only compared, such as AD FS's http one
+        if discovered:  # else it is only compared with iss, such as AD FS's http identifier
             places["Issuer(url)"] = self.url
         for name, place in places.items():
             if place is not None and "@" in place.partition("://")[2].partition("/")[0]:
-                raise ConfigurationError(  # which quotes no password
-                    f"{name}: remove the user and the password from this URL: it is asked without"
+                raise ConfigurationError(  # without quoting the password
+                    f"{name}: remove the user and the password from this URL: neither is sent"
                 )
             if place is not None and not self.may_fetch(place):
                 raise ConfigurationError(
                     f"{name}: {quoted(place)} is no https URL: use https (http is for loopback"
                     " addresses), or pass insecure_allow_http=True on a network you trust"
-                    + (_NAME_ALONE if name == "Issuer(url)" else "")
+                    + (_NOT_FETCHED if name == "Issuer(url)" else "")
                 )
         if discovered and urlsplit(self.url).query:
             raise ConfigurationError(
                 "Issuer(url): an issuer identifier has no query (RFC 8414 §2): remove it"
             )
 
-    def _checked_audience(self) -> frozenset[str]:
-        return checked_names(
-            self.audience,
-            "audience=: pass this API's identifier as the issuer puts it into `aud`,"
-            " or a list of them; without it any API's token would open this one",
+    def _check_aliases(self) -> None:
+        if not isinstance(self.aliases, list | tuple) or not all(
+            isinstance(alias, str) and alias for alias in self.aliases
+        ):
+            raise ConfigurationError("aliases=: pass a list of other spellings of the issuer's url")
+
+    def _check_tenants(self) -> None:
+        count, allowed = self.url.count(TENANT), self.tenants
+        if count == 0:
+            if allowed is not None:
+                raise ConfigurationError(f"tenants=: the issuer's url has no {TENANT}")
+            return
+        if count > 1:
+            raise ConfigurationError(f"Issuer(url): pass {TENANT} once")
+        is_list = (
+            isinstance(allowed, list | tuple | set | frozenset)
+            and len(allowed) > 0
+            and all(isinstance(each, str) and re.fullmatch(TENANT_NAME, each) for each in allowed)
         )
+        if not callable(allowed) and not is_list:
+            raise ConfigurationError(
+                f"tenants=: pass the list of tenants that {TENANT} may stand for, or a callable"
+                " that takes one and returns True; without it every customer of the provider would"
+                " pass"
+            )
+        if not isinstance(self.max_tenants, int) or self.max_tenants < 1:
+            raise ConfigurationError("max_tenants=: keep the keys of at least one tenant")
+        if self.introspection is not None:
+            raise ConfigurationError(
+                "tenants=: not together with introspection=: an opaque token does not name its"
+                " issuer, and introspecting it at several would show one tenant's token to"
+                " another; give each tenant that introspects an Issuer of its own, and the guard"
+                " route_opaque="
+            )
+        if self.aliases:
+            raise ConfigurationError(
+                "tenants=: not together with aliases=: pass another Issuer with the other spelling"
+            )
 
     def _checked_algorithms(self, static_keys: jwk.KeySet | None) -> tuple[str, ...]:
         possible = jwk.ASYMMETRIC if self.shared_secret is None else jwk.SYMMETRIC
@@ -306,25 +357,6 @@ class Issuer:
             )
         return types | {"jwt"} if self.accept_id_tokens else types
 
-    def _check_times(self) -> None:
-        if not _is_number(self.leeway) or not 0 <= self.leeway <= _MAX_LEEWAY:
-            raise ConfigurationError(f"leeway=: choose from 0 to {_MAX_LEEWAY} seconds")
-        for name in ("keys_refresh", "keys_max_age", "keys_cooldown"):
-            if not _is_number(getattr(self, name)) or not getattr(self, name) > 0:
-                raise ConfigurationError(f"{name}=: pass a positive number of seconds")
-        if self.keys_max_age < self.keys_refresh:
-            raise ConfigurationError("keys_max_age=: must not be shorter than keys_refresh=")
-
-    def _mapping(self) -> ClaimMapping | None:
-        return mapping_of(
-            issuer=self.url if self.aliases else None,
-            scope_claims=self.scope_claims,
-            role_claims=self.role_claims,
-            client_claims=self.client_claims,
-            audience_claim=self.audience_claim,
-            required_claims=self.required_claims,
-        )
-
     def _static_keys(self) -> jwk.KeySet | None:
         if self.shared_secret is not None:
             return secret_from(self.shared_secret)
@@ -335,3 +367,28 @@ class Issuer:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+class IssuerOptions(TypedDict, total=False):
+    """The options of `Issuer` that every provider's preset takes besides its own."""
+
+    keys: StaticKeys | None
+    jwks_uri: str | None
+    discovery_url: str | None
+    shared_secret: str | bytes | None
+    algorithms: Sequence[str] | None
+    token_types: Sequence[str]
+    accept_id_tokens: bool
+    strict: bool
+    introspection: Introspection | None
+    tokens: TokenHandling
+    aliases: Sequence[str]
+    tenants: AllowedTenants | None
+    max_tenants: int
+    claims: ClaimMapping
+    checks: Sequence[ClaimCheck]
+    key_policy: KeyPolicy
+    hints: Mapping[str, str]
+    leeway: float
+    insecure_allow_http: bool
+    local: LocalTransport | None

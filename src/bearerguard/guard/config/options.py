@@ -1,4 +1,4 @@
-"""Checks of options that guards and faces take: each names the option and the remedy."""
+"""Checks of the options of guards and adapters: each error names the option and the remedy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SHORTEST, _LONGEST = 1024, 2**20
 
 
 def check_realm(realm: object) -> None:
-    """Refuse what a quoted-string cannot hold as it is (RFC 9110 §5.6.4)."""
+    """Refuse what would have to be escaped in a quoted-string (RFC 9110 §5.6.4)."""
     if not isinstance(realm, str) or not re.fullmatch(r"[ -~]+", realm):
         raise ConfigurationError("realm=: pass a name in printable ASCII")
 
@@ -33,7 +33,7 @@ def check_expiry_headers(expiry_headers: object) -> None:
 
 
 def check_cache_control(value: object) -> None:
-    """Refuse what no `Cache-Control` field can be (RFC 9110 §5.5)."""
+    """Refuse what is no value of a `Cache-Control` field (RFC 9110 §5.5)."""
     if value is not None and not (
         isinstance(value, str) and re.fullmatch(r"[!-~]+( [!-~]+)*", value)
     ):
@@ -59,11 +59,11 @@ def check_introspection_cache(cache: object) -> None:
 def check_cache_size(size: object) -> None:
     """Refuse what is no positive number of tokens."""
     if not isinstance(size, int) or size < 1:
-        raise ConfigurationError("cache_size=: remember at least one token")
+        raise ConfigurationError("cache_size=: pass a number of tokens, at least 1")
 
 
 def check_max_token_bytes(size: object) -> None:
-    """Refuse what no token of a decent issuer fits into, or strangers could fill memory with."""
+    """Refuse a limit that usual tokens exceed, or with which requests could exhaust the memory."""
     if not isinstance(size, int) or isinstance(size, bool) or not _SHORTEST <= size <= _LONGEST:
         raise ConfigurationError(
             f"max_token_bytes=: pass a number of bytes, from {_SHORTEST} to {_LONGEST}: servers"

@@ -1,7 +1,7 @@
 """What an operation requires of its caller, as a value: `scopes("read") & role("admin")`.
 
-A requirement is kept as its alternatives, each a conjunction of conditions in the order
-written, so that a refusal can name one alternative in full (RFC 6750 §3.1).
+A requirement is a list of alternatives, each a list of conditions in the order written, so that
+a refusal can name one alternative in full (RFC 6750 §3.1).
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from bearerguard.errors import ConfigurationError, quoted
 from bearerguard.principal import Principal
 from bearerguard.protocol import scope
 
-# Each & of alternatives multiplies them; more than this is a policy language's job.
+# Each & multiplies the alternatives; more than this is a task for a policy language.
 _MAX_ALTERNATIVES = 64
 # How many of them a log line names.
 _MAX_NAMED = 4
 
 
 class Condition(Protocol):
-    """One thing that a principal has or lacks."""
+    """One condition that a principal meets or does not."""
 
     @property
     def text(self) -> str:
-        """What it demands, for operators."""
+        """What it requires, for operators."""
         ...
 
     def met_by(self, principal: Principal) -> bool:
-        """Whether the principal has it."""
+        """Whether the principal meets it."""
         ...
 
     def found_in(self, principal: Principal) -> str:
-        """What the principal has of its kind, for operators."""
+        """What the principal has instead, for operators."""
         ...
 
 
@@ -74,7 +74,7 @@ class _Claim:
 
     @property
     def text(self) -> str:
-        # Values may be names of people or customers, the token's and the wanted ones.
+        # Values may be names of people or customers: they are not logged.
         wanted = " of a certain value" if self.values else ""
         return f"claim {quoted(self.name)}{wanted}"
 
@@ -94,7 +94,7 @@ class _Claim:
 
 
 def _same(found: object, value: object) -> bool:
-    # JSON's true is no number, Python's is.
+    # In JSON true is not a number; in Python it equals 1.
     return isinstance(found, bool) is isinstance(value, bool) and found == value
 
 
@@ -103,7 +103,7 @@ Alternative = tuple[Condition, ...]
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """A requirement; combine with `&` and `|`. Make one with `scopes`, `role` or `claim`."""
+    """What a request requires of its token: made by `scopes`, `role`, `claim`, `&` and `|`."""
 
     alternatives: tuple[Alternative, ...]
     _scopes: frozenset[str] | None = field(init=False, repr=False, compare=False)
@@ -112,7 +112,7 @@ class Requirement:
         if len(self.alternatives) > _MAX_ALTERNATIVES:
             raise ConfigurationError(
                 f"a requirement has more than {_MAX_ALTERNATIVES} alternatives:"
-                " decide that much in the route itself"
+                " decide this in the route itself"
             )
         only = self.alternatives[0] if len(self.alternatives) == 1 else ()
         names = [condition.name for condition in only if isinstance(condition, _Scope)]
@@ -120,7 +120,7 @@ class Requirement:
         object.__setattr__(self, "_scopes", frozenset(names) if plain else None)
 
     def __and__(self, other: Requirement) -> Requirement:
-        """Demand both."""
+        """Require both."""
         return Requirement(
             tuple(
                 tuple(dict.fromkeys(left + right))
@@ -129,15 +129,15 @@ class Requirement:
         )
 
     def __or__(self, other: Requirement) -> Requirement:
-        """Accept either; the first written is the one that a refusal names."""
+        """Require one of both; a refusal names the first that it can."""
         return Requirement(tuple(dict.fromkeys(self.alternatives + other.alternatives)))
 
     def __bool__(self) -> bool:
-        """Refuse `and`, `or` and `not`, which would drop one side silently."""
+        """Raise `TypeError`: `and`, `or` and `not` would silently drop one side."""
         raise TypeError("combine requirements with & and |, not with `and`, `or` or `not`")
 
     def met_by(self, principal: Principal) -> bool:
-        """Whether the principal satisfies one alternative whole."""
+        """Whether the principal meets all conditions of one alternative."""
         if self._scopes is not None:
             return self._scopes <= principal.scopes
         return any(
@@ -146,10 +146,10 @@ class Requirement:
         )
 
     def lacking_scope(self, principal: Principal) -> str | None:
-        """Return the scopes to ask for: those of the first alternative that lacks only scopes.
+        """Return the scopes to ask for, separated by spaces, or None.
 
-        All of that alternative's scopes are named, in the order written; None when
-        something that is no scope is lacking in every alternative.
+        They are all scopes of the first alternative of which the principal lacks nothing but
+        scopes. None means that every alternative needs something else, too.
         """
         for alternative in self.alternatives:
             lacking = [each for each in alternative if not each.met_by(principal)]
@@ -158,9 +158,9 @@ class Requirement:
         return None
 
     def unmet_by(self, principal: Principal) -> tuple[str, str]:
-        """Return in words, for operators, what a principal lacks, and what it has instead.
+        """Return, as texts for operators, what a principal lacks and what it has instead.
 
-        Of several alternatives each is named. Names alone are told of claims, no values.
+        Each alternative is named. Of claims only the names are.
         """
         lacks, has = dict[str, None](), dict[str, None]()
         for alternative in self.alternatives:
@@ -172,9 +172,9 @@ class Requirement:
         return " or ".join([*named, *more]), " and ".join([*has][:_MAX_NAMED])
 
     def advertised_scope(self) -> str | None:
-        """Return the scopes to name to a caller without a token, or None when there are none.
+        """Return the scopes for the challenge to a request without a token, or None.
 
-        Those of the first alternative that consists of scopes, else of the first at all.
+        They are those of the first alternative that has only scopes, else of the first.
         """
         for alternative in self.alternatives:
             if all(isinstance(condition, _Scope) for condition in alternative):
@@ -188,7 +188,7 @@ def _scope_of(alternative: Alternative) -> str | None:
 
 
 def scopes(*names: str) -> Requirement:
-    """Require all of these scopes. Raises `ConfigurationError` for a misspelt one."""
+    """Require all of these scopes; raises `ConfigurationError` for what is no scope-token."""
     for name in names:
         if not isinstance(name, str) or not scope.is_scope_token(name):
             raise ConfigurationError(
@@ -208,14 +208,14 @@ def role(name: str) -> Requirement:
 
 
 def claim(name: str, *values: str | float | bool) -> Requirement:
-    """Require a claim: present, or equal to (as an array: containing) one of `values`."""
+    """Require a claim; with `values`, that it equals one of them or is an array with one."""
     if not isinstance(name, str) or not name:
         raise ConfigurationError(f"claim({name!r}): pass the claim's name")
     return Requirement(((_Claim(name, values),),))
 
 
 def combined(*requirements: Requirement | None) -> Requirement | None:
-    """Combine with `&` what is there; None when nothing is."""
+    """Combine those that are not None with `&`; None if all are."""
     result: Requirement | None = None
     for requirement in requirements:
         if requirement is not None:

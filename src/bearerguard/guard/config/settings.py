@@ -1,138 +1,194 @@
-"""Configuration by name: what `BEARERGUARD_*` environment variables and Flask settings mean.
+"""Configuration by name: `BEARERGUARD_*` environment variables, or a framework's settings.
 
-Values are text as an environment has it, or, from a framework's configuration, lists and
-booleans; lists in text are separated by commas.
+Owns the one table of these names, from which they are read, checked and documented. Values are
+text as an environment has it, or, from a framework's configuration, lists and booleans; a list in
+text is separated by commas.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from bearerguard.errors import ConfigurationError
+from bearerguard.guard.config.claim_mapping import ClaimMapping
 from bearerguard.guard.config.introspection import Introspection
 from bearerguard.guard.config.issuer import Issuer
-from bearerguard.guard.config.options import check_max_token_bytes
-from bearerguard.runtime.fetching import Transport, default_transport
+from bearerguard.guard.config.key_policy import KeyPolicy
+from bearerguard.guard.config.options import check_max_token_bytes, check_realm
+from bearerguard.runtime.environment import check_names
+from bearerguard.runtime.fetching import default_transport
 
 PREFIX = "BEARERGUARD_"
+# What the other roles read.
+_OTHERS = ("BEARERGUARD_SERVER_", "BEARERGUARD_CLIENT_")
 
-_TRUE, _FALSE = {"1", "true", "yes", "on"}, {"", "0", "false", "no", "off"}
-_TEXTS = ("JWKS_URI", "DISCOVERY_URL", "SHARED_SECRET")
-_INTROSPECTION_TEXTS = (
-    "CLIENT_ID",
-    "CLIENT_SECRET",
-    "PRIVATE_KEY",
-    "PRIVATE_KEY_ID",
-    "TOKEN",
-    "ENDPOINT",
-    "AUTH_METHOD",
+Kind: TypeAlias = Literal["text", "list", "true or false", "seconds", "bytes", "headers"]
+Owner: TypeAlias = Literal["Guard", "Issuer", "KeyPolicy", "ClaimMapping", "Introspection"]
+
+# What comes between the prefix and the option's name.
+_PART: Mapping[Owner, str] = {
+    "Guard": "",
+    "Issuer": "",
+    "KeyPolicy": "KEYS_",
+    "ClaimMapping": "CLAIMS_",
+    "Introspection": "INTROSPECTION_",
+}
+# Settings that are not called as the option is.
+_CALLED = {"url": "ISSUER", "transport": "FETCH_HEADERS"}
+
+
+class Setting(NamedTuple):
+    """One setting: which option of which class it gives a value to."""
+
+    owner: Owner
+    option: str
+    kind: Kind
+    meaning: str
+
+    @property
+    def name(self) -> str:
+        """The name of the variable, such as `BEARERGUARD_JWKS_URI`."""
+        return PREFIX + _PART[self.owner] + _CALLED.get(self.option, self.option.upper())
+
+
+_ISSUER = Setting("Issuer", "url", "text", "the issuer's URL, as tokens have it in `iss`; required")
+_AUDIENCE = Setting(
+    "Issuer", "audience", "list", "this API's identifiers, as tokens have them in `aud`; required"
 )
-_INTROSPECTION_SECONDS = ("CACHE_TTL", "NEGATIVE_TTL", "STALE_TTL")
-_INTROSPECTION_FLAGS = ("SIGNED_ANSWERS", "ALLOW_MISSING_AUDIENCE")
-_LISTS = ("ALGORITHMS", "TOKEN_TYPES")
-_FLAGS = ("STRICT", "INSECURE_ALLOW_HTTP")
+
+SETTINGS: tuple[Setting, ...] = (
+    _ISSUER,
+    _AUDIENCE,
+    Setting("Issuer", "jwks_uri", "text", "where the keys are; discovered by default"),
+    Setting("Issuer", "discovery_url", "text", "where the metadata is, if at no well-known place"),
+    Setting("Issuer", "shared_secret", "text", "the secret of HS256, HS384 and HS512"),
+    Setting("Issuer", "algorithms", "list", "the signature algorithms accepted"),
+    Setting("Issuer", "token_types", "list", "the `typ` values accepted; `at+jwt` by default"),
+    Setting("Issuer", "accept_id_tokens", "true or false", "accept ID tokens as well"),
+    Setting("Issuer", "strict", "true or false", "require every claim that RFC 9068 requires"),
+    Setting("Issuer", "tokens", "text", "`auto`, `jwt` or `opaque`: which tokens are introspected"),
+    Setting("Issuer", "aliases", "list", "other spellings of the issuer's URL in `iss`"),
+    Setting("Issuer", "leeway", "seconds", "the clock skew accepted; 30 by default"),
+    Setting("Issuer", "insecure_allow_http", "true or false", "allow plain http beyond loopback"),
+    Setting("KeyPolicy", "refresh", "seconds", "the longest time between two fetches of the keys"),
+    Setting("KeyPolicy", "max_age", "seconds", "how long keys are used that cannot be refreshed"),
+    Setting("KeyPolicy", "cooldown", "seconds", "the pause between fetches for unknown keys"),
+    Setting("ClaimMapping", "scopes", "list", "the claims that hold the scopes"),
+    Setting("ClaimMapping", "roles", "list", "the claims that hold the roles"),
+    Setting("ClaimMapping", "client", "list", "the claims that hold the client's id"),
+    Setting("ClaimMapping", "audience", "text", "the claim that holds the audience"),
+    Setting("ClaimMapping", "required", "list", "the claims that a token must have besides"),
+    Setting("Introspection", "client_id", "text", "this API's client id at the issuer"),
+    Setting("Introspection", "client_secret", "text", "its client secret"),
+    Setting("Introspection", "private_key", "text", "its private key for private_key_jwt, PEM"),
+    Setting("Introspection", "private_key_id", "text", "the `kid` of that key"),
+    Setting("Introspection", "token", "text", "an access token instead of client credentials"),
+    Setting("Introspection", "endpoint", "text", "the introspection endpoint; else discovered"),
+    Setting("Introspection", "auth_method", "text", "client_secret_basic or client_secret_post"),
+    Setting("Introspection", "signed_responses", "true or false", "require signed responses"),
+    Setting(
+        "Introspection", "cache_ttl", "seconds", "how long a response is cached; 60 by default"
+    ),
+    Setting("Introspection", "negative_ttl", "seconds", "how long a refusal is cached"),
+    Setting("Introspection", "stale_ttl", "seconds", "for how much longer during an outage"),
+    Setting(
+        "Introspection", "allow_missing_audience", "true or false", "accept responses without `aud`"
+    ),
+    Setting("Guard", "realm", "text", "the realm in challenges; `api` by default"),
+    Setting("Guard", "max_token_bytes", "bytes", "the longest token accepted; 16384 by default"),
+    Setting(
+        "Guard",
+        "transport",
+        "headers",
+        "sent with each request to an issuer: one `Name: value` a line, or a dict",
+    ),
+)
+"""All settings of the guard, in the order of the documentation."""
+
+_NAMES = frozenset(setting.name for setting in SETTINGS)
+_TRUE, _FALSE = {"1", "true", "yes", "on"}, {"", "0", "false", "no", "off"}
 
 
-def issuer(values: Mapping[str, Any]) -> Issuer:
-    """Return the issuer that the settings describe.
+def read(values: Mapping[str, Any]) -> tuple[Issuer, dict[str, Any]]:
+    """Return the issuer and the options of the guard that the settings describe.
 
-    Raises `ConfigurationError` naming the setting that is missing or malformed.
+    Raises `ConfigurationError` naming the setting that is missing, misspelt or malformed.
     """
-    url = _text(values, "ISSUER")
-    if url is None:
-        raise ConfigurationError(
-            f"{PREFIX}ISSUER is not set: give the issuer's URL, as its tokens have it in `iss`"
-        )
-    audience = _list(values, "AUDIENCE")
-    if not audience:
-        raise ConfigurationError(
-            f"{PREFIX}AUDIENCE is not set: give this API's identifier, as tokens have it in `aud`"
-        )
-    options: dict[str, Any] = {name.lower(): _text(values, name) for name in _TEXTS}
-    options |= {name.lower(): _flag(values, name) for name in _FLAGS}
-    for name in _LISTS:
-        names = _list(values, name)
-        if names:
-            options[name.lower()] = names
-    tokens = _text(values, "TOKENS")
-    if tokens is not None:
-        options["tokens"] = tokens
-    options["introspection"] = _introspection(values)
-    return Issuer(url, audience=audience, **options)
+    ours = {name: values[name] for name in values if str(name).startswith(PREFIX)}
+    check_names(ours, _NAMES, prefix=PREFIX, others=_OTHERS)
+    given: dict[Owner, dict[str, Any]] = {owner: {} for owner in _PART}
+    for setting in SETTINGS:
+        value = ours.get(setting.name)
+        if value is not None and value != "":
+            given[setting.owner][setting.option] = _READERS[setting.kind](setting.name, value)
+    issuer, guard = given["Issuer"], given["Guard"]
+    for required in (_ISSUER, _AUDIENCE):
+        if not issuer.get(required.option):
+            raise ConfigurationError(f"{required.name} is not set: give {required.meaning}")
+    if "realm" in guard:
+        _made("Guard", check_realm, guard["realm"])
+    if "max_token_bytes" in guard:
+        _made("Guard", check_max_token_bytes, guard["max_token_bytes"])
+    issuer["key_policy"] = _made("KeyPolicy", KeyPolicy, **given["KeyPolicy"])
+    issuer["claims"] = _made("ClaimMapping", ClaimMapping, **given["ClaimMapping"])
+    if given["Introspection"]:
+        issuer["introspection"] = _made("Introspection", Introspection, **given["Introspection"])
+    return _made("Issuer", Issuer, issuer.pop("url"), **issuer), guard
 
 
-def _introspection(values: Mapping[str, Any]) -> Introspection | None:
-    """Return how to ask the issuer, None when no `BEARERGUARD_INTROSPECTION_…` says how."""
-    prefix = "INTROSPECTION_"
-    texts = {name.lower(): _text(values, prefix + name) for name in _INTROSPECTION_TEXTS}
-    if not any(texts.values()):
-        return None
-    seconds = {name.lower(): _seconds(values, prefix + name) for name in _INTROSPECTION_SECONDS}
-    flags = {name.lower(): _flag(values, prefix + name) for name in _INTROSPECTION_FLAGS}
-    options: dict[str, Any] = {**texts, **flags}
-    options |= {name: value for name, value in seconds.items() if value is not None}
-    return Introspection(**options)
-
-
-def realm(values: Mapping[str, Any]) -> str | None:
-    """Return the realm that the settings name, if any."""
-    return _text(values, "REALM")
-
-
-def max_token_bytes(values: Mapping[str, Any]) -> int | None:
-    """Return how long a token may be, if the settings say so."""
-    value = values.get(f"{PREFIX}MAX_TOKEN_BYTES")
-    if value is None or value == "":
-        return None
+def _made(owner: Owner, make: Callable[..., Any], *values: object, **options: Any) -> Any:
+    """Return what `make` returns; its error names the setting instead of the option."""
     try:
-        size = int(value)
-        check_max_token_bytes(size)
-    except (TypeError, ValueError):  # a ConfigurationError is one: it would name the argument
-        raise ConfigurationError(
-            f"{PREFIX}MAX_TOKEN_BYTES: give a number of bytes, from 1024 to 1048576"
-        ) from None
-    return size
+        return make(*values, **options)
+    except ConfigurationError as error:
+        option, mark, remedy = str(error).partition("=:")
+        named = [each.name for each in SETTINGS if (each.owner, each.option) == (owner, option)]
+        if not mark or not named:
+            raise
+        raise ConfigurationError(f"{named[0]}:{remedy}") from None
 
 
-def transport(values: Mapping[str, Any]) -> Transport | None:
-    """Return what sends the headers that the settings name, None where they name none."""
-    name = f"{PREFIX}FETCH_HEADERS"
-    given = values.get(name)
-    return default_transport(given, setting=name) if given else None
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{name}: give text, not {type(value).__name__}")
+    return value
 
 
-def _text(values: Mapping[str, Any], name: str) -> str | None:
-    value = values.get(PREFIX + name)
-    if value is not None and not isinstance(value, str):
-        raise ConfigurationError(f"{PREFIX}{name}: give text, not {type(value).__name__}")
-    return value or None
-
-
-def _list(values: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    value = values.get(PREFIX + name)
-    if value is None:
-        return ()
+def _list(name: str, value: object) -> tuple[Any, ...]:
     if isinstance(value, str):
         return tuple(filter(None, (part.strip() for part in value.split(","))))
     if not isinstance(value, list | tuple | set | frozenset):
-        raise ConfigurationError(f"{PREFIX}{name}: give names separated by commas, or a list")
+        raise ConfigurationError(f"{name}: give names separated by commas, or a list")
     return tuple(value)
 
 
-def _seconds(values: Mapping[str, Any], name: str) -> float | None:
-    value = values.get(PREFIX + name)
-    if value is None or value == "":
-        return None
+def _seconds(name: str, value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError):
-        raise ConfigurationError(f"{PREFIX}{name}: give a number of seconds") from None
+        raise ConfigurationError(f"{name}: give a number of seconds") from None
 
 
-def _flag(values: Mapping[str, Any], name: str) -> bool:
-    value = values.get(PREFIX + name, False)
+def _bytes(name: str, value: Any) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise ConfigurationError(f"{name}: give a number of bytes") from None
+
+
+def _flag(name: str, value: object) -> bool:
     text = str(value).strip().lower()
     if text not in _TRUE | _FALSE:
-        raise ConfigurationError(f"{PREFIX}{name}: give true or false")
+        raise ConfigurationError(f"{name}: give true or false")
     return text in _TRUE
+
+
+_READERS: Mapping[Kind, Callable[[str, Any], Any]] = {
+    "text": _text,
+    "list": _list,
+    "true or false": _flag,
+    "seconds": _seconds,
+    "bytes": _bytes,
+    "headers": lambda name, value: default_transport(value, setting=name),
+}

@@ -1,7 +1,7 @@
-"""Keys given as configuration: JWKS, JWK and PEM, or a shared secret that is really one.
+"""Keys given as configuration: JWKS, JWK, PEM, or a shared secret.
 
-Refuses whatever could make a public key into a secret (RFC 8725 §3.1): with a public key
-as the HMAC secret, everybody could sign.
+Refuses a key or a certificate as the shared secret (RFC 8725 §3.1): whoever knows the public key
+could sign tokens with it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _KEYS_REMEDY = "keys=: pass a JWKS or JWK as a dict, a PEM public key, or a list
 
 
 def keys_from(given: StaticKeys) -> jwk.KeySet:
-    """Return the usable keys; raises `ConfigurationError` when there is none."""
+    """Return the usable keys; raises `ConfigurationError` if there are none."""
     if isinstance(given, Mapping) and "keys" in given:
         try:
             keys, problems = jwk.parse_jwks(given)
@@ -91,18 +91,18 @@ def _is_key_material(secret: bytes) -> bool:
 
 
 def _names_a_key_type(text: bytes) -> bool:
-    """Whether it reads as a JWK or a JWKS, however nested."""
+    """Whether the text is a JWK or a JWKS, at any depth."""
     try:
         json.loads(text)
     except ValueError:
         return False
     except RecursionError:
-        return True  # no random secret nests brackets
+        return True  # so deeply nested: no random secret
     return b"kty" in text or b"\\u" in text
 
 
 def _unarmoured(text: bytes) -> list[bytes]:
-    """Return what the text is as bare base64, in either alphabet, if it is."""
+    """Return the text decoded, if it is base64 of either alphabet without PEM armour."""
     compact = re.sub(rb"\s", b"", text).rstrip(b"=").translate(bytes.maketrans(b"-_", b"+/"))
     try:
         return [base64.b64decode(compact + b"=" * (-len(compact) % 4), validate=True)]
@@ -116,7 +116,7 @@ def _is_der(octets: bytes) -> bool:
             load(octets)
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             if isinstance(error, TypeError | UnsupportedAlgorithm):
-                return True  # it was read: as an encrypted key, or as a key of another kind
+                return True  # it is a key: encrypted, or of another kind
             continue
         return True
     return False

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bearerguard.errors import INACTIVE, MISSING_CLAIM, UNKNOWN_ISSUER, Reason, TokenError, quoted
+from bearerguard.guard.config.claim_check import run_checks
 from bearerguard.guard.config.introspection import Introspection
 from bearerguard.guard.config.issuer import Issuer
 from bearerguard.guard.tokens.token_cache import Entry, Lease
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
 # What a token without an expiry is checked against: the end of time as a date can be.
 _NEVER = 2**53
 _NO_AUDIENCE = (
-    "it has no aud in the issuer's answer: let the issuer send it, pass audience_claim= naming the"
-    " member that has it, or allow_missing_audience=True to Introspection() where every token of"
-    " this issuer is for this API"
+    "it has no aud in the issuer's answer: let the issuer send it, pass ClaimMapping(audience=)"
+    " naming the member that has it, or allow_missing_audience=True to Introspection() where every"
+    " token of this issuer is for this API"
 )
 # No key proved it, so none that goes can end it.
 _UNTIL_DEADLINE = Lease(math.inf)
@@ -119,8 +120,8 @@ class Reader:
         claims.check_no_logout_token(filled)
         # Before the mapping: what is no date is no end of time either.
         expires_at = claims.numeric_date(members, "exp") if "exp" in members else None
-        if self._issuer.mapping is not None:
-            filled = self._issuer.mapping.seen(filled)
+        if self._issuer.standard_claims is not None:
+            filled = self._issuer.standard_claims(filled)
         claims.check_kind(members, accept_id_tokens=self._issuer.accept_id_tokens)
         if filled.get("aud") is None:
             raise TokenError(MISSING_CLAIM, _NO_AUDIENCE)
@@ -129,6 +130,7 @@ class Reader:
             expires_at=expires_at,
             claims=Claims(dict(members)),
         )
+        run_checks(self._issuer.checks, self._issuer.url, principal.claims)
         last = math.inf if expires_at is None else expires_at
         fresh = min(answered_at, now) + self._options.cache_ttl
         elapses_at = elapsed + self._options.cache_ttl

@@ -74,7 +74,7 @@ class IntrospectionEndpoint:
             now=self._clock(),
             assertion_id=secrets.token_urlsafe(16),
         )
-        signed = self._options.signed_answers
+        signed = self._options.signed_responses
         request = introspection.request(place.url, token.decode("ascii"), proof, signed=signed)
         try:
             answer = yield from ask(request)
@@ -94,7 +94,10 @@ class IntrospectionEndpoint:
     def located(self) -> Flow[_Place]:
         """Return where to ask, discovering it when that is not known, or was long ago."""
         known = self._place
-        if known is not None and self._monotonic() - known.found_at < self._issuer.keys_max_age:
+        if (
+            known is not None
+            and self._monotonic() - known.found_at < self._issuer.key_policy.max_age
+        ):
             return known
         url, offered = yield from discovery.discover(
             self._issuer, introspection.endpoint_and_methods

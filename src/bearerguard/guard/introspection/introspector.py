@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from bearerguard.errors import (
     EXPIRED,
     WRONG_TYPE,
+    ClaimCheckFailed,
     IssuerUnavailable,
     RevocationsUnavailable,
     TokenError,
@@ -98,7 +99,7 @@ class Introspector:
         self._shared = shared
         self._revocations = revocations
         self._resource = " ".join(sorted(issuer.expected.audience))
-        if options.signed_answers:
+        if options.signed_responses:
             # These say which key signed them, which workers of an earlier version do not read.
             self._resource += " signed"
         self._endpoint = IntrospectionEndpoint(
@@ -128,6 +129,8 @@ class Introspector:
             self._check(key)
             try:
                 return (yield from self._asked(token, key))
+            except ClaimCheckFailed:  # the issuer did respond
+                raise
             except IssuerUnavailable as error:
                 return self._stale(key, error)
         except TokenError as refusal:
@@ -320,7 +323,7 @@ class Introspector:
 
     def _share(self, key: bytes, answer: Answer, at: float, ttl: float) -> Flow[None]:
         if self._shared is not None and self._options.cache_ttl and ttl > 0:
-            signed = self._options.signed_answers
+            signed = self._options.signed_responses
             if answer.key_id is not None and not signed:
                 return  # it was not asked to be: others would not know by which key
             value = json.dumps([at, *answer] if signed else [at, answer.members]).encode()

@@ -99,8 +99,8 @@ class KeyCache:
         self._release = release
         self._events = events
         self._schedule = schedule
-        self._bucket = Bucket(issuer.keys_cooldown)
-        self._back_off = BackOff(issuer.keys_cooldown)
+        self._bucket = Bucket(issuer.key_policy.cooldown)
+        self._back_off = BackOff(issuer.key_policy.cooldown)
         self._jwks_uri = issuer.jwks_uri
         self._discovered_at = -math.inf
         self._answered_at = -math.inf
@@ -312,7 +312,7 @@ class KeyCache:
         self._check_back_off()
         if self._bucket.take(began):
             yield from self._fetch()
-        elif not 0 <= began - self._answered_at < self._issuer.keys_cooldown:
+        elif not 0 <= began - self._answered_at < self._issuer.key_policy.cooldown:
             raise self._unavailable(self._bucket.wait(began), "an unknown key was just asked for")
         return began
 
@@ -344,9 +344,9 @@ class KeyCache:
 
     def _install(self, keys: KeySet, lifetime: float | None, began: float) -> None:
         issuer, now, before = self._issuer, self._monotonic(), self._snapshot
-        interval = issuer.keys_refresh
+        interval = issuer.key_policy.refresh
         if lifetime is not None:
-            interval = min(interval, max(issuer.keys_cooldown, lifetime))
+            interval = min(interval, max(issuer.key_policy.cooldown, lifetime))
         delay = interval * random.uniform(_EARLIEST, _LATEST)  # noqa: S311 - no secret
         until = self._clock() + delay
         known = before.leases if before is not None else {}
@@ -354,7 +354,7 @@ class KeyCache:
             key: known.get(key) or Lease(until, self._release, key_id=key.kid) for key in keys.keys
         }
         # A key that the issuer withdrew while it answered is not in use for longer either.
-        overdue_at, dead_at = began + issuer.keys_refresh, now + issuer.keys_max_age
+        overdue_at, dead_at = began + issuer.key_policy.refresh, now + issuer.key_policy.max_age
         self._snapshot = Snapshot(keys, leases, now, now + delay, overdue_at, dead_at)
         self._answered_at = now
         self._look_at = now + delay
@@ -379,7 +379,7 @@ class KeyCache:
         return answer
 
     def _headers(self, uri: str) -> tuple[tuple[str, str], ...]:
-        token = self._issuer.keys_token
+        token = self._issuer.key_policy.token
         if token is None or uri != self._issuer.jwks_uri:
             return _ACCEPT
         text = token() if callable(token) else token
@@ -387,7 +387,7 @@ class KeyCache:
 
     def _is_outdated(self, jwks_uri: str) -> bool:
         age = self._monotonic() - self._discovered_at
-        return jwks_uri != self._issuer.jwks_uri and age >= self._issuer.keys_max_age
+        return jwks_uri != self._issuer.jwks_uri and age >= self._issuer.key_policy.max_age
 
     def _discover(self) -> Flow[str]:
         uri = yield from discovery.discover(self._issuer, discovery.jwks_uri)

@@ -20,7 +20,7 @@ from bearerguard.errors import (
     TokenError,
     quoted,
 )
-from bearerguard.guard.config.given_names import checked_names
+from bearerguard.guard.config.names import names
 from bearerguard.guard.events import Events
 from bearerguard.guard.revocation.revocation_list import Kind, Revocation
 from bearerguard.guard.revocation.revocations import SLACK, Revocations
@@ -56,10 +56,13 @@ class LogoutReceiver:
     ) -> None:
         if revocations is None:
             raise ConfigurationError("guard=: pass Guard(..., revocations=Revocations(...))")
-        self._client_ids = checked_names(
-            client_id,
-            "client_id=: pass the client's id at the issuer, the `aud` of its logout tokens, or a"
-            " list of them",
+        self._client_ids = frozenset(
+            names(
+                "client_id",
+                client_id,
+                "pass the client's id at the issuer, the `aud` of its logout tokens, or a list of"
+                " them",
+            )
         )
         self._validator = validator
         self._revocations = revocations

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from bearerguard.errors import ConfigurationError, quoted
-from bearerguard.guard.config.issuer_names import TENANT
+from bearerguard.guard.config.issuer import TENANT
 from bearerguard.guard.revocation.revocation_list import Kind, Revocation
 from bearerguard.guard.revocation.revocations import SLACK
 from bearerguard.principal import Principal

@@ -20,6 +20,7 @@ from bearerguard.errors import (
     TokenError,
     quoted,
 )
+from bearerguard.guard.config.claim_check import run_checks
 from bearerguard.guard.config.issuer import Issuer
 from bearerguard.guard.keys.key_cache import KeyCache, Proof
 from bearerguard.guard.tokens.token_cache import Entry
@@ -162,15 +163,18 @@ class JwtValidator:
                 claims.check_no_logout_token(found)
             if proof.may_be_id_token and not issuer.accept_id_tokens:
                 claims.check_not_id_token(found)
-            seen = found if issuer.mapping is None else issuer.mapping.seen(found)
-            if proof.may_be_id_token:  # after what required_claims= says of it
+            mapped = issuer.standard_claims
+            seen = found if mapped is None else mapped(found)
+            if proof.may_be_id_token:  # after what ClaimMapping(required=) says of it
                 claims.check_kind(found, accept_id_tokens=issuer.accept_id_tokens)
             principal = claims.bearer(seen, expected, self._clock())
+            if seen is not found:  # its own claims, under the names they have
+                principal = replace(principal, claims=Claims(found))
+            if issuer.checks:
+                run_checks(issuer.checks, issuer.url, principal.claims)
         except Refusal as refusal:
             refusal.concern(issuer.url, issuer.hints.get(refusal.reason.code))
             raise
-        if seen is not found:  # its own claims, under the names they have
-            principal = replace(principal, claims=Claims(found))
         return Entry(principal, seen["exp"] + expected.leeway, proof.lease)
 
 

@@ -16,6 +16,7 @@ from bearerguard.errors import (
     ConfigurationError,
     IssuerUnavailable,
     TokenError,
+    quoted,
 )
 from bearerguard.guard.config.issuer import Issuer
 from bearerguard.guard.introspection.introspector import Introspector
@@ -34,7 +35,7 @@ def check_routes(issuers: Sequence[Issuer], route_opaque: RouteOpaque | None) ->
     if route_opaque is None:
         if len(asked) > 1:
             raise ConfigurationError(
-                f"introspection=: {asked[0]} and {asked[1]} both introspect: pass"
+                f"introspection=: {quoted(asked[0])} and {quoted(asked[1])} both introspect: pass"
                 " route_opaque= to the Guard, a callable that returns the issuer of a token"
             )
     elif not callable(route_opaque):
@@ -105,7 +106,8 @@ class Routing:
 
 
 def _unroutable(cause: str) -> IssuerUnavailable:
-    return IssuerUnavailable("route_opaque=", 1, f"it {cause}")
+    # No issuer: one may be called anything, "route_opaque=" too.
+    return IssuerUnavailable(None, 1, f"route_opaque= {cause}")
 
 
 def _takes_all(introspector: Introspector) -> bool:

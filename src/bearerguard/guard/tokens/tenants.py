@@ -11,8 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from bearerguard.errors import IssuerUnavailable
-from bearerguard.guard.config.issuer import Issuer
-from bearerguard.guard.config.issuer_names import TENANT, TENANT_NAME, Allowed
+from bearerguard.guard.config.issuer import TENANT, TENANT_NAME, AllowedTenants, Issuer
 from bearerguard.guard.keys.key_cache import KeyCache
 from bearerguard.guard.tokens.jwt_validator import Trusted
 from bearerguard.runtime.generations import Generations
@@ -77,7 +76,7 @@ def of_tenant(pattern: Issuer, tenant: str) -> Issuer:
     return replace(pattern, tenants=None, **places)
 
 
-def _allowed(tenants: Allowed | None) -> Callable[[str], bool]:
+def _allowed(tenants: AllowedTenants | None) -> Callable[[str], bool]:
     return tenants if callable(tenants) else frozenset(tenants or ()).__contains__
 
 

@@ -1,0 +1,205 @@
+"""The public names of each public module: what a user may import, and nothing by accident."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import bearerguard
+from bearerguard.guard.config.issuer import IssuerOptions
+from bearerguard.guard.guard import GuardOptions
+
+# Sorted. A name that is added or goes is a change of the API: it is changed here, too.
+NAMES: dict[str, list[str]] = {
+    "bearerguard": [
+        "ANONYMOUS",
+        "Allow",
+        "AllowedTenants",
+        "BearerGuardError",
+        "Challenge",
+        "ClaimCheck",
+        "ClaimCheckFailed",
+        "ClaimMapping",
+        "Claims",
+        "ConfigurationError",
+        "CredentialsError",
+        "Decision",
+        "DenialBody",
+        "Deny",
+        "DiscoveryError",
+        "EXPOSED_HEADERS",
+        "Event",
+        "ExpiryHeaders",
+        "Fetch",
+        "FetchFailed",
+        "Flow",
+        "GITHUB_EXPIRY",
+        "Guard",
+        "GuardOptions",
+        "HttpTransport",
+        "InsufficientScope",
+        "Introspection",
+        "IntrospectionCache",
+        "Issuer",
+        "IssuerOptions",
+        "IssuerUnavailable",
+        "KeyPolicy",
+        "LoginFailed",
+        "LoginRequired",
+        "Pending",
+        "Principal",
+        "Reason",
+        "Refusal",
+        "Request",
+        "RequiredClaims",
+        "Requirement",
+        "Response",
+        "RevocationFailed",
+        "Revocations",
+        "RevocationsUnavailable",
+        "RouteOpaque",
+        "StaticKeys",
+        "StepUpRequired",
+        "StorageError",
+        "TokenError",
+        "TokenExpired",
+        "TokenRefused",
+        "TokenUnavailable",
+        "Transport",
+        "Unavailable",
+        "arun",
+        "claim",
+        "role",
+        "run",
+        "scopes",
+    ],
+    "bearerguard.asgi": [
+        "BearerMiddleware",
+        "Face",
+        "RequestState",
+        "send_answer",
+    ],
+    "bearerguard.backchannel": [
+        "BackchannelLogout",
+    ],
+    "bearerguard.client": [
+        "AuthorizationCode",
+        "BearerAuth",
+        "ClientCredentials",
+        "DeviceCode",
+        "Discovered",
+        "MemoryStorage",
+        "RefreshToken",
+        "StaticToken",
+        "Storage",
+        "Token",
+        "TokenManager",
+        "TokenSource",
+        "adiscover",
+        "discover",
+    ],
+    "bearerguard.flask": [
+        "BearerGuard",
+        "current_principal",
+        "require",
+        "require_scopes",
+    ],
+    "bearerguard.providers": [
+        "auth0",
+        "cognito",
+        "entra",
+        "entra_both_versions",
+        "firebase",
+        "github_actions",
+        "google",
+        "keycloak",
+        "kubernetes",
+        "okta",
+    ],
+    "bearerguard.redis": [
+        "RedisStore",
+    ],
+    "bearerguard.server": [
+        "Account",
+        "AccountError",
+        "Allowance",
+        "AuthorizationServer",
+        "Client",
+        "ClientError",
+        "PeopleOptions",
+        "Registered",
+        "Resource",
+        "Revoked",
+        "SecurityEvent",
+        "SigningKeyError",
+        "StoreUnavailable",
+        "User",
+    ],
+    "bearerguard.starlette": [
+        "BearerMiddleware",
+        "require",
+        "require_scopes",
+    ],
+    "bearerguard.testing": [
+        "LocalIssuer",
+        "SigningKey",
+        "sign",
+    ],
+    "bearerguard.wsgi": [
+        "BearerMiddleware",
+        "Face",
+        "authenticating",
+    ],
+}
+
+
+def public(module: ModuleType) -> list[str]:
+    """Return the names that a module offers: those of `__all__`, or those it defines itself."""
+    listed = getattr(module, "__all__", None)
+    if listed is not None:
+        return sorted(listed)
+    return sorted(
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_public_names_of_a_module_are_these(name: str) -> None:
+    module = importlib.import_module(name)
+    assert public(module) == NAMES[name]
+    for each in NAMES[name]:
+        assert getattr(module, each) is not None
+
+
+def test_the_lazy_names_are_those_that_type_checkers_see() -> None:
+    tree = ast.parse(Path(bearerguard.__file__).read_text())
+    (block,) = [each for each in tree.body if isinstance(each, ast.If)]
+    imported = {
+        alias.name: str(each.module).removeprefix("bearerguard.")
+        for each in block.body
+        if isinstance(each, ast.ImportFrom)
+        for alias in each.names
+    }
+    assert imported == bearerguard._PLACE_OF
+    assert set(imported) == set(bearerguard.__all__)
+
+
+def test_the_package_lists_its_names_and_has_no_others() -> None:
+    assert bearerguard.__all__ == sorted(bearerguard.__all__, key=lambda n: (not n.isupper(), n))
+    assert set(bearerguard.__all__) <= set(dir(bearerguard))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        bearerguard.nothing  # noqa: B018
+
+
+def test_the_typed_options_are_those_of_the_constructors() -> None:
+    guard = inspect.signature(bearerguard.Guard).parameters
+    assert set(GuardOptions.__annotations__) == set(guard) - {"issuers"}
+    issuer = inspect.signature(bearerguard.Issuer).parameters
+    assert set(IssuerOptions.__annotations__) == set(issuer) - {"url", "audience"}
