@@ -62,9 +62,9 @@ def filled(issuer: LocalIssuer, redis: RedisServer) -> None:
     """Append many revocations to the log, as workers do."""
     with guard_of(issuer, redis) as guard:
         guard.warm()
-        feed = guard._revoker._given()._feed
+        feed = guard._revoker._given().shared._feed
         for some in _in_parts(list(made(issuer.url, MANY, time.time() + 3600))):
-            guard.run(feed.publish(some, ring=False))
+            guard.run(feed.publish(some, notify=False))
 
 
 def _in_parts(revocations: Sequence[Revocation]) -> Iterator[Sequence[Revocation]]:
@@ -163,12 +163,12 @@ def test_one_more_revocation_costs_the_same_at_every_size(issuer: LocalIssuer, k
     trusted = Issuer(issuer.url, audience=AUDIENCE, keys=issuer.jwks())
     with Guard(trusted, revocations=revocations) as guard:
         over = time.time() + 3600
-        revocations.learn(made(issuer.url, known, over))
+        revocations.add(made(issuer.url, known, over))
         took: list[float] = []
         for number in range(known, known + ONE_BY_ONE):
             one = Revocation("token", issuer.url, name(number), None, over)
             began = time.process_time()
-            revocations.learn([one])
+            revocations.add([one])
             took.append(time.process_time() - began)
         assert guard.health()["revocations"]["entries"] == known + ONE_BY_ONE
         assert is_revoked(guard, issuer.token(jti=name(known + ONE_BY_ONE - 1)))

@@ -35,6 +35,7 @@ from bearerguard.errors import RevocationsUnavailable
 from bearerguard.guard.events import Events
 from bearerguard.guard.introspection.breaker import Breaker
 from bearerguard.guard.introspection.introspector import Introspector
+from bearerguard.guard.introspection.shared_cache import SharedCache
 from bearerguard.guard.keys.key_cache import KeyCache
 from bearerguard.guard.tokens.token_cache import TokenCache, digest
 from bearerguard.redis import RedisStore
@@ -608,8 +609,8 @@ def test_generations_are_bounded_and_keep_what_is_used() -> None:
     assert len(held) == 0
 
 
-class Shelf:
-    """A store that workers share, in one process; `lose` makes it forget."""
+class Shelf(SharedCache):
+    """A shared cache in one process."""
 
     def __init__(self) -> None:
         self.kept: dict[tuple[str, str, bytes], bytes] = {}
@@ -635,7 +636,7 @@ def worker(
     clock, configured = issuer._clock, issuer.issuer()
     events = Events(None, clock)
     keys = KeyCache(
-        configured, clock=clock, events=events, schedule=lambda *_: None, release=lambda: None
+        configured, clock=clock, events=events, schedule=lambda *_: None, on_shortened=lambda: None
     )
     introspector = Introspector(
         configured,
@@ -645,7 +646,7 @@ def worker(
         clock=clock,
         events=events,
         shared=shelf,
-        revocations=revocations,
+        revocations=None if revocations is None else revocations.attach(clock, events.emit),
     )
     return introspector, issuer.guard(revocations=revocations)
 

@@ -30,7 +30,7 @@ def worker(issuer: LocalIssuer, redis: RedisServer, *secrets: str) -> Guard:
     return Guard(
         issuer.issuer(introspection=issuer.introspection.options()),
         transport=issuer.transport(),
-        introspection_cache=IntrospectionCache(store, *(secrets or (SECRET,))),
+        introspection_cache=IntrospectionCache(store, secret=secrets or SECRET),
     )
 
 
@@ -74,7 +74,7 @@ def test_that_nothing_is_shared_is_told(redis: RedisServer) -> None:
             issuer.issuer(introspection=issuer.introspection.options()),
             transport=issuer.transport(),
             introspection_cache=IntrospectionCache(
-                RedisStore(redis.url, secret=SECRET, timeout=0.3), secret
+                RedisStore(redis.url, secret=SECRET, timeout=0.3), secret=secret
             ),
             on_event=events.append,
         )
@@ -101,7 +101,7 @@ def test_another_audience_is_another_cache(redis: RedisServer) -> None:
     other = Guard(
         issuer.issuer(introspection=how, audience="urn:another"),
         transport=issuer.transport(),
-        introspection_cache=IntrospectionCache(store, SECRET),
+        introspection_cache=IntrospectionCache(store, secret=SECRET),
     )
     with worker(issuer, redis) as first, other:
         first.verify(token)
@@ -142,7 +142,7 @@ def test_a_user_of_the_store_needs_no_rights_but_those_named(
             issuer.issuer(introspection=issuer.introspection.options()),
             transport=issuer.transport(),
             revocations=Revocations(store),
-            introspection_cache=IntrospectionCache(store, SECRET),
+            introspection_cache=IntrospectionCache(store, secret=SECRET),
             on_event=events.append,
         )
 
@@ -161,16 +161,18 @@ def test_a_user_of_the_store_needs_no_rights_but_those_named(
     assert "m1staken" not in repr((raised.value, events, stranger))
 
 
+STORE = RedisStore("redis://127.0.0.1", secret=SECRET)
 MISTAKES: list[tuple[str, Callable[[], object]]] = [
-    (r"IntrospectionCache\(store\)", lambda: IntrospectionCache(None, SECRET)),  # type: ignore[arg-type]
+    (r"IntrospectionCache\(store\)", lambda: IntrospectionCache(None, secret=SECRET)),  # type: ignore[arg-type]
     (
         "prefix=",
         lambda: IntrospectionCache(
-            RedisStore("redis://127.0.0.1", secret=SECRET), SECRET, prefix=""
+            RedisStore("redis://127.0.0.1", secret=SECRET), secret=SECRET, prefix=""
         ),
     ),
-    ("secret", lambda: IntrospectionCache(RedisStore("redis://127.0.0.1", secret=SECRET))),
-    ("secret", lambda: IntrospectionCache(RedisStore("redis://127.0.0.1", secret=SECRET), "short")),
+    ("secret=", lambda: IntrospectionCache(STORE, secret=[])),
+    ("secret=", lambda: IntrospectionCache(STORE, secret=None)),  # type: ignore[arg-type]
+    ("secret=", lambda: IntrospectionCache(STORE, secret="short")),
     (
         "introspection_cache=: pass IntrospectionCache",
         lambda: LocalIssuer(algorithm="ES256").guard(introspection_cache="redis://127.0.0.1"),

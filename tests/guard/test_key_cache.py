@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from bearerguard import Guard, Issuer, IssuerUnavailable, Response, TokenError
 from bearerguard.guard.keys.key_cache import KeyCache
-from bearerguard.guard.keys.refetch import BackOff, Bucket
+from bearerguard.guard.keys.refetch_budget import Backoff, RefetchBudget
 from bearerguard.runtime.flow import Fetch
 from bearerguard.runtime.messages import Request
 from bearerguard.testing import LocalIssuer
@@ -432,7 +432,7 @@ def test_two_issuers_never_lend_each_other_keys(clock: Clock) -> None:
 
 
 def test_the_bucket_and_the_pause_survive_a_clock_that_is_set_back() -> None:
-    bucket, back_off = Bucket(30), BackOff(30)
+    bucket, back_off = RefetchBudget(30), Backoff(30)
     assert [bucket.take(10_000) for _ in range(4)] == [True, True, True, False]
     assert bucket.wait(10_000) == 30
     assert bucket.wait(0) <= 30

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from bearerguard import Claims, Principal
 from bearerguard.guard.revocation.revocation_list import (
-    Kind,
     Revocation,
     RevocationList,
     decode,
     encode,
 )
+from bearerguard.protocol.revocation import Kind
 
 ISSUER = "https://issuer.test"
 NOON, LATE = 1_800_000_000.0, 1_800_090_000.0

@@ -43,11 +43,13 @@ class Worker:
         **options: Any,
     ) -> None:
         self.events: list[tuple[str, str]] = []
-        self.revocations = Revocations(RedisStore(redis.url, secret=secret, timeout=0.5), **options)
-        self.revocations.attach(clock, lambda code, _, detail: self.events.append((code, detail)))
-        assert self.revocations.store is not None
+        store = RedisStore(redis.url, secret=secret, timeout=0.5)
+        self.shared = Revocations(store, **options)
+        self.revocations = self.shared.attach(
+            clock, lambda code, _, detail: self.events.append((code, detail))
+        )
         once = SingleFlight()
-        self.handlers: dict[type[Effect[Any]], Any] = {**self.revocations.store.handlers()}
+        self.handlers: dict[type[Effect[Any]], Any] = {**store.handlers()}
         self.handlers[Once] = lambda effect: once.once(effect, self.handlers)
 
     def run(self, flow: Flow[Any]) -> Any:
@@ -100,7 +102,7 @@ def hire(redis: RedisServer) -> Iterator[Callable[..., Worker]]:
 
     yield hire
     for worker in hired:
-        worker.revocations.close()
+        worker.shared.close()
 
 
 def eventually(condition: Callable[[], object]) -> None:
@@ -132,23 +134,23 @@ def test_what_is_no_store_is_refused() -> None:
 
 
 def test_without_a_store_a_revocation_holds_in_this_process() -> None:
-    revocations = Revocations()
+    shared = Revocations()
+    revocations = shared.attach(time.time, lambda *_: None)
     run(revocations.ensure(ISSUER), {})
     revocations.check(principal("t1"))
     run(revocations.revoke([revocation("t1")]), {})
     with pytest.raises(TokenError, match="revoked"):
         revocations.check(principal("t1"))
-    assert revocations.health().status == "local"
-    assert revocations.health().entries == 1
+    for health in (shared.health(), revocations.health()):
+        assert (health.status, health.entries) == ("local", 1)
     assert revocations.trusted_until == math.inf
-    revocations.close()
+    shared.close()
     with pytest.raises(TokenError):
         revocations.check(principal("t1"))
 
 
 def test_a_token_that_outlives_the_memory_is_refused() -> None:
-    revocations = Revocations(max_token_life=600)
-    revocations.attach(lambda: 1000.0, lambda *_: None)
+    revocations = Revocations(max_token_life=600).attach(lambda: 1000.0, lambda *_: None)
     for fine in (
         {"issued_at": 1000.0, "expires_at": 1600.0},
         {"issued_at": 400.0},
@@ -165,18 +167,88 @@ def test_a_token_that_outlives_the_memory_is_refused() -> None:
 
 @pytest.mark.parametrize("expires_at", [None, 1001.0, 1600.0, 9e9])
 def test_a_token_that_does_not_say_when_it_was_issued_is_refused(expires_at: float | None) -> None:
-    revocations = Revocations(max_token_life=600)
-    revocations.attach(lambda: 1000.0, lambda *_: None)
+    revocations = Revocations(max_token_life=600).attach(lambda: 1000.0, lambda *_: None)
     with pytest.raises(TokenError, match="must have iat: have the issuer add it") as raised:
         revocations.check(Principal(issuer=ISSUER, token_id="t1", expires_at=expires_at))
     assert raised.value.reason == LIVES_TOO_LONG
 
 
-def test_the_first_guard_counts() -> None:
-    revocations = Revocations(max_token_life=600)
-    revocations.attach(lambda: 1000.0, lambda *_: None)
-    revocations.attach(lambda: 9000.0, lambda *_: None)
-    revocations.check(principal("t1", issued_at=1000.0, expires_at=1600.0))
+def test_each_guard_checks_by_its_own_clock() -> None:
+    shared = Revocations(max_token_life=600)
+    early = shared.attach(lambda: 1000.0, lambda *_: None)
+    late = shared.attach(lambda: 9000.0, lambda *_: None)
+    early.check(principal("t1", issued_at=1000.0))
+    with pytest.raises(TokenError, match="max_token_life="):
+        late.check(principal("t1", issued_at=1000.0))
+
+
+def test_a_revocation_is_kept_until_it_has_expired_for_every_guard() -> None:
+    shared = Revocations()
+    late = shared.attach(lambda: 9000.0, lambda *_: None)
+    early = shared.attach(lambda: 1000.0, lambda *_: None)
+    shared.add([Revocation("token", ISSUER, "t1", None, 5000.0)])
+    for guard in (early, late):
+        with pytest.raises(TokenError, match="revoked"):
+            guard.check(principal("t1", issued_at=guard.clock()))
+
+
+def test_an_outage_is_an_event_of_every_guard_and_a_refusal_of_one(redis: RedisServer) -> None:
+    store = RedisStore(redis.url, secret=SECRET, timeout=0.2)
+    shared = Revocations(store)
+    events: dict[str, list[str]] = {"one": [], "two": []}
+    one = shared.attach(time.time, lambda code, *_: events["one"].append(code))
+    two = shared.attach(time.time, lambda code, *_: events["two"].append(code))
+    handlers: dict[type[Effect[Any]], Any] = {**store.handlers()}
+    handlers[Once] = lambda effect: run(effect.flow(), handlers)
+    redis.kill()
+    with pytest.raises(RevocationsUnavailable):
+        run(one.ensure(ISSUER), handlers)
+    assert events["one"][0] == "revocations_unavailable"  # the request's
+    eventually(lambda: events["two"] == ["revocations_unavailable"])  # the thread's
+    assert two.health().status == "absent"
+    shared.close()
+
+
+def test_a_list_that_one_guard_read_serves_the_others_by_their_clocks(redis: RedisServer) -> None:
+    store = RedisStore(redis.url, secret=SECRET)
+    shared = Revocations(store, max_staleness=100)
+    handlers: dict[type[Effect[Any]], Any] = {**store.handlers()}
+    handlers[Once] = lambda effect: run(effect.flow(), handlers)
+    one = shared.attach(time.time, lambda *_: None)
+    two = shared.attach(lambda: 5000.0, lambda *_: None)
+    assert shared.health().status == "absent"
+    run(one.ensure(ISSUER), handlers)
+    assert two.trusted_until == 5100.0
+    joined = shared.attach(lambda: 7000.0, lambda *_: None)
+    assert 7090.0 < joined.trusted_until <= 7100.0
+    assert shared.health().status == joined.health().status == "fresh"
+    shared.close()
+    assert one.trusted_until == two.trusted_until == joined.trusted_until == -math.inf
+    assert shared.health().status == "absent"
+
+
+def test_a_log_beside_a_server_serves_the_revocations_that_were_given() -> None:
+    log, own = (
+        RedisStore("redis://127.0.0.1", secret=SECRET),
+        RedisStore("redis://127.0.0.1", secret=SECRET),
+    )
+    local, kept = Revocations(), Revocations(own)
+    local.use_log(log)
+    assert local.store is log
+    assert not local.forwards(log)
+    kept.use_log(log)
+    assert kept.store is own
+    assert kept.forwards(log)
+    assert kept.forwards(log)
+    assert len(kept._forwarding._logs) == 1
+
+
+def test_revocations_in_use_without_a_store_take_none_from_a_server() -> None:
+    shared = Revocations()
+    guard = shared.attach(time.time, lambda *_: None)
+    with pytest.raises(ConfigurationError, match="make the guard beside the server first"):
+        shared.use_log(RedisStore("redis://127.0.0.1", secret=SECRET))
+    assert guard.health().status == "local"
 
 
 # Sharing
@@ -381,13 +453,13 @@ def test_a_worker_with_another_secret_is_told_and_trusts_nothing(
 def test_a_secret_is_renewed_without_losing_a_revocation(hire: Callable[..., Worker]) -> None:
     old = hire()
     old.revoke("t1")
-    both = hire(secret=[SECRET, NEW_SECRET])
+    both = hire(secret=[NEW_SECRET, SECRET])
     assert both.refuses("t1")
     both.revoke("t2")
     new = hire(secret=NEW_SECRET)  # the mark was renewed; the entry of the old secret was not
     with pytest.raises(RevocationsUnavailable, match="1 revocations cannot be read"):
         new.refuses("t2")
-    assert hire(secret=[SECRET, NEW_SECRET]).refuses("t2")
+    assert hire(secret=[NEW_SECRET, SECRET]).refuses("t2")
 
 
 @pytest.mark.parametrize("forge", [lambda _: b"garbage", lambda e: e[:-1] + b"x", lambda _: b""])
@@ -399,7 +471,7 @@ def test_an_entry_that_nobody_here_sealed_is_no_revocation_and_stops_nobody(
     with redis.client() as client:
         content = forge(client.xrange(LOG)[0][1][b"e"])
         client.xadd(LOG, {"e": content})
-        client.publish("{bearerguard}:log:bell", content)
+        client.publish("{bearerguard}:log:notify", content)
         eventually(lambda: "revocations_unreadable" in worker.codes())
         late = hire()
         assert late.refuses("t1")
@@ -442,7 +514,7 @@ def test_one_thread_follows_and_ends_with_its_guard(hire: Callable[..., Worker])
     for _ in range(3):
         worker.refuses("t1")
     assert len(following()) == 1
-    worker.revocations.close()
+    worker.shared.close()
     eventually(lambda: not following())
     assert not worker.refuses("t1")  # a closed guard can be used again
     assert len(following()) == 1
@@ -455,7 +527,7 @@ def test_closing_in_the_middle_of_a_round_leaves_nothing_believed(
     worker.refuses("t1")
     redis.signal(signal.SIGSTOP)
     time.sleep(0.6)  # the round waits for an answer
-    worker.revocations.close()
+    worker.shared.close()
     redis.signal(signal.SIGCONT)
     eventually(lambda: not following())
     assert worker.revocations.trusted_until == -math.inf
@@ -464,7 +536,7 @@ def test_closing_in_the_middle_of_a_round_leaves_nothing_believed(
 def test_a_thread_keeps_nothing_alive(redis: RedisServer) -> None:
     worker = Worker(redis)
     worker.refuses("t1")
-    gone = weakref.ref(worker.revocations)
+    gone = weakref.ref(worker.shared)
     del worker
 
     def ended() -> bool:
@@ -499,14 +571,14 @@ def test_what_goes_wrong_in_an_unforeseen_way_is_logged_and_tried_again(
 ) -> None:
     worker = hire()
     failures = [RuntimeError("unforeseen"), StoreFailed("foreseen")]
-    follow = worker.revocations.follow
+    follow = worker.shared.follow
 
-    def failing(heard: tuple[bytes, ...]) -> Flow[None]:
+    def failing(notified: tuple[bytes, ...]) -> Flow[None]:
         if failures:
             raise failures.pop(0)
-        yield from follow(heard)
+        yield from follow(notified)
 
-    worker.revocations.follow = failing  # type: ignore[method-assign]
+    worker.shared.follow = failing  # type: ignore[method-assign]
     worker.refuses("t1")
     hire().revoke("t2")
     eventually(lambda: worker.refuses("t2"))
@@ -532,16 +604,16 @@ def test_a_store_that_fails_in_its_own_way_is_listened_to_again(
 
                 yield {**handlers, ListenLog: listen}
 
-    revocations = Revocations(Odd(redis.url, secret=SECRET))
-    assert revocations.store is not None
-    handlers: dict[type[Effect[Any]], Any] = {**revocations.store.handlers()}
+    store = Odd(redis.url, secret=SECRET)
+    revocations = Revocations(store).attach(time.time, lambda *_: None)
+    handlers: dict[type[Effect[Any]], Any] = {**store.handlers()}
     handlers[Once] = lambda effect: run(effect.flow(), handlers)
     run(revocations.ensure(ISSUER), handlers)
     eventually(lambda: "unforeseen way" in caplog.text)
     run(revocations.revoke([revocation("t1")]), handlers)
     until = revocations.trusted_until
     eventually(lambda: revocations.trusted_until > until)  # its thread goes on
-    revocations.close()
+    revocations.shared.close()
 
 
 def test_many_first_requests_read_once(redis: RedisServer, hire: Callable[..., Worker]) -> None:

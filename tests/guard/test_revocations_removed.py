@@ -35,7 +35,7 @@ __all__ = ["hire"]  # a fixture
 Client = library.Redis
 ALL = [f"t{number}" for number in range(10)]
 SNAPSHOT = "snapshot"
-BELL = "{bearerguard}:log:bell"
+CHANNEL = "{bearerguard}:log:notify"
 HOUR, DAY = 3600, 86_400
 
 
@@ -143,7 +143,7 @@ def test_a_worker_that_starts_believes_no_log_with_a_gap(
     one = hire()
     with redis.client() as client:
         revoke_all(client, one)
-        one.revocations.close()  # nobody follows who could append it again
+        one.shared.close()  # nobody follows who could append it again
         remove(client)
         remaining = client.xlen(LOG)
         late, later = hire(), hire()
@@ -168,7 +168,7 @@ def test_what_is_lost_is_named_by_its_numbers(
     one = hire()
     with redis.client() as client:
         revoke_all(client, one)
-        one.revocations.close()
+        one.shared.close()
         delete(client, slice(3, 6))
     late = hire()
     assert not late.lets_pass("good")
@@ -181,7 +181,7 @@ def test_a_gap_that_may_be_entries_of_another_secret_stays_refused(
     one = hire()
     with redis.client() as client:
         revoke_all(client, one)
-        one.revocations.close()
+        one.shared.close()
         fill_with_garbage(client)
         late = hire()
         for _ in range(2):
@@ -200,7 +200,7 @@ def test_an_entry_that_is_put_in_once_more_changes_nothing(
         revoke_all(client, one)
         for _, fields in rows(client)[:3]:
             client.xadd(LOG, fields)
-            client.publish(BELL, fields[b"e"])
+            client.publish(CHANNEL, fields[b"e"])
         late = hire()
         assert late.refuses(ALL[0])
         one.revoke("later")
@@ -220,7 +220,7 @@ def test_an_entry_of_another_log_under_the_same_secret_is_none_of_this_one(
     with redis.client() as client:
         ((_, fields),) = client.xrange("{two}:log")
         client.xadd(LOG, fields)
-        client.publish(BELL, fields[b"e"])
+        client.publish(CHANNEL, fields[b"e"])
         eventually(lambda: "revocations_unreadable" in one.codes())
         client.set(MARK, client.get("{two}:log:mark"))
         with pytest.raises(RevocationsUnavailable, match="secret="):
@@ -262,7 +262,7 @@ def test_a_worker_that_revokes_after_an_older_mark_was_put_back_reuses_no_number
     one = hire()
     with redis.client() as client:
         revoke_all(client, one)
-        eventually(lambda: one.revocations._feed._place.number == len(ALL))
+        eventually(lambda: one.shared._feed._cursor.number == len(ALL))
         put_the_mark_back(client)
         one.revoke("later")
         late = hire()

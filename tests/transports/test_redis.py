@@ -18,7 +18,7 @@ from bearerguard import ConfigurationError
 from bearerguard.redis import RedisStore
 from bearerguard.runtime.flow import Effect, Load, Store
 from bearerguard.runtime.messages import StoreFailed
-from bearerguard.runtime.shared_log import AppendLog, CutLog, ListenLog, MarkLog, ReadLog, RingLog
+from bearerguard.runtime.shared_log import AppendLog, CutLog, ListenLog, MarkLog, NotifyLog, ReadLog
 from tests.faults.size import size
 from tests.processes import free_port
 from tests.raw_servers import certificate
@@ -338,10 +338,10 @@ def test_an_entry_of_another_shape_has_no_content(redis: RedisServer) -> None:
 
 def test_who_rings_learns_how_many_listen(redis: RedisServer) -> None:
     store = make(redis)
-    assert ask(store, RingLog()) == 0
+    assert ask(store, NotifyLog()) == 0
     with store.listening() as handlers:
         handlers[ListenLog](ListenLog(5))
-        assert ask(store, RingLog()) == 1
+        assert ask(store, NotifyLog()) == 1
         assert handlers[ListenLog](ListenLog(0.1)) == ()  # there is no entry in it
 
 
@@ -370,7 +370,7 @@ def test_what_is_appended_quietly_is_read_and_not_heard(redis: RedisServer) -> N
     store = make(redis)
     with store.listening() as handlers:
         handlers[ListenLog](ListenLog(0))
-        ask(store, AppendLog((b"a", b"b"), 3600, ring=False))
+        ask(store, AppendLog((b"a", b"b"), 3600, notify=False))
         append(store, b"c")
         assert handlers[ListenLog](ListenLog(5)) == (b"c",)
     assert [content for _, content in ask(store, ReadLog(None)).entries] == [b"a", b"b", b"c"]
@@ -380,7 +380,7 @@ def test_what_is_appended_quietly_wakes_who_listens_to_read(redis: RedisServer) 
     store = make(redis)
     with store.listening() as handlers:
         handlers[ListenLog](ListenLog(0))
-        ask(store, AppendLog((b"a", b"b"), 3600, ring=False))
+        ask(store, AppendLog((b"a", b"b"), 3600, notify=False))
         assert handlers[ListenLog](ListenLog(600)) == ()  # ten minutes, if it was not woken
 
 

@@ -54,7 +54,7 @@ class ServerSecret:
 
     def sealer(self, purpose: str) -> Sealer:
         """Return what seals for one purpose, with the newest, and opens with all."""
-        return Sealer(*reversed(self._secrets), purpose=purpose)
+        return Sealer(*self._secrets, purpose=purpose)
 
     def newest_sealer(self, purpose: str) -> Sealer:
         """Return what opens only what the newest sealed."""

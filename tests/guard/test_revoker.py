@@ -10,7 +10,7 @@ import pytest
 from bearerguard import ConfigurationError, Principal
 from bearerguard.guard.revocation.revocation_list import Revocation
 from bearerguard.guard.revocation.revocations import SLACK
-from bearerguard.guard.revocation.revoking import chosen_issuer, revocation, revocation_of
+from bearerguard.guard.revocation.revoker import chosen_issuer, revocation, revocation_of
 
 ISSUER = "https://issuer.test"
 NOON = 1_800_000_000.25
@@ -77,12 +77,19 @@ def test_a_token_without_a_name_cannot_be_revoked(principal: Principal) -> None:
         revocation_of(principal, now=NOON, max_token_life=LIFE)
 
 
+class Issuers:
+    def __init__(self, *urls: str) -> None:
+        self.urls = urls
+
+    def named(self, name: str) -> str | None:
+        return name if name in self.urls else None
+
+
 def test_the_issuer_is_named_where_there_are_several() -> None:
-    other = "https://other.test"
-    named = {ISSUER: ISSUER, other: other}.get
-    assert chosen_issuer(None, [ISSUER], named) == ISSUER
-    assert chosen_issuer(ISSUER, [ISSUER, other], named) == ISSUER
+    one, two = Issuers(ISSUER), Issuers(ISSUER, "https://other.test")
+    assert chosen_issuer(None, one) == ISSUER
+    assert chosen_issuer(ISSUER, two) == ISSUER
     with pytest.raises(ConfigurationError, match="issuer="):
-        chosen_issuer(None, [ISSUER, other], named)
+        chosen_issuer(None, two)
     with pytest.raises(ConfigurationError, match="issuer="):
-        chosen_issuer("https://stranger.test", [ISSUER], named)
+        chosen_issuer("https://stranger.test", one)

@@ -1,0 +1,165 @@
+"""From an introspection response to a verified token, and for how long it is cached (RFC 7662).
+
+Pure: a response, the issuer's configuration, and a time. Members that the response leaves out
+take the configured values; the others are checked like the claims of a JWT (RFC 7662 §4).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from bearerguard.errors import INACTIVE, MISSING_CLAIM, UNKNOWN_ISSUER, Reason, TokenError, quoted
+from bearerguard.guard.config.introspection import Introspection
+from bearerguard.guard.config.issuer import Issuer
+from bearerguard.guard.keys.key_validity import KeyValidity
+from bearerguard.guard.revocation.revocations import GuardRevocations
+from bearerguard.guard.tokens.token_cache import VerifiedToken
+from bearerguard.principal import Claims, Principal
+from bearerguard.protocol import claims
+from bearerguard.protocol.jose import strict_json
+
+# The expiry by which a token without one is checked: the latest date there is.
+_NEVER = 2**53
+_NO_AUDIENCE = (
+    "it has no aud in the issuer's response: let the issuer send it, pass audience_claim= naming"
+    " the member that has it, or allow_missing_audience=True to Introspection() where every token"
+    " of this issuer is for this API"
+)
+# No key verified it, so the end of a key does not end it.
+_UNTIL_DEADLINE = KeyValidity(math.inf)
+
+
+class IntrospectionResponse(NamedTuple):
+    """A response: the members of an active token, None for a token that is not active.
+
+    `key_id` is the `kid` of the key that signed the response, None if no key with an id did.
+    """
+
+    members: Mapping[str, Any] | None
+    key_id: str | None = None
+
+
+class IntrospectedToken(VerifiedToken):
+    """A token that its issuer described: fresh until `deadline`, usable until `stale_until`.
+
+    Both are in Unix seconds. `elapses_at` and `stale_elapses_at` are the same ends by
+    `monotonic`, which no change of the clock disturbs.
+    """
+
+    __slots__ = ("stale_elapses_at", "stale_until")
+
+    def __init__(
+        self,
+        principal: Principal,
+        deadline: float,
+        stale_until: float,
+        *,
+        validity: KeyValidity = _UNTIL_DEADLINE,
+        elapses_at: float = math.inf,
+        stale_elapses_at: float = math.inf,
+    ) -> None:
+        super().__init__(principal, deadline, validity, elapses_at)
+        self.stale_until = stale_until
+        self.stale_elapses_at = stale_elapses_at
+
+
+@dataclass(frozen=True, slots=True)
+class CachedRefusal:
+    """Why a token was refused, and until when the refusal is cached, by `monotonic`."""
+
+    kind: type[TokenError]
+    reason: Reason
+    remedy: str
+    until: float
+
+    def error(self) -> TokenError:
+        """Return the refusal as an exception."""
+        return self.kind(self.reason, self.remedy)
+
+
+class ResponseReader:
+    """Reads the introspection responses of one issuer."""
+
+    def __init__(self, issuer: Issuer, options: Introspection) -> None:
+        self._issuer = issuer
+        self._options = options
+        self._vouched: dict[str, Any] = {"iss": issuer.url, "exp": _NEVER}
+        if options.allow_missing_audience:
+            self._vouched["aud"] = sorted(issuer.expected.audience)
+        self._names = (issuer.url, *issuer.aliases)
+        self._expected = replace(issuer.expected, required=("aud",))
+
+    def read(
+        self, response: IntrospectionResponse, received_at: float, now: float, elapsed: float
+    ) -> IntrospectedToken:
+        """Return the token that a response describes; raises `TokenError`.
+
+        `received_at` and `now` are in Unix seconds, `elapsed` is by `monotonic`. Another worker
+        may have received the response, by a clock that is ahead: it is cached no longer than a
+        response received now.
+        """
+        if response.members is None:
+            raise TokenError(INACTIVE, "the issuer says that it is not active")
+        members = strict_json.without_nulls(response.members)
+        if _is_zero(members.get("exp")):
+            # Some servers send 0 for an active token that does not expire (RFC 7662 §2.2).
+            del members["exp"]
+        if members.get("aud") in ([], ""):
+            del members["aud"]  # Ory Hydra sends these for a token without an audience
+        filled = {**self._vouched, **members}
+        if filled["iss"] not in self._names:
+            raise TokenError(
+                UNKNOWN_ISSUER,
+                f"iss is {quoted(filled['iss'])} in the issuer's response, not"
+                f" {quoted(self._issuer.url)}: pass aliases= if it is another name of this issuer",
+            )
+        claims.check_no_logout_token(filled)
+        # Before the mapping, and a malformed date is refused, not taken for no expiry.
+        expires_at = claims.numeric_date(members, "exp") if "exp" in members else None
+        if self._issuer.mapping is not None:
+            filled = self._issuer.mapping.seen(filled)
+        claims.check_kind(members, accept_id_tokens=self._issuer.accept_id_tokens)
+        if filled.get("aud") is None:
+            raise TokenError(MISSING_CLAIM, _NO_AUDIENCE)
+        principal = claims.bearer(filled, self._expected, now)._replace(
+            expires_at=expires_at, claims=Claims(dict(members))
+        )
+        last = math.inf if expires_at is None else expires_at
+        fresh = min(received_at, now) + self._options.cache_ttl
+        elapses_at = elapsed + self._options.cache_ttl
+        return IntrospectedToken(
+            principal,
+            min(fresh, last),
+            min(fresh + self._options.stale_ttl, last),
+            validity=_signed_by(response.key_id),
+            elapses_at=elapses_at,
+            stale_elapses_at=elapses_at + self._options.stale_ttl,
+        )
+
+    def refused(self, refusal: TokenError, elapsed: float) -> CachedRefusal | None:
+        """Return a refusal to cache, None if refusals are not cached."""
+        ttl = self._options.negative_ttl if self._options.cache_ttl else 0.0
+        if not ttl:
+            return None
+        return CachedRefusal(type(refusal), refusal.reason, refusal.remedy, elapsed + ttl)
+
+
+def is_withdrawn(revocations: GuardRevocations | None, issuer: str, key_id: str | None) -> bool:
+    """Whether the key that signed a response was revoked, as far as is known.
+
+    The token may still be valid: the issuer is asked again.
+    """
+    if revocations is None or key_id is None:
+        return False
+    return revocations.current.covers(Principal(issuer), key_id)
+
+
+def _signed_by(key_id: str | None) -> KeyValidity:
+    return _UNTIL_DEADLINE if key_id is None else KeyValidity(math.inf, key_id=key_id)
+
+
+def _is_zero(date: object) -> bool:
+    return isinstance(date, int | float) and not isinstance(date, bool) and date == 0
