@@ -404,6 +404,32 @@ def test_static_keys_never_fetch_and_are_healthy(issuer: LocalIssuer, clock: Clo
     assert not issuer.hits
 
 
+def test_a_snapshot_of_keys_is_immutable_and_keys_of_an_old_one_are_not_remembered(
+    issuer: LocalIssuer, guard: Guard, clock: Clock
+) -> None:
+    guard.verify(issuer.token())
+    (_, keys) = guard._trust.find(issuer.url) or (None, None)
+    assert keys is not None
+    before = keys._snapshot
+    assert before is not None
+    ((header, selected),) = keys._selections[1].items()
+    ((key, validity),) = before.validities.items()
+    clock.now += 10**5
+    guard.run(keys.refresh())
+    assert keys._snapshot is not before
+    assert before.validities == {key: validity}  # a refresh replaces it whole
+    assert keys.selected(header) is None  # of the keys before
+    keys.remember(header, key, selected)
+    assert keys.selected(header) is selected  # the issuer still has the key
+    keys.begin_in_child()
+    assert keys.selected(header) is selected
+    issuer.rotate(keep=False)
+    clock.now += 10**5
+    guard.run(keys.refresh())
+    keys.remember(header, key, selected)
+    assert keys.selected(header) is None  # withdrawn meanwhile
+
+
 def test_warming_fails_softly(issuer: LocalIssuer, guard: Guard) -> None:
     issuer.refuses = True
     guard.warm()

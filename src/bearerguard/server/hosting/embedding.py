@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from bearerguard.guard.config.introspection import Introspection
 from bearerguard.guard.config.issuer import Issuer
+from bearerguard.protocol.revocation import ARGUMENT_OF_CLAIM
 from bearerguard.runtime.flow import Fetch
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.endpoints import metadata
@@ -29,14 +30,6 @@ if TYPE_CHECKING:
 
 # Whoever is in this process is asked for no credentials.
 _NO_SECRET = "in-process"  # noqa: S105 - as it says
-# What a guard calls the claims by which it revokes.
-_NAMES = {
-    "jti": "token_id",
-    "sid": "session_id",
-    "sub": "subject",
-    "client_id": "client_id",
-    "kid": "key_id",
-}
 
 
 class InProcess:
@@ -94,7 +87,7 @@ class InProcess:
 
 def names(revoked: Revoked, issuer: str) -> Mapping[str, Any]:
     """Return a revocation as the arguments of `Guard.revoke`."""
-    return {_NAMES[revoked.kind]: revoked.value, "issuer": issuer}
+    return {ARGUMENT_OF_CLAIM[revoked.kind]: revoked.value, "issuer": issuer}
 
 
 def issuer(server: AuthorizationServer, **options: Any) -> Issuer:

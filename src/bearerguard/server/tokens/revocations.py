@@ -8,12 +8,13 @@ starts reads what others revoked before.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 from sqlalchemy import Connection
 
+from bearerguard.protocol.revocation import KIND_OF_CLAIM, Claim
 from bearerguard.server.audit import Audit
 from bearerguard.server.settings import DAY, Settings
 from bearerguard.server.store import grants as rows
@@ -22,16 +23,8 @@ from bearerguard.server.store import revocations as log
 from bearerguard.server.store.database import Database
 
 T = TypeVar("T")
-Kind: TypeAlias = Literal["jti", "sid", "sub", "client_id", "kid"]
+Kind: TypeAlias = Claim
 
-# What the log calls the claims: the words of a guard's list.
-LOGGED: Mapping[Kind, str] = {
-    "jti": "token",
-    "sid": "session",
-    "sub": "subject",
-    "client_id": "client",
-    "kid": "signing_key",
-}
 # What never comes again: whatever the date of a token that names it, it is meant.
 _FOR_GOOD = frozenset({"jti", "sid", "kid"})
 # A guard accepts a token for its leeway after its expiry, 300 s at most, and one that says it
@@ -109,7 +102,7 @@ class Revocations:
             connection,
             [
                 {
-                    "kind": LOGGED[kind],
+                    "kind": KIND_OF_CLAIM[kind],
                     "issuer": None,
                     "value": value,
                     "before": None if kind in _FOR_GOOD else second,
