@@ -16,7 +16,7 @@ from bearerguard import Guard, Revocations, scopes
 from bearerguard.redis import RedisStore
 from bearerguard.testing import LocalIssuer
 from tests.adapters.doors import DOORS, Door
-from tests.conformance.stage import NOON, Clock
+from tests.conformance.harness import NOON, Clock
 from tests.redis_server import RedisServer
 
 NOW = NOON

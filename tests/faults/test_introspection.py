@@ -25,8 +25,8 @@ from bearerguard import (
     TokenError,
 )
 from bearerguard.testing import LocalIssuer
+from tests.conformance.drivers import DRIVERS, Protected, Sent
 from tests.conformance.introspection_table import CLIENT_KEYS
-from tests.conformance.worlds import WORLDS, Mounted, Sent
 from tests.raw_servers import certificate, over_tls, raw_server
 from tests.warm import recalled
 
@@ -226,8 +226,10 @@ def guard_of(endpoint: str, **transport: Any) -> Guard:
 def answers_503_and_caches_nothing(guard: Guard) -> None:
     """Both faces answer 503, each having asked anew."""
     with guard:
-        for call in WORLDS.values():
-            answer = call(Mounted(guard, {}, ()), Sent([("Authorization", b"Bearer opaque-token")]))
+        for call in DRIVERS.values():
+            answer = call(
+                Protected(guard, {}, ()), Sent([("Authorization", b"Bearer opaque-token")])
+            )
             assert answer.status == 503
             assert int(answer.one("retry-after")) >= 1
             assert answer.values("www-authenticate") == []

@@ -16,7 +16,7 @@ from bearerguard.errors import BearerGuardError
 from bearerguard.runtime.elapsed import elapsed_by
 from bearerguard.runtime.messages import Response
 from bearerguard.testing import LocalIssuer
-from tests.conformance.stage import Clock
+from tests.conformance.harness import Clock
 from tests.warm import recalled
 
 HOUR = 3600

@@ -43,8 +43,8 @@ from bearerguard.runtime.flow import Fetch, Flow, Once
 from bearerguard.runtime.generations import Generations
 from bearerguard.runtime.messages import FetchFailed
 from bearerguard.testing import LocalIssuer, SigningKey, sign
+from tests.conformance.harness import NOON, Clock
 from tests.conformance.introspection_table import CLIENT_KEYS, pem
-from tests.conformance.stage import NOON, Clock
 from tests.warm import recalled
 
 PEM = CLIENT_KEYS["ES256"]

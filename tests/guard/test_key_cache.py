@@ -20,7 +20,7 @@ from bearerguard.guard.keys.refetch_budget import Backoff, RefetchBudget
 from bearerguard.runtime.flow import Fetch
 from bearerguard.runtime.messages import Request
 from bearerguard.testing import LocalIssuer
-from tests.conformance.stage import Clock
+from tests.conformance.harness import Clock
 from tests.warm import recalled
 
 HERD = 100

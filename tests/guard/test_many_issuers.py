@@ -25,7 +25,7 @@ from bearerguard.guard.config.claim_mapping import mapping_of
 from bearerguard.runtime.flow import Fetch
 from bearerguard.runtime.messages import FetchFailed
 from bearerguard.testing import LocalIssuer, SigningKey
-from tests.conformance.stage import Clock
+from tests.conformance.harness import Clock
 
 URL = "https://id.test/{tenant}/v2"
 KEY = SigningKey.generate("ES256", "k1")

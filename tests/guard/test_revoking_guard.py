@@ -25,7 +25,7 @@ from bearerguard.errors import REVOCATIONS_UNAVAILABLE, REVOKED, RevocationsUnav
 from bearerguard.redis import RedisStore
 from bearerguard.runtime.flow import run
 from bearerguard.testing import LocalIssuer
-from tests.conformance.stage import Clock
+from tests.conformance.harness import Clock
 from tests.processes import free_port
 from tests.redis_server import RedisServer
 from tests.warm import recalled
