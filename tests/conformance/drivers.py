@@ -1,6 +1,6 @@
-"""The two worlds in which every scenario runs: one small app behind each protected.
+"""The two drivers of every scenario: one small app behind the ASGI and the WSGI adapter.
 
-A request is sent as raw octets through the protected's own protocol, so that repeated fields and
+A request is sent as raw octets through the protocol of the adapter, so that repeated fields and
 illegal octets arrive as a server would hand them over.
 """
 
@@ -40,7 +40,7 @@ class Received:
 
 @dataclass(frozen=True)
 class Protected:
-    """A protected around the app: its guard and options, and what the app itself sets."""
+    """An app behind an adapter: the guard, the options, and the headers of the app."""
 
     guard: Guard
     options: dict[str, Any]
@@ -60,7 +60,7 @@ class Sent:
 Call = Callable[[Protected, Sent], Received]
 
 
-def call_asgi(adapter: Protected, request: Sent) -> Received:
+def call_asgi(protected: Protected, request: Sent) -> Received:
     async def app(scope: Any, _receive: Any, send: Any) -> None:
         principal: Principal = scope["user"]
         raw = [(name.lower().encode(), value.encode()) for name, value in protected.app_headers]
@@ -94,7 +94,7 @@ def call_asgi(adapter: Protected, request: Sent) -> Received:
     return Received(start["status"], tuple(fields), b"".join(each["body"] for each in chunks))
 
 
-def call_wsgi(adapter: Protected, request: Sent) -> Received:
+def call_wsgi(protected: Protected, request: Sent) -> Received:
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         principal: Principal = environ["bearerguard.principal"]
         start_response("200 OK", [("Content-Type", "text/plain"), *protected.app_headers])

@@ -70,7 +70,7 @@ def listing(*methods: str) -> Callable[[Harness], None]:
 
 def answering(status: int, body: bytes, *headers: tuple[str, str]) -> Callable[[Harness], None]:
     def before(harness: Harness) -> None:
-        harness.issuer.introspection.response = Response(status, headers or (JSON,), body)
+        harness.issuer.introspection.answer = Response(status, headers or (JSON,), body)
 
     return before
 
@@ -78,7 +78,7 @@ def answering(status: int, body: bytes, *headers: tuple[str, str]) -> Callable[[
 def nothing_cached(harness: Harness, _response: Received) -> None:
     """The same request passes as soon as the issuer is well again."""
     assert harness.guard.health()["cached_tokens"] == 0
-    harness.issuer.introspection.response = None
+    harness.issuer.introspection.answer = None
     harness.issuer.outage = harness.issuer.refuses = False
     harness.clock.now += 60
     assert harness.request(harness.opaque()).status == 200
@@ -196,7 +196,7 @@ def signed(
         }
         whole = {name: value for name, value in (payload | claims).items() if value is not None}
         token = sign(head | (header or {}), whole, signer)
-        harness.issuer.introspection.response = Response(200, (SIGNED,), token.encode())
+        harness.issuer.introspection.answer = Response(200, (SIGNED,), token.encode())
 
     return before
 
