@@ -52,6 +52,22 @@ def test_INT_04_what_one_worker_was_told_the_others_need_not_ask(redis: RedisSer
             stranger.verify(token)
 
 
+def test_a_secret_of_the_cache_is_renewed_by_a_list_newest_first(redis: RedisServer) -> None:
+    issuer = LocalIssuer(algorithm="ES256")
+    old, new = SECRET, "another secret, which is as long as it must be"
+    before, after = issuer.opaque_token(), issuer.opaque_token()
+    with worker(issuer, redis, old) as first:
+        first.verify(before)
+    with worker(issuer, redis, new, old) as second:
+        second.verify(before)  # the old one opens
+        second.verify(after)  # the new one seals
+    with worker(issuer, redis, new) as third:
+        third.verify(after)
+        assert issuer.hits["/introspect"] == 2
+        third.verify(before)
+    assert issuer.hits["/introspect"] == 3
+
+
 def test_INT_04_a_store_that_is_down_costs_questions_and_nothing_else(redis: RedisServer) -> None:
     issuer = LocalIssuer(algorithm="ES256")
     token = issuer.opaque_token()
