@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bearerguard.guard.revocation.feed import Feed
-from bearerguard.guard.revocation.revocation_list import Revocation, RevocationList
+from bearerguard.guard.revocation.revocation_list import Revocation, RevocationList, encode
 from bearerguard.guard.revocation.revocations import Revocations
 from bearerguard.redis import RedisStore
 from bearerguard.runtime.flow import run
@@ -200,6 +200,14 @@ def test_notifications_are_taken_in_between_the_pages_of_a_long_log(
     late.run(late.feed.catch_up(late.add, add_notified))
     assert ["t9000"] in added
     assert late.knows("t0", "t3499", "t9000")
+
+
+def test_notifications_of_a_plain_log_are_added_at_once_and_malformed_ones_are_not() -> None:
+    feed, added = Feed([], 3600), list[Revocation]()
+    one = revocations(0, 1)
+    feed.add_notified([encode(one)], added.extend)
+    feed.add_notified([b"", b"garbage"], added.extend)
+    assert added == one
 
 
 def test_notifications_are_taken_in_while_a_log_is_restored(

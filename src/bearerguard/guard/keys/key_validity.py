@@ -1,4 +1,4 @@
-"""Until when tokens that a key verified count as verified, without another look at the key.
+"""The validity of a key: until when tokens that it verified need no other check of the key.
 
 One value for each key, shared by all cached tokens that it verified: when the key ends, they do.
 """

@@ -1,7 +1,7 @@
 """The feed of revocations: reading the log that workers share, and writing to it.
 
 Owns how far this worker has read, how entries are sealed, and what to do when entries are missing
-because the store lost them or somebody removed them: the worker that notices begins a new epoch
+because the store lost them or they were removed: the worker that notices begins a new epoch
 (`epoch`), and then all workers together append again what they know, once. All of it is flows;
 knows no store, no thread and no guard.
 
@@ -21,6 +21,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeAlias
 
@@ -99,7 +100,7 @@ class _Scan:
             raise StoreFailed(f"the shared store {why}")
 
 
-def _nobody(_revocations: Iterable[Revocation]) -> None:
+def _ignore(_revocations: Iterable[Revocation]) -> None:
     pass
 
 
@@ -173,15 +174,19 @@ class Feed:
 
     def add_notified(self, notified: Iterable[bytes], add: Add) -> None:
         """Add the entries of a notification at once; the log has them too."""
+        if self._is_plain:
+            with suppress(ValueError):  # the read that follows reports it
+                add([each for content in notified for each in decode(content)])
+            return
         entries = [self._opened(each, self._cursor.keep) for each in notified]
         add([each.revocation for each in entries if each is not None])
 
     def catch_up(self, add: Add, add_notified: Add | None = None) -> Flow[None]:
-        """Read what was appended since the last time, from the beginning the first time.
+        """Read what was appended since the last read; the first one reads the whole log.
 
-        Between the pages, `add_notified` is told what the bell says: for a thread that listens.
-        All pages are learned in one go: a list grows at the cost of a copy. Raises
-        `StoreFailed` unless all of it was read and understood.
+        Between the pages, the entries of notifications go to `add_notified`, for the thread that
+        listens. The pages are added all at once, as each addition copies a list. Raises
+        `StoreFailed` unless everything was read and opened.
         """
         if not self._is_plain:
             yield from self._read_on(_Scan(self._cursor), add, add_notified)
@@ -193,7 +198,7 @@ class Feed:
             add(found)
 
     def _read_on(
-        self, scan: _Scan, add: Add, add_notified: Add | None, note: Add = _nobody
+        self, scan: _Scan, add: Add, add_notified: Add | None, note: Add = _ignore
     ) -> Flow[_SealedMark]:
         """Read to the end; return the mark there.
 

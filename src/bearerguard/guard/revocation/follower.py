@@ -20,7 +20,7 @@ How late a worker may be when the store fails:
   more. After 15 s of failures the attempts are 0.25 s apart.
 
 A worker that starts after a loss waits 1.5 s for the others if any worker listens, or if a gap in
-the log shows that entries are missing; meanwhile it answers 503.
+the log shows that entries are missing; meanwhile it responds with 503.
 
 Without the store, the list is trusted for `max_staleness`.
 """

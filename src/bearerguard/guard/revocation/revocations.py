@@ -347,7 +347,7 @@ class GuardRevocations:
             # By `exp` alone, a long-lived token would pass in its last day, when a revocation
             # made a day before has been removed.
             remedy = (
-                "nobody knows how long it lives: with revocations=, tokens and introspection"
+                "its lifetime is unknown: with revocations=, tokens and introspection"
                 " responses must have iat: have the issuer add it"
             )
         elif (life := (now if expires_at is None else expires_at) - issued_at) > longest:
