@@ -1,4 +1,4 @@
-"""A warm request's way to its principal, as both faces go it."""
+"""The warm path of a request, as both adapters take it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from bearerguard.guard.tokens.token_cache import SUFFIX, TokenCache
 
 
 def recalled(by: Guard | TokenCache, authorization: bytes | str) -> Principal | None:
-    """Return whose credentials these are if nothing need be decided, else None."""
+    """Return the principal of cached credentials, else None."""
     known = by.recent.get(authorization[SUFFIX])
     if (
         known is None

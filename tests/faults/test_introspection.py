@@ -238,7 +238,7 @@ def answers_503_and_caches_nothing(guard: Guard) -> None:
 
 
 @pytest.mark.parametrize("nonsense", NONSENSE)
-def test_INT_02_nonsense_for_an_answer_is_503_and_caches_nothing(nonsense: str) -> None:
+def test_INT_02_a_malformed_response_is_503_and_is_not_cached(nonsense: str) -> None:
     with raw_server(NONSENSE[nonsense]) as endpoint:
         answers_503_and_caches_nothing(guard_of(endpoint))
 
@@ -292,7 +292,7 @@ BLOCK_PAGES = {
 
 @pytest.mark.parametrize("page", BLOCK_PAGES.values(), ids=BLOCK_PAGES)
 @pytest.mark.parametrize(("status", "stops_others"), [(200, False), (403, False), (503, True)])
-def test_a_page_about_a_strangers_token_that_cannot_be_read_stops_no_others(
+def test_an_unreadable_page_about_a_strangers_token_stops_no_others(
     page: bytes, status: int, *, stops_others: bool
 ) -> None:
     about_others = b'{"active": true, "aud": "https://api.example", "sub": "ada"}'

@@ -81,7 +81,7 @@ def is_revoked(guard: Guard, token: str) -> bool:
     return False
 
 
-def test_a_worker_that_starts_learns_what_others_revoked_in_redis(
+def test_a_worker_that_starts_reads_the_revocations_in_redis(
     redis: RedisServer, issuer: LocalIssuer
 ) -> None:
     filled(issuer, redis)
@@ -98,7 +98,7 @@ def test_a_worker_that_starts_learns_what_others_revoked_in_redis(
         assert took < 10
 
 
-def test_a_guard_that_starts_beside_a_server_learns_what_it_revoked(stage: Stage) -> None:
+def test_a_guard_that_starts_beside_a_server_reads_its_revocations(stage: Stage) -> None:
     with stage.server.database.write() as connection:
         for some in _in_parts(list(made(ISSUER, MANY, stage.clock.now + 3600))):
             rows.add(connection, [_row(each) for each in some])

@@ -1,4 +1,4 @@
-"""What operators are told, and what never."""
+"""Events and log lines: what they contain, and what they never contain."""
 
 from __future__ import annotations
 

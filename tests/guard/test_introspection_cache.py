@@ -1,4 +1,4 @@
-"""Workers that share what the issuer answered, over a real Redis."""
+"""Workers that share introspection responses, over a real Redis."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def worker(issuer: LocalIssuer, redis: RedisServer, *secrets: str) -> Guard:
     )
 
 
-def test_INT_04_what_one_worker_was_told_the_others_need_not_ask(redis: RedisServer) -> None:
+def test_INT_04_workers_read_the_response_that_one_of_them_got(redis: RedisServer) -> None:
     issuer = LocalIssuer(algorithm="ES256")
     token = issuer.opaque_token(sub="ada-lovelace")
     with worker(issuer, redis) as first, worker(issuer, redis) as second:
@@ -68,7 +68,7 @@ def test_a_secret_of_the_cache_is_renewed_by_a_list_newest_first(redis: RedisSer
     assert issuer.hits["/introspect"] == 3
 
 
-def test_INT_04_a_store_that_is_down_costs_questions_and_nothing_else(redis: RedisServer) -> None:
+def test_INT_04_an_outage_of_the_store_only_costs_calls_to_the_issuer(redis: RedisServer) -> None:
     issuer = LocalIssuer(algorithm="ES256")
     token = issuer.opaque_token()
     with worker(issuer, redis) as first, worker(issuer, redis) as second:
@@ -81,7 +81,7 @@ def test_INT_04_a_store_that_is_down_costs_questions_and_nothing_else(redis: Red
     assert issuer.hits["/introspect"] == 4
 
 
-def test_that_nothing_is_shared_is_told(redis: RedisServer) -> None:
+def test_a_store_that_shares_nothing_is_reported(redis: RedisServer) -> None:
     issuer = LocalIssuer(algorithm="ES256")
     events: list[Event] = []
 
@@ -140,7 +140,7 @@ def test_a_closed_guard_leaves_no_connection_to_the_store(redis: RedisServer) ->
 
 
 @pytest.mark.parametrize("counting", ["+xlen", "-xlen"])
-def test_a_user_of_the_store_needs_no_rights_but_those_named(
+def test_a_database_user_needs_only_the_documented_rights(
     redis: RedisServer, counting: str
 ) -> None:
     rights = ["~{mine}*", "~mine:*", "&{mine}*", "-@all", "+@transaction"]

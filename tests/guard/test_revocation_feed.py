@@ -1,4 +1,4 @@
-"""Appending again what a store lost: in which order, how often, and when it is lost once more."""
+"""The feed: appending again what a store lost, and taking in notifications."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_the_newest_are_appended_first(redis: RedisServer, hire: Callable[..., W
     assert len(late.known) == MANY
 
 
-def test_what_another_worker_appends_meanwhile_is_not_appended_twice(
+def test_entries_that_another_worker_appends_meanwhile_are_not_appended_twice(
     redis: RedisServer, hire: Callable[..., Worker]
 ) -> None:
     one, two = hire(MANY), hire(MANY)
@@ -131,7 +131,7 @@ def test_what_another_worker_appends_meanwhile_is_not_appended_twice(
     assert length(redis) == MANY
 
 
-def test_what_is_lost_once_more_is_appended_once_more(
+def test_entries_that_are_lost_again_are_appended_again(
     redis: RedisServer, hire: Callable[..., Worker]
 ) -> None:
     worker = hire(MANY)

@@ -116,14 +116,14 @@ def eventually(condition: Callable[[], object]) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, -1, math.inf, math.nan, "1"])
-def test_a_time_that_is_none_is_refused(seconds: Any) -> None:
+def test_a_malformed_time_is_refused(seconds: Any) -> None:
     with pytest.raises(ConfigurationError, match="max_token_life="):
         Revocations(max_token_life=seconds)
     with pytest.raises(ConfigurationError, match="max_staleness="):
         Revocations(max_staleness=seconds)
 
 
-def test_what_is_no_store_is_refused() -> None:
+def test_an_object_that_is_no_store_is_refused() -> None:
     class Half:
         def listening(self) -> None: ...
 
@@ -149,7 +149,7 @@ def test_without_a_store_a_revocation_holds_in_this_process() -> None:
         revocations.check(principal("t1"))
 
 
-def test_a_token_that_outlives_the_memory_is_refused() -> None:
+def test_a_token_that_outlives_the_revocations_is_refused() -> None:
     revocations = Revocations(max_token_life=600).attach(lambda: 1000.0, lambda *_: None)
     for fine in (
         {"issued_at": 1000.0, "expires_at": 1600.0},
@@ -254,7 +254,7 @@ def test_revocations_in_use_without_a_store_take_none_from_a_server() -> None:
 # Sharing
 
 
-def test_what_one_worker_revokes_all_refuse(hire: Callable[..., Worker]) -> None:
+def test_a_token_that_one_worker_revokes_is_refused_by_all(hire: Callable[..., Worker]) -> None:
     one, two, three = hire(), hire(), hire()
     for worker in (one, two, three):
         assert not worker.refuses("t1")
@@ -273,7 +273,7 @@ def test_a_worker_that_starts_later_knows_all_at_its_first_request(
     assert late.refuses("t1499")
 
 
-def test_the_list_is_replaced_when_something_is_new_only(hire: Callable[..., Worker]) -> None:
+def test_the_list_is_replaced_only_when_a_revocation_is_new(hire: Callable[..., Worker]) -> None:
     one, two = hire(), hire()
     two.refuses("t1")
     one.run(one.revocations.revoke([again := revocation("t1")]))
@@ -285,7 +285,7 @@ def test_the_list_is_replaced_when_something_is_new_only(hire: Callable[..., Wor
     assert two.revocations.current is before
 
 
-def test_a_first_request_is_not_answered_by_guessing(
+def test_a_first_request_waits_for_the_list_or_is_503(
     redis: RedisServer, hire: Callable[..., Worker]
 ) -> None:
     redis.kill()
@@ -303,7 +303,7 @@ def test_a_first_request_is_not_answered_by_guessing(
     assert not worker.refuses("t1")
 
 
-def test_a_silent_store_is_believed_for_the_time_allowed(
+def test_the_list_is_trusted_for_max_staleness_during_an_outage(
     redis: RedisServer, hire: Callable[..., Worker]
 ) -> None:
     offset = 0.0
@@ -327,7 +327,7 @@ def test_a_silent_store_is_believed_for_the_time_allowed(
     assert worker.codes()[0] == "revocations_unavailable"
 
 
-def test_a_clock_that_is_set_back_does_not_prolong_belief(
+def test_a_clock_set_back_does_not_prolong_the_trust_in_the_list(
     redis: RedisServer, hire: Callable[..., Worker]
 ) -> None:
     offset = 3600.0
@@ -359,7 +359,7 @@ def test_revoking_is_certain_or_an_error(redis: RedisServer, hire: Callable[...,
     assert worker.refuses("t1")
 
 
-def test_a_full_store_takes_no_revocation_and_goes_on_telling(
+def test_a_full_store_takes_no_revocation_and_can_still_be_read(
     redis: RedisServer, hire: Callable[..., Worker]
 ) -> None:
     worker = hire()
@@ -393,7 +393,7 @@ def test_workers_append_again_what_a_store_lost(
     assert not late.refuses("t3")
 
 
-def test_a_worker_that_alone_knows_a_revocation_tells_it_after_a_loss(
+def test_the_only_worker_that_knows_a_revocation_appends_it_after_a_loss(
     redis: RedisServer, hire: Callable[..., Worker]
 ) -> None:
     one, two = hire(), hire()
@@ -408,7 +408,7 @@ def test_a_worker_that_alone_knows_a_revocation_tells_it_after_a_loss(
         assert late.refuses("t1")
 
 
-def test_what_is_over_is_not_appended_again(
+def test_expired_revocations_are_not_appended_again(
     redis: RedisServer, hire: Callable[..., Worker]
 ) -> None:
     worker = hire()
@@ -439,7 +439,7 @@ def test_a_store_with_its_data_after_a_restart_needs_no_restoring(
 # Secrets
 
 
-def test_a_worker_with_another_secret_is_told_and_trusts_nothing(
+def test_a_worker_with_another_secret_raises_and_trusts_nothing(
     hire: Callable[..., Worker],
 ) -> None:
     hire().revoke("t1")
@@ -463,7 +463,7 @@ def test_a_secret_is_renewed_without_losing_a_revocation(hire: Callable[..., Wor
 
 
 @pytest.mark.parametrize("forge", [lambda _: b"garbage", lambda e: e[:-1] + b"x", lambda _: b""])
-def test_an_entry_that_nobody_here_sealed_is_no_revocation_and_stops_nobody(
+def test_an_entry_that_was_not_sealed_here_revokes_nothing_and_stops_no_worker(
     redis: RedisServer, hire: Callable[..., Worker], forge: Callable[[bytes], bytes]
 ) -> None:
     worker = hire()
@@ -520,7 +520,7 @@ def test_one_thread_follows_and_ends_with_its_guard(hire: Callable[..., Worker])
     assert len(following()) == 1
 
 
-def test_closing_in_the_middle_of_a_round_leaves_nothing_believed(
+def test_closing_during_a_round_leaves_the_list_untrusted(
     redis: RedisServer, hire: Callable[..., Worker]
 ) -> None:
     worker = hire()
@@ -546,7 +546,7 @@ def test_a_thread_keeps_nothing_alive(redis: RedisServer) -> None:
     eventually(ended)
 
 
-def test_a_forked_worker_believes_nothing_of_its_parents_and_follows_itself(
+def test_a_forked_worker_does_not_trust_the_list_of_its_parent_and_follows_itself(
     hire: Callable[..., Worker],
 ) -> None:
     parent, other = hire(), hire()
@@ -566,7 +566,7 @@ def test_a_forked_worker_believes_nothing_of_its_parents_and_follows_itself(
     eventually(lambda: parent.refuses("t2"))
 
 
-def test_what_goes_wrong_in_an_unforeseen_way_is_logged_and_tried_again(
+def test_an_unforeseen_failure_is_logged_and_following_goes_on(
     hire: Callable[..., Worker], caplog: pytest.LogCaptureFixture
 ) -> None:
     worker = hire()
@@ -586,7 +586,7 @@ def test_what_goes_wrong_in_an_unforeseen_way_is_logged_and_tried_again(
     assert "StoreFailed" not in caplog.text
 
 
-def test_a_store_that_fails_in_its_own_way_is_listened_to_again(
+def test_following_goes_on_after_a_store_raised_an_unknown_error(
     redis: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Odd(RedisStore):

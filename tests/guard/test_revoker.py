@@ -28,12 +28,12 @@ def test_a_token_is_revoked_whenever_it_was_issued() -> None:
 @pytest.mark.parametrize(
     ("option", "kind"), [("subject", "subject"), ("client_id", "client"), ("session_id", "session")]
 )
-def test_all_that_was_issued_until_now_is_revoked(option: str, kind: Any) -> None:
+def test_all_tokens_issued_until_now_are_revoked(option: str, kind: Any) -> None:
     before = math.floor(NOON) + 1
     assert make(**{option: "x"}) == Revocation(kind, ISSUER, "x", before, before + LIFE + SLACK)
 
 
-def test_all_that_was_issued_before_a_time_is_revoked() -> None:
+def test_all_tokens_issued_before_a_time_are_revoked() -> None:
     past = make(subject="ada", issued_before=1_700_000_000)
     assert (past.before, past.expires_at) == (1_700_000_000.0, NOON + LIFE + SLACK)
     ahead = make(subject="ada", issued_before=NOON + 300)
@@ -61,7 +61,7 @@ def test_a_mistake_is_named(options: dict[str, Any], named: str) -> None:
         make(**options)
 
 
-def test_a_principals_token_is_revoked_until_it_would_expire() -> None:
+def test_the_token_of_a_principal_is_revoked_until_it_expires() -> None:
     def until(expires_at: float | None) -> float:
         principal = Principal(issuer=ISSUER, token_id="t1", expires_at=expires_at)
         return revocation_of(principal, now=NOON, max_token_life=LIFE).expires_at

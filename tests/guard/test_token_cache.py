@@ -1,4 +1,4 @@
-"""The verified-token cache: bounded, and it keeps what is used."""
+"""The verified-token cache: bounded, and tokens that are used stay."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_it_never_holds_more_than_its_size() -> None:
     assert len(cache) == 0
 
 
-def test_what_is_asked_for_stays() -> None:
+def test_a_token_that_is_used_stays_cached() -> None:
     cache = TokenCache(100, time.time)
     kept = entry()
     cache.put(b"kept", kept)
@@ -43,7 +43,7 @@ def test_what_is_asked_for_stays() -> None:
     assert cache.get(b"0") is None
 
 
-def test_an_ended_lease_never_runs_again() -> None:
+def test_a_key_that_ended_stays_invalid() -> None:
     validity = KeyValidity(10)
     validity.set_until(20)
     assert validity.until == 20
@@ -52,7 +52,7 @@ def test_an_ended_lease_never_runs_again() -> None:
     assert validity.until < 0
 
 
-def test_a_token_is_recalled_by_its_field_as_text_and_as_octets() -> None:
+def test_a_cached_token_is_found_by_its_field_as_text_and_as_octets() -> None:
     now = 100.0
     cache = TokenCache(10_000, lambda: now)
     known = VerifiedToken(ANONYMOUS, 200, KeyValidity(150))
@@ -84,7 +84,7 @@ def test_a_token_forgotten_by_the_cache_is_forgotten_at_once_when_it_is_cleared(
     assert recalled(cache, b"Bearer t") is None
 
 
-def test_a_token_that_ends_like_a_known_one_is_not_taken_for_it() -> None:
+def test_a_token_with_the_suffix_of_a_cached_one_is_not_taken_for_it() -> None:
     cache = TokenCache(100, lambda: 0.0)
     end = b"e" * 43
     one = VerifiedToken(Principal(issuer="one"), 1, KeyValidity(1))
@@ -138,7 +138,7 @@ class Setting:
 
 
 @pytest.mark.parametrize("event", EVENTS)
-def test_a_token_in_use_is_looked_up_anew_when_what_it_rests_on_ends(event: Any) -> None:
+def test_recent_credentials_are_looked_up_again_after_a_change(event: Any) -> None:
     setting = Setting()
     assert recalled(setting.cache, b"Bearer t") is not None
     assert setting.cache.recent
@@ -147,7 +147,7 @@ def test_a_token_in_use_is_looked_up_anew_when_what_it_rests_on_ends(event: Any)
 
 
 @pytest.mark.parametrize("event", EVENTS)
-def test_what_ends_while_a_token_is_recalled_is_not_missed(event: Any) -> None:
+def test_a_change_during_a_lookup_is_not_missed(event: Any) -> None:
     # The clock is read between finding that the token holds and noting that it is in use.
     setting = Setting()
     setting.acts.append(lambda: event(setting.validity, setting.revocations))
@@ -155,7 +155,7 @@ def test_what_ends_while_a_token_is_recalled_is_not_missed(event: Any) -> None:
     assert not setting.cache.recent
 
 
-def test_a_lease_that_another_thread_ends_as_it_is_extended_leaves_nothing_in_use() -> None:
+def test_a_key_that_another_thread_ends_meanwhile_leaves_no_recent_credentials() -> None:
     setting = Setting()
     setting.validity.ended = True  # the other thread is about to say until when
     setting.validity.until = 400
@@ -165,7 +165,7 @@ def test_a_lease_that_another_thread_ends_as_it_is_extended_leaves_nothing_in_us
     assert not setting.cache.recent
 
 
-def test_revocations_do_not_keep_the_caches_that_rested_on_them() -> None:
+def test_revocations_do_not_keep_caches_alive() -> None:
     revocations = Revocations().attach(time.time, lambda *_: None)
     caches = [TokenCache(100, time.time, revocations) for _ in range(3)]
     gone = weakref.ref(caches.pop())
