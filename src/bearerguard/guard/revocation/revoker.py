@@ -18,7 +18,7 @@ from bearerguard.guard.revocation.back_channel_logout import LogoutReceiver, Log
 from bearerguard.guard.revocation.revocation_list import Revocation
 from bearerguard.guard.revocation.revocations import SLACK, GuardRevocations
 from bearerguard.principal import Principal
-from bearerguard.protocol.revocation import REVOCABLE
+from bearerguard.protocol.revocation import REVOCABLE, Kind
 from bearerguard.runtime.flow import Flow
 
 # Clocks differ. A date further ahead would refuse new tokens of a subject without notice.
@@ -168,7 +168,7 @@ def revocation(
     `names` are arguments of `Guard.revoke`, and `now` is in Unix seconds. Raises
     `ConfigurationError` unless exactly one name is given.
     """
-    named = [
+    named: list[tuple[Kind, object]] = [
         (each.kind, value) for each in REVOCABLE if (value := names.get(each.argument)) is not None
     ]
     if len(named) != 1:
