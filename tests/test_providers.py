@@ -32,7 +32,7 @@ from bearerguard.protocol.jose import base64url
 from bearerguard.runtime.flow import Fetch
 from bearerguard.runtime.messages import FetchFailed
 from bearerguard.testing import SigningKey, sign
-from tests.conformance.stage import NOON, Clock
+from tests.conformance.harness import NOON, Clock
 
 TENANT = "72f988bf-86f1-41af-91ab-2d7cd011db47"
 OTHER = "0d0d0d0d-86f1-41af-91ab-2d7cd011db47"

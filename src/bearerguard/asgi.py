@@ -12,7 +12,7 @@ from typing import Any, Self, TypeAlias
 from bearerguard.guard.config.requirement import Requirement
 from bearerguard.guard.decision import Allow, Deny, Pending, Unavailable
 from bearerguard.guard.guard import Guard
-from bearerguard.guard.tokens.token_cache import END
+from bearerguard.guard.tokens.token_cache import SUFFIX
 from bearerguard.middleware.admission import Admission
 from bearerguard.middleware.refusal import refusal
 from bearerguard.middleware.response_headers import Completion, Telling
@@ -109,7 +109,7 @@ def BearerMiddleware(  # noqa: N802 - the name of a class
 # In one piece: here a call of its own would cost as much as what it does.
 def _authenticating(app: ASGIApp, face: Face) -> ASGIApp:  # noqa: C901, PLR0915 - in one piece
     guard, requirement, asks_first = face.guard, face.requirement, face.asks_first
-    in_use, recall, clock = guard.in_use, guard.recall, guard.clock
+    recent, cached, clock = guard.recent, guard.cached, guard.clock
     # Names that are not asked for in any spelling: looking one up is cheaper than lowering it.
     others: set[bytes] = set()
     completion = Completion(guard, encode=_octets, name=_name)
@@ -144,13 +144,13 @@ def _authenticating(app: ASGIApp, face: Face) -> ASGIApp:  # noqa: C901, PLR0915
             is_optional = face.is_optional(scope)
         known = None
         if authorization is not None:
-            known = in_use.get(authorization[END])
+            known = recent.get(authorization[SUFFIX])
             if (
                 known is None
                 or known.authorization != authorization
                 or not known.since <= clock() < known.until
             ):
-                known = recall(authorization)
+                known = cached(authorization)
         if known is None or not (requirement is None or requirement.met_by(known.principal)):
             fields = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
             place = f"{scope.get('method', 'WEBSOCKET')} {scope['path']}"
@@ -162,7 +162,7 @@ def _authenticating(app: ASGIApp, face: Face) -> ASGIApp:  # noqa: C901, PLR0915
                 return
             principal, telling = decision.principal, None
         else:
-            principal, telling = known.principal, known.telling
+            principal, telling = known.principal, known.token_headers
         scope["bearerguard"] = face  # as `_attach` does
         scope["user"] = scope["auth"] = principal
         state = scope.get("state")
@@ -178,7 +178,7 @@ def _authenticating(app: ASGIApp, face: Face) -> ASGIApp:  # noqa: C901, PLR0915
                 if telling is None:
                     telling = completion.telling(principal)
                     if known is not None:
-                        known.telling = telling
+                        known.token_headers = telling
                 # A bound method is made in half the time of a closure.
                 send = MethodType(complete, (send, telling))
         await app(scope, receive, send)

@@ -32,7 +32,7 @@ from bearerguard.protocol.logout_token import EVENT
 from bearerguard.redis import RedisStore
 from bearerguard.starlette import BearerMiddleware
 from bearerguard.testing import LocalIssuer, SigningKey
-from tests.conformance.stage import NOON, Clock
+from tests.conformance.harness import NOON, Clock
 from tests.processes import START_SECONDS, free_port
 from tests.redis_server import RedisServer
 

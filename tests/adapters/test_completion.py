@@ -10,7 +10,7 @@ from bearerguard.middleware.response_headers import Completion
 from bearerguard.principal import Principal
 from bearerguard.testing import LocalIssuer
 from tests.adapters.doors import DOORS, Door, Line
-from tests.conformance.stage import NOON, Clock
+from tests.conformance.harness import NOON, Clock
 
 NOW = NOON
 EXPIRY = ["cache-control", "access-token-expires-in", "access-token-expires-at"]

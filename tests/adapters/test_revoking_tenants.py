@@ -9,8 +9,8 @@ import pytest
 
 from bearerguard import ConfigurationError, Guard, Issuer, IssuerUnavailable, Revocations
 from bearerguard.testing import LocalIssuer
-from tests.conformance.stage import bearer
-from tests.conformance.worlds import WORLDS, Call, Mounted, Sent
+from tests.conformance.drivers import DRIVERS, Call, Protected, Sent
+from tests.conformance.harness import bearer
 
 PATTERN = "https://id.test/{tenant}/v2"
 KEYS = LocalIssuer(PATTERN, algorithm="ES256")
@@ -24,10 +24,10 @@ def issuer(tenants: Any = ("a", "b")) -> Issuer:
     return KEYS.issuer(keys=KEYS.jwks(), tenants=tenants)
 
 
-@pytest.fixture(params=list(WORLDS.values()), ids=list(WORLDS))
+@pytest.fixture(params=list(DRIVERS.values()), ids=list(DRIVERS))
 def send(request: pytest.FixtureRequest) -> Callable[[Guard, str], int]:
     call: Call = request.param
-    return lambda guard, token: call(Mounted(guard, {}, ()), Sent(bearer(token))).status
+    return lambda guard, token: call(Protected(guard, {}, ()), Sent(bearer(token))).status
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from bearerguard import Guard, Revocations, scopes
 from bearerguard.redis import RedisStore
 from bearerguard.testing import LocalIssuer
 from tests.adapters.doors import DOORS, Door
-from tests.conformance.stage import NOON, Clock
+from tests.conformance.harness import NOON, Clock
 from tests.redis_server import RedisServer
 
 NOW = NOON
@@ -203,7 +203,7 @@ def test_the_guard_is_closed(
     guard = issuer.guard(clock=clock)
     token = warmed(behind(guard), issuer.token())
     guard.close()
-    assert not guard.in_use
+    assert not guard.recent
     warmed(behind(guard), token)  # it begins anew
 
 
@@ -216,7 +216,7 @@ def test_a_forked_process_looks_anew(
     child = os.fork()
     if child == 0:
         # A thread of the parent may have ended what it rests on, and not have said so yet.
-        os._exit(1 if guard.in_use else 0)
+        os._exit(1 if guard.recent else 0)
     assert os.waitpid(child, 0)[1] == 0
-    assert guard.in_use
+    assert guard.recent
     assert ask(token).status == 200

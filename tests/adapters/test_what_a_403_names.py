@@ -18,7 +18,7 @@ from bearerguard import Event, Guard, Requirement, claim, role, scopes, wsgi
 from bearerguard import flask as flask_face
 from bearerguard import starlette as starlette_face
 from bearerguard.testing import LocalIssuer
-from tests.conformance.stage import Clock
+from tests.conformance.harness import Clock
 
 Ask = Callable[[str, str], int]
 

@@ -1,1 +1,1 @@
-"""What each request must get, item by item, through both faces."""
+"""What each request must get, item by item, through both adapters."""

@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable
 
 from bearerguard import GITHUB_EXPIRY, ExpiryHeaders, scopes
+from tests.conformance.drivers import Received
+from tests.conformance.harness import NOON, Harness
 from tests.conformance.hdr_table import SCOPE, TOKEN, fixed, good, nothing, with_origin
 from tests.conformance.scenario import Scenario
-from tests.conformance.stage import NOON, Stage
-from tests.conformance.worlds import Answer
 
 IN, AT = "access-token-expires-in", "access-token-expires-at"
 _EXPOSED = {
@@ -21,9 +21,9 @@ _EXPOSED = {
 }
 
 
-def _exposes(*more: str) -> Callable[[Stage, Answer], None]:
-    def check(_stage: Stage, answer: Answer) -> None:
-        listed = ",".join(answer.values("access-control-expose-headers"))
+def _exposes(*more: str) -> Callable[[Harness, Received], None]:
+    def check(_harness: Harness, response: Received) -> None:
+        listed = ",".join(response.values("access-control-expose-headers"))
         names = [name.strip().lower() for name in listed.split(",")]
         assert set(names) == _EXPOSED | set(more)
         assert len(names) == len(set(names))
@@ -31,9 +31,9 @@ def _exposes(*more: str) -> Callable[[Stage, Answer], None]:
     return check
 
 
-def _later(stage: Stage) -> None:
-    stage.guard.verify(stage.token(jti="warm", lifetime=100))
-    stage.clock.now += 58.5
+def _later(harness: Harness) -> None:
+    harness.guard.verify(harness.token(jti="warm", lifetime=100))
+    harness.clock.now += 58.5
 
 
 TABLE = [
@@ -70,21 +70,21 @@ TABLE = [
     Scenario(
         id="CACHE-02 optional, with a token",
         send=good(),
-        face={"optional": True},
+        adapter={"optional": True},
         status=200,
         headers={"vary": "Authorization", "cache-control": "private"},
     ),
     Scenario(
         id="CACHE-02 optional, without a token",
         send=nothing,
-        face={"optional": True},
+        adapter={"optional": True},
         status=200,
         headers={"vary": "Authorization"},
     ),
     Scenario(
         id="CACHE-02 optional, refused",
         send=fixed(b"Bearer abc"),
-        face={"optional": True},
+        adapter={"optional": True},
         status=401,
         error=TOKEN,
         headers={"vary": "Authorization"},
@@ -92,7 +92,7 @@ TABLE = [
     Scenario(
         id="CACHE-02 merges with the app's",
         send=good(),
-        face={"optional": True},
+        adapter={"optional": True},
         app_headers=(("Vary", "Accept, authorization"),),
         status=200,
         headers={"vary": "Accept, authorization"},
@@ -132,7 +132,7 @@ TABLE = [
     Scenario(
         id="EXP-02 at response start, floored",
         before=_later,
-        send=lambda stage: stage.bearer(jti="warm", lifetime=41.5),
+        send=lambda harness: harness.bearer(jti="warm", lifetime=41.5),
         own_issuer=True,
         status=200,
         headers={IN: "41"},
@@ -146,7 +146,7 @@ TABLE = [
     Scenario(
         id="EXP-02 on 403 too",
         send=good(lifetime=60),
-        face={"require": scopes("write")},
+        adapter={"require": scopes("write")},
         status=403,
         error=SCOPE,
         scope="write",
@@ -162,15 +162,15 @@ TABLE = [
     ),
     Scenario(
         id="EXP-02 expired but forged says nothing",
-        send=lambda stage: [
-            ("Authorization", b"Bearer " + stage.token(lifetime=-31)[:-8].encode() + b"AAAAAAAA")
+        send=lambda harness: [
+            ("Authorization", b"Bearer " + harness.token(lifetime=-31)[:-8].encode() + b"AAAAAAAA")
         ],
         status=401,
         error=TOKEN,
         absent=(IN, AT),
     ),
     Scenario(
-        id="EXP-02 anonymous", send=nothing, face={"optional": True}, status=200, absent=(IN, AT)
+        id="EXP-02 anonymous", send=nothing, adapter={"optional": True}, status=200, absent=(IN, AT)
     ),
     Scenario(
         id="EXP-02 public responses",

@@ -6,9 +6,9 @@ import re
 from typing import Any
 
 from bearerguard import claim, role, scopes
+from tests.conformance.drivers import Headers, Received
+from tests.conformance.harness import Harness, bearer
 from tests.conformance.scenario import Scenario, challenge_parameters
-from tests.conformance.stage import Stage, bearer
-from tests.conformance.worlds import Answer, Headers
 
 REQUEST, TOKEN = "invalid_request", "invalid_token"
 SCOPE = "insufficient_scope"
@@ -17,63 +17,65 @@ SCOPE = "insufficient_scope"
 def field(before: bytes, after: bytes = b"") -> Any:
     """Send a good token with these octets around it."""
 
-    def send(stage: Stage) -> Headers:
-        return [("Authorization", before + stage.token().encode() + after)]
+    def send(harness: Harness) -> Headers:
+        return [("Authorization", before + harness.token().encode() + after)]
 
     return send
 
 
 def fixed(*values: bytes) -> Any:
     """Send these Authorization lines."""
-    return lambda _stage: [("Authorization", value) for value in values]
+    return lambda _harness: [("Authorization", value) for value in values]
 
 
-def nothing(_stage: Stage) -> Headers:
+def nothing(_harness: Harness) -> Headers:
     return []
 
 
 def good(**options: Any) -> Any:
     """Send a good token, with these claims."""
-    return lambda stage: stage.bearer(**options)
+    return lambda harness: harness.bearer(**options)
 
 
-def _preflight(_stage: Stage) -> Headers:
+def _preflight(_harness: Harness) -> Headers:
     return [("Origin", b"https://app.test"), ("Access-Control-Request-Method", b"GET")]
 
 
 def with_origin(send: Any) -> Any:
-    return lambda stage: [*send(stage), ("Origin", b"https://app.test")]
+    return lambda harness: [*send(harness), ("Origin", b"https://app.test")]
 
 
-def no_token_in(answer: Answer, secret: str) -> None:
-    assert secret not in answer.body.decode()
-    assert all(secret not in value for _, value in answer.headers)
+def no_token_in(response: Received, secret: str) -> None:
+    assert secret not in response.body.decode()
+    assert all(secret not in value for _, value in response.headers)
 
 
-def _never_echoes(stage: Stage, answer: Answer) -> None:
-    no_token_in(answer, "forged-issuer")
-    assert "forged" not in challenge_parameters(answer.one("www-authenticate"))["error_description"]
+def _never_echoes(harness: Harness, response: Received) -> None:
+    no_token_in(response, "forged-issuer")
+    assert (
+        "forged" not in challenge_parameters(response.one("www-authenticate"))["error_description"]
+    )
 
 
-def _only_legal_characters(_stage: Stage, answer: Answer) -> None:
-    value = answer.one("www-authenticate")
+def _only_legal_characters(_harness: Harness, response: Received) -> None:
+    value = response.one("www-authenticate")
     assert re.fullmatch(r"[\x20-\x7e]*", value)
     assert challenge_parameters(value)["realm"] == 'the "inner\\outer" realm'
     assert '\\"inner\\\\outer\\"' in value
 
 
-def _custom_body(_stage: Stage, answer: Answer) -> None:
-    assert answer.body == b"no: 401 missing_credentials"
-    assert answer.one("content-type") == "text/plain"
-    assert answer.one("www-authenticate") == 'Bearer realm="api"'
+def _custom_body(_harness: Harness, response: Received) -> None:
+    assert response.body == b"no: 401 missing_credentials"
+    assert response.one("content-type") == "text/plain"
+    assert response.one("www-authenticate") == 'Bearer realm="api"'
 
 
-def _custom_unavailable(_stage: Stage, answer: Answer) -> None:
-    assert answer.body == b"no: 503 issuer_unavailable"
+def _custom_unavailable(_harness: Harness, response: Received) -> None:
+    assert response.body == b"no: 503 issuer_unavailable"
 
 
-def _down(stage: Stage) -> None:
-    stage.issuer.outage = True
+def _down(harness: Harness) -> None:
+    harness.issuer.outage = True
 
 
 def _denial_body(decision: Any) -> tuple[str, bytes]:
@@ -111,13 +113,13 @@ TABLE = [
     ),
     Scenario(
         id="HDR-05 two identical lines",
-        send=lambda stage: stage.bearer() * 2,
+        send=lambda harness: harness.bearer() * 2,
         status=400,
         error=REQUEST,
     ),
     Scenario(
         id="HDR-05 two different lines",
-        send=lambda stage: [*stage.bearer(), *bearer("other")],
+        send=lambda harness: [*harness.bearer(), *bearer("other")],
         status=400,
         error=REQUEST,
     ),
@@ -138,7 +140,7 @@ TABLE = [
     ),
     Scenario(
         id="HDR-07 form token is not read",
-        send=lambda _stage: [("Content-Type", b"application/x-www-form-urlencoded")],
+        send=lambda _harness: [("Content-Type", b"application/x-www-form-urlencoded")],
         method="POST",
         body=b"access_token=abc",
         status=401,
@@ -161,22 +163,22 @@ TABLE = [
         id="HDR-10 one line per challenge",
         send=nothing,
         status=401,
-        after=lambda _stage, answer: challenge_parameters(answer.one("www-authenticate")),
+        after=lambda _harness, response: challenge_parameters(response.one("www-authenticate")),
     ),
     Scenario(
         id="HDR-11 scope lacking names all",
         send=good(scope="read"),
         guard={"require": scopes("read")},
-        face={"require": scopes("write", "admin")},
+        adapter={"require": scopes("write", "admin")},
         status=403,
         error=SCOPE,
         scope="read write admin",
     ),
     Scenario(
         id="HDR-11 scope lacking on a warm token",
-        before=lambda stage: stage.guard.verify(stage.token(scope="read", jti="w")),
+        before=lambda harness: harness.guard.verify(harness.token(scope="read", jti="w")),
         send=good(scope="read", jti="w"),
-        face={"require": _READ_WRITE},
+        adapter={"require": _READ_WRITE},
         status=403,
         error=SCOPE,
         scope="read write",
@@ -184,7 +186,7 @@ TABLE = [
     Scenario(
         id="HDR-11 scopes held",
         send=good(scope="write read"),
-        face={"require": _READ_WRITE},
+        adapter={"require": _READ_WRITE},
         status=200,
     ),
     Scenario(id="HDR-12 validation failure", send=good(aud="other"), status=401, error=TOKEN),
@@ -192,7 +194,7 @@ TABLE = [
     Scenario(
         id="HDR-14 optional, absent",
         send=nothing,
-        face={"optional": True},
+        adapter={"optional": True},
         status=200,
         identity="",
         absent=("access-token-expires-in", "cache-control"),
@@ -200,31 +202,34 @@ TABLE = [
     Scenario(
         id="HDR-14 optional by path, absent",
         send=nothing,
-        face={"optional": ("/thi*",)},
+        adapter={"optional": ("/thi*",)},
         status=200,
         identity="",
     ),
     Scenario(
-        id="HDR-14 another path is optional", send=nothing, face={"optional": ("/x",)}, status=401
+        id="HDR-14 another path is optional",
+        send=nothing,
+        adapter={"optional": ("/x",)},
+        status=401,
     ),
     Scenario(
         id="HDR-14 optional, invalid",
         send=fixed(b"Bearer abc"),
-        face={"optional": True},
+        adapter={"optional": True},
         status=401,
         error=TOKEN,
     ),
     Scenario(
         id="HDR-14 optional, malformed",
         send=fixed(b"Bearer"),
-        face={"optional": True},
+        adapter={"optional": True},
         status=400,
         error=REQUEST,
     ),
     Scenario(
         id="HDR-14 excluded",
         send=fixed(b"Bearer abc"),
-        face={"exclude": ("/things",)},
+        adapter={"exclude": ("/things",)},
         status=200,
         identity="",
     ),
@@ -232,7 +237,7 @@ TABLE = [
         id="HDR-14 excluded only as written",
         send=nothing,
         target="/static/%2e%2e/things",
-        face={"exclude": ("/static/*",)},
+        adapter={"exclude": ("/static/*",)},
         status=401,
     ),
     Scenario(
@@ -245,7 +250,7 @@ TABLE = [
         id="HDR-15 preflight passes where that was asked for",
         send=_preflight,
         method="OPTIONS",
-        face={"pass_preflights": True},
+        adapter={"pass_preflights": True},
         status=200,
         identity="",
     ),
@@ -253,14 +258,14 @@ TABLE = [
         id="HDR-15 only an OPTIONS request is a preflight",
         send=_preflight,
         method="POST",
-        face={"pass_preflights": True},
+        adapter={"pass_preflights": True},
         status=401,
     ),
     Scenario(
         id="HDR-15 no preflight has credentials",
-        send=lambda stage: [*_preflight(stage), ("Authorization", b"Bearer abc")],
+        send=lambda harness: [*_preflight(harness), ("Authorization", b"Bearer abc")],
         method="OPTIONS",
-        face={"pass_preflights": True},
+        adapter={"pass_preflights": True},
         status=401,
         error=TOKEN,
     ),
@@ -268,7 +273,7 @@ TABLE = [
         id="HDR-15 other OPTIONS where preflights pass",
         send=with_origin(nothing),
         method="OPTIONS",
-        face={"pass_preflights": True},
+        adapter={"pass_preflights": True},
         status=401,
     ),
     Scenario(id="HDR-15 other OPTIONS", send=nothing, method="OPTIONS", status=401),
@@ -282,7 +287,7 @@ TABLE = [
         id="HDR-15 OPTIONS with Origin on an excluded path",
         send=with_origin(nothing),
         method="OPTIONS",
-        face={"exclude": ("/things",)},
+        adapter={"exclude": ("/things",)},
         status=200,
     ),
     Scenario(id="HDR-15 HEAD refused has no body", send=nothing, method="HEAD", status=401),
@@ -307,7 +312,7 @@ TABLE = [
     Scenario(
         id="HDR-17 first alternative that lacks only scopes",
         send=good(scope="x"),
-        face={"require": _OR},
+        adapter={"require": _OR},
         status=403,
         error=SCOPE,
         scope="read list",
@@ -315,7 +320,7 @@ TABLE = [
     Scenario(
         id="HDR-17 alternative with a role lacking is passed over",
         send=good(scope="x"),
-        face={"require": (role("boss") & scopes("a")) | scopes("b", "c")},
+        adapter={"require": (role("boss") & scopes("a")) | scopes("b", "c")},
         status=403,
         error=SCOPE,
         scope="b c",
@@ -323,23 +328,26 @@ TABLE = [
     Scenario(
         id="HDR-17 one alternative is enough",
         send=good(scope="write"),
-        face={"require": _OR},
+        adapter={"require": _OR},
         status=200,
     ),
-    Scenario(id="HDR-17 role lacking", send=good(), face={"require": role("boss")}, status=403),
+    Scenario(id="HDR-17 role lacking", send=good(), adapter={"require": role("boss")}, status=403),
     Scenario(
-        id="HDR-17 role held", send=good(roles=["boss"]), face={"require": role("boss")}, status=200
+        id="HDR-17 role held",
+        send=good(roles=["boss"]),
+        adapter={"require": role("boss")},
+        status=200,
     ),
     Scenario(
         id="HDR-17 claim lacking beside a scope",
         send=good(scope="read"),
-        face={"require": scopes("read", "write") & claim("tier", "gold")},
+        adapter={"require": scopes("read", "write") & claim("tier", "gold")},
         status=403,
     ),
     Scenario(
         id="HDR-17 claim held, scope lacking",
         send=good(scope="read", tier="gold"),
-        face={"require": scopes("read", "write") & claim("tier", "gold")},
+        adapter={"require": scopes("read", "write") & claim("tier", "gold")},
         status=403,
         error=SCOPE,
         scope="read write",

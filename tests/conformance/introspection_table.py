@@ -12,10 +12,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from bearerguard import scopes
 from bearerguard.runtime.messages import Response
 from bearerguard.testing import SigningKey, sign
+from tests.conformance.drivers import Headers, Received
+from tests.conformance.harness import NOON, Harness, bearer
 from tests.conformance.hdr_table import TOKEN
 from tests.conformance.scenario import Scenario
-from tests.conformance.stage import NOON, Stage, bearer
-from tests.conformance.worlds import Answer, Headers
 
 JSON = ("Content-Type", "application/json")
 SIGNED = ("Content-Type", "application/token-introspection+jwt")
@@ -38,183 +38,183 @@ def row(id: str, **options: Any) -> Scenario:  # noqa: A002 - as a scenario call
     return Scenario(id=id, own_issuer=True, **{"introspection": {}, **options})
 
 
-def opaque(**members: Any) -> Callable[[Stage], Headers]:
-    return lambda stage: stage.opaque(**members)
+def opaque(**members: Any) -> Callable[[Harness], Headers]:
+    return lambda harness: harness.opaque(**members)
 
 
-def asked(times: int) -> Callable[[Stage, Answer], None]:
+def asked(times: int) -> Callable[[Harness, Received], None]:
     """Expect the issuer to have been asked so often about tokens."""
 
-    def check(stage: Stage, _answer: Answer) -> None:
-        assert stage.issuer.hits["/introspect"] == times
+    def check(harness: Harness, _response: Received) -> None:
+        assert harness.issuer.hits["/introspect"] == times
 
     return check
 
 
-def nothing_but_asked(stage: Stage, _answer: Answer) -> None:
-    assert set(stage.issuer.hits) == {"/introspect"}
+def nothing_but_asked(harness: Harness, _response: Received) -> None:
+    assert set(harness.issuer.hits) == {"/introspect"}
 
 
-def no_token_cached(stage: Stage, _answer: Answer) -> None:
-    assert stage.guard.health()["cached_tokens"] == 0
+def no_token_cached(harness: Harness, _response: Received) -> None:
+    assert harness.guard.health()["cached_tokens"] == 0
 
 
-def listing(*methods: str) -> Callable[[Stage], None]:
+def listing(*methods: str) -> Callable[[Harness], None]:
     """Let the issuer's metadata list these methods, or none at all."""
 
-    def before(stage: Stage) -> None:
-        stage.issuer.introspection.auth_methods = list(methods) or None
+    def before(harness: Harness) -> None:
+        harness.issuer.introspection.auth_methods = list(methods) or None
 
     return before
 
 
-def answering(status: int, body: bytes, *headers: tuple[str, str]) -> Callable[[Stage], None]:
-    def before(stage: Stage) -> None:
-        stage.issuer.introspection.response = Response(status, headers or (JSON,), body)
+def answering(status: int, body: bytes, *headers: tuple[str, str]) -> Callable[[Harness], None]:
+    def before(harness: Harness) -> None:
+        harness.issuer.introspection.response = Response(status, headers or (JSON,), body)
 
     return before
 
 
-def nothing_cached(stage: Stage, _answer: Answer) -> None:
+def nothing_cached(harness: Harness, _response: Received) -> None:
     """The same request passes as soon as the issuer is well again."""
-    assert stage.guard.health()["cached_tokens"] == 0
-    stage.issuer.introspection.response = None
-    stage.issuer.outage = stage.issuer.refuses = False
-    stage.clock.now += 60
-    assert stage.request(stage.opaque()).status == 200
+    assert harness.guard.health()["cached_tokens"] == 0
+    harness.issuer.introspection.response = None
+    harness.issuer.outage = harness.issuer.refuses = False
+    harness.clock.now += 60
+    assert harness.request(harness.opaque()).status == 200
 
 
-def twice(stage: Stage) -> Headers:
-    headers = stage.opaque()
-    assert stage.request(headers).status == 200
+def twice(harness: Harness) -> Headers:
+    headers = harness.opaque()
+    assert harness.request(headers).status == 200
     return headers
 
 
-def later(seconds: float, **members: Any) -> Callable[[Stage], Headers]:
+def later(seconds: float, **members: Any) -> Callable[[Harness], Headers]:
     """Send a token that was accepted so many seconds ago."""
 
-    def send(stage: Stage) -> Headers:
-        headers = stage.opaque(**members)
-        assert stage.request(headers).status == 200
-        stage.clock.now += seconds
+    def send(harness: Harness) -> Headers:
+        headers = harness.opaque(**members)
+        assert harness.request(headers).status == 200
+        harness.clock.now += seconds
         return headers
 
     return send
 
 
-def set_back(stage: Stage) -> Headers:
+def set_back(harness: Harness) -> Headers:
     """Send a token that is in use, and was revoked meanwhile; the clock was set back."""
-    token = stage.issuer.opaque_token(iat=None)
+    token = harness.issuer.opaque_token(iat=None)
     for _ in range(2):
-        assert stage.request(bearer(token)).status == 200
-    stage.issuer.introspection.revoke(token)
-    stage.clock.now -= 3540
+        assert harness.request(bearer(token)).status == 200
+    harness.issuer.introspection.revoke(token)
+    harness.clock.now -= 3540
     return bearer(token)
 
 
-def revoked_after(seconds: float) -> Callable[[Stage], Headers]:
+def revoked_after(seconds: float) -> Callable[[Harness], Headers]:
     """Send a token that was accepted, then revoked at the issuer, and so many seconds went by."""
 
-    def send(stage: Stage) -> Headers:
-        token = stage.issuer.opaque_token()
-        assert stage.request(bearer(token)).status == 200
-        stage.issuer.introspection.revoke(token)
-        stage.clock.now += seconds
+    def send(harness: Harness) -> Headers:
+        token = harness.issuer.opaque_token()
+        assert harness.request(bearer(token)).status == 200
+        harness.issuer.introspection.revoke(token)
+        harness.clock.now += seconds
         return bearer(token)
 
     return send
 
 
-def refused_before(seconds: float) -> Callable[[Stage], Headers]:
+def refused_before(seconds: float) -> Callable[[Harness], Headers]:
     """Send a made-up token for the second time."""
 
-    def send(stage: Stage) -> Headers:
-        assert stage.request(bearer("made-up")).status == 401
-        stage.clock.now += seconds
+    def send(harness: Harness) -> Headers:
+        assert harness.request(bearer("made-up")).status == 401
+        harness.clock.now += seconds
         return bearer("made-up")
 
     return send
 
 
-def broken_signature(stage: Stage) -> Headers:
-    return bearer(stage.token()[:-8] + "AAAAAAAA")
+def broken_signature(harness: Harness) -> Headers:
+    return bearer(harness.token()[:-8] + "AAAAAAAA")
 
 
-def in_outage(*, seconds: float, failures: int = 0, **members: Any) -> Callable[[Stage], Headers]:
+def in_outage(*, seconds: float, failures: int = 0, **members: Any) -> Callable[[Harness], Headers]:
     """Send a token that was accepted; since then the issuer is down."""
 
-    def send(stage: Stage) -> Headers:
-        headers = stage.opaque(**members)
-        assert stage.request(headers).status == 200
-        stage.issuer.outage = True
+    def send(harness: Harness) -> Headers:
+        headers = harness.opaque(**members)
+        assert harness.request(headers).status == 200
+        harness.issuer.outage = True
         for _ in range(failures):
-            assert stage.request(stage.opaque()).status == 503
-        stage.clock.now += seconds
+            assert harness.request(harness.opaque()).status == 503
+        harness.clock.now += seconds
         return headers
 
     return send
 
 
-def broken_down(stage: Stage) -> None:
+def broken_down(harness: Harness) -> None:
     """Three failures, which open the breaker, and a hundred more requests."""
-    stage.guard.warm()
-    stage.issuer.outage = True
+    harness.guard.warm()
+    harness.issuer.outage = True
     for _ in range(103):
-        assert stage.request(stage.opaque()).status == 503
-    assert stage.guard.health()["introspection"][stage.issuer.url]["status"] == "down"
+        assert harness.request(harness.opaque()).status == 503
+    assert harness.guard.health()["introspection"][harness.issuer.url]["status"] == "down"
 
 
-def back_again(stage: Stage) -> Headers:
-    broken_down(stage)
-    stage.issuer.outage = False
-    stage.clock.now += 30
-    return stage.opaque()
+def back_again(harness: Harness) -> Headers:
+    broken_down(harness)
+    harness.issuer.outage = False
+    harness.clock.now += 30
+    return harness.opaque()
 
 
-def still_down(stage: Stage) -> Headers:
-    broken_down(stage)
+def still_down(harness: Harness) -> Headers:
+    broken_down(harness)
     for _ in range(5):  # each probe fails, and the pause doubles: 1, 2, 4, 8, 16
-        stage.clock.now += 8
-        stage.request(stage.opaque())
-        stage.request(stage.opaque())
-    return stage.opaque()
+        harness.clock.now += 8
+        harness.request(harness.opaque())
+        harness.request(harness.opaque())
+    return harness.opaque()
 
 
 def signed(
     *, header: dict[str, Any] | None = None, key: SigningKey | None = None, **claims: Any
-) -> Callable[[Stage], None]:
-    """Let the issuer give a signed answer that differs from a good one in this."""
+) -> Callable[[Harness], None]:
+    """Have the issuer send a signed response that differs from a good one in this."""
 
-    def before(stage: Stage) -> None:
-        signer = key or stage.issuer.key
+    def before(harness: Harness) -> None:
+        signer = key or harness.issuer.key
         head = {"alg": signer.algorithm, "typ": "token-introspection+jwt", "kid": signer.kid}
         payload = {
-            "iss": stage.issuer.url,
+            "iss": harness.issuer.url,
             "aud": "api",
             "iat": int(NOON),
-            "token_introspection": {"active": True, "aud": stage.issuer.audience, "sub": "ada"},
+            "token_introspection": {"active": True, "aud": harness.issuer.audience, "sub": "ada"},
         }
         whole = {name: value for name, value in (payload | claims).items() if value is not None}
         token = sign(head | (header or {}), whole, signer)
-        stage.issuer.introspection.response = Response(200, (SIGNED,), token.encode())
+        harness.issuer.introspection.response = Response(200, (SIGNED,), token.encode())
 
     return before
 
 
-def a_signed_answer_as_token(stage: Stage) -> Headers:
-    claims = {"iss": stage.issuer.url, "aud": stage.issuer.audience, "exp": NOON + 60}
-    return bearer(stage.token(header={"typ": "token-introspection+jwt"}, **claims))
+def a_signed_answer_as_token(harness: Harness) -> Headers:
+    claims = {"iss": harness.issuer.url, "aud": harness.issuer.audience, "exp": NOON + 60}
+    return bearer(harness.token(header={"typ": "token-introspection+jwt"}, **claims))
 
 
-def unsupported(stage: Stage) -> None:
-    stage.issuer.introspection.supports_jwts = False
+def unsupported(harness: Harness) -> None:
+    harness.issuer.introspection.supports_jwts = False
 
 
-def then_opaque_passes(stage: Stage, _answer: Answer) -> None:
+def then_opaque_passes(harness: Harness, _response: Received) -> None:
     """The server objected to JWTs; it is not down."""
     for _ in range(10):
-        assert stage.request(stage.bearer()).status == 401
-    assert stage.request(stage.opaque()).status == 200
+        assert harness.request(harness.bearer()).status == 401
+    assert harness.request(harness.opaque()).status == 200
 
 
 def _active(**members: Any) -> bytes:
@@ -237,7 +237,7 @@ REFUSED: dict[str, dict[str, Any]] = {
     "an expiry of a wrong kind": {"exp": "tomorrow"},
     "a subject of a wrong kind": {"sub": 7},
     "a scope of a wrong kind": {"scope": 7},
-    "bound to a key that is not told": {"token_type": "DPoP"},
+    "bound to a key that is not named": {"token_type": "DPoP"},
     "bound to a key, in another case": {"token_type": "dpop"},
     "a proof of possession": {"token_type": "PoP"},
     "bound to a key, among other words": {"token_type": "Bearer, DPoP"},
@@ -290,7 +290,7 @@ TABLE = [
     row(
         "INT-01 bearer",
         introspection={"token": "set-below"},
-        before=lambda stage: setattr(stage.issuer.introspection, "access_token", "set-below"),
+        before=lambda harness: setattr(harness.issuer.introspection, "access_token", "set-below"),
         send=opaque(),
         status=200,
     ),
@@ -364,8 +364,8 @@ TABLE = [
         status=503,
     ),
     row(
-        "INT-02 no answer",
-        before=lambda stage: setattr(stage.issuer, "refuses", True),
+        "INT-02 no response",
+        before=lambda harness: setattr(harness.issuer, "refuses", True),
         send=opaque(),
         status=503,
         after=nothing_cached,
@@ -421,7 +421,7 @@ TABLE = [
         absent=("access-token-expires-in", "access-token-expires-at"),
     ),
     row(
-        "INT-03 the expiry is told",
+        "INT-03 the expiry is in the response",
         send=opaque(),
         status=200,
         headers={"access-token-expires-in": "3600"},
@@ -445,7 +445,7 @@ TABLE = [
     row("INT-04 asked once", send=twice, status=200, after=asked(1)),
     row("INT-04 asked again after the TTL", send=later(60), status=200, after=asked(2)),
     row(
-        "INT-04 never believed past its expiry",
+        "INT-04 never cached past its expiry",
         send=later(10, lifetime=10),
         status=401,
         error=TOKEN,
@@ -462,7 +462,7 @@ TABLE = [
     row("INT-04 revoked within the TTL", send=revoked_after(59), status=200, after=asked(1)),
     row("INT-04 revoked", send=revoked_after(60), status=401, error=TOKEN, after=asked(2)),
     row(
-        "INT-04 a refusal is believed shortly",
+        "INT-04 a refusal is cached shortly",
         send=refused_before(9),
         status=401,
         error=TOKEN,
@@ -477,7 +477,7 @@ TABLE = [
     ),
     *(
         row(
-            f"INT-04 no refusal is believed with {option}=0",
+            f"INT-04 no refusal is cached with {option}=0",
             introspection={option: 0},
             send=refused_before(0),
             status=401,
@@ -488,7 +488,7 @@ TABLE = [
     ),
     row(
         "INT-05 a good JWT is not asked about",
-        send=lambda stage: stage.bearer(),
+        send=lambda harness: harness.bearer(),
         status=200,
         after=asked(0),
     ),
@@ -496,17 +496,17 @@ TABLE = [
         row(f"INT-05 {name}", send=send, status=401, error=TOKEN, after=asked(0))
         for name, send in {
             "a bad signature": broken_signature,
-            "an expired JWT": lambda stage: stage.bearer(lifetime=-60),
-            "a JWT for another API": lambda stage: stage.bearer(aud="https://other.test"),
-            "a JWT of another issuer": lambda stage: stage.bearer(iss="https://other.test"),
-            "a JWT without iss": lambda stage: stage.bearer(iss=None),
+            "an expired JWT": lambda harness: harness.bearer(lifetime=-60),
+            "a JWT for another API": lambda harness: harness.bearer(aud="https://other.test"),
+            "a JWT of another issuer": lambda harness: harness.bearer(iss="https://other.test"),
+            "a JWT without iss": lambda harness: harness.bearer(iss=None),
             "three parts that are no JWT": lambda _: bearer("a.b.c"),
             "an encrypted JWT": lambda _: bearer("a.b.c.d.e"),
         }.items()
     ),
     row(
         "INT-05 JWTs too where the issuer is configured so",
-        send=lambda stage: stage.bearer(),
+        send=lambda harness: harness.bearer(),
         status=200,
         after=asked(1),
         **OPAQUE,
@@ -529,7 +529,7 @@ TABLE = [
     ),
     row(
         "INT-05 one of another issuer is shown to nobody",
-        send=lambda stage: stage.bearer(iss="https://other.test"),
+        send=lambda harness: harness.bearer(iss="https://other.test"),
         status=401,
         error=TOKEN,
         after=asked(0),
@@ -538,7 +538,7 @@ TABLE = [
     row(
         "INT-05 a server that does not introspect JWTs",
         before=unsupported,
-        send=lambda stage: stage.bearer(),
+        send=lambda harness: harness.bearer(),
         status=401,
         error=TOKEN,
         after=then_opaque_passes,
@@ -559,21 +559,21 @@ TABLE = [
         identity="ada",
     ),
     row(
-        "INT-06 a signed answer says that it is not active",
+        "INT-06 a signed response says that it is not active",
         introspection={"signed_responses": True},
         send=lambda _: bearer("made-up"),
         status=401,
         error=TOKEN,
     ),
     row(
-        "INT-06 an unsigned answer where signed ones are demanded",
+        "INT-06 an unsigned response where signed ones are demanded",
         introspection={"signed_responses": True},
-        before=lambda stage: setattr(stage.issuer.introspection, "signed", False),
+        before=lambda harness: setattr(harness.issuer.introspection, "signed", False),
         send=opaque(),
         status=503,
     ),
     row(
-        "INT-06 a signed answer that nobody asked for",
+        "INT-06 a signed response that nobody asked for",
         before=signed(),
         send=opaque(),
         status=200,
@@ -599,8 +599,8 @@ TABLE = [
             "no iat": signed(iat=None),
             "an old iat": signed(iat=NOON - 301),
             "a future iat": signed(iat=NOON + 301),
-            "no answer": signed(token_introspection=None),
-            "an answer of a wrong kind": signed(token_introspection="yes"),
+            "no response": signed(token_introspection=None),
+            "an response of a wrong kind": signed(token_introspection="yes"),
             "active as text": signed(token_introspection={"active": "true"}),
             "a foreign key": signed(key=SigningKey.generate("ES256", "key-1")),
             "an unknown key": signed(key=SigningKey.generate("ES256", "other")),
@@ -611,21 +611,21 @@ TABLE = [
         }.items()
     ),
     row(
-        "INT-06 a signed answer for this API by its audience",
+        "INT-06 a signed response for this API by its audience",
         introspection={"signed_responses": True},
         before=signed(aud="https://api.test"),
         send=opaque(),
         status=200,
     ),
     row(
-        "INT-06 a signed answer for several clients",
+        "INT-06 a signed response for several clients",
         introspection={"signed_responses": True},
         before=signed(aud=["other-api", "api"]),
         send=opaque(),
         status=200,
     ),
     row(
-        "INT-06 a signed answer is no access token",
+        "INT-06 a signed response is no access token",
         send=a_signed_answer_as_token,
         status=401,
         error=TOKEN,
@@ -682,13 +682,13 @@ TABLE = [
     row(
         "INT-07 JWTs pass in an outage of introspection",
         before=broken_down,
-        send=lambda stage: stage.bearer(),
+        send=lambda harness: harness.bearer(),
         status=200,
     ),
     row(
         "INT-07 no endpoint in the metadata",
-        before=lambda stage: setattr(
-            stage.issuer.introspection, "metadata", lambda _url: {"introspection_endpoint": None}
+        before=lambda harness: setattr(
+            harness.issuer.introspection, "metadata", lambda _url: {"introspection_endpoint": None}
         ),
         send=opaque(),
         status=503,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.conformance.drivers import Headers, Received
+from tests.conformance.harness import Harness, bearer
 from tests.conformance.hdr_table import TOKEN, good
 from tests.conformance.scenario import Scenario
-from tests.conformance.stage import Stage, bearer
-from tests.conformance.worlds import Answer, Headers
 
 # As an issuer behaves, not as it is configured: every scenario has its own.
 OWN: dict[str, Any] = {"own_issuer": True}
@@ -16,115 +16,115 @@ OWN: dict[str, Any] = {"own_issuer": True}
 def hits(expected: int) -> Any:
     """Expect so many fetches of the JWKS in all."""
 
-    def check(stage: Stage, _answer: Answer) -> None:
-        assert stage.issuer.hits["/jwks"] == expected
+    def check(harness: Harness, _response: Received) -> None:
+        assert harness.issuer.hits["/jwks"] == expected
 
     return check
 
 
-def _many_unknown_kids(stage: Stage) -> None:
-    stage.guard.verify(stage.token())
+def _many_unknown_kids(harness: Harness) -> None:
+    harness.guard.verify(harness.token())
     for number in range(50):
-        answer = stage.request(stage.bearer(header={"kid": f"bogus-{number}"}))
-        assert answer.status == 401
+        response = harness.request(harness.bearer(header={"kid": f"bogus-{number}"}))
+        assert response.status == 401
 
 
-def _rotated(stage: Stage) -> Headers:
+def _rotated(harness: Harness) -> Headers:
     """After bogus kids, a key that the issuer has just begun to use."""
-    stage.guard.verify(stage.token())
-    stage.request(stage.bearer(header={"kid": "bogus"}))
-    stage.issuer.rotate(keep=True)
-    return stage.bearer()
+    harness.guard.verify(harness.token())
+    harness.request(harness.bearer(header={"kid": "bogus"}))
+    harness.issuer.rotate(keep=True)
+    return harness.bearer()
 
 
-def _rotated_after_flood(stage: Stage) -> Headers:
-    _many_unknown_kids(stage)
-    stage.issuer.rotate(keep=True)
-    stage.clock.now += 30
-    return stage.bearer()
+def _rotated_after_flood(harness: Harness) -> Headers:
+    _many_unknown_kids(harness)
+    harness.issuer.rotate(keep=True)
+    harness.clock.now += 30
+    return harness.bearer()
 
 
-def _flood_in_outage(stage: Stage) -> None:
-    stage.guard.verify(stage.token())
-    stage.issuer.outage = True
+def _flood_in_outage(harness: Harness) -> None:
+    harness.guard.verify(harness.token())
+    harness.issuer.outage = True
     for number in range(20):
-        answer = stage.request(stage.bearer(header={"kid": f"bogus-{number}"}))
-        assert answer.status == 503
+        response = harness.request(harness.bearer(header={"kid": f"bogus-{number}"}))
+        assert response.status == 503
 
 
-def _known_key_in_outage(stage: Stage) -> Headers:
-    stage.guard.verify(stage.token())
-    stage.issuer.outage = True
-    stage.clock.now += 3000  # the refresh is overdue, the keys are not too old
-    return stage.bearer(jti="new")
+def _known_key_in_outage(harness: Harness) -> Headers:
+    harness.guard.verify(harness.token())
+    harness.issuer.outage = True
+    harness.clock.now += 3000  # the refresh is overdue, the keys are not too old
+    return harness.bearer(jti="new")
 
 
-def _too_old(stage: Stage) -> Headers:
-    headers = stage.bearer(lifetime=200_000)
-    assert stage.request(headers).status == 200
-    stage.issuer.outage = True
-    stage.clock.now += 86_400
+def _too_old(harness: Harness) -> Headers:
+    headers = harness.bearer(lifetime=200_000)
+    assert harness.request(headers).status == 200
+    harness.issuer.outage = True
+    harness.clock.now += 86_400
     return headers
 
 
 def _garbage_at_refresh(garbage: bytes) -> Any:
-    def send(stage: Stage) -> Headers:
-        headers = stage.bearer()
-        assert stage.request(headers).status == 200
-        stage.issuer.garbage = garbage
-        stage.clock.now += 400
-        stage.guard.warm()
-        assert stage.guard.health()["issuers"][stage.issuer.url]["status"] == "stale"
-        return stage.bearer(jti="new")
+    def send(harness: Harness) -> Headers:
+        headers = harness.bearer()
+        assert harness.request(headers).status == 200
+        harness.issuer.garbage = garbage
+        harness.clock.now += 400
+        harness.guard.warm()
+        assert harness.guard.health()["issuers"][harness.issuer.url]["status"] == "stale"
+        return harness.bearer(jti="new")
 
     return send
 
 
 def _garbage(garbage: bytes) -> Any:
-    def before(stage: Stage) -> None:
-        stage.issuer.garbage = garbage
+    def before(harness: Harness) -> None:
+        harness.issuer.garbage = garbage
 
     return before
 
 
-def _removed(stage: Stage) -> Headers:
-    headers = stage.bearer()
-    assert stage.request(headers).status == 200
-    stage.issuer.rotate(keep=False)
-    stage.clock.now += 400
-    stage.guard.warm()
+def _removed(harness: Harness) -> Headers:
+    headers = harness.bearer()
+    assert harness.request(headers).status == 200
+    harness.issuer.rotate(keep=False)
+    harness.clock.now += 400
+    harness.guard.warm()
     return headers
 
 
-def _replaced(stage: Stage) -> Headers:
+def _replaced(harness: Harness) -> Headers:
     """The same kid, a new key."""
-    headers = stage.bearer()
-    assert stage.request(headers).status == 200
-    kid = stage.issuer.jwks()["keys"][0]["kid"]
-    stage.issuer.rotate(keep=False)
-    stage.issuer.rename(kid)
-    stage.clock.now += 400
-    stage.guard.warm()
+    headers = harness.bearer()
+    assert harness.request(headers).status == 200
+    kid = harness.issuer.jwks()["keys"][0]["kid"]
+    harness.issuer.rotate(keep=False)
+    harness.issuer.rename(kid)
+    harness.clock.now += 400
+    harness.guard.warm()
     return headers
 
 
-def _kept(stage: Stage) -> Headers:
-    headers = stage.bearer()
-    assert stage.request(headers).status == 200
-    stage.issuer.rotate(keep=True)
-    stage.clock.now += 400
-    stage.guard.warm()
+def _kept(harness: Harness) -> Headers:
+    headers = harness.bearer()
+    assert harness.request(headers).status == 200
+    harness.issuer.rotate(keep=True)
+    harness.clock.now += 400
+    harness.guard.warm()
     return headers
 
 
-def _with_bad_keys(stage: Stage) -> None:
-    stage.issuer.extra_keys = [
+def _with_bad_keys(harness: Harness) -> None:
+    harness.issuer.extra_keys = [
         {"kty": "RSA", "n": "AQAB", "e": "AQAB", "kid": "weak"},
         {"kty": "EC", "crv": "P-256", "x": "AAAA", "y": "AAAA", "kid": "off-curve"},
         {"kty": "oct", "k": "c2VjcmV0", "kid": "oct"},
         {"kty": "quantum"},
         "no object",
-        {**stage.issuer.jwks()["keys"][0], "use": "enc", "kid": "for-encryption"},
+        {**harness.issuer.jwks()["keys"][0], "use": "enc", "kid": "for-encryption"},
     ]
 
 
@@ -226,14 +226,14 @@ TABLE = [
     Scenario(
         id="JWKS-06 no kid in the key",
         send=good(header={"kid": "whatever"}),
-        before=lambda stage: stage.issuer.rename(None),
+        before=lambda harness: harness.issuer.rename(None),
         status=200,
         **OWN,
     ),
     Scenario(
         id="JWKS-06 a bad signature never causes a fetch",
-        send=lambda stage: bearer(stage.token()[:-8] + "AAAAAAAA"),
-        before=lambda stage: stage.guard.warm(),
+        send=lambda harness: bearer(harness.token()[:-8] + "AAAAAAAA"),
+        before=lambda harness: harness.guard.warm(),
         status=401,
         error=TOKEN,
         after=hits(1),

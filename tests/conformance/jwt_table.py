@@ -8,10 +8,10 @@ from typing import Any
 
 from bearerguard import scopes
 from bearerguard.protocol.jose.jwt import MAX_TOKEN_BYTES
+from tests.conformance.drivers import Headers, Received
+from tests.conformance.harness import NOON, Harness, bearer
 from tests.conformance.hdr_table import TOKEN, good
 from tests.conformance.scenario import Scenario
-from tests.conformance.stage import NOON, Stage, bearer
-from tests.conformance.worlds import Answer, Headers
 
 EXP = int(NOON) + 3600
 _ASYMMETRIC = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
@@ -28,26 +28,26 @@ def accepted(id: str, send: Any, **options: Any) -> Scenario:  # noqa: A002 - as
 
 def spelled(rewrite: Any) -> Any:
     """Send a good token, spelled differently."""
-    return lambda stage: bearer(rewrite(stage.token()))
+    return lambda harness: bearer(rewrite(harness.token()))
 
 
 def header(**members: Any) -> Any:
     """Send a genuinely signed token with these header members; None leaves one out."""
-    return lambda stage: stage.bearer(header=members)
+    return lambda harness: harness.bearer(header=members)
 
 
 def of_type(kind: str, /, **claims: Any) -> Any:
     """Send a genuinely signed token whose header has this typ, with these claims."""
-    return lambda stage: stage.bearer(header={"typ": kind}, **claims)
+    return lambda harness: harness.bearer(header={"typ": kind}, **claims)
 
 
 def payload(text: str | bytes) -> Any:
     """Send a genuinely signed token with exactly this payload; `@` stands for the usual claims."""
 
-    def send(stage: Stage) -> Headers:
+    def send(harness: Harness) -> Headers:
         octets = text.encode() if isinstance(text, str) else text
         usual = json.dumps(usual_claims())[1:-1].encode()
-        return bearer(stage.forge(usual_header(stage), octets.replace(b"@", usual)))
+        return bearer(harness.forge(usual_header(harness), octets.replace(b"@", usual)))
 
     return send
 
@@ -55,10 +55,12 @@ def payload(text: str | bytes) -> Any:
 def raw_header(text: str | bytes) -> Any:
     """Send a genuinely signed token with exactly this header; `@` stands for the usual members."""
 
-    def send(stage: Stage) -> Headers:
+    def send(harness: Harness) -> Headers:
         octets = text.encode() if isinstance(text, str) else text
-        usual = usual_header(stage)[1:-1]
-        return bearer(stage.forge(octets.replace(b"@", usual), json.dumps(usual_claims()).encode()))
+        usual = usual_header(harness)[1:-1]
+        return bearer(
+            harness.forge(octets.replace(b"@", usual), json.dumps(usual_claims()).encode())
+        )
 
     return send
 
@@ -67,8 +69,8 @@ def usual_claims() -> dict[str, Any]:
     return {"iss": "https://issuer.test", "aud": "https://api.test", "exp": EXP, "sub": "user"}
 
 
-def usual_header(stage: Stage) -> bytes:
-    kid = stage.issuer.jwks()["keys"][0]["kid"]
+def usual_header(harness: Harness) -> bytes:
+    kid = harness.issuer.jwks()["keys"][0]["kid"]
     return json.dumps({"alg": "ES256", "kid": kid, "typ": "at+jwt"}).encode()
 
 
@@ -76,9 +78,9 @@ def encoded(text: str) -> str:
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def unsigned(stage: Stage, algorithm: str) -> str:
+def unsigned(harness: Harness, algorithm: str) -> str:
     header = json.dumps({"alg": algorithm, "typ": "at+jwt"})
-    return f"{encoded(header)}.{_parts(stage.token())[1]}."
+    return f"{encoded(header)}.{_parts(harness.token())[1]}."
 
 
 def _last_bit(token: str) -> str:
@@ -91,17 +93,17 @@ def _parts(token: str) -> list[str]:
     return token.split(".")
 
 
-def _hmac_with_public_key(stage: Stage) -> Headers:
-    return bearer(stage.forge_hmac_with_public_key())
+def _hmac_with_public_key(harness: Harness) -> Headers:
+    return bearer(harness.forge_hmac_with_public_key())
 
 
-def _twisted(stage: Stage) -> Headers:
+def _twisted(harness: Harness) -> Headers:
     """The same signature in its other form, s → n - s (malleability)."""
-    return bearer(stage.twist(stage.token(sub="twister")))
+    return bearer(harness.twist(harness.token(sub="twister")))
 
 
-def _no_parser_text(stage: Stage, answer: Answer) -> None:
-    assert b"Error" not in answer.body
+def _no_parser_text(harness: Harness, response: Received) -> None:
+    assert b"Error" not in response.body
 
 
 JWT_OK: dict[str, Any] = {"issuer": {"token_types": ("at+jwt", "JWT")}}
@@ -253,7 +255,9 @@ TABLE = [
         for name in ("sub", "client_id", "iat", "jti")
     ),
     *(
-        accepted(f"JWT-11 {text}", good(**{"scope": None, **claims}), face={"require": READ_LIST})
+        accepted(
+            f"JWT-11 {text}", good(**{"scope": None, **claims}), adapter={"require": READ_LIST}
+        )
         for text, claims in (
             ("scope string", {"scope": "list other read"}),
             ("scope array", {"scope": ["read", "list"]}),
@@ -265,7 +269,7 @@ TABLE = [
         Scenario(
             id=f"JWT-11 {text}",
             send=good(**{"scope": None, **claims}),
-            face={"require": READ_LIST},
+            adapter={"require": READ_LIST},
             status=403,
             error="insufficient_scope",
             scope="read list",

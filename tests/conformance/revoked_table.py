@@ -7,25 +7,25 @@ from typing import Any
 
 from bearerguard import Revocations
 from bearerguard.redis import RedisStore
+from tests.conformance.drivers import Headers, Received
+from tests.conformance.harness import Harness
 from tests.conformance.hdr_table import TOKEN, fixed, good
 from tests.conformance.scenario import Scenario
-from tests.conformance.stage import Stage
-from tests.conformance.worlds import Answer, Headers
 from tests.processes import free_port
 
 
-def _revoke(**names: Any) -> Callable[[Stage], None]:
-    return lambda stage: stage.guard.revoke(**names)
+def _revoke(**names: Any) -> Callable[[Harness], None]:
+    return lambda harness: harness.guard.revoke(**names)
 
 
-def _warm_then_revoke(stage: Stage) -> None:
-    stage.guard.verify(stage.token(jti="warm"))
-    assert stage.request(_warm(stage)).status == 200
-    stage.guard.revoke(token_id="warm")
+def _warm_then_revoke(harness: Harness) -> None:
+    harness.guard.verify(harness.token(jti="warm"))
+    assert harness.request(_warm(harness)).status == 200
+    harness.guard.revoke(token_id="warm")
 
 
-def _warm(stage: Stage) -> Headers:
-    return stage.bearer(jti="warm")
+def _warm(harness: Harness) -> Headers:
+    return harness.bearer(jti="warm")
 
 
 def _local() -> dict[str, Any]:
@@ -38,8 +38,8 @@ def _silent() -> dict[str, Any]:
     return {"revocations": Revocations(store)}
 
 
-def _again_is_refused(stage: Stage, answer: Answer) -> None:
-    assert stage.request(_warm(stage)).status == answer.status
+def _again_is_refused(harness: Harness, response: Received) -> None:
+    assert harness.request(_warm(harness)).status == response.status
 
 
 TABLE = [

@@ -1,4 +1,4 @@
-"""The conformance table, row by row, through both faces."""
+"""The conformance table, row by row, through both adapters."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tests.conformance import (
     jwt_table,
     revoked_table,
 )
+from tests.conformance.drivers import DRIVERS
 from tests.conformance.scenario import Scenario
-from tests.conformance.worlds import WORLDS
 
 TABLE = [
     *hdr_table.TABLE,
@@ -27,13 +27,13 @@ IDS = [scenario.id for scenario in TABLE]
 
 
 @pytest.mark.parametrize("scenario", TABLE, ids=IDS)
-def test_both_faces_answer_alike(scenario: Scenario) -> None:
-    asgi, wsgi = (scenario.play(call) for call in WORLDS.values())
+def test_both_adapters_respond_alike(scenario: Scenario) -> None:
+    asgi, wsgi = (scenario.run(call) for call in DRIVERS.values())
     assert asgi.status == wsgi.status
     assert asgi.body == wsgi.body
-    own = {"content-type"}  # of the app in each world; a refusal's is checked with its body
-    assert [line for line in asgi.headers if line[0] not in own] == [
-        line for line in wsgi.headers if line[0] not in own
+    own = {"content-type"}  # of each app; that of a refusal is checked with its body
+    assert [field for field in asgi.headers if field[0] not in own] == [
+        field for field in wsgi.headers if field[0] not in own
     ]
 
 

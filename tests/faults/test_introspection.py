@@ -25,8 +25,8 @@ from bearerguard import (
     TokenError,
 )
 from bearerguard.testing import LocalIssuer
+from tests.conformance.drivers import DRIVERS, Protected, Sent
 from tests.conformance.introspection_table import CLIENT_KEYS
-from tests.conformance.worlds import WORLDS, Mounted, Sent
 from tests.raw_servers import certificate, over_tls, raw_server
 from tests.warm import recalled
 
@@ -226,8 +226,10 @@ def guard_of(endpoint: str, **transport: Any) -> Guard:
 def answers_503_and_caches_nothing(guard: Guard) -> None:
     """Both faces answer 503, each having asked anew."""
     with guard:
-        for call in WORLDS.values():
-            answer = call(Mounted(guard, {}, ()), Sent([("Authorization", b"Bearer opaque-token")]))
+        for call in DRIVERS.values():
+            answer = call(
+                Protected(guard, {}, ()), Sent([("Authorization", b"Bearer opaque-token")])
+            )
             assert answer.status == 503
             assert int(answer.one("retry-after")) >= 1
             assert answer.values("www-authenticate") == []
@@ -236,7 +238,7 @@ def answers_503_and_caches_nothing(guard: Guard) -> None:
 
 
 @pytest.mark.parametrize("nonsense", NONSENSE)
-def test_INT_02_nonsense_for_an_answer_is_503_and_caches_nothing(nonsense: str) -> None:
+def test_INT_02_a_malformed_response_is_503_and_is_not_cached(nonsense: str) -> None:
     with raw_server(NONSENSE[nonsense]) as endpoint:
         answers_503_and_caches_nothing(guard_of(endpoint))
 
@@ -290,7 +292,7 @@ BLOCK_PAGES = {
 
 @pytest.mark.parametrize("page", BLOCK_PAGES.values(), ids=BLOCK_PAGES)
 @pytest.mark.parametrize(("status", "stops_others"), [(200, False), (403, False), (503, True)])
-def test_a_page_about_a_strangers_token_that_cannot_be_read_stops_no_others(
+def test_an_unreadable_page_about_a_strangers_token_stops_no_others(
     page: bytes, status: int, *, stops_others: bool
 ) -> None:
     about_others = b'{"active": true, "aud": "https://api.example", "sub": "ada"}'

@@ -62,9 +62,9 @@ def filled(issuer: LocalIssuer, redis: RedisServer) -> None:
     """Append many revocations to the log, as workers do."""
     with guard_of(issuer, redis) as guard:
         guard.warm()
-        feed = guard._revoker._given()._feed
+        feed = guard._revoker._given().shared._feed
         for some in _in_parts(list(made(issuer.url, MANY, time.time() + 3600))):
-            guard.run(feed.publish(some, ring=False))
+            guard.run(feed.publish(some, notify=False))
 
 
 def _in_parts(revocations: Sequence[Revocation]) -> Iterator[Sequence[Revocation]]:
@@ -81,7 +81,7 @@ def is_revoked(guard: Guard, token: str) -> bool:
     return False
 
 
-def test_a_worker_that_starts_learns_what_others_revoked_in_redis(
+def test_a_worker_that_starts_reads_the_revocations_in_redis(
     redis: RedisServer, issuer: LocalIssuer
 ) -> None:
     filled(issuer, redis)
@@ -98,7 +98,7 @@ def test_a_worker_that_starts_learns_what_others_revoked_in_redis(
         assert took < 10
 
 
-def test_a_guard_that_starts_beside_a_server_learns_what_it_revoked(harness: Harness) -> None:
+def test_a_guard_that_starts_beside_a_server_reads_its_revocations(harness: Harness) -> None:
     with harness.server.database.write() as connection:
         for some in _in_parts(list(made(ISSUER, MANY, harness.clock.now + 3600))):
             rows.add(connection, [_row(each) for each in some])
@@ -163,12 +163,12 @@ def test_one_more_revocation_costs_the_same_at_every_size(issuer: LocalIssuer, k
     trusted = Issuer(issuer.url, audience=AUDIENCE, keys=issuer.jwks())
     with Guard(trusted, revocations=revocations) as guard:
         over = time.time() + 3600
-        revocations.learn(made(issuer.url, known, over))
+        revocations.add(made(issuer.url, known, over))
         took: list[float] = []
         for number in range(known, known + ONE_BY_ONE):
             one = Revocation("token", issuer.url, name(number), None, over)
             began = time.process_time()
-            revocations.learn([one])
+            revocations.add([one])
             took.append(time.process_time() - began)
         assert guard.health()["revocations"]["entries"] == known + ONE_BY_ONE
         assert is_revoked(guard, issuer.token(jti=name(known + ONE_BY_ONE - 1)))

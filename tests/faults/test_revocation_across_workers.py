@@ -25,7 +25,7 @@ LOST = 100_000 if FULL else 5_000
 LOG = "{bearerguard}:log"
 
 
-def test_what_one_worker_revokes_four_others_refuse_soon(redis: RedisServer) -> None:
+def test_a_token_that_one_worker_revokes_is_soon_refused_by_four_others(redis: RedisServer) -> None:
     delays: list[float] = []
     with workers(redis) as them:
         for _ in range(REVOCATIONS):
@@ -41,7 +41,7 @@ def test_what_one_worker_revokes_four_others_refuse_soon(redis: RedisServer) -> 
 
 
 @pytest.mark.parametrize("keeping", [True, False], ids=["with its data", "without its data"])
-def test_nothing_revoked_passes_while_redis_is_killed_and_restarted(
+def test_no_revoked_token_passes_while_redis_is_killed_and_restarted(
     redis: RedisServer, keeping: bool
 ) -> None:
     if keeping:

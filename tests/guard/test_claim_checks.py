@@ -20,7 +20,7 @@ from bearerguard import (
     Unavailable,
 )
 from bearerguard.testing import LocalIssuer
-from tests.conformance.stage import NOON, Clock
+from tests.conformance.harness import NOON, Clock
 
 
 class Organisation:

@@ -1,4 +1,4 @@
-"""Ages and pauses are measured by seconds that go on, whatever is done to the clock."""
+"""Ages and pauses are measured by monotonic seconds, whatever happens to the clock."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bearerguard import Guard, IssuerUnavailable, TokenError
 from bearerguard.errors import BearerGuardError
 from bearerguard.runtime.messages import Response
 from bearerguard.testing import LocalIssuer
-from tests.conformance.stage import Clock
+from tests.conformance.harness import Clock
 from tests.warm import recalled
 
 HOUR = 3600
@@ -117,7 +117,7 @@ def test_a_clock_alone_that_is_set_back_prolongs_nothing(
         assert refuses(introspecting, token)
 
 
-def test_a_clock_that_is_adjusted_by_a_little_costs_a_look_and_no_more(
+def test_a_small_adjustment_of_the_clock_only_costs_a_lookup(
     issuer: LocalIssuer, guard: Guard, clock: Clock
 ) -> None:
     token = issuer.token()
@@ -166,7 +166,7 @@ def test_a_withdrawn_key_is_refused_after_keys_refresh_though_the_clock_was_set_
     assert issuer.hits["/jwks"] == 2
 
 
-def test_an_unknown_key_is_looked_for_once_while_the_clock_runs_backwards(
+def test_an_unknown_key_is_fetched_once_while_the_clock_runs_backwards(
     issuer: LocalIssuer,
 ) -> None:
     times = iter(range(1_800_000_000, 0, -1))
@@ -189,7 +189,7 @@ def test_dead_keys_are_dead_though_the_clock_was_set_back(
     assert health(guard)["status"] == "dead"
 
 
-def test_no_lease_outlives_its_refresh_by_the_hour_that_the_clock_was_set_back(
+def test_a_clock_set_back_does_not_prolong_the_validity_of_a_key(
     issuer: LocalIssuer, guard: Guard, clock: Clock, seconds: Clock
 ) -> None:
     token = issuer.token(iat=None)
@@ -232,7 +232,7 @@ def test_requests_wait_for_overdue_keys_and_go_on_with_the_old_when_there_are_no
     assert health(guard)["failures"] >= 1
 
 
-def test_health_tells_of_keys_that_are_overdue_and_has_them_refreshed(
+def test_health_reports_overdue_keys_and_refreshes_them(
     issuer: LocalIssuer, guard: Guard, seconds: Clock
 ) -> None:
     guard.warm()
@@ -265,7 +265,7 @@ def test_a_forked_worker_refreshes_the_keys_itself(
     assert in_child(works)
 
 
-def test_a_forked_worker_that_was_idle_believes_no_withdrawn_key(
+def test_an_idle_forked_worker_accepts_no_withdrawn_key(
     issuer: LocalIssuer, guard: Guard, seconds: Clock
 ) -> None:
     guard.verify(issuer.token())
@@ -307,7 +307,7 @@ def test_workers_forked_together_do_not_refresh_at_the_same_moment(
     assert keys.next_refresh() == due
 
 
-def test_who_waits_for_overdue_keys_that_came_meanwhile_fetches_none(
+def test_a_request_that_waited_for_overdue_keys_does_not_fetch_them_again(
     issuer: LocalIssuer, guard: Guard, seconds: Clock
 ) -> None:
     guard.warm()
@@ -321,7 +321,7 @@ def test_who_waits_for_overdue_keys_that_came_meanwhile_fetches_none(
     assert issuer.hits["/jwks"] == 2
 
 
-def test_static_keys_are_nobodys_to_refresh(issuer: LocalIssuer) -> None:
+def test_static_keys_are_never_refreshed(issuer: LocalIssuer) -> None:
     of_others = threads()
     with Guard(issuer.issuer(keys=issuer.jwks()), clock=issuer._clock) as guard:
         guard.verify(issuer.token())
@@ -333,7 +333,7 @@ def test_static_keys_are_nobodys_to_refresh(issuer: LocalIssuer) -> None:
 # Introspection
 
 
-def test_a_cached_answer_lives_no_longer_because_the_clock_was_set_back(
+def test_a_clock_set_back_does_not_prolong_a_cached_response(
     issuer: LocalIssuer, clock: Clock, seconds: Clock
 ) -> None:
     with asking(issuer, seconds) as guard:
@@ -350,7 +350,7 @@ def test_a_cached_answer_lives_no_longer_because_the_clock_was_set_back(
         assert refuses(guard, token)
 
 
-def test_a_stale_answer_lives_no_longer_because_the_clock_was_set_back(
+def test_a_clock_set_back_does_not_prolong_a_stale_response(
     issuer: LocalIssuer, clock: Clock, seconds: Clock
 ) -> None:
     with asking(issuer, seconds, stale_ttl=120) as guard:
@@ -365,7 +365,7 @@ def test_a_stale_answer_lives_no_longer_because_the_clock_was_set_back(
             guard.verify(token)
 
 
-def test_a_refusal_and_an_open_breaker_last_no_longer_because_the_clock_was_set_back(
+def test_a_clock_set_back_prolongs_neither_a_refusal_nor_an_open_breaker(
     issuer: LocalIssuer, clock: Clock, seconds: Clock
 ) -> None:
     with asking(issuer, seconds) as guard:
@@ -385,7 +385,7 @@ def test_a_refusal_and_an_open_breaker_last_no_longer_because_the_clock_was_set_
         assert guard.verify(issuer.opaque_token(iat=None)).subject == "user"
 
 
-def test_an_endpoint_found_long_ago_is_looked_for_again_though_the_clock_was_set_back(
+def test_an_old_endpoint_is_discovered_again_after_the_clock_was_set_back(
     issuer: LocalIssuer, clock: Clock, seconds: Clock
 ) -> None:
     place = "/.well-known/oauth-authorization-server"
@@ -402,7 +402,7 @@ def test_an_endpoint_found_long_ago_is_looked_for_again_though_the_clock_was_set
 
 
 @pytest.mark.parametrize("status", [200, 301, 400, 403, 413, 414, 422, 431])
-def test_strangers_do_not_stop_others_and_are_asked_about_less_and_less(
+def test_tokens_of_strangers_do_not_stop_others_and_are_introspected_less_and_less(
     status: int, issuer: LocalIssuer, clock: Clock, seconds: Clock
 ) -> None:
     blocked = Response(status, (("Content-Type", "text/html"),), b"<html>blocked</html>")
@@ -442,7 +442,7 @@ def test_a_token_that_is_objected_to_no_longer_passes(issuer: LocalIssuer, secon
         assert guard.verify(token).subject == "user"
 
 
-def test_an_objection_says_nothing_of_an_endpoint_that_is_down(
+def test_an_objection_does_not_hide_an_endpoint_that_is_down(
     issuer: LocalIssuer, seconds: Clock
 ) -> None:
     with asking(issuer, seconds) as guard:
@@ -454,7 +454,7 @@ def test_an_objection_says_nothing_of_an_endpoint_that_is_down(
         assert found["status"] == "down"
 
 
-def test_an_endpoint_that_redirects_is_looked_for_again_and_not_for_each_token(
+def test_an_endpoint_that_redirects_is_discovered_again_but_not_for_each_token(
     issuer: LocalIssuer, seconds: Clock
 ) -> None:
     place = "/.well-known/oauth-authorization-server"
@@ -471,7 +471,7 @@ def test_an_endpoint_that_redirects_is_looked_for_again_and_not_for_each_token(
         assert issuer.hits[place] == 3
 
 
-def test_a_token_of_an_unsupported_kind_is_not_asked_about_again_and_again(
+def test_a_token_of_an_unsupported_kind_is_not_introspected_again_and_again(
     issuer: LocalIssuer, seconds: Clock
 ) -> None:
     issuer.introspection.supports_jwts = False
@@ -495,7 +495,7 @@ def test_a_token_of_an_unsupported_kind_is_not_asked_about_again_and_again(
     "token",
     ["x" * 16_385, "a." * 9000, "\x00", "\udcff", "ü", "a\r\nb", "=", "", "..", "....", "a b"],
 )
-def test_whatever_a_stranger_sends_is_refused_and_shown_to_nobody(
+def test_malformed_tokens_are_refused_and_sent_nowhere(
     token: str, issuer: LocalIssuer, seconds: Clock
 ) -> None:
     def route(_token: str) -> str:

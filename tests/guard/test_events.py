@@ -1,4 +1,4 @@
-"""What operators are told, and what never."""
+"""Events and log lines: what they contain, and what they never contain."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from bearerguard import Event, Guard, IssuerUnavailable, TokenError
 from bearerguard.testing import LocalIssuer
-from tests.conformance.stage import Clock
+from tests.conformance.harness import Clock
 
 
 def test_every_refusal_is_an_event_and_one_line_a_minute(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,4 +1,4 @@
-"""Introspection: its configuration, and what is particular to several issuers and callers."""
+"""Introspection: its configuration, several issuers, and concurrent requests."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ from bearerguard.errors import RevocationsUnavailable
 from bearerguard.guard.events import Events
 from bearerguard.guard.introspection.breaker import Breaker
 from bearerguard.guard.introspection.introspector import Introspector
+from bearerguard.guard.introspection.shared_cache import SharedCache
 from bearerguard.guard.keys.key_cache import KeyCache
 from bearerguard.guard.tokens.token_cache import TokenCache, digest
 from bearerguard.redis import RedisStore
@@ -42,8 +43,8 @@ from bearerguard.runtime.flow import Fetch, Flow, Once
 from bearerguard.runtime.generations import Generations
 from bearerguard.runtime.messages import FetchFailed
 from bearerguard.testing import LocalIssuer, SigningKey, sign
+from tests.conformance.harness import NOON, Clock
 from tests.conformance.introspection_table import CLIENT_KEYS, pem
-from tests.conformance.stage import NOON, Clock
 from tests.warm import recalled
 
 PEM = CLIENT_KEYS["ES256"]
@@ -248,7 +249,7 @@ def test_an_endpoint_that_moved_is_found_again(issuer: LocalIssuer, clock: Clock
         assert issuer.hits["/moved"] == 1
 
 
-def test_an_endpoint_that_was_found_long_ago_is_looked_for_again(
+def test_an_endpoint_that_was_discovered_long_ago_is_discovered_again(
     issuer: LocalIssuer, clock: Clock
 ) -> None:
     with guard_of(issuer) as guard:
@@ -293,7 +294,7 @@ def two(clock: Clock, route: Callable[[str], Any], **options: Any) -> tuple[Any,
     return first, second, guard
 
 
-def test_INT_03_route_opaque_chooses_who_is_asked(clock: Clock) -> None:
+def test_INT_03_route_opaque_chooses_the_issuer(clock: Clock) -> None:
     chosen: list[Any] = []
     first, second, guard = two(clock, lambda _token: chosen[-1])
     with guard:
@@ -314,7 +315,7 @@ def test_INT_03_route_opaque_chooses_who_is_asked(clock: Clock) -> None:
     assert (first.hits["/introspect"], second.hits["/introspect"]) == (1, 1)
 
 
-def test_INT_03_an_issuer_that_is_asked_about_its_jwts_is_asked_about_its_own_alone(
+def test_INT_03_an_issuer_introspects_its_own_jwts_alone(
     clock: Clock,
 ) -> None:
     first, second, guard = two(clock, lambda _token: "https://a.test", tokens="opaque")
@@ -327,7 +328,7 @@ def test_INT_03_an_issuer_that_is_asked_about_its_jwts_is_asked_about_its_own_al
         assert (first.hits["/introspect"], second.hits["/introspect"]) == (2, 0)
 
 
-def test_an_issuer_is_asked_about_its_jwts_by_whatever_name_they_call_it(clock: Clock) -> None:
+def test_an_issuer_introspects_its_jwts_whichever_of_its_names_they_have(clock: Clock) -> None:
     local = LocalIssuer("https://id.test", algorithm="ES256", clock=clock)
     guard = Guard(
         local.issuer(
@@ -358,7 +359,7 @@ def test_route_opaque_may_name_an_issuer_by_an_alias(clock: Clock) -> None:
     assert second.hits["/introspect"] == 0
 
 
-def test_a_signed_answer_may_come_under_an_alias(clock: Clock) -> None:
+def test_a_signed_response_may_have_an_alias_as_its_issuer(clock: Clock) -> None:
     local = LocalIssuer("https://id.test", algorithm="ES256", clock=clock)
     guard = Guard(
         local.issuer(
@@ -384,7 +385,7 @@ def test_a_signed_answer_may_come_under_an_alias(clock: Clock) -> None:
                     guard.verify("asked-as-other")
 
 
-def test_INT_03_an_encrypted_token_is_not_shown_to_an_issuer_that_wants_none(
+def test_INT_03_an_encrypted_token_is_not_sent_to_an_issuer_of_opaque_tokens(
     clock: Clock,
 ) -> None:
     _first, second, guard = two(clock, lambda _token: "https://b.test", tokens="opaque")
@@ -393,7 +394,7 @@ def test_INT_03_an_encrypted_token_is_not_shown_to_an_issuer_that_wants_none(
     assert second.hits["/introspect"] == 0
 
 
-def test_a_token_with_letters_of_no_token_is_shown_to_nobody(issuer: LocalIssuer) -> None:
+def test_a_token_with_illegal_characters_is_sent_nowhere(issuer: LocalIssuer) -> None:
     with guard_of(issuer) as guard:
         for odd in ("two words", "é", "line\nbreak", ""):
             with pytest.raises(TokenError, match="malformed_token"):
@@ -411,7 +412,7 @@ def test_a_bearer_token_may_be_renewed_by_a_callable(issuer: LocalIssuer) -> Non
             guard.verify(issuer.opaque_token())  # it raises now; its words are not repeated
 
 
-def test_a_cached_token_that_was_asked_about_anew_is_warm_again(
+def test_a_token_that_was_introspected_again_is_warm_again(
     issuer: LocalIssuer, clock: Clock
 ) -> None:
     with guard_of(issuer) as guard:
@@ -468,7 +469,7 @@ def test_a_closed_guard_forgets_refusals_too(issuer: LocalIssuer) -> None:
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_those_who_wait_for_a_cancelled_leader_are_all_answered(
+def test_all_who_wait_for_a_cancelled_leader_get_a_response(
     backend: str, issuer: LocalIssuer
 ) -> None:
     token = issuer.opaque_token()
@@ -521,7 +522,7 @@ def test_a_probe_that_is_cancelled_lets_another_probe_at_once(
         anyio.run(main, backend=backend)
 
 
-def test_INT_04_who_leads_looks_again_whether_another_has_asked_meanwhile(
+def test_INT_04_a_leader_checks_again_whether_another_has_asked_meanwhile(
     issuer: LocalIssuer,
 ) -> None:
     with guard_of(issuer) as guard:
@@ -544,7 +545,7 @@ def test_a_herd_that_fails_together_is_one_failure_once_the_breaker_is_open() ->
     assert breaker.wait(NOON) == 1
 
 
-def test_only_one_probes_and_one_that_never_tells_is_not_waited_for_for_ever() -> None:
+def test_only_one_call_probes_and_a_lost_probe_is_replaced() -> None:
     breaker = Breaker(30, 10)
     for _ in range(3):
         breaker.failed(NOON, breaker.enter(NOON))
@@ -611,8 +612,8 @@ def test_generations_are_bounded_and_keep_what_is_used() -> None:
     assert len(held) == 0
 
 
-class Shelf:
-    """A store that workers share, in one process; `lose` makes it forget."""
+class Shelf(SharedCache):
+    """A shared cache in one process."""
 
     def __init__(self) -> None:
         self.kept: dict[tuple[str, str, bytes], bytes] = {}
@@ -638,7 +639,7 @@ def worker(
     clock, configured = issuer._clock, issuer.issuer()
     events = Events(None, clock)
     keys = KeyCache(
-        configured, clock=clock, events=events, schedule=lambda *_: None, release=lambda: None
+        configured, clock=clock, events=events, schedule=lambda *_: None, on_shortened=lambda: None
     )
     introspector = Introspector(
         configured,
@@ -648,7 +649,7 @@ def worker(
         clock=clock,
         events=events,
         shared=shelf,
-        revocations=revocations,
+        revocations=None if revocations is None else revocations.attach(clock, events.emit),
     )
     return introspector, issuer.guard(revocations=revocations)
 
@@ -659,7 +660,7 @@ def introspected(worker: tuple[Introspector, Guard], token: str) -> str:
     return guard.run(introspector.introspect(octets, digest(octets))).principal.identity
 
 
-def test_workers_share_what_the_issuer_answered(issuer: LocalIssuer, clock: Clock) -> None:
+def test_workers_share_introspection_responses(issuer: LocalIssuer, clock: Clock) -> None:
     shelf = Shelf()
     first, second = worker(issuer, shelf), worker(issuer, shelf)
     token = issuer.opaque_token(lifetime=40)
@@ -674,7 +675,7 @@ def test_workers_share_what_the_issuer_answered(issuer: LocalIssuer, clock: Cloc
         introspected(worker(issuer, shelf), token)
 
 
-def test_what_another_worker_learned_is_checked_here(issuer: LocalIssuer, clock: Clock) -> None:
+def test_the_response_of_another_worker_is_checked_here(issuer: LocalIssuer, clock: Clock) -> None:
     shelf = Shelf()
     token = issuer.opaque_token(lifetime=10)
     introspected(worker(issuer, shelf), token)
@@ -683,7 +684,7 @@ def test_what_another_worker_learned_is_checked_here(issuer: LocalIssuer, clock:
         introspected(worker(issuer, shelf), token)
 
 
-def test_a_worker_whose_clock_is_ahead_prolongs_no_belief(
+def test_a_worker_whose_clock_is_ahead_does_not_prolong_caching(
     issuer: LocalIssuer, clock: Clock
 ) -> None:
     shelf = Shelf()
@@ -699,7 +700,7 @@ def test_a_worker_whose_clock_is_ahead_prolongs_no_belief(
     assert entry.deadline == clock.now + 60
 
 
-def test_refusals_and_answers_that_are_not_to_be_cached_are_not_shared(
+def test_refusals_and_uncacheable_responses_are_not_shared(
     issuer: LocalIssuer,
 ) -> None:
     shelf = Shelf()
@@ -709,7 +710,7 @@ def test_refusals_and_answers_that_are_not_to_be_cached_are_not_shared(
     assert shelf.kept == {}
 
 
-def test_a_transport_that_raises_is_503_and_its_words_are_not_repeated(
+def test_a_transport_that_raises_is_503_and_its_message_is_not_repeated(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Broken:
@@ -731,9 +732,7 @@ def test_a_transport_that_raises_is_503_and_its_words_are_not_repeated(
 
 
 @pytest.mark.parametrize("stale_ttl", [0, 600])
-def test_an_answer_that_a_withdrawn_key_signed_is_believed_no_longer(
-    clock: Clock, stale_ttl: float
-) -> None:
+def test_a_response_signed_by_a_withdrawn_key_is_not_used(clock: Clock, stale_ttl: float) -> None:
     """At once, cached or not, while the keys are cached; the token may still be good."""
     issuer = LocalIssuer(algorithm="ES256", clock=clock)
     how = issuer.introspection.options(signed_responses=True, stale_ttl=stale_ttl)
@@ -759,7 +758,7 @@ def test_an_answer_that_a_withdrawn_key_signed_is_believed_no_longer(
         assert recalled(guard, f"Bearer {token}")
 
 
-def test_workers_do_not_share_what_a_withdrawn_key_signed(clock: Clock) -> None:
+def test_workers_do_not_share_a_response_signed_by_a_withdrawn_key(clock: Clock) -> None:
     issuer, shelf, revocations = LocalIssuer(algorithm="ES256", clock=clock), Shelf(), Revocations()
     first, second, third = (
         worker(issuer, shelf, revocations, signed_responses=True) for _ in range(3)
@@ -774,7 +773,7 @@ def test_workers_do_not_share_what_a_withdrawn_key_signed(clock: Clock) -> None:
     assert issuer.hits["/introspect"] == 2
 
 
-def test_a_signed_answer_that_was_not_asked_for_is_not_shared(clock: Clock) -> None:
+def test_a_signed_response_that_was_not_requested_is_not_shared(clock: Clock) -> None:
     issuer, shelf = LocalIssuer(algorithm="ES256", clock=clock), Shelf()
     token, asked = issuer.opaque_token(), worker(issuer, shelf)
     told = {"active": True, "aud": issuer.audience, "sub": "ada", "exp": NOON + 60}
@@ -789,7 +788,7 @@ def test_a_signed_answer_that_was_not_asked_for_is_not_shared(clock: Clock) -> N
     assert shelf.kept == {}
 
 
-def test_where_nobody_knows_which_keys_were_withdrawn_a_signed_answer_is_503(
+def test_a_signed_response_is_503_while_the_withdrawn_keys_are_unknown(
     clock: Clock,
 ) -> None:
     issuer = LocalIssuer(algorithm="ES256", clock=clock)
@@ -826,7 +825,7 @@ def said_of(members: dict[str, Any], **options: Any) -> Guard:
 
 
 @pytest.mark.parametrize("audience", [{}, {"aud": None}, {"aud": []}, {"aud": ""}])
-def test_INT_03_an_answer_that_names_no_audience_says_what_allows_it(
+def test_INT_03_a_response_without_an_audience_is_refused_with_the_option_that_allows_it(
     audience: dict[str, Any],
 ) -> None:
     with pytest.raises(TokenError, match="allow_missing_audience=True") as refused:
@@ -841,7 +840,7 @@ def test_INT_03_another_audience_is_never_a_missing_one(audience: object) -> Non
         said_of({"aud": audience}, allow_missing_audience=True).verify("opaque")
 
 
-def test_INT_03_an_answer_of_another_issuer_says_what_makes_it_the_same() -> None:
+def test_INT_03_a_response_of_another_issuer_is_refused_with_the_option_that_allows_it() -> None:
     with pytest.raises(
         TokenError, match=r"iss is 'https://a.test/' .*'https://a.test': .*aliases="
     ):

@@ -1,4 +1,4 @@
-"""Workers that share what the issuer answered, over a real Redis."""
+"""Workers that share introspection responses, over a real Redis."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def worker(issuer: LocalIssuer, redis: RedisServer, *secrets: str) -> Guard:
     return Guard(
         issuer.issuer(introspection=issuer.introspection.options()),
         transport=issuer.transport(),
-        introspection_cache=IntrospectionCache(store, *(secrets or (SECRET,))),
+        introspection_cache=IntrospectionCache(store, secret=secrets or SECRET),
     )
 
 
-def test_INT_04_what_one_worker_was_told_the_others_need_not_ask(redis: RedisServer) -> None:
+def test_INT_04_workers_read_the_response_that_one_of_them_got(redis: RedisServer) -> None:
     issuer = LocalIssuer(algorithm="ES256")
     token = issuer.opaque_token(sub="ada-lovelace")
     with worker(issuer, redis) as first, worker(issuer, redis) as second:
@@ -52,7 +52,23 @@ def test_INT_04_what_one_worker_was_told_the_others_need_not_ask(redis: RedisSer
             stranger.verify(token)
 
 
-def test_INT_04_a_store_that_is_down_costs_questions_and_nothing_else(redis: RedisServer) -> None:
+def test_a_secret_of_the_cache_is_renewed_by_a_list_newest_first(redis: RedisServer) -> None:
+    issuer = LocalIssuer(algorithm="ES256")
+    old, new = SECRET, "another secret, which is as long as it must be"
+    before, after = issuer.opaque_token(), issuer.opaque_token()
+    with worker(issuer, redis, old) as first:
+        first.verify(before)
+    with worker(issuer, redis, new, old) as second:
+        second.verify(before)  # the old one opens
+        second.verify(after)  # the new one seals
+    with worker(issuer, redis, new) as third:
+        third.verify(after)
+        assert issuer.hits["/introspect"] == 2
+        third.verify(before)
+    assert issuer.hits["/introspect"] == 3
+
+
+def test_INT_04_an_outage_of_the_store_only_costs_calls_to_the_issuer(redis: RedisServer) -> None:
     issuer = LocalIssuer(algorithm="ES256")
     token = issuer.opaque_token()
     with worker(issuer, redis) as first, worker(issuer, redis) as second:
@@ -65,7 +81,7 @@ def test_INT_04_a_store_that_is_down_costs_questions_and_nothing_else(redis: Red
     assert issuer.hits["/introspect"] == 4
 
 
-def test_that_nothing_is_shared_is_told(redis: RedisServer) -> None:
+def test_a_store_that_shares_nothing_is_reported(redis: RedisServer) -> None:
     issuer = LocalIssuer(algorithm="ES256")
     events: list[Event] = []
 
@@ -74,7 +90,7 @@ def test_that_nothing_is_shared_is_told(redis: RedisServer) -> None:
             issuer.issuer(introspection=issuer.introspection.options()),
             transport=issuer.transport(),
             introspection_cache=IntrospectionCache(
-                RedisStore(redis.url, secret=SECRET, timeout=0.3), secret
+                RedisStore(redis.url, secret=SECRET, timeout=0.3), secret=secret
             ),
             on_event=events.append,
         )
@@ -101,7 +117,7 @@ def test_another_audience_is_another_cache(redis: RedisServer) -> None:
     other = Guard(
         issuer.issuer(introspection=how, audience="urn:another"),
         transport=issuer.transport(),
-        introspection_cache=IntrospectionCache(store, SECRET),
+        introspection_cache=IntrospectionCache(store, secret=SECRET),
     )
     with worker(issuer, redis) as first, other:
         first.verify(token)
@@ -124,7 +140,7 @@ def test_a_closed_guard_leaves_no_connection_to_the_store(redis: RedisServer) ->
 
 
 @pytest.mark.parametrize("counting", ["+xlen", "-xlen"])
-def test_a_user_of_the_store_needs_no_rights_but_those_named(
+def test_a_database_user_needs_only_the_documented_rights(
     redis: RedisServer, counting: str
 ) -> None:
     rights = ["~{mine}*", "~mine:*", "&{mine}*", "-@all", "+@transaction"]
@@ -142,7 +158,7 @@ def test_a_user_of_the_store_needs_no_rights_but_those_named(
             issuer.issuer(introspection=issuer.introspection.options()),
             transport=issuer.transport(),
             revocations=Revocations(store),
-            introspection_cache=IntrospectionCache(store, SECRET),
+            introspection_cache=IntrospectionCache(store, secret=SECRET),
             on_event=events.append,
         )
 
@@ -161,16 +177,18 @@ def test_a_user_of_the_store_needs_no_rights_but_those_named(
     assert "m1staken" not in repr((raised.value, events, stranger))
 
 
+STORE = RedisStore("redis://127.0.0.1", secret=SECRET)
 MISTAKES: list[tuple[str, Callable[[], object]]] = [
-    (r"IntrospectionCache\(store\)", lambda: IntrospectionCache(None, SECRET)),  # type: ignore[arg-type]
+    (r"IntrospectionCache\(store\)", lambda: IntrospectionCache(None, secret=SECRET)),  # type: ignore[arg-type]
     (
         "prefix=",
         lambda: IntrospectionCache(
-            RedisStore("redis://127.0.0.1", secret=SECRET), SECRET, prefix=""
+            RedisStore("redis://127.0.0.1", secret=SECRET), secret=SECRET, prefix=""
         ),
     ),
-    ("secret", lambda: IntrospectionCache(RedisStore("redis://127.0.0.1", secret=SECRET))),
-    ("secret", lambda: IntrospectionCache(RedisStore("redis://127.0.0.1", secret=SECRET), "short")),
+    ("secret=", lambda: IntrospectionCache(STORE, secret=[])),
+    ("secret=", lambda: IntrospectionCache(STORE, secret=None)),  # type: ignore[arg-type]
+    ("secret=", lambda: IntrospectionCache(STORE, secret="short")),
     (
         "introspection_cache=: pass IntrospectionCache",
         lambda: LocalIssuer(algorithm="ES256").guard(introspection_cache="redis://127.0.0.1"),

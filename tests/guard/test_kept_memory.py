@@ -1,4 +1,4 @@
-"""What strangers send is not kept: what is refused leaves nothing, what is kept is short."""
+"""Memory: refused tokens leave nothing behind, and what is kept of others is short."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys: fetched once, refreshed ahead, never wiped. The clock is turned, nothing is patched."""
+"""Keys: fetched once, refreshed ahead, kept in an outage. The clock is set, nothing is patched."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from bearerguard import Guard, Issuer, IssuerUnavailable, Response, TokenError
 from bearerguard.guard.keys.key_cache import KeyCache
-from bearerguard.guard.keys.refetch import BackOff, Bucket
+from bearerguard.guard.keys.refetch_budget import Backoff, RefetchBudget
 from bearerguard.runtime.flow import Fetch
 from bearerguard.runtime.messages import Request
 from bearerguard.testing import LocalIssuer
-from tests.conformance.stage import Clock
+from tests.conformance.harness import Clock
 from tests.warm import recalled
 
 HERD = 100
@@ -274,7 +274,7 @@ OPENID = "/.well-known/openid-configuration"
         ({OAUTH: Response(302, (("Location", "/x"),))}, [OAUTH, OPENID, "/jwks"]),
     ],
 )
-def test_metadata_is_looked_for_in_both_places(
+def test_metadata_is_requested_at_both_well_known_places(
     table: dict[str, Response | Exception], asked: list[str], issuer: LocalIssuer
 ) -> None:
     transport = Answers(issuer, table)
@@ -300,7 +300,7 @@ def test_metadata_cannot_lead_away_from_https(jwks_uri: str, issuer: LocalIssuer
 
 
 @pytest.mark.parametrize("answer", [Response(302), Response(500), RuntimeError("a bug of theirs")])
-def test_whatever_the_transport_does_the_token_is_not_to_blame(
+def test_a_failure_of_the_transport_is_not_the_fault_of_the_token(
     answer: Response | Exception, issuer: LocalIssuer
 ) -> None:
     transport = Answers(issuer, {"/jwks": answer})
@@ -360,7 +360,7 @@ def test_a_fetch_that_began_before_the_token_came_is_not_enough(
         assert isinstance(bogus.exception(10), TokenError)
 
 
-def test_whoever_leads_after_the_keys_came_does_not_fetch_again(
+def test_a_leader_does_not_fetch_again_after_the_keys_came(
     issuer: LocalIssuer, guard: Guard
 ) -> None:
     loading = keys_of(guard, issuer).load()
@@ -371,7 +371,7 @@ def test_whoever_leads_after_the_keys_came_does_not_fetch_again(
     assert issuer.hits["/jwks"] == 1
 
 
-def test_an_empty_bucket_after_failures_is_503(
+def test_an_empty_refetch_budget_after_failures_is_503(
     issuer: LocalIssuer, guard: Guard, clock: Clock
 ) -> None:
     guard.verify(issuer.token())
@@ -404,6 +404,32 @@ def test_static_keys_never_fetch_and_are_healthy(issuer: LocalIssuer, clock: Clo
     assert not issuer.hits
 
 
+def test_a_snapshot_of_keys_is_immutable_and_keys_of_an_old_one_are_not_remembered(
+    issuer: LocalIssuer, guard: Guard, clock: Clock
+) -> None:
+    guard.verify(issuer.token())
+    (_, keys) = guard._trust.find(issuer.url) or (None, None)
+    assert keys is not None
+    before = keys._snapshot
+    assert before is not None
+    ((header, selected),) = keys._selections[1].items()
+    ((key, validity),) = before.validities.items()
+    clock.now += 10**5
+    guard.run(keys.refresh())
+    assert keys._snapshot is not before
+    assert before.validities == {key: validity}  # a refresh replaces it whole
+    assert keys.selected(header) is None  # of the keys before
+    keys.remember(header, key, selected)
+    assert keys.selected(header) is selected  # the issuer still has the key
+    keys.begin_in_child()
+    assert keys.selected(header) is selected
+    issuer.rotate(keep=False)
+    clock.now += 10**5
+    guard.run(keys.refresh())
+    keys.remember(header, key, selected)
+    assert keys.selected(header) is None  # withdrawn meanwhile
+
+
 def test_warming_fails_softly(issuer: LocalIssuer, guard: Guard) -> None:
     issuer.refuses = True
     guard.warm()
@@ -412,7 +438,7 @@ def test_warming_fails_softly(issuer: LocalIssuer, guard: Guard) -> None:
     assert status(guard) == "absent"
 
 
-def test_two_issuers_never_lend_each_other_keys(clock: Clock) -> None:
+def test_a_key_of_one_issuer_verifies_no_token_of_another(clock: Clock) -> None:
     one = LocalIssuer("https://one.test", algorithm="ES256", clock=clock)
     two = LocalIssuer("https://two.test", algorithm="ES256", clock=clock)
 
@@ -431,8 +457,8 @@ def test_two_issuers_never_lend_each_other_keys(clock: Clock) -> None:
             guard.verify(one.token(iss="https://three.test"))
 
 
-def test_the_bucket_and_the_pause_survive_a_clock_that_is_set_back() -> None:
-    bucket, back_off = Bucket(30), BackOff(30)
+def test_the_budget_and_the_backoff_survive_a_clock_that_is_set_back() -> None:
+    bucket, back_off = RefetchBudget(30), Backoff(30)
     assert [bucket.take(10_000) for _ in range(4)] == [True, True, True, False]
     assert bucket.wait(10_000) == 30
     assert bucket.wait(0) <= 30
@@ -442,7 +468,9 @@ def test_the_bucket_and_the_pause_survive_a_clock_that_is_set_back() -> None:
     assert bucket.take(10_000 + 30)
 
 
-def test_an_entry_outlives_no_expiry(issuer: LocalIssuer, guard: Guard, clock: Clock) -> None:
+def test_a_cached_token_does_not_outlive_its_expiry(
+    issuer: LocalIssuer, guard: Guard, clock: Clock
+) -> None:
     token = issuer.token(lifetime=10)
     guard.verify(token)
     clock.now += 40

@@ -45,7 +45,7 @@ def refresher() -> Iterator[Refresher]:
     refresher.close()
 
 
-def test_the_earliest_moment_counts(refresher: Refresher) -> None:
+def test_the_earliest_time_of_a_refresh_counts(refresher: Refresher) -> None:
     late, soon = Thing(), Thing()
     refresher.schedule(late, 3600)
     refresher.schedule(soon, 3600)
@@ -57,7 +57,9 @@ def test_the_earliest_moment_counts(refresher: Refresher) -> None:
     assert (len(late.refreshed), len(soon.refreshed)) == (1, 1)
 
 
-def test_failures_do_not_end_it(refresher: Refresher, caplog: pytest.LogCaptureFixture) -> None:
+def test_failures_do_not_end_the_thread(
+    refresher: Refresher, caplog: pytest.LogCaptureFixture
+) -> None:
     failing = Thing(IssuerUnavailable("i", 1, "down"), RuntimeError("unforeseen"), again=0.01)
     refresher.schedule(failing, 0)
     assert failing.done.wait(10)

@@ -1,4 +1,4 @@
-"""Appending again what a store lost: in which order, how often, and when it is lost once more."""
+"""The feed: appending again what a store lost, and taking in notifications."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bearerguard.guard.revocation.feed import Feed
-from bearerguard.guard.revocation.revocation_list import Revocation, RevocationList
+from bearerguard.guard.revocation.revocation_list import Revocation, RevocationList, encode
 from bearerguard.guard.revocation.revocations import Revocations
 from bearerguard.redis import RedisStore
 from bearerguard.runtime.flow import run
@@ -31,7 +31,7 @@ def revocations(first: int, count: int) -> list[Revocation]:
 
 
 class Worker:
-    """A feed and what it has learned; `before_append` is called before each append."""
+    """A feed and the list it fills; `before_append` is called before each append."""
 
     def __init__(self, redis: RedisServer) -> None:
         self.feed = Feed([SECRET], 3600, name="bearerguard")
@@ -39,7 +39,7 @@ class Worker:
         self.before_append: Callable[[], object] = lambda: None
         self._store = RedisStore(redis.url, secret=SECRET)
 
-    def learn(self, revocations: Any) -> None:
+    def add(self, revocations: Any) -> None:
         self.known = self.known.extended(revocations, 0.0)
 
     def run(self, flow: Any) -> Any:
@@ -52,11 +52,11 @@ class Worker:
             return run(flow, {**handlers, AppendLog: append})
 
     def catch_up(self) -> None:
-        self.run(self.feed.catch_up(self.learn))
+        self.run(self.feed.catch_up(self.add))
 
     def restore(self) -> int | None:
         restored: int | None = self.run(
-            self.feed.restore(lambda: list(self.known.entries.values()), self.learn)
+            self.feed.restore(lambda: list(self.known.entries.values()), self.add)
         )
         return restored
 
@@ -70,7 +70,7 @@ def hire(redis: RedisServer) -> Callable[..., Worker]:
     def hire(known: int = 0) -> Worker:
         worker = Worker(redis)
         worker.catch_up()
-        worker.learn(revocations(0, known))
+        worker.add(revocations(0, known))
         return worker
 
     return hire
@@ -111,7 +111,7 @@ def test_the_newest_are_appended_first(redis: RedisServer, hire: Callable[..., W
     assert len(late.known) == MANY
 
 
-def test_what_another_worker_appends_meanwhile_is_not_appended_twice(
+def test_entries_that_another_worker_appends_meanwhile_are_not_appended_twice(
     redis: RedisServer, hire: Callable[..., Worker]
 ) -> None:
     one, two = hire(MANY), hire(MANY)
@@ -131,7 +131,7 @@ def test_what_another_worker_appends_meanwhile_is_not_appended_twice(
     assert length(redis) == MANY
 
 
-def test_what_is_lost_once_more_is_appended_once_more(
+def test_entries_that_are_lost_again_are_appended_again(
     redis: RedisServer, hire: Callable[..., Worker]
 ) -> None:
     worker = hire(MANY)
@@ -155,11 +155,11 @@ def test_what_is_lost_once_more_is_appended_once_more(
     assert len(late.known) == MANY
 
 
-def test_that_it_is_appended_again_is_told_when_it_is_done(redis: RedisServer) -> None:
-    told: list[str] = []
+def test_a_restored_log_is_reported_when_it_is_complete(redis: RedisServer) -> None:
+    events: list[str] = []
     store = RedisStore(redis.url, secret=SECRET)
-    following = Revocations(store)
-    following.attach(time.time, lambda code, _issuer, _detail: told.append(code))
+    shared = Revocations(store)
+    guard = shared.attach(time.time, lambda code, _issuer, _detail: events.append(code))
     losing = True
     with store.listening() as handlers:
 
@@ -169,39 +169,48 @@ def test_that_it_is_appended_again_is_told_when_it_is_done(redis: RedisServer) -
                 lose_everything(redis)
             return answer
 
-        run(following.follow(()), handlers)
+        run(shared.follow(()), handlers)
         run(Feed([SECRET], 3600, name="bearerguard").publish(revocations(0, 1)), handlers)
-        run(following.follow(()), handlers)
+        run(shared.follow(()), handlers)
         lose_everything(redis)
-        run(following.follow(()), {**handlers, AppendLog: append})
-        assert told == []
+        run(shared.follow(()), {**handlers, AppendLog: append})
+        assert events == []
         losing = False
-        run(following.follow(()), {**handlers, AppendLog: append})
-    assert told == ["revocations_restored"]
+        run(shared.follow(()), {**handlers, AppendLog: append})
+    assert events == ["revocations_restored"]
     assert length(redis) == 1
-    following.close()
+    assert guard.current is shared.current
+    shared.close()
 
 
-def test_what_is_revoked_while_a_long_log_is_read_is_heard_between_its_pages(
+def test_notifications_are_taken_in_between_the_pages_of_a_long_log(
     redis: RedisServer, hire: Callable[..., Worker]
 ) -> None:
     one, late = hire(), Worker(redis)
     one.run(one.feed.publish(revocations(0, 3500)))
-    told: list[list[str]] = []
+    added: list[list[str]] = []
 
-    def hear(news: Any) -> None:
-        told.append([each.value for each in news])
-        if len(told) == 2:  # between the pages: the log itself is learned in one go, at the end
+    def add_notified(news: Any) -> None:
+        added.append([each.value for each in news])
+        if len(added) == 2:  # between the pages: the log itself is added in one go, at the end
             one.run(one.feed.publish(revocations(9000, 1)))
             assert not late.knows("t0")
-        late.learn(news)
+        late.add(news)
 
-    late.run(late.feed.catch_up(late.learn, hear))
-    assert ["t9000"] in told
+    late.run(late.feed.catch_up(late.add, add_notified))
+    assert ["t9000"] in added
     assert late.knows("t0", "t3499", "t9000")
 
 
-def test_what_is_revoked_meanwhile_is_heard(
+def test_notifications_of_a_plain_log_are_added_at_once_and_malformed_ones_are_not() -> None:
+    feed, added = Feed([], 3600), list[Revocation]()
+    one = revocations(0, 1)
+    feed.add_notified([encode(one)], added.extend)
+    feed.add_notified([b"", b"garbage"], added.extend)
+    assert added == one
+
+
+def test_notifications_are_taken_in_while_a_log_is_restored(
     redis: RedisServer, hire: Callable[..., Worker]
 ) -> None:
     one, two = hire(MANY), hire()

@@ -1,4 +1,4 @@
-"""What was revoked, as a value."""
+"""Revocations as values, and the immutable list of them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from bearerguard import Claims, Principal
 from bearerguard.guard.revocation.revocation_list import (
-    Kind,
     Revocation,
     RevocationList,
     decode,
     encode,
 )
+from bearerguard.protocol.revocation import Kind
 
 ISSUER = "https://issuer.test"
 NOON, LATE = 1_800_000_000.0, 1_800_090_000.0
@@ -59,7 +59,9 @@ def test_another_issuers_names_are_not_concerned() -> None:
 
 
 @pytest.mark.parametrize(("kind", "value"), [("subject", "ada"), ("client", "app")])
-def test_all_that_was_issued_before_is_revoked_and_nothing_after(kind: Kind, value: str) -> None:
+def test_tokens_issued_before_the_date_are_revoked_and_later_ones_are_not(
+    kind: Kind, value: str
+) -> None:
     revoked = listed(revocation(kind, value, NOON + 1))
     assert revoked.covers(principal())
     assert not revoked.covers(principal(issued_at=NOON + 1))
@@ -81,7 +83,7 @@ def test_a_subjects_tokens_without_a_session_can_be_revoked_alone() -> None:
     assert not revoked.covers(principal(session="s2"))
 
 
-def test_what_adds_nothing_changes_nothing() -> None:
+def test_a_revocation_that_adds_nothing_leaves_the_list_as_it_is() -> None:
     revoked = listed(revocation("token", "t1"), revocation("subject", "ada", NOON))
     for again in (
         revocation("token", "t1"),
@@ -92,7 +94,7 @@ def test_what_adds_nothing_changes_nothing() -> None:
         assert revoked.extended([again], NOON) is revoked
 
 
-def test_a_later_date_and_a_longer_memory_win() -> None:
+def test_the_later_date_and_the_later_expiry_win() -> None:
     revoked = listed(revocation("subject", "ada", NOON, LATE))
     for later in (revocation("subject", "ada", NOON + 5, LATE - 9), revocation("subject", "ada")):
         merged = revoked.extended([later, revocation("subject", "ada", NOON - 5)], NOON)
@@ -101,7 +103,7 @@ def test_a_later_date_and_a_longer_memory_win() -> None:
         assert entry.expires_at == LATE
 
 
-def test_what_is_over_is_left_out_at_a_change() -> None:
+def test_expired_revocations_are_removed_at_a_change() -> None:
     short = revocation("token", "t1", None, NOON + 10)
     revoked = listed(short)
     assert revoked.live(NOON + 9) == [short]
@@ -133,7 +135,7 @@ dates = st.floats(0, 2**53)
     st.none() | dates,
     dates,
 )
-def test_what_is_written_reads_the_same(
+def test_encoded_revocations_decode_to_the_same(
     kind: Kind, issuer: str, value: str, before: float | None, last: float
 ) -> None:
     written = Revocation(kind, issuer, value, before, last)
@@ -159,7 +161,7 @@ def test_what_is_written_reads_the_same(
         b'{"revoked": [["token", "i", "v", null, 1], "token"]}',
     ],
 )
-def test_nothing_else_reads_as_a_revocation(octets: bytes) -> None:
+def test_nothing_else_decodes_to_a_revocation(octets: bytes) -> None:
     with pytest.raises(ValueError):
         decode(octets)
 
@@ -170,7 +172,7 @@ def test_merging_keeps_what_has_no_date() -> None:
     assert undated.covers(math.inf)
 
 
-def test_a_list_of_any_length_finds_what_was_added_at_any_time() -> None:
+def test_a_list_of_any_length_finds_every_revocation() -> None:
     """Each change copies little, so that what was added lies in several tiers."""
     one_by_one = RevocationList()
     for number in range(5000):
@@ -191,7 +193,7 @@ def test_a_change_leaves_the_list_before_as_it_was() -> None:
     assert [len(each) for each in lists] == list(range(301))
 
 
-def test_what_is_over_leaves_a_long_list_within_a_time_that_grows_with_it() -> None:
+def test_expired_revocations_leave_a_long_list_within_a_time_that_grows_with_it() -> None:
     many = [Revocation("token", "i", f"t{number}", None, 100.0) for number in range(100_000)]
     long = RevocationList().extended(many, now=0.0)
     later = long.extended([Revocation("token", "i", "last", None, 1e9)], now=long.purge_at)

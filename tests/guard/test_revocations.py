@@ -43,11 +43,13 @@ class Worker:
         **options: Any,
     ) -> None:
         self.events: list[tuple[str, str]] = []
-        self.revocations = Revocations(RedisStore(redis.url, secret=secret, timeout=0.5), **options)
-        self.revocations.attach(clock, lambda code, _, detail: self.events.append((code, detail)))
-        assert self.revocations.store is not None
+        store = RedisStore(redis.url, secret=secret, timeout=0.5)
+        self.shared = Revocations(store, **options)
+        self.revocations = self.shared.attach(
+            clock, lambda code, _, detail: self.events.append((code, detail))
+        )
         once = SingleFlight()
-        self.handlers: dict[type[Effect[Any]], Any] = {**self.revocations.store.handlers()}
+        self.handlers: dict[type[Effect[Any]], Any] = {**store.handlers()}
         self.handlers[Once] = lambda effect: once.once(effect, self.handlers)
 
     def run(self, flow: Flow[Any]) -> Any:
@@ -100,7 +102,7 @@ def hire(redis: RedisServer) -> Iterator[Callable[..., Worker]]:
 
     yield hire
     for worker in hired:
-        worker.revocations.close()
+        worker.shared.close()
 
 
 def eventually(condition: Callable[[], object]) -> None:
@@ -114,14 +116,14 @@ def eventually(condition: Callable[[], object]) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, -1, math.inf, math.nan, "1"])
-def test_a_time_that_is_none_is_refused(seconds: Any) -> None:
+def test_a_malformed_time_is_refused(seconds: Any) -> None:
     with pytest.raises(ConfigurationError, match="max_token_life="):
         Revocations(max_token_life=seconds)
     with pytest.raises(ConfigurationError, match="max_staleness="):
         Revocations(max_staleness=seconds)
 
 
-def test_what_is_no_store_is_refused() -> None:
+def test_an_object_that_is_no_store_is_refused() -> None:
     class Half:
         def listening(self) -> None: ...
 
@@ -132,23 +134,23 @@ def test_what_is_no_store_is_refused() -> None:
 
 
 def test_without_a_store_a_revocation_holds_in_this_process() -> None:
-    revocations = Revocations()
+    shared = Revocations()
+    revocations = shared.attach(time.time, lambda *_: None)
     run(revocations.ensure(ISSUER), {})
     revocations.check(principal("t1"))
     run(revocations.revoke([revocation("t1")]), {})
     with pytest.raises(TokenError, match="revoked"):
         revocations.check(principal("t1"))
-    assert revocations.health().status == "local"
-    assert revocations.health().entries == 1
+    for health in (shared.health(), revocations.health()):
+        assert (health.status, health.entries) == ("local", 1)
     assert revocations.trusted_until == math.inf
-    revocations.close()
+    shared.close()
     with pytest.raises(TokenError):
         revocations.check(principal("t1"))
 
 
-def test_a_token_that_outlives_the_memory_is_refused() -> None:
-    revocations = Revocations(max_token_life=600)
-    revocations.attach(lambda: 1000.0, lambda *_: None)
+def test_a_token_that_outlives_the_revocations_is_refused() -> None:
+    revocations = Revocations(max_token_life=600).attach(lambda: 1000.0, lambda *_: None)
     for fine in (
         {"issued_at": 1000.0, "expires_at": 1600.0},
         {"issued_at": 400.0},
@@ -165,24 +167,94 @@ def test_a_token_that_outlives_the_memory_is_refused() -> None:
 
 @pytest.mark.parametrize("expires_at", [None, 1001.0, 1600.0, 9e9])
 def test_a_token_that_does_not_say_when_it_was_issued_is_refused(expires_at: float | None) -> None:
-    revocations = Revocations(max_token_life=600)
-    revocations.attach(lambda: 1000.0, lambda *_: None)
+    revocations = Revocations(max_token_life=600).attach(lambda: 1000.0, lambda *_: None)
     with pytest.raises(TokenError, match="must have iat: have the issuer add it") as raised:
         revocations.check(Principal(issuer=ISSUER, token_id="t1", expires_at=expires_at))
     assert raised.value.reason == LIVES_TOO_LONG
 
 
-def test_the_first_guard_counts() -> None:
-    revocations = Revocations(max_token_life=600)
-    revocations.attach(lambda: 1000.0, lambda *_: None)
-    revocations.attach(lambda: 9000.0, lambda *_: None)
-    revocations.check(principal("t1", issued_at=1000.0, expires_at=1600.0))
+def test_each_guard_checks_by_its_own_clock() -> None:
+    shared = Revocations(max_token_life=600)
+    early = shared.attach(lambda: 1000.0, lambda *_: None)
+    late = shared.attach(lambda: 9000.0, lambda *_: None)
+    early.check(principal("t1", issued_at=1000.0))
+    with pytest.raises(TokenError, match="max_token_life="):
+        late.check(principal("t1", issued_at=1000.0))
+
+
+def test_a_revocation_is_kept_until_it_has_expired_for_every_guard() -> None:
+    shared = Revocations()
+    late = shared.attach(lambda: 9000.0, lambda *_: None)
+    early = shared.attach(lambda: 1000.0, lambda *_: None)
+    shared.add([Revocation("token", ISSUER, "t1", None, 5000.0)])
+    for guard in (early, late):
+        with pytest.raises(TokenError, match="revoked"):
+            guard.check(principal("t1", issued_at=guard.clock()))
+
+
+def test_an_outage_is_an_event_of_every_guard_and_a_refusal_of_one(redis: RedisServer) -> None:
+    store = RedisStore(redis.url, secret=SECRET, timeout=0.2)
+    shared = Revocations(store)
+    events: dict[str, list[str]] = {"one": [], "two": []}
+    one = shared.attach(time.time, lambda code, *_: events["one"].append(code))
+    two = shared.attach(time.time, lambda code, *_: events["two"].append(code))
+    handlers: dict[type[Effect[Any]], Any] = {**store.handlers()}
+    handlers[Once] = lambda effect: run(effect.flow(), handlers)
+    redis.kill()
+    with pytest.raises(RevocationsUnavailable):
+        run(one.ensure(ISSUER), handlers)
+    assert events["one"][0] == "revocations_unavailable"  # the request's
+    eventually(lambda: events["two"] == ["revocations_unavailable"])  # the thread's
+    assert two.health().status == "absent"
+    shared.close()
+
+
+def test_a_list_that_one_guard_read_serves_the_others_by_their_clocks(redis: RedisServer) -> None:
+    store = RedisStore(redis.url, secret=SECRET)
+    shared = Revocations(store, max_staleness=100)
+    handlers: dict[type[Effect[Any]], Any] = {**store.handlers()}
+    handlers[Once] = lambda effect: run(effect.flow(), handlers)
+    one = shared.attach(time.time, lambda *_: None)
+    two = shared.attach(lambda: 5000.0, lambda *_: None)
+    assert shared.health().status == "absent"
+    run(one.ensure(ISSUER), handlers)
+    assert two.trusted_until == 5100.0
+    joined = shared.attach(lambda: 7000.0, lambda *_: None)
+    assert 7090.0 < joined.trusted_until <= 7100.0
+    assert shared.health().status == joined.health().status == "fresh"
+    shared.close()
+    assert one.trusted_until == two.trusted_until == joined.trusted_until == -math.inf
+    assert shared.health().status == "absent"
+
+
+def test_a_log_beside_a_server_serves_the_revocations_that_were_given() -> None:
+    log, own = (
+        RedisStore("redis://127.0.0.1", secret=SECRET),
+        RedisStore("redis://127.0.0.1", secret=SECRET),
+    )
+    local, kept = Revocations(), Revocations(own)
+    local.use_log(log)
+    assert local.store is log
+    assert not local.forwards(log)
+    kept.use_log(log)
+    assert kept.store is own
+    assert kept.forwards(log)
+    assert kept.forwards(log)
+    assert len(kept._forwarding._logs) == 1
+
+
+def test_revocations_in_use_without_a_store_take_none_from_a_server() -> None:
+    shared = Revocations()
+    guard = shared.attach(time.time, lambda *_: None)
+    with pytest.raises(ConfigurationError, match="make the guard beside the server first"):
+        shared.use_log(RedisStore("redis://127.0.0.1", secret=SECRET))
+    assert guard.health().status == "local"
 
 
 # Sharing
 
 
-def test_what_one_worker_revokes_all_refuse(hire: Callable[..., Worker]) -> None:
+def test_a_token_that_one_worker_revokes_is_refused_by_all(hire: Callable[..., Worker]) -> None:
     one, two, three = hire(), hire(), hire()
     for worker in (one, two, three):
         assert not worker.refuses("t1")
@@ -201,7 +273,7 @@ def test_a_worker_that_starts_later_knows_all_at_its_first_request(
     assert late.refuses("t1499")
 
 
-def test_the_list_is_replaced_when_something_is_new_only(hire: Callable[..., Worker]) -> None:
+def test_the_list_is_replaced_only_when_a_revocation_is_new(hire: Callable[..., Worker]) -> None:
     one, two = hire(), hire()
     two.refuses("t1")
     one.run(one.revocations.revoke([again := revocation("t1")]))
@@ -213,7 +285,7 @@ def test_the_list_is_replaced_when_something_is_new_only(hire: Callable[..., Wor
     assert two.revocations.current is before
 
 
-def test_a_first_request_is_not_answered_by_guessing(
+def test_a_first_request_waits_for_the_list_or_is_503(
     redis: RedisServer, hire: Callable[..., Worker]
 ) -> None:
     redis.kill()
@@ -231,7 +303,7 @@ def test_a_first_request_is_not_answered_by_guessing(
     assert not worker.refuses("t1")
 
 
-def test_a_silent_store_is_believed_for_the_time_allowed(
+def test_the_list_is_trusted_for_max_staleness_during_an_outage(
     redis: RedisServer, hire: Callable[..., Worker]
 ) -> None:
     offset = 0.0
@@ -255,7 +327,7 @@ def test_a_silent_store_is_believed_for_the_time_allowed(
     assert worker.codes()[0] == "revocations_unavailable"
 
 
-def test_a_clock_that_is_set_back_does_not_prolong_belief(
+def test_a_clock_set_back_does_not_prolong_the_trust_in_the_list(
     redis: RedisServer, hire: Callable[..., Worker]
 ) -> None:
     offset = 3600.0
@@ -287,7 +359,7 @@ def test_revoking_is_certain_or_an_error(redis: RedisServer, hire: Callable[...,
     assert worker.refuses("t1")
 
 
-def test_a_full_store_takes_no_revocation_and_goes_on_telling(
+def test_a_full_store_takes_no_revocation_and_can_still_be_read(
     redis: RedisServer, hire: Callable[..., Worker]
 ) -> None:
     worker = hire()
@@ -321,7 +393,7 @@ def test_workers_append_again_what_a_store_lost(
     assert not late.refuses("t3")
 
 
-def test_a_worker_that_alone_knows_a_revocation_tells_it_after_a_loss(
+def test_the_only_worker_that_knows_a_revocation_appends_it_after_a_loss(
     redis: RedisServer, hire: Callable[..., Worker]
 ) -> None:
     one, two = hire(), hire()
@@ -336,7 +408,7 @@ def test_a_worker_that_alone_knows_a_revocation_tells_it_after_a_loss(
         assert late.refuses("t1")
 
 
-def test_what_is_over_is_not_appended_again(
+def test_expired_revocations_are_not_appended_again(
     redis: RedisServer, hire: Callable[..., Worker]
 ) -> None:
     worker = hire()
@@ -367,7 +439,7 @@ def test_a_store_with_its_data_after_a_restart_needs_no_restoring(
 # Secrets
 
 
-def test_a_worker_with_another_secret_is_told_and_trusts_nothing(
+def test_a_worker_with_another_secret_raises_and_trusts_nothing(
     hire: Callable[..., Worker],
 ) -> None:
     hire().revoke("t1")
@@ -381,17 +453,17 @@ def test_a_worker_with_another_secret_is_told_and_trusts_nothing(
 def test_a_secret_is_renewed_without_losing_a_revocation(hire: Callable[..., Worker]) -> None:
     old = hire()
     old.revoke("t1")
-    both = hire(secret=[SECRET, NEW_SECRET])
+    both = hire(secret=[NEW_SECRET, SECRET])
     assert both.refuses("t1")
     both.revoke("t2")
     new = hire(secret=NEW_SECRET)  # the mark was renewed; the entry of the old secret was not
     with pytest.raises(RevocationsUnavailable, match="1 revocations cannot be read"):
         new.refuses("t2")
-    assert hire(secret=[SECRET, NEW_SECRET]).refuses("t2")
+    assert hire(secret=[NEW_SECRET, SECRET]).refuses("t2")
 
 
 @pytest.mark.parametrize("forge", [lambda _: b"garbage", lambda e: e[:-1] + b"x", lambda _: b""])
-def test_an_entry_that_nobody_here_sealed_is_no_revocation_and_stops_nobody(
+def test_an_entry_that_was_not_sealed_here_revokes_nothing_and_stops_no_worker(
     redis: RedisServer, hire: Callable[..., Worker], forge: Callable[[bytes], bytes]
 ) -> None:
     worker = hire()
@@ -399,7 +471,7 @@ def test_an_entry_that_nobody_here_sealed_is_no_revocation_and_stops_nobody(
     with redis.client() as client:
         content = forge(client.xrange(LOG)[0][1][b"e"])
         client.xadd(LOG, {"e": content})
-        client.publish("{bearerguard}:log:bell", content)
+        client.publish("{bearerguard}:log:notify", content)
         eventually(lambda: "revocations_unreadable" in worker.codes())
         late = hire()
         assert late.refuses("t1")
@@ -442,20 +514,20 @@ def test_one_thread_follows_and_ends_with_its_guard(hire: Callable[..., Worker])
     for _ in range(3):
         worker.refuses("t1")
     assert len(following()) == 1
-    worker.revocations.close()
+    worker.shared.close()
     eventually(lambda: not following())
     assert not worker.refuses("t1")  # a closed guard can be used again
     assert len(following()) == 1
 
 
-def test_closing_in_the_middle_of_a_round_leaves_nothing_believed(
+def test_closing_during_a_round_leaves_the_list_untrusted(
     redis: RedisServer, hire: Callable[..., Worker]
 ) -> None:
     worker = hire()
     worker.refuses("t1")
     redis.signal(signal.SIGSTOP)
     time.sleep(0.6)  # the round waits for an answer
-    worker.revocations.close()
+    worker.shared.close()
     redis.signal(signal.SIGCONT)
     eventually(lambda: not following())
     assert worker.revocations.trusted_until == -math.inf
@@ -464,7 +536,7 @@ def test_closing_in_the_middle_of_a_round_leaves_nothing_believed(
 def test_a_thread_keeps_nothing_alive(redis: RedisServer) -> None:
     worker = Worker(redis)
     worker.refuses("t1")
-    gone = weakref.ref(worker.revocations)
+    gone = weakref.ref(worker.shared)
     del worker
 
     def ended() -> bool:
@@ -474,7 +546,7 @@ def test_a_thread_keeps_nothing_alive(redis: RedisServer) -> None:
     eventually(ended)
 
 
-def test_a_forked_worker_believes_nothing_of_its_parents_and_follows_itself(
+def test_a_forked_worker_does_not_trust_the_list_of_its_parent_and_follows_itself(
     hire: Callable[..., Worker],
 ) -> None:
     parent, other = hire(), hire()
@@ -494,19 +566,19 @@ def test_a_forked_worker_believes_nothing_of_its_parents_and_follows_itself(
     eventually(lambda: parent.refuses("t2"))
 
 
-def test_what_goes_wrong_in_an_unforeseen_way_is_logged_and_tried_again(
+def test_an_unforeseen_failure_is_logged_and_following_goes_on(
     hire: Callable[..., Worker], caplog: pytest.LogCaptureFixture
 ) -> None:
     worker = hire()
     failures = [RuntimeError("unforeseen"), StoreFailed("foreseen")]
-    follow = worker.revocations.follow
+    follow = worker.shared.follow
 
-    def failing(heard: tuple[bytes, ...]) -> Flow[None]:
+    def failing(notified: tuple[bytes, ...]) -> Flow[None]:
         if failures:
             raise failures.pop(0)
-        yield from follow(heard)
+        yield from follow(notified)
 
-    worker.revocations.follow = failing  # type: ignore[method-assign]
+    worker.shared.follow = failing  # type: ignore[method-assign]
     worker.refuses("t1")
     hire().revoke("t2")
     eventually(lambda: worker.refuses("t2"))
@@ -514,7 +586,7 @@ def test_what_goes_wrong_in_an_unforeseen_way_is_logged_and_tried_again(
     assert "StoreFailed" not in caplog.text
 
 
-def test_a_store_that_fails_in_its_own_way_is_listened_to_again(
+def test_following_goes_on_after_a_store_raised_an_unknown_error(
     redis: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Odd(RedisStore):
@@ -532,16 +604,16 @@ def test_a_store_that_fails_in_its_own_way_is_listened_to_again(
 
                 yield {**handlers, ListenLog: listen}
 
-    revocations = Revocations(Odd(redis.url, secret=SECRET))
-    assert revocations.store is not None
-    handlers: dict[type[Effect[Any]], Any] = {**revocations.store.handlers()}
+    store = Odd(redis.url, secret=SECRET)
+    revocations = Revocations(store).attach(time.time, lambda *_: None)
+    handlers: dict[type[Effect[Any]], Any] = {**store.handlers()}
     handlers[Once] = lambda effect: run(effect.flow(), handlers)
     run(revocations.ensure(ISSUER), handlers)
     eventually(lambda: "unforeseen way" in caplog.text)
     run(revocations.revoke([revocation("t1")]), handlers)
     until = revocations.trusted_until
     eventually(lambda: revocations.trusted_until > until)  # its thread goes on
-    revocations.close()
+    revocations.shared.close()
 
 
 def test_many_first_requests_read_once(redis: RedisServer, hire: Callable[..., Worker]) -> None:

@@ -47,7 +47,7 @@ class Kept:
         return run(flow, handlers)
 
 
-def test_what_one_worker_put_another_gets() -> None:
+def test_a_value_that_one_worker_stored_is_read_by_another() -> None:
     kept = Kept()
     kept.run(cache().put(ISSUER, RESOURCE, DIGEST, ANSWER, 12.5))
     assert kept.run(cache().get(ISSUER, RESOURCE, DIGEST)) == ANSWER
@@ -66,7 +66,7 @@ def test_a_value_is_found_for_its_issuer_resource_and_token_only() -> None:
         assert kept.run(cache().get(issuer, resource, digest)) is None
 
 
-def test_the_store_learns_neither_issuer_nor_digest_nor_answer() -> None:
+def test_the_store_sees_neither_issuer_nor_digest_nor_response() -> None:
     kept = Kept()
     kept.run(cache().put(ISSUER, RESOURCE, DIGEST, ANSWER, 60))
     ((key, value),) = kept.values.items()
@@ -100,7 +100,7 @@ def shared(redis: RedisServer) -> RedisStore:
     return RedisStore(redis.url, secret="s" * 32, timeout=0.3)
 
 
-def test_workers_share_answers_through_redis(redis: RedisServer) -> None:
+def test_workers_share_responses_through_redis(redis: RedisServer) -> None:
     run(cache().put(ISSUER, RESOURCE, DIGEST, ANSWER, 60), shared(redis).handlers())
     assert run(cache().get(ISSUER, RESOURCE, DIGEST), shared(redis).handlers()) == ANSWER
     dump = redis.dump()

@@ -1,4 +1,4 @@
-"""The verified-token cache: bounded, and it keeps what is used."""
+"""The verified-token cache: bounded, and tokens that are used stay."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 
 from bearerguard import Revocations
+from bearerguard.guard.keys.key_validity import KeyValidity
 from bearerguard.guard.revocation.revocation_list import Revocation
-from bearerguard.guard.tokens.token_cache import Entry, Lease, TokenCache, digest
+from bearerguard.guard.revocation.revocations import GuardRevocations
+from bearerguard.guard.tokens.token_cache import TokenCache, VerifiedToken, digest
 from bearerguard.principal import ANONYMOUS, Principal
 from tests.warm import recalled
 
 
-def entry() -> Entry:
-    return Entry(ANONYMOUS, 0, Lease(0))
+def entry() -> VerifiedToken:
+    return VerifiedToken(ANONYMOUS, 0, KeyValidity(0))
 
 
 def test_it_never_holds_more_than_its_size() -> None:
@@ -30,7 +32,7 @@ def test_it_never_holds_more_than_its_size() -> None:
     assert len(cache) == 0
 
 
-def test_what_is_asked_for_stays() -> None:
+def test_a_token_that_is_used_stays_cached() -> None:
     cache = TokenCache(100, time.time)
     kept = entry()
     cache.put(b"kept", kept)
@@ -41,19 +43,19 @@ def test_what_is_asked_for_stays() -> None:
     assert cache.get(b"0") is None
 
 
-def test_an_ended_lease_never_runs_again() -> None:
-    lease = Lease(10)
-    lease.extend(20)
-    assert lease.until == 20
-    lease.end()
-    lease.extend(30)
-    assert lease.until < 0
+def test_a_key_that_ended_stays_invalid() -> None:
+    validity = KeyValidity(10)
+    validity.set_until(20)
+    assert validity.until == 20
+    validity.end()
+    validity.set_until(30)
+    assert validity.until < 0
 
 
-def test_a_token_is_recalled_by_its_field_as_text_and_as_octets() -> None:
+def test_a_cached_token_is_found_by_its_field_as_text_and_as_octets() -> None:
     now = 100.0
     cache = TokenCache(10_000, lambda: now)
-    known = Entry(ANONYMOUS, 200, Lease(150))
+    known = VerifiedToken(ANONYMOUS, 200, KeyValidity(150))
     cache.put(digest(b"t"), known)
     for field in ("Bearer t", b"Bearer t"):
         assert recalled(cache, field) == ANONYMOUS  # by its digest, and then as it was sent
@@ -68,25 +70,25 @@ def test_a_token_is_recalled_by_its_field_as_text_and_as_octets() -> None:
 def test_few_tokens_are_kept_as_they_were_sent(size: int, most: int) -> None:
     cache = TokenCache(size, lambda: 0.0)
     for number in range(9_000):
-        cache.put(digest(b"%d" % number), Entry(ANONYMOUS, 1, Lease(1)))
+        cache.put(digest(b"%d" % number), VerifiedToken(ANONYMOUS, 1, KeyValidity(1)))
         assert recalled(cache, b"Bearer %d" % number) == ANONYMOUS
-        assert len(cache.in_use) <= most
+        assert len(cache.recent) <= most
     assert recalled(cache, b"Bearer 8999") == ANONYMOUS
 
 
 def test_a_token_forgotten_by_the_cache_is_forgotten_at_once_when_it_is_cleared() -> None:
     cache = TokenCache(100, lambda: 0.0)
-    cache.put(digest(b"t"), Entry(ANONYMOUS, 1, Lease(1)))
+    cache.put(digest(b"t"), VerifiedToken(ANONYMOUS, 1, KeyValidity(1)))
     assert recalled(cache, b"Bearer t") == ANONYMOUS
     cache.clear()
     assert recalled(cache, b"Bearer t") is None
 
 
-def test_a_token_that_ends_like_a_known_one_is_not_taken_for_it() -> None:
+def test_a_token_with_the_suffix_of_a_cached_one_is_not_taken_for_it() -> None:
     cache = TokenCache(100, lambda: 0.0)
     end = b"e" * 43
-    one = Entry(Principal(issuer="one"), 1, Lease(1))
-    two = Entry(Principal(issuer="two"), 1, Lease(1))
+    one = VerifiedToken(Principal(issuer="one"), 1, KeyValidity(1))
+    two = VerifiedToken(Principal(issuer="two"), 1, KeyValidity(1))
     cache.put(digest(b"1" + end), one)
     cache.put(digest(b"2" + end), two)
     for _ in range(2):
@@ -98,20 +100,20 @@ def test_a_token_that_ends_like_a_known_one_is_not_taken_for_it() -> None:
 REVOKED = Revocation("token", "one", "id", None, 1e12)
 
 
-def ends_key(lease: Lease, _revocations: Revocations) -> None:
-    lease.end()
+def ends_key(validity: KeyValidity, _revocations: GuardRevocations) -> None:
+    validity.end()
 
 
-def ends_sooner(lease: Lease, _revocations: Revocations) -> None:
-    lease.extend(100.5)
+def ends_sooner(validity: KeyValidity, _revocations: GuardRevocations) -> None:
+    validity.set_until(100.5)
 
 
-def revokes_something(_lease: Lease, revocations: Revocations) -> None:
-    revocations.learn([REVOKED])
+def revokes_something(_lease: KeyValidity, revocations: GuardRevocations) -> None:
+    revocations.shared.add([REVOKED])
 
 
-def distrusts(_lease: Lease, revocations: Revocations) -> None:
-    revocations._trust(0.0)
+def distrusts(_lease: KeyValidity, revocations: GuardRevocations) -> None:
+    revocations.trust(0.0)
 
 
 EVENTS = [ends_key, ends_sooner, revokes_something, distrusts]
@@ -122,10 +124,10 @@ class Setting:
 
     def __init__(self) -> None:
         self.acts: list[Callable[[], Any]] = []
-        self.revocations = Revocations()
+        self.revocations = Revocations().attach(time.time, lambda *_: None)
         self.cache = TokenCache(100, self.clock, self.revocations)
-        self.lease = Lease(200, self.cache.release)
-        known = Entry(Principal(issuer="one"), 300, self.lease)
+        self.validity = KeyValidity(200, self.cache.forget_recent)
+        known = VerifiedToken(Principal(issuer="one"), 300, self.validity)
         known.checked = self.revocations.current
         self.cache.put(digest(b"t"), known)
 
@@ -136,38 +138,38 @@ class Setting:
 
 
 @pytest.mark.parametrize("event", EVENTS)
-def test_a_token_in_use_is_looked_up_anew_when_what_it_rests_on_ends(event: Any) -> None:
+def test_recent_credentials_are_looked_up_again_after_a_change(event: Any) -> None:
     setting = Setting()
     assert recalled(setting.cache, b"Bearer t") is not None
-    assert setting.cache.in_use
-    event(setting.lease, setting.revocations)
-    assert not setting.cache.in_use
+    assert setting.cache.recent
+    event(setting.validity, setting.revocations)
+    assert not setting.cache.recent
 
 
 @pytest.mark.parametrize("event", EVENTS)
-def test_what_ends_while_a_token_is_recalled_is_not_missed(event: Any) -> None:
+def test_a_change_during_a_lookup_is_not_missed(event: Any) -> None:
     # The clock is read between finding that the token holds and noting that it is in use.
     setting = Setting()
-    setting.acts.append(lambda: event(setting.lease, setting.revocations))
-    assert setting.cache.recall(b"Bearer t") is None
-    assert not setting.cache.in_use
+    setting.acts.append(lambda: event(setting.validity, setting.revocations))
+    assert setting.cache.cached(b"Bearer t") is None
+    assert not setting.cache.recent
 
 
-def test_a_lease_that_another_thread_ends_as_it_is_extended_leaves_nothing_in_use() -> None:
+def test_a_key_that_another_thread_ends_meanwhile_leaves_no_recent_credentials() -> None:
     setting = Setting()
-    setting.lease.ended = True  # the other thread is about to say until when
-    setting.lease.until = 400
+    setting.validity.ended = True  # the other thread is about to say until when
+    setting.validity.until = 400
     assert recalled(setting.cache, b"Bearer t") is not None
-    setting.lease.extend(500)
-    assert setting.lease.until < 0
-    assert not setting.cache.in_use
+    setting.validity.set_until(500)
+    assert setting.validity.until < 0
+    assert not setting.cache.recent
 
 
-def test_revocations_do_not_keep_the_caches_that_rested_on_them() -> None:
-    revocations = Revocations()
+def test_revocations_do_not_keep_caches_alive() -> None:
+    revocations = Revocations().attach(time.time, lambda *_: None)
     caches = [TokenCache(100, time.time, revocations) for _ in range(3)]
     gone = weakref.ref(caches.pop())
     gc.collect()
     assert gone() is None
-    revocations.learn([REVOKED])  # the others are told
+    revocations.shared.add([REVOKED])  # the others are told
     assert len(caches) == 2

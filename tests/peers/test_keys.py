@@ -70,7 +70,7 @@ def test_a_cold_herd_of_tasks_costs_one_fetch(issuer: OidcProvider) -> None:
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_those_who_wait_for_a_cancelled_leader_are_all_answered(
+def test_all_who_wait_for_a_cancelled_leader_get_a_response(
     backend: str, issuer: OidcProvider
 ) -> None:
     guard = Guard(Issuer(issuer.url, audience=AUDIENCE))

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bearerguard.testing import LocalIssuer
-from tests.conformance.worlds import WORLDS, Mounted, Sent
+from tests.conformance.drivers import DRIVERS, Protected, Sent
 
 GUARD = LocalIssuer(algorithm="ES256").guard()
 # A server hands over no CR, LF or NUL within a field (RFC 9110 §5.5).
@@ -25,9 +25,9 @@ BEARER = st.sampled_from([b"Bearer ", b"bearer ", b"Bearer", b"BEARER  "])
 @example(b"Bearer " + b"a" * 100_000)
 @example(b"Bearer " + b"." * 5000)
 def test_any_octets_get_400_or_401(optional: bool, field: bytes) -> None:
-    mounted = Mounted(GUARD, {"optional": optional}, ())
+    face = Protected(GUARD, {"optional": optional}, ())
     sent = Sent([("Authorization", field)])
-    asgi, wsgi = (call(mounted, sent) for call in WORLDS.values())
+    asgi, wsgi = (call(face, sent) for call in DRIVERS.values())
     assert asgi.status == wsgi.status
     is_bearer = _BEARER_SCHEME.match(field.strip(b" \t"))
     # Another scheme is no bearer credential: an optional route takes it for none.

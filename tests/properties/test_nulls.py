@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bearerguard import ClaimMapping, Guard, Response
 from bearerguard.errors import BearerGuardError, TokenError
 from bearerguard.testing import LocalIssuer, sign
-from tests.conformance.stage import NOON, Clock
+from tests.conformance.harness import NOON, Clock
 
 OPTIONS: list[dict[str, Any]] = [
     {},

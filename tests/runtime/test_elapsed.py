@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from bearerguard.runtime.elapsed import elapsed_by
-from tests.conformance.stage import Clock
+from tests.conformance.harness import Clock
 
 HOUR = 3600
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from bearerguard.runtime.log_lines import LineLimit
-from tests.conformance.stage import Clock
+from tests.conformance.harness import Clock
 
 
 def test_a_burst_is_written_and_then_one_line_per_interval() -> None:

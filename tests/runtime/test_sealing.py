@@ -53,8 +53,8 @@ def test_the_same_text_never_looks_the_same() -> None:
     assert all(b"text" not in each for each in sealed)
 
 
-def test_a_secret_is_renewed_by_a_list_from_oldest_to_newest() -> None:
-    old, both, new = (Sealer(*secrets, purpose="tests") for secrets in ((OLD,), (OLD, NEW), (NEW,)))
+def test_a_secret_is_renewed_by_a_list_from_newest_to_oldest() -> None:
+    old, both, new = (Sealer(*secrets, purpose="tests") for secrets in ((OLD,), (NEW, OLD), (NEW,)))
     assert both.open(old.seal(b"text")) == b"text"
     assert new.open(both.seal(b"text")) == b"text"
     with pytest.raises(SealError):

@@ -1,4 +1,4 @@
-"""The Redis transport against a real Redis, well and unwell."""
+"""The Redis transport against a real Redis, healthy and failing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bearerguard import ConfigurationError
 from bearerguard.redis import RedisStore
 from bearerguard.runtime.flow import Effect, Load, Store
 from bearerguard.runtime.messages import StoreFailed
-from bearerguard.runtime.shared_log import AppendLog, CutLog, ListenLog, MarkLog, ReadLog, RingLog
+from bearerguard.runtime.shared_log import AppendLog, CutLog, ListenLog, MarkLog, NotifyLog, ReadLog
 from tests.faults.size import size
 from tests.processes import free_port
 from tests.raw_servers import certificate
@@ -78,7 +78,7 @@ def test_constructing_connects_to_nothing_and_shows_no_password() -> None:
 # Values
 
 
-def test_a_value_is_kept_for_its_time(redis: RedisServer) -> None:
+def test_a_value_is_kept_for_its_ttl(redis: RedisServer) -> None:
     store = make(redis)
     assert ask(store, Load("a")) is None
     ask(store, Store("a", b"\x00\xff", 30))
@@ -122,7 +122,7 @@ def test_a_restarted_store_is_used_again_at_once(redis: RedisServer) -> None:
     assert ask(store, Load("a")) is None
 
 
-def test_a_store_that_is_down_is_asked_once_in_a_while(redis: RedisServer) -> None:
+def test_a_store_that_is_down_is_tried_after_pauses(redis: RedisServer) -> None:
     store = make(redis)
     redis.kill()
     began = time.monotonic()
@@ -180,7 +180,7 @@ def test_a_full_store_refuses_and_keeps_nothing(redis: RedisServer) -> None:
         assert client.dbsize() == 0
 
 
-def test_what_is_no_such_thing_is_a_failure_of_the_store(redis: RedisServer) -> None:
+def test_a_key_of_another_type_is_a_failure_of_the_store(redis: RedisServer) -> None:
     store = make(redis)
     with redis.client() as client:
         client.set(LOG, "text")
@@ -193,7 +193,7 @@ def test_what_is_no_such_thing_is_a_failure_of_the_store(redis: RedisServer) -> 
 # The log
 
 
-def test_a_store_behind_tls_is_believed_by_its_certificate_alone(
+def test_a_store_over_tls_is_used_only_with_a_valid_certificate(
     redis: RedisServer, certificate: Path
 ) -> None:
     port = free_port()
@@ -210,13 +210,13 @@ def test_a_store_behind_tls_is_believed_by_its_certificate_alone(
         ask(RedisStore(url, secret=SECRET), Load("a"))
 
 
-def test_a_name_that_no_host_can_have_is_a_failure_of_the_store() -> None:
+def test_a_malformed_host_name_is_a_failure_of_the_store() -> None:
     store = RedisStore(f"redis://{'a' * 70}.test", secret=SECRET)
     with pytest.raises(StoreFailed, match=r"Unicode\w*Error"):
         ask(store, ReadLog(None))
 
 
-def test_the_log_is_read_from_where_one_stands(redis: RedisServer) -> None:
+def test_the_log_is_read_from_a_position(redis: RedisServer) -> None:
     store = make(redis)
     empty = ask(store, ReadLog(None))
     assert (empty.mark, empty.entries, empty.intact, empty.more) == (None, (), True, False)
@@ -242,7 +242,7 @@ def test_a_long_log_comes_in_pages(redis: RedisServer) -> None:
     assert contents == [b"%d" % number for number in range(2500)]
 
 
-def test_a_log_that_lost_ones_place_says_so(redis: RedisServer) -> None:
+def test_a_log_that_lost_a_position_is_not_intact(redis: RedisServer) -> None:
     store = make(redis)
     append(store, b"a")
     position = ask(store, ReadLog(None)).entries[-1][0]
@@ -253,7 +253,7 @@ def test_a_log_that_lost_ones_place_says_so(redis: RedisServer) -> None:
     assert not ask(store, ReadLog(position)).intact
 
 
-def test_the_first_mark_stands_until_who_knows_it_replaces_it(redis: RedisServer) -> None:
+def test_a_mark_is_replaced_only_by_a_worker_that_knows_it(redis: RedisServer) -> None:
     store = make(redis)
     ask(store, MarkLog(b"one", None))
     ask(store, MarkLog(b"two", None))
@@ -285,7 +285,7 @@ def test_of_many_that_set_a_mark_at_the_same_moment_one_does(redis: RedisServer)
             assert len(seen) == 1
 
 
-def test_what_is_appended_to_a_log_with_another_mark_is_not_appended(redis: RedisServer) -> None:
+def test_nothing_is_appended_to_a_log_with_another_mark(redis: RedisServer) -> None:
     store = make(redis)
     assert ask(store, AppendLog((b"a",), 3600, mark=b"one"))
     assert not ask(store, AppendLog((b"b",), 3600, mark=b"two", instead_of=b"none"))
@@ -321,7 +321,7 @@ def test_of_many_that_append_to_the_same_log_at_the_same_moment_one_does(
             assert [content for _, content in page.entries] == [b"%d" % winner] == [page.mark]
 
 
-def test_what_stands_before_a_position_is_cut_off(redis: RedisServer) -> None:
+def test_entries_before_a_position_are_removed(redis: RedisServer) -> None:
     store = make(redis)
     append(store, b"a", b"b", b"c")
     ask(store, CutLog(ask(store, ReadLog(None)).entries[1][0]))
@@ -336,16 +336,16 @@ def test_an_entry_of_another_shape_has_no_content(redis: RedisServer) -> None:
     assert [content for _, content in found] == [b"", b"a"]
 
 
-def test_who_rings_learns_how_many_listen(redis: RedisServer) -> None:
+def test_a_notification_returns_how_many_listen(redis: RedisServer) -> None:
     store = make(redis)
-    assert ask(store, RingLog()) == 0
+    assert ask(store, NotifyLog()) == 0
     with store.listening() as handlers:
         handlers[ListenLog](ListenLog(5))
-        assert ask(store, RingLog()) == 1
+        assert ask(store, NotifyLog()) == 1
         assert handlers[ListenLog](ListenLog(0.1)) == ()  # there is no entry in it
 
 
-def test_what_is_older_than_was_asked_for_is_trimmed(redis: RedisServer) -> None:
+def test_entries_older_than_keep_are_trimmed(redis: RedisServer) -> None:
     with redis.client() as client:
         for number in range(1, 501):
             client.xadd(LOG, {"e": "old"}, id=f"{number}-0")  # of 1970
@@ -354,37 +354,37 @@ def test_what_is_older_than_was_asked_for_is_trimmed(redis: RedisServer) -> None
         assert client.xlen(LOG) < 200  # whole nodes of 100 entries go
 
 
-def test_who_listens_hears_what_is_appended(redis: RedisServer) -> None:
+def test_a_listener_receives_appended_entries(redis: RedisServer) -> None:
     store = make(redis)
     with store.listening() as handlers:
         assert handlers[ListenLog](ListenLog(5)) == ()  # begins, and waits for nothing
         assert handlers[ListenLog](ListenLog(0.01)) == ()
         append(store, b"a", b"b")
-        heard: tuple[bytes, ...] = ()
-        while len(heard) < 2:
-            heard += handlers[ListenLog](ListenLog(5))
-        assert heard == (b"a", b"b")
+        received: tuple[bytes, ...] = ()
+        while len(received) < 2:
+            received += handlers[ListenLog](ListenLog(5))
+        assert received == (b"a", b"b")
 
 
-def test_what_is_appended_quietly_is_read_and_not_heard(redis: RedisServer) -> None:
+def test_entries_appended_without_notify_are_read_but_not_received(redis: RedisServer) -> None:
     store = make(redis)
     with store.listening() as handlers:
         handlers[ListenLog](ListenLog(0))
-        ask(store, AppendLog((b"a", b"b"), 3600, ring=False))
+        ask(store, AppendLog((b"a", b"b"), 3600, notify=False))
         append(store, b"c")
         assert handlers[ListenLog](ListenLog(5)) == (b"c",)
     assert [content for _, content in ask(store, ReadLog(None)).entries] == [b"a", b"b", b"c"]
 
 
-def test_what_is_appended_quietly_wakes_who_listens_to_read(redis: RedisServer) -> None:
+def test_an_append_without_notify_wakes_a_listener(redis: RedisServer) -> None:
     store = make(redis)
     with store.listening() as handlers:
         handlers[ListenLog](ListenLog(0))
-        ask(store, AppendLog((b"a", b"b"), 3600, ring=False))
+        ask(store, AppendLog((b"a", b"b"), 3600, notify=False))
         assert handlers[ListenLog](ListenLog(600)) == ()  # ten minutes, if it was not woken
 
 
-def test_who_listens_notices_a_restart_and_listens_again(redis: RedisServer) -> None:
+def test_a_listener_notices_a_restart_and_subscribes_again(redis: RedisServer) -> None:
     store = make(redis)
     with store.listening() as handlers:
         handlers[ListenLog](ListenLog(0))
@@ -399,7 +399,7 @@ def test_who_listens_notices_a_restart_and_listens_again(redis: RedisServer) -> 
         assert handlers[ListenLog](ListenLog(5)) == (b"a",)
 
 
-def test_what_a_store_told_before_it_died_is_heard(redis: RedisServer) -> None:
+def test_entries_sent_before_the_store_died_are_received(redis: RedisServer) -> None:
     store = make(redis)
     with store.listening() as handlers:
         handlers[ListenLog](ListenLog(0))
@@ -410,7 +410,7 @@ def test_what_a_store_told_before_it_died_is_heard(redis: RedisServer) -> None:
             handlers[ListenLog](ListenLog(5))
 
 
-def test_who_listens_hears_what_was_acknowledged_though_the_store_dies_at_that_moment(
+def test_acknowledged_entries_are_received_though_the_store_dies_at_that_moment(
     redis: RedisServer,
 ) -> None:
     store = make(redis)
@@ -426,7 +426,7 @@ def test_who_listens_hears_what_was_acknowledged_though_the_store_dies_at_that_m
         redis.start()
 
 
-def test_nobody_listens_to_a_store_that_hangs(redis: RedisServer) -> None:
+def test_listening_to_a_store_that_hangs_fails(redis: RedisServer) -> None:
     store = make(redis)
     redis.signal(signal.SIGSTOP)
     with store.listening() as handlers, pytest.raises(StoreFailed, match="TimeoutError"):
@@ -446,7 +446,7 @@ def in_child(work: Callable[[], bool]) -> bool:
     return os.waitpid(child, 0)[1] == 0
 
 
-def test_a_forked_process_has_connections_of_its_own(redis: RedisServer) -> None:
+def test_a_forked_process_has_its_own_connections(redis: RedisServer) -> None:
     store = make(redis)
     ask(store, Store("a", b"1", 30))
     with redis.client() as client:

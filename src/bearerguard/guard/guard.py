@@ -38,14 +38,15 @@ from bearerguard.guard.decision import (
 )
 from bearerguard.guard.events import Events
 from bearerguard.guard.keys.refresher import Refresher
-from bearerguard.guard.revocation.back_channel import LogoutReceiver
+from bearerguard.guard.revocation.back_channel_logout import LogoutReceiver
 from bearerguard.guard.revocation.revocations import Revocations
 from bearerguard.guard.revocation.revoker import Names, Revoker
-from bearerguard.guard.tokens.authenticator import Authenticator, Unchecked, Unproved
+from bearerguard.guard.tokens.authenticator import Authenticator
+from bearerguard.guard.tokens.authenticator import Pending as PendingToken
 from bearerguard.guard.tokens.jwt_validator import JwtValidator
 from bearerguard.guard.tokens.routing import RouteOpaque
-from bearerguard.guard.tokens.token_cache import Entry, TokenCache, octets
-from bearerguard.guard.tokens.trust import Trust, check_issuers
+from bearerguard.guard.tokens.token_cache import TokenCache, VerifiedToken, octets
+from bearerguard.guard.tokens.trusted_issuers import TrustedIssuers, check_issuers
 from bearerguard.principal import ANONYMOUS, Principal
 from bearerguard.protocol.http.credentials import bearer_token
 from bearerguard.protocol.http.expiry import ExpiryHeaders
@@ -151,8 +152,10 @@ class Guard:
         monotonic = elapsed_by(clock) if monotonic is None else monotonic
         self._events = Events(on_event, clock)
         local = [issuer.local for issuer in issuers if issuer.local is not None]
-        if local:  # the server keeps its revocations in its database
-            revocations = (revocations or Revocations()).kept_by(local[0].revocation_store)
+        if local:  # a server keeps its revocations in its database
+            revocations = Revocations() if revocations is None else revocations
+            revocations.use_log(local[0].revocation_store)
+        used = None if revocations is None else revocations.attach(clock, self._events.emit)
         self._transport = transport or default_transport()
         self._cache_store = None if introspection_cache is None else introspection_cache.store
         self._handlers, self._async_handlers = driving.handlers(
@@ -165,20 +168,20 @@ class Guard:
         self._refresher = Refresher(lambda flow: run(flow, handlers))
         # The refresher's thread refers to the key caches, and they to no guard.
         weakref.finalize(self, self._refresher.close)
-        self._tokens = TokenCache(cache_size, clock, revocations, monotonic=monotonic)
-        self._trust = Trust(
+        self._tokens = TokenCache(cache_size, clock, used, monotonic=monotonic)
+        self._trust = TrustedIssuers(
             issuers,
             route_opaque=route_opaque,
             tokens=self._tokens,
             shared=None
             if introspection_cache is None
-            else introspection_cache.answers(self._events.emit),
+            else introspection_cache.responses(self._events.emit),
             clock=clock,
             monotonic=monotonic,
             events=self._events,
             schedule=self._refresher.schedule,
             max_token_bytes=max_token_bytes,
-            revocations=revocations,
+            revocations=used,
         )
         self._validator = JwtValidator(
             self._trust.find, clock, max_token_bytes, names=self._trust.urls
@@ -190,14 +193,20 @@ class Guard:
             events=self._events,
             clock=clock,
             monotonic=monotonic,
-            revocations=revocations,
+            revocations=used,
             max_token_bytes=max_token_bytes,
         )
-        self._revoker = Revoker(revocations, self._authenticator, self._trust, clock, self._events)
-        self.recall, self.in_use = self._tokens.recall, self._tokens.in_use
+        self._revoker = Revoker(
+            used,
+            identify=self._authenticator.identify,
+            issuers=self._trust,
+            clock=clock,
+            events=self._events,
+        )
+        self.cached, self.recent = self._tokens.cached, self._tokens.recent
         for server in local:
-            is_ours = self._revoker.fed_by(server.revocation_store)
-            server.on_revocation(self._revoker.learn if is_ours else self._forward)
+            forwards = revocations is not None and revocations.forwards(server.revocation_store)
+            server.on_revocation(self._forward if forwards else self._revoker.add)
 
     @classmethod
     def from_env(
@@ -273,19 +282,19 @@ class Guard:
         if token is None:
             return Allow(ANONYMOUS) if optional else self._unauthenticated(requirement)
         try:
-            found = self._authenticator.look(token)
+            found = self._authenticator.validate_now(token)
         except (IssuerUnavailable, Refusal) as error:
             return failed(self.realm, error)
-        if not isinstance(found, Entry):
+        if not isinstance(found, VerifiedToken):
             return Pending(self._prove(found, requirement, place))
         principal = found.principal
         return self.authorize(principal, requirement, place=place) or Allow(principal)
 
     def _prove(
-        self, found: Unproved | Unchecked, requirement: Requirement | None, place: str
+        self, found: PendingToken, requirement: Requirement | None, place: str
     ) -> Flow[Decision]:
         try:
-            entry = yield from self._authenticator.prove(found)
+            entry = yield from self._authenticator.validate(found)
         except (IssuerUnavailable, Refusal) as error:
             return failed(self.realm, error)
         principal = entry.principal
@@ -317,16 +326,16 @@ class Guard:
             TokenError: the token is invalid.
             IssuerUnavailable: the token cannot be validated at the moment.
         """
-        found = self._authenticator.look(octets(token))
-        if not isinstance(found, Entry):
-            found = self.run(self._authenticator.prove(found))
+        found = self._authenticator.validate_now(octets(token))
+        if not isinstance(found, VerifiedToken):
+            found = self.run(self._authenticator.validate(found))
         return found.principal
 
     async def averify(self, token: str | bytes) -> Principal:
         """Do as `verify` in an event loop."""
-        found = self._authenticator.look(octets(token))
-        if not isinstance(found, Entry):
-            found = await self.arun(self._authenticator.prove(found))
+        found = self._authenticator.validate_now(octets(token))
+        if not isinstance(found, VerifiedToken):
+            found = await self.arun(self._authenticator.validate(found))
         return found.principal
 
     def revoke(self, token: str | bytes | None = None, **names: Unpack[Names]) -> None:

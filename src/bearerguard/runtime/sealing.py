@@ -41,8 +41,8 @@ class Sealer:
     """Seals and opens octets for one purpose.
 
     Args:
-        secrets: of at least 32 bytes each, oldest to newest. The newest seals, all open: to
-            renew a secret, let all processes know the new one as an older one first.
+        secrets: of at least 32 bytes each, newest first. The first seals, all open. To renew a
+            secret, first give every process the new one as the second, then as the first.
         purpose: what is sealed: nothing sealed for one purpose opens for another.
 
     Raises:
@@ -62,7 +62,7 @@ class Sealer:
         own = self._own  # deriving a key costs ten times what sealing does
         if own is None or self._left <= 0:
             fresh = os.urandom(_SALT)
-            own = self._own = fresh, self._cipher(self._secrets[-1], fresh)
+            own = self._own = fresh, self._cipher(self._secrets[0], fresh)
             self._left = _MESSAGES
         self._left -= 1
         (salt, cipher), nonce = own, os.urandom(_NONCE)
@@ -75,7 +75,7 @@ class Sealer:
         salt = sealed[1 : 1 + _SALT]
         nonce = sealed[1 + _SALT : 1 + _SALT + _NONCE]
         ciphertext = sealed[1 + _SALT + _NONCE :]
-        for secret in reversed(self._secrets):
+        for secret in self._secrets:
             known = self._proved.get((secret, salt))
             cipher = known or self._cipher(secret, salt)
             try:
@@ -92,9 +92,17 @@ class Sealer:
         return AESGCM(HKDF(SHA256(), 32, salt=salt, info=self._info).derive(secret))
 
 
+def secret_list(secret: Secret | Sequence[Secret]) -> tuple[bytes, ...]:
+    """Return the secrets of an option `secret=`, which takes one or a list, newest first.
+
+    Raises `ConfigurationError` as `checked_secrets` does.
+    """
+    return checked_secrets((secret,) if isinstance(secret, str | bytes) else secret)
+
+
 def checked_secrets(secrets: Sequence[Secret]) -> tuple[bytes, ...]:
     """Return secrets as octets; raises `ConfigurationError` unless each is long enough."""
-    if not secrets:
+    if not isinstance(secrets, Sequence) or not secrets:
         raise ConfigurationError("secret=: pass at least 32 random bytes, the same in each process")
     for secret in secrets:
         if not isinstance(secret, bytes | str):

@@ -1,10 +1,10 @@
-"""The effects of a log that workers share: what one appends, all read, and some hear at once.
+"""The effects of a log that workers share: one appends, all read, and listeners are notified.
 
-The log is the truth, in one order for all; the bell only saves the wait until the next
-read. A log has a mark, which is replaced with each append, in the same transaction: it says what
-the log must hold, so that its reader sees what is missing.
-Knows neither what the entries mean nor where the log is kept. All of these raise
-`StoreFailed`.
+All workers read the entries in the same order. A notification only saves the wait until the next
+read. A log may have a mark, which is replaced with each append in the same transaction: it
+describes what the log must hold, so that a reader detects missing entries.
+Knows neither what the entries mean nor where the log is kept. The handlers of all these effects
+raise `StoreFailed`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ class LogPage:
     """A part of the log, oldest entry first, each with its position.
 
     Attributes:
-        mark: the mark of the log, None when nobody has set one.
-        entries: pairs of position and content.
-        intact: False when the log no longer has the entry at which reading began.
+        mark: the mark of the log, None when there is none.
+        entries: pairs of position and content. A position is text that the store makes.
+        intact: False when the log no longer has the entry at which the read began.
         more: whether there are entries after these.
-        first: the oldest entry of the log, if the store tells.
-        length: the number of entries in the log, if the store tells; counted after `mark` and
-            `first` were read.
+        first: the oldest entry of the log, None if the store does not say.
+        length: the number of entries in the log, counted after `mark` and `first` were read;
+            None if the store does not say.
     """
 
     mark: bytes | None
@@ -38,24 +38,24 @@ class LogPage:
 
 @dataclass(frozen=True, slots=True)
 class ReadLog(Effect[LogPage]):
-    """Read the mark, and then the entries after a position, or from the beginning."""
+    """Read the mark, and then the entries after a position; None reads from the beginning."""
 
     after: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class AppendLog(Effect[bool | None]):
-    """Append entries, which are kept for at least `keep` seconds, and ring the bell with them.
+    """Append entries, keep them for at least `keep` seconds, and notify all who listen.
 
-    Returns when the store has acknowledged all of them, and has sent what the bell says to all
-    who listen: it may die then. Without `ring` the bell says nothing but that there is
-    something to read. With a `mark`, that becomes the log's, if the present one is still
-    `instead_of`; else nothing is appended, and the answer is False.
+    The reply comes when the store has acknowledged all entries and has sent the notification: it
+    may die then. The notification holds the entries, without `notify` it only says that
+    there is something to read. A `mark` replaces the log's mark if that is still `instead_of`;
+    else nothing is appended, and the reply is False.
     """
 
     entries: tuple[bytes, ...] = field(repr=False)
     keep: float
-    ring: bool = True
+    notify: bool = True
     mark: bytes | None = field(default=None, repr=False)
     instead_of: bytes | None = field(default=None, repr=False)
 
@@ -64,7 +64,7 @@ class AppendLog(Effect[bool | None]):
 class MarkLog(Effect[None]):
     """Set the mark, if the present one is still `instead_of` (None: if there is none).
 
-    The bell says then that there is something to read.
+    Listeners are notified that there is something to read.
     """
 
     mark: bytes
@@ -79,15 +79,16 @@ class CutLog(Effect[None]):
 
 
 @dataclass(frozen=True, slots=True)
-class RingLog(Effect[int]):
-    """Have the bell say that there is something to read; return how many listen."""
+class NotifyLog(Effect[int]):
+    """Notify listeners that there is something to read; the reply is how many listen."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListenLog(Effect[tuple[bytes, ...]]):
-    """Return the entries heard, waiting at most `wait` seconds for the bell.
+    """Wait at most `wait` seconds for a notification; the reply is the entries in it.
 
-    The first call begins to listen and returns at once: what is read after it misses nothing.
+    The first call starts to listen and returns at once, so that a read after it misses nothing.
+    A store without notifications sleeps for `wait` seconds and returns no entries.
     """
 
     wait: float

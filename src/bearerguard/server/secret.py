@@ -58,7 +58,7 @@ class ServerSecret:
 
     def sealer(self, purpose: str) -> Sealer:
         """Return a sealer for one purpose: the newest secret seals, all open."""
-        return Sealer(*reversed(self._secrets), purpose=purpose)
+        return Sealer(*self._secrets, purpose=purpose)
 
     def newest_sealer(self, purpose: str) -> Sealer:
         """Return a sealer of the newest secret alone."""

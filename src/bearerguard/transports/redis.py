@@ -1,9 +1,9 @@
-"""The Redis transport: answers what workers share, from Redis 6.2 or Valkey.
+"""The Redis transport: performs the effects of a shared store, in Redis 6.2 or later or Valkey.
 
-`Load` and `Store` are plain keys; the log is a stream, its mark a key, its bell a channel.
-Every command has a deadline. A store that failed is left alone for a moment, so that
-requests do not queue for it. Connections are made anew in a forked process. Knows nothing
-of tokens, and sends what it is given: whoever gives it has sealed it.
+`Load` and `Store` use plain keys; the log is a stream, its mark a key, its notifications go over
+a channel. Every command has a timeout. After a failure the store is not used for a moment, so that
+requests do not queue for it. A forked process opens its own connections. Knows nothing of
+tokens; values are sealed before they come here.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from anyio.lowlevel import RunVar
 from bearerguard.errors import ConfigurationError
 from bearerguard.runtime.flow import AsyncHandlers, Effect, Handlers, Load, Store
 from bearerguard.runtime.messages import StoreFailed
-from bearerguard.runtime.sealing import checked_secrets
+from bearerguard.runtime.sealing import secret_list
 from bearerguard.runtime.shared_log import (
     AppendLog,
     CutLog,
     ListenLog,
     LogPage,
     MarkLog,
+    NotifyLog,
     ReadLog,
-    RingLog,
 )
 
 try:
@@ -44,34 +44,34 @@ except ImportError as error:  # pragma: no cover - the tests have it installed
 
 R = TypeVar("R")
 
-# Some 200 kB: what one command brings must not hold up the others.
+# Entries in one page, some 200 kB: one command must not hold up the others.
 _PAGE = 1000
-# What the bell says of entries that nobody waits for.
+# The notification without an entry: there is something to read.
 _SOMETHING = b""
-# How long requests leave a store alone that failed.
+# For how many seconds requests do not use a store that failed.
 _PAUSE = 1.0
 # How often a process trims the log, in seconds.
 _TRIM_INTERVAL = 60.0
-# Who waits for a store longer than this has no store.
+# A request must not wait longer for a store.
 _MAX_TIMEOUT = 60
-# Threads of an event loop that wait for the store at the same time.
+# How many threads of an event loop wait for the store at the same time.
 _MAX_THREADS = 16
 
 
 class RedisStore:
-    """What workers share, in Redis or Valkey.
+    """A store that workers share, in Redis or Valkey; a `RevocationStore` and a `SharedStore`.
 
-    A user of the store with restricted rights needs GET, SET, XADD, XLEN, XRANGE, XTRIM,
-    PUBLISH, SUBSCRIBE, PING and transactions, on keys and the channel that begin with the prefix or
-    with the prefix in braces. Without XLEN, entries that somebody removes are missed by
-    workers that start only.
+    A database user with restricted rights needs GET, SET, XADD, XLEN, XRANGE, XTRIM, PUBLISH,
+    SUBSCRIBE, PING and transactions, on keys and the channel that begin with the prefix or with
+    the prefix in braces. Without XLEN, entries that were removed are noticed only by workers
+    that start.
 
     Args:
         url: such as `redis://127.0.0.1:6379/0`, `rediss://user:password@host` or `unix://…`.
         secret: at least 32 bytes, the same in each worker, under which everything in the
-            store is sealed; or several, oldest to newest, to renew it.
-        prefix: what all keys begin with; guards with the same one share what they know.
-        timeout: seconds within which the store must answer.
+            store is sealed; or a list, newest first, to renew it: the first seals, all open.
+        prefix: what all keys begin with; guards with the same prefix share revocations.
+        timeout: the seconds within which the store must reply.
 
     Raises:
         ConfigurationError: an option is missing or malformed.
@@ -90,13 +90,13 @@ class RedisStore:
             raise ConfigurationError("prefix=: pass a short name, such as that of your API")
         if not isinstance(timeout, int | float) or not 0 < timeout <= _MAX_TIMEOUT:
             raise ConfigurationError(f"timeout=: pass up to {_MAX_TIMEOUT} seconds, more than 0")
-        self.secrets = checked_secrets((secret,) if isinstance(secret, str | bytes) else secret)
+        self.secrets = secret_list(secret)
         self.prefix = prefix
         self._url = url
         self._timeout = timeout
         # One slot of a cluster: a transaction must not span several.
-        self._log, self._mark, self._bell = (
-            f"{{{prefix}}}:log{suffix}" for suffix in ("", ":mark", ":bell")
+        self._log, self._mark, self._channel = (
+            f"{{{prefix}}}:log{suffix}" for suffix in ("", ":mark", ":notify")
         )
         self._clients: dict[int, Any] = {}  # by process
         self._paused_until = 0.0
@@ -104,44 +104,46 @@ class RedisStore:
         self._trim_at = 0.0
 
     def __repr__(self) -> str:
-        """Name the prefix alone: a URL may hold a password."""
+        """Show the prefix alone: a URL may hold a password."""
         return f"RedisStore(prefix={self.prefix!r})"
 
     # The tables of the drivers
 
     def handlers(self) -> Handlers:
-        """Return what answers in a thread, on behalf of a request or an operator."""
+        """Return the handlers for a thread that serves requests."""
         return {
             Load: self._unless_paused(self._load),
             Store: self._unless_paused(self._store),
             ReadLog: self._unless_paused(self._read),
-            AppendLog: self._answering(self._append),
+            AppendLog: self._reporting(self._append),
             **self._rare(),
         }
 
     def async_handlers(self) -> AsyncHandlers:
-        """Return what answers in an event loop: the same, in threads (asyncio and trio)."""
+        """Return the handlers for an event loop, asyncio's or trio's; they run in threads."""
         return {kind: _in_thread(handler) for kind, handler in self.handlers().items()}
 
     @contextmanager
     def listening(self) -> Generator[Handlers]:
-        """Hand out what answers a thread that follows the log, inside the block."""
-        bell = _Bell(self._bell, self._connected, self._timeout)
+        """Return the handlers for the thread that listens, inside the block."""
+        subscription = _Subscription(self._channel, self._connected, self._timeout)
         try:
             yield {
-                ReadLog: self._answering(self._read),
-                AppendLog: self._answering(self._append),
+                ReadLog: self._reporting(self._read),
+                AppendLog: self._reporting(self._append),
                 **self._rare(),
-                ListenLog: self._answering(bell.listen),
+                ListenLog: self._reporting(subscription.listen),
             }
         finally:
-            bell.close()
+            subscription.close()
 
     def _rare(self) -> Handlers:
         return {
-            MarkLog: self._answering(self._set_mark),
-            CutLog: self._answering(self._cut),
-            RingLog: self._answering(lambda _: self._connected().publish(self._bell, _SOMETHING)),
+            MarkLog: self._reporting(self._set_mark),
+            CutLog: self._reporting(self._cut),
+            NotifyLog: self._reporting(
+                lambda _: self._connected().publish(self._channel, _SOMETHING)
+            ),
         }
 
     def close(self) -> None:
@@ -150,7 +152,7 @@ class RedisStore:
         if client is not None:
             client.connection_pool.disconnect(inuse_connections=False)
 
-    # Answers
+    # Handlers
 
     def _load(self, effect: Load) -> bytes | None:
         value: Any = self._connected().get(effect.key)
@@ -163,17 +165,17 @@ class RedisStore:
 
     def _read(self, effect: ReadLog) -> LogPage:
         after = effect.after
-        # No transaction: a store that is full refuses those, and reads go on.
+        # No transaction: a full store refuses transactions, and reads must go on.
         with self._connected().pipeline(transaction=False) as together:
-            # In this order: what is appended in between is more than the mark says, never less.
+            # In this order: there may be more entries than the mark says, never fewer.
             together.get(self._mark)
             together.xrange(self._log, count=1)
             together.xlen(self._log)
-            # Beginning with the entry already known shows whether it is still there.
+            # From the last entry that was read, to see whether it is still there.
             together.xrange(self._log, min="-" if after is None else after, count=_PAGE)
             mark, first, length, rows = together.execute(raise_on_error=False)
         if isinstance(length, NoPermissionError):
-            length = None  # the user of the store may be one of before we asked for it
+            length = None  # the database user has no right to XLEN
         for reply in (mark, first, length, rows):
             if isinstance(reply, Exception):
                 raise reply
@@ -195,20 +197,20 @@ class RedisStore:
                 together.multi()
             for entry in effect.entries:
                 together.xadd(self._log, {"e": entry})
-            for entry in effect.entries if effect.ring else (_SOMETHING,):
-                together.publish(self._bell, entry)
+            for entry in effect.entries if effect.notify else (_SOMETHING,):
+                together.publish(self._channel, entry)
             if effect.mark is not None:
                 together.set(self._mark, effect.mark)
             try:
                 last = together.execute()[len(effect.entries) - 1]
             except redis.WatchError:
                 return False  # another worker was faster
-        if effect.ring:
-            # The answer may have come before the bell was sent, but the store sends all that is
-            # due before it takes the next command. What is sent arrives even if it dies then.
+        if effect.notify:
+            # The reply may have come before the notification was sent, but the store sends all of
+            # them before its next command. They arrive even if it dies then.
             client.ping()
         if time.monotonic() >= self._trim_at:
-            # By the store's own clock: an entry's position begins with its milliseconds.
+            # By the store's clock: an entry's position begins with its milliseconds.
             oldest = int(last.decode().partition("-")[0]) - int(effect.keep * 1000)
             client.xtrim(self._log, minid=str(max(0, oldest)), approximate=True)
             self._trim_at = time.monotonic() + _TRIM_INTERVAL
@@ -223,7 +225,7 @@ class RedisStore:
             if transaction.get(self._mark) == effect.instead_of:
                 transaction.multi()
                 transaction.set(self._mark, effect.mark)
-                transaction.publish(self._bell, _SOMETHING)
+                transaction.publish(self._channel, _SOMETHING)
                 try:
                     transaction.execute()
                 except redis.WatchError:
@@ -239,55 +241,55 @@ class RedisStore:
                 protocol=2,
                 socket_timeout=self._timeout,
                 socket_connect_timeout=self._timeout,
-                # A restarted store closed our idle connections: what is sent is idempotent.
+                # A restarted store has closed idle connections; commands are idempotent.
                 retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
                 retry_on_error=[],
             )
-            # As the store sends it: a long log is read by each worker that starts.
+            # Unparsed, as each worker that starts reads the whole log.
             made.set_response_callback("XRANGE", lambda rows, **_: rows)
-            # One for all threads, without a lock: a child would inherit it locked.
+            # One for all threads, without a lock: a forked child would inherit it locked.
             client = self._clients.setdefault(os.getpid(), made)
             for parent in self._clients.keys() - {os.getpid()}:
                 self._clients.pop(parent, None)
         return client
 
-    def _answering(self, answer: Callable[[Any], R]) -> Callable[[Any], R]:
-        def answering(effect: Effect[Any]) -> R:
+    def _reporting(self, handler: Callable[[Any], R]) -> Callable[[Any], R]:
+        def reporting(effect: Effect[Any]) -> R:
             try:
-                reply = answer(effect)
-            except Exception as error:  # an answer that is none, a host name that cannot be one
-                # Its own text may quote what was sent; its type says enough.
+                reply = handler(effect)
+            except Exception as error:  # of any type: a malformed reply, a malformed host name
+                # The text of the error may quote what was sent.
                 self._cause = type(error).__name__
                 self._paused_until = time.monotonic() + _PAUSE
                 raise StoreFailed(f"the shared store: {self._cause}") from error
             self._paused_until = 0.0
             return reply
 
-        return answering
+        return reporting
 
-    def _unless_paused(self, answer: Callable[[Any], R]) -> Callable[[Any], R]:
-        answering = self._answering(answer)
+    def _unless_paused(self, handler: Callable[[Any], R]) -> Callable[[Any], R]:
+        reporting = self._reporting(handler)
 
         def unless_paused(effect: Effect[Any]) -> R:
             now = time.monotonic()
             if now < self._paused_until:
                 raise StoreFailed(f"the shared store failed a moment ago: {self._cause}")
             if self._paused_until:
-                # One tries whether it is back; the others do not wait for what it finds.
+                # One request tries whether the store is back; the others do not wait for it.
                 self._paused_until = now + self._timeout + _PAUSE
-            return answering(effect)
+            return reporting(effect)
 
         return unless_paused
 
 
 def _content(row: Any) -> bytes:
-    """Return the content of an entry: position, and then names and values in turn."""
+    """Return the content of an entry: a position, then names and values in turn."""
     name, content, *_ = row[1] or (b"", b"")
     return content if name == b"e" else b""
 
 
-class _Bell:
-    """A subscription, of one thread."""
+class _Subscription:
+    """A subscription to the notifications, for one thread."""
 
     def __init__(self, channel: str, connected: Callable[[], Any], timeout: float) -> None:
         self._channel = channel
@@ -296,22 +298,22 @@ class _Bell:
         self._subscription: Any = None
 
     def listen(self, effect: ListenLog) -> tuple[bytes, ...]:
-        heard: list[bytes] = []
+        received: list[bytes] = []
         try:
             if self._subscription is None:
                 self._subscribe()
                 return ()
             message = self._subscription.get_message(timeout=effect.wait)
-            while message is not None and len(heard) < _PAGE:
+            while message is not None and len(received) < _PAGE:
                 if message["type"] == "message" and message["data"] != _SOMETHING:
-                    heard.append(message["data"])
+                    received.append(message["data"])
                 message = self._subscription.get_message(timeout=0)
         except Exception:
             self.close()
-            if not heard:
+            if not received:
                 raise
-            # The last that a dying store told counts too; the next call finds it dead.
-        return tuple(heard)
+            # Entries received before the store died count; the next call fails.
+        return tuple(received)
 
     def close(self) -> None:
         subscription, self._subscription = self._subscription, None
@@ -325,7 +327,7 @@ class _Bell:
             raise redis.TimeoutError("no subscription")
 
 
-# Each event loop's own: what else it does in threads never waits for the store.
+# Each event loop has its own: the app's other threads never wait for the store.
 _limiters: RunVar[anyio.CapacityLimiter] = RunVar("bearerguard-redis")
 
 

@@ -1,6 +1,6 @@
-"""The address of a shared store, as an operator gives it: checked before anything connects.
+"""The URL of a Redis store: checked before anything connects.
 
-Needs `redis`, whose driver reads it. Quotes nothing of it: it may hold a password.
+Uses the parser of `redis`. Errors quote nothing of the URL: it may hold a password.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import redis
 
 from bearerguard.errors import ConfigurationError
 
-# An address goes before all else that the driver is told. Answers must be octets, and in time.
+# Options that `RedisStore` sets. In a URL they would override it: replies must be octets, in time.
 _OURS = (
     *("protocol", "legacy_responses", "decode_responses", "encoding", "encoding_errors"),
     *("timeout", "socket_timeout", "socket_connect_timeout"),
@@ -20,7 +20,7 @@ _OURS = (
 
 
 def check_url(url: object) -> None:
-    """Raise `ConfigurationError` for an address that no connection can be made from."""
+    """Raise `ConfigurationError` for a URL from which no connection can be made."""
     options: Any = None
     if isinstance(url, str):
         options = _options(url)
@@ -29,22 +29,22 @@ def check_url(url: object) -> None:
     for name in _OURS:
         if name in options:
             raise ConfigurationError(
-                f"RedisStore(url): remove {name}= from it: how the store answers is not to be"
-                " chosen, and for how long to wait says timeout="
+                f"RedisStore(url): remove {name}= from it: the format of replies is fixed, and the"
+                " time to wait is the option timeout="
             )
 
 
 def _options(url: str) -> Any:  # the driver's types leave much of it untyped
-    """Return what the driver makes of it, None where that is nothing."""
+    """Return the options that the driver reads from a URL, None for a malformed one."""
     try:
         pool = redis.ConnectionPool.from_url(url)
     except ValueError:
         return None
     try:
-        pool.make_connection()  # which connects when it is used, not before
+        pool.make_connection()  # it connects on first use
     except Exception as error:  # of any type: each option has its own way to be wrong
         raise ConfigurationError(
-            "RedisStore(url): an option after its ? is none of the driver's, or has a value that"
-            f" is none: {type(error).__name__}"
+            "RedisStore(url): an option after its ? is unknown to the driver, or has a malformed"
+            f" value: {type(error).__name__}"
         ) from None
     return pool.connection_kwargs

@@ -13,7 +13,7 @@ from bearerguard.server.login.people import People, PeopleOptions
 from bearerguard.server.secret import ServerSecret
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import migrate
-from tests.conformance.stage import Clock
+from tests.conformance.harness import Clock
 from tests.server.people.visitor import Visitor
 
 ISSUER = "https://api.example.com"

@@ -1,45 +1,55 @@
-"""Where workers share what issuers answered about opaque tokens, as configuration.
+"""The option `introspection_cache=`: where workers share introspection responses.
 
-The store holds digests and sealed values alone; one that is down only costs questions.
+The store holds digests and sealed values alone; an outage of it costs calls to the issuer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from bearerguard.errors import ConfigurationError
 from bearerguard.guard.driving import SharedStore
 from bearerguard.guard.introspection.shared_cache import PURPOSE, SharedCache
-from bearerguard.runtime.sealing import Sealer, Secret
+from bearerguard.runtime.sealing import Sealer, Secret, secret_list
+
+_STORE_METHODS = ("handlers", "async_handlers")
 
 
 class IntrospectionCache:
-    """Shares answers of introspection between the workers of one API.
+    """Shares introspection responses (RFC 7662) between the workers of one API.
 
     Args:
-        store: a store that all workers reach, such as `bearerguard.redis.RedisStore`.
-        secrets: of at least 32 bytes each, oldest to newest, the same for all workers: what
-            is kept is sealed with the newest.
-        prefix: what all keys begin with; that of the store, if it has one, by default.
+        store: a store that all workers reach, such as `bearerguard.redis.RedisStore` or any
+            `SharedStore`.
+        secret: at least 32 bytes, the same for all workers, under which values are sealed; or
+            a list, newest first, to renew it: the first seals, all open.
+        prefix: what all keys begin with; by default the store's, if it has one.
 
     Raises:
-        ConfigurationError: there is no secret, or one is too short; or no store.
+        ConfigurationError: an option is missing or malformed.
     """
 
-    def __init__(self, store: SharedStore, *secrets: Secret, prefix: str | None = None) -> None:
-        if not callable(getattr(store, "async_handlers", None)):
+    def __init__(
+        self,
+        store: SharedStore,
+        *,
+        secret: Secret | Sequence[Secret],
+        prefix: str | None = None,
+    ) -> None:
+        if not all(callable(getattr(store, name, None)) for name in _STORE_METHODS):
             raise ConfigurationError(
-                'IntrospectionCache(store): pass a RedisStore("redis://...", ...)'
+                'IntrospectionCache(store): pass a RedisStore("redis://...", ...), or another'
+                " object with the methods of bearerguard.stores.SharedStore"
             )
         chosen = getattr(store, "prefix", "bearerguard") if prefix is None else prefix
         if not isinstance(chosen, str) or not chosen or not chosen.isprintable():
             raise ConfigurationError("prefix=: pass a short name, such as that of your API")
         self.store = store
-        self._sealer = Sealer(*secrets, purpose=PURPOSE)
+        self._sealer = Sealer(*secret_list(secret), purpose=PURPOSE)
         self._prefix = chosen
 
-    def answers(self, emit: Callable[[str, str | None, str], None]) -> SharedCache:
-        """Return the answers, as one guard asks for them, which `emit` tells of failures."""
+    def responses(self, emit: Callable[[str, str | None, str], None]) -> SharedCache:
+        """Return the shared responses for one guard, whose `emit` reports failures."""
         return SharedCache(
             self._sealer,
             self._prefix,

@@ -52,7 +52,7 @@ def check_introspection_cache(cache: object) -> None:
     """Refuse what is neither an `IntrospectionCache` nor None."""
     if cache is not None and not isinstance(cache, IntrospectionCache):
         raise ConfigurationError(
-            "introspection_cache=: pass IntrospectionCache(RedisStore(...), secret)"
+            "introspection_cache=: pass IntrospectionCache(RedisStore(...), secret=...)"
         )
 
 

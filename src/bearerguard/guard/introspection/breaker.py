@@ -1,4 +1,4 @@
-"""A circuit breaker: an endpoint that is down costs its callers no waiting.
+"""A circuit breaker: callers do not wait for an endpoint that is down.
 
 Plain arithmetic over a given time, in seconds, and no lock: a race may at worst let one
 more call through.
@@ -6,38 +6,38 @@ more call through.
 
 from __future__ import annotations
 
-from bearerguard.guard.keys.refetch import BackOff
+from bearerguard.guard.keys.refetch_budget import Backoff
 
 # One lost connection is no outage; three failures in a row are.
 _THRESHOLD = 3
-# How long a probe takes, as far as those who are refused meanwhile are told.
+# The seconds after which callers refused during a probe may retry.
 _PROBE_SECONDS = 1.0
 
 
 class Breaker:
     """Closed until three failures in a row; then open for 1 s, doubled up to `longest`.
 
-    When the time is over, one caller probes; the others are refused until it is back, or
-    has been away for `patience`. Whoever was let in tells how it went, by `succeeded`,
+    After that time one caller probes the endpoint; the others are refused until the probe ends,
+    or has taken `patience` seconds. Each admitted call reports its result: `succeeded`,
     `failed`, `objected` or `abandoned`.
     """
 
     def __init__(self, longest: float, patience: float) -> None:
-        self._back_off = BackOff(longest)
+        self._back_off = Backoff(longest)
         self._patience = patience
         self._probing_since: float | None = None
         self.failures = 0
-        # Which closed period, or which probe, a call belongs to: a herd that fails together
-        # after the breaker opened is one failure.
+        # The closed period, or the probe, that a call belongs to: many calls that fail together
+        # after the breaker opened are one failure.
         self.era = 0
 
     @property
     def is_open(self) -> bool:
-        """Whether the endpoint counts as down."""
+        """Whether the endpoint is considered down."""
         return self.failures >= _THRESHOLD
 
     def wait(self, now: float) -> float:
-        """Return the seconds after which to ask again, 0 when a call would be let in."""
+        """Return the seconds after which to retry, 0 if a call would be admitted."""
         if not self.is_open:
             return 0.0
         pause = self._back_off.wait(now)
@@ -48,7 +48,7 @@ class Breaker:
         return _PROBE_SECONDS if 0 <= away < self._patience else 0.0
 
     def enter(self, now: float) -> int:
-        """Let the caller in, as `wait` allowed; return the era, which `failed` wants to know."""
+        """Admit a call, as `wait` allowed; return its era, an argument of `failed`."""
         if self.is_open:
             self._probing_since = now
         return self.era
@@ -59,7 +59,7 @@ class Breaker:
         self._back_off.succeeded()
 
     def failed(self, now: float, era: int) -> float:
-        """Count a failure of a call from `era`; return the seconds after which to ask again."""
+        """Count a failure of a call of `era`; return the seconds after which to retry."""
         if era != self.era:
             return self.wait(now)
         self.failures += 1
@@ -70,15 +70,15 @@ class Breaker:
         return self._back_off.failed(now)
 
     def objected(self, era: int) -> None:
-        """Learn that it answers again, though it answered a call from `era` with an objection.
+        """Note that the endpoint responds again, though it objected to the token of this call.
 
-        Else who brings objections about would be every probe, and keep it open. One more failure
-        opens it again, for longer.
+        Otherwise a client that causes objections could keep the breaker open by being each probe.
+        One more failure opens it again, for longer.
         """
         if era == self.era and self.is_open:
             self.failures = _THRESHOLD - 1
         self._probing_since = None
 
     def abandoned(self) -> None:
-        """Learn nothing: the caller gave up, and another may probe at once."""
+        """Note that the caller gave up: another may probe at once."""
         self._probing_since = None

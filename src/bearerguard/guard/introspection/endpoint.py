@@ -1,7 +1,7 @@
-"""One issuer's introspection endpoint: where it is, and one question to it.
+"""One issuer's introspection endpoint: where it is, and one request to it.
 
-Owns discovery, the client's proof and the proof of signed answers. Caches nothing but where
-the endpoint is; when to ask is the introspector's to say.
+Owns discovery, the authentication of this client, and the signatures of signed responses. Caches
+nothing but the url of the endpoint; when to ask is the introspector's decision.
 """
 
 from __future__ import annotations
@@ -10,26 +10,24 @@ import math
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bearerguard.errors import quoted
 from bearerguard.guard.config.introspection import Introspection
 from bearerguard.guard.config.issuer import Issuer
-from bearerguard.guard.introspection.answers import Answer, is_withdrawn
+from bearerguard.guard.introspection.responses import IntrospectionResponse, is_withdrawn
 from bearerguard.guard.keys import discovery
 from bearerguard.guard.keys.key_cache import KeyCache
+from bearerguard.guard.revocation.revocations import GuardRevocations
 from bearerguard.protocol import introspection
 from bearerguard.protocol.introspection import IntrospectionFailed, SignedResponse
 from bearerguard.runtime.flow import Flow, ask
 from bearerguard.runtime.messages import FetchFailed
 
-if TYPE_CHECKING:
-    from bearerguard.guard.revocation.revocations import Revocations
-
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """Where to ask, how to authenticate, and when that was found out."""
+class _Location:
+    """The url of the endpoint, how to authenticate there, and when it was discovered."""
 
     url: str
     method: str
@@ -37,7 +35,7 @@ class _Place:
 
 
 class IntrospectionEndpoint:
-    """Where one issuer answers about its tokens."""
+    """The introspection endpoint of one issuer."""
 
     def __init__(
         self,
@@ -47,7 +45,7 @@ class IntrospectionEndpoint:
         *,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
-        revocations: Revocations | None = None,
+        revocations: GuardRevocations | None = None,
     ) -> None:
         self._issuer = issuer
         self._options = options
@@ -55,49 +53,48 @@ class IntrospectionEndpoint:
         self._clock = clock
         self._monotonic = monotonic
         self._revocations = revocations
-        # RFC 9701 §5 wants the resource server's name: some put its client id, some its audience.
+        # The audience of a signed response is this API (RFC 9701 §5): some issuers write its client
+        # id, some its audience.
         self._names = issuer.expected.audience | frozenset(filter(None, (options.client_id,)))
-        self._place: _Place | None = None
+        self._location: _Location | None = None
         if options.endpoint is not None:
-            self._place = _Place(options.endpoint, options.method(()))
+            self._location = _Location(options.endpoint, options.method(()))
 
-    def answer(self, token: bytes) -> Flow[Answer]:
-        """Return the answer about a token.
+    def introspect(self, token: bytes) -> Flow[IntrospectionResponse]:
+        """Return the response for a token.
 
-        Raises `IntrospectionFailed`, `FetchFailed` or `IssuerUnavailable`; of these
-        `RevocationsUnavailable` when it is not known which keys were withdrawn.
+        Raises `IntrospectionFailed`, `FetchFailed` or `IssuerUnavailable`; of the last
+        `RevocationsUnavailable` when it is not known which keys were revoked.
         """
-        place = yield from self.located()
+        location = yield from self.located()
         proof = self._options.proof(
-            place.method,
+            location.method,
             issuer=self._issuer.url,
             now=self._clock(),
             assertion_id=secrets.token_urlsafe(16),
         )
         signed = self._options.signed_responses
-        request = introspection.request(place.url, token.decode("ascii"), proof, signed=signed)
+        request = introspection.request(location.url, token.decode("ascii"), proof, signed=signed)
         try:
-            answer = yield from ask(request)
+            response = yield from ask(request)
         except FetchFailed as error:
             if error.status is None:
                 raise
             raise introspection.unreadable(error.status, str(error)) from error
         try:
-            read = introspection.read(answer, signed=signed)
+            read = introspection.read(response, signed=signed)
             if isinstance(read, SignedResponse):
-                return (yield from self._proved(read))
+                return (yield from self._verified(read))
         except IntrospectionFailed as error:
-            error.args = (f"{place.url}: {error}",)
+            error.args = (f"{location.url}: {error}",)
             raise
-        return Answer(read)
+        return IntrospectionResponse(read)
 
-    def located(self) -> Flow[_Place]:
-        """Return where to ask, discovering it when that is not known, or was long ago."""
-        known = self._place
-        if (
-            known is not None
-            and self._monotonic() - known.found_at < self._issuer.key_policy.max_age
-        ):
+    def located(self) -> Flow[_Location]:
+        """Return where the endpoint is; discovers it if that is not known, or was long ago."""
+        known = self._location
+        max_age = self._issuer.key_policy.max_age
+        if known is not None and self._monotonic() - known.found_at < max_age:
             return known
         url, offered = yield from discovery.discover(
             self._issuer, introspection.endpoint_and_methods
@@ -107,38 +104,38 @@ class IntrospectionEndpoint:
             method = self._options.method(offered)
         except ValueError as error:
             raise FetchFailed(str(error)) from None
-        self._place = _Place(url, method, self._monotonic())
-        return self._place
+        self._location = _Location(url, method, self._monotonic())
+        return self._location
 
     def forget(self) -> None:
-        """Discover it anew next time: the issuer may have moved it."""
+        """Discover the endpoint again next time: the issuer may have moved it."""
         if self._options.endpoint is None:
-            self._place = None
+            self._location = None
 
-    def _proved(self, answer: SignedResponse) -> Flow[Answer]:
-        """Return what a signed answer says, if the issuer signed it (RFC 9701 §5)."""
+    def _verified(self, signed: SignedResponse) -> Flow[IntrospectionResponse]:
+        """Return the content of a signed response, if the issuer signed it (RFC 9701 §5)."""
         candidates = []
-        (algorithm, kid, _typ), token = answer
+        (algorithm, kid, _typ), token = signed
         if algorithm in self._issuer.accepted_algorithms:
             candidates = yield from self._keys.candidates(algorithm, kid)
-        leases = (
-            lease
-            for key, lease in candidates
+        validities = (
+            validity
+            for key, validity in candidates
             if key.verifies(algorithm, token.signing_input, token.signature)
         )
-        lease = next(leases, None)
-        if lease is None:
-            raise IntrospectionFailed("the signature of its answer is not the issuer's")
+        validity = next(validities, None)
+        if validity is None:
+            raise IntrospectionFailed("the signature of its response is not the issuer's")
         if self._revocations is not None:
             yield from self._revocations.ensure(self._issuer.url)
-        if is_withdrawn(self._revocations, self._issuer.url, lease.key_id):
+        if is_withdrawn(self._revocations, self._issuer.url, validity.key_id):
             raise IntrospectionFailed(
-                f"the key {quoted(lease.key_id)} that signed its answer was withdrawn"
+                f"the key {quoted(validity.key_id)} that signed its response was withdrawn"
             )
         members: dict[str, Any] | None = introspection.signed_members(
-            answer,
+            signed,
             issuers=(self._issuer.url, *self._issuer.aliases),
             audience=self._names,
             now=self._clock(),
         )
-        return Answer(members, lease.key_id)
+        return IntrospectionResponse(members, validity.key_id)

@@ -1,8 +1,8 @@
-"""Asking an issuer about its opaque tokens (RFC 7662): at most once for each in a while.
+"""Introspection of one issuer's tokens (RFC 7662): at most one call for a token while it is cached.
 
-Owns when to ask: an answer is cached by the token's digest and shared by all who ask at the
-same time, and an endpoint that is down is left alone. Nothing is cached that the issuer did
-not say.
+Owns when to call the endpoint: a response is cached by the token's digest and shared by all
+requests that ask at the same time, and an endpoint that is down is not called for a while.
+Nothing is cached that the issuer did not say.
 """
 
 from __future__ import annotations
@@ -11,12 +11,10 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
 
 from bearerguard.errors import (
     EXPIRED,
     WRONG_TYPE,
-    ClaimCheckFailed,
     IssuerUnavailable,
     RevocationsUnavailable,
     TokenError,
@@ -25,49 +23,37 @@ from bearerguard.errors import (
 from bearerguard.guard.config.introspection import Introspection
 from bearerguard.guard.config.issuer import Issuer
 from bearerguard.guard.events import Events
-from bearerguard.guard.introspection.answers import (
-    Answer,
-    Introspected,
-    Reader,
-    Refused,
-    is_withdrawn,
-)
 from bearerguard.guard.introspection.breaker import Breaker
 from bearerguard.guard.introspection.endpoint import IntrospectionEndpoint
+from bearerguard.guard.introspection.responses import (
+    CachedRefusal,
+    IntrospectedToken,
+    IntrospectionResponse,
+    ResponseReader,
+    is_withdrawn,
+)
+from bearerguard.guard.introspection.shared_cache import SharedCache
 from bearerguard.guard.keys.key_cache import KeyCache
-from bearerguard.guard.tokens.token_cache import Entry, TokenCache
+from bearerguard.guard.revocation.revocations import GuardRevocations
+from bearerguard.guard.tokens.token_cache import TokenCache, VerifiedToken
 from bearerguard.protocol.introspection import IntrospectionFailed
 from bearerguard.runtime.elapsed import elapsed_by
 from bearerguard.runtime.flow import Flow, Once, ask
 from bearerguard.runtime.generations import Generations
 from bearerguard.runtime.messages import FetchFailed
 
-if TYPE_CHECKING:
-    from bearerguard.guard.revocation.revocations import Revocations
-
 # Strangers can make up any number of tokens; each refusal costs about 300 bytes.
 _MAX_REFUSALS = 10_000
 
 
-class SharedAnswers(Protocol):
-    """Where workers share what an issuer answered; a store that fails has nothing."""
-
-    def get(self, issuer: str, resource: str, digest: bytes) -> Flow[bytes | None]:
-        """Return the value, or None."""
-        ...
-
-    def put(
-        self, issuer: str, resource: str, digest: bytes, value: bytes, ttl: float
-    ) -> Flow[None]:
-        """Keep a value for `ttl` seconds."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class IntrospectionHealth:
-    """How asking goes: `status` is ok, failing, or down, which is not asked for a while.
+    """The state of an introspection endpoint.
 
-    `failures` are those in a row, answers that say nothing of one token alone among them.
+    Attributes:
+        status: `ok`, `failing`, or `down` (not called for a while).
+        failures: how many calls in a row have failed, with those in which the endpoint objected
+            to one token only.
     """
 
     status: str
@@ -75,7 +61,7 @@ class IntrospectionHealth:
 
 
 class Introspector:
-    """Introspects the tokens of one issuer. `tokens` is the cache that requests look into."""
+    """Introspects the tokens of one issuer, and caches the results in `tokens`."""
 
     def __init__(
         self,
@@ -87,8 +73,8 @@ class Introspector:
         clock: Callable[[], float],
         monotonic: Callable[[], float] | None = None,
         events: Events,
-        shared: SharedAnswers | None = None,
-        revocations: Revocations | None = None,
+        shared: SharedCache | None = None,
+        revocations: GuardRevocations | None = None,
     ) -> None:
         self.issuer = issuer
         self._options = options
@@ -100,7 +86,7 @@ class Introspector:
         self._revocations = revocations
         self._resource = " ".join(sorted(issuer.expected.audience))
         if options.signed_responses:
-            # These say which key signed them, which workers of an earlier version do not read.
+            # Their cached form has the id of the key that signed them.
             self._resource += " signed"
         self._endpoint = IntrospectionEndpoint(
             issuer,
@@ -110,27 +96,24 @@ class Introspector:
             monotonic=self._monotonic,
             revocations=revocations,
         )
-        self._reader = Reader(issuer, options)
-        self._refusals: Generations[bytes, Refused] = Generations(_MAX_REFUSALS)
-        # Each token that the endpoint objects to has a breaker of its own.
+        self._reader = ResponseReader(issuer, options)
+        self._refusals: Generations[bytes, CachedRefusal] = Generations(_MAX_REFUSALS)
+        # Each token that the endpoint objects to has its own breaker.
         self._objections: Generations[bytes, Breaker] = Generations(_MAX_REFUSALS)
         self._objected_to = 0
         self._may_move_at = -math.inf
         self._breaker = Breaker(options.breaker_cooldown, options.breaker_cooldown)
 
-    def introspect(self, token: bytes, key: bytes) -> Flow[Entry]:
-        """Return what the issuer says a token proves; `key` is the token's digest.
+    def introspect(self, token: bytes, key: bytes) -> Flow[VerifiedToken]:
+        """Return the token as its issuer describes it; `key` is the token's digest.
 
-        It is sent as it is: `Routing` lets no characters through that no token has.
-
-        Raises `TokenError`, or `IssuerUnavailable` when the issuer cannot be asked.
+        `Routing` has checked its characters. Raises `TokenError`, or `IssuerUnavailable` when
+        the issuer cannot be asked.
         """
         try:
             self._check(key)
             try:
-                return (yield from self._asked(token, key))
-            except ClaimCheckFailed:  # the issuer did respond
-                raise
+                return (yield from self._ask(token, key))
             except IssuerUnavailable as error:
                 return self._stale(key, error)
         except TokenError as refusal:
@@ -138,17 +121,17 @@ class Introspector:
             raise
 
     def warm(self) -> Flow[None]:
-        """Find the endpoint; a failure is an event and no more."""
+        """Discover the endpoint; a failure is only reported."""
         try:
             yield from self._endpoint.located()
         except Exception as error:  # whatever a transport raises
             self._events.emit("introspection_failed", self.issuer.url, _cause(error))
 
     def health(self) -> IntrospectionHealth:
-        """Return how asking goes."""
+        """Return the state of the endpoint."""
         failures = self._breaker.failures
         status = "down" if self._breaker.is_open else "failing" if failures else "ok"
-        # What strangers can bring about is counted, and makes no guard unfit.
+        # Strangers can cause objections: they are counted, and do not change the status.
         return IntrospectionHealth(status, failures + self._objected_to)
 
     def clear(self) -> None:
@@ -156,21 +139,21 @@ class Introspector:
         self._refusals.clear()
         self._objections.clear()
 
-    # What needs no asking
+    # Without a call
 
     def _check(self, key: bytes) -> None:
-        """Refuse what is known to be no good token."""
+        """Refuse a token that is known to be invalid."""
         now = self._clock()
         refused = self._refusals.get(key)
         if refused is not None and self._monotonic() < refused.until:
             raise refused.error()
         known = self._tokens.get(key)
-        over = None if known is None else known.principal.expires_at
-        if over is not None and now >= over + self.issuer.leeway:
-            raise TokenExpired(EXPIRED, f"it expired {now - over:.0f} s ago")
+        end = None if known is None else known.principal.expires_at
+        if end is not None and now >= end + self.issuer.leeway:
+            raise TokenExpired(EXPIRED, f"it expired {now - end:.0f} s ago")
 
-    def _asked(self, token: bytes, key: bytes) -> Flow[Entry]:
-        if self._shared is None:  # else another worker's answer would do
+    def _ask(self, token: bytes, key: bytes) -> Flow[VerifiedToken]:
+        if self._shared is None:  # else the response of another worker would do
             self._check_pause(key)
         once = Once(("introspect", self.issuer.url, key), lambda: self._introspected(token, key))
         return (yield from ask(once))
@@ -184,42 +167,42 @@ class Introspector:
         if objection is not None and (wait := objection.wait(now)) > 0:
             raise self._unavailable(wait, "the endpoint objected to this token")
 
-    def _stale(self, key: bytes, error: IssuerUnavailable) -> Entry:
-        """Return the last answer where it may outlive its TTL, else raise `error`.
+    def _stale(self, key: bytes, error: IssuerUnavailable) -> VerifiedToken:
+        """Return the last response if it may outlive its TTL (`stale_ttl`), else raise `error`.
 
-        It is kept for as long as asking makes no sense.
+        It is cached until the endpoint may be called again.
         """
         known, now, elapsed = self._tokens.get(key), self._clock(), self._monotonic()
         if (
-            not isinstance(known, Introspected)
+            not isinstance(known, IntrospectedToken)
             or now >= known.stale_until
             or elapsed >= known.stale_elapses_at
             or self._is_withdrawn(known)
         ):
             raise error
-        stale = Introspected(
+        stale = IntrospectedToken(
             known.principal,
             min(now + error.retry_after, known.stale_until),
             known.stale_until,
-            lease=known.lease,
+            validity=known.validity,
             elapses_at=min(elapsed + error.retry_after, known.stale_elapses_at),
             stale_elapses_at=known.stale_elapses_at,
         )
         return self._remember(key, stale)
 
-    # What is done once for all who ask
+    # Done once for all requests that ask at the same time
 
-    def _introspected(self, token: bytes, key: bytes) -> Flow[Entry]:
+    def _introspected(self, token: bytes, key: bytes) -> Flow[VerifiedToken]:
         known = self._tokens.get(key)
         if known is not None and self._is_fresh(known):
-            return known  # another caller has asked meanwhile
-        found = yield from self._another_workers_answer(key)
+            return known  # another request has asked meanwhile
+        found = yield from self._shared_response(key)
         if found is not None:
             return found
         self._check_pause(key)
         era = self._breaker.enter(self._monotonic())
         try:
-            answer = yield from self._endpoint.answer(token)
+            response = yield from self._endpoint.introspect(token)
         except (GeneratorExit, RevocationsUnavailable):
             self._breaker.abandoned()
             raise
@@ -228,48 +211,48 @@ class Introspector:
                 raise self._failed(error, era) from error
             self._breaker.objected(era)
             raise self._objected(key, error) from error
-        except Exception as error:  # whatever a transport raises, the token is not to blame
+        except Exception as error:  # whatever a transport raises, it is not the fault of the token
             raise self._failed(error, era) from error
         self._breaker.succeeded()
         self._objected_to = 0
         self._objections.drop(key)
         now = self._clock()
-        entry = self._believed(key, answer, now)
-        yield from self._share(key, answer, now, entry.deadline - now)
-        return entry
+        verified = self._read(key, response, now)
+        yield from self._share(key, response, now, verified.deadline - now)
+        return verified
 
-    def _believed(self, key: bytes, answer: Answer, at: float) -> Introspected:
-        """Return what an answer that came `at` a time proves, and remember it either way."""
+    def _read(self, key: bytes, response: IntrospectionResponse, at: float) -> IntrospectedToken:
+        """Read a response received `at` a time, and cache the token or the refusal."""
         now = self._clock()
         try:
-            return self._remember(key, self._reader.read(answer, at, now, self._monotonic()))
+            return self._remember(key, self._reader.read(response, at, now, self._monotonic()))
         except TokenError as refusal:
             self._refuse(key, refusal)
             raise
 
     def _refuse(self, key: bytes, refusal: TokenError) -> None:
-        """Remember for a while that the issuer does not stand by a token, or no longer."""
+        """Cache for a while that the issuer does not accept a token, or no longer does."""
         known = self._tokens.get(key)
-        if isinstance(known, Introspected):
+        if isinstance(known, IntrospectedToken):
             known.stale_until = -math.inf
         refused = self._reader.refused(refusal, self._monotonic())
         if refused is not None:
             self._refusals.put(key, refused)
 
-    def _is_fresh(self, entry: Entry) -> bool:
+    def _is_fresh(self, token: VerifiedToken) -> bool:
         return (
-            self._clock() < entry.deadline
-            and self._monotonic() < entry.elapses_at
-            and not self._is_withdrawn(entry)
+            self._clock() < token.deadline
+            and self._monotonic() < token.elapses_at
+            and not self._is_withdrawn(token)
         )
 
-    def _is_withdrawn(self, entry: Entry) -> bool:
-        return is_withdrawn(self._revocations, self.issuer.url, entry.lease.key_id)
+    def _is_withdrawn(self, token: VerifiedToken) -> bool:
+        return is_withdrawn(self._revocations, self.issuer.url, token.validity.key_id)
 
-    def _remember(self, key: bytes, entry: Introspected) -> Introspected:
+    def _remember(self, key: bytes, token: IntrospectedToken) -> IntrospectedToken:
         if self._options.cache_ttl:
-            self._tokens.put(key, entry)
-        return entry
+            self._tokens.put(key, token)
+        return token
 
     def _failed(self, error: Exception, era: int) -> IssuerUnavailable:
         cause = _cause(error)
@@ -280,10 +263,11 @@ class Introspector:
         return self._unavailable(wait, cause)
 
     def _objected(self, key: bytes, error: IntrospectionFailed) -> TokenError | IssuerUnavailable:
-        """Return what an objection to one token means for it.
+        """Return the failure of a token that the endpoint objects to.
 
-        It is no outage: others are asked about. About this one the endpoint is asked less and
-        less often after three times, so that who sends it again and again is no storm.
+        This is no outage: other tokens are introspected. After three objections the endpoint is
+        asked about this token less and less often, so that a client that repeats it causes no
+        storm of calls.
         """
         cause = str(error)
         if error.is_unsupported:
@@ -294,7 +278,7 @@ class Introspector:
             return refusal
         self._events.emit("introspection_failed", self.issuer.url, cause)
         now = self._monotonic()
-        if now >= self._may_move_at:  # it may have moved: looked for no more often than this
+        if now >= self._may_move_at:  # it may have moved: discovered again no more often than this
             self._may_move_at = now + self._options.breaker_cooldown
             self._endpoint.forget()
         self._objected_to += 1
@@ -307,30 +291,31 @@ class Introspector:
     def _unavailable(self, wait: float, cause: str) -> IssuerUnavailable:
         return IssuerUnavailable(self.issuer.url, max(1, math.ceil(wait)), cause)
 
-    # What workers share: the answers that let a token pass
+    # Shared by workers: the responses for active tokens
 
-    def _another_workers_answer(self, key: bytes) -> Flow[Introspected | None]:
+    def _shared_response(self, key: bytes) -> Flow[IntrospectedToken | None]:
         if self._shared is None or not self._options.cache_ttl:
             return None
         value = yield from self._shared.get(self.issuer.url, self._resource, key)
         if value is None:
             return None
-        answered_at, *answer = json.loads(value)  # sealed by a worker of ours
-        entry = self._reader.read(Answer(*answer), answered_at, self._clock(), self._monotonic())
-        if not self._is_fresh(entry):
-            return None
-        return self._remember(key, entry)
+        received_at, *members = json.loads(value)  # it was sealed by a worker, so it is trusted
+        response = IntrospectionResponse(*members)
+        token = self._reader.read(response, received_at, self._clock(), self._monotonic())
+        return self._remember(key, token) if self._is_fresh(token) else None
 
-    def _share(self, key: bytes, answer: Answer, at: float, ttl: float) -> Flow[None]:
+    def _share(
+        self, key: bytes, response: IntrospectionResponse, at: float, ttl: float
+    ) -> Flow[None]:
         if self._shared is not None and self._options.cache_ttl and ttl > 0:
             signed = self._options.signed_responses
-            if answer.key_id is not None and not signed:
-                return  # it was not asked to be: others would not know by which key
-            value = json.dumps([at, *answer] if signed else [at, answer.members]).encode()
+            if response.key_id is not None and not signed:
+                return  # signed without need: the cached form would lack the id of the key
+            value = json.dumps([at, *response] if signed else [at, response.members]).encode()
             yield from self._shared.put(self.issuer.url, self._resource, key, value, ttl)
 
 
 def _cause(error: Exception) -> str:
     known = isinstance(error, FetchFailed | IntrospectionFailed | IssuerUnavailable)
-    # Another error's text may quote what was sent.
+    # The text of another error may quote the token.
     return str(error) if known else f"{type(error).__name__} was raised"

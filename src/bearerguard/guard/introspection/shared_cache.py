@@ -1,8 +1,8 @@
-"""The introspection cache that workers share: what one has learned, the others need not ask.
+"""The introspection cache that workers share: one worker asks, the others read its response.
 
-Keys are digests and values are sealed: a stolen store shows no token and no claim. A store
-that is down or altered costs a call to the issuer and nothing else. Knows no introspection
-and no Redis.
+Keys are digests and values are sealed: a stolen store reveals no token and no claim. A store that
+is down or altered costs a call to the issuer and nothing else. Knows no introspection and no
+Redis.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from bearerguard.runtime.flow import Flow, Load, Store, ask
 from bearerguard.runtime.messages import StoreFailed
 from bearerguard.runtime.sealing import Sealer, SealError
 
-# What a `Sealer` for this cache is made for.
+# The purpose of the `Sealer` of this cache.
 PURPOSE = "introspection"
 
 
 class SharedCache:
-    """Answers by issuer, resource and token digest, in the store that answers `Load`.
+    """Responses by issuer, resource and token digest, in a store that handles `Load` and `Store`.
 
     Args:
         sealer: seals the values; made for `PURPOSE`.
         prefix: what all keys begin with.
-        report: called with the issuer and the cause when the store failed, or has what nobody
-            here sealed.
+        report: called with the issuer and the cause when the store failed, or had a value that
+            was not sealed with these secrets.
     """
 
     def __init__(
@@ -40,14 +40,14 @@ class SharedCache:
         self._prefix = f"{prefix}:introspection:"
 
     def get(self, issuer: str, resource: str, digest: bytes) -> Flow[bytes | None]:
-        """Return the value, or None when there is none that can be had and believed."""
+        """Return the value, None if there is none, or none that opens."""
         place = _place(issuer, resource, digest)
         try:
             sealed = yield from ask(Load(self._prefix + place.hex()))
             return None if sealed is None else self._sealer.open(sealed, place)
         except (StoreFailed, SealError) as error:
             self._report(issuer, str(error))
-            return None  # the issuer will be asked
+            return None  # the issuer is asked
 
     def put(
         self, issuer: str, resource: str, digest: bytes, value: bytes, ttl: float
@@ -58,10 +58,10 @@ class SharedCache:
         try:
             yield from ask(Store(self._prefix + place.hex(), sealed, ttl))
         except StoreFailed as error:
-            self._report(issuer, str(error))  # and the next worker asks the issuer itself
+            self._report(issuer, str(error))  # the next worker asks the issuer
 
 
 def _place(issuer: str, resource: str, digest: bytes) -> bytes:
-    """Return where a value stands; its seal holds there only, so none can be moved elsewhere."""
+    """Return the place of a value, to which its seal is bound: it cannot be moved elsewhere."""
     parts = (issuer.encode(), resource.encode(), digest)
     return sha256(b"".join(len(part).to_bytes(4, "big") + part for part in parts)).digest()

@@ -1,1 +1,1 @@
-"""The keys of issuers: discovered, fetched, cached, refreshed ahead."""
+"""The keys of issuers: discovered, fetched, refreshed ahead, and until when they are valid."""

@@ -1,8 +1,8 @@
-"""The keys of one issuer: fetched once for all who need them, refreshed ahead, never wiped.
+"""The keys of one issuer: fetched once for all requests, refreshed ahead, kept during an outage.
 
-What requests see is an immutable snapshot swapped whole. Requests wait for a fetch only
-when there are no keys yet, or when a token names a key that nobody has heard of. Knows no
-tokens; where keys stand and how they parse is `protocol`'s.
+Requests see an immutable snapshot that is swapped whole. They wait for a fetch only when there
+are no keys yet, or when a token names an unknown key. Knows no tokens; how metadata and keys
+are parsed belongs to `protocol`.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ import os
 import random
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import NamedTuple, TypeAlias
 
 from bearerguard.errors import IssuerUnavailable
 from bearerguard.guard.config.issuer import Issuer
 from bearerguard.guard.events import Events
 from bearerguard.guard.keys import discovery
-from bearerguard.guard.keys.refetch import BackOff, Bucket, max_age
-from bearerguard.guard.tokens.token_cache import Lease
+from bearerguard.guard.keys.key_validity import KeyValidity
+from bearerguard.guard.keys.refetch_budget import Backoff, RefetchBudget, max_age
 from bearerguard.protocol.http import document
 from bearerguard.protocol.jose.jwk import KeySet, VerificationKey, parse_jwks
 from bearerguard.protocol.jose.verifier import Verifier
@@ -28,46 +29,56 @@ from bearerguard.runtime.elapsed import elapsed_by
 from bearerguard.runtime.flow import Fetch, Flow, Once, ask
 from bearerguard.runtime.messages import FetchFailed, Response
 
-# Many workers must not all refresh at the same moment.
+# A refresh is due after a random part of the interval, so that workers do not all refresh at once.
 _EARLIEST, _LATEST = 0.8, 0.95
-# How long a lease runs on while the refresh that would extend it is under way.
+# For how long keys stay valid while the refresh that is due is under way.
 _GRACE = 1.0
-# An issuer's tokens have a header for each key; one that puts more into them gains less.
-_MAX_PROOFS = 64
+# An issuer's tokens have one JOSE header for each key. More are not remembered.
+_MAX_HEADERS = 64
 _ACCEPT = (("accept", "application/jwk-set+json, application/json"),)
 
 
-class Proof(NamedTuple):
-    """What proved a token: the key's verifier for its algorithm, and the key's lease."""
+class SelectedKey(NamedTuple):
+    """The key that a JOSE header selects: its verifier for the algorithm, and its validity."""
 
     verify: Verifier
-    lease: Lease
+    validity: KeyValidity
     may_be_id_token: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The keys at a moment, each with the lease of the tokens it proved.
+    """The keys at a moment, each with its validity; immutable but for the validities.
 
-    Times are in seconds as `monotonic` counts them. What was asked for before `overdue_at` may
-    be served though it is due; after it only while the issuer does not answer.
-
-    `proofs` remembers, by a token's encoded header, what proved a token that had it: a
-    shortcut past reading the header and choosing a key, made of good signatures alone.
+    Times are in seconds of `monotonic`. A refresh is planned for `due_at`. After `overdue_at`,
+    requests wait for newer keys, unless the issuer does not respond; after `dead_at` the keys
+    are not used any more.
     """
 
     keys: KeySet
-    leases: Mapping[VerificationKey, Lease]
+    validities: Mapping[VerificationKey, KeyValidity]
     fetched_at: float = 0.0
     due_at: float = math.inf
     overdue_at: float = math.inf
     dead_at: float = math.inf
-    proofs: dict[bytes, Proof] = field(default_factory=dict, repr=False)
+
+
+# By encoded JOSE headers, the keys that they select. Swapped whole, with the snapshot whose keys
+# these are: a shortcut past parsing the header and choosing a key, noted for valid signatures only.
+Selections: TypeAlias = tuple[Snapshot | None, Mapping[bytes, SelectedKey]]
+_NOTHING: Mapping[bytes, SelectedKey] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class KeysHealth:
-    """How an issuer's keys are: `status` is static, absent, fresh, stale or dead."""
+    """The state of an issuer's keys.
+
+    Attributes:
+        status: `static`, `absent` (not fetched yet), `fresh`, `stale`, or `dead` (too old).
+        keys: how many keys there are.
+        age: the seconds since they were fetched, None for static or absent ones.
+        failures: how many fetches in a row have failed.
+    """
 
     status: str
     keys: int = 0
@@ -76,11 +87,15 @@ class KeysHealth:
 
 
 class KeyCache:
-    """Keeps one issuer's keys.
+    """The keys of one issuer.
 
-    `clock` returns Unix seconds, as leases have them; `monotonic`, seconds that no change of
-    the clock disturbs. `schedule` is told when a refresh is due, in seconds from now;
-    `release`, when a key ends.
+    Args:
+        issuer: the issuer.
+        clock: returns Unix seconds.
+        monotonic: returns seconds that no change of the clock disturbs.
+        events: reports fetches.
+        schedule: called with the cache and the seconds until a refresh is due.
+        on_shortened: called when tokens that a key verified must be looked up again.
     """
 
     def __init__(
@@ -91,37 +106,38 @@ class KeyCache:
         monotonic: Callable[[], float] | None = None,
         events: Events,
         schedule: Callable[[KeyCache, float], None],
-        release: Callable[[], None],
+        on_shortened: Callable[[], None],
     ) -> None:
         self._issuer = issuer
         self._clock = clock
         self._monotonic = elapsed_by(clock) if monotonic is None else monotonic
-        self._release = release
+        self._on_shortened = on_shortened
         self._events = events
         self._schedule = schedule
-        self._bucket = Bucket(issuer.key_policy.cooldown)
-        self._back_off = BackOff(issuer.key_policy.cooldown)
+        self._budget = RefetchBudget(issuer.key_policy.cooldown)
+        self._back_off = Backoff(issuer.key_policy.cooldown)
         self._jwks_uri = issuer.jwks_uri
         self._discovered_at = -math.inf
-        self._answered_at = -math.inf
+        self._fetched_at = -math.inf
         self._is_retired = False
-        # When the next use of the keys has to look whether they are due, or dead.
+        # When the next use of the keys has to check whether they are due, or dead.
         self._look_at = math.inf
         self._snapshot: Snapshot | None = None
+        self._selections: Selections = (None, _NOTHING)
         if issuer.static_keys is not None:
             keys = issuer.static_keys
             self._snapshot = Snapshot(
-                keys, {key: Lease(math.inf, key_id=key.kid) for key in keys.keys}
+                keys, {key: KeyValidity(math.inf, key_id=key.kid) for key in keys.keys}
             )
         _of_this_process.add(self)
 
     def candidates(
         self, algorithm: str, kid: str | None
-    ) -> Flow[list[tuple[VerificationKey, Lease]]]:
+    ) -> Flow[list[tuple[VerificationKey, KeyValidity]]]:
         """Return the keys that may have signed a token.
 
-        Fetches when there are no keys, or none that fits; raises `IssuerUnavailable` when
-        that is not possible. An empty list says that the issuer has no such key.
+        Fetches the keys if there are none, or none that fits; raises `IssuerUnavailable` if
+        that fails. An empty list means that the issuer has no such key.
         """
         snapshot = yield from self.load()
         arrived, began = self._monotonic(), -math.inf
@@ -137,25 +153,25 @@ class KeyCache:
             found = _fitting(self._snapshot or snapshot, algorithm, kid)
         return found
 
-    def proof(self, header: bytes) -> Proof | None:
-        """Return what proved an earlier token with this encoded header, while its key counts."""
+    def selected(self, header: bytes) -> SelectedKey | None:
+        """Return the valid key that verified an earlier token with this encoded header."""
         if self._monotonic() >= self._look_at and not self._look():
             return None
-        snapshot = self._snapshot
-        return None if snapshot is None else snapshot.proofs.get(header)
+        snapshot, selected = self._selections
+        return selected.get(header) if snapshot is self._snapshot else None
 
-    def remember(self, header: bytes, key: VerificationKey, proof: Proof) -> None:
-        """Note what proved a token, unless its key was withdrawn meanwhile."""
-        snapshot = self._snapshot
-        if (
-            snapshot is not None
-            and snapshot.leases.get(key) is proof.lease
-            and len(snapshot.proofs) < _MAX_PROOFS
-        ):
-            snapshot.proofs[header] = proof
+    def remember(self, header: bytes, key: VerificationKey, selected: SelectedKey) -> None:
+        """Note which key verified a token, unless the key was removed meanwhile."""
+        snapshot, (noted_for, noted) = self._snapshot, self._selections
+        if snapshot is None or snapshot.validities.get(key) is not selected.validity:
+            return
+        if noted_for is not snapshot:
+            noted = _NOTHING
+        if len(noted) < _MAX_HEADERS:  # a race between threads loses one note
+            self._selections = (snapshot, {**noted, header: selected})
 
     def load(self) -> Flow[Snapshot]:
-        """Return keys that are alive, fetching them only when there are none."""
+        """Return keys that may be used, fetching them only if there are none."""
         snapshot = self._alive()
         while snapshot is None:
             yield from ask(Once(("keys", self._issuer.url), self._first_fetch))
@@ -163,9 +179,9 @@ class KeyCache:
         return snapshot
 
     def _catch_up(self) -> Flow[float]:
-        """Fetch keys that are overdue; return when that began.
+        """Fetch keys that are overdue; return when the fetch began.
 
-        If the issuer does not answer, those there are go on serving.
+        If the issuer does not respond, the present keys stay in use.
         """
         try:
             return (yield from ask(Once(("keys", self._issuer.url), self._overdue_fetch)))
@@ -173,13 +189,13 @@ class KeyCache:
             return -math.inf
 
     def refresh(self) -> Flow[None]:
-        """Fetch anew if that is due; raises `IssuerUnavailable` when it fails."""
+        """Fetch the keys if that is due; raises `IssuerUnavailable` if it fails."""
         if not self._is_retired:
-            self._shorten_leases()
+            self._shorten_validities()
             yield from ask(Once(("keys", self._issuer.url), self._due_fetch))
 
     def warm(self) -> Flow[None]:
-        """Fetch the keys if they are absent or due; a failure is an event and no more."""
+        """Fetch the keys if they are absent or due; a failure is only reported."""
         try:
             yield from self.load()
             if self.next_refresh() == 0.0:
@@ -187,75 +203,78 @@ class KeyCache:
         except IssuerUnavailable:
             return  # requests will try again
 
-    def renew(self, lease: Lease) -> bool:
-        """Whether what a key proved may still be believed, though its lease ran out.
+    def renew(self, validity: KeyValidity) -> bool:
+        """Whether tokens that a key verified still count, though its validity has passed.
 
-        Extends the lease and sees to the refresh that is due.
+        Moves the validity and plans the refresh that is due.
         """
         snapshot = self._alive()
-        if snapshot is None or lease.ended or self._is_overdue(snapshot):
+        if snapshot is None or validity.ended or self._is_overdue(snapshot):
             return False
-        lease.extend(self._clock() + self._lease_seconds(snapshot))
+        validity.set_until(self._clock() + self._validity_seconds(snapshot))
         self._plan()
         return True
 
     def _look(self) -> bool:
-        """See to the refresh that is due; whether the keys may be used meanwhile."""
+        """Plan the refresh that is due; return whether the keys may be used meanwhile."""
         snapshot = self._alive()
         if snapshot is None or self._is_overdue(snapshot):
             return False
-        self._look_at = self._monotonic() + self._lease_seconds(snapshot)
+        self._look_at = self._monotonic() + self._validity_seconds(snapshot)
         self._plan()
         return True
 
     def _plan(self) -> None:
-        """Have the keys refreshed when they are due: this process may know nothing of it yet."""
+        """Schedule the next refresh: in this process it may not be scheduled yet."""
         delay = self.next_refresh()
         if delay is not None:
             self._schedule(self, delay)
 
-    def _lease_seconds(self, snapshot: Snapshot) -> float:
-        """Return for how long the keys need not be looked at, in seconds from now."""
+    def _validity_seconds(self, snapshot: Snapshot) -> float:
+        """Return for how many seconds from now the keys need not be checked."""
         now = self._monotonic()
         ahead = max(_GRACE, snapshot.due_at - now)
-        if snapshot.overdue_at > now:  # from then on requests wait for newer ones
+        if snapshot.overdue_at > now:  # after that, requests wait for newer keys
             ahead = min(ahead, snapshot.overdue_at - now)
         return min(ahead, snapshot.dead_at - now)
 
     def _is_overdue(self, snapshot: Snapshot) -> bool:
-        """Whether newer keys are to be waited for: they could be had, as far as is known."""
+        """Whether requests wait for newer keys, which the issuer would send as far as is known."""
         return self._monotonic() >= snapshot.overdue_at and not self._back_off.failures
 
     def unschedule(self) -> None:
-        """Have the next use say anew when a refresh is due: nobody is going to do it."""
+        """Forget that a refresh is planned: the next use of the keys plans it again."""
         snapshot = self._snapshot
         if snapshot is not None and snapshot.due_at < math.inf:
             self._look_at = -math.inf
-            for lease in snapshot.leases.values():
-                lease.extend(-math.inf)
+            for validity in snapshot.validities.values():
+                validity.set_until(-math.inf)
 
     def begin_in_child(self) -> None:
-        """Go on in a forked process, whose parent's thread refreshes nothing here.
+        """Go on in a forked process, which has no thread that refreshes.
 
-        Workers forked at the same moment must not all refresh at the same one.
+        Workers forked at the same moment must not all refresh at the same moment.
         """
         snapshot, now = self._snapshot, self._monotonic()
         if snapshot is not None and snapshot.due_at < math.inf:
             left = (snapshot.due_at - now) * random.uniform(_EARLIEST, 1.0)  # noqa: S311 - no secret
             self._snapshot = replace(snapshot, due_at=min(snapshot.due_at, now + left))
+            noted_for, noted = self._selections
+            if noted_for is snapshot:  # the same keys
+                self._selections = (self._snapshot, noted)
         self.unschedule()
 
-    def _shorten_leases(self) -> None:
-        """Let no lease run on for longer than it was meant to, because the clock was set back."""
+    def _shorten_validities(self) -> None:
+        """Shorten validities that a clock set back would prolong."""
         snapshot = self._snapshot
         if snapshot is not None:
-            latest = self._clock() + self._lease_seconds(snapshot)
-            for lease in snapshot.leases.values():
-                if lease.until > latest + _GRACE:
-                    lease.extend(latest)
+            latest = self._clock() + self._validity_seconds(snapshot)
+            for validity in snapshot.validities.values():
+                if validity.until > latest + _GRACE:
+                    validity.set_until(latest)
 
     def next_refresh(self) -> float | None:
-        """Return the seconds until the next refresh ahead, None when none is to come."""
+        """Return the seconds until the next refresh, None if there will be none."""
         snapshot = self._alive()
         if snapshot is None or snapshot.due_at == math.inf or self._is_retired:
             return None
@@ -263,11 +282,11 @@ class KeyCache:
         return max(snapshot.due_at - now, self._back_off.wait(now), 0.0)
 
     def retire(self) -> None:
-        """Refresh nothing ahead from now on."""
+        """Refresh no more."""
         self._is_retired = True
 
     def health(self) -> KeysHealth:
-        """Return how the keys are; those that are due are refreshed now that somebody asks."""
+        """Return the state of the keys; plans a refresh that is due."""
         snapshot, now = self._snapshot, self._monotonic()
         if snapshot is None:
             return KeysHealth("absent", failures=self._back_off.failures)
@@ -285,7 +304,7 @@ class KeyCache:
         snapshot = self._snapshot
         return None if snapshot is None or self._monotonic() >= snapshot.dead_at else snapshot
 
-    # What is done once for all who ask: each returns the time at which it began.
+    # Done once for all requests that ask at the same time; each returns when it began.
 
     def _first_fetch(self) -> Flow[float]:
         began = self._monotonic()
@@ -303,17 +322,17 @@ class KeyCache:
     def _overdue_fetch(self) -> Flow[float]:
         began, snapshot = self._monotonic(), self._alive()
         if snapshot is None or not self._is_overdue(snapshot):
-            return -math.inf  # another caller has fetched them meanwhile
+            return -math.inf  # another request has fetched them meanwhile
         yield from self._fetch()
         return began
 
     def _refetch(self) -> Flow[float]:
         began = self._monotonic()
         self._check_back_off()
-        if self._bucket.take(began):
+        if self._budget.take(began):
             yield from self._fetch()
-        elif not 0 <= began - self._answered_at < self._issuer.key_policy.cooldown:
-            raise self._unavailable(self._bucket.wait(began), "an unknown key was just asked for")
+        elif not 0 <= began - self._fetched_at < self._issuer.key_policy.cooldown:
+            raise self._unavailable(self._budget.wait(began), "an unknown key was just asked for")
         return began
 
     def _check_back_off(self) -> None:
@@ -327,9 +346,9 @@ class KeyCache:
     def _fetch(self) -> Flow[None]:
         began = self._monotonic()
         try:
-            answer = yield from self._download()
-            keys, problems = parse_jwks(document.loads(answer.body))
-        except Exception as error:  # whatever a transport raises, the token is not to blame
+            response = yield from self._download()
+            keys, problems = parse_jwks(document.loads(response.body))
+        except Exception as error:  # whatever a transport raises, it is not the fault of the token
             pause = self._back_off.failed(self._monotonic())
             known = isinstance(error, FetchFailed | ValueError)
             cause = str(error) if known else f"the transport raised {type(error).__name__}"
@@ -340,7 +359,7 @@ class KeyCache:
             raise self._unavailable(pause, cause) from error
         for problem in problems:
             self._events.emit("keys_passed_over", self._issuer.url, problem)
-        self._install(keys, max_age(answer), began)
+        self._install(keys, max_age(response), began)
 
     def _install(self, keys: KeySet, lifetime: float | None, began: float) -> None:
         issuer, now, before = self._issuer, self._monotonic(), self._snapshot
@@ -349,21 +368,22 @@ class KeyCache:
             interval = min(interval, max(issuer.key_policy.cooldown, lifetime))
         delay = interval * random.uniform(_EARLIEST, _LATEST)  # noqa: S311 - no secret
         until = self._clock() + delay
-        known = before.leases if before is not None else {}
-        leases = {
-            key: known.get(key) or Lease(until, self._release, key_id=key.kid) for key in keys.keys
+        known = before.validities if before is not None else {}
+        validities = {
+            key: known.get(key) or KeyValidity(until, self._on_shortened, key_id=key.kid)
+            for key in keys.keys
         }
-        # A key that the issuer withdrew while it answered is not in use for longer either.
+        # From the beginning of the fetch: a key withdrawn during it is not used for longer either.
         overdue_at, dead_at = began + issuer.key_policy.refresh, now + issuer.key_policy.max_age
-        self._snapshot = Snapshot(keys, leases, now, now + delay, overdue_at, dead_at)
-        self._answered_at = now
+        self._snapshot = Snapshot(keys, validities, now, now + delay, overdue_at, dead_at)
+        self._fetched_at = now
         self._look_at = now + delay
         self._back_off.succeeded()
-        for key, lease in known.items():
-            if key not in leases:
-                lease.end()
-        for lease in leases.values():
-            lease.extend(until)
+        for key, validity in known.items():
+            if key not in validities:
+                validity.end()
+        for validity in validities.values():
+            validity.set_until(until)
         self._events.emit("keys_fetched", issuer.url, f"{len(keys.keys)} keys")
         self._schedule(self, delay)
 
@@ -372,11 +392,11 @@ class KeyCache:
         if uri is None or self._is_outdated(uri):
             uri = yield from self._discover()
             self._jwks_uri, self._discovered_at = uri, self._monotonic()
-        answer = yield from ask(Fetch("GET", uri, self._headers(uri)))
-        refused = document.unserved(uri, answer)
+        response = yield from ask(Fetch("GET", uri, self._headers(uri)))
+        refused = document.unserved(uri, response)
         if refused is not None:
             raise refused
-        return answer
+        return response
 
     def _headers(self, uri: str) -> tuple[tuple[str, str], ...]:
         token = self._issuer.key_policy.token
@@ -397,8 +417,8 @@ class KeyCache:
 
 def _fitting(
     snapshot: Snapshot, algorithm: str, kid: str | None
-) -> list[tuple[VerificationKey, Lease]]:
-    return [(key, snapshot.leases[key]) for key in snapshot.keys.candidates(algorithm, kid)]
+) -> list[tuple[VerificationKey, KeyValidity]]:
+    return [(key, snapshot.validities[key]) for key in snapshot.keys.candidates(algorithm, kid)]
 
 
 _of_this_process: weakref.WeakSet[KeyCache] = weakref.WeakSet()
@@ -409,5 +429,5 @@ def _after_fork() -> None:
         keys.begin_in_child()
 
 
-# The thread that refreshes is the parent's alone.
+# A child has no thread that refreshes.
 os.register_at_fork(after_in_child=_after_fork)

@@ -1,7 +1,7 @@
 """Refresh ahead: one daemon thread that fetches keys before they are due.
 
-The same for WSGI, asyncio, trio and preforked workers: started by the first fetch, and
-anew in each process; it holds no guard alive and ends with its guard.
+It is the same for WSGI, asyncio, trio and preforked workers. The first fetch starts it, in each
+process anew; it keeps no guard alive and ends with its guard.
 """
 
 from __future__ import annotations
@@ -22,40 +22,44 @@ _log = logging.getLogger("bearerguard")
 
 
 class Refreshable(Protocol):
-    """What the thread keeps fresh."""
+    """What the thread refreshes."""
 
     def refresh(self) -> Flow[None]:
-        """Fetch anew if that is due; raises `IssuerUnavailable` when it fails."""
+        """Refresh if that is due; raises `IssuerUnavailable` if it fails."""
         ...
 
     def next_refresh(self) -> float | None:
-        """Return the seconds until the next refresh, None when none is to come."""
+        """Return the seconds until the next refresh, None if there will be none."""
 
 
 class Refresher:
-    """Schedules refreshes and runs them with `drive`, the synchronous driver."""
+    """Schedules refreshes and runs them with `drive`, the sync driver."""
 
     def __init__(self, drive: Callable[[Flow[None]], None]) -> None:
         self._drive = drive
-        self._agenda: _Agenda | None = None
+        self._schedule: _Schedule | None = None
 
     def schedule(self, what: Refreshable, delay: float) -> None:
-        """Refresh `what` in `delay` seconds, or at the earlier moment already known."""
-        agenda = self._agenda
-        if agenda is not None and agenda.stopped and agenda.thread is threading.current_thread():
-            return  # the last refresh of a thread that was told to end
-        if agenda is None or agenda.stopped or agenda.pid != os.getpid():
-            agenda = self._agenda = _Agenda(self._drive)
-        agenda.add(what, delay)
+        """Refresh `what` in `delay` seconds, or earlier if that is scheduled already."""
+        schedule = self._schedule
+        if (
+            schedule is not None
+            and schedule.stopped
+            and schedule.thread is threading.current_thread()
+        ):
+            return  # the last refresh of a thread that is stopping
+        if schedule is None or schedule.stopped or schedule.pid != os.getpid():
+            schedule = self._schedule = _Schedule(self._drive)
+        schedule.add(what, delay)
 
     def close(self) -> None:
-        """End the thread; a fetch after this starts another."""
-        if self._agenda is not None:
-            self._agenda.stop()
+        """Stop the thread; the next fetch starts another."""
+        if self._schedule is not None:
+            self._schedule.stop()
 
 
-class _Agenda:
-    """What is due when, in monotonic seconds, and the thread that sees to it."""
+class _Schedule:
+    """The schedule of one thread, in monotonic seconds."""
 
     def __init__(self, drive: Callable[[Flow[None]], None]) -> None:
         self.pid = os.getpid()
@@ -69,7 +73,7 @@ class _Agenda:
         self.thread.start()
 
     def add(self, what: Refreshable, delay: float) -> None:
-        """Note what is due; each thing stands here once, at its earliest moment."""
+        """Schedule `what`, once, at its earliest time."""
         due = time.monotonic() + delay
         with self._changed:
             if due < self._due.get(what, math.inf):
@@ -78,14 +82,14 @@ class _Agenda:
                 self._changed.notify()
 
     def stop(self) -> None:
-        """End the thread when it has done what it is doing."""
-        if self.pid == os.getpid():  # a parent's lock may be held for ever in its child
+        """Stop the thread after its present refresh."""
+        if self.pid == os.getpid():  # in a child, the parent's lock may be held for ever
             with self._changed:
                 self.stopped = True
                 self._changed.notify()
 
     def next(self) -> Refreshable | None:
-        """Wait for what is due next; None when the agenda was stopped."""
+        """Wait for the next refresh that is due; None after `stop`."""
         with self._changed:
             while not self.stopped:
                 if not self._heap:
@@ -94,7 +98,7 @@ class _Agenda:
                 due, _, what = self._heap[0]
                 wait = due - time.monotonic()
                 if due != self._due.get(what):
-                    heapq.heappop(self._heap)  # was moved to an earlier moment, and done
+                    heapq.heappop(self._heap)  # was moved to an earlier time, and is done
                 elif wait > 0:
                     self._changed.wait(min(wait, threading.TIMEOUT_MAX))
                 else:
@@ -104,14 +108,14 @@ class _Agenda:
         return None
 
 
-def _work(agenda: _Agenda, drive: Callable[[Flow[None]], None]) -> None:
-    while (what := agenda.next()) is not None:
+def _work(schedule: _Schedule, drive: Callable[[Flow[None]], None]) -> None:
+    while (what := schedule.next()) is not None:
         try:
             drive(what.refresh())
         except IssuerUnavailable:
-            pass  # was reported as an event; the keys we have go on serving
+            pass  # reported as an event; the present keys stay in use
         except Exception:
             _log.exception("refreshing keys failed in an unforeseen way")
         delay = what.next_refresh()
         if delay is not None:
-            agenda.add(what, delay)
+            schedule.add(what, delay)

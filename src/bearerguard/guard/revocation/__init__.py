@@ -1,1 +1,1 @@
-"""Tokens refused before they expire, in this process and in all that share a store."""
+"""Revocation: tokens refused before they expire, in this process and in all that share a store."""

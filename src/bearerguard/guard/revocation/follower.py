@@ -1,26 +1,28 @@
-"""The thread that follows what workers share: one daemon, in both worlds, started when needed.
+"""The thread that follows the log that workers share: one daemon thread, started when needed.
 
-While it waits it holds what follows only weakly, so that it keeps nothing alive and ends with
-it. After a failure it tries again soon, because a revocation waits for it.
+It is the same for sync and async workers. While it waits it holds its subscriber weakly, so that
+it keeps nothing alive and ends with it. After a failure it tries again soon, because a revocation
+may be waiting.
 
-What a worker may not know, and for how long, when the store fails:
+How late a worker may be when the store fails:
 
-- Whoever was listening when `revoke()` returned has been sent it, and hears it even if the store
-  died at that moment (but not if its machine did, or if it sends in threads of its own).
-- Whoever was not, because the store had died before and just came back, tries every 0.05 s; with
-  a connection, a subscription and a read that is 0.1 s after the store is back, and half a second
-  on a machine that is busy with other things.
-- Should the store die again within that time, such a worker waits until it is back: 0.1 s longer
-  than the outage if it kept its data; if it did not, 0.1 s more until the others append what it
-  lost, which costs them some 30 ms of a processor for each 500, the newest first. While the
-  store is away `revoke()` raises, so nobody counts on what a worker cannot learn.
-- A store that hangs, or a network that swallows everything, costs one attempt of `timeout` (1 s)
-  on top. After a quarter of a minute without it the attempts are 0.25 s apart.
+- A worker that listened when `revoke()` returned has been sent the notification. It receives it
+  even if the store died at that moment, unless the store's machine died too or the store sends in
+  threads of its own.
+- A worker that did not listen, because the store had died before and just came back, tries every
+  0.05 s. With a connection, a subscription and a read, that is 0.1 s after the store is back, and
+  half a second on a busy machine.
+- If the store dies again within that time, such a worker waits until it is back: 0.1 s longer than
+  the outage if the store kept its data. If it did not, it takes 0.1 s more until the other workers
+  append what it lost, the newest first, some 30 ms of a processor for each 500. During the outage
+  `revoke()` raises, so no caller relies on a revocation that a worker cannot receive.
+- A store that hangs, or a network that drops everything, costs one attempt of `timeout` (1 s)
+  more. After 15 s of failures the attempts are 0.25 s apart.
 
-A worker that starts after a loss waits for the others, 1.5 s, if anybody listens or a gap in the
-log shows that something is missing; it refuses meanwhile.
+A worker that starts after a loss waits 1.5 s for the others if any worker listens, or if a gap in
+the log shows that entries are missing; meanwhile it responds with 503.
 
-Without the store at all, the list is believed for `max_staleness`.
+Without the store, the list is trusted for `max_staleness`.
 """
 
 from __future__ import annotations
@@ -39,26 +41,26 @@ from bearerguard.runtime.shared_log import ListenLog
 
 _log = logging.getLogger("bearerguard")
 
-# How long a round waits for news; also how soon a silent loss is noticed.
+# How long a round waits for a notification; also how soon a silent loss is noticed.
 _ROUND = 0.5
-# How long it waits after a failure: for so many seconds little, for a restart takes no longer.
+# The pause after a failure is short for so many seconds: a restart takes no longer.
 _PAUSE, _LATER_PAUSE, _SOON = 0.05, 0.25, 15.0
 
 
-class Following(Protocol):
-    """What the thread keeps going."""
+class Subscriber(Protocol):
+    """Follows the log, driven by the thread."""
 
-    def follow(self, heard: tuple[bytes, ...]) -> Flow[None]:
-        """Take in what was heard, and what there is to read; raises `StoreFailed`."""
+    def follow(self, notified: tuple[bytes, ...]) -> Flow[None]:
+        """Add the entries of a notification, and read the log; raises `StoreFailed`."""
         ...
 
-    def fell_behind(self, error: Exception) -> None:
-        """Note that following failed."""
+    def following_failed(self, error: Exception) -> None:
+        """Report that following failed."""
         ...
 
 
-class Listening(Protocol):
-    """Where the thread's handlers come from."""
+class NotificationSource(Protocol):
+    """Provides the handlers of the thread."""
 
     def listening(self) -> AbstractContextManager[Handlers]:
         """Return the handlers for one thread, inside the block."""
@@ -66,48 +68,50 @@ class Listening(Protocol):
 
 
 class Follower:
-    """Starts the thread, and ends it."""
+    """Starts and stops the thread."""
 
-    def __init__(self, store: Listening) -> None:
+    def __init__(self, store: NotificationSource) -> None:
         self._store = store
-        self._round: _Round | None = None
+        self._running: _Thread | None = None
 
-    def start(self, what: Following) -> None:
-        """Have `what` followed, if no thread of this process does so already."""
+    def start(self, subscriber: Subscriber) -> None:
+        """Start a thread for `subscriber`, unless one of this process runs."""
         if not self.runs():
-            self._round = _Round(what, self._store)
+            self._running = _Thread(subscriber, self._store)
 
     def runs(self) -> bool:
-        """Whether a thread of this process follows, and goes on."""
-        return self._round is not None and self._round.runs()
+        """Whether a thread of this process runs and will go on."""
+        return self._running is not None and self._running.runs()
 
     def close(self) -> None:
-        """End the thread within a moment."""
-        if self._round is not None and self._round.runs():
-            self._round.stopped.set()
+        """Stop the thread within a moment."""
+        if self._running is not None and self._running.runs():
+            self._running.stopped.set()
 
 
-class _Round:
+class _Thread:
     """One thread, from its start to its end."""
 
-    def __init__(self, what: Following, store: Listening) -> None:
+    def __init__(self, subscriber: Subscriber, store: NotificationSource) -> None:
         self._pid = os.getpid()
         self.stopped = threading.Event()
         self._thread = threading.Thread(
             target=_work,
-            args=(weakref.ref(what), store, self.stopped),
+            args=(weakref.ref(subscriber), store, self.stopped),
             name="bearerguard-revocations",
             daemon=True,
         )
         self._thread.start()
 
     def runs(self) -> bool:
-        """Whether it follows in this process and will go on."""
-        mine = self._pid == os.getpid()  # of a parent's thread a child knows nothing
+        """Whether it runs in this process and will go on."""
+        mine = self._pid == os.getpid()  # a forked child has no threads of its parent
         return mine and self._thread.is_alive() and not self.stopped.is_set()
 
 
-def _work(reference: weakref.ref[Following], store: Listening, stopped: threading.Event) -> None:
+def _work(
+    reference: weakref.ref[Subscriber], store: NotificationSource, stopped: threading.Event
+) -> None:
     pause, failing_since = 0.0, None
     with store.listening() as handlers:
         while not stopped.wait(pause):
@@ -120,31 +124,31 @@ def _work(reference: weakref.ref[Following], store: Listening, stopped: threadin
 
 
 def pause_after(failing: float) -> float:
-    """Return for how long to leave the store alone that has been failing for so many seconds."""
+    """Return the pause in seconds after `failing` seconds of failures."""
     return _PAUSE if failing < _SOON else _LATER_PAUSE
 
 
 def _one_round(
-    reference: weakref.ref[Following], handlers: Handlers, stopped: threading.Event
+    reference: weakref.ref[Subscriber], handlers: Handlers, stopped: threading.Event
 ) -> bool:
-    """Wait for news and have them taken in; return whether that failed."""
+    """Wait for a notification and let the subscriber follow; return whether that failed."""
     failure: Exception | None = None
-    heard: tuple[bytes, ...] = ()
+    notified: tuple[bytes, ...] = ()
     try:
-        heard = handlers[ListenLog](ListenLog(_ROUND))
-    except Exception as error:  # a thread that ended would leave the list believed, and old
+        notified = handlers[ListenLog](ListenLog(_ROUND))
+    except Exception as error:  # if the thread ended, the list would grow old unnoticed
         failure = error
-    what = reference()
-    if what is None or stopped.is_set():
-        return False  # whoever closed a store shall not find it open again
+    subscriber = reference()
+    if subscriber is None or stopped.is_set():
+        return False  # a closed store must not be opened again
     try:
         if failure is None:
-            run(what.follow(heard), handlers)
+            run(subscriber.follow(notified), handlers)
     except Exception as error:
         failure = error
     if failure is None:
         return False
     if not isinstance(failure, StoreFailed):
         _log.error("following the revocations failed in an unforeseen way", exc_info=failure)
-    what.fell_behind(failure)
+    subscriber.following_failed(failure)
     return True

@@ -1,8 +1,8 @@
-"""What embedded servers wrote down as revoked, carried into the store that workers share.
+"""Forwarding: revocations in the database of an embedded server go to the store of the workers.
 
-A server's commands, and other processes of it, write into its database alone: whoever follows
-the shared store hears of that from a guard beside the server, which looks twice a second. An
-entry goes once for all, since whoever comes second finds it in the list already.
+A server's commands and its other processes write to its database alone. A guard beside the server
+reads that log twice a second and publishes what the shared store lacks. Each entry is published
+once: the other guards beside the server find it in the list already.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from bearerguard.guard.revocation.revocation_list import Revocation, decode
-from bearerguard.runtime.flow import Flow, Handlers
+from bearerguard.guard.revocation.store import RevocationStore
+from bearerguard.runtime.flow import Flow
 from bearerguard.runtime.messages import StoreFailed
 from bearerguard.runtime.shared_log import ReadLog
 
@@ -20,44 +21,46 @@ Publish: TypeAlias = Callable[[Sequence[Revocation]], Flow[None]]
 
 
 class Forwarding:
-    """One process's places in the logs of the servers beside its guard.
+    """How far one process has read the logs of the servers beside its guards.
 
-    `is_known` says whether a revocation would tell the other workers nothing; `publish` tells
-    them, or raises `StoreFailed`.
+    `is_known` says whether the shared list has a revocation already; `publish` appends
+    revocations to the shared store, and raises `StoreFailed` on failure.
     """
 
     def __init__(self) -> None:
         self._logs: tuple[_Log, ...] = ()
         self._failed = False
 
-    def add(self, source: Handlers) -> None:
-        """Forward the log that `source` reads in a thread too."""
-        self._logs = (*self._logs, _Log(source))
+    def add(self, store: RevocationStore) -> None:
+        """Forward the log of `store` too, once however often it is added."""
+        if all(log.store != store for log in self._logs):
+            self._logs = (*self._logs, _Log(store))
 
     def forward(self, is_known: IsKnown, publish: Publish) -> Flow[None]:
         """Publish what was appended since the last time and is not known; for a thread.
 
-        Raises `StoreFailed`; nothing is passed over then.
+        Raises `StoreFailed`; the next call starts where this one failed.
         """
         for log in self._logs:
             yield from log.forward(is_known, publish)
 
     def attempt(self, is_known: IsKnown, publish: Publish) -> Flow[str]:
-        """Do as `forward`; return what failed, once until it has gone well again."""
-        failed, trouble = self._failed, ""
+        """Do as `forward`; return the cause of a failure, once until it succeeds again."""
+        failed, cause = self._failed, ""
         try:
             yield from self.forward(is_known, publish)
         except StoreFailed as error:
-            trouble = str(error)
-        self._failed = bool(trouble)
-        return "" if failed else trouble
+            cause = str(error)
+        self._failed = bool(cause)
+        return "" if failed else cause
 
 
 class _Log:
-    """A place in one log."""
+    """How far one log was read."""
 
-    def __init__(self, source: Handlers) -> None:
-        self._read = source[ReadLog]
+    def __init__(self, store: RevocationStore) -> None:
+        self.store = store
+        self._read = store.handlers()[ReadLog]
         self._position: str | None = None
 
     def forward(self, is_known: IsKnown, publish: Publish) -> Flow[None]:

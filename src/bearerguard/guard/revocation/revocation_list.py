@@ -1,6 +1,6 @@
-"""What was revoked, as a value: a token, or all that a subject, client or session had by then.
+"""Revocations as values: one revocation, and an immutable list of them.
 
-Looking up costs the same for one revocation as for a million. Knows no store and no clock.
+A lookup costs the same for one revocation as for a million. Knows no store and no clock.
 """
 
 from __future__ import annotations
@@ -9,19 +9,18 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal, TypeAlias, get_args
+from typing import TypeAlias, get_args
 
 from bearerguard.principal import Principal
 from bearerguard.protocol.jose import strict_json
+from bearerguard.protocol.revocation import Kind
 
-# `sessionless`: a subject's tokens that do not say to which session they belong; `signing_key`:
-# all that a key proves, which was withdrawn.
-Kind: TypeAlias = Literal["token", "subject", "client", "session", "sessionless", "signing_key"]
 Key: TypeAlias = tuple[Kind, str, str]
 
 _KINDS: Mapping[str, Kind] = {kind: kind for kind in get_args(Kind)}
 _MEMBERS = 5
-# A look at each, for what is over: at most so often, and at so many in a second.
+# Expired revocations are removed at most once in so many seconds, and more rarely from a list
+# that is longer than so many times the seconds.
 _PURGE_INTERVAL, _PURGED_PER_SECOND = 60.0, 1000
 # The size of the first tier, and how many times larger each next one is.
 _SMALLEST, _GROWTH = 64, 64
@@ -33,10 +32,10 @@ class Revocation:
 
     Attributes:
         kind: what `value` names.
-        issuer: the issuer whose tokens it concerns.
-        value: a token's `jti`, a `sub`, a client's id, a `sid`, or a key's `kid`.
-        before: tokens issued before this are revoked, in Unix seconds; None for any.
-        expires_at: when every token that it concerns is over, in Unix seconds.
+        issuer: the issuer whose tokens are revoked.
+        value: a `jti`, a `sub`, a `client_id`, a `sid`, or a key's `kid`.
+        before: tokens issued before this time are revoked, in Unix seconds; None for all.
+        expires_at: when every revoked token has expired, in Unix seconds.
     """
 
     kind: Kind
@@ -47,21 +46,21 @@ class Revocation:
 
     @property
     def key(self) -> Key:
-        """What it concerns."""
+        """The kind, issuer and value: one revocation of each key is enough."""
         return self.kind, self.issuer, self.value
 
     def covers(self, issued_at: float | None) -> bool:
-        """Whether it concerns a token issued then; an unknown date counts as before."""
+        """Whether a token issued then is revoked; one of unknown date is."""
         return self.before is None or issued_at is None or issued_at < self.before
 
     def includes(self, other: Revocation) -> bool:
-        """Whether `other`, with the same key, adds nothing to this one."""
+        """Whether `other`, with the same key, revokes nothing more."""
         return self.expires_at >= other.expires_at and (
             self.before is None or (other.before is not None and self.before >= other.before)
         )
 
     def merged(self, other: Revocation) -> Revocation:
-        """Return one that concerns what this or `other`, with the same key, does."""
+        """Return one that revokes what this or `other`, with the same key, does."""
         dates = (self.before, other.before)
         before = None if None in dates else max(date for date in dates if date is not None)
         expires_at = max(self.expires_at, other.expires_at)
@@ -69,11 +68,11 @@ class Revocation:
 
 
 def encode(revocations: Iterable[Revocation]) -> bytes:
-    """Return revocations as octets for a store, where they are to be sealed."""
+    """Return revocations as octets for a log that is not sealed."""
     members = [
         [each.kind, each.issuer, each.value, each.before, each.expires_at] for each in revocations
     ]
-    # Without white space it is read twice as fast: `strict_json`.
+    # `strict_json` reads JSON without white space twice as fast.
     return json.dumps({"revoked": members}, separators=(",", ":")).encode()
 
 
@@ -81,7 +80,7 @@ def decode(octets: bytes) -> list[Revocation]:
     """Return what `encode` made; raises ValueError for anything else."""
     found = strict_json.loads_object(octets).get("revoked")
     if not isinstance(found, list):
-        raise ValueError("these are no revocations")  # noqa: TRY004 - one refusal for all
+        raise ValueError("not a list of revocations")  # noqa: TRY004 - one refusal for all
     return [_decoded(each) for each in found]
 
 
@@ -98,31 +97,31 @@ def _decoded(members: object) -> Revocation:
             and isinstance(end, float | int)
         ):
             return Revocation(_KINDS[kind], issuer, value, before, end)
-    raise ValueError("this is no revocation")
+    raise ValueError("not a revocation")
 
 
 @dataclass(frozen=True, slots=True)
 class RevocationList:
-    """Revocations at a moment, in tiers: the newer, the smaller.
+    """An immutable list of revocations, in tiers: the newer a tier, the smaller it is.
 
-    Where two tiers have a key, the newer counts. A change copies the first tier alone, until that
-    is full and goes into the next one, which is so much larger that the cost of a copy is shared
-    by many changes. What is over is left out at the first change after `purge_at`.
+    Where two tiers have the same key, the newer one counts. A change copies the first tier
+    alone. A full tier is merged into the next one, which is 64 times larger, so that many
+    changes share the cost of a copy. The first change after `purge_at` removes what has expired.
     """
 
-    _tiers: tuple[dict[Key, Revocation], ...] = field(default=(), repr=False)  # none is altered
+    _tiers: tuple[dict[Key, Revocation], ...] = field(default=(), repr=False)  # never altered
     purge_at: float = 0.0
 
     @property
     def entries(self) -> Mapping[Key, Revocation]:
-        """The revocations by what they concern."""
+        """The revocations by their keys."""
         return MappingProxyType(_united(self._tiers))
 
     def __len__(self) -> int:
         return len(_united(self._tiers))
 
     def covers(self, principal: Principal, key_id: str | None = None) -> bool:
-        """Whether a token that says this was revoked, or the key that proved it."""
+        """Whether the token of `principal` is revoked, or the key `key_id` that signed it."""
         if not self._tiers:
             return False
         issuer = principal.issuer or ""
@@ -143,12 +142,12 @@ class RevocationList:
         return False
 
     def includes(self, revocation: Revocation) -> bool:
-        """Whether `revocation` would add nothing."""
+        """Whether the list revokes already what `revocation` does."""
         mine = self._find(revocation.key)
         return mine is not None and mine.includes(revocation)
 
     def extended(self, revocations: Iterable[Revocation], now: float) -> RevocationList:
-        """Return a list with these too; itself if they add nothing."""
+        """Return a list with these too; the same one if they add nothing."""
         news: dict[Key, Revocation] = {}
         for each in revocations:
             if each.expires_at > now:
@@ -169,7 +168,7 @@ class RevocationList:
         return RevocationList(_settled({**first, **news}, others), self.purge_at)
 
     def live(self, now: float) -> list[Revocation]:
-        """Return the revocations that are not over."""
+        """Return the revocations that have not expired."""
         return [each for each in self.entries.values() if each.expires_at > now]
 
     def _find(self, key: Key) -> Revocation | None:
@@ -183,7 +182,7 @@ class RevocationList:
 def _settled(
     first: dict[Key, Revocation], others: Sequence[dict[Key, Revocation]]
 ) -> tuple[dict[Key, Revocation], ...]:
-    """Return tiers of which none but the last is too large: what is too much goes further."""
+    """Return tiers within their sizes: a tier that is too large is merged into the next."""
     tiers, at, most = [first, *others], 0, _SMALLEST
     while len(tiers[at]) > most:
         if at + 1 == len(tiers):
@@ -196,7 +195,7 @@ def _settled(
 
 
 def _united(tiers: Sequence[dict[Key, Revocation]]) -> dict[Key, Revocation]:
-    """Return what the tiers hold together."""
+    """Return the revocations of all tiers."""
     whole: dict[Key, Revocation] = {}
     for tier in reversed(tiers):
         whole |= tier

@@ -1,7 +1,8 @@
-"""Revocations: tokens refused before they expire, in this process or in all workers at once.
+"""The revocations of a process: the list, until when it is trusted, and how each guard uses it.
 
-Without a store the list is this process's alone; with one, a thread follows what any worker
-revokes, and when the store has been silent for too long nothing is known.
+Without a store the list belongs to this process alone. With one, a thread follows what any worker
+revokes, and the list is trusted for `max_staleness` seconds after each read. Several guards may
+share one `Revocations`: each has its own clock, events and cached tokens (`GuardRevocations`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol, TypeAlias
 
 from bearerguard.errors import (
     LIVES_TOO_LONG,
@@ -27,9 +29,8 @@ from bearerguard.errors import (
 from bearerguard.guard.revocation.feed import Feed
 from bearerguard.guard.revocation.follower import Follower
 from bearerguard.guard.revocation.forwarding import Forwarding
-from bearerguard.guard.revocation.revocation_list import Revocation
+from bearerguard.guard.revocation.revocation_list import Revocation, RevocationList
 from bearerguard.guard.revocation.store import RevocationStore
-from bearerguard.guard.revocation.trusted_list import Belief
 from bearerguard.principal import Principal
 from bearerguard.runtime.flow import Flow, Once, ask
 from bearerguard.runtime.messages import StoreFailed
@@ -37,18 +38,32 @@ from bearerguard.runtime.messages import StoreFailed
 # A token is accepted for its leeway after its expiry, and may claim to be issued somewhat
 # later than it was: both are 300 s at most.
 SLACK = 600
-_OF_A_STORE = ("secrets", "handlers", "async_handlers", "listening", "close")
-# A list that was read so long ago is fresh: the follower reads twice a second.
+_STORE_METHODS = ("secrets", "handlers", "async_handlers", "listening", "close")
+# The follower reads twice a second: a list read within so many seconds is fresh.
 _FRESH = 5.0
 
-Emit = Callable[[str, str | None, str], None]
+Emit: TypeAlias = Callable[[str, str | None, str], None]
+"""Reports an event: its code, the issuer, the detail."""
+
+
+class Dependent(Protocol):
+    """A cache of tokens whose use depends on the list."""
+
+    @property
+    def forget_recent(self) -> Callable[[], None]:
+        """Have every cached token checked again before it is used."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class RevocationsHealth:
-    """How the list is: `status` is local, absent (not read yet), fresh, stale or dead.
+    """The state of the list.
 
-    `age` is the seconds since the store was last read.
+    Attributes:
+        status: `local` (no store), `absent` (not read yet), `fresh`, `stale`, or `dead` (not
+            read for `max_staleness`).
+        entries: how many revocations it has.
+        age: the seconds since the store was last read; None where it never was.
     """
 
     status: str
@@ -56,19 +71,22 @@ class RevocationsHealth:
     age: float | None = None
 
 
-class Revocations(Belief):
-    """What was revoked.
+class Revocations:
+    """Tokens, subjects, clients, sessions and keys that were revoked before they expired.
+
+    Several guards may share one. Each goes by its own clock, and an event about the store is
+    reported to all of them.
 
     Args:
-        store: what workers share, such as `RedisStore(...)`; without one, a revocation
-            holds in this process only, or in the database of an authorization server that
-            is embedded beside the guard.
-        max_token_life: the longest life of a token in seconds: so long a revocation is
-            kept, and a token that lives longer is refused, or is older and names no end. So
-            is one that does not say when it was issued (`iat`). Workers and APIs that share a
-            store keep what the longest of them demands.
-        max_staleness: for how many seconds the list is believed when the store is silent;
-            then requests get 503 until it answers.
+        store: the log that workers share, such as `RedisStore(...)` or any `RevocationStore`.
+            Without one, a revocation holds in this process only; beside an embedded
+            authorization server it is kept in the server's database.
+        max_token_life: the longest life of a token in seconds. A revocation is kept for so long.
+            A token is refused if it lives longer, if it has neither `exp` nor a recent `iat`,
+            or if it has no `iat`. Workers and APIs that share a store keep revocations for as
+            long as the longest of them demands.
+        max_staleness: for how many seconds the list is trusted while the store does not answer;
+            after that, requests get 503 until it does.
 
     Raises:
         ConfigurationError: an option is malformed.
@@ -84,225 +102,352 @@ class Revocations(Belief):
         for name, seconds in (("token_life", max_token_life), ("staleness", max_staleness)):
             if not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
                 raise ConfigurationError(f"max_{name}=: pass a positive number of seconds")
-        if store is not None and not all(hasattr(store, name) for name in _OF_A_STORE):
-            raise ConfigurationError('Revocations(store): pass a RedisStore("redis://...", ...)')
+        if store is not None and not all(hasattr(store, name) for name in _STORE_METHODS):
+            raise ConfigurationError(
+                'Revocations(store): pass a RedisStore("redis://...", ...), or another object with'
+                " the methods of bearerguard.stores.RevocationStore"
+            )
         self.max_token_life = max_token_life
         self.max_staleness = max_staleness
-        super().__init__(math.inf if store is None else -math.inf)
-        self.store = store
-        self._clock: Callable[[], float] = time.time
-        self._emit: Emit = lambda _code, _issuer, _detail: None
-        self._attached = False
+        self.store: RevocationStore | None = None
+        self.current = RevocationList()
+        """The list; replaced whole by each change."""
+        self._guards = _Guards()
         self._lock = threading.Lock()
-        self._behind = False
+        self._is_behind = False
         self._read_at = -math.inf  # by the system's monotonic clock
         if store is not None:
-            name = str(getattr(store, "prefix", ""))
-            self._feed = Feed(store.secrets, max_token_life + 2 * SLACK, name=name)
-            self._follower = Follower(store)
-            self._forwarding = Forwarding()
-            weakref.finalize(self, self._follower.close)
-            _of_this_process.add(self)
+            self._set_store(store)
 
-    def attach(self, clock: Callable[[], float], emit: Emit) -> None:
-        """Serve a guard: go by its clock and report to it. The first guard counts."""
-        if not self._attached:
-            self._clock, self._emit, self._attached = clock, emit, True
-            if self.store is not None:
-                self._feed.clock = clock
-
-    def kept_by(self, store: RevocationStore) -> Revocations:
-        """Return the same kept by a store, unless one was given."""
-        if self.store is not None:
-            return self
-        return Revocations(
-            store, max_token_life=self.max_token_life, max_staleness=self.max_staleness
+    def _set_store(self, store: RevocationStore) -> None:
+        name = str(getattr(store, "prefix", ""))
+        self._feed = Feed(
+            store.secrets, self.max_token_life + 2 * SLACK, name=name, clock=self._guards.now
         )
+        self._follower = Follower(store)
+        self._forwarding = Forwarding()
+        weakref.finalize(self, self._follower.close)
+        _of_this_process.add(self)
+        self.store = store
 
-    def fed_by(self, source: RevocationStore) -> None:
-        """Have what is in the log of a server beside the guard told to all workers too."""
-        self._forwarding.add(source.handlers())
+    # Guards
 
-    # Asking
+    def attach(self, clock: Callable[[], float], emit: Emit) -> GuardRevocations:
+        """Return the revocations for one guard, by its clock; events are reported to `emit`."""
+        guard = GuardRevocations(self, clock, emit)
+        with self._lock:
+            self._guards.add(guard)
+            guard.current = self.current
+            age = time.monotonic() - self._read_at
+            if self.store is None:
+                guard.trust(math.inf)
+            elif age < self.max_staleness and self._follower.runs():
+                guard.trust(clock() + self.max_staleness - age)
+        return guard
 
-    def check(self, principal: Principal, key_id: str | None = None) -> None:
-        """Raise `TokenError` if the token that says this was revoked, or lives too long.
+    def use_log(self, log: RevocationStore) -> None:
+        """Keep revocations in the log of a server beside the guard, unless there is a store.
 
-        `key_id` is that of the key that proved it, where one did and has an id.
-
-        Believes the list: `ensure` comes first.
+        Raises `ConfigurationError` if a guard uses them without that log already: its requests
+        could not read it.
         """
-        self._check_life(principal)
-        if self.current.covers(principal, key_id):
-            raise TokenError(REVOKED, "it was revoked", issuer=principal.issuer)
-
-    def _check_life(self, principal: Principal) -> None:
-        """Refuse what may be accepted when a revocation of it is forgotten."""
-        born, over, now = principal.issued_at, principal.expires_at, self._clock()
-        if born is None:
-            # By `exp` alone a long-lived token would pass in its last day, when what revoked it
-            # a day before is forgotten.
-            remedy = (
-                "nobody knows how long it lives: with revocations=, tokens and introspection"
-                " answers must have iat: have the issuer add it"
-            )
-        elif (life := (now if over is None else over) - born) > self.max_token_life:
-            remedy = f"it lives {life:.0f} s, too long: pass Revocations(max_token_life=...)"
-        else:
+        if self.store is not None:
             return
-        raise TokenError(LIVES_TOO_LONG, remedy, issuer=principal.issuer)
+        if self._guards.all():
+            raise ConfigurationError(
+                "revocations=: another guard uses this Revocations already, without the database"
+                " of this guard's authorization server: make the guard beside the server first,"
+                " give Revocations(...) a store, or give each guard its own"
+            )
+        self._set_store(log)
 
-    def ensure(self, issuer: str) -> Flow[None]:
-        """See to it that the list may be believed.
-
-        Reads it where that was never done, or too long ago; raises `RevocationsUnavailable`
-        when that is not possible.
-        """
-        try:
-            yield from self._first_of_all()
-        except StoreFailed as error:
-            self._emit(REVOCATIONS_UNAVAILABLE.code, None, str(error))
-            raise RevocationsUnavailable(issuer, 1, str(error)) from error
-
-    def warm(self) -> Flow[None]:
-        """Read the list, if that is due; a store that is down is only reported."""
-        with suppress(RevocationsUnavailable):
-            yield from self.ensure("")
+    def forwards(self, log: RevocationStore) -> bool:
+        """Publish what a server beside a guard writes to its log; False if that is the store."""
+        if self.store == log:
+            return False
+        self._forwarding.add(log)
+        return True
 
     def health(self) -> RevocationsHealth:
-        """Return how the list is."""
-        now, until, count = self._clock(), self.trusted_until, len(self.current)
+        """Return the state of the list, by the system's clock."""
         if self.store is None:
-            return RevocationsHealth("local", count)
-        if until == -math.inf:
-            return RevocationsHealth("absent", count)
-        age = max(0.0, now - until + self.max_staleness)
-        if now >= until:
-            return RevocationsHealth("dead", count, age)
-        return RevocationsHealth("fresh" if age < _FRESH else "stale", count, age)
+            return RevocationsHealth("local", len(self.current))
+        if self._read_at == -math.inf:
+            return RevocationsHealth("absent", len(self.current))
+        age = time.monotonic() - self._read_at
+        return _health(len(self.current), age, self.max_staleness)
 
     # Revoking
 
-    def revoke(self, revocations: Sequence[Revocation]) -> Flow[None]:
-        """Revoke, here and in every worker; raises `RevocationFailed` if that is not certain.
-
-        It is certain when the store has it and has told every worker that was listening: what
-        a store said before it died still arrives. A worker that was not listening at that
-        moment looks for the store all the time and reads it then (`follower`).
-        """
-        if self.store is None:
-            self.learn(revocations)
-            return
-        try:
-            yield from self._first_of_all()
-            yield from self._publish(revocations)
-        except StoreFailed as error:
-            raise RevocationFailed(f"nothing is known to be revoked: {error}") from error
+    def publish(self, revocations: Sequence[Revocation]) -> Flow[None]:
+        """Append revocations to the store, then to the list; raises `StoreFailed`."""
+        yield from self._feed.publish(revocations)
+        self.add(revocations)
 
     def forward(self) -> Flow[None]:
-        """Revoke what servers beside the guard have written down; for a thread.
+        """Publish what servers beside the guards have written; for a thread.
 
-        Raises `RevocationFailed`; whatever failed is tried again by the thread that follows.
+        Raises `StoreFailed`; the thread that follows the store tries again.
         """
+        yield from self._forwarding.forward(self._is_known, self.publish)
+
+    def add(self, revocations: Iterable[Revocation]) -> None:
+        """Add revocations that the store has already."""
+        with self._lock:  # two threads that extend the same list would lose one addition
+            extended = self.current.extended(revocations, self._guards.now())
+            if extended is not self.current:
+                self.current = extended
+                for guard in self._guards.all():
+                    guard.replace(extended)
+
+    # Reading and following
+
+    def read(self, *, starting: bool = False) -> Flow[None]:
+        """Read what was appended to the store; raises `StoreFailed`.
+
+        `starting` is the first read, for a request; the others are for the thread.
+        """
+        began = time.monotonic()
+        begins = [(guard, guard.clock()) for guard in self._guards.all()]
         try:
-            yield from self._first_of_all()
-            yield from self._forwarding.forward(self._is_known, self._publish)
-        except StoreFailed as error:
-            raise RevocationFailed(f"other workers have not been told: {error}") from error
-
-    def learn(self, revocations: Iterable[Revocation]) -> None:
-        """Take in what the store has already; takes no time."""
-        with self._lock:  # two that each add to the same list would lose one's
-            self._replace(self.current.extended(revocations, self._clock()))
-
-    # Following; called by the thread
-
-    def follow(self, heard: tuple[bytes, ...]) -> Flow[None]:
-        """Take in what was heard, and what there is to read; raises `StoreFailed`."""
-        self._feed.hear(heard, self.learn)
-        yield from self._caught_up()
-        if self._feed.lost:
-            restored = yield from self._feed.restore(self._live, self.learn)
-            self._report()
-            if restored:  # else others did it, or the next round goes on
-                detail = f"the shared store lost revocations: {restored} were appended again"
-                self._emit("revocations_restored", None, detail)
-        trouble = yield from self._forwarding.attempt(self._is_known, self._publish)
-        if trouble:  # the list is no older for that
-            self._emit("revocations_not_forwarded", None, trouble)
-
-    def fell_behind(self, error: Exception) -> None:
-        """Note that following failed: after `max_staleness` nothing is known any more."""
-        if not self._behind:
-            self._behind = True
-            self._emit(REVOCATIONS_UNAVAILABLE.code, None, str(error))
-        if time.monotonic() - self._read_at > self.max_staleness:
-            self._trust(-math.inf)  # even if the guard's clock was set back meanwhile
-
-    def close(self) -> None:
-        """End the thread and close idle connections; the next request starts over."""
-        if self.store is not None:
-            with self._lock:
-                self._follower.close()
-                self._trust(-math.inf)
-            self.store.close()
-
-    def forget_the_parent(self) -> None:
-        """Begin anew in a forked process: its parent's thread and locks are not here."""
-        self._lock = threading.Lock()
-        self._trust(-math.inf)
-
-    # Inside
-
-    def _first_read(self) -> Flow[None]:
-        if self._clock() < self.trusted_until:
-            return  # another was faster
-        try:
-            yield from self._caught_up(starting=True)
-        finally:
-            self._follow_on()  # when reading failed, it waits for the store
-
-    def _caught_up(self, *, starting: bool = False) -> Flow[None]:
-        now, began = self._clock(), time.monotonic()
-        try:
-            yield from self._feed.catch_up(self.learn, None if starting else self.learn)
+            yield from self._feed.catch_up(self.add, None if starting else self.add)
         finally:
             self._report()
         if starting:
-            self._follow_on()
+            self.start_following()
         if self._feed.settling:
             if starting:
                 raise StoreFailed("the shared store lost revocations; the others append them again")
             return
         with self._lock:
             if self._follower.runs():  # else it was closed meanwhile
-                self._trust(now + self.max_staleness)
+                for guard, now in begins:
+                    guard.trust(now + self.max_staleness)
                 self._read_at = began
-                self._behind = False
+                self._is_behind = False
 
-    def _first_of_all(self) -> Flow[None]:
-        """Read the list, if that is due."""
-        if self._clock() >= self.trusted_until:
-            yield from ask(Once(("revocations", id(self)), self._first_read))
-
-    def _publish(self, revocations: Sequence[Revocation]) -> Flow[None]:
-        yield from self._feed.publish(revocations)
-        self.learn(revocations)
-
-    def _report(self) -> None:
-        while self.store is not None and self._feed.reports:
-            code, detail = self._feed.reports.pop(0)
-            self._emit(code, None, detail)
-
-    def _follow_on(self) -> None:
+    def start_following(self) -> None:
+        """Start the thread that follows the store, unless it runs."""
         with self._lock:
             self._follower.start(self)
 
+    def follow(self, notified: tuple[bytes, ...]) -> Flow[None]:
+        """Add the entries of a notification, and read the log; called by the thread.
+
+        Raises `StoreFailed`.
+        """
+        self._feed.add_notified(notified, self.add)
+        yield from self.read()
+        if self._feed.lost:
+            restored = yield from self._feed.restore(self._live, self.add)
+            self._report()
+            if restored:  # else other workers did it, or the next round goes on
+                detail = f"the shared store lost revocations: {restored} were appended again"
+                self._guards.emit("revocations_restored", detail)
+        cause = yield from self._forwarding.attempt(self._is_known, self.publish)
+        if cause:  # the list is as fresh as without it
+            self._guards.emit("revocations_not_forwarded", cause)
+
+    def following_failed(self, error: Exception) -> None:
+        """Report an outage once, and stop trusting the list after `max_staleness`."""
+        if not self._is_behind:
+            self._is_behind = True
+            self._guards.emit(REVOCATIONS_UNAVAILABLE.code, str(error))
+        if time.monotonic() - self._read_at > self.max_staleness:
+            self._distrust()  # even if a guard's clock was set back meanwhile
+
+    def close(self) -> None:
+        """Stop the thread and close idle connections; the next request starts over."""
+        if self.store is not None:
+            with self._lock:
+                self._follower.close()
+                self._distrust()
+                self._read_at = -math.inf
+            self.store.close()
+
+    def begin_in_child(self) -> None:
+        """Start over in a forked process, which has neither the thread nor its locks."""
+        self._lock = threading.Lock()
+        self._distrust()
+        self._read_at = -math.inf
+
+    def _distrust(self) -> None:
+        for guard in self._guards.all():
+            guard.trust(-math.inf)
+
+    def _report(self) -> None:
+        while self._feed.reports:
+            self._guards.emit(*self._feed.reports.pop(0))
+
     def _is_known(self, revocation: Revocation) -> bool:
-        return revocation.expires_at <= self._clock() or self.current.includes(revocation)
+        return revocation.expires_at <= self._guards.now() or self.current.includes(revocation)
 
     def _live(self) -> list[Revocation]:
-        return self.current.live(self._clock())
+        return self.current.live(self._guards.now())
+
+
+class GuardRevocations:
+    """The revocations as one guard uses them: by its clock, with its events and cached tokens.
+
+    Attributes:
+        current: the present list.
+        trusted_until: until when it is trusted, by the guard's clock in Unix seconds.
+        clock: returns Unix seconds.
+    """
+
+    def __init__(self, shared: Revocations, clock: Callable[[], float], emit: Emit) -> None:
+        self.shared = shared
+        self.clock = clock
+        self.emit = emit
+        self.current = shared.current
+        self.trusted_until = -math.inf
+        self._dependents: tuple[weakref.ref[Dependent], ...] = ()
+
+    # The list, and until when it is trusted; set by `Revocations`
+
+    def add_dependent(self, cache: Dependent) -> None:
+        """Call `forget_recent` of a cache after each change; the cache is held weakly."""
+        alive = [each for each in self._dependents if each() is not None]
+        self._dependents = (*alive, weakref.ref(cache))
+
+    def replace(self, current: RevocationList) -> None:
+        """Use another list."""
+        self.current = current
+        self._forget_recent()
+
+    def trust(self, until: float) -> None:
+        """Trust the list until then."""
+        before, self.trusted_until = self.trusted_until, until
+        if until <= before:
+            self._forget_recent()
+
+    def _forget_recent(self) -> None:
+        for each in self._dependents:
+            cache = each()
+            if cache is not None:
+                cache.forget_recent()
+
+    # Checking
+
+    def check(self, principal: Principal, key_id: str | None = None) -> None:
+        """Raise `TokenError` if the token of `principal` was revoked, or lives too long.
+
+        `key_id` is the `kid` of the key that signed it, if there is one. Call `ensure` first:
+        the list is used as it is.
+        """
+        self._check_life(principal)
+        if self.current.covers(principal, key_id):
+            raise TokenError(REVOKED, "it was revoked", issuer=principal.issuer)
+
+    def _check_life(self, principal: Principal) -> None:
+        """Refuse a token that could be valid still when its revocation has been removed."""
+        issued_at, expires_at, now = principal.issued_at, principal.expires_at, self.clock()
+        longest = self.shared.max_token_life
+        if issued_at is None:
+            # By `exp` alone, a long-lived token would pass in its last day, when a revocation
+            # made a day before has been removed.
+            remedy = (
+                "its lifetime is unknown: with revocations=, tokens and introspection"
+                " responses must have iat: have the issuer add it"
+            )
+        elif (life := (now if expires_at is None else expires_at) - issued_at) > longest:
+            remedy = f"it lives {life:.0f} s, too long: pass Revocations(max_token_life=...)"
+        else:
+            return
+        raise TokenError(LIVES_TOO_LONG, remedy, issuer=principal.issuer)
+
+    def ensure(self, issuer: str) -> Flow[None]:
+        """Read the list if it is not trusted now; raises `RevocationsUnavailable` if that fails.
+
+        `issuer` is the issuer of the token that asks.
+        """
+        try:
+            yield from self._read_if_due()
+        except StoreFailed as error:
+            self.emit(REVOCATIONS_UNAVAILABLE.code, None, str(error))
+            raise RevocationsUnavailable(issuer, 1, str(error)) from error
+
+    def warm(self) -> Flow[None]:
+        """Read the list if it is not trusted now; an outage of the store is only reported."""
+        with suppress(RevocationsUnavailable):
+            yield from self.ensure("")
+
+    def health(self) -> RevocationsHealth:
+        """Return the state of the list, by the guard's clock."""
+        if self.shared.store is None or self.trusted_until == -math.inf:
+            status = "local" if self.shared.store is None else "absent"
+            return RevocationsHealth(status, len(self.current))
+        age = max(0.0, self.clock() - self.trusted_until + self.shared.max_staleness)
+        return _health(len(self.current), age, self.shared.max_staleness)
+
+    # Revoking
+
+    def revoke(self, revocations: Sequence[Revocation]) -> Flow[None]:
+        """Revoke here and in every worker; raises `RevocationFailed` if that is not certain.
+
+        It is certain when the store has it and has notified every worker that listens: what
+        a store sent before it died still arrives. A worker that did not listen at that moment
+        tries to reach the store all the time, and reads it then (`follower`).
+        """
+        if self.shared.store is None:
+            self.shared.add(revocations)
+            return
+        try:
+            yield from self._read_if_due()
+            yield from self.shared.publish(revocations)
+        except StoreFailed as error:
+            raise RevocationFailed(f"nothing is known to be revoked: {error}") from error
+
+    def forward(self) -> Flow[None]:
+        """Publish what servers beside the guard have written; for a thread.
+
+        Raises `RevocationFailed`; the thread that follows the store tries again.
+        """
+        try:
+            yield from self._read_if_due()
+            yield from self.shared.forward()
+        except StoreFailed as error:
+            raise RevocationFailed(f"other workers have not been notified: {error}") from error
+
+    def _read_if_due(self) -> Flow[None]:
+        if self.clock() >= self.trusted_until:
+            yield from ask(Once(("revocations", id(self.shared)), self._first_read))
+
+    def _first_read(self) -> Flow[None]:
+        if self.clock() < self.trusted_until:
+            return  # another request was faster
+        try:
+            yield from self.shared.read(starting=True)
+        finally:
+            self.shared.start_following()  # when the read failed, the thread waits for the store
+
+
+def _health(entries: int, age: float, max_staleness: float) -> RevocationsHealth:
+    status = "dead" if age >= max_staleness else "fresh" if age < _FRESH else "stale"
+    return RevocationsHealth(status, entries, age)
+
+
+class _Guards:
+    """The guards that share one `Revocations`; held weakly, swapped whole."""
+
+    def __init__(self) -> None:
+        self._references: tuple[weakref.ref[GuardRevocations], ...] = ()
+
+    def add(self, guard: GuardRevocations) -> None:
+        alive = [each for each in self._references if each() is not None]
+        self._references = (*alive, weakref.ref(guard))
+
+    def all(self) -> list[GuardRevocations]:
+        guards = [each() for each in self._references]
+        return [guard for guard in guards if guard is not None]
+
+    def now(self) -> float:
+        """Return the earliest time of all guards: a revocation must not expire for any of them."""
+        return min((guard.clock() for guard in self.all()), default=time.time())
+
+    def emit(self, code: str, detail: str) -> None:
+        for guard in self.all():
+            guard.emit(code, None, detail)
 
 
 _of_this_process: weakref.WeakSet[Revocations] = weakref.WeakSet()
@@ -310,8 +455,8 @@ _of_this_process: weakref.WeakSet[Revocations] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for revocations in list(_of_this_process):
-        revocations.forget_the_parent()
+        revocations.begin_in_child()
 
 
-# A child that believed its parent's list would never begin to follow.
+# A child that trusted its parent's list would never begin to follow the store.
 os.register_at_fork(after_in_child=_after_fork)

@@ -1,31 +1,32 @@
-"""What a guard does about revocations, or that it was given none.
+"""What `guard.revoke(...)` does: from its arguments to a revocation in the store.
 
-Owns the steps from `guard.revoke(...)` to the store; what a revocation is and how it spreads
-is `revocation`'s.
+Checks whatever a caller may get wrong before anything is sent to other workers. What a revocation
+is and how it reaches other workers belongs to its neighbours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any, TypedDict, Unpack
+from typing import Any, Protocol, TypedDict, Unpack
 
-from bearerguard.errors import ConfigurationError
+from bearerguard.errors import ConfigurationError, quoted
+from bearerguard.guard.config.issuer import TENANT
 from bearerguard.guard.events import Events
-from bearerguard.guard.revocation.back_channel import LogoutReceiver
+from bearerguard.guard.revocation.back_channel_logout import LogoutReceiver, LogoutValidator
 from bearerguard.guard.revocation.revocation_list import Revocation
-from bearerguard.guard.revocation.revocations import SLACK, Revocations
-from bearerguard.guard.revocation.revoking import chosen_issuer, revocation, revocation_of
-from bearerguard.guard.revocation.store import RevocationStore
-from bearerguard.guard.tokens.authenticator import Authenticator
-from bearerguard.guard.tokens.jwt_validator import JwtValidator
-from bearerguard.guard.tokens.token_cache import octets
-from bearerguard.guard.tokens.trust import Trust
+from bearerguard.guard.revocation.revocations import SLACK, GuardRevocations
+from bearerguard.principal import Principal
+from bearerguard.protocol.revocation import REVOCABLE, Kind
 from bearerguard.runtime.flow import Flow
+
+# Clocks differ. A date further ahead would refuse new tokens of a subject without notice.
+_MAX_FUTURE = 300
 
 
 class Names(TypedDict, total=False):
-    """What can be revoked by name: see `Guard.revoke`."""
+    """What `Guard.revoke` can revoke by name."""
 
     issuer: str | None
     token_id: str | None
@@ -36,82 +37,98 @@ class Names(TypedDict, total=False):
     issued_before: float | None
 
 
+class Issuers(Protocol):
+    """The issuers of a guard, by their names."""
+
+    @property
+    def urls(self) -> Sequence[str]:
+        """Their urls, patterns with many tenants among them."""
+        ...
+
+    def named(self, name: str) -> str | None:
+        """Return the url of the issuer, or of the allowed tenant, that is called `name`."""
+        ...
+
+
 class Revoker:
-    """Revokes on behalf of a guard; `clock` returns Unix seconds."""
+    """Revokes on behalf of a guard.
+
+    Args:
+        revocations: the guard's; None if it has none.
+        identify: returns the principal of a token, revoked or not.
+        issuers: the guard's issuers.
+        clock: returns Unix seconds.
+        events: the guard's.
+    """
 
     def __init__(
         self,
-        revocations: Revocations | None,
-        authenticator: Authenticator,
-        trust: Trust,
+        revocations: GuardRevocations | None,
+        *,
+        identify: Callable[[str | bytes], Flow[Principal]],
+        issuers: Issuers,
         clock: Callable[[], float],
         events: Events,
     ) -> None:
-        if revocations is not None:
-            revocations.attach(clock, events.emit)
         self._revocations = revocations
-        self._authenticator = authenticator
-        self._trust = trust
+        self._identify = identify
+        self._issuers = issuers
         self._clock = clock
         self._events = events
 
     def revoke(self, token: str | bytes | None, **names: Unpack[Names]) -> Flow[None]:
-        """Revoke a token, or what is named."""
+        """Revoke a token, or what `names` name.
+
+        Raises `ConfigurationError` for a mistake in the arguments, and `RevocationFailed` when
+        the store did not acknowledge it.
+        """
         revocations = self._given()
         unknown = names.keys() - Names.__annotations__.keys()
         if unknown:  # ignored, it would revoke something else than was meant
             raise ConfigurationError(f"revoke(): there is no {min(unknown)}=")
         if token is not None and not isinstance(token, str | bytes):
-            raise ConfigurationError("revoke(): pass the token as it is sent, or name what it has")
+            raise ConfigurationError("revoke(): pass the token as it is sent, or a name")
         if token is None:
             made = self._named(revocations, names)
         elif any(value is not None for value in names.values()):
-            raise ConfigurationError("revoke(): a token says itself what it is: name nothing else")
+            raise ConfigurationError("revoke(): pass a token or a name, not both")
         else:
-            entry = yield from self._authenticator.identify(octets(token))
-            life = revocations.max_token_life
-            made = revocation_of(entry.principal, now=self._clock(), max_token_life=life)
+            principal = yield from self._identify(token)
+            life = revocations.shared.max_token_life
+            made = revocation_of(principal, now=self._clock(), max_token_life=life)
         yield from revocations.revoke([made])
 
-    def learn(self, named: Iterable[Mapping[str, Any]]) -> None:
-        """Take in what is revoked and in the store: by the server in this process."""
+    def add(self, named: Iterable[Mapping[str, Any]]) -> None:
+        """Add revocations that an embedded server has written to the store already."""
         revocations = self._given()
-        # The store says until when the revocation of a token matters; unless that was read by then,
-        # nothing is believed any more.
-        soon = self._clock() + revocations.max_staleness + SLACK
+        # The store knows until when a token's revocation matters. It is read by then, or the list
+        # is no longer trusted.
+        soon = self._clock() + revocations.shared.max_staleness + SLACK
         made = [self._named(revocations, names) for names in named]
-        revocations.learn(
+        revocations.shared.add(
             replace(each, expires_at=min(each.expires_at, soon)) if each.kind == "token" else each
             for each in made
         )
 
-    def fed_by(self, log: RevocationStore) -> bool:
-        """Return whether a server's log is the store itself; else what is in it is forwarded."""
-        revocations = self._given()
-        is_ours = revocations.store is log
-        if not is_ours:
-            revocations.fed_by(log)
-        return is_ours
-
     def forward(self) -> Flow[None]:
-        """Tell all workers what a server in this process has written down."""
+        """Publish to all workers what an embedded server has written to its database."""
         yield from self._given().forward()
 
     def logout_receiver(
-        self, client_id: str | Collection[str], validator: JwtValidator
+        self, client_id: str | Collection[str], validator: LogoutValidator
     ) -> LogoutReceiver:
-        """Return what answers back-channel logouts to the client of that id, or of those."""
+        """Return the receiver of back-channel logouts for the client, or the clients, named."""
         return LogoutReceiver(
             client_id, validator, self._revocations, clock=self._clock, events=self._events
         )
 
     def warm(self) -> Flow[None]:
-        """Read what was revoked, if that is due; a store that is down is only reported."""
+        """Read the list if it is not trusted now; an outage of the store is only reported."""
         if self._revocations is not None:
             yield from self._revocations.warm()
 
     def health(self, others: dict[str, Any]) -> dict[str, Any]:
-        """Return the health of a guard: that of the others, and of the revocations."""
+        """Return the health of a guard: that of its `others`, and of its revocations."""
         if self._revocations is None:
             return others
         health = self._revocations.health()
@@ -119,24 +136,108 @@ class Revoker:
         return {**others, "ok": ok, "revocations": asdict(health)}
 
     def close(self) -> None:
-        """Follow no longer what others revoke, until the next request."""
+        """Stop following the store until the next request."""
         if self._revocations is not None:
-            self._revocations.close()
+            self._revocations.shared.close()
 
-    def _given(self) -> Revocations:
+    def _given(self) -> GuardRevocations:
         if self._revocations is None:
             raise ConfigurationError("revoke(): give the guard revocations=Revocations(...)")
         return self._revocations
 
-    def _named(self, revocations: Revocations, names: Mapping[str, Any]) -> Revocation:
+    def _named(self, revocations: GuardRevocations, names: Mapping[str, Any]) -> Revocation:
+        given = {name: value for name, value in names.items() if name != "issuer"}
         return revocation(
-            issuer=chosen_issuer(names.get("issuer"), self._trust.urls, self._trust.named),
+            issuer=chosen_issuer(names.get("issuer"), self._issuers),
             now=self._clock(),
-            max_token_life=revocations.max_token_life,
-            token_id=names.get("token_id"),
-            subject=names.get("subject"),
-            client_id=names.get("client_id"),
-            session_id=names.get("session_id"),
-            key_id=names.get("key_id"),
-            issued_before=names.get("issued_before"),
+            max_token_life=revocations.shared.max_token_life,
+            **given,
         )
+
+
+def revocation(
+    *,
+    issuer: str,
+    now: float,
+    max_token_life: float,
+    issued_before: float | None = None,
+    **names: object,
+) -> Revocation:
+    """Return the revocation of a token, or of all tokens of a subject, client, session or key.
+
+    `names` are arguments of `Guard.revoke`, and `now` is in Unix seconds. Raises
+    `ConfigurationError` unless exactly one name is given.
+    """
+    named: list[tuple[Kind, object]] = [
+        (each.kind, value) for each in REVOCABLE if (value := names.get(each.argument)) is not None
+    ]
+    if len(named) != 1:
+        raise ConfigurationError(
+            "revoke(): name one thing: a token, token_id=, subject=, client_id=, session_id= or"
+            " key_id="
+        )
+    ((kind, value),) = named
+    if not isinstance(value, str) or not value or not _is_unicode(value):
+        raise ConfigurationError("revoke(): pass the name as the token has it, a non-empty text")
+    if kind in {"token", "signing_key"}:
+        if issued_before is not None:
+            raise ConfigurationError(
+                "issued_before=: a token, or a key, is revoked whenever it was issued: leave it out"
+            )
+        return Revocation(kind, issuer, value, None, now + max_token_life + SLACK)
+    before = _checked_date(issued_before, now)
+    expires_at = max(before, now) + max_token_life + SLACK
+    return Revocation(kind, issuer, value, before, expires_at)
+
+
+def revocation_of(principal: Principal, *, now: float, max_token_life: float) -> Revocation:
+    """Return the revocation of the token of `principal`."""
+    if principal.issuer is None or principal.token_id is None:
+        raise ConfigurationError(
+            "revoke(): this token has no jti to revoke it by: pass subject= or client_id="
+        )
+    longest = now + max_token_life
+    expires_at = longest if principal.expires_at is None else min(longest, principal.expires_at)
+    return Revocation("token", principal.issuer, principal.token_id, None, expires_at + SLACK)
+
+
+def chosen_issuer(issuer: str | None, issuers: Issuers) -> str:
+    """Return the issuer whose tokens are revoked: the guard's only one, or the one named.
+
+    Raises `ConfigurationError` if it is not clear which one, or `issuer` is not the guard's.
+    """
+    if issuer is None:
+        if len(issuers.urls) != 1:
+            raise ConfigurationError("issuer=: this guard has several: pass the url of one")
+        issuer = issuers.urls[0]
+    if not isinstance(issuer, str):
+        raise ConfigurationError("issuer=: pass the issuer's url, as tokens have it in iss")
+    url = issuers.named(issuer)
+    if url is None:
+        if TENANT in issuer and issuer in issuers.urls:
+            raise ConfigurationError(
+                f"issuer=: {quoted(issuer)} has many tenants: pass the url of the one you mean"
+            )
+        raise ConfigurationError(
+            f"issuer=: {quoted(issuer)} is no issuer of this guard, nor an allowed tenant"
+        )
+    return url
+
+
+def _checked_date(issued_before: float | None, now: float) -> float:
+    if issued_before is None:
+        # Dates in tokens are whole seconds: tokens issued in the present one are revoked too.
+        return math.floor(now) + 1.0
+    if isinstance(issued_before, bool) or not isinstance(issued_before, int | float):
+        raise ConfigurationError("issued_before=: pass a time in Unix seconds")
+    if not 0 <= issued_before <= now + _MAX_FUTURE:
+        raise ConfigurationError("issued_before=: pass a time in Unix seconds that is not to come")
+    return float(issued_before)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

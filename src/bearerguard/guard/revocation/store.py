@@ -1,4 +1,8 @@
-"""What is asked of a store that workers share to know what was revoked."""
+"""The interface of a store of revocations, which workers share as a log.
+
+A store performs the effects of `runtime.shared_log`. `bearerguard.redis.RedisStore` is one; any
+object with these methods is another.
+"""
 
 from __future__ import annotations
 
@@ -10,28 +14,40 @@ from bearerguard.runtime.flow import AsyncHandlers, Handlers
 
 
 class RevocationStore(Protocol):
-    """What workers share; `bearerguard.redis.RedisStore` is one."""
+    """A log of revocations that workers share.
+
+    A table of handlers maps the type of an effect to a callable that takes the effect and returns
+    the reply. A handler raises `StoreFailed` when the store gives no usable reply; requests get
+    503 then, once the list is older than `max_staleness`.
+
+    Effects of every store: `ReadLog` and `AppendLog`, and in the thread that listens also
+    `ListenLog`. With `secrets`, entries are sealed and numbered, and a loss is detected: that
+    takes `MarkLog`, `CutLog` and `NotifyLog` too.
+    """
 
     @property
     def secrets(self) -> Sequence[str | bytes]:
-        """What seals the entries, oldest to newest; nothing if no stranger can write them."""
-        ...
+        """The secrets under which entries are sealed, newest first, of at least 32 bytes each.
 
-    def handlers(self) -> Handlers:
-        """Return what answers `ReadLog` and `AppendLog` in a thread.
-
-        With `secrets`, `MarkLog`, `CutLog` and `RingLog` too.
+        Empty for a store that only trusted processes can write: entries are plain then.
         """
         ...
 
+    def handlers(self) -> Handlers:
+        """Return the handlers for a thread."""
+        ...
+
     def async_handlers(self) -> AsyncHandlers:
-        """Return what answers them in an event loop."""
+        """Return the handlers for an event loop, asyncio's or trio's; each must not block it."""
         ...
 
     def listening(self) -> AbstractContextManager[Handlers]:
-        """Return what answers them and `ListenLog` in one thread, inside the block."""
+        """Return the handlers for the one thread that listens, `ListenLog` included.
+
+        They are used inside the `with` block, by that thread alone.
+        """
         ...
 
     def close(self) -> None:
-        """Close what is idle."""
+        """Close idle connections; the store may be used again."""
         ...

@@ -1,1 +1,1 @@
-"""From a token to its principal: the cache of verified tokens, JWT validation, routing."""
+"""From a token to its principal: the cache of verified tokens, JWT validation, trusted issuers."""

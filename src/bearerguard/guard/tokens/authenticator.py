@@ -1,30 +1,29 @@
-"""From a token to its bearer: the cache first, then a plain call, then a flow.
+"""From a token to its principal: the cache first, then a plain call, then a flow.
 
-Owns the order in which a token is looked at, and reports what fails. Decides nothing about
-a request, and knows no HTTP.
+Owns the order of the steps, and reports their failures. Decides nothing about a request, and
+knows no HTTP.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from bearerguard.errors import IssuerUnavailable, Refusal
 from bearerguard.guard.events import Events
-from bearerguard.guard.introspection.answers import Introspected, is_withdrawn
 from bearerguard.guard.introspection.introspector import Introspector
-from bearerguard.guard.tokens.jwt_validator import JwtValidator, Reading
+from bearerguard.guard.introspection.responses import IntrospectedToken, is_withdrawn
+from bearerguard.guard.revocation.revocations import GuardRevocations
+from bearerguard.guard.tokens.jwt_validator import JwtValidator, ParsedToken
 from bearerguard.guard.tokens.routing import Routing
-from bearerguard.guard.tokens.token_cache import Entry, TokenCache, digest
+from bearerguard.guard.tokens.token_cache import TokenCache, VerifiedToken, digest, octets
+from bearerguard.principal import Principal
 from bearerguard.protocol.jose import jwt
 from bearerguard.runtime.flow import Flow
 
-if TYPE_CHECKING:
-    from bearerguard.guard.revocation.revocations import Revocations
 
-
-class Opaque:
-    """A token that only its issuer can explain."""
+class OpaqueToken:
+    """A token that only its issuer can validate; no tuple, so that no repr shows the token."""
 
     __slots__ = ("introspector", "token")
 
@@ -33,23 +32,40 @@ class Opaque:
         self.token = token
 
 
-class Unproved(NamedTuple):
-    """A token that needs a flow, under the digest by which it will be remembered."""
+class PendingValidation(NamedTuple):
+    """A token that needs a flow: keys must be fetched, or its issuer asked.
+
+    `key` is the digest under which it will be cached.
+    """
 
     key: bytes
-    reading: Reading | Opaque
+    token: ParsedToken | OpaqueToken
 
 
-class Unchecked(NamedTuple):
-    """A token that is proved; whether it was revoked is not known without a flow."""
+class PendingRevocationCheck(NamedTuple):
+    """A verified token that needs a flow: the list of revocations must be read first."""
 
-    entry: Entry
+    token: VerifiedToken
+
+
+Pending: TypeAlias = PendingValidation | PendingRevocationCheck
 
 
 class Authenticator:
-    """Says who bears a token, and remembers it.
+    """Validates tokens, and caches them.
 
-    `clock` returns Unix seconds, `monotonic` seconds that no change of the clock disturbs.
+    `validate_now` is a plain call that suffices for most tokens; `validate` is the flow for the
+    others.
+
+    Args:
+        validator: validates JWTs.
+        routing: says which issuer introspects a token; None if none does.
+        tokens: the cache.
+        events: reports failures.
+        clock: returns Unix seconds.
+        monotonic: returns seconds that no change of the clock disturbs.
+        revocations: the guard's.
+        max_token_bytes: the longest token that is looked into.
     """
 
     def __init__(
@@ -61,7 +77,7 @@ class Authenticator:
         events: Events,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
-        revocations: Revocations | None = None,
+        revocations: GuardRevocations | None = None,
         max_token_bytes: int = jwt.MAX_TOKEN_BYTES,
     ) -> None:
         self._revocations = revocations
@@ -73,93 +89,98 @@ class Authenticator:
         self._monotonic = monotonic
         self._max_token_bytes = max_token_bytes
 
-    def look(self, token: bytes) -> Entry | Unproved | Unchecked:
-        """Return what can be said of a token without I/O.
+    def validate_now(self, token: bytes) -> VerifiedToken | Pending:
+        """Validate a token without I/O if that is possible; else `validate` decides.
 
-        Raises `TokenError`, or `IssuerUnavailable` when it cannot be said whose token it is.
+        Raises `TokenError`, or `IssuerUnavailable` when it is unknown whose token it is.
         """
         found = self._find(token)
         revocations = self._revocations
-        if revocations is not None and isinstance(found, Entry):
+        if revocations is not None and isinstance(found, VerifiedToken):
             if self._clock() >= revocations.trusted_until:
-                return Unchecked(found)
+                return PendingRevocationCheck(found)
             self._check(found, revocations)
         return found
 
-    def prove(self, found: Unproved | Unchecked) -> Flow[Entry]:
-        """Return what the token proves; raises `TokenError` or `IssuerUnavailable`."""
-        entry = found.entry if isinstance(found, Unchecked) else (yield from self._establish(found))
+    def validate(self, pending: Pending) -> Flow[VerifiedToken]:
+        """Validate what `validate_now` could not; raises `TokenError` or `IssuerUnavailable`."""
+        if isinstance(pending, PendingRevocationCheck):
+            token = pending.token
+        else:
+            token = yield from self._verify(pending)
         if self._revocations is not None:
-            yield from self._revocations.ensure(entry.principal.issuer or "")
-            self._check(entry, self._revocations)
-        return entry
+            yield from self._revocations.ensure(token.principal.issuer or "")
+            self._check(token, self._revocations)
+        return token
 
-    def identify(self, token: bytes) -> Flow[Entry]:
-        """Return what the token proves, be it revoked or not; raises as `prove` does."""
-        found = self._find(token)
-        return found if isinstance(found, Entry) else (yield from self._establish(found))
+    def identify(self, token: str | bytes) -> Flow[Principal]:
+        """Return who bears a token, be it revoked or not; raises as `validate` does."""
+        found = self._find(octets(token))
+        if not isinstance(found, VerifiedToken):
+            found = yield from self._verify(found)
+        return found.principal
 
-    def _find(self, token: bytes) -> Entry | Unproved:
+    def _find(self, token: bytes) -> VerifiedToken | PendingValidation:
         key, tokens, now = digest(token), self._tokens, self._clock()
-        if now < tokens.seen_at:
-            tokens.look_back(now)
-        tokens.seen_at = now
-        entry = tokens.get(key)
-        if entry is not None and self._is_believed(entry, now):
-            return entry
+        if now < tokens.last_lookup_at:
+            tokens.check_clock(now)
+        tokens.last_lookup_at = now
+        cached = tokens.get(key)
+        if cached is not None and self._is_usable(cached, now):
+            return cached
         try:
             if self._routing is not None:
-                if len(token) > self._max_token_bytes:  # as the validator says of JWTs
+                if len(token) > self._max_token_bytes:  # as the validator refuses JWTs
                     raise jwt.too_long(self._max_token_bytes)
                 introspector = self._routing.introspector(token)
                 if introspector is not None:
-                    return Unproved(key, Opaque(introspector, token))
-            found = self._validator.look(token)
+                    return PendingValidation(key, OpaqueToken(introspector, token))
+            found = self._validator.validate_now(token)
         except (Refusal, IssuerUnavailable) as error:
             self._report(error)
             raise
-        if not isinstance(found, Entry):
-            return Unproved(key, found)
+        if not isinstance(found, VerifiedToken):
+            return PendingValidation(key, found)
         self._tokens.put(key, found)
         return found
 
-    def _establish(self, unproved: Unproved) -> Flow[Entry]:
-        """Return what the token proves; raises `TokenError` or `IssuerUnavailable`."""
-        key, reading = unproved
+    def _verify(self, pending: PendingValidation) -> Flow[VerifiedToken]:
+        """Verify a token; raises `TokenError` or `IssuerUnavailable`."""
+        key, token = pending
         try:
-            if isinstance(reading, Opaque):
-                return (yield from reading.introspector.introspect(reading.token, key))
-            entry = yield from self._validator.prove(reading)
+            if isinstance(token, OpaqueToken):
+                return (yield from token.introspector.introspect(token.token, key))
+            verified = yield from self._validator.validate(token)
         except (Refusal, IssuerUnavailable) as error:
             self._report(error)
             raise
-        self._tokens.put(key, entry)
-        return entry
+        self._tokens.put(key, verified)
+        return verified
 
-    def _is_believed(self, entry: Entry, now: float) -> bool:
-        """Whether a remembered token still holds, its key's lease perhaps run out."""
+    def _is_usable(self, token: VerifiedToken, now: float) -> bool:
+        """Whether a cached token still counts, perhaps after renewing the validity of its key."""
         return (
-            now < entry.deadline
-            and self._monotonic() < entry.elapses_at
-            and (now < entry.lease.until or self._validator.renew(entry))
-            and not (isinstance(entry, Introspected) and self._is_withdrawn(entry))
+            now < token.deadline
+            and self._monotonic() < token.elapses_at
+            and (now < token.validity.until or self._validator.renew(token))
+            and not (isinstance(token, IntrospectedToken) and self._is_withdrawn(token))
         )
 
-    def _is_withdrawn(self, answer: Introspected) -> bool:
-        issuer, key_id = answer.principal.issuer or "", answer.lease.key_id
+    def _is_withdrawn(self, token: IntrospectedToken) -> bool:
+        issuer, key_id = token.principal.issuer or "", token.validity.key_id
         return is_withdrawn(self._revocations, issuer, key_id)
 
-    def _check(self, entry: Entry, revocations: Revocations) -> None:
-        """Raise `TokenError` if it was revoked, else note which list did not cover it."""
-        # Taken first: what is added during the check, the next request sees.
+    def _check(self, token: VerifiedToken, revocations: GuardRevocations) -> None:
+        """Raise `TokenError` if it was revoked, else note the list that does not cover it."""
+        # Taken first: the next request sees what is added during the check.
         current = revocations.current
-        if entry.checked is not current:
+        if token.checked is not current:
             try:
-                revocations.check(entry.principal, entry.lease.key_id)
+                revocations.check(token.principal, token.validity.key_id)
             except Refusal as refusal:
                 self._report(refusal)
                 raise
-            entry.checked = current
+            token.checked = current
 
     def _report(self, error: Refusal | IssuerUnavailable) -> None:
         if isinstance(error, Refusal):

@@ -1,8 +1,8 @@
 """Validating a JWT access token against the issuers that the guard trusts (RFC 9068 §4).
 
-The order is fixed: what needs no key, then the signature, then the claims; nothing that a
-token says is believed before its signature is. A token whose header an earlier one had is
-validated by a plain call; only a header that is new, or keys that are, need a flow.
+The order is fixed: first what needs no key, then the signature, then the claims; no claim is
+used before the signature is verified. A token whose header an earlier one had is validated by a
+plain call; only a new header, or new keys, need a flow.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from bearerguard.errors import (
 )
 from bearerguard.guard.config.claim_check import run_checks
 from bearerguard.guard.config.issuer import Issuer
-from bearerguard.guard.keys.key_cache import KeyCache, Proof
-from bearerguard.guard.tokens.token_cache import Entry
+from bearerguard.guard.keys.key_cache import KeyCache, SelectedKey
+from bearerguard.guard.revocation.back_channel_logout import SignedLogoutToken
+from bearerguard.guard.tokens.token_cache import VerifiedToken
 from bearerguard.principal import Claims
 from bearerguard.protocol import claims, logout_token, metadata
 from bearerguard.protocol.jose import jwk, jwt
@@ -31,37 +32,46 @@ from bearerguard.protocol.jose.jwk import VerificationKey
 from bearerguard.protocol.jose.jwt import SignedToken
 from bearerguard.runtime.flow import Flow
 
-Trusted: TypeAlias = tuple[Issuer, KeyCache]
+IssuerKeys: TypeAlias = tuple[Issuer, KeyCache]
+"""An issuer, with the cache of its keys."""
 
-# A stranger writes `iss`: what a refused token costs is bounded.
+# A stranger writes `iss`: the cost of a refused token is bounded.
 _LONGEST_COMPARED, _MAX_COMPARED = 256, 16
 
 
 _NO_ISSUER = (
-    "the token has no iss, and no option accepts such tokens: iss says whose keys prove a token,"
+    "the token has no iss, and no option accepts such tokens: iss says whose keys verify a token,"
     " and RFC 9068 (section 2.2) requires it. Have the issuer add it (JWT_ENCODE_ISSUER in"
     " flask-jwt-extended, ISSUER in SimpleJWT)"
 )
 
 
-class Reading(NamedTuple):
-    """A token taken apart, with the issuer that it names; nothing of it is proved.
+class ParsedToken(NamedTuple):
+    """A token that is parsed, with the issuer that it names; nothing of it is verified.
 
-    `tried` is what was found not to have signed it.
+    `tried` is a key that has not signed it.
     """
 
     token: SignedToken
     issuer: Issuer
     keys: KeyCache
-    tried: Proof | None = None
+    tried: SelectedKey | None = None
 
 
 class JwtValidator:
-    """Validates the tokens of those issuers that `find` knows by their `iss`."""
+    """Validates JWTs.
+
+    Args:
+        find: returns the issuer that is called exactly as a token's `iss`, None for an unknown
+            one.
+        clock: returns Unix seconds.
+        max_token_bytes: the longest token that is parsed.
+        names: the names of the issuers, to explain a slip in `iss`.
+    """
 
     def __init__(
         self,
-        find: Callable[[str], Trusted | None],
+        find: Callable[[str], IssuerKeys | None],
         clock: Callable[[], float],
         max_token_bytes: int = jwt.MAX_TOKEN_BYTES,
         *,
@@ -72,21 +82,21 @@ class JwtValidator:
         self._clock = clock
         self._names = names[:_MAX_COMPARED]
 
-    def look(self, octets: bytes) -> Entry | Reading:
-        """Return what a token proves by the key that proved an earlier one with its header.
+    def validate_now(self, octets: bytes) -> VerifiedToken | ParsedToken:
+        """Validate a token without I/O, by the key that its header has selected before.
 
-        A reading says that there is no such key, or that it did not sign this token, and
-        nothing more. Raises `TokenError` for no JWT, one of an unknown issuer, and one that is
-        genuine and does not hold.
+        A `ParsedToken` means only that no key is known for its header, or that the known one
+        has not signed it: `validate` decides. Raises `TokenError` for what is no JWT, for an
+        unknown issuer, and for a token that is signed but not acceptable.
         """
-        reading = token, issuer, keys = self._read(octets)
-        proof = keys.proof(token.header)
-        if proof is None or not proof.verify(token.signing_input, token.signature):
-            return Reading(*reading, proof)
-        return self._entry(token.claims, issuer, proof)
+        parsed = token, issuer, keys = self._parse(octets)
+        selected = keys.selected(token.header)
+        if selected is None or not selected.verify(token.signing_input, token.signature):
+            return ParsedToken(*parsed, selected)
+        return self._verified(token.claims, issuer, selected)
 
-    def _read(self, octets: bytes) -> tuple[SignedToken, Issuer, KeyCache]:
-        """Take a token apart; raises `TokenError` for no JWT, or one of an unknown issuer."""
+    def _parse(self, octets: bytes) -> tuple[SignedToken, Issuer, KeyCache]:
+        """Parse a token; raises `TokenError` for what is no JWT, and for an unknown issuer."""
         try:
             token = jwt.parse(octets, self._max_token_bytes)
         except TokenError as refusal:
@@ -105,7 +115,7 @@ class JwtValidator:
         return token, *trusted
 
     def _nearly(self, name: object) -> str:
-        """Say which issuer a name is nearly that of; no spelling makes it the same."""
+        """Explain which known issuer a name resembles; only the exact name is accepted."""
         if isinstance(name, str) and len(name) <= _LONGEST_COMPARED:
             for known in self._names:
                 hint = metadata.hint(name, known)
@@ -114,73 +124,84 @@ class JwtValidator:
         return ""
 
     def _explain(self, refusal: TokenError, octets: bytes) -> None:
-        """Add what is known of the issuer that an unreadable token names, if any is."""
+        """Add the hint of the issuer that a malformed token names, if it is a known one."""
         named = jwt.unverified_issuer(octets)
         trusted = None if named is None else self._find(named)
         if trusted is not None:
             refusal.concern(named or "", trusted[0].hints.get(refusal.reason.code))
 
-    def prove(self, reading: Reading) -> Flow[Entry]:
-        """Return what the token proves; raises `TokenError` or `IssuerUnavailable`."""
-        token, issuer, keys, _ = reading
+    def validate(self, parsed: ParsedToken) -> Flow[VerifiedToken]:
+        """Validate a token, fetching keys if need be.
+
+        Raises `TokenError` or `IssuerUnavailable`.
+        """
+        token, issuer, keys, _ = parsed
         try:
             header = jwt.parse_header(token.header)
             jwt.check_type(header.typ, issuer.accepted_types)
-            key, proof = yield from _proof(reading, header)
+            key, selected = yield from _signing_key(parsed, header)
         except Refusal as refusal:
             refusal.concern(issuer.url, issuer.hints.get(refusal.reason.code))
             raise
-        keys.remember(token.header, key, proof)
-        return self._entry(token.claims, issuer, proof)
+        keys.remember(token.header, key, selected)
+        return self._verified(token.claims, issuer, selected)
 
-    def prove_logout(self, octets: bytes) -> Flow[tuple[Reading, str | None]]:
-        """Return a genuine logout token, its claims unchecked, and its key's id.
+    def verify_logout_token(self, octets: bytes) -> Flow[SignedLogoutToken]:
+        """Return a logout token whose signature is valid; its claims are unchecked.
 
-        Raises as `prove` does. Whether the key was withdrawn is the caller's to ask.
+        Raises `TokenError` or `IssuerUnavailable`. The caller checks whether the key is revoked.
 
-        Its header is not remembered: an access token with the same one would be recognised.
+        Its header is not remembered: an access token with the same header would skip the check
+        of its `typ`.
         """
-        reading = Reading(*self._read(octets))
+        parsed = ParsedToken(*self._parse(octets))
+        issuer = parsed.issuer
         try:
-            header = jwt.parse_header(reading.token.header)
+            header = jwt.parse_header(parsed.token.header)
             logout_token.check_type(header.typ)
-            _, proof = yield from _proof(reading, header)
+            _, selected = yield from _signing_key(parsed, header)
         except Refusal as refusal:
-            refusal.concern(reading.issuer.url)
+            refusal.concern(issuer.url)
             raise
-        return reading, proof.lease.key_id
+        return SignedLogoutToken(
+            parsed.token.claims, issuer.url, issuer.expected.leeway, selected.validity.key_id
+        )
 
-    def renew(self, entry: Entry) -> bool:
-        """Whether a token proved earlier still holds though its key's lease ran out."""
-        trusted = self._find(entry.principal.issuer or "")
-        return trusted is not None and trusted[1].renew(entry.lease)
+    def renew(self, token: VerifiedToken) -> bool:
+        """Whether a verified token still counts though the validity of its key has passed."""
+        trusted = self._find(token.principal.issuer or "")
+        return trusted is not None and trusted[1].renew(token.validity)
 
-    def _entry(self, found: dict[str, Any], issuer: Issuer, proof: Proof) -> Entry:
-        """Return what the claims of a genuine token prove, if they hold."""
+    def _verified(
+        self, found: dict[str, Any], issuer: Issuer, selected: SelectedKey
+    ) -> VerifiedToken:
+        """Check the claims of a token whose signature is valid; raises `TokenError`."""
         expected = issuer.expected
         try:
             if "events" in found:
                 claims.check_no_logout_token(found)
-            if proof.may_be_id_token and not issuer.accept_id_tokens:
+            if selected.may_be_id_token and not issuer.accept_id_tokens:
                 claims.check_not_id_token(found)
             mapped = issuer.standard_claims
             seen = found if mapped is None else mapped(found)
-            if proof.may_be_id_token:  # after what ClaimMapping(required=) says of it
+            if selected.may_be_id_token:  # after the explanation by ClaimMapping(required=)
                 claims.check_kind(found, accept_id_tokens=issuer.accept_id_tokens)
             principal = claims.bearer(seen, expected, self._clock())
-            if seen is not found:  # its own claims, under the names they have
+            if seen is not found:  # the token's own claims, under their own names
                 principal = replace(principal, claims=Claims(found))
             if issuer.checks:
                 run_checks(issuer.checks, issuer.url, principal.claims)
         except Refusal as refusal:
             refusal.concern(issuer.url, issuer.hints.get(refusal.reason.code))
             raise
-        return Entry(principal, seen["exp"] + expected.leeway, proof.lease)
+        return VerifiedToken(principal, seen["exp"] + expected.leeway, selected.validity)
 
 
-def _proof(reading: Reading, header: jwt.Header) -> Flow[tuple[VerificationKey, Proof]]:
-    """Return the key of the issuer that signed the token, and the proof of that."""
-    token, issuer, keys, tried = reading
+def _signing_key(
+    parsed: ParsedToken, header: jwt.Header
+) -> Flow[tuple[VerificationKey, SelectedKey]]:
+    """Return the key of the issuer that signed a token; raises `TokenError` if none did."""
+    token, issuer, keys, tried = parsed
     if header.algorithm not in issuer.accepted_algorithms:
         raise TokenError(
             WRONG_ALGORITHM,
@@ -188,14 +209,14 @@ def _proof(reading: Reading, header: jwt.Header) -> Flow[tuple[VerificationKey, 
             f" {', '.join(issuer.accepted_algorithms)}{_too_short_for(header.algorithm, issuer)}",
         )
     candidates = yield from keys.candidates(header.algorithm, header.kid)
-    for key, lease in candidates:
-        if tried is not None and tried.lease is lease:
+    for key, validity in candidates:
+        if tried is not None and tried.validity is validity:
             continue
         verify = key.verifier(header.algorithm)
         if verify(token.signing_input, token.signature):
-            # Only RFC 9068 says of a type that it is that of access tokens alone.
+            # `at+jwt` is the only type that access tokens alone have (RFC 9068 §2.1).
             may_be_id_token = jwt.media_type(header.typ) != "at+jwt"
-            return key, Proof(verify, lease, may_be_id_token=may_be_id_token)
+            return key, SelectedKey(verify, validity, may_be_id_token=may_be_id_token)
     named = f"alg {quoted(header.algorithm)} and kid {quoted(header.kid)}"
     if not candidates:
         raise TokenError(UNKNOWN_KEY, f"the issuer publishes no key for {named}")
@@ -203,7 +224,7 @@ def _proof(reading: Reading, header: jwt.Header) -> Flow[tuple[VerificationKey, 
 
 
 def _too_short_for(algorithm: str, issuer: Issuer) -> str:
-    """Return what keeps a shared secret from serving an algorithm, if that is its length."""
+    """Explain that a shared secret is too short for an algorithm, if it is."""
     least = jwk.SECRET_BYTES.get(algorithm)
     if issuer.shared_secret is None or least is None or len(issuer.shared_secret) >= least:
         return ""

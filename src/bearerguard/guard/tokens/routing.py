@@ -1,8 +1,8 @@
-"""Which tokens are validated here, and which issuer is asked about the others.
+"""Which tokens are validated here, and which issuer introspects the others.
 
-A JWT is never shown to anybody on account of failing here; a token that is none goes to the
-one issuer that introspects, or to the one that `route_opaque` names: trying several would
-show one server's token to another.
+A JWT is never sent to an issuer because it is invalid here. An opaque token goes to the one
+issuer that introspects, or to the one that `route_opaque` names: trying several would send one
+issuer's token to another.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from bearerguard.protocol.http import credentials
 from bearerguard.protocol.jose import jwt
 
 RouteOpaque: TypeAlias = Callable[[str], "Issuer | str | None"]
+"""Returns the issuer of an opaque token, or the issuer's url; None for an unknown token."""
 
-# Dots in a JWS and in a JWE: what has so many is a JWT, be it a broken one.
+# Dots in a JWS and in a JWE: a token with so many is a JWT, perhaps a malformed one.
 _DOTS = frozenset({2, 4})
 
 
 def check_routes(issuers: Sequence[Issuer], route_opaque: RouteOpaque | None) -> None:
-    """Raise `ConfigurationError` unless it is clear who is asked about an opaque token."""
+    """Raise `ConfigurationError` unless it is clear which issuer introspects an opaque token."""
     asked = [issuer.url for issuer in issuers if issuer.introspection is not None]
     if route_opaque is None:
         if len(asked) > 1:
@@ -45,7 +46,7 @@ def check_routes(issuers: Sequence[Issuer], route_opaque: RouteOpaque | None) ->
 
 
 class Routing:
-    """The introspectors of a guard, by each name of their issuers, and who gets which token."""
+    """The introspectors of a guard, and which of them gets which token."""
 
     def __init__(
         self,
@@ -54,7 +55,7 @@ class Routing:
         max_token_bytes: int = jwt.MAX_TOKEN_BYTES,
     ) -> None:
         self._max_token_bytes = max_token_bytes
-        # An alias is a name like any other: what it leads to must not depend on the spelling.
+        # By url and by alias: either leads to the same introspector.
         self._named: Mapping[str, Introspector] = {
             name: each for each in introspectors for name in (each.issuer.url, *each.issuer.aliases)
         }
@@ -63,28 +64,29 @@ class Routing:
         self._asks_about_jwts = any(map(_takes_all, introspectors))
 
     def introspector(self, token: bytes) -> Introspector | None:
-        """Return whom to ask about a token, None when it is to be validated here.
+        """Return the introspector of a token, None if the token is validated here.
 
-        Raises `TokenError` for a token that `route_opaque` does not know, and for none.
+        Raises `TokenError` for a malformed token and for one that `route_opaque` does not know,
+        and `IssuerUnavailable` if `route_opaque` fails.
         """
         if token.count(b".") not in _DOTS:
-            return self._receiver(token)
+            return self._opaque(token)
         return self._of_jwt(token) if self._asks_about_jwts else None
 
     def _of_jwt(self, token: bytes) -> Introspector | None:
-        """Return the issuer that wants to be asked about its JWTs, if it is one of its own."""
+        """Return the introspector of a JWT whose issuer introspects JWTs too, else None."""
         try:
             name = jwt.parse(token, self._max_token_bytes).claims.get("iss")
         except TokenError:
-            name = None  # encrypted, perhaps, for whoever issued it
+            name = None  # perhaps encrypted for its issuer
         if isinstance(name, str):
             named = self._named.get(name)
             return named if named is not None and _takes_all(named) else None
-        receiver = self._receiver(token) if self._only is None else self._only
+        receiver = self._opaque(token) if self._only is None else self._only
         return receiver if _takes_all(receiver) else None
 
-    def _receiver(self, token: bytes) -> Introspector:
-        # Before anybody sees it: neither an issuer nor `route_opaque` is to make sense of it.
+    def _opaque(self, token: bytes) -> Introspector:
+        # Checked first: neither an issuer nor `route_opaque` gets anything else.
         if not credentials.is_token68(token):
             raise TokenError(MALFORMED_TOKEN, "it has characters that no bearer token has")
         if self._route is None and self._only is not None:
@@ -101,7 +103,7 @@ class Routing:
             chosen = self._route(token.decode("latin-1")) if self._route is not None else None
             name = chosen.url if isinstance(chosen, Issuer) else chosen
             return name, None if name is None else self._named.get(name)
-        except Exception as error:  # whatever it does is not the token's fault
+        except Exception as error:  # not the fault of the token
             raise _unroutable(f"raised {type(error).__name__}") from error
 
 

@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 from bearerguard.errors import StoreUnavailable
 from bearerguard.guard.config.introspection import Introspection
 from bearerguard.guard.config.issuer import Issuer
+from bearerguard.protocol.revocation import ARGUMENT_OF_CLAIM
 from bearerguard.runtime.flow import Fetch
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.endpoints import metadata
@@ -27,14 +28,6 @@ from bearerguard.server.tokens.revocations import Revoked
 
 # The guard needs no credentials in this process.
 _NO_SECRET = "in-process"  # noqa: S105 - as it says
-# The arguments of `Guard.revoke` for the claims.
-_NAMES = {
-    "jti": "token_id",
-    "sid": "session_id",
-    "sub": "subject",
-    "client_id": "client_id",
-    "kid": "key_id",
-}
 
 
 class InProcess:
@@ -92,7 +85,7 @@ class InProcess:
 
 def names(revoked: Revoked, issuer: str) -> Mapping[str, Any]:
     """Return a revocation as the arguments of `Guard.revoke`."""
-    return {_NAMES[revoked.kind]: revoked.value, "issuer": issuer}
+    return {ARGUMENT_OF_CLAIM[revoked.kind]: revoked.value, "issuer": issuer}
 
 
 def issuer(engine: Engine, threads: int, **options: Any) -> Issuer:

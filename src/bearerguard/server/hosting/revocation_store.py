@@ -36,6 +36,16 @@ class DatabaseRevocationStore:
         self._database = database
         self._issuer = issuer
 
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, DatabaseRevocationStore)
+            and other._database is self._database
+            and other._issuer == self._issuer
+        )
+
+    def __hash__(self) -> int:
+        return hash((id(self._database), self._issuer))
+
     def handlers(self) -> Handlers:
         """Return the handlers of a sync driver."""
         return {ReadLog: self._read, AppendLog: self._append}

@@ -8,12 +8,13 @@ starts reads what was revoked before.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 from sqlalchemy import Connection
 
+from bearerguard.protocol.revocation import KIND_OF_CLAIM, Claim
 from bearerguard.server.audit import Audit
 from bearerguard.server.settings import DAY, Settings
 from bearerguard.server.store import grants as rows
@@ -22,16 +23,8 @@ from bearerguard.server.store import revocations as log
 from bearerguard.server.store.database import Database
 
 T = TypeVar("T")
-Kind: TypeAlias = Literal["jti", "sid", "sub", "client_id", "kid"]
+Kind: TypeAlias = Claim
 
-# The names that the log has for the claims.
-LOGGED: Mapping[Kind, str] = {
-    "jti": "token",
-    "sid": "session",
-    "sub": "subject",
-    "client_id": "client",
-    "kid": "signing_key",
-}
 # Never reused: every token with such a value is revoked, whenever it was issued.
 _FOR_GOOD = frozenset({"jti", "sid", "kid"})
 # A guard accepts tokens for its leeway after their expiry, 300 s at most, and `iat` as much in the
@@ -107,7 +100,7 @@ class Revocations:
             connection,
             [
                 {
-                    "kind": LOGGED[kind],
+                    "kind": KIND_OF_CLAIM[kind],
                     "issuer": None,
                     "value": value,
                     "before": None if kind in _FOR_GOOD else second,

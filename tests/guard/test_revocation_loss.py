@@ -1,4 +1,4 @@
-"""What somebody with access to the shared store removes, puts in or puts back is noticed."""
+"""Entries that somebody removes from the shared store, adds to it or puts back are noticed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = ["hire"]  # a fixture
 Client = library.Redis
 ALL = [f"t{number}" for number in range(10)]
 SNAPSHOT = "snapshot"
-BELL = "{bearerguard}:log:bell"
+CHANNEL = "{bearerguard}:log:notify"
 HOUR, DAY = 3600, 86_400
 
 
@@ -113,7 +113,7 @@ def revoke_all(client: Client, worker: Worker) -> None:
 
 
 @pytest.mark.parametrize("remove", {**SEEN, **UNSEEN}.values(), ids=[*SEEN, *UNSEEN])
-def test_what_is_removed_is_appended_again_by_whoever_knows_it(
+def test_removed_entries_are_appended_again_by_the_workers_that_know_them(
     redis: RedisServer, hire: Callable[..., Worker], remove: Callable[[Client], object]
 ) -> None:
     one, two = hire(), hire()
@@ -137,13 +137,13 @@ def test_what_is_removed_is_appended_again_by_whoever_knows_it(
 
 
 @pytest.mark.parametrize("remove", SEEN.values(), ids=SEEN)
-def test_a_worker_that_starts_believes_no_log_with_a_gap(
+def test_a_worker_that_starts_does_not_trust_a_log_with_a_gap(
     redis: RedisServer, hire: Callable[..., Worker], remove: Callable[[Client], object]
 ) -> None:
     one = hire()
     with redis.client() as client:
         revoke_all(client, one)
-        one.revocations.close()  # nobody follows who could append it again
+        one.shared.close()  # nobody follows who could append it again
         remove(client)
         remaining = client.xlen(LOG)
         late, later = hire(), hire()
@@ -162,13 +162,13 @@ def test_a_worker_that_starts_believes_no_log_with_a_gap(
         assert not hire().refuses("good")  # the log is whole again
 
 
-def test_what_is_lost_is_named_by_its_numbers(
+def test_a_loss_is_reported_with_the_numbers_of_the_entries(
     redis: RedisServer, hire: Callable[..., Worker]
 ) -> None:
     one = hire()
     with redis.client() as client:
         revoke_all(client, one)
-        one.revocations.close()
+        one.shared.close()
         delete(client, slice(3, 6))
     late = hire()
     assert not late.lets_pass("good")
@@ -181,7 +181,7 @@ def test_a_gap_that_may_be_entries_of_another_secret_stays_refused(
     one = hire()
     with redis.client() as client:
         revoke_all(client, one)
-        one.revocations.close()
+        one.shared.close()
         fill_with_garbage(client)
         late = hire()
         for _ in range(2):
@@ -192,15 +192,13 @@ def test_a_gap_that_may_be_entries_of_another_secret_stays_refused(
         assert client.xlen(LOG) == len(ALL)
 
 
-def test_an_entry_that_is_put_in_once_more_changes_nothing(
-    redis: RedisServer, hire: Callable[..., Worker]
-) -> None:
+def test_a_repeated_entry_changes_nothing(redis: RedisServer, hire: Callable[..., Worker]) -> None:
     one = hire()
     with redis.client() as client:
         revoke_all(client, one)
         for _, fields in rows(client)[:3]:
             client.xadd(LOG, fields)
-            client.publish(BELL, fields[b"e"])
+            client.publish(CHANNEL, fields[b"e"])
         late = hire()
         assert late.refuses(ALL[0])
         one.revoke("later")
@@ -210,7 +208,7 @@ def test_an_entry_that_is_put_in_once_more_changes_nothing(
     assert one.codes() == late.codes() == []
 
 
-def test_an_entry_of_another_log_under_the_same_secret_is_none_of_this_one(
+def test_an_entry_of_another_log_with_the_same_secret_does_not_open(
     redis: RedisServer, hire: Callable[..., Worker]
 ) -> None:
     one = hire()
@@ -220,7 +218,7 @@ def test_an_entry_of_another_log_under_the_same_secret_is_none_of_this_one(
     with redis.client() as client:
         ((_, fields),) = client.xrange("{two}:log")
         client.xadd(LOG, fields)
-        client.publish(BELL, fields[b"e"])
+        client.publish(CHANNEL, fields[b"e"])
         eventually(lambda: "revocations_unreadable" in one.codes())
         client.set(MARK, client.get("{two}:log:mark"))
         with pytest.raises(RevocationsUnavailable, match="secret="):
@@ -228,7 +226,7 @@ def test_an_entry_of_another_log_under_the_same_secret_is_none_of_this_one(
     assert not one.refuses("t2")
 
 
-def test_what_is_trimmed_when_it_is_over_alarms_nobody(
+def test_trimming_expired_entries_is_not_reported_as_a_loss(
     redis: RedisServer, hire: Callable[..., Worker]
 ) -> None:
     offset = 0.0
@@ -262,7 +260,7 @@ def test_a_worker_that_revokes_after_an_older_mark_was_put_back_reuses_no_number
     one = hire()
     with redis.client() as client:
         revoke_all(client, one)
-        eventually(lambda: one.revocations._feed._place.number == len(ALL))
+        eventually(lambda: one.shared._feed._cursor.number == len(ALL))
         put_the_mark_back(client)
         one.revoke("later")
         late = hire()
@@ -270,7 +268,7 @@ def test_a_worker_that_revokes_after_an_older_mark_was_put_back_reuses_no_number
         eventually(lambda: all(late.knows(name) for name in ALL))
 
 
-def test_a_mark_of_another_version_is_not_believed(
+def test_a_mark_of_another_version_is_not_trusted(
     redis: RedisServer, hire: Callable[..., Worker]
 ) -> None:
     sealed = Sealer(SECRET, purpose="revocations").seal(b"e" * 16, b"mark bearerguard")
@@ -289,7 +287,7 @@ def principal(life: float, now: float, **names: Any) -> Principal:
 
 @pytest.mark.parametrize("kind", ["token", "subject", "client", "session"])
 @pytest.mark.parametrize("longer_first", [True, False])
-def test_what_an_api_with_short_lives_revokes_an_api_with_long_ones_remembers(
+def test_a_revocation_by_an_api_with_short_token_lives_lasts_for_one_with_long_lives(
     redis: RedisServer, hire: Callable[..., Worker], kind: Any, longer_first: bool
 ) -> None:
     now, offset = time.time(), 0.0
@@ -322,7 +320,7 @@ def test_what_an_api_with_short_lives_revokes_an_api_with_long_ones_remembers(
     assert not refused(hire(clock=clock, max_token_life=DAY))
 
 
-def test_the_longest_life_says_what_is_trimmed(
+def test_the_log_keeps_entries_for_the_longest_token_life(
     redis: RedisServer, hire: Callable[..., Worker]
 ) -> None:
     long, short = hire(max_token_life=DAY), hire(max_token_life=HOUR)
@@ -341,7 +339,7 @@ def test_the_longest_life_says_what_is_trimmed(
     assert set(keeps) == {DAY + 1200}
 
 
-def test_a_worker_learns_anew_how_long_revocations_last_when_a_longer_life_joins(
+def test_known_revocations_last_longer_when_an_api_with_longer_token_lives_joins(
     hire: Callable[..., Worker],
 ) -> None:
     now = time.time()
@@ -384,7 +382,7 @@ def writers(redis: RedisServer) -> list[Writer]:
     return [Writer(redis), Writer(redis)]
 
 
-def test_who_appends_beside_others_appends_each_once(
+def test_workers_that_append_at_the_same_time_append_each_entry_once(
     redis: RedisServer, writers: list[Writer]
 ) -> None:
     one, two = writers
@@ -407,7 +405,7 @@ def test_who_appends_beside_others_appends_each_once(
     assert late.feed.reports == []
 
 
-def test_who_never_comes_to_appending_says_so(writers: list[Writer]) -> None:
+def test_a_worker_that_never_gets_to_append_raises(writers: list[Writer]) -> None:
     writers[0].handlers[AppendLog] = lambda _: False
     with pytest.raises(StoreFailed, match="others append"):
         writers[0].run(writers[0].feed.publish([revocation("t")]))
@@ -419,7 +417,7 @@ def test_a_store_that_keeps_no_mark_is_not_appended_to(writers: list[Writer]) ->
         writers[0].run(writers[0].feed.publish([revocation("t")]))
 
 
-def test_a_store_that_changes_all_the_time_is_not_believed(writers: list[Writer]) -> None:
+def test_a_store_that_changes_all_the_time_is_not_trusted(writers: list[Writer]) -> None:
     one = writers[0]
     one.run(one.feed.publish([revocation("t")]))
     one.catch_up()
@@ -435,7 +433,7 @@ def test_a_store_that_changes_all_the_time_is_not_believed(writers: list[Writer]
         one.catch_up()
 
 
-def test_a_log_that_no_stranger_writes_to_is_read_as_it_is() -> None:
+def test_a_plain_log_is_read_without_a_seal() -> None:
     plain = Feed([], HOUR)
     pages = [
         LogPage(b"m", (("1", encode([revocation("a"), revocation("b")])),), intact=True, more=True),

@@ -10,7 +10,7 @@ import pytest
 from bearerguard import ConfigurationError, Principal
 from bearerguard.guard.revocation.revocation_list import Revocation
 from bearerguard.guard.revocation.revocations import SLACK
-from bearerguard.guard.revocation.revoking import chosen_issuer, revocation, revocation_of
+from bearerguard.guard.revocation.revoker import chosen_issuer, revocation, revocation_of
 
 ISSUER = "https://issuer.test"
 NOON = 1_800_000_000.25
@@ -28,12 +28,12 @@ def test_a_token_is_revoked_whenever_it_was_issued() -> None:
 @pytest.mark.parametrize(
     ("option", "kind"), [("subject", "subject"), ("client_id", "client"), ("session_id", "session")]
 )
-def test_all_that_was_issued_until_now_is_revoked(option: str, kind: Any) -> None:
+def test_all_tokens_issued_until_now_are_revoked(option: str, kind: Any) -> None:
     before = math.floor(NOON) + 1
     assert make(**{option: "x"}) == Revocation(kind, ISSUER, "x", before, before + LIFE + SLACK)
 
 
-def test_all_that_was_issued_before_a_time_is_revoked() -> None:
+def test_all_tokens_issued_before_a_time_are_revoked() -> None:
     past = make(subject="ada", issued_before=1_700_000_000)
     assert (past.before, past.expires_at) == (1_700_000_000.0, NOON + LIFE + SLACK)
     ahead = make(subject="ada", issued_before=NOON + 300)
@@ -61,7 +61,7 @@ def test_a_mistake_is_named(options: dict[str, Any], named: str) -> None:
         make(**options)
 
 
-def test_a_principals_token_is_revoked_until_it_would_expire() -> None:
+def test_the_token_of_a_principal_is_revoked_until_it_expires() -> None:
     def until(expires_at: float | None) -> float:
         principal = Principal(issuer=ISSUER, token_id="t1", expires_at=expires_at)
         return revocation_of(principal, now=NOON, max_token_life=LIFE).expires_at
@@ -77,12 +77,19 @@ def test_a_token_without_a_name_cannot_be_revoked(principal: Principal) -> None:
         revocation_of(principal, now=NOON, max_token_life=LIFE)
 
 
+class Issuers:
+    def __init__(self, *urls: str) -> None:
+        self.urls = urls
+
+    def named(self, name: str) -> str | None:
+        return name if name in self.urls else None
+
+
 def test_the_issuer_is_named_where_there_are_several() -> None:
-    other = "https://other.test"
-    named = {ISSUER: ISSUER, other: other}.get
-    assert chosen_issuer(None, [ISSUER], named) == ISSUER
-    assert chosen_issuer(ISSUER, [ISSUER, other], named) == ISSUER
+    one, two = Issuers(ISSUER), Issuers(ISSUER, "https://other.test")
+    assert chosen_issuer(None, one) == ISSUER
+    assert chosen_issuer(ISSUER, two) == ISSUER
     with pytest.raises(ConfigurationError, match="issuer="):
-        chosen_issuer(None, [ISSUER, other], named)
+        chosen_issuer(None, two)
     with pytest.raises(ConfigurationError, match="issuer="):
-        chosen_issuer("https://stranger.test", [ISSUER], named)
+        chosen_issuer("https://stranger.test", one)

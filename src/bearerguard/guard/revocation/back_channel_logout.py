@@ -1,14 +1,15 @@
-"""Back-channel logout: an issuer says that a user is gone, and tokens are revoked for it.
+"""Back-channel logout: an issuer reports that a user logged out, and tokens are revoked.
 
-Owns what one logout request must be and what it is answered (OpenID Connect Back-Channel
-Logout 1.0 §2.5 to §2.8), as a flow for both faces. Knows no ASGI and no WSGI.
+Owns what a logout request must be and its response (OpenID Connect Back-Channel Logout 1.0 §2.5
+to §2.8), as a flow for both adapters. Knows no ASGI and no WSGI.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import parse_qsl
 
 from bearerguard.errors import (
@@ -22,12 +23,12 @@ from bearerguard.errors import (
 )
 from bearerguard.guard.config.names import names
 from bearerguard.guard.events import Events
-from bearerguard.guard.revocation.revocation_list import Kind, Revocation
-from bearerguard.guard.revocation.revocations import SLACK, Revocations
-from bearerguard.guard.tokens.jwt_validator import JwtValidator
+from bearerguard.guard.revocation.revocation_list import Revocation
+from bearerguard.guard.revocation.revocations import SLACK, GuardRevocations
 from bearerguard.principal import Principal
 from bearerguard.protocol import logout_token
 from bearerguard.protocol.logout_token import Logout
+from bearerguard.protocol.revocation import Kind
 from bearerguard.runtime.flow import Flow
 from bearerguard.runtime.messages import Response
 
@@ -39,17 +40,44 @@ _NO_STORE = ("Cache-Control", "no-store")  # §2.8
 _EMPTY = (("Content-Type", "text/plain"), ("Content-Length", "0"), _NO_STORE)
 
 
-class LogoutReceiver:
-    """Answers logout requests and feeds the guard's revocations.
+class SignedLogoutToken(NamedTuple):
+    """A logout token whose signature is valid; its claims are unchecked.
 
-    Raises `ConfigurationError` without revocations, and for no client id.
+    Attributes:
+        claims: the claims.
+        issuer: the url of the issuer that signed it.
+        leeway: the leeway of that issuer for dates, in seconds.
+        key_id: the `kid` of the key that signed it, if there is one.
+    """
+
+    claims: Mapping[str, Any]
+    issuer: str
+    leeway: float
+    key_id: str | None
+
+
+class LogoutValidator(Protocol):
+    """Verifies the signatures of logout tokens."""
+
+    def verify_logout_token(self, octets: bytes) -> Flow[SignedLogoutToken]:
+        """Return a logout token that one of the guard's issuers has signed.
+
+        Raises `TokenError` or `IssuerUnavailable`.
+        """
+        ...
+
+
+class LogoutReceiver:
+    """Responds to logout requests, and revokes tokens accordingly.
+
+    Raises `ConfigurationError` without revocations, and without a client id.
     """
 
     def __init__(
         self,
         client_id: str | Collection[str],
-        validator: JwtValidator,
-        revocations: Revocations | None,
+        validator: LogoutValidator,
+        revocations: GuardRevocations | None,
         *,
         clock: Callable[[], float],
         events: Events,
@@ -70,12 +98,11 @@ class LogoutReceiver:
         self._events = events
 
     def receive(self, method: str, content_type: str, body: bytes | None) -> Flow[Response]:
-        """Answer a request: 200 when every worker will refuse the tokens concerned, else no 2xx.
+        """Return the response: 200 when every worker will refuse the tokens, 400 or 503 else.
 
-        `body` is None for one that was not read, as it is longer than `MAX_BODY`.
-        400 is for a request that is no genuine logout. What fails for our reasons is 503,
-        though §2.8 knows 400 alone: an issuer may try again, and no failure of ours is told
-        to be the issuer's.
+        `body` is None if it was longer than `MAX_BODY` and was not read. A request that is no
+        genuine logout gets 400. A failure on this side gets 503, although §2.8 mentions 400
+        alone: an issuer may retry, and is not blamed.
         """
         if method != "POST":
             return Response(405, (("Allow", "POST"), *_EMPTY))
@@ -85,49 +112,51 @@ class LogoutReceiver:
             self._events.emit(refusal.reason.code, refusal.issuer, refusal.remedy)
             return _failure(400, "invalid_request", BAD_LOGOUT_TOKEN.description)
         except IssuerUnavailable as error:
-            return self._unable(error, error.retry_after)
+            return self._unavailable(error, error.retry_after)
         except RevocationFailed as error:
-            return self._unable(error, 1)
+            return self._unavailable(error, 1)
         return Response(200, _EMPTY)
 
     def _log_out(self, token: bytes) -> Flow[None]:
-        reading, key_id = yield from self._validator.prove_logout(token)
-        issuer, leeway = reading.issuer.url, reading.issuer.expected.leeway
-        now = self._clock()
+        signed = yield from self._validator.verify_logout_token(token)
+        issuer, now = signed.issuer, self._clock()
         try:
-            logout = logout_token.parse(reading.token.claims, self._client_ids, leeway, now)
+            logout = logout_token.parse(signed.claims, self._client_ids, signed.leeway, now)
             yield from self._revocations.ensure(issuer)
             revoked = self._revocations.current
-            if revoked.covers(Principal(issuer=issuer), key_id):
+            if revoked.covers(Principal(issuer=issuer), signed.key_id):
                 raise TokenError(
-                    BAD_LOGOUT_TOKEN, f"the key {quoted(key_id)} that signed it was withdrawn"
+                    BAD_LOGOUT_TOKEN,
+                    f"the key {quoted(signed.key_id)} that signed it was withdrawn",
                 )
             if revoked.covers(Principal(issuer=issuer, token_id=logout.token_id)):
                 raise TokenError(BAD_LOGOUT_TOKEN, "it was used before")
         except Refusal as refusal:
             refusal.concern(issuer)
             raise
-        life = self._revocations.max_token_life
-        yield from self._revocations.revoke(_ordered(logout, issuer, now, life))
+        life = self._revocations.shared.max_token_life
+        yield from self._revocations.revoke(_revocations(logout, issuer, now, life))
 
-    def _unable(self, error: Exception, retry_after: int) -> Response:
+    def _unavailable(self, error: Exception, retry_after: int) -> Response:
         self._events.emit("logout_failed", None, str(error))
         description = "The logout cannot be done at the moment"
         retry = (("Retry-After", str(retry_after)),)
         return _failure(503, "temporarily_unavailable", description, retry)
 
 
-def _ordered(logout: Logout, issuer: str, now: float, max_token_life: float) -> list[Revocation]:
-    """Return what a logout revokes, and its own token, which counts once for all workers."""
-    # By the issuer's clock, as the dates of its access tokens are; those are whole seconds.
+def _revocations(
+    logout: Logout, issuer: str, now: float, max_token_life: float
+) -> list[Revocation]:
+    """Return what a logout revokes: access tokens, and its own token, so that none is replayed."""
+    # By the issuer's clock, like the dates of its access tokens, which are whole seconds.
     before = math.floor(logout.issued_at) + 1.0
     longest = now + max_token_life
     expires_at = max(before, now) + max_token_life + SLACK
     named: list[tuple[Kind, str | None]] = [("subject", logout.subject)]
     if logout.session is not None:
-        # Access tokens that name no session may belong to this one.
+        # Access tokens that name no session may belong to the session that ended.
         named = [("session", logout.session), ("sessionless", logout.subject)]
-    # Longer than it is kept it does no harm either: it revokes what was issued before it.
+    # A replay after that does no harm: it revokes what was issued before the logout token.
     own_end = min(logout.expires_at, longest) + SLACK
     return [
         *(
@@ -142,7 +171,7 @@ def _ordered(logout: Logout, issuer: str, now: float, max_token_life: float) -> 
 def _token(content_type: str, body: bytes | None) -> bytes:
     """Return the logout token of a form (§2.5)."""
     if content_type.partition(";")[0].strip().lower() != _FORM:
-        raise TokenError(BAD_LOGOUT_TOKEN, f"the request is no {_FORM}")
+        raise TokenError(BAD_LOGOUT_TOKEN, f"the content type of the request is not {_FORM}")
     if body is None or len(body) > MAX_BODY:
         raise TokenError(BAD_LOGOUT_TOKEN, f"the request is longer than {MAX_BODY} bytes")
     try:
@@ -152,7 +181,7 @@ def _token(content_type: str, body: bytes | None) -> bytes:
     tokens = [value for name, value in fields if name == "logout_token"]
     if len(tokens) != 1:
         raise TokenError(BAD_LOGOUT_TOKEN, "the request has no logout_token, or several")
-    # What is not ASCII is no token: the replacement is no letter of base64url either.
+    # Non-ASCII characters become "?", which is not in the alphabet of base64url either.
     return tokens[0].encode("ascii", "replace")
 
 

@@ -1,6 +1,6 @@
-"""The two worlds in which every scenario runs: one small app behind each face.
+"""The two drivers of every scenario: one small app behind the ASGI and the WSGI adapter.
 
-A request is sent as raw octets through the face's own protocol, so that repeated lines and
+A request is sent as raw octets through the protocol of the adapter, so that repeated fields and
 illegal octets arrive as a server would hand them over.
 """
 
@@ -23,8 +23,8 @@ AppHeaders = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A response as a client sees it; field names are in lower case."""
+class Received:
+    """A response as a client receives it; field names are in lower case."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -39,8 +39,8 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Mounted:
-    """A face around the app: its guard and options, and what the app itself sets."""
+class Protected:
+    """An app behind an adapter: the guard, the options, and the headers of the app."""
 
     guard: Guard
     options: dict[str, Any]
@@ -57,13 +57,13 @@ class Sent:
     body: bytes = b""
 
 
-Call = Callable[[Mounted, Sent], Answer]
+Call = Callable[[Protected, Sent], Received]
 
 
-def call_asgi(face: Mounted, request: Sent) -> Answer:
+def call_asgi(protected: Protected, request: Sent) -> Received:
     async def app(scope: Any, _receive: Any, send: Any) -> None:
         principal: Principal = scope["user"]
-        raw = [(name.lower().encode(), value.encode()) for name, value in face.app_headers]
+        raw = [(name.lower().encode(), value.encode()) for name, value in protected.app_headers]
         await send({"type": "http.response.start", "status": 200, "headers": raw})
         text = b"" if scope["method"] == "HEAD" else principal.identity.encode()
         await send({"type": "http.response.body", "body": text})
@@ -86,22 +86,24 @@ def call_asgi(face: Mounted, request: Sent) -> Answer:
         "root_path": "",
         "headers": [(name.lower().encode(), value) for name, value in request.headers],
     }
-    anyio.run(asgi.BearerMiddleware(app, guard=face.guard, **face.options), scope, receive, send)
+    anyio.run(
+        asgi.BearerMiddleware(app, guard=protected.guard, **protected.options), scope, receive, send
+    )
     start, *chunks = sent
-    lines = ((name.decode(), value.decode("latin-1")) for name, value in start["headers"])
-    return Answer(start["status"], tuple(lines), b"".join(each["body"] for each in chunks))
+    fields = ((name.decode(), value.decode("latin-1")) for name, value in start["headers"])
+    return Received(start["status"], tuple(fields), b"".join(each["body"] for each in chunks))
 
 
-def call_wsgi(face: Mounted, request: Sent) -> Answer:
+def call_wsgi(protected: Protected, request: Sent) -> Received:
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         principal: Principal = environ["bearerguard.principal"]
-        start_response("200 OK", [("Content-Type", "text/plain"), *face.app_headers])
+        start_response("200 OK", [("Content-Type", "text/plain"), *protected.app_headers])
         return [b"" if environ["REQUEST_METHOD"] == "HEAD" else principal.identity.encode()]
 
     started: list[Any] = []
 
-    def start_response(status: str, lines: list[tuple[str, str]], *_: Any) -> Any:
-        started[:] = [status, lines]
+    def start_response(status: str, fields: list[tuple[str, str]], *_: Any) -> Any:
+        started[:] = [status, fields]
         return lambda _chunk: None
 
     path, _, query = request.target.partition("?")
@@ -127,17 +129,17 @@ def call_wsgi(face: Mounted, request: Sent) -> Answer:
         key = name.upper().replace("-", "_")
         key = key if key == "CONTENT_TYPE" else f"HTTP_{key}"
         text = value.decode("latin-1")
-        # CGI has no repeated lines: servers join them (RFC 3875 §4.1.18).
+        # CGI has no repeated fields: servers join them (RFC 3875 §4.1.18).
         environ[key] = f"{environ[key]},{text}" if key in environ else text
-    checked = validator(wsgi.BearerMiddleware(app, guard=face.guard, **face.options))
+    checked = validator(wsgi.BearerMiddleware(app, guard=protected.guard, **protected.options))
     result = checked(environ, start_response)
     try:
         content = b"".join(result)
     finally:
         result.close()  # type: ignore[attr-defined]
-    status, lines = started
-    lowered = tuple((name.lower(), value) for name, value in lines)
-    return Answer(int(status[:3]), lowered, content)
+    status, fields = started
+    lowered = tuple((name.lower(), value) for name, value in fields)
+    return Received(int(status[:3]), lowered, content)
 
 
-WORLDS: dict[str, Call] = {"asgi": call_asgi, "wsgi": call_wsgi}
+DRIVERS: dict[str, Call] = {"asgi": call_asgi, "wsgi": call_wsgi}

@@ -1,7 +1,7 @@
-"""What an issuer's answer about a token proves, and for how long it is believed.
+"""From an introspection response to a verified token, and for how long it is cached (RFC 7662).
 
-Pure: an answer, what the issuer is configured to say, and a moment. What the answer leaves
-out, the issuer vouches for; the rest is checked as the claims of a JWT are (RFC 7662 §4).
+Pure: a response, the issuer's configuration, and a time. Members that the response leaves out
+take the configured values; the others are checked like the claims of a JWT (RFC 7662 §4).
 """
 
 from __future__ import annotations
@@ -9,46 +9,45 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from bearerguard.errors import INACTIVE, MISSING_CLAIM, UNKNOWN_ISSUER, Reason, TokenError, quoted
 from bearerguard.guard.config.claim_check import run_checks
 from bearerguard.guard.config.introspection import Introspection
 from bearerguard.guard.config.issuer import Issuer
-from bearerguard.guard.tokens.token_cache import Entry, Lease
+from bearerguard.guard.keys.key_validity import KeyValidity
+from bearerguard.guard.revocation.revocations import GuardRevocations
+from bearerguard.guard.tokens.token_cache import VerifiedToken
 from bearerguard.principal import Claims, Principal
 from bearerguard.protocol import claims
 from bearerguard.protocol.jose import strict_json
 
-if TYPE_CHECKING:
-    from bearerguard.guard.revocation.revocations import Revocations
-
-# What a token without an expiry is checked against: the end of time as a date can be.
+# The expiry by which a token without one is checked: the latest date there is.
 _NEVER = 2**53
 _NO_AUDIENCE = (
-    "it has no aud in the issuer's answer: let the issuer send it, pass ClaimMapping(audience=)"
+    "it has no aud in the issuer's response: let the issuer send it, pass ClaimMapping(audience=)"
     " naming the member that has it, or allow_missing_audience=True to Introspection() where every"
     " token of this issuer is for this API"
 )
-# No key proved it, so none that goes can end it.
-_UNTIL_DEADLINE = Lease(math.inf)
+# No key verified it, so the end of a key does not end it.
+_UNTIL_DEADLINE = KeyValidity(math.inf)
 
 
-class Answer(NamedTuple):
-    """What an issuer said: the members of an active token, None for one that is not active.
+class IntrospectionResponse(NamedTuple):
+    """A response: the members of an active token, None for a token that is not active.
 
-    `key_id` is that of the key that signed the answer, None for one that no such key signed.
+    `key_id` is the `kid` of the key that signed the response, None if no key with an id did.
     """
 
     members: Mapping[str, Any] | None
     key_id: str | None = None
 
 
-class Introspected(Entry):
-    """A token as its issuer described it: fresh until `deadline`, usable until `stale_until`.
+class IntrospectedToken(VerifiedToken):
+    """A token that its issuer described: fresh until `deadline`, usable until `stale_until`.
 
-    Both by the clock, and no longer than until `elapses_at` and `stale_elapses_at`, however
-    the clock is changed meanwhile.
+    Both are in Unix seconds. `elapses_at` and `stale_elapses_at` are the same ends by
+    `monotonic`, which no change of the clock disturbs.
     """
 
     __slots__ = ("stale_elapses_at", "stale_until")
@@ -59,18 +58,18 @@ class Introspected(Entry):
         deadline: float,
         stale_until: float,
         *,
-        lease: Lease = _UNTIL_DEADLINE,
+        validity: KeyValidity = _UNTIL_DEADLINE,
         elapses_at: float = math.inf,
         stale_elapses_at: float = math.inf,
     ) -> None:
-        super().__init__(principal, deadline, lease, elapses_at)
+        super().__init__(principal, deadline, validity, elapses_at)
         self.stale_until = stale_until
         self.stale_elapses_at = stale_elapses_at
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """Why a token was refused, and until when that is believed, by `monotonic`."""
+class CachedRefusal:
+    """Why a token was refused, and until when the refusal is cached, by `monotonic`."""
 
     kind: type[TokenError]
     reason: Reason
@@ -78,12 +77,12 @@ class Refused:
     until: float
 
     def error(self) -> TokenError:
-        """Return the refusal anew."""
+        """Return the refusal as an exception."""
         return self.kind(self.reason, self.remedy)
 
 
-class Reader:
-    """Reads the answers of one issuer."""
+class ResponseReader:
+    """Reads the introspection responses of one issuer."""
 
     def __init__(self, issuer: Issuer, options: Introspection) -> None:
         self._issuer = issuer
@@ -94,31 +93,32 @@ class Reader:
         self._names = (issuer.url, *issuer.aliases)
         self._expected = replace(issuer.expected, required=("aud",))
 
-    def read(self, answer: Answer, answered_at: float, now: float, elapsed: float) -> Introspected:
-        """Return what an answer proves, given when it came; raises `TokenError`.
+    def read(
+        self, response: IntrospectionResponse, received_at: float, now: float, elapsed: float
+    ) -> IntrospectedToken:
+        """Return the token that a response describes; raises `TokenError`.
 
-        `now` is in Unix seconds, `elapsed` in those that no change of the clock disturbs.
-
-        Another worker's clock may be ahead: its answer is believed no longer than one of now.
+        `received_at` and `now` are in Unix seconds, `elapsed` is by `monotonic`. Another worker
+        may have received the response, by a clock that is ahead: it is cached no longer than a
+        response received now.
         """
-        if answer.members is None:
+        if response.members is None:
             raise TokenError(INACTIVE, "the issuer says that it is not active")
-        members = strict_json.without_nulls(answer.members)
+        members = strict_json.without_nulls(response.members)
         if _is_zero(members.get("exp")):
-            # RFC 7662 §2.2 knows no such end: some servers write so that there is none, of a
-            # token that they call active.
+            # Some servers send 0 for an active token that does not expire (RFC 7662 §2.2).
             del members["exp"]
         if members.get("aud") in ([], ""):
-            del members["aud"]  # Ory Hydra writes so of a token for which no API was named
+            del members["aud"]  # Ory Hydra sends these for a token without an audience
         filled = {**self._vouched, **members}
         if filled["iss"] not in self._names:
             raise TokenError(
                 UNKNOWN_ISSUER,
-                f"iss is {quoted(filled['iss'])} in the issuer's answer, not"
+                f"iss is {quoted(filled['iss'])} in the issuer's response, not"
                 f" {quoted(self._issuer.url)}: pass aliases= if it is another name of this issuer",
             )
         claims.check_no_logout_token(filled)
-        # Before the mapping: what is no date is no end of time either.
+        # Before the mapping, and a malformed date is refused, not taken for no expiry.
         expires_at = claims.numeric_date(members, "exp") if "exp" in members else None
         if self._issuer.standard_claims is not None:
             filled = self._issuer.standard_claims(filled)
@@ -132,37 +132,37 @@ class Reader:
         )
         run_checks(self._issuer.checks, self._issuer.url, principal.claims)
         last = math.inf if expires_at is None else expires_at
-        fresh = min(answered_at, now) + self._options.cache_ttl
+        fresh = min(received_at, now) + self._options.cache_ttl
         elapses_at = elapsed + self._options.cache_ttl
-        return Introspected(
+        return IntrospectedToken(
             principal,
             min(fresh, last),
             min(fresh + self._options.stale_ttl, last),
-            lease=_signed_by(answer.key_id),
+            validity=_signed_by(response.key_id),
             elapses_at=elapses_at,
             stale_elapses_at=elapses_at + self._options.stale_ttl,
         )
 
-    def refused(self, refusal: TokenError, elapsed: float) -> Refused | None:
-        """Return a refusal to be remembered, None when none is to be."""
+    def refused(self, refusal: TokenError, elapsed: float) -> CachedRefusal | None:
+        """Return a refusal to cache, None if refusals are not cached."""
         ttl = self._options.negative_ttl if self._options.cache_ttl else 0.0
         if not ttl:
             return None
-        return Refused(type(refusal), refusal.reason, refusal.remedy, elapsed + ttl)
+        return CachedRefusal(type(refusal), refusal.reason, refusal.remedy, elapsed + ttl)
 
 
-def is_withdrawn(revocations: Revocations | None, issuer: str, key_id: str | None) -> bool:
-    """Whether the key that signed an answer was withdrawn, as far as is known.
+def is_withdrawn(revocations: GuardRevocations | None, issuer: str, key_id: str | None) -> bool:
+    """Whether the key that signed a response was revoked, as far as is known.
 
-    Nothing is said by that of the token: the issuer is to be asked again.
+    The token may still be valid: the issuer is asked again.
     """
     if revocations is None or key_id is None:
         return False
     return revocations.current.covers(Principal(issuer=issuer), key_id)
 
 
-def _signed_by(key_id: str | None) -> Lease:
-    return _UNTIL_DEADLINE if key_id is None else Lease(math.inf, key_id=key_id)
+def _signed_by(key_id: str | None) -> KeyValidity:
+    return _UNTIL_DEADLINE if key_id is None else KeyValidity(math.inf, key_id=key_id)
 
 
 def _is_zero(date: object) -> bool:

@@ -1,4 +1,4 @@
-"""The stage of a scenario: a real issuer, a clock that it may turn, a guard and a face."""
+"""The harness of a scenario: a real issuer, a clock that it may set, a guard and an adapter."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from bearerguard import Guard
 from bearerguard.protocol.jose import base64url
 from bearerguard.testing import LocalIssuer, SigningKey, sign
 from bearerguard.testing.signing_key import Segment
-from tests.conformance.worlds import Answer, AppHeaders, Call, Headers, Mounted, Sent
+from tests.conformance.drivers import AppHeaders, Call, Headers, Protected, Received, Sent
 
 NOON = 1_800_000_000.0
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
 class Clock:
-    """A clock that stands still until it is turned."""
+    """A clock that stands still until it is set."""
 
     def __init__(self) -> None:
         self.now = NOON
@@ -31,12 +31,12 @@ class Clock:
 
 @functools.cache
 def _shared_issuer(algorithm: str) -> LocalIssuer:
-    # Making RSA keys takes long; scenarios that change their issuer get one of their own.
+    # RSA keys take long to make. Scenarios that change their issuer get their own.
     return LocalIssuer("https://issuer.test", algorithm=algorithm, clock=Clock())
 
 
-class Stage:
-    """Where one scenario plays, in one world."""
+class Harness:
+    """What one scenario runs in, with one driver."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Stage:
         issuer_options: dict[str, Any],
         introspection: Mapping[str, Any] | None = None,
         guard_options: dict[str, Any],
-        face_options: dict[str, Any],
+        adapter_options: dict[str, Any],
         app_headers: AppHeaders,
     ) -> None:
         self.clock = Clock()
@@ -65,11 +65,11 @@ class Stage:
             **guard_options,
         )
         self._call = call
-        self._face = Mounted(self.guard, face_options, app_headers)
+        self._protected = Protected(self.guard, adapter_options, app_headers)
 
-    def request(self, headers: Headers, **options: Any) -> Answer:
+    def request(self, headers: Headers, **options: Any) -> Received:
         """Send a request; `options` are those of `Sent`."""
-        return self._call(self._face, Sent(headers, **options))
+        return self._call(self._protected, Sent(headers, **options))
 
     def token(self, **options: Any) -> str:
         return self.issuer.token(**options)
@@ -80,7 +80,7 @@ class Stage:
     def opaque(self, **options: Any) -> Headers:
         return bearer(self.issuer.opaque_token(**options))
 
-    # Forgeries, and genuine tokens that no decent issuer would sign
+    # Forgeries, and malformed tokens with valid signatures
 
     def forge(self, header: Segment, payload: Segment) -> str:
         """Sign exactly this with the issuer's key."""
@@ -91,14 +91,14 @@ class Stage:
         return sign(header.encode(), claims, SigningKey("HS256", None, octets))
 
     def forge_hmac_with_public_key(self) -> str:
-        """The old trick: the published key as the shared secret."""
+        """Use the published key as the shared secret."""
         pem = self.issuer.key.private.public_key().public_bytes(
             Encoding.PEM, PublicFormat.SubjectPublicKeyInfo
         )
         return self.token(key=SigningKey("HS256", self.issuer.key.kid, pem))
 
     def forge_with_own_key(self, *, named: bool = False) -> str:
-        """Sign with a key that the token brings along, perhaps under the issuer's kid."""
+        """Sign with a key that the token brings along, if `named` under the issuer's kid."""
         own = SigningKey.generate("ES256", self.issuer.key.kid if named else "own")
         brought = {"jwk": own.jwk(), "jku": "https://evil.test/jwks", "x5u": "https://evil.test"}
         return self.token(key=own, header=brought)

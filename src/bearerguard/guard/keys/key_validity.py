@@ -1,0 +1,46 @@
+"""The validity of a key: until when tokens that it verified need no other check of the key.
+
+One value for each key, shared by all cached tokens that it verified: when the key ends, they do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+
+class KeyValidity:
+    """Until when a key is valid, in Unix seconds.
+
+    The one mutable value that a cached token refers to. The key cache moves `until` at each
+    refresh, and ends it when the issuer removes or replaces the key. `on_shortened` is called
+    after each change to an earlier time. `key_id` is the key's `kid`, by which it can be revoked.
+    """
+
+    __slots__ = ("_on_shortened", "ended", "key_id", "until")
+
+    def __init__(
+        self,
+        until: float,
+        on_shortened: Callable[[], None] = lambda: None,
+        *,
+        key_id: str | None = None,
+    ) -> None:
+        self.until = until
+        self.ended = False
+        self.key_id = key_id
+        self._on_shortened = on_shortened
+
+    def set_until(self, until: float) -> None:
+        """Move the time, unless the key was ended, perhaps by another thread at this moment."""
+        before, self.until = self.until, until
+        if self.ended:
+            self.end()
+        elif until < before:
+            self._on_shortened()
+
+    def end(self) -> None:
+        """End it for good."""
+        self.ended = True
+        self.until = -math.inf
+        self._on_shortened()

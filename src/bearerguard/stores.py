@@ -1,0 +1,39 @@
+"""The interfaces of shared stores, for a store that is written outside of this package.
+
+`RevocationStore` is what `Revocations(store)` takes, `SharedStore` what
+`IntrospectionCache(store, secret=...)` takes; one object may be both. A store returns tables of
+handlers: each maps the type of an effect, such as `ReadLog`, to a callable that performs it.
+`docs/extending/stores.md` has a complete example.
+"""
+
+from bearerguard.guard.driving import SharedStore
+from bearerguard.guard.revocation.store import RevocationStore
+from bearerguard.runtime.flow import AsyncHandlers, Effect, Handlers, Load, Store
+from bearerguard.runtime.messages import StoreFailed
+from bearerguard.runtime.shared_log import (
+    AppendLog,
+    CutLog,
+    ListenLog,
+    LogPage,
+    MarkLog,
+    NotifyLog,
+    ReadLog,
+)
+
+__all__ = [
+    "AppendLog",
+    "AsyncHandlers",
+    "CutLog",
+    "Effect",
+    "Handlers",
+    "ListenLog",
+    "Load",
+    "LogPage",
+    "MarkLog",
+    "NotifyLog",
+    "ReadLog",
+    "RevocationStore",
+    "SharedStore",
+    "Store",
+    "StoreFailed",
+]
