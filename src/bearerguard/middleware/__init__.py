@@ -1,1 +1,24 @@
-"""What both adapters and all frameworks share."""
+"""What both adapters and all frameworks share, and what a framework is added with from outside.
+
+`Admission` decides on requests and refuses them, `ResponseHeaders` adds to responses, and
+`RouteDecorators` makes `require`. `docs/extending/frameworks.md` shows them at work.
+"""
+
+from __future__ import annotations
+
+from bearerguard.middleware.adapter import Adapter
+from bearerguard.middleware.admission import Admission, AdmissionOptions, RequestInfo
+from bearerguard.middleware.decorators import Admitted, RouteDecorators, check_takes
+from bearerguard.middleware.expiry_headers import ResponseHeaders, TokenHeaders
+
+__all__ = [
+    "Adapter",
+    "Admission",
+    "AdmissionOptions",
+    "Admitted",
+    "RequestInfo",
+    "ResponseHeaders",
+    "RouteDecorators",
+    "TokenHeaders",
+    "check_takes",
+]
