@@ -1,4 +1,4 @@
-"""A warm request's way to its principal, as both faces go it."""
+"""The look-up of a warm token, as both adapters do it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from bearerguard.guard.tokens.token_cache import END, TokenCache
 
 
 def recalled(by: Guard | TokenCache, authorization: bytes | str) -> Principal | None:
-    """Return whose credentials these are if nothing need be decided, else None."""
+    """Return the principal of these credentials, or None where the guard must decide."""
     known = by.in_use.get(authorization[END])
     if (
         known is None

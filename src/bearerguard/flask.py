@@ -19,7 +19,7 @@ from werkzeug.local import LocalProxy
 
 from bearerguard import wsgi
 from bearerguard.errors import ConfigurationError
-from bearerguard.guard.config.requirement import Requirement, scopes
+from bearerguard.guard.config.requirement import Requirement
 from bearerguard.guard.decision import Deny, Unavailable
 from bearerguard.guard.guard import Guard
 from bearerguard.middleware.admission import Admission, AdmissionOptions, RequestInfo
@@ -149,7 +149,7 @@ current_principal: Principal = LocalProxy(_principal)  # type: ignore[assignment
 
 def require_scopes(*names: str) -> Callable[[Endpoint], Endpoint]:
     """Require all of these scopes of a view; see `require`."""
-    return require(scopes(*names))
+    return _decorators.require_scopes(*names)
 
 
 def require(requirement: Requirement) -> Callable[[Endpoint], Endpoint]:

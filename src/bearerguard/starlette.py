@@ -16,7 +16,7 @@ from starlette.responses import Response
 from bearerguard import asgi
 from bearerguard.asgi import BearerMiddleware
 from bearerguard.errors import ConfigurationError
-from bearerguard.guard.config.requirement import Requirement, scopes
+from bearerguard.guard.config.requirement import Requirement
 from bearerguard.guard.decision import Deny
 from bearerguard.middleware.admission import Admission, RequestInfo
 from bearerguard.middleware.decorators import Admitted, Endpoint, RouteDecorators, check_takes
@@ -29,7 +29,7 @@ _Connection: TypeAlias = HTTPConnection | HTTPEndpoint | WebSocketEndpoint
 
 def require_scopes(*names: str) -> Callable[[Endpoint], Endpoint]:
     """Require all of these scopes of a route; see `require`."""
-    return require(scopes(*names))
+    return _decorators.require_scopes(*names)
 
 
 def require(requirement: Requirement) -> Callable[[Endpoint], Endpoint]:

@@ -1,4 +1,4 @@
-"""An issuer and its guard, for the faces."""
+"""An issuer and its guard, for the adapters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Back-channel logout, through both faces."""
+"""Back-channel logout, through both adapters."""
 
 from __future__ import annotations
 
@@ -326,7 +326,7 @@ def test_a_logout_that_the_store_does_not_take_is_for_later_and_may_come_again(
         assert post(logout, body)[0] == 400
 
 
-def test_every_worker_refuses_whom_one_of_them_was_told_of(
+def test_every_worker_refuses_users_of_whose_logout_one_was_notified(
     post: Post, issuer: LocalIssuer, redis: RedisServer
 ) -> None:
     with ExitStack() as stack:
@@ -393,8 +393,8 @@ def test_a_tenants_logout_is_the_tenants_alone(post: Post, clock: Clock) -> None
     pattern = keys.issuer(keys=keys.jwks(), tenants=["a", "b"])
     with Guard(pattern, clock=clock, revocations=Revocations()) as guard:
         logout = BackchannelLogout(guard, client_id=["other", "app"])
-        told = logout_token(keys, iss="https://id.test/a")
-        assert post(logout, form(told))[0] == 200
+        sent = logout_token(keys, iss="https://id.test/a")
+        assert post(logout, form(sent))[0] == 200
         assert not accepts(guard, keys.token(iss="https://id.test/a"))
         assert accepts(guard, keys.token(iss="https://id.test/b"))
         assert post(logout, form(logout_token(keys, iss="https://id.test/c")))[0] == 400
@@ -412,7 +412,7 @@ def test_a_logout_far_from_its_expiry_is_not_remembered_for_ever(
     assert accepts(guard, issuer.token())
 
 
-def test_a_client_that_goes_away_gets_no_answer(logout: BackchannelLogout) -> None:
+def test_a_client_that_goes_away_gets_no_response(logout: BackchannelLogout) -> None:
     sent: list[Any] = []
 
     async def receive() -> dict[str, Any]:
@@ -450,7 +450,7 @@ def test_a_mistake_in_an_option_is_named(guard: Guard, issuer: LocalIssuer) -> N
             BackchannelLogout(guard, client_id=wrong)  # type: ignore[arg-type]
 
 
-def test_the_documentations_app_answers() -> None:
+def test_the_app_of_the_documentation_responds() -> None:
     page = (Path(__file__).parents[2] / "docs" / "logout.md").read_text()
     block, mounting = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     names: dict[str, Any] = {"STORE_SECRET": "s" * 32}
@@ -509,8 +509,8 @@ def test_it_stands_outside_the_guard_in_starlette_and_flask(
         with client:
             headers = {"Authorization": f"Bearer {issuer.token()}"}
             assert client.get("/", headers=headers).status_code == 200
-            answer = client.post("/logout/", data={"logout_token": logout_token(issuer)})
-            assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
+            response = client.post("/logout/", data={"logout_token": logout_token(issuer)})
+            assert (response.status_code, response.headers["cache-control"]) == (200, "no-store")
             assert client.get("/", headers=headers).status_code == 401
         clock.now += 5
     with pytest.raises(ConfigurationError, match="revocations="):

@@ -18,7 +18,7 @@ EXPIRY = ["cache-control", "access-token-expires-in", "access-token-expires-at"]
 
 @pytest.fixture(params=ADAPTERS)
 def behind(request: pytest.FixtureRequest) -> Callable[..., Send]:
-    """Return an adapter; called with a guard and headers, it makes an app that responds with them."""
+    """Return one of the adapters, in front of an app that responds with given headers."""
     made: Callable[..., Send] = request.param
     return made
 

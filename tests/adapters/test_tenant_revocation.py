@@ -1,4 +1,4 @@
-"""Revoking the tokens of one tenant of an issuer that has many, through both faces."""
+"""Revoking the tokens of one tenant of an issuer that has many, through both adapters."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def test_whose_tokens_are_meant_is_never_guessed(guard: Guard, named: Any, messa
 
 
 def test_a_callable_that_allows_tenants_is_asked() -> None:
-    answers = {"a": True, "b": False}
-    with Guard(issuer(answers.__getitem__), revocations=Revocations()) as guard:
+    allowed = {"a": True, "b": False}
+    with Guard(issuer(allowed.__getitem__), revocations=Revocations()) as guard:
         guard.revoke(subject="user", issuer=url("a"))
         with pytest.raises(ConfigurationError, match="nor an allowed tenant"):
             guard.revoke(subject="user", issuer=url("b"))

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from bearerguard.errors import ConfigurationError
-from bearerguard.guard.config.requirement import Requirement
+from bearerguard.guard.config.requirement import Requirement, scopes
 from bearerguard.guard.decision import Deny
 from bearerguard.middleware.admission import Admission, RequestInfo
 from bearerguard.principal import Principal
@@ -95,6 +95,10 @@ class RouteDecorators(ABC, Generic[Connection]):
             return self.decorate_function(endpoint, requirement)
 
         return decorate
+
+    def require_scopes(self, *names: str) -> Callable[[Endpoint], Endpoint]:
+        """Return a decorator that demands all of these scopes; see `require`."""
+        return self.require(scopes(*names))
 
     def decorate_function(
         self, function: Callable[..., Any], requirement: Requirement

@@ -53,6 +53,8 @@ class ResponseHeaders(Generic[AnyStr]):
     Attributes:
         names: the names of the headers that a response to a token may get, in lower case.
         is_empty: whether such a response gets none.
+        complete: takes the headers of a token and those that an app has set, and returns both as
+            a new list. What the app has set stays as it is.
     """
 
     _encode: Callable[[str], AnyStr]
@@ -61,7 +63,7 @@ class ResponseHeaders(Generic[AnyStr]):
     _cache_control: AnyStr
     _expiry_names: frozenset[AnyStr]
     names: frozenset[AnyStr]
-    _other_names: set[AnyStr]
+    complete: Callable[[TokenHeaders[AnyStr], Iterable[tuple[AnyStr, AnyStr]]], Headers[AnyStr]]
     _shared: tuple[AnyStr, ...]
     _comma: AnyStr
     _star: AnyStr
@@ -87,14 +89,13 @@ class ResponseHeaders(Generic[AnyStr]):
         self._cache_control = encode("cache-control")
         self._expiry_names = frozenset(encode(each.lower()) for each in names)
         self.names = self._expiry_names | {self._cache_control}
-        # Names other than these, as they were spelled: looking one up is faster than `lower`.
-        self._other_names = set()
         self._shared = (encode("public"), encode("s-maxage"))
         self._comma = encode(",")
         self._star = encode("*")
         # Few different ones are in use at a time: most tokens live for about an hour.
         self._seconds_left = _Cached(4096, self._of_seconds_left)
         self._moments = _Cached(1024, self._of_moment)
+        self.complete = self._completing()
 
     def of_token(self, principal: Principal) -> TokenHeaders[AnyStr]:
         """Return the headers for the responses to one token; none for `ANONYMOUS`."""
@@ -104,28 +105,32 @@ class ResponseHeaders(Generic[AnyStr]):
             return TokenHeaders(math.inf, (*_ALWAYS, self._always))
         return TokenHeaders(principal.expires_at, (*_NEVER, []))
 
-    def complete(
-        self, token: TokenHeaders[AnyStr], headers: Iterable[tuple[AnyStr, AnyStr]]
-    ) -> Headers[AnyStr]:
-        """Return an app's headers and those of its client's token, as a new list.
+    def _completing(
+        self,
+    ) -> Callable[[TokenHeaders[AnyStr], Iterable[tuple[AnyStr, AnyStr]]], Headers[AnyStr]]:
+        """Return `complete`: a closure, since each response calls it and attributes cost time."""
+        clock, names, other_names = self._clock, self.names, set[AnyStr]()
 
-        What the app has set itself stays as it is.
-        """
-        after, until, added = token.current
-        now = self._clock()
-        if not after < now <= until:
-            added = self._renewed(token, now)
-        if type(headers) is not list:
-            headers = list(headers)
-        other_names = self._other_names
-        for name, _ in headers:
-            if name not in other_names:
-                if name.lower() in self.names:
-                    added = self._without_those_set(added, headers)
-                    break
-                if len(other_names) < MAX_NAMES and len(name) <= MAX_NAME_LENGTH:
-                    other_names.add(name)
-        return headers + added
+        def complete(
+            token: TokenHeaders[AnyStr], headers: Iterable[tuple[AnyStr, AnyStr]]
+        ) -> Headers[AnyStr]:
+            after, until, added = token.current
+            now = clock()
+            if not after < now <= until:
+                added = self._renewed(token, now)
+            if type(headers) is not list:
+                headers = list(headers)
+            for name, _ in headers:
+                # As in asgi.py, names of no interest are known as they are spelled.
+                if name not in other_names:
+                    if name.lower() in names:
+                        added = self._without_those_set(added, headers)
+                        break
+                    if len(other_names) < MAX_NAMES and len(name) <= MAX_NAME_LENGTH:
+                        other_names.add(name)
+            return headers + added
+
+        return complete
 
     def add_to_lists(self, headers: Headers[AnyStr], *, has_origin: bool, optional: bool) -> None:
         """Add to the headers that are lists of names: `Vary`, `Access-Control-Expose-Headers`.
