@@ -23,7 +23,7 @@ from bearerguard.guard.config.requirement import Requirement
 from bearerguard.guard.decision import Deny, Unavailable
 from bearerguard.guard.guard import Guard
 from bearerguard.middleware.admission import Admission, AdmissionOptions, RequestInfo
-from bearerguard.middleware.decorators import Admitted, Endpoint, RouteDecorators
+from bearerguard.middleware.decorators import Admitted, Endpoint, RouteDecorators, check_routes
 from bearerguard.principal import Principal
 from bearerguard.runtime.messages import Response
 
@@ -99,12 +99,22 @@ class BearerGuard:
 class _Middleware(wsgi.BearerMiddleware):
     """Lets Flask respond to a refused request, where its response does refuse it."""
 
-    __slots__ = ("flask_app",)
+    __slots__ = ("_checked", "flask_app")
 
     flask_app: flask.Flask
 
     preflight_remedy = "let Flask answer OPTIONS of this route by itself, or exclude= its path"
     app_sees_refusals = True
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        self._checked = False
+
+    def check_routes(self) -> None:
+        """Check the app's views once: Flask has no start, and each of them may be added late."""
+        if not self._checked:
+            check_routes(self.flask_app.view_functions.values())
+            self._checked = True
 
     def refuse(
         self,
@@ -209,6 +219,8 @@ def _refuse_here(_endpoint: str | None, _values: dict[str, Any] | None) -> None:
     admission = request.environ.get(_ADMISSION)
     if not isinstance(admission, Admission):
         raise ConfigurationError(f"no guard in reach: {_REMEDY}")
+    middleware: _Middleware = flask.current_app.extensions[_EXTENSION]
+    middleware.check_routes()
     decision = request.environ.get(_DECISION)
     if decision is None:
         return

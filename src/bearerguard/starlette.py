@@ -6,25 +6,54 @@ decorators differ in that their 401 and 403 carry the whole challenge.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
+from starlette.applications import Starlette
 from starlette.endpoints import HTTPEndpoint, WebSocketEndpoint
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Router
 
 from bearerguard import asgi
-from bearerguard.asgi import BearerMiddleware
 from bearerguard.errors import ConfigurationError
 from bearerguard.guard.config.requirement import Requirement
 from bearerguard.guard.decision import Deny
 from bearerguard.middleware.admission import Admission, RequestInfo
-from bearerguard.middleware.decorators import Admitted, Endpoint, RouteDecorators, check_takes
+from bearerguard.middleware.cors import wrapped_apps
+from bearerguard.middleware.decorators import (
+    Admitted,
+    Endpoint,
+    RouteDecorators,
+    check_routes,
+    check_takes,
+)
 
 __all__ = ["BearerMiddleware", "require", "require_scopes"]
 
 # A class view's `dispatch` has its scope, receive and send as attributes, as a websocket has.
 _Connection: TypeAlias = HTTPConnection | HTTPEndpoint | WebSocketEndpoint
+
+
+class BearerMiddleware(asgi.BearerMiddleware):
+    """Authenticates every request and websocket of a Starlette app; see the ASGI adapter's.
+
+    Refuses an app in which a decorator of this module stands above the decorator of its route,
+    and so guards nothing.
+    """
+
+    __slots__ = ()
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        apps = (each for each in wrapped_apps(self.app) if isinstance(each, Starlette | Router))
+        check_routes(endpoint for app in apps for endpoint in _endpoints(app.routes))
+
+
+def _endpoints(routes: Iterable[BaseRoute]) -> Iterator[object]:
+    for route in routes:
+        yield getattr(route, "endpoint", None)
+        yield from _endpoints(getattr(route, "routes", None) or ())
 
 
 def require_scopes(*names: str) -> Callable[[Endpoint], Endpoint]:

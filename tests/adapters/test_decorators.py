@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 
 from bearerguard import ANONYMOUS, ConfigurationError, Deny, Guard, Principal, scopes
-from bearerguard.middleware import Admission, Admitted, RequestInfo, RouteDecorators
+from bearerguard.middleware import (
+    Admission,
+    Admitted,
+    RequestInfo,
+    RouteDecorators,
+    check_routes,
+)
 from bearerguard.testing import LocalIssuer
 
 
@@ -141,3 +147,16 @@ def test_admission_decides_for_a_framework(guard: Guard, issuer: LocalIssuer) ->
     assert decide(RequestInfo("GET", "/x")).status == 401
     assert decide(RequestInfo("GET", "/health", "/%2e/health")).status == 401
     assert decide(RequestInfo("GET", "/x"), token, token).status == 400
+
+
+def test_a_route_that_is_registered_without_its_requirement_is_refused() -> None:
+    def bare(_request: Request) -> str:
+        return "open"
+
+    guarded = decorators.require_scopes("a")(bare)
+    twice = decorators.require_scopes("b")(guarded)
+    for routes in ([bare], [guarded], [guarded, reads]):
+        with pytest.raises(ConfigurationError, match="bare is a route without its requirement"):
+            check_routes(routes)
+    check_routes([twice, None, Reader()])
+    check_routes([bare, twice])  # once open, once guarded: both are meant

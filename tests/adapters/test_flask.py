@@ -465,3 +465,21 @@ def test_a_stranger_learns_nothing_from_converters_and_url_preprocessors(
     assert seen == []
     if path == "/of/ada":
         assert client.get(path, headers=bearer()).text == "ada"
+
+
+def test_a_decorator_above_the_routes_own_is_refused(guard: Guard, bearer: Bearer) -> None:
+    app = Flask("above")
+    BearerGuard(app, guard=guard)
+
+    @require_scopes("write")
+    @app.get("/")
+    def home() -> str:
+        return "open"
+
+    app.testing = True
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match="home is a route without its requirement"):
+            app.test_client().get("/", headers=bearer())
+    app.testing = False
+    assert app.test_client().get("/", headers=bearer()).status_code == 500
+    assert app.test_client().get("/").status_code == 401

@@ -340,3 +340,24 @@ def test_nothing_is_reported_where_preflights_work(guard, caplog):
     for app in (outside, inside):
         assert TestClient(app).options("/", headers=headers).status_code == 200
     assert "preflight" not in caplog.text
+
+
+@pytest.mark.parametrize("wrap", ["app", "middleware", "mounted"])
+def test_a_decorator_above_the_routes_own_is_refused_at_the_start(wrap, guard):
+    async def home(request: Request) -> Response:
+        return PlainTextResponse("open")
+
+    routes: list[Any] = [Route("/", home), WebSocketRoute("/socket", socket)]
+    require_scopes("write")(home)  # as a decorator above `@app.route("/")`
+    if wrap == "app":
+        with pytest.raises(ConfigurationError, match="home is a route without its requirement"):
+            BearerMiddleware(Starlette(routes=routes), guard=guard)
+        return
+    if wrap == "mounted":
+        routes = [Mount("/inner", routes=routes), Mount("/other", app=PlainTextResponse("x"))]
+    app = Starlette(routes=routes, middleware=[Middleware(BearerMiddleware, guard=guard)])
+    with (
+        pytest.raises(ConfigurationError, match=r"put require\(\) below the route's decorator"),
+        TestClient(app),  # its lifespan
+    ):
+        pass

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bearerguard.middleware.adapter import Adapter
 from bearerguard.middleware.admission import Admission, AdmissionOptions, RequestInfo
-from bearerguard.middleware.decorators import Admitted, RouteDecorators, check_takes
+from bearerguard.middleware.decorators import Admitted, RouteDecorators, check_routes, check_takes
 from bearerguard.middleware.expiry_headers import ResponseHeaders, TokenHeaders
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "ResponseHeaders",
     "RouteDecorators",
     "TokenHeaders",
+    "check_routes",
     "check_takes",
 ]

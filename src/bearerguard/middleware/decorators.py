@@ -9,8 +9,9 @@ from __future__ import annotations
 import functools
 import inspect
 import typing
+import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from bearerguard.errors import ConfigurationError
@@ -24,6 +25,8 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
 
 # The requirement that a decorated function has already.
 _REQUIREMENT = "__bearerguard_requirement__"
+# The functions that were decorated, each of which is unguarded where it is a route itself.
+_decorated: weakref.WeakSet[Callable[..., object]] = weakref.WeakSet()
 
 
 class Admitted(NamedTuple):
@@ -123,6 +126,8 @@ class RouteDecorators(ABC, Generic[Connection]):
                 return await self.arefuse(connection, admission, decision)
             return await function(*args, **kwargs)
 
+        if inspect.isfunction(function):
+            _decorated.add(function)
         chosen = async_guarded if _is_async(function) else guarded
         setattr(chosen, _REQUIREMENT, whole)
         return chosen
@@ -144,6 +149,30 @@ class RouteDecorators(ABC, Generic[Connection]):
             principal, requirement, functools.partial(self.describe, connection)
         )
         return admission, decision
+
+
+def check_routes(routes: Iterable[object]) -> None:
+    """Raise `ConfigurationError` where `require` stands above the route's decorator.
+
+    `routes` are an app's functions as they are registered. Such a route is the function without
+    its requirement, which no request would ever reach.
+    """
+    registered = [each for each in routes if inspect.isfunction(each)]
+    guarded = {id(inner) for each in registered for inner in _inside(each)}
+    for each in registered:
+        if each in _decorated and id(each) not in guarded:
+            raise ConfigurationError(
+                f"require(): {each.__qualname__} is a route without its requirement: put"
+                " require() below the route's decorator"
+            )
+
+
+def _inside(function: Callable[..., object]) -> Iterator[object]:
+    """Yield what decorators have wrapped, from the outside in."""
+    inner: object = getattr(function, "__wrapped__", None)
+    while inner is not None:
+        yield inner
+        inner = getattr(inner, "__wrapped__", None)
 
 
 def check_takes(function: Callable[..., object], connection: type) -> None:
