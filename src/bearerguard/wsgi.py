@@ -22,13 +22,14 @@ Environ: TypeAlias = dict[str, Any]
 StartResponse: TypeAlias = Callable[..., Callable[[bytes], object]]
 WSGIApp: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
 
+__all__ = ["BearerMiddleware", "Environ", "StartResponse", "WSGIApp", "request_info"]
+
 
 class BearerMiddleware(Adapter[WSGIApp]):
     """Authenticates every request of a WSGI app.
 
     Sets `environ["bearerguard.principal"]` to the `Principal`, and
-    `environ["bearerguard.admission"]` to its `Admission`, for decorators. The arguments are
-    those of `Adapter`.
+    `environ["bearerguard.admission"]` to its `Admission`, for decorators.
     """
 
     __slots__ = ("_response_headers", "_warm")
@@ -45,12 +46,12 @@ class BearerMiddleware(Adapter[WSGIApp]):
             None if self._response_headers.is_empty else _completing(self._response_headers),
         )
 
-    # As in asgi.py: a warm request passes through here alone, and a call or an attribute more
-    # would be a good part of what it costs.
+    # As in asgi.py: a warm request runs this function alone, and another call or attribute would
+    # be a good part of its cost.
     def __call__(  # noqa: C901 - see above
         self, environ: Environ, start_response: StartResponse
     ) -> Iterable[bytes]:
-        """Handle a request, as WSGI demands it of an app."""
+        """Handle a request as a WSGI app."""
         app, admission, has_exceptions, requirement, in_use, clock, complete = self._warm
         environ["bearerguard.admission"] = admission
         is_optional = False
@@ -95,7 +96,7 @@ class BearerMiddleware(Adapter[WSGIApp]):
                 token_headers = self._response_headers.of_token(principal)
                 if known is not None:
                     known.telling = token_headers
-            # A bound method is made in half the time of a closure.
+            # Making a bound method takes half the time of making a closure.
             start_response = MethodType(complete, (start_response, token_headers))
         return app(environ, start_response)
 
@@ -182,5 +183,5 @@ def _is_preflight(environ: Environ) -> bool:
 
 
 def _octets(text: str) -> bytes:
-    # PEP 3333: text is octets in disguise; what is none matches no credentials or path.
+    # PEP 3333: each character is one octet. A text with others matches no credentials or path.
     return text.encode("latin-1", "replace")

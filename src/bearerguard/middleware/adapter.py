@@ -16,23 +16,10 @@ App = TypeVar("App")
 class Adapter(ABC, Generic[App]):
     """Middleware that authenticates the requests of an app.
 
-    Args:
-        app: the app to protect.
-        guard: validates the tokens.
-        require: what every request of this app needs, besides the guard's own requirement.
-        optional: True, or path patterns, where a request without a token passes as `ANONYMOUS`.
-        exclude: path patterns that are not authenticated at all: exact, or `prefix*`, below the
-            mount.
-        pass_preflights: let CORS preflights through without a token, for CORS middleware inside
-            `app`. Whoever writes such a request reaches whatever `app` does with OPTIONS.
-
     Attributes:
         app: as passed.
         guard: as passed.
-        admission: the options, for decorators and for whoever refuses a request itself.
-
-    Raises:
-        ConfigurationError: an option is malformed.
+        admission: the checked options, which decide on requests and refuse them.
     """
 
     __slots__ = ("admission", "app", "guard")
@@ -52,6 +39,22 @@ class Adapter(ABC, Generic[App]):
         exclude: Sequence[str] = (),
         pass_preflights: bool = False,
     ) -> None:
+        """Protect an app.
+
+        Args:
+            app: the app to protect.
+            guard: validates the tokens.
+            require: what every request of this app needs, besides the guard's own requirement.
+            optional: True, or path patterns, where a request without a token passes as
+                `ANONYMOUS`.
+            exclude: path patterns that are not authenticated at all: exact, or `prefix*`, below the
+                mount.
+            pass_preflights: let CORS preflights through without a token, for CORS middleware
+                inside `app`. Anybody can send one, and reaches what `app` does with OPTIONS.
+
+        Raises:
+            ConfigurationError: an option is malformed.
+        """
         self.admission = Admission(
             guard,
             app=None if self.app_sees_refusals else app,
