@@ -36,7 +36,7 @@ _ADMISSION = "bearerguard.admission"
 _DECISION = "bearerguard.decision"
 # The response that refuses the request, once Flask was told to.
 _REFUSAL = "bearerguard.refusal"
-# Set where Flask's own response to OPTIONS may go out.
+# Set where Flask's own response to OPTIONS may be sent.
 _IS_OPTIONS = "bearerguard.is_options"
 # What an error handler's own response must still have (RFC 9110 §11.6.1).
 _KEPT_HEADERS = ("WWW-Authenticate", "Cache-Control", "Retry-After")
@@ -69,7 +69,7 @@ class BearerGuard:
         optional: bool | Sequence[str] = False,
         exclude: Sequence[str] = (),
     ) -> None:
-        self.guard = guard
+        self.guard: Guard | None = guard
         self._options: AdmissionOptions = {
             "require": require,
             "optional": optional,
@@ -91,7 +91,7 @@ class BearerGuard:
         middleware.flask_app = app
         app.extensions[_EXTENSION] = middleware
         app.wsgi_app = middleware  # type: ignore[method-assign]
-        # Before all code of the app, whose URL preprocessors may reveal what there is.
+        # Before all code of the app: its URL preprocessors may reveal which things exist.
         app.url_value_preprocessors.setdefault(None, []).insert(0, _refuse_here)
         app.after_request(_keep_challenge)
 
@@ -103,7 +103,7 @@ class _Middleware(wsgi.BearerMiddleware):
 
     flask_app: flask.Flask
 
-    preflight_remedy = "let Flask answer OPTIONS of this route by itself, or exclude= its path"
+    preflight_remedy = "let Flask respond to OPTIONS of this route by itself, or exclude= its path"
     app_sees_refusals = True
 
     def _prepare(self) -> None:

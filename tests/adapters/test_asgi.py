@@ -182,6 +182,12 @@ def test_an_app_without_expiry_headers_or_origin_still_gets_private(issuer: Loca
     assert start["headers"] == [(b"cache-control", b"private")]
 
 
+def test_a_guard_that_adds_no_headers_leaves_the_response_as_it_is(issuer: LocalIssuer) -> None:
+    with issuer.guard(expiry_headers=None, cache_control=None) as guard:
+        start, *_ = call(BearerMiddleware(App(), guard=guard), scope(token=issuer.token()))
+    assert start == {"type": "http.response.start", "status": 200}
+
+
 def test_the_innermost_middleware_counts(issuer: LocalIssuer, guard: Guard) -> None:
     app = App()
     inner = BearerMiddleware(app, guard=guard, require=scopes("read"))

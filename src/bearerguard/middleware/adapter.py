@@ -24,6 +24,10 @@ class Adapter(ABC, Generic[App]):
 
     __slots__ = ("admission", "app", "guard")
 
+    admission: Admission
+    app: App
+    guard: Guard
+
     #: What an operator is advised when a CORS preflight was refused.
     preflight_remedy: ClassVar[str] = PREFLIGHT_REMEDY
     #: Whether CORS middleware inside the app sees refused requests all the same.

@@ -119,6 +119,11 @@ class Admission:
         ConfigurationError: an option is malformed.
     """
 
+    guard: Guard
+    requirement: Requirement | None
+    has_exceptions: bool
+    passes_preflights: bool
+
     def __init__(
         self,
         guard: Guard,

@@ -57,6 +57,7 @@ class ResponseHeaders(Generic[AnyStr]):
             a new list. What the app has set stays as it is.
     """
 
+    is_empty: bool
     _encode: Callable[[str], AnyStr]
     _name: Callable[[str], AnyStr]
     _always: Headers[AnyStr]
