@@ -163,14 +163,13 @@ def require_scopes(*names: str) -> Callable[[Endpoint], Endpoint]:
 
 
 def require(requirement: Requirement) -> Callable[[Endpoint], Endpoint]:
-    """Require something of whoever calls a view.
+    """Demand a requirement of the callers of a view.
 
-    Goes on functions, sync or async, under the route's decorator, and on `View` and
+    Decorates functions, sync or async, below the route's own decorator, and `View` and
     `MethodView` classes and their methods.
 
     Raises:
-        ConfigurationError: a class is no `View`; or, when a request comes, the app has no
-            `BearerGuard`.
+        ConfigurationError: a class is no `View`; or, at a request, the app has no `BearerGuard`.
     """
     return _decorators.require(requirement)
 

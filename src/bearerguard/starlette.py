@@ -7,13 +7,14 @@ decorators differ in that their 401 and 403 carry the whole challenge.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from starlette.applications import Starlette
 from starlette.endpoints import HTTPEndpoint, WebSocketEndpoint
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Router
+from starlette.websockets import WebSocket
 
 from bearerguard import asgi
 from bearerguard.errors import ConfigurationError
@@ -62,14 +63,14 @@ def require_scopes(*names: str) -> Callable[[Endpoint], Endpoint]:
 
 
 def require(requirement: Requirement) -> Callable[[Endpoint], Endpoint]:
-    """Require something of whoever calls a route.
+    """Demand a requirement of the callers of a route.
 
-    Goes on functions and methods, sync or async, that take a request or a websocket, and
-    on `HTTPEndpoint` and `WebSocketEndpoint` classes; inside the route's decorator, where
-    there is one.
+    Decorates functions and methods, sync or async, that take a request or a websocket, and
+    `HTTPEndpoint` and `WebSocketEndpoint` classes. It stands below the route's own decorator,
+    where there is one.
 
     Raises:
-        ConfigurationError: a function takes neither; or, when a request comes, there is no
+        ConfigurationError: a function takes neither; or, at a request, there is no
             `BearerMiddleware` around the app.
     """
     return _decorators.require(requirement)
@@ -105,11 +106,11 @@ class _Decorators(RouteDecorators[_Connection]):
     async def arefuse(
         self, connection: _Connection, admission: Admission, decision: Deny
     ) -> object:
-        if isinstance(connection, Request):
+        if not isinstance(connection, WebSocket | HTTPEndpoint | WebSocketEndpoint):
             return self.refuse(connection, admission, decision)
-        outer: Any = connection  # a websocket or a view: nobody sends what its function returns
+        # Starlette sends nothing that these return.
         refusal = admission.refusal(decision, self.describe(connection))
-        await asgi.send_response(outer.scope, outer.receive, outer.send, refusal)
+        await asgi.send_response(connection.scope, connection.receive, connection.send, refusal)
         return None
 
     def check_function(self, function: Callable[..., object]) -> None:

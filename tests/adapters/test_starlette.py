@@ -12,7 +12,7 @@ from starlette.authentication import requires
 from starlette.endpoints import HTTPEndpoint, WebSocketEndpoint
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.testclient import TestClient, WebSocketDenialResponse
@@ -361,3 +361,17 @@ def test_a_decorator_above_the_routes_own_is_refused_at_the_start(wrap, guard):
         TestClient(app),  # its lifespan
     ):
         pass
+
+
+def test_a_route_that_takes_a_bare_connection_gets_a_response(client: TestClient, bearer: Bearer):
+    @require_scopes("write")
+    async def home(connection: HTTPConnection) -> Response:
+        return PlainTextResponse("open")
+
+    async def bare(request: Request) -> Response:
+        return await home(HTTPConnection(request.scope))
+
+    assert isinstance(client.app, Starlette)
+    client.app.router.routes.append(Route("/bare", bare))
+    assert client.get("/bare", headers=bearer(scope="write")).text == "open"
+    assert client.get("/bare", headers=bearer(scope="read")).status_code == 403

@@ -1,7 +1,7 @@
 """`require` and `require_scopes` for the routes of any framework.
 
-The rules stand here; what a framework's requests, responses and class views are like, its own
-module says in a subclass of `RouteDecorators`.
+The rules are here. A framework's module adds a subclass of `RouteDecorators`, which knows its
+requests, responses and class views.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
 
 # The requirement that a decorated function has already.
 _REQUIREMENT = "__bearerguard_requirement__"
-# The functions that were decorated, each of which is unguarded where it is a route itself.
+# The functions inside the decorators: one that is a route itself is unguarded.
 _decorated: weakref.WeakSet[Callable[..., object]] = weakref.WeakSet()
 
 
 class Admitted(NamedTuple):
-    """What the middleware left with a request: its own rules, and who sent it."""
+    """What the middleware left with a request: its own rules, and the caller."""
 
     admission: Admission
     principal: Principal
@@ -42,7 +42,7 @@ class RouteDecorators(ABC, Generic[Connection]):
     Sync functions are called and async ones awaited; a refused request reaches neither.
     """
 
-    #: How to put a guard around the app, for whoever has forgotten it.
+    #: What to do where no middleware is around the app.
     remedy = "add BearerMiddleware with guard= to the app"
 
     @abstractmethod
@@ -77,15 +77,14 @@ class RouteDecorators(ABC, Generic[Connection]):
         )
 
     def require(self, requirement: Requirement) -> Callable[[Endpoint], Endpoint]:
-        """Return a decorator that demands `requirement` of whoever calls a route.
+        """Return a decorator that demands `requirement` of the callers of a route.
 
         Stacked decorators are one requirement, combined with `&`, so that a 403 names all that
         is needed.
 
         Raises:
-            ConfigurationError: it is no requirement; or, when the decorator is applied, what it
-                decorates can never receive a request; or, when a request comes, no middleware
-                authenticated it.
+            ConfigurationError: it is no requirement; or, at decoration, the function can never
+                receive a request; or, at a request, no middleware has authenticated it.
         """
         if not isinstance(requirement, Requirement):
             raise ConfigurationError('require(): pass a requirement, such as scopes("read")')
