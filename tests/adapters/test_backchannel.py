@@ -109,11 +109,6 @@ def post(request: pytest.FixtureRequest) -> Post:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 def issuer(clock: Clock) -> LocalIssuer:
     return LocalIssuer(algorithm="ES256", clock=clock)
 

@@ -9,23 +9,11 @@ import pytest
 from bearerguard.middleware.expiry_headers import ResponseHeaders
 from bearerguard.principal import Principal
 from bearerguard.testing import LocalIssuer
-from tests.adapters.adapters import ADAPTERS, Header, Send
+from tests.adapters.adapters import Header, Send
 from tests.conformance.stage import NOON, Clock
 
 NOW = NOON
 EXPIRY = ["cache-control", "access-token-expires-in", "access-token-expires-at"]
-
-
-@pytest.fixture(params=ADAPTERS)
-def behind(request: pytest.FixtureRequest) -> Callable[..., Send]:
-    """Return one of the adapters, in front of an app that responds with given headers."""
-    made: Callable[..., Send] = request.param
-    return made
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

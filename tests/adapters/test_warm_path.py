@@ -23,17 +23,6 @@ NOW = NOON
 SECRET = "s" * 32
 
 
-@pytest.fixture(params=ADAPTERS)
-def behind(request: pytest.FixtureRequest) -> Callable[..., Send]:
-    made: Callable[..., Send] = request.param
-    return made
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
 @pytest.fixture
 def issuer(clock: Clock) -> LocalIssuer:
     return LocalIssuer(algorithm="ES256", clock=clock)
@@ -54,7 +43,7 @@ def stored(redis: RedisServer) -> Iterator[Callable[..., Revocations]]:
 
 
 def warmed(send: Send, token: str) -> str:
-    """Return a token after it was looked at, recalled, and found in use."""
+    """Return a token after requests that decided on it, found it cached, and found it in use."""
     assert [send(token).status for _ in range(3)] == [200] * 3
     return token
 
