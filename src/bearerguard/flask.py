@@ -34,7 +34,7 @@ _PRINCIPAL = "bearerguard.principal"
 _ADMISSION = "bearerguard.admission"
 # What the middleware decided, for Flask to refuse.
 _DECISION = "bearerguard.decision"
-# The response that refuses the request, once Flask was told to.
+# The response that refuses the request, once the extension has raised it.
 _REFUSAL = "bearerguard.refusal"
 # Set where Flask's own response to OPTIONS may be sent.
 _IS_OPTIONS = "bearerguard.is_options"

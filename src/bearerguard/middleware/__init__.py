@@ -1,7 +1,7 @@
-"""What both adapters and all frameworks share, and what a framework is added with from outside.
+"""What both adapters and all frameworks share; the interface by which others are added.
 
-`Admission` decides on requests and refuses them, `ResponseHeaders` adds to responses, and
-`RouteDecorators` makes `require`. `docs/extending/frameworks.md` shows them at work.
+`Admission` decides on requests and refuses them, `ResponseHeaders` adds headers to responses, and
+`RouteDecorators` makes `require`. `docs/extending/frameworks.md` has a worked example.
 """
 
 from __future__ import annotations

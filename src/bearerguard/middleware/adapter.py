@@ -1,4 +1,4 @@
-"""What the ASGI and the WSGI middleware have in common: their options, and what they keep."""
+"""The base of the ASGI and the WSGI middleware: their options and attributes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Adapter(ABC, Generic[App]):
     app: App
     guard: Guard
 
-    #: What an operator is advised when a CORS preflight was refused.
+    #: The advice in the event of a refused CORS preflight.
     preflight_remedy: ClassVar[str] = PREFLIGHT_REMEDY
     #: Whether CORS middleware inside the app sees refused requests all the same.
     app_sees_refusals: ClassVar[bool] = False

@@ -1,7 +1,6 @@
 """Which requests pass a guard, and how the others are refused: the options of every adapter.
 
-Knows neither ASGI nor WSGI nor a framework: whoever does describes each request by a
-`RequestInfo`.
+Knows neither ASGI nor WSGI nor a framework: an adapter describes each request by a `RequestInfo`.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ _log = logging.getLogger("bearerguard")
 
 PREFLIGHT_REMEDY = "put the CORS middleware outside, or pass_preflights=True"
 
-# Ways to write one path so that another one is served (RFC 3986 §6.2.2): what a proxy or an app
-# would take for dots or slashes, decoding once more, or dropping parameters and controls.
+# Spellings of a path that a proxy or an app may normalise to another path (RFC 3986 §6.2.2): it
+# may resolve dots and slashes, decode once more, or drop parameters and control characters.
 _AMBIGUOUS = re.compile(
     r"//|\\|(?:^|/)\.{1,2}(?:[/;]|$)|[\x00-\x1f\x7f]|%(?:25)*(?:2f|5c|2e)", re.IGNORECASE
 )
@@ -105,8 +104,8 @@ class Admission:
 
     Args:
         guard: validates the tokens.
-        app: what is protected; CORS middleware inside it is reported in the log.
-        preflight_remedy: what an operator is advised when a CORS preflight was refused.
+        app: the protected app; CORS middleware inside it is reported in the log.
+        preflight_remedy: the advice in the event of a refused CORS preflight.
         options: see `AdmissionOptions`.
 
     Attributes:

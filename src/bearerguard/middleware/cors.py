@@ -1,6 +1,6 @@
-"""Finds the CORS middleware that an app has inside the guard, where it never sees a refusal.
+"""Finds CORS middleware inside an app, where it never sees what the guard refuses.
 
-Only names are compared, so that no framework need be imported.
+It compares names only, so that no framework is imported.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _name(named: object) -> str:
 
 
 def _attribute(app: object, name: str) -> object:
-    # Not getattr alone: an app may answer to every name, or start to work when it is asked.
+    # Not only getattr: an app may have every attribute, or start to work when one is read.
     own = getattr(app, "__dict__", None)
     if isinstance(own, Mapping) and name in own:
         return own[name]

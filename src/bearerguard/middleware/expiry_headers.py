@@ -46,15 +46,15 @@ class ResponseHeaders(Generic[AnyStr]):
     """Adds the guard's headers to the responses of an app.
 
     Args:
-        guard: says which headers.
-        encode: makes a header's value, as the adapter's protocol has it.
-        name: makes a header's name likewise.
+        guard: whose options `expiry_headers` and `cache_control` choose the headers.
+        encode: encodes a header's value for the adapter's protocol.
+        name: encodes a header's name.
 
     Attributes:
         names: the names of the headers that a response to a token may get, in lower case.
         is_empty: whether such a response gets none.
-        complete: takes the headers of a token and those that an app has set, and returns both as
-            a new list. What the app has set stays as it is.
+        complete: takes the headers of a token and those of an app's response, and returns both
+            in a new list. Headers that the app has set stay as they are.
     """
 
     is_empty: bool
@@ -122,7 +122,7 @@ class ResponseHeaders(Generic[AnyStr]):
             if type(headers) is not list:
                 headers = list(headers)
             for name, _ in headers:
-                # As in asgi.py, names of no interest are known as they are spelled.
+                # As in asgi.py: all other names, however an app spells them.
                 if name not in other_names:
                     if name.lower() in names:
                         added = self._without_those_set(added, headers)
@@ -136,7 +136,7 @@ class ResponseHeaders(Generic[AnyStr]):
     def add_to_lists(self, headers: Headers[AnyStr], *, has_origin: bool, optional: bool) -> None:
         """Add to the headers that are lists of names: `Vary`, `Access-Control-Expose-Headers`.
 
-        `has_origin` says that the request had an Origin, `optional` that it might have passed
+        `has_origin`: whether the request had an Origin; `optional`: whether it may have passed
         without a token.
         """
         if optional:

@@ -23,7 +23,7 @@ def refusal(
 ) -> Response:
     """Return the response that refuses a request.
 
-    `has_origin` says that the request had an Origin, `optional` that it might have passed
+    `has_origin`: whether the request had an Origin; `optional`: whether it may have passed
     without a token.
     """
     media_type, body = (guard.denial_body or _problem)(decision)
