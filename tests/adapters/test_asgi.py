@@ -52,7 +52,7 @@ def call(middleware: Any, scope: dict[str, Any], backend: str = "asyncio") -> li
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_it_runs_cold_on_both_backends(backend: str, issuer: LocalIssuer) -> None:
+def test_a_cold_request_runs_on_asyncio_and_trio(backend: str, issuer: LocalIssuer) -> None:
     app = App()
     with issuer.guard() as cold:
         sent = call(BearerMiddleware(app, guard=cold), scope(token=issuer.token()), backend)
@@ -63,7 +63,7 @@ def test_it_runs_cold_on_both_backends(backend: str, issuer: LocalIssuer) -> Non
     assert app.scopes[0]["state"]["principal"] is principal
 
 
-def test_a_requests_decision_can_be_asked_for(issuer: LocalIssuer) -> None:
+def test_authenticate_returns_the_decision_on_a_request(issuer: LocalIssuer) -> None:
     with issuer.guard(require=scopes("write")) as guard:
 
         def decide(token: str) -> Any:
@@ -176,7 +176,7 @@ def test_only_paths_as_written_are_excluded(
     assert all(each["user"] is ANONYMOUS for each in app.scopes)
 
 
-def test_an_app_without_expiry_headers_or_origin_still_gets_private(issuer: LocalIssuer) -> None:
+def test_cache_control_is_added_without_expiry_headers(issuer: LocalIssuer) -> None:
     with issuer.guard(expiry_headers=None) as guard:
         start, *_ = call(BearerMiddleware(App(), guard=guard), scope(token=issuer.token()))
     assert start["headers"] == [(b"cache-control", b"private")]
@@ -197,7 +197,7 @@ def test_the_innermost_middleware_counts(issuer: LocalIssuer, guard: Guard) -> N
     assert app.scopes[-1]["bearerguard"].requirement == scopes("read")
 
 
-def test_a_vary_for_all_needs_no_more(issuer: LocalIssuer, guard: Guard) -> None:
+def test_nothing_is_added_to_vary_star(issuer: LocalIssuer, guard: Guard) -> None:
     async def app(_scope: Any, _receive: Any, send: Any) -> None:
         headers = [(b"vary", b"*")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -250,9 +250,7 @@ def test_emptying_the_state_reaches_middleware_outside_and_leaves_no_principal(
     assert (state, outer) == ({}, {"principal": "the app's own"})
 
 
-def test_HDR_05_a_header_name_counts_however_it_is_written(
-    issuer: LocalIssuer, guard: Guard
-) -> None:
+def test_HDR_05_header_names_are_case_insensitive(issuer: LocalIssuer, guard: Guard) -> None:
     app = App()
     middleware = BearerMiddleware(app, guard=guard)
     line = b"Bearer " + issuer.token().encode()
@@ -272,7 +270,7 @@ def test_HDR_05_a_header_name_counts_however_it_is_written(
     assert b"access-control-expose-headers" in dict(refused["headers"])
 
 
-def test_HDR_05_it_is_found_among_any_number_of_other_names(
+def test_HDR_05_authorization_is_found_among_any_number_of_headers(
     issuer: LocalIssuer, guard: Guard
 ) -> None:
     middleware = BearerMiddleware(App(), guard=guard)

@@ -94,7 +94,7 @@ def cors_by_hand(app: Any) -> Any:
         (lambda: guarded(CORSMiddleware(nothing)), "CORSMiddleware"),
     ],
 )
-def test_it_is_reported_with_the_remedy(
+def test_cors_middleware_inside_is_reported_with_the_remedy(
     make: Callable[[], Any], named: str | None, guard: Guard, caplog: pytest.LogCaptureFixture
 ) -> None:
     for middleware in (asgi.BearerMiddleware, wsgi.BearerMiddleware):

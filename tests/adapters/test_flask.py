@@ -122,7 +122,7 @@ def test_stacked_decorators_name_all_scopes(guard: Guard, bearer: Bearer) -> Non
     assert 'scope="a b"' in refused.headers["WWW-Authenticate"]
 
 
-def test_the_principal_is_at_hand(guard: Guard, bearer: Bearer) -> None:
+def test_current_principal_is_the_caller_of_the_request(guard: Guard, bearer: Bearer) -> None:
     client = make(guard, exclude=("/who", "/sync")).test_client()
     assert client.get("/inner/who", headers=bearer(sub="ada")).json == "ada"
     assert client.get("/streaming", headers=bearer(sub="ada")).text == "ada!"
@@ -153,7 +153,7 @@ def test_an_error_handlers_own_response_keeps_the_challenge(guard: Guard, bearer
     assert "WWW-Authenticate" not in hidden.headers
 
 
-def test_a_general_handler_sees_the_refusal_too(guard: Guard) -> None:
+def test_a_general_error_handler_receives_the_refusal(guard: Guard) -> None:
     app, seen = make(guard), []
 
     @app.errorhandler(HTTPException)
@@ -165,7 +165,7 @@ def test_a_general_handler_sees_the_refusal_too(guard: Guard) -> None:
     assert seen == [(401, "This request must carry an access token")]
 
 
-def test_cors_and_other_hooks_see_the_refusal(guard: Guard) -> None:
+def test_flask_cors_and_teardown_hooks_run_for_a_refusal(guard: Guard) -> None:
     app, called = Flask("order"), []
     CORS(app)
 
@@ -330,7 +330,7 @@ def test_what_is_mounted_inside_the_app_never_sees_a_refused_request(guard, bear
     assert seen == [True]
 
 
-def test_a_refusal_that_the_extension_did_not_make_is_made_by_the_adapter(guard):
+def test_the_adapter_refuses_where_the_extensions_hook_was_removed(guard):
     app = Flask("broken")
     BearerGuard(app, guard=guard)
     # Somebody took the extension's hook away.
@@ -341,7 +341,7 @@ def test_a_refusal_that_the_extension_did_not_make_is_made_by_the_adapter(guard)
     assert "WWW-Authenticate" in response.headers
 
 
-def test_url_preprocessors_say_nothing_to_whoever_is_refused(guard, bearer):
+def test_url_preprocessors_do_not_run_for_a_refused_request(guard, bearer):
     app = Flask("preprocessing")
     asked = []
 
@@ -360,7 +360,7 @@ def test_url_preprocessors_say_nothing_to_whoever_is_refused(guard, bearer):
     assert client.get("/unknown", headers=bearer()).status_code == 404
 
 
-def test_an_app_whose_guard_was_gone_around_serves_nobody(guard, bearer):
+def test_an_app_whose_middleware_was_removed_serves_nobody(guard, bearer):
     app = Flask("around")
     unguarded = app.wsgi_app
     BearerGuard(app, guard=guard)
@@ -409,7 +409,7 @@ def test_an_error_handler_makes_no_success_of_a_refusal(
     assert (refused.headers.get("WWW-Authenticate") is not None) is (status == 401)
 
 
-def test_what_follows_a_response_makes_no_success_of_a_refusal(guard: Guard) -> None:
+def test_after_request_makes_no_success_of_a_refusal(guard: Guard) -> None:
     app = make(guard)
 
     @app.after_request

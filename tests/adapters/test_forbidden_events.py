@@ -149,7 +149,7 @@ def test_a_claim_that_is_missing_is_named_with_the_names_of_those_that_are_there
     assert "needs claim 'tenant'; the token has claims ['aud', " in event.detail
 
 
-def test_alternatives_are_named_and_not_without_end() -> None:
+def test_a_limited_number_of_alternatives_is_named() -> None:
     seen: list[Event] = []
     issuer = LocalIssuer(algorithm="ES256")
     whole = role("r0")
@@ -164,7 +164,7 @@ def test_alternatives_are_named_and_not_without_end() -> None:
     assert "'r3' or 3 others; " in second
 
 
-def test_each_requirement_has_its_line_a_minute_and_a_path_cannot_forge_one(
+def test_each_requirement_is_logged_once_a_minute_and_a_path_cannot_forge_a_line(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     clock, issuer = Clock(), LocalIssuer(algorithm="ES256")

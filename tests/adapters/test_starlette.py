@@ -174,7 +174,7 @@ def test_stacked_decorators_name_all_scopes(client: TestClient, bearer: Bearer) 
     assert client.get("/stacked", headers=bearer(scope="b a")).text == "stacked"
 
 
-def test_a_role_that_lacks_asks_for_nothing(client: TestClient, bearer: Bearer) -> None:
+def test_a_missing_role_adds_no_scope_to_the_challenge(client: TestClient, bearer: Bearer) -> None:
     assert client.get("/bosses", headers=bearer(roles=["boss"])).text == "boss"
     refused = client.get("/bosses", headers=bearer())
     assert (refused.status_code, refused.headers["www-authenticate"]) == (403, 'Bearer realm="api"')

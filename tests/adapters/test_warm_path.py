@@ -55,7 +55,9 @@ def eventually(condition: Callable[[], object]) -> None:
         time.sleep(0.005)
 
 
-def test_it_expires(behind: Callable[..., Send], issuer: LocalIssuer, clock: Clock) -> None:
+def test_a_warm_token_expires(
+    behind: Callable[..., Send], issuer: LocalIssuer, clock: Clock
+) -> None:
     send = behind(issuer.guard(clock=clock))
     token = warmed(send, issuer.token(lifetime=60))
     clock.now = NOW + 89.9  # 30 s of leeway
@@ -66,7 +68,7 @@ def test_it_expires(behind: Callable[..., Send], issuer: LocalIssuer, clock: Clo
     assert send(token).status == 200
 
 
-def test_another_token_with_its_end_is_another(
+def test_a_token_with_the_same_suffix_is_another_token(
     behind: Callable[..., Send], issuer: LocalIssuer, clock: Clock
 ) -> None:
     send = behind(issuer.guard(clock=clock))
@@ -78,7 +80,7 @@ def test_another_token_with_its_end_is_another(
     assert send(token).status == 200
 
 
-def test_sent_twice_it_is_refused(
+def test_a_warm_token_that_is_sent_twice_is_refused(
     behind: Callable[..., Send], issuer: LocalIssuer, clock: Clock
 ) -> None:
     send = behind(issuer.guard(clock=clock), optional=True)
@@ -97,7 +99,7 @@ def test_each_adapter_applies_its_own_requirement(
         assert (strict(token).status, lax(token).status) == (403, 200)
 
 
-def test_its_key_is_withdrawn(
+def test_a_warm_token_ends_with_its_key(
     behind: Callable[..., Send], issuer: LocalIssuer, clock: Clock
 ) -> None:
     with issuer.guard(clock=clock) as guard:
@@ -108,7 +110,7 @@ def test_its_key_is_withdrawn(
         assert send(token).status == 401
 
 
-def test_it_is_revoked_at_a_guard_that_shares_the_list(
+def test_a_warm_token_is_revoked_by_a_guard_that_shares_the_list(
     behind: Callable[..., Send], issuer: LocalIssuer, clock: Clock
 ) -> None:
     revocations = Revocations()
@@ -154,7 +156,7 @@ def test_guards_made_at_the_same_time_all_learn_of_a_revocation(
         sys.setswitchinterval(interval)
 
 
-def test_the_list_is_closed_and_its_store_gone(
+def test_a_warm_token_is_503_when_the_list_is_closed_and_its_store_unavailable(
     behind: Callable[..., Send],
     issuer: LocalIssuer,
     clock: Clock,
@@ -173,7 +175,7 @@ def test_the_list_is_closed_and_its_store_gone(
     eventually(lambda: send(token).status == 200)
 
 
-def test_the_list_grows_old_though_the_clock_stands_still(
+def test_a_warm_token_is_503_when_the_list_is_stale_by_monotonic_time(
     behind: Callable[..., Send],
     issuer: LocalIssuer,
     clock: Clock,
@@ -188,7 +190,7 @@ def test_the_list_grows_old_though_the_clock_stands_still(
     eventually(lambda: send(token).status == 200)
 
 
-def test_the_guard_is_closed(
+def test_a_closed_guard_forgets_warm_tokens(
     behind: Callable[..., Send], issuer: LocalIssuer, clock: Clock
 ) -> None:
     guard = issuer.guard(clock=clock)
@@ -198,7 +200,7 @@ def test_the_guard_is_closed(
     warmed(behind(guard), token)  # it begins anew
 
 
-def test_a_forked_process_looks_anew(
+def test_a_forked_process_has_no_warm_tokens(
     behind: Callable[..., Send], issuer: LocalIssuer, clock: Clock
 ) -> None:
     guard = issuer.guard(clock=clock)

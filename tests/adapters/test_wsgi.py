@@ -131,7 +131,7 @@ def test_only_paths_below_the_mount_are_excluded(
     assert seen == ([ANONYMOUS] if passes else [])
 
 
-def test_text_that_is_no_latin_1_is_refused_not_raised(guard: Guard) -> None:
+def test_credentials_outside_latin_1_are_400(guard: Guard) -> None:
     statuses: list[str] = []
     middleware = BearerMiddleware(lambda *_: [], guard=guard)
     given = environ(HTTP_AUTHORIZATION="Bearer \u20ac")
