@@ -21,7 +21,6 @@ from bearerguard.errors import ConfigurationError
 from bearerguard.guard.config.requirement import Requirement
 from bearerguard.guard.decision import Deny
 from bearerguard.middleware.admission import Admission, RequestInfo
-from bearerguard.middleware.cors import wrapped_apps
 from bearerguard.middleware.decorators import (
     Admitted,
     Endpoint,
@@ -29,6 +28,7 @@ from bearerguard.middleware.decorators import (
     check_routes,
     check_takes,
 )
+from bearerguard.middleware.inner_apps import wrapped_apps
 
 __all__ = ["BearerMiddleware", "require", "require_scopes"]
 

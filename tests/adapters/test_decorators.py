@@ -160,3 +160,5 @@ def test_a_route_that_is_registered_without_its_requirement_is_refused() -> None
             check_routes(routes)
     check_routes([twice, None, Reader()])
     check_routes([bare, twice])  # once open, once guarded: both are meant
+    decorators.require_scopes("read")(reads)
+    check_routes([reads])  # guarded in another app: no decorator has taken its name

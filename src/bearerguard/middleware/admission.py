@@ -16,7 +16,7 @@ from bearerguard.guard.config.options import check_requirement
 from bearerguard.guard.config.requirement import Requirement, combined
 from bearerguard.guard.decision import Allow, Decision, Deny, Unavailable
 from bearerguard.guard.guard import Guard
-from bearerguard.middleware.cors import cors_middleware_in
+from bearerguard.middleware.inner_apps import cors_middleware_in
 from bearerguard.middleware.refusal import refusal
 from bearerguard.principal import ANONYMOUS, Principal
 from bearerguard.runtime.flow import Flow

@@ -154,12 +154,14 @@ def check_routes(routes: Iterable[object]) -> None:
     """Raise `ConfigurationError` where `require` stands above the route's decorator.
 
     `routes` are an app's functions as they are registered. Such a route is the function without
-    its requirement, which no request would ever reach.
+    its requirement, which no request would ever reach. A function is left alone where it is meant:
+    the decorated one is a route too, or the function's name still means the function itself.
     """
     registered = [each for each in routes if inspect.isfunction(each)]
     guarded = {id(inner) for each in registered for inner in _inside(each)}
     for each in registered:
-        if each in _decorated and id(each) not in guarded:
+        is_meant = id(each) in guarded or each.__globals__.get(each.__qualname__) is each
+        if each in _decorated and not is_meant:
             raise ConfigurationError(
                 f"require(): {each.__qualname__} is a route without its requirement: put"
                 " require() below the route's decorator"

@@ -1,6 +1,7 @@
-"""Finds CORS middleware inside an app, where it never sees what the guard refuses.
+"""The apps inside an app, and the CORS middleware among them.
 
-It compares names only, so that no framework is imported.
+CORS middleware inside the guard never sees a refusal, so the operator must know. It is recognised
+by its name, so that no framework is imported.
 """
 
 from __future__ import annotations
