@@ -1,9 +1,9 @@
-"""The endpoint for back-channel logout, for ASGI and WSGI: an issuer reports users' logouts.
+"""The endpoint for back-channel logout, for ASGI and WSGI: an issuer reports users who are gone.
 
     logout = BackchannelLogout(guard, client_id="app")
     # mount logout.asgi or logout.wsgi outside the guard's middleware, or exclude= its path
 
-Only translates; the rules of a logout request are in `guard.revocation`.
+Only translates; what a logout request must be is the guard's floor.
 """
 
 from __future__ import annotations
@@ -28,17 +28,18 @@ _POLICY_VIOLATION = 1008  # RFC 6455 §7.4.1
 class BackchannelLogout:
     """Accepts logout tokens (OpenID Connect Back-Channel Logout 1.0) and revokes accordingly.
 
-    A token with a `sid` revokes the access tokens of that session, and those of the subject that
-    name no session; one with only a `sub` revokes all of the subject. Tokens that were issued
-    after the logout token stay valid.
+    A token with a `sid` ends that session, and the subject's access tokens that name no
+    session; one with a `sub` alone ends all of the subject's. Concerned is what was issued
+    before the logout token was.
 
-    Responds 200 when every worker will refuse them, 400 to a request that is no genuine logout or
-    was received before, and 503 with `Retry-After` when the revocation failed.
+    Answers 200 when every worker will refuse those, 400 for a request that is no genuine
+    logout or was received before, and 503 with `Retry-After` when it could not be done.
 
     Args:
-        guard: a guard with `revocations=`; one of its issuers must have signed the logout token.
-        client_id: the application's client id at the issuer, which is the `aud` of logout tokens;
-            or several, where issuers gave it different ones.
+        guard: a guard with `revocations=`; a logout token is believed if one of its issuers
+            signed it.
+        client_id: what the application is called at the issuer, the `aud` of logout tokens;
+            or several, where several issuers call it differently.
 
     Raises:
         ConfigurationError: the guard has no revocations, or an option is malformed.
@@ -51,7 +52,7 @@ class BackchannelLogout:
         self._guard = guard
 
     async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a request as an ASGI app."""
+        """Answer as an ASGI app."""
         if scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
@@ -59,22 +60,22 @@ class BackchannelLogout:
             return
         body = await asgi_body(receive, MAX_BODY)
         if body is None:
-            return  # the client has disconnected
-        types = [value for name, value in scope["headers"] if name.lower() == b"content-type"]
-        media_type = types[0].decode("latin-1") if len(types) == 1 else ""
-        response = await self._guard.arun(self._receiver.receive(scope["method"], media_type, body))
-        headers = [(name.lower().encode(), value.encode()) for name, value in response.headers]
-        await send({"type": "http.response.start", "status": response.status, "headers": headers})
-        content = b"" if scope["method"] == "HEAD" else response.body
+            return  # nobody is there to be answered
+        kinds = [value for name, value in scope["headers"] if name.lower() == b"content-type"]
+        kind = kinds[0].decode("latin-1") if len(kinds) == 1 else ""
+        answer = await self._guard.arun(self._receiver.receive(scope["method"], kind, body))
+        headers = [(name.lower().encode(), value.encode()) for name, value in answer.headers]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        content = b"" if scope["method"] == "HEAD" else answer.body
         await send({"type": "http.response.body", "body": content})
 
     def wsgi(
         self, environ: dict[str, Any], start_response: Callable[..., object]
     ) -> Iterable[bytes]:
-        """Handle a request as a WSGI app."""
-        method, media_type = environ["REQUEST_METHOD"], environ.get("CONTENT_TYPE") or ""
+        """Answer as a WSGI app."""
+        method, kind = environ["REQUEST_METHOD"], environ.get("CONTENT_TYPE") or ""
         body = wsgi_body(environ, MAX_BODY)
-        response = self._guard.run(self._receiver.receive(method, media_type, body))
-        status = f"{response.status} {HTTPStatus(response.status).phrase}"
-        start_response(status, list(response.headers))
-        return [b"" if method == "HEAD" else response.body]
+        answer = self._guard.run(self._receiver.receive(method, kind, body))
+        status = f"{answer.status} {HTTPStatus(answer.status).phrase}"
+        start_response(status, list(answer.headers))
+        return [b"" if method == "HEAD" else answer.body]
