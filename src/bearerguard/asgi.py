@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from types import MethodType
 from typing import Any, Self, TypeAlias
 
-from bearerguard.guard.decision import Allow, Deny, Unavailable
+from bearerguard.guard.decision import Allow, Deny, Pending, Unavailable
 from bearerguard.guard.tokens.token_cache import END
 from bearerguard.middleware.adapter import Adapter
 from bearerguard.middleware.admission import RequestInfo
@@ -116,11 +116,11 @@ class BearerMiddleware(Adapter[ASGIApp]):
         elif is_excluded:
             principal, is_http = ANONYMOUS, False  # nothing is added to its response
         else:
-            decision = await self.guard.arun(
-                self.guard.decide(
-                    _authorization(scope), requirement, optional=is_optional, place=_place(scope)
-                )
-            )
+            fields = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
+            place = f"{scope.get('method', 'WEBSOCKET')} {scope['path']}"
+            decision = self.guard.look(fields, requirement, optional=is_optional, place=place)
+            if isinstance(decision, Pending):
+                decision = await self.guard.arun(decision.flow)
             if not isinstance(decision, Allow):
                 await self.refuse(scope, receive, send, decision)
                 return
@@ -278,14 +278,6 @@ class RequestState(dict[str, Any]):
     def __ior__(self, other: Any) -> Self:  # type: ignore[override, misc] # as `dict` has it
         self.update(other)
         return self
-
-
-def _authorization(scope: Scope) -> list[bytes]:
-    return [value for name, value in scope["headers"] if name.lower() == b"authorization"]
-
-
-def _place(scope: Scope) -> str:
-    return f"{scope.get('method', 'WEBSOCKET')} {scope['path']}"
 
 
 def _is_preflight(scope: Scope) -> bool:

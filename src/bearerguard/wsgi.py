@@ -11,7 +11,7 @@ from http import HTTPStatus
 from types import MethodType
 from typing import Any, TypeAlias
 
-from bearerguard.guard.decision import Allow, Deny, Unavailable
+from bearerguard.guard.decision import Allow, Deny, Pending, Unavailable
 from bearerguard.guard.tokens.token_cache import END
 from bearerguard.middleware.adapter import Adapter
 from bearerguard.middleware.admission import RequestInfo
@@ -77,10 +77,10 @@ class BearerMiddleware(Adapter[WSGIApp]):
             principal, token_headers = known.principal, known.telling
         else:
             fields = () if authorization is None else (_octets(authorization),)
-            place = request_info(environ).place
-            decision = self.guard.run(
-                self.guard.decide(fields, requirement, optional=is_optional, place=place)
-            )
+            place = f"{environ['REQUEST_METHOD']} {_whole_path(environ)}"
+            decision = self.guard.look(fields, requirement, optional=is_optional, place=place)
+            if isinstance(decision, Pending):
+                decision = self.guard.run(decision.flow)
             if not isinstance(decision, Allow):
                 environ["bearerguard.principal"] = ANONYMOUS
                 return self.refuse(environ, start_response, decision)
@@ -153,15 +153,19 @@ def _adding_to_lists(
 def request_info(environ: Environ) -> RequestInfo:
     """Describe the request of `environ`."""
     path, raw_path = _paths(environ)
-    whole_path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
     return RequestInfo(
         environ["REQUEST_METHOD"],
         path,
         raw_path,
-        whole_path=_octets(whole_path).decode("utf-8", "replace"),
+        whole_path=_whole_path(environ),
         has_origin="HTTP_ORIGIN" in environ,
         is_preflight=_is_preflight(environ),
     )
+
+
+def _whole_path(environ: Environ) -> str:
+    path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+    return _octets(path).decode("utf-8", "replace")
 
 
 def _paths(environ: Environ) -> tuple[str, str]:
