@@ -44,7 +44,7 @@ _PUBLISHED = ROOT / "docs" / "benchmark.svg"
 
 
 def main() -> int:
-    """Run what was asked for."""
+    """Run the parts named on the command line, or all."""
     options = argparse.ArgumentParser(prog="scripts/benchmark", description=__doc__)
     options.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}")
     options.add_argument("--quick", action="store_true", help="one tiny round: shows that it runs")
@@ -76,7 +76,7 @@ def main() -> int:
         report.targets([each for each in TARGETS if whole or each.name in reached], reached)
     print(
         f"Load average before: {busy:.1f} on {os.cpu_count()} cores."
-        " On a busy machine, what waits (server, workers, threads) tells little."
+        " On a busy machine, the figures of server, workers and threads mean little."
     )
     _write(chosen.output, results, reached, publish=chosen.publish)
     return 0
@@ -91,7 +91,7 @@ def _run(name: str, effort: Effort) -> Result:
 
 
 def _be_quiet() -> None:
-    """Silence what guards and peers say about the bad tokens that they are shown on purpose."""
+    """Silence what guards and peers log about the bad tokens that check them."""
     logging.getLogger().addHandler(logging.NullHandler())
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")

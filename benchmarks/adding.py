@@ -1,4 +1,4 @@
-"""The table of what authentication adds to a request: with it minus without it, in µs and F."""
+"""The table of what authentication adds to a request: with it minus without, in µs and floors."""
 
 from __future__ import annotations
 

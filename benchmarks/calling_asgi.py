@@ -11,7 +11,7 @@ from benchmarks.floor import OTHER_HEADERS, SCHEME
 from benchmarks.peers import PeerError
 from benchmarks.peers.asgi import PATH, ASGIApp
 from benchmarks.rounds import Case, clock
-from benchmarks.world import altered
+from benchmarks.token_issuer import altered
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ async def receive() -> dict[str, Any]:
 
 
 async def send(_message: Any) -> None:
-    """Take the answer."""
+    """Discard a message of the response."""
 
 
 class Caller:
@@ -73,25 +73,25 @@ class Caller:
 
         return Case(lambda count: self.run(requests(count)))
 
-    def answer(self, app: ASGIApp, token: str) -> dict[bytes, bytes]:
-        """Return the headers of one answer, its status among them as `:status`."""
-        answered: dict[bytes, bytes] = {}
+    def respond(self, app: ASGIApp, token: str) -> dict[bytes, bytes]:
+        """Return the headers of one response, and its status as `:status`."""
+        response: dict[bytes, bytes] = {}
 
         async def note(message: Any) -> None:
             if message["type"] == "http.response.start":
-                answered.update((name.lower(), value) for name, value in message["headers"])
-                answered[b":status"] = str(message["status"]).encode()
+                response.update((name.lower(), value) for name, value in message["headers"])
+                response[b":status"] = str(message["status"]).encode()
 
         async def call() -> None:
             await app(scope(token.encode()), receive, note)
 
         self.run(call())
-        return answered
+        return response
 
     def check(self, name: str, app: ASGIApp, token: str) -> dict[bytes, bytes]:
-        """Raise unless the token passes and an altered one does not; return the good answer."""
-        bad = self.answer(app, altered(token))
-        good = self.answer(app, token)
+        """Raise unless the token passes and an altered one does not; return the good response."""
+        bad = self.respond(app, altered(token))
+        good = self.respond(app, token)
         if good[b":status"] != b"200" or bad[b":status"][:1] != b"4":
-            raise PeerError(f"{name} answers {good[b':status']!r} and {bad[b':status']!r}")
+            raise PeerError(f"{name} responds {good[b':status']!r} and {bad[b':status']!r}")
         return good

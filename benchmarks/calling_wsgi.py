@@ -11,7 +11,7 @@ from benchmarks.peers import PeerError
 from benchmarks.peers.asgi import PATH
 from benchmarks.peers.wsgi import WSGIApp
 from benchmarks.rounds import Case
-from benchmarks.world import altered
+from benchmarks.token_issuer import altered
 
 _TEMPLATE: dict[str, Any] = {
     "REQUEST_METHOD": "GET",
@@ -65,13 +65,13 @@ def case(app: WSGIApp, token: str) -> Case:
     return Case(run)
 
 
-def answer(app: WSGIApp, token: str) -> dict[str, str]:
-    """Return the headers of one answer, its status among them as `:status`."""
-    answered: dict[str, str] = {}
+def respond(app: WSGIApp, token: str) -> dict[str, str]:
+    """Return the headers of one response, and its status as `:status`."""
+    response: dict[str, str] = {}
 
     def start_response(status: str, headers: Any, _exc_info: Any = None) -> Any:
-        answered.update((name.lower(), value) for name, value in headers)
-        answered[":status"] = status[:3]
+        response.update((name.lower(), value) for name, value in headers)
+        response[":status"] = status[:3]
         return _write
 
     body = app(environ(token), start_response)
@@ -80,12 +80,12 @@ def answer(app: WSGIApp, token: str) -> dict[str, str]:
     close = getattr(body, "close", None)
     if close is not None:
         close()
-    return answered
+    return response
 
 
 def check(name: str, app: WSGIApp, token: str) -> dict[str, str]:
-    """Raise unless the token passes and an altered one does not; return the good answer."""
-    good, bad = answer(app, token), answer(app, altered(token))
+    """Raise unless the token passes and an altered one does not; return the good response."""
+    good, bad = respond(app, token), respond(app, altered(token))
     if good[":status"] != "200" or bad[":status"][:1] != "4":
-        raise PeerError(f"{name} answers {good[':status']} and {bad[':status']}")
+        raise PeerError(f"{name} responds {good[':status']} and {bad[':status']}")
     return good

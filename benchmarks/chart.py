@@ -1,4 +1,4 @@
-"""The chart of a run: one SVG that needs nothing else, legible on light and on dark pages.
+"""The chart of a run: one self-contained SVG, legible on light and on dark pages.
 
 Bars are medians on a linear scale from zero, with the quartiles as a thin line. A panel
 whose part was not run is left out.
@@ -17,7 +17,7 @@ _STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #1f2328; }
 .page { fill: #ffffff; }
 .title { font-size: 15px; font-weight: 600; }
-.says, .foot { fill: #59636e; font-size: 12px; }
+.subtitle, .foot { fill: #59636e; font-size: 12px; }
 .ours { fill: #0969da; }
 .other { fill: #8c959f; }
 .spread { stroke: #1f2328; stroke-width: 1.5; }
@@ -26,7 +26,7 @@ text { font: 13px system-ui, sans-serif; fill: #1f2328; }
 @media (prefers-color-scheme: dark) {
   text { fill: #f0f6fc; }
   .page { fill: #0d1117; }
-  .says, .foot { fill: #9198a1; }
+  .subtitle, .foot { fill: #9198a1; }
   .ours { fill: #4493f8; }
   .other { fill: #6e7681; }
   .spread { stroke: #f0f6fc; }
@@ -55,7 +55,7 @@ class Panel:
     """Bars on one scale."""
 
     title: str
-    says: str
+    subtitle: str
     bars: Sequence[Bar]
     digits: int
 
@@ -123,7 +123,7 @@ def _panels(parts: Mapping[str, Any]) -> list[Panel]:
         Panel(
             "Requests per second under uvicorn, one worker",
             "more is better; the load generator shares the machine",
-            _bars({says: rates[name] for name, says in names.items() if name in rates}),
+            _bars({label: rates[name] for name, label in names.items() if name in rates}),
             0,
         ),
     ]
@@ -142,7 +142,7 @@ def _panel(panel: Panel, top: int) -> list[str]:
     last = first + _ROW * len(panel.bars)
     lines = [
         f'<text class="title" x="{_MARGIN}" y="{top + 8}">{escape(panel.title)}</text>',
-        f'<text class="says" x="{_MARGIN}" y="{top + 26}">{escape(panel.says)}</text>',
+        f'<text class="subtitle" x="{_MARGIN}" y="{top + 26}">{escape(panel.subtitle)}</text>',
         f'<line class="axis" x1="{left}" y1="{first}" x2="{left}" y2="{last}"/>',
     ]
     for number, bar in enumerate(panel.bars):

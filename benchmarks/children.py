@@ -1,4 +1,4 @@
-"""Fresh interpreters: for what depends on how a process began, its build or its memory."""
+"""Fresh interpreters, for figures that depend on a process's build, imports or memory."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Without these, an interpreter would be watched while it is measured.
-_WATCHERS = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "PYTHONDEVMODE")
+# With these, an interpreter would be traced while it is measured.
+_TRACERS = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "PYTHONDEVMODE")
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment of a fresh interpreter: ours, and no one watching."""
-    inherited = {name: value for name, value in os.environ.items() if name not in _WATCHERS}
+    """Return the environment of a fresh interpreter: this one's, without tracers."""
+    inherited = {name: value for name, value in os.environ.items() if name not in _TRACERS}
     return {**inherited, **(extra or {})}
 
 

@@ -1,7 +1,7 @@
-"""The floor F: what a request with a known token costs at the very least, in pure Python.
+"""The floor F: the least that a request with a known token can cost in pure Python.
 
-Scan twelve header lines for the authorization, build the key from it, hit a dict, look at
-the clock. Whatever recognises a token does these, so all else is told in multiples of F.
+Scan twelve headers for the authorization, build the key from it, hit a dict, read the clock.
+Everything that recognises a token does these, so all other figures are multiples of F.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ OTHER_HEADERS: tuple[tuple[bytes, bytes], ...] = (
 
 
 def headers(token: str) -> list[tuple[bytes, bytes]]:
-    """Return twelve header lines, the authorization among them made anew."""
+    """Return twelve headers, with a new object for the authorization."""
     return [*OTHER_HEADERS, (b"authorization", SCHEME + token.encode())]
 
 

@@ -12,14 +12,14 @@ import json
 from collections.abc import Iterator
 from itertools import count
 
-from benchmarks.world import SECRET, World
+from benchmarks.token_issuer import SECRET, TokenIssuer
 
 
-def stream(world: World, first: int = 0) -> Iterator[str]:
-    """Return ever new tokens, all alike in length, each with a sub and a jti of its own."""
+def stream(issuer: TokenIssuer, first: int = 0) -> Iterator[str]:
+    """Yield unique tokens of equal length, each with its own sub and jti."""
     keyed = hmac.new(SECRET, digestmod=hashlib.sha256)
-    header = _encode(json.dumps(world.header()).encode()) + b"."
-    template = world.claims() | {"sub": "@SUB@", "jti": "@JTI@"}
+    header = _encode(json.dumps(issuer.header()).encode()) + b"."
+    template = issuer.claims() | {"sub": "@SUB@", "jti": "@JTI@"}
     text = json.dumps(template)
     for number in count(first):
         unique = f"{number:032x}"

@@ -1,9 +1,9 @@
-"""The regression guard that no clock can disturb: instructions of a warm request, counted.
+"""A check against regressions that no clock disturbs: the instructions of a warm request.
 
-callgrind counts what the processor is told to do, so a busy machine changes nothing. Five
-runs differed by 0.1 % here. What a request adds is divided by the floor's count of the same
-run: most of what differs between builds of an interpreter, or between processors for which
-libc picks another memcpy, then cancels.
+callgrind counts the instructions that the processor executes, so a busy machine changes nothing:
+five runs differed by 0.1 %. What a request adds is divided by the floor's count of the same run.
+Most of the difference between builds of an interpreter, or between processors for which libc
+chooses another memcpy, then cancels.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from benchmarks.children import ROOT, environment
 from benchmarks.counted import COUNT
 
 COMMITTED = Path(__file__).with_name("instructions.json")
-# A tenth of what a request adds is less than any further call, lookup or copy per request
-# that would be worth a thought, and about a hundred times what runs differ by. It leaves room
-# for another patch release of the interpreter, or another compiler's.
+# A tenth of what a request adds is less than one more call and copy per request, and about a
+# hundred times the difference between runs. It leaves room for another patch release of the
+# interpreter, and for another compiler.
 TOLERANCE = 0.10
 MISSING = "valgrind is not installed (on Debian: apt-get install valgrind)"
 
-# What is judged: the case, the app alone, and what it says.
+# Each judged case: the app alone that it is compared with, and its description.
 ADDED = {
-    "asgi silent": ("asgi bare", "warm ASGI request, nothing added to the response"),
+    "asgi plain": ("asgi bare", "warm ASGI request, nothing added to the response"),
     "asgi headers": ("asgi bare", "warm ASGI request, both expiry headers added"),
     "wsgi headers": ("wsgi bare", "warm WSGI request, both expiry headers added"),
 }
@@ -46,7 +46,7 @@ class Counts:
     each: dict[str, float]
 
     def ratios(self) -> dict[str, float]:
-        """Return what each judged case adds, in floors."""
+        """Return how many floors each judged case adds."""
         floor = self.each["floor"]
         return {
             name: (self.each[name] - self.each[bare]) / floor for name, (bare, _) in ADDED.items()
@@ -54,7 +54,7 @@ class Counts:
 
 
 def interpreter() -> str:
-    """Return the name under which this interpreter's figures are kept."""
+    """Return the name under which this interpreter's figures are committed."""
     return f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -108,9 +108,9 @@ def committed() -> dict[str, dict[str, float]]:
 def exceeded(found: dict[str, float], allowed: dict[str, float]) -> list[str]:
     """Return a sentence for each ratio beyond the committed one and its tolerance."""
     return [
-        f"{says} adds {found[name]:.2f} floors of instructions; {allowed[name]:.2f} are committed,"
-        f" with a tolerance of {TOLERANCE:.0%}"
-        for name, (_, says) in ADDED.items()
+        f"{description} adds {found[name]:.2f} floors of instructions;"
+        f" {allowed[name]:.2f} are committed, with a tolerance of {TOLERANCE:.0%}"
+        for name, (_, description) in ADDED.items()
         if found[name] > allowed[name] * (1 + TOLERANCE)
     ]
 
@@ -126,9 +126,9 @@ def main(*, update: bool) -> int:
         print(f"{name:14} {instructions:10,.1f} instructions")
     kept, found = committed(), counts.ratios()
     allowed = kept.get(interpreter())
-    for name, (_, says) in ADDED.items():
+    for name, (_, description) in ADDED.items():
         before = "nothing" if allowed is None else f"{allowed[name]:.2f}"
-        print(f"{says}: adds {found[name]:.2f} floors; committed: {before}")
+        print(f"{description}: adds {found[name]:.2f} floors; committed: {before}")
     if update:
         kept[interpreter()] = {name: round(value, 2) for name, value in found.items()}
         COMMITTED.write_text(json.dumps(dict(sorted(kept.items())), indent=2) + "\n")
@@ -146,5 +146,5 @@ def main(*, update: bool) -> int:
 def _collected(log: Path) -> int:
     found = re.search(r"Collected : (\d+)", log.read_text())
     if found is None:
-        raise CountError(f"callgrind says nothing of a child:\n{log.read_text()[-2000:]}")
+        raise CountError(f"callgrind reports nothing for a child:\n{log.read_text()[-2000:]}")
     return int(found[1])

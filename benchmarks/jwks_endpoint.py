@@ -13,35 +13,35 @@ from typing import TypeAlias
 from bearerguard import Guard, Issuer, IssuerUnavailable, Request, Response, TokenError
 from bearerguard.testing import SigningKey
 from bearerguard.testing.loopback import serving
-from benchmarks.world import AUDIENCE, World, sign_with
+from benchmarks.token_issuer import AUDIENCE, TokenIssuer, sign_with
 
 Accepts: TypeAlias = Callable[[str], Awaitable[bool]]
 
 
 @dataclass
 class Endpoint:
-    """An issuer's JWKS over HTTP; `failing` answers 500, `delay` is in seconds."""
+    """An issuer's JWKS over HTTP; with `failing` it responds 500; `delay` is in seconds."""
 
-    world: World
+    issuer: TokenIssuer
     keys: list[SigningKey] = field(default_factory=list)
     fetches: int = 0
     failing: bool = False
     delay: float = 0.02
 
     def __post_init__(self) -> None:
-        self.keys.append(self.world.key)
+        self.keys.append(self.issuer.key)
 
     def rotate(self) -> None:
-        """Publish a further key, which signs from now on."""
-        algorithm = self.world.algorithm
+        """Publish a new key, which signs from now on."""
+        algorithm = self.issuer.algorithm
         self.keys.append(SigningKey.generate(algorithm, f"key-{len(self.keys) + 1}"))
 
     def token(self, kid: str | None = None) -> str:
-        """Return a token by the newest key, whatever key it says that is."""
-        return sign_with(self.world, self.keys[-1], kid)
+        """Return a token that the newest key signs; `kid` may name another one."""
+        return sign_with(self.issuer, self.keys[-1], kid)
 
     def handle(self, _request: Request) -> Response:
-        """Answer a fetch."""
+        """Respond to a fetch."""
         self.fetches += 1
         time.sleep(self.delay)
         if self.failing:
@@ -51,14 +51,14 @@ class Endpoint:
 
     @contextmanager
     def serve(self) -> Iterator[str]:
-        """Answer while the block lasts, which gets the URL of the JWKS."""
+        """Serve the JWKS while the block lasts; yields its URL."""
         with serving(self.handle) as url:
             yield f"{url}/jwks"
 
 
-def ours(world: World, url: str) -> Accepts:
-    """Return our guard, over its own HTTP transport."""
-    guard = Guard(Issuer(world.url, audience=AUDIENCE, jwks_uri=url))
+def ours(issuer: TokenIssuer, url: str) -> Accepts:
+    """Return our guard with its HTTP transport."""
+    guard = Guard(Issuer(issuer.url, audience=AUDIENCE, jwks_uri=url))
 
     async def accepts(token: str) -> bool:
         try:
@@ -70,8 +70,8 @@ def ours(world: World, url: str) -> Accepts:
     return accepts
 
 
-def pyjwkclient(world: World, url: str) -> Accepts:
-    """Return PyJWT with its PyJWKClient, in threads as its calls block."""
+def pyjwkclient(issuer: TokenIssuer, url: str) -> Accepts:
+    """Return PyJWT with its PyJWKClient, in threads because its calls block."""
     import jwt
 
     client = jwt.PyJWKClient(url)
@@ -79,7 +79,7 @@ def pyjwkclient(world: World, url: str) -> Accepts:
     def verify(token: str) -> bool:
         try:
             key = client.get_signing_key_from_jwt(token)
-            jwt.decode(token, key, audience=AUDIENCE, issuer=world.url)
+            jwt.decode(token, key, audience=AUDIENCE, issuer=issuer.url)
         except jwt.PyJWTError:
             return False
         return True
@@ -90,12 +90,12 @@ def pyjwkclient(world: World, url: str) -> Accepts:
     return accepts
 
 
-def fastmcp(world: World, url: str) -> Accepts:
+def fastmcp(issuer: TokenIssuer, url: str) -> Accepts:
     """Return fastmcp's JWTVerifier."""
     from fastmcp.server.auth.providers.jwt import JWTVerifier
 
     verifier = JWTVerifier(
-        jwks_uri=url, issuer=world.url, audience=AUDIENCE, algorithm=world.algorithm
+        jwks_uri=url, issuer=issuer.url, audience=AUDIENCE, algorithm=issuer.algorithm
     )
 
     async def accepts(token: str) -> bool:
@@ -104,7 +104,7 @@ def fastmcp(world: World, url: str) -> Accepts:
     return accepts
 
 
-MAKERS: dict[str, Callable[[World, str], Accepts]] = {
+MAKERS: dict[str, Callable[[TokenIssuer, str], Accepts]] = {
     "bearerguard": ours,
     "PyJWT with PyJWKClient": pyjwkclient,
     "fastmcp JWTVerifier": fastmcp,

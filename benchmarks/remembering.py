@@ -1,7 +1,7 @@
-"""One process of the part `memory`: prints the octets that cached tokens take, as JSON.
+"""One process of the part `memory`: prints the octets that cached tokens take as JSON.
 
-usage: python -m benchmarks.remembering each TOKENS    (as tracemalloc and as the system see it)
-       python -m benchmarks.remembering bounded SIZE   (resident, as unique tokens stream by)
+usage: python -m benchmarks.remembering each TOKENS    (by tracemalloc, and by the system)
+       python -m benchmarks.remembering bounded SIZE   (resident, in a stream of unique ones)
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from itertools import islice
 from pathlib import Path
 
 from benchmarks.hs256 import stream
-from benchmarks.world import World
+from benchmarks.token_issuer import TokenIssuer
 
 _WARM_UP = 500
 _STREAMS = (2, 4, 8, 16, 32)
 
 
 def resident() -> int:
-    """Return the octets of this process in memory."""
+    """Return the resident memory of this process in octets."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def each(tokens: int) -> dict[str, float]:
-    """Return the octets per token that remain when as many have been verified."""
-    world = World("HS256")
-    unique = stream(world)
-    # Twice and more, so that none falls out of a generation while we count.
-    guard = world.guard(cache_size=tokens * 4)
+    """Return the octets per token after that many have been verified."""
+    issuer = TokenIssuer("HS256")
+    unique = stream(issuer)
+    # Large enough that none is evicted with its generation meanwhile.
+    guard = issuer.guard(cache_size=tokens * 4)
     for token in islice(unique, _WARM_UP):
         guard.verify(token)
     gc.collect()
@@ -54,10 +54,10 @@ def each(tokens: int) -> dict[str, float]:
 
 
 def bounded(size: int) -> dict[str, list[int]]:
-    """Return what is resident, and how much is cached, after 2, 4, … 32 times its size."""
-    world = World("HS256")
-    unique = stream(world)
-    guard = world.guard(cache_size=size)
+    """Return the resident and the cached after 2, 4, … 32 times the size of the cache."""
+    issuer = TokenIssuer("HS256")
+    unique = stream(issuer)
+    guard = issuer.guard(cache_size=size)
     for token in islice(unique, _WARM_UP):
         guard.verify(token)
     gc.collect()

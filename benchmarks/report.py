@@ -12,7 +12,7 @@ _WIDTH = 100
 
 
 def part(result: Result) -> None:
-    """Print the table of a part and what is to be said about it."""
+    """Print the table of a part and its notes."""
     print(f"\n{result.title}\n{'=' * len(result.title)}")
     if result.rows:
         _table(result.columns, result.rows)
@@ -22,16 +22,16 @@ def part(result: Result) -> None:
 
 
 def targets(wanted: Sequence[Target], reached: Mapping[str, float]) -> None:
-    """Print what was reached, against what was to be."""
+    """Print the targets with the figures that were reached."""
     rows: list[tuple[str, ...]] = []
     for target in wanted:
         value = reached.get(target.name)
         bound = f"{'≥' if target.floor else '≤'} {target.bound:g}"
         if value is None:
-            rows.append((target.name, target.says, "-", bound, target.unit, "not measured"))
+            rows.append((target.name, target.description, "-", bound, target.unit, "not measured"))
             continue
         verdict = "met" if target.is_met(value) else "MISSED"
-        rows.append((target.name, target.says, _number(value), bound, target.unit, verdict))
+        rows.append((target.name, target.description, _number(value), bound, target.unit, verdict))
     title = "Targets"
     print(f"{title}\n{'=' * len(title)}")
     _table(("", "what", "reached", "target", "", ""), rows)

@@ -1,4 +1,4 @@
-"""What a part hands back: a table to read, figures to keep, and what it says of the targets."""
+"""The result of a part: a table to read, figures for the JSON, and what reached a target."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from benchmarks.rounds import Figure
 class Result:
     """The outcome of one part.
 
-    `data` goes into the JSON, `reached` maps a target's name to what was reached, and
-    `notes` say what was left out, and how to read the rest.
+    `data` goes into the JSON, `reached` maps a target's name to the figure that was reached, and
+    `notes` name what was left out and how to read the rest.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""Interleaved rounds: every case in turn, again and again, and what to make of the times.
+"""Interleaved rounds: every case in turn, repeatedly, and the statistics of their times.
 
 Knows no tokens and no peers. A round runs each case once, for a batch that lasts some
 milliseconds; a slow moment of the machine then meets all cases alike, and the median over
@@ -15,13 +15,13 @@ from itertools import repeat
 from time import thread_time
 from typing import TypeAlias
 
-# The seconds that this thread has computed. Nothing that is timed by it waits, and what other
-# programs of a busy machine take meanwhile is not ours.
+# The processor time of this thread, in seconds: cases that are timed by it do not wait, and the
+# time of other programs on a busy machine is not counted.
 clock = thread_time
 
 Samples: TypeAlias = dict[str, list[float]]
 
-# A batch this long tells well enough how many operations fill a whole one.
+# A batch this long is enough to estimate how many operations fill a whole one.
 _TINY = 1e-3
 _WARM_UPS = 2
 
@@ -44,11 +44,11 @@ QUICK = Effort(rounds=3, batch=0.000_5, quick=True)
 
 @dataclass(frozen=True)
 class Case:
-    """Something to time: `run(n)` does it n times, `prepare(n)` what comes before, untimed.
+    """An operation to time: `run(n)` does it n times, after an untimed `prepare(n)`.
 
     `count` fixes n; without it, n is chosen so that a batch lasts as long as it should.
-    What `run` returns, if anything, is the seconds it took by its own watch: for a batch
-    that first has to be started, on an event loop or in threads.
+    `run` may return the seconds that it measured itself: for a batch that has to be started
+    first, on an event loop or in threads.
     """
 
     run: Callable[[int], float | None]
@@ -86,8 +86,8 @@ def measure(cases: Mapping[str, Case], effort: Effort) -> Samples:
     empty = min(_seconds(Case(_nothing), 10_000) for _ in range(9)) / 10_000
     samples: Samples = {name: [] for name in cases}
     order = list(cases)
-    # What is imported now stays for ever: no collection need look at it. What the cases
-    # leave behind is still collected, at their own expense.
+    # Objects that exist now are permanent: no collection need visit them. The garbage of the cases
+    # is still collected, in their own time.
     gc.collect()
     gc.freeze()
     try:
@@ -104,17 +104,17 @@ def measure(cases: Mapping[str, Case], effort: Effort) -> Samples:
 
 
 def ratio(samples: Samples, case: str, to: str) -> Figure:
-    """Return how many times `to` a case takes, round by round."""
+    """Return the time of a case divided by that of `to`, round by round."""
     return figure([a / b for a, b in zip(samples[case], samples[to], strict=True)])
 
 
 def added(samples: Samples, case: str, without: str) -> Figure:
-    """Return the seconds that a case takes more than another one, round by round."""
+    """Return how many seconds more a case takes than `without`, round by round."""
     return figure([a - b for a, b in zip(samples[case], samples[without], strict=True)])
 
 
 def added_ratio(samples: Samples, case: str, without: str, to: str) -> Figure:
-    """Return how many times `to` a case takes more than another one, round by round."""
+    """Return how much more a case takes than `without`, divided by `to`, round by round."""
     rows = zip(samples[case], samples[without], samples[to], strict=True)
     return figure([(a - b) / floor for a, b, floor in rows])
 
@@ -137,7 +137,7 @@ def _count(case: Case, batch: float) -> int:
     for _ in range(_WARM_UPS):
         _seconds(case, 1)
     count = 1
-    # The fastest of some: one pause of the machine would make all batches too short.
+    # The fastest of three: a pause of the machine would make all batches too short.
     while (taken := min(_seconds(case, count) for _ in range(3))) < min(_TINY, batch):
         count *= 4
     return max(1, round(count * batch / taken))

@@ -1,7 +1,7 @@
 """The apps that the part `server` starts: one ASGI app, bare and behind each guard.
 
-A server imports this module in a process of its own and makes the app that it is told of;
-`BENCHMARK_JWKS` names the file with the issuer's keys.
+A server imports this module in a process of its own and makes the app that its command line
+names; `BENCHMARK_JWKS` is the file with the issuer's keys.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bearerguard.asgi import BearerMiddleware
 from benchmarks.peers.asgi import BODY, START, ASGIApp
 from benchmarks.peers.asgi import bare as _bare
 from benchmarks.peers.starlette_pyjwt import protect
-from benchmarks.world import AUDIENCE, ISSUER
+from benchmarks.token_issuer import AUDIENCE, ISSUER
 
 # Fewer than there are cold tokens, so that each was forgotten before it comes again.
 COLD_CACHE = 100
@@ -42,8 +42,8 @@ def bare() -> ASGIApp:
     return _bare
 
 
-def telling() -> ASGIApp:
-    """Return the app alone, sending headers as many and as long as `warm` adds."""
+def bare_headers() -> ASGIApp:
+    """Return the app alone, with as many and as long headers as `warm` adds."""
     own: Any = START["headers"]
     start = {**START, "headers": [*own, *_ADDED]}
 
@@ -60,12 +60,12 @@ def pyjwt() -> ASGIApp:
 
 
 def warm() -> ASGIApp:
-    """Return the app behind our face as it is by default, expiry headers included."""
+    """Return the app behind our middleware with its defaults, expiry headers included."""
     return BearerMiddleware(_bare, guard=_guard())
 
 
-def silent() -> ASGIApp:
-    """Return the app behind our face, which adds nothing to a response."""
+def plain() -> ASGIApp:
+    """Return the app behind our middleware, which adds nothing to a response."""
     return BearerMiddleware(_bare, guard=_guard(expiry_headers=None, cache_control=None))
 
 

@@ -1,8 +1,8 @@
 """Starting real servers on loopback, and loading them with wrk in bounded windows.
 
-wrk is a system program, looked for on PATH. A server has one worker unless told otherwise;
-uvicorn is never given several (with `--workers` it listens without TCP_NODELAY, and every
-answer on a kept connection then takes 40 ms).
+wrk is a system program that must be on PATH. A server has one worker by default; uvicorn always
+has one, because with `--workers` it listens without TCP_NODELAY, and each response on a kept
+connection then takes 40 ms.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ _FAULTS = re.compile(r"Non-2xx|Socket errors")
 
 
 class ServerError(Exception):
-    """A server did not start, or did not answer what it should."""
+    """A server did not start, or did not respond as it should."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """A server that answers on a port of loopback."""
+    """A server that listens on a port of loopback."""
 
     port: int
 
     @property
     def url(self) -> str:
-        """Return where it answers."""
+        """The URL of its API."""
         return f"http://127.0.0.1:{self.port}/api/v1/recordings"
 
 
@@ -95,7 +95,7 @@ def free_port() -> int:
 
 
 def load(server: Server, seconds: float, *, token: str | None, cold: Path | None = None) -> float:
-    """Return the requests per second of one window; each must be answered by 2xx.
+    """Return the requests per second of one window; each response must be 2xx.
 
     With `cold`, a file of tokens, every request carries the next one of it.
     """
@@ -124,4 +124,4 @@ def _wait(port: int, process: subprocess.Popen[bytes]) -> None:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.05)
-    raise ServerError(f"{process.args!r} does not answer; what it printed is above")
+    raise ServerError(f"{process.args!r} does not respond; its output is above")

@@ -2,9 +2,9 @@
 
 usage: python -m benchmarks.verifying ROUNDS TOKENS [--peers]
 
-The raw verification, the least one, ours and each peer's see the same tokens in the same
-rounds. Before each batch our guard forgets its tokens, so that each is verified, and its keys
-stay.
+The raw verification, the minimum, our guard and each peer verify the same tokens in the same
+rounds. Before each batch our guard forgets its tokens, so that each is verified anew; it keeps its
+keys.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from bearerguard.protocol.jose.verifier import verifier
 from benchmarks.peers import PeerError, installed
 from benchmarks.peers.jose import MAKERS, check
 from benchmarks.rounds import Case, Effort, measure
-from benchmarks.world import ALGORITHMS, SECRET, World
+from benchmarks.token_issuer import ALGORITHMS, SECRET, TokenIssuer
 
 _FAST = ("msgspec", "pybase64")
 
 
-def key_of(world: World) -> Any:
-    """Return what verifies the signatures of a world."""
-    return SECRET if world.is_symmetric else parse_jwk(world.key.jwk()).material
+def key_of(issuer: TokenIssuer) -> Any:
+    """Return the key that verifies the signatures of an issuer."""
+    return SECRET if issuer.is_symmetric else parse_jwk(issuer.key.jwk()).material
 
 
-def raw(world: World, tokens: Sequence[str]) -> Case:
+def raw(issuer: TokenIssuer, tokens: Sequence[str]) -> Case:
     """Return the signature verifications alone."""
-    key = key_of(world)
+    key = key_of(issuer)
     pairs: list[tuple[bytes, bytes]] = []
     for token in tokens:
         signing_input, _, signature = token.encode().rpartition(b".")
         pairs.append((signing_input, base64url.decode(signature)))
-    verify = CRYPTO[world.algorithm].verify
+    verify = CRYPTO[issuer.algorithm].verify
     if not all(verify(text, key, signature) for text, signature in pairs):
         raise PeerError("the raw verification refuses its own signatures")
 
@@ -52,12 +52,12 @@ def raw(world: World, tokens: Sequence[str]) -> Case:
     return Case(run, count=len(tokens))
 
 
-def least(world: World, tokens: Sequence[str]) -> Case:
-    """Return what none can leave out who remembers a token: digest, base64, JSON, signature.
+def least(issuer: TokenIssuer, tokens: Sequence[str]) -> Case:
+    """Return the minimum for anything that caches tokens: digest, base64, JSON, signature.
 
-    Nothing is checked but the signature. What F is to a known token this is to a new one.
+    Only the signature is checked. It is to a new token what F is to a known one.
     """
-    is_genuine = verifier(world.algorithm, key_of(world))
+    is_genuine = verifier(issuer.algorithm, key_of(issuer))
     parse = json.loads if speed.msgspec is None else speed.msgspec.json.decode
     known: dict[bytes, Any] = {}
 
@@ -68,7 +68,7 @@ def least(world: World, tokens: Sequence[str]) -> Case:
         claims = parse(base64url.decode(payload))
         signing_input = octets[: len(header) + 1 + len(payload)]
         if not is_genuine(signing_input, base64url.decode(signature)):
-            raise PeerError("the least verification refuses a genuine token")
+            raise PeerError("the minimal verification refuses a genuine token")
         known[key] = claims
 
     return Case(each(verify, tokens).run, prepare=lambda _count: known.clear(), count=len(tokens))
@@ -84,9 +84,9 @@ def each(verify: Callable[[str], object], tokens: Sequence[str]) -> Case:
     return Case(run, count=len(tokens))
 
 
-def ours(world: World, tokens: Sequence[str]) -> Case:
-    """Return the cold verification by a guard, every check in place."""
-    guard = world.guard()
+def ours(issuer: TokenIssuer, tokens: Sequence[str]) -> Case:
+    """Return the cold verification by a guard with all its checks."""
+    guard = issuer.guard()
     check("bearerguard", guard.verify, tokens[0])
     return Case(
         each(guard.verify, tokens).run, prepare=lambda _count: guard.close(), count=len(tokens)
@@ -100,17 +100,17 @@ def main(rounds: int, count: int, *, with_peers: bool) -> dict[str, Any]:
     missing: list[str] = []
     fast: list[str] = []
     for algorithm in ALGORITHMS:
-        world = World(algorithm)
-        tokens = world.tokens(count)
+        issuer = TokenIssuer(algorithm)
+        tokens = issuer.tokens(count)
         cases = {
-            "raw": raw(world, tokens),
-            "least": least(world, tokens),
-            "bearerguard": ours(world, tokens),
+            "raw": raw(issuer, tokens),
+            "least": least(issuer, tokens),
+            "bearerguard": ours(issuer, tokens),
         }
-        # Seen before a peer is imported, which may use them too.
+        # Before a peer is imported, which may use them too.
         fast = fast or [name for name in _FAST if name in sys.modules]
         if with_peers:
-            made, missing = installed({name: partial(m, world) for name, m in MAKERS.items()})
+            made, missing = installed({name: partial(m, issuer) for name, m in MAKERS.items()})
             for name, verify in made.items():
                 if verify is not None:
                     check(name, verify, tokens[0])

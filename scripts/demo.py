@@ -1,8 +1,8 @@
 """The demo: the recordings API with its own authorization server, and lines to paste.
 
-A user, an app with a secret and an app without one are made for it. `--check` sends the printed
-lines itself, goes through the browser flow by HTTP, and prints what was sent and answered.
-Everything stays on this machine's loopback interface and ends with this process.
+It creates a user, an app with a secret and an app without one. `--check` sends the printed lines
+itself, goes through the browser flow by HTTP, and prints requests and responses. Everything stays
+on the loopback interface of this machine and ends with this process.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from demo_check import check
-from demo_story import PASSWORD, USER, Cast, Step, story
+from demo_steps import PASSWORD, USER, Setup, Step, steps
 
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.administration import Administration
@@ -41,8 +41,8 @@ def free_port() -> int:
     return port
 
 
-def cast(url: str, callback: str, store: str, secret: str) -> Cast:
-    """Make the user and the two apps, as `bearerguard user add` and `client add` would."""
+def set_up(url: str, callback: str, store: str, secret: str) -> Setup:
+    """Create the user and the two apps, as `bearerguard user add` and `client add` do."""
     with Administration(store, secret=secret) as server:
         server.users.add(USER, PASSWORD, name="Ada Lovelace")
         confidential = server.clients.add("Field Notes", scopes=["read", "write"])
@@ -50,7 +50,7 @@ def cast(url: str, callback: str, store: str, secret: str) -> Cast:
             "Pocket Recorder", public=True, redirect_uris=[callback], scopes=["read", "write"]
         )
     own_secret = confidential.client_secret or ""
-    return Cast(url, callback, confidential.client_id, own_secret, public.client_id)
+    return Setup(url, callback, confidential.client_id, own_secret, public.client_id)
 
 
 @contextmanager
@@ -85,13 +85,13 @@ def wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
 
 
 def app_page(request: Request) -> Response:
-    """Be the app's own page, to which the browser comes back with a code."""
+    """Respond as the app to which the browser is redirected with a code."""
     parts = urlsplit(request.url)
     if parts.path != "/callback":
         return Response(404)
-    answer = {name: values[0] for name, values in parse_qs(parts.query).items()}
-    line = f"CODE={answer['code']}" if "code" in answer else answer.get("error", "no code")
-    print(f"  (the browser came back)  {line}", flush=True)
+    fields = {name: values[0] for name, values in parse_qs(parts.query).items()}
+    line = f"CODE={fields['code']}" if "code" in fields else fields.get("error", "no code")
+    print(f"  (the browser was redirected)  {line}", flush=True)
     page = (
         "<!doctype html><html lang=en><title>Pocket Recorder</title>"
         "<body style='font: 1.1rem/1.6 system-ui; margin: 15vh auto; max-width: 34rem'>"
@@ -104,10 +104,10 @@ def app_page(request: Request) -> Response:
 
 def show(plan: list[Step], url: str) -> None:
     print(f"The recordings API and its authorization server listen at {url}\n")
-    print("# Once, so that the lines below can pick from answers")
-    print("""pick() { echo "$ANSWER" | sed -n "s/.*\\"$1\\": *\\"\\([^\\"]*\\)\\".*/\\1/p"; }\n""")
+    print("# Once: a function by which the lines below read a response")
+    print("""pick() { echo "$REPLY" | sed -n "s/.*\\"$1\\": *\\"\\([^\\"]*\\)\\".*/\\1/p"; }\n""")
     for number, step in enumerate(plan, 1):
-        print(f"# {number}. {step.says}: {step.expect}")
+        print(f"# {number}. {step.title}: {step.expect}")
         print(f"# {step.first}\n{step.line()}\n" if step.first else f"{step.line()}\n")
     print("Ctrl-C ends the demo.", flush=True)
 
@@ -124,7 +124,7 @@ def main() -> int:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bearerguard-demo-"))
         store = f"sqlite:///{folder}/demo.db"
         callback = stack.enter_context(serving(app_page)) + "/callback"
-        plan = story(cast(url, callback, store, secret))
+        plan = steps(set_up(url, callback, store, secret))
         stack.enter_context(api(url, port, store, secret))
         if chosen.check:
             return 0 if check(plan) else 1

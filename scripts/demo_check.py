@@ -1,4 +1,4 @@
-"""The demo's own check: sends the lines, goes through the browser flow by HTTP, compares."""
+"""The demo's check: sends the lines, goes through the browser flow by HTTP, compares."""
 
 from __future__ import annotations
 
@@ -12,45 +12,45 @@ from string import Template
 from urllib.parse import parse_qs, urljoin, urlsplit
 
 import httpx2
-from demo_story import PASSWORD, USER, Step
+from demo_steps import PASSWORD, USER, Step
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-# Long enough to tell tokens apart, too short to be one.
+# Enough of a token to recognise it, and too little to use it.
 _SHOWN = 8
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What came back, as far as the table shows it."""
+class Result:
+    """The response to a step, as far as the table shows it."""
 
     status: str
-    says: str
+    summary: str
     body: str = ""
 
 
 def check(plan: list[Step]) -> bool:
-    """Do every step; print a table; return whether all was as announced."""
+    """Do every step and print a table; return whether each had the expected response."""
     known: dict[str, str] = {}
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("", "step", "sent", "answered"):
+    for column in ("", "step", "sent", "response"):
         table.add_column(column, overflow="fold")
     good = True
     for number, step in enumerate(plan, 1):
-        answer = visited(step, known) if step.is_visit else sent(step, known)
-        right = answer.status == step.expect
+        result = visited(step, known) if step.is_visit else sent(step, known)
+        right = result.status == step.expect
         good &= right
         mark = "[green]ok[/]" if right else f"[bold red]WRONG[/], not {step.expect}"
-        says = f"{answer.status}  {answer.says}".rstrip()
-        table.add_row(mark, f"{number}. {step.says}", escape(shown(step)), escape(says))
+        response = f"{result.status}  {result.summary}".rstrip()
+        table.add_row(mark, f"{number}. {step.title}", escape(shown(step)), escape(response))
     Console(width=None if sys.stdout.isatty() else 140, highlight=False).print(table)
     return good
 
 
-def sent(step: Step, known: dict[str, str]) -> Answer:
-    """Send a line with curl, as it was printed, and keep what later ones need."""
+def sent(step: Step, known: dict[str, str]) -> Result:
+    """Send a line with curl, as it was printed; note the values that later lines need."""
     words = [Template(word).safe_substitute(known) for word in step.command()]
     words[1] = "-si"
     done = subprocess.run(words, capture_output=True, text=True, check=False)
@@ -62,34 +62,34 @@ def sent(step: Step, known: dict[str, str]) -> Answer:
         content = json.loads(body)
         known |= {name: content.get(member, "") for name, member in step.keeps.items()}
     headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-    return Answer(status.split()[1], summary(headers, body), body)
+    return Result(status.split()[1], summary(headers, body), body)
 
 
-def visited(step: Step, known: dict[str, str]) -> Answer:
-    """Sign in and allow, as a browser without scripts does; keep the code."""
+def visited(step: Step, known: dict[str, str]) -> Result:
+    """Sign in and allow, as a browser without scripts does; note the code."""
     with httpx2.Client(follow_redirects=True) as browser:
         login = browser.get(step.url)
         consent = browser.post(
             *form(login), data={**hidden(login), "username": USER, "password": PASSWORD}
         )
         if consent.status_code != httpx2.codes.OK:
-            return Answer(str(consent.status_code), "at the login")
-        answer = browser.post(
+            return Result(str(consent.status_code), "at the login")
+        decided = browser.post(
             *form(consent),
             data={**hidden(consent), "decision": "allow"},
             follow_redirects=False,
         )
-    returned = parse_qs(urlsplit(answer.headers.get("location", "")).query)
+    returned = parse_qs(urlsplit(decided.headers.get("location", "")).query)
     if "code" not in returned:
-        return Answer(str(answer.status_code), "at the consent page")
+        return Result(str(decided.status_code), "at the consent page")
     known["CODE"] = returned["code"][0]
-    return Answer("a code", f"and state={returned['state'][0]}, by a redirect to the app")
+    return Result("a code", f"and state={returned['state'][0]}, by a redirect to the app")
 
 
 def form(page: httpx2.Response) -> tuple[str]:
     action = re.search(r'<form method="post" action="([^"]*)"', page.text)
     if action is None:
-        sys.exit(f"demo: there is no form on the page, which answered {page.status_code}")
+        sys.exit(f"demo: there is no form on the page, whose status is {page.status_code}")
     return (urljoin(str(page.url), unescape(action[1])),)
 
 
@@ -99,7 +99,7 @@ def hidden(page: httpx2.Response) -> dict[str, str]:
 
 
 def summary(headers: dict[str, str], body: str) -> str:
-    """Return what is telling about an answer, without a token in full."""
+    """Return the essential part of a response, without a token in full."""
     challenge = headers.get("www-authenticate")
     if challenge:
         return challenge.split(", error_description")[0]
@@ -107,8 +107,8 @@ def summary(headers: dict[str, str], body: str) -> str:
         content = json.loads(body)
     except ValueError:
         return ""
-    told = {name: value for name, value in content.items() if name != "error_description"}
-    return ", ".join(f"{name}: {brief(name, value)}" for name, value in told.items())
+    members = {name: value for name, value in content.items() if name != "error_description"}
+    return ", ".join(f"{name}: {brief(name, value)}" for name, value in members.items())
 
 
 def brief(name: str, value: object) -> str:

@@ -1,4 +1,4 @@
-"""The warm path of a request, as both adapters take it."""
+"""The look-up of a warm token, as both adapters do it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from bearerguard.guard.tokens.token_cache import SUFFIX, TokenCache
 
 
 def recalled(by: Guard | TokenCache, authorization: bytes | str) -> Principal | None:
-    """Return the principal of cached credentials, else None."""
+    """Return the principal of these credentials, or None where the guard must decide."""
     known = by.recent.get(authorization[SUFFIX])
     if (
         known is None

@@ -11,33 +11,32 @@ from bearerguard.asgi import BearerMiddleware
 from benchmarks.adding import FLOOR, tabulate, without
 from benchmarks.calling_asgi import Caller
 from benchmarks.floor import floor
-from benchmarks.ours import silent_guard
 from benchmarks.peers import PeerError, installed, left_out
 from benchmarks.peers.asgi import MAKERS, Pair, bare
 from benchmarks.result import Result
 from benchmarks.rounds import Case, Effort, measure
-from benchmarks.world import World
+from benchmarks.token_issuer import TokenIssuer
 
-SILENT, TELLING = "bearerguard, nothing added", "bearerguard, both expiry headers"
-_TARGETS = {SILENT: "T1 plain", TELLING: "T1 headers"}
+PLAIN, HEADERS = "bearerguard, nothing added", "bearerguard, both expiry headers"
+_TARGETS = {PLAIN: "T1 plain", HEADERS: "T1 headers"}
 _EXPIRY = {b"access-token-expires-in", b"access-token-expires-at"}
 
 
 def run(effort: Effort) -> Result:
-    """Measure our face and the peers' in the same rounds."""
-    world = World()
-    token = world.token()
+    """Measure our middleware and the peers' in the same rounds."""
+    issuer = TokenIssuer()
+    token = issuer.token()
     pairs = {
-        SILENT: Pair(bare, BearerMiddleware(bare, guard=silent_guard(world))),
-        TELLING: Pair(bare, BearerMiddleware(bare, guard=world.guard())),
+        PLAIN: Pair(bare, BearerMiddleware(bare, guard=issuer.plain_guard())),
+        HEADERS: Pair(bare, BearerMiddleware(bare, guard=issuer.guard())),
     }
-    peers, missing = installed({name: partial(make, world) for name, make in MAKERS.items()})
+    peers, missing = installed({name: partial(make, issuer) for name, make in MAKERS.items()})
     pairs.update(peers)
     with Caller() as caller:
         for name, pair in pairs.items():
-            answer = caller.check(name, pair.protected, token)
-            if name in _TARGETS and _EXPIRY.issubset(answer) != (name == TELLING):
-                raise PeerError(f"{name} answers with {sorted(answer)}")
+            response = caller.check(name, pair.protected, token)
+            if name in _TARGETS and _EXPIRY.issubset(response) != (name == HEADERS):
+                raise PeerError(f"{name} responds with {sorted(response)}")
         cases: dict[str, Case] = {FLOOR: floor(token)}
         for name, pair in pairs.items():
             cases[without(name)] = caller.case(pair.without, token)

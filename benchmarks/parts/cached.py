@@ -14,7 +14,7 @@ from benchmarks.hs256 import stream
 from benchmarks.peers.asgi import bare
 from benchmarks.result import Result
 from benchmarks.rounds import Case, Effort, clock, figure, measure, ratio
-from benchmarks.world import World
+from benchmarks.token_issuer import TokenIssuer
 
 _SPREAD = 1000
 
@@ -35,22 +35,22 @@ def run(effort: Effort) -> Result:
         result.keep("warm × 1000 tokens", name, value=flat)
     if not effort.quick:
         result.reached["Scale tokens"] = ratio(samples, str(sizes[-1]), smallest).median
-    result.notes.append("Warm requests are whole ones, the bare app included.")
+    result.notes.append("The time of a warm request includes the bare app.")
     return result
 
 
 def _case(caller: Caller, size: int) -> Case:
-    world = World("HS256")
-    guard = world.guard(cache_size=size * 4)
+    issuer = TokenIssuer("HS256")
+    guard = issuer.guard(cache_size=size * 4)
     app = BearerMiddleware(bare, guard=guard)
     spread: list[bytes] = []
-    for number, token in enumerate(islice(stream(world), size)):
+    for number, token in enumerate(islice(stream(issuer), size)):
         guard.verify(token)
         if number % (size // _SPREAD) == 0:
             spread.append(token.encode())
     if guard.health()["cached_tokens"] != size:
         raise RuntimeError(f"the cache holds {guard.health()['cached_tokens']}, not {size}")
-    # Made anew: a request's token comes from the network, and not from all over the memory.
+    # New objects: a request's token comes from the network and lies in one place in memory.
     turn = cycle([token[:1] + token[1:] for token in spread])
 
     async def requests(count: int) -> float:

@@ -1,6 +1,6 @@
 """What fresh tokens add to a client's warm request, beside the peers.
 
-The clients' answers come from memory, so that nothing waits: each client with authentication,
+Responses come from memory, so that nothing waits. Each figure is a client with authentication
 minus the same library's client with a fixed header.
 """
 
@@ -21,22 +21,22 @@ from benchmarks.peers import installed, left_out
 from benchmarks.peers.client import LIFETIME, MAKERS, OURS, URL, Pair, Tokens, check
 from benchmarks.result import Result
 from benchmarks.rounds import Case, Effort, added, clock, figure, measure
-from benchmarks.world import World
+from benchmarks.token_issuer import TokenIssuer
 
-# These libraries leave garbage in cycles, and a collection costs more than what is looked for: each
-# batch begins without any, and is so long that one collection more or less makes no difference.
+# These libraries leave cyclic garbage, and a collection costs more than the figure. Each batch
+# starts without garbage, and is so long that one collection makes no difference.
 _LONG = Effort(rounds=25, batch=0.1)
 
 
 def run(effort: Effort) -> Result:
     """Measure our clients and the peers' in the same rounds."""
-    token = World().token()
+    token = TokenIssuer().token()
     body = json.dumps({"access_token": token, "token_type": "Bearer", "expires_in": LIFETIME})
 
-    def answer(_request: Request) -> Response:
+    def respond(_request: Request) -> Response:
         return Response(200, (("Content-Type", "application/json"),), body.encode())
 
-    with serving(answer) as origin, asyncio.Runner() as runner:
+    with serving(respond) as origin, asyncio.Runner() as runner:
         tokens = Tokens(f"{origin}/token", token)
         pairs = {name: make(tokens) for name, make in OURS.items()}
         peers, missing = installed({name: partial(make, tokens) for name, make in MAKERS.items()})
@@ -58,7 +58,7 @@ def run(effort: Effort) -> Result:
         result.row(name, microseconds.text(), fixed.text())
         result.keep("µs", name, value=microseconds)
         if name in OURS:
-            target = f"Client {name.split()[1]}"  # judged by the dearer of its two worlds
+            target = f"Client {name.split()[1]}"  # the more expensive of sync and async counts
             result.reached[target] = max(microseconds.median, result.reached.get(target, 0.0))
     result.notes += left_out(missing)
     return result

@@ -16,10 +16,10 @@ from benchmarks.rounds import Effort, Samples, figure, ratio
 CRYPTO = "PyJWT's algorithms and cryptography alone"
 USED = "from bearerguard import Guard, Issuer"
 _STATEMENTS = {
-    # It brings the primitives of cryptography that verifying a JWT needs, whoever does it.
+    # It imports those parts of cryptography that any verification of a JWT needs.
     CRYPTO: "import jwt.algorithms",
     "import bearerguard": "import bearerguard",
-    # The package loads its modules as its names are used: this is what an application pays.
+    # The package imports its modules when its names are used: this is an application's cost.
     USED: USED,
     "import bearerguard.asgi": "import bearerguard.asgi",
     "import bearerguard.wsgi": "import bearerguard.wsgi",

@@ -9,8 +9,8 @@ from benchmarks.floor import floor
 from benchmarks.peers.asgi import bare
 from benchmarks.result import Result
 from benchmarks.rounds import Case, Effort, figure, measure, ratio
+from benchmarks.token_issuer import AUDIENCE, TokenIssuer
 from benchmarks.verifying import each
-from benchmarks.world import AUDIENCE, World
 
 _COLD_TOKENS = 40
 
@@ -18,16 +18,16 @@ _COLD_TOKENS = 40
 def run(effort: Effort) -> Result:
     """Measure guards of 1, 100 and 10 000 issuers in the same rounds."""
     sizes = (1, 100) if effort.quick else (1, 100, 10_000)
-    world = World("ES256")
-    token, tokens = world.token(), world.tokens(_COLD_TOKENS)
+    issuer = TokenIssuer("ES256")
+    token, tokens = issuer.token(), issuer.tokens(_COLD_TOKENS)
     cases: dict[str, Case] = {"F": floor(token)}
     with Caller() as caller:
         for size in sizes:
-            guard = _guard(world, size)
+            guard = _guard(issuer, size)
             app = BearerMiddleware(bare, guard=guard)
             caller.check(f"{size} issuers", app, token)
             cases[f"warm {size}"] = caller.case(app, token)
-            cold = _guard(world, size)
+            cold = _guard(issuer, size)
             cases[f"cold {size}"] = Case(
                 each(cold.verify, tokens).run,
                 prepare=lambda _count, cold=cold: cold.close(),  # type: ignore[misc]
@@ -52,14 +52,14 @@ def run(effort: Effort) -> Result:
         result.keep("cold × 1 issuer", str(size), value=flat_cold)
     if not effort.quick:
         result.reached["Scale issuers"] = ratio(samples, f"warm {sizes[-1]}", "warm 1").median
-    result.notes.append("Warm requests are whole ones, the bare app included.")
+    result.notes.append("The time of a warm request includes the bare app.")
     return result
 
 
-def _guard(world: World, size: int) -> Guard:
-    """Return a guard of that many issuers, the world's the last."""
+def _guard(issuer: TokenIssuer, size: int) -> Guard:
+    """Return a guard with that many issuers, of which `issuer` is the last."""
     others = [
-        Issuer(f"https://tenant-{number}.example.com", audience=AUDIENCE, keys=world.jwks())
+        Issuer(f"https://tenant-{number}.example.com", audience=AUDIENCE, keys=issuer.jwks())
         for number in range(size - 1)
     ]
-    return Guard(*others, world.issuer())
+    return Guard(*others, issuer.config())

@@ -15,7 +15,7 @@ from benchmarks.jwks_endpoint import MAKERS, Accepts, Endpoint
 from benchmarks.peers import PeerError, installed, left_out
 from benchmarks.result import Result
 from benchmarks.rounds import Effort
-from benchmarks.world import World
+from benchmarks.token_issuer import TokenIssuer
 
 OURS = "bearerguard"
 _HERD = 100
@@ -23,23 +23,23 @@ _POLL_SECONDS = 0.1
 
 
 def run(effort: Effort) -> Result:
-    """Play all scenarios with each verifier."""
+    """Run all scenarios with each verifier."""
     kids, patience = (50, 0.5) if effort.quick else (1_000, 40.0)
     result = Result(
         "JWKS: fetches, and seconds until a rotated key is accepted",
         ("", f"{_HERD} cold at once", f"{kids:,} made-up kids", "500 for 100 requests", "rotation"),
     )
-    world = World("ES256")
-    # Made with a place that nobody asks: only to see what is installed.
+    issuer = TokenIssuer("ES256")
+    # Made with a URL that is never fetched, only to see which are installed.
     made, missing = installed(
-        {name: partial(make, world, "http://127.0.0.1:9/jwks") for name, make in MAKERS.items()}
+        {name: partial(make, issuer, "http://127.0.0.1:9/jwks") for name, make in MAKERS.items()}
     )
     present = list(made)
-    rotations = asyncio.run(_all_rotations(world, present, patience))
+    rotations = asyncio.run(_all_rotations(issuer, present, patience))
     for name in present:
-        herd = asyncio.run(_herd(name, world))
-        more = asyncio.run(_made_up_kids(name, world, kids))
-        outage, seconds = asyncio.run(_outage(name, world))
+        herd = asyncio.run(_herd(name, issuer))
+        more = asyncio.run(_made_up_kids(name, issuer, kids))
+        outage, seconds = asyncio.run(_outage(name, issuer))
         rotation = rotations[name]
         result.row(
             name,
@@ -58,25 +58,25 @@ def run(effort: Effort) -> Result:
             result.keep(name, figure, value=value)
         if name == OURS:
             result.reached |= {"T6 herd": herd, "T6 kids": more, "T6 outage": outage}
-            # Not accepted in all that time is at least that long.
+            # One that was not accepted in that time took at least that long.
             result.reached["T6 rotation"] = patience if rotation is None else rotation
     result.notes += left_out(missing)
     return result
 
 
-async def _herd(name: str, world: World) -> int:
-    endpoint = Endpoint(world, delay=0.1)
+async def _herd(name: str, issuer: TokenIssuer) -> int:
+    endpoint = Endpoint(issuer, delay=0.1)
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_HERD))
     with endpoint.serve() as url:
-        accepts = MAKERS[name](world, url)
+        accepts = MAKERS[name](issuer, url)
         tokens = [endpoint.token() for _ in range(_HERD)]
         if not all(await asyncio.gather(*map(accepts, tokens))):
             raise PeerError(f"{name} refuses good tokens that come at once")
     return endpoint.fetches
 
 
-async def _made_up_kids(name: str, world: World, count: int) -> int:
-    endpoint = Endpoint(world)
+async def _made_up_kids(name: str, issuer: TokenIssuer, count: int) -> int:
+    endpoint = Endpoint(issuer)
     with endpoint.serve() as url:
         accepts = await _warmed(name, endpoint, url)
         for _ in range(count):
@@ -85,10 +85,10 @@ async def _made_up_kids(name: str, world: World, count: int) -> int:
     return endpoint.fetches - 1
 
 
-async def _outage(name: str, world: World) -> tuple[int, float]:
-    endpoint = Endpoint(world, failing=True)
+async def _outage(name: str, issuer: TokenIssuer) -> tuple[int, float]:
+    endpoint = Endpoint(issuer, failing=True)
     with endpoint.serve() as url:
-        accepts = MAKERS[name](world, url)
+        accepts = MAKERS[name](issuer, url)
         token = endpoint.token()
         begin = time.perf_counter()
         for _ in range(100):
@@ -98,14 +98,14 @@ async def _outage(name: str, world: World) -> tuple[int, float]:
 
 
 async def _all_rotations(
-    world: World, names: list[str], patience: float
+    issuer: TokenIssuer, names: list[str], patience: float
 ) -> dict[str, float | None]:
-    found = await asyncio.gather(*(_rotation(name, world, patience) for name in names))
+    found = await asyncio.gather(*(_rotation(name, issuer, patience) for name in names))
     return dict(zip(names, found, strict=True))
 
 
-async def _rotation(name: str, world: World, patience: float) -> float | None:
-    endpoint = Endpoint(world)
+async def _rotation(name: str, issuer: TokenIssuer, patience: float) -> float | None:
+    endpoint = Endpoint(issuer)
     with endpoint.serve() as url:
         accepts = await _warmed(name, endpoint, url)
         endpoint.rotate()
@@ -119,7 +119,7 @@ async def _rotation(name: str, world: World, patience: float) -> float | None:
 
 async def _warmed(name: str, endpoint: Endpoint, url: str) -> Accepts:
     """Return a verifier that has the keys."""
-    accepts = MAKERS[name](endpoint.world, url)
+    accepts = MAKERS[name](endpoint.issuer, url)
     if not await accepts(endpoint.token()):
         raise PeerError(f"{name} refuses a good token")
     return accepts

@@ -6,8 +6,8 @@ from bearerguard import Guard, Issuer
 from bearerguard.testing import SigningKey
 from benchmarks.result import Result
 from benchmarks.rounds import Case, Effort, figure, measure, ratio
+from benchmarks.token_issuer import AUDIENCE, TokenIssuer
 from benchmarks.verifying import each
-from benchmarks.world import AUDIENCE, World
 
 _TOKENS = 40
 
@@ -15,15 +15,15 @@ _TOKENS = 40
 def run(effort: Effort) -> Result:
     """Measure sets of 1, 10 and 100 keys in the same rounds, the signing key the last."""
     sizes = (1, 10) if effort.quick else (1, 10, 100)
-    world = World("ES256")
-    tokens = world.tokens(_TOKENS)
+    issuer = TokenIssuer("ES256")
+    tokens = issuer.tokens(_TOKENS)
     others = [
         SigningKey.generate("ES256", f"another-{number}").jwk() for number in range(sizes[-1] - 1)
     ]
     cases: dict[str, Case] = {}
     for size in sizes:
-        keys = {"keys": [*others[: size - 1], world.key.jwk()]}
-        guard = Guard(Issuer(world.url, audience=AUDIENCE, keys=keys))
+        keys = {"keys": [*others[: size - 1], issuer.key.jwk()]}
+        guard = Guard(Issuer(issuer.url, audience=AUDIENCE, keys=keys))
         cases[str(size)] = Case(
             each(guard.verify, tokens).run,
             prepare=lambda _count, guard=guard: guard.close(),  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""What a remembered token takes, and that a stream of unique tokens stays bounded.
+"""The memory of a cached token, and that a stream of unique tokens stays bounded.
 
 Measured in fresh interpreters. What tracemalloc sees is what Python allocated for the
 tokens; what the system sees holds the allocator's slack as well.
@@ -12,7 +12,7 @@ from benchmarks.rounds import Effort
 
 
 def run(effort: Effort) -> Result:
-    """Fill one guard's cache; stream past another's."""
+    """Fill one guard's cache, and stream unique tokens through another's."""
     tokens, size = (500, 100) if effort.quick else (100_000, 5_000)
     result = Result("memory: verified tokens in the cache", ("", "octets"))
     found = ask("remembering", "each", str(tokens))
@@ -30,5 +30,7 @@ def run(effort: Effort) -> Result:
     if max(stream["cached"]) > size:
         result.notes.append(f"The cache held {max(stream['cached'])} tokens, more than its size.")
     result.reached["T7"] = found["traced"]
-    result.notes.append("The tokens have eleven claims; the cache holds them, and not the tokens.")
+    result.notes.append(
+        "The tokens have eleven claims; the cache holds the claims, and not the tokens."
+    )
     return result

@@ -1,7 +1,7 @@
 """Requests per second of real servers under wrk: bare, PyJWT every time, ours warm and cold.
 
-A server works for each header that it sends, whoever asks it to: an app that sends as many as
-our face adds shows how much of the difference that is.
+A server has work with each header that it sends: an app that itself sends as many as our middleware
+adds shows how much of the difference that is.
 
 One worker each. All variants of a server run at once and are loaded one after the other, in
 many short windows; each window is compared with the bare app's of the same round.
@@ -28,19 +28,19 @@ from benchmarks.serving import (
     started,
     uvicorn,
 )
-from benchmarks.world import World
+from benchmarks.token_issuer import TokenIssuer
 
 _SERVERS = {"uvicorn": uvicorn, "granian": granian}
 _VARIANTS = {
     "bare": "the app alone",
-    "telling": "the app alone, sending the same three headers itself",
+    "bare_headers": "the app alone, sending the same three headers itself",
     "pyjwt": "Starlette + PyJWT every time",
     "warm": "bearerguard, warm",
-    "silent": "bearerguard, warm, nothing added",
+    "plain": "bearerguard, warm, nothing added",
     "cold": "bearerguard, cold (every request another token)",
 }
-# As T1 is: with nothing added to the response, and with what is added by default.
-_TARGETS = {"silent": "plain", "warm": "headers"}
+# As T1: with nothing added to the response, and with what is added by default.
+_TARGETS = {"plain": "plain", "warm": "headers"}
 _ROUNDS = 12
 _COLD_TOKENS = 2_000
 
@@ -55,11 +55,11 @@ def run(effort: Effort) -> Result:
         return result
     servers = [name for name in _SERVERS if importlib.util.find_spec(name) is not None]
     result.notes += left_out([name for name in _SERVERS if name not in servers])
-    world = World()
+    issuer = TokenIssuer()
     with tempfile.TemporaryDirectory() as folder:
         jwks, tokens = Path(folder) / "jwks.json", Path(folder) / "tokens"
-        jwks.write_text(json.dumps(world.jwks()))
-        tokens.write_text("\n".join(world.tokens(150 if effort.quick else _COLD_TOKENS)))
+        jwks.write_text(json.dumps(issuer.jwks()))
+        tokens.write_text("\n".join(issuer.tokens(150 if effort.quick else _COLD_TOKENS)))
         for name in servers:
             with ExitStack() as stack:
                 variants = {}
@@ -67,7 +67,7 @@ def run(effort: Effort) -> Result:
                     port = free_port()
                     command = _SERVERS[name](variant, port, 1)
                     variants[variant] = stack.enter_context(started(command, port, jwks))
-                samples = _windows(variants, world.token(), tokens, effort)
+                samples = _windows(variants, issuer.token(), tokens, effort)
             _add(result, name, samples)
     result.notes.append("wrk runs on the same machine and takes its share of it.")
     return result
@@ -85,10 +85,10 @@ def _windows(variants: dict[str, Server], token: str, tokens: Path, effort: Effo
 
 
 def _add(result: Result, server: str, samples: Samples) -> None:
-    for name, says in _VARIANTS.items():
+    for name, description in _VARIANTS.items():
         of_bare, of_pyjwt = _over(samples, name, "bare"), _over(samples, name, "pyjwt")
         rate = figure(samples[name])
-        result.row(f"{server}: {says}", rate.text(0), of_bare.text(), of_pyjwt.text())
+        result.row(f"{server}: {description}", rate.text(0), of_bare.text(), of_pyjwt.text())
         result.keep("requests/s", server, name, value=rate)
         result.keep("× bare", server, name, value=of_bare)
         result.keep("× PyJWT", server, name, value=of_pyjwt)

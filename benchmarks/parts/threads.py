@@ -13,8 +13,8 @@ from time import perf_counter
 
 from benchmarks.result import Result
 from benchmarks.rounds import Case, Effort, figure, measure
+from benchmarks.token_issuer import TokenIssuer
 from benchmarks.verifying import each, raw
-from benchmarks.world import World
 
 _ALGORITHMS = ("RS256", "ES256", "EdDSA")
 _TOKENS = 100
@@ -27,10 +27,10 @@ def run(effort: Effort) -> Result:
         "threads: cold verify, one guard", ("", "tokens/s, 1 thread", "2 threads, × 1 thread")
     )
     for algorithm in _ALGORITHMS:
-        world = World(algorithm)
-        halves = (world.tokens(_TOKENS), world.tokens(_TOKENS))
-        guard = world.guard()
-        raws = [raw(world, half).run for half in halves]
+        issuer = TokenIssuer(algorithm)
+        halves = (issuer.tokens(_TOKENS), issuer.tokens(_TOKENS))
+        guard = issuer.guard()
+        raws = [raw(issuer, half).run for half in halves]
         wholes = [each(guard.verify, half).run for half in halves]
         cases = {
             f"{RAW} 1": _threaded(raws[:1]),
@@ -46,8 +46,8 @@ def run(effort: Effort) -> Result:
             result.row(f"{algorithm}, {name}", rate.text(0), faster.text())
             result.keep("2 threads × 1", name, algorithm, value=faster)
     result.notes.append(
-        f"By the clock on the wall: of {os.cpu_count()} cores, others may use some at the time."
-        " What the signatures alone gain is what the machine had to give."
+        f"By wall clock: other programs may use some of the {os.cpu_count()} cores meanwhile."
+        " The gain of the signatures alone is the most that the machine allowed."
     )
     return result
 

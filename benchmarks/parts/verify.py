@@ -13,7 +13,7 @@ from benchmarks.peers import left_out
 from benchmarks.peers.jose import MAKERS
 from benchmarks.result import Result
 from benchmarks.rounds import Effort, Samples, figure, ratio
-from benchmarks.world import ALGORITHMS
+from benchmarks.token_issuer import ALGORITHMS
 
 OURS, FAST = "bearerguard", "bearerguard [speed]"
 LEAST, LEAST_FAST = "the least", "the least [speed]"

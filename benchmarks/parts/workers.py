@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.result import Result
 from benchmarks.rounds import Effort, Samples, figure
 from benchmarks.serving import MISSING, free_port, granian, has_wrk, load, started
-from benchmarks.world import World
+from benchmarks.token_issuer import TokenIssuer
 
 _WORKERS = (1, 2)
 _VARIANTS = {"bare": "the app alone", "warm": "bearerguard, warm"}
@@ -31,12 +31,12 @@ def run(effort: Effort) -> Result:
     if importlib.util.find_spec("granian") is None:
         result.notes.append("granian is not installed, so this part is left out.")
         return result
-    world = World()
-    token = world.token()
+    issuer = TokenIssuer()
+    token = issuer.token()
     samples: Samples = {}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         jwks = Path(folder) / "jwks.json"
-        jwks.write_text(json.dumps(world.jwks()))
+        jwks.write_text(json.dumps(issuer.jwks()))
         servers = {}
         for variant in _VARIANTS:
             for workers in _WORKERS:
@@ -48,11 +48,11 @@ def run(effort: Effort) -> Result:
             start = number % len(order)
             for name in order[start:] + order[:start]:
                 samples.setdefault(name, []).append(load(servers[name], 1, token=token))
-    for variant, says in _VARIANTS.items():
+    for variant, description in _VARIANTS.items():
         for workers in _WORKERS:
             rates, single = samples[f"{variant} {workers}"], samples[f"{variant} 1"]
             scaled = figure([a / b for a, b in zip(rates, single, strict=True)])
-            label = f"{says}, {workers} worker{'s' if workers > 1 else ''}"
+            label = f"{description}, {workers} worker{'s' if workers > 1 else ''}"
             result.row(label, figure(rates).text(0), scaled.text())
             result.keep("× 1 worker", variant, str(workers), value=scaled)
     result.notes.append(

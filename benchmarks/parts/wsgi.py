@@ -11,35 +11,34 @@ from bearerguard.wsgi import BearerMiddleware
 from benchmarks import calling_wsgi
 from benchmarks.adding import FLOOR, tabulate, without
 from benchmarks.floor import floor
-from benchmarks.ours import silent_guard
 from benchmarks.peers import PeerError, installed, left_out
 from benchmarks.peers.wsgi import MAKERS, Pair, bare
 from benchmarks.result import Result
 from benchmarks.rounds import Case, Effort, measure
-from benchmarks.world import World
+from benchmarks.token_issuer import TokenIssuer
 
-SILENT, TELLING = "bearerguard, nothing added", "bearerguard, both expiry headers"
+PLAIN, HEADERS = "bearerguard, nothing added", "bearerguard, both expiry headers"
 _EXPIRY = {"access-token-expires-in", "access-token-expires-at"}
 
 
 def run(effort: Effort) -> Result:
-    """Measure our face and the peers' in the same rounds."""
-    world = World()
-    token = world.token()
+    """Measure our middleware and the peers' in the same rounds."""
+    issuer = TokenIssuer()
+    token = issuer.token()
     pairs = {
-        SILENT: Pair(bare, BearerMiddleware(bare, guard=silent_guard(world))),
-        TELLING: Pair(bare, BearerMiddleware(bare, guard=world.guard())),
+        PLAIN: Pair(bare, BearerMiddleware(bare, guard=issuer.plain_guard())),
+        HEADERS: Pair(bare, BearerMiddleware(bare, guard=issuer.guard())),
     }
-    peers, missing = installed({name: partial(make, world) for name, make in MAKERS.items()})
+    peers, missing = installed({name: partial(make, issuer) for name, make in MAKERS.items()})
     pairs.update(peers)
     cases: dict[str, Case] = {FLOOR: floor(token)}
     for name, pair in pairs.items():
-        answer = calling_wsgi.check(name, pair.protected, token)
-        if name in {SILENT, TELLING} and _EXPIRY.issubset(answer) != (name == TELLING):
-            raise PeerError(f"{name} answers with {sorted(answer)}")
+        response = calling_wsgi.check(name, pair.protected, token)
+        if name in {PLAIN, HEADERS} and _EXPIRY.issubset(response) != (name == HEADERS):
+            raise PeerError(f"{name} responds with {sorted(response)}")
         cases[without(name)] = calling_wsgi.case(pair.without, token)
         cases[name] = calling_wsgi.case(pair.protected, token)
     samples = measure(cases, effort)
-    result = tabulate("WSGI: added to a warm request", samples, pairs, {TELLING: "T2"})
+    result = tabulate("WSGI: added to a warm request", samples, pairs, {HEADERS: "T2"})
     result.notes += left_out(missing)
     return result

@@ -1,7 +1,7 @@
-"""The peers: what users would pick instead, each set up as its own documentation says.
+"""The peers: what users would choose instead, each set up as its own documentation says.
 
-Each is asked first whether it accepts a good token and refuses an altered one: what does not
-check is not measured. One that is not installed is left out, and named.
+A peer is measured only after it accepted a good token and refused an altered one. One that is not
+installed is left out and named.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ T = TypeVar("T")
 
 
 class PeerError(Exception):
-    """A peer does not do what it is measured for."""
+    """A peer does not verify what it is measured for."""
 
 
 def installed(makers: Mapping[str, Callable[[], T]]) -> tuple[dict[str, T], list[str]]:
-    """Return what could be made, by name, and the names of what is not installed."""
+    """Return the peers that are installed, by name, and the names of the others."""
     made: dict[str, T] = {}
     missing: list[str] = []
     for name, make in makers.items():

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
 
-from benchmarks.world import AUDIENCE, World
+from benchmarks.token_issuer import AUDIENCE, TokenIssuer
 
 ASGIApp: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -32,45 +32,45 @@ class Pair:
 
 
 async def bare(_scope: Any, _receive: Any, send: Any) -> None:
-    """Answer like an API, and do nothing else."""
+    """Respond like an API, and do nothing else."""
     await send(START)
     await send(BODY)
 
 
-def _pem(world: World) -> str:
+def _pem(issuer: TokenIssuer) -> str:
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    public = world.key.private.public_key()
+    public = issuer.key.private.public_key()
     octets: bytes = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     return octets.decode()
 
 
-def _decode(world: World) -> Callable[[str], dict[str, Any]]:
+def _decode(issuer: TokenIssuer) -> Callable[[str], dict[str, Any]]:
     import jwt
 
-    key, algorithms = jwt.PyJWK(world.key.jwk()).key, [world.algorithm]
+    key, algorithms = jwt.PyJWK(issuer.key.jwk()).key, [issuer.algorithm]
 
     def decode(token: str) -> dict[str, Any]:
-        return jwt.decode(token, key, algorithms=algorithms, audience=AUDIENCE, issuer=world.url)
+        return jwt.decode(token, key, algorithms=algorithms, audience=AUDIENCE, issuer=issuer.url)
 
     return decode
 
 
-def starlette(world: World) -> Pair:
+def starlette(issuer: TokenIssuer) -> Pair:
     """Starlette's AuthenticationMiddleware with a backend that calls PyJWT."""
     from benchmarks.peers.starlette_pyjwt import protect
 
-    return Pair(bare, protect(bare, world.key.jwk(), world.url))
+    return Pair(bare, protect(bare, issuer.key.jwk(), issuer.url))
 
 
-def fastapi(world: World) -> Pair:
+def fastapi(issuer: TokenIssuer) -> Pair:
     """FastAPI's HTTPBearer and a dependency that calls PyJWT."""
     import jwt
     from fastapi import Depends, FastAPI, HTTPException
     from fastapi.responses import Response
     from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-    decode, scheme = _decode(world), HTTPBearer()
+    decode, scheme = _decode(issuer), HTTPBearer()
 
     async def caller(
         credentials: Annotated[HTTPAuthorizationCredentials, Depends(scheme)],
@@ -98,14 +98,14 @@ def fastapi(world: World) -> Pair:
     return Pair(without, protected)
 
 
-def mcp(world: World) -> Pair:
+def mcp(issuer: TokenIssuer) -> Pair:
     """The MCP SDK's BearerAuthBackend and RequireAuthMiddleware with a verifier on PyJWT."""
     import jwt
     from mcp.server.auth.middleware.bearer_auth import BearerAuthBackend, RequireAuthMiddleware
     from mcp.server.auth.provider import AccessToken
     from starlette.middleware.authentication import AuthenticationMiddleware
 
-    decode = _decode(world)
+    decode = _decode(issuer)
 
     class Verifier:
         async def verify_token(self, token: str) -> AccessToken | None:
@@ -126,20 +126,20 @@ def mcp(world: World) -> Pair:
     return Pair(bare, AuthenticationMiddleware(guarded, backend=BearerAuthBackend(Verifier())))
 
 
-def fastmcp(world: World) -> Pair:
+def fastmcp(issuer: TokenIssuer) -> Pair:
     """JWTVerifier of fastmcp, behind the MCP SDK's middleware, as fastmcp puts it there."""
     from fastmcp.server.auth.providers.jwt import JWTVerifier
     from mcp.server.auth.middleware.bearer_auth import BearerAuthBackend, RequireAuthMiddleware
     from starlette.middleware.authentication import AuthenticationMiddleware
 
     verifier = JWTVerifier(
-        public_key=_pem(world), issuer=world.url, audience=AUDIENCE, algorithm=world.algorithm
+        public_key=_pem(issuer), issuer=issuer.url, audience=AUDIENCE, algorithm=issuer.algorithm
     )
     guarded = RequireAuthMiddleware(bare, required_scopes=["read"])
     return Pair(bare, AuthenticationMiddleware(guarded, backend=BearerAuthBackend(verifier)))
 
 
-def litestar(world: World) -> Pair:
+def litestar(issuer: TokenIssuer) -> Pair:
     """Litestar's JWTAuth."""
     from litestar import Litestar, Response, get
     from litestar.security.jwt import JWTAuth
@@ -155,16 +155,16 @@ def litestar(world: World) -> Pair:
         return Litestar([get(PATH)(recordings)], middleware=middleware, openapi_config=None)
 
     auth = JWTAuth[Any](
-        token_secret=_pem(world),
-        algorithm=world.algorithm,
+        token_secret=_pem(issuer),
+        algorithm=issuer.algorithm,
         retrieve_user_handler=retrieve,
         accepted_audiences=[AUDIENCE],
-        accepted_issuers=[world.url],
+        accepted_issuers=[issuer.url],
     )
     return Pair(app(), app(auth.middleware))
 
 
-MAKERS: dict[str, Callable[[World], Pair]] = {
+MAKERS: dict[str, Callable[[TokenIssuer], Pair]] = {
     "Starlette + PyJWT": starlette,
     "FastAPI HTTPBearer + PyJWT": fastapi,
     "mcp BearerAuthBackend + PyJWT": mcp,

@@ -1,7 +1,7 @@
 """Clients: each a client that sends a fixed header, and the same client with authentication.
 
-All answer from memory: what differs is what authentication adds. Each has got the same token, by
-its own means: from a token endpoint on loopback, or given with its expiry.
+All responses come from memory, so the difference is what authentication adds. Each client has the
+same token: from a token endpoint on loopback, or passed with its expiry.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ _CALLER: dict[str, Any] = {"client_id": "caller", "client_secret": "a secret"}
 
 @dataclass(frozen=True)
 class Tokens:
-    """The token that all send, and the endpoint that gives it."""
+    """The token that all send, and the endpoint that issues it."""
 
     endpoint: str
     token: str
 
     @property
     def header(self) -> str:
-        """What `Authorization` must say."""
+        """The value of `Authorization` that must be sent."""
         return f"Bearer {self.token}"
 
     def manager(self) -> TokenManager:
-        """Return ours, which asks the endpoint."""
+        """Return our token manager, which asks the endpoint."""
         return TokenManager(ClientCredentials(token_endpoint=self.endpoint, **_CALLER))
 
 
@@ -47,30 +47,30 @@ class Pair:
 
 
 def transport(library: Any, *, is_async: bool = False) -> Any:
-    """Return a transport of httpx or httpx2 that answers from memory, and notes the header."""
+    """Return a transport of httpx or httpx2 that responds from memory and records the header."""
     base: Any = library.AsyncBaseTransport if is_async else library.BaseTransport
-    answer = library.Response
+    response = library.Response
 
     class Transport(base):  # type: ignore[misc]
         seen: str | None = None
 
         def handle_request(self, request: Any) -> Any:
             self.seen = request.headers["authorization"]
-            return answer(200)
+            return response(200)
 
         async def handle_async_request(self, request: Any) -> Any:
             self.seen = request.headers["authorization"]
-            return answer(200)
+            return response(200)
 
     return Transport()
 
 
 def _pair(library: Any, tokens: Tokens, auth: Any, *, is_async: bool) -> Pair:
     kind = library.AsyncClient if is_async else library.Client
-    fixed, answering = (transport(library, is_async=is_async) for _ in range(2))
+    fixed, authenticated = (transport(library, is_async=is_async) for _ in range(2))
     return Pair(
         kind(transport=fixed, headers={"Authorization": tokens.header}),
-        kind(transport=answering, auth=auth),
+        kind(transport=authenticated, auth=auth),
         is_async,
     )
 
@@ -104,17 +104,17 @@ def ours_requests(tokens: Tokens) -> Pair:
 
         def send(self, request: requests.PreparedRequest, **_options: Any) -> requests.Response:  # type: ignore[override]
             self.seen = request.headers["authorization"]
-            answer = requests.Response()
-            answer.status_code, answer.request, answer.url = 200, request, URL
-            answer._content = b""  # noqa: SLF001 - as an adapter's answer that was read
-            return answer
+            response = requests.Response()
+            response.status_code, response.request, response.url = 200, request, URL
+            response._content = b""  # noqa: SLF001 - as of a response that was read
+            return response
 
         def close(self) -> None:
             """There is nothing to close."""
 
     def session() -> requests.Session:
         made = requests.Session()
-        made.trust_env = False  # or a file is looked for, where no auth= is
+        made.trust_env = False  # otherwise it looks for a .netrc file where there is no auth=
         made.mount("https://", Adapter())
         return made
 
@@ -172,6 +172,6 @@ MAKERS: dict[str, Callable[[Tokens], Pair]] = {
 
 def check(name: str, client: Any, tokens: Tokens) -> None:
     """Raise unless what a client has just sent carried the token."""
-    found = client.get_adapter(URL) if hasattr(client, "get_adapter") else client._transport  # noqa: SLF001 - what was sent
+    found = client.get_adapter(URL) if hasattr(client, "get_adapter") else client._transport  # noqa: SLF001 - the transport that recorded it
     if found.seen != tokens.header:
         raise PeerError(f"{name} sends {'nothing' if found.seen is None else 'something else'}")

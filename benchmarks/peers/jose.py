@@ -1,6 +1,6 @@
 """Libraries that verify a JWT: signature, exp, iss and aud, in each one's own way.
 
-Each maker takes the world and returns a function from a token to its claims. Keys are
+Each maker takes the issuer and returns a function from a token to its claims. Keys are
 loaded once, as an application would.
 """
 
@@ -13,34 +13,34 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from benchmarks.peers import PeerError
-from benchmarks.world import AUDIENCE, SECRET, World, altered
+from benchmarks.token_issuer import AUDIENCE, SECRET, TokenIssuer, altered
 
 Verify: TypeAlias = Callable[[str], object]
 
 
-def pyjwt(world: World) -> Verify:
+def pyjwt(issuer: TokenIssuer) -> Verify:
     """PyJWT."""
     import jwt
 
-    key: Any = SECRET if world.is_symmetric else jwt.PyJWK(world.key.jwk()).key
-    algorithms = [world.algorithm]
+    key: Any = SECRET if issuer.is_symmetric else jwt.PyJWK(issuer.key.jwk()).key
+    algorithms = [issuer.algorithm]
 
     def verify(token: str) -> object:
-        return jwt.decode(token, key, algorithms=algorithms, audience=AUDIENCE, issuer=world.url)
+        return jwt.decode(token, key, algorithms=algorithms, audience=AUDIENCE, issuer=issuer.url)
 
     return verify
 
 
-def joserfc(world: World) -> Verify:
+def joserfc(issuer: TokenIssuer) -> Verify:
     """Joserfc, the successor of Authlib's own JOSE."""
     from joserfc import jwt
     from joserfc.jwk import OctKey, import_key
 
-    key: Any = OctKey.import_key(SECRET) if world.is_symmetric else import_key(world.key.jwk())
+    key: Any = OctKey.import_key(SECRET) if issuer.is_symmetric else import_key(issuer.key.jwk())
     # EdDSA and PS256 are not among its recommended algorithms: they are named here.
-    algorithms = [world.algorithm]
+    algorithms = [issuer.algorithm]
     registry = jwt.JWTClaimsRegistry(
-        iss={"essential": True, "value": world.url},
+        iss={"essential": True, "value": issuer.url},
         aud={"essential": True, "value": AUDIENCE},
         exp={"essential": True},
     )
@@ -53,34 +53,34 @@ def joserfc(world: World) -> Verify:
     return verify
 
 
-def python_jose(world: World) -> Verify | None:
+def python_jose(issuer: TokenIssuer) -> Verify | None:
     """python-jose with its cryptography backend; it knows neither PS256 nor EdDSA."""
     from jose import jwk, jwt
 
-    if world.algorithm in {"PS256", "EdDSA"}:
+    if issuer.algorithm in {"PS256", "EdDSA"}:
         return None
-    material: Any = SECRET if world.is_symmetric else world.key.jwk()
-    key = jwk.construct(material, algorithm=world.algorithm)
-    algorithms = [world.algorithm]
+    material: Any = SECRET if issuer.is_symmetric else issuer.key.jwk()
+    key = jwk.construct(material, algorithm=issuer.algorithm)
+    algorithms = [issuer.algorithm]
 
     def verify(token: str) -> object:
-        return jwt.decode(token, key, algorithms=algorithms, audience=AUDIENCE, issuer=world.url)
+        return jwt.decode(token, key, algorithms=algorithms, audience=AUDIENCE, issuer=issuer.url)
 
     return verify
 
 
-def jwcrypto(world: World) -> Verify:
+def jwcrypto(issuer: TokenIssuer) -> Verify:
     """Jwcrypto."""
     from jwcrypto.common import base64url_encode
     from jwcrypto.jwk import JWK
     from jwcrypto.jwt import JWT
 
     members = (
-        {"kty": "oct", "k": base64url_encode(SECRET)} if world.is_symmetric else world.key.jwk()
+        {"kty": "oct", "k": base64url_encode(SECRET)} if issuer.is_symmetric else issuer.key.jwk()
     )
     key = JWK(**members)
-    algorithms = [world.algorithm]
-    expected = {"iss": world.url, "aud": AUDIENCE, "exp": None}
+    algorithms = [issuer.algorithm]
+    expected = {"iss": issuer.url, "aud": AUDIENCE, "exp": None}
 
     def verify(token: str) -> object:
         checked = JWT(jwt=token, key=key, algs=algorithms, check_claims=expected)
@@ -89,7 +89,7 @@ def jwcrypto(world: World) -> Verify:
     return verify
 
 
-def authlib(world: World) -> Verify:
+def authlib(issuer: TokenIssuer) -> Verify:
     """Authlib's own JOSE, deprecated in favour of joserfc and still widely used."""
     # It installs a filter that shows its warning, and so is imported before ours.
     importlib.import_module("authlib.deprecate")
@@ -98,14 +98,14 @@ def authlib(world: World) -> Verify:
         warnings.simplefilter("ignore")  # the deprecation is known, and said above
         from authlib.jose import JsonWebKey, JsonWebToken, OctKey
 
-        jwt = JsonWebToken([world.algorithm])
+        jwt = JsonWebToken([issuer.algorithm])
         key: Any = (
             OctKey.import_key(SECRET)
-            if world.is_symmetric
-            else JsonWebKey.import_key(world.key.jwk())
+            if issuer.is_symmetric
+            else JsonWebKey.import_key(issuer.key.jwk())
         )
     options = {
-        "iss": {"essential": True, "value": world.url},
+        "iss": {"essential": True, "value": issuer.url},
         "aud": {"essential": True, "value": AUDIENCE},
         "exp": {"essential": True},
     }
@@ -118,7 +118,7 @@ def authlib(world: World) -> Verify:
     return verify
 
 
-MAKERS: dict[str, Callable[[World], Verify | None]] = {
+MAKERS: dict[str, Callable[[TokenIssuer], Verify | None]] = {
     "PyJWT": pyjwt,
     "joserfc": joserfc,
     "python-jose": python_jose,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.peers.asgi import ASGIApp
-from benchmarks.world import AUDIENCE
+from benchmarks.token_issuer import AUDIENCE
 
 
 def protect(app: ASGIApp, jwk: dict[str, Any], issuer: str) -> ASGIApp:

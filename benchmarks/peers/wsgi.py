@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from benchmarks.peers.asgi import PATH
-from benchmarks.world import AUDIENCE, World
+from benchmarks.token_issuer import AUDIENCE, TokenIssuer
 
 WSGIApp: TypeAlias = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -27,7 +27,7 @@ class Pair:
 
 
 def bare(_environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-    """Answer like an API, and do nothing else."""
+    """Respond like an API, and do nothing else."""
     start_response("200 OK", list(HEADERS))
     return [BODY]
 
@@ -43,41 +43,41 @@ def _flask(protect: Callable[[Callable[[], Any]], Callable[[], Any]] | None = No
     return app
 
 
-def flask_jwt_extended(world: World) -> Pair:
+def flask_jwt_extended(issuer: TokenIssuer) -> Pair:
     """flask-jwt-extended's `jwt_required`."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
     from flask_jwt_extended import JWTManager, jwt_required
 
-    public = world.key.private.public_key()
+    public = issuer.key.private.public_key()
     app = _flask(jwt_required())
     app.config.update(
-        JWT_ALGORITHM=world.algorithm,
+        JWT_ALGORITHM=issuer.algorithm,
         JWT_PUBLIC_KEY=public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
         JWT_DECODE_AUDIENCE=AUDIENCE,
-        JWT_DECODE_ISSUER=world.url,
+        JWT_DECODE_ISSUER=issuer.url,
     )
     JWTManager(app)
     return Pair(_flask(), app)
 
 
-def authlib(world: World) -> Pair:
+def authlib(issuer: TokenIssuer) -> Pair:
     """Authlib's resource protector with its validator of RFC 9068 tokens."""
     from authlib.integrations.flask_oauth2 import ResourceProtector
     from authlib.oauth2.rfc9068 import JWTBearerTokenValidator
     from joserfc.jwk import KeySet
 
-    keys = KeySet.import_key_set(world.jwks())
+    keys = KeySet.import_key_set(issuer.jwks())
 
     class Validator(JWTBearerTokenValidator):  # type: ignore[misc]
         def get_jwks(self) -> Any:
             return keys
 
     protector = ResourceProtector()
-    protector.register_token_validator(Validator(world.url, AUDIENCE))
+    protector.register_token_validator(Validator(issuer.url, AUDIENCE))
     return Pair(_flask(), _flask(protector("read")))
 
 
-MAKERS: dict[str, Callable[[World], Pair]] = {
+MAKERS: dict[str, Callable[[TokenIssuer], Pair]] = {
     "flask-jwt-extended": flask_jwt_extended,
     "Flask + Authlib (RFC 9068)": authlib,
 }

@@ -1,147 +1,106 @@
-"""The ASGI face: translates scopes and messages to the guard and its verdicts back.
+"""The ASGI adapter: translates scopes and messages for the guard, and its decisions back.
 
 Decides nothing; imports no framework; runs on asyncio and trio.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping
 from types import MethodType
 from typing import Any, Self, TypeAlias
 
-from bearerguard.guard.config.requirement import Requirement
 from bearerguard.guard.decision import Allow, Deny, Pending, Unavailable
-from bearerguard.guard.guard import Guard
 from bearerguard.guard.tokens.token_cache import SUFFIX
-from bearerguard.middleware.admission import Admission
-from bearerguard.middleware.refusal import refusal
-from bearerguard.middleware.response_headers import Completion, Telling
-from bearerguard.principal import ANONYMOUS, Principal
+from bearerguard.middleware.adapter import Adapter
+from bearerguard.middleware.admission import RequestInfo
+from bearerguard.middleware.expiry_headers import (
+    MAX_NAME_LENGTH,
+    MAX_NAMES,
+    ResponseHeaders,
+    TokenHeaders,
+)
+from bearerguard.principal import ANONYMOUS
 from bearerguard.runtime.messages import Response
 
+# A server's dicts, whose values may be of any type.
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-# How many header names are remembered: strangers may make up any.
-_MAX_NAMES, _LONGEST_NAME = 500, 64
+__all__ = [
+    "ASGIApp",
+    "BearerMiddleware",
+    "Message",
+    "Receive",
+    "RequestState",
+    "Scope",
+    "Send",
+    "raw_headers",
+    "request_info",
+    "send_response",
+]
+
 _POLICY_VIOLATION = 1008  # RFC 6455 §7.4.1
 _OF_PREFLIGHTS = frozenset({b"origin", b"access-control-request-method"})
 _PRINCIPAL = "principal"
 
 
-class Face:
-    """What whoever stands behind the middleware needs of it: its guard, and how it refuses."""
-
-    def __init__(self, admission: Admission) -> None:
-        self.guard = admission.guard
-        self.requirement = admission.requirement
-        self.asks_first = admission.asks_first
-        self._admission = admission
-
-    def answer(self, scope: Scope, decision: Deny | Unavailable) -> Response:
-        """Return the response that refuses the request of `scope`."""
-        if isinstance(decision, Deny) and _is_preflight(scope):
-            self._admission.preflight_refused()
-        return refusal(
-            self.guard,
-            decision,
-            method=scope.get("method", "GET"),
-            with_origin=any(name.lower() == b"origin" for name, _ in scope["headers"]),
-            optional=self.is_optional(scope),
-        )
-
-    def is_optional(self, scope: Scope) -> bool:
-        """Whether the request of `scope` passes without a token."""
-        return self._admission.is_optional(*_path(scope))
-
-    def passes_unasked(self, scope: Scope) -> bool:
-        """Whether it is excluded, or a CORS preflight where those pass."""
-        admission = self._admission
-        return admission.is_excluded(*_path(scope)) or (
-            admission.passes_preflights and _is_preflight(scope)
-        )
-
-
-# A function, though it goes by the name of a class: calling an instance costs as much as
-# finding a token in use.
-def BearerMiddleware(  # noqa: N802 - the name of a class
-    app: ASGIApp,
-    *,
-    guard: Guard,
-    require: Requirement | None = None,
-    optional: bool | Sequence[str] = False,
-    exclude: Sequence[str] = (),
-    pass_preflights: bool = False,
-) -> ASGIApp:
-    """Return an ASGI app that authenticates every request and websocket of `app`.
+class BearerMiddleware(Adapter[ASGIApp]):
+    """Authenticates every request and websocket of an ASGI app.
 
     Sets `scope["user"]` and `scope["auth"]` to the `Principal`, `scope["state"]["principal"]`
-    likewise, and `scope["bearerguard"]` to a `Face` for whoever needs the guard. Lifespan and
-    unknown scopes pass untouched. What is returned is a function: it goes where an app goes,
-    such as into a `Mount`; as the endpoint of a `Route`, Starlette would take it for a view.
-
-    Args:
-        app: the app to protect.
-        guard: who decides.
-        require: what every request of this app needs, besides the guard's own requirement.
-        optional: True, or paths, where a request without a token passes as `ANONYMOUS`.
-        exclude: paths that are not authenticated at all; exact, or `prefix*`, below the mount.
-        pass_preflights: let CORS preflights through without a token, for CORS middleware inside
-            `app`. Whoever writes such a request reaches whatever `app` does with OPTIONS.
-
-    Raises:
-        ConfigurationError: an option is malformed.
+    likewise, and `scope["bearerguard"]` to its `Admission`, for decorators. Lifespan and unknown
+    scopes pass untouched.
     """
-    admission = Admission(
-        guard,
-        require=require,
-        optional=optional,
-        exclude=exclude,
-        pass_preflights=pass_preflights,
-        app=app,
-    )
-    return _authenticating(app, Face(admission))
 
+    __slots__ = ("_response_headers", "_warm")
 
-# In one piece: here a call of its own would cost as much as what it does.
-def _authenticating(app: ASGIApp, face: Face) -> ASGIApp:  # noqa: C901, PLR0915 - in one piece
-    guard, requirement, asks_first = face.guard, face.requirement, face.asks_first
-    recent, cached, clock = guard.recent, guard.cached, guard.clock
-    # Names that are not asked for in any spelling: looking one up is cheaper than lowering it.
-    others: set[bytes] = set()
-    completion = Completion(guard, encode=_octets, name=_name)
-    complete = _completing(completion, clock) if completion.is_due else None
+    def _prepare(self) -> None:
+        self._response_headers = ResponseHeaders(self.guard, encode=_octets, name=_name)
+        self._warm = (
+            self.app,
+            self.admission,
+            self.admission.has_exceptions,
+            self.admission.requirement,
+            self.guard.recent,
+            self.guard.clock,
+            None if self._response_headers.is_empty else _completing(self._response_headers),
+            set[bytes](),
+        )
 
-    async def authenticate(  # noqa: C901, PLR0912, PLR0915 - in one piece
-        scope: Scope, receive: Receive, send: Send
+    # A warm request runs this function alone. It unpacks what it needs from one tuple, and looks
+    # its token up without another method: attributes or a call would each cost a tenth of F.
+    async def __call__(  # noqa: C901, PLR0912, PLR0915 - see above
+        self, scope: Scope, receive: Receive, send: Send
     ) -> None:
+        """Handle a connection as an ASGI app."""
+        app, admission, has_exceptions, requirement, recent, clock, complete, other = self._warm
         kind = scope["type"]
         is_http = kind == "http"
         if not is_http and kind != "websocket":
             await app(scope, receive, send)
             return
         authorization: bytes | None = None
-        with_origin = False
+        has_origin = False
         for name, value in scope["headers"]:
-            if name not in others:  # servers may leave names as they were sent
+            # `other` collects the names of all other headers, however a server spells them: a
+            # look-up in it is faster than `lower`.
+            if name not in other:
                 lower = name.lower()
                 if lower == b"authorization":
-                    # Sent twice it is nobody's: the guard says so.
+                    # Sent twice, it is refused: an empty value matches no token in use.
                     authorization = value if authorization is None else b""
                 elif lower == b"origin":
-                    with_origin = True
-                elif len(others) < _MAX_NAMES and len(name) <= _LONGEST_NAME:
-                    others.add(name)
-        is_optional = False
-        if asks_first:
-            if face.passes_unasked(scope):
-                _attach(scope, face, ANONYMOUS)
-                await app(scope, receive, send)
-                return
-            is_optional = face.is_optional(scope)
+                    has_origin = True
+                elif len(other) < MAX_NAMES and len(name) <= MAX_NAME_LENGTH:
+                    other.add(name)
+        is_excluded = is_optional = False
+        if has_exceptions:
+            is_excluded, is_optional = self._exceptions(scope)
+            if is_excluded:
+                authorization = None
         known = None
         if authorization is not None:
             known = recent.get(authorization[SUFFIX])
@@ -150,20 +109,23 @@ def _authenticating(app: ASGIApp, face: Face) -> ASGIApp:  # noqa: C901, PLR0915
                 or known.authorization != authorization
                 or not known.since <= clock() < known.until
             ):
-                known = cached(authorization)
-        if known is None or not (requirement is None or requirement.met_by(known.principal)):
+                known = self.guard.cached(authorization)
+        token_headers = None
+        if known is not None and (requirement is None or requirement.met_by(known.principal)):
+            principal, token_headers = known.principal, known.token_headers
+        elif is_excluded:
+            principal, is_http = ANONYMOUS, False  # nothing is added to its response
+        else:
             fields = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
             place = f"{scope.get('method', 'WEBSOCKET')} {scope['path']}"
-            decision = guard.decide_now(fields, requirement, optional=is_optional, place=place)
+            decision = self.guard.decide_now(fields, requirement, optional=is_optional, place=place)
             if isinstance(decision, Pending):
-                decision = await guard.arun(decision.flow)
+                decision = await self.guard.arun(decision.flow)
             if not isinstance(decision, Allow):
-                await send_answer(scope, receive, send, face.answer(scope, decision))
+                await self.refuse(scope, receive, send, decision)
                 return
-            principal, telling = decision.principal, None
-        else:
-            principal, telling = known.principal, known.token_headers
-        scope["bearerguard"] = face  # as `_attach` does
+            principal = decision.principal
+        scope["bearerguard"] = admission
         scope["user"] = scope["auth"] = principal
         state = scope.get("state")
         if state is None:
@@ -172,63 +134,69 @@ def _authenticating(app: ASGIApp, face: Face) -> ASGIApp:  # noqa: C901, PLR0915
             scope["state"] = inner = RequestState(state, principal=principal)
             inner.outer = state
         if is_http:
-            if with_origin or is_optional:
-                send = _merging(send, completion, with_origin=with_origin, optional=is_optional)
+            if has_origin or is_optional:
+                send = _adding_to_lists(
+                    send, self._response_headers, has_origin=has_origin, optional=is_optional
+                )
             if complete is not None:
-                if telling is None:
-                    telling = completion.telling(principal)
+                if token_headers is None:
+                    token_headers = self._response_headers.of_token(principal)
                     if known is not None:
-                        known.token_headers = telling
-                # A bound method is made in half the time of a closure.
-                send = MethodType(complete, (send, telling))
+                        known.token_headers = token_headers
+                # Making a bound method takes half the time of making a closure.
+                send = MethodType(complete, (send, token_headers))
         await app(scope, receive, send)
 
-    return authenticate
+    async def refuse(
+        self, scope: Scope, receive: Receive, send: Send, decision: Deny | Unavailable
+    ) -> None:
+        """Refuse a request or websocket; override it to refuse in another way."""
+        response = self.admission.refusal(decision, request_info(scope))
+        await send_response(scope, receive, send, response)
+
+    def _exceptions(self, scope: Scope) -> tuple[bool, bool]:
+        """Return whether a request is excluded, and whether its token is optional."""
+        admission, (path, raw_path) = self.admission, _paths(scope)
+        if admission.excludes(path, raw_path) or (
+            admission.passes_preflights and _is_preflight(scope)
+        ):
+            return True, False
+        return False, admission.is_optional(path, raw_path)
 
 
-# In one piece, as in wsgi.py: a call for what both do takes a tenth of the floor per response.
 def _completing(
-    completion: Completion[bytes], clock: Callable[[], float]
-) -> Callable[[tuple[Send, Telling], Message], Awaitable[None]]:
-    """Return what sends a message, and adds to the response what is told of a token."""
-    lengths, ours = completion.lengths, completion.ours
+    response_headers: ResponseHeaders[bytes],
+) -> Callable[[tuple[Send, TokenHeaders[bytes]], Message], Awaitable[None]]:
+    """Return a function that sends a message, a response's start with the token's headers."""
+    complete = response_headers.complete
 
-    def complete(response: tuple[Send, Telling], message: Message) -> Awaitable[None]:
-        send, telling = response
+    def send_complete(
+        response: tuple[Send, TokenHeaders[bytes]], message: Message
+    ) -> Awaitable[None]:
+        send, token_headers = response
         if message["type"] == "http.response.start":
-            since, until, told = telling.present
-            now = clock()
-            if not since < now <= until:
-                told = completion.renewed(telling, now)
-            headers = message.get("headers", ())
-            if type(headers) is not list:
-                headers = list(headers)
-            for name, _ in headers:
-                if len(name) in lengths and name.lower() in ours:
-                    told = completion.unsaid(told, headers)
-                    break
             message = dict(message)  # the app may send the same one again
-            message["headers"] = headers + told
+            message["headers"] = complete(token_headers, message.get("headers", ()))
         return send(message)
 
-    return complete
+    return send_complete
 
 
-def _merging(
-    send: Send, completion: Completion[bytes], *, with_origin: bool, optional: bool
+def _adding_to_lists(
+    send: Send, response_headers: ResponseHeaders[bytes], *, has_origin: bool, optional: bool
 ) -> Send:
-    def merge(message: Message) -> Awaitable[None]:
+    def send_complete(message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
             headers = [*message.get("headers", ())]
-            completion.merge(headers, with_origin=with_origin, optional=optional)
+            response_headers.add_to_lists(headers, has_origin=has_origin, optional=optional)
             message = {**message, "headers": headers}
         return send(message)
 
-    return merge
+    return send_complete
 
 
-async def send_answer(scope: Scope, receive: Receive, send: Send, answer: Response) -> None:
-    """Send a refusal; to a websocket as an HTTP response where the server can, else 1008."""
+async def send_response(scope: Scope, receive: Receive, send: Send, response: Response) -> None:
+    """Send a refusal; to a websocket as an HTTP response where the server can, else close 1008."""
     prefix = "http.response"
     if scope["type"] == "websocket":
         await receive()  # the handshake, which is being refused
@@ -236,30 +204,38 @@ async def send_answer(scope: Scope, receive: Receive, send: Send, answer: Respon
             await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
             return
         prefix = "websocket.http.response"
-    headers = [(_name(name), _octets(value)) for name, value in answer.headers]
-    await send({"type": f"{prefix}.start", "status": answer.status, "headers": headers})
-    await send({"type": f"{prefix}.body", "body": answer.body})
+    headers = raw_headers(response)
+    await send({"type": f"{prefix}.start", "status": response.status, "headers": headers})
+    await send({"type": f"{prefix}.body", "body": response.body})
 
 
-def _attach(scope: Scope, face: Face, principal: Principal) -> None:
-    scope["bearerguard"] = face
-    scope["user"] = scope["auth"] = principal
-    state = scope.get("state")
-    if state is None:
-        scope["state"] = {"principal": principal}
-    else:
-        scope["state"] = inner = RequestState(state, principal=principal)
-        inner.outer = state
+def raw_headers(response: Response) -> list[tuple[bytes, bytes]]:
+    """Return the headers of a response as ASGI has them."""
+    return [(_name(name), _octets(value)) for name, value in response.headers]
+
+
+def request_info(scope: Scope) -> RequestInfo:
+    """Describe the request or websocket of `scope`."""
+    path, raw_path = _paths(scope)
+    return RequestInfo(
+        scope.get("method", "WEBSOCKET"),
+        path,
+        raw_path,
+        whole_path=scope["path"],
+        has_origin=any(name.lower() == b"origin" for name, _ in scope["headers"]),
+        is_preflight=_is_preflight(scope),
+    )
 
 
 class RequestState(dict[str, Any]):
-    """A request's state with its principal; what else is set in it is set in `outer` too.
+    """A request's state with its principal; every other change is made in `outer` too.
 
     Middleware outside the guard holds `outer`, and reads there what an endpoint has set. The
     principal stays out of it: some servers share that dict between requests.
     """
 
-    # Set by whoever makes one: a constructor here would cost more than the rest of attaching.
+    # Set by the caller: a constructor would double the cost. It copies `outer`, since a mapping
+    # that only refers to it was measured to be no faster to make.
     __slots__ = ("outer",)
 
     outer: MutableMapping[str, Any]
@@ -274,8 +250,7 @@ class RequestState(dict[str, Any]):
         if key != _PRINCIPAL:
             self.outer.pop(key, None)
 
-    # Those of `dict` would change this copy alone, and those of `MutableMapping` need what its
-    # subclasses have.
+    # The methods of `dict` do not call the two above.
     def update(self, *args: Any, **kwargs: Any) -> None:  # noqa: D102 - as a dict's
         for key, value in dict(*args, **kwargs).items():
             self[key] = value
@@ -306,17 +281,14 @@ class RequestState(dict[str, Any]):
 
 
 def _is_preflight(scope: Scope) -> bool:
-    """Whether a browser asks by this request whether it may send another (Fetch, §3.2.2).
-
-    It asks so without credentials (§4.8), and never for a websocket.
-    """
+    """Whether it is a CORS preflight (Fetch, §3.2.2): without credentials, and no websocket."""
     if scope["type"] != "http" or scope["method"] != "OPTIONS":
         return False
     names = {name.lower() for name, _ in scope["headers"]}
     return names >= _OF_PREFLIGHTS and b"authorization" not in names
 
 
-def _path(scope: Scope) -> tuple[str, str]:
+def _paths(scope: Scope) -> tuple[str, str]:
     """Return the path below the mount, and the raw path."""
     path: str = scope["path"]
     root = scope.get("root_path", "").rstrip("/")

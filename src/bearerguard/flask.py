@@ -1,18 +1,16 @@
-"""Flask: an extension over the WSGI face, `current_principal`, and scope decorators.
+"""Flask: an extension over the WSGI adapter, `current_principal`, and decorators for views.
 
-A refused request goes to Flask itself and to nothing else that is mounted in the app; there the
-extension answers it before any code of the app, so that flask-cors and error handlers see the
-refusal like any other. What Flask answers without having asked the extension is thrown away, and
-a success or a failure that became of the refusal too.
+A refused request is handed to Flask itself, and to nothing else that is mounted in the app. There
+the extension raises the refusal before any code of the app runs, so that flask-cors and error
+handlers see it like any other. Flask's response is discarded when the extension was not asked, or
+when a handler made a success or a server error of the refusal.
 """
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any, NoReturn
 
 import flask
 from flask.views import View
@@ -21,25 +19,30 @@ from werkzeug.local import LocalProxy
 
 from bearerguard import wsgi
 from bearerguard.errors import ConfigurationError
-from bearerguard.guard.config.requirement import Requirement, combined, scopes
+from bearerguard.guard.config.requirement import Requirement
 from bearerguard.guard.decision import Deny, Unavailable
 from bearerguard.guard.guard import Guard
-from bearerguard.middleware.admission import Admission
+from bearerguard.middleware.admission import Admission, AdmissionOptions, RequestInfo
+from bearerguard.middleware.decorators import Admitted, Endpoint, RouteDecorators, check_routes
 from bearerguard.principal import Principal
-from bearerguard.runtime.messages import Response as Answer
+from bearerguard.runtime.messages import Response
 
 __all__ = ["BearerGuard", "current_principal", "require", "require_scopes"]
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-_MARK = "__bearerguard__"
 _EXTENSION = "bearerguard"
-_VERDICT = "bearerguard.verdict"
-_ANSWER = "bearerguard.answer"
-_SETTLED = "bearerguard.settled"
-_PREFLIGHT_REMEDY = "let Flask answer OPTIONS of this route by itself, or exclude= its path"
-# What an error handler's own response must still say (RFC 9110 §11.6.1).
-_LASTING = ("WWW-Authenticate", "Cache-Control", "Retry-After")
+_PRINCIPAL = "bearerguard.principal"
+_ADMISSION = "bearerguard.admission"
+# What the middleware decided, for Flask to refuse.
+_DECISION = "bearerguard.decision"
+# The response that refuses the request, once the extension has raised it.
+_REFUSAL = "bearerguard.refusal"
+# Set where Flask's own response to OPTIONS may be sent.
+_IS_OPTIONS = "bearerguard.is_options"
+# What an error handler's own response must still have (RFC 9110 §11.6.1).
+_KEPT_HEADERS = ("WWW-Authenticate", "Cache-Control", "Retry-After")
+_REMEDY = (
+    "call BearerGuard(app) or init_app(app), and make requests through the app's WSGI interface"
+)
 
 
 class BearerGuard:
@@ -47,11 +50,11 @@ class BearerGuard:
 
     Args:
         app: the app, or None to call `init_app` later.
-        guard: who decides; without it, one is made for each app from its settings
+        guard: validates the tokens; without it, one is made for each app from its settings
             `BEARERGUARD_ISSUER`, `BEARERGUARD_AUDIENCE`, ….
         require: what every request needs, besides the guard's own requirement.
-        optional: True, or paths, where a request without a token passes as `ANONYMOUS`.
-        exclude: paths that are not authenticated at all; exact, or `prefix*`.
+        optional: True, or path patterns, where a request without a token passes as `ANONYMOUS`.
+        exclude: path patterns that are not authenticated at all: exact, or `prefix*`.
 
     Raises:
         ConfigurationError: an option or a setting is missing or malformed.
@@ -66,8 +69,8 @@ class BearerGuard:
         optional: bool | Sequence[str] = False,
         exclude: Sequence[str] = (),
     ) -> None:
-        self.guard = guard
-        self._options: dict[str, Any] = {
+        self.guard: Guard | None = guard
+        self._options: AdmissionOptions = {
             "require": require,
             "optional": optional,
             "exclude": exclude,
@@ -76,121 +79,148 @@ class BearerGuard:
             self.init_app(app)
 
     def init_app(self, app: flask.Flask) -> None:
-        """Protect `app`; one extension may protect several."""
+        """Protect `app`; one extension may protect several.
+
+        Raises:
+            ConfigurationError: the app has a `BearerGuard`, or a setting is missing or malformed.
+        """
         if _EXTENSION in app.extensions:
             raise ConfigurationError("init_app(): this app has a BearerGuard already")
         guard = self.guard or Guard.from_mapping(app.config)
-        face = wsgi.Face(Admission(guard, **self._options, preflight_remedy=_PREFLIGHT_REMEDY))
-
-        def refuse(
-            environ: wsgi.Environ,
-            start_response: wsgi.StartResponse,
-            decision: Deny | Unavailable,
-        ) -> Iterable[bytes]:
-            environ[_VERDICT] = decision  # for `_settle`
-            started: list[tuple[Any, ...]] = []
-
-            def start(*line: Any) -> Callable[[Any], object]:
-                started.append(line)
-                return started.append  # Flask's responses are iterables: nothing is written
-
-            body: Any = None
-            try:
-                # Not `app.wsgi_app`: what is mounted there knows nothing of the verdict.
-                body = flask.Flask.wsgi_app(app, environ, start)
-            except Exception:
-                # In debugging and testing, Flask raises what converters and handlers raise.
-                app.logger.exception("bearerguard: the app failed with a request that is refused")
-            if body is not None and _is_settled(environ, int(started[-1][0][:3])):
-                start_response(*started[-1])
-                return body  # type: ignore[no-any-return]
-            if body is not None:
-                body.close()
-            return face.refuse(environ, start_response, decision)
-
-        app.extensions[_EXTENSION] = face
-        protected: Any = wsgi.authenticating(app.wsgi_app, face, refuse)
-        app.wsgi_app = protected  # type: ignore[method-assign]
-        # Before all code of the app: its preprocessors of URLs may say what there is.
-        app.url_value_preprocessors.setdefault(None, []).insert(0, _settle)
+        middleware: Any = _Middleware(app.wsgi_app, guard=guard, **self._options)
+        middleware.flask_app = app
+        app.extensions[_EXTENSION] = middleware
+        app.wsgi_app = middleware  # type: ignore[method-assign]
+        # Before all code of the app: its URL preprocessors may reveal which things exist.
+        app.url_value_preprocessors.setdefault(None, []).insert(0, _refuse_here)
         app.after_request(_keep_challenge)
 
 
+class _Middleware(wsgi.BearerMiddleware):
+    """Lets Flask respond to a refused request, where its response does refuse it."""
+
+    __slots__ = ("_checked", "flask_app")
+
+    flask_app: flask.Flask
+
+    preflight_remedy = "let Flask respond to OPTIONS of this route by itself, or exclude= its path"
+    app_sees_refusals = True
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        self._checked = False
+
+    def check_routes(self) -> None:
+        """Check the app's views once: Flask has no start, and each of them may be added late."""
+        if not self._checked:
+            check_routes(self.flask_app.view_functions.values())
+            self._checked = True
+
+    def refuse(
+        self,
+        environ: wsgi.Environ,
+        start_response: wsgi.StartResponse,
+        decision: Deny | Unavailable,
+    ) -> Iterable[bytes]:
+        environ[_DECISION] = decision  # for `_refuse_here`
+        started: list[tuple[Any, ...]] = []
+
+        def start(*arguments: Any) -> Callable[[Any], object]:
+            started.append(arguments)
+            return started.append  # Flask's responses are iterables: nothing is written
+
+        body: Any = None
+        try:
+            # Not `app.wsgi_app`: what is mounted there knows nothing of the decision.
+            body = flask.Flask.wsgi_app(self.flask_app, environ, start)
+        except Exception:
+            # In debugging and testing, Flask raises what converters and handlers raise.
+            self.flask_app.logger.exception(
+                "bearerguard: the app failed with a request that is refused"
+            )
+        if body is not None and _may_go_out(environ, int(started[-1][0][:3])):
+            start_response(*started[-1])
+            return body  # type: ignore[no-any-return]
+        if body is not None:
+            body.close()
+        return super().refuse(environ, start_response, decision)
+
+
 def _principal() -> Principal:
-    _face()
-    principal: Principal = flask.request.environ["bearerguard.principal"]
-    return principal
+    admitted = _decorators.admitted(flask.request)
+    if admitted is None:
+        raise ConfigurationError(f"current_principal: no guard in reach: {_REMEDY}")
+    return admitted.principal
 
 
 current_principal: Principal = LocalProxy(_principal)  # type: ignore[assignment]
 """The `Principal` of the request being handled, `ANONYMOUS` where it needed no token."""
 
 
-def require_scopes(*names: str) -> Callable[[F], F]:
+def require_scopes(*names: str) -> Callable[[Endpoint], Endpoint]:
     """Require all of these scopes of a view; see `require`."""
-    return require(scopes(*names))
+    return _decorators.require_scopes(*names)
 
 
-def require(requirement: Requirement) -> Callable[[F], F]:
-    """Require something of whoever calls a view.
+def require(requirement: Requirement) -> Callable[[Endpoint], Endpoint]:
+    """Demand a requirement of the callers of a view.
 
-    Goes on functions, sync or async, under the route's decorator, and on `View` and
-    `MethodView` classes and their methods. Without a `BearerGuard` on the app a request
-    raises `ConfigurationError`.
+    Decorates functions, sync or async, below the route's own decorator, and `View` and
+    `MethodView` classes and their methods.
+
+    Raises:
+        ConfigurationError: a class is no `View`; or, at a request, the app has no `BearerGuard`.
     """
-    if not isinstance(requirement, Requirement):
-        raise ConfigurationError('require(): pass a requirement, such as scopes("read")')
-
-    def decorate(view: Any) -> Any:
-        if inspect.isclass(view):
-            return _guarded_class(view, requirement)
-        return _guarded_function(view, requirement)
-
-    return decorate
+    return _decorators.require(requirement)
 
 
-def _guarded_function(view: Callable[..., Any], requirement: Requirement) -> Any:
-    inner: Requirement | None = getattr(view, _MARK, None)
-    # Stacked decorators are one requirement, so that a 403 names all the scopes.
-    requirement = requirement if inner is None else requirement & inner
+class _Decorators(RouteDecorators[flask.Request]):
+    remedy = _REMEDY
 
-    @functools.wraps(view)
-    def guarded(*args: Any, **kwargs: Any) -> Any:
-        face = _face()
-        whole = combined(face.requirement, requirement)
-        principal = flask.request.environ["bearerguard.principal"]
-        place = f"{flask.request.method} {flask.request.root_path.rstrip('/')}{flask.request.path}"
-        deny = face.guard.authorize(principal, whole, place=place)
-        if deny is not None:
-            raise _denial(face, deny)
-        return flask.current_app.ensure_sync(view)(*args, **kwargs)
+    def connection(
+        self,
+        args: tuple[object, ...],  # noqa: ARG002 - the request is known without them
+        kwargs: Mapping[str, object],  # noqa: ARG002
+    ) -> flask.Request:
+        return flask.request
 
-    setattr(guarded, _MARK, requirement)
-    return guarded
+    def admitted(self, connection: flask.Request) -> Admitted | None:
+        environ = connection.environ
+        admission = environ.get(_ADMISSION)
+        if not isinstance(admission, Admission):
+            return None
+        return Admitted(admission, environ[_PRINCIPAL])
 
+    def describe(self, connection: flask.Request) -> RequestInfo:
+        return wsgi.request_info(connection.environ)
 
-def _guarded_class(view: type[Any], requirement: Requirement) -> type[Any]:
-    if not issubclass(view, View):
-        raise ConfigurationError(f"require(): {view.__name__} is no flask.views.View")
-    view.decorators = [*view.decorators, require(requirement)]
-    return view
+    def refuse(
+        self, connection: flask.Request, admission: Admission, decision: Deny | Unavailable
+    ) -> NoReturn:
+        refusal = admission.refusal(decision, self.describe(connection))
+        connection.environ[_REFUSAL] = refusal
+        response = flask.Response(refusal.body, refusal.status, list(refusal.headers))
+        error = default_exceptions[refusal.status]
+        raise error(decision.reason.description, response=response)
 
-
-def _face() -> wsgi.Face:
-    face = flask.request.environ.get("bearerguard.face")
-    if not isinstance(face, wsgi.Face):
-        raise ConfigurationError(
-            "no guard in reach: call BearerGuard(app) or init_app(app), and make requests"
-            " through the app's WSGI interface"
-        )
-    return face
+    def decorate_class(self, view: type, requirement: Requirement) -> None:
+        if not issubclass(view, View):
+            raise ConfigurationError(f"require(): {view.__name__} is no flask.views.View")
+        view.decorators = [*view.decorators, require(requirement)]
 
 
-def _settle(_endpoint: str | None, _values: dict[str, Any] | None) -> None:
-    """Refuse a request that the adapter refused, but for what Flask answers to OPTIONS itself."""
-    face = _face()
+_decorators = _Decorators()
+
+
+def _refuse_here(_endpoint: str | None, _values: dict[str, Any] | None) -> None:
+    """Refuse what the middleware refused, except for what Flask itself responds to OPTIONS."""
     request = flask.request
-    decision = request.environ.get(_VERDICT)
+    admission = request.environ.get(_ADMISSION)
+    if not isinstance(admission, Admission):
+        raise ConfigurationError(f"no guard in reach: {_REMEDY}")
+    middleware: _Middleware = flask.current_app.extensions[_EXTENSION]
+    middleware.check_routes()
+    decision = request.environ.get(_DECISION)
     if decision is None:
         return
     if (
@@ -198,40 +228,33 @@ def _settle(_endpoint: str | None, _values: dict[str, Any] | None) -> None:
         and "HTTP_AUTHORIZATION" not in request.environ
         and getattr(request.url_rule, "provide_automatic_options", False)
     ):
-        request.environ[_SETTLED] = True
+        request.environ[_IS_OPTIONS] = True
         # A response that is raised with no code is sent as it is (werkzeug's `abort`).
         raise HTTPException(response=flask.current_app.make_default_options_response())
-    raise _denial(face, decision)
+    _decorators.refuse(request, admission, decision)
 
 
-def _is_settled(environ: wsgi.Environ, status: int) -> bool:
-    """Whether Flask's response may go out: its own to OPTIONS, or what became of our refusal.
+def _may_go_out(environ: wsgi.Environ, status: int) -> bool:
+    """Whether Flask's response may be sent: its own to OPTIONS, or one that is no success.
 
-    An error handler may send a browser to a login, or say 404; it makes no success of a refusal.
+    An error handler may send a browser to a login, or respond 404; it makes no success of a
+    refusal.
     """
-    if _SETTLED in environ:
+    if _IS_OPTIONS in environ:
         return status < HTTPStatus.INTERNAL_SERVER_ERROR
-    answer: Answer | None = environ.get(_ANSWER)
-    if answer is None:
+    refusal: Response | None = environ.get(_REFUSAL)
+    if refusal is None:
         return False
     is_no_success = HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.INTERNAL_SERVER_ERROR
-    return is_no_success or status == answer.status
-
-
-def _denial(face: wsgi.Face, decision: Deny | Unavailable) -> HTTPException:
-    answer = face.answer(flask.request.environ, decision)
-    flask.request.environ[_ANSWER] = answer
-    response = flask.Response(answer.body, answer.status, list(answer.headers))
-    error = default_exceptions[answer.status]
-    return error(decision.reason.description, response=response)
+    return is_no_success or status == refusal.status
 
 
 def _keep_challenge(response: flask.Response) -> flask.Response:
-    """Give an error handler's own response what a refusal must say."""
-    answer: Answer | None = flask.request.environ.get(_ANSWER)
-    if answer is not None and response.status_code == answer.status:
-        for name in _LASTING:
-            values = [value for key, value in answer.headers if key == name]
+    """Give an error handler's own response the headers that a refusal must have."""
+    refusal: Response | None = flask.request.environ.get(_REFUSAL)
+    if refusal is not None and response.status_code == refusal.status:
+        for name in _KEPT_HEADERS:
+            values = [value for key, value in refusal.headers if key == name]
             if values:
                 response.headers.setlist(name, values)
     return response

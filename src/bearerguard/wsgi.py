@@ -1,4 +1,4 @@
-"""The WSGI face: translates the environ to the guard and its verdicts back (PEP 3333).
+"""The WSGI adapter: translates the environ for the guard, and its decisions back (PEP 3333).
 
 Decides nothing; imports no framework. The app's iterable is returned as it is, so that
 streaming, `close()` and `wsgi.file_wrapper` stay what they were.
@@ -6,130 +6,63 @@ streaming, `close()` and `wsgi.file_wrapper` stay what they were.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from types import MethodType
 from typing import Any, TypeAlias
 
-from bearerguard.guard.config.requirement import Requirement
 from bearerguard.guard.decision import Allow, Deny, Pending, Unavailable
-from bearerguard.guard.guard import Guard
 from bearerguard.guard.tokens.token_cache import SUFFIX
-from bearerguard.middleware.admission import Admission
-from bearerguard.middleware.refusal import refusal
-from bearerguard.middleware.response_headers import Completion, Telling
+from bearerguard.middleware.adapter import Adapter
+from bearerguard.middleware.admission import RequestInfo
+from bearerguard.middleware.expiry_headers import ResponseHeaders, TokenHeaders
 from bearerguard.principal import ANONYMOUS
-from bearerguard.runtime.messages import Response
 
 Environ: TypeAlias = dict[str, Any]
 StartResponse: TypeAlias = Callable[..., Callable[[bytes], object]]
 WSGIApp: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
-Refuse: TypeAlias = Callable[[Environ, StartResponse, Deny | Unavailable], Iterable[bytes]]
+
+__all__ = ["BearerMiddleware", "Environ", "StartResponse", "WSGIApp", "request_info"]
 
 
-class Face:
-    """What whoever stands behind the middleware needs of it: its guard, and how it refuses."""
-
-    def __init__(self, admission: Admission) -> None:
-        self.guard = admission.guard
-        self.requirement = admission.requirement
-        self.asks_first = admission.asks_first
-        self._admission = admission
-
-    def answer(self, environ: Environ, decision: Deny | Unavailable) -> Response:
-        """Return the response that refuses the request of `environ`."""
-        if isinstance(decision, Deny) and _is_preflight(environ):
-            self._admission.preflight_refused()
-        return refusal(
-            self.guard,
-            decision,
-            method=environ["REQUEST_METHOD"],
-            with_origin="HTTP_ORIGIN" in environ,
-            optional=self.is_optional(environ),
-        )
-
-    def refuse(
-        self, environ: Environ, start_response: StartResponse, decision: Deny | Unavailable
-    ) -> Iterable[bytes]:
-        """Answer a refused request."""
-        answer = self.answer(environ, decision)
-        status = f"{answer.status} {HTTPStatus(answer.status).phrase}"
-        start_response(status, list(answer.headers))
-        return [answer.body]
-
-    def is_optional(self, environ: Environ) -> bool:
-        """Whether the request of `environ` passes without a token."""
-        return self._admission.is_optional(*_path(environ))
-
-    def passes_unasked(self, environ: Environ) -> bool:
-        """Whether it is excluded, or a CORS preflight where those pass."""
-        admission = self._admission
-        return admission.is_excluded(*_path(environ)) or (
-            admission.passes_preflights and _is_preflight(environ)
-        )
-
-
-# A function, though it goes by the name of a class: calling an instance costs as much as
-# finding a token in use.
-def BearerMiddleware(  # noqa: N802 - the name of a class
-    app: WSGIApp,
-    *,
-    guard: Guard,
-    require: Requirement | None = None,
-    optional: bool | Sequence[str] = False,
-    exclude: Sequence[str] = (),
-    pass_preflights: bool = False,
-) -> WSGIApp:
-    """Return a WSGI app that authenticates every request of `app`.
+class BearerMiddleware(Adapter[WSGIApp]):
+    """Authenticates every request of a WSGI app.
 
     Sets `environ["bearerguard.principal"]` to the `Principal`, and
-    `environ["bearerguard.face"]` to a `Face` for whoever needs the guard. What is returned is
-    a function.
-
-    Args:
-        app: the app to protect.
-        guard: who decides.
-        require: what every request of this app needs, besides the guard's own requirement.
-        optional: True, or paths, where a request without a token passes as `ANONYMOUS`.
-        exclude: paths that are not authenticated at all; exact, or `prefix*`, below the mount.
-        pass_preflights: let CORS preflights through without a token, for CORS middleware inside
-            `app`. Whoever writes such a request reaches whatever `app` does with OPTIONS.
-
-    Raises:
-        ConfigurationError: an option is malformed.
+    `environ["bearerguard.admission"]` to its `Admission`, for decorators.
     """
-    admission = Admission(
-        guard,
-        require=require,
-        optional=optional,
-        exclude=exclude,
-        pass_preflights=pass_preflights,
-        app=app,
-    )
-    return authenticating(app, Face(admission))
 
+    __slots__ = ("_response_headers", "_warm")
 
-# In one piece: here a call of its own would cost as much as what it does.
-def authenticating(  # noqa: C901 - in one piece
-    app: WSGIApp, face: Face, refuse: Refuse | None = None
-) -> WSGIApp:
-    """Return what `BearerMiddleware` does; `refuse` answers instead of the face."""
-    refuse = refuse or face.refuse
-    guard, requirement, asks_first = face.guard, face.requirement, face.asks_first
-    recent, cached, clock = guard.recent, guard.cached, guard.clock
-    completion = Completion(guard, encode=str, name=str)
-    complete = _completing(completion, clock) if completion.is_due else None
+    def _prepare(self) -> None:
+        self._response_headers = ResponseHeaders(self.guard, encode=str, name=str)
+        self._warm = (
+            self.app,
+            self.admission,
+            self.admission.has_exceptions,
+            self.admission.requirement,
+            self.guard.recent,
+            self.guard.clock,
+            None if self._response_headers.is_empty else _completing(self._response_headers),
+        )
 
-    def authenticate(  # noqa: C901 - in one piece
-        environ: Environ, start_response: StartResponse
+    # As in asgi.py: a warm request runs this function alone, and another call or attribute would
+    # be a good part of its cost.
+    def __call__(  # noqa: C901 - see above
+        self, environ: Environ, start_response: StartResponse
     ) -> Iterable[bytes]:
-        environ["bearerguard.face"] = face
+        """Handle a request as a WSGI app."""
+        app, admission, has_exceptions, requirement, recent, clock, complete = self._warm
+        environ["bearerguard.admission"] = admission
         is_optional = False
-        if asks_first:
-            if face.passes_unasked(environ):
+        if has_exceptions:
+            path, raw_path = _paths(environ)
+            if admission.excludes(path, raw_path) or (
+                admission.passes_preflights and _is_preflight(environ)
+            ):
                 environ["bearerguard.principal"] = ANONYMOUS
                 return app(environ, start_response)
-            is_optional = face.is_optional(environ)
+            is_optional = admission.is_optional(path, raw_path)
         authorization = environ.get("HTTP_AUTHORIZATION")
         known = None
         if authorization is not None:
@@ -139,102 +72,112 @@ def authenticating(  # noqa: C901 - in one piece
                 or known.authorization != authorization
                 or not known.since <= clock() < known.until
             ):
-                known = cached(authorization)
-        if known is None or not (requirement is None or requirement.met_by(known.principal)):
+                known = self.guard.cached(authorization)
+        if known is not None and (requirement is None or requirement.met_by(known.principal)):
+            principal, token_headers = known.principal, known.token_headers
+        else:
             fields = () if authorization is None else (_octets(authorization),)
-            path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
-            place = f"{environ['REQUEST_METHOD']} {path}"
-            decision = guard.decide_now(fields, requirement, optional=is_optional, place=place)
+            place = f"{environ['REQUEST_METHOD']} {_whole_path(environ)}"
+            decision = self.guard.decide_now(fields, requirement, optional=is_optional, place=place)
             if isinstance(decision, Pending):
-                decision = guard.run(decision.flow)
+                decision = self.guard.run(decision.flow)
             if not isinstance(decision, Allow):
                 environ["bearerguard.principal"] = ANONYMOUS
-                return refuse(environ, start_response, decision)
-            principal, telling = decision.principal, None
-        else:
-            principal, telling = known.principal, known.token_headers
+                return self.refuse(environ, start_response, decision)
+            principal, token_headers = decision.principal, None
         environ["bearerguard.principal"] = principal
-        with_origin = "HTTP_ORIGIN" in environ
-        if with_origin or is_optional:
-            start_response = _merging(
-                start_response, completion, with_origin=with_origin, optional=is_optional
+        has_origin = "HTTP_ORIGIN" in environ
+        if has_origin or is_optional:
+            start_response = _adding_to_lists(
+                start_response, self._response_headers, has_origin=has_origin, optional=is_optional
             )
         if complete is not None:
-            if telling is None:
-                telling = completion.telling(principal)
+            if token_headers is None:
+                token_headers = self._response_headers.of_token(principal)
                 if known is not None:
-                    known.token_headers = telling
-            # A bound method is made in half the time of a closure.
-            start_response = MethodType(complete, (start_response, telling))
+                    known.token_headers = token_headers
+            # Making a bound method takes half the time of making a closure.
+            start_response = MethodType(complete, (start_response, token_headers))
         return app(environ, start_response)
 
-    return authenticate
+    def refuse(
+        self, environ: Environ, start_response: StartResponse, decision: Deny | Unavailable
+    ) -> Iterable[bytes]:
+        """Refuse a request; override it to refuse in another way."""
+        response = self.admission.refusal(decision, request_info(environ))
+        status = f"{response.status} {HTTPStatus(response.status).phrase}"
+        start_response(status, list(response.headers))
+        return [response.body]
 
 
-# In one piece, as in asgi.py: a call for what both do takes a tenth of the floor per response.
 def _completing(
-    completion: Completion[str], clock: Callable[[], float]
+    response_headers: ResponseHeaders[str],
 ) -> Callable[..., Callable[[bytes], object]]:
-    """Return what starts a response, and adds to it what is told of a token."""
-    lengths, ours = completion.lengths, completion.ours
+    """Return a function that starts a response with its token's headers."""
+    complete = response_headers.complete
 
-    def complete(
-        response: tuple[StartResponse, Telling],
+    def start_complete(
+        response: tuple[StartResponse, TokenHeaders[str]],
         status: str,
         headers: list[tuple[str, str]],
         exc_info: Any = None,
     ) -> Callable[[bytes], object]:
-        start_response, telling = response
-        since, until, told = telling.present
-        now = clock()
-        if not since < now <= until:
-            told = completion.renewed(telling, now)
-        if type(headers) is not list:
-            headers = list(headers)
-        for name, _ in headers:
-            if len(name) in lengths and name.lower() in ours:
-                told = completion.unsaid(told, headers)
-                break
-        lines = headers + told
+        start_response, token_headers = response
+        headers = complete(token_headers, headers)
         if exc_info is None:
-            return start_response(status, lines)
-        return start_response(status, lines, exc_info)
+            return start_response(status, headers)
+        return start_response(status, headers, exc_info)
 
-    return complete
+    return start_complete
 
 
-def _merging(
+def _adding_to_lists(
     start_response: StartResponse,
-    completion: Completion[str],
+    response_headers: ResponseHeaders[str],
     *,
-    with_origin: bool,
+    has_origin: bool,
     optional: bool,
 ) -> StartResponse:
-    def merge(
+    def start_complete(
         status: str, headers: list[tuple[str, str]], exc_info: Any = None
     ) -> Callable[[bytes], object]:
-        lines = [*headers]
-        completion.merge(lines, with_origin=with_origin, optional=optional)
+        headers = [*headers]
+        response_headers.add_to_lists(headers, has_origin=has_origin, optional=optional)
         if exc_info is None:
-            return start_response(status, lines)
-        return start_response(status, lines, exc_info)
+            return start_response(status, headers)
+        return start_response(status, headers, exc_info)
 
-    return merge
+    return start_complete
 
 
-def _path(environ: Environ) -> tuple[str, str]:
-    """Return the path below the mount, and the raw path where the server tells it."""
+def request_info(environ: Environ) -> RequestInfo:
+    """Describe the request of `environ`."""
+    path, raw_path = _paths(environ)
+    return RequestInfo(
+        environ["REQUEST_METHOD"],
+        path,
+        raw_path,
+        whole_path=_whole_path(environ),
+        has_origin="HTTP_ORIGIN" in environ,
+        is_preflight=_is_preflight(environ),
+    )
+
+
+def _whole_path(environ: Environ) -> str:
+    path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+    return _octets(path).decode("utf-8", "replace")
+
+
+def _paths(environ: Environ) -> tuple[str, str]:
+    """Return the path below the mount, and the raw path where the server reports it."""
     path = _octets(environ.get("PATH_INFO", "")).decode("utf-8", "replace")
-    raw = environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""
-    # In whatever form the request target is: a host in it can make a path ambiguous only.
-    return path or "/", raw.partition("?")[0]
+    raw_path = environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""
+    # In whatever form the request target is: a host in it can only make a path ambiguous.
+    return path or "/", raw_path.partition("?")[0]
 
 
 def _is_preflight(environ: Environ) -> bool:
-    """Whether a browser asks by this request whether it may send another (Fetch, §3.2.2).
-
-    It asks so without credentials (§4.8).
-    """
+    """Whether it is a CORS preflight (Fetch, §3.2.2): without credentials."""
     return (
         environ["REQUEST_METHOD"] == "OPTIONS"
         and "HTTP_ORIGIN" in environ
@@ -244,5 +187,5 @@ def _is_preflight(environ: Environ) -> bool:
 
 
 def _octets(text: str) -> bytes:
-    # PEP 3333: text is octets in disguise; what is none matches no credentials or path.
+    # PEP 3333: each character is one octet. A text with others matches no credentials or path.
     return text.encode("latin-1", "replace")

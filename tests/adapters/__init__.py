@@ -1,1 +1,1 @@
-"""What is particular to each face and framework."""
+"""What is particular to each adapter and framework."""

@@ -1,13 +1,15 @@
-"""An issuer and its guard, for the faces."""
+"""An issuer and its guard, a clock, and the adapters in turn."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from bearerguard import Guard
 from bearerguard.testing import LocalIssuer
+from tests.adapters.adapters import ADAPTERS, Send
+from tests.conformance.harness import Clock
 
 
 @pytest.fixture(scope="package")
@@ -20,3 +22,15 @@ def guard(issuer: LocalIssuer) -> Iterator[Guard]:
     with issuer.guard() as guard:
         guard.warm()
         yield guard
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=ADAPTERS)
+def behind(request: pytest.FixtureRequest) -> Callable[..., Send]:
+    """Return one of the adapters, in front of an app that responds with given headers."""
+    adapter: Callable[..., Send] = request.param
+    return adapter

@@ -15,7 +15,7 @@ DENIAL: dict[str, Any] = {"extensions": {"websocket.http.response": {}}}
 
 
 class App:
-    """Remembers what it was called with; answers 200, or accepts."""
+    """Records the scopes it was called with; responds 200, or accepts."""
 
     def __init__(self) -> None:
         self.scopes: list[Any] = []
@@ -38,7 +38,7 @@ def scope(kind: str = "http", token: str | None = None, **more: Any) -> dict[str
     return {name: value for name, value in given.items() if value is not None}
 
 
-def call(face: Any, scope: dict[str, Any], backend: str = "asyncio") -> list[dict[str, Any]]:
+def call(middleware: Any, scope: dict[str, Any], backend: str = "asyncio") -> list[dict[str, Any]]:
     sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
@@ -47,12 +47,12 @@ def call(face: Any, scope: dict[str, Any], backend: str = "asyncio") -> list[dic
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    anyio.run(face, scope, receive, send, backend=backend)
+    anyio.run(middleware, scope, receive, send, backend=backend)
     return sent
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_it_runs_cold_on_both_backends(backend: str, issuer: LocalIssuer) -> None:
+def test_a_cold_request_runs_on_asyncio_and_trio(backend: str, issuer: LocalIssuer) -> None:
     app = App()
     with issuer.guard() as cold:
         sent = call(BearerMiddleware(app, guard=cold), scope(token=issuer.token()), backend)
@@ -63,7 +63,7 @@ def test_it_runs_cold_on_both_backends(backend: str, issuer: LocalIssuer) -> Non
     assert app.scopes[0]["state"]["principal"] is principal
 
 
-def test_a_requests_decision_can_be_asked_for(issuer: LocalIssuer) -> None:
+def test_authenticate_returns_the_decision_on_a_request(issuer: LocalIssuer) -> None:
     with issuer.guard(require=scopes("write")) as guard:
 
         def decide(token: str) -> Any:
@@ -102,34 +102,34 @@ def test_lifespan_and_unknown_scopes_pass_untouched(kind: str, guard: Guard) -> 
 
 
 def test_no_websocket_is_a_preflight(guard: Guard) -> None:
-    face = BearerMiddleware(App(), guard=guard, pass_preflights=True)
+    middleware = BearerMiddleware(App(), guard=guard, pass_preflights=True)
     asked = scope("websocket", method="OPTIONS")
     asked["headers"] = [(b"origin", b"https://a.test"), (b"access-control-request-method", b"GET")]
-    assert call(face, asked) == [{"type": "websocket.close", "code": 1008}]
+    assert call(middleware, asked) == [{"type": "websocket.close", "code": 1008}]
 
 
 def test_a_websocket_is_accepted_or_refused(issuer: LocalIssuer, guard: Guard) -> None:
-    face = BearerMiddleware(App(), guard=guard, require=scopes("read"))
+    middleware = BearerMiddleware(App(), guard=guard, require=scopes("read"))
     good = scope("websocket", issuer.token(), method=None)
-    assert call(face, good) == [{"type": "websocket.accept"}]
+    assert call(middleware, good) == [{"type": "websocket.accept"}]
     bare = scope("websocket", method=None)
-    assert call(face, bare) == [{"type": "websocket.close", "code": 1008}]
-    start, body = call(face, {**bare, **DENIAL})
+    assert call(middleware, bare) == [{"type": "websocket.close", "code": 1008}]
+    start, body = call(middleware, {**bare, **DENIAL})
     assert (start["type"], start["status"]) == ("websocket.http.response.start", 401)
     assert (b"www-authenticate", b'Bearer realm="api", scope="read"') in start["headers"]
     assert body["type"] == "websocket.http.response.body"
     assert b'"status": 401' in body["body"]
     weak = {**scope("websocket", issuer.token(scope="x"), method=None), **DENIAL}
-    assert call(face, weak)[0]["status"] == 403
+    assert call(middleware, weak)[0]["status"] == 403
 
 
 def test_requests_that_share_a_state_do_not_share_a_principal(
     issuer: LocalIssuer, guard: Guard
 ) -> None:
     app, state = App(), {"database": object()}
-    face = BearerMiddleware(app, guard=guard, optional=True)
-    call(face, scope(token=issuer.token(), state=state))
-    call(face, scope(state=state))
+    middleware = BearerMiddleware(app, guard=guard, optional=True)
+    call(middleware, scope(token=issuer.token(), state=state))
+    call(middleware, scope(state=state))
     assert list(state) == ["database"]
     assert [each["state"]["principal"].is_authenticated for each in app.scopes] == [True, False]
     assert all(each["state"]["database"] is state["database"] for each in app.scopes)
@@ -170,19 +170,25 @@ def test_only_paths_as_written_are_excluded(
     path: str, more: dict[str, Any], excluded: bool, guard: Guard
 ) -> None:
     app = App()
-    face = BearerMiddleware(app, guard=guard, exclude=("/health", "/static/*"))
-    status = call(face, scope(path=path, **more))[0]["status"]
+    middleware = BearerMiddleware(app, guard=guard, exclude=("/health", "/static/*"))
+    status = call(middleware, scope(path=path, **more))[0]["status"]
     assert (status == 200) is excluded
     assert all(each["user"] is ANONYMOUS for each in app.scopes)
 
 
-def test_an_app_without_expiry_headers_or_origin_still_gets_private(issuer: LocalIssuer) -> None:
+def test_cache_control_is_added_without_expiry_headers(issuer: LocalIssuer) -> None:
     with issuer.guard(expiry_headers=None) as guard:
         start, *_ = call(BearerMiddleware(App(), guard=guard), scope(token=issuer.token()))
     assert start["headers"] == [(b"cache-control", b"private")]
 
 
-def test_the_innermost_face_counts(issuer: LocalIssuer, guard: Guard) -> None:
+def test_a_guard_that_adds_no_headers_leaves_the_response_as_it_is(issuer: LocalIssuer) -> None:
+    with issuer.guard(expiry_headers=None, cache_control=None) as guard:
+        start, *_ = call(BearerMiddleware(App(), guard=guard), scope(token=issuer.token()))
+    assert start == {"type": "http.response.start", "status": 200}
+
+
+def test_the_innermost_middleware_counts(issuer: LocalIssuer, guard: Guard) -> None:
     app = App()
     inner = BearerMiddleware(app, guard=guard, require=scopes("read"))
     outer = BearerMiddleware(inner, guard=guard, exclude=("/*",))
@@ -191,7 +197,7 @@ def test_the_innermost_face_counts(issuer: LocalIssuer, guard: Guard) -> None:
     assert app.scopes[-1]["bearerguard"].requirement == scopes("read")
 
 
-def test_a_vary_for_all_needs_no_more(issuer: LocalIssuer, guard: Guard) -> None:
+def test_nothing_is_added_to_vary_star(issuer: LocalIssuer, guard: Guard) -> None:
     async def app(_scope: Any, _receive: Any, send: Any) -> None:
         headers = [(b"vary", b"*")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -200,7 +206,7 @@ def test_a_vary_for_all_needs_no_more(issuer: LocalIssuer, guard: Guard) -> None
     assert start["headers"] == [(b"vary", b"*")]
 
 
-def test_what_an_endpoint_leaves_in_the_state_is_seen_outside(
+def test_what_an_endpoint_sets_in_the_state_reaches_middleware_outside(
     issuer: LocalIssuer, guard: Guard
 ) -> None:
     """Of two guards, one inside the other, and of each way to write."""
@@ -226,7 +232,7 @@ def test_what_an_endpoint_leaves_in_the_state_is_seen_outside(
     assert empty == {"rows": 7, "b": 2, "c": 3, "d": 4}
 
 
-def test_emptying_the_state_is_seen_outside_and_leaves_no_principal(
+def test_emptying_the_state_reaches_middleware_outside_and_leaves_no_principal(
     issuer: LocalIssuer, guard: Guard
 ) -> None:
     app = App()
@@ -244,34 +250,47 @@ def test_emptying_the_state_is_seen_outside_and_leaves_no_principal(
     assert (state, outer) == ({}, {"principal": "the app's own"})
 
 
-def test_HDR_05_a_header_name_counts_however_it_is_written(
-    issuer: LocalIssuer, guard: Guard
-) -> None:
+def test_HDR_05_header_names_are_case_insensitive(issuer: LocalIssuer, guard: Guard) -> None:
     app = App()
-    face = BearerMiddleware(app, guard=guard)
+    middleware = BearerMiddleware(app, guard=guard)
     line = b"Bearer " + issuer.token().encode()
     for name in (b"Authorization", b"AUTHORIZATION"):
         for _ in ("cold", "warm"):
-            started = call(face, scope() | {"headers": [(name, line)]})[0]
+            started = call(middleware, scope() | {"headers": [(name, line)]})[0]
             assert started.get("status") == 200
     assert len(app.scopes) == 4
     for other in (line, b"Bearer other"):
         twice = [(b"authorization", line), (b"Authorization", other)]
         for headers in (twice, twice[::-1]):
-            assert call(face, scope() | {"headers": headers})[0]["status"] == 400
+            assert call(middleware, scope() | {"headers": headers})[0]["status"] == 400
     headers = [(b"Authorization", line), (b"Origin", b"https://page.example.com")]
-    names = [name for name, _ in call(face, scope() | {"headers": headers})[0]["headers"]]
+    names = [name for name, _ in call(middleware, scope() | {"headers": headers})[0]["headers"]]
     assert b"access-control-expose-headers" in names
-    refused = call(face, scope() | {"headers": [(b"ORIGIN", b"https://page.example.com")]})[0]
+    refused = call(middleware, scope() | {"headers": [(b"ORIGIN", b"https://page.example.com")]})[0]
     assert b"access-control-expose-headers" in dict(refused["headers"])
 
 
-def test_HDR_05_it_is_found_among_any_number_of_other_names(
+def test_HDR_05_authorization_is_found_among_any_number_of_headers(
     issuer: LocalIssuer, guard: Guard
 ) -> None:
-    face = BearerMiddleware(App(), guard=guard)
+    middleware = BearerMiddleware(App(), guard=guard)
     line = (b"AUTHORIZATION", b"Bearer " + issuer.token().encode())
     others = [(b"x-%d" % number, b"") for number in range(1000)] + [(b"x" * 100, b"")]
     for _ in range(2):
-        assert call(face, scope() | {"headers": [*others, line]})[0]["status"] == 200
-        assert call(face, scope() | {"headers": [line, *others, line]})[0]["status"] == 400
+        assert call(middleware, scope() | {"headers": [*others, line]})[0]["status"] == 200
+        assert call(middleware, scope() | {"headers": [line, *others, line]})[0]["status"] == 400
+
+
+def test_the_middleware_is_a_class(issuer: LocalIssuer, guard: Guard) -> None:
+    """It can be annotated, subclassed, and refuse in another way."""
+
+    class Teapot(BearerMiddleware):
+        async def refuse(self, scope: Any, receive: Any, send: Any, decision: Any) -> None:
+            await send({"type": "http.response.start", "status": 418, "headers": []})
+
+    app = App()
+    middleware: BearerMiddleware = Teapot(app, guard=guard)
+    assert (middleware.app, middleware.guard) == (app, guard)
+    assert call(middleware, scope())[0]["status"] == 418
+    assert call(middleware, scope(token=issuer.token()))[0]["status"] == 200
+    assert app.scopes[0]["bearerguard"] is middleware.admission

@@ -1,4 +1,4 @@
-"""Back-channel logout, through both faces."""
+"""Back-channel logout, through both adapters."""
 
 from __future__ import annotations
 
@@ -109,11 +109,6 @@ def post(request: pytest.FixtureRequest) -> Post:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 def issuer(clock: Clock) -> LocalIssuer:
     return LocalIssuer(algorithm="ES256", clock=clock)
 
@@ -165,7 +160,7 @@ def accepts(guard: Guard, token: str) -> bool:
 
 
 @pytest.mark.parametrize("typ", ["logout+jwt", "JWT", None])
-def test_a_user_who_is_gone_is_logged_out_everywhere(
+def test_a_logout_by_sub_revokes_all_tokens_of_the_user(
     post: Post, guard: Guard, issuer: LocalIssuer, logout: BackchannelLogout, typ: str | None
 ) -> None:
     mine, other = issuer.token(sid="s1"), issuer.token(sub="eve")
@@ -177,7 +172,7 @@ def test_a_user_who_is_gone_is_logged_out_everywhere(
     assert accepts(guard, other)
 
 
-def test_a_session_that_ended_spares_the_other_sessions(
+def test_a_logout_by_sid_spares_the_other_sessions(
     post: Post, guard: Guard, issuer: LocalIssuer, logout: BackchannelLogout
 ) -> None:
     assert post(logout, form(logout_token(issuer, sid="s1")))[0] == 200
@@ -187,7 +182,7 @@ def test_a_session_that_ended_spares_the_other_sessions(
     assert accepts(guard, issuer.token(sub="eve"))
 
 
-def test_a_session_can_be_named_alone(
+def test_a_logout_token_may_have_a_sid_without_a_sub(
     post: Post, guard: Guard, issuer: LocalIssuer, logout: BackchannelLogout
 ) -> None:
     assert post(logout, form(logout_token(issuer, sub=None, sid="s1")))[0] == 200
@@ -195,7 +190,7 @@ def test_a_session_can_be_named_alone(
     assert accepts(guard, issuer.token())
 
 
-def test_who_logs_in_again_is_let_in(
+def test_tokens_of_a_later_login_are_valid(
     post: Post, guard: Guard, issuer: LocalIssuer, logout: BackchannelLogout, clock: Clock
 ) -> None:
     token = logout_token(issuer)
@@ -205,7 +200,7 @@ def test_who_logs_in_again_is_let_in(
     assert not accepts(guard, issuer.token(iat=NOON))
 
 
-def test_a_logout_token_counts_once(
+def test_a_logout_token_is_accepted_once(
     post: Post, issuer: LocalIssuer, logout: BackchannelLogout, events: list[Event]
 ) -> None:
     body = form(logout_token(issuer))
@@ -251,7 +246,7 @@ def test_no_other_token_logs_anyone_out(
     assert accepts(guard, issuer.token())
 
 
-def test_a_logout_token_opens_nothing_even_after_it_was_accepted(
+def test_a_logout_token_is_never_an_access_token(
     post: Post, guard: Guard, issuer: LocalIssuer, logout: BackchannelLogout
 ) -> None:
     token = logout_token(issuer, aud=["app", issuer.audience], sub="eve")
@@ -278,7 +273,7 @@ def test_a_logout_token_opens_nothing_even_after_it_was_accepted(
     ],
     ids=range(10),
 )
-def test_what_is_no_logout_request_is_400(
+def test_a_malformed_logout_request_is_400(
     post: Post, logout: BackchannelLogout, body: bytes, kind: str | None
 ) -> None:
     assert post(logout, body, kind=kind)[0] == 400
@@ -290,7 +285,7 @@ def test_another_method_is_not_allowed(post: Post, logout: BackchannelLogout, me
     assert (status, headers["allow"]) == (405, "POST")
 
 
-def assert_it_is_for_later(reply: Reply) -> None:
+def assert_unavailable(reply: Reply) -> None:
     status, headers, body = reply
     assert status == 503
     assert int(headers["retry-after"]) >= 1
@@ -298,17 +293,17 @@ def assert_it_is_for_later(reply: Reply) -> None:
     assert json.loads(body)["error"] == "temporarily_unavailable"
 
 
-def test_a_logout_that_cannot_be_certain_is_for_later(
+def test_a_logout_is_503_while_revocations_are_unavailable(
     post: Post, issuer: LocalIssuer, events: list[Event]
 ) -> None:
     store = RedisStore(f"redis://127.0.0.1:{free_port()}", secret="s" * 32)
     with issuer.guard(revocations=Revocations(store), on_event=events.append) as guard:
         logout = BackchannelLogout(guard, client_id="app")
-        assert_it_is_for_later(post(logout, form(logout_token(issuer))))
+        assert_unavailable(post(logout, form(logout_token(issuer))))
     assert "logout_failed" in [event.code for event in events]
 
 
-def test_a_logout_that_the_store_does_not_take_is_for_later_and_may_come_again(
+def test_a_logout_that_the_store_refuses_is_503_and_may_be_repeated(
     post: Post, issuer: LocalIssuer, redis: RedisServer
 ) -> None:
     body = form(logout_token(issuer))
@@ -318,7 +313,7 @@ def test_a_logout_that_the_store_does_not_take_is_for_later_and_may_come_again(
         logout = BackchannelLogout(guard, client_id="app")
         with redis.client() as client:
             client.config_set("maxmemory", 1)  # it refuses what is written, and reads go on
-            assert_it_is_for_later(post(logout, body))
+            assert_unavailable(post(logout, body))
             assert accepts(guard, issuer.token())
             client.config_set("maxmemory", 0)
         assert post(logout, body)[0] == 200
@@ -326,7 +321,7 @@ def test_a_logout_that_the_store_does_not_take_is_for_later_and_may_come_again(
         assert post(logout, body)[0] == 400
 
 
-def test_every_worker_refuses_whom_one_of_them_was_told_of(
+def test_every_worker_refuses_users_of_whose_logout_one_was_notified(
     post: Post, issuer: LocalIssuer, redis: RedisServer
 ) -> None:
     with ExitStack() as stack:
@@ -349,11 +344,11 @@ def test_every_worker_refuses_whom_one_of_them_was_told_of(
             assert post(BackchannelLogout(guard, client_id="app"), body)[0] == 400
 
 
-def test_a_logout_whose_issuer_cannot_be_asked_is_for_later(
+def test_a_logout_is_503_while_the_issuers_keys_are_unavailable(
     post: Post, issuer: LocalIssuer, logout: BackchannelLogout
 ) -> None:
     issuer.outage = True
-    assert_it_is_for_later(post(logout, form(logout_token(issuer))))
+    assert_unavailable(post(logout, form(logout_token(issuer))))
 
 
 def test_keys_are_fetched_once_however_many_logouts_wait_for_them(
@@ -388,19 +383,19 @@ def test_an_algorithm_that_the_issuer_may_not_use_logs_no_one_out(
         assert post(BackchannelLogout(guard, client_id="app"), form(forged))[0] == 400
 
 
-def test_a_tenants_logout_is_the_tenants_alone(post: Post, clock: Clock) -> None:
+def test_a_tenants_logout_concerns_no_other_tenant(post: Post, clock: Clock) -> None:
     keys = LocalIssuer("https://id.test/{tenant}", algorithm="ES256", clock=clock)
     pattern = keys.issuer(keys=keys.jwks(), tenants=["a", "b"])
     with Guard(pattern, clock=clock, revocations=Revocations()) as guard:
         logout = BackchannelLogout(guard, client_id=["other", "app"])
-        told = logout_token(keys, iss="https://id.test/a")
-        assert post(logout, form(told))[0] == 200
+        sent = logout_token(keys, iss="https://id.test/a")
+        assert post(logout, form(sent))[0] == 200
         assert not accepts(guard, keys.token(iss="https://id.test/a"))
         assert accepts(guard, keys.token(iss="https://id.test/b"))
         assert post(logout, form(logout_token(keys, iss="https://id.test/c")))[0] == 400
 
 
-def test_a_logout_far_from_its_expiry_is_not_remembered_for_ever(
+def test_a_logout_token_with_a_distant_expiry_is_not_remembered_for_ever(
     post: Post, guard: Guard, issuer: LocalIssuer, logout: BackchannelLogout, clock: Clock
 ) -> None:
     body = form(logout_token(issuer, lifetime=10**9))
@@ -412,7 +407,7 @@ def test_a_logout_far_from_its_expiry_is_not_remembered_for_ever(
     assert accepts(guard, issuer.token())
 
 
-def test_a_client_that_goes_away_gets_no_answer(logout: BackchannelLogout) -> None:
+def test_a_client_that_goes_away_gets_no_response(logout: BackchannelLogout) -> None:
     sent: list[Any] = []
 
     async def receive() -> dict[str, Any]:
@@ -450,7 +445,7 @@ def test_a_mistake_in_an_option_is_named(guard: Guard, issuer: LocalIssuer) -> N
             BackchannelLogout(guard, client_id=wrong)  # type: ignore[arg-type]
 
 
-def test_the_documentations_app_answers() -> None:
+def test_the_app_of_the_documentation_responds() -> None:
     page = (Path(__file__).parents[2] / "docs" / "logout.md").read_text()
     block, mounting = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     names: dict[str, Any] = {"STORE_SECRET": "s" * 32}
@@ -491,7 +486,7 @@ def test_a_body_without_a_length_is_read_where_it_ends(
     assert not accepts(guard, issuer.token())
 
 
-def test_it_stands_outside_the_guard_in_starlette_and_flask(
+def test_it_is_mounted_outside_the_guard_in_starlette_and_flask(
     guard: Guard, issuer: LocalIssuer, logout: BackchannelLogout, clock: Clock
 ) -> None:
     starlette_app = Starlette(
@@ -509,8 +504,8 @@ def test_it_stands_outside_the_guard_in_starlette_and_flask(
         with client:
             headers = {"Authorization": f"Bearer {issuer.token()}"}
             assert client.get("/", headers=headers).status_code == 200
-            answer = client.post("/logout/", data={"logout_token": logout_token(issuer)})
-            assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
+            response = client.post("/logout/", data={"logout_token": logout_token(issuer)})
+            assert (response.status_code, response.headers["cache-control"]) == (200, "no-store")
             assert client.get("/", headers=headers).status_code == 401
         clock.now += 5
     with pytest.raises(ConfigurationError, match="revocations="):

@@ -1,4 +1,4 @@
-"""CORS middleware that lies inside the guard is told when the app is made."""
+"""CORS middleware inside the guard is reported when the app is made."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from bearerguard import Guard, asgi, wsgi
+from bearerguard.testing import LocalIssuer
 
 
 async def nothing(_scope: Any, _receive: Any, _send: Any) -> None:
@@ -64,6 +65,11 @@ def flask_app(*, cors: bool) -> Any:
     return ProxyFix(app.wsgi_app)
 
 
+def guarded(app: Any) -> Any:
+    """Return an app that has a guard of its own."""
+    return asgi.BearerMiddleware(app, guard=LocalIssuer().guard(), pass_preflights=True)
+
+
 def cors_by_hand(app: Any) -> Any:
     def with_cors(scope: Any, receive: Any, send: Any) -> Any:
         return app(scope, receive, send)
@@ -85,9 +91,10 @@ def cors_by_hand(app: Any) -> Any:
         (Unlucky, None),
         (Slotted, None),
         (lambda: flask_app(cors=False), None),
+        (lambda: guarded(CORSMiddleware(nothing)), "CORSMiddleware"),
     ],
 )
-def test_it_is_named_with_the_remedy(
+def test_cors_middleware_inside_is_reported_with_the_remedy(
     make: Callable[[], Any], named: str | None, guard: Guard, caplog: pytest.LogCaptureFixture
 ) -> None:
     for middleware in (asgi.BearerMiddleware, wsgi.BearerMiddleware):
@@ -96,11 +103,11 @@ def test_it_is_named_with_the_remedy(
         middleware(app, guard=guard, pass_preflights=True)
         assert caplog.records == []
         middleware(app, guard=guard)
-        told = [(each.levelno, each.getMessage()) for each in caplog.records]
+        reported = [(each.levelno, each.getMessage()) for each in caplog.records]
         if named is None:
-            assert told == []
+            assert reported == []
         else:
-            ((level, line),) = told
+            ((level, line),) = reported
             assert level == logging.WARNING
             assert line.startswith(f"{named} lies inside the guard")
             assert line.endswith("put the CORS middleware outside, or pass_preflights=True")

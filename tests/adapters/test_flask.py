@@ -106,14 +106,14 @@ def test_a_view_of_any_kind_is_guarded(path: str, guard: Guard, bearer: Bearer) 
     assert client.get(path).status_code == 401
 
 
-def test_a_views_refusal_is_the_faces(guard: Guard, bearer: Bearer) -> None:
+def test_a_views_refusal_is_the_middlewares(guard: Guard, bearer: Bearer) -> None:
     token = {**bearer(scope="read"), "Origin": "https://app.test"}
     by_view = make(guard).test_client().get("/sync", headers=token)
-    by_face = make(guard, require=scopes("write")).test_client().get("/who", headers=token)
-    assert by_view.status_code == by_face.status_code == 403
-    assert by_view.data == by_face.data
+    by_middleware = make(guard, require=scopes("write")).test_client().get("/who", headers=token)
+    assert by_view.status_code == by_middleware.status_code == 403
+    assert by_view.data == by_middleware.data
     left = "Access-Token-Expires-In"
-    assert {**by_view.headers, left: ""} == {**by_face.headers, left: ""}
+    assert {**by_view.headers, left: ""} == {**by_middleware.headers, left: ""}
 
 
 def test_stacked_decorators_name_all_scopes(guard: Guard, bearer: Bearer) -> None:
@@ -122,7 +122,7 @@ def test_stacked_decorators_name_all_scopes(guard: Guard, bearer: Bearer) -> Non
     assert 'scope="a b"' in refused.headers["WWW-Authenticate"]
 
 
-def test_the_principal_is_at_hand(guard: Guard, bearer: Bearer) -> None:
+def test_current_principal_is_the_caller_of_the_request(guard: Guard, bearer: Bearer) -> None:
     client = make(guard, exclude=("/who", "/sync")).test_client()
     assert client.get("/inner/who", headers=bearer(sub="ada")).json == "ada"
     assert client.get("/streaming", headers=bearer(sub="ada")).text == "ada!"
@@ -153,7 +153,7 @@ def test_an_error_handlers_own_response_keeps_the_challenge(guard: Guard, bearer
     assert "WWW-Authenticate" not in hidden.headers
 
 
-def test_a_general_handler_sees_the_refusal_too(guard: Guard) -> None:
+def test_a_general_error_handler_receives_the_refusal(guard: Guard) -> None:
     app, seen = make(guard), []
 
     @app.errorhandler(HTTPException)
@@ -165,7 +165,7 @@ def test_a_general_handler_sees_the_refusal_too(guard: Guard) -> None:
     assert seen == [(401, "This request must carry an access token")]
 
 
-def test_cors_and_other_hooks_see_the_refusal(guard: Guard) -> None:
+def test_flask_cors_and_teardown_hooks_run_for_a_refusal(guard: Guard) -> None:
     app, called = Flask("order"), []
     CORS(app)
 
@@ -273,7 +273,7 @@ def deleting(guard):
     return app.test_client(), ran
 
 
-def test_HDR_15_flasks_own_answer_to_OPTIONS_passes_and_runs_nothing_of_the_app(deleting):
+def test_HDR_15_flasks_own_response_to_OPTIONS_passes_and_runs_nothing_of_the_app(deleting):
     client, ran = deleting
     response = client.options("/things/7", headers=PREFLIGHT)
     assert response.status_code == 200
@@ -330,7 +330,7 @@ def test_what_is_mounted_inside_the_app_never_sees_a_refused_request(guard, bear
     assert seen == [True]
 
 
-def test_a_refusal_that_the_extension_did_not_make_is_made_by_the_adapter(guard):
+def test_the_adapter_refuses_where_the_extensions_hook_was_removed(guard):
     app = Flask("broken")
     BearerGuard(app, guard=guard)
     # Somebody took the extension's hook away.
@@ -341,7 +341,7 @@ def test_a_refusal_that_the_extension_did_not_make_is_made_by_the_adapter(guard)
     assert "WWW-Authenticate" in response.headers
 
 
-def test_url_preprocessors_say_nothing_to_whoever_is_refused(guard, bearer):
+def test_url_preprocessors_do_not_run_for_a_refused_request(guard, bearer):
     app = Flask("preprocessing")
     asked = []
 
@@ -360,7 +360,7 @@ def test_url_preprocessors_say_nothing_to_whoever_is_refused(guard, bearer):
     assert client.get("/unknown", headers=bearer()).status_code == 404
 
 
-def test_an_app_whose_guard_was_gone_around_serves_nobody(guard, bearer):
+def test_an_app_whose_middleware_was_removed_serves_nobody(guard, bearer):
     app = Flask("around")
     unguarded = app.wsgi_app
     BearerGuard(app, guard=guard)
@@ -386,7 +386,7 @@ def fails() -> Any:
 
 
 @pytest.mark.parametrize(
-    ("answer", "status"),
+    ("handle", "status"),
     [
         (lambda: "welcome", 401),
         (lambda: ("", 204), 401),
@@ -399,17 +399,17 @@ def fails() -> Any:
 )
 @pytest.mark.parametrize("testing", [False, True])
 def test_an_error_handler_makes_no_success_of_a_refusal(
-    answer: Callable[[], Any], status: int, testing: bool, guard: Guard
+    handle: Callable[[], Any], status: int, testing: bool, guard: Guard
 ) -> None:
     app = make(guard)
     app.testing = testing
-    app.register_error_handler(401, lambda _error: answer())
+    app.register_error_handler(401, lambda _error: handle())
     refused = app.test_client().get("/who")
     assert refused.status_code == status
     assert (refused.headers.get("WWW-Authenticate") is not None) is (status == 401)
 
 
-def test_what_follows_a_response_makes_no_success_of_a_refusal(guard: Guard) -> None:
+def test_after_request_makes_no_success_of_a_refusal(guard: Guard) -> None:
     app = make(guard)
 
     @app.after_request
@@ -419,8 +419,8 @@ def test_what_follows_a_response_makes_no_success_of_a_refusal(guard: Guard) -> 
     assert app.test_client().get("/who").status_code == 401
 
 
-class Telling(BaseConverter):
-    """Finds what a URL names, and fails in one way or another where there is nothing."""
+class Revealing(BaseConverter):
+    """Looks up what a URL names, and fails in several ways where there is nothing."""
 
     def to_python(self, value: str) -> str:
         if value == "error":
@@ -445,11 +445,11 @@ def test_a_stranger_learns_nothing_from_converters_and_url_preprocessors(
         if values and values["name"].isdigit():
             abort(int(values["name"]))
 
-    app.url_map.converters["telling"] = Telling
+    app.url_map.converters["revealing"] = Revealing
     app.url_value_preprocessor(look)  # before the extension, and of a blueprint
     inner.url_value_preprocessor(look)
     for place in (app, inner):
-        place.add_url_rule("/of/<telling:name>", "of", lambda name: name)
+        place.add_url_rule("/of/<revealing:name>", "of", lambda name: name)
     app.register_blueprint(inner)
     BearerGuard(app, guard=guard)
     client = app.test_client()
@@ -459,9 +459,27 @@ def test_a_stranger_learns_nothing_from_converters_and_url_preprocessors(
         assert refused.status_code in {400, 401}
         bodies.add((refused.status_code, refused.data))
     assert {each for each in bodies if each[0] == 401} == {
-        (401, answer.data)
-        for answer in (client.get("/nowhere"), client.get("/", headers=STRANGERS[1]))
+        (401, refused.data)
+        for refused in (client.get("/nowhere"), client.get("/", headers=STRANGERS[1]))
     }
     assert seen == []
     if path == "/of/ada":
         assert client.get(path, headers=bearer()).text == "ada"
+
+
+def test_a_decorator_above_the_routes_own_is_refused(guard: Guard, bearer: Bearer) -> None:
+    app = Flask("above")
+    BearerGuard(app, guard=guard)
+
+    @require_scopes("write")
+    @app.get("/")
+    def home() -> str:
+        return "open"
+
+    app.testing = True
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match="home is a route without its requirement"):
+            app.test_client().get("/", headers=bearer())
+    app.testing = False
+    assert app.test_client().get("/", headers=bearer()).status_code == 500
+    assert app.test_client().get("/").status_code == 401

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from starlette.applications import Starlette
@@ -12,7 +12,7 @@ from starlette.authentication import requires
 from starlette.endpoints import HTTPEndpoint, WebSocketEndpoint
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.testclient import TestClient, WebSocketDenialResponse
@@ -130,9 +130,9 @@ ROUTES = [
 
 @pytest.fixture
 def client(guard: Guard) -> TestClient:
-    face = Middleware(BearerMiddleware, guard=guard, exclude=("/open", "/mounted/health"))
+    bearer = Middleware(BearerMiddleware, guard=guard, exclude=("/open", "/mounted/health"))
     routes = [*ROUTES, Route("/open", asynchronous)]
-    return TestClient(Starlette(routes=routes, middleware=[face]))
+    return TestClient(Starlette(routes=routes, middleware=[bearer]))
 
 
 PATHS = ["/async", "/sync", "/whole", "/inherited", "/methods", "/partial", "/mounted/async"]
@@ -153,11 +153,14 @@ def test_a_routes_refusal_is_the_middlewares(
     strict = Middleware(BearerMiddleware, guard=guard, require=scopes("write"))
     outer = TestClient(Starlette(routes=[Route("/async", who)], middleware=[strict]))
     token = {**bearer(scope="read"), "Origin": "https://app.test"}
-    by_route, by_face = client.get("/async", headers=token), outer.get("/async", headers=token)
-    assert by_route.status_code == by_face.status_code == 403
-    assert by_route.content == by_face.content
+    by_route, by_middleware = (
+        client.get("/async", headers=token),
+        outer.get("/async", headers=token),
+    )
+    assert by_route.status_code == by_middleware.status_code == 403
+    assert by_route.content == by_middleware.content
     left = "access-token-expires-in"
-    assert {**by_route.headers, left: ""} == {**by_face.headers, left: ""}
+    assert {**by_route.headers, left: ""} == {**by_middleware.headers, left: ""}
     open_route = client.get("/open")
     assert open_route.status_code == 401
     assert open_route.headers["www-authenticate"] == 'Bearer realm="api", scope="write"'
@@ -171,15 +174,15 @@ def test_stacked_decorators_name_all_scopes(client: TestClient, bearer: Bearer) 
     assert client.get("/stacked", headers=bearer(scope="b a")).text == "stacked"
 
 
-def test_a_role_that_lacks_asks_for_nothing(client: TestClient, bearer: Bearer) -> None:
+def test_a_missing_role_adds_no_scope_to_the_challenge(client: TestClient, bearer: Bearer) -> None:
     assert client.get("/bosses", headers=bearer(roles=["boss"])).text == "boss"
     refused = client.get("/bosses", headers=bearer())
     assert (refused.status_code, refused.headers["www-authenticate"]) == (403, 'Bearer realm="api"')
 
 
 def test_starlettes_own_authentication_works(client: TestClient, bearer: Bearer) -> None:
-    answer = client.get("/own", headers=bearer(scope="write read", name="Ada"))
-    assert answer.json() == {"user": "Ada", "scopes": ["read", "write"]}
+    response = client.get("/own", headers=bearer(scope="write read", name="Ada"))
+    assert response.json() == {"user": "Ada", "scopes": ["read", "write"]}
     assert client.get("/own", headers=bearer(scope="read")).status_code == 403
     expected = {"identity": "user", "authenticated": True, "same": True}
     assert client.get("/who", headers=bearer()).json() == expected
@@ -204,8 +207,8 @@ def test_websockets_are_guarded(path: str, client: TestClient, bearer: Bearer) -
 
 def test_cors_outside_the_guard_sees_refusals(guard: Guard) -> None:
     cors = Middleware(CORSMiddleware, allow_origins=["*"], expose_headers=EXPOSED_HEADERS)
-    face = Middleware(BearerMiddleware, guard=guard)
-    client = TestClient(Starlette(routes=ROUTES, middleware=[cors, face]))
+    bearer = Middleware(BearerMiddleware, guard=guard)
+    client = TestClient(Starlette(routes=ROUTES, middleware=[cors, bearer]))
     refused = client.get("/async", headers={"Origin": "https://app.test"})
     assert refused.headers["access-control-allow-origin"] == "*"
     assert "WWW-Authenticate" in refused.headers["access-control-expose-headers"]
@@ -222,7 +225,7 @@ def test_misuse_is_named() -> None:
     with pytest.raises(ConfigurationError, match="must take its request"):
         require_scopes("read")(lambda request: None)("none")
     with pytest.raises(ConfigurationError, match="must take its request"):
-        require_scopes("read")(getattr)(None, "name")  # written in C: it tells nothing
+        require_scopes("read")(getattr)(None, "name")  # written in C: its signature is unknown
 
 
 class _OwnRequest(Request):
@@ -293,12 +296,13 @@ def test_what_an_endpoint_sets_in_its_state_reaches_middleware_around_the_guard(
 
 
 @pytest.mark.parametrize("order", ["added later", "given", "app"])
-def test_cors_middleware_inside_the_guard_is_told_at_the_start(issuer, caplog, order):
+def test_cors_middleware_inside_the_guard_is_reported_at_the_start(issuer, caplog, order):
     guard = issuer.guard()  # of its own: a line is written once a minute
     cors, bearer_middleware = (
         Middleware(CORSMiddleware, allow_origins=["*"]),
         Middleware(BearerMiddleware, guard=guard),
     )
+    app: Any
     if order == "app":
         app = BearerMiddleware(Starlette(middleware=[cors]), guard=guard)
     elif order == "given":
@@ -315,7 +319,7 @@ def test_cors_middleware_inside_the_guard_is_told_at_the_start(issuer, caplog, o
     )
 
 
-def test_an_app_that_holds_itself_is_looked_through_and_says_nothing(guard, caplog):
+def test_an_app_that_wraps_itself_is_searched_once_and_reports_nothing(guard, caplog):
     async def own(scope, receive, send): ...
 
     own.app = own  # type: ignore[attr-defined]
@@ -328,7 +332,7 @@ def test_pass_preflights_is_true_or_false(guard):
         BearerMiddleware(Starlette(), guard=guard, pass_preflights="no")  # type: ignore[arg-type]
 
 
-def test_nothing_is_told_where_preflights_work(guard, caplog):
+def test_nothing_is_reported_where_preflights_work(guard, caplog):
     cors = Middleware(CORSMiddleware, allow_origins=["*"])
     outside = Starlette(middleware=[cors, Middleware(BearerMiddleware, guard=guard)])
     inside = BearerMiddleware(Starlette(middleware=[cors]), guard=guard, pass_preflights=True)
@@ -336,3 +340,38 @@ def test_nothing_is_told_where_preflights_work(guard, caplog):
     for app in (outside, inside):
         assert TestClient(app).options("/", headers=headers).status_code == 200
     assert "preflight" not in caplog.text
+
+
+@pytest.mark.parametrize("wrap", ["app", "middleware", "mounted"])
+def test_a_decorator_above_the_routes_own_is_refused_at_the_start(wrap, guard):
+    async def home(request: Request) -> Response:
+        return PlainTextResponse("open")
+
+    routes: list[Any] = [Route("/", home), WebSocketRoute("/socket", socket)]
+    require_scopes("write")(home)  # as a decorator above `@app.route("/")`
+    if wrap == "app":
+        with pytest.raises(ConfigurationError, match="home is a route without its requirement"):
+            BearerMiddleware(Starlette(routes=routes), guard=guard)
+        return
+    if wrap == "mounted":
+        routes = [Mount("/inner", routes=routes), Mount("/other", app=PlainTextResponse("x"))]
+    app = Starlette(routes=routes, middleware=[Middleware(BearerMiddleware, guard=guard)])
+    with (
+        pytest.raises(ConfigurationError, match=r"put require\(\) below the route's decorator"),
+        TestClient(app),  # its lifespan
+    ):
+        pass
+
+
+def test_a_route_that_takes_a_bare_connection_gets_a_response(client: TestClient, bearer: Bearer):
+    @require_scopes("write")
+    async def home(connection: HTTPConnection) -> Response:
+        return PlainTextResponse("open")
+
+    async def bare(request: Request) -> Response:
+        return await home(HTTPConnection(request.scope))
+
+    assert isinstance(client.app, Starlette)
+    client.app.router.routes.append(Route("/bare", bare))
+    assert client.get("/bare", headers=bearer(scope="write")).text == "open"
+    assert client.get("/bare", headers=bearer(scope="read")).status_code == 403

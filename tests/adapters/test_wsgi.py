@@ -41,17 +41,17 @@ def test_the_apps_iterable_is_returned_as_it_is(issuer: LocalIssuer, guard: Guar
         start_response("200 OK", [])
         return body
 
-    face = BearerMiddleware(app, guard=guard)
-    assert face(environ(issuer.token()), lambda *_: print) is body
-    client = Client(face)
-    answer = client.get("/", headers={"Authorization": f"Bearer {issuer.token()}"})
-    assert (answer.data, answer.headers["Cache-Control"]) == (b"ab", "private")
-    answer.close()
+    middleware = BearerMiddleware(app, guard=guard)
+    assert middleware(environ(issuer.token()), lambda *_: print) is body
+    client = Client(middleware)
+    response = client.get("/", headers={"Authorization": f"Bearer {issuer.token()}"})
+    assert (response.data, response.headers["Cache-Control"]) == (b"ab", "private")
+    response.close()
     assert body.closed
 
 
 @pytest.mark.parametrize("silent", [True, False])
-def test_an_app_may_give_lines_one_by_one_and_exc_info_by_name(
+def test_an_app_may_pass_headers_as_an_iterator_and_exc_info_by_name(
     issuer: LocalIssuer, guard: Guard, *, silent: bool
 ) -> None:
     trouble = (ValueError, ValueError(), None)
@@ -125,32 +125,52 @@ def test_only_paths_below_the_mount_are_excluded(
         start_response("200 OK", [])
         return []
 
-    face = BearerMiddleware(app, guard=guard, exclude=("/health", "/static/*"))
+    middleware = BearerMiddleware(app, guard=guard, exclude=("/health", "/static/*"))
     given = {"RAW_URI": "", "REQUEST_URI": "", **more}
-    face(environ(**given), lambda *_: print)
+    middleware(environ(**given), lambda *_: print)
     assert seen == ([ANONYMOUS] if passes else [])
 
 
-def test_text_that_is_no_latin_1_is_refused_not_raised(guard: Guard) -> None:
-    answers: list[str] = []
-    face = BearerMiddleware(lambda *_: [], guard=guard)
+def test_credentials_outside_latin_1_are_400(guard: Guard) -> None:
+    statuses: list[str] = []
+    middleware = BearerMiddleware(lambda *_: [], guard=guard)
     given = environ(HTTP_AUTHORIZATION="Bearer \u20ac")
-    face(given, lambda status, _headers: answers.append(status))  # type: ignore[arg-type, return-value]
-    assert answers == ["400 Bad Request"]
+    middleware(given, lambda status, _headers: statuses.append(status))  # type: ignore[arg-type, return-value]
+    assert statuses == ["400 Bad Request"]
 
 
-def test_an_anonymous_answer_is_left_alone(guard: Guard) -> None:
+def test_an_anonymous_response_gets_only_vary(guard: Guard) -> None:
     started: list[Any] = []
 
     def app(_environ: Any, start_response: Any) -> Any:
         start_response("200 OK", [("X", "y")])
         return []
 
-    face = BearerMiddleware(app, guard=guard, optional=("/x",))
+    middleware = BearerMiddleware(app, guard=guard, optional=("/x",))
 
     def start_response(*arguments: Any) -> Any:
         started.append(arguments)
         return print
 
-    face(environ(), start_response)
+    middleware(environ(), start_response)
     assert started == [("200 OK", [("X", "y"), ("Vary", "Authorization")])]
+
+
+def test_the_middleware_is_a_class(issuer: LocalIssuer, guard: Guard) -> None:
+    """It can be annotated, subclassed, and refuse in another way."""
+
+    class Teapot(BearerMiddleware):
+        def refuse(self, environ: Any, start_response: Any, decision: Any) -> Any:
+            start_response("418 I'm a teapot", [])
+            return []
+
+    def app(_environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [])
+        return []
+
+    middleware: BearerMiddleware = Teapot(app, guard=guard)
+    assert (middleware.app, middleware.guard) == (app, guard)
+    client = Client(middleware)
+    assert client.get("/").status_code == 418
+    headers = {"Authorization": f"Bearer {issuer.token()}"}
+    assert client.get("/", headers=headers).status_code == 200

@@ -1,4 +1,4 @@
-"""What the rounds make of the times, with a watch that tells what it is told."""
+"""The statistics of the rounds, with times that the test chooses."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from benchmarks.rounds import Case, Effort, added_ratio, figure, measure, ratio
 from benchmarks.targets import TARGETS, Target
 
 
-def told(seconds: Iterator[float]) -> Case:
-    """A case that takes as long as it says, whatever the count."""
+def lasting(seconds: Iterator[float]) -> Case:
+    """Return a case whose operations take these seconds."""
     return Case(lambda count: next(seconds) * count, count=1000)
 
 
-def test_each_case_is_compared_with_the_other_of_its_own_round() -> None:
-    # The machine is ten times slower in every other round; the ratio does not notice.
+def test_each_case_is_compared_with_the_other_one_of_its_round() -> None:
+    # The machine is ten times slower in every other round, which does not change the ratio.
     slow, fast = cycle([20.0, 2.0]), cycle([10.0, 1.0])
-    samples = measure({"slow": told(slow), "fast": told(fast)}, Effort(rounds=6))
+    samples = measure({"slow": lasting(slow), "fast": lasting(fast)}, Effort(rounds=6))
     found = ratio(samples, "slow", "fast")
     assert found.median == pytest.approx(2, rel=1e-6)
     assert found.low == pytest.approx(found.high, rel=1e-6)
 
 
-def test_what_is_added_is_told_in_floors() -> None:
+def test_what_is_added_is_in_floors() -> None:
     samples = {"with": [5.0, 50.0], "without": [3.0, 30.0], "floor": [1.0, 10.0]}
     assert added_ratio(samples, "with", "without", "floor").median == 2
 
@@ -47,7 +47,7 @@ def test_a_count_is_chosen_so_that_a_batch_lasts_as_long_as_it_should() -> None:
     assert counts[-1] == 1000
 
 
-def test_what_is_prepared_is_not_timed() -> None:
+def test_preparation_is_not_timed() -> None:
     done: list[str] = []
     case = Case(
         lambda _count: done.append("run"), prepare=lambda _count: done.append("prepare"), count=1
@@ -56,7 +56,7 @@ def test_what_is_prepared_is_not_timed() -> None:
     assert done == ["prepare", "run", "prepare", "run"]
 
 
-def test_a_target_says_whether_it_is_met(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_target_is_printed_with_whether_it_is_met(capsys: pytest.CaptureFixture[str]) -> None:
     wanted = [
         Target("A", "at most", 2.0),
         Target("B", "at least", 0.9, floor=True),

@@ -42,7 +42,7 @@ SERVERS = list(_COMMANDS)
 
 @contextmanager
 def serving(server: str, issuer_url: str, audience: str, **settings: str) -> Generator[str]:
-    """Serve the example that fits the server, with these settings too; gives its URL."""
+    """Serve the example for this server with these settings; yields its URL."""
     example, command = _COMMANDS[server]
     port = free_port()
     environ = {

@@ -48,14 +48,14 @@ def run(environ: dict[str, str]) -> Callable[..., Any]:
 
 def own_token(url: str, client: dict[str, str]) -> dict[str, Any]:
     fields = {name: client[name] for name in ("client_id", "client_secret")}
-    answer = httpx2.post(
+    response = httpx2.post(
         f"{url}/oauth/token", data={"grant_type": "client_credentials", **fields, "scope": "read"}
     )
-    content: dict[str, Any] = answer.raise_for_status().json()
+    content: dict[str, Any] = response.raise_for_status().json()
     return content
 
 
-def test_the_example_answers_apps_and_calls(
+def test_the_example_serves_apps_and_calls(
     environ: dict[str, str], run: Callable[..., Any]
 ) -> None:
     client = run("client", "add", "Notes", "--scope", "read")
@@ -82,9 +82,9 @@ def test_a_server_by_itself_is_run_and_administered_by_commands(
     environ["BEARERGUARD_SERVER_ALGORITHM"] = "ES256"
     with program(command, cwd=tmp_path, environ=environ) as running:
         running.wait_for_port(int(port))
-        answer = own_token(url, client)
-        token = answer["access_token"]
-        assert answer["expires_in"] == 120
+        granted = own_token(url, client)
+        token = granted["access_token"]
+        assert granted["expires_in"] == 120
         assert [key["alg"] for key in httpx2.get(f"{url}/oauth/jwks").json()["keys"]] == ["ES256"]
         assert httpx2.get(f"{url}/").status_code == 404
         assert "Username" in httpx2.get(f"{url}/oauth/login").text

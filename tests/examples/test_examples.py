@@ -15,7 +15,7 @@ AUDIENCE = "https://api.example.com"
 
 
 @pytest.mark.parametrize("server", ["uvicorn", "flask", "gunicorn"])
-def test_it_lists_adds_and_refuses(server: str) -> None:
+def test_an_example_lists_adds_and_refuses(server: str) -> None:
     issuer = LocalIssuer(audience=AUDIENCE)
     with (
         issuer.serve(),
@@ -50,7 +50,7 @@ def test_it_lists_adds_and_refuses(server: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["starlette_app", "flask_app", "embedded_app"])
-def test_it_is_short_and_has_a_readme(name: str) -> None:
+def test_an_example_is_short_and_has_a_readme(name: str) -> None:
     assert len((EXAMPLES / name / "app.py").read_text().splitlines()) <= 60
     commands = re.findall(
         r"```sh\n(.*?)```", (EXAMPLES / name / "README.md").read_text(), re.DOTALL

@@ -1,1 +1,25 @@
-"""What both adapters and all frameworks share."""
+"""What both adapters and all frameworks share; the interface by which others are added.
+
+`Admission` decides on requests and refuses them, `ResponseHeaders` adds headers to responses, and
+`RouteDecorators` makes `require`. `docs/extending/frameworks.md` has a worked example.
+"""
+
+from __future__ import annotations
+
+from bearerguard.middleware.adapter import Adapter
+from bearerguard.middleware.admission import Admission, AdmissionOptions, RequestInfo
+from bearerguard.middleware.decorators import Admitted, RouteDecorators, check_routes, check_takes
+from bearerguard.middleware.expiry_headers import ResponseHeaders, TokenHeaders
+
+__all__ = [
+    "Adapter",
+    "Admission",
+    "AdmissionOptions",
+    "Admitted",
+    "RequestInfo",
+    "ResponseHeaders",
+    "RouteDecorators",
+    "TokenHeaders",
+    "check_routes",
+    "check_takes",
+]

@@ -1,36 +1,82 @@
-"""What an adapter asks before it asks the guard: which requests need a token at all.
+"""Which requests pass a guard, and how the others are refused: the options of every adapter.
 
-Paths are those below the mount, percent-decoded; knows neither ASGI nor WSGI.
+Knows neither ASGI nor WSGI nor a framework: an adapter describes each request by a `RequestInfo`.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 from bearerguard.errors import ConfigurationError
 from bearerguard.guard.config.options import check_requirement
 from bearerguard.guard.config.requirement import Requirement, combined
+from bearerguard.guard.decision import Allow, Decision, Deny, Unavailable
 from bearerguard.guard.guard import Guard
+from bearerguard.middleware.inner_apps import cors_middleware_in
+from bearerguard.middleware.refusal import refusal
+from bearerguard.principal import ANONYMOUS, Principal
+from bearerguard.runtime.flow import Flow
+from bearerguard.runtime.messages import Response
 
 _log = logging.getLogger("bearerguard")
 
-_PREFLIGHT_REMEDY = "put the CORS middleware outside, or pass_preflights=True"
-# Where ASGI and WSGI middleware keeps the app that it wraps.
-_INNER = ("app", "_app", "wsgi_app", "asgi_app", "application", "wrapped", "__wrapped__")
-_MOST_APPS = 64  # a chain is shorter; what makes attributes up as it goes is not followed
+PREFLIGHT_REMEDY = "put the CORS middleware outside, or pass_preflights=True"
 
-# Ways to write one path so that another one is served (RFC 3986 §6.2.2): what a proxy or an app
-# would take for dots or slashes, decoding once more, or dropping parameters and controls.
+# Spellings of a path that a proxy or an app may normalise to another path (RFC 3986 §6.2.2): it
+# may resolve dots and slashes, decode once more, or drop parameters and control characters.
 _AMBIGUOUS = re.compile(
     r"//|\\|(?:^|/)\.{1,2}(?:[/;]|$)|[\x00-\x1f\x7f]|%(?:25)*(?:2f|5c|2e)", re.IGNORECASE
 )
 _AMBIGUOUS_RAW = re.compile(r"%2f|%5c|%2e", re.IGNORECASE)
 
 
-class Paths:
+class AdmissionOptions(TypedDict, total=False):
+    """The options that every adapter takes.
+
+    Attributes:
+        require: what every request needs, besides the guard's own requirement.
+        optional: True, or path patterns, where a request without a token passes as `ANONYMOUS`.
+        exclude: path patterns that are not authenticated at all.
+        pass_preflights: whether CORS preflights pass without a token.
+    """
+
+    require: Requirement | None
+    optional: bool | Sequence[str]
+    exclude: Sequence[str]
+    pass_preflights: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RequestInfo:
+    """What admission and refusals need to know of a request, besides its credentials.
+
+    Attributes:
+        method: the HTTP method, or `WEBSOCKET`.
+        path: the path below the mount, percent-decoded.
+        raw_path: the path as the client wrote it, or empty where the server does not report it.
+        whole_path: the path with the mount, for log lines; `path` by default.
+        has_origin: whether it has an Origin header: a browser's script may read the response.
+        is_preflight: whether it is a CORS preflight (Fetch, §3.2.2).
+    """
+
+    method: str
+    path: str
+    raw_path: str = ""
+    whole_path: str = ""
+    has_origin: bool = False
+    is_preflight: bool = False
+
+    @property
+    def place(self) -> str:
+        """The method and the whole path, as log lines and events name a request."""
+        return f"{self.method} {self.whole_path or self.path}"
+
+
+class PathPatterns:
     """Path patterns: exact, or `prefix*`; case-sensitive. An ambiguous path matches none."""
 
     def __init__(self, option: str, patterns: Sequence[str]) -> None:
@@ -45,123 +91,122 @@ class Paths:
     def __bool__(self) -> bool:
         return bool(self._exact or self._prefixes)
 
-    def match(self, path: str, raw: str = "") -> bool:
-        """Whether a pattern covers `path`; `raw` is how it was written, where that is known."""
+    def match(self, path: str, raw_path: str = "") -> bool:
+        """Whether a pattern covers `path`, and `raw_path` cannot mean another one."""
         covered = path in self._exact or path.startswith(self._prefixes)
-        return covered and not _AMBIGUOUS.search(path) and not _AMBIGUOUS_RAW.search(raw)
+        return covered and not _AMBIGUOUS.search(path) and not _AMBIGUOUS_RAW.search(raw_path)
 
 
 class Admission:
-    """The options of an adapter, checked, and its guard.
+    """A guard and the checked options of an adapter: decides on requests, and refuses them.
 
-    `asks_first` is False where every request needs a token, so that none need be compared.
-    `app` is what is protected: CORS middleware in it is looked for. `preflight_remedy` is what
-    to do about a CORS preflight that was refused.
+    An adapter leaves it with each request, where decorators find it.
+
+    Args:
+        guard: validates the tokens.
+        app: the protected app; CORS middleware inside it is reported in the log.
+        preflight_remedy: the advice in the event of a refused CORS preflight.
+        options: see `AdmissionOptions`.
+
+    Attributes:
+        guard: as passed.
+        requirement: the guard's own and `require=`, combined.
+        has_exceptions: False where every request needs a token: then no path need be compared.
+        passes_preflights: whether CORS preflights pass without a token.
+
+    Raises:
+        ConfigurationError: an option is malformed.
     """
+
+    guard: Guard
+    requirement: Requirement | None
+    has_exceptions: bool
+    passes_preflights: bool
 
     def __init__(
         self,
         guard: Guard,
         *,
-        require: Requirement | None,
-        optional: bool | Sequence[str],
-        exclude: Sequence[str],
-        pass_preflights: bool = False,
-        app: Any = None,
-        preflight_remedy: str = _PREFLIGHT_REMEDY,
+        app: object = None,
+        preflight_remedy: str = PREFLIGHT_REMEDY,
+        **options: Unpack[AdmissionOptions],
     ) -> None:
         if not isinstance(guard, Guard):
             raise ConfigurationError("guard=: pass a Guard")
+        require, optional = options.get("require"), options.get("optional", False)
         check_requirement(require)
         self.guard = guard
         self.requirement = combined(guard.requirement, require)
-        self._excluded = Paths("exclude", exclude)
+        self._excluded = PathPatterns("exclude", options.get("exclude", ()))
         self._always_optional = optional is True
-        self._optional = Paths("optional", () if isinstance(optional, bool) else optional)
-        if not isinstance(pass_preflights, bool):
+        self._optional = PathPatterns("optional", () if isinstance(optional, bool) else optional)
+        self.passes_preflights = options.get("pass_preflights", False)
+        if not isinstance(self.passes_preflights, bool):
             raise ConfigurationError("pass_preflights=: pass True or False")
-        self.passes_preflights = pass_preflights
-        self.asks_first = bool(
-            self._excluded or self._optional or self._always_optional or pass_preflights
+        self.has_exceptions = bool(
+            self._excluded or self._optional or self._always_optional or self.passes_preflights
         )
         self._preflight_remedy = preflight_remedy
-        inside = None if pass_preflights else _cors_inside(app)
-        if inside is not None:
+        cors = None if self.passes_preflights else cors_middleware_in(app)
+        if cors is not None:
             _log.warning(
                 "%s lies inside the guard, so CORS preflights will be refused before they reach"
                 " it: %s",
-                inside,
-                _PREFLIGHT_REMEDY,
+                cors,
+                PREFLIGHT_REMEDY,
             )
 
-    def is_excluded(self, path: str, raw: str = "") -> bool:
-        """Whether a request for `path` is not authenticated at all."""
-        return self._excluded.match(path, raw)
+    def excludes(self, path: str, raw_path: str = "") -> bool:
+        """Whether a request for `path`, below the mount, is not authenticated at all."""
+        return self._excluded.match(path, raw_path)
 
-    def preflight_refused(self) -> None:
-        """Tell the operator that a browser was refused its preflight, which has no token."""
-        detail = f"a CORS preflight was refused: {self._preflight_remedy}"
-        self.guard.report("preflight_refused", detail)
+    def is_optional(self, path: str, raw_path: str = "") -> bool:
+        """Whether a request for `path`, below the mount, passes without a token."""
+        return self._always_optional or self._optional.match(path, raw_path)
 
-    def is_optional(self, path: str, raw: str = "") -> bool:
-        """Whether a request for `path` passes without a token."""
-        return self._always_optional or self._optional.match(path, raw)
+    def decide(self, authorization: Sequence[bytes], request: RequestInfo) -> Flow[Decision]:
+        """Decide on a request by the values of its Authorization header fields.
+
+        Drive it with `guard.run(...)` or `await guard.arun(...)`. A request that is excluded,
+        or a preflight where those pass, is allowed as `ANONYMOUS`.
+        """
+        if self.excludes(request.path, request.raw_path) or (
+            self.passes_preflights and request.is_preflight
+        ):
+            return Allow(ANONYMOUS)
+        optional = self.is_optional(request.path, request.raw_path)
+        return (
+            yield from self.guard.decide(
+                authorization, self.requirement, optional=optional, place=request.place
+            )
+        )
+
+    def authorize(
+        self, principal: Principal, requirement: Requirement, request: Callable[[], RequestInfo]
+    ) -> Deny | None:
+        """Return why `principal` may not do what has this requirement, None when it may.
+
+        The adapter's own requirement is included, so that a 403 names all that is needed.
+        `request` is called only for a refusal.
+        """
+        whole = requirement if self.requirement is None else self.requirement & requirement
+        if principal.is_authenticated and whole.met_by(principal):
+            return None
+        return self.guard.authorize(principal, whole, place=request().place)
+
+    def refusal(self, decision: Deny | Unavailable, request: RequestInfo) -> Response:
+        """Return the response that refuses a request: RFC 6750 §3, body as in RFC 9457."""
+        if request.is_preflight and isinstance(decision, Deny):
+            detail = f"a CORS preflight was refused: {self._preflight_remedy}"
+            self.guard.report("preflight_refused", detail)
+        return refusal(
+            self.guard,
+            decision,
+            method=request.method,
+            has_origin=request.has_origin,
+            optional=self.is_optional(request.path, request.raw_path),
+        )
 
 
 def _is_pattern(pattern: object) -> bool:
     return isinstance(pattern, str) and pattern[:1] == "/" and "*" not in pattern[:-1]
-
-
-def _cors_inside(app: Any) -> str | None:
-    """Return the name of the CORS middleware within an app, where it can be seen."""
-    found = next((name for each in _apps(app) for name in _names(each) if _is_cors(name)), None)
-    return None if found is None else found.rpartition(".")[2]
-
-
-def _apps(app: Any) -> Iterator[Any]:
-    """Yield an app and those that it wraps."""
-    waiting, seen = [app], set[int]()
-    while waiting and len(seen) < _MOST_APPS:
-        each = waiting.pop()
-        if each is None or id(each) in seen:
-            continue
-        seen.add(id(each))
-        yield each
-        # Of a bound method, such as Flask's `wsgi_app`, it is the object.
-        waiting.append(getattr(each, "__self__", None))
-        own = _attributes(each)
-        waiting += [own[name] for name in _INNER if callable(own.get(name))]
-
-
-def _names(each: Any) -> Iterator[str]:
-    """Yield what an app, and what it has registered, are called."""
-    yield _name(each)
-    own = _attributes(each)
-    # Starlette adds its middleware at the first request; Litestar has a setting.
-    for middleware in _sequence(own.get("user_middleware")):
-        yield _name(getattr(middleware, "cls", None))
-    if own.get("cors_config") is not None:
-        yield "cors_config"
-    # flask-cors is a function after each request.
-    hooks = own.get("after_request_funcs")
-    for functions in hooks.values() if isinstance(hooks, dict) else ():
-        yield from map(_name, _sequence(functions))
-
-
-def _name(each: Any) -> str:
-    name = getattr(each, "__qualname__", None)
-    return name if isinstance(name, str) else type(each).__qualname__
-
-
-def _is_cors(name: str) -> bool:
-    return "cors" in name.rpartition(".")[2].lower()
-
-
-def _attributes(each: Any) -> dict[str, Any]:
-    # Not getattr: an app may answer to every name, or work when it is asked.
-    found = getattr(each, "__dict__", None)
-    return found if isinstance(found, dict) else {}
-
-
-def _sequence(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, list | tuple) else ()

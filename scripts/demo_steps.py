@@ -16,8 +16,8 @@ _WITH_TOKEN = "Authorization: Bearer $TOKEN"  # noqa: S105 - the variable, which
 
 
 @dataclass(frozen=True)
-class Cast:
-    """Who plays: the server, an app with a secret, and an app without one."""
+class Setup:
+    """The server's URL, an app with a secret, and an app without one and its callback."""
 
     url: str
     callback: str
@@ -28,13 +28,13 @@ class Cast:
 
 @dataclass(frozen=True)
 class Step:
-    """One line for curl, and what comes back.
+    """One line for curl, and the expected status.
 
-    `keeps` says which members of a JSON answer later lines use, by their variables; `first` what
-    a person has to do before the line is pasted.
+    `keeps` maps the variables that later lines use to members of the JSON response; `first` is
+    what a person has to do before the line is pasted.
     """
 
-    says: str
+    title: str
     expect: str
     url: str
     arguments: tuple[str, ...] = ()
@@ -43,14 +43,14 @@ class Step:
 
     @property
     def is_visit(self) -> bool:
-        """Whether a browser is needed, and not curl."""
+        """Whether it needs a browser instead of curl."""
         return self.expect == "a code"
 
     def command(self) -> list[str]:
         return ["curl", "-s" if self.keeps else "-si", *self.arguments, self.url]
 
     def line(self) -> str:
-        """Return it as it is pasted."""
+        """Return the line to paste."""
         if self.is_visit:
             return (
                 f"# Sign in as {USER} with the password: {PASSWORD}\n"
@@ -59,34 +59,34 @@ class Step:
             )
         line = " ".join(map(_quoted, self.command()))
         if _WITH_TOKEN in self.arguments:
-            # The shell's own echo: arguments of a program can be read by everybody.
+            # `echo` of the shell: the arguments of a program can be read by every user.
             sent = line.replace(_quoted(_WITH_TOKEN), "@-")
             return f"echo {_quoted(_WITH_TOKEN)} | {sent}; echo"
         if not self.keeps:
             return f"{line}; echo"
         picks = "; ".join(f'{name}="$(pick {member})"' for name, member in self.keeps.items())
-        return f'ANSWER="$({line})"\n{picks}; echo "$ANSWER"'
+        return f'REPLY="$({line})"\n{picks}; echo "$REPLY"'
 
 
-def story(cast: Cast) -> list[Step]:
-    """Return the steps, in an order in which each finds what it needs."""
-    recordings, token = f"{cast.url}/api/v1/recordings", f"{cast.url}/oauth/token"
+def steps(setup: Setup) -> list[Step]:
+    """Return the steps in order: later ones use what earlier ones got."""
+    recordings, token = f"{setup.url}/api/v1/recordings", f"{setup.url}/oauth/token"
     bearer, post = ("-H", _WITH_TOKEN), ("-X", "POST")
-    own = {"client_id": cast.confidential, "client_secret": cast.secret}
+    own = {"client_id": setup.confidential, "client_secret": setup.secret}
     both = {"TOKEN": "access_token", "REFRESH": "refresh_token"}
     exchange = {
         "grant_type": "authorization_code",
         "code": "$CODE",
-        "client_id": cast.public,
-        "redirect_uri": cast.callback,
+        "client_id": setup.public,
+        "redirect_uri": setup.callback,
         "code_verifier": VERIFIER,
     }
     renewal = {
         "grant_type": "refresh_token",
         "refresh_token": "$REFRESH",
-        "client_id": cast.public,
+        "client_id": setup.public,
     }
-    revocation = {"token": "$REFRESH", "client_id": cast.public}
+    revocation = {"token": "$REFRESH", "client_id": setup.public}
     return [
         Step("Without a token", "401", recordings),
         Step(
@@ -98,7 +98,7 @@ def story(cast: Cast) -> list[Step]:
         ),
         Step("It reads the recordings", "200", recordings, bearer),
         Step("It adds one", "201", recordings, (*post, *bearer)),
-        Step("A user signs in, and lets an app without a secret read", "a code", _visit(cast)),
+        Step("A user signs in, and lets an app without a secret read", "a code", _visit(setup)),
         Step(
             "The app exchanges the code",
             "200",
@@ -111,7 +111,7 @@ def story(cast: Cast) -> list[Step]:
         Step("It may not add: the user allowed only reading", "403", recordings, (*post, *bearer)),
         Step("It refreshes its token", "200", token, _form(renewal), both),
         Step("The new token works", "200", recordings, bearer),
-        Step("It revokes what it was given", "200", f"{cast.url}/oauth/revoke", _form(revocation)),
+        Step("It revokes its tokens", "200", f"{setup.url}/oauth/revoke", _form(revocation)),
         Step("Its access token is refused at once", "401", recordings, bearer),
         Step("And so is its refresh token", "400", token, _form(renewal)),
         Step(
@@ -123,18 +123,18 @@ def story(cast: Cast) -> list[Step]:
     ]
 
 
-def _visit(cast: Cast) -> str:
+def _visit(setup: Setup) -> str:
     digest = hashlib.sha256(VERIFIER.encode()).digest()
     request = {
-        "client_id": cast.public,
-        "redirect_uri": cast.callback,
+        "client_id": setup.public,
+        "redirect_uri": setup.callback,
         "response_type": "code",
         "scope": "read",
         "state": "demo",
         "code_challenge": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
         "code_challenge_method": "S256",
     }
-    return f"{cast.url}/oauth/authorize?{urlencode(request)}"
+    return f"{setup.url}/oauth/authorize?{urlencode(request)}"
 
 
 def _form(fields: Mapping[str, str]) -> tuple[str, ...]:

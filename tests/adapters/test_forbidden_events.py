@@ -1,4 +1,4 @@
-"""A 403 names for the operator what is missing and what is there; the caller learns no role."""
+"""The event of a 403 names what is missing and what the token has; the response names no role."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocket
 
 from bearerguard import Event, Guard, Requirement, claim, role, scopes, wsgi
-from bearerguard import flask as flask_face
-from bearerguard import starlette as starlette_face
+from bearerguard import flask as flask_adapter
+from bearerguard import starlette as starlette_adapter
 from bearerguard.testing import LocalIssuer
 from tests.conformance.harness import Clock
 
@@ -27,11 +27,11 @@ def _starlette(guard: Guard, requirement: Requirement, *, decorated: bool) -> As
     async def view(request: Any) -> Any:
         raise AssertionError(request)
 
-    guarded = starlette_face.require(requirement)(view) if decorated else view
+    guarded = starlette_adapter.require(requirement)(view) if decorated else view
     options: dict[str, Any] = {} if decorated else {"require": requirement}
     app = Starlette(
         routes=[Route("/v1/{name}", guarded, methods=["GET", "POST"])],
-        middleware=[Middleware(starlette_face.BearerMiddleware, guard=guard, **options)],
+        middleware=[Middleware(starlette_adapter.BearerMiddleware, guard=guard, **options)],
     )
     return lambda method, token: (
         TestClient(app).request(method, "/v1/recordings?x=1", headers=_bearer(token)).status_code
@@ -41,12 +41,12 @@ def _starlette(guard: Guard, requirement: Requirement, *, decorated: bool) -> As
 def _flask(guard: Guard, requirement: Requirement, *, decorated: bool) -> Ask:
     app = flask.Flask("api")
     options: dict[str, Any] = {} if decorated else {"require": requirement}
-    flask_face.BearerGuard(app, guard=guard, **options)
+    flask_adapter.BearerGuard(app, guard=guard, **options)
 
     def view(name: str) -> str:
         raise AssertionError(name)
 
-    guarded = flask_face.require(requirement)(view) if decorated else view
+    guarded = flask_adapter.require(requirement)(view) if decorated else view
     app.add_url_rule("/v1/<name>", "view", guarded, methods=["GET", "POST"])
     return lambda method, token: (
         (
@@ -75,7 +75,7 @@ def _bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-FACES: dict[str, Callable[[Guard, Requirement], Ask]] = {
+ADAPTERS: dict[str, Callable[[Guard, Requirement], Ask]] = {
     "starlette, route": lambda g, r: _starlette(g, r, decorated=True),
     "starlette, middleware": lambda g, r: _starlette(g, r, decorated=False),
     "flask, route": lambda g, r: _flask(g, r, decorated=True),
@@ -85,7 +85,7 @@ FACES: dict[str, Callable[[Guard, Requirement], Ask]] = {
 ADMIN = "role 'admin'"
 
 
-@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize("adapter", ADAPTERS)
 @pytest.mark.parametrize(
     ("requirement", "claims", "code", "detail"),
     [
@@ -119,7 +119,7 @@ ADMIN = "role 'admin'"
 def test_a_403_is_an_event_that_names_request_requirement_and_token(
     caplog: pytest.LogCaptureFixture,
     *,
-    face: str,
+    adapter: str,
     requirement: Requirement,
     claims: dict[str, Any],
     code: str,
@@ -129,7 +129,7 @@ def test_a_403_is_an_event_that_names_request_requirement_and_token(
     seen: list[Event] = []
     issuer = LocalIssuer(algorithm="ES256")
     with issuer.guard(on_event=seen.append) as guard:
-        ask = FACES[face](guard, requirement)
+        ask = ADAPTERS[adapter](guard, requirement)
         token = issuer.token(**({"scope": ""} | claims))
         assert ask("POST", token) == 403
         assert ask("POST", token) == 403  # now the token is known
@@ -143,13 +143,13 @@ def test_a_claim_that_is_missing_is_named_with_the_names_of_those_that_are_there
     seen: list[Event] = []
     issuer = LocalIssuer(algorithm="ES256")
     with issuer.guard(on_event=seen.append, require=claim("tenant")) as guard:
-        ask = FACES["wsgi"](guard, scopes("read"))
+        ask = ADAPTERS["wsgi"](guard, scopes("read"))
         assert ask("GET", issuer.token(scope="read")) == 403
     (event,) = [each for each in seen if each.code == "requirement_unmet"]
     assert "needs claim 'tenant'; the token has claims ['aud', " in event.detail
 
 
-def test_alternatives_are_named_and_not_without_end() -> None:
+def test_a_limited_number_of_alternatives_is_named() -> None:
     seen: list[Event] = []
     issuer = LocalIssuer(algorithm="ES256")
     whole = role("r0")
@@ -157,14 +157,14 @@ def test_alternatives_are_named_and_not_without_end() -> None:
         whole |= role(f"r{number}")
     with issuer.guard(on_event=seen.append) as guard:
         for requirement in (role("admin") | scopes("a", "b") & role("c"), whole):
-            assert FACES["wsgi"](guard, requirement)("GET", issuer.token(scope="b")) == 403
+            assert ADAPTERS["wsgi"](guard, requirement)("GET", issuer.token(scope="b")) == 403
     first, second = [each.detail for each in seen if each.code == "requirement_unmet"]
     assert "needs role 'admin' or scope 'a' and role 'c'; the token has roles []" in first
     assert first.endswith("roles [] and scopes ['b']")
     assert "'r3' or 3 others; " in second
 
 
-def test_each_requirement_has_its_line_a_minute_and_a_path_cannot_forge_one(
+def test_each_requirement_is_logged_once_a_minute_and_a_path_cannot_forge_a_line(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     clock, issuer = Clock(), LocalIssuer(algorithm="ES256")
@@ -186,28 +186,28 @@ def test_each_requirement_has_its_line_a_minute_and_a_path_cannot_forge_one(
     assert second.startswith("requirement_unmet: the request needs role 'y'; ")
 
 
-def test_what_the_caller_is_told_names_no_role() -> None:
+def test_the_response_names_no_role() -> None:
     issuer = LocalIssuer(algorithm="ES256")
     app = flask.Flask("api")
     with issuer.guard() as guard:
-        flask_face.BearerGuard(app, guard=guard, require=role("secret-role"))
-        answer = app.test_client().get("/", headers=_bearer(issuer.token()))
-    assert answer.status_code == 403
-    assert "secret-role" not in answer.text + str(answer.headers)
+        flask_adapter.BearerGuard(app, guard=guard, require=role("secret-role"))
+        response = app.test_client().get("/", headers=_bearer(issuer.token()))
+    assert response.status_code == 403
+    assert "secret-role" not in response.text + str(response.headers)
 
 
-def test_a_websocket_is_called_one() -> None:
+def test_the_event_of_a_websocket_says_so() -> None:
     seen: list[Event] = []
     issuer = LocalIssuer(algorithm="ES256")
 
-    @starlette_face.require(role("admin"))
+    @starlette_adapter.require(role("admin"))
     async def talk(websocket: WebSocket) -> None:
         raise AssertionError(websocket)
 
     with issuer.guard(on_event=seen.append) as guard:
         app = Starlette(
             routes=[WebSocketRoute("/talk", talk)],
-            middleware=[Middleware(starlette_face.BearerMiddleware, guard=guard)],
+            middleware=[Middleware(starlette_adapter.BearerMiddleware, guard=guard)],
         )
         with (
             pytest.raises(WebSocketDenialResponse),
@@ -219,7 +219,7 @@ def test_a_websocket_is_called_one() -> None:
     ]
 
 
-def test_a_guard_that_is_asked_without_a_face_names_the_path_alone() -> None:
+def test_the_event_of_a_guard_without_an_adapter_names_the_path_without_its_query() -> None:
     from bearerguard import Request
 
     seen: list[Event] = []

@@ -1,4 +1,4 @@
-"""What all parts measure with: one issuer, its keys, and tokens as long as real ones are.
+"""The issuer that all parts measure with: its keys, and tokens as long as real ones.
 
 An RFC 9068 token signed by RS256 has about 890 octets here: ten claims, as an identity
 provider sends them.
@@ -32,8 +32,8 @@ def signing_key(algorithm: str) -> SigningKey:
 
 
 @dataclass(frozen=True)
-class World:
-    """An issuer that signs by one algorithm, and whatever verifies its tokens."""
+class TokenIssuer:
+    """An issuer that signs with one algorithm, and makes guards that trust it."""
 
     algorithm: str = "RS256"
     url: str = ISSUER
@@ -82,8 +82,8 @@ class World:
         """Return the JWK Set with its public key."""
         return {"keys": [self.key.jwk()]}
 
-    def issuer(self) -> Issuer:
-        """Return it as a guard wants it, its key at hand."""
+    def config(self) -> Issuer:
+        """Return it as the guard's `Issuer`, with its key: nothing is fetched."""
         options: dict[str, Any] = (
             {"shared_secret": SECRET, "algorithms": (self.algorithm,)}
             if self.is_symmetric
@@ -93,7 +93,11 @@ class World:
 
     def guard(self, **options: Any) -> Guard:
         """Return a guard that trusts it."""
-        return Guard(self.issuer(), **options)
+        return Guard(self.config(), **options)
+
+    def plain_guard(self) -> Guard:
+        """Return a guard that adds nothing to a response."""
+        return self.guard(expiry_headers=None, cache_control=None)
 
 
 def altered(token: str) -> str:
@@ -103,6 +107,6 @@ def altered(token: str) -> str:
     return f"{head}.{payload}.{signature[:9]}{flipped}{signature[10:]}"
 
 
-def sign_with(world: World, key: SigningKey, kid: str | None = None) -> str:
-    """Return a token of the world by another of its keys, named by its kid or another one."""
-    return sign(world.header(kid or key.kid), world.claims(), key)
+def sign_with(issuer: TokenIssuer, key: SigningKey, kid: str | None = None) -> str:
+    """Return a token of the issuer that `key` signs; its `kid` is that of the key by default."""
+    return sign(issuer.header(kid or key.kid), issuer.claims(), key)

@@ -1,4 +1,4 @@
-"""Revoking the tokens of one tenant of an issuer that has many, through both faces."""
+"""Revoking the tokens of one tenant of an issuer that has many, through both adapters."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def guard() -> Iterator[Guard]:
 
 
 @pytest.mark.parametrize("warm", [True, False])
-def test_a_tenants_user_is_logged_out_and_no_other_tenants(
+def test_revoking_a_tenants_user_concerns_no_other_tenant(
     send: Callable[[Guard, str], int], guard: Guard, *, warm: bool
 ) -> None:
     mine, other = KEYS.token(iss=url("a")), KEYS.token(iss=url("b"))
@@ -68,14 +68,14 @@ def test_a_tenants_token_is_revoked_by_itself_or_its_name(
         (7, "issuer=: pass the issuer's url"),
     ],
 )
-def test_whose_tokens_are_meant_is_never_guessed(guard: Guard, named: Any, message: str) -> None:
+def test_an_ambiguous_issuer_is_refused(guard: Guard, named: Any, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         guard.revoke(subject="user", issuer=named)
 
 
 def test_a_callable_that_allows_tenants_is_asked() -> None:
-    answers = {"a": True, "b": False}
-    with Guard(issuer(answers.__getitem__), revocations=Revocations()) as guard:
+    allowed = {"a": True, "b": False}
+    with Guard(issuer(allowed.__getitem__), revocations=Revocations()) as guard:
         guard.revoke(subject="user", issuer=url("a"))
         with pytest.raises(ConfigurationError, match="nor an allowed tenant"):
             guard.revoke(subject="user", issuer=url("b"))
@@ -84,7 +84,7 @@ def test_a_callable_that_allows_tenants_is_asked() -> None:
         assert set(guard.health()["issuers"]) == set()  # naming a tenant holds none
 
 
-def test_another_spelling_of_an_issuer_means_the_issuer(send: Callable[[Guard, str], int]) -> None:
+def test_an_alias_of_an_issuer_means_the_issuer(send: Callable[[Guard, str], int]) -> None:
     plain = LocalIssuer(algorithm="ES256")
     spelled = plain.issuer(aliases=["issuer.test"])
     with Guard(spelled, transport=plain.transport(), revocations=Revocations()) as guard:
