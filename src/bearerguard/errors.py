@@ -208,13 +208,13 @@ class InsufficientScope(BearerGuardError):
     """The API demands more scope than the token has (RFC 6750 §3.1); `step_up` asks for it.
 
     Attributes:
-        scope: what the API says is needed; empty when it does not say.
+        scopes: what the API says is needed; empty when it does not say.
     """
 
-    def __init__(self, scope: tuple[str, ...]) -> None:
-        named = quoted(" ".join(scope)) if scope else "more scope, without saying which"
+    def __init__(self, scopes: tuple[str, ...]) -> None:
+        named = quoted(" ".join(scopes)) if scopes else "more scope, without saying which"
         super().__init__(f"insufficient_scope: the API demands {named}: pass this to step_up()")
-        self.scope = scope
+        self.scopes = scopes
 
 
 class StepUpRequired(BearerGuardError):
@@ -223,14 +223,14 @@ class StepUpRequired(BearerGuardError):
     Attributes:
         acr_values: the authentication contexts that would do, the preferred first.
         max_age: how many seconds old the login may be, or None.
-        scope: the scope that is needed, if the API says so.
+        scopes: the scopes that are needed, if the API says so.
     """
 
     def __init__(
         self,
         acr_values: tuple[str, ...] = (),
         max_age: int | None = None,
-        scope: tuple[str, ...] = (),
+        scopes: tuple[str, ...] = (),
     ) -> None:
         demands = [f"one of {quoted(' '.join(acr_values))}"] if acr_values else []
         demands += [] if max_age is None else [f"a login at most {max_age} s old"]
@@ -240,7 +240,7 @@ class StepUpRequired(BearerGuardError):
         )
         self.acr_values = acr_values
         self.max_age = max_age
-        self.scope = scope
+        self.scopes = scopes
 
 
 class LoginFailed(BearerGuardError):

@@ -162,7 +162,8 @@ def manager(desk: Desk, time: Time, storage: Any = None, **options: Any) -> Toke
     """Return a manager of client credentials, asked of a desk."""
     source = ClientCredentials(
         desk.url,
-        **{"client_id": "c", "client_secret": "s", "scope": "read", "resource": desk.url} | options,
+        **{"client_id": "c", "client_secret": "s", "scopes": "read", "resources": desk.url}
+        | options,
         clock=time.clock,
     )
     given: dict[str, Any] = {**time.options}

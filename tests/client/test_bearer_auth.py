@@ -37,8 +37,8 @@ def manager(api: Served) -> TokenManager:
             api.url,
             client_id=client.client_id,
             client_secret=client.client_secret,
-            scope="read",
-            resource=api.url,
+            scopes="read",
+            resources=api.url,
         )
     )
 
@@ -94,7 +94,7 @@ def test_CL_03_more_scope_or_another_login_is_demanded_by_an_exception(
 ) -> None:
     with pytest.raises(InsufficientScope, match="write admin") as scope:
         get("GET", f"{api.url}/scope")
-    assert scope.value.scope == ("write", "admin")
+    assert scope.value.scopes == ("write", "admin")
     with pytest.raises(StepUpRequired, match="gold silver") as login:
         get("GET", f"{api.url}/login")
     assert (login.value.acr_values, login.value.max_age) == (("gold", "silver"), 5)

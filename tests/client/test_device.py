@@ -7,7 +7,7 @@ import pytest
 
 from bearerguard.client import DeviceCode, TokenManager
 from bearerguard.client.driving import handlers
-from bearerguard.client.login.device import DevicePrompt
+from bearerguard.client.login.device_code import DevicePrompt
 from bearerguard.errors import DiscoveryError, StepUpRequired, TokenRefused, TokenUnavailable
 from bearerguard.runtime.flow import Sleep, run
 from bearerguard.transports.http import HttpTransport
@@ -41,7 +41,7 @@ def give(desk):
 def source(desk, shown=None, **options):
     prompt = [].append if shown is None else shown.append
     return DeviceCode(
-        desk.url, client_id="tv", scope="read", resource=desk.url, prompt=prompt, **options
+        desk.url, client_id="tv", scopes="read", resources=desk.url, prompt=prompt, **options
     )
 
 
@@ -60,7 +60,7 @@ def test_a_code_is_shown_and_the_server_asked_until_the_person_has_entered_it(de
     shown: list[DevicePrompt] = []
     device.script = [PENDING, PENDING]
     token, waited = logged_in(device, shown=shown)
-    assert (token.access_token, token.refresh_token, token.scope) == ("t3", "r1", ("read",))
+    assert (token.access_token, token.refresh_token, token.scopes) == ("t3", "r1", ("read",))
     assert waited == [2, 2, 2]
     (prompt,) = shown
     assert (prompt.user_code, prompt.expires_in) == ("WDJB-MJHT", 600)

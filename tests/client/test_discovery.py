@@ -81,7 +81,11 @@ def test_an_api_that_challenges_nobody_is_found_at_the_well_known_places(api):
 def test_what_is_discovered_is_enough_to_call_the_api(desk, api):
     known = discover(f"{api.url}/api")
     source = ClientCredentials(
-        known.issuer, client_id="c", client_secret="s", resource=known.resource, scope=known.scopes
+        known.issuer,
+        client_id="c",
+        client_secret="s",
+        resources=known.resource,
+        scopes=known.scopes,
     )
     api.answers["/api"] = lambda asked: (200, [], asked.token.encode())
     with caller("httpx2", TokenManager(source)) as call:

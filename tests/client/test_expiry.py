@@ -166,7 +166,7 @@ def test_a_kept_token_is_read_back_and_nothing_else_is():
         b'{"version":1}',
         b'{"version":1,"access_token":"a","token_type":"Bearer","odd":1}',
         b'{"version":1,"access_token":7,"token_type":"Bearer"}',
-        b'{"version":1,"access_token":"a","token_type":"Bearer","scope":7}',
+        b'{"version":1,"access_token":"a","token_type":"Bearer","scopes":7}',
     ):
         with pytest.raises(StorageError, match="log in again"):
             Token.from_bytes(kept)

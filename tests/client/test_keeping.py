@@ -38,7 +38,7 @@ def session(desk, time, storage=None, *, first="r0", **options):
         desk.url,
         client_id="c",
         refresh_token=first,
-        resource=desk.url,
+        resources=desk.url,
         clock=time.clock,
         **options,
     )
@@ -163,7 +163,7 @@ def test_CL_05_a_refresh_token_that_is_not_replaced_is_kept(desk, time):
     for _ in range(3):
         tokens.renew(tokens.lease()) if desk.at("/token") else tokens.token()
     assert [each.form["refresh_token"] for each in desk.at("/token")] == ["r0"] * 3
-    assert tokens.token().scope == ("read",)
+    assert tokens.token().scopes == ("read",)
 
 
 def test_CL_05_other_refusals_keep_the_refresh_token(desk, time):
@@ -282,9 +282,9 @@ def test_what_cannot_be_read_is_an_error_until_it_is_removed_or_replaced(desk, t
         ({"private_key": "no key"}, "private_key="),
         ({"auth_method": "client_secret_basic"}, "does not fit"),
         ({"client_secret": "s", "auth_method": "none"}, "does not fit"),
-        ({"scope": 7}, "scope="),
-        ({"scope": ["a", 7]}, "scope="),
-        ({"resource": {"a": 1}}, "resource="),
+        ({"scopes": 7}, "scopes="),
+        ({"scopes": ["a", 7]}, "scopes="),
+        ({"resources": {"a": 1}}, "resources="),
     ],
 )
 def test_options_that_are_missing_or_unsafe_are_named(options, said):

@@ -75,10 +75,10 @@ def test_CL_03_demands_are_read_from_any_of_the_challenges(desk, time, name):
     with caller(name, manager(desk, time)) as call:
         with pytest.raises(InsufficientScope) as more:
             call("GET", f"{desk.url}/scope")
-        assert more.value.scope == ("a", "b")
+        assert more.value.scopes == ("a", "b")
         with pytest.raises(StepUpRequired) as login:
             call("GET", f"{desk.url}/login")
-        found = (login.value.acr_values, login.value.max_age, login.value.scope)
+        found = (login.value.acr_values, login.value.max_age, login.value.scopes)
         assert found == (("gold",), 5, ("c",))
         with pytest.raises(StepUpRequired, match="another login") as odd:
             call("GET", f"{desk.url}/odd")
@@ -191,7 +191,7 @@ def test_each_library_is_told_which_one_an_auth_is_for(desk, time, sender, own):
 
 def test_a_static_token_may_come_from_the_environment_and_is_read_anew():
     environ = {"TOKEN": "one"}
-    source = StaticToken.from_env("TOKEN", resource="https://api.example.com", environ=environ)
+    source = StaticToken.from_env("TOKEN", resources="https://api.example.com", environ=environ)
     tokens = TokenManager(source)
     assert tokens.token().access_token == "one"
     environ["TOKEN"] = "two"

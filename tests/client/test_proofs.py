@@ -6,7 +6,7 @@ import jwt
 import pytest
 
 from bearerguard.client import MemoryStorage
-from bearerguard.client.auth.proofs import Proofs, new_key
+from bearerguard.client.dpop import Proofs, new_key
 from bearerguard.errors import TokenRefused
 from bearerguard.protocol.jose.thumbprint import thumbprint
 from tests.client.callers import NAMES, caller
@@ -150,7 +150,7 @@ def test_CL_06_nonces_are_kept_by_origin_and_taken_from_good_answers(desk, other
         bound(other)(asked)[2],
     )
     other.answers["/api"] = lambda asked: (200, [("DPoP-Nonce", f"rs-{len(other.asked)}")], b"")
-    tokens = manager(desk, time, dpop=True, resource=other.url)
+    tokens = manager(desk, time, dpop=True, resources=other.url)
     with caller("httpx2", tokens) as call:
         for _ in range(3):
             call("GET", f"{other.url}/api")

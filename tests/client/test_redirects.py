@@ -11,7 +11,7 @@ import pytest
 
 from bearerguard.client import AuthorizationCode, TokenManager
 from bearerguard.client.login.loopback import LoopbackReceiver
-from bearerguard.client.login.redirects import PastedAnswer, receiver
+from bearerguard.client.login.receivers import PastedRedirect, receiver
 from bearerguard.errors import ConfigurationError, LoginFailed
 from tests.processes import free_port
 
@@ -97,7 +97,7 @@ def test_a_terminal_that_is_closed_brings_no_answer():
         raise EOFError
 
     with pytest.raises(LoginFailed):
-        PastedAnswer("cursor://host/callback", closed).wait(1)
+        PastedRedirect("cursor://host/callback", closed).wait(1)
 
 
 @pytest.mark.parametrize(

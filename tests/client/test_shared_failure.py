@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bearerguard.client import ClientCredentials, MemoryStorage, TokenManager
-from bearerguard.client.shared_failure import SharedFailure
+from bearerguard.client.backoff import SharedFailure
 from bearerguard.errors import StorageError, TokenUnavailable
 from tests.client.desk import manager
 

@@ -37,8 +37,8 @@ def logged_in(desk, browser, storage=None, **options):
     source = AuthorizationCode(
         desk.url,
         client_id="c",
-        scope="read",
-        resource=desk.url,
+        scopes="read",
+        resources=desk.url,
         open_browser=browser.open,
         receiver=browser.receiver,
         **options,
@@ -49,8 +49,8 @@ def logged_in(desk, browser, storage=None, **options):
 @pytest.mark.parametrize("way", WAYS)
 def test_CL_03_more_scope_is_asked_for_together_with_what_was(desk, time, way):
     tokens = manager(desk, time)
-    assert tokens.token().scope == ("read",)
-    assert stepped(tokens, InsufficientScope(("write", "read")), way).scope == ("read", "write")
+    assert tokens.token().scopes == ("read",)
+    assert stepped(tokens, InsufficientScope(("write", "read")), way).scopes == ("read", "write")
     assert tokens.token().access_token == "t2"
     tokens.renew(tokens.lease())
     assert [each.form["scope"] for each in desk.at("/token")] == [

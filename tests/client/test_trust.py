@@ -61,8 +61,8 @@ def login(desk, browser, **options):
     source = AuthorizationCode(
         desk.url,
         client_id="c",
-        scope="read",
-        resource=desk.url,
+        scopes="read",
+        resources=desk.url,
         open_browser=browser.open,
         receiver=browser.receiver,
         **options,
@@ -116,8 +116,8 @@ def test_CL_07_pkce_may_be_assumed_where_nothing_is_said_and_not_where_it_is_den
     [
         ({"code": "c", "state": "another"}, False, "state differs"),
         ({"code": "c", "state": ""}, False, "state differs"),
-        ({"code": "c", "iss": "{url}/"}, False, "the answer is from"),
-        ({"code": "c", "iss": "https://evil.example"}, True, "the answer is from"),
+        ({"code": "c", "iss": "{url}/"}, False, "the response is from"),
+        ({"code": "c", "iss": "https://evil.example"}, True, "the response is from"),
         ({"code": "c"}, True, "does not name its issuer"),
         ({"error": "access_denied"}, True, "does not name its issuer"),
         ({"error": "access_denied", "error_description": "no"}, False, "access_denied.*'no'"),
@@ -263,7 +263,7 @@ def test_CL_07_several_origins_may_be_bound(desk, other, time, name):
     ],
 )
 def test_CL_07_origins_must_be_known_and_safe(desk, time, origins, said):
-    tokens = manager(desk, time, resource=())
+    tokens = manager(desk, time, resources=())
     with (
         pytest.raises(ConfigurationError, match=said),
         caller("httpx2", tokens, origins=origins),

@@ -103,8 +103,8 @@ def test_CL_10_a_login_by_device_sends_further_parameters(desk):
 @pytest.mark.parametrize(
     ("name", "remedy"),
     [
-        ("scope", "scope="),
-        ("resource", "resource="),
+        ("scope", "scopes="),
+        ("resource", "resources="),
         ("client_id", "client_id="),
         ("client_secret", "client_secret="),
         ("client_assertion", "private_key="),

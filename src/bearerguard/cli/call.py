@@ -112,10 +112,10 @@ def _explained(refused: InsufficientScope | StepUpRequired, login: Login | None)
     """Return what the API lacks, and the command that gets it."""
     command = "log in again"
     if login is not None:
-        scope = tuple(dict.fromkeys((*login.scope, *refused.scope)))
+        scope = tuple(dict.fromkeys((*login.scope, *refused.scopes)))
         command = login.command(scope, _demanded(refused))
     if isinstance(refused, InsufficientScope):
-        wanted = f"the scope {' '.join(refused.scope)}" if refused.scope else "more scope"
+        wanted = f"the scope {' '.join(refused.scopes)}" if refused.scopes else "more scope"
         return f"the token lacks {wanted}. To get it:\n\n  {command}\n"
     demands = [f"at most {refused.max_age} s old"] if refused.max_age is not None else []
     demands += [f"by {' or '.join(refused.acr_values)}"] if refused.acr_values else []

@@ -11,14 +11,17 @@ from typing import Any
 def lazy_names(
     package: str, place_of: Mapping[str, str]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Return the `__getattr__` and `__dir__` of a package, by the module of each name in it."""
+    """Return the `__getattr__` and `__dir__` of a package, by the module of each name.
+
+    Modules are named from the package: "manager", or ".errors" for one beside the package.
+    """
     members = vars(sys.modules[package])
 
     def found(name: str) -> Any:
         place = place_of.get(name)
         if place is None:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = members[name] = getattr(import_module(f"{package}.{place}"), name)
+        value = members[name] = getattr(import_module(f".{place}", package), name)
         return value
 
     return found, lambda: sorted({*members, *place_of})
