@@ -35,6 +35,12 @@ if TYPE_CHECKING:
     from bearerguard.client.storages.environment import EnvironmentStorage
     from bearerguard.client.storages.file_key import FileKey, KeyringKey, PassphraseKey, SecretKey
     from bearerguard.client.storages.keyring import KeyringStorage
+    from bearerguard.client.storages.registry import (
+        StorageFactory,
+        named_storage,
+        register_storage,
+        storage_names,
+    )
     from bearerguard.client.storages.storage import MemoryStorage, Storage
     from bearerguard.client.token import Token
     from bearerguard.errors import (
@@ -83,6 +89,7 @@ __all__ = [
     "StepUpRequired",
     "Storage",
     "StorageError",
+    "StorageFactory",
     "Token",
     "TokenManager",
     "TokenRefused",
@@ -92,6 +99,9 @@ __all__ = [
     "adiscover",
     "default_storage",
     "discover",
+    "named_storage",
+    "register_storage",
+    "storage_names",
 ]
 
 # Where each public name is defined, below this package.
@@ -114,6 +124,7 @@ _PLACES = {
     "storages.environment": "EnvironmentStorage",
     "storages.file_key": "FileKey KeyringKey PassphraseKey SecretKey",
     "storages.keyring": "KeyringStorage",
+    "storages.registry": "StorageFactory named_storage register_storage storage_names",
     "storages.storage": "MemoryStorage Storage",
     "token": "Token",
 }
