@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Generator
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -29,9 +28,9 @@ from tests.faults.size import size
 from tests.server.serving import Served, served
 
 
-@pytest.fixture
-def running(tmp_path: Path) -> Generator[Served]:
-    with served(tmp_path) as server:
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Generator[Served]:
+    with served(tmp_path_factory.mktemp("server")) as server:
         yield server
 
 
