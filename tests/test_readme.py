@@ -111,7 +111,7 @@ def test_the_clients_page_logs_a_person_in_and_keeps_the_session(
     program = block.replace("https://api.example.com", api.url) + "\nprint(recordings)\n"
     environ = {
         **os.environ,
-        "BEARERGUARD_STORAGE_KEY": "a key of this test, not a real one",
+        "BEARERGUARD_CLIENT_STORAGE_KEY": "a key of this test, not a real one",
         "XDG_STATE_HOME": str(tmp_path / "state"),
     }
     # The second time it finds its session, and needs no browser.

@@ -1,7 +1,7 @@
 """An API with its own authorization server, as one process over HTTP, that counts.
 
-`LIFETIME` is how long its tokens live, in seconds. `/tokens` tells how many token requests
-came; `/revoke` refuses the tokens given so far, as if each had been revoked.
+`LIFETIME` is the lifetime of its tokens in seconds. `/tokens` returns the number of token requests
+since `/reset`; `/revoke` refuses the tokens used so far, as if each had been revoked.
 """
 
 from __future__ import annotations
@@ -32,9 +32,12 @@ CHALLENGES = {
 }
 
 
-def verdict(path: str, token: str) -> tuple[int, str, bytes]:
+def respond(path: str, token: str) -> tuple[int, str, bytes]:
     if path == "/tokens":
         return 200, "", json.dumps(count).encode()
+    if path == "/reset":
+        count["tokens"] = 0
+        return 200, "", b""
     if path == "/revoke":
         refused.update(seen)
         return 200, "", b""
@@ -50,7 +53,7 @@ async def api(scope: Any, receive: Any, send: Any) -> None:
     given = dict(scope["headers"]).get(b"authorization", b"").decode()
     while (await receive()).get("more_body"):
         pass
-    status, challenge, body = verdict(scope["path"], given.removeprefix("Bearer "))
+    status, challenge, body = respond(scope["path"], given.removeprefix("Bearer "))
     headers = [(b"www-authenticate", challenge.encode())] if challenge else []
     if scope["path"] == "/away":
         status, headers = 302, [(b"location", os.environ["AWAY"].encode())]

@@ -1,5 +1,5 @@
 """What the tests of the client share."""
 
-from tests.client.desk import desk, other, time
+from tests.client.scripted_server import other, server, time
 
-__all__ = ["desk", "other", "time"]
+__all__ = ["other", "server", "time"]

@@ -31,8 +31,8 @@ def test_a_client_proves_itself_by_private_key_jwt(tmp_path: Path) -> None:
                 running.url,
                 client_id=client.client_id,
                 private_key=jwk(key, private=True),
-                scope="read",
-                resource=running.url,
+                scopes="read",
+                resources=running.url,
             )
             return TokenManager(source)
 

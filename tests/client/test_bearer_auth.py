@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from threading import Barrier
 from typing import Any
 
@@ -24,10 +23,16 @@ from tests.server.serving import Served, served
 COMMAND = ("uvicorn", "tests.client.apps:app", "--no-access-log", "--port", "{port}")
 
 
-@pytest.fixture
-def api(tmp_path: Path) -> Generator[Served]:
-    with served(tmp_path, COMMAND) as running:
+@pytest.fixture(scope="module")
+def process(tmp_path_factory: pytest.TempPathFactory) -> Generator[Served]:
+    with served(tmp_path_factory.mktemp("api"), COMMAND) as running:
         yield running
+
+
+@pytest.fixture
+def api(process: Served) -> Served:
+    httpx2.get(f"{process.url}/reset")
+    return process
 
 
 def manager(api: Served) -> TokenManager:
@@ -37,8 +42,8 @@ def manager(api: Served) -> TokenManager:
             api.url,
             client_id=client.client_id,
             client_secret=client.client_secret,
-            scope="read",
-            resource=api.url,
+            scopes="read",
+            resources=api.url,
         )
     )
 

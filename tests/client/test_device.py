@@ -7,20 +7,20 @@ import pytest
 
 from bearerguard.client import DeviceCode, TokenManager
 from bearerguard.client.driving import handlers
-from bearerguard.client.login.device import DevicePrompt
+from bearerguard.client.login.device_code import DevicePrompt
 from bearerguard.errors import DiscoveryError, StepUpRequired, TokenRefused, TokenUnavailable
 from bearerguard.runtime.flow import Sleep, run
 from bearerguard.transports.http import HttpTransport
-from tests.client.desk import Answer
+from tests.client.scripted_server import Answer
 
 PENDING: Answer = (400, [], {"error": "authorization_pending"})
 SLOW: Answer = (400, [], {"error": "slow_down"})
 
 
 @pytest.fixture
-def device(desk):
+def device(server):
     """A server that has a code for whoever asks."""
-    desk.code = {
+    server.code = {
         "device_code": "the device code",
         "user_code": "WDJB-MJHT",
         "verification_uri": "https://id.example/device",
@@ -28,30 +28,30 @@ def device(desk):
         "expires_in": 600,
         "interval": 2,
     }
-    desk.answers["/device"] = lambda _: (200, [], desk.code)
-    desk.script = []
-    desk.answers["/token"] = lambda _: desk.script.pop(0) if desk.script else give(desk)
-    return desk
+    server.answers["/device"] = lambda _: (200, [], server.code)
+    server.script = []
+    server.answers["/token"] = lambda _: server.script.pop(0) if server.script else give(server)
+    return server
 
 
-def give(desk):
-    return 200, [], desk.granted(refresh_token="r1")
+def give(server):
+    return 200, [], server.granted(refresh_token="r1")
 
 
-def source(desk, shown=None, **options):
+def source(server, shown=None, **options):
     prompt = [].append if shown is None else shown.append
     return DeviceCode(
-        desk.url, client_id="tv", scope="read", resource=desk.url, prompt=prompt, **options
+        server.url, client_id="tv", scopes="read", resources=server.url, prompt=prompt, **options
     )
 
 
-def logged_in(desk, **options):
+def logged_in(server, **options):
     """Log in over HTTP; return the token, and how long was waited between the questions."""
     waited = []
     table, _ = handlers(HttpTransport())
     table = {**table, Sleep: lambda effect: waited.append(effect.seconds)}
     try:
-        return run(source(desk, **options).login(None), table), waited
+        return run(source(server, **options).login(None), table), waited
     except TokenRefused as error:
         return error, waited
 
@@ -60,7 +60,7 @@ def test_a_code_is_shown_and_the_server_asked_until_the_person_has_entered_it(de
     shown: list[DevicePrompt] = []
     device.script = [PENDING, PENDING]
     token, waited = logged_in(device, shown=shown)
-    assert (token.access_token, token.refresh_token, token.scope) == ("t3", "r1", ("read",))
+    assert (token.access_token, token.refresh_token, token.scopes) == ("t3", "r1", ("read",))
     assert waited == [2, 2, 2]
     (prompt,) = shown
     assert (prompt.user_code, prompt.expires_in) == ("WDJB-MJHT", 600)

@@ -19,7 +19,7 @@ from bearerguard.client import (
 from bearerguard.errors import DiscoveryError, TokenUnavailable
 from bearerguard.transports.http import HttpTransport
 from tests.client.callers import caller
-from tests.client.desk import RESOURCE
+from tests.client.scripted_server import RESOURCE
 
 WAYS = ["sync", "asyncio", "trio"]
 
@@ -31,11 +31,11 @@ def found(way, *arguments):
 
 
 @pytest.fixture
-def api(desk, other):
+def api(server, other):
     """An API whose tokens come from another origin."""
     other.about = {
         "resource": f"{other.url}/api",
-        "authorization_servers": [desk.url, "https://second.example"],
+        "authorization_servers": [server.url, "https://second.example"],
         "scopes_supported": ["read", "write"],
     }
     other.answers["/meta"] = lambda _: (200, [], other.about)
@@ -45,15 +45,15 @@ def api(desk, other):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_an_api_is_asked_and_its_challenge_leads_to_the_issuers_endpoints(desk, api, way):
+def test_an_api_is_asked_and_its_challenge_leads_to_the_issuers_endpoints(server, api, way):
     assert found(way, f"{api.url}/api") == Discovered(
         resource=f"{api.url}/api",
-        issuer=desk.url,
-        issuers=(desk.url, "https://second.example"),
+        issuer=server.url,
+        issuers=(server.url, "https://second.example"),
         scopes=("read", "write"),
-        metadata=desk.metadata,
+        metadata=server.metadata,
     )
-    assert all("authorization" not in each.headers for each in (*api.asked, *desk.asked))
+    assert all("authorization" not in each.headers for each in (*api.asked, *server.asked))
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -78,15 +78,19 @@ def test_an_api_that_challenges_nobody_is_found_at_the_well_known_places(api):
     assert discover(f"{api.url}/api").issuer
 
 
-def test_what_is_discovered_is_enough_to_call_the_api(desk, api):
+def test_what_is_discovered_is_enough_to_call_the_api(server, api):
     known = discover(f"{api.url}/api")
     source = ClientCredentials(
-        known.issuer, client_id="c", client_secret="s", resource=known.resource, scope=known.scopes
+        known.issuer,
+        client_id="c",
+        client_secret="s",
+        resources=known.resource,
+        scopes=known.scopes,
     )
     api.answers["/api"] = lambda asked: (200, [], asked.token.encode())
     with caller("httpx2", TokenManager(source)) as call:
         assert call("GET", f"{api.url}/api").text == "t1"
-    assert desk.at("/token")[0].form["resource"] == f"{api.url}/api"
+    assert server.at("/token")[0].form["resource"] == f"{api.url}/api"
     assert BearerAuth(TokenManager(source))
 
 
@@ -94,9 +98,9 @@ def test_what_is_discovered_is_enough_to_call_the_api(desk, api):
     "resource",
     ["{other}", "{url}/apix", "{url}/api/v2", "https://evil.example/api", "http://[", "", None, 7],
 )
-def test_CL_07_metadata_of_another_api_is_not_believed(desk, api, resource):
+def test_CL_07_metadata_of_another_api_is_not_believed(server, api, resource):
     if isinstance(resource, str):
-        resource = resource.format(other=desk.url, url=api.url)
+        resource = resource.format(other=server.url, url=api.url)
     api.about["resource"] = resource
     with pytest.raises(DiscoveryError, match="resource is another"):
         discover(f"{api.url}/api")
@@ -119,8 +123,8 @@ def test_CL_07_an_issuer_must_be_named_and_safe(api, servers, said):
         discover(f"{api.url}/api")
 
 
-def test_CL_07_an_issuer_that_says_it_is_another_is_not_believed(desk, api):
-    desk.metadata["issuer"] = "https://id.example"
+def test_CL_07_an_issuer_that_says_it_is_another_is_not_believed(server, api):
+    server.metadata["issuer"] = "https://id.example"
     with pytest.raises(DiscoveryError, match=r"its issuer is .https://id.example., not "):
         discover(f"{api.url}/api")
 

@@ -313,3 +313,28 @@ def test_plaintext_is_kept_only_by_its_unsafe_name_and_says_so(path):
         file.truncate(17 * 1024 * 1024)
     with pytest.raises(StorageError, match="larger than"):
         storage.load("a")
+
+
+def test_the_secret_of_a_file_is_renewed_by_a_list_the_newest_first(path):
+    new, third = (secrets.token_bytes(32) for _ in range(2))
+    opened(path).swap("a", None, b"1")
+    renewing = EncryptedFile(SecretKey([new, SECRET]), path)
+    assert renewing.load("a") == b"1"
+    renewing.swap("b", None, b"2")
+    # From the first change on, it is encrypted with the newest.
+    assert EncryptedFile(SecretKey(new), path).load("a") == b"1"
+    for others in (SECRET, [third, SECRET]):
+        with pytest.raises(StorageError, match="encrypted with another key"):
+            EncryptedFile(SecretKey(others), path).load("a")
+
+
+def test_the_environments_key_is_renewed_likewise(path, monkeypatch):
+    old, new = (secrets.token_hex(32) for _ in range(2))
+    EncryptedFile(SecretKey(old), path).swap("a", None, b"1")
+    monkeypatch.setenv("KEYS", f"{new},{old}")
+    EncryptedFile(environment_key("KEYS"), path).swap("b", None, b"2")
+    monkeypatch.setenv("KEYS", new)
+    assert EncryptedFile(environment_key("KEYS"), path).load("a") == b"1"
+    monkeypatch.setenv("KEYS", f"{new},short")
+    with pytest.raises(ConfigurationError, match="KEYS is too short"):
+        environment_key("KEYS")

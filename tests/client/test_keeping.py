@@ -13,7 +13,7 @@ from bearerguard.client import ClientCredentials, MemoryStorage, RefreshToken, T
 from bearerguard.client.token import Token
 from bearerguard.errors import LoginRequired, StorageError, TokenRefused, TokenUnavailable
 from bearerguard.transports.http import HttpTransport
-from tests.client.desk import manager, settle
+from tests.client.scripted_server import manager, settle
 
 
 class Disk(MemoryStorage):
@@ -33,12 +33,12 @@ class Disk(MemoryStorage):
         return super().swap(key, expected, value)
 
 
-def session(desk, time, storage=None, *, first="r0", **options):
+def session(server, time, storage=None, *, first="r0", **options):
     source = RefreshToken(
-        desk.url,
+        server.url,
         client_id="c",
         refresh_token=first,
-        resource=desk.url,
+        resources=server.url,
         clock=time.clock,
         **options,
     )
@@ -50,22 +50,22 @@ def session(desk, time, storage=None, *, first="r0", **options):
     )
 
 
-def rotating(desk):
+def rotating(server):
     """Give a new refresh token each time, and take the last one only."""
     last = ["r0"]
 
     def endpoint(asked):
         if asked.form["refresh_token"] != last[0]:
             return 400, [], {"error": "invalid_grant"}
-        last[0] = f"r{len(desk.at('/token'))}"
-        return 200, [], desk.granted(refresh_token=last[0])
+        last[0] = f"r{len(server.at('/token'))}"
+        return 200, [], server.granted(refresh_token=last[0])
 
-    desk.answers["/token"] = endpoint
+    server.answers["/token"] = endpoint
     return endpoint
 
 
-def hung(desk):
-    return lambda _: (Event().wait(1), (200, [], desk.granted()))[1]
+def hung(server):
+    return lambda _: (Event().wait(1), (200, [], server.granted()))[1]
 
 
 TROUBLES = {
@@ -79,12 +79,12 @@ TROUBLES = {
 
 @pytest.mark.parametrize("trouble", [*TROUBLES, "timeout"])
 def test_CL_05_a_server_in_trouble_costs_no_session_and_the_token_serves_to_its_end(
-    desk, time, trouble
+    server, time, trouble
 ):
-    grant = rotating(desk)
-    tokens = session(desk, time)
+    grant = rotating(server)
+    tokens = session(server, time)
     assert tokens.token().refresh_token == "r1"
-    desk.answers["/token"] = hung(desk) if trouble == "timeout" else TROUBLES[trouble]
+    server.answers["/token"] = hung(server) if trouble == "timeout" else TROUBLES[trouble]
     time.pass_by(3550)
     assert tokens.token().access_token == "t1"
     settle()
@@ -93,45 +93,45 @@ def test_CL_05_a_server_in_trouble_costs_no_session_and_the_token_serves_to_its_
     for _ in range(3):
         with pytest.raises((TokenUnavailable, TokenRefused)):
             tokens.token()
-    assert len(desk.at("/token")) == 3
-    desk.answers["/token"] = grant
+    assert len(server.at("/token")) == 3
+    server.answers["/token"] = grant
     time.pass_by(61)
     assert tokens.token().refresh_token == "r4"
-    assert desk.at("/token")[-1].form["refresh_token"] == "r1"
+    assert server.at("/token")[-1].form["refresh_token"] == "r1"
 
 
-def test_CL_05_a_server_in_trouble_is_left_alone_longer_each_time(desk, time):
-    desk.answers["/token"] = TROUBLES["500"]
-    tokens = session(desk, time)
+def test_CL_05_a_server_in_trouble_is_left_alone_longer_each_time(server, time):
+    server.answers["/token"] = TROUBLES["500"]
+    tokens = session(server, time)
     tried: list[float] = []
     for _ in range(300):
         with pytest.raises(TokenUnavailable):
             tokens.token()
-        if len(desk.at("/token")) > len(tried):
+        if len(server.at("/token")) > len(tried):
             tried.append(time.monotonic)
         time.pass_by(0.5)
     waited = [round(after - before) for before, after in pairwise(tried)]
     assert waited == [1, 2, 4, 8, 16, 32, 60]
 
 
-def test_CL_05_a_failure_that_is_raised_often_does_not_grow(desk, time):
-    desk.answers["/token"] = TROUBLES["500"]
-    tokens = session(desk, time)
+def test_CL_05_a_failure_that_is_raised_often_does_not_grow(server, time):
+    server.answers["/token"] = TROUBLES["500"]
+    tokens = session(server, time)
     lengths: list[int] = []
     for _ in range(20):
         with pytest.raises(TokenUnavailable) as raised:
             tokens.token()
         lengths.append(len(raised.traceback))
-    assert len(desk.at("/token")) == 1
+    assert len(server.at("/token")) == 1
     assert lengths[-1] == lengths[1]
 
 
-def test_CL_05_a_refused_refresh_token_is_over_and_is_sent_once(desk, time):
-    rotating(desk)
+def test_CL_05_a_refused_refresh_token_is_over_and_is_sent_once(server, time):
+    rotating(server)
     storage = MemoryStorage()
-    tokens = session(desk, time, storage)
+    tokens = session(server, time, storage)
     tokens.token()
-    desk.answers["/token"] = lambda _: (400, [], {"error": "invalid_grant"})
+    server.answers["/token"] = lambda _: (400, [], {"error": "invalid_grant"})
     time.pass_by(3550)
     for _ in range(5):
         assert tokens.token().access_token == "t1"
@@ -140,65 +140,65 @@ def test_CL_05_a_refused_refresh_token_is_over_and_is_sent_once(desk, time):
     for _ in range(5):
         with pytest.raises(LoginRequired, match="login"):
             tokens.token()
-    assert len(desk.at("/token")) == 2
-    for each in (tokens, session(desk, time, storage)):
+    assert len(server.at("/token")) == 2
+    for each in (tokens, session(server, time, storage)):
         with pytest.raises(LoginRequired):
             each.token()
-    assert len(desk.at("/token")) == 2
+    assert len(server.at("/token")) == 2
     assert b"r1" not in (storage.load(tokens.key) or b"r1")
 
 
-def test_CL_05_a_first_refresh_token_that_is_refused_is_not_sent_again(desk, time):
-    rotating(desk)
-    tokens = session(desk, time, first="stolen")
+def test_CL_05_a_first_refresh_token_that_is_refused_is_not_sent_again(server, time):
+    rotating(server)
+    tokens = session(server, time, first="stolen")
     for _ in range(4):
         with pytest.raises(LoginRequired):
             tokens.token()
-    assert len(desk.at("/token")) == 1
+    assert len(server.at("/token")) == 1
 
 
-def test_CL_05_a_refresh_token_that_is_not_replaced_is_kept(desk, time):
-    desk.answers["/token"] = lambda _: (200, [], desk.granted(scope="read"))
-    tokens = session(desk, time)
+def test_CL_05_a_refresh_token_that_is_not_replaced_is_kept(server, time):
+    server.answers["/token"] = lambda _: (200, [], server.granted(scope="read"))
+    tokens = session(server, time)
     for _ in range(3):
-        tokens.renew(tokens.lease()) if desk.at("/token") else tokens.token()
-    assert [each.form["refresh_token"] for each in desk.at("/token")] == ["r0"] * 3
-    assert tokens.token().scope == ("read",)
+        tokens.renew(tokens.lease()) if server.at("/token") else tokens.token()
+    assert [each.form["refresh_token"] for each in server.at("/token")] == ["r0"] * 3
+    assert tokens.token().scopes == ("read",)
 
 
-def test_CL_05_other_refusals_keep_the_refresh_token(desk, time):
-    grant = rotating(desk)
-    tokens = session(desk, time)
+def test_CL_05_other_refusals_keep_the_refresh_token(server, time):
+    grant = rotating(server)
+    tokens = session(server, time)
     tokens.token()
-    desk.answers["/token"] = lambda _: (401, [], {"error": "invalid_client"})
+    server.answers["/token"] = lambda _: (401, [], {"error": "invalid_client"})
     with pytest.raises(TokenRefused, match="invalid_client"):
         tokens.renew(tokens.lease())
-    desk.answers["/token"] = grant
+    server.answers["/token"] = grant
     time.pass_by(2)
     assert tokens.renew(tokens.lease()).token.refresh_token == "r3"
 
 
-def test_CL_05_a_token_that_cannot_be_saved_is_an_error_and_is_not_lost(desk, time):
-    rotating(desk)
+def test_CL_05_a_token_that_cannot_be_saved_is_an_error_and_is_not_lost(server, time):
+    rotating(server)
     disk = Disk()
-    tokens = session(desk, time, disk)
+    tokens = session(server, time, disk)
     tokens.token()
     disk.full = True
     for _ in range(3):
         with pytest.raises(StorageError, match="free some"):
             tokens.renew(tokens.lease())
         time.pass_by(61)
-    assert len(desk.at("/token")) == 2, "what came is kept first, before another is asked for"
+    assert len(server.at("/token")) == 2, "what came is kept first, before another is asked for"
     disk.full = False
     assert tokens.renew(tokens.lease()).token.access_token == "t2"
     assert tokens.renew(tokens.lease()).token.refresh_token == "r3"
-    assert [each.form["refresh_token"] for each in desk.at("/token")] == ["r0", "r1", "r2"]
+    assert [each.form["refresh_token"] for each in server.at("/token")] == ["r0", "r1", "r2"]
 
 
-def test_CL_05_a_token_that_could_not_be_saved_gives_way_to_another_process(desk, time):
-    rotating(desk)
+def test_CL_05_a_token_that_could_not_be_saved_gives_way_to_another_process(server, time):
+    rotating(server)
     disk = Disk()
-    tokens = session(desk, time, disk)
+    tokens = session(server, time, disk)
     tokens.token()
     disk.full = True
     with pytest.raises(StorageError):
@@ -210,58 +210,58 @@ def test_CL_05_a_token_that_could_not_be_saved_gives_way_to_another_process(desk
     assert tokens.renew(tokens.lease()).token == luckier
 
 
-def test_CL_05_a_storage_that_cannot_be_read_is_an_error_and_nothing_is_asked(desk, time):
-    rotating(desk)
+def test_CL_05_a_storage_that_cannot_be_read_is_an_error_and_nothing_is_asked(server, time):
+    rotating(server)
     disk = Disk()
     disk.broken = True
     with pytest.raises(StorageError, match="mend it"):
-        session(desk, time, disk).token()
-    assert not desk.at("/token")
+        session(server, time, disk).token()
+    assert not server.at("/token")
 
 
-def test_CL_05_what_is_changed_in_spite_of_the_lock_is_an_error(desk, time):
+def test_CL_05_what_is_changed_in_spite_of_the_lock_is_an_error(server, time):
     class Careless(MemoryStorage):
         def swap(self, key, expected, value):
             return False
 
-    rotating(desk)
+    rotating(server)
     with pytest.raises(StorageError, match="in spite of the lock"):
-        session(desk, time, Careless()).token()
+        session(server, time, Careless()).token()
 
 
-def test_CL_02_a_newer_token_in_the_storage_is_used_without_asking(desk, time):
-    rotating(desk)
+def test_CL_02_a_newer_token_in_the_storage_is_used_without_asking(server, time):
+    rotating(server)
     storage = MemoryStorage()
-    one, two = session(desk, time, storage), session(desk, time, storage)
+    one, two = session(server, time, storage), session(server, time, storage)
     refused = one.lease()
     assert two.lease().token == refused.token
     renewed = one.renew(refused)
     assert two.renew(refused).token == renewed.token
     assert one.renew(refused) == renewed
-    assert len(desk.at("/token")) == 2
+    assert len(server.at("/token")) == 2
 
 
-def test_CL_05_logging_out_forgets_and_revokes(desk, time):
-    rotating(desk)
+def test_CL_05_logging_out_forgets_and_revokes(server, time):
+    rotating(server)
     storage = MemoryStorage()
-    tokens = session(desk, time, storage)
+    tokens = session(server, time, storage)
     tokens.token()
-    desk.answers["/revoke"] = lambda _: (200, [], b"")
+    server.answers["/revoke"] = lambda _: (200, [], b"")
     assert tokens.logout()
-    assert desk.at("/revoke")[0].form["token"] == "r1"
+    assert server.at("/revoke")[0].form["token"] == "r1"
     assert not storage.keys()
     assert not tokens.logout()
-    other = manager(desk, time)
-    del desk.answers["/token"]
+    other = manager(server, time)
+    del server.answers["/token"]
     other.token()
-    desk.answers["/revoke"] = lambda _: (400, [], b"")
+    server.answers["/revoke"] = lambda _: (400, [], b"")
     assert not other.logout()
-    assert desk.at("/revoke")[1].form["token_type_hint"] == "access_token"
+    assert server.at("/revoke")[1].form["token_type_hint"] == "access_token"
 
 
-def test_what_cannot_be_read_is_an_error_until_it_is_removed_or_replaced(desk, time):
+def test_what_cannot_be_read_is_an_error_until_it_is_removed_or_replaced(server, time):
     storage = MemoryStorage()
-    tokens = manager(desk, time, storage)
+    tokens = manager(server, time, storage)
     storage.swap(tokens.key, None, b"{")
     with pytest.raises(StorageError, match="log in again"):
         tokens.token()
@@ -282,9 +282,9 @@ def test_what_cannot_be_read_is_an_error_until_it_is_removed_or_replaced(desk, t
         ({"private_key": "no key"}, "private_key="),
         ({"auth_method": "client_secret_basic"}, "does not fit"),
         ({"client_secret": "s", "auth_method": "none"}, "does not fit"),
-        ({"scope": 7}, "scope="),
-        ({"scope": ["a", 7]}, "scope="),
-        ({"resource": {"a": 1}}, "resource="),
+        ({"scopes": 7}, "scopes="),
+        ({"scopes": ["a", 7]}, "scopes="),
+        ({"resources": {"a": 1}}, "resources="),
     ],
 )
 def test_options_that_are_missing_or_unsafe_are_named(options, said):
@@ -292,14 +292,14 @@ def test_options_that_are_missing_or_unsafe_are_named(options, said):
         ClientCredentials(**{"issuer": "https://id.example", "client_id": "c"} | options)
 
 
-def test_other_options_that_are_unfit_are_named(desk, time):
+def test_other_options_that_are_unfit_are_named(server, time):
     with pytest.raises(ConfigurationError, match="refresh_token="):
-        session(desk, time, first="")
+        session(server, time, first="")
     odd: Any = object()
     with pytest.raises(ConfigurationError, match="source: pass a token source"):
         TokenManager(odd)
     with pytest.raises(ConfigurationError, match=r"transport=.*fetch"):
-        TokenManager(manager(desk, time).source, transport=odd)
+        TokenManager(manager(server, time).source, transport=odd)
 
 
 @pytest.mark.parametrize(
@@ -311,23 +311,23 @@ def test_other_options_that_are_unfit_are_named(desk, time):
         (["tls_client_auth"], "basic"),
     ],
 )
-def test_a_secret_is_shown_in_the_way_that_the_server_names(desk, time, supported, way):
-    desk.metadata["token_endpoint_auth_methods_supported"] = supported
-    manager(desk, time).token()
-    asked = desk.at("/token")[0]
+def test_a_secret_is_shown_in_the_way_that_the_server_names(server, time, supported, way):
+    server.metadata["token_endpoint_auth_methods_supported"] = supported
+    manager(server, time).token()
+    asked = server.at("/token")[0]
     assert ("client_secret" in asked.form) == (way == "post")
     assert ("authorization" in asked.headers) == (way == "basic")
 
 
-def test_a_server_without_metadata_is_asked_at_its_token_endpoint(desk, time):
+def test_a_server_without_metadata_is_asked_at_its_token_endpoint(server, time):
     source = ClientCredentials(
         None,
-        token_endpoint=f"{desk.url}/token",
+        token_endpoint=f"{server.url}/token",
         client_id="c",
         client_secret="s",
         auth_method="client_secret_post",
     )
     assert TokenManager(source).token().access_token == "t1"
-    assert desk.at("/token")[0].form["client_secret"] == "s"
-    assert len(desk.asked) == 1
-    assert repr(source) == f"ClientCredentials('{desk.url}/token')"
+    assert server.at("/token")[0].form["client_secret"] == "s"
+    assert len(server.asked) == 1
+    assert repr(source) == f"ClientCredentials('{server.url}/token')"

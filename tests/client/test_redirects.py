@@ -11,14 +11,14 @@ import pytest
 
 from bearerguard.client import AuthorizationCode, TokenManager
 from bearerguard.client.login.loopback import LoopbackReceiver
-from bearerguard.client.login.redirects import PastedAnswer, receiver
+from bearerguard.client.login.receivers import PastedRedirect, receiver
 from bearerguard.errors import ConfigurationError, LoginFailed
 from tests.processes import free_port
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 @pytest.mark.parametrize("path", ["/callback", "/", "", "/a/b?x=1"])
-def test_a_login_uses_the_registered_uri(desk, host, path):
+def test_a_login_uses_the_registered_uri(server, host, path):
     address = f"http://{host}:{free_port()}{path}"
     sent = []
 
@@ -34,11 +34,11 @@ def test_a_login_uses_the_registered_uri(desk, host, path):
         threads[0].start()
 
     threads: list[threading.Thread] = []
-    source = AuthorizationCode(desk.url, client_id="c", redirect_uri=address, open_browser=visit)
+    source = AuthorizationCode(server.url, client_id="c", redirect_uri=address, open_browser=visit)
     assert TokenManager(source).login().access_token
     threads[0].join()
     assert sent == [address, 200]
-    assert desk.at("/token")[0].form["redirect_uri"] == address
+    assert server.at("/token")[0].form["redirect_uri"] == address
 
 
 def test_localhost_is_listened_to_at_both_addresses_of_this_machine():
@@ -55,7 +55,7 @@ def test_localhost_is_listened_to_at_both_addresses_of_this_machine():
 
 
 @pytest.mark.parametrize("address", ["cursor://host/callback", "com.example.app:/back"])
-def test_a_uri_of_the_apps_own_scheme_is_pasted(desk, address, monkeypatch):
+def test_a_uri_of_the_apps_own_scheme_is_pasted(server, address, monkeypatch):
     states = []
 
     def browse(url):
@@ -68,9 +68,9 @@ def test_a_uri_of_the_apps_own_scheme_is_pasted(desk, address, monkeypatch):
             return f"{address}?code=c&state={states[0]}\n"
 
     monkeypatch.setattr("sys.stdin", Terminal())
-    source = AuthorizationCode(desk.url, client_id="c", redirect_uri=address, open_browser=browse)
+    source = AuthorizationCode(server.url, client_id="c", redirect_uri=address, open_browser=browse)
     assert TokenManager(source).login().access_token
-    assert desk.at("/token")[0].form["redirect_uri"] == address
+    assert server.at("/token")[0].form["redirect_uri"] == address
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_terminal_that_is_closed_brings_no_answer():
         raise EOFError
 
     with pytest.raises(LoginFailed):
-        PastedAnswer("cursor://host/callback", closed).wait(1)
+        PastedRedirect("cursor://host/callback", closed).wait(1)
 
 
 @pytest.mark.parametrize(

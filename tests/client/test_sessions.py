@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Generator
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -29,9 +28,9 @@ from tests.faults.size import size
 from tests.server.serving import Served, served
 
 
-@pytest.fixture
-def running(tmp_path: Path) -> Generator[Served]:
-    with served(tmp_path) as server:
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Generator[Served]:
+    with served(tmp_path_factory.mktemp("server")) as server:
         yield server
 
 
@@ -51,7 +50,7 @@ def session(running: Served, storage: Any = None, **options: Any) -> TokenManage
         running.url,
         client_id=client.client_id,
         client_secret=client.client_secret,
-        scope="read",
+        scopes="read",
         open_browser=browser,
     )
     return TokenManager(source, storage=storage)
@@ -62,7 +61,7 @@ def test_CL_07_a_login_by_loopback_redirect_ends_with_tokens(running: Served) ->
     with pytest.raises(LoginRequired, match="nobody has logged in"):
         manager.token()
     token = manager.login()
-    assert token.scope == ("read",)
+    assert token.scopes == ("read",)
     assert manager.token() == token
     assert running.server.introspect(token.access_token)["active"]
     assert manager.logout()
@@ -162,8 +161,8 @@ def test_CL_01_requests_never_fail_while_tokens_of_two_seconds_are_renewed(
         running.url,
         client_id=client.client_id,
         client_secret=client.client_secret,
-        scope="read",
-        resource=running.url,
+        scopes="read",
+        resources=running.url,
     )
     manager = TokenManager(source)
     until = time.monotonic() + seconds

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from bearerguard.client import ClientCredentials, MemoryStorage, TokenManager
-from bearerguard.client.shared_failure import SharedFailure
+from bearerguard.client.backoff import SharedFailure
 from bearerguard.errors import StorageError, TokenUnavailable
-from tests.client.desk import manager
+from tests.client.scripted_server import manager
 
 
 def shared(storage, time):
@@ -53,52 +53,52 @@ def test_what_is_no_failure_is_none(time, kept):
     assert shared(storage, time).current() is not None
 
 
-def test_managers_that_share_a_storage_share_a_failure_and_then_a_token(desk, time):
+def test_managers_that_share_a_storage_share_a_failure_and_then_a_token(server, time):
     storage = MemoryStorage()
-    desk.answers["/token"] = lambda _: (503, [("Retry-After", "7")], b"")
+    server.answers["/token"] = lambda _: (503, [("Retry-After", "7")], b"")
     for _ in range(3):
         with pytest.raises(TokenUnavailable, match="503"):
-            manager(desk, time, storage=storage).token()
-    assert len(desk.at("/token")) == 1
-    del desk.answers["/token"]
+            manager(server, time, storage=storage).token()
+    assert len(server.at("/token")) == 1
+    del server.answers["/token"]
     time.pass_by(7)
-    found = {manager(desk, time, storage=storage).token().access_token for _ in range(3)}
+    found = {manager(server, time, storage=storage).token().access_token for _ in range(3)}
     assert found == {"t2"}
     assert len(storage.keys()) == 1
 
 
-def test_a_fault_that_may_be_one_processs_alone_is_not_shared(desk, time):
+def test_a_fault_that_may_be_one_processs_alone_is_not_shared(server, time):
     storage = MemoryStorage()
 
     def asked(url):
         given = {"token_endpoint": url, "client_id": "c", "client_secret": "s"}
         return TokenManager(ClientCredentials(**given), storage=storage, key="k", **time.options)
 
-    astray = asked(f"{desk.url}/token".replace("http:", "https:"))  # there is no TLS at this port
+    astray = asked(f"{server.url}/token".replace("http:", "https:"))  # there is no TLS at this port
     with pytest.raises(TokenUnavailable) as raised:
         astray.token()
     assert not raised.value.temporary
     assert storage.keys() == []
-    assert asked(f"{desk.url}/token").token().access_token
+    assert asked(f"{server.url}/token").token().access_token
 
 
-def test_a_logout_leaves_no_failure_behind(desk, time):
+def test_a_logout_leaves_no_failure_behind(server, time):
     storage = MemoryStorage()
-    desk.answers["/token"] = lambda _: (503, [("Retry-After", "60")], b"")
+    server.answers["/token"] = lambda _: (503, [("Retry-After", "60")], b"")
     with pytest.raises(TokenUnavailable):
-        manager(desk, time, storage=storage).token()
+        manager(server, time, storage=storage).token()
     assert storage.keys()
-    manager(desk, time, storage=storage).logout()
+    manager(server, time, storage=storage).logout()
     assert storage.keys() == []
-    del desk.answers["/token"]
-    assert manager(desk, time, storage=storage).token().access_token
+    del server.answers["/token"]
+    assert manager(server, time, storage=storage).token().access_token
 
 
-def test_a_failure_that_cannot_be_shared_is_raised_all_the_same(desk, time):
+def test_a_failure_that_cannot_be_shared_is_raised_all_the_same(server, time):
     class Full(MemoryStorage):
         def swap(self, *_):
             raise StorageError("full")
 
-    desk.answers["/token"] = lambda _: (503, [], b"")
+    server.answers["/token"] = lambda _: (503, [], b"")
     with pytest.raises(TokenUnavailable, match="503"):
-        manager(desk, time, storage=Full()).token()
+        manager(server, time, storage=Full()).token()

@@ -21,7 +21,7 @@ from bearerguard.errors import (
     TokenRefused,
 )
 from tests.client.callers import caller
-from tests.client.desk import manager
+from tests.client.scripted_server import manager
 from tests.client.test_trust import Browser
 
 WAYS = ["sync", "asyncio", "trio"]
@@ -33,12 +33,12 @@ def stepped(tokens, demanded, way):
     return anyio.run(tokens.astep_up, demanded, backend=way)
 
 
-def logged_in(desk, browser, storage=None, **options):
+def logged_in(server, browser, storage=None, **options):
     source = AuthorizationCode(
-        desk.url,
+        server.url,
         client_id="c",
-        scope="read",
-        resource=desk.url,
+        scopes="read",
+        resources=server.url,
         open_browser=browser.open,
         receiver=browser.receiver,
         **options,
@@ -47,13 +47,13 @@ def logged_in(desk, browser, storage=None, **options):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_CL_03_more_scope_is_asked_for_together_with_what_was(desk, time, way):
-    tokens = manager(desk, time)
-    assert tokens.token().scope == ("read",)
-    assert stepped(tokens, InsufficientScope(("write", "read")), way).scope == ("read", "write")
+def test_CL_03_more_scope_is_asked_for_together_with_what_was(server, time, way):
+    tokens = manager(server, time)
+    assert tokens.token().scopes == ("read",)
+    assert stepped(tokens, InsufficientScope(("write", "read")), way).scopes == ("read", "write")
     assert tokens.token().access_token == "t2"
     tokens.renew(tokens.lease())
-    assert [each.form["scope"] for each in desk.at("/token")] == [
+    assert [each.form["scope"] for each in server.at("/token")] == [
         "read",
         "read write",
         "read write",
@@ -61,9 +61,9 @@ def test_CL_03_more_scope_is_asked_for_together_with_what_was(desk, time, way):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_CL_03_a_person_is_asked_for_more_scope_or_for_a_stronger_login(desk, way):
+def test_CL_03_a_person_is_asked_for_more_scope_or_for_a_stronger_login(server, way):
     browser = Browser(code="c")
-    tokens = logged_in(desk, browser)
+    tokens = logged_in(server, browser)
     tokens.login()
     stepped(tokens, InsufficientScope(("write",)), way)
     assert browser.asked["scope"] == "read write"
@@ -77,25 +77,25 @@ def test_CL_03_a_person_is_asked_for_more_scope_or_for_a_stronger_login(desk, wa
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_CL_03_a_demand_that_is_met_already_is_raised_and_nothing_is_asked(desk, time, way):
-    tokens = manager(desk, time)
+def test_CL_03_a_demand_that_is_met_already_is_raised_and_nothing_is_asked(server, time, way):
+    tokens = manager(server, time)
     tokens.token()
     for scope in (("read",), ()):
         with pytest.raises(InsufficientScope):
             stepped(tokens, InsufficientScope(scope), way)
-    assert len(desk.at("/token")) == 1
+    assert len(server.at("/token")) == 1
 
 
 @pytest.mark.parametrize("source", ["static", "refresh", "credentials"])
-def test_CL_03_what_nobody_can_give_is_demanded_again(desk, time, source):
+def test_CL_03_what_nobody_can_give_is_demanded_again(server, time, source):
     tokens = {
         "static": lambda: TokenManager(StaticToken("a")),
-        "refresh": lambda: TokenManager(RefreshToken(desk.url, client_id="c", refresh_token="r")),
-        "credentials": lambda: manager(desk, time),
+        "refresh": lambda: TokenManager(RefreshToken(server.url, client_id="c", refresh_token="r")),
+        "credentials": lambda: manager(server, time),
     }[source]()
     with pytest.raises(StepUpRequired):
         tokens.step_up(StepUpRequired(("gold",)))
-    assert not desk.at("/token")
+    assert not server.at("/token")
     if source != "credentials":
         with pytest.raises(InsufficientScope):
             tokens.step_up(InsufficientScope(("write",)))
@@ -103,63 +103,63 @@ def test_CL_03_what_nobody_can_give_is_demanded_again(desk, time, source):
         tokens.login()
 
 
-def test_CL_03_an_api_that_demands_ever_more_reaches_a_bound(desk, time):
-    tokens = manager(desk, time)
+def test_CL_03_an_api_that_demands_ever_more_reaches_a_bound(server, time):
+    tokens = manager(server, time)
     tokens.token()
     for number in range(99):
         tokens.step_up(InsufficientScope((f"s{number}",)))
     with pytest.raises(ConfigurationError, match="more than 100 scopes"):
         tokens.step_up(InsufficientScope(("one more",)))
-    assert len(desk.at("/token")) == 100
+    assert len(server.at("/token")) == 100
 
 
-def test_CL_03_another_managers_wider_token_is_used_without_asking(desk, time):
+def test_CL_03_another_managers_wider_token_is_used_without_asking(server, time):
     storage = MemoryStorage()
-    one, two = manager(desk, time, storage), manager(desk, time, storage)
+    one, two = manager(server, time, storage), manager(server, time, storage)
     assert one.token() == two.token()
     wider = one.step_up(InsufficientScope(("write",)))
     assert two.step_up(InsufficientScope(("write",))) == wider
     assert two.token() == wider
-    assert len(desk.at("/token")) == 2
+    assert len(server.at("/token")) == 2
 
 
-def test_CL_03_a_step_up_that_is_refused_changes_nothing(desk, time):
-    tokens = manager(desk, time)
+def test_CL_03_a_step_up_that_is_refused_changes_nothing(server, time):
+    tokens = manager(server, time)
     tokens.token()
-    desk.answers["/token"] = lambda _: (400, [], {"error": "invalid_scope"})
+    server.answers["/token"] = lambda _: (400, [], {"error": "invalid_scope"})
     with pytest.raises(TokenRefused, match="invalid_scope"):
         tokens.step_up(InsufficientScope(("admin",)))
     assert tokens.token().access_token == "t1"
-    del desk.answers["/token"]
+    del server.answers["/token"]
     tokens.renew(tokens.lease())
-    assert desk.at("/token")[-1].form["scope"] == "read"
+    assert server.at("/token")[-1].form["scope"] == "read"
 
 
-def test_CL_03_a_step_up_waits_for_whoever_holds_the_lock_of_the_storage(desk, time):
+def test_CL_03_a_step_up_waits_for_whoever_holds_the_lock_of_the_storage(server, time):
     storage = MemoryStorage(lock_timeout=0.1)
-    tokens = manager(desk, time, storage)
+    tokens = manager(server, time, storage)
     tokens.token()
     with storage.locked(tokens.key), pytest.raises(StorageError, match="another thread holds"):
         tokens.step_up(InsufficientScope(("write",)))
-    assert len(desk.at("/token")) == 1
+    assert len(server.at("/token")) == 1
 
 
-def test_CL_03_the_api_is_satisfied_after_a_step_up(desk, time):
+def test_CL_03_the_api_is_satisfied_after_a_step_up(server, time):
     challenge = ("WWW-Authenticate", 'Bearer error="insufficient_scope", scope="write"')
-    desk.answers["/api"] = lambda asked: (
+    server.answers["/api"] = lambda asked: (
         (200, [], b"written") if asked.token == "t2" else (403, [challenge], b"")
     )
-    tokens = manager(desk, time)
+    tokens = manager(server, time)
     with caller("httpx2", tokens) as call:
         with pytest.raises(InsufficientScope) as demanded:
-            call("PUT", f"{desk.url}/api")
+            call("PUT", f"{server.url}/api")
         tokens.step_up(demanded.value)
-        assert call("PUT", f"{desk.url}/api").text == "written"
+        assert call("PUT", f"{server.url}/api").text == "written"
 
 
-def test_a_login_replaces_what_cannot_be_read(desk):
+def test_a_login_replaces_what_cannot_be_read(server):
     storage = MemoryStorage()
-    tokens = logged_in(desk, Browser(code="c"), storage)
+    tokens = logged_in(server, Browser(code="c"), storage)
     storage.swap(tokens.key, None, b"of a newer version")
     with pytest.raises(StorageError, match="log in again"):
         tokens.token()
@@ -167,24 +167,28 @@ def test_a_login_replaces_what_cannot_be_read(desk):
     assert tokens.token().access_token == "t1"
 
 
-def test_a_login_asks_nobody_when_the_storage_fails_its_probe(desk):
+def test_a_login_asks_nobody_when_the_storage_fails_its_probe(server):
     class Forgetful(MemoryStorage):
         def load(self, key):
             return None
 
     browser = Browser(code="c")
     with pytest.raises(StorageError, match="choose another storage"):
-        logged_in(desk, browser, Forgetful()).login()
+        logged_in(server, browser, Forgetful()).login()
     assert not browser.asked
 
 
-def test_a_login_keeps_the_key_that_tokens_are_bound_to(desk):
-    desk.answers["/token"] = lambda _: (200, [], desk.granted(token_type="DPoP", refresh_token="r"))
-    tokens = logged_in(desk, Browser(code="c"), dpop=True)
+def test_a_login_keeps_the_key_that_tokens_are_bound_to(server):
+    server.answers["/token"] = lambda _: (
+        200,
+        [],
+        server.granted(token_type="DPoP", refresh_token="r"),
+    )
+    tokens = logged_in(server, Browser(code="c"), dpop=True)
     with pytest.raises(LoginRequired):
         tokens.token()
     first = tokens.login()
     second = tokens.renew(tokens.lease()).token
     assert first.dpop_key == second.dpop_key == tokens.login().dpop_key
-    for each in desk.at("/token"):
+    for each in server.at("/token"):
         each.proof()

@@ -224,7 +224,7 @@ def test_a_token_of_the_environment_is_read_and_never_replaced(monkeypatch):
 @pytest.fixture
 def chosen(monkeypatch, tmp_path):
     """Set the backend that the keyring library is configured with, and the user's directory."""
-    monkeypatch.setenv("BEARERGUARD_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("BEARERGUARD_CLIENT_HOME", str(tmp_path / "home"))
     monkeypatch.delenv(KEY_VARIABLE, raising=False)
     before = keyring.get_keyring()
     yield keyring.set_keyring
@@ -260,7 +260,7 @@ def test_with_no_safe_place_at_all_the_remedies_are_named(chosen):
 
 
 def test_the_users_directory_follows_the_conventions(monkeypatch, tmp_path):
-    monkeypatch.delenv("BEARERGUARD_HOME", raising=False)
+    monkeypatch.delenv("BEARERGUARD_CLIENT_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_STATE_HOME", "relative")
     assert state_directory() == tmp_path / ".local" / "state" / "bearerguard"

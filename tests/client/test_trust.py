@@ -30,7 +30,7 @@ from bearerguard.errors import (
 from bearerguard.protocol import pkce
 from bearerguard.runtime.messages import Response
 from tests.client.callers import NAMES, caller
-from tests.client.desk import METADATA, manager
+from tests.client.scripted_server import METADATA, manager
 
 
 class Browser:
@@ -57,12 +57,12 @@ class Browser:
         return self.given
 
 
-def login(desk, browser, **options):
+def login(server, browser, **options):
     source = AuthorizationCode(
-        desk.url,
+        server.url,
         client_id="c",
-        scope="read",
-        resource=desk.url,
+        scopes="read",
+        resources=server.url,
         open_browser=browser.open,
         receiver=browser.receiver,
         **options,
@@ -70,45 +70,45 @@ def login(desk, browser, **options):
     return TokenManager(source)
 
 
-def test_CL_07_a_login_sends_pkce_by_s256_and_a_state_and_redeems_the_code(desk):
-    browser = Browser(code="the code", iss=desk.url)
-    desk.metadata["authorization_endpoint"] += "?tenant=1"
-    desk.metadata["authorization_response_iss_parameter_supported"] = True
-    assert login(desk, browser).login().access_token == "t1"
-    assert browser.url.startswith(f"{desk.url}/authorize?tenant=1&")
-    asked, redeemed = browser.asked, desk.at("/token")[0].form
+def test_CL_07_a_login_sends_pkce_by_s256_and_a_state_and_redeems_the_code(server):
+    browser = Browser(code="the code", iss=server.url)
+    server.metadata["authorization_endpoint"] += "?tenant=1"
+    server.metadata["authorization_response_iss_parameter_supported"] = True
+    assert login(server, browser).login().access_token == "t1"
+    assert browser.url.startswith(f"{server.url}/authorize?tenant=1&")
+    asked, redeemed = browser.asked, server.at("/token")[0].form
     assert asked["code_challenge_method"] == "S256"
     assert pkce.proves(redeemed["code_verifier"], asked["code_challenge"])
-    assert asked["resource"] == redeemed["resource"] == desk.url
+    assert asked["resource"] == redeemed["resource"] == server.url
     assert redeemed["code"] == "the code"
     assert redeemed["redirect_uri"] == asked["redirect_uri"] == browser.redirect_uri
     assert asked["state"] == browser.state
 
 
-def test_a_login_where_no_browser_opens_ends_at_once_with_a_remedy(desk):
-    source = AuthorizationCode(desk.url, client_id="c", open_browser=lambda _: False)
+def test_a_login_where_no_browser_opens_ends_at_once_with_a_remedy(server):
+    source = AuthorizationCode(server.url, client_id="c", open_browser=lambda _: False)
     with pytest.raises(LoginFailed, match=r"open_browser=.*DeviceCode"):
         TokenManager(source).login()
-    assert not desk.at("/token")
+    assert not server.at("/token")
 
 
 @pytest.mark.parametrize("methods", [None, [], ["plain"], "S256", "absent"])
-def test_CL_07_a_server_that_does_not_say_that_it_does_pkce_is_refused(desk, methods):
-    desk.metadata["code_challenge_methods_supported"] = methods
+def test_CL_07_a_server_that_does_not_say_that_it_does_pkce_is_refused(server, methods):
+    server.metadata["code_challenge_methods_supported"] = methods
     if methods == "absent":
-        del desk.metadata["code_challenge_methods_supported"]
+        del server.metadata["code_challenge_methods_supported"]
     browser = Browser(code="c")
     with pytest.raises(DiscoveryError, match="assume_pkce=True"):
-        login(desk, browser).login()
+        login(server, browser).login()
     assert not browser.asked
 
 
-def test_CL_07_pkce_may_be_assumed_where_nothing_is_said_and_not_where_it_is_denied(desk):
-    del desk.metadata["code_challenge_methods_supported"]
-    assert login(desk, Browser(code="c"), assume_pkce=True).login().access_token == "t1"
-    desk.metadata["code_challenge_methods_supported"] = ["plain"]
+def test_CL_07_pkce_may_be_assumed_where_nothing_is_said_and_not_where_it_is_denied(server):
+    del server.metadata["code_challenge_methods_supported"]
+    assert login(server, Browser(code="c"), assume_pkce=True).login().access_token == "t1"
+    server.metadata["code_challenge_methods_supported"] = ["plain"]
     with pytest.raises(DiscoveryError):
-        login(desk, Browser(code="c"), assume_pkce=True).login()
+        login(server, Browser(code="c"), assume_pkce=True).login()
 
 
 @pytest.mark.parametrize(
@@ -116,8 +116,8 @@ def test_CL_07_pkce_may_be_assumed_where_nothing_is_said_and_not_where_it_is_den
     [
         ({"code": "c", "state": "another"}, False, "state differs"),
         ({"code": "c", "state": ""}, False, "state differs"),
-        ({"code": "c", "iss": "{url}/"}, False, "the answer is from"),
-        ({"code": "c", "iss": "https://evil.example"}, True, "the answer is from"),
+        ({"code": "c", "iss": "{url}/"}, False, "the response is from"),
+        ({"code": "c", "iss": "https://evil.example"}, True, "the response is from"),
         ({"code": "c"}, True, "does not name its issuer"),
         ({"error": "access_denied"}, True, "does not name its issuer"),
         ({"error": "access_denied", "error_description": "no"}, False, "access_denied.*'no'"),
@@ -127,21 +127,21 @@ def test_CL_07_pkce_may_be_assumed_where_nothing_is_said_and_not_where_it_is_den
     ],
 )
 def test_CL_07_an_answer_of_another_is_refused_and_nothing_is_redeemed(
-    desk, answer, advertised, said
+    server, answer, advertised, said
 ):
-    desk.metadata["authorization_response_iss_parameter_supported"] = advertised
-    answer = {name: value.format(url=desk.url) for name, value in answer.items()}
+    server.metadata["authorization_response_iss_parameter_supported"] = advertised
+    answer = {name: value.format(url=server.url) for name, value in answer.items()}
     with pytest.raises(TokenRefused, match=said):
-        login(desk, Browser(**answer)).login()
-    assert not desk.at("/token")
+        login(server, Browser(**answer)).login()
+    assert not server.at("/token")
 
 
 @pytest.mark.parametrize("issuer", ["{url}/", "https://evil.example", None, 7])
-def test_CL_07_metadata_of_another_issuer_is_not_believed(desk, time, issuer):
-    desk.metadata["issuer"] = issuer.format(url=desk.url) if isinstance(issuer, str) else issuer
+def test_CL_07_metadata_of_another_issuer_is_not_believed(server, time, issuer):
+    server.metadata["issuer"] = issuer.format(url=server.url) if isinstance(issuer, str) else issuer
     with pytest.raises(DiscoveryError, match=r"its issuer is|names no issuer"):
-        manager(desk, time).token()
-    assert not desk.at("/token")
+        manager(server, time).token()
+    assert not server.at("/token")
 
 
 class Remote:
@@ -172,85 +172,85 @@ def test_a_remote_issuers_metadata_sends_no_secret_to_this_machine(endpoint):
 
 
 @pytest.mark.parametrize("endpoint", [None, 7, "http://id.example/token", "token", "ftp://h/"])
-def test_CL_07_an_endpoint_that_is_missing_or_plain_http_is_not_asked(desk, time, endpoint):
-    desk.metadata["token_endpoint"] = endpoint
+def test_CL_07_an_endpoint_that_is_missing_or_plain_http_is_not_asked(server, time, endpoint):
+    server.metadata["token_endpoint"] = endpoint
     with pytest.raises(DiscoveryError, match="token_endpoint"):
-        manager(desk, time).token()
+        manager(server, time).token()
 
 
 @pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".example"])
-def test_CL_07_an_endpoint_at_a_name_that_cannot_be_is_not_reached(desk, time, host):
-    desk.metadata["token_endpoint"] = f"https://{host}/token"
+def test_CL_07_an_endpoint_at_a_name_that_cannot_be_is_not_reached(server, time, host):
+    server.metadata["token_endpoint"] = f"https://{host}/token"
     with pytest.raises(TokenUnavailable, match=r"Unicode\w*Error"):
-        manager(desk, time).token()
+        manager(server, time).token()
 
 
-def test_CL_07_openid_metadata_is_found_where_there_is_no_other(desk, time):
-    document = desk.metadata
-    desk.answers[METADATA] = lambda _: (404, [], b"")
-    desk.answers["/.well-known/openid-configuration"] = lambda _: (200, [], document)
-    assert manager(desk, time).token().access_token == "t1"
+def test_CL_07_openid_metadata_is_found_where_there_is_no_other(server, time):
+    document = server.metadata
+    server.answers[METADATA] = lambda _: (404, [], b"")
+    server.answers["/.well-known/openid-configuration"] = lambda _: (200, [], document)
+    assert manager(server, time).token().access_token == "t1"
 
 
 @pytest.mark.parametrize(("status", "error"), [(503, TokenUnavailable), (404, DiscoveryError)])
-def test_CL_07_metadata_that_cannot_be_had_is_no_token(desk, time, status, error):
+def test_CL_07_metadata_that_cannot_be_had_is_no_token(server, time, status, error):
     for path in (METADATA, "/.well-known/openid-configuration"):
-        desk.answers[path] = lambda _: (status, [], b"")
-    tokens = manager(desk, time)
+        server.answers[path] = lambda _: (status, [], b"")
+    tokens = manager(server, time)
     with pytest.raises(error, match=str(status)):
         tokens.token()
-    desk.answers.clear()
+    server.answers.clear()
     time.pass_by(2)
     assert tokens.token().access_token == "t1"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_CL_07_a_redirect_to_another_origin_carries_no_token(desk, other, time, name):
-    desk.answers["/away"] = lambda _: (302, [("Location", f"{other.url}/api")], b"")
-    with caller(name, manager(desk, time)) as call:
-        assert call("GET", f"{desk.url}/away").status_code == 401
-        assert call("GET", f"{desk.url}/api").text == "t1"
-    assert desk.at("/away")[0].token == "t1"
+def test_CL_07_a_redirect_to_another_origin_carries_no_token(server, other, time, name):
+    server.answers["/away"] = lambda _: (302, [("Location", f"{other.url}/api")], b"")
+    with caller(name, manager(server, time)) as call:
+        assert call("GET", f"{server.url}/away").status_code == 401
+        assert call("GET", f"{server.url}/api").text == "t1"
+    assert server.at("/away")[0].token == "t1"
     assert [each.headers.get("authorization") for each in other.at("/api")] == [None]
-    assert len(desk.at("/token")) == 1
+    assert len(server.at("/token")) == 1
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_CL_07_a_redirect_within_the_origin_keeps_the_token_and_may_renew_it(desk, time, name):
-    desk.answers["/here"] = lambda _: (302, [("Location", "/api")], b"")
-    with caller(name, manager(desk, time)) as call:
-        assert call("GET", f"{desk.url}/here").text == "t1"
-        desk.revoke()
-        assert call("GET", f"{desk.url}/here").text == "t2"
+def test_CL_07_a_redirect_within_the_origin_keeps_the_token_and_may_renew_it(server, time, name):
+    server.answers["/here"] = lambda _: (302, [("Location", "/api")], b"")
+    with caller(name, manager(server, time)) as call:
+        assert call("GET", f"{server.url}/here").text == "t1"
+        server.revoke()
+        assert call("GET", f"{server.url}/here").text == "t2"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_CL_07_a_redirect_from_one_bound_origin_to_another_carries_no_token(
-    desk, other, time, name
+    server, other, time, name
 ):
-    desk.answers["/away"] = lambda _: (302, [("Location", f"{other.url}/api")], b"")
-    with caller(name, manager(desk, time), origins=[desk.url, other.url]) as call:
-        assert call("GET", f"{desk.url}/away").status_code == 401
+    server.answers["/away"] = lambda _: (302, [("Location", f"{other.url}/api")], b"")
+    with caller(name, manager(server, time), origins=[server.url, other.url]) as call:
+        assert call("GET", f"{server.url}/away").status_code == 401
     assert [each.headers.get("authorization") for each in other.at("/api")] == [None]
-    assert len(desk.at("/token")) == 1, "no token was refused"
+    assert len(server.at("/token")) == 1, "no token was refused"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_CL_07_a_request_to_another_origin_is_an_error_and_is_not_sent(desk, other, time, name):
-    with caller(name, manager(desk, time)) as call:
-        for url in (other.url, desk.url.replace("127.0.0.1", "localhost")):
+def test_CL_07_a_request_to_another_origin_is_an_error_and_is_not_sent(server, other, time, name):
+    with caller(name, manager(server, time)) as call:
+        for url in (other.url, server.url.replace("127.0.0.1", "localhost")):
             with pytest.raises(ConfigurationError, match="origins="):
                 call("GET", f"{url}/api")
     assert not other.asked
-    assert not desk.asked
+    assert not server.asked
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_CL_07_several_origins_may_be_bound(desk, other, time, name):
-    with caller(name, manager(desk, time), origins=[desk.url, f"{other.url}/v1"]) as call:
-        call("GET", f"{desk.url}/api")
+def test_CL_07_several_origins_may_be_bound(server, other, time, name):
+    with caller(name, manager(server, time), origins=[server.url, f"{other.url}/v1"]) as call:
+        call("GET", f"{server.url}/api")
         call("GET", f"{other.url}/api")
-    assert [each.at("/api")[0].token for each in (desk, other)] == ["t1", "t1"]
+    assert [each.at("/api")[0].token for each in (server, other)] == ["t1", "t1"]
 
 
 @pytest.mark.parametrize(
@@ -262,8 +262,8 @@ def test_CL_07_several_origins_may_be_bound(desk, other, time, name):
         (["https://api.example.com", 7], "pass a URL"),
     ],
 )
-def test_CL_07_origins_must_be_known_and_safe(desk, time, origins, said):
-    tokens = manager(desk, time, resource=())
+def test_CL_07_origins_must_be_known_and_safe(server, time, origins, said):
+    tokens = manager(server, time, resources=())
     with (
         pytest.raises(ConfigurationError, match=said),
         caller("httpx2", tokens, origins=origins),
@@ -271,18 +271,18 @@ def test_CL_07_origins_must_be_known_and_safe(desk, time, origins, said):
         pass
 
 
-def test_CL_07_plain_http_is_allowed_by_an_unsafe_name_only(desk, time):
+def test_CL_07_plain_http_is_allowed_by_an_unsafe_name_only(server, time):
     options: Any = {"origins": "http://api.test:80/", "insecure_allow_http": True}
-    assert repr(BearerAuth(manager(desk, time), **options)) == "BearerAuth(http://api.test)"
+    assert repr(BearerAuth(manager(server, time), **options)) == "BearerAuth(http://api.test)"
     with pytest.raises(ConfigurationError, match="issuer"):
         ClientCredentials("http://id.test", client_id="c")
     ClientCredentials("http://id.test", client_id="c", insecure_allow_http=True)
 
 
-def test_CL_07_no_repr_shows_a_token(desk, time):
+def test_CL_07_no_repr_shows_a_token(server, time):
     storage = MemoryStorage()
-    tokens = manager(desk, time, storage)
-    desk.answers["/token"] = lambda _: (200, [], desk.granted(access_token="very-secret"))
+    tokens = manager(server, time, storage)
+    server.answers["/token"] = lambda _: (200, [], server.granted(access_token="very-secret"))
     lease = tokens.lease()
     for each in (tokens, lease, lease.token, storage, tokens.source):
         assert "very-secret" not in repr(each)
@@ -301,10 +301,10 @@ def test_CL_07_no_repr_shows_a_token(desk, time):
         (200, [("Content-Encoding", "gzip")], b"hush"),
     ],
 )
-def test_CL_07_no_error_and_none_behind_it_shows_a_secret(desk, answer):
-    desk.answers["/token"] = lambda _: answer
+def test_CL_07_no_error_and_none_behind_it_shows_a_secret(server, answer):
+    server.answers["/token"] = lambda _: answer
     secret = "hush"
-    source = RefreshToken(desk.url, client_id="c", client_secret=secret, refresh_token=secret)
+    source = RefreshToken(server.url, client_id="c", client_secret=secret, refresh_token=secret)
     tokens = TokenManager(source)
     with pytest.raises(BearerGuardError) as raised:
         tokens.token()

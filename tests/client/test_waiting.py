@@ -14,36 +14,36 @@ import trio
 
 from bearerguard.client import BearerAuth, MemoryStorage
 from bearerguard.errors import TokenRefused, TokenUnavailable
-from tests.client.desk import manager, settle
+from tests.client.scripted_server import manager, settle
 
 BACKENDS = ["asyncio", "trio"]
 
 
 @pytest.fixture
-def held(desk):
+def held(server):
     """A token endpoint that answers when the test says so."""
     arrived, go = threading.Event(), threading.Event()
 
     def endpoint(_):
         arrived.set()
         assert go.wait(20)
-        return desk.outcome()
+        return server.outcome()
 
-    desk.outcome = lambda: (200, [], desk.granted())
-    desk.answers["/token"] = endpoint
-    desk.arrived, desk.go = arrived, go
-    yield desk
+    server.outcome = lambda: (200, [], server.granted())
+    server.answers["/token"] = endpoint
+    server.arrived, server.go = arrived, go
+    yield server
     go.set()
     settle()
 
 
-def free(desk, time):
+def free(server, time):
     """Let the held endpoint answer at once, until the first token is there."""
-    desk.go.set()
-    tokens = manager(desk, time)
+    server.go.set()
+    tokens = manager(server, time)
     lease = tokens.lease()
-    desk.go.clear()
-    desk.arrived.clear()
+    server.go.clear()
+    server.arrived.clear()
     return tokens, lease
 
 
@@ -185,18 +185,18 @@ def test_CL_04_requests_with_a_token_that_serves_never_wait_for_the_next(held, t
     assert len(held.at("/token")) == 2
 
 
-def test_CL_04_requests_are_not_serialised(desk, time):
+def test_CL_04_requests_are_not_serialised(server, time):
     together = threading.Barrier(10)
 
     def api(_):
         together.wait(10)  # broken, unless ten requests are under way at once
         return 200, [], b"good"
 
-    desk.answers["/api"] = api
-    with httpx2.Client(auth=BearerAuth(manager(desk, time))) as client:
-        client.get(f"{desk.url}/api/first")
+    server.answers["/api"] = api
+    with httpx2.Client(auth=BearerAuth(manager(server, time))) as client:
+        client.get(f"{server.url}/api/first")
         with ThreadPoolExecutor(10) as pool:
-            answers = list(pool.map(client.get, [f"{desk.url}/api"] * 10))
+            answers = list(pool.map(client.get, [f"{server.url}/api"] * 10))
     assert [each.text for each in answers] == ["good"] * 10
 
 

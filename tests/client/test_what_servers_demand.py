@@ -48,23 +48,23 @@ def browse(seen: list[dict[str, str]], **answer: str) -> Callable[[str], None]:
     return visit
 
 
-def test_CL_10_client_credentials_send_further_parameters(desk):
-    source = ClientCredentials(desk.url, client_id="c", client_secret="s", parameters=FURTHER)
+def test_CL_10_client_credentials_send_further_parameters(server):
+    source = ClientCredentials(server.url, client_id="c", client_secret="s", parameters=FURTHER)
     TokenManager(source).token()
-    assert FURTHER.items() <= desk.at("/token")[0].form.items()
+    assert FURTHER.items() <= server.at("/token")[0].form.items()
 
 
-def test_CL_10_refreshes_send_further_parameters(desk):
-    source = RefreshToken(desk.url, client_id="c", refresh_token="r", parameters=FURTHER)
+def test_CL_10_refreshes_send_further_parameters(server):
+    source = RefreshToken(server.url, client_id="c", refresh_token="r", parameters=FURTHER)
     TokenManager(source).token()
-    assert FURTHER.items() <= desk.at("/token")[0].form.items()
+    assert FURTHER.items() <= server.at("/token")[0].form.items()
 
 
-def test_CL_10_a_login_sends_them_where_they_belong(desk):
-    desk.answers["/token"] = lambda _: (200, [], desk.granted(refresh_token="r"))
+def test_CL_10_a_login_sends_them_where_they_belong(server):
+    server.answers["/token"] = lambda _: (200, [], server.granted(refresh_token="r"))
     seen: list[Any] = []
     source = AuthorizationCode(
-        desk.url,
+        server.url,
         client_id="c",
         parameters={**FURTHER, "prompt": "consent"},
         token_parameters={"tenant": "t"},
@@ -74,14 +74,14 @@ def test_CL_10_a_login_sends_them_where_they_belong(desk):
     tokens.login()
     tokens.renew(tokens.lease())
     assert {**FURTHER, "prompt": "consent"}.items() <= seen[0].items()
-    for asked in desk.at("/token"):
+    for asked in server.at("/token"):
         assert asked.form["tenant"] == "t"
         assert FURTHER.keys().isdisjoint(asked.form)  # Google refuses what it does not know there
-    assert desk.at("/token")[1].form["grant_type"] == "refresh_token"
+    assert server.at("/token")[1].form["grant_type"] == "refresh_token"
 
 
-def test_CL_10_a_login_by_device_sends_further_parameters(desk):
-    desk.answers["/device"] = lambda _: (
+def test_CL_10_a_login_by_device_sends_further_parameters(server):
+    server.answers["/device"] = lambda _: (
         201,
         [],
         {
@@ -94,17 +94,17 @@ def test_CL_10_a_login_by_device_sends_further_parameters(desk):
         },
     )
     shown: list[Any] = []
-    source = DeviceCode(desk.url, client_id="c", parameters=FURTHER, prompt=shown.append)
+    source = DeviceCode(server.url, client_id="c", parameters=FURTHER, prompt=shown.append)
     TokenManager(source).login()
-    assert FURTHER.items() <= desk.at("/device")[0].form.items()
+    assert FURTHER.items() <= server.at("/device")[0].form.items()
     assert shown[0].verification_uri == "https://id.example/device"
 
 
 @pytest.mark.parametrize(
     ("name", "remedy"),
     [
-        ("scope", "scope="),
-        ("resource", "resource="),
+        ("scope", "scopes="),
+        ("resource", "resources="),
         ("client_id", "client_id="),
         ("client_secret", "client_secret="),
         ("client_assertion", "private_key="),
@@ -131,29 +131,29 @@ def test_CL_10_what_is_no_parameters_is_refused(given):
         ClientCredentials("https://id.example", client_id="c", parameters=given)
 
 
-def test_tokens_for_other_parameters_are_kept_apart(desk):
+def test_tokens_for_other_parameters_are_kept_apart(server):
     storage = MemoryStorage()
     for audience in ("a", "b"):
         source = ClientCredentials(
-            desk.url, client_id="c", client_secret="s", parameters={"audience": audience}
+            server.url, client_id="c", client_secret="s", parameters={"audience": audience}
         )
         TokenManager(source, storage=storage).token()
-    assert [asked.form["audience"] for asked in desk.at("/token")] == ["a", "b"]
+    assert [asked.form["audience"] for asked in server.at("/token")] == ["a", "b"]
 
 
 @pytest.mark.parametrize("error", INTERACTIVE)
 @pytest.mark.parametrize("status", [200, 400])
-def test_CL_09_a_server_that_wants_a_person_wants_a_login(desk, error, status):
-    desk.answers["/token"] = lambda _: (status, [], {"error": error})
-    source = RefreshToken(desk.url, client_id="c", refresh_token="r")
+def test_CL_09_a_server_that_wants_a_person_wants_a_login(server, error, status):
+    server.answers["/token"] = lambda _: (status, [], {"error": error})
+    source = RefreshToken(server.url, client_id="c", refresh_token="r")
     with pytest.raises(LoginRequired) as raised:
         TokenManager(source).token()
     assert raised.value.error == error
 
 
 @pytest.mark.parametrize("error", INTERACTIVE)
-def test_CL_09_so_does_one_that_says_it_to_the_browser(desk, error):
-    source = AuthorizationCode(desk.url, client_id="c", open_browser=browse([], error=error))
+def test_CL_09_so_does_one_that_says_it_to_the_browser(server, error):
+    source = AuthorizationCode(server.url, client_id="c", open_browser=browse([], error=error))
     with pytest.raises(LoginRequired) as raised:
         TokenManager(source).login()
     assert raised.value.error == error
@@ -161,28 +161,28 @@ def test_CL_09_so_does_one_that_says_it_to_the_browser(desk, error):
 
 @pytest.mark.parametrize("error", ["invalid_grant", "bad_refresh_token", "invalid_refresh_token"])
 @pytest.mark.parametrize("status", [200, 400])
-def test_CL_09_a_refresh_token_that_is_over_is_never_sent_again(desk, error, status):
-    desk.answers["/token"] = lambda _: (status, [], {"error": error})
-    tokens = TokenManager(RefreshToken(desk.url, client_id="c", refresh_token="r"))
+def test_CL_09_a_refresh_token_that_is_over_is_never_sent_again(server, error, status):
+    server.answers["/token"] = lambda _: (status, [], {"error": error})
+    tokens = TokenManager(RefreshToken(server.url, client_id="c", refresh_token="r"))
     for _ in range(3):
         with pytest.raises(LoginRequired):
             tokens.token()
-    assert len(desk.at("/token")) == 1
+    assert len(server.at("/token")) == 1
 
 
-def test_CL_09_a_client_that_acts_for_itself_is_not_refused_at_each_request(desk, time):
-    desk.answers["/token"] = lambda _: (400, [], {"error": "interaction_required"})
-    source = ClientCredentials(desk.url, client_id="c", client_secret="s")
+def test_CL_09_a_client_that_acts_for_itself_is_not_refused_at_each_request(server, time):
+    server.answers["/token"] = lambda _: (400, [], {"error": "interaction_required"})
+    source = ClientCredentials(server.url, client_id="c", client_secret="s")
     tokens = TokenManager(source, **time.options)
     for _ in range(3):
         with pytest.raises(LoginRequired) as raised:
             tokens.token()
         assert raised.value.error == "interaction_required"
-    assert len(desk.at("/token")) == 1
+    assert len(server.at("/token")) == 1
 
 
-def test_CL_09_a_device_login_at_a_server_with_names_of_its_own(desk):
-    desk.answers["/device"] = lambda _: (
+def test_CL_09_a_device_login_at_a_server_with_names_of_its_own(server):
+    server.answers["/device"] = lambda _: (
         201,
         [],
         {
@@ -201,47 +201,47 @@ def test_CL_09_a_device_login_at_a_server_with_names_of_its_own(desk):
         raise LoginFailed("it was shown")
 
     with pytest.raises(LoginFailed):
-        TokenManager(DeviceCode(desk.url, client_id="tv", prompt=prompt)).login()
+        TokenManager(DeviceCode(server.url, client_id="tv", prompt=prompt)).login()
     assert shown[0].verification_uri == "https://id.example/device"
     assert shown[0].verification_uri_complete == "https://id.example/device?c=1"
     assert shown[0].interval == 5
 
 
-def test_CL_09_a_token_type_is_assumed_only_where_that_was_asked_for(desk):
-    desk.answers["/token"] = lambda _: (200, [], {"access_token": "t", "expires_in": 60})
+def test_CL_09_a_token_type_is_assumed_only_where_that_was_asked_for(server):
+    server.answers["/token"] = lambda _: (200, [], {"access_token": "t", "expires_in": 60})
     given: Any = {"client_id": "c", "client_secret": "s"}
     with pytest.raises(TokenRefused, match='assume_token_type="Bearer"'):
-        TokenManager(ClientCredentials(desk.url, **given)).token()
-    source = ClientCredentials(desk.url, **given, assume_token_type="Bearer")
+        TokenManager(ClientCredentials(server.url, **given)).token()
+    source = ClientCredentials(server.url, **given, assume_token_type="Bearer")
     assert TokenManager(source).lease().header == "Bearer t"
     with pytest.raises(ConfigurationError, match="assume_token_type=: pass"):
-        ClientCredentials(desk.url, **given, assume_token_type="mac")
+        ClientCredentials(server.url, **given, assume_token_type="mac")
 
 
 @pytest.mark.parametrize("name", ["bot", "jwt-bearer", "User Access Token"])
-def test_CL_08_a_bearer_token_of_another_name_is_used_only_where_that_name_was_given(desk, name):
-    desk.answers["/token"] = lambda _: (200, [], {"access_token": "t", "token_type": name})
+def test_CL_08_a_bearer_token_of_another_name_is_used_only_where_that_name_was_given(server, name):
+    server.answers["/token"] = lambda _: (200, [], {"access_token": "t", "token_type": name})
     given: Any = {"client_id": "c", "client_secret": "s"}
     others: list[dict[str, Any]] = [{}, {"bearer_type": "o"}, {"assume_token_type": "Bearer"}]
     for options in others:
         with pytest.raises(TokenRefused, match=rf"it is not used.*bearer_type='{name}'"):
-            TokenManager(ClientCredentials(desk.url, **given, **options)).token()
-    source = ClientCredentials(desk.url, **given, bearer_type=name.upper())
+            TokenManager(ClientCredentials(server.url, **given, **options)).token()
+    source = ClientCredentials(server.url, **given, bearer_type=name.upper())
     assert TokenManager(source).lease().header == "Bearer t"
     with pytest.raises(TokenRefused, match=r"not DPoP: it is not used$"):
-        TokenManager(ClientCredentials(desk.url, **given, bearer_type=name, dpop=True)).token()
-    desk.answers["/token"] = lambda _: (200, [], {"access_token": "t", "token_type": "Bearer"})
+        TokenManager(ClientCredentials(server.url, **given, bearer_type=name, dpop=True)).token()
+    server.answers["/token"] = lambda _: (200, [], {"access_token": "t", "token_type": "Bearer"})
     assert TokenManager(source).lease().header == "Bearer t"
 
 
 @pytest.mark.parametrize("name", ["DPoP", "dpop", "PoP", "mac", "N_A"])
-def test_CL_08_no_option_makes_a_bearer_token_of_one_that_needs_a_key(desk, name):
-    desk.answers["/token"] = lambda _: (200, [], {"access_token": "t", "token_type": name})
+def test_CL_08_no_option_makes_a_bearer_token_of_one_that_needs_a_key(server, name):
+    server.answers["/token"] = lambda _: (200, [], {"access_token": "t", "token_type": name})
     given: Any = {"client_id": "c", "client_secret": "s"}
     with pytest.raises(TokenRefused, match=r"it is not used$"):
-        TokenManager(ClientCredentials(desk.url, **given)).token()
+        TokenManager(ClientCredentials(server.url, **given)).token()
     with pytest.raises(ConfigurationError, match="bearer_type=: pass"):
-        ClientCredentials(desk.url, **given, bearer_type=name)
+        ClientCredentials(server.url, **given, bearer_type=name)
 
 
 @pytest.mark.parametrize("name", ["", "x" * 65, "a\n", "\u00e9", 7])
@@ -252,28 +252,28 @@ def test_CL_08_no_other_thing_is_the_name_of_a_type(name):
 
 
 @pytest.mark.parametrize("status", [200, 204])
-def test_CL_09_a_revocation_is_done_with_any_success(desk, status):
-    desk.answers["/revoke"] = lambda _: (status, [], b"")
-    tokens = TokenManager(ClientCredentials(desk.url, client_id="c", client_secret="s"))
+def test_CL_09_a_revocation_is_done_with_any_success(server, status):
+    server.answers["/revoke"] = lambda _: (status, [], b"")
+    tokens = TokenManager(ClientCredentials(server.url, client_id="c", client_secret="s"))
     tokens.token()
     assert tokens.logout() is True
 
 
-def test_an_assertion_has_the_audience_that_the_server_wants(desk):
+def test_an_assertion_has_the_audience_that_the_server_wants(server):
     key = ec.generate_private_key(ec.SECP256R1())
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-    for given, wanted in ((None, desk.url), (f"{desk.url}/token", f"{desk.url}/token")):
+    for given, wanted in ((None, server.url), (f"{server.url}/token", f"{server.url}/token")):
         source = ClientCredentials(
-            desk.url, client_id="c", private_key=pem, assertion_audience=given
+            server.url, client_id="c", private_key=pem, assertion_audience=given
         )
         TokenManager(source).token()
-        assertion = desk.at("/token")[-1].form["client_assertion"]
+        assertion = server.at("/token")[-1].form["client_assertion"]
         options: Any = {"verify_signature": False, "verify_aud": False}
         assert jwt.decode(assertion, options=options)["aud"] == wanted
     with pytest.raises(ConfigurationError, match="assertion_audience=: it goes with private_key="):
-        ClientCredentials(desk.url, client_id="c", client_secret="s", assertion_audience="x")
+        ClientCredentials(server.url, client_id="c", client_secret="s", assertion_audience="x")
     with pytest.raises(ConfigurationError, match="assertion_audience=: pass the audience"):
-        ClientCredentials(desk.url, client_id="c", private_key=pem, assertion_audience="")
+        ClientCredentials(server.url, client_id="c", private_key=pem, assertion_audience="")
 
 
 class Scheme:
@@ -294,9 +294,9 @@ class Scheme:
         return {"code": "c", "state": self.state}
 
 
-def test_an_app_with_a_scheme_of_its_own_receives_by_itself(desk):
+def test_an_app_with_a_scheme_of_its_own_receives_by_itself(server):
     seen: list[Any] = []
-    source = AuthorizationCode(desk.url, client_id="c", receiver=Scheme, open_browser=seen.append)
+    source = AuthorizationCode(server.url, client_id="c", receiver=Scheme, open_browser=seen.append)
     TokenManager(source).login()
     assert dict(parse_qsl(urlsplit(seen[0]).query))["redirect_uri"] == Scheme.redirect_uri
-    assert desk.at("/token")[0].form["redirect_uri"] == Scheme.redirect_uri
+    assert server.at("/token")[0].form["redirect_uri"] == Scheme.redirect_uri

@@ -40,14 +40,14 @@ def storage(path: Path) -> EncryptedFile:
 
 def robot(url: str, path: Path, client_id: str, secret: str) -> TokenManager:
     source = ClientCredentials(
-        url, client_id=client_id, client_secret=secret, scope="read", resource=url
+        url, client_id=client_id, client_secret=secret, scopes="read", resources=url
     )
     return TokenManager(source, storage=storage(path))
 
 
 def session(url: str, path: Path, client_id: str, secret: str) -> TokenManager:
     source = AuthorizationCode(
-        url, client_id=client_id, client_secret=secret, scope="read", resource=url
+        url, client_id=client_id, client_secret=secret, scopes="read", resources=url
     )
     return TokenManager(source, storage=storage(path))
 

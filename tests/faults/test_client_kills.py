@@ -32,8 +32,8 @@ def _log_in(api: Served, client_id: str, secret: str, path: Path) -> None:
         api.url,
         client_id=client_id,
         client_secret=secret,
-        scope="read",
-        resource=api.url,
+        scopes="read",
+        resources=api.url,
         open_browser=_browser,
     )
     TokenManager(source, storage=storage(path)).login()

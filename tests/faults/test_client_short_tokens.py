@@ -89,7 +89,7 @@ def refreshing(api: Served, folder: Path) -> TokenManager:
         client_id=client.client_id,
         client_secret=client.client_secret,
         refresh_token=first,
-        resource=api.url,
+        resources=api.url,
     )
     return TokenManager(source, storage=storage(folder / "state" / "tokens"))
 

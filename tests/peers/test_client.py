@@ -23,14 +23,14 @@ from bearerguard.client import (
     RefreshToken,
     TokenManager,
 )
-from bearerguard.client.login.device import DevicePrompt
+from bearerguard.client.login.device_code import DevicePrompt
 from bearerguard.errors import DiscoveryError, LoginRequired, TokenRefused
 from tests.peers.conftest import OidcProvider, oidc_provider
 
 RESOURCE = "urn:api:ES256"
 KEY = {**json.loads(ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1()))), "kid": "one"}
 PUBLIC = {name: value for name, value in KEY.items() if name != "d"}
-NATIVE: dict[str, Any] = {"client_id": "native", "scope": "read write", "resource": RESOURCE}
+NATIVE: dict[str, Any] = {"client_id": "native", "scopes": "read write", "resources": RESOURCE}
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +107,8 @@ def test_CL_01_client_credentials_are_renewed(provider: OidcProvider) -> None:
         provider.url,
         client_id="caller",
         client_secret="caller-secret",
-        scope="read",
-        resource=RESOURCE,
+        scopes="read",
+        resources=RESOURCE,
     )
     manager = TokenManager(source)
     first = manager.token()
@@ -121,7 +121,7 @@ def test_CL_01_client_credentials_are_renewed(provider: OidcProvider) -> None:
 
 def test_CL_07_a_client_proves_itself_by_its_key(provider: OidcProvider) -> None:
     source = ClientCredentials(
-        provider.url, client_id="keyed", private_key=KEY, scope="read", resource=RESOURCE
+        provider.url, client_id="keyed", private_key=KEY, scopes="read", resources=RESOURCE
     )
     assert claims(TokenManager(source).token().access_token)["client_id"] == "keyed"
     stranger = {**json.loads(ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1())))}
@@ -129,8 +129,8 @@ def test_CL_07_a_client_proves_itself_by_its_key(provider: OidcProvider) -> None
         provider.url,
         client_id="keyed",
         private_key={**stranger, "kid": "one"},
-        scope="read",
-        resource=RESOURCE,
+        scopes="read",
+        resources=RESOURCE,
     )
     with pytest.raises(TokenRefused) as refused:
         TokenManager(other).token()
@@ -144,8 +144,8 @@ def test_CL_07_tokens_are_bound_to_a_key_with_the_nonce_that_the_issuer_demands(
         provider.url,
         client_id="caller",
         client_secret="caller-secret",
-        scope="read",
-        resource=RESOURCE,
+        scopes="read",
+        resources=RESOURCE,
         dpop=True,
     )
     manager = TokenManager(source)
@@ -164,7 +164,7 @@ def test_CL_07_a_login_by_loopback_redirect_refreshes_and_ends_with_a_logout(
     source = AuthorizationCode(provider.url, **NATIVE, open_browser=browser.open)
     manager = TokenManager(source, storage=storage)
     first = manager.login()
-    assert first.scope == ("read", "write")
+    assert first.scopes == ("read", "write")
     assert claims(first.access_token)["sub"] == "ada"
     second = manager.renew(manager.lease()).token
     assert second.refresh_token not in {None, first.refresh_token}
@@ -245,7 +245,7 @@ def test_CL_07_an_issuer_that_calls_itself_otherwise_is_not_asked_for_tokens(
 ) -> None:
     renamed = provider.url.replace("127.0.0.1", "localhost")
     source = ClientCredentials(
-        renamed, client_id="caller", client_secret="caller-secret", resource=RESOURCE
+        renamed, client_id="caller", client_secret="caller-secret", resources=RESOURCE
     )
     with pytest.raises(DiscoveryError, match="issuer"):
         TokenManager(source).token()

@@ -90,7 +90,7 @@ def pictures(tmp_path: Path) -> Path:
 
 def manager(issuer: str, browser: Chromium) -> TokenManager:
     source = AuthorizationCode(
-        issuer, client_id="notes", scope="read", open_browser=browser.open, timeout=60
+        issuer, client_id="notes", scopes="read", open_browser=browser.open, timeout=60
     )
     return TokenManager(source)
 
@@ -111,7 +111,7 @@ def test_CL_07_a_person_logs_in_and_is_told_to_go_back_to_the_program(
     dark = appearance.endswith("dark")
     assert seen["background"] == ("rgb(15, 19, 27)" if dark else "rgb(242, 244, 248)")
     assert picture.stat().st_size > 5000
-    assert token.scope == ("read",)
+    assert token.scopes == ("read",)
     renewed = session.renew(session.lease()).token
     assert renewed.refresh_token not in {None, token.refresh_token}
     assert session.logout()

@@ -225,7 +225,7 @@ def test_FETCH_01_the_error_of_a_client_without_a_token_says_which_failure_it_wa
             place if place != "TLS" else url[:-5].replace("http://127.0.0.1", "https://localhost")
         )
         source = ClientCredentials(
-            issuer, client_id="c", client_secret="s3cret", resource="https://api.example"
+            issuer, client_id="c", client_secret="s3cret", resources="https://api.example"
         )
         with (
             caller(library, TokenManager(source)) as call,

@@ -10,9 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from bearerguard.cli.logins import Login, chosen_login
-from bearerguard.client.login.grants import AuthorizationCode, DeviceCode
+from bearerguard.client.login.authorization_code import AuthorizationCode
+from bearerguard.client.login.device_code import DeviceCode
 from bearerguard.client.manager import TokenManager
-from bearerguard.client.sources.token_source import StaticToken
+from bearerguard.client.sources.static_token import StaticToken
 from bearerguard.client.storages.default import default_storage
 from bearerguard.client.storages.encrypted_file import EncryptedFile, InsecurePlaintextFile
 from bearerguard.client.storages.environment import TOKEN_VARIABLE
@@ -101,8 +102,8 @@ def manager(
     check_names(os.environ, _VARIABLES, prefix=_PREFIX)
     options: dict[str, Any] = {
         "client_id": login.client_id,
-        "scope": login.scope,
-        "resource": login.resource,
+        "scopes": login.scope,
+        "resources": login.resource,
         "dpop": login.dpop,
         "parameters": dict(login.parameters),
         "assume_token_type": login.assume_token_type,

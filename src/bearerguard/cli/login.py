@@ -23,7 +23,7 @@ from bearerguard.cli.client_options import (
     probed_storage,
 )
 from bearerguard.cli.logins import Login, chosen_login, forget, remember
-from bearerguard.client.login.device import DevicePrompt
+from bearerguard.client.login.device_code import DevicePrompt
 from bearerguard.client.storages.storage import MemoryStorage, Storage
 from bearerguard.client.token import Token
 from bearerguard.errors import BearerGuardError, ConfigurationError, DiscoveryError, StorageError
@@ -120,7 +120,7 @@ def login(
         wanted = replace(wanted, storage=kind)
         token, made = _logged_in(wanted, place)
         remember(made)
-    granted = token.scope if token.scope is not None else made.scope
+    granted = token.scopes if token.scopes is not None else made.scope
     result = {
         "issuer": made.issuer,
         "client_id": made.client_id,

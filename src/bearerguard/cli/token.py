@@ -72,7 +72,7 @@ def _described(login: Login) -> dict[str, Any]:
     except BearerGuardError as error:
         row["problem"] = str(error)
         return row
-    row["scope"] = list(login.scope if kept.scope is None else kept.scope)
+    row["scope"] = list(login.scope if kept.scopes is None else kept.scopes)
     row["refreshes"] = kept.refresh_token is not None
     row["expires_at"] = output.moment(kept.expires_at)
     if kept.expires_at is not None:

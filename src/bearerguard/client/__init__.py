@@ -13,41 +13,126 @@ from bearerguard.runtime.lazy_names import lazy_names
 if TYPE_CHECKING:
     from bearerguard.client.discovery import Discovered, adiscover, discover
     from bearerguard.client.httpx2 import BearerAuth
-    from bearerguard.client.login.grants import AuthorizationCode, DeviceCode
+    from bearerguard.client.login.authorization_code import AuthorizationCode
+    from bearerguard.client.login.device_code import DeviceCode, DevicePrompt
+    from bearerguard.client.login.loopback import LoopbackReceiver
+    from bearerguard.client.login.receivers import PastedRedirect, Receiver
     from bearerguard.client.manager import TokenManager
-    from bearerguard.client.sources.grants import ClientCredentials, RefreshToken
-    from bearerguard.client.sources.token_source import StaticToken, TokenSource
+    from bearerguard.client.sources.client_credentials import ClientCredentials
+    from bearerguard.client.sources.grant import GrantOptions, LoginOptions
+    from bearerguard.client.sources.issuer_endpoints import EndpointOptions, IssuerEndpoints
+    from bearerguard.client.sources.refresh_token import RefreshToken
+    from bearerguard.client.sources.static_token import StaticToken
+    from bearerguard.client.sources.token_source import (
+        Demand,
+        Interactive,
+        Revoking,
+        TokenSource,
+        Widening,
+    )
+    from bearerguard.client.storages.default import default_storage
+    from bearerguard.client.storages.encrypted_file import EncryptedFile, InsecurePlaintextFile
+    from bearerguard.client.storages.environment import EnvironmentStorage
+    from bearerguard.client.storages.file_key import FileKey, KeyringKey, PassphraseKey, SecretKey
+    from bearerguard.client.storages.keyring import KeyringStorage
+    from bearerguard.client.storages.registry import (
+        StorageFactory,
+        named_storage,
+        register_storage,
+        storage_names,
+    )
     from bearerguard.client.storages.storage import MemoryStorage, Storage
     from bearerguard.client.token import Token
+    from bearerguard.errors import (
+        DiscoveryError,
+        InsufficientScope,
+        LoginFailed,
+        LoginRequired,
+        StepUpRequired,
+        StorageError,
+        TokenRefused,
+        TokenUnavailable,
+    )
 
 __all__ = [
     "AuthorizationCode",
     "BearerAuth",
     "ClientCredentials",
+    "Demand",
     "DeviceCode",
+    "DevicePrompt",
     "Discovered",
+    "DiscoveryError",
+    "EncryptedFile",
+    "EndpointOptions",
+    "EnvironmentStorage",
+    "FileKey",
+    "GrantOptions",
+    "InsecurePlaintextFile",
+    "InsufficientScope",
+    "Interactive",
+    "IssuerEndpoints",
+    "KeyringKey",
+    "KeyringStorage",
+    "LoginFailed",
+    "LoginOptions",
+    "LoginRequired",
+    "LoopbackReceiver",
     "MemoryStorage",
+    "PassphraseKey",
+    "PastedRedirect",
+    "Receiver",
     "RefreshToken",
+    "Revoking",
+    "SecretKey",
     "StaticToken",
+    "StepUpRequired",
     "Storage",
+    "StorageError",
+    "StorageFactory",
     "Token",
     "TokenManager",
+    "TokenRefused",
     "TokenSource",
+    "TokenUnavailable",
+    "Widening",
     "adiscover",
+    "default_storage",
     "discover",
+    "named_storage",
+    "register_storage",
+    "storage_names",
 ]
 
-# Where each public name is defined.
+# Where each public name is defined, below this package.
 _PLACES = {
     "discovery": "Discovered adiscover discover",
-    "sources.grants": "ClientCredentials RefreshToken",
     "httpx2": "BearerAuth",
-    "login.grants": "AuthorizationCode DeviceCode",
+    "login.authorization_code": "AuthorizationCode",
+    "login.device_code": "DeviceCode DevicePrompt",
+    "login.loopback": "LoopbackReceiver",
+    "login.receivers": "PastedRedirect Receiver",
     "manager": "TokenManager",
+    "sources.client_credentials": "ClientCredentials",
+    "sources.grant": "GrantOptions LoginOptions",
+    "sources.issuer_endpoints": "EndpointOptions IssuerEndpoints",
+    "sources.refresh_token": "RefreshToken",
+    "sources.static_token": "StaticToken",
+    "sources.token_source": "Demand Interactive Revoking TokenSource Widening",
+    "storages.default": "default_storage",
+    "storages.encrypted_file": "EncryptedFile InsecurePlaintextFile",
+    "storages.environment": "EnvironmentStorage",
+    "storages.file_key": "FileKey KeyringKey PassphraseKey SecretKey",
+    "storages.keyring": "KeyringStorage",
+    "storages.registry": "StorageFactory named_storage register_storage storage_names",
     "storages.storage": "MemoryStorage Storage",
     "token": "Token",
-    "sources.token_source": "StaticToken TokenSource",
 }
 _PLACE_OF = {name: place for place, names in _PLACES.items() for name in names.split()}
+_ERRORS = (
+    "DiscoveryError InsufficientScope LoginFailed LoginRequired StepUpRequired StorageError"
+    " TokenRefused TokenUnavailable"
+)
+_PLACE_OF |= dict.fromkeys(_ERRORS.split(), ".errors")
 
 __getattr__, __dir__ = lazy_names(__name__, _PLACE_OF)

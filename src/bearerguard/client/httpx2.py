@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx2
 
-from bearerguard.client.auth.bearer_auth import FlowingAuth
+from bearerguard.client.bearer_auth import FlowingAuth
 
 
 class BearerAuth(FlowingAuth, httpx2.Auth):

@@ -14,10 +14,10 @@ from concurrent.futures import Future
 from typing import Any
 
 from bearerguard.client import driving
-from bearerguard.client.auth.proofs import Proofs
-from bearerguard.client.flight import Flights, landed
-from bearerguard.client.pause import Pause
+from bearerguard.client.backoff import Backoff
+from bearerguard.client.dpop import Proofs
 from bearerguard.client.renewal import Renewal
+from bearerguard.client.single_flight import Flights, landed
 from bearerguard.client.sources.token_source import (
     Demand,
     Interactive,
@@ -82,7 +82,7 @@ class TokenManager:
         self.monotonic = monotonic
         self._handlers, self._async_handlers = driving.handlers(transport or default_transport())
         self._lease = NO_LEASE
-        self._pause = Pause(monotonic)
+        self._backoff = Backoff(monotonic)
         self._proofs: Proofs | None = None
         self._clock = clock
         self._renewal = Renewal(self._storage, self.key, clock=clock, monotonic=monotonic)
@@ -134,10 +134,13 @@ class TokenManager:
         lease = self._newer(refused)
         return lease or await landed(self._joined(refused))
 
-    def expires_in(self, lease: Lease, seconds: float) -> None:
-        """Believe an API that says how long a token still lives, if that is less than known."""
+    def note_expiry(self, lease: Lease, seconds: float) -> None:
+        """Note what an API says of a token: it lives for `seconds` more, if that is less.
+
+        Ignored for a lease that is no longer in use.
+        """
         monotonic = self.monotonic()
-        # What is told is rounded down to whole seconds.
+        # The header's value is rounded down to whole seconds.
         if monotonic + seconds + 1 < lease.valid_until and lease is self._lease:
             early = min(60.0, seconds * 0.1)
             self._lease = lease.until(seconds, early, monotonic=monotonic, now=self._clock())
@@ -190,7 +193,7 @@ class TokenManager:
             return lease
         if not lease.is_valid(monotonic, now):
             return None
-        if self._pause.failure() is None:
+        if self._backoff.failure() is None:
             self._flights.join(lease.token.access_token)
         return lease
 
@@ -201,7 +204,7 @@ class TokenManager:
         return lease if lease.is_valid(self.monotonic(), self._clock()) else None
 
     def _joined(self, replaced: Lease) -> Future[Lease]:
-        failure = self._pause.failure()
+        failure = self._backoff.failure()
         if failure is not None:
             # The same one to all, without the tracebacks of those before.
             raise failure.with_traceback(None)
@@ -212,7 +215,7 @@ class TokenManager:
         lease = self._lease
         if self._renewal.is_other(lease, replaced):
             return lease
-        failure = self._pause.failure()
+        failure = self._backoff.failure()
         if failure is not None:
             raise failure  # of a flight that landed while this one was asked for
         try:
@@ -221,7 +224,7 @@ class TokenManager:
             self._failed(error, replaced)
             raise
         self._lease = lease
-        self._pause.end()
+        self._backoff.end()
         return lease
 
     def _failed(self, error: BearerGuardError, replaced: str) -> None:
@@ -233,7 +236,7 @@ class TokenManager:
             self._lease = lease.to_its_end()
         # A client that acts for itself would ask again at each request.
         if not is_login or not isinstance(self.source, Interactive):
-            self._pause.begin(error)
+            self._backoff.begin(error)
         if serves:
             _log.warning("a token could not be renewed ahead: %s", error)
 
@@ -244,7 +247,7 @@ class TokenManager:
         kept = yield from ask(Blocking(self._renewal.kept))
         token = yield from source.login(kept)
         self._lease = yield from ask(Blocking(lambda: self._renewal.put(token)))
-        self._pause.end()
+        self._backoff.end()
         return token
 
     def _step_up(self, demanded: InsufficientScope | StepUpRequired) -> Flow[Token]:
@@ -257,7 +260,7 @@ class TokenManager:
             demand = Demand(demanded.scopes, demanded.acr_values, demanded.max_age)
         else:
             demand = Demand(demanded.scopes)
-            if kept is not None and set(kept.scope or ()).issuperset(demanded.scopes):
+            if kept is not None and set(kept.scopes or ()).issuperset(demanded.scopes):
                 if kept.access_token == held.access_token:
                     raise demanded  # it has that, and asking again would go on for ever
                 self._lease = self._renewal.leased(kept)
@@ -269,7 +272,7 @@ class TokenManager:
             flow = self._renewal.replaced
             new = yield from ask(Blocking(lambda: run(flow(wider), self._handlers)))
             self._lease, token = new, new.token
-        self.source = source.widened(Demand(demand.scope))
+        self.source = source.widened(Demand(demand.scopes))
         return token
 
     def _logout(self) -> Flow[bool]:

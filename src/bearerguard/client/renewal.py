@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from bearerguard.client.shared_failure import SharedFailure
+from bearerguard.client.backoff import SharedFailure
 from bearerguard.client.sources.token_source import TokenSource
 from bearerguard.client.storages.storage import Storage
 from bearerguard.client.token import Lease, Token, lease

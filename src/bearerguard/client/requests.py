@@ -8,8 +8,14 @@ from urllib.parse import urljoin
 import requests
 from requests.auth import AuthBase
 
-from bearerguard.client.auth.bearer_auth import REFUSALS, BoundAuth
-from bearerguard.client.auth.binding import STEPS, Step, wrong_library
+from bearerguard.client.bearer_auth import (
+    REFUSALS,
+    BoundAuth,
+    Refusal,
+    Renew,
+    following,
+    wrong_library,
+)
 from bearerguard.client.token import Lease
 from bearerguard.protocol.names import DPOP_PROOF
 from bearerguard.protocol.resource_metadata import origin
@@ -22,41 +28,45 @@ class BearerAuth(BoundAuth, AuthBase):
     """
 
     def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Put a token on a request, and look at its answer."""
+        """Put a token on a request, and have its response examined."""
         if not isinstance(r, requests.PreparedRequest):
             raise wrong_library("requests", r)
-        self._binding.check(r.url or "")
+        self._check(r.url or "")
         lease = self._manager.fresh() or self._manager.lease()
         self._put(r, lease)
 
-        def answered(response: requests.Response, **options: Any) -> requests.Response:
+        def examined(response: requests.Response, **options: Any) -> requests.Response:
             # A redirect hands this hook on, and to another origin no token.
             if response.request.headers.get("Authorization") != lease.header:
                 return response
             if response.is_redirect and not _stays(response):
                 response.request.headers.pop(DPOP_PROOF, None)
-            return self._answered(response, lease, options)
+            return self._retried(response, lease, options)
 
-        r.register_hook("response", answered)
+        r.register_hook("response", examined)
         return r
 
-    def _answered(
+    def _retried(
         self, response: requests.Response, lease: Lease, options: dict[str, Any]
     ) -> requests.Response:
-        left = STEPS
-        while True:
-            try:
-                step = self._step(response, lease, left)
-                renewed = self._manager.renew(lease) if step is Step.RENEW else lease
-            except BaseException:
-                response.close()  # nobody else can: it reaches no caller
-                raise
-            if step is None or (step is Step.RENEW and renewed.header == lease.header):
-                return response
-            if not isinstance(response.request.body, str | bytes | None):
-                return response  # a stream, that is spent
-            left, lease = left - {step}, renewed
-            response = self._sent_again(response, lease, options)
+        """Return the response for the caller: this one, or that to the request sent again."""
+        try:
+            retries = self._retries(lease, self._refusal(response, lease))
+            step = following(retries, None)
+            while step is not None:
+                reply: Lease | Refusal | None
+                if isinstance(step, Renew):
+                    reply = self._manager.renew(step.lease)
+                elif not isinstance(response.request.body, str | bytes | None):
+                    return response  # a stream, that is spent
+                else:
+                    response = self._sent_again(response, step.lease, options)
+                    reply = self._refusal(response, step.lease)
+                step = following(retries, reply)
+        except BaseException:
+            response.close()  # nobody else can: it reaches no caller
+            raise
+        return response
 
     def _sent_again(
         self, response: requests.Response, lease: Lease, options: dict[str, Any]
@@ -72,18 +82,15 @@ class BearerAuth(BoundAuth, AuthBase):
         return answer
 
     def _put(self, request: requests.PreparedRequest, lease: Lease) -> None:
-        request.headers.update(
-            self._binding.headers(lease, request.method or "GET", request.url or "")
-        )
+        request.headers.update(self._headers(lease, request.method or "GET", request.url or ""))
 
-    def _step(
-        self, response: requests.Response, lease: Lease, left: frozenset[Step]
-    ) -> Step | None:
-        self._binding.hear(lease, response)
+    def _refusal(self, response: requests.Response, lease: Lease) -> Refusal | None:
+        """Return the response as a refusal of the token, None when it is none."""
+        url = response.request.url or ""
+        self._note(lease, url, response.headers)
         if response.status_code not in REFUSALS:
             return None
-        url = response.request.url or ""
-        return self._binding.step(lease, response.status_code, _challenges(response), url, left)
+        return Refusal(response.status_code, _challenges(response), url)
 
 
 def _stays(response: requests.Response) -> bool:
@@ -96,8 +103,8 @@ def _stays(response: requests.Response) -> bool:
 
 
 def _challenges(response: requests.Response) -> list[str]:
-    """Return the lines as they came: requests joins them, and urllib3 underneath does not."""
-    lines = getattr(getattr(response.raw, "headers", None), "getlist", None)
-    if lines is None:  # an adapter without urllib3
+    """Return the fields as they came: requests joins them, and urllib3 underneath does not."""
+    fields = getattr(getattr(response.raw, "headers", None), "getlist", None)
+    if fields is None:  # an adapter without urllib3
         return [response.headers.get("www-authenticate", "")]
-    return list(lines("www-authenticate"))
+    return list(fields("www-authenticate"))

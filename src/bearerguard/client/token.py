@@ -34,7 +34,7 @@ class Token:
         expires_at: Unix seconds, None when the server did not say.
         lifetime: the seconds that it had to live when it came, None likewise.
         refresh_token: what another one is got by, if anything.
-        scope: what it allows, None when the server did not say.
+        scopes: what it allows, None when the server did not say.
         dpop_key: the private JWK that it is bound to, as JSON.
     """
 
@@ -43,7 +43,7 @@ class Token:
     expires_at: float | None = None
     lifetime: float | None = None
     refresh_token: str | None = field(default=None, repr=False)
-    scope: tuple[str, ...] | None = None
+    scopes: tuple[str, ...] | None = None
     dpop_key: str | None = field(default=None, repr=False)
 
     def to_bytes(self) -> bytes:
@@ -69,7 +69,7 @@ def received(
     *,
     now: float,
     refresh_token: str | None = None,
-    scope: tuple[str, ...] | None = None,
+    scopes: tuple[str, ...] | None = None,
     dpop_key: str | None = None,
 ) -> Token:
     """Return the token that came at `now`; what the server left out stays as it was.
@@ -83,7 +83,7 @@ def received(
         expires_at=None if answer.expires_in is None else now + answer.expires_in,
         lifetime=answer.expires_in,
         refresh_token=answer.refresh_token or refresh_token,
-        scope=scope if answer.scopes is None else answer.scopes,
+        scopes=scopes if answer.scopes is None else answer.scopes,
         dpop_key=dpop_key,
     )
 
@@ -151,9 +151,9 @@ def lease(token: Token, *, now: float, monotonic: float) -> Lease:
 
 def _checked(members: Mapping[str, Any]) -> dict[str, Any]:
     checked = dict(members)
-    scope = checked.get("scope")
-    if scope is not None:
-        checked["scope"] = tuple(str(each) for each in scope)
+    scopes = checked.get("scopes")
+    if scopes is not None:
+        checked["scopes"] = tuple(str(each) for each in scopes)
     for name, kinds in (
         ("access_token", str),
         ("token_type", str),

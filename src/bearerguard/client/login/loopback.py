@@ -22,10 +22,11 @@ from typing import Self
 from urllib.parse import parse_qsl
 
 from bearerguard.client.login import landing_page
+from bearerguard.client.login.receivers import HOSTS
 from bearerguard.errors import ConfigurationError, LoginFailed
 
 # What a redirect URI may call this machine, and the addresses that a browser may try for it.
-HOSTS = {"127.0.0.1": ("127.0.0.1",), "localhost": ("127.0.0.1", "::1"), "::1": ("::1",)}
+_ADDRESSES = {"127.0.0.1": ("127.0.0.1",), "localhost": ("127.0.0.1", "::1"), "::1": ("::1",)}
 _HTTP = 80
 _NO_SUCH_ADDRESS = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
@@ -83,7 +84,7 @@ class LoopbackReceiver:
         self._open: dict[socket.socket, _Connection] = {}
         self._selector = selectors.DefaultSelector()
         self._listeners: list[socket.socket] = []
-        for address in HOSTS[host]:
+        for address in _ADDRESSES[host]:
             port = self._listen(address, port)
         name = f"[{host}]" if ":" in host else host
         # A browser leaves out the port of http (RFC 9110 §4.2.3).

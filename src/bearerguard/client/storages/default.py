@@ -1,6 +1,6 @@
 """Which storage is used when nobody names one: the keyring, else an encrypted file.
 
-The choice is proved by a probe, and says why it was made. Never plaintext.
+The chosen storage has passed a probe. It is never plaintext.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Choice:
 def default_storage(
     path: Path | None = None, *, passphrase: str | Callable[[], str] | None = None
 ) -> Choice:
-    """Return the keyring if one keeps what it is given, else an encrypted file.
+    """Return the keyring if one works, else an encrypted file.
 
-    The file's key comes from `BEARERGUARD_STORAGE_KEY`, which also says that the file is wanted
-    whatever keyring there is; else from the passphrase, if one can be given.
+    The file's key comes from `BEARERGUARD_CLIENT_STORAGE_KEY`, which also chooses the file before a
+    keyring; else from the passphrase, if one can be given.
 
     Raises:
         StorageError: neither can be used; the message names the remedies.

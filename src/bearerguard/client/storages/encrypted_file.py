@@ -2,9 +2,8 @@
 
     file = "bearerguard" | version (1) | kind of key (1) | salt (16) | key check (8) | sealed
 
-All but the last is authenticated with it. A file that cannot be opened is reported and left as it
-is: nothing is ever started over silently. Also here, by an unsafe name, the file without the
-encryption.
+All but the last is authenticated with it. A file that cannot be decrypted is reported and left as
+it is, never replaced. `InsecurePlaintextFile` is the same file without encryption.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _KINDS = {1: "a given key", 2: "a key in the keyring", 3: "a passphrase"}
 
 
 class EncryptedFile(DocumentStorage):
-    """Keeps tokens in an encrypted file.
+    """Stores tokens in an encrypted file.
 
     Args:
         key: `SecretKey`, `environment_key()`, `KeyringKey` or `PassphraseKey`.
@@ -51,7 +50,7 @@ class EncryptedFile(DocumentStorage):
 
 
 class InsecurePlaintextFile(DocumentStorage):
-    """Keeps tokens in a file that whoever gets at this user's files can read.
+    """Stores tokens in a file that everybody who can read this user's files can read.
 
     Args:
         path: the file, in a directory that is its owner's alone; `tokens.plaintext` in the
@@ -95,7 +94,7 @@ class _SealedFile:
             salt, fresh = os.urandom(_SALT), True
         else:
             salt, fresh = self._salt(before), False
-        secret = self._key.secret(salt, fresh=fresh)
+        secret = self._key.secrets(salt, fresh=fresh)[0]
         start = _MAGIC + bytes((_VERSION, self._key.kind)) + salt
         head = start + _key_check(secret, start)
         self._plain.write(head + _sealer(secret).seal(octets, head))
@@ -103,9 +102,11 @@ class _SealedFile:
     def _opened(self, octets: bytes) -> bytes:
         salt = self._salt(octets)
         head, sealed = octets[:_HEAD], octets[_HEAD:]
-        secret = self._key.secret(salt, fresh=False)
         start, check = head[:-_CHECK], head[-_CHECK:]
-        if not hmac.compare_digest(check, _key_check(secret, start)):
+        for secret in self._key.secrets(salt, fresh=False):
+            if hmac.compare_digest(check, _key_check(secret, start)):
+                break
+        else:
             raise StorageError(
                 f"{self._path} cannot be opened with {self._key.name}: it was encrypted with"
                 " another key; give the right one, or move the file away and log in again"
@@ -146,5 +147,5 @@ def _sealer(secret: bytes) -> Sealer:
 
 
 def _key_check(secret: bytes, start: bytes) -> bytes:
-    """Return what tells a wrong key from a damaged file; says nothing of the key itself."""
+    """Return what distinguishes a wrong key from a damaged file; it reveals nothing of the key."""
     return hmac.digest(secret, b"key check" + start, "sha256")[:_CHECK]

@@ -1,4 +1,4 @@
-"""A token that the environment gives, and that nobody can keep there: for jobs and containers."""
+"""The token of an environment variable, read-only: for jobs and containers."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from bearerguard.client.token import Token
 from bearerguard.errors import StorageError
 
-TOKEN_VARIABLE = "BEARERGUARD_TOKEN"  # noqa: S105 - a name, no token
+TOKEN_VARIABLE = "BEARERGUARD_CLIENT_TOKEN"  # noqa: S105 - a name, no token
 
 
 class EnvironmentStorage:
-    """Gives the token of an environment variable for every key, and keeps none.
+    """Gives the token of an environment variable for every key, and stores none.
 
     Args:
         variable: the variable that holds the access token.
@@ -27,29 +27,29 @@ class EnvironmentStorage:
         return f"EnvironmentStorage({self._variable!r})"
 
     def probe(self) -> None:
-        """Raise `StorageError`: nothing can be kept here."""
+        """Raise `StorageError`: nothing can be stored here."""
         raise self._read_only()
 
-    def load(self, key: str) -> bytes | None:  # noqa: ARG002 - the one token, for whatever it is asked
+    def load(self, key: str) -> bytes | None:  # noqa: ARG002 - the same token for every key
         """Return the variable's token, or None when it is unset or empty."""
         text = os.environ.get(self._variable, "").strip()
         return Token(text).to_bytes() if text else None
 
     def swap(self, *_: object) -> bool:
-        """Raise `StorageError`: nothing can be kept here."""
+        """Raise `StorageError`: nothing can be stored here."""
         raise self._read_only()
 
     @contextmanager
     def locked(self, key: str) -> Generator[None]:  # noqa: ARG002 - nothing is shared
-        """Hold no lock: what cannot be changed needs none."""
+        """Hold no lock: nothing can be changed."""
         yield
 
     def keys(self) -> Sequence[str]:
-        """Return no keys: the token is for whatever it is asked for."""
+        """Return no keys: the token is for every key."""
         return ()
 
     def _read_only(self) -> StorageError:
         return StorageError(
-            f"{self.name} is read-only, a token cannot be kept there: set {self._variable} to"
+            f"{self.name} is read-only, a token cannot be stored there: set {self._variable} to"
             " another token, or choose the keyring or an encrypted file"
         )

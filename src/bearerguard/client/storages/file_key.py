@@ -1,13 +1,13 @@
 """Where the key of an encrypted file comes from: a secret, the keyring, or a passphrase.
 
-Each gives octets that cannot be guessed; a passphrase is made into such by scrypt (RFC 7914).
+A passphrase is stretched by scrypt (RFC 7914).
 """
 
 from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
@@ -16,7 +16,7 @@ from bearerguard.client.storages.keyring import Keyring
 from bearerguard.errors import ConfigurationError, StorageError
 from bearerguard.runtime.sealing import MIN_SECRET_BYTES, Secret, checked_secrets
 
-KEY_VARIABLE = "BEARERGUARD_STORAGE_KEY"
+KEY_VARIABLE = "BEARERGUARD_CLIENT_STORAGE_KEY"
 _MAKE_ONE = '`python -c "import secrets; print(secrets.token_hex(32))"`'
 _MIN_PASSPHRASE = 8
 # 128 MiB and some 0.3 s: what OWASP names as the least for passwords that guard data at rest.
@@ -41,43 +41,52 @@ class FileKey(Protocol):
         """What a file notes about it, one octet."""
         ...
 
-    def secret(self, salt: bytes, *, fresh: bool) -> bytes:
-        """Return at least 32 octets for a file's salt; `fresh` says that the file is new."""
+    def secrets(self, salt: bytes, *, fresh: bool) -> Sequence[bytes]:
+        """Return secrets of at least 32 octets for a file's salt, the newest first.
+
+        The first one encrypts, any of them decrypts. `fresh` says that the file is new.
+        """
         ...
 
 
 class SecretKey:
-    """A secret of at least 32 bytes that the caller has."""
+    """A secret that the caller has.
+
+    Args:
+        secret: at least 32 random bytes, or a list of such, the newest first: the file is
+            encrypted with the newest from the next change on.
+        name: what it is called when shown to people.
+    """
 
     kind = 1
 
-    def __init__(self, secret: Secret, *, name: str = "a given key") -> None:
+    def __init__(self, secret: Secret | Sequence[Secret], *, name: str = "a given key") -> None:
         self.name = name
-        (self._secret,) = checked_secrets((secret,))
+        self._secrets = checked_secrets((secret,) if isinstance(secret, bytes | str) else secret)
 
     def __repr__(self) -> str:
         return f"SecretKey({self.name!r})"
 
-    def secret(self, salt: bytes, *, fresh: bool) -> bytes:  # noqa: ARG002 - the same for all
-        """Return the secret."""
-        return self._secret
+    def secrets(self, salt: bytes, *, fresh: bool) -> Sequence[bytes]:  # noqa: ARG002 - of any file
+        """Return the secrets."""
+        return self._secrets
 
 
 def environment_key(variable: str = KEY_VARIABLE) -> SecretKey:
-    """Return the key that an environment variable holds.
+    """Return the key that an environment variable holds; several with commas, the newest first.
 
     Raises:
         ConfigurationError: the variable is unset, or too short for a key.
     """
-    value = os.environ.get(variable, "")
-    if len(value.encode()) < MIN_SECRET_BYTES:
-        found = "is too short for a key" if value else "is not set"
+    secrets_given = os.environ.get(variable, "").split(",")
+    if any(len(each.encode()) < MIN_SECRET_BYTES for each in secrets_given):
+        found = "is too short for a key" if any(secrets_given) else "is not set"
         raise ConfigurationError(f"{variable} {found}: make one with {_MAKE_ONE}")
-    return SecretKey(value, name=f"${variable}")
+    return SecretKey(secrets_given, name=f"${variable}")
 
 
 class KeyringKey:
-    """A random secret that is kept in the operating system's keyring."""
+    """A random secret in the operating system's keyring."""
 
     kind = 2
 
@@ -86,7 +95,7 @@ class KeyringKey:
         self._entry = entry
         self.name = f"keyring ({self._ring.backend_name})"
 
-    def secret(self, salt: bytes, *, fresh: bool) -> bytes:  # noqa: ARG002 - the same for all
+    def secrets(self, salt: bytes, *, fresh: bool) -> Sequence[bytes]:  # noqa: ARG002 - of any file
         """Return the secret, made now if the file is new and there is none."""
         text = self._ring.get(self._entry)
         if text is None:
@@ -97,14 +106,14 @@ class KeyringKey:
                 )
             text = secrets.token_hex(MIN_SECRET_BYTES)
             self._ring.set(self._entry, text)
-        return text.encode()
+        return (text.encode(),)
 
 
 class PassphraseKey:
-    """A passphrase, which scrypt makes into a key.
+    """A passphrase, from which scrypt derives a key.
 
     Args:
-        passphrase: the passphrase, or what asks for it when it is first needed.
+        passphrase: the passphrase, or a callable that asks for it when it is first needed.
     """
 
     name = "a passphrase"
@@ -119,15 +128,15 @@ class PassphraseKey:
     def __repr__(self) -> str:
         return "PassphraseKey()"
 
-    def secret(self, salt: bytes, *, fresh: bool) -> bytes:
-        """Return the key that the passphrase and the salt make; it is worked out once a salt."""
+    def secrets(self, salt: bytes, *, fresh: bool) -> Sequence[bytes]:
+        """Return the key derived from the passphrase and the salt; derived once a salt."""
         if salt not in self._derived:
             if not isinstance(self._given, str):
                 asked = self._given()
                 self._given = _strong(asked) if fresh else asked
             scrypt = Scrypt(salt=salt, length=32, n=_COST, r=_BLOCK, p=_PARALLEL)
             self._derived[salt] = scrypt.derive(self._given.encode())
-        return self._derived[salt]
+        return (self._derived[salt],)
 
 
 def _strong(passphrase: str) -> str:

@@ -1,15 +1,15 @@
-"""Where on this machine tokens and locks are kept, unless somebody says otherwise."""
+"""The directory of this user's tokens and locks."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-VARIABLE = "BEARERGUARD_HOME"
+VARIABLE = "BEARERGUARD_CLIENT_HOME"
 
 
 def state_directory() -> Path:
-    """Return `$BEARERGUARD_HOME`, or `bearerguard` in the user's state directory (XDG)."""
+    """Return `$BEARERGUARD_CLIENT_HOME`, or `bearerguard` in the user's state directory (XDG)."""
     chosen = os.environ.get(VARIABLE)
     if chosen:
         return Path(chosen)

@@ -1,6 +1,6 @@
-"""The authorization server as a client sees it: where its endpoints are, and how it is asked.
+"""The endpoints of an issuer, and how a client authenticates there.
 
-Knows the issuer, who the client is and how that is proved; knows no grant and keeps no token.
+Knows no grant and keeps no token.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from bearerguard.client import discovery
-from bearerguard.client.auth.proofs import Proofs
+from bearerguard.client.dpop import Proofs
 from bearerguard.errors import ConfigurationError, TokenRefused
 from bearerguard.protocol import client_authentication as authentication
 from bearerguard.protocol import names, token_endpoint
@@ -25,14 +25,12 @@ NONE = "none"
 _SECRETS = (authentication.BASIC, authentication.POST)
 
 
-class AuthorizationServer:
-    """One server, asked by one client.
+class EndpointOptions(TypedDict, total=False):
+    """How a client authenticates, and where its issuer differs from the RFCs.
 
-    Args:
-        issuer: its identifier, by which its metadata is found; None with `token_endpoint`.
-        client_id: who asks.
+    Attributes:
         client_secret: the client's secret, if it has one.
-        private_key: a JWK or PEM, for private_key_jwt.
+        private_key: a JWK or PEM, for private_key_jwt (RFC 7523).
         auth_method: "client_secret_basic", "client_secret_post", "private_key_jwt" or "none";
             by default what fits, and of the two for secrets the one that the server names.
         token_endpoint: for a server that has no metadata.
@@ -42,26 +40,40 @@ class AuthorizationServer:
         bearer_type: what the server calls a bearer token in `token_type`, such as Slack's "bot".
         insecure_allow_http: allow plain http beyond loopback.
         clock: returns Unix seconds.
+    """
+
+    client_secret: str | None
+    private_key: signing.GivenKey | None
+    auth_method: str | None
+    token_endpoint: str | None
+    assertion_audience: str | None
+    assume_token_type: str | None
+    bearer_type: str | None
+    insecure_allow_http: bool
+    clock: Callable[[], float]
+
+
+class IssuerEndpoints:
+    """The endpoints of one issuer, called by one client.
+
+    Args:
+        issuer: its identifier, by which its metadata is found; None with `token_endpoint`.
+        client_id: the client's identifier.
+        options: those of `EndpointOptions`.
 
     Raises:
         ConfigurationError: an option is missing or unsafe.
     """
 
     def __init__(
-        self,
-        issuer: str | None,
-        *,
-        client_id: str,
-        client_secret: str | None = None,
-        private_key: signing.GivenKey | None = None,
-        auth_method: str | None = None,
-        token_endpoint: str | None = None,
-        assertion_audience: str | None = None,
-        assume_token_type: str | None = None,
-        bearer_type: str | None = None,
-        insecure_allow_http: bool = False,
-        clock: Callable[[], float] = time.time,
+        self, issuer: str | None, *, client_id: str, **options: Unpack[EndpointOptions]
     ) -> None:
+        unknown = options.keys() - EndpointOptions.__annotations__.keys()
+        if unknown:
+            raise ConfigurationError(f"{min(unknown)}=: there is no such option")
+        client_secret, private_key = options.get("client_secret"), options.get("private_key")
+        token_endpoint = options.get("token_endpoint")
+        insecure_allow_http = options.get("insecure_allow_http", False)
         if issuer is None and token_endpoint is None:
             raise ConfigurationError("issuer: pass the issuer's URL, or token_endpoint=")
         if issuer is not None:
@@ -76,12 +88,17 @@ class AuthorizationServer:
         self.client_id = client_id
         self._secret = client_secret
         self._key = _key(private_key)
+        assertion_audience = options.get("assertion_audience")
         if assertion_audience is not None and (
             not isinstance(assertion_audience, str) or not assertion_audience
         ):
             raise ConfigurationError("assertion_audience=: pass the audience as text")
         if assertion_audience is not None and private_key is None:
             raise ConfigurationError("assertion_audience=: it goes with private_key=")
+        assume_token_type, bearer_type = (
+            options.get("assume_token_type"),
+            options.get("bearer_type"),
+        )
         if assume_token_type not in {None, names.BEARER}:
             raise ConfigurationError('assume_token_type=: pass "Bearer", or leave it out')
         if bearer_type is not None and not may_mean_bearer(bearer_type):
@@ -92,14 +109,14 @@ class AuthorizationServer:
         self._assertion_audience = assertion_audience
         self._assumed_type = assume_token_type
         self._bearer_type = bearer_type
-        self._method = _method(auth_method, secret=client_secret, key=self._key)
+        self._method = _method(options.get("auth_method"), secret=client_secret, key=self._key)
         self._token_endpoint = token_endpoint
         self._insecure_allow_http = insecure_allow_http
-        self._clock = clock
+        self._clock = options.get("clock", time.time)
         self._document: Mapping[str, Any] | None = None
 
     def __repr__(self) -> str:
-        return f"AuthorizationServer({self.name!r}, client_id={self.client_id!r})"
+        return f"IssuerEndpoints({self.name!r}, client_id={self.client_id!r})"
 
     @property
     def name(self) -> str:

@@ -1,20 +1,21 @@
-"""The device grant's two requests (RFC 8628): for a code to show, and for what came of it."""
+"""The device authorization grant (RFC 8628): a person allows tokens on another device."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Unpack
 
 from bearerguard.client.discovery import secure_url
-from bearerguard.client.sources.authorization_server import AuthorizationServer
-from bearerguard.client.sources.grants import Grant
+from bearerguard.client.login.interactive import InteractiveSource
+from bearerguard.client.sources.grant import Grant, LoginOptions
+from bearerguard.client.sources.issuer_endpoints import IssuerEndpoints
 from bearerguard.client.token import Token
 from bearerguard.errors import ConfigurationError, TokenRefused, TokenUnavailable, quoted
-from bearerguard.protocol import token_endpoint
-from bearerguard.runtime.flow import Flow, Sleep, ask
+from bearerguard.protocol import names, token_endpoint
+from bearerguard.runtime.flow import Blocking, Flow, Sleep, ask
 
-GRANT_TYPE = "urn:ietf:params:oauth:grant-type:device_code"
 # RFC 8628 §3.2 and §3.5.
 _USUAL_INTERVAL, _SLOWER = 5.0, 5.0
 _LONGEST_INTERVAL = 60.0
@@ -47,11 +48,45 @@ def print_prompt(prompt: DevicePrompt) -> None:
     sys.stderr.flush()
 
 
-def prompted(server: AuthorizationServer, fields: list[tuple[str, str]]) -> Flow[DevicePrompt]:
+class DeviceCode(InteractiveSource):
+    """Tokens that a person allows on another device.
+
+    Args:
+        issuer: the authorization server's identifier.
+        client_id: the client's identifier.
+        prompt: shows the code and the address to the person; prints them by default.
+        options: those of `LoginOptions` (`parameters=` for the device authorization request)
+            and of `EndpointOptions`.
+
+    Raises:
+        ConfigurationError: an option is missing, unknown or unsafe.
+    """
+
+    def __init__(
+        self,
+        issuer: str,
+        *,
+        client_id: str,
+        prompt: Callable[[DevicePrompt], object] = print_prompt,
+        **options: Unpack[LoginOptions],
+    ) -> None:
+        super().__init__(issuer, "device_code", client_id=client_id, **options)
+        self._prompt = prompt
+
+    def login(self, previous: Token | None) -> Flow[Token]:
+        """Show a code, and ask until the person has entered it."""
+        grant = self._grant
+        audience = token_endpoint.scope_and_resource(grant.scopes, grant.resources)
+        prompt = yield from _prompted(grant.server, [*audience, *grant.parameters])
+        yield from ask(Blocking(lambda: self._prompt(prompt)))
+        return (yield from _granted(grant, prompt, previous))
+
+
+def _prompted(server: IssuerEndpoints, fields: list[tuple[str, str]]) -> Flow[DevicePrompt]:
     """Ask for a code to show (RFC 8628 §3.1)."""
     url = yield from server.endpoint("device_authorization_endpoint")
-    answer = yield from server.post(url, fields)
-    members = token_endpoint.members(answer)
+    response = yield from server.post(url, fields)
+    members = token_endpoint.members(response)
     for name in ("verification_uri", "verification_uri_complete"):
         if members.get(name) is None:  # Google's name for it is older than the RFC
             members[name] = members.get(name.replace("uri", "url"))
@@ -70,9 +105,9 @@ def prompted(server: AuthorizationServer, fields: list[tuple[str, str]]) -> Flow
     )
 
 
-def granted(grant: Grant, prompt: DevicePrompt, previous: Token | None) -> Flow[Token]:
+def _granted(grant: Grant, prompt: DevicePrompt, previous: Token | None) -> Flow[Token]:
     """Ask until the person has decided (RFC 8628 §3.4, §3.5)."""
-    fields = [("grant_type", GRANT_TYPE), ("device_code", prompt.device_code)]
+    fields = [("grant_type", names.DEVICE_CODE), ("device_code", prompt.device_code)]
     interval, waited = prompt.interval, 0.0
     while waited < prompt.expires_in:
         yield from ask(Sleep(interval))
@@ -80,14 +115,14 @@ def granted(grant: Grant, prompt: DevicePrompt, previous: Token | None) -> Flow[
         try:
             return (yield from grant.ask(fields, previous, refreshing=False))
         except TokenRefused as refused:
-            if refused.error == "slow_down":
+            if refused.error == names.SLOW_DOWN:
                 interval += _SLOWER
-            elif refused.error != "authorization_pending":
+            elif refused.error != names.AUTHORIZATION_PENDING:
                 raise
         except TokenUnavailable as trouble:
             longer = max(interval * 2, trouble.retry_after)
             interval = max(interval, min(longer, _LONGEST_INTERVAL))
-    raise TokenRefused("expired_token", "the code was not entered in time: log in again")
+    raise TokenRefused(names.EXPIRED_TOKEN, "the code was not entered in time: log in again")
 
 
 def _unusable(cause: str) -> TokenRefused:
@@ -110,6 +145,6 @@ def _seconds(members: dict[str, Any], name: str) -> float:
 
 def _interval(members: dict[str, Any]) -> float:
     """Return the seconds between two questions: at least one, and no more than a code lives."""
-    told = members.get("interval") not in (None, "")
-    seconds = _seconds(members, "interval") if told else _USUAL_INTERVAL
+    is_named = members.get("interval") not in (None, "")
+    seconds = _seconds(members, "interval") if is_named else _USUAL_INTERVAL
     return min(max(1.0, seconds), _LONGEST_LIFE)

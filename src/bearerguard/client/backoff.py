@@ -1,8 +1,8 @@
-"""A failure to renew, shared among the processes that share a storage, for a short while.
+"""No renewal for a while after a failure: in this process, and in all that share a storage.
 
-Who renews under the storage's lock and gets no answer leaves word of it beside the token. Those
+Who renews under the storage's lock and gets no response stores the failure beside the token. Those
 who waited for the lock, and those who come soon after, raise the same failure: they do not wait
-for the same slow server one after another, nor send it a refresh token whose answer was lost,
+for the same slow server one after another, nor send it a refresh token whose response was lost,
 each in turn (it may have been rotated, and a second use would end the session, RFC 9700
 §4.14.2). Only `TokenUnavailable` is shared: a refusal may concern one process alone.
 """
@@ -13,20 +13,47 @@ import json
 from collections.abc import Callable
 
 from bearerguard.client.storages.storage import Storage
-from bearerguard.errors import TokenUnavailable
+from bearerguard.errors import BearerGuardError, TokenUnavailable
 from bearerguard.protocol.jose import strict_json
 
-_VERSION = 1
-# The first failure holds for a second, each that follows it for twice as long; a server that
-# asks for more gets it (`Retry-After`).
-_FIRST, _LONGEST, _LONGEST_ASKED = 1.0, 8.0, 60.0
-# A failure whose pause ended longer ago than this has nothing to do with the next.
+# The seconds of a backoff in this process: doubled by each failure.
+_FIRST, _LONGEST = 1.0, 60.0
+# Those of a shared failure; a server that asks for more gets it (`Retry-After`).
+_FIRST_SHARED, _LONGEST_SHARED, _LONGEST_ASKED = 1.0, 8.0, 60.0
+# A failure that ended longer ago than this has nothing to do with the next.
 _FORGOTTEN = 60.0
+_VERSION = 1
 _PREFIX = "no token at the moment: "
 
 
+class Backoff:
+    """The last failure, for as long as nothing is to be tried again."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._seconds = 0.0
+        self._until = 0.0
+        self._failure: BearerGuardError | None = None
+
+    def failure(self) -> BearerGuardError | None:
+        """Return the failure while the backoff lasts."""
+        failure = self._failure
+        return failure if failure is not None and self._monotonic() < self._until else None
+
+    def begin(self, failure: BearerGuardError) -> None:
+        """Begin a backoff: twice as long as the last one, or as long as the server asked for."""
+        self._seconds = min(max(_FIRST, self._seconds * 2), _LONGEST)
+        asked = float(getattr(failure, "retry_after", 0.0))
+        self._until = self._monotonic() + max(self._seconds, min(asked, _LONGEST))
+        self._failure = failure
+
+    def end(self) -> None:
+        """Forget all failures: something succeeded."""
+        self._seconds, self._failure = 0.0, None
+
+
 class SharedFailure:
-    """The last failure to renew what is kept under `key`."""
+    """The last failure to renew the token that is stored under `key`."""
 
     def __init__(self, storage: Storage, key: str, clock: Callable[[], float]) -> None:
         self._storage = storage
@@ -44,11 +71,11 @@ class SharedFailure:
         return TokenUnavailable(cause, max(1.0, left)) if 0 < left <= seconds else None
 
     def begin(self, failure: TokenUnavailable) -> None:
-        """Leave word of a failure; under the lock of what is kept."""
+        """Store a failure, under the lock of the token."""
         now, kept = self._clock(), self._storage.load(self._key)
-        last, seconds = _read(kept), _FIRST
+        last, seconds = _read(kept), _FIRST_SHARED
         if last is not None and 0 <= now - last[1] <= last[2] + _FORGOTTEN:
-            seconds = min(max(_FIRST, last[2] * 2), _LONGEST)
+            seconds = min(max(_FIRST_SHARED, last[2] * 2), _LONGEST_SHARED)
         seconds = max(seconds, min(failure.retry_after, _LONGEST_ASKED))
         members = {
             "version": _VERSION,
@@ -59,7 +86,7 @@ class SharedFailure:
         self._storage.swap(self._key, kept, json.dumps(members).encode())
 
     def end(self) -> None:
-        """Remove what was left, if anything: something succeeded."""
+        """Remove the stored failure, if any: a renewal succeeded."""
         kept = self._storage.load(self._key)
         if kept is not None:
             self._storage.swap(self._key, kept, None)

@@ -90,7 +90,7 @@ class Asked:
 
 
 @dataclass
-class Desk:
+class ScriptedServer:
     """The running server: `answers` maps paths to what answers there."""
 
     url: str
@@ -136,14 +136,14 @@ class Desk:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    desk: Desk
+    scripted: ScriptedServer
 
     def _serve(self) -> None:
         length = int(self.headers.get("content-length") or 0)
         body = self.rfile.read(length)
         headers = {name.lower(): value for name, value in self.headers.items()}
         url = f"http://{self.headers['host']}{self.path}"
-        status, lines, content = self.desk.answer(Asked(self.command, url, headers, body))
+        status, lines, content = self.scripted.answer(Asked(self.command, url, headers, body))
         octets = content if isinstance(content, bytes) else json.dumps(content).encode()
         self.send_response(status)
         for name, value in lines:
@@ -158,11 +158,14 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def manager(desk: Desk, time: Time, storage: Any = None, **options: Any) -> TokenManager:
-    """Return a manager of client credentials, asked of a desk."""
+def manager(
+    server: ScriptedServer, time: Time, storage: Any = None, **options: Any
+) -> TokenManager:
+    """Return a manager of client credentials, asked of `server`."""
     source = ClientCredentials(
-        desk.url,
-        **{"client_id": "c", "client_secret": "s", "scope": "read", "resource": desk.url} | options,
+        server.url,
+        **{"client_id": "c", "client_secret": "s", "scopes": "read", "resources": server.url}
+        | options,
         clock=time.clock,
     )
     given: dict[str, Any] = {**time.options}
@@ -177,13 +180,13 @@ def settle() -> None:
 
 
 @contextmanager
-def opened() -> Generator[Desk]:
+def opened() -> Generator[ScriptedServer]:
     handler = type("Handler", (_Handler,), {})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.daemon_threads = True
-        url = f"http://127.0.0.1:{server.server_port}"
-        desk = Desk(url)
-        desk.metadata = {
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
+        http.daemon_threads = True
+        url = f"http://127.0.0.1:{http.server_port}"
+        scripted = ScriptedServer(url)
+        scripted.metadata = {
             "issuer": url,
             "token_endpoint": f"{url}/token",
             "authorization_endpoint": f"{url}/authorize",
@@ -191,24 +194,24 @@ def opened() -> Generator[Desk]:
             "revocation_endpoint": f"{url}/revoke",
             "code_challenge_methods_supported": ["S256"],
         }
-        handler.desk = desk  # type: ignore[attr-defined]
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        handler.scripted = scripted  # type: ignore[attr-defined]
+        thread = threading.Thread(target=http.serve_forever, args=(0.02,))
         thread.start()
         try:
-            yield desk
+            yield scripted
         finally:
-            server.shutdown()
+            http.shutdown()
             thread.join(10)
 
 
 @pytest.fixture
-def desk() -> Generator[Desk]:
+def server() -> Generator[ScriptedServer]:
     with opened() as running:
         yield running
 
 
 @pytest.fixture
-def other() -> Generator[Desk]:
+def other() -> Generator[ScriptedServer]:
     with opened() as running:
         yield running
 

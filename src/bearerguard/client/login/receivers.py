@@ -1,4 +1,4 @@
-"""The redirect URIs of native apps (RFC 8252 §7), and what receives the answer at each.
+"""The redirect URIs of native apps (RFC 8252 §7), and what receives the response at each.
 
 A loopback URI is listened to. What comes to an app's own scheme (`cursor://`, `vscode://`) or to
 an https page is brought by the app, by `receiver=`; or by the person, who pastes the address
@@ -10,19 +10,43 @@ from __future__ import annotations
 import secrets
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Protocol, Self
 from urllib.parse import parse_qsl, urlsplit
 
-from bearerguard.client.login.loopback import HOSTS, LoopbackReceiver
 from bearerguard.errors import ConfigurationError, LoginFailed
 
+if TYPE_CHECKING:
+    from bearerguard.client.login.loopback import LoopbackReceiver
+
 _MAX_PARAMETERS = 50
-# These are run or read by a browser, and bring an answer to no app.
+# This machine, as a redirect URI may name it.
+HOSTS = ("127.0.0.1", "localhost", "::1")
+# A browser runs or reads these: they bring a response to no app.
 _NO_SCHEMES = {"javascript", "data", "file", "about", "blob", "ftp", "ws", "wss", "mailto"}
 
 
-def checked(redirect_uri: str) -> str:
+class Receiver(Protocol):
+    """Receives the redirect that ends an authorization request.
+
+    Attributes:
+        redirect_uri: where the browser is sent.
+        state: what the response must repeat (RFC 6749 §4.1.1).
+    """
+
+    @property
+    def redirect_uri(self) -> str: ...  # noqa: D102 - an attribute
+
+    @property
+    def state(self) -> str: ...  # noqa: D102 - likewise
+
+    def wait(self, timeout: float) -> Mapping[str, str]:
+        """Return the query parameters that the browser brought."""
+        ...
+
+
+def checked_redirect_uri(redirect_uri: str) -> str:
     """Return a redirect URI that a native app may have; raises `ConfigurationError`."""
     try:
         if not isinstance(redirect_uri, str) or not redirect_uri.isascii():
@@ -51,8 +75,19 @@ def checked(redirect_uri: str) -> str:
     return redirect_uri
 
 
-def receiver(redirect_uri: str, ask: Callable[[], str] | None = None) -> Receiver:
-    """Return what receives the answer at a redirect URI; `ask` returns what a person pastes."""
+def loopback() -> AbstractContextManager[Receiver]:
+    """Return a receiver on a free port of this machine (RFC 8252 §7.3)."""
+    from bearerguard.client.login.loopback import LoopbackReceiver  # noqa: PLC0415 - sockets
+
+    return LoopbackReceiver()
+
+
+def receiver(
+    redirect_uri: str, ask: Callable[[], str] | None = None
+) -> LoopbackReceiver | PastedRedirect:
+    """Return what receives the response at a redirect URI; `ask` returns what a person pastes."""
+    from bearerguard.client.login.loopback import LoopbackReceiver  # noqa: PLC0415 - sockets
+
     parts = urlsplit(redirect_uri)
     if parts.scheme == "http":
         return LoopbackReceiver(
@@ -61,10 +96,10 @@ def receiver(redirect_uri: str, ask: Callable[[], str] | None = None) -> Receive
             path=parts.path,
             redirect_uri=redirect_uri,
         )
-    return PastedAnswer(redirect_uri, ask or _ask)
+    return PastedRedirect(redirect_uri, ask or _ask)
 
 
-class PastedAnswer:
+class PastedRedirect:
     """Has the person paste the address that the browser was sent to.
 
     Args:
@@ -109,10 +144,7 @@ class PastedAnswer:
         """Nothing was opened."""
 
     def __repr__(self) -> str:
-        return f"PastedAnswer({self.redirect_uri!r})"
-
-
-Receiver = LoopbackReceiver | PastedAnswer
+        return f"PastedRedirect({self.redirect_uri!r})"
 
 
 def _ask() -> str:

@@ -1,1 +1,0 @@
-"""What the `BearerAuth` of every HTTP library shares."""

@@ -1,0 +1,347 @@
+"""What the `BearerAuth` of every HTTP library shares: where a token may go, and what is retried.
+
+Tokens go to the bound origins only: a request to any other is an error, and a redirect to one
+carries no token. The rules and the loop of retries stand here once; each library has its own
+class, on its own base, in a file of its own, and only carries them out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator, Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, ClassVar, Never, TypeAlias, TypeVar
+
+from bearerguard.client import discovery
+from bearerguard.client.manager import TokenManager
+from bearerguard.client.token import Lease
+from bearerguard.errors import ConfigurationError, InsufficientScope, StepUpRequired
+from bearerguard.protocol import names
+from bearerguard.protocol.http import challenge
+from bearerguard.protocol.http.challenge import ReceivedChallenge
+from bearerguard.protocol.resource_metadata import origin
+
+S = TypeVar("S")
+R = TypeVar("R")
+
+_UNAUTHORIZED, _FORBIDDEN = 401, 403
+REFUSALS = (_UNAUTHORIZED, _FORBIDDEN)
+_MAX_DIGITS = 10
+# An API that refuses a token that has just come refuses the next as well, for all that is known:
+# for so many seconds no other one is fetched for it.
+_HOPELESS_SECONDS = 10.0
+
+
+class _Step(Enum):
+    """What to do after a response that refuses a token; each at most once for a request."""
+
+    RENEW = auto()
+    NEW_PROOF = auto()
+
+
+_STEPS = frozenset(_Step)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A response that refuses a request: its status, its challenges, and the URL it came from."""
+
+    status: int
+    challenges: Iterable[str]
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Asks for another token than that of `lease`; the reply is its lease."""
+
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class SendAgain:
+    """Asks to send the request again with `lease`.
+
+    The reply is the refusal that came, or None: the request was not refused, or it cannot be sent
+    again.
+    """
+
+    lease: Lease
+
+
+Retries: TypeAlias = Generator[Renew | SendAgain, Lease | Refusal | None, None]
+
+
+class BoundAuth:
+    """A token that is always fresh, for the origins that it is bound to.
+
+    A 401 has the token renewed and the request sent again, once, if its body can be sent
+    again; a body that is a stream cannot, so that the caller gets the 401.
+
+    Args:
+        manager: hands out tokens.
+        origins: where they may go, such as "https://api.example.com"; by default those of the
+            source's `resources`.
+        insecure_allow_http: allow plain http beyond loopback.
+
+    Raises:
+        ConfigurationError: no origin is known, or one is unsafe; or a request goes elsewhere.
+        InsufficientScope: the API demands more scopes (RFC 6750 §3.1).
+        StepUpRequired: the API demands another login (RFC 9470 §3).
+        LoginRequired, TokenRefused, TokenUnavailable, StorageError: there is no token.
+    """
+
+    def __init__(
+        self,
+        manager: TokenManager,
+        *,
+        origins: Sequence[str] | None = None,
+        insecure_allow_http: bool = False,
+    ) -> None:
+        if not isinstance(manager, TokenManager):
+            raise ConfigurationError(
+                f"BearerAuth: pass a TokenManager, not {type(manager).__name__}"
+            )
+        if isinstance(origins, str):
+            origins = (origins,)
+        given = manager.source.resources if origins is None else origins
+        if not given:
+            raise ConfigurationError(
+                'origins=: pass where tokens may go, such as origins=("https://api.example.com",)'
+            )
+        self._manager = manager
+        self._origins = frozenset(
+            origin(discovery.secure_url("origins=", each, insecure_allow_http=insecure_allow_http))
+            for each in given
+        )
+        # The lease whose expiry header has been read.
+        self._read: Lease | None = None
+        # A token that was refused when it was new, and until when none is fetched in its place.
+        self._hopeless = ("", 0.0)
+
+    def __repr__(self) -> str:
+        return f"BearerAuth({', '.join(sorted(self._origins))})"
+
+    def _check(self, url: str) -> None:
+        """Raise `ConfigurationError` unless tokens may go to `url`."""
+        if origin(url) not in self._origins:
+            raise ConfigurationError(
+                f"a token for {', '.join(sorted(self._origins))} does not go to {origin(url)}:"
+                " name it in origins= if it may, or send the request without auth="
+            )
+
+    def _headers(self, lease: Lease, method: str, url: str) -> list[tuple[str, str]]:
+        """Return what a request carries for a token: with a proof, when it is bound to a key."""
+        found = [("Authorization", lease.header)]
+        proofs = self._manager.proofs(lease)
+        if proofs is not None:
+            found.append((names.DPOP_PROOF, proofs.proof(method, url, lease.token.access_token)))
+        return found
+
+    def _note(self, lease: Lease, url: str, headers: Any) -> None:
+        """Take from a response how long the token lives, once, and the next DPoP nonce."""
+        if lease is self._read or origin(url) not in self._origins:
+            return
+        seconds = (headers.get("access-token-expires-in") or "").strip()
+        if seconds.isascii() and seconds.isdigit() and len(seconds) <= _MAX_DIGITS:
+            self._manager.note_expiry(lease, float(seconds))
+        proofs = self._manager.proofs(lease)
+        if proofs is None:
+            self._read = lease
+        else:
+            proofs.note(url, headers.get("dpop-nonce"))
+
+    def _retries(self, lease: Lease, refusal: Refusal | None) -> Retries:
+        """Yield what to do about a refusal, until the caller is to have the response.
+
+        Raises `InsufficientScope` or `StepUpRequired` for what no other token of the same
+        kind would do.
+        """
+        left = _STEPS
+        while refusal is not None:
+            step = self._step(lease, refusal, left)
+            if step is None:
+                return
+            left -= {step}
+            if step is _Step.RENEW:
+                renewed = yield Renew(lease)
+                assert isinstance(renewed, Lease)  # noqa: S101 - the reply to `Renew`
+                if renewed.header == lease.header:
+                    return
+                lease = renewed
+            answer = yield SendAgain(lease)
+            refusal = answer if isinstance(answer, Refusal) else None
+
+    def _step(self, lease: Lease, refusal: Refusal, left: frozenset[_Step]) -> _Step | None:
+        """Return what of `left` to do after a refusal; None to leave it to the caller."""
+        if origin(refusal.url) not in self._origins:
+            return None  # a redirect led elsewhere
+        step = _demanded(refusal, lease.token.token_type.lower())
+        if step is _Step.NEW_PROOF and lease.token.dpop_key is None:
+            return None
+        if step is _Step.RENEW:
+            token, now = lease.token.access_token, self._manager.monotonic()
+            if step not in left:
+                self._hopeless = (token, now + _HOPELESS_SECONDS)
+            elif self._hopeless[0] == token and now < self._hopeless[1]:
+                return None
+        return step if step in left else None
+
+
+class FlowingAuth(BoundAuth):
+    """For httpx and what came from it, whose `auth` is a generator of requests."""
+
+    # The library's name, and what it raises for a body that was a stream.
+    _library: ClassVar[str]
+    _not_read: ClassVar[type[Exception]]
+    # Authorities known to be bound, as the library takes URLs apart: what most requests ask.
+    _known: set[tuple[str, str, int | None]]
+
+    def __init__(
+        self,
+        manager: TokenManager,
+        *,
+        origins: Sequence[str] | None = None,
+        insecure_allow_http: bool = False,
+    ) -> None:
+        super().__init__(manager, origins=origins, insecure_allow_http=insecure_allow_http)
+        self._known = set()
+
+    def __call__(self, request: Never, /) -> Never:
+        """Refuse another library, that calls what it is given: it would not see a 401."""
+        raise wrong_library(self._library, request)
+
+    def sync_auth_flow(self, request: Any) -> Generator[Any, Any, None]:
+        """Send a request, and once again if that helps."""
+        exchange = self._exchange(request)
+        wanted = following(exchange, None)
+        while wanted is not None:
+            if isinstance(wanted, Renew):
+                reply: Any = self._manager.renew(wanted.lease)
+            elif isinstance(wanted, _FirstLease):
+                reply = self._manager.lease()
+            else:
+                reply = yield wanted
+            wanted = following(exchange, reply)
+
+    async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
+        """Send a request, and once again if that helps."""
+        exchange = self._exchange(request)
+        wanted = following(exchange, None)
+        while wanted is not None:
+            if isinstance(wanted, Renew):
+                reply: Any = await self._manager.arenew(wanted.lease)
+            elif isinstance(wanted, _FirstLease):
+                reply = await self._manager.alease()
+            else:
+                reply = yield wanted
+            wanted = following(exchange, reply)
+
+    def _exchange(self, request: Any) -> Generator[Any, Any, None]:
+        """Yield the requests to send, and between them what the manager is asked for."""
+        authority = _authority(request)
+        if authority not in self._known:
+            self._check(str(request.url))
+            self._known.add(authority)
+        lease = self._manager.fresh() or (yield _FirstLease())
+        self._put(request, lease)
+        response = yield request
+        refusal = self._refusal(request, response, lease)
+        if refusal is None:
+            return
+        retries = self._retries(lease, refusal)
+        step = following(retries, None)
+        while step is not None:
+            if isinstance(step, Renew):
+                reply = yield step
+            else:
+                again = self._again(request, response)
+                if again is None:
+                    return
+                request = again
+                self._put(request, step.lease)
+                response = yield request
+                reply = self._refusal(request, response, step.lease)
+            step = following(retries, reply)
+
+    def _put(self, request: Any, lease: Lease) -> None:
+        if lease.token.dpop_key is None:
+            request.headers["Authorization"] = lease.header
+        else:
+            request.headers.update(self._headers(lease, request.method, str(request.url)))
+
+    def _refusal(self, request: Any, response: Any, lease: Lease) -> Refusal | None:
+        """Return the response as a refusal of the token, None when it is none."""
+        url = str(response.request.url)
+        self._note(lease, url, response.headers)
+        if response.status_code not in REFUSALS:
+            return None
+        if _authority(response.request) != _authority(request):
+            return None  # a redirect went elsewhere, and without the token
+        return Refusal(response.status_code, response.headers.get_list("www-authenticate"), url)
+
+    def _again(self, request: Any, response: Any) -> Any:
+        """Return what to send again: where a redirect led, if one did; None for a spent stream."""
+        try:
+            request.content  # noqa: B018 - reading it tells
+        except self._not_read:
+            return None
+        response.request.read()
+        return response.request
+
+
+@dataclass(frozen=True, slots=True)
+class _FirstLease:
+    """Asks for the token to begin with; the reply is its lease."""
+
+
+def following(steps: Generator[S, R, None], reply: Any) -> S | None:
+    """Return what a generator yields for `reply`, None when it has ended."""
+    try:
+        return steps.send(reply)
+    except StopIteration:
+        return None
+
+
+def _authority(request: Any) -> tuple[str, str, int | None]:
+    url = request.url
+    return url.scheme, url.host, url.port
+
+
+def _demanded(refusal: Refusal, scheme: str) -> _Step | None:
+    parsed = challenge.parse(refusal.challenges)
+    found = challenge.find(parsed, scheme)  # of several, the one for this type of token
+    if found is None or "error" not in found.parameters:
+        found = challenge.find(parsed, "bearer", "dpop")
+    error = None if found is None else found.parameters.get("error")
+    if found is not None and error == "insufficient_scope":
+        raise InsufficientScope(_words(found, "scope"))
+    if refusal.status == _FORBIDDEN:
+        return None
+    if found is not None and error == "insufficient_user_authentication":
+        age = found.parameters.get("max_age", "")
+        raise StepUpRequired(
+            _words(found, "acr_values"),
+            int(age) if age.isascii() and age.isdigit() and len(age) <= _MAX_DIGITS else None,
+            _words(found, "scope"),
+        )
+    if error in {names.USE_DPOP_NONCE, names.INVALID_DPOP_PROOF}:
+        return _Step.NEW_PROOF
+    # A token was sent: without a code, it is what the API objects to.
+    return _Step.RENEW if error in {None, "invalid_token"} else None
+
+
+def _words(challenge: ReceivedChallenge, name: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(challenge.parameters.get(name, "").split()))
+
+
+def wrong_library(own: str, request: object) -> TypeError:
+    """Return the error for a library that was given the `BearerAuth` of another."""
+    places = {"httpx2": "", "httpx": ".httpx", "requests": ".requests"}
+    others = " or ".join(
+        f"that of bearerguard.client{place} for {library}"
+        for library, place in places.items()
+        if library != own
+    )
+    module = type(request).__module__.partition(".")[0]
+    return TypeError(f"this BearerAuth is for {own}, not for {module}: use {others}")

@@ -1,0 +1,154 @@
+"""The authorization code grant with PKCE, in a browser.
+
+RFC 6749 §4.1 with RFC 7636, RFC 8252 §7.3 and RFC 9207.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import webbrowser
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Unpack
+from urllib.parse import urlencode
+
+from bearerguard.client.login import receivers
+from bearerguard.client.login.interactive import InteractiveSource
+from bearerguard.client.login.receivers import Receiver
+from bearerguard.client.sources.grant import LoginOptions
+from bearerguard.client.token import Token
+from bearerguard.errors import (
+    ConfigurationError,
+    DiscoveryError,
+    LoginFailed,
+    LoginRequired,
+    TokenRefused,
+    quoted,
+)
+from bearerguard.protocol import names, pkce, token_endpoint
+from bearerguard.runtime.flow import Blocking, Flow, ask
+
+# How long a person may take.
+_LOGIN_SECONDS = 300.0
+
+
+class AuthorizationCode(InteractiveSource):
+    """Tokens that a person allows in a browser, always with PKCE by S256.
+
+    Args:
+        issuer: the authorization server's identifier.
+        client_id: the client's identifier.
+        open_browser: shows a URL to the person; returns False when it cannot.
+        redirect_uri: where the browser is sent back to, for servers that compare all of it: of
+            this machine with its port (`http://localhost:8765/callback`), or of an app's own
+            scheme (`cursor://...`) or https, where the person pastes the address that the browser
+            was sent to; any free port of 127.0.0.1 by default.
+        receiver: makes what the browser is sent back to, for an app that receives it by itself.
+        timeout: the seconds that the person may take.
+        assume_pkce: the server supports PKCE, although its metadata does not say so.
+        options: those of `LoginOptions` (`scopes=`, `resources=`, `dpop=`, `parameters=` for the
+            authorization request, such as Google's `access_type`; `token_parameters=`) and of
+            `EndpointOptions` (`client_secret=`, …).
+
+    Raises:
+        ConfigurationError: an option is missing, unknown or unsafe.
+    """
+
+    def __init__(
+        self,
+        issuer: str,
+        *,
+        client_id: str,
+        open_browser: Callable[[str], object] = webbrowser.open,
+        redirect_uri: str | None = None,
+        receiver: Callable[[], AbstractContextManager[Receiver]] | None = None,
+        timeout: float = _LOGIN_SECONDS,
+        assume_pkce: bool = False,
+        **options: Unpack[LoginOptions],
+    ) -> None:
+        super().__init__(issuer, names.AUTHORIZATION_CODE, client_id=client_id, **options)
+        self._open_browser = open_browser
+        self._receiver = _receiver(receiver, redirect_uri)
+        self._timeout = timeout
+        self._assume_pkce = assume_pkce
+
+    def login(self, previous: Token | None) -> Flow[Token]:
+        """Send the person to the server, and redeem the code that comes back (RFC 6749 §4.1.3)."""
+        grant, server = self._grant, self._grant.server
+        document = yield from server.metadata()
+        self._demand_pkce(document)
+        address = yield from server.endpoint("authorization_endpoint")
+        verifier = secrets.token_urlsafe(48)
+        with self._receiver() as receiver:
+            query = [
+                ("response_type", "code"),
+                ("client_id", server.client_id),
+                ("redirect_uri", receiver.redirect_uri),
+                ("state", receiver.state),
+                ("code_challenge", pkce.challenge(verifier)),
+                ("code_challenge_method", pkce.METHOD),
+                *token_endpoint.scope_and_resource(grant.scopes, grant.resources),
+                *grant.parameters,
+            ]
+            url = address + ("&" if "?" in address else "?") + urlencode(query)
+            opened = yield from ask(Blocking(lambda: self._open_browser(url)))
+            if opened is False:
+                raise LoginFailed(
+                    "no browser could be opened here: show the URL otherwise by open_browser=,"
+                    " or log in by DeviceCode"
+                )
+            response = yield from ask(Blocking(lambda: receiver.wait(self._timeout)))
+            fields = [
+                ("grant_type", names.AUTHORIZATION_CODE),
+                ("code", self._code(response, receiver.state, document)),
+                ("redirect_uri", receiver.redirect_uri),
+                ("code_verifier", verifier),
+            ]
+        return (yield from grant.ask(fields, previous, refreshing=False))
+
+    def _demand_pkce(self, document: Mapping[str, Any]) -> None:
+        """Refuse a server that does not say that it supports PKCE: it may ignore it."""
+        methods = document.get("code_challenge_methods_supported")
+        if methods is None and self._assume_pkce:
+            return
+        if not isinstance(methods, list) or pkce.METHOD not in methods:
+            raise DiscoveryError(
+                f"{self._grant.server.name} does not say that it supports PKCE by S256: if it does,"
+                " pass assume_pkce=True"
+            )
+
+    def _code(self, response: Mapping[str, str], state: str, document: Mapping[str, Any]) -> str:
+        """Return the code of the response to this request, and of no other (RFC 9207 §2.4)."""
+        if not hmac.compare_digest(response.get("state", "").encode(), state.encode()):
+            raise TokenRefused(
+                "invalid_response", "the response is to another login: its state differs"
+            )
+        issuer = response.get("iss")
+        if issuer is None:
+            if document.get("authorization_response_iss_parameter_supported") is True:
+                raise TokenRefused("invalid_response", "the response does not name its issuer")
+        elif issuer != self._grant.server.issuer:
+            raise TokenRefused("invalid_response", f"the response is from {quoted(issuer)}")
+        error = response.get("error")
+        if error is not None:
+            description = quoted(response.get("error_description", "without a reason"))
+            cause = f"the login was refused: {description}"
+            if error in token_endpoint.INTERACTION_REQUIRED:
+                raise LoginRequired(cause, error)
+            raise TokenRefused(error, cause)
+        code = response.get("code")
+        if not code:
+            raise TokenRefused("invalid_response", "the response holds no code")
+        return code
+
+
+def _receiver(
+    given: Callable[[], AbstractContextManager[Receiver]] | None, redirect_uri: str | None
+) -> Callable[[], AbstractContextManager[Receiver]]:
+    if redirect_uri is None:
+        return given or receivers.loopback
+    if given is not None:
+        raise ConfigurationError("redirect_uri=, receiver=: pass one of them")
+    address = receivers.checked_redirect_uri(redirect_uri)
+    return lambda: receivers.receiver(address)

@@ -1,0 +1,35 @@
+"""What the grants that ask a person share: only `login` asks, and between logins they refresh."""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+from bearerguard.client.sources.grant import Grant, GrantSource, LoginOptions
+from bearerguard.client.sources.token_source import Demand, TokenSource
+from bearerguard.client.token import Token
+from bearerguard.errors import LoginRequired
+from bearerguard.runtime.flow import Flow
+
+
+class InteractiveSource(GrantSource):
+    """A source that refreshes; a person is asked by `login`, never for a request to an API."""
+
+    def __init__(
+        self, issuer: str, kind: str, *, client_id: str, **options: Unpack[LoginOptions]
+    ) -> None:
+        super().__init__(Grant.of(issuer, kind, client_id=client_id, **options))
+
+    def token(self, previous: Token | None) -> Flow[Token]:
+        """Refresh; raises `LoginRequired` where only a person can help."""
+        if previous is None:
+            raise LoginRequired("nobody has logged in yet")
+        return (yield from self._grant.refreshed(previous))
+
+    def widened(self, demand: Demand) -> TokenSource:
+        """Return a source whose login asks for more scopes, or a stronger or newer login."""
+        demanded: dict[str, str] = {}
+        if demand.acr_values:
+            demanded["acr_values"] = " ".join(demand.acr_values)
+        if demand.max_age is not None:
+            demanded["max_age"] = str(demand.max_age)
+        return self._asking(demand.scopes, demanded)

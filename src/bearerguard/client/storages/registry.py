@@ -1,0 +1,70 @@
+"""Storages by name, as the command line and configuration files name them.
+
+A package adds its own in either of two ways: it calls `register_storage`, or it declares an entry
+point in the group `bearerguard.storages`, which is loaded when its name is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import TypeAlias
+
+from bearerguard.client.storages.encrypted_file import EncryptedFile, InsecurePlaintextFile
+from bearerguard.client.storages.file_key import KeyringKey, environment_key
+from bearerguard.client.storages.keyring import KeyringStorage
+from bearerguard.client.storages.storage import Storage
+from bearerguard.errors import ConfigurationError, quoted
+
+StorageFactory: TypeAlias = Callable[[], Storage]
+
+ENTRY_POINTS = "bearerguard.storages"
+KEYRING, FILE, KEYRING_FILE, PLAINTEXT = "keyring", "file", "keyring-file", "insecure-plaintext"
+
+_factories: dict[str, StorageFactory] = {}
+
+
+def register_storage(name: str, factory: StorageFactory) -> None:
+    """Make a storage known by a name.
+
+    Args:
+        name: what `--storage` takes, such as "vault".
+        factory: returns the storage; called when it is asked for.
+
+    Raises:
+        ConfigurationError: the name is taken.
+    """
+    if name in _factories:
+        raise ConfigurationError(f"register_storage: {quoted(name)} is registered already")
+    _factories[name] = factory
+
+
+def storage_names() -> tuple[str, ...]:
+    """Return the names of all storages, those of installed packages too."""
+    found = (point.name for point in entry_points(group=ENTRY_POINTS))
+    return tuple(dict.fromkeys((*_factories, *sorted(found))))
+
+
+def named_storage(name: str) -> Storage:
+    """Return the storage of a name.
+
+    Raises:
+        ConfigurationError: there is none, or what it needs is not set.
+        StorageError: it cannot be used.
+    """
+    factory = _factories.get(name)
+    if factory is None:
+        point = next(iter(entry_points(group=ENTRY_POINTS, name=name)), None)
+        if point is None:
+            raise ConfigurationError(
+                f"there is no storage {quoted(name)}: choose one of {', '.join(storage_names())}"
+            )
+        factory = point.load()
+    storage: Storage = factory()
+    return storage
+
+
+register_storage(KEYRING, KeyringStorage)
+register_storage(FILE, lambda: EncryptedFile(environment_key()))
+register_storage(KEYRING_FILE, lambda: EncryptedFile(KeyringKey()))
+register_storage(PLAINTEXT, InsecurePlaintextFile)
