@@ -1,0 +1,79 @@
+"""How Sphinx builds the documentation: `scripts/docs`. Offline: no fonts, scripts or inventories
+from elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import bearerguard
+
+project = "bearerguard"
+author = "the bearerguard contributors"
+release = version = bearerguard.__version__
+project_copyright = author
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+]
+myst_enable_extensions = ["colon_fence", "deflist", "attrs_block"]
+myst_heading_anchors = 3
+copybutton_prompt_text = "$ "
+copybutton_only_copy_prompt_lines = True
+exclude_patterns = ["_build"]
+
+html_theme = "furo"
+html_title = f"bearerguard {release}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_sourcelink = False
+pygments_style = "friendly"
+pygments_dark_style = "monokai"
+
+default_role = "code"  # a docstring's `name`
+nitpicky = True
+# The docstrings describe what types mean; most types in signatures belong to other packages or
+# are aliases that no page describes.
+nitpick_ignore_regex = [("py:.*", ".*")]
+
+autoclass_content = "class"
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+autodoc_class_signature = "mixed"
+napoleon_google_docstring = True
+napoleon_use_ivar = True
+napoleon_use_rtype = False
+
+_CODE = re.compile(r"(``[^`]+``|`[^`]+`)")
+_MARKS = re.compile(r"([*|\\]|_(?=\W|$))")
+
+
+def escape(_app: Any, _what: str, _name: str, _thing: Any, _options: Any, lines: list[str]) -> None:
+    """Keep a docstring's plain text plain: only `code` is markup in it."""
+    for number, line in enumerate(lines):
+        parts = _CODE.split(line)
+        parts[::2] = [_MARKS.sub(r"\\\1", part) for part in parts[::2]]
+        lines[number] = "".join(parts)
+
+
+def leave_out(
+    app: Any, _what: str, _name: str, thing: Any, _skip: bool, _options: Any
+) -> bool | None:
+    """Leave out the fields of a named tuple, which the class lists, and what has its own page."""
+    if thing.__class__.__name__ == "_tuplegetter":
+        return True
+    elsewhere = app.env.docname != "api/errors"
+    is_error = isinstance(thing, type) and issubclass(thing, bearerguard.BearerGuardError)
+    return True if is_error and elsewhere and thing.__module__ == "bearerguard.errors" else None
+
+
+def setup(app: Any) -> None:
+    """Register what prepares docstrings, before napoleon (whose priority is 500) reads them."""
+    app.connect("autodoc-process-docstring", escape, priority=400)
+    app.connect("autodoc-skip-member", leave_out)
