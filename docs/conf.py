@@ -37,9 +37,9 @@ pygments_dark_style = "monokai"
 
 default_role = "code"  # a docstring's `name`
 nitpicky = True
-# The docstrings describe what types mean; most types in signatures belong to other packages or
-# are aliases that no page describes.
-nitpick_ignore_regex = [("py:.*", ".*")]
+# Types in signatures belong to other packages or are aliases that no page describes; a page's link
+# to a public name, such as bearerguard.Guard, must lead somewhere.
+nitpick_ignore_regex = [("py:.*", r"(?!bearerguard\.[A-Z]\w+$).*")]
 
 autoclass_content = "class"
 autodoc_member_order = "bysource"

@@ -1,0 +1,71 @@
+"""What pages say about the code is as the code has it."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import tomllib
+
+import pytest
+
+from bearerguard import Guard, Introspection, Issuer
+from bearerguard.server import AuthorizationServer
+from tests.docs.pages import PAGES, ROOT
+
+DOCS = ROOT / "docs"
+
+
+@pytest.mark.parametrize(
+    ("page", "described"),
+    [
+        ("configuration.md", Guard),
+        ("configuration.md", Issuer),
+        ("configuration.md", Introspection),
+        ("authorization-server.md", AuthorizationServer),
+    ],
+)
+def test_every_option_is_described(page: str, described: type) -> None:
+    text = (DOCS / page).read_text()
+    for parameter in inspect.signature(described).parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            assert f"`{parameter.name}`" in text or f"`{parameter.name}=" in text, parameter.name
+
+
+def test_the_picture_of_the_floors_is_that_of_the_contract() -> None:
+    linter = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    contracts = [each for each in linter["contracts"] if each["type"] == "layers"]
+    layers = [re.split(r" [|:] ", each) for each in contracts[0]["layers"]]
+    picture = (DOCS / "architecture.svg").read_text()
+    places = {
+        name: int(y)
+        for y, name in re.findall(r'class="name" x="\d+" y="(\d+)">(\w+)<', picture)
+    }
+    drawn: dict[int, set[str]] = {}
+    for name, y in places.items():
+        drawn.setdefault(y, set()).add(name)
+    assert [drawn[y] for y in sorted(drawn)] == [set(each) for each in layers]
+
+
+@pytest.mark.parametrize("page", ["docs/performance.md", "README.md"])
+def test_figures_are_those_of_the_chart(page: str) -> None:
+    chart = re.findall(r">([^<]+)<", (DOCS / "benchmark.svg").read_text())
+    text = (ROOT / page).read_text()
+    figures = re.findall(r"^\|[^|]+\| ([\d.,]+) \|$", text, re.MULTILINE)
+    assert figures
+    for figure in figures:
+        assert figure in chart, figure
+
+
+def test_files_that_a_page_names_are_there() -> None:
+    for page in PAGES:
+        if page.name == "conformance.md":
+            continue  # has a test of its own
+        for name in re.findall(r"`((?:guard|server|client|protocol|middleware)/[\w/]+\.py)`", page.read_text()):
+            assert (ROOT / "src" / "bearerguard" / name).exists(), (page, name)
+
+
+def test_every_page_is_reached() -> None:
+    index = (DOCS / "index.md").read_text()
+    for page in DOCS.glob("*.md"):
+        if page.name not in {"index.md", "logout.md"}:
+            assert re.search(rf"^{page.stem}$", index, re.MULTILINE), page.name
