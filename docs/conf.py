@@ -1,5 +1,6 @@
-"""How Sphinx builds the documentation: `scripts/docs`. Offline: no fonts, scripts or inventories
-from elsewhere.
+"""How Sphinx builds the documentation, for `scripts/docs`.
+
+Nothing comes from elsewhere: no fonts, no scripts, no inventories.
 """
 
 from __future__ import annotations
@@ -47,10 +48,13 @@ autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 autodoc_class_signature = "mixed"
 napoleon_google_docstring = True
-napoleon_use_ivar = True
+napoleon_custom_sections = [("Attributes", "params_style")]
 napoleon_use_rtype = False
 
 _CODE = re.compile(r"(``[^`]+``|`[^`]+`)")
+_ANONYMOUS = re.compile(
+    r"\(None, None, None, frozenset.*?Claims\(\)\)|Principal\(issuer=None, .*?\)"
+)
 _MARKS = re.compile(r"([*|\\]|_(?=\W|$))")
 
 
@@ -63,7 +67,7 @@ def escape(_app: Any, _what: str, _name: str, _thing: Any, _options: Any, lines:
 
 
 def leave_out(
-    app: Any, _what: str, _name: str, thing: Any, _skip: bool, _options: Any
+    app: Any, _what: str, _name: str, thing: Any, _skip: object, _options: Any
 ) -> bool | None:
     """Leave out the fields of a named tuple, which the class lists, and what has its own page."""
     if thing.__class__.__name__ == "_tuplegetter":
@@ -73,7 +77,17 @@ def leave_out(
     return True if is_error and elsewhere and thing.__module__ == "bearerguard.errors" else None
 
 
+def plain_signature(
+    _app: Any, _what: str, _name: str, _thing: Any, _options: Any, signature: str, returns: str
+) -> tuple[str, str] | None:
+    """Show the anonymous principal by its name, where it is the default of a field."""
+    if not signature:
+        return None
+    return _ANONYMOUS.sub("ANONYMOUS", signature.replace("~collections.abc.", "")), returns
+
+
 def setup(app: Any) -> None:
     """Register what prepares docstrings, before napoleon (whose priority is 500) reads them."""
     app.connect("autodoc-process-docstring", escape, priority=400)
     app.connect("autodoc-skip-member", leave_out)
+    app.connect("autodoc-process-signature", plain_signature)

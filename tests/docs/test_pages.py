@@ -13,6 +13,7 @@ from bearerguard.server import AuthorizationServer
 from tests.docs.pages import PAGES, ROOT
 
 DOCS = ROOT / "docs"
+_SOURCE = r"`((?:guard|server|client|protocol|middleware|runtime)/[\w/]+\.py)`"
 
 
 @pytest.mark.parametrize(
@@ -37,8 +38,7 @@ def test_the_picture_of_the_floors_is_that_of_the_contract() -> None:
     layers = [re.split(r" [|:] ", each) for each in contracts[0]["layers"]]
     picture = (DOCS / "architecture.svg").read_text()
     places = {
-        name: int(y)
-        for y, name in re.findall(r'class="name" x="\d+" y="(\d+)">(\w+)<', picture)
+        name: int(y) for y, name in re.findall(r'class="name" x="\d+" y="(\d+)">(\w+)<', picture)
     }
     drawn: dict[int, set[str]] = {}
     for name, y in places.items():
@@ -60,7 +60,9 @@ def test_files_that_a_page_names_are_there() -> None:
     for page in PAGES:
         if page.name == "conformance.md":
             continue  # has a test of its own
-        for name in re.findall(r"`((?:guard|server|client|protocol|middleware)/[\w/]+\.py)`", page.read_text()):
+        for name in re.findall(
+            r"`((?:guard|server|client|protocol|middleware)/[\w/]+\.py)`", page.read_text()
+        ):
             assert (ROOT / "src" / "bearerguard" / name).exists(), (page, name)
 
 

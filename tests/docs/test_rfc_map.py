@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.docs.rfc_map import CODE, PAGE, TESTS, renewed, rows, files_by_id
+from tests.docs.rfc_map import CODE, PAGE, TESTS, files_by_id, renewed, rows
 
 
 def test_the_map_names_what_is_there() -> None:
