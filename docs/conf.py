@@ -1,3 +1,5 @@
+# ruff: noqa: INP001 - Sphinx reads this file; nobody imports it
+
 """How Sphinx builds the documentation, for `scripts/docs`.
 
 Nothing comes from elsewhere: no fonts, no scripts, no inventories.
