@@ -47,25 +47,41 @@ nitpick_ignore_regex = [("py:.*", r"(?!bearerguard\.[A-Z]\w+$).*")]
 autoclass_content = "class"
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-autodoc_preserve_defaults = True
+python_maximum_signature_line_length = 80
 autodoc_class_signature = "mixed"
 napoleon_google_docstring = True
 napoleon_custom_sections = [("Attributes", "params_style")]
 napoleon_use_rtype = False
 
 _CODE = re.compile(r"(``[^`]+``|`[^`]+`)")
-_ANONYMOUS = re.compile(
-    r"\(None, None, None, frozenset.*?Claims\(\)\)|Principal\(issuer=None, .*?\)"
-)
+_DEFAULTS = [
+    (r"~collections\.abc\.", ""),
+    (r"<(?:built-in )?function (\w+)>", r"\1"),
+    (r"\(None, None, None, frozenset.*?Claims\(\)\)|Principal\(issuer=None, .*?\)", "ANONYMOUS"),
+    (r"= ExpiryHeaders\(expires_in=.*?\)", "= ExpiryHeaders()"),
+]
+_TREE = re.compile(r"[├└│]")
 _MARKS = re.compile(r"([*|\\]|_(?=\W|$))")
 
 
-def escape(_app: Any, _what: str, _name: str, _thing: Any, _options: Any, lines: list[str]) -> None:
-    """Keep a docstring's plain text plain: only `code` is markup in it."""
+def plain_docstring(
+    _app: Any, what: str, _name: str, _thing: Any, _options: Any, lines: list[str]
+) -> None:
+    """Keep a docstring's plain text plain: only `code` is markup in it.
+
+    Of a module's docstring readers need the first paragraph, and the tree of errors.
+    """
+    if what == "module":
+        tree = [number for number, line in enumerate(lines) if _TREE.match(line)]
+        drawn = lines[tree[0] - 1 : tree[-1] + 1] if tree else []
+        first = lines.index("") if "" in lines else len(lines)
+        lines[:] = lines[:first]
     for number, line in enumerate(lines):
         parts = _CODE.split(line)
         parts[::2] = [_MARKS.sub(r"\\\1", part) for part in parts[::2]]
         lines[number] = "".join(parts)
+    if what == "module" and drawn:
+        lines += ["", "::", "", *("    " + line for line in drawn), ""]
 
 
 def leave_out(
@@ -82,14 +98,16 @@ def leave_out(
 def plain_signature(
     _app: Any, _what: str, _name: str, _thing: Any, _options: Any, signature: str, returns: str
 ) -> tuple[str, str] | None:
-    """Show the anonymous principal by its name, where it is the default of a field."""
+    """Show defaults as somebody would write them."""
     if not signature:
         return None
-    return _ANONYMOUS.sub("ANONYMOUS", signature.replace("~collections.abc.", "")), returns
+    for shown, instead in _DEFAULTS:
+        signature = re.sub(shown, instead, signature)
+    return signature, returns
 
 
 def setup(app: Any) -> None:
     """Register what prepares docstrings, before napoleon (whose priority is 500) reads them."""
-    app.connect("autodoc-process-docstring", escape, priority=400)
+    app.connect("autodoc-process-docstring", plain_docstring, priority=400)
     app.connect("autodoc-skip-member", leave_out)
     app.connect("autodoc-process-signature", plain_signature)
