@@ -71,3 +71,32 @@ def test_every_page_is_reached() -> None:
     for page in DOCS.glob("*.md"):
         if page.name not in {"index.md", "logout.md"}:
             assert re.search(rf"^{page.stem}$", index, re.MULTILINE), page.name
+
+
+def _source(folder: str = "") -> str:
+    files = (ROOT / "src" / "bearerguard" / folder).rglob("*.py")
+    return "\n".join(path.read_text() for path in files)
+
+
+def _prose() -> str:
+    return "\n".join(page.read_text() for page in PAGES)
+
+
+def test_variables_that_a_page_names_are_read() -> None:
+    source = _source()
+    for name in set(re.findall(r"\bBEARERGUARD_[A-Z_]*[A-Z]\b", _prose())):
+        short = name.removeprefix("BEARERGUARD_")
+        for prefix in ("SERVER_", "CLIENT_", "INTROSPECTION_"):
+            short = short.removeprefix(prefix)
+        assert name in source or re.search(rf'["}}]{short}\b', source), name
+
+
+def test_options_of_commands_that_a_page_names_are_there() -> None:
+    source = _source("cli")
+    commands = "\n".join(
+        re.findall(r"^\$ bearerguard.*|`(?:bearerguard [^`]*)?--[^`]*`", _prose(), re.MULTILINE)
+    )
+    for option in set(re.findall(r"(?<![\w-])--([a-z][a-z-]+)", commands)):
+        if option not in {"help", "all", "check", "workers", "preload", "instructions", "update"}:
+            known = f"--{option}" in source or f"{option.replace('-', '_')}:" in source
+            assert known, option
