@@ -46,7 +46,8 @@ def renewed() -> str:
 
     def row(match: re.Match[str]) -> str:
         identifier, rule, code, _ = match.groups()
-        files = ", ".join(f"`{_moved(each)}`" for each in _paths(code))
+        now = dict.fromkeys(_moved(each) for each in _paths(code))
+        files = ", ".join(f"`{each}`" for each in now)
         found = ", ".join(f"`{each}`" for each in tests.get(identifier, ()))
         return f"| {identifier} | {rule} | {files} | {found} |"
 
@@ -65,7 +66,8 @@ def _order(path: Path) -> tuple[bool, str]:
 def _moved(name: str) -> str:
     if (CODE / name).exists():
         return name
-    found = [path for path in CODE.rglob(Path(name).name) if path.is_file()]
+    top, last = Path(name).parts[0], Path(name).name
+    found = [path for path in (CODE / top).rglob(last) if path.is_file()]
     return str(found[0].relative_to(CODE)) if len(found) == 1 else name
 
 
