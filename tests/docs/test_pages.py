@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 import re
-import tomllib
 
 import pytest
 
 from bearerguard import Guard, Introspection, Issuer
 from bearerguard.server import AuthorizationServer
+from tests.docs import floors
 from tests.docs.pages import PAGES, ROOT
 
 DOCS = ROOT / "docs"
@@ -33,17 +33,7 @@ def test_every_option_is_described(page: str, described: type) -> None:
 
 
 def test_the_picture_of_the_floors_is_that_of_the_contract() -> None:
-    linter = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
-    contracts = [each for each in linter["contracts"] if each["type"] == "layers"]
-    layers = [re.split(r" [|:] ", each) for each in contracts[0]["layers"]]
-    picture = (DOCS / "architecture.svg").read_text()
-    places = {
-        name: int(y) for y, name in re.findall(r'class="name" x="\d+" y="(\d+)">(\w+)<', picture)
-    }
-    drawn: dict[int, set[str]] = {}
-    for name, y in places.items():
-        drawn.setdefault(y, set()).add(name)
-    assert [drawn[y] for y in sorted(drawn)] == [set(each) for each in layers]
+    assert floors.PICTURE.read_text() == floors.drawn(), "run `python -m tests.docs.floors`"
 
 
 @pytest.mark.parametrize("page", ["docs/performance.md", "README.md"])
