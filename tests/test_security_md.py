@@ -8,7 +8,8 @@ from pathlib import Path
 from bearerguard import Issuer
 from bearerguard.guard.tokens import token_cache
 
-TEXT = " ".join((Path(__file__).resolve().parent.parent / "SECURITY.md").read_text().split())
+ROOT = Path(__file__).resolve().parent.parent
+TEXT = " ".join((ROOT / "SECURITY.md").read_text().split())
 
 
 def _figure(pattern: str) -> int:
@@ -18,13 +19,15 @@ def _figure(pattern: str) -> int:
 
 
 def test_how_many_credentials_are_kept_in_clear() -> None:
-    assert _figure(r"The last (\d+) credentials at most") == token_cache._MAX_RECENT
+    assert _figure(r"The last (\d+) credentials at most") == token_cache._MAX_IN_USE
+    page = (ROOT / "docs" / "security.md").read_text()
+    assert f"The last {token_cache._MAX_IN_USE} credentials at most" in page
     cache = token_cache.TokenCache(10, lambda: 0.0)
-    assert cache._max_recent == 10  # "cache_size= below that lowers the number too"
+    assert cache._max_in_use == 10  # "cache_size= below that lowers the number too"
 
 
-def test_how_long_a_withdrawn_key_is_believed() -> None:
+def test_how_long_a_withdrawn_key_is_accepted() -> None:
     issuer = Issuer("https://id.example.com", audience="api")
-    assert _figure(r"`keys_refresh`, (\d+) s") == issuer.key_policy.refresh
-    assert "`keys_max_age` old (a day by default)" in TEXT
+    assert _figure(r"`KeyPolicy.refresh`, (\d+) s") == issuer.key_policy.refresh
+    assert "`KeyPolicy.max_age` old (a day by default)" in TEXT
     assert issuer.key_policy.max_age == 24 * 3600

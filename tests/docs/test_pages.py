@@ -1,0 +1,98 @@
+"""What pages say about the code is as the code has it."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import pytest
+
+from bearerguard import Guard, Introspection, Issuer
+from bearerguard.guard.config.settings import SETTINGS
+from bearerguard.server import AuthorizationServer
+from tests.docs import floors
+from tests.docs.pages import PAGES, ROOT
+
+DOCS = ROOT / "docs"
+_SOURCE = r"`((?:guard|server|client|protocol|middleware|runtime)/[\w/]+\.py)`"
+
+
+@pytest.mark.parametrize(
+    ("page", "described"),
+    [
+        ("configuration.md", Guard),
+        ("configuration.md", Issuer),
+        ("configuration.md", Introspection),
+        ("authorization-server.md", AuthorizationServer),
+    ],
+)
+def test_every_option_is_described(page: str, described: type) -> None:
+    text = (DOCS / page).read_text()
+    for parameter in inspect.signature(described).parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            assert f"`{parameter.name}`" in text or f"`{parameter.name}=" in text, parameter.name
+
+
+def test_the_picture_of_the_floors_is_that_of_the_contract() -> None:
+    assert floors.PICTURE.read_text() == floors.drawn(), "run `python -m tests.docs.floors`"
+
+
+@pytest.mark.parametrize("page", ["docs/performance.md", "README.md"])
+def test_figures_are_those_of_the_chart(page: str) -> None:
+    chart = re.findall(r">([^<]+)<", (DOCS / "benchmark.svg").read_text())
+    text = (ROOT / page).read_text()
+    figures = re.findall(r"^\|[^|]+\| ([\d.,]+) \|$", text, re.MULTILINE)
+    assert figures
+    for figure in figures:
+        assert figure in chart, figure
+
+
+def test_files_that_a_page_names_are_there() -> None:
+    for page in PAGES:
+        if page.name == "conformance.md":
+            continue  # has a test of its own
+        for name in re.findall(
+            r"`((?:guard|server|client|protocol|middleware)/[\w/]+\.py)`", page.read_text()
+        ):
+            assert (ROOT / "src" / "bearerguard" / name).exists(), (page, name)
+
+
+def test_every_page_is_reached() -> None:
+    index = (DOCS / "index.md").read_text()
+    for page in DOCS.glob("*.md"):
+        if page.name not in {"index.md", "logout.md"}:
+            assert re.search(rf"^{page.stem}$", index, re.MULTILINE), page.name
+
+
+def _source(folder: str = "") -> str:
+    files = (ROOT / "src" / "bearerguard" / folder).rglob("*.py")
+    return "\n".join(path.read_text() for path in files)
+
+
+def _prose() -> str:
+    return "\n".join(page.read_text() for page in PAGES)
+
+
+def test_variables_that_a_page_names_are_read() -> None:
+    source = _source()
+    for name in set(re.findall(r"\bBEARERGUARD_[A-Z_]*[A-Z]\b", _prose())):
+        short = name.removeprefix("BEARERGUARD_")
+        for prefix in ("SERVER_", "CLIENT_", "INTROSPECTION_"):
+            short = short.removeprefix(prefix)
+        assert name in source or re.search(rf'["}}]{short}\b', source), name
+
+
+def test_options_of_commands_that_a_page_names_are_there() -> None:
+    source = _source("cli")
+    commands = "\n".join(
+        re.findall(r"^\$ bearerguard.*|`(?:bearerguard [^`]*)?--[^`]*`", _prose(), re.MULTILINE)
+    )
+    for option in set(re.findall(r"(?<![\w-])--([a-z][a-z-]+)", commands)):
+        if option not in {"help", "all", "check", "workers", "preload", "instructions", "update"}:
+            known = f"--{option}" in source or f"{option.replace('-', '_')}:" in source
+            assert known, option
+
+
+def test_every_setting_is_described() -> None:
+    text = (DOCS / "configuration.md").read_text()
+    assert [each.name for each in SETTINGS if f"`{each.name}`" not in text] == []
