@@ -228,7 +228,7 @@ def test_chromium_completes_a_login(make, tmp_path):
         shown.append(pressed(url, button, "You can close this page", tmp_path / "profile"))
 
     out, _ = machine.login("--json", browse=browse)
-    assert "Your answer has arrived" in shown[0]
+    assert "Access was granted" in shown[0]
     assert json.loads(out)["issuer"] == machine.url
     assert machine.run("call", f"{machine.url}/api")[0] == "ada may GET"
 

@@ -1,4 +1,4 @@
-"""The redirect receiver: what ends the wait, and what cannot."""
+"""The loopback receiver: what ends the wait, and what does not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
@@ -22,14 +22,14 @@ from bearerguard.errors import LoginFailed
 
 
 @dataclass
-class Answer:
+class Page:
     status: int
     headers: Message
     body: bytes
 
 
 class Waiting:
-    """A receiver that another thread waits on, and what came of it."""
+    """A receiver that another thread waits on, and the result of the wait."""
 
     def __init__(self, receiver: LoopbackReceiver, timeout: float) -> None:
         self.receiver = receiver
@@ -49,15 +49,15 @@ class Waiting:
         assert port is not None
         return port
 
-    def get(self, target: str, method: str = "GET", **headers: str) -> Answer:
+    def get(self, target: str, method: str = "GET", **headers: str) -> Page:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         connection.request(method, target, headers=headers)
-        with connection.getresponse() as answer:
-            found = Answer(answer.status, answer.headers, answer.read())
+        with connection.getresponse() as response:
+            found = Page(response.status, response.headers, response.read())
         connection.close()
         return found
 
-    def callback(self, **parameters: str) -> Answer:
+    def callback(self, **parameters: str) -> Page:
         given = {"state": self.receiver.state, **parameters}
         return self.get("/callback?" + urlencode(given))
 
@@ -71,8 +71,10 @@ class Waiting:
 
 
 @contextmanager
-def waiting(timeout: float = 20) -> Generator[Waiting]:
-    with LoopbackReceiver() as receiver:
+def waiting(
+    timeout: float = 20, monotonic: Callable[[], float] = time.monotonic
+) -> Generator[Waiting]:
+    with LoopbackReceiver(monotonic=monotonic) as receiver:
         each = Waiting(receiver, timeout)
         try:
             yield each
@@ -81,11 +83,11 @@ def waiting(timeout: float = 20) -> Generator[Waiting]:
             each.thread.join(10)
 
 
-def test_the_answer_ends_the_wait_and_the_browser_sees_that_it_worked():
+def test_the_response_ends_the_wait_and_the_browser_shows_success():
     with waiting() as login:
-        answer = login.callback(code="a b+c", iss="https://id.example.com")
-        assert answer.status == 200
-        assert b"You can close this page" in answer.body
+        page = login.callback(code="a b+c", iss="https://id.example.com")
+        assert page.status == 200
+        assert b"You can close this page" in page.body
         assert login.result() == {
             "state": login.receiver.state,
             "code": "a b+c",
@@ -93,10 +95,10 @@ def test_the_answer_ends_the_wait_and_the_browser_sees_that_it_worked():
         }
 
 
-def test_an_error_ends_the_wait_too_and_the_browser_sees_it():
+def test_an_error_response_ends_the_wait_and_the_browser_shows_it():
     with waiting() as login:
-        answer = login.callback(error="access_denied", error_description="no")
-        assert b"Login not completed" in answer.body
+        page = login.callback(error="access_denied", error_description="no")
+        assert b"Login not completed" in page.body
         assert login.result() == {
             "state": login.receiver.state,
             "error": "access_denied",
@@ -141,17 +143,17 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize(("target", "method", "status"), FOREIGN)
-def test_what_is_not_the_answer_does_not_end_the_wait(target, method, status):
+def test_another_request_does_not_end_the_wait(target, method, status):
     with waiting() as login:
-        answer = login.get(target.format(state=login.receiver.state), method)
-        assert answer.status == status
-        assert b"Nothing to see here" in answer.body
+        page = login.get(target.format(state=login.receiver.state), method)
+        assert page.status == status
+        assert b"Nothing to see here" in page.body
         assert login.is_waiting()
         assert login.callback(code="right").status == 200
         assert login.result() == {"state": login.receiver.state, "code": "right"}
 
 
-def test_a_name_that_leads_to_this_address_is_not_this_address():
+def test_another_host_name_for_this_address_is_refused():
     with waiting() as login:
         target = f"/callback?code=x&state={login.receiver.state}"
         for host in ("evil.example", f"localhost:{login.port}", "127.0.0.1"):
@@ -170,7 +172,7 @@ RAW = [
 
 
 @pytest.mark.parametrize("octets", RAW)
-def test_what_is_no_request_is_refused_and_does_not_end_the_wait(octets):
+def test_a_malformed_request_is_refused_and_does_not_end_the_wait(octets):
     with waiting() as login:
         with socket.create_connection(("127.0.0.1", login.port), 10) as raw:
             raw.sendall(octets)
@@ -178,7 +180,7 @@ def test_what_is_no_request_is_refused_and_does_not_end_the_wait(octets):
         assert login.is_waiting()
 
 
-def test_a_request_without_end_is_refused_at_its_bound():
+def test_a_request_above_the_size_limit_is_refused():
     with waiting() as login:
         with socket.create_connection(("127.0.0.1", login.port), 10) as raw:
             raw.sendall(b"GET /" + b"a" * (16 * 1024))
@@ -186,7 +188,7 @@ def test_a_request_without_end_is_refused_at_its_bound():
         assert login.is_waiting()
 
 
-def test_connections_that_say_nothing_keep_nobody_out():
+def test_idle_connections_keep_nobody_out():
     with waiting() as login:
         silent = [socket.create_connection(("127.0.0.1", login.port), 10) for _ in range(100)]
         try:
@@ -197,15 +199,24 @@ def test_connections_that_say_nothing_keep_nobody_out():
         assert login.result() == {"state": login.receiver.state, "code": "right"}
 
 
-def test_a_connection_that_is_slow_to_speak_is_dropped():
-    with waiting() as login:
+def test_a_connection_whose_request_is_slow_is_dropped():
+    seconds = [1000.0]
+    with waiting(timeout=60, monotonic=lambda: seconds[0]) as login:
         with socket.create_connection(("127.0.0.1", login.port), 20) as slow:
             slow.sendall(b"GET /callback?")
+            assert login.get("/").status == 404  # served after the slow one was accepted
+            seconds[0] += 4.9
+            assert login.get("/").status == 404
+            slow.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                slow.recv(1)
+            slow.settimeout(20)
+            seconds[0] += 0.2
             assert slow.recv(1) == b""
         assert login.is_waiting()
 
 
-def test_an_answer_that_arrives_in_parts_is_read_whole():
+def test_a_response_that_arrives_in_parts_is_read_whole():
     with waiting() as login:
         with socket.create_connection(("127.0.0.1", login.port), 10) as raw:
             raw.sendall(f"GET /callback?code=x&state={login.receiver.state} HTT".encode())
@@ -215,7 +226,7 @@ def test_an_answer_that_arrives_in_parts_is_read_whole():
         assert login.result() == {"state": login.receiver.state, "code": "x"}
 
 
-def test_a_browser_that_is_gone_before_its_page_came_does_no_harm():
+def test_a_browser_that_closes_before_its_page_came_does_no_harm():
     with waiting() as login:
         for _ in range(20):
             with socket.create_connection(("127.0.0.1", login.port), 10) as raw:
@@ -225,7 +236,7 @@ def test_a_browser_that_is_gone_before_its_page_came_does_no_harm():
         assert login.callback(code="x").status == 200
 
 
-def test_an_answer_that_came_before_the_wait_is_found():
+def test_a_response_that_came_before_the_wait_is_found():
     with LoopbackReceiver() as receiver:
         port = urlsplit(receiver.redirect_uri).port
         with socket.create_connection(("127.0.0.1", port), 10) as early:
@@ -234,22 +245,22 @@ def test_an_answer_that_came_before_the_wait_is_found():
             assert receiver.wait(10)["code"] == "x"
 
 
-def test_a_wait_ends_when_its_time_is_over_or_it_is_given_up():
+def test_a_wait_ends_at_its_timeout_or_when_it_is_cancelled():
     with (
         LoopbackReceiver() as receiver,
-        pytest.raises(LoginFailed, match=r"no answer came from the browser within 0\.01 s"),
+        pytest.raises(LoginFailed, match=r"no response came from the browser within 0\.01 s"),
     ):
         receiver.wait(0.01)
     with waiting() as login:
         login.receiver.cancel()
-        assert "given up" in str(login.result())
+        assert "cancelled" in str(login.result())
 
 
 def open_descriptors() -> list[str]:
     return sorted(path.name for path in Path("/proc/self/fd").iterdir())
 
 
-def test_nothing_listens_and_nothing_is_open_after_the_answer():
+def test_nothing_listens_and_nothing_is_open_after_the_response():
     gc.collect()
     before = open_descriptors(), threading.active_count()
     with waiting() as login:
@@ -264,12 +275,12 @@ def test_nothing_listens_and_nothing_is_open_after_the_answer():
 
 def test_the_page_has_no_script_and_may_load_nothing():
     with waiting() as login:
-        answer = login.callback(code="secret-code")
-        policy = answer.headers["Content-Security-Policy"]
+        page = login.callback(code="secret-code")
+        policy = page.headers["Content-Security-Policy"]
         assert policy.startswith("default-src 'none'; style-src 'sha256-")
         assert "frame-ancestors 'none'" in policy
-        assert answer.headers["Cache-Control"] == "no-store"
-        assert answer.headers["Referrer-Policy"] == "no-referrer"
-        assert b"<script" not in answer.body
-        assert b"secret-code" not in answer.body
-        assert b"http" not in answer.body.replace(b"http-equiv", b"")
+        assert page.headers["Cache-Control"] == "no-store"
+        assert page.headers["Referrer-Policy"] == "no-referrer"
+        assert b"<script" not in page.body
+        assert b"secret-code" not in page.body
+        assert b"http" not in page.body.replace(b"http-equiv", b"")

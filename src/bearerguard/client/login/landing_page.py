@@ -1,4 +1,4 @@
-"""What the browser shows when it has brought the answer: a page without script or asset."""
+"""The pages that the loopback receiver shows in the browser: no script, nothing to load."""
 
 from __future__ import annotations
 
@@ -40,22 +40,22 @@ _GOOD, _BAD = "M5 13l4.5 4.5L19 7.5", "M7 7l10 10M17 7L7 17"
 
 
 def received(*, worked: bool) -> bytes:
-    """Return the answer to the browser that brought an answer, a code or an error."""
+    """Return the HTTP response to an authorization response: a code (`worked`) or an error."""
     if worked:
-        text = "Your answer has arrived. Go back to the program that sent you here."
-        return _answer(HTTPStatus.OK, "good", "You can close this page", text)
-    text = "No access was given. The program that sent you here says why."
-    return _answer(HTTPStatus.OK, "bad", "Login not completed", text)
+        text = "Access was granted. Go back to the program that sent you here."
+        return _response(HTTPStatus.OK, "good", "You can close this page", text)
+    text = "No access was granted. The program that sent you here says why."
+    return _response(HTTPStatus.OK, "bad", "Login not completed", text)
 
 
 def refused(status: int) -> bytes:
-    """Return the answer to what is not the one that is waited for."""
-    text = "This is not the answer of the login that is going on. Start the login again."
-    return _answer(HTTPStatus(status), "bad", "Nothing to see here", text)
+    """Return the HTTP response to any other request."""
+    text = "This page does not belong to the login in progress. Start the login again."
+    return _response(HTTPStatus(status), "bad", "Nothing to see here", text)
 
 
-def _answer(status: HTTPStatus, kind: str, title: str, text: str) -> bytes:
-    """Return a whole HTTP answer."""
+def _response(status: HTTPStatus, kind: str, title: str, text: str) -> bytes:
+    """Return a complete HTTP response."""
     mark = _GOOD if kind == "good" else _BAD
     body = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'

@@ -1,9 +1,9 @@
-"""Where the browser brings a native app its answer: a redirect URI on loopback (RFC 8252 §7.3).
+"""The loopback redirect URI of a native app (RFC 8252 §7.3): a listener for one response.
 
-Listens on an ephemeral port for one answer: its path, and a `state` that nobody can guess.
-Whatever else comes, from another page or another program, is answered and changes nothing, so
-that it cannot end a login. Everything is bounded: the request's size, the time of a connection,
-the number of connections.
+Listens on an ephemeral port for the authorization response: a GET of its path with the `state` of
+the request. Any other request, from another page or another program, gets an error page and cannot
+end the login. The size of a request, the time of a connection and the number of connections are
+bounded.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -23,18 +23,18 @@ from urllib.parse import parse_qsl
 
 from bearerguard.client.login import landing_page
 from bearerguard.client.login.receivers import HOSTS
-from bearerguard.errors import ConfigurationError, LoginFailed
+from bearerguard.errors import ConfigurationError, LoginFailed, quoted
 
-# What a redirect URI may call this machine, and the addresses that a browser may try for it.
+# The addresses that a browser may try for each host of a redirect URI.
 _ADDRESSES = {"127.0.0.1": ("127.0.0.1",), "localhost": ("127.0.0.1", "::1"), "::1": ("::1",)}
 _HTTP = 80
 _NO_SUCH_ADDRESS = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
-_MAX_REQUEST = 16 * 1024  # an answer's URL and a browser's header lines
+_MAX_REQUEST = 16 * 1024  # the URL of a response and the headers of a browser
 _MAX_CONNECTIONS = 32
-_CONNECTION_SECONDS = 5.0  # what a request on loopback takes at most to arrive
+_CONNECTION_SECONDS = 5.0  # within which a request on loopback must arrive
 _MAX_PARAMETERS = 50
-_ROUND_SECONDS = 0.25  # how soon a wait that is given up ends
+_ROUND_SECONDS = 0.25  # within which a wait ends after `cancel`
 _END = b"\r\n\r\n"
 
 
@@ -43,27 +43,28 @@ class _Connection:
     socket: socket.socket
     deadline: float
     received: bytearray = field(default_factory=bytearray)
-    answer: memoryview = field(default_factory=lambda: memoryview(b""))
+    response: memoryview = field(default_factory=lambda: memoryview(b""))
 
 
 class LoopbackReceiver:
-    """Receives the answer of an authorization request on this machine alone.
+    """Receives an authorization response on a loopback address (RFC 8252 §7.3).
 
-    It listens as soon as it is made, so that the browser may come early; it is served by the
-    thread that waits, and leaves no socket when the block ends.
+    It listens as soon as it is made, so that the browser may come early. The thread that calls
+    `wait` serves the connections. All sockets are closed when the `with` block ends.
 
     Args:
-        state: what the answer must repeat (RFC 6749 §4.1.1); a random one if absent.
-        port: the port to listen on; any free one if absent, as RFC 8252 §7.3 demands of servers
-            to allow. Fixed for servers that compare the whole URI.
+        state: what the response must repeat (RFC 6749 §4.1.1); a random value by default.
+        port: the port to listen on; by default any free one, which RFC 8252 §7.3 requires servers
+            to accept. Name it for servers that compare the whole URI.
         path: the path of the redirect URI.
-        host: how the redirect URI calls this machine: 127.0.0.1, localhost or ::1. For
-            localhost, both addresses are listened to, as far as the machine has them.
-        redirect_uri: the redirect URI letter by letter, where it matters.
+        host: the host of the redirect URI: "127.0.0.1", "localhost" or "::1". For "localhost" it
+            listens on 127.0.0.1 and, where the machine has it, on ::1.
+        redirect_uri: the exact text of the redirect URI, for servers that compare it literally.
+        monotonic: returns seconds that no change of the calendar clock disturbs.
 
     Raises:
-        LoginFailed: nothing can listen there.
-        ConfigurationError: the host is not this machine.
+        LoginFailed: the address or the port cannot be listened on.
+        ConfigurationError: the host is none of those above.
     """
 
     def __init__(
@@ -74,11 +75,15 @@ class LoopbackReceiver:
         path: str = "/callback",
         host: str = "127.0.0.1",
         redirect_uri: str | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         if host not in HOSTS:
-            raise ConfigurationError(f"host=: pass one of {', '.join(HOSTS)}: this machine alone")
+            raise ConfigurationError(
+                f"host=: pass a name of this machine ({', '.join(HOSTS)}), not {quoted(host)}"
+            )
         self.state = secrets.token_urlsafe(32) if state is None else state
         self._path = path or "/"
+        self._monotonic = monotonic
         self._cancelled = False
         self._waiting = threading.Lock()
         self._open: dict[socket.socket, _Connection] = {}
@@ -97,42 +102,42 @@ class LoopbackReceiver:
         return self._redirect_uri
 
     def wait(self, timeout: float) -> Mapping[str, str]:
-        """Return the parameters of the answer, an error's too; then listen no more.
+        """Return the parameters of the response, an error response too, and stop listening.
 
         Raises:
-            LoginFailed: none came within `timeout` seconds, or `cancel` was called.
+            LoginFailed: no response came within `timeout` seconds, or `cancel` was called.
         """
         with self._waiting:
-            deadline = time.monotonic() + timeout
+            deadline = self._monotonic() + timeout
             while not self._cancelled:
-                now = time.monotonic()
+                now = self._monotonic()
                 if now >= deadline:
-                    raise LoginFailed(f"no answer came from the browser within {timeout:g} s")
+                    raise LoginFailed(f"no response came from the browser within {timeout:g} s")
                 self._drop_late(now)
                 for key, _ in self._selector.select(min(deadline - now, _ROUND_SECONDS)):
                     found = self._serve(key.data)
                     if found is not None:
                         self._finish()
                         return found
-            raise LoginFailed("the login was given up")
+            raise LoginFailed("the login was cancelled")
 
     def cancel(self) -> None:
-        """Let `wait` end soon, in whichever thread it runs."""
+        """Make `wait` end soon, whichever thread it runs in."""
         self._cancelled = True
 
     def close(self) -> None:
-        """Stop listening, and drop whoever is connected; whoever waits gives up first."""
+        """Make `wait` end, then close the listeners and all connections."""
         self.cancel()
         with self._waiting:
             self._release()
 
     def _listen(self, address: str, port: int) -> int:
-        """Listen at an address, unless it is a further one that this machine lacks."""
+        """Listen on an address; a second address that this machine lacks is left out."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         try:
             listener = socket.socket(family, socket.SOCK_STREAM)
             self._listeners.append(listener)
-            # No SO_REUSEADDR: on some systems it lets another program take the port over.
+            # No SO_REUSEADDR: on some systems it lets another program take over the port.
             listener.bind((address, port))
             listener.listen(_MAX_CONNECTIONS)
         except OSError as error:
@@ -169,28 +174,28 @@ class LoopbackReceiver:
         return f"LoopbackReceiver({self.redirect_uri!r})"
 
     def _serve(self, connection: _Connection | socket.socket) -> Mapping[str, str] | None:
-        """Take one step for what is ready; return the answer if this was it."""
+        """Serve one ready socket; return the response if it arrived on it."""
         if isinstance(connection, socket.socket):
             self._accept(connection)
-        elif connection.socket in self._open:  # else it was dropped within this round
+        elif connection.socket in self._open:  # otherwise it was dropped in this round
             try:
-                if not connection.answer:
+                if not connection.response:
                     return self._receive(connection)
                 self._send(connection)
             except OSError:
-                self._drop(connection)  # it went away; whoever it was may come again
+                self._drop(connection)  # the peer closed it, and may connect again
         return None
 
     def _accept(self, listener: socket.socket) -> None:
         try:
             accepted, _ = listener.accept()
         except OSError:
-            return  # it went away before its turn
+            return  # the peer closed it before it was accepted
         if len(self._open) >= _MAX_CONNECTIONS:
-            # The oldest goes: silent ones keep nobody out.
+            # The oldest is dropped, so that idle connections keep nobody out.
             self._drop(next(iter(self._open.values())))
         accepted.setblocking(False)  # noqa: FBT003 - by position only
-        connection = _Connection(accepted, time.monotonic() + _CONNECTION_SECONDS)
+        connection = _Connection(accepted, self._monotonic() + _CONNECTION_SECONDS)
         self._open[accepted] = connection
         self._selector.register(accepted, selectors.EVENT_READ, connection)
 
@@ -202,20 +207,20 @@ class LoopbackReceiver:
             return None
         if _END not in connection.received:
             if len(connection.received) > _MAX_REQUEST:
-                self._answer(connection, landing_page.refused(431))
+                self._respond(connection, landing_page.refused(431))
             return None
-        found, page = self._judged(bytes(connection.received.partition(_END)[0]))
-        self._answer(connection, page)
+        found, page = self._handled(bytes(connection.received.partition(_END)[0]))
+        self._respond(connection, page)
         return found
 
-    def _judged(self, head: bytes) -> tuple[Mapping[str, str] | None, bytes]:
-        """Return the answer that a request brings, if it does, and what the browser sees."""
+    def _handled(self, head: bytes) -> tuple[Mapping[str, str] | None, bytes]:
+        """Return the authorization response in a request, if any, and the page to send."""
         line, *fields = head.decode("latin-1").split("\r\n")
         method, _, rest = line.partition(" ")
         target, _, version = rest.rpartition(" ")
         if not version.startswith("HTTP/1.") or not target.startswith("/"):
             return None, landing_page.refused(400)
-        # A name that leads here (DNS rebinding) is not this address.
+        # Another name that resolves to this address (DNS rebinding) is refused.
         hosts = [each[5:].strip() for each in fields if each[:5].lower() == "host:"]
         if len(hosts) != 1 or hosts[0] not in self._hosts:
             return None, landing_page.refused(400)
@@ -230,7 +235,7 @@ class LoopbackReceiver:
         return found, landing_page.received(worked="error" not in found)
 
     def _parameters(self, query: str) -> Mapping[str, str] | None:
-        """Return an answer's parameters; None unless it is one, with our `state` and no repeats."""
+        """Return the response in a query; None for another `state` or a repeated parameter."""
         try:
             pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)
         except ValueError:
@@ -243,29 +248,29 @@ class LoopbackReceiver:
             return None
         return found
 
-    def _answer(self, connection: _Connection, page: bytes) -> None:
-        connection.answer = memoryview(page)
+    def _respond(self, connection: _Connection, page: bytes) -> None:
+        connection.response = memoryview(page)
         self._selector.modify(connection.socket, selectors.EVENT_WRITE, connection)
         self._send(connection)
 
     def _send(self, connection: _Connection) -> None:
         try:
-            sent = connection.socket.send(connection.answer)
+            sent = connection.socket.send(connection.response)
         except BlockingIOError:
             return
-        connection.answer = connection.answer[sent:]
-        if not connection.answer:
+        connection.response = connection.response[sent:]
+        if not connection.response:
             self._drop(connection)
 
     def _finish(self) -> None:
-        """Let the browser have its page, should it not have gone out whole; then close."""
+        """Stop listening, send what is left of the browser's page, and close."""
         for each in self._listeners:
             self._selector.unregister(each)
         for connection in list(self._open.values()):
-            if not connection.answer:
+            if not connection.response:
                 self._drop(connection)
-        deadline = time.monotonic() + _CONNECTION_SECONDS
-        while self._open and time.monotonic() < deadline:
+        deadline = self._monotonic() + _CONNECTION_SECONDS
+        while self._open and self._monotonic() < deadline:
             for key, _ in self._selector.select(_ROUND_SECONDS):
                 self._serve(key.data)
         self._release()
