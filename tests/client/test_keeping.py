@@ -225,7 +225,7 @@ def test_CL_05_what_is_changed_in_spite_of_the_lock_is_an_error(server, time):
             return False
 
     rotating(server)
-    with pytest.raises(StorageError, match="in spite of the lock"):
+    with pytest.raises(StorageError, match="changed the stored token in spite of the lock"):
         session(server, time, Careless()).token()
 
 

@@ -99,7 +99,7 @@ def test_CL_03_what_nobody_can_give_is_demanded_again(server, time, source):
     if source != "credentials":
         with pytest.raises(InsufficientScope):
             tokens.step_up(InsufficientScope(("write",)))
-    with pytest.raises(ConfigurationError, match="asks nobody"):
+    with pytest.raises(ConfigurationError, match="has no login"):
         tokens.login()
 
 

@@ -103,7 +103,7 @@ def test_what_is_kept_shows_in_no_repr(storage):
 
 
 class Forgetful(DictKeyring):
-    """Takes everything and keeps nothing, as a null backend by another name would."""
+    """Accepts every entry and stores none, as a null backend by another name would."""
 
     def set_password(self, service, username, password):
         pass
@@ -124,7 +124,7 @@ def test_backends_that_keep_nothing_are_refused_by_name(kind, tmp_path):
 def test_backends_that_keep_plaintext_are_refused_by_name(name, tmp_path):
     module, _, kind = f"keyrings.alt.{name}".rpartition(".")
     plain = type(kind, (DictKeyring,), {"__module__": module})
-    with pytest.raises(StorageError, match=f"anybody can read .keyrings.alt.{name}"):
+    with pytest.raises(StorageError, match=f"a plaintext file .keyrings.alt.{name}"):
         KeyringStorage(backend=plain(), locks=tmp_path)
 
 

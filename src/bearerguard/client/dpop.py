@@ -1,6 +1,6 @@
-"""Proofs of possession for one key (RFC 9449): signed afresh each time, with nonces by origin.
+"""DPoP proofs for one key (RFC 9449): a new one for each request, with the nonce of its origin.
 
-An authorization server's nonces are not an API's: each origin has its own (§8, §9).
+The nonces of an authorization server are not those of an API: each origin has its own (§8, §9).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Proofs:
         self._nonces: dict[str, str] = {}
 
     def proof(self, method: str, url: str, access_token: str | None = None) -> str:
-        """Return a proof for one request, with the origin's last nonce."""
+        """Return a proof for one request, with the last nonce of its origin."""
         return dpop.proof(
             self._signer,
             method,
@@ -39,9 +39,9 @@ class Proofs:
             access_token=access_token,
         )
 
-    def note(self, url: str, brought: str | None) -> bool:
-        """Keep the nonce that an answer from `url` brought; whether it brought another one."""
-        nonce = None if brought is None else dpop.nonce([brought])
+    def note(self, url: str, field: str | None) -> bool:
+        """Note the `DPoP-Nonce` field of a response from `url`; whether it is a new one."""
+        nonce = None if field is None else dpop.nonce([field])
         if nonce is None or self._nonces.get(origin(url)) == nonce:
             return False
         self._nonces[origin(url)] = nonce

@@ -1,7 +1,7 @@
-"""How the client's flows are driven: which handler answers which effect, in both worlds.
+"""The drivers of the client's flows: the handler of each effect, sync and async.
 
-A storage waits for disks and other processes, and a login for a person: in an event loop such
-calls are made in a thread aside, and given up when the task is cancelled.
+A storage waits for disks and other processes, and a login for a person. In an event loop such
+calls run in a worker thread, which is abandoned when the task is cancelled.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ def handlers(transport: Transport) -> tuple[Handlers, AsyncHandlers]:
         Sleep: lambda effect: time.sleep(effect.seconds),
         Blocking: lambda effect: effect.call(),
     }
-    asynchronous |= {Sleep: _asleep, Blocking: _aside}
+    asynchronous |= {Sleep: _slept, Blocking: _in_thread}
     return sync, asynchronous
 
 
-async def _asleep(effect: Sleep) -> None:
+async def _slept(effect: Sleep) -> None:
     import anyio  # noqa: PLC0415 - only async callers pay for its import
 
     await anyio.sleep(effect.seconds)
 
 
-async def _aside(effect: Blocking[Any]) -> Any:
+async def _in_thread(effect: Blocking[Any]) -> Any:
     from anyio import to_thread  # noqa: PLC0415
 
     return await to_thread.run_sync(effect.call, abandon_on_cancel=True)

@@ -1,8 +1,8 @@
-"""The token manager: a token that is always fresh, from a source, kept in a storage.
+"""The token manager: gets tokens from a source, stores them, and renews them before they expire.
 
-Decides when a token is renewed, and sees that it is renewed once: in this process by
-`flight`, among processes by the storage's lock. A fresh token costs a comparison: no lock,
-no flow. While a token still serves, nobody waits for the next.
+Decides when a token is renewed, and that it is renewed once: in this process by `single_flight`,
+among processes by the lock of the storage. A fresh token costs a comparison of times: no lock, no
+flow. While a token is still valid, no caller waits for its renewal.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bearerguard.client import driving
 from bearerguard.client.backoff import Backoff
 from bearerguard.client.dpop import Proofs
 from bearerguard.client.renewal import Renewal
-from bearerguard.client.single_flight import Flights, landed
+from bearerguard.client.single_flight import SingleFlight, finished
 from bearerguard.client.sources.token_source import (
     Demand,
     Interactive,
@@ -41,25 +41,25 @@ _log = logging.getLogger("bearerguard")
 
 
 class TokenManager:
-    """Hands out a token that serves, and renews it ahead of its end.
+    """Returns a valid token, and renews it before it expires.
 
-    Share one among all threads and tasks that call as the same client.
+    Share one manager among all threads and tasks that call as the same client.
 
     Args:
-        source: where tokens come from.
-        storage: where they are kept; in memory by default.
-        key: under what they are kept, in place of the source's own.
-        transport: what token requests are sent by; an `HttpTransport` by default.
+        source: gets tokens, such as `ClientCredentials`.
+        storage: stores them; memory by default.
+        key: the key in the storage, in place of the source's own.
+        transport: sends the token requests; an `HttpTransport` by default.
         clock: returns Unix seconds.
-        monotonic: returns seconds that no change of the clock disturbs.
+        monotonic: returns seconds that no change of the calendar clock disturbs.
 
     Attributes:
-        source: where tokens come from.
-        key: under what they are kept.
-        monotonic: its seconds.
+        source: gets tokens.
+        key: the key in the storage.
+        monotonic: returns monotonic seconds.
 
     Raises:
-        ConfigurationError: an option does not do what it must.
+        ConfigurationError: `source` is not a token source.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class TokenManager:
         self._proofs: Proofs | None = None
         self._clock = clock
         self._renewal = Renewal(self._storage, self.key, clock=clock, monotonic=monotonic)
-        self._flights = Flights(self._renew)
+        self._renewals = SingleFlight(self._renew)
 
     def __repr__(self) -> str:
         return f"TokenManager({self.source!r}, storage={self._storage.name})"
@@ -94,48 +94,49 @@ class TokenManager:
     # Getting a token
 
     def token(self) -> Token:
-        """Return a token that serves now.
+        """Return a valid token.
 
         Raises:
             LoginRequired: a person must log in first.
-            TokenRefused: the authorization server gives none.
-            TokenUnavailable: it could not be asked.
-            StorageError: the token could not be kept.
+            TokenRefused: the authorization server refused the token request (RFC 6749 §5.2).
+            TokenUnavailable: the authorization server could not be asked.
+            StorageError: the token could not be stored.
         """
         return self.lease().token
 
     async def atoken(self) -> Token:
-        """Return a token that serves now; raises as `token` does."""
+        """Return a valid token; raises as `token` does."""
         return (await self.alease()).token
 
     def fresh(self) -> Lease | None:
-        """Return the token in use, None when something has to be done first."""
+        """Return the lease in use, None when its token is due for renewal."""
         lease = self._lease
         return lease if lease.is_fresh(self.monotonic(), self._clock()) else None
 
     def lease(self) -> Lease:
-        """Return the token in use, or wait for one."""
+        """Return the lease in use, or wait for one; raises as `token` does."""
         return self._serving() or self._joined(self._lease).result()
 
     async def alease(self) -> Lease:
-        """Return the token in use, or wait for one."""
-        return self._serving() or await landed(self._joined(self._lease))
+        """Return the lease in use, or wait for one; raises as `token` does."""
+        return self._serving() or await finished(self._joined(self._lease))
 
     def renew(self, refused: Lease) -> Lease:
-        """Return another token than one that an API refused: one that is here, or a new one.
+        """Return a lease on another token than one that an API refused; raises as `token` does.
 
-        What the source gives again is returned again.
+        It is a newer one that is in use already, or a new one. A source that returns the same
+        token again gets the same token returned.
         """
         lease = self._newer(refused)
         return lease or self._joined(refused).result()
 
     async def arenew(self, refused: Lease) -> Lease:
-        """Return another token than one that an API refused."""
+        """Return a lease on another token than one that an API refused, as `renew` does."""
         lease = self._newer(refused)
-        return lease or await landed(self._joined(refused))
+        return lease or await finished(self._joined(refused))
 
     def note_expiry(self, lease: Lease, seconds: float) -> None:
-        """Note what an API says of a token: it lives for `seconds` more, if that is less.
+        """Note that a token expires in `seconds`, as an API reported, if that is sooner than known.
 
         Ignored for a lease that is no longer in use.
         """
@@ -146,7 +147,7 @@ class TokenManager:
             self._lease = lease.until(seconds, early, monotonic=monotonic, now=self._clock())
 
     def proofs(self, lease: Lease) -> Proofs | None:
-        """Return the proofs of the key that a token is bound to, if it is."""
+        """Return the DPoP proofs for the key that a token is bound to, None if it is not bound."""
         key = lease.token.dpop_key
         if key is None:
             return None
@@ -158,43 +159,43 @@ class TokenManager:
     # Logging in and out
 
     def login(self) -> Token:
-        """Have a person log in, at once, and keep the token; raises as `token` does."""
+        """Have a person log in now, and store the token; raises as `token` does."""
         return run(self._login(self.source), self._handlers)
 
     async def alogin(self) -> Token:
-        """Have a person log in, at once, and keep the token; raises as `token` does."""
+        """Have a person log in now, and store the token; raises as `token` does."""
         return await arun(self._login(self.source), self._async_handlers)
 
     def step_up(self, demanded: InsufficientScope | StepUpRequired) -> Token:
-        """Get the token that an API demanded: what was asked for before, and that besides.
+        """Get a token with what an API demanded, besides what was asked for before (RFC 9470).
 
-        Raises what `token` raises, and `demanded` again when the token has all of it.
+        Raises as `token` does, and `demanded` itself when the token has all of it already.
         """
         return run(self._step_up(demanded), self._handlers)
 
     async def astep_up(self, demanded: InsufficientScope | StepUpRequired) -> Token:
-        """Get the token that an API demanded; raises as `step_up` does."""
+        """Get a token with what an API demanded; raises as `step_up` does."""
         return await arun(self._step_up(demanded), self._async_handlers)
 
     def logout(self) -> bool:
-        """Forget the token and revoke it at the server; whether the server did."""
+        """Delete the stored token and revoke it (RFC 7009); return whether the server did."""
         return run(self._logout(), self._handlers)
 
     async def alogout(self) -> bool:
-        """Forget the token and revoke it at the server; whether the server did."""
+        """Delete the stored token and revoke it (RFC 7009); return whether the server did."""
         return await arun(self._logout(), self._async_handlers)
 
     # How
 
     def _serving(self) -> Lease | None:
-        """Return the token in use while it serves, and have it renewed behind when it is due."""
+        """Return the lease while its token is valid; start its renewal when it is due."""
         lease, monotonic, now = self._lease, self.monotonic(), self._clock()
         if lease.is_fresh(monotonic, now):
             return lease
         if not lease.is_valid(monotonic, now):
             return None
         if self._backoff.failure() is None:
-            self._flights.join(lease.token.access_token)
+            self._renewals.join(lease.token.access_token)
         return lease
 
     def _newer(self, refused: Lease) -> Lease | None:
@@ -206,18 +207,18 @@ class TokenManager:
     def _joined(self, replaced: Lease) -> Future[Lease]:
         failure = self._backoff.failure()
         if failure is not None:
-            # The same one to all, without the tracebacks of those before.
+            # All callers get the same exception: without the tracebacks of earlier ones.
             raise failure.with_traceback(None)
-        return self._flights.join(replaced.token.access_token)
+        return self._renewals.join(replaced.token.access_token)
 
     def _renew(self, replaced: str) -> Lease:
-        """Renew, in the thread of a flight."""
+        """Renew, in a thread of `single_flight`."""
         lease = self._lease
         if self._renewal.is_other(lease, replaced):
             return lease
         failure = self._backoff.failure()
         if failure is not None:
-            raise failure  # of a flight that landed while this one was asked for
+            raise failure  # of a renewal that ended just before this one began
         try:
             lease = run(self._renewal.renewed(self.source, replaced), self._handlers)
         except BearerGuardError as error:
@@ -231,10 +232,10 @@ class TokenManager:
         lease = self._lease
         serves = lease.is_valid(self.monotonic(), self._clock())
         is_login = isinstance(error, LoginRequired)
-        # Nothing will renew it before a login; until then, it serves to its end.
+        # Only a login renews it: until then the token is used until it expires.
         if is_login and serves and lease.token.access_token == replaced:
             self._lease = lease.to_its_end()
-        # A client that acts for itself would ask again at each request.
+        # Without a backoff, a client without a person would ask again at each request.
         if not is_login or not isinstance(self.source, Interactive):
             self._backoff.begin(error)
         if serves:
@@ -242,7 +243,9 @@ class TokenManager:
 
     def _login(self, source: TokenSource) -> Flow[Token]:
         if not isinstance(source, Interactive):
-            raise ConfigurationError(f"{source!r} asks nobody: there is nothing to log in to")
+            raise ConfigurationError(
+                f"{source!r} has no login: use AuthorizationCode or DeviceCode"
+            )
         yield from ask(Blocking(self._storage.probe))
         kept = yield from ask(Blocking(self._renewal.kept))
         token = yield from source.login(kept)
@@ -262,9 +265,9 @@ class TokenManager:
             demand = Demand(demanded.scopes)
             if kept is not None and set(kept.scopes or ()).issuperset(demanded.scopes):
                 if kept.access_token == held.access_token:
-                    raise demanded  # it has that, and asking again would go on for ever
+                    raise demanded  # the token has the scopes: another one would not help
                 self._lease = self._renewal.leased(kept)
-                return kept  # another process was first
+                return kept  # another process has stepped up already
         wider = source.widened(demand)
         if isinstance(wider, Interactive):
             token = yield from self._login(wider)

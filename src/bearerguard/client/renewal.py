@@ -1,9 +1,9 @@
-"""Renewing what a storage keeps, once among all processes that share it.
+"""Renewing a stored token once among all processes that share the storage.
 
-Under the storage's lock: read again, for another may have been first; ask the source; keep what
-came before anybody uses it. A failure is shared as a token is. A token that could not be kept
-is not lost: the next renewal keeps it first, since its refresh token is the only one that is
-still good.
+Under the lock of the storage: read again, since another process may have renewed it; ask the
+source; store the new token before anybody uses it. A failure is shared as a token is. A token that
+could not be stored is not lost: the next renewal stores it first, since its refresh token is the
+only valid one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bearerguard.runtime.flow import Flow
 
 @dataclass(frozen=True, slots=True)
 class _Unkept:
-    """A token that came and could not be kept, and what is kept in its place."""
+    """A new token that could not be stored, and the value stored in its place."""
 
     instead: bytes | None = field(repr=False)
     token: Token
@@ -48,25 +48,25 @@ class Renewal:
         self._failure = SharedFailure(storage, key, clock)
 
     def is_other(self, held: Lease, replaced: str) -> bool:
-        """Whether a lease serves, and is not on the access token that is to be replaced."""
+        """Whether a lease is valid, and its access token is another one than `replaced`."""
         is_valid = held.is_valid(self._monotonic(), self._clock())
         return held.token.access_token != replaced and is_valid
 
     def kept(self) -> Token | None:
-        """Return what is kept; nothing, when it cannot be read: a login replaces it."""
+        """Return the stored token; None when it cannot be read, since a login replaces it."""
         return _readable(self._storage.load(self._key))
 
     def renewed(self, source: TokenSource, replaced: str) -> Flow[Lease]:
         """Return a lease on another token than `replaced`.
 
-        Waits where it stands for the storage and its lock: it is for a thread of its own.
+        Blocks for the storage and its lock: run it in a thread of its own.
         """
         found = self._found(self._storage.load(self._key), replaced)
         if found is not None:
             return found
         self._raise_shared()
         with self._storage.locked(self._key):
-            kept = self._keep_what_was_not()
+            kept = self._store_unstored()
             found = self._found(kept, replaced)
             if found is not None:
                 return found
@@ -74,12 +74,12 @@ class Renewal:
             return (yield from self._asked(source, kept))
 
     def replaced(self, source: TokenSource) -> Flow[Lease]:
-        """Return a lease on a new token, whatever is kept; for a thread of its own, too."""
+        """Return a lease on a new token, whatever is stored; blocks as `renewed` does."""
         with self._storage.locked(self._key):
-            return (yield from self._asked(source, self._keep_what_was_not()))
+            return (yield from self._asked(source, self._store_unstored()))
 
     def leased(self, token: Token) -> Lease:
-        """Return a lease on a token, as of now."""
+        """Return a lease on a token, starting now."""
         return lease(token, now=self._clock(), monotonic=self._monotonic())
 
     def _raise_shared(self) -> None:
@@ -88,7 +88,7 @@ class Renewal:
             raise failure
 
     def put(self, token: Token) -> Lease:
-        """Keep a token whatever is kept; return the lease on it."""
+        """Store a token, whatever is stored; return the lease on it."""
         new = self.leased(token)
         with self._storage.locked(self._key):
             self._unkept = None
@@ -96,15 +96,15 @@ class Renewal:
         return new
 
     def clear(self) -> Token | None:
-        """Remove what is kept, and return it."""
+        """Remove the stored token, and return it."""
         with self._storage.locked(self._key):
             self._unkept = None
             kept = self._storage.load(self._key)
             if kept is not None and not self._storage.swap(self._key, kept, None):
                 raise self._changed()
-            with suppress(StorageError):  # it ends by itself
+            with suppress(StorageError):  # it expires by itself
                 self._failure.end()
-        return None if kept is None else _readable(kept)  # or it is gone
+        return None if kept is None else _readable(kept)
 
     def _found(self, kept: bytes | None, replaced: str) -> Lease | None:
         token = _read(kept)
@@ -114,7 +114,7 @@ class Renewal:
         return found if self.is_other(found, replaced) else None
 
     def _asked(self, source: TokenSource, kept: bytes | None) -> Flow[Lease]:
-        """Ask the source, under the lock, and keep what it gives."""
+        """Ask the source, under the lock, and store its token."""
         previous = _read(kept)
         try:
             token = yield from source.token(previous)
@@ -122,7 +122,7 @@ class Renewal:
             self._drop(kept, previous)
             raise
         except TokenUnavailable as failure:
-            # What no time mends (a certificate, a name) may be this process's own trouble.
+            # A lasting failure (a certificate, a host name) may concern this process alone.
             if failure.temporary:
                 with suppress(StorageError):  # the failure itself says more
                     self._failure.begin(failure)
@@ -139,22 +139,22 @@ class Renewal:
             raise
         if not swapped:
             raise self._changed()
-        with suppress(StorageError):  # it ends by itself
+        with suppress(StorageError):  # it expires by itself
             self._failure.end()
 
-    def _keep_what_was_not(self) -> bytes | None:
-        """Return what is kept, after a token that could not be kept the last time."""
+    def _store_unstored(self) -> bytes | None:
+        """Return the stored value, after storing a token that could not be stored before."""
         unkept, kept = self._unkept, self._storage.load(self._key)
         if unkept is None:
             return kept
         if kept == unkept.instead:
             self._keep(kept, unkept.token, unkept.lease)
             kept = unkept.token.to_bytes()
-        self._unkept = None  # kept now, or another process was luckier
+        self._unkept = None  # stored now, or replaced by another process
         return kept
 
     def _drop(self, kept: bytes | None, previous: Token | None) -> None:
-        """Forget a refresh token that is over; the access token may serve to its end."""
+        """Remove a refused refresh token; the access token is used until it expires."""
         if previous is not None and previous.refresh_token is not None:
             without = replace(previous, refresh_token=None).to_bytes()
             if not self._storage.swap(self._key, kept, without):
@@ -162,8 +162,8 @@ class Renewal:
 
     def _changed(self) -> StorageError:
         return StorageError(
-            f"{self._storage.name}: what is kept was changed by another in spite of the lock;"
-            " try again"
+            f"{self._storage.name}: another program changed the stored token in spite of the"
+            " lock: try again"
         )
 
 

@@ -1,8 +1,8 @@
-"""One renewal at a time, for threads and tasks and event loops alike.
+"""Single flight: one renewal at a time, whichever threads, tasks and event loops wait for it.
 
-A renewal runs in a thread of its own, so that nobody who waits for it can end it: whoever is
-cancelled leaves, and the others get its lease or its error. The thread is no daemon: an
-interpreter that ends lets it finish, since a refresh token that was sent and not kept is lost.
+A renewal runs in a thread of its own, so that no cancelled waiter ends it: the other waiters get
+its lease or its error. The thread is not a daemon: the interpreter lets it finish before it exits,
+since a refresh token that was sent, and whose successor was not stored, is lost.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 from bearerguard.client.token import Lease
 
 
-class Flights:
-    """Starts a renewal, or joins the one under way."""
+class SingleFlight:
+    """Starts a renewal, or joins the one in progress."""
 
     def __init__(self, renew: Callable[[str], Lease]) -> None:
         self._renew = renew
@@ -30,20 +30,20 @@ class Flights:
         self._flight: Future[Lease] | None = None
 
     def join(self, replaced: str) -> Future[Lease]:
-        """Return what will be the lease in place of the access token `replaced`."""
+        """Return the future of the lease that replaces the access token `replaced`."""
         if self._pid != os.getpid():
-            self._new_process()  # the parent's flights never land in this process
+            self._new_process()  # a renewal of the parent process never ends in this one
         with self._lock:
             flight = self._flight
             if flight is None:
                 flight = Future()
                 threading.Thread(
-                    target=self._fly, args=(flight, replaced), name="bearerguard-token"
+                    target=self._run, args=(flight, replaced), name="bearerguard-token"
                 ).start()
                 self._flight = flight
         return flight
 
-    def _fly(self, flight: Future[Lease], replaced: str) -> None:
+    def _run(self, flight: Future[Lease], replaced: str) -> None:
         lease, failure = None, None
         try:
             lease = self._renew(replaced)
@@ -57,18 +57,18 @@ class Flights:
             flight.set_result(lease)
 
 
-async def landed(flight: Future[Lease]) -> Lease:
-    """Wait for a renewal in the running event loop."""
+async def finished(flight: Future[Lease]) -> Lease:
+    """Wait for a renewal in the running event loop (asyncio or trio)."""
     import anyio  # noqa: PLC0415 - only async callers pay for its import
     from anyio.lowlevel import current_token  # noqa: PLC0415
 
     loop: Any = current_token().native_token
-    # asyncio's loop and trio's token call the same thing by two names.
+    # asyncio and trio name the same function differently.
     soon = getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon
     event = anyio.Event()
 
     def wake(_: Future[Lease]) -> None:
-        with suppress(RuntimeError):  # the loop has ended, and nobody waits in it
+        with suppress(RuntimeError):  # the loop is closed: nobody waits in it
             soon(event.set)
 
     flight.add_done_callback(wake)

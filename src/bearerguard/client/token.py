@@ -1,9 +1,9 @@
-"""A token as the client keeps it, and the lease that it is for as long as it serves.
+"""A token as the client stores it, and the lease on it while this process uses it.
 
-A token knows the calendar, since other processes and other days read it. A lease ends by the
-earlier of two clocks: the monotonic seconds of this process, which a clock that is set back does
-not lengthen, and the calendar, which goes on while a machine sleeps. Access tokens are opaque
-here: nothing looks into them (OAuth 2.1 §1.4).
+A token has calendar times, since other processes and later runs read it. A lease expires by the
+earlier of two clocks: the monotonic clock of this process, which is not lengthened when the
+calendar is set back, and the calendar clock, which goes on while a machine sleeps. Access tokens
+are opaque to a client and are never parsed (OAuth 2.1 §1.4).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bearerguard.protocol.jose import strict_json
 from bearerguard.protocol.token_endpoint import TokenResponse
 
 _VERSION = 1
-# How long before its end a token is renewed: the lesser of the two.
+# A token is renewed this long before it expires: the shorter of the two.
 _EARLY_SECONDS, _EARLY_PART = 60.0, 0.1
 
 
@@ -29,11 +29,11 @@ class Token:
     """An access token, and what came with it.
 
     Attributes:
-        access_token: what is sent to the API.
+        access_token: the credentials for the API.
         token_type: "Bearer" or "DPoP".
         expires_at: Unix seconds, None when the server did not say.
-        lifetime: the seconds that it had to live when it came, None likewise.
-        refresh_token: what another one is got by, if anything.
+        lifetime: seconds from its arrival to its expiry, None likewise.
+        refresh_token: the refresh token, if there is one.
         scopes: what it allows, None when the server did not say.
         dpop_key: the private JWK that it is bound to, as JSON.
     """
@@ -47,12 +47,12 @@ class Token:
     dpop_key: str | None = field(default=None, repr=False)
 
     def to_bytes(self) -> bytes:
-        """Return it as octets, for a storage."""
+        """Return the token as octets, for a storage."""
         return json.dumps({"version": _VERSION, **asdict(self)}, separators=(",", ":")).encode()
 
     @classmethod
     def from_bytes(cls, kept: bytes) -> Token:
-        """Return the token that was kept; raises `StorageError` for anything else."""
+        """Return the token that `to_bytes` made octets of; raises `StorageError` for others."""
         try:
             members = strict_json.loads_object(kept)
             if members.pop("version", None) != _VERSION:
@@ -60,7 +60,7 @@ class Token:
             return cls(**_checked(members))
         except (ValueError, TypeError):
             raise StorageError(
-                "what is kept is no token that this version can read: log in again"
+                "the stored token cannot be read by this version: log in again"
             ) from None
 
 
@@ -94,9 +94,9 @@ class Lease:
 
     Attributes:
         token: the token.
-        header: what `Authorization` says.
-        fresh_until: monotonic seconds; from then on, another one is fetched while this one serves.
-        valid_until: monotonic seconds; from then on, it serves no more.
+        header: the value of the `Authorization` header.
+        fresh_until: monotonic seconds; from then on it is due for renewal, and still used.
+        valid_until: monotonic seconds; from then on it is expired.
         renews_at: Unix seconds, as `fresh_until`.
         ends_at: Unix seconds, as `valid_until`.
     """
@@ -109,15 +109,15 @@ class Lease:
     ends_at: float = math.inf
 
     def is_fresh(self, monotonic: float, now: float) -> bool:
-        """Whether it serves, and no other one is needed yet."""
+        """Whether the token is valid, and not yet due for renewal."""
         return monotonic < self.fresh_until and now < self.renews_at
 
     def is_valid(self, monotonic: float, now: float) -> bool:
-        """Whether it serves."""
+        """Whether the token is valid."""
         return monotonic < self.valid_until and now < self.ends_at
 
     def until(self, seconds: float, early: float, *, monotonic: float, now: float) -> Lease:
-        """Return this lease with an end in `seconds`, and a renewal `early` seconds before."""
+        """Return this lease expiring in `seconds`, and due for renewal `early` seconds before."""
         valid_until, ends_at = monotonic + seconds, now + seconds
         return replace(
             self,
@@ -128,7 +128,7 @@ class Lease:
         )
 
     def to_its_end(self) -> Lease:
-        """Return this lease without a renewal before its end."""
+        """Return this lease without a renewal before it expires."""
         return replace(self, fresh_until=self.valid_until, renews_at=self.ends_at)
 
 
@@ -136,9 +136,9 @@ NO_LEASE = Lease(Token(""), "", -math.inf, -math.inf)
 
 
 def lease(token: Token, *, now: float, monotonic: float) -> Lease:
-    """Return the lease on a token that has just come, or was read from a storage.
+    """Return the lease on a token that has just been received, or was read from a storage.
 
-    A token lives at most as long as when it came, whatever the calendar says meanwhile.
+    It is never longer than the token's lifetime, whatever the calendar clock says.
     """
     header = f"{token.token_type} {token.access_token}"
     endless = Lease(token, header, math.inf, math.inf)

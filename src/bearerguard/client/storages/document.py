@@ -1,8 +1,8 @@
-"""The rules that storages share which keep all tokens in one document, read and written whole.
+"""The base of the storages that keep all tokens in one document, which is read and written whole.
 
-Where the document lies and how it is protected is each storage's own. Two kinds of lock files
-stand in a private directory: one for the document, held for a moment, and one for each key, held
-as long as a token request takes.
+Each storage decides where its document is and how it is protected. Two kinds of lock files are in
+a private directory: one for the document, which is held for a moment, and one for each key, which
+is held for as long as a token request takes.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from bearerguard.errors import StorageError
 
 
 class Document(Protocol):
-    """Where all that is kept lies as octets, read and written whole."""
+    """All stored tokens as octets, read and written whole."""
 
     def read(self) -> bytes | None:
-        """Return the octets, None if nothing was ever written; raises `StorageError`."""
+        """Return the octets, None if none were ever written; raises `StorageError`."""
         ...
 
     def write(self, octets: bytes) -> None:
-        """Replace the octets, all or nothing; only under the lock; raises `StorageError`."""
+        """Replace the octets atomically; the caller holds the lock; raises `StorageError`."""
         ...
 
 
@@ -37,12 +37,12 @@ class DocumentStorage:
     """Keeps tokens in one document.
 
     Args:
-        name: what it is called when shown to people.
-        document: where all tokens lie together.
-        locks: the directory of the lock files, the same for all who share the document.
-        lock_name: how its lock files begin.
-        lock_timeout: seconds to wait for another process.
-        lock_reads: read under the lock too, since the document is not replaced all at once.
+        name: its name in messages.
+        document: the document that holds all tokens.
+        locks: the directory of the lock files; processes that share the document share it.
+        lock_name: the beginning of the names of its lock files.
+        lock_timeout: the longest wait for another process, in seconds.
+        lock_reads: take the lock for reading too, for a document that is not replaced atomically.
     """
 
     def __init__(
@@ -64,53 +64,53 @@ class DocumentStorage:
 
     @property
     def name(self) -> str:
-        """What it is called when shown to people."""
+        """Its name in messages."""
         return self._name
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._name!r})"
 
     def probe(self) -> None:
-        """Keep a canary, read it and remove it; `StorageError` names the remedy if one fails."""
+        """Store, read and remove a test value; raises `StorageError` with the remedy."""
         probe(self)
 
     def load(self, key: str) -> bytes | None:
-        """Return what is kept under `key`, or None."""
+        """Return the value stored under `key`, or None."""
         return self._read().get(key)
 
     def swap(self, key: str, expected: bytes | None, value: bytes | None) -> bool:
-        """Keep `value` in place of `expected`; False when something else is kept."""
+        """Store `value` if `expected` is the stored value; otherwise return False."""
         with self._locked("lock"):
-            kept = dict(self._kept())
-            if kept.get(key) != expected:
+            stored = dict(self._stored())
+            if stored.get(key) != expected:
                 return False
             if value == expected:
                 return True
             if value is None:
-                del kept[key]
+                del stored[key]
             else:
-                kept[key] = value
-            self._document.write(_encoded(kept))
+                stored[key] = value
+            self._document.write(_encoded(stored))
             return True
 
     @contextmanager
     def locked(self, key: str) -> Generator[None]:
-        """Hold the one lock of `key`, in all processes that share the document."""
+        """Hold the lock of `key`, which all processes that share the document use."""
         digest = hashlib.sha256(key.encode()).hexdigest()[:32]
         with self._locked(f"{digest}.lock"):
             yield
 
     def keys(self) -> Sequence[str]:
-        """Return the keys under which something is kept, sorted."""
+        """Return the keys that have a stored value, sorted."""
         return sorted(self._read())
 
     def _read(self) -> Mapping[str, bytes]:
         if not self._lock_reads:
-            return self._kept()
+            return self._stored()
         with self._locked("lock"):
-            return self._kept()
+            return self._stored()
 
-    def _kept(self) -> Mapping[str, bytes]:
+    def _stored(self) -> Mapping[str, bytes]:
         octets = self._document.read()
         if octets is None:
             return {}
@@ -118,8 +118,8 @@ class DocumentStorage:
             return _decoded(octets)
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise StorageError(
-                f"{self._name}: what it holds is no list of tokens, and is left as it is:"
-                " move it away to start anew"
+                f"{self._name}: its content is not a list of tokens, and is left unchanged:"
+                " move it away and log in again"
             ) from error
 
     @contextmanager
@@ -129,9 +129,9 @@ class DocumentStorage:
             yield
 
 
-def _encoded(kept: Mapping[str, bytes]) -> bytes:
+def _encoded(stored: Mapping[str, bytes]) -> bytes:
     return json.dumps(
-        {key: base64.b64encode(value).decode() for key, value in sorted(kept.items())}
+        {key: base64.b64encode(value).decode() for key, value in sorted(stored.items())}
     ).encode()
 
 

@@ -1,6 +1,6 @@
-"""A lock between processes, and between the threads of each: a file that one holds at a time.
+"""A lock file: one thread of one process holds it at a time.
 
-The kernel gives it back when its holder dies, however it died. POSIX only.
+The kernel releases it when its holder dies, however it died. POSIX only.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from bearerguard.errors import StorageError
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
 
-# Descriptors that this process holds locked. A forked child closes its copies, or a lock would
-# outlive a parent that died.
+# The descriptors of the locks that this process holds. A forked child closes its copies: otherwise
+# a lock would outlive a parent that died.
 _held: set[int] = set()
 
 
 @contextmanager
 def file_lock(path: Path, timeout: float) -> Generator[None]:
-    """Hold the lock of the file `path` inside the block; wait at most `timeout` seconds."""
+    """Hold the lock of the file `path` inside the block; wait for it at most `timeout` seconds."""
     process = os.getpid()
     descriptor = opened_for_lock(path)
     _held.add(descriptor)
@@ -45,14 +45,14 @@ def _wait(path: Path, descriptor: int, timeout: float) -> None:
         except BlockingIOError:
             if time.monotonic() >= deadline:
                 raise StorageError(
-                    f"{path}: another process holds this lock for {timeout:g} s;"
+                    f"{path}: another process holds this lock, and {timeout:g} s passed;"
                     " try again, or end that process"
                 ) from None
             time.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
         except OSError as error:
             raise StorageError(
-                f"{path}: its file system gives no locks ({error.strerror}): name another place"
+                f"{path}: its file system has no locks ({error.strerror}): choose another directory"
             ) from error
         else:
             return

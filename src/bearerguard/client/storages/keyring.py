@@ -1,8 +1,8 @@
-"""Tokens in the operating system's keyring: Secret Service, Keychain, Credential Manager.
+"""Keyring storage: tokens in Secret Service, Keychain or Credential Manager.
 
-Refuses backends of the keyring library that keep nothing or keep it readable. A keyring cannot
-compare and swap, and may hold short values only: so all tokens are one document, in pieces when
-it is long, under an entry that names them and is written last. Needs the extra `[client]`.
+Backends of the keyring library that store nothing, or store plaintext, are refused. A keyring has
+no compare-and-swap and may hold short values only. So all tokens are one document, split into
+entries; the entry `tokens` names those entries and is written last. Needs the extra `[client]`.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 
 SERVICE = "bearerguard"
 
-# Credential Manager holds 2560 octets of UTF-16; elsewhere pieces only cost calls.
+# Credential Manager holds 2560 octets of UTF-16; elsewhere more entries only cost more calls.
 _SHORT_PIECE, _LONG_PIECE = 1200, 60_000
 _MAX_PIECES = 1000
 
-# What every refusal of a keyring ends with.
+# The remedy in every message about an unusable keyring.
 ADVICE = "use an encrypted file instead, or set up a keyring of the operating system"
 _REFUSED = {
     "keyring.backends.fail": "no keyring of the operating system can be reached",
-    "keyring.backends.null": "the keyring is disabled: it keeps nothing",
-    "keyring.backends.chainer": "the keyring is a chain, which may read what it did not write",
-    "keyrings.alt.file.PlaintextKeyring": "the keyring is a file that anybody can read",
-    "keyrings.alt.pyfs.PlaintextKeyring": "the keyring is a file that anybody can read",
-    "keyrings.alt.pyfs.BasicKeyring": "the keyring is a file that anybody can read",
-    "keyrings.alt.Windows.RegistryKeyring": "the keyring is a registry of short values",
+    "keyring.backends.null": "the keyring is disabled: it stores nothing",
+    "keyring.backends.chainer": "the keyring is a chain, whose backends may differ by entry",
+    "keyrings.alt.file.PlaintextKeyring": "the keyring is a plaintext file",
+    "keyrings.alt.pyfs.PlaintextKeyring": "the keyring is a plaintext file",
+    "keyrings.alt.pyfs.BasicKeyring": "the keyring is a plaintext file",
+    "keyrings.alt.Windows.RegistryKeyring": "the keyring is the registry, for short values only",
 }
 
 T = TypeVar("T")
@@ -48,13 +48,13 @@ class KeyringStorage(DocumentStorage):
     """Keeps tokens in the operating system's keyring.
 
     Args:
-        backend: a backend of the keyring library; the one it chooses if absent.
-        service: the name under which the keyring shows the entries.
-        locks: the directory of the lock files, the same for all who share the keyring.
-        lock_timeout: seconds to wait for another process.
+        backend: a backend of the keyring library; by default the one that the library chooses.
+        service: the service name of the entries in the keyring.
+        locks: the directory of the lock files; processes that share the keyring share it.
+        lock_timeout: the longest wait for another process, in seconds.
 
     Raises:
-        StorageError: there is no keyring that keeps a secret.
+        StorageError: there is no keyring that stores secrets.
         ConfigurationError: the keyring library is missing.
     """
 
@@ -73,13 +73,13 @@ class KeyringStorage(DocumentStorage):
             locks=state_directory() if locks is None else locks,
             lock_name="keyring",
             lock_timeout=lock_timeout,
-            # A Secret Service loses sight of an entry for a moment when another replaces it.
+            # A Secret Service does not find an entry for a moment while it is being replaced.
             lock_reads=True,
         )
 
 
 class Keyring:
-    """A keyring of the operating system: texts by name, and failures as `StorageError`."""
+    """A keyring of the operating system: strings by name; every failure is a `StorageError`."""
 
     def __init__(self, backend: KeyringBackend | None = None, service: str = SERVICE) -> None:
         self._backend = _usable(_chosen() if backend is None else backend)
@@ -89,15 +89,15 @@ class Keyring:
         self.piece = _SHORT_PIECE if windows else _LONG_PIECE
 
     def get(self, name: str) -> str | None:
-        """Return the text that is kept under `name`, or None."""
+        """Return the string stored under `name`, or None."""
         return self._try("read", lambda: self._backend.get_password(self._service, name))
 
     def set(self, name: str, text: str) -> None:
-        """Keep a text under `name`."""
+        """Store a string under `name`."""
         self._try("written", lambda: self._backend.set_password(self._service, name, text))
 
     def remove(self, name: str) -> None:
-        """Remove what is kept under `name`, if anything is."""
+        """Remove the entry `name`, if there is one."""
         if self.get(name) is not None:
             self._try("cleared", lambda: self._backend.delete_password(self._service, name))
 
@@ -105,7 +105,7 @@ class Keyring:
         try:
             return action()
         except Exception as error:
-            # Backends raise what their platform gives them; it may quote the value.
+            # Backends raise what their platform raises; its message may contain the value.
             raise StorageError(
                 f"the keyring ({self.backend_name}) could not be {done}"
                 f" ({type(error).__name__}): unlock it, or {ADVICE}"
@@ -113,10 +113,10 @@ class Keyring:
 
 
 class _Pieces:
-    """One document in entries that are short enough for the keyring.
+    """One document, split into entries that are short enough for the keyring.
 
-    Two sets of entries take turns: the new one is written whole before the entry `tokens`
-    names it, so that a process that is killed leaves the one or the other.
+    Two sets of entries alternate: the new set is complete before the entry `tokens` names it, so
+    that a process that is killed leaves the old document or the new one.
     """
 
     def __init__(self, ring: Keyring) -> None:
@@ -138,7 +138,9 @@ class _Pieces:
         text, size = base64.b64encode(octets).decode(), self._ring.piece
         pieces = [text[start : start + size] for start in range(0, len(text), size)]
         if len(pieces) > _MAX_PIECES:
-            raise StorageError(f"the keyring ({self._ring.backend_name}) cannot hold so much")
+            raise StorageError(
+                f"the keyring ({self._ring.backend_name}) cannot hold this many tokens"
+            )
         for name, piece in zip(_names(turn, len(pieces)), pieces, strict=True):
             self._ring.set(name, piece)
         digest = hashlib.sha256(octets).hexdigest()
@@ -169,8 +171,8 @@ class _Pieces:
 
     def _damaged(self) -> StorageError:
         return StorageError(
-            f"what the keyring ({self._ring.backend_name}) holds for bearerguard is damaged, and"
-            " is left as it is: remove its entries with the system's own program to start anew"
+            f"the entries of bearerguard in the keyring ({self._ring.backend_name}) are damaged,"
+            " and are left unchanged: remove them with the system's own program, and log in again"
         )
 
 

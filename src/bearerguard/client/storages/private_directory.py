@@ -1,9 +1,8 @@
-"""A directory that is its owner's alone, and the files in it: read whole, replaced whole.
+"""A directory that only its owner can use, and its files: each is read and replaced whole.
 
-A file is written beside its place, synced, and renamed into it, so that whoever reads, and a
-machine that lost its power, finds one version or another and never a part. Refuses what somebody
-else could have put there or could read: links, foreign owners, open modes. POSIX only. Takes no
-lock: that is `file_lock`'s.
+A file is written under another name, synced, and renamed, so that a reader, and a machine after a
+power failure, finds the old version or the new one and never a part. Symbolic links, files of other
+users and modes that let others in are refused. POSIX only. Takes no lock: see `file_lock`.
 """
 
 from __future__ import annotations
@@ -15,36 +14,36 @@ from pathlib import Path
 
 from bearerguard.errors import StorageError
 
-_MAX_BYTES = 16 * 1024 * 1024  # more than any number of tokens; what is larger is something else
+_MAX_BYTES = 16 * 1024 * 1024  # more than tokens ever take: a larger file is something else
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class PrivateDirectory:
-    """The directory `path`, made with mode 0700 when there is none."""
+    """The directory `path`, which is created with mode 0700 if it does not exist."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def ready(self) -> None:
-        """Make the directory if need be; raises `StorageError` if others can get at it."""
+        """Create the directory if needed; raises `StorageError` if others can use it."""
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             found = self.path.lstat()
         except OSError as error:
             raise StorageError(
-                f"{self.path}: cannot be made a directory ({_words(error)}):"
-                " name another place, or mend this one"
+                f"{self.path}: the directory cannot be created ({_words(error)}):"
+                " choose another one, or remove the cause"
             ) from error
         if stat.S_ISLNK(found.st_mode):
             raise StorageError(f"{self.path} is a symbolic link: name the directory itself")
         _check(self.path, found, "700")
 
     def read(self, name: str) -> bytes | None:
-        """Return what the file has, or None when there is none."""
+        """Return the content of a file, or None if it does not exist."""
         path = self.path / name
         self.ready()
         try:
-            # A pipe in its place would be waited for; it is opened at once, and then refused.
+            # O_NONBLOCK: opening a pipe would wait for a writer; `checked` refuses it.
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | _FLAGS)
         except FileNotFoundError:
             return None
@@ -57,15 +56,15 @@ class PrivateDirectory:
         finally:
             os.close(descriptor)
         if len(octets) > _MAX_BYTES:
-            raise StorageError(f"{path} is larger than any file of tokens: move it away")
+            raise StorageError(f"{path} is too large for a file of tokens: move it away")
         return octets
 
     def replace(self, name: str, octets: bytes) -> None:
-        """Put `octets` in the place of the file, all or nothing; one caller at a time."""
+        """Replace the content of a file atomically; one caller at a time."""
         path, beside = self.path / name, self.path / f"{name}.new"
         self.ready()
         try:
-            # What a writer that was killed left behind: the lock's holder is the only writer.
+            # A writer that was killed left it: whoever holds the lock is the only writer.
             beside.unlink(missing_ok=True)
             descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600)
             with os.fdopen(descriptor, "wb") as file:
@@ -78,12 +77,12 @@ class PrivateDirectory:
             with suppress(OSError):  # the first error is the one to report
                 beside.unlink(missing_ok=True)
             raise StorageError(
-                f"{path} could not be written ({_words(error)}); it is as it was before:"
+                f"{path} could not be written ({_words(error)}) and is unchanged:"
                 " make room or give permission, and try again"
             ) from error
 
     def _sync(self) -> None:
-        """Make the rename last: it is the directory that holds it."""
+        """Sync the directory, which makes the rename durable."""
         descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
@@ -92,7 +91,7 @@ class PrivateDirectory:
 
 
 def opened_for_lock(path: Path) -> int:
-    """Return a descriptor of a lock file, which is made when there is none."""
+    """Return a descriptor of a lock file, which is created if it does not exist."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | _FLAGS, 0o600)
     except OSError as error:
@@ -106,19 +105,19 @@ def opened_for_lock(path: Path) -> int:
 
 
 def checked(path: Path, descriptor: int) -> None:
-    """Raise `StorageError` unless an open file is a plain one, its owner's alone."""
+    """Raise `StorageError` unless an open file is a regular one that only its owner can use."""
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
-        raise StorageError(f"{path} is not a plain file: move it away")
+        raise StorageError(f"{path} is not a regular file: move it away")
     _check(path, found, "600")
 
 
 def _check(path: Path, found: os.stat_result, mode: str) -> None:
     if found.st_mode & stat.S_ISVTX and found.st_mode & 0o077:
-        raise StorageError(f"{path} is for all users: name a directory of your own within it")
+        raise StorageError(f"{path} is for all users: choose a directory of your own in it")
     if found.st_uid != os.geteuid():
         raise StorageError(
-            f"{path} belongs to another user (uid {found.st_uid}): remove it, or name another place"
+            f"{path} belongs to another user (uid {found.st_uid}): remove it, or choose another"
         )
     if found.st_mode & 0o077:
         raise StorageError(
@@ -129,8 +128,8 @@ def _check(path: Path, found: os.stat_result, mode: str) -> None:
 
 def _unusable(path: Path, error: OSError) -> StorageError:
     if path.is_symlink():
-        return StorageError(f"{path} is a symbolic link: move it away, or name the file's place")
-    return StorageError(f"{path} cannot be opened ({_words(error)}): mend its permissions")
+        return StorageError(f"{path} is a symbolic link: move it away, or name its target")
+    return StorageError(f"{path} cannot be opened ({_words(error)}): correct its permissions")
 
 
 def _words(error: OSError) -> str:
