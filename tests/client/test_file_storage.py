@@ -146,7 +146,7 @@ def test_what_others_may_read_is_refused_with_the_remedy(path, place):
 def test_a_directory_for_all_users_is_refused_and_nobody_is_told_to_close_it(path):
     path.parent.mkdir()
     path.parent.chmod(0o1777)
-    with pytest.raises(StorageError, match="a directory of your own within it"):
+    with pytest.raises(StorageError, match="a directory of your own in it"):
         opened(path).probe()
 
 
@@ -168,7 +168,7 @@ def test_a_pipe_in_place_of_the_file_is_refused_at_once(path):
 
 def test_a_directory_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="cannot be made a directory"):
+    with pytest.raises(StorageError, match="the directory cannot be created"):
         opened(tmp_path / "file" / "state" / "tokens").probe()
 
 
@@ -311,7 +311,7 @@ def test_plaintext_is_kept_only_by_its_unsafe_name_and_says_so(path):
             storage.load("a")
     with path.open("wb") as file:
         file.truncate(17 * 1024 * 1024)
-    with pytest.raises(StorageError, match="larger than"):
+    with pytest.raises(StorageError, match="too large for a file of tokens"):
         storage.load("a")
 
 

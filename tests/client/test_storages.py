@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections import Counter
-from collections.abc import Callable
+from pathlib import Path
 
 import keyring
 import pytest
@@ -22,19 +22,25 @@ from bearerguard.client.token import Token
 from bearerguard.errors import StorageError
 from tests.client.ring import DictKeyring
 
+KINDS = ["memory", "encrypted file", "plaintext file", "keyring"]
 
-@pytest.fixture(params=["memory", "encrypted file", "plaintext file", "keyring"])
+
+def made(kind: str, folder: Path, lock_timeout: float) -> Storage:
+    """Return a storage whose files are in `folder`."""
+    path = folder / "state" / "tokens"
+    if kind == "memory":
+        return MemoryStorage(lock_timeout=lock_timeout)
+    if kind == "encrypted file":
+        key = SecretKey(secrets.token_bytes(32))
+        return EncryptedFile(key, path, lock_timeout=lock_timeout)
+    if kind == "plaintext file":
+        return InsecurePlaintextFile(path, lock_timeout=lock_timeout)
+    return KeyringStorage(backend=DictKeyring(), locks=path.parent, lock_timeout=lock_timeout)
+
+
+@pytest.fixture(params=KINDS)
 def storage(request, tmp_path) -> Storage:
-    path = tmp_path / "state" / "tokens"
-    made: dict[str, Callable[[], Storage]] = {
-        "memory": lambda: MemoryStorage(lock_timeout=3),
-        "encrypted file": lambda: EncryptedFile(
-            SecretKey(secrets.token_bytes(32)), path, lock_timeout=3
-        ),
-        "plaintext file": lambda: InsecurePlaintextFile(path, lock_timeout=3),
-        "keyring": lambda: KeyringStorage(backend=DictKeyring(), locks=path.parent, lock_timeout=3),
-    }
-    return made[request.param]()
+    return made(request.param, tmp_path, lock_timeout=30)
 
 
 def test_a_value_is_kept_replaced_and_cleared_by_who_knows_it(storage):
@@ -57,7 +63,9 @@ def test_a_probe_leaves_nothing_behind(storage):
     assert storage.keys() == []
 
 
-def test_one_thread_at_a_time_holds_the_lock_of_a_key(storage):
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_thread_at_a_time_holds_the_lock_of_a_key(kind, tmp_path):
+    storage = made(kind, tmp_path, lock_timeout=0.2)
     held = threading.Event()
     done = threading.Event()
 
