@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import anyio
@@ -44,8 +44,10 @@ def browser(address: str) -> None:
     threading.Thread(target=visit).start()
 
 
-def session(running: Served, storage: Any = None, **options: Any) -> TokenManager:
-    client = running.add(redirect_uris=["http://127.0.0.1/callback"], **options)
+def session(
+    running: Served, storage: Any = None, monotonic: Callable[[], float] = time.monotonic
+) -> TokenManager:
+    client = running.add(redirect_uris=["http://127.0.0.1/callback"])
     source = AuthorizationCode(
         running.url,
         client_id=client.client_id,
@@ -53,7 +55,7 @@ def session(running: Served, storage: Any = None, **options: Any) -> TokenManage
         scopes="read",
         open_browser=browser,
     )
-    return TokenManager(source, storage=storage)
+    return TokenManager(source, storage=storage, monotonic=monotonic)
 
 
 def test_CL_07_a_login_by_loopback_redirect_ends_with_tokens(running: Served) -> None:
@@ -117,14 +119,14 @@ class FullStorage(MemoryStorage):
 
 
 def test_CL_05_a_token_that_cannot_be_kept_is_an_error_and_not_lost(running: Served) -> None:
-    storage = FullStorage()
-    manager = session(running, storage)
+    storage, seconds = FullStorage(), [1000.0]
+    manager = session(running, storage, monotonic=lambda: seconds[0])
     first = manager.login()
     storage.full = True
     with pytest.raises(StorageError, match="full"):
         manager.renew(manager.lease())
     storage.full = False
-    time.sleep(1.1)  # the pause after a failure
+    seconds[0] += 1.1  # longer than the backoff after one failure
     second = manager.renew(manager.lease()).token
     assert second.refresh_token != first.refresh_token
     assert running.server.introspect(second.access_token)["active"]
