@@ -173,7 +173,7 @@ MISTAKES: list[tuple[str, Callable[[], object]]] = [
     ("secret", lambda: IntrospectionCache(RedisStore("redis://127.0.0.1", secret=SECRET), "short")),
     (
         "introspection_cache=: pass IntrospectionCache",
-        lambda: LocalIssuer(algorithm="ES256").guard(introspection_cache="redis://127.0.0.1"),
+        lambda: LocalIssuer(algorithm="ES256").guard(introspection_cache="redis://127.0.0.1"),  # type: ignore[arg-type]
     ),
 ]
 

@@ -11,11 +11,11 @@ import json
 import secrets
 from binascii import Error as BinasciiError
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Unpack
 from urllib.parse import parse_qsl, unquote_plus, urlsplit
 
 from bearerguard.errors import TokenError
-from bearerguard.guard.config.introspection import Introspection
+from bearerguard.guard.config.introspection import Introspection, IntrospectionOptions
 from bearerguard.protocol import client_authentication, introspection
 from bearerguard.protocol.jose import jwk, jwt
 from bearerguard.protocol.jose.signing import PrivateKey
@@ -58,7 +58,7 @@ class LocalIntrospection:
         """Say from now on that a token is not active."""
         self._tokens.pop(token, None)
 
-    def options(self, **options: Any) -> Introspection:
+    def options(self, **options: Unpack[IntrospectionOptions]) -> Introspection:
         """Return how a guard asks: by a secret, unless `options` say how else."""
         if options.keys().isdisjoint(("private_key", "token")):
             options.setdefault("client_secret", self.client_secret)
