@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 
 import bearerguard
+from bearerguard.guard.config.introspection import IntrospectionOptions
 from bearerguard.guard.config.issuer import IssuerOptions
 from bearerguard.guard.guard import GuardOptions
 
@@ -45,6 +46,7 @@ NAMES: dict[str, list[str]] = {
         "InsufficientScope",
         "Introspection",
         "IntrospectionCache",
+        "IntrospectionOptions",
         "Issuer",
         "IssuerOptions",
         "IssuerUnavailable",
@@ -201,5 +203,7 @@ def test_the_package_lists_its_names_and_has_no_others() -> None:
 def test_the_typed_options_are_those_of_the_constructors() -> None:
     guard = inspect.signature(bearerguard.Guard).parameters
     assert set(GuardOptions.__annotations__) == set(guard) - {"issuers"}
+    introspection = inspect.signature(bearerguard.Introspection).parameters
+    assert set(IntrospectionOptions.__annotations__) == set(introspection)
     issuer = inspect.signature(bearerguard.Issuer).parameters
     assert set(IssuerOptions.__annotations__) == set(issuer) - {"url", "audience"}

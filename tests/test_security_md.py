@@ -19,11 +19,11 @@ def _figure(pattern: str) -> int:
 
 
 def test_how_many_credentials_are_kept_in_clear() -> None:
-    assert _figure(r"The last (\d+) credentials at most") == token_cache._MAX_IN_USE
+    assert _figure(r"The last (\d+) credentials at most") == token_cache._MAX_RECENT
     page = (ROOT / "docs" / "security.md").read_text()
-    assert f"The last {token_cache._MAX_IN_USE} credentials at most" in page
+    assert f"The last {token_cache._MAX_RECENT} credentials at most" in page
     cache = token_cache.TokenCache(10, lambda: 0.0)
-    assert cache._max_in_use == 10  # "cache_size= below that lowers the number too"
+    assert cache._max_recent == 10  # "cache_size= below that lowers the number too"
 
 
 def test_how_long_a_withdrawn_key_is_accepted() -> None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     )
     from bearerguard.guard.config.claim_check import ClaimCheck
     from bearerguard.guard.config.claim_mapping import ClaimMapping, RequiredClaims
-    from bearerguard.guard.config.introspection import Introspection
+    from bearerguard.guard.config.introspection import Introspection, IntrospectionOptions
     from bearerguard.guard.config.introspection_cache import IntrospectionCache
     from bearerguard.guard.config.issuer import AllowedTenants, Issuer, IssuerOptions
     from bearerguard.guard.config.key_policy import KeyPolicy
@@ -81,6 +81,7 @@ __all__ = [
     "InsufficientScope",
     "Introspection",
     "IntrospectionCache",
+    "IntrospectionOptions",
     "Issuer",
     "IssuerOptions",
     "IssuerUnavailable",
@@ -126,7 +127,7 @@ _PLACES = {
     " TokenUnavailable",
     "guard.config.claim_check": "ClaimCheck",
     "guard.config.claim_mapping": "ClaimMapping RequiredClaims",
-    "guard.config.introspection": "Introspection",
+    "guard.config.introspection": "Introspection IntrospectionOptions",
     "guard.config.introspection_cache": "IntrospectionCache",
     "guard.config.issuer": "AllowedTenants Issuer IssuerOptions",
     "guard.config.key_policy": "KeyPolicy",

@@ -191,7 +191,7 @@ MISTAKES: list[tuple[str, Callable[[], object]]] = [
     ("secret=", lambda: IntrospectionCache(STORE, secret="short")),
     (
         "introspection_cache=: pass IntrospectionCache",
-        lambda: LocalIssuer(algorithm="ES256").guard(introspection_cache="redis://127.0.0.1"),
+        lambda: LocalIssuer(algorithm="ES256").guard(introspection_cache="redis://127.0.0.1"),  # type: ignore[arg-type]
     ),
 ]
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Unpack
 from urllib.parse import parse_qsl, urlsplit
 
 from bearerguard.errors import TokenError
-from bearerguard.guard.config.introspection import Introspection
+from bearerguard.guard.config.introspection import Introspection, IntrospectionOptions
 from bearerguard.protocol import client_authentication, introspection, names
 from bearerguard.protocol.jose import jwk, jwt
 from bearerguard.runtime.messages import Request, Response
@@ -57,7 +57,7 @@ class LocalIntrospection:
         """Make an opaque token inactive."""
         self._tokens.pop(token, None)
 
-    def options(self, **options: Any) -> Introspection:
+    def options(self, **options: Unpack[IntrospectionOptions]) -> Introspection:
         """Return the options of a guard: by client secret, unless `options` say otherwise."""
         if options.keys().isdisjoint(("private_key", "token")):
             options.setdefault("client_secret", self.client_secret)

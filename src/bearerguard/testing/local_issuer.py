@@ -12,11 +12,12 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Unpack
 from urllib.parse import urlsplit
 
-from bearerguard.guard.config.issuer import Issuer
-from bearerguard.guard.guard import Guard
+from bearerguard.guard.config.issuer import Issuer, IssuerOptions
+from bearerguard.guard.config.names import Names
+from bearerguard.guard.guard import Guard, GuardOptions
 from bearerguard.protocol import names
 from bearerguard.protocol.metadata import metadata_urls
 from bearerguard.runtime.flow import Fetch
@@ -199,14 +200,14 @@ class LocalIssuer:
 
     # For a guard
 
-    def issuer(self, **options: Any) -> Issuer:
+    def issuer(self, *, audience: Names | None = None, **options: Unpack[IssuerOptions]) -> Issuer:
         """Return an `Issuer` for a guard, with these options."""
-        chosen: dict[str, Any] = {"audience": self.audience, **options}
-        return Issuer(self.url, **chosen)
+        chosen = self.audience if audience is None else audience
+        return Issuer(self.url, audience=chosen, **options)
 
-    def guard(self, **options: Any) -> Guard:
+    def guard(self, **options: Unpack[GuardOptions]) -> Guard:
         """Return a guard that trusts this issuer and calls it in process, with these options."""
-        chosen: dict[str, Any] = {"transport": self.transport(), "clock": self._clock, **options}
+        chosen: GuardOptions = {"transport": self.transport(), "clock": self._clock, **options}
         return Guard(self.issuer(), **chosen)
 
     def _new_key(self, algorithm: str) -> SigningKey:

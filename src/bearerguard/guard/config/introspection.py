@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
-from typing import TypeAlias
+from typing import TypeAlias, TypedDict
 
 from bearerguard.errors import ConfigurationError, quoted
 from bearerguard.protocol import client_authentication as methods
@@ -175,6 +175,26 @@ class Introspection:
             raise ConfigurationError(
                 f"private_key=: pass a PEM private key, or a private JWK as a dict: {error}"
             ) from None
+
+
+class IntrospectionOptions(TypedDict, total=False):
+    """The options of `Introspection`."""
+
+    client_id: str | None
+    client_secret: str | None
+    private_key: signing.GivenKey | None
+    private_key_id: str | None
+    signing_algorithm: str | None
+    token: BearerToken | None
+    endpoint: str | None
+    auth_method: str | None
+    assertion_audience: str | None
+    signed_responses: bool
+    cache_ttl: float
+    negative_ttl: float
+    stale_ttl: float
+    breaker_cooldown: float
+    allow_missing_audience: bool
 
 
 def _check_text(name: str, value: object) -> None:
