@@ -178,7 +178,7 @@ def _teller(server: AuthorizationServer, url: str) -> Guard:
     if not secrets:
         raise ConfigurationError(
             f"--revocations: set {_REVOCATIONS_SECRET} to the secret of the workers' RedisStore"
-            " (several, oldest to newest, with commas between)"
+            " (several, newest first, with commas between)"
         )
     try:
         store = RedisStore(url, secret=[each.strip() for each in secrets.split(",")])
