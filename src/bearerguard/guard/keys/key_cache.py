@@ -128,7 +128,8 @@ class KeyCache:
         if issuer.static_keys is not None:
             keys = issuer.static_keys
             self._snapshot = Snapshot(
-                keys, {key: KeyValidity(math.inf, key_id=key.kid) for key in keys.keys}
+                keys,
+                MappingProxyType({key: KeyValidity(math.inf, key_id=key.kid) for key in keys.keys}),
             )
         _of_this_process.add(self)
 
@@ -169,7 +170,7 @@ class KeyCache:
         if noted_for is not snapshot:
             noted = _NOTHING
         if len(noted) < _MAX_HEADERS:  # a race between threads loses one note
-            self._selections = (snapshot, {**noted, header: selected})
+            self._selections = (snapshot, MappingProxyType({**noted, header: selected}))
 
     def load(self) -> Flow[Snapshot]:
         """Return keys that may be used, fetching them only if there are none."""
@@ -376,7 +377,9 @@ class KeyCache:
         }
         # From the beginning of the fetch: a key withdrawn during it is not used for longer either.
         overdue_at, dead_at = began + issuer.keys_refresh, now + issuer.keys_max_age
-        self._snapshot = Snapshot(keys, validities, now, now + delay, overdue_at, dead_at)
+        self._snapshot = Snapshot(
+            keys, MappingProxyType(validities), now, now + delay, overdue_at, dead_at
+        )
         self._fetched_at = now
         self._look_at = now + delay
         self._backoff.succeeded()
