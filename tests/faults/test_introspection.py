@@ -125,7 +125,7 @@ def test_INT_07_a_black_hole_costs_warm_tokens_nothing_and_new_ones_no_waiting()
             f" black-holed {statistics.median(black_holed) * 1e6:.2f} µs, ratio {ratio:.3f}"
         )
         flow = guard.authenticate(request)
-        with pytest.raises(StopIteration):  # it returns before it asks the world for anything
+        with pytest.raises(StopIteration):  # it returns before any effect
             next(flow)
 
         waited = []
@@ -224,7 +224,7 @@ def guard_of(endpoint: str, **transport: Any) -> Guard:
 
 
 def answers_503_and_caches_nothing(guard: Guard) -> None:
-    """Both faces answer 503, each having asked anew."""
+    """Both adapters respond with 503, each after a call of its own."""
     with guard:
         for call in DRIVERS.values():
             answer = call(

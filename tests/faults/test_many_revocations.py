@@ -180,8 +180,8 @@ def test_one_more_revocation_costs_the_same_at_every_size(issuer: LocalIssuer, k
 
 def test_a_user_with_many_grants_is_revoked_in_one_go(harness: Harness, redis: RedisServer) -> None:
     tokens = [harness.tokens()["access_token"] for _ in range(GRANTS)]
-    told: list[int] = []
-    harness.server.on_revocations(lambda revoked: told.append(len(revoked)))
+    batches: list[int] = []
+    harness.server.on_revocations(lambda revoked: batches.append(len(revoked)))
     store = RedisStore(redis.url, secret=SECRET)
     beside = Guard(harness.server.issuer(), clock=harness.clock, revocations=Revocations(store))
     with Guard(harness.server.issuer(), clock=harness.clock) as alone, beside:
@@ -192,5 +192,5 @@ def test_a_user_with_many_grants_is_revoked_in_one_go(harness: Harness, redis: R
         took = time.monotonic() - began
         for guard in (alone, beside):
             assert all(is_revoked(guard, token) for token in (tokens[0], tokens[-1]))
-    assert told == [GRANTS + 1], "the grants and the user, in one call"
-    print(f"\n{GRANTS} grants of a user revoked, and told to two guards, in {took:.2f} s")
+    assert batches == [GRANTS + 1], "the grants and the user, in one call"
+    print(f"\n{GRANTS} grants of a user revoked, and announced to two guards, in {took:.2f} s")

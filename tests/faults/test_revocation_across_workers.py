@@ -85,7 +85,7 @@ def test_workers_together_append_once_what_a_store_lost(redis: RedisServer) -> N
         name, token = them.token()
         assert them.revoke(name)
         them.seconds_until_all_others_refuse(token, time.monotonic())
-        time.sleep(2)  # whoever is late would append by now
+        time.sleep(2)  # a late worker would have appended by now
         kept = client.xlen(LOG)
     print(f"\n{LOST} revocations in Redis, flushed, five workers: {kept - 1} were appended again")
     assert LOST < kept <= 1.1 * LOST

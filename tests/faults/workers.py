@@ -20,7 +20,7 @@ from tests.processes import START_SECONDS, free_port
 from tests.redis_server import RedisServer
 
 ROOT = Path(__file__).resolve().parents[2]
-# The first one revokes; both worlds are among those that must hear of it.
+# The first one revokes; sync and async workers are among those that must refuse the token.
 KINDS = ("asgi", "wsgi", "asgi", "wsgi", "asgi")
 
 

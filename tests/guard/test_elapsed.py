@@ -147,7 +147,9 @@ def test_keys_are_refreshed_though_the_clock_was_set_back(
     clock.now -= HOUR
     seconds.now += 290
     guard.verify(issuer.token(iat=None) if once_each else token)
-    if not once_each:  # whose lease ends by the clock: the thread that fetched it is awake
+    if (
+        not once_each
+    ):  # the validity of its key ends by the clock: the thread that fetched it is awake
         guard.run(guard._trust.find(issuer.url)[1].refresh())  # type: ignore[index]
     eventually(lambda: issuer.hits["/jwks"] == 2)
     eventually(lambda: health(guard)["age"] == 0)
@@ -203,7 +205,7 @@ def test_a_clock_set_back_does_not_prolong_the_validity_of_a_key(
         guard.run(keys.refresh())
     clock.now += 2
     assert recalled(guard, b"Bearer " + token.encode()) is None
-    assert guard.verify(token).subject == "user"  # the issuer does not answer
+    assert guard.verify(token).subject == "user"  # the issuer does not respond
 
 
 def test_keys_that_are_due_make_no_request_wait_and_those_overdue_do(
@@ -215,7 +217,7 @@ def test_keys_that_are_due_make_no_request_wait_and_those_overdue_do(
     assert list(guard.decide([b"Bearer " + issuer.token().encode()])) == []
     eventually(lambda: health(guard)["failures"] == 1)
     seconds.now += 50
-    # While it does not answer, nobody waits for it.
+    # While it does not respond, no request waits for it.
     assert list(guard.decide([b"Bearer " + issuer.token().encode()])) == []
     assert health(guard)["status"] == "stale"
 
@@ -227,7 +229,7 @@ def test_requests_wait_for_overdue_keys_and_go_on_with_the_old_when_there_are_no
     guard.verify(token)
     seconds.now += 301
     issuer.refuses = True
-    for each in (token, issuer.token()):  # the first one asks, and finds nobody
+    for each in (token, issuer.token()):  # the first one asks, in vain
         assert guard.verify(each).subject == "user"
     assert health(guard)["failures"] >= 1
 
@@ -253,7 +255,9 @@ def test_a_forked_worker_refreshes_the_keys_itself(
 
     def works() -> bool:
         right = threads() == set()
-        right &= recalled(guard, b"Bearer " + token.encode()) is None  # somebody has to plan it
+        right &= (
+            recalled(guard, b"Bearer " + token.encode()) is None
+        )  # a request has to plan the refresh
         guard.verify(token if remembered else issuer.token())
         right &= len(threads()) == 1
         issuer.rotate(keep=False)

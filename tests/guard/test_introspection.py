@@ -369,10 +369,10 @@ def test_a_signed_response_may_have_an_alias_as_its_issuer(clock: Clock) -> None
         clock=clock,
     )
     header = {"alg": "ES256", "typ": "token-introspection+jwt", "kid": local.key.kid}
-    told = {"active": True, "aud": local.audience, "sub": "ada"}
+    members = {"active": True, "aud": local.audience, "sub": "ada"}
     with guard:
         for name, passes in (("id.test", True), ("https://id.test", True), ("other.test", False)):
-            claims = {"iss": name, "aud": "api", "iat": int(NOON), "token_introspection": told}
+            claims = {"iss": name, "aud": "api", "iat": int(NOON), "token_introspection": members}
             local.introspection.response = Response(
                 200,
                 (("Content-Type", "application/token-introspection+jwt"),),
@@ -776,8 +776,8 @@ def test_workers_do_not_share_a_response_signed_by_a_withdrawn_key(clock: Clock)
 def test_a_signed_response_that_was_not_requested_is_not_shared(clock: Clock) -> None:
     issuer, shelf = LocalIssuer(algorithm="ES256", clock=clock), Shelf()
     token, asked = issuer.opaque_token(), worker(issuer, shelf)
-    told = {"active": True, "aud": issuer.audience, "sub": "ada", "exp": NOON + 60}
-    claims = {"iss": issuer.url, "aud": "api", "iat": int(NOON), "token_introspection": told}
+    members = {"active": True, "aud": issuer.audience, "sub": "ada", "exp": NOON + 60}
+    claims = {"iss": issuer.url, "aud": "api", "iat": int(NOON), "token_introspection": members}
     header = {"alg": "ES256", "typ": "token-introspection+jwt", "kid": issuer.key.kid}
     issuer.introspection.response = Response(
         200,

@@ -85,7 +85,7 @@ def test_a_store_that_shares_nothing_is_reported(redis: RedisServer) -> None:
     issuer = LocalIssuer(algorithm="ES256")
     events: list[Event] = []
 
-    def hire(secret: str) -> Guard:
+    def start_worker(secret: str) -> Guard:
         return Guard(
             issuer.issuer(introspection=issuer.introspection.options()),
             transport=issuer.transport(),
@@ -96,7 +96,7 @@ def test_a_store_that_shares_nothing_is_reported(redis: RedisServer) -> None:
         )
 
     token = issuer.opaque_token()
-    with hire(SECRET) as first, hire(SECRET[::-1]) as stranger:
+    with start_worker(SECRET) as first, start_worker(SECRET[::-1]) as stranger:
         first.verify(token)
         assert events == []
         stranger.verify(token)
@@ -151,7 +151,7 @@ def test_a_database_user_needs_only_the_documented_rights(
     issuer = LocalIssuer(algorithm="ES256")
     events: list[Event] = []
 
-    def hire(password: str) -> Guard:
+    def start_worker(password: str) -> Guard:
         url = redis.url.replace("//", f"//api:{password}@")
         store = RedisStore(url, secret=SECRET, prefix="mine", timeout=0.5)
         return Guard(
@@ -163,7 +163,7 @@ def test_a_database_user_needs_only_the_documented_rights(
         )
 
     token, revoked = issuer.opaque_token(), issuer.opaque_token(jti="t1")
-    with hire("p4ssword") as first, hire("p4ssword") as second:
+    with start_worker("p4ssword") as first, start_worker("p4ssword") as second:
         first.revoke(token_id="t1")
         for guard in (first, second):
             assert guard.verify(token).subject == "user"
@@ -171,7 +171,7 @@ def test_a_database_user_needs_only_the_documented_rights(
                 guard.verify(revoked)
     assert issuer.hits["/introspect"] == 2  # once for each token
     assert {event.code for event in events} == {"revoked"}
-    with hire("m1staken") as stranger, pytest.raises(IssuerUnavailable) as raised:
+    with start_worker("m1staken") as stranger, pytest.raises(IssuerUnavailable) as raised:
         stranger.verify(token)
     assert "AuthenticationError" in str(raised.value)
     assert "m1staken" not in repr((raised.value, events, stranger))

@@ -49,9 +49,9 @@ def test_two_new_tokens_at_once_are_both_valid() -> None:
     issuer = LocalIssuer(algorithm="ES256")
     with issuer.guard() as guard:
         credentials = [f"Bearer {issuer.token(sub=name)}".encode() for name in ("ada", "eve")]
-        # Both are looked at while their header is unknown; when the second is proved it is known.
-        looked_at = [guard.decide_now([each]) for each in credentials]
-        for name, pending in zip(("ada", "eve"), looked_at, strict=True):
+        # Both start while their header is unknown; when the second is validated it is known.
+        pending_tokens = [guard.decide_now([each]) for each in credentials]
+        for name, pending in zip(("ada", "eve"), pending_tokens, strict=True):
             assert isinstance(pending, Pending)
             decision = guard.run(pending.flow)
             assert isinstance(decision, Allow)

@@ -65,7 +65,7 @@ def test_a_herd_of_threads_costs_one_fetch(issuer: LocalIssuer, guard: Guard) ->
 def test_a_herd_of_tasks_costs_one_fetch_though_its_leader_is_cancelled(
     backend: str, issuer: LocalIssuer, guard: Guard
 ) -> None:
-    issuer.delay = 1.0  # so that the leader is cancelled long before its answer
+    issuer.delay = 1.0  # so that the leader is cancelled long before its response
     token, answered = issuer.token(), []
 
     async def follow() -> None:
@@ -175,7 +175,7 @@ def test_a_request_for_keys_that_are_due_does_not_wait(
     issuer.delay = 0.3
     for fresh in (token, issuer.token()):
         effects = list(guard.decide([b"Bearer " + fresh.encode()]))
-        assert effects == []  # nothing was asked of the world
+        assert effects == []  # no effect was performed
     issuer.delay = 0
     _until(lambda: issuer.hits["/jwks"] == 2)
 
@@ -241,7 +241,7 @@ def test_any_octets_for_a_jwks_keep_the_old_keys(
 
 
 class Answers:
-    """A transport that answers from a table, and otherwise as the issuer does."""
+    """A transport that responds from a table, and otherwise as the issuer does."""
 
     def __init__(self, issuer: LocalIssuer, table: dict[str, Response | Exception]) -> None:
         self.table = table
@@ -338,7 +338,7 @@ def test_an_issuer_may_move_its_keys(issuer: LocalIssuer, clock: Clock) -> None:
 def test_a_fetch_that_began_before_the_token_came_is_not_enough(
     issuer: LocalIssuer, clock: Clock
 ) -> None:
-    """The key was published between the answer of a fetch under way and its arrival."""
+    """The key was published between the response to a fetch under way and its arrival."""
     started, go = threading.Event(), threading.Event()
 
     class Slow(Answers):
@@ -458,14 +458,14 @@ def test_a_key_of_one_issuer_verifies_no_token_of_another(clock: Clock) -> None:
 
 
 def test_the_budget_and_the_backoff_survive_a_clock_that_is_set_back() -> None:
-    bucket, back_off = RefetchBudget(30), Backoff(30)
-    assert [bucket.take(10_000) for _ in range(4)] == [True, True, True, False]
-    assert bucket.wait(10_000) == 30
-    assert bucket.wait(0) <= 30
+    budget, backoff = RefetchBudget(30), Backoff(30)
+    assert [budget.take(10_000) for _ in range(4)] == [True, True, True, False]
+    assert budget.wait(10_000) == 30
+    assert budget.wait(0) <= 30
     for _ in range(40):
-        back_off.failed(10_000)
-    assert back_off.wait(0) <= 30
-    assert bucket.take(10_000 + 30)
+        backoff.failed(10_000)
+    assert backoff.wait(0) <= 30
+    assert budget.take(10_000 + 30)
 
 
 def test_a_cached_token_does_not_outlive_its_expiry(

@@ -66,14 +66,14 @@ class Worker:
 
 
 @pytest.fixture
-def hire(redis: RedisServer) -> Callable[..., Worker]:
-    def hire(known: int = 0) -> Worker:
+def start_worker(redis: RedisServer) -> Callable[..., Worker]:
+    def start_worker(known: int = 0) -> Worker:
         worker = Worker(redis)
         worker.catch_up()
         worker.add(revocations(0, known))
         return worker
 
-    return hire
+    return start_worker
 
 
 def lose_everything(redis: RedisServer) -> None:
@@ -86,8 +86,10 @@ def length(redis: RedisServer) -> int:
         return int(client.xlen(LOG))
 
 
-def test_the_newest_are_appended_first(redis: RedisServer, hire: Callable[..., Worker]) -> None:
-    worker = hire(MANY)
+def test_the_newest_are_appended_first(
+    redis: RedisServer, start_worker: Callable[..., Worker]
+) -> None:
+    worker = start_worker(MANY)
     lose_everything(redis)
     worker.catch_up()
     appends: list[None] = []
@@ -101,7 +103,7 @@ def test_the_newest_are_appended_first(redis: RedisServer, hire: Callable[..., W
     with pytest.raises(StoreFailed):
         worker.restore()
     assert worker.feed.lost
-    late = hire()
+    late = start_worker()
     assert 0 < len(late.known) < MANY
     assert late.knows(f"t{MANY - 1}")
     worker.before_append = lambda: None
@@ -112,9 +114,9 @@ def test_the_newest_are_appended_first(redis: RedisServer, hire: Callable[..., W
 
 
 def test_entries_that_another_worker_appends_meanwhile_are_not_appended_twice(
-    redis: RedisServer, hire: Callable[..., Worker]
+    redis: RedisServer, start_worker: Callable[..., Worker]
 ) -> None:
-    one, two = hire(MANY), hire(MANY)
+    one, two = start_worker(MANY), start_worker(MANY)
     lose_everything(redis)
     one.catch_up()
     two.catch_up()
@@ -132,9 +134,9 @@ def test_entries_that_another_worker_appends_meanwhile_are_not_appended_twice(
 
 
 def test_entries_that_are_lost_again_are_appended_again(
-    redis: RedisServer, hire: Callable[..., Worker]
+    redis: RedisServer, start_worker: Callable[..., Worker]
 ) -> None:
-    worker = hire(MANY)
+    worker = start_worker(MANY)
     lose_everything(redis)
     worker.catch_up()
     appends: list[None] = []
@@ -151,7 +153,7 @@ def test_entries_that_are_lost_again_are_appended_again(
     assert kept < MANY
     assert worker.restore() == MANY - kept
     assert not worker.feed.lost
-    late = hire()
+    late = start_worker()
     assert len(late.known) == MANY
 
 
@@ -184,9 +186,9 @@ def test_a_restored_log_is_reported_when_it_is_complete(redis: RedisServer) -> N
 
 
 def test_notifications_are_taken_in_between_the_pages_of_a_long_log(
-    redis: RedisServer, hire: Callable[..., Worker]
+    redis: RedisServer, start_worker: Callable[..., Worker]
 ) -> None:
-    one, late = hire(), Worker(redis)
+    one, late = start_worker(), Worker(redis)
     one.run(one.feed.publish(revocations(0, 3500)))
     added: list[list[str]] = []
 
@@ -211,9 +213,9 @@ def test_notifications_of_a_plain_log_are_added_at_once_and_malformed_ones_are_n
 
 
 def test_notifications_are_taken_in_while_a_log_is_restored(
-    redis: RedisServer, hire: Callable[..., Worker]
+    redis: RedisServer, start_worker: Callable[..., Worker]
 ) -> None:
-    one, two = hire(MANY), hire()
+    one, two = start_worker(MANY), start_worker()
     lose_everything(redis)
     one.catch_up()
     news = revocations(9000, 1)

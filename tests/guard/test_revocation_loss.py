@@ -25,12 +25,12 @@ from tests.guard.test_revocations import (
     SECRET,
     Worker,
     eventually,
-    hire,
     revocation,
+    start_worker,
 )
 from tests.redis_server import RedisServer
 
-__all__ = ["hire"]  # a fixture
+__all__ = ["start_worker"]  # a fixture
 
 Client = library.Redis
 ALL = [f"t{number}" for number in range(10)]
@@ -114,20 +114,20 @@ def revoke_all(client: Client, worker: Worker) -> None:
 
 @pytest.mark.parametrize("remove", {**SEEN, **UNSEEN}.values(), ids=[*SEEN, *UNSEEN])
 def test_removed_entries_are_appended_again_by_the_workers_that_know_them(
-    redis: RedisServer, hire: Callable[..., Worker], remove: Callable[[Client], object]
+    redis: RedisServer, start_worker: Callable[..., Worker], remove: Callable[[Client], object]
 ) -> None:
-    one, two = hire(), hire()
+    one, two = start_worker(), start_worker()
     two.refuses("good")
     with redis.client() as client:
         revoke_all(client, one)
         eventually(lambda: len(two.revocations.current) == len(ALL))
         remove(client)
         eventually(lambda: "revocations_restored" in one.codes() + two.codes())
-        late = hire()
+        late = start_worker()
         eventually(lambda: late.knows(ALL[0]))
         assert all(late.knows(name) for name in ALL)
         assert not late.refuses("good")
-        # Whatever was left is cut off; only what cannot be read is nobody's to remove.
+        # Older entries are removed; those that cannot be read stay.
         garbage = 3 if remove is fill_with_garbage else 0
         kept = len(ALL) if not garbage else len(ALL) * 2 - 3 + garbage
         eventually(lambda: client.xlen(LOG) == kept)
@@ -138,15 +138,15 @@ def test_removed_entries_are_appended_again_by_the_workers_that_know_them(
 
 @pytest.mark.parametrize("remove", SEEN.values(), ids=SEEN)
 def test_a_worker_that_starts_does_not_trust_a_log_with_a_gap(
-    redis: RedisServer, hire: Callable[..., Worker], remove: Callable[[Client], object]
+    redis: RedisServer, start_worker: Callable[..., Worker], remove: Callable[[Client], object]
 ) -> None:
-    one = hire()
+    one = start_worker()
     with redis.client() as client:
         revoke_all(client, one)
-        one.shared.close()  # nobody follows who could append it again
+        one.shared.close()  # no worker is left that could append it again
         remove(client)
         remaining = client.xlen(LOG)
-        late, later = hire(), hire()
+        late, later = start_worker(), start_worker()
         for worker in (late, later):
             with pytest.raises(RevocationsUnavailable, match="lost revocations"):
                 worker.refuses(ALL[0])
@@ -159,31 +159,31 @@ def test_a_worker_that_starts_does_not_trust_a_log_with_a_gap(
         eventually(lambda: later.revocations.health().status == "fresh")
         assert len(late.revocations.current) == len(later.revocations.current) == remaining
         eventually(lambda: client.xlen(LOG) == remaining)
-        assert not hire().refuses("good")  # the log is whole again
+        assert not start_worker().refuses("good")  # the log is whole again
 
 
 def test_a_loss_is_reported_with_the_numbers_of_the_entries(
-    redis: RedisServer, hire: Callable[..., Worker]
+    redis: RedisServer, start_worker: Callable[..., Worker]
 ) -> None:
-    one = hire()
+    one = start_worker()
     with redis.client() as client:
         revoke_all(client, one)
         one.shared.close()
         delete(client, slice(3, 6))
-    late = hire()
+    late = start_worker()
     assert not late.lets_pass("good")
     assert "up to 3 revocations, in the numbers 4 to 6:" in late.events[0][1]
 
 
 def test_a_gap_that_may_be_entries_of_another_secret_stays_refused(
-    redis: RedisServer, hire: Callable[..., Worker]
+    redis: RedisServer, start_worker: Callable[..., Worker]
 ) -> None:
-    one = hire()
+    one = start_worker()
     with redis.client() as client:
         revoke_all(client, one)
         one.shared.close()
         fill_with_garbage(client)
-        late = hire()
+        late = start_worker()
         for _ in range(2):
             with pytest.raises(RevocationsUnavailable, match="3 revocations cannot be read"):
                 late.refuses(ALL[2])
@@ -192,14 +192,16 @@ def test_a_gap_that_may_be_entries_of_another_secret_stays_refused(
         assert client.xlen(LOG) == len(ALL)
 
 
-def test_a_repeated_entry_changes_nothing(redis: RedisServer, hire: Callable[..., Worker]) -> None:
-    one = hire()
+def test_a_repeated_entry_changes_nothing(
+    redis: RedisServer, start_worker: Callable[..., Worker]
+) -> None:
+    one = start_worker()
     with redis.client() as client:
         revoke_all(client, one)
         for _, fields in rows(client)[:3]:
             client.xadd(LOG, fields)
             client.publish(CHANNEL, fields[b"e"])
-        late = hire()
+        late = start_worker()
         assert late.refuses(ALL[0])
         one.revoke("later")
         eventually(lambda: late.refuses("later"))
@@ -209,9 +211,9 @@ def test_a_repeated_entry_changes_nothing(redis: RedisServer, hire: Callable[...
 
 
 def test_an_entry_of_another_log_with_the_same_secret_does_not_open(
-    redis: RedisServer, hire: Callable[..., Worker]
+    redis: RedisServer, start_worker: Callable[..., Worker]
 ) -> None:
-    one = hire()
+    one = start_worker()
     one.revoke("t1")
     store = RedisStore(redis.url, secret=SECRET, prefix="two")
     run(Feed([SECRET], HOUR, name="two").publish([revocation("t2")]), store.handlers())
@@ -222,60 +224,60 @@ def test_an_entry_of_another_log_with_the_same_secret_does_not_open(
         eventually(lambda: "revocations_unreadable" in one.codes())
         client.set(MARK, client.get("{two}:log:mark"))
         with pytest.raises(RevocationsUnavailable, match="secret="):
-            hire().refuses("t2")
+            start_worker().refuses("t2")
     assert not one.refuses("t2")
 
 
 def test_trimming_expired_entries_is_not_reported_as_a_loss(
-    redis: RedisServer, hire: Callable[..., Worker]
+    redis: RedisServer, start_worker: Callable[..., Worker]
 ) -> None:
     offset = 0.0
 
     def clock() -> float:
         return time.time() + offset
 
-    one = hire(clock=clock)
+    one = start_worker(clock=clock)
     one.revoke(*ALL)
     with redis.client() as client:
         offset = 2.0 * DAY
         client.xtrim(LOG, maxlen=4, approximate=False)
-        late = hire(clock=clock)
+        late = start_worker(clock=clock)
         assert not late.refuses("good")
         client.xtrim(LOG, maxlen=0, approximate=False)
-        assert not hire(clock=clock).refuses("good")
+        assert not start_worker(clock=clock).refuses("good")
         eventually(lambda: late.revocations.health().status == "fresh")
         late.run(late.revocations.revoke([Revocation("token", ISSUER, "t", None, clock() + HOUR)]))
         eventually(lambda: len(one.revocations.current) == 1)
         time.sleep(0.6)  # more than one round
         assert client.xlen(LOG) == 1
-        last = hire(clock=clock)
+        last = start_worker(clock=clock)
         last.run(last.revocations.ensure(ISSUER))
         assert len(last.revocations.current) == 1
     assert one.codes() + late.codes() + last.codes() == []
 
 
 def test_a_worker_that_revokes_after_an_older_mark_was_put_back_reuses_no_number(
-    redis: RedisServer, hire: Callable[..., Worker]
+    redis: RedisServer, start_worker: Callable[..., Worker]
 ) -> None:
-    one = hire()
+    one = start_worker()
     with redis.client() as client:
         revoke_all(client, one)
         eventually(lambda: one.shared._feed._cursor.number == len(ALL))
         put_the_mark_back(client)
         one.revoke("later")
-        late = hire()
+        late = start_worker()
         eventually(lambda: late.knows("later"))
         eventually(lambda: all(late.knows(name) for name in ALL))
 
 
 def test_a_mark_of_another_version_is_not_trusted(
-    redis: RedisServer, hire: Callable[..., Worker]
+    redis: RedisServer, start_worker: Callable[..., Worker]
 ) -> None:
     sealed = Sealer(SECRET, purpose="revocations").seal(b"e" * 16, b"mark bearerguard")
     with redis.client() as client:
         client.set(MARK, sealed)
     with pytest.raises(RevocationsUnavailable, match="another version needs another prefix="):
-        hire().refuses("t")
+        start_worker().refuses("t")
 
 
 # How long it is kept
@@ -288,7 +290,7 @@ def principal(life: float, now: float, **names: Any) -> Principal:
 @pytest.mark.parametrize("kind", ["token", "subject", "client", "session"])
 @pytest.mark.parametrize("longer_first", [True, False])
 def test_a_revocation_by_an_api_with_short_token_lives_lasts_for_one_with_long_lives(
-    redis: RedisServer, hire: Callable[..., Worker], kind: Any, longer_first: bool
+    redis: RedisServer, start_worker: Callable[..., Worker], kind: Any, longer_first: bool
 ) -> None:
     now, offset = time.time(), 0.0
 
@@ -296,8 +298,8 @@ def test_a_revocation_by_an_api_with_short_token_lives_lasts_for_one_with_long_l
         return now + offset
 
     if longer_first:
-        hire(clock=clock, max_token_life=DAY).refuses("t")
-    short = hire(clock=clock, max_token_life=HOUR)
+        start_worker(clock=clock, max_token_life=DAY).refuses("t")
+    short = start_worker(clock=clock, max_token_life=HOUR)
     before = None if kind in {"token", "session"} else now + 1
     short.run(short.revocations.revoke([Revocation(kind, ISSUER, "it", before, now + HOUR + 600)]))
     claims = {"sid": "it"} if kind == "session" else {}
@@ -313,17 +315,17 @@ def test_a_revocation_by_an_api_with_short_token_lives_lasts_for_one_with_long_l
             return refusal.reason == REVOKED
         return False
 
-    assert refused(hire(clock=clock, max_token_life=DAY))
+    assert refused(start_worker(clock=clock, max_token_life=DAY))
     offset = 23.0 * HOUR
-    assert refused(hire(clock=clock, max_token_life=DAY))
+    assert refused(start_worker(clock=clock, max_token_life=DAY))
     offset = DAY + 1200.0
-    assert not refused(hire(clock=clock, max_token_life=DAY))
+    assert not refused(start_worker(clock=clock, max_token_life=DAY))
 
 
 def test_the_log_keeps_entries_for_the_longest_token_life(
-    redis: RedisServer, hire: Callable[..., Worker]
+    redis: RedisServer, start_worker: Callable[..., Worker]
 ) -> None:
-    long, short = hire(max_token_life=DAY), hire(max_token_life=HOUR)
+    long, short = start_worker(max_token_life=DAY), start_worker(max_token_life=HOUR)
     long.refuses("t")
     short.revoke("t")
     keeps: list[float] = []
@@ -340,14 +342,14 @@ def test_the_log_keeps_entries_for_the_longest_token_life(
 
 
 def test_known_revocations_last_longer_when_an_api_with_longer_token_lives_joins(
-    hire: Callable[..., Worker],
+    start_worker: Callable[..., Worker],
 ) -> None:
     now = time.time()
-    short = hire(max_token_life=HOUR)
+    short = start_worker(max_token_life=HOUR)
     short.run(
         short.revocations.revoke([Revocation("subject", ISSUER, "ada", now, now + HOUR + 600)])
     )
-    hire(max_token_life=DAY).refuses("t")
+    start_worker(max_token_life=DAY).refuses("t")
 
     def lasts() -> float:
         (known,) = short.revocations.current.entries.values()

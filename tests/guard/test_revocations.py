@@ -93,15 +93,15 @@ def principal(token_id: str, **options: Any) -> Principal:
 
 
 @pytest.fixture
-def hire(redis: RedisServer) -> Iterator[Callable[..., Worker]]:
-    hired: list[Worker] = []
+def start_worker(redis: RedisServer) -> Iterator[Callable[..., Worker]]:
+    workers: list[Worker] = []
 
-    def hire(**options: Any) -> Worker:
-        hired.append(Worker(redis, **options))
-        return hired[-1]
+    def start_worker(**options: Any) -> Worker:
+        workers.append(Worker(redis, **options))
+        return workers[-1]
 
-    yield hire
-    for worker in hired:
+    yield start_worker
+    for worker in workers:
         worker.shared.close()
 
 
@@ -254,8 +254,10 @@ def test_revocations_in_use_without_a_store_take_none_from_a_server() -> None:
 # Sharing
 
 
-def test_a_token_that_one_worker_revokes_is_refused_by_all(hire: Callable[..., Worker]) -> None:
-    one, two, three = hire(), hire(), hire()
+def test_a_token_that_one_worker_revokes_is_refused_by_all(
+    start_worker: Callable[..., Worker],
+) -> None:
+    one, two, three = start_worker(), start_worker(), start_worker()
     for worker in (one, two, three):
         assert not worker.refuses("t1")
     one.revoke("t1")
@@ -265,16 +267,18 @@ def test_a_token_that_one_worker_revokes_is_refused_by_all(hire: Callable[..., W
 
 
 def test_a_worker_that_starts_later_knows_all_at_its_first_request(
-    hire: Callable[..., Worker],
+    start_worker: Callable[..., Worker],
 ) -> None:
-    hire().revoke(*(f"t{number}" for number in range(1500)))
-    late = hire()
+    start_worker().revoke(*(f"t{number}" for number in range(1500)))
+    late = start_worker()
     assert late.refuses("t0")
     assert late.refuses("t1499")
 
 
-def test_the_list_is_replaced_only_when_a_revocation_is_new(hire: Callable[..., Worker]) -> None:
-    one, two = hire(), hire()
+def test_the_list_is_replaced_only_when_a_revocation_is_new(
+    start_worker: Callable[..., Worker],
+) -> None:
+    one, two = start_worker(), start_worker()
     two.refuses("t1")
     one.run(one.revocations.revoke([again := revocation("t1")]))
     eventually(lambda: two.refuses("t1"))
@@ -286,10 +290,10 @@ def test_the_list_is_replaced_only_when_a_revocation_is_new(hire: Callable[..., 
 
 
 def test_a_first_request_waits_for_the_list_or_is_503(
-    redis: RedisServer, hire: Callable[..., Worker]
+    redis: RedisServer, start_worker: Callable[..., Worker]
 ) -> None:
     redis.kill()
-    worker = hire()
+    worker = start_worker()
     for _ in range(3):
         with pytest.raises(RevocationsUnavailable) as raised:
             worker.refuses("t1")
@@ -299,15 +303,15 @@ def test_a_first_request_waits_for_the_list_or_is_503(
         assert str(raised.value).startswith("revocations are unavailable")
     assert worker.revocations.health().status == "absent"
     redis.start()
-    eventually(lambda: worker.revocations.health().status == "fresh")  # nobody asked meanwhile
+    eventually(lambda: worker.revocations.health().status == "fresh")  # without a request meanwhile
     assert not worker.refuses("t1")
 
 
 def test_the_list_is_trusted_for_max_staleness_during_an_outage(
-    redis: RedisServer, hire: Callable[..., Worker]
+    redis: RedisServer, start_worker: Callable[..., Worker]
 ) -> None:
     offset = 0.0
-    worker = hire(clock=lambda: time.time() + offset)
+    worker = start_worker(clock=lambda: time.time() + offset)
     worker.revoke("t1")
     assert worker.revocations.health().status == "fresh"
     redis.signal(signal.SIGSTOP)
@@ -328,10 +332,10 @@ def test_the_list_is_trusted_for_max_staleness_during_an_outage(
 
 
 def test_a_clock_set_back_does_not_prolong_the_trust_in_the_list(
-    redis: RedisServer, hire: Callable[..., Worker]
+    redis: RedisServer, start_worker: Callable[..., Worker]
 ) -> None:
     offset = 3600.0
-    worker = hire(clock=lambda: time.time() + offset, max_staleness=1)
+    worker = start_worker(clock=lambda: time.time() + offset, max_staleness=1)
     assert not worker.refuses("t1")
     redis.kill()
     offset = 0.0
@@ -345,30 +349,32 @@ def test_a_clock_set_back_does_not_prolong_the_trust_in_the_list(
     eventually(unknown)
 
 
-def test_revoking_is_certain_or_an_error(redis: RedisServer, hire: Callable[..., Worker]) -> None:
-    worker = hire()
+def test_revoking_is_certain_or_an_error(
+    redis: RedisServer, start_worker: Callable[..., Worker]
+) -> None:
+    worker = start_worker()
     worker.refuses("t1")
     redis.kill()
     with pytest.raises(RevocationFailed, match="ConnectionError"):
         worker.revoke("t1")
     assert not worker.refuses("t1")  # it is not revoked here and valid elsewhere
     with pytest.raises(RevocationFailed):
-        hire().revoke("t1")  # nor by a worker that has never read
+        start_worker().revoke("t1")  # nor by a worker that has never read
     redis.start()
     worker.revoke("t1")
     assert worker.refuses("t1")
 
 
 def test_a_full_store_takes_no_revocation_and_can_still_be_read(
-    redis: RedisServer, hire: Callable[..., Worker]
+    redis: RedisServer, start_worker: Callable[..., Worker]
 ) -> None:
-    worker = hire()
+    worker = start_worker()
     worker.revoke("t1")
     with redis.client() as client:
         client.config_set("maxmemory", "1")
     with pytest.raises(RevocationFailed):
         worker.revoke("t2")
-    assert hire().refuses("t1")
+    assert start_worker().refuses("t1")
     assert not worker.refuses("t2")
 
 
@@ -376,9 +382,9 @@ def test_a_full_store_takes_no_revocation_and_can_still_be_read(
 
 
 def test_workers_append_again_what_a_store_lost(
-    redis: RedisServer, hire: Callable[..., Worker]
+    redis: RedisServer, start_worker: Callable[..., Worker]
 ) -> None:
-    one, two = hire(), hire()
+    one, two = start_worker(), start_worker()
     two.refuses("t1")
     one.revoke("t1", "t2")
     eventually(lambda: two.refuses("t1"))
@@ -387,31 +393,31 @@ def test_workers_append_again_what_a_store_lost(
     eventually(lambda: "revocations_restored" in one.codes() + two.codes())
     with redis.client() as client:
         eventually(lambda: client.xlen(LOG) == 2)
-    late = hire()
+    late = start_worker()
     eventually(lambda: late.knows("t1"))
     assert late.refuses("t2")
     assert not late.refuses("t3")
 
 
 def test_the_only_worker_that_knows_a_revocation_appends_it_after_a_loss(
-    redis: RedisServer, hire: Callable[..., Worker]
+    redis: RedisServer, start_worker: Callable[..., Worker]
 ) -> None:
-    one, two = hire(), hire()
+    one, two = start_worker(), start_worker()
     one.revoke("t1")
     two.revoke("t2")
     with redis.client() as client:
         eventually(lambda: len(one.revocations.current) == len(two.revocations.current) == 2)
         _, (second, _) = client.xrange(LOG)
         client.xdel(LOG, second)  # as a replica that lagged behind lacks the last entries
-        late = hire()
+        late = start_worker()
         eventually(lambda: late.knows("t2"))
         assert late.refuses("t1")
 
 
 def test_expired_revocations_are_not_appended_again(
-    redis: RedisServer, hire: Callable[..., Worker]
+    redis: RedisServer, start_worker: Callable[..., Worker]
 ) -> None:
-    worker = hire()
+    worker = start_worker()
     short = Revocation("token", ISSUER, "t1", None, time.time() + 0.3)
     worker.run(worker.revocations.revoke([short, revocation("t2")]))
     time.sleep(0.4)
@@ -421,16 +427,16 @@ def test_expired_revocations_are_not_appended_again(
 
 
 def test_a_store_with_its_data_after_a_restart_needs_no_restoring(
-    redis: RedisServer, hire: Callable[..., Worker]
+    redis: RedisServer, start_worker: Callable[..., Worker]
 ) -> None:
     redis.keep_data()
     with redis.client() as client:
-        worker = hire()
+        worker = start_worker()
         worker.revoke("t1")
         redis.kill()
         redis.start()
         eventually(lambda: worker.revocations.health().status == "fresh")
-        hire().revoke("t2")
+        start_worker().revoke("t2")
         eventually(lambda: worker.refuses("t2"))
         assert client.xlen(LOG) == 2
     assert "revocations_restored" not in worker.codes()
@@ -440,40 +446,44 @@ def test_a_store_with_its_data_after_a_restart_needs_no_restoring(
 
 
 def test_a_worker_with_another_secret_raises_and_trusts_nothing(
-    hire: Callable[..., Worker],
+    start_worker: Callable[..., Worker],
 ) -> None:
-    hire().revoke("t1")
-    stranger = hire(secret=NEW_SECRET)
+    start_worker().revoke("t1")
+    stranger = start_worker(secret=NEW_SECRET)
     with pytest.raises(RevocationsUnavailable, match="secret= is not that of the other workers"):
         stranger.refuses("t1")
     with pytest.raises(RevocationFailed, match="secret="):
         stranger.revoke("t2")
 
 
-def test_a_secret_is_renewed_without_losing_a_revocation(hire: Callable[..., Worker]) -> None:
-    old = hire()
+def test_a_secret_is_renewed_without_losing_a_revocation(
+    start_worker: Callable[..., Worker],
+) -> None:
+    old = start_worker()
     old.revoke("t1")
-    both = hire(secret=[NEW_SECRET, SECRET])
+    both = start_worker(secret=[NEW_SECRET, SECRET])
     assert both.refuses("t1")
     both.revoke("t2")
-    new = hire(secret=NEW_SECRET)  # the mark was renewed; the entry of the old secret was not
+    new = start_worker(
+        secret=NEW_SECRET
+    )  # the mark was renewed; the entry of the old secret was not
     with pytest.raises(RevocationsUnavailable, match="1 revocations cannot be read"):
         new.refuses("t2")
-    assert hire(secret=[NEW_SECRET, SECRET]).refuses("t2")
+    assert start_worker(secret=[NEW_SECRET, SECRET]).refuses("t2")
 
 
 @pytest.mark.parametrize("forge", [lambda _: b"garbage", lambda e: e[:-1] + b"x", lambda _: b""])
 def test_an_entry_that_was_not_sealed_here_revokes_nothing_and_stops_no_worker(
-    redis: RedisServer, hire: Callable[..., Worker], forge: Callable[[bytes], bytes]
+    redis: RedisServer, start_worker: Callable[..., Worker], forge: Callable[[bytes], bytes]
 ) -> None:
-    worker = hire()
+    worker = start_worker()
     worker.revoke("t1")
     with redis.client() as client:
         content = forge(client.xrange(LOG)[0][1][b"e"])
         client.xadd(LOG, {"e": content})
         client.publish("{bearerguard}:log:notify", content)
         eventually(lambda: "revocations_unreadable" in worker.codes())
-        late = hire()
+        late = start_worker()
         assert late.refuses("t1")
         assert not late.refuses("t2")
         assert late.codes() == ["revocations_unreadable"]
@@ -483,8 +493,8 @@ def test_an_entry_that_was_not_sealed_here_revokes_nothing_and_stops_no_worker(
         assert client.xlen(LOG) == 3  # nothing was lost, so nothing was appended again
 
 
-def test_the_store_learns_nothing(redis: RedisServer, hire: Callable[..., Worker]) -> None:
-    hire().revoke("a-token-id-to-look-for")
+def test_the_store_learns_nothing(redis: RedisServer, start_worker: Callable[..., Worker]) -> None:
+    start_worker().revoke("a-token-id-to-look-for")
     dump = redis.dump()
     assert LOG.encode() in dump
     assert b"a-token-id-to-look-for" not in dump
@@ -492,9 +502,9 @@ def test_the_store_learns_nothing(redis: RedisServer, hire: Callable[..., Worker
 
 
 def test_a_store_that_forgets_its_mark_at_once_is_not_trusted(
-    redis: RedisServer, hire: Callable[..., Worker]
+    redis: RedisServer, start_worker: Callable[..., Worker]
 ) -> None:
-    worker = hire()
+    worker = start_worker()
     worker.handlers[MarkLog] = lambda _effect: None  # as one that evicts keys at once
     with pytest.raises(RevocationsUnavailable, match="keeps nothing"):
         worker.refuses("t1")
@@ -507,9 +517,9 @@ def following() -> list[threading.Thread]:
     return [each for each in threading.enumerate() if each.name == "bearerguard-revocations"]
 
 
-def test_one_thread_follows_and_ends_with_its_guard(hire: Callable[..., Worker]) -> None:
+def test_one_thread_follows_and_ends_with_its_guard(start_worker: Callable[..., Worker]) -> None:
     eventually(lambda: not following())
-    worker = hire()
+    worker = start_worker()
     assert not following()
     for _ in range(3):
         worker.refuses("t1")
@@ -521,12 +531,12 @@ def test_one_thread_follows_and_ends_with_its_guard(hire: Callable[..., Worker])
 
 
 def test_closing_during_a_round_leaves_the_list_untrusted(
-    redis: RedisServer, hire: Callable[..., Worker]
+    redis: RedisServer, start_worker: Callable[..., Worker]
 ) -> None:
-    worker = hire()
+    worker = start_worker()
     worker.refuses("t1")
     redis.signal(signal.SIGSTOP)
-    time.sleep(0.6)  # the round waits for an answer
+    time.sleep(0.6)  # the round waits for a reply
     worker.shared.close()
     redis.signal(signal.SIGCONT)
     eventually(lambda: not following())
@@ -547,9 +557,9 @@ def test_a_thread_keeps_nothing_alive(redis: RedisServer) -> None:
 
 
 def test_a_forked_worker_does_not_trust_the_list_of_its_parent_and_follows_itself(
-    hire: Callable[..., Worker],
+    start_worker: Callable[..., Worker],
 ) -> None:
-    parent, other = hire(), hire()
+    parent, other = start_worker(), start_worker()
     parent.revoke("t1")
     child = os.fork()
     if child == 0:
@@ -567,9 +577,9 @@ def test_a_forked_worker_does_not_trust_the_list_of_its_parent_and_follows_itsel
 
 
 def test_an_unforeseen_failure_is_logged_and_following_goes_on(
-    hire: Callable[..., Worker], caplog: pytest.LogCaptureFixture
+    start_worker: Callable[..., Worker], caplog: pytest.LogCaptureFixture
 ) -> None:
-    worker = hire()
+    worker = start_worker()
     failures = [RuntimeError("unforeseen"), StoreFailed("foreseen")]
     follow = worker.shared.follow
 
@@ -580,7 +590,7 @@ def test_an_unforeseen_failure_is_logged_and_following_goes_on(
 
     worker.shared.follow = failing  # type: ignore[method-assign]
     worker.refuses("t1")
-    hire().revoke("t2")
+    start_worker().revoke("t2")
     eventually(lambda: worker.refuses("t2"))
     assert "unforeseen way" in caplog.text
     assert "StoreFailed" not in caplog.text
@@ -616,9 +626,11 @@ def test_following_goes_on_after_a_store_raised_an_unknown_error(
     revocations.shared.close()
 
 
-def test_many_first_requests_read_once(redis: RedisServer, hire: Callable[..., Worker]) -> None:
-    hire().revoke("t1")
-    worker = hire()
+def test_many_first_requests_read_once(
+    redis: RedisServer, start_worker: Callable[..., Worker]
+) -> None:
+    start_worker().revoke("t1")
+    worker = start_worker()
     reads = 0
     read = worker.handlers[ReadLog]
 

@@ -171,5 +171,5 @@ def test_revocations_do_not_keep_caches_alive() -> None:
     gone = weakref.ref(caches.pop())
     gc.collect()
     assert gone() is None
-    revocations.shared.add([REVOKED])  # the others are told
+    revocations.shared.add([REVOKED])  # the other caches are cleared
     assert len(caches) == 2

@@ -23,7 +23,7 @@ class Breaker:
     """
 
     def __init__(self, longest: float, patience: float) -> None:
-        self._back_off = Backoff(longest)
+        self._backoff = Backoff(longest)
         self._patience = patience
         self._probing_since: float | None = None
         self.failures = 0
@@ -40,7 +40,7 @@ class Breaker:
         """Return the seconds after which to retry, 0 if a call would be admitted."""
         if not self.is_open:
             return 0.0
-        pause = self._back_off.wait(now)
+        pause = self._backoff.wait(now)
         if pause > 0 or self._probing_since is None:
             return pause
         away = now - self._probing_since
@@ -56,7 +56,7 @@ class Breaker:
     def succeeded(self) -> None:
         """Close it."""
         self.failures, self._probing_since = 0, None
-        self._back_off.succeeded()
+        self._backoff.succeeded()
 
     def failed(self, now: float, era: int) -> float:
         """Count a failure of a call of `era`; return the seconds after which to retry."""
@@ -67,7 +67,7 @@ class Breaker:
         if not self.is_open:
             return 0.0
         self.era += 1
-        return self._back_off.failed(now)
+        return self._backoff.failed(now)
 
     def objected(self, era: int) -> None:
         """Note that the endpoint responds again, though it objected to the token of this call.

@@ -115,7 +115,7 @@ class KeyCache:
         self._events = events
         self._schedule = schedule
         self._budget = RefetchBudget(issuer.key_policy.cooldown)
-        self._back_off = Backoff(issuer.key_policy.cooldown)
+        self._backoff = Backoff(issuer.key_policy.cooldown)
         self._jwks_uri = issuer.jwks_uri
         self._discovered_at = -math.inf
         self._fetched_at = -math.inf
@@ -127,7 +127,8 @@ class KeyCache:
         if issuer.static_keys is not None:
             keys = issuer.static_keys
             self._snapshot = Snapshot(
-                keys, {key: KeyValidity(math.inf, key_id=key.kid) for key in keys.keys}
+                keys,
+                MappingProxyType({key: KeyValidity(math.inf, key_id=key.kid) for key in keys.keys}),
             )
         _of_this_process.add(self)
 
@@ -168,7 +169,7 @@ class KeyCache:
         if noted_for is not snapshot:
             noted = _NOTHING
         if len(noted) < _MAX_HEADERS:  # a race between threads loses one note
-            self._selections = (snapshot, {**noted, header: selected})
+            self._selections = (snapshot, MappingProxyType({**noted, header: selected}))
 
     def load(self) -> Flow[Snapshot]:
         """Return keys that may be used, fetching them only if there are none."""
@@ -240,7 +241,7 @@ class KeyCache:
 
     def _is_overdue(self, snapshot: Snapshot) -> bool:
         """Whether requests wait for newer keys, which the issuer would send as far as is known."""
-        return self._monotonic() >= snapshot.overdue_at and not self._back_off.failures
+        return self._monotonic() >= snapshot.overdue_at and not self._backoff.failures
 
     def unschedule(self) -> None:
         """Forget that a refresh is planned: the next use of the keys plans it again."""
@@ -279,7 +280,7 @@ class KeyCache:
         if snapshot is None or snapshot.due_at == math.inf or self._is_retired:
             return None
         now = self._monotonic()
-        return max(snapshot.due_at - now, self._back_off.wait(now), 0.0)
+        return max(snapshot.due_at - now, self._backoff.wait(now), 0.0)
 
     def retire(self) -> None:
         """Refresh no more."""
@@ -289,16 +290,16 @@ class KeyCache:
         """Return the state of the keys; plans a refresh that is due."""
         snapshot, now = self._snapshot, self._monotonic()
         if snapshot is None:
-            return KeysHealth("absent", failures=self._back_off.failures)
+            return KeysHealth("absent", failures=self._backoff.failures)
         count = len(snapshot.keys.keys)
         if snapshot.due_at == math.inf:
             return KeysHealth("static", count)
         dead = self._alive() is None
-        is_old = self._back_off.failures > 0 or now >= snapshot.overdue_at
+        is_old = self._backoff.failures > 0 or now >= snapshot.overdue_at
         status = "dead" if dead else "stale" if is_old else "fresh"
         if now >= snapshot.due_at:
             self._plan()
-        return KeysHealth(status, count, now - snapshot.fetched_at, self._back_off.failures)
+        return KeysHealth(status, count, now - snapshot.fetched_at, self._backoff.failures)
 
     def _alive(self) -> Snapshot | None:
         snapshot = self._snapshot
@@ -309,7 +310,7 @@ class KeyCache:
     def _first_fetch(self) -> Flow[float]:
         began = self._monotonic()
         if self._alive() is None:
-            self._check_back_off()
+            self._check_backoff()
             yield from self._fetch()
         return began
 
@@ -328,15 +329,15 @@ class KeyCache:
 
     def _refetch(self) -> Flow[float]:
         began = self._monotonic()
-        self._check_back_off()
+        self._check_backoff()
         if self._budget.take(began):
             yield from self._fetch()
         elif not 0 <= began - self._fetched_at < self._issuer.key_policy.cooldown:
             raise self._unavailable(self._budget.wait(began), "an unknown key was just asked for")
         return began
 
-    def _check_back_off(self) -> None:
-        pause = self._back_off.wait(self._monotonic())
+    def _check_backoff(self) -> None:
+        pause = self._backoff.wait(self._monotonic())
         if pause > 0:
             raise self._unavailable(pause, "the last fetch of its keys failed")
 
@@ -349,7 +350,7 @@ class KeyCache:
             response = yield from self._download()
             keys, problems = parse_jwks(document.loads(response.body))
         except Exception as error:  # whatever a transport raises, it is not the fault of the token
-            pause = self._back_off.failed(self._monotonic())
+            pause = self._backoff.failed(self._monotonic())
             known = isinstance(error, FetchFailed | ValueError)
             cause = str(error) if known else f"the transport raised {type(error).__name__}"
             if isinstance(error, ValueError) and self._jwks_uri is not None:
@@ -375,10 +376,12 @@ class KeyCache:
         }
         # From the beginning of the fetch: a key withdrawn during it is not used for longer either.
         overdue_at, dead_at = began + issuer.key_policy.refresh, now + issuer.key_policy.max_age
-        self._snapshot = Snapshot(keys, validities, now, now + delay, overdue_at, dead_at)
+        self._snapshot = Snapshot(
+            keys, MappingProxyType(validities), now, now + delay, overdue_at, dead_at
+        )
         self._fetched_at = now
         self._look_at = now + delay
-        self._back_off.succeeded()
+        self._backoff.succeeded()
         for key, validity in known.items():
             if key not in validities:
                 validity.end()

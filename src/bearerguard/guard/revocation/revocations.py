@@ -85,7 +85,7 @@ class Revocations:
             A token is refused if it lives longer, if it has neither `exp` nor a recent `iat`,
             or if it has no `iat`. Workers and APIs that share a store keep revocations for as
             long as the longest of them demands.
-        max_staleness: for how many seconds the list is trusted while the store does not answer;
+        max_staleness: for how many seconds the list is trusted while the store does not respond;
             after that, requests get 503 until it does.
 
     Raises:

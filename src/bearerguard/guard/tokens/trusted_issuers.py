@@ -230,7 +230,7 @@ def _retire(trusted: IssuerKeys) -> None:
 def check_issuers(issuers: Sequence[Issuer], route_opaque: RouteOpaque | None) -> None:
     """Raise `ConfigurationError` for a list of issuers that a guard cannot use.
 
-    It needs one at least, each once, and one that introspects or `route_opaque`.
+    It needs one issuer at least, each once, and `route_opaque` where several introspect.
     """
     if not issuers:
         raise ConfigurationError("Guard(): pass at least one Issuer(url, audience=...)")
