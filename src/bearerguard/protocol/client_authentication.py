@@ -137,7 +137,7 @@ def parse(
     Raises:
         MalformedAuthentication: nobody is named, or two clients or two methods are.
     """
-    basic = _basic(authorization)
+    basic = parse_basic(authorization)
     if sum(each is not None for each in (basic, client_secret, client_assertion)) > 1:
         raise MalformedAuthentication(
             names.INVALID_REQUEST,
@@ -156,7 +156,7 @@ def parse(
                 client_id=client_id,
                 client_assertion_type=client_assertion_type,
             )
-        subject = _subject(client_assertion)
+        subject = assertion_subject(client_assertion)
         presented = Presented((subject,), PRIVATE_KEY_JWT, (client_assertion,))
     elif client_id is None:
         raise MalformedAuthentication(names.INVALID_CLIENT, "no_client_named")
@@ -177,8 +177,11 @@ def parse(
     return replace(presented, client_ids=(client_id,))
 
 
-def _basic(fields: Sequence[bytes]) -> Presented | None:
-    """Return what an Authorization field says (RFC 6749 §2.3.1), None without one."""
+def parse_basic(fields: Sequence[bytes]) -> Presented | None:
+    """Return the Basic credentials of a request (RFC 6749 §2.3.1), None without Authorization.
+
+    `fields` are the values of all its Authorization fields. Raises `MalformedAuthentication`.
+    """
     if not fields or list(fields) == [b""]:
         return None
     if len(fields) > 1:
@@ -219,8 +222,8 @@ def _spellings(octets: bytes) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _subject(assertion: str) -> str:
-    """Return which client an assertion claims to come from, "" for none."""
+def assertion_subject(assertion: str) -> str:
+    """Return the client that an assertion names (RFC 7523 §3), "" for none; nothing is verified."""
     try:
         subject = jwt.parse(assertion.encode("ascii", "replace")).claims.get("sub")
     except TokenError:
