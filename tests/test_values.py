@@ -52,6 +52,7 @@ def test_claims_are_immutable_to_the_bottom() -> None:
     copy["address"]["country"] = "FR"
     assert CLAIMS["address"]["country"] == "GB"
     assert len(Claims()) == 0
+    assert hash(CLAIMS) == hash(Claims(CLAIMS.to_dict()))
 
 
 def test_a_principal_can_be_pickled_and_compared() -> None:

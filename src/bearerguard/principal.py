@@ -68,13 +68,15 @@ _set_names = Claims.__dict__["_names"].__set__
 _set_values = Claims.__dict__["_values"].__set__
 
 
-def shared(value: H) -> H:
+def _itself(value: H) -> H:
     """Return one object for all equal values, so that many tokens share it."""
     return value
 
 
-if not TYPE_CHECKING:  # which would lose the type of the value
-    shared = lru_cache(1024)(shared)
+if TYPE_CHECKING:
+    shared = _itself  # a cache would lose the type of the value
+else:
+    shared = lru_cache(1024)(_itself)
 
 
 def _frozen(value: Any) -> Any:

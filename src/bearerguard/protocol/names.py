@@ -1,6 +1,6 @@
-"""Names that the RFCs of OAuth and HTTP fix and that several subjects use; each stands here once.
+"""Names that the RFCs of OAuth and HTTP fix and several subjects use; each is defined here once.
 
-What belongs to one subject stands in its file: the methods of `client_authentication`, the paths
+The names of one subject are in its file: the methods of `client_authentication`, the paths
 of `metadata` and `resource_metadata`, `pkce.METHOD`. The error codes of RFC 6750 are attributes of
 the refusals in `errors`.
 """

@@ -1,6 +1,6 @@
 """A rate limit for log lines: a burst of each kind, then one per interval; the rest is counted.
 
-Anybody can cause as many refusals as he likes, so the lines that they write are bounded here.
+Anybody can cause any number of refusals, so the lines that are written of them are bounded here.
 Knows no logger.
 """
 

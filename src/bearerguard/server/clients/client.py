@@ -16,22 +16,22 @@ from enum import Enum
 from typing import Any, Protocol, Self, TypeAlias, TypedDict
 
 from bearerguard.errors import ConfigurationError, quoted
-from bearerguard.protocol import scope
+from bearerguard.protocol import client_authentication, names, scope
 from bearerguard.protocol.jose import jwk
 from bearerguard.server.clients import redirect_uri
 from bearerguard.server.settings import Settings, check_lifetime, is_resource_identifier
 
-AUTHORIZATION_CODE = "authorization_code"
-CLIENT_CREDENTIALS = "client_credentials"
-REFRESH_TOKEN = "refresh_token"  # noqa: S105 - the grant's name
+AUTHORIZATION_CODE = names.AUTHORIZATION_CODE
+CLIENT_CREDENTIALS = names.CLIENT_CREDENTIALS
+REFRESH_TOKEN = names.REFRESH_TOKEN
 GRANT_TYPES = (AUTHORIZATION_CODE, CLIENT_CREDENTIALS, REFRESH_TOKEN)
 
 # How a client authenticates. The first takes either form of the same secret.
 SECRET = "client_secret"  # noqa: S105 - the method's name
-BASIC = "client_secret_basic"
-POST = "client_secret_post"
-NONE = "none"
-PRIVATE_KEY_JWT = "private_key_jwt"
+BASIC = client_authentication.BASIC
+POST = client_authentication.POST
+NONE = client_authentication.NONE
+PRIVATE_KEY_JWT = client_authentication.PRIVATE_KEY_JWT
 WITH_SECRET = frozenset({SECRET, BASIC, POST})
 
 MAX_ID = 200
