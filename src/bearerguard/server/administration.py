@@ -13,13 +13,15 @@ from typing import Self
 
 from bearerguard.runtime.events import Event
 from bearerguard.server.audit import Audit
+from bearerguard.server.clients.registry import ClientRegistry
 from bearerguard.server.engine import Engine
-from bearerguard.server.login.accounts import Account
+from bearerguard.server.login.accounts import Account, Accounts
 from bearerguard.server.secret import GivenSecret, find_secret
 from bearerguard.server.settings import Settings, SigningKeys
 from bearerguard.server.store import keys
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import migrate
+from bearerguard.server.tokens.key_ring import KeyRing
 
 _CONNECTIONS = 4
 # `Settings` needs one; nothing here shows it.
@@ -37,9 +39,9 @@ class ManagedServer:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self.clients = engine.clients
-        self.users = engine.people.accounts
-        self.keys = engine.keys
+        self.clients: ClientRegistry = engine.clients
+        self.users: Accounts = engine.people.accounts
+        self.keys: KeyRing = engine.keys
 
     def __enter__(self) -> Self:
         """Return the server."""

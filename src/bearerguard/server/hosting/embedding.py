@@ -40,6 +40,8 @@ _NAMES = {
 class InProcess:
     """A transport that responds to a guard's requests to one server's URLs."""
 
+    revocation_store: DatabaseRevocationStore
+
     def __init__(self, engine: Engine, threads: int) -> None:
         self._engine = engine
         parts = urlsplit(engine.settings.issuer)
