@@ -37,11 +37,15 @@ class ManagedServer:
         keys: the signing keys.
     """
 
+    clients: ClientRegistry
+    users: Accounts
+    keys: KeyRing
+
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self.clients: ClientRegistry = engine.clients
-        self.users: Accounts = engine.people.accounts
-        self.keys: KeyRing = engine.keys
+        self.clients = engine.clients
+        self.users = engine.people.accounts
+        self.keys = engine.keys
 
     def __enter__(self) -> Self:
         """Return the server."""
