@@ -152,8 +152,8 @@ def test_whatever_is_sent_is_answered_and_never_with_500(harness: Harness, sent:
     if sent["authorization"] is not None:
         headers.append(("authorization", sent["authorization"]))
     url = f"/oauth/{sent['path']}?{encoded}{quote(junk)}"
-    answer = harness.server.handle(Request(sent["method"], url, headers, encoded.encode() + junk))
-    assert answer.status in {200, 204, 303, 400, 401, 403, 404, 405, 413, 429}
-    for name, value in answer.headers:
+    response = harness.server.handle(Request(sent["method"], url, headers, encoded.encode() + junk))
+    assert response.status in {200, 204, 303, 400, 401, 403, 404, 405, 413, 429}
+    for name, value in response.headers:
         assert (name + value).isascii()
         assert not set("\r\n\0") & set(name + value)

@@ -1,4 +1,4 @@
-"""A server in this process, a clock that stands still, and what clients and users send to it."""
+"""The harness: a server in this process, a manual clock, and requests of clients and users."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FORM = "application/x-www-form-urlencoded"
 
 
 class Clock:
-    """Time that passes when a test says so."""
+    """A clock that a test sets."""
 
     def __init__(self) -> None:
         self.now = 1_700_000_000.0
@@ -40,8 +40,8 @@ class Clock:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A response, as a test looks at it."""
+class Reply:
+    """A response, with what tests ask of it."""
 
     response: Response
 
@@ -66,7 +66,7 @@ class Answer:
 
     @property
     def sent(self) -> dict[str, str]:
-        """What a redirect tells the client."""
+        """The parameters that a redirect sends to the client."""
         found = parse_qs(urlsplit(self.location).query, strict_parsing=True)
         assert all(len(values) == 1 for values in found.values()), found
         return {name: values[0] for name, values in found.items()}
@@ -113,20 +113,20 @@ class Harness:
     def named(self, name: str) -> list[Event]:
         return [event for event in self.events if event.code == name]
 
-    # What is sent
+    # Requests
 
-    def send(self, method: str, url: str, body: bytes = b"", **headers: str) -> Answer:
-        lines = {name.replace("_", "-"): value for name, value in headers.items()}
+    def send(self, method: str, url: str, body: bytes = b"", **headers: str) -> Reply:
+        fields = {name.replace("_", "-"): value for name, value in headers.items()}
         if url.startswith("/oauth/"):
             url = self.server.settings.base_path + url
-        return Answer(self.server.handle(Request(method, url, lines, body)))
+        return Reply(self.server.handle(Request(method, url, fields, body)))
 
-    def post(self, path: str, fields: Any, **headers: str) -> Answer:
+    def post(self, path: str, fields: Any, **headers: str) -> Reply:
         pairs = fields.items() if isinstance(fields, dict) else fields
         body = urlencode([(name, value) for name, value in pairs if value is not None]).encode()
         return self.send("POST", path, body, **{"content_type": FORM, **headers})
 
-    def token(self, client: Registered | None = None, **fields: Any) -> Answer:
+    def token(self, client: Registered | None = None, **fields: Any) -> Reply:
         """Ask for a token as the documentation prints it: the secret in the form."""
         return self.post("/oauth/token", self.credentials(client) | fields)
 
@@ -134,7 +134,7 @@ class Harness:
         registered = client or self.app
         return {"client_id": registered.client_id, "client_secret": registered.client_secret}
 
-    def authorize(self, client: Registered | None = None, **fields: Any) -> Answer:
+    def authorize(self, client: Registered | None = None, **fields: Any) -> Reply:
         """Follow a client's link; with PKCE unless `code_challenge=None`."""
         registered = client or self.app
         usual = {
@@ -150,18 +150,18 @@ class Harness:
         return self.send("GET", f"/oauth/authorize?{urlencode(chosen, doseq=True)}")
 
     def code(self, client: Registered | None = None, **fields: Any) -> str:
-        answer = self.authorize(client, **fields)
-        if answer.status == 200:
-            answer = self.consent(answer)
-        return answer.sent["code"]
+        response = self.authorize(client, **fields)
+        if response.status == 200:
+            response = self.consent(response)
+        return response.sent["code"]
 
-    def consent(self, page: Answer, *, decision: str = "allow", **fields: str) -> Answer:
-        """Answer a consent page as a browser does: with its hidden fields and its cookie."""
+    def consent(self, page: Reply, *, decision: str = "allow", **fields: str) -> Reply:
+        """Send the form of a consent page as a browser does: with its hidden fields and cookie."""
         form = hidden_fields(page.response.body.decode())
         cookie = (page.header("set-cookie") or "").partition(";")[0]
         return self.post("/oauth/consent", {**form, "decision": decision, **fields}, cookie=cookie)
 
-    def redeem(self, code: str, client: Registered | None = None, **fields: Any) -> Answer:
+    def redeem(self, code: str, client: Registered | None = None, **fields: Any) -> Reply:
         chosen = {
             "grant_type": "authorization_code",
             "code": code,
@@ -171,17 +171,17 @@ class Harness:
         return self.token(client, **(chosen | fields))
 
     def tokens(self, client: Registered | None = None, **fields: Any) -> dict[str, Any]:
-        answer = self.redeem(self.code(client, **fields), client)
-        assert answer.status == 200, answer.json
-        return answer.json
+        response = self.redeem(self.code(client, **fields), client)
+        assert response.status == 200, response.json
+        return response.json
 
-    def refresh(self, token: str, client: Registered | None = None, **fields: Any) -> Answer:
+    def refresh(self, token: str, client: Registered | None = None, **fields: Any) -> Reply:
         return self.token(client, grant_type="refresh_token", refresh_token=token, **fields)
 
     def introspect(self, token: str, client: Registered | None = None) -> dict[str, Any]:
-        answer = self.post("/oauth/introspect", self.credentials(client) | {"token": token})
-        assert answer.status == 200, answer.json
-        return answer.json
+        response = self.post("/oauth/introspect", self.credentials(client) | {"token": token})
+        assert response.status == 200, response.json
+        return response.json
 
     def is_active(self, token: str) -> bool:
         return self.introspect(token)["active"] is True

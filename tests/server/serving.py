@@ -41,7 +41,7 @@ class Served:
         return httpx2.post(f"{self.url}/oauth/token", data=credentials | fields, timeout=60)
 
     def code(self, client: Registered, user: str = "ada") -> str:
-        answer = httpx2.get(
+        response = httpx2.get(
             f"{self.url}/oauth/authorize",
             params={
                 "client_id": client.client_id,
@@ -54,8 +54,8 @@ class Served:
             headers={"cookie": f"user={user}"},
             timeout=60,
         )
-        assert answer.status_code == 303, answer.text
-        return parse_qs(urlsplit(answer.headers["location"]).query)["code"][0]
+        assert response.status_code == 303, response.text
+        return parse_qs(urlsplit(response.headers["location"]).query)["code"][0]
 
     def redeem(self, client: Registered, code: str) -> httpx2.Response:
         return self.token(

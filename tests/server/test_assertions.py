@@ -9,7 +9,7 @@ import pytest
 
 from bearerguard.server import Registered
 from bearerguard.testing import SigningKey, sign
-from tests.server.harness import ISSUER, Answer, Harness, Make
+from tests.server.harness import ISSUER, Harness, Make, Reply
 
 TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 KEY = SigningKey.generate("ES256", "client-key")
@@ -39,7 +39,7 @@ def assertion(
     return sign({"alg": key.algorithm, "kid": key.kid, **(head or {})}, content, key)
 
 
-def ask(harness: Harness, text: str, **fields: Any) -> Answer:
+def ask(harness: Harness, text: str, **fields: Any) -> Reply:
     usual = {
         "grant_type": "client_credentials",
         "client_assertion_type": TYPE,
@@ -95,7 +95,7 @@ def test_TK_04_an_assertion_serves_once(harness: Harness, robot: Registered) -> 
 
 
 @pytest.mark.parametrize("head", [{"crit": ["exp"]}, {"kid": 7}, {"alg": "none"}])
-def test_TK_04_a_header_that_nobody_may_trust_is_invalid_client(
+def test_TK_04_an_assertion_with_an_unsafe_header_is_invalid_client(
     harness: Harness, robot: Registered, head: dict[str, Any]
 ) -> None:
     assert ask(harness, assertion(harness, robot, head=head)).error == (401, "invalid_client")

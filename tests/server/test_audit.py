@@ -1,4 +1,4 @@
-"""The audit log: what happened and with whom, and never a secret."""
+"""The audit log: what happened, to whom, and never a secret."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_D28_a_stranger_fills_no_disk_with_refusals(
     assert (line["client_id"], line["lines_left_out"]) == ("another", 280)
 
 
-def test_D28_what_was_left_out_is_told_though_no_more_of_it_comes(
+def test_D28_omitted_lines_are_counted_even_if_no_more_follow(
     harness: Harness, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "bearerguard.server")

@@ -15,9 +15,9 @@ from tests.server.harness import CALLBACK, ISSUER, VERIFIER, Harness, Make
 def test_AZ_01_an_empty_parameter_is_as_if_omitted_and_an_unknown_one_is_ignored(
     harness: Harness,
 ) -> None:
-    answer = harness.authorize(scope="", resource="", colour="blue", state=None)
-    assert answer.status == 303
-    tokens = harness.redeem(answer.sent["code"]).json
+    response = harness.authorize(scope="", resource="", colour="blue", state=None)
+    assert response.status == 303
+    tokens = harness.redeem(response.sent["code"]).json
     assert tokens["scope"] == "read write"
 
 
@@ -32,9 +32,9 @@ def test_AZ_01_a_repeated_parameter_is_an_error_and_a_repeated_resource_is_not(
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "HEAD", "DELETE"])
-def test_AZ_01_only_get_is_answered(harness: Harness, method: str) -> None:
-    answer = harness.send(method, f"/oauth/authorize?client_id={harness.app.client_id}")
-    assert (answer.status, answer.header("allow")) == (405, "GET")
+def test_AZ_01_only_get_is_allowed(harness: Harness, method: str) -> None:
+    response = harness.send(method, f"/oauth/authorize?client_id={harness.app.client_id}")
+    assert (response.status, response.header("allow")) == (405, "GET")
 
 
 @pytest.mark.parametrize(
@@ -51,19 +51,19 @@ def test_AZ_01_only_get_is_answered(harness: Harness, method: str) -> None:
 def test_AZ_02_an_unknown_client_or_place_gets_a_page_that_leads_nowhere(
     harness: Harness, fields: dict[str, Any]
 ) -> None:
-    answer = harness.authorize(**fields)
-    assert answer.status == 400
-    assert answer.header("location") is None
-    assert (answer.header("content-type") or "").startswith("text/html")
+    response = harness.authorize(**fields)
+    assert response.status == 400
+    assert response.header("location") is None
+    assert (response.header("content-type") or "").startswith("text/html")
 
 
 @pytest.mark.parametrize("name", ["client_id", "redirect_uri"])
 def test_AZ_02_a_repeated_client_or_place_leads_nowhere(harness: Harness, name: str) -> None:
     query = {"client_id": harness.app.client_id, "redirect_uri": CALLBACK, "response_type": "code"}
-    answer = harness.send(
+    response = harness.send(
         "GET", f"/oauth/authorize?{urlencode(query)}&{name}={quote(query[name], safe='')}"
     )
-    assert (answer.status, answer.header("location")) == (400, None)
+    assert (response.status, response.header("location")) == (400, None)
 
 
 def test_AZ_02_without_a_redirect_uri_the_only_one_is_taken_and_of_several_none(
@@ -125,10 +125,10 @@ def test_AZ_03_a_loopback_address_may_come_with_any_port_and_nothing_else_may_di
     harness: Harness, registered: str, sent: str, good: bool
 ) -> None:
     client = harness.add("Native", redirect_uris=[registered])
-    answer = harness.authorize(client, redirect_uri=sent)
-    assert answer.status == (303 if good else 400)
+    response = harness.authorize(client, redirect_uri=sent)
+    assert response.status == (303 if good else 400)
     if good:
-        assert answer.location.startswith(sent + "?")
+        assert response.location.startswith(sent + "?")
 
 
 @pytest.mark.parametrize(
@@ -146,13 +146,13 @@ def test_AZ_03_a_loopback_address_may_come_with_any_port_and_nothing_else_may_di
         ({"request": "eyJ"}, "request_not_supported"),
     ],
 )
-def test_AZ_04_what_is_wrong_is_told_to_the_client_with_state_and_issuer(
+def test_AZ_04_errors_are_redirected_to_the_client_with_state_and_issuer(
     harness: Harness, fields: dict[str, Any], error: str
 ) -> None:
-    answer = harness.authorize(**fields, state="a b&c=ü")
-    assert answer.status == 303
-    assert answer.location.startswith(CALLBACK + "?")
-    sent = answer.sent
+    response = harness.authorize(**fields, state="a b&c=ü")
+    assert response.status == 303
+    assert response.location.startswith(CALLBACK + "?")
+    sent = response.sent
     assert (sent["error"], sent["state"], sent["iss"]) == (error, "a b&c=ü", ISSUER)
     assert "code" not in sent
 
@@ -162,21 +162,21 @@ def test_AZ_04_a_client_without_that_grant_is_unauthorized(harness: Harness) -> 
     assert harness.authorize(client).sent["error"] == "unauthorized_client"
 
 
-def test_AZ_04_a_refusal_of_the_user_is_told_to_the_client(harness: Harness) -> None:
+def test_AZ_04_a_denial_by_the_user_is_redirected_to_the_client(harness: Harness) -> None:
     page = harness.authorize(harness.phone)
-    answer = harness.consent(page, decision="deny")
-    assert answer.status == 303
-    sent = answer.sent
+    response = harness.consent(page, decision="deny")
+    assert response.status == 303
+    sent = response.sent
     assert (sent["error"], sent["state"], sent["iss"]) == ("access_denied", "a state", ISSUER)
 
 
-def test_AZ_04_a_store_in_trouble_is_told_to_the_client(harness: Harness) -> None:
+def test_AZ_04_an_unavailable_store_is_redirected_to_the_client(harness: Harness) -> None:
     with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
         database.execute("ALTER TABLE codes RENAME TO elsewhere")
         database.commit()
-    answer = harness.authorize()
-    assert answer.status == 303
-    sent = answer.sent
+    response = harness.authorize()
+    assert response.status == 303
+    sent = response.sent
     assert (sent["error"], sent["state"]) == ("temporarily_unavailable", "a state")
     assert sent["iss"] == ISSUER
     assert len(harness.named("store_unavailable")) == 1
@@ -186,9 +186,9 @@ def test_AZ_04_a_code_comes_with_state_and_issuer_and_the_query_that_is_there_st
     harness: Harness,
 ) -> None:
     client = harness.add("Query", redirect_uris=[CALLBACK + "?tenant=1"])
-    answer = harness.authorize(client, redirect_uri=CALLBACK + "?tenant=1")
-    assert answer.location.startswith(CALLBACK + "?tenant=1&code=")
-    sent = answer.sent
+    response = harness.authorize(client, redirect_uri=CALLBACK + "?tenant=1")
+    assert response.location.startswith(CALLBACK + "?tenant=1&code=")
+    sent = response.sent
     assert (sent["state"], sent["iss"], sent["tenant"]) == ("a state", ISSUER, "1")
     assert "state" not in harness.authorize(client, state=None).sent
 
@@ -229,13 +229,13 @@ def test_AZ_05_a_challenge_that_was_sent_is_enforced_even_where_none_is_required
 
 def test_AZ_06_the_user_signs_in_before_an_error_is_sent_on(harness: Harness) -> None:
     harness.user = None
-    answer = harness.authorize(response_type="token")
-    assert answer.status == 303
-    assert answer.location.startswith("https://app.example.com/login?next=")
-    assert "error" not in answer.sent
+    response = harness.authorize(response_type="token")
+    assert response.status == 303
+    assert response.location.startswith("https://app.example.com/login?next=")
+    assert "error" not in response.sent
 
 
-def test_AZ_06_the_consent_page_is_framed_by_nobody_stored_nowhere_and_says_what_it_is_about(
+def test_AZ_06_the_consent_page_cannot_be_framed_or_stored_and_names_the_request(
     harness: Harness,
 ) -> None:
     page = harness.authorize(harness.phone)
@@ -296,9 +296,9 @@ def test_A8_consent_that_is_remembered_holds_for_the_apis_it_was_given_for(
     page = harness.authorize(client, scope="read", resource=allowed)
     assert "code" in harness.consent(page, remember="yes").sent
     harness.server = harness.another(people=harness.people, resources=after)
-    answer = harness.authorize(client, scope="read", resource=asked)
-    assert answer.status == (200 if again else 303)
-    assert answer.status == 200 or "code" in answer.sent
+    response = harness.authorize(client, scope="read", resource=asked)
+    assert response.status == (200 if again else 303)
+    assert response.status == 200 or "code" in response.sent
 
 
 def test_A8_a_page_about_one_api_gives_no_code_for_another_that_became_the_first(
@@ -358,11 +358,11 @@ def test_AZ_07_a_code_is_bound_to_its_client_redirect_challenge_scope_and_resour
     assert harness.redeem(code, redirect_uri=CALLBACK + "/").error == (400, "invalid_grant")
     assert harness.redeem(code, code_verifier="v" * 43).error == (400, "invalid_grant")
     assert harness.redeem(code, resource="https://b.example.com").error == (400, "invalid_target")
-    answer = harness.redeem(code, scope="read write")
-    assert answer.json["scope"] == "read"
+    response = harness.redeem(code, scope="read write")
+    assert response.json["scope"] == "read"
 
 
-def test_an_app_whose_login_is_wrong_is_503_and_told_in_the_log(
+def test_an_app_whose_current_user_is_wrong_gets_503_and_a_log_line(
     harness: Harness, caplog: pytest.LogCaptureFixture
 ) -> None:
     wrong: Any = "ada"

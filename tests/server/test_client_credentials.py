@@ -8,7 +8,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from tests.server.harness import VERIFIER, Answer, Harness, Make
+from tests.server.harness import VERIFIER, Harness, Make, Reply
 
 SECRETS = [
     "WiMwbPYlqiI+7pQ117wi3p9R078d1mDe/WM3GZt=",
@@ -25,7 +25,7 @@ def header(client_id: str, secret: str) -> str:
     return "Basic " + base64.b64encode(f"{client_id}:{secret}".encode()).decode()
 
 
-def own(harness: Harness, authorization: str, **fields: Any) -> Answer:
+def own(harness: Harness, authorization: str, **fields: Any) -> Reply:
     fields = {"grant_type": "client_credentials"} | fields
     return harness.post("/oauth/token", fields, authorization=authorization)
 
@@ -100,7 +100,7 @@ def test_a_public_client_may_name_itself_by_an_empty_basic_secret(
     credentials = header(harness.phone.client_id, "")
     named = {"client_id": harness.phone.client_id} if client_id else {}
 
-    def ask(path: str = "/oauth/token", **fields: Any) -> Answer:
+    def ask(path: str = "/oauth/token", **fields: Any) -> Reply:
         return harness.post(path, named | fields, authorization=credentials)
 
     code = harness.code(harness.phone)

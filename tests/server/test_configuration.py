@@ -120,8 +120,8 @@ def test_AZ_10_an_app_is_registered_with_its_private_scheme_and_then_always_aske
     app = harness.add("An app", public=True, redirect_uris=[uri])
     page = harness.authorize(app)
     assert page.status == 200
-    answer = harness.consent(page, remember="yes")
-    assert answer.location.startswith(f"{uri}?code=")
+    response = harness.consent(page, remember="yes")
+    assert response.location.startswith(f"{uri}?code=")
     assert harness.authorize(app).status == 200
 
 
@@ -343,7 +343,7 @@ def test_every_variable_that_a_command_reads_is_known() -> None:
     assert read | {"BEARERGUARD_SERVER_SECRET"} == VARIABLES
 
 
-def test_a_development_file_beside_a_secret_that_is_set_is_told_to_be_unused(
+def test_a_development_file_beside_a_secret_that_is_set_is_reported_as_unused(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = f"sqlite:///{tmp_path}/auth.db"
@@ -362,7 +362,7 @@ def test_a_development_file_that_cannot_be_read_is_named(tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-def test_a_development_file_of_another_user_is_not_believed(tmp_path: Path) -> None:
+def test_a_development_file_of_another_user_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "auth.db.secret"
     path.write_text("known to the other user" + "x" * 40)
     path.chmod(0o600)
@@ -372,9 +372,7 @@ def test_a_development_file_of_another_user_is_not_believed(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("planted", ["link", "pipe"])
-def test_a_development_file_that_is_no_plain_file_is_not_believed(
-    tmp_path: Path, planted: str
-) -> None:
+def test_a_development_file_that_is_no_plain_file_is_refused(tmp_path: Path, planted: str) -> None:
     path = tmp_path / "auth.db.secret"
     if planted == "link":
         (tmp_path / "elsewhere").write_text("x" * 64)

@@ -102,7 +102,7 @@ def test_the_audience_is_the_first_resource_or_the_one_given(make: Make) -> None
         harness.server.issuer(leeway=-1)
 
 
-def test_what_a_guard_asks_about_opaque_tokens_is_answered_without_credentials(
+def test_a_guard_introspects_opaque_tokens_without_credentials(
     make: Make,
 ) -> None:
     harness = make(resources=[Resource(ISSUER, tokens="opaque")])
@@ -146,7 +146,7 @@ def test_what_a_guard_asks_about_opaque_tokens_is_answered_without_credentials(
         "https://api.example.com/api/v1",
     ],
 )
-def test_only_the_servers_own_urls_are_answered(harness: Harness, url: str) -> None:
+def test_only_the_servers_own_urls_are_handled(harness: Harness, url: str) -> None:
     assert not embedding.InProcess(harness.server._engine, 2).answers(Fetch("GET", url))
 
 
@@ -167,7 +167,7 @@ def test_a_listener_that_fails_or_is_gone_harms_no_revocation(harness: Harness) 
     assert len(harness.named("revocation_not_notified")) == 1
 
 
-def test_a_revocation_is_told_in_the_guards_words(harness: Harness) -> None:
+def test_a_revocation_has_the_names_of_the_guards_arguments(harness: Harness) -> None:
     told: list[Mapping[str, Any]] = []
     embedding.InProcess(harness.server._engine, 2).on_revocation(told.extend)
     tokens = harness.tokens()

@@ -43,8 +43,8 @@ def test_REV_01_a_clients_own_token_ends_jwt_and_opaque(make: Make) -> None:
     opaque = Resource("https://opaque.example.com", tokens="opaque")
     harness = make(resources=[ISSUER, opaque])
     for resource in (ISSUER, opaque.identifier):
-        answer = harness.token(grant_type="client_credentials", resource=resource)
-        token = answer.json["access_token"]
+        response = harness.token(grant_type="client_credentials", resource=resource)
+        token = response.json["access_token"]
         assert harness.is_active(token)
         assert revoke(harness, token).status == 200
         assert revoke(harness, token).status == 200
@@ -62,8 +62,8 @@ def test_REV_01_a_wrong_hint_is_searched_all_the_same(harness: Harness, hint: st
 
 @pytest.mark.parametrize("token", ["unknown", "a.b.c", "x" * 20_000, "é", "bgr_x"])
 def test_REV_01_an_unknown_token_is_no_error(harness: Harness, token: str) -> None:
-    answer = revoke(harness, token)
-    assert (answer.status, answer.response.body) == (200, b"")
+    response = revoke(harness, token)
+    assert (response.status, response.response.body) == (200, b"")
 
 
 def test_REV_01_another_clients_token_is_refused_and_lives_on(harness: Harness) -> None:
@@ -101,7 +101,7 @@ def test_revoking_by_call_reaches_users_grants_and_listeners(harness: Harness) -
     assert heard[1].value == grant
 
 
-def test_a_user_is_revoked_by_login_or_by_id_and_nobody_mixes_them_up(make: Make) -> None:
+def test_a_user_is_revoked_by_either_login_or_id(make: Make) -> None:
     harness = make(people=None)
     account = harness.server.users.add("ada", "a password of some length")
     with Administration(f"sqlite:///{harness.folder}/auth.db", secret=SECRET) as beside:
@@ -147,12 +147,12 @@ def test_INS_01_the_caller_authenticates_with_credentials(harness: Harness) -> N
     assert harness.post("/oauth/introspect", {"token": token}).status == 401
     fields = {"token": token, "client_id": harness.phone.client_id}
     assert harness.post("/oauth/introspect", fields).error == (401, "invalid_client")
-    answer = harness.post(
+    response = harness.post(
         "/oauth/introspect",
         {"token": token},
         authorization=basic(harness.app.client_id, "wrong"),
     )
-    assert answer.status == 401
+    assert response.status == 401
 
 
 def test_INS_01_an_active_token_is_described(harness: Harness) -> None:
@@ -183,26 +183,26 @@ def test_INS_01_an_api_may_ask_about_tokens_for_the_resources_it_serves(make: Ma
     harness = make(resources=[a, b])
     api = harness.add("API", introspects=[a], redirect_uris=[])
     for resource, active in ((a, True), (b, False)):
-        answer = harness.token(grant_type="client_credentials", resource=resource)
-        assert harness.introspect(answer.json["access_token"], api)["active"] is active
+        response = harness.token(grant_type="client_credentials", resource=resource)
+        assert harness.introspect(response.json["access_token"], api)["active"] is active
 
 
-def test_INS_01_the_answer_is_signed_for_who_asks_for_that(harness: Harness) -> None:
+def test_INS_01_the_response_is_signed_on_request(harness: Harness) -> None:
     token = harness.token(grant_type="client_credentials").json["access_token"]
-    answer = harness.post(
+    response = harness.post(
         "/oauth/introspect",
         harness.credentials() | {"token": token},
         accept="application/token-introspection+jwt, application/json;q=0.5",
     )
-    assert answer.header("content-type") == "application/token-introspection+jwt"
-    text = answer.response.body.decode()
+    assert response.header("content-type") == "application/token-introspection+jwt"
+    text = response.response.body.decode()
     assert header(text)["typ"] == "token-introspection+jwt"
     signed = claims(text)
     assert (signed["iss"], signed["aud"]) == (ISSUER, harness.app.client_id)
     assert signed["iat"] == int(harness.clock())
     assert signed["token_introspection"]["active"] is True
     keys, _ = jwk.parse_jwks(harness.server.keys.jwks())
-    parsed = jwt.parse(answer.response.body)
+    parsed = jwt.parse(response.response.body)
     assert keys.keys[0].verifies(
         jwt.parse_header(parsed.header).algorithm, parsed.signing_input, parsed.signature
     )
@@ -229,15 +229,15 @@ def test_INS_01_the_answer_is_signed_for_who_asks_for_that(harness: Harness) -> 
         ),
     ],
 )
-def test_META_01_the_metadata_is_where_clients_look_and_names_this_issuer(
+def test_META_01_the_metadata_is_at_its_well_known_places_and_names_the_issuer(
     make: Make, issuer: str, paths: set[str]
 ) -> None:
     harness = make(issuer=issuer)
     assert {path for path in harness.server.paths if "well-known" in path} == paths
     for path in paths:
-        answer = harness.send("GET", path)
-        assert answer.status == 200
-        content = answer.json
+        response = harness.send("GET", path)
+        assert response.status == 200
+        content = response.json
         assert content["issuer"] == issuer
         assert content["token_endpoint"] == issuer + "/oauth/token"
         assert [] not in content.values()
@@ -279,7 +279,7 @@ def test_META_01_openid_clients_find_what_their_specification_requires(make: Mak
     assert "subject_types_supported" not in plain
 
 
-def test_META_01_signed_answers_are_announced_with_the_algorithms_of_the_keys_in_use(
+def test_META_01_signed_responses_are_announced_with_the_algorithms_of_the_keys_in_use(
     make: Make,
 ) -> None:
     def announced() -> Any:
@@ -309,14 +309,14 @@ def test_META_01_without_described_scopes_there_is_no_empty_array(make: Make) ->
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
 def test_JWKS_05_only_public_members_are_published(make: Make, algorithm: Any) -> None:
-    answer = make(signing=SigningKeys(algorithm=algorithm)).send("GET", "/oauth/jwks")
-    assert answer.status == 200
-    (key,) = answer.json["keys"]
+    response = make(signing=SigningKeys(algorithm=algorithm)).send("GET", "/oauth/jwks")
+    assert response.status == 200
+    (key,) = response.json["keys"]
     assert not {"d", "p", "q", "dp", "dq", "qi", "oth", "k"} & set(key)
     assert (key["use"], key["alg"]) == ("sig", algorithm)
 
 
-def test_JWKS_05_a_key_is_published_before_it_signs_and_until_its_tokens_are_over(
+def test_JWKS_05_a_key_is_published_before_it_signs_and_until_its_tokens_expire(
     harness: Harness,
 ) -> None:
     def signing() -> str:
@@ -349,7 +349,7 @@ def test_JWKS_05_a_key_is_published_before_it_signs_and_until_its_tokens_are_ove
     assert [key.kid for key in harness.server.keys.all()] == [new]
 
 
-def test_JWKS_05_keys_are_rotated_when_their_time_is_over(make: Make) -> None:
+def test_JWKS_05_keys_are_rotated_at_the_end_of_their_lifetime(make: Make) -> None:
     harness = make(signing=SigningKeys(algorithm="ES256", lifetime=86_400))
     old = harness.server.keys.all()[0].kid
     harness.clock.now += 86_400 - 590
@@ -372,9 +372,9 @@ def test_JWKS_05_a_compromised_key_is_replaced_at_once(harness: Harness) -> None
 
 def test_CORS_01_metadata_and_jwks_are_for_every_page(harness: Harness) -> None:
     for path in ("/oauth/jwks", "/.well-known/oauth-authorization-server"):
-        answer = harness.send("GET", path, origin="https://anybody.example")
-        assert answer.header("access-control-allow-origin") == "*"
-        assert answer.header("access-control-allow-credentials") is None
+        response = harness.send("GET", path, origin="https://anybody.example")
+        assert response.header("access-control-allow-origin") == "*"
+        assert response.header("access-control-allow-credentials") is None
         preflight = harness.send(
             "OPTIONS", path, origin="https://a.example", access_control_request_method="GET"
         )
@@ -451,16 +451,16 @@ def test_CORS_01_the_other_endpoints_are_for_no_page(harness: Harness, path: str
     page = "https://spa.example.com"
     harness.add("SPA", public=True, origins=[page])
     for method in ("GET", "POST", "OPTIONS"):
-        answer = harness.send(method, path, origin=page, access_control_request_method="POST")
-        assert answer.header("access-control-allow-origin") is None
+        response = harness.send(method, path, origin=page, access_control_request_method="POST")
+        assert response.header("access-control-allow-origin") is None
 
 
 def test_SEC_01_an_old_secret_is_valid_for_a_day_beside_the_new_one(harness: Harness) -> None:
     new = harness.server.clients.rotate_secret(harness.app.client_id)
 
     def works(secret: str | None) -> bool:
-        answer = harness.token(grant_type="client_credentials", client_secret=secret)
-        return answer.status == 200
+        response = harness.token(grant_type="client_credentials", client_secret=secret)
+        return response.status == 200
 
     assert works(new)
     assert works(harness.app.client_secret)

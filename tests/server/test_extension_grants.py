@@ -42,13 +42,13 @@ def ask(harness: Harness, badge: str | None = "badge of eve", **fields: Any) -> 
     return harness.token(grant_type=BADGE, badge=badge, **fields)
 
 
-def test_its_tokens_are_good_for_a_guard(harness: Harness) -> None:
-    answer = ask(badged(harness), scope="read")
-    assert answer.status == 200
-    assert answer.json["scope"] == "read"
-    assert "refresh_token" not in answer.json
+def test_a_guard_accepts_its_tokens(harness: Harness) -> None:
+    response = ask(badged(harness), scope="read")
+    assert response.status == 200
+    assert response.json["scope"] == "read"
+    assert "refresh_token" not in response.json
     with Guard(harness.server.issuer(), clock=harness.clock) as guard:
-        principal = guard.verify(answer.json["access_token"])
+        principal = guard.verify(response.json["access_token"])
     assert (principal.subject, principal.client_id) == ("eve", harness.app.client_id)
     assert principal.scopes == {"read"}
 
@@ -97,10 +97,10 @@ def test_a_token_of_the_clients_own_has_no_grant(harness: Harness) -> None:
     assert "sid" not in claims(token)
 
 
-def test_nobody_gets_a_token_in_the_name_of_another_client(harness: Harness) -> None:
+def test_the_subject_cannot_be_another_client(harness: Harness) -> None:
     badged(harness)
-    answer = ask(harness, f"badge of {harness.phone.client_id}")
-    assert answer.error == (400, "invalid_grant")
+    response = ask(harness, f"badge of {harness.phone.client_id}")
+    assert response.error == (400, "invalid_grant")
 
 
 def test_a_disabled_user_gets_none(harness: Harness) -> None:

@@ -1,4 +1,4 @@
-"""In front of an app: its own paths are served, everything else is the app's."""
+"""The hosts: the server serves its own paths and passes everything else to the app."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_mount_path_is_respected(
     assert (harness.server._engine.served_path(root, path) is not None) is mine
 
 
-def test_mounted_in_starlette_and_in_werkzeug_it_answers_below_its_mount(make: Make) -> None:
+def test_mounted_in_starlette_and_in_werkzeug_it_serves_below_its_mount(make: Make) -> None:
     harness = make(issuer=ISSUER + "/auth")
     body = {**harness.credentials(), "grant_type": "client_credentials"}
     asgi = TestClient(Starlette(routes=[Mount("/auth", harness.server.asgi_app())]), ISSUER)
@@ -97,7 +97,7 @@ def test_mounted_in_starlette_and_in_werkzeug_it_answers_below_its_mount(make: M
     assert wsgi.get("/elsewhere").status_code == 404
 
 
-def test_alone_it_answers_lifespan_and_closes_websockets(harness: Harness) -> None:
+def test_alone_it_completes_lifespan_and_closes_websockets(harness: Harness) -> None:
     with TestClient(harness.server.asgi_app()) as client:
         assert client.get("/").status_code == 404
         refused = pytest.raises((WebSocketDisconnect, WebSocketDenialResponse))
@@ -136,7 +136,7 @@ def test_a_body_in_parts_is_put_together(harness: Harness, run: Callable[[Any], 
     assert [sent[0]["status"] for sent in run(twice())] == [200, 200]
 
 
-def test_a_client_that_goes_away_is_not_answered(harness: Harness) -> None:
+def test_a_client_that_disconnects_gets_no_response(harness: Harness) -> None:
     gone: list[dict[str, Any]] = [
         {"type": "http.request", "body": b"a", "more_body": True},
         {"type": "http.disconnect"},

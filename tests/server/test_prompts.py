@@ -11,7 +11,7 @@ import pytest
 
 from bearerguard.server import PeopleOptions, User
 from bearerguard.server.login.prompt import MARK
-from tests.server.harness import VERIFIER, Answer, Harness, Make, claims
+from tests.server.harness import VERIFIER, Harness, Make, Reply, claims
 from tests.server.people.visitor import Visitor
 
 FRESH: list[dict[str, Any]] = [
@@ -22,13 +22,13 @@ FRESH: list[dict[str, Any]] = [
 ]
 
 
-def sent_to_login(answer: Answer) -> dict[str, str]:
-    assert answer.location.startswith("https://app.example.com/login?"), answer.location
-    return {name: value for name, (value,) in parse_qs(urlsplit(answer.location).query).items()}
+def sent_to_login(response: Reply) -> dict[str, str]:
+    assert response.location.startswith("https://app.example.com/login?"), response.location
+    return {name: value for name, (value,) in parse_qs(urlsplit(response.location).query).items()}
 
 
-def come_back(harness: Harness, answer: Answer) -> Answer:
-    parts = urlsplit(sent_to_login(answer)["next"])
+def come_back(harness: Harness, response: Reply) -> Reply:
+    parts = urlsplit(sent_to_login(response)["next"])
     return harness.send("GET", f"{parts.path}?{parts.query}")
 
 
@@ -37,8 +37,8 @@ def sign_in(harness: Harness, *, at: float | None = None) -> None:
     harness.user = replace(harness.user, auth_time=harness.clock.now if at is None else at)
 
 
-def code(harness: Harness, answer: Answer) -> dict[str, Any]:
-    found = answer if answer.status == 303 else harness.consent(answer)
+def code(harness: Harness, response: Reply) -> dict[str, Any]:
+    found = response if response.status == 303 else harness.consent(response)
     return claims(harness.redeem(found.sent["code"]).json["access_token"])
 
 
@@ -56,7 +56,7 @@ def test_AZ_08_too_old_a_login_is_done_anew_once_and_the_token_says_when(
 
 @pytest.mark.parametrize("fields", FRESH)
 @pytest.mark.parametrize("auth_time", [None, 1_699_999_000.0])
-def test_AZ_08_who_comes_back_without_a_new_login_is_told_so_and_not_sent_again(
+def test_AZ_08_returning_without_a_new_login_shows_an_error_instead_of_a_loop(
     harness: Harness, fields: dict[str, Any], auth_time: float | None
 ) -> None:
     harness.user = User("ada", "Ada", auth_time)
@@ -64,7 +64,7 @@ def test_AZ_08_who_comes_back_without_a_new_login_is_told_so_and_not_sent_again(
     assert come_back(harness, asked).sent["error"] == "login_required"
 
 
-def test_AZ_08_a_login_answers_one_request_and_not_what_comes_long_after(harness: Harness) -> None:
+def test_AZ_08_a_new_login_counts_for_one_request_and_for_a_short_time(harness: Harness) -> None:
     asked = harness.authorize(prompt="login")
     sign_in(harness)
     assert "code" in come_back(harness, asked).sent
@@ -113,8 +113,8 @@ def test_AZ_08_none_shows_the_user_nothing(harness: Harness) -> None:
     old = harness.authorize(prompt="none", max_age="60")
     assert old.sent["error"] == "login_required"
     harness.user = None
-    answer = harness.authorize(prompt="none")
-    assert (answer.sent["error"], answer.sent["state"]) == ("login_required", "a state")
+    response = harness.authorize(prompt="none")
+    assert (response.sent["error"], response.sent["state"]) == ("login_required", "a state")
     assert harness.authorize(prompt="none", scope="unheard").sent["error"] == "invalid_scope"
     assert harness.authorize(prompt="none", redirect_uri="https://evil.example").status == 400
 
@@ -138,15 +138,15 @@ def test_AZ_08_what_cannot_be_understood_is_refused(
 def test_AZ_08_an_authentication_context_that_is_not_to_be_had_is_refused(harness: Harness) -> None:
     others: list[dict[str, Any]] = [{}, {"prompt": "none"}]
     for more in others:
-        answer = harness.authorize(acr_values="phr", **more)
-        assert answer.sent["error"] == "unmet_authentication_requirements"
+        response = harness.authorize(acr_values="phr", **more)
+        assert response.sent["error"] == "unmet_authentication_requirements"
 
 
 @pytest.mark.parametrize("mark", ["x", "", "x" * 4000])
 def test_AZ_08_a_mark_that_somebody_made_up_is_none(harness: Harness, mark: str) -> None:
     made_up: dict[str, Any] = {MARK: mark}
-    answer = harness.authorize(prompt="login", **made_up)
-    assert sent_to_login(answer)["next"].count(MARK) == 1
+    response = harness.authorize(prompt="login", **made_up)
+    assert sent_to_login(response)["next"].count(MARK) == 1
 
 
 @pytest.mark.parametrize("fields", [*FRESH, {"prompt": "select_account"}])
@@ -166,8 +166,8 @@ def test_AZ_08_our_own_login_asks_for_the_password_again(
     assert page.title.startswith("Sign in")
     harness.clock.now += 100
     done = visitor.submit(page, username="ada", password=VERIFIER)
-    answer = visitor.follow(done)
-    answered = Answer(answer.response)
+    response = visitor.follow(done)
+    answered = Reply(response.response)
     if answered.status == 200:
-        answered = Answer(visitor.submit(answer, ("decision", "allow")).response)
+        answered = Reply(visitor.submit(response, ("decision", "allow")).response)
     assert "code" in answered.sent

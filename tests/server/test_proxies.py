@@ -1,4 +1,4 @@
-"""Whose address a login is throttled by when the server is in front of an app, behind a proxy."""
+"""Trusted proxies: by which address a login is throttled."""
 
 from __future__ import annotations
 
@@ -70,7 +70,9 @@ def test_A6_a_proxy_that_comes_by_a_unix_socket_is_trusted_by_name(peer: str) ->
         *([each] for each in ("10.0.0.1/24", "*", 7)),
     ],
 )
-def test_A6_what_is_nobodys_own_proxy_is_refused(make: Make, trusted: Any) -> None:
+def test_A6_a_trusted_proxy_must_be_an_address_or_a_proper_network(
+    make: Make, trusted: Any
+) -> None:
     server = make().server
     for host in (server.asgi_app, server.wsgi_app):
         with pytest.raises(ConfigurationError, match="trusted_proxies="):

@@ -17,7 +17,7 @@ import pytest
 from bearerguard import Request
 from bearerguard.server import Registered
 from bearerguard.testing import SigningKey, sign
-from tests.server.harness import CALLBACK, FORM, VERIFIER, Answer, Harness, Make, basic
+from tests.server.harness import CALLBACK, FORM, VERIFIER, Harness, Make, Reply, basic
 
 TOKEN, REVOKE, INTROSPECT = "/oauth/token", "/oauth/revoke", "/oauth/introspect"
 AUTHORIZE, CONSENT = "/oauth/authorize", "/oauth/consent"
@@ -31,7 +31,7 @@ PLANTED = "planted-7f3a"
 class Row:
     """A refused request. `found` is some of what its event must have."""
 
-    send: Callable[[Harness], Answer]
+    send: Callable[[Harness], Reply]
     endpoint: str
     error: str
     reason: str
@@ -39,34 +39,34 @@ class Row:
     event: str = "request_refused"
 
 
-def own(**fields: Any) -> Callable[[Harness], Answer]:
+def own(**fields: Any) -> Callable[[Harness], Reply]:
     return lambda harness: harness.token(**({"grant_type": "client_credentials"} | fields))
 
 
-def link(**fields: Any) -> Callable[[Harness], Answer]:
+def link(**fields: Any) -> Callable[[Harness], Reply]:
     return lambda harness: harness.authorize(**fields)
 
 
-def raw(path: str, body: bytes, kind: str = FORM) -> Callable[[Harness], Answer]:
+def raw(path: str, body: bytes, kind: str = FORM) -> Callable[[Harness], Reply]:
     return lambda harness: harness.send("POST", path, body, content_type=kind)
 
 
-def header(value: str) -> Callable[[Harness], Answer]:
+def header(value: str) -> Callable[[Harness], Reply]:
     grant = {"grant_type": "client_credentials"}
     return lambda harness: harness.post(TOKEN, grant, authorization=value)
 
 
-def method(verb: str, path: str) -> Callable[[Harness], Answer]:
+def method(verb: str, path: str) -> Callable[[Harness], Reply]:
     return lambda harness: harness.send(verb, path)
 
 
-def expired_code(harness: Harness) -> Answer:
+def expired_code(harness: Harness) -> Reply:
     code = harness.code()
     harness.clock.now += 61
     return harness.redeem(code)
 
 
-def replayed_code(harness: Harness) -> Answer:
+def replayed_code(harness: Harness) -> Reply:
     code = harness.code()
     harness.redeem(code)
     harness.redeem(code)
@@ -74,7 +74,7 @@ def replayed_code(harness: Harness) -> Answer:
     return harness.redeem(code)
 
 
-def code_of_a_disabled_user(harness: Harness) -> Answer:
+def code_of_a_disabled_user(harness: Harness) -> Reply:
     account = harness.server.users.add("eve", "a long enough password")
     harness.user = type(harness.user)(account.user_id, "Eve", harness.clock())  # type: ignore[misc]
     code = harness.code()
@@ -87,31 +87,31 @@ def code_of_a_disabled_user(harness: Harness) -> Answer:
     return harness.redeem(code)
 
 
-def code_with_a_verifier_too_many(harness: Harness) -> Answer:
+def code_with_a_verifier_too_many(harness: Harness) -> Reply:
     client = harness.add("Old", require_pkce=False)
     code = harness.code(client, code_challenge=None, code_challenge_method=None)
     return harness.redeem(code, client)
 
 
-def code_without_its_redirect_uri(harness: Harness) -> Answer:
+def code_without_its_redirect_uri(harness: Harness) -> Reply:
     client = harness.add("Old", require_pkce=False)
     return harness.redeem(harness.code(client), client, redirect_uri=None)
 
 
-def reused(harness: Harness) -> Answer:
+def reused(harness: Harness) -> Reply:
     first = harness.tokens()["refresh_token"]
     second = harness.refresh(first).json["refresh_token"]
     harness.refresh(second)
     return harness.refresh(first)
 
 
-def revoked_refresh_token(harness: Harness) -> Answer:
+def revoked_refresh_token(harness: Harness) -> Reply:
     token = harness.tokens()["refresh_token"]
     harness.server.revoke(token)
     return harness.refresh(token)
 
 
-def expired_refresh_token(harness: Harness) -> Answer:
+def expired_refresh_token(harness: Harness) -> Reply:
     token = harness.tokens()["refresh_token"]
     harness.clock.now += 31 * 86_400
     return harness.refresh(token)
@@ -125,8 +125,8 @@ def robot(harness: Harness) -> Registered:
     return harness.add("Robot", jwks={"keys": [KEY.jwk()]}, redirect_uris=[])
 
 
-def assertion(**claims: Any) -> Callable[[Harness], Answer]:
-    def send(harness: Harness) -> Answer:
+def assertion(**claims: Any) -> Callable[[Harness], Reply]:
+    def send(harness: Harness) -> Reply:
         client = robot(harness)
         usual = {
             "iss": client.client_id,
@@ -139,13 +139,13 @@ def assertion(**claims: Any) -> Callable[[Harness], Answer]:
         kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
         fields = {"grant_type": "client_credentials", "client_assertion_type": kind}
         for _ in range(2 if not claims else 1):
-            answer = harness.post(TOKEN, {**fields, "client_assertion": text})
-        return answer
+            response = harness.post(TOKEN, {**fields, "client_assertion": text})
+        return response
 
     return send
 
 
-def not_for_the_caller(harness: Harness) -> Answer:
+def not_for_the_caller(harness: Harness) -> Reply:
     token = own()(harness).json["access_token"]
     api = harness.add("API", introspects=["https://api.example.com"], redirect_uris=[])
     harness.server = harness.another(
@@ -156,21 +156,23 @@ def not_for_the_caller(harness: Harness) -> Answer:
     return harness.post(INTROSPECT, harness.credentials(api) | {"token": token})
 
 
-def consent(change: Callable[[Harness, Answer], Answer]) -> Callable[[Harness], Answer]:
+def consent(
+    change: Callable[[Harness, Reply], Reply],
+) -> Callable[[Harness], Reply]:
     return lambda harness: change(harness, harness.authorize(harness.phone))
 
 
-def signed_out(harness: Harness, page: Answer) -> Answer:
+def signed_out(harness: Harness, page: Reply) -> Reply:
     harness.user = None
     return harness.consent(page)
 
 
-def gone(harness: Harness, page: Answer) -> Answer:
+def gone(harness: Harness, page: Reply) -> Reply:
     harness.server.clients.remove(harness.phone.client_id)
     return harness.consent(page)
 
 
-def users_id(harness: Harness) -> Answer:
+def users_id(harness: Harness) -> Reply:
     harness.add("Taken", client_id="ada", redirect_uris=[])
     return harness.authorize()
 
@@ -224,7 +226,7 @@ ROWS = {
         "two_clients",
     ),
     "repeated Authorization": Row(
-        lambda s: Answer(
+        lambda s: Reply(
             s.server.handle(
                 Request(
                     "POST",
@@ -579,8 +581,8 @@ ROWS = {
 }
 
 
-def refused(answer: Answer) -> bool:
-    return answer.status >= 400 or "error" in (answer.header("location") or "")
+def refused(response: Reply) -> bool:
+    return response.status >= 400 or "error" in (response.header("location") or "")
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -589,8 +591,8 @@ def test_a_refused_request_leaves_one_line_with_reason_and_value(
 ) -> None:
     row = ROWS[name]
     with caplog.at_level(logging.INFO):
-        answer = row.send(harness)
-    assert refused(answer)
+        response = row.send(harness)
+    assert refused(response)
     events = [
         each for each in harness.events if "reason" in each.details and "error" in each.details
     ]
@@ -612,7 +614,7 @@ def test_a_refused_request_leaves_one_line_with_reason_and_value(
     assert len(line.getMessage()) < 1200
     assert all(len(value) <= 200 for value in details.values() if isinstance(value, str))
     text = caplog.text + repr([(each, dict(each.details)) for each in harness.events])
-    body = answer.response.body.decode() + (answer.header("location") or "")
+    body = response.response.body.decode() + (response.header("location") or "")
     for secret in (PLANTED, VERIFIER, harness.app.client_secret, harness.phone.client_secret):
         assert secret is None or secret not in text
         assert secret is None or secret not in body
@@ -628,7 +630,7 @@ def test_a_request_that_is_not_refused_leaves_no_such_line(harness: Harness) -> 
     assert not [each for each in harness.events if "reason" in each.details]
 
 
-def test_a_caller_that_asks_about_another_apis_token_is_told_to_the_operator_alone(
+def test_introspecting_another_apis_token_is_reported_to_the_operator_only(
     harness: Harness,
 ) -> None:
     assert not_for_the_caller(harness).json == {"active": False}

@@ -8,7 +8,7 @@ import pytest
 
 from bearerguard import ConfigurationError
 from bearerguard.server import Resource
-from tests.server.harness import Answer, Harness, Make, claims
+from tests.server.harness import Harness, Make, Reply, claims
 
 OTHERS = [
     ("https://api.example.com", "https://api.example.com/"),
@@ -20,12 +20,12 @@ OTHERS = [
 FURTHER = "https://further.example.com"
 
 
-def own(harness: Harness, **fields: Any) -> Answer:
+def own(harness: Harness, **fields: Any) -> Reply:
     return harness.token(grant_type="client_credentials", **fields)
 
 
-def audience(answer: Any) -> Any:
-    return claims(answer["access_token"])["aud"]
+def audience(response: Any) -> Any:
+    return claims(response["access_token"])["aud"]
 
 
 @pytest.mark.parametrize(("registered", "sent"), OTHERS)
@@ -70,9 +70,9 @@ def test_RES_02_two_spellings_are_one_resource(harness: Harness) -> None:
     ],
 )
 def test_RES_01_another_uri_is_refused_and_named(harness: Harness, sent: str) -> None:
-    answer = own(harness, resource=sent)
-    assert answer.error == (400, "invalid_target")
-    assert sent in answer.json["error_description"]
+    response = own(harness, resource=sent)
+    assert response.error == (400, "invalid_target")
+    assert sent in response.json["error_description"]
     (refused,) = harness.named("request_refused")
     assert refused.details["resource"] == sent
 

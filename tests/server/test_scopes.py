@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.server.harness import Answer, Harness, Make
+from tests.server.harness import Harness, Make, Reply
 
 # RFC 6749 §5.2: error-description.
 DESCRIPTION = re.compile(r"[\x20-\x21\x23-\x5B\x5D-\x7E]+")
@@ -22,12 +22,12 @@ NARROWED = [
 ]
 
 
-def own(harness: Harness, scope: str) -> Answer:
+def own(harness: Harness, scope: str) -> Reply:
     return harness.token(grant_type="client_credentials", scope=scope)
 
 
 @pytest.mark.parametrize("scope", NARROWED)
-def test_AZ_09_an_unknown_scope_beside_a_known_one_is_left_out_and_the_answer_says_so(
+def test_AZ_09_an_unknown_scope_beside_a_known_one_is_left_out_and_the_response_says_so(
     harness: Harness, scope: str
 ) -> None:
     tokens = harness.tokens(scope=scope)
@@ -69,9 +69,9 @@ def test_AZ_09_a_scope_that_is_refused_is_named_in_safe_characters(
     assert sent["error_description"].endswith(": " + named)
     assert DESCRIPTION.fullmatch(sent["error_description"])
     caplog.clear()
-    answer = own(harness, scope)
-    assert answer.error == (400, "invalid_scope")
-    assert answer.json["error_description"] == sent["error_description"]
+    response = own(harness, scope)
+    assert response.error == (400, "invalid_scope")
+    assert response.json["error_description"] == sent["error_description"]
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     details = json.loads(record.getMessage().partition(" ")[2])
@@ -142,19 +142,19 @@ def test_AZ_09_a_scope_that_the_server_has_no_longer_is_unknown(harness: Harness
         ("offline_access", ""),
     ],
 )
-def test_TK_08_a_refresh_leaves_out_what_nobody_knows_and_refuses_what_was_not_granted(
+def test_TK_08_a_refresh_ignores_unknown_scopes_and_refuses_those_not_granted(
     harness: Harness, scope: str, got: str | None
 ) -> None:
     token = harness.tokens(scope="read")["refresh_token"]
-    answer = harness.refresh(token, scope=scope)
+    response = harness.refresh(token, scope=scope)
     if got is None:
-        assert answer.error == (400, "invalid_scope")
-        assert answer.json["error_description"].split()[-1] in scope.split()
+        assert response.error == (400, "invalid_scope")
+        assert response.json["error_description"].split()[-1] in scope.split()
     else:
-        assert answer.json["scope"] == got
+        assert response.json["scope"] == got
 
 
-def test_what_was_left_out_is_told_to_the_audit(harness: Harness) -> None:
+def test_scopes_left_out_are_in_the_audit_log(harness: Harness) -> None:
     tokens = harness.tokens(scope="read offline_access admin")
     (issued,) = harness.named("code_issued")
     assert issued.details["ignored_scope"] == "offline_access admin"

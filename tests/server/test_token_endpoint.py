@@ -24,9 +24,9 @@ def test_the_documented_code_flow_works_as_printed(make: Make) -> None:
         f"grant_type=authorization_code&code={code}&client_id={client.client_id}"
         f"&client_secret={client.client_secret}&redirect_uri={CALLBACK}"
     )
-    answer = harness.send("POST", "/oauth/token", body.encode(), content_type=FORM)
-    assert answer.status == 200
-    content = answer.json
+    response = harness.send("POST", "/oauth/token", body.encode(), content_type=FORM)
+    assert response.status == 200
+    content = response.json
     assert set(content) == {
         "access_token",
         "token_type",
@@ -54,18 +54,18 @@ def test_documented_client_credentials_work_as_printed(harness: Harness) -> None
         f"grant_type=client_credentials&client_id={harness.app.client_id}"
         f"&client_secret={harness.app.client_secret}&scope=read write"
     )
-    answer = harness.send("POST", "/oauth/token", body.encode(), content_type=FORM)
-    assert answer.status == 200
-    content = answer.json
+    response = harness.send("POST", "/oauth/token", body.encode(), content_type=FORM)
+    assert response.status == 200
+    content = response.json
     assert set(content) == {"access_token", "token_type", "expires_in", "scope"}
     assert (content["expires_in"], content["scope"]) == (3600, "read write")
 
 
 @pytest.mark.parametrize("path", ["/oauth/token", "/oauth/revoke", "/oauth/introspect"])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH"])
-def test_TK_01_only_post_is_answered(harness: Harness, path: str, method: str) -> None:
-    answer = harness.send(method, path)
-    assert (answer.status, answer.header("allow")) == (405, "POST")
+def test_TK_01_only_post_is_allowed(harness: Harness, path: str, method: str) -> None:
+    response = harness.send(method, path)
+    assert (response.status, response.header("allow")) == (405, "POST")
 
 
 @pytest.mark.parametrize(
@@ -84,8 +84,8 @@ def test_TK_01_only_post_is_answered(harness: Harness, path: str, method: str) -
 )
 def test_TK_01_only_a_form_is_read(harness: Harness, kind: str | None) -> None:
     headers = {} if kind is None else {"content_type": kind}
-    answer = harness.send("POST", "/oauth/token", b'{"grant_type": "password"}', **headers)
-    assert answer.error == (400, "invalid_request")
+    response = harness.send("POST", "/oauth/token", b'{"grant_type": "password"}', **headers)
+    assert response.error == (400, "invalid_request")
 
 
 @pytest.mark.parametrize(
@@ -100,12 +100,12 @@ def test_TK_01_only_a_form_is_read(harness: Harness, kind: str | None) -> None:
         "; version=1",
     ],
 )
-def test_TK_01_a_form_is_one_whatever_its_media_type_says_besides(
+def test_TK_01_parameters_of_the_forms_media_type_are_ignored(
     harness: Harness, parameters: str
 ) -> None:
     fields = {**harness.credentials(), "grant_type": "client_credentials"}
-    answer = harness.post("/oauth/token", fields, content_type=FORM.title() + parameters)
-    assert answer.status == 200
+    response = harness.post("/oauth/token", fields, content_type=FORM.title() + parameters)
+    assert response.status == 200
 
 
 @pytest.mark.parametrize("around", [b"\n", b"\r\n", b" ", b"\t\r\n"])
@@ -130,27 +130,27 @@ def test_what_a_file_or_a_shell_leaves_around_a_form_is_no_part_of_its_last_valu
 def test_TK_01_a_form_that_is_not_encoded_properly_is_refused(
     harness: Harness, body: bytes
 ) -> None:
-    answer = harness.send("POST", "/oauth/token", body, content_type=FORM)
-    assert answer.error == (400, "invalid_request")
+    response = harness.send("POST", "/oauth/token", body, content_type=FORM)
+    assert response.error == (400, "invalid_request")
 
 
 def test_TK_01_a_form_that_is_too_large_is_refused(harness: Harness) -> None:
-    answer = harness.send("POST", "/oauth/token", b"a=" + b"x" * 70_000, content_type=FORM)
-    assert answer.status == 413
+    response = harness.send("POST", "/oauth/token", b"a=" + b"x" * 70_000, content_type=FORM)
+    assert response.status == 413
 
 
 def test_TK_01_a_repeated_parameter_is_refused(harness: Harness) -> None:
     fields = [*harness.credentials().items(), ("grant_type", "client_credentials")]
-    answer = harness.post("/oauth/token", [*fields, ("scope", "read"), ("scope", "read")])
-    assert answer.error == (400, "invalid_request")
+    response = harness.post("/oauth/token", [*fields, ("scope", "read"), ("scope", "read")])
+    assert response.error == (400, "invalid_request")
 
 
-def test_TK_01_an_answer_is_stored_by_nobody_and_names_the_scope(harness: Harness) -> None:
-    answer = harness.token(grant_type="client_credentials")
-    assert answer.header("cache-control") == "no-store"
-    assert answer.header("pragma") == "no-cache"
-    assert answer.header("content-type") == "application/json"
-    assert answer.json["scope"] == "read write"
+def test_TK_01_a_response_is_not_cached_and_names_the_scope(harness: Harness) -> None:
+    response = harness.token(grant_type="client_credentials")
+    assert response.header("cache-control") == "no-store"
+    assert response.header("pragma") == "no-cache"
+    assert response.header("content-type") == "application/json"
+    assert response.json["scope"] == "read write"
     assert harness.token(grant_type="client_credentials", scope="write").json["scope"] == "write"
 
 
@@ -171,21 +171,21 @@ def test_TK_02_an_unknown_client_is_401_and_has_a_challenge_only_where_it_used_o
 
 
 def test_TK_02_a_missing_grant_type_is_invalid_request(harness: Harness) -> None:
-    answer = harness.token()
-    assert answer.error == (400, "invalid_request")
-    assert answer.header("cache-control") == "no-store"
-    assert answer.header("content-type") == "application/json"
+    response = harness.token()
+    assert response.error == (400, "invalid_request")
+    assert response.header("cache-control") == "no-store"
+    assert response.header("content-type") == "application/json"
 
 
 def test_TK_03_basic_is_split_at_the_first_colon_and_form_decoded(harness: Harness) -> None:
     secret = "it is: 100% + secret, and long enough"
     client = harness.add("Odd", client_id="odd:client", client_secret=secret)
-    answer = harness.post(
+    response = harness.post(
         "/oauth/token",
         {"grant_type": "client_credentials"},
         authorization=basic("odd:client", secret),
     )
-    assert answer.status == 200
+    assert response.status == 200
     assert harness.token(client, grant_type="client_credentials").status == 200
 
 
@@ -201,18 +201,20 @@ def test_TK_03_basic_is_split_at_the_first_colon_and_form_decoded(harness: Harne
     ],
 )
 def test_TK_03_other_credentials_are_invalid_client(harness: Harness, value: str) -> None:
-    answer = harness.post("/oauth/token", {"grant_type": "client_credentials"}, authorization=value)
-    assert answer.error == (401, "invalid_client")
-    assert answer.header("www-authenticate") is not None
+    response = harness.post(
+        "/oauth/token", {"grant_type": "client_credentials"}, authorization=value
+    )
+    assert response.error == (401, "invalid_client")
+    assert response.header("www-authenticate") is not None
 
 
 def test_TK_03_two_methods_at_once_are_refused(harness: Harness) -> None:
-    answer = harness.post(
+    response = harness.post(
         "/oauth/token",
         {**harness.credentials(), "grant_type": "client_credentials"},
         authorization=basic(harness.app.client_id, harness.app.client_secret),
     )
-    assert answer.error == (400, "invalid_request")
+    assert response.error == (400, "invalid_request")
     other = harness.post(
         "/oauth/token",
         {"client_id": harness.phone.client_id, "grant_type": "client_credentials"},
@@ -252,15 +254,15 @@ def test_TK_03_another_method_than_the_registered_one_is_invalid_client(
     else:
         fields["client_id"] = client.client_id
         fields["client_secret"] = client.client_secret if used == "post" else None
-    answer = harness.post("/oauth/token", fields, **headers)
-    assert answer.status == (200 if good else 401)
+    response = harness.post("/oauth/token", fields, **headers)
+    assert response.status == (200 if good else 401)
 
 
 def test_TK_03_a_public_client_with_a_secret_is_invalid_client(harness: Harness) -> None:
-    answer = harness.token(
+    response = harness.token(
         harness.phone, grant_type="refresh_token", refresh_token="x", client_secret="y"
     )
-    assert answer.error == (401, "invalid_client")
+    assert response.error == (401, "invalid_client")
 
 
 def test_TK_03_guesses_are_bounded_and_never_lock_the_client_out(harness: Harness) -> None:
@@ -337,15 +339,15 @@ def test_TK_06_a_replay_that_fails_otherwise_revokes_nothing(
 def test_TK_07_client_credentials_are_for_confidential_clients_without_a_refresh_token(
     harness: Harness,
 ) -> None:
-    answer = harness.token(harness.phone, grant_type="client_credentials")
-    assert answer.error == (400, "unauthorized_client")
+    response = harness.token(harness.phone, grant_type="client_credentials")
+    assert response.error == (400, "unauthorized_client")
     assert "refresh_token" not in harness.token(grant_type="client_credentials").json
 
 
 @pytest.mark.parametrize("grant_type", ["password", "implicit", "x" * 500, "ü"])
 def test_TK_07_other_grants_are_unsupported(harness: Harness, grant_type: str) -> None:
-    answer = harness.token(grant_type=grant_type, username="ada", password="secret")
-    assert answer.error == (400, "unsupported_grant_type")
+    response = harness.token(grant_type=grant_type, username="ada", password="secret")
+    assert response.error == (400, "unsupported_grant_type")
 
 
 def test_TK_08_a_refresh_may_ask_for_less_and_never_for_more(harness: Harness) -> None:
@@ -364,8 +366,8 @@ def test_RES_01_the_audience_is_the_resource_and_has_a_default(make: Make) -> No
     harness = make(resources=[a, b])
 
     def audience(**fields: Any) -> Any:
-        answer = harness.token(grant_type="client_credentials", **fields)
-        return claims(answer.json["access_token"])["aud"]
+        response = harness.token(grant_type="client_credentials", **fields)
+        return claims(response.json["access_token"])["aud"]
 
     assert audience() == a
     assert audience(resource=b) == b
@@ -380,8 +382,8 @@ def test_RES_01_the_audience_is_the_resource_and_has_a_default(make: Make) -> No
 def test_RES_01_an_unknown_or_malformed_resource_is_invalid_target(
     harness: Harness, resource: str
 ) -> None:
-    answer = harness.token(grant_type="client_credentials", resource=resource)
-    assert answer.error == (400, "invalid_target")
+    response = harness.token(grant_type="client_credentials", resource=resource)
+    assert response.error == (400, "invalid_target")
 
 
 def test_RES_01_a_resource_beyond_the_grant_is_invalid_target(make: Make) -> None:
@@ -400,10 +402,10 @@ def test_RES_01_opaque_tokens_are_for_resources_that_want_them(make: Make) -> No
 
     a = Resource("https://a.example.com", tokens="opaque", access_token_lifetime=600)
     harness = make(resources=[a, ISSUER])
-    answer = harness.token(grant_type="client_credentials").json
-    assert "." not in answer["access_token"]
-    assert answer["expires_in"] == 600
-    known = harness.introspect(answer["access_token"])
+    response = harness.token(grant_type="client_credentials").json
+    assert "." not in response["access_token"]
+    assert response["expires_in"] == 600
+    known = harness.introspect(response["access_token"])
     assert (known["active"], known["aud"], known["scope"]) == (True, a.identifier, "read write")
     fields = [*harness.credentials().items(), ("grant_type", "client_credentials")]
     mixed = [("resource", a.identifier), ("resource", ISSUER)]

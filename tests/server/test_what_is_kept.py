@@ -19,7 +19,7 @@ from bearerguard.server.store import pruning
 from bearerguard.server.upkeep import Upkeep
 from tests.server.harness import SECRET, Clock, Harness, Make, claims
 from tests.server.test_store import _plans
-from tests.server.test_waiting_to_write import waiting
+from tests.server.test_write_contention import waiting
 
 DAY = 86_400
 
@@ -77,7 +77,7 @@ def test_a_token_that_was_used_by_two_at_once_is_a_theft_without_its_row_too(mak
     assert len(harness.named("refresh_token_reused")) == 1
 
 
-def test_what_another_client_presents_or_nobody_made_ends_nothing(harness: Harness) -> None:
+def test_a_forged_or_another_clients_refresh_token_revokes_nothing(harness: Harness) -> None:
     tokens = refreshed(harness, 3)
     harness.clock.now += 60
     harness.server.prune()
@@ -148,7 +148,7 @@ def test_a_token_of_an_earlier_version_is_succeeded_and_its_reuse_is_a_theft(
     assert harness.refresh(token).error == (400, "invalid_grant")
 
 
-def test_a_clock_that_is_set_back_a_little_makes_no_theft_of_a_lost_answer(
+def test_a_clock_that_is_set_back_a_little_does_not_turn_a_repeated_refresh_into_reuse(
     harness: Harness,
 ) -> None:
     first = harness.tokens()["refresh_token"]

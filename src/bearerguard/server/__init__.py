@@ -34,12 +34,12 @@ try:
     from bearerguard.server.login.throttle import RateLimit
     from bearerguard.server.settings import Lifetimes, Resource, SigningKeys
     from bearerguard.server.tokens.revocations import Revoked
-except ModuleNotFoundError as error:
-    if (error.name or "").startswith("bearerguard"):
+except ModuleNotFoundError as _missing:
+    if (_missing.name or "").startswith("bearerguard"):
         raise
     raise ConfigurationError(
-        f"bearerguard.server needs {error.name}: install bearerguard[server]"
-    ) from error
+        f"bearerguard.server needs {_missing.name}: install bearerguard[server]"
+    ) from _missing
 
 __all__ = [
     "Account",

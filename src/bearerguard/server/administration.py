@@ -13,13 +13,15 @@ from typing import Self
 
 from bearerguard.runtime.events import Event
 from bearerguard.server.audit import Audit
+from bearerguard.server.clients.registry import ClientRegistry
 from bearerguard.server.engine import Engine
-from bearerguard.server.login.accounts import Account
+from bearerguard.server.login.accounts import Account, Accounts
 from bearerguard.server.secret import GivenSecret, find_secret
 from bearerguard.server.settings import Settings, SigningKeys
 from bearerguard.server.store import keys
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import migrate
+from bearerguard.server.tokens.key_ring import KeyRing
 
 _CONNECTIONS = 4
 # `Settings` needs one; nothing here shows it.
@@ -35,6 +37,10 @@ class ManagedServer:
         keys: the signing keys.
         authentication_methods: how clients authenticate; `register` adds a method of your own.
     """
+
+    clients: ClientRegistry
+    users: Accounts
+    keys: KeyRing
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

@@ -16,6 +16,8 @@ from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.administration import ManagedServer
 from bearerguard.server.audit import Audit
 from bearerguard.server.engine import Engine
+from bearerguard.server.grants.registry import GrantRegistry
+from bearerguard.server.grants.token_issuer import TokenIssuer
 from bearerguard.server.hosting.asgi import ASGIApp, AsgiHost
 from bearerguard.server.hosting.wsgi import WSGIApp, WsgiHost
 from bearerguard.server.http.proxies import Proxies
@@ -105,7 +107,7 @@ class AuthorizationServer(ManagedServer):
     ) -> None:
         if not isinstance(threads, int) or threads < 1:
             raise ConfigurationError("threads=: at least one is needed")
-        self.settings = Settings(
+        self.settings: Settings = Settings(
             issuer=issuer,
             resources=checked_resources(resources),
             scopes=scopes,
@@ -118,7 +120,8 @@ class AuthorizationServer(ManagedServer):
         self._threads = threads
         login_threads = max(1, threads // 2)
         connections = threads + login_threads + _SPARE_CONNECTIONS
-        self.database = database = Database(store, connections=connections)
+        database = Database(store, connections=connections)
+        self.database: Database = database
         server_secret = find_secret(secret, database.path, environ)
         migrate(database)
         engine = Engine(
@@ -131,9 +134,9 @@ class AuthorizationServer(ManagedServer):
             password_places=login_threads,
         )
         super().__init__(engine)
-        self.grants = engine.grants
-        self.tokens = engine.tokens
-        self.paths = engine.paths
+        self.grants: GrantRegistry = engine.grants
+        self.tokens: TokenIssuer = engine.tokens
+        self.paths: frozenset[str] = engine.paths
         self.keys.ensure()
         # A process that forks now, such as gunicorn with --preload, shares no connection.
         database.close()

@@ -59,6 +59,18 @@ _GRANTS = _GrantTypes(client_options.GRANT_TYPES)
 class Engine:
     """All parts of one server over one database."""
 
+    revocations: Revocations
+    keys: signing.KeyRing
+    upkeep: Upkeep
+    grants: GrantRegistry
+    clients: ClientRegistry
+    people: People
+    introspection: TokenIntrospection
+    revocation: TokenRevocation
+    tokens: TokenIssuer
+    codes: AuthorizationCodeGrant
+    paths: frozenset[str]
+
     def __init__(
         self,
         *,

@@ -34,26 +34,26 @@ def test_no_parameter_of_the_link_takes_the_place_of_the_users_word(
     harness: Harness, careful: Registered, trick: dict[str, Any]
 ) -> None:
     for client in (careful, harness.phone):
-        answer = harness.authorize(client, **trick)
-        assert answer.status == 200, "the page asks"
-        assert answer.header("location") is None
+        response = harness.authorize(client, **trick)
+        assert response.status == 200, "the page asks"
+        assert response.header("location") is None
 
 
 @pytest.mark.parametrize("prompt", ["none", "consent none"])
-def test_a_link_that_wants_nobody_asked_gets_no_code_unasked(
+def test_a_link_with_prompt_none_gets_no_code_without_consent(
     harness: Harness, careful: Registered, prompt: str
 ) -> None:
     for client in (careful, harness.phone):
-        answer = harness.authorize(client, prompt=prompt)
-        assert answer.sent["error"] in {"consent_required", "invalid_request"}
-        assert "code" not in answer.sent
+        response = harness.authorize(client, prompt=prompt)
+        assert response.sent["error"] in {"consent_required", "invalid_request"}
+        assert "code" not in response.sent
 
 
 def test_what_is_added_to_the_form_adds_nothing_to_the_grant(make: Make) -> None:
     harness = make(resources=[A, B])
     careful = harness.add("Careful", require_consent=True)
     page = harness.authorize(careful, scope="read")
-    answer = harness.consent(
+    response = harness.consent(
         page,
         scope="read write",
         resource=B,
@@ -61,8 +61,8 @@ def test_what_is_added_to_the_form_adds_nothing_to_the_grant(make: Make) -> None
         redirect_uri="https://evil.example/cb",
         user_id="bob",
     )
-    assert answer.location.startswith(f"{CALLBACK}?")
-    tokens = harness.redeem(answer.sent["code"], careful).json
+    assert response.location.startswith(f"{CALLBACK}?")
+    tokens = harness.redeem(response.sent["code"], careful).json
     content = claims(tokens["access_token"])
     assert (content["scope"], content["aud"], content["sub"]) == ("read", A, "ada")
 
@@ -73,9 +73,9 @@ def test_two_decisions_are_none(harness: Harness, careful: Registered) -> None:
     cookie = (page.header("set-cookie") or "").partition(";")[0]
     for decisions in (["deny", "allow"], ["allow", "allow"], [], ["ALLOW"], ["allow "]):
         fields = [*form, *(("decision", each) for each in decisions)]
-        answer = harness.post("/oauth/consent", fields, cookie=cookie)
-        assert answer.status == 400
-        assert answer.header("location") is None
+        response = harness.post("/oauth/consent", fields, cookie=cookie)
+        assert response.status == 400
+        assert response.header("location") is None
 
 
 def test_the_page_of_one_user_is_worth_nothing_in_the_hands_of_another(
@@ -96,8 +96,8 @@ def test_a_form_sent_from_another_site_is_no_consent(harness: Harness, careful: 
     cookie = (page.header("set-cookie") or "").partition(";")[0]
     assert harness.post("/oauth/consent", form).status == 400, "without the browser's cookie"
     for site in ("cross-site", "same-site", "same-origin, cross-site", ""):
-        answer = harness.post("/oauth/consent", form, cookie=cookie, sec_fetch_site=site)
-        assert answer.status == 400, site
+        response = harness.post("/oauth/consent", form, cookie=cookie, sec_fetch_site=site)
+        assert response.status == 400, site
     planted = f"{cookie}; {cookie.partition('=')[0]}={'a' * 43}"
     assert harness.post("/oauth/consent", form, cookie=planted).status == 400
     get = harness.send("GET", f"/oauth/consent?{urlencode(form)}", cookie=cookie)

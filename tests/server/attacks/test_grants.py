@@ -20,10 +20,14 @@ def test_a_code_redeemed_at_once_for_different_resources_serves_one_and_ends_its
     harness = make(resources=[A, B])
     code = harness.code(resource=[A, B])
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda n: harness.redeem(code, resource=(A, B)[n % 2]), range(16)))
-    won = [answer for answer in answers if answer.status == 200]
+        responses = list(
+            pool.map(lambda n: harness.redeem(code, resource=(A, B)[n % 2]), range(16))
+        )
+    won = [response for response in responses if response.status == 200]
     assert len(won) == 1
-    assert {answer.error for answer in answers if answer not in won} == {(400, "invalid_grant")}
+    assert {response.error for response in responses if response not in won} == {
+        (400, "invalid_grant")
+    }
     assert not harness.is_active(won[0].json["access_token"])
     assert harness.refresh(won[0].json["refresh_token"]).error == (400, "invalid_grant")
     assert len(harness.named("code_replayed")) == 1
@@ -73,9 +77,9 @@ def test_a_code_injected_into_another_client_is_refused_and_stays_its_owners(
 def test_pkce_is_neither_stripped_nor_downgraded(
     harness: Harness, change: dict[str, Any], *, public: bool
 ) -> None:
-    answer = harness.authorize(harness.phone if public else harness.app, **change)
-    assert answer.sent["error"] == "invalid_request"
-    assert "code" not in answer.sent
+    response = harness.authorize(harness.phone if public else harness.app, **change)
+    assert response.sent["error"] == "invalid_request"
+    assert "code" not in response.sent
 
 
 def test_a_client_that_may_do_without_pkce_is_held_to_the_challenge_that_it_sent(

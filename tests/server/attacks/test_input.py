@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from bearerguard import Request
 from bearerguard.server import PeopleOptions
 from bearerguard.server.http.cookies import Cookies
-from tests.server.harness import CALLBACK, FORM, ISSUER, Answer, Harness
+from tests.server.harness import CALLBACK, FORM, ISSUER, Harness, Reply
 
 NAMES = [
     "client_id",
@@ -116,7 +116,7 @@ def test_nothing_that_is_sent_makes_the_server_fail(target: Harness, data: st.Da
     "url", ["//[", "http://[/oauth/token", "//[x]/oauth/token", "http://[::1", "", "*", "//", "\0"]
 )
 def test_an_address_that_is_none_is_not_found(harness: Harness, method: str, url: str) -> None:
-    assert Answer(harness.server.handle(Request(method, url))).status == 404
+    assert Reply(harness.server.handle(Request(method, url))).status == 404
 
 
 def test_many_parameters_and_long_bodies_are_refused_before_they_cost_much(

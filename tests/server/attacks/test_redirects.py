@@ -43,21 +43,21 @@ NOT_LOOPBACK = [
 
 
 @pytest.mark.parametrize("uri", ELSEWHERE)
-def test_an_address_that_only_looks_like_the_registered_one_leads_nowhere(
+def test_a_redirect_uri_that_only_resembles_the_registered_one_is_refused(
     harness: Harness, uri: str
 ) -> None:
     for user in (harness.user, None):
         harness.user = user
-        answer = harness.authorize(redirect_uri=uri)
-        assert answer.status == 400
-        assert answer.header("location") is None
+        response = harness.authorize(redirect_uri=uri)
+        assert response.status == 400
+        assert response.header("location") is None
 
 
 @pytest.mark.parametrize("uri", NOT_LOOPBACK)
 def test_the_loopback_rule_frees_the_port_and_nothing_else(harness: Harness, uri: str) -> None:
-    answer = harness.authorize(harness.phone, redirect_uri=uri)
-    assert answer.status == 400
-    assert answer.header("location") is None
+    response = harness.authorize(harness.phone, redirect_uri=uri)
+    assert response.status == 400
+    assert response.header("location") is None
 
 
 def test_a_confidential_clients_port_is_not_free(harness: Harness) -> None:
@@ -70,9 +70,9 @@ def test_a_second_address_or_client_leads_nowhere(harness: Harness, name: str) -
     known = {"redirect_uri": CALLBACK, "client_id": harness.app.client_id}[name]
     for values in ([known, other], [other, known], [known, known]):
         given: dict[str, Any] = {name: values}
-        answer = harness.authorize(**given)
-        assert answer.status == 400
-        assert answer.header("location") is None
+        response = harness.authorize(**given)
+        assert response.status == 400
+        assert response.header("location") is None
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,8 @@ def test_a_second_address_or_client_leads_nowhere(harness: Harness, name: str) -
 )
 def test_a_parameter_given_twice_gets_no_code(harness: Harness, name: str) -> None:
     given: dict[str, Any] = {name: ["read", "write"]}
-    answer = harness.authorize(**given)
-    assert answer.sent["error"] == "invalid_request"
+    response = harness.authorize(**given)
+    assert response.sent["error"] == "invalid_request"
 
 
 @pytest.mark.parametrize(
@@ -92,18 +92,18 @@ def test_a_parameter_given_twice_gets_no_code(harness: Harness, name: str) -> No
 def test_a_state_comes_back_as_it_was_and_adds_nothing(
     harness: Harness, state: str, scope: str
 ) -> None:
-    answer = harness.authorize(state=state, scope=scope)
-    assert answer.sent["state"] == state
-    assert answer.sent["iss"] == ISSUER, "the answer names its server (RFC 9207)"
-    assert answer.location.startswith(f"{CALLBACK}?")
-    assert answer.location.isascii()
-    assert answer.location.isprintable()
-    assert "#" not in answer.location
+    response = harness.authorize(state=state, scope=scope)
+    assert response.sent["state"] == state
+    assert response.sent["iss"] == ISSUER, "the response names its server (RFC 9207)"
+    assert response.location.startswith(f"{CALLBACK}?")
+    assert response.location.isascii()
+    assert response.location.isprintable()
+    assert "#" not in response.location
 
 
 def test_the_way_back_from_the_login_stays_on_this_server(harness: Harness) -> None:
     harness.user = None
     query = urlencode({"client_id": harness.app.client_id, "next": "https://evil.example"})
-    answer = harness.send("GET", f"//evil.example/oauth/authorize?{query}")
-    assert answer.location.startswith("https://app.example.com/login?next=")
-    assert quote(f"{ISSUER}/oauth/authorize?", safe="") in answer.location
+    response = harness.send("GET", f"//evil.example/oauth/authorize?{query}")
+    assert response.location.startswith("https://app.example.com/login?next=")
+    assert quote(f"{ISSUER}/oauth/authorize?", safe="") in response.location

@@ -42,7 +42,7 @@ class InvalidLink(Exception):
     def __init__(self, text: str, reason: str, **found: str | None) -> None:
         super().__init__(text)
         self.text = text
-        self.cause = invalid_request("The link does not work", reason, **found)
+        self.cause: OAuthError = invalid_request("The link does not work", reason, **found)
 
 
 @dataclass(frozen=True, slots=True)

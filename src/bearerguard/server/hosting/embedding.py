@@ -33,6 +33,8 @@ _NO_SECRET = "in-process"  # noqa: S105 - as it says
 class InProcess:
     """A transport that responds to a guard's requests to one server's URLs."""
 
+    revocation_store: DatabaseRevocationStore
+
     def __init__(self, engine: Engine, threads: int) -> None:
         self._engine = engine
         parts = urlsplit(engine.settings.issuer)

@@ -56,7 +56,7 @@ class OAuthError(BearerGuardError):
         self.description = description
         self.status = status
         self.headers = headers
-        self.reason = error if reason is None else reason
+        self.reason: str = error if reason is None else reason
         self.event = event
         self.found: dict[str, Any] = {}
         self.note(**found)

@@ -1,4 +1,4 @@
-"""Refresh rotation (CONFORMANCE RT): who loses an answer gets it again, who steals gets nothing."""
+"""Refresh rotation (CONFORMANCE RT): a lost response can be repeated, a theft is detected."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_RT_01_a_token_that_was_used_before_ends_its_family_with_one_event(make:
     assert len(harness.named("refresh_token_reused")) == 1
 
 
-def test_RT_02_a_lost_answer_is_had_again_within_the_grace(harness: Harness) -> None:
+def test_RT_02_a_lost_response_can_be_repeated_within_the_grace_period(harness: Harness) -> None:
     first = harness.tokens()["refresh_token"]
     second = harness.refresh(first).json
     harness.clock.now += 9
@@ -51,7 +51,7 @@ def test_RT_02_once_the_successor_was_used_its_parent_is_a_theft(harness: Harnes
     assert harness.refresh(third).error == (400, "invalid_grant")
 
 
-def test_RT_02_a_theft_is_one_whatever_scope_it_asks_for(harness: Harness) -> None:
+def test_RT_02_reuse_is_detected_whatever_scope_is_requested(harness: Harness) -> None:
     first = harness.tokens()["refresh_token"]
     second = harness.refresh(first).json["refresh_token"]
     harness.clock.now += 11

@@ -109,7 +109,7 @@ def test_what_the_server_or_a_command_revokes_is_refused_elsewhere(
         assert site.accepts(other)
 
 
-def test_what_is_revoked_while_the_store_is_down_is_told_when_it_is_back(
+def test_revocations_made_while_the_store_is_down_are_published_when_it_is_back(
     site: Site, redis: RedisServer
 ) -> None:
     with site.served():
@@ -121,7 +121,7 @@ def test_what_is_revoked_while_the_store_is_down_is_told_when_it_is_back(
         eventually(lambda: not site.accepts(token))
 
 
-def test_what_is_revoked_while_the_server_does_not_run_is_told_when_it_starts(
+def test_revocations_made_while_the_server_is_down_are_published_when_it_starts(
     site: Site, redis: RedisServer
 ) -> None:
     with site.served():

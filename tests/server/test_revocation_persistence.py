@@ -1,4 +1,4 @@
-"""What was revoked stays revoked: after a restart, and in every process over one database."""
+"""Revocations persist: after a restart, and in every process over one database."""
 
 from __future__ import annotations
 
@@ -240,7 +240,7 @@ def test_a_revocation_that_is_not_committed_is_in_no_log(harness: Harness) -> No
     assert harness.is_active(tokens["access_token"]), "neither is revoked without the other"
 
 
-def test_without_the_log_nothing_is_believed_and_nothing_can_be_revoked(
+def test_without_the_log_no_token_is_accepted_and_none_can_be_revoked(
     harness: Harness, worker: Callable[..., Worker]
 ) -> None:
     token, fresh = harness.tokens()["access_token"], worker()
@@ -296,7 +296,7 @@ def test_a_store_that_was_given_keeps_what_the_server_revokes(
     assert not worker(revocations=given()).accepts(token)
 
 
-def test_a_store_that_was_given_is_told_what_commands_and_other_processes_revoke(
+def test_a_given_store_gets_what_commands_and_other_processes_revoke(
     harness: Harness, make: Make, worker: Callable[..., Worker]
 ) -> None:
     elsewhere = make(issuer="https://elsewhere.example.com")
@@ -327,7 +327,7 @@ def test_a_store_that_was_given_is_told_what_commands_and_other_processes_revoke
     assert codes.count("revocations_not_forwarded") == 1
 
 
-def test_what_a_server_cannot_tell_is_no_failure_of_its_own(
+def test_a_revocation_succeeds_although_the_other_store_is_down(
     harness: Harness, make: Make, worker: Callable[..., Worker]
 ) -> None:
     elsewhere = make(issuer="https://elsewhere.example.com")

@@ -1,4 +1,4 @@
-"""Renewing the server's secret over a live database: what stands stays good, as long as it says."""
+"""Renewing the server's secret over a live database: what is stored stays valid."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def opaque(make: Make) -> Harness:
     return make(resources=[Resource(ISSUER, tokens="opaque")])
 
 
-def test_what_was_given_under_the_old_secret_stays_good_under_both(make: Make) -> None:
+def test_what_the_old_secret_issued_stays_valid_under_both(make: Make) -> None:
     harness = opaque(make)
     tokens, unused = harness.tokens(), harness.tokens()["refresh_token"]
     retried = harness.tokens()["refresh_token"]
@@ -83,8 +83,8 @@ def test_a_client_that_came_meanwhile_needs_the_old_secret_no_more(harness: Harn
     assert harness.refresh(token).status == 200
     assert harness.token(late, grant_type="client_credentials").error == (401, "invalid_client")
     late_secret = harness.server.clients.rotate_secret(late.client_id)
-    answer = harness.token(late, grant_type="client_credentials", client_secret=late_secret)
-    assert answer.status == 200
+    response = harness.token(late, grant_type="client_credentials", client_secret=late_secret)
+    assert response.status == 200
 
 
 def test_a_renewed_digest_ends_when_the_secret_would_have(harness: Harness) -> None:
@@ -181,9 +181,9 @@ def test_who_is_signed_in_stays_so_and_a_form_on_the_screen_can_be_sent(make: Ma
     assert session.startswith(("bearerguard_session", "__Host-bearerguard_session"))
     for secrets in ((NEW, SECRET), ("x" * 40, NEW), ("x" * 40,)):
         renew(harness, *secrets)
-        answer = harness.send("GET", signed_in.location, cookie=session)
+        response = harness.send("GET", signed_in.location, cookie=session)
         # The last no longer knows the secret under which the session was begun.
-        assert answer.status == (200 if len(secrets) == 2 else 303)
+        assert response.status == (200 if len(secrets) == 2 else 303)
 
 
 def test_the_command_line_and_the_environment_know_both(harness: Harness) -> None:

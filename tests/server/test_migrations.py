@@ -1,4 +1,4 @@
-"""A database that an earlier version made is brought up to date with all that stands in it."""
+"""A database of an earlier version is migrated with all its rows."""
 
 from __future__ import annotations
 

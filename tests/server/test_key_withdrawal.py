@@ -1,4 +1,4 @@
-"""A signing key that leaked is withdrawn: what it signs, or signed, is refused everywhere."""
+"""A compromised signing key is withdrawn: its tokens are refused everywhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from bearerguard import ConfigurationError, Guard, Issuer, Revocations, TokenError
 from bearerguard.server import AuthorizationServer, SigningKeyError, SigningKeys
 from bearerguard.server.tokens import signing_key as signing
-from tests.server.harness import ISSUER, Answer, Harness, Make, header
+from tests.server.harness import ISSUER, Harness, Make, Reply, header
 
 
 def keys_of(server: AuthorizationServer) -> list[str]:
@@ -24,8 +24,8 @@ def published(server: AuthorizationServer) -> list[str]:
 
 
 def issued(harness: Harness) -> str:
-    answer: Answer = harness.token(grant_type="client_credentials")
-    token: str = answer.json["access_token"]
+    response: Reply = harness.token(grant_type="client_credentials")
+    token: str = response.json["access_token"]
     return token
 
 
@@ -85,7 +85,7 @@ def test_one_that_signs_no_more_is_withdrawn_without_a_new_one(harness: Harness)
     assert keys_of(harness.server) == published(harness.server) == [second]
 
 
-def test_a_key_whose_successor_is_withdrawn_before_its_turn_signs_on_for_good(
+def test_a_key_goes_on_signing_when_its_waiting_successor_is_withdrawn(
     harness: Harness,
 ) -> None:
     (first,) = keys_of(harness.server)
@@ -145,7 +145,7 @@ def test_a_process_that_starts_later_does_not_bring_it_back(harness: Harness) ->
     assert keys_of(harness.another()) == [new]
 
 
-def test_who_listens_is_told(harness: Harness) -> None:
+def test_listeners_are_notified(harness: Harness) -> None:
     (leaked,) = keys_of(harness.server)
     heard: list[tuple[str, str]] = []
     harness.server.on_revocation(lambda revoked: heard.append((revoked.kind, revoked.value)))
@@ -163,7 +163,7 @@ def test_a_server_whose_first_key_is_younger_than_now_goes_on(harness: Harness) 
     assert header(harness.another().keys.sign({}, "at+jwt"))["kid"] == header(token)["kid"]
 
 
-def test_a_key_made_while_the_clock_is_behind_takes_over_for_good(harness: Harness) -> None:
+def test_a_key_made_while_the_clock_is_behind_takes_over(harness: Harness) -> None:
     harness.clock.now -= 3600
     new = harness.server.keys.rotate(immediately=True)
     assert header(issued(harness))["kid"] == new
@@ -260,6 +260,6 @@ def test_a_store_whose_keys_somebody_removed_is_503(harness: Harness) -> None:
     with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
         database.execute("DELETE FROM signing_keys")
         database.commit()
-    answer = harness.token(grant_type="client_credentials")
-    assert answer.error == (503, "temporarily_unavailable")
+    response = harness.token(grant_type="client_credentials")
+    assert response.error == (503, "temporarily_unavailable")
     assert "no signing key" in str(harness.named("store_unavailable"))

@@ -1,4 +1,4 @@
-"""While everybody signs in at once, programs get their answers: no thread is left to passwords."""
+"""Under a load of logins, token requests still get responses: passwords have their own threads."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def test_under_asgi_tokens_are_issued_and_introspected_while_logins_wait(
         async with httpx2.AsyncClient(transport=transport, base_url=ISSUER) as http:
 
             async def sign_in(headers: dict[str, str], body: bytes) -> None:
-                answer = await http.post("/oauth/login", headers=headers, content=body)
-                logins.append(answer.status_code)
+                response = await http.post("/oauth/login", headers=headers, content=body)
+                logins.append(response.status_code)
 
             async with anyio.create_task_group() as tasks:
                 for headers, body in storm.forms:
@@ -99,7 +99,7 @@ def test_under_asgi_tokens_are_issued_and_introspected_while_logins_wait(
     assert logins == [303] * 9, "nobody was turned away"
 
 
-def test_under_asgi_so_many_may_wait_and_the_rest_is_told_to_come_again(make: Make) -> None:
+def test_under_asgi_some_logins_wait_and_the_rest_get_503(make: Make) -> None:
     storm = Storm(make, 1)
     headers, body = storm.forms[0]
     transport = httpx2.ASGITransport(storm.harness.server.asgi_app())
@@ -109,11 +109,11 @@ def test_under_asgi_so_many_may_wait_and_the_rest_is_told_to_come_again(make: Ma
         async with httpx2.AsyncClient(transport=transport, base_url=ISSUER) as http:
 
             async def sign_in() -> None:
-                answer = await http.post("/oauth/login", headers=headers, content=body)
-                statuses[answer.status_code] += 1
-                if answer.status_code == 503:
-                    assert answer.headers["retry-after"] == "5"
-                    assert "Many people are signing in" in answer.text
+                response = await http.post("/oauth/login", headers=headers, content=body)
+                statuses[response.status_code] += 1
+                if response.status_code == 503:
+                    assert response.headers["retry-after"] == "5"
+                    assert "Many people are signing in" in response.text
 
             async with anyio.create_task_group() as tasks:
                 for _ in range(110):

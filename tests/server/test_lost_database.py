@@ -1,4 +1,4 @@
-"""A database that is deleted, replaced or emptied while it is open: 503, and none is begun."""
+"""A database that is deleted, replaced or emptied while it is open: 503, and no new one is made."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from bearerguard.errors import IssuerUnavailable
 from bearerguard.server import AuthorizationServer, StoreUnavailable
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import migrate
-from tests.server.harness import ISSUER, SECRET, Answer, Harness
+from tests.server.harness import ISSUER, SECRET, Harness, Reply
 
 
-def ask(harness: Harness) -> Answer:
+def ask(harness: Harness) -> Reply:
     return harness.token(grant_type="client_credentials")
 
 
-def refused(answer: Answer) -> bool:
-    return answer.status == 503 and answer.header("retry-after") is not None
+def refused(response: Reply) -> bool:
+    return response.status == 503 and response.header("retry-after") is not None
 
 
 def delete(path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_file_that_is_put_back_is_used_again(
     assert "in its place again" in caplog.text
 
 
-def test_what_was_written_when_the_file_went_is_not_said_to_be_kept(tmp_path: Path) -> None:
+def test_a_write_is_not_confirmed_when_the_file_is_deleted_during_it(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path}/auth.db", connections=2)
     migrate(database)
 
@@ -150,7 +150,7 @@ def test_what_was_written_when_the_file_went_is_not_said_to_be_kept(tmp_path: Pa
     database.close()
 
 
-def test_a_guard_beside_the_server_is_not_told_of_an_empty_list(harness: Harness) -> None:
+def test_a_guard_does_not_take_a_lost_database_for_an_empty_list(harness: Harness) -> None:
     token = ask(harness).json["access_token"]
     (harness.folder / "auth.db").unlink()
     with (

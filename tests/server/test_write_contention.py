@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bearerguard import Guard, TokenError
-from tests.server.harness import Answer, Harness, claims
+from tests.server.harness import Harness, Reply, claims
 
 
 @contextmanager
@@ -67,5 +67,5 @@ def test_a_code_that_was_ended_while_its_redemption_waited_is_not_redeemed(
         harness.clock.now += 5
         # As another process does that revokes what the user allowed.
         database.execute("UPDATE codes SET expires_at = ?", (harness.clock.now,))
-    answer: Answer = asked.result()
-    assert answer.error == (400, "invalid_grant")
+    response: Reply = asked.result()
+    assert response.error == (400, "invalid_grant")

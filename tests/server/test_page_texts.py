@@ -1,4 +1,4 @@
-"""What a person's browser gets is a page, and each of its sentences may be replaced."""
+"""People get pages, and an operator can replace every sentence of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bearerguard.protocol import pkce
 from bearerguard.server import PeopleOptions, User
 from bearerguard.server.http.cookies import Cookies
 from bearerguard.server.pages.texts import TEXTS
-from tests.server.harness import CALLBACK, FORM, ISSUER, VERIFIER, Answer, Harness, Make
+from tests.server.harness import CALLBACK, FORM, ISSUER, VERIFIER, Harness, Make, Reply
 from tests.server.people.visitor import Visitor
 
 # Every sentence stands for itself: whatever else a page says was not in the catalogue.
@@ -30,10 +30,10 @@ def marked(make: Make) -> Harness:
     return make(people=PeopleOptions(texts=MARKED))
 
 
-def said(answer: Answer) -> list[str]:
+def said(response: Reply) -> list[str]:
     """What an error page says, between its tags."""
-    assert (answer.header("content-type") or "").startswith("text/html"), answer.response.body
-    main = re.search(r"<main.*</main>", answer.response.body.decode(), re.DOTALL)
+    assert (response.header("content-type") or "").startswith("text/html"), response.response.body
+    main = re.search(r"<main.*</main>", response.response.body.decode(), re.DOTALL)
     assert main
     texts = [unescape(text).strip() for text in re.split(r"<[^>]*>", main[0])]
     return [text for text in texts if text]
@@ -61,9 +61,9 @@ def test_a_link_that_does_not_work_is_explained_in_the_operators_words(
     marked: Harness, query: str, text: str
 ) -> None:
     filled = query.format(id=marked.app.client_id, phone=marked.phone.client_id)
-    answer = marked.send("GET", f"/oauth/authorize?{filled}")
-    assert answer.status == 400
-    assert said(answer) == ["[error.link.heading]", f"[error.link.{text}]"]
+    response = marked.send("GET", f"/oauth/authorize?{filled}")
+    assert response.status == 400
+    assert said(response) == ["[error.link.heading]", f"[error.link.{text}]"]
 
 
 @pytest.mark.parametrize(
@@ -82,21 +82,19 @@ def test_a_form_that_cannot_be_read_is_explained_in_the_operators_words(
     # A consent form is read for somebody who is signed in.
     chosen: dict[str, Any] = own if path == "consent" else {}
     harness = make(people=PeopleOptions(texts=MARKED, **chosen))
-    answer = harness.send("POST", f"/oauth/{path}", body, content_type=content_type)
-    assert answer.status == status
-    assert said(answer) == ["[error.request.heading]", "[error.request.text]"]
+    response = harness.send("POST", f"/oauth/{path}", body, content_type=content_type)
+    assert response.status == status
+    assert said(response) == ["[error.request.heading]", "[error.request.text]"]
 
 
-def test_a_decision_of_nobody_is_explained_in_the_operators_words(marked: Harness) -> None:
-    answer = marked.post("/oauth/consent", {"decision": "allow"})
-    assert answer.status == 403
-    assert said(answer) == ["[error.signed_out.heading]", "[error.signed_out.text]"]
+def test_a_form_of_a_signed_out_user_gets_the_operators_text(marked: Harness) -> None:
+    response = marked.post("/oauth/consent", {"decision": "allow"})
+    assert response.status == 403
+    assert said(response) == ["[error.signed_out.heading]", "[error.signed_out.text]"]
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "HEAD", "DELETE", "OPTIONS"])
-def test_a_wrong_method_on_a_path_of_people_is_answered_with_a_page(
-    marked: Harness, method: str
-) -> None:
+def test_a_wrong_method_on_a_page_gets_a_page(marked: Harness, method: str) -> None:
     for path, allowed in (
         ("authorize", "GET"),
         ("consent", "POST"),
@@ -105,17 +103,15 @@ def test_a_wrong_method_on_a_path_of_people_is_answered_with_a_page(
     ):
         if method in allowed:
             continue
-        answer = marked.send(method, f"/oauth/{path}")
-        assert (answer.status, answer.header("allow")) == (405, allowed)
-        assert (answer.header("content-type") or "").startswith("text/html")
+        response = marked.send(method, f"/oauth/{path}")
+        assert (response.status, response.header("allow")) == (405, allowed)
+        assert (response.header("content-type") or "").startswith("text/html")
         if method != "HEAD":
-            assert said(answer) == ["[error.method.heading]", "[error.method.text]"]
+            assert said(response) == ["[error.method.heading]", "[error.method.text]"]
 
 
 @pytest.mark.parametrize("path", ["authorize", "login", "logout", "consent"])
-def test_trouble_with_the_store_is_said_with_a_page_where_people_go(
-    marked: Harness, path: str
-) -> None:
+def test_an_unavailable_store_gets_a_page_where_people_go(marked: Harness, path: str) -> None:
     marked.server.close()
     with closing(sqlite3.connect(marked.folder / "auth.db")) as database:
         for table in ("clients", "sessions"):
@@ -123,17 +119,17 @@ def test_trouble_with_the_store_is_said_with_a_page_where_people_go(
         database.commit()
     cookie = f"{Cookies(ISSUER).full_name('bearerguard_session')}=" + "x" * 43
     method = "POST" if path == "consent" else "GET"
-    answer = marked.send(method, f"/oauth/{path}?{asked(marked)}", cookie=cookie)
-    assert answer.status == 503
-    assert answer.header("retry-after") is not None
-    assert said(answer) == ["[error.unavailable.heading]", "[error.unavailable.text]"]
+    response = marked.send(method, f"/oauth/{path}?{asked(marked)}", cookie=cookie)
+    assert response.status == 503
+    assert response.header("retry-after") is not None
+    assert said(response) == ["[error.unavailable.heading]", "[error.unavailable.text]"]
 
 
 def test_a_request_that_is_too_long_for_a_login_link_is_refused_at_once(marked: Harness) -> None:
     short = asked(marked, state="")
-    answer = marked.send("GET", f"/oauth/authorize?{short}{'x' * (5001 - len(short))}")
-    assert answer.status == 400
-    assert said(answer) == ["[error.link.heading]", "[error.link.length]"]
+    response = marked.send("GET", f"/oauth/authorize?{short}{'x' * (5001 - len(short))}")
+    assert response.status == 400
+    assert said(response) == ["[error.link.heading]", "[error.link.length]"]
 
 
 @pytest.mark.parametrize("letter", ["x", '"', "\\", "+"])
@@ -150,9 +146,9 @@ def test_the_longest_request_that_is_taken_comes_back_whole_from_the_login(
     sent = visitor.get(f"/oauth/authorize?{start}{letter * (5000 - len(start))}")
     link = sent.header("location") or ""
     signed_in = visitor.sign_in("ada", "correct horse battery", at=link)
-    answer = visitor.follow(signed_in)
-    assert answer.status == 303
-    assert "code=" in (answer.header("location") or "")
+    response = visitor.follow(signed_in)
+    assert response.status == 303
+    assert "code=" in (response.header("location") or "")
 
 
 def test_a_form_that_a_host_does_not_read_is_refused_with_a_page(marked: Harness) -> None:

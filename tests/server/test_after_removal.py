@@ -1,4 +1,4 @@
-"""Nothing that was taken away comes back: users, clients, resources, and what was asked for."""
+"""After users, clients, scopes or resources are removed, nothing issued before brings them back."""
 
 from __future__ import annotations
 
@@ -85,9 +85,9 @@ def test_a_query_with_raw_control_characters_leads_nowhere(harness: Harness) -> 
     harness.user = None
     query = f"client_id={harness.app.client_id}&redirect_uri={CALLBACK}&response_type=code"
     for odd in ("\x01", "\x0b", "\x7f", "\x85", "é"):
-        answer = harness.send("GET", f"/oauth/authorize?{query}&state={odd}")
-        assert answer.status == 400
-        assert answer.header("location") is None
+        response = harness.send("GET", f"/oauth/authorize?{query}&state={odd}")
+        assert response.status == 400
+        assert response.header("location") is None
 
 
 def code_of(harness: Harness, user_id: str) -> str:
