@@ -184,7 +184,7 @@ def test_a_server_that_starts_where_a_database_was_says_so_or_does_not_start(
     (harness.folder / "auth.db-wal").unlink()
     with caplog.at_level(logging.INFO, "bearerguard.server"):
         harness.another().close()
-    assert "an empty one was begun" in caplog.text
+    assert "an empty one was created" in caplog.text
 
 
 @pytest.mark.parametrize("beside", ["auth.db.secret", "auth.db-shm"])

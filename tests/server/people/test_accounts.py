@@ -83,11 +83,11 @@ def test_a_composed_and_a_decomposed_letter_are_the_same_password() -> None:
     assert passwords.check(stored, "un cafe\u0301 a\u0300 E\u0301tretat").right
 
 
-def test_nobodys_password_costs_as_much_as_anybodys() -> None:
+def test_the_password_of_an_unknown_user_costs_as_much_to_check() -> None:
     """Argon2's own parameters say what a check costs: those of the stand-in are the same."""
     passwords = Passwords(CHEAP)
     real = argon2.extract_parameters(passwords.hash(PASSWORD))
-    assert argon2.extract_parameters(passwords._nobodys) == real
+    assert argon2.extract_parameters(passwords._unknown_hash) == real
     assert not passwords.check(None, PASSWORD).right
 
 

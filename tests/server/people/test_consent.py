@@ -111,7 +111,7 @@ def test_a_form_of_another_browser_or_user_is_refused(harness: PeopleHarness) ->
     visitor.sign_in("grace", PASSWORD)
     refused = visitor.submit(page, ALLOW)
     assert refused.status == 400
-    assert "This page is no longer good" in refused.text
+    assert "This page has expired" in refused.text
     assert endpoint.answers == []
 
 
@@ -153,7 +153,7 @@ def test_a_client_that_cannot_prove_itself_is_not_offered_to_be_remembered(
 
 def test_without_scopes_the_page_says_so(harness: PeopleHarness) -> None:
     _, _, page = asking(harness, replace(ASKED, scopes=()))
-    assert "asks for no permission" in page.text
+    assert "only learns that you have an account" in page.text
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_the_users_of_an_app_are_asked_and_answer_like_ours(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("options", [{"current_user": AppLogin()}, {"login_url": "/login"}])
 def test_an_own_login_needs_both_of_its_options(tmp_path: Path, options: dict[str, Any]) -> None:
-    with pytest.raises(ConfigurationError, match="current_user=: it goes with login_url="):
+    with pytest.raises(ConfigurationError, match="current_user=, login_url=: pass both"):
         PeopleHarness(tmp_path, **options)
 
 

@@ -128,9 +128,9 @@ def test_every_text_may_be_replaced_and_the_language_named(tmp_path: Path) -> No
     ("key", "text", "complaint"),
     [
         ("login.headline", "x", "there is no text 'login.headline'"),
-        ("login.heading", "{client}", "cannot show {client}"),
+        ("login.heading", "{client}", "has no value {client}"),
         ("login.heading", "{", "malformed"),
-        ("title", "{page:>9}", "stands alone"),
+        ("title", "{page:>9}", "without a format"),
         ("title", 5, "as text"),
     ],
 )

@@ -42,7 +42,7 @@ def test_whatever_is_wrong_the_page_says_the_same(
     page = visitor.sign_in(username, password)
     assert page.status == 403
     assert page.title.startswith("Error: ")
-    assert "The username and the password do not go together" in page.text
+    assert "The username or the password is wrong" in page.text
     assert page.fields["username"] == username
     assert password not in page.html
     assert 'role="alert"' in page.html
@@ -51,7 +51,7 @@ def test_whatever_is_wrong_the_page_says_the_same(
     assert harness.reported == ["login_failed"]
 
 
-def test_a_name_that_is_nobodys_is_not_reported(harness: PeopleHarness) -> None:
+def test_a_login_name_without_an_account_is_not_reported(harness: PeopleHarness) -> None:
     harness.visitor().sign_in("my-secret-password", "typed into the wrong field")
     harness.visitor().sign_in("ada", "wrong password")
     unknown, known = harness.events
@@ -280,7 +280,7 @@ def test_ten_wrong_guesses_and_then_one_in_five_minutes(harness: PeopleHarness) 
     assert guesser.sign_in("ada", PASSWORD).status == 303
 
 
-def test_a_name_that_is_nobodys_is_throttled_just_the_same(harness: PeopleHarness) -> None:
+def test_a_login_name_without_an_account_is_throttled_as_well(harness: PeopleHarness) -> None:
     guesser = harness.visitor()
     known = [guesser.sign_in("ada", "wrong password").status for _ in range(12)]
     unknown = [guesser.sign_in("eve", "wrong password").status for _ in range(12)]
@@ -504,7 +504,7 @@ def test_a_link_with_an_altered_or_old_request_leads_nowhere(harness: PeopleHarn
     for bad in (altered, location + "&request=x", f"{LOGIN}?request=x"):
         page = visitor.get(bad)
         assert page.status == 400
-        assert "This link is no longer good" in page.text
+        assert "This link has expired" in page.text
     page = visitor.get(location)
     harness.clock.now += 3600
     assert visitor.get(location).status == 400

@@ -1,1 +1,1 @@
-"""The clients of the server: what is registered, and how they authenticate."""
+"""The clients of the server: their registration and their authentication."""

@@ -25,7 +25,7 @@ from bearerguard.server.http.parameters import Parameters
 from bearerguard.server.settings import Settings
 
 _LEEWAY = 30.0
-# Used assertions are remembered until they expire: not for ever.
+# Seconds. Used assertions are stored until they expire, so their lifetime is bounded.
 _MAX_LIFETIME = 3600.0
 _MAX_ID = 255
 _REQUIRED = ("iss", "sub", "aud", "exp", "jti")
@@ -90,7 +90,7 @@ class PrivateKeyJwt:
         return Rejected("assertion_replayed", {"jti": token_id})
 
     def _unfit(self, content: Mapping[str, Any], client: Client) -> Rejected | None:
-        """Return why the claims do not fit, None when they do."""
+        """Return why the claims are refused, None if they are valid."""
         for name in ("iss", "sub"):
             if content.get(name) != client.client_id:
                 return Rejected("assertion_of_another_client", {name: _shown(content.get(name))})
@@ -98,7 +98,7 @@ class PrivateKeyJwt:
             return Rejected("wrong_assertion_audience", {"aud": _shown(content.get("aud"))})
         now = self._clock()
         try:
-            # The audience is checked above, where endpoints may count too.
+            # The audience is checked above, where endpoints may be accepted too.
             claims.check({**content, "aud": self._issuer}, self._expected, now)
             expires_at = claims.numeric_date(content, "exp")
         except TokenError as error:
@@ -111,7 +111,7 @@ class PrivateKeyJwt:
         return None
 
     def _is_for_us(self, audience: object) -> bool:
-        """Whether `aud` is this issuer alone; where that is allowed, also its endpoints."""
+        """Whether `aud` is this issuer alone, or, where the settings allow it, its endpoints."""
         named = audience if isinstance(audience, list) else [audience]
         if named == [self._issuer]:
             return True
@@ -131,7 +131,7 @@ def _parsed(assertion: str) -> SignedToken | None:
 
 
 def _unsigned(token: SignedToken, client: Client) -> Rejected | None:
-    """Return why the signature is not the client's, None when it is."""
+    """Return why the signature is refused, None if it is the client's."""
     try:
         header = jwt.parse_header(token.header)
     except TokenError as error:
@@ -151,5 +151,5 @@ def _unsigned(token: SignedToken, client: Client) -> Rejected | None:
 
 
 def _shown(claim: object) -> str:
-    """Return a claim as a log may have it."""
+    """Return a claim's value, fit for a log."""
     return claim if isinstance(claim, str) else quoted(claim)

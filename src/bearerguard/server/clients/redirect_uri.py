@@ -1,7 +1,7 @@
-"""Redirect URIs: which may be registered, and whether one that was sent is one of them.
+"""Redirect URIs: which may be registered, and which of a request match a registered one.
 
-Comparison is by letter (RFC 9700 §2.1, OAuth 2.1 §2.3.1); a native app's loopback address
-alone may come with any port (RFC 8252 §7.3).
+Comparison is by character (RFC 9700 §2.1, OAuth 2.1 §2.3.1); only a native app's loopback address
+may have any port (RFC 8252 §7.3).
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from urllib.parse import urlencode, urlsplit
 from bearerguard.errors import ConfigurationError, quoted
 
 _LOOPBACK_HOSTS = frozenset({"127.0.0.1", "[::1]", "localhost"})
-# http, a loopback host, a port or none, then whatever the client registered.
+# http, a loopback host, a port or none, then the path and query that the client registered.
 _LOOPBACK = re.compile(r"(http://(?:127\.0\.0\.1|\[::1\]|localhost))(:[0-9]{1,5})?([/?].*)?")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 _WEB = frozenset({"http", "https"})
-# What a browser runs, reads or opens itself, and what the system gives to other programs: a code
-# must not go there, nor may a redirect there run what the client wrote. Any other scheme may be
-# an app's own; those of reversed domain names are safer (RFC 8252 §7.1), but `vscode` has none.
+# Schemes that a browser runs, reads or opens itself, or that the system gives to other programs. A
+# code must not be sent there, and a redirect must run nothing that the client wrote. Any other
+# scheme may be an app's; reversed domain names are safer (RFC 8252 §7.1), but `vscode` has none.
 _NOT_OF_APPS = frozenset(
     {
         *("about", "blob", "cid", "data", "file", "filesystem", "javascript", "jar", "livescript"),
@@ -33,7 +33,7 @@ _NOT_OF_APPS = frozenset(
         *("help", "localhost", "null", "undefined"),
     }
 )
-# Of Windows (`ms-msdt`), of extensions' pages, of nested and of misspelt web addresses.
+# Schemes of Windows (`ms-msdt`), of extensions' pages, of nested and of misspelt web URLs.
 _NOT_OF_APPS_BEGINNINGS = ("ms-", "chrome-", "moz-", "safari-", "htt", "web+", "ext+")
 _NOT_OF_URIS = re.compile(r'[\x00-\x20<>"\\^`{|}\x7f]')
 _MAX_LENGTH = 2000
@@ -74,7 +74,7 @@ def _is_undotted(uri: str) -> bool:
 
 
 def _is_of_others(uri: str) -> bool:
-    """Whether a scheme is no app's own: a browser, or the system, does something else with it."""
+    """Whether a scheme belongs to a browser or to the system, not to an app."""
     scheme = urlsplit(uri).scheme
     return scheme not in _WEB and (
         scheme in _NOT_OF_APPS or scheme.startswith(_NOT_OF_APPS_BEGINNINGS)
@@ -82,7 +82,7 @@ def _is_of_others(uri: str) -> bool:
 
 
 def _is_not_below_slash(uri: str) -> bool:
-    # `localhost:8080/cb` and `mailto:ada` are not meant to be an app's addresses.
+    # Such as `localhost:8080/cb`, which lacks its scheme.
     return _is_undotted(uri) and not uri.startswith(f"{urlsplit(uri).scheme}:/")
 
 
@@ -90,7 +90,7 @@ def _is_capital(uri: str) -> bool:
     return not uri.startswith(f"{urlsplit(uri).scheme}:")
 
 
-# In this order: what comes later may rely on what comes before.
+# In this order: a later check may rely on the earlier ones.
 _OF_TEXT: tuple[tuple[Callable[[str], bool], str], ...] = (
     (lambda uri: not 0 < len(uri) <= _MAX_LENGTH, f"is no URI of at most {_MAX_LENGTH} characters"),
     (
@@ -98,29 +98,32 @@ _OF_TEXT: tuple[tuple[Callable[[str], bool], str], ...] = (
         "has characters that no URI has: percent-encode them",
     ),
     (lambda uri: "#" in uri, "has a fragment (RFC 6749 §3.1.2): remove it"),
-    (lambda uri: "*" in uri, "has a wildcard, which is never one: register each address"),
+    (lambda uri: "*" in uri, "has a wildcard: register each URI"),
     (_is_malformed, "is no absolute URI"),
-    (_is_capital, "has a scheme with capital letters: write it as browsers send it"),
+    (_is_capital, "has a scheme with capital letters: write it in lower case"),
 )
 _OF_ADDRESS: tuple[tuple[Callable[[str], bool], str], ...] = (
     (lambda uri: "@" in urlsplit(uri).netloc, "has a user part: remove it"),
     (_is_hostless, "has no host"),
-    (_is_plain_http, "is plain http beyond loopback: use https"),
-    (_is_of_others, "has a scheme that is no app's own: use https, or the app's private scheme"),
+    (_is_plain_http, "is http and not loopback: use https"),
+    (
+        _is_of_others,
+        "has a scheme that is not an app's: use https, or the app's private-use scheme",
+    ),
     (
         _is_not_below_slash,
-        "has no slash after its private scheme (RFC 8252 §7.1): write `scheme:/path`",
+        "has no slash after its private-use scheme (RFC 8252 §7.1): write `scheme:/path`",
     ),
 )
 
 
 def may_be_private(scheme: str) -> bool:
-    """Whether pages may come from a scheme: an app's own, or that of an extension's pages."""
+    """Whether pages may have a scheme: an app's, or that of a browser extension."""
     return scheme not in _NOT_OF_APPS and not scheme.startswith("htt")
 
 
 def matches(sent: str, registered: Iterable[str]) -> bool:
-    """Whether a redirect URI that was sent is a registered one."""
+    """Whether a redirect URI of a request matches a registered one."""
     known = tuple(registered)
     if sent in known:
         return True

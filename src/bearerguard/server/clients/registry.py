@@ -1,7 +1,7 @@
-"""The registered clients: adding, finding, listing, removing, and their secrets.
+"""The client registry: adds, finds, lists and removes clients, and rotates their secrets.
 
-A secret is shown once, when it is made; the store has its keyed digest. A new secret leaves
-the old one valid for an overlap, so that a client can be moved over without an outage.
+A secret is returned once, when it is made; the store has its keyed digest. After a rotation the old
+secret stays valid for an overlap, so that the client can change to the new one without an outage.
 """
 
 from __future__ import annotations
@@ -21,14 +21,17 @@ from bearerguard.server.store import clients as rows
 from bearerguard.server.store.database import Database
 from bearerguard.server.tokens.revocations import Revocations
 
-# Without digits and words of its own, a prefix lets scanners for leaked secrets find them.
+# The prefix lets scanners for leaked secrets recognise ours.
 _SECRET_PREFIX = "bgs_"  # noqa: S105 - it begins each secret
 _MIN_SECRET = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A client and, this once, its secret (None for a client without one)."""
+    """A new client and its secret, None for a client without one.
+
+    The secret is not shown again.
+    """
 
     client: Client
     client_secret: str | None = field(repr=False)
@@ -128,10 +131,15 @@ class ClientRegistry:
             return [Client.from_row(row) for row in rows.all_clients(connection)]
 
     def rotate_secret(self, client_id: str, *, overlap: float | None = None) -> str:
-        """Return a new secret; the old one stays valid for `overlap` seconds (a day).
+        """Return a new secret; the old one stays valid for `overlap` seconds.
 
-        Raises `ConfigurationError` for an overlap that is no time, and `ClientError` for a
-        client that is not there, or has no secret.
+        Args:
+            client_id: the client's id.
+            overlap: seconds; by default the server's `secret_overlap`, a day.
+
+        Raises:
+            ConfigurationError: the overlap is no number of seconds.
+            ClientError: there is no such client, or it has no secret.
         """
         if overlap is not None:
             check_duration("overlap=", overlap)
@@ -148,13 +156,13 @@ class ClientRegistry:
         return secret
 
     def remove(self, client_id: str) -> None:
-        """Remove a client and all that it was given; raises `ClientError` if there is none.
+        """Remove a client with its grants and tokens; raises `ClientError` if there is none.
 
-        It is refused at once, with its tokens. Its rows go in slices with pauses, in which others
-        write; what is not done when this process ends, a server's pruning does.
+        The client and its tokens are refused at once. The rows are removed in slices, with pauses
+        for other writers. If this process ends before, a server's pruning removes the rest.
         """
         with self._database.write() as connection:
-            # Before it is gone: its tokens may be the ones that live longest.
+            # Before the removal: its tokens may be the ones that live longest.
             self._revocations.note(connection, [("client_id", client_id)], self._clock())
             if not rows.remove(connection, client_id):
                 raise _unknown(client_id)
@@ -163,16 +171,16 @@ class ClientRegistry:
         self._finish_removals()
 
     def has_secret(self, client_id: str, *spellings: str) -> bool:
-        """Whether one of `spellings` is the client's secret, the first of them if both are.
+        """Whether one of `spellings` is a valid secret of the client.
 
-        It takes as long when there is no such client, and whichever of them is right. A secret
-        that is kept under an older one of the server's is kept under the newest then.
+        Takes as long for an unknown client, and whichever spelling is right. A digest that is
+        keyed with an older secret of the server is replaced by one with the newest.
         """
         tried = [self._digests(client_id, each) for each in spellings]
         with self._database.read() as connection:
             known = rows.secrets_of(connection, client_id, self._clock())
         found = None
-        for each in known:  # all of them: how long it takes tells nothing
+        for each in known:  # all of them: the time must not depend on which one matches
             for digests in tried:
                 for digest in digests:
                     if secrets.compare_digest(digest, each):
@@ -188,7 +196,7 @@ class ClientRegistry:
             return rows.is_origin(connection, origin)
 
     def use_assertion(self, client_id: str, token_id: str, expires_at: float) -> bool:
-        """Record that a client's assertion was used; False when it was before."""
+        """Record that a client's assertion was used; False if it was used before."""
         digests = self._secret.digests("assertion", f"{client_id}\0{token_id}")
         with self._database.write() as connection:
             return rows.use_assertion(connection, digests, expires_at)
@@ -199,7 +207,9 @@ class ClientRegistry:
     def _first_secret(self, client: Client, given: str | None) -> str | None:
         if client.auth_method not in clients.WITH_SECRET:
             if given is not None:
-                raise ConfigurationError("client_secret=: this client authenticates without one")
+                raise ConfigurationError(
+                    f"client_secret=: a client with auth_method={client.auth_method!r} has none"
+                )
             return None
         if given is None:
             return _new_secret()

@@ -1,1 +1,1 @@
-"""What people do: sign in, give consent, sign out."""
+"""What users do in the browser: log in, give consent, log out."""

@@ -1,7 +1,7 @@
-"""User accounts: who they are, their passwords, and whether they may sign in.
+"""User accounts: names, passwords, and whether they are disabled.
 
-Knows no pages and no cookies. A user's id is made here, is never a login name, and never
-changes: it is the `sub` of the user's tokens.
+Knows no pages and no cookies. A user's id is made here and never changes. It is the `sub` of the
+user's tokens, and never a login name.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from bearerguard.server.store.people import sessions, users
 
 _MAX_LOGIN = 200
 _MAX_NAME = 200
-# Of a login name as it is typed: letter and marks become one character, and one may become many.
+# Characters of a login name as typed: normalization joins letters and marks, and splits others.
 _MAX_TYPED = 4 * _MAX_LOGIN
 _PREFIX = "user-"
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A user as administrators see one; times are Unix seconds."""
+    """A user account; times are Unix seconds."""
 
     user_id: str
     login: str
@@ -38,7 +38,7 @@ class Account:
 
     @property
     def disabled(self) -> bool:
-        """Whether this user may not sign in."""
+        """Whether this user may not log in."""
         return self.disabled_at is not None
 
 
@@ -46,10 +46,10 @@ class Accounts:
     """The users of one server.
 
     Args:
-        database: where they are kept.
-        passwords: hashes and checks their passwords.
-        clock: the time, in seconds.
-        on_disabled: ends all that the user of an id allowed.
+        database: stores the accounts.
+        passwords: hashes and checks passwords.
+        clock: returns Unix seconds.
+        on_disabled: revokes all grants of the user with an id.
     """
 
     def __init__(
@@ -66,10 +66,16 @@ class Accounts:
         self._on_disabled = on_disabled
 
     def add(self, login: str, password: str, *, name: str = "") -> Account:
-        """Make an account.
+        """Add an account.
 
-        Raises `AccountError` for a login name that is taken or cannot be one, and
-        `PasswordRejected` for a password that would be guessed.
+        Args:
+            login: the login name: 1 to 200 printable characters without spaces, in any case.
+            password: at least 12 characters.
+            name: what pages call the user; by default the login name.
+
+        Raises:
+            AccountError: the login name is taken or is not usable.
+            PasswordRejected: the password would be guessed.
         """
         normal = _usable_login(login)
         shown = _usable_name(name or login)
@@ -88,7 +94,7 @@ class Accounts:
             return _account(_require(connection, normal))
 
     def all(self) -> list[Account]:
-        """Return every account, in the order of login names."""
+        """Return all accounts in the order of their login names."""
         with self._database.read() as connection:
             return [_account(row) for row in connection.execute(select(users).order_by("login"))]
 
@@ -104,18 +110,20 @@ class Accounts:
         return None if row is None else row.user_id
 
     def password_mark(self, login: str) -> str | None:
-        """Return what changes with the password of a login name; None for nobody's.
+        """Return a value that changes with an account's password; None without an account.
 
-        It is the hash: it may seal something, and goes nowhere.
+        It is the password's hash, so it may be used as a key and must not leave the server.
         """
         with self._database.read() as connection:
             row = _find(connection, normalized(login))
         return None if row is None else row.password_hash
 
     def set_password(self, login: str, password: str) -> Account:
-        """Set a new password; end the user's sessions, and the devices that knew the old one.
+        """Set a new password; the user's sessions end, and known browsers are known no more.
 
-        Raises as `add` does.
+        Raises:
+            AccountError: there is no such account.
+            PasswordRejected: the password would be guessed.
         """
         normal = normalized(login)
         check_new(password, normal)
@@ -123,19 +131,22 @@ class Accounts:
         return self._change(normal, password_hash=stored)
 
     def disable(self, login: str) -> Account:
-        """Keep a user from signing in, and end the user's sessions and tokens."""
+        """Disable an account: the user's sessions end, and the user's grants are revoked."""
         account = self._change(normalized(login), disabled_at=self._clock())
         self._on_disabled(account.user_id)
         return account
 
     def enable(self, login: str) -> Account:
-        """Let a disabled user sign in again."""
+        """Enable a disabled account."""
         return self._change(normalized(login), disabled_at=None)
 
     def check(self, login: str, password: str) -> Account | None:
-        """Return whose login name and password these are, or None.
+        """Return the account of a login name and password, None if they do not match.
 
-        Takes as long for an unknown name as for a wrong password. Raises `PasswordsBusy`.
+        An unknown name takes as long as a wrong password.
+
+        Raises:
+            PasswordsBusy: too many passwords are being checked.
         """
         normal = normalized(login)
         with self._database.read() as connection:
@@ -149,7 +160,7 @@ class Accounts:
         return _account(row)
 
     def _renew(self, user_id: str, old: str | None, new: str) -> None:
-        # Only over the hash that was checked: the password may have been changed meanwhile.
+        # Only in place of the hash that was checked: the password may have changed since.
         with self._database.write() as connection:
             connection.execute(
                 update(users)
@@ -166,10 +177,10 @@ class Accounts:
 
 
 def normalized(login: str) -> str:
-    """Return a login name as it is compared: how it is typed makes no difference.
+    """Return a login name in the form in which names are compared (NFKC, case-folded).
 
-    What is longer than any name is nobody's: it is cut off, and not normalized, since marks are
-    put into order in a time that grows with the square of their number.
+    A text longer than any name matches no account. It is cut and not normalized, because sorting
+    combining marks takes a time that grows with the square of their number.
     """
     typed = login.strip()
     if len(typed) > _MAX_TYPED:

@@ -1,6 +1,6 @@
-"""Consent: what a client asks for, put to the user, and the user's answer.
+"""Consent: the page that asks a user whether a client may have scopes, and the user's decision.
 
-The page's form carries the authorization request in a ticket that only this user, in this
+The page's form contains the authorization request in a ticket that only this user, in this
 browser, can send back. Issues no codes and knows no clients.
 """
 
@@ -33,7 +33,7 @@ _ANSWERS = {"allow": True, "deny": False}
 
 @dataclass(frozen=True, slots=True)
 class ScopeLine:
-    """A scope, and what it lets a client do, in words."""
+    """A scope and its description."""
 
     name: str
     description: str
@@ -41,18 +41,18 @@ class ScopeLine:
 
 @dataclass(frozen=True, slots=True)
 class ConsentRequest:
-    """What to ask a user.
+    """What the consent page asks.
 
     Attributes:
         client_id: the client's id.
-        client_name: what people know it by.
-        scopes: what it asks for.
-        redirect_uri: where its answer goes.
-        query: the authorization request's query string, to take it up again.
-        resources: the APIs that it asks for.
-        names_resources: whether the page names them, as they are others than usual.
-        rememberable: whether the user may be offered not to be asked again; not for clients
-            that cannot prove who they are (RFC 8252 §8.6).
+        client_name: the client's name.
+        scopes: the scopes that it requests.
+        redirect_uri: where the authorization response goes.
+        query: the query of the authorization request, to continue it.
+        resources: the APIs that the scopes are for.
+        names_resources: whether the page names them, because they are not the default.
+        rememberable: whether the page offers to remember the decision. Not for a client that
+            anybody can pose as (RFC 8252 §8.6).
     """
 
     client_id: str
@@ -67,14 +67,14 @@ class ConsentRequest:
 
 @dataclass(frozen=True, slots=True)
 class ConsentAnswer:
-    """What the user answered.
+    """The user's decision.
 
     Attributes:
         allowed: whether the client may have the scopes.
-        scopes: those that were shown.
+        scopes: the scopes that the page named.
         resources: the APIs that the page was about.
-        query: the authorization request's query string.
-        remember: whether the user does not want to be asked again.
+        query: the query of the authorization request.
+        remember: whether the user wants the decision to be remembered.
     """
 
     allowed: bool
@@ -85,7 +85,7 @@ class ConsentAnswer:
 
 
 class Consent:
-    """Asks for consent, and remembers what was given for good."""
+    """Shows the consent page, and stores consent that is to be remembered."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class Consent:
     def ask(
         self, request: Request, user: SignedIn, asked: ConsentRequest, *, switch_action: str
     ) -> Response:
-        """Return the consent page; `switch_action` is where another account is chosen, or ""."""
+        """Return the consent page; `switch_action` is the URL for another account, or ""."""
         proof = self._csrf.proof(request, user.user_id)
         content = {
             "query": asked.query,
@@ -136,7 +136,7 @@ class Consent:
         )
 
     def answer(self, request: Request, user: SignedIn) -> ConsentAnswer | Response:
-        """Return what a posted consent form says, or the page that refuses it."""
+        """Return the decision of a posted consent form, or the page that refuses the form."""
         try:
             fields = from_form(request).values
         except OAuthError as error:
@@ -149,13 +149,13 @@ class Consent:
         if not content or allowed is None or not self._csrf.holds(request, fields, user.user_id):
             return self._pages.error(400, "form")
         remember = allowed and fields.get("remember") == "yes"
-        # Nobody saw an API on a page of an earlier version.
+        # A page of an earlier version named no resources.
         resources = frozenset(content.get("resources", ()))
         scopes = frozenset(content["scopes"])
         return ConsentAnswer(allowed, scopes, resources, content["query"], remember)
 
     def posted(self, request: Request, user: SignedIn) -> dict[str, Any] | None:
-        """Return what the ticket of a posted consent form holds, if there is a good one."""
+        """Return the content of a posted consent form's ticket, None if it is not valid."""
         try:
             fields = from_form(request).values
             return self._tickets.open(_PURPOSE, fields.get("request", ""), holder=user.user_id)
@@ -165,7 +165,7 @@ class Consent:
     def remembered(
         self, user_id: str, client_id: str, resources: Collection[str]
     ) -> frozenset[str]:
-        """Return the scopes that a user allowed a client for good, at every one of `resources`."""
+        """Return the scopes that a user's stored consent gives a client at all `resources`."""
         with self._database.read() as connection:
             known = _remembered(connection, user_id, client_id)
         return frozenset.intersection(*(known.get(each, frozenset()) for each in resources))
@@ -173,7 +173,7 @@ class Consent:
     def remember(
         self, user_id: str, client_id: str, scopes: frozenset[str], resources: Collection[str]
     ) -> None:
-        """Remember scopes at `resources`, besides those remembered already."""
+        """Add scopes at `resources` to the stored consent."""
         with self._database.write() as connection:
             known = _remembered(connection, user_id, client_id)
             known |= {each: known.get(each, frozenset()) | scopes for each in resources}
@@ -190,7 +190,7 @@ class Consent:
                 )
 
     def forget(self, user_id: str, client_id: str | None = None) -> None:
-        """Ask this user again, about one client or about all."""
+        """Remove a user's stored consent to one client, or to all."""
         statement = delete(consents).where(consents.c.user_id == user_id)
         if client_id is not None:
             statement = statement.where(consents.c.client_id == client_id)
@@ -199,7 +199,7 @@ class Consent:
 
 
 def destination(redirect_uri: str) -> tuple[str, str]:
-    """Return what kind of place a redirect URI leads to, and its name for people."""
+    """Return the kind of place that a redirect URI leads to, and its name on the page."""
     parts = urlsplit(redirect_uri)
     if parts.scheme == "https":
         return "host", parts.netloc.lower()
@@ -209,10 +209,10 @@ def destination(redirect_uri: str) -> tuple[str, str]:
 
 
 def _remembered(connection: Connection, user_id: str, client_id: str) -> dict[str, frozenset[str]]:
-    """Return the scopes by the resource that they were allowed at.
+    """Return the scopes of the stored consent, by resource.
 
-    What an earlier version wrote names no resource. Which one was meant is not known any more,
-    as the server's first may have changed: the user is asked again.
+    Consent that an earlier version stored names no resource. It does not count, because the
+    server's default resource may have changed since: the user is asked again.
     """
     scope = connection.execute(
         select(consents.c.scope).where(

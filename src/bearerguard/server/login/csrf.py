@@ -1,7 +1,7 @@
-"""Proof that a form comes from a page that this server showed to this browser.
+"""CSRF protection: a form is accepted only from a page that this server showed to this browser.
 
-A cookie names the browser; each form holds a ticket for that cookie and that user. A page of
-another site can make a browser send the cookie, but knows no such ticket.
+A cookie identifies the browser, and each form contains a ticket for that cookie and that user. A
+page of another site can make a browser send the cookie, but it cannot read the ticket.
 """
 
 from __future__ import annotations
@@ -19,39 +19,39 @@ FIELD = "csrf"
 
 _COOKIE = "bearerguard_form"
 _PURPOSE = "form"
-_LIFETIME = 7200  # somebody may fetch their phone, or their lunch
+_LIFETIME = 7200  # time to fetch a phone, or lunch
 _NAME = re.compile(r"[\w-]{43}", re.ASCII)
 
 
 class FormProof(NamedTuple):
-    """The hidden field's value, and the header lines the page must carry."""
+    """The value of the hidden field, and the header fields of the page."""
 
     value: str
     headers: tuple[tuple[str, str], ...]
 
 
 class Csrf:
-    """Issues and checks the hidden fields that protect forms."""
+    """Makes and checks the hidden fields of forms."""
 
     def __init__(self, cookies: Cookies, tickets: Tickets) -> None:
         self._cookies = cookies
         self._tickets = tickets
 
     def proof(self, request: Request, user_id: str = "") -> FormProof:
-        """Return what a form shown in answer to `request` needs."""
+        """Return the hidden field of a form in the response to `request`."""
         browser = self._browser(request)
         headers: tuple[tuple[str, str], ...] = ()
         if browser is None:
             browser = secrets.token_urlsafe(32)
             headers = (self._cookies.write(_COOKIE, browser),)
-        # The salt makes every page's value another: compression then tells nothing about it.
+        # A value that differs on every page cannot be guessed from compressed sizes (BREACH).
         content = {"salt": secrets.token_urlsafe(8)}
         holder = _holder(browser, user_id)
         value = self._tickets.issue(_PURPOSE, content, lifetime=_LIFETIME, holder=holder)
         return FormProof(value, headers)
 
     def holds(self, request: Request, fields: Mapping[str, str], user_id: str = "") -> bool:
-        """Whether a posted form comes from a page that this browser and user were shown."""
+        """Whether a posted form comes from a page that this browser and user have got."""
         sites = request.values(b"sec-fetch-site")
         if sites and sites not in ([b"same-origin"], [b"none"]):
             return False

@@ -1,6 +1,6 @@
-"""Passwords: argon2id (RFC 9106), in a bounded pool, so that no herd of logins takes the machine.
+"""Passwords: argon2id (RFC 9106) in a bounded pool, so that many logins cannot exhaust the machine.
 
-Knows no accounts. A check takes as long for somebody unknown as for somebody known.
+Knows no accounts. Checking the password of an unknown user takes as long as of a known one.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ T = TypeVar("T")
 MIN_LENGTH = 12
 MAX_LENGTH = 1024
 
-_THREADS = 2  # each takes the memory that the parameters name: 64 MiB
-# Whoever waits for them holds a thread of the web server: never all of its threads.
+_THREADS = 2  # each needs the memory of the parameters: 64 MiB by default
+# Hashing or waiting for it. Each blocks a thread of the web server, so never all of its threads.
 PLACES = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a password is right, and its new hash where the old one is out of date."""
+    """Whether a password is right, and its new hash where the parameters have changed."""
 
     right: bool
     renewed: str | None = None
@@ -41,8 +41,8 @@ class Passwords:
     """Hashes and checks passwords.
 
     Args:
-        parameters: argon2's; RFC 9106's second recommendation by default.
-        places: how many may be checking or waiting at once; the rest is turned away.
+        parameters: argon2's; by default the second recommendation of RFC 9106.
+        places: how many passwords may be checked or wait at once; more raise `PasswordsBusy`.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Passwords:
         if parameters.type is not argon2.Type.ID:
             raise ConfigurationError("password_parameters=: pass parameters of type argon2id")
         self._hasher = argon2.PasswordHasher.from_parameters(parameters)
-        self._nobodys = _nobodys_hash(parameters)
+        self._unknown_hash = _unmatchable_hash(parameters)
         self._pool = _Pool(places)
 
     def hash(self, password: str) -> str:
@@ -60,16 +60,17 @@ class Passwords:
         return self._pool.run(lambda: self._hasher.hash(_octets(password)))
 
     def check(self, stored: str | None, password: str) -> Verdict:
-        """Compare a password with a stored hash; None stands for nobody's, which none matches.
+        """Compare a password with a stored hash; None, for an unknown user, matches nothing.
 
-        Raises `PasswordsBusy` when too many are waiting.
+        Raises:
+            PasswordsBusy: too many passwords are being checked.
         """
         return self._pool.run(lambda: self._checked(stored, password))
 
     def _checked(self, stored: str | None, password: str) -> Verdict:
         octets = _octets(password[:MAX_LENGTH])
         try:
-            self._hasher.verify(stored or self._nobodys, octets)
+            self._hasher.verify(stored or self._unknown_hash, octets)
         except argon2.exceptions.VerifyMismatchError:
             return Verdict(right=False)
         if stored is None or len(password) > MAX_LENGTH:
@@ -80,9 +81,9 @@ class Passwords:
 
 
 def check_new(password: str, login: str) -> None:
-    """Refuse a password that would be guessed; raises `PasswordRejected`.
+    """Raise `PasswordRejected` for a password that would be guessed.
 
-    Length is what counts, and no mixture of characters is asked for (NIST SP 800-63B).
+    Length counts; no mixture of character classes is required (NIST SP 800-63B).
     """
     if len(password) < MIN_LENGTH:
         raise PasswordRejected(f"The password needs at least {MIN_LENGTH} characters")
@@ -95,7 +96,7 @@ def check_new(password: str, login: str) -> None:
 
 
 class _Pool:
-    """Two threads and a short queue, of one process: in a forked child no thread lives on."""
+    """Two threads and a short queue for one process; a forked child makes its own."""
 
     def __init__(self, places: int) -> None:
         self._places = places
@@ -114,7 +115,7 @@ class _Pool:
 
 
 class _Workers:
-    """What a pool has in one process; the threads start at their first work."""
+    """The threads of a pool in one process; they start with their first work."""
 
     def __init__(self, places: int) -> None:
         self.process = os.getpid()
@@ -123,12 +124,12 @@ class _Workers:
 
 
 def _octets(password: str) -> bytes:
-    # What looks the same is the same, however a keyboard composes it.
+    # Keyboards compose the same letter in different ways.
     return unicodedata.normalize("NFC", password).encode("utf-8", "replace")
 
 
-def _nobodys_hash(parameters: argon2.Parameters) -> str:
-    """Return a hash of these parameters that was never computed, and so has no password."""
+def _unmatchable_hash(parameters: argon2.Parameters) -> str:
+    """Return a random hash of these parameters, which no known password has."""
 
     def encoded(length: int) -> str:
         return base64.b64encode(secrets.token_bytes(length)).rstrip(b"=").decode()

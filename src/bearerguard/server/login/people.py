@@ -1,7 +1,7 @@
-"""People: who is signed in, what they are asked, and what they answered.
+"""The login of a server: who is signed in, and the pages for login, consent and logout.
 
-The façade over accounts, sessions, pages and consent; the endpoints need nothing else. With
-`current_user=` an app's own login takes the place of ours.
+Puts accounts, sessions, pages and consent together; the endpoints use nothing else. With
+`current_user=`, an app's own login takes the place of this one.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class User:
     """A user of an app that has its own login.
 
     Attributes:
-        id: what identifies the user for ever; it becomes the `sub` of tokens.
-        name: what pages call the user.
-        auth_time: when the user proved who they are, in Unix seconds; None if unknown, which
-            meets no request for a recent sign-in (`max_age`, `prompt=login`).
+        id: identifies the user and never changes; it becomes the `sub` of tokens.
+        name: the user's name on pages.
+        auth_time: when the user logged in, in Unix seconds; None if unknown. Then no request for
+            a recent login (`max_age`, `prompt=login`) is satisfied.
     """
 
     id: str
@@ -57,17 +57,18 @@ class User:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeopleOptions:
-    """What an operator may choose about people and pages.
+    """The options of login and pages.
 
     Attributes:
-        site_name: what pages call this server; the issuer's host by default.
-        templates: a directory whose templates, and `style.css`, win over the built-in ones.
-        texts: replacements for sentences, by their names in `bearerguard.server.pages.texts`.
-        current_user: returns who is signed in to the app that `login_url` belongs to, or None.
-        login_url: where that app signs users in; it gets the address to return to as `next`, and
-            `prompt=login` where a user who is signed in must prove who they are again, and come
-            back with a new `auth_time`, or `prompt=select_account` where they may change.
-        session_lifetime: seconds until a user must sign in again.
+        site_name: the server's name on pages; by default the issuer's host.
+        templates: a directory with templates, and a `style.css`, that replace the built-in ones.
+        texts: replacements for texts, by their names in `bearerguard.server.pages.texts`.
+        current_user: returns who is signed in to your app, or None. It replaces the built-in
+            login and needs `login_url`.
+        login_url: your app's login page. It gets the URL to return to as `next`. It also gets
+            `prompt=login` where the user must log in again and come back with a new `auth_time`,
+            or `prompt=select_account` where the user may choose another account.
+        session_lifetime: seconds until a user must log in again.
         per_account: the limit of login attempts for one login name from one address, and for
             each browser that its user has signed in with before. From all addresses together,
             the limit is three times as high.
@@ -88,17 +89,17 @@ class PeopleOptions:
 
 
 class People:
-    """The people of one authorization server.
+    """The login of one authorization server.
 
     Args:
-        database: where accounts, sessions, consents and attempts are kept.
+        database: stores accounts, sessions, consent and login attempts.
         issuer: the server's URL.
-        secret: what tickets and digests are made with.
-        clock: the time, in seconds.
-        audit: is told of every security event.
-        on_disabled: ends all that the user of an id allowed.
-        options: what the operator chose.
-        password_places: how many requests may be waiting for a password's check at once.
+        secret: seals tickets and keys digests.
+        clock: returns Unix seconds.
+        audit: reports the events.
+        on_disabled: revokes all grants of the user with an id.
+        options: the operator's choices.
+        password_places: how many requests may wait for the check of a password at once.
 
     Raises:
         ConfigurationError: an option cannot be used.
@@ -118,9 +119,7 @@ class People:
     ) -> None:
         options = options or PeopleOptions()
         if (options.current_user is None) != (options.login_url is None):
-            raise ConfigurationError(
-                "current_user=: it goes with login_url=, where that app signs its users in"
-            )
+            raise ConfigurationError("current_user=, login_url=: pass both, or neither")
         parts = urlsplit(issuer)
         self._issuer = issuer
         self._base = parts.path.rstrip("/")
@@ -165,7 +164,7 @@ class People:
         return frozenset() if self._current_user else frozenset({LOGIN, LOGOUT})
 
     def signed_in(self, request: Request) -> SignedIn | None:
-        """Return who is signed in, if anybody is."""
+        """Return who is signed in, None for nobody."""
         if self._current_user is None:
             return self._sessions.signed_in(request)
         user = self._current_user(request)
@@ -178,11 +177,11 @@ class People:
     def ask_to_sign_in(
         self, request: Request, *, client_name: str, redirect_uri: str = "", prompt: str = ""
     ) -> Response:
-        """Send the browser to sign in and to come back with the same authorization request.
+        """Return a redirect to the login, which returns to the same authorization request.
 
-        `redirect_uri` is where that request leads in the end: Chromium holds the redirects
-        after a form's POST to the form's page's policy. `prompt` is "login" where the sign-in must
-        be a new one, and "select_account" where the user is to choose.
+        `redirect_uri` is the client's, because Chromium applies the policy of a form's page to
+        all redirects after its POST. `prompt` is "login" for a new login, "select_account" for a
+        choice of accounts, and else "".
         """
         query = urlsplit(request.url).query
         if prompt:
@@ -199,7 +198,7 @@ class People:
         return see_other(f"{self._login_url}{joint}{urlencode(asked)}")
 
     def handle(self, request: Request) -> Response:
-        """Answer a request to one of `paths`."""
+        """Return the response to a request to one of `paths`."""
         path = urlsplit(request.url).path.removeprefix(self._base)
         if path not in self.paths:
             return self._pages.error(404, "not_found")
@@ -212,52 +211,52 @@ class People:
     def ask_consent(
         self, request: Request, signed_in: SignedIn, consent: ConsentRequest
     ) -> Response:
-        """Return the page that asks the user; its form is posted to `/oauth/consent`."""
+        """Return the consent page; its form is posted to `/oauth/consent`."""
         switch = "" if self._current_user else self._base + LOGOUT
         return self._consent.ask(request, signed_in, consent, switch_action=switch)
 
     def consent_answer(self, request: Request, signed_in: SignedIn) -> ConsentAnswer | Response:
-        """Return the user's answer, or the response to a form that is not good (any more)."""
+        """Return the user's decision, or the page for a form that is not valid."""
         return self._consent.answer(request, signed_in)
 
     def remembered(
         self, user_id: str, client_id: str, resources: Collection[str]
     ) -> frozenset[str]:
-        """Return the scopes that a user allowed a client for good, at every one of `resources`."""
+        """Return the scopes that a user's stored consent gives a client at all `resources`."""
         return self._consent.remembered(user_id, client_id, resources)
 
     def remember(
         self, user_id: str, client_id: str, scopes: frozenset[str], resources: Collection[str]
     ) -> None:
-        """Remember what a user allowed a client for good at `resources`, besides earlier scopes."""
+        """Add scopes at `resources` to the stored consent."""
         self._consent.remember(user_id, client_id, scopes, resources)
 
     def forget(self, user_id: str, client_id: str | None = None) -> None:
-        """Ask the user again, about one client or about all."""
+        """Remove a user's stored consent to one client, or to all."""
         self._consent.forget(user_id, client_id)
 
     def error_page(self, status: int, name: str, text: str = "text") -> Response:
-        """Return a page that says what went wrong, and leads nowhere (AZ-02)."""
+        """Return an error page, without a redirect (AZ-02)."""
         return self._pages.error(status, name, text)
 
     def wrong_method(self, *allowed: str) -> Response:
-        """Return the page for a method that a path does not have."""
+        """Return the page for a method that a path does not support."""
         return self._pages.error(405, "method", Allow=", ".join(allowed))
 
     def unavailable(self) -> Response:
-        """Return the page that says that the server has trouble."""
+        """Return the page for a server whose store is unavailable."""
         return self._pages.error(503, "unavailable", Retry_After=responses.RETRY_SECONDS)
 
     def busy(self) -> Response:
-        """Return the page that says that too many people are signing in."""
+        """Return the page for too many logins at once."""
         return self._pages.error(503, "busy", Retry_After=str(BUSY_SECONDS))
 
     def too_large(self) -> Response:
-        """Return the page for a form that is too long to be read."""
+        """Return the page for a form that is too long."""
         return self._pages.error(413, "request")
 
     def _on_to_another_account(self, request: Request, signed_in: SignedIn) -> str:
-        """Return where to sign in as somebody else, when a consent page asks for that."""
+        """Return where to log in as another user, after a consent page's "Use another account"."""
         posted = self._consent.posted(request, signed_in)
         if posted is None:
             return ""

@@ -1,7 +1,8 @@
-"""How a user is to be asked: `prompt`, `max_age` and `acr_values` (OIDC Core §3.1.2.1, RFC 9470).
+"""`prompt`, `max_age` and `acr_values` (OIDC Core §3.1.2.1, RFC 9470).
 
-Owns when a sign-in is recent enough, and the mark in an authorization request's query that says
-since when it has waited for one: whoever comes back from the login is not sent there again.
+Decides whether a login is recent enough. A user who is sent to log in comes back with the same
+authorization request; a mark in its query says when the user was sent, so that the same user is
+not sent again.
 """
 
 from __future__ import annotations
@@ -21,20 +22,20 @@ _VALUES = frozenset({"none", "login", "consent", "select_account"})
 _MAX_DIGITS = 10
 _PURPOSE = "sign in again"
 _LIFETIME = 3600  # as long as the login page's form
-# The clock of an app that has its own login may be another one, or tell whole seconds.
+# Seconds. An app that has its own login may have another clock, or one of whole seconds.
 _SKEW = 5
-# From the login back to here; afterwards the mark is used up.
+# Seconds from the login back to here; afterwards the mark does not count.
 _MOMENT = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a request wants.
+    """What an authorization request demands of the login.
 
     Attributes:
-        values: those of `prompt`.
-        max_age: how many seconds ago the user may have signed in at most; None for any.
-        asked_at: when the user was sent to sign in for this request; None for not yet.
+        values: the values of `prompt`.
+        max_age: the greatest age of the login, in seconds; None for any.
+        asked_at: when the user was sent to log in for this request; None if not yet.
     """
 
     values: frozenset[str] = frozenset()
@@ -43,28 +44,28 @@ class Prompt:
 
     @property
     def silent(self) -> bool:
-        """Whether the user must not be asked anything."""
+        """Whether no page may be shown to the user (`prompt=none`)."""
         return "none" in self.values
 
     @property
     def consent(self) -> bool:
-        """Whether the user is to be asked for consent in any case."""
+        """Whether the user must be asked for consent (`prompt=consent`)."""
         return "consent" in self.values
 
     @property
     def sign_in(self) -> str:
-        """What is asked of the login: "login", "select_account", or "" for nothing special."""
+        """The prompt for the login: "login", "select_account", or "" for none."""
         if "select_account" in self.values:
             return "select_account"
         return "login" if "login" in self.values or self.max_age is not None else ""
 
     def was_asked(self, signed_in: SignedIn) -> bool:
-        """Whether the user signed in after having been sent to."""
+        """Whether the user has logged in since being sent to log in."""
         at = signed_in.auth_time
         return self.asked_at is not None and at is not None and at + _SKEW >= self.asked_at
 
     def is_met(self, signed_in: SignedIn, now: float) -> bool:
-        """Whether a user need not sign in anew."""
+        """Whether the user's login satisfies the request."""
         at = signed_in.auth_time
         since_asked = self.was_asked(signed_in) and at is not None and now - at <= _MOMENT
         if "login" in self.values or self.max_age == 0:  # the same (OIDC Core §3.1.2.1)
@@ -77,14 +78,14 @@ class Prompt:
 
 
 class Prompts:
-    """Reads what requests want, and marks them."""
+    """Reads these parameters, and marks requests whose users are sent to log in."""
 
     def __init__(self, tickets: Tickets, clock: Callable[[], float]) -> None:
         self._tickets = tickets
         self._clock = clock
 
     def read(self, parameters: Parameters) -> Prompt:
-        """Return what a request wants; raises `OAuthError`."""
+        """Return what a request demands of the login; raises `OAuthError`."""
         values = frozenset(filter(None, (parameters.get("prompt") or "").split(" ")))
         if not values <= _VALUES or ("none" in values and len(values) > 1):
             raise invalid_request(
@@ -100,7 +101,7 @@ class Prompts:
                 "max_age must be a number of seconds", "malformed_max_age", max_age=max_age
             )
         if parameters.get("acr_values") is not None:
-            # Tokens have no acr: a code would lead to what the API refuses again (RFC 9470 §5).
+            # Tokens have no acr claim, so the API would refuse them again (RFC 9470 §5).
             raise OAuthError(
                 "unmet_authentication_requirements",
                 "The server has no authentication context classes (acr_values)",
@@ -113,11 +114,11 @@ class Prompts:
         )
 
     def is_met(self, prompt: Prompt, signed_in: SignedIn) -> bool:
-        """Whether a user need not sign in anew."""
+        """Whether the user's login satisfies the request."""
         return prompt.is_met(signed_in, self._clock())
 
     def check(self, prompt: Prompt, signed_in: SignedIn) -> None:
-        """Raise `OAuthError` if a user must sign in anew and that was, or must be, in vain."""
+        """Raise `OAuthError` if a new login is needed, and was tried in vain or is not allowed."""
         if self.is_met(prompt, signed_in):
             return
         in_vain = prompt.asked_at is not None and not prompt.was_asked(signed_in)
@@ -125,7 +126,7 @@ class Prompts:
             raise OAuthError("login_required", "The user did not sign in recently enough")
 
     def marked(self, query: str) -> str:
-        """Return a request's query with the mark that the user is asked to sign in now."""
+        """Return a request's query with the mark that the user is sent to log in now."""
         ticket = self._tickets.issue(_PURPOSE, {"at": self._clock()}, lifetime=_LIFETIME)
         return f"{unmarked(query)}&{MARK}={ticket}"
 
@@ -138,10 +139,10 @@ class Prompts:
 
 
 def is_silent(parameters: Parameters) -> bool:
-    """Whether a request says that the user must not be asked anything."""
+    """Whether a request has `prompt=none`."""
     return "none" in (parameters.get("prompt") or "").split(" ")
 
 
 def unmarked(query: str) -> str:
-    """Return a request's query as it was sent."""
+    """Return a request's query without the mark."""
     return "&".join(each for each in query.split("&") if not each.startswith(f"{MARK}="))

@@ -1,7 +1,7 @@
-"""Who is signed in: a random cookie, and a row that can be deleted.
+"""Login sessions: a random cookie, and a row in the store that can be deleted.
 
-The cookie means nothing by itself; the store holds its keyed digest. A sign-in always makes a
-new session and ends the one before, so that nobody can plant one (session fixation).
+The store has a keyed digest of the cookie. A login always begins a new session and ends the one
+before, so that nobody can plant one (session fixation).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bearerguard.server.secret import ServerSecret
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import remove_over, sessions, users
 
-# A working day; then a password again.
+# Seconds: a working day.
 LIFETIME = 12 * 3600
 
 _COOKIE = "bearerguard_session"
@@ -29,7 +29,7 @@ _TOKEN = re.compile(r"[\w-]{43}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """Who sits before the browser, and since when (Unix seconds; None where unknown)."""
+    """The user who is signed in; `auth_time` is in Unix seconds, None where it is unknown."""
 
     user_id: str
     name: str
@@ -40,11 +40,11 @@ class Sessions:
     """The sessions of one server.
 
     Args:
-        database: where they are kept.
-        cookies: how their tokens travel.
-        secret: what digests are keyed with.
-        clock: the time, in seconds.
-        lifetime: seconds until a user must sign in again.
+        database: stores the sessions.
+        cookies: reads and writes the session cookie.
+        secret: keys the digests.
+        clock: returns Unix seconds.
+        lifetime: seconds until a user must log in again.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Sessions:
         self._lifetime = lifetime
 
     def signed_in(self, request: Request) -> SignedIn | None:
-        """Return who is signed in with this browser, if anybody is, and may still be."""
+        """Return who is signed in with this browser; None for nobody, or a disabled user."""
         digests = self._digests(request)
         if not digests:
             return None
@@ -81,7 +81,7 @@ class Sessions:
         return None if row is None else SignedIn(row.user_id, row.name, row.signed_in_at)
 
     def begin(self, request: Request, user_id: str) -> tuple[str, str]:
-        """Start a session and end this browser's earlier one; return the cookie to set."""
+        """Begin a session, and end the browser's earlier one; return the Set-Cookie field."""
         token = secrets.token_urlsafe(32)
         now = self._clock()
         with self._database.write() as connection:
@@ -100,7 +100,7 @@ class Sessions:
         return self._cookies.write(_COOKIE, token, max_age=self._lifetime)
 
     def end(self, request: Request) -> tuple[str, str]:
-        """End this browser's session; return the cookie line that removes its token."""
+        """End this browser's session; return the Set-Cookie field that removes the cookie."""
         with self._database.write() as connection:
             connection.execute(
                 delete(sessions).where(sessions.c.digest.in_(self._digests(request)))

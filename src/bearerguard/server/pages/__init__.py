@@ -1,7 +1,7 @@
-"""The pages that people see: templates, their texts, and the headers they go out with.
+"""The pages for users: templates, their texts, and their header fields.
 
-Rendered on the server, without scripts and without anything from elsewhere. An operator's
-directory of templates wins over these; its templates can build on them as
+Rendered on the server, without scripts and without content from other hosts. An operator's
+directory of templates takes precedence over the built-in ones; its templates can extend these as
 `{% extends "bearerguard/login.html" %}`.
 """
 
@@ -31,7 +31,7 @@ from bearerguard.server.pages.texts import Texts
 
 TEMPLATES = Path(__file__).parent / "templates"
 
-# The pages there are, each with values such as it is shown with.
+# Every page, with example values: each is rendered once at start-up, to check its template.
 _FORM = {"action": "/", "csrf": "x", "request": "x"}
 SAMPLES: Mapping[str, Mapping[str, Any]] = {
     "login": {**_FORM, "client_name": "App", "username": "x", "problem": "x", "invalid": True},
@@ -51,7 +51,7 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
     "error": {"heading": "x", "text": "x"},
 }
 
-# Those on the way of an authorization request; an app may have opened a popup for it.
+# Pages of an authorization request, for which an app may have opened a popup.
 _IN_POPUPS = frozenset({"login", "consent", "error"})
 
 
@@ -59,9 +59,9 @@ class Pages:
     """Renders pages.
 
     Args:
-        site: the name that people know this server by.
-        templates: a directory whose templates, and `style.css`, win over the built-in ones.
-        texts: replacements for sentences, by their names in `texts.TEXTS`.
+        site: the server's name on pages.
+        templates: a directory with templates, and a `style.css`, that replace the built-in ones.
+        texts: replacements for texts, by their names in `texts.TEXTS`.
 
     Raises:
         ConfigurationError: a template or a text cannot be used.
@@ -133,15 +133,15 @@ class Pages:
         return self._environment.get_template(f"{name}.html").render(
             t=self.texts,
             site=self._site,
-            # The style sheet is the operator's or ours, and checked for the end of its element.
+            # The style sheet is the operator's or built in, and contains no end tag (checked).
             style=Markup(style),  # noqa: S704
             **values,
         )
 
     def error(self, status: int, name: str, text: str = "text", **headers: str) -> Response:
-        """Return a page that says what went wrong; header names have `_` for `-`.
+        """Return an error page with the texts `error.{name}.heading` and `error.{name}.{text}`.
 
-        It says the texts `error.{name}.heading` and `error.{name}.{text}`.
+        In the names of header fields, `_` stands for `-`.
         """
         return self.page(
             "error",
@@ -152,5 +152,5 @@ class Pages:
         )
 
     def unreadable(self, error: OAuthError) -> Response:
-        """Return the page for a form that cannot be read; what it says quotes nothing of it."""
+        """Return the page for a malformed form; it quotes nothing of the form."""
         return self.error(error.status, "request")

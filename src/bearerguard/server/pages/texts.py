@@ -1,6 +1,6 @@
-"""What the pages say: one catalogue of sentences, each of which an operator may replace.
+"""The texts of the pages: one catalogue, of which an operator may replace each text.
 
-Names in braces stand for values that a page fills in; a replacement may use the same ones.
+A name in braces stands for a value of the page; a replacement may use the same names.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TEXTS: Mapping[str, str] = {
     "login.password": "Password",
     "login.submit": "Sign in",
     "login.problem": "You are not signed in",
-    "login.wrong": "The username and the password do not go together. Check both and try again.",
+    "login.wrong": "The username or the password is wrong. Check both and try again.",
     "login.missing": "Enter your username and your password.",
     "login.stale": "This page was open for too long, or your browser keeps no cookies for this"
     " site. Please try again.",
@@ -41,7 +41,7 @@ TEXTS: Mapping[str, str] = {
     "consent.who": "Signed in as {name}",
     "consent.switch": "Use another account",
     "consent.scopes": "If you allow it, {client} can:",
-    "consent.no_scopes": "{client} asks for no permission but to know that you have an account.",
+    "consent.no_scopes": "{client} only learns that you have an account.",
     "consent.resource": "It is for",
     "consent.redirect.host": "You will be sent back to",
     "consent.redirect.device": "You will be sent back to an app on this device, at",
@@ -50,33 +50,32 @@ TEXTS: Mapping[str, str] = {
     "consent.remember": "Do not ask me again when {client} asks for the same",
     "consent.allow": "Allow",
     "consent.deny": "Deny",
-    "error.login_link.heading": "This link is no longer good",
+    "error.login_link.heading": "This link has expired",
     "error.login_link.text": "Signing in took too long, or the link is incomplete. Go back to the"
     " app that you came from and start again.",
-    "error.form.heading": "This page is no longer good",
+    "error.form.heading": "This page has expired",
     "error.form.text": "It was open for too long, you signed in as somebody else meanwhile, or your"
     " browser keeps no cookies for this site. Go back to the app that you came from and start"
     " again.",
     "error.link.heading": "This link does not work",
-    "error.link.malformed": "It is not written as addresses are. Go back to the app that you came"
+    "error.link.malformed": "It is malformed. Go back to the app that you came"
     " from and start again.",
-    "error.link.length": "It is longer than this site takes. Go back to the app that you came from"
-    " and start again.",
-    "error.link.no_app": "It does not say which app it is for.",
+    "error.link.length": "It is too long. Go back to the app that you came from and start again.",
+    "error.link.no_app": "It does not name the app that it is for.",
     "error.link.unknown_app": "The app that sent you here is not known.",
-    "error.link.no_return": "It does not say where to return to.",
-    "error.link.two_returns": "It says more than once where to return to.",
+    "error.link.no_return": "It does not name the address to return to.",
+    "error.link.two_returns": "It names more than one address to return to.",
     "error.link.wrong_return": "It would return you to an address that the app did not register.",
     "error.signed_out.heading": "You are not signed in",
     "error.signed_out.text": "Go back to the app that you came from and start again.",
     "error.request.heading": "This request cannot be read",
-    "error.request.text": "It is too long, or not encoded as a form of this site is. Go back to the"
+    "error.request.text": "It is too long, or it is not a form of this site. Go back to the"
     " app that you came from and start again.",
     "error.busy.heading": "Many people are signing in right now",
     "error.busy.text": "Go back, and try again in a few seconds.",
-    "error.unavailable.heading": "This site has trouble",
+    "error.unavailable.heading": "This site is not available at the moment",
     "error.unavailable.text": "Please try again in a few seconds.",
-    "error.method.heading": "This page cannot be used like that",
+    "error.method.heading": "This page does not support this request",
     "error.method.text": "Open it with a link or a form of this site.",
     "error.not_found.heading": "There is no such page",
     "error.not_found.text": "Go back to the app that you came from.",
@@ -87,7 +86,7 @@ class Texts:
     """The catalogue with an operator's replacements.
 
     Raises:
-        ConfigurationError: a replacement is for no known text, or names a value it cannot have.
+        ConfigurationError: a replacement is for an unknown text, or uses an unknown value.
     """
 
     def __init__(self, replacements: Mapping[str, str] | None = None) -> None:
@@ -101,16 +100,16 @@ class Texts:
             unknown = _names(key, text) - _names(key, TEXTS[key])
             if unknown:
                 raise ConfigurationError(
-                    f"texts=: {key!r} cannot show {{{', '.join(sorted(unknown))}}}"
+                    f"texts=: {key!r} has no value {{{', '.join(sorted(unknown))}}}"
                 )
         self._texts = {**TEXTS, **given}
 
     def __call__(self, key: str, **values: object) -> str:
-        """Return a text with its values; it is escaped where it is shown."""
+        """Return a text with its values; templates escape it."""
         return self._texts[key].format(**values)
 
     def wait(self, seconds: int) -> str:
-        """Return a time to wait in words, rounded up."""
+        """Return a waiting time as text, rounded up."""
         if seconds < 60:  # noqa: PLR2004 - a minute
             return self("wait.seconds", count=seconds)
         minutes = -(-seconds // 60)
@@ -119,11 +118,11 @@ class Texts:
 
 def _names(key: str, text: str) -> set[str]:
     if not isinstance(text, str):
-        raise ConfigurationError(f"texts=: give {key!r} as text")
+        raise ConfigurationError(f"texts=: pass {key!r} as text")
     try:
         fields = [(name, spec) for _, name, spec, _ in string.Formatter().parse(text)]
     except ValueError as error:
         raise ConfigurationError(f"texts=: {key!r} is malformed: {error}") from None
     if any(spec for _, spec in fields):
-        raise ConfigurationError(f"texts=: {key!r}: a name in braces stands alone")
+        raise ConfigurationError(f"texts=: {key!r}: write a name in braces without a format")
     return {name for name, _ in fields if name is not None}

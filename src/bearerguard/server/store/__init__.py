@@ -1,5 +1,5 @@
-"""What the authorization server remembers, in SQL: its schema, migrations and queries.
+"""The store of the authorization server, in SQL: schema, migrations, queries and pruning.
 
-Nothing that would let a thief call an API stands in it: codes, refresh tokens, opaque access
-tokens and client secrets are keyed digests, private keys are sealed.
+A stolen database lets nobody call an API: codes, refresh tokens, opaque access tokens and client
+secrets are keyed digests, and private keys are sealed.
 """

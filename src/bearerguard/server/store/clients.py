@@ -20,7 +20,7 @@ from bearerguard.server.store.schema import (
 
 
 def find(connection: Connection, client_id: str) -> Row[Any] | None:
-    """Return a client's row, if there is one."""
+    """Return the row of a client, None if there is none."""
     query = select(clients).where(clients.c.client_id == client_id, stands())
     return connection.execute(query).one_or_none()
 
@@ -36,7 +36,7 @@ def add(connection: Connection, **values: Any) -> None:
 
 
 def remove(connection: Connection, client_id: str) -> bool:
-    """Let a client be none from now on; False if it is none already.
+    """Make a client unknown from now on; False if it is already.
 
     Its row and what it was given are removed by the pruning, in slices.
     """
@@ -51,13 +51,13 @@ def remove(connection: Connection, client_id: str) -> bool:
 
 
 def is_being_removed(connection: Connection, client_id: str) -> bool:
-    """Whether a client of this id was removed, and something of it is left."""
+    """Whether a client of this id was removed, and some of its rows are left."""
     query = select(clients.c.client_id).where(clients.c.client_id == client_id, ~stands())
     return connection.execute(query).first() is not None
 
 
 def is_user(connection: Connection, subject: str) -> bool:
-    """Whether a user of this id has ever allowed a client anything."""
+    """Whether a user of this id has a grant or a code."""
     for table in (grants, codes):
         query = select(table.c.user_id).where(table.c.user_id == subject).limit(1)
         if connection.execute(query).first() is not None:
@@ -69,7 +69,7 @@ def is_user(connection: Connection, subject: str) -> bool:
 
 
 def secrets_of(connection: Connection, client_id: str, now: float) -> list[str]:
-    """Return the digests of the secrets that a client may use."""
+    """Return the digests of a client's valid secrets."""
     query = select(client_secrets.c.digest).where(
         client_secrets.c.client_id == client_id,
         or_(client_secrets.c.expires_at.is_(None), client_secrets.c.expires_at > now),
@@ -85,16 +85,16 @@ def add_secret(connection: Connection, client_id: str, digest: str, now: float) 
 
 
 def renew_secret(connection: Connection, digest: str, newest: str) -> None:
-    """Keep a secret under another digest."""
+    """Store a secret under another digest."""
     known = select(client_secrets.c.digest).where(client_secrets.c.digest == newest)
-    if connection.execute(known).first() is None:  # another request was not faster
+    if connection.execute(known).first() is None:  # no other request was faster
         connection.execute(
             update(client_secrets).where(client_secrets.c.digest == digest).values(digest=newest)
         )
 
 
 def end_secrets(connection: Connection, client_id: str, expires_at: float) -> None:
-    """Let a client's secrets end, none later than it would have anyway."""
+    """Let a client's secrets expire at a time, those that expire earlier excepted."""
     connection.execute(
         update(client_secrets)
         .where(

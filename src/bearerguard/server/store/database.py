@@ -1,9 +1,9 @@
-"""The database: connections, and transactions that read or that write.
+"""The database: connections, and transactions that read or write.
 
-Owns what differs between databases. SQLite runs in WAL mode with full synchronisation, and a
-transaction that writes takes the write lock when it begins: it never fails half-way because
-another process wrote meanwhile. A file that is deleted or replaced while it is open is
-noticed: what is written to it then is in no directory, and lost.
+Owns what differs between databases. SQLite runs in WAL mode with full synchronisation. A
+transaction that writes takes the write lock when it begins, so that it cannot fail half-way
+because another process has written. A file that is deleted or replaced while it is open is
+detected, because what is written to it would be lost.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from bearerguard.errors import ConfigurationError, StoreUnavailable
 from bearerguard.runtime.process_lock import ProcessLock
 from bearerguard.server.store.schema import metadata
 
-# How long a transaction waits for other processes' writes before the answer is 503.
+# Seconds for which a transaction waits for other writers before the response is 503.
 _BUSY_SECONDS = 20.0
-# Says of a connection that its transaction writes, and until when it waits for the lock.
+# The execution option of a transaction that writes: until when it waits for the lock.
 _WRITES = "bearerguard_writes_by"
-# What a connection has open beside the database: both stand as long as one is.
+# SQLite's files beside the database; both exist as long as a connection is open.
 _COMPANIONS, _OPENED = ("-wal", "-shm"), "bearerguard_companions"
-# Tables that every database of ours has, since the first version.
+# Tables of every version.
 _OWN, _VERSION = "signing_keys", "alembic_version"
 
 _log = logging.getLogger("bearerguard.server")
@@ -43,17 +43,17 @@ class Database:
 
     Args:
         url: an SQLAlchemy URL, such as `sqlite:///auth.db`.
-        connections: how many threads may be using it at once.
-        create: whether one that is not there is begun.
+        connections: how many threads may use it at once.
+        create: whether a database that does not exist is created.
 
     Raises:
-        ConfigurationError: it is no such URL, its place cannot be written, or there is something
-            else, which is left as it is.
+        ConfigurationError: the URL is not usable, the place is not writable, or there is another
+            file, which is left as it is.
     """
 
     def __init__(self, url: str, *, connections: int, create: bool = True) -> None:
         self._url = _checked_url(url)
-        # A process that changes its directory later stays with its database.
+        # Absolute: the process may change its directory later.
         self._path = Path(self._url.database or "").absolute()
         self._connections = connections
         self._inherited: list[Engine] = []
@@ -66,7 +66,7 @@ class Database:
 
     @property
     def path(self) -> Path:
-        """The file that holds it."""
+        """The database's file."""
         return self._path
 
     def engine(self) -> Engine:
@@ -80,13 +80,13 @@ class Database:
             if self._engine is None:
                 self._engine = _open(self._url, self._path, self._connections)
                 event.listen(self._engine, "connect", _checked_by(weakref.WeakMethod(self._check)))
-                # Whoever forgets to close a server leaves no connection open.
+                # A server that nobody closes leaves no connection open.
                 weakref.finalize(self, _dispose, self._engine, self._pid).atexit = False
             return self._engine
 
     @contextmanager
     def read(self) -> Generator[Connection]:
-        """A transaction that sees one state of the database, and writes nothing."""
+        """Return a transaction that sees one state of the database and does not write."""
         with _failures(), self.engine().connect() as connection:
             self._check_all(connection)
             with connection.begin():
@@ -95,9 +95,9 @@ class Database:
 
     @contextmanager
     def write(self) -> Generator[Connection]:
-        """A transaction that holds the write lock; it is durable when the block is left."""
+        """Return a transaction that holds the write lock; it is durable after the block."""
         engine, deadline = self.engine(), time.monotonic() + _BUSY_SECONDS
-        # SQLite's waiting for its lock is unfair polling: one thread of each process competes.
+        # SQLite polls for its lock, and not in turn: only one thread of a process competes for it.
         if not self._writing.acquire(timeout=_BUSY_SECONDS):
             raise StoreUnavailable("the database is busy")
         try:
@@ -106,14 +106,14 @@ class Database:
                 connection.execution_options(**{_WRITES: deadline})
                 with connection.begin():
                     yield connection
-                    # Nobody is told that something is kept which is in no directory.
+                    # Nothing is reported as stored that is in a deleted file.
                     self._check_all(connection)
                 self._remember(connection)
         finally:
             self._writing.release()
 
     def prepare(self) -> None:
-        """Set what SQLite keeps in the file itself; raises ConfigurationError where it cannot."""
+        """Set the journal mode, which SQLite stores in the file; raises `ConfigurationError`."""
         deadline = time.monotonic() + _BUSY_SECONDS
         mode = self._journal_mode()
         while mode == "busy" and time.monotonic() < deadline:
@@ -126,13 +126,13 @@ class Database:
             )
 
     def _check_all(self, connection: Connection) -> None:
-        """Raise `StoreUnavailable` where a file that is open is not the one of its name."""
+        """Raise `StoreUnavailable` if an open file is not the one in the directory any more."""
         self._check()
         for suffix, opened in connection.info.get(_OPENED, ()):
             self._check(suffix, opened)
         if self._trouble:
             self._trouble = ""
-            _log.warning("%s is in its place again", self._path)
+            _log.warning("store_found %s is in its place again", self._path)
 
     def _check(self, suffix: str = "", opened: os.stat_result | None = None) -> None:
         path = _companion(self._path, suffix)
@@ -150,13 +150,13 @@ class Database:
             self._trouble = trouble
             _log.error(
                 "store_lost %s: nothing is read or written until it is in its place again;"
-                " where it is to be another one, restart the server",
+                " to use another database, restart the server",
                 trouble,
             )
         raise StoreUnavailable(trouble)
 
     def _remember(self, connection: Connection) -> None:
-        """Note which companions a connection has opened, after its first transaction."""
+        """Record which companion files a connection has open, after its first transaction."""
         if _OPENED not in connection.info:
             found = ((each, _which(_companion(self._path, each))) for each in _COMPANIONS)
             connection.info[_OPENED] = [(each, file) for each, file in found if file is not None]
@@ -198,7 +198,7 @@ def _checked_url(url: object) -> URL:
 
 
 def _checked_by(check: weakref.WeakMethod[Callable[[], None]]) -> Callable[..., None]:
-    """Return what checks a new connection; it keeps no database alive."""
+    """Return a listener that checks each new connection; it does not keep the database alive."""
 
     def opened(*_: object) -> None:
         living = check()
@@ -220,22 +220,22 @@ def _companion(path: Path, suffix: str) -> Path:
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    """Open a file that is there already; SQLite alone may, which closing it else would unlock."""
+    """Open an existing file with SQLite: closing it otherwise would release SQLite's locks."""
     address = f"file:{quote(str(path))}?mode={mode}"
     return sqlite3.connect(address, uri=True, timeout=_BUSY_SECONDS)
 
 
 def _find(path: Path, *, create: bool) -> None:
-    """Find a database, or begin one; see to it that it is readable for its owner alone."""
+    """Find or create a database that only its owner can read."""
     if not path.exists():
         if not create:
             raise ConfigurationError(
-                f"store=: {path} cannot be opened: there is no database. Name the one of the"
-                " server, which `bearerguard serve`, `user add` and `client add` begin"
+                f"store=: {path} cannot be opened: there is no database. Name the server's"
+                " database, which `bearerguard serve`, `user add` and `client add` create"
             )
         _begin(path)
     elif not path.is_file():
-        raise ConfigurationError(f"store=: {path} is no file: name the one of the database")
+        raise ConfigurationError(f"store=: {path} is no file: name the file of the database")
     elif not os.access(path, os.R_OK | os.W_OK):
         raise ConfigurationError(
             f"store=: {path} cannot be opened (Permission denied): choose a file that this"
@@ -268,10 +268,10 @@ def _begin(path: Path) -> None:
             f"store=: {path} cannot be opened ({error.strerror}): choose a directory that exists"
             " and that this process may write to"
         ) from error
-    # Where something lies beside it that only a database has, one was there before.
+    # A file beside it that only a database has shows that there was one before.
     was_there = any(_companion(path, each).exists() for each in (*_COMPANIONS, ".secret"))
     level = logging.WARNING if was_there else logging.INFO
-    _log.log(level, "There was no database %s: an empty one was begun", path)
+    _log.log(level, "there was no database %s: an empty one was created", path)
 
 
 def _check_content(path: Path, *, create: bool) -> None:
@@ -280,9 +280,7 @@ def _check_content(path: Path, *, create: bool) -> None:
     if tables is None or {_OWN, _VERSION} <= tables:
         return
     if not create:
-        raise ConfigurationError(
-            f"store=: {path} is no database of a server: name the one of the server"
-        )
+        raise ConfigurationError(f"store=: {path} is no database of a server: name the server's")
     foreign = tables & {_VERSION, *metadata.tables}
     if foreign:
         raise ConfigurationError(
@@ -331,7 +329,7 @@ def _keep_private(path: Path) -> None:
             f"store=: {path} can be read by others, and this process may not change that"
             f" ({error.strerror}): `chmod 600` it"
         ) from error
-    _log.warning("%s could be read by others: it is its owner's alone now", path)
+    _log.warning("%s could be read by others: now only its owner can read it", path)
 
 
 def _open(url: URL, path: Path, connections: int) -> Engine:

@@ -1,6 +1,6 @@
 """The rows of codes, grants, refresh tokens and access tokens.
 
-What must happen once is one conditional UPDATE, whose row count decides.
+A change that must happen once is one conditional UPDATE, whose row count decides.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ def add_code(connection: Connection, **values: Any) -> None:
 
 
 def find_code(connection: Connection, *digests: str) -> Row[Any] | None:
-    """Return the row of a code that may have one of these digests, if there is one."""
+    """Return the row of a code by its possible digests, None if there is none."""
     return connection.execute(select(codes).where(codes.c.digest.in_(digests))).one_or_none()
 
 
 def redeem_code(connection: Connection, digest: str, grant_id: str, now: float) -> bool:
-    """Use a code up; False when it was before, or is over, or its client is gone."""
+    """Redeem a code; False if it was redeemed, has expired, or its client was removed."""
     redeemed = connection.execute(
         update(codes)
         .where(
@@ -55,7 +55,7 @@ def add_grant(connection: Connection, **values: Any) -> None:
 
 
 def find_grant(connection: Connection, grant_id: str) -> Row[Any] | None:
-    """Return a grant's row, if there is one."""
+    """Return the row of a grant, None if there is none."""
     return connection.execute(select(grants).where(grants.c.grant_id == grant_id)).one_or_none()
 
 
@@ -72,10 +72,10 @@ def revoke_grant(connection: Connection, grant_id: str, now: float) -> bool:
 def revoke_grants_of_user(
     connection: Connection, user_id: str, now: float, client_id: str | None = None
 ) -> tuple[list[str], float]:
-    """Revoke the grants of a user that stand, to one client or to all.
+    """Revoke the active grants of a user, to one client or to all.
 
-    Returns their ids, the oldest first, and when the last of their access tokens is over, 0 for
-    none.
+    Returns their ids, the oldest first, and when the last of their access tokens expires, 0 for
+    no token.
     """
     standing = and_(grants.c.user_id == user_id, grants.c.revoked_at.is_(None))
     if client_id is not None:
@@ -95,7 +95,7 @@ def revoke_grants_of_user(
 def end_codes_of_user(
     connection: Connection, user_id: str, now: float, client_id: str | None = None
 ) -> None:
-    """Let the codes of a user that nobody redeemed yet be over."""
+    """Let the unredeemed codes of a user expire now."""
     ending = update(codes).where(
         codes.c.user_id == user_id, codes.c.redeemed_at.is_(None), codes.c.expires_at > now
     )
@@ -113,9 +113,10 @@ def add_refresh_token(connection: Connection, **values: Any) -> None:
 
 
 def find_refresh_token(connection: Connection, *digests: str) -> Row[Any] | None:
-    """Return the row of a refresh token, of one of these digests, and its grant's, if any.
+    """Return the row of a refresh token, by its possible digests, joined with its grant's.
 
-    The grant's times are `granted_until` and `revoked_at`. That of a client that is gone is none.
+    The grant's times are `granted_until` and `revoked_at`. None if there is no such token, or its
+    client was removed.
     """
     query = (
         select(
@@ -139,7 +140,7 @@ def find_refresh_token(connection: Connection, *digests: str) -> Row[Any] | None
 def use_refresh_token(
     connection: Connection, digest: str, *, successor: str, sealed: bytes | None, now: float
 ) -> bool:
-    """Use a refresh token up; False when it was before."""
+    """Mark a refresh token as used; False if it was used before."""
     used = connection.execute(
         update(refresh_tokens)
         .where(refresh_tokens.c.digest == digest, refresh_tokens.c.used_at.is_(None))
@@ -149,7 +150,7 @@ def use_refresh_token(
 
 
 def count_refresh(connection: Connection, grant_id: str, generation: int) -> None:
-    """Note the generation of a family's last token, and forget those before the last used one."""
+    """Store the generation of a family's last token; remove tokens before the last used one."""
     connection.execute(
         update(grants).where(grants.c.grant_id == grant_id).values(generation=generation)
     )
@@ -169,7 +170,7 @@ def add_access_token(connection: Connection, **values: Any) -> None:
 
 
 def find_access_token(connection: Connection, *token_keys: str) -> Row[Any] | None:
-    """Return an access token's row, of one of these keys, with `grant_revoked_at`, if any."""
+    """Return the row of an access token, by its possible keys, with `grant_revoked_at`."""
     query = (
         select(access_tokens, grants.c.revoked_at.label("grant_revoked_at"))
         .join(grants, and_(grants.c.grant_id == access_tokens.c.grant_id), isouter=True)
@@ -179,13 +180,13 @@ def find_access_token(connection: Connection, *token_keys: str) -> Row[Any] | No
 
 
 def end_of_access_tokens(connection: Connection, grant_id: str) -> float:
-    """Return when the last access token of a grant is over, 0 for none."""
+    """Return when the last access token of a grant expires, 0 for no token."""
     query = select(func.max(access_tokens.c.expires_at)).where(access_tokens.c.grant_id == grant_id)
     return connection.execute(query).scalar() or 0.0
 
 
 def revoke_access_token(connection: Connection, token_key: str, now: float) -> bool:
-    """Revoke an access token that has a row; False when it was before, or has none."""
+    """Revoke an access token that has a row; False if it was revoked before, or has no row."""
     revoked = connection.execute(
         update(access_tokens)
         .where(access_tokens.c.token_key == token_key, access_tokens.c.revoked_at.is_(None))

@@ -21,14 +21,14 @@ def add(connection: Connection, **values: Any) -> None:
 
 
 def seal(connection: Connection, kid: str, sealed: bytes) -> None:
-    """Keep a private key sealed otherwise."""
+    """Replace the sealed private key of a key."""
     connection.execute(
         update(signing_keys).where(signing_keys.c.kid == kid).values(sealed_private=sealed)
     )
 
 
 def retire(connection: Connection, *, active_before: float, retires_at: float) -> None:
-    """Say when the keys that sign before `active_before` leave the JWKS, where none is said."""
+    """Set when keys that are active before `active_before` leave the JWKS, if it is not set."""
     connection.execute(
         update(signing_keys)
         .where(signing_keys.c.retires_at.is_(None), signing_keys.c.active_at < active_before)
@@ -37,28 +37,28 @@ def retire(connection: Connection, *, active_before: float, retires_at: float) -
 
 
 def retire_never(connection: Connection, kid: str) -> None:
-    """Say no longer when a key leaves the JWKS."""
+    """Keep a key in the JWKS for good."""
     connection.execute(
         update(signing_keys).where(signing_keys.c.kid == kid).values(retires_at=None)
     )
 
 
 def remove(connection: Connection, kid: str) -> None:
-    """Forget a key, its private part too."""
+    """Remove a key with its private part."""
     connection.execute(delete(signing_keys).where(signing_keys.c.kid == kid))
 
 
 def is_any_retired(connection: Connection, now: float) -> bool:
-    """Whether there is a key that is published no longer."""
+    """Whether a key has left the JWKS."""
     query = select(signing_keys.c.kid).where(signing_keys.c.retires_at <= now).limit(1)
     return connection.execute(query).first() is not None
 
 
 def remove_retired(connection: Connection, now: float) -> None:
-    """Forget the keys that are published no longer."""
+    """Remove the keys that have left the JWKS."""
     connection.execute(delete(signing_keys).where(signing_keys.c.retires_at <= now))
 
 
 def longest_access_lifetime(connection: Connection) -> float:
-    """Return the longest life that a client's access tokens were given, 0 for none."""
+    """Return the longest `access_token_lifetime` of a client, 0 if none has one."""
     return connection.execute(select(func.max(clients.c.access_lifetime))).scalar() or 0.0

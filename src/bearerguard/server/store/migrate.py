@@ -1,7 +1,7 @@
-"""Bringing a database to the schema of this version, once, however many processes start.
+"""Migration of a database to the schema of this version, once, however many processes start.
 
-The migrations are shipped in the package. They run in one transaction that holds the write
-lock from its beginning: whoever comes second finds the work done.
+The package contains the migrations. They run in one transaction that holds the write lock, so that
+a second process finds them done.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from bearerguard.server.store.database import Database
 
 
 def migrate(database: Database) -> None:
-    """Run what is missing; raises `ConfigurationError` for a database of a later version."""
+    """Run the missing migrations; raises `ConfigurationError` for a later version's database."""
     database.prepare()
     config = Config()
     config.set_main_option("script_location", "bearerguard.server.store:migrations")

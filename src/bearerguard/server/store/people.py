@@ -1,4 +1,4 @@
-"""The tables about people: accounts, sessions, what they consented to, attempts to sign in.
+"""The tables of the login: users, sessions, stored consent, login attempts.
 
 Times are Unix seconds. A session's token and an attempt's name or address are keyed digests, in
 hexadecimal; a password is an argon2id hash.
@@ -23,14 +23,14 @@ from bearerguard.server.store.schema import metadata
 
 _DIGEST = String(64)
 _ID = String(255)
-# A sign-in adds three rows at most, and removes somewhat more; the pruning does the rest.
+# A login adds three rows at most, and removes a few more; the pruning does the rest.
 _FEW = 5
 
 users = Table(
     "users",
     metadata,
     Column("user_id", _ID, primary_key=True),
-    # As compared: case-folded and normalized.
+    # Normalized (NFKC) and case-folded, as names are compared.
     Column("login", _ID, nullable=False, unique=True),
     Column("name", Text, nullable=False),
     Column("password_hash", Text),
@@ -49,7 +49,7 @@ sessions = Table(
     Index(None, "expires_at"),
 )
 
-# An app's own users consent too: `user_id` need not stand in `users`.
+# An app's own users give consent too, so `user_id` need not be in `users`.
 consents = Table(
     "consents",
     metadata,
@@ -70,14 +70,14 @@ login_attempts = Table(
     "login_attempts",
     metadata,
     Column("digest", _DIGEST, primary_key=True),
-    # When the allowance is whole again; each attempt moves it on.
+    # When the limit has recovered fully; each attempt adds to it.
     Column("whole_at", Double, nullable=False),
     Index(None, "whole_at"),
 )
 
 
 def remove_over(connection: Connection, at: Column[float], now: float) -> None:
-    """Remove a few rows of a table that are over by their column `at`: no more than it gets."""
+    """Remove a few expired rows of a table, by its time column `at`: more than a login adds."""
     table: Table = at.table
     (digest,) = table.primary_key.columns
     over = select(digest).where(at <= now).order_by(at).limit(_FEW)
@@ -85,7 +85,7 @@ def remove_over(connection: Connection, at: Column[float], now: float) -> None:
 
 
 def is_disabled(connection: Connection, user_id: str) -> bool:
-    """Whether there is an account of this id that may not sign in; an app's own users have none."""
+    """Whether there is a disabled account of this id; an app's own users have no account."""
     query = select(users.c.user_id).where(
         users.c.user_id == user_id, users.c.disabled_at.is_not(None)
     )

@@ -1,7 +1,7 @@
-"""The rows of the log of revocations.
+"""The rows of the revocation log.
 
-A position is given inside the transaction that holds the write lock: whoever has read up to
-one misses nothing that is committed later.
+Positions are assigned in the transaction that holds the write lock. So a reader that has read up to
+a position misses no entry that is committed later.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, insert, select
 
 from bearerguard.server.store.schema import revocations
 
-# A position, a kind, an issuer (None: the server itself), a value, a date and an end.
+# Position, kind, issuer (None: this server), value, "issued before" and expiry.
 LogRow: TypeAlias = Row[int, Any, str | None, str, float | None, float]
 
 
@@ -24,7 +24,7 @@ def add(connection: Connection, entries: Sequence[Mapping[str, Any]]) -> None:
 
 
 def after(connection: Connection, position: int, most: int) -> Sequence[LogRow]:
-    """Return what follows a position, in order, `most` at most."""
+    """Return the entries after a position, in order, `most` at most."""
     columns = revocations.c
     query = (
         select(

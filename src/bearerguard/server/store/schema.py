@@ -69,12 +69,12 @@ clients = Table(
     Index(None, "access_lifetime"),
 )
 
-# The `access_lifetime` of a client that is being removed, which none that stands can have.
+# The `access_lifetime` of a client that is being removed; no other client can have it.
 REMOVED = -1.0
 
 
 def stands() -> ColumnElement[bool]:
-    """Return that a client is not being removed."""
+    """Return the condition that a client is not being removed."""
     return func.coalesce(clients.c.access_lifetime, 0.0) >= 0.0
 
 
@@ -102,7 +102,7 @@ client_origins = Table(
     Index(None, "client_id"),
 )
 
-# What a user allowed a client, once; its tokens are its family.
+# What a user has allowed a client at one time. Its tokens are its family.
 grants = Table(
     "grants",
     metadata,
@@ -116,7 +116,7 @@ grants = Table(
     # No refresh token of the family outlives this.
     Column("expires_at", Double, nullable=False),
     Column("revoked_at", Double),
-    # That of the family's last refresh token.
+    # The generation of the family's last refresh token.
     Column("generation", Integer, nullable=False, server_default=text("0")),
     Index(None, "client_id"),
     Index(None, "user_id"),
@@ -160,20 +160,20 @@ refresh_tokens = Table(
     Column("expires_at", Double, nullable=False),
     Column("used_at", Double),
     Column("successor", _DIGEST),
-    # The successor itself, for the grace window, under a key that only the old token yields.
+    # The successor itself, for the grace period, sealed with a key derived from the old token.
     Column("sealed_successor", LargeBinary),
-    # How many came before it in its family; none for a token that does not say so itself.
+    # How many tokens came before it in its family; NULL for a token that does not contain it.
     Column("generation", Integer),
     Index(None, "grant_id"),
     Index(None, "expires_at"),
-    # Used ones that are recognised without their row.
+    # Used tokens that are recognised without their row.
     Index(
         "ix_refresh_tokens_spent",
         "used_at",
         sqlite_where=text("used_at IS NOT NULL AND generation IS NOT NULL"),
         postgresql_where=text("used_at IS NOT NULL AND generation IS NOT NULL"),
     ),
-    # Successors that are still kept, to be forgotten.
+    # Successors to be removed after the grace period.
     Index(
         "ix_refresh_tokens_sealed",
         "used_at",
@@ -202,7 +202,7 @@ access_tokens = Table(
     Index(None, "expires_at"),
 )
 
-# Client assertions that were used (RFC 7523 §3): each serves once.
+# Client assertions that were used (RFC 7523 §3): each is accepted once.
 assertions = Table(
     "assertions",
     metadata,
@@ -211,25 +211,25 @@ assertions = Table(
     Index(None, "expires_at"),
 )
 
-# What was revoked, in order, for guards: those that start, and those in other processes.
+# The revocations in order, for guards that start, and for guards in other processes.
 revocations = Table(
     "revocations",
     metadata,
-    # Never given twice: guards ask for what came after one.
+    # Never reused: guards read the entries after a position.
     Column("position", Integer, primary_key=True),
     Column("kind", String(16), nullable=False),
-    # Whose tokens they are; none says this server's.
+    # The issuer of the tokens; NULL for this server.
     Column("issuer", Text),
     Column("value", Text, nullable=False),
-    # Tokens issued before this are meant; none says all.
+    # Tokens issued before this time are revoked; NULL for all.
     Column("before", Double),
-    # Every token that is meant is over then.
+    # All tokens that are revoked by it have expired then.
     Column("expires_at", Double, nullable=False),
     Index(None, "expires_at"),
     sqlite_autoincrement=True,
 )
 
-# Which process does what one of them has to do, and until when the others leave it to that.
+# Tasks that one process does at a time, and until when it has the task.
 upkeep = Table(
     "upkeep",
     metadata,
