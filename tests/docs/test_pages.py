@@ -77,9 +77,10 @@ def test_variables_that_a_page_names_are_read() -> None:
     source = _source()
     for name in set(re.findall(r"\bBEARERGUARD_[A-Z_]*[A-Z]\b", _prose())):
         short = name.removeprefix("BEARERGUARD_")
-        for prefix in ("SERVER_", "CLIENT_", "INTROSPECTION_"):
+        for prefix in ("SERVER_", "CLIENT_", "INTROSPECTION_", "KEYS_", "CLAIMS_"):
             short = short.removeprefix(prefix)
-        assert name in source or re.search(rf'["}}]{short}\b', source), name
+        composed = rf'["}}](?:{short}|{short.lower()})\b'
+        assert name in source or re.search(composed, source), name
 
 
 def test_options_of_commands_that_a_page_names_are_there() -> None:
