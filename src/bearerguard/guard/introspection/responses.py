@@ -154,7 +154,7 @@ def is_withdrawn(revocations: GuardRevocations | None, issuer: str, key_id: str 
     """
     if revocations is None or key_id is None:
         return False
-    return revocations.current.covers(Principal(issuer), key_id)
+    return revocations.current.covers(Principal(issuer=issuer), key_id)
 
 
 def _signed_by(key_id: str | None) -> KeyValidity:

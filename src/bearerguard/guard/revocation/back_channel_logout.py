@@ -121,12 +121,12 @@ class LogoutReceiver:
             logout = logout_token.parse(signed.claims, self._client_ids, signed.leeway, now)
             yield from self._revocations.ensure(issuer)
             revoked = self._revocations.current
-            if revoked.covers(Principal(issuer), signed.key_id):
+            if revoked.covers(Principal(issuer=issuer), signed.key_id):
                 raise TokenError(
                     BAD_LOGOUT_TOKEN,
                     f"the key {quoted(signed.key_id)} that signed it was withdrawn",
                 )
-            if revoked.covers(Principal(issuer, token_id=logout.token_id)):
+            if revoked.covers(Principal(issuer=issuer, token_id=logout.token_id)):
                 raise TokenError(BAD_LOGOUT_TOKEN, "it was used before")
         except Refusal as refusal:
             refusal.concern(issuer)
