@@ -93,11 +93,23 @@ def test_another_issuer_of_the_guard_is_asked_over_its_transport(harness: Harnes
 
 
 def test_the_audience_is_the_first_resource_or_the_one_given(make: Make) -> None:
-    harness = make(resources=["https://a.example.com", "https://b.example.com"])
-    assert harness.server.issuer().audience == "https://a.example.com"
-    given = harness.server.issuer(audience="https://b.example.com", strict=True)
+    first, second = "https://a.example.com", "https://b.example.com"
+    harness = make(resources=[first, second])
+    given = harness.server.issuer(audience=second, strict=True)
     assert isinstance(given, Issuer)
-    assert (given.audience, given.strict) == ("https://b.example.com", True)
+    assert given.strict
+    for issuer, audience, other in (
+        (harness.server.issuer(), first, second),
+        (given, second, first),
+    ):
+        accepted, refused = (
+            harness.token(grant_type="client_credentials", resource=each).json["access_token"]
+            for each in (audience, other)
+        )
+        with Guard(issuer, clock=harness.clock) as guard:
+            assert guard.verify(accepted).client_id == harness.app.client_id
+            with pytest.raises(TokenError, match="wrong_audience"):
+                guard.verify(refused)
     with pytest.raises(ConfigurationError, match="leeway="):
         harness.server.issuer(leeway=-1)
 
