@@ -68,15 +68,15 @@ def _described(login: Login) -> dict[str, Any]:
         if octets is None:
             row["problem"] = "no token is stored: log in again"
             return row
-        stored = Token.from_bytes(octets)
+        kept = Token.from_bytes(octets)
     except BearerGuardError as error:
         row["problem"] = str(error)
         return row
-    row["scope"] = list(login.scope if stored.scope is None else stored.scope)
-    row["refreshes"] = stored.refresh_token is not None
-    row["expires_at"] = output.moment(stored.expires_at)
-    if stored.expires_at is not None:
-        row["expires_in"] = int(stored.expires_at - time.time())
+    row["scope"] = list(login.scope if kept.scope is None else kept.scope)
+    row["refreshes"] = kept.refresh_token is not None
+    row["expires_at"] = output.moment(kept.expires_at)
+    if kept.expires_at is not None:
+        row["expires_in"] = int(kept.expires_at - time.time())
     if not row["refreshes"] and row["expires_in"] is not None and row["expires_in"] <= 0:
         row["problem"] = "the token has expired and there is no refresh token: log in again"
     return row
