@@ -85,7 +85,7 @@ class ClientAuthentication:
             **rejected.found,
         )
         # A right secret still passes: nobody can lock a client out. Only the number of wrong
-        # guesses that are told apart from a right one is bounded.
+        # guesses that get a full response is bounded.
         pause = self._failures.count(client_id)
         if pause:
             raise OAuthError(
@@ -190,5 +190,5 @@ class Failures:
 
 
 def _failed(name: str) -> ConfigurationError:
-    """Return the error for a method that raised: the server's trouble, and answered with 503."""
+    """Return the error for a method that raised: the server's fault, so the response is 503."""
     return ConfigurationError(f"the client authentication method {name!r} failed")

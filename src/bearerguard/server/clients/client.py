@@ -436,12 +436,12 @@ def _check_names(client: Client) -> None:
         raise ConfigurationError(f"client_id=: {_USERS}… are users' ids (RFC 9700 §4.15)")
     if not _is_readable(client.name):
         raise ConfigurationError(
-            f"name=: give a name that people can read, of 1 to {_MAX_NAME} visible characters"
+            f"name=: choose a readable name of 1 to {_MAX_NAME} visible characters"
         )
 
 
 def _is_readable(name: object) -> bool:
-    """Whether a page may show it: nothing invisible, nothing that writes over its surroundings."""
+    """Whether a page may show it: nothing invisible, nothing that overlaps other text."""
     if not isinstance(name, str) or not 0 < len(name) <= _MAX_NAME or not name.isprintable():
         return False
     marks = "".join("m" if unicodedata.category(each)[0] == "M" else "." for each in name)

@@ -139,6 +139,6 @@ def _without_port(uri: str) -> str | None:
 
 
 def with_parameters(uri: str, parameters: Iterable[tuple[str, str]]) -> str:
-    """Return `uri` with parameters added to its query, which is kept (RFC 6749 §4.1.2)."""
+    r"""Return `uri` with parameters added to its query, which stays \(RFC 6749 §4.1.2)."""
     joint = "" if uri.endswith(("?", "&")) else "&" if "?" in uri else "?"
     return uri + joint + urlencode(list(parameters))

@@ -17,7 +17,7 @@ from bearerguard.runtime.messages import Request
 from bearerguard.server.http.cookies import Cookies
 from bearerguard.server.secret import ServerSecret
 from bearerguard.server.store.database import Database
-from bearerguard.server.store.people import remove_over, sessions, users
+from bearerguard.server.store.people import remove_expired, sessions, users
 
 # Seconds: a working day.
 LIFETIME = 12 * 3600
@@ -88,7 +88,7 @@ class Sessions:
             connection.execute(
                 delete(sessions).where(sessions.c.digest.in_(self._digests(request)))
             )
-            remove_over(connection, sessions.c.expires_at, now)
+            remove_expired(connection, sessions.c.expires_at, now)
             connection.execute(
                 insert(sessions).values(
                     digest=self._secret.digest(_KIND, token),

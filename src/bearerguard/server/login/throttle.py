@@ -16,7 +16,7 @@ from sqlalchemy import Connection, case, delete, insert, select, update
 
 from bearerguard.server.secret import ServerSecret
 from bearerguard.server.store.database import Database
-from bearerguard.server.store.people import login_attempts, remove_over
+from bearerguard.server.store.people import login_attempts, remove_expired
 
 # An IPv6 site has at least a /64 to choose from (RFC 6177).
 _IPV6_PREFIX = 64
@@ -109,7 +109,7 @@ class Throttle:
         """
         now = self._clock()
         with self._database.write() as connection:
-            remove_over(connection, login_attempts.c.whole_at, now)
+            remove_expired(connection, login_attempts.c.whole_at, now)
             if browser:
                 digest, limit = self._by_browser(browser)
                 if not _charge(connection, digest, limit, now):

@@ -122,12 +122,12 @@ class Pages:
             name: the template's, without `.html`.
             status: the response's status.
             leads_to: the redirect URI to which the page's form leads in the end.
-            headers: lines to add.
+            headers: header fields to add.
             values: what the template shows.
         """
         body = self._render(name, self._style, values)
-        lines = page_headers(self._style, leads_on=bool(leads_to), in_popups=name in _IN_POPUPS)
-        return Response(status, (*lines, *headers), body.encode())
+        fields = page_headers(self._style, leads_on=bool(leads_to), in_popups=name in _IN_POPUPS)
+        return Response(status, (*fields, *headers), body.encode())
 
     def _render(self, name: str, style: str, values: Mapping[str, Any]) -> str:
         return self._environment.get_template(f"{name}.html").render(

@@ -76,12 +76,12 @@ login_attempts = Table(
 )
 
 
-def remove_over(connection: Connection, at: Column[float], now: float) -> None:
+def remove_expired(connection: Connection, at: Column[float], now: float) -> None:
     """Remove a few expired rows of a table, by its time column `at`: more than a login adds."""
     table: Table = at.table
     (digest,) = table.primary_key.columns
-    over = select(digest).where(at <= now).order_by(at).limit(_FEW)
-    connection.execute(delete(table).where(digest.in_(over)))
+    expired = select(digest).where(at <= now).order_by(at).limit(_FEW)
+    connection.execute(delete(table).where(digest.in_(expired)))
 
 
 def is_disabled(connection: Connection, user_id: str) -> bool:

@@ -57,33 +57,33 @@ _Condition: TypeAlias = Callable[[float, float], ColumnElement[bool]]
 _Action: TypeAlias = Callable[[Connection, Sequence[Any], ColumnElement[bool]], int]
 
 
-def _slices(key: Column[Any], at: Column[Any], is_over: _Condition, act: _Action) -> Kind:
-    """Return a kind that acts on the rows that are over, the oldest by `at` first."""
+def _slices(key: Column[Any], at: Column[Any], is_due: _Condition, act: _Action) -> Kind:
+    """Return a kind that acts on the rows that are due, the oldest by `at` first."""
 
     def look(connection: Connection, now: float, grace: float, most: int) -> Slice | None:
-        over = is_over(now, grace)
-        query = select(key).where(over).order_by(at).limit(most)
+        due = is_due(now, grace)
+        query = select(key).where(due).order_by(at).limit(most)
         found = connection.execute(query).scalars().all()
         if not found:
             return None
-        return Slice(lambda writing: act(writing, found, over), last=len(found) < most)
+        return Slice(lambda writing: act(writing, found, due), last=len(found) < most)
 
     return look
 
 
-def _rows(key: Column[Any], at: Column[Any], is_over: _Condition | None = None) -> Kind:
+def _rows(key: Column[Any], at: Column[Any], is_due: _Condition | None = None) -> Kind:
     """Return a kind that removes rows: those whose time `at` has come, by default."""
     table: Table = key.table
 
-    def remove(connection: Connection, keys: Sequence[Any], over: ColumnElement[bool]) -> int:
+    def remove(connection: Connection, keys: Sequence[Any], due: ColumnElement[bool]) -> int:
         # A row that was renewed since it was looked up stays.
-        removing = delete(table).where(key.in_(keys), over)
+        removing = delete(table).where(key.in_(keys), due)
         if table not in _TOKENS:
             return connection.execute(removing).rowcount
         grant_ids = connection.execute(removing.returning(table.c.grant_id)).scalars().all()
         return len(grant_ids) + _remove_empty_grants(connection, grant_ids)
 
-    return _slices(key, at, is_over or (lambda now, _: at <= now), remove)
+    return _slices(key, at, is_due or (lambda now, _: at <= now), remove)
 
 
 # The tables of a grant's tokens, with their keys.
@@ -160,10 +160,10 @@ def removed_clients(connection: Connection, _now: float, _grace: float, most: in
 
 
 def _forget_successors(
-    connection: Connection, keys: Sequence[Any], over: ColumnElement[bool]
+    connection: Connection, keys: Sequence[Any], due: ColumnElement[bool]
 ) -> int:
     """Forget the successors of refresh tokens whose rows stay."""
-    forgetting = update(refresh_tokens).where(refresh_tokens.c.digest.in_(keys), over)
+    forgetting = update(refresh_tokens).where(refresh_tokens.c.digest.in_(keys), due)
     connection.execute(forgetting.values(sealed_successor=None))
     return 0
 

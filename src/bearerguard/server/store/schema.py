@@ -51,7 +51,7 @@ signing_keys = Table(
     # Published from `created_at`; signs from `active_at` until a later key does.
     Column("created_at", Double, nullable=False),
     Column("active_at", Double, nullable=False),
-    # Published no longer: set when a later key takes over.
+    # When it leaves the JWKS; set when a later key takes over.
     Column("retires_at", Double),
 )
 
