@@ -83,7 +83,7 @@ def test_variables_that_a_page_names_are_read() -> None:
 
 
 def test_options_of_commands_that_a_page_names_are_there() -> None:
-    source = _source("cli")
+    source = _source("cli") + _source("server")
     commands = "\n".join(
         re.findall(r"^\$ bearerguard.*|`(?:bearerguard [^`]*)?--[^`]*`", _prose(), re.MULTILINE)
     )
