@@ -84,13 +84,13 @@ def test_variables_that_a_page_names_are_read() -> None:
 
 
 def test_options_of_commands_that_a_page_names_are_there() -> None:
-    source = _source("cli")
+    source = _source("cli") + _source("server")
     commands = "\n".join(
         re.findall(r"^\$ bearerguard.*|`(?:bearerguard [^`]*)?--[^`]*`", _prose(), re.MULTILINE)
     )
     for option in set(re.findall(r"(?<![\w-])--([a-z][a-z-]+)", commands)):
         if option not in {"help", "all", "check", "workers", "preload", "instructions", "update"}:
-            known = f"--{option}" in source or f"{option.replace('-', '_')}:" in source
+            known = re.search(rf"--{option}\b|\b{option.replace('-', '_')}s?:", source)
             assert known, option
 
 

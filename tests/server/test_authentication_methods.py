@@ -16,7 +16,7 @@ from bearerguard.server import (
     Rejected,
     StoreUnavailable,
 )
-from tests.server.harness import Answer, Harness
+from tests.server.harness import Harness, Reply
 
 GRANT = {"grant_type": "client_credentials"}
 
@@ -51,7 +51,7 @@ def robot(harness: Harness, badge: Badge) -> Registered:
     return harness.add("Robot", auth_method="badge", redirect_uris=[])
 
 
-def ask(harness: Harness, client: Registered, badge: str | None, **fields: Any) -> Answer:
+def ask(harness: Harness, client: Registered, badge: str | None, **fields: Any) -> Reply:
     headers = {} if badge is None else {"badge": badge}
     form = {"client_id": client.client_id, **GRANT, **fields}
     return harness.post("/oauth/token", form, **headers)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from bearerguard.errors import ConfigurationError
 from bearerguard.runtime.events import Event
@@ -38,6 +38,7 @@ from bearerguard.server.tokens.revocations import Revoked
 
 if TYPE_CHECKING:
     from bearerguard.guard.config.issuer import Issuer
+    from bearerguard.server.hosting.embedding import EmbeddedIssuerOptions
 
 _LIFETIMES, _SIGNING = Lifetimes(), SigningKeys()
 _THREADS = 8
@@ -184,7 +185,7 @@ class AuthorizationServer(ManagedServer):
 
     # For a guard in this process
 
-    def issuer(self, **options: Any) -> Issuer:
+    def issuer(self, **options: Unpack[EmbeddedIssuerOptions]) -> Issuer:
         """Return this server as the issuer of a guard in this process: `Guard(server.issuer())`.
 
         The guard gets keys and introspects opaque tokens without HTTP. `options` are those of

@@ -10,12 +10,12 @@ from __future__ import annotations
 import inspect
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 from urllib.parse import parse_qs, urlsplit
 
 from bearerguard.errors import StoreUnavailable
 from bearerguard.guard.config.introspection import Introspection
-from bearerguard.guard.config.issuer import Issuer
+from bearerguard.guard.config.issuer import Issuer, IssuerOptions
 from bearerguard.protocol.revocation import ARGUMENT_OF_CLAIM
 from bearerguard.runtime.flow import Fetch
 from bearerguard.runtime.messages import Request, Response
@@ -28,6 +28,12 @@ from bearerguard.server.tokens.revocations import Revoked
 
 # The guard needs no credentials in this process.
 _NO_SECRET = "in-process"  # noqa: S105 - as it says
+
+
+class EmbeddedIssuerOptions(IssuerOptions, total=False):
+    """The options of `AuthorizationServer.issuer`."""
+
+    audience: str | Sequence[str]
 
 
 class InProcess:
@@ -90,17 +96,18 @@ def names(revoked: Revoked, issuer: str) -> Mapping[str, Any]:
     return {ARGUMENT_OF_CLAIM[revoked.kind]: revoked.value, "issuer": issuer}
 
 
-def issuer(engine: Engine, threads: int, **options: Any) -> Issuer:
+def issuer(engine: Engine, threads: int, **options: Unpack[EmbeddedIssuerOptions]) -> Issuer:
     """Return the server as an `Issuer` of a guard; `options` are those of `Issuer`."""
     settings = engine.settings
-    given: dict[str, Any] = {
+    given: EmbeddedIssuerOptions = {
         "audience": settings.resources[0].identifier,
         "insecure_allow_http": settings.insecure_allow_http,
         "local": InProcess(engine, threads),
     }
     if any(each.tokens == "opaque" for each in settings.resources):
         given["introspection"] = Introspection(token=_NO_SECRET)
-    return Issuer(settings.issuer, **(given | options))
+    given.update(options)
+    return Issuer(settings.issuer, **given)
 
 
 def _request(request: Fetch) -> Request:
