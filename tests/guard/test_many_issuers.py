@@ -345,7 +345,9 @@ def test_introspection_responses_are_mapped_too() -> None:
 
 
 @pytest.mark.parametrize("wrong", [True, "1795543956", [1795543956], 1e300])
-@pytest.mark.parametrize("options", [{}, {"scope_claims": ["scope"]}, {"aliases": ["id.test"]}])
+@pytest.mark.parametrize(
+    "options", [{}, {"claims": ClaimMapping(scopes=["scope"])}, {"aliases": ["id.test"]}]
+)
 def test_a_malformed_expiry_in_a_response_is_refused_mapped_or_not(
     wrong: Any, options: dict[str, Any]
 ) -> None:

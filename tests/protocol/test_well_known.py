@@ -154,9 +154,9 @@ def test_META_01_both_forms_of_openid_configuration_are_tried(
 @pytest.mark.parametrize(
     ("first", "second", "raised", "temporary"),
     [
-        (Response(404), Response(404), DiscoveryError, None),
-        (served(issuer="x"), Response(404), DiscoveryError, None),
-        (Response(404), FetchFailed("gone", kind="tls"), DiscoveryError, None),
+        (Response(404), Response(404), DiscoveryError, False),
+        (served(issuer="x"), Response(404), DiscoveryError, False),
+        (Response(404), FetchFailed("gone", kind="tls"), DiscoveryError, False),
         (Response(404), Response(503, (("retry-after", "9"),)), TokenUnavailable, True),
         (FetchFailed("x"), FetchFailed("y", kind="tls"), TokenUnavailable, True),
         (FetchFailed("x", kind="tls"), FetchFailed("y", kind="tls"), TokenUnavailable, False),
@@ -169,11 +169,12 @@ def test_META_01_both_forms_of_openid_configuration_are_tried(
     ],
 )
 def test_DISC_01_the_error_of_a_client_says_whether_trying_again_may_help(
-    first: object, second: object, raised: type[Exception], temporary: bool | None
+    first: object, second: object, raised: type[Exception], temporary: bool
 ) -> None:
     with pytest.raises(raised) as error:
         ask_client(Net(first, second, second))
-    assert getattr(error.value, "temporary", None) is temporary
+    assert isinstance(error.value, BearerGuardError)
+    assert error.value.temporary is temporary
     if isinstance(second, Response) and second.status == 503:
         assert getattr(error.value, "retry_after", None) == 9
 

@@ -106,6 +106,8 @@ __all__ = [
 
 # Where each public name is defined, below this package.
 _PLACES = {
+    ".errors": "DiscoveryError InsufficientScope LoginFailed LoginRequired StepUpRequired"
+    " StorageError TokenRefused TokenUnavailable",
     "discovery": "Discovered adiscover discover",
     "httpx2": "BearerAuth",
     "login.authorization_code": "AuthorizationCode",
@@ -129,10 +131,5 @@ _PLACES = {
     "token": "Token",
 }
 _PLACE_OF = {name: place for place, names in _PLACES.items() for name in names.split()}
-_ERRORS = (
-    "DiscoveryError InsufficientScope LoginFailed LoginRequired StepUpRequired StorageError"
-    " TokenRefused TokenUnavailable"
-)
-_PLACE_OF |= dict.fromkeys(_ERRORS.split(), ".errors")
 
 __getattr__, __dir__ = lazy_names(__name__, _PLACE_OF)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import ipaddress
 import re
 
+# The hosts of a redirect URI on loopback (RFC 8252 §7.3, and `localhost`).
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 # C libraries also take these as IPv4 addresses: 127.1, 0x7f.1, 2130706433.
 _LEGACY_IPV4 = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)(?:\.(?:0x[0-9a-f]*|[0-9]+)){0,3}\Z")
 

@@ -46,16 +46,6 @@ from bearerguard.server.tokens.revocations import Revocations
 from bearerguard.server.upkeep import Upkeep
 
 
-class _GrantTypes(tuple[str, ...]):
-    __slots__ = ()
-
-    def is_allowed(self, name: str) -> bool:
-        return name in self
-
-
-_GRANTS = _GrantTypes(client_options.GRANT_TYPES)
-
-
 class Engine:
     """All parts of one server over one database."""
 

@@ -22,8 +22,8 @@ from typing import Self
 from urllib.parse import parse_qsl
 
 from bearerguard.client.login import landing_page
-from bearerguard.client.login.receivers import HOSTS
 from bearerguard.errors import ConfigurationError, LoginFailed, quoted
+from bearerguard.runtime.addresses import LOOPBACK_HOSTS
 
 # The addresses that a browser may try for each host of a redirect URI.
 _ADDRESSES = {"127.0.0.1": ("127.0.0.1",), "localhost": ("127.0.0.1", "::1"), "::1": ("::1",)}
@@ -77,9 +77,10 @@ class LoopbackReceiver:
         redirect_uri: str | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        if host not in HOSTS:
+        if host not in LOOPBACK_HOSTS:
             raise ConfigurationError(
-                f"host=: pass a name of this machine ({', '.join(HOSTS)}), not {quoted(host)}"
+                f"host=: pass a name of this machine ({', '.join(LOOPBACK_HOSTS)}),"
+                f" not {quoted(host)}"
             )
         self.state = secrets.token_urlsafe(32) if state is None else state
         self._path = path or "/"

@@ -12,17 +12,13 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import Protocol, Self
 from urllib.parse import parse_qsl, urlsplit
 
 from bearerguard.errors import ConfigurationError, LoginFailed
-
-if TYPE_CHECKING:
-    from bearerguard.client.login.loopback import LoopbackReceiver
+from bearerguard.runtime.addresses import LOOPBACK_HOSTS
 
 _MAX_PARAMETERS = 50
-# This machine, as a redirect URI may name it.
-HOSTS = ("127.0.0.1", "localhost", "::1")
 # A browser runs or reads these: they bring a response to no app.
 _NO_SCHEMES = {"javascript", "data", "file", "about", "blob", "ftp", "ws", "wss", "mailto"}
 
@@ -64,7 +60,7 @@ def checked_redirect_uri(redirect_uri: str) -> str:
         )
     if "#" in redirect_uri or "@" in parts.netloc:
         raise ConfigurationError("redirect_uri=: leave out the fragment and the user (RFC 6749)")
-    if parts.scheme == "http" and parts.hostname not in HOSTS:
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK_HOSTS:
         raise ConfigurationError(
             "redirect_uri=: plain http is for this machine only: 127.0.0.1, localhost or [::1]"
         )
@@ -84,7 +80,7 @@ def loopback() -> AbstractContextManager[Receiver]:
 
 def receiver(
     redirect_uri: str, ask: Callable[[], str] | None = None
-) -> LoopbackReceiver | PastedRedirect:
+) -> AbstractContextManager[Receiver]:
     """Return what receives the response at a redirect URI; `ask` returns what a person pastes."""
     from bearerguard.client.login.loopback import LoopbackReceiver  # noqa: PLC0415 - sockets
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from bearerguard.errors import (
     EXPIRED,
     WRONG_TYPE,
+    ClaimCheckFailed,
     IssuerUnavailable,
     RevocationsUnavailable,
     TokenError,
@@ -114,6 +115,8 @@ class Introspector:
             self._check(key)
             try:
                 return (yield from self._ask(token, key))
+            except ClaimCheckFailed:  # the issuer did respond
+                raise
             except IssuerUnavailable as error:
                 return self._stale(key, error)
         except TokenError as refusal:

@@ -76,9 +76,9 @@ class GrantRegistry(Mapping[str, Grant]):
             )
         self._grants = {**self._grants, grant_type: grant}
 
-    def is_allowed(self, grant_type: str) -> bool:
+    def is_allowed(self, name: str) -> bool:
         """Whether a client may be registered for a grant type."""
-        return grant_type in self or (self._any_extension and is_resource_identifier(grant_type))
+        return name in self or (self._any_extension and is_resource_identifier(name))
 
     def __getitem__(self, grant_type: str) -> Grant:
         """Return the grant of a type."""
