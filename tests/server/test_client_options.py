@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from inspect import signature
+from inspect import getdoc, signature
 from typing import Any, get_type_hints
 
 import pytest
@@ -83,7 +83,7 @@ def test_every_option_has_a_type_in_the_call_and_a_flag_in_the_command() -> None
     flags = [each.flag for each in options.values()]
     assert len(set(flags)) == len(flags)
     for name in options:
-        assert f"        {name}: " in str(ClientOptions.__doc__), name
+        assert f"    {name}: " in str(getdoc(ClientOptions)), name
 
 
 @pytest.mark.parametrize(
