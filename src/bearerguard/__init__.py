@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 from bearerguard.runtime.lazy_names import lazy_names
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from bearerguard.errors import (
         BearerGuardError,
         ClaimCheckFailed,
@@ -148,4 +151,6 @@ _PLACES = {
 }
 _PLACE_OF = {name: place for place, names in _PLACES.items() for name in names.split()}
 
+__getattr__: Callable[[str], Any]
+__dir__: Callable[[], list[str]]
 __getattr__, __dir__ = lazy_names(__name__, _PLACE_OF)

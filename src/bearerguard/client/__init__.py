@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 from bearerguard.runtime.lazy_names import lazy_names
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from bearerguard.client.discovery import Discovered, adiscover, discover
     from bearerguard.client.httpx2 import BearerAuth
     from bearerguard.client.login.authorization_code import AuthorizationCode
@@ -132,4 +135,6 @@ _PLACES = {
 }
 _PLACE_OF = {name: place for place, names in _PLACES.items() for name in names.split()}
 
+__getattr__: Callable[[str], Any]
+__dir__: Callable[[], list[str]]
 __getattr__, __dir__ = lazy_names(__name__, _PLACE_OF)
