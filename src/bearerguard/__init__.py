@@ -5,14 +5,12 @@ Light to import: a public name loads its module when it is first used.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from bearerguard.runtime.lazy_names import lazy_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
-
     from bearerguard.errors import (
         BearerGuardError,
         ClaimCheckFailed,

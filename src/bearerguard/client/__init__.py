@@ -6,14 +6,12 @@ have their own. A name brings its module when it is first used.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from bearerguard.runtime.lazy_names import lazy_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
-
     from bearerguard.client.discovery import Discovered, adiscover, discover
     from bearerguard.client.httpx2 import BearerAuth
     from bearerguard.client.login.authorization_code import AuthorizationCode
