@@ -16,12 +16,12 @@ try:
     from typer.main import get_command
 
     from bearerguard.cli import output
-except ModuleNotFoundError as error:
-    if (error.name or "").startswith("bearerguard"):
+except ModuleNotFoundError as _error:
+    if (_error.name or "").startswith("bearerguard"):
         raise
     raise SystemExit(
-        f"bearerguard: the command needs {error.name}: install bearerguard[cli]"
-    ) from error
+        f"bearerguard: the command needs {_error.name}: install bearerguard[cli]"
+    ) from _error
 
 from bearerguard.errors import ConfigurationError
 
@@ -83,7 +83,7 @@ def _unusable(error: ConfigurationError) -> typer.Typer:
     return lacking
 
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     name="bearerguard",
     cls=_Commands,
     no_args_is_help=True,

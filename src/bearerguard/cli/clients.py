@@ -18,7 +18,7 @@ from bearerguard.cli.server_options import Store, opened
 from bearerguard.errors import ConfigurationError
 from bearerguard.server.clients.client import Client, Kind, options
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Register, list and remove clients."
 )
 

@@ -9,7 +9,7 @@ import typer
 from bearerguard.cli import output
 from bearerguard.cli.server_options import Store, opened
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     no_args_is_help=True, add_completion=False, help="List, rotate and withdraw signing keys."
 )
 

@@ -76,8 +76,8 @@ class TokenManager:
             raise ConfigurationError(
                 f"source: pass a token source such as ClientCredentials, not {source!r}"
             )
-        self.source = source
-        self.key = key or source.key
+        self.source: TokenSource = source
+        self.key: str = key or source.key
         self._storage = storage or MemoryStorage()
         self.monotonic = monotonic
         self._handlers, self._async_handlers = driving.handlers(transport or default_transport())

@@ -45,7 +45,12 @@ from bearerguard.guard.tokens.authenticator import Authenticator
 from bearerguard.guard.tokens.authenticator import Pending as PendingToken
 from bearerguard.guard.tokens.jwt_validator import JwtValidator
 from bearerguard.guard.tokens.routing import RouteOpaque
-from bearerguard.guard.tokens.token_cache import TokenCache, VerifiedToken, octets
+from bearerguard.guard.tokens.token_cache import (
+    RecentCredentials,
+    TokenCache,
+    VerifiedToken,
+    octets,
+)
 from bearerguard.guard.tokens.trusted_issuers import TrustedIssuers, check_issuers
 from bearerguard.principal import ANONYMOUS, Principal
 from bearerguard.protocol.http.credentials import bearer_token
@@ -203,7 +208,8 @@ class Guard:
             clock=clock,
             events=self._events,
         )
-        self.cached, self.recent = self._tokens.cached, self._tokens.recent
+        self.cached: Callable[[bytes | str], RecentCredentials | None] = self._tokens.cached
+        self.recent: dict[bytes | str, RecentCredentials] = self._tokens.recent
         for server in local:
             forwards = revocations is not None and revocations.forwards(server.revocation_store)
             server.on_revocation(self._forward if forwards else self._revoker.add)

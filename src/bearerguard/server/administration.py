@@ -13,6 +13,7 @@ from typing import Self
 
 from bearerguard.runtime.events import Event
 from bearerguard.server.audit import Audit
+from bearerguard.server.clients.authentication_methods import AuthenticationMethods
 from bearerguard.server.clients.registry import ClientRegistry
 from bearerguard.server.engine import Engine
 from bearerguard.server.login.accounts import Account, Accounts
@@ -47,7 +48,7 @@ class ManagedServer:
         self.clients = engine.clients
         self.users = engine.people.accounts
         self.keys = engine.keys
-        self.authentication_methods = engine.authentication_methods
+        self.authentication_methods: AuthenticationMethods = engine.authentication_methods
 
     def __enter__(self) -> Self:
         """Return the server."""

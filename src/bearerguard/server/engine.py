@@ -84,7 +84,7 @@ class Engine:
         elapsed = elapsed_by(clock)
         self.upkeep = Upkeep(database, self.keys, settings, clock, elapsed)
         self.grants = GrantRegistry(any_extension=settings.any_resource)
-        self.authentication_methods = AuthenticationMethods()
+        self.authentication_methods: AuthenticationMethods = AuthenticationMethods()
         self.clients = ClientRegistry(
             secret=secret,
             rules=client_options.Rules(settings, self.grants, self.authentication_methods),

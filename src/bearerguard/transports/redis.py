@@ -39,8 +39,8 @@ try:
     from redis.retry import Retry
 
     from bearerguard.transports.redis_url import check_url
-except ImportError as error:  # pragma: no cover - the tests have it installed
-    raise ConfigurationError("RedisStore needs redis: install bearerguard[redis]") from error
+except ImportError as _error:  # pragma: no cover - the tests have it installed
+    raise ConfigurationError("RedisStore needs redis: install bearerguard[redis]") from _error
 
 R = TypeVar("R")
 
@@ -90,7 +90,7 @@ class RedisStore:
             raise ConfigurationError("prefix=: pass a short name, such as that of your API")
         if not isinstance(timeout, int | float) or not 0 < timeout <= _MAX_TIMEOUT:
             raise ConfigurationError(f"timeout=: pass up to {_MAX_TIMEOUT} seconds, more than 0")
-        self.secrets = secret_list(secret)
+        self.secrets: tuple[bytes, ...] = secret_list(secret)
         self.prefix = prefix
         self._url = url
         self._timeout = timeout

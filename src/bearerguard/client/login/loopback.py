@@ -82,7 +82,7 @@ class LoopbackReceiver:
                 f"host=: pass a name of this machine ({', '.join(LOOPBACK_HOSTS)}),"
                 f" not {quoted(host)}"
             )
-        self.state = secrets.token_urlsafe(32) if state is None else state
+        self.state: str = secrets.token_urlsafe(32) if state is None else state
         self._path = path or "/"
         self._monotonic = monotonic
         self._cancelled = False

@@ -105,7 +105,7 @@ class PastedRedirect:
 
     def __init__(self, redirect_uri: str, ask: Callable[[], str]) -> None:
         self.redirect_uri = redirect_uri
-        self.state = secrets.token_urlsafe(32)
+        self.state: str = secrets.token_urlsafe(32)
         self._ask = ask
 
     def wait(self, timeout: float) -> Mapping[str, str]:  # noqa: ARG002 - a person is not hurried

@@ -221,8 +221,8 @@ class GrantSource:
     def __init__(self, grant: Grant) -> None:
         self._grant = grant
         # Whatever is asked for later, the token stays where it is stored.
-        self.key = grant.key
-        self.resources = grant.resources
+        self.key: str = grant.key
+        self.resources: tuple[str, ...] = grant.resources
 
     def revoke(self, token: Token) -> Flow[bool]:
         """Revoke a token and what it came with."""

@@ -28,7 +28,7 @@ class StaticToken:
         if not callable(token):
             _checked(token)
         self.key = "static"
-        self.resources = named("resources", resources)
+        self.resources: tuple[str, ...] = named("resources", resources)
 
     @classmethod
     def from_env(

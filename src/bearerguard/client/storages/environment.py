@@ -21,7 +21,7 @@ class EnvironmentStorage:
 
     def __init__(self, variable: str = TOKEN_VARIABLE) -> None:
         self._variable = variable
-        self.name = f"environment (${variable})"
+        self.name: str = f"environment (${variable})"
 
     def __repr__(self) -> str:
         return f"EnvironmentStorage({self._variable!r})"

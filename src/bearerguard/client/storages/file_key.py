@@ -61,7 +61,7 @@ class SecretKey:
     kind = 1
 
     def __init__(self, secret: Secret | Sequence[Secret], *, name: str = "a given key") -> None:
-        self.name = name
+        self.name: str = name
         self._secrets = checked_secrets((secret,) if isinstance(secret, bytes | str) else secret)
 
     def __repr__(self) -> str:
@@ -93,7 +93,7 @@ class KeyringKey:
     def __init__(self, ring: Keyring | None = None, *, entry: str = "key of the file") -> None:
         self._ring = Keyring() if ring is None else ring
         self._entry = entry
-        self.name = f"keyring ({self._ring.backend_name})"
+        self.name: str = f"keyring ({self._ring.backend_name})"
 
     def secrets(self, salt: bytes, *, fresh: bool) -> Sequence[bytes]:  # noqa: ARG002 - of any file
         """Return the secret, made now if the file is new and there is none."""

@@ -84,7 +84,7 @@ class Keyring:
     def __init__(self, backend: KeyringBackend | None = None, service: str = SERVICE) -> None:
         self._backend = _usable(_chosen() if backend is None else backend)
         self._service = service
-        self.backend_name = _label(self._backend)
+        self.backend_name: str = _label(self._backend)
         windows = type(self._backend).__module__ == "keyring.backends.Windows"
         self.piece = _SHORT_PIECE if windows else _LONG_PIECE
 

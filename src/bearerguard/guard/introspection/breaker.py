@@ -26,10 +26,10 @@ class Breaker:
         self._backoff = Backoff(longest)
         self._patience = patience
         self._probing_since: float | None = None
-        self.failures = 0
+        self.failures: int = 0
         # The closed period, or the probe, that a call belongs to: many calls that fail together
         # after the breaker opened are one failure.
-        self.era = 0
+        self.era: int = 0
 
     @property
     def is_open(self) -> bool:

@@ -63,8 +63,8 @@ class IntrospectedToken(VerifiedToken):
         stale_elapses_at: float = math.inf,
     ) -> None:
         super().__init__(principal, deadline, validity, elapses_at)
-        self.stale_until = stale_until
-        self.stale_elapses_at = stale_elapses_at
+        self.stale_until: float = stale_until
+        self.stale_elapses_at: float = stale_elapses_at
 
 
 @dataclass(frozen=True, slots=True)

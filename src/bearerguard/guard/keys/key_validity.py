@@ -26,9 +26,9 @@ class KeyValidity:
         *,
         key_id: str | None = None,
     ) -> None:
-        self.until = until
-        self.ended = False
-        self.key_id = key_id
+        self.until: float = until
+        self.ended: bool = False
+        self.key_id: str | None = key_id
         self._on_shortened = on_shortened
 
     def set_until(self, until: float) -> None:

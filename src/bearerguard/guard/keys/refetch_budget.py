@@ -44,7 +44,7 @@ class Backoff:
     def __init__(self, longest: float) -> None:
         self._longest = longest
         self._until = 0.0
-        self.failures = 0
+        self.failures: int = 0
 
     def failed(self, now: float) -> float:
         """Count a failure; return the seconds to pause."""

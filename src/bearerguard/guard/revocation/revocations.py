@@ -110,7 +110,7 @@ class Revocations:
         self.max_token_life = max_token_life
         self.max_staleness = max_staleness
         self.store: RevocationStore | None = None
-        self.current = RevocationList()
+        self.current: RevocationList = RevocationList()
         """The list; replaced whole by each change."""
         self._guards = _Guards()
         self._lock = threading.Lock()
@@ -299,8 +299,8 @@ class GuardRevocations:
         self.shared = shared
         self.clock = clock
         self.emit = emit
-        self.current = shared.current
-        self.trusted_until = -math.inf
+        self.current: RevocationList = shared.current
+        self.trusted_until: float = -math.inf
         self._dependents: tuple[weakref.ref[Dependent], ...] = ()
 
     # The list, and until when it is trusted; set by `Revocations`

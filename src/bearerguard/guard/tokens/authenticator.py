@@ -28,8 +28,8 @@ class OpaqueToken:
     __slots__ = ("introspector", "token")
 
     def __init__(self, introspector: Introspector, token: bytes) -> None:
-        self.introspector = introspector
-        self.token = token
+        self.introspector: Introspector = introspector
+        self.token: bytes = token
 
 
 class PendingValidation(NamedTuple):

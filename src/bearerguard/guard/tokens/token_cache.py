@@ -53,10 +53,10 @@ class VerifiedToken:
         validity: KeyValidity,
         elapses_at: float = math.inf,
     ) -> None:
-        self.principal = principal
-        self.deadline = deadline
-        self.validity = validity
-        self.elapses_at = elapses_at
+        self.principal: Principal = principal
+        self.deadline: float = deadline
+        self.validity: KeyValidity = validity
+        self.elapses_at: float = elapses_at
         self.checked: object = None
 
 
@@ -78,10 +78,10 @@ class RecentCredentials:
     def __init__(
         self, authorization: bytes | str, principal: Principal, since: float, until: float
     ) -> None:
-        self.authorization = authorization
-        self.principal = principal
-        self.since = since
-        self.until = until
+        self.authorization: bytes | str = authorization
+        self.principal: Principal = principal
+        self.since: float = since
+        self.until: float = until
         self.token_headers: Any = None
 
 
@@ -123,7 +123,7 @@ class TokenCache:
         self._max_recent = min(_MAX_RECENT, size)
         self.clock = clock
         self._monotonic = elapsed_by(clock) if monotonic is None else monotonic
-        self.last_lookup_at = -math.inf
+        self.last_lookup_at: float = -math.inf
         """The time of the last lookup."""
         self.on_clock_set_back: Callable[[], None] = lambda: None
         """Called after the clock was set back: validities are too late by it."""

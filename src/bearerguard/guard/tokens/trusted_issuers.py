@@ -65,7 +65,7 @@ class TrustedIssuers:
         """Returns the issuer with exactly this name, and its keys; None for an unknown one."""
         if any(issuer.tenants is not None for issuer in issuers):
             self.find = self._find
-        self.urls = tuple(issuer.url for issuer in issuers)
+        self.urls: tuple[str, ...] = tuple(issuer.url for issuer in issuers)
         self._introspectors = {
             issuer.url: Introspector(
                 issuer,

@@ -135,11 +135,11 @@ class People:
             database, cookies, secret, clock, lifetime=options.session_lifetime
         )
         passwords = Passwords(options.password_parameters, places=password_places)
-        self.accounts = Accounts(database, passwords, clock, on_disabled=on_disabled)
+        self.accounts: Accounts = Accounts(database, passwords, clock, on_disabled=on_disabled)
         self._consent = Consent(
             self._base, database, pages=self._pages, csrf=csrf, tickets=tickets, clock=clock
         )
-        self.prompts = Prompts(tickets, clock)
+        self.prompts: Prompts = Prompts(tickets, clock)
         self._login_endpoint = LoginEndpoint(
             self._base,
             pages=self._pages,

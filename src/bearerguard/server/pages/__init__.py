@@ -74,7 +74,7 @@ class Pages:
         templates: str | PathLike[str] | None = None,
         texts: Mapping[str, str] | None = None,
     ) -> None:
-        self.texts = Texts(texts)
+        self.texts: Texts = Texts(texts)
         self._site = site
         built_in = FileSystemLoader(TEMPLATES)
         loaders: list[BaseLoader] = [built_in, PrefixLoader({"bearerguard": built_in})]

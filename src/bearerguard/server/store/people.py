@@ -26,7 +26,7 @@ _ID = String(255)
 # A login adds three rows at most, and removes a few more; the pruning does the rest.
 _FEW = 5
 
-users = Table(
+users: Table = Table(
     "users",
     metadata,
     Column("user_id", _ID, primary_key=True),
@@ -38,7 +38,7 @@ users = Table(
     Column("disabled_at", Double),
 )
 
-sessions = Table(
+sessions: Table = Table(
     "sessions",
     metadata,
     Column("digest", _DIGEST, primary_key=True),
@@ -50,7 +50,7 @@ sessions = Table(
 )
 
 # An app's own users give consent too, so `user_id` need not be in `users`.
-consents = Table(
+consents: Table = Table(
     "consents",
     metadata,
     Column("user_id", _ID, primary_key=True),
@@ -66,7 +66,7 @@ consents = Table(
     Index(None, "client_id"),
 )
 
-login_attempts = Table(
+login_attempts: Table = Table(
     "login_attempts",
     metadata,
     Column("digest", _DIGEST, primary_key=True),

@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-metadata = MetaData(
+metadata: MetaData = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
         "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -41,7 +41,7 @@ def _client() -> Column[str]:
     return Column("client_id", _ID, owner, nullable=False)
 
 
-signing_keys = Table(
+signing_keys: Table = Table(
     "signing_keys",
     metadata,
     Column("kid", _ID, primary_key=True),
@@ -55,7 +55,7 @@ signing_keys = Table(
     Column("retires_at", Double),
 )
 
-clients = Table(
+clients: Table = Table(
     "clients",
     metadata,
     Column("client_id", _ID, primary_key=True),
@@ -78,7 +78,7 @@ def stands() -> ColumnElement[bool]:
     return func.coalesce(clients.c.access_lifetime, 0.0) >= 0.0
 
 
-client_secrets = Table(
+client_secrets: Table = Table(
     "client_secrets",
     metadata,
     Column("digest", _DIGEST, primary_key=True),
@@ -89,7 +89,7 @@ client_secrets = Table(
     Index(None, "expires_at"),
 )
 
-client_origins = Table(
+client_origins: Table = Table(
     "client_origins",
     metadata,
     Column("origin", _ID, primary_key=True),
@@ -103,7 +103,7 @@ client_origins = Table(
 )
 
 # What a user has allowed a client at one time. Its tokens are its family.
-grants = Table(
+grants: Table = Table(
     "grants",
     metadata,
     Column("grant_id", _ID, primary_key=True),
@@ -130,7 +130,7 @@ grants = Table(
     ),
 )
 
-codes = Table(
+codes: Table = Table(
     "codes",
     metadata,
     Column("digest", _DIGEST, primary_key=True),
@@ -151,7 +151,7 @@ codes = Table(
     Index(None, "expires_at"),
 )
 
-refresh_tokens = Table(
+refresh_tokens: Table = Table(
     "refresh_tokens",
     metadata,
     Column("digest", _DIGEST, primary_key=True),
@@ -183,7 +183,7 @@ refresh_tokens = Table(
 )
 
 # Access tokens that belong to a grant, that are opaque, or that were revoked.
-access_tokens = Table(
+access_tokens: Table = Table(
     "access_tokens",
     metadata,
     # A JWT's jti; an opaque token's digest.
@@ -203,7 +203,7 @@ access_tokens = Table(
 )
 
 # Client assertions that were used (RFC 7523 §3): each is accepted once.
-assertions = Table(
+assertions: Table = Table(
     "assertions",
     metadata,
     Column("digest", _DIGEST, primary_key=True),
@@ -212,7 +212,7 @@ assertions = Table(
 )
 
 # The revocations in order, for guards that start, and for guards in other processes.
-revocations = Table(
+revocations: Table = Table(
     "revocations",
     metadata,
     # Never reused: guards read the entries after a position.
@@ -230,7 +230,7 @@ revocations = Table(
 )
 
 # Tasks that one process does at a time, and until when it has the task.
-upkeep = Table(
+upkeep: Table = Table(
     "upkeep",
     metadata,
     Column("task", String(32), primary_key=True),
