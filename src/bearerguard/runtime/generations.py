@@ -48,7 +48,7 @@ class Generations(Generic[K, V]):
                         self._on_drop(old)
 
     def drop(self, key: K) -> None:
-        """Forget a value, without telling of it."""
+        """Forget a value; `on_drop` is not called."""
         self._young.pop(key, None)
         self._old.pop(key, None)
 
