@@ -1,4 +1,4 @@
-"""`bearerguard serve`, run as it is run: whom it believes about where a request comes from."""
+"""`bearerguard serve` as a program: also which proxies it trusts about the client's address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whom the client believes, and where its tokens go (CL-07)."""
+"""Which server the client trusts, and where its tokens go (CL-07)."""
 
 from __future__ import annotations
 

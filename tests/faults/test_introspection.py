@@ -83,20 +83,20 @@ def ask_in_threads(guard: Guard, token: str) -> list[str]:
 
 
 @pytest.mark.parametrize("credentials", CREDENTIALS)
-@pytest.mark.parametrize("world", ["asyncio", "trio", "threads"])
+@pytest.mark.parametrize("driver", ["asyncio", "trio", "threads"])
 def test_INT_04_a_thousand_concurrent_first_uses_cost_one_call(
-    world: str, credentials: str
+    driver: str, credentials: str
 ) -> None:
     with served(**CREDENTIALS[credentials]) as (issuer, guard):
         token = issuer.opaque_token(sub="ada")
         issuer.delay = 0.3
-        if world == "threads":
+        if driver == "threads":
             subjects = ask_in_threads(guard, token)
         else:
-            subjects = ask_in_tasks(guard, token, world)
+            subjects = ask_in_tasks(guard, token, driver)
         assert subjects == ["ada"] * HERD
         assert issuer.hits["/introspect"] == 1
-        print(f"{HERD} first uses in {world} with {credentials}: 1 call")
+        print(f"{HERD} first uses in {driver} with {credentials}: 1 call")
 
 
 def test_INT_07_a_black_hole_costs_warm_tokens_nothing_and_new_ones_no_waiting() -> None:

@@ -28,8 +28,8 @@ def main(kind: str, port: str, redis_url: str) -> None:
     )
     guard.warm()
     if kind == "asgi":
-        face = asgi.BearerMiddleware(AsgiApp(guard), guard=guard, exclude=OPEN)
-        uvicorn.run(face, host="127.0.0.1", port=int(port), log_level="warning")
+        middleware = asgi.BearerMiddleware(AsgiApp(guard), guard=guard, exclude=OPEN)
+        uvicorn.run(middleware, host="127.0.0.1", port=int(port), log_level="warning")
     else:
         wsgi_face = wsgi.BearerMiddleware(WsgiApp(guard), guard=guard, exclude=OPEN)
         waitress.serve(wsgi_face, host="127.0.0.1", port=int(port), threads=8)

@@ -84,8 +84,8 @@ def test_REV_01_the_client_authenticates_and_a_public_one_names_itself(harness: 
 
 
 def test_revoking_by_call_reaches_users_grants_and_listeners(harness: Harness) -> None:
-    heard: list[Revoked] = []
-    harness.server.on_revocation(heard.append)
+    notified: list[Revoked] = []
+    harness.server.on_revocation(notified.append)
     first, second, third = (harness.tokens() for _ in range(3))
     assert harness.server.revoke(first["access_token"])
     assert not harness.server.revoke(first["access_token"])
@@ -97,8 +97,8 @@ def test_revoking_by_call_reaches_users_grants_and_listeners(harness: Harness) -
     assert harness.redeem(pending).error == (400, "invalid_grant")
     assert not any(harness.is_active(each["access_token"]) for each in (first, second, third))
     harness.server.clients.remove(harness.phone.client_id)
-    assert [each.kind for each in heard] == ["jti", "sid", "sid", "sid", "sub", "client_id"]
-    assert heard[1].value == grant
+    assert [each.kind for each in notified] == ["jti", "sid", "sid", "sid", "sub", "client_id"]
+    assert notified[1].value == grant
 
 
 def test_a_user_is_revoked_by_either_login_or_id(make: Make) -> None:
@@ -106,11 +106,11 @@ def test_a_user_is_revoked_by_either_login_or_id(make: Make) -> None:
     account = harness.server.users.add("ada", "a password of some length")
     with Administration(f"sqlite:///{harness.folder}/auth.db", secret=SECRET) as beside:
         for server in (harness.server, beside):
-            heard: list[Revoked] = []
-            server._engine.revocations.listen(heard.append)
+            notified: list[Revoked] = []
+            server._engine.revocations.listen(notified.append)
             assert server.revoke_user(login="Ada") == 0
             assert server.revoke_user(user_id=account.user_id) == 0
-            assert [each.value for each in heard] == [account.user_id] * 2
+            assert [each.value for each in notified] == [account.user_id] * 2
             with pytest.raises(AccountError, match="no user"):
                 server.revoke_user(login=account.user_id)
             with pytest.raises(ClientError, match="no client"):
@@ -121,7 +121,7 @@ def test_a_user_is_revoked_by_either_login_or_id(make: Make) -> None:
                     server.revoke_user(**names)
             with pytest.raises(TypeError):
                 server.revoke_user("ada")  # type: ignore[call-arg]
-            assert len(heard) == 2
+            assert len(notified) == 2
 
 
 def test_a_disabled_user_has_no_tokens_left(make: Make) -> None:

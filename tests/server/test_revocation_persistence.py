@@ -311,7 +311,7 @@ def test_a_given_store_gets_what_commands_and_other_processes_revoke(
     assert len(_positions(elsewhere)) == 1
     _rename(harness, "revocations", "gone")
     _until(lambda: "revocations_not_forwarded" in codes)
-    assert here.accepts(kept), "what it was told so far is believed"
+    assert here.accepts(kept), "what it was notified of so far still counts"
     _rename(harness, "gone", "revocations")
     with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
         many = [("token", f"jti-{each}", harness.clock.now + 9_000) for each in range(2_500)]
