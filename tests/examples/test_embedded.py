@@ -118,7 +118,7 @@ def test_serving_refuses_a_configuration_that_is_unsafe(
     environ["BEARERGUARD_SERVER_ISSUER"] = "http://id.example.com"
     for more, complaint in (
         ([], "no https URL"),
-        (["--scope", "read"], "--scope: give name"),
+        (["--scope", "read"], "--scope: pass each scope with its description"),
         (["--issuer", "https://id.example.com", "--code-lifetime", "900"], "--code-lifetime: 600"),
         (["--issuer", "https://id.example.com", "--refresh-grace", "-1"], "--refresh-grace: "),
     ):
