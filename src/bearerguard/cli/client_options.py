@@ -29,7 +29,7 @@ from bearerguard.client.storages.places import VARIABLE as HOME_VARIABLE
 from bearerguard.client.storages.storage import Storage
 from bearerguard.errors import ConfigurationError
 from bearerguard.runtime.environment import check_names
-from bearerguard.runtime.fetching import default_transport
+from bearerguard.transports.default import default_transport
 
 KEYRING, FILE, KEYRING_FILE, PLAINTEXT = "keyring", "file", "keyring-file", "insecure-plaintext"
 AUTO = "auto"

@@ -17,7 +17,7 @@ from bearerguard.guard.config.issuer import Issuer
 from bearerguard.guard.config.key_policy import KeyPolicy
 from bearerguard.guard.config.options import check_max_token_bytes, check_realm
 from bearerguard.runtime.environment import check_names
-from bearerguard.runtime.fetching import default_transport
+from bearerguard.transports.default import default_transport
 
 PREFIX = "BEARERGUARD_"
 # What the other roles read.

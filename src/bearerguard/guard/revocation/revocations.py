@@ -30,7 +30,7 @@ from bearerguard.guard.revocation.feed import Feed
 from bearerguard.guard.revocation.follower import Follower
 from bearerguard.guard.revocation.forwarding import Forwarding
 from bearerguard.guard.revocation.revocation_list import Revocation, RevocationList
-from bearerguard.guard.revocation.store import RevocationStore
+from bearerguard.guard.stores import RevocationStore
 from bearerguard.principal import Principal
 from bearerguard.runtime.flow import Flow, Once, ask
 from bearerguard.runtime.messages import StoreFailed
@@ -460,3 +460,9 @@ def _after_fork() -> None:
 
 # A child that trusted its parent's list would never begin to follow the store.
 os.register_at_fork(after_in_child=_after_fork)
+
+
+def check_revocations(revocations: object) -> None:
+    """Refuse what is neither `Revocations` nor None."""
+    if revocations is not None and not isinstance(revocations, Revocations):
+        raise ConfigurationError("revocations=: pass Revocations(...), or None for none")
