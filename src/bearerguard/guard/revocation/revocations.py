@@ -375,8 +375,7 @@ class GuardRevocations:
     def health(self) -> RevocationsHealth:
         """Return the state of the list, by the guard's clock."""
         if self.shared.store is None or self.trusted_until == -math.inf:
-            status = "local" if self.shared.store is None else "absent"
-            return RevocationsHealth(status, len(self.current))
+            return self.shared.health()  # not read yet, or no longer trusted
         age = max(0.0, self.clock() - self.trusted_until + self.shared.max_staleness)
         return _health(len(self.current), age, self.shared.max_staleness)
 
