@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from bearerguard import Issuer
-from bearerguard.guard.tokens import token_cache
+from bearerguard.guard import token_cache
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = " ".join((ROOT / "SECURITY.md").read_text().split())

@@ -164,3 +164,15 @@ def test_importing_is_light(module: str) -> None:
     code = f"import sys, {module}; sys.exit(str([m for m in {heavy} if m in sys.modules] or ''))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == ""
+
+
+def test_a_principal_does_not_change_with_what_it_was_made_of() -> None:
+    groups = ["a"]
+    principal = Principal(claims={"groups": groups})
+    groups.append("admin")
+    assert principal.claims["groups"] == ("a",)
+
+
+def test_a_name_of_another_type_is_refused_by_its_argument() -> None:
+    with pytest.raises(TypeError, match="roles="):
+        Principal(roles=[["admin"]])  # type: ignore[list-item]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bearerguard import Guard, Principal
-from bearerguard.guard.tokens.token_cache import SUFFIX, TokenCache
+from bearerguard.guard.token_cache import SUFFIX, TokenCache
 
 
 def recalled(by: Guard | TokenCache, authorization: bytes | str) -> Principal | None:

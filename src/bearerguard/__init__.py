@@ -35,13 +35,13 @@ if TYPE_CHECKING:
     from bearerguard.guard.config.claim_check import ClaimCheck
     from bearerguard.guard.config.claim_mapping import ClaimMapping, RequiredClaims
     from bearerguard.guard.config.introspection import Introspection, IntrospectionOptions
-    from bearerguard.guard.config.introspection_cache import IntrospectionCache
     from bearerguard.guard.config.issuer import AllowedTenants, Issuer, IssuerOptions
     from bearerguard.guard.config.key_policy import KeyPolicy
     from bearerguard.guard.config.requirement import Requirement, claim, role, scopes
     from bearerguard.guard.config.static_keys import StaticKeys
     from bearerguard.guard.decision import Allow, Decision, Deny, Pending, Unavailable
     from bearerguard.guard.guard import DenialBody, Guard, GuardOptions
+    from bearerguard.guard.introspection.introspection_cache import IntrospectionCache
     from bearerguard.guard.revocation.revocations import Revocations
     from bearerguard.guard.tokens.routing import RouteOpaque
     from bearerguard.principal import ANONYMOUS, Claims, Principal
@@ -129,7 +129,7 @@ _PLACES = {
     "guard.config.claim_check": "ClaimCheck",
     "guard.config.claim_mapping": "ClaimMapping RequiredClaims",
     "guard.config.introspection": "Introspection IntrospectionOptions",
-    "guard.config.introspection_cache": "IntrospectionCache",
+    "guard.introspection.introspection_cache": "IntrospectionCache",
     "guard.config.issuer": "AllowedTenants Issuer IssuerOptions",
     "guard.config.key_policy": "KeyPolicy",
     "guard.config.requirement": "Requirement claim role scopes",

@@ -10,7 +10,7 @@ from types import MethodType
 from typing import Any, Self, TypeAlias
 
 from bearerguard.guard.decision import Allow, Deny, Pending, Unavailable
-from bearerguard.guard.tokens.token_cache import SUFFIX
+from bearerguard.guard.token_cache import SUFFIX
 from bearerguard.middleware.adapter import Adapter
 from bearerguard.middleware.admission import RequestInfo
 from bearerguard.middleware.expiry_headers import (
@@ -19,7 +19,7 @@ from bearerguard.middleware.expiry_headers import (
     ResponseHeaders,
     TokenHeaders,
 )
-from bearerguard.principal import ANONYMOUS
+from bearerguard.principal import ANONYMOUS, Principal
 from bearerguard.runtime.messages import Response
 
 # A server's dicts, whose values may be of any type.
@@ -122,6 +122,11 @@ class BearerMiddleware(Adapter[ASGIApp]):
             if isinstance(decision, Pending):
                 decision = await self.guard.arun(decision.flow)
             if not isinstance(decision, Allow):
+                # An override of `refuse` may call an app: there the caller is nobody, not the one
+                # whom a guard outside this one has allowed.
+                scope["bearerguard"] = admission
+                scope["user"] = scope["auth"] = ANONYMOUS
+                _set_principal(scope, ANONYMOUS)
                 await self.refuse(scope, receive, send, decision)
                 return
             principal = decision.principal
@@ -162,6 +167,15 @@ class BearerMiddleware(Adapter[ASGIApp]):
         ):
             return True, False
         return False, admission.is_optional(path, raw_path)
+
+
+def _set_principal(scope: Scope, principal: Principal) -> None:
+    state = scope.get("state")
+    if state is None:
+        scope["state"] = {"principal": principal}
+    else:
+        scope["state"] = inner = RequestState(state, principal=principal)
+        inner.outer = state
 
 
 def _completing(

@@ -323,16 +323,18 @@ def _seconds(name: str, value: object) -> float | None:
 
 
 def _names(name: str, values: object) -> frozenset[str]:
-    if isinstance(values, Collection) and not isinstance(values, str | bytes):
-        names = frozenset(values)
-        if all(isinstance(each, str) for each in names):
-            return names
+    given = (
+        values if isinstance(values, Collection) and not isinstance(values, str | bytes) else None
+    )
+    if given is not None and all(isinstance(each, str) for each in given):
+        return frozenset(given)
     raise TypeError(f"{name}=: pass a set or a list of names")
 
 
 def _claims(value: object) -> Claims:
     if value is None or isinstance(value, Mapping):
-        return value if isinstance(value, Claims) else Claims(value)
+        # A copy: the caller may change what it passed.
+        return value if isinstance(value, Claims) else Claims(_thawed(value))
     raise TypeError(f"claims=: pass a mapping or None, not {type(value).__name__}")
 
 

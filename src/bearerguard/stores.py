@@ -6,8 +6,7 @@ handlers: each maps the type of an effect, such as `ReadLog`, to a callable that
 `docs/extending/stores.md` has a complete example.
 """
 
-from bearerguard.guard.driving import SharedStore
-from bearerguard.guard.revocation.store import RevocationStore
+from bearerguard.guard.stores import RevocationStore, SharedStore
 from bearerguard.runtime.flow import AsyncHandlers, Effect, Handlers, Load, Store
 from bearerguard.runtime.messages import StoreFailed
 from bearerguard.runtime.shared_log import (

@@ -12,7 +12,7 @@ from types import MethodType
 from typing import Any, TypeAlias
 
 from bearerguard.guard.decision import Allow, Deny, Pending, Unavailable
-from bearerguard.guard.tokens.token_cache import SUFFIX
+from bearerguard.guard.token_cache import SUFFIX
 from bearerguard.middleware.adapter import Adapter
 from bearerguard.middleware.admission import RequestInfo
 from bearerguard.middleware.expiry_headers import ResponseHeaders, TokenHeaders

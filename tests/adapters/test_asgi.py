@@ -294,3 +294,28 @@ def test_the_middleware_is_a_class(issuer: LocalIssuer, guard: Guard) -> None:
     assert call(middleware, scope())[0]["status"] == 418
     assert call(middleware, scope(token=issuer.token()))[0]["status"] == 200
     assert app.scopes[0]["bearerguard"] is middleware.admission
+
+
+def test_a_refused_caller_is_nobody_to_an_app_behind_an_override(
+    issuer: LocalIssuer, guard: Guard
+) -> None:
+    """Nor is it whom a guard outside has allowed."""
+
+    class Lenient(BearerMiddleware):
+        async def refuse(self, scope: Any, receive: Any, send: Any, decision: Any) -> None:
+            await self.app(scope, receive, send)
+
+    app = App()
+    inner = Lenient(app, guard=guard, require=scopes("admin"))
+    call(BearerMiddleware(inner, guard=guard), scope(token=issuer.token(), state={}))
+    call(inner, scope())
+    for seen in app.scopes:
+        assert seen["bearerguard"] is inner.admission
+        assert seen["user"] is seen["auth"] is seen["state"]["principal"] is ANONYMOUS
+
+
+@pytest.mark.parametrize("name", ["app", "guard", "admission"])
+def test_what_a_warm_request_relies_on_cannot_be_replaced(guard: Guard, name: str) -> None:
+    middleware = BearerMiddleware(App(), guard=guard)
+    with pytest.raises(AttributeError, match=f"{name}: it cannot be replaced"):
+        setattr(middleware, name, getattr(middleware, name))

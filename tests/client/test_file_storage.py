@@ -335,6 +335,8 @@ def test_the_environments_key_is_renewed_likewise(path, monkeypatch):
     EncryptedFile(environment_key("KEYS"), path).swap("b", None, b"2")
     monkeypatch.setenv("KEYS", new)
     assert EncryptedFile(environment_key("KEYS"), path).load("a") == b"1"
+    monkeypatch.setenv("KEYS", f" {new} , {secrets.token_hex(32)} ")  # spaces mean nothing
+    assert EncryptedFile(environment_key("KEYS"), path).load("a") == b"1"
     monkeypatch.setenv("KEYS", f"{new},short")
     with pytest.raises(ConfigurationError, match="KEYS is too short"):
         environment_key("KEYS")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bearerguard import ConfigurationError
+from bearerguard.cli import client_options
 from bearerguard.client import (
     EncryptedFile,
     InsecurePlaintextFile,
@@ -59,3 +60,12 @@ def test_an_installed_package_brings_its_storage_to_the_command_line(tmp_path: P
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout == "True False\nMemoryStorage\n"
+
+
+def test_the_commands_know_a_registered_storage() -> None:
+    name, storage = f"memory-{secrets.token_hex(4)}", MemoryStorage()
+    register_storage(name, lambda: storage)
+    assert client_options.named_storage(name) is storage
+    assert client_options.probed_storage(name)[:2] == (storage, name)
+    with pytest.raises(ConfigurationError, match=rf"--storage: choose one of auto, .*{name}"):
+        client_options.named_storage("valut")

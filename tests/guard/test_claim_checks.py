@@ -188,3 +188,18 @@ class Waits:
 def test_what_cannot_be_a_check_is_refused(checks: Any, named: str) -> None:
     with pytest.raises(ConfigurationError, match=f"checks=: .*{named}"):
         LocalIssuer().issuer(checks=checks)
+
+
+@pytest.mark.parametrize("reason", ["a\nWARNING forged", "\x1b[31mred", "x" * 100_000])
+def test_a_reason_is_one_line_of_the_log(reason: str, caplog: pytest.LogCaptureFixture) -> None:
+    local, guard = trusting(lambda _: reason)
+    assert isinstance(decided(guard, local.token()), Deny)
+    (line,) = [text for text in caplog.messages if "refused_by_check" in text]
+    assert line.isprintable()
+    assert len(line) < 1000
+
+
+def test_a_reason_in_any_language_stays_as_it_is() -> None:
+    local, guard = trusting(lambda _: "die Gruppe fehlt: ä")
+    with pytest.raises(TokenError, match="die Gruppe fehlt: ä"):
+        guard.verify(local.token())

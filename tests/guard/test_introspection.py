@@ -37,7 +37,7 @@ from bearerguard.guard.introspection.breaker import Breaker
 from bearerguard.guard.introspection.introspector import Introspector
 from bearerguard.guard.introspection.shared_cache import SharedCache
 from bearerguard.guard.keys.key_cache import KeyCache
-from bearerguard.guard.tokens.token_cache import TokenCache, digest
+from bearerguard.guard.token_cache import TokenCache, digest
 from bearerguard.redis import RedisStore
 from bearerguard.runtime.flow import Fetch, Flow, Once
 from bearerguard.runtime.generations import Generations

@@ -11,7 +11,7 @@ import pytest
 
 from bearerguard import ConfigurationError, Event, Guard, Revocations, TokenError
 from bearerguard.redis import RedisStore
-from bearerguard.server import AuthorizationServer
+from bearerguard.server import AuthorizationServer, StoreUnavailable
 from bearerguard.testing import LocalIssuer
 from tests.redis_server import RedisServer
 
@@ -112,3 +112,18 @@ def test_each_guard_reports_to_its_own_events_and_goes_by_its_own_clock(
 
 def _is_outage(event: Event) -> bool:
     return event.code == "revocations_unavailable"
+
+
+def test_a_list_that_is_no_longer_trusted_is_dead_and_not_absent(
+    server: AuthorizationServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Any) -> Any:
+        raise StoreUnavailable("down")
+
+    with Guard(server.issuer(), revocations=Revocations(max_staleness=0.6)) as guard:
+        assert guard.health()["revocations"]["status"] == "absent"
+        guard.warm()
+        monkeypatch.setattr(server.database, "read", fail)
+        time.sleep(1.5)  # the follower, that reads twice a second, has noticed
+        assert guard.health()["revocations"]["status"] == "dead"
+    assert guard.health()["revocations"]["status"] == "absent"  # closed

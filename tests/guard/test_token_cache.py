@@ -14,7 +14,7 @@ from bearerguard import Revocations
 from bearerguard.guard.keys.key_validity import KeyValidity
 from bearerguard.guard.revocation.revocation_list import Revocation
 from bearerguard.guard.revocation.revocations import GuardRevocations
-from bearerguard.guard.tokens.token_cache import TokenCache, VerifiedToken, digest
+from bearerguard.guard.token_cache import TokenCache, VerifiedToken, digest
 from bearerguard.principal import ANONYMOUS, Principal
 from tests.warm import recalled
 

@@ -161,3 +161,20 @@ def test_what_cannot_be_registered_is_refused(
 def test_the_servers_own_methods_have_the_same_interface(harness: Harness) -> None:
     for method in harness.server.authentication_methods.values():
         assert isinstance(method, ClientAuthenticationMethod)
+
+
+@pytest.mark.parametrize(
+    "presented",
+    [
+        "right",
+        True,
+        Presented("abc", ("right",)),  # type: ignore[arg-type]
+        Presented((None,), ("right",)),  # type: ignore[arg-type]
+        Presented(("abc",), (7,)),  # type: ignore[arg-type]
+    ],
+)
+def test_what_is_no_presented_is_the_servers_fault(
+    harness: Harness, badge: Badge, robot: Registered, presented: Any
+) -> None:
+    badge.presented = lambda *_: presented  # type: ignore[method-assign]
+    assert ask(harness, robot, "right").status == 503

@@ -181,3 +181,31 @@ def test_a_refused_token_says_what_a_guard_says(harness: Harness) -> None:
         pytest.raises(TokenError, match="revoked"),
     ):
         guard.verify(token)
+
+
+@pytest.mark.parametrize("options", [{"subject": ""}, {"subject": None}, {"scopes": "read"}])
+def test_a_token_without_a_user_or_with_letters_as_scopes_is_not_issued(
+    harness: Harness, options: Any
+) -> None:
+    badged(harness)
+    given: dict[str, Any] = {"subject": "eve", **options}
+    parameters = Parameters({"grant_type": BADGE})
+    with pytest.raises(ConfigurationError, match=f"{next(iter(options))}="):
+        harness.server.tokens.issue(harness.app.client, parameters, **given)
+
+
+class BrokenGrant(BadgeGrant):
+    def handle(self, client: Client, parameters: Parameters) -> Any:
+        if parameters.get("badge") == "none":
+            return "a token"
+        raise ValueError("badge of eve")
+
+
+@pytest.mark.parametrize("badge", ["none", "other"])
+def test_a_grant_that_fails_is_the_servers_fault(
+    harness: Harness, badge: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    harness.server.grants.register(BrokenGrant(harness.server.tokens))
+    harness.app = harness.add("Door", grant_types=[BADGE])
+    assert ask(harness, badge).status == 503
+    assert f"the grant '{BADGE}'" in caplog.text

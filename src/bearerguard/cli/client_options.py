@@ -14,24 +14,24 @@ from bearerguard.client.login.authorization_code import AuthorizationCode
 from bearerguard.client.login.device_code import DeviceCode
 from bearerguard.client.manager import TokenManager
 from bearerguard.client.sources.static_token import StaticToken
+from bearerguard.client.storages import registry
 from bearerguard.client.storages.default import default_storage
-from bearerguard.client.storages.encrypted_file import EncryptedFile, InsecurePlaintextFile
+from bearerguard.client.storages.encrypted_file import EncryptedFile
 from bearerguard.client.storages.environment import TOKEN_VARIABLE
 from bearerguard.client.storages.file_key import (
     KEY_VARIABLE,
     FileKey,
-    KeyringKey,
     PassphraseKey,
     environment_key,
 )
 from bearerguard.client.storages.keyring import KeyringStorage
 from bearerguard.client.storages.places import VARIABLE as HOME_VARIABLE
+from bearerguard.client.storages.registry import FILE, KEYRING, KEYRING_FILE
 from bearerguard.client.storages.storage import Storage
 from bearerguard.errors import ConfigurationError
 from bearerguard.runtime.environment import check_names
-from bearerguard.runtime.fetching import default_transport
+from bearerguard.transports.default import default_transport
 
-KEYRING, FILE, KEYRING_FILE, PLAINTEXT = "keyring", "file", "keyring-file", "insecure-plaintext"
 AUTO = "auto"
 # Header fields for each request to an authorization server, one `Name: value` a line. A value may
 # be secret; an option could be read by other users of the machine, and is stored with the login.
@@ -45,7 +45,7 @@ _VARIABLES = frozenset(
         *(TOKEN_VARIABLE, KEY_VARIABLE, HOME_VARIABLE),
     }
 )
-STORAGES = (AUTO, KEYRING, FILE, KEYRING_FILE, PLAINTEXT)
+STORAGES = (AUTO, KEYRING, FILE, KEYRING_FILE, registry.PLAINTEXT)
 
 ChosenIssuer = Annotated[
     str | None,
@@ -60,15 +60,12 @@ ChosenIssuer = Annotated[
 
 def named_storage(kind: str) -> Storage:
     """Return the storage of a kind; prompts for a passphrase where one is needed."""
-    if kind == KEYRING:
-        return KeyringStorage()
-    if kind == FILE:
+    if kind == FILE:  # here, its passphrase can be asked for
         return EncryptedFile(_file_key())
-    if kind == KEYRING_FILE:
-        return EncryptedFile(KeyringKey())
-    if kind == PLAINTEXT:
-        return InsecurePlaintextFile()
-    raise ConfigurationError(f"--storage: choose one of {', '.join(STORAGES)}")
+    if kind in registry.storage_names():
+        return registry.named_storage(kind)
+    known = dict.fromkeys((AUTO, *registry.storage_names()))
+    raise ConfigurationError(f"--storage: choose one of {', '.join(known)}")
 
 
 def probed_storage(kind: str) -> tuple[Storage, str, str]:

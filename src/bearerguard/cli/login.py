@@ -14,7 +14,6 @@ from bearerguard.cli import output
 from bearerguard.cli.client_options import (
     AUTO,
     ID_VARIABLE,
-    PLAINTEXT,
     STORAGE_VARIABLE,
     STORAGES,
     ChosenIssuer,
@@ -24,6 +23,7 @@ from bearerguard.cli.client_options import (
 )
 from bearerguard.cli.logins import Login, chosen_login, forget, remember
 from bearerguard.client.login.device_code import DevicePrompt
+from bearerguard.client.storages.registry import PLAINTEXT
 from bearerguard.client.storages.storage import MemoryStorage, Storage
 from bearerguard.client.token import Token
 from bearerguard.errors import BearerGuardError, ConfigurationError, DiscoveryError, StorageError

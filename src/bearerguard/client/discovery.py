@@ -17,9 +17,10 @@ from bearerguard.errors import ConfigurationError, DiscoveryError, TokenUnavaila
 from bearerguard.protocol import metadata, resource_metadata, well_known
 from bearerguard.protocol.http import challenge, document
 from bearerguard.protocol.resource_metadata import ResourceMetadata
-from bearerguard.runtime.fetching import Transport, default_transport
+from bearerguard.runtime.fetching import Transport
 from bearerguard.runtime.flow import Fetch, Flow, arun, ask, run
 from bearerguard.runtime.messages import FetchFailed, Response
+from bearerguard.transports.default import default_transport
 
 T = TypeVar("T")
 

@@ -34,8 +34,9 @@ from bearerguard.errors import (
     LoginRequired,
     StepUpRequired,
 )
-from bearerguard.runtime.fetching import Transport, default_transport
+from bearerguard.runtime.fetching import Transport
 from bearerguard.runtime.flow import Blocking, Flow, arun, ask, run
+from bearerguard.transports.default import default_transport
 
 _log = logging.getLogger("bearerguard")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict, Unpack
 from urllib.parse import urljoin
 
 import requests
@@ -21,6 +21,16 @@ from bearerguard.protocol.names import DPOP_PROOF
 from bearerguard.protocol.resource_metadata import origin
 
 
+class _SendOptions(TypedDict, total=False):
+    """How a session sends a request; its hooks get it too."""
+
+    stream: bool
+    timeout: float | tuple[float | None, float | None] | None
+    verify: bool | str
+    cert: str | tuple[str, str] | None
+    proxies: dict[str, str] | None
+
+
 class BearerAuth(BoundAuth, AuthBase):
     """Sends a token that is always fresh: `session.auth = BearerAuth(manager)`.
 
@@ -35,7 +45,9 @@ class BearerAuth(BoundAuth, AuthBase):
         lease = self._manager.fresh() or self._manager.lease()
         self._put(r, lease)
 
-        def examined(response: requests.Response, **options: Any) -> requests.Response:
+        def examined(
+            response: requests.Response, **options: Unpack[_SendOptions]
+        ) -> requests.Response:
             # A redirect hands this hook on, and to another origin no token.
             if response.request.headers.get("Authorization") != lease.header:
                 return response
@@ -47,7 +59,7 @@ class BearerAuth(BoundAuth, AuthBase):
         return r
 
     def _retried(
-        self, response: requests.Response, lease: Lease, options: dict[str, Any]
+        self, response: requests.Response, lease: Lease, options: _SendOptions
     ) -> requests.Response:
         """Return the response for the caller: this one, or that to the request sent again."""
         try:
@@ -69,7 +81,7 @@ class BearerAuth(BoundAuth, AuthBase):
         return response
 
     def _sent_again(
-        self, response: requests.Response, lease: Lease, options: dict[str, Any]
+        self, response: requests.Response, lease: Lease, options: _SendOptions
     ) -> requests.Response:
         again = response.request.copy()
         again.hooks = {"response": []}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from bearerguard.guard.revocation.store import RevocationStore
+from bearerguard.guard.stores import RevocationStore, SharedStore
 from bearerguard.runtime.fetching import Transport, tables
 from bearerguard.runtime.flow import AsyncHandlers, Fetch, Handlers, Load, Store
 from bearerguard.runtime.messages import Response
@@ -48,18 +48,6 @@ class Routed:
 
     def _chosen(self, request: Fetch) -> Transport:
         return next((each for each in self._local if each.answers(request)), self._other)
-
-
-class SharedStore(Protocol):
-    """A store that workers share; `bearerguard.redis.RedisStore` is one."""
-
-    def handlers(self) -> Handlers:
-        """Return the handlers of its effects for a thread."""
-        ...
-
-    def async_handlers(self) -> AsyncHandlers:
-        """Return the handlers of its effects for an event loop."""
-        ...
 
 
 def handlers(

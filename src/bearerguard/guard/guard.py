@@ -22,7 +22,6 @@ from bearerguard.errors import (
 )
 from bearerguard.guard import driving
 from bearerguard.guard.config import options, settings
-from bearerguard.guard.config.introspection_cache import IntrospectionCache
 from bearerguard.guard.config.issuer import Issuer
 from bearerguard.guard.config.requirement import Requirement
 from bearerguard.guard.decision import (
@@ -37,20 +36,24 @@ from bearerguard.guard.decision import (
     unauthenticated,
 )
 from bearerguard.guard.events import Events
+from bearerguard.guard.introspection.introspection_cache import (
+    IntrospectionCache,
+    check_introspection_cache,
+)
 from bearerguard.guard.keys.refresher import Refresher
 from bearerguard.guard.revocation.back_channel_logout import LogoutReceiver
-from bearerguard.guard.revocation.revocations import Revocations
+from bearerguard.guard.revocation.revocations import Revocations, check_revocations
 from bearerguard.guard.revocation.revoker import Names, Revoker
-from bearerguard.guard.tokens.authenticator import Authenticator
-from bearerguard.guard.tokens.authenticator import Pending as PendingToken
-from bearerguard.guard.tokens.jwt_validator import JwtValidator
-from bearerguard.guard.tokens.routing import RouteOpaque
-from bearerguard.guard.tokens.token_cache import (
+from bearerguard.guard.token_cache import (
     RecentCredentials,
     TokenCache,
     VerifiedToken,
     octets,
 )
+from bearerguard.guard.tokens.authenticator import Authenticator
+from bearerguard.guard.tokens.authenticator import Pending as PendingToken
+from bearerguard.guard.tokens.jwt_validator import JwtValidator
+from bearerguard.guard.tokens.routing import RouteOpaque
 from bearerguard.guard.tokens.trusted_issuers import TrustedIssuers, check_issuers
 from bearerguard.principal import ANONYMOUS, Principal
 from bearerguard.protocol.http.credentials import bearer_token
@@ -58,9 +61,10 @@ from bearerguard.protocol.http.expiry import ExpiryHeaders
 from bearerguard.protocol.jose import jwt
 from bearerguard.runtime.elapsed import elapsed_by
 from bearerguard.runtime.events import Event
-from bearerguard.runtime.fetching import Transport, default_transport
+from bearerguard.runtime.fetching import Transport
 from bearerguard.runtime.flow import Flow, arun, run
 from bearerguard.runtime.messages import Request
+from bearerguard.transports.default import default_transport
 
 T = TypeVar("T")
 
@@ -144,8 +148,8 @@ class Guard:
         options.check_requirement(require)
         options.check_expiry_headers(expiry_headers)
         options.check_cache_control(cache_control)
-        options.check_revocations(revocations)
-        options.check_introspection_cache(introspection_cache)
+        check_revocations(revocations)
+        check_introspection_cache(introspection_cache)
         options.check_cache_size(cache_size)
         options.check_max_token_bytes(max_token_bytes)
         self.realm: str = realm

@@ -20,6 +20,8 @@ class Adapter(ABC, Generic[App]):
         app: as passed.
         guard: as passed.
         admission: the checked options, which decide on requests and refuse them.
+
+    These three are set once: what a warm request needs of them is prepared by the constructor.
     """
 
     __slots__ = ("admission", "app", "guard")
@@ -71,6 +73,14 @@ class Adapter(ABC, Generic[App]):
         self.app = app
         self.guard = guard
         self._prepare()
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # The former guard would go on accepting the tokens that it has seen.
+        if name in Adapter.__slots__ and hasattr(self, name):
+            raise AttributeError(
+                f"{name}: it cannot be replaced: make another {type(self).__name__}"
+            )
+        super().__setattr__(name, value)
 
     @abstractmethod
     def _prepare(self) -> None:

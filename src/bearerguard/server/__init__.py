@@ -32,8 +32,8 @@ try:
     from bearerguard.server.login.accounts import Account
     from bearerguard.server.login.people import PeopleOptions, User
     from bearerguard.server.login.throttle import RateLimit
+    from bearerguard.server.revocations import Revoked
     from bearerguard.server.settings import Lifetimes, Resource, SigningKeys
-    from bearerguard.server.tokens.revocations import Revoked
 except ModuleNotFoundError as _missing:
     if (_missing.name or "").startswith("bearerguard"):
         raise

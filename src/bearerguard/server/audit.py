@@ -14,15 +14,20 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import TypeAlias
 
 from bearerguard.errors import quoted
 from bearerguard.runtime.elapsed import elapsed_by
 from bearerguard.runtime.events import Event
 from bearerguard.runtime.log_lines import LineLimit
-from bearerguard.server.http.oauth_error import REFUSED, OAuthError
 
 _log = logging.getLogger("bearerguard.server")
+
+# What is reported with an event: identifiers, names and numbers.
+Detail: TypeAlias = str | float | bool | None
+
+# The code of the event of a refused request, unless it has one of its own.
+REFUSED = "request_refused"
 
 # Events that an operator should look at.
 _WARNINGS = frozenset(
@@ -86,7 +91,7 @@ class Audit:
             most_at_once=_MOST_AT_ONCE,
         )
 
-    def emit(self, code: str, /, **details: Any) -> None:
+    def emit(self, code: str, /, **details: Detail) -> None:
         """Report an event; details that are None are left out."""
         known = {name: value for name, value in details.items() if value is not None}
         shown = {name: _safe(value) for name, value in known.items()}
@@ -98,7 +103,7 @@ class Audit:
             except Exception:
                 _log.exception("on_event= raised for the event %s", code)
 
-    def _write(self, event: Event, shown: dict[str, Any]) -> None:
+    def _write(self, event: Event, shown: dict[str, Detail]) -> None:
         limited = event.code in _WARNINGS
         left_out: int | None = 0
         if limited:
@@ -111,12 +116,7 @@ class Audit:
         if unreported := self._lines.summary():
             _log.warning("lines_left_out %s", json.dumps({"lines_left_out": unreported}))
 
-    def refused(self, endpoint: str, error: OAuthError) -> None:
-        """Report that a request to the path `endpoint` was refused."""
-        details = {"endpoint": endpoint, "error": error.error, "reason": error.reason}
-        self.emit(error.event, **{**error.found, **details})
 
-
-def _safe(value: Any) -> Any:
+def _safe(value: Detail) -> Detail:
     # A value from a request may be anything: keep it on one line, and short.
     return quoted(value)[1:-1] if isinstance(value, str) else value

@@ -22,6 +22,7 @@ from bearerguard.server.hosting.asgi import ASGIApp, AsgiHost
 from bearerguard.server.hosting.wsgi import WSGIApp, WsgiHost
 from bearerguard.server.http.proxies import Proxies
 from bearerguard.server.login.people import PeopleOptions
+from bearerguard.server.revocations import Revoked
 from bearerguard.server.secret import GivenSecret, find_secret
 from bearerguard.server.settings import (
     IGNORE,
@@ -34,7 +35,6 @@ from bearerguard.server.settings import (
 )
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import migrate
-from bearerguard.server.tokens.revocations import Revoked
 
 if TYPE_CHECKING:
     from bearerguard.guard.config.issuer import Issuer

@@ -36,13 +36,13 @@ from bearerguard.server.login.consent import CONSENT
 from bearerguard.server.login.login_endpoint import LOGIN
 from bearerguard.server.login.passwords import PLACES
 from bearerguard.server.login.people import People, PeopleOptions
+from bearerguard.server.revocations import Revocations
 from bearerguard.server.secret import ServerSecret
 from bearerguard.server.settings import Settings
 from bearerguard.server.store.database import Database
 from bearerguard.server.tokens import key_ring as signing
 from bearerguard.server.tokens.access_token import AccessTokens
 from bearerguard.server.tokens.refresh_token_family import RefreshTokens
-from bearerguard.server.tokens.revocations import Revocations
 from bearerguard.server.upkeep import Upkeep
 
 

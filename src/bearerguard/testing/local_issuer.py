@@ -90,7 +90,7 @@ class LocalIssuer:
         lifetime: float = 3600,
         header: Mapping[str, Any] | None = None,
         key: SigningKey | None = None,
-        **claims: Any,
+        **claims: object,
     ) -> str:
         """Return a signed access token (RFC 9068) that expires in `lifetime` seconds.
 
@@ -110,7 +110,7 @@ class LocalIssuer:
         head = {"alg": signer.algorithm, "typ": names.ACCESS_TOKEN_JWT, "kid": signer.kid}
         return sign(_present(head | dict(header or {})), _present(usual | claims), signer)
 
-    def opaque_token(self, *, lifetime: float | None = 3600, **claims: Any) -> str:
+    def opaque_token(self, *, lifetime: float | None = 3600, **claims: object) -> str:
         """Return an opaque access token, for introspection.
 
         `claims` override the usual members of the response; None leaves a member out, and a

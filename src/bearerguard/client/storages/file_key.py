@@ -79,6 +79,8 @@ def environment_key(variable: str = KEY_VARIABLE) -> SecretKey:
         ConfigurationError: the variable is unset, or too short for a key.
     """
     secrets_given = os.environ.get(variable, "").split(",")
+    if len(secrets_given) > 1:
+        secrets_given = [each.strip() for each in secrets_given]
     if any(len(each.encode()) < MIN_SECRET_BYTES for each in secrets_given):
         found = "is too short for a key" if any(secrets_given) else "is not set"
         raise ConfigurationError(f"{variable} {found}: make one with {_MAKE_ONE}")

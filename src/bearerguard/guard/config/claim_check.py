@@ -15,8 +15,11 @@ from bearerguard.errors import (
     ClaimCheckFailed,
     ConfigurationError,
     TokenError,
+    quoted,
 )
 from bearerguard.principal import Claims
+
+_MAX_REASON = 300
 
 
 class ClaimCheck(Protocol):
@@ -72,13 +75,19 @@ def run_checks(checks: Sequence[ClaimCheck], issuer: str, claims: Claims) -> Non
                 issuer, f"{_name(check)} raised {type(error).__name__}"
             ) from error
         if isinstance(found, str):
-            raise TokenError(REFUSED_BY_CHECK, f"{_name(check)}: {found}")
+            raise TokenError(REFUSED_BY_CHECK, f"{_name(check)}: {_one_line(found)}")
         if found is not None:
             raise ClaimCheckFailed(
                 issuer,
                 f"{_name(check)} returned {type(found).__name__}: return None to accept a token,"
                 " or the reason to refuse it",
             )
+
+
+def _one_line(reason: str) -> str:
+    """Return a reason fit for a log line: it may quote what a token says."""
+    fits = len(reason) <= _MAX_REASON and reason.isprintable()
+    return reason if fits else quoted(reason)[1:-1]
 
 
 def _name(check: object) -> str:

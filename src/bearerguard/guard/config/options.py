@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 
 from bearerguard.errors import ConfigurationError
-from bearerguard.guard.config.introspection_cache import IntrospectionCache
 from bearerguard.guard.config.requirement import Requirement
-from bearerguard.guard.revocation.revocations import Revocations
 from bearerguard.protocol.http.expiry import ExpiryHeaders
 
 # The bounds of `max_token_bytes`.
@@ -39,20 +37,6 @@ def check_cache_control(value: object) -> None:
     ):
         raise ConfigurationError(
             'cache_control=: pass directives such as "private" or "no-store", or None for none'
-        )
-
-
-def check_revocations(revocations: object) -> None:
-    """Refuse what is neither `Revocations` nor None."""
-    if revocations is not None and not isinstance(revocations, Revocations):
-        raise ConfigurationError("revocations=: pass Revocations(...), or None for none")
-
-
-def check_introspection_cache(cache: object) -> None:
-    """Refuse what is neither an `IntrospectionCache` nor None."""
-    if cache is not None and not isinstance(cache, IntrospectionCache):
-        raise ConfigurationError(
-            "introspection_cache=: pass IntrospectionCache(RedisStore(...), secret=...)"
         )
 
 

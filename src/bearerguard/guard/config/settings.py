@@ -8,7 +8,7 @@ text is separated by commas.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 from bearerguard.errors import ConfigurationError
 from bearerguard.guard.config.claim_mapping import ClaimMapping
@@ -17,7 +17,10 @@ from bearerguard.guard.config.issuer import Issuer
 from bearerguard.guard.config.key_policy import KeyPolicy
 from bearerguard.guard.config.options import check_max_token_bytes, check_realm
 from bearerguard.runtime.environment import check_names
-from bearerguard.runtime.fetching import default_transport
+from bearerguard.transports.default import default_transport
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 PREFIX = "BEARERGUARD_"
 # What the other roles read.
@@ -137,7 +140,7 @@ def read(values: Mapping[str, Any]) -> tuple[Issuer, dict[str, Any]]:
     return _made("Issuer", Issuer, issuer.pop("url"), **issuer), guard
 
 
-def _made(owner: Owner, make: Callable[..., Any], *values: object, **options: Any) -> Any:
+def _made(owner: Owner, make: Callable[P, T], *values: P.args, **options: P.kwargs) -> T:
     """Return what `make` returns; its error names the setting instead of the option."""
     try:
         return make(*values, **options)

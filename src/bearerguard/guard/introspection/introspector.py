@@ -36,7 +36,7 @@ from bearerguard.guard.introspection.responses import (
 from bearerguard.guard.introspection.shared_cache import SharedCache
 from bearerguard.guard.keys.key_cache import KeyCache
 from bearerguard.guard.revocation.revocations import GuardRevocations
-from bearerguard.guard.tokens.token_cache import TokenCache, VerifiedToken
+from bearerguard.guard.token_cache import TokenCache, VerifiedToken
 from bearerguard.protocol.introspection import IntrospectionFailed
 from bearerguard.runtime.elapsed import elapsed_by
 from bearerguard.runtime.flow import Flow, Once, ask

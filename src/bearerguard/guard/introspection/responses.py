@@ -17,7 +17,7 @@ from bearerguard.guard.config.introspection import Introspection
 from bearerguard.guard.config.issuer import Issuer
 from bearerguard.guard.keys.key_validity import KeyValidity
 from bearerguard.guard.revocation.revocations import GuardRevocations
-from bearerguard.guard.tokens.token_cache import VerifiedToken
+from bearerguard.guard.token_cache import VerifiedToken
 from bearerguard.principal import Claims, Principal
 from bearerguard.protocol import claims
 from bearerguard.protocol.jose import strict_json

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from bearerguard.guard.revocation.revocation_list import Revocation, decode
-from bearerguard.guard.revocation.store import RevocationStore
+from bearerguard.guard.stores import RevocationStore
 from bearerguard.runtime.flow import Flow
 from bearerguard.runtime.messages import StoreFailed
 from bearerguard.runtime.shared_log import ReadLog

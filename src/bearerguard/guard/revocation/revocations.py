@@ -30,7 +30,7 @@ from bearerguard.guard.revocation.feed import Feed
 from bearerguard.guard.revocation.follower import Follower
 from bearerguard.guard.revocation.forwarding import Forwarding
 from bearerguard.guard.revocation.revocation_list import Revocation, RevocationList
-from bearerguard.guard.revocation.store import RevocationStore
+from bearerguard.guard.stores import RevocationStore
 from bearerguard.principal import Principal
 from bearerguard.runtime.flow import Flow, Once, ask
 from bearerguard.runtime.messages import StoreFailed
@@ -375,8 +375,7 @@ class GuardRevocations:
     def health(self) -> RevocationsHealth:
         """Return the state of the list, by the guard's clock."""
         if self.shared.store is None or self.trusted_until == -math.inf:
-            status = "local" if self.shared.store is None else "absent"
-            return RevocationsHealth(status, len(self.current))
+            return self.shared.health()  # not read yet, or no longer trusted
         age = max(0.0, self.clock() - self.trusted_until + self.shared.max_staleness)
         return _health(len(self.current), age, self.shared.max_staleness)
 
@@ -460,3 +459,9 @@ def _after_fork() -> None:
 
 # A child that trusted its parent's list would never begin to follow the store.
 os.register_at_fork(after_in_child=_after_fork)
+
+
+def check_revocations(revocations: object) -> None:
+    """Refuse what is neither `Revocations` nor None."""
+    if revocations is not None and not isinstance(revocations, Revocations):
+        raise ConfigurationError("revocations=: pass Revocations(...), or None for none")

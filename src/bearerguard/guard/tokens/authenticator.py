@@ -14,9 +14,9 @@ from bearerguard.guard.events import Events
 from bearerguard.guard.introspection.introspector import Introspector
 from bearerguard.guard.introspection.responses import IntrospectedToken, is_withdrawn
 from bearerguard.guard.revocation.revocations import GuardRevocations
+from bearerguard.guard.token_cache import TokenCache, VerifiedToken, digest, octets
 from bearerguard.guard.tokens.jwt_validator import JwtValidator, ParsedToken
 from bearerguard.guard.tokens.routing import Routing
-from bearerguard.guard.tokens.token_cache import TokenCache, VerifiedToken, digest, octets
 from bearerguard.principal import Principal
 from bearerguard.protocol.jose import jwt
 from bearerguard.runtime.flow import Flow

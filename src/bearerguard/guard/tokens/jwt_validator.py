@@ -24,7 +24,7 @@ from bearerguard.guard.config.claim_check import run_checks
 from bearerguard.guard.config.issuer import Issuer
 from bearerguard.guard.keys.key_cache import KeyCache, SelectedKey
 from bearerguard.guard.revocation.back_channel_logout import SignedLogoutToken
-from bearerguard.guard.tokens.token_cache import VerifiedToken
+from bearerguard.guard.token_cache import VerifiedToken
 from bearerguard.principal import Claims
 from bearerguard.protocol import claims, logout_token, metadata
 from bearerguard.protocol.jose import jwk, jwt

@@ -20,9 +20,9 @@ from bearerguard.guard.introspection.introspector import Introspector
 from bearerguard.guard.introspection.shared_cache import SharedCache
 from bearerguard.guard.keys.key_cache import KeyCache
 from bearerguard.guard.revocation.revocations import GuardRevocations
+from bearerguard.guard.token_cache import TokenCache
 from bearerguard.guard.tokens.jwt_validator import IssuerKeys
 from bearerguard.guard.tokens.routing import RouteOpaque, Routing, check_routes
-from bearerguard.guard.tokens.token_cache import TokenCache
 from bearerguard.runtime.flow import Flow
 from bearerguard.runtime.generations import Generations
 

@@ -138,6 +138,7 @@ class ClientAuthentication:
             except Exception as error:
                 raise _failed(method.name) from error
             if presented is not None:
+                _check_presented(method.name, presented)
                 found.append((method, presented))
         proving = [each for each in found if each[1].proofs]
         client_id = parameters.get("client_id")
@@ -187,6 +188,18 @@ class Failures:
         if len(recent) <= _ALLOWED_FAILURES:
             return 0
         return max(1, math.ceil(recent[0] + _WINDOW - now))
+
+
+def _check_presented(name: str, presented: object) -> None:
+    """Raise `ConfigurationError` unless a method returned what `Presented` describes."""
+    if not isinstance(presented, Presented) or not all(
+        isinstance(texts, tuple) and all(isinstance(text, str) for text in texts)
+        for texts in (presented.client_ids, presented.proofs)
+    ):
+        raise ConfigurationError(
+            f"the client authentication method {name!r}: presented() must return None, or"
+            " Presented with two tuples of texts"
+        )
 
 
 def _failed(name: str) -> ConfigurationError:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from bearerguard.errors import ConfigurationError, quoted
 from bearerguard.protocol import client_authentication, names
 from bearerguard.protocol.client_authentication import MalformedAuthentication
 from bearerguard.runtime.messages import Request
+from bearerguard.server.audit import Detail
 from bearerguard.server.clients import client as clients
 from bearerguard.server.clients.client import Client
 from bearerguard.server.clients.registry import ClientRegistry
@@ -49,7 +50,7 @@ class Rejected:
     """
 
     reason: str
-    found: Mapping[str, Any] = field(default_factory=dict)
+    found: Mapping[str, Detail] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -180,17 +181,18 @@ class NoAuthentication:
         return True
 
 
-def invalid_client(request: Request, reason: str, **found: Any) -> OAuthError:
+def invalid_client(request: Request, reason: str, **found: Detail) -> OAuthError:
     """Return the refusal of a client that is not authenticated (RFC 6749 §5.2).
 
     It has a challenge where the request used the Authorization field.
     """
-    return OAuthError(
+    refusal = OAuthError(
         "invalid_client",
         "The client could not be authenticated",
         reason=reason,
         status=401,
         headers=_CHALLENGE if request.values(b"authorization") else (),
         event="client_authentication_failed",
-        **found,
     )
+    refusal.note(**found)
+    return refusal

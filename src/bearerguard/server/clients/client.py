@@ -13,13 +13,14 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
-from typing import Any, Protocol, Self, TypeAlias, TypedDict
+from typing import Any, Protocol, Self, TypeAlias, TypedDict, Unpack
 
 from bearerguard.errors import ConfigurationError, quoted
 from bearerguard.protocol import client_authentication, names, scope
 from bearerguard.protocol.jose import jwk
 from bearerguard.server.clients import redirect_uri
 from bearerguard.server.settings import Settings, check_lifetime, is_resource_identifier
+from bearerguard.server.store.clients import ClientRow
 
 AUTHORIZATION_CODE = names.AUTHORIZATION_CODE
 CLIENT_CREDENTIALS = names.CLIENT_CREDENTIALS
@@ -105,7 +106,15 @@ class Option:
     shown: bool = True
 
 
-def option(default: Any, kind: Kind, flag: str, text: str, **more: Any) -> Any:
+class OptionRules(TypedDict, total=False):
+    """What an `Option` may have besides."""
+
+    check: Callable[[Client, Rules], None]
+    normalize: Callable[[tuple[str, ...], Settings], tuple[str, ...]]
+    shown: bool
+
+
+def option(default: Any, kind: Kind, flag: str, text: str, **more: Unpack[OptionRules]) -> Any:
     """Declare an option: a field of `Client` with what `Option` says."""
     return field(
         default=default,
@@ -332,7 +341,7 @@ class Client:
         }
         return cls(client_id=row.client_id, name=row.name, created_at=row.created_at, **known)
 
-    def to_row(self) -> dict[str, Any]:
+    def to_row(self) -> ClientRow:
         """Return the client as values for a row of the store.
 
         All options are in one JSON object. What queries look for stands in columns besides.

@@ -15,11 +15,11 @@ from bearerguard.errors import ClientError, ConfigurationError
 from bearerguard.server.audit import Audit
 from bearerguard.server.clients import client as clients
 from bearerguard.server.clients.client import Client, ClientOptions, Rules
+from bearerguard.server.revocations import Revocations
 from bearerguard.server.secret import ServerSecret
 from bearerguard.server.settings import check_duration
 from bearerguard.server.store import clients as rows
 from bearerguard.server.store.database import Database
-from bearerguard.server.tokens.revocations import Revocations
 
 # The prefix lets scanners for leaked secrets recognise ours.
 _SECRET_PREFIX = "bgs_"  # noqa: S105 - it begins each secret

@@ -328,7 +328,7 @@ class AuthorizationEndpoint:
         return self._return(target, [("code", code)])
 
     def _report(self, endpoint: str, error: OAuthError) -> None:
-        self._audit.refused(self._settings.base_path + endpoint, error)
+        error.report(self._audit, self._settings.base_path + endpoint)
 
     def _show_error(self, endpoint: str, problem: InvalidLink) -> Response:
         self._report(endpoint, problem.cause)

@@ -13,12 +13,12 @@ from bearerguard.protocol import names
 from bearerguard.protocol.http import uri
 from bearerguard.protocol.introspection import SIGNED_MEDIA_TYPE
 from bearerguard.runtime.messages import Request, Response
-from bearerguard.server.audit import Audit
+from bearerguard.server.audit import REFUSED, Audit
 from bearerguard.server.clients.authentication import ClientAuthentication
 from bearerguard.server.clients.client import Client
 from bearerguard.server.endpoints.metadata import INTROSPECT
 from bearerguard.server.http import responses
-from bearerguard.server.http.oauth_error import REFUSED, noting
+from bearerguard.server.http.oauth_error import noting
 from bearerguard.server.http.parameters import from_form
 from bearerguard.server.settings import Settings
 from bearerguard.server.store.database import Database

@@ -15,11 +15,11 @@ from bearerguard.server.clients.client import Client
 from bearerguard.server.http import responses
 from bearerguard.server.http.oauth_error import noting, unauthorized_client
 from bearerguard.server.http.parameters import from_form
+from bearerguard.server.revocations import Revocations
 from bearerguard.server.store import grants as rows
 from bearerguard.server.store.database import Database
 from bearerguard.server.tokens.access_token import AccessTokens, FoundAccessToken, row_for
 from bearerguard.server.tokens.refresh_token_family import RefreshTokens
-from bearerguard.server.tokens.revocations import Revocations
 
 
 class TokenRevocation:

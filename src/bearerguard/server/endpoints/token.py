@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bearerguard.errors import ConfigurationError, StoreUnavailable
 from bearerguard.protocol import names
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.clients.authentication import ClientAuthentication
@@ -37,4 +38,15 @@ class TokenEndpoint:
             raise unauthorized_client(
                 "The client is not registered for this grant type", "grant_type_not_registered"
             )
-        return grant.handle(client, parameters)
+        try:
+            response: object = grant.handle(client, parameters)
+        except (OAuthError, StoreUnavailable, ConfigurationError):
+            raise
+        except Exception as error:
+            # The server's fault, so the response is 503: an application's own may raise anything.
+            raise ConfigurationError(f"the grant {grant_type!r} failed") from error
+        if not isinstance(response, TokenResponse):
+            raise ConfigurationError(
+                f"the grant {grant_type!r}: handle() must return a TokenResponse"
+            )
+        return response

@@ -23,6 +23,7 @@ from bearerguard.server.grants.token_issuer import NewGrant, TokenIssuer
 from bearerguard.server.grants.token_response import TokenResponse
 from bearerguard.server.http.oauth_error import invalid_grant, invalid_request
 from bearerguard.server.http.parameters import Parameters
+from bearerguard.server.revocations import Revocations
 from bearerguard.server.secret import ServerSecret
 from bearerguard.server.settings import Settings
 from bearerguard.server.store import grants as rows
@@ -30,7 +31,6 @@ from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import is_disabled
 from bearerguard.server.tokens.access_token import AccessTokens, Authorization
 from bearerguard.server.tokens.refresh_token_family import RefreshTokens
-from bearerguard.server.tokens.revocations import Revocations
 
 _PREFIX = "bgc_"
 _UNUSABLE = "The code is unknown, expired, or another client's"

@@ -21,12 +21,12 @@ from bearerguard.server.grants.scopes_and_resources import narrowed_resources, n
 from bearerguard.server.grants.token_response import TokenResponse
 from bearerguard.server.http.oauth_error import invalid_grant
 from bearerguard.server.http.parameters import Parameters
+from bearerguard.server.revocations import Revocations
 from bearerguard.server.settings import Settings
 from bearerguard.server.store import grants as rows
 from bearerguard.server.store.database import Database
 from bearerguard.server.tokens.access_token import AccessTokens, Authorization
 from bearerguard.server.tokens.refresh_token_family import RefreshTokens
-from bearerguard.server.tokens.revocations import Revocations
 
 _UNUSABLE = "The refresh token is unknown, expired, revoked, or another client's"
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
+from bearerguard.errors import ConfigurationError
 from bearerguard.protocol import names, scope
 from bearerguard.server.audit import Audit
 from bearerguard.server.clients.client import Client
@@ -88,7 +89,9 @@ class TokenIssuer:
         Raises:
             OAuthError: the scope or the resource cannot be granted, or the user is disabled, or
                 the subject is the id of another client.
+            ConfigurationError: the subject is no text, or empty, or `scopes` is no list.
         """
+        _check(subject, scopes)
         allowed = client.scopes
         if scopes is not None:
             possible = frozenset(scopes)
@@ -181,3 +184,11 @@ class TokenIssuer:
                     "The user cannot be named", "user_has_a_clients_id", user_id=grant.user_id
                 )
             self.add(connection, grant, self._clock())
+
+
+def _check(subject: object, scopes: object) -> None:
+    """Raise `ConfigurationError` for what a grant of an application's own may get wrong."""
+    if not isinstance(subject, str) or not subject:
+        raise ConfigurationError("tokens.issue(subject=): pass a user's id or the client's")
+    if isinstance(scopes, str):  # else its letters would be the scopes
+        raise ConfigurationError("tokens.issue(scopes=): pass a list of scopes")

@@ -24,7 +24,7 @@ from bearerguard.server.engine import Engine
 from bearerguard.server.hosting.revocation_store import DatabaseRevocationStore
 from bearerguard.server.hosting.threads import Threads
 from bearerguard.server.http import responses
-from bearerguard.server.tokens.revocations import Revoked
+from bearerguard.server.revocations import Revoked
 
 # The guard needs no credentials in this process.
 _NO_SECRET = "in-process"  # noqa: S105 - as it says

@@ -7,16 +7,13 @@ The operator's log also gets `reason` and `found`: what exactly was wrong, and t
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
-from typing import Any
 from urllib.parse import quote
 
 from bearerguard.errors import BearerGuardError
 from bearerguard.protocol import names
-
-# The code of the event that reports a refusal, unless it has one of its own.
-REFUSED = "request_refused"
+from bearerguard.server.audit import REFUSED, Audit, Detail
 
 # An error_description contains printable ASCII without `"` and `\` (RFC 6749 §5.2). A space would
 # split a name in two.
@@ -49,7 +46,7 @@ class OAuthError(BearerGuardError):
         status: int = 400,
         headers: tuple[tuple[str, str], ...] = (),
         event: str = REFUSED,
-        **found: str | float | bool | None,
+        **found: Detail,
     ) -> None:
         super().__init__(f"{error}: {description}")
         self.error = error
@@ -58,18 +55,27 @@ class OAuthError(BearerGuardError):
         self.headers = headers
         self.reason: str = error if reason is None else reason
         self.event = event
-        self.found: dict[str, Any] = {}
+        self.found: dict[str, Detail] = {}
         self.note(**found)
 
-    def note(self, **found: str | float | bool | None) -> None:
+    def note(self, **found: Detail) -> None:
         """Add to `found`; existing values stay."""
         for name, value in found.items():
             cut = value[:_MAX_EVIDENCE] if isinstance(value, str) else value
             self.found.setdefault(name, cut)
 
+    def report(self, audit: Audit, endpoint: str) -> None:
+        """Report that a request to the path `endpoint` was refused."""
+        known: dict[str, Detail] = {
+            "endpoint": endpoint,
+            "error": self.error,
+            "reason": self.reason,
+        }
+        audit.emit(self.event, **{**self.found, **known})
+
 
 @contextmanager
-def noting(**found: str | float | bool | None) -> Generator[None]:
+def noting(**found: Detail) -> Generator[None]:
     """Add what is known of a request to an error raised inside."""
     try:
         yield
@@ -93,26 +99,34 @@ def _escaped(name: str) -> str:
     return safe if len(safe) <= _MAX_NAME else safe[: _MAX_NAME - 3] + "..."
 
 
-def invalid_request(description: str, reason: str | None = None, **found: Any) -> OAuthError:
+def _error(
+    error: str, description: str, reason: str | None, found: Mapping[str, Detail]
+) -> OAuthError:
+    refusal = OAuthError(error, description, reason=reason)
+    refusal.note(**found)
+    return refusal
+
+
+def invalid_request(description: str, reason: str | None = None, **found: Detail) -> OAuthError:
     """The request is malformed (RFC 6749 §5.2)."""
-    return OAuthError(names.INVALID_REQUEST, description, reason=reason, **found)
+    return _error(names.INVALID_REQUEST, description, reason, found)
 
 
-def invalid_grant(description: str, reason: str | None = None, **found: Any) -> OAuthError:
+def invalid_grant(description: str, reason: str | None = None, **found: Detail) -> OAuthError:
     """The code, refresh token or assertion is not valid (RFC 6749 §5.2)."""
-    return OAuthError(names.INVALID_GRANT, description, reason=reason, **found)
+    return _error(names.INVALID_GRANT, description, reason, found)
 
 
-def invalid_scope(description: str, reason: str | None = None, **found: Any) -> OAuthError:
+def invalid_scope(description: str, reason: str | None = None, **found: Detail) -> OAuthError:
     """The scope is unknown, malformed, or exceeds what may be granted (RFC 6749 §5.2)."""
-    return OAuthError(names.INVALID_SCOPE, description, reason=reason, **found)
+    return _error(names.INVALID_SCOPE, description, reason, found)
 
 
-def invalid_target(description: str, reason: str | None = None, **found: Any) -> OAuthError:
+def invalid_target(description: str, reason: str | None = None, **found: Detail) -> OAuthError:
     """The resource is unknown, malformed, or exceeds what may be granted (RFC 8707 §2)."""
-    return OAuthError(names.INVALID_TARGET, description, reason=reason, **found)
+    return _error(names.INVALID_TARGET, description, reason, found)
 
 
-def unauthorized_client(description: str, reason: str | None = None, **found: Any) -> OAuthError:
+def unauthorized_client(description: str, reason: str | None = None, **found: Detail) -> OAuthError:
     """The client is not authorized to do this (RFC 6749 §5.2)."""
-    return OAuthError(names.UNAUTHORIZED_CLIENT, description, reason=reason, **found)
+    return _error(names.UNAUTHORIZED_CLIENT, description, reason, found)

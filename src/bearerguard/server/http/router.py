@@ -75,7 +75,7 @@ class Router:
     def too_large(self, path: str) -> Response:
         """Return the response to a request to `path` whose body exceeds the limit."""
         refusal = OAuthError("invalid_request", "The request is too large", reason="too_large")
-        self._audit.refused(path, refusal)
+        refusal.report(self._audit, path)
         return self._endpoints[path].too_large()
 
     def _cross_origin(self, endpoint: Endpoint, path: str, request: Request) -> Response:
@@ -94,7 +94,7 @@ class Router:
         try:
             return endpoint.handle(request)
         except OAuthError as error:
-            self._audit.refused(path, error)
+            error.report(self._audit, path)
             return responses.refusal(error)
 
 

@@ -168,7 +168,7 @@ class Accounts:
                 .values(password_hash=new)
             )
 
-    def _change(self, normal: str, **values: Any) -> Account:
+    def _change(self, normal: str, **values: str | float | None) -> Account:
         with self._database.write() as connection:
             row = _require(connection, normal)
             connection.execute(update(users).where(users.c.user_id == row.user_id).values(**values))

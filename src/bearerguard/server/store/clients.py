@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NotRequired, TypedDict, Unpack
 
 from sqlalchemy import Connection, Row, delete, insert, or_, select, update
 
@@ -19,6 +19,16 @@ from bearerguard.server.store.schema import (
 )
 
 
+class ClientRow(TypedDict):
+    """The values of a client's row."""
+
+    client_id: str
+    name: str
+    options: NotRequired[str]
+    access_lifetime: NotRequired[float | None]
+    created_at: float
+
+
 def find(connection: Connection, client_id: str) -> Row[Any] | None:
     """Return the row of a client, None if there is none."""
     query = select(clients).where(clients.c.client_id == client_id, stands())
@@ -30,7 +40,7 @@ def all_clients(connection: Connection) -> list[Row[Any]]:
     return list(connection.execute(select(clients).where(stands()).order_by(clients.c.created_at)))
 
 
-def add(connection: Connection, **values: Any) -> None:
+def add(connection: Connection, **values: Unpack[ClientRow]) -> None:
     """Add a client."""
     connection.execute(insert(clients).values(**values))
 

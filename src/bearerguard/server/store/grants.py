@@ -5,7 +5,7 @@ A change that must happen once is one conditional UPDATE, whose row count decide
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NotRequired, TypedDict, Unpack
 
 from sqlalchemy import Connection, Row, and_, delete, exists, func, insert, select, update
 
@@ -21,7 +21,22 @@ from bearerguard.server.store.schema import (
 # Codes
 
 
-def add_code(connection: Connection, **values: Any) -> None:
+class CodeRow(TypedDict):
+    """What a code's row has from the start."""
+
+    digest: str
+    client_id: str
+    user_id: str
+    redirect_uri: str
+    challenge: str | None
+    scope: str
+    resources: str
+    auth_time: float | None
+    created_at: float
+    expires_at: float
+
+
+def add_code(connection: Connection, **values: Unpack[CodeRow]) -> None:
     """Add a code."""
     connection.execute(insert(codes).values(**values))
 
@@ -49,7 +64,20 @@ def redeem_code(connection: Connection, digest: str, grant_id: str, now: float) 
 # Grants
 
 
-def add_grant(connection: Connection, **values: Any) -> None:
+class GrantRow(TypedDict):
+    """What a grant's row has from the start."""
+
+    grant_id: str
+    client_id: str
+    user_id: str
+    scope: str
+    resources: str
+    auth_time: float | None
+    created_at: float
+    expires_at: float
+
+
+def add_grant(connection: Connection, **values: Unpack[GrantRow]) -> None:
     """Add a grant."""
     connection.execute(insert(grants).values(**values))
 
@@ -107,7 +135,17 @@ def end_codes_of_user(
 # Refresh tokens
 
 
-def add_refresh_token(connection: Connection, **values: Any) -> None:
+class RefreshTokenRow(TypedDict):
+    """What a refresh token's row has from the start."""
+
+    digest: str
+    grant_id: str
+    created_at: float
+    expires_at: float
+    generation: int
+
+
+def add_refresh_token(connection: Connection, **values: Unpack[RefreshTokenRow]) -> None:
     """Add a refresh token."""
     connection.execute(insert(refresh_tokens).values(**values))
 
@@ -164,7 +202,21 @@ def count_refresh(connection: Connection, grant_id: str, generation: int) -> Non
 # Access tokens
 
 
-def add_access_token(connection: Connection, **values: Any) -> None:
+class AccessTokenRow(TypedDict):
+    """What an access token's row has from the start."""
+
+    token_key: str
+    client_id: str
+    grant_id: str | None
+    subject: str
+    scope: str
+    audience: str
+    auth_time: NotRequired[float | None]
+    issued_at: float
+    expires_at: float
+
+
+def add_access_token(connection: Connection, **values: Unpack[AccessTokenRow]) -> None:
     """Add an access token."""
     connection.execute(insert(access_tokens).values(**values))
 

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NotRequired, TypedDict, Unpack
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from bearerguard.server.store.schema import clients, signing_keys
+
+
+class NewKey(TypedDict):
+    """A key, its private part sealed."""
+
+    kid: str
+    algorithm: str
+    public_jwk: str
+    sealed_private: bytes
+
+
+class KeyRow(NewKey):
+    """The values of a key's row."""
+
+    created_at: float
+    active_at: float
+    retires_at: NotRequired[float | None]
 
 
 def all_keys(connection: Connection) -> list[Row[Any]]:
@@ -15,7 +32,7 @@ def all_keys(connection: Connection) -> list[Row[Any]]:
     return list(connection.execute(query))
 
 
-def add(connection: Connection, **values: Any) -> None:
+def add(connection: Connection, **values: Unpack[KeyRow]) -> None:
     """Add a key."""
     connection.execute(insert(signing_keys).values(**values))
 

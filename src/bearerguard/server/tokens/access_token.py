@@ -24,6 +24,7 @@ from bearerguard.server.secret import ServerSecret
 from bearerguard.server.settings import Resource, Settings
 from bearerguard.server.store import clients as client_rows
 from bearerguard.server.store import grants as rows
+from bearerguard.server.store.grants import AccessTokenRow
 from bearerguard.server.tokens.key_ring import KeyRing
 
 _OPAQUE, _OPAQUE_PREFIX = "access token", "bga_"
@@ -47,7 +48,7 @@ class NewAccessToken:
 
     value: str = field(repr=False)
     expires_in: int
-    row: Mapping[str, Any] | None = field(repr=False)
+    row: AccessTokenRow | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +179,7 @@ class AccessTokens:
 
     def _row(
         self, authorization: Authorization, content: Mapping[str, Any], key: str
-    ) -> dict[str, Any]:
+    ) -> AccessTokenRow:
         return {
             "token_key": key,
             "client_id": authorization.client.client_id,
@@ -223,7 +224,7 @@ class AccessTokens:
         return token.claims if named and self._keys.verifies(connection, token, header) else None
 
 
-def row_for(known: FoundAccessToken) -> dict[str, Any]:
+def row_for(known: FoundAccessToken) -> AccessTokenRow:
     """Return a row for a JWT that has none, so that its revocation can be stored."""
     content = known.claims
     return {

@@ -18,12 +18,12 @@ from bearerguard.protocol.jose.signing import PrivateKey
 from bearerguard.runtime.process_lock import ProcessLock
 from bearerguard.runtime.sealing import SealError
 from bearerguard.server.audit import Audit
+from bearerguard.server.revocations import Revocations
 from bearerguard.server.secret import VARIABLE, ServerSecret
 from bearerguard.server.settings import Settings
 from bearerguard.server.store import keys as rows
 from bearerguard.server.store.database import Database
 from bearerguard.server.tokens import signing_key
-from bearerguard.server.tokens.revocations import Revocations
 from bearerguard.server.tokens.signing_key import SigningKey
 
 # How long a cache may keep the JWKS.

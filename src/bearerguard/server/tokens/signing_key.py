@@ -18,6 +18,7 @@ from bearerguard.protocol.jose import signing
 from bearerguard.protocol.jose.jwk import VerificationKey, parse_jwk
 from bearerguard.protocol.jose.signing import PrivateKey
 from bearerguard.runtime.sealing import Sealer, SealError
+from bearerguard.server.store.keys import NewKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class SigningKey:
         )
 
 
-def make(algorithm: str, sealer: Sealer) -> dict[str, Any]:
+def make(algorithm: str, sealer: Sealer) -> NewKey:
     """Return a new key as the values of a row, with the private key sealed."""
     kid = secrets.token_hex(8)
     key = PrivateKey(algorithm, kid, signing.generate(algorithm))

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from bearerguard.errors import ConfigurationError
-from bearerguard.guard.driving import SharedStore
 from bearerguard.guard.introspection.shared_cache import PURPOSE, SharedCache
+from bearerguard.guard.stores import SharedStore
 from bearerguard.runtime.sealing import Sealer, Secret, secret_list
 
 _STORE_METHODS = ("handlers", "async_handlers")
@@ -54,4 +54,12 @@ class IntrospectionCache:
             self._sealer,
             self._prefix,
             report=lambda issuer, cause: emit("introspection_cache_failed", issuer, cause),
+        )
+
+
+def check_introspection_cache(cache: object) -> None:
+    """Refuse what is neither an `IntrospectionCache` nor None."""
+    if cache is not None and not isinstance(cache, IntrospectionCache):
+        raise ConfigurationError(
+            "introspection_cache=: pass IntrospectionCache(RedisStore(...), secret=...)"
         )

@@ -1,7 +1,6 @@
-"""The interface of a store of revocations, which workers share as a log.
+"""The interfaces of the stores that workers share: any with values, and one with the revocations.
 
-A store performs the effects of `runtime.shared_log`. `bearerguard.redis.RedisStore` is one; any
-object with these methods is another.
+`bearerguard.redis.RedisStore` is both; any object with these methods is another.
 """
 
 from __future__ import annotations
@@ -13,8 +12,20 @@ from typing import Protocol
 from bearerguard.runtime.flow import AsyncHandlers, Handlers
 
 
+class SharedStore(Protocol):
+    """A store that workers share; `bearerguard.redis.RedisStore` is one."""
+
+    def handlers(self) -> Handlers:
+        """Return the handlers of its effects for a thread."""
+        ...
+
+    def async_handlers(self) -> AsyncHandlers:
+        """Return the handlers of its effects for an event loop."""
+        ...
+
+
 class RevocationStore(Protocol):
-    """A log of revocations that workers share.
+    """A log of revocations that workers share; it performs the effects of `runtime.shared_log`.
 
     A table of handlers maps the type of an effect to a callable that takes the effect and returns
     the reply. A handler raises `StoreFailed` when the store gives no usable reply; requests get
