@@ -84,8 +84,8 @@ def test_REV_01_the_client_authenticates_and_a_public_one_names_itself(harness: 
 
 
 def test_revoking_by_call_reaches_users_grants_and_listeners(harness: Harness) -> None:
-    heard: list[Revoked] = []
-    harness.server.on_revocation(heard.append)
+    notified: list[Revoked] = []
+    harness.server.on_revocation(notified.append)
     first, second, third = (harness.tokens() for _ in range(3))
     assert harness.server.revoke(first["access_token"])
     assert not harness.server.revoke(first["access_token"])
@@ -97,8 +97,8 @@ def test_revoking_by_call_reaches_users_grants_and_listeners(harness: Harness) -
     assert harness.redeem(pending).error == (400, "invalid_grant")
     assert not any(harness.is_active(each["access_token"]) for each in (first, second, third))
     harness.server.clients.remove(harness.phone.client_id)
-    assert [each.kind for each in heard] == ["jti", "sid", "sid", "sid", "sub", "client_id"]
-    assert heard[1].value == grant
+    assert [each.kind for each in notified] == ["jti", "sid", "sid", "sid", "sub", "client_id"]
+    assert notified[1].value == grant
 
 
 def test_a_user_is_revoked_by_either_login_or_id(make: Make) -> None:
@@ -106,11 +106,11 @@ def test_a_user_is_revoked_by_either_login_or_id(make: Make) -> None:
     account = harness.server.users.add("ada", "a password of some length")
     with Administration(f"sqlite:///{harness.folder}/auth.db", secret=SECRET) as beside:
         for server in (harness.server, beside):
-            heard: list[Revoked] = []
-            server._engine.revocations.listen(heard.append)
+            notified: list[Revoked] = []
+            server._engine.revocations.listen(notified.append)
             assert server.revoke_user(login="Ada") == 0
             assert server.revoke_user(user_id=account.user_id) == 0
-            assert [each.value for each in heard] == [account.user_id] * 2
+            assert [each.value for each in notified] == [account.user_id] * 2
             with pytest.raises(AccountError, match="no user"):
                 server.revoke_user(login=account.user_id)
             with pytest.raises(ClientError, match="no client"):
@@ -121,7 +121,7 @@ def test_a_user_is_revoked_by_either_login_or_id(make: Make) -> None:
                     server.revoke_user(**names)
             with pytest.raises(TypeError):
                 server.revoke_user("ada")  # type: ignore[call-arg]
-            assert len(heard) == 2
+            assert len(notified) == 2
 
 
 def test_a_disabled_user_has_no_tokens_left(make: Make) -> None:
@@ -161,7 +161,7 @@ def test_INS_01_an_active_token_is_described(harness: Harness) -> None:
     assert known == {"active": True, "token_type": "Bearer", **claims(token)}
 
 
-def test_INS_01_unknown_over_refresh_and_others_tokens_are_inactive_and_nothing_more(
+def test_INS_01_unknown_expired_refresh_and_others_tokens_are_inactive_and_nothing_more(
     harness: Harness,
 ) -> None:
     other = harness.add("Other")
@@ -178,7 +178,7 @@ def test_INS_01_unknown_over_refresh_and_others_tokens_are_inactive_and_nothing_
     assert inactive == [{"active": False}] * 6
 
 
-def test_INS_01_an_api_may_ask_about_tokens_for_the_resources_it_serves(make: Make) -> None:
+def test_INS_01_an_api_may_introspect_tokens_for_its_resources(make: Make) -> None:
     a, b = "https://a.example.com", "https://b.example.com"
     harness = make(resources=[a, b])
     api = harness.add("API", introspects=[a], redirect_uris=[])

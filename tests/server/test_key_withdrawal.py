@@ -147,10 +147,10 @@ def test_a_process_that_starts_later_does_not_bring_it_back(harness: Harness) ->
 
 def test_listeners_are_notified(harness: Harness) -> None:
     (leaked,) = keys_of(harness.server)
-    heard: list[tuple[str, str]] = []
-    harness.server.on_revocation(lambda revoked: heard.append((revoked.kind, revoked.value)))
+    notified: list[tuple[str, str]] = []
+    harness.server.on_revocation(lambda revoked: notified.append((revoked.kind, revoked.value)))
     harness.server.keys.withdraw(leaked)
-    assert heard == [("kid", leaked)]
+    assert notified == [("kid", leaked)]
 
 
 # A clock that is set back
