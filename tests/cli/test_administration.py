@@ -47,19 +47,19 @@ def run(store: str) -> Run:
     return run
 
 
-def answer(result: Result) -> Any:
+def parsed(result: Result) -> Any:
     return json.loads(result.stdout)
 
 
 def test_a_user_is_added_listed_disabled_and_enabled(run: Run) -> None:
-    added = answer(run("user", "add", "Ada", "--name", "Ada L.", "--json", given=f"{PASSWORD}\n"))
+    added = parsed(run("user", "add", "Ada", "--name", "Ada L.", "--json", given=f"{PASSWORD}\n"))
     assert (added["login"], added["name"], added["disabled_at"]) == ("ada", "Ada L.", None)
     listed = run("user", "list").stdout
     assert added["user_id"] in listed
     assert "Ada L." in listed
-    assert answer(run("user", "disable", "ada", "--json"))["disabled_at"].endswith("Z")
-    assert answer(run("user", "enable", "ADA", "--json"))["disabled_at"] is None
-    assert answer(run("user", "list", "--json")) == [added]
+    assert parsed(run("user", "disable", "ada", "--json"))["disabled_at"].endswith("Z")
+    assert parsed(run("user", "enable", "ADA", "--json"))["disabled_at"] is None
+    assert parsed(run("user", "list", "--json")) == [added]
 
 
 def test_a_password_is_never_an_argument_and_never_printed(run: Run) -> None:
@@ -112,8 +112,8 @@ def test_a_client_is_added_and_its_secret_is_shown_once(run: Run) -> None:
 def test_a_resource_server_introspects_for_the_api_that_it_was_registered_for(
     run: Run, store: str, introspects: str
 ) -> None:
-    added = answer(run("client", "add", "RS", "--introspects", introspects, "--json"))
-    robot = answer(run("client", "add", "Robot", "--scope", "read", "--json"))
+    added = parsed(run("client", "add", "RS", "--introspects", introspects, "--json"))
+    robot = parsed(run("client", "add", "Robot", "--scope", "read", "--json"))
     assert added["introspects"] == [introspects]
     resources = ["https://api.example.com", "https://other.example.com"]
     with closing(
@@ -146,7 +146,7 @@ def test_a_resource_to_introspect_is_a_uri(run: Run, introspects: str) -> None:
 
 
 def test_a_client_has_what_its_options_say(run: Run, tmp_path: Path) -> None:
-    public = answer(
+    public = parsed(
         run(
             *("client", "add", "Pocket", "--public", "--json", "--id", "pocket"),
             *("--redirect-uri", "http://127.0.0.1/cb", "--redirect-uri", "com.example.app:/cb"),
@@ -159,7 +159,7 @@ def test_a_client_has_what_its_options_say(run: Run, tmp_path: Path) -> None:
     assert public["scopes"] == ["read", "write"]
     assert public["origins"] == ["https://app.example.com"]
     assert "shown only once" not in run("client", "add", "Phone", "--public").stdout
-    lax = answer(
+    lax = parsed(
         run(
             *("client", "add", "Old", "--unsafe-without-pkce", "--without-consent", "--json"),
             *("--redirect-uri", "https://app.example.com/cb", "--grant-type", "authorization_code"),
@@ -177,7 +177,7 @@ def test_a_client_has_what_its_options_say(run: Run, tmp_path: Path) -> None:
 def test_a_clients_tokens_live_as_long_as_its_options_say(run: Run, store: str) -> None:
     lifetimes = ("--access-token-lifetime", "60", "--refresh-token-lifetime", "7200")
     more = ("--refresh-token-max-lifetime", "86400", "--scope", "read", "--json")
-    made = answer(run("client", "add", "Short", *lifetimes, *more))
+    made = parsed(run("client", "add", "Short", *lifetimes, *more))
     assert [made[f"{name}_lifetime"] for name in ("access_token", "refresh_token_max")] == [
         60,
         86400,
@@ -197,21 +197,21 @@ def test_a_clients_tokens_live_as_long_as_its_options_say(run: Run, store: str) 
 
 
 def test_a_client_gets_a_new_secret_and_is_removed(run: Run) -> None:
-    first = answer(run("client", "add", "Notes", "--id", "notes", "--json"))["client_secret"]
-    second = answer(run("client", "rotate-secret", "notes", "--overlap", "0", "--json"))
+    first = parsed(run("client", "add", "Notes", "--id", "notes", "--json"))["client_secret"]
+    second = parsed(run("client", "rotate-secret", "notes", "--overlap", "0", "--json"))
     assert second["client_secret"] != first
     assert "is removed" in run("client", "remove", "notes").stdout
     assert "no clients:" in run("client", "list").stdout
     run("client", "add", "Notes", "--id", "notes")
-    assert answer(run("client", "remove", "notes", "--json"))["removed"] is True
+    assert parsed(run("client", "remove", "notes", "--json"))["removed"] is True
 
 
 def test_a_key_is_rotated_and_listed_without_its_private_part(run: Run) -> None:
     run("client", "add", "Any", "--id", "any")
     assert "There is no key:" in run("keys", "list").stdout
-    first = answer(run("keys", "rotate", "--immediately", "--json"))["kid"]
+    first = parsed(run("keys", "rotate", "--immediately", "--json"))["kid"]
     assert "is published." in run("keys", "rotate").stdout
-    listed = answer(run("keys", "list", "--json"))
+    listed = parsed(run("keys", "list", "--json"))
     assert listed[0]["kid"] == first
     assert set(listed[0]) == {"kid", "algorithm", "signs_from", "published_until"}
     assert listed[1]["kid"] in run("keys", "list").stdout
@@ -219,10 +219,10 @@ def test_a_key_is_rotated_and_listed_without_its_private_part(run: Run) -> None:
 
 def test_a_key_is_withdrawn_and_a_new_one_signs(run: Run) -> None:
     run("client", "add", "Any", "--id", "any")
-    leaked = answer(run("keys", "rotate", "--json"))["kid"]
-    said = answer(run("keys", "withdraw", leaked, "--json"))
+    leaked = parsed(run("keys", "rotate", "--json"))["kid"]
+    said = parsed(run("keys", "withdraw", leaked, "--json"))
     assert said["withdrawn"] == leaked != said["signing"]
-    assert [key["kid"] for key in answer(run("keys", "list", "--json"))] == [said["signing"]]
+    assert [key["kid"] for key in parsed(run("keys", "list", "--json"))] == [said["signing"]]
     assert "is withdrawn" in run("keys", "withdraw", said["signing"]).stdout
     refused = run("keys", "withdraw", leaked, code=1).stderr
     assert refused.startswith("bearerguard: There is no key")
@@ -230,8 +230,8 @@ def test_a_key_is_withdrawn_and_a_new_one_signs(run: Run) -> None:
 
 
 def test_the_first_key_signs_at_once_though_a_command_made_it(run: Run, store: str) -> None:
-    robot = answer(run("client", "add", "Robot", "--scope", "read", "--json"))
-    kid = answer(run("keys", "rotate", "--json"))["kid"]
+    robot = parsed(run("client", "add", "Robot", "--scope", "read", "--json"))
+    kid = parsed(run("keys", "rotate", "--json"))["kid"]
     server = AuthorizationServer("http://127.0.0.1:8000", store=store)
     form = {"grant_type": "client_credentials"} | {
         name: robot[name] for name in ("client_id", "client_secret")
@@ -377,7 +377,7 @@ def test_a_reading_command_makes_no_development_secret(
             "read=See them, all of them; write=Change a=b of them;",
             {"read": "See them, all of them", "write": "Change a=b of them"},
         ),
-        ("\n read=See; hear\n\n write=Change\n", {"read": "See; hear", "write": "Change"}),
+        ("\n read=See; share\n\n write=Change\n", {"read": "See; share", "write": "Change"}),
         ("https://a.example/read=See", {"https://a.example/read": "See"}),
         ("", None),
         (" \n", None),
@@ -467,10 +467,10 @@ def test_what_was_not_revoked_does_not_look_like_success(
 
 
 def test_a_user_who_had_allowed_nothing_is_said_to_have_nothing_left(run: Run) -> None:
-    ada = answer(run("user", "add", "ada", "--json", given=f"{PASSWORD}\n"))["user_id"]
+    ada = parsed(run("user", "add", "ada", "--json", given=f"{PASSWORD}\n"))["user_id"]
     for named in (("--user", "ada"), ("--user-id", ada)):
         assert "no active grants" in run("revoke", *named).stdout
-        assert answer(run("revoke", *named, "--json")) == {"revoked": 0}
+        assert parsed(run("revoke", *named, "--json")) == {"revoked": 0}
 
 
 LACKING = """

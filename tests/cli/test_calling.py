@@ -45,7 +45,7 @@ _CHALLENGES = {
 RAW = "\x1b]0;x\x07|\x9b2J|\x7f|\u202e|\u2066|\u200b|\u2028|\u061c|\u3164|\u00e9\u3000\t.\r\n"
 
 
-def answer(request: Request) -> Response:
+def respond(request: Request) -> Response:
     path = urlsplit(request.url).path
     if path in _CHALLENGES:
         status = 403 if "scope" in _CHALLENGES[path] else 401
@@ -67,7 +67,7 @@ def answer(request: Request) -> Response:
 
 @pytest.fixture
 def api() -> Generator[str]:
-    with serving(answer) as url:
+    with serving(respond) as url:
         yield url
 
 
@@ -156,8 +156,8 @@ def test_a_command_that_is_named_is_one_command_whatever_scope_an_api_demands(ap
     _, err = call(tmp_path, f"{api}/shell", "--issuer", "https://id.example.com", code=4)
     pasted = f'bearerguard() {{ printf "%s|" "$@"; }}\n{err.splitlines()[2]}'
     done = subprocess.run(["sh", "-c", pasted], capture_output=True, text=True, check=True)
-    told = "login|https://id.example.com|--client-id|app|--scope|$(id) '`id`|"
-    assert done.stdout == told + "--storage|insecure-plaintext|"
+    arguments = "login|https://id.example.com|--client-id|app|--scope|$(id) '`id`|"
+    assert done.stdout == arguments + "--storage|insecure-plaintext|"
 
 
 def test_a_command_that_is_named_keeps_every_option_of_the_login_before():

@@ -65,7 +65,7 @@ def test_C15_an_issuer_is_taken_as_it_is_typed(tmp_path: Path, slash: str) -> No
     seen: list[Request] = []
     where: list[str] = []
 
-    def answer(request: Request) -> Response:
+    def respond(request: Request) -> Response:
         seen.append(request)
         about = {
             "issuer": where[0] + slash,
@@ -79,7 +79,7 @@ def test_C15_an_issuer_is_taken_as_it_is_typed(tmp_path: Path, slash: str) -> No
         return Response(200, (), json.dumps(said).encode())
 
     headers = "User-Agent: MyCli/1.0 (a, b)\n\nX-Api-Key: k3y"
-    with serving(answer) as url:
+    with serving(respond) as url:
         where.append(url)
         other = slash.rstrip("/") if slash.endswith("/") else slash + "/"
         code, said = login(tmp_path, url + other)

@@ -131,12 +131,12 @@ def allow(url: str) -> str:
         action = re.search(r'<form[^>]*action="([^"]+)"', page.text)
         if action is None:
             return page.text
-        answer = browser.post(
+        response = browser.post(
             page.url.join(action[1].replace("&amp;", "&")),
             data=fields | {"decision": "allow"},
             headers={"Origin": f"{page.url.scheme}://{page.url.netloc.decode()}"},
         )
-        return answer.text
+        return response.text
 
 
 def test_a_login_is_kept_used_shown_and_ended(make):
@@ -271,19 +271,19 @@ def test_a_login_that_can_be_none_is_refused_before_anything_else(tmp_path, stor
 
 
 def device_server(asked: list[str]) -> Callable[[Request], Response]:
-    """Return what answers as RFC 8628 says: pending once, then a token."""
+    """Return a handler that responds as RFC 8628 says: pending once, then a token."""
 
-    def answer(request: Request) -> Response:
+    def respond(request: Request) -> Response:
         base = f"http://{request.values(b'host')[0].decode()}"
         form = dict(parse_qsl(request.body.decode()))
         if "well-known" in request.url:
-            return answered(
+            return json_response(
                 issuer=base,
                 token_endpoint=f"{base}/token",
                 device_authorization_endpoint=f"{base}/device",
             )
         if request.url == "/device":
-            return answered(
+            return json_response(
                 device_code="d",
                 user_code="WDJB-MJHT",
                 verification_uri=f"{base}/enter",
@@ -293,10 +293,10 @@ def device_server(asked: list[str]) -> Callable[[Request], Response]:
             )
         asked.append(form["grant_type"])
         if len(asked) == 1:
-            return answered(400, error="authorization_pending")
-        return answered(access_token="opaque-token", token_type="Bearer", expires_in=600)
+            return json_response(400, error="authorization_pending")
+        return json_response(access_token="opaque-token", token_type="Bearer", expires_in=600)
 
-    return answer
+    return respond
 
 
 def test_a_login_with_a_code_shows_it_and_waits_for_the_answer(tmp_path):
@@ -337,7 +337,7 @@ def test_at_a_terminal_something_turns_while_the_login_waits_and_the_result_is_j
     assert "opaque-token" not in done.stdout.decode() + said
 
 
-def answered(status: int = 200, **members: Any) -> Response:
+def json_response(status: int = 200, **members: Any) -> Response:
     body = json.dumps(members).encode()
     return Response(status, (("Content-Type", "application/json"),), body)
 

@@ -1,4 +1,4 @@
-"""`bearerguard serve` as a program: also which proxies it trusts about the client's address."""
+"""`bearerguard serve`: run in a process of its own, behind trusted proxies."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def test_only_a_named_proxy_is_believed_about_who_is_behind_it(
     ):
         running.wait_for_port(port)
         fields = _form(browser.get("/oauth/login").text)
-        answer = browser.post(
+        response = browser.post(
             "/oauth/login",
             data=fields | {"username": "nobody", "password": "wrong one"},
             headers={"X-Forwarded-For": CLAIMED},
         )
-        assert answer.status_code == 403, answer.text
+        assert response.status_code == 403, response.text
         details = running.wait_for_line(r"login_failed (\{.*\})")
     assert json.loads(details)["address"] == seen
 

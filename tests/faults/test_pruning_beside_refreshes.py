@@ -1,4 +1,4 @@
-"""A great deal is over at once and is removed, while clients refresh as fast as they are served."""
+"""Many expired rows are removed at once, while clients refresh as fast as they are served."""
 
 from __future__ import annotations
 

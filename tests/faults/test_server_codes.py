@@ -31,9 +31,9 @@ def test_TK_06_each_code_is_redeemed_exactly_once_over_four_processes(tmp_path: 
                 "redirect_uri": CALLBACK,
                 "code_verifier": VERIFIER,
             }
-            answers = herd.all_at_once(client, fields)
-            outcomes.update((each.status, each.error) for each in answers)
-            good = [each for each in answers if each.status == 200]
+            responses = herd.all_at_once(client, fields)
+            outcomes.update((each.status, each.error) for each in responses)
+            good = [each for each in responses if each.status == 200]
             winners[len(good)] += 1
             secrets += [code, *(each.content["access_token"] for each in good)]
             secrets += [each.content["refresh_token"] for each in good]

@@ -25,7 +25,7 @@ _PATIENCE = 30
 
 
 class Refresher(threading.Thread):
-    """A client that refreshes for ever, and asks again when it gets no answer."""
+    """A client that refreshes until it is stopped, and repeats a request that gets no response."""
 
     def __init__(self, url: str, client: object, token: str) -> None:
         super().__init__(daemon=True)
@@ -65,7 +65,7 @@ class Refresher(threading.Thread):
             self.tokens.append(got.content["refresh_token"])
             self.access.append(got.content["access_token"])
             return
-        self.problem = "no answer"
+        self.problem = "no response"
 
 
 def _workers(master: int) -> list[int]:
@@ -73,7 +73,7 @@ def _workers(master: int) -> list[int]:
     return [int(pid) for pid in children.split()]
 
 
-def test_RT_02_clients_recover_from_kills_by_asking_again(tmp_path: Path) -> None:
+def test_RT_02_clients_recover_from_kills_by_repeating_requests(tmp_path: Path) -> None:
     killed = 0
     dice = random.Random()
     with served(tmp_path, PRELOADED, GRACE="30") as running:

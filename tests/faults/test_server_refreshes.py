@@ -33,9 +33,9 @@ def test_RT_02_a_hundred_refreshes_at_once_never_fork_the_family(
     outcomes: Counter[tuple[int, str | None]] = Counter()
     with served(tmp_path, FOUR, GRACE=grace) as running, Herd(running.url, AT_ONCE) as herd:
         for _ in range(ROUNDS):
-            answers, token = _refresh_all_at_once(running, herd)
-            outcomes.update((each.status, each.error) for each in answers)
-            good = [each.content for each in answers if each.status == 200]
+            responses, token = _refresh_all_at_once(running, herd)
+            outcomes.update((each.status, each.error) for each in responses)
+            good = [each.content for each in responses if each.status == 200]
             secrets += [token, *(each["access_token"] for each in good)]
             successors = {each["refresh_token"] for each in good}
             assert len(successors) == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def found(folder: Path, printed: str, secrets: Iterable[str]) -> list[str]:
-    """Return where a secret stands, in clear; a JWT is told by its signature."""
+    """Return where a secret is found in clear; a JWT is recognised by its signature."""
     files = [path for path in folder.iterdir() if not path.name.endswith(".secret")]
     places = {path.name: path.read_bytes() for path in files}
     assert any(name.startswith("auth.db") for name in places)

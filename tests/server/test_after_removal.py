@@ -17,10 +17,10 @@ def test_a_user_disabled_as_an_account_has_no_tokens_left_either(make: Make) -> 
     ada = harness.server.users.add("ada", "correct horse battery")
     tokens = harness.redeem(code_of(harness, ada.user_id)).json
     assert harness.is_active(tokens["access_token"])
-    notified: list[Revoked] = []
-    harness.server.on_revocation(notified.append)
+    revoked: list[Revoked] = []
+    harness.server.on_revocation(revoked.append)
     harness.server.users.disable("ada")
-    assert [each.kind for each in notified] == ["sid", "sub"], "guards are notified"
+    assert [each.kind for each in revoked] == ["sid", "sub"], "guards are notified"
     assert harness.refresh(tokens["refresh_token"]).error == (400, "invalid_grant")
     assert not harness.is_active(tokens["access_token"])
 

@@ -49,8 +49,8 @@ def ask(harness: Harness, text: str, **fields: Any) -> Reply:
 
 
 def test_TK_04_a_signed_assertion_proves_its_client(harness: Harness, robot: Registered) -> None:
-    answer = ask(harness, assertion(harness, robot))
-    assert answer.status == 200
+    response = ask(harness, assertion(harness, robot))
+    assert response.status == 200
     assert ask(harness, assertion(harness, robot, aud=[ISSUER])).status == 200
     assert ask(harness, assertion(harness, robot), client_id=robot.client_id).status == 200
     typed = assertion(harness, robot, head={"typ": "client-authentication+jwt"})
@@ -123,8 +123,8 @@ def test_TK_04_the_type_must_be_named_and_the_method_registered(
     assert ask(harness, text, client_assertion_type="other").error == (400, "invalid_request")
     assert ask(harness, text, client_assertion_type=None).error == (400, "invalid_request")
     assert ask(harness, text, client_secret="x").error == (400, "invalid_request")
-    answer = harness.token(robot, grant_type="client_credentials", client_secret="guess")
-    assert answer.error == (401, "invalid_client")
+    response = harness.token(robot, grant_type="client_credentials", client_secret="guess")
+    assert response.error == (401, "invalid_client")
     mismatched = assertion(harness, harness.app)
     assert ask(harness, mismatched).error == (401, "invalid_client")
 
@@ -161,8 +161,8 @@ def test_TK_04_where_endpoints_are_accepted_all_that_is_named_must_be_this_serve
 ) -> None:
     harness = make(accept_endpoint_audiences=True)
     robot = harness.add("Robot", jwks={"keys": [KEY.jwk()]}, redirect_uris=[])
-    answer = ask(harness, assertion(harness, robot, aud=audience))
-    assert answer.status == (200 if good else 401)
+    response = ask(harness, assertion(harness, robot, aud=audience))
+    assert response.status == (200 if good else 401)
 
 
 @pytest.mark.parametrize(

@@ -38,9 +38,9 @@ def test_TK_03_a_secret_in_basic_may_be_raw_or_form_encoded(
     client = harness.add("Robot", client_secret=secret)
     assert own(harness, header(client.client_id, written(secret))).status == 200
     for wrong in (written(secret) + "x", written(secret)[1:], written("x" + secret)):
-        answer = own(harness, header(client.client_id, wrong))
-        assert answer.error == (401, "invalid_client")
-        assert answer.header("www-authenticate") is not None
+        response = own(harness, header(client.client_id, wrong))
+        assert response.error == (401, "invalid_client")
+        assert response.header("www-authenticate") is not None
 
 
 @pytest.mark.parametrize("written", WRITTEN)
@@ -76,12 +76,12 @@ def test_TK_03_the_form_encoded_meaning_comes_first_and_client_id_decides(harnes
 def test_TK_03_credentials_that_cannot_be_anybodys_are_invalid_client(
     harness: Harness, credentials: bytes
 ) -> None:
-    answer = own(harness, "Basic " + base64.b64encode(credentials).decode())
-    assert answer.error == (401, "invalid_client")
-    assert answer.header("www-authenticate") is not None
+    response = own(harness, "Basic " + base64.b64encode(credentials).decode())
+    assert response.error == (401, "invalid_client")
+    assert response.header("www-authenticate") is not None
 
 
-def test_a_secret_in_basic_is_kept_under_the_newest_secret_whichever_way_it_is_written(
+def test_a_secret_in_basic_is_stored_under_the_newest_secret_whichever_way_it_is_written(
     make: Make,
 ) -> None:
     harness = make()
@@ -120,19 +120,19 @@ def test_an_empty_secret_is_no_secret_of_a_confidential_client(harness: Harness)
     assert own(harness, header(harness.app.client_id, "")).error == (401, "invalid_client")
     credentials = header(harness.phone.client_id, "not empty")
     fields = {"grant_type": "refresh_token", "refresh_token": "x"}
-    answer = harness.post("/oauth/token", fields, authorization=credentials)
-    assert answer.error == (401, "invalid_client")
+    response = harness.post("/oauth/token", fields, authorization=credentials)
+    assert response.error == (401, "invalid_client")
 
 
 def test_an_empty_client_secret_in_the_form_is_none(harness: Harness) -> None:
     code = harness.code(harness.phone)
     assert harness.redeem(code, harness.phone, client_secret="").status == 200
-    answer = own(
+    response = own(
         harness, header(harness.app.client_id, harness.app.client_secret or ""), client_secret=""
     )
-    assert answer.status == 200
+    assert response.status == 200
 
 
-def test_an_empty_authorization_line_is_none(harness: Harness) -> None:
+def test_an_empty_authorization_field_counts_as_absent(harness: Harness) -> None:
     fields = {**harness.credentials(), "grant_type": "client_credentials"}
     assert harness.post("/oauth/token", fields, authorization="").status == 200

@@ -39,11 +39,11 @@ def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Served
 
 def visit(address: str) -> str:
     """Follow an authorization URL as a signed-in browser; return where it is sent."""
-    answer = requests.get(
+    response = requests.get(
         address, headers={"cookie": "user=ada"}, allow_redirects=False, timeout=30
     )
-    assert answer.status_code == 303, answer.text
-    location: str = answer.headers["location"]
+    assert response.status_code == 303, response.text
+    location: str = response.headers["location"]
     return location
 
 
@@ -194,7 +194,7 @@ def test_oauth4webapi_runs_every_grant(running: Served, kind: str) -> None:
     }
     client = running.add(**options[kind])
     pem = key.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    told = {
+    variables = {
         "ISSUER": running.url,
         "KIND": kind,
         "CLIENT_ID": client.client_id,
@@ -205,7 +205,7 @@ def test_oauth4webapi_runs_every_grant(running: Served, kind: str) -> None:
     done = subprocess.run(
         ["node", "oauth4webapi.mjs"],
         cwd=PEERS,
-        env={**os.environ, **told},
+        env={**os.environ, **variables},
         capture_output=True,
         text=True,
         timeout=60,

@@ -63,7 +63,7 @@ def test_a_guard_in_the_same_process_needs_no_network(make: Make, issuer: str) -
 
 
 @pytest.mark.parametrize("run", [asyncio.run, trio.run], ids=["asyncio", "trio"])
-def test_nor_does_one_in_an_event_loop(harness: Harness, run: Any) -> None:
+def test_a_guard_in_an_event_loop_needs_no_network(harness: Harness, run: Any) -> None:
     token = own_token(harness)
 
     async def verify() -> str | None:
@@ -82,7 +82,7 @@ def test_a_key_that_takes_over_is_known_at_once(harness: Harness) -> None:
         assert guard.verify(own_token(harness)).subject_kind == "client"
 
 
-def test_another_issuer_of_the_guard_is_asked_over_its_transport(harness: Harness) -> None:
+def test_another_issuer_of_the_guard_is_fetched_over_its_transport(harness: Harness) -> None:
     other = LocalIssuer("https://other.example.com", audience=ISSUER, clock=harness.clock)
     with Guard(
         harness.server.issuer(), other.issuer(), clock=harness.clock, transport=other.transport()
@@ -124,7 +124,7 @@ def test_a_guard_introspects_opaque_tokens_without_credentials(
     def ask(token: str) -> dict[str, Any]:
         body = urlencode({"token": token}).encode()
         request = Fetch("POST", url, (("Content-Type", FORM),), body)
-        assert local.answers(request)
+        assert local.serves(request)
         content: dict[str, Any] = json.loads(local.fetch(request).body)
         return content
 
@@ -159,7 +159,7 @@ def test_a_guard_introspects_opaque_tokens_without_credentials(
     ],
 )
 def test_only_the_servers_own_urls_are_handled(harness: Harness, url: str) -> None:
-    assert not embedding.InProcess(harness.server._engine, 2).answers(Fetch("GET", url))
+    assert not embedding.InProcess(harness.server._engine, 2).serves(Fetch("GET", url))
 
 
 def test_a_listener_that_fails_or_is_gone_harms_no_revocation(harness: Harness) -> None:
@@ -180,15 +180,15 @@ def test_a_listener_that_fails_or_is_gone_harms_no_revocation(harness: Harness) 
 
 
 def test_a_revocation_has_the_names_of_the_guards_arguments(harness: Harness) -> None:
-    told: list[Mapping[str, Any]] = []
-    embedding.InProcess(harness.server._engine, 2).on_revocation(told.extend)
+    notified: list[Mapping[str, Any]] = []
+    embedding.InProcess(harness.server._engine, 2).on_revocation(notified.extend)
     tokens = harness.tokens()
     known = harness.introspect(tokens["access_token"])
     harness.server.revoke(tokens["access_token"])
     harness.server.revoke(tokens["refresh_token"])
     harness.server.revoke_user(user_id="ada")
     harness.server.clients.remove(harness.phone.client_id)
-    assert told == [
+    assert notified == [
         {"token_id": known["jti"], "issuer": ISSUER},
         {"session_id": known["sid"], "issuer": ISSUER},
         {"subject": "ada", "issuer": ISSUER},
@@ -211,7 +211,7 @@ def test_a_revocation_ends_a_jwt_at_once_in_the_guard_beside_the_server(harness:
             guard.verify(others)
 
 
-def test_an_opaque_token_is_asked_about_in_process_until_it_is_revoked(make: Make) -> None:
+def test_an_opaque_token_is_introspected_in_process_until_it_is_revoked(make: Make) -> None:
     harness = make(resources=[Resource(ISSUER, tokens="opaque")])
     with Guard(harness.server.issuer(), clock=harness.clock, transport=NoNetwork()) as guard:
         token = own_token(harness)

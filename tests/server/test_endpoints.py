@@ -161,7 +161,7 @@ def test_INS_01_an_active_token_is_described(harness: Harness) -> None:
     assert known == {"active": True, "token_type": "Bearer", **claims(token)}
 
 
-def test_INS_01_unknown_over_refresh_and_others_tokens_are_inactive_and_nothing_more(
+def test_INS_01_unknown_expired_refresh_and_others_tokens_are_inactive_and_nothing_more(
     harness: Harness,
 ) -> None:
     other = harness.add("Other")
@@ -178,7 +178,7 @@ def test_INS_01_unknown_over_refresh_and_others_tokens_are_inactive_and_nothing_
     assert inactive == [{"active": False}] * 6
 
 
-def test_INS_01_an_api_may_ask_about_tokens_for_the_resources_it_serves(make: Make) -> None:
+def test_INS_01_an_api_may_introspect_tokens_for_its_resources(make: Make) -> None:
     a, b = "https://a.example.com", "https://b.example.com"
     harness = make(resources=[a, b])
     api = harness.add("API", introspects=[a], redirect_uris=[])

@@ -34,7 +34,7 @@ class BadgeGrant:
 def badged(harness: Harness, **options: Any) -> Harness:
     """Return the harness with a client of the badge grant as its app."""
     harness.server.grants.register(BadgeGrant(harness.server.tokens, **options))
-    harness.app = harness.add("Gate", grant_types=[BADGE, "refresh_token"])
+    harness.app = harness.add("Badge reader", grant_types=[BADGE, "refresh_token"])
     return harness
 
 
@@ -121,7 +121,7 @@ def test_a_client_must_be_registered_for_it(harness: Harness) -> None:
 
 def test_a_client_cannot_be_registered_for_a_grant_that_is_not_there(harness: Harness) -> None:
     with pytest.raises(ConfigurationError, match=r"grant_types=.*is none of authorization_code"):
-        harness.add("Gate", grant_types=[BADGE])
+        harness.add("Badge reader", grant_types=[BADGE])
 
 
 def test_the_metadata_name_it(harness: Harness) -> None:
@@ -134,9 +134,11 @@ def test_the_metadata_name_it(harness: Harness) -> None:
 def test_its_clients_can_be_added_where_the_store_is_administered(harness: Harness) -> None:
     badged(harness)
     with Administration(f"sqlite:///{harness.folder}/auth.db", secret=SECRET) as administration:
-        harness.app = administration.clients.add("Gate", grant_types=[BADGE], scopes=["read"])
+        harness.app = administration.clients.add(
+            "Badge reader", grant_types=[BADGE], scopes=["read"]
+        )
         with pytest.raises(ConfigurationError, match="grant_types="):
-            administration.clients.add("Gate", grant_types=["badge"])
+            administration.clients.add("Badge reader", grant_types=["badge"])
     assert ask(harness).status == 200
 
 

@@ -63,7 +63,7 @@ class Storm:
 
 
 async def until(reached: Callable[[], bool]) -> None:
-    while not reached():  # noqa: ASYNC110 - no event tells
+    while not reached():  # noqa: ASYNC110 - there is no event to wait for
         await anyio.sleep(0.005)  # what is waited for happens in other threads
 
 
@@ -141,8 +141,8 @@ def test_in_eight_threads_of_a_wsgi_server_half_are_left_to_programs(make: Make)
             turned_away = list(islice(as_completed(logins, timeout=60), 6))
             assert [login.result().status for login in turned_away] == [503] * 6
             assert storm.waiting == 4
-        answered = Counter(login.result(60).status for login in logins)
-    assert answered == {303: 4, 503: 6}
+        statuses = Counter(login.result(60).status for login in logins)
+    assert statuses == {303: 4, 503: 6}
 
 
 @pytest.mark.parametrize(("threads", "places"), [(1, 1), (2, 1), (4, 2), (16, 8)])

@@ -167,7 +167,7 @@ def test_AZ_08_our_own_login_asks_for_the_password_again(
     harness.clock.now += 100
     done = visitor.submit(page, username="ada", password=VERIFIER)
     response = visitor.follow(done)
-    answered = Reply(response.response)
-    if answered.status == 200:
-        answered = Reply(visitor.submit(response, ("decision", "allow")).response)
-    assert "code" in answered.sent
+    final = Reply(response.response)
+    if final.status == 200:
+        final = Reply(visitor.submit(response, ("decision", "allow")).response)
+    assert "code" in final.sent

@@ -40,7 +40,7 @@ def left(harness: Harness, client_id: str) -> dict[str, int]:
 
 
 def interrupted(harness: Harness, client_id: str) -> None:
-    """Remove a client by a process that ends as soon as that is said."""
+    """Remove a client in a process that ends as soon as the removal is reported."""
     registry = harness.server._engine.clients
     finish, registry._finish_removals = registry._finish_removals, lambda: None
     registry.remove(client_id)

@@ -61,8 +61,8 @@ class Worker:
     def __init__(
         self, harness: Harness, *, events: list[str] | None = None, **options: Any
     ) -> None:
-        told = [] if events is None else events
-        self.server = harness.another(on_event=lambda event: told.append(event.code))
+        codes = [] if events is None else events
+        self.server = harness.another(on_event=lambda event: codes.append(event.code))
         given: dict[str, Any] = {"clock": harness.clock, "transport": NoNetwork()}
         self.guard = Guard(self.server.issuer(), **(given | options))
 
@@ -311,7 +311,7 @@ def test_a_given_store_gets_what_commands_and_other_processes_revoke(
     assert len(_positions(elsewhere)) == 1
     _rename(harness, "revocations", "gone")
     _until(lambda: "revocations_not_forwarded" in codes)
-    assert here.accepts(kept), "what it was notified of so far still counts"
+    assert here.accepts(kept), "the revocations that were read so far count"
     _rename(harness, "gone", "revocations")
     with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
         many = [("token", f"jti-{each}", harness.clock.now + 9_000) for each in range(2_500)]
@@ -323,7 +323,7 @@ def test_a_given_store_gets_what_commands_and_other_processes_revoke(
     _until(lambda: not here.accepts(kept))
     assert len(_positions(elsewhere)) == 2_502
     time.sleep(1.2)  # two more rounds
-    assert len(_positions(elsewhere)) == 2_502, "nothing is told twice"
+    assert len(_positions(elsewhere)) == 2_502, "nothing is read twice"
     assert codes.count("revocations_not_forwarded") == 1
 
 
@@ -444,7 +444,7 @@ def test_a_client_that_revokes_its_own_tokens_fills_no_list_for_longer_than_they
             assert harness.server.revoke(token)
         _until(lambda: guard.health()["revocations"]["entries"] == 3)
         harness.clock.now += 60 + 901
-        harness.server.revoke_user(user_id="somebody")  # what is over goes at the next change
+        harness.server.revoke_user(user_id="somebody")  # a change removes expired entries
         _until(lambda: guard.health()["revocations"]["entries"] == 1)
     harness.server.prune()
     assert len(_positions(harness)) == 1

@@ -76,10 +76,10 @@ def test_files_that_others_could_read_are_closed_to_them_and_the_operator_is_tol
     with caplog.at_level(logging.WARNING, "bearerguard.server"):
         AuthorizationServer(ISSUER, store=f"sqlite:///{harness.folder}/auth.db", secret=SECRET)
     assert [stat.S_IMODE(path.stat().st_mode) for path in files if path.exists()] == [0o600] * 3
-    told = [
+    warnings = [
         record.message for record in caplog.records if "could be read by others" in record.message
     ]
-    assert [str(path) for path in files] == sorted(line.split()[0] for line in told)
+    assert [str(path) for path in files] == sorted(line.split()[0] for line in warnings)
     caplog.clear()
     AuthorizationServer(ISSUER, store=f"sqlite:///{harness.folder}/auth.db", secret=SECRET)
     assert not caplog.records, "once"
@@ -159,9 +159,9 @@ HOT: dict[str, Callable[[Connection], object]] = {
     "longest life": keys.longest_access_lifetime,
     "revocations": lambda c: revocations.after(c, 1, 2),
     "remove client": lambda c: clients.remove(c, "x"),
-    "what is over": lambda c: [kind(c, 1.0, 10.0, 5) for kind in pruning.KINDS.values()],
-    "sessions over": lambda c: people.remove_expired(c, people.sessions.c.expires_at, 1.0),
-    "attempts over": lambda c: people.remove_expired(c, people.login_attempts.c.whole_at, 1.0),
+    "expired rows": lambda c: [kind(c, 1.0, 10.0, 5) for kind in pruning.KINDS.values()],
+    "expired sessions": lambda c: people.remove_expired(c, people.sessions.c.expires_at, 1.0),
+    "expired attempts": lambda c: people.remove_expired(c, people.login_attempts.c.whole_at, 1.0),
     "take turn": lambda c: pruning.take_turn(c, 1.0, 30.0),
     "keep turn": lambda c: pruning.keep_turn(c, 1.0, 30.0),
     "count refresh": lambda c: grants.count_refresh(c, "x", 2),
@@ -298,9 +298,9 @@ def test_a_store_in_trouble_is_503_and_never_500(harness: Harness) -> None:
     with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
         database.execute("ALTER TABLE clients RENAME TO elsewhere")
         database.commit()
-    answer = harness.token(grant_type="client_credentials")
-    assert answer.error == (503, "temporarily_unavailable")
-    assert answer.header("retry-after") is not None
+    response = harness.token(grant_type="client_credentials")
+    assert response.error == (503, "temporarily_unavailable")
+    assert response.header("retry-after") is not None
     assert harness.named("store_unavailable")
     assert str(harness.app.client_secret) not in str(harness.events)
 

@@ -223,7 +223,7 @@ def test_TK_03_two_methods_at_once_are_refused(harness: Harness) -> None:
     assert other.error == (400, "invalid_request")
 
 
-def test_TK_03_a_repeated_authorization_line_is_refused(harness: Harness) -> None:
+def test_TK_03_a_repeated_authorization_field_is_refused(harness: Harness) -> None:
     from bearerguard import Request
 
     line = ("authorization", basic(harness.app.client_id, harness.app.client_secret))
@@ -278,7 +278,9 @@ def test_TK_03_guesses_are_bounded_and_never_lock_the_client_out(harness: Harnes
     assert guess() == 401
 
 
-def test_TK_05_a_code_of_another_client_or_none_at_all_is_invalid_grant(harness: Harness) -> None:
+def test_TK_05_a_code_of_another_client_or_an_unknown_one_is_invalid_grant(
+    harness: Harness,
+) -> None:
     code = harness.code()
     assert harness.redeem(code, harness.add("Other")).error == (400, "invalid_grant")
     assert harness.redeem("made-up").error == (400, "invalid_grant")
@@ -314,7 +316,7 @@ def test_TK_06_a_second_redemption_revokes_what_the_first_issued_once(harness: H
     assert len(harness.named("code_replayed")) == 1
 
 
-def test_TK_06_a_replay_is_known_after_the_code_is_over_too(harness: Harness) -> None:
+def test_TK_06_a_replay_is_recognised_after_the_code_has_expired(harness: Harness) -> None:
     code = harness.code()
     tokens = harness.redeem(code).json
     harness.clock.now += 300

@@ -36,9 +36,9 @@ def refreshed(harness: Harness, times: int, every: float = 3600) -> list[str]:
     tokens = [harness.tokens()["refresh_token"]]
     for _ in range(times):
         harness.clock.now += every
-        answer = harness.refresh(tokens[-1])
-        assert answer.status == 200, answer.json
-        tokens.append(answer.json["refresh_token"])
+        response = harness.refresh(tokens[-1])
+        assert response.status == 200, response.json
+        tokens.append(response.json["refresh_token"])
     return tokens
 
 
@@ -159,7 +159,7 @@ def test_a_clock_that_is_set_back_a_little_does_not_turn_a_repeated_refresh_into
     assert harness.refresh(first).error == (400, "invalid_grant")
 
 
-def test_a_revoked_grant_is_removed_with_all_that_hung_on_it(harness: Harness) -> None:
+def test_a_revoked_grant_is_removed_with_all_its_rows(harness: Harness) -> None:
     stands = harness.tokens()
     ended = [harness.tokens() for _ in range(3)]
     for tokens in ended:
@@ -176,7 +176,7 @@ def test_a_revoked_grant_is_removed_with_all_that_hung_on_it(harness: Harness) -
     assert harness.refresh(stands["refresh_token"]).status == 200
 
 
-def test_what_an_earlier_version_left_of_a_grant_is_removed_when_it_is_over(
+def test_what_an_earlier_version_left_of_a_grant_is_removed_when_it_has_expired(
     harness: Harness,
 ) -> None:
     harness.tokens()
@@ -234,7 +234,7 @@ def test_only_one_process_prunes_at_a_time_and_one_that_is_gone_does_not_keep_it
     assert turn(now - 3600), "the clock was set back"
 
 
-def test_a_sign_in_removes_a_few_rows_however_many_are_over(harness: Harness) -> None:
+def test_a_sign_in_removes_a_few_rows_however_many_have_expired(harness: Harness) -> None:
     with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
         database.executemany(
             "INSERT INTO login_attempts (digest, whole_at) VALUES (?, 1)",

@@ -17,7 +17,7 @@ from bearerguard.runtime.messages import Response
 class LocalTransport(Transport, Protocol):
     """Handles, in this process, the requests to one issuer's own URLs."""
 
-    def answers(self, request: Fetch) -> bool:
+    def serves(self, request: Fetch) -> bool:
         """Whether the URL of `request` is one of the issuer's."""
         ...
 
@@ -47,7 +47,7 @@ class Routed:
         return await self._chosen(request).afetch(request)
 
     def _chosen(self, request: Fetch) -> Transport:
-        return next((each for each in self._local if each.answers(request)), self._other)
+        return next((each for each in self._local if each.serves(request)), self._other)
 
 
 def handlers(

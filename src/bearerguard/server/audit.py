@@ -29,7 +29,7 @@ Detail: TypeAlias = str | float | bool | None
 # The code of the event of a refused request, unless it has one of its own.
 REFUSED = "request_refused"
 
-# Events that an operator should look at.
+# Events that need an operator's attention.
 _WARNINGS = frozenset(
     {
         REFUSED,
@@ -53,8 +53,8 @@ _ROUTINE_ERRORS = frozenset(
     }
 )
 
-# Lines of one kind at once, and the seconds until one more. The kind of a login has its address, so
-# that tools that block addresses by these lines see each. All kinds together have a bound, too.
+# Lines of one kind at once, and the seconds until one more. The kind of a login has its address:
+# tools that block addresses by these lines see each. All kinds together have a bound, too.
 _BURST = 20
 _INTERVAL = 60.0
 _MOST_AT_ONCE = 1000

@@ -26,7 +26,9 @@ def test_one_assertion_sent_many_times_at_once_serves_once(
 ) -> None:
     text = assertion(harness, robot)
     with ThreadPoolExecutor(8) as pool:
-        statuses = [answer.status for answer in pool.map(lambda _: ask(harness, text), range(16))]
+        statuses = [
+            response.status for response in pool.map(lambda _: ask(harness, text), range(16))
+        ]
     assert statuses.count(200) == 1
     assert set(statuses) <= {200, 401, 429}
 
@@ -61,7 +63,7 @@ def test_another_clients_key_proves_only_that_client(harness: Harness, robot: Re
     assert ask(harness, assertion(harness, rival, OTHER)).status == 200
 
 
-def test_a_key_sent_along_with_the_assertion_is_not_believed(
+def test_a_key_sent_along_with_the_assertion_is_ignored(
     harness: Harness, robot: Registered
 ) -> None:
     for head in ({"jwk": OTHER.jwk()}, {"jku": f"{ISSUER}/keys"}, {"kid": "../client-key"}):
@@ -70,15 +72,15 @@ def test_a_key_sent_along_with_the_assertion_is_not_believed(
 
 
 @pytest.mark.parametrize("path", ["token", "revoke", "introspect"])
-def test_an_unknown_client_and_a_wrong_secret_get_the_same_answer(
+def test_an_unknown_client_and_a_wrong_secret_get_the_same_response(
     harness: Harness, path: str
 ) -> None:
-    def answer(client_id: str) -> tuple[object, ...]:
+    def response_to(client_id: str) -> tuple[object, ...]:
         fields = {"client_id": client_id, "client_secret": "guess", "token": "x"}
         response = harness.post(f"/oauth/{path}", fields).response
         return response.status, response.headers, response.body
 
-    assert answer("nobody") == answer(harness.app.client_id)
+    assert response_to("nobody") == response_to(harness.app.client_id)
 
 
 def test_public_and_foreign_clients_neither_see_nor_end_a_token(make: Make) -> None:
@@ -91,7 +93,7 @@ def test_public_and_foreign_clients_neither_see_nor_end_a_token(make: Make) -> N
         named = harness.post("/oauth/introspect", {**public, "token": token})
         assert named.error == (401, "invalid_client")
         for sender in (public, harness.credentials(api)):
-            answer = harness.post("/oauth/revoke", {**sender, "token": token})
-            assert answer.error == (400, "unauthorized_client")
+            response = harness.post("/oauth/revoke", {**sender, "token": token})
+            assert response.error == (400, "unauthorized_client")
     assert harness.is_active(tokens["access_token"])
     assert harness.refresh(tokens["refresh_token"]).status == 200

@@ -1,4 +1,4 @@
-"""Any octets, to any path, with any method: an answer that is no failure of the server's."""
+"""Any octets, to any path, with any method: the response is never a server error."""
 
 from __future__ import annotations
 
@@ -104,11 +104,11 @@ def test_nothing_that_is_sent_makes_the_server_fail(target: Harness, data: st.Da
     assert response.status < 500, response.body
     if path not in PEOPLES_OWN:
         refused = response.status >= 400 or "error=" in (response.header("location") or "")
-        told = [each for each in target.events if {"reason", "error"} <= each.details.keys()]
-        assert len(told) == refused, "what is refused is told once, and nothing else is"
-        assert all(each.details["endpoint"] == path for each in told)
+        events = [each for each in target.events if {"reason", "error"} <= each.details.keys()]
+        assert len(events) == refused, "each refusal is reported once, and nothing else is"
+        assert all(each.details["endpoint"] == path for each in events)
     for name, value in response.headers:
-        assert f"{name}{value}".isprintable(), "a header line is one line"
+        assert f"{name}{value}".isprintable(), "a header field is one line"
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
@@ -151,13 +151,13 @@ def test_made_up_clients_with_long_names_take_little_memory(harness: Harness) ->
 @pytest.mark.parametrize("path", ["token", "revoke", "introspect"])
 def test_a_form_of_another_kind_is_not_read(harness: Harness, path: str, kind: str) -> None:
     body = urlencode({**harness.credentials(), "grant_type": "client_credentials", "token": "x"})
-    answer = harness.send("POST", f"/oauth/{path}", body.encode(), content_type=kind)
-    assert answer.error == (400, "invalid_request")
+    response = harness.send("POST", f"/oauth/{path}", body.encode(), content_type=kind)
+    assert response.error == (400, "invalid_request")
 
 
 @pytest.mark.parametrize("path", ["token", "revoke", "introspect"])
 def test_credentials_in_the_address_are_not_read(harness: Harness, path: str) -> None:
     query = urlencode({**harness.credentials(), "grant_type": "client_credentials", "token": "x"})
-    answer = harness.send("POST", f"/oauth/{path}?{query}", content_type=FORM)
-    assert answer.status in {400, 401}
+    response = harness.send("POST", f"/oauth/{path}?{query}", content_type=FORM)
+    assert response.status in {400, 401}
     assert harness.send("GET", f"/oauth/{path}?{query}").status == 405

@@ -64,10 +64,10 @@ def test_AZ_10_a_popup_keeps_its_opener_on_every_page_of_an_authorization_reques
 def test_AZ_06_a_page_that_redirects_after_a_form_says_303_and_is_not_kept(
     harness: PeopleHarness,
 ) -> None:
-    answer = harness.visitor().sign_in("ada", "correct horse battery")
-    assert answer.status == 303
-    assert answer.header("Cache-Control") == "no-store"
-    assert answer.header("Referrer-Policy") == "no-referrer"
+    response = harness.visitor().sign_in("ada", "correct horse battery")
+    assert response.status == 303
+    assert response.header("Cache-Control") == "no-store"
+    assert response.header("Referrer-Policy") == "no-referrer"
 
 
 def test_AZ_02_an_error_page_says_what_went_wrong_and_leads_nowhere(tmp_path: Path) -> None:

@@ -25,9 +25,9 @@ def test_the_right_password_signs_in_and_the_page_says_as_whom(harness: PeopleHa
     page = visitor.get(LOGIN)
     assert page.status == 200
     assert page.title == "Sign in · api.example.com"
-    answer = visitor.submit(page, username=" ADA ", password=PASSWORD)
-    assert (answer.status, path(answer)) == (303, LOGIN)
-    assert "as Ada Lovelace" in visitor.follow(answer).text
+    response = visitor.submit(page, username=" ADA ", password=PASSWORD)
+    assert (response.status, path(response)) == (303, LOGIN)
+    assert "as Ada Lovelace" in visitor.follow(response).text
     assert harness.reported == ["login_succeeded"]
 
 
@@ -201,9 +201,9 @@ def test_another_site_can_neither_sign_in_nor_out(harness: PeopleHarness) -> Non
     theirs = attacker.get(LOGIN).fields
     fields = {**theirs, "username": "ada", "password": PASSWORD}
     for sent in (fields, {**fields, "csrf": ""}, {**fields, "csrf": "a.b"}):
-        answer = victim.post(LOGIN, sent)
-        assert answer.status == 400
-        assert "Please try again" in answer.text
+        response = victim.post(LOGIN, sent)
+        assert response.status == 400
+        assert "Please try again" in response.text
         assert path(victim.post(LOGOUT, sent)) == LOGOUT
     assert "as Ada" in victim.get(LOGIN).text
 
@@ -334,7 +334,7 @@ def test_A6_one_address_that_tries_for_ever_does_not_lock_the_owner_out(
 
 
 def again(visitor: Visitor, login: str, password: str) -> int:
-    """Sign in with a browser whose session is over."""
+    """Sign in with a browser whose session has expired."""
     visitor.cookies = {
         name: value for name, value in visitor.cookies.items() if "session" not in name
     }
@@ -518,8 +518,8 @@ def test_the_apps_request_is_taken_up_after_the_login(harness: PeopleHarness) ->
     page = visitor.get(asked.header("Location") or "")
     wrong = visitor.submit(page, username="ada", password="wrong one")
     assert "to continue to Field Notes" in wrong.text
-    answer = visitor.submit(wrong, password=PASSWORD)
-    assert answer.header("Location") == f"/oauth/authorize?{query}"
+    response = visitor.submit(wrong, password=PASSWORD)
+    assert response.header("Location") == f"/oauth/authorize?{query}"
 
 
 def test_below_a_path_the_pages_lead_to_that_path(tmp_path: Path) -> None:
@@ -529,8 +529,8 @@ def test_below_a_path_the_pages_lead_to_that_path(tmp_path: Path) -> None:
     asked = harness.people.ask_to_sign_in(_authorize("x=1"), client_name="Field Notes")
     page = visitor.get(asked.header("Location") or "")
     assert page.action == "/tenant/oauth/login"
-    answer = visitor.submit(page, username="ada", password=PASSWORD)
-    assert answer.header("Location") == "/tenant/oauth/authorize?x=1"
+    response = visitor.submit(page, username="ada", password=PASSWORD)
+    assert response.header("Location") == "/tenant/oauth/authorize?x=1"
 
 
 def _authorize(query: str = "client_id=notes") -> Request:

@@ -1,6 +1,6 @@
 """Client authentication: which client a request comes from (RFC 6749 §2.3, OAuth 2.1 §2.4).
 
-A client that uses another method than it is registered for is refused, and one that uses two.
+A client that uses two methods, or one that it is not registered for, is refused.
 How each method works is in `authentication_methods` and `private_key_jwt`.
 """
 

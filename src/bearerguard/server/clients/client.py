@@ -332,7 +332,7 @@ class Client:
 
     @classmethod
     def from_row(cls, row: Any) -> Self:
-        """Return the client of a row of the store; an option that it lacks has its default."""
+        """Return the client of a row of the store; an option that the row lacks has its default."""
         stored: dict[str, Any] = json.loads(row.options)
         known: dict[str, Any] = {
             name: tuple(stored[name]) if each.kind is Kind.NAMES else stored[name]
@@ -344,7 +344,7 @@ class Client:
     def to_row(self) -> ClientRow:
         """Return the client as values for a row of the store.
 
-        All options are in one JSON object. What queries look for stands in columns besides.
+        All options are in one JSON object. What queries look for is also in columns.
         """
         stored = {name: getattr(self, name) for name in options(type(self))}
         return {

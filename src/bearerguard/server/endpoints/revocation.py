@@ -1,6 +1,6 @@
 """The revocation endpoint, `POST /oauth/revoke` (RFC 7009).
 
-An unfound token gets 200: the client wanted it gone (§2.2). `token_type_hint` is ignored, because
+An unknown token gets 200 (§2.2): it is invalid already. `token_type_hint` is ignored, because
 the formats of access and refresh tokens differ.
 """
 
@@ -43,7 +43,7 @@ class TokenRevocation:
         self._clock = clock
 
     def revoke(self, token: str, client: Client | None = None) -> bool:
-        """Revoke a token; return False if it is unfound, or no longer valid.
+        """Revoke a token; return False if it is unknown, or no longer valid.
 
         Revoking a refresh token revokes its grant with all access tokens (RFC 7009 §2.1). With
         `client`, raises `OAuthError` for another client's token.

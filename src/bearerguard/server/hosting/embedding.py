@@ -48,7 +48,7 @@ class InProcess:
         self._threads = Threads(self._respond, threads)
         self.revocation_store = DatabaseRevocationStore(engine.database, engine.settings.issuer)
 
-    def answers(self, request: Fetch) -> bool:
+    def serves(self, request: Fetch) -> bool:
         """Whether this server serves the URL of a request."""
         parts = urlsplit(request.url)
         return (parts.scheme, parts.netloc) == self._origin and parts.path in self._engine.paths

@@ -165,7 +165,7 @@ class Consent:
     def remembered(
         self, user_id: str, client_id: str, resources: Collection[str]
     ) -> frozenset[str]:
-        """Return the scopes that a user's stored consent gives a client at all `resources`."""
+        """Return the scopes that a user's stored consent gives a client at each of `resources`."""
         with self._database.read() as connection:
             known = _remembered(connection, user_id, client_id)
         return frozenset.intersection(*(known.get(each, frozenset()) for each in resources))

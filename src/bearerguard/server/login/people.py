@@ -160,7 +160,7 @@ class People:
 
     @property
     def paths(self) -> frozenset[str]:
-        """The paths that `handle` answers, below the issuer's own."""
+        """The paths that `handle` serves, below the issuer's own."""
         return frozenset() if self._current_user else frozenset({LOGIN, LOGOUT})
 
     def signed_in(self, request: Request) -> SignedIn | None:
@@ -222,7 +222,7 @@ class People:
     def remembered(
         self, user_id: str, client_id: str, resources: Collection[str]
     ) -> frozenset[str]:
-        """Return the scopes that a user's stored consent gives a client at all `resources`."""
+        """Return the scopes that a user's stored consent gives a client at each of `resources`."""
         return self._consent.remembered(user_id, client_id, resources)
 
     def remember(

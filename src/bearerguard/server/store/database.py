@@ -290,7 +290,7 @@ def _check_content(path: Path, *, create: bool) -> None:
 
 
 def _tables(path: Path) -> set[str] | None:
-    """Return the tables of a database, None while somebody is at work on it."""
+    """Return the tables of a database, None while another process uses it."""
     log = _companion(path, "-wal")
     # With a log, reading makes none; without one, all is in the file, and only so none is made.
     quiet = not log.exists()

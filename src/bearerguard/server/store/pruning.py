@@ -38,7 +38,7 @@ from bearerguard.server.store.schema import (
 
 # Seconds after its expiry for which a replayed code is still recognised.
 _CODE_MEMORY = 3600.0
-# So many grants are looked at together; how many of their tokens go with them is bounded too.
+# So many grants are examined at once; how many of their tokens go with them is bounded too.
 _GRANTS = 50
 
 

@@ -24,7 +24,7 @@ def add(connection: Connection, entries: Sequence[Mapping[str, Any]]) -> None:
 
 
 def after(connection: Connection, position: int, most: int) -> Sequence[LogRow]:
-    """Return the entries after a position, in order, `most` at most."""
+    """Return the entries after a position, in order: `most` of them or fewer."""
     columns = revocations.c
     query = (
         select(

@@ -1,4 +1,4 @@
-"""The engine's tables. Every table of the server hangs on this file's `metadata`.
+"""The engine's tables. Every table of the server belongs to this file's `metadata`.
 
 Times are Unix seconds. Digests are keyed (see `server/secret.py`), in hexadecimal. Lists are
 JSON text. A migration in `migrations/versions` makes exactly this; a test compares them.
@@ -61,7 +61,7 @@ clients: Table = Table(
     Column("client_id", _ID, primary_key=True),
     Column("name", Text, nullable=False),
     # A JSON object with everything that the client was registered with. What queries look for
-    # stands in `access_lifetime` and in `client_origins` besides.
+    # is also in `access_lifetime` and in `client_origins`.
     Column("options", Text, nullable=False, server_default=text("'{}'")),
     Column("access_lifetime", Double),
     Column("created_at", Double, nullable=False),
