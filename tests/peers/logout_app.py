@@ -1,4 +1,4 @@
-"""An API that is told who is logged out, in both worlds; started by uvicorn and by waitress."""
+"""An API that receives logout tokens, by ASGI and by WSGI; started by uvicorn and by waitress."""
 
 from __future__ import annotations
 

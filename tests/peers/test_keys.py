@@ -144,7 +144,7 @@ def test_a_dropped_key_is_refused_at_the_next_refresh_ahead(issuer: OidcProvider
         issuer.rotate(keep=False)
         deadline = time.monotonic() + 10
         while _is_accepted(guard, token):
-            assert time.monotonic() < deadline, "the dropped key was believed for 10 s"
+            assert time.monotonic() < deadline, "the dropped key was accepted for 10 s"
             time.sleep(0.05)
         with pytest.raises(TokenError, match="unknown_key"):
             guard.verify(token)

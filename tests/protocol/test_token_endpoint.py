@@ -101,7 +101,7 @@ def test_CL_09_a_token_without_a_type_is_used_only_with_assume_token_type(body):
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "headers", "said"),
+    ("status", "body", "headers", "message"),
     [
         (400, {"error": {"message": "Bad code", "code": 100}}, {}, "answers 400 with 'Bad code'"),
         (200, {"error": {"code": 400, "message": "TOKEN_EXPIRED"}}, {}, "200 with 'TOKEN_EXPIRED'"),
@@ -116,11 +116,11 @@ def test_CL_09_a_token_without_a_type_is_used_only_with_assume_token_type(body):
         (307, b"", {}, "307, a redirect: it is not followed"),
     ],
 )
-def test_CL_09_a_response_without_an_error_code_is_described(status, body, headers, said):
+def test_CL_09_a_response_without_an_error_code_is_described(status, body, headers, message):
     with pytest.raises(TokenRefused) as refused:
         token_endpoint.read(answer(body, status, **headers))
     assert refused.value.error == "invalid_response"
-    assert said in str(refused.value)
+    assert message in str(refused.value)
     assert "code=x" not in str(refused.value)
 
 
@@ -296,7 +296,7 @@ def test_every_response_is_a_token_refused_or_unavailable(status, body, kind, re
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         (b"<!doctype html><html>", "not JSON but HTML"),
         (b"", "body"),
@@ -305,9 +305,9 @@ def test_every_response_is_a_token_refused_or_unavailable(status, body, kind, re
     ],
 )
 def test_FETCH_01_the_error_for_a_token_response_that_is_not_json_says_what_came(
-    body: bytes, said: str
+    body: bytes, message: str
 ) -> None:
-    with pytest.raises(TokenRefused, match=said) as error:
+    with pytest.raises(TokenRefused, match=message) as error:
         token_endpoint.read(Response(200, (), body))
     assert "s3cret" not in str(error.value)
 
