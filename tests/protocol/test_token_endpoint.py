@@ -103,14 +103,19 @@ def test_CL_09_a_token_without_a_type_is_used_only_with_assume_token_type(body):
 @pytest.mark.parametrize(
     ("status", "body", "headers", "message"),
     [
-        (400, {"error": {"message": "Bad code", "code": 100}}, {}, "answers 400 with 'Bad code'"),
+        (
+            400,
+            {"error": {"message": "Bad code", "code": 100}},
+            {},
+            "response was 400 with 'Bad code'",
+        ),
         (200, {"error": {"code": 400, "message": "TOKEN_EXPIRED"}}, {}, "200 with 'TOKEN_EXPIRED'"),
         (401, {"errorCode": "E11", "errorSummary": "Bad token"}, {}, "401 with 'Bad token'"),
-        (404, {"message": "no such path"}, {}, "answers 404 with 'no such path'"),
-        (400, {"errors": [1], "message": ""}, {}, "answers 400 without an error code"),
-        (403, b"<html><h1>Blocked", {}, "answers 403: not JSON but HTML"),
-        (405, b"", {}, "answers 405: not JSON: the body is empty"),
-        (404, {}, {}, "answers 404 without an error code"),
+        (404, {"message": "no such path"}, {}, "response was 404 with 'no such path'"),
+        (400, {"errors": [1], "message": ""}, {}, "response was 400 without an error code"),
+        (403, b"<html><h1>Blocked", {}, "response was 403: not JSON but HTML"),
+        (405, b"", {}, "response was 405: not JSON: the body is empty"),
+        (404, {}, {}, "response was 404 without an error code"),
         (301, b"", {"Location": "https://b.test/t?code=x"}, "301, a redirect to 'https://b.test':"),
         (302, b"", {"Location": "/login"}, "302, a redirect: it is not followed"),
         (307, b"", {}, "307, a redirect: it is not followed"),
@@ -232,7 +237,7 @@ def test_CL_05_a_refusal_has_the_servers_code(status, members, error):
     ],
 )
 def test_CL_05_a_server_in_trouble_says_nothing_of_the_grant(status, members):
-    with pytest.raises(TokenUnavailable, match="the server answers"):
+    with pytest.raises(TokenUnavailable, match="the server's response was"):
         token_endpoint.read(answer(members, status))
 
 

@@ -200,13 +200,16 @@ def refusal(response: Response) -> TokenRefused | TokenUnavailable:
         # Whatever the code: a refresh token is not given up for a server's own trouble.
         named = f" with {quoted(error)}" if isinstance(error, str) and error else ""
         pause = document.retry_after(response)
-        return TokenUnavailable(f"the server answers {response.status}{named}", pause)
+        return TokenUnavailable(f"the server's response was {response.status}{named}", pause)
     if not isinstance(error, str) or not error:
         return TokenRefused(
-            INVALID_RESPONSE, f"the server answers {response.status}{_instead(response, content)}"
+            INVALID_RESPONSE,
+            f"the server's response was {response.status}{_instead(response, content)}",
         )
     if error in _TEMPORARY:
-        return TokenUnavailable(f"the server answers {error}", document.retry_after(response))
+        return TokenUnavailable(
+            f"the server's response was {error}", document.retry_after(response)
+        )
     description = content.get("error_description")
     reason = f" {quoted(description)}" if isinstance(description, str) else " without a reason"
     return TokenRefused(error, f"the server refuses{reason}")
