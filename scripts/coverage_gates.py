@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-# Every branch of these decides whether a request passes, or what its response is.
+# Every branch of these decides whether a request passes, or how it is refused.
 WHOLE = (
     *(f"runtime/{name}.py" for name in ("flow", "single_flight", "fetching", "sealing", "bodies")),
     *("protocol/*", "guard/*", "middleware/*", "asgi.py", "wsgi.py", "backchannel.py"),

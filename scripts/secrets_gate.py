@@ -38,7 +38,7 @@ def main(folder: Path) -> int:
     print(*found, sep="\n", end="\n" if found else "")
     nothing = [shape for shape, count in kinds.items() if not count]
     if nothing:
-        print(f"There is no {' and no '.join(nothing)} in {folder}: nothing was looked at")
+        print(f"There is no {' and no '.join(nothing)} in {folder}: nothing was searched")
     return 1 if found or nothing else 0
 
 

@@ -1,6 +1,6 @@
 """What `import bearerguard` costs, beside its crypto dependency alone.
 
-Fresh interpreters take turns; each tells how long its own import took, so that starting an
+Fresh interpreters take turns; each reports how long its own import took, so that starting an
 interpreter is not counted; in processor time, as the files are in memory.
 """
 

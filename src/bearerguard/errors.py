@@ -6,9 +6,9 @@ BearerGuardError
 ├── ConfigurationError      the operator's, at start-up: names the option and the remedy
 ├── Refusal                 the request's: has a reason, an RFC 6750 error code and a status
 │   ├── CredentialsError    400 invalid_request: the Authorization field is malformed
-│   └── TokenError          401 invalid_token: the token does not prove what it must
+│   └── TokenError          401 invalid_token: the token is not valid
 │       └── TokenExpired    … because it expired
-├── IssuerUnavailable       ours or the issuer's, 503: nothing is known about the token
+├── IssuerUnavailable       ours or the issuer's, 503: the token could not be validated
 │   ├── RevocationsUnavailable  … or not whether it was revoked
 │   └── ClaimCheckFailed        … or a check of the application's own failed
 ├── RevocationFailed        the store's: it did not acknowledge a revocation
@@ -18,15 +18,15 @@ BearerGuardError
 │                           (defined in `runtime.sealing`)
 ├── TokenRefused            the authorization server's response to a client: no token, and why
 │   └── LoginRequired       … because the grant has ended: the user must log in again
-├── TokenUnavailable        the authorization server's: it could not be asked for a token
+├── TokenUnavailable        the authorization server's: no usable response to a token request
 ├── DiscoveryError          an issuer's or API's metadata is missing, or not to be trusted
 ├── StepUpRequired          the API's response to a client: log in again, or more strongly
 ├── InsufficientScope       … or: ask for more scopes
 ├── LoginFailed             the user's or the server's: a login was not completed
 ├── StorageError            the client's: a token could not be kept, read or removed
-├── StoreUnavailable        the server's database did not do what was asked; try again
+├── StoreUnavailable        an operation of the server's database failed; try again
 ├── PasswordsBusy           the server checks too many passwords at the moment; try again
-└── AdministrationError     an administrator's: what was asked of the server cannot be done
+└── AdministrationError     an administrator's: the server cannot carry out the operation
     ├── ClientError         … there is no such client, or there is one already
     ├── AccountError        … there is no such account, or there is one already
     │   └── PasswordRejected    … or its new password would be guessed
@@ -146,7 +146,7 @@ class CredentialsError(Refusal):
 
 
 class TokenError(Refusal):
-    """The token does not prove what it must (RFC 6750 §3.1, invalid_token)."""
+    """The token is not valid (RFC 6750 §3.1, invalid_token)."""
 
 
 class TokenExpired(TokenError):
@@ -154,7 +154,7 @@ class TokenExpired(TokenError):
 
 
 class IssuerUnavailable(BearerGuardError):
-    """The issuer could not be asked, so nothing is known about the token; the response is 503.
+    """The issuer could not be reached, so the token could not be validated; the response is 503.
 
     Attributes:
         issuer: the configured issuer, None where it is not known which one is concerned.
@@ -228,7 +228,7 @@ class LoginRequired(TokenRefused):
 
 
 class TokenUnavailable(BearerGuardError):
-    """The authorization server could not be asked for a token; what is stored stays valid.
+    """A token request had no usable response; the stored tokens stay valid.
 
     Attributes:
         retry_after: seconds until the next attempt makes sense.
@@ -290,11 +290,11 @@ class LoginFailed(BearerGuardError):
 
 
 class StorageError(BearerGuardError):
-    """A token could not be kept, read or removed; the message names the place and the remedy."""
+    """A token could not be stored, read or removed; the message names the place and the remedy."""
 
 
 class StoreUnavailable(BearerGuardError):
-    """The server's database did not do what was asked; nothing was changed. Try again."""
+    """An operation of the server's database failed; nothing was changed. Try again."""
 
     temporary = True
 
@@ -306,7 +306,7 @@ class PasswordsBusy(BearerGuardError):
 
 
 class AdministrationError(BearerGuardError, ValueError):
-    """What an administrator asked of the authorization server cannot be done."""
+    """The authorization server cannot carry out an administrator's operation."""
 
 
 class ClientError(AdministrationError):
@@ -326,4 +326,4 @@ class SigningKeyError(AdministrationError):
 
 
 class NothingRevoked(AdministrationError):
-    """What was to be revoked does not exist, or has ended already."""
+    """The thing to revoke does not exist, or has already expired or been revoked."""

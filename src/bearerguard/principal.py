@@ -1,4 +1,4 @@
-"""Who is calling: what a validated token says about its bearer.
+"""Who is calling: the bearer of a validated token.
 
 Everything here is immutable at every depth: one principal is shared by many requests.
 """
@@ -97,7 +97,7 @@ def _thawed(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
 class Principal:
-    """Who is calling: what a validated token says of its bearer. What the token lacks is None.
+    """Who is calling: the bearer of a validated token. What the token lacks is None.
 
     A client that acts for itself has `subject_kind` "client", and is never to be treated as a
     user (RFC 9700 §4.15).
@@ -241,7 +241,7 @@ class Principal:
         return self.identity
 
     def expires_in(self, now: float | None = None) -> int | None:
-        """Return the whole seconds left, 0 when over, None without an expiry.
+        """Return the whole seconds left, 0 once it has expired, None without an expiry.
 
         `now` is in Unix seconds and defaults to the system's clock.
         """

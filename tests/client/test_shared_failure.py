@@ -17,9 +17,9 @@ def shared(storage, time):
 def test_a_failure_holds_longer_each_time_and_is_bounded(time):
     storage, held = MemoryStorage(), []
     for _ in range(6):
-        shared(storage, time).begin(TokenUnavailable("the server answers 503"))
+        shared(storage, time).begin(TokenUnavailable("the server's response was 503"))
         failure = shared(storage, time).current()
-        assert str(failure) == "no token at the moment: the server answers 503"
+        assert str(failure) == "no token at the moment: the server's response was 503"
         held.append(failure.retry_after)
         time.pass_by(failure.retry_after)
         assert shared(storage, time).current() is None

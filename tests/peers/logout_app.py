@@ -1,4 +1,4 @@
-"""An API that receives logout tokens, as ASGI and as WSGI; run by uvicorn and by waitress."""
+"""An API that receives logout tokens, by ASGI and by WSGI; started by uvicorn and by waitress."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@
 //   GET  /test/logouts         what came of each back-channel logout
 //
 // With BACKCHANNEL_LOGOUT_URI there is a client with users, who log in by any name, and whose
-// logouts are told there: by session or, with BACKCHANNEL_LOGOUT_SID=0, by subject.
+// logout tokens are sent there: by session or, with BACKCHANNEL_LOGOUT_SID=0, by subject.
 import { generateKeyPairSync } from 'node:crypto';
 import http from 'node:http';
 import Provider from 'oidc-provider';

@@ -77,7 +77,7 @@ async function swagger() {
 
 // --- oidc-client-ts, with the scopes that its users ask for.
 
-function told(user) {
+function described(user) {
   return user && { token: user.access_token.split('.').length, scope: user.scope, hasRefresh: !!user.refresh_token };
 }
 
@@ -97,10 +97,10 @@ async function popup(scope) {
   const window = await opened;
   await signIn(window, 'oidc-popup');
   const user = await asked;
-  seen[`popup ${scope}`] = { ...told(user), status: await callApi(page, user) };
+  seen[`popup ${scope}`] = { ...described(user), status: await callApi(page, user) };
   const renewed = await page.evaluate((each) => manager(each).signinSilent(), scope);
   seen[`renewed ${scope}`] = {
-    ...told(renewed),
+    ...described(renewed),
     isNew: renewed.access_token !== user.access_token,
     status: await callApi(page, renewed),
   };
@@ -115,7 +115,7 @@ async function redirect(scope) {
   await signIn(page, 'oidc-redirect');
   await page.waitForURL('**/ui/back**');
   const user = await page.evaluate(() => window.came);
-  seen[`redirect ${scope}`] = { ...told(user), failed: await page.evaluate(() => window.failed) };
+  seen[`redirect ${scope}`] = { ...described(user), failed: await page.evaluate(() => window.failed) };
   await picture(page, 'oidc-back');
   await page.context().close();
 }

@@ -112,9 +112,9 @@ def test_CL_01_client_credentials_are_renewed(provider: OidcProvider) -> None:
     )
     manager = TokenManager(source)
     first = manager.token()
-    told = claims(first.access_token)
-    assert (told["iss"], told["aud"], told["scope"]) == (provider.url, RESOURCE, "read")
-    assert first.lifetime == told["exp"] - told["iat"]
+    granted = claims(first.access_token)
+    assert (granted["iss"], granted["aud"], granted["scope"]) == (provider.url, RESOURCE, "read")
+    assert first.lifetime == granted["exp"] - granted["iat"]
     assert manager.token() is first
     assert manager.renew(manager.lease()).token.access_token != first.access_token
 

@@ -1,6 +1,6 @@
 """A program's user logs in with Chromium, and comes back to the program by loopback redirect.
 
-`BEARERGUARD_PICTURES` names a directory that keeps the screenshots, to be looked at.
+`BEARERGUARD_PICTURES` names a directory where the screenshots are written, for review.
 """
 
 from __future__ import annotations

@@ -90,16 +90,16 @@ class Browser:
         return answer
 
 
-@pytest.mark.parametrize("told", ["uvicorn", "waitress"])
+@pytest.mark.parametrize("receiver", ["uvicorn", "waitress"])
 @pytest.mark.parametrize("with_sid", [True, False], ids=["by session", "by subject"])
 def test_who_logs_out_at_the_issuer_is_refused_by_every_worker(
-    told: str, *, with_sid: bool, redis: RedisServer
+    receiver: str, *, with_sid: bool, redis: RedisServer
 ) -> None:
     ports = {server: free_port() for server in COMMANDS}
     with ExitStack() as stack:
         issuer = stack.enter_context(
             oidc_provider(
-                BACKCHANNEL_LOGOUT_URI=f"http://127.0.0.1:{ports[told]}/logout",
+                BACKCHANNEL_LOGOUT_URI=f"http://127.0.0.1:{ports[receiver]}/logout",
                 BACKCHANNEL_LOGOUT_SID=str(int(with_sid)),
             )
         )
@@ -126,7 +126,7 @@ def test_who_logs_out_at_the_issuer_is_refused_by_every_worker(
                 assert status(server, token) == 200
         ada.log_out(tokens[0]["id_token"])
         assert issuer.logouts == ["success"]
-        assert status(told, mine) == 401
+        assert status(receiver, mine) == 401
         deadline = time.monotonic() + START_SECONDS
         for server in COMMANDS:
             while status(server, mine) != 401:

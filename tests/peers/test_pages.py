@@ -1,6 +1,6 @@
 """The server's pages in Chromium: how they look, and that their answers reach the app.
 
-`BEARERGUARD_PICTURES` names a directory that keeps the screenshots, to be looked at.
+`BEARERGUARD_PICTURES` names a directory where the screenshots are written, for review.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def app(context: ssl.SSLContext | None = None) -> Generator[int]:
 
 
 def certificate(folder: Path) -> ssl.SSLContext:
-    """A certificate that nobody signed; the browser is told not to mind."""
+    """A certificate that nobody signed; the browser is set to accept it."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "example.com")])
     now = dt.datetime.now(dt.UTC)

@@ -1,6 +1,6 @@
 """Swagger UI and oidc-client-ts sign in at our server in Chromium, on its origin and another.
 
-`BEARERGUARD_PICTURES` names a directory that keeps the screenshots, to be looked at.
+`BEARERGUARD_PICTURES` names a directory where the screenshots are written, for review.
 """
 
 from __future__ import annotations

@@ -25,9 +25,9 @@ BEARER = st.sampled_from([b"Bearer ", b"bearer ", b"Bearer", b"BEARER  "])
 @example(b"Bearer " + b"a" * 100_000)
 @example(b"Bearer " + b"." * 5000)
 def test_any_octets_get_400_or_401(optional: bool, field: bytes) -> None:
-    protected = Protected(GUARD, {"optional": optional}, ())
+    app = Protected(GUARD, {"optional": optional}, ())
     sent = Sent([("Authorization", field)])
-    asgi, wsgi = (call(protected, sent) for call in DRIVERS.values())
+    asgi, wsgi = (call(app, sent) for call in DRIVERS.values())
     assert asgi.status == wsgi.status
     is_bearer = _BEARER_SCHEME.match(field.strip(b" \t"))
     # Another scheme is no bearer credential: an optional route takes it for none.

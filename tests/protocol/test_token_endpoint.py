@@ -101,26 +101,31 @@ def test_CL_09_a_token_without_a_type_is_used_only_with_assume_token_type(body):
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "headers", "said"),
+    ("status", "body", "headers", "message"),
     [
-        (400, {"error": {"message": "Bad code", "code": 100}}, {}, "answers 400 with 'Bad code'"),
+        (
+            400,
+            {"error": {"message": "Bad code", "code": 100}},
+            {},
+            "response was 400 with 'Bad code'",
+        ),
         (200, {"error": {"code": 400, "message": "TOKEN_EXPIRED"}}, {}, "200 with 'TOKEN_EXPIRED'"),
         (401, {"errorCode": "E11", "errorSummary": "Bad token"}, {}, "401 with 'Bad token'"),
-        (404, {"message": "no such path"}, {}, "answers 404 with 'no such path'"),
-        (400, {"errors": [1], "message": ""}, {}, "answers 400 without an error code"),
-        (403, b"<html><h1>Blocked", {}, "answers 403: not JSON but HTML"),
-        (405, b"", {}, "answers 405: not JSON: the body is empty"),
-        (404, {}, {}, "answers 404 without an error code"),
+        (404, {"message": "no such path"}, {}, "response was 404 with 'no such path'"),
+        (400, {"errors": [1], "message": ""}, {}, "response was 400 without an error code"),
+        (403, b"<html><h1>Blocked", {}, "response was 403: not JSON but HTML"),
+        (405, b"", {}, "response was 405: not JSON: the body is empty"),
+        (404, {}, {}, "response was 404 without an error code"),
         (301, b"", {"Location": "https://b.test/t?code=x"}, "301, a redirect to 'https://b.test':"),
         (302, b"", {"Location": "/login"}, "302, a redirect: it is not followed"),
         (307, b"", {}, "307, a redirect: it is not followed"),
     ],
 )
-def test_CL_09_a_response_without_an_error_code_is_described(status, body, headers, said):
+def test_CL_09_a_response_without_an_error_code_is_described(status, body, headers, message):
     with pytest.raises(TokenRefused) as refused:
         token_endpoint.read(answer(body, status, **headers))
     assert refused.value.error == "invalid_response"
-    assert said in str(refused.value)
+    assert message in str(refused.value)
     assert "code=x" not in str(refused.value)
 
 
@@ -232,7 +237,7 @@ def test_CL_05_a_refusal_has_the_servers_code(status, members, error):
     ],
 )
 def test_CL_05_a_server_in_trouble_says_nothing_of_the_grant(status, members):
-    with pytest.raises(TokenUnavailable, match="the server answers"):
+    with pytest.raises(TokenUnavailable, match="the server's response was"):
         token_endpoint.read(answer(members, status))
 
 
@@ -296,7 +301,7 @@ def test_every_response_is_a_token_refused_or_unavailable(status, body, kind, re
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         (b"<!doctype html><html>", "not JSON but HTML"),
         (b"", "body"),
@@ -305,9 +310,9 @@ def test_every_response_is_a_token_refused_or_unavailable(status, body, kind, re
     ],
 )
 def test_FETCH_01_the_error_for_a_token_response_that_is_not_json_says_what_came(
-    body: bytes, said: str
+    body: bytes, message: str
 ) -> None:
-    with pytest.raises(TokenRefused, match=said) as error:
+    with pytest.raises(TokenRefused, match=message) as error:
         token_endpoint.read(Response(200, (), body))
     assert "s3cret" not in str(error.value)
 

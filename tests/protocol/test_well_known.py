@@ -105,9 +105,9 @@ UNUSABLE = [
 
 
 @ROLES
-@pytest.mark.parametrize(("found", "said"), UNUSABLE)
+@pytest.mark.parametrize(("found", "expected"), UNUSABLE)
 def test_DISC_01_after_an_unusable_place_the_next_one_is_asked(
-    ask: Callable[[Net], str | None], found: object, said: str
+    ask: Callable[[Net], str | None], found: object, expected: str
 ) -> None:
     net = Net(found)
     assert ask(net)
@@ -115,12 +115,12 @@ def test_DISC_01_after_an_unusable_place_the_next_one_is_asked(
 
 
 @ROLES
-@pytest.mark.parametrize(("found", "said"), UNUSABLE)
+@pytest.mark.parametrize(("found", "expected"), UNUSABLE)
 def test_DISC_01_where_no_place_serves_the_error_says_what_was_found_at_each(
-    ask: Callable[[Net], str | None], found: object, said: str
+    ask: Callable[[Net], str | None], found: object, expected: str
 ) -> None:
     net = Net(found, Response(410))
-    with pytest.raises(BearerGuardError, match=f"{said}.*; {SECOND}: status 410") as error:
+    with pytest.raises(BearerGuardError, match=f"{expected}.*; {SECOND}: status 410") as error:
         ask(net)
     assert FIRST in str(error.value)
     assert "b=c" not in str(error.value)
@@ -209,7 +209,7 @@ def test_DISC_01_a_configured_document_may_name_an_issuer_as_access_token_issuer
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "expected"),
     [
         (REALM + "/", "which differs only by the final / from 'https://id.example.com/realm'"),
         ("https://id.example.com:443/realm", "only by the default port from"),
@@ -220,11 +220,11 @@ def test_DISC_01_a_configured_document_may_name_an_issuer_as_access_token_issuer
     ],
 )
 def test_DISC_01_no_spelling_makes_a_name_the_issuers_but_the_refusal_says_what_differs(
-    name: str, said: str
+    name: str, expected: str
 ) -> None:
     net = Net(None)
     guard = Guard(Issuer(REALM, audience="api"), transport=net)
-    with pytest.raises(BearerGuardError, match=said):
+    with pytest.raises(BearerGuardError, match=expected):
         guard.verify(net.issuer.token(iss=name))
     assert not net.asked
 
@@ -241,7 +241,7 @@ def test_DISC_01_a_document_without_the_url_that_is_needed_is_passed_over(
 
 @ROLES
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "expected"),
     [
         ("http://id.example.com/realm/x", "no https URL"),
         ("ftp://id.example.com/x", "no https URL"),
@@ -258,10 +258,10 @@ def test_DISC_01_a_document_without_the_url_that_is_needed_is_passed_over(
     ],
 )
 def test_DISC_01_a_url_in_metadata_that_is_not_safe_is_not_asked(
-    ask: Callable[[Net], str | None], url: str, said: str
+    ask: Callable[[Net], str | None], url: str, expected: str
 ) -> None:
     net = Net(served(issuer=REALM, jwks_uri=url, token_endpoint=url))
-    with pytest.raises(BearerGuardError, match=said):
+    with pytest.raises(BearerGuardError, match=expected):
         ask(net)
     assert net.urls == [FIRST]
 

@@ -1,4 +1,4 @@
-"""Sealing: what was sealed opens unaltered, for its purpose and in its place, or not at all."""
+"""Sealing: what was sealed opens unaltered, only for its purpose and in its place."""
 
 from __future__ import annotations
 

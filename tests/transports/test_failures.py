@@ -89,7 +89,7 @@ def answer(connection: socket.socket) -> None:
 
 
 @pytest.mark.parametrize(
-    ("made", "trusted", "said"),
+    ("made", "trusted", "expected"),
     [
         ({}, False, "TLS: the certificate is self-signed"),
         ({"own": False}, False, "TLS: the certificate is signed by an unknown authority"),
@@ -99,14 +99,14 @@ def answer(connection: socket.socket) -> None:
     ],
 )
 def test_FETCH_01_a_certificate_that_is_not_valid_says_why(
-    certificate: Write, made: dict[str, Any], trusted: bool, said: str
+    certificate: Write, made: dict[str, Any], trusted: bool, expected: str
 ) -> None:
     path = certificate(**made)
     context = ssl.create_default_context(cafile=path) if trusted else None
     with raw_server(over_tls(path, answer), reads=False) as url:
         secure = url.replace("http://127.0.0.1", "https://localhost")
         for error in failures(HttpTransport(ssl_context=context), secure):
-            assert said in str(error)
+            assert expected in str(error)
             assert (error.kind, error.temporary) == ("tls", False)
 
 
@@ -130,10 +130,10 @@ def cut_off(connection: socket.socket) -> None:
 
 
 def test_FETCH_01_a_response_that_breaks_off_says_how() -> None:
-    for answer_, said in ((reset, "the connection was reset"), (cut_off, "closed")):
+    for answer_, expected in ((reset, "the connection was reset"), (cut_off, "closed")):
         with raw_server(answer_) as url:
             for error in failures(HttpTransport(), url):
-                assert said in str(error)
+                assert expected in str(error)
                 assert (error.kind, error.temporary) == ("closed", True)
 
 
@@ -191,7 +191,7 @@ def test_FETCH_01_a_chain_of_causes_that_never_ends_is_cut() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "expected"),
     [
         (b"<!DOCTYPE html><html></html>", "not JSON but HTML"),
         (b"", "not JSON: the body is empty"),
@@ -199,26 +199,26 @@ def test_FETCH_01_a_chain_of_causes_that_never_ends_is_cut() -> None:
     ],
 )
 def test_FETCH_01_the_error_for_keys_that_are_not_json_says_what_came_and_from_where(
-    body: bytes, said: str
+    body: bytes, expected: str
 ) -> None:
     events: list[Any] = []
     with serving(lambda _: Response(200, body=body)) as url:
         issuer = Issuer("https://id.example", audience="a", jwks_uri=f"{url}/jwks")
         Guard(issuer, on_event=events.append).warm()
     assert events[-1].code == "keys_fetch_failed"
-    assert events[-1].detail.startswith(f"{url}/jwks: {said}")
+    assert events[-1].detail.startswith(f"{url}/jwks: {expected}")
 
 
 @pytest.mark.parametrize("library", ["httpx2", "httpx", "requests"])
 @pytest.mark.parametrize(
-    ("place", "said"),
+    ("place", "expected"),
     [
         ("https://nowhere.invalid", "unknown host 'nowhere.invalid'"),
         ("TLS", "the certificate is self-signed"),
     ],
 )
 def test_FETCH_01_the_error_of_a_client_without_a_token_says_which_failure_it_was(
-    certificate: Write, library: str, place: str, said: str
+    certificate: Write, library: str, place: str, expected: str
 ) -> None:
     with raw_server(over_tls(certificate(), answer), reads=False) as url:
         issuer = (
@@ -229,7 +229,7 @@ def test_FETCH_01_the_error_of_a_client_without_a_token_says_which_failure_it_wa
         )
         with (
             caller(library, TokenManager(source)) as call,
-            pytest.raises(TokenUnavailable, match=said) as error,
+            pytest.raises(TokenUnavailable, match=expected) as error,
         ):
             call("GET", "https://api.example/x")
     assert not error.value.temporary

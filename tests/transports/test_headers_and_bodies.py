@@ -69,7 +69,7 @@ def test_E41_a_compressed_body_is_decompressed_though_identity_was_requested(
 
 
 @pytest.mark.parametrize(
-    ("coding", "body", "said"),
+    ("coding", "body", "expected"),
     [
         ("gzip", b"xy", "does not match its Content-Encoding"),
         ("gzip", gzipped(b"{}" * 99)[:-9], "cut off"),
@@ -81,10 +81,12 @@ def test_E41_a_compressed_body_is_decompressed_though_identity_was_requested(
         ("zstd", b"x", "compressed by 'zstd'"),
     ],
 )
-def test_E41_a_body_that_cannot_be_decompressed_fails(coding: str, body: bytes, said: str) -> None:
+def test_E41_a_body_that_cannot_be_decompressed_fails(
+    coding: str, body: bytes, expected: str
+) -> None:
     with serving(lambda _: Response(200, (("Content-Encoding", coding),), body)) as url:
         for error in ways(HttpTransport(), url):
-            assert said in str(error)
+            assert expected in str(error)
 
 
 def test_E41_a_decompression_bomb_is_refused_early() -> None:
@@ -109,16 +111,16 @@ def test_E41_keys_metadata_and_introspection_responses_may_be_compressed(
 
     def answer(request: Request) -> Response:
         if request.url == "/introspect":
-            said: Any = {"active": True, "sub": "u", "aud": "a", "iss": "https://id.example"}
+            document: Any = {"active": True, "sub": "u", "aud": "a", "iss": "https://id.example"}
         elif request.url == "/jwks":
-            said = local.jwks()
+            document = local.jwks()
         else:
-            said = {
+            document = {
                 "issuer": "https://id.example",
                 "jwks_uri": f"{where[0]}/jwks",
                 "introspection_endpoint": f"{where[0]}/introspect",
             }
-        body = compress(mark + json.dumps(said).encode())
+        body = compress(mark + json.dumps(document).encode())
         return Response(200, (("Content-Encoding", coding),), body)
 
     with serving(answer) as url:
@@ -151,13 +153,13 @@ def test_C24_requests_have_our_user_agent_or_the_configured_headers() -> None:
         seen.clear()
         transport = HttpTransport(headers=[("Accept", "text/plain"), ("X", "1"), ("X", "2")])
         transport.fetch(Fetch("GET", url, (("accept", "application/json"),)))
-        assert seen[0].values(b"accept") == [b"application/json"]  # what a request says itself
+        assert seen[0].values(b"accept") == [b"application/json"]  # the request's own header
         assert seen[0].values(b"x") == [b"1", b"2"]
         assert seen[0].values(b"user-agent") == ours
 
 
 @pytest.mark.parametrize(
-    ("headers", "said"),
+    ("headers", "expected"),
     [
         ({"Host": "evil"}, "Host is set by each request"),
         ({"content-LENGTH": "0"}, "is set by each request"),
@@ -181,8 +183,8 @@ def test_C24_requests_have_our_user_agent_or_the_configured_headers() -> None:
     ],
 )
 def test_C24_header_fields_that_cannot_be_sent_are_refused_without_their_values(
-    headers: Any, said: str
+    headers: Any, expected: str
 ) -> None:
-    with pytest.raises(ConfigurationError, match=said) as error:
+    with pytest.raises(ConfigurationError, match=expected) as error:
         HttpTransport(headers=headers)
     assert "s3cret" not in str(error.value)

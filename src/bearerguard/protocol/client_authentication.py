@@ -86,7 +86,7 @@ def bearer(token: str) -> Proof:
 
 
 class MalformedAuthentication(ValueError):
-    """A request does not say who its client is, or says it in two ways.
+    """A request does not identify its client, or identifies it in two ways.
 
     Attributes:
         error: the code of RFC 6749 §5.2.

@@ -1,7 +1,7 @@
 """Token introspection (RFC 7662) and signed responses to it (RFC 9701): build, read.
 
 The token is sent in the body, never in a URL. A response says that the token is active, with its
-claims, or that it is not. Any other response is `IntrospectionFailed`, and says nothing about the
+claims, or that it is not. Any other response is `IntrospectionFailed`, and means nothing for the
 token.
 """
 
@@ -35,7 +35,7 @@ _MAX_AGE = 300
 
 
 class IntrospectionFailed(Exception):
-    """The response says nothing about the token.
+    """The response does not state whether the token is active.
 
     Attributes:
         of_this_token: whether the cause may be this token alone, and not the endpoint.

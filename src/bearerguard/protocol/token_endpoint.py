@@ -1,7 +1,7 @@
-"""The token endpoint (RFC 6749 §3.2, §5), and the endpoints that are asked like it: build, read.
+"""The token endpoint (RFC 6749 §3.2, §5), and endpoints with similar requests: build, read.
 
 A response is a token, a `TokenRefused` with the server's error code, or a `TokenUnavailable` where
-it says nothing about the grant.
+it decides nothing about the grant.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _TEMPORARY = frozenset({names.TEMPORARILY_UNAVAILABLE, names.SERVER_ERROR})
 # Error codes of our own, where the server gave none.
 INVALID_RESPONSE = "invalid_response"
 
-# Tokens that need a key (RFC 9449, RFC 9200, a draft's mac), and what is no access token at all
+# Tokens that need a key (RFC 9449, RFC 9200, a draft's mac), and `N_A`, which is no access token
 # (RFC 8693 §2.2.1).
 _NOT_BEARER = frozenset({"dpop", "pop", "mac", "n_a"})
 _MAX_TYPE_LENGTH = 64
@@ -200,16 +200,19 @@ def refusal(response: Response) -> TokenRefused | TokenUnavailable:
         # Whatever the code: a refresh token is not given up for a server's own trouble.
         named = f" with {quoted(error)}" if isinstance(error, str) and error else ""
         pause = document.retry_after(response)
-        return TokenUnavailable(f"the server answers {response.status}{named}", pause)
+        return TokenUnavailable(f"the server's response was {response.status}{named}", pause)
     if not isinstance(error, str) or not error:
         return TokenRefused(
-            INVALID_RESPONSE, f"the server answers {response.status}{_instead(response, content)}"
+            INVALID_RESPONSE,
+            f"the server's response was {response.status}{_instead(response, content)}",
         )
     if error in _TEMPORARY:
-        return TokenUnavailable(f"the server answers {error}", document.retry_after(response))
+        return TokenUnavailable(
+            f"the server's response was {error}", document.retry_after(response)
+        )
     description = content.get("error_description")
-    said = f" {quoted(description)}" if isinstance(description, str) else " without a reason"
-    return TokenRefused(error, f"the server refuses{said}")
+    reason = f" {quoted(description)}" if isinstance(description, str) else " without a reason"
+    return TokenRefused(error, f"the server refuses{reason}")
 
 
 def _instead(response: Response, content: dict[str, Any]) -> str:

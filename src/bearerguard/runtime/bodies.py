@@ -1,6 +1,6 @@
 """Reading a request's body from an ASGI or a WSGI server, up to a limit.
 
-Knows no endpoint: the caller sets the limit, and answers a body that exceeds it.
+Knows no endpoint: the caller sets the limit, and responds to a body that exceeds it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A bounded map: two generations of a plain dict, of which the older falls away whole.
+"""A bounded map: two generations of a plain dict, of which the older is dropped as a whole.
 
 Needs no lock: a race between threads costs at most some entries.
 """
@@ -37,7 +37,7 @@ class Generations(Generic[K, V]):
         return value
 
     def put(self, key: K, value: V) -> None:
-        """Keep a value."""
+        """Store a value."""
         young = self._young
         young[key] = value
         if len(young) >= self._generation_size:
@@ -48,7 +48,7 @@ class Generations(Generic[K, V]):
                         self._on_drop(old)
 
     def drop(self, key: K) -> None:
-        """Forget a value; `on_drop` is not called."""
+        """Remove a value, without calling `on_drop`."""
         self._young.pop(key, None)
         self._old.pop(key, None)
 
@@ -57,5 +57,5 @@ class Generations(Generic[K, V]):
         return list((self._old | self._young).values())
 
     def clear(self) -> None:
-        """Forget all."""
+        """Remove all values."""
         self._young, self._old = {}, {}

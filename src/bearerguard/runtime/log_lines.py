@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable
 
 _MAX_REMEMBERED = 10_000
 _SUMMARY_INTERVAL = 60.0
-# The kind of lines whose kind is not remembered; a caller's kind is never None.
+# The kind that stands for all kinds that are no longer stored; a caller's kind is never None.
 _OTHERS = None
 
 

@@ -125,7 +125,7 @@ class FetchFailed(BearerGuardError):
 
 
 class StoreFailed(BearerGuardError):
-    """A shared store did not do what was asked. The text names the cause, no value or password."""
+    """An operation of a shared store failed. The text names the cause, no value or password."""
 
 
 def _octets(text: bytes | str) -> bytes:

@@ -1,9 +1,9 @@
-"""Sealing: the only authenticated encryption, for what is kept in a store of others.
+"""Sealing: the only authenticated encryption, for data in a store that others can access.
 
 AES-256-GCM (NIST SP 800-38D) under keys that are derived from the operator's secret by HKDF
 (RFC 5869). Each process makes its own, and another one after a million messages, so that no number
 of messages wears a secret out.
-Knows nothing of what is sealed, nor where it is kept.
+Knows nothing of what is sealed, nor where it is stored.
 
     sealed = version (1) | salt (16) | nonce (12) | ciphertext and tag
 """
@@ -23,7 +23,7 @@ from bearerguard.errors import BearerGuardError, ConfigurationError
 
 Secret: TypeAlias = bytes | str
 
-# What cannot be guessed; a passphrase that a person remembers is none.
+# Enough that it cannot be guessed. A passphrase that a person can remember is too short.
 MIN_SECRET_BYTES = 32
 _VERSION = b"\x01"
 _SALT, _NONCE, _TAG = 16, 12, 16
@@ -58,7 +58,7 @@ class Sealer:
         self._proved: dict[tuple[bytes, bytes], AESGCM] = {}
 
     def seal(self, plaintext: bytes, associated: bytes = b"") -> bytes:
-        """Return `plaintext` sealed; `associated` must be the same at opening, and is not kept."""
+        """Return `plaintext` sealed; `associated` is needed to open it, and is not stored."""
         own = self._own  # deriving a key costs ten times what sealing does
         if own is None or self._left <= 0:
             fresh = os.urandom(_SALT)

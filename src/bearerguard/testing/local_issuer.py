@@ -40,7 +40,7 @@ class LocalIssuer:
         clock: returns Unix seconds.
 
     Attributes:
-        outage: True to answer every request with 503.
+        outage: True to respond to every request with 503.
         refuses: True to refuse connections.
         delay: seconds before each response.
         garbage: octets to send instead of the JWKS, or None.

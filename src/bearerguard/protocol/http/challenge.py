@@ -30,7 +30,7 @@ _MAX_LENGTH = 8192
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """One challenge to send: a realm always, and what RFC 6750 §3 says about the refusal."""
+    """One challenge to send: a realm, and the parameters of RFC 6750 §3 that describe a refusal."""
 
     realm: str
     error: str | None = None

@@ -26,7 +26,7 @@ _BEGINNINGS = (
 )
 # An error page need not begin with its <html>: a comment or a fragment may stand there.
 _HTML = (b"<!doctype html", b"<html", b"<head", b"<body", b"<title", b"<script", b"<h1", b"<p>")
-# Where a page says what it is.
+# The octets in which an HTML page is recognised.
 _HEAD = 1024
 _SPACE = 0x20
 # Seconds that a server may ask for by `Retry-After`: more are cut to these.
@@ -34,7 +34,7 @@ _MAX_PAUSE = 3600.0
 
 
 class NotJson(ValueError):
-    """A body is no JSON text; the message says what it is instead."""
+    """A body is no JSON text; the message describes what it is instead."""
 
 
 def loads(body: bytes) -> Any:

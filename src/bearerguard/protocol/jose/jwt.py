@@ -44,7 +44,7 @@ class SignedToken(NamedTuple):
 
 
 class Header(NamedTuple):
-    """A JOSE header: how a token is said to be signed (RFC 7515 §4)."""
+    """A JOSE header: how a token claims to be signed (RFC 7515 §4)."""
 
     algorithm: str
     kid: str | None

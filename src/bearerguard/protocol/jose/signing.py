@@ -47,7 +47,7 @@ class PrivateKey:
     private: Any = field(repr=False)
 
     def jwk(self) -> dict[str, Any]:
-        """Return the public key as a JWK that says what it is for (RFC 7517)."""
+        """Return the public key as a JWK with its `use` and `alg` (RFC 7517)."""
         named = {} if self.kid is None else {"kid": self.kid}
         return {
             **public_jwk(self.private.public_key()),

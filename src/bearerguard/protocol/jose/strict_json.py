@@ -95,7 +95,7 @@ def _fast_object(octets: bytes) -> dict[str, Any]:
         if _encode(value) == octets:
             return value
     except ValueError:
-        pass  # the strict parser says what is wrong, if anything is
+        pass  # the strict parser describes the error, if there is one
     return _parsed_object(octets)
 
 
