@@ -106,9 +106,7 @@ def test_a_code_that_nobody_enters_in_time_ends_the_login(device):
 @pytest.mark.parametrize(
     ("interval", "expected"), [(None, 5.0), (0, 1.0), (-3, 1.0), (0.2, 1.0), ("3", 3.0)]
 )
-def test_the_interval_is_five_seconds_when_it_is_not_told_and_never_below_one(
-    device, interval, expected
-):
+def test_the_interval_is_five_seconds_by_default_and_never_below_one(device, interval, expected):
     device.code["interval"] = interval
     if interval is None:
         del device.code["interval"]

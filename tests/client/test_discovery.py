@@ -57,7 +57,7 @@ def test_an_api_is_asked_and_its_challenge_leads_to_the_issuers_endpoints(server
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_challenge_that_was_heard_is_not_asked_for_again(api, way):
+def test_a_challenge_that_was_received_is_not_requested_again(api, way):
     lines = ["Basic realm=x", f'{api.challenge}, scope="admin read"']
     assert found(way, f"{api.url}/api/v1", lines).scopes == ("admin", "read")
     assert not api.at("/api")
@@ -98,7 +98,7 @@ def test_what_is_discovered_is_enough_to_call_the_api(server, api):
     "resource",
     ["{other}", "{url}/apix", "{url}/api/v2", "https://evil.example/api", "http://[", "", None, 7],
 )
-def test_CL_07_metadata_of_another_api_is_not_believed(server, api, resource):
+def test_CL_07_metadata_of_another_api_is_refused(server, api, resource):
     if isinstance(resource, str):
         resource = resource.format(other=server.url, url=api.url)
     api.about["resource"] = resource
@@ -123,7 +123,7 @@ def test_CL_07_an_issuer_must_be_named_and_safe(api, servers, said):
         discover(f"{api.url}/api")
 
 
-def test_CL_07_an_issuer_that_says_it_is_another_is_not_believed(server, api):
+def test_CL_07_metadata_with_another_issuer_is_refused(server, api):
     server.metadata["issuer"] = "https://id.example"
     with pytest.raises(DiscoveryError, match=r"its issuer is .https://id.example., not "):
         discover(f"{api.url}/api")

@@ -14,7 +14,7 @@ from bearerguard.errors import StorageError
 from tests.client.scripted_server import manager, settle
 
 
-def test_CL_01_a_token_whose_end_is_not_told_is_renewed_only_when_it_is_refused(server, time):
+def test_CL_01_a_token_without_expires_in_is_renewed_only_when_it_is_refused(server, time):
     server.lifetime = None
     tokens = manager(server, time)
     with httpx2.Client(auth=BearerAuth(tokens)) as client:
@@ -128,7 +128,7 @@ def test_CL_01_a_failed_renewal_ahead_is_logged_and_tried_again_after_a_pause(se
     assert tokens.token().access_token == "t3"
 
 
-def test_an_api_that_says_how_long_a_token_still_lives_is_believed(server, time):
+def test_the_lifetime_that_an_api_reports_is_used(server, time):
     server.lifetime = None
     server.answers["/api"] = lambda asked: (
         200,

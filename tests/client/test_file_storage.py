@@ -67,7 +67,7 @@ def test_a_swap_with_another_expectation_changes_nothing(path):
     assert storage.load("a") == b"1"
 
 
-def test_another_key_is_told_from_damage_and_changes_nothing(path):
+def test_another_key_is_distinguished_from_damage_and_changes_nothing(path):
     opened(path).swap("a", None, b"1")
     before = path.read_bytes()
     other = opened(path, SecretKey(secrets.token_bytes(32)))
@@ -143,7 +143,7 @@ def test_what_others_may_read_is_refused_with_the_remedy(path, place):
         opened(path).swap("a", b"1", b"2")
 
 
-def test_a_directory_for_all_users_is_refused_and_nobody_is_told_to_close_it(path):
+def test_a_directory_for_all_users_is_refused_without_advice_to_change_its_mode(path):
     path.parent.mkdir()
     path.parent.chmod(0o1777)
     with pytest.raises(StorageError, match="a directory of your own in it"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from threading import Event
 from typing import Any
@@ -9,7 +11,14 @@ from typing import Any
 import pytest
 
 from bearerguard import ConfigurationError
-from bearerguard.client import ClientCredentials, MemoryStorage, RefreshToken, TokenManager
+from bearerguard.client import (
+    AuthorizationCode,
+    ClientCredentials,
+    DeviceCode,
+    MemoryStorage,
+    RefreshToken,
+    TokenManager,
+)
 from bearerguard.client.token import Token
 from bearerguard.errors import LoginRequired, StorageError, TokenRefused, TokenUnavailable
 from bearerguard.transports.http import HttpTransport
@@ -290,6 +299,42 @@ def test_what_cannot_be_read_is_an_error_until_it_is_removed_or_replaced(server,
 def test_options_that_are_missing_or_unsafe_are_named(options, said):
     with pytest.raises(ConfigurationError, match=said):
         ClientCredentials(**{"issuer": "https://id.example", "client_id": "c"} | options)
+
+
+SOURCES: list[Callable[..., object]] = [
+    ClientCredentials,
+    AuthorizationCode,
+    DeviceCode,
+    partial(RefreshToken, refresh_token="r"),
+]
+
+
+@pytest.mark.parametrize("make", SOURCES)
+@pytest.mark.parametrize(
+    ("misspelt", "meant"), [("resource", "resources"), ("client_secrets", "client_secret")]
+)
+def test_a_misspelt_option_is_refused_with_the_one_that_is_meant(make, misspelt, meant):
+    with pytest.raises(ConfigurationError, match=f"^{misspelt}=: .*: {meant}= is meant$"):
+        make("https://id.example", client_id="c", **{misspelt: "x"})
+
+
+@pytest.mark.parametrize("make", SOURCES[:3])
+def test_scope_is_refused_because_scopes_is_meant(make):
+    with pytest.raises(ConfigurationError, match=r"^scope=: .*: scopes= is meant$"):
+        make("https://id.example", client_id="c", scope="read")
+
+
+def test_an_option_of_the_grant_itself_is_suggested_too():
+    make: Any = AuthorizationCode
+    with pytest.raises(ConfigurationError, match=r"redirect_url=: .*: redirect_uri= is meant"):
+        make("https://id.example", client_id="c", redirect_url="http://localhost/")
+
+
+@pytest.mark.parametrize("option", ["scope", "scopes", "audience"])
+def test_an_option_that_a_refresh_token_does_not_have_is_refused(option):
+    make: Any = RefreshToken
+    with pytest.raises(ConfigurationError, match=f"^{option}=: there is no such option$"):
+        make("https://id.example", client_id="c", refresh_token="r", **{option: "read"})
 
 
 def test_other_options_that_are_unfit_are_named(server, time):

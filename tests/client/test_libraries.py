@@ -179,7 +179,7 @@ SENDERS: dict[str, Any] = {
 
 @pytest.mark.parametrize("sender", SENDERS)
 @pytest.mark.parametrize("own", AUTHS)
-def test_each_library_is_told_which_one_an_auth_is_for(server, time, sender, own):
+def test_an_auth_of_another_library_is_refused_with_the_right_one(server, time, sender, own):
     auth = AUTHS[own](manager(server, time))
     if sender == own:
         assert SENDERS[sender](f"{server.url}/api", auth).text == "t1"

@@ -261,7 +261,7 @@ def test_a_key_in_the_environment_asks_for_the_file_whatever_keyring_there_is(ch
     assert choice.reason == f"{KEY_VARIABLE} is set"
 
 
-def test_with_no_safe_place_at_all_the_remedies_are_named(chosen):
+def test_without_a_safe_place_the_remedies_are_named(chosen):
     chosen(fail.Keyring())
     with pytest.raises(StorageError, match=f"no safe place for tokens.*set {KEY_VARIABLE}"):
         default_storage()

@@ -1,4 +1,4 @@
-"""Which server the client trusts, and where its tokens go (CL-07)."""
+"""Which servers and responses the client accepts, and where its tokens go (CL-07)."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_CL_07_an_answer_of_another_is_refused_and_nothing_is_redeemed(
 
 
 @pytest.mark.parametrize("issuer", ["{url}/", "https://evil.example", None, 7])
-def test_CL_07_metadata_of_another_issuer_is_not_believed(server, time, issuer):
+def test_CL_07_metadata_of_another_issuer_is_refused(server, time, issuer):
     server.metadata["issuer"] = issuer.format(url=server.url) if isinstance(issuer, str) else issuer
     with pytest.raises(DiscoveryError, match=r"its issuer is|names no issuer"):
         manager(server, time).token()

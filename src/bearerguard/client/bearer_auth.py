@@ -283,7 +283,7 @@ class FlowingAuth(BoundAuth):
     def _again(self, request: Any, response: Any) -> Any:
         """Return what to send again: where a redirect led, if one did; None for a spent stream."""
         try:
-            request.content  # noqa: B018 - reading it tells
+            request.content  # noqa: B018 - raises for a stream
         except self._not_read:
             return None
         response.request.read()

@@ -94,7 +94,7 @@ def _prompted(server: IssuerEndpoints, fields: list[tuple[str, str]]) -> Flow[De
         text = members.get(name)
         if not isinstance(text, str) or not text or not text.isprintable():
             raise _unusable(f"its {name} is no text")
-    complete = members.get("verification_uri_complete") or None  # empty is as good as none
+    complete = members.get("verification_uri_complete") or None  # empty means absent
     return DevicePrompt(
         members["user_code"],
         _address("verification_uri", members["verification_uri"]),

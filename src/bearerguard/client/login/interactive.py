@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Unpack
 
 from bearerguard.client.sources.grant import Grant, GrantSource, LoginOptions
+from bearerguard.client.sources.issuer_endpoints import check_options
 from bearerguard.client.sources.token_source import Demand, TokenSource
 from bearerguard.client.token import Token
 from bearerguard.errors import LoginRequired
@@ -17,6 +18,7 @@ class InteractiveSource(GrantSource):
     def __init__(
         self, issuer: str, kind: str, *, client_id: str, **options: Unpack[LoginOptions]
     ) -> None:
+        check_options(type(self), options, LoginOptions)
         super().__init__(Grant.of(issuer, kind, client_id=client_id, **options))
 
     def token(self, previous: Token | None) -> Flow[Token]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Unpack
 
 from bearerguard.client.sources.grant import Grant, GrantOptions, GrantSource
+from bearerguard.client.sources.issuer_endpoints import check_options
 from bearerguard.client.sources.token_source import Demand, TokenSource
 from bearerguard.client.token import Token
 from bearerguard.protocol import names
@@ -28,6 +29,7 @@ class ClientCredentials(GrantSource):
     def __init__(
         self, issuer: str | None = None, *, client_id: str, **options: Unpack[GrantOptions]
     ) -> None:
+        check_options(type(self), options, GrantOptions)
         parameters = options.pop("parameters", None)
         super().__init__(
             Grant.of(

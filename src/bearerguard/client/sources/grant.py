@@ -100,7 +100,8 @@ def named(option: str, given: Names) -> tuple[str, ...]:
 class Grant:
     """Whom a grant asks, and for what.
 
-    `kind` tells the stored tokens of one grant from another's, `identity` those of one session.
+    `kind` keeps the stored tokens of one grant apart from another's, `identity` those of one
+    session.
     `parameters` go into the grant's own request, `token_parameters` into token requests.
     """
 

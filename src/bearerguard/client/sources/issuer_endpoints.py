@@ -5,9 +5,11 @@ Knows no grant and keeps no token.
 
 from __future__ import annotations
 
+import inspect
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any, TypedDict, Unpack
 
 from bearerguard.client import discovery
@@ -23,6 +25,8 @@ from bearerguard.runtime.messages import FetchFailed, Response
 _OK, _BAD_REQUEST, _UNAUTHORIZED = 200, 400, 401
 NONE = "none"
 _SECRETS = (authentication.BASIC, authentication.POST)
+# `scope` resembles `scopes`; `audience` does not resemble `assertion_audience`.
+_SIMILARITY = 0.75
 
 
 class EndpointOptions(TypedDict, total=False):
@@ -53,6 +57,23 @@ class EndpointOptions(TypedDict, total=False):
     clock: Callable[[], float]
 
 
+def check_options(owner: type, given: Mapping[str, object], options: type) -> None:
+    """Refuse options that neither `options` (a TypedDict) nor the constructor of `owner` has.
+
+    Raises:
+        ConfigurationError: the message has the name given, and the one that it resembles.
+    """
+    known = options.__annotations__.keys()
+    unknown = given.keys() - known
+    if unknown:
+        name = min(unknown)
+        parameters = inspect.signature(owner).parameters.values()
+        own = {each.name for each in parameters if each.kind is each.KEYWORD_ONLY}
+        meant = get_close_matches(name, sorted(own | known), 1, _SIMILARITY)
+        hint = f": {meant[0]}= is meant" if meant else ""
+        raise ConfigurationError(f"{name}=: there is no such option{hint}")
+
+
 class IssuerEndpoints:
     """The endpoints of one issuer, called by one client.
 
@@ -68,9 +89,7 @@ class IssuerEndpoints:
     def __init__(
         self, issuer: str | None, *, client_id: str, **options: Unpack[EndpointOptions]
     ) -> None:
-        unknown = options.keys() - EndpointOptions.__annotations__.keys()
-        if unknown:
-            raise ConfigurationError(f"{min(unknown)}=: there is no such option")
+        check_options(IssuerEndpoints, options, EndpointOptions)
         client_secret, private_key = options.get("client_secret"), options.get("private_key")
         token_endpoint = options.get("token_endpoint")
         insecure_allow_http = options.get("insecure_allow_http", False)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Unpack
 
 from bearerguard.client.sources.grant import Grant, GrantSource, Names
-from bearerguard.client.sources.issuer_endpoints import EndpointOptions
+from bearerguard.client.sources.issuer_endpoints import EndpointOptions, check_options
 from bearerguard.client.token import Token
 from bearerguard.errors import ConfigurationError, LoginRequired
 from bearerguard.protocol import names
@@ -41,6 +41,7 @@ class RefreshToken(GrantSource):
         parameters: Mapping[str, str] | None = None,
         **options: Unpack[EndpointOptions],
     ) -> None:
+        check_options(type(self), options, EndpointOptions)
         if not isinstance(refresh_token, str) or not refresh_token:
             raise ConfigurationError("refresh_token=: pass the refresh token as text")
         grant = Grant.of(
