@@ -40,6 +40,7 @@ _OWNED = {
 }
 
 Fields: TypeAlias = tuple[tuple[str, str], ...]
+# Scopes or resources: a list, or one string with spaces.
 Names: TypeAlias = str | Sequence[str]
 
 
