@@ -120,6 +120,7 @@ NAMES: dict[str, list[str]] = {
         "LoginRequired",
         "LoopbackReceiver",
         "MemoryStorage",
+        "Names",
         "PassphraseKey",
         "PastedRedirect",
         "Receiver",

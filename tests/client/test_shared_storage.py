@@ -36,7 +36,7 @@ def counted(kind: str, path: Path, times: int = TIMES) -> None:
     lost = [int(process.communicate(timeout=240)[0]) for process in processes]
     assert [process.returncode for process in processes] == [0] * 4
     assert storage(kind, path).load("n") == str(4 * times).encode()
-    print(f"{kind}: {4 * times} swaps of 4 processes, {sum(lost)} were told that another was first")
+    print(f"{kind}: {4 * times} swaps of 4 processes, {sum(lost)} lost to another process")
 
 
 @pytest.mark.parametrize("kind", ["encrypted", "plaintext"])

@@ -1,6 +1,6 @@
 """An API with its own authorization server, in one process over HTTP, that counts what it is asked.
 
-Every request is checked by a guard. `/seen` tells how many token requests and refusals there
+Every request is checked by a guard. `/seen` returns how many token requests and refusals there
 were; `/revoke` revokes, at the server, every token that the API was shown.
 `LIFETIME` is how long access tokens live, in seconds, `GRACE` how long a refresh can be repeated.
 """

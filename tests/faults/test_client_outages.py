@@ -20,7 +20,7 @@ START = 1_800_000_000
 
 
 class Server:
-    """A token endpoint that reads a request and hangs up, until it is told to answer."""
+    """A token endpoint that reads a request and hangs up, until it may respond."""
 
     def __init__(self) -> None:
         self.sent: list[str] = []

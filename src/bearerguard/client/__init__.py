@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bearerguard.client.login.receivers import PastedRedirect, Receiver
     from bearerguard.client.manager import TokenManager
     from bearerguard.client.sources.client_credentials import ClientCredentials
-    from bearerguard.client.sources.grant import GrantOptions, LoginOptions
+    from bearerguard.client.sources.grant import GrantOptions, LoginOptions, Names
     from bearerguard.client.sources.issuer_endpoints import EndpointOptions, IssuerEndpoints
     from bearerguard.client.sources.refresh_token import RefreshToken
     from bearerguard.client.sources.static_token import StaticToken
@@ -80,6 +80,7 @@ __all__ = [
     "LoginRequired",
     "LoopbackReceiver",
     "MemoryStorage",
+    "Names",
     "PassphraseKey",
     "PastedRedirect",
     "Receiver",
@@ -117,7 +118,7 @@ _PLACES = {
     "login.receivers": "PastedRedirect Receiver",
     "manager": "TokenManager",
     "sources.client_credentials": "ClientCredentials",
-    "sources.grant": "GrantOptions LoginOptions",
+    "sources.grant": "GrantOptions LoginOptions Names",
     "sources.issuer_endpoints": "EndpointOptions IssuerEndpoints",
     "sources.refresh_token": "RefreshToken",
     "sources.static_token": "StaticToken",

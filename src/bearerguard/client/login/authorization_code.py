@@ -34,7 +34,7 @@ _LOGIN_SECONDS = 300.0
 
 
 class AuthorizationCode(InteractiveSource):
-    """Tokens that a person allows in a browser, always with PKCE by S256.
+    """Tokens that a person allows in a browser, always with PKCE by S256 (RFC 6749 §4.1).
 
     Args:
         issuer: the authorization server's identifier.

@@ -25,13 +25,13 @@ _LONGEST_LIFE = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class DevicePrompt:
-    """What a person is shown.
+    """What a person is shown (RFC 8628 §3.2).
 
     Attributes:
         user_code: what to enter.
-        verification_uri: where.
+        verification_uri: the address where the code is entered.
         verification_uri_complete: the same with the code in it, if the server has it.
-        expires_in: the seconds until it is too late.
+        expires_in: the seconds until the code expires.
     """
 
     user_code: str
@@ -49,7 +49,7 @@ def print_prompt(prompt: DevicePrompt) -> None:
 
 
 class DeviceCode(InteractiveSource):
-    """Tokens that a person allows on another device.
+    """Tokens that a person allows on another device (RFC 8628).
 
     Args:
         issuer: the authorization server's identifier.

@@ -1,4 +1,4 @@
-"""What the grants that ask a person share: only `login` asks, and between logins they refresh."""
+"""What interactive grants share: a person acts only in `login`; between logins they refresh."""
 
 from __future__ import annotations
 

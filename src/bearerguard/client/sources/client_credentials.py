@@ -14,7 +14,7 @@ from bearerguard.runtime.flow import Flow
 
 
 class ClientCredentials(GrantSource):
-    """Tokens of the client's own: a new one is asked for each time.
+    """Tokens of the client itself; each renewal requests a new one (RFC 6749 §4.4).
 
     Args:
         issuer: the authorization server's identifier; None with `token_endpoint=`.
@@ -42,11 +42,11 @@ class ClientCredentials(GrantSource):
         )
 
     def token(self, previous: Token | None) -> Flow[Token]:
-        """Ask for a token; a refresh token that comes with it is ignored (§4.4.3)."""
+        """Request a token; a refresh token that comes with it is ignored (§4.4.3)."""
         fields = [("grant_type", names.CLIENT_CREDENTIALS)]
         token = yield from self._grant.ask(fields, previous)
         return replace(token, refresh_token=None)
 
     def widened(self, demand: Demand) -> TokenSource:
-        """Return a source that asks for more scopes."""
+        """Return a source that requests more scopes."""
         return self._asking(demand.scopes)

@@ -1,4 +1,4 @@
-"""What all grants share: whom they ask, for what, and how a refresh token is used.
+"""What all grants share: the server, scopes and resources, and the use of a refresh token.
 
 RFC 6749 §5 and §6, RFC 8707, RFC 9449. A refresh token that the server refuses is never sent
 again.
@@ -22,7 +22,7 @@ from bearerguard.runtime.flow import Flow
 
 # A token with more scopes than this would fit no header: an API that demands them is at fault.
 _MAX_SCOPES = 100
-# Half a character, which no form can hold.
+# A lone surrogate, which UTF-8 cannot encode.
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # The parameters that a grant sends itself, and the option that sets each.
 _OWNED = {
@@ -40,14 +40,15 @@ _OWNED = {
 }
 
 Fields: TypeAlias = tuple[tuple[str, str], ...]
+# Scopes or resources: a list, or one string with spaces.
 Names: TypeAlias = str | Sequence[str]
 
 
 class GrantOptions(EndpointOptions, total=False):
-    """What a grant asks for, besides how the client authenticates.
+    """What a grant requests, besides how the client authenticates.
 
     Attributes:
-        scopes: what to ask for, as a list or as one string with spaces.
+        scopes: the scopes to request, as a list or as one string with spaces.
         resources: the APIs that the tokens are for (RFC 8707), likewise.
         dpop: bind the tokens to a key (RFC 9449).
         parameters: what the server demands in the grant's request besides, such as Auth0's
@@ -98,7 +99,7 @@ def named(option: str, given: Names) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Grant:
-    """Whom a grant asks, and for what.
+    """The server of a grant, and what is requested there.
 
     `kind` keeps the stored tokens of one grant apart from another's, `identity` those of one
     session.
@@ -143,7 +144,7 @@ class Grant:
 
     @property
     def key(self) -> str:
-        """Under what its token is stored."""
+        """The key under which its token is stored."""
         parts = (self.server.name, self.server.client_id, self.kind, self.identity)
         more = urlencode(sorted({*self.parameters, *self.token_parameters}))
         asked = (" ".join(sorted(self.scopes)), *self.resources, "DPoP" if self.dpop else "", more)
@@ -209,7 +210,7 @@ class Grant:
         return token_endpoint.is_done(answer)
 
     def union(self, scopes: Sequence[str]) -> tuple[str, ...]:
-        """Return the scopes that are asked for already and others, a bounded number."""
+        """Return the scopes of the grant joined with `scopes`; their number is bounded."""
         joined = tuple(dict.fromkeys((*self.scopes, *scopes)))
         if len(joined) > _MAX_SCOPES:
             raise ConfigurationError(f"more than {_MAX_SCOPES} scopes would be asked for")
@@ -230,7 +231,7 @@ class GrantSource:
         return self._grant.revoked(token)
 
     def _asking(self, scopes: Sequence[str], parameters: Mapping[str, str] | None = None) -> Self:
-        """Return a copy that asks for more scopes, and sends these parameters besides."""
+        """Return a copy that requests more scopes, and sends these parameters too."""
         grant = self._grant
         source = copy.copy(self)
         source._grant = replace(  # noqa: SLF001 - of a copy of its own

@@ -15,7 +15,7 @@ from bearerguard.runtime.flow import Flow
 
 
 class RefreshToken(GrantSource):
-    """Tokens that a refresh token is exchanged for, which was obtained elsewhere.
+    """Tokens for a refresh token that was obtained elsewhere (RFC 6749 §6).
 
     Args:
         issuer: the authorization server's identifier; None with `token_endpoint=`.
