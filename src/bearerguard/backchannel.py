@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from bearerguard.errors import ConfigurationError
 from bearerguard.guard.guard import Guard
-from bearerguard.guard.revocation.back_channel_logout import MAX_BODY
+from bearerguard.guard.revocation.backchannel_logout import MAX_BODY
 from bearerguard.runtime.bodies import asgi_body, wsgi_body
 
 Scope: TypeAlias = MutableMapping[str, Any]

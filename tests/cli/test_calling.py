@@ -22,7 +22,7 @@ from bearerguard.cli.call import _explained
 from bearerguard.cli.login import login as login_command
 from bearerguard.cli.logins import Login
 from bearerguard.client.storages.environment import TOKEN_VARIABLE
-from bearerguard.client.storages.places import VARIABLE as HOME_VARIABLE
+from bearerguard.client.storages.state_directory import VARIABLE as HOME_VARIABLE
 from bearerguard.client.token import Token
 from bearerguard.errors import StepUpRequired
 from bearerguard.runtime.messages import Request, Response

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bearerguard.client.storages.environment import TOKEN_VARIABLE
-from bearerguard.client.storages.places import VARIABLE as HOME_VARIABLE
+from bearerguard.client.storages.state_directory import VARIABLE as HOME_VARIABLE
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.testing.loopback import serving
 from tests.raw_servers import certificate, over_tls, raw_server

@@ -21,7 +21,7 @@ import pytest
 
 from bearerguard.client.storages.environment import TOKEN_VARIABLE
 from bearerguard.client.storages.file_key import KEY_VARIABLE
-from bearerguard.client.storages.places import VARIABLE as HOME_VARIABLE
+from bearerguard.client.storages.state_directory import VARIABLE as HOME_VARIABLE
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.server import AuthorizationServer
 from bearerguard.testing.loopback import serving

@@ -16,7 +16,7 @@ from bearerguard.client.storages.encrypted_file import EncryptedFile, InsecurePl
 from bearerguard.client.storages.environment import EnvironmentStorage
 from bearerguard.client.storages.file_key import KEY_VARIABLE, SecretKey
 from bearerguard.client.storages.keyring import KeyringStorage
-from bearerguard.client.storages.places import state_directory
+from bearerguard.client.storages.state_directory import state_directory
 from bearerguard.client.storages.storage import MemoryStorage, Storage
 from bearerguard.client.token import Token
 from bearerguard.errors import StorageError

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bearerguard import TokenError, scopes
 from bearerguard.errors import CredentialsError
-from bearerguard.protocol import claims, scope
+from bearerguard.protocol import jwt_claims, scope
 from bearerguard.protocol.http.credentials import bearer_token
 from bearerguard.protocol.jose import base64url, jwk, jwt, strict_json
 from bearerguard.testing import LocalIssuer
@@ -139,7 +139,7 @@ def test_any_json_is_a_jwks_or_a_value_error(document: Any) -> None:
 
 
 REGISTERED = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "client_id", "scope", "scp", "cnf"]
-EXPECTED = claims.Expected(frozenset({"api"}))
+EXPECTED = jwt_claims.Expected(frozenset({"api"}))
 
 
 @given(
@@ -154,12 +154,12 @@ EXPECTED = claims.Expected(frozenset({"api"}))
 def test_any_claims_are_a_principal_or_a_token_error(change: dict[str, Any]) -> None:
     found = {"iss": "i", "aud": "api", "exp": NOW + 60, **change}
     try:
-        principal = claims.bearer({**found}, EXPECTED, NOW)
+        principal = jwt_claims.bearer({**found}, EXPECTED, NOW)
     except TokenError:
         return
     assert principal.is_authenticated
     assert principal.expires_in(NOW) is not None
-    assert hash(principal) == hash(claims.bearer({**found}, EXPECTED, NOW))
+    assert hash(principal) == hash(jwt_claims.bearer({**found}, EXPECTED, NOW))
     json.dumps(principal.to_dict(), allow_nan=True)
 
 
@@ -176,7 +176,7 @@ def test_a_requirement_is_met_by_principals_with_all_scopes(
 ) -> None:
     requirement = scopes(*needed)
     found = {"iss": "i", "aud": "api", "exp": NOW, "scope": " ".join(held)}
-    principal = claims.bearer(found, EXPECTED, NOW)
+    principal = jwt_claims.bearer(found, EXPECTED, NOW)
     assert requirement.met_by(principal) is (needed <= held)
     assert (requirement & requirement).met_by(principal) is (needed <= held)
     assert (requirement | requirement).met_by(principal) is (needed <= held)

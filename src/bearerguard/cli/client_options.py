@@ -25,8 +25,8 @@ from bearerguard.client.storages.file_key import (
     environment_key,
 )
 from bearerguard.client.storages.keyring import KeyringStorage
-from bearerguard.client.storages.places import VARIABLE as HOME_VARIABLE
 from bearerguard.client.storages.registry import FILE, KEYRING, KEYRING_FILE
+from bearerguard.client.storages.state_directory import VARIABLE as HOME_VARIABLE
 from bearerguard.client.storages.storage import Storage
 from bearerguard.errors import ConfigurationError
 from bearerguard.runtime.environment import check_names

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bearerguard.client.storages.file_lock import file_lock
-from bearerguard.client.storages.places import state_directory
 from bearerguard.client.storages.private_directory import PrivateDirectory
+from bearerguard.client.storages.state_directory import state_directory
 from bearerguard.client.storages.storage import LOCK_TIMEOUT
 from bearerguard.errors import LoginRequired, StorageError
 

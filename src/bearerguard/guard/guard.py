@@ -41,7 +41,7 @@ from bearerguard.guard.introspection.introspection_cache import (
     check_introspection_cache,
 )
 from bearerguard.guard.keys.refresher import Refresher
-from bearerguard.guard.revocation.back_channel_logout import LogoutReceiver
+from bearerguard.guard.revocation.backchannel_logout import LogoutReceiver
 from bearerguard.guard.revocation.revocations import Revocations, check_revocations
 from bearerguard.guard.revocation.revoker import Names, Revoker
 from bearerguard.guard.token_cache import (

@@ -1,4 +1,8 @@
-"""The response to a refused request: status, challenges and body (RFC 6750 §3, RFC 9457)."""
+"""The response to a refused request: status, challenges and body (RFC 6750 §3, RFC 9457).
+
+Which challenge a refusal has is decided in `guard.decision`, its expiry header in
+`expiry_headers`.
+"""
 
 from __future__ import annotations
 

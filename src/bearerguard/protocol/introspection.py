@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from bearerguard.errors import TokenError, quoted
-from bearerguard.protocol import claims, metadata, names
+from bearerguard.protocol import jwt_claims, metadata, names
 from bearerguard.protocol.client_authentication import Proof
 from bearerguard.protocol.http import document
 from bearerguard.protocol.jose import jwt
@@ -119,7 +119,7 @@ def signed_members(
     if not any(isinstance(name, str) and name in audience for name in names):
         raise IntrospectionFailed(f"its signed response has aud {quoted(audience_claim)}")
     try:
-        issued_at = claims.numeric_date({"iat": found.get("iat")}, "iat")
+        issued_at = jwt_claims.numeric_date({"iat": found.get("iat")}, "iat")
     except TokenError as error:
         raise IntrospectionFailed(f"its signed response: {error.remedy}") from None
     if abs(now - issued_at) > _MAX_AGE:

@@ -42,7 +42,7 @@ from bearerguard.server.settings import Settings
 from bearerguard.server.store.database import Database
 from bearerguard.server.tokens import key_ring as signing
 from bearerguard.server.tokens.access_token import AccessTokens
-from bearerguard.server.tokens.refresh_token_family import RefreshTokens
+from bearerguard.server.tokens.refresh_token_format import RefreshTokens
 from bearerguard.server.upkeep import Upkeep
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from bearerguard.client.storages.document import DocumentStorage
 from bearerguard.client.storages.file_key import FileKey
-from bearerguard.client.storages.places import state_directory
 from bearerguard.client.storages.private_directory import PrivateDirectory
+from bearerguard.client.storages.state_directory import state_directory
 from bearerguard.client.storages.storage import LOCK_TIMEOUT
 from bearerguard.errors import StorageError
 from bearerguard.runtime.sealing import Sealer, SealError

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bearerguard.client.storages.document import DocumentStorage
-from bearerguard.client.storages.places import state_directory
+from bearerguard.client.storages.state_directory import state_directory
 from bearerguard.client.storages.storage import LOCK_TIMEOUT
 from bearerguard.errors import ConfigurationError, StorageError
 

@@ -21,8 +21,8 @@ from bearerguard.guard.config.names import Names, names
 from bearerguard.guard.config.static_keys import StaticKeys, keys_from, secret_from
 from bearerguard.guard.driving import LocalTransport
 from bearerguard.protocol import metadata
-from bearerguard.protocol.claims import REQUIRED, REQUIRED_STRICT, Expected
 from bearerguard.protocol.jose import jwk, jwt
+from bearerguard.protocol.jwt_claims import REQUIRED, REQUIRED_STRICT, Expected
 
 # What stands for the tenant in the url of an issuer that has many.
 TENANT = "{tenant}"

@@ -19,7 +19,7 @@ from bearerguard.guard.keys.key_validity import KeyValidity
 from bearerguard.guard.revocation.revocations import GuardRevocations
 from bearerguard.guard.token_cache import VerifiedToken
 from bearerguard.principal import Claims, Principal
-from bearerguard.protocol import claims
+from bearerguard.protocol import jwt_claims
 from bearerguard.protocol.jose import strict_json
 
 # The expiry by which a token without one is checked: the latest date there is.
@@ -117,16 +117,16 @@ class ResponseReader:
                 f"iss is {quoted(filled['iss'])} in the issuer's response, not"
                 f" {quoted(self._issuer.url)}: pass aliases= if it is another name of this issuer",
             )
-        claims.check_no_logout_token(filled)
+        jwt_claims.check_no_logout_token(filled)
         # Before the mapping, and a malformed date is refused, not taken for no expiry.
-        expires_at = claims.numeric_date(members, "exp") if "exp" in members else None
+        expires_at = jwt_claims.numeric_date(members, "exp") if "exp" in members else None
         if self._issuer.standard_claims is not None:
             filled = self._issuer.standard_claims(filled)
-        claims.check_kind(members, accept_id_tokens=self._issuer.accept_id_tokens)
+        jwt_claims.check_kind(members, accept_id_tokens=self._issuer.accept_id_tokens)
         if filled.get("aud") is None:
             raise TokenError(MISSING_CLAIM, _NO_AUDIENCE)
         principal = replace(
-            claims.bearer(filled, self._expected, now),
+            jwt_claims.bearer(filled, self._expected, now),
             expires_at=expires_at,
             claims=Claims(dict(members)),
         )

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypedDict, Unpack
 from bearerguard.errors import ConfigurationError, quoted
 from bearerguard.guard.config.issuer import TENANT
 from bearerguard.guard.events import Events
-from bearerguard.guard.revocation.back_channel_logout import LogoutReceiver, LogoutValidator
+from bearerguard.guard.revocation.backchannel_logout import LogoutReceiver, LogoutValidator
 from bearerguard.guard.revocation.revocation_list import Revocation
 from bearerguard.guard.revocation.revocations import SLACK, GuardRevocations
 from bearerguard.principal import Principal

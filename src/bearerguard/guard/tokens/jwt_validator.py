@@ -1,7 +1,7 @@
 """Validating a JWT access token against the issuers that the guard trusts (RFC 9068 §4).
 
-The order is fixed: first what needs no key, then the signature, then the claims; no claim is
-used before the signature is verified. A token whose header an earlier one had is validated by a
+The order is fixed: first what needs no key, then the signature, then the claims
+(`protocol.jwt_claims`: `iss`, `aud`, `exp` and the others); no claim is used before the signature is verified. A token whose header an earlier one had is validated by a
 plain call; only a new header, or new keys, need a flow.
 """
 
@@ -23,10 +23,10 @@ from bearerguard.errors import (
 from bearerguard.guard.config.claim_check import run_checks
 from bearerguard.guard.config.issuer import Issuer
 from bearerguard.guard.keys.key_cache import KeyCache, SelectedKey
-from bearerguard.guard.revocation.back_channel_logout import SignedLogoutToken
+from bearerguard.guard.revocation.backchannel_logout import SignedLogoutToken
 from bearerguard.guard.token_cache import VerifiedToken
 from bearerguard.principal import Claims
-from bearerguard.protocol import claims, logout_token, metadata
+from bearerguard.protocol import jwt_claims, logout_token, metadata
 from bearerguard.protocol.jose import jwk, jwt
 from bearerguard.protocol.jose.jwk import VerificationKey
 from bearerguard.protocol.jose.jwt import SignedToken
@@ -179,14 +179,14 @@ class JwtValidator:
         expected = issuer.expected
         try:
             if "events" in found:
-                claims.check_no_logout_token(found)
+                jwt_claims.check_no_logout_token(found)
             if selected.may_be_id_token and not issuer.accept_id_tokens:
-                claims.check_not_id_token(found)
+                jwt_claims.check_not_id_token(found)
             mapped = issuer.standard_claims
             seen = found if mapped is None else mapped(found)
             if selected.may_be_id_token:  # after the explanation by ClaimMapping(required=)
-                claims.check_kind(found, accept_id_tokens=issuer.accept_id_tokens)
-            principal = claims.bearer(seen, expected, self._clock())
+                jwt_claims.check_kind(found, accept_id_tokens=issuer.accept_id_tokens)
+            principal = jwt_claims.bearer(seen, expected, self._clock())
             if seen is not found:  # the token's own claims, under their own names
                 principal = replace(principal, claims=Claims(found))
             if issuer.checks:

@@ -1,4 +1,7 @@
-"""Parsing `Authorization: Bearer` (RFC 6750 §2.1, with the grammar of RFC 9110 §11)."""
+"""Parsing `Authorization: Bearer` (RFC 6750 §2.1, with the grammar of RFC 9110 §11).
+
+A WSGI server joins repeated fields by a comma. No token has one: such credentials are malformed.
+"""
 
 from __future__ import annotations
 

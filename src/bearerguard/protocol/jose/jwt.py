@@ -1,6 +1,6 @@
 """Parsing signed JWTs in compact form (RFC 7519, RFC 7515, RFC 9068, RFC 8725).
 
-Checks what needs neither a key nor the time: `jwk` verifies the signature, `protocol.claims`
+Checks what needs neither a key nor the time: `jwk` verifies the signature, `protocol.jwt_claims`
 validates the claims.
 """
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from bearerguard.errors import TokenError, quoted
-from bearerguard.protocol import claims
+from bearerguard.protocol import jwt_claims
 from bearerguard.protocol.client_authentication import ASSERTION_TYPE
 from bearerguard.protocol.http import uri
 from bearerguard.protocol.jose import jwk, jwt
@@ -53,7 +53,7 @@ class PrivateKeyJwt:
         self._registry = registry
         self._clock = clock
         self._issuer = settings.issuer
-        self._expected = claims.Expected(frozenset({settings.issuer}), _REQUIRED, _LEEWAY)
+        self._expected = jwt_claims.Expected(frozenset({settings.issuer}), _REQUIRED, _LEEWAY)
         accepted = (settings.issuer, *endpoints) if settings.accept_endpoint_audiences else ()
         self._endpoints = frozenset(map(uri.normalized, accepted))
 
@@ -84,7 +84,10 @@ class PrivateKeyJwt:
         if rejected is not None:
             return rejected
         # The last step: only an assertion that is valid otherwise is used up.
-        token_id, expires_at = token.claims["jti"], claims.numeric_date(token.claims, "exp")
+        token_id, expires_at = (
+            token.claims["jti"],
+            jwt_claims.numeric_date(token.claims, "exp"),
+        )
         if self._registry.use_assertion(client.client_id, token_id, expires_at + _LEEWAY):
             return True
         return Rejected("assertion_replayed", {"jti": token_id})
@@ -99,8 +102,8 @@ class PrivateKeyJwt:
         now = self._clock()
         try:
             # The audience is checked above, where endpoints may be accepted too.
-            claims.check({**content, "aud": self._issuer}, self._expected, now)
-            expires_at = claims.numeric_date(content, "exp")
+            jwt_claims.check({**content, "aud": self._issuer}, self._expected, now)
+            expires_at = jwt_claims.numeric_date(content, "exp")
         except TokenError as error:
             return Rejected(f"assertion_{error.reason.code}", {"detail": error.remedy})
         if expires_at > now + _MAX_LIFETIME + _LEEWAY:

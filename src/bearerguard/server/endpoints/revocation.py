@@ -19,7 +19,7 @@ from bearerguard.server.revocations import Revocations
 from bearerguard.server.store import grants as rows
 from bearerguard.server.store.database import Database
 from bearerguard.server.tokens.access_token import AccessTokens, FoundAccessToken, row_for
-from bearerguard.server.tokens.refresh_token_family import RefreshTokens
+from bearerguard.server.tokens.refresh_token_format import RefreshTokens
 
 
 class TokenRevocation:

@@ -30,7 +30,7 @@ from bearerguard.server.store import grants as rows
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import is_disabled
 from bearerguard.server.tokens.access_token import AccessTokens, Authorization
-from bearerguard.server.tokens.refresh_token_family import RefreshTokens
+from bearerguard.server.tokens.refresh_token_format import RefreshTokens
 
 _PREFIX = "bgc_"
 _UNUSABLE = "The code is unknown, expired, or another client's"

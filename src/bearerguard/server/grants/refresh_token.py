@@ -26,7 +26,7 @@ from bearerguard.server.settings import Settings
 from bearerguard.server.store import grants as rows
 from bearerguard.server.store.database import Database
 from bearerguard.server.tokens.access_token import AccessTokens, Authorization
-from bearerguard.server.tokens.refresh_token_family import RefreshTokens
+from bearerguard.server.tokens.refresh_token_format import RefreshTokens
 
 _UNUSABLE = "The refresh token is unknown, expired, revoked, or another client's"
 

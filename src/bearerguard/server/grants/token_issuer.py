@@ -26,7 +26,7 @@ from bearerguard.server.store import grants as rows
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import is_disabled
 from bearerguard.server.tokens.access_token import AccessTokens, Authorization, NewAccessToken
-from bearerguard.server.tokens.refresh_token_family import RefreshTokens
+from bearerguard.server.tokens.refresh_token_format import RefreshTokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, Row
 
 from bearerguard.errors import TokenError
-from bearerguard.protocol import claims, names, scope
+from bearerguard.protocol import jwt_claims, names, scope
 from bearerguard.protocol.jose import jwt
 from bearerguard.server.clients.client import Client
 from bearerguard.server.http.oauth_error import invalid_target
@@ -217,7 +217,7 @@ class AccessTokens:
             token = jwt.parse(value.encode("ascii", "replace"))
             header = jwt.parse_header(token.header)
             jwt.check_type(header.typ, frozenset({names.ACCESS_TOKEN_JWT}))
-            claims.numeric_date(token.claims, "exp")
+            jwt_claims.numeric_date(token.claims, "exp")
         except (TokenError, KeyError):
             return None
         named = self._any_issuer or token.claims.get("iss") == self._settings.issuer

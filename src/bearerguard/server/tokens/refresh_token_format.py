@@ -4,7 +4,8 @@ A token contains its family (the grant) and its generation, authenticated with a
 (§4.14.2). A token that was used long ago is recognised by that, without a row.
 
 For the grace period, the successor is stored sealed with a key that is derived from the old token.
-Who repeats the refresh gets it again; a stolen database does not reveal it.
+Who repeats the refresh gets it again; a stolen database does not reveal it. How long that is
+allowed is decided in `grants.refresh_token`.
 """
 
 from __future__ import annotations

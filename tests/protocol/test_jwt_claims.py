@@ -7,19 +7,19 @@ from typing import Any
 import pytest
 
 from bearerguard import TokenError, TokenExpired
-from bearerguard.protocol import claims
+from bearerguard.protocol import jwt_claims
 from bearerguard.protocol.jose import jwt
 from bearerguard.testing import LocalIssuer
 
 NOW = 1_800_000_000.5
-EXPECTED = claims.Expected(frozenset({"api"}))
+EXPECTED = jwt_claims.Expected(frozenset({"api"}))
 LEAST = {"iss": "i", "aud": "api", "exp": 1_800_000_060}
 NO_DATES = [True, False, "1800000060", [], {}, 2**53 + 1, -(2**53) - 1, float("nan"), float("inf")]
 
 
 def reason(**change: Any) -> str:
     with pytest.raises(TokenError) as caught:
-        claims.bearer({**LEAST, **change}, EXPECTED, NOW)
+        jwt_claims.bearer({**LEAST, **change}, EXPECTED, NOW)
     return caught.value.reason.code
 
 
@@ -31,7 +31,7 @@ def test_a_date_of_another_type_is_refused(name: str, value: object) -> None:
 
 @pytest.mark.parametrize("text", ["2027-01-15T08:00:00Z", "2027-01-15T08:00:00.000Z"])
 def test_JWT_09_the_time_of_sign_in_may_be_a_date_as_AD_FS_writes_it(text: str) -> None:
-    found = claims.bearer({**LEAST, "auth_time": text}, EXPECTED, NOW)
+    found = jwt_claims.bearer({**LEAST, "auth_time": text}, EXPECTED, NOW)
     assert found.auth_time == 1_800_000_000
 
 
@@ -52,16 +52,16 @@ def test_JWT_09_no_other_date_is_a_text(name: str) -> None:
 @pytest.mark.parametrize("kind", [int, float])
 def test_a_start_may_be_as_far_ahead_as_clocks_drift(name: str, ahead: int, kind: type) -> None:
     for date in (-1, 0, NOW - 1, NOW, NOW + ahead - 1):
-        claims.bearer({**LEAST, name: kind(date)}, EXPECTED, NOW)
+        jwt_claims.bearer({**LEAST, name: kind(date)}, EXPECTED, NOW)
     assert reason(**{name: kind(NOW + ahead + 1)}) == "not_yet_valid"
 
 
 @pytest.mark.parametrize("kind", [int, float])
 def test_an_expired_token_is_accepted_within_the_leeway(kind: type) -> None:
-    claims.bearer({**LEAST, "exp": kind(NOW - 29)}, EXPECTED, NOW)
+    jwt_claims.bearer({**LEAST, "exp": kind(NOW - 29)}, EXPECTED, NOW)
     for date in (NOW - 31, 1, 0, -1):
         with pytest.raises(TokenExpired):
-            claims.bearer({**LEAST, "exp": kind(date)}, EXPECTED, NOW)
+            jwt_claims.bearer({**LEAST, "exp": kind(date)}, EXPECTED, NOW)
 
 
 def test_a_malformed_expiry_is_reported_first_and_a_passed_one_last() -> None:
@@ -71,7 +71,7 @@ def test_a_malformed_expiry_is_reported_first_and_a_passed_one_last() -> None:
 
 
 def test_a_clock_before_1970_breaks_nothing() -> None:
-    claims.check(LEAST, EXPECTED, -1.0)
+    jwt_claims.check(LEAST, EXPECTED, -1.0)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_clock_before_1970_breaks_nothing() -> None:
 def test_the_client_is_named_by_client_id_else_azp(
     change: dict[str, Any], client_id: str | None
 ) -> None:
-    assert claims.bearer({**LEAST, **change}, EXPECTED, NOW).client_id == client_id
+    assert jwt_claims.bearer({**LEAST, **change}, EXPECTED, NOW).client_id == client_id
 
 
 def test_the_repr_of_a_parsed_token_is_empty() -> None:

@@ -1,4 +1,4 @@
-"""Validating the claims of an access token (RFC 7519 §4.1, RFC 9068 §2.2, §4).
+"""Validating the claims of a JWT: `iss`, `aud`, `exp` and the others (RFC 7519 §4.1, RFC 9068 §4).
 
 Pure: takes the claims, what a resource server expects, and the current time.
 """
