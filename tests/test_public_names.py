@@ -75,6 +75,7 @@ NAMES: dict[str, list[str]] = {
         "Transport",
         "Unavailable",
         "arun",
+        "ask",
         "claim",
         "role",
         "run",

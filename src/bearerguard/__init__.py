@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from bearerguard.protocol.http.expiry import EXPOSED_HEADERS, GITHUB_EXPIRY, ExpiryHeaders
     from bearerguard.runtime.events import Event
     from bearerguard.runtime.fetching import Transport
-    from bearerguard.runtime.flow import Fetch, Flow, arun, run
+    from bearerguard.runtime.flow import Fetch, Flow, arun, ask, run
     from bearerguard.runtime.messages import FetchFailed, Request, Response
     from bearerguard.transports.http import HttpTransport
 
@@ -111,6 +111,7 @@ __all__ = [
     "Transport",
     "Unavailable",
     "arun",
+    "ask",
     "claim",
     "role",
     "run",
@@ -143,7 +144,7 @@ _PLACES = {
     "protocol.http.challenge": "Challenge",
     "protocol.http.expiry": "EXPOSED_HEADERS GITHUB_EXPIRY ExpiryHeaders",
     "runtime.fetching": "Transport",
-    "runtime.flow": "Fetch Flow arun run",
+    "runtime.flow": "Fetch Flow arun ask run",
     "runtime.messages": "FetchFailed Request Response",
     "transports.http": "HttpTransport",
 }

@@ -1,8 +1,8 @@
 """The introspection cache that workers share: one worker asks, the others read its response.
 
 Keys are digests and values are sealed: a stolen store reveals no token and no claim. A store that
-is down or altered costs a call to the issuer and nothing else. How long a response may be used is decided in
-`introspector`. Knows no Redis.
+is down or altered costs a call to the issuer and nothing else. How long a response may be used is
+decided in `introspector`. Knows no Redis.
 """
 
 from __future__ import annotations

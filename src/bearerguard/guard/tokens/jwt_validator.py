@@ -1,8 +1,9 @@
 """Validating a JWT access token against the issuers that the guard trusts (RFC 9068 §4).
 
-The order is fixed: first what needs no key, then the signature, then the claims
-(`protocol.jwt_claims`: `iss`, `aud`, `exp` and the others); no claim is used before the signature is verified. A token whose header an earlier one had is validated by a
-plain call; only a new header, or new keys, need a flow.
+The order is fixed: first what needs no key, then the signature, then the claims (`iss`, `aud`,
+`exp` and the others, by `protocol.jwt_claims`); no claim is used before the signature is verified.
+A token whose header an earlier one had is validated by a plain call; only a new header, or new
+keys, need a flow.
 """
 
 from __future__ import annotations
