@@ -66,7 +66,7 @@ def test_what_a_server_keeps_and_logs_passes_and_each_secret_in_clear_is_found(
         assert secret not in printed, kind
 
 
-def test_a_run_that_left_nothing_to_look_at_does_not_pass(left: Path) -> None:
+def test_a_run_that_left_nothing_to_search_does_not_pass(left: Path) -> None:
     code, printed = gate(left)
     assert code == 1
-    assert f"There is no *.db in {left}: nothing was looked at" in printed
+    assert f"There is no *.db in {left}: nothing was searched" in printed
