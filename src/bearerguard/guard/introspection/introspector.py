@@ -281,9 +281,8 @@ class Introspector:
             return refusal
         self._events.emit("introspection_failed", self.issuer.url, cause)
         now = self._monotonic()
-        if (
-            now >= self._may_move_at
-        ):  # it may have moved: discover it again, but not more often than this
+        # The endpoint may have moved: it is discovered again, but not more often than this.
+        if now >= self._may_move_at:
             self._may_move_at = now + self._options.breaker_cooldown
             self._endpoint.forget()
         self._objected_to += 1

@@ -1,4 +1,4 @@
-"""The introspection cache that workers share: one worker introspects, the others read its response.
+"""The introspection cache that workers share: one introspects, the others read its response.
 
 Keys are digests and values are sealed: a stolen store reveals no token and no claim. A store that
 is down or altered costs a call to the issuer and nothing else. How long a response may be used is

@@ -8,11 +8,11 @@ knows no store, no thread and no guard.
 How soon a revocation arrives, in the worst case (`follower` has the figures of a store that fails):
 
 - While the store answers, a notification arrives at once. If one is missed, the revocation arrives
-  with the read of the next round, 0.5 s later at most.
+  with the next read, which begins 0.5 s later at most.
 - A store that lost its data is appended to again, the newest entries first, 0.1 s at most after a
   worker noticed. Each chunk sends one notification, so a worker that missed it reads at once.
 - Between chunks, and between the pages of a long log, notifications are processed: a revocation
-  made meanwhile waits for one chunk or page, some 30 ms of processor time.
+  made meanwhile waits for one chunk and one page at most, some 30 ms of processor time.
 """
 
 from __future__ import annotations

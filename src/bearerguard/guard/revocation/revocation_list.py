@@ -19,8 +19,8 @@ Key: TypeAlias = tuple[Kind, str, str]
 
 _KINDS: Mapping[str, Kind] = {kind: kind for kind in get_args(Kind)}
 _MEMBERS = 5
-# Expired revocations are removed at most once a minute, and more rarely from a long list: it takes
-# one second for each 1000 revocations.
+# Expired revocations are removed at most once a minute; from more than 60,000, at most once in as
+# many seconds as there are thousands.
 _PURGE_INTERVAL, _PURGED_PER_SECOND = 60.0, 1000
 # The size of the first tier, and how many times larger each next one is.
 _SMALLEST, _GROWTH = 64, 64

@@ -162,8 +162,7 @@ class Revocations:
         self._set_store(log)
 
     def forwards(self, log: RevocationStore) -> bool:
-        """Forward the log of a server beside a guard; return False if that log is the store
-        itself."""
+        """Forward the log of a server beside a guard; return False if it is the store itself."""
         if self.store == log:
             return False
         self._forwarding.add(log)
