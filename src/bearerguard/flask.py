@@ -169,7 +169,7 @@ def require(requirement: Requirement) -> Callable[[Endpoint], Endpoint]:
     `MethodView` classes and their methods.
 
     Raises:
-        ConfigurationError: a class is no `View`; or, at a request, the app has no `BearerGuard`.
+        ConfigurationError: a class is not a `View`; or, at a request, the app has no `BearerGuard`.
     """
     return _decorators.require(requirement)
 
@@ -205,7 +205,7 @@ class _Decorators(RouteDecorators[flask.Request]):
 
     def decorate_class(self, view: type, requirement: Requirement) -> None:
         if not issubclass(view, View):
-            raise ConfigurationError(f"require(): {view.__name__} is no flask.views.View")
+            raise ConfigurationError(f"require(): {view.__name__} is not a flask.views.View")
         view.decorators = [*view.decorators, require(requirement)]
 
 
@@ -235,7 +235,7 @@ def _refuse_here(_endpoint: str | None, _values: dict[str, Any] | None) -> None:
 
 
 def _may_go_out(environ: wsgi.Environ, status: int) -> bool:
-    """Whether Flask's response may be sent: its own to OPTIONS, or one that is no success.
+    """Whether Flask's response may be sent: its own to OPTIONS, or one that is not a success.
 
     An error handler may redirect a browser to a login, or respond 404; it must not turn a refusal
     into a success.

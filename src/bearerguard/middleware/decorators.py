@@ -83,7 +83,7 @@ class RouteDecorators(ABC, Generic[Connection]):
         is needed.
 
         Raises:
-            ConfigurationError: it is no requirement; or, at decoration, the function can never
+            ConfigurationError: it is not a requirement; or, at decoration, the function can never
                 receive a request; or, at a request, no middleware has authenticated it.
         """
         if not isinstance(requirement, Requirement):

@@ -354,7 +354,7 @@ class Issuer:
         foreign = [name for name in types if name in _OTHER_KINDS or not _TYPE_NAME.fullmatch(name)]
         if foreign:
             raise ConfigurationError(
-                f"token_types=: {quoted(sorted(foreign))} are no access tokens:"
+                f"token_types=: {quoted(sorted(foreign))} are not access tokens:"
                 ' choose "at+jwt" and "JWT", or what this issuer calls its access tokens'
             )
         return types | {"jwt"} if self.accept_id_tokens else types

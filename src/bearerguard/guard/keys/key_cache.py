@@ -162,7 +162,7 @@ class KeyCache:
         return selected.get(header) if snapshot is self._snapshot else None
 
     def remember(self, header: bytes, key: VerificationKey, selected: SelectedKey) -> None:
-        """Note which key verified a token, unless the key was removed meanwhile."""
+        """Note which key verified a token, unless the key has been removed since."""
         snapshot, (noted_for, noted) = self._snapshot, self._selections
         if snapshot is None or snapshot.validities.get(key) is not selected.validity:
             return

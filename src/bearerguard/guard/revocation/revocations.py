@@ -39,7 +39,7 @@ from bearerguard.runtime.messages import StoreFailed
 # 300 s at most.
 SLACK = 600
 _STORE_METHODS = ("secrets", "handlers", "async_handlers", "listening", "close")
-# The follower reads twice a second: a list read within so many seconds is fresh.
+# The follower reads twice a second: a list read within this many seconds is fresh.
 _FRESH = 5.0
 
 Emit: TypeAlias = Callable[[str, str | None, str], None]
@@ -222,7 +222,7 @@ class Revocations:
                 )
             return
         with self._lock:
-            if self._follower.runs():  # else it was closed meanwhile
+            if self._follower.runs():  # else it was closed during the read
                 for guard, now in begins:
                     guard.trust(now + self.max_staleness)
                 self._read_at = began
@@ -353,7 +353,7 @@ class GuardRevocations:
                 " responses must have iat: have the issuer add it"
             )
         elif (life := (now if expires_at is None else expires_at) - issued_at) > longest:
-            remedy = f"it lives {life:.0f} s, too long: pass Revocations(max_token_life=...)"
+            remedy = f"it lives {life:.0f} s, longer than Revocations(max_token_life={longest:.0f})"
         else:
             return
         raise TokenError(LIVES_TOO_LONG, remedy, issuer=principal.issuer)

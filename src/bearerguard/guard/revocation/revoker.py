@@ -219,7 +219,7 @@ def chosen_issuer(issuer: str | None, issuers: Issuers) -> str:
                 f"issuer=: {quoted(issuer)} has many tenants: pass the url of the one you mean"
             )
         raise ConfigurationError(
-            f"issuer=: {quoted(issuer)} is no issuer of this guard, nor an allowed tenant"
+            f"issuer=: {quoted(issuer)} is not an issuer of this guard, nor an allowed tenant"
         )
     return url
 
