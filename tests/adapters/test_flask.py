@@ -227,7 +227,7 @@ def test_misuse_is_named(guard: Guard) -> None:
         str(current_principal.identity)
     with pytest.raises(ConfigurationError, match="pass a requirement"):
         require("read")  # type: ignore[arg-type]
-    with pytest.raises(ConfigurationError, match=r"is no flask\.views\.View"):
+    with pytest.raises(ConfigurationError, match=r"is not a flask\.views\.View"):
         require_scopes("read")(type("Other", (), {}))
 
 
