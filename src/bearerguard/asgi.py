@@ -71,7 +71,8 @@ class BearerMiddleware(Adapter[ASGIApp]):
         )
 
     # A warm request runs this function alone. It unpacks what it needs from one tuple, and looks
-    # its token up without another method: attributes or a call would each cost a tenth of F.
+    # its token up without another method: attributes or a call would each cost a tenth of F
+    # (docs/performance.md).
     async def __call__(  # noqa: C901, PLR0912, PLR0915 - see above
         self, scope: Scope, receive: Receive, send: Send
     ) -> None:
@@ -90,7 +91,7 @@ class BearerMiddleware(Adapter[ASGIApp]):
             if name not in other:
                 lower = name.lower()
                 if lower == b"authorization":
-                    # Sent twice, it is refused: an empty value matches no token in use.
+                    # A repeated field is refused: the empty value matches no cached token.
                     authorization = value if authorization is None else b""
                 elif lower == b"origin":
                     has_origin = True
@@ -122,8 +123,8 @@ class BearerMiddleware(Adapter[ASGIApp]):
             if isinstance(decision, Pending):
                 decision = await self.guard.arun(decision.flow)
             if not isinstance(decision, Allow):
-                # An override of `refuse` may call an app: there the caller is nobody, not the one
-                # whom a guard outside this one has allowed.
+                # An override of `refuse` may call an app: its caller is `ANONYMOUS`, not the
+                # principal that an outer guard has set.
                 scope["bearerguard"] = admission
                 scope["user"] = scope["auth"] = ANONYMOUS
                 _set_principal(scope, ANONYMOUS)
@@ -181,7 +182,7 @@ def _set_principal(scope: Scope, principal: Principal) -> None:
 def _completing(
     response_headers: ResponseHeaders[bytes],
 ) -> Callable[[tuple[Send, TokenHeaders[bytes]], Message], Awaitable[None]]:
-    """Return a function that sends a message, a response's start with the token's headers."""
+    """Return a function that sends a message, adding the token's headers to a response's start."""
     complete = response_headers.complete
 
     def send_complete(
@@ -248,8 +249,8 @@ class RequestState(dict[str, Any]):
     principal stays out of it: some servers share that dict between requests.
     """
 
-    # Set by the caller: a constructor would double the cost. It copies `outer`, since a mapping
-    # that only refers to it was measured to be no faster to make.
+    # Set by the caller: a constructor would double the cost. The dict is a copy of `outer`: a
+    # mapping that only refers to it is no faster to make, as measured.
     __slots__ = ("outer",)
 
     outer: MutableMapping[str, Any]

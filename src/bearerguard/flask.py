@@ -2,8 +2,8 @@
 
 A refused request is handed to Flask itself, and to nothing else that is mounted in the app. There
 the extension raises the refusal before any code of the app runs, so that flask-cors and error
-handlers see it like any other. Flask's response is discarded when the extension was not asked, or
-when a handler made a success or a server error of the refusal.
+handlers see it like any other. Flask's response is discarded if the extension was not called, or if
+a handler turned the refusal into a success or a server error.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _DECISION = "bearerguard.decision"
 _REFUSAL = "bearerguard.refusal"
 # Set where Flask's own response to OPTIONS may be sent.
 _IS_OPTIONS = "bearerguard.is_options"
-# What an error handler's own response must still have (RFC 9110 §11.6.1).
+# The headers that an error handler's own response must still have (RFC 9110 §11.6.1).
 _KEPT_HEADERS = ("WWW-Authenticate", "Cache-Control", "Retry-After")
 _REMEDY = (
     "call BearerGuard(app) or init_app(app), and make requests through the app's WSGI interface"
@@ -111,7 +111,7 @@ class _Middleware(wsgi.BearerMiddleware):
         self._checked = False
 
     def check_routes(self) -> None:
-        """Check the app's views once: Flask has no start, and each of them may be added late."""
+        """Check the app's views once, at a request: Flask has no hook for the start of an app."""
         if not self._checked:
             check_routes(self.flask_app.view_functions.values())
             self._checked = True
@@ -131,12 +131,12 @@ class _Middleware(wsgi.BearerMiddleware):
 
         body: Any = None
         try:
-            # Not `app.wsgi_app`: what is mounted there knows nothing of the decision.
+            # Not `app.wsgi_app`: other middleware there does not know the decision.
             body = flask.Flask.wsgi_app(self.flask_app, environ, start)
         except Exception:
             # In debugging and testing, Flask raises what converters and handlers raise.
             self.flask_app.logger.exception(
-                "bearerguard: the app failed with a request that is refused"
+                "bearerguard: the app raised an exception while it handled a refused request"
             )
         if body is not None and _may_go_out(environ, int(started[-1][0][:3])):
             start_response(*started[-1])
@@ -149,7 +149,7 @@ class _Middleware(wsgi.BearerMiddleware):
 def _principal() -> Principal:
     admitted = _decorators.admitted(flask.request)
     if admitted is None:
-        raise ConfigurationError(f"current_principal: no guard in reach: {_REMEDY}")
+        raise ConfigurationError(f"current_principal: no guard found: {_REMEDY}")
     return admitted.principal
 
 
@@ -169,7 +169,7 @@ def require(requirement: Requirement) -> Callable[[Endpoint], Endpoint]:
     `MethodView` classes and their methods.
 
     Raises:
-        ConfigurationError: a class is no `View`; or, at a request, the app has no `BearerGuard`.
+        ConfigurationError: a class is not a `View`; or, at a request, the app has no `BearerGuard`.
     """
     return _decorators.require(requirement)
 
@@ -205,7 +205,7 @@ class _Decorators(RouteDecorators[flask.Request]):
 
     def decorate_class(self, view: type, requirement: Requirement) -> None:
         if not issubclass(view, View):
-            raise ConfigurationError(f"require(): {view.__name__} is no flask.views.View")
+            raise ConfigurationError(f"require(): {view.__name__} is not a flask.views.View")
         view.decorators = [*view.decorators, require(requirement)]
 
 
@@ -217,7 +217,7 @@ def _refuse_here(_endpoint: str | None, _values: dict[str, Any] | None) -> None:
     request = flask.request
     admission = request.environ.get(_ADMISSION)
     if not isinstance(admission, Admission):
-        raise ConfigurationError(f"no guard in reach: {_REMEDY}")
+        raise ConfigurationError(f"no guard found: {_REMEDY}")
     middleware: _Middleware = flask.current_app.extensions[_EXTENSION]
     middleware.check_routes()
     decision = request.environ.get(_DECISION)
@@ -235,10 +235,10 @@ def _refuse_here(_endpoint: str | None, _values: dict[str, Any] | None) -> None:
 
 
 def _may_go_out(environ: wsgi.Environ, status: int) -> bool:
-    """Whether Flask's response may be sent: its own to OPTIONS, or one that is no success.
+    """Whether Flask's response may be sent: its own to OPTIONS, or one that is not a success.
 
-    An error handler may send a browser to a login, or respond 404; it makes no success of a
-    refusal.
+    An error handler may redirect a browser to a login, or respond 404; it must not turn a refusal
+    into a success.
     """
     if _IS_OPTIONS in environ:
         return status < HTTPStatus.INTERNAL_SERVER_ERROR

@@ -1,4 +1,4 @@
-"""Presets for the identity providers that many use: each function returns an `Issuer`.
+"""Presets for common identity providers: each function returns an `Issuer`.
 
 Each function only sets options of `Issuer`. `options` are further options of `Issuer`; they
 override the preset, except that the claims which a preset requires stay required. As of 2026;
@@ -26,7 +26,7 @@ _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 
 
 def auth0(domain: str, *, audience: Names, **options: Unpack[IssuerOptions]) -> Issuer:
-    """Return the tenant at `domain`, such as "example.eu.auth0.com"; permissions are roles."""
+    """Return the tenant at `domain`, such as "example.eu.auth0.com"; `permissions` become roles."""
     return _issuer(
         f"https://{_host('domain', domain)}/",
         options,
@@ -48,9 +48,9 @@ def okta(
     authorization_server: str | None = "default",
     **options: Unpack[IssuerOptions],
 ) -> Issuer:
-    """Return a custom authorization server of Okta; None for the organisation's own.
+    """Return a custom authorization server of Okta, or with None the organisation's own.
 
-    The tokens of the organisation's own server are signed for Okta alone and are not validated
+    The tokens of the organisation's own server are meant for Okta alone and cannot be validated
     here: it needs `introspection`.
     """
     base = f"https://{_host('domain', domain)}"
@@ -124,7 +124,7 @@ def entra(
 def entra_both_versions(
     tenant: str | None = None, *, audience: Names, **options: Unpack[IssuerOptions]
 ) -> tuple[Issuer, Issuer]:
-    """Return what `entra` does, for version 2 and version 1: `Guard(*entra_both_versions(...))`."""
+    """Return the issuers of version 2 and version 1: `Guard(*entra_both_versions(...))`."""
     if "version" in options:
         raise ConfigurationError("version=: leave it out, or use entra() for one version alone")
     newer, older = (
@@ -159,7 +159,7 @@ def keycloak(
     clients: Names = (),
     **options: Unpack[IssuerOptions],
 ) -> Issuer:
-    """Return a realm of the Keycloak at `base`; the roles in `clients` count too."""
+    """Return a realm of the Keycloak at `base`; with `clients`, their client roles count too."""
     listed = names("clients", clients) if clients else []
     hint = (
         "in Keycloak, add a mapper of type Audience to a client scope of the calling client, and"
@@ -285,7 +285,7 @@ def github_actions(
 def _issuer(
     url: str, options: IssuerOptions, *, audience: Names, **preset: Unpack[IssuerOptions]
 ) -> Issuer:
-    """Return an issuer with the options, and those of the preset that are not among them."""
+    """Return an issuer with `options`, completed by the preset."""
     chosen: IssuerOptions = {**preset, **options}
     if not _OTHER_SOURCES.isdisjoint(options):
         if "jwks_uri" not in options:

@@ -119,7 +119,7 @@ class _Decorators(RouteDecorators[_Connection]):
     def decorate_class(self, view: type, requirement: Requirement) -> None:
         if not issubclass(view, HTTPEndpoint | WebSocketEndpoint):
             raise ConfigurationError(
-                f"require(): {view.__name__} is no HTTPEndpoint or WebSocketEndpoint:"
+                f"require(): {view.__name__} is not an HTTPEndpoint or WebSocketEndpoint:"
                 " decorate its methods instead"
             )
         dispatch = self.decorate_function(view.dispatch, requirement)

@@ -1,4 +1,4 @@
-"""The interfaces of shared stores, for a store that is written outside of this package.
+"""The interfaces of shared stores, for stores that are implemented outside this package.
 
 `RevocationStore` is what `Revocations(store)` takes, `SharedStore` what
 `IntrospectionCache(store, secret=...)` takes; one object may be both. A store returns tables of

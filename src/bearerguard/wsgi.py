@@ -46,8 +46,8 @@ class BearerMiddleware(Adapter[WSGIApp]):
             None if self._response_headers.is_empty else _completing(self._response_headers),
         )
 
-    # As in asgi.py: a warm request runs this function alone, and another call or attribute would
-    # be a good part of its cost.
+    # As in asgi.py: a warm request runs this function alone, as another call or attribute would add
+    # much to its cost.
     def __call__(  # noqa: C901 - see above
         self, environ: Environ, start_response: StartResponse
     ) -> Iterable[bytes]:
@@ -113,7 +113,7 @@ class BearerMiddleware(Adapter[WSGIApp]):
 def _completing(
     response_headers: ResponseHeaders[str],
 ) -> Callable[..., Callable[[bytes], object]]:
-    """Return a function that starts a response with its token's headers."""
+    """Return a function that starts a response, with the token's headers added."""
     complete = response_headers.complete
 
     def start_complete(

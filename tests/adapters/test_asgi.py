@@ -317,5 +317,5 @@ def test_a_refused_caller_is_nobody_to_an_app_behind_an_override(
 @pytest.mark.parametrize("name", ["app", "guard", "admission"])
 def test_what_a_warm_request_relies_on_cannot_be_replaced(guard: Guard, name: str) -> None:
     middleware = BearerMiddleware(App(), guard=guard)
-    with pytest.raises(AttributeError, match=f"{name}: it cannot be replaced"):
+    with pytest.raises(AttributeError, match=f"{name}: cannot be replaced"):
         setattr(middleware, name, getattr(middleware, name))

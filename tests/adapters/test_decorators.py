@@ -118,7 +118,7 @@ def test_misuse_is_refused(request_of: Make) -> None:
     guarded: Any = decorators.require_scopes("read")(reads)
     with pytest.raises(ConfigurationError, match="must take its request"):
         guarded("none")
-    with pytest.raises(ConfigurationError, match="no guard in reach: add BearerMiddleware"):
+    with pytest.raises(ConfigurationError, match="no guard found: add BearerMiddleware"):
         guarded(Request(None, ANONYMOUS))
 
 

@@ -218,16 +218,16 @@ def test_misuse_is_named(guard: Guard) -> None:
     bare = Flask("bare")
     bare.testing = True
     bare.add_url_rule("/sync", view_func=synchronous)
-    with pytest.raises(ConfigurationError, match="no guard in reach"):
+    with pytest.raises(ConfigurationError, match="no guard found"):
         bare.test_client().get("/sync")
     with (
         make(guard).test_request_context(),
-        pytest.raises(ConfigurationError, match="no guard in reach"),
+        pytest.raises(ConfigurationError, match="no guard found"),
     ):
         str(current_principal.identity)
     with pytest.raises(ConfigurationError, match="pass a requirement"):
         require("read")  # type: ignore[arg-type]
-    with pytest.raises(ConfigurationError, match=r"is no flask\.views\.View"):
+    with pytest.raises(ConfigurationError, match=r"is not a flask\.views\.View"):
         require_scopes("read")(type("Other", (), {}))
 
 
@@ -367,7 +367,7 @@ def test_an_app_whose_middleware_was_removed_serves_nobody(guard, bearer):
     app.add_url_rule("/", view_func=lambda: "open")
     app.wsgi_app = unguarded  # type: ignore[method-assign]
     app.testing = True
-    with pytest.raises(ConfigurationError, match="no guard in reach"):
+    with pytest.raises(ConfigurationError, match="no guard found"):
         app.test_client().get("/", headers=bearer())
 
 

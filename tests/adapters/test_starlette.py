@@ -216,7 +216,7 @@ def test_cors_outside_the_guard_sees_refusals(guard: Guard) -> None:
 
 def test_misuse_is_named() -> None:
     client = TestClient(Starlette(routes=ROUTES))
-    with pytest.raises(ConfigurationError, match="no guard in reach"):
+    with pytest.raises(ConfigurationError, match="no guard found"):
         client.get("/async")
     with pytest.raises(ConfigurationError, match="pass a requirement"):
         require("read")  # type: ignore[arg-type]

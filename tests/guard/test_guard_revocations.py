@@ -141,7 +141,7 @@ def test_a_mistake_in_revoking_is_named(issuer: LocalIssuer) -> None:
     with issuer.guard(revocations=Revocations()) as guard:
         with pytest.raises(ConfigurationError, match="not both"):
             guard.revoke(issuer.token(), subject="user")
-        with pytest.raises(ConfigurationError, match="name one thing"):
+        with pytest.raises(ConfigurationError, match="pass exactly one of"):
             guard.revoke()
         misspelt: dict[str, Any] = {"subject": "user", "issued_befor": 7}
         with pytest.raises(ConfigurationError, match="there is no issued_befor="):

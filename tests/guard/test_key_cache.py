@@ -386,7 +386,7 @@ def test_an_empty_refetch_budget_after_failures_is_503(
         clock.now += caught.value.retry_after if len(waits) < 4 else 0
     assert waits == [1, 2, 4, 23]  # three grants, and the next when the cool-down is over
     assert issuer.hits["/jwks"] == 1 + 1  # the known place; then it is looked for anew
-    assert "an unknown key was just asked for" in str(caught.value)
+    assert "another unknown key was requested shortly before" in str(caught.value)
 
 
 def test_static_keys_never_fetch_and_are_healthy(issuer: LocalIssuer, clock: Clock) -> None:

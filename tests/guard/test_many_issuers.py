@@ -414,11 +414,11 @@ MISTAKES: list[tuple[str, Callable[[], object]]] = [
     (r"roles=: pass a claim or a list", lambda: ClaimMapping(roles=[7])),  # type: ignore[list-item]
     (r"client=: pass a claim or a list", lambda: ClaimMapping(client="")),
     (r"audience=: pass the name of a claim", lambda: ClaimMapping(audience="")),
-    (r"required=: pass names", lambda: ClaimMapping(required=7)),  # type: ignore[arg-type]
-    (r"required=: pass names", lambda: ClaimMapping(required=[7])),  # type: ignore[list-item]
-    (r"required=: pass names", lambda: ClaimMapping(required={"a": 7})),  # type: ignore[dict-item]
-    (r"required=: pass names", lambda: ClaimMapping(required={"a": []})),
-    (r"required=: pass names", lambda: ClaimMapping(required={"": "x"})),
+    (r"required=: pass claim names", lambda: ClaimMapping(required=7)),  # type: ignore[arg-type]
+    (r"required=: pass claim names", lambda: ClaimMapping(required=[7])),  # type: ignore[list-item]
+    (r"required=: pass claim names", lambda: ClaimMapping(required={"a": 7})),  # type: ignore[dict-item]
+    (r"required=: pass claim names", lambda: ClaimMapping(required={"a": []})),
+    (r"required=: pass claim names", lambda: ClaimMapping(required={"": "x"})),
     (
         r"KeyPolicy\(token=\): pass jwks_uri=",
         lambda: Issuer("https://a", audience="b", key_policy=KeyPolicy(token="t")),

@@ -64,7 +64,7 @@ def test_failures_do_not_end_the_thread(
     refresher.schedule(failing, 0)
     assert failing.done.wait(10)
     assert len(failing.refreshed) == 3
-    assert "unforeseen" in caplog.text
+    assert "unexpected exception" in caplog.text
     assert "down" not in caplog.text  # was reported as an event where it happened
 
 

@@ -409,7 +409,7 @@ def test_workers_that_append_at_the_same_time_append_each_entry_once(
 
 def test_a_worker_that_never_gets_to_append_raises(writers: list[Writer]) -> None:
     writers[0].handlers[AppendLog] = lambda _: False
-    with pytest.raises(StoreFailed, match="others append"):
+    with pytest.raises(StoreFailed, match="other workers keep appending"):
         writers[0].run(writers[0].feed.publish([revocation("t")]))
 
 

@@ -43,8 +43,8 @@ def test_all_tokens_issued_before_a_time_are_revoked() -> None:
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({}, "name one thing"),
-        ({"subject": "ada", "client_id": "app"}, "name one thing"),
+        ({}, "pass exactly one of"),
+        ({"subject": "ada", "client_id": "app"}, "pass exactly one of"),
         ({"subject": ""}, "as the token has it"),
         ({"subject": 7}, "as the token has it"),
         ({"subject": "\ud800"}, "as the token has it"),

@@ -41,7 +41,7 @@ class Deny:
         challenges: what `WWW-Authenticate` holds.
         error: the error code in the challenge, None for a request without credentials.
         scope: the scopes named in the challenge, separated by spaces.
-        principal: the caller, where the token is valid and not sufficient.
+        principal: the caller, if the token is valid but not sufficient.
         expired: whether the token is genuine and has expired.
     """
 
@@ -89,7 +89,7 @@ def refused(realm: str, refusal: Refusal) -> Deny:
 
 
 def failed(realm: str, error: Refusal | IssuerUnavailable) -> Deny | Unavailable:
-    """Translate what validation raised: a refusal, or trouble that is not the token's fault."""
+    """Translate what validation raised: a refusal, or an outage that is not the token's fault."""
     if isinstance(error, IssuerUnavailable):
         return Unavailable(error.retry_after, error.reason)
     return refused(realm, error)
@@ -98,9 +98,9 @@ def failed(realm: str, error: Refusal | IssuerUnavailable) -> Deny | Unavailable
 def forbidden(realm: str, requirement: Requirement, principal: Principal) -> Deny:
     """Refuse a valid token that does not meet the requirement: 403.
 
-    Where more scopes would suffice, the challenge names all that the operation needs. Where a
-    role or a claim is missing, it names only the realm: a client that requests new tokens by
-    itself would do so for ever.
+    Where more scopes would suffice, the challenge names all that the operation needs. Where a role
+    or a claim is missing, it names only the realm: with scopes, a client that requests new tokens
+    automatically would never stop.
     """
     scope = requirement.lacking_scope(principal)
     if scope is None:

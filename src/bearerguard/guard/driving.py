@@ -1,6 +1,6 @@
 """How the guard's flows are driven: which handler performs which effect, sync and async.
 
-Knows no sockets: it combines what the transport and the shared stores bring.
+Knows no sockets: it combines the handlers of the transport and of the shared stores.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from bearerguard.runtime.messages import Response
 
 
 class LocalTransport(Transport, Protocol):
-    """Handles, in this process, the requests to one issuer's own URLs."""
+    """A transport that handles requests to one issuer's URLs within this process."""
 
     def serves(self, request: Fetch) -> bool:
         """Whether the URL of `request` is one of the issuer's."""
@@ -32,7 +32,7 @@ class LocalTransport(Transport, Protocol):
 
 
 class Routed:
-    """A transport that sends a request to the local one it is for, or over the network."""
+    """A transport that passes each request to the local transport of its URL, else to `other`."""
 
     def __init__(self, local: Sequence[LocalTransport], other: Transport) -> None:
         self._local = local
@@ -56,13 +56,13 @@ def handlers(
     store: SharedStore | None = None,
     cache: SharedStore | None = None,
 ) -> tuple[Handlers, AsyncHandlers]:
-    """Return the tables of the sync and of the async driver.
+    """Return the tables of handlers for the sync and for the async driver.
 
     Args:
         transport: sends the requests to issuers.
-        local: handle requests to the issuers that live in this process.
-        store: the revocations that workers share.
-        cache: the introspection responses that workers share.
+        local: transports to the issuers in this process.
+        store: holds the revocations that workers share.
+        cache: holds the introspection responses that workers share.
     """
     sync, asynchronous = tables(transport)
     if local:

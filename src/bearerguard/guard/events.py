@@ -1,10 +1,10 @@
 """What the guard reports to an operator: one log line a minute per reason and issuer, and events.
 
-Each line says how many like it were left out since the one before.
+Each line gives the number of lines suppressed since the previous one.
 
 An event names the reason and the remedy. It never holds a token, a secret, a subject or
 any claim but those that say which tokens an issuer sends (iss, aud, typ, alg, kid, exp), and,
-where a token is too weak, its scopes, its roles and the names of its claims.
+where a token does not suffice, its scopes, its roles and the names of its claims.
 """
 
 from __future__ import annotations

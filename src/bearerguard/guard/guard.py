@@ -1,7 +1,7 @@
 """The guard: decides whether a request may pass, for every adapter, sync and async.
 
 Owns the order of the decision: the cache of validated tokens first, as a plain call, and a flow
-only on a miss. Knows no ASGI, no WSGI and no framework, and opens nothing when it is made.
+only on a miss. Knows no ASGI, no WSGI and no framework. The constructor does no I/O.
 """
 
 from __future__ import annotations
@@ -109,17 +109,17 @@ class Guard:
         denial_body: makes the body of a refusal from the decision: `(media type, bytes)`.
         revocations: tokens revoked before they expire, such as `Revocations(RedisStore(...))`;
             in the database of an embedded server by default.
-        route_opaque: returns the issuer, or its url, of a token that is no JWT; required where
+        route_opaque: returns the issuer, or its url, of a token that is not a JWT; required where
             several issuers introspect.
         introspection_cache: where workers share introspection responses.
         transport: sends the requests to issuers, and is closed with the guard; an `HttpTransport`
             by default.
         on_event: called with an `Event` for every refusal and every fetch of keys.
         clock: returns Unix seconds.
-        monotonic: returns seconds that no change of the clock affects, by which ages and pauses
-            are measured; the system's, or derived from a `clock` that is passed.
+        monotonic: returns seconds that clock changes do not affect, for ages and pauses; by default
+            the system's monotonic clock, or derived from `clock` if that is passed.
         cache_size: how many validated tokens are cached at most.
-        max_token_bytes: the longest token that is parsed, whatever its kind.
+        max_token_bytes: the longest token that is parsed, JWT or opaque.
 
     Raises:
         ConfigurationError: an option is missing or unsafe.
@@ -175,7 +175,7 @@ class Guard:
         )
         handlers = self._handlers
         self._refresher = Refresher(lambda flow: run(flow, handlers))
-        # The refresher's thread refers to the key caches, and they to no guard.
+        # The refresher's thread refers to the key caches, which do not refer to the guard.
         weakref.finalize(self, self._refresher.close)
         self._tokens = TokenCache(cache_size, clock, used, monotonic=monotonic)
         self._trust = TrustedIssuers(
@@ -243,7 +243,8 @@ class Guard:
         if "transport" in given:
             if options.get("transport") is not None:
                 raise ConfigurationError(
-                    "BEARERGUARD_FETCH_HEADERS: not together with transport=: give it the headers"
+                    "BEARERGUARD_FETCH_HEADERS: cannot be combined with transport=: pass the"
+                    " headers to that transport"
                 )
             chosen["transport"] = given["transport"]
         return cls(issuer, **chosen)
@@ -283,7 +284,7 @@ class Guard:
         optional: bool = False,
         place: str = "",
     ) -> Decision | Pending:
-        """Decide as `decide` does; `Pending` if that needs I/O."""
+        """Do what `decide` does, without I/O; return `Pending` if I/O is needed."""
         try:
             token = bearer_token(authorization)
         except CredentialsError as refusal:
@@ -342,7 +343,7 @@ class Guard:
         return found.principal
 
     async def averify(self, token: str | bytes) -> Principal:
-        """Do as `verify` in an event loop."""
+        """Do what `verify` does, in an event loop."""
         found = self._authenticator.validate_now(octets(token))
         if not isinstance(found, VerifiedToken):
             found = await self.arun(self._authenticator.validate(found))
@@ -363,7 +364,7 @@ class Guard:
         self.run(self._revoker.revoke(token, **names))
 
     async def arevoke(self, token: str | bytes | None = None, **names: Unpack[Names]) -> None:
-        """Do as `revoke` in an event loop."""
+        """Do what `revoke` does, in an event loop."""
         await self.arun(self._revoker.revoke(token, **names))
 
     def logout_receiver(self, client_id: str | Collection[str]) -> LogoutReceiver:
@@ -400,12 +401,12 @@ class Guard:
             self.run(flow)
 
     async def awarm(self) -> None:
-        """Do as `warm` in an event loop: for a lifespan."""
+        """Do what `warm` does, in an event loop: for a lifespan."""
         for flow in self._warming():
             await self.arun(flow)
 
     def close(self) -> None:
-        """End the refreshing, close connections and empty the caches; the guard stays usable."""
+        """Stop refreshing, close connections and clear caches; the guard stays usable."""
         self._refresher.close()
         self._revoker.close()
         driving.close(self._cache_store)
@@ -414,7 +415,7 @@ class Guard:
         driving.close(self._transport)
 
     async def aclose(self) -> None:
-        """Do as `close` in an event loop, and close its connections too."""
+        """Do what `close` does, and close the connections of the running event loop too."""
         self.close()
         await driving.aclose(self._transport)
 

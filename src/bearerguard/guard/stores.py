@@ -1,6 +1,6 @@
-"""The interfaces of the stores that workers share: any with values, and one with the revocations.
+"""The interfaces of shared stores: one for cached values, one for revocations.
 
-`bearerguard.redis.RedisStore` is both; any object with these methods is another.
+`bearerguard.redis.RedisStore` implements both; so may any object with these methods.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from bearerguard.runtime.flow import AsyncHandlers, Handlers
 
 
 class SharedStore(Protocol):
-    """A store that workers share; `bearerguard.redis.RedisStore` is one."""
+    """A store of values that workers share; it performs the effects `Load` and `Store`."""
 
     def handlers(self) -> Handlers:
         """Return the handlers of its effects for a thread."""
@@ -28,12 +28,12 @@ class RevocationStore(Protocol):
     """A log of revocations that workers share; it performs the effects of `runtime.shared_log`.
 
     A table of handlers maps the type of an effect to a callable that takes the effect and returns
-    the reply. A handler raises `StoreFailed` when the store gives no usable reply; requests get
-    503 then, once the list is older than `max_staleness`.
+    the reply. A handler raises `StoreFailed` when the store gives no usable reply; if that lasts
+    for `max_staleness`, requests get 503.
 
     Effects of every store: `ReadLog` and `AppendLog`, and in the thread that listens also
-    `ListenLog`. With `secrets`, entries are sealed and numbered, and a loss is detected: that
-    takes `MarkLog`, `CutLog` and `NotifyLog` too.
+    `ListenLog`. With `secrets`, entries are sealed and numbered, and a loss is detected; this also
+    requires `MarkLog`, `CutLog` and `NotifyLog`.
     """
 
     @property

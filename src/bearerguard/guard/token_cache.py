@@ -20,14 +20,14 @@ from bearerguard.guard.revocation.revocations import GuardRevocations
 from bearerguard.principal import Principal
 from bearerguard.runtime.elapsed import elapsed_by
 
-# Recent credentials are also found as they were sent: hashing them costs more than everything
-# else that a warm request does. As many as an API has clients at a time, so that few tokens are
-# kept in clear, in some 5 MB.
+# Recent credentials are also found by their text: hashing them costs more than the rest of a warm
+# request. The limit is about the number of an API's concurrent clients, so that few tokens are kept
+# in clear; they take some 5 MB.
 _MAX_RECENT = 4096
-# Clocks that are adjusted go back by less than this many seconds, which prolongs nothing much.
+# Adjusting a clock sets it back by less than this many seconds: too little to matter.
 _TOLERANCE = 1.0
-# Recent credentials are found by their suffix and then compared: hashing all of them takes twice
-# as long. As long as the shortest signature, so whoever knows the suffix of a token has the token.
+# Recent credentials are found by their suffix and then compared: hashing the whole text takes twice
+# as long. The suffix is as long as the shortest signature, so it is as hard to guess.
 SUFFIX = slice(-43, None)
 
 
@@ -39,9 +39,9 @@ class VerifiedToken:
         deadline: until when the cache uses it, in Unix seconds: its expiry with the leeway, or
             the end of the time for which an introspection response is cached.
         validity: until when the key that verified it is valid.
-        elapses_at: the end of that time by `monotonic` too, which no change of the clock
-            disturbs; infinite for a JWT.
-        checked: the list of revocations that was found not to cover it.
+        elapses_at: the end of that caching time by `monotonic`, which clock changes do not affect;
+            infinite for a JWT.
+        checked: the list of revocations against which it was last checked.
     """
 
     __slots__ = ("checked", "deadline", "elapses_at", "principal", "validity")
@@ -61,7 +61,7 @@ class VerifiedToken:
 
 
 class RecentCredentials:
-    """Credentials as they were sent, which need no other check from `since` to `until`.
+    """Credentials as they were sent, which need no further check from `since` to `until`.
 
     Attributes:
         authorization: the value of the Authorization field.
@@ -69,8 +69,8 @@ class RecentCredentials:
         since: the time at which they were looked up, in Unix seconds. At an earlier time the
             clock has been set back, and `until` does not count.
         until: when they must be looked up again, in Unix seconds.
-        token_headers: what an adapter keeps here, the response headers about the token; None
-            until then.
+        token_headers: what an adapter keeps here, the response headers about the token; None at
+            first.
     """
 
     __slots__ = ("authorization", "principal", "since", "token_headers", "until")
@@ -86,7 +86,7 @@ class RecentCredentials:
 
 
 def octets(token: str | bytes) -> bytes:
-    """Return a token as it is sent."""
+    """Return a token as bytes."""
     # Non-ASCII characters become "?", which is not in the alphabet of base64url either.
     return token if isinstance(token, bytes) else token.encode("ascii", "replace")
 
@@ -107,7 +107,7 @@ class TokenCache:
         clock: returns Unix seconds.
         revocations: those of the guard. A token is used only if it was checked against the
             present list.
-        monotonic: returns seconds that no change of the clock disturbs.
+        monotonic: returns seconds that clock changes do not affect.
     """
 
     def __init__(
@@ -124,15 +124,15 @@ class TokenCache:
         self.clock = clock
         self._monotonic = elapsed_by(clock) if monotonic is None else monotonic
         self.last_lookup_at: float = -math.inf
-        """The time of the last lookup."""
+        """The time of the last lookup, in Unix seconds."""
         self.on_clock_set_back: Callable[[], None] = lambda: None
-        """Called after the clock was set back: validities are too late by it."""
+        """Called after the clock was set back: validities are too late by the difference."""
         self._young: dict[bytes, VerifiedToken] = {}
         self._old: dict[bytes, VerifiedToken] = {}
         self.recent: dict[bytes | str, RecentCredentials] = {}
-        # It holds nothing but what it clears.
+        # A method of the dict alone: whoever holds it does not keep the cache alive.
         self.forget_recent: Callable[[], None] = self.recent.clear
-        """Has all credentials looked up again: something that tokens depend on has changed."""
+        """Called when something that tokens depend on has changed: all are looked up again."""
         _of_this_process.add(self)
         if revocations is not None:
             revocations.add_dependent(self)
@@ -145,7 +145,7 @@ class TokenCache:
 
         Takes no lock, does no I/O and never suspends. It checks that the token has not
         expired, that its key is valid and that nothing was revoked since it was last
-        checked. None means no more than that the guard must decide.
+        checked. None only means that the guard must decide.
         """
         octets = authorization
         if isinstance(octets, str):
@@ -166,12 +166,12 @@ class TokenCache:
             return None
         if len(self.recent) >= self._max_recent:
             self.forget_recent()
-        # A copy: recent principals lie together in memory, and those of a large cache all over it,
-        # where touching one takes as long as a third of a request.
+        # A copy, for locality: reading a principal scattered in a large cache takes as long as a
+        # third of a warm request.
         principal = copy(token.principal)
         found = RecentCredentials(authorization, principal, now, until)
         self.recent[authorization[SUFFIX]] = found
-        # A change meanwhile may have cleared the recent credentials before these were among them.
+        # A concurrent change may have cleared the recent credentials before these were added.
         if self._usable_until(token) < until:
             self.forget_recent()
             return None
@@ -184,7 +184,7 @@ class TokenCache:
             self.on_clock_set_back()
 
     def _usable_until(self, token: VerifiedToken) -> float:
-        """Return until when a token needs no other check, unless `forget_recent` comes before."""
+        """Return until when a token needs no further check, unless `forget_recent` is called."""
         until = min(token.deadline, token.validity.until)
         revocations = self._revocations
         if revocations is None:
@@ -194,7 +194,7 @@ class TokenCache:
         return float(min(until, revocations.trusted_until))
 
     def get(self, key: bytes) -> VerifiedToken | None:
-        """Return the token with this digest, keeping it young, or None."""
+        """Return the token with this digest, moved to the young generation, or None."""
         token = self._young.get(key)
         if token is None:
             token = self._old.get(key)

@@ -1,4 +1,4 @@
-"""What both adapters and all frameworks share; the interface by which others are added.
+"""What both adapters and all frameworks share, and the interface for adding others.
 
 `Admission` decides on requests and refuses them, `ResponseHeaders` adds headers to responses, and
 `RouteDecorators` makes `require`. `docs/extending/frameworks.md` has a worked example.

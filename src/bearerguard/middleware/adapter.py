@@ -21,7 +21,7 @@ class Adapter(ABC, Generic[App]):
         guard: as passed.
         admission: the checked options, which decide on requests and refuse them.
 
-    These three are set once: what a warm request needs of them is prepared by the constructor.
+    They cannot be replaced: the constructor prepares from them what each request needs.
     """
 
     __slots__ = ("admission", "app", "guard")
@@ -30,9 +30,9 @@ class Adapter(ABC, Generic[App]):
     app: App
     guard: Guard
 
-    #: The advice in the event of a refused CORS preflight.
+    #: The remedy that the event of a refused CORS preflight names.
     preflight_remedy: ClassVar[str] = PREFLIGHT_REMEDY
-    #: Whether CORS middleware inside the app sees refused requests all the same.
+    #: Whether CORS middleware inside the app sees refused requests too.
     app_sees_refusals: ClassVar[bool] = False
 
     def __init__(
@@ -53,10 +53,10 @@ class Adapter(ABC, Generic[App]):
             require: what every request of this app needs, besides the guard's own requirement.
             optional: True, or path patterns, where a request without a token passes as
                 `ANONYMOUS`.
-            exclude: path patterns that are not authenticated at all: exact, or `prefix*`, below the
+            exclude: path patterns that are not authenticated: exact, or `prefix*`, relative to the
                 mount.
             pass_preflights: let CORS preflights through without a token, for CORS middleware
-                inside `app`. Anybody can send one, and reaches what `app` does with OPTIONS.
+                inside `app`. Anybody can send one, and so reach the handlers of `app` for OPTIONS.
 
         Raises:
             ConfigurationError: an option is malformed.
@@ -75,13 +75,11 @@ class Adapter(ABC, Generic[App]):
         self._prepare()
 
     def __setattr__(self, name: str, value: object) -> None:
-        # The former guard would go on accepting the tokens that it has seen.
+        # The former guard would go on accepting the tokens in its cache.
         if name in Adapter.__slots__ and hasattr(self, name):
-            raise AttributeError(
-                f"{name}: it cannot be replaced: make another {type(self).__name__}"
-            )
+            raise AttributeError(f"{name}: cannot be replaced: make another {type(self).__name__}")
         super().__setattr__(name, value)
 
     @abstractmethod
     def _prepare(self) -> None:
-        """Make what each request needs; the constructor calls it last."""
+        """Prepare what each request needs; the constructor calls this last."""

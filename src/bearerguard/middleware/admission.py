@@ -57,9 +57,9 @@ class RequestInfo:
     Attributes:
         method: the HTTP method, or `WEBSOCKET`.
         path: the path below the mount, percent-decoded.
-        raw_path: the path as the client wrote it, or empty where the server does not report it.
+        raw_path: the path as the client sent it, or empty if the server does not report it.
         whole_path: the path with the mount, for log lines; `path` by default.
-        has_origin: whether it has an Origin header: a browser's script may read the response.
+        has_origin: whether it has an Origin header: then a browser's script may read the response.
         is_preflight: whether it is a CORS preflight (Fetch, §3.2.2).
     """
 
@@ -92,7 +92,7 @@ class PathPatterns:
         return bool(self._exact or self._prefixes)
 
     def match(self, path: str, raw_path: str = "") -> bool:
-        """Whether a pattern covers `path`, and `raw_path` cannot mean another one."""
+        """Whether a pattern covers `path`, and neither `path` nor `raw_path` is ambiguous."""
         covered = path in self._exact or path.startswith(self._prefixes)
         return covered and not _AMBIGUOUS.search(path) and not _AMBIGUOUS_RAW.search(raw_path)
 
@@ -100,18 +100,18 @@ class PathPatterns:
 class Admission:
     """A guard and the checked options of an adapter: decides on requests, and refuses them.
 
-    An adapter leaves it with each request, where decorators find it.
+    An adapter stores it with each request, for the decorators.
 
     Args:
         guard: validates the tokens.
         app: the protected app; CORS middleware inside it is reported in the log.
-        preflight_remedy: the advice in the event of a refused CORS preflight.
+        preflight_remedy: the remedy that the event of a refused CORS preflight names.
         options: see `AdmissionOptions`.
 
     Attributes:
         guard: as passed.
         requirement: the guard's own and `require=`, combined.
-        has_exceptions: False where every request needs a token: then no path need be compared.
+        has_exceptions: False if every request needs a token: then no path need be compared.
         passes_preflights: whether CORS preflights pass without a token.
 
     Raises:
@@ -184,7 +184,7 @@ class Admission:
     def authorize(
         self, principal: Principal, requirement: Requirement, request: Callable[[], RequestInfo]
     ) -> Deny | None:
-        """Return why `principal` may not do what has this requirement, None when it may.
+        """Return a `Deny` if `principal` does not meet the requirement, else None.
 
         The adapter's own requirement is included, so that a 403 names all that is needed.
         `request` is called only for a refusal.

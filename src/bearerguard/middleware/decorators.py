@@ -25,12 +25,12 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
 
 # The requirement that a decorated function has already.
 _REQUIREMENT = "__bearerguard_requirement__"
-# The functions inside the decorators: one that is a route itself is unguarded.
+# The functions that `require` has wrapped: if one is itself registered as a route, it is unguarded.
 _decorated: weakref.WeakSet[Callable[..., object]] = weakref.WeakSet()
 
 
 class Admitted(NamedTuple):
-    """What the middleware left with a request: its own rules, and the caller."""
+    """What the middleware stored with a request: its admission, and the caller."""
 
     admission: Admission
     principal: Principal
@@ -42,7 +42,7 @@ class RouteDecorators(ABC, Generic[Connection]):
     Sync functions are called and async ones awaited; a refused request reaches neither.
     """
 
-    #: What to do where no middleware is around the app.
+    #: The remedy if no middleware is around the app.
     remedy = "add BearerMiddleware with guard= to the app"
 
     @abstractmethod
@@ -53,7 +53,7 @@ class RouteDecorators(ABC, Generic[Connection]):
 
     @abstractmethod
     def admitted(self, connection: Connection) -> Admitted | None:
-        """Return what the middleware left with a request, None where there was no middleware."""
+        """Return what the middleware stored with a request, None if there was no middleware."""
 
     @abstractmethod
     def describe(self, connection: Connection) -> RequestInfo:
@@ -64,7 +64,7 @@ class RouteDecorators(ABC, Generic[Connection]):
         """Return the framework's response that refuses a request, or raise its exception."""
 
     async def arefuse(self, connection: Connection, admission: Admission, decision: Deny) -> object:
-        """Do as `refuse` for an async route: a websocket may need something sent."""
+        """Do what `refuse` does, for an async route, which may send to a websocket."""
         return self.refuse(connection, admission, decision)
 
     def check_function(self, function: Callable[..., object]) -> None:
@@ -83,7 +83,7 @@ class RouteDecorators(ABC, Generic[Connection]):
         is needed.
 
         Raises:
-            ConfigurationError: it is no requirement; or, at decoration, the function can never
+            ConfigurationError: it is not a requirement; or, at decoration, the function can never
                 receive a request; or, at a request, no middleware has authenticated it.
         """
         if not isinstance(requirement, Requirement):
@@ -142,7 +142,7 @@ class RouteDecorators(ABC, Generic[Connection]):
     ) -> tuple[Admission, Deny | None]:
         admitted = self.admitted(connection)
         if admitted is None:
-            raise ConfigurationError(f"require(): no guard in reach: {self.remedy}")
+            raise ConfigurationError(f"require(): no guard found: {self.remedy}")
         admission, principal = admitted
         decision = admission.authorize(
             principal, requirement, functools.partial(self.describe, connection)
@@ -153,9 +153,9 @@ class RouteDecorators(ABC, Generic[Connection]):
 def check_routes(routes: Iterable[object]) -> None:
     """Raise `ConfigurationError` where `require` stands above the route's decorator.
 
-    `routes` are an app's functions as they are registered. Such a route is the function without
-    its requirement, which no request would ever reach. A function is left alone where it is meant:
-    the decorated one is a route too, or the function's name still means the function itself.
+    `routes` are an app's functions as they are registered. Such a route is the function without its
+    requirement, which is then never checked. A function is accepted if that is intended: its
+    decorated form is a route too, or its name still refers to the bare function.
     """
     registered = [each for each in routes if inspect.isfunction(each)]
     guarded = {id(inner) for each in registered for inner in _inside(each)}
@@ -177,13 +177,13 @@ def _inside(function: Callable[..., object]) -> Iterator[object]:
 
 
 def check_takes(function: Callable[..., object], connection: type) -> None:
-    """Raise `ConfigurationError` for a function no parameter of which may be a `connection`."""
+    """Raise `ConfigurationError` unless a parameter of the function may be a `connection`."""
     try:
         parameters = inspect.signature(function, eval_str=True).parameters.values()
     except (NameError, AttributeError):  # a name that only a type checker knows
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
-        return  # written in C, or callable in a way of its own
+        return  # written in C, or with a call of its own
     if not any(
         _may_be(each.annotation, connection)
         for each in parameters
@@ -204,7 +204,7 @@ def _may_be(annotation: Any, connection: type) -> bool:
     if origin is typing.Literal:
         return False
     arguments = typing.get_args(annotation)
-    if origin is typing.Annotated:  # what follows the type is no type
+    if origin is typing.Annotated:  # only the first argument is a type
         arguments = arguments[:1]
     return any(_may_be(each, connection) for each in arguments)
 

@@ -1,7 +1,7 @@
 """The headers that a guard adds to an app's response: the token's expiry, and who may cache it.
 
-ASGI's headers are bytes and WSGI's are text; these rules are written over either. The format
-of the expiry headers is in `protocol.http.expiry`.
+ASGI's headers are bytes and WSGI's are str; these rules are generic over both. The format of the
+expiry headers is in `protocol.http.expiry`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bearerguard.protocol.http.expiry import EXPOSED_HEADERS, ExpiryHeaders, sec
 
 Headers: TypeAlias = list[tuple[AnyStr, AnyStr]]
 
-# How many header names are remembered, and how long ones: a client or an app may make up any.
+# How many header names are cached, and their longest length: clients and apps may send any.
 MAX_NAMES, MAX_NAME_LENGTH = 500, 64
 
 _ALWAYS = (-math.inf, math.inf)
@@ -27,9 +27,8 @@ _NEVER = (math.inf, -math.inf)
 class TokenHeaders(Generic[AnyStr]):
     """The headers that responses to one token get.
 
-    `current` is (after, until, headers): they are right after the one moment, up to and with
-    the other, in Unix seconds; it is replaced whole. `expires_at` is infinite where no header
-    depends on it.
+    `current` is (after, until, headers): these are correct while after < now <= until, in Unix
+    seconds. It is replaced whole. `expires_at` is infinite if no header depends on it.
     """
 
     __slots__ = ("current", "expires_at")
@@ -93,7 +92,7 @@ class ResponseHeaders(Generic[AnyStr]):
         self._shared = (encode("public"), encode("s-maxage"))
         self._comma = encode(",")
         self._star = encode("*")
-        # Few different ones are in use at a time: most tokens live for about an hour.
+        # Few different values are in use at a time: most tokens live for about an hour.
         self._seconds_left = _Cached(4096, self._of_seconds_left)
         self._moments = _Cached(1024, self._of_moment)
         self.complete = self._completing()
@@ -109,7 +108,7 @@ class ResponseHeaders(Generic[AnyStr]):
     def _completing(
         self,
     ) -> Callable[[TokenHeaders[AnyStr], Iterable[tuple[AnyStr, AnyStr]]], Headers[AnyStr]]:
-        """Return `complete`: a closure, since each response calls it and attributes cost time."""
+        """Return `complete`: a closure, since each response calls it and attributes are slow."""
         clock, names, other_names = self._clock, self.names, set[AnyStr]()
 
         def complete(
@@ -162,7 +161,7 @@ class ResponseHeaders(Generic[AnyStr]):
             for member in _members(headers, self._cache_control, self._comma)
             for word in self._shared
         ):
-            return []  # a response shared by many must not carry one token's expiry
+            return []  # a response in a shared cache must not carry one token's expiry
         present = {name.lower() for name, _ in headers}
         count = len(self._always)
         if not self._expiry_names.isdisjoint(present):
@@ -188,7 +187,7 @@ class ResponseHeaders(Generic[AnyStr]):
 
 
 class _Cached(dict[float, list[tuple[AnyStr, AnyStr]]]):
-    """Headers that were made before, by the number they carry; at most `size` of them."""
+    """Headers that were made before, by the number in them; at most `size`."""
 
     _make: Callable[[float], Headers[AnyStr]]
 
@@ -205,7 +204,7 @@ class _Cached(dict[float, list[tuple[AnyStr, AnyStr]]]):
 
 
 def exposed(expiry: ExpiryHeaders) -> tuple[str, ...]:
-    """Return the headers that a browser's script must be able to read."""
+    """Return the members of `Access-Control-Expose-Headers`: what a browser's script may read."""
     standard = ExpiryHeaders().names()
     return (
         *(name for name in EXPOSED_HEADERS if name not in standard),
@@ -214,7 +213,7 @@ def exposed(expiry: ExpiryHeaders) -> tuple[str, ...]:
 
 
 def of_refusal(guard: Guard, decision: Deny) -> tuple[tuple[str, str], ...]:
-    """Return the expiry headers of a refusal: of an expired token 0 seconds, else its own."""
+    """Return the expiry headers of a refusal: 0 seconds for an expired token, else the token's."""
     names = guard.expiry_headers
     if decision.expired:
         return () if names.expires_in is None else ((names.expires_in, "0"),)

@@ -1,7 +1,7 @@
 """The apps inside an app, and the CORS middleware among them.
 
-CORS middleware inside the guard never sees a refusal, so the operator must know. It is recognised
-by its name, so that no framework is imported.
+CORS middleware inside the guard never sees a refusal, so a warning is logged. It is recognised by
+its name, so that no framework is imported.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 # Where ASGI and WSGI middleware keeps the app that it wraps.
 _INNER = ("app", "_app", "wsgi_app", "asgi_app", "application", "wrapped", "__wrapped__")
-_MAX_APPS = 64  # longer than any real chain; an app may make up attributes without end
+_MAX_APPS = 64  # longer than any real chain: an app may create attributes without end
 
 
 def cors_middleware_in(app: object) -> str | None:
@@ -30,7 +30,7 @@ def wrapped_apps(app: object) -> Iterator[object]:
             continue
         seen.add(id(each))
         yield each
-        # Of a bound method, such as Flask's `wsgi_app`, it is the object.
+        # The object of a bound method, such as Flask's `wsgi_app`.
         waiting.append(getattr(each, "__self__", None))
         waiting += [inner for name in _INNER if callable(inner := _attribute(each, name))]
 
@@ -55,7 +55,7 @@ def _name(named: object) -> str:
 
 
 def _attribute(app: object, name: str) -> object:
-    # Not only getattr: an app may have every attribute, or start to work when one is read.
+    # Not getattr alone: an app may return something for any name, or run code when one is read.
     own = getattr(app, "__dict__", None)
     if isinstance(own, Mapping) and name in own:
         return own[name]

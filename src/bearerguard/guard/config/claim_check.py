@@ -1,7 +1,6 @@
-"""Checks of an application's own on the claims of a token, added from outside.
+"""An application's own checks of the claims of a token: `Issuer(checks=[...])`.
 
-Owns what a check is, and what its result means: nothing that a check does lets a token pass
-unless it returns None.
+Owns what a check is and what its result means: a token passes only if every check returns None.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ class ClaimCheck(Protocol):
 
 
 def check_claim_checks(checks: object) -> None:
-    """Raise `ConfigurationError` unless these are checks that can be called without waiting."""
+    """Raise `ConfigurationError` unless this is a list of sync callables."""
     if not isinstance(checks, list | tuple) or not all(callable(check) for check in checks):
         raise ConfigurationError(
             "checks=: pass a list of callables that take a token's claims and return None, or the"
@@ -58,11 +57,11 @@ def check_claim_checks(checks: object) -> None:
 
 
 def run_checks(checks: Sequence[ClaimCheck], issuer: str, claims: Claims) -> None:
-    """Run all checks on the claims of a token that is valid but for them.
+    """Run all checks on the claims of a token that has passed all other validation.
 
     Raises:
         TokenError: a check refused the token.
-        ClaimCheckFailed: a check raised something else, or returned neither None nor a text.
+        ClaimCheckFailed: a check raised something else, or returned neither None nor a str.
     """
     for check in checks:
         try:
@@ -85,7 +84,7 @@ def run_checks(checks: Sequence[ClaimCheck], issuer: str, claims: Claims) -> Non
 
 
 def _one_line(reason: str) -> str:
-    """Return a reason fit for a log line: it may quote what a token says."""
+    """Return a reason for one log line, escaped and cut: it may quote a token's claims."""
     fits = len(reason) <= _MAX_REASON and reason.isprintable()
     return reason if fits else quoted(reason)[1:-1]
 

@@ -1,4 +1,4 @@
-"""Claims of issuers that do not follow RFC 9068: where scopes, roles, client and audience are.
+"""Claim mapping, for issuers that do not follow RFC 9068.
 
 Pure: returns a token's claims under their standard names, for the checks and the principal. An
 issuer without a mapping adds no work per token.
@@ -17,27 +17,27 @@ from bearerguard.principal import Claims
 RequiredClaims: TypeAlias = Mapping[str, str | bool | Sequence[str | bool] | None] | Names
 
 _REQUIRED_REMEDY = (
-    "pass names of claims, or a dict of names and the value, or the list of values, that each"
-    " must have"
+    "pass claim names, or a dict from claim name to the value, or the list of values, that the"
+    " claim must have"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimMapping:
-    """Where an issuer's tokens have what the guard reads, and which claims they must have.
+    """Which claims hold scopes, roles, client and audience, and which claims are required.
 
     Each option names one claim or several. A name may be a path with dots, such as
-    `realm_access.roles`; a claim whose own name has dots is found first.
+    `realm_access.roles`; a claim whose own name contains the dots takes precedence.
 
     Args:
-        scopes: where the scopes are; those of all that are present count. `scope`, else `scp`,
+        scopes: the claims that hold scopes; all that are present are combined. `scope`, else `scp`,
             by default.
-        roles: where the roles are; those of all that are present count. `roles` by default.
-        client: where the client is; the first that is present counts. `client_id`, else `azp`,
-            by default.
+        roles: the claims that hold roles; all that are present are combined. `roles` by default.
+        client: the claims that hold the client id; the first that is present is used. `client_id`,
+            else `azp`, by default.
         audience: the claim that is compared with the issuer's `audience=`.
-        required: claims that must be present: their names, or a dict of names and the value, or
-            the list of values, of which the claim must have one. None in the dict accepts any.
+        required: claims that must be present: their names, or a dict from name to value. The value
+            is the one that the claim must have, a list of which it must have one, or None for any.
 
     Raises:
         ConfigurationError: an option is malformed.
@@ -57,7 +57,7 @@ class ClaimMapping:
             object.__setattr__(self, option, _paths(option, getattr(self, option)))
         if not isinstance(self.audience, str) or not self.audience:
             raise ConfigurationError('audience=: pass the name of a claim, such as "aud"')
-        # Lists and dicts of the caller become values that compare, and can be hashed.
+        # The caller's lists and dicts become immutable, comparable and hashable.
         required = Claims({path: _values(value) for path, value in _named(self.required)})
         object.__setattr__(self, "required", required)
         object.__setattr__(
@@ -67,9 +67,10 @@ class ClaimMapping:
         )
 
     def completed_by(self, defaults: ClaimMapping) -> ClaimMapping:
-        """Return this mapping with the options of `defaults` where it has none.
+        """Return this mapping, with `defaults` for the options that it leaves out.
 
-        What either requires is required; where both name a claim, the values of this one count.
+        The claims that either requires are required. If both require a claim, the values of this
+        mapping apply.
         """
         return replace(
             self,
@@ -83,7 +84,8 @@ class ClaimMapping:
     def standard_claims(self, claims: dict[str, Any], issuer: str | None = None) -> dict[str, Any]:
         """Return the claims under their standard names, with `issuer` as `iss` if it is given.
 
-        Raises `TokenError` for a claim that is required and missing or wrong, or malformed.
+        Raises `TokenError` if a required claim is missing or has a wrong value, and if a claim is
+        malformed.
         """
         for path, values in self._demanded:
             _check(claims, path, values)
@@ -136,13 +138,13 @@ def _values(value: object) -> tuple[str | bool, ...] | None:
 def _check(claims: Mapping[str, Any], path: str, values: frozenset[str | bool] | None) -> None:
     value = _found(claims, path)
     if value is None:
-        raise TokenError(MISSING_CLAIM, f"it has no {path}, which ClaimMapping(required=) demands")
+        raise TokenError(MISSING_CLAIM, f"it has no {path}, which ClaimMapping(required=) requires")
     members = value if isinstance(value, list) else [value]
-    # Exactly: JSON's 1 is not true, as it is to Python.
+    # Numbers are left out: in Python 1 == True, in JSON 1 is not true.
     plain = [each for each in members if isinstance(each, str | bool)]
     if values is not None and values.isdisjoint(plain):
         raise TokenError(
-            BAD_CLAIM, f"its {path} has none of the values that ClaimMapping(required=) demands"
+            BAD_CLAIM, f"its {path} has none of the values that ClaimMapping(required=) allows"
         )
 
 
@@ -159,7 +161,7 @@ def _texts(claims: Mapping[str, Any], paths: Sequence[str]) -> list[str]:
 
 
 def _found(claims: Mapping[str, Any], path: str) -> Any:
-    """Return the value at a path, None where there is none or null."""
+    """Return the value at a path, None if it is absent or null."""
     for head, rest in _splits(path):
         value = claims.get(head)
         if rest:
@@ -170,7 +172,7 @@ def _found(claims: Mapping[str, Any], path: str) -> Any:
 
 
 def _splits(path: str) -> Iterator[tuple[str, str]]:
-    """Return all ways to take a claim's name from the front of a path, the longest first."""
+    """Yield all splits of a path into a claim's name and the rest, the longest name first."""
     yield path, ""
     end = path.rfind(".")
     while end > 0:

@@ -1,6 +1,6 @@
 """How to introspect an issuer's tokens, as configuration that is checked when it is made.
 
-Knows what is safe to configure; holds no state and opens nothing.
+Knows which configuration is safe; holds no state and does no I/O.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Introspection:
         client_secret: its secret, for client_secret_basic and client_secret_post.
         private_key: its private key, PEM or JWK, for private_key_jwt (RFC 7523).
         private_key_id: the `kid` of that key, if it is PEM.
-        signing_algorithm: the algorithm of client assertions; the usual one of the key by default.
+        signing_algorithm: the `alg` of client assertions; by default the usual one for the key.
         token: an access token instead of client credentials, or a callable that returns one.
         endpoint: the URL of the introspection endpoint; without it, it is discovered.
         auth_method: client_secret_basic or client_secret_post; without it, basic unless the
@@ -77,9 +77,10 @@ class Introspection:
         object.__setattr__(self, "signing_key", self._signing_key())
 
     def method(self, offered: tuple[str, ...]) -> str:
-        """Return the method of client authentication; `offered` are those that the server lists.
+        """Return the client authentication method to use.
 
-        Raises ValueError when none of them fits the credentials. An empty list says nothing.
+        `offered` is the server's `introspection_endpoint_auth_methods_supported`; empty means
+        unknown. Raises ValueError if no offered method fits the credentials.
         """
         if self.private_key is not None:
             return methods.PRIVATE_KEY_JWT
@@ -96,7 +97,7 @@ class Introspection:
         )
 
     def proof(self, method: str, *, issuer: str, now: float, assertion_id: str) -> Proof:
-        """Return what authenticates one request by `method`; `now` is in Unix seconds."""
+        """Return the client authentication of one request; `now` is in Unix seconds."""
         if method == methods.BEARER:
             token = self.token() if callable(self.token) else self.token
             return methods.bearer(token or "")
@@ -151,14 +152,14 @@ class Introspection:
         possible = _SECRET_METHODS if self.client_secret is not None else (self.method(offered=()),)
         if self.auth_method not in possible:
             raise ConfigurationError(
-                f"auth_method=: {self.auth_method} does not fit the credentials, which are good"
-                f" for {' and '.join(possible)}"
+                f"auth_method=: {self.auth_method} does not fit the credentials, which allow"
+                f" {' and '.join(possible)}"
             )
 
     def _check_times(self) -> None:
         for name in ("cache_ttl", "negative_ttl", "stale_ttl"):
             if not _is_number(getattr(self, name)) or not getattr(self, name) >= 0:
-                raise ConfigurationError(f"{name}=: pass seconds, 0 for none")
+                raise ConfigurationError(f"{name}=: pass a number of seconds, or 0 to disable it")
         if not _is_number(self.breaker_cooldown) or not self.breaker_cooldown > 0:
             raise ConfigurationError("breaker_cooldown=: pass a positive number of seconds")
         if self.stale_ttl and not self.cache_ttl:

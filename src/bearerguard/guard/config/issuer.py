@@ -1,6 +1,6 @@
 """An issuer that the guard trusts, as configuration that is checked when it is made.
 
-Knows what is safe to configure; holds no state and opens nothing.
+Knows which configuration is safe; holds no state and does no I/O.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from bearerguard.protocol import metadata
 from bearerguard.protocol.jose import jwk, jwt
 from bearerguard.protocol.jwt_claims import REQUIRED, REQUIRED_STRICT, Expected
 
-# What stands for the tenant in the url of an issuer that has many.
+# The placeholder for the tenant in the url of a multi-tenant issuer.
 TENANT = "{tenant}"
-# One segment of a path or one label of a host: a tenant never changes which server is asked.
+# One path segment or one host label: a tenant's name never changes which server is called.
 TENANT_NAME = r"[A-Za-z0-9_-]{1,128}"
 
 AllowedTenants: TypeAlias = Collection[str] | Callable[[str], bool]
@@ -73,8 +73,8 @@ _NOT_FETCHED = (
 )
 _TOKENS = ("auto", "jwt", "opaque")
 _AUDIENCE_REMEDY = (
-    "pass this API's identifier as the issuer puts it into `aud`, or a list of them; without it"
-    " any API's token would open this one"
+    "pass this API's identifier as the issuer puts it into `aud`, or a list of them; without it,"
+    " this API would accept tokens issued for any other API"
 )
 
 
@@ -86,8 +86,8 @@ class Issuer:
 
     Args:
         url: the issuer identifier, compared with the token's `iss` character by character, a
-            final slash included. With `jwks_uri`, `discovery_url` or keys nothing is fetched from
-            it, and it may be an http URL.
+            trailing slash included. With `jwks_uri`, `discovery_url` or keys nothing is fetched
+            from it, and it may be an http URL.
         audience: this API's identifier, or several; the token's `aud` must have one of them.
         keys: static keys instead of fetched ones: a JWKS or JWK (dict), PEM, or a list.
         jwks_uri: where the JWKS is; without it, it is discovered (RFC 8414, OpenID).
@@ -99,18 +99,19 @@ class Issuer:
             tokens without `typ`), or another name of this issuer's access tokens, such as "JOSE".
         accept_id_tokens: accept ID tokens as well; implies "JWT".
         strict: require every claim that RFC 9068 §2.2 requires.
-        introspection: how to introspect tokens that are no JWTs (RFC 7662).
+        introspection: how to introspect tokens that are not JWTs (RFC 7662).
         tokens: "auto" validates JWTs here and introspects all others, "jwt" never introspects,
             "opaque" introspects JWTs too.
-        aliases: other spellings of `url` in the `iss` of tokens; the principal has `url`.
+        aliases: other spellings of `url` in the `iss` of tokens; `Principal.issuer` is always
+            `url`.
         tenants: the tenants that `{tenant}` in `url` may stand for: a list, or a callable that
             takes one and returns True.
-        max_tenants: how many tenants' keys are kept.
-        claims: where scopes, roles, client and audience are, and which claims are required.
+        max_tenants: for how many tenants keys are cached.
+        claims: which claims hold scopes, roles, client and audience, and which are required.
         checks: further checks of the claims, each a `ClaimCheck`; run whenever a token is
             validated, not on each request.
         key_policy: how often keys are fetched, and how long they are used.
-        hints: a text that is added to the remedy of a refusal, by the code of its reason.
+        hints: further remedies for log lines: a dict from a refusal's reason code to a text.
         leeway: seconds of clock skew accepted, 300 at most.
         insecure_allow_http: allow plain http beyond loopback.
         local: handles requests to this issuer in this process, without HTTP; an
@@ -122,7 +123,7 @@ class Issuer:
 
     url: str
     _: KW_ONLY
-    audience: Names = ()  # a missing one is refused with its remedy
+    audience: Names = ()  # required: `__post_init__` says what to pass
     keys: StaticKeys | None = field(default=None, repr=False, hash=False)
     jwks_uri: str | None = None
     discovery_url: str | None = None
@@ -166,7 +167,7 @@ class Issuer:
             raise ConfigurationError(f"leeway=: choose from 0 to {_MAX_LEEWAY} seconds")
         static_keys = self._static_keys()
         algorithms = self._checked_algorithms(static_keys)
-        # Lists of the caller become values that compare, and can be hashed.
+        # The caller's lists become immutable, comparable and hashable.
         for option, given in (
             ("audience", audience),
             ("algorithms", self.algorithms),
@@ -200,7 +201,8 @@ class Issuer:
             return True
         if self.insecure_allow_http:
             return metadata.is_http(url)
-        # Loopback is for an issuer on this machine: a remote one must not have us fetch from it.
+        # Only an issuer on this machine may use loopback: a remote issuer must not make the guard
+        # fetch from this machine.
         endpoint = None if self.introspection is None else self.introspection.endpoint
         configured = (self.url, self.jwks_uri, self.discovery_url, endpoint)
         return metadata.is_loopback_http(url) and any(
@@ -209,10 +211,10 @@ class Issuer:
 
     def _check_kinds(self) -> None:
         for name in ("accept_id_tokens", "strict", "insecure_allow_http"):
-            if not isinstance(getattr(self, name), bool):  # the text "false" is true
+            if not isinstance(getattr(self, name), bool):  # the string "false" is truthy
                 raise ConfigurationError(f"{name}=: pass True or False")
         if not isinstance(self.hints, Mapping):
-            raise ConfigurationError("hints=: pass a dict of codes of reasons and texts")
+            raise ConfigurationError("hints=: pass a dict from reason code to text")
         if not isinstance(self.claims, ClaimMapping):
             raise ConfigurationError('claims=: pass ClaimMapping(roles="groups", ...)')
         if not isinstance(self.key_policy, KeyPolicy):
@@ -352,7 +354,7 @@ class Issuer:
         foreign = [name for name in types if name in _OTHER_KINDS or not _TYPE_NAME.fullmatch(name)]
         if foreign:
             raise ConfigurationError(
-                f"token_types=: {quoted(sorted(foreign))} are no access tokens:"
+                f"token_types=: {quoted(sorted(foreign))} are not access tokens:"
                 ' choose "at+jwt" and "JWT", or what this issuer calls its access tokens'
             )
         return types | {"jwt"} if self.accept_id_tokens else types

@@ -14,10 +14,12 @@ class KeyPolicy:
     """When an issuer's keys are fetched, and how long they are used. All times are seconds.
 
     Args:
-        refresh: the longest time between two fetches; a shorter `max-age` of the response counts.
-        max_age: keys that could not be refreshed for so long are no longer used: tokens get 503.
-        cooldown: the time in which one unknown `kid` may cause a fetch (three may in a row), and
-            the longest pause after fetches that failed.
+        refresh: the longest time between two fetches; a shorter Cache-Control `max-age` of the
+            response takes precedence.
+        max_age: how long keys are used while they cannot be refreshed; after that, requests get
+            503.
+        cooldown: the time in which unknown `kid`s may cause one fetch, after a burst of three; also
+            the longest backoff after failed fetches.
         token: a bearer token that is sent to `jwks_uri` alone, or a callable that returns one.
 
     Raises:

@@ -13,25 +13,25 @@ _SHORTEST, _LONGEST = 1024, 2**20
 
 
 def check_realm(realm: object) -> None:
-    """Refuse what would have to be escaped in a quoted-string (RFC 9110 §5.6.4)."""
+    """Raise `ConfigurationError` unless a realm fits a quoted-string (RFC 9110 §5.6.4)."""
     if not isinstance(realm, str) or not re.fullmatch(r"[ -~]+", realm):
         raise ConfigurationError("realm=: pass a name in printable ASCII")
 
 
 def check_requirement(requirement: object) -> None:
-    """Refuse what is neither a requirement nor None."""
+    """Raise `ConfigurationError` unless this is a requirement or None."""
     if requirement is not None and not isinstance(requirement, Requirement):
         raise ConfigurationError('require=: pass a requirement, such as scopes("read")')
 
 
 def check_expiry_headers(expiry_headers: object) -> None:
-    """Refuse what is neither `ExpiryHeaders` nor None."""
+    """Raise `ConfigurationError` unless this is `ExpiryHeaders` or None."""
     if expiry_headers is not None and not isinstance(expiry_headers, ExpiryHeaders):
         raise ConfigurationError("expiry_headers=: pass ExpiryHeaders(...), or None for none")
 
 
 def check_cache_control(value: object) -> None:
-    """Refuse what is no value of a `Cache-Control` field (RFC 9110 §5.5)."""
+    """Raise `ConfigurationError` unless this is a `Cache-Control` value (RFC 9110 §5.5) or None."""
     if value is not None and not (
         isinstance(value, str) and re.fullmatch(r"[!-~]+( [!-~]+)*", value)
     ):
@@ -41,13 +41,13 @@ def check_cache_control(value: object) -> None:
 
 
 def check_cache_size(size: object) -> None:
-    """Refuse what is no positive number of tokens."""
+    """Raise `ConfigurationError` unless this is a positive int."""
     if not isinstance(size, int) or size < 1:
         raise ConfigurationError("cache_size=: pass a number of tokens, at least 1")
 
 
 def check_max_token_bytes(size: object) -> None:
-    """Refuse a limit that usual tokens exceed, or with which requests could exhaust the memory."""
+    """Raise `ConfigurationError` unless this is an int of bytes from 1 KiB to 1 MiB."""
     if not isinstance(size, int) or isinstance(size, bool) or not _SHORTEST <= size <= _LONGEST:
         raise ConfigurationError(
             f"max_token_bytes=: pass a number of bytes, from {_SHORTEST} to {_LONGEST}: servers"

@@ -25,7 +25,7 @@ class Condition(Protocol):
 
     @property
     def text(self) -> str:
-        """What it requires, for operators."""
+        """What it requires, for log lines."""
         ...
 
     def met_by(self, principal: Principal) -> bool:
@@ -33,7 +33,7 @@ class Condition(Protocol):
         ...
 
     def found_in(self, principal: Principal) -> str:
-        """What the principal has instead, for operators."""
+        """What the principal has instead, for log lines."""
         ...
 
 
@@ -129,7 +129,7 @@ class Requirement:
         )
 
     def __or__(self, other: Requirement) -> Requirement:
-        """Require one of both; a refusal names the first that it can."""
+        """Require either; a refusal names the first alternative that more scopes would meet."""
         return Requirement(tuple(dict.fromkeys(self.alternatives + other.alternatives)))
 
     def __bool__(self) -> bool:
@@ -146,10 +146,10 @@ class Requirement:
         )
 
     def lacking_scope(self, principal: Principal) -> str | None:
-        """Return the scopes to ask for, separated by spaces, or None.
+        """Return the scopes that would suffice, separated by spaces, or None.
 
-        They are all scopes of the first alternative of which the principal lacks nothing but
-        scopes. None means that every alternative needs something else, too.
+        They are all scopes of the first alternative of which the principal lacks only scopes. None
+        means that the principal lacks a role or a claim in every alternative.
         """
         for alternative in self.alternatives:
             lacking = [each for each in alternative if not each.met_by(principal)]
@@ -158,9 +158,9 @@ class Requirement:
         return None
 
     def unmet_by(self, principal: Principal) -> tuple[str, str]:
-        """Return, as texts for operators, what a principal lacks and what it has instead.
+        """Return two texts for log lines: what a principal lacks, and what it has instead.
 
-        Each alternative is named. Of claims only the names are.
+        The first four alternatives are named. Claims are named without their values.
         """
         lacks, has = dict[str, None](), dict[str, None]()
         for alternative in self.alternatives:
@@ -174,7 +174,8 @@ class Requirement:
     def advertised_scope(self) -> str | None:
         """Return the scopes for the challenge to a request without a token, or None.
 
-        They are those of the first alternative that has only scopes, else of the first.
+        They are those of the first alternative that consists of scopes only, else those of the
+        first alternative.
         """
         for alternative in self.alternatives:
             if all(isinstance(condition, _Scope) for condition in alternative):
@@ -188,7 +189,7 @@ def _scope_of(alternative: Alternative) -> str | None:
 
 
 def scopes(*names: str) -> Requirement:
-    """Require all of these scopes; raises `ConfigurationError` for what is no scope-token."""
+    """Require all of these scopes; raises `ConfigurationError` for a malformed scope-token."""
     for name in names:
         if not isinstance(name, str) or not scope.is_scope_token(name):
             raise ConfigurationError(
@@ -215,7 +216,7 @@ def claim(name: str, *values: str | float | bool) -> Requirement:
 
 
 def combined(*requirements: Requirement | None) -> Requirement | None:
-    """Combine those that are not None with `&`; None if all are."""
+    """Combine requirements with `&`, leaving out None; None if nothing is left."""
     result: Requirement | None = None
     for requirement in requirements:
         if requirement is not None:

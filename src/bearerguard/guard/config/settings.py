@@ -1,8 +1,8 @@
 """Configuration by name: `BEARERGUARD_*` environment variables, or a framework's settings.
 
 Owns the one table of these names, from which they are read, checked and documented. Values are
-text as an environment has it, or, from a framework's configuration, lists and booleans; a list in
-text is separated by commas.
+strings, or, from a framework's configuration, also lists, booleans and numbers. A list in a string
+is separated by commas.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 PREFIX = "BEARERGUARD_"
-# What the other roles read.
+# The prefixes of the server's and the client's settings.
 _OTHERS = ("BEARERGUARD_SERVER_", "BEARERGUARD_CLIENT_")
 
 Kind: TypeAlias = Literal["text", "list", "true or false", "seconds", "bytes", "headers"]
@@ -37,12 +37,12 @@ _PART: Mapping[Owner, str] = {
     "ClaimMapping": "CLAIMS_",
     "Introspection": "INTROSPECTION_",
 }
-# Settings that are not called as the option is.
+# Settings whose names differ from the option's.
 _CALLED = {"url": "ISSUER", "transport": "FETCH_HEADERS"}
 
 
 class Setting(NamedTuple):
-    """One setting: which option of which class it gives a value to."""
+    """One setting, and the option that it sets."""
 
     owner: Owner
     option: str
@@ -141,7 +141,7 @@ def read(values: Mapping[str, Any]) -> tuple[Issuer, dict[str, Any]]:
 
 
 def _made(owner: Owner, make: Callable[P, T], *values: P.args, **options: P.kwargs) -> T:
-    """Return what `make` returns; its error names the setting instead of the option."""
+    """Call `make`; its `ConfigurationError` then names the setting instead of the option."""
     try:
         return make(*values, **options)
     except ConfigurationError as error:

@@ -97,7 +97,7 @@ def _names_a_key_type(text: bytes) -> bool:
     except ValueError:
         return False
     except RecursionError:
-        return True  # so deeply nested: no random secret
+        return True  # nested too deeply for a random secret
     return b"kty" in text or b"\\u" in text
 
 
@@ -116,7 +116,7 @@ def _is_der(octets: bytes) -> bool:
             load(octets)
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             if isinstance(error, TypeError | UnsupportedAlgorithm):
-                return True  # it is a key: encrypted, or of another kind
+                return True  # it is a key: encrypted, or of an unsupported type
             continue
         return True
     return False

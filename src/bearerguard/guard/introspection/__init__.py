@@ -1,1 +1,1 @@
-"""Asking issuers about opaque tokens (RFC 7662)."""
+"""Token introspection (RFC 7662): the endpoint, its responses and their cache."""

@@ -1,6 +1,6 @@
 """A circuit breaker: callers do not wait for an endpoint that is down.
 
-Plain arithmetic over a given time, in seconds, and no lock: a race may at worst let one
+Pure arithmetic: the time is an argument, in seconds. There is no lock: a race may at worst let one
 more call through.
 """
 
@@ -15,7 +15,7 @@ _PROBE_SECONDS = 1.0
 
 
 class Breaker:
-    """Closed until three failures in a row; then open for 1 s, doubled up to `longest`.
+    """Closed until three failures in a row; then open for 1 s, doubled up to `longest` seconds.
 
     After that time one caller probes the endpoint; the others are refused until the probe ends,
     or has taken `patience` seconds. Each admitted call reports its result: `succeeded`,
@@ -27,8 +27,8 @@ class Breaker:
         self._patience = patience
         self._probing_since: float | None = None
         self.failures: int = 0
-        # The closed period, or the probe, that a call belongs to: many calls that fail together
-        # after the breaker opened are one failure.
+        # The closed period, or the probe, that a call belongs to: concurrent calls that fail after
+        # the breaker opened count as one failure.
         self.era: int = 0
 
     @property
@@ -54,7 +54,7 @@ class Breaker:
         return self.era
 
     def succeeded(self) -> None:
-        """Close it."""
+        """Close the breaker."""
         self.failures, self._probing_since = 0, None
         self._backoff.succeeded()
 
@@ -72,8 +72,8 @@ class Breaker:
     def objected(self, era: int) -> None:
         """Note that the endpoint responds again, though it objected to the token of this call.
 
-        Otherwise a client that causes objections could keep the breaker open by being each probe.
-        One more failure opens it again, for longer.
+        Otherwise a client that causes objections could keep the breaker open by sending every
+        probe. One more failure opens it again, for longer.
         """
         if era == self.era and self.is_open:
             self.failures = _THRESHOLD - 1

@@ -1,7 +1,7 @@
 """One issuer's introspection endpoint: where it is, and one request to it.
 
 Owns discovery, the authentication of this client, and the signatures of signed responses. Caches
-nothing but the url of the endpoint; when to ask is the introspector's decision.
+nothing but the url of the endpoint; when to call it is the introspector's decision.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class IntrospectionEndpoint:
     def introspect(self, token: bytes) -> Flow[IntrospectionResponse]:
         """Return the response for a token.
 
-        Raises `IntrospectionFailed`, `FetchFailed` or `IssuerUnavailable`; of the last
-        `RevocationsUnavailable` when it is not known which keys were revoked.
+        Raises `IntrospectionFailed`, `FetchFailed` or `IssuerUnavailable`; the last as
+        `RevocationsUnavailable` when it is unknown which keys were revoked.
         """
         location = yield from self.located()
         proof = self._options.proof(
@@ -91,7 +91,7 @@ class IntrospectionEndpoint:
         return IntrospectionResponse(read)
 
     def located(self) -> Flow[_Location]:
-        """Return where the endpoint is; discovers it if that is not known, or was long ago."""
+        """Return the endpoint's location; discovers it if it is unknown or older than `max_age`."""
         known = self._location
         max_age = self._issuer.key_policy.max_age
         if known is not None and self._monotonic() - known.found_at < max_age:

@@ -1,6 +1,6 @@
 """The option `introspection_cache=`: where workers share introspection responses.
 
-The store holds digests and sealed values alone; an outage of it costs calls to the issuer.
+The store holds digests and sealed values alone; an outage of it only costs calls to the issuer.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class IntrospectionCache:
     Args:
         store: a store that all workers reach, such as `bearerguard.redis.RedisStore` or any
             `SharedStore`.
-        secret: at least 32 bytes, the same for all workers, under which values are sealed; or
-            a list, newest first, to renew it: the first seals, all open.
-        prefix: what all keys begin with; by default the store's, if it has one.
+        secret: at least 32 bytes, the same for all workers, under which values are sealed; or a
+            list, newest first, to rotate it: the first one seals, any of them opens.
+        prefix: the prefix of all keys; by default the store's, if it has one.
 
     Raises:
         ConfigurationError: an option is missing or malformed.
@@ -58,7 +58,7 @@ class IntrospectionCache:
 
 
 def check_introspection_cache(cache: object) -> None:
-    """Refuse what is neither an `IntrospectionCache` nor None."""
+    """Raise `ConfigurationError` unless this is an `IntrospectionCache` or None."""
     if cache is not None and not isinstance(cache, IntrospectionCache):
         raise ConfigurationError(
             "introspection_cache=: pass IntrospectionCache(RedisStore(...), secret=...)"

@@ -2,7 +2,7 @@
 
 Owns when to call the endpoint: a response is cached by the token's digest and shared by all
 requests that ask at the same time, and an endpoint that is down is not called for a while.
-Nothing is cached that the issuer did not say.
+Only what the issuer has said is cached.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class IntrospectionHealth:
 
     Attributes:
         status: `ok`, `failing`, or `down` (not called for a while).
-        failures: how many calls in a row have failed, with those in which the endpoint objected
-            to one token only.
+        failures: how many calls in a row have failed, including those in which the endpoint
+            objected to one token only.
     """
 
     status: str
@@ -108,8 +108,8 @@ class Introspector:
     def introspect(self, token: bytes, key: bytes) -> Flow[VerifiedToken]:
         """Return the token as its issuer describes it; `key` is the token's digest.
 
-        `Routing` has checked its characters. Raises `TokenError`, or `IssuerUnavailable` when
-        the issuer cannot be asked.
+        `Routing` has checked its characters. Raises `TokenError`, or `IssuerUnavailable` when the
+        issuer gives no usable response.
         """
         try:
             self._check(key)
@@ -156,7 +156,7 @@ class Introspector:
             raise TokenExpired(EXPIRED, f"it expired {now - end:.0f} s ago")
 
     def _ask(self, token: bytes, key: bytes) -> Flow[VerifiedToken]:
-        if self._shared is None:  # else the response of another worker would do
+        if self._shared is None:  # with a shared cache, another worker's response may do
             self._check_pause(key)
         once = Once(("introspect", self.issuer.url, key), lambda: self._introspected(token, key))
         return (yield from ask(once))
@@ -193,12 +193,12 @@ class Introspector:
         )
         return self._remember(key, stale)
 
-    # Done once for all requests that ask at the same time
+    # Run once for all concurrent requests
 
     def _introspected(self, token: bytes, key: bytes) -> Flow[VerifiedToken]:
         known = self._tokens.get(key)
         if known is not None and self._is_fresh(known):
-            return known  # another request has asked meanwhile
+            return known  # a concurrent request has introspected it
         found = yield from self._shared_response(key)
         if found is not None:
             return found
@@ -281,7 +281,8 @@ class Introspector:
             return refusal
         self._events.emit("introspection_failed", self.issuer.url, cause)
         now = self._monotonic()
-        if now >= self._may_move_at:  # it may have moved: discovered again no more often than this
+        # The endpoint may have moved: it is discovered again, but not more often than this.
+        if now >= self._may_move_at:
             self._may_move_at = now + self._options.breaker_cooldown
             self._endpoint.forget()
         self._objected_to += 1
@@ -313,7 +314,7 @@ class Introspector:
         if self._shared is not None and self._options.cache_ttl and ttl > 0:
             signed = self._options.signed_responses
             if response.key_id is not None and not signed:
-                return  # signed without need: the cached form would lack the id of the key
+                return  # signed although not required: the cached form would lack the key id
             value = json.dumps([at, *response] if signed else [at, response.members]).encode()
             yield from self._shared.put(self.issuer.url, self._resource, key, value, ttl)
 

@@ -1,4 +1,4 @@
-"""From an introspection response to a verified token, and for how long it is cached (RFC 7662).
+"""Turns an introspection response into a verified token, with its time in the cache (RFC 7662).
 
 Pure: a response, the issuer's configuration, and a time. Members that the response leaves out
 take the configured values; the others are checked like the claims of a JWT (RFC 7662 §4).
@@ -22,14 +22,14 @@ from bearerguard.principal import Claims, Principal
 from bearerguard.protocol import jwt_claims
 from bearerguard.protocol.jose import strict_json
 
-# The expiry by which a token without one is checked: the latest date there is.
+# The `exp` assumed for a token without one: the latest date that is accepted.
 _NEVER = 2**53
 _NO_AUDIENCE = (
     "it has no aud in the issuer's response: let the issuer send it, pass ClaimMapping(audience=)"
     " naming the member that has it, or allow_missing_audience=True to Introspection() where every"
     " token of this issuer is for this API"
 )
-# No key verified it, so the end of a key does not end it.
+# No key verified such a token, so the end of a key does not affect it.
 _UNTIL_DEADLINE = KeyValidity(math.inf)
 
 
@@ -47,7 +47,7 @@ class IntrospectedToken(VerifiedToken):
     """A token that its issuer described: fresh until `deadline`, usable until `stale_until`.
 
     Both are in Unix seconds. `elapses_at` and `stale_elapses_at` are the same ends by
-    `monotonic`, which no change of the clock disturbs.
+    `monotonic`, which clock changes do not affect.
     """
 
     __slots__ = ("stale_elapses_at", "stale_until")
@@ -98,9 +98,9 @@ class ResponseReader:
     ) -> IntrospectedToken:
         """Return the token that a response describes; raises `TokenError`.
 
-        `received_at` and `now` are in Unix seconds, `elapsed` is by `monotonic`. Another worker
-        may have received the response, by a clock that is ahead: it is cached no longer than a
-        response received now.
+        `received_at` and `now` are in Unix seconds, `elapsed` is by `monotonic`. If another worker,
+        whose clock may be ahead, received the response, it is cached no longer than a response
+        received now.
         """
         if response.members is None:
             raise TokenError(INACTIVE, "the issuer says that it is not active")
@@ -118,7 +118,7 @@ class ResponseReader:
                 f" {quoted(self._issuer.url)}: pass aliases= if it is another name of this issuer",
             )
         jwt_claims.check_no_logout_token(filled)
-        # Before the mapping, and a malformed date is refused, not taken for no expiry.
+        # Read before the mapping. A malformed date is refused, not treated as absent.
         expires_at = jwt_claims.numeric_date(members, "exp") if "exp" in members else None
         if self._issuer.standard_claims is not None:
             filled = self._issuer.standard_claims(filled)

@@ -1,4 +1,4 @@
-"""The introspection cache that workers share: one worker asks, the others read its response.
+"""The introspection cache that workers share: one introspects, the others read its response.
 
 Keys are digests and values are sealed: a stolen store reveals no token and no claim. A store that
 is down or altered costs a call to the issuer and nothing else. How long a response may be used is
@@ -23,7 +23,7 @@ class SharedCache:
 
     Args:
         sealer: seals the values; made for `PURPOSE`.
-        prefix: what all keys begin with.
+        prefix: the prefix of all keys.
         report: called with the issuer and the cause when the store failed, or had a value that
             was not sealed with these secrets.
     """
@@ -40,25 +40,25 @@ class SharedCache:
         self._prefix = f"{prefix}:introspection:"
 
     def get(self, issuer: str, resource: str, digest: bytes) -> Flow[bytes | None]:
-        """Return the value, None if there is none, or none that opens."""
+        """Return the value, None if it is absent or cannot be opened."""
         place = _place(issuer, resource, digest)
         try:
             sealed = yield from ask(Load(self._prefix + place.hex()))
             return None if sealed is None else self._sealer.open(sealed, place)
         except (StoreFailed, SealError) as error:
             self._report(issuer, str(error))
-            return None  # the issuer is asked
+            return None  # the issuer is called instead
 
     def put(
         self, issuer: str, resource: str, digest: bytes, value: bytes, ttl: float
     ) -> Flow[None]:
-        """Keep a value for `ttl` seconds, if the store can."""
+        """Store a value for `ttl` seconds; a failure is only reported."""
         place = _place(issuer, resource, digest)
         sealed = self._sealer.seal(value, place)
         try:
             yield from ask(Store(self._prefix + place.hex(), sealed, ttl))
         except StoreFailed as error:
-            self._report(issuer, str(error))  # the next worker asks the issuer
+            self._report(issuer, str(error))  # the next worker calls the issuer
 
 
 def _place(issuer: str, resource: str, digest: bytes) -> bytes:

@@ -1,1 +1,1 @@
-"""The keys of issuers: discovered, fetched, refreshed ahead, and until when they are valid."""
+"""The keys of issuers: discovery, fetching, refreshing ahead, and validity."""

@@ -1,7 +1,7 @@
 """Finding what an issuer publishes about itself (RFC 8414, OpenID Connect Discovery; DISC-01).
 
-The walk is `protocol.well_known`; this file says where it begins for a guard, and which of the
-URLs found may be asked.
+`protocol.well_known` tries one location after another; this file says which locations a guard
+tries, and which of the discovered URLs may be fetched.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ T = TypeVar("T")
 def discover(issuer: Issuer, parse: Callable[[bytes, str], T]) -> Flow[T]:
     """Return what `parse` finds in the issuer's metadata, given the body and the issuer.
 
-    `parse` raises ValueError for a document without it; then the next place is asked. Raises
-    `FetchFailed` when no place has it.
+    `parse` raises ValueError for a document without it; then the next location is tried. Raises
+    `FetchFailed` if every location fails.
     """
     given = issuer.discovery_url
     if given is None:
@@ -41,9 +41,9 @@ def jwks_uri(body: bytes, issuer: str) -> str:
 
 
 def check_endpoint(issuer: Issuer, name: str, url: str, option: str) -> None:
-    """Raise `FetchFailed` for a URL in metadata that must not be asked.
+    """Raise `FetchFailed` for a URL in metadata that must not be fetched.
 
-    That is plain http, and an address of this machine that another machine's metadata names.
+    That is plain http, or an address of this machine in the metadata of another machine.
     """
     if not issuer.may_fetch(url):
         raise FetchFailed(

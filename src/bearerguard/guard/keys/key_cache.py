@@ -33,7 +33,7 @@ from bearerguard.runtime.messages import FetchFailed, Response
 _EARLIEST, _LATEST = 0.8, 0.95
 # For how long keys stay valid while the refresh that is due is under way.
 _GRACE = 1.0
-# An issuer's tokens have one JOSE header for each key. More are not remembered.
+# Usually an issuer's tokens have one JOSE header for each key. More than this are not cached.
 _MAX_HEADERS = 64
 _ACCEPT = (("accept", "application/jwk-set+json, application/json"),)
 
@@ -48,7 +48,7 @@ class SelectedKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The keys at a moment, each with its validity; immutable but for the validities.
+    """The keys at a moment, each with its validity; immutable except for the validities.
 
     Times are in seconds of `monotonic`. A refresh is planned for `due_at`. After `overdue_at`,
     requests wait for newer keys, unless the issuer does not respond; after `dead_at` the keys
@@ -63,8 +63,8 @@ class Snapshot:
     dead_at: float = math.inf
 
 
-# By encoded JOSE headers, the keys that they select. Swapped whole, with the snapshot whose keys
-# these are: a shortcut past parsing the header and choosing a key, noted for valid signatures only.
+# The keys that encoded JOSE headers select: a shortcut past parsing the header and choosing a key.
+# Noted only after a valid signature, and swapped whole with the snapshot of these keys.
 Selections: TypeAlias = tuple[Snapshot | None, Mapping[bytes, SelectedKey]]
 _NOTHING: Mapping[bytes, SelectedKey] = MappingProxyType({})
 
@@ -92,7 +92,7 @@ class KeyCache:
     Args:
         issuer: the issuer.
         clock: returns Unix seconds.
-        monotonic: returns seconds that no change of the clock disturbs.
+        monotonic: returns seconds that clock changes do not affect.
         events: reports fetches.
         schedule: called with the cache and the seconds until a refresh is due.
         on_shortened: called when tokens that a key verified must be looked up again.
@@ -155,14 +155,14 @@ class KeyCache:
         return found
 
     def selected(self, header: bytes) -> SelectedKey | None:
-        """Return the valid key that verified an earlier token with this encoded header."""
+        """Return the valid key that verified an earlier token with this encoded header, or None."""
         if self._monotonic() >= self._look_at and not self._look():
             return None
         snapshot, selected = self._selections
         return selected.get(header) if snapshot is self._snapshot else None
 
     def remember(self, header: bytes, key: VerificationKey, selected: SelectedKey) -> None:
-        """Note which key verified a token, unless the key was removed meanwhile."""
+        """Note which key verified a token, unless the key has been removed since."""
         snapshot, (noted_for, noted) = self._snapshot, self._selections
         if snapshot is None or snapshot.validities.get(key) is not selected.validity:
             return
@@ -205,9 +205,9 @@ class KeyCache:
             return  # requests will try again
 
     def renew(self, validity: KeyValidity) -> bool:
-        """Whether tokens that a key verified still count, though its validity has passed.
+        """Prolong a validity that has passed, if its key may still be used; return whether it may.
 
-        Moves the validity and plans the refresh that is due.
+        Plans the refresh that is due.
         """
         snapshot = self._alive()
         if snapshot is None or validity.ended or self._is_overdue(snapshot):
@@ -226,7 +226,7 @@ class KeyCache:
         return True
 
     def _plan(self) -> None:
-        """Schedule the next refresh: in this process it may not be scheduled yet."""
+        """Schedule the next refresh, which may not be scheduled in this process yet."""
         delay = self.next_refresh()
         if delay is not None:
             self._schedule(self, delay)
@@ -240,7 +240,7 @@ class KeyCache:
         return min(ahead, snapshot.dead_at - now)
 
     def _is_overdue(self, snapshot: Snapshot) -> bool:
-        """Whether requests wait for newer keys, which the issuer would send as far as is known."""
+        """Whether requests must wait for newer keys: these are overdue, and no fetch has failed."""
         return self._monotonic() >= snapshot.overdue_at and not self._backoff.failures
 
     def unschedule(self) -> None:
@@ -252,7 +252,7 @@ class KeyCache:
                 validity.set_until(-math.inf)
 
     def begin_in_child(self) -> None:
-        """Go on in a forked process, which has no thread that refreshes.
+        """Continue in a forked process, which has no thread that refreshes.
 
         Workers forked at the same moment must not all refresh at the same moment.
         """
@@ -283,7 +283,7 @@ class KeyCache:
         return max(snapshot.due_at - now, self._backoff.wait(now), 0.0)
 
     def retire(self) -> None:
-        """Refresh no more."""
+        """Stop refreshing."""
         self._is_retired = True
 
     def health(self) -> KeysHealth:
@@ -305,7 +305,7 @@ class KeyCache:
         snapshot = self._snapshot
         return None if snapshot is None or self._monotonic() >= snapshot.dead_at else snapshot
 
-    # Done once for all requests that ask at the same time; each returns when it began.
+    # Run once for all concurrent requests; each returns the time at which it began.
 
     def _first_fetch(self) -> Flow[float]:
         began = self._monotonic()
@@ -323,7 +323,7 @@ class KeyCache:
     def _overdue_fetch(self) -> Flow[float]:
         began, snapshot = self._monotonic(), self._alive()
         if snapshot is None or not self._is_overdue(snapshot):
-            return -math.inf  # another request has fetched them meanwhile
+            return -math.inf  # a concurrent request has fetched them
         yield from self._fetch()
         return began
 
@@ -333,7 +333,9 @@ class KeyCache:
         if self._budget.take(began):
             yield from self._fetch()
         elif not 0 <= began - self._fetched_at < self._issuer.key_policy.cooldown:
-            raise self._unavailable(self._budget.wait(began), "an unknown key was just asked for")
+            raise self._unavailable(
+                self._budget.wait(began), "another unknown key was requested shortly before"
+            )
         return began
 
     def _check_backoff(self) -> None:
@@ -374,7 +376,8 @@ class KeyCache:
             key: known.get(key) or KeyValidity(until, self._on_shortened, key_id=key.kid)
             for key in keys.keys
         }
-        # From the beginning of the fetch: a key withdrawn during it is not used for longer either.
+        # Counted from the start of the fetch, so that a key withdrawn during it is not used for
+        # longer.
         overdue_at, dead_at = began + issuer.key_policy.refresh, now + issuer.key_policy.max_age
         self._snapshot = Snapshot(
             keys, MappingProxyType(validities), now, now + delay, overdue_at, dead_at

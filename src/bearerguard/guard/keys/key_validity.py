@@ -1,4 +1,4 @@
-"""The validity of a key: until when tokens that it verified need no other check of the key.
+"""The validity of a key: until when tokens that it verified need no further check of the key.
 
 One value for each key, shared by all cached tokens that it verified: when the key ends, they do.
 """
@@ -32,7 +32,7 @@ class KeyValidity:
         self._on_shortened = on_shortened
 
     def set_until(self, until: float) -> None:
-        """Move the time, unless the key was ended, perhaps by another thread at this moment."""
+        """Set the time, unless the key has ended, perhaps in another thread at this moment."""
         before, self.until = self.until, until
         if self.ended:
             self.end()
@@ -40,7 +40,7 @@ class KeyValidity:
             self._on_shortened()
 
     def end(self) -> None:
-        """End it for good."""
+        """End the validity permanently."""
         self.ended = True
         self.until = -math.inf
         self._on_shortened()

@@ -1,8 +1,8 @@
 """When keys may be fetched again: the budget for unknown key ids, and the backoff after failures.
 
 A token with an unknown `kid` may cause a fetch, so anybody can cause one: the budget bounds how
-many (a token bucket). Plain arithmetic over a given time, in seconds. A race between event loops
-may at worst allow one fetch too many, so there is no lock.
+many (a token bucket). Pure arithmetic: the time is an argument, in seconds. A race between event
+loops may at worst allow one fetch too many, so there is no lock.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Refresh ahead: one daemon thread that fetches keys before they are due.
 
-It is the same for WSGI, asyncio, trio and preforked workers. The first fetch starts it, in each
-process anew; it keeps no guard alive and ends with its guard.
+It is the same for WSGI, asyncio, trio and preforked workers. The first fetch in each process starts
+it. It keeps no guard alive and ends with its guard.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class _Schedule:
                 due, _, what = self._heap[0]
                 wait = due - time.monotonic()
                 if due != self._due.get(what):
-                    heapq.heappop(self._heap)  # was moved to an earlier time, and is done
+                    heapq.heappop(self._heap)  # an outdated entry: it was rescheduled
                 elif wait > 0:
                     self._changed.wait(min(wait, threading.TIMEOUT_MAX))
                 else:
@@ -115,7 +115,7 @@ def _work(schedule: _Schedule, drive: Callable[[Flow[None]], None]) -> None:
         except IssuerUnavailable:
             pass  # reported as an event; the present keys stay in use
         except Exception:
-            _log.exception("refreshing keys failed in an unforeseen way")
+            _log.exception("refreshing keys raised an unexpected exception")
         delay = what.next_refresh()
         if delay is not None:
             schedule.add(what, delay)

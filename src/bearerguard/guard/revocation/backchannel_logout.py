@@ -1,7 +1,7 @@
 """Back-channel logout: an issuer reports that a user logged out, and tokens are revoked.
 
-Owns what a logout request must be and its response (OpenID Connect Back-Channel Logout 1.0 §2.5
-to §2.8), as a flow for both adapters. Knows no ASGI and no WSGI.
+Owns the rules for a logout request and its response (OpenID Connect Back-Channel Logout 1.0 §2.5 to
+§2.8), as a flow for both adapters. Knows no ASGI and no WSGI.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ class LogoutReceiver:
         """Return the response: 200 when every worker will refuse the tokens, 400 or 503 else.
 
         `body` is None if it was longer than `MAX_BODY` and was not read. A request that is no
-        genuine logout gets 400. A failure on this side gets 503, although §2.8 mentions 400
-        alone: an issuer may retry, and is not blamed.
+        genuine logout gets 400. A failure on this side gets 503, although §2.8 mentions 400 alone:
+        the issuer is not at fault and may retry.
         """
         if method != "POST":
             return Response(405, (("Allow", "POST"), *_EMPTY))
@@ -147,7 +147,7 @@ class LogoutReceiver:
 def _revocations(
     logout: Logout, issuer: str, now: float, max_token_life: float
 ) -> list[Revocation]:
-    """Return what a logout revokes: access tokens, and its own token, so that none is replayed."""
+    """Return what a logout revokes: access tokens, and the logout token itself against replay."""
     # By the issuer's clock, like the dates of its access tokens, which are whole seconds.
     before = math.floor(logout.issued_at) + 1.0
     longest = now + max_token_life

@@ -1,9 +1,9 @@
 """The epoch of the shared log and the numbers of its entries: how a reader detects a loss.
 
 A log has an epoch, a random name. Each entry of an epoch has a number, one more than the entry
-before. The log's mark holds the epoch, the last number, and until when the entries so far
-matter; an entry that is trimmed after that time is not missed. When entries are missing, a worker
-begins a new epoch, and all workers append again what they know (`feed`).
+before. The log's mark holds the epoch, the last number, and until when the entries so far are
+needed; one that is trimmed after that time is no loss. When entries are missing, a worker begins a
+new epoch, and all workers append again what they know (`feed`).
 
 Owns the content of the mark and of an entry before they are sealed. Knows no store and no
 secret; the time is an argument.
@@ -22,7 +22,7 @@ from typing import NamedTuple, get_args
 from bearerguard.guard.revocation.revocation_list import Revocation
 from bearerguard.protocol.revocation import Kind
 
-# An entry stays so many seconds longer than it is needed: clocks differ.
+# An entry is kept this many seconds longer than needed, as clocks differ.
 MARGIN = 600.0
 _MARK = struct.Struct(">16sdQdd?")
 # Epoch, number, until, made, open ended; kind, before (NaN for none), expires_at, the length of
@@ -38,8 +38,8 @@ class Mark:
 
     Attributes:
         epoch: the name of the epoch; a new one begins when entries were lost.
-        keep: for how many seconds entries stay in the log: as long as the longest life of a
-            token of all the APIs that share it demands.
+        keep: for how many seconds entries stay in the log: enough for the longest-lived tokens of
+            all the APIs that share it.
         number: the number of the last entry; 0 for none.
         until: when all entries have expired, in Unix seconds.
         began: when the epoch began, in Unix seconds.
@@ -80,7 +80,8 @@ class Mark:
         entries: list[bytes] = []
         for each in revocations:
             number += 1
-            # It lasts as long as a token may live. This writer may know shorter lives than others.
+            # Open ended: it lasts as long as a token may live, and other APIs' tokens may live
+            # longer.
             open_ended = each.kind != "token" or each.expires_at >= now + keep - 2 * MARGIN
             issuer = each.issuer.encode()
             head = _ENTRY.pack(
@@ -118,8 +119,8 @@ class LogEntry(NamedTuple):
 def decode_entry(octets: bytes, keep: float) -> LogEntry:
     """Return an entry that `Mark.extended` wrote. The octets were sealed, so they are trusted.
 
-    `keep` is the mark's: a revocation lasts as long as the longest life of a token of all APIs,
-    which its writer may not have known.
+    `keep` is the mark's: a revocation lasts as long as any API's tokens may live, which its writer
+    may not have known.
     """
     epoch, number, until, made, open_ended, kind, date, over, length = _ENTRY.unpack_from(octets)
     before = None if math.isnan(date) else date

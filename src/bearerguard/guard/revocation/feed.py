@@ -7,12 +7,12 @@ knows no store, no thread and no guard.
 
 How soon a revocation arrives, in the worst case (`follower` has the figures of a store that fails):
 
-- While the store answers, a notification arrives at once. One that is missed costs what is left
-  of a round, 0.5 s at most, and a read.
+- While the store answers, a notification arrives at once. If one is missed, the revocation arrives
+  with the next read, which begins 0.5 s later at most.
 - A store that lost its data is appended to again, the newest entries first, 0.1 s at most after a
   worker noticed. Each chunk sends one notification, so a worker that missed it reads at once.
-- Between chunks, and between the pages of a long log, notifications are taken in: a revocation
-  made meanwhile waits for one of each, some 30 ms of a processor.
+- Between chunks, and between the pages of a long log, notifications are processed: a revocation
+  made meanwhile waits for one chunk and one page at most, some 30 ms of processor time.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ _PURPOSE = "revocations"
 _ENTRY, _MARK = b"entry ", b"mark "
 # Entries in one transaction of the store: a longer one holds up the other workers.
 _CHUNK = 500
-# Workers that notice a loss at the same moment start within so many seconds, each in an order of
-# its own after the newest entries, so that fewer of them seal the same entries in vain.
+# Workers that notice a loss at the same moment start within this many seconds. After the newest
+# entries, each has its own order, so that fewer of them seal the same entries in vain.
 _JITTER = 0.1
 # For how long a worker that starts after a loss waits for the others to append again. They
 # notice the loss by a notification at once, or without one within half a second.
@@ -133,7 +133,7 @@ class Feed:
         self._cursor = Cursor()
         self._known: _SealedMark | None = None  # the mark as it was last read
         self._first: tuple[bytes, LogEntry | None] = b"", None  # the oldest entry
-        self._short = 0  # so many missing entries are known to have expired
+        self._short = 0  # how many missing entries are known to have expired
         self._has_renewed = False
         self._losses = self._restored = 0
         self._is_new = True  # it has not read the whole log yet
@@ -169,7 +169,7 @@ class Feed:
             # Another worker appended meanwhile. A smaller chunk is sealed sooner.
             size, attempts = max(1, size // 4), attempts + 1
             if attempts == _ATTEMPTS:
-                raise StoreFailed("others append to the shared store all the time")
+                raise StoreFailed("other workers keep appending to the shared store")
             known = yield from self._present_mark()
 
     def add_notified(self, notified: Iterable[bytes], add: Add) -> None:

@@ -14,8 +14,8 @@ How late a worker may be when the store fails:
   half a second on a busy machine.
 - If the store dies again within that time, such a worker waits until it is back: 0.1 s longer than
   the outage if the store kept its data. If it did not, it takes 0.1 s more until the other workers
-  append what it lost, the newest first, some 30 ms of a processor for each 500. During the outage
-  `revoke()` raises, so no caller relies on a revocation that a worker cannot receive.
+  append what it lost, the newest first, some 30 ms of processor time for each 500. During the
+  outage `revoke()` raises, so no caller relies on a revocation that a worker cannot receive.
 - A store that hangs, or a network that drops everything, costs one attempt of `timeout` (1 s)
   more. After 15 s of failures the attempts are 0.25 s apart.
 
@@ -43,7 +43,7 @@ _log = logging.getLogger("bearerguard")
 
 # How long a round waits for a notification; also how soon a silent loss is noticed.
 _ROUND = 0.5
-# The pause after a failure is short for so many seconds: a restart takes no longer.
+# The pause after a failure is short for this many seconds: a restart takes no longer.
 _PAUSE, _LATER_PAUSE, _SOON = 0.05, 0.25, 15.0
 
 
@@ -84,7 +84,7 @@ class Follower:
         return self._running is not None and self._running.runs()
 
     def close(self) -> None:
-        """Stop the thread within a moment."""
+        """Tell the thread to stop; it ends within a round."""
         if self._running is not None and self._running.runs():
             self._running.stopped.set()
 
@@ -136,7 +136,7 @@ def _one_round(
     notified: tuple[bytes, ...] = ()
     try:
         notified = handlers[ListenLog](ListenLog(_ROUND))
-    except Exception as error:  # if the thread ended, the list would grow old unnoticed
+    except Exception as error:  # if the thread ended, the list would become stale
         failure = error
     subscriber = reference()
     if subscriber is None or stopped.is_set():
@@ -149,6 +149,6 @@ def _one_round(
     if failure is None:
         return False
     if not isinstance(failure, StoreFailed):
-        _log.error("following the revocations failed in an unforeseen way", exc_info=failure)
+        _log.error("following the revocations raised an unexpected exception", exc_info=failure)
     subscriber.following_failed(failure)
     return True

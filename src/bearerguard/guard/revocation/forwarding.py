@@ -45,7 +45,7 @@ class Forwarding:
             yield from log.forward(is_known, publish)
 
     def attempt(self, is_known: IsKnown, publish: Publish) -> Flow[str]:
-        """Do as `forward`; return the cause of a failure, once until it succeeds again."""
+        """Do what `forward` does; return the cause of a failure, once for each outage, else ""."""
         failed, cause = self._failed, ""
         try:
             yield from self.forward(is_known, publish)

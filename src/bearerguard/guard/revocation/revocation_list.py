@@ -19,8 +19,8 @@ Key: TypeAlias = tuple[Kind, str, str]
 
 _KINDS: Mapping[str, Kind] = {kind: kind for kind in get_args(Kind)}
 _MEMBERS = 5
-# Expired revocations are removed at most once in so many seconds, and more rarely from a list
-# that is longer than so many times the seconds.
+# Expired revocations are removed at most once a minute; from more than 60,000, at most once in as
+# many seconds as there are thousands.
 _PURGE_INTERVAL, _PURGED_PER_SECOND = 60.0, 1000
 # The size of the first tier, and how many times larger each next one is.
 _SMALLEST, _GROWTH = 64, 64
@@ -35,7 +35,7 @@ class Revocation:
         issuer: the issuer whose tokens are revoked.
         value: a `jti`, a `sub`, a `client_id`, a `sid`, or a key's `kid`.
         before: tokens issued before this time are revoked, in Unix seconds; None for all.
-        expires_at: when every revoked token has expired, in Unix seconds.
+        expires_at: when all the revoked tokens have expired, in Unix seconds.
     """
 
     kind: Kind
@@ -50,17 +50,17 @@ class Revocation:
         return self.kind, self.issuer, self.value
 
     def covers(self, issued_at: float | None) -> bool:
-        """Whether a token issued then is revoked; one of unknown date is."""
+        """Whether a token issued at this time is revoked; one without `iat` always is."""
         return self.before is None or issued_at is None or issued_at < self.before
 
     def includes(self, other: Revocation) -> bool:
-        """Whether `other`, with the same key, revokes nothing more."""
+        """Whether this covers everything that `other`, with the same key, does."""
         return self.expires_at >= other.expires_at and (
             self.before is None or (other.before is not None and self.before >= other.before)
         )
 
     def merged(self, other: Revocation) -> Revocation:
-        """Return one that revokes what this or `other`, with the same key, does."""
+        """Return one that covers both this and `other`, which has the same key."""
         dates = (self.before, other.before)
         before = None if None in dates else max(date for date in dates if date is not None)
         expires_at = max(self.expires_at, other.expires_at)
@@ -142,12 +142,12 @@ class RevocationList:
         return False
 
     def includes(self, revocation: Revocation) -> bool:
-        """Whether the list revokes already what `revocation` does."""
+        """Whether the list already covers what `revocation` does."""
         mine = self._find(revocation.key)
         return mine is not None and mine.includes(revocation)
 
     def extended(self, revocations: Iterable[Revocation], now: float) -> RevocationList:
-        """Return a list with these too; the same one if they add nothing."""
+        """Return a list with these added; this list itself if they add nothing."""
         news: dict[Key, Revocation] = {}
         for each in revocations:
             if each.expires_at > now:

@@ -35,11 +35,11 @@ from bearerguard.principal import Principal
 from bearerguard.runtime.flow import Flow, Once, ask
 from bearerguard.runtime.messages import StoreFailed
 
-# A token is accepted for its leeway after its expiry, and may claim to be issued somewhat
-# later than it was: both are 300 s at most.
+# A token is accepted until its leeway after `exp`, and its `iat` may be ahead of the clock: each by
+# 300 s at most.
 SLACK = 600
 _STORE_METHODS = ("secrets", "handlers", "async_handlers", "listening", "close")
-# The follower reads twice a second: a list read within so many seconds is fresh.
+# The follower reads twice a second: a list read within this many seconds is fresh.
 _FRESH = 5.0
 
 Emit: TypeAlias = Callable[[str, str | None, str], None]
@@ -47,11 +47,11 @@ Emit: TypeAlias = Callable[[str, str | None, str], None]
 
 
 class Dependent(Protocol):
-    """A cache of tokens whose use depends on the list."""
+    """A cache of tokens that depends on the list."""
 
     @property
     def forget_recent(self) -> Callable[[], None]:
-        """Have every cached token checked again before it is used."""
+        """Return what makes the cache check every token again before it is used."""
         ...
 
 
@@ -81,10 +81,10 @@ class Revocations:
         store: the log that workers share, such as `RedisStore(...)` or any `RevocationStore`.
             Without one, a revocation holds in this process only; beside an embedded
             authorization server it is kept in the server's database.
-        max_token_life: the longest life of a token in seconds. A revocation is kept for so long.
-            A token is refused if it lives longer, if it has neither `exp` nor a recent `iat`,
-            or if it has no `iat`. Workers and APIs that share a store keep revocations for as
-            long as the longest of them demands.
+        max_token_life: the longest life of a token in seconds. A revocation is kept for so long. A
+            token is refused if it has no `iat`, or if it lives longer: from `iat` to `exp`, or
+            until now without `exp`. All that share a store keep revocations for the longest
+            `max_token_life` among them.
         max_staleness: for how many seconds the list is trusted while the store does not respond;
             after that, requests get 503 until it does.
 
@@ -162,7 +162,7 @@ class Revocations:
         self._set_store(log)
 
     def forwards(self, log: RevocationStore) -> bool:
-        """Publish what a server beside a guard writes to its log; False if that is the store."""
+        """Forward the log of a server beside a guard; return False if it is the store itself."""
         if self.store == log:
             return False
         self._forwarding.add(log)
@@ -217,10 +217,12 @@ class Revocations:
             self.start_following()
         if self._feed.settling:
             if starting:
-                raise StoreFailed("the shared store lost revocations; the others append them again")
+                raise StoreFailed(
+                    "the shared store lost revocations; other workers append them now"
+                )
             return
         with self._lock:
-            if self._follower.runs():  # else it was closed meanwhile
+            if self._follower.runs():  # else it was closed during the read
                 for guard, now in begins:
                     guard.trust(now + self.max_staleness)
                 self._read_at = began
@@ -245,7 +247,7 @@ class Revocations:
                 detail = f"the shared store lost revocations: {restored} were appended again"
                 self._guards.emit("revocations_restored", detail)
         cause = yield from self._forwarding.attempt(self._is_known, self.publish)
-        if cause:  # the list is as fresh as without it
+        if cause:  # this does not make the list stale
             self._guards.emit("revocations_not_forwarded", cause)
 
     def following_failed(self, error: Exception) -> None:
@@ -340,18 +342,18 @@ class GuardRevocations:
             raise TokenError(REVOKED, "it was revoked", issuer=principal.issuer)
 
     def _check_life(self, principal: Principal) -> None:
-        """Refuse a token that could be valid still when its revocation has been removed."""
+        """Refuse a token that could still be valid after its revocation has been removed."""
         issued_at, expires_at, now = principal.issued_at, principal.expires_at, self.clock()
         longest = self.shared.max_token_life
         if issued_at is None:
-            # By `exp` alone, a long-lived token would pass in its last day, when a revocation
-            # made a day before has been removed.
+            # By `exp` alone, a long-lived token would pass shortly before it expires, when an
+            # earlier revocation of it has been removed.
             remedy = (
                 "its lifetime is unknown: with revocations=, tokens and introspection"
                 " responses must have iat: have the issuer add it"
             )
         elif (life := (now if expires_at is None else expires_at) - issued_at) > longest:
-            remedy = f"it lives {life:.0f} s, too long: pass Revocations(max_token_life=...)"
+            remedy = f"it lives {life:.0f} s, longer than Revocations(max_token_life={longest:.0f})"
         else:
             return
         raise TokenError(LIVES_TOO_LONG, remedy, issuer=principal.issuer)
@@ -395,7 +397,9 @@ class GuardRevocations:
             yield from self._read_if_due()
             yield from self.shared.publish(revocations)
         except StoreFailed as error:
-            raise RevocationFailed(f"nothing is known to be revoked: {error}") from error
+            raise RevocationFailed(
+                f"it is uncertain whether anything was revoked: {error}"
+            ) from error
 
     def forward(self) -> Flow[None]:
         """Publish what servers beside the guard have written; for a thread.
@@ -414,7 +418,7 @@ class GuardRevocations:
 
     def _first_read(self) -> Flow[None]:
         if self.clock() < self.trusted_until:
-            return  # another request was faster
+            return  # a concurrent request has read it
         try:
             yield from self.shared.read(starting=True)
         finally:
@@ -462,6 +466,6 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 def check_revocations(revocations: object) -> None:
-    """Refuse what is neither `Revocations` nor None."""
+    """Raise `ConfigurationError` unless this is `Revocations` or None."""
     if revocations is not None and not isinstance(revocations, Revocations):
         raise ConfigurationError("revocations=: pass Revocations(...), or None for none")

@@ -1,7 +1,7 @@
 """What `guard.revoke(...)` does: from its arguments to a revocation in the store.
 
-Checks whatever a caller may get wrong before anything is sent to other workers. What a revocation
-is and how it reaches other workers belongs to its neighbours.
+Checks the arguments before anything is sent to other workers. `revocation_list` says what a
+revocation is, and `revocations` how it reaches other workers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bearerguard.principal import Principal
 from bearerguard.protocol.revocation import REVOCABLE, Kind
 from bearerguard.runtime.flow import Flow
 
-# Clocks differ. A date further ahead would refuse new tokens of a subject without notice.
+# Clocks differ by less. A date further ahead would also refuse tokens that are yet to be issued.
 _MAX_FUTURE = 300
 
 
@@ -42,7 +42,7 @@ class Issuers(Protocol):
 
     @property
     def urls(self) -> Sequence[str]:
-        """Their urls, patterns with many tenants among them."""
+        """Their urls, multi-tenant patterns included."""
         ...
 
     def named(self, name: str) -> str | None:
@@ -84,7 +84,7 @@ class Revoker:
         """
         revocations = self._given()
         unknown = names.keys() - Names.__annotations__.keys()
-        if unknown:  # ignored, it would revoke something else than was meant
+        if unknown:  # ignoring it would revoke something else
             raise ConfigurationError(f"revoke(): there is no {min(unknown)}=")
         if token is not None and not isinstance(token, str | bytes):
             raise ConfigurationError("revoke(): pass the token as it is sent, or a name")
@@ -101,8 +101,8 @@ class Revoker:
     def add(self, named: Iterable[Mapping[str, Any]]) -> None:
         """Add revocations that an embedded server has written to the store already."""
         revocations = self._given()
-        # The store knows until when a token's revocation matters. It is read by then, or the list
-        # is no longer trusted.
+        # The store has the expiry of each token's revocation. The list is read from it within this
+        # time, or is no longer trusted.
         soon = self._clock() + revocations.shared.max_staleness + SLACK
         made = [self._named(revocations, names) for names in named]
         revocations.shared.add(
@@ -128,7 +128,7 @@ class Revoker:
             yield from self._revocations.warm()
 
     def health(self, others: dict[str, Any]) -> dict[str, Any]:
-        """Return the health of a guard: that of its `others`, and of its revocations."""
+        """Return `others`, the health of a guard's issuers, with that of its revocations."""
         if self._revocations is None:
             return others
         health = self._revocations.health()
@@ -173,7 +173,7 @@ def revocation(
     ]
     if len(named) != 1:
         raise ConfigurationError(
-            "revoke(): name one thing: a token, token_id=, subject=, client_id=, session_id= or"
+            "revoke(): pass exactly one of a token, token_id=, subject=, client_id=, session_id= or"
             " key_id="
         )
     ((kind, value),) = named
@@ -219,7 +219,7 @@ def chosen_issuer(issuer: str | None, issuers: Issuers) -> str:
                 f"issuer=: {quoted(issuer)} has many tenants: pass the url of the one you mean"
             )
         raise ConfigurationError(
-            f"issuer=: {quoted(issuer)} is no issuer of this guard, nor an allowed tenant"
+            f"issuer=: {quoted(issuer)} is not an issuer of this guard, nor an allowed tenant"
         )
     return url
 
@@ -231,7 +231,9 @@ def _checked_date(issued_before: float | None, now: float) -> float:
     if isinstance(issued_before, bool) or not isinstance(issued_before, int | float):
         raise ConfigurationError("issued_before=: pass a time in Unix seconds")
     if not 0 <= issued_before <= now + _MAX_FUTURE:
-        raise ConfigurationError("issued_before=: pass a time in Unix seconds that is not to come")
+        raise ConfigurationError(
+            "issued_before=: pass a time in Unix seconds that is not in the future"
+        )
     return float(issued_before)
 
 

@@ -23,7 +23,7 @@ from bearerguard.runtime.flow import Flow
 
 
 class OpaqueToken:
-    """A token that only its issuer can validate; no tuple, so that no repr shows the token."""
+    """A token that only its issuer can validate; not a tuple, whose repr would show the token."""
 
     __slots__ = ("introspector", "token")
 
@@ -33,7 +33,7 @@ class OpaqueToken:
 
 
 class PendingValidation(NamedTuple):
-    """A token that needs a flow: keys must be fetched, or its issuer asked.
+    """A token that needs a flow: to fetch keys, or to introspect it.
 
     `key` is the digest under which it will be cached.
     """
@@ -43,7 +43,7 @@ class PendingValidation(NamedTuple):
 
 
 class PendingRevocationCheck(NamedTuple):
-    """A verified token that needs a flow: the list of revocations must be read first."""
+    """A verified token that needs a flow: to read the list of revocations first."""
 
     token: VerifiedToken
 
@@ -63,9 +63,9 @@ class Authenticator:
         tokens: the cache.
         events: reports failures.
         clock: returns Unix seconds.
-        monotonic: returns seconds that no change of the clock disturbs.
+        monotonic: returns seconds that clock changes do not affect.
         revocations: the guard's.
-        max_token_bytes: the longest token that is looked into.
+        max_token_bytes: the longest token that is parsed, in bytes.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Authenticator:
         return token
 
     def identify(self, token: str | bytes) -> Flow[Principal]:
-        """Return who bears a token, be it revoked or not; raises as `validate` does."""
+        """Return the principal of a token, revoked or not; raises as `validate` does."""
         found = self._find(octets(token))
         if not isinstance(found, VerifiedToken):
             found = yield from self._verify(found)
@@ -172,7 +172,7 @@ class Authenticator:
 
     def _check(self, token: VerifiedToken, revocations: GuardRevocations) -> None:
         """Raise `TokenError` if it was revoked, else note the list that does not cover it."""
-        # Taken first: the next request sees what is added during the check.
+        # Read before the check: what is added during it is checked by the next request.
         current = revocations.current
         if token.checked is not current:
             try:

@@ -2,8 +2,8 @@
 
 The order is fixed: first what needs no key, then the signature, then the claims (`iss`, `aud`,
 `exp` and the others, by `protocol.jwt_claims`); no claim is used before the signature is verified.
-A token whose header an earlier one had is validated by a plain call; only a new header, or new
-keys, need a flow.
+A token with a known header is validated by a plain call; only a new header, or new keys, need a
+flow.
 """
 
 from __future__ import annotations
@@ -63,11 +63,10 @@ class JwtValidator:
     """Validates JWTs.
 
     Args:
-        find: returns the issuer that is called exactly as a token's `iss`, None for an unknown
-            one.
+        find: returns the issuer whose url or alias equals a token's `iss`, None for an unknown one.
         clock: returns Unix seconds.
         max_token_bytes: the longest token that is parsed.
-        names: the names of the issuers, to explain a slip in `iss`.
+        names: the urls of the issuers, to explain an `iss` that almost matches one.
     """
 
     def __init__(
@@ -87,7 +86,7 @@ class JwtValidator:
         """Validate a token without I/O, by the key that its header has selected before.
 
         A `ParsedToken` means only that no key is known for its header, or that the known one
-        has not signed it: `validate` decides. Raises `TokenError` for what is no JWT, for an
+        has not signed it: `validate` decides. Raises `TokenError` for what is not a JWT, for an
         unknown issuer, and for a token that is signed but not acceptable.
         """
         parsed = token, issuer, keys = self._parse(octets)
@@ -97,7 +96,7 @@ class JwtValidator:
         return self._verified(token.claims, issuer, selected)
 
     def _parse(self, octets: bytes) -> tuple[SignedToken, Issuer, KeyCache]:
-        """Parse a token; raises `TokenError` for what is no JWT, and for an unknown issuer."""
+        """Parse a token; raises `TokenError` if it is not a JWT, or if its issuer is unknown."""
         try:
             token = jwt.parse(octets, self._max_token_bytes)
         except TokenError as refusal:
@@ -116,7 +115,7 @@ class JwtValidator:
         return token, *trusted
 
     def _nearly(self, name: object) -> str:
-        """Explain which known issuer a name resembles; only the exact name is accepted."""
+        """Return a hint to the issuer that `name` resembles; only the exact name is accepted."""
         if isinstance(name, str) and len(name) <= _LONGEST_COMPARED:
             for known in self._names:
                 hint = metadata.hint(name, known)
@@ -169,7 +168,7 @@ class JwtValidator:
         )
 
     def renew(self, token: VerifiedToken) -> bool:
-        """Whether a verified token still counts though the validity of its key has passed."""
+        """Prolong the validity of a token's key, if it may still be used; return whether it may."""
         trusted = self._find(token.principal.issuer or "")
         return trusted is not None and trusted[1].renew(token.validity)
 

@@ -26,7 +26,7 @@ from bearerguard.protocol.jose import jwt
 RouteOpaque: TypeAlias = Callable[[str], "Issuer | str | None"]
 """Returns the issuer of an opaque token, or the issuer's url; None for an unknown token."""
 
-# Dots in a JWS and in a JWE: a token with so many is a JWT, perhaps a malformed one.
+# The dots in a JWS and in a JWE: a token with as many is a JWT, perhaps a malformed one.
 _DOTS = frozenset({2, 4})
 
 
@@ -108,7 +108,7 @@ class Routing:
 
 
 def _unroutable(cause: str) -> IssuerUnavailable:
-    # No issuer: one may be called anything, "route_opaque=" too.
+    # The issuer is None, not "route_opaque=": an issuer may have any name.
     return IssuerUnavailable(None, 1, f"route_opaque= {cause}")
 
 

@@ -1,9 +1,9 @@
 """The issuers that a guard trusts, tenants included, each with its keys and its introspector.
 
-A token's `iss` picks its issuer, at the same cost for one issuer and for thousands. An issuer with
-many tenants is one pattern, and an issuer with keys of its own for each tenant: a tenant is added
-when its token comes, if it is allowed. A bounded number is kept: those that are not used are
-dropped, and their keys are no longer refreshed.
+A token's `iss` selects its issuer, at the same cost for one issuer and for thousands. A
+multi-tenant issuer is a pattern: each allowed tenant becomes an issuer with keys of its own when a
+token of it arrives. `max_tenants` bounds how many are kept: unused ones are dropped, and their keys
+are no longer refreshed.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class TrustedIssuers:
         return ", ".join(map(repr, self.urls))
 
     def named(self, name: str) -> str | None:
-        """Return the url of the issuer, or of the allowed tenant, that goes by `name`.
+        """Return the url of the issuer, or of the allowed tenant, that is called `name`.
 
         Raises `IssuerUnavailable` when the callable that allows tenants fails.
         """
@@ -143,7 +143,7 @@ class TrustedIssuers:
         self._unschedule()
 
     def _unschedule(self) -> None:
-        """Have the next use of any keys plan their refresh again."""
+        """Make the next use of any keys plan their refresh again."""
         for _, keys in [*self._issuers.values(), *self._tenants.all()]:
             keys.unschedule()
 
@@ -228,9 +228,9 @@ def _retire(trusted: IssuerKeys) -> None:
 
 
 def check_issuers(issuers: Sequence[Issuer], route_opaque: RouteOpaque | None) -> None:
-    """Raise `ConfigurationError` for a list of issuers that a guard cannot use.
+    """Raise `ConfigurationError` unless a guard can use these issuers.
 
-    It needs one issuer at least, each once, and `route_opaque` where several introspect.
+    There must be at least one, each given once, and `route_opaque` if several introspect.
     """
     if not issuers:
         raise ConfigurationError("Guard(): pass at least one Issuer(url, audience=...)")
