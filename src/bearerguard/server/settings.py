@@ -76,7 +76,7 @@ class SigningKeys:
 
     Args:
         algorithm: of new keys: "RS256", "ES256" or "EdDSA" (RFC 7518 §3.1, RFC 8037 §3.1).
-        lifetime: seconds after which a key is succeeded by a new one.
+        lifetime: seconds after which a new key replaces it.
 
     Raises:
         ConfigurationError: the algorithm is none of these, or the lifetime no number of seconds.
