@@ -25,7 +25,7 @@ from bearerguard.server.store.migrate import migrate
 from bearerguard.server.tokens.key_ring import KeyRing
 
 _CONNECTIONS = 4
-# `Settings` needs one; nothing here shows it.
+# `Settings` requires an issuer; no operation here uses this one.
 _NO_ISSUER = "http://127.0.0.1:8000"
 
 

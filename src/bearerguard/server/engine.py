@@ -174,7 +174,7 @@ class Engine:
         return None
 
     def revoke_user(self, *, login: str | None, user_id: str | None, client_id: str | None) -> int:
-        """Revoke all that a user consented to; see `AuthorizationServer.revoke_user`."""
+        """Revoke all grants of a user; see `AuthorizationServer.revoke_user`."""
         if (login is None) == (user_id is None):
             raise ConfigurationError("revoke_user(): name the user by login= or by user_id=")
         if client_id is not None:
@@ -227,7 +227,7 @@ class Engine:
         return responses.public(self.keys.jwks(), signing.CACHE_SECONDS)
 
     def _published(self, document: Callable[..., dict[str, Any]]) -> Callable[[Request], Response]:
-        """Return what responds with a metadata document."""
+        """Return a handler that responds with a metadata document."""
 
         def handling(request: Request) -> Response:
             responses.check_method(request, "GET", "HEAD")

@@ -25,7 +25,7 @@ from bearerguard.server.store.database import Database
 T = TypeVar("T")
 Kind: TypeAlias = Claim
 
-# Never reused: every token with such a value is revoked, whenever it was issued.
+# These values are never reused: their revocation applies to all tokens, whatever their `iat`.
 _FOR_GOOD = frozenset({"jti", "sid", "kid"})
 # A guard accepts tokens for its leeway after their expiry, 300 s at most, and `iat` as much in the
 # future.

@@ -34,15 +34,15 @@ _MAX_CODE_LIFETIME = 600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lifetimes:
-    """How long what a server issues lives, in seconds.
+    """The lifetimes of tokens, codes and old client secrets, in seconds.
 
     Args:
         access_token: of an access token, unless its resource or client has a lifetime of its own.
-        refresh_token: that a refresh token may be idle.
+        refresh_token: until an unused refresh token expires.
         refresh_token_max: from the user's consent to the last refresh.
         refresh_grace: in which a client whose response got lost may repeat a refresh; 0 for none.
         code: of an authorization code; 600 at most (RFC 6749 §4.1.2).
-        client_secret_overlap: that a client's old secret stays valid beside a new one.
+        client_secret_overlap: for which a client's old secret stays valid beside a new one.
 
     Raises:
         ConfigurationError: one is no number of seconds, or does not fit another.
@@ -76,7 +76,7 @@ class SigningKeys:
 
     Args:
         algorithm: of new keys: "RS256", "ES256" or "EdDSA" (RFC 7518 §3.1, RFC 8037 §3.1).
-        lifetime: seconds after which a key is succeeded by a new one.
+        lifetime: seconds after which a new key replaces it.
 
     Raises:
         ConfigurationError: the algorithm is none of these, or the lifetime no number of seconds.

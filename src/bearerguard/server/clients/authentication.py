@@ -31,8 +31,8 @@ from bearerguard.server.http.parameters import Parameters
 
 _WINDOW = 60.0
 _ALLOWED_FAILURES = 20
-# An attacker may invent client ids, and long ones: those that are remembered are bounded, and so
-# is what each of them takes.
+# An attacker may invent client ids of any length: the number of entries is bounded, and each
+# stores a digest of the id.
 _MAX_REMEMBERED = 10_000
 
 
@@ -84,8 +84,8 @@ class ClientAuthentication:
             known=client is not None,
             **rejected.found,
         )
-        # A right secret still passes: nobody can lock a client out. Only the number of wrong
-        # guesses that get a full response is bounded.
+        # A correct secret is still accepted, so nobody can lock a client out. Further failures
+        # get 429.
         pause = self._failures.count(client_id)
         if pause:
             raise OAuthError(

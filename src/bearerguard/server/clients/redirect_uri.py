@@ -1,4 +1,4 @@
-"""Redirect URIs: which may be registered, and which of a request match a registered one.
+"""Redirect URIs: which may be registered, and whether one in a request matches.
 
 Comparison is by character (RFC 9700 §2.1, OAuth 2.1 §2.3.1); only a native app's loopback address
 may have any port (RFC 8252 §7.3).
@@ -139,6 +139,6 @@ def _without_port(uri: str) -> str | None:
 
 
 def with_parameters(uri: str, parameters: Iterable[tuple[str, str]]) -> str:
-    r"""Return `uri` with parameters added to its query, which stays \(RFC 6749 §4.1.2)."""
+    """Return `uri` with parameters appended to its query (RFC 6749 §3.1.2)."""
     joint = "" if uri.endswith(("?", "&")) else "&" if "?" in uri else "?"
     return uri + joint + urlencode(list(parameters))

@@ -135,7 +135,7 @@ class ClientRegistry:
 
         Args:
             client_id: the client's id.
-            overlap: seconds; by default the server's `secret_overlap`, a day.
+            overlap: seconds; by default the server's `Lifetimes.client_secret_overlap`.
 
         Raises:
             ConfigurationError: the overlap is no number of seconds.

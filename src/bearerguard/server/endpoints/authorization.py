@@ -271,7 +271,7 @@ class AuthorizationEndpoint:
         """Whether to ask for consent; raises `OAuthError` if it is needed but prompt=none."""
         needed = self._is_consent_missing(client, signed_in, wanted)
         if needed and prompt.silent:
-            raise OAuthError("consent_required", "The user would have to be wanted")
+            raise OAuthError("consent_required", "The user has not given consent")
         return needed or prompt.consent
 
     def _is_consent_missing(self, client: Client, signed_in: SignedIn, wanted: _Wanted) -> bool:

@@ -29,7 +29,7 @@ _INACTIVE: Mapping[str, Any] = {"active": False}
 
 
 class TokenIntrospection:
-    """Looks tokens up."""
+    """Builds the introspection response about a token (RFC 7662 §2.2)."""
 
     def __init__(
         self, database: Database, access: AccessTokens, settings: Settings, audit: Audit

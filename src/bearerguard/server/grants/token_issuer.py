@@ -1,6 +1,7 @@
-"""Issuing the first tokens of a grant, and storing what must be stored of them.
+"""Issues the first tokens of a grant, and stores the grant and the tokens' rows.
 
-Who may have what is decided by the grant. A client's own tokens have no row in the table of grants.
+The grant decides who may have which token. A client's own tokens have no row in the table
+of grants.
 """
 
 from __future__ import annotations

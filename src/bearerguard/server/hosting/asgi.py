@@ -1,4 +1,4 @@
-"""The server in front of an ASGI app: serves its own paths and passes all else on."""
+"""The server in front of an ASGI app: serves its own paths and passes other requests on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-# They wait in the event loop, where that costs little; the last one for some seconds.
+# Waiting logins cost little in the event loop; the last of 100 waits some seconds.
 _WAITING_LOGINS = 100
 
 

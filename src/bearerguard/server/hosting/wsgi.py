@@ -1,4 +1,4 @@
-"""The server in front of a WSGI app: serves its own paths and passes all else on."""
+"""The server in front of a WSGI app: serves its own paths and passes other requests on."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Trusted proxies: the address of the client behind an operator's own proxies.
 
-`X-Forwarded-For` of anybody else is ignored: a client can send any value.
+`X-Forwarded-For` from any other peer is ignored: a client can send any value.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ _OPAQUE, _OPAQUE_PREFIX = "access token", "bga_"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authorization:
-    """What a token stands for: whose it is, and what its bearer may do where."""
+    """What a token grants: its client, subject, scopes and resources."""
 
     client: Client
     subject: str
