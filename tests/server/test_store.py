@@ -280,7 +280,9 @@ def test_a_damaged_database_is_named_and_left_alone(
 def test_a_link_to_a_file_that_is_not_there_is_no_store(tmp_path: Path) -> None:
     link = tmp_path / "auth.db"
     link.symlink_to(tmp_path / "gone.db")
-    with pytest.raises(ConfigurationError, match=r"auth\.db is a link to a file that is not there"):
+    with pytest.raises(
+        ConfigurationError, match=r"auth\.db is a link to a file that does not exist"
+    ):
         AuthorizationServer(ISSUER, store=f"sqlite:///{link}", secret=SECRET)
     assert [each.name for each in tmp_path.iterdir()] == ["auth.db"]
 
