@@ -60,7 +60,7 @@ def call(
         if not method.isascii():
             raise ConfigurationError("-X: pass a method such as PUT")
         manager, login = opened_manager(issuer)
-        # The token may be sent to the resources of its login; without any, to the origin of this URL.
+        # The token may go to the resources of its login; without any, to the origin of this URL.
         origins = login.resource if login is not None and login.resource else (_origin(url),)
         auth = BearerAuth(manager, origins=origins)
         try:

@@ -33,8 +33,8 @@ from bearerguard.runtime.environment import check_names
 from bearerguard.transports.default import default_transport
 
 AUTO = "auto"
-# Header fields for each request to an authorization server, one `Name: value` a line. This is not an
-# option because a value may be secret: other users can read options, and logins store them.
+# Header fields for each request to an authorization server, one `Name: value` a line. This is not
+# an option because a value may be secret: other users can read options, and logins store them.
 _PREFIX = "BEARERGUARD_CLIENT_"
 HEADERS_VARIABLE = f"{_PREFIX}FETCH_HEADERS"
 STORAGE_VARIABLE = f"{_PREFIX}STORAGE"

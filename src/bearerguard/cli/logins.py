@@ -1,6 +1,7 @@
 """The logins of this machine: the issuer, scopes and options of each, and where its token is.
 
-The list is a file in the directory of the tokens. It contains no secret. The last login comes first.
+The list is a file in the directory of the tokens. It contains no secret. The last login comes
+first.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The output and the exit codes of commands.
 
-Results go to standard output, as text or as JSON. Errors, warnings and progress go to standard error;
-a spinner is shown only on a terminal. A secret is printed once, when it is made.
+Results go to standard output, as text or as JSON. Errors, warnings and progress go to standard
+error; a spinner is shown only on a terminal. A secret is printed once, when it is made.
 """
 
 from __future__ import annotations
