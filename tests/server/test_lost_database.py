@@ -133,7 +133,7 @@ def test_a_file_that_is_put_back_is_used_again(
     assert refused(ask(harness))
     aside.rename(path)
     assert harness.refresh(tokens["refresh_token"]).status == 200
-    assert "in its place again" in caplog.text
+    assert "back in its place" in caplog.text
 
 
 def test_a_write_is_not_confirmed_when_the_file_is_deleted_during_it(tmp_path: Path) -> None:

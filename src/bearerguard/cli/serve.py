@@ -225,9 +225,7 @@ def _addresses(proxies: list[str]) -> list[str]:
         networks = [ip_network(each) for each in proxies]
     except ValueError:
         networks = None
-    if networks is None or not all(
-        each.prefixlen for each in networks
-    ):  # a prefix of 0 is every address
+    if networks is None or not all(each.prefixlen for each in networks):  # 0.0.0.0/0: everyone
         raise ConfigurationError(
             "--trusted-proxy: pass the address or the network of your own proxy, such as"
             " 127.0.0.1 or 10.0.0.0/24"

@@ -293,7 +293,7 @@ def _check_content(path: Path, *, create: bool) -> None:
         return
     if not create:
         raise ConfigurationError(
-            f"store=: {path} is not an authorization server's database: name it"
+            f"store=: {path} is no authorization server's database: name the server's"
         )
     foreign = tables & {_VERSION, *metadata.tables}
     if foreign:
