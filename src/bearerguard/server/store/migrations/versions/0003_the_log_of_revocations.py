@@ -26,8 +26,8 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_clients_access_lifetime"), "clients", ["access_lifetime"], unique=False
     )
-    # Earlier revocations of tokens that may still be valid. 600 s is the maximum clock skew that a
-    # guard allows after a token's expiry.
+    # Earlier revocations of tokens that may still be valid. 600 s cover a guard's leeway
+    # after a token's expiry, 300 s at most, with a margin.
     op.execute(
         "INSERT INTO revocations (kind, value, expires_at)"
         " SELECT 'token', token_key, expires_at + 600 FROM access_tokens"
