@@ -350,7 +350,7 @@ def test_a_damaged_list_of_logins_is_reported_and_left_as_it_is(tmp_path):
     for text in (*bad, '{"version": 1, "logins": [{}]}', '{"version": 1, "logins": [1]}'):
         path.write_text(text)
         path.chmod(0o600)
-        assert "is no list of logins" in machine.run("status", code=1)[1]
+        assert "is not a list of logins" in machine.run("status", code=1)[1]
         assert path.read_text() == text
 
 

@@ -257,7 +257,7 @@ def test_a_store_that_cannot_be_used_is_named_with_its_remedy(store: Any, remedy
 def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "auth.db"
     path.write_bytes(b"something else entirely, of some length" * 100)
-    with pytest.raises(ConfigurationError, match="no SQLite database"):
+    with pytest.raises(ConfigurationError, match="not an SQLite database"):
         AuthorizationServer(ISSUER, store=f"sqlite:///{path}", secret=SECRET)
     assert path.read_bytes().startswith(b"something else")
 
@@ -280,7 +280,9 @@ def test_a_damaged_database_is_named_and_left_alone(
 def test_a_link_to_a_file_that_is_not_there_is_no_store(tmp_path: Path) -> None:
     link = tmp_path / "auth.db"
     link.symlink_to(tmp_path / "gone.db")
-    with pytest.raises(ConfigurationError, match=r"auth\.db is a link to a file that is not there"):
+    with pytest.raises(
+        ConfigurationError, match=r"auth\.db is a link to a file that does not exist"
+    ):
         AuthorizationServer(ISSUER, store=f"sqlite:///{link}", secret=SECRET)
     assert [each.name for each in tmp_path.iterdir()] == ["auth.db"]
 

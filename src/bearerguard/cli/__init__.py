@@ -1,8 +1,7 @@
-"""The command line: `bearerguard` and its commands, each in a file of its own.
+"""The command line: assembles `bearerguard` from its commands.
 
-Assembles them and nothing else. Needs the extra `[cli]`; some commands need another extra as well.
-A command's file is imported when the command is called, so that `token` does not wait for the
-server's imports.
+Needs the extra `[cli]`; some commands need another extra too. A command's module is imported when
+the command is called, so that `token` does not wait for the server's imports.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ except ModuleNotFoundError as _error:
 
 from bearerguard.errors import ConfigurationError
 
-# The commands in the order of the help, with the places that define them; a group is an `app`.
+# The commands in the order of the help, as `module.attribute`. A group's attribute is `app`.
 _PLACES = {
     "login": "login.login",
     "logout": "login.logout",
@@ -41,13 +40,15 @@ _PLACES = {
 
 
 class _Commands(TyperGroup):
-    """The commands, imported when they are called."""
+    """The group of all commands; imports a command when it is called."""
 
     def __init__(self, **given: Any) -> None:
-        given["commands"] = dict.fromkeys(_PLACES)  # typer suggests a name for a misspelt one
+        given["commands"] = dict.fromkeys(
+            _PLACES
+        )  # names only: typer suggests one for a misspelt name
         super().__init__(**given)
 
-    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - as the library calls it
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the library's signature
         return list(_PLACES)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - likewise
@@ -69,7 +70,7 @@ class _Commands(TyperGroup):
 
 
 def _unusable(error: ConfigurationError) -> typer.Typer:
-    """Return a command that names the extra it needs, whatever its arguments are."""
+    """Return a command that accepts any arguments and reports the missing extra."""
     lacking = typer.Typer(add_completion=False)
 
     @lacking.command(

@@ -1,4 +1,4 @@
-"""`bearerguard call`: sends a request with a valid token, and explains a refusal."""
+"""`bearerguard call`: sends a request with a valid token and explains a refusal."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def call(
         if not method.isascii():
             raise ConfigurationError("-X: pass a method such as PUT")
         manager, login = opened_manager(issuer)
-        # The token may go to the resources of its login; without any, to where this call goes.
+        # The token may go to the resources of its login; without any, to the origin of this URL.
         origins = login.resource if login is not None and login.resource else (_origin(url),)
         auth = BearerAuth(manager, origins=origins)
         try:
@@ -71,7 +71,7 @@ def call(
                 )
         except (InsufficientScope, StepUpRequired) as refused:
             explained = output.shown(_explained(refused, login))
-            # Not wrapped: the command is to be pasted.
+            # Not wrapped, so that the command can be pasted.
             output.console().print(f"[bold red]bearerguard:[/] {explained}", soft_wrap=True)
             raise typer.Exit(output.LOGIN_NEEDED) from refused
         except (httpx2.InvalidURL, UnicodeError) as error:
@@ -113,7 +113,7 @@ def _write(text: str) -> None:
 
 
 def _explained(refused: InsufficientScope | StepUpRequired, login: Login | None) -> str:
-    """Return what the API demands, and the command that gets a token for it."""
+    """Return what the API requires, and the command that gets such a token."""
     command = "log in again"
     if login is not None:
         scope = tuple(dict.fromkeys((*login.scope, *refused.scopes)))
@@ -124,11 +124,11 @@ def _explained(refused: InsufficientScope | StepUpRequired, login: Login | None)
     demands = [f"at most {refused.max_age} s old"] if refused.max_age is not None else []
     demands += [f"by {' or '.join(refused.acr_values)}"] if refused.acr_values else []
     demanded = " and ".join(demands) or "anew"
-    return f"the API demands a login {demanded}. To log in so:\n\n  {command}\n"
+    return f"the API demands a login {demanded}. To log in again:\n\n  {command}\n"
 
 
 def _demanded(refused: InsufficientScope | StepUpRequired) -> dict[str, str]:
-    """Return the parameters that the API demands of the authorization request (RFC 9470 §4)."""
+    """Return the authorization request's parameters that satisfy the challenge (RFC 9470 §4)."""
     found = {}
     if isinstance(refused, StepUpRequired):
         if refused.acr_values:

@@ -1,4 +1,4 @@
-"""What the client's commands share: the issuer, the storage of its token, the token manager."""
+"""What the client's commands share: the option `--issuer`, storages and the token manager."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from bearerguard.runtime.environment import check_names
 from bearerguard.transports.default import default_transport
 
 AUTO = "auto"
-# Header fields for each request to an authorization server, one `Name: value` a line. A value may
-# be secret; an option could be read by other users of the machine, and is stored with the login.
+# Header fields for each request to an authorization server, one `Name: value` a line. This is not
+# an option because a value may be secret: other users can read options, and logins store them.
 _PREFIX = "BEARERGUARD_CLIENT_"
 HEADERS_VARIABLE = f"{_PREFIX}FETCH_HEADERS"
 STORAGE_VARIABLE = f"{_PREFIX}STORAGE"
@@ -59,8 +59,12 @@ ChosenIssuer = Annotated[
 
 
 def named_storage(kind: str) -> Storage:
-    """Return the storage of a kind; prompts for a passphrase where one is needed."""
-    if kind == FILE:  # here, its passphrase can be asked for
+    """Return the storage of a kind; prompts for a passphrase if it needs one.
+
+    Raises:
+        ConfigurationError: there is no such kind.
+    """
+    if kind == FILE:  # not from the registry: a command can prompt for its passphrase
         return EncryptedFile(_file_key())
     if kind in registry.storage_names():
         return registry.named_storage(kind)
@@ -80,7 +84,11 @@ def probed_storage(kind: str) -> tuple[Storage, str, str]:
 
 
 def opened_manager(issuer: str | None) -> tuple[TokenManager, Login | None]:
-    """Return the token manager of a login, or of the environment's token if there is one."""
+    """Return a token manager and its login; the login is None for a token of the environment.
+
+    Raises:
+        LoginRequired: there is no login to this issuer.
+    """
     check_names(os.environ, _VARIABLES, prefix=_PREFIX)
     if issuer is None and os.environ.get(TOKEN_VARIABLE):
         return TokenManager(StaticToken.from_env(TOKEN_VARIABLE)), None
@@ -133,7 +141,7 @@ def _file_key() -> FileKey:
 
 
 def _prompt() -> Callable[[], str] | None:
-    """Return a function that prompts for a passphrase, None without a terminal."""
+    """Return a function that prompts for a passphrase; None without a terminal."""
     if not sys.stdin.isatty():
         return None
     return lambda: str(typer.prompt("Passphrase of the token file", hide_input=True, err=True))

@@ -27,7 +27,7 @@ ClientId = Annotated[str, typer.Argument(help="The client's id.")]
 _SHOWN_ONCE = "The secret is shown only once: store it where only the client can read it."
 
 
-# What a flag takes for each kind of option; a JSON object is read from a file.
+# The type of a flag for each kind of option. A JSON object is read from a file.
 _TYPES: dict[Kind, Any] = {
     Kind.TEXT: str | None,
     Kind.NAMES: list[str] | None,
@@ -40,7 +40,7 @@ _TYPES: dict[Kind, Any] = {
 def with_client_options(
     command: Callable[..., None], cls: type[Client] = Client
 ) -> Callable[..., None]:
-    """Give a command the flags of a client's options; it gets their values by keyword."""
+    """Add a flag to a command for each of a client's options; values are passed by keyword."""
     own = [
         each
         for each in signature(command, eval_str=True).parameters.values()
@@ -159,5 +159,5 @@ def _keys(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"--jwks: {path} cannot be read as JSON: {error}") from error
     if not isinstance(keys, dict):
-        raise ConfigurationError(f"--jwks: {path} holds no JWK Set")
+        raise ConfigurationError(f"--jwks: {path} contains no JWK Set")
     return keys

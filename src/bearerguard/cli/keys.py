@@ -47,8 +47,8 @@ def rotate(
     ] = False,
     json: output.Json = False,
 ) -> None:
-    """Make a new key: published now, signing when no cache of the JWKS can lack it."""
-    # Not create=True: a new store with a key of its own would be mistaken for the server's.
+    """Make a new key: published now; signs when every cache of the JWKS has it."""
+    # Not create=True: a mistyped store would be created, with a key that no server uses.
     with output.endings(), opened(store) as server:
         kid = server.keys.rotate(immediately=immediately)
     if json:

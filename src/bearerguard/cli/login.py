@@ -1,4 +1,4 @@
-"""`bearerguard login` and `logout`: in a browser, or with a code on another device."""
+"""`bearerguard login` and `logout`; a login uses a browser, or a code on another device."""
 
 from __future__ import annotations
 
@@ -112,8 +112,8 @@ def login(
             assume_token_type=assume_token_type,
             bearer_type=bearer_type,
         )
-        manager(wanted, MemoryStorage())  # raises for options that do not fit together
-        # Before the user logs in: a token that cannot be stored is of no use.
+        manager(wanted, MemoryStorage())  # raises if options contradict each other
+        # Before the login: a token that cannot be stored is of no use.
         place, kind, reason = probed_storage(storage)
         if kind == PLAINTEXT:
             output.warn(f"{place.name}: whoever can read this user's files has the token.")
@@ -159,7 +159,7 @@ def logout(*, issuer: ChosenIssuer = None) -> None:
 
 
 def _logged_in(wanted: Login, storage: Storage) -> tuple[Token, Login]:
-    """Log the user in, on this machine or on another device; return the token and the way."""
+    """Log the user in; return the token and the login as it was made (`device` may be set)."""
     if not wanted.device and not _has_browser():
         try:
             device = replace(wanted, device=True)
@@ -194,7 +194,7 @@ def _by_device(wanted: Login, storage: Storage) -> Token:
 
 
 def _has_browser() -> bool:
-    """Whether a page can be shown here: a text browser in this terminal does not count."""
+    """Whether a graphical browser can be opened; a text browser does not count."""
     if os.environ.get("BROWSER"):
         return True
     shown = sys.platform == "darwin" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))

@@ -1,6 +1,7 @@
 """The logins of this machine: the issuer, scopes and options of each, and where its token is.
 
-They are in a file beside the tokens, which contains no secret. The last login comes first.
+The list is a file in the directory of the tokens. It contains no secret. The last login comes
+first.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ class Login:
     def command(self, scope: Sequence[str], demanded: Mapping[str, str] | None = None) -> str:
         """Return the command that repeats this login for these scopes, quoted for a shell.
 
-        `demanded` are further parameters that the API demands. A value that an API or a server
-        chose is quoted: it can start no command.
+        `demanded` contains additional parameters that the API requires. Values that an API or a
+        server chose are quoted too, so that they cannot start a command.
         """
         parts = ["bearerguard", "login", self.issuer, "--client-id", self.client_id]
         parts += ["--scope", " ".join(scope)] if scope else []
@@ -72,7 +73,7 @@ class Login:
 
 
 def all_logins() -> tuple[Login, ...]:
-    """Return the logins, the last one first."""
+    """Return the logins, the last one first; raises `StorageError` for an unreadable list."""
     octets = PrivateDirectory(state_directory()).read(_FILE)
     if octets is None:
         return ()
@@ -83,12 +84,12 @@ def all_logins() -> tuple[Login, ...]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass  # reported below; the file is left as it is
     raise StorageError(
-        f"{state_directory() / _FILE} is no list of logins that this version can read: remove it"
+        f"{state_directory() / _FILE} is not a list of logins that this version can read: remove it"
     )
 
 
 def chosen_login(issuer: str | None) -> Login:
-    """Return the login to an issuer, or the last one; raises `LoginRequired`."""
+    """Return the login to an issuer, or the last one for None; raises `LoginRequired`."""
     for login in all_logins():
         if issuer in {None, login.issuer}:
             return login
@@ -96,7 +97,7 @@ def chosen_login(issuer: str | None) -> Login:
 
 
 def remember(login: Login) -> None:
-    """Store a login as the last one; it replaces the login whose token it replaced."""
+    """Store a login as the last one; it replaces the login with the same key and storage."""
     with _changing() as directory:
         place = (login.key, login.storage)
         others = [each for each in all_logins() if (each.key, each.storage) != place]

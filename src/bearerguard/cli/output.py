@@ -1,7 +1,7 @@
-"""What commands print, as text or as JSON for scripts, and with which exit code they end.
+"""The output and the exit codes of commands.
 
-Results go to standard output. Errors, warnings and progress go to standard error; a spinner turns
-only on a terminal. A secret is printed once, when it is made.
+Results go to standard output, as text or as JSON. Errors, warnings and progress go to standard
+error; a spinner is shown only on a terminal. A secret is printed once, when it is made.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rich.table import Table
 
 from bearerguard.errors import BearerGuardError, ConfigurationError, LoginRequired
 
-FAILED = 1  # the command cannot be carried out: there is no such client, for example
+FAILED = 1  # the command failed: there is no such client, for example
 MISCONFIGURED = 2  # an option or a variable is wrong; the command line's parser uses 2 as well
 LOGIN_NEEDED = 4  # the user has to log in, again or for more scopes
 UNAVAILABLE = 75  # sysexits.h EX_TEMPFAIL: the same command may succeed later
@@ -61,7 +61,7 @@ def _end(message: str, code: int) -> None:
 def as_json(value: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
     """Print a result for scripts: one JSON text."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
-    # Such a character stands only in a string, where its escape means the same (RFC 8259 §7).
+    # Such a character occurs only in strings, where its escape means the same (RFC 8259 §7).
     safe = (each if _is_harmless(each, "\n") else json.dumps(each)[1:-1] for each in text)
     sys.stdout.write("".join(safe) + "\n")
 
@@ -79,7 +79,7 @@ def fields(values: Mapping[str, Any]) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], nothing: str) -> None:
-    """Print rows under their columns, or the sentence `nothing` where there are none."""
+    """Print rows under their columns; if there are none, the sentence `nothing`."""
     lines = [[words(value) for value in row] for row in rows]
     if not lines:
         say(nothing)
@@ -93,15 +93,15 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], nothing: str) -
 
 
 def shown(text: str) -> str:
-    """Return a text for a terminal: it contains no control character and no markup."""
+    """Return a text for a terminal: control characters and markup are escaped."""
     return escape(harmless(text, keep="\n"))
 
 
 def harmless(text: str, *, keep: str = "") -> str:
-    """Return a text in which characters that control a terminal, or are invisible, are escaped.
+    """Return a text in which control characters and invisible characters are escaped.
 
-    These are control characters (C0, C1), those that change direction or join text (bidi, zero
-    width), and separators, except those in `keep`.
+    These are C0 and C1 controls, bidirectional and zero-width characters, and separators, except
+    spaces and the characters in `keep`.
     """
     return "".join(each if _is_harmless(each, keep) else ascii(each)[1:-1] for each in text)
 
@@ -131,7 +131,7 @@ def moment(seconds: float | None) -> str | None:
 
 
 def _console() -> Console:
-    # A pipe has no width at which lines would have to be broken.
+    # A pipe has no width: lines are not broken.
     width = None if sys.stdout.isatty() else _PIPE_WIDTH
     return Console(highlight=False, soft_wrap=True, emoji=False, width=width)
 
@@ -141,26 +141,27 @@ def _console() -> Console:
 
 @cache
 def console() -> Console:
-    """Return standard error, the same object each time: a spinner keeps below what is printed.
+    """Return the console of standard error.
 
-    Lines are not wrapped, so that an address can be copied.
+    It is always the same object, so that a spinner stays below the printed lines. Lines are not
+    wrapped, so that a URL can be copied.
     """
-    # No emoji: a scope such as "api:key:read" contains none.
+    # `emoji=False`: the `:key:` in a scope such as "api:key:read" is no emoji code.
     return Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def note(text: str) -> None:
-    """Print what happens."""
+    """Print progress."""
     console().print(shown(text))
 
 
 def done(text: str) -> None:
-    """Print what was achieved."""
+    """Print a success."""
     console().print(f"[green]✓[/] {shown(text)}" if sys.stderr.isatty() else shown(text))
 
 
 def warn(text: str) -> None:
-    """Print what went wrong without ending the command."""
+    """Print a warning; the command continues."""
     console().print(f"[yellow]![/] {shown(text)}")
 
 

@@ -1,6 +1,6 @@
 """How commands read secrets: from a prompt without echo, or from standard input.
 
-Never from arguments: every user of the machine can read them, and shells keep them in a history.
+Never from arguments: every user of the machine can read them, and shells store them in a history.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def new_password() -> str:
 
 
 def piped(what: str) -> str:
-    """Return the first line of standard input."""
+    """Return the first line of standard input; raises `ConfigurationError` if it is empty."""
     line = sys.stdin.readline(_MAX_LENGTH).rstrip("\r\n")
     if not line:
         raise ConfigurationError(f"standard input: {what} is expected on its first line")

@@ -1,4 +1,4 @@
-"""`bearerguard serve`: the authorization server as a program of its own, under uvicorn."""
+"""`bearerguard serve`: runs the authorization server under uvicorn."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from bearerguard.server import AuthorizationServer, Lifetimes, SigningKeys
 from bearerguard.server import settings as defaults
 
 _LIFETIMES, _SIGNING = Lifetimes(), SigningKeys()
-# The options of the command by the arguments of the server that an error names.
+# Maps an argument of the server, as errors name it, to the option of the command.
 _OPTIONS = {
     "Lifetimes(access_token=)": "--access-token-lifetime",
     "Lifetimes(refresh_token=)": "--refresh-token-lifetime",
@@ -138,7 +138,8 @@ def serve(
     """Run the authorization server; a proxy in front of it provides TLS."""
     with output.endings():
         proxies = _addresses(trusted_proxy or [])
-        # Before the server, which logs whether it creates a database; Alembic's steps are left out.
+        # Before the server is built: it logs whether it creates a database. Alembic's steps are not
+        # logged.
         logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
         logging.getLogger("alembic").setLevel(logging.WARNING)
         with naming_store(), _naming_options():
@@ -163,7 +164,7 @@ def serve(
                 insecure_allow_http=insecure_allow_http,
             )
         _check_place(host, port)
-        # Kept in a variable: it publishes for as long as it exists.
+        # In a variable: the guard publishes only as long as it is referenced.
         _publisher = None if revocations is None else _revocation_publisher(server, revocations)
         uvicorn.run(
             server.asgi_app(trusted_proxies=proxies),
@@ -171,15 +172,15 @@ def serve(
             port=port,
             # URLs may contain secrets; the server logs its own events.
             access_log=False,
-            # uvicorn would trust every program on this machine, and an environment variable, and
-            # it compares addresses as text. Logins are throttled by the address.
+            # The server resolves addresses itself, because logins are throttled by address: uvicorn
+            # would trust loopback and an environment variable, and compare addresses as text.
             proxy_headers=False,
         )
 
 
 @contextmanager
 def _naming_options() -> Generator[None]:
-    """Let errors about lifetimes and signing keys name the option of this command."""
+    """Replace the server's argument in an error by the option of this command."""
     try:
         yield
     except ConfigurationError as error:
@@ -188,7 +189,7 @@ def _naming_options() -> Generator[None]:
 
 
 def _check_place(host: str, port: int) -> None:
-    """Refuse an address on which uvicorn cannot listen, with an error of our own."""
+    """Raise `ConfigurationError` for an address on which uvicorn cannot listen."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         socket.create_server((host, port), family=family).close()
@@ -200,8 +201,8 @@ def _check_place(host: str, port: int) -> None:
 
 
 def _revocation_publisher(server: AuthorizationServer, url: str) -> Guard:
-    """Return a guard that publishes to the APIs' workers what the server or a command revokes."""
-    from bearerguard.redis import RedisStore  # noqa: PLC0415 - an extra, and it says so
+    """Return a guard that publishes revocations of the server and of commands to the workers."""
+    from bearerguard.redis import RedisStore  # noqa: PLC0415 - an extra
 
     secrets = os.environ.get(_REVOCATIONS_SECRET)
     if not secrets:
@@ -215,7 +216,7 @@ def _revocation_publisher(server: AuthorizationServer, url: str) -> Guard:
         raise ConfigurationError(f"--revocations, or {_REVOCATIONS_SECRET}: {error}") from None
     longest = max(defaults.DAY, server.settings.longest_access_lifetime)
     publisher = Guard(server.issuer(), revocations=Revocations(store, max_token_life=longest))
-    publisher.warm()  # starts to follow both; a store that is down is retried
+    publisher.warm()  # starts to follow the server and the store; retries if the store is down
     return publisher
 
 
@@ -224,7 +225,7 @@ def _addresses(proxies: list[str]) -> list[str]:
         networks = [ip_network(each) for each in proxies]
     except ValueError:
         networks = None
-    if networks is None or not all(each.prefixlen for each in networks):  # 0.0.0.0/0 is everybody
+    if networks is None or not all(each.prefixlen for each in networks):  # 0.0.0.0/0: everyone
         raise ConfigurationError(
             "--trusted-proxy: pass the address or the network of your own proxy, such as"
             " 127.0.0.1 or 10.0.0.0/24"

@@ -1,4 +1,4 @@
-"""The options that the server's commands share, such as its store.
+"""The options that the server's commands share.
 
 Each has an environment variable, so that all commands can use the same values. The secret has no
 option: it comes from `BEARERGUARD_SERVER_SECRET`, or from the development file beside the store.
@@ -56,7 +56,7 @@ Resources = Annotated[
 
 @contextmanager
 def naming_store() -> Generator[None]:
-    """Let errors about the store name the option `--store` instead of the argument `store=`."""
+    """Replace `store=` by `--store` in an error about the store."""
     try:
         yield
     except ConfigurationError as error:
@@ -66,7 +66,7 @@ def naming_store() -> Generator[None]:
 
 
 def opened(store: str, issuer: str | None = None, *, create: bool = False) -> Administration:
-    """Open a store for administration; only with `create`, one that does not exist is made."""
+    """Open a store for administration; `create` creates one that does not exist."""
     with naming_store():
         return Administration(store, issuer=issuer, create=create)
 
@@ -74,7 +74,11 @@ def opened(store: str, issuer: str | None = None, *, create: bool = False) -> Ad
 def described(
     scopes: list[str] | None, environ: Mapping[str, str] | None = None
 ) -> dict[str, str] | None:
-    """Return the scopes with their descriptions: those of the options, or of the environment."""
+    """Return scopes with their descriptions, from the options or else from the environment.
+
+    Raises:
+        ConfigurationError: a scope has no description.
+    """
     environ = os.environ if environ is None else environ
     given, named = scopes, "--scope"
     if not given:
@@ -92,7 +96,7 @@ def described(
 def _listed(text: str) -> list[str]:
     """Return the scopes of a variable: one a line, or separated by semicolons.
 
-    Without either, each word with an equals sign begins another scope.
+    Without these separators, each word that contains an equals sign begins another scope.
     """
     separator = next((each for each in "\n;" if each in text.strip()), None)
     parts = text.split(separator) if separator else _NEXT_SCOPE.split(text.strip())

@@ -49,7 +49,7 @@ def status(*, json: output.Json = False) -> None:
 
 
 def _described(login: Login) -> dict[str, Any]:
-    """Return what is known of a login's token, or why nothing is known."""
+    """Return the state of a login's token; `problem` says why there is none."""
     row: dict[str, Any] = {
         "issuer": login.issuer,
         "client_id": login.client_id,

@@ -29,7 +29,7 @@ def test_an_account_is_made_listed_and_found_however_its_name_is_typed(
 @pytest.mark.parametrize(
     ("login", "password", "name", "complaint"),
     [
-        ("Ada", PASSWORD, "", "a user 'ada' already"),
+        ("Ada", PASSWORD, "", "'ada' is taken"),
         ("", PASSWORD, "", "A login name has"),
         ("a b", PASSWORD, "", "A login name has"),
         ("a\x07b", PASSWORD, "", "A login name has"),

@@ -99,7 +99,7 @@ def test_an_operators_templates_win_and_may_build_on_ours(tmp_path: Path) -> Non
         ("consent.html", "{% extends 'missing.html' %}", "TemplateNotFound"),
         ("error.html", "{{ unknown }}", "UndefinedError"),
         ("error.html", "{{ t('unknown') }}", "KeyError"),
-        ("style.css", "</style><script>", "must not hold"),
+        ("style.css", "</style><script>", "must not contain"),
         ("style.css", "a\udcff", "UnicodeDecodeError"),
     ],
 )
@@ -112,7 +112,7 @@ def test_a_template_that_cannot_be_used_shows_when_the_server_starts(
 
 
 def test_templates_must_be_a_directory(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="is no directory"):
+    with pytest.raises(ConfigurationError, match="is not a directory"):
         Pages("Site", templates=tmp_path / "missing")
 
 

@@ -1,7 +1,7 @@
 """User accounts: names, passwords, and whether they are disabled.
 
-Knows no pages and no cookies. A user's id is made here and never changes. It is the `sub` of the
-user's tokens, and never a login name.
+Knows no pages and no cookies. A user's id is generated here and never changes. The id, and not the
+login name, is the `sub` of the user's tokens.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from bearerguard.server.store.people import sessions, users
 
 _MAX_LOGIN = 200
 _MAX_NAME = 200
-# Characters of a login name as typed: normalization joins letters and marks, and splits others.
+# Characters of a login name as typed. Normalization can shorten a text (it composes letters and
+# marks) or lengthen it (it decomposes ligatures), so this limit is higher than that of the name.
 _MAX_TYPED = 4 * _MAX_LOGIN
 _PREFIX = "user-"
 
@@ -49,7 +50,7 @@ class Accounts:
         database: stores the accounts.
         passwords: hashes and checks passwords.
         clock: returns Unix seconds.
-        on_disabled: revokes all grants of the user with an id.
+        on_disabled: called with the id of a disabled user; revokes all grants of that user.
     """
 
     def __init__(
@@ -74,8 +75,9 @@ class Accounts:
             name: what pages call the user; by default the login name.
 
         Raises:
-            AccountError: the login name is taken or is not usable.
-            PasswordRejected: the password would be guessed.
+            AccountError: the login name is taken, or the login name or `name` is not valid.
+            PasswordRejected: the password is too easy to guess.
+            PasswordsBusy: too many passwords are being hashed or checked.
         """
         normal = _usable_login(login)
         shown = _usable_name(name or login)
@@ -89,7 +91,7 @@ class Accounts:
         }
         with self._database.write() as connection:
             if _find(connection, normal) is not None:
-                raise AccountError(f"There is a user {normal!r} already")
+                raise AccountError(f"The login name {normal!r} is taken: choose another")
             connection.execute(insert(users).values(row))
             return _account(_require(connection, normal))
 
@@ -104,26 +106,27 @@ class Accounts:
             return _account(_require(connection, normalized(login)))
 
     def user_id(self, login: str) -> str | None:
-        """Return the id of the user of this login name, or None."""
+        """Return the id of the user with this login name, or None."""
         with self._database.read() as connection:
             row = _find(connection, normalized(login))
         return None if row is None else row.user_id
 
     def password_mark(self, login: str) -> str | None:
-        """Return a value that changes with an account's password; None without an account.
+        """Return a value that changes when the password changes; None if there is no account.
 
-        It is the password's hash, so it may be used as a key and must not leave the server.
+        The value is the password hash: it must not leave the server.
         """
         with self._database.read() as connection:
             row = _find(connection, normalized(login))
         return None if row is None else row.password_hash
 
     def set_password(self, login: str, password: str) -> Account:
-        """Set a new password; the user's sessions end, and known browsers are known no more.
+        """Set a new password; end the user's sessions and invalidate the known browsers.
 
         Raises:
             AccountError: there is no such account.
-            PasswordRejected: the password would be guessed.
+            PasswordRejected: the password is too easy to guess.
+            PasswordsBusy: too many passwords are being hashed or checked.
         """
         normal = normalized(login)
         check_new(password, normal)
@@ -131,22 +134,27 @@ class Accounts:
         return self._change(normal, password_hash=stored)
 
     def disable(self, login: str) -> Account:
-        """Disable an account: the user's sessions end, and the user's grants are revoked."""
+        """Disable an account: end the user's sessions and revoke the user's grants.
+
+        Raises:
+            AccountError: there is no such account.
+        """
         account = self._change(normalized(login), disabled_at=self._clock())
         self._on_disabled(account.user_id)
         return account
 
     def enable(self, login: str) -> Account:
-        """Enable a disabled account."""
+        """Enable a disabled account; raises `AccountError` if there is none."""
         return self._change(normalized(login), disabled_at=None)
 
     def check(self, login: str, password: str) -> Account | None:
-        """Return the account of a login name and password, None if they do not match.
+        """Return the account of a login name and password.
 
-        An unknown name takes as long as a wrong password.
+        Returns None if the name is unknown, the password is wrong or the account is disabled. An
+        unknown name takes as long as a wrong password.
 
         Raises:
-            PasswordsBusy: too many passwords are being checked.
+            PasswordsBusy: too many passwords are being hashed or checked.
         """
         normal = normalized(login)
         with self._database.read() as connection:
@@ -160,7 +168,7 @@ class Accounts:
         return _account(row)
 
     def _renew(self, user_id: str, old: str | None, new: str) -> None:
-        # Only in place of the hash that was checked: the password may have changed since.
+        # Replace only the hash that was checked: the password may have changed since.
         with self._database.write() as connection:
             connection.execute(
                 update(users)
@@ -177,10 +185,10 @@ class Accounts:
 
 
 def normalized(login: str) -> str:
-    """Return a login name in the form in which names are compared (NFKC, case-folded).
+    """Return the canonical form of a login name (NFKC, case-folded), for comparison.
 
-    A text longer than any name matches no account. It is cut and not normalized, because sorting
-    combining marks takes a time that grows with the square of their number.
+    A text that is too long for a login name is cut and not normalized, because normalization takes
+    quadratic time in the number of combining marks. The result matches no account.
     """
     typed = login.strip()
     if len(typed) > _MAX_TYPED:

@@ -1,7 +1,7 @@
 """Consent: the page that asks a user whether a client may have scopes, and the user's decision.
 
 The page's form contains the authorization request in a ticket that only this user, in this
-browser, can send back. Issues no codes and knows no clients.
+browser, can send back. This file issues no codes and knows no clients.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ class ScopeLine:
 
 @dataclass(frozen=True, slots=True)
 class ConsentRequest:
-    """What the consent page asks.
+    """What a client asks the user to allow, as the consent page shows it.
 
     Attributes:
         client_id: the client's id.
         client_name: the client's name.
-        scopes: the scopes that it requests.
-        redirect_uri: where the authorization response goes.
-        query: the query of the authorization request, to continue it.
+        scopes: the requested scopes.
+        redirect_uri: the client's redirect URI.
+        query: the query of the authorization request, which continues after the decision.
         resources: the APIs that the scopes are for.
-        names_resources: whether the page names them, because they are not the default.
-        rememberable: whether the page offers to remember the decision. Not for a client that
-            anybody can pose as (RFC 8252 §8.6).
+        names_resources: whether the page lists `resources`; False if they are the default.
+        rememberable: whether the page offers to remember the decision; False for a client that
+            others can impersonate (RFC 8252 §8.6).
     """
 
     client_id: str
@@ -71,8 +71,8 @@ class ConsentAnswer:
 
     Attributes:
         allowed: whether the client may have the scopes.
-        scopes: the scopes that the page named.
-        resources: the APIs that the page was about.
+        scopes: the scopes that the page listed.
+        resources: the APIs that the scopes are for.
         query: the query of the authorization request.
         remember: whether the user wants the decision to be remembered.
     """
@@ -85,7 +85,7 @@ class ConsentAnswer:
 
 
 class Consent:
-    """Shows the consent page, and stores consent that is to be remembered."""
+    """Shows the consent page, reads the decision, and stores consent for later requests."""
 
     def __init__(
         self,
@@ -107,7 +107,10 @@ class Consent:
     def ask(
         self, request: Request, user: SignedIn, asked: ConsentRequest, *, switch_action: str
     ) -> Response:
-        """Return the consent page; `switch_action` is the URL for another account, or ""."""
+        """Return the consent page.
+
+        `switch_action` is the URL that "Use another account" posts to; "" hides the button.
+        """
         proof = self._csrf.proof(request, user.user_id)
         content = {
             "query": asked.query,
@@ -136,7 +139,7 @@ class Consent:
         )
 
     def answer(self, request: Request, user: SignedIn) -> ConsentAnswer | Response:
-        """Return the decision of a posted consent form, or the page that refuses the form."""
+        """Return the decision of a posted consent form, or an error page for an invalid form."""
         try:
             fields = from_form(request).values
         except OAuthError as error:
@@ -149,13 +152,13 @@ class Consent:
         if not content or allowed is None or not self._csrf.holds(request, fields, user.user_id):
             return self._pages.error(400, "form")
         remember = allowed and fields.get("remember") == "yes"
-        # A page of an earlier version named no resources.
+        # A form that an earlier version rendered has no resources.
         resources = frozenset(content.get("resources", ()))
         scopes = frozenset(content["scopes"])
         return ConsentAnswer(allowed, scopes, resources, content["query"], remember)
 
     def posted(self, request: Request, user: SignedIn) -> dict[str, Any] | None:
-        """Return the content of a posted consent form's ticket, None if it is not valid."""
+        """Return the content of the ticket in a posted consent form; None if it is not valid."""
         try:
             fields = from_form(request).values
             return self._tickets.open(_PURPOSE, fields.get("request", ""), holder=user.user_id)
@@ -165,7 +168,7 @@ class Consent:
     def remembered(
         self, user_id: str, client_id: str, resources: Collection[str]
     ) -> frozenset[str]:
-        """Return the scopes that a user's stored consent gives a client at each of `resources`."""
+        """Return the scopes that stored consent allows a client at every one of `resources`."""
         with self._database.read() as connection:
             known = _remembered(connection, user_id, client_id)
         return frozenset.intersection(*(known.get(each, frozenset()) for each in resources))
@@ -173,7 +176,7 @@ class Consent:
     def remember(
         self, user_id: str, client_id: str, scopes: frozenset[str], resources: Collection[str]
     ) -> None:
-        """Add scopes at `resources` to the stored consent."""
+        """Add scopes to the stored consent, for each of `resources`."""
         with self._database.write() as connection:
             known = _remembered(connection, user_id, client_id)
             known |= {each: known.get(each, frozenset()) | scopes for each in resources}
@@ -190,7 +193,7 @@ class Consent:
                 )
 
     def forget(self, user_id: str, client_id: str | None = None) -> None:
-        """Remove a user's stored consent to one client, or to all."""
+        """Remove a user's stored consent: for one client, or for all if `client_id` is None."""
         statement = delete(consents).where(consents.c.user_id == user_id)
         if client_id is not None:
             statement = statement.where(consents.c.client_id == client_id)
@@ -199,7 +202,7 @@ class Consent:
 
 
 def destination(redirect_uri: str) -> tuple[str, str]:
-    """Return the kind of place that a redirect URI leads to, and its name on the page."""
+    """Return what the page shows of a redirect URI: its kind (host, device or app) and its name."""
     parts = urlsplit(redirect_uri)
     if parts.scheme == "https":
         return "host", parts.netloc.lower()
@@ -211,8 +214,8 @@ def destination(redirect_uri: str) -> tuple[str, str]:
 def _remembered(connection: Connection, user_id: str, client_id: str) -> dict[str, frozenset[str]]:
     """Return the scopes of the stored consent, by resource.
 
-    Consent that an earlier version stored names no resource. It does not count, because the
-    server's default resource may have changed since: the user is asked again.
+    Consent that an earlier version stored names no resource. It is ignored, and the user is asked
+    again, because the server's default resource may have changed since.
     """
     scope = connection.execute(
         select(consents.c.scope).where(

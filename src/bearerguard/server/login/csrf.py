@@ -1,7 +1,7 @@
 """CSRF protection: a form is accepted only from a page that this server showed to this browser.
 
-A cookie identifies the browser, and each form contains a ticket for that cookie and that user. A
-page of another site can make a browser send the cookie, but it cannot read the ticket.
+A cookie identifies the browser. Each form contains a ticket that is bound to this cookie and to the
+user. Another site can make the browser send the cookie, but it cannot read the ticket.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NAME = re.compile(r"[\w-]{43}", re.ASCII)
 
 
 class FormProof(NamedTuple):
-    """The value of the hidden field, and the header fields of the page."""
+    """The value of the hidden field, and the header fields that set the cookie."""
 
     value: str
     headers: tuple[tuple[str, str], ...]
@@ -38,20 +38,21 @@ class Csrf:
         self._tickets = tickets
 
     def proof(self, request: Request, user_id: str = "") -> FormProof:
-        """Return the hidden field of a form in the response to `request`."""
+        """Return the hidden field for a form in the response to `request`."""
         browser = self._browser(request)
         headers: tuple[tuple[str, str], ...] = ()
         if browser is None:
             browser = secrets.token_urlsafe(32)
             headers = (self._cookies.write(_COOKIE, browser),)
-        # A value that differs on every page cannot be guessed from compressed sizes (BREACH).
+        # The salt makes the value differ on every page, so that the sizes of compressed responses
+        # do not reveal it (BREACH).
         content = {"salt": secrets.token_urlsafe(8)}
         holder = _holder(browser, user_id)
         value = self._tickets.issue(_PURPOSE, content, lifetime=_LIFETIME, holder=holder)
         return FormProof(value, headers)
 
     def holds(self, request: Request, fields: Mapping[str, str], user_id: str = "") -> bool:
-        """Whether a posted form comes from a page that this browser and user have got."""
+        """Whether a posted form comes from a page that was rendered for this browser and user."""
         sites = request.values(b"sec-fetch-site")
         if sites and sites not in ([b"same-origin"], [b"none"]):
             return False

@@ -1,8 +1,8 @@
-"""Known browsers: those with which the user of an account has signed in before.
+"""Known browsers: browsers with which an account's user has signed in before.
 
 A known browser has its own limit of login attempts, which guesses from elsewhere cannot use up.
-Its cookie is sealed, names nobody and signs nobody in. A new password invalidates it, because
-whoever knew the old password must not stay known.
+Its cookie is sealed, identifies no user and is no session. A new password invalidates the cookie,
+because whoever knew the old password may have one.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class KnownBrowsers:
     Args:
         cookies: reads and writes their cookie.
         tickets: seals the cookie.
-        password_mark: returns, for a login name, a value that changes with the password; None for
-            a name without an account.
+        password_mark: called with a login name; returns a value that changes when the password
+            changes, or None if there is no account.
     """
 
     def __init__(
@@ -50,9 +50,9 @@ class KnownBrowsers:
         return browser
 
     def remember(self, login: str, browser: str) -> tuple[str, str]:
-        """Return the header field that makes a browser known; `browser` is as from `identify`."""
+        """Return the Set-Cookie field of a known browser; `browser` is the result of `identify`."""
         content = {"browser": browser or secrets.token_urlsafe(16)}
-        holder = self._holder(login) or ""  # opens for nobody: the account was removed just now
+        holder = self._holder(login) or ""  # the account was removed just now: no holder matches
         ticket = self._tickets.issue(_PURPOSE, content, lifetime=_LIFETIME, holder=holder)
         return self._cookies.write(_COOKIE, ticket, max_age=_LIFETIME)
 

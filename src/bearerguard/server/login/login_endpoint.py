@@ -1,7 +1,7 @@
 """The login endpoint and the logout endpoint: the pages at `/oauth/login` and `/oauth/logout`.
 
 Owns the order of the checks: first the form's CSRF token, then the throttle, then the password.
-The authorization request that a user came with is sealed in the form and continued afterwards.
+The form contains the pending authorization request, sealed. It continues after the login.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ LOGOUT = "/oauth/logout"
 
 _AUTHORIZE = "/oauth/authorize"
 _PURPOSE = "sign in"
-_LIFETIME = 3600  # time to look up a password first
+_LIFETIME = 3600  # leaves time to look up a password
 BUSY_SECONDS = 5
 _MAX_SHOWN = 200  # characters of the username that was typed: no account has a longer one
 
 
 @dataclass(frozen=True, slots=True)
 class PendingRequest:
-    """The authorization request that a user signs in for; empty where there is none."""
+    """The authorization request that waits for the login; all fields are empty if there is none."""
 
     ticket: str = ""
     query: str = ""
@@ -45,7 +45,7 @@ class PendingRequest:
 
 
 class LoginEndpoint:
-    """Answers requests to the login and logout paths.
+    """Handles requests to the login and logout paths.
 
     Args:
         base: the path of the issuer's URL, before `/oauth`.
@@ -53,10 +53,10 @@ class LoginEndpoint:
         csrf: protects the forms.
         tickets: seals the pending authorization request.
         accounts: checks passwords.
-        sessions: knows who is signed in.
+        sessions: begins, finds and ends sessions.
         throttle: limits login attempts.
         known_browsers: the browsers that users have signed in with before.
-        audit: reports the events.
+        audit: receives the events.
     """
 
     def __init__(
@@ -83,13 +83,13 @@ class LoginEndpoint:
         self._audit = audit
 
     def location(self, query: str, *, client_name: str, redirect_uri: str) -> str:
-        """Return where to send a browser so that it comes back, signed in, with `query`."""
+        """Return the URL of the login page that continues the authorization request `query`."""
         content = {"query": query, "client": client_name, "redirect": redirect_uri}
         ticket = self._tickets.issue(_PURPOSE, content, lifetime=_LIFETIME)
         return f"{self._base}{LOGIN}?{urlencode({'request': ticket})}"
 
     def login(self, request: Request) -> Response:
-        """Return the login page's response."""
+        """Return the response to a GET or POST of the login page."""
         if request.method == "POST":
             return self._posted(request)
         tickets = parse_qs(urlsplit(request.url).query).get("request", [""])
@@ -102,7 +102,10 @@ class LoginEndpoint:
         return self._form(request, pending)
 
     def logout(self, request: Request, then: Callable[[Request, SignedIn], str]) -> Response:
-        """Return the logout page's response; `then` returns where to redirect to, "" to stay."""
+        """Return the response to a GET or POST of the logout page.
+
+        `then` returns the URL to redirect to after the logout; "" for the logout page.
+        """
         signed_in = self._sessions.signed_in(request)
         if request.method != "POST":
             if signed_in is None:
@@ -154,7 +157,7 @@ class LoginEndpoint:
         try:
             account = self._accounts.check(login, password)
         except PasswordsBusy:
-            # Otherwise whoever keeps the server busy would use up the limits of others.
+            # Otherwise an attacker who keeps the server busy would use up the limits of others.
             self._throttle.take_back(attempt)
             return self._form(
                 request, pending, 503, "login.busy", username, retry_after=BUSY_SECONDS
@@ -172,12 +175,12 @@ class LoginEndpoint:
         return see_other(self._base + after, *cookies)
 
     def _report(self, event: str, login: str, address: str) -> None:
-        # A name without an account is left out: users type their passwords there by mistake.
+        # A name without an account is not logged: users type passwords there by mistake.
         user_id = self._accounts.user_id(login)
         self._audit.emit(event, user_id=user_id, address=address or None)
 
     def _pending(self, ticket: str) -> PendingRequest | None:
-        """Return the request that a ticket holds; None if the ticket is not valid any more."""
+        """Return the request in a ticket; None if the ticket is not valid or has expired."""
         if not ticket:
             return PendingRequest()
         try:

@@ -1,6 +1,6 @@
 """Passwords: argon2id (RFC 9106) in a bounded pool, so that many logins cannot exhaust the machine.
 
-Knows no accounts. Checking the password of an unknown user takes as long as of a known one.
+Knows no accounts. A check takes as long for an unknown user as for a known one.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ T = TypeVar("T")
 MIN_LENGTH = 12
 MAX_LENGTH = 1024
 
-_THREADS = 2  # each needs the memory of the parameters: 64 MiB by default
-# Hashing or waiting for it. Each blocks a thread of the web server, so never all of its threads.
+_THREADS = 2  # each uses the memory that the parameters set: 64 MiB by default
+# Calls that run or wait at once. Each blocks a thread of the web server, so the number is small.
 PLACES = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a password is right, and its new hash where the parameters have changed."""
+    """Whether a password is right, and its new hash if the parameters have changed."""
 
     right: bool
     renewed: str | None = None
@@ -41,8 +41,11 @@ class Passwords:
     """Hashes and checks passwords.
 
     Args:
-        parameters: argon2's; by default the second recommendation of RFC 9106.
-        places: how many passwords may be checked or wait at once; more raise `PasswordsBusy`.
+        parameters: argon2id's; by default the second recommended option of RFC 9106 §4.
+        places: how many calls may run or wait at once; a further call raises `PasswordsBusy`.
+
+    Raises:
+        ConfigurationError: the parameters are not those of argon2id.
     """
 
     def __init__(
@@ -56,14 +59,14 @@ class Passwords:
         self._pool = _Pool(places)
 
     def hash(self, password: str) -> str:
-        """Return the hash to store."""
+        """Return the hash of a password, to store; raises `PasswordsBusy`."""
         return self._pool.run(lambda: self._hasher.hash(_octets(password)))
 
     def check(self, stored: str | None, password: str) -> Verdict:
-        """Compare a password with a stored hash; None, for an unknown user, matches nothing.
+        """Compare a password with a stored hash; None (an unknown user) never matches.
 
         Raises:
-            PasswordsBusy: too many passwords are being checked.
+            PasswordsBusy: too many passwords are being hashed or checked.
         """
         return self._pool.run(lambda: self._checked(stored, password))
 
@@ -81,9 +84,9 @@ class Passwords:
 
 
 def check_new(password: str, login: str) -> None:
-    """Raise `PasswordRejected` for a password that would be guessed.
+    """Raise `PasswordRejected` for a password that is too easy to guess.
 
-    Length counts; no mixture of character classes is required (NIST SP 800-63B).
+    The length matters; no mixture of character classes is required (NIST SP 800-63B).
     """
     if len(password) < MIN_LENGTH:
         raise PasswordRejected(f"The password needs at least {MIN_LENGTH} characters")
@@ -96,7 +99,7 @@ def check_new(password: str, login: str) -> None:
 
 
 class _Pool:
-    """Two threads and a short queue for one process; a forked child makes its own."""
+    """A bounded thread pool for each process: a forked child starts its own."""
 
     def __init__(self, places: int) -> None:
         self._places = places
@@ -115,7 +118,7 @@ class _Pool:
 
 
 class _Workers:
-    """The threads of a pool in one process; they start with their first work."""
+    """The threads of a pool in one process; they start with the first job."""
 
     def __init__(self, places: int) -> None:
         self.process = os.getpid()
@@ -124,12 +127,12 @@ class _Workers:
 
 
 def _octets(password: str) -> bytes:
-    # Keyboards compose the same letter in different ways.
+    # Systems encode the same letter differently, composed or decomposed.
     return unicodedata.normalize("NFC", password).encode("utf-8", "replace")
 
 
 def _unmatchable_hash(parameters: argon2.Parameters) -> str:
-    """Return a random hash of these parameters, which no known password has."""
+    """Return a random hash with these parameters, which matches no known password."""
 
     def encoded(length: int) -> str:
         return base64.b64encode(secrets.token_bytes(length)).rstrip(b"=").decode()

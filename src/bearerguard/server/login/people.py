@@ -1,7 +1,7 @@
 """The login of a server: who is signed in, and the pages for login, consent and logout.
 
-Puts accounts, sessions, pages and consent together; the endpoints use nothing else. With
-`current_user=`, an app's own login takes the place of this one.
+Combines accounts, sessions, pages and consent; the endpoints import only this file. With
+`current_user=`, the app's own login replaces the built-in one.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class User:
     Attributes:
         id: identifies the user and never changes; it becomes the `sub` of tokens.
         name: the user's name on pages.
-        auth_time: when the user logged in, in Unix seconds; None if unknown. Then no request for
-            a recent login (`max_age`, `prompt=login`) is satisfied.
+        auth_time: when the user logged in, in Unix seconds; None if unknown. Without it, requests
+            for a recent login (`max_age`, `prompt=login`) are refused.
     """
 
     id: str
@@ -63,18 +63,18 @@ class PeopleOptions:
         site_name: the server's name on pages; by default the issuer's host.
         templates: a directory with templates, and a `style.css`, that replace the built-in ones.
         texts: replacements for texts, by their names in `bearerguard.server.pages.texts`.
-        current_user: returns who is signed in to your app, or None. It replaces the built-in
-            login and needs `login_url`.
-        login_url: your app's login page. It gets the URL to return to as `next`. It also gets
-            `prompt=login` where the user must log in again and come back with a new `auth_time`,
-            or `prompt=select_account` where the user may choose another account.
+        current_user: returns the user who is signed in to your app, or None. It replaces the
+            built-in login and requires `login_url`.
+        login_url: the URL of your app's login page. The parameter `next` is the URL to return to.
+            `prompt=login` means that the user must log in again and return with a new
+            `auth_time`; `prompt=select_account` means that the user may choose another account.
         session_lifetime: seconds until a user must log in again.
         per_account: the limit of login attempts for one login name from one address, and for
             each browser that its user has signed in with before. From all addresses together,
             the limit is three times as high.
         per_address: the limit of login attempts from one address. Requests without a known
             address (loopback, a Unix socket) share a limit that is five times as high.
-        password_parameters: argon2id's; RFC 9106's second recommendation by default.
+        password_parameters: argon2id's; by default the second recommended option of RFC 9106 §4.
     """
 
     site_name: str | None = None
@@ -94,15 +94,15 @@ class People:
     Args:
         database: stores accounts, sessions, consent and login attempts.
         issuer: the server's URL.
-        secret: seals tickets and keys digests.
+        secret: derives the keys of tickets and digests.
         clock: returns Unix seconds.
-        audit: reports the events.
-        on_disabled: revokes all grants of the user with an id.
+        audit: receives the events.
+        on_disabled: called with the id of a disabled user; revokes all grants of that user.
         options: the operator's choices.
-        password_places: how many requests may wait for the check of a password at once.
+        password_places: how many password checks may run or wait at once.
 
     Raises:
-        ConfigurationError: an option cannot be used.
+        ConfigurationError: an option is not valid.
     """
 
     def __init__(
@@ -160,11 +160,15 @@ class People:
 
     @property
     def paths(self) -> frozenset[str]:
-        """The paths that `handle` serves, below the issuer's own."""
+        """The paths that `handle` serves, relative to the issuer's path."""
         return frozenset() if self._current_user else frozenset({LOGIN, LOGOUT})
 
     def signed_in(self, request: Request) -> SignedIn | None:
-        """Return who is signed in, None for nobody."""
+        """Return the user who is signed in, or None.
+
+        Raises:
+            ConfigurationError: `current_user=` returned neither a `User` with an id nor None.
+        """
         if self._current_user is None:
             return self._sessions.signed_in(request)
         user = self._current_user(request)
@@ -179,9 +183,9 @@ class People:
     ) -> Response:
         """Return a redirect to the login, which returns to the same authorization request.
 
-        `redirect_uri` is the client's, because Chromium applies the policy of a form's page to
-        all redirects after its POST. `prompt` is "login" for a new login, "select_account" for a
-        choice of accounts, and else "".
+        The login page's security policy depends on `redirect_uri`, the client's, because Chromium
+        applies `form-action` to all redirects after a form's POST. `prompt` is "login" for a new
+        login, "select_account" for a choice of accounts, and "" otherwise.
         """
         query = urlsplit(request.url).query
         if prompt:
@@ -216,27 +220,27 @@ class People:
         return self._consent.ask(request, signed_in, consent, switch_action=switch)
 
     def consent_answer(self, request: Request, signed_in: SignedIn) -> ConsentAnswer | Response:
-        """Return the user's decision, or the page for a form that is not valid."""
+        """Return the user's decision, or an error page if the form is not valid."""
         return self._consent.answer(request, signed_in)
 
     def remembered(
         self, user_id: str, client_id: str, resources: Collection[str]
     ) -> frozenset[str]:
-        """Return the scopes that a user's stored consent gives a client at each of `resources`."""
+        """Return the scopes that stored consent allows a client at every one of `resources`."""
         return self._consent.remembered(user_id, client_id, resources)
 
     def remember(
         self, user_id: str, client_id: str, scopes: frozenset[str], resources: Collection[str]
     ) -> None:
-        """Add scopes at `resources` to the stored consent."""
+        """Add scopes to the stored consent, for each of `resources`."""
         self._consent.remember(user_id, client_id, scopes, resources)
 
     def forget(self, user_id: str, client_id: str | None = None) -> None:
-        """Remove a user's stored consent to one client, or to all."""
+        """Remove a user's stored consent: for one client, or for all if `client_id` is None."""
         self._consent.forget(user_id, client_id)
 
     def error_page(self, status: int, name: str, text: str = "text") -> Response:
-        """Return an error page, without a redirect (AZ-02)."""
+        """Return an error page that does not redirect to the client (RFC 6749 §4.1.2.1)."""
         return self._pages.error(status, name, text)
 
     def wrong_method(self, *allowed: str) -> Response:
@@ -256,7 +260,7 @@ class People:
         return self._pages.error(413, "request")
 
     def _on_to_another_account(self, request: Request, signed_in: SignedIn) -> str:
-        """Return where to log in as another user, after a consent page's "Use another account"."""
+        """Return the login URL after "Use another account" on a consent page; else ""."""
         posted = self._consent.posted(request, signed_in)
         if posted is None:
             return ""

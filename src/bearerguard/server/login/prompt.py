@@ -1,8 +1,8 @@
 """`prompt`, `max_age` and `acr_values` (OIDC Core §3.1.2.1, RFC 9470).
 
-Decides whether a login is recent enough. A user who is sent to log in comes back with the same
-authorization request; a mark in its query says when the user was sent, so that the same user is
-not sent again.
+Decides whether a login is recent enough. A user who is sent to the login page returns with the same
+authorization request. A mark in its query records when the user was sent, so that the login page is
+not shown twice.
 """
 
 from __future__ import annotations
@@ -15,27 +15,28 @@ from bearerguard.server.http.parameters import Parameters
 from bearerguard.server.login.session import SignedIn
 from bearerguard.server.login.ticket import TicketError, Tickets
 
-# The parameter that the mark is in.
+# The query parameter that contains the mark.
 MARK = "bearerguard_asked"
 
 _VALUES = frozenset({"none", "login", "consent", "select_account"})
 _MAX_DIGITS = 10
 _PURPOSE = "sign in again"
 _LIFETIME = 3600  # as long as the login page's form
-# Seconds. An app that has its own login may have another clock, or one of whole seconds.
+# Seconds. The clock of an app's own login may differ from ours, or count whole seconds.
 _SKEW = 5
-# Seconds from the login back to here; afterwards the mark does not count.
+# Seconds after the login during which the mark counts.
 _MOMENT = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What an authorization request demands of the login.
+    """What an authorization request requires of the login.
 
     Attributes:
         values: the values of `prompt`.
-        max_age: the greatest age of the login, in seconds; None for any.
-        asked_at: when the user was sent to log in for this request; None if not yet.
+        max_age: the maximum age of the login, in seconds; None for any.
+        asked_at: when the user was sent to log in for this request, in Unix seconds; None if the
+            user was not.
     """
 
     values: frozenset[str] = frozenset()
@@ -78,14 +79,18 @@ class Prompt:
 
 
 class Prompts:
-    """Reads these parameters, and marks requests whose users are sent to log in."""
+    """Reads `prompt` and its companions, and marks requests whose users are sent to log in."""
 
     def __init__(self, tickets: Tickets, clock: Callable[[], float]) -> None:
         self._tickets = tickets
         self._clock = clock
 
     def read(self, parameters: Parameters) -> Prompt:
-        """Return what a request demands of the login; raises `OAuthError`."""
+        """Return what a request requires of the login.
+
+        Raises:
+            OAuthError: a parameter is malformed or not supported.
+        """
         values = frozenset(filter(None, (parameters.get("prompt") or "").split(" ")))
         if not values <= _VALUES or ("none" in values and len(values) > 1):
             raise invalid_request(
@@ -101,7 +106,7 @@ class Prompts:
                 "max_age must be a number of seconds", "malformed_max_age", max_age=max_age
             )
         if parameters.get("acr_values") is not None:
-            # Tokens have no acr claim, so the API would refuse them again (RFC 9470 §5).
+            # Our tokens have no acr claim, so the API would refuse the new token too (RFC 9470 §5).
             raise OAuthError(
                 "unmet_authentication_requirements",
                 "The server has no authentication context classes (acr_values)",
@@ -118,7 +123,10 @@ class Prompts:
         return prompt.is_met(signed_in, self._clock())
 
     def check(self, prompt: Prompt, signed_in: SignedIn) -> None:
-        """Raise `OAuthError` if a new login is needed, and was tried in vain or is not allowed."""
+        """Raise `OAuthError` if a new login is needed and is impossible.
+
+        It is impossible with `prompt=none`, or if the user has returned without a new login.
+        """
         if self.is_met(prompt, signed_in):
             return
         in_vain = prompt.asked_at is not None and not prompt.was_asked(signed_in)

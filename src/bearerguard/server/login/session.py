@@ -1,7 +1,7 @@
 """Login sessions: a random cookie, and a row in the store that can be deleted.
 
-The store has a keyed digest of the cookie. A login always begins a new session and ends the one
-before, so that nobody can plant one (session fixation).
+The store contains a keyed digest of the cookie. A login always begins a new session and ends the
+browser's earlier one, against session fixation.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _TOKEN = re.compile(r"[\w-]{43}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """The user who is signed in; `auth_time` is in Unix seconds, None where it is unknown."""
+    """The user who is signed in; `auth_time` is in Unix seconds, None if unknown."""
 
     user_id: str
     name: str
@@ -42,7 +42,7 @@ class Sessions:
     Args:
         database: stores the sessions.
         cookies: reads and writes the session cookie.
-        secret: keys the digests.
+        secret: derives the key of the digests.
         clock: returns Unix seconds.
         lifetime: seconds until a user must log in again.
     """
@@ -63,7 +63,7 @@ class Sessions:
         self._lifetime = lifetime
 
     def signed_in(self, request: Request) -> SignedIn | None:
-        """Return who is signed in with this browser; None for nobody, or a disabled user."""
+        """Return the user who is signed in with this browser; None if nobody is, or is disabled."""
         digests = self._digests(request)
         if not digests:
             return None
@@ -81,7 +81,7 @@ class Sessions:
         return None if row is None else SignedIn(row.user_id, row.name, row.signed_in_at)
 
     def begin(self, request: Request, user_id: str) -> tuple[str, str]:
-        """Begin a session, and end the browser's earlier one; return the Set-Cookie field."""
+        """Begin a session and end the browser's earlier one; return the Set-Cookie field."""
         token = secrets.token_urlsafe(32)
         now = self._clock()
         with self._database.write() as connection:

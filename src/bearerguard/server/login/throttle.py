@@ -1,8 +1,8 @@
-"""Login throttling: how many login attempts an account, an address or a known browser has.
+"""Login throttling: limits of login attempts for each account, address and known browser.
 
-Each has a limit that recovers with time (the generic cell rate algorithm: one number per key). An
-attempt is charged before its password is checked, so that a hundred requests at once are not a
-hundred guesses. The store holds digests, not names and addresses.
+A limit recovers with time (the generic cell rate algorithm: one number for each key). An attempt is
+charged before its password is checked, so that concurrent requests cannot exceed the limit. The
+store contains keyed digests instead of names and addresses.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bearerguard.server.secret import ServerSecret
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import login_attempts, remove_expired
 
-# An IPv6 site has at least a /64 to choose from (RFC 6177).
+# Each IPv6 site has at least a /64, from which an attacker may choose any address (RFC 6177).
 _IPV6_PREFIX = 64
 
 
@@ -27,8 +27,8 @@ class RateLimit:
     """A limit of login attempts.
 
     Attributes:
-        attempts: how many may be made at once.
-        interval: seconds after which one more may be made.
+        attempts: how many attempts may be made in a burst.
+        interval: seconds after which one more attempt may be made.
     """
 
     attempts: int
@@ -36,7 +36,7 @@ class RateLimit:
 
     @property
     def span(self) -> float:
-        """Seconds until a limit that was used up has recovered fully."""
+        """Seconds until a used-up limit has recovered fully."""
         return self.attempts * self.interval
 
     def times(self, factor: int) -> RateLimit:
@@ -46,13 +46,13 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What a login attempt was charged to.
+    """A login attempt: whether it may be made, and the limits that it was charged to.
 
     Attributes:
-        wait: 0, or the whole seconds until the next attempt where this one is refused.
-        own: the keys of its account or browser, with the seconds that each was charged. A
-            success resets them.
-        by_address: the same for its address. A success gives back this attempt alone.
+        wait: 0 if it may be made, otherwise the whole seconds until the next attempt.
+        own: pairs of a key and the charged seconds, for its account or browser. A success resets
+            these limits.
+        by_address: the same for its address. A success gives back only this attempt.
     """
 
     wait: int = 0
@@ -64,23 +64,23 @@ class Attempt:
 PER_ACCOUNT = RateLimit(attempts=10, interval=300)
 # Many people may share an address.
 PER_ADDRESS = RateLimit(attempts=50, interval=20)
-# The limit of an account from all addresses, in limits from one address: one attacker's address
-# leaves enough to the owner's.
+# The limit of an account from all addresses together, as a multiple of that from one address: one
+# attacker's address cannot use up the owner's attempts.
 _ADDRESSES = 3
-# The limit that requests without a known address share, in limits of one address.
+# The limit that requests without a known address share, as a multiple of that of one address.
 _UNKNOWN_ADDRESS = 5
 
 
 class Throttle:
-    """Charges login attempts.
+    """Charges login attempts to their limits.
 
     Args:
         database: where the limits' state is stored.
-        secret: keys the digests.
+        secret: derives the key of the digests.
         clock: returns Unix seconds.
-        per_account: the limit of each login name from one address, whether there is such an
-            account or not, and of each known browser. From all addresses together, the limit is
-            three times as high.
+        per_account: the limit of each login name from one address, and of each known browser.
+            It applies to names without an account too. From all addresses together, the limit
+            is three times as high.
         per_address: the limit of each address; an IPv6 /64 counts as one. Requests without a
             known address (loopback, a Unix socket) share a limit that is five times as high.
     """
@@ -101,11 +101,11 @@ class Throttle:
         self._per_address = per_address
 
     def charge(self, login: str, address: str, browser: str = "") -> Attempt:
-        """Charge an attempt; its `wait` says whether it may be made.
+        """Charge an attempt; the result's `wait` is 0 if it may be made.
 
-        The address is charged first: an address at its limit charges no account, and adds no rows
-        for names that it invents. A known browser is charged alone; at its limit, the attempt is
-        charged like any other.
+        The address is charged first: an address at its limit charges no account and adds no rows
+        for invented names. A known browser has a limit of its own; when that is used up, the
+        attempt is charged like any other.
         """
         now = self._clock()
         with self._database.write() as connection:
@@ -130,7 +130,7 @@ class Throttle:
             _give_back(connection, attempt.by_address)
 
     def take_back(self, attempt: Attempt) -> None:
-        """Give back what an attempt was charged whose password was not checked."""
+        """Undo the charges of an attempt whose password was not checked."""
         with self._database.write() as connection:
             _give_back(connection, (*attempt.own, *attempt.by_address))
 
@@ -138,7 +138,7 @@ class Throttle:
         return self._secret.digest("attempt by browser", browser), self._per_account
 
     def _charged(self, login: str, address: str) -> list[tuple[str, RateLimit]]:
-        """Return what an attempt is charged to, in this order."""
+        """Return the limits that an attempt is charged to, in order, with their keys."""
         digest, (site, shared) = self._secret.digest, _site(address)
         everywhere = (digest("attempt by account", login), self._per_account.times(_ADDRESSES))
         if shared:
@@ -162,7 +162,7 @@ def _give_back(connection: Connection, charges: Iterable[tuple[str, float]]) -> 
 
 
 def _charge(connection: Connection, digest: str, limit: RateLimit, now: float) -> float:
-    """Charge one key; return 0, or the seconds until its next attempt."""
+    """Charge one key; return 0, or the seconds until the next attempt if the limit is used up."""
     whole_at = login_attempts.c.whole_at
     start = case((whole_at > now, whole_at), else_=now)
     known = connection.execute(
@@ -173,9 +173,9 @@ def _charge(connection: Connection, digest: str, limit: RateLimit, now: float) -
             insert(login_attempts).values(digest=digest, whole_at=now + limit.interval)
         )
         return 0
-    # One conditional statement decides, however many attempts come at once.
+    # One conditional UPDATE decides, so that concurrent attempts cannot exceed the limit.
     latest = now + limit.span - limit.interval
-    # A later time can only come from a clock that was set back since.
+    # A stored time beyond the limit's span means that the clock was set back since.
     charged = connection.execute(
         update(login_attempts)
         .where(
@@ -188,9 +188,10 @@ def _charge(connection: Connection, digest: str, limit: RateLimit, now: float) -
 
 
 def _site(address: str) -> tuple[str, bool]:
-    """Return what counts as one address, and whether it may be anybody's.
+    """Return the address or IPv6 /64 that is limited as one, and whether clients may share it.
 
-    A loopback address is that of a proxy or a tunnel on this machine; a Unix socket has none.
+    Clients share the loopback address of a proxy or a tunnel on this machine, and the missing
+    address of a Unix socket.
     """
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])

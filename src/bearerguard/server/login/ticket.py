@@ -1,7 +1,7 @@
-"""Tickets: sealed values that the server hands to a browser and gets back, for a limited time.
+"""Tickets: sealed values that the server gives to a browser and gets back within a limited time.
 
-A ticket opens for one purpose and, where a holder is named, for that holder alone. Knows no
-request and no page.
+A ticket is bound to one purpose and, if it names a holder, to that holder. Knows no request and no
+page.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ _MAX_LENGTH = 32_768
 class TicketError(BearerGuardError, ValueError):
     """The ticket is altered, has expired, or is for another purpose or holder.
 
-    It never leaves the server: whoever opens a ticket handles it.
+    Internal: each caller of `Tickets.open` handles it.
     """
 
 
 class Tickets:
-    """Issues tickets and opens them again.
+    """Issues and opens tickets.
 
     Args:
-        sealer: seals them, and nothing else.
-        clock: the time, in seconds.
+        sealer: seals tickets; its key must seal nothing else.
+        clock: returns Unix seconds.
     """
 
     def __init__(self, sealer: Sealer, clock: Callable[[], float]) -> None:
@@ -40,7 +40,7 @@ class Tickets:
     def issue(
         self, purpose: str, content: Mapping[str, Any], *, lifetime: int, holder: str = ""
     ) -> str:
-        """Return a ticket that opens within `lifetime` seconds."""
+        """Return a ticket that is valid for `lifetime` seconds."""
         expires = int(self._clock()) + lifetime
         body = json.dumps([expires, dict(content)], separators=(",", ":")).encode()
         return base64url.encode(self._sealer.seal(body, _bound(purpose, holder))).decode()

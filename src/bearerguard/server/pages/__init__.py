@@ -1,7 +1,7 @@
 """The pages for users: templates, their texts, and their header fields.
 
-Rendered on the server, without scripts and without content from other hosts. An operator's
-directory of templates takes precedence over the built-in ones; its templates can extend these as
+Pages are rendered on the server, without scripts and without content from other hosts. Templates in
+the operator's directory take precedence over the built-in ones, and can extend them with
 `{% extends "bearerguard/login.html" %}`.
 """
 
@@ -31,7 +31,7 @@ from bearerguard.server.pages.texts import Texts
 
 TEMPLATES = Path(__file__).parent / "templates"
 
-# Every page, with example values: each is rendered once at start-up, to check its template.
+# Example values for every page: each is rendered once at start-up, to check its template.
 _FORM = {"action": "/", "csrf": "x", "request": "x"}
 SAMPLES: Mapping[str, Mapping[str, Any]] = {
     "login": {**_FORM, "client_name": "App", "username": "x", "problem": "x", "invalid": True},
@@ -51,7 +51,7 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
     "error": {"heading": "x", "text": "x"},
 }
 
-# Pages of an authorization request, for which an app may have opened a popup.
+# Pages of an authorization request: an app may have opened them in a popup.
 _IN_POPUPS = frozenset({"login", "consent", "error"})
 
 
@@ -64,7 +64,7 @@ class Pages:
         texts: replacements for texts, by their names in `texts.TEXTS`.
 
     Raises:
-        ConfigurationError: a template or a text cannot be used.
+        ConfigurationError: a template cannot be rendered, or a text is not valid.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Pages:
         loaders: list[BaseLoader] = [built_in, PrefixLoader({"bearerguard": built_in})]
         if templates is not None:
             if not Path(templates).is_dir():
-                raise ConfigurationError(f"templates=: {templates} is no directory: name one")
+                raise ConfigurationError(f"templates=: {templates} is not a directory: name one")
             loaders.insert(0, FileSystemLoader(templates))
         self._environment = Environment(
             loader=ChoiceLoader(loaders),
@@ -93,9 +93,9 @@ class Pages:
         self._style = self._prepare()
 
     def _prepare(self) -> str:
-        """Render every page once, so that a mistake shows when the server starts."""
+        """Render every page once, so that an error in a template shows at start-up."""
         loader = self._environment.loader
-        assert loader is not None  # noqa: S101 - given above; for the type checker
+        assert loader is not None  # noqa: S101 - set in `__init__`; for the type checker
         try:
             style = loader.get_source(self._environment, "style.css")[0]
             for name, values in SAMPLES.items():
@@ -103,7 +103,7 @@ class Pages:
         except (TemplateError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
             raise ConfigurationError(f"templates=: {type(error).__name__}: {error}") from error
         if "</" in style:
-            raise ConfigurationError("templates=: style.css must not hold `</`")
+            raise ConfigurationError("templates=: style.css must not contain `</`")
         return style
 
     def page(
@@ -119,11 +119,11 @@ class Pages:
         """Return a page as a response.
 
         Args:
-            name: the template's, without `.html`.
-            status: the response's status.
-            leads_to: the redirect URI to which the page's form leads in the end.
-            headers: header fields to add.
-            values: what the template shows.
+            name: the template's name, without `.html`.
+            status: the status code.
+            leads_to: the redirect URI of the client to which the form leads in the end, or "".
+            headers: additional header fields.
+            values: the template's variables.
         """
         body = self._render(name, self._style, values)
         fields = page_headers(self._style, leads_on=bool(leads_to), in_popups=name in _IN_POPUPS)
@@ -133,7 +133,7 @@ class Pages:
         return self._environment.get_template(f"{name}.html").render(
             t=self.texts,
             site=self._site,
-            # The style sheet is the operator's or built in, and contains no end tag (checked).
+            # Trusted: the style sheet is built in or the operator's, and contains no end tag.
             style=Markup(style),  # noqa: S704
             **values,
         )
@@ -152,5 +152,5 @@ class Pages:
         )
 
     def unreadable(self, error: OAuthError) -> Response:
-        """Return the page for a malformed form; it quotes nothing of the form."""
+        """Return the page for a malformed form; it shows no value of the form."""
         return self.error(error.status, "request")

@@ -1,6 +1,6 @@
-"""The header fields of pages: what a browser may do with a page.
+"""The security header fields of pages.
 
-No script, no frame, no asset of another host, no cache, no referrer. Knows no templates.
+They forbid scripts, frames, assets of other hosts, caching and referrers. Knows no templates.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def page_headers(
     """Return the header fields of a page.
 
     Args:
-        style: the page's style sheet, as it stands between its tags.
-        leads_on: whether the page's form leads to a redirect to a client.
-        in_popups: whether an app may show the page in a popup that talks to its opener.
+        style: the exact content of the page's style element, for its hash.
+        leads_on: whether the page's form ends in a redirect to a client.
+        in_popups: whether an app may open the page in a popup that must keep its opener.
     """
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = "; ".join(
@@ -37,8 +37,8 @@ def page_headers(
             # Chromium applies this directive to every redirect after a form's POST: ours to the
             # client, and the client's own to another host or to an app's scheme (`claude:`),
             # which is unknown here. No source expression matches every scheme, not even `*` (CSP
-            # §6.7.2.8). So only pages that lead to no client have it. The others rely on their
-            # templates, which escape every value and run no script, and on the CSRF token.
+            # §6.7.2.8). So it is set only on pages that lead to no client. The others are protected
+            # by their templates, which escape every value and run no script, and by the CSRF token.
             *(() if leads_on else ("form-action 'self'",)),
             "frame-ancestors 'none'",
             "base-uri 'none'",
@@ -46,9 +46,9 @@ def page_headers(
     )
     # Any other value separates a popup from its opener for good: the client's callback page,
     # later in the same popup, could not pass its result on (Swagger UI, oidc-client-ts). With
-    # this value, an opener of another origin can navigate the popup and count its frames, of
-    # which there are none. It can read and fill in nothing (same-origin policy), frame nothing
-    # (frame-ancestors) and post no form (CSRF token).
+    # `unsafe-none`, an opener of another origin can navigate the popup and count its frames (there
+    # are none). It cannot read or fill in the page (same-origin policy), frame it
+    # (frame-ancestors) or post its form (CSRF token).
     opener = "unsafe-none" if in_popups else "same-origin"
     fields = (("Cross-Origin-Opener-Policy", opener), ("Content-Security-Policy", policy))
     return (*_ALWAYS, *fields)

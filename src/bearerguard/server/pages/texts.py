@@ -1,6 +1,6 @@
-"""The texts of the pages: one catalogue, of which an operator may replace each text.
+"""The texts of the pages: a catalogue in which an operator can replace each text.
 
-A name in braces stands for a value of the page; a replacement may use the same names.
+A name in braces is a placeholder for a value; a replacement may use the placeholders of its text.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ class Texts:
     """The catalogue with an operator's replacements.
 
     Raises:
-        ConfigurationError: a replacement is for an unknown text, or uses an unknown value.
+        ConfigurationError: a replacement is malformed, is for an unknown text, or has an unknown
+            placeholder.
     """
 
     def __init__(self, replacements: Mapping[str, str] | None = None) -> None:
@@ -105,11 +106,11 @@ class Texts:
         self._texts = {**TEXTS, **given}
 
     def __call__(self, key: str, **values: object) -> str:
-        """Return a text with its values; templates escape it."""
+        """Return a text with its values, not escaped: templates escape it."""
         return self._texts[key].format(**values)
 
     def wait(self, seconds: int) -> str:
-        """Return a waiting time as text, rounded up."""
+        """Return a waiting time as text: in seconds below a minute, else in minutes, rounded up."""
         if seconds < 60:  # noqa: PLR2004 - a minute
             return self("wait.seconds", count=seconds)
         minutes = -(-seconds // 60)

@@ -1,4 +1,4 @@
-"""The rows of clients, their secrets and their origins."""
+"""Queries for clients, their secrets, origins and used assertions."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class ClientRow(TypedDict):
 
 
 def find(connection: Connection, client_id: str) -> Row[Any] | None:
-    """Return the row of a client, None if there is none."""
+    """Return the row of a client; None if there is none."""
     query = select(clients).where(clients.c.client_id == client_id, stands())
     return connection.execute(query).one_or_none()
 
 
 def all_clients(connection: Connection) -> list[Row[Any]]:
-    """Return every client, the oldest first."""
+    """Return the rows of all clients, the oldest first."""
     return list(connection.execute(select(clients).where(stands()).order_by(clients.c.created_at)))
 
 
@@ -46,9 +46,9 @@ def add(connection: Connection, **values: Unpack[ClientRow]) -> None:
 
 
 def remove(connection: Connection, client_id: str) -> bool:
-    """Make a client unknown from now on; False if it is already.
+    """Mark a client as removed, and delete its secrets and origins; False if there is none.
 
-    Its row and what it was given are removed by the pruning, in slices.
+    Pruning removes its tokens, grants, codes and consents, and then its row, in slices.
     """
     removed = connection.execute(
         update(clients)
@@ -61,13 +61,13 @@ def remove(connection: Connection, client_id: str) -> bool:
 
 
 def is_being_removed(connection: Connection, client_id: str) -> bool:
-    """Whether a client of this id was removed, and some of its rows are left."""
+    """Whether a client with this id was removed and its row is still there."""
     query = select(clients.c.client_id).where(clients.c.client_id == client_id, ~stands())
     return connection.execute(query).first() is not None
 
 
 def is_user(connection: Connection, subject: str) -> bool:
-    """Whether a user of this id has a grant or a code."""
+    """Whether a user with this id has a grant or a code."""
     for table in (grants, codes):
         query = select(table.c.user_id).where(table.c.user_id == subject).limit(1)
         if connection.execute(query).first() is not None:
@@ -95,16 +95,16 @@ def add_secret(connection: Connection, client_id: str, digest: str, now: float) 
 
 
 def renew_secret(connection: Connection, digest: str, newest: str) -> None:
-    """Store a secret under another digest."""
+    """Replace the digest of a secret: the key of digests has changed."""
     known = select(client_secrets.c.digest).where(client_secrets.c.digest == newest)
-    if connection.execute(known).first() is None:  # no other request was faster
+    if connection.execute(known).first() is None:  # no concurrent request was first
         connection.execute(
             update(client_secrets).where(client_secrets.c.digest == digest).values(digest=newest)
         )
 
 
 def end_secrets(connection: Connection, client_id: str, expires_at: float) -> None:
-    """Let a client's secrets expire at a time, those that expire earlier excepted."""
+    """Let a client's secrets expire at `expires_at`, except those that expire earlier."""
     connection.execute(
         update(client_secrets)
         .where(
@@ -127,7 +127,7 @@ def add_origin(connection: Connection, client_id: str, origin: str) -> None:
 
 
 def is_origin(connection: Connection, origin: str) -> bool:
-    """Whether some client's pages come from `origin`."""
+    """Whether a client has registered `origin` (RFC 6454)."""
     query = select(client_origins.c.origin).where(client_origins.c.origin == origin).limit(1)
     return connection.execute(query).first() is not None
 
@@ -136,7 +136,10 @@ def is_origin(connection: Connection, origin: str) -> bool:
 
 
 def use_assertion(connection: Connection, digests: Sequence[str], expires_at: float) -> bool:
-    """Record that an assertion was used, under its first digest; False when it was before."""
+    """Record that an assertion was used; False if it was used before.
+
+    Its digest is looked up under every key of the server and recorded under the first, the newest.
+    """
     known = select(assertions.c.digest).where(assertions.c.digest.in_(digests))
     if connection.execute(known).first() is not None:
         return False

@@ -1,9 +1,9 @@
 """The database: connections, and transactions that read or write.
 
-Owns what differs between databases. SQLite runs in WAL mode with full synchronisation. A
-transaction that writes takes the write lock when it begins, so that it cannot fail half-way
-because another process has written. A file that is deleted or replaced while it is open is
-detected, because what is written to it would be lost.
+Owns everything that is specific to SQLite. SQLite runs in WAL mode with full synchronisation. A
+writing transaction takes the write lock when it begins (`BEGIN IMMEDIATE`), so that it cannot fail
+later because another process has written. Before and after each transaction, the file is compared
+with the one that was opened: writes to a deleted or replaced file would be lost.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ from bearerguard.errors import ConfigurationError, StoreUnavailable
 from bearerguard.runtime.process_lock import ProcessLock
 from bearerguard.server.store.schema import metadata
 
-# Seconds for which a transaction waits for other writers before the response is 503.
+# Seconds for which a transaction waits for other writers; afterwards the response is 503.
 _BUSY_SECONDS = 20.0
-# The execution option of a transaction that writes: until when it waits for the lock.
+# The execution option of a writing transaction: the deadline for the write lock (monotonic).
 _WRITES = "bearerguard_writes_by"
-# SQLite's files beside the database; both exist as long as a connection is open.
+# SQLite's files beside the database; both exist while a connection is open. The second name is the
+# key in `connection.info` for what a connection has open.
 _COMPANIONS, _OPENED = ("-wal", "-shm"), "bearerguard_companions"
-# Tables of every version.
+# Tables that the databases of all versions have.
 _OWN, _VERSION = "signing_keys", "alembic_version"
 
 _log = logging.getLogger("bearerguard.server")
@@ -44,11 +45,11 @@ class Database:
     Args:
         url: an SQLAlchemy URL, such as `sqlite:///auth.db`.
         connections: how many threads may use it at once.
-        create: whether a database that does not exist is created.
+        create: whether to create a database that does not exist.
 
     Raises:
-        ConfigurationError: the URL is not usable, the place is not writable, or there is another
-            file, which is left as it is.
+        ConfigurationError: the URL is not valid, the file is not writable, or it is not a database
+            of this package. Such a file is left unchanged.
     """
 
     def __init__(self, url: str, *, connections: int, create: bool = True) -> None:
@@ -70,23 +71,23 @@ class Database:
         return self._path
 
     def engine(self) -> Engine:
-        """Return this process's engine; a parent's connections are never used in its child."""
+        """Return this process's engine; a forked child never uses its parent's connections."""
         with self._lock:
             if self._pid != os.getpid():
                 if self._engine is not None:
-                    # Closing them here would disturb the parent's locks.
+                    # Closing its connections here would release the parent's locks.
                     self._inherited.append(self._engine)
                 self._pid, self._engine = os.getpid(), None
             if self._engine is None:
                 self._engine = _open(self._url, self._path, self._connections)
                 event.listen(self._engine, "connect", _checked_by(weakref.WeakMethod(self._check)))
-                # A server that nobody closes leaves no connection open.
+                # Connections are closed even if `close` is never called.
                 weakref.finalize(self, _dispose, self._engine, self._pid).atexit = False
             return self._engine
 
     @contextmanager
     def read(self) -> Generator[Connection]:
-        """Return a transaction that sees one state of the database and does not write."""
+        """Begin a transaction that reads one consistent snapshot; raises `StoreUnavailable`."""
         with _failures(), self.engine().connect() as connection:
             self._check_all(connection)
             with connection.begin():
@@ -95,9 +96,13 @@ class Database:
 
     @contextmanager
     def write(self) -> Generator[Connection]:
-        """Return a transaction that holds the write lock; it is durable after the block."""
+        """Begin a transaction that holds the write lock; after the block it is durable.
+
+        Raises:
+            StoreUnavailable: the lock is not free within 20 seconds, or the database fails.
+        """
         engine, deadline = self.engine(), time.monotonic() + _BUSY_SECONDS
-        # SQLite polls for its lock, and not in turn: only one thread of a process competes for it.
+        # SQLite polls for its lock, without a queue: let one thread of each process compete for it.
         if not self._writing.acquire(timeout=_BUSY_SECONDS):
             raise StoreUnavailable("the database is busy")
         try:
@@ -106,14 +111,18 @@ class Database:
                 connection.execution_options(**{_WRITES: deadline})
                 with connection.begin():
                     yield connection
-                    # Nothing is reported as stored that is in a deleted file.
+                    # A deleted file must not take the commit: the caller would report it as stored.
                     self._check_all(connection)
                 self._remember(connection)
         finally:
             self._writing.release()
 
     def prepare(self) -> None:
-        """Set the journal mode, which SQLite stores in the file; raises `ConfigurationError`."""
+        """Switch the file to WAL mode.
+
+        Raises:
+            ConfigurationError: the file system does not allow WAL mode, or the file is damaged.
+        """
         deadline = time.monotonic() + _BUSY_SECONDS
         mode = self._journal_mode()
         while mode == "busy" and time.monotonic() < deadline:
@@ -126,13 +135,13 @@ class Database:
             )
 
     def _check_all(self, connection: Connection) -> None:
-        """Raise `StoreUnavailable` if an open file is not the one in the directory any more."""
+        """Raise `StoreUnavailable` if a file was deleted or replaced since it was opened."""
         self._check()
         for suffix, opened in connection.info.get(_OPENED, ()):
             self._check(suffix, opened)
         if self._trouble:
             self._trouble = ""
-            _log.warning("store_found %s is in its place again", self._path)
+            _log.warning("store_found %s: the database is back in its place", self._path)
 
     def _check(self, suffix: str = "", opened: os.stat_result | None = None) -> None:
         path = _companion(self._path, suffix)
@@ -156,7 +165,7 @@ class Database:
         raise StoreUnavailable(trouble)
 
     def _remember(self, connection: Connection) -> None:
-        """Record which companion files a connection has open, after its first transaction."""
+        """Record the companion files that a connection has open, after its first transaction."""
         if _OPENED not in connection.info:
             found = ((each, _which(_companion(self._path, each))) for each in _COMPANIONS)
             connection.info[_OPENED] = [(each, file) for each, file in found if file is not None]
@@ -169,7 +178,7 @@ class Database:
             finally:
                 connection.close()
         except sqlite3.OperationalError:
-            return "busy"  # changing the mode does not wait for a lock
+            return "busy"  # a change of the mode fails at once if the database is locked
         except sqlite3.DatabaseError as error:
             raise _unusable(self.path, error) from error
         return mode
@@ -198,7 +207,7 @@ def _checked_url(url: object) -> URL:
 
 
 def _checked_by(check: weakref.WeakMethod[Callable[[], None]]) -> Callable[..., None]:
-    """Return a listener that checks each new connection; it does not keep the database alive."""
+    """Return a listener that checks each new connection, with a weak reference to the database."""
 
     def opened(*_: object) -> None:
         living = check()
@@ -220,13 +229,16 @@ def _companion(path: Path, suffix: str) -> Path:
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    """Open an existing file with SQLite: closing it otherwise would release SQLite's locks."""
+    """Open an existing file through SQLite only.
+
+    `open` and `close` outside SQLite would release its POSIX locks on the file.
+    """
     address = f"file:{quote(str(path))}?mode={mode}"
     return sqlite3.connect(address, uri=True, timeout=_BUSY_SECONDS)
 
 
 def _find(path: Path, *, create: bool) -> None:
-    """Find or create a database that only its owner can read."""
+    """Check an existing database, or create one; only its owner can read it."""
     if not path.exists():
         if not create:
             raise ConfigurationError(
@@ -235,7 +247,7 @@ def _find(path: Path, *, create: bool) -> None:
             )
         _begin(path)
     elif not path.is_file():
-        raise ConfigurationError(f"store=: {path} is no file: name the file of the database")
+        raise ConfigurationError(f"store=: {path} is not a file: name the file of the database")
     elif not os.access(path, os.R_OK | os.W_OK):
         raise ConfigurationError(
             f"store=: {path} cannot be opened (Permission denied): choose a file that this"
@@ -251,8 +263,8 @@ def _begin(path: Path) -> None:
     log = _companion(path, "-wal")
     if log.exists() and log.stat().st_size:
         raise ConfigurationError(
-            f"store=: {path} is gone, but what was last written to it is in {log.name}: put it"
-            f" back, or remove {log.name} to begin with an empty database"
+            f"store=: {path} is missing, but its latest changes are in {log.name}: restore"
+            f" {path.name}, or remove {log.name} to begin with an empty database"
         )
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
@@ -260,39 +272,41 @@ def _begin(path: Path) -> None:
         if path.exists():
             return  # another process was first
         raise ConfigurationError(
-            f"store=: {path} is a link to a file that is not there: put the database in its"
-            " place, or name another file"
+            f"store=: {path} is a link to a file that does not exist: restore that file, or name"
+            " another"
         ) from None
     except OSError as error:
         raise ConfigurationError(
             f"store=: {path} cannot be opened ({error.strerror}): choose a directory that exists"
             " and that this process may write to"
         ) from error
-    # A file beside it that only a database has shows that there was one before.
+    # Its companions or its secret show that there was a database before.
     was_there = any(_companion(path, each).exists() for each in (*_COMPANIONS, ".secret"))
     level = logging.WARNING if was_there else logging.INFO
     _log.log(level, "there was no database %s: an empty one was created", path)
 
 
 def _check_content(path: Path, *, create: bool) -> None:
-    """Raise `ConfigurationError` where a file is no database of ours; nothing is altered."""
+    """Raise `ConfigurationError` if a file is not a database of this package; change nothing."""
     tables = _tables(path)
     if tables is None or {_OWN, _VERSION} <= tables:
         return
     if not create:
-        raise ConfigurationError(f"store=: {path} is no database of a server: name the server's")
+        raise ConfigurationError(
+            f"store=: {path} is no authorization server's database: name the server's"
+        )
     foreign = tables & {_VERSION, *metadata.tables}
     if foreign:
         raise ConfigurationError(
-            f"store=: {path} is another application's database, which has the tables"
-            f" {', '.join(sorted(foreign))} too: name another file"
+            f"store=: {path} is the database of another application, whose tables"
+            f" {', '.join(sorted(foreign))} have the names of ours: name another file"
         )
 
 
 def _tables(path: Path) -> set[str] | None:
-    """Return the tables of a database, None while another process uses it."""
+    """Return the names of a database's tables; None while another process has it locked."""
     log = _companion(path, "-wal")
-    # With a log, reading makes none; without one, all is in the file, and only so none is made.
+    # Without a WAL file, the main file is complete; `immutable` keeps SQLite from creating one.
     quiet = not log.exists()
     try:
         with closing(_connect(path, "ro&immutable=1" if quiet else "ro")) as connection:
@@ -308,15 +322,13 @@ def _tables(path: Path) -> set[str] | None:
 def _unusable(path: Path, error: sqlite3.DatabaseError) -> ConfigurationError:
     if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
         return ConfigurationError(
-            f"store=: {path} is no SQLite database ({error}): name another file"
+            f"store=: {path} is not an SQLite database ({error}): name another file"
         )
-    return ConfigurationError(
-        f"store=: {path} is damaged ({error}): put back the last good copy of it"
-    )
+    return ConfigurationError(f"store=: {path} is damaged ({error}): restore it from a backup")
 
 
 def _keep_private(path: Path) -> None:
-    """Close a file to others: one that was copied or restored is often open to them."""
+    """Remove the permissions of other users, which copied and restored files often have."""
     try:
         mode = path.stat().st_mode
         if not mode & 0o077:
@@ -326,7 +338,7 @@ def _keep_private(path: Path) -> None:
         return  # SQLite's companions come and go
     except OSError as error:
         raise ConfigurationError(
-            f"store=: {path} can be read by others, and this process may not change that"
+            f"store=: {path} can be read by others, and this process may not change its mode"
             f" ({error.strerror}): `chmod 600` it"
         ) from error
     _log.warning("%s could be read by others: now only its owner can read it", path)
@@ -334,7 +346,7 @@ def _keep_private(path: Path) -> None:
 
 def _open(url: URL, path: Path, connections: int) -> Engine:
     engine = create_engine(
-        # SQLite is not to make a file that was deleted.
+        # Mode `rw`: SQLite must not create the file anew after it was deleted.
         url.set(database=f"file:{quote(str(path))}").update_query_dict(
             {"mode": "rw", "uri": "true"}
         ),
@@ -347,7 +359,7 @@ def _open(url: URL, path: Path, connections: int) -> Engine:
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: object) -> None:
-        connection.isolation_level = None  # transactions begin where, and as, we say
+        connection.isolation_level = None  # the driver must not begin transactions
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
 
@@ -375,5 +387,5 @@ def _failures() -> Generator[None]:
 
 
 def _cause(error: SQLAlchemyError) -> str:
-    # A driver's text never quotes parameters: they are hidden.
+    # A driver's message never quotes parameters: `hide_parameters` is set.
     return type(error).__name__ if not isinstance(error, DBAPIError) else str(error.orig)

@@ -1,6 +1,6 @@
-"""The rows of codes, grants, refresh tokens and access tokens.
+"""Queries for codes, grants, refresh tokens and access tokens.
 
-A change that must happen once is one conditional UPDATE, whose row count decides.
+A change that must happen once is one conditional UPDATE; its row count tells whether it happened.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bearerguard.server.store.schema import (
 
 
 class CodeRow(TypedDict):
-    """What a code's row has from the start."""
+    """The values of a new code's row."""
 
     digest: str
     client_id: str
@@ -42,12 +42,12 @@ def add_code(connection: Connection, **values: Unpack[CodeRow]) -> None:
 
 
 def find_code(connection: Connection, *digests: str) -> Row[Any] | None:
-    """Return the row of a code by its possible digests, None if there is none."""
+    """Return the row of a code, by its digests under each key; None if there is none."""
     return connection.execute(select(codes).where(codes.c.digest.in_(digests))).one_or_none()
 
 
 def redeem_code(connection: Connection, digest: str, grant_id: str, now: float) -> bool:
-    """Redeem a code; False if it was redeemed, has expired, or its client was removed."""
+    """Mark a code as redeemed; False if it was already, has expired, or its client was removed."""
     redeemed = connection.execute(
         update(codes)
         .where(
@@ -65,7 +65,7 @@ def redeem_code(connection: Connection, digest: str, grant_id: str, now: float) 
 
 
 class GrantRow(TypedDict):
-    """What a grant's row has from the start."""
+    """The values of a new grant's row."""
 
     grant_id: str
     client_id: str
@@ -83,12 +83,12 @@ def add_grant(connection: Connection, **values: Unpack[GrantRow]) -> None:
 
 
 def find_grant(connection: Connection, grant_id: str) -> Row[Any] | None:
-    """Return the row of a grant, None if there is none."""
+    """Return the row of a grant; None if there is none."""
     return connection.execute(select(grants).where(grants.c.grant_id == grant_id)).one_or_none()
 
 
 def revoke_grant(connection: Connection, grant_id: str, now: float) -> bool:
-    """Revoke a grant with all its tokens; False when it was before, or is none."""
+    """Revoke a grant with all its tokens; False if it was revoked before, or there is none."""
     revoked = connection.execute(
         update(grants)
         .where(grants.c.grant_id == grant_id, grants.c.revoked_at.is_(None))
@@ -100,10 +100,10 @@ def revoke_grant(connection: Connection, grant_id: str, now: float) -> bool:
 def revoke_grants_of_user(
     connection: Connection, user_id: str, now: float, client_id: str | None = None
 ) -> tuple[list[str], float]:
-    """Revoke the active grants of a user, to one client or to all.
+    """Revoke the active grants of a user: to one client, or to all if `client_id` is None.
 
-    Returns their ids, the oldest first, and when the last of their access tokens expires, 0 for
-    no token.
+    Returns the grant ids, the oldest first, and the expiry of the last access token in Unix
+    seconds, 0 if there is none.
     """
     standing = and_(grants.c.user_id == user_id, grants.c.revoked_at.is_(None))
     if client_id is not None:
@@ -123,7 +123,7 @@ def revoke_grants_of_user(
 def end_codes_of_user(
     connection: Connection, user_id: str, now: float, client_id: str | None = None
 ) -> None:
-    """Let the unredeemed codes of a user expire now."""
+    """Let the unredeemed codes of a user expire now: for one client, or for all."""
     ending = update(codes).where(
         codes.c.user_id == user_id, codes.c.redeemed_at.is_(None), codes.c.expires_at > now
     )
@@ -136,7 +136,7 @@ def end_codes_of_user(
 
 
 class RefreshTokenRow(TypedDict):
-    """What a refresh token's row has from the start."""
+    """The values of a new refresh token's row."""
 
     digest: str
     grant_id: str
@@ -151,10 +151,10 @@ def add_refresh_token(connection: Connection, **values: Unpack[RefreshTokenRow])
 
 
 def find_refresh_token(connection: Connection, *digests: str) -> Row[Any] | None:
-    """Return the row of a refresh token, by its possible digests, joined with its grant's.
+    """Return the row of a refresh token, by its digests under each key, joined with its grant.
 
-    The grant's times are `granted_until` and `revoked_at`. None if there is no such token, or its
-    client was removed.
+    The grant's expiry is `granted_until`; its last generation is `last_generation`. Returns None
+    if there is no such token, or if its client was removed.
     """
     query = (
         select(
@@ -188,7 +188,7 @@ def use_refresh_token(
 
 
 def count_refresh(connection: Connection, grant_id: str, generation: int) -> None:
-    """Store the generation of a family's last token; remove tokens before the last used one."""
+    """Store the generation of the newest token of a family; remove all but the last two."""
     connection.execute(
         update(grants).where(grants.c.grant_id == grant_id).values(generation=generation)
     )
@@ -203,7 +203,7 @@ def count_refresh(connection: Connection, grant_id: str, generation: int) -> Non
 
 
 class AccessTokenRow(TypedDict):
-    """What an access token's row has from the start."""
+    """The values of a new access token's row."""
 
     token_key: str
     client_id: str
@@ -222,7 +222,10 @@ def add_access_token(connection: Connection, **values: Unpack[AccessTokenRow]) -
 
 
 def find_access_token(connection: Connection, *token_keys: str) -> Row[Any] | None:
-    """Return the row of an access token, by its possible keys, with `grant_revoked_at`."""
+    """Return the row of an access token, by its possible keys, with `grant_revoked_at`.
+
+    The keys are the `jti` of a JWT, or the digests of an opaque token. None if there is no row.
+    """
     query = (
         select(access_tokens, grants.c.revoked_at.label("grant_revoked_at"))
         .join(grants, and_(grants.c.grant_id == access_tokens.c.grant_id), isouter=True)
@@ -232,7 +235,7 @@ def find_access_token(connection: Connection, *token_keys: str) -> Row[Any] | No
 
 
 def end_of_access_tokens(connection: Connection, grant_id: str) -> float:
-    """Return when the last access token of a grant expires, 0 for no token."""
+    """Return the expiry of a grant's last access token in Unix seconds; 0 if there is none."""
     query = select(func.max(access_tokens.c.expires_at)).where(access_tokens.c.grant_id == grant_id)
     return connection.execute(query).scalar() or 0.0
 

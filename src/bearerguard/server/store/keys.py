@@ -1,4 +1,4 @@
-"""The rows of signing keys."""
+"""Queries for signing keys."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bearerguard.server.store.schema import clients, signing_keys
 
 
 class NewKey(TypedDict):
-    """A key, its private part sealed."""
+    """A new key; its private key is sealed."""
 
     kid: str
     algorithm: str
@@ -27,7 +27,7 @@ class KeyRow(NewKey):
 
 
 def all_keys(connection: Connection) -> list[Row[Any]]:
-    """Return every key, in the order in which they sign."""
+    """Return the rows of all keys, in the order in which they sign."""
     query = select(signing_keys).order_by(signing_keys.c.active_at, signing_keys.c.created_at)
     return list(connection.execute(query))
 
@@ -45,7 +45,10 @@ def seal(connection: Connection, kid: str, sealed: bytes) -> None:
 
 
 def retire(connection: Connection, *, active_before: float, retires_at: float) -> None:
-    """Set when keys that are active before `active_before` leave the JWKS, if it is not set."""
+    """Set the time at which keys that were active before `active_before` leave the JWKS.
+
+    A time that is already set stays.
+    """
     connection.execute(
         update(signing_keys)
         .where(signing_keys.c.retires_at.is_(None), signing_keys.c.active_at < active_before)
@@ -54,14 +57,14 @@ def retire(connection: Connection, *, active_before: float, retires_at: float) -
 
 
 def retire_never(connection: Connection, kid: str) -> None:
-    """Keep a key in the JWKS for good."""
+    """Clear the time at which a key leaves the JWKS."""
     connection.execute(
         update(signing_keys).where(signing_keys.c.kid == kid).values(retires_at=None)
     )
 
 
 def remove(connection: Connection, kid: str) -> None:
-    """Remove a key with its private part."""
+    """Remove a key with its private key."""
     connection.execute(delete(signing_keys).where(signing_keys.c.kid == kid))
 
 
@@ -77,5 +80,5 @@ def remove_retired(connection: Connection, now: float) -> None:
 
 
 def longest_access_lifetime(connection: Connection) -> float:
-    """Return the longest `access_token_lifetime` of a client, 0 if none has one."""
+    """Return the longest `access_token_lifetime` of all clients in seconds; 0 if none has one."""
     return connection.execute(select(func.max(clients.c.access_lifetime))).scalar() or 0.0

@@ -1,7 +1,7 @@
-"""Migration of a database to the schema of this version, once, however many processes start.
+"""Migration of a database to the schema of this version, by Alembic.
 
-The package contains the migrations. They run in one transaction that holds the write lock, so that
-a second process finds them done.
+The package contains the migrations. They run in one transaction that holds the write lock: of
+several processes that start at once, the first migrates and the others have nothing left to do.
 """
 
 from __future__ import annotations
@@ -15,7 +15,12 @@ from bearerguard.server.store.database import Database
 
 
 def migrate(database: Database) -> None:
-    """Run the missing migrations; raises `ConfigurationError` for a later version's database."""
+    """Run the missing migrations.
+
+    Raises:
+        ConfigurationError: a later version has migrated the database.
+        StoreUnavailable: the database is locked or fails.
+    """
     database.prepare()
     config = Config()
     config.set_main_option("script_location", "bearerguard.server.store:migrations")
@@ -27,5 +32,5 @@ def migrate(database: Database) -> None:
         except CommandError as error:
             raise ConfigurationError(
                 f"store=: {database.path} has a schema that this version does not know"
-                f" ({error}): install the version that made it, or a later one"
+                f" ({error}): install the version that created it, or a later one"
             ) from error

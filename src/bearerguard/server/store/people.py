@@ -1,7 +1,7 @@
 """The tables of the login: users, sessions, stored consent, login attempts.
 
-Times are Unix seconds. A session's token and an attempt's name or address are keyed digests, in
-hexadecimal; a password is an argon2id hash.
+Times are Unix seconds. Session tokens, and the names and addresses of login attempts, are keyed
+digests in hexadecimal. Passwords are argon2id hashes.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from bearerguard.server.store.schema import metadata
 
 _DIGEST = String(64)
 _ID = String(255)
-# A login adds three rows at most, and removes a few more; the pruning does the rest.
+# Expired rows that a login removes. It adds at most three, so tables do not grow without pruning.
 _FEW = 5
 
 users: Table = Table(
     "users",
     metadata,
     Column("user_id", _ID, primary_key=True),
-    # Normalized (NFKC) and case-folded, as names are compared.
+    # In canonical form: NFKC, case-folded.
     Column("login", _ID, nullable=False, unique=True),
     Column("name", Text, nullable=False),
     Column("password_hash", Text),
@@ -49,7 +49,7 @@ sessions: Table = Table(
     Index(None, "expires_at"),
 )
 
-# An app's own users give consent too, so `user_id` need not be in `users`.
+# Users of an app's own login give consent too, so `user_id` need not be in `users`.
 consents: Table = Table(
     "consents",
     metadata,
@@ -60,7 +60,7 @@ consents: Table = Table(
         ForeignKey("clients.client_id", ondelete="CASCADE"),
         primary_key=True,
     ),
-    # A JSON object: for each resource, a list of scopes. Earlier versions wrote scopes alone.
+    # A JSON object: resource to list of scopes. Earlier versions stored only the scopes.
     Column("scope", Text, nullable=False),
     Column("given_at", Double, nullable=False),
     Index(None, "client_id"),
@@ -77,7 +77,7 @@ login_attempts: Table = Table(
 
 
 def remove_expired(connection: Connection, at: Column[float], now: float) -> None:
-    """Remove a few expired rows of a table, by its time column `at`: more than a login adds."""
+    """Remove a few expired rows of the table whose expiry column is `at`."""
     table: Table = at.table
     (digest,) = table.primary_key.columns
     expired = select(digest).where(at <= now).order_by(at).limit(_FEW)
@@ -85,7 +85,7 @@ def remove_expired(connection: Connection, at: Column[float], now: float) -> Non
 
 
 def is_disabled(connection: Connection, user_id: str) -> bool:
-    """Whether there is a disabled account of this id; an app's own users have no account."""
+    """Whether a user's account is disabled; False for users of an app's own login."""
     query = select(users.c.user_id).where(
         users.c.user_id == user_id, users.c.disabled_at.is_not(None)
     )

@@ -1,7 +1,7 @@
-"""Pruning: removing rows that have expired or were revoked, a slice at a time, by index.
+"""Pruning: removes expired and revoked rows in slices, each in one transaction.
 
-The rows of a slice are looked up without the write lock. Removing them takes the lock, for a
-number of rows that is bounded, dependent rows included.
+The rows of a slice are found by an index, without the write lock. Removing them takes the lock for
+a bounded number of rows, dependent rows included.
 """
 
 from __future__ import annotations
@@ -38,27 +38,33 @@ from bearerguard.server.store.schema import (
 
 # Seconds after its expiry for which a replayed code is still recognised.
 _CODE_MEMORY = 3600.0
-# So many grants are examined at once; how many of their tokens go with them is bounded too.
+# Grants in one slice. The number of their tokens is bounded separately.
 _GRANTS = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """What one transaction removes, returning the number of rows; whether more may follow."""
+    """The rows that one transaction removes.
+
+    Attributes:
+        remove: removes them and returns their number.
+        last: whether no further slice is due now.
+    """
 
     remove: Callable[[Connection], int]
     last: bool
 
 
-# From the time, the refresh grace in seconds and the largest number of rows: the next slice.
+# Called with the time, the refresh grace in seconds and the maximum number of rows; returns the
+# next slice, None if nothing is due.
 Kind: TypeAlias = Callable[[Connection, float, float, int], Slice | None]
-# From the time and the refresh grace: which rows are to go.
+# Called with the time and the refresh grace; returns the condition of the rows that are due.
 _Condition: TypeAlias = Callable[[float, float], ColumnElement[bool]]
 _Action: TypeAlias = Callable[[Connection, Sequence[Any], ColumnElement[bool]], int]
 
 
 def _slices(key: Column[Any], at: Column[Any], is_due: _Condition, act: _Action) -> Kind:
-    """Return a kind that acts on the rows that are due, the oldest by `at` first."""
+    """Return a kind that calls `act` for the rows that are due, the oldest by `at` first."""
 
     def look(connection: Connection, now: float, grace: float, most: int) -> Slice | None:
         due = is_due(now, grace)
@@ -72,11 +78,11 @@ def _slices(key: Column[Any], at: Column[Any], is_due: _Condition, act: _Action)
 
 
 def _rows(key: Column[Any], at: Column[Any], is_due: _Condition | None = None) -> Kind:
-    """Return a kind that removes rows: those whose time `at` has come, by default."""
+    """Return a kind that removes the rows that are due; by default those whose `at` has passed."""
     table: Table = key.table
 
     def remove(connection: Connection, keys: Sequence[Any], due: ColumnElement[bool]) -> int:
-        # A row that was renewed since it was looked up stays.
+        # The condition again: a row may have been renewed since it was found.
         removing = delete(table).where(key.in_(keys), due)
         if table not in _TOKENS:
             return connection.execute(removing).rowcount
@@ -86,7 +92,7 @@ def _rows(key: Column[Any], at: Column[Any], is_due: _Condition | None = None) -
     return _slices(key, at, is_due or (lambda now, _: at <= now), remove)
 
 
-# The tables of a grant's tokens, with their keys.
+# The tables of a grant's tokens, with their primary keys.
 _TOKENS: Mapping[Table, Column[Any]] = {
     refresh_tokens: refresh_tokens.c.digest,
     access_tokens: access_tokens.c.token_key,
@@ -94,7 +100,7 @@ _TOKENS: Mapping[Table, Column[Any]] = {
 
 
 def _is_empty() -> ColumnElement[bool]:
-    """Return the condition that a grant has no token left, so that no other can come of it."""
+    """Return the condition that a grant has no token left, so that none can be issued from it."""
     return and_(
         *(~exists().where(table.c.grant_id == grants.c.grant_id) for table in _TOKENS),
     )
@@ -108,7 +114,7 @@ def _remove_empty_grants(connection: Connection, grant_ids: Sequence[str | None]
 def _grants_with_tokens(
     connection: Connection, which: ColumnElement[bool], at: Column[Any], most: int
 ) -> Slice | None:
-    """Return a slice with tokens of grants, and the grants that have no token left then."""
+    """Return a slice: tokens of some grants, and those of the grants that then have none left."""
     query = select(grants.c.grant_id).where(which).order_by(at).limit(_GRANTS)
     grant_ids = connection.execute(query).scalars().all()
     if not grant_ids:
@@ -131,13 +137,13 @@ def _grants_with_tokens(
 
 
 def _revoked_grants(connection: Connection, _now: float, _grace: float, most: int) -> Slice | None:
-    """Remove grants that were revoked: a token without its row is unknown."""
+    """Remove revoked grants with their tokens: a token without a row is refused as unknown."""
     revoked_at = grants.c.revoked_at
     return _grants_with_tokens(connection, revoked_at.is_not(None), revoked_at, most)
 
 
 def removed_clients(connection: Connection, _now: float, _grace: float, most: int) -> Slice | None:
-    """Remove what belonged to clients that were removed, and then their rows."""
+    """Remove the rows that belong to removed clients, and then the clients' own rows."""
     query = select(clients.c.client_id).where(clients.c.access_lifetime < 0.0)
     client_id = connection.execute(query.limit(1)).scalar()
     if client_id is None:
@@ -154,7 +160,7 @@ def removed_clients(connection: Connection, _now: float, _grace: float, most: in
             removing = delete(table).where(its_own, key.in_(keys))
             break
     else:
-        # What a request in progress has added meanwhile goes with it.
+        # Rows that a concurrent request has added are removed by the cascade.
         removing = delete(clients).where(clients.c.client_id == client_id, ~stands())
     return Slice(lambda writing: writing.execute(removing).rowcount, last=False)
 
@@ -162,13 +168,13 @@ def removed_clients(connection: Connection, _now: float, _grace: float, most: in
 def _forget_successors(
     connection: Connection, keys: Sequence[Any], due: ColumnElement[bool]
 ) -> int:
-    """Forget the successors of refresh tokens whose rows stay."""
+    """Remove the sealed successors of refresh tokens whose rows stay."""
     forgetting = update(refresh_tokens).where(refresh_tokens.c.digest.in_(keys), due)
     connection.execute(forgetting.values(sealed_successor=None))
     return 0
 
 
-# In this order: a grant goes with the last of its tokens.
+# The order matters: a grant is removed with its last token.
 KINDS: Mapping[str, Kind] = {
     "removed clients": removed_clients,
     "codes": _rows(
@@ -185,7 +191,7 @@ KINDS: Mapping[str, Kind] = {
             & (refresh_tokens.c.used_at <= now - grace)
         ),
     ),
-    # Of tokens that do not say themselves to which family they belong.
+    # For refresh tokens of earlier versions, which do not contain their generation.
     "successors": _slices(
         refresh_tokens.c.digest,
         refresh_tokens.c.used_at,
@@ -196,7 +202,7 @@ KINDS: Mapping[str, Kind] = {
         _forget_successors,
     ),
     "revoked grants": _revoked_grants,
-    # Grants that have expired without a token that expired with them.
+    # Expired grants whose tokens were removed before them.
     "empty grants": _slices(
         grants.c.grant_id,
         grants.c.expires_at,
@@ -212,11 +218,11 @@ KINDS: Mapping[str, Kind] = {
 
 
 def take_turn(connection: Connection, now: float, seconds: float) -> bool:
-    """Let this process prune for so many seconds; False while another process does."""
+    """Take the task of pruning for `seconds`; False while another process has it."""
     until = upkeep.c.taken_until
     taken = connection.execute(
         update(upkeep)
-        # A turn that ends later than any can was taken before the clock was set back.
+        # An end beyond `now + seconds` means that the clock was set back since.
         .where(upkeep.c.task == "prune", (until <= now) | (until > now + seconds))
         .values(taken_until=now + seconds)
     )
@@ -224,6 +230,6 @@ def take_turn(connection: Connection, now: float, seconds: float) -> bool:
 
 
 def keep_turn(connection: Connection, now: float, seconds: float) -> None:
-    """Let this process prune for so many seconds more."""
+    """Keep the task of pruning for `seconds` from now."""
     keeping = update(upkeep).where(upkeep.c.task == "prune")
     connection.execute(keeping.values(taken_until=now + seconds))

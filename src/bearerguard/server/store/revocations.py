@@ -1,7 +1,7 @@
-"""The rows of the revocation log.
+"""Queries for the revocation log.
 
-Positions are assigned in the transaction that holds the write lock. So a reader that has read up to
-a position misses no entry that is committed later.
+Positions are assigned under the write lock, so entries are committed in the order of their
+positions. A reader that continues after the last position that it has read misses none.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def add(connection: Connection, entries: Sequence[Mapping[str, Any]]) -> None:
 
 
 def after(connection: Connection, position: int, most: int) -> Sequence[LogRow]:
-    """Return the entries after a position, in order: `most` of them or fewer."""
+    """Return at most `most` entries after a position, in order."""
     columns = revocations.c
     query = (
         select(

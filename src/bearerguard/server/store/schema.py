@@ -1,7 +1,7 @@
-"""The engine's tables. Every table of the server belongs to this file's `metadata`.
+"""The tables of keys, clients, grants, tokens and revocations, and the `metadata` of all tables.
 
 Times are Unix seconds. Digests are keyed (see `server/secret.py`), in hexadecimal. Lists are
-JSON text. A migration in `migrations/versions` makes exactly this; a test compares them.
+JSON text. The migrations in `migrations/versions` create exactly these tables (tested).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ signing_keys: Table = Table(
     Column("algorithm", String(16), nullable=False),
     Column("public_jwk", Text, nullable=False),
     Column("sealed_private", LargeBinary, nullable=False),
-    # Published from `created_at`; signs from `active_at` until a later key does.
+    # Published from `created_at`; signs from `active_at` until a later key takes over.
     Column("created_at", Double, nullable=False),
     Column("active_at", Double, nullable=False),
     # When it leaves the JWKS; set when a later key takes over.
@@ -60,12 +60,12 @@ clients: Table = Table(
     metadata,
     Column("client_id", _ID, primary_key=True),
     Column("name", Text, nullable=False),
-    # A JSON object with everything that the client was registered with. What queries look for
-    # is also in `access_lifetime` and in `client_origins`.
+    # A JSON object with all options of the registration. Those that queries need are also in
+    # `access_lifetime` and in `client_origins`.
     Column("options", Text, nullable=False, server_default=text("'{}'")),
     Column("access_lifetime", Double),
     Column("created_at", Double, nullable=False),
-    # The longest is looked up when something is revoked, and those that are being removed.
+    # For the maximum, which a revocation needs, and for the clients that are being removed.
     Index(None, "access_lifetime"),
 )
 
@@ -102,7 +102,7 @@ client_origins: Table = Table(
     Index(None, "client_id"),
 )
 
-# What a user has allowed a client at one time. Its tokens are its family.
+# What a user has allowed a client at one time. The refresh tokens of a grant are a family.
 grants: Table = Table(
     "grants",
     metadata,
@@ -121,7 +121,7 @@ grants: Table = Table(
     Index(None, "client_id"),
     Index(None, "user_id"),
     Index(None, "expires_at"),
-    # Grants that are to be removed.
+    # Grants that pruning removes.
     Index(
         "ix_grants_revoked",
         "revoked_at",
@@ -162,18 +162,19 @@ refresh_tokens: Table = Table(
     Column("successor", _DIGEST),
     # The successor itself, for the grace period, sealed with a key derived from the old token.
     Column("sealed_successor", LargeBinary),
-    # How many tokens came before it in its family; NULL for a token that does not contain it.
+    # How many tokens preceded it in its family; NULL for a token of an earlier version, which does
+    # not contain its generation.
     Column("generation", Integer),
     Index(None, "grant_id"),
     Index(None, "expires_at"),
-    # Used tokens that are recognised without their row.
+    # Used tokens whose reuse is recognised without their row.
     Index(
         "ix_refresh_tokens_spent",
         "used_at",
         sqlite_where=text("used_at IS NOT NULL AND generation IS NOT NULL"),
         postgresql_where=text("used_at IS NOT NULL AND generation IS NOT NULL"),
     ),
-    # Successors to be removed after the grace period.
+    # Sealed successors that pruning removes after the grace period.
     Index(
         "ix_refresh_tokens_sealed",
         "used_at",
@@ -211,7 +212,7 @@ assertions: Table = Table(
     Index(None, "expires_at"),
 )
 
-# The revocations in order, for guards that start, and for guards in other processes.
+# The log of revocations. Guards read it when they start, and follow it from other processes.
 revocations: Table = Table(
     "revocations",
     metadata,
@@ -223,13 +224,13 @@ revocations: Table = Table(
     Column("value", Text, nullable=False),
     # Tokens issued before this time are revoked; NULL for all.
     Column("before", Double),
-    # All tokens that are revoked by it have expired then.
+    # By then, all tokens that the entry revokes have expired.
     Column("expires_at", Double, nullable=False),
     Index(None, "expires_at"),
     sqlite_autoincrement=True,
 )
 
-# Tasks that one process does at a time, and until when it has the task.
+# Tasks that one process at a time does, and until when a process has each.
 upkeep: Table = Table(
     "upkeep",
     metadata,

@@ -1,4 +1,4 @@
-"""How Alembic runs here: over the connection, and in the transaction, that it is given."""
+"""Alembic's environment: migrations run in the transaction of the connection that is passed in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from bearerguard.server.store import people
 
 context.configure(
     connection=context.config.attributes["connection"],
-    # That of the whole schema: the tables about people come on top of the engine's.
+    # The metadata of all tables: importing `people` has added those of the login.
     target_metadata=people.users.metadata,
 )
 context.run_migrations()

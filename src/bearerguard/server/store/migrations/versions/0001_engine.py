@@ -1,4 +1,4 @@
-"""The engine's tables."""
+"""The tables of keys, clients, grants and tokens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Make the engine's tables."""
+    """Create the tables."""
     op.create_table(
         "assertions",
         sa.Column("digest", sa.String(length=64), nullable=False),

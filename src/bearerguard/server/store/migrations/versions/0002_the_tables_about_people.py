@@ -1,4 +1,4 @@
-"""The tables about people."""
+"""The tables of the login: users, sessions, consents and login attempts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Make the tables about people."""
+    """Create the tables."""
     op.create_table(
         "users",
         sa.Column("user_id", sa.String(length=255), nullable=False),

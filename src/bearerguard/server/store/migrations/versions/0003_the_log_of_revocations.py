@@ -10,7 +10,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Make the log, and the index by which it is known how long an entry matters."""
+    """Create the log, and an index for the longest token lifetime, which an entry outlives."""
     op.create_table(
         "revocations",
         sa.Column("position", sa.Integer(), nullable=False),
@@ -26,8 +26,8 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_clients_access_lifetime"), "clients", ["access_lifetime"], unique=False
     )
-    # What was revoked before there was a log, of which tokens may be out. A guard that allows for
-    # clocks gives a token up 600 s after its time at the latest.
+    # Earlier revocations of tokens that may still be valid. 600 s cover a guard's leeway
+    # after a token's expiry, 300 s at most, with a margin.
     op.execute(
         "INSERT INTO revocations (kind, value, expires_at)"
         " SELECT 'token', token_key, expires_at + 600 FROM access_tokens"

@@ -1,4 +1,4 @@
-"""What is needed to keep less: generations of refresh tokens, and one process that tidies up."""
+"""Earlier pruning: generations of refresh tokens, and a table of tasks that one process does."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Add the generations, the indexes of what is to be removed, and the table of turns."""
+    """Add the generations, the indexes for pruning, and the table of tasks."""
     op.add_column(
         "grants", sa.Column("generation", sa.Integer(), nullable=False, server_default=sa.text("0"))
     )
-    # Those that there are have none: their rows stay for as long as they did before.
+    # NULL for existing tokens: their rows stay until they expire, as before.
     op.add_column("refresh_tokens", sa.Column("generation", sa.Integer(), nullable=True))
     op.create_index(
         "ix_grants_revoked",

@@ -1,4 +1,4 @@
-"""A client's options in one JSON object: an option that no query needs is no column."""
+"""A client's options in one JSON object; only options that queries need have columns."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _origins = sa.table("client_origins", sa.column("client_id", sa.Text), sa.column
 
 
 def upgrade() -> None:
-    """Move the options of each client into its object, and drop their columns."""
+    """Move the options of each client into its JSON object, and drop their columns."""
     op.add_column(
         "clients",
         sa.Column("options", sa.Text(), nullable=False, server_default=sa.text("'{}'")),

@@ -1,1 +1,1 @@
-"""One file for each change of the schema, in order; none is ever altered."""
+"""One file for each change of the schema, in order. A released migration is never changed."""
