@@ -46,7 +46,7 @@ _EVIDENCE_LENGTH = 100
 
 
 class BearerGuardError(Exception):
-    """The base class of every error that this package raises.
+    """The base class of this package's errors.
 
     Attributes:
         temporary: whether the same call may succeed later, without any change.
@@ -150,7 +150,7 @@ class TokenError(Refusal):
 
 
 class TokenExpired(TokenError):
-    """The token has expired, and is valid otherwise."""
+    """The token is genuine, but has expired."""
 
 
 class IssuerUnavailable(BearerGuardError):

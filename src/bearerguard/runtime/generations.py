@@ -13,7 +13,7 @@ V = TypeVar("V")
 
 
 class Generations(Generic[K, V]):
-    """A map of at most `size` values, but at least 2; the values not used lately are dropped first.
+    """At most `size` values, 2 if `size` is smaller; those not used lately are dropped first.
 
     `on_drop` is called with each value that is dropped to make room.
     """
