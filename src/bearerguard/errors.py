@@ -9,12 +9,12 @@ BearerGuardError
 │   └── TokenError          401 invalid_token: the token is not valid
 │       └── TokenExpired    … because it expired
 ├── IssuerUnavailable       ours or the issuer's, 503: the token could not be validated
-│   ├── RevocationsUnavailable  … or not whether it was revoked
-│   └── ClaimCheckFailed        … or a check of the application's own failed
+│   ├── RevocationsUnavailable  … because revocations could not be read
+│   └── ClaimCheckFailed        … because a check of the application failed
 ├── RevocationFailed        the store's: it did not acknowledge a revocation
 ├── FetchFailed             a transport's: no usable response (defined in `runtime.messages`)
 ├── StoreFailed             a shared store's: no usable response (defined in `runtime.messages`)
-├── SealError               whose data was altered, or sealed with another secret
+├── SealError               the data's: it was altered, or sealed with another secret
 │                           (defined in `runtime.sealing`)
 ├── TokenRefused            the authorization server's response to a client: no token, and why
 │   └── LoginRequired       … because the grant has ended: the user must log in again
@@ -29,7 +29,7 @@ BearerGuardError
 └── AdministrationError     an administrator's: the server cannot carry out the operation
     ├── ClientError         … there is no such client, or there is one already
     ├── AccountError        … there is no such account, or there is one already
-    │   └── PasswordRejected    … or its new password would be guessed
+    │   └── PasswordRejected    … or its new password is too weak
     ├── SigningKeyError     … there is no such signing key
     └── NothingRevoked      … what was to be revoked does not exist, or has ended
 
@@ -46,7 +46,7 @@ _EVIDENCE_LENGTH = 100
 
 
 class BearerGuardError(Exception):
-    """Whatever this package raises on purpose.
+    """The base class of this package's errors.
 
     Attributes:
         temporary: whether the same call may succeed later, without any change.
@@ -150,7 +150,7 @@ class TokenError(Refusal):
 
 
 class TokenExpired(TokenError):
-    """The token is genuine, and it expired."""
+    """The token is genuine, but has expired."""
 
 
 class IssuerUnavailable(BearerGuardError):
@@ -187,7 +187,7 @@ class RevocationsUnavailable(IssuerUnavailable):
 class ClaimCheckFailed(IssuerUnavailable):
     """A check of the application's own (`Issuer(checks=)`) failed: the token is not accepted (503).
 
-    The check is to be mended: it must return None or a text, and raise nothing but `TokenError`.
+    Fix the check: it must return None or a string, and raise nothing but `TokenError`.
     """
 
     reason: ClassVar[Reason] = CLAIM_CHECK_FAILED

@@ -97,7 +97,7 @@ def _thawed(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
 class Principal:
-    """Who is calling: the bearer of a validated token. What the token lacks is None.
+    """Who is calling: the bearer of a validated token. A missing value is None.
 
     A client that acts for itself has `subject_kind` "client", and is never to be treated as a
     user (RFC 9700 §4.15).
@@ -176,7 +176,7 @@ class Principal:
         auth_time: float | None,
         claims: Claims,
     ) -> Self:
-        """Return a principal of values whose types are known: in a third of the time."""
+        """Return a principal without checking the types of its values, in a third of the time."""
         principal = object.__new__(cls)
         _fill(
             principal,

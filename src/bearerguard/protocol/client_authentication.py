@@ -1,9 +1,8 @@
 """Client authentication (RFC 6749 §2.3, RFC 7523, RFC 6750): built by a client, parsed by a server.
 
 `Proof` is what a request must carry, whoever the client is: a resource server that introspects, or
-an app that asks for tokens. `parse_basic` reads what is more than a parameter; whether it is right
-is the server's decision.
-Time and the unique id of an assertion are given.
+an app that asks for tokens. `parse_basic` parses Basic credentials; the server decides
+whether they are correct. The caller gives the time and the unique identifier of an assertion.
 """
 
 from __future__ import annotations
@@ -106,7 +105,7 @@ class MalformedAuthentication(ValueError):
 def parse_basic(fields: Sequence[bytes]) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
     """Return the client id and the secret of Basic credentials (RFC 6749 §2.3.1), None without any.
 
-    Each is a tuple of the spellings that may be meant, the likelier first. `fields` are the
+    Each is a tuple of its possible decodings, the most likely first. `fields` are the
     values of all Authorization fields of a request.
 
     Raises:
@@ -139,10 +138,10 @@ def parse_basic(fields: Sequence[bytes]) -> tuple[tuple[str, ...], tuple[str, ..
 
 
 def _spellings(octets: bytes) -> tuple[str, ...]:
-    """Return what a part of Basic credentials may mean: form-encoded, as it should be, or raw.
+    """Return the decodings of one half of Basic credentials: form-encoded, as specified, or raw.
 
     Many clients leave the encoding out, curl among them, which shows where a secret has `+`
-    or `%` (RFC 6749 §2.3.1). Secrets and ids are ASCII; other text is nobody's.
+    or `%` (RFC 6749 §2.3.1). Secrets and ids are ASCII; other text belongs to no client.
     """
     found: list[str] = []
     with suppress(form.FormError):

@@ -108,8 +108,8 @@ def signed_members(
 ) -> dict[str, Any] | None:
     """Return the members of a signed response (RFC 9701 §5) whose signature is verified.
 
-    As `read` returns them. Its `iss` must be among `issuers`, its `aud` must have a name in
-    `audience`, by which the issuer knows this API, and its `iat` must be about `now`.
+    The result is that of `read`. The response's `iss` must be among `issuers`, its `aud` must have
+    a name in `audience`, by which the issuer knows this API, and its `iat` must be about `now`.
     """
     found = response.token.claims
     audience_claim = found.get("aud")

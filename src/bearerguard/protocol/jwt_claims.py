@@ -80,7 +80,7 @@ def bearer(claims: dict[str, Any], expected: Expected, now: float) -> Principal:
     """Return the principal of a token whose signature is valid, at `now` in Unix seconds.
 
     Raises `TokenError` unless the claims are valid. Malformed optional claims are ignored. Short
-    values are shared with other tokens, once they passed every check, so that little is kept.
+    values that passed every check are shared between tokens, which saves memory.
     """
     check(claims, expected, now)
     get = claims.get

@@ -64,8 +64,8 @@ def publisher(body: bytes, token_issuer: str) -> str:
 def hint(named: object, wanted: str) -> str:
     """Return in which spelling alone two identifiers differ, "" where they differ in more.
 
-    They are different issuers nevertheless: identifiers are compared letter by letter (RFC 8414
-    §3.3, RFC 9207 §2.4).
+    They are different issuers nevertheless: identifiers are compared character by
+    character (RFC 8414 §3.3, RFC 9207 §2.4).
     """
     if not isinstance(named, str):
         return ""

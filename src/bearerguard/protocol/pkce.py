@@ -1,4 +1,4 @@
-"""Proof Key for Code Exchange (RFC 7636), by S256 alone: `plain` does not stop a thief."""
+"""Proof Key for Code Exchange (RFC 7636), S256 only: `plain` reveals the verifier."""
 
 from __future__ import annotations
 

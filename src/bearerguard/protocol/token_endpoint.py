@@ -164,7 +164,7 @@ def is_done(response: Response) -> bool:
 
 
 def members(response: Response) -> dict[str, Any]:
-    """Return the JSON object of a successful response; raises what any other one means.
+    """Return the JSON object of a successful response; raises the error that another one means.
 
     A body with an `error` is an error whatever its status: GitHub refuses with 200.
 
@@ -225,7 +225,7 @@ def _instead(response: Response, content: dict[str, Any]) -> str:
             _object(response)
         except ValueError as problem:
             return f": {problem}"
-    # Where others than OAuth put it: Facebook and Google's Identity Toolkit, Okta, and more.
+    # Errors that are not OAuth's: Facebook and Google's Identity Toolkit, Okta, and more.
     error = content.get("error")
     places = (error if isinstance(error, dict) else {}, content)
     for name in ("message", "errorSummary", "error_description"):

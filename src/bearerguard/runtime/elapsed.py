@@ -1,8 +1,8 @@
 """Elapsed seconds: how old something is, and when to try again.
 
 The count never goes backwards, is no slower than the monotonic clock, and includes the time that
-the machine was suspended. Adjusting the system's date does not change it. When a token expires is
-a question of the date, and not asked here.
+the machine was suspended. Adjusting the system's date does not change it. Whether
+a token has expired depends on the date, and is not decided here.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def elapsed_by(clock: Callable[[], float]) -> Callable[[], float]:
 class _Steps:
     """Adds up the steps of a clock.
 
-    How long a step back took cannot be known. It counts with its whole length, so that nothing
-    is kept longer for it.
+    The real duration of a step back is unknown. It counts with its whole length, so that nothing
+    is kept longer because of it.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:

@@ -13,9 +13,9 @@ V = TypeVar("V")
 
 
 class Generations(Generic[K, V]):
-    """At most `size` values, or two; those not used for a generation go first.
+    """At most `size` values, 2 if `size` is smaller; those not used lately are dropped first.
 
-    `on_drop` is called with each value that goes.
+    `on_drop` is called with each value that is dropped to make room.
     """
 
     def __init__(self, size: int, *, on_drop: Callable[[V], None] | None = None) -> None:

@@ -1,6 +1,6 @@
 """A rate limit for log lines: a burst of each kind, then one per interval; the rest is counted.
 
-Anybody can cause any number of refusals, so the lines that are written of them are bounded here.
+Anybody can cause any number of refusals, so the number of log lines about them is limited here.
 Knows no logger.
 """
 
@@ -54,7 +54,7 @@ class LineLimit:
         self._summary_at = self._elapsed() + _SUMMARY_INTERVAL
 
     def admit(self, kind: Hashable) -> int | None:
-        """Return how many lines of a kind were left out since the last; None to leave this out."""
+        """Return how many lines of a kind were left out since the last one; None to omit this."""
         if self._pid != os.getpid():
             self._renew()  # the parent's lock may be held for ever in its child
         with self._lock:

@@ -1,8 +1,8 @@
 """Sealing: the only authenticated encryption, for data in a store that others can access.
 
 AES-256-GCM (NIST SP 800-38D) under keys that are derived from the operator's secret by HKDF
-(RFC 5869). Each process makes its own, and another one after a million messages, so that no number
-of messages wears a secret out.
+(RFC 5869). Each process derives its own key, and a new one after a million messages, so that one
+secret may seal any number of messages.
 Knows nothing of what is sealed, nor where it is stored.
 
     sealed = version (1) | salt (16) | nonce (12) | ciphertext and tag
@@ -34,7 +34,7 @@ _KEPT_KEYS = 64
 
 
 class SealError(BearerGuardError, ValueError):
-    """It was not sealed with these secrets for this purpose and context, or was altered."""
+    """The data was altered, or not sealed with these secrets for this purpose and context."""
 
 
 class Sealer:
@@ -54,7 +54,7 @@ class Sealer:
         self._info = b"bearerguard sealing 1: " + purpose.encode()
         self._own: tuple[bytes, AESGCM] | None = None
         self._left = 0
-        # Keys that opened something: with a salt that a stranger wrote, none does. Swapped whole.
+        # Keys that have opened a message; a forged message adds none. Swapped whole.
         self._proved: dict[tuple[bytes, bytes], AESGCM] = {}
 
     def seal(self, plaintext: bytes, associated: bytes = b"") -> bytes:
@@ -69,7 +69,7 @@ class Sealer:
         return _VERSION + salt + nonce + cipher.encrypt(nonce, plaintext, _VERSION + associated)
 
     def open(self, sealed: bytes, associated: bytes = b"") -> bytes:
-        """Return what was sealed; raises `SealError` for anything else."""
+        """Return the plaintext; raises `SealError` unless `sealed` is authentic."""
         if sealed[:1] != _VERSION or len(sealed) < 1 + _SALT + _NONCE + _TAG:
             raise SealError("this is nothing that was sealed here")
         salt = sealed[1 : 1 + _SALT]

@@ -47,9 +47,9 @@ class ReadLog(Effect[LogPage]):
 class AppendLog(Effect[bool | None]):
     """Append entries, keep them for at least `keep` seconds, and notify all who listen.
 
-    The reply comes when the store has acknowledged all entries and has sent the notification: it
-    may die then. The notification holds the entries, without `notify` it only says that
-    there is something to read. A `mark` replaces the log's mark if that is still `instead_of`;
+    The reply comes when the store has acknowledged all entries and has sent the notification; the
+    store may fail after that. The notification holds the entries; without `notify`, it only says
+    that there is something to read. A `mark` replaces the log's mark if that is still `instead_of`;
     else nothing is appended, and the reply is False.
     """
 

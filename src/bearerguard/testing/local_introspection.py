@@ -1,7 +1,7 @@
 """The introspection endpoint of a `LocalIssuer` (RFC 7662, RFC 9701).
 
 Knows the opaque tokens that it issued and the JWTs of its issuer, and authenticates its clients.
-Its faults are those of its issuer, and any other response.
+It has the faults of its issuer, and can return any response a test sets.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class LocalIntrospection:
     """The introspection endpoint of one `LocalIssuer`.
 
     Attributes:
-        response: the response to every request, or None for the right ones.
+        response: the response to every request, or None for the correct ones.
         auth_methods: the authentication methods in its metadata; None for no list.
         supports_jwts: False to refuse JWTs with 400 `unsupported_token_type`, as some servers do.
         signed: whether to sign responses (RFC 9701) for clients that accept it.

@@ -1,7 +1,7 @@
 """Why a fetch failed (FETCH-01): one kind, and a text that an operator can act on.
 
-The texts of the errors themselves may quote the request, so only what the system says of names,
-addresses and certificates is repeated.
+An error's own text may quote the request. Only the system's messages about names, addresses and
+certificates are repeated.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class HttpTransport:
     """Fetches over HTTP/1.1.
 
     Args:
-        timeout: seconds until the whole response must have come, name resolution included.
+        timeout: seconds until the whole response must have arrived, name resolution included.
         ssl_context: for issuers with a private certificate authority, or for mutual TLS.
         proxy: the URL of a proxy; by default the environment's, but none for this machine.
         max_bytes: the longest body accepted in bytes, before and after decompression; a JWKS
@@ -111,7 +111,7 @@ class HttpTransport:
                 client = await clients.client()
                 try:
                     return await self._aexchange(request, client)
-                except _Dead:  # perhaps as all other kept ones: this one is new
+                except _Dead:  # other kept connections may be dead too: use a new one
                     async with self._async_client(direct=direct) as fresh:
                         return await self._aexchange(request, fresh)
         except TimeoutError:

@@ -22,7 +22,7 @@ _MAX_THREADS = 8
 
 
 class ResolvingTimedOut(TimeoutError):
-    """The resolver gave no address in time."""
+    """The resolver returned no address within the deadline."""
 
 
 class _Lookup:

@@ -24,7 +24,7 @@ _SCHEME = re.compile(rf"({_TOKEN})(?:[ \t]+|(?=,)|$)")
 _TOKEN68 = re.compile(r"[A-Za-z0-9\-._~+/]+=*[ \t]*(?=,|$)")
 _BETWEEN = re.compile(r"[ \t,]*")
 _ESCAPED = re.compile(r"\\(.)")
-# Characters of a field that are read: no API needs as many.
+# How many characters of a field are parsed; no API needs more.
 _MAX_LENGTH = 8192
 
 

@@ -26,10 +26,10 @@ _BEGINNINGS = (
 )
 # An error page need not begin with its <html>: a comment or a fragment may stand there.
 _HTML = (b"<!doctype html", b"<html", b"<head", b"<body", b"<title", b"<script", b"<h1", b"<p>")
-# The octets in which an HTML page is recognised.
+# How many octets of a body are searched for HTML tags.
 _HEAD = 1024
 _SPACE = 0x20
-# Seconds that a server may ask for by `Retry-After`: more are cut to these.
+# Seconds. A longer `Retry-After` is cut to this.
 _MAX_PAUSE = 3600.0
 
 
@@ -55,7 +55,7 @@ def loads_object(body: bytes) -> dict[str, Any]:
 
 
 def unserved(url: str, response: Response) -> FetchFailed | None:
-    """Return why a response has no document from `url` in it, None where it has status 200."""
+    """Return why a response from `url` holds no document; None if its status is 200."""
     status = response.status
     if status == _OK:
         return None
@@ -89,7 +89,7 @@ def retry_after(response: Response) -> float:
 
 
 def redirect(response: Response) -> str:
-    """Say to which origin a response redirects; nothing where it does not."""
+    """Describe a redirect by its origin; return an empty string for another response."""
     if response.status not in _REDIRECTS:
         return ""
     location = response.header("location")
@@ -99,7 +99,7 @@ def redirect(response: Response) -> str:
 
 
 def _target(url: str, location: str | None) -> str:
-    """Return to which origin a redirect leads: what follows that may hold secrets."""
+    """Return the origin that a redirect leads to; the rest of its URL may hold secrets."""
     try:
         target = urlsplit(urljoin(url, location or ""))
     except ValueError:

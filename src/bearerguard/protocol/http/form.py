@@ -1,4 +1,4 @@
-"""Decoding what is form-encoded, strictly (WHATWG URL §5.1, RFC 6749 appendix B)."""
+"""Strict decoding of form-encoded text (WHATWG URL §5.1, RFC 6749 appendix B)."""
 
 from __future__ import annotations
 

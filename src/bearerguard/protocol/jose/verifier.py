@@ -37,7 +37,7 @@ def verifier(algorithm: str, key: Any) -> Verifier:
         return _plain(key, PSS(MGF1(hashed), hashed.digest_size), hashed)
     if family == "ES":
         return _ecdsa(key, _HASHES[strength])
-    return _plain(key)  # EdDSA, which has its hash inside
+    return _plain(key)  # EdDSA hashes the input itself
 
 
 def _plain(key: Any, *how: object) -> Verifier:
