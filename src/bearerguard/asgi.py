@@ -171,6 +171,7 @@ class BearerMiddleware(Adapter[ASGIApp]):
 
 
 def _set_principal(scope: Scope, principal: Principal) -> None:
+    # `__call__` has these lines too: a call would cost a warm request a tenth of F.
     state = scope.get("state")
     if state is None:
         scope["state"] = {"principal": principal}
