@@ -27,7 +27,7 @@ _PREFIX = "no token at the moment: "
 
 
 class Backoff:
-    """The last failure, for as long as nothing is to be tried again."""
+    """The last failure in this process, until the next attempt is allowed."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic

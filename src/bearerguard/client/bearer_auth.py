@@ -27,8 +27,8 @@ R = TypeVar("R")
 _UNAUTHORIZED, _FORBIDDEN = 401, 403
 REFUSALS = (_UNAUTHORIZED, _FORBIDDEN)
 _MAX_DIGITS = 10
-# An API that refuses a token that has just come refuses the next as well, for all that is known:
-# for so many seconds no other one is fetched for it.
+# An API that refuses a new token probably refuses the next as well: no other token is fetched for
+# so many seconds.
 _HOPELESS_SECONDS = 10.0
 
 
@@ -116,7 +116,7 @@ class BoundAuth:
         )
         # The lease whose expiry header has been read.
         self._read: Lease | None = None
-        # A token that was refused when it was new, and until when none is fetched in its place.
+        # A new token that was refused, and until when no other is fetched in its place.
         self._hopeless = ("", 0.0)
 
     def __repr__(self) -> str:
@@ -131,7 +131,7 @@ class BoundAuth:
             )
 
     def _headers(self, lease: Lease, method: str, url: str) -> list[tuple[str, str]]:
-        """Return what a request carries for a token: with a proof, when it is bound to a key."""
+        """Return the header fields of a request, with a DPoP proof for a bound token."""
         found = [("Authorization", lease.header)]
         proofs = self._manager.proofs(lease)
         if proofs is not None:
@@ -152,7 +152,7 @@ class BoundAuth:
             proofs.note(url, headers.get("dpop-nonce"))
 
     def _retries(self, lease: Lease, refusal: Refusal | None) -> Retries:
-        """Yield what to do about a refusal, until the caller is to have the response.
+        """Yield the steps after a refusal; when it ends, the caller gets the response.
 
         Raises `InsufficientScope` or `StepUpRequired` for what no other token of the same
         kind would do.
@@ -189,12 +189,12 @@ class BoundAuth:
 
 
 class FlowingAuth(BoundAuth):
-    """For httpx and what came from it, whose `auth` is a generator of requests."""
+    """For httpx and httpx2, whose `auth` is a generator of requests."""
 
     # The library's name, and what it raises for a body that was a stream.
     _library: ClassVar[str]
     _not_read: ClassVar[type[Exception]]
-    # Authorities known to be bound, as the library takes URLs apart: what most requests ask.
+    # Authorities known to be bound, in the form in which the library parses URLs.
     _known: set[tuple[str, str, int | None]]
 
     def __init__(
@@ -208,7 +208,7 @@ class FlowingAuth(BoundAuth):
         self._known = set()
 
     def __call__(self, request: Never, /) -> Never:
-        """Refuse another library, that calls what it is given: it would not see a 401."""
+        """Raise `TypeError` for a library that calls its `auth`: no 401 would be seen."""
         raise wrong_library(self._library, request)
 
     def sync_auth_flow(self, request: Any) -> Generator[Any, Any, None]:
@@ -238,7 +238,7 @@ class FlowingAuth(BoundAuth):
             wanted = following(exchange, reply)
 
     def _exchange(self, request: Any) -> Generator[Any, Any, None]:
-        """Yield the requests to send, and between them what the manager is asked for."""
+        """Yield the requests to send, and between them the leases that are needed."""
         authority = _authority(request)
         if authority not in self._known:
             self._check(str(request.url))
@@ -281,7 +281,7 @@ class FlowingAuth(BoundAuth):
         return Refusal(response.status_code, response.headers.get_list("www-authenticate"), url)
 
     def _again(self, request: Any, response: Any) -> Any:
-        """Return what to send again: where a redirect led, if one did; None for a spent stream."""
+        """Return the request to send again, after redirects; None if its stream has been read."""
         try:
             request.content  # noqa: B018 - raises for a stream
         except self._not_read:

@@ -1,4 +1,4 @@
-"""Finding out whom to ask: from an API's URL or challenge to its issuer's endpoints.
+"""Discovery: from an API's URL or challenge to the endpoints of its issuer.
 
 Protected resource metadata (RFC 9728) names the issuer, the issuer's own (RFC 8414, then
 OpenID Connect Discovery) its endpoints. Nobody speaks for another: each document must name
@@ -30,7 +30,7 @@ _ACCEPT = (("accept", "application/json"),)
 
 @dataclass(frozen=True, slots=True)
 class Discovered:
-    """What is known of an API: what to ask a token for, and whom.
+    """An API, its issuer, and the scopes to request.
 
     Attributes:
         resource: its identifier, which is `resource=` of a source.
@@ -53,7 +53,7 @@ def discover(
     *,
     transport: Transport | None = None,
 ) -> Discovered:
-    """Find out which issuer's tokens an API takes (RFC 9728), and where that issuer is asked.
+    """Return the issuer whose tokens an API accepts (RFC 9728), and the issuer's metadata.
 
     Args:
         url: an address of the API.
@@ -76,7 +76,7 @@ async def adiscover(
     *,
     transport: Transport | None = None,
 ) -> Discovered:
-    """Find out which issuer's tokens an API takes; as `discover` does."""
+    """Return the issuer whose tokens an API accepts; does as `discover`."""
     _, asynchronous = driving.handlers(transport or default_transport())
     return await arun(_discovered(url, challenges), asynchronous)
 
@@ -135,7 +135,7 @@ def endpoint(document: Mapping[str, Any], name: str, *, insecure_allow_http: boo
 
 
 def protected_resource(url: str, challenges: Iterable[str] = ()) -> Flow[ResourceMetadata]:
-    """Return what the API behind `url` says of itself.
+    """Return the metadata of the API behind `url` (RFC 9728).
 
     `challenges` are the `WWW-Authenticate` lines of a refusal; the `resource_metadata` in
     them is where to look, and otherwise the well-known places are.
@@ -175,7 +175,7 @@ def _discovered(url: str, challenges: Iterable[str] | None) -> Flow[Discovered]:
 
 
 def _same_security(option: str, given: str, url: str) -> str:
-    """Return where an API points to: nowhere less safe than the API itself."""
+    """Return a URL that an API names; refuse plain http where the API itself has https."""
     if metadata.is_https(given) or (
         metadata.is_loopback_http(given) and not metadata.is_https(url)
     ):
@@ -184,7 +184,7 @@ def _same_security(option: str, given: str, url: str) -> str:
 
 
 def _first(places: Iterable[str], parse: Callable[[bytes], T]) -> Flow[T]:
-    """Return what the first place that has a document says."""
+    """Return the parsed document of the first place that has one."""
     try:
         return (yield from well_known.first(places, parse))
     except well_known.NothingServed as error:
@@ -194,7 +194,7 @@ def _first(places: Iterable[str], parse: Callable[[bytes], T]) -> Flow[T]:
 
 
 def unavailable(error: FetchFailed) -> TokenUnavailable:
-    """Return what a failed fetch means to who wants a token."""
+    """Return the error of a token request whose fetch failed."""
     pause = error.retry_after if isinstance(error, well_known.NothingServed) else 1.0
     return TokenUnavailable(str(error), pause, temporary=error.temporary)
 

@@ -38,7 +38,7 @@ class BearerAuth(BoundAuth, AuthBase):
     """
 
     def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Put a token on a request, and have its response examined."""
+        """Put a token on a request, and register a hook for its response."""
         if not isinstance(r, requests.PreparedRequest):
             raise wrong_library("requests", r)
         self._check(r.url or "")
@@ -61,7 +61,7 @@ class BearerAuth(BoundAuth, AuthBase):
     def _retried(
         self, response: requests.Response, lease: Lease, options: _SendOptions
     ) -> requests.Response:
-        """Return the response for the caller: this one, or that to the request sent again."""
+        """Return this response, or the response to the request sent again."""
         try:
             retries = self._retries(lease, self._refusal(response, lease))
             step = following(retries, None)
@@ -70,13 +70,13 @@ class BearerAuth(BoundAuth, AuthBase):
                 if isinstance(step, Renew):
                     reply = self._manager.renew(step.lease)
                 elif not isinstance(response.request.body, str | bytes | None):
-                    return response  # a stream, that is spent
+                    return response  # the stream has been read
                 else:
                     response = self._sent_again(response, step.lease, options)
                     reply = self._refusal(response, step.lease)
                 step = following(retries, reply)
         except BaseException:
-            response.close()  # nobody else can: it reaches no caller
+            response.close()  # no caller gets it
             raise
         return response
 
@@ -115,7 +115,7 @@ def _stays(response: requests.Response) -> bool:
 
 
 def _challenges(response: requests.Response) -> list[str]:
-    """Return the fields as they came: requests joins them, and urllib3 underneath does not."""
+    """Return the header fields separately: requests joins them, urllib3 does not."""
     fields = getattr(getattr(response.raw, "headers", None), "getlist", None)
     if fields is None:  # an adapter without urllib3
         return [response.headers.get("www-authenticate", "")]

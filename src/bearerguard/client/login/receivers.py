@@ -96,7 +96,7 @@ def receiver(
 
 
 class PastedRedirect:
-    """Has the person paste the address that the browser was sent to.
+    """Asks the person to paste the address that the browser was sent to.
 
     Args:
         redirect_uri: what that address begins with.
@@ -137,7 +137,7 @@ class PastedRedirect:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Nothing was opened."""
+        """Do nothing: nothing was opened."""
 
     def __repr__(self) -> str:
         return f"PastedRedirect({self.redirect_uri!r})"

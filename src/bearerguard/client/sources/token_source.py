@@ -1,4 +1,4 @@
-"""What a source of tokens must do, and what it may be able to do besides.
+"""The interface of a token source, and its optional parts.
 
 A source knows how to get a token, not when, and keeps none: that is the manager's part.
 """
@@ -48,7 +48,7 @@ class Widening(Protocol):
     """A source that can ask for more scopes, or for a stronger or newer login."""
 
     def widened(self, demand: Demand) -> TokenSource:
-        """Return a source that asks for what `demand` names besides."""
+        """Return a source that also asks for what `demand` names."""
         ...
 
 

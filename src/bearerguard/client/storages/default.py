@@ -1,4 +1,4 @@
-"""Which storage is used when nobody names one: the keyring, else an encrypted file.
+"""The default storage: the keyring, else an encrypted file.
 
 The chosen storage has passed a probe. It is never plaintext.
 """

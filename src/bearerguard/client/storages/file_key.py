@@ -19,7 +19,7 @@ from bearerguard.runtime.sealing import MIN_SECRET_BYTES, Secret, checked_secret
 KEY_VARIABLE = "BEARERGUARD_CLIENT_STORAGE_KEY"
 _MAKE_ONE = '`python -c "import secrets; print(secrets.token_hex(32))"`'
 _MIN_PASSPHRASE = 8
-# 128 MiB and some 0.3 s: what OWASP names as the least for passwords that guard data at rest.
+# 128 MiB and some 0.3 s: the minimum that OWASP recommends for passwords that protect data at rest.
 _COST, _BLOCK, _PARALLEL = 2**17, 8, 1
 
 
@@ -38,7 +38,7 @@ class FileKey(Protocol):
 
     @property
     def kind(self) -> int:
-        """What a file notes about it, one octet."""
+        """The octet that a file stores to name the kind of key."""
         ...
 
     def secrets(self, salt: bytes, *, fresh: bool) -> Sequence[bytes]:

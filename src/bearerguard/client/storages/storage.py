@@ -1,4 +1,4 @@
-"""What a place that keeps tokens must do, and the simplest: memory.
+"""The interface of a token storage, and the storage in memory.
 
 A storage maps keys to octets, a serialised token each, and knows nothing of what they mean.
 What is kept is changed by comparing and swapping only, so that of two who refresh at once one
@@ -16,12 +16,12 @@ from typing import Protocol
 
 from bearerguard.errors import StorageError
 
-# How long one waits for another that holds a lock: longer than a token request may take.
+# Seconds to wait for a lock: longer than a token request may take.
 LOCK_TIMEOUT = 30.0
 
 
 class Storage(Protocol):
-    """A place that keeps tokens. No name of it and no message shows what is kept."""
+    """Stores tokens. Neither its name nor its messages show a token."""
 
     @property
     def name(self) -> str:
@@ -29,34 +29,34 @@ class Storage(Protocol):
         ...
 
     def probe(self) -> None:
-        """Keep a canary, read it and remove it; `StorageError` names the remedy if one fails."""
+        """Store, read and remove a test value; `StorageError` names the remedy if that fails."""
         ...
 
     def load(self, key: str) -> bytes | None:
-        """Return what is kept under `key`, or None."""
+        """Return the octets stored under `key`, or None."""
         ...
 
     def swap(self, key: str, expected: bytes | None, value: bytes | None) -> bool:
-        """Keep `value` in place of `expected`; None stands for nothing, on both sides.
+        """Replace `expected` by `value`; None stands for nothing, on both sides.
 
         Returns False, and changes nothing, when something else than `expected` is kept.
         """
         ...
 
     def locked(self, key: str) -> AbstractContextManager[None]:
-        """Hold the one lock of `key`, in all processes that share what is kept here.
+        """Hold the one lock of `key` among all processes that share this storage.
 
         The wait is bounded and ends in `StorageError`. `load` and `swap` work inside.
         """
         ...
 
     def keys(self) -> Sequence[str]:
-        """Return the keys under which something is kept, sorted."""
+        """Return the stored keys, sorted."""
         ...
 
 
 def probe(storage: Storage) -> None:
-    """Keep, read and remove a canary under a key that nothing else has."""
+    """Store, read and remove a test value under an unused key."""
     key, canary = f"probe:{secrets.token_hex(8)}", secrets.token_bytes(32)
     kept = storage.swap(key, None, canary)
     found = storage.load(key)
@@ -68,7 +68,7 @@ def probe(storage: Storage) -> None:
 
 
 class MemoryStorage:
-    """Keeps tokens as long as the process lives, for its threads."""
+    """Stores tokens for the threads of this process, until it ends."""
 
     name = "memory"
 
@@ -86,15 +86,15 @@ class MemoryStorage:
         return f"MemoryStorage({len(self._kept)} kept)"
 
     def probe(self) -> None:
-        """Keep, read and remove a canary."""
+        """Store, read and remove a test value."""
         probe(self)
 
     def load(self, key: str) -> bytes | None:
-        """Return what is kept under `key`, or None."""
+        """Return the octets stored under `key`, or None."""
         return self._kept.get(key)
 
     def swap(self, key: str, expected: bytes | None, value: bytes | None) -> bool:
-        """Keep `value` in place of `expected`; False when something else is kept."""
+        """Replace `expected` by `value`; False when something else is stored."""
         with self._changing():
             if self._kept.get(key) != expected:
                 return False
@@ -117,10 +117,10 @@ class MemoryStorage:
             lock.release()
 
     def keys(self) -> Sequence[str]:
-        """Return the keys under which something is kept, sorted."""
+        """Return the stored keys, sorted."""
         return sorted(self._kept)
 
     def _changing(self) -> threading.Lock:
         if self._pid != os.getpid():
-            self._new_process()  # the parent's threads never let go in this process
+            self._new_process()  # locks of the parent's threads are never released in this process
         return self._swapping
