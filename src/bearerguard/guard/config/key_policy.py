@@ -18,8 +18,8 @@ class KeyPolicy:
             response takes precedence.
         max_age: how long keys are used while they cannot be refreshed; after that, requests get
             503.
-        cooldown: the time in which unknown `kid`s may cause one fetch, after a burst of three; also
-            the longest backoff after failed fetches.
+        cooldown: the time in which unknown key ids may cause one fetch, after a burst of three;
+            also the longest backoff after failed fetches.
         token: a bearer token that is sent to `jwks_uri` alone, or a callable that returns one.
 
     Raises:
