@@ -1,7 +1,7 @@
-"""The client: tokens that refresh themselves, kept safely, for whoever calls an API.
+"""The client: gets tokens for API calls, renews them, and stores them safely.
 
 `BearerAuth` is that of httpx2; `bearerguard.client.httpx` and `bearerguard.client.requests`
-have their own. A name brings its module when it is first used.
+have their own. The module of a name is imported when the name is first used.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""No renewal for a while after a failure: in this process, and in all that share a storage.
+"""The backoff after a failed renewal: in this process, and in all that share a storage.
 
-Who renews under the storage's lock and gets no response stores the failure beside the token. Those
-who waited for the lock, and those who come soon after, raise the same failure: they do not wait
-for the same slow server one after another, nor send it a refresh token whose response was lost,
-each in turn (it may have been rotated, and a second use would end the session, RFC 9700
-§4.14.2). Only `TokenUnavailable` is shared: a refusal may concern one process alone.
+A process that renews under the storage's lock and gets no response stores the failure beside the
+token. Processes that waited for the lock, or come soon after, raise the same failure. So they do
+not wait for the same slow server one after another. Nor does each send it a refresh token whose
+response was lost: the token may have been rotated, and a second use would revoke the session
+(RFC 9700 §4.14.2). Only `TokenUnavailable` is shared: a refusal may concern one process alone.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from bearerguard.client.storages.storage import Storage
 from bearerguard.errors import BearerGuardError, TokenUnavailable
 from bearerguard.protocol.jose import strict_json
 
-# The seconds of a backoff in this process: doubled by each failure.
+# The seconds of a backoff in this process: doubled after each failure.
 _FIRST, _LONGEST = 1.0, 60.0
-# Those of a shared failure; a server that asks for more gets it (`Retry-After`).
+# Those of a shared failure; longer if the server sends a longer `Retry-After`.
 _FIRST_SHARED, _LONGEST_SHARED, _LONGEST_ASKED = 1.0, 8.0, 60.0
-# A failure that ended longer ago than this has nothing to do with the next.
+# A failure that expired longer ago than this does not lengthen the next backoff.
 _FORGOTTEN = 60.0
 _VERSION = 1
 _PREFIX = "no token at the moment: "
@@ -41,14 +41,14 @@ class Backoff:
         return failure if failure is not None and self._monotonic() < self._until else None
 
     def begin(self, failure: BearerGuardError) -> None:
-        """Begin a backoff: twice as long as the last one, or as long as the server asked for."""
+        """Begin a backoff: twice as long as the last one, or as long as the server requested."""
         self._seconds = min(max(_FIRST, self._seconds * 2), _LONGEST)
         asked = float(getattr(failure, "retry_after", 0.0))
         self._until = self._monotonic() + max(self._seconds, min(asked, _LONGEST))
         self._failure = failure
 
     def end(self) -> None:
-        """Forget all failures: something succeeded."""
+        """Forget all failures after a success."""
         self._seconds, self._failure = 0.0, None
 
 
@@ -67,7 +67,7 @@ class SharedFailure:
             return None
         cause, begun, seconds = found
         left = begun + seconds - self._clock()
-        # More left than there was: the clock was set back, and nobody knows when it began.
+        # More left than at the start: the clock was set back, so the start is unknown.
         return TokenUnavailable(cause, max(1.0, left)) if 0 < left <= seconds else None
 
     def begin(self, failure: TokenUnavailable) -> None:
@@ -93,7 +93,7 @@ class SharedFailure:
 
 
 def _read(kept: bytes | None) -> tuple[str, float, float] | None:
-    """Return the cause, when it began and for how long it holds; None for anything else."""
+    """Return the cause, the start and the duration in seconds; None if it is unreadable."""
     if kept is None:
         return None
     try:

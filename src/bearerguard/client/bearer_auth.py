@@ -1,8 +1,8 @@
-"""What the `BearerAuth` of every HTTP library shares: where a token may go, and what is retried.
+"""The base of every HTTP library's `BearerAuth`: where a token may go, and what is retried.
 
 Tokens go to the bound origins only: a request to any other is an error, and a redirect to one
-carries no token. The rules and the loop of retries stand here once; each library has its own
-class, on its own base, in a file of its own, and only carries them out.
+carries no token. The rules and the retry loop are defined here once. Each library has its own
+class in a file of its own, which only applies them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _HOPELESS_SECONDS = 10.0
 
 
 class _Step(Enum):
-    """What to do after a response that refuses a token; each at most once for a request."""
+    """A step after a response that refuses a token; each is taken at most once per request."""
 
     RENEW = auto()
     NEW_PROOF = auto()
@@ -62,8 +62,7 @@ class Renew:
 class SendAgain:
     """Asks to send the request again with `lease`.
 
-    The reply is the refusal that came, or None: the request was not refused, or it cannot be sent
-    again.
+    The reply is the new refusal, or None when the request was accepted or cannot be sent again.
     """
 
     lease: Lease
@@ -73,10 +72,10 @@ Retries: TypeAlias = Generator[Renew | SendAgain, Lease | Refusal | None, None]
 
 
 class BoundAuth:
-    """A token that is always fresh, for the origins that it is bound to.
+    """Sends a fresh token to the origins that it is bound to.
 
-    A 401 has the token renewed and the request sent again, once, if its body can be sent
-    again; a body that is a stream cannot, so that the caller gets the 401.
+    After a 401, the token is renewed and the request is sent again, once. A request whose body is
+    a stream cannot be sent again: the caller gets the 401.
 
     Args:
         manager: hands out tokens.
@@ -139,7 +138,7 @@ class BoundAuth:
         return found
 
     def _note(self, lease: Lease, url: str, headers: Any) -> None:
-        """Take from a response how long the token lives, once, and the next DPoP nonce."""
+        """Read from a response when the token expires, once, and the next DPoP nonce."""
         if lease is self._read or origin(url) not in self._origins:
             return
         seconds = (headers.get("access-token-expires-in") or "").strip()
@@ -173,7 +172,7 @@ class BoundAuth:
             refusal = answer if isinstance(answer, Refusal) else None
 
     def _step(self, lease: Lease, refusal: Refusal, left: frozenset[_Step]) -> _Step | None:
-        """Return what of `left` to do after a refusal; None to leave it to the caller."""
+        """Return the step of `left` to take after a refusal; None to leave it to the caller."""
         if origin(refusal.url) not in self._origins:
             return None  # a redirect led elsewhere
         step = _demanded(refusal, lease.token.token_type.lower())
@@ -271,7 +270,7 @@ class FlowingAuth(BoundAuth):
             request.headers.update(self._headers(lease, request.method, str(request.url)))
 
     def _refusal(self, request: Any, response: Any, lease: Lease) -> Refusal | None:
-        """Return the response as a refusal of the token, None when it is none."""
+        """Return the response as a refusal of the token; None for any other response."""
         url = str(response.request.url)
         self._note(lease, url, response.headers)
         if response.status_code not in REFUSALS:
@@ -292,7 +291,7 @@ class FlowingAuth(BoundAuth):
 
 @dataclass(frozen=True, slots=True)
 class _FirstLease:
-    """Asks for the token to begin with; the reply is its lease."""
+    """Asks for the first token; the reply is its lease."""
 
 
 def following(steps: Generator[S, R, None], reply: Any) -> S | None:
@@ -310,7 +309,7 @@ def _authority(request: Any) -> tuple[str, str, int | None]:
 
 def _demanded(refusal: Refusal, scheme: str) -> _Step | None:
     parsed = challenge.parse(refusal.challenges)
-    found = challenge.find(parsed, scheme)  # of several, the one for this type of token
+    found = challenge.find(parsed, scheme)  # of several, the one for this token type
     if found is None or "error" not in found.parameters:
         found = challenge.find(parsed, "bearer", "dpop")
     error = None if found is None else found.parameters.get("error")
@@ -327,7 +326,7 @@ def _demanded(refusal: Refusal, scheme: str) -> _Step | None:
         )
     if error in {names.USE_DPOP_NONCE, names.INVALID_DPOP_PROOF}:
         return _Step.NEW_PROOF
-    # A token was sent: without a code, it is what the API objects to.
+    # A token was sent: without an error code, the API is taken to refuse the token.
     return _Step.RENEW if error in {None, "invalid_token"} else None
 
 

@@ -57,14 +57,14 @@ def discover(
 
     Args:
         url: an address of the API.
-        challenges: the `WWW-Authenticate` lines of a refusal; by default, `url` is asked with
-            GET and without a token.
-        transport: what requests are sent by; an `HttpTransport` by default.
+        challenges: the `WWW-Authenticate` lines of a refusal; by default, `url` is requested
+            with GET and without a token.
+        transport: sends the requests; an `HttpTransport` by default.
 
     Raises:
-        ConfigurationError: the URL is no https URL.
-        DiscoveryError: metadata is missing, or speaks for another.
-        TokenUnavailable: the API or the issuer could not be asked.
+        ConfigurationError: the URL is not an https URL.
+        DiscoveryError: metadata is missing, or names another API or issuer.
+        TokenUnavailable: the API or the issuer could not be reached.
     """
     sync, _ = driving.handlers(transport or default_transport())
     return run(_discovered(url, challenges), sync)
@@ -116,8 +116,8 @@ def server_metadata(issuer: str) -> Flow[Mapping[str, Any]]:
 def endpoint(document: Mapping[str, Any], name: str, *, insecure_allow_http: bool = False) -> str:
     """Return one of the endpoints of an issuer.
 
-    Raises `DiscoveryError` for none, for plain http, and for an endpoint on this machine that a
-    remote issuer names.
+    Raises `DiscoveryError` when it is missing, is plain http, or is an endpoint on this machine
+    that a remote issuer names.
     """
     issuer, found = document["issuer"], document.get(name)
     if not isinstance(found, str):

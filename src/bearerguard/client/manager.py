@@ -1,8 +1,8 @@
 """The token manager: gets tokens from a source, stores them, and renews them before they expire.
 
-Decides when a token is renewed, and that it is renewed once: in this process by `single_flight`,
-among processes by the lock of the storage. A fresh token costs a comparison of times: no lock, no
-flow. While a token is still valid, no caller waits for its renewal.
+The manager decides when a token is renewed. Each token is renewed once: `single_flight` ensures it
+in this process, the lock of the storage among processes. A fresh token costs a comparison of times:
+no lock, no flow. While a token is still valid, no caller waits for its renewal.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class TokenManager:
         key: the key in the storage, in place of the source's own.
         transport: sends the token requests; an `HttpTransport` by default.
         clock: returns Unix seconds.
-        monotonic: returns seconds that no change of the calendar clock disturbs.
+        monotonic: returns seconds of a clock that is never set back.
 
     Attributes:
         source: gets tokens.
@@ -100,7 +100,7 @@ class TokenManager:
         Raises:
             LoginRequired: a person must log in first.
             TokenRefused: the authorization server refused the token request (RFC 6749 §5.2).
-            TokenUnavailable: the authorization server could not be asked.
+            TokenUnavailable: the authorization server could not be reached.
             StorageError: the token could not be stored.
         """
         return self.lease().token
@@ -125,8 +125,8 @@ class TokenManager:
     def renew(self, refused: Lease) -> Lease:
         """Return a lease on another token than one that an API refused; raises as `token` does.
 
-        It is a newer one that is in use already, or a new one. A source that returns the same
-        token again gets the same token returned.
+        That is a newer token already in use, or a new one. It is the same token again if the source
+        returns the same.
         """
         lease = self._newer(refused)
         return lease or self._joined(refused).result()
@@ -168,25 +168,25 @@ class TokenManager:
         return await arun(self._login(self.source), self._async_handlers)
 
     def step_up(self, demanded: InsufficientScope | StepUpRequired) -> Token:
-        """Get a token with what an API demanded, besides what was asked for before (RFC 9470).
+        """Get a token that meets what an API demanded, besides the earlier scopes (RFC 9470).
 
-        Raises as `token` does, and `demanded` itself when the token has all of it already.
+        Raises as `token` does, and `demanded` itself when the token has all the scopes already.
         """
         return run(self._step_up(demanded), self._handlers)
 
     async def astep_up(self, demanded: InsufficientScope | StepUpRequired) -> Token:
-        """Get a token with what an API demanded; raises as `step_up` does."""
+        """Get a token that meets what an API demanded; raises as `step_up` does."""
         return await arun(self._step_up(demanded), self._async_handlers)
 
     def logout(self) -> bool:
-        """Delete the stored token and revoke it (RFC 7009); return whether the server did."""
+        """Delete the stored token and revoke it (RFC 7009); return whether it was revoked."""
         return run(self._logout(), self._handlers)
 
     async def alogout(self) -> bool:
-        """Delete the stored token and revoke it (RFC 7009); return whether the server did."""
+        """Delete the stored token and revoke it (RFC 7009); return whether it was revoked."""
         return await arun(self._logout(), self._async_handlers)
 
-    # How
+    # Implementation
 
     def _serving(self) -> Lease | None:
         """Return the lease while its token is valid; start its renewal when it is due."""
@@ -208,7 +208,7 @@ class TokenManager:
     def _joined(self, replaced: Lease) -> Future[Lease]:
         failure = self._backoff.failure()
         if failure is not None:
-            # All callers get the same exception: without the tracebacks of earlier ones.
+            # All callers get the same exception object: drop the traceback of the last one.
             raise failure.with_traceback(None)
         return self._renewals.join(replaced.token.access_token)
 
@@ -219,7 +219,7 @@ class TokenManager:
             return lease
         failure = self._backoff.failure()
         if failure is not None:
-            raise failure  # of a renewal that ended just before this one began
+            raise failure  # from a renewal that failed just before this one began
         try:
             lease = run(self._renewal.renewed(self.source, replaced), self._handlers)
         except BearerGuardError as error:
@@ -233,10 +233,10 @@ class TokenManager:
         lease = self._lease
         serves = lease.is_valid(self.monotonic(), self._clock())
         is_login = isinstance(error, LoginRequired)
-        # Only a login renews it: until then the token is used until it expires.
+        # Only a login can renew it: the token is used until it expires.
         if is_login and serves and lease.token.access_token == replaced:
             self._lease = lease.to_its_end()
-        # Without a backoff, a client without a person would ask again at each request.
+        # Without a backoff, a non-interactive client would request a token for each API call.
         if not is_login or not isinstance(self.source, Interactive):
             self._backoff.begin(error)
         if serves:

@@ -1,9 +1,9 @@
 """Renewing a stored token once among all processes that share the storage.
 
-Under the lock of the storage: read again, since another process may have renewed it; ask the
-source; store the new token before anybody uses it. A failure is shared as a token is. A token that
-could not be stored is not lost: the next renewal stores it first, since its refresh token is the
-only valid one.
+A renewal holds the lock of the storage. It reads the token again, since another process may have
+renewed it. Then it requests a token from the source, and stores it before anybody uses it. A
+failure is shared as a token is. A token that could not be stored is not lost: the next renewal
+stores it first, since its refresh token is the only valid one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bearerguard.runtime.flow import Flow
 
 @dataclass(frozen=True, slots=True)
 class _Unkept:
-    """A new token that could not be stored, and the value stored in its place."""
+    """A new token that could not be stored, and the value that it should have replaced."""
 
     instead: bytes | None = field(repr=False)
     token: Token
@@ -48,12 +48,12 @@ class Renewal:
         self._failure = SharedFailure(storage, key, clock)
 
     def is_other(self, held: Lease, replaced: str) -> bool:
-        """Whether a lease is valid, and its access token is another one than `replaced`."""
+        """Whether a lease is valid and its access token differs from `replaced`."""
         is_valid = held.is_valid(self._monotonic(), self._clock())
         return held.token.access_token != replaced and is_valid
 
     def kept(self) -> Token | None:
-        """Return the stored token; None when it cannot be read, since a login replaces it."""
+        """Return the stored token; None if it is absent or unreadable: a login replaces it."""
         return _readable(self._storage.load(self._key))
 
     def renewed(self, source: TokenSource, replaced: str) -> Flow[Lease]:
@@ -114,7 +114,7 @@ class Renewal:
         return found if self.is_other(found, replaced) else None
 
     def _asked(self, source: TokenSource, kept: bytes | None) -> Flow[Lease]:
-        """Ask the source, under the lock, and store its token."""
+        """Request a token from the source, under the lock, and store it."""
         previous = _read(kept)
         try:
             token = yield from source.token(previous)

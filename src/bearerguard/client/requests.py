@@ -22,7 +22,7 @@ from bearerguard.protocol.resource_metadata import origin
 
 
 class _SendOptions(TypedDict, total=False):
-    """How a session sends a request; its hooks get it too."""
+    """The options with which a session sends a request; its hooks get them too."""
 
     stream: bool
     timeout: float | tuple[float | None, float | None] | None
@@ -48,7 +48,7 @@ class BearerAuth(BoundAuth, AuthBase):
         def examined(
             response: requests.Response, **options: Unpack[_SendOptions]
         ) -> requests.Response:
-            # A redirect hands this hook on, and to another origin no token.
+            # A redirected request has this hook too, but carries no token to another origin.
             if response.request.headers.get("Authorization") != lease.header:
                 return response
             if response.is_redirect and not _stays(response):
@@ -97,7 +97,7 @@ class BearerAuth(BoundAuth, AuthBase):
         request.headers.update(self._headers(lease, request.method or "GET", request.url or ""))
 
     def _refusal(self, response: requests.Response, lease: Lease) -> Refusal | None:
-        """Return the response as a refusal of the token, None when it is none."""
+        """Return the response as a refusal of the token; None for any other response."""
         url = response.request.url or ""
         self._note(lease, url, response.headers)
         if response.status_code not in REFUSALS:
@@ -106,12 +106,12 @@ class BearerAuth(BoundAuth, AuthBase):
 
 
 def _stays(response: requests.Response) -> bool:
-    """Whether a redirect leads to the origin that it comes from."""
+    """Whether a redirect stays on its origin."""
     try:
         target = urljoin(response.url, response.headers["location"])
         return origin(target) == origin(response.url)
     except ValueError:
-        return False  # it leads nowhere
+        return False  # no valid URL
 
 
 def _challenges(response: requests.Response) -> list[str]:

@@ -1,8 +1,8 @@
 """A token as the client stores it, and the lease on it while this process uses it.
 
-A token has calendar times, since other processes and later runs read it. A lease expires by the
-earlier of two clocks: the monotonic clock of this process, which is not lengthened when the
-calendar is set back, and the calendar clock, which goes on while a machine sleeps. Access tokens
+A token has calendar times, since other processes and later runs read it. A lease expires by
+whichever of two clocks is first: the monotonic clock of this process, which is never set back, or
+the calendar clock, which goes on while a machine sleeps. Access tokens
 are opaque to a client and are never parsed (OAuth 2.1 §1.4).
 """
 
@@ -31,10 +31,10 @@ class Token:
     Attributes:
         access_token: the credentials for the API.
         token_type: "Bearer" or "DPoP".
-        expires_at: Unix seconds, None when the server did not say.
-        lifetime: seconds from its arrival to its expiry, None likewise.
+        expires_at: Unix seconds, None when the server sent no `expires_in`.
+        lifetime: seconds from its receipt to its expiry, None likewise.
         refresh_token: the refresh token, if there is one.
-        scopes: what it allows, None when the server did not say.
+        scopes: its scopes, None when they are unknown.
         dpop_key: the private JWK that it is bound to, as JSON.
     """
 
@@ -52,7 +52,7 @@ class Token:
 
     @classmethod
     def from_bytes(cls, kept: bytes) -> Token:
-        """Return the token that `to_bytes` made octets of; raises `StorageError` for others."""
+        """Return the token that `to_bytes` serialised; raises `StorageError` for other octets."""
         try:
             members = strict_json.loads_object(kept)
             if members.pop("version", None) != _VERSION:
@@ -72,10 +72,10 @@ def received(
     scopes: tuple[str, ...] | None = None,
     dpop_key: str | None = None,
 ) -> Token:
-    """Return the token that came at `now`; what the server left out stays as it was.
+    """Return the token of a response received at `now`.
 
-    A refresh token is replaced when another comes, and kept otherwise (RFC 6749 §6); a scope
-    that is not named is the one that was asked for (§5.1).
+    Without a new refresh token, the old one remains in use (RFC 6749 §6). Without a scope, the
+    scope is the requested one (§5.1).
     """
     return Token(
         access_token=answer.access_token,
@@ -90,12 +90,12 @@ def received(
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A token in use, and until when by each of two clocks.
+    """A token in use, and its expiry by each of two clocks.
 
     Attributes:
         token: the token.
         header: the value of the `Authorization` header.
-        fresh_until: monotonic seconds; from then on it is due for renewal, and still used.
+        fresh_until: monotonic seconds; from then on it is due for renewal, but still used.
         valid_until: monotonic seconds; from then on it is expired.
         renews_at: Unix seconds, as `fresh_until`.
         ends_at: Unix seconds, as `valid_until`.
@@ -117,7 +117,7 @@ class Lease:
         return monotonic < self.valid_until and now < self.ends_at
 
     def until(self, seconds: float, early: float, *, monotonic: float, now: float) -> Lease:
-        """Return this lease expiring in `seconds`, and due for renewal `early` seconds before."""
+        """Return this lease, expiring in `seconds` and due for renewal `early` seconds before."""
         valid_until, ends_at = monotonic + seconds, now + seconds
         return replace(
             self,
@@ -138,7 +138,7 @@ NO_LEASE = Lease(Token(""), "", -math.inf, -math.inf)
 def lease(token: Token, *, now: float, monotonic: float) -> Lease:
     """Return the lease on a token that has just been received, or was read from a storage.
 
-    It is never longer than the token's lifetime, whatever the calendar clock says.
+    The lease is never longer than the token's lifetime, whatever the calendar clock says.
     """
     header = f"{token.token_type} {token.access_token}"
     endless = Lease(token, header, math.inf, math.inf)

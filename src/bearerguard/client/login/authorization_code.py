@@ -34,19 +34,19 @@ _LOGIN_SECONDS = 300.0
 
 
 class AuthorizationCode(InteractiveSource):
-    """Tokens that a person allows in a browser, always with PKCE by S256 (RFC 6749 §4.1).
+    """Tokens that a person authorizes in a browser, always with PKCE by S256 (RFC 6749 §4.1).
 
     Args:
         issuer: the authorization server's identifier.
         client_id: the client's identifier.
         open_browser: shows a URL to the person; returns False when it cannot.
-        redirect_uri: where the browser is sent back to, for servers that compare all of it: of
-            this machine with its port (`http://localhost:8765/callback`), or of an app's own
-            scheme (`cursor://...`) or https, where the person pastes the address that the browser
-            was sent to; any free port of 127.0.0.1 by default.
-        receiver: makes what the browser is sent back to, for an app that receives it by itself.
+        redirect_uri: the registered redirect URI, for servers that compare all of it: a loopback
+            URI with its port (`http://localhost:8765/callback`), or one with a private-use scheme
+            (`cursor://...`) or https, where the person pastes the address that the browser was
+            sent to; by default 127.0.0.1 with any free port.
+        receiver: makes the receiver of the response, for an app that receives it itself.
         timeout: the seconds that the person may take.
-        assume_pkce: the server supports PKCE, although its metadata does not say so.
+        assume_pkce: the server supports PKCE, although its metadata does not state it.
         options: those of `LoginOptions` (`scopes=`, `resources=`, `dpop=`, `parameters=` for the
             authorization request, such as Google's `access_type`; `token_parameters=`) and of
             `EndpointOptions` (`client_secret=`, …).
@@ -74,7 +74,7 @@ class AuthorizationCode(InteractiveSource):
         self._assume_pkce = assume_pkce
 
     def login(self, previous: Token | None) -> Flow[Token]:
-        """Send the person to the server, and redeem the code that comes back (RFC 6749 §4.1.3)."""
+        """Send the person to the server, and exchange the returned code (RFC 6749 §4.1.3)."""
         grant, server = self._grant, self._grant.server
         document = yield from server.metadata()
         self._demand_pkce(document)
@@ -108,7 +108,7 @@ class AuthorizationCode(InteractiveSource):
         return (yield from grant.ask(fields, previous, refreshing=False))
 
     def _demand_pkce(self, document: Mapping[str, Any]) -> None:
-        """Refuse a server that does not say that it supports PKCE: it may ignore it."""
+        """Refuse a server whose metadata does not state PKCE support: it may ignore PKCE."""
         methods = document.get("code_challenge_methods_supported")
         if methods is None and self._assume_pkce:
             return
@@ -119,7 +119,7 @@ class AuthorizationCode(InteractiveSource):
             )
 
     def _code(self, response: Mapping[str, str], state: str, document: Mapping[str, Any]) -> str:
-        """Return the code of the response to this request, and of no other (RFC 9207 §2.4)."""
+        """Return the code of a response, checked to belong to this request (RFC 9207 §2.4)."""
         if not hmac.compare_digest(response.get("state", "").encode(), state.encode()):
             raise TokenRefused(
                 "invalid_response", "the response is to another login: its state differs"

@@ -1,4 +1,4 @@
-"""The device authorization grant (RFC 8628): a person allows tokens on another device."""
+"""The device authorization grant (RFC 8628): a person authorizes on another device."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from bearerguard.runtime.flow import Blocking, Flow, Sleep, ask
 # RFC 8628 §3.2 and §3.5.
 _USUAL_INTERVAL, _SLOWER = 5.0, 5.0
 _LONGEST_INTERVAL = 60.0
-# A code that would live longer than a day is taken for one that does.
+# A code with a longer lifetime than a day is used for a day.
 _LONGEST_LIFE = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
 class DevicePrompt:
-    """What a person is shown (RFC 8628 §3.2).
+    """The code and the address that a person is shown (RFC 8628 §3.2).
 
     Attributes:
-        user_code: what to enter.
+        user_code: the code to enter.
         verification_uri: the address where the code is entered.
-        verification_uri_complete: the same with the code in it, if the server has it.
+        verification_uri_complete: the same with the code in it, if the server sends it.
         expires_in: the seconds until the code expires.
     """
 
@@ -43,13 +43,13 @@ class DevicePrompt:
 
 
 def print_prompt(prompt: DevicePrompt) -> None:
-    """Tell the person what to do, on standard error."""
+    """Print the address and the code on standard error."""
     sys.stderr.write(f"Open {prompt.verification_uri} and enter the code {prompt.user_code}\n")
     sys.stderr.flush()
 
 
 class DeviceCode(InteractiveSource):
-    """Tokens that a person allows on another device (RFC 8628).
+    """Tokens that a person authorizes on another device (RFC 8628).
 
     Args:
         issuer: the authorization server's identifier.
@@ -74,7 +74,7 @@ class DeviceCode(InteractiveSource):
         self._prompt = prompt
 
     def login(self, previous: Token | None) -> Flow[Token]:
-        """Show a code, and ask until the person has entered it."""
+        """Show a code, and poll the token endpoint until the person has entered it."""
         grant = self._grant
         audience = token_endpoint.scope_and_resource(grant.scopes, grant.resources)
         prompt = yield from _prompted(grant.server, [*audience, *grant.parameters])
@@ -83,7 +83,7 @@ class DeviceCode(InteractiveSource):
 
 
 def _prompted(server: IssuerEndpoints, fields: list[tuple[str, str]]) -> Flow[DevicePrompt]:
-    """Ask for a code to show (RFC 8628 §3.1)."""
+    """Request a user code (RFC 8628 §3.1)."""
     url = yield from server.endpoint("device_authorization_endpoint")
     response = yield from server.post(url, fields)
     members = token_endpoint.members(response)
@@ -106,7 +106,7 @@ def _prompted(server: IssuerEndpoints, fields: list[tuple[str, str]]) -> Flow[De
 
 
 def _granted(grant: Grant, prompt: DevicePrompt, previous: Token | None) -> Flow[Token]:
-    """Ask until the person has decided (RFC 8628 §3.4, §3.5)."""
+    """Poll until the person has decided (RFC 8628 §3.4, §3.5)."""
     fields = [("grant_type", names.DEVICE_CODE), ("device_code", prompt.device_code)]
     interval, waited = prompt.interval, 0.0
     while waited < prompt.expires_in:
@@ -144,7 +144,7 @@ def _seconds(members: dict[str, Any], name: str) -> float:
 
 
 def _interval(members: dict[str, Any]) -> float:
-    """Return the seconds between two questions: at least one, and no more than a code lives."""
+    """Return the seconds between two polls: at least one, and at most a code's longest lifetime."""
     is_named = members.get("interval") not in (None, "")
     seconds = _seconds(members, "interval") if is_named else _USUAL_INTERVAL
     return min(max(1.0, seconds), _LONGEST_LIFE)

@@ -1,4 +1,4 @@
-"""What interactive grants share: a person acts only in `login`; between logins they refresh."""
+"""The base of interactive grants: a person acts only in `login`; renewals use a refresh token."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bearerguard.runtime.flow import Flow
 
 
 class InteractiveSource(GrantSource):
-    """A source that refreshes; a person is asked by `login`, never for a request to an API."""
+    """A source that renews by a refresh token; only `login` needs a person."""
 
     def __init__(
         self, issuer: str, kind: str, *, client_id: str, **options: Unpack[LoginOptions]
@@ -28,7 +28,7 @@ class InteractiveSource(GrantSource):
         return (yield from self._grant.refreshed(previous))
 
     def widened(self, demand: Demand) -> TokenSource:
-        """Return a source whose login asks for more scopes, or a stronger or newer login."""
+        """Return a source whose login requests more scopes, or a stronger or newer login."""
         demanded: dict[str, str] = {}
         if demand.acr_values:
             demanded["acr_values"] = " ".join(demand.acr_values)

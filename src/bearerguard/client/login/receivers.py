@@ -1,8 +1,8 @@
-"""The redirect URIs of native apps (RFC 8252 §7), and what receives the response at each.
+"""The redirect URIs of native apps (RFC 8252 §7), and the receivers of the response at each.
 
-A loopback URI is listened to. What comes to an app's own scheme (`cursor://`, `vscode://`) or to
-an https page is brought by the app, by `receiver=`; or by the person, who pastes the address
-that the browser was sent to.
+At a loopback URI, a receiver listens. At a private-use scheme (`cursor://`, `vscode://`) or an
+https page, the app receives the response, by `receiver=`; or the person pastes the address that the
+browser was sent to.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bearerguard.errors import ConfigurationError, LoginFailed
 from bearerguard.runtime.addresses import LOOPBACK_HOSTS
 
 _MAX_PARAMETERS = 50
-# A browser runs or reads these: they bring a response to no app.
+# A browser handles these itself: no app receives the response.
 _NO_SCHEMES = {"javascript", "data", "file", "about", "blob", "ftp", "ws", "wss", "mailto"}
 
 
@@ -38,7 +38,7 @@ class Receiver(Protocol):
     def state(self) -> str: ...  # noqa: D102 - likewise
 
     def wait(self, timeout: float) -> Mapping[str, str]:
-        """Return the query parameters that the browser brought."""
+        """Return the query parameters of the redirect."""
         ...
 
 
@@ -81,7 +81,7 @@ def loopback() -> AbstractContextManager[Receiver]:
 def receiver(
     redirect_uri: str, ask: Callable[[], str] | None = None
 ) -> AbstractContextManager[Receiver]:
-    """Return what receives the response at a redirect URI; `ask` returns what a person pastes."""
+    """Return the receiver for a redirect URI; `ask` returns the address that a person pastes."""
     from bearerguard.client.login.loopback import LoopbackReceiver  # noqa: PLC0415 - sockets
 
     parts = urlsplit(redirect_uri)
@@ -99,8 +99,8 @@ class PastedRedirect:
     """Asks the person to paste the address that the browser was sent to.
 
     Args:
-        redirect_uri: what that address begins with.
-        ask: returns what the person pastes.
+        redirect_uri: the start of that address.
+        ask: returns the pasted address.
     """
 
     def __init__(self, redirect_uri: str, ask: Callable[[], str]) -> None:

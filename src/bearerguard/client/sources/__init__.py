@@ -1,1 +1,1 @@
-"""Where tokens come from: the grants that need nobody at the screen."""
+"""Token sources: the grants that need no person."""

@@ -1,4 +1,4 @@
-"""What all grants share: the server, scopes and resources, and the use of a refresh token.
+"""The base of all grants: the server, scopes and resources, and the use of a refresh token.
 
 RFC 6749 §5 and §6, RFC 8707, RFC 9449. A refresh token that the server refuses is never sent
 again.
@@ -20,7 +20,7 @@ from bearerguard.errors import ConfigurationError, LoginRequired, TokenRefused, 
 from bearerguard.protocol import token_endpoint
 from bearerguard.runtime.flow import Flow
 
-# A token with more scopes than this would fit no header: an API that demands them is at fault.
+# A token with more scopes may not fit into a header: an API that demands more is at fault.
 _MAX_SCOPES = 100
 # A lone surrogate, which UTF-8 cannot encode.
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -51,8 +51,7 @@ class GrantOptions(EndpointOptions, total=False):
         scopes: the scopes to request, as a list or as one string with spaces.
         resources: the APIs that the tokens are for (RFC 8707), likewise.
         dpop: bind the tokens to a key (RFC 9449).
-        parameters: what the server demands in the grant's request besides, such as Auth0's
-            `audience`.
+        parameters: further parameters of the grant's request, such as Auth0's `audience`.
     """
 
     scopes: Names
@@ -62,10 +61,10 @@ class GrantOptions(EndpointOptions, total=False):
 
 
 class LoginOptions(GrantOptions, total=False):
-    """What a grant that asks a person sends, in its first request and in its token requests.
+    """What an interactive grant sends, in its first request and in its token requests.
 
     Attributes:
-        token_parameters: what the server demands in token requests besides.
+        token_parameters: further parameters of the token requests.
     """
 
     token_parameters: Mapping[str, str] | None
@@ -90,7 +89,7 @@ def _further(option: str, given: Mapping[str, str] | None) -> Fields:
 
 
 def named(option: str, given: Names) -> tuple[str, ...]:
-    """Return names that are given as a list, or as one string with spaces."""
+    """Return names that are passed as a list, or as one string with spaces."""
     found = given.split() if isinstance(given, str) else given
     if not isinstance(found, list | tuple) or not all(isinstance(each, str) for each in found):
         raise ConfigurationError(f"{option}=: pass a list of strings, not {quoted(given)}")
@@ -101,8 +100,7 @@ def named(option: str, given: Names) -> tuple[str, ...]:
 class Grant:
     """The server of a grant, and what is requested there.
 
-    `kind` keeps the stored tokens of one grant apart from another's, `identity` those of one
-    session.
+    `kind` separates the stored tokens of different grants, `identity` those of different sessions.
     `parameters` go into the grant's own request, `token_parameters` into token requests.
     """
 
@@ -151,7 +149,7 @@ class Grant:
         return " ".join(filter(None, (*parts, *asked)))
 
     def proofs(self, previous: Token | None) -> Proofs | None:
-        """Return the proofs of the key that tokens are bound to, a new one without `previous`."""
+        """Return the DPoP proofs for the tokens' key, which is a new one without `previous`."""
         if not self.dpop:
             return None
         kept = None if previous is None else previous.dpop_key
@@ -160,9 +158,9 @@ class Grant:
     def ask(
         self, fields: list[tuple[str, str]], previous: Token | None, *, refreshing: bool = False
     ) -> Flow[Token]:
-        """Return the token that the server gives for `fields`.
+        """Return the token that the server issues for `fields`.
 
-        Raises `LoginRequired` when the server says that a person must act first.
+        Raises `LoginRequired` when the server demands that a person acts first.
         """
         proofs = self.proofs(previous)
         audience = token_endpoint.scope_and_resource(
@@ -187,7 +185,7 @@ class Grant:
     def refreshed(self, previous: Token) -> Flow[Token]:
         """Return the token that the refresh token of `previous` is exchanged for.
 
-        The scope is left out, which asks for all that was granted (RFC 6749 §6).
+        The scope is omitted, which requests all that was granted (RFC 6749 §6).
         """
         if previous.refresh_token is None:
             raise LoginRequired("there is no refresh token, or it has expired")
@@ -222,12 +220,12 @@ class GrantSource:
 
     def __init__(self, grant: Grant) -> None:
         self._grant = grant
-        # Whatever is asked for later, the token stays where it is stored.
+        # The storage key does not change when more scopes are requested later.
         self.key: str = grant.key
         self.resources: tuple[str, ...] = grant.resources
 
     def revoke(self, token: Token) -> Flow[bool]:
-        """Revoke a token and what it came with."""
+        """Revoke the refresh token, or else the access token."""
         return self._grant.revoked(token)
 
     def _asking(self, scopes: Sequence[str], parameters: Mapping[str, str] | None = None) -> Self:

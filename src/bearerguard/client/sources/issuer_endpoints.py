@@ -1,6 +1,6 @@
 """The endpoints of an issuer, and how a client authenticates there.
 
-Knows no grant and keeps no token.
+Independent of the grant; it stores no token.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class EndpointOptions(TypedDict, total=False):
         client_secret: the client's secret, if it has one.
         private_key: a JWK or PEM, for private_key_jwt (RFC 7523).
         auth_method: "client_secret_basic", "client_secret_post", "private_key_jwt" or "none";
-            by default what fits, and of the two for secrets the one that the server names.
+            by default the one that fits, and for a secret the one that the server names.
         token_endpoint: for a server that has no metadata.
-        assertion_audience: the `aud` of client assertions, where the server wants another than
+        assertion_audience: the `aud` of client assertions, where the server expects another than
             its issuer identifier, such as the URL of its token endpoint.
         assume_token_type: "Bearer" for a server whose responses name no `token_type`.
         bearer_type: what the server calls a bearer token in `token_type`, such as Slack's "bot".
@@ -139,7 +139,7 @@ class IssuerEndpoints:
 
     @property
     def name(self) -> str:
-        """What it is called: its issuer identifier, or else its token endpoint."""
+        """Its name in messages: its issuer identifier, or else its token endpoint."""
         return self.issuer or self._token_endpoint or ""
 
     def now(self) -> float:
@@ -147,7 +147,7 @@ class IssuerEndpoints:
         return self._clock()
 
     def metadata(self) -> Flow[Mapping[str, Any]]:
-        """Return what the server publishes; fetched once."""
+        """Return the server's metadata, fetched once."""
         if self._document is None and self.issuer is not None:
             yield from ask(Once(("metadata", self.issuer), self._fetch_metadata))
         return self._document or {}
@@ -162,9 +162,9 @@ class IssuerEndpoints:
     def token(
         self, fields: Iterable[tuple[str, str]], proofs: Proofs | None = None
     ) -> Flow[TokenResponse]:
-        """Ask the token endpoint; raises `TokenRefused` or `TokenUnavailable`.
+        """Send a token request; raises `TokenRefused` or `TokenUnavailable`.
 
-        `proofs` are those of a key that the token is to be bound to (RFC 9449 §5).
+        `proofs` are the DPoP proofs for the key that the token is to be bound to (RFC 9449 §5).
         """
         url = yield from self.endpoint("token_endpoint")
         kind = names.BEARER if proofs is None else names.DPOP
@@ -179,7 +179,7 @@ class IssuerEndpoints:
     def post(
         self, url: str, fields: Iterable[tuple[str, str]], proofs: Proofs | None = None
     ) -> Flow[Response]:
-        """Send a form with the client's authentication; a demanded nonce is brought once."""
+        """Send a form with the client's authentication; once more if a DPoP nonce is demanded."""
         fields = list(fields)
         answer = yield from self._post(url, fields, proofs)
         if proofs is not None and proofs.note(url, answer.header("dpop-nonce")):
@@ -202,7 +202,7 @@ class IssuerEndpoints:
             raise discovery.unavailable(error) from None
 
     def _proof(self, url: str) -> Flow[authentication.Proof]:
-        """Return how the client proves who it is, afresh for each request."""
+        """Return the client authentication, made anew for each request."""
         method = self._method
         if self._key is not None:
             return authentication.private_key_jwt(
@@ -221,7 +221,7 @@ class IssuerEndpoints:
         return authentication.client_secret_basic(self.client_id, self._secret)
 
     def _named_method(self) -> Flow[str]:
-        """Return how the server takes a secret; in the header, when it does not say (RFC 8414)."""
+        """Return the server's authentication method for a secret; Basic by default (RFC 8414)."""
         document = yield from self.metadata()
         named = document.get("token_endpoint_auth_methods_supported")
         known = named if isinstance(named, list) else [authentication.BASIC]
@@ -242,7 +242,7 @@ def _key(given: signing.GivenKey | None) -> signing.PrivateKey | None:
 
 
 def _method(given: str | None, *, secret: str | None, key: signing.PrivateKey | None) -> str | None:
-    """Return the method that was chosen, or that follows; None for either of those for secrets."""
+    """Return the authentication method; None for a secret whose method the server decides."""
     if secret is not None and (not isinstance(secret, str) or not secret):
         raise ConfigurationError("client_secret=: pass the secret as text, or leave it out")
     if secret is not None and key is not None:

@@ -20,10 +20,10 @@ class RefreshToken(GrantSource):
     Args:
         issuer: the authorization server's identifier; None with `token_endpoint=`.
         client_id: the client's identifier.
-        refresh_token: the first one; its successors are kept in the manager's storage.
+        refresh_token: the first one; its successors are stored in the manager's storage.
         resources: the APIs that the tokens are for (RFC 8707).
         dpop: bind the tokens to a key (RFC 9449).
-        parameters: what the server demands in the token request besides.
+        parameters: further parameters of the token request.
         options: those of `EndpointOptions`.
 
     Raises:
@@ -48,7 +48,7 @@ class RefreshToken(GrantSource):
             issuer,
             names.REFRESH_TOKEN,
             client_id=client_id,
-            # Another first token is another session: its tokens are stored apart.
+            # Another first token is another session: its tokens have another storage key.
             identity=hashlib.sha256(refresh_token.encode()).hexdigest()[:16],
             resources=resources,
             dpop=dpop,

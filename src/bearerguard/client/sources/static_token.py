@@ -1,4 +1,4 @@
-"""A token that is given: by the caller, by a function, or by the environment."""
+"""A token from the caller, a function, or an environment variable."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from bearerguard.runtime.flow import Flow
 
 
 class StaticToken:
-    """A token that is given: it can be renewed only by a callable that returns another.
+    """A token that the caller passes: only a callable can renew it, by returning another.
 
     Args:
         token: the access token, or a callable that returns it.
         resources: the APIs that it is for, as a list or as one string with spaces.
 
     Raises:
-        ConfigurationError: no token can look like this.
+        ConfigurationError: the value cannot be a token.
     """
 
     def __init__(self, token: str | Callable[[], str], *, resources: Names = ()) -> None:
@@ -45,7 +45,7 @@ class StaticToken:
         return cls(read, resources=resources)
 
     def token(self, previous: Token | None) -> Flow[Token]:  # noqa: ARG002 - as a source
-        """Return the token that is given now."""
+        """Return the current token."""
         yield from ()
         return Token(_checked(self._read()))
 

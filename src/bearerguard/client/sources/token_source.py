@@ -25,7 +25,7 @@ class TokenSource(Protocol):
     """Gets tokens.
 
     Attributes:
-        key: under what its token is stored: the same for all who may share it; no secret.
+        key: the key under which its token is stored: the same for all that may share it; no secret.
         resources: the APIs that its tokens are for (RFC 8707), empty where it does not know.
     """
 
@@ -45,7 +45,7 @@ class TokenSource(Protocol):
 
 @runtime_checkable
 class Widening(Protocol):
-    """A source that can ask for more scopes, or for a stronger or newer login."""
+    """A source that can request more scopes, or a stronger or newer login."""
 
     def widened(self, demand: Demand) -> TokenSource:
         """Return a source that also asks for what `demand` names."""
@@ -54,10 +54,10 @@ class Widening(Protocol):
 
 @runtime_checkable
 class Interactive(Protocol):
-    """A source that can ask a person."""
+    """A source that can have a person log in."""
 
     def login(self, previous: Token | None) -> Flow[Token]:
-        """Return a token that a person has just allowed; raises as `token` does."""
+        """Return a token that a person has just authorized; raises as `token` does."""
         ...
 
 
@@ -66,5 +66,5 @@ class Revoking(Protocol):
     """A source whose tokens can be revoked (RFC 7009)."""
 
     def revoke(self, token: Token) -> Flow[bool]:
-        """Revoke a token and what it came with; whether the server did."""
+        """Revoke a token; return whether the server did."""
         ...

@@ -35,8 +35,8 @@ def default_storage(
 ) -> Choice:
     """Return the keyring if one works, else an encrypted file.
 
-    The file's key comes from `BEARERGUARD_CLIENT_STORAGE_KEY`, which also chooses the file before a
-    keyring; else from the passphrase, if one can be given.
+    The file's key comes from `BEARERGUARD_CLIENT_STORAGE_KEY`, else from the passphrase. If the
+    variable is set, the file is used even where a keyring works.
 
     Raises:
         StorageError: neither can be used; the message names the remedies.

@@ -2,7 +2,7 @@
 
     file = "bearerguard" | version (1) | kind of key (1) | salt (16) | key check (8) | sealed
 
-All but the last is authenticated with it. A file that cannot be decrypted is reported and left as
+`sealed` authenticates the rest too. A file that cannot be decrypted is reported and left as
 it is, never replaced. `InsecurePlaintextFile` is the same file without encryption.
 """
 
@@ -31,8 +31,8 @@ class EncryptedFile(DocumentStorage):
 
     Args:
         key: `SecretKey`, `environment_key()`, `KeyringKey` or `PassphraseKey`.
-        path: the file, in a directory that is its owner's alone (0700) and is made if absent;
-            `tokens` in the user's state directory if not given.
+        path: the file, in a directory with mode 0700, which is made if absent; by default `tokens`
+            in the user's state directory.
         lock_timeout: seconds to wait for another process.
     """
 
@@ -50,11 +50,11 @@ class EncryptedFile(DocumentStorage):
 
 
 class InsecurePlaintextFile(DocumentStorage):
-    """Stores tokens in a file that everybody who can read this user's files can read.
+    """Stores tokens unencrypted: whoever can read this user's files can read them.
 
     Args:
-        path: the file, in a directory that is its owner's alone; `tokens.plaintext` in the
-            user's state directory if not given.
+        path: the file, in a directory with mode 0700; by default `tokens.plaintext` in the user's
+            state directory.
         lock_timeout: seconds to wait for another process.
     """
 
@@ -147,5 +147,5 @@ def _sealer(secret: bytes) -> Sealer:
 
 
 def _key_check(secret: bytes, start: bytes) -> bytes:
-    """Return what distinguishes a wrong key from a damaged file; it reveals nothing of the key."""
+    """Return a check value that tells a wrong key from a damaged file, and reveals no key."""
     return hmac.digest(secret, b"key check" + start, "sha256")[:_CHECK]

@@ -13,7 +13,7 @@ TOKEN_VARIABLE = "BEARERGUARD_CLIENT_TOKEN"  # noqa: S105 - a name, no token
 
 
 class EnvironmentStorage:
-    """Gives the token of an environment variable for every key, and stores none.
+    """Returns the token of an environment variable for every key, and stores none.
 
     Args:
         variable: the variable that holds the access token.

@@ -1,4 +1,4 @@
-"""Where the key of an encrypted file comes from: a secret, the keyring, or a passphrase.
+"""The key of an encrypted file: from a secret, the keyring, or a passphrase.
 
 A passphrase is stretched by scrypt (RFC 7914).
 """
@@ -24,16 +24,16 @@ _COST, _BLOCK, _PARALLEL = 2**17, 8, 1
 
 
 class FileKey(Protocol):
-    """Gives the key of an encrypted file.
+    """Returns the key of an encrypted file.
 
     Attributes:
-        name: what it is called when shown to people.
-        kind: what a file notes about it, one octet.
+        name: its name in messages.
+        kind: the kind of key that the file records, one octet.
     """
 
     @property
     def name(self) -> str:
-        """What it is called when shown to people."""
+        """Its name in messages."""
         ...
 
     @property
@@ -44,18 +44,18 @@ class FileKey(Protocol):
     def secrets(self, salt: bytes, *, fresh: bool) -> Sequence[bytes]:
         """Return secrets of at least 32 octets for a file's salt, the newest first.
 
-        The first one encrypts, any of them decrypts. `fresh` says that the file is new.
+        The first one encrypts, any of them decrypts. `fresh` means that the file is new.
         """
         ...
 
 
 class SecretKey:
-    """A secret that the caller has.
+    """A secret that the caller passes.
 
     Args:
         secret: at least 32 random bytes, or a list of such, the newest first: the file is
             encrypted with the newest from the next change on.
-        name: what it is called when shown to people.
+        name: its name in messages.
     """
 
     kind = 1
@@ -131,7 +131,7 @@ class PassphraseKey:
         return "PassphraseKey()"
 
     def secrets(self, salt: bytes, *, fresh: bool) -> Sequence[bytes]:
-        """Return the key derived from the passphrase and the salt; derived once a salt."""
+        """Return the key derived from the passphrase and the salt; derived once for each salt."""
         if salt not in self._derived:
             if not isinstance(self._given, str):
                 asked = self._given()

@@ -1,7 +1,7 @@
-"""Storages by name, as the command line and configuration files name them.
+"""Storages by name, for the command line and configuration files.
 
 A package adds its own in either of two ways: it calls `register_storage`, or it declares an entry
-point in the group `bearerguard.storages`, which is loaded when its name is asked for.
+point in the group `bearerguard.storages`, which is loaded when its name is first used.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _factories: dict[str, StorageFactory] = {}
 
 
 def register_storage(name: str, factory: StorageFactory) -> None:
-    """Make a storage known by a name.
+    """Register a storage under a name.
 
     Args:
-        name: what `--storage` takes, such as "vault".
-        factory: returns the storage; called when it is asked for.
+        name: the value of `--storage`, such as "vault".
+        factory: returns the storage; called by `named_storage`.
 
     Raises:
         ConfigurationError: the name is taken.
@@ -40,16 +40,16 @@ def register_storage(name: str, factory: StorageFactory) -> None:
 
 
 def storage_names() -> tuple[str, ...]:
-    """Return the names of all storages, those of installed packages too."""
+    """Return the names of all storages, including those of installed packages."""
     found = (point.name for point in entry_points(group=ENTRY_POINTS))
     return tuple(dict.fromkeys((*_factories, *sorted(found))))
 
 
 def named_storage(name: str) -> Storage:
-    """Return the storage of a name.
+    """Return the storage with a name.
 
     Raises:
-        ConfigurationError: there is none, or what it needs is not set.
+        ConfigurationError: there is none, or a setting that it needs is missing.
         StorageError: it cannot be used.
     """
     factory = _factories.get(name)

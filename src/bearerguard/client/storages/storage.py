@@ -25,7 +25,7 @@ class Storage(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called when shown to people."""
+        """Its name in messages."""
         ...
 
     def probe(self) -> None:
