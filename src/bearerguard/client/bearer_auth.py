@@ -113,6 +113,8 @@ class BoundAuth:
             origin(discovery.secure_url("origins=", each, insecure_allow_http=insecure_allow_http))
             for each in given
         )
+        # Authorities known to be bound, in the form in which the library parses URLs.
+        self._known: set[tuple[str, str, int | None]] = set()
         # The lease whose expiry header has been read.
         self._read: Lease | None = None
         # A new token that was refused, and until when no other is fetched in its place.
@@ -193,18 +195,6 @@ class FlowingAuth(BoundAuth):
     # The library's name, and what it raises for a body that was a stream.
     _library: ClassVar[str]
     _not_read: ClassVar[type[Exception]]
-    # Authorities known to be bound, in the form in which the library parses URLs.
-    _known: set[tuple[str, str, int | None]]
-
-    def __init__(
-        self,
-        manager: TokenManager,
-        *,
-        origins: Sequence[str] | None = None,
-        insecure_allow_http: bool = False,
-    ) -> None:
-        super().__init__(manager, origins=origins, insecure_allow_http=insecure_allow_http)
-        self._known = set()
 
     def __call__(self, request: Never, /) -> Never:
         """Raise `TypeError` for a library that calls its `auth`: no 401 would be seen."""
