@@ -307,7 +307,7 @@ def _demanded(refusal: Refusal, scheme: str) -> _Step | None:
         raise InsufficientScope(_words(found, "scope"))
     if refusal.status == _FORBIDDEN:
         return None
-    if found is not None and error == "insufficient_user_authentication":
+    if found is not None and error == names.INSUFFICIENT_USER_AUTHENTICATION:
         age = found.parameters.get("max_age", "")
         raise StepUpRequired(
             _words(found, "acr_values"),

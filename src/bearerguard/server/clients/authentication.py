@@ -108,9 +108,10 @@ class ClientAuthentication:
             self._registry.has_secret(presented.client_ids[0], *(presented.proofs or ("",)))
             return Rejected("unknown_client")
         used = method.name
-        if used == clients.BASIC and client.auth_method == clients.NONE:
+        is_public = client.auth_method == clients.NONE
+        if is_public and used == clients.BASIC and presented.proofs == ("",):
             # Some libraries write every client into the header: a public one without a secret.
-            used = clients.NONE if presented.proofs == ("",) else used
+            used = clients.NONE
         accepted = (clients.BASIC, clients.POST)
         if used not in (accepted if client.auth_method == clients.SECRET else {client.auth_method}):
             return Rejected("wrong_authentication_method", {"registered": client.auth_method})

@@ -25,7 +25,6 @@ from bearerguard.server.store.clients import ClientRow
 AUTHORIZATION_CODE = names.AUTHORIZATION_CODE
 CLIENT_CREDENTIALS = names.CLIENT_CREDENTIALS
 REFRESH_TOKEN = names.REFRESH_TOKEN
-GRANT_TYPES = (AUTHORIZATION_CODE, CLIENT_CREDENTIALS, REFRESH_TOKEN)
 
 # How a client authenticates. The first takes either form of the same secret.
 SECRET = "client_secret"  # noqa: S105 - the method's name
