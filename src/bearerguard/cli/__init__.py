@@ -33,6 +33,10 @@ _PLACES = {
     "token": ("token.token", "Print a valid access token."),
     "status": ("token.status", "Show the logins and until when they are valid; never the token."),
     "call": ("call.call", "Call an API with a valid token."),
+    "doctor": (
+        "doctor.command.doctor",
+        "Examine an issuer, an API or an authorization server, and say what to mend.",
+    ),
     "serve": (
         "serve.serve",
         "Run the authorization server; a proxy in front of it provides TLS.",
@@ -62,7 +66,7 @@ class _Commands(Group):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - likewise
         if cmd_name not in _PLACES:
             return None
-        module, name = _PLACES[cmd_name][0].split(".")
+        module, name = _PLACES[cmd_name][0].rsplit(".", 1)
         try:
             found = getattr(import_module(f"{__name__}.{module}"), name)
         except ConfigurationError as error:

@@ -89,6 +89,11 @@ def say(text: str) -> None:
     _console().print(shown(text))
 
 
+def marked(line: str) -> None:
+    """Print a line of a result that has rich's markup; `shown` has escaped what is in it."""
+    _console().print(line)
+
+
 def fields(values: Mapping[str, Any]) -> None:
     """Print names and values, one pair a line."""
     width = max(map(len, values))
