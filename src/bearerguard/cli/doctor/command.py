@@ -145,17 +145,18 @@ def examined(observer: Observer, wanted: _Wanted) -> report.Report:
     trusted = next((each for each in wanted.guard if each.url == wanted.target), None)
     found = None if wanted.as_api else issuer.discovered(observer, wanted.target, trusted)
     first = None if wanted.as_issuer else api.first_request(observer, wanted.target)
-    if _is_issuer(observer, wanted, found, first) and found is not None:
-        kinds.append("issuer")
-        findings += issuer.findings(observer, found, trusted)
-        if wanted.as_server or server.is_ours(found):
-            kinds.append("server")
-            findings += _audited(observer, wanted, found)
-    if first is not None and _is_api(wanted, found, first):
-        kinds.append("api")
-        findings += api.findings(observer, wanted.target, wanted.guard)
-    if not any(each.response is not None for each in observer.exchanges):
-        findings = [web.REACHED.problem(web.summary(each)) for each in observer.exchanges[:1]]
+    if all(each.response is None for each in observer.exchanges):
+        findings.append(web.REACHED.problem(web.summary(observer.exchanges[0])))
+    else:
+        if _is_issuer(observer, wanted, found, first) and found is not None:
+            kinds.append("issuer")
+            findings += issuer.findings(observer, found, trusted)
+            if wanted.as_server or server.is_ours(found):
+                kinds.append("server")
+                findings += _audited(observer, wanted, found)
+        if first is not None and _is_api(wanted, found, first):
+            kinds.append("api")
+            findings += api.findings(observer, wanted.target, wanted.guard)
     findings += web.speed(observer.exchanges)
     if observer.left_out:
         findings.append(web.LIMIT.warning(f"{observer.left_out} requests were not sent"))
