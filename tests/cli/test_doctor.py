@@ -259,7 +259,11 @@ class Documents:
         found = {"issuer": self.url, **self.content}
         known = scope["path"] == "/.well-known/oauth-authorization-server"
         headers = [(n.encode(), v.encode()) for n, v in self.headers]
-        status = 200 if known else 404
+        status = 200 if known else {"/open": 200, "/400": 400}.get(scope["path"], 404)
+        if scope["method"] == "OPTIONS" and scope["path"] in {"/open", "/cookies"}:
+            origin = sent["origin"] if scope["path"] == "/cookies" else "*"
+            headers += [(b"access-control-allow-origin", origin.encode())]
+            headers += [(b"access-control-allow-credentials", b"true")]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": json.dumps(found).encode()})
 
@@ -289,6 +293,11 @@ def documents() -> Generator[Documents]:
         ({}, "metadata.iss", "note"),
         ({"dpop_signing_alg_values_supported": ["ES256"]}, "metadata.sender", "ok"),
         ({"introspection_endpoint": "{url}/in"}, "introspection.authentication", "warning"),
+        ({"introspection_endpoint": "{url}/open"}, "introspection.authentication", "problem"),
+        ({"introspection_endpoint": "{url}/400"}, "introspection.authentication", "note"),
+        ({"token_endpoint": "{url}/token"}, "cors.token", "ok"),
+        ({"token_endpoint": "{url}/cookies"}, "cors.token", "problem"),
+        ({"token_endpoint": "{url}/open"}, "cors.token", "note"),
         ({"issuer": "https://other.example.com"}, "discovery.issuer", "problem"),
     ],
 )
@@ -326,6 +335,15 @@ def test_a_clock_that_is_wrong_is_a_problem_beyond_the_leeway():
     assert severities(web.clock(nothing)) == {"clock.skew": "note"}
 
 
+def test_a_server_whose_clock_is_a_minute_ahead_is_found():
+    documents = Documents()
+    ahead = datetime.now(UTC) + timedelta(seconds=60)
+    documents.headers = [("Date", format_datetime(ahead, usegmt=True))]
+    with running(documents, date_header=False) as documents.url:
+        found = doctor(documents.url, "--issuer", code=1)
+    assert "ahead of this machine's, beyond the leeway of 30 s" in text_of(found, "clock.skew")
+
+
 @pytest.mark.parametrize(
     ("version", "days", "worst"),
     [
@@ -353,8 +371,9 @@ def test_an_issuer_over_tls_is_examined_and_its_authority_is_an_option(certifica
         assert worst["tls.version"] == "ok"
         assert "expires in 1 days" in text_of(found, "tls.certificate")
         assert worst["discovery.issuer"] == "ok"
-        unknown = doctor(documents.url, code=75)
-    assert "self-signed" in text_of(unknown, "reach.response")
+        unknown = doctor(documents.url, code=1)
+    assert "self-signed" in text_of(unknown, "tls.certificate")
+    assert unknown["requests"] == 0
 
 
 def test_plain_http_beyond_this_machine_is_a_problem():
@@ -431,6 +450,31 @@ def test_no_request_changes_anything_or_carries_credentials(documents):
     assert {method for method, *_ in documents.seen} <= {"GET", "HEAD", "OPTIONS", "POST"}
     sent = {headers.get("authorization") for _, _, headers, _ in documents.seen}
     assert sent <= {None, "Bearer doctor-is-no-token", "Bearer doctor is no token"}
+
+
+def checked(*members: Any, **options: Any) -> dict[str, str]:
+    return severities(keys.findings(json.dumps({"keys": members}).encode(), 0.0, **options))
+
+
+def test_a_jwk_set_is_judged_by_itself():
+    rs256, es256 = SigningKey.generate("RS256", "a").jwk(), SigningKey.generate("ES256", "b").jwk()
+    ed25519 = SigningKey.generate("EdDSA", "c").jwk()
+    assert checked(rs256, es256, ed25519) == dict.fromkeys(
+        ("keys.usable", "keys.strength", "keys.kid", "keys.algorithms"), "ok"
+    )
+    exponent = rsa.generate_private_key(3, 2048).public_key()
+    assert checked(public_jwk(exponent) | {"kid": "e"})["keys.strength"] == "warning"
+    assert checked(*(rs256 | {"kid": str(each)} for each in range(21)))["keys.count"] == "warning"
+    assert checked(rs256, advertised=["none"])["keys.algorithms"] == "problem"
+    assert checked(rs256, advertised=["ES256"])["keys.algorithms"] == "note"
+    assert checked(rs256, advertised=["RS256", "HS256"])["keys.algorithms"] == "note"
+    assert checked(ed25519, advertised=["Ed25519", "EdDSA"])["keys.algorithms"] == "ok"
+    assert checked(rs256, accepted=["ES256"])["keys.algorithms"] == "problem"
+    assert checked(rs256, accepted=["RS256"])["keys.algorithms"] == "ok"
+    # A certificate of a key that this version does not know has nothing to be compared with.
+    unknown = {"kty": "new", "x5c": [certified(SigningKey.generate("RS256", "x"))]}
+    assert checked(rs256, unknown)["keys.x5c"] == "ok"
+    assert checked() == {"keys.usable": "problem"}
 
 
 # APIs
@@ -732,9 +776,12 @@ def test_the_database_shows_what_no_request_shows(own, tmp_path):
     long = add("Long", access_token_lifetime=7 * 86_400, refresh_token_max_lifetime=400 * 86_400)
     with sqlite3.connect(tmp_path / "auth.db") as connection:
         # What an earlier version, or another program, has stored.
-        options = {"redirect_uris": ["https://*.example.com/cb"], "auth_method": "none"}
+        options: dict[str, Any] = {
+            "redirect_uris": ["https://*.example.com/cb"],
+            "auth_method": "none",
+        }
         options |= {"grant_types": ["authorization_code"], "require_pkce": False}
-        bare = {"grant_types": ["authorization_code"], "auth_method": "none"}
+        bare: dict[str, Any] = {"grant_types": ["authorization_code"], "auth_method": "none"}
         bare |= {"require_consent": False, "redirect_uris": ["com.example.app:/cb"]}
         none = {"grant_types": ["authorization_code"], "auth_method": "none"}
         for name, content in (("star", options), ("bare", bare), ("none", none)):

@@ -146,7 +146,7 @@ def examined(observer: Observer, wanted: _Wanted) -> report.Report:
     found = None if wanted.as_api else issuer.discovered(observer, wanted.target, trusted)
     first = None if wanted.as_issuer else api.first_request(observer, wanted.target)
     if all(each.response is None for each in observer.exchanges):
-        findings.append(web.REACHED.problem(web.summary(observer.exchanges[0])))
+        findings += web.unreached(observer, observer.exchanges[0])
     else:
         if _is_issuer(observer, wanted, found, first) and found is not None:
             kinds.append("issuer")
@@ -227,7 +227,10 @@ def _targets(target: str | None, known: Sequence[Issuer]) -> tuple[str, ...]:
     if target is None:
         if not known:
             raise ConfigurationError("TARGET: pass the URL of an issuer or an API")
-        return tuple(each.url for each in known if each.tenants is None)
+        single = tuple(each.url for each in known if each.tenants is None)
+        if not single:
+            raise ConfigurationError("TARGET: pass the URL of one tenant's issuer")
+        return single
     if "@" in urlsplit(target).netloc:
         raise ConfigurationError("TARGET: remove the user and the password from this URL")
     if not (metadata.is_https(target) or metadata.is_http(target)):
