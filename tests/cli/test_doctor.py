@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from typer.testing import CliRunner
 
-from bearerguard import EXPOSED_HEADERS, Guard, scopes
+from bearerguard import EXPOSED_HEADERS, Guard, HttpTransport, Issuer, scopes
 from bearerguard.asgi import BearerMiddleware
 from bearerguard.cli import app
 from bearerguard.cli.doctor import api, issuer, keys, server, store, web
@@ -250,6 +250,7 @@ class Documents:
         self.url = ""
         self.content: dict[str, Any] = {}
         self.headers: list[tuple[str, str]] = []
+        self.openid: bytes | None = None
         self.seen: list[tuple[str, str, dict[str, str], bytes]] = []
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -264,8 +265,11 @@ class Documents:
             origin = sent["origin"] if scope["path"] == "/cookies" else "*"
             headers += [(b"access-control-allow-origin", origin.encode())]
             headers += [(b"access-control-allow-credentials", b"true")]
+        octets = json.dumps(found).encode()
+        if scope["path"] == "/.well-known/openid-configuration" and self.openid is not None:
+            status, octets = 200, self.openid
         await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": json.dumps(found).encode()})
+        await send({"type": "http.response.body", "body": octets})
 
 
 @pytest.fixture
@@ -313,6 +317,57 @@ def test_what_metadata_advertises_is_checked(documents, content, check, severity
     assert severities(report)[check] == severity
     if code:
         assert found.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("octets", "check", "said"),
+    [
+        (b"<html>", "discovery.places", "not JSON but HTML"),
+        (b'{"jwks_uri": "x"}', "discovery.places", "JSON that names no issuer"),
+        (b'{"issuer": "https://other", "jwks_uri": "x"}', "discovery.same", "jwks_uri"),
+    ],
+)
+def test_what_each_place_holds_is_said(documents, octets, check, said):
+    documents.openid = octets
+    found = doctor(documents.url)
+    assert said in text_of(found, check)
+    assert severities(found)["discovery.issuer"] == "ok"
+
+
+def test_a_guard_that_is_told_where_the_keys_are_needs_no_metadata(local, documents):
+    local.garbage = None
+    context = httpx2.create_ssl_context()
+
+    def examined(**options: Any) -> dict[str, str]:
+        guard = Issuer("https://127.0.0.1:9", audience="x", **options)
+        observer = Observer(HttpTransport(), context)
+        found = issuer.discovered(observer, guard.url, guard)
+        return severities(issuer.findings(observer, found, guard))
+
+    by_uri = examined(jwks_uri=f"{local.url}/jwks")
+    assert by_uri["discovery.places"] == by_uri["keys.usable"] == "ok"
+    fixed = examined(keys=local.jwks())
+    assert fixed["discovery.places"] == "ok"
+    assert "keys.usable" not in fixed
+    documents.content = {"issuer": "https://127.0.0.1:9", "jwks_uri": f"{documents.url}/no"}
+    place = f"{documents.url}/.well-known/oauth-authorization-server"
+    by_place = examined(discovery_url=place)
+    assert by_place["discovery.places"] == by_place["discovery.issuer"] == "ok"
+
+
+def test_each_issuer_of_a_guard_is_examined_and_tenants_need_a_name(local, tmp_path, monkeypatch):
+    tenants = "Guard(Issuer('https://id.example/{tenant}', audience='x', tenants=['a']))"
+    two = f"Guard(Issuer({local.url!r}, audience='x'), Issuer('http://127.0.0.1:9', audience='x'))"
+    imports = "from bearerguard import Guard, Issuer"
+    (tmp_path / "of_tenants.py").write_text(f"{imports}\nguard = {tenants}\ntwo = {two}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    refused = CliRunner().invoke(app, ["doctor", "--guard", "of_tenants:guard"])
+    assert (refused.exit_code, "one tenant" in refused.stderr) == (2, True)
+    done = CliRunner().invoke(app, ["doctor", "--guard", "of_tenants:two"])
+    assert done.exit_code == 75
+    assert f"{local.url}: an issuer" in done.stdout
+    assert "http://127.0.0.1:9: not recognised" in done.stdout
 
 
 def test_a_clock_that_is_wrong_is_a_problem_beyond_the_leeway():
@@ -528,6 +583,8 @@ FAULTS: dict[tuple[str, str], Answer] = {
     ("/query", "query"): (401, [INVALID], b""),
     ("/head", "HEAD"): (200, [], b""),
     ("/no-head", "HEAD"): (405, [], b""),
+    ("/head-404", "HEAD"): (404, [], b""),
+    ("/.well-known/oauth-authorization-server/wrong", "any"): (200, [], b'{"issuer": "x"}'),
     ("/cors-star", "OPTIONS"): (200, [ANY_PAGE, ("Access-Control-Allow-Headers", "*")], b""),
     ("/cors-star", "none"): (401, [CHALLENGE, ANY_PAGE], b""),
     ("/cors", "OPTIONS"): (
@@ -601,6 +658,10 @@ class Broken:
                 "resource": f"{self.url}/unreachable",
                 "authorization_servers": [f"{self.url}/no-server", "http://id.example.com"],
             },
+            "/misnamed": {
+                "resource": f"{self.url}/misnamed",
+                "authorization_servers": [f"{self.url}/wrong"],
+            },
         }
         if resource not in published:
             return 404, [], b""
@@ -638,6 +699,7 @@ def broken() -> Generator[str]:
         ("/query", "challenge.query", "warning", "was read"),
         ("/head", "challenge.head", "problem", "HEAD passes"),
         ("/no-head", "challenge.head", "note", "405"),
+        ("/head-404", "challenge.head", "warning", "404"),
         ("/cached", "caching.refusal", "problem", "public, max-age=60"),
         ("/stored", "caching.refusal", "problem", "stored refusal"),
         ("/bare", "caching.refusal", "note", "no Cache-Control"),
@@ -663,6 +725,7 @@ def broken() -> Generator[str]:
         ("/query-tokens", "resource.methods", "warning", "query"),
         ("/unreachable", "resource.servers", "problem", "status 401"),
         ("/unreachable", "resource.servers", "problem", "no https URL"),
+        ("/misnamed", "resource.servers", "problem", "its issuer is 'x'"),
     ],
 )
 def test_a_fault_of_an_api_is_found(broken, path, check, severity, said):
@@ -671,6 +734,27 @@ def test_a_fault_of_an_api_is_found(broken, path, check, severity, said):
     assert severities(report)[check] == severity
     assert said in text_of(report, check)
     assert done.exit_code == (1 if report["counts"]["problem"] else 0)
+
+
+def test_a_redirect_to_http_is_a_problem_for_an_api_over_https(monkeypatch):
+    class Behind(Nowhere):
+        def fetch(self, request: Fetch) -> Response:
+            if request.url.startswith("https://api.example/v1/"):
+                return Response(307, (("Location", "http://api.example/v1"),))
+            return super().fetch(request)
+
+    observer = Observer(Behind(https=Response(401)), httpx2.create_ssl_context())
+    monkeypatch.setattr(observer, "tls_peer", lambda _url: TlsPeer("TLSv1.3", 9e9, ()))
+    found = list(api.findings(observer, "https://api.example/v1"))
+    assert severities(found)["redirects.slash"] == "problem"
+    assert severities(found)["redirects.http"] == "ok"
+
+
+def test_an_api_that_sends_nothing_is_a_problem_of_each_request():
+    observer = Observer(Nowhere(), httpx2.create_ssl_context())
+    worst = severities(api.findings(observer, "http://127.0.0.1:9/v1"))
+    for check in ("challenge.absent", "challenge.invalid", "cors.preflight"):
+        assert worst[check] == "problem"
 
 
 def test_an_api_that_publishes_its_server_agrees_with_the_guard(local, tmp_path, monkeypatch):
@@ -908,6 +992,22 @@ def test_the_header_fields_of_pages_are_judged(fields, check, severity):
     request = Fetch("GET", "https://id.example.com/login")
     page = Exchange(request, Response(200, tuple(fields)), None, 0.1, 0.0)
     assert severities(server.pages(page))[check] == severity
+
+
+def test_a_store_without_a_signing_key_is_only_noted():
+    stored = store.Stored(0o100600, [], [], [], 0, [], 7200.0, 0.0, 0, [])
+    worst = severities(store.findings(stored, 0.0))
+    assert worst["store.keys"] == worst["store.access_lifetime"] == "note"
+    assert store.known_client(stored) is None
+
+
+def test_without_the_extra_of_the_server_the_store_is_refused_by_its_name(monkeypatch):
+    monkeypatch.delitem(sys.modules, "bearerguard.cli.doctor.store")
+    monkeypatch.delattr("bearerguard.cli.doctor.store")
+    monkeypatch.setitem(sys.modules, "sqlalchemy", None)
+    refused = CliRunner().invoke(app, ["doctor", "http://127.0.0.1:9", "--store", "sqlite:///x"])
+    assert refused.exit_code == 2
+    assert "--store: install bearerguard[server]" in refused.stderr
 
 
 def test_the_paths_by_which_our_server_is_recognised_are_its_paths():
