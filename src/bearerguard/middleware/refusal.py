@@ -15,6 +15,10 @@ from bearerguard.middleware.expiry_headers import exposed, of_refusal
 from bearerguard.runtime.messages import Response
 
 _PROBLEM = "application/problem+json"  # RFC 9457
+# What a framework makes or changes itself where a refusal passes through its error handlers.
+_OF_BODY = frozenset({"content-type", "content-length"})
+# The headers that an error handler's own response must still have (RFC 9110 §11.6.1).
+_KEPT = frozenset({"www-authenticate", "cache-control", "retry-after"})
 
 
 def refusal(
@@ -46,6 +50,41 @@ def refusal(
     if has_origin:
         headers.append(("Access-Control-Expose-Headers", ", ".join(exposed(guard.expiry_headers))))
     return Response(decision.status, tuple(headers), b"" if method == "HEAD" else body)
+
+
+def joined_headers(response: Response) -> dict[str, str]:
+    """Return the headers of a refusal without those of its body, one value for each name.
+
+    For frameworks whose exceptions have a dict of headers: values of one name are joined by commas
+    (RFC 9110 §5.3).
+    """
+    headers: dict[str, str] = {}
+    for name, value in response.headers:
+        if name.lower() not in _OF_BODY:
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
+
+
+def kept_headers(response: Response) -> dict[str, list[str]]:
+    """Return the headers of a refusal that an error handler's own response must still have."""
+    kept: dict[str, list[str]] = {}
+    for name, value in response.headers:
+        if name.lower() in _KEPT:
+            kept.setdefault(name, []).append(value)
+    return kept
+
+
+def may_replace(response: Response | None, status: int) -> bool:
+    """Whether a response of this status may be sent where a request was refused.
+
+    `response` is the refusal that the framework was given, None if it never got that far. An error
+    handler may redirect a browser to a login, or respond 404; it must not turn a refusal into a
+    success or a server error.
+    """
+    if response is None:
+        return False
+    is_no_success = HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.INTERNAL_SERVER_ERROR
+    return is_no_success or status == response.status
 
 
 def _problem(decision: Deny | Unavailable) -> tuple[str, bytes]:
