@@ -82,6 +82,7 @@ NAMES: dict[str, list[str]] = {
         "scopes",
     ],
     "bearerguard.asgi": [
+        "REFUSAL",
         "ASGIApp",
         "BearerMiddleware",
         "Message",
@@ -92,6 +93,7 @@ NAMES: dict[str, list[str]] = {
         "raw_headers",
         "request_info",
         "send_response",
+        "sending_refusals",
     ],
     "bearerguard.backchannel": [
         "BackchannelLogout",
@@ -152,6 +154,14 @@ NAMES: dict[str, list[str]] = {
         "require",
         "require_scopes",
     ],
+    "bearerguard.litestar": [
+        "BearerMiddleware",
+        "BearerPlugin",
+        "RouteGuard",
+        "provide_principal",
+        "require",
+        "require_scopes",
+    ],
     "bearerguard.middleware": [
         "Adapter",
         "Admission",
@@ -175,6 +185,12 @@ NAMES: dict[str, list[str]] = {
         "keycloak",
         "kubernetes",
         "okta",
+    ],
+    "bearerguard.quart": [
+        "BearerGuard",
+        "current_principal",
+        "require",
+        "require_scopes",
     ],
     "bearerguard.redis": [
         "RedisStore",

@@ -42,7 +42,7 @@ async def asynchronous() -> str:
 
 @require_scopes("write")
 class Whole(View):
-    async def dispatch_request(self) -> str:
+    async def dispatch_request(self, **_: Any) -> str:
         return current_principal.identity
 
 
@@ -262,7 +262,7 @@ async def test_quarts_own_response_to_options_passes_and_no_other(
 
 # Websockets
 
-ACCEPTS_RESPONSES = {"extensions": {"websocket.http.response": {}}}
+ACCEPTS_RESPONSES: dict[str, Any] = {"extensions": {"websocket.http.response": {}}}
 Connect = Callable[..., Awaitable[list[Any]]]
 
 
@@ -363,6 +363,20 @@ async def test_an_error_handler_cannot_accept_a_refused_websocket(guard: Guard) 
         "websocket.http.response.body",
     ]
     assert messages[0]["status"] == 401
+
+
+@pytest.mark.parametrize("extensions", [{}, ACCEPTS_RESPONSES])
+async def test_a_bug_in_a_hook_of_websockets_leaves_the_refusal_as_it_is(
+    extensions: dict[str, Any], guard: Guard
+) -> None:
+    app = make(guard)
+
+    @app.after_websocket
+    async def broken(_response: Any) -> Any:
+        raise RuntimeError("a bug of the app")
+
+    messages = await connect(app, "/socket", {}, **extensions)
+    assert messages[0].get("status", messages[0].get("code")) == (401 if extensions else 1008)
 
 
 async def test_a_websocket_may_be_optional(guard: Guard) -> None:

@@ -8,5 +8,5 @@ from bearerguard.testing import LocalIssuer
 def bearer(
     issuer: LocalIssuer, *scopes: str, subject: str = "user", client_id: str = "app"
 ) -> dict[str, str]:
-    token = issuer.token(scope=" ".join(scopes) or None, sub=subject, client_id=client_id)
+    token = issuer.token(scopes=scopes, subject=subject, client_id=client_id)
     return {"Authorization": f"Bearer {token}"}

@@ -87,14 +87,19 @@ def may_replace(response: Response | None, status: int) -> bool:
     return is_no_success or status == response.status
 
 
-def _problem(decision: Deny | Unavailable) -> tuple[str, bytes]:
-    problem = {
+def problem(decision: Deny | Unavailable) -> dict[str, str | int]:
+    """Return the members of a refusal's body (RFC 9457); `error` and `scope` where known."""
+    members: dict[str, str | int] = {
         "type": "about:blank",
         "title": HTTPStatus(decision.status).phrase,
         "status": decision.status,
         "detail": decision.reason.description,
     }
     if isinstance(decision, Deny):
-        problem |= {"error": decision.error} if decision.error else {}
-        problem |= {"scope": decision.scope} if decision.scope else {}
-    return _PROBLEM, json.dumps(problem).encode()
+        members |= {"error": decision.error} if decision.error else {}
+        members |= {"scope": decision.scope} if decision.scope else {}
+    return members
+
+
+def _problem(decision: Deny | Unavailable) -> tuple[str, bytes]:
+    return _PROBLEM, json.dumps(problem(decision)).encode()
