@@ -82,10 +82,10 @@ NAMES: dict[str, list[str]] = {
         "scopes",
     ],
     "bearerguard.asgi": [
-        "REFUSAL",
         "ASGIApp",
         "BearerMiddleware",
         "Message",
+        "REFUSAL",
         "Receive",
         "RequestState",
         "Scope",
