@@ -8,8 +8,10 @@ from typing import Any
 from asgiref.sync import markcoroutinefunction
 from django.http import HttpRequest, HttpResponse
 
+from bearerguard.django import order
 from bearerguard.django.protection import Visit, is_async, protection, visit_of
 from bearerguard.django.users import aset_user, set_user
+from bearerguard.errors import ConfigurationError
 
 
 class BearerMiddleware:
@@ -22,7 +24,8 @@ class BearerMiddleware:
         get_response: the next middleware, or the view.
 
     Raises:
-        ConfigurationError: `settings.BEARERGUARD` is missing, misspelt or malformed.
+        ConfigurationError: `settings.BEARERGUARD` is missing, misspelt or malformed, or
+            `AuthenticationMiddleware` would replace the user that it sets.
     """
 
     sync_capable: bool = True
@@ -35,7 +38,9 @@ class BearerMiddleware:
             markcoroutinefunction(self)
             # Django would call a sync method in a thread.
             self.process_view = self._aprocess_view  # type: ignore[method-assign]
-        protection()
+        in_force = protection()
+        if in_force.user is not None and order.has_inside(order.AUTHENTICATION):
+            raise ConfigurationError(order.OF_USERS)
 
     def __call__(self, request: HttpRequest) -> Any:
         """Handle a request; in an async stack, return a coroutine."""

@@ -49,10 +49,10 @@ class Protection:
         user: returns the user of a principal, or a coroutine of it; None without one.
     """
 
-    def __init__(self, read: settings.Settings, *, app: object = None) -> None:
+    def __init__(self, read: settings.Settings) -> None:
         self.guard: Guard = read.guard
         self.admission: Admission = Admission(
-            read.guard, app=app, preflight_remedy=_PREFLIGHT_REMEDY, **read.options
+            read.guard, preflight_remedy=_PREFLIGHT_REMEDY, **read.options
         )
         self.response_headers: ResponseHeaders[str] = ResponseHeaders(
             read.guard, encode=str, name=str
@@ -185,6 +185,10 @@ class Visit:
         try:
             match = get_resolver(getattr(request, "urlconf", None)).resolve(request.path_info)
         except Resolver404:
+            return False
+        except Exception as error:  # a converter's: a stranger learns nothing from it
+            detail = f"a URL converter raised {type(error).__name__}: the request counts as any"
+            self.protection.guard.report("url_not_resolved", detail)
             return False
         return not token_required(match.func)
 

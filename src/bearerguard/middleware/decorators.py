@@ -115,7 +115,7 @@ class RouteDecorators(ABC, Generic[Connection]):
         self, function: Callable[..., Any], requirement: Requirement
     ) -> Callable[..., Any]:
         """Return `function` with a requirement in front of it."""
-        inner: Requirement | None = getattr(function, _REQUIREMENT, None)
+        inner = requirement_of(function)
         whole = requirement if inner is None else requirement & inner
 
         @functools.wraps(function)
@@ -157,6 +157,12 @@ class RouteDecorators(ABC, Generic[Connection]):
             principal, requirement, functools.partial(self.describe, connection)
         )
         return admission, decision
+
+
+def requirement_of(function: object) -> Requirement | None:
+    """Return what `require` demands of the callers of a function, None without it."""
+    requirement = getattr(function, _REQUIREMENT, None)
+    return requirement if isinstance(requirement, Requirement) else None
 
 
 def check_routes(routes: Iterable[object]) -> None:
