@@ -58,7 +58,7 @@ class BearerMiddleware(Adapter[WSGIApp]):
         if has_exceptions:
             path, raw_path = _paths(environ)
             if admission.excludes(path, raw_path) or (
-                admission.passes_preflights and _is_preflight(environ)
+                admission.passes_preflights and is_preflight(environ)
             ):
                 environ["bearerguard.principal"] = ANONYMOUS
                 return app(environ, start_response)
@@ -159,7 +159,7 @@ def request_info(environ: Environ) -> RequestInfo:
         raw_path,
         whole_path=_whole_path(environ),
         has_origin="HTTP_ORIGIN" in environ,
-        is_preflight=_is_preflight(environ),
+        is_preflight=is_preflight(environ),
     )
 
 
@@ -176,7 +176,7 @@ def _paths(environ: Environ) -> tuple[str, str]:
     return path or "/", raw_path.partition("?")[0]
 
 
-def _is_preflight(environ: Environ) -> bool:
+def is_preflight(environ: Environ) -> bool:
     """Whether it is a CORS preflight (Fetch, §3.2.2): without credentials."""
     return (
         environ["REQUEST_METHOD"] == "OPTIONS"

@@ -1,0 +1,54 @@
+"""`BEARERGUARD["USER"]`: the Django user of a principal.
+
+A valid token whose user does not exist, or is not active, is refused with 403: another token for
+the same user would not help. What the hook raises is Django's to handle, as from a view.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from asgiref.sync import async_to_sync, sync_to_async
+from django.http import HttpResponse
+
+from bearerguard.django.protection import Visit, is_async
+from bearerguard.errors import Reason
+from bearerguard.guard.decision import Deny
+from bearerguard.protocol.http.challenge import Challenge
+
+NO_ACCOUNT = Reason("no_account", "There is no active account for this access token")
+
+
+def set_user(visit: Visit, request: Any) -> HttpResponse | None:
+    """Set `request.user` and `request.auser`; return the refusal if the principal has no user."""
+    hook = visit.protection.user
+    if hook is None or not visit.principal.is_authenticated:
+        return None
+    if is_async(hook):
+        hook = async_to_sync(hook)
+    return _set(visit, request, hook(visit.principal))
+
+
+async def aset_user(visit: Visit, request: Any) -> HttpResponse | None:
+    """Do what `set_user` does; a sync hook runs in Django's thread for sync code."""
+    hook = visit.protection.user
+    if hook is None or not visit.principal.is_authenticated:
+        return None
+    if not is_async(hook):
+        hook = sync_to_async(hook, thread_sensitive=True)
+    return _set(visit, request, await hook(visit.principal))
+
+
+def _set(visit: Visit, request: Any, user: Any) -> HttpResponse | None:
+    guard = visit.protection.guard
+    if user is None or not getattr(user, "is_active", True):
+        cause = "returned None" if user is None else "returned a user who is not active"
+        guard.report(NO_ACCOUNT.code, f'BEARERGUARD["USER"] {cause} for a valid token')
+        deny = Deny(403, NO_ACCOUNT, (Challenge(guard.realm),), principal=visit.principal)
+        return visit.refuse(deny)
+
+    async def auser() -> Any:
+        return user
+
+    request.user, request.auser = user, auser
+    return None
