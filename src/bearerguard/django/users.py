@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from asgiref.sync import async_to_sync, sync_to_async
+from django.apps import apps
 from django.http import HttpResponse
 
 from bearerguard.django.protection import Visit, is_async
@@ -22,8 +23,10 @@ NO_ACCOUNT = Reason("no_account", "There is no active account for this access to
 def set_user(visit: Visit, request: Any) -> HttpResponse | None:
     """Set `request.user` and `request.auser`; return the refusal if the principal has no user."""
     hook = visit.protection.user
-    if hook is None or not visit.principal.is_authenticated:
+    if hook is None:
         return None
+    if not visit.principal.is_authenticated:
+        return _set_anonymous(request)
     if is_async(hook):
         hook = async_to_sync(hook)
     return _set(visit, request, hook(visit.principal))
@@ -32,8 +35,10 @@ def set_user(visit: Visit, request: Any) -> HttpResponse | None:
 async def aset_user(visit: Visit, request: Any) -> HttpResponse | None:
     """Do what `set_user` does; a sync hook runs in Django's thread for sync code."""
     hook = visit.protection.user
-    if hook is None or not visit.principal.is_authenticated:
+    if hook is None:
         return None
+    if not visit.principal.is_authenticated:
+        return _set_anonymous(request)
     if not is_async(hook):
         hook = sync_to_async(hook, thread_sensitive=True)
     return _set(visit, request, await hook(visit.principal))
@@ -47,8 +52,21 @@ def _set(visit: Visit, request: Any, user: Any) -> HttpResponse | None:
         deny = Deny(403, NO_ACCOUNT, (Challenge(guard.realm),), principal=visit.principal)
         return visit.refuse(deny)
 
+    _give(request, user)
+    return None
+
+
+def _set_anonymous(request: Any) -> None:
+    """Leave the user of the session, and where no middleware reads sessions, set Django's nobody."""
+    if not hasattr(request, "user") and apps.is_installed("django.contrib.auth"):
+        # Django's models may be imported only when its apps are loaded.
+        from django.contrib.auth.models import AnonymousUser  # noqa: PLC0415
+
+        _give(request, AnonymousUser())
+
+
+def _give(request: Any, user: Any) -> None:
     async def auser() -> Any:
         return user
 
     request.user, request.auser = user, auser
-    return None
