@@ -10,7 +10,6 @@ from typing import Any
 
 from asgiref.sync import async_to_sync, sync_to_async
 from django.apps import apps
-from django.http import HttpResponse
 
 from bearerguard.django.protection import Visit, is_async
 from bearerguard.errors import Reason
@@ -20,7 +19,7 @@ from bearerguard.protocol.http.challenge import Challenge
 NO_ACCOUNT = Reason("no_account", "There is no active account for this access token")
 
 
-def set_user(visit: Visit, request: Any) -> HttpResponse | None:
+def set_user(visit: Visit, request: Any) -> Deny | None:
     """Set `request.user` and `request.auser`; return the refusal if the principal has no user."""
     hook = visit.protection.user
     if hook is None:
@@ -32,7 +31,7 @@ def set_user(visit: Visit, request: Any) -> HttpResponse | None:
     return _set(visit, request, hook(visit.principal))
 
 
-async def aset_user(visit: Visit, request: Any) -> HttpResponse | None:
+async def aset_user(visit: Visit, request: Any) -> Deny | None:
     """Do what `set_user` does; a sync hook runs in Django's thread for sync code."""
     hook = visit.protection.user
     if hook is None:
@@ -44,14 +43,12 @@ async def aset_user(visit: Visit, request: Any) -> HttpResponse | None:
     return _set(visit, request, await hook(visit.principal))
 
 
-def _set(visit: Visit, request: Any, user: Any) -> HttpResponse | None:
+def _set(visit: Visit, request: Any, user: Any) -> Deny | None:
     guard = visit.protection.guard
     if user is None or not getattr(user, "is_active", True):
         cause = "returned None" if user is None else "returned a user who is not active"
         guard.report(NO_ACCOUNT.code, f'BEARERGUARD["USER"] {cause} for a valid token')
-        deny = Deny(403, NO_ACCOUNT, (Challenge(guard.realm),), principal=visit.principal)
-        return visit.refuse(deny)
-
+        return Deny(403, NO_ACCOUNT, (Challenge(guard.realm),), principal=visit.principal)
     _give(request, user)
     return None
 
