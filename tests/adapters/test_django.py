@@ -291,6 +291,15 @@ def test_an_unavailable_issuer_is_503(issuer: LocalIssuer, call: Call, bearer: B
     assert (refused.status_code, refused["Retry-After"]) == (503, "1")
 
 
+def test_a_token_that_is_cached_is_checked_again(guard: Guard, call: Call, bearer: Bearer) -> None:
+    token, plain = bearer(scopes=["read"], subject="ada"), bearer()
+    with project(path("it", who), guard=guard, REQUIRE=scopes("read")):
+        assert [call("/it", token).content for _ in range(2)] == [b"ada", b"ada"]
+        assert [call("/it", plain).status_code for _ in range(2)] == [403, 403]
+    with project(path("it", who), guard=guard, REQUIRE=scopes("write")):
+        assert call("/it", token).status_code == 403
+
+
 def test_stacked_decorators_name_all_scopes(guard: Guard, call: Call, bearer: Bearer) -> None:
     view = require(scopes("a"))(require_scopes("b")(who))
     with project(path("it", view), guard=guard, REQUIRE=role("admin")):
@@ -388,8 +397,9 @@ def test_a_marked_view_needs_no_token_but_refuses_a_bad_one(
         anonymous = call("/open")
         assert anonymous.content.decode() == ANONYMOUS.identity
         assert anonymous["Vary"] == "Authorization"
-        for _ in range(2):  # the second finds the token in the cache
-            known = call("/open", bearer(subject="ada"))
+        token = bearer(subject="ada")
+        for _ in range(2):  # the second time it is found in the cache
+            known = call("/open", token)
             assert (known.content, known["Vary"]) == (b"ada", "Authorization")
         refused = call("/open", bearer(expires_in=-60))
         assert (refused.status_code, refused["Vary"]) == (401, "Authorization")

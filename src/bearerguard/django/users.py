@@ -26,7 +26,8 @@ def set_user(visit: Visit, request: Any) -> HttpResponse | None:
     if hook is None:
         return None
     if not visit.principal.is_authenticated:
-        return _set_anonymous(request)
+        _set_anonymous(request)
+        return None
     if is_async(hook):
         hook = async_to_sync(hook)
     return _set(visit, request, hook(visit.principal))
@@ -38,7 +39,8 @@ async def aset_user(visit: Visit, request: Any) -> HttpResponse | None:
     if hook is None:
         return None
     if not visit.principal.is_authenticated:
-        return _set_anonymous(request)
+        _set_anonymous(request)
+        return None
     if not is_async(hook):
         hook = sync_to_async(hook, thread_sensitive=True)
     return _set(visit, request, await hook(visit.principal))
@@ -57,7 +59,7 @@ def _set(visit: Visit, request: Any, user: Any) -> HttpResponse | None:
 
 
 def _set_anonymous(request: Any) -> None:
-    """Leave the user of the session, and where no middleware reads sessions, set Django's nobody."""
+    """Set Django's anonymous user where no middleware sets a session's."""
     if not hasattr(request, "user") and apps.is_installed("django.contrib.auth"):
         # Django's models may be imported only when its apps are loaded.
         from django.contrib.auth.models import AnonymousUser  # noqa: PLC0415
