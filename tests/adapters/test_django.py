@@ -26,7 +26,6 @@ from django.views.decorators.csrf import csrf_exempt
 from bearerguard import ANONYMOUS, ConfigurationError, Guard, Principal, role, scopes
 from bearerguard.django import (
     BearerMiddleware,
-    GuardedRequest,
     require,
     require_scopes,
     token_not_required,
@@ -65,29 +64,29 @@ def users() -> Iterator[None]:
     teardown_databases(created, verbosity=0)
 
 
-def who(request: GuardedRequest) -> HttpResponse:
+def who(request: Any) -> HttpResponse:
     return HttpResponse(request.principal.identity)
 
 
 @require_scopes("write")
-def synchronous(request: GuardedRequest) -> HttpResponse:
+def synchronous(request: Any) -> HttpResponse:
     return who(request)
 
 
 @require_scopes("write")
-async def asynchronous(request: GuardedRequest) -> HttpResponse:
+async def asynchronous(request: Any) -> HttpResponse:
     return who(request)
 
 
 @require_scopes("write")
 class Whole(View):
-    def get(self, request: GuardedRequest) -> HttpResponse:
+    def get(self, request: Any) -> HttpResponse:
         return who(request)
 
 
 @require_scopes("write")
 class AsyncWhole(View):
-    async def get(self, request: GuardedRequest) -> HttpResponse:
+    async def get(self, request: Any) -> HttpResponse:
         return who(request)
 
 
@@ -97,49 +96,49 @@ class Base(View):
 
 
 class Inherited(Base):
-    async def get(self, request: GuardedRequest) -> HttpResponse:
+    async def get(self, request: Any) -> HttpResponse:
         return who(request)
 
 
 @method_decorator(require_scopes("write"), name="dispatch")
 class ByMethodDecorator(View):
-    def get(self, request: GuardedRequest) -> HttpResponse:
+    def get(self, request: Any) -> HttpResponse:
         return who(request)
 
 
 @method_decorator(require_scopes("write"), name="dispatch")
 class AsyncByMethodDecorator(View):
-    async def get(self, request: GuardedRequest) -> HttpResponse:
+    async def get(self, request: Any) -> HttpResponse:
         return who(request)
 
 
 class Methods(View):
     @require_scopes("write")
-    def get(self, request: GuardedRequest) -> HttpResponse:
+    def get(self, request: Any) -> HttpResponse:
         return who(request)
 
     @method_decorator(require_scopes("write"))
-    def post(self, request: GuardedRequest) -> HttpResponse:
+    def post(self, request: Any) -> HttpResponse:
         return who(request)
 
 
 class AsyncMethods(View):
     @require_scopes("write")
-    async def get(self, request: GuardedRequest) -> HttpResponse:
+    async def get(self, request: Any) -> HttpResponse:
         return who(request)
 
     @method_decorator(require_scopes("write"))
-    async def post(self, request: GuardedRequest) -> HttpResponse:
+    async def post(self, request: Any) -> HttpResponse:
         return who(request)
 
 
 class Plain(View):
-    def get(self, request: GuardedRequest) -> HttpResponse:
+    def get(self, request: Any) -> HttpResponse:
         return who(request)
 
 
 class AsyncPlain(View):
-    async def get(self, request: GuardedRequest) -> HttpResponse:
+    async def get(self, request: Any) -> HttpResponse:
         return who(request)
 
 
@@ -362,22 +361,22 @@ def test_preflights_pass_where_that_is_set(guard: Guard, call: Call, bearer: Bea
 
 
 @token_not_required
-def open_view(request: GuardedRequest) -> HttpResponse:
+def open_view(request: Any) -> HttpResponse:
     return who(request)
 
 
 @token_not_required
-async def open_async(request: GuardedRequest) -> HttpResponse:
+async def open_async(request: Any) -> HttpResponse:
     return who(request)
 
 
 @token_not_required
 class OpenClass(View):
-    def get(self, request: GuardedRequest) -> HttpResponse:
+    def get(self, request: Any) -> HttpResponse:
         return who(request)
 
     @require_scopes("write")
-    def post(self, request: GuardedRequest) -> HttpResponse:
+    def post(self, request: Any) -> HttpResponse:
         return who(request)
 
 

@@ -33,12 +33,6 @@ _PREFLIGHT_REMEDY = (
 )
 
 
-class GuardedRequest(HttpRequest):  # type: ignore[misc] # Django is untyped
-    """An `HttpRequest` with its principal: the annotation of a view, for type checkers."""
-
-    principal: Principal
-
-
 class Protection:
     """The guard and the options of the settings in force.
 
