@@ -51,14 +51,12 @@ if not settings.configured:
 def project(
     *patterns: Any, guard: Guard, middleware: list[str] | None = None, **options: Any
 ) -> Generator[None]:
-    """Serve these URL patterns, guarded: `options` are keys of `BEARERGUARD`, or other settings."""
+    """Serve these URL patterns, guarded: `options` are keys of `BEARERGUARD`."""
     from django.test import override_settings
 
-    of_django = {name: options.pop(name) for name in [*options] if hasattr(settings, name)}
     with override_settings(
         BEARERGUARD={"GUARD": guard, **options},
         MIDDLEWARE=[OURS] if middleware is None else middleware,
         ROOT_URLCONF=patterns,
-        **of_django,
     ):
         yield

@@ -148,6 +148,12 @@ NAMES: dict[str, list[str]] = {
         "register_storage",
         "storage_names",
     ],
+    "bearerguard.django": [
+        "BearerMiddleware",
+        "require",
+        "require_scopes",
+        "token_not_required",
+    ],
     "bearerguard.flask": [
         "BearerGuard",
         "current_principal",

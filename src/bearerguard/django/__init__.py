@@ -17,11 +17,9 @@ from bearerguard.django.decorators import (
     token_not_required,
 )
 from bearerguard.django.middleware import BearerMiddleware
-from bearerguard.django.protection import GuardedRequest
 
 __all__ = [
     "BearerMiddleware",
-    "GuardedRequest",
     "require",
     "require_scopes",
     "token_not_required",

@@ -7,7 +7,8 @@ from django.apps import AppConfig
 from bearerguard.django import checks
 
 
-class BearerGuardConfig(AppConfig):  # type: ignore[misc] # Django is untyped
+# Private: Django finds it, and a public class whose base is untyped would have no full type.
+class _Config(AppConfig):  # type: ignore[misc]
     """Registers the system checks."""
 
     name: str = "bearerguard.django"

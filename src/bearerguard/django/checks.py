@@ -97,7 +97,7 @@ def check_views(**_: object) -> list[CheckMessage]:
                     id="bearerguard.E005",
                 )
             )
-        elif view.is_required and not token_required(view.callback):
+        elif requirement_of(view.callback) is not None and not token_required(view.callback):
             found.append(
                 Warning(
                     f"{view.name} is marked with token_not_required() and has a requirement, so"

@@ -33,12 +33,6 @@ _PREFLIGHT_REMEDY = (
 )
 
 
-class GuardedRequest(HttpRequest):  # type: ignore[misc] # Django is untyped
-    """An `HttpRequest` with its principal: the annotation of a view, for type checkers."""
-
-    principal: Principal
-
-
 class Protection:
     """The guard and the options of the settings in force.
 
@@ -162,17 +156,15 @@ class Visit:
 
     def enter(self, view: Any) -> HttpResponse | None:
         """Refuse a request that passed for another view's mark: middleware changed its URLconf."""
-        if token_required(view):
-            if self._is_marked and not self.principal.is_authenticated:
-                self._is_marked = self._is_optional = False
-                admission = self.protection.admission
-                decision = self.protection.guard.authorize(
-                    ANONYMOUS, admission.requirement, place=self.describe().place
-                )
-                return self.refuse(decision)
-        elif not self._is_exempt:
-            self._is_optional = True
-        return None
+        if not token_required(view):
+            self._is_optional = not self._is_exempt
+            return None
+        if not self._is_marked or self.principal.is_authenticated:
+            return None
+        self._is_optional = False
+        guard, requirement = self.protection.guard, self.protection.admission.requirement
+        decision = guard.authorize(ANONYMOUS, requirement, place=self.describe().place)
+        return self.refuse(decision)
 
     def refuse(self, decision: Deny | Unavailable | None) -> HttpResponse | None:
         """Return the response that refuses the request, None if nothing refuses it."""

@@ -27,7 +27,7 @@ _OPTIONS = (*_OF_ADMISSION, "GUARD", "USER")
 _OF_GUARD = frozenset(setting.name.removeprefix(PREFIX) for setting in SETTINGS)
 
 # A message of the core names an environment variable or an option of a constructor.
-_VARIABLE = re.compile(rf"\b{PREFIX}([A-Z_]+)")
+_VARIABLE = re.compile(rf"(?<!settings\.)\b{PREFIX}(\w+)")
 _OPTION = re.compile(rf"^({'|'.join(each.lower() for each in _OPTIONS)})=:")
 
 

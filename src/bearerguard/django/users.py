@@ -25,7 +25,8 @@ def set_user(visit: Visit, request: Any) -> Deny | None:
     if hook is None:
         return None
     if not visit.principal.is_authenticated:
-        return _set_anonymous(request)
+        _set_anonymous(request)
+        return None
     if is_async(hook):
         hook = async_to_sync(hook)
     return _set(visit, request, hook(visit.principal))
@@ -37,7 +38,8 @@ async def aset_user(visit: Visit, request: Any) -> Deny | None:
     if hook is None:
         return None
     if not visit.principal.is_authenticated:
-        return _set_anonymous(request)
+        _set_anonymous(request)
+        return None
     if not is_async(hook):
         hook = sync_to_async(hook, thread_sensitive=True)
     return _set(visit, request, await hook(visit.principal))
@@ -54,7 +56,7 @@ def _set(visit: Visit, request: Any, user: Any) -> Deny | None:
 
 
 def _set_anonymous(request: Any) -> None:
-    """Leave the user of the session, and where no middleware reads sessions, set Django's nobody."""
+    """Set Django's anonymous user where no middleware sets a session's."""
     if not hasattr(request, "user") and apps.is_installed("django.contrib.auth"):
         # Django's models may be imported only when its apps are loaded.
         from django.contrib.auth.models import AnonymousUser  # noqa: PLC0415
