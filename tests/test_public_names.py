@@ -154,6 +154,18 @@ NAMES: dict[str, list[str]] = {
         "require_scopes",
         "token_not_required",
     ],
+    "bearerguard.django.rest_framework": [
+        "BearerAuthentication",
+        "BearerUser",
+        "ClientRateThrottle",
+        "HasScopes",
+        "Requires",
+        "exception_handler",
+        "requirement_of_view",
+    ],
+    "bearerguard.django.spectacular": [
+        "BearerScheme",
+    ],
     "bearerguard.flask": [
         "BearerGuard",
         "current_principal",
@@ -179,6 +191,10 @@ NAMES: dict[str, list[str]] = {
         "TokenHeaders",
         "check_routes",
         "check_takes",
+    ],
+    "bearerguard.ninja": [
+        "BearerAuth",
+        "install",
     ],
     "bearerguard.providers": [
         "auth0",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Any, NoReturn, TypeAlias, TypeVar
+from typing import Any, NoReturn, TypeAlias
 
 import quart
 from quart.views import View
@@ -40,7 +40,6 @@ _REMEDY = (
 )
 
 _Connection: TypeAlias = quart.Request | quart.Websocket
-_Response = TypeVar("_Response", bound=Any)
 
 
 class BearerGuard(Extension[quart.Quart]):
@@ -246,7 +245,7 @@ async def _refuse_here() -> Any:
     return _decorators.refuse(connection, admission, decision)
 
 
-async def _keep_challenge(response: _Response) -> _Response:
+async def _keep_challenge(response: Any) -> Any:
     """Give an error handler's own response the headers that a refusal must have."""
     scope: Any = _connection().scope
     refusal: Response | None = scope.get(asgi.REFUSAL)

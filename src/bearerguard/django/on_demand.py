@@ -11,7 +11,7 @@ from typing import Any
 from bearerguard.django.protection import Visit, protection, visit_of
 from bearerguard.django.users import aset_user, set_user
 from bearerguard.guard.config.requirement import Requirement, combined
-from bearerguard.guard.decision import Allow, Decision, Deny, Unavailable
+from bearerguard.guard.decision import Allow, Decision, Deny, Unavailable, unauthenticated
 from bearerguard.principal import Principal
 from bearerguard.runtime.messages import Response
 
@@ -50,13 +50,22 @@ async def aauthenticate(request: Any) -> Principal:
     return visit.principal
 
 
-def check(request: Any, principal: Principal, requirement: Requirement | None) -> None:
-    """Raise `RequestRefused` if the caller is anonymous, or does not meet the requirement."""
+def unmet(
+    request: Any, principal: Principal, requirement: Requirement | None
+) -> RequestRefused | None:
+    """Return the refusal of a caller that does not meet a requirement and the settings' own."""
     visit = visit_of(request) or _begin(request)
     whole = combined(visit.protection.admission.requirement, requirement)
     deny = visit.protection.guard.authorize(principal, whole, place=visit.describe().place)
-    if deny is not None:
-        raise RequestRefused(deny, visit.refusal(deny))
+    return None if deny is None else RequestRefused(deny, visit.refusal(deny))
+
+
+def missing(request: Any, requirement: Requirement | None) -> RequestRefused:
+    """Return the refusal of a request that has no token, naming the scopes that it needs."""
+    visit = visit_of(request) or _begin(request)
+    whole = combined(visit.protection.admission.requirement, requirement)
+    deny = unauthenticated(visit.protection.guard.realm, whole)
+    return RequestRefused(deny, visit.refusal(deny))
 
 
 def _begin(request: Any) -> Visit:

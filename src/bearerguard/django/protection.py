@@ -94,9 +94,7 @@ class Visit:
 
     __slots__ = ("_is_exempt", "_is_marked", "_is_optional", "_request", "protection")
 
-    def __init__(
-        self, protection: Protection, request: Any, *, is_optional: bool = False
-    ) -> None:
+    def __init__(self, protection: Protection, request: Any, *, is_optional: bool = False) -> None:
         self.protection: Protection = protection
         self._request: Any = request
         self._is_exempt = False
@@ -217,7 +215,8 @@ def _forced(request: Any) -> Principal | None:
     user = getattr(request, "_force_auth_user", None)
     if token is None and user is None:
         return None
-    return next((each for each in (token, user) if isinstance(each, Principal)), ANONYMOUS)
+    candidates = (token, user, getattr(user, "principal", None))
+    return next((each for each in candidates if isinstance(each, Principal)), ANONYMOUS)
 
 
 def is_async(function: object) -> bool:
