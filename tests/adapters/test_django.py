@@ -14,7 +14,7 @@ from tests.django_project import MIDDLEWARE, OURS, project
 # isort: split
 from asgiref.sync import SyncToAsync
 from django.contrib.auth.decorators import login_not_required, login_required
-from django.contrib.auth.models import User
+from django.contrib.auth.models import AnonymousUser, User
 from django.http import HttpResponse, HttpResponseForbidden, JsonResponse, StreamingHttpResponse
 from django.test import AsyncClient, AsyncRequestFactory, Client, RequestFactory
 from django.test.utils import override_settings, setup_databases, teardown_databases
@@ -525,9 +525,12 @@ def test_attributes_of_a_view_are_kept(guard: Guard) -> None:
     assert synchronous.__name__ == "synchronous"
 
 
-def test_a_request_with_a_token_needs_no_csrf_token(guard: Guard, bearer: Bearer) -> None:
+@pytest.mark.parametrize("middleware", [MIDDLEWARE, [OURS, *MIDDLEWARE[:-1]]])
+def test_a_request_with_a_token_needs_no_csrf_token(
+    middleware: list[str], guard: Guard, bearer: Bearer
+) -> None:
     with project(
-        path("it", who), path("form", who), guard=guard, middleware=MIDDLEWARE, OPTIONAL=["/form"]
+        path("it", who), path("form", who), guard=guard, middleware=middleware, OPTIONAL=["/form"]
     ):
         client = Client(enforce_csrf_checks=True)
         assert client.post("/it", headers=bearer()).status_code == 200
@@ -591,6 +594,56 @@ def test_a_hook_makes_the_principals_user_the_requests(
             assert refused.json()["detail"] == "There is no active account for this access token"
             assert nobody not in refused.content.decode()
         assert call("/sync").status_code == 401
+
+
+class AsyncCallable:
+    async def __call__(self, principal: Principal) -> User | None:
+        return await auser_of(principal)
+
+
+def test_a_hook_may_be_an_object(users: None, guard: Guard, call: Call, bearer: Bearer) -> None:
+    view = login_required(who)
+    with project(path("it", view), guard=guard, middleware=MIDDLEWARE, USER=AsyncCallable()):
+        assert call("/it", bearer(subject="ada")).content == b"ada"
+
+
+def test_a_token_without_a_user_passes_as_djangos_anonymous_user(
+    guard: Guard, call: Call, bearer: Bearer
+) -> None:
+    """A client of its own, such as a service, has none."""
+
+    def user(request: Any) -> HttpResponse:
+        return HttpResponse(f"{request.principal.identity} {request.user.is_authenticated}")
+
+    with project(path("it", user), guard=guard, USER=lambda _principal: AnonymousUser()):
+        assert call("/it", bearer(subject="robot")).content == b"robot False"
+
+
+@pytest.mark.parametrize("user", [("ada", True), "ada", True])
+def test_a_hook_that_returns_no_user_is_named(user: Any, guard: Guard, bearer: Bearer) -> None:
+    with (
+        project(path("it", who), guard=guard, USER=lambda _principal: user),
+        pytest.raises(ConfigurationError, match=rf'"USER"\]: it returned a {type(user).__name__}'),
+    ):
+        Client().get("/it", headers=bearer())
+
+
+def test_an_error_page_shows_no_token(guard: Guard, bearer: Bearer) -> None:
+    def fails(_request_or_principal: Any) -> HttpResponse:
+        raise RuntimeError("it failed")
+
+    token = bearer()
+    secret = token["Authorization"].removeprefix("Bearer ")
+    client = Client(raise_request_exception=False)
+    rows: list[tuple[Any, dict[str, Any]]] = [(fails, {}), (who, {"USER": fails})]
+    for view, options in rows:
+        with project(path("it", view), guard=guard, **options), override_settings(DEBUG=True):
+            page = client.get("/it", headers=token)
+        assert page.status_code == 500
+        assert b"it failed" in page.content
+        assert b"HTTP_AUTHORIZATION" in page.content
+        assert secret.encode() not in page.content
+        assert secret.rpartition(".")[2].encode() not in page.content
 
 
 def test_the_log_says_why_a_user_was_refused(

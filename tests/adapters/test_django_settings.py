@@ -256,6 +256,7 @@ def test_the_order_of_middleware_is_checked(guard: Guard) -> None:
         ([OURS, CORS], {"PASS_PREFLIGHTS": True}, set()),
         ([*MIDDLEWARE, LOGIN_REQUIRED], {}, {"W003"}),
         ([*MIDDLEWARE, LOGIN_REQUIRED], {"USER": user_of}, set()),
+        ([OURS, "shop.middleware.Missing"], {}, set()),  # Django's to report
     ]
     for middleware, options, expected in rows:
         with project(path("it", view), guard=guard, middleware=middleware, **options):

@@ -57,5 +57,8 @@ def _places(match: Callable[[str, set[str]], bool]) -> list[int]:
 
 
 def _names(path: str) -> set[str]:
-    middleware: Any = import_string(path)
+    try:
+        middleware: Any = import_string(path)
+    except ImportError:
+        return set()  # Django reports it
     return {f"{each.__module__}.{each.__qualname__}" for each in getattr(middleware, "__mro__", ())}

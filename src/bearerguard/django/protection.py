@@ -197,7 +197,7 @@ class Visit:
         except Resolver404:
             return False
         except Exception as error:  # a converter's: a stranger learns nothing from it
-            detail = f"a URL converter raised {type(error).__name__}: the request counts as any"
+            detail = f"a URL converter raised {type(error).__name__}: the request needs a token"
             self.protection.guard.report("url_not_resolved", detail)
             return False
         return not token_required(match.func)
@@ -222,7 +222,10 @@ def _forced(request: Any) -> Principal | None:
 def is_async(function: object) -> bool:
     """Whether it is a coroutine function, or is marked as one."""
     # asgiref's marks are its own until Python 3.12.
-    return bool(iscoroutinefunction(function))  # pyright: ignore[reportDeprecated]
+    return any(
+        iscoroutinefunction(each)  # pyright: ignore[reportDeprecated]
+        for each in (function, type(function).__call__)
+    )
 
 
 def token_required(view: Any) -> bool:

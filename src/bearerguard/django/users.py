@@ -12,7 +12,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.apps import apps
 
 from bearerguard.django.protection import Visit, is_async
-from bearerguard.errors import Reason
+from bearerguard.errors import ConfigurationError, Reason
 from bearerguard.guard.decision import Deny
 from bearerguard.protocol.http.challenge import Challenge
 
@@ -46,13 +46,24 @@ async def aset_user(visit: Visit, request: Any) -> Deny | None:
 
 
 def _set(visit: Visit, request: Any, user: Any) -> Deny | None:
-    guard = visit.protection.guard
-    if user is None or not getattr(user, "is_active", True):
-        cause = "returned None" if user is None else "returned a user who is not active"
-        guard.report(NO_ACCOUNT.code, f'BEARERGUARD["USER"] {cause} for a valid token')
-        return Deny(403, NO_ACCOUNT, (Challenge(guard.realm),), principal=visit.principal)
+    if user is None:
+        return _refuse(visit, "returned None for a valid token")
+    is_authenticated = getattr(user, "is_authenticated", None)
+    if is_authenticated is None:  # such as the tuple of `get_or_create`
+        raise ConfigurationError(
+            f'BEARERGUARD["USER"]: it returned a {type(user).__name__}: return a user, or None'
+        )
+    # An anonymous user is never active: the hook returns one for a token that has no user.
+    if is_authenticated and not getattr(user, "is_active", True):
+        return _refuse(visit, "returned a user who is not active for a valid token")
     _give(request, user)
     return None
+
+
+def _refuse(visit: Visit, cause: str) -> Deny:
+    guard = visit.protection.guard
+    guard.report(NO_ACCOUNT.code, f'BEARERGUARD["USER"] {cause}')
+    return Deny(403, NO_ACCOUNT, (Challenge(guard.realm),), principal=visit.principal)
 
 
 def _set_anonymous(request: Any) -> None:
