@@ -20,7 +20,7 @@ __all__ = ["BearerScheme"]
 class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     """Describes `BearerAuthentication` and its subclasses in OpenAPI."""
 
-    target_class: None | str | type[object] = (
+    target_class: str | type[object] | None = (
         "bearerguard.django.rest_framework.BearerAuthentication"
     )
     match_subclasses: bool = True
