@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from bearerguard.guard.observers import Observers
 from bearerguard.runtime.elapsed import elapsed_by
 from bearerguard.runtime.events import Event
 from bearerguard.runtime.log_lines import LineLimit
@@ -26,11 +27,19 @@ _ORDINARY = frozenset(
 
 
 class Events:
-    """Reports to the log and to `on_event`; `clock` returns Unix seconds."""
+    """Reports to the log and to `on_event`; `clock` returns Unix seconds.
+
+    Attributes:
+        observers: those of the guard, which get records of fetches.
+    """
 
     def __init__(
-        self, on_event: Callable[[Event], None] | None, clock: Callable[[], float]
+        self,
+        on_event: Callable[[Event], None] | None,
+        clock: Callable[[], float],
+        observers: Observers | None = None,
     ) -> None:
+        self.observers: Observers = observers or Observers()
         self._on_event = on_event
         self._clock = clock
         self._lines = LineLimit(elapsed_by(clock), burst=1, interval=_LINE_INTERVAL)
