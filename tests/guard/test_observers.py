@@ -370,7 +370,7 @@ def test_introspection_is_a_fetch_that_posts(issuer: LocalIssuer, recorder: Reco
     found = [each for each in recorder.fetches if each.target == "introspection"]
     assert [(each.method, each.result, each.error, each.status) for each in found] == [
         ("POST", "ok", None, 200),
-        ("POST", "failed", "content", 200),
+        ("POST", "failed", "not_json", 200),
         ("POST", "failed", "status", 500),
     ]
 

@@ -447,11 +447,18 @@ class Guard:
     def health(self) -> dict[str, Any]:
         """Return the state of each issuer and the number of cached tokens, ready for JSON.
 
+        `ready`: whether tokens can be validated now. Stale keys, and a stale list of revocations,
+        are still used, so they are ready; absent or dead ones are not, and are fetched in the
+        background. `fresh`: whether everything is as new as it should be, for alerts: nothing is
+        stale, and introspection works. Introspection does not affect `ready`: it recovers only by
+        the requests that arrive. The keys of tenants are listed and affect neither: an outage of
+        one concerns no other.
+
         The keys of an issuer are fresh, static, absent (not fetched yet), stale (the last refresh
-        failed, or is overdue) or dead (too old to be used); `age` is in seconds. Introspection is
-        ok, failing, or down (paused). The keys of tenants are listed and do not affect `ok`: an
-        outage of one concerns no other. Revocations are local (this process's own), absent,
-        fresh, stale or dead.
+        failed, or is overdue), dead (too old to be used) or unused. Introspection is ok, failing,
+        or down (paused). Revocations are local (this process's own), absent, fresh, stale or dead.
+        Each has `ready`, `fresh`, `age` or `failures`, `last_success` and `last_error` (its kind,
+        and when: Unix seconds), and `latencies` of the last five fetches; durations are in seconds.
         """
         return self._revoker.health({**self._trust.health(), "cached_tokens": len(self._tokens)})
 

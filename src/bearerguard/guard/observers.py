@@ -15,9 +15,10 @@ from urllib.parse import urlsplit
 
 from bearerguard.errors import ConfigurationError
 from bearerguard.protocol.http import document
+from bearerguard.protocol.introspection import IntrospectionFailed
 from bearerguard.runtime.fetch_watch import FetchWatch, Watch, unwatched
 from bearerguard.runtime.log_lines import LineLimit
-from bearerguard.runtime.messages import FetchFailed, Response, StoreFailed
+from bearerguard.runtime.messages import FetchFailed, StoreFailed
 
 _log = logging.getLogger("bearerguard")
 
@@ -216,7 +217,7 @@ class _Recorder(FetchWatch):
             FetchRecord(
                 target=self._target,
                 result="ok" if error is None else "failed",
-                error=None if error is None else error_kind(error, response),
+                error=None if error is None else error_kind(error),
                 issuer=self._issuer,
                 method=self._method,
                 url=_without_secrets(self._url),
@@ -227,17 +228,17 @@ class _Recorder(FetchWatch):
         )
 
 
-def error_kind(error: BaseException, response: Response | None = None) -> str:
+def error_kind(error: BaseException) -> str:
     """Return why a fetch failed, as `FetchRecord.error` has it."""
     if isinstance(error, FetchFailed):
         return error.kind or "other"
     if isinstance(error, StoreFailed):
         return "store"
+    if isinstance(error, IntrospectionFailed):
+        return error.kind
     if isinstance(error, document.NotJson):
         return "not_json"
-    if response is None:
-        return "content" if isinstance(error, ValueError) else "other"
-    return "content" if document.is_success(response) else "status"
+    return "content" if isinstance(error, ValueError) else "other"
 
 
 def _without_secrets(url: str) -> str | None:

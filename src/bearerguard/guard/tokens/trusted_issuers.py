@@ -133,10 +133,14 @@ class TrustedIssuers:
         trusted = [*self._issuers.values(), *self._tenants.all()]
         keys = {issuer.url: cache.health() for issuer, cache in trusted}
         asked = {url: each.health() for url, each in self._introspectors.items()}
-        needed = [url for url, (issuer, _) in self._issuers.items() if issuer.needs_keys]
+        for _, cache in self._issuers.values():
+            cache.plan_fetch()
+        needed = [keys[url] for url in self._issuers]
         return {
-            "ok": all(keys[url].status in {"fresh", "static"} for url in needed)
-            and all(health.status == "ok" for health in asked.values()),
+            # Requests probe an introspection endpoint that is down, so they must go on arriving.
+            "ready": all(health.ready for health in needed),
+            "fresh": all(health.fresh for health in needed)
+            and all(health.fresh for health in asked.values()),
             "issuers": {url: asdict(health) for url, health in keys.items()},
             "introspection": {url: asdict(health) for url, health in asked.items()},
         }
