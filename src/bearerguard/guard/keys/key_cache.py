@@ -86,6 +86,7 @@ class KeysHealth:
         last_success: when they were last fetched, in Unix seconds; None if they never were.
         last_error: why and when a fetch last failed, also if one succeeded later.
         latencies: how many seconds the last five fetches took, the newest first.
+        tenant_of: the url of the pattern that it is a tenant of, else None.
     """
 
     status: str
@@ -97,6 +98,7 @@ class KeysHealth:
     last_success: float | None = None
     last_error: LastError | None = None
     latencies: tuple[float, ...] = ()
+    tenant_of: str | None = None
 
 
 class KeyCache:
