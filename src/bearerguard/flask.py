@@ -12,11 +12,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, NoReturn
 
-import flask
-from flask.views import View
-from werkzeug.exceptions import HTTPException, default_exceptions
-from werkzeug.local import LocalProxy
-
 from bearerguard import wsgi
 from bearerguard.errors import ConfigurationError
 from bearerguard.guard.config.requirement import Requirement
@@ -25,7 +20,14 @@ from bearerguard.guard.guard import Guard
 from bearerguard.middleware.admission import Admission, AdmissionOptions, RequestInfo
 from bearerguard.middleware.decorators import Admitted, Endpoint, RouteDecorators, check_routes
 from bearerguard.principal import Principal
+from bearerguard.runtime.extras import Extra
 from bearerguard.runtime.messages import Response
+
+with Extra("flask", needed_by=__name__):
+    import flask
+    from flask.views import View
+    from werkzeug.exceptions import HTTPException, default_exceptions
+    from werkzeug.local import LocalProxy
 
 __all__ = ["BearerGuard", "current_principal", "require", "require_scopes"]
 

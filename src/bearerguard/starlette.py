@@ -9,13 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeAlias
 
-from starlette.applications import Starlette
-from starlette.endpoints import HTTPEndpoint, WebSocketEndpoint
-from starlette.requests import HTTPConnection
-from starlette.responses import Response
-from starlette.routing import BaseRoute, Router
-from starlette.websockets import WebSocket
-
 from bearerguard import asgi
 from bearerguard.errors import ConfigurationError
 from bearerguard.guard.config.requirement import Requirement
@@ -29,6 +22,15 @@ from bearerguard.middleware.decorators import (
     check_takes,
 )
 from bearerguard.middleware.inner_apps import wrapped_apps
+from bearerguard.runtime.extras import Extra
+
+with Extra("starlette", needed_by=__name__):
+    from starlette.applications import Starlette
+    from starlette.endpoints import HTTPEndpoint, WebSocketEndpoint
+    from starlette.requests import HTTPConnection
+    from starlette.responses import Response
+    from starlette.routing import BaseRoute, Router
+    from starlette.websockets import WebSocket
 
 __all__ = ["BearerMiddleware", "require", "require_scopes"]
 
