@@ -101,10 +101,10 @@ def refused(issuer: LocalIssuer) -> dict[str, tuple[int, dict[str, str]]]:
         "missing_credentials": (401, {}),
         "malformed_credentials": (400, {"Authorization": "Bearer a b"}),
         "malformed_token": (401, bearer("opaque")),
-        "expired": (401, bearer(issuer.token(exp=1_000_000_000, iat=999_999_000))),
-        "wrong_audience": (401, bearer(issuer.token(aud="https://other.example.com"))),
-        "unknown_issuer": (401, bearer(issuer.token(iss="https://other.example.com"))),
-        "insufficient_scope": (403, bearer(issuer.token(scope="openid"))),
+        "expired": (401, bearer(issuer.token(expires_in=-3600))),
+        "wrong_audience": (401, bearer(issuer.token(claims={"aud": "https://other.example.com"}))),
+        "unknown_issuer": (401, bearer(issuer.token(claims={"iss": "https://other.example.com"}))),
+        "insufficient_scope": (403, bearer(issuer.token(scopes=["openid"]))),
     }
 
 

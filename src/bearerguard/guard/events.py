@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bearerguard.errors import quoted
+from bearerguard.guard.observers import Observers
 from bearerguard.runtime.elapsed import elapsed_by
 from bearerguard.runtime.events import Event
 from bearerguard.runtime.log_lines import LineLimit
@@ -79,11 +80,19 @@ def request_id(names: Sequence[str], header: Callable[[str], str | None]) -> str
 
 
 class Events:
-    """Reports to the log and to `on_event`; `clock` returns Unix seconds."""
+    """Reports to the log and to `on_event`; `clock` returns Unix seconds.
+
+    Attributes:
+        observers: those of the guard, which get records of fetches.
+    """
 
     def __init__(
-        self, on_event: Callable[[Event], None] | None, clock: Callable[[], float]
+        self,
+        on_event: Callable[[Event], None] | None,
+        clock: Callable[[], float],
+        observers: Observers | None = None,
     ) -> None:
+        self.observers: Observers = observers or Observers()
         self._on_event = on_event
         self._clock = clock
         self._lines = LineLimit(elapsed_by(clock), burst=1, interval=_LINE_INTERVAL)

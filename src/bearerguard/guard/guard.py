@@ -40,6 +40,7 @@ from bearerguard.guard.introspection.introspection_cache import (
     check_introspection_cache,
 )
 from bearerguard.guard.keys.refresher import Refresher
+from bearerguard.guard.observers import Observer, Observers, check_observers
 from bearerguard.guard.revocation.backchannel_logout import LogoutReceiver
 from bearerguard.guard.revocation.revocations import Revocations, check_revocations
 from bearerguard.guard.revocation.revoker import Names, Revoker
@@ -53,6 +54,7 @@ from bearerguard.guard.tokens.authenticator import Authenticator
 from bearerguard.guard.tokens.authenticator import Pending as PendingToken
 from bearerguard.guard.tokens.jwt_validator import JwtValidator
 from bearerguard.guard.tokens.routing import RouteOpaque
+from bearerguard.guard.tokens.trace import Trace, Tracer
 from bearerguard.guard.tokens.trusted_issuers import TrustedIssuers, check_issuers
 from bearerguard.principal import ANONYMOUS, Principal
 from bearerguard.protocol.http.credentials import bearer_token
@@ -88,6 +90,7 @@ class GuardOptions(TypedDict, total=False):
     introspection_cache: IntrospectionCache | None
     transport: Transport | None
     on_event: Callable[[Event], None] | None
+    observers: Sequence[Observer]
     clock: Callable[[], float]
     monotonic: Callable[[], float] | None
     cache_size: int
@@ -118,6 +121,8 @@ class Guard:
         transport: sends the requests to issuers, and is closed with the guard; an `HttpTransport`
             by default.
         on_event: called with an `Event` for every refusal and every fetch of keys.
+        observers: get a record of every decision and every fetch, such as
+            `[PrometheusObserver()]`. With any, a request whose token is cached takes longer.
         clock: returns Unix seconds.
         monotonic: returns seconds that clock changes do not affect, for ages and pauses; by default
             the system's monotonic clock, or derived from `clock` if that is passed.
@@ -142,6 +147,7 @@ class Guard:
         introspection_cache: IntrospectionCache | None = None,
         transport: Transport | None = None,
         on_event: Callable[[Event], None] | None = None,
+        observers: Sequence[Observer] = (),
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] | None = None,
         cache_size: int = _CACHE_SIZE,
@@ -155,6 +161,7 @@ class Guard:
         self._request_id_headers = options.checked_request_id_headers(request_id_headers)
         check_revocations(revocations)
         check_introspection_cache(introspection_cache)
+        check_observers(observers)
         options.check_cache_size(cache_size)
         options.check_max_token_bytes(max_token_bytes)
         self.realm: str = realm
@@ -164,12 +171,19 @@ class Guard:
         self.denial_body: DenialBody | None = denial_body
         self.clock: Callable[[], float] = clock
         monotonic = elapsed_by(clock) if monotonic is None else monotonic
-        self._events = Events(on_event, clock)
+        self._observers = Observers(observers, monotonic)
+        self._events = Events(on_event, clock, self._observers)
         local = [issuer.local for issuer in issuers if issuer.local is not None]
         if local:  # a server keeps its revocations in its database
             revocations = Revocations() if revocations is None else revocations
             revocations.use_log(local[0].revocation_store)
-        used = None if revocations is None else revocations.attach(clock, self._events.emit)
+        used = (
+            None
+            if revocations is None
+            else revocations.attach(
+                clock, self._events.emit, self._observers.watch("revocations", None, None)
+            )
+        )
         self._transport = transport or default_transport()
         self._cache_store = None if introspection_cache is None else introspection_cache.store
         self._handlers, self._async_handlers = driving.handlers(
@@ -218,6 +232,13 @@ class Guard:
         )
         self.cached: Callable[[bytes | str], RecentCredentials | None] = self._tokens.cached
         self.recent: dict[bytes | str, RecentCredentials] = self._tokens.recent
+        self._tracer: Tracer | None = None
+        if self._observers:
+            self._observers.configured = self._trust.configured
+            self._tracer = Tracer(self._observers, self._authenticator.is_stale)
+            # Adapters find no token themselves, and let the guard make each decision.
+            self.cached, self.recent = _not_cached, {}
+            self._observers.attach(self.health)
         for server in local:
             forwards = revocations is not None and revocations.forwards(server.revocation_store)
             server.on_revocation(self._forward if forwards else self._revoker.add)
@@ -304,6 +325,24 @@ class Guard:
         place: Callable[[], Place] | None = None,
     ) -> Decision | Pending:
         """Do what `decide` does, without I/O; return `Pending` if I/O is needed."""
+        tracer = self._tracer
+        if tracer is None:
+            return self._decide_now(authorization, requirement, optional, place)
+        trace = tracer.begin()
+        decision = self._decide_now(authorization, requirement, optional, place, trace)
+        if isinstance(decision, Pending):
+            return Pending(_traced(decision.flow, tracer, trace))
+        tracer.end(trace, decision)
+        return decision
+
+    def _decide_now(
+        self,
+        authorization: Sequence[bytes],
+        requirement: Requirement | None,
+        optional: bool,  # noqa: FBT001 - as `decide_now` was called
+        place: Callable[[], Place] | None,
+        trace: Trace | None = None,
+    ) -> Decision | Pending:
         try:
             token = bearer_token(authorization)
         except CredentialsError as refusal:
@@ -312,28 +351,29 @@ class Guard:
         if token is None:
             return Allow(ANONYMOUS) if optional else self._unauthenticated(requirement, place)
         try:
-            found = self._authenticator.validate_now(token)
+            found = self._authenticator.validate_now(token, trace)
         except (IssuerUnavailable, Refusal) as error:
             self._report(error, place)
             return failed(self.realm, error)
         if not isinstance(found, VerifiedToken):
-            return Pending(self._prove(found, requirement, place))
+            return Pending(self._prove(found, requirement, place, trace))
         principal = found.principal
-        return self.authorize(principal, requirement, place=place) or Allow(principal)
+        return self._authorize(principal, requirement, place) or Allow(principal)
 
     def _prove(
         self,
         found: PendingToken,
         requirement: Requirement | None,
         place: Callable[[], Place] | None,
+        trace: Trace | None,
     ) -> Flow[Decision]:
         try:
-            entry = yield from self._authenticator.validate(found)
+            entry = yield from self._authenticator.validate(found, trace)
         except (IssuerUnavailable, Refusal) as error:
             self._report(error, place)
             return failed(self.realm, error)
         principal = entry.principal
-        return self.authorize(principal, requirement, place=place) or Allow(principal)
+        return self._authorize(principal, requirement, place) or Allow(principal)
 
     def authorize(
         self,
@@ -344,8 +384,24 @@ class Guard:
     ) -> Deny | None:
         """Return a refusal if `principal` does not meet the requirement, else None.
 
-        `place` is as for `decide`.
+        For the requirement of a route, after `decide` has allowed the request. `place` is as for
+        `decide`.
         """
+        tracer = self._tracer
+        if tracer is None:
+            return self._authorize(principal, requirement, place)
+        trace = tracer.begin()
+        deny = self._authorize(principal, requirement, place)
+        if deny is not None:
+            tracer.end(trace, deny, "route")
+        return deny
+
+    def _authorize(
+        self,
+        principal: Principal,
+        requirement: Requirement | None,
+        place: Callable[[], Place] | None,
+    ) -> Deny | None:
         if not principal.is_authenticated:
             return self._unauthenticated(requirement, place)
         if requirement is None or requirement.met_by(principal):
@@ -371,6 +427,8 @@ class Guard:
             TokenError: the token is invalid.
             IssuerUnavailable: the token cannot be validated at the moment.
         """
+        if self._tracer is not None:
+            return self.run(self._verification(token, self._tracer))
         try:
             found = self._authenticator.validate_now(octets(token))
             if not isinstance(found, VerifiedToken):
@@ -382,6 +440,8 @@ class Guard:
 
     async def averify(self, token: str | bytes) -> Principal:
         """Do what `verify` does, in an event loop."""
+        if self._tracer is not None:
+            return await self.arun(self._verification(token, self._tracer))
         try:
             found = self._authenticator.validate_now(octets(token))
             if not isinstance(found, VerifiedToken):
@@ -389,6 +449,20 @@ class Guard:
         except (IssuerUnavailable, Refusal) as error:
             self._report(error)
             raise
+        return found.principal
+
+    def _verification(self, token: str | bytes, tracer: Tracer) -> Flow[Principal]:
+        """Return the principal of a token, and report it to the observers."""
+        trace = tracer.begin()
+        try:
+            found = self._authenticator.validate_now(octets(token), trace)
+            if not isinstance(found, VerifiedToken):
+                found = yield from self._authenticator.validate(found, trace)
+        except (IssuerUnavailable, Refusal) as error:
+            self._report(error)
+            tracer.end(trace, failed(self.realm, error), "token")
+            raise
+        tracer.end(trace, Allow(found.principal), "token")
         return found.principal
 
     def revoke(self, token: str | bytes | None = None, **names: Unpack[Names]) -> None:
@@ -497,3 +571,13 @@ class Guard:
             place=None if place is None else place(),
         )
         return unauthenticated(self.realm, requirement)
+
+
+def _traced(flow: Flow[Decision], tracer: Tracer, trace: Trace) -> Flow[Decision]:
+    decision = yield from flow
+    tracer.end(trace, decision)
+    return decision
+
+
+def _not_cached(_authorization: bytes | str) -> None:
+    """Find no credentials, as `Guard.cached` does for those that the guard must decide on."""

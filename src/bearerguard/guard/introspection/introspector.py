@@ -95,6 +95,7 @@ class Introspector:
             keys,
             clock=clock,
             monotonic=self._monotonic,
+            observers=events.observers,
             revocations=revocations,
         )
         self._reader = ResponseReader(issuer, options)
@@ -190,6 +191,7 @@ class Introspector:
             validity=known.validity,
             elapses_at=min(elapsed + error.retry_after, known.stale_elapses_at),
             stale_elapses_at=known.stale_elapses_at,
+            is_stale=True,
         )
         return self._remember(key, stale)
 

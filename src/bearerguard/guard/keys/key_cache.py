@@ -286,6 +286,16 @@ class KeyCache:
         """Stop refreshing."""
         self._is_retired = True
 
+    @property
+    def is_stale(self) -> bool:
+        """Whether the keys should have been renewed: a fetch failed, or has not been made."""
+        snapshot = self._snapshot
+        return (
+            snapshot is not None
+            and snapshot.due_at < math.inf
+            and (self._backoff.failures > 0 or self._monotonic() >= snapshot.overdue_at)
+        )
+
     def health(self) -> KeysHealth:
         """Return the state of the keys; plans a refresh that is due."""
         snapshot, now = self._snapshot, self._monotonic()
@@ -294,9 +304,7 @@ class KeyCache:
         count = len(snapshot.keys.keys)
         if snapshot.due_at == math.inf:
             return KeysHealth("static", count)
-        dead = self._alive() is None
-        is_old = self._backoff.failures > 0 or now >= snapshot.overdue_at
-        status = "dead" if dead else "stale" if is_old else "fresh"
+        status = "dead" if self._alive() is None else "stale" if self.is_stale else "fresh"
         if now >= snapshot.due_at:
             self._plan()
         return KeysHealth(status, count, now - snapshot.fetched_at, self._backoff.failures)
@@ -349,8 +357,7 @@ class KeyCache:
     def _fetch(self) -> Flow[None]:
         began = self._monotonic()
         try:
-            response = yield from self._download()
-            keys, problems = parse_jwks(document.loads(response.body))
+            keys, problems, response = yield from self._download()
         except Exception as error:  # whatever a transport raises, it is not the fault of the token
             pause = self._backoff.failed(self._monotonic())
             known = isinstance(error, FetchFailed | ValueError)
@@ -393,16 +400,17 @@ class KeyCache:
         self._events.emit("keys_fetched", issuer.url, f"{len(keys.keys)} keys")
         self._schedule(self, delay)
 
-    def _download(self) -> Flow[Response]:
+    def _download(self) -> Flow[tuple[KeySet, tuple[str, ...], Response]]:
         uri = self._jwks_uri
         if uri is None or self._is_outdated(uri):
             uri = yield from self._discover()
             self._jwks_uri, self._discovered_at = uri, self._monotonic()
-        response = yield from ask(Fetch("GET", uri, self._headers(uri)))
-        refused = document.unserved(uri, response)
-        if refused is not None:
-            raise refused
-        return response
+        with self._events.observers.watch("jwks", self._issuer.url)(uri) as fetch:
+            fetch.response = response = yield from ask(Fetch("GET", uri, self._headers(uri)))
+            refused = document.unserved(uri, response)
+            if refused is not None:
+                raise refused
+            return *parse_jwks(document.loads(response.body)), response
 
     def _headers(self, uri: str) -> tuple[tuple[str, str], ...]:
         token = self._issuer.key_policy.token
@@ -416,7 +424,8 @@ class KeyCache:
         return jwks_uri != self._issuer.jwks_uri and age >= self._issuer.key_policy.max_age
 
     def _discover(self) -> Flow[str]:
-        uri = yield from discovery.discover(self._issuer, discovery.jwks_uri)
+        watch = self._events.observers.watch("metadata", self._issuer.url)
+        uri = yield from discovery.discover(self._issuer, discovery.jwks_uri, watch)
         discovery.check_endpoint(self._issuer, "jwks_uri", uri, "jwks_uri=")
         return uri
 

@@ -12,8 +12,8 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -32,6 +32,7 @@ from bearerguard.guard.revocation.forwarding import Forwarding
 from bearerguard.guard.revocation.revocation_list import Revocation, RevocationList
 from bearerguard.guard.stores import RevocationStore
 from bearerguard.principal import Principal
+from bearerguard.runtime.fetch_watch import Watch, unwatched
 from bearerguard.runtime.flow import Flow, Once, ask
 from bearerguard.runtime.messages import StoreFailed
 
@@ -132,9 +133,14 @@ class Revocations:
 
     # Guards
 
-    def attach(self, clock: Callable[[], float], emit: Emit) -> GuardRevocations:
-        """Return the revocations for one guard, by its clock; events are reported to `emit`."""
-        guard = GuardRevocations(self, clock, emit)
+    def attach(
+        self, clock: Callable[[], float], emit: Emit, watch: Watch = unwatched
+    ) -> GuardRevocations:
+        """Return the revocations for one guard, by its clock.
+
+        Events are reported to `emit`; `watch` watches each read of the store.
+        """
+        guard = GuardRevocations(self, clock, emit, watch)
         with self._lock:
             self._guards.add(guard)
             guard.current = self.current
@@ -210,7 +216,8 @@ class Revocations:
         began = time.monotonic()
         begins = [(guard, guard.clock()) for guard in self._guards.all()]
         try:
-            yield from self._feed.catch_up(self.add, None if starting else self.add)
+            with self._guards.watching():
+                yield from self._feed.catch_up(self.add, None if starting else self.add)
         finally:
             self._report()
         if starting:
@@ -297,8 +304,15 @@ class GuardRevocations:
         clock: returns Unix seconds.
     """
 
-    def __init__(self, shared: Revocations, clock: Callable[[], float], emit: Emit) -> None:
+    def __init__(
+        self,
+        shared: Revocations,
+        clock: Callable[[], float],
+        emit: Emit,
+        watch: Watch = unwatched,
+    ) -> None:
         self.shared = shared
+        self.watch = watch
         self.clock = clock
         self.emit = emit
         self.current: RevocationList = shared.current
@@ -451,6 +465,14 @@ class _Guards:
     def emit(self, code: str, detail: str) -> None:
         for guard in self.all():
             guard.emit(code, None, detail)
+
+    @contextmanager
+    def watching(self) -> Generator[None]:
+        """Let each guard watch a read of the store."""
+        with ExitStack() as watches:
+            for guard in self.all():
+                watches.enter_context(guard.watch(""))
+            yield
 
 
 _of_this_process: weakref.WeakSet[Revocations] = weakref.WeakSet()

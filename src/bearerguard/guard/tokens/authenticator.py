@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
+from bearerguard.errors import IssuerUnavailable, Refusal
 from bearerguard.guard.introspection.introspector import Introspector
 from bearerguard.guard.introspection.responses import IntrospectedToken, is_withdrawn
 from bearerguard.guard.revocation.revocations import GuardRevocations
 from bearerguard.guard.token_cache import TokenCache, VerifiedToken, digest, octets
 from bearerguard.guard.tokens.jwt_validator import JwtValidator, ParsedToken
 from bearerguard.guard.tokens.routing import Routing
+from bearerguard.guard.tokens.trace import Trace
 from bearerguard.principal import Principal
 from bearerguard.protocol.jose import jwt
 from bearerguard.runtime.flow import Flow
@@ -83,12 +85,13 @@ class Authenticator:
         self._monotonic = monotonic
         self._max_token_bytes = max_token_bytes
 
-    def validate_now(self, token: bytes) -> VerifiedToken | Pending:
+    def validate_now(self, token: bytes, trace: Trace | None = None) -> VerifiedToken | Pending:
         """Validate a token without I/O if that is possible; else `validate` decides.
 
-        Raises `TokenError`, or `IssuerUnavailable` when it is unknown whose token it is.
+        Raises `TokenError`, or `IssuerUnavailable` when it is unknown whose token it is. `trace`
+        notes how it was done.
         """
-        found = self._find(token)
+        found = self._find(token) if trace is None else self._traced(token, trace)
         revocations = self._revocations
         if revocations is not None and isinstance(found, VerifiedToken):
             if self._clock() >= revocations.trusted_until:
@@ -96,8 +99,15 @@ class Authenticator:
             self._check(found, revocations)
         return found
 
-    def validate(self, pending: Pending) -> Flow[VerifiedToken]:
+    def validate(self, pending: Pending, trace: Trace | None = None) -> Flow[VerifiedToken]:
         """Validate what `validate_now` could not; raises `TokenError` or `IssuerUnavailable`."""
+        if trace is not None:
+            try:
+                trace.token = yield from self.validate(pending)
+            except (Refusal, IssuerUnavailable) as error:
+                trace.issuer = error.issuer
+                raise
+            return trace.token
         if isinstance(pending, PendingRevocationCheck):
             token = pending.token
         else:
@@ -107,6 +117,26 @@ class Authenticator:
             self._check(token, self._revocations)
         return token
 
+    def _traced(self, token: bytes, trace: Trace) -> VerifiedToken | PendingValidation:
+        trace.is_cached = False
+        try:
+            found = self._find(token, trace)
+        except (Refusal, IssuerUnavailable) as error:
+            trace.issuer = error.issuer
+            raise
+        if isinstance(found, VerifiedToken):
+            trace.token = found
+        return found
+
+    def is_stale(self, token: VerifiedToken) -> bool:
+        """Whether a verified token relies on something that should have been renewed by now.
+
+        That is an introspection response, or the keys of the issuer.
+        """
+        if isinstance(token, IntrospectedToken):
+            return token.is_stale
+        return self._validator.is_stale(token)
+
     def identify(self, token: str | bytes) -> Flow[Principal]:
         """Return the principal of a token, revoked or not; raises as `validate` does."""
         found = self._find(octets(token))
@@ -114,13 +144,15 @@ class Authenticator:
             found = yield from self._verify(found)
         return found.principal
 
-    def _find(self, token: bytes) -> VerifiedToken | PendingValidation:
+    def _find(self, token: bytes, trace: Trace | None = None) -> VerifiedToken | PendingValidation:
         key, tokens, now = digest(token), self._tokens, self._clock()
         if now < tokens.last_lookup_at:
             tokens.check_clock(now)
         tokens.last_lookup_at = now
         cached = tokens.get(key)
         if cached is not None and self._is_usable(cached, now):
+            if trace is not None:
+                trace.is_cached = True
             return cached
         if self._routing is not None:
             if len(token) > self._max_token_bytes:  # as the validator refuses JWTs

@@ -101,6 +101,11 @@ class TrustedIssuers:
             return trusted[0].url
         return name if self._tenants.allows(name) else None
 
+    def configured(self, name: str) -> str | None:
+        """Return the url of the configured issuer that `name` means: for a tenant, its pattern."""
+        trusted = self._named.get(name)
+        return self._tenants.pattern_of(name) if trusted is None else trusted[0].url
+
     def _find(self, name: str) -> IssuerKeys | None:
         return self._named.get(name) or self._tenants.find(name)
 
@@ -173,6 +178,11 @@ class Tenants:
     def allows(self, name: str) -> bool:
         """Whether `name` is an allowed tenant of a pattern; raises as `find` does."""
         return self._match(name) is not None
+
+    def pattern_of(self, name: str) -> str | None:
+        """Return the url of the first pattern that `name` fits, whether it is allowed or not."""
+        fits = (pattern.url for found, pattern, _ in self._patterns if found.fullmatch(name))
+        return next(fits, None)
 
     def all(self) -> list[IssuerKeys]:
         """Return the tenants that are kept now."""
