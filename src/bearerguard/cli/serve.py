@@ -11,7 +11,6 @@ from ipaddress import ip_network
 from typing import Annotated, Any
 
 import typer
-import uvicorn
 
 from bearerguard import Guard, Revocations
 from bearerguard.cli import output
@@ -24,8 +23,12 @@ from bearerguard.cli.server_options import (
     naming_store,
 )
 from bearerguard.errors import ConfigurationError
+from bearerguard.runtime.extras import Extra
 from bearerguard.server import AuthorizationServer, Lifetimes, SigningKeys
 from bearerguard.server import settings as defaults
+
+with Extra("cli", needed_by="serve"):
+    import uvicorn
 
 _LIFETIMES, _SIGNING = Lifetimes(), SigningKeys()
 # Maps an argument of the server, as errors name it, to the option of the command.

@@ -1,6 +1,7 @@
 """What the guard reports to an operator: one log line a minute per reason and issuer, and events.
 
-Each line gives the number of lines suppressed since the previous one.
+Lines that are left out are counted. The next line of that kind gives the number, or, where none
+follows, a line that sums up all kinds.
 
 An event names the reason and the remedy. It never holds a token, a secret, a subject or
 any claim but those that say which tokens an issuer sends (iss, aud, typ, alg, kid, exp), and,
@@ -10,8 +11,12 @@ where a token does not suffice, its scopes, its roles and the names of its claim
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+from bearerguard.errors import quoted
 from bearerguard.guard.observers import Observers
 from bearerguard.runtime.elapsed import elapsed_by
 from bearerguard.runtime.events import Event
@@ -24,6 +29,54 @@ _LINE_INTERVAL = 60.0
 _ORDINARY = frozenset(
     {"missing_credentials", "expired", "inactive", "insufficient_scope", "keys_fetched"}
 )
+# trace-id of a `traceparent` (W3C Trace Context §3.2.2).
+_TRACE_ID = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+_TRACEPARENT = "traceparent"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The request that an event concerns, so that an operator can find it elsewhere.
+
+    A client chose the values: they are escaped and cut where they are reported.
+
+    Attributes:
+        method: the HTTP method, or `WEBSOCKET`.
+        path: the path, without the query.
+        route: the path's template, such as `/items/{id}`, empty where it is not known.
+        request_id: the id by which proxies and other services log the request, or empty.
+    """
+
+    method: str
+    path: str
+    route: str = ""
+    request_id: str = ""
+
+    def __str__(self) -> str:
+        return quoted(f"{self.method} {self.route or self.path}")[1:-1]
+
+    def details(self) -> dict[str, str]:
+        """Return it as an event has it: the template instead of the path where it is known."""
+        named = {"route": self.route} if self.route else {"path": self.path}
+        if self.request_id:
+            named["request_id"] = self.request_id
+        return {name: quoted(text)[1:-1] for name, text in {"method": self.method, **named}.items()}
+
+
+def request_id(names: Sequence[str], header: Callable[[str], str | None]) -> str:
+    """Return the first id that a request has in one of these header fields, "" for none.
+
+    `header` returns the value of a field by its lower-case name. Of `traceparent` it is the
+    trace-id.
+    """
+    for name in names:
+        value = header(name)
+        if value and name == _TRACEPARENT:
+            trace = _TRACE_ID.fullmatch(value.strip())
+            value = None if trace is None else trace[1]
+        if value:
+            return value
+    return ""
 
 
 class Events:
@@ -44,19 +97,38 @@ class Events:
         self._clock = clock
         self._lines = LineLimit(elapsed_by(clock), burst=1, interval=_LINE_INTERVAL)
 
-    def emit(self, code: str, issuer: str | None, detail: str, *, about: str = "") -> None:
+    def emit(
+        self,
+        code: str,
+        issuer: str | None,
+        detail: str,
+        *,
+        about: str = "",
+        place: Place | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
         """Report an event. A callback that raises is logged, and the request goes on.
 
         `about` separates events of one code that have different causes: each gets its own line.
+        `place` is the request that it concerns, and `details` are further ones for programs.
         """
         left_out = self._lines.admit((code, issuer, about))
         if left_out is not None:
             level = logging.INFO if code in _ORDINARY else logging.WARNING
-            about_issuer = f" (issuer {issuer})" if issuer else ""
             more = f" (and {left_out} more since the last line)" if left_out else ""
-            _log.log(level, "%s: %s%s%s", code, detail, about_issuer, more)
+            _log.log(level, "%s: %s%s%s", code, detail, _context(issuer, place, detail), more)
         if self._on_event is not None:
+            known = {**(place.details() if place is not None else {}), **(details or {})}
             try:
-                self._on_event(Event(code, self._clock(), issuer, detail))
+                self._on_event(Event(code, self._clock(), issuer, detail, known))
             except Exception:
                 _log.exception("on_event= raised for the event %s", code)
+
+
+def _context(issuer: str | None, place: Place | None, detail: str) -> str:
+    """Return the issuer and the request for the end of a line that does not name them before."""
+    parts = [f"issuer {issuer}"] if issuer else []
+    if place is not None:
+        parts += [] if detail.startswith(f"{place} ") else [str(place)]
+        parts += [f"request {quoted(place.request_id)[1:-1]}"] if place.request_id else []
+    return f" ({', '.join(parts)})" if parts else ""

@@ -18,7 +18,6 @@ from bearerguard.errors import (
     CredentialsError,
     IssuerUnavailable,
     Refusal,
-    quoted,
 )
 from bearerguard.guard import driving
 from bearerguard.guard.config import options, settings
@@ -35,7 +34,7 @@ from bearerguard.guard.decision import (
     refused,
     unauthenticated,
 )
-from bearerguard.guard.events import Events
+from bearerguard.guard.events import Events, Place, request_id
 from bearerguard.guard.introspection.introspection_cache import (
     IntrospectionCache,
     check_introspection_cache,
@@ -85,6 +84,7 @@ class GuardOptions(TypedDict, total=False):
     expiry_headers: ExpiryHeaders | None
     cache_control: str | None
     denial_body: DenialBody | None
+    request_id_headers: Sequence[str]
     revocations: Revocations | None
     route_opaque: RouteOpaque | None
     introspection_cache: IntrospectionCache | None
@@ -110,6 +110,9 @@ class Guard:
         cache_control: the `Cache-Control` of responses to requests with a token, where the app
             sets none; None leaves it out.
         denial_body: makes the body of a refusal from the decision: `(media type, bytes)`.
+        request_id_headers: the header fields, the preferred first, by which proxies and other
+            services name a request; log lines and events of refusals have it too. Of
+            `traceparent` it is the trace-id. An empty list leaves it out.
         revocations: tokens revoked before they expire, such as `Revocations(RedisStore(...))`;
             in the database of an embedded server by default.
         route_opaque: returns the issuer, or its url, of a token that is not a JWT; required where
@@ -138,6 +141,7 @@ class Guard:
         expiry_headers: ExpiryHeaders | None = ExpiryHeaders(),  # noqa: B008 - it is immutable
         cache_control: str | None = "private",
         denial_body: DenialBody | None = None,
+        request_id_headers: Sequence[str] = ("X-Request-ID", "traceparent"),
         revocations: Revocations | None = None,
         route_opaque: RouteOpaque | None = None,
         introspection_cache: IntrospectionCache | None = None,
@@ -154,6 +158,7 @@ class Guard:
         options.check_requirement(require)
         options.check_expiry_headers(expiry_headers)
         options.check_cache_control(cache_control)
+        self._request_id_headers = options.checked_request_id_headers(request_id_headers)
         check_revocations(revocations)
         check_introspection_cache(introspection_cache)
         check_observers(observers)
@@ -213,7 +218,6 @@ class Guard:
             self._validator,
             self._trust.routing,
             self._tokens,
-            events=self._events,
             clock=clock,
             monotonic=monotonic,
             revocations=used,
@@ -270,15 +274,30 @@ class Guard:
             chosen["transport"] = given["transport"]
         return cls(issuer, **chosen)
 
-    def report(self, code: str, detail: str) -> None:
-        """Report an `Event` of an adapter."""
-        self._events.emit(code, None, detail)
+    def report(self, code: str, detail: str, *, place: Place | None = None) -> None:
+        """Report an `Event` of an adapter; `place` is the request that it concerns."""
+        self._events.emit(code, None, detail, place=place)
+
+    def request_id(self, header: Callable[[str], str | None]) -> str:
+        """Return the id that a request has in one of `request_id_headers`, "" for none.
+
+        `header` returns the value of a header field by its lower-case name.
+        """
+        return request_id(self._request_id_headers, header)
 
     # Deciding
 
     def authenticate(self, request: Request) -> Flow[Decision]:
         """Decide on a request, the guard's own requirement included; drive the flow with `run`."""
-        place = f"{request.method} {request.url.partition('?')[0]}"
+
+        def header(name: str) -> str | None:
+            values = request.values(name.encode())
+            return values[0].decode("latin-1") if values else None
+
+        def place() -> Place:
+            path = request.url.partition("?")[0]
+            return Place(request.method, path, request_id=self.request_id(header))
+
         return self.decide(request.values(b"authorization"), self.requirement, place=place)
 
     def decide(
@@ -287,12 +306,12 @@ class Guard:
         requirement: Requirement | None = None,
         *,
         optional: bool = False,
-        place: str = "",
+        place: Callable[[], Place] | None = None,
     ) -> Flow[Decision]:
         """Decide by the values of a request's Authorization fields.
 
         With `optional`, a request without bearer credentials passes as `ANONYMOUS`. `place` names
-        the request in the event of a refusal: its method and path.
+        the request in the event of a refusal, and is called for one only.
         """
         decision = self.decide_now(authorization, requirement, optional=optional, place=place)
         return (yield from decision.flow) if isinstance(decision, Pending) else decision
@@ -303,7 +322,7 @@ class Guard:
         requirement: Requirement | None = None,
         *,
         optional: bool = False,
-        place: str = "",
+        place: Callable[[], Place] | None = None,
     ) -> Decision | Pending:
         """Do what `decide` does, without I/O; return `Pending` if I/O is needed."""
         tracer = self._tracer
@@ -321,19 +340,20 @@ class Guard:
         authorization: Sequence[bytes],
         requirement: Requirement | None,
         optional: bool,  # noqa: FBT001 - as `decide_now` was called
-        place: str,
+        place: Callable[[], Place] | None,
         trace: Trace | None = None,
     ) -> Decision | Pending:
         try:
             token = bearer_token(authorization)
         except CredentialsError as refusal:
-            self._report(refusal)
+            self._report(refusal, place)
             return refused(self.realm, refusal)
         if token is None:
-            return Allow(ANONYMOUS) if optional else self._unauthenticated(requirement)
+            return Allow(ANONYMOUS) if optional else self._unauthenticated(requirement, place)
         try:
             found = self._authenticator.validate_now(token, trace)
         except (IssuerUnavailable, Refusal) as error:
+            self._report(error, place)
             return failed(self.realm, error)
         if not isinstance(found, VerifiedToken):
             return Pending(self._prove(found, requirement, place, trace))
@@ -344,18 +364,23 @@ class Guard:
         self,
         found: PendingToken,
         requirement: Requirement | None,
-        place: str,
+        place: Callable[[], Place] | None,
         trace: Trace | None,
     ) -> Flow[Decision]:
         try:
             entry = yield from self._authenticator.validate(found, trace)
         except (IssuerUnavailable, Refusal) as error:
+            self._report(error, place)
             return failed(self.realm, error)
         principal = entry.principal
         return self._authorize(principal, requirement, place) or Allow(principal)
 
     def authorize(
-        self, principal: Principal, requirement: Requirement | None, *, place: str = ""
+        self,
+        principal: Principal,
+        requirement: Requirement | None,
+        *,
+        place: Callable[[], Place] | None = None,
     ) -> Deny | None:
         """Return a refusal if `principal` does not meet the requirement, else None.
 
@@ -372,18 +397,27 @@ class Guard:
         return deny
 
     def _authorize(
-        self, principal: Principal, requirement: Requirement | None, place: str
+        self,
+        principal: Principal,
+        requirement: Requirement | None,
+        place: Callable[[], Place] | None,
     ) -> Deny | None:
         if not principal.is_authenticated:
-            return self._unauthenticated(requirement)
+            return self._unauthenticated(requirement, place)
         if requirement is None or requirement.met_by(principal):
             return None
         deny = forbidden(self.realm, requirement, principal)
         needs, has = requirement.unmet_by(principal)
-        # The client chose the path: it is escaped and cut for one log line.
-        subject = quoted(place)[1:-1] if place else "the request"
-        detail = f"{subject} needs {needs}; the token has {has}"
-        self._events.emit(deny.reason.code, principal.issuer, detail, about=needs)
+        where = None if place is None else place()
+        detail = f"{where or 'the request'} needs {needs}; the token has {has}"
+        self._events.emit(
+            deny.reason.code,
+            principal.issuer,
+            detail,
+            about=needs,
+            place=where,
+            details={"needed": needs, "present": has},
+        )
         return deny
 
     def verify(self, token: str | bytes) -> Principal:
@@ -395,18 +429,26 @@ class Guard:
         """
         if self._tracer is not None:
             return self.run(self._verification(token, self._tracer))
-        found = self._authenticator.validate_now(octets(token))
-        if not isinstance(found, VerifiedToken):
-            found = self.run(self._authenticator.validate(found))
+        try:
+            found = self._authenticator.validate_now(octets(token))
+            if not isinstance(found, VerifiedToken):
+                found = self.run(self._authenticator.validate(found))
+        except (IssuerUnavailable, Refusal) as error:
+            self._report(error)
+            raise
         return found.principal
 
     async def averify(self, token: str | bytes) -> Principal:
         """Do what `verify` does, in an event loop."""
         if self._tracer is not None:
             return await self.arun(self._verification(token, self._tracer))
-        found = self._authenticator.validate_now(octets(token))
-        if not isinstance(found, VerifiedToken):
-            found = await self.arun(self._authenticator.validate(found))
+        try:
+            found = self._authenticator.validate_now(octets(token))
+            if not isinstance(found, VerifiedToken):
+                found = await self.arun(self._authenticator.validate(found))
+        except (IssuerUnavailable, Refusal) as error:
+            self._report(error)
+            raise
         return found.principal
 
     def _verification(self, token: str | bytes, tracer: Tracer) -> Flow[Principal]:
@@ -417,6 +459,7 @@ class Guard:
             if not isinstance(found, VerifiedToken):
                 found = yield from self._authenticator.validate(found, trace)
         except (IssuerUnavailable, Refusal) as error:
+            self._report(error)
             tracer.end(trace, failed(self.realm, error), "token")
             raise
         tracer.end(trace, Allow(found.principal), "token")
@@ -518,11 +561,22 @@ class Guard:
     def _forward(self, _revoked: object) -> None:
         self.run(self._revoker.forward())
 
-    def _report(self, refusal: Refusal) -> None:
-        self._events.emit(refusal.reason.code, refusal.issuer, refusal.remedy)
+    def _report(
+        self, error: Refusal | IssuerUnavailable, place: Callable[[], Place] | None = None
+    ) -> None:
+        detail = error.remedy if isinstance(error, Refusal) else str(error)
+        where = None if place is None else place()
+        self._events.emit(error.reason.code, error.issuer, detail, place=where)
 
-    def _unauthenticated(self, requirement: Requirement | None) -> Deny:
-        self._events.emit(MISSING_CREDENTIALS.code, None, "the request carries no bearer token")
+    def _unauthenticated(
+        self, requirement: Requirement | None, place: Callable[[], Place] | None
+    ) -> Deny:
+        self._events.emit(
+            MISSING_CREDENTIALS.code,
+            None,
+            "the request carries no bearer token",
+            place=None if place is None else place(),
+        )
         return unauthenticated(self.realm, requirement)
 
 

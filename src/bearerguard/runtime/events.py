@@ -27,7 +27,9 @@ class Event:
         detail: one line for people: what happened, and the remedy.
         details: the same for programs. A server names `client_id`, `user_id`, `grant_id`,
             `scope`, `kid` and others; a refused request also has `endpoint`, `error` (the RFC's
-            code) and `reason`. Read-only; a guard's events have none.
+            code) and `reason`. A guard names, of a request, its `method`, its `route` (the path's
+            template) or `path`, and its `request_id`; and of a 403 what was `needed` and what the
+            token has instead, `present`. Read-only.
     """
 
     code: str

@@ -19,6 +19,7 @@ import anyio.to_thread
 from anyio.lowlevel import RunVar
 
 from bearerguard.errors import ConfigurationError
+from bearerguard.runtime.extras import Extra
 from bearerguard.runtime.flow import AsyncHandlers, Effect, Handlers, Load, Store
 from bearerguard.runtime.messages import StoreFailed
 from bearerguard.runtime.sealing import secret_list
@@ -32,15 +33,13 @@ from bearerguard.runtime.shared_log import (
     ReadLog,
 )
 
-try:
+with Extra("redis", needed_by="bearerguard.redis"):
     import redis
     from redis.backoff import NoBackoff
     from redis.exceptions import NoPermissionError
     from redis.retry import Retry
 
     from bearerguard.transports.redis_url import check_url
-except ImportError as _error:  # pragma: no cover - the tests have it installed
-    raise ConfigurationError("RedisStore needs redis: install bearerguard[redis]") from _error
 
 R = TypeVar("R")
 

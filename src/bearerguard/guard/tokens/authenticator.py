@@ -1,7 +1,6 @@
 """From a token to its principal: the cache first, then a plain call, then a flow.
 
-Owns the order of the steps, and reports their failures. Decides nothing about a request, and
-knows no HTTP.
+Owns the order of the steps. Decides nothing about a request, reports nothing, and knows no HTTP.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 from bearerguard.errors import IssuerUnavailable, Refusal
-from bearerguard.guard.events import Events
 from bearerguard.guard.introspection.introspector import Introspector
 from bearerguard.guard.introspection.responses import IntrospectedToken, is_withdrawn
 from bearerguard.guard.revocation.revocations import GuardRevocations
@@ -62,7 +60,6 @@ class Authenticator:
         validator: validates JWTs.
         routing: says which issuer introspects a token; None if none does.
         tokens: the cache.
-        events: reports failures.
         clock: returns Unix seconds.
         monotonic: returns seconds that clock changes do not affect.
         revocations: the guard's.
@@ -75,7 +72,6 @@ class Authenticator:
         routing: Routing | None,
         tokens: TokenCache,
         *,
-        events: Events,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
         revocations: GuardRevocations | None = None,
@@ -85,7 +81,6 @@ class Authenticator:
         self._validator = validator
         self._routing = routing
         self._tokens = tokens
-        self._events = events
         self._clock = clock
         self._monotonic = monotonic
         self._max_token_bytes = max_token_bytes
@@ -159,17 +154,13 @@ class Authenticator:
             if trace is not None:
                 trace.is_cached = True
             return cached
-        try:
-            if self._routing is not None:
-                if len(token) > self._max_token_bytes:  # as the validator refuses JWTs
-                    raise jwt.too_long(self._max_token_bytes)
-                introspector = self._routing.introspector(token)
-                if introspector is not None:
-                    return PendingValidation(key, OpaqueToken(introspector, token))
-            found = self._validator.validate_now(token)
-        except (Refusal, IssuerUnavailable) as error:
-            self._report(error)
-            raise
+        if self._routing is not None:
+            if len(token) > self._max_token_bytes:  # as the validator refuses JWTs
+                raise jwt.too_long(self._max_token_bytes)
+            introspector = self._routing.introspector(token)
+            if introspector is not None:
+                return PendingValidation(key, OpaqueToken(introspector, token))
+        found = self._validator.validate_now(token)
         if not isinstance(found, VerifiedToken):
             return PendingValidation(key, found)
         self._tokens.put(key, found)
@@ -178,13 +169,9 @@ class Authenticator:
     def _verify(self, pending: PendingValidation) -> Flow[VerifiedToken]:
         """Verify a token; raises `TokenError` or `IssuerUnavailable`."""
         key, token = pending
-        try:
-            if isinstance(token, OpaqueToken):
-                return (yield from token.introspector.introspect(token.token, key))
-            verified = yield from self._validator.validate(token)
-        except (Refusal, IssuerUnavailable) as error:
-            self._report(error)
-            raise
+        if isinstance(token, OpaqueToken):
+            return (yield from token.introspector.introspect(token.token, key))
+        verified = yield from self._validator.validate(token)
         self._tokens.put(key, verified)
         return verified
 
@@ -206,15 +193,5 @@ class Authenticator:
         # Read before the check: what is added during it is checked by the next request.
         current = revocations.current
         if token.checked is not current:
-            try:
-                revocations.check(token.principal, token.validity.key_id)
-            except Refusal as refusal:
-                self._report(refusal)
-                raise
+            revocations.check(token.principal, token.validity.key_id)
             token.checked = current
-
-    def _report(self, error: Refusal | IssuerUnavailable) -> None:
-        if isinstance(error, Refusal):
-            self._events.emit(error.reason.code, error.issuer, error.remedy)
-        else:
-            self._events.emit(error.reason.code, error.issuer, str(error))
