@@ -155,6 +155,11 @@ NAMES: dict[str, list[str]] = {
         "require",
         "require_scopes",
     ],
+    "bearerguard.logs": [
+        "JsonFormatter",
+        "LogObserver",
+        "TextFormatter",
+    ],
     "bearerguard.middleware": [
         "Adapter",
         "Admission",
@@ -166,6 +171,12 @@ NAMES: dict[str, list[str]] = {
         "TokenHeaders",
         "check_routes",
         "check_takes",
+    ],
+    "bearerguard.opentelemetry": [
+        "OpenTelemetryObserver",
+    ],
+    "bearerguard.prometheus": [
+        "PrometheusObserver",
     ],
     "bearerguard.providers": [
         "auth0",

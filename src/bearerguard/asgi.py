@@ -132,7 +132,9 @@ class BearerMiddleware(Adapter[ASGIApp]):
                 _set_principal(scope, ANONYMOUS)
                 await self.refuse(scope, receive, send, decision)
                 return
-            principal = decision.principal
+            principal, known = decision.principal, decision.kept
+            if known is not None:
+                token_headers = known.token_headers
         scope["bearerguard"] = admission
         scope["user"] = scope["auth"] = principal
         state = scope.get("state")

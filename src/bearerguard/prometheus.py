@@ -7,26 +7,28 @@ sets, or name an issuer as it is configured: tenants are counted under their pat
 from __future__ import annotations
 
 import os
-import weakref
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
-
 from bearerguard.errors import ConfigurationError
-from bearerguard.guard.observers import DecisionRecord, FetchRecord, Health
+from bearerguard.guard.observers import (
+    DECISION_BUCKETS,
+    FETCH_BUCKETS,
+    AttachedGuards,
+    DecisionRecord,
+    FetchRecord,
+    Health,
+)
+from bearerguard.runtime.extras import Extra
+
+with Extra("prometheus", needed_by=__name__):
+    from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
+    from prometheus_client.core import GaugeMetricFamily, Metric
+    from prometheus_client.registry import Collector
 
 __all__ = ["PrometheusObserver"]
 
-# From a token in the cache (some 10 µs) to an issuer that times out.
-_DECISION_BUCKETS = (
-    *(0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025),
-    *(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
-)
-_FETCH_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 # A claim check of the application may refuse with reasons of its own. More than this many
 # combinations are counted under one reason.
 _MAX_CHILDREN = 1000
@@ -66,7 +68,7 @@ class PrometheusObserver:
             "bearerguard_decision_duration_seconds",
             "How long decisions took, fetches included.",
             ("result", "cache"),
-            buckets=_DECISION_BUCKETS,
+            buckets=DECISION_BUCKETS,
             registry=registry,
         )
         self._route_refusals = Counter(
@@ -91,14 +93,14 @@ class PrometheusObserver:
             "bearerguard_fetch_duration_seconds",
             "How long fetches took.",
             ("target", "issuer"),
-            buckets=_FETCH_BUCKETS,
+            buckets=FETCH_BUCKETS,
             registry=registry,
         )
         # Looking a metric up by its labels takes longer than counting.
         self._children: dict[_Key, tuple[Callable[[], None], Callable[[float], None]]] = {}
-        self._gauges = _Gauges()
+        self._guards = AttachedGuards()
         if not _is_multiprocess():
-            registry.register(self._gauges)
+            registry.register(_Gauges(self._guards))
 
     def decided(self, record: DecisionRecord) -> None:
         """Count a decision."""
@@ -117,7 +119,7 @@ class PrometheusObserver:
 
     def attached(self, health: Health) -> None:
         """Read the gauges of another guard, as long as it is used."""
-        self._gauges.add(health)
+        self._guards.add(health)
 
     def _new(self, key: _Key) -> tuple[Callable[[], None], Callable[[float], None]]:
         kind, result, reason, issuer, is_cached = key
@@ -147,13 +149,8 @@ def _is_multiprocess() -> bool:
 class _Gauges(Collector):
     """Reads the health of guards when the registry is read."""
 
-    def __init__(self) -> None:
-        self._guards: tuple[weakref.WeakMethod[Any], ...] = ()
-
-    def add(self, health: Health) -> None:
-        """Read a guard's health too; it is held weakly."""
-        alive = [each for each in self._guards if each() is not None]
-        self._guards = (*alive, weakref.WeakMethod(health))
+    def __init__(self, guards: AttachedGuards) -> None:
+        self._guards = guards
 
     def describe(self) -> Iterable[Metric]:
         """Return the metrics without values, for the registry."""
@@ -163,11 +160,8 @@ class _Gauges(Collector):
         """Return the metrics; where guards share an issuer, those of the first one."""
         families = {each.name: each for each in _families()}
         seen: set[tuple[str, ...]] = set()
-        for reference in self._guards:
-            health = reference()
-            if health is None:
-                continue
-            for name, labels, value in _samples(health()):
+        for health in self._guards.healths():
+            for name, labels, value in _samples(health):
                 if value is not None and (name, *labels) not in seen:
                     seen.add((name, *labels))
                     families[name].add_metric(labels, float(value))
@@ -180,7 +174,7 @@ _GAUGES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("bearerguard_fresh", "Whether everything is as new as it should be.", ()),
     ("bearerguard_cached_tokens", "How many verified tokens are cached.", ()),
     ("bearerguard_issuer_ready", "Whether the issuer's keys may be used.", _ISSUER),
-    ("bearerguard_issuer_fresh", "Whether the issuer's keys are as new as they should be.", _ISSUER),
+    ("bearerguard_issuer_fresh", "Whether the issuer's keys are up to date.", _ISSUER),
     ("bearerguard_keys", "How many keys of the issuer are known.", _ISSUER),
     (
         "bearerguard_keys_fetched_timestamp_seconds",

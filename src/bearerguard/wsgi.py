@@ -86,7 +86,8 @@ class BearerMiddleware(Adapter[WSGIApp]):
             if not isinstance(decision, Allow):
                 environ["bearerguard.principal"] = ANONYMOUS
                 return self.refuse(environ, start_response, decision)
-            principal, token_headers = decision.principal, None
+            principal, known = decision.principal, decision.kept
+            token_headers = None if known is None else known.token_headers
         environ["bearerguard.principal"] = principal
         has_origin = "HTTP_ORIGIN" in environ
         if has_origin or is_optional:

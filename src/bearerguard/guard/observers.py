@@ -7,7 +7,8 @@ metric. It never holds a token, a subject, a claim, a path or a query.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
@@ -23,6 +24,17 @@ from bearerguard.runtime.messages import FetchFailed, StoreFailed
 _log = logging.getLogger("bearerguard")
 
 _LINE_INTERVAL = 60.0
+
+# Upper bounds for histograms, in seconds: from a token in the cache (some 10 µs) to an issuer that
+# times out; of fetches those that OpenTelemetry's conventions name for HTTP clients.
+DECISION_BUCKETS = (
+    *(0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025),
+    *(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+FETCH_BUCKETS = (
+    *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75),
+    *(1.0, 2.5, 5.0, 7.5, 10.0),
+)
 
 DecisionKind: TypeAlias = Literal["request", "token", "route"]
 DecisionResult: TypeAlias = Literal["allow", "deny", "unavailable"]
@@ -117,9 +129,29 @@ class HealthObserver(Protocol):
     def attached(self, health: Health) -> None:
         """Note how to read the health of a guard that has this observer; the guard calls it once.
 
-        `health` must be held weakly, or it keeps the guard alive: it is a bound method.
+        `health` is a bound method: hold it weakly, as `AttachedGuards` does, or it keeps the guard
+        alive.
         """
         ...
+
+
+class AttachedGuards:
+    """The guards whose health an observer reads; held weakly."""
+
+    def __init__(self) -> None:
+        self._guards: tuple[weakref.WeakMethod[Health], ...] = ()
+
+    def add(self, health: Health) -> None:
+        """Read another guard's health, a bound method, too."""
+        alive = [each for each in self._guards if each() is not None]
+        self._guards = (*alive, weakref.WeakMethod(health))
+
+    def healths(self) -> Iterator[Mapping[str, Any]]:
+        """Read the health of each guard that is still used."""
+        for each in self._guards:
+            health = each()
+            if health is not None:
+                yield health()
 
 
 class Observers:
