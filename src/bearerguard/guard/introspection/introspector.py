@@ -23,7 +23,7 @@ from bearerguard.errors import (
 )
 from bearerguard.guard.config.introspection import Introspection
 from bearerguard.guard.config.issuer import Issuer
-from bearerguard.guard.events import Events
+from bearerguard.guard.events import Events, Outage
 from bearerguard.guard.introspection.breaker import Breaker
 from bearerguard.guard.introspection.endpoint import IntrospectionEndpoint
 from bearerguard.guard.introspection.responses import (
@@ -105,6 +105,7 @@ class Introspector:
         self._objected_to = 0
         self._may_move_at = -math.inf
         self._breaker = Breaker(options.breaker_cooldown, options.breaker_cooldown)
+        self._outage = Outage(self._monotonic)
 
     def introspect(self, token: bytes, key: bytes) -> Flow[VerifiedToken]:
         """Return the token as its issuer describes it; `key` is the token's digest.
@@ -129,6 +130,7 @@ class Introspector:
         try:
             yield from self._endpoint.located()
         except Exception as error:  # whatever a transport raises
+            self._outage.failed()
             self._events.emit("introspection_failed", self.issuer.url, _cause(error))
 
     def health(self) -> IntrospectionHealth:
@@ -219,6 +221,8 @@ class Introspector:
         except Exception as error:  # whatever a transport raises, it is not the fault of the token
             raise self._failed(error, era) from error
         self._breaker.succeeded()
+        if restored := self._outage.ended():
+            self._events.emit("introspection_restored", self.issuer.url, restored)
         self._objected_to = 0
         self._objections.drop(key)
         now = self._clock()
@@ -261,6 +265,7 @@ class Introspector:
 
     def _failed(self, error: Exception, era: int) -> IssuerUnavailable:
         cause = _cause(error)
+        self._outage.failed()
         self._events.emit("introspection_failed", self.issuer.url, cause)
         wait = self._breaker.failed(self._monotonic(), era)
         if self._breaker.is_open:

@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeAlias
 
 from bearerguard.errors import IssuerUnavailable
 from bearerguard.guard.config.issuer import Issuer
-from bearerguard.guard.events import Events
+from bearerguard.guard.events import Events, Outage
 from bearerguard.guard.keys import discovery
 from bearerguard.guard.keys.key_validity import KeyValidity
 from bearerguard.guard.keys.refetch_budget import Backoff, RefetchBudget, max_age
@@ -116,6 +116,7 @@ class KeyCache:
         self._schedule = schedule
         self._budget = RefetchBudget(issuer.key_policy.cooldown)
         self._backoff = Backoff(issuer.key_policy.cooldown)
+        self._outage = Outage(self._monotonic)
         self._jwks_uri = issuer.jwks_uri
         self._discovered_at = -math.inf
         self._fetched_at = -math.inf
@@ -360,6 +361,7 @@ class KeyCache:
             keys, problems, response = yield from self._download()
         except Exception as error:  # whatever a transport raises, it is not the fault of the token
             pause = self._backoff.failed(self._monotonic())
+            self._outage.failed()
             known = isinstance(error, FetchFailed | ValueError)
             cause = str(error) if known else f"the transport raised {type(error).__name__}"
             if isinstance(error, ValueError) and self._jwks_uri is not None:
@@ -398,6 +400,8 @@ class KeyCache:
         for validity in validities.values():
             validity.set_until(until)
         self._events.emit("keys_fetched", issuer.url, f"{len(keys.keys)} keys")
+        if restored := self._outage.ended():
+            self._events.emit("keys_restored", issuer.url, restored)
         self._schedule(self, delay)
 
     def _download(self) -> Flow[tuple[KeySet, tuple[str, ...], Response]]:

@@ -26,6 +26,7 @@ from bearerguard.errors import (
     RevocationsUnavailable,
     TokenError,
 )
+from bearerguard.guard.events import Outage
 from bearerguard.guard.revocation.feed import Feed
 from bearerguard.guard.revocation.follower import Follower
 from bearerguard.guard.revocation.forwarding import Forwarding
@@ -116,6 +117,7 @@ class Revocations:
         self._guards = _Guards()
         self._lock = threading.Lock()
         self._is_behind = False
+        self._outage = Outage(time.monotonic)
         self._read_at = -math.inf  # by the system's monotonic clock
         if store is not None:
             self._set_store(store)
@@ -234,6 +236,12 @@ class Revocations:
                     guard.trust(now + self.max_staleness)
                 self._read_at = began
                 self._is_behind = False
+        if restored := self._outage.ended():
+            self._guards.emit("revocations_available", restored)
+
+    def failed(self) -> None:
+        """Note that the store could not be read."""
+        self._outage.failed()
 
     def start_following(self) -> None:
         """Start the thread that follows the store, unless it runs."""
@@ -259,6 +267,7 @@ class Revocations:
 
     def following_failed(self, error: Exception) -> None:
         """Report an outage once, and stop trusting the list after `max_staleness`."""
+        self._outage.failed()
         if not self._is_behind:
             self._is_behind = True
             self._guards.emit(REVOCATIONS_UNAVAILABLE.code, str(error))
@@ -380,6 +389,7 @@ class GuardRevocations:
         try:
             yield from self._read_if_due()
         except StoreFailed as error:
+            self.shared.failed()
             self.emit(REVOCATIONS_UNAVAILABLE.code, None, str(error))
             raise RevocationsUnavailable(issuer, 1, str(error)) from error
 
