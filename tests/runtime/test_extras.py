@@ -100,7 +100,7 @@ def test_every_extra_is_known_and_installs_the_modules_that_are_named() -> None:
     }
     installed = packages_distributions()
     for extra, modules in MODULES_OF_EXTRA.items():
-        named = {re.split(r"[\[>=<]", each)[0] for each in extras[extra]}
+        named = {re.split(r"[\[>=<]", each)[0].replace("_", "-") for each in extras[extra]}
         for module in {each.partition(".")[0] for each in modules} - brought_along.get(
             extra, set()
         ):

@@ -11,8 +11,10 @@ where a token does not suffice, its scopes, its roles and the names of its claim
 from __future__ import annotations
 
 import logging
+import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +22,8 @@ from bearerguard.errors import quoted
 from bearerguard.guard.observers import Observers
 from bearerguard.runtime.elapsed import elapsed_by
 from bearerguard.runtime.events import Event
-from bearerguard.runtime.log_lines import LineLimit
+from bearerguard.runtime.flow import Flow
+from bearerguard.runtime.log_lines import SUMMARY_INTERVAL, LineLimit
 
 _log = logging.getLogger("bearerguard")
 
@@ -84,6 +87,8 @@ class Events:
 
     Attributes:
         observers: those of the guard, which get records of fetches.
+        schedule: called with this object and a number of seconds, after which `refresh` writes a
+            line about the lines that were left out.
     """
 
     def __init__(
@@ -96,6 +101,9 @@ class Events:
         self._on_event = on_event
         self._clock = clock
         self._lines = LineLimit(elapsed_by(clock), burst=1, interval=_LINE_INTERVAL)
+        self.schedule: Callable[[Events, float], None] = _never
+        # The process in which a summary is scheduled.
+        self._scheduled_in: int | None = None
 
     def emit(
         self,
@@ -113,16 +121,79 @@ class Events:
         `place` is the request that it concerns, and `details` are further ones for programs.
         """
         left_out = self._lines.admit((code, issuer, about))
+        known = {**(place.details() if place is not None else {}), **(details or {})}
+        event = Event(code, self._clock(), issuer, detail, known)
         if left_out is not None:
             level = logging.INFO if code in _ORDINARY else logging.WARNING
+            context = _context(issuer, place, detail)
             more = f" (and {left_out} more since the last line)" if left_out else ""
-            _log.log(level, "%s: %s%s%s", code, detail, _context(issuer, place, detail), more)
+            fields = event.log_fields()
+            _log.log(level, "%s: %s%s%s", code, detail, context, more, extra=fields)
+        elif self._scheduled_in != os.getpid():
+            self._scheduled_in = os.getpid()
+            self.schedule(self, SUMMARY_INTERVAL)
         if self._on_event is not None:
-            known = {**(place.details() if place is not None else {}), **(details or {})}
             try:
-                self._on_event(Event(code, self._clock(), issuer, detail, known))
+                self._on_event(event)
             except Exception:
                 _log.exception("on_event= raised for the event %s", code)
+
+    def refresh(self) -> Flow[None]:
+        """Write a line about the lines that were left out since the last summary, if any were."""
+        self._sum_up(self._lines.summary())
+        yield from ()  # no effect: it is a flow because a thread drives it
+
+    def next_refresh(self) -> float | None:
+        """Return the seconds until the next summary, None if nothing is left out now."""
+        if self._lines.has_left_out:
+            return SUMMARY_INTERVAL
+        self._scheduled_in = None
+        return None
+
+    def close(self) -> None:
+        """Write the last summary."""
+        self._sum_up(self._lines.summary(at_once=True))
+        self._scheduled_in = None
+
+    def _sum_up(self, left_out: Mapping[Hashable, int]) -> None:
+        if left_out:
+            codes = Counter[str]()
+            for kind, count in left_out.items():
+                codes[kind[0] if isinstance(kind, tuple) else "others"] += count
+            level = logging.INFO if codes.keys() <= _ORDINARY else logging.WARNING
+            listed = ", ".join(f"{code} {count}" for code, count in codes.most_common())
+            _log.log(level, "lines_left_out: %d (%s)", codes.total(), listed)
+
+
+class Outage:
+    """The failures in a row of one thing, for the event that reports its recovery.
+
+    Args:
+        monotonic: returns seconds that clock changes do not affect.
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._failures = 0
+        self._since = 0.0
+
+    def failed(self) -> None:
+        """Note a failure."""
+        if not self._failures:
+            self._since = self._monotonic()
+        self._failures += 1
+
+    def ended(self) -> str:
+        """Note a success; return how long it had failed, "" if it had not."""
+        failures, self._failures = self._failures, 0
+        if not failures:
+            return ""
+        seconds = max(0.0, self._monotonic() - self._since)
+        return f"restored after {seconds:.0f} s and {failures} failure{'s'[: failures > 1]}"
+
+
+def _never(_events: Events, _seconds: float) -> None:
+    """Schedule nothing: there is no thread."""
 
 
 def _context(issuer: str | None, place: Place | None, detail: str) -> str:

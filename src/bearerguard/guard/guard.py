@@ -194,6 +194,7 @@ class Guard:
         )
         handlers = self._handlers
         self._refresher = Refresher(lambda flow: run(flow, handlers))
+        self._events.schedule = self._refresher.schedule
         # The refresher's thread refers to the key caches, which do not refer to the guard.
         weakref.finalize(self, self._refresher.close)
         self._tokens = TokenCache(cache_size, clock, used, monotonic=monotonic)
@@ -203,7 +204,7 @@ class Guard:
             tokens=self._tokens,
             shared=None
             if introspection_cache is None
-            else introspection_cache.responses(self._events.emit),
+            else introspection_cache.responses(self._events.emit, monotonic),
             clock=clock,
             monotonic=monotonic,
             events=self._events,
@@ -539,6 +540,7 @@ class Guard:
     def close(self) -> None:
         """Stop refreshing, close connections and clear caches; the guard stays usable."""
         self._refresher.close()
+        self._events.close()
         self._revoker.close()
         driving.close(self._cache_store)
         self._tokens.clear()

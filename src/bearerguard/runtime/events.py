@@ -17,8 +17,9 @@ class Event:
 
     Args:
         code: a stable name. From a guard: a refusal's reason, or `keys_fetched`,
-            `keys_fetch_failed`, `keys_passed_over`, `introspection_failed`,
-            `introspection_cache_failed`, `revocations_unavailable`, `revocations_restored`,
+            `keys_fetch_failed`, `keys_restored`, `keys_passed_over`, `introspection_failed`,
+            `introspection_restored`, `introspection_cache_failed`, `introspection_cache_restored`,
+            `revocations_unavailable`, `revocations_available`, `revocations_restored`,
             `revocations_lost`, `revocations_unreadable`, `revocations_not_forwarded`,
             `logout_failed`, `preflight_refused`. From a server: `token_issued`,
             `refresh_token_reused`, `request_refused` and others.

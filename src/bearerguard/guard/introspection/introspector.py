@@ -23,7 +23,7 @@ from bearerguard.errors import (
 )
 from bearerguard.guard.config.introspection import Introspection
 from bearerguard.guard.config.issuer import Issuer
-from bearerguard.guard.events import Events
+from bearerguard.guard.events import Events, Outage
 from bearerguard.guard.fetch_history import FetchHistory, LastError
 from bearerguard.guard.introspection.breaker import Breaker
 from bearerguard.guard.introspection.endpoint import IntrospectionEndpoint
@@ -118,6 +118,7 @@ class Introspector:
         self._may_move_at = -math.inf
         self._history = FetchHistory()
         self._breaker = Breaker(options.breaker_cooldown, options.breaker_cooldown)
+        self._outage = Outage(self._monotonic)
 
     def introspect(self, token: bytes, key: bytes) -> Flow[VerifiedToken]:
         """Return the token as its issuer describes it; `key` is the token's digest.
@@ -144,6 +145,7 @@ class Introspector:
             yield from self._endpoint.located()
         except Exception as error:  # whatever a transport raises
             self._history.failed(self._clock(), error_kind(error), self._monotonic() - began)
+            self._outage.failed()
             self._events.emit("introspection_failed", self.issuer.url, _cause(error))
 
     def health(self) -> IntrospectionHealth:
@@ -244,6 +246,8 @@ class Introspector:
             raise self._failed(error, era, began) from error
         self._breaker.succeeded()
         self._history.succeeded(self._clock(), self._monotonic() - began)
+        if restored := self._outage.ended():
+            self._events.emit("introspection_restored", self.issuer.url, restored)
         self._objected_to = 0
         self._objections.drop(key)
         now = self._clock()
@@ -287,6 +291,7 @@ class Introspector:
     def _failed(self, error: Exception, era: int, began: float) -> IssuerUnavailable:
         cause = _cause(error)
         self._history.failed(self._clock(), error_kind(error), self._monotonic() - began)
+        self._outage.failed()
         self._events.emit("introspection_failed", self.issuer.url, cause)
         wait = self._breaker.failed(self._monotonic(), era)
         if self._breaker.is_open:

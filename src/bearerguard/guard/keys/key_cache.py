@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeAlias
 
 from bearerguard.errors import IssuerUnavailable
 from bearerguard.guard.config.issuer import Issuer
-from bearerguard.guard.events import Events
+from bearerguard.guard.events import Events, Outage
 from bearerguard.guard.fetch_history import FetchHistory, LastError
 from bearerguard.guard.keys import discovery
 from bearerguard.guard.keys.key_validity import KeyValidity
@@ -131,6 +131,7 @@ class KeyCache:
         self._schedule = schedule
         self._budget = RefetchBudget(issuer.key_policy.cooldown)
         self._backoff = Backoff(issuer.key_policy.cooldown)
+        self._outage = Outage(self._monotonic)
         self._jwks_uri = issuer.jwks_uri
         self._discovered_at = -math.inf
         self._fetched_at = -math.inf
@@ -397,6 +398,7 @@ class KeyCache:
             now = self._monotonic()
             pause = self._backoff.failed(now)
             self._history.failed(self._clock(), error_kind(error), now - began)
+            self._outage.failed()
             known = isinstance(error, FetchFailed | ValueError)
             cause = str(error) if known else f"the transport raised {type(error).__name__}"
             if isinstance(error, ValueError) and self._jwks_uri is not None:
@@ -436,6 +438,8 @@ class KeyCache:
         for validity in validities.values():
             validity.set_until(until)
         self._events.emit("keys_fetched", issuer.url, f"{len(keys.keys)} keys")
+        if restored := self._outage.ended():
+            self._events.emit("keys_restored", issuer.url, restored)
         self._schedule(self, delay)
 
     def _download(self) -> Flow[tuple[KeySet, tuple[str, ...], Response]]:

@@ -26,6 +26,7 @@ from bearerguard.errors import (
     RevocationsUnavailable,
     TokenError,
 )
+from bearerguard.guard.events import Outage
 from bearerguard.guard.fetch_history import FetchHistory, LastError
 from bearerguard.guard.observers import error_kind
 from bearerguard.guard.revocation.feed import Feed
@@ -129,6 +130,7 @@ class Revocations:
         self._lock = threading.Lock()
         self._is_behind = False
         self._history = FetchHistory()
+        self._outage = Outage(time.monotonic)
         self._read_at = -math.inf  # by the system's monotonic clock
         if store is not None:
             self._set_store(store)
@@ -265,6 +267,13 @@ class Revocations:
                 self._read_at = began
                 self._is_behind = False
                 self._history.succeeded(self._guards.now(), time.monotonic() - began)
+        if restored := self._outage.ended():
+            self._guards.emit("revocations_available", restored)
+
+    def failed(self, error: Exception) -> None:
+        """Note that the store could not be read."""
+        self._outage.failed()
+        self._history.failed(self._guards.now(), error_kind(error))
 
     def start_following(self) -> None:
         """Start the thread that follows the store, unless it runs."""
@@ -290,16 +299,12 @@ class Revocations:
 
     def following_failed(self, error: Exception) -> None:
         """Report an outage once, and stop trusting the list after `max_staleness`."""
-        self.note_failure(error)
+        self.failed(error)
         if not self._is_behind:
             self._is_behind = True
             self._guards.emit(REVOCATIONS_UNAVAILABLE.code, str(error))
         if time.monotonic() - self._read_at > self.max_staleness:
             self._distrust()  # even if a guard's clock was set back meanwhile
-
-    def note_failure(self, error: Exception) -> None:
-        """Note that the store could not be read, for `health`."""
-        self._history.failed(self._guards.now(), error_kind(error))
 
     def close(self) -> None:
         """Stop the thread and close idle connections; the next request starts over."""
@@ -416,7 +421,7 @@ class GuardRevocations:
         try:
             yield from self._read_if_due()
         except StoreFailed as error:
-            self.shared.note_failure(error)
+            self.shared.failed(error)
             self.emit(REVOCATIONS_UNAVAILABLE.code, None, str(error))
             raise RevocationsUnavailable(issuer, 1, str(error)) from error
 
