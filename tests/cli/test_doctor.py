@@ -1007,7 +1007,7 @@ def test_without_the_extra_of_the_server_the_store_is_refused_by_its_name(monkey
     monkeypatch.setitem(sys.modules, "sqlalchemy", None)
     refused = CliRunner().invoke(app, ["doctor", "http://127.0.0.1:9", "--store", "sqlite:///x"])
     assert refused.exit_code == 2
-    assert "--store: install bearerguard[server]" in refused.stderr
+    assert "--store needs the package sqlalchemy" in refused.stderr
 
 
 def test_the_paths_by_which_our_server_is_recognised_are_its_paths():

@@ -9,21 +9,19 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Annotated, Any
 
-try:
-    import typer
-    from typer.main import get_command
-
-    from bearerguard.cli import output
-    from bearerguard.cli.help import Application, Group
-except ModuleNotFoundError as _error:
-    if (_error.name or "").startswith("bearerguard"):
-        raise
-    raise SystemExit(
-        f"bearerguard: the command needs {_error.name}: install bearerguard[cli]"
-    ) from _error
-
 from bearerguard import __version__
 from bearerguard.errors import ConfigurationError
+from bearerguard.runtime.extras import Extra, MissingExtra
+
+try:
+    with Extra("cli", needed_by="the command"):
+        import typer
+        from typer.main import get_command
+
+        from bearerguard.cli import output
+        from bearerguard.cli.help import Application, Group
+except MissingExtra as _error:
+    raise SystemExit(f"bearerguard: {_error}") from _error
 
 # The commands in the order of the help: where each is, as `module.attribute`, and its first
 # sentence, so that the list of commands imports none of them. A group's attribute is `app`.

@@ -24,6 +24,7 @@ from bearerguard.cli.doctor.issuer import Discovered
 from bearerguard.errors import ConfigurationError, quoted
 from bearerguard.guard.config.issuer import Issuer
 from bearerguard.protocol import metadata
+from bearerguard.runtime.extras import Extra
 from bearerguard.transports.http import HttpTransport
 
 if TYPE_CHECKING:
@@ -196,10 +197,8 @@ def _audited(observer: Observer, wanted: _Wanted, found: Discovered) -> Iterator
 
 
 def _stored(given: str) -> Stored:
-    try:
+    with Extra("server", needed_by="--store"):
         from bearerguard.cli.doctor import store  # noqa: PLC0415 - an extra
-    except ModuleNotFoundError as error:
-        raise ConfigurationError("--store: install bearerguard[server]") from error
     return store.read(given, time.time())
 
 
