@@ -88,6 +88,7 @@ NAMES: dict[str, list[str]] = {
         "ASGIApp",
         "BearerMiddleware",
         "Message",
+        "REFUSAL",
         "Receive",
         "RequestState",
         "Scope",
@@ -95,6 +96,7 @@ NAMES: dict[str, list[str]] = {
         "raw_headers",
         "request_info",
         "send_response",
+        "sending_refusals",
     ],
     "bearerguard.backchannel": [
         "BackchannelLogout",
@@ -149,9 +151,35 @@ NAMES: dict[str, list[str]] = {
         "register_storage",
         "storage_names",
     ],
+    "bearerguard.django": [
+        "BearerMiddleware",
+        "require",
+        "require_scopes",
+        "token_not_required",
+    ],
+    "bearerguard.django.rest_framework": [
+        "BearerAuthentication",
+        "BearerUser",
+        "ClientRateThrottle",
+        "HasScopes",
+        "Requires",
+        "exception_handler",
+        "requirement_of_view",
+    ],
+    "bearerguard.django.spectacular": [
+        "BearerScheme",
+    ],
     "bearerguard.flask": [
         "BearerGuard",
         "current_principal",
+        "require",
+        "require_scopes",
+    ],
+    "bearerguard.litestar": [
+        "BearerMiddleware",
+        "BearerPlugin",
+        "RouteGuard",
+        "provide_principal",
         "require",
         "require_scopes",
     ],
@@ -172,6 +200,10 @@ NAMES: dict[str, list[str]] = {
         "check_routes",
         "check_takes",
     ],
+    "bearerguard.ninja": [
+        "BearerAuth",
+        "install",
+    ],
     "bearerguard.opentelemetry": [
         "OpenTelemetryObserver",
     ],
@@ -189,6 +221,12 @@ NAMES: dict[str, list[str]] = {
         "keycloak",
         "kubernetes",
         "okta",
+    ],
+    "bearerguard.quart": [
+        "BearerGuard",
+        "current_principal",
+        "require",
+        "require_scopes",
     ],
     "bearerguard.redis": [
         "RedisStore",
