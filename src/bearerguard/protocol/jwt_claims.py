@@ -64,6 +64,8 @@ _URN = "urn:ietf:params:oauth:token-type:"  # RFC 8693 §3
 _INTERNET_DATE = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?Z"
 )
+# The claims from which the kind of a token is read.
+KIND_CLAIMS = frozenset({"events", *_ID_TOKEN_CLAIMS, *_KINDS})
 _PUNCTUATION = str.maketrans("", "", "_- ")
 
 

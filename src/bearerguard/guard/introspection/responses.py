@@ -104,12 +104,7 @@ class ResponseReader:
         """
         if response.members is None:
             raise TokenError(INACTIVE, "the issuer says that it is not active")
-        members = strict_json.without_nulls(response.members)
-        if _is_zero(members.get("exp")):
-            # Some servers send 0 for an active token that does not expire (RFC 7662 §2.2).
-            del members["exp"]
-        if members.get("aud") in ([], ""):
-            del members["aud"]  # Ory Hydra sends these for a token without an audience
+        members = members_of(response.members)
         filled = {**self._vouched, **members}
         if filled["iss"] not in self._names:
             raise TokenError(
@@ -149,6 +144,17 @@ class ResponseReader:
         if not ttl:
             return None
         return CachedRefusal(type(refusal), refusal.reason, refusal.remedy, elapsed + ttl)
+
+
+def members_of(response: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members of a response without those that mean that there is no value."""
+    members = strict_json.without_nulls(response)
+    if _is_zero(members.get("exp")):
+        # Some servers send 0 for an active token that does not expire (RFC 7662 §2.2).
+        del members["exp"]
+    if members.get("aud") in ([], ""):
+        del members["aud"]  # Ory Hydra sends these for a token without an audience
+    return members
 
 
 def is_withdrawn(revocations: GuardRevocations | None, issuer: str, key_id: str | None) -> bool:
