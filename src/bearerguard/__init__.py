@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from bearerguard.guard.config.requirement import Requirement, claim, role, scopes
     from bearerguard.guard.config.static_keys import StaticKeys
     from bearerguard.guard.decision import Allow, Decision, Deny, Pending, Unavailable
+    from bearerguard.guard.explanation import Check, Explanation
     from bearerguard.guard.guard import DenialBody, Guard, GuardOptions
     from bearerguard.guard.introspection.introspection_cache import IntrospectionCache
     from bearerguard.guard.revocation.revocations import Revocations
@@ -61,6 +62,7 @@ __all__ = [
     "AllowedTenants",
     "BearerGuardError",
     "Challenge",
+    "Check",
     "ClaimCheck",
     "ClaimCheckFailed",
     "ClaimMapping",
@@ -73,6 +75,7 @@ __all__ = [
     "DiscoveryError",
     "Event",
     "ExpiryHeaders",
+    "Explanation",
     "Fetch",
     "FetchFailed",
     "Flow",
@@ -136,6 +139,7 @@ _PLACES = {
     "guard.config.requirement": "Requirement claim role scopes",
     "guard.config.static_keys": "StaticKeys",
     "guard.decision": "Allow Decision Deny Pending Unavailable",
+    "guard.explanation": "Check Explanation",
     "runtime.events": "Event",
     "guard.guard": "DenialBody Guard GuardOptions",
     "guard.revocation.revocations": "Revocations",

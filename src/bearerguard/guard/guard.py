@@ -23,7 +23,7 @@ from bearerguard.errors import (
 from bearerguard.guard import driving
 from bearerguard.guard.config import options, settings
 from bearerguard.guard.config.issuer import Issuer
-from bearerguard.guard.config.requirement import Requirement
+from bearerguard.guard.config.requirement import Requirement, combined
 from bearerguard.guard.decision import (
     Allow,
     Decision,
@@ -36,6 +36,7 @@ from bearerguard.guard.decision import (
     unauthenticated,
 )
 from bearerguard.guard.events import Events
+from bearerguard.guard.explanation import Explanation
 from bearerguard.guard.introspection.introspection_cache import (
     IntrospectionCache,
     check_introspection_cache,
@@ -52,6 +53,7 @@ from bearerguard.guard.token_cache import (
 )
 from bearerguard.guard.tokens.authenticator import Authenticator
 from bearerguard.guard.tokens.authenticator import Pending as PendingToken
+from bearerguard.guard.tokens.explainer import Explainer
 from bearerguard.guard.tokens.jwt_validator import JwtValidator
 from bearerguard.guard.tokens.routing import RouteOpaque
 from bearerguard.guard.tokens.trusted_issuers import TrustedIssuers, check_issuers
@@ -165,6 +167,8 @@ class Guard:
             revocations = Revocations() if revocations is None else revocations
             revocations.use_log(local[0].revocation_store)
         used = None if revocations is None else revocations.attach(clock, self._events.emit)
+        self._revocations = used
+        self._max_token_bytes = max_token_bytes
         self._transport = transport or default_transport()
         self._cache_store = None if introspection_cache is None else introspection_cache.store
         self._handlers, self._async_handlers = driving.handlers(
@@ -348,6 +352,38 @@ class Guard:
         if not isinstance(found, VerifiedToken):
             found = await self.arun(self._authenticator.validate(found))
         return found.principal
+
+    def explain(
+        self, token: str | bytes, *, require: Requirement | None = None, at: float | None = None
+    ) -> Explanation:
+        """Say why a token is accepted or refused: every check, with what was expected and found.
+
+        The keys of the issuer are fetched if need be, and an opaque token is introspected anew.
+        Nothing is cached or reported. `require` is what a route requires besides the guard's own
+        requirement; `at` is the time to decide at in Unix seconds, now by default. Raises nothing
+        for a token, whatever it is.
+        """
+        return self.run(self._explaining(token, require, at))
+
+    async def aexplain(
+        self, token: str | bytes, *, require: Requirement | None = None, at: float | None = None
+    ) -> Explanation:
+        """Do what `explain` does, in an event loop."""
+        return await self.arun(self._explaining(token, require, at))
+
+    def _explaining(
+        self, token: str | bytes, require: Requirement | None, at: float | None
+    ) -> Flow[Explanation]:
+        options.check_requirement(require)
+        explainer = Explainer(
+            self._trust,
+            realm=self.realm,
+            requirement=combined(self.requirement, require),
+            at=self.clock() if at is None else at,
+            revocations=self._revocations,
+            max_token_bytes=self._max_token_bytes,
+        )
+        return explainer.explain(octets(token))
 
     def revoke(self, token: str | bytes | None = None, **names: Unpack[Names]) -> None:
         """Refuse one token, or all tokens of a user, a client, a session or a key, from now on.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from bearerguard.errors import BAD_CLAIM, MISSING_CLAIM, ConfigurationError, TokenError
 from bearerguard.guard.config.names import Names, names
@@ -65,6 +65,11 @@ class ClaimMapping:
             "_demanded",
             tuple((path, None if v is None else frozenset(v)) for path, v in required.items()),
         )
+
+    @property
+    def demanded(self) -> Claims:
+        """The claims that are required: the values allowed by name, None for any value."""
+        return cast("Claims", self.required)
 
     def completed_by(self, defaults: ClaimMapping) -> ClaimMapping:
         """Return this mapping, with `defaults` for the options that it leaves out.

@@ -80,6 +80,7 @@ class Introspector:
     ) -> None:
         self.issuer = issuer
         self.options = options
+        self.keys = keys
         self._tokens = tokens
         self._clock = clock
         self._monotonic = elapsed_by(clock) if monotonic is None else monotonic
