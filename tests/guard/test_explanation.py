@@ -532,7 +532,7 @@ def assert_agreement(guard: Guard, token: str) -> None:
     assert explanation.result in {"accepted", "refused", "unavailable"}
 
 
-@settings(max_examples=8000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(CLAIMS, HEADERS, OPTIONS, REQUIREMENTS, st.booleans(), st.booleans())
 def test_explanation_and_decision_agree_on_every_jwt(
     claims: dict[str, Any],
@@ -553,7 +553,7 @@ def test_explanation_and_decision_agree_on_every_jwt(
     assert_agreement(guard, token)
 
 
-@settings(max_examples=8000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(CLAIMS, OPTIONS, REQUIREMENTS, st.booleans())
 def test_explanation_and_decision_agree_on_every_opaque_token(
     claims: dict[str, Any], options: dict[str, Any], requirement: Any, missing_audience: bool

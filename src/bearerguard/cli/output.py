@@ -13,6 +13,7 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
+from shutil import get_terminal_size
 from typing import Annotated, Any
 
 import typer
@@ -90,6 +91,16 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], nothing: str) -
     for line in lines:
         grid.add_row(*map(shown, line))
     _console().print(grid)
+
+
+def columns() -> int | None:
+    """Return the width of the terminal; None for a pipe, whose lines are not broken."""
+    return get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def marked(mark: str, style: str, text: str) -> None:
+    """Print a line that begins with a mark of a style."""
+    _console().print(f"[{style}]{shown(mark)}[/]{shown(text)}")
 
 
 def shown(text: str) -> str:

@@ -154,6 +154,7 @@ class Guard:
         check_introspection_cache(introspection_cache)
         options.check_cache_size(cache_size)
         options.check_max_token_bytes(max_token_bytes)
+        self.issuers: tuple[Issuer, ...] = issuers
         self.realm: str = realm
         self.requirement: Requirement | None = require
         self.expiry_headers: ExpiryHeaders = expiry_headers or ExpiryHeaders(None, None)
@@ -168,7 +169,7 @@ class Guard:
             revocations.use_log(local[0].revocation_store)
         used = None if revocations is None else revocations.attach(clock, self._events.emit)
         self._revocations = used
-        self._max_token_bytes = max_token_bytes
+        self.max_token_bytes: int = max_token_bytes
         self._transport = transport or default_transport()
         self._cache_store = None if introspection_cache is None else introspection_cache.store
         self._handlers, self._async_handlers = driving.handlers(
@@ -216,6 +217,8 @@ class Guard:
             clock=clock,
             events=self._events,
         )
+        self.settings_read: frozenset[str] = frozenset()
+        """The names of the settings that `from_env` or `from_mapping` has read."""
         self.cached: Callable[[bytes | str], RecentCredentials | None] = self._tokens.cached
         self.recent: dict[bytes | str, RecentCredentials] = self._tokens.recent
         for server in local:
@@ -251,7 +254,9 @@ class Guard:
                     " headers to that transport"
                 )
             chosen["transport"] = given["transport"]
-        return cls(issuer, **chosen)
+        guard = cls(issuer, **chosen)
+        guard.settings_read = settings.given_in(values)
+        return guard
 
     def report(self, code: str, detail: str) -> None:
         """Report an `Event` of an adapter."""
@@ -381,7 +386,7 @@ class Guard:
             requirement=combined(self.requirement, require),
             at=self.clock() if at is None else at,
             revocations=self._revocations,
-            max_token_bytes=self._max_token_bytes,
+            max_token_bytes=self.max_token_bytes,
         )
         return explainer.explain(octets(token))
 
