@@ -172,12 +172,12 @@ def _policy(app: str | None, policy: Mapping[str, Any]) -> AppGuard:
     try:
         return AppGuard(Guard.from_mapping(values))
     except ConfigurationError as error:
-        raise ConfigurationError(_naming_flags(str(error), given or _FLAGS.values())) from error
+        raise ConfigurationError(_naming_flags(str(error))) from error
 
 
-def _naming_flags(message: str, settings: Any) -> str:
+def _naming_flags(message: str) -> str:
     """Name the option beside the variable, in the message of an error."""
-    for setting in settings:
+    for setting in _FLAGS.values():
         if message.startswith((f"{setting.name}:", f"{setting.name} ")):
             return f"{_flag(setting)}, {message}"
     return message
