@@ -31,7 +31,8 @@ CODE, DEFAULT, ENVIRONMENT, SETTING = "code", "default", "environment", "setting
 _SERVER = "BEARERGUARD_SERVER_"
 _SET, _NOT_SET = "set", "not set"
 # The password of a URL such as postgresql://user:password@host, and parameters that are secrets.
-_PASSWORD = re.compile(r"(?<=://)([^/@\s]*?):[^/@\s]*@")
+# To the last @: a password may have characters that it should not.
+_PASSWORD = re.compile(r"(?<=://)([^/:@\s]*):\S*@")
 _PARAMETER = re.compile(r"(?i)([?&;][^=&;]*(?:password|secret|token|key)[^=&;]*=)[^&;\s]*")
 
 
