@@ -31,6 +31,7 @@ NAMES: dict[str, list[str]] = {
         "ConfigurationError",
         "CredentialsError",
         "Decision",
+        "DecisionRecord",
         "DenialBody",
         "Deny",
         "DiscoveryError",
@@ -40,6 +41,7 @@ NAMES: dict[str, list[str]] = {
         "Explanation",
         "Fetch",
         "FetchFailed",
+        "FetchRecord",
         "Flow",
         "GITHUB_EXPIRY",
         "Guard",
@@ -55,6 +57,7 @@ NAMES: dict[str, list[str]] = {
         "KeyPolicy",
         "LoginFailed",
         "LoginRequired",
+        "Observer",
         "Pending",
         "Principal",
         "Reason",
@@ -87,6 +90,7 @@ NAMES: dict[str, list[str]] = {
         "ASGIApp",
         "BearerMiddleware",
         "Message",
+        "REFUSAL",
         "Receive",
         "RequestState",
         "Scope",
@@ -94,6 +98,7 @@ NAMES: dict[str, list[str]] = {
         "raw_headers",
         "request_info",
         "send_response",
+        "sending_refusals",
     ],
     "bearerguard.backchannel": [
         "BackchannelLogout",
@@ -148,11 +153,42 @@ NAMES: dict[str, list[str]] = {
         "register_storage",
         "storage_names",
     ],
+    "bearerguard.django": [
+        "BearerMiddleware",
+        "require",
+        "require_scopes",
+        "token_not_required",
+    ],
+    "bearerguard.django.rest_framework": [
+        "BearerAuthentication",
+        "BearerUser",
+        "ClientRateThrottle",
+        "HasScopes",
+        "Requires",
+        "exception_handler",
+        "requirement_of_view",
+    ],
+    "bearerguard.django.spectacular": [
+        "BearerScheme",
+    ],
     "bearerguard.flask": [
         "BearerGuard",
         "current_principal",
         "require",
         "require_scopes",
+    ],
+    "bearerguard.litestar": [
+        "BearerMiddleware",
+        "BearerPlugin",
+        "RouteGuard",
+        "provide_principal",
+        "require",
+        "require_scopes",
+    ],
+    "bearerguard.logs": [
+        "JsonFormatter",
+        "LogObserver",
+        "TextFormatter",
     ],
     "bearerguard.middleware": [
         "Adapter",
@@ -166,6 +202,16 @@ NAMES: dict[str, list[str]] = {
         "check_routes",
         "check_takes",
     ],
+    "bearerguard.ninja": [
+        "BearerAuth",
+        "install",
+    ],
+    "bearerguard.opentelemetry": [
+        "OpenTelemetryObserver",
+    ],
+    "bearerguard.prometheus": [
+        "PrometheusObserver",
+    ],
     "bearerguard.providers": [
         "auth0",
         "cognito",
@@ -177,6 +223,12 @@ NAMES: dict[str, list[str]] = {
         "keycloak",
         "kubernetes",
         "okta",
+    ],
+    "bearerguard.quart": [
+        "BearerGuard",
+        "current_principal",
+        "require",
+        "require_scopes",
     ],
     "bearerguard.redis": [
         "RedisStore",

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from bearerguard.guard.explanation import Check, Explanation
     from bearerguard.guard.guard import DenialBody, Guard, GuardOptions
     from bearerguard.guard.introspection.introspection_cache import IntrospectionCache
+    from bearerguard.guard.observers import DecisionRecord, FetchRecord, Observer
     from bearerguard.guard.revocation.revocations import Revocations
     from bearerguard.guard.tokens.routing import RouteOpaque
     from bearerguard.principal import ANONYMOUS, Claims, Principal
@@ -70,6 +71,7 @@ __all__ = [
     "ConfigurationError",
     "CredentialsError",
     "Decision",
+    "DecisionRecord",
     "DenialBody",
     "Deny",
     "DiscoveryError",
@@ -78,6 +80,7 @@ __all__ = [
     "Explanation",
     "Fetch",
     "FetchFailed",
+    "FetchRecord",
     "Flow",
     "Guard",
     "GuardOptions",
@@ -92,6 +95,7 @@ __all__ = [
     "KeyPolicy",
     "LoginFailed",
     "LoginRequired",
+    "Observer",
     "Pending",
     "Principal",
     "Reason",
@@ -142,6 +146,7 @@ _PLACES = {
     "guard.explanation": "Check Explanation",
     "runtime.events": "Event",
     "guard.guard": "DenialBody Guard GuardOptions",
+    "guard.observers": "DecisionRecord FetchRecord Observer",
     "guard.revocation.revocations": "Revocations",
     "guard.tokens.routing": "RouteOpaque",
     "principal": "ANONYMOUS Claims Principal",

@@ -58,6 +58,7 @@ def test_each_variable_has_its_value_and_its_source() -> None:
     assert guard["BEARERGUARD_AUDIENCE"] == (["a", "b"], "environment")
     assert guard["BEARERGUARD_LEEWAY"] == (30, "environment")
     assert guard["BEARERGUARD_REALM"] == ("api", "default")
+    assert guard["BEARERGUARD_REQUEST_ID_HEADERS"] == (["x-request-id", "traceparent"], "default")
     assert guard["BEARERGUARD_CLAIMS_ROLES"] == (None, "default")
     assert guard["introspection"] == (None, "default")
     server = settings_of(found, "server")
@@ -204,8 +205,12 @@ def test_an_app_of_environment_and_code_shows_which_is_which(tmp_path: Path) -> 
         "other = Guard.from_mapping({'BEARERGUARD_ISSUER': 'https://i.test',"
         " 'BEARERGUARD_AUDIENCE': ['a'], 'BEARERGUARD_REALM': ''})\n"
     )
-    environ = {"BEARERGUARD_ISSUER": "https://id.example.com", "BEARERGUARD_AUDIENCE": "a"}
-    shown = settings_of(document("configured_by_both:guard", **environ), "guard")
+    found = document(
+        "configured_by_both:guard",
+        BEARERGUARD_ISSUER="https://id.example.com",
+        BEARERGUARD_AUDIENCE="a",
+    )
+    shown = settings_of(found, "guard")
     assert shown["BEARERGUARD_ISSUER"] == ("https://id.example.com", "environment")
     assert shown["BEARERGUARD_REALM"] == ("recordings", "code")
     shown = settings_of(document("configured_by_both:other"), "guard")

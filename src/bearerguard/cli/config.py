@@ -162,9 +162,9 @@ def _row(setting: Setting, guard: Guard, issuer: Issuer) -> Row:
         "Introspection": issuer.introspection,
     }[setting.owner]
     value = getattr(owner, setting.option)
-    # Lists are kept as tuples, and required claims as a mapping: an empty one is the default.
     usual = signature(type(owner)).parameters[setting.option].default
-    is_usual = value == usual or (not value and not usual)
+    # Required claims are kept as a mapping, and names of headers in lower case.
+    is_usual = (not value and not usual) or str(value).lower() == str(usual).lower()
     source = source or (DEFAULT if is_usual else CODE)
     if setting.is_secret:
         return Row(setting.name, _NOT_SET if value is None else _SET, source)

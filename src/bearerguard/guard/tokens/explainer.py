@@ -149,7 +149,7 @@ class _Unreported(Events):
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(None, clock)
 
-    def emit(self, code: str, issuer: str | None, detail: str, *, about: str = "") -> None:
+    def emit(self, *_: object, **__: object) -> None:
         pass
 
 
@@ -217,7 +217,6 @@ class Explainer:
             self._validator,
             trust.routing,
             self._tokens,
-            events=self._events,
             clock=self._clock,
             monotonic=self._clock,
             revocations=revocations,
