@@ -19,7 +19,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from bearerguard.cli import app
-from bearerguard.cli.inspect import _FLAGS, _flag
+from bearerguard.cli.inspect import FLAGS, flag_of
 from bearerguard.guard.config.settings import NAMES, PREFIX
 from bearerguard.testing import LocalIssuer
 
@@ -75,7 +75,7 @@ def test_a_refused_token_is_explained_with_each_failure_and_its_remedy(
     token = issuer.token(expires_in=-300, scopes=["read"], claims={"aud": "https://other.test"})
     shown = run("--scope", "write", given=token, code=1).stdout
     assert shown.startswith("refused: 401 invalid_token (wrong_audience) at ")
-    assert re.search(r"^failed +audience +found +'https://other.test'$", shown, re.MULTILINE)
+    assert re.search(r"^failed +audience +actual +'https://other.test'$", shown, re.MULTILINE)
     assert re.search(r"^ +expected +'https://api.test' \(RFC.7519.§4.1.3\)$", shown, re.MULTILINE)
     assert re.search(r"^ +remedy +ask the issuer for that audience", shown, re.MULTILINE)
     assert "UTC (5 min ago)" in shown
@@ -201,9 +201,9 @@ def test_options_win_over_the_environment(run: Run, issuer: LocalIssuer) -> None
 def test_each_option_of_a_policy_has_the_name_of_its_variable() -> None:
     explained = CliRunner().invoke(app, ["inspect", "--help"], env={"COLUMNS": "200"}).stdout
     plain = re.sub(r"\x1b\[[\d;]*m", "", explained)
-    assert len(_FLAGS) == 12
-    for setting in _FLAGS.values():
-        flag = _flag(setting)
+    assert len(FLAGS) == 12
+    for setting in FLAGS.values():
+        flag = flag_of(setting)
         assert f" {flag} " in plain
         assert PREFIX + flag[2:].upper().replace("-", "_") in NAMES
         assert not setting.is_secret
