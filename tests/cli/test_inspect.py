@@ -25,6 +25,7 @@ from bearerguard.testing import LocalIssuer
 
 Run = Callable[..., Result]
 AUDIENCE = "https://api.test"
+COMMAND = (sys.executable, "-c", "from bearerguard.cli import main; main()", "inspect")
 
 
 @pytest.fixture(autouse=True)
@@ -369,6 +370,44 @@ def test_an_app_and_options_of_a_policy_exclude_each_other(module: Any) -> None:
     assert "--app, --issuer: " in said
 
 
+DJANGO = """
+from django.conf import settings
+from bearerguard import scopes
+settings.configure(
+    SECRET_KEY="of a test",
+    ROOT_URLCONF=__name__,
+    MIDDLEWARE=["bearerguard.django.BearerMiddleware"],
+    BEARERGUARD={
+        "ISSUER": "https://id.example.com",
+        "AUDIENCE": "https://api.test",
+        "SHARED_SECRET": "s" * 32,
+        "REQUIRE": scopes("write"),
+    },
+)
+from django.core.wsgi import get_wsgi_application
+urlpatterns = []
+application = get_wsgi_application()
+"""
+
+
+def test_the_guard_of_a_django_project_is_that_of_its_settings(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(DJANGO)  # another process: settings are made once
+    local = LocalIssuer(
+        "https://id.example.com", audience=AUDIENCE, algorithm="HS256", secret="s" * 32
+    )
+    shown = subprocess.run(
+        [*COMMAND, "--app", "shop:application"],
+        input=local.token(scopes=["read"]),
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert shown.returncode == 1, shown.stderr
+    assert shown.stdout.startswith("refused: 403 insufficient_scope")
+    assert "scope 'write'" in shown.stdout
+
+
 # On a terminal
 
 
@@ -379,7 +418,7 @@ def on_a_terminal(arguments: list[str], typed: str, columns: int, **env: str) ->
 
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, pack("HHHH", 24, columns, 0, 0))
     process = subprocess.Popen(
-        [sys.executable, "-c", "from bearerguard.cli import main; main()", "inspect", *arguments],
+        [*COMMAND, *arguments],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,

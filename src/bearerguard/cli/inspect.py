@@ -293,8 +293,7 @@ def _verdict(explanation: Explanation) -> str:
 def _said(check: Check) -> list[tuple[str, str]]:
     """Return what is said of a check: labels and texts, one pair a line."""
     if check.status != "failed":
-        texts = {"passed": check.actual, "not reached": "not reached"}
-        return [("", texts.get(check.status) or check.actual or check.expected)]
+        return [("", check.actual or check.expected or check.status)]
     # The parts of a reference stay on one line.
     reference = f" ({check.reference})".replace(" ", "\u00a0") if check.reference else ""
     return [
