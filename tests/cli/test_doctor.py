@@ -362,9 +362,9 @@ def test_each_issuer_of_a_guard_is_examined_and_tenants_need_a_name(local, tmp_p
     (tmp_path / "of_tenants.py").write_text(f"{imports}\nguard = {tenants}\ntwo = {two}\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    refused = CliRunner().invoke(app, ["doctor", "--guard", "of_tenants:guard"])
+    refused = CliRunner().invoke(app, ["doctor", "--app", "of_tenants:guard"])
     assert (refused.exit_code, "one tenant" in refused.stderr) == (2, True)
-    done = CliRunner().invoke(app, ["doctor", "--guard", "of_tenants:two"])
+    done = CliRunner().invoke(app, ["doctor", "--app", "of_tenants:two"])
     assert done.exit_code == 75
     assert f"{local.url}: an issuer" in done.stdout
     assert "http://127.0.0.1:9: not recognised" in done.stdout
@@ -768,18 +768,17 @@ def test_an_api_that_publishes_its_server_agrees_with_the_guard(local, tmp_path,
         sound = f"guard = Guard(Issuer({local.url!r}, audience={made.url + '/v1'!r}))"
         other = "other = Guard(Issuer('https://id.example', audience='x'))"
         imports = "from bearerguard import Guard, Issuer"
-        (tmp_path / "of_doctor.py").write_text(f"{imports}\n{sound}\n{other}\nnone = 1\n")
+        (tmp_path / "of_doctor.py").write_text(f"{imports}\n{sound}\n{other}\n")
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "path", [*sys.path])
-        good = doctor(f"{made.url}/v1", "--guard", "of_doctor:guard")
-        bad = doctor(f"{made.url}/v1", "--guard", "of_doctor:other", code=1)
+        good = doctor(f"{made.url}/v1", "--app", "of_doctor:guard")
+        bad = doctor(f"{made.url}/v1", "--app", "of_doctor:other", code=1)
         assert severities(good)["guard.agreement"] == severities(good)["resource.servers"] == "ok"
         assert text_of(bad, "guard.agreement").count("|") == 1
         # Without a target, the issuers of the guard are examined.
-        assert doctor("--guard", "of_doctor:guard")["target"] == local.url
-        for name, said in (("none", "no Guard but int"), ("gone", "cannot be imported")):
-            refused = CliRunner().invoke(app, ["doctor", "--guard", f"of_doctor:{name}"])
-            assert (refused.exit_code, said in refused.stderr) == (2, True)
+        assert doctor("--app", "of_doctor:guard")["target"] == local.url
+        refused = CliRunner().invoke(app, ["doctor", "--app", "of_doctor:gone"])
+        assert (refused.exit_code, "has no 'gone'" in refused.stderr) == (2, True)
     monkeypatch.setenv("BEARERGUARD_ISSUER", local.url)
     monkeypatch.setenv("BEARERGUARD_AUDIENCE", "https://api.example.com")
     monkeypatch.setenv("BEARERGUARD_ALGORITHMS", "ES256")
@@ -1053,7 +1052,7 @@ def test_urls_are_not_broken(local):
         (("https://id.example.com", "--issuer", "--api"), "choose one of them"),
         (("https://id.example.com", "--client-id", "x"), "pass both"),
         (("https://id.example.com", "--timeout", "0"), "--timeout"),
-        (("https://id.example.com", "--guard", "app"), "MODULE:NAME"),
+        (("https://id.example.com", "--app", "no_such:app"), "no module"),
         (("https://id.example.com", "--ca-file", "/nowhere"), "--ca-file"),
     ],
 )

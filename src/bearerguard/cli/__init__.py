@@ -43,6 +43,11 @@ _PLACES = {
     "client": ("clients.app", "Register, list and remove clients."),
     "user": ("users.app", "Add, list and disable users."),
     "keys": ("keys.app", "List, rotate and withdraw signing keys."),
+    "inspect": ("inspect.inspect", "Explain why a token is accepted or refused."),
+    "config": (
+        "config.config",
+        "Show the configuration in force, without secrets, and where each value comes from.",
+    ),
 }
 
 

@@ -7,9 +7,8 @@ import ssl
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 import httpx2
@@ -17,6 +16,7 @@ import typer
 
 from bearerguard import Guard
 from bearerguard.cli import output
+from bearerguard.cli.app_guard import app_guard
 from bearerguard.cli.doctor import api, issuer, report, server, web
 from bearerguard.cli.doctor.exchange import Exchange, Observer
 from bearerguard.cli.doctor.finding import Finding, Severity
@@ -55,12 +55,14 @@ def doctor(
             " authorization server.",
         ),
     ] = False,
-    guard: Annotated[
+    app: Annotated[
         str | None,
         typer.Option(
+            "--app",
             metavar="MODULE:NAME",
-            help="Your guard, such as app:guard, to compare its configuration with what is found;"
-            f" by default that of the environment, if {_ISSUER_VARIABLE} is set.",
+            help="Your guard, or the app that has it, as a server imports it: its configuration is"
+            " compared with what is found. By default the guard of the environment, if"
+            f" {_ISSUER_VARIABLE} is set.",
         ),
     ] = None,
     store: Annotated[
@@ -105,7 +107,7 @@ def doctor(
             raise ConfigurationError("--issuer, --api: choose one of them, or none for both")
         if (client_id is None) != (redirect_uri is None):
             raise ConfigurationError("--client-id, --redirect-uri: pass both, or none")
-        known = _guard_issuers(guard)
+        known = _guard_issuers(app)
         targets = _targets(target, known)
         context = _ssl_context(ca_file)
         if not 0 < timeout <= _MAX_TIMEOUT:
@@ -202,24 +204,10 @@ def _stored(given: str) -> Stored:
     return store.read(given, time.time())
 
 
-def _guard_issuers(guard: str | None) -> tuple[Issuer, ...]:
-    if guard is None:
-        return Guard.from_env().issuers if os.environ.get(_ISSUER_VARIABLE) else ()
-    module, colon, name = guard.partition(":")
-    if not colon or not module or not name:
-        raise ConfigurationError("--guard: pass MODULE:NAME, such as app:guard")
-    import sys  # noqa: PLC0415 - as the servers of apps do, the current directory comes first
-
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        found: Any = import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"--guard: {guard} cannot be imported: {error}") from error
-    if not isinstance(found, Guard):
-        raise ConfigurationError(f"--guard: {guard} is no Guard but {type(found).__name__}")
-    return found.issuers
+def _guard_issuers(path: str | None) -> tuple[Issuer, ...]:
+    if path is not None:
+        return app_guard(path).guard.issuers
+    return Guard.from_env().issuers if os.environ.get(_ISSUER_VARIABLE) else ()
 
 
 def _targets(target: str | None, known: Sequence[Issuer]) -> tuple[str, ...]:
@@ -257,7 +245,7 @@ def _print(reports: Sequence[report.Report], *, verbose: bool, json: bool) -> No
         if position:
             output.say("")
         for line in report.lines(each, verbose=verbose):
-            output.marked(line)
+            output.markup(line)
 
 
 def _exit_code(found: report.Report) -> int:
