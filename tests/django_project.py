@@ -35,6 +35,8 @@ if not settings.configured:
             "django.contrib.auth",
             "django.contrib.contenttypes",
             "django.contrib.sessions",
+            "rest_framework",
+            "drf_spectacular",
             "bearerguard.django",
         ],
         LOGGING_CONFIG=None,

@@ -85,6 +85,7 @@ NAMES: dict[str, list[str]] = {
         "ASGIApp",
         "BearerMiddleware",
         "Message",
+        "REFUSAL",
         "Receive",
         "RequestState",
         "Scope",
@@ -92,6 +93,7 @@ NAMES: dict[str, list[str]] = {
         "raw_headers",
         "request_info",
         "send_response",
+        "sending_refusals",
     ],
     "bearerguard.backchannel": [
         "BackchannelLogout",
@@ -152,9 +154,29 @@ NAMES: dict[str, list[str]] = {
         "require_scopes",
         "token_not_required",
     ],
+    "bearerguard.django.rest_framework": [
+        "BearerAuthentication",
+        "BearerUser",
+        "ClientRateThrottle",
+        "HasScopes",
+        "Requires",
+        "exception_handler",
+        "requirement_of_view",
+    ],
+    "bearerguard.django.spectacular": [
+        "BearerScheme",
+    ],
     "bearerguard.flask": [
         "BearerGuard",
         "current_principal",
+        "require",
+        "require_scopes",
+    ],
+    "bearerguard.litestar": [
+        "BearerMiddleware",
+        "BearerPlugin",
+        "RouteGuard",
+        "provide_principal",
         "require",
         "require_scopes",
     ],
@@ -170,6 +192,10 @@ NAMES: dict[str, list[str]] = {
         "check_routes",
         "check_takes",
     ],
+    "bearerguard.ninja": [
+        "BearerAuth",
+        "install",
+    ],
     "bearerguard.providers": [
         "auth0",
         "cognito",
@@ -181,6 +207,12 @@ NAMES: dict[str, list[str]] = {
         "keycloak",
         "kubernetes",
         "okta",
+    ],
+    "bearerguard.quart": [
+        "BearerGuard",
+        "current_principal",
+        "require",
+        "require_scopes",
     ],
     "bearerguard.redis": [
         "RedisStore",

@@ -30,6 +30,7 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 __all__ = [
+    "REFUSAL",
     "ASGIApp",
     "BearerMiddleware",
     "Message",
@@ -40,11 +41,14 @@ __all__ = [
     "raw_headers",
     "request_info",
     "send_response",
+    "sending_refusals",
 ]
 
 _POLICY_VIOLATION = 1008  # RFC 6455 §7.4.1
 _OF_PREFLIGHTS = frozenset({b"origin", b"access-control-request-method"})
 _PRINCIPAL = "principal"
+# Where a framework's module stores, in the scope, the response that refuses a request.
+REFUSAL = "bearerguard.refusal"
 
 
 class BearerMiddleware(Adapter[ASGIApp]):
@@ -216,13 +220,44 @@ async def send_response(scope: Scope, receive: Receive, send: Send, response: Re
     prefix = "http.response"
     if scope["type"] == "websocket":
         await receive()  # the handshake, which is being refused
-        if "websocket.http.response" not in scope.get("extensions", {}):
+        if not _takes_responses(scope):
             await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
             return
         prefix = "websocket.http.response"
+    await _send_http(send, response, prefix)
+
+
+def sending_refusals(scope: Scope, send: Send) -> Send:
+    """Return a `send` that refuses a websocket in full where the app closes it.
+
+    Frameworks refuse a websocket by an exception, and then close it with a code of their own.
+    `scope[REFUSAL]` is the refusal, if a route has refused.
+    """
+    accepted = False
+
+    async def send_refusal(message: Message) -> None:
+        nonlocal accepted
+        accepted = accepted or message["type"] == "websocket.accept"
+        refusal = scope.get(REFUSAL)
+        if refusal is None or message["type"] != "websocket.close":
+            await send(message)
+        elif not accepted and _takes_responses(scope):
+            await _send_http(send, refusal, "websocket.http.response")
+        else:
+            await send({**message, "code": _POLICY_VIOLATION})
+
+    return send_refusal
+
+
+async def _send_http(send: Send, response: Response, prefix: str) -> None:
     headers = raw_headers(response)
     await send({"type": f"{prefix}.start", "status": response.status, "headers": headers})
     await send({"type": f"{prefix}.body", "body": response.body})
+
+
+def _takes_responses(scope: Scope) -> bool:
+    """Whether the server can respond to a websocket's handshake by HTTP."""
+    return "websocket.http.response" in (scope.get("extensions") or {})
 
 
 def raw_headers(response: Response) -> list[tuple[bytes, bytes]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from django.apps import AppConfig
+from importlib import import_module
+
+from django.apps import AppConfig, apps
 
 from bearerguard.django import checks
 
@@ -16,5 +18,7 @@ class _Config(AppConfig):  # type: ignore[misc]
     verbose_name: str = "Bearer tokens"
 
     def ready(self) -> None:
-        """Register the checks."""
+        """Register the checks, and what drf-spectacular must know."""
         checks.register_all()
+        if apps.is_installed("drf_spectacular"):
+            import_module("bearerguard.django.spectacular")

@@ -48,13 +48,13 @@ class BearerMiddleware:
             return self._acall(request)
         visit = Visit(protection(), request)
         refused = visit.admit(visit.protection.guard.run(visit.decide()))
-        refused = refused or set_user(visit, request)
+        refused = refused or visit.refuse(set_user(visit, request))
         return refused or visit.complete(self.get_response(request))
 
     async def _acall(self, request: HttpRequest) -> Any:
         visit = Visit(protection(), request)
         refused = visit.admit(await visit.protection.guard.arun(visit.decide()))
-        refused = refused or await aset_user(visit, request)
+        refused = refused or visit.refuse(await aset_user(visit, request))
         return refused or visit.complete(await self.get_response(request))
 
     def process_view(self, request: HttpRequest, view: Any, _args: object, _kwargs: object) -> Any:

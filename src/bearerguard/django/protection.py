@@ -82,18 +82,24 @@ setting_changed.connect(_forget)
 class Visit:
     """One request, from the decision on it to the headers of its response.
 
-    Attributes:
+    Args:
         protection: of the settings in force when the request came.
+        request: the request.
+        is_optional: let it pass without a token, whatever the settings say: a permission of REST
+            framework refuses it later.
+
+    Attributes:
+        protection: as passed.
     """
 
     __slots__ = ("_is_exempt", "_is_marked", "_is_optional", "_request", "protection")
 
-    def __init__(self, protection: Protection, request: Any) -> None:
+    def __init__(self, protection: Protection, request: Any, *, is_optional: bool = False) -> None:
         self.protection: Protection = protection
         self._request: Any = request
         self._is_exempt = False
         # Whether the response may differ without a token.
-        self._is_optional = False
+        self._is_optional = is_optional
         # Whether it passed without a token only because its view is marked.
         self._is_marked = False
 
@@ -106,6 +112,9 @@ class Visit:
     def decide(self) -> Flow[Decision]:
         """Decide on the request; `admit` takes the decision."""
         admission, request = self.protection.admission, self._request
+        forced = _forced(request)
+        if forced is not None:
+            return Allow(forced)
         authorization: str | None = request.META.get("HTTP_AUTHORIZATION")
         info = None
         if admission.has_exceptions:
@@ -113,7 +122,7 @@ class Visit:
             if admission.exempts(info):
                 self._is_exempt = True
                 return Allow(ANONYMOUS)
-            self._is_optional = admission.is_optional(info.path, info.raw_path)
+            self._is_optional |= admission.is_optional(info.path, info.raw_path)
         if authorization is not None:
             known = self.protection.guard.cached(authorization)
             if known is not None and (
@@ -138,6 +147,11 @@ class Visit:
             request.csrf_processing_done = True
         return None
 
+    def withdraw(self) -> None:
+        """Undo `admit`."""
+        delattr(self._request, _VISIT)
+        self._request.principal = ANONYMOUS
+
     def enter(self, view: Any) -> HttpResponse | None:
         """Refuse a request that passed for another view's mark: middleware changed its URLconf."""
         if not token_required(view):
@@ -148,11 +162,15 @@ class Visit:
         self._is_optional = False
         guard, requirement = self.protection.guard, self.protection.admission.requirement
         decision = guard.authorize(ANONYMOUS, requirement, place=self.describe().place)
-        return None if decision is None else self.refuse(decision)
+        return self.refuse(decision)
 
-    def refuse(self, decision: Deny | Unavailable) -> HttpResponse:
-        """Return the response that refuses the request."""
-        return response_of(self.protection.admission.refusal(decision, self.describe()))
+    def refuse(self, decision: Deny | Unavailable | None) -> HttpResponse | None:
+        """Return the response that refuses the request, None if nothing refuses it."""
+        return None if decision is None else response_of(self.refusal(decision))
+
+    def refusal(self, decision: Deny | Unavailable) -> Response:
+        """Return the refusal as every framework has it."""
+        return self.protection.admission.refusal(decision, self.describe())
 
     def describe(self) -> RequestInfo:
         """Describe the request for admission and refusals."""
@@ -189,6 +207,16 @@ def visit_of(request: HttpRequest) -> Visit | None:
     """Return what the middleware noted of a request, None if it has not seen it."""
     visit = getattr(request, _VISIT, None)
     return visit if isinstance(visit, Visit) else None
+
+
+def _forced(request: Any) -> Principal | None:
+    """Return the caller that REST framework's `force_authenticate` gave a test's request."""
+    token = getattr(request, "_force_auth_token", None)
+    user = getattr(request, "_force_auth_user", None)
+    if token is None and user is None:
+        return None
+    candidates = (token, user, getattr(user, "principal", None))
+    return next((each for each in candidates if isinstance(each, Principal)), ANONYMOUS)
 
 
 def is_async(function: object) -> bool:

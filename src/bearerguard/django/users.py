@@ -10,7 +10,6 @@ from typing import Any
 
 from asgiref.sync import async_to_sync, sync_to_async
 from django.apps import apps
-from django.http import HttpResponse
 
 from bearerguard.django.protection import Visit, is_async
 from bearerguard.errors import ConfigurationError, Reason
@@ -20,7 +19,7 @@ from bearerguard.protocol.http.challenge import Challenge
 NO_ACCOUNT = Reason("no_account", "There is no active account for this access token")
 
 
-def set_user(visit: Visit, request: Any) -> HttpResponse | None:
+def set_user(visit: Visit, request: Any) -> Deny | None:
     """Set `request.user` and `request.auser`; return the refusal if the principal has no user."""
     hook = visit.protection.user
     if hook is None:
@@ -33,7 +32,7 @@ def set_user(visit: Visit, request: Any) -> HttpResponse | None:
     return _set(visit, request, hook(visit.principal))
 
 
-async def aset_user(visit: Visit, request: Any) -> HttpResponse | None:
+async def aset_user(visit: Visit, request: Any) -> Deny | None:
     """Do what `set_user` does; a sync hook runs in Django's thread for sync code."""
     hook = visit.protection.user
     if hook is None:
@@ -46,9 +45,9 @@ async def aset_user(visit: Visit, request: Any) -> HttpResponse | None:
     return _set(visit, request, await hook(visit.principal))
 
 
-def _set(visit: Visit, request: Any, user: Any) -> HttpResponse | None:
+def _set(visit: Visit, request: Any, user: Any) -> Deny | None:
     if user is None:
-        return _refuse(visit, "returned None for a valid token")
+        return _deny(visit, "returned None for a valid token")
     is_authenticated = getattr(user, "is_authenticated", None)
     if is_authenticated is None:  # such as the tuple of `get_or_create`
         raise ConfigurationError(
@@ -56,16 +55,15 @@ def _set(visit: Visit, request: Any, user: Any) -> HttpResponse | None:
         )
     # An anonymous user is never active: the hook returns one for a token that has no user.
     if is_authenticated and not getattr(user, "is_active", True):
-        return _refuse(visit, "returned a user who is not active for a valid token")
+        return _deny(visit, "returned a user who is not active for a valid token")
     _give(request, user)
     return None
 
 
-def _refuse(visit: Visit, cause: str) -> HttpResponse:
+def _deny(visit: Visit, cause: str) -> Deny:
     guard = visit.protection.guard
     guard.report(NO_ACCOUNT.code, f'BEARERGUARD["USER"] {cause}')
-    deny = Deny(403, NO_ACCOUNT, (Challenge(guard.realm),), principal=visit.principal)
-    return visit.refuse(deny)
+    return Deny(403, NO_ACCOUNT, (Challenge(guard.realm),), principal=visit.principal)
 
 
 def _set_anonymous(request: Any) -> None:

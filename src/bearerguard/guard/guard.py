@@ -152,6 +152,7 @@ class Guard:
         check_introspection_cache(introspection_cache)
         options.check_cache_size(cache_size)
         options.check_max_token_bytes(max_token_bytes)
+        self.issuers: tuple[Issuer, ...] = issuers
         self.realm: str = realm
         self.requirement: Requirement | None = require
         self.expiry_headers: ExpiryHeaders = expiry_headers or ExpiryHeaders(None, None)
@@ -381,6 +382,10 @@ class Guard:
         fresh, stale or dead.
         """
         return self._revoker.health({**self._trust.health(), "cached_tokens": len(self._tokens)})
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> Self:
+        # Frameworks copy what their routers hold; the keys and the cache of a guard are shared.
+        return self
 
     def __repr__(self) -> str:
         return f"Guard({self._trust!r})"
