@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from django.core.exceptions import PermissionDenied
 from django.utils.cache import patch_vary_headers
 from rest_framework import exceptions
-from rest_framework.authentication import BaseAuthentication
-from rest_framework.permissions import AND, OR, BasePermission, OperationHolderMixin
-from rest_framework.throttling import SimpleRateThrottle
+from rest_framework.permissions import AND, OR
 
 from bearerguard.django import on_demand
 from bearerguard.django.on_demand import RequestRefused
@@ -28,6 +26,38 @@ from bearerguard.guard.config.requirement import Requirement, combined, scopes
 from bearerguard.guard.decision import Unavailable
 from bearerguard.middleware.refusal import joined_headers, problem
 from bearerguard.principal import ANONYMOUS, Principal
+
+if TYPE_CHECKING:
+    # REST framework brings no types: these are the parts of its bases that are used here.
+    class BaseAuthentication:
+        """The base of authentication classes."""
+
+    class OperationHolderMixin:
+        """Combines permissions by `&`, `|` and `~`."""
+
+        def __and__(self, other: Any) -> Any: ...
+        def __or__(self, other: Any) -> Any: ...
+        def __rand__(self, other: Any) -> Any: ...
+        def __ror__(self, other: Any) -> Any: ...
+        def __invert__(self) -> Any: ...
+
+    class _CombinedType(OperationHolderMixin, type):
+        pass
+
+    class BasePermission(metaclass=_CombinedType):
+        """The base of permission classes."""
+
+    class SimpleRateThrottle:
+        """The base of throttles with a rate."""
+
+        cache_format: str
+
+        def get_ident(self, request: Any) -> str: ...
+
+else:
+    from rest_framework.authentication import BaseAuthentication
+    from rest_framework.permissions import BasePermission, OperationHolderMixin
+    from rest_framework.throttling import SimpleRateThrottle
 
 __all__ = [
     "BearerAuthentication",
@@ -110,7 +140,7 @@ class BearerUser:
         return self.principal.identity
 
 
-class BearerAuthentication(BaseAuthentication):  # type: ignore[misc] # REST framework is untyped
+class BearerAuthentication(BaseAuthentication):
     """Sets `request.auth` to the `Principal` and `request.user` to its user.
 
     A request with other credentials, or none, is left to the next authentication class and to the
@@ -132,15 +162,13 @@ class BearerAuthentication(BaseAuthentication):  # type: ignore[misc] # REST fra
             return None
         return (BearerUser(principal) if protection().user is None else inner.user), principal
 
-    def authenticate_header(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, request: Any
-    ) -> str:
+    def authenticate_header(self, request: Any) -> str:
         """Return the challenge of a 401."""
         refused = getattr(request, _REFUSED, None) or _missing(request)
         return joined_headers(refused.refusal)[_CHALLENGE]
 
 
-class Requires(OperationHolderMixin):  # type: ignore[misc]
+class Requires(OperationHolderMixin):
     """A permission that demands a requirement: `permission_classes = [Requires(role("admin"))]`.
 
     It combines with other permissions by `&`, `|` and `~`, as they do.
@@ -162,7 +190,7 @@ class Requires(OperationHolderMixin):  # type: ignore[misc]
         return _Required(self.requirement)
 
 
-class HasScopes(BasePermission):  # type: ignore[misc]
+class HasScopes(BasePermission):
     """A permission that demands the scopes of the view's attribute `required_scopes`.
 
     `required_scopes` is a list, or a dict of lists by action or by HTTP method, as
@@ -191,9 +219,7 @@ class HasScopes(BasePermission):  # type: ignore[misc]
             )
         return scopes(*names) if names else None
 
-    def has_permission(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, request: Any, view: Any
-    ) -> bool:
+    def has_permission(self, request: Any, view: Any) -> bool:
         """Return whether the caller of a request has them."""
         principal, needed = _principal(request), self.needed(view, request.method)
         return principal.is_authenticated and (needed is None or needed.met_by(principal))
@@ -207,7 +233,7 @@ class _Required(HasScopes):
         return self.requirement
 
 
-class ClientRateThrottle(SimpleRateThrottle):  # type: ignore[misc]
+class ClientRateThrottle(SimpleRateThrottle):
     """Limits the rate of requests of each client of the authorization server.
 
     Its rate is `DEFAULT_THROTTLE_RATES["client"]`. Tokens that name no client count for their
@@ -222,7 +248,7 @@ class ClientRateThrottle(SimpleRateThrottle):  # type: ignore[misc]
         ident = self.get_ident(request)
         if principal.is_authenticated:
             ident = _key(principal.issuer, principal.client_id or principal.subject)
-        return self.cache_format % {"scope": self.scope, "ident": ident}  # type: ignore[no-any-return]
+        return self.cache_format % {"scope": self.scope, "ident": ident}
 
 
 def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Any:

@@ -20,8 +20,10 @@ __all__ = ["BearerScheme"]
 class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     """Describes `BearerAuthentication` and its subclasses in OpenAPI."""
 
-    target_class = "bearerguard.django.rest_framework.BearerAuthentication"
-    match_subclasses = True
+    target_class: str | type[object] | None = (
+        "bearerguard.django.rest_framework.BearerAuthentication"
+    )
+    match_subclasses: bool = True
 
     def __init__(self, target: Any) -> None:
         super().__init__(target)  # type: ignore[no-untyped-call]
