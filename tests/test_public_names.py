@@ -30,6 +30,7 @@ NAMES: dict[str, list[str]] = {
         "ConfigurationError",
         "CredentialsError",
         "Decision",
+        "DecisionRecord",
         "DenialBody",
         "Deny",
         "DiscoveryError",
@@ -38,6 +39,7 @@ NAMES: dict[str, list[str]] = {
         "ExpiryHeaders",
         "Fetch",
         "FetchFailed",
+        "FetchRecord",
         "Flow",
         "GITHUB_EXPIRY",
         "Guard",
@@ -53,6 +55,7 @@ NAMES: dict[str, list[str]] = {
         "KeyPolicy",
         "LoginFailed",
         "LoginRequired",
+        "Observer",
         "Pending",
         "Principal",
         "Reason",
@@ -180,6 +183,11 @@ NAMES: dict[str, list[str]] = {
         "require",
         "require_scopes",
     ],
+    "bearerguard.logs": [
+        "JsonFormatter",
+        "LogObserver",
+        "TextFormatter",
+    ],
     "bearerguard.middleware": [
         "Adapter",
         "Admission",
@@ -195,6 +203,12 @@ NAMES: dict[str, list[str]] = {
     "bearerguard.ninja": [
         "BearerAuth",
         "install",
+    ],
+    "bearerguard.opentelemetry": [
+        "OpenTelemetryObserver",
+    ],
+    "bearerguard.prometheus": [
+        "PrometheusObserver",
     ],
     "bearerguard.providers": [
         "auth0",
