@@ -9,11 +9,12 @@ What else knows requests of Django (`rest_framework`, `ninja`) imports `on_deman
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from bearerguard.runtime.extras import Extra
 
 with Extra("django", needed_by=__name__):
-    import django as _django  # noqa: F401 - first, so that it is what is missing
-
+    import_module("django")  # first, so that it is what is missing
     from bearerguard.django.decorators import require, require_scopes, token_not_required
     from bearerguard.django.middleware import BearerMiddleware
 
