@@ -14,7 +14,7 @@ from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
 from django.http import Http404
-from django.test.utils import override_settings, setup_databases, teardown_databases
+from django.test.utils import override_settings
 from django.urls import path
 from drf_spectacular.generators import SchemaGenerator
 from rest_framework import exceptions, serializers, status
@@ -456,15 +456,6 @@ def test_a_view_behind_the_middleware_needs_no_authentication_class(
 
 
 # Users
-
-
-@pytest.fixture(scope="module")
-def users() -> Iterator[None]:
-    created = setup_databases(verbosity=0, interactive=False)
-    User.objects.get_or_create(username="ada")
-    User.objects.get_or_create(username="bob", defaults={"is_active": False})
-    yield
-    teardown_databases(created, verbosity=0)
 
 
 def user_of(principal: Principal) -> Any:

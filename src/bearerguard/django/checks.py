@@ -115,22 +115,23 @@ def check_deployment(**_: object) -> list[CheckMessage]:
     if in_force is None:
         return []
     found: list[CheckMessage] = []
-    plain = [url for url in in_force.guard.health()["issuers"] if url.startswith("http://")]
+    issuers = in_force.guard.issuers
+    plain = [issuer.url for issuer in issuers if issuer.url.startswith("http://")]
     if plain:
         found.append(
             Warning(
                 f"The issuer {plain[0]} is at a plain http URL: whoever is on the network can"
                 " replace its keys",
-                hint='Set BEARERGUARD["ISSUER"] to an https URL.',
+                hint="Use an https URL.",
                 id="bearerguard.W005",
             )
         )
-    if settings.given().get("INSECURE_ALLOW_HTTP"):
+    if any(issuer.insecure_allow_http for issuer in issuers):
         found.append(
             Warning(
-                'BEARERGUARD["INSECURE_ALLOW_HTTP"] allows plain http: whoever is on the network'
-                " can replace keys and read secrets",
-                hint="Remove it.",
+                "insecure_allow_http allows plain http: whoever is on the network can replace keys"
+                " and read secrets",
+                hint='Take it out of BEARERGUARD, or of the issuer of BEARERGUARD["GUARD"].',
                 id="bearerguard.W006",
             )
         )
