@@ -31,6 +31,7 @@ NAMES: dict[str, list[str]] = {
         "ConfigurationError",
         "CredentialsError",
         "Decision",
+        "DecisionRecord",
         "DenialBody",
         "Deny",
         "DiscoveryError",
@@ -39,6 +40,7 @@ NAMES: dict[str, list[str]] = {
         "ExpiryHeaders",
         "Fetch",
         "FetchFailed",
+        "FetchRecord",
         "Flow",
         "GITHUB_EXPIRY",
         "Guard",
@@ -54,6 +56,7 @@ NAMES: dict[str, list[str]] = {
         "KeyPolicy",
         "LoginFailed",
         "LoginRequired",
+        "Observer",
         "Pending",
         "Principal",
         "Reason",
@@ -181,6 +184,11 @@ NAMES: dict[str, list[str]] = {
         "require",
         "require_scopes",
     ],
+    "bearerguard.logs": [
+        "JsonFormatter",
+        "LogObserver",
+        "TextFormatter",
+    ],
     "bearerguard.middleware": [
         "Adapter",
         "Admission",
@@ -196,6 +204,12 @@ NAMES: dict[str, list[str]] = {
     "bearerguard.ninja": [
         "BearerAuth",
         "install",
+    ],
+    "bearerguard.opentelemetry": [
+        "OpenTelemetryObserver",
+    ],
+    "bearerguard.prometheus": [
+        "PrometheusObserver",
     ],
     "bearerguard.providers": [
         "auth0",

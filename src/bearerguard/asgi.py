@@ -6,10 +6,12 @@ Decides nothing; imports no framework; runs on asyncio and trio.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
 from types import MethodType
 from typing import Any, Self, TypeAlias
 
 from bearerguard.guard.decision import Allow, Deny, Pending, Unavailable
+from bearerguard.guard.events import Place
 from bearerguard.guard.token_cache import SUFFIX
 from bearerguard.middleware.adapter import Adapter
 from bearerguard.middleware.admission import RequestInfo
@@ -122,7 +124,7 @@ class BearerMiddleware(Adapter[ASGIApp]):
             principal, is_http = ANONYMOUS, False  # nothing is added to its response
         else:
             fields = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
-            place = f"{scope.get('method', 'WEBSOCKET')} {scope['path']}"
+            place = partial(self._place, scope)
             decision = self.guard.decide_now(fields, requirement, optional=is_optional, place=place)
             if isinstance(decision, Pending):
                 decision = await self.guard.arun(decision.flow)
@@ -134,7 +136,9 @@ class BearerMiddleware(Adapter[ASGIApp]):
                 _set_principal(scope, ANONYMOUS)
                 await self.refuse(scope, receive, send, decision)
                 return
-            principal = decision.principal
+            principal, known = decision.principal, decision.kept
+            if known is not None:
+                token_headers = known.token_headers
         scope["bearerguard"] = admission
         scope["user"] = scope["auth"] = principal
         state = scope.get("state")
@@ -156,6 +160,13 @@ class BearerMiddleware(Adapter[ASGIApp]):
                 # Making a bound method takes half the time of making a closure.
                 send = MethodType(complete, (send, token_headers))
         await app(scope, receive, send)
+
+    def describe(self, scope: Scope) -> RequestInfo:
+        """Describe a request that is refused; a framework that knows its route overrides it."""
+        return request_info(scope)
+
+    def _place(self, scope: Scope) -> Place:
+        return self.admission.place(self.describe(scope))
 
     async def refuse(
         self, scope: Scope, receive: Receive, send: Send, decision: Deny | Unavailable
@@ -275,7 +286,15 @@ def request_info(scope: Scope) -> RequestInfo:
         whole_path=scope["path"],
         has_origin=any(name.lower() == b"origin" for name, _ in scope["headers"]),
         is_preflight=_is_preflight(scope),
+        header=partial(_header, scope),
     )
+
+
+def _header(scope: Scope, wanted: str) -> str | None:
+    field = wanted.encode()
+    values = (value for name, value in scope["headers"] if name.lower() == field)
+    found: bytes | None = next(values, None)
+    return None if found is None else found.decode("latin-1")
 
 
 class RequestState(dict[str, Any]):

@@ -9,13 +9,9 @@ a handler turned the refusal into a success or a server error.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, NoReturn
-
-import flask
-from flask.views import View
-from werkzeug.exceptions import HTTPException, default_exceptions
-from werkzeug.local import LocalProxy
 
 from bearerguard import wsgi
 from bearerguard.errors import ConfigurationError
@@ -27,7 +23,14 @@ from bearerguard.middleware.decorators import Admitted, Endpoint, RouteDecorator
 from bearerguard.middleware.extension import EXTENSION, Extension
 from bearerguard.middleware.refusal import kept_headers, may_replace
 from bearerguard.principal import Principal
+from bearerguard.runtime.extras import Extra
 from bearerguard.runtime.messages import Response
+
+with Extra("flask", needed_by=__name__):
+    import flask
+    from flask.views import View
+    from werkzeug.exceptions import HTTPException, default_exceptions
+    from werkzeug.local import LocalProxy
 
 __all__ = ["BearerGuard", "current_principal", "require", "require_scopes"]
 
@@ -89,6 +92,9 @@ class _Middleware(wsgi.BearerMiddleware):
             check_routes(self.flask_app.view_functions.values())
             self._checked = True
 
+    def describe(self, environ: wsgi.Environ) -> RequestInfo:
+        return _with_rule(environ, _rule(self.flask_app, environ))
+
     def refuse(
         self,
         environ: wsgi.Environ,
@@ -117,6 +123,20 @@ class _Middleware(wsgi.BearerMiddleware):
         if body is not None:
             body.close()
         return super().refuse(environ, start_response, decision)
+
+
+def _rule(app: flask.Flask, environ: wsgi.Environ) -> str:
+    """Return the rule of the view that would handle a request, "" if there is none."""
+    try:
+        adapter = app.create_url_adapter(app.request_class(environ))
+        return "" if adapter is None else adapter.match(return_rule=True)[0].rule
+    except Exception:  # no view for this path, or a converter failed, which Flask will report
+        return ""
+
+
+def _with_rule(environ: wsgi.Environ, rule: str) -> RequestInfo:
+    route = environ.get("SCRIPT_NAME", "") + rule if rule else ""
+    return replace(wsgi.request_info(environ), route=route)
 
 
 def _principal() -> Principal:
@@ -165,7 +185,8 @@ class _Decorators(RouteDecorators[flask.Request]):
         return Admitted(admission, environ[_PRINCIPAL])
 
     def describe(self, connection: flask.Request) -> RequestInfo:
-        return wsgi.request_info(connection.environ)
+        rule = connection.url_rule
+        return _with_rule(connection.environ, "" if rule is None else rule.rule)
 
     def refuse(
         self, connection: flask.Request, admission: Admission, decision: Deny | Unavailable

@@ -56,7 +56,7 @@ def unmet(
     """Return the refusal of a caller that does not meet a requirement and the settings' own."""
     visit = visit_of(request) or _begin(request)
     whole = combined(visit.protection.admission.requirement, requirement)
-    deny = visit.protection.guard.authorize(principal, whole, place=visit.describe().place)
+    deny = visit.protection.guard.authorize(principal, whole, place=visit.place)
     return None if deny is None else RequestRefused(deny, visit.refusal(deny))
 
 

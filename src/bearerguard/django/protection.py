@@ -6,7 +6,7 @@ middleware's when the app starts, and again when a test overrides the settings.
 
 from __future__ import annotations
 
-import functools
+from functools import cache, partial
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction
@@ -16,13 +16,14 @@ from django.urls import Resolver404, get_resolver
 
 from bearerguard.django import settings
 from bearerguard.guard.decision import Allow, Decision, Deny, Unavailable
+from bearerguard.guard.events import Place
 from bearerguard.guard.guard import Guard
 from bearerguard.middleware.admission import Admission, RequestInfo
 from bearerguard.middleware.expiry_headers import ResponseHeaders
 from bearerguard.principal import ANONYMOUS, Principal
 from bearerguard.runtime.flow import Flow
 from bearerguard.runtime.messages import Response
-from bearerguard.wsgi import is_preflight
+from bearerguard.wsgi import header, is_preflight
 
 # False at a view that `token_not_required` has marked; as Django's own `login_required`.
 TOKEN_REQUIRED = "bearerguard_token_required"  # noqa: S105 - the name of an attribute
@@ -60,7 +61,7 @@ class Protection:
             self.guard.close()
 
 
-@functools.cache
+@cache
 def protection() -> Protection:
     """Return what protects this project.
 
@@ -161,7 +162,7 @@ class Visit:
             return None
         self._is_optional = False
         guard, requirement = self.protection.guard, self.protection.admission.requirement
-        decision = guard.authorize(ANONYMOUS, requirement, place=self.describe().place)
+        decision = guard.authorize(ANONYMOUS, requirement, place=self.place)
         return self.refuse(decision)
 
     def refuse(self, decision: Deny | Unavailable | None) -> HttpResponse | None:
@@ -175,6 +176,10 @@ class Visit:
     def describe(self) -> RequestInfo:
         """Describe the request for admission and refusals."""
         return describe(self._request, is_optional=self._is_optional)
+
+    def place(self) -> Place:
+        """Return how log lines and events name the request."""
+        return self.protection.admission.place(self.describe())
 
     def complete(self, response: Any) -> Any:
         """Return the response with the guard's headers added."""
@@ -239,6 +244,7 @@ def describe(request: HttpRequest, *, is_optional: bool = False) -> RequestInfo:
     raw_path: Any = getattr(request, "scope", {}).get("raw_path")
     if raw_path is None:  # the names that WSGI servers have for it
         raw_path = (meta.get("RAW_URI") or meta.get("REQUEST_URI") or "").partition("?")[0]
+    match = request.resolver_match
     return RequestInfo(
         request.method or "",
         request.path_info,
@@ -247,6 +253,8 @@ def describe(request: HttpRequest, *, is_optional: bool = False) -> RequestInfo:
         has_origin="HTTP_ORIGIN" in meta,
         is_preflight=is_preflight(meta),
         is_optional=is_optional,
+        route=f"/{match.route}" if match else "",
+        header=partial(header, meta),
     )
 
 

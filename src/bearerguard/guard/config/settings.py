@@ -15,7 +15,11 @@ from bearerguard.guard.config.claim_mapping import ClaimMapping
 from bearerguard.guard.config.introspection import Introspection
 from bearerguard.guard.config.issuer import Issuer
 from bearerguard.guard.config.key_policy import KeyPolicy
-from bearerguard.guard.config.options import check_max_token_bytes, check_realm
+from bearerguard.guard.config.options import (
+    check_max_token_bytes,
+    check_realm,
+    checked_request_id_headers,
+)
 from bearerguard.runtime.environment import check_names
 from bearerguard.transports.default import default_transport
 
@@ -102,6 +106,13 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("Guard", "max_token_bytes", "bytes", "the longest token accepted; 16384 by default"),
     Setting(
         "Guard",
+        "request_id_headers",
+        "list",
+        "the header fields with a request's id for log lines; `X-Request-ID,traceparent` by"
+        " default",
+    ),
+    Setting(
+        "Guard",
         "transport",
         "headers",
         "sent with each request to an issuer: one `Name: value` a line, or a dict",
@@ -133,6 +144,8 @@ def read(values: Mapping[str, Any]) -> tuple[Issuer, dict[str, Any]]:
         _made("Guard", check_realm, guard["realm"])
     if "max_token_bytes" in guard:
         _made("Guard", check_max_token_bytes, guard["max_token_bytes"])
+    if "request_id_headers" in guard:
+        _made("Guard", checked_request_id_headers, guard["request_id_headers"])
     issuer["key_policy"] = _made("KeyPolicy", KeyPolicy, **given["KeyPolicy"])
     issuer["claims"] = _made("ClaimMapping", ClaimMapping, **given["ClaimMapping"])
     if given["Introspection"]:
