@@ -242,6 +242,12 @@ def test_missing_middleware_is_reported(guard: Guard) -> None:
         assert check() == {}
     with project(guard=guard, middleware=[]), override_settings(ROOT_URLCONF=None):
         assert set(check()) == {"W001"}
+    ours = ["bearerguard.django.rest_framework.BearerAuthentication"]
+    with (
+        project(path("it", view), guard=guard, middleware=[]),
+        override_settings(REST_FRAMEWORK={"DEFAULT_AUTHENTICATION_CLASSES": ours}),
+    ):
+        assert check() == {}
 
 
 def test_the_order_of_middleware_is_checked(guard: Guard) -> None:

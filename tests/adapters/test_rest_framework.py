@@ -619,5 +619,12 @@ def test_openapi_names_the_issuer_and_each_views_scopes(guard: Guard, issuer: Lo
     assert security("/recordings/", "post") == [{"bearer": ["all", "write"]}]
 
 
+def test_drf_spectacular_need_not_be_there(guard: Guard) -> None:
+    with override_settings(INSTALLED_APPS=["rest_framework", "bearerguard.django"]):
+        pass  # the apps are made ready
+    with project(path("", Guarded.as_view()), guard=guard):
+        assert APIClient().get("/").status_code == 401
+
+
 def _handler(name: str) -> Any:
     return override_settings(REST_FRAMEWORK={"EXCEPTION_HANDLER": name})
