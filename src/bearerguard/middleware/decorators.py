@@ -24,7 +24,7 @@ Connection = TypeVar("Connection")
 Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
 
 # The requirement that a decorated function has already.
-_REQUIREMENT = "__bearerguard_requirement__"
+REQUIREMENT = "__bearerguard_requirement__"
 # The functions that `require` has wrapped: if one is itself registered as a route, it is unguarded.
 _decorated: weakref.WeakSet[Callable[..., object]] = weakref.WeakSet()
 
@@ -106,7 +106,7 @@ class RouteDecorators(ABC, Generic[Connection]):
         self, function: Callable[..., Any], requirement: Requirement
     ) -> Callable[..., Any]:
         """Return `function` with a requirement in front of it."""
-        inner: Requirement | None = getattr(function, _REQUIREMENT, None)
+        inner: Requirement | None = getattr(function, REQUIREMENT, None)
         whole = requirement if inner is None else requirement & inner
 
         @functools.wraps(function)
@@ -128,7 +128,7 @@ class RouteDecorators(ABC, Generic[Connection]):
         if inspect.isfunction(function):
             _decorated.add(function)
         chosen = async_guarded if _is_async(function) else guarded
-        setattr(chosen, _REQUIREMENT, whole)
+        setattr(chosen, REQUIREMENT, whole)
         return chosen
 
     def _connection(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> Connection:
@@ -148,6 +148,11 @@ class RouteDecorators(ABC, Generic[Connection]):
             principal, requirement, functools.partial(self.describe, connection)
         )
         return admission, decision
+
+
+def requirement_of(function: object) -> Requirement | None:
+    """Return the requirement that `require` has given a function, None for any other."""
+    return getattr(function, REQUIREMENT, None)
 
 
 def check_routes(routes: Iterable[object]) -> None:

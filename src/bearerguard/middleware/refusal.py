@@ -14,7 +14,7 @@ from bearerguard.guard.guard import Guard
 from bearerguard.middleware.expiry_headers import exposed, of_refusal
 from bearerguard.runtime.messages import Response
 
-_PROBLEM = "application/problem+json"  # RFC 9457
+PROBLEM_MEDIA_TYPE = "application/problem+json"  # RFC 9457
 
 
 def refusal(
@@ -58,4 +58,4 @@ def _problem(decision: Deny | Unavailable) -> tuple[str, bytes]:
     if isinstance(decision, Deny):
         problem |= {"error": decision.error} if decision.error else {}
         problem |= {"scope": decision.scope} if decision.scope else {}
-    return _PROBLEM, json.dumps(problem).encode()
+    return PROBLEM_MEDIA_TYPE, json.dumps(problem).encode()
