@@ -95,7 +95,7 @@ def test_a_closed_guard_can_be_used_again(issuer: LocalIssuer) -> None:
     anyio.run(lifespan)
     now[0] += 290
     with guard:
-        token = issuer.token(exp=now[0] + 60)
+        token = issuer.token(claims={"exp": now[0] + 60})
         guard.verify(token)
         now[0] += 2
         guard.verify(token)  # finds the refresh overdue, and starts the thread again

@@ -41,9 +41,11 @@ def test_the_readme_is_short_and_begins_with_installing() -> None:
 def test_the_app_works(issuer: LocalIssuer) -> None:
     names = run(APP, issuer)
     with names["guard"], TestClient(names["app"]) as client:
-        good = client.get(PATH, headers={"Authorization": f"Bearer {issuer.token()}"})
+        good = client.get(
+            PATH, headers={"Authorization": f"Bearer {issuer.token(scopes=['read'])}"}
+        )
         assert good.json() == {"recordings": [], "for": "user"}
-        weak = {"Authorization": f"Bearer {issuer.token(scope='other')}"}
+        weak = {"Authorization": f"Bearer {issuer.token(scopes=['other'])}"}
         assert client.get(PATH, headers=weak).status_code == 403
         assert client.get(PATH).status_code == 401
 
@@ -51,8 +53,8 @@ def test_the_app_works(issuer: LocalIssuer) -> None:
 def test_the_responses_are_those_that_clients_get(issuer: LocalIssuer) -> None:
     names = run(APP.replace('"read"', '"write"'), issuer)
     with names["guard"], TestClient(names["app"]) as client:
-        token = issuer.token(scope="read")
-        allowed = issuer.token(scope="write")
+        token = issuer.token(scopes=["read"])
+        allowed = issuer.token(scopes=["write"])
         headers = [{"Authorization": f"Bearer {allowed}"}, {}, {"Authorization": f"Bearer {token}"}]
         for shown, sent in zip(RESPONSES, headers, strict=True):
             head, _, body = shown.strip().partition("\n\n")

@@ -23,7 +23,7 @@ ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 @pytest.mark.parametrize("algorithm", [*ALGORITHMS, "EdDSA"])
 def test_another_library_verifies_the_tokens(algorithm: str) -> None:
     issuer = LocalIssuer(algorithm=algorithm)
-    token = issuer.token(sub="ada", scope="write", tenant="acme", jti=None)
+    token = issuer.token(subject="ada", scopes=["write"], claims={"tenant": "acme", "jti": None})
     key = jwt.PyJWK(issuer.jwks()["keys"][0])
     claims = jwt.decode(
         token, key, algorithms=[algorithm], audience=issuer.audience, issuer=issuer.url
@@ -102,7 +102,7 @@ def test_a_client_that_disconnects_is_not_logged(capfd: pytest.CaptureFixture[st
 def test_opaque_tokens_are_introspected_for_authenticated_clients() -> None:
     issuer = LocalIssuer(algorithm="ES256")
     endpoint = f"{issuer.url}/introspect"
-    token = issuer.opaque_token(sub="ada", lifetime=None)
+    token = issuer.opaque_token(subject="ada", expires_in=None)
     secret = issuer.introspection.client_secret
 
     def ask(method: str = "POST", **form: str) -> Response:

@@ -55,7 +55,9 @@ def call(middleware: Any, scope: dict[str, Any], backend: str = "asyncio") -> li
 def test_a_cold_request_runs_on_asyncio_and_trio(backend: str, issuer: LocalIssuer) -> None:
     app = App()
     with issuer.guard() as cold:
-        sent = call(BearerMiddleware(app, guard=cold), scope(token=issuer.token()), backend)
+        sent = call(
+            BearerMiddleware(app, guard=cold), scope(token=issuer.token(scopes=["read"])), backend
+        )
     assert [message.get("body") for message in sent[1:]] == [b"a", b"b", None]
     principal = app.scopes[0]["user"]
     assert isinstance(principal, Principal)
@@ -70,9 +72,9 @@ def test_authenticate_returns_the_decision_on_a_request(issuer: LocalIssuer) -> 
             headers = {"Authorization": f"Bearer {token}"}
             return guard.run(guard.authenticate(Request("GET", "/x", headers)))
 
-        strong = issuer.token(scope="write")
+        strong = issuer.token(scopes=["write"])
         assert decide(strong) == Allow(guard.verify(strong))
-        denied = decide(issuer.token(scope="read"))
+        denied = decide(issuer.token(scopes=["read"]))
         assert (denied.status, denied.scope) == (403, "write")
         assert decide("abc").reason.code == "malformed_token"
         issuer.outage = True
@@ -110,7 +112,7 @@ def test_no_websocket_is_a_preflight(guard: Guard) -> None:
 
 def test_a_websocket_is_accepted_or_refused(issuer: LocalIssuer, guard: Guard) -> None:
     middleware = BearerMiddleware(App(), guard=guard, require=scopes("read"))
-    good = scope("websocket", issuer.token(), method=None)
+    good = scope("websocket", issuer.token(scopes=["read"]), method=None)
     assert call(middleware, good) == [{"type": "websocket.accept"}]
     bare = scope("websocket", method=None)
     assert call(middleware, bare) == [{"type": "websocket.close", "code": 1008}]
@@ -119,7 +121,7 @@ def test_a_websocket_is_accepted_or_refused(issuer: LocalIssuer, guard: Guard) -
     assert (b"www-authenticate", b'Bearer realm="api", scope="read"') in start["headers"]
     assert body["type"] == "websocket.http.response.body"
     assert b'"status": 401' in body["body"]
-    weak = {**scope("websocket", issuer.token(scope="x"), method=None), **DENIAL}
+    weak = {**scope("websocket", issuer.token(scopes=["x"]), method=None), **DENIAL}
     assert call(middleware, weak)[0]["status"] == 403
 
 
@@ -193,7 +195,7 @@ def test_the_innermost_middleware_counts(issuer: LocalIssuer, guard: Guard) -> N
     inner = BearerMiddleware(app, guard=guard, require=scopes("read"))
     outer = BearerMiddleware(inner, guard=guard, exclude=("/*",))
     assert call(outer, scope())[0]["status"] == 401
-    call(outer, scope(token=issuer.token()))
+    call(outer, scope(token=issuer.token(scopes=["read"])))
     assert app.scopes[-1]["bearerguard"].requirement == scopes("read")
 
 

@@ -50,7 +50,9 @@ Make = Callable[..., Request]
 @pytest.fixture
 def request_of(guard: Guard, issuer: LocalIssuer) -> Make:
     def make(scope: str | None, **options: Any) -> Request:
-        principal = ANONYMOUS if scope is None else guard.verify(issuer.token(scope=scope))
+        principal = (
+            ANONYMOUS if scope is None else guard.verify(issuer.token(claims={"scope": scope}))
+        )
         return Request(Admission(guard, **options), principal)
 
     return make

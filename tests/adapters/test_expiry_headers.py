@@ -31,7 +31,7 @@ def test_each_response_has_the_expiry_of_its_token_at_its_moment(
 ) -> None:
     send = behind(issuer.guard(clock=clock), [])
     lives = [*range(1, 200), 3600]
-    tokens = [issuer.token(lifetime=lifetime) for lifetime in lives]
+    tokens = [issuer.token(expires_in=lifetime) for lifetime in lives]
     for _ in range(3):  # by a decision, and then warm
         for token, lifetime in zip(tokens, lives, strict=True):
             assert expiry(send(token).headers) == (str(lifetime), f"@{int(NOW) + lifetime}")
@@ -90,7 +90,7 @@ def test_headers_that_the_app_sets_stay_as_they_are(
 def test_an_expiry_beyond_the_calendar_is_the_same_beside_headers_of_the_app(
     behind: Callable[..., Send], issuer: LocalIssuer, clock: Clock
 ) -> None:
-    token = issuer.token(exp=10**13)
+    token = issuer.token(claims={"exp": 10**13})
     for sent in ([], [("cache-control", "no-store")]):
         send = behind(issuer.guard(clock=clock), sent)
         for _ in range(2):

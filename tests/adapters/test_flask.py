@@ -27,7 +27,7 @@ STRANGERS: tuple[dict[str, str], ...] = (
 
 @pytest.fixture
 def bearer(issuer: LocalIssuer) -> Bearer:
-    return lambda **claims: {"Authorization": f"Bearer {issuer.token(**claims)}"}
+    return lambda **claims: {"Authorization": f"Bearer {issuer.token(claims=claims)}"}
 
 
 @require_scopes("write")
@@ -205,7 +205,7 @@ def test_app_factories_configure_one_extension_for_several_apps(issuer: LocalIss
 
     with local.serve():
         one, two = create_app("one"), create_app("two")
-        token = {"Authorization": f"Bearer {local.token(aud='one')}"}
+        token = {"Authorization": f"Bearer {local.token(claims={'aud': 'one'})}"}
         assert one.test_client().get("/who", headers=token).status_code == 200
         assert two.test_client().get("/who", headers=token).status_code == 401
     with pytest.raises(ConfigurationError, match="BearerGuard already"):

@@ -27,7 +27,7 @@ Bearer = Callable[..., dict[str, str]]
 
 @pytest.fixture
 def bearer(issuer: LocalIssuer) -> Bearer:
-    return lambda **claims: {"Authorization": f"Bearer {issuer.token(**claims)}"}
+    return lambda **claims: {"Authorization": f"Bearer {issuer.token(claims=claims)}"}
 
 
 @require_scopes("write")

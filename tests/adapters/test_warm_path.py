@@ -59,7 +59,7 @@ def test_a_warm_token_expires(
     behind: Callable[..., Send], issuer: LocalIssuer, clock: Clock
 ) -> None:
     send = behind(issuer.guard(clock=clock))
-    token = warmed(send, issuer.token(lifetime=60))
+    token = warmed(send, issuer.token(expires_in=60))
     clock.now = NOW + 89.9  # 30 s of leeway
     assert send(token).status == 200
     clock.now = NOW + 90
@@ -93,7 +93,7 @@ def test_each_adapter_applies_its_own_requirement(
     behind: Callable[..., Send], issuer: LocalIssuer, clock: Clock
 ) -> None:
     guard = issuer.guard(clock=clock)
-    token = warmed(behind(guard), issuer.token(scope="read"))
+    token = warmed(behind(guard), issuer.token(scopes=["read"]))
     strict, lax = behind(guard, require=scopes("write")), behind(guard, require=scopes("read"))
     for _ in range(3):
         assert (strict(token).status, lax(token).status) == (403, 200)

@@ -32,7 +32,7 @@ def _exposes(*more: str) -> Callable[[Harness, Received], None]:
 
 
 def _later(harness: Harness) -> None:
-    harness.guard.verify(harness.token(jti="warm", lifetime=100))
+    harness.guard.verify(harness.token(jti="warm", expires_in=100))
     harness.clock.now += 58.5
 
 
@@ -102,7 +102,7 @@ TABLE = [
     ),
     Scenario(
         id="EXP-01 both headers",
-        send=good(lifetime=842),
+        send=good(expires_in=842),
         status=200,
         headers={IN: "842", AT: f"@{int(NOON) + 842}"},
     ),
@@ -132,20 +132,20 @@ TABLE = [
     Scenario(
         id="EXP-02 at response start, floored",
         before=_later,
-        send=lambda harness: harness.bearer(jti="warm", lifetime=41.5),
+        send=lambda harness: harness.bearer(jti="warm", expires_in=41.5),
         own_issuer=True,
         status=200,
         headers={IN: "41"},
     ),
     Scenario(
         id="EXP-02 within the leeway it is 0",
-        send=good(lifetime=-10),
+        send=good(expires_in=-10),
         status=200,
         headers={IN: "0", AT: f"@{int(NOON) - 10}"},
     ),
     Scenario(
         id="EXP-02 on 403 too",
-        send=good(lifetime=60),
+        send=good(expires_in=60),
         adapter={"require": scopes("write")},
         status=403,
         error=SCOPE,
@@ -154,7 +154,7 @@ TABLE = [
     ),
     Scenario(
         id="EXP-02 expired",
-        send=good(lifetime=-31),
+        send=good(expires_in=-31),
         status=401,
         error=TOKEN,
         headers={IN: "0"},
@@ -163,7 +163,10 @@ TABLE = [
     Scenario(
         id="EXP-02 expired but forged says nothing",
         send=lambda harness: [
-            ("Authorization", b"Bearer " + harness.token(lifetime=-31)[:-8].encode() + b"AAAAAAAA")
+            (
+                "Authorization",
+                b"Bearer " + harness.token(expires_in=-31)[:-8].encode() + b"AAAAAAAA",
+            )
         ],
         status=401,
         error=TOKEN,

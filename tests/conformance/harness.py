@@ -19,6 +19,9 @@ NOON = 1_800_000_000.0
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
+_NAMED = frozenset({"expires_in", "header", "key"})
+
+
 class Clock:
     """A clock that stands still until it is set."""
 
@@ -72,13 +75,14 @@ class Harness:
         return self._call(self._protected, Sent(headers, **options))
 
     def token(self, **options: Any) -> str:
-        return self.issuer.token(**options)
+        """Return a token; `options` are those of `LocalIssuer.token`, and claims."""
+        return self.issuer.token(**with_claims({"scope": "read", **options}))
 
     def bearer(self, **options: Any) -> Headers:
         return bearer(self.token(**options))
 
     def opaque(self, **options: Any) -> Headers:
-        return bearer(self.issuer.opaque_token(**options))
+        return bearer(self.issuer.opaque_token(**with_claims({"scope": "read", **options})))
 
     # Forgeries, and malformed tokens with valid signatures
 
@@ -118,6 +122,12 @@ class Harness:
         r, s = (int.from_bytes(half, "big") for half in (octets[:32], octets[32:]))
         der = base64url.encode(encode_dss_signature(r, s))
         return f"{signing_input}.{der.decode()}"
+
+
+def with_claims(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `LocalIssuer.token`: what it does not take by name is a claim."""
+    named = {name: value for name, value in options.items() if name in _NAMED}
+    return {**named, "claims": {each: options[each] for each in options if each not in _NAMED}}
 
 
 def bearer(token: str | bytes) -> Headers:

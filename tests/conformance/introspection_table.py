@@ -104,7 +104,7 @@ def later(seconds: float, **members: Any) -> Callable[[Harness], Headers]:
 
 def set_back(harness: Harness) -> Headers:
     """Send a token that is in use, and was revoked meanwhile; the clock was set back."""
-    token = harness.issuer.opaque_token(iat=None)
+    token = harness.issuer.opaque_token(claims={"iat": None})
     for _ in range(2):
         assert harness.request(bearer(token)).status == 200
     harness.issuer.introspection.revoke(token)
@@ -416,7 +416,7 @@ TABLE = [
     row("INT-03 no subject", send=opaque(sub=None), status=200, identity="app"),
     row(
         "INT-03 no expiry",
-        send=opaque(lifetime=None),
+        send=opaque(expires_in=None),
         status=200,
         absent=("access-token-expires-in", "access-token-expires-at"),
     ),
@@ -428,7 +428,7 @@ TABLE = [
     ),
     row(
         "INT-03 expiry is seen on a cached token",
-        send=later(41, lifetime=10),
+        send=later(41, expires_in=10),
         status=401,
         error=TOKEN,
         headers={"access-token-expires-in": "0"},
@@ -446,7 +446,7 @@ TABLE = [
     row("INT-04 asked again after the TTL", send=later(60), status=200, after=asked(2)),
     row(
         "INT-04 never cached past its expiry",
-        send=later(10, lifetime=10),
+        send=later(10, expires_in=10),
         status=401,
         error=TOKEN,
         after=asked(2),
@@ -496,7 +496,7 @@ TABLE = [
         row(f"INT-05 {name}", send=send, status=401, error=TOKEN, after=asked(0))
         for name, send in {
             "a bad signature": broken_signature,
-            "an expired JWT": lambda harness: harness.bearer(lifetime=-60),
+            "an expired JWT": lambda harness: harness.bearer(expires_in=-60),
             "a JWT for another API": lambda harness: harness.bearer(aud="https://other.test"),
             "a JWT of another issuer": lambda harness: harness.bearer(iss="https://other.test"),
             "a JWT without iss": lambda harness: harness.bearer(iss=None),
@@ -675,7 +675,7 @@ TABLE = [
     row(
         "INT-07 never past their expiry",
         introspection={"stale_ttl": 600},
-        send=in_outage(seconds=140, lifetime=100),
+        send=in_outage(seconds=140, expires_in=100),
         status=401,
         error=TOKEN,
     ),

@@ -60,7 +60,7 @@ def _known_key_in_outage(harness: Harness) -> Headers:
 
 
 def _too_old(harness: Harness) -> Headers:
-    headers = harness.bearer(lifetime=200_000)
+    headers = harness.bearer(expires_in=200_000)
     assert harness.request(headers).status == 200
     harness.issuer.outage = True
     harness.clock.now += 86_400

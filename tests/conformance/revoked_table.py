@@ -116,7 +116,7 @@ TABLE = [
     ),
     Scenario(
         id="REVOKED-02 a token that outlives the memory of revocations",
-        send=good(lifetime=90_000),
+        send=good(expires_in=90_000),
         fresh=_local,
         status=401,
         error=TOKEN,

@@ -48,7 +48,9 @@ def floors() -> list[list[str]]:
     """Return the packages of each floor, the highest first."""
     linter = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
     (contract,) = [each for each in linter["contracts"] if each["type"] == "layers"][:1]
-    return [re.split(r" [|:] ", each) for each in contract["layers"]]
+    split = [re.split(r" [|:] ", each) for each in contract["layers"]]
+    named = [[name for name in names if not name.startswith("(")] for names in split]
+    return [names for names in named if names]
 
 
 def drawn() -> str:

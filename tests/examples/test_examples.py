@@ -22,8 +22,8 @@ def test_an_example_lists_adds_and_refuses(server: str) -> None:
         serving(server, issuer.url, AUDIENCE) as url,
         httpx2.Client(base_url=url) as client,
     ):
-        reader = {"Authorization": f"Bearer {issuer.token(scope='read')}"}
-        writer = {"Authorization": f"Bearer {issuer.token(scope='write', sub='ada')}"}
+        reader = {"Authorization": f"Bearer {issuer.token(scopes=['read'])}"}
+        writer = {"Authorization": f"Bearer {issuer.token(scopes=['write'], subject='ada')}"}
         listed = client.get(PATH, headers=reader)
         assert listed.json() == {"recordings": [{"id": 1, "title": "Dawn chorus"}]}
         assert listed.headers["cache-control"] == "private"

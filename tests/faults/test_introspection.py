@@ -88,7 +88,7 @@ def test_INT_04_a_thousand_concurrent_first_uses_cost_one_call(
     driver: str, credentials: str
 ) -> None:
     with served(**CREDENTIALS[credentials]) as (issuer, guard):
-        token = issuer.opaque_token(sub="ada")
+        token = issuer.opaque_token(subject="ada")
         issuer.delay = 0.3
         if driver == "threads":
             subjects = ask_in_threads(guard, token)
@@ -161,7 +161,7 @@ def test_INT_07_the_issuer_is_asked_again_when_it_is_back() -> None:
                 guard.verify(issuer.opaque_token())
         assert guard.health()["introspection"][issuer.url]["status"] == "down"
         issuer.delay = 0.0
-        token, deadline = issuer.opaque_token(sub="ada"), time.monotonic() + 20
+        token, deadline = issuer.opaque_token(subject="ada"), time.monotonic() + 20
         while True:
             try:
                 assert guard.verify(token).subject == "ada"

@@ -56,7 +56,7 @@ class Workers:
     def token(self) -> tuple[str, str]:
         """Return a new token's jti and the token."""
         name = f"token-{len(self.issued)}"
-        self.issued[name] = self._issuer.token(jti=name)
+        self.issued[name] = self._issuer.token(claims={"jti": name})
         return name, self.issued[name]
 
     def health(self, port: int) -> dict[str, Any]:

@@ -263,7 +263,7 @@ def test_a_secret_serves_no_algorithm_that_needs_a_longer_one(algorithm: str, le
 
 def test_a_token_is_as_long_as_the_guard_allows() -> None:
     local = LocalIssuer(URL, audience="api", algorithm="ES256")
-    long = local.token(roles=[f"application-{n:04d}-administrator" for n in range(500)])
+    long = local.token(claims={"roles": [f"application-{n:04d}-administrator" for n in range(500)]})
     assert len(long) > 20_000  # JWT-18
     with pytest.raises(TokenError, match=r"longer than 16384 bytes.*max_token_bytes="):
         local.guard().verify(long)
@@ -307,9 +307,9 @@ def test_settings_come_from_the_environment() -> None:
         assert made.realm == "recordings"
         assert made.verify(local.token(header={"typ": "JWT"})).subject == "user"
         with pytest.raises(TokenError, match="missing_claim"):
-            made.verify(local.token(jti=None))
+            made.verify(local.token(claims={"jti": None}))
         with pytest.raises(TokenError, match="longer than 2048 bytes"):
-            made.verify(local.token(header={"typ": "JWT"}, filler="x" * 2048))
+            made.verify(local.token(header={"typ": "JWT"}, claims={"filler": "x" * 2048}))
     usual = Guard.from_env(environ | {"BEARERGUARD_MAX_TOKEN_BYTES": ""})
     with usual, pytest.raises(TokenError, match="longer than 16384 bytes"):
         usual.verify("x" * 16_385)

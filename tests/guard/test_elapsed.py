@@ -94,7 +94,7 @@ def test_a_clock_alone_that_is_set_back_prolongs_nothing(
     step: float, issuer: LocalIssuer, clock: Clock
 ) -> None:
     asking, warm = issuer.guard(), issuer.guard()
-    stolen, remembered = issuer.key, issuer.token(iat=None)
+    stolen, remembered = issuer.key, issuer.token(claims={"iat": None})
     asking.verify(remembered)
     warm.verify(remembered)
     assert recalled(warm, b"Bearer " + remembered.encode()) is not None
@@ -103,14 +103,14 @@ def test_a_clock_alone_that_is_set_back_prolongs_nothing(
     assert recalled(warm, b"Bearer " + remembered.encode()) is None
     assert refuses(warm, remembered)
     assert refuses(asking, remembered)
-    assert refuses(asking, issuer.token(key=stolen, iat=None))
+    assert refuses(asking, issuer.token(key=stolen, claims={"iat": None}))
     introspecting = Guard(
         issuer.issuer(introspection=issuer.introspection.options()),
         transport=issuer.transport(),
         clock=clock,
     )
     with asking, warm, introspecting:
-        token = issuer.opaque_token(iat=None)
+        token = issuer.opaque_token(claims={"iat": None})
         introspecting.verify(token)
         issuer.introspection.revoke(token)
         clock.now += step
@@ -142,11 +142,11 @@ def test_a_small_adjustment_of_the_clock_only_costs_a_lookup(
 def test_keys_are_refreshed_though_the_clock_was_set_back(
     once_each: bool, issuer: LocalIssuer, guard: Guard, clock: Clock, seconds: Clock
 ) -> None:
-    token = issuer.token(iat=None)
+    token = issuer.token(claims={"iat": None})
     guard.verify(token)
     clock.now -= HOUR
     seconds.now += 290
-    guard.verify(issuer.token(iat=None) if once_each else token)
+    guard.verify(issuer.token(claims={"iat": None}) if once_each else token)
     if (
         not once_each
     ):  # the validity of its key ends by the clock: the thread that fetched it is awake
@@ -182,19 +182,19 @@ def test_an_unknown_key_is_fetched_once_while_the_clock_runs_backwards(
 def test_dead_keys_are_dead_though_the_clock_was_set_back(
     issuer: LocalIssuer, guard: Guard, clock: Clock, seconds: Clock
 ) -> None:
-    guard.verify(issuer.token(iat=None))
+    guard.verify(issuer.token(claims={"iat": None}))
     issuer.outage = True
     clock.now -= HOUR
     seconds.now += 86_400
     with pytest.raises(IssuerUnavailable):
-        guard.verify(issuer.token(iat=None))
+        guard.verify(issuer.token(claims={"iat": None}))
     assert health(guard)["status"] == "dead"
 
 
 def test_a_clock_set_back_does_not_prolong_the_validity_of_a_key(
     issuer: LocalIssuer, guard: Guard, clock: Clock, seconds: Clock
 ) -> None:
-    token = issuer.token(iat=None)
+    token = issuer.token(claims={"iat": None})
     guard.verify(token)
     assert recalled(guard, b"Bearer " + token.encode()) is not None
     keys = guard._trust.find(issuer.url)[1]  # type: ignore[index]
@@ -341,7 +341,7 @@ def test_a_clock_set_back_does_not_prolong_a_cached_response(
     issuer: LocalIssuer, clock: Clock, seconds: Clock
 ) -> None:
     with asking(issuer, seconds) as guard:
-        token = issuer.opaque_token(iat=None)
+        token = issuer.opaque_token(claims={"iat": None})
         guard.verify(token)
         assert recalled(guard, b"Bearer " + token.encode()) is not None
         issuer.introspection.revoke(token)
@@ -358,7 +358,7 @@ def test_a_clock_set_back_does_not_prolong_a_stale_response(
     issuer: LocalIssuer, clock: Clock, seconds: Clock
 ) -> None:
     with asking(issuer, seconds, stale_ttl=120) as guard:
-        token = issuer.opaque_token(iat=None)
+        token = issuer.opaque_token(claims={"iat": None})
         guard.verify(token)
         issuer.outage = True
         clock.now -= HOUR
@@ -382,11 +382,11 @@ def test_a_clock_set_back_prolongs_neither_a_refusal_nor_an_open_breaker(
         issuer.outage = True
         for _ in range(3):
             with pytest.raises(IssuerUnavailable):
-                guard.verify(issuer.opaque_token(iat=None))
+                guard.verify(issuer.opaque_token(claims={"iat": None}))
         issuer.outage = False
         clock.now -= HOUR
         seconds.now += 1
-        assert guard.verify(issuer.opaque_token(iat=None)).subject == "user"
+        assert guard.verify(issuer.opaque_token(claims={"iat": None})).subject == "user"
 
 
 def test_an_old_endpoint_is_discovered_again_after_the_clock_was_set_back(
@@ -394,11 +394,11 @@ def test_an_old_endpoint_is_discovered_again_after_the_clock_was_set_back(
 ) -> None:
     place = "/.well-known/oauth-authorization-server"
     with asking(issuer, seconds) as guard:
-        guard.verify(issuer.opaque_token(iat=None))
+        guard.verify(issuer.opaque_token(claims={"iat": None}))
         found = issuer.hits[place]
         clock.now -= HOUR
         seconds.now += 86_400
-        guard.verify(issuer.opaque_token(iat=None))
+        guard.verify(issuer.opaque_token(claims={"iat": None}))
         assert issuer.hits[place] == found + 1
 
 

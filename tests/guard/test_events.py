@@ -64,7 +64,9 @@ def test_no_token_subject_or_claim_is_ever_logged(caplog: pytest.LogCaptureFixtu
         {"crit": []},
     ]
     tokens = [
-        issuer.token(header=header, sub="secret-sub", email="secret-mail", **claims)[:cut]
+        issuer.token(
+            header=header, subject="secret-sub", claims={**claims, "email": "secret-mail"}
+        )[:cut]
         for claims in changes
         for header in headers
         for cut in (None, -9)

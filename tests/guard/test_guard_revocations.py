@@ -75,7 +75,7 @@ def test_a_revoked_token_is_refused_cold_and_warm(
 ) -> None:
     events: list[Event] = []
     with issuer.guard(revocations=Revocations(), on_event=events.append) as guard:
-        warm, cold, other = issuer.token(), issuer.token(jti="t1"), issuer.token()
+        warm, cold, other = issuer.token(), issuer.token(claims={"jti": "t1"}), issuer.token()
         verify(guard, warm)
         verify(guard, other)
         guard.revoke(warm)
@@ -115,7 +115,7 @@ def test_an_opaque_token_without_an_expiry_stays_revoked() -> None:
     how = local.issuer(introspection=local.introspection.options())
     memory = Revocations(max_token_life=3600)
     with Guard(how, transport=local.transport(), clock=clock, revocations=memory) as guard:
-        token = local.opaque_token(exp=None, jti="t1")
+        token = local.opaque_token(claims={"exp": None, "jti": "t1"})
         guard.verify(token)
         guard.revoke(token)
         for seconds, reason in ((0, "revoked"), (4200, "lives_too_long"), (86_400, "lives")):
@@ -124,12 +124,12 @@ def test_an_opaque_token_without_an_expiry_stays_revoked() -> None:
             with pytest.raises(TokenError, match=reason):
                 guard.verify(token)
         with pytest.raises(TokenError, match="lives_too_long"):
-            guard.verify(local.opaque_token(exp=None, iat=None))
+            guard.verify(local.opaque_token(claims={"exp": None, "iat": None}))
 
 
 def test_a_token_of_others_cannot_be_revoked(issuer: LocalIssuer) -> None:
     with issuer.guard(revocations=Revocations()) as guard:
-        for token in (LocalIssuer(algorithm="ES256").token(), issuer.token(lifetime=-60), "x"):
+        for token in (LocalIssuer(algorithm="ES256").token(), issuer.token(expires_in=-60), "x"):
             with pytest.raises(TokenError):
                 guard.revoke(token)
         assert guard.health()["revocations"]["entries"] == 0
@@ -245,7 +245,9 @@ def test_a_token_without_iat_passes_only_without_revocations(
     issuer: LocalIssuer, opaque: bool
 ) -> None:
     introspection = issuer.introspection.options() if opaque else None
-    token = issuer.opaque_token(iat=None) if opaque else issuer.token(iat=None)
+    token = (
+        issuer.opaque_token(claims={"iat": None}) if opaque else issuer.token(claims={"iat": None})
+    )
 
     def guard(**options: Any) -> Guard:
         known = issuer.issuer(introspection=introspection)

@@ -300,7 +300,7 @@ def test_INT_03_route_opaque_chooses_the_issuer(clock: Clock) -> None:
     with guard:
         for issuer, choice in ((first, first.url), (second, Issuer(second.url, audience="x"))):
             chosen.append(choice)
-            assert guard.verify(issuer.opaque_token(sub=issuer.url)).subject == issuer.url
+            assert guard.verify(issuer.opaque_token(subject=issuer.url)).subject == issuer.url
         assert (first.hits["/introspect"], second.hits["/introspect"]) == (1, 1)
         chosen.append(None)
         with pytest.raises(TokenError, match="unknown_issuer"):
@@ -342,14 +342,14 @@ def test_an_issuer_introspects_its_jwts_whichever_of_its_names_they_have(clock: 
     )
     with guard:
         for asked, name in enumerate(("https://id.test", "id.test", "https://id.test/"), 1):
-            assert guard.verify(local.token(iss=name)).issuer == "https://id.test"
+            assert guard.verify(local.token(claims={"iss": name})).issuer == "https://id.test"
             assert local.hits["/introspect"] == asked
         local.introspection.response = Response(
             200, (("Content-Type", "application/json"),), b'{"active": false}'
         )
         for name in ("https://id.test", "id.test", "https://id.test/"):
             with pytest.raises(TokenError, match="inactive"):
-                guard.verify(local.token(iss=name))
+                guard.verify(local.token(claims={"iss": name}))
 
 
 def test_route_opaque_may_name_an_issuer_by_an_alias(clock: Clock) -> None:
@@ -416,7 +416,7 @@ def test_a_token_that_was_introspected_again_is_warm_again(
     issuer: LocalIssuer, clock: Clock
 ) -> None:
     with guard_of(issuer) as guard:
-        token = issuer.opaque_token(scope="read")
+        token = issuer.opaque_token(scopes=["read"])
         field = b"Bearer " + token.encode()
         assert recalled(guard, field) is None
         guard.verify(token)
@@ -433,7 +433,7 @@ def test_an_expired_token_is_refused_as_such_without_asking(
     issuer: LocalIssuer, clock: Clock
 ) -> None:
     with guard_of(issuer) as guard:
-        token = issuer.opaque_token(lifetime=10)
+        token = issuer.opaque_token(expires_in=10)
         guard.verify(token)
         clock.now += 40
         issuer.outage = True
@@ -663,7 +663,7 @@ def introspected(worker: tuple[Introspector, Guard], token: str) -> str:
 def test_workers_share_introspection_responses(issuer: LocalIssuer, clock: Clock) -> None:
     shelf = Shelf()
     first, second = worker(issuer, shelf), worker(issuer, shelf)
-    token = issuer.opaque_token(lifetime=40)
+    token = issuer.opaque_token(expires_in=40)
     assert introspected(first, token) == "user"
     assert shelf.ttl == 40
     clock.now += 20
@@ -677,7 +677,7 @@ def test_workers_share_introspection_responses(issuer: LocalIssuer, clock: Clock
 
 def test_the_response_of_another_worker_is_checked_here(issuer: LocalIssuer, clock: Clock) -> None:
     shelf = Shelf()
-    token = issuer.opaque_token(lifetime=10)
+    token = issuer.opaque_token(expires_in=10)
     introspected(worker(issuer, shelf), token)
     clock.now += 100
     with pytest.raises(TokenExpired):
@@ -688,7 +688,7 @@ def test_a_worker_whose_clock_is_ahead_does_not_prolong_caching(
     issuer: LocalIssuer, clock: Clock
 ) -> None:
     shelf = Shelf()
-    token = issuer.opaque_token(lifetime=7200)
+    token = issuer.opaque_token(expires_in=7200)
     clock.now += 3600
     introspected(worker(issuer, shelf), token)
     clock.now -= 3600
@@ -742,7 +742,7 @@ def test_a_response_signed_by_a_withdrawn_key_is_not_used(clock: Clock, stale_tt
         clock=clock,
         revocations=Revocations(),
     )
-    token, other = issuer.opaque_token(sub="ada"), issuer.opaque_token(sub="grace")
+    token, other = issuer.opaque_token(subject="ada"), issuer.opaque_token(subject="grace")
     with guard:
         assert guard.verify(token).subject == "ada"
         assert recalled(guard, f"Bearer {token}")

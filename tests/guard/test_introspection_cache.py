@@ -36,7 +36,7 @@ def worker(issuer: LocalIssuer, redis: RedisServer, *secrets: str) -> Guard:
 
 def test_INT_04_workers_read_the_response_that_one_of_them_got(redis: RedisServer) -> None:
     issuer = LocalIssuer(algorithm="ES256")
-    token = issuer.opaque_token(sub="ada-lovelace")
+    token = issuer.opaque_token(subject="ada-lovelace")
     with worker(issuer, redis) as first, worker(issuer, redis) as second:
         assert first.verify(token).subject == "ada-lovelace"
         issuer.outage = True
@@ -162,7 +162,7 @@ def test_a_database_user_needs_only_the_documented_rights(
             on_event=events.append,
         )
 
-    token, revoked = issuer.opaque_token(), issuer.opaque_token(jti="t1")
+    token, revoked = issuer.opaque_token(), issuer.opaque_token(claims={"jti": "t1"})
     with start_worker("p4ssword") as first, start_worker("p4ssword") as second:
         first.revoke(token_id="t1")
         for guard in (first, second):

@@ -197,7 +197,7 @@ def test_the_background_refresh_sees_a_removed_key(
 def test_the_background_refresh_goes_on_through_an_outage(
     issuer: LocalIssuer, guard: Guard, clock: Clock
 ) -> None:
-    token = issuer.token(lifetime=90_000)
+    token = issuer.token(expires_in=90_000)
     guard.verify(token)
     issuer.outage = True
     clock.now += 290
@@ -375,7 +375,7 @@ def test_an_empty_refetch_budget_after_failures_is_503(
     issuer: LocalIssuer, guard: Guard, clock: Clock
 ) -> None:
     guard.verify(issuer.token())
-    unknown = issuer.token(header={"kid": "unknown"}, lifetime=9999)
+    unknown = issuer.token(header={"kid": "unknown"}, expires_in=9999)
     clock.now += 31
     issuer.outage = True
     waits = []
@@ -393,7 +393,7 @@ def test_static_keys_never_fetch_and_are_healthy(issuer: LocalIssuer, clock: Clo
     trusted = issuer.issuer(keys=issuer.jwks())
     with Guard(trusted, transport=issuer.transport(), clock=clock) as guard:
         guard.warm()
-        token = issuer.token(lifetime=10**7)
+        token = issuer.token(expires_in=10**7)
         assert guard.verify(token).subject == "user"
         clock.now += 10**6
         assert recalled(guard, b"Bearer " + token.encode()) is not None
@@ -452,9 +452,9 @@ def test_a_key_of_one_issuer_verifies_no_token_of_another(clock: Clock) -> None:
         assert guard.verify(one.token()).issuer == one.url
         assert guard.verify(two.token()).issuer == two.url
         with pytest.raises(TokenError, match="bad_signature"):
-            guard.verify(two.token(iss=one.url))
+            guard.verify(two.token(claims={"iss": one.url}))
         with pytest.raises(TokenError, match="unknown_issuer"):
-            guard.verify(one.token(iss="https://three.test"))
+            guard.verify(one.token(claims={"iss": "https://three.test"}))
 
 
 def test_the_budget_and_the_backoff_survive_a_clock_that_is_set_back() -> None:
@@ -471,7 +471,7 @@ def test_the_budget_and_the_backoff_survive_a_clock_that_is_set_back() -> None:
 def test_a_cached_token_does_not_outlive_its_expiry(
     issuer: LocalIssuer, guard: Guard, clock: Clock
 ) -> None:
-    token = issuer.token(lifetime=10)
+    token = issuer.token(expires_in=10)
     guard.verify(token)
     clock.now += 40
     with pytest.raises(TokenError, match="expired"):

@@ -84,7 +84,7 @@ def test_an_allowed_tenant_passes_and_no_other(provider: Provider) -> None:
 
 def test_one_tenants_key_signs_for_no_other(provider: Provider) -> None:
     with provider.guard(tenants=["a", "b"]) as guard:
-        forged = provider.tenant("a").token(iss="https://id.test/b/v2")
+        forged = provider.tenant("a").token(claims={"iss": "https://id.test/b/v2"})
         with pytest.raises(TokenError, match=r"bad_signature|unknown_key"):
             guard.verify(forged)
 
@@ -112,7 +112,7 @@ def test_what_only_resembles_a_tenant_is_refused(iss: str, provider: Provider) -
         return True
 
     with provider.guard(tenants=allow) as guard, pytest.raises(TokenError, match="unknown_issuer"):
-        guard.verify(provider.tenant("a").token(iss=iss))
+        guard.verify(provider.tenant("a").token(claims={"iss": iss}))
     assert asked == []
     assert not provider.fetched
 
@@ -240,15 +240,17 @@ def test_a_thousand_issuers_cost_no_more_than_one(provider: Provider) -> None:
         assert many._trust.find(first.url) is not None
         assert first.hits["/first/v2/jwks"] == 2  # each guard fetched its own issuer's, and once
         with pytest.raises(TokenError, match="bad_signature"):
-            many.verify(first.token(iss="https://id.test/7/v2", key=EVIL))
-        assert many.verify(first.token(iss="https://id.test/7/v2", key=KEY)).is_authenticated
+            many.verify(first.token(key=EVIL, claims={"iss": "https://id.test/7/v2"}))
+        assert many.verify(
+            first.token(key=KEY, claims={"iss": "https://id.test/7/v2"})
+        ).is_authenticated
 
 
 def mapped(present: dict[str, Any], **options: Any) -> Any:
     """Return who bears a token with these claims at an issuer with these options."""
     local = LocalIssuer(algorithm="ES256", clock=Clock())
     with Guard(local.issuer(**options), transport=local.transport(), clock=local._clock) as guard:
-        return guard.verify(local.token(scope=None, client_id=None, **present))
+        return guard.verify(local.token(client_id=None, claims=present))
 
 
 def test_scopes_roles_and_clients_are_found_where_they_stand() -> None:
@@ -324,10 +326,10 @@ def test_an_issuer_may_have_other_spellings_and_its_principals_one() -> None:
     issuer = local.issuer(aliases=["issuer.test"], introspection=local.introspection.options())
     with Guard(issuer, transport=local.transport(), clock=local._clock) as guard:
         for spelling in (local.url, "issuer.test"):
-            assert guard.verify(local.token(iss=spelling)).issuer == local.url
-            assert guard.verify(local.opaque_token(iss=spelling)).issuer == local.url
+            assert guard.verify(local.token(claims={"iss": spelling})).issuer == local.url
+            assert guard.verify(local.opaque_token(claims={"iss": spelling})).issuer == local.url
         with pytest.raises(TokenError, match="unknown_issuer"):
-            guard.verify(local.token(iss="issuer.test/"))
+            guard.verify(local.token(claims={"iss": "issuer.test/"}))
 
 
 def test_introspection_responses_are_mapped_too() -> None:
@@ -338,10 +340,10 @@ def test_introspection_responses_are_mapped_too() -> None:
         hints={"bad_claim": "send an access token"},
     )
     with Guard(issuer, transport=local.transport(), clock=local._clock) as guard:
-        good = local.opaque_token(realm={"roles": ["admin"]}, use="access")
+        good = local.opaque_token(claims={"realm": {"roles": ["admin"]}, "use": "access"})
         assert guard.verify(good).roles == {"admin"}
         with pytest.raises(TokenError, match="send an access token"):
-            guard.verify(local.opaque_token(use="id"))
+            guard.verify(local.opaque_token(claims={"use": "id"}))
 
 
 @pytest.mark.parametrize("wrong", [True, "1795543956", [1795543956], 1e300])

@@ -95,7 +95,7 @@ def test_each_guard_reports_to_its_own_events_and_goes_by_its_own_clock(
         return issuer.guard(revocations=revocations, **options)
 
     with guard("present") as present, guard("ahead") as ahead:
-        token = issuer.token(lifetime=3000)
+        token = issuer.token(expires_in=3000)
         present.verify(token)
         ahead.verify(token)
         now["ahead"] += 999

@@ -91,7 +91,7 @@ def test_the_client_is_named_by_client_id_else_azp(
 
 
 def test_the_repr_of_a_parsed_token_is_empty() -> None:
-    token = LocalIssuer(algorithm="ES256").token(sub="ada")
+    token = LocalIssuer(algorithm="ES256").token(subject="ada")
     shown = repr(jwt.parse(token.encode()))
     assert shown == "SignedToken()"
 

@@ -225,7 +225,7 @@ def test_DISC_01_no_spelling_makes_a_name_the_issuers_but_the_refusal_says_what_
     net = Net(None)
     guard = Guard(Issuer(REALM, audience="api"), transport=net)
     with pytest.raises(BearerGuardError, match=expected):
-        guard.verify(net.issuer.token(iss=name))
+        guard.verify(net.issuer.token(claims={"iss": name}))
     assert not net.asked
 
 

@@ -261,7 +261,7 @@ def test_what_a_guard_revokes_of_another_issuer_is_remembered_as_that_ones(
 ) -> None:
     other = LocalIssuer("https://other.example.com", audience=ISSUER, clock=harness.clock)
     server = harness.server
-    token = other.token(sub="ada", sid="s")
+    token = other.token(subject="ada", claims={"sid": "s"})
     own = harness.tokens()["access_token"]
 
     def guard() -> Guard:

@@ -10,7 +10,7 @@ import json
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Unpack
 from urllib.parse import urlsplit
@@ -87,47 +87,76 @@ class LocalIssuer:
     def token(
         self,
         *,
-        lifetime: float = 3600,
+        scopes: Sequence[str] = (),
+        subject: str | None = "user",
+        client_id: str | None = "app",
+        expires_in: float = 3600,
+        roles: Sequence[str] = (),
+        claims: Mapping[str, Any] | None = None,
         header: Mapping[str, Any] | None = None,
         key: SigningKey | None = None,
-        **claims: object,
     ) -> str:
-        """Return a signed access token (RFC 9068) that expires in `lifetime` seconds.
+        """Return a signed access token (RFC 9068).
 
-        `claims` and `header` override the usual members; None leaves a member out.
+        Args:
+            scopes: the scopes; none by default.
+            subject: the `sub`.
+            client_id: the client that the token was issued to.
+            expires_in: seconds until it expires; negative for an expired token.
+            roles: the `roles` claim.
+            claims: further claims; they override the usual ones, and None leaves a claim out.
+            header: members of the JOSE header, likewise.
+            key: the key that signs it, by default the newest one of the issuer.
         """
-        now, signer = int(self._clock()), key or self.key
-        usual = {
-            "iss": self.url,
-            "sub": "user",
-            "aud": self.audience,
-            "client_id": "app",
-            "iat": now,
-            "exp": now + lifetime,
-            "jti": uuid.uuid4().hex,
-            "scope": "read",
-        }
+        usual = self._members(scopes, subject, client_id, expires_in, roles)
+        usual["jti"] = uuid.uuid4().hex
+        signer = key or self.key
         head = {"alg": signer.algorithm, "typ": names.ACCESS_TOKEN_JWT, "kid": signer.kid}
-        return sign(_present(head | dict(header or {})), _present(usual | claims), signer)
+        return sign(
+            _present(head | dict(header or {})), _present(usual | dict(claims or {})), signer
+        )
 
-    def opaque_token(self, *, lifetime: float | None = 3600, **claims: object) -> str:
-        """Return an opaque access token, for introspection.
+    def opaque_token(
+        self,
+        *,
+        scopes: Sequence[str] = (),
+        subject: str | None = "user",
+        client_id: str | None = "app",
+        expires_in: float | None = 3600,
+        roles: Sequence[str] = (),
+        claims: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Return an opaque access token, which the introspection endpoint describes (RFC 7662).
 
-        `claims` override the usual members of the response; None leaves a member out, and a
-        `lifetime` of None the expiry.
+        The arguments are those of `token`; `claims` are members of the introspection response. An
+        `expires_in` of None leaves the expiry out.
         """
+        usual = self._members(scopes, subject, client_id, expires_in, roles)
+        usual["token_type"] = names.BEARER
+        return self.introspection.issue(_present(usual | dict(claims or {})))
+
+    def _members(
+        self,
+        scopes: Sequence[str],
+        subject: str | None,
+        client_id: str | None,
+        expires_in: float | None,
+        roles: Sequence[str],
+    ) -> dict[str, Any]:
+        """Return the claims of a token, and the members of an introspection response."""
+        if isinstance(scopes, str) or isinstance(roles, str):
+            raise TypeError('scopes=, roles=: pass a list such as ["read"]')
         now = int(self._clock())
-        usual = {
+        return {
             "iss": self.url,
-            "sub": "user",
+            "sub": subject,
             "aud": self.audience,
-            "client_id": "app",
+            "client_id": client_id,
             "iat": now,
-            "exp": None if lifetime is None else now + lifetime,
-            "scope": "read",
-            "token_type": names.BEARER,
+            "exp": None if expires_in is None else now + expires_in,
+            "scope": " ".join(scopes) or None,
+            "roles": list(roles) or None,
         }
-        return self.introspection.issue(_present(usual | claims))
 
     # Keys
 
