@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import logging
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, NoReturn, cast
 
@@ -96,7 +96,7 @@ class BearerSecurity(SecurityBase):
             where the app has started with `init_app` or the middleware, it has the issuer's
             endpoints (`oauth2`). With several issuers, tenants, or an issuer that publishes no
             metadata it is `http`.
-        scheme_name: as passed.
+        optional, scheme_name, description, scopes: as passed.
 
     Raises:
         ConfigurationError: an option is malformed.
@@ -104,7 +104,10 @@ class BearerSecurity(SecurityBase):
 
     guard: Guard
     model: models.SecurityBase
+    optional: bool
     scheme_name: str
+    description: str | None
+    scopes: Mapping[str, str]
 
     def __init__(
         self,
@@ -126,11 +129,11 @@ class BearerSecurity(SecurityBase):
             raise ConfigurationError('scopes=: pass a dict such as {"read": "Read recordings"}')
         self._admission = Admission(guard, optional=optional)
         self._own = combined(guard.requirement, require)
-        self._optional = optional
+        self.optional = optional
         self._response_headers = asgi.response_headers(guard)
-        self._described = dict(scopes or {})
+        self.scopes = dict(scopes or {})
         self._requirements: dict[tuple[str, ...], Requirement | None] = {}
-        self._description = description
+        self.description = description
         self._app: FastAPI | None = None
         self.guard = guard
         self.model = _scheme(guard.issuers, description)
@@ -158,9 +161,9 @@ class BearerSecurity(SecurityBase):
         admission, principal = self._admitted(connection) or await self._authenticate(
             connection, response
         )
-        requirement = self._requirement(security_scopes.scopes)
+        requirement = self.requirement_with(security_scopes.scopes)
         if not principal.is_authenticated:
-            if self._optional:
+            if self.optional:
                 return principal
         elif requirement is None or requirement.met_by(principal):
             return principal
@@ -194,7 +197,7 @@ class BearerSecurity(SecurityBase):
                     "dependency_overrides: what overrides a BearerSecurity must return a Principal"
                 )
             if not principal.is_authenticated:
-                if self._optional:
+                if self.optional:
                     return principal
             elif requirement.met_by(principal):
                 return principal
@@ -216,7 +219,7 @@ class BearerSecurity(SecurityBase):
         inner = app.router.lifespan_context
 
         @asynccontextmanager
-        async def lifespan(started: Any) -> AsyncIterator[Any]:
+        async def lifespan(started: Any) -> AsyncGenerator[Any]:
             await _start(app)
             async with inner(started) as state:
                 yield state
@@ -257,15 +260,19 @@ class BearerSecurity(SecurityBase):
             self._response_headers.of_token(principal), response.raw_headers
         )
         has_origin = any(name.lower() == b"origin" for name, _ in scope["headers"])
-        if has_origin or self._optional:
+        if has_origin or self.optional:
             self._response_headers.add_to_lists(
-                headers, has_origin=has_origin, optional=self._optional
+                headers, has_origin=has_origin, optional=self.optional
             )
         response.raw_headers[:] = headers
         return admitted
 
-    def _requirement(self, names: Iterable[str]) -> Requirement | None:
-        """Return what is needed with these scopes of a route."""
+    def requirement_with(self, names: Iterable[str]) -> Requirement | None:
+        """Return what is needed of a route with these scopes, None for a valid token alone.
+
+        Raises:
+            ConfigurationError: a scope is malformed.
+        """
         key = tuple(names)
         if key not in self._requirements:
             self._requirements[key] = combined(self._own, scopes(*key) if key else None)
@@ -420,7 +427,7 @@ def _needed(dependant: Dependant) -> Requirement | None:
     found: list[Requirement | None] = []
     for call, names in _walk(dependant):
         if isinstance(call, BearerSecurity):
-            found.append(call._requirement(names))  # noqa: SLF001 - of this file
+            found.append(call.requirement_with(names))
         else:
             found.append(requirement_of(call))
     return combined(*found)
@@ -465,11 +472,11 @@ async def _start(app: FastAPI, admission: Admission | None = None) -> None:
         found = published[bearer.guard]
         if found is not None:
             (issuer,) = bearer.guard.issuers
-            flows = _flows(found, issuer, bearer._described)  # noqa: SLF001 - of this file
+            flows = _flows(found, issuer, bearer.scopes)
             if flows is not None:
                 bearer.model = models.OAuth2(
                     flows=flows,
-                    description=bearer._description,  # noqa: SLF001
+                    description=bearer.description,
                 )
     app.openapi_schema = None
 
@@ -489,7 +496,7 @@ def _check(app: FastAPI, admission: Admission | None = None) -> None:
             for call, names in _walk(dependant):
                 _check_given(_given(call))
                 if isinstance(call, BearerSecurity):
-                    call._requirement(names)  # noqa: SLF001 - refuses malformed scopes
+                    call.requirement_with(names)  # it refuses malformed scopes
                     _check_security(call, path, admission, named)
         except ConfigurationError as error:
             raise ConfigurationError(f"route {quoted(path)}: {error}") from error
@@ -683,7 +690,7 @@ def _document_operation(
         if status != 403 or _needed(dependant) is not None:  # noqa: PLR2004 - as in OpenAPI
             operation["responses"].setdefault(str(status), response)
     security = operation.get("security", [])
-    if all(call._optional for call, _ in used) and {} not in security:  # noqa: SLF001
+    if all(call.optional for call, _ in used) and {} not in security:
         security.append({})  # OpenAPI §4.8.10: without any
     for call, names in used:
         scheme = schema["components"]["securitySchemes"][call.scheme_name]
