@@ -162,7 +162,7 @@ class BearerSecurity(SecurityBase):
             connection, response
         )
         requirement = self.requirement_with(security_scopes.scopes)
-        if not principal.is_authenticated:
+        if principal is ANONYMOUS:
             if self.optional:
                 return principal
         elif requirement is None or requirement.met_by(principal):
@@ -196,10 +196,7 @@ class BearerSecurity(SecurityBase):
                 raise ConfigurationError(
                     "dependency_overrides: what overrides a BearerSecurity must return a Principal"
                 )
-            if not principal.is_authenticated:
-                if self.optional:
-                    return principal
-            elif requirement.met_by(principal):
+            if requirement.met_by(principal) or (self.optional and principal is ANONYMOUS):
                 return principal
             found = self._admitted(connection)
             admission = self._admission if found is None else found.admission
@@ -384,7 +381,7 @@ def _insufficient(
     requirement: Requirement | None,
 ) -> Exception:
     """Return the refusal of a caller who lacks something; it names all that the route needs."""
-    whole = combined(admission.requirement, requirement, _of_route(connection.scope))
+    whole = combined(admission.requirement, _of_route(connection.scope), requirement)
     place = asgi.request_info(connection.scope).place
     decision = cast("Deny", admission.guard.authorize(principal, whole, place=place))
     return _refusal(connection, admission, decision)

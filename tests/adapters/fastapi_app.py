@@ -1,0 +1,40 @@
+"""An app as its authors write it, with postponed annotations and everything at module level."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, FastAPI, Security, WebSocket
+
+from bearerguard import Principal, role
+from bearerguard.fastapi import BearerSecurity
+from bearerguard.testing import LocalIssuer
+
+issuer = LocalIssuer(algorithm="ES256")
+bearer = BearerSecurity(issuer.guard(), scopes={"read": "Read recordings"})
+admin = bearer.require(role("admin"))
+app = FastAPI()
+bearer.init_app(app)
+router = APIRouter(prefix="/admin", dependencies=[Depends(admin)])
+
+
+@app.get("/recordings")
+async def recordings(
+    principal: Annotated[Principal, Security(bearer, scopes=["read"])],
+) -> dict[str, str]:
+    return {"for": principal.identity}
+
+
+@app.websocket("/live")
+async def live(websocket: WebSocket, principal: Annotated[Principal, Depends(bearer)]) -> None:
+    await websocket.accept()
+    await websocket.send_text(principal.identity)
+    await websocket.close()
+
+
+@router.get("/name")
+def name(principal: Annotated[Principal, Security(admin, scopes=["read"])]) -> str:
+    return principal.display_name
+
+
+app.include_router(router)
