@@ -11,6 +11,7 @@ import logging
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
+from itertools import product
 from typing import Annotated, Any, NoReturn, cast
 
 from fastapi import Depends, FastAPI, HTTPException, Response, WebSocketException, params
@@ -290,13 +291,12 @@ class BearerMiddleware(starlette.BearerMiddleware):
         # Not Starlette's check: it does not see the routers that a FastAPI app includes.
         super(starlette.BearerMiddleware, self)._prepare()
         self._error: ConfigurationError | None = None
-        self._fastapi: FastAPI | None = None
         apps = [each for each in wrapped_apps(self.app) if isinstance(each, FastAPI | APIRouter)]
-        for each in apps:
-            app = each if isinstance(each, FastAPI) else each.dependency_overrides_provider
-            if isinstance(app, FastAPI):
-                self._fastapi = app
-                break
+        providers = (
+            each if isinstance(each, FastAPI) else each.dependency_overrides_provider
+            for each in apps
+        )
+        self._fastapi = next((each for each in providers if isinstance(each, FastAPI)), None)
         if self._fastapi is None:
             return
         try:
@@ -400,10 +400,11 @@ async def _respond(connection: HTTPConnection, refused: _Refused) -> Any:
         own = await handler(connection, refused)
     else:
         own = await run_in_threadpool(handler, connection, refused)
-    if isinstance(own, Response) and own.status_code == refusal.status:
+    if own is not None and own.status_code == refusal.status:
         for name in _KEPT_HEADERS:
-            if name in (refused.headers or {}) and name not in own.headers:
-                own.headers[name] = (refused.headers or {})[name]
+            value = (refused.headers or {}).get(name)
+            if value is not None:
+                own.headers.setdefault(name, value)
     return own
 
 
@@ -412,9 +413,8 @@ async def _respond(connection: HTTPConnection, refused: _Refused) -> Any:
 
 def _walk(dependant: Dependant) -> Iterator[tuple[Callable[..., Any], list[str]]]:
     """Yield each function of a route, the dependencies last, with the scopes that it is told."""
-    if dependant.call is not None:
-        names = [*(dependant.parent_oauth_scopes or ()), *(dependant.own_oauth_scopes or ())]
-        yield dependant.call, list(dict.fromkeys(names))
+    names = [*(dependant.parent_oauth_scopes or ()), *(dependant.own_oauth_scopes or ())]
+    yield cast("Callable[..., Any]", dependant.call), list(dict.fromkeys(names))
     for each in dependant.dependencies:
         yield from _walk(each)
 
@@ -691,6 +691,8 @@ def _document_operation(
         security.append({})  # OpenAPI §4.8.10: without any
     for call, names in used:
         scheme = schema["components"]["securitySchemes"][call.scheme_name]
-        for flow in scheme.get("flows", {}).values():
-            for name in names:
+        if "flows" in scheme:
+            # The flow of people first: Swagger UI shows them in this order.
+            scheme["flows"] = flows = dict(sorted(scheme["flows"].items()))
+            for flow, name in product(flows.values(), names):
                 flow["scopes"].setdefault(name, "")
