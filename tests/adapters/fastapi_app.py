@@ -1,8 +1,12 @@
-"""An app as its authors write it, with postponed annotations and everything at module level."""
+"""An app as its authors write it, with postponed annotations and everything at module level.
+
+The types that its authors see are checked where all files are, by mypy.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, assert_type
 
 from fastapi import APIRouter, Depends, FastAPI, Security, WebSocket
 
@@ -13,6 +17,8 @@ from bearerguard.testing import LocalIssuer
 issuer = LocalIssuer(algorithm="ES256")
 bearer = BearerSecurity(issuer.guard(), scopes={"read": "Read recordings"})
 admin = bearer.require(role("admin"))
+assert_type(admin, Callable[..., Awaitable[Principal]])
+assert_type(bearer.responses, dict[int | str, dict[str, Any]])
 app = FastAPI()
 bearer.init_app(app)
 router = APIRouter(prefix="/admin", dependencies=[Depends(admin)])
@@ -22,6 +28,7 @@ router = APIRouter(prefix="/admin", dependencies=[Depends(admin)])
 async def recordings(
     principal: Annotated[Principal, Security(bearer, scopes=["read"])],
 ) -> dict[str, str]:
+    assert_type(principal, Principal)  # never None
     return {"for": principal.identity}
 
 

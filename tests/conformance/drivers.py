@@ -68,6 +68,13 @@ def call_asgi(protected: Protected, request: Sent) -> Received:
         text = b"" if scope["method"] == "HEAD" else principal.identity.encode()
         await send({"type": "http.response.body", "body": text})
 
+    return sent_by_asgi(
+        asgi.BearerMiddleware(app, guard=protected.guard, **protected.options), request
+    )
+
+
+def sent_by_asgi(app: asgi.ASGIApp, request: Sent) -> Received:
+    """Send a request to an ASGI app."""
     sent: list[MutableMapping[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
@@ -86,9 +93,7 @@ def call_asgi(protected: Protected, request: Sent) -> Received:
         "root_path": "",
         "headers": [(name.lower().encode(), value) for name, value in request.headers],
     }
-    anyio.run(
-        asgi.BearerMiddleware(app, guard=protected.guard, **protected.options), scope, receive, send
-    )
+    anyio.run(app, scope, receive, send)
     start, *chunks = sent
     fields = ((name.decode(), value.decode("latin-1")) for name, value in start["headers"])
     return Received(start["status"], tuple(fields), b"".join(each["body"] for each in chunks))

@@ -14,7 +14,7 @@ PATH = "/api/v1/recordings"
 AUDIENCE = "https://api.example.com"
 
 
-@pytest.mark.parametrize("server", ["uvicorn", "flask", "gunicorn"])
+@pytest.mark.parametrize("server", ["uvicorn", "fastapi", "flask", "gunicorn"])
 def test_an_example_lists_adds_and_refuses(server: str) -> None:
     issuer = LocalIssuer(audience=AUDIENCE)
     with (
@@ -49,7 +49,7 @@ def test_an_example_lists_adds_and_refuses(server: str) -> None:
         assert "www-authenticate" in refused.headers["access-control-expose-headers"].lower()
 
 
-@pytest.mark.parametrize("name", ["starlette_app", "flask_app", "embedded_app"])
+@pytest.mark.parametrize("name", ["starlette_app", "fastapi_app", "flask_app", "embedded_app"])
 def test_an_example_is_short_and_has_a_readme(name: str) -> None:
     assert len((EXAMPLES / name / "app.py").read_text().splitlines()) <= 60
     commands = re.findall(
