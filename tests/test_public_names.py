@@ -146,6 +146,10 @@ NAMES: dict[str, list[str]] = {
         "register_storage",
         "storage_names",
     ],
+    "bearerguard.fastapi": [
+        "BearerMiddleware",
+        "BearerSecurity",
+    ],
     "bearerguard.flask": [
         "BearerGuard",
         "current_principal",

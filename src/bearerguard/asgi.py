@@ -38,10 +38,8 @@ __all__ = [
     "RequestState",
     "Scope",
     "Send",
-    "admit",
     "raw_headers",
     "request_info",
-    "response_headers",
     "send_response",
 ]
 

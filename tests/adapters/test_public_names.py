@@ -14,6 +14,7 @@ NAMES = {
     " request_info send_response",
     "wsgi": "BearerMiddleware Environ StartResponse WSGIApp request_info",
     "starlette": "BearerMiddleware require require_scopes",
+    "fastapi": "BearerMiddleware BearerSecurity",
     "flask": "BearerGuard current_principal require require_scopes",
     "middleware": "Adapter Admission AdmissionOptions Admitted RequestInfo ResponseHeaders"
     " RouteDecorators TokenHeaders check_routes check_takes",
