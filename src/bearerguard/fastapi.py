@@ -9,7 +9,15 @@ from __future__ import annotations
 import inspect
 import logging
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from itertools import product
 from typing import Annotated, Any, NoReturn, cast
@@ -23,8 +31,9 @@ from fastapi.openapi import models
 from fastapi.routing import APIRouter, RouteContext, iter_route_contexts
 from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
+from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
-from starlette.routing import BaseRoute, Match
+from starlette.routing import BaseRoute, Match, Router
 
 from bearerguard import asgi, starlette
 from bearerguard.errors import ConfigurationError, quoted
@@ -41,7 +50,6 @@ from bearerguard.middleware.decorators import (
     check_routes,
     requirement_of,
 )
-from bearerguard.middleware.inner_apps import wrapped_apps
 from bearerguard.middleware.refusal import PROBLEM_MEDIA_TYPE
 from bearerguard.principal import ANONYMOUS, Principal
 from bearerguard.protocol import metadata
@@ -285,47 +293,22 @@ class BearerMiddleware(starlette.BearerMiddleware):
     `BearerSecurity` is in the app's `dependency_overrides`.
     """
 
-    __slots__ = ("_error", "_fastapi")
+    __slots__ = ("_fastapi",)
 
-    def _prepare(self) -> None:
-        # Not Starlette's check: it does not see the routers that a FastAPI app includes.
-        super(starlette.BearerMiddleware, self)._prepare()
-        self._error: ConfigurationError | None = None
-        apps = [each for each in wrapped_apps(self.app) if isinstance(each, FastAPI | APIRouter)]
+    _fastapi: FastAPI | None
+
+    def _check_apps(self, apps: Sequence[Starlette | Router]) -> None:
         providers = (
-            each if isinstance(each, FastAPI) else each.dependency_overrides_provider
+            each.dependency_overrides_provider if isinstance(each, APIRouter) else each
             for each in apps
         )
         self._fastapi = next((each for each in providers if isinstance(each, FastAPI)), None)
-        if self._fastapi is None:
-            return
-        try:
+        if self._fastapi is not None:
             _check(self._fastapi, self.admission)
-        except ConfigurationError as error:
-            if isinstance(apps[0], FastAPI):
-                raise
-            # The app is starting. Its server must be told so by a message of the lifespan: it
-            # would take an exception for an app without a lifespan, and serve it.
-            self._error = error
-            self._warm = (*self._warm[:2], True, *self._warm[3:])
 
-    def _exceptions(self, scope: asgi.Scope) -> tuple[bool, bool]:
-        if self._error is not None:
-            raise self._error
-        return super()._exceptions(scope)
-
-    async def pass_on(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
-        """Start the app, or tell the server why it cannot be started."""
-        if scope["type"] == "lifespan" and self._fastapi is not None:
-            try:
-                if self._error is not None:
-                    raise self._error
-                await _start(self._fastapi, self.admission)
-            except ConfigurationError as error:
-                await receive()
-                await send({"type": "lifespan.startup.failed", "message": str(error)})
-                raise
-        await super().pass_on(scope, receive, send)
+    async def _start(self) -> None:
+        if self._fastapi is not None:
+            await _start(self._fastapi, self.admission)
 
     async def refuse(
         self,

@@ -6,7 +6,7 @@ decorators differ in that their 401 and 403 carry the whole challenge.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from starlette.applications import Starlette
@@ -43,12 +43,48 @@ class BearerMiddleware(asgi.BearerMiddleware):
     and so guards nothing.
     """
 
-    __slots__ = ()
+    __slots__ = ("_error",)
+
+    _error: ConfigurationError | None
 
     def _prepare(self) -> None:
         super()._prepare()
-        apps = (each for each in wrapped_apps(self.app) if isinstance(each, Starlette | Router))
+        self._error = None
+        apps = [each for each in wrapped_apps(self.app) if isinstance(each, Starlette | Router)]
+        try:
+            self._check_apps(apps)
+        except ConfigurationError as error:
+            if isinstance(apps[0], Starlette):
+                raise
+            # The app is starting. Its server must be told by a message of the lifespan: servers
+            # take an exception for an app without a lifespan, and serve it.
+            self._error = error
+            self._warm = (*self._warm[:2], True, *self._warm[3:])  # for `_exceptions`
+
+    def _exceptions(self, scope: asgi.Scope) -> tuple[bool, bool]:
+        if self._error is not None:
+            raise self._error
+        return super()._exceptions(scope)
+
+    def _check_apps(self, apps: Sequence[Starlette | Router]) -> None:
+        """Raise `ConfigurationError` where a route of these apps cannot work."""
         check_routes(endpoint for app in apps for endpoint in _endpoints(app.routes))
+
+    async def _start(self) -> None:
+        """Do what must be done once, when the app starts; may raise `ConfigurationError`."""
+
+    async def pass_on(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+        """Start the app, or tell its server why it cannot be started."""
+        if scope["type"] == "lifespan":
+            try:
+                if self._error is not None:
+                    raise self._error
+                await self._start()
+            except ConfigurationError as error:
+                await receive()
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                raise
+        await super().pass_on(scope, receive, send)
 
 
 def _endpoints(routes: Iterable[BaseRoute]) -> Iterator[object]:

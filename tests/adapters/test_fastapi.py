@@ -417,10 +417,11 @@ def test_a_handler_that_reuses_fastapis_gets_its_headers_once(bearer):
     assert response.headers["content-type"] == "application/json"
 
 
-def test_a_handler_may_lead_a_browser_to_a_login_or_refuse_in_another_way(bearer):
+@pytest.mark.parametrize("kind", [401, HTTPException])
+def test_a_handler_may_lead_a_browser_to_a_login(bearer, kind):
     app = FastAPI()
 
-    @app.exception_handler(401)
+    @app.exception_handler(kind)
     def login(request: Request, error: HTTPException) -> Response:
         assert error.headers is not None
         return PlainTextResponse("log in", 303, {"Location": "/login", **error.headers})
@@ -704,8 +705,8 @@ def test_the_middleware_guards_an_app_that_is_none_of_fastapis(guard, sent):
     client = TestClient(BearerMiddleware(app, guard=guard))
     assert client.get("/").status_code == 401
     assert client.get("/", headers=sent()).text == "plain"
-    router = APIRouter()
-    assert TestClient(BearerMiddleware(router, guard=guard)).get("/").status_code == 401
+    with TestClient(BearerMiddleware(APIRouter(), guard=guard)) as client:  # its lifespan
+        assert client.get("/").status_code == 401
 
 
 # --- OpenAPI
