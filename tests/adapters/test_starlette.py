@@ -367,7 +367,7 @@ def test_a_decorator_above_the_routes_own_is_refused_at_the_start(wrap, guard):
 def test_a_server_is_told_that_the_app_cannot_start(guard):
     """An exception alone would mean an app without a lifespan, which is served."""
 
-    async def home(request: Request) -> Response: ...
+    async def home(request: Request): ...
 
     require_scopes("write")(home)
     bearer = Middleware(BearerMiddleware, guard=guard)
@@ -395,8 +395,8 @@ def test_scopes_that_are_no_connection_pass_untouched(guard):
     async def app(scope: Any, receive: Any, send: Any) -> None:
         seen.append(scope)
 
-    scope = {"type": "own"}
-    anyio.run(BearerMiddleware(app, guard=guard), scope, None, None)
+    middleware: Any = BearerMiddleware(app, guard=guard)
+    anyio.run(middleware, {"type": "own"}, None, None)
     assert seen == [{"type": "own"}]
 
 
