@@ -293,9 +293,10 @@ class BearerMiddleware(starlette.BearerMiddleware):
     `BearerSecurity` is in the app's `dependency_overrides`.
     """
 
-    __slots__ = ("_fastapi",)
+    __slots__ = ("_fastapi", "_with_overrides")
 
     _fastapi: FastAPI | None
+    _with_overrides: tuple[FastAPI, ...]
 
     def _check_apps(self, apps: Sequence[Starlette | Router]) -> None:
         providers = (
@@ -303,11 +304,14 @@ class BearerMiddleware(starlette.BearerMiddleware):
             for each in apps
         )
         self._fastapi = next((each for each in providers if isinstance(each, FastAPI)), None)
+        self._with_overrides = ()
         if self._fastapi is not None:
+            self._with_overrides = (self._fastapi, *_mounted(self._fastapi))
             _check(self._fastapi, self.admission)
 
     async def _start(self) -> None:
         if self._fastapi is not None:
+            self._with_overrides = (self._fastapi, *_mounted(self._fastapi))
             await _start(self._fastapi, self.admission)
 
     async def refuse(
@@ -318,8 +322,8 @@ class BearerMiddleware(starlette.BearerMiddleware):
         decision: Deny | Unavailable,
     ) -> None:
         """Refuse a request, unless a test has overridden the `BearerSecurity` of its route."""
-        app = self._fastapi
-        if app is not None and app.dependency_overrides and _is_overridden(app, scope):
+        has_overrides = any(each.dependency_overrides for each in self._with_overrides)
+        if has_overrides and _is_overridden(self._with_overrides[0], scope):
             _log.warning(
                 "dependency_overrides replaces a BearerSecurity: requests to its routes are not"
                 " authenticated"
@@ -422,17 +426,29 @@ def _of_route(scope: asgi.Scope) -> Requirement | None:
     return _needed(dependant) if isinstance(dependant, Dependant) else None
 
 
+def _mounted(app: FastAPI) -> Iterator[FastAPI]:
+    """Yield the FastAPI apps that are mounted in an app."""
+    for _, context in _routes(app.routes):
+        inner = getattr(context, "app", None)
+        if isinstance(inner, FastAPI):
+            yield inner
+
+
 def _is_overridden(app: FastAPI, scope: asgi.Scope) -> bool:
     """Whether the route of a request takes its principal from `dependency_overrides`."""
-    for context in iter_route_contexts(app.routes):
-        match, _ = context.matches(scope)
-        if match is Match.FULL:
-            dependant = getattr(context, "dependant", None)
-            return isinstance(dependant, Dependant) and any(
+    matches = ((each, *each.matches(scope)) for each in iter_route_contexts(app.routes))
+    for context, match, matched in matches:
+        if match is not Match.FULL:
+            continue
+        dependant = getattr(context, "dependant", None)
+        if isinstance(dependant, Dependant):
+            return any(
                 call in app.dependency_overrides
                 and (isinstance(call, BearerSecurity) or requirement_of(call) is not None)
                 for call, _ in _walk(dependant)
             )
+        inner = getattr(context, "app", None)  # of a mounted app
+        return isinstance(inner, FastAPI) and _is_overridden(inner, {**scope, **matched})
     return False
 
 
@@ -447,6 +463,8 @@ async def _start(app: FastAPI, admission: Admission | None = None) -> None:
     _document(app)
     published: dict[Guard, Mapping[str, Any] | None] = {}
     for bearer in _securities(app):
+        if isinstance(bearer.model, models.OAuth2):
+            continue  # the app has been started before
         if bearer.guard not in published:
             published[bearer.guard] = await _metadata(bearer.guard)
         found = published[bearer.guard]

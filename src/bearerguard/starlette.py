@@ -90,7 +90,8 @@ class BearerMiddleware(asgi.BearerMiddleware):
 def _endpoints(routes: Iterable[BaseRoute]) -> Iterator[object]:
     for route in routes:
         yield getattr(route, "endpoint", None)
-        yield from _endpoints(getattr(route, "routes", None) or ())
+        inner = getattr(route, "original_router", route)  # of a router that a FastAPI app includes
+        yield from _endpoints(getattr(inner, "routes", None) or ())
 
 
 def require_scopes(*names: str) -> Callable[[Endpoint], Endpoint]:

@@ -4,7 +4,7 @@ Annotations are not postponed here: FastAPI finds names of functions, such as fi
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Annotated, Any
 
 import anyio
@@ -23,12 +23,23 @@ from fastapi.exception_handlers import http_exception_handler
 from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.testclient import TestClient
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import HTTPConnection
 from starlette.routing import Mount
 from starlette.testclient import WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
 
-from bearerguard import ANONYMOUS, ConfigurationError, Guard, Issuer, Principal, role, scopes
+from bearerguard import (
+    ANONYMOUS,
+    ConfigurationError,
+    Guard,
+    Issuer,
+    Principal,
+    role,
+    scopes,
+    starlette,
+)
 from bearerguard.fastapi import BearerMiddleware, BearerSecurity
 from bearerguard.starlette import require_scopes
 from bearerguard.testing import LocalIssuer
@@ -354,14 +365,51 @@ def test_the_user_of_another_package_stays(bearer, sent):
     assert TestClient(sessions).get("/", headers=sent()).json() == "of a session"
 
 
-def test_cors_preflights_are_answered_and_headers_exposed(bearer, sent):
+def test_cors_middleware_of_the_app_sees_refusals_and_answers_preflights(bearer, sent):
     app = FastAPI()
 
     @app.get("/")
     def home(principal: Annotated[Principal, Depends(bearer)]): ...
 
-    response = TestClient(app).get("/", headers={**sent(), "Origin": "https://app.test"})
+    origin = {"Origin": "https://app.test"}
+    response = TestClient(app).get("/", headers={**sent(), **origin})
     assert "Access-Token-Expires-In" in response.headers["access-control-expose-headers"]
+    app = FastAPI(
+        middleware=[Middleware(CORSMiddleware, allow_origins=["*"], expose_headers=["X"])]
+    )
+    app.add_api_route("/", home)
+    client = TestClient(app)
+    preflight = client.options("/", headers={**origin, "Access-Control-Request-Method": "GET"})
+    assert preflight.status_code == 200
+    refused = client.get("/", headers=origin)
+    assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, "*")
+    assert refused.headers.get_list("access-control-expose-headers") == ["X"]  # as the app has it
+
+
+def test_trio_works_too(bearer, issuer, sent):
+    app = FastAPI()
+    other = BearerSecurity(issuer.guard())  # it has no keys yet
+
+    @app.get("/")
+    async def home(principal: Annotated[Principal, Depends(other)]):
+        return principal.identity
+
+    with TestClient(app, backend="trio") as client:
+        assert client.get("/", headers=sent()).json() == "user"
+        assert client.get("/").status_code == 401
+
+
+def test_a_stream_has_the_headers_of_its_token(bearer, sent):
+    app = FastAPI()
+
+    @app.get("/")
+    async def lines(principal: Annotated[Principal, Depends(bearer)]) -> AsyncIterator[int]:
+        yield 1
+        yield 2
+
+    response = TestClient(app).get("/", headers=sent())
+    assert response.text == "1\n2\n"
+    assert "access-token-expires-in" in response.headers
 
 
 def test_postponed_annotations_work():
@@ -483,6 +531,24 @@ def test_a_test_overrides_the_dependency(bearer, wrap, guard, caplog):
         assert "dependency_overrides replaces a BearerSecurity" in caplog.text
     app.dependency_overrides.clear()
     assert client.get("/mine").status_code == 401
+
+
+def test_an_override_in_a_mounted_app_works_there_alone(bearer, guard):
+    inner, app = FastAPI(), FastAPI()
+
+    @inner.get("/mine")
+    @app.get("/mine")
+    def mine(principal: Annotated[Principal, Depends(bearer)]):
+        return principal.identity
+
+    app.mount("/inner", inner)
+    app.mount("/plain", PlainTextResponse("not FastAPI's"))
+    client = _behind(app, guard)
+    inner.dependency_overrides[bearer] = lambda: Principal(subject="ada")
+    assert client.get("/inner/mine").json() == "ada"
+    assert client.get("/inner/other").status_code == 401
+    assert client.get("/mine").status_code == 401
+    assert client.get("/plain").status_code == 401
 
 
 def test_an_override_of_anything_else_opens_nothing(bearer, guard):
@@ -707,6 +773,13 @@ def test_the_middleware_guards_an_app_that_is_none_of_fastapis(guard, sent):
     assert client.get("/", headers=sent()).text == "plain"
     with TestClient(BearerMiddleware(APIRouter(), guard=guard)) as client:  # its lifespan
         assert client.get("/").status_code == 401
+
+
+def test_starlettes_middleware_sees_the_routes_of_included_routers(bearer, guard):
+    app = FastAPI()
+    _require_above_the_route(app, bearer)
+    with pytest.raises(ConfigurationError, match="below the route's decorator"):
+        starlette.BearerMiddleware(app, guard=guard)
 
 
 # --- OpenAPI
