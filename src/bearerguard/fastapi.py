@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 import weakref
 from collections.abc import (
     AsyncGenerator,
@@ -20,7 +21,7 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager
 from itertools import product
-from typing import Annotated, Any, NoReturn, cast
+from typing import Annotated, Any, ForwardRef, NoReturn, cast
 
 from fastapi import Depends, FastAPI, HTTPException, Response, WebSocketException, params
 from fastapi.concurrency import run_in_threadpool
@@ -65,6 +66,8 @@ _ADMITTED = "bearerguard.security"
 _POLICY_VIOLATION = 1008  # RFC 6455 §7.4.1
 # The headers that an exception handler's own response must still have (RFC 9110 §11.6.1).
 _KEPT_HEADERS = ("WWW-Authenticate", "Cache-Control", "Retry-After")
+# What an annotation that FastAPI cannot read must not contain.
+_OF_SECURITY = re.compile(r"\b(?:Principal|Security|Depends)\b")
 # The apps whose routes have been checked.
 _checked: weakref.WeakSet[FastAPI] = weakref.WeakSet()
 
@@ -492,7 +495,7 @@ def _check(app: FastAPI, admission: Admission | None = None) -> None:
             _check_endpoint(dependant)
             _check_given(getattr(context, "dependencies", ()))
             for call, names in _walk(dependant):
-                _check_given(_given(call))
+                _check_parameters(call)
                 if isinstance(call, BearerSecurity):
                     call.requirement_with(names)  # it refuses malformed scopes
                     _check_security(call, path, admission, named)
@@ -530,19 +533,25 @@ def _check_endpoint(dependant: Dependant) -> None:
         )
 
 
+def _check_parameters(call: Callable[..., Any]) -> None:
+    for parameter in get_typed_signature(call).parameters.values():
+        annotation = parameter.annotation
+        if isinstance(annotation, ForwardRef) and _OF_SECURITY.search(annotation.__forward_arg__):
+            # FastAPI would take it from the query, and the route would be open.
+            raise ConfigurationError(
+                f"parameter {parameter.name}: FastAPI cannot read its annotation"
+                f" {annotation.__forward_arg__}: with `from __future__ import annotations` it finds"
+                " names of the module only: define the BearerSecurity there, or remove that import"
+            )
+        _check_given([parameter.default, *getattr(annotation, "__metadata__", ())])
+
+
 def _check_given(given: Iterable[object]) -> None:
     for each in given:
         if isinstance(each, params.Security) and isinstance(each.scopes, str):
             raise ConfigurationError(
                 f"Security(scopes={each.scopes!r}): pass a list of scopes: [{each.scopes!r}]"
             )
-
-
-def _given(call: Callable[..., Any]) -> Iterator[object]:
-    """Yield what the parameters of a function have from FastAPI."""
-    for parameter in get_typed_signature(call).parameters.values():
-        yield parameter.default
-        yield from getattr(parameter.annotation, "__metadata__", ())
 
 
 def _routes(routes: Iterable[BaseRoute], prefix: str = "") -> Iterator[tuple[str, RouteContext]]:

@@ -45,3 +45,10 @@ def name(principal: Annotated[Principal, Security(admin, scopes=["read"])]) -> s
 
 
 app.include_router(router)
+
+
+def unreadable(app: FastAPI, own: BearerSecurity) -> None:
+    """Add a route whose annotation FastAPI cannot read: `own` is no name of this module."""
+
+    @app.get("/x")
+    def x(principal: Annotated[Principal, Depends(own)]) -> None: ...

@@ -20,6 +20,7 @@ from fastapi import (
     WebSocket,
 )
 from fastapi.exception_handlers import http_exception_handler
+from fastapi.exceptions import FastAPIError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.testclient import TestClient
 from starlette.exceptions import HTTPException as StarletteHTTPException
@@ -635,6 +636,10 @@ def _two_guards_of_one_name(app: FastAPI, bearer: BearerSecurity) -> None:
 
 
 MISUSES = [
+    (
+        fastapi_app.unreadable,
+        r"route '/x': parameter principal: FastAPI cannot read its annotation",
+    ),
     (_string_of_scopes, r"route '/x': Security\(scopes='read'\): pass a list"),
     (_string_of_scopes_by_default, r"route '/x': Security\(scopes='read'\): pass a list"),
     (_string_of_scopes_of_a_router, r"route '/x': Security\(scopes='read'\): pass a list"),
@@ -735,6 +740,19 @@ def test_a_class_or_a_method_instead_of_a_dependency_is_refused(bearer):
 
         @app.get("/method")
         def by_method(principal: Annotated[Principal, Depends(bearer.require)]): ...
+
+
+def test_a_request_cannot_bring_a_principal_along():
+    app = FastAPI()
+    with pytest.raises(FastAPIError):
+
+        @app.post("/body")
+        def of_the_body(principal: Principal): ...
+
+    with pytest.raises(FastAPIError):
+
+        @app.get("/query")
+        def of_the_query(principal: Annotated[Principal, Depends()]): ...
 
 
 def test_wrong_options_are_named(guard):
