@@ -513,12 +513,20 @@ def test_a_test_overrides_the_dependency(bearer, wrap, guard, caplog):
     @router.get("/x")
     def x(): ...
 
+    @router.websocket("/socket")
+    async def socket(websocket: WebSocket, principal: Annotated[Principal, Depends(bearer)]):
+        await websocket.accept()
+        await websocket.send_text(principal.identity)
+        await websocket.close()
+
     app.include_router(router)
     client = wrap(app)
     assert client.get("/mine").status_code == 401
     app.dependency_overrides[bearer] = lambda: ada
     assert client.get("/mine").json() == "ada"
     assert client.get("/r/x").status_code == 200
+    with client.websocket_connect("/r/socket") as connected:
+        assert connected.receive_text() == "ada"
     assert client.get("/admin").status_code == 403  # ada is none
     app.dependency_overrides[bearer] = lambda: Principal(subject="ada", roles={"admin"})
     assert client.get("/admin").json() == "ada"
