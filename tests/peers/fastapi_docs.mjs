@@ -9,17 +9,22 @@ const browser = await chromium.launch({
   args: ['--no-sandbox', '--disable-dev-shm-usage'],
 });
 const context = await browser.newContext({ viewport: { width: 1000, height: 1000 } });
-context.setDefaultTimeout(15000);
+context.setDefaultTimeout(30000);
 const seen = { console: [] };
 context.on('console', (message) => seen.console.push(message.text()));
 const page = await context.newPage();
 const picture = (of, name) => of.screenshot({ path: `${plan.pictures}/${name}.png` });
 
 try {
-  // Swagger UI offers what it knows when it is asked: the issuer's metadata must be there.
-  await page.goto(`${plan.api}/docs`, { waitUntil: 'networkidle' });
-  await page.locator('.auth-wrapper .authorize').first().click();
-  await page.locator('.auth-container').first().waitFor();
+  await page.goto(`${plan.api}/docs`);
+  // Swagger UI offers what it knows when the button is pressed: the issuer's metadata may still be
+  // on its way. A person presses it again.
+  for (;;) {
+    await page.locator('.auth-wrapper .authorize').first().click();
+    const offered = page.locator('.auth-container').first().waitFor({ timeout: 1000 });
+    if (await offered.then(() => true, () => false)) break;
+    await page.locator('.close-modal').first().click();
+  }
   await picture(page, 'scheme');
   // The flow with a login in the browser; another flow has a form of its own.
   const form = page.locator('.auth-container', { hasText: /PKCE|authorization_?code/i }).first();
