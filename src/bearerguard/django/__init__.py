@@ -9,8 +9,14 @@ What else knows requests of Django (`rest_framework`, `ninja`) imports `on_deman
 
 from __future__ import annotations
 
-from bearerguard.django.decorators import require, require_scopes, token_not_required
-from bearerguard.django.middleware import BearerMiddleware
+from importlib import import_module
+
+from bearerguard.runtime.extras import Extra
+
+with Extra("django", needed_by=__name__):
+    import_module("django")  # first, so that it is what is missing
+    from bearerguard.django.decorators import require, require_scopes, token_not_required
+    from bearerguard.django.middleware import BearerMiddleware
 
 __all__ = [
     "BearerMiddleware",

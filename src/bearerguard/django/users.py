@@ -62,7 +62,7 @@ def _set(visit: Visit, request: Any, user: Any) -> Deny | None:
 
 def _deny(visit: Visit, cause: str) -> Deny:
     guard = visit.protection.guard
-    guard.report(NO_ACCOUNT.code, f'BEARERGUARD["USER"] {cause}')
+    guard.report(NO_ACCOUNT.code, f'BEARERGUARD["USER"] {cause}', place=visit.place())
     return Deny(403, NO_ACCOUNT, (Challenge(guard.realm),), principal=visit.principal)
 
 
