@@ -150,12 +150,16 @@ def test_plain_http_beyond_this_machine_must_be_asked_for(tmp_path: Path) -> Non
     own = ("serve", "--issuer", "http://auth.internal.example", *store)
     refused = CliRunner().invoke(app, own, env=SECRET)
     assert refused.exit_code == 2
-    assert "insecure_allow_http" in refused.stderr
+    assert "bearerguard: --issuer: " in refused.stderr
+    assert "or pass --insecure-allow-http on a network" in refused.stderr
+    assert "insecure_allow_http" not in refused.stderr
     port = free_port()
     program_file = Path(sys.executable).with_name("bearerguard")
     command = [str(program_file), *own, "--port", str(port), "--insecure-allow-http"]
     with program(command, cwd=tmp_path, environ=SECRET) as running:
         running.wait_for_port(port)
+        # Each line begins with the date and the time.
+        running.wait_for_line(r"(20\d\d-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) INFO bearerguard")
         url = f"http://127.0.0.1:{port}/.well-known/oauth-authorization-server"
         assert httpx2.get(url, timeout=60).json()["issuer"] == "http://auth.internal.example"
 

@@ -164,6 +164,7 @@ class Guard:
         check_observers(observers)
         options.check_cache_size(cache_size)
         options.check_max_token_bytes(max_token_bytes)
+        self.issuers: tuple[Issuer, ...] = issuers
         self.realm: str = realm
         self.requirement: Requirement | None = require
         self.expiry_headers: ExpiryHeaders = expiry_headers or ExpiryHeaders(None, None)
