@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from json import dumps
+from shutil import get_terminal_size
 from typing import Annotated, Any
 
 import typer
@@ -124,6 +125,16 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], nothing: str) -
         if position:
             say("")
         fields(dict(zip(columns, line, strict=True)))
+
+
+def columns() -> int | None:
+    """Return the width of the terminal; None for a pipe, whose lines are not broken."""
+    return get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def beginning(mark: str, style: str, text: str) -> None:
+    """Print a line that begins with a mark of a style."""
+    _console().print(f"[{style}]{shown(mark)}[/]{shown(text)}")
 
 
 def shown(text: str) -> str:
