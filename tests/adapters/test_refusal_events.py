@@ -80,7 +80,7 @@ def _django(guard: Guard) -> Ask:
     from django.test import Client
     from django.urls import path
 
-    def ask(headers: dict[str, str]) -> int:
+    def ask(headers: Mapping[str, str]) -> int:
         with project(path("items/<int:key>", get_item), guard=guard):
             return int(Client().get("/items/7?code=secret", headers=headers).status_code)
 
