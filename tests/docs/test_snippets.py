@@ -20,7 +20,7 @@ from tests.docs.pages import PAGES, ROOT, parts
 ISSUER, API = "https://id.example.com", "https://api.example.com"
 PASSWORD = "correct horse battery staple\n"
 # Blocks that log in with a browser, or start a server that stays.
-NOT_RUN = 2
+NOT_RUN = 4
 CLIENT_PAGES = {"docs/client.md"}
 
 
@@ -54,7 +54,7 @@ def test_what_a_page_shows_works(
             code = "\n" * (part.line - 1) + text
             exec(compile(code, str(page), "exec"), names)
         elif part.run:
-            run(part.commands)
+            run([each.replace(ISSUER, local_issuer.url) for each in part.commands])
 
 
 def run(commands: list[str]) -> None:
