@@ -13,13 +13,6 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, NoReturn
 
-from django.http import HttpRequest, HttpResponse
-from ninja import NinjaAPI
-from ninja.errors import AuthenticationError, AuthorizationError, HttpError
-from ninja.openapi.schema import OpenAPISchema
-from ninja.operation import Operation, PathView
-from ninja.security.base import AuthBase, SecuritySchema
-
 from bearerguard.django import on_demand
 from bearerguard.django.on_demand import RequestRefused
 from bearerguard.django.protection import is_async, protection
@@ -30,6 +23,15 @@ from bearerguard.guard.config.requirement import scopes as _scopes
 from bearerguard.middleware.openapi import security_requirements, security_schemes
 from bearerguard.middleware.refusal import joined_headers
 from bearerguard.principal import Principal
+from bearerguard.runtime.extras import Extra
+
+with Extra("ninja", needed_by=__name__):
+    from django.http import HttpRequest, HttpResponse
+    from ninja import NinjaAPI
+    from ninja.errors import AuthenticationError, AuthorizationError, HttpError
+    from ninja.openapi.schema import OpenAPISchema
+    from ninja.operation import Operation, PathView
+    from ninja.security.base import AuthBase, SecuritySchema
 
 __all__ = ["BearerAuth", "install"]
 
