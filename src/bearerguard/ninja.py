@@ -16,13 +16,13 @@ from typing import Any, NoReturn
 from bearerguard.django import on_demand
 from bearerguard.django.on_demand import RequestRefused
 from bearerguard.django.protection import is_async, protection
-from bearerguard.errors import ConfigurationError
+from bearerguard.errors import MISSING_CREDENTIALS, ConfigurationError
 from bearerguard.guard.config.options import check_requirement
 from bearerguard.guard.config.requirement import Requirement, combined
 from bearerguard.guard.config.requirement import scopes as _scopes
 from bearerguard.middleware.openapi import security_requirements, security_schemes
 from bearerguard.middleware.refusal import joined_headers
-from bearerguard.principal import Principal
+from bearerguard.principal import ANONYMOUS, Principal
 from bearerguard.runtime.extras import Extra
 
 with Extra("ninja", needed_by=__name__):
@@ -209,6 +209,8 @@ def _add_challenges(api: NinjaAPI) -> None:
     def with_challenge(request: HttpRequest, exc: Any) -> HttpResponse:
         response = on_exception(request, exc)
         refused: RequestRefused | None = getattr(request, _REFUSED, None)
+        if refused is not None and refused.decision.reason is MISSING_CREDENTIALS:
+            on_demand.unmet(request, ANONYMOUS, None)  # no other `auth` took it: now it is an event
         if refused is not None and response.status_code == refused.refusal.status:
             for name, value in joined_headers(refused.refusal).items():
                 response.setdefault(name, value)

@@ -350,14 +350,18 @@ def _refusal_of(exc: Exception, request: Any, view: Any) -> RequestRefused | Non
         return refused
     if isinstance(exc, exceptions.NotAuthenticated):
         ours = any(isinstance(each, BearerAuthentication) for each in request.authenticators)
-        return _missing(request) if ours else None
+        return _unmet(request, ANONYMOUS, view) if ours else None
     principal = _principal(request)
     if isinstance(exc, exceptions.PermissionDenied | PermissionDenied) and (
         principal.is_authenticated
     ):
-        needed = requirement_of_view(view, request.method)
-        return on_demand.unmet(request._request, principal, needed)  # noqa: SLF001 - as above
+        return _unmet(request, principal, view)
     return None
+
+
+def _unmet(request: Any, principal: Principal, view: Any) -> RequestRefused | None:
+    needed = requirement_of_view(view, request.method)
+    return on_demand.unmet(request._request, principal, needed)  # noqa: SLF001 - as above
 
 
 def _missing(request: Any) -> RequestRefused:
