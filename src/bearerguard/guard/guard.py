@@ -152,6 +152,24 @@ class Guard:
         check_introspection_cache(introspection_cache)
         options.check_cache_size(cache_size)
         options.check_max_token_bytes(max_token_bytes)
+        self.issuers: tuple[Issuer, ...] = issuers
+        self.options: GuardOptions = {
+            "realm": realm,
+            "require": require,
+            "expiry_headers": expiry_headers,
+            "cache_control": cache_control,
+            "denial_body": denial_body,
+            "revocations": revocations,
+            "route_opaque": route_opaque,
+            "introspection_cache": introspection_cache,
+            "transport": transport,
+            "on_event": on_event,
+            "clock": clock,
+            "monotonic": monotonic,
+            "cache_size": cache_size,
+            "max_token_bytes": max_token_bytes,
+        }
+        self._dependents: list[weakref.WeakMethod[Callable[[], None]]] = []
         self.realm: str = realm
         self.requirement: Requirement | None = require
         self.expiry_headers: ExpiryHeaders = expiry_headers or ExpiryHeaders(None, None)
@@ -430,6 +448,29 @@ class Guard:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+    def on_state_replaced(self, prepare: Callable[[], None]) -> None:
+        """Have `prepare`, a bound method that is held weakly, called by each `replace_state`.
+
+        Whoever takes `recent`, `clock` or another part out of this guard takes it again there.
+        """
+        self._dependents = [each for each in self._dependents if each() is not None]
+        self._dependents.append(weakref.WeakMethod(prepare))
+
+    def replace_state(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Act with the state of another guard, its `vars`; return the state until now.
+
+        For `bearerguard.testing` alone: a guard that was made for a real issuer is tested with one
+        that is not. What was taken out of this guard is taken again.
+        """
+        own = vars(self)
+        before = dict(own)
+        own.update({**state, "_dependents": self._dependents})
+        for dependent in self._dependents:
+            prepare = dependent()
+            if prepare is not None:
+                prepare()
+        return before
 
     def _warming(self) -> Iterable[Flow[None]]:
         """Return the flows that warm up; none of them raises for an issuer that is down."""
