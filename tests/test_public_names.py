@@ -230,9 +230,15 @@ NAMES: dict[str, list[str]] = {
         "StoreFailed",
     ],
     "bearerguard.testing": [
+        "Acting",
+        "Clock",
         "LocalIssuer",
+        "LocalIssuerOptions",
         "SigningKey",
+        "TokenOptions",
+        "acting_as",
         "sign",
+        "trusted",
     ],
     "bearerguard.wsgi": [
         "BearerMiddleware",

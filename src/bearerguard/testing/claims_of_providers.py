@@ -6,7 +6,7 @@ A test asks for scopes and roles, and gets a token with the claims that the API 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from bearerguard.guard.config.claim_mapping import ClaimMapping
 
@@ -35,7 +35,9 @@ def as_issued(claims: Mapping[str, Any], mapping: ClaimMapping, now: float) -> d
         _put(issued, mapping.client[0], issued.pop("client_id"))
     if mapping.audience != "aud":
         issued[mapping.audience] = issued.pop("aud")
-    for path, values in dict(mapping.required).items():
+    # A `ClaimMapping` makes this a mapping from path to the values allowed, None for any.
+    required = cast("Mapping[str, Any]", mapping.required)
+    for path, values in required.items():
         if _found(issued, path) is None:
             usual = int(now) if path in _DATES else "test"
             _put(issued, path, usual if values is None else values[0])

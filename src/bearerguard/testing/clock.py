@@ -20,7 +20,9 @@ class Clock:
     """
 
     def __init__(self, source: float | Callable[[], float] = _system) -> None:
-        if not callable(source) and (isinstance(source, bool) or not isinstance(source, int | float)):
+        if not callable(source) and (
+            isinstance(source, bool) or not isinstance(source, int | float)
+        ):
             raise TypeError("Clock(source): pass Unix seconds, or a callable that returns them")
         self._source: float | Callable[[], float] = source
         self._ahead = 0.0

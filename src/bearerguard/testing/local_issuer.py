@@ -314,13 +314,13 @@ class LocalIssuer:
 
     def issuer(self, *, audience: Names | None = None, **options: Unpack[IssuerOptions]) -> Issuer:
         """Return an `Issuer` for a guard, with these options."""
-        usual: IssuerOptions = {
+        chosen: IssuerOptions = {
             "token_types": (self._token_type,),
             "claims": self._claims,
             "jwks_uri": self._jwks_uri,
+            **options,
         }
-        chosen = self.audience if audience is None else audience
-        return Issuer(self.url, audience=chosen, **{**usual, **options})
+        return Issuer(self.url, audience=self.audience if audience is None else audience, **chosen)
 
     def guard(self, **options: Unpack[GuardOptions]) -> Guard:
         """Return a guard that trusts this issuer and calls it in process, with these options."""

@@ -1,0 +1,120 @@
+"""The pytest plugin: an issuer and a guard for each test, as fixtures.
+
+Every run of pytest where bearerguard is installed imports this file, so it imports nothing but
+pytest; a fixture imports what it needs when a test uses it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import pkgutil
+import sys
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from bearerguard.guard.guard import Guard
+    from bearerguard.testing.local_issuer import LocalIssuer
+
+_INI = "bearerguard_guard"
+_MARKER = "bearerguard"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the ini option that names the guard of the app under test."""
+    parser.addini(_INI, "the guard of the app under test, such as app:guard", default="")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker."""
+    config.addinivalue_line(
+        "markers",
+        f"{_MARKER}(**options): options of the fixture bearerguard_options, for these tests",
+    )
+
+
+@pytest.fixture
+def bearerguard_options(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The options of `bearerguard_issuer`; override this fixture to set them.
+
+    With `guard`, the guard of the app under test, they are those of `trusted`: `issuer`, `tenant`.
+    The ini option `bearerguard_guard` names that guard; of a Django project it is that of
+    `settings.BEARERGUARD`. Without a guard they are those of `LocalIssuer`: `url`, `audience`,
+    `algorithm`, …. The marker `bearerguard` sets options for one test.
+    """
+    named = request.config.getini(_INI)
+    guard = _named(named) if named else _of_django()
+    return {} if guard is None else {"guard": guard}
+
+
+@pytest.fixture
+def bearerguard_issuer(
+    request: pytest.FixtureRequest, bearerguard_options: Mapping[str, Any]
+) -> Iterator[LocalIssuer]:
+    """A fresh `LocalIssuer`, which the guard of the app under test trusts during this test."""
+    from bearerguard.testing.acting import in_use  # noqa: PLC0415 - see above
+    from bearerguard.testing.impersonation import trusted  # noqa: PLC0415
+    from bearerguard.testing.local_issuer import LocalIssuer  # noqa: PLC0415
+
+    options = _marked(request, bearerguard_options)
+    guard = options.pop("guard", None)
+    if guard is not None:
+        with trusted(guard, **options) as issuer:
+            yield issuer
+        return
+    options.setdefault("algorithm", "ES256")
+    issuer = LocalIssuer(**options)
+    with in_use(issuer):
+        yield issuer
+    issuer.close()
+
+
+@pytest.fixture
+def bearerguard_guard(
+    request: pytest.FixtureRequest,
+    bearerguard_options: Mapping[str, Any],
+    bearerguard_issuer: LocalIssuer,
+) -> Iterator[Guard]:
+    """The guard of the app under test, or a new one; it trusts `bearerguard_issuer`."""
+    from bearerguard.testing.impersonation import guard_of  # noqa: PLC0415 - see above
+
+    guard = _marked(request, bearerguard_options).get("guard")
+    if guard is not None:
+        yield guard_of(guard)
+        return
+    with bearerguard_issuer.guard() as guard:
+        yield guard
+
+
+def _named(name: str) -> object:
+    """Return the guard called `name`, or what has one; a function is called."""
+    try:
+        found = pkgutil.resolve_name(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise pytest.UsageError(
+            f"{_INI} = {name}: name a module and a guard in it, such as app:guard ({error})"
+        ) from error
+    return found() if inspect.isroutine(found) else found
+
+
+def _of_django() -> object | None:
+    """Return what protects the Django project that is tested; None for other projects."""
+    loaded = sys.modules.get("django.conf")
+    settings = getattr(loaded, "settings", None)
+    if settings is None or not (settings.configured or "DJANGO_SETTINGS_MODULE" in os.environ):
+        return None
+    if not hasattr(settings, "BEARERGUARD"):
+        return None
+    made: object = pkgutil.resolve_name("bearerguard.django.protection:protection")()
+    return made
+
+
+def _marked(request: pytest.FixtureRequest, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options with those of the test's markers, the closest last."""
+    chosen = dict(options)
+    for marker in reversed(list(request.node.iter_markers(_MARKER))):
+        chosen |= marker.kwargs
+    return chosen
