@@ -6,11 +6,14 @@ The guard, the middleware around it and the app stay the same objects. Only code
 
 from __future__ import annotations
 
+import os
 import secrets
+import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib import import_module
 from typing import Any, Protocol
 
 from bearerguard.errors import ConfigurationError, quoted
@@ -51,7 +54,7 @@ class Extended(Protocol):
 
 @contextmanager
 def trusted(
-    guard: Guard | Guarded | Extended,
+    guard: Guard | Guarded | Extended | None = None,
     *,
     issuer: Issuer | str | None = None,
     tenant: str | None = None,
@@ -68,7 +71,8 @@ def trusted(
 
     Args:
         guard: the guard; or an object whose attribute `guard` is one, such as a middleware; or an
-            app of Flask or Quart that has a `BearerGuard`.
+            app of Flask or Quart that has a `BearerGuard`. A Django project may leave it out: it
+            is that of `settings.BEARERGUARD`.
         issuer: which of the guard's issuers, or its url; required if there are several.
         tenant: which tenant of a multi-tenant issuer; required if it has several.
 
@@ -100,6 +104,8 @@ def guard_of(given: object) -> Guard:
 
     Raises `ConfigurationError` if there is none.
     """
+    if given is None:
+        given = guard_of_django()
     if isinstance(given, Guard):
         return given
     extension = getattr(given, "extensions", {}).get("bearerguard")
@@ -110,6 +116,18 @@ def guard_of(given: object) -> Guard:
     raise ConfigurationError(
         f"trusted(guard): pass a Guard, or an object that has one, not {type(given).__name__}"
     )
+
+
+def guard_of_django() -> Guard | None:
+    """Return the guard of `settings.BEARERGUARD`; None outside a Django project that has one."""
+    settings = getattr(sys.modules.get("django.conf"), "settings", None)
+    if settings is None or not (settings.configured or "DJANGO_SETTINGS_MODULE" in os.environ):
+        return None
+    if not hasattr(settings, "BEARERGUARD"):
+        return None
+    # Imported by its name: only these projects have Django.
+    guard: Guard = import_module("bearerguard.django.protection").protection().guard
+    return guard
 
 
 def _chosen(guard: Guard, issuer: Issuer | str | None) -> Issuer:

@@ -7,9 +7,7 @@ pytest; a fixture imports what it needs when a test uses it.
 from __future__ import annotations
 
 import inspect
-import os
 import pkgutil
-import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -41,13 +39,12 @@ def bearerguard_options(request: pytest.FixtureRequest) -> dict[str, Any]:
     """The options of `bearerguard_issuer`; override this fixture to set them.
 
     With `guard`, the guard of the app under test, they are those of `trusted`: `issuer`, `tenant`.
-    The ini option `bearerguard_guard` names that guard; of a Django project it is that of
-    `settings.BEARERGUARD`. Without a guard they are those of `LocalIssuer`: `url`, `audience`,
-    `algorithm`, …. The marker `bearerguard` sets options for one test.
+    The ini option `bearerguard_guard` names that guard; in a Django project it is that of
+    `settings.BEARERGUARD`. Without a guard, or with None, they are those of `LocalIssuer`: `url`,
+    `audience`, `algorithm`, …. The marker `bearerguard` sets options for one test.
     """
     named = request.config.getini(_INI)
-    guard = _named(named) if named else _of_django()
-    return {} if guard is None else {"guard": guard}
+    return {"guard": _named(named)} if named else {}
 
 
 @pytest.fixture
@@ -59,8 +56,8 @@ def bearerguard_issuer(
     from bearerguard.testing.impersonation import trusted  # noqa: PLC0415
     from bearerguard.testing.local_issuer import LocalIssuer  # noqa: PLC0415
 
-    options = _marked(request, bearerguard_options)
-    guard = options.pop("guard", None)
+    options = _chosen(request, bearerguard_options)
+    guard = options.pop("guard")
     if guard is not None:
         with trusted(guard, **options) as issuer:
             yield issuer
@@ -81,7 +78,7 @@ def bearerguard_guard(
     """The guard of the app under test, or a new one; it trusts `bearerguard_issuer`."""
     from bearerguard.testing.impersonation import guard_of  # noqa: PLC0415 - see above
 
-    guard = _marked(request, bearerguard_options).get("guard")
+    guard = _chosen(request, bearerguard_options)["guard"]
     if guard is not None:
         yield guard_of(guard)
         return
@@ -100,21 +97,13 @@ def _named(name: str) -> object:
     return found() if inspect.isroutine(found) else found
 
 
-def _of_django() -> object | None:
-    """Return what protects the Django project that is tested; None for other projects."""
-    loaded = sys.modules.get("django.conf")
-    settings = getattr(loaded, "settings", None)
-    if settings is None or not (settings.configured or "DJANGO_SETTINGS_MODULE" in os.environ):
-        return None
-    if not hasattr(settings, "BEARERGUARD"):
-        return None
-    made: object = pkgutil.resolve_name("bearerguard.django.protection:protection")()
-    return made
+def _chosen(request: pytest.FixtureRequest, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options with those of the test's markers, the closest last, and the guard."""
+    from bearerguard.testing.impersonation import guard_of_django  # noqa: PLC0415 - see above
 
-
-def _marked(request: pytest.FixtureRequest, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options with those of the test's markers, the closest last."""
     chosen = dict(options)
     for marker in reversed(list(request.node.iter_markers(_MARKER))):
         chosen |= marker.kwargs
+    if "guard" not in chosen:
+        chosen["guard"] = guard_of_django()
     return chosen
