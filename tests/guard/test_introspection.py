@@ -175,9 +175,7 @@ def issuer(clock: Clock) -> LocalIssuer:
 
 def guard_of(issuer: LocalIssuer, **options: Any) -> Guard:
     how = issuer.introspection.options(**options)
-    return Guard(
-        issuer.issuer(introspection=how), transport=issuer.transport(), clock=issuer.clock
-    )
+    return Guard(issuer.issuer(introspection=how), transport=issuer.transport(), clock=issuer.clock)
 
 
 def test_the_environment_says_how_to_ask(issuer: LocalIssuer) -> None:
