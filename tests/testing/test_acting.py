@@ -19,8 +19,9 @@ from litestar.testing import TestClient as LitestarClient
 from quart import Quart, websocket
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
+from starlette.websockets import WebSocket
 from werkzeug.datastructures import Headers
 
 from bearerguard import ConfigurationError, Guard
@@ -119,6 +120,20 @@ def test_without_a_block_it_goes_on_until_it_is_stopped(make: Callable[[], Any])
     assert client.get("/").text == "user: read"
     acting.stop()
     assert client.get("/").text == "nobody"
+
+
+def test_a_websocket_of_a_test_client_sends_it() -> None:
+    async def listen(socket: WebSocket) -> None:
+        await socket.accept()
+        await socket.send_text(described(socket.headers.get("authorization")))
+        await socket.close()
+
+    client = TestClient(Starlette(routes=[WebSocketRoute("/ws", listen)]))
+    with (
+        acting_as(client, issuer=ISSUER, subject="ada"),
+        client.websocket_connect("/ws") as connection,
+    ):
+        assert connection.receive_text() == "ada: "
 
 
 def test_headers_that_the_client_had_are_sent_again_after_the_block() -> None:

@@ -85,6 +85,8 @@ def test_after_the_block_the_guard_refuses_what_it_accepted_there() -> None:
     assert client.get("/recordings").status_code == 401
     with pytest.raises(TokenError):
         guard.verify(issuer_token := client.headers["Authorization"].removeprefix("Bearer "))
+    with pytest.raises(TokenError):
+        guard.verify(issuer.token())
     with trusted(guard) as another, pytest.raises(TokenError):
         guard.verify(issuer_token)
     assert another is not issuer

@@ -121,6 +121,10 @@ class Guard:
         cache_size: how many validated tokens are cached at most.
         max_token_bytes: the longest token that is parsed, JWT or opaque.
 
+    Attributes:
+        issuers: as passed.
+        options: all other arguments, by their names.
+
     Raises:
         ConfigurationError: an option is missing or unsafe.
     """

@@ -44,14 +44,14 @@ def in_use(issuer: LocalIssuer) -> Generator[None]:
 
 
 class Acting(Generic[Client]):
-    """What `acting_as` did to a client; as a context manager, it ends with the block."""
+    """A client that sends a token; as a context manager, until the block ends."""
 
     def __init__(self, client: Client, stop: Callable[[], None]) -> None:
         self.client: Client = client
         self._stop = stop
 
     def stop(self) -> None:
-        """Send again what the client sent before."""
+        """Have the client send again what it sent before."""
         self._stop()
 
     def __enter__(self) -> Client:

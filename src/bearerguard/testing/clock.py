@@ -19,7 +19,9 @@ class Clock:
             callable that returns them. By default the system's time, so that the clock runs.
     """
 
-    def __init__(self, source: float | Callable[[], float] = _system) -> None:
+    def __init__(self, source: float | Callable[[], float] | None = None) -> None:
+        if source is None:
+            source = _system
         if not callable(source) and (
             isinstance(source, bool) or not isinstance(source, int | float)
         ):

@@ -110,8 +110,6 @@ class LocalIssuer:
         self.cache_control: str | None = None
         self.extra_keys: list[Any] = []
         self.hits: Counter[str] = Counter()
-        if clock is None:
-            clock = Clock()
         self.clock: Clock = clock if isinstance(clock, Clock) else Clock(clock)
         self._secret = secret.encode() if isinstance(secret, str) else secret
         self._token_type = token_type
@@ -120,6 +118,7 @@ class LocalIssuer:
         self._discovery_url = discovery_url
         self.introspection: LocalIntrospection = LocalIntrospection(self.clock)
         self._made = 0
+        self._is_closed = False
         self._keys = [self._new_key(algorithm)]
 
     # Tokens
@@ -322,19 +321,29 @@ class LocalIssuer:
         }
         return Issuer(self.url, audience=self.audience if audience is None else audience, **chosen)
 
-    def guard(self, **options: Unpack[GuardOptions]) -> Guard:
-        """Return a guard that trusts this issuer and calls it in process, with these options."""
+    def guard(self, *, introspects: bool = False, **options: Unpack[GuardOptions]) -> Guard:
+        """Return a guard that trusts this issuer and calls it in process.
+
+        Args:
+            introspects: accept opaque tokens too.
+            options: further options of `Guard`.
+        """
+        how = self.introspection.options() if introspects else None
         chosen: GuardOptions = {"transport": self.transport(), "clock": self.clock, **options}
-        return Guard(self.issuer(), **chosen)
+        return Guard(self.issuer(introspection=how), **chosen)
 
     def close(self) -> None:
-        """Leave its keys to later issuers of this process: an RSA key is slow to make.
+        """Let later issuers of this process have its keys: an RSA key is slow to make.
 
-        It must not sign any more. Closing is not required.
+        Closing is not required. A token that is signed afterwards may pass as one of theirs.
         """
-        for key in self._keys:
-            key.recycle()
-        self._keys = []
+        if not self._is_closed:
+            self._is_closed = True
+            for key in self._keys:
+                key.recycle()
+
+    def __repr__(self) -> str:
+        return f"LocalIssuer({self.url!r})"
 
     def _new_key(self, algorithm: str) -> SigningKey:
         if self._secret is not None:
