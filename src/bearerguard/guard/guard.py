@@ -10,7 +10,7 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Self, TypeAlias, TypedDict, TypeVar, Unpack
+from typing import Any, Self, TypeAlias, TypedDict, TypeVar, Unpack, cast
 
 from bearerguard.errors import (
     MISSING_CREDENTIALS,
@@ -147,6 +147,8 @@ class Guard:
         cache_size: int = _CACHE_SIZE,
         max_token_bytes: int = jwt.MAX_TOKEN_BYTES,
     ) -> None:
+        arguments = locals()
+        given = {name: arguments[name] for name in GuardOptions.__annotations__}
         check_issuers(issuers, route_opaque)
         options.check_realm(realm)
         options.check_requirement(require)
@@ -157,22 +159,7 @@ class Guard:
         options.check_cache_size(cache_size)
         options.check_max_token_bytes(max_token_bytes)
         self.issuers: tuple[Issuer, ...] = issuers
-        self.options: GuardOptions = {
-            "realm": realm,
-            "require": require,
-            "expiry_headers": expiry_headers,
-            "cache_control": cache_control,
-            "denial_body": denial_body,
-            "revocations": revocations,
-            "route_opaque": route_opaque,
-            "introspection_cache": introspection_cache,
-            "transport": transport,
-            "on_event": on_event,
-            "clock": clock,
-            "monotonic": monotonic,
-            "cache_size": cache_size,
-            "max_token_bytes": max_token_bytes,
-        }
+        self.options: GuardOptions = cast("GuardOptions", given)
         self._dependents: list[weakref.WeakMethod[Callable[[], None]]] = []
         self.realm: str = realm
         self.requirement: Requirement | None = require
