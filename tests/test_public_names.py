@@ -233,7 +233,6 @@ NAMES: dict[str, list[str]] = {
         "Acting",
         "Clock",
         "LocalIssuer",
-        "LocalIssuerOptions",
         "SigningKey",
         "TokenOptions",
         "acting_as",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -349,6 +350,12 @@ def test_a_tenant_of_a_multi_tenant_issuer_is_chosen() -> None:
 
 WRONG: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
     "no guard": (object, {}, "pass a Guard"),
+    "nothing": (lambda: None, {}, "pass the guard: there is no Django project"),
+    "an extension without a guard": (
+        lambda: SimpleNamespace(extensions={}),
+        {},
+        "pass a Guard, or an object that has one, not SimpleNamespace",
+    ),
     "several issuers": (
         lambda: Guard(Issuer(ISSUER, audience=API), Issuer("https://b.example", audience=API)),
         {},

@@ -15,14 +15,13 @@ if TYPE_CHECKING:
     from bearerguard.testing.acting import Acting, acting_as
     from bearerguard.testing.clock import Clock
     from bearerguard.testing.impersonation import trusted
-    from bearerguard.testing.local_issuer import LocalIssuer, LocalIssuerOptions, TokenOptions
+    from bearerguard.testing.local_issuer import LocalIssuer, TokenOptions
     from bearerguard.testing.signing_key import SigningKey, sign
 
 __all__ = [
     "Acting",
     "Clock",
     "LocalIssuer",
-    "LocalIssuerOptions",
     "SigningKey",
     "TokenOptions",
     "acting_as",
@@ -34,7 +33,6 @@ _PLACE_OF = {
     "Acting": "acting",
     "Clock": "clock",
     "LocalIssuer": "local_issuer",
-    "LocalIssuerOptions": "local_issuer",
     "SigningKey": "signing_key",
     "TokenOptions": "local_issuer",
     "acting_as": "acting",

@@ -106,9 +106,14 @@ def guard_of(given: object) -> Guard:
     """
     if given is None:
         given = guard_of_django()
+        if given is None:
+            raise ConfigurationError(
+                "trusted(): pass the guard: there is no Django project with settings.BEARERGUARD"
+            )
     if isinstance(given, Guard):
         return given
-    extension = getattr(given, "extensions", {}).get("bearerguard")
+    extensions = getattr(given, "extensions", None)
+    extension = extensions.get("bearerguard") if isinstance(extensions, dict) else None
     for each in (given, extension):
         found = getattr(each, "guard", None)
         if isinstance(found, Guard):

@@ -45,19 +45,6 @@ class TokenOptions(TypedDict, total=False):
     claims: Mapping[str, Any] | None
 
 
-class LocalIssuerOptions(TypedDict, total=False):
-    """The options of `LocalIssuer` besides its url."""
-
-    audience: str
-    algorithm: str
-    secret: bytes | str | None
-    token_type: str
-    claims: ClaimMapping
-    jwks_uri: str | None
-    discovery_url: str | None
-    clock: Callable[[], float] | None
-
-
 class LocalIssuer:
     """An issuer for tests.
 
