@@ -30,6 +30,7 @@ NAMES: dict[str, list[str]] = {
         "ConfigurationError",
         "CredentialsError",
         "Decision",
+        "DecisionRecord",
         "DenialBody",
         "Deny",
         "DiscoveryError",
@@ -38,6 +39,7 @@ NAMES: dict[str, list[str]] = {
         "ExpiryHeaders",
         "Fetch",
         "FetchFailed",
+        "FetchRecord",
         "Flow",
         "GITHUB_EXPIRY",
         "Guard",
@@ -53,6 +55,7 @@ NAMES: dict[str, list[str]] = {
         "KeyPolicy",
         "LoginFailed",
         "LoginRequired",
+        "Observer",
         "Pending",
         "Principal",
         "Reason",
@@ -85,6 +88,7 @@ NAMES: dict[str, list[str]] = {
         "ASGIApp",
         "BearerMiddleware",
         "Message",
+        "REFUSAL",
         "Receive",
         "RequestState",
         "Scope",
@@ -92,6 +96,7 @@ NAMES: dict[str, list[str]] = {
         "raw_headers",
         "request_info",
         "send_response",
+        "sending_refusals",
     ],
     "bearerguard.backchannel": [
         "BackchannelLogout",
@@ -146,11 +151,42 @@ NAMES: dict[str, list[str]] = {
         "register_storage",
         "storage_names",
     ],
+    "bearerguard.django": [
+        "BearerMiddleware",
+        "require",
+        "require_scopes",
+        "token_not_required",
+    ],
+    "bearerguard.django.rest_framework": [
+        "BearerAuthentication",
+        "BearerUser",
+        "ClientRateThrottle",
+        "HasScopes",
+        "Requires",
+        "exception_handler",
+        "requirement_of_view",
+    ],
+    "bearerguard.django.spectacular": [
+        "BearerScheme",
+    ],
     "bearerguard.flask": [
         "BearerGuard",
         "current_principal",
         "require",
         "require_scopes",
+    ],
+    "bearerguard.litestar": [
+        "BearerMiddleware",
+        "BearerPlugin",
+        "RouteGuard",
+        "provide_principal",
+        "require",
+        "require_scopes",
+    ],
+    "bearerguard.logs": [
+        "JsonFormatter",
+        "LogObserver",
+        "TextFormatter",
     ],
     "bearerguard.middleware": [
         "Adapter",
@@ -164,6 +200,16 @@ NAMES: dict[str, list[str]] = {
         "check_routes",
         "check_takes",
     ],
+    "bearerguard.ninja": [
+        "BearerAuth",
+        "install",
+    ],
+    "bearerguard.opentelemetry": [
+        "OpenTelemetryObserver",
+    ],
+    "bearerguard.prometheus": [
+        "PrometheusObserver",
+    ],
     "bearerguard.providers": [
         "auth0",
         "cognito",
@@ -175,6 +221,12 @@ NAMES: dict[str, list[str]] = {
         "keycloak",
         "kubernetes",
         "okta",
+    ],
+    "bearerguard.quart": [
+        "BearerGuard",
+        "current_principal",
+        "require",
+        "require_scopes",
     ],
     "bearerguard.redis": [
         "RedisStore",

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from bearerguard.guard.decision import Allow, Decision, Deny, Pending, Unavailable
     from bearerguard.guard.guard import DenialBody, Guard, GuardOptions
     from bearerguard.guard.introspection.introspection_cache import IntrospectionCache
+    from bearerguard.guard.observers import DecisionRecord, FetchRecord, Observer
     from bearerguard.guard.revocation.revocations import Revocations
     from bearerguard.guard.tokens.routing import RouteOpaque
     from bearerguard.principal import ANONYMOUS, Claims, Principal
@@ -68,6 +69,7 @@ __all__ = [
     "ConfigurationError",
     "CredentialsError",
     "Decision",
+    "DecisionRecord",
     "DenialBody",
     "Deny",
     "DiscoveryError",
@@ -75,6 +77,7 @@ __all__ = [
     "ExpiryHeaders",
     "Fetch",
     "FetchFailed",
+    "FetchRecord",
     "Flow",
     "Guard",
     "GuardOptions",
@@ -89,6 +92,7 @@ __all__ = [
     "KeyPolicy",
     "LoginFailed",
     "LoginRequired",
+    "Observer",
     "Pending",
     "Principal",
     "Reason",
@@ -138,6 +142,7 @@ _PLACES = {
     "guard.decision": "Allow Decision Deny Pending Unavailable",
     "runtime.events": "Event",
     "guard.guard": "DenialBody Guard GuardOptions",
+    "guard.observers": "DecisionRecord FetchRecord Observer",
     "guard.revocation.revocations": "Revocations",
     "guard.tokens.routing": "RouteOpaque",
     "principal": "ANONYMOUS Claims Principal",

@@ -6,10 +6,12 @@ Decides nothing; imports no framework; runs on asyncio and trio.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
 from types import MethodType
 from typing import Any, Self, TypeAlias
 
 from bearerguard.guard.decision import Allow, Deny, Pending, Unavailable
+from bearerguard.guard.events import Place
 from bearerguard.guard.token_cache import SUFFIX
 from bearerguard.middleware.adapter import Adapter
 from bearerguard.middleware.admission import RequestInfo
@@ -30,6 +32,7 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 __all__ = [
+    "REFUSAL",
     "ASGIApp",
     "BearerMiddleware",
     "Message",
@@ -40,11 +43,14 @@ __all__ = [
     "raw_headers",
     "request_info",
     "send_response",
+    "sending_refusals",
 ]
 
 _POLICY_VIOLATION = 1008  # RFC 6455 §7.4.1
 _OF_PREFLIGHTS = frozenset({b"origin", b"access-control-request-method"})
 _PRINCIPAL = "principal"
+# Where a framework's module stores, in the scope, the response that refuses a request.
+REFUSAL = "bearerguard.refusal"
 
 
 class BearerMiddleware(Adapter[ASGIApp]):
@@ -118,7 +124,7 @@ class BearerMiddleware(Adapter[ASGIApp]):
             principal, is_http = ANONYMOUS, False  # nothing is added to its response
         else:
             fields = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
-            place = f"{scope.get('method', 'WEBSOCKET')} {scope['path']}"
+            place = partial(self._place, scope)
             decision = self.guard.decide_now(fields, requirement, optional=is_optional, place=place)
             if isinstance(decision, Pending):
                 decision = await self.guard.arun(decision.flow)
@@ -130,7 +136,9 @@ class BearerMiddleware(Adapter[ASGIApp]):
                 _set_principal(scope, ANONYMOUS)
                 await self.refuse(scope, receive, send, decision)
                 return
-            principal = decision.principal
+            principal, known = decision.principal, decision.kept
+            if known is not None:
+                token_headers = known.token_headers
         scope["bearerguard"] = admission
         scope["user"] = scope["auth"] = principal
         state = scope.get("state")
@@ -152,6 +160,13 @@ class BearerMiddleware(Adapter[ASGIApp]):
                 # Making a bound method takes half the time of making a closure.
                 send = MethodType(complete, (send, token_headers))
         await app(scope, receive, send)
+
+    def describe(self, scope: Scope) -> RequestInfo:
+        """Describe a request that is refused; a framework that knows its route overrides it."""
+        return request_info(scope)
+
+    def _place(self, scope: Scope) -> Place:
+        return self.admission.place(self.describe(scope))
 
     async def refuse(
         self, scope: Scope, receive: Receive, send: Send, decision: Deny | Unavailable
@@ -216,13 +231,44 @@ async def send_response(scope: Scope, receive: Receive, send: Send, response: Re
     prefix = "http.response"
     if scope["type"] == "websocket":
         await receive()  # the handshake, which is being refused
-        if "websocket.http.response" not in scope.get("extensions", {}):
+        if not _takes_responses(scope):
             await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
             return
         prefix = "websocket.http.response"
+    await _send_http(send, response, prefix)
+
+
+def sending_refusals(scope: Scope, send: Send) -> Send:
+    """Return a `send` that refuses a websocket in full where the app closes it.
+
+    Frameworks refuse a websocket by an exception, and then close it with a code of their own.
+    `scope[REFUSAL]` is the refusal, if a route has refused.
+    """
+    accepted = False
+
+    async def send_refusal(message: Message) -> None:
+        nonlocal accepted
+        accepted = accepted or message["type"] == "websocket.accept"
+        refusal = scope.get(REFUSAL)
+        if refusal is None or message["type"] != "websocket.close":
+            await send(message)
+        elif not accepted and _takes_responses(scope):
+            await _send_http(send, refusal, "websocket.http.response")
+        else:
+            await send({**message, "code": _POLICY_VIOLATION})
+
+    return send_refusal
+
+
+async def _send_http(send: Send, response: Response, prefix: str) -> None:
     headers = raw_headers(response)
     await send({"type": f"{prefix}.start", "status": response.status, "headers": headers})
     await send({"type": f"{prefix}.body", "body": response.body})
+
+
+def _takes_responses(scope: Scope) -> bool:
+    """Whether the server can respond to a websocket's handshake by HTTP."""
+    return "websocket.http.response" in (scope.get("extensions") or {})
 
 
 def raw_headers(response: Response) -> list[tuple[bytes, bytes]]:
@@ -240,7 +286,15 @@ def request_info(scope: Scope) -> RequestInfo:
         whole_path=scope["path"],
         has_origin=any(name.lower() == b"origin" for name, _ in scope["headers"]),
         is_preflight=_is_preflight(scope),
+        header=partial(_header, scope),
     )
+
+
+def _header(scope: Scope, wanted: str) -> str | None:
+    field = wanted.encode()
+    values = (value for name, value in scope["headers"] if name.lower() == field)
+    found: bytes | None = next(values, None)
+    return None if found is None else found.decode("latin-1")
 
 
 class RequestState(dict[str, Any]):

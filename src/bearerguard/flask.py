@@ -8,14 +8,10 @@ a handler turned the refusal into a success or a server error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, NoReturn
-
-import flask
-from flask.views import View
-from werkzeug.exceptions import HTTPException, default_exceptions
-from werkzeug.local import LocalProxy
 
 from bearerguard import wsgi
 from bearerguard.errors import ConfigurationError
@@ -24,12 +20,20 @@ from bearerguard.guard.decision import Deny, Unavailable
 from bearerguard.guard.guard import Guard
 from bearerguard.middleware.admission import Admission, AdmissionOptions, RequestInfo
 from bearerguard.middleware.decorators import Admitted, Endpoint, RouteDecorators, check_routes
+from bearerguard.middleware.extension import EXTENSION, Extension
+from bearerguard.middleware.refusal import kept_headers, may_replace
 from bearerguard.principal import Principal
+from bearerguard.runtime.extras import Extra
 from bearerguard.runtime.messages import Response
+
+with Extra("flask", needed_by=__name__):
+    import flask
+    from flask.views import View
+    from werkzeug.exceptions import HTTPException, default_exceptions
+    from werkzeug.local import LocalProxy
 
 __all__ = ["BearerGuard", "current_principal", "require", "require_scopes"]
 
-_EXTENSION = "bearerguard"
 _PRINCIPAL = "bearerguard.principal"
 _ADMISSION = "bearerguard.admission"
 # What the middleware decided, for Flask to refuse.
@@ -38,14 +42,12 @@ _DECISION = "bearerguard.decision"
 _REFUSAL = "bearerguard.refusal"
 # Set where Flask's own response to OPTIONS may be sent.
 _IS_OPTIONS = "bearerguard.is_options"
-# The headers that an error handler's own response must still have (RFC 9110 §11.6.1).
-_KEPT_HEADERS = ("WWW-Authenticate", "Cache-Control", "Retry-After")
 _REMEDY = (
     "call BearerGuard(app) or init_app(app), and make requests through the app's WSGI interface"
 )
 
 
-class BearerGuard:
+class BearerGuard(Extension[flask.Flask]):
     """Authenticates every request of a Flask app.
 
     Args:
@@ -60,40 +62,14 @@ class BearerGuard:
         ConfigurationError: an option or a setting is missing or malformed.
     """
 
-    def __init__(
-        self,
-        app: flask.Flask | None = None,
-        *,
-        guard: Guard | None = None,
-        require: Requirement | None = None,
-        optional: bool | Sequence[str] = False,
-        exclude: Sequence[str] = (),
-    ) -> None:
-        self.guard: Guard | None = guard
-        self._options: AdmissionOptions = {
-            "require": require,
-            "optional": optional,
-            "exclude": exclude,
-        }
-        if app is not None:
-            self.init_app(app)
-
-    def init_app(self, app: flask.Flask) -> None:
-        """Protect `app`; one extension may protect several.
-
-        Raises:
-            ConfigurationError: the app has a `BearerGuard`, or a setting is missing or malformed.
-        """
-        if _EXTENSION in app.extensions:
-            raise ConfigurationError("init_app(): this app has a BearerGuard already")
-        guard = self.guard or Guard.from_mapping(app.config)
-        middleware: Any = _Middleware(app.wsgi_app, guard=guard, **self._options)
+    def _protect(self, app: flask.Flask, guard: Guard, options: AdmissionOptions) -> object:
+        middleware: Any = _Middleware(app.wsgi_app, guard=guard, **options)
         middleware.flask_app = app
-        app.extensions[_EXTENSION] = middleware
         app.wsgi_app = middleware  # type: ignore[method-assign]
         # Before all code of the app: its URL preprocessors may reveal which things exist.
         app.url_value_preprocessors.setdefault(None, []).insert(0, _refuse_here)
         app.after_request(_keep_challenge)
+        return middleware
 
 
 class _Middleware(wsgi.BearerMiddleware):
@@ -115,6 +91,9 @@ class _Middleware(wsgi.BearerMiddleware):
         if not self._checked:
             check_routes(self.flask_app.view_functions.values())
             self._checked = True
+
+    def describe(self, environ: wsgi.Environ) -> RequestInfo:
+        return _with_rule(environ, _rule(self.flask_app, environ))
 
     def refuse(
         self,
@@ -144,6 +123,20 @@ class _Middleware(wsgi.BearerMiddleware):
         if body is not None:
             body.close()
         return super().refuse(environ, start_response, decision)
+
+
+def _rule(app: flask.Flask, environ: wsgi.Environ) -> str:
+    """Return the rule of the view that would handle a request, "" if there is none."""
+    try:
+        adapter = app.create_url_adapter(app.request_class(environ))
+        return "" if adapter is None else adapter.match(return_rule=True)[0].rule
+    except Exception:  # no view for this path, or a converter failed, which Flask will report
+        return ""
+
+
+def _with_rule(environ: wsgi.Environ, rule: str) -> RequestInfo:
+    route = environ.get("SCRIPT_NAME", "") + rule if rule else ""
+    return replace(wsgi.request_info(environ), route=route)
 
 
 def _principal() -> Principal:
@@ -192,7 +185,8 @@ class _Decorators(RouteDecorators[flask.Request]):
         return Admitted(admission, environ[_PRINCIPAL])
 
     def describe(self, connection: flask.Request) -> RequestInfo:
-        return wsgi.request_info(connection.environ)
+        rule = connection.url_rule
+        return _with_rule(connection.environ, "" if rule is None else rule.rule)
 
     def refuse(
         self, connection: flask.Request, admission: Admission, decision: Deny | Unavailable
@@ -218,7 +212,7 @@ def _refuse_here(_endpoint: str | None, _values: dict[str, Any] | None) -> None:
     admission = request.environ.get(_ADMISSION)
     if not isinstance(admission, Admission):
         raise ConfigurationError(f"no guard found: {_REMEDY}")
-    middleware: _Middleware = flask.current_app.extensions[_EXTENSION]
+    middleware: _Middleware = flask.current_app.extensions[EXTENSION]
     middleware.check_routes()
     decision = request.environ.get(_DECISION)
     if decision is None:
@@ -235,26 +229,16 @@ def _refuse_here(_endpoint: str | None, _values: dict[str, Any] | None) -> None:
 
 
 def _may_go_out(environ: wsgi.Environ, status: int) -> bool:
-    """Whether Flask's response may be sent: its own to OPTIONS, or one that is not a success.
-
-    An error handler may redirect a browser to a login, or respond 404; it must not turn a refusal
-    into a success.
-    """
+    """Whether Flask's response may be sent: its own to OPTIONS, or one that refuses."""
     if _IS_OPTIONS in environ:
         return status < HTTPStatus.INTERNAL_SERVER_ERROR
-    refusal: Response | None = environ.get(_REFUSAL)
-    if refusal is None:
-        return False
-    is_no_success = HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.INTERNAL_SERVER_ERROR
-    return is_no_success or status == refusal.status
+    return may_replace(environ.get(_REFUSAL), status)
 
 
 def _keep_challenge(response: flask.Response) -> flask.Response:
     """Give an error handler's own response the headers that a refusal must have."""
     refusal: Response | None = flask.request.environ.get(_REFUSAL)
     if refusal is not None and response.status_code == refusal.status:
-        for name in _KEPT_HEADERS:
-            values = [value for key, value in refusal.headers if key == name]
-            if values:
-                response.headers.setlist(name, values)
+        for name, values in kept_headers(refusal).items():
+            response.headers.setlist(name, values)
     return response

@@ -7,14 +7,8 @@ decorators differ in that their 401 and 403 carry the whole challenge.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TypeAlias
-
-from starlette.applications import Starlette
-from starlette.endpoints import HTTPEndpoint, WebSocketEndpoint
-from starlette.requests import HTTPConnection
-from starlette.responses import Response
-from starlette.routing import BaseRoute, Router
-from starlette.websockets import WebSocket
 
 from bearerguard import asgi
 from bearerguard.errors import ConfigurationError
@@ -29,6 +23,15 @@ from bearerguard.middleware.decorators import (
     check_takes,
 )
 from bearerguard.middleware.inner_apps import wrapped_apps
+from bearerguard.runtime.extras import Extra
+
+with Extra("starlette", needed_by=__name__):
+    from starlette.applications import Starlette
+    from starlette.endpoints import HTTPEndpoint, WebSocketEndpoint
+    from starlette.requests import HTTPConnection
+    from starlette.responses import Response
+    from starlette.routing import BaseRoute, Match, Router
+    from starlette.websockets import WebSocket
 
 __all__ = ["BearerMiddleware", "require", "require_scopes"]
 
@@ -49,6 +52,35 @@ class BearerMiddleware(asgi.BearerMiddleware):
         super()._prepare()
         apps = (each for each in wrapped_apps(self.app) if isinstance(each, Starlette | Router))
         check_routes(endpoint for app in apps for endpoint in _endpoints(app.routes))
+
+    def describe(self, scope: asgi.Scope) -> RequestInfo:  # noqa: D102 - as the adapter's
+        apps = (each for each in wrapped_apps(self.app) if isinstance(each, Starlette | Router))
+        try:
+            route = _template(next((app.routes for app in apps), ()), scope)
+        except Exception:  # a convertor of the app: what it raises must not change a refusal
+            route = ""
+        return replace(asgi.request_info(scope), route=route)
+
+
+def _template(routes: Iterable[BaseRoute], scope: asgi.Scope) -> str:
+    """Return the template of the route that would handle a request, "" if there is none."""
+    partly = ""
+    for route in routes:
+        match, inner = route.matches(scope)
+        if match is Match.NONE:
+            continue
+        child = {**scope, **inner}
+        below = getattr(route, "routes", None)
+        found = _template(below, child) if below else _whole(route, scope)
+        if match is Match.FULL:
+            return found
+        partly = partly or found  # another method of the same path
+    return partly
+
+
+def _whole(route: object, scope: asgi.Scope) -> str:
+    path = getattr(route, "path", "")
+    return scope.get("root_path", "") + path if path else ""
 
 
 def _endpoints(routes: Iterable[BaseRoute]) -> Iterator[object]:
@@ -95,7 +127,8 @@ class _Decorators(RouteDecorators[_Connection]):
         return Admitted(admission, scope["state"]["principal"])
 
     def describe(self, connection: _Connection) -> RequestInfo:
-        return asgi.request_info(connection.scope)
+        scope = connection.scope
+        return replace(asgi.request_info(scope), route=_whole(scope.get("route"), scope))
 
     def refuse(self, connection: _Connection, admission: Admission, decision: Deny) -> Response:
         refusal = admission.refusal(decision, self.describe(connection))

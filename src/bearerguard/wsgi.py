@@ -7,11 +7,13 @@ streaming, `close()` and `wsgi.file_wrapper` stay what they were.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from http import HTTPStatus
 from types import MethodType
 from typing import Any, TypeAlias
 
 from bearerguard.guard.decision import Allow, Deny, Pending, Unavailable
+from bearerguard.guard.events import Place
 from bearerguard.guard.token_cache import SUFFIX
 from bearerguard.middleware.adapter import Adapter
 from bearerguard.middleware.admission import RequestInfo
@@ -58,7 +60,7 @@ class BearerMiddleware(Adapter[WSGIApp]):
         if has_exceptions:
             path, raw_path = _paths(environ)
             if admission.excludes(path, raw_path) or (
-                admission.passes_preflights and _is_preflight(environ)
+                admission.passes_preflights and is_preflight(environ)
             ):
                 environ["bearerguard.principal"] = ANONYMOUS
                 return app(environ, start_response)
@@ -77,14 +79,15 @@ class BearerMiddleware(Adapter[WSGIApp]):
             principal, token_headers = known.principal, known.token_headers
         else:
             fields = () if authorization is None else (_octets(authorization),)
-            place = f"{environ['REQUEST_METHOD']} {_whole_path(environ)}"
+            place = partial(self._place, environ)
             decision = self.guard.decide_now(fields, requirement, optional=is_optional, place=place)
             if isinstance(decision, Pending):
                 decision = self.guard.run(decision.flow)
             if not isinstance(decision, Allow):
                 environ["bearerguard.principal"] = ANONYMOUS
                 return self.refuse(environ, start_response, decision)
-            principal, token_headers = decision.principal, None
+            principal, known = decision.principal, decision.kept
+            token_headers = None if known is None else known.token_headers
         environ["bearerguard.principal"] = principal
         has_origin = "HTTP_ORIGIN" in environ
         if has_origin or is_optional:
@@ -99,6 +102,13 @@ class BearerMiddleware(Adapter[WSGIApp]):
             # Making a bound method takes half the time of making a closure.
             start_response = MethodType(complete, (start_response, token_headers))
         return app(environ, start_response)
+
+    def describe(self, environ: Environ) -> RequestInfo:
+        """Describe a request that is refused; a framework that knows its route overrides it."""
+        return request_info(environ)
+
+    def _place(self, environ: Environ) -> Place:
+        return self.admission.place(self.describe(environ))
 
     def refuse(
         self, environ: Environ, start_response: StartResponse, decision: Deny | Unavailable
@@ -159,8 +169,15 @@ def request_info(environ: Environ) -> RequestInfo:
         raw_path,
         whole_path=_whole_path(environ),
         has_origin="HTTP_ORIGIN" in environ,
-        is_preflight=_is_preflight(environ),
+        is_preflight=is_preflight(environ),
+        header=partial(header, environ),
     )
+
+
+def header(environ: Environ, wanted: str) -> str | None:
+    """Return the value of a header field by its lower-case name, None for none."""
+    value: str | None = environ.get("HTTP_" + wanted.upper().replace("-", "_"))
+    return value
 
 
 def _whole_path(environ: Environ) -> str:
@@ -176,7 +193,7 @@ def _paths(environ: Environ) -> tuple[str, str]:
     return path or "/", raw_path.partition("?")[0]
 
 
-def _is_preflight(environ: Environ) -> bool:
+def is_preflight(environ: Environ) -> bool:
     """Whether it is a CORS preflight (Fetch, §3.2.2): without credentials."""
     return (
         environ["REQUEST_METHOD"] == "OPTIONS"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import flask
@@ -17,6 +18,7 @@ from starlette.websockets import WebSocket
 from bearerguard import Event, Guard, Requirement, claim, role, scopes, wsgi
 from bearerguard import flask as flask_adapter
 from bearerguard import starlette as starlette_adapter
+from bearerguard.guard.events import Place
 from bearerguard.testing import LocalIssuer
 from tests.conformance.harness import Clock
 
@@ -82,6 +84,12 @@ ADAPTERS: dict[str, Callable[[Guard, Requirement], Ask]] = {
     "flask, app": lambda g, r: _flask(g, r, decorated=False),
     "wsgi": _wsgi,
 }
+# How the request is named: by the path's template where the framework knows it.
+PLACES = dict.fromkeys(ADAPTERS, "POST /v1/<name>") | {
+    "starlette, route": "POST /v1/{name}",
+    "starlette, middleware": "POST /v1/{name}",
+    "wsgi": "POST /v1/recordings",
+}
 ADMIN = "role 'admin'"
 
 
@@ -133,9 +141,11 @@ def test_a_403_is_an_event_that_names_request_requirement_and_token(
         token = issuer.token(claims={"scope": ""} | claims)
         assert ask("POST", token) == 403
         assert ask("POST", token) == 403  # now the token is known
-    found = [each.detail for each in seen if each.code == code]
-    assert found == [f"POST /v1/recordings needs {detail}"] * 2
-    assert f"{code}: {found[0]} (issuer {issuer.url})" in caplog.text
+    found = [each for each in seen if each.code == code]
+    assert [each.detail for each in found] == [f"{PLACES[adapter]} needs {detail}"] * 2
+    assert f"{code}: {found[0].detail} (issuer {issuer.url})" in caplog.text
+    needed, _, present = detail.partition("; the token has ")
+    assert (found[0].details["needed"], found[0].details["present"]) == (needed, present)
     assert "secret-plan" not in caplog.text + repr(seen)
 
 
@@ -173,16 +183,19 @@ def test_each_requirement_is_logged_once_a_minute_and_a_path_cannot_forge_a_line
         principal = guard.verify(token)
         for path in ("/a", "/b", "/c\nERROR forged " + "x" * 500):
             for name in ("admin", "editor"):
-                assert guard.authorize(principal, role(name), place="GET " + path) is not None
-    lines = [each for each in caplog.messages if "requirement_unmet" in each]
+                place = partial(Place, "GET", path)
+                assert guard.authorize(principal, role(name), place=place) is not None
+    lines = [each for each in caplog.messages if each.startswith("requirement_unmet")]
     assert len(lines) == 2
+    assert caplog.messages[-1] == "lines_left_out: 4 (requirement_unmet 4)"
     caplog.clear()
     with issuer.guard(clock=clock) as guard:
-        guard.authorize(principal, role("x"), place="GET /c\nERROR forged " + "x" * 500)
+        place = partial(Place, "GET", "/c\nERROR forged " + "x" * 500, request_id="y\n" * 500)
+        guard.authorize(principal, role("x"), place=place)
         guard.authorize(principal, role("y"))
     first, second = [each for each in caplog.messages if "requirement_unmet" in each]
     assert first.isprintable()
-    assert len(first) < 300
+    assert len(first) < 400
     assert second.startswith("requirement_unmet: the request needs role 'y'; ")
 
 

@@ -484,10 +484,16 @@ main()
 @pytest.mark.parametrize(
     ("module", "arguments", "code", "said"),
     [
-        ("typer", ["client", "list"], 1, "the command needs typer: install bearerguard[cli]"),
-        ("rich", ["client", "list"], 1, "install bearerguard[cli]"),
-        ("sqlalchemy", ["client", "list", "--json"], 2, "needs sqlalchemy: install"),
-        ("argon2", ["serve", "--issuer", "x"], 2, "install bearerguard[server]"),
+        ("typer", ["client", "list"], 1, "the command needs the package typer"),
+        ("rich", ["client", "list"], 1, "pip install 'bearerguard[cli]'"),
+        (
+            "sqlalchemy",
+            ["client", "list", "--json"],
+            2,
+            "bearerguard.server needs the package sqlalchemy",
+        ),
+        ("uvicorn", ["serve", "--issuer", "x"], 2, "serve needs the package uvicorn"),
+        ("argon2", ["serve", "--issuer", "x"], 2, "pip install 'bearerguard[server]'"),
         ("alembic", ["--help"], 0, ""),
     ],
 )

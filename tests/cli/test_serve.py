@@ -162,3 +162,51 @@ def test_plain_http_beyond_this_machine_must_be_asked_for(tmp_path: Path) -> Non
 
 def _form(html: str) -> dict[str, str]:
     return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', html))
+
+
+@pytest.mark.parametrize("chosen", ["text", "json"])
+def test_lines_have_a_time_and_probes_find_the_health(tmp_path: Path, chosen: str) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    variables = {
+        **SECRET,
+        "BEARERGUARD_SERVER_ISSUER": url,
+        "BEARERGUARD_SERVER_STORE": f"sqlite:///{tmp_path}/auth.db",
+        "BEARERGUARD_SERVER_HEALTH_PATH": "/state",
+    }
+    program_file = str(Path(sys.executable).with_name("bearerguard"))
+    command = [program_file, "serve", "--port", str(port), "--log-format", chosen]
+    with (
+        program(command, cwd=tmp_path, environ=variables) as running,
+        httpx2.Client(base_url=url, timeout=60) as client,
+    ):
+        running.wait_for_port(port)
+        response = client.get("/state")
+        assert (response.status_code, response.json()["ready"]) == (200, True)
+        assert client.get("/state/live").json() == {"live": True}
+        assert client.get("/health").status_code == 404
+        (tmp_path / "auth.db").rename(tmp_path / "elsewhere.db")
+        time.sleep(1.1)  # the state is a second old at most
+        assert client.get("/state").status_code == 503
+        running.wait_for_line("(store_lost)")
+        lines = running.output.splitlines()
+    assert len(lines) > 3
+    moment = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
+    loggers = set()
+    for line in lines:
+        if chosen == "json":
+            fields = json.loads(line)
+            assert re.fullmatch(moment, fields["time"])
+            loggers.add(fields["logger"])
+        else:
+            found = re.fullmatch(rf"{moment} [A-Z]+ ([\w.]+) .+", line)
+            assert found, line
+            loggers.add(found[1])
+    assert loggers >= {"bearerguard.server", "uvicorn.error"}
+
+
+def test_a_health_path_that_is_an_endpoint_is_refused(tmp_path: Path) -> None:
+    own = ("serve", "--issuer", "http://127.0.0.1:1", "--store", f"sqlite:///{tmp_path}/auth.db")
+    result = CliRunner().invoke(app, [*own, "--health-path", "/oauth/token"], env=SECRET)
+    assert result.exit_code == 2
+    assert "--health-path: /oauth/token is another endpoint" in result.stderr

@@ -88,8 +88,9 @@ def test_options_of_commands_that_a_page_names_are_there() -> None:
     commands = "\n".join(
         re.findall(r"^\$ bearerguard.*|`(?:bearerguard [^`]*)?--[^`]*`", _prose(), re.MULTILINE)
     )
+    others = {"help", "all", "check", "workers", "preload", "instructions", "update", "deploy"}
     for option in set(re.findall(r"(?<![\w-])--([a-z][a-z-]+)", commands)):
-        if option not in {"help", "all", "check", "workers", "preload", "instructions", "update"}:
+        if option not in others:
             known = re.search(rf"--{option}\b|\b{option.replace('-', '_')}s?:", source)
             assert known, option
 

@@ -117,6 +117,9 @@ MISTAKES: list[tuple[str, Callable[[], object]]] = [
     (r"token_types=: \[''\]", lambda: issuer(token_types=("",))),
     (r"token_types=: pass a list", lambda: issuer(token_types=(7,))),
     (r"max_token_bytes=: pass a number", lambda: guard(max_token_bytes=0)),
+    (r"request_id_headers=: pass a list", lambda: guard(request_id_headers="X-Request-ID")),
+    (r"request_id_headers=: pass a list", lambda: guard(request_id_headers=["X Request"])),
+    (r"request_id_headers=: cookie holds", lambda: guard(request_id_headers=["Cookie"])),
     (r"max_token_bytes=: pass a number", lambda: guard(max_token_bytes=True)),
     (r"max_token_bytes=: pass a number", lambda: guard(max_token_bytes="16384")),
     (r"max_token_bytes=: pass a number", lambda: guard(max_token_bytes=2**20 + 1)),
@@ -400,6 +403,7 @@ EXAMPLES: dict[str, tuple[str, object]] = {
     "BEARERGUARD_INTROSPECTION_ALLOW_MISSING_AUDIENCE": ("true", True),
     "BEARERGUARD_REALM": ("recordings", "recordings"),
     "BEARERGUARD_MAX_TOKEN_BYTES": ("2048", 2048),
+    "BEARERGUARD_REQUEST_ID_HEADERS": ("X-Correlation-ID", ("X-Correlation-ID",)),
 }
 
 

@@ -105,7 +105,9 @@ def test_a_store_that_shares_nothing_is_reported(redis: RedisServer) -> None:
         assert "another secret" in event.detail
         redis.kill()
         first.verify(issuer.opaque_token())
-    assert "the shared store: ConnectionError" in {event.detail for event in events}
+    assert "the shared store: the connection was refused (ConnectionError)" in {
+        event.detail for event in events
+    }
     assert {event.code for event in events} == {"introspection_cache_failed"}
 
 

@@ -206,6 +206,8 @@ def test_an_outage_is_an_event_of_every_guard_and_a_refusal_of_one(redis: RedisS
     assert events["one"][0] == "revocations_unavailable"  # the request's
     eventually(lambda: events["two"] == ["revocations_unavailable"])  # the thread's
     assert two.health().status == "absent"
+    redis.start()
+    eventually(lambda: all("revocations_available" in seen for seen in events.values()))
     shared.close()
 
 

@@ -93,6 +93,36 @@ def test_a_store_that_is_down_is_no_error() -> None:
     assert kept.run(cache().get(ISSUER, RESOURCE, DIGEST)) is None
 
 
+def test_a_store_that_works_again_is_reported_with_the_length_of_its_outage() -> None:
+    now, seen = [100.0], list[tuple[str, str | None, str]]()
+    kept = Kept()
+    made = SharedCache(
+        Sealer("s" * 32, purpose=PURPOSE),
+        emit=lambda *event: seen.append(event),
+        monotonic=lambda: now[0],
+    )
+    kept.run(made.put(ISSUER, RESOURCE, DIGEST, ANSWER, 60))
+    assert seen == []
+    kept.down = True
+    kept.run(made.get(ISSUER, RESOURCE, DIGEST))
+    now[0] = 112.0
+    kept.run(made.put(ISSUER, RESOURCE, DIGEST, ANSWER, 60))
+    kept.down = False
+    now[0] = 130.0
+    for _ in range(2):
+        assert kept.run(made.get(ISSUER, RESOURCE, DIGEST)) == ANSWER
+    assert [code for code, _, _ in seen] == [
+        "introspection_cache_failed",
+        "introspection_cache_failed",
+        "introspection_cache_restored",
+    ]
+    assert seen[-1] == (
+        "introspection_cache_restored",
+        ISSUER,
+        "restored after 30 s and 2 failures",
+    )
+
+
 # Over a real Redis
 
 

@@ -9,20 +9,18 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-try:
-    import typer
-    from typer.core import TyperGroup
-    from typer.main import get_command
-
-    from bearerguard.cli import output
-except ModuleNotFoundError as _error:
-    if (_error.name or "").startswith("bearerguard"):
-        raise
-    raise SystemExit(
-        f"bearerguard: the command needs {_error.name}: install bearerguard[cli]"
-    ) from _error
-
 from bearerguard.errors import ConfigurationError
+from bearerguard.runtime.extras import Extra, MissingExtra
+
+try:
+    with Extra("cli", needed_by="the command"):
+        import typer
+        from typer.core import TyperGroup
+        from typer.main import get_command
+
+        from bearerguard.cli import output
+except MissingExtra as _error:
+    raise SystemExit(f"bearerguard: {_error}") from _error
 
 # The commands in the order of the help, as `module.attribute`. A group's attribute is `app`.
 _PLACES = {

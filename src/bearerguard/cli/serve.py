@@ -8,10 +8,9 @@ import socket
 from collections.abc import Generator
 from contextlib import contextmanager
 from ipaddress import ip_network
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
-import uvicorn
 
 from bearerguard import Guard, Revocations
 from bearerguard.cli import output
@@ -24,8 +23,13 @@ from bearerguard.cli.server_options import (
     naming_store,
 )
 from bearerguard.errors import ConfigurationError
+from bearerguard.logs import JsonFormatter, TextFormatter
+from bearerguard.runtime.extras import Extra
 from bearerguard.server import AuthorizationServer, Lifetimes, SigningKeys
 from bearerguard.server import settings as defaults
+
+with Extra("cli", needed_by="serve"):
+    import uvicorn
 
 _LIFETIMES, _SIGNING = Lifetimes(), SigningKeys()
 # Maps an argument of the server, as errors name it, to the option of the command.
@@ -38,6 +42,7 @@ _OPTIONS = {
     "Lifetimes(client_secret_overlap=)": "--secret-overlap",
     "SigningKeys(algorithm=)": "--algorithm",
     "SigningKeys(lifetime=)": "--key-lifetime",
+    "health_path=": "--health-path",
 }
 _REVOCATIONS_SECRET = "BEARERGUARD_SERVER_REVOCATIONS_SECRET"  # noqa: S105 - its name
 
@@ -95,6 +100,17 @@ TrustedProxies = Annotated[
         " repeatable.",
     ),
 ]
+LogFormat = Annotated[
+    Literal["text", "json"],
+    _option("LOG_FORMAT", "How log lines are written: text, or json with a line for each."),
+]
+HealthPath = Annotated[
+    str,
+    _option(
+        "HEALTH_PATH",
+        "Where probes find the server's health, and /live below it; an empty text for nowhere.",
+    ),
+]
 AnyHttp = Annotated[
     bool,
     typer.Option(
@@ -134,14 +150,14 @@ def serve(
     trusted_proxy: TrustedProxies = None,
     revocations: SharedRevocations = None,
     insecure_allow_http: AnyHttp = False,
+    health_path: HealthPath = "/health",
+    log_format: LogFormat = "text",
 ) -> None:
     """Run the authorization server; a proxy in front of it provides TLS."""
     with output.endings():
         proxies = _addresses(trusted_proxy or [])
-        # Before the server is built: it logs whether it creates a database. Alembic's steps are not
-        # logged.
-        logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
-        logging.getLogger("alembic").setLevel(logging.WARNING)
+        # Before the server is built: it logs whether it creates a database.
+        _log_to_standard_error(JsonFormatter() if log_format == "json" else TextFormatter())
         with naming_store(), _naming_options():
             server = AuthorizationServer(
                 issuer,
@@ -162,6 +178,7 @@ def serve(
                 unknown_scopes=unknown_scopes,  # type: ignore[arg-type]
                 accept_endpoint_audiences=accept_endpoint_audiences,
                 insecure_allow_http=insecure_allow_http,
+                health_path=health_path or None,
             )
         _check_place(host, port)
         # In a variable: the guard publishes only as long as it is referenced.
@@ -170,12 +187,21 @@ def serve(
             server.asgi_app(trusted_proxies=proxies),
             host=host,
             port=port,
+            # Its lines are formatted as ours.
+            log_config=None,
             # URLs may contain secrets; the server logs its own events.
             access_log=False,
             # The server resolves addresses itself, because logins are throttled by address: uvicorn
             # would trust loopback and an environment variable, and compare addresses as text.
             proxy_headers=False,
         )
+
+
+def _log_to_standard_error(formatter: logging.Formatter) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # its steps
 
 
 @contextmanager

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import httpx
-
 from bearerguard.client.bearer_auth import FlowingAuth
+from bearerguard.runtime.extras import Extra
+
+with Extra("client", needed_by=__name__):
+    import httpx
 
 
 class BearerAuth(FlowingAuth, httpx.Auth):

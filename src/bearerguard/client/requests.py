@@ -5,9 +5,6 @@ from __future__ import annotations
 from typing import TypedDict, Unpack
 from urllib.parse import urljoin
 
-import requests
-from requests.auth import AuthBase
-
 from bearerguard.client.bearer_auth import (
     REFUSALS,
     BoundAuth,
@@ -19,6 +16,11 @@ from bearerguard.client.bearer_auth import (
 from bearerguard.client.token import Lease
 from bearerguard.protocol.names import DPOP_PROOF
 from bearerguard.protocol.resource_metadata import origin
+from bearerguard.runtime.extras import Extra
+
+with Extra("client", needed_by=__name__):
+    import requests
+    from requests.auth import AuthBase
 
 
 class _SendOptions(TypedDict, total=False):

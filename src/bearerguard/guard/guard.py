@@ -18,7 +18,6 @@ from bearerguard.errors import (
     CredentialsError,
     IssuerUnavailable,
     Refusal,
-    quoted,
 )
 from bearerguard.guard import driving
 from bearerguard.guard.config import options, settings
@@ -35,12 +34,13 @@ from bearerguard.guard.decision import (
     refused,
     unauthenticated,
 )
-from bearerguard.guard.events import Events
+from bearerguard.guard.events import Events, Place, request_id
 from bearerguard.guard.introspection.introspection_cache import (
     IntrospectionCache,
     check_introspection_cache,
 )
 from bearerguard.guard.keys.refresher import Refresher
+from bearerguard.guard.observers import Observer, Observers, check_observers
 from bearerguard.guard.revocation.backchannel_logout import LogoutReceiver
 from bearerguard.guard.revocation.revocations import Revocations, check_revocations
 from bearerguard.guard.revocation.revoker import Names, Revoker
@@ -54,6 +54,7 @@ from bearerguard.guard.tokens.authenticator import Authenticator
 from bearerguard.guard.tokens.authenticator import Pending as PendingToken
 from bearerguard.guard.tokens.jwt_validator import JwtValidator
 from bearerguard.guard.tokens.routing import RouteOpaque
+from bearerguard.guard.tokens.trace import Trace, Tracer
 from bearerguard.guard.tokens.trusted_issuers import TrustedIssuers, check_issuers
 from bearerguard.principal import ANONYMOUS, Principal
 from bearerguard.protocol.http.credentials import bearer_token
@@ -83,11 +84,13 @@ class GuardOptions(TypedDict, total=False):
     expiry_headers: ExpiryHeaders | None
     cache_control: str | None
     denial_body: DenialBody | None
+    request_id_headers: Sequence[str]
     revocations: Revocations | None
     route_opaque: RouteOpaque | None
     introspection_cache: IntrospectionCache | None
     transport: Transport | None
     on_event: Callable[[Event], None] | None
+    observers: Sequence[Observer]
     clock: Callable[[], float]
     monotonic: Callable[[], float] | None
     cache_size: int
@@ -107,6 +110,9 @@ class Guard:
         cache_control: the `Cache-Control` of responses to requests with a token, where the app
             sets none; None leaves it out.
         denial_body: makes the body of a refusal from the decision: `(media type, bytes)`.
+        request_id_headers: the header fields, the preferred first, by which proxies and other
+            services name a request; log lines and events of refusals have it too. Of
+            `traceparent` it is the trace-id. An empty list leaves it out.
         revocations: tokens revoked before they expire, such as `Revocations(RedisStore(...))`;
             in the database of an embedded server by default.
         route_opaque: returns the issuer, or its url, of a token that is not a JWT; required where
@@ -115,6 +121,8 @@ class Guard:
         transport: sends the requests to issuers, and is closed with the guard; an `HttpTransport`
             by default.
         on_event: called with an `Event` for every refusal and every fetch of keys.
+        observers: get a record of every decision and every fetch, such as
+            `[PrometheusObserver()]`. With any, a request whose token is cached takes longer.
         clock: returns Unix seconds.
         monotonic: returns seconds that clock changes do not affect, for ages and pauses; by default
             the system's monotonic clock, or derived from `clock` if that is passed.
@@ -129,6 +137,9 @@ class Guard:
         ConfigurationError: an option is missing or unsafe.
     """
 
+    # Whoever took a part out of this guard, and takes it again when the state is replaced.
+    _dependents: tuple[weakref.WeakMethod[Callable[[], None]], ...] = ()
+
     def __init__(
         self,
         *issuers: Issuer,
@@ -137,30 +148,31 @@ class Guard:
         expiry_headers: ExpiryHeaders | None = ExpiryHeaders(),  # noqa: B008 - it is immutable
         cache_control: str | None = "private",
         denial_body: DenialBody | None = None,
+        request_id_headers: Sequence[str] = ("X-Request-ID", "traceparent"),
         revocations: Revocations | None = None,
         route_opaque: RouteOpaque | None = None,
         introspection_cache: IntrospectionCache | None = None,
         transport: Transport | None = None,
         on_event: Callable[[Event], None] | None = None,
+        observers: Sequence[Observer] = (),
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] | None = None,
         cache_size: int = _CACHE_SIZE,
         max_token_bytes: int = jwt.MAX_TOKEN_BYTES,
     ) -> None:
-        arguments = locals()
-        given = {name: arguments[name] for name in GuardOptions.__annotations__}
+        self.options: GuardOptions = _options(locals())
         check_issuers(issuers, route_opaque)
         options.check_realm(realm)
         options.check_requirement(require)
         options.check_expiry_headers(expiry_headers)
         options.check_cache_control(cache_control)
+        self._request_id_headers = options.checked_request_id_headers(request_id_headers)
         check_revocations(revocations)
         check_introspection_cache(introspection_cache)
+        check_observers(observers)
         options.check_cache_size(cache_size)
         options.check_max_token_bytes(max_token_bytes)
         self.issuers: tuple[Issuer, ...] = issuers
-        self.options: GuardOptions = cast("GuardOptions", given)
-        self._dependents: list[weakref.WeakMethod[Callable[[], None]]] = []
         self.realm: str = realm
         self.requirement: Requirement | None = require
         self.expiry_headers: ExpiryHeaders = expiry_headers or ExpiryHeaders(None, None)
@@ -168,12 +180,19 @@ class Guard:
         self.denial_body: DenialBody | None = denial_body
         self.clock: Callable[[], float] = clock
         monotonic = elapsed_by(clock) if monotonic is None else monotonic
-        self._events = Events(on_event, clock)
+        self._observers = Observers(observers, monotonic)
+        self._events = Events(on_event, clock, self._observers)
         local = [issuer.local for issuer in issuers if issuer.local is not None]
         if local:  # a server keeps its revocations in its database
             revocations = Revocations() if revocations is None else revocations
             revocations.use_log(local[0].revocation_store)
-        used = None if revocations is None else revocations.attach(clock, self._events.emit)
+        used = (
+            None
+            if revocations is None
+            else revocations.attach(
+                clock, self._events.emit, self._observers.watch("revocations", None, None)
+            )
+        )
         self._transport = transport or default_transport()
         self._cache_store = None if introspection_cache is None else introspection_cache.store
         self._handlers, self._async_handlers = driving.handlers(
@@ -184,6 +203,7 @@ class Guard:
         )
         handlers = self._handlers
         self._refresher = Refresher(lambda flow: run(flow, handlers))
+        self._events.schedule = self._refresher.schedule
         # The refresher's thread refers to the key caches, which do not refer to the guard.
         weakref.finalize(self, self._refresher.close)
         self._tokens = TokenCache(cache_size, clock, used, monotonic=monotonic)
@@ -193,7 +213,7 @@ class Guard:
             tokens=self._tokens,
             shared=None
             if introspection_cache is None
-            else introspection_cache.responses(self._events.emit),
+            else introspection_cache.responses(self._events.emit, monotonic),
             clock=clock,
             monotonic=monotonic,
             events=self._events,
@@ -208,7 +228,6 @@ class Guard:
             self._validator,
             self._trust.routing,
             self._tokens,
-            events=self._events,
             clock=clock,
             monotonic=monotonic,
             revocations=used,
@@ -223,6 +242,13 @@ class Guard:
         )
         self.cached: Callable[[bytes | str], RecentCredentials | None] = self._tokens.cached
         self.recent: dict[bytes | str, RecentCredentials] = self._tokens.recent
+        self._tracer: Tracer | None = None
+        if self._observers:
+            self._observers.configured = self._trust.configured
+            self._tracer = Tracer(self._observers, self._authenticator.is_stale)
+            # Adapters find no token themselves, and let the guard make each decision.
+            self.cached, self.recent = _not_cached, {}
+            self._observers.attach(self.health)
         for server in local:
             forwards = revocations is not None and revocations.forwards(server.revocation_store)
             server.on_revocation(self._forward if forwards else self._revoker.add)
@@ -258,15 +284,30 @@ class Guard:
             chosen["transport"] = given["transport"]
         return cls(issuer, **chosen)
 
-    def report(self, code: str, detail: str) -> None:
-        """Report an `Event` of an adapter."""
-        self._events.emit(code, None, detail)
+    def report(self, code: str, detail: str, *, place: Place | None = None) -> None:
+        """Report an `Event` of an adapter; `place` is the request that it concerns."""
+        self._events.emit(code, None, detail, place=place)
+
+    def request_id(self, header: Callable[[str], str | None]) -> str:
+        """Return the id that a request has in one of `request_id_headers`, "" for none.
+
+        `header` returns the value of a header field by its lower-case name.
+        """
+        return request_id(self._request_id_headers, header)
 
     # Deciding
 
     def authenticate(self, request: Request) -> Flow[Decision]:
         """Decide on a request, the guard's own requirement included; drive the flow with `run`."""
-        place = f"{request.method} {request.url.partition('?')[0]}"
+
+        def header(name: str) -> str | None:
+            values = request.values(name.encode())
+            return values[0].decode("latin-1") if values else None
+
+        def place() -> Place:
+            path = request.url.partition("?")[0]
+            return Place(request.method, path, request_id=self.request_id(header))
+
         return self.decide(request.values(b"authorization"), self.requirement, place=place)
 
     def decide(
@@ -275,12 +316,12 @@ class Guard:
         requirement: Requirement | None = None,
         *,
         optional: bool = False,
-        place: str = "",
+        place: Callable[[], Place] | None = None,
     ) -> Flow[Decision]:
         """Decide by the values of a request's Authorization fields.
 
         With `optional`, a request without bearer credentials passes as `ANONYMOUS`. `place` names
-        the request in the event of a refusal: its method and path.
+        the request in the event of a refusal, and is called for one only.
         """
         decision = self.decide_now(authorization, requirement, optional=optional, place=place)
         return (yield from decision.flow) if isinstance(decision, Pending) else decision
@@ -291,52 +332,110 @@ class Guard:
         requirement: Requirement | None = None,
         *,
         optional: bool = False,
-        place: str = "",
+        place: Callable[[], Place] | None = None,
     ) -> Decision | Pending:
         """Do what `decide` does, without I/O; return `Pending` if I/O is needed."""
+        tracer = self._tracer
+        if tracer is None:
+            return self._decide_now(authorization, requirement, optional, place)
+        trace = tracer.begin()
+        # As the adapters of a guard without observers find it.
+        known = self._tokens.find(authorization[0]) if len(authorization) == 1 else None
+        decision: Decision | Pending
+        if known is None:
+            decision = self._decide_now(authorization, requirement, optional, place, trace)
+        else:
+            trace.is_cached, trace.token = True, known.token
+            refusal = self._authorize(known.principal, requirement, place)
+            decision = refusal or Allow(known.principal, known)
+        if isinstance(decision, Pending):
+            return Pending(_traced(decision.flow, tracer, trace))
+        tracer.end(trace, decision)
+        return decision
+
+    def _decide_now(
+        self,
+        authorization: Sequence[bytes],
+        requirement: Requirement | None,
+        optional: bool,  # noqa: FBT001 - as `decide_now` was called
+        place: Callable[[], Place] | None,
+        trace: Trace | None = None,
+    ) -> Decision | Pending:
         try:
             token = bearer_token(authorization)
         except CredentialsError as refusal:
-            self._report(refusal)
+            self._report(refusal, place)
             return refused(self.realm, refusal)
         if token is None:
-            return Allow(ANONYMOUS) if optional else self._unauthenticated(requirement)
+            return Allow(ANONYMOUS) if optional else self._unauthenticated(requirement, place)
         try:
-            found = self._authenticator.validate_now(token)
+            found = self._authenticator.validate_now(token, trace)
         except (IssuerUnavailable, Refusal) as error:
+            self._report(error, place)
             return failed(self.realm, error)
         if not isinstance(found, VerifiedToken):
-            return Pending(self._prove(found, requirement, place))
+            return Pending(self._prove(found, requirement, place, trace))
         principal = found.principal
-        return self.authorize(principal, requirement, place=place) or Allow(principal)
+        return self._authorize(principal, requirement, place) or Allow(principal)
 
     def _prove(
-        self, found: PendingToken, requirement: Requirement | None, place: str
+        self,
+        found: PendingToken,
+        requirement: Requirement | None,
+        place: Callable[[], Place] | None,
+        trace: Trace | None,
     ) -> Flow[Decision]:
         try:
-            entry = yield from self._authenticator.validate(found)
+            entry = yield from self._authenticator.validate(found, trace)
         except (IssuerUnavailable, Refusal) as error:
+            self._report(error, place)
             return failed(self.realm, error)
         principal = entry.principal
-        return self.authorize(principal, requirement, place=place) or Allow(principal)
+        return self._authorize(principal, requirement, place) or Allow(principal)
 
     def authorize(
-        self, principal: Principal, requirement: Requirement | None, *, place: str = ""
+        self,
+        principal: Principal,
+        requirement: Requirement | None,
+        *,
+        place: Callable[[], Place] | None = None,
     ) -> Deny | None:
         """Return a refusal if `principal` does not meet the requirement, else None.
 
-        `place` is as for `decide`.
+        For the requirement of a route, after `decide` has allowed the request. `place` is as for
+        `decide`.
         """
+        tracer = self._tracer
+        if tracer is None:
+            return self._authorize(principal, requirement, place)
+        trace = tracer.begin()
+        deny = self._authorize(principal, requirement, place)
+        if deny is not None:
+            tracer.end(trace, deny, "route")
+        return deny
+
+    def _authorize(
+        self,
+        principal: Principal,
+        requirement: Requirement | None,
+        place: Callable[[], Place] | None,
+    ) -> Deny | None:
         if not principal.is_authenticated:
-            return self._unauthenticated(requirement)
+            return self._unauthenticated(requirement, place)
         if requirement is None or requirement.met_by(principal):
             return None
         deny = forbidden(self.realm, requirement, principal)
         needs, has = requirement.unmet_by(principal)
-        # The client chose the path: it is escaped and cut for one log line.
-        subject = quoted(place)[1:-1] if place else "the request"
-        detail = f"{subject} needs {needs}; the token has {has}"
-        self._events.emit(deny.reason.code, principal.issuer, detail, about=needs)
+        where = None if place is None else place()
+        detail = f"{where or 'the request'} needs {needs}; the token has {has}"
+        self._events.emit(
+            deny.reason.code,
+            principal.issuer,
+            detail,
+            about=needs,
+            place=where,
+            details={"needed": needs, "present": has},
+        )
         return deny
 
     def verify(self, token: str | bytes) -> Principal:
@@ -346,16 +445,42 @@ class Guard:
             TokenError: the token is invalid.
             IssuerUnavailable: the token cannot be validated at the moment.
         """
-        found = self._authenticator.validate_now(octets(token))
-        if not isinstance(found, VerifiedToken):
-            found = self.run(self._authenticator.validate(found))
+        if self._tracer is not None:
+            return self.run(self._verification(token, self._tracer))
+        try:
+            found = self._authenticator.validate_now(octets(token))
+            if not isinstance(found, VerifiedToken):
+                found = self.run(self._authenticator.validate(found))
+        except (IssuerUnavailable, Refusal) as error:
+            self._report(error)
+            raise
         return found.principal
 
     async def averify(self, token: str | bytes) -> Principal:
         """Do what `verify` does, in an event loop."""
-        found = self._authenticator.validate_now(octets(token))
-        if not isinstance(found, VerifiedToken):
-            found = await self.arun(self._authenticator.validate(found))
+        if self._tracer is not None:
+            return await self.arun(self._verification(token, self._tracer))
+        try:
+            found = self._authenticator.validate_now(octets(token))
+            if not isinstance(found, VerifiedToken):
+                found = await self.arun(self._authenticator.validate(found))
+        except (IssuerUnavailable, Refusal) as error:
+            self._report(error)
+            raise
+        return found.principal
+
+    def _verification(self, token: str | bytes, tracer: Tracer) -> Flow[Principal]:
+        """Return the principal of a token, and report it to the observers."""
+        trace = tracer.begin()
+        try:
+            found = self._authenticator.validate_now(octets(token), trace)
+            if not isinstance(found, VerifiedToken):
+                found = yield from self._authenticator.validate(found, trace)
+        except (IssuerUnavailable, Refusal) as error:
+            self._report(error)
+            tracer.end(trace, failed(self.realm, error), "token")
+            raise
+        tracer.end(trace, Allow(found.principal), "token")
         return found.principal
 
     def revoke(self, token: str | bytes | None = None, **names: Unpack[Names]) -> None:
@@ -383,13 +508,24 @@ class Guard:
     def health(self) -> dict[str, Any]:
         """Return the state of each issuer and the number of cached tokens, ready for JSON.
 
+        `ready`: whether tokens can be validated now. Stale keys, and a stale list of revocations,
+        are still used, so they are ready; absent or dead ones are not, and are fetched in the
+        background. `fresh`: whether everything is as new as it should be, for alerts: nothing is
+        stale, and introspection works. Introspection does not affect `ready`: it recovers only by
+        the requests that arrive. The keys of tenants are listed and affect neither: an outage of
+        one concerns no other.
+
         The keys of an issuer are fresh, static, absent (not fetched yet), stale (the last refresh
-        failed, or is overdue) or dead (too old to be used); `age` is in seconds. Introspection is
-        ok, failing, or down (paused). The keys of tenants are listed and do not affect `ok`: an
-        outage of one concerns no other. Revocations are local (this process's own), absent,
-        fresh, stale or dead.
+        failed, or is overdue), dead (too old to be used) or unused. Introspection is ok, failing,
+        or down (paused). Revocations are local (this process's own), absent, fresh, stale or dead.
+        Each has `ready`, `fresh`, `age` or `failures`, `last_success` and `last_error` (its kind,
+        and when: Unix seconds), and `latencies` of the last five fetches; durations are in seconds.
         """
         return self._revoker.health({**self._trust.health(), "cached_tokens": len(self._tokens)})
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> Self:
+        # Frameworks copy what their routers hold; the keys and the cache of a guard are shared.
+        return self
 
     def __repr__(self) -> str:
         return f"Guard({self._trust!r})"
@@ -417,6 +553,7 @@ class Guard:
     def close(self) -> None:
         """Stop refreshing, close connections and clear caches; the guard stays usable."""
         self._refresher.close()
+        self._events.close()
         self._revoker.close()
         driving.close(self._cache_store)
         self._tokens.clear()
@@ -445,8 +582,8 @@ class Guard:
 
         Whoever takes `recent`, `clock` or another part out of this guard takes it again there.
         """
-        self._dependents = [each for each in self._dependents if each() is not None]
-        self._dependents.append(weakref.WeakMethod(prepare))
+        alive = [each for each in self._dependents if each() is not None]
+        self._dependents = (*alive, weakref.WeakMethod(prepare))
 
     def replace_state(self, state: Mapping[str, Any]) -> dict[str, Any]:
         """Act with the state of another guard, its `vars`; return the state until now.
@@ -470,9 +607,35 @@ class Guard:
     def _forward(self, _revoked: object) -> None:
         self.run(self._revoker.forward())
 
-    def _report(self, refusal: Refusal) -> None:
-        self._events.emit(refusal.reason.code, refusal.issuer, refusal.remedy)
+    def _report(
+        self, error: Refusal | IssuerUnavailable, place: Callable[[], Place] | None = None
+    ) -> None:
+        detail = error.remedy if isinstance(error, Refusal) else str(error)
+        where = None if place is None else place()
+        self._events.emit(error.reason.code, error.issuer, detail, place=where)
 
-    def _unauthenticated(self, requirement: Requirement | None) -> Deny:
-        self._events.emit(MISSING_CREDENTIALS.code, None, "the request carries no bearer token")
+    def _unauthenticated(
+        self, requirement: Requirement | None, place: Callable[[], Place] | None
+    ) -> Deny:
+        self._events.emit(
+            MISSING_CREDENTIALS.code,
+            None,
+            "the request carries no bearer token",
+            place=None if place is None else place(),
+        )
         return unauthenticated(self.realm, requirement)
+
+
+def _traced(flow: Flow[Decision], tracer: Tracer, trace: Trace) -> Flow[Decision]:
+    decision = yield from flow
+    tracer.end(trace, decision)
+    return decision
+
+
+def _not_cached(_authorization: bytes | str) -> None:
+    """Find no credentials, as `Guard.cached` does for those that the guard must decide on."""
+
+
+def _options(arguments: Mapping[str, Any]) -> GuardOptions:
+    """Return the options among the arguments of the constructor."""
+    return cast("GuardOptions", {name: arguments[name] for name in GuardOptions.__annotations__})

@@ -8,13 +8,14 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypedDict, Unpack
 
 from bearerguard.errors import ConfigurationError
 from bearerguard.guard.config.options import check_requirement
 from bearerguard.guard.config.requirement import Requirement, combined
 from bearerguard.guard.decision import Allow, Decision, Deny, Unavailable
+from bearerguard.guard.events import Place
 from bearerguard.guard.guard import Guard
 from bearerguard.middleware.inner_apps import cors_middleware_in
 from bearerguard.middleware.refusal import refusal
@@ -50,6 +51,10 @@ class AdmissionOptions(TypedDict, total=False):
     pass_preflights: bool
 
 
+def _no_header(_name: str) -> str | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class RequestInfo:
     """What admission and refusals need to know of a request, besides its credentials.
@@ -61,6 +66,11 @@ class RequestInfo:
         whole_path: the path with the mount, for log lines; `path` by default.
         has_origin: whether it has an Origin header: then a browser's script may read the response.
         is_preflight: whether it is a CORS preflight (Fetch, §3.2.2).
+        is_optional: whether its route lets requests without a token pass as `ANONYMOUS`, besides
+            the paths of `optional=`.
+        route: the template of the whole path, such as `/items/{id}`, where the framework knows it;
+            log lines then have it instead of the path.
+        header: returns the value of a header field by its lower-case name, None for none.
     """
 
     method: str
@@ -69,11 +79,9 @@ class RequestInfo:
     whole_path: str = ""
     has_origin: bool = False
     is_preflight: bool = False
-
-    @property
-    def place(self) -> str:
-        """The method and the whole path, as log lines and events name a request."""
-        return f"{self.method} {self.whole_path or self.path}"
+    is_optional: bool = False
+    route: str = ""
+    header: Callable[[str], str | None] = field(default=_no_header, repr=False, compare=False)
 
 
 class PathPatterns:
@@ -153,12 +161,18 @@ class Admission:
                 "%s lies inside the guard, so CORS preflights will be refused before they reach"
                 " it: %s",
                 cors,
-                PREFLIGHT_REMEDY,
+                preflight_remedy,
             )
 
     def excludes(self, path: str, raw_path: str = "") -> bool:
         """Whether a request for `path`, below the mount, is not authenticated at all."""
         return self._excluded.match(path, raw_path)
+
+    def exempts(self, request: RequestInfo) -> bool:
+        """Whether a request is not authenticated: it is excluded, or a preflight that passes."""
+        return self.excludes(request.path, request.raw_path) or (
+            self.passes_preflights and request.is_preflight
+        )
 
     def is_optional(self, path: str, raw_path: str = "") -> bool:
         """Whether a request for `path`, below the mount, passes without a token."""
@@ -170,14 +184,15 @@ class Admission:
         Drive it with `guard.run(...)` or `await guard.arun(...)`. A request that is excluded,
         or a preflight where those pass, is allowed as `ANONYMOUS`.
         """
-        if self.excludes(request.path, request.raw_path) or (
-            self.passes_preflights and request.is_preflight
-        ):
+        if self.exempts(request):
             return Allow(ANONYMOUS)
-        optional = self.is_optional(request.path, request.raw_path)
+        optional = request.is_optional or self.is_optional(request.path, request.raw_path)
         return (
             yield from self.guard.decide(
-                authorization, self.requirement, optional=optional, place=request.place
+                authorization,
+                self.requirement,
+                optional=optional,
+                place=lambda: self.place(request),
             )
         )
 
@@ -192,19 +207,25 @@ class Admission:
         whole = requirement if self.requirement is None else self.requirement & requirement
         if principal.is_authenticated and whole.met_by(principal):
             return None
-        return self.guard.authorize(principal, whole, place=request().place)
+        return self.guard.authorize(principal, whole, place=lambda: self.place(request()))
+
+    def place(self, request: RequestInfo) -> Place:
+        """Return how log lines and events name a request."""
+        path = request.whole_path or request.path
+        request_id = self.guard.request_id(request.header)
+        return Place(request.method, path, request.route, request_id)
 
     def refusal(self, decision: Deny | Unavailable, request: RequestInfo) -> Response:
         """Return the response that refuses a request: RFC 6750 §3, body as in RFC 9457."""
         if request.is_preflight and isinstance(decision, Deny):
             detail = f"a CORS preflight was refused: {self._preflight_remedy}"
-            self.guard.report("preflight_refused", detail)
+            self.guard.report("preflight_refused", detail, place=self.place(request))
         return refusal(
             self.guard,
             decision,
             method=request.method,
             has_origin=request.has_origin,
-            optional=self.is_optional(request.path, request.raw_path),
+            optional=request.is_optional or self.is_optional(request.path, request.raw_path),
         )
 
 

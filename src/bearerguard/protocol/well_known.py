@@ -12,8 +12,9 @@ from typing import TypeVar
 
 from bearerguard.protocol import names
 from bearerguard.protocol.http import document
+from bearerguard.runtime.fetch_watch import Watch, unwatched
 from bearerguard.runtime.flow import Fetch, Flow, ask
-from bearerguard.runtime.messages import FetchFailed, FetchKind
+from bearerguard.runtime.messages import FetchFailed, FetchKind, Response
 
 T = TypeVar("T")
 
@@ -59,30 +60,36 @@ class NothingServed(FetchFailed):
         )
 
 
-def first(places: Iterable[str], parse: Callable[[bytes], T]) -> Flow[T]:
+def first(places: Iterable[str], parse: Callable[[bytes], T], watch: Watch = unwatched) -> Flow[T]:
     """Return the parsed document of the first place that has it; raises `NothingServed`.
 
-    `parse` takes a body, and raises ValueError where it is not the document.
+    `parse` takes a body, and raises ValueError where it is not the document. `watch` watches each
+    fetch.
     """
     findings: list[Finding] = []
     share = 1.0
     for url in places:
+        fetch = watch(url)
         try:
-            response = yield from ask(Fetch("GET", url, _ACCEPT, share=share))
+            with fetch:
+                fetch.response = yield from ask(Fetch("GET", url, _ACCEPT, share=share))
+                refused = document.unserved(url, fetch.response)
+                if refused is not None:
+                    raise refused
+                return parse(fetch.response.body)
         except FetchFailed as error:
-            text = str(error) if url in str(error) else f"{url}: {error}"
-            findings.append(Finding(text, error.kind, 1.0 if error.temporary else None))
+            findings.append(_failed(url, error, fetch.response))
             if error.kind == "timed_out":
                 share = _AFTER_TIMEOUT
-            continue
-        refused = document.unserved(url, response)
-        if refused is not None:
-            pause = document.retry_after(response) if document.is_unavailable(response) else None
-            findings.append(Finding(str(refused), refused.kind, pause))
-            continue
-        try:
-            return parse(response.body)
         except ValueError as error:
             kind: FetchKind = "not_json" if isinstance(error, document.NotJson) else "metadata"
             findings.append(Finding(f"{url}: {error}", kind, None))
     raise NothingServed(findings)
+
+
+def _failed(url: str, error: FetchFailed, response: Response | None) -> Finding:
+    text = str(error) if url in str(error) else f"{url}: {error}"
+    pause: float | None = 1.0 if error.temporary else None
+    if response is not None:
+        pause = document.retry_after(response) if document.is_unavailable(response) else None
+    return Finding(text, error.kind, pause)

@@ -17,8 +17,9 @@ class Event:
 
     Args:
         code: a stable name. From a guard: a refusal's reason, or `keys_fetched`,
-            `keys_fetch_failed`, `keys_passed_over`, `introspection_failed`,
-            `introspection_cache_failed`, `revocations_unavailable`, `revocations_restored`,
+            `keys_fetch_failed`, `keys_restored`, `keys_passed_over`, `introspection_failed`,
+            `introspection_restored`, `introspection_cache_failed`, `introspection_cache_restored`,
+            `revocations_unavailable`, `revocations_available`, `revocations_restored`,
             `revocations_lost`, `revocations_unreadable`, `revocations_not_forwarded`,
             `logout_failed`, `preflight_refused`. From a server: `token_issued`,
             `refresh_token_reused`, `request_refused` and others.
@@ -27,7 +28,9 @@ class Event:
         detail: one line for people: what happened, and the remedy.
         details: the same for programs. A server names `client_id`, `user_id`, `grant_id`,
             `scope`, `kid` and others; a refused request also has `endpoint`, `error` (the RFC's
-            code) and `reason`. Read-only; a guard's events have none.
+            code) and `reason`. A guard names, of a request, its `method`, its `route` (the path's
+            template) or `path`, and its `request_id`; and of a 403 what was `needed` and what the
+            token has instead, `present`. Read-only.
     """
 
     code: str
@@ -38,6 +41,11 @@ class Event:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "details", MappingProxyType(dict(self.details)))
+
+    def log_fields(self, shown: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the `extra=` of a log record; `shown` are details that are fit for a line."""
+        details = dict(self.details if shown is None else shown)
+        return {"event": self, "code": self.code, "issuer": self.issuer, "details": details}
 
     def __reduce__(self) -> tuple[type[Event], tuple[Any, ...]]:
         # A mapping proxy cannot be pickled, and log records are, on their way to other processes.

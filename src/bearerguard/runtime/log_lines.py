@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 
 _MAX_REMEMBERED = 10_000
-_SUMMARY_INTERVAL = 60.0
+SUMMARY_INTERVAL = 60.0
 # The kind that stands for all kinds that are no longer stored; a caller's kind is never None.
 _OTHERS = None
 
@@ -51,7 +51,7 @@ class LineLimit:
         self._whole_at: dict[Hashable, float] = {}
         self._left_out: dict[Hashable, int] = {}
         self._all_whole_at = -math.inf
-        self._summary_at = self._elapsed() + _SUMMARY_INTERVAL
+        self._summary_at = self._elapsed() + SUMMARY_INTERVAL
 
     def admit(self, kind: Hashable) -> int | None:
         """Return how many lines of a kind were left out since the last one; None to omit this."""
@@ -73,15 +73,23 @@ class LineLimit:
                 del self._whole_at[next(iter(self._whole_at))]
             return self._left_out.pop(kind, 0)
 
-    def summary(self) -> int:
-        """Return, at most once a minute, how many lines were left out that no line has reported."""
+    @property
+    def has_left_out(self) -> bool:
+        """Whether lines were left out that no line has reported."""
+        return bool(self._left_out)
+
+    def summary(self, *, at_once: bool = False) -> Mapping[Hashable, int]:
+        """Return how many lines of each kind were left out that no line has reported.
+
+        Empty if there are none, or the last summary is less than a minute ago; with `at_once` its
+        age does not matter.
+        """
         if not self._left_out or self._pid != os.getpid():
-            return 0
+            return {}
         with self._lock:
             now = self._elapsed()
-            if now < self._summary_at:
-                return 0
-            self._summary_at = now + _SUMMARY_INTERVAL
-            left_out = sum(self._left_out.values())
-            self._left_out.clear()
+            if now < self._summary_at and not at_once:
+                return {}
+            self._summary_at = now + SUMMARY_INTERVAL
+            left_out, self._left_out = self._left_out, {}
             return left_out

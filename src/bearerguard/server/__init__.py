@@ -9,13 +9,13 @@ from __future__ import annotations
 from bearerguard.errors import (
     AccountError,
     ClientError,
-    ConfigurationError,
     PasswordRejected,
     SigningKeyError,
     StoreUnavailable,
 )
+from bearerguard.runtime.extras import Extra
 
-try:
+with Extra("server", needed_by=__name__):
     from bearerguard.server.authorization_server import AuthorizationServer
     from bearerguard.server.clients.authentication_methods import (
         ClientAuthenticationMethod,
@@ -34,12 +34,6 @@ try:
     from bearerguard.server.login.throttle import RateLimit
     from bearerguard.server.revocations import Revoked
     from bearerguard.server.settings import Lifetimes, Resource, SigningKeys
-except ModuleNotFoundError as _missing:
-    if (_missing.name or "").startswith("bearerguard"):
-        raise
-    raise ConfigurationError(
-        f"bearerguard.server needs {_missing.name}: install bearerguard[server]"
-    ) from _missing
 
 __all__ = [
     "Account",

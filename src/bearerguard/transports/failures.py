@@ -50,11 +50,10 @@ _RESET = Failure("closed", "the connection was reset", temporary=True)
 
 def failure(error: BaseException, seconds: float) -> Failure:
     """Return the failure that an error means; `seconds` is the timeout."""
+    found = system_failure(error, seconds)
+    if found is not None:
+        return found
     chain = list(_chain(error))
-    for each in chain:
-        found = _of_system(each, seconds)
-        if found is not None:
-            return found
     if any(isinstance(each, httpx2.TimeoutException) for each in chain):
         return timed_out(seconds)
     name = type(error).__name__
@@ -66,6 +65,11 @@ def failure(error: BaseException, seconds: float) -> Failure:
         return Failure("unreachable", f"the connection failed ({name})", temporary=True)
     words = f"the connection was closed, or no HTTP was spoken ({name})"
     return Failure("closed", words, temporary=True)
+
+
+def system_failure(error: BaseException, seconds: float) -> Failure | None:
+    """Return the failure that the system or TLS reported, None if an error was not theirs."""
+    return next(filter(None, (_of_system(each, seconds) for each in _chain(error))), None)
 
 
 def timed_out(seconds: float) -> Failure:

@@ -19,6 +19,7 @@ import anyio.to_thread
 from anyio.lowlevel import RunVar
 
 from bearerguard.errors import ConfigurationError
+from bearerguard.runtime.extras import Extra
 from bearerguard.runtime.flow import AsyncHandlers, Effect, Handlers, Load, Store
 from bearerguard.runtime.messages import StoreFailed
 from bearerguard.runtime.sealing import secret_list
@@ -32,15 +33,13 @@ from bearerguard.runtime.shared_log import (
     ReadLog,
 )
 
-try:
+with Extra("redis", needed_by="bearerguard.redis"):
     import redis
     from redis.backoff import NoBackoff
     from redis.exceptions import NoPermissionError
     from redis.retry import Retry
 
     from bearerguard.transports.redis_url import check_url
-except ImportError as _error:  # pragma: no cover - the tests have it installed
-    raise ConfigurationError("RedisStore needs redis: install bearerguard[redis]") from _error
 
 R = TypeVar("R")
 
@@ -258,8 +257,7 @@ class RedisStore:
             try:
                 reply = handler(effect)
             except Exception as error:  # of any type: a malformed reply, a malformed host name
-                # The text of the error may quote what was sent.
-                self._cause = type(error).__name__
+                self._cause = _cause(error, self._timeout)
                 self._paused_until = time.monotonic() + _PAUSE
                 raise StoreFailed(f"the shared store: {self._cause}") from error
             self._paused_until = 0.0
@@ -280,6 +278,24 @@ class RedisStore:
             return reporting(effect)
 
         return unless_paused
+
+
+def _cause(error: Exception, seconds: float) -> str:
+    """Return why a command failed; the text of an error may quote what was sent."""
+    # Imported here, since it imports an HTTP library.
+    from bearerguard.transports.failures import system_failure  # noqa: PLC0415
+
+    name = type(error).__name__
+    if isinstance(error, redis.AuthenticationError):
+        return f"it refused the user or the password ({name}): check its URL"
+    if isinstance(error, NoPermissionError):
+        return f"its user may not run a command ({name}): permit it in the store's ACL"
+    found = system_failure(error, seconds)
+    if found is not None:
+        return f"{found.words} ({name})"
+    if isinstance(error, redis.TimeoutError):
+        return f"timed out after {seconds:g} s ({name})"
+    return name
 
 
 def _content(row: Any) -> bytes:

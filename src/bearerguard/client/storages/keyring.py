@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from bearerguard.client.storages.document import DocumentStorage
 from bearerguard.client.storages.state_directory import state_directory
 from bearerguard.client.storages.storage import LOCK_TIMEOUT
-from bearerguard.errors import ConfigurationError, StorageError
+from bearerguard.errors import StorageError
+from bearerguard.runtime.extras import Extra
 
 if TYPE_CHECKING:
     from keyring.backend import KeyringBackend
@@ -188,12 +189,8 @@ def _joined(texts: list[str | None]) -> bytes | None:
 
 
 def _chosen() -> KeyringBackend:
-    try:
+    with Extra("client", needed_by="KeyringStorage"):
         import keyring  # noqa: PLC0415 - an optional dependency, and its search takes time
-    except ImportError:
-        raise ConfigurationError(
-            "the keyring library is missing: install bearerguard[client]"
-        ) from None
     try:
         return keyring.get_keyring()
     except Exception as error:  # a configured backend that cannot be loaded

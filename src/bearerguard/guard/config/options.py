@@ -8,6 +8,9 @@ from bearerguard.errors import ConfigurationError
 from bearerguard.guard.config.requirement import Requirement
 from bearerguard.protocol.http.expiry import ExpiryHeaders
 
+# A field name (RFC 9110 §5.6.2), and fields that are never logged.
+_HEADER_NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
+_SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "dpop", "x-api-key"})
 # The bounds of `max_token_bytes`.
 _SHORTEST, _LONGEST = 1024, 2**20
 
@@ -38,6 +41,24 @@ def check_cache_control(value: object) -> None:
         raise ConfigurationError(
             'cache_control=: pass directives such as "private" or "no-store", or None for none'
         )
+
+
+def checked_request_id_headers(names: object) -> tuple[str, ...]:
+    """Return these header names in lower case; raise `ConfigurationError` for anything else."""
+    if not isinstance(names, list | tuple) or not all(
+        isinstance(name, str) and re.fullmatch(_HEADER_NAME, name) for name in names
+    ):
+        raise ConfigurationError(
+            'request_id_headers=: pass a list of header names such as ("X-Request-ID",)'
+        )
+    lowered = tuple(name.lower() for name in names)
+    secret = [name for name in lowered if name in _SECRET_HEADERS]
+    if secret:
+        raise ConfigurationError(
+            f"request_id_headers=: {secret[0]} holds secrets, and this header is logged: name one"
+            " that holds the id of a request"
+        )
+    return lowered
 
 
 def check_cache_size(size: object) -> None:

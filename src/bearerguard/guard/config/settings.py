@@ -15,7 +15,11 @@ from bearerguard.guard.config.claim_mapping import ClaimMapping
 from bearerguard.guard.config.introspection import Introspection
 from bearerguard.guard.config.issuer import Issuer
 from bearerguard.guard.config.key_policy import KeyPolicy
-from bearerguard.guard.config.options import check_max_token_bytes, check_realm
+from bearerguard.guard.config.options import (
+    check_max_token_bytes,
+    check_realm,
+    checked_request_id_headers,
+)
 from bearerguard.runtime.environment import check_names
 from bearerguard.transports.default import default_transport
 
@@ -24,7 +28,7 @@ T = TypeVar("T")
 
 PREFIX = "BEARERGUARD_"
 # The prefixes of the server's and the client's settings.
-_OTHERS = ("BEARERGUARD_SERVER_", "BEARERGUARD_CLIENT_")
+OTHER_PREFIXES = ("BEARERGUARD_SERVER_", "BEARERGUARD_CLIENT_")
 
 Kind: TypeAlias = Literal["text", "list", "true or false", "seconds", "bytes", "headers"]
 Owner: TypeAlias = Literal["Guard", "Issuer", "KeyPolicy", "ClaimMapping", "Introspection"]
@@ -102,6 +106,13 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("Guard", "max_token_bytes", "bytes", "the longest token accepted; 16384 by default"),
     Setting(
         "Guard",
+        "request_id_headers",
+        "list",
+        "the header fields with a request's id for log lines; `X-Request-ID,traceparent` by"
+        " default",
+    ),
+    Setting(
+        "Guard",
         "transport",
         "headers",
         "sent with each request to an issuer: one `Name: value` a line, or a dict",
@@ -119,7 +130,7 @@ def read(values: Mapping[str, Any]) -> tuple[Issuer, dict[str, Any]]:
     Raises `ConfigurationError` naming the setting that is missing, misspelt or malformed.
     """
     ours = {name: values[name] for name in values if str(name).startswith(PREFIX)}
-    check_names(ours, _NAMES, prefix=PREFIX, others=_OTHERS)
+    check_names(ours, _NAMES, prefix=PREFIX, others=OTHER_PREFIXES)
     given: dict[Owner, dict[str, Any]] = {owner: {} for owner in _PART}
     for setting in SETTINGS:
         value = ours.get(setting.name)
@@ -133,6 +144,8 @@ def read(values: Mapping[str, Any]) -> tuple[Issuer, dict[str, Any]]:
         _made("Guard", check_realm, guard["realm"])
     if "max_token_bytes" in guard:
         _made("Guard", check_max_token_bytes, guard["max_token_bytes"])
+    if "request_id_headers" in guard:
+        _made("Guard", checked_request_id_headers, guard["request_id_headers"])
     issuer["key_policy"] = _made("KeyPolicy", KeyPolicy, **given["KeyPolicy"])
     issuer["claims"] = _made("ClaimMapping", ClaimMapping, **given["ClaimMapping"])
     if given["Introspection"]:

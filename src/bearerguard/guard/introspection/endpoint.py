@@ -18,6 +18,7 @@ from bearerguard.guard.config.issuer import Issuer
 from bearerguard.guard.introspection.responses import IntrospectionResponse, is_withdrawn
 from bearerguard.guard.keys import discovery
 from bearerguard.guard.keys.key_cache import KeyCache
+from bearerguard.guard.observers import Observers
 from bearerguard.guard.revocation.revocations import GuardRevocations
 from bearerguard.protocol import introspection
 from bearerguard.protocol.introspection import IntrospectionFailed, SignedResponse
@@ -45,6 +46,7 @@ class IntrospectionEndpoint:
         *,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
+        observers: Observers,
         revocations: GuardRevocations | None = None,
     ) -> None:
         self._issuer = issuer
@@ -52,6 +54,7 @@ class IntrospectionEndpoint:
         self._keys = keys
         self._clock = clock
         self._monotonic = monotonic
+        self._observers = observers
         self._revocations = revocations
         # The audience of a signed response is this API (RFC 9701 §5): some issuers write its client
         # id, some its audience.
@@ -75,14 +78,19 @@ class IntrospectionEndpoint:
         )
         signed = self._options.signed_responses
         request = introspection.request(location.url, token.decode("ascii"), proof, signed=signed)
+        watch = self._observers.watch("introspection", self._issuer.url, request.method)
         try:
-            response = yield from ask(request)
+            with watch(location.url) as fetch:
+                fetch.response = yield from ask(request)
+                read = introspection.read(fetch.response, signed=signed)
         except FetchFailed as error:
             if error.status is None:
                 raise
             raise introspection.unreadable(error.status, str(error)) from error
+        except IntrospectionFailed as error:
+            error.args = (f"{location.url}: {error}",)
+            raise
         try:
-            read = introspection.read(response, signed=signed)
             if isinstance(read, SignedResponse):
                 return (yield from self._verified(read))
         except IntrospectionFailed as error:
@@ -97,7 +105,9 @@ class IntrospectionEndpoint:
         if known is not None and self._monotonic() - known.found_at < max_age:
             return known
         url, offered = yield from discovery.discover(
-            self._issuer, introspection.endpoint_and_methods
+            self._issuer,
+            introspection.endpoint_and_methods,
+            self._observers.watch("metadata", self._issuer.url),
         )
         discovery.check_endpoint(self._issuer, "introspection_endpoint", url, "endpoint=")
         try:

@@ -48,13 +48,11 @@ class IntrospectionCache:
         self._sealer = Sealer(*secret_list(secret), purpose=PURPOSE)
         self._prefix = chosen
 
-    def responses(self, emit: Callable[[str, str | None, str], None]) -> SharedCache:
+    def responses(
+        self, emit: Callable[[str, str | None, str], None], monotonic: Callable[[], float]
+    ) -> SharedCache:
         """Return the shared responses for one guard, whose `emit` reports failures."""
-        return SharedCache(
-            self._sealer,
-            self._prefix,
-            report=lambda issuer, cause: emit("introspection_cache_failed", issuer, cause),
-        )
+        return SharedCache(self._sealer, self._prefix, emit=emit, monotonic=monotonic)
 
 
 def check_introspection_cache(cache: object) -> None:

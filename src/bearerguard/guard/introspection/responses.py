@@ -47,10 +47,11 @@ class IntrospectedToken(VerifiedToken):
     """A token that its issuer described: fresh until `deadline`, usable until `stale_until`.
 
     Both are in Unix seconds. `elapses_at` and `stale_elapses_at` are the same ends by
-    `monotonic`, which clock changes do not affect.
+    `monotonic`, which clock changes do not affect. `is_stale`: whether it is used after it was
+    fresh, because the issuer does not respond.
     """
 
-    __slots__ = ("stale_elapses_at", "stale_until")
+    __slots__ = ("is_stale", "stale_elapses_at", "stale_until")
 
     def __init__(
         self,
@@ -61,8 +62,10 @@ class IntrospectedToken(VerifiedToken):
         validity: KeyValidity = _UNTIL_DEADLINE,
         elapses_at: float = math.inf,
         stale_elapses_at: float = math.inf,
+        is_stale: bool = False,
     ) -> None:
         super().__init__(principal, deadline, validity, elapses_at)
+        self.is_stale: bool = is_stale
         self.stale_until: float = stale_until
         self.stale_elapses_at: float = stale_elapses_at
 

@@ -7,9 +7,11 @@ decided in `introspector`. Knows no Redis.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from hashlib import sha256
 
+from bearerguard.guard.events import Outage
 from bearerguard.runtime.flow import Flow, Load, Store, ask
 from bearerguard.runtime.messages import StoreFailed
 from bearerguard.runtime.sealing import Sealer, SealError
@@ -24,8 +26,9 @@ class SharedCache:
     Args:
         sealer: seals the values; made for `PURPOSE`.
         prefix: the prefix of all keys.
-        report: called with the issuer and the cause when the store failed, or had a value that
-            was not sealed with these secrets.
+        emit: called with a code, the issuer and the cause when the store failed, or had a value
+            that was not sealed with these secrets, and when it works again after a failure.
+        monotonic: returns seconds that clock changes do not affect.
     """
 
     def __init__(
@@ -33,10 +36,12 @@ class SharedCache:
         sealer: Sealer,
         prefix: str = "bearerguard",
         *,
-        report: Callable[[str, str], None] = lambda _issuer, _cause: None,
+        emit: Callable[[str, str | None, str], None] = lambda _code, _issuer, _cause: None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sealer = sealer
-        self._report = report
+        self._emit = emit
+        self._outage = Outage(monotonic)
         self._prefix = f"{prefix}:introspection:"
 
     def get(self, issuer: str, resource: str, digest: bytes) -> Flow[bytes | None]:
@@ -44,9 +49,10 @@ class SharedCache:
         place = _place(issuer, resource, digest)
         try:
             sealed = yield from ask(Load(self._prefix + place.hex()))
+            self._worked(issuer)
             return None if sealed is None else self._sealer.open(sealed, place)
         except (StoreFailed, SealError) as error:
-            self._report(issuer, str(error))
+            self._failed(issuer, error)
             return None  # the issuer is called instead
 
     def put(
@@ -57,8 +63,19 @@ class SharedCache:
         sealed = self._sealer.seal(value, place)
         try:
             yield from ask(Store(self._prefix + place.hex(), sealed, ttl))
+            self._worked(issuer)
         except StoreFailed as error:
-            self._report(issuer, str(error))  # the next worker calls the issuer
+            self._failed(issuer, error)  # the next worker calls the issuer
+
+    def _failed(self, issuer: str, error: StoreFailed | SealError) -> None:
+        if isinstance(error, StoreFailed):
+            self._outage.failed()
+        self._emit("introspection_cache_failed", issuer, str(error))
+
+    def _worked(self, issuer: str) -> None:
+        restored = self._outage.ended()
+        if restored:
+            self._emit("introspection_cache_restored", issuer, restored)
 
 
 def _place(issuer: str, resource: str, digest: bytes) -> bytes:

@@ -12,27 +12,28 @@ from typing import TypeVar
 from bearerguard.errors import quoted
 from bearerguard.guard.config.issuer import Issuer
 from bearerguard.protocol import metadata, well_known
+from bearerguard.runtime.fetch_watch import Watch, unwatched
 from bearerguard.runtime.flow import Flow
 from bearerguard.runtime.messages import FetchFailed
 
 T = TypeVar("T")
 
 
-def discover(issuer: Issuer, parse: Callable[[bytes, str], T]) -> Flow[T]:
+def discover(issuer: Issuer, parse: Callable[[bytes, str], T], watch: Watch = unwatched) -> Flow[T]:
     """Return what `parse` finds in the issuer's metadata, given the body and the issuer.
 
-    `parse` raises ValueError for a document without it; then the next location is tried. Raises
-    `FetchFailed` if every location fails.
+    `parse` raises ValueError for a document without it; then the next location is tried. `watch`
+    watches each fetch. Raises `FetchFailed` if every location fails.
     """
     given = issuer.discovery_url
     if given is None:
         places = metadata.metadata_urls(issuer.url)
-        return (yield from well_known.first(places, lambda body: parse(body, issuer.url)))
+        return (yield from well_known.first(places, lambda body: parse(body, issuer.url), watch))
 
     def configured(body: bytes) -> T:
         return parse(body, metadata.publisher(body, issuer.url))
 
-    return (yield from well_known.first((given,), configured))
+    return (yield from well_known.first((given,), configured, watch))
 
 
 def jwks_uri(body: bytes, issuer: str) -> str:

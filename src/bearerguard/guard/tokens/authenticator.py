@@ -1,7 +1,6 @@
 """From a token to its principal: the cache first, then a plain call, then a flow.
 
-Owns the order of the steps, and reports their failures. Decides nothing about a request, and
-knows no HTTP.
+Owns the order of the steps. Decides nothing about a request, reports nothing, and knows no HTTP.
 """
 
 from __future__ import annotations
@@ -10,13 +9,13 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 from bearerguard.errors import IssuerUnavailable, Refusal
-from bearerguard.guard.events import Events
 from bearerguard.guard.introspection.introspector import Introspector
 from bearerguard.guard.introspection.responses import IntrospectedToken, is_withdrawn
 from bearerguard.guard.revocation.revocations import GuardRevocations
 from bearerguard.guard.token_cache import TokenCache, VerifiedToken, digest, octets
 from bearerguard.guard.tokens.jwt_validator import JwtValidator, ParsedToken
 from bearerguard.guard.tokens.routing import Routing
+from bearerguard.guard.tokens.trace import Trace
 from bearerguard.principal import Principal
 from bearerguard.protocol.jose import jwt
 from bearerguard.runtime.flow import Flow
@@ -61,7 +60,6 @@ class Authenticator:
         validator: validates JWTs.
         routing: says which issuer introspects a token; None if none does.
         tokens: the cache.
-        events: reports failures.
         clock: returns Unix seconds.
         monotonic: returns seconds that clock changes do not affect.
         revocations: the guard's.
@@ -74,7 +72,6 @@ class Authenticator:
         routing: Routing | None,
         tokens: TokenCache,
         *,
-        events: Events,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
         revocations: GuardRevocations | None = None,
@@ -84,17 +81,17 @@ class Authenticator:
         self._validator = validator
         self._routing = routing
         self._tokens = tokens
-        self._events = events
         self._clock = clock
         self._monotonic = monotonic
         self._max_token_bytes = max_token_bytes
 
-    def validate_now(self, token: bytes) -> VerifiedToken | Pending:
+    def validate_now(self, token: bytes, trace: Trace | None = None) -> VerifiedToken | Pending:
         """Validate a token without I/O if that is possible; else `validate` decides.
 
-        Raises `TokenError`, or `IssuerUnavailable` when it is unknown whose token it is.
+        Raises `TokenError`, or `IssuerUnavailable` when it is unknown whose token it is. `trace`
+        notes how it was done.
         """
-        found = self._find(token)
+        found = self._find(token) if trace is None else self._traced(token, trace)
         revocations = self._revocations
         if revocations is not None and isinstance(found, VerifiedToken):
             if self._clock() >= revocations.trusted_until:
@@ -102,8 +99,15 @@ class Authenticator:
             self._check(found, revocations)
         return found
 
-    def validate(self, pending: Pending) -> Flow[VerifiedToken]:
+    def validate(self, pending: Pending, trace: Trace | None = None) -> Flow[VerifiedToken]:
         """Validate what `validate_now` could not; raises `TokenError` or `IssuerUnavailable`."""
+        if trace is not None:
+            try:
+                trace.token = yield from self.validate(pending)
+            except (Refusal, IssuerUnavailable) as error:
+                trace.issuer = error.issuer
+                raise
+            return trace.token
         if isinstance(pending, PendingRevocationCheck):
             token = pending.token
         else:
@@ -113,6 +117,26 @@ class Authenticator:
             self._check(token, self._revocations)
         return token
 
+    def _traced(self, token: bytes, trace: Trace) -> VerifiedToken | PendingValidation:
+        trace.is_cached = False
+        try:
+            found = self._find(token, trace)
+        except (Refusal, IssuerUnavailable) as error:
+            trace.issuer = error.issuer
+            raise
+        if isinstance(found, VerifiedToken):
+            trace.token = found
+        return found
+
+    def is_stale(self, token: VerifiedToken) -> bool:
+        """Whether a verified token relies on something that should have been renewed by now.
+
+        That is an introspection response, or the keys of the issuer.
+        """
+        if isinstance(token, IntrospectedToken):
+            return token.is_stale
+        return self._validator.is_stale(token)
+
     def identify(self, token: str | bytes) -> Flow[Principal]:
         """Return the principal of a token, revoked or not; raises as `validate` does."""
         found = self._find(octets(token))
@@ -120,25 +144,23 @@ class Authenticator:
             found = yield from self._verify(found)
         return found.principal
 
-    def _find(self, token: bytes) -> VerifiedToken | PendingValidation:
+    def _find(self, token: bytes, trace: Trace | None = None) -> VerifiedToken | PendingValidation:
         key, tokens, now = digest(token), self._tokens, self._clock()
         if now < tokens.last_lookup_at:
             tokens.check_clock(now)
         tokens.last_lookup_at = now
         cached = tokens.get(key)
         if cached is not None and self._is_usable(cached, now):
+            if trace is not None:
+                trace.is_cached = True
             return cached
-        try:
-            if self._routing is not None:
-                if len(token) > self._max_token_bytes:  # as the validator refuses JWTs
-                    raise jwt.too_long(self._max_token_bytes)
-                introspector = self._routing.introspector(token)
-                if introspector is not None:
-                    return PendingValidation(key, OpaqueToken(introspector, token))
-            found = self._validator.validate_now(token)
-        except (Refusal, IssuerUnavailable) as error:
-            self._report(error)
-            raise
+        if self._routing is not None:
+            if len(token) > self._max_token_bytes:  # as the validator refuses JWTs
+                raise jwt.too_long(self._max_token_bytes)
+            introspector = self._routing.introspector(token)
+            if introspector is not None:
+                return PendingValidation(key, OpaqueToken(introspector, token))
+        found = self._validator.validate_now(token)
         if not isinstance(found, VerifiedToken):
             return PendingValidation(key, found)
         self._tokens.put(key, found)
@@ -147,13 +169,9 @@ class Authenticator:
     def _verify(self, pending: PendingValidation) -> Flow[VerifiedToken]:
         """Verify a token; raises `TokenError` or `IssuerUnavailable`."""
         key, token = pending
-        try:
-            if isinstance(token, OpaqueToken):
-                return (yield from token.introspector.introspect(token.token, key))
-            verified = yield from self._validator.validate(token)
-        except (Refusal, IssuerUnavailable) as error:
-            self._report(error)
-            raise
+        if isinstance(token, OpaqueToken):
+            return (yield from token.introspector.introspect(token.token, key))
+        verified = yield from self._validator.validate(token)
         self._tokens.put(key, verified)
         return verified
 
@@ -175,15 +193,5 @@ class Authenticator:
         # Read before the check: what is added during it is checked by the next request.
         current = revocations.current
         if token.checked is not current:
-            try:
-                revocations.check(token.principal, token.validity.key_id)
-            except Refusal as refusal:
-                self._report(refusal)
-                raise
+            revocations.check(token.principal, token.validity.key_id)
             token.checked = current
-
-    def _report(self, error: Refusal | IssuerUnavailable) -> None:
-        if isinstance(error, Refusal):
-            self._events.emit(error.reason.code, error.issuer, error.remedy)
-        else:
-            self._events.emit(error.reason.code, error.issuer, str(error))

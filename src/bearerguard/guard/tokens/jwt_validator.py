@@ -172,6 +172,11 @@ class JwtValidator:
         trusted = self._find(token.principal.issuer or "")
         return trusted is not None and trusted[1].renew(token.validity)
 
+    def is_stale(self, token: VerifiedToken) -> bool:
+        """Whether the keys of a token's issuer should have been renewed by now."""
+        trusted = self._find(token.principal.issuer or "")
+        return trusted is not None and trusted[1].is_stale
+
     def _verified(
         self, found: dict[str, Any], issuer: Issuer, selected: SelectedKey
     ) -> VerifiedToken:

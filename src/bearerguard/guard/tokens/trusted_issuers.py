@@ -101,6 +101,11 @@ class TrustedIssuers:
             return trusted[0].url
         return name if self._tenants.allows(name) else None
 
+    def configured(self, name: str) -> str | None:
+        """Return the url of the configured issuer that `name` means: for a tenant, its pattern."""
+        trusted = self._named.get(name)
+        return self._tenants.pattern_of(name) if trusted is None else trusted[0].url
+
     def _find(self, name: str) -> IssuerKeys | None:
         return self._named.get(name) or self._tenants.find(name)
 
@@ -125,14 +130,20 @@ class TrustedIssuers:
 
     def health(self) -> dict[str, Any]:
         """Return the state of each issuer's keys and introspection, ready for JSON."""
-        trusted = [*self._issuers.values(), *self._tenants.all()]
-        keys = {issuer.url: cache.health() for issuer, cache in trusted}
+        keys = {issuer.url: cache.health() for issuer, cache in self._issuers.values()}
+        tenants = {
+            issuer.url: replace(cache.health(), tenant_of=self._tenants.pattern_of(issuer.url))
+            for issuer, cache in self._tenants.all()
+        }
         asked = {url: each.health() for url, each in self._introspectors.items()}
-        needed = [url for url, (issuer, _) in self._issuers.items() if issuer.needs_keys]
+        for _, cache in self._issuers.values():
+            cache.plan_fetch()
         return {
-            "ok": all(keys[url].status in {"fresh", "static"} for url in needed)
-            and all(health.status == "ok" for health in asked.values()),
-            "issuers": {url: asdict(health) for url, health in keys.items()},
+            # Requests probe an introspection endpoint that is down, so they must go on arriving.
+            "ready": all(health.ready for health in keys.values()),
+            "fresh": all(health.fresh for health in keys.values())
+            and all(health.fresh for health in asked.values()),
+            "issuers": {url: asdict(health) for url, health in (keys | tenants).items()},
             "introspection": {url: asdict(health) for url, health in asked.items()},
         }
 
@@ -173,6 +184,11 @@ class Tenants:
     def allows(self, name: str) -> bool:
         """Whether `name` is an allowed tenant of a pattern; raises as `find` does."""
         return self._match(name) is not None
+
+    def pattern_of(self, name: str) -> str | None:
+        """Return the url of the first pattern that `name` fits, whether it is allowed or not."""
+        fits = (pattern.url for found, pattern, _ in self._patterns if found.fullmatch(name))
+        return next(fits, None)
 
     def all(self) -> list[IssuerKeys]:
         """Return the tenants that are kept now."""

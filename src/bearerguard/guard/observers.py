@@ -1,0 +1,302 @@
+"""Observers: one record for each decision and for each fetch of a guard, for metrics and traces.
+
+A record names issuers as they are configured, and codes from fixed sets, so that it can label a
+metric. It never holds a token, a subject, a claim, a path or a query.
+"""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from urllib.parse import urlsplit
+
+from bearerguard.errors import ConfigurationError
+from bearerguard.protocol.http import document
+from bearerguard.protocol.introspection import IntrospectionFailed
+from bearerguard.runtime.fetch_watch import FetchWatch, Watch, unwatched
+from bearerguard.runtime.log_lines import LineLimit
+from bearerguard.runtime.messages import FetchFailed, StoreFailed
+
+_log = logging.getLogger("bearerguard")
+
+_LINE_INTERVAL = 60.0
+
+# Upper bounds for histograms, in seconds: from a token in the cache (some 10 µs) to an issuer that
+# times out; of fetches those that OpenTelemetry's conventions name for HTTP clients.
+DECISION_BUCKETS = (
+    *(0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025),
+    *(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+FETCH_BUCKETS = (
+    *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75),
+    *(1.0, 2.5, 5.0, 7.5, 10.0),
+)
+
+DecisionKind: TypeAlias = Literal["request", "token", "route"]
+DecisionResult: TypeAlias = Literal["allow", "deny", "unavailable"]
+FetchTarget: TypeAlias = Literal["metadata", "jwks", "introspection", "revocations"]
+Health: TypeAlias = Callable[[], Mapping[str, Any]]
+"""Returns what `Guard.health` does."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRecord:
+    """A decision.
+
+    Attributes:
+        kind: `request` for a request that the guard decided on, once each; `token` for a call of
+            `verify` or `averify`; `route` for a request that was allowed before, and then refused
+            by the requirement of its route. A route that allows makes no record.
+        result: `allow`, `deny` or `unavailable` (503).
+        reason: the code of the refusal. None for an allowed token; `missing_credentials` with
+            `allow` for a request that passed without one.
+        issuer: the url of the configured issuer, for a tenant that of its pattern; None where none
+            is known.
+        status: the HTTP status of the refusal, None for `allow`.
+        is_cached: whether the token was found among those validated before; None where no token
+            was looked up.
+        is_stale: whether the decision relied on keys, or on an introspection response, that should
+            have been renewed by now.
+        seconds: how long the decision took, fetches included.
+    """
+
+    kind: DecisionKind
+    result: DecisionResult
+    reason: str | None
+    issuer: str | None
+    status: int | None
+    is_cached: bool | None
+    is_stale: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class FetchRecord:
+    """One request to an issuer, or one read of the revocations that workers share.
+
+    A fetch that was given up, because its client went away, makes no record.
+
+    Attributes:
+        target: `metadata`, `jwks`, `introspection` or `revocations`.
+        result: `ok` if it gave what was asked for, else `failed`.
+        error: what went wrong, None for `ok`: `unknown_host`, `refused`, `unreachable`,
+            `timed_out`, `tls`, `closed`, `too_large`, `encoding`, `invalid_url`, `redirect`,
+            `status`, `not_json`, `content` (another document than was asked for), `store` or
+            `other`.
+        issuer: the url of the configured issuer, for a tenant that of its pattern; None for
+            revocations.
+        method: the HTTP method, None for revocations.
+        url: the URL without user, query and fragment, None for revocations.
+        status: the HTTP status, None if no response arrived.
+        octets: the length of the response's body, None if no response arrived.
+        seconds: how long it took.
+    """
+
+    target: FetchTarget
+    result: Literal["ok", "failed"]
+    error: str | None
+    issuer: str | None
+    method: str | None
+    url: str | None
+    status: int | None
+    octets: int | None
+    seconds: float
+
+
+class Observer(Protocol):
+    """Receives the records of a guard, in the thread or task that decides: it must be quick.
+
+    An exception is logged, at most once a minute, and changes no decision.
+    """
+
+    def decided(self, record: DecisionRecord) -> None:
+        """Note a decision."""
+        ...
+
+    def fetched(self, record: FetchRecord) -> None:
+        """Note a fetch."""
+        ...
+
+
+@runtime_checkable
+class HealthObserver(Protocol):
+    """An observer that reads the guard's health too, such as for gauges."""
+
+    def attached(self, health: Health) -> None:
+        """Note how to read the health of a guard that has this observer; the guard calls it once.
+
+        `health` is a bound method: hold it weakly, as `AttachedGuards` does, or it keeps the guard
+        alive.
+        """
+        ...
+
+
+class AttachedGuards:
+    """The guards whose health an observer reads; held weakly."""
+
+    def __init__(self) -> None:
+        self._guards: tuple[weakref.WeakMethod[Health], ...] = ()
+
+    def add(self, health: Health) -> None:
+        """Read another guard's health, a bound method, too."""
+        alive = [each for each in self._guards if each() is not None]
+        self._guards = (*alive, weakref.WeakMethod(health))
+
+    def healths(self) -> Iterator[Mapping[str, Any]]:
+        """Read the health of each guard that is still used."""
+        for each in self._guards:
+            health = each()
+            if health is not None:
+                yield health()
+
+
+class Observers:
+    """The observers of one guard.
+
+    Args:
+        observers: as passed.
+        monotonic: returns seconds that clock changes do not affect.
+
+    Attributes:
+        configured: returns the configured issuer that a name or a tenant belongs to.
+    """
+
+    def __init__(
+        self, observers: Iterable[Observer] = (), monotonic: Callable[[], float] = lambda: 0.0
+    ) -> None:
+        self._observers = tuple(observers)
+        self.monotonic = monotonic
+        self.configured: Callable[[str], str | None] = lambda name: name
+        self._lines = LineLimit(monotonic, burst=1, interval=_LINE_INTERVAL)
+
+    def __bool__(self) -> bool:
+        return bool(self._observers)
+
+    def attach(self, health: Health) -> None:
+        """Pass the guard's health to the observers that read it."""
+        for observer in self._observers:
+            if isinstance(observer, HealthObserver):
+                observer.attached(health)
+
+    def decided(self, record: DecisionRecord) -> None:
+        """Report a decision."""
+        for observer in self._observers:
+            try:
+                observer.decided(record)
+            except Exception:
+                self._failed(observer)
+
+    def fetched(self, record: FetchRecord) -> None:
+        """Report a fetch."""
+        for observer in self._observers:
+            try:
+                observer.fetched(record)
+            except Exception:
+                self._failed(observer)
+
+    def watch(self, target: FetchTarget, issuer: str | None, method: str | None = "GET") -> Watch:
+        """Return what watches the fetches of one target."""
+        if not self._observers:
+            return unwatched
+        named = None if issuer is None else self.configured(issuer)
+        return lambda url: _Recorder(self, target, named, method, url)
+
+    def _failed(self, observer: Observer) -> None:
+        left_out = self._lines.admit(type(observer))
+        if left_out is not None:
+            more = f" (and {left_out} times more since the last line)" if left_out else ""
+            _log.exception("observers=: %s raised%s", type(observer).__name__, more)
+
+
+class _Recorder(FetchWatch):
+    """Makes the record of one fetch."""
+
+    __slots__ = ("_began", "_issuer", "_method", "_observers", "_target", "_url")
+
+    def __init__(
+        self,
+        observers: Observers,
+        target: FetchTarget,
+        issuer: str | None,
+        method: str | None,
+        url: str,
+    ) -> None:
+        super().__init__()
+        self._observers = observers
+        self._target: FetchTarget = target
+        self._issuer = issuer
+        self._method = method
+        self._url = url
+        self._began = observers.monotonic()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None and not isinstance(error, Exception):
+            return  # the flow was closed
+        response = self.response
+        status = None if response is None else response.status
+        if status is None and isinstance(error, FetchFailed):
+            status = error.status
+        self._observers.fetched(
+            FetchRecord(
+                target=self._target,
+                result="ok" if error is None else "failed",
+                error=None if error is None else error_kind(error),
+                issuer=self._issuer,
+                method=self._method,
+                url=_without_secrets(self._url),
+                status=status,
+                octets=None if response is None else len(response.body),
+                seconds=self._observers.monotonic() - self._began,
+            )
+        )
+
+
+def error_kind(error: BaseException) -> str:
+    """Return why a fetch failed, as `FetchRecord.error` has it."""
+    if isinstance(error, FetchFailed):
+        return error.kind or "other"
+    if isinstance(error, StoreFailed):
+        return "store"
+    if isinstance(error, IntrospectionFailed):
+        return error.kind
+    if isinstance(error, document.NotJson):
+        return "not_json"
+    return "content" if isinstance(error, ValueError) else "other"
+
+
+def _without_secrets(url: str) -> str | None:
+    if not url:
+        return None
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return None
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{host}{port}{parts.path}"
+
+
+def check_observers(observers: object) -> None:
+    """Raise `ConfigurationError` unless these are observers."""
+    known = observers if isinstance(observers, tuple | list) else ()
+    if (not known and observers not in ((), [])) or not all(_is_observer(each) for each in known):
+        raise ConfigurationError(
+            "observers=: pass a list of observers, such as [PrometheusObserver()]: each has the"
+            " methods decided and fetched"
+        )
+
+
+def _is_observer(value: object) -> bool:
+    return not isinstance(value, type) and all(
+        callable(getattr(value, name, None)) for name in ("decided", "fetched")
+    )
