@@ -40,8 +40,14 @@ import os
 SECRET_KEY = "for tests alone"
 ROOT_URLCONF = "project"
 ALLOWED_HOSTS = ["testserver"]
-INSTALLED_APPS = ["rest_framework"]
-REST_FRAMEWORK = {"UNAUTHENTICATED_USER": None, "DEFAULT_AUTHENTICATION_CLASSES": []}
+INSTALLED_APPS = ["rest_framework", "bearerguard.django"]
+MIDDLEWARE = ["bearerguard.django.BearerMiddleware"]
+BEARERGUARD = {"ISSUER": "https://id.example.com", "AUDIENCE": "https://api.example.com"}
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["bearerguard.django.rest_framework.BearerAuthentication"],
+    "UNAUTHENTICATED_USER": None,
+    "EXCEPTION_HANDLER": "bearerguard.django.rest_framework.exception_handler",
+}
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project")
 
@@ -49,49 +55,38 @@ import django
 
 django.setup()
 
-from django.http import HttpResponse
+from django.http import JsonResponse
 from django.urls import path
 from ninja import NinjaAPI
-from ninja.security import HttpBearer
-from rest_framework.decorators import api_view
+from rest_framework.decorators import api_view, permission_classes
 from rest_framework.response import Response
 
-from app import guard
+from bearerguard.django import require_scopes
+from bearerguard.django.rest_framework import HasScopes
+from bearerguard.ninja import BearerAuth
 
 
-def described(authorization):
-    if authorization is None:
-        return "nobody"
-    found = guard.verify(authorization.removeprefix("Bearer "))
-    return f"{found.subject}: {' '.join(found.scopes)}"
-
-
+@require_scopes("read")
 def view(request):
-    return HttpResponse(described(request.headers.get("Authorization")))
+    return JsonResponse({"for": request.principal.subject})
 
 
 async def async_view(request):
-    authorization = request.headers.get("Authorization")
-    found = await guard.averify((authorization or "").removeprefix("Bearer "))
-    return HttpResponse(found.subject)
+    return JsonResponse({"for": request.principal.subject})
 
 
 @api_view()
+@permission_classes([HasScopes.of("read")])
 def drf_view(request):
-    return Response(described(request.headers.get("Authorization")))
+    return Response({"for": request.auth.subject})
 
 
-class Bearer(HttpBearer):
-    def authenticate(self, request, token):
-        return guard.verify(token)
-
-
-api = NinjaAPI(auth=Bearer())
+api = NinjaAPI(auth=BearerAuth())
 
 
 @api.get("/recordings")
 def recordings(request):
-    return request.auth.subject
+    return {"for": request.auth.subject}
 
 
 urlpatterns = [
@@ -103,7 +98,6 @@ urlpatterns = [
 """
 DJANGO_TESTS = """
 import asyncio
-import unittest
 
 import project
 import pytest
@@ -117,51 +111,67 @@ from bearerguard.testing import acting_as, trusted
 def test_the_client(bearerguard_issuer):
     client = Client()
     with acting_as(client, scopes=["read"], subject="ada"):
-        assert client.get("/view").text == "ada: read"
-        assert client.get("/api/recordings").json() == "ada"
-    assert client.get("/view").text == "nobody"
+        for path in ("/view", "/drf", "/api/recordings"):
+            assert client.get(path).json() == {"for": "ada"}
+    with acting_as(client, scopes=["write"]):
+        assert client.get("/view").status_code == client.get("/drf").status_code == 403
+    assert client.get("/view").status_code == 401
 
 
 def test_the_async_client(bearerguard_issuer):
     client = AsyncClient()
     with acting_as(client, subject="ada"):
-        assert asyncio.run(client.get("/async")).text == "ada"
-    assert client.defaults == {}
+        assert asyncio.run(client.get("/async")).json() == {"for": "ada"}
+    assert asyncio.run(client.get("/async")).status_code == 401
 
 
 def test_the_client_of_drf(bearerguard_issuer):
     client = APIClient()
     client.credentials(HTTP_AUTHORIZATION="Bearer of-before", HTTP_X="kept")
+    assert client.get("/drf").status_code == 401
     with acting_as(client, scopes=["read"], subject="ada"):
-        assert client.get("/drf").json() == "ada: read"
+        assert client.get("/drf").json() == {"for": "ada"}
     assert client._credentials == {"HTTP_AUTHORIZATION": "Bearer of-before", "HTTP_X": "kept"}
 
 
 def test_the_client_of_ninja(bearerguard_issuer):
     client = TestClient(project.api)
     with acting_as(client, subject="ada"):
-        assert client.get("/recordings").json() == "ada"
+        assert client.get("/recordings").json() == {"for": "ada"}
     assert client.get("/recordings").status_code == 401
 
 
-def test_a_request_factory(bearerguard_issuer):
+def test_a_request_factory(bearerguard_issuer, bearerguard_guard):
     factory = RequestFactory()
     with acting_as(factory, subject="ada"):
-        assert project.view(factory.get("/view")).text == "ada: "
+        authorization = factory.get("/view").headers["Authorization"]
+    assert bearerguard_guard.verify(authorization.removeprefix("Bearer ")).subject == "ada"
+
+
+def test_time_and_faults(bearerguard_issuer):
+    client = Client()
+    with acting_as(client, scopes=["read"], expires_in=600):
+        with bearerguard_issuer.failing(outage=True):
+            assert client.get("/view").status_code == 503
+        bearerguard_issuer.clock.advance(60)
+        assert client.get("/view").headers["Access-Token-Expires-In"] in {"539", "540"}
+        bearerguard_issuer.clock.advance(600)
+        assert client.get("/view").status_code == 401
 
 
 class OfDjango(SimpleTestCase):
     def test_a_test_case_of_django(self):
-        self.enterContext(trusted(project.guard))
-        self.enterContext(acting_as(self.client, subject="ada"))
-        assert self.client.get("/view").text == "ada: "
+        self.enterContext(trusted())
+        self.enterContext(acting_as(self.client, scopes=["read"], subject="ada"))
+        assert self.client.get("/view").json() == {"for": "ada"}
 """
 
 
 def test_the_clients_of_django_and_its_frameworks_send_a_genuine_token(project: Path) -> None:
+    (project / "pyproject.toml").write_text(PROJECT.replace('bearerguard_guard = "app:guard"', ""))
     (project / "project.py").write_text(DJANGO)
     (project / "test_project.py").write_text(DJANGO_TESTS)
-    assert "6 passed" in passing(project, "-W", "default")
+    assert "7 passed" in passing(project, "-W", "default")
 
 
 ASYNC = """

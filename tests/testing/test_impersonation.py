@@ -35,6 +35,7 @@ from bearerguard import (
 )
 from bearerguard.backchannel import BackchannelLogout
 from bearerguard.guard.guard import GuardOptions
+from bearerguard.guard.observers import DecisionRecord
 from bearerguard.protocol.logout_token import EVENT
 from bearerguard.redis import RedisStore
 from bearerguard.server import AuthorizationServer, Resource
@@ -405,6 +406,48 @@ def test_what_has_a_guard_stands_for_it() -> None:
     flask.add_url_rule("/", view_func=lambda: "hello")
     with trusted(flask), acting_as(flask.test_client()) as client:
         assert client.get("/").text == "hello"
+
+
+def test_an_app_of_quart_stands_for_the_guard_of_its_settings() -> None:
+    from quart import Quart
+
+    from bearerguard.quart import BearerGuard, current_principal
+
+    app = Quart("app")
+    app.config.update(BEARERGUARD_ISSUER=ISSUER, BEARERGUARD_AUDIENCE=API)
+    BearerGuard(app)
+
+    @app.get("/")
+    async def show() -> str:
+        return current_principal.subject or ""
+
+    async def use() -> None:
+        client = app.test_client()
+        with trusted(app), acting_as(client, subject="ada"):
+            assert await (await client.get("/")).get_data(as_text=True) == "ada"
+        assert (await client.get("/")).status_code == 401
+
+    anyio.run(use)
+
+
+def test_what_observes_a_guard_observes_its_tests() -> None:
+    seen: list[DecisionRecord] = []
+
+    class Observer:
+        def decided(self, record: DecisionRecord) -> None:
+            seen.append(record)
+
+        def fetched(self, record: Any) -> None:
+            pass
+
+    guard = Guard(Issuer(ISSUER, audience=API, keys=OTHER_KEYS.jwks()), observers=[Observer()])
+    client = TestClient(app_of(guard))
+    with trusted(guard):
+        acting_as(client, scopes=["read"])
+        for status in (200, 200):
+            assert client.get("/recordings").status_code == status
+    assert client.get("/recordings").status_code == 401
+    assert [record.result for record in seen] == ["allow", "allow", "deny"]
 
 
 def test_a_guard_beside_its_authorization_server_is_tested_without_the_server(
