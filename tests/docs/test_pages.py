@@ -8,6 +8,7 @@ import re
 import pytest
 
 from bearerguard import Guard, Introspection, Issuer
+from bearerguard.cli.inspect import FLAGS, flag_of
 from bearerguard.guard.config.settings import SETTINGS
 from bearerguard.server import AuthorizationServer
 from tests.docs import floors
@@ -84,7 +85,8 @@ def test_variables_that_a_page_names_are_read() -> None:
 
 
 def test_options_of_commands_that_a_page_names_are_there() -> None:
-    source = _source("cli") + _source("server")
+    policy = " ".join(map(flag_of, FLAGS.values()))
+    source = _source("cli") + _source("server") + policy
     commands = "\n".join(
         re.findall(r"^\$ bearerguard.*|`(?:bearerguard [^`]*)?--[^`]*`", _prose(), re.MULTILINE)
     )

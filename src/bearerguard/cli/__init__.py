@@ -34,6 +34,8 @@ _PLACES = {
     "client": "clients.app",
     "user": "users.app",
     "keys": "keys.app",
+    "inspect": "inspect.inspect",
+    "config": "config.config",
 }
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import sys
 import unicodedata
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
+from shutil import get_terminal_size
 from typing import Annotated, Any
 
 import typer
@@ -78,18 +79,37 @@ def fields(values: Mapping[str, Any]) -> None:
         _console().print(f"[dim]{name:<{width}}[/]  {shown(words(value))}")
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], nothing: str) -> None:
-    """Print rows under their columns; if there are none, the sentence `nothing`."""
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    nothing: str,
+    *,
+    unbroken: Collection[str] = (),
+) -> None:
+    """Print rows under their columns; if there are none, the sentence `nothing`.
+
+    The values of the `unbroken` columns stay on one line each.
+    """
     lines = [[words(value) for value in row] for row in rows]
     if not lines:
         say(nothing)
         return
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for column in columns:
-        grid.add_column(column, overflow="fold")
+        grid.add_column(column, overflow="fold", no_wrap=column in unbroken)
     for line in lines:
         grid.add_row(*map(shown, line))
     _console().print(grid)
+
+
+def columns() -> int | None:
+    """Return the width of the terminal; None for a pipe, whose lines are not broken."""
+    return get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def marked(mark: str, style: str, text: str) -> None:
+    """Print a line that begins with a mark of a style."""
+    _console().print(f"[{style}]{shown(mark)}[/]{shown(text)}")
 
 
 def shown(text: str) -> str:
