@@ -228,19 +228,19 @@ def test_workers_of_xdist_have_issuers_of_their_own(project: Path) -> None:
     assert "40 passed" in passing(project, "-n", "2")
 
 
-@pytest.mark.parametrize("name", ["app", "app:guard", "app:get_guard"])
+@pytest.mark.parametrize("name", ["app", "app:guard", "app:get_guard()"])
 def test_the_guard_is_named_by_a_module_or_a_name_in_it(project: Path, name: str) -> None:
     (project / "pyproject.toml").write_text(PROJECT.replace("app:guard", name))
     (project / "test_many.py").write_text(MANY)
     assert "1 passed" in passing(project, "test_many.py::test_each[7]")
 
 
-def test_a_misspelt_guard_is_an_error_that_shows_the_right_form(project: Path) -> None:
+def test_a_misspelt_guard_is_an_error_that_says_so(project: Path) -> None:
     (project / "pyproject.toml").write_text(PROJECT.replace("app:guard", "app:gaurd"))
     (project / "test_many.py").write_text(MANY)
     done = run_pytest(project, "-x")
     assert done.returncode != 0
-    assert "bearerguard_guard = app:gaurd: name a module and a guard in it" in done.stdout
+    assert "bearerguard_guard = app:gaurd: app has no 'gaurd': check the name" in done.stdout
 
 
 def test_the_fixtures_and_the_marker_are_described(project: Path) -> None:

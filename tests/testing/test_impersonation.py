@@ -350,12 +350,12 @@ def test_a_tenant_of_a_multi_tenant_issuer_is_chosen() -> None:
 
 
 WRONG: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
-    "no guard": (object, {}, "pass a Guard"),
+    "no guard": (object, {}, "object: no guard was found there"),
     "nothing": (lambda: None, {}, "pass the guard: there is no Django project"),
     "an extension without a guard": (
         lambda: SimpleNamespace(extensions={}),
         {},
-        "pass a Guard, or an object that has one, not SimpleNamespace",
+        "SimpleNamespace: no guard was found there: pass the Guard itself",
     ),
     "several issuers": (
         lambda: Guard(Issuer(ISSUER, audience=API), Issuer("https://b.example", audience=API)),
@@ -400,7 +400,7 @@ def test_what_has_a_guard_stands_for_it() -> None:
     flask = Flask("app")
     flask.config.update(BEARERGUARD_ISSUER=ISSUER, BEARERGUARD_AUDIENCE=API)
     BearerGuard(flask)
-    for has_one in (middleware, BearerGuard(guard=guard), flask):
+    for has_one in (middleware, app_of(guard), BearerGuard(guard=guard), flask):
         with trusted(has_one) as issuer:
             assert issuer.url == ISSUER
     flask.add_url_rule("/", view_func=lambda: "hello")

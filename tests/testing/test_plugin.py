@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
 from bearerguard import ConfigurationError, Guard, Issuer, TokenError
+from bearerguard.asgi import BearerMiddleware
 from bearerguard.testing import LocalIssuer, acting_as
 from bearerguard.testing.plugin import _named
 
@@ -70,14 +72,30 @@ def guard() -> Guard:
     return GUARD
 
 
-@pytest.mark.parametrize("name", ["GUARD", "guard"])
-def test_the_ini_option_names_a_guard_or_a_function_that_returns_one(name: str) -> None:
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    """An app without a framework."""
+
+
+MIDDLEWARE = BearerMiddleware(app, guard=GUARD)
+
+
+@pytest.mark.parametrize("name", ["GUARD", "guard()", "MIDDLEWARE"])
+def test_the_ini_option_names_a_guard_an_app_or_a_function_that_returns_one(name: str) -> None:
     assert _named(f"{__name__}:{name}") is GUARD
 
 
-@pytest.mark.parametrize("name", ["nothing.there:guard", f"{__name__}:nothing", "no name"])
-def test_a_name_that_leads_nowhere_is_refused_with_the_right_form(name: str) -> None:
-    with pytest.raises(pytest.UsageError, match="such as app:guard"):
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("nothing.there:guard", "there is no module 'nothing'"),
+        (f"{__name__}:nothing", "has no 'nothing'"),
+        ("no name", "there is no module 'no name'"),
+    ],
+)
+def test_a_name_that_leads_nowhere_is_refused_with_the_remedy(name: str, words: str) -> None:
+    with pytest.raises(
+        pytest.UsageError, match=rf"^bearerguard_guard = .*{words}.*pythonpath = \."
+    ):
         _named(name)
 
 

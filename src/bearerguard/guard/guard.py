@@ -10,6 +10,7 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Self, TypeAlias, TypedDict, TypeVar, Unpack, cast
 
 from bearerguard.errors import (
@@ -209,8 +210,7 @@ class Guard:
             None if revocations is None else revocations.store,
             self._cache_store,
         )
-        handlers = self._handlers
-        self._refresher = Refresher(lambda flow: run(flow, handlers))
+        self._refresher = Refresher(partial(run, handlers=self._handlers))
         self._events.schedule = self._refresher.schedule
         # The refresher's thread refers to the key caches, which do not refer to the guard.
         weakref.finalize(self, self._refresher.close)

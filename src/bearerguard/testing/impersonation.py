@@ -6,21 +6,19 @@ The guard, the middleware around it and the app stay the same objects. Only code
 
 from __future__ import annotations
 
-import os
 import secrets
-import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib import import_module
-from typing import Any, Protocol
+from typing import Any
 
 from bearerguard.errors import ConfigurationError, quoted
 from bearerguard.guard.config.issuer import Issuer
 from bearerguard.guard.guard import Guard, GuardOptions
 from bearerguard.guard.revocation.revocations import Revocations
 from bearerguard.guard.tokens.trusted_issuers import of_tenant
+from bearerguard.middleware.app_guard import guard_in, guards_of_django
 from bearerguard.protocol import names
 from bearerguard.runtime.fetching import Transport
 from bearerguard.runtime.flow import Fetch
@@ -34,27 +32,9 @@ _PREFERRED = ("ES256", "EdDSA", "RS256")
 _SECRET_BYTES = 64  # enough for each of the algorithms
 
 
-class Guarded(Protocol):
-    """What has a guard: a middleware, an extension, a dependency."""
-
-    @property
-    def guard(self) -> Guard | None:
-        """The guard."""
-        ...
-
-
-class Extended(Protocol):
-    """An app with extensions, such as Flask's."""
-
-    @property
-    def extensions(self) -> dict[str, Any]:
-        """The extensions by their names."""
-        ...
-
-
 @contextmanager
 def trusted(
-    guard: Guard | Guarded | Extended | None = None,
+    guard: object = None,
     *,
     issuer: Issuer | str | None = None,
     tenant: str | None = None,
@@ -70,69 +50,47 @@ def trusted(
     Blocks may be nested, for the other issuers of a guard.
 
     Args:
-        guard: the guard; or an object whose attribute `guard` is one, such as a middleware; or an
-            app of Flask or Quart that has a `BearerGuard`. A Django project may leave it out: it
-            is that of `settings.BEARERGUARD`.
+        guard: the guard; or an app, a middleware, an extension or a dependency that has one. In a
+            Django project it may be left out: it is that of `settings.BEARERGUARD`.
         issuer: which of the guard's issuers, or its url; required if there are several.
         tenant: which tenant of a multi-tenant issuer; required if it has several.
 
     Raises:
         ConfigurationError: the guard has no such issuer or tenant, or several.
     """
-    guard = guard_of(guard)
-    real = _chosen(guard, issuer)
-    clock = guard.clock
+    tested = guard_of(guard)
+    real = _chosen(tested, issuer)
+    clock = tested.clock
     if not isinstance(clock, Clock):
         clock = Clock() if clock is time.time else Clock(clock)
     local = _standing_in(_tenant(real, tenant), clock)
     stand_in = Guard(
-        *(_trusting(each, local) if each is real else each for each in guard.issuers),
-        **_options(guard, local),
+        *(_trusting(each, local) if each is real else each for each in tested.issuers),
+        **_options(tested, local),
     )
-    before = guard.replace_state(vars(stand_in))
+    before = tested.replace_state(vars(stand_in))
     try:
         with in_use(local):
             yield local
     finally:
-        guard.replace_state(before)
+        tested.replace_state(before)
         stand_in.close()
         local.close()
 
 
 def guard_of(given: object) -> Guard:
-    """Return the guard that was passed, or that of a middleware or an app.
+    """Return the guard that was passed, that of an app, or for None that of a Django project.
 
     Raises `ConfigurationError` if there is none.
     """
-    if given is None:
-        given = guard_of_django()
-        if given is None:
-            raise ConfigurationError(
-                "trusted(): pass the guard: there is no Django project with settings.BEARERGUARD"
-            )
-    if isinstance(given, Guard):
-        return given
-    extensions = getattr(given, "extensions", None)
-    extension = extensions.get("bearerguard") if isinstance(extensions, dict) else None
-    for each in (given, extension):
-        found = getattr(each, "guard", None)
-        if isinstance(found, Guard):
-            return found
-    raise ConfigurationError(
-        f"trusted(guard): pass a Guard, or an object that has one, not {type(given).__name__}"
-    )
-
-
-def guard_of_django() -> Guard | None:
-    """Return the guard of `settings.BEARERGUARD`; None outside a Django project that has one."""
-    settings = getattr(sys.modules.get("django.conf"), "settings", None)
-    if settings is None or not (settings.configured or "DJANGO_SETTINGS_MODULE" in os.environ):
-        return None
-    if not hasattr(settings, "BEARERGUARD"):
-        return None
-    # Imported by its name: only these projects have Django.
-    guard: Guard = import_module("bearerguard.django.protection").protection().guard
-    return guard
+    if given is not None:
+        return guard_in(given).guard
+    of_django = guards_of_django()
+    if not of_django:
+        raise ConfigurationError(
+            "trusted(): pass the guard: there is no Django project with settings.BEARERGUARD"
+        )
+    return of_django[0].guard
 
 
 def _chosen(guard: Guard, issuer: Issuer | str | None) -> Issuer:

@@ -6,8 +6,6 @@ pytest; a fixture imports what it needs when a test uses it.
 
 from __future__ import annotations
 
-import inspect
-import pkgutil
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -86,24 +84,26 @@ def bearerguard_guard(
         yield guard
 
 
-def _named(name: str) -> object:
-    """Return the guard called `name`, or what has one; a function is called."""
+def _named(path: str) -> Guard:
+    from bearerguard.errors import ConfigurationError  # noqa: PLC0415 - see above
+    from bearerguard.middleware.app_guard import guard_at  # noqa: PLC0415
+
     try:
-        found = pkgutil.resolve_name(name)
-    except (ImportError, AttributeError, ValueError) as error:
+        return guard_at(path).guard
+    except ConfigurationError as error:
         raise pytest.UsageError(
-            f"{_INI} = {name}: name a module and a guard in it, such as app:guard ({error})"
+            f"{_INI} = {error} (with pythonpath = ., the modules beside pyproject.toml can be"
+            " imported)"
         ) from error
-    return found() if inspect.isroutine(found) else found
 
 
 def _chosen(request: pytest.FixtureRequest, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options with those of the test's markers, the closest last, and the guard."""
-    from bearerguard.testing.impersonation import guard_of_django  # noqa: PLC0415 - see above
+    from bearerguard.middleware.app_guard import guards_of_django  # noqa: PLC0415 - see above
 
     chosen = dict(options)
     for marker in reversed(list(request.node.iter_markers(_MARKER))):
         chosen |= marker.kwargs
     if "guard" not in chosen:
-        chosen["guard"] = guard_of_django()
+        chosen["guard"] = next((each.guard for each in guards_of_django()), None)
     return chosen
