@@ -87,6 +87,7 @@ def test_unknown_scopes_and_the_audience_of_assertions_are_options_and_variables
         "BEARERGUARD_SERVER_ISSUER": url,
         "BEARERGUARD_SERVER_STORE": f"sqlite:///{tmp_path}/auth.db",
         "BEARERGUARD_SERVER_UNKNOWN_SCOPES": "refuse",
+        "BEARERGUARD_SERVER_HEALTH_PATH": "none",
     }
     key = ec.generate_private_key(ec.SECP256R1())
     public = {**json.loads(ECAlgorithm.to_jwk(key.public_key())), "kid": "k"}
@@ -118,6 +119,7 @@ def test_unknown_scopes_and_the_audience_of_assertions_are_options_and_variables
         refused = client.post("/oauth/token", data=fields("read admin", "2"))
         assert refused.json()["error"] == "invalid_scope"
         details = json.loads(running.wait_for_line(r"request_refused (\{.*\})"))
+        assert client.get("/health").status_code == 404
     assert (details["scope"], details["client_id"]) == ("admin", "robot")
 
 
@@ -150,7 +152,9 @@ def test_plain_http_beyond_this_machine_must_be_asked_for(tmp_path: Path) -> Non
     own = ("serve", "--issuer", "http://auth.internal.example", *store)
     refused = CliRunner().invoke(app, own, env=SECRET)
     assert refused.exit_code == 2
-    assert "insecure_allow_http" in refused.stderr
+    assert "bearerguard: --issuer: " in refused.stderr
+    assert "or pass --insecure-allow-http on a network" in refused.stderr
+    assert "insecure_allow_http" not in refused.stderr
     port = free_port()
     program_file = Path(sys.executable).with_name("bearerguard")
     command = [str(program_file), *own, "--port", str(port), "--insecure-allow-http"]
