@@ -680,7 +680,7 @@ def broken() -> Generator[str]:
     [
         ("/sound", "challenge.absent", "ok", "401 with a bearer challenge"),
         ("/open", "challenge.absent", "warning", "open to everybody"),
-        ("/open", "challenge.invalid", "problem", "any text is accepted"),
+        ("/open", "challenge.invalid", "note", "no token is needed here"),
         ("/bare", "challenge.absent", "problem", "401 without WWW-Authenticate"),
         ("/basic", "challenge.absent", "problem", "'basic'"),
         ("/remapped", "challenge.absent", "problem", "x-amzn-remapped-www-authenticate"),
@@ -692,7 +692,7 @@ def broken() -> Generator[str]:
         ("/garbage-500", "challenge.invalid", "problem", "status 500"),
         ("/garbage-503", "challenge.invalid", "warning", "503"),
         ("/garbage-bare", "challenge.invalid", "warning", "do not refresh"),
-        ("/accepts", "challenge.invalid", "problem", "status 200"),
+        ("/accepts", "challenge.invalid", "problem", "any text is accepted"),
         ("/accepts", "challenge.malformed", "problem", "status 200"),
         ("/accepts", "caching.authorized", "problem", "public, max-age=60"),
         ("/sound", "challenge.malformed", "note", "401"),

@@ -156,7 +156,7 @@ def findings(observer: Observer, url: str, guard: Sequence[Issuer] = ()) -> Iter
     yield from web.clock(first)
     yield from _absent(first)
     garbage = observer.get(url, _JSON, _ORIGIN, NO_TOKEN)
-    yield from _invalid(garbage)
+    yield from _invalid(first, garbage)
     if first.status in {_UNAUTHORIZED, _FORBIDDEN}:
         yield from _malformed(observer.get(url, _JSON, _MALFORMED))
         yield from _query(observer, url)
@@ -223,7 +223,7 @@ def _parameters(found: ReceivedChallenge) -> Iterator[Finding]:
         yield PARAMETERS.ok(f"the challenge has {named}")
 
 
-def _invalid(garbage: Exchange) -> Iterator[Finding]:
+def _invalid(first: Exchange, garbage: Exchange) -> Iterator[Finding]:
     found = bearer_challenge(garbage)
     error = None if found is None else found.parameters.get("error")
     if garbage.status == _UNAUTHORIZED and error == _INVALID_TOKEN:
@@ -232,8 +232,10 @@ def _invalid(garbage: Exchange) -> Iterator[Finding]:
         yield INVALID.warning(f"401 with error={quoted(error)}: clients do not refresh their token")
     elif garbage.status == _UNAVAILABLE:
         yield INVALID.warning("503: the API cannot check tokens at the moment", "mend its issuer")
+    elif garbage.status and garbage.status == first.status:
+        yield INVALID.note(f"status {garbage.status}, as without a token: no token is needed here")
     elif garbage.is_success:
-        yield INVALID.problem(f"status {garbage.status}: any text is accepted, or none is needed")
+        yield INVALID.problem(f"status {garbage.status}: any text is accepted as a token")
     else:
         yield INVALID.problem(web.summary(garbage))
 
