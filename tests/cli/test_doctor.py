@@ -597,6 +597,7 @@ FAULTS: dict[tuple[str, str], Answer] = {
         [CHALLENGE, ANY_PAGE, ("Access-Control-Expose-Headers", ", ".join(EXPOSED_HEADERS))],
         b"",
     ),
+    ("/cors-vary", "none"): (401, [CHALLENGE, ("Access-Control-Allow-Origin", "{origin}")], b""),
     ("/cors-cookies", "OPTIONS"): (
         200,
         [
@@ -712,6 +713,7 @@ def broken() -> Generator[str]:
         ("/cors", "cors.exposed", "ok", "can read"),
         ("/cors-star", "cors.preflight", "warning", "'*'"),
         ("/cors-star", "cors.exposed", "warning", "WWW-Authenticate"),
+        ("/cors-vary", "cors.vary", "warning", "doctor.invalid"),
         ("/cors-cookies", "cors.preflight", "problem", "cookies"),
         ("/sound", "cors.preflight", "note", "refuses preflights"),
         ("/sound", "resource.metadata", "note", "no metadata"),
