@@ -7,7 +7,9 @@ this machine stands for https://api.example.com.
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -33,7 +35,11 @@ RUN = [page for page in PAGES if any(part.run for part in parts(page))]
 def test_what_a_page_shows_works(
     page: Path, local_issuer: LocalIssuer, place: Path, request: pytest.FixtureRequest
 ) -> None:
-    names: dict[str, Any] = {"__name__": "page", "local_issuer": local_issuer, "PAGE": page}
+    # Frameworks look in a function's module for what its annotations name.
+    module = ModuleType("page")
+    request.getfixturevalue("monkeypatch").setitem(sys.modules, "page", module)
+    names: dict[str, Any] = vars(module)
+    names |= {"local_issuer": local_issuer, "PAGE": page}
     real = {ISSUER: local_issuer.url}
     if name_of(page) in CLIENT_PAGES:
         request.getfixturevalue("visitor")

@@ -269,7 +269,9 @@ def _print_check(check: Check) -> None:
         name = f" {check.name if first else '':<{_NAME}} {label}"
         indent = " " * (len(mark) + len(name))
         folded = _folded(indent + text, indent).lstrip(" ")
-        output.marked(mark if first else " " * len(mark), style if first else "none", name + folded)
+        output.beginning(
+            mark if first else " " * len(mark), style if first else "none", name + folded
+        )
 
 
 def _folded(text: str, indent: str) -> str:
