@@ -14,6 +14,7 @@ import bearerguard
 from bearerguard.guard.config.introspection import IntrospectionOptions
 from bearerguard.guard.config.issuer import IssuerOptions
 from bearerguard.guard.guard import GuardOptions
+from tests import django_project  # noqa: F401 - REST framework and Ninja need Django's settings
 
 # Sorted. A name that is added or goes is a change of the API: it is changed here, too.
 NAMES: dict[str, list[str]] = {
@@ -23,6 +24,7 @@ NAMES: dict[str, list[str]] = {
         "AllowedTenants",
         "BearerGuardError",
         "Challenge",
+        "Check",
         "ClaimCheck",
         "ClaimCheckFailed",
         "ClaimMapping",
@@ -37,6 +39,7 @@ NAMES: dict[str, list[str]] = {
         "EXPOSED_HEADERS",
         "Event",
         "ExpiryHeaders",
+        "Explanation",
         "Fetch",
         "FetchFailed",
         "FetchRecord",
@@ -168,6 +171,10 @@ NAMES: dict[str, list[str]] = {
     ],
     "bearerguard.django.spectacular": [
         "BearerScheme",
+    ],
+    "bearerguard.fastapi": [
+        "BearerMiddleware",
+        "BearerSecurity",
     ],
     "bearerguard.flask": [
         "BearerGuard",

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from bearerguard.guard.config.requirement import Requirement, claim, role, scopes
     from bearerguard.guard.config.static_keys import StaticKeys
     from bearerguard.guard.decision import Allow, Decision, Deny, Pending, Unavailable
+    from bearerguard.guard.explanation import Check, Explanation
     from bearerguard.guard.guard import DenialBody, Guard, GuardOptions
     from bearerguard.guard.introspection.introspection_cache import IntrospectionCache
     from bearerguard.guard.observers import DecisionRecord, FetchRecord, Observer
@@ -62,6 +63,7 @@ __all__ = [
     "AllowedTenants",
     "BearerGuardError",
     "Challenge",
+    "Check",
     "ClaimCheck",
     "ClaimCheckFailed",
     "ClaimMapping",
@@ -75,6 +77,7 @@ __all__ = [
     "DiscoveryError",
     "Event",
     "ExpiryHeaders",
+    "Explanation",
     "Fetch",
     "FetchFailed",
     "FetchRecord",
@@ -140,6 +143,7 @@ _PLACES = {
     "guard.config.requirement": "Requirement claim role scopes",
     "guard.config.static_keys": "StaticKeys",
     "guard.decision": "Allow Decision Deny Pending Unavailable",
+    "guard.explanation": "Check Explanation",
     "runtime.events": "Event",
     "guard.guard": "DenialBody Guard GuardOptions",
     "guard.observers": "DecisionRecord FetchRecord Observer",

@@ -35,6 +35,11 @@ _PLACES = {
         "doctor.command.doctor",
         "Examine an issuer, an API or an authorization server, and say what to mend.",
     ),
+    "inspect": ("inspect.inspect", "Explain why a token is accepted or refused."),
+    "config": (
+        "config.config",
+        "Show the configuration in force, without secrets, and where each value comes from.",
+    ),
     "serve": (
         "serve.serve",
         "Run the authorization server; a proxy in front of it provides TLS.",

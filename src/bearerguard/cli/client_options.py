@@ -35,23 +35,24 @@ from bearerguard.transports.default import default_transport
 AUTO = "auto"
 # Header fields for each request to an authorization server, one `Name: value` a line. This is not
 # an option because a value may be secret: other users can read options, and logins store them.
-_PREFIX = "BEARERGUARD_CLIENT_"
-HEADERS_VARIABLE = f"{_PREFIX}FETCH_HEADERS"
-STORAGE_VARIABLE = f"{_PREFIX}STORAGE"
-ID_VARIABLE = f"{_PREFIX}ID"
-_VARIABLES = frozenset(
+PREFIX = "BEARERGUARD_CLIENT_"
+HEADERS_VARIABLE = f"{PREFIX}FETCH_HEADERS"
+STORAGE_VARIABLE = f"{PREFIX}STORAGE"
+ID_VARIABLE = f"{PREFIX}ID"
+VARIABLES = frozenset(
     {
-        *(HEADERS_VARIABLE, STORAGE_VARIABLE, ID_VARIABLE, f"{_PREFIX}ISSUER"),
+        *(HEADERS_VARIABLE, STORAGE_VARIABLE, ID_VARIABLE, f"{PREFIX}ISSUER"),
         *(TOKEN_VARIABLE, KEY_VARIABLE, HOME_VARIABLE),
     }
 )
+SECRET_VARIABLES = frozenset({HEADERS_VARIABLE, TOKEN_VARIABLE, KEY_VARIABLE})
 STORAGES = (AUTO, KEYRING, FILE, KEYRING_FILE, registry.PLAINTEXT)
 
 ChosenIssuer = Annotated[
     str | None,
     typer.Option(
         "--issuer",
-        envvar=f"{_PREFIX}ISSUER",
+        envvar=f"{PREFIX}ISSUER",
         help="The issuer of the token; by default that of the last login.",
         show_default=False,
     ),
@@ -89,7 +90,7 @@ def opened_manager(issuer: str | None) -> tuple[TokenManager, Login | None]:
     Raises:
         LoginRequired: there is no login to this issuer.
     """
-    check_names(os.environ, _VARIABLES, prefix=_PREFIX)
+    check_names(os.environ, VARIABLES, prefix=PREFIX)
     if issuer is None and os.environ.get(TOKEN_VARIABLE):
         return TokenManager(StaticToken.from_env(TOKEN_VARIABLE)), None
     login = chosen_login(issuer)
@@ -104,7 +105,7 @@ def manager(
     prompt: Callable[..., object] | None = None,
 ) -> TokenManager:
     """Return the token manager of a login."""
-    check_names(os.environ, _VARIABLES, prefix=_PREFIX)
+    check_names(os.environ, VARIABLES, prefix=PREFIX)
     options: dict[str, Any] = {
         "client_id": login.client_id,
         "scopes": login.scope,

@@ -15,6 +15,7 @@ from bearerguard.cli.logins import Login, all_logins
 from bearerguard.client.storages.environment import TOKEN_VARIABLE
 from bearerguard.client.token import Token
 from bearerguard.errors import BearerGuardError, ConfigurationError
+from bearerguard.runtime.durations import in_words
 
 
 def token(
@@ -127,11 +128,4 @@ def _validity(row: dict[str, Any]) -> str:
         return "valid for as long as the server accepts it" + renewed
     if seconds <= 0:
         return f"expired at {row['expires_at']}{renewed}"
-    return f"valid for {_duration(seconds)}, until {row['expires_at']}{renewed}"
-
-
-def _duration(seconds: int) -> str:
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
+    return f"valid for {in_words(seconds)}, until {row['expires_at']}{renewed}"

@@ -22,7 +22,7 @@ from bearerguard.errors import (
 from bearerguard.guard import driving
 from bearerguard.guard.config import options, settings
 from bearerguard.guard.config.issuer import Issuer
-from bearerguard.guard.config.requirement import Requirement
+from bearerguard.guard.config.requirement import Requirement, combined
 from bearerguard.guard.decision import (
     Allow,
     Decision,
@@ -35,6 +35,7 @@ from bearerguard.guard.decision import (
     unauthenticated,
 )
 from bearerguard.guard.events import Events, Place, request_id
+from bearerguard.guard.explanation import Explanation
 from bearerguard.guard.introspection.introspection_cache import (
     IntrospectionCache,
     check_introspection_cache,
@@ -52,6 +53,7 @@ from bearerguard.guard.token_cache import (
 )
 from bearerguard.guard.tokens.authenticator import Authenticator
 from bearerguard.guard.tokens.authenticator import Pending as PendingToken
+from bearerguard.guard.tokens.explainer import Explainer
 from bearerguard.guard.tokens.jwt_validator import JwtValidator
 from bearerguard.guard.tokens.routing import RouteOpaque
 from bearerguard.guard.tokens.trace import Trace, Tracer
@@ -133,6 +135,9 @@ class Guard:
         ConfigurationError: an option is missing or unsafe.
     """
 
+    #: The names of the settings that `from_env` or `from_mapping` has read.
+    settings_read: frozenset[str] = frozenset()
+
     def __init__(
         self,
         *issuers: Issuer,
@@ -158,7 +163,9 @@ class Guard:
         options.check_requirement(require)
         options.check_expiry_headers(expiry_headers)
         options.check_cache_control(cache_control)
-        self._request_id_headers = options.checked_request_id_headers(request_id_headers)
+        self.request_id_headers: tuple[str, ...] = options.checked_request_id_headers(
+            request_id_headers
+        )
         check_revocations(revocations)
         check_introspection_cache(introspection_cache)
         check_observers(observers)
@@ -185,6 +192,8 @@ class Guard:
                 clock, self._events.emit, self._observers.watch("revocations", None, None)
             )
         )
+        self._revocations = used
+        self.max_token_bytes: int = max_token_bytes
         self._transport = transport or default_transport()
         self._cache_store = None if introspection_cache is None else introspection_cache.store
         self._handlers, self._async_handlers = driving.handlers(
@@ -236,14 +245,17 @@ class Guard:
         self.recent: dict[bytes | str, RecentCredentials] = self._tokens.recent
         self._tracer: Tracer | None = None
         if self._observers:
-            self._observers.configured = self._trust.configured
-            self._tracer = Tracer(self._observers, self._authenticator.is_stale)
-            # Adapters find no token themselves, and let the guard make each decision.
-            self.cached, self.recent = _not_cached, {}
-            self._observers.attach(self.health)
+            self._tracer = self._observed()
         for server in local:
             forwards = revocations is not None and revocations.forwards(server.revocation_store)
             server.on_revocation(self._forward if forwards else self._revoker.add)
+
+    def _observed(self) -> Tracer:
+        """Let the observers see each decision: adapters find no token by themselves."""
+        self.cached, self.recent = _not_cached, {}
+        self._observers.configured = self._trust.configured
+        self._observers.attach(self.health)
+        return Tracer(self._observers, self._authenticator.is_stale)
 
     @classmethod
     def from_env(
@@ -274,7 +286,9 @@ class Guard:
                     " headers to that transport"
                 )
             chosen["transport"] = given["transport"]
-        return cls(issuer, **chosen)
+        guard = cls(issuer, **chosen)
+        guard.settings_read = settings.given_in(values)
+        return guard
 
     def report(self, code: str, detail: str, *, place: Place | None = None) -> None:
         """Report an `Event` of an adapter; `place` is the request that it concerns."""
@@ -285,7 +299,7 @@ class Guard:
 
         `header` returns the value of a header field by its lower-case name.
         """
-        return request_id(self._request_id_headers, header)
+        return request_id(self.request_id_headers, header)
 
     # Deciding
 
@@ -474,6 +488,38 @@ class Guard:
             raise
         tracer.end(trace, Allow(found.principal), "token")
         return found.principal
+
+    def explain(
+        self, token: str | bytes, *, require: Requirement | None = None, at: float | None = None
+    ) -> Explanation:
+        """Say why a token is accepted or refused: every check, with what was expected and found.
+
+        The keys of the issuer are fetched if need be, and an opaque token is introspected anew.
+        Nothing is cached or reported. `require` is what a route requires besides the guard's own
+        requirement; `at` is the time to decide at in Unix seconds, now by default. Raises nothing
+        for a token, whatever it is.
+        """
+        return self.run(self._explaining(token, require, at))
+
+    async def aexplain(
+        self, token: str | bytes, *, require: Requirement | None = None, at: float | None = None
+    ) -> Explanation:
+        """Do what `explain` does, in an event loop."""
+        return await self.arun(self._explaining(token, require, at))
+
+    def _explaining(
+        self, token: str | bytes, require: Requirement | None, at: float | None
+    ) -> Flow[Explanation]:
+        options.check_requirement(require)
+        explainer = Explainer(
+            self._trust,
+            realm=self.realm,
+            requirement=combined(self.requirement, require),
+            at=self.clock() if at is None else at,
+            revocations=self._revocations,
+            max_token_bytes=self.max_token_bytes,
+        )
+        return explainer.explain(octets(token))
 
     def revoke(self, token: str | bytes | None = None, **names: Unpack[Names]) -> None:
         """Refuse one token, or all tokens of a user, a client, a session or a key, from now on.

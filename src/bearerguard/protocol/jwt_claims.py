@@ -33,7 +33,7 @@ REQUIRED = ("iss", "exp", "aud")
 REQUIRED_STRICT = (*REQUIRED, "sub", "client_id", "iat", "jti")
 
 # Seconds. Clocks do not differ more: a token issued further in the future is not genuine.
-_MAX_FUTURE = 300
+MAX_FUTURE = 300
 # Larger values are not exact as a double.
 _MAX_DATE = 2**53
 _TEXTS = ("iss", "sub", "client_id", "jti")
@@ -64,6 +64,8 @@ _URN = "urn:ietf:params:oauth:token-type:"  # RFC 8693 §3
 _INTERNET_DATE = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?Z"
 )
+# The claims from which the kind of a token is read.
+KIND_CLAIMS = frozenset({"events", *_ID_TOKEN_CLAIMS, *_KINDS})
 _PUNCTUATION = str.maketrans("", "", "_- ")
 
 
@@ -145,7 +147,7 @@ def check(  # noqa: C901 - in one piece, since a call costs as much as a check
     if type(begins_at) is not int or not 0 <= begins_at <= now:
         _check_start(claims, "nbf", expected.leeway, now)
     if type(issued_at) is not int or not 0 <= issued_at <= now:
-        _check_start(claims, "iat", _MAX_FUTURE, now)
+        _check_start(claims, "iat", MAX_FUTURE, now)
     if now >= expires_at + expected.leeway:
         raise TokenExpired(EXPIRED, f"it expired {now - expires_at:.0f} s ago")
 

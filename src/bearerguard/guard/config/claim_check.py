@@ -51,7 +51,7 @@ def check_claim_checks(checks: object) -> None:
             getattr(check, "__call__", None)  # noqa: B004 - an object with an async __call__
         ):
             raise ConfigurationError(
-                f"checks=: {_name(check)} is async, and nothing is awaited when a token is"
+                f"checks=: {name_of(check)} is async, and nothing is awaited when a token is"
                 " validated: pass a function"
             )
 
@@ -71,14 +71,14 @@ def run_checks(checks: Sequence[ClaimCheck], issuer: str, claims: Claims) -> Non
         except Exception as error:
             # Its text may quote a claim.
             raise ClaimCheckFailed(
-                issuer, f"{_name(check)} raised {type(error).__name__}"
+                issuer, f"{name_of(check)} raised {type(error).__name__}"
             ) from error
         if isinstance(found, str):
-            raise TokenError(REFUSED_BY_CHECK, f"{_name(check)}: {_one_line(found)}")
+            raise TokenError(REFUSED_BY_CHECK, f"{name_of(check)}: {_one_line(found)}")
         if found is not None:
             raise ClaimCheckFailed(
                 issuer,
-                f"{_name(check)} returned {type(found).__name__}: return None to accept a token,"
+                f"{name_of(check)} returned {type(found).__name__}: return None to accept a token,"
                 " or the reason to refuse it",
             )
 
@@ -89,6 +89,7 @@ def _one_line(reason: str) -> str:
     return reason if fits else quoted(reason)[1:-1]
 
 
-def _name(check: object) -> str:
+def name_of(check: object) -> str:
+    """Return the name of a check, for operators."""
     name = getattr(check, "__qualname__", None)
     return name if isinstance(name, str) else type(check).__qualname__

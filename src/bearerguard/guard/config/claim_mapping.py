@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from bearerguard.errors import BAD_CLAIM, MISSING_CLAIM, ConfigurationError, TokenError
 from bearerguard.guard.config.names import Names, names
@@ -66,6 +66,11 @@ class ClaimMapping:
             tuple((path, None if v is None else frozenset(v)) for path, v in required.items()),
         )
 
+    @property
+    def demanded(self) -> Claims:
+        """The claims that are required: the values allowed by name, None for any value."""
+        return cast("Claims", self.required)
+
     def completed_by(self, defaults: ClaimMapping) -> ClaimMapping:
         """Return this mapping, with `defaults` for the options that it leaves out.
 
@@ -93,7 +98,7 @@ class ClaimMapping:
         if issuer is not None:
             standard["iss"] = issuer
         if self.audience != "aud":
-            standard["aud"] = _found(claims, self.audience)
+            standard["aud"] = value_at(claims, self.audience)
         if self.scopes:
             standard["scope"] = " ".join(_texts(claims, self.scopes))
         if self.roles:
@@ -136,7 +141,7 @@ def _values(value: object) -> tuple[str | bool, ...] | None:
 
 
 def _check(claims: Mapping[str, Any], path: str, values: frozenset[str | bool] | None) -> None:
-    value = _found(claims, path)
+    value = value_at(claims, path)
     if value is None:
         raise TokenError(MISSING_CLAIM, f"it has no {path}, which ClaimMapping(required=) requires")
     members = value if isinstance(value, list) else [value]
@@ -152,7 +157,7 @@ def _texts(claims: Mapping[str, Any], paths: Sequence[str]) -> list[str]:
     """Return the strings at these paths, each an array of strings or one string."""
     texts: list[str] = []
     for path in paths:
-        value = _found(claims, path)
+        value = value_at(claims, path)
         members = value if isinstance(value, list) else [] if value is None else [value]
         if not all(isinstance(member, str) for member in members):
             raise TokenError(BAD_CLAIM, f"its {path} is neither a string nor an array of strings")
@@ -160,12 +165,17 @@ def _texts(claims: Mapping[str, Any], paths: Sequence[str]) -> list[str]:
     return texts
 
 
-def _found(claims: Mapping[str, Any], path: str) -> Any:
+def heads(path: str) -> set[str]:
+    """Return the names of the claims in which a path may begin."""
+    return {head for head, _ in _splits(path)}
+
+
+def value_at(claims: Mapping[str, Any], path: str) -> Any:
     """Return the value at a path, None if it is absent or null."""
     for head, rest in _splits(path):
         value = claims.get(head)
         if rest:
-            value = _found(value, rest) if isinstance(value, Mapping) else None
+            value = value_at(value, rest) if isinstance(value, Mapping) else None
         if value is not None:
             return value
     return None

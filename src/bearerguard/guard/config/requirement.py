@@ -136,6 +136,12 @@ class Requirement:
         """Raise `TypeError`: `and`, `or` and `not` would silently drop one side."""
         raise TypeError("combine requirements with & and |, not with `and`, `or` or `not`")
 
+    def __str__(self) -> str:
+        """Say in words what is required: four alternatives, claims without their values."""
+        named = [" and ".join(each.text for each in one) for one in self.alternatives[:_MAX_NAMED]]
+        left_out = len(self.alternatives) - _MAX_NAMED
+        return " or ".join([*named, *([f"{left_out} others"] if left_out > 0 else [])])
+
     def met_by(self, principal: Principal) -> bool:
         """Whether the principal meets all conditions of one alternative."""
         if self._scopes is not None:

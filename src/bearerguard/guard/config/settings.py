@@ -41,6 +41,7 @@ _PART: Mapping[Owner, str] = {
     "ClaimMapping": "CLAIMS_",
     "Introspection": "INTROSPECTION_",
 }
+_SECRETS = frozenset({"shared_secret", "client_secret", "private_key", "token"})
 # Settings whose names differ from the option's.
 _CALLED = {"url": "ISSUER", "transport": "FETCH_HEADERS"}
 
@@ -52,6 +53,11 @@ class Setting(NamedTuple):
     option: str
     kind: Kind
     meaning: str
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether its value may be a secret, which is never printed."""
+        return self.kind == "headers" or self.option in _SECRETS
 
     @property
     def name(self) -> str:
@@ -120,7 +126,7 @@ SETTINGS: tuple[Setting, ...] = (
 )
 """All settings of the guard, in the order of the documentation."""
 
-_NAMES = frozenset(setting.name for setting in SETTINGS)
+NAMES = frozenset(setting.name for setting in SETTINGS)
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"", "0", "false", "no", "off"}
 
 
@@ -130,12 +136,13 @@ def read(values: Mapping[str, Any]) -> tuple[Issuer, dict[str, Any]]:
     Raises `ConfigurationError` naming the setting that is missing, misspelt or malformed.
     """
     ours = {name: values[name] for name in values if str(name).startswith(PREFIX)}
-    check_names(ours, _NAMES, prefix=PREFIX, others=OTHER_PREFIXES)
+    check_names(ours, NAMES, prefix=PREFIX, others=OTHER_PREFIXES)
     given: dict[Owner, dict[str, Any]] = {owner: {} for owner in _PART}
+    names = given_in(ours)
     for setting in SETTINGS:
-        value = ours.get(setting.name)
-        if value is not None and value != "":
-            given[setting.owner][setting.option] = _READERS[setting.kind](setting.name, value)
+        if setting.name in names:
+            value = _READERS[setting.kind](setting.name, ours[setting.name])
+            given[setting.owner][setting.option] = value
     issuer, guard = given["Issuer"], given["Guard"]
     for required in (_ISSUER, _AUDIENCE):
         if not issuer.get(required.option):
@@ -151,6 +158,11 @@ def read(values: Mapping[str, Any]) -> tuple[Issuer, dict[str, Any]]:
     if given["Introspection"]:
         issuer["introspection"] = _made("Introspection", Introspection, **given["Introspection"])
     return _made("Issuer", Issuer, issuer.pop("url"), **issuer), guard
+
+
+def given_in(values: Mapping[str, Any]) -> frozenset[str]:
+    """Return the names of the settings that have a value: an empty text is none."""
+    return frozenset(name for name in NAMES if values.get(name) is not None and values[name] != "")
 
 
 def _made(owner: Owner, make: Callable[P, T], *values: P.args, **options: P.kwargs) -> T:

@@ -88,9 +88,11 @@ class Introspector:
         events: Events,
         shared: SharedCache | None = None,
         revocations: GuardRevocations | None = None,
+        reader: ResponseReader | None = None,
     ) -> None:
         self.issuer = issuer
-        self._options = options
+        self.options = options
+        self.keys = keys
         self._tokens = tokens
         self._clock = clock
         self._monotonic = elapsed_by(clock) if monotonic is None else monotonic
@@ -110,7 +112,7 @@ class Introspector:
             observers=events.observers,
             revocations=revocations,
         )
-        self._reader = ResponseReader(issuer, options)
+        self._reader = ResponseReader(issuer, options) if reader is None else reader
         self._refusals: Generations[bytes, CachedRefusal] = Generations(_MAX_REFUSALS)
         # Each token that the endpoint objects to has its own breaker.
         self._objections: Generations[bytes, Breaker] = Generations(_MAX_REFUSALS)
@@ -284,7 +286,7 @@ class Introspector:
         return is_withdrawn(self._revocations, self.issuer.url, token.validity.key_id)
 
     def _remember(self, key: bytes, token: IntrospectedToken) -> IntrospectedToken:
-        if self._options.cache_ttl:
+        if self.options.cache_ttl:
             self._tokens.put(key, token)
         return token
 
@@ -316,10 +318,10 @@ class Introspector:
         now = self._monotonic()
         # The endpoint may have moved: it is discovered again, but not more often than this.
         if now >= self._may_move_at:
-            self._may_move_at = now + self._options.breaker_cooldown
+            self._may_move_at = now + self.options.breaker_cooldown
             self._endpoint.forget()
         self._objected_to += 1
-        longest = self._options.breaker_cooldown
+        longest = self.options.breaker_cooldown
         objection = self._objections.get(key) or Breaker(longest, longest)
         wait = objection.failed(now, objection.era)
         self._objections.put(key, objection)
@@ -331,7 +333,7 @@ class Introspector:
     # Shared by workers: the responses for active tokens
 
     def _shared_response(self, key: bytes) -> Flow[IntrospectedToken | None]:
-        if self._shared is None or not self._options.cache_ttl:
+        if self._shared is None or not self.options.cache_ttl:
             return None
         value = yield from self._shared.get(self.issuer.url, self._resource, key)
         if value is None:
@@ -344,8 +346,8 @@ class Introspector:
     def _share(
         self, key: bytes, response: IntrospectionResponse, at: float, ttl: float
     ) -> Flow[None]:
-        if self._shared is not None and self._options.cache_ttl and ttl > 0:
-            signed = self._options.signed_responses
+        if self._shared is not None and self.options.cache_ttl and ttl > 0:
+            signed = self.options.signed_responses
             if response.key_id is not None and not signed:
                 return  # signed although not required: the cached form would lack the key id
             value = json.dumps([at, *response] if signed else [at, response.members]).encode()

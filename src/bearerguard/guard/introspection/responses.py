@@ -88,11 +88,11 @@ class ResponseReader:
     """Reads the introspection responses of one issuer."""
 
     def __init__(self, issuer: Issuer, options: Introspection) -> None:
-        self._issuer = issuer
-        self._options = options
-        self._vouched: dict[str, Any] = {"iss": issuer.url, "exp": _NEVER}
+        self.issuer = issuer
+        self.options = options
+        self.vouched: dict[str, Any] = {"iss": issuer.url, "exp": _NEVER}
         if options.allow_missing_audience:
-            self._vouched["aud"] = sorted(issuer.expected.audience)
+            self.vouched["aud"] = sorted(issuer.expected.audience)
         self._names = (issuer.url, *issuer.aliases)
         self._expected = replace(issuer.expected, required=("aud",))
 
@@ -107,25 +107,20 @@ class ResponseReader:
         """
         if response.members is None:
             raise TokenError(INACTIVE, "the issuer says that it is not active")
-        members = strict_json.without_nulls(response.members)
-        if _is_zero(members.get("exp")):
-            # Some servers send 0 for an active token that does not expire (RFC 7662 §2.2).
-            del members["exp"]
-        if members.get("aud") in ([], ""):
-            del members["aud"]  # Ory Hydra sends these for a token without an audience
-        filled = {**self._vouched, **members}
+        members = members_of(response.members)
+        filled = {**self.vouched, **members}
         if filled["iss"] not in self._names:
             raise TokenError(
                 UNKNOWN_ISSUER,
                 f"iss is {quoted(filled['iss'])} in the issuer's response, not"
-                f" {quoted(self._issuer.url)}: pass aliases= if it is another name of this issuer",
+                f" {quoted(self.issuer.url)}: pass aliases= if it is another name of this issuer",
             )
         jwt_claims.check_no_logout_token(filled)
         # Read before the mapping. A malformed date is refused, not treated as absent.
         expires_at = jwt_claims.numeric_date(members, "exp") if "exp" in members else None
-        if self._issuer.standard_claims is not None:
-            filled = self._issuer.standard_claims(filled)
-        jwt_claims.check_kind(members, accept_id_tokens=self._issuer.accept_id_tokens)
+        if self.issuer.standard_claims is not None:
+            filled = self.issuer.standard_claims(filled)
+        jwt_claims.check_kind(members, accept_id_tokens=self.issuer.accept_id_tokens)
         if filled.get("aud") is None:
             raise TokenError(MISSING_CLAIM, _NO_AUDIENCE)
         principal = replace(
@@ -133,25 +128,36 @@ class ResponseReader:
             expires_at=expires_at,
             claims=Claims(dict(members)),
         )
-        run_checks(self._issuer.checks, self._issuer.url, principal.claims)
+        run_checks(self.issuer.checks, self.issuer.url, principal.claims)
         last = math.inf if expires_at is None else expires_at
-        fresh = min(received_at, now) + self._options.cache_ttl
-        elapses_at = elapsed + self._options.cache_ttl
+        fresh = min(received_at, now) + self.options.cache_ttl
+        elapses_at = elapsed + self.options.cache_ttl
         return IntrospectedToken(
             principal,
             min(fresh, last),
-            min(fresh + self._options.stale_ttl, last),
+            min(fresh + self.options.stale_ttl, last),
             validity=_signed_by(response.key_id),
             elapses_at=elapses_at,
-            stale_elapses_at=elapses_at + self._options.stale_ttl,
+            stale_elapses_at=elapses_at + self.options.stale_ttl,
         )
 
     def refused(self, refusal: TokenError, elapsed: float) -> CachedRefusal | None:
         """Return a refusal to cache, None if refusals are not cached."""
-        ttl = self._options.negative_ttl if self._options.cache_ttl else 0.0
+        ttl = self.options.negative_ttl if self.options.cache_ttl else 0.0
         if not ttl:
             return None
         return CachedRefusal(type(refusal), refusal.reason, refusal.remedy, elapsed + ttl)
+
+
+def members_of(response: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members of a response without those that mean that there is no value."""
+    members = strict_json.without_nulls(response)
+    if _is_zero(members.get("exp")):
+        # Some servers send 0 for an active token that does not expire (RFC 7662 §2.2).
+        del members["exp"]
+    if members.get("aud") in ([], ""):
+        del members["aud"]  # Ory Hydra sends these for a token without an audience
+    return members
 
 
 def is_withdrawn(revocations: GuardRevocations | None, issuer: str, key_id: str | None) -> bool:

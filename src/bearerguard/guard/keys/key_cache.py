@@ -196,6 +196,10 @@ class KeyCache:
             snapshot = self._alive()
         return snapshot
 
+    def held(self) -> tuple[VerificationKey, ...]:
+        """Return the keys that are held now, to explain a refusal."""
+        return () if self._snapshot is None else self._snapshot.keys.keys
+
     def _catch_up(self) -> Flow[float]:
         """Fetch keys that are overdue; return when the fetch began.
 

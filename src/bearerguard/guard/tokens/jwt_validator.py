@@ -89,13 +89,13 @@ class JwtValidator:
         has not signed it: `validate` decides. Raises `TokenError` for what is not a JWT, for an
         unknown issuer, and for a token that is signed but not acceptable.
         """
-        parsed = token, issuer, keys = self._parse(octets)
+        parsed = token, issuer, keys = self.parse(octets)
         selected = keys.selected(token.header)
         if selected is None or not selected.verify(token.signing_input, token.signature):
             return ParsedToken(*parsed, selected)
-        return self._verified(token.claims, issuer, selected)
+        return self.check_claims(token.claims, issuer, selected)
 
-    def _parse(self, octets: bytes) -> tuple[SignedToken, Issuer, KeyCache]:
+    def parse(self, octets: bytes) -> tuple[SignedToken, Issuer, KeyCache]:
         """Parse a token; raises `TokenError` if it is not a JWT, or if its issuer is unknown."""
         try:
             token = jwt.parse(octets, self._max_token_bytes)
@@ -139,12 +139,12 @@ class JwtValidator:
         try:
             header = jwt.parse_header(token.header)
             jwt.check_type(header.typ, issuer.accepted_types)
-            key, selected = yield from _signing_key(parsed, header)
+            key, selected = yield from signing_key(parsed, header)
         except Refusal as refusal:
             refusal.concern(issuer.url, issuer.hints.get(refusal.reason.code))
             raise
         keys.remember(token.header, key, selected)
-        return self._verified(token.claims, issuer, selected)
+        return self.check_claims(token.claims, issuer, selected)
 
     def verify_logout_token(self, octets: bytes) -> Flow[SignedLogoutToken]:
         """Return a logout token whose signature is valid; its claims are unchecked.
@@ -154,12 +154,12 @@ class JwtValidator:
         Its header is not remembered: an access token with the same header would skip the check
         of its `typ`.
         """
-        parsed = ParsedToken(*self._parse(octets))
+        parsed = ParsedToken(*self.parse(octets))
         issuer = parsed.issuer
         try:
             header = jwt.parse_header(parsed.token.header)
             logout_token.check_type(header.typ)
-            _, selected = yield from _signing_key(parsed, header)
+            _, selected = yield from signing_key(parsed, header)
         except Refusal as refusal:
             refusal.concern(issuer.url)
             raise
@@ -177,7 +177,7 @@ class JwtValidator:
         trusted = self._find(token.principal.issuer or "")
         return trusted is not None and trusted[1].is_stale
 
-    def _verified(
+    def check_claims(
         self, found: dict[str, Any], issuer: Issuer, selected: SelectedKey
     ) -> VerifiedToken:
         """Check the claims of a token whose signature is valid; raises `TokenError`."""
@@ -202,30 +202,38 @@ class JwtValidator:
         return VerifiedToken(principal, seen["exp"] + expected.leeway, selected.validity)
 
 
-def _signing_key(
+def signing_key(
     parsed: ParsedToken, header: jwt.Header
 ) -> Flow[tuple[VerificationKey, SelectedKey]]:
     """Return the key of the issuer that signed a token; raises `TokenError` if none did."""
     token, issuer, keys, tried = parsed
-    if header.algorithm not in issuer.accepted_algorithms:
-        raise TokenError(
-            WRONG_ALGORITHM,
-            f"alg is {quoted(header.algorithm)}, this issuer may use"
-            f" {', '.join(issuer.accepted_algorithms)}{_too_short_for(header.algorithm, issuer)}",
-        )
+    check_algorithm(header.algorithm, issuer)
     candidates = yield from keys.candidates(header.algorithm, header.kid)
     for key, validity in candidates:
         if tried is not None and tried.validity is validity:
             continue
         verify = key.verifier(header.algorithm)
         if verify(token.signing_input, token.signature):
-            # `at+jwt` is the only type that access tokens alone have (RFC 9068 §2.1).
-            may_be_id_token = jwt.media_type(header.typ) != "at+jwt"
-            return key, SelectedKey(verify, validity, may_be_id_token=may_be_id_token)
+            return key, SelectedKey(verify, validity, may_be_id_token=may_be_id_token(header.typ))
     named = f"alg {quoted(header.algorithm)} and kid {quoted(header.kid)}"
     if not candidates:
         raise TokenError(UNKNOWN_KEY, f"the issuer publishes no key for {named}")
     raise TokenError(BAD_SIGNATURE, f"the signature is not that of the key for {named}")
+
+
+def check_algorithm(algorithm: str, issuer: Issuer) -> None:
+    """Raise `TokenError` unless the issuer may sign with this algorithm (RFC 8725 §3.1)."""
+    if algorithm not in issuer.accepted_algorithms:
+        raise TokenError(
+            WRONG_ALGORITHM,
+            f"alg is {quoted(algorithm)}, this issuer may use"
+            f" {', '.join(issuer.accepted_algorithms)}{_too_short_for(algorithm, issuer)}",
+        )
+
+
+def may_be_id_token(typ: str | None) -> bool:
+    """Whether ID tokens have this `typ` too: access tokens alone have `at+jwt` (RFC 9068 §2.1)."""
+    return jwt.media_type(typ) != "at+jwt"
 
 
 def _too_short_for(algorithm: str, issuer: Issuer) -> str:
