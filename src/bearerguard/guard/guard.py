@@ -634,15 +634,22 @@ class Guard:
         """Act with the state of another guard, its `vars`; return the state until now.
 
         For `bearerguard.testing` alone: a guard that was made for a real issuer is tested with one
-        that is not. What was taken out of this guard is taken again.
+        that is not. What was taken out of this guard is taken again. If that fails, it is done for
+        all the others before the first exception is raised: none must keep the other state.
         """
         own = vars(self)
         before = dict(own)
         own.update({**state, "_dependents": self._dependents})
+        failures: list[Exception] = []
         for dependent in self._dependents:
             prepare = dependent()
             if prepare is not None:
-                prepare()
+                try:
+                    prepare()
+                except Exception as error:
+                    failures.append(error)
+        if failures:
+            raise failures[0]
         return before
 
     def _warming(self) -> Iterable[Flow[None]]:
