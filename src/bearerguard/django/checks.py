@@ -152,7 +152,7 @@ def check_deployment(**_: object) -> list[CheckMessage]:
         found.append(
             Warning(
                 "CORS_ALLOW_ALL_ORIGINS with CORS_ALLOW_CREDENTIALS: any site may send requests"
-                " with its own token and a visitor's session, which need no CSRF token",
+                " with its own token and a visitor's session, and read the responses",
                 hint="List the sites in CORS_ALLOWED_ORIGINS.",
                 id="bearerguard.W007",
             )

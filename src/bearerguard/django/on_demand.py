@@ -6,6 +6,8 @@ without a token is then `ANONYMOUS`, and what refuses it is the view's.
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 from bearerguard.django.protection import Visit, protection, visit_of
@@ -35,8 +37,8 @@ def authenticate(request: Any) -> Principal:
     visit = visit_of(request)
     if visit is None:
         visit = _begin(request)
-        _admit(visit, visit.protection.guard.run(visit.decide()))
-        _keep(visit, set_user(visit, request))
+        with _admitted(visit, visit.protection.guard.run(visit.decide())):
+            _keep(visit, set_user(visit, request))
     return visit.principal
 
 
@@ -45,8 +47,8 @@ async def aauthenticate(request: Any) -> Principal:
     visit = visit_of(request)
     if visit is None:
         visit = _begin(request)
-        _admit(visit, await visit.protection.guard.arun(visit.decide()))
-        _keep(visit, await aset_user(visit, request))
+        with _admitted(visit, await visit.protection.guard.arun(visit.decide())):
+            _keep(visit, await aset_user(visit, request))
     return visit.principal
 
 
@@ -75,14 +77,22 @@ def _begin(request: Any) -> Visit:
     return Visit(protection(), request, is_optional=True)
 
 
-def _admit(visit: Visit, decision: Decision) -> None:
-    # A refused request keeps no trace of it: a second look must not find it admitted.
+@contextmanager
+def _admitted(visit: Visit, decision: Decision) -> Generator[None]:
+    """Admit a request; it keeps no trace of it unless the block ends well.
+
+    A second look, such as that of a page that describes an error, must not find it admitted.
+    """
     if not isinstance(decision, Allow):
         raise RequestRefused(decision, visit.refusal(decision))
     visit.admit(decision)
+    try:
+        yield
+    except BaseException:
+        visit.withdraw()
+        raise
 
 
 def _keep(visit: Visit, deny: Deny | None) -> None:
     if deny is not None:
-        visit.withdraw()
         raise RequestRefused(deny, visit.refusal(deny))

@@ -10,9 +10,11 @@ from functools import cache, partial
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction
+from django.conf import settings as django_settings
 from django.core.signals import setting_changed
 from django.http import HttpRequest, HttpResponse
 from django.urls import Resolver404, get_resolver
+from django.utils.http import is_same_domain
 
 from bearerguard.django import settings
 from bearerguard.guard.decision import Allow, Decision, Deny, Unavailable
@@ -93,11 +95,16 @@ class Visit:
         protection: as passed.
     """
 
-    __slots__ = ("_is_exempt", "_is_marked", "_is_optional", "_match", "_request", "protection")
+    __slots__ = (
+        *("_csrf_done", "_is_exempt", "_is_marked", "_is_optional", "_match", "_request"),
+        "protection",
+    )
 
     def __init__(self, protection: Protection, request: Any, *, is_optional: bool = False) -> None:
         self.protection: Protection = protection
         self._request: Any = request
+        # Whether something else had checked it for forgery, or found no need to.
+        self._csrf_done: bool = getattr(request, "csrf_processing_done", False)
         self._is_exempt = False
         # Whether the response may differ without a token.
         self._is_optional = is_optional
@@ -146,7 +153,7 @@ class Visit:
         request.principal = decision.principal if isinstance(decision, Allow) else ANONYMOUS
         if not isinstance(decision, Allow):
             return self.refuse(decision)
-        if decision.principal.is_authenticated:
+        if decision.principal.is_authenticated and not _may_be_forged(request):
             # Only a script that may set Authorization sends it: no other site's form or link does.
             request.csrf_processing_done = True
         return None
@@ -155,6 +162,7 @@ class Visit:
         """Undo `admit`."""
         delattr(self._request, _VISIT)
         self._request.principal = ANONYMOUS
+        self._request.csrf_processing_done = self._csrf_done
 
     def enter(self, view: Any) -> HttpResponse | None:
         """Refuse a request that passed for another view's mark: middleware changed its URLconf."""
@@ -228,6 +236,29 @@ def _forced(request: Any) -> Principal | None:
         return None
     candidates = (token, user, getattr(user, "principal", None))
     return next((each for each in candidates if isinstance(each, Principal)), ANONYMOUS)
+
+
+def _may_be_forged(request: Any) -> bool:
+    """Whether a browser reports that another site may have caused a request (Fetch Metadata).
+
+    No script has set the Authorization of a navigation or of a no-cors request: a proxy adds it to
+    whatever has its cookie. A script of another origin that has the visitor's cookies sent may send
+    a token of its own with them, or have a proxy add the visitor's.
+    """
+    meta = request.META
+    if meta.get("HTTP_SEC_FETCH_MODE") in {"navigate", "no-cors"}:
+        return True
+    if not meta.get("HTTP_COOKIE"):
+        return False
+    is_other = meta.get("HTTP_SEC_FETCH_SITE") in {"cross-site", "same-site"}
+    return is_other and not _is_trusted(meta.get("HTTP_ORIGIN", ""))
+
+
+def _is_trusted(origin: str) -> bool:
+    """Whether an origin is among `CSRF_TRUSTED_ORIGINS`, compared as Django does."""
+    scheme, _, host = origin.partition("://")
+    trusted = [each.partition("://") for each in django_settings.CSRF_TRUSTED_ORIGINS]
+    return any(each == scheme and is_same_domain(host, own.lstrip("*")) for each, _, own in trusted)
 
 
 def is_async(function: object) -> bool:

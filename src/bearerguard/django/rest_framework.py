@@ -105,7 +105,7 @@ class BearerUser:
 
     def __init__(self, principal: Principal) -> None:
         self.principal: Principal = principal
-        self.pk: str = _key(principal.issuer, principal.subject or principal.client_id)
+        self.pk: str = _key(principal, "subject", "client_id", "token_id")
 
     @property
     def id(self) -> str:
@@ -161,6 +161,11 @@ class BearerAuthentication(BaseAuthentication):
             principal = on_demand.authenticate(inner)
         except RequestRefused as refused:
             _refuse(inner, refused)
+        except Exception:
+            # Of BEARERGUARD["USER"]. As after REST framework's own exceptions, whoever handles this
+            # one sees nobody; another look would call the function again.
+            request._not_authenticated()  # noqa: SLF001 - as above
+            raise
         if not principal.is_authenticated:
             return None
         return (BearerUser(principal) if protection().user is None else inner.user), principal
@@ -250,7 +255,7 @@ class ClientRateThrottle(SimpleRateThrottle):
         principal = _principal(request)
         ident = self.get_ident(request)
         if principal.is_authenticated:
-            ident = _key(principal.issuer, principal.client_id or principal.subject)
+            ident = _key(principal, "client_id", "subject")
         return self.cache_format % {"scope": self.scope, "ident": ident}
 
 
@@ -370,6 +375,11 @@ def _missing(request: Any) -> RequestRefused:
     return on_demand.missing(request._request, needed)  # noqa: SLF001 - as above
 
 
-def _key(issuer: str | None, name: str | None) -> str:
-    """Return a text for a caller or client that fits every cache."""
-    return hashlib.sha256(f"{issuer}\n{name}".encode()).hexdigest()
+def _key(principal: Principal, *names: str) -> str:
+    """Return a text for a caller or client, by the first of these that it has; fits every cache.
+
+    It has the name of the attribute: a client may be called as another's subject is.
+    """
+    name = next((each for each in names if getattr(principal, each)), "")
+    named = (principal.issuer, name, getattr(principal, name, None))
+    return hashlib.sha256(repr(named).encode()).hexdigest()
