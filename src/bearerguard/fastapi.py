@@ -249,7 +249,9 @@ class BearerSecurity(SecurityBase):
             return None
         principal: Principal = scope["state"]["principal"]
         if not principal.is_authenticated:
-            request = asgi.request_info(scope)
+            # Its patterns are of the path that the middleware saw, not of that below a mount.
+            root = scope.get("app_root_path", scope.get("root_path", ""))
+            request = asgi.request_info({**scope, "root_path": root})
             if admission.excludes(request.path, request.raw_path):
                 return None
         return Admitted(admission, principal)

@@ -7,7 +7,9 @@ where the server can send one, else it is closed with code 1008.
 
 from __future__ import annotations
 
+import hashlib
 from copy import copy
+from dataclasses import replace
 from functools import reduce
 from operator import and_
 from typing import Any, Unpack
@@ -21,13 +23,14 @@ from bearerguard.guard.guard import Guard
 from bearerguard.middleware.admission import Admission, AdmissionOptions
 from bearerguard.middleware.openapi import security_requirements, security_schemes
 from bearerguard.middleware.refusal import joined_headers, kept_headers, problem
-from bearerguard.principal import Principal
+from bearerguard.principal import ANONYMOUS, Principal
 from bearerguard.runtime.extras import Extra
 from bearerguard.runtime.messages import Response
 
 with Extra("litestar", needed_by=__name__):
     from litestar.config.app import AppConfig
-    from litestar.connection import ASGIConnection
+    from litestar.config.response_cache import ResponseCacheConfig, default_cache_key_builder
+    from litestar.connection import ASGIConnection, Request
     from litestar.di import Provide
     from litestar.exceptions import (
         ClientException,
@@ -134,7 +137,9 @@ class RouteGuard:
             raise ConfigurationError(f"require(): no guard found: {_REMEDY}")
         # All guards of the route, so that a 403 names all that is needed.
         whole = reduce(and_, [*_requirements(route_handler), self.requirement])
-        decision = admission.authorize(scope["user"], whole, lambda: asgi.request_info(scope))
+        # Not `scope["user"]`: an authentication middleware inside may have set its own user there.
+        principal = scope["state"]["principal"]
+        decision = admission.authorize(principal, whole, lambda: asgi.request_info(scope))
         if decision is not None:
             raise _exception(scope, admission, decision)
 
@@ -160,7 +165,7 @@ async def provide_principal(scope: Scope) -> Principal:
     Raises:
         ConfigurationError: no `BearerMiddleware` has authenticated the request.
     """
-    found: object = scope.get("user")
+    found: object = (scope.get("state") or {}).get("principal")
     if not isinstance(found, Principal):
         raise ConfigurationError(f"principal: no guard found: {_REMEDY}")
     return found
@@ -170,7 +175,8 @@ class BearerPlugin(InitPlugin, ReceiveRoutePlugin):
     """Authenticates every request and websocket of a Litestar app: `plugins=[BearerPlugin(guard)]`.
 
     Puts the middleware first, registers the dependency `principal`, keeps the challenge in the
-    responses of the app's own exception handlers, and documents the routes in OpenAPI.
+    responses of the app's own exception handlers, and documents the routes in OpenAPI. The cached
+    responses of routes with `cache=` are each token's own, unless the app has its own key builder.
 
     Args:
         guard: validates the tokens.
@@ -191,6 +197,9 @@ class BearerPlugin(InitPlugin, ReceiveRoutePlugin):
         app_config.middleware.insert(0, middleware)
         app_config.dependencies.setdefault("principal", Provide(provide_principal))
         app_config.before_send.append(_keep_challenge)
+        caching = app_config.response_cache_config or ResponseCacheConfig()
+        if caching.key_builder is default_cache_key_builder:
+            app_config.response_cache_config = replace(caching, key_builder=_cache_key)
         if app_config.openapi_config is not None:
             # Litestar's default is one object for all apps.
             app_config.openapi_config = config = copy(app_config.openapi_config)
@@ -212,6 +221,20 @@ class BearerPlugin(InitPlugin, ReceiveRoutePlugin):
                 handler.security = security
             raises = handler.raises or ()
             handler.raises = [*raises, *(each for each in _RAISED if each not in raises)]
+
+
+def _cache_key(request: Request[Any, Any, Any]) -> str:
+    """Return Litestar's key of a cached response, with the token of the request if it has one.
+
+    By Litestar's own, one caller would get what a route has responded to another.
+    """
+    scope: Any = request.scope
+    key = default_cache_key_builder(request)
+    principal = scope["state"].get("principal", ANONYMOUS)
+    if not principal.is_authenticated:
+        return key
+    token = request.headers["authorization"].encode("latin-1")
+    return f"{hashlib.sha256(token).hexdigest()} {key}"
 
 
 def _components(guard: Guard) -> Components:

@@ -342,6 +342,23 @@ def test_a_required_principal_is_demanded_where_the_middleware_lets_anybody_thro
     assert client.get("/public/mine").json()["scope"] == "read"
 
 
+def test_what_the_middleware_excludes_in_a_mounted_app_is_authenticated_there(bearer, guard, sent):
+    inner, app = FastAPI(), FastAPI()
+
+    @inner.get("/mine")
+    def mine(principal: Annotated[Principal, Security(bearer)]):
+        return principal.identity
+
+    app.mount("/inner", inner)
+    client = _behind(app, guard, exclude=("/inner/mine",))
+    assert client.get("/inner/mine", headers=sent()).json() == "user"
+    assert client.get("/inner/mine").status_code == 401
+    # A pattern that only looks like the path below the mount excludes nothing.
+    client = _behind(app, guard, exclude=("/mine",))
+    assert client.get("/inner/mine", headers=sent()).json() == "user"
+    assert client.get("/inner/mine").status_code == 401
+
+
 def test_a_request_carries_the_principal_for_other_code(bearer, sent):
     app = FastAPI(dependencies=[Depends(bearer)])
 
