@@ -544,10 +544,10 @@ def test_a_client_is_no_user_of_the_same_name() -> None:
     assert of(token_id="a") != of(token_id="b")
     # Nor do they share a rate.
     throttle = ClientRateThrottle.__new__(ClientRateThrottle)
-    request = APIRequestFactory().get("/")
+    request: Any = APIRequestFactory().get("/")
     keys = set[str]()
-    for names in ({"client_id": "ada"}, {"subject": "ada"}, {"client_id": "ada", "subject": "b"}):
-        request.auth = request.user = Principal(issuer="https://id.test", **names)  # type: ignore[attr-defined]
+    for user in (of(client_id="ada"), of(subject="ada"), of(client_id="ada", subject="b")):
+        request.auth, request.user = user.principal, user
         keys.add(throttle.get_cache_key(request, None))
     assert len(keys) == 2
 
