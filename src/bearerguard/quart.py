@@ -4,6 +4,9 @@ A refused request or websocket is handed to Quart itself, and to nothing else th
 app. There the extension raises the refusal before the hooks and views of the app run, so that
 quart-cors and error handlers see it like any other. Quart's response is discarded if the extension
 was not called, or if a handler turned the refusal into a success or a server error.
+
+URL value preprocessors are earlier than every hook, and do run for refused requests. The extension
+cannot be one of them: Quart calls them for a websocket without its context, which fails.
 """
 
 from __future__ import annotations

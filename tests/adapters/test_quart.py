@@ -193,6 +193,26 @@ async def test_an_error_handler_may_redirect_but_not_let_a_request_pass(guard: G
 
 
 @pytest.mark.parametrize("sent", STRANGERS)
+async def test_what_a_url_preprocessor_finds_is_not_told_to_a_stranger(
+    sent: dict[str, str], guard: Guard
+) -> None:
+    app = Quart("projects")
+
+    @app.url_value_preprocessor
+    def find(_endpoint: str | None, values: dict[str, Any] | None) -> None:
+        if values is not None and values.get("name") != "known":
+            abort(404)
+
+    BearerGuard(app, guard=guard)
+    app.add_url_rule("/<name>", view_func=who)
+    client = app.test_client()
+    found, missing = [await client.get(path, headers=sent) for path in ("/known", "/other")]
+    assert found.status_code == missing.status_code
+    assert found.status_code in {400, 401}
+    assert await found.get_data() == await missing.get_data()
+
+
+@pytest.mark.parametrize("sent", STRANGERS)
 async def test_nothing_of_the_app_runs_before_a_refusal(sent: dict[str, str], guard: Guard) -> None:
     app, called = Quart("order"), []
 
