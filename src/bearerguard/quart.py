@@ -4,9 +4,6 @@ A refused request or websocket is handed to Quart itself, and to nothing else th
 app. There the extension raises the refusal before the hooks and views of the app run, so that
 quart-cors and error handlers see it like any other. Quart's response is discarded if the extension
 was not called, or if a handler turned the refusal into a success or a server error.
-
-URL value preprocessors are earlier than every hook, and do run for refused requests. The extension
-cannot be one of them: Quart calls them for a websocket without its context, which fails.
 """
 
 from __future__ import annotations
@@ -67,7 +64,11 @@ class BearerGuard(Extension[quart.Quart]):
         middleware = _Middleware(inner, guard=guard, **options)
         middleware.quart_app = app
         app.asgi_app = middleware  # type: ignore[method-assign]
-        # Before all other hooks of the app: what they respond may reveal which things exist.
+        # Before all code of the app: its URL preprocessors may tell which things exist. Another of
+        # them cannot be first: Quart fails to call them for a websocket.
+        quart.request_started.connect(_refuse_first, app)
+        quart.websocket_started.connect(_refuse_first, app)
+        # Signals can be muted, and return no response to OPTIONS: before all other hooks as well.
         app.before_request_funcs.setdefault(None, []).insert(0, _refuse_here)
         app.before_websocket_funcs.setdefault(None, []).insert(0, _refuse_here)
         # These lists are run from their end.
@@ -240,14 +241,28 @@ async def _refuse_here() -> Any:
     decision = scope.get(_DECISION)
     if decision is None:
         return None
-    if (
-        connection.method == "OPTIONS"
-        and "Authorization" not in connection.headers
-        and getattr(connection.url_rule, "provide_automatic_options", False)
-    ):
+    if _is_automatic(connection):
         scope[_IS_OPTIONS] = True
         return await quart.current_app.make_default_options_response()
     return _decorators.refuse(connection, admission, decision)
+
+
+async def _refuse_first(_app: quart.Quart, **_: object) -> None:
+    """Refuse what the middleware refused, when Quart begins to handle it."""
+    connection = _connection()
+    scope: Any = connection.scope
+    decision = scope.get(_DECISION)
+    if decision is not None and not _is_automatic(connection):
+        await _refuse_here()
+
+
+def _is_automatic(connection: _Connection) -> bool:
+    """Whether Quart itself may respond to a request: it is OPTIONS, and has no credentials."""
+    return (
+        connection.method == "OPTIONS"
+        and "Authorization" not in connection.headers
+        and getattr(connection.url_rule, "provide_automatic_options", False)
+    )
 
 
 async def _keep_challenge(response: Any) -> Any:
