@@ -12,6 +12,7 @@ from tests.django_project import OURS, project
 
 # isort: split
 from django.contrib.auth.models import User
+from django.core.cache import cache
 from django.http import HttpResponse
 from django.test import AsyncClient, Client
 from django.urls import path
@@ -21,7 +22,7 @@ from ninja.security import APIKeyQuery, HttpBearer
 from ninja.testing import TestAsyncClient, TestClient
 
 from bearerguard import ANONYMOUS, ConfigurationError, Guard, Issuer, Principal, role, scopes
-from bearerguard.ninja import BearerAuth, install
+from bearerguard.ninja import BearerAuth, CallerRateThrottle, install
 from bearerguard.testing import LocalIssuer
 from tests.adapters.tokens import bearer
 
@@ -390,3 +391,19 @@ def test_an_installed_api_documents_all_issuers() -> None:
         {"bearer-a.test": ["write"]},
         {"bearer-b.test": ["write"]},
     ]
+
+
+def test_each_caller_has_its_own_rate(serve: Serve, issuer: LocalIssuer) -> None:
+    cache.clear()
+    api = NinjaAPI(auth=BearerAuth(optional=True), throttle=[CallerRateThrottle("2/hour")])
+
+    @api.get("/limited")
+    def limited(request: Any) -> str:
+        return "passed"
+
+    call = serve(api, OPTIONAL=True)
+    ada, bob = bearer(issuer, subject="ada"), bearer(issuer, subject="bob")
+    for headers in (ada, bob, bearer(issuer, subject="ada", client_id="other"), {}):
+        statuses = [call("/limited", headers).status_code for _ in range(3)]
+        assert statuses == [200, 200, 429]
+    cache.clear()
