@@ -14,6 +14,9 @@ from hypothesis import settings
 
 from tests.redis_server import RedisServer, running
 
+# Not by its entry point: then it would be imported before coverage begins.
+pytest_plugins = ["bearerguard.testing.plugin"]
+
 settings.register_profile("house", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("house")
 
