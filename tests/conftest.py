@@ -44,6 +44,17 @@ def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect_ex", guarded_ex)
 
 
+@pytest.fixture(autouse=True)
+def root_logger() -> Generator[None]:
+    """Undo what a framework configures of the root logger, as Litestar does when an app is made."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    yield
+    if root.level != level:
+        root.setLevel(level)
+        root.handlers[:] = handlers
+
+
 @pytest.fixture(autouse=True, scope="session")
 def kept_log() -> Generator[None]:
     """Write what the library logs in this process where the gate for secrets reads it."""
