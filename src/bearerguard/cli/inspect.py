@@ -142,7 +142,7 @@ def inspect(
 
     Exit codes: 0 accepted, 1 refused, 2 the policy is wrong, 75 the issuer cannot be reached.
     """
-    with output.endings():
+    with output.endings(json=json):
         when = None if at is None else _time(at)
         found = _policy(app, policy)
         requirement = combined(found.requirement, _required(scope, role_))
