@@ -246,9 +246,7 @@ def test_what_a_route_requires_is_added_to_what_the_guard_requires() -> None:
     explanation = guard.explain(token, require=role("admin") | claim("org"))
     assert failures(explanation) == {"requirement": "requirement_unmet"}
     requirement = check_of(explanation, "requirement")
-    assert requirement.expected == (
-        "scope 'read' and role 'admin' or scope 'read' and claim 'org'"
-    )
+    assert requirement.expected == ("scope 'read' and role 'admin' or scope 'read' and claim 'org'")
     assert "roles ['reader']" in requirement.actual
     assert explanation.to_dict()["status"] == 403
     with pytest.raises(ConfigurationError, match="require="):

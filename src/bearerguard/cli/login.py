@@ -28,6 +28,13 @@ from bearerguard.client.storages.storage import MemoryStorage, Storage
 from bearerguard.client.token import Token
 from bearerguard.errors import BearerGuardError, ConfigurationError, DiscoveryError, StorageError
 
+# Arguments in errors, as this command calls them. It has no option for plain http.
+_OPTIONS = {
+    "issuer:": "ISSUER:",
+    "client_id=": "--client-id",
+    ", or pass insecure_allow_http=True on a network you trust": "",
+}
+
 
 def login(
     *,
@@ -112,7 +119,8 @@ def login(
             assume_token_type=assume_token_type,
             bearer_type=bearer_type,
         )
-        manager(wanted, MemoryStorage())  # raises if options contradict each other
+        with output.naming(_OPTIONS):
+            manager(wanted, MemoryStorage())  # raises if options contradict each other
         # Before the login: a token that cannot be stored is of no use.
         place, kind, reason = probed_storage(storage)
         if kind == PLAINTEXT:
