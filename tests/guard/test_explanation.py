@@ -585,3 +585,32 @@ def test_the_principal_of_an_accepted_explanation_is_that_of_verify() -> None:
     assert isinstance(explanation.decision, Allow)
     principal: Principal = explanation.decision.principal
     assert principal == guard.verify(token)
+
+
+def test_static_keys_are_not_read_again_for_an_explanation(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    local = LocalIssuer(algorithm="ES256", clock=Clock())
+    local.extra_keys = [{"kty": "unknown"}]
+    _, guard = trusting(local, options={"keys": local.jwks()})
+    assert len(caplog.records) == 1, "the key that is passed over, when the issuer is made"
+    assert guard.explain(local.token()).accepted
+    assert len(caplog.records) == 1
+
+
+def test_an_allowed_tenant_is_explained_by_its_own_issuer() -> None:
+    local = LocalIssuer("https://id.test/acme", algorithm="ES256", clock=Clock())
+
+    def allowed(tenant: str) -> bool:
+        return {"acme": True}[tenant]
+
+    issuer = Issuer("https://id.test/{tenant}", audience=local.audience, tenants=allowed)
+    guard = Guard(issuer, transport=local.transport(), clock=local._clock)
+    explanation = guard.explain(local.token(claims={"aud": "x"}))
+    assert explanation.issuer == "https://id.test/acme"
+    assert failures(explanation) == {"audience": "wrong_audience"}
+    unsure = guard.explain(local.token(claims={"iss": "https://id.test/other"}))
+    assert unsure.result == "unavailable"
+    assert failures(unsure) == {"issuer": "issuer_unavailable"}
+    stranger = guard.explain(local.token(claims={"iss": "https://other.test"}))
+    assert failures(stranger) == {"issuer": "unknown_issuer"}

@@ -521,7 +521,7 @@ class Explainer:
         only = ClaimMapping(audience=mapping.audience, client=mapping.client)
         self._try(
             "required claims",
-            partial(token.validate, present, replace(issuer, claims=only, checks=())),
+            partial(token.validate, present, issuer.with_claims(only, strict=issuer.strict)),
             ", ".join(token.required) or "none",
             passed="all are there",
             reasons=(MISSING_CLAIM,),
@@ -566,7 +566,7 @@ class Explainer:
         if not found and not passed:
             self._add(name, "not applicable", expected, "the token has none")
             return None
-        issuer = replace(token.issuer, claims=claims, checks=(), strict=False)
+        issuer = token.issuer.with_claims(claims)
         whole = self._base(issuer)
         if claims.audience != "aud":
             whole[claims.audience] = whole["aud"]
