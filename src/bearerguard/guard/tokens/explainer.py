@@ -459,7 +459,8 @@ class Explainer:
     def _explain_claims(self, token: _Described) -> Principal | None:
         """Explain the claims; return the principal, None if its claims are malformed."""
         issuer, claims, now = token.issuer, token.claims, self._at
-        mapping, skew, ahead = issuer.claims, f"{issuer.leeway:g} s", jwt_claims.MAX_FUTURE
+        mapping, skew = issuer.claims, f"leeway {issuer.leeway:g} s"
+        ahead = f"leeway {jwt_claims.MAX_FUTURE} s"
         clean = "no claim of another kind of token"
         self._probe(token, "kind", jwt_claims.KIND_CLAIMS, None, clean, passed=clean)
         self._explain_required(token)
@@ -473,14 +474,14 @@ class Explainer:
             claims=ClaimMapping(audience=mapping.audience),
         )
         for name, claim, reason, expected in (
-            ("not before", "nbf", NOT_YET_VALID, f"before {utc_text(now)} + {skew}"),
+            ("not before", "nbf", NOT_YET_VALID, f"by {utc_text(now)}, {skew}"),
             (
                 "issued at",
                 "iat",
                 NOT_YET_VALID,
-                f"before {utc_text(now)} + {ahead} s",
+                f"by {utc_text(now)}, {ahead}",
             ),
-            ("expiry", "exp", EXPIRED, f"after {utc_text(now)} - {skew}"),
+            ("expiry", "exp", EXPIRED, f"after {utc_text(now)}, {skew}"),
         ):
             when = _when(claims.get(claim), now)
             self._probe(token, name, {claim}, (reason, BAD_CLAIM), expected, when)
