@@ -106,6 +106,17 @@ def test_decisions_are_timed_with_their_result_and_reason(
     }
 
 
+def test_a_request_that_passes_without_a_token_is_no_error(exported: Exported) -> None:
+    exported.observer.decided(
+        DecisionRecord("request", "allow", "missing_credentials", None, None, None, False, 0.1)
+    )
+    (labels,) = exported.points("bearerguard.decision.duration")
+    assert dict(labels) == {
+        "bearerguard.result": "allow",
+        "bearerguard.reason": "missing_credentials",
+    }
+
+
 def test_the_span_of_the_request_gets_the_decision_and_nothing_about_a_person(
     exported: Exported, issuer: LocalIssuer
 ) -> None:

@@ -219,6 +219,14 @@ def test_a_fetch_without_an_issuer_has_an_empty_label(
     assert registry.get_sample_value("bearerguard_fetches_total", labels) == 1
 
 
+def test_in_the_multiprocess_mode_there_are_no_gauges(
+    registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch, issuer: LocalIssuer
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "anywhere")
+    with issuer.guard(observers=[PrometheusObserver(registry)]):
+        assert registry.get_sample_value("bearerguard_ready") is None
+
+
 # Scraped
 
 

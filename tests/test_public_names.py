@@ -14,6 +14,7 @@ import bearerguard
 from bearerguard.guard.config.introspection import IntrospectionOptions
 from bearerguard.guard.config.issuer import IssuerOptions
 from bearerguard.guard.guard import GuardOptions
+from tests import django_project  # noqa: F401 - REST framework and Ninja need Django's settings
 
 # Sorted. A name that is added or goes is a change of the API: it is changed here, too.
 NAMES: dict[str, list[str]] = {

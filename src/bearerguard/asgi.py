@@ -123,7 +123,7 @@ class BearerMiddleware(Adapter[ASGIApp]):
         elif is_excluded:
             principal, is_http = ANONYMOUS, False  # nothing is added to its response
         else:
-            fields = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
+            fields = [authorization] if authorization else _authorization_fields(scope)
             place = partial(self._place, scope)
             decision = self.guard.decide_now(fields, requirement, optional=is_optional, place=place)
             if isinstance(decision, Pending):
@@ -183,6 +183,10 @@ class BearerMiddleware(Adapter[ASGIApp]):
         ):
             return True, False
         return False, admission.is_optional(path, raw_path)
+
+
+def _authorization_fields(scope: Scope) -> list[bytes]:
+    return [value for name, value in scope["headers"] if name.lower() == b"authorization"]
 
 
 def _set_principal(scope: Scope, principal: Principal) -> None:

@@ -17,7 +17,7 @@ from django.contrib.auth.decorators import login_not_required, login_required
 from django.contrib.auth.models import AnonymousUser, User
 from django.http import HttpResponse, HttpResponseForbidden, JsonResponse, StreamingHttpResponse
 from django.test import AsyncClient, AsyncRequestFactory, Client, RequestFactory
-from django.test.utils import override_settings, setup_databases, teardown_databases
+from django.test.utils import override_settings
 from django.urls import path, re_path
 from django.utils.decorators import method_decorator
 from django.views import View
@@ -52,16 +52,6 @@ def call(request: pytest.FixtureRequest) -> Call:
         return asyncio.run(AsyncClient(**options).generic(method, place, headers=headers))
 
     return send
-
-
-@pytest.fixture(scope="module")
-def users() -> Iterator[None]:
-    """A database with two users."""
-    created = setup_databases(verbosity=0, interactive=False)
-    User.objects.create_user("ada")
-    User.objects.create_user("bob", is_active=False)
-    yield
-    teardown_databases(created, verbosity=0)
 
 
 def who(request: Any) -> HttpResponse:

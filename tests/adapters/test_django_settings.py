@@ -21,7 +21,7 @@ from django.test import Client, override_settings
 from django.urls import include, path, re_path
 from django.views import View
 
-from bearerguard import ConfigurationError, Guard, scopes
+from bearerguard import ConfigurationError, Guard, Issuer, scopes
 from bearerguard.django import BearerMiddleware, require_scopes, token_not_required
 from bearerguard.django.protection import protection
 from bearerguard.testing import LocalIssuer
@@ -242,6 +242,12 @@ def test_missing_middleware_is_reported(guard: Guard) -> None:
         assert check() == {}
     with project(guard=guard, middleware=[]), override_settings(ROOT_URLCONF=None):
         assert set(check()) == {"W001"}
+    ours = ["bearerguard.django.rest_framework.BearerAuthentication"]
+    with (
+        project(path("it", view), guard=guard, middleware=[]),
+        override_settings(REST_FRAMEWORK={"DEFAULT_AUTHENTICATION_CLASSES": ours}),
+    ):
+        assert check() == {}
 
 
 def test_the_order_of_middleware_is_checked(guard: Guard) -> None:
@@ -291,6 +297,9 @@ def test_what_is_for_development_is_reported_before_deployment(guard: Guard) -> 
         with override_settings(BEARERGUARD=given):
             assert check() == {}
             assert set(check(deploy=True)) == expected
+    issuer = Issuer("http://id.internal", audience=AUDIENCE, insecure_allow_http=True)
+    with override_settings(BEARERGUARD={"GUARD": Guard(issuer)}):
+        assert set(check(deploy=True)) == {"W005", "W006"}
     with (
         override_settings(CORS_ALLOW_ALL_ORIGINS=True, CORS_ALLOW_CREDENTIALS=True),
         override_settings(BEARERGUARD=BASE),

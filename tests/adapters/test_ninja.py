@@ -14,7 +14,6 @@ from tests.django_project import OURS, project
 from django.contrib.auth.models import User
 from django.http import HttpResponse
 from django.test import AsyncClient, Client
-from django.test.utils import setup_databases, teardown_databases
 from django.urls import path
 from ninja import NinjaAPI, Router
 from ninja.errors import AuthenticationError, AuthorizationError, HttpError
@@ -308,14 +307,6 @@ def test_it_can_be_called_by_itself(guard: Guard, issuer: LocalIssuer) -> None:
 
 
 # Users
-
-
-@pytest.fixture(scope="module")
-def users() -> Iterator[None]:
-    created = setup_databases(verbosity=0, interactive=False)
-    User.objects.create_user("ada")
-    yield
-    teardown_databases(created, verbosity=0)
 
 
 def user_of(principal: Principal) -> Any:

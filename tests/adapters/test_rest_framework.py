@@ -14,7 +14,7 @@ from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
 from django.http import Http404
-from django.test.utils import override_settings, setup_databases, teardown_databases
+from django.test.utils import override_settings
 from django.urls import path
 from drf_spectacular.generators import SchemaGenerator
 from rest_framework import exceptions, serializers, status
@@ -458,15 +458,6 @@ def test_a_view_behind_the_middleware_needs_no_authentication_class(
 # Users
 
 
-@pytest.fixture(scope="module")
-def users() -> Iterator[None]:
-    created = setup_databases(verbosity=0, interactive=False)
-    User.objects.create_user("ada")
-    User.objects.create_user("bob", is_active=False)
-    yield
-    teardown_databases(created, verbosity=0)
-
-
 def user_of(principal: Principal) -> Any:
     return User.objects.filter(username=principal.subject).first()
 
@@ -626,6 +617,13 @@ def test_openapi_names_the_issuer_and_each_views_scopes(guard: Guard, issuer: Lo
     assert security("/mapped/", "delete") == [{"bearer": ["all"]}]
     assert security("/recordings/") == [{"bearer": ["all", "read"]}]
     assert security("/recordings/", "post") == [{"bearer": ["all", "write"]}]
+
+
+def test_drf_spectacular_need_not_be_there(guard: Guard) -> None:
+    with override_settings(INSTALLED_APPS=["rest_framework", "bearerguard.django"]):
+        pass  # the apps are made ready
+    with project(path("", Guarded.as_view()), guard=guard):
+        assert APIClient().get("/").status_code == 401
 
 
 def _handler(name: str) -> Any:

@@ -142,7 +142,7 @@ def test_a_resource_server_introspects_for_the_api_that_it_was_registered_for(
 )
 def test_a_resource_to_introspect_is_a_uri(run: Run, introspects: str) -> None:
     refused = run("client", "add", "RS", "--introspects", introspects, code=2)
-    assert "introspects=: " in refused.stderr
+    assert "--introspects: " in refused.stderr
 
 
 def test_a_client_has_what_its_options_say(run: Run, tmp_path: Path) -> None:
@@ -169,9 +169,16 @@ def test_a_client_has_what_its_options_say(run: Run, tmp_path: Path) -> None:
     assert lax["grant_types"] == ["authorization_code"]
     keys = tmp_path / "keys.json"
     keys.write_text('{"keys": []}')
-    assert "jwks=" in run("client", "add", "x", "--jwks", str(keys), code=2).stderr
+    assert "--jwks: " in run("client", "add", "x", "--jwks", str(keys), code=2).stderr
     keys.write_text("[]")
     assert "no JWK Set" in run("client", "add", "x", "--jwks", str(keys), code=2).stderr
+
+
+def test_a_client_with_private_key_jwt_is_asked_for_its_keys_by_the_option(run: Run) -> None:
+    refused = run("client", "add", "x", "--auth-method", "private_key_jwt", code=2).stderr
+    assert refused.startswith("bearerguard: --jwks: ")
+    assert "pass --jwks, a JWK Set" in refused
+    assert "jwks=" not in refused
 
 
 def test_a_clients_tokens_live_as_long_as_its_options_say(run: Run, store: str) -> None:
@@ -193,7 +200,7 @@ def test_a_clients_tokens_live_as_long_as_its_options_say(run: Run, store: str) 
     server.close()
     assert json.loads(got.body)["expires_in"] == 60
     refused = run("client", "add", "x", "--access-token-lifetime", "-1", code=2)
-    assert "access_token_lifetime=" in refused.stderr
+    assert "--access-token-lifetime: " in refused.stderr
 
 
 def test_a_client_gets_a_new_secret_and_is_removed(run: Run) -> None:
@@ -297,7 +304,7 @@ def test_a_store_that_cannot_be_used_is_named(
 ) -> None:
     for url, complaint in (
         (f"sqlite:///{tmp_path}/missing/auth.db", "cannot be opened"),
-        ("nonsense", "--store=: pass a database URL"),
+        ("nonsense", "--store: pass a database URL"),
     ):
         monkeypatch.setenv("BEARERGUARD_SERVER_STORE", url)
         assert complaint in run("user", "list", code=2).stderr
@@ -331,7 +338,7 @@ def test_a_command_that_adds_nothing_creates_nothing(
 ) -> None:
     monkeypatch.delenv("BEARERGUARD_SERVER_SECRET")
     refused = run(*arguments, code=2).stderr
-    assert "--store=: " in refused
+    assert "--store: " in refused
     assert "auth.db cannot be opened: there is no database" in refused
     assert not list(tmp_path.iterdir())
 
@@ -350,7 +357,7 @@ def test_a_file_that_is_no_database_is_named_and_left_as_it_is(
     path.write_bytes(content)
     path.chmod(0o644)
     refused = run(*arguments, code=2).stderr
-    assert re.search(r"--store=: .*auth\.db is (no|not an) .*database", refused)
+    assert re.search(r"--store: .*auth\.db is (no|not an) .*database", refused)
     assert [each.name for each in tmp_path.iterdir()] == ["auth.db"]
     assert (path.read_bytes(), path.stat().st_mode & 0o777) == (content, 0o644)
 
@@ -403,7 +410,7 @@ def test_scopes_without_a_description_name_the_variable(variable: str) -> None:
 def test_serve_names_the_option_of_its_store(run: Run) -> None:
     for store in ("nonsense", "sqlite:////nowhere/at/all/auth.db"):
         refused = run("serve", "--issuer", "http://127.0.0.1:8000", "--store", store, code=2)
-        assert refused.stderr.startswith("bearerguard: --store=: ")
+        assert refused.stderr.startswith("bearerguard: --store: ")
 
 
 @pytest.fixture

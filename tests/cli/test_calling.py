@@ -18,9 +18,11 @@ from urllib.parse import urlsplit
 import pytest
 import typer
 
-from bearerguard.cli.call import _explained
+from bearerguard.cli.call import _command
 from bearerguard.cli.login import login as login_command
 from bearerguard.cli.logins import Login
+from bearerguard.client.manager import TokenManager
+from bearerguard.client.sources.static_token import StaticToken
 from bearerguard.client.storages.environment import TOKEN_VARIABLE
 from bearerguard.client.storages.state_directory import VARIABLE as HOME_VARIABLE
 from bearerguard.client.token import Token
@@ -39,7 +41,13 @@ _CHALLENGES = {
     "/steering": 'Bearer error="insufficient_user_authentication", acr_values="\x1b[2J[/]"',
     "/unknown": 'Bearer error="invalid_request", error_description="\x1b[2J[/]"',
 }
-
+_JSON = (("Content-Type", "application/json; x=y"),)
+_BODIES = {
+    "/json": (_JSON, b'{"a": [1]}'),
+    "/no-json": (_JSON, b"{"),
+    "/octets": ((), b"\xff"),
+    "/broken": ((("Content-Encoding", "gzip"),), b"no gzip"),
+}
 
 # What steers a terminal, turns text round, or is not seen; and what is text.
 RAW = "\x1b]0;x\x07|\x9b2J|\x7f|\u202e|\u2066|\u200b|\u2028|\u061c|\u3164|\u00e9\u3000\t.\r\n"
@@ -54,8 +62,8 @@ def respond(request: Request) -> Response:
         return Response(400, (), b"")
     if path == "/raw":
         return Response(200, (("X-Odd", "\x9b2J"),), RAW.encode())
-    if path == "/broken":
-        return Response(200, (("Content-Encoding", "gzip"),), b"no gzip")
+    if path in _BODIES:
+        return Response(200, *_BODIES[path])
     if path == "/digits":
         digits = f"{request.values(b'x-own')[0].hex()}|{request.body.hex()}"
         return Response(200, (), digits.encode())
@@ -193,7 +201,8 @@ def test_a_command_that_is_named_keeps_every_option_of_the_login_before():
 def test_a_login_that_an_api_demands_is_asked_for_as_it_demands():
     login = Login("https://id.example.com", "app", (), (), "", parameters=(("max_age", "9"),))
     refused = StepUpRequired(("gold", "silver"), 60)
-    assert shlex.split(_explained(refused, login).splitlines()[2])[5:] == [
+    manager = TokenManager(StaticToken("given"))
+    assert shlex.split(_command(refused, login, manager))[5:] == [
         *("--param", "max_age=60", "--param", "acr_values=gold silver")
     ]
 
@@ -215,6 +224,25 @@ def test_a_body_comes_from_the_line_a_file_or_standard_input(api, tmp_path):
     lines = ("-X", "POST", "-H", "Content-Type: text/plain", "-H", "X-Own: 1")
     assert call(tmp_path, api, "-d", "@-", *lines, given="piped")[0] == "POST|text/plain|1|piped"
     assert call(tmp_path, api, "-i")[0].splitlines()[0] == "HTTP 200 OK"
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "members"),
+    [
+        ("", 0, {"status": 200, "body": "GET|||"}),
+        ("/json", 0, {"status": 200, "body": {"a": [1]}}),
+        ("/no-json", 0, {"status": 200, "body": "{"}),
+        ("/octets", 0, {"status": 200, "body": None, "body_base64": "/w=="}),
+        ("/weak", 4, {"scope": ["write"], "command": "log in again", "exit_code": 4}),
+        ("/step-up", 4, {"acr_values": ["gold"], "max_age": 60, "command": "log in again"}),
+        ("/unknown", 1, {"status": 401, "body": ""}),
+        ("/broken", 1, {"exit_code": 1}),
+    ],
+)
+def test_a_script_gets_the_response_or_the_error_as_json(api, tmp_path, path, code, members):
+    said = json.loads(call(tmp_path, f"{api}{path}", "--json", code=code)[0])
+    assert members.items() <= said.get("error", said).items()
+    assert ("headers" in said) == ("status" in members)
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,7 @@ def test_each_option_of_a_policy_has_the_name_of_its_variable() -> None:
     assert len(FLAGS) == 12
     for setting in FLAGS.values():
         flag = flag_of(setting)
-        assert f" {flag} " in plain
+        assert re.search(rf"\s{flag}\s", plain), flag
         assert PREFIX + flag[2:].upper().replace("-", "_") in NAMES
         assert not setting.is_secret
 
@@ -456,3 +456,8 @@ def test_a_person_types_the_token_unseen_and_reads_80_columns_with_colour(
     assert max(map(len, plain.splitlines())) <= 80
     cut, _ = on_a_terminal([], "x" * 4095, 80, **policy)
     assert "the terminal may have cut the token" in re.sub(r"\s+", " ", cut)
+
+
+def test_a_script_gets_an_error_as_json_too() -> None:
+    result = bare("--json", given="x", code=2)
+    assert json.loads(result.stdout)["error"]["exit_code"] == 2

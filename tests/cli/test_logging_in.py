@@ -183,6 +183,37 @@ def test_a_call_that_lacks_scope_says_which_and_how_to_get_it(make):
     assert machine.run("call", f"{machine.url}/api", "-X", "POST")[0] == "ada may POST"
 
 
+def test_a_script_gets_json_of_the_token_of_calls_and_of_refusals(make):
+    machine = make()
+    machine.login(browse=allow)
+    token = json.loads(machine.run("token", "--json")[0])
+    assert re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+", token["access_token"])
+    assert (token["token_type"], token["scope"]) == ("Bearer", ["read"])
+    assert 3500 < token["expires_in"] <= 3600
+    assert "choose one of them" in machine.run("token", "--json", "--header", code=2)[1]
+    good = json.loads(machine.run("call", f"{machine.url}/api", "--json")[0])
+    assert (good["status"], good["body"]) == (200, "ada may GET")
+    assert good["headers"]["server"] == ["uvicorn"]
+    lacking = json.loads(machine.run("call", f"{machine.url}/api", "-d", "{}", "--json", code=4)[0])
+    assert lacking["error"]["scope"] == ["write"]
+    assert "--scope 'read write'" in lacking["error"]["command"]
+    assert lacking["error"]["exit_code"] == 4
+    left = json.loads(machine.run("logout", "--json")[0])
+    assert left == {"issuer": machine.url, "revoked": True, "problem": None}
+    for command in (("token",), ("logout",), ("call", machine.url)):
+        out, _ = machine.run(*command, "--json", code=4)
+        assert json.loads(out)["error"]["message"].startswith("nobody has logged in")
+
+
+def test_the_suggested_login_keeps_the_scopes_that_were_granted_without_being_requested(make):
+    machine = make()
+    machine.login(browse=allow, scope="")
+    challenge = ("WWW-Authenticate", 'Bearer error="insufficient_scope", scope="admin"')
+    with serving(lambda _request: Response(403, (challenge,))) as api:
+        _, err = machine.run("call", api, code=4)
+    assert f"--client-id {machine.client_id} --scope 'read write admin'" in err
+
+
 def test_a_user_who_refuses_is_told_apart_from_one_who_never_came(make):
     machine = make()
 

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from contextlib import suppress
 
 import pytest
 import typer
@@ -67,3 +73,41 @@ def test_every_public_error_of_the_server_is_in_the_tree_of_errors():
     assert ClientError in raised
     for error in raised:
         assert issubclass(error, BearerGuardError), error
+
+
+def test_an_error_names_the_options_of_the_command():
+    with pytest.raises(ConfigurationError) as raised, output.naming({"a=": "--a", "b(a=)": "--b"}):
+        raise ConfigurationError("b(a=): xa= must not be longer than a=")
+    assert str(raised.value) == "--b: xa= must not be longer than --a"
+
+
+@pytest.mark.parametrize("columns", [40, 80, 400])
+def test_no_id_is_broken_however_narrow_the_terminal_is(columns):
+    ids = ["client-" + "x" * 40, "https://app.example.com/a/very/long/callback/path/of/an/app"]
+    program = f"""
+from bearerguard.cli import output
+output.table(["client id", "redirect uris", "n"], [[*{ids!r}, "1"], [*{ids!r}, "[b]2"]], "-")
+output.fields({{"uris": {ids!r}}})
+"""
+    seen = at_terminal(program, columns)
+    assert seen.count(ids[0]) == seen.count(ids[1]) == 3
+    assert "[b]2" in seen
+    assert ("client id      client-" in seen) == (columns < 400)
+
+
+def at_terminal(program: str, columns: int) -> str:
+    """Return what a program writes to a terminal of so many columns."""
+    leader, follower = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        env=os.environ | {"COLUMNS": str(columns)},
+        stdout=follower,
+    ) as process:
+        os.close(follower)
+        seen = b""
+        with suppress(OSError):  # how a terminal ends
+            while more := os.read(leader, 4096):
+                seen += more
+    os.close(leader)
+    assert process.returncode == 0
+    return re.sub(r"\x1b\[[0-9;]*m", "", seen.decode())

@@ -150,7 +150,9 @@ def test_plain_http_beyond_this_machine_must_be_asked_for(tmp_path: Path) -> Non
     own = ("serve", "--issuer", "http://auth.internal.example", *store)
     refused = CliRunner().invoke(app, own, env=SECRET)
     assert refused.exit_code == 2
-    assert "insecure_allow_http" in refused.stderr
+    assert "bearerguard: --issuer: " in refused.stderr
+    assert "or pass --insecure-allow-http on a network" in refused.stderr
+    assert "insecure_allow_http" not in refused.stderr
     port = free_port()
     program_file = Path(sys.executable).with_name("bearerguard")
     command = [str(program_file), *own, "--port", str(port), "--insecure-allow-http"]

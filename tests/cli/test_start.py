@@ -50,7 +50,7 @@ def test_a_command_of_the_client_does_not_wait_for_the_server_to_be_imported(com
 def test_all_commands_are_listed_and_each_explains_itself() -> None:
     listed = CliRunner().invoke(app, ["--help"]).stdout
     for command in COMMANDS:
-        assert f"\n│ {command} " in listed
+        assert f"\n  {command} " in listed
         explained = CliRunner().invoke(app, [command, "--help"])
         assert explained.exit_code == 0
         assert f"bearerguard {command}" in explained.stdout

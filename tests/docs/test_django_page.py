@@ -99,13 +99,13 @@ class Reader:
         assert done.returncode == 0, (command, done.stdout, done.stderr)
         return done.stdout + done.stderr
 
-    def serve_and_fetch(self, expected: list[str]) -> None:
+    def serve_and_fetch(self, path: str, expected: list[str]) -> None:
         """Run the server as `runserver` does, on a free port, and send what curl sends."""
         port = free_port()
         command = ["python", "manage.py", "runserver", "--noreload", str(port)]
         with program(command, cwd=self.folder, environ={"PYTHONUNBUFFERED": "1"}) as server:
             server.wait_for_port(port)
-            response = httpx2.get(f"http://127.0.0.1:{port}/recordings")
+            response = httpx2.get(f"http://127.0.0.1:{port}{path}")
         status, *headers = expected
         assert status.split()[1] == str(response.status_code)
         for line in headers:
@@ -121,8 +121,8 @@ class Step(NamedTuple):
     text: str
 
 
-def steps() -> Iterator[Step]:
-    for match in _STEP.finditer(PAGE.read_text()):
+def steps(page: Path) -> Iterator[Step]:
+    for match in _STEP.finditer(page.read_text()):
         text = match["text"] if match["file"] else match["console"]
         yield Step(match["file"], match["end"] is not None, text)
 
@@ -133,9 +133,10 @@ def reader(place: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
     return Reader(place)
 
 
-def test_the_page_works_in_an_empty_folder(reader: Reader) -> None:
+def follow(page: Path, reader: Reader) -> list[str]:
+    """Write the files of a page and run its commands; return the commands."""
     ran = []
-    for step in steps():
+    for step in steps(page):
         if step.file is not None:
             reader.write(step.file, step.text, at_the_end=step.at_the_end)
             continue
@@ -144,10 +145,15 @@ def test_the_page_works_in_an_empty_folder(reader: Reader) -> None:
             if command.startswith("cd "):
                 reader.folder /= command.removeprefix("cd ")
             elif command.startswith("curl "):
-                reader.serve_and_fetch(step.text.splitlines()[1:])
+                path = command.partition("127.0.0.1:8000")[2]
+                reader.serve_and_fetch(path, step.text.splitlines()[1:])
             elif not command.startswith(("pip ", "python manage.py runserver")):
                 reader.run(command)
-    assert len(ran) == 7
+    return ran
+
+
+def test_the_page_works_in_an_empty_folder(reader: Reader) -> None:
+    assert len(follow(PAGE, reader)) == 7
     # What the page has after its tests.
     reader.write("mysite/urls.py", MORE_URLS, at_the_end=True)
     reader.write("mysite/more_tests.py", MORE_TESTS, at_the_end=False)
@@ -164,6 +170,105 @@ def test_the_page_works_in_an_empty_folder(reader: Reader) -> None:
     )
     assert done.returncode == 1
     assert expected.partition("\n")[0] in done.stderr.splitlines()
+
+
+MORE_OF_REST_FRAMEWORK = """
+REST_FRAMEWORK["EXCEPTION_HANDLER"] = "mysite.errors.handle"
+"""
+MORE_URLS_OF_REST_FRAMEWORK = """
+from drf_spectacular.views import SpectacularJSONAPIView
+
+from mysite.more_views import Uploads
+
+router.register("uploads", Uploads, basename="uploads")
+urlpatterns = [
+    *router.urls,
+    path("newest/", views.newest),
+    path("health/", views.health),
+    path("schema/", SpectacularJSONAPIView.as_view(permission_classes=[])),
+]
+"""
+MORE_TESTS_OF_REST_FRAMEWORK = """
+from mysite.tests import RecordingsTests, bearer
+
+
+class MoreTests(RecordingsTests):
+    def test_uploads(self):
+        for options, status in (
+            ({"roles": ["admin"]}, 201),
+            ({"scopes": ["write"]}, 201),
+            ({}, 403),
+        ):
+            response = self.client.post("/uploads/", headers=bearer(**options))
+            self.assertEqual(response.status_code, status)
+        exported = self.client.get("/uploads/export/", headers=bearer(scopes=["export"]))
+        self.assertEqual(exported.status_code, 200)
+        refused = self.client.get("/uploads/export/", headers=bearer())
+        self.assertIn('scope="export"', refused["WWW-Authenticate"])
+        self.assertEqual(refused.json()["docs"], "https://api.example.com/errors")
+
+    def test_throttled(self):
+        from rest_framework.throttling import SimpleRateThrottle
+
+        self.assertEqual(SimpleRateThrottle.THROTTLE_RATES, {"client": "1000/hour"})
+
+    def test_the_document(self):
+        schema = self.client.get("/schema/").json()
+        create = schema["paths"]["/uploads/"]["post"]
+        self.assertEqual(schema["paths"]["/recordings/"]["get"]["security"], [{"bearer": ["read"]}])
+        self.assertEqual(create["security"], [{"bearer": ["write"]}])
+"""
+MORE_OF_NINJA = """
+from mysite.uploads import router
+
+api.add_router("", router)
+"""
+MORE_TESTS_OF_NINJA = """
+from mysite.tests import RecordingsTests, bearer
+
+
+class MoreTests(RecordingsTests):
+    def test_uploads(self):
+        for headers, status in (
+            (bearer(scopes=["write"]), 200),
+            (bearer(roles=["admin"]), 200),
+            (bearer(), 403),
+            ({"X-API-Key": "the key of a machine"}, 200),
+            ({}, 401),
+        ):
+            response = self.client.post("/api/uploads", headers=headers)
+            self.assertEqual(response.status_code, status)
+
+    def test_the_document(self):
+        schema = self.client.get("/api/openapi.json").json()
+        security = schema["paths"]["/api/recordings"]["get"]["security"]
+        self.assertEqual(security, [{"bearer": ["read"]}])
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "tests"),
+    [
+        (
+            "rest-framework.md",
+            {"settings.py": MORE_OF_REST_FRAMEWORK, "urls.py": MORE_URLS_OF_REST_FRAMEWORK},
+            MORE_TESTS_OF_REST_FRAMEWORK,
+        ),
+        ("ninja.md", {"api.py": MORE_OF_NINJA}, MORE_TESTS_OF_NINJA),
+    ],
+    ids=["rest-framework", "ninja"],
+)
+def test_the_pages_about_frameworks_of_django_work(
+    name: str, more: dict[str, str], tests: str, reader: Reader
+) -> None:
+    reader.run("django-admin startproject mysite")
+    reader.folder /= "mysite"
+    assert len(follow(ROOT / "docs" / name, reader)) == 4
+    # What the page has after its tests.
+    for file, text in more.items():
+        reader.write(f"mysite/{file}", text, at_the_end=True)
+    reader.write("mysite/more_tests.py", tests, at_the_end=False)
+    assert "OK" in reader.run("python manage.py test mysite.more_tests")
 
 
 def test_the_table_has_every_check() -> None:

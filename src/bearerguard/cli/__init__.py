@@ -7,39 +7,51 @@ the command is called, so that `token` does not wait for the server's imports.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any
 
+from bearerguard import __version__
 from bearerguard.errors import ConfigurationError
 from bearerguard.runtime.extras import Extra, MissingExtra
 
 try:
     with Extra("cli", needed_by="the command"):
         import typer
-        from typer.core import TyperGroup
         from typer.main import get_command
 
         from bearerguard.cli import output
+        from bearerguard.cli.help import Application, Group
 except MissingExtra as _error:
     raise SystemExit(f"bearerguard: {_error}") from _error
 
-# The commands in the order of the help, as `module.attribute`. A group's attribute is `app`.
+# The commands in the order of the help: where each is, as `module.attribute`, and its first
+# sentence, so that the list of commands imports none of them. A group's attribute is `app`.
 _PLACES = {
-    "login": "login.login",
-    "logout": "login.logout",
-    "token": "token.token",
-    "status": "token.status",
-    "call": "call.call",
-    "serve": "serve.serve",
-    "revoke": "revoke.revoke",
-    "client": "clients.app",
-    "user": "users.app",
-    "keys": "keys.app",
-    "inspect": "inspect.inspect",
-    "config": "config.config",
+    "login": ("login.login", "Log in to an authorization server and store the token safely."),
+    "logout": ("login.logout", "Revoke the token at the server and remove it from this machine."),
+    "token": ("token.token", "Print a valid access token."),
+    "status": ("token.status", "Show the logins and until when they are valid; never the token."),
+    "call": ("call.call", "Call an API with a valid token."),
+    "doctor": (
+        "doctor.command.doctor",
+        "Examine an issuer, an API or an authorization server, and say what to mend.",
+    ),
+    "serve": (
+        "serve.serve",
+        "Run the authorization server; a proxy in front of it provides TLS.",
+    ),
+    "revoke": ("revoke.revoke", "Revoke the grants of a user, one grant, or one token."),
+    "client": ("clients.app", "Register, list and remove clients."),
+    "user": ("users.app", "Add, list and disable users."),
+    "keys": ("keys.app", "List, rotate and withdraw signing keys."),
+    "inspect": ("inspect.inspect", "Explain why a token is accepted or refused."),
+    "config": (
+        "config.config",
+        "Show the configuration in force, without secrets, and where each value comes from.",
+    ),
 }
 
 
-class _Commands(TyperGroup):
+class _Commands(Group):
     """The group of all commands; imports a command when it is called."""
 
     def __init__(self, **given: Any) -> None:
@@ -51,17 +63,19 @@ class _Commands(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the library's signature
         return list(_PLACES)
 
+    def summary(self, ctx: Any, name: str) -> str:  # noqa: ARG002 - likewise
+        return _PLACES[name][1]
+
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - likewise
-        place = _PLACES.get(cmd_name)
-        if place is None:
+        if cmd_name not in _PLACES:
             return None
-        module, name = place.split(".")
+        module, name = _PLACES[cmd_name][0].rsplit(".", 1)
         try:
             found = getattr(import_module(f"{__name__}.{module}"), name)
         except ConfigurationError as error:
             found = _unusable(error)
         if not isinstance(found, typer.Typer):
-            single = typer.Typer(add_completion=False)
+            single = Application()
             single.command(cmd_name)(found)
             found = single
         command = get_command(found)
@@ -71,7 +85,7 @@ class _Commands(TyperGroup):
 
 def _unusable(error: ConfigurationError) -> typer.Typer:
     """Return a command that accepts any arguments and reports the missing extra."""
-    lacking = typer.Typer(add_completion=False)
+    lacking = Application()
 
     @lacking.command(
         help=str(error),
@@ -84,18 +98,25 @@ def _unusable(error: ConfigurationError) -> typer.Typer:
     return lacking
 
 
-app: typer.Typer = typer.Typer(
-    name="bearerguard",
-    cls=_Commands,
-    no_args_is_help=True,
-    # A traceback with local variables would show secrets.
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
+app: typer.Typer = Application(name="bearerguard", cls=_Commands)
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - the library's signature
+    if wanted:
+        typer.echo(f"bearerguard {__version__}")
+        raise typer.Exit
 
 
 @app.callback()
-def bearerguard() -> None:
+def bearerguard(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
     """Log in to APIs and call them. Run and administer an authorization server."""
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from base64 import b64encode
+from contextlib import suppress
+from json import loads
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import httpx2
@@ -15,7 +18,13 @@ from bearerguard.cli import output
 from bearerguard.cli.client_options import ChosenIssuer, opened_manager
 from bearerguard.cli.logins import Login
 from bearerguard.client.httpx2 import BearerAuth
-from bearerguard.errors import ConfigurationError, InsufficientScope, StepUpRequired
+from bearerguard.client.manager import TokenManager
+from bearerguard.errors import (
+    BearerGuardError,
+    ConfigurationError,
+    InsufficientScope,
+    StepUpRequired,
+)
 from bearerguard.transports.dialing import dial_within_deadlines
 from bearerguard.transports.failures import failure
 from bearerguard.transports.http import is_here
@@ -37,6 +46,7 @@ def call(
         typer.Option(
             "-X",
             "--request",
+            metavar="METHOD",
             help="The method; by default GET, or POST with -d.",
             show_default=False,
         ),
@@ -53,44 +63,95 @@ def call(
         bool, typer.Option("-i", "--include", help="Print the status and the header fields first.")
     ] = False,
     issuer: ChosenIssuer = None,
+    json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="Print the status, header fields and body, or the error, as JSON.",
+        ),
+    ] = False,
 ) -> None:
     """Call an API with a valid token. Print the response body, or why the API refused."""
-    with output.endings():
+    with output.endings(json=json):
         method = request or ("GET" if data is None else "POST")
         if not method.isascii():
             raise ConfigurationError("-X: pass a method such as PUT")
         manager, login = opened_manager(issuer)
         # The token may go to the resources of its login; without any, to the origin of this URL.
         origins = login.resource if login is not None and login.resource else (_origin(url),)
-        auth = BearerAuth(manager, origins=origins)
         try:
-            with httpx2.Client(timeout=_TIMEOUT, trust_env=not is_here(url)) as client:
-                dial_within_deadlines(client)
-                response = client.request(
-                    method, url, headers=_headers(header, data), content=_body(data), auth=auth
-                )
+            auth = BearerAuth(manager, origins=origins)
+            response = _sent(method, url, _headers(header, data), _body(data), auth)
         except (InsufficientScope, StepUpRequired) as refused:
-            explained = output.shown(_explained(refused, login))
+            command = _command(refused, login, manager)
+            if json:
+                output.as_json({"error": _as_members(refused, command)})
+            explained = output.shown(_explained(refused, command))
             # Not wrapped, so that the command can be pasted.
             output.console().print(f"[bold red]bearerguard:[/] {explained}", soft_wrap=True)
             raise typer.Exit(output.LOGIN_NEEDED) from refused
-        except (httpx2.InvalidURL, UnicodeError) as error:
-            raise ConfigurationError("URL: this URL is malformed") from error
-        except httpx2.LocalProtocolError as error:
-            raise ConfigurationError("-X, -H: the method or a header field is malformed") from error
-        except httpx2.TransportError as error:
-            found = failure(error, _TIMEOUT)
-            output.warn(f"{_origin(url)} could not be reached: {found.words}")
-            raise typer.Exit(output.UNAVAILABLE if found.temporary else output.FAILED) from error
-        except httpx2.DecodingError as error:
-            output.warn(f"the response of {_origin(url)} cannot be decoded")
-            raise typer.Exit(output.FAILED) from error
-    _print(response, include=include)
+    if json:
+        output.as_json(_response_members(response))
+    else:
+        _print(response, include=include)
     if response.status_code >= _FIRST_ERROR:
         for challenge in response.headers.get_list("www-authenticate"):
             output.note(f"WWW-Authenticate: {challenge}")
         output.warn(f"{response.status_code} {response.reason_phrase}")
         raise typer.Exit(output.FAILED)
+
+
+def _sent(
+    method: str, url: str, headers: list[tuple[bytes, bytes]], body: bytes | None, auth: BearerAuth
+) -> httpx2.Response:
+    try:
+        with httpx2.Client(timeout=_TIMEOUT, trust_env=not is_here(url)) as client:
+            dial_within_deadlines(client)
+            return client.request(method, url, headers=headers, content=body, auth=auth)
+    except (httpx2.InvalidURL, UnicodeError) as error:
+        raise ConfigurationError("URL: this URL is malformed") from error
+    except httpx2.LocalProtocolError as error:
+        raise ConfigurationError("-X, -H: the method or a header field is malformed") from error
+    except httpx2.TransportError as error:
+        found = failure(error, _TIMEOUT)
+        raise _NoResponse(
+            f"{_origin(url)} could not be reached: {found.words}", temporary=found.temporary
+        ) from error
+    except httpx2.DecodingError as error:
+        raise _NoResponse(f"the response of {_origin(url)} cannot be decoded") from error
+
+
+class _NoResponse(BearerGuardError):
+    """The API sent no usable response."""
+
+    def __init__(self, text: str, *, temporary: bool = False) -> None:
+        super().__init__(text)
+        self.temporary = temporary
+
+
+def _response_members(response: httpx2.Response) -> dict[str, Any]:
+    """Return a response as JSON members: a JSON body as its value, another as text or base64."""
+    fields: dict[str, list[str]] = {}
+    for name, value in response.headers.multi_items():
+        fields.setdefault(name.lower(), []).append(value)
+    members: dict[str, Any] = {"status": response.status_code, "headers": fields, "body": None}
+    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "application/json" or kind.endswith("+json"):
+        with suppress(ValueError, RecursionError):
+            return members | {"body": loads(response.content)}
+    try:
+        return members | {"body": response.content.decode()}
+    except UnicodeDecodeError:
+        return members | {"body_base64": b64encode(response.content).decode()}
+
+
+def _as_members(refused: InsufficientScope | StepUpRequired, command: str) -> dict[str, Any]:
+    """Return a refusal as JSON members."""
+    members: dict[str, Any] = {"exit_code": output.LOGIN_NEEDED, "command": command}
+    if isinstance(refused, InsufficientScope):
+        return {"message": "the token lacks a scope", "scope": list(refused.scopes), **members}
+    demanded = {"acr_values": list(refused.acr_values), "max_age": refused.max_age}
+    return {"message": "the API demands another login", **demanded, **members}
 
 
 def _print(response: httpx2.Response, *, include: bool) -> None:
@@ -112,12 +173,21 @@ def _write(text: str) -> None:
     sys.stdout.flush()
 
 
-def _explained(refused: InsufficientScope | StepUpRequired, login: Login | None) -> str:
+def _command(
+    refused: InsufficientScope | StepUpRequired, login: Login | None, manager: TokenManager
+) -> str:
+    """Return the command that gets a token that the API accepts.
+
+    It requests what the token has besides, which a server may have granted without being asked.
+    """
+    if login is None:
+        return "log in again"
+    scope = (*login.scope, *(manager.token().scopes or ()), *refused.scopes)
+    return login.command(tuple(dict.fromkeys(scope)), _demanded(refused))
+
+
+def _explained(refused: InsufficientScope | StepUpRequired, command: str) -> str:
     """Return what the API requires, and the command that gets such a token."""
-    command = "log in again"
-    if login is not None:
-        scope = tuple(dict.fromkeys((*login.scope, *refused.scopes)))
-        command = login.command(scope, _demanded(refused))
     if isinstance(refused, InsufficientScope):
         wanted = f"the scope {' '.join(refused.scopes)}" if refused.scopes else "a scope"
         return f"the token lacks {wanted}. To get it:\n\n  {command}\n"

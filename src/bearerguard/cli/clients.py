@@ -14,13 +14,12 @@ from typing import Annotated, Any
 import typer
 
 from bearerguard.cli import output
+from bearerguard.cli.help import Application
 from bearerguard.cli.server_options import Store, opened
 from bearerguard.errors import ConfigurationError
 from bearerguard.server.clients.client import Client, Kind, options
 
-app: typer.Typer = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="Register, list and remove clients."
-)
+app: typer.Typer = Application(help="Register, list and remove clients.")
 
 ClientId = Annotated[str, typer.Argument(help="The client's id.")]
 
@@ -35,6 +34,9 @@ _TYPES: dict[Kind, Any] = {
     Kind.SECONDS: float | None,
     Kind.JSON: Path | None,
 }
+_METAVARS = {Kind.SECONDS: "SECONDS", Kind.JSON: "FILE"}
+# The flag of each option, as an error about the option names it.
+_OPTIONS = {f"{name}=": each.flag.partition("/")[0] for name, each in options().items()}
 
 
 def with_client_options(
@@ -52,7 +54,10 @@ def with_client_options(
             Parameter.KEYWORD_ONLY,
             default=each.default if each.kind is Kind.FLAG else None,
             annotation=Annotated[
-                _TYPES[each.kind], typer.Option(each.flag, help=each.help, show_default=False)
+                _TYPES[each.kind],
+                typer.Option(
+                    each.flag, help=each.help, show_default=False, metavar=_METAVARS.get(each.kind)
+                ),
             ],
         )
         for name, each in options(cls).items()
@@ -83,7 +88,7 @@ def add(
         if given["jwks"] is not None:
             given["jwks"] = _keys(given["jwks"])
         chosen = {name: value for name, value in given.items() if value is not None}
-        with opened(store, create=True) as server:
+        with opened(store, create=True) as server, output.naming(_OPTIONS):
             registered = server.clients.add(name, client_id=client_id, public=public, **chosen)
     values = _values(registered.client)
     if registered.client_secret is not None:
@@ -114,7 +119,10 @@ def rotate_secret(
     store: Store,
     overlap: Annotated[
         float | None,
-        typer.Option(help="Seconds for which the old secret stays valid; a day by default."),
+        typer.Option(
+            metavar="SECONDS",
+            help="Seconds for which the old secret stays valid; a day by default.",
+        ),
     ] = None,
     json: output.Json = False,
 ) -> None:

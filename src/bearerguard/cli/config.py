@@ -71,7 +71,7 @@ def config(
     is the default. Names that nobody reads are reported: they may be misspelt.
     """
     problems: list[str] = []
-    with output.endings():
+    with output.endings(json=json):
         sections = [*_of_guard(app, problems), *_of_server(problems), _of_client()]
     warnings = [each for each in _unread(os.environ) if each not in problems]
     if json:

@@ -139,10 +139,10 @@ def inspect(
     The policy is that of --app, of the options below, or of the variables
     BEARERGUARD_ISSUER, BEARERGUARD_AUDIENCE and others.
 
-    Exit codes: 0 accepted, 1 refused, 2 the policy is wrong, 75 no answer
-    from the issuer.
+    Exit codes: 0 accepted, 1 refused, 2 the policy is wrong, 75 the issuer is
+    unavailable.
     """
-    with output.endings():
+    with output.endings(json=json):
         when = None if at is None else _time(at)
         found = _policy(app, policy)
         requirement = combined(found.requirement, _required(scope, role_))
@@ -261,8 +261,8 @@ def _print(explanation: Explanation, *, show_claims: bool) -> None:
         claims = explanation.claims.to_dict()
         output.fields({name: _value(name, value) for name, value in claims.items()})
     else:
-        names = ", ".join(explanation.claims)
-        output.say(_folded(f"claims  {names} (their values: --show-claims)", "        "))
+        listed = ", ".join(explanation.claims)
+        output.say(_folded(f"claims  {listed} (their values: --show-claims)", "        "))
 
 
 def _print_lines(status: CheckStatus, name: str, said: Sequence[tuple[str, str]]) -> None:

@@ -7,11 +7,10 @@ from typing import Annotated
 import typer
 
 from bearerguard.cli import output
+from bearerguard.cli.help import Application
 from bearerguard.cli.server_options import Store, opened
 
-app: typer.Typer = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="List, rotate and withdraw signing keys."
-)
+app: typer.Typer = Application(help="List, rotate and withdraw signing keys.")
 
 
 @app.command("list")

@@ -84,7 +84,7 @@ def login(
     ] = None,
     param: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=VALUE, a further parameter of the request; repeatable."),
+        typer.Option(metavar="NAME=VALUE", help="A further parameter of the request; repeatable."),
     ] = None,
     redirect_uri: Annotated[
         str | None,
@@ -97,7 +97,7 @@ def login(
     json: output.Json = False,
 ) -> None:
     """Log in to an authorization server and store the token safely."""
-    with output.endings():
+    with output.endings(json=json):
         wanted = Login(
             issuer=issuer,
             client_id=client_id,
@@ -137,9 +137,9 @@ def login(
     output.note(f"Chosen because: {reason}")
 
 
-def logout(*, issuer: ChosenIssuer = None) -> None:
+def logout(*, issuer: ChosenIssuer = None, json: output.Json = False) -> None:
     """Revoke the token at the server and remove it from this machine."""
-    with output.endings():
+    with output.endings(json=json):
         left = chosen_login(issuer)
         try:
             revoked = manager(left, named_storage(left.storage)).logout()
@@ -147,12 +147,16 @@ def logout(*, issuer: ChosenIssuer = None) -> None:
             raise  # nothing was removed
         except BearerGuardError as error:
             forget(left)
+            if json:
+                output.as_json({"issuer": left.issuer, "revoked": False, "problem": str(error)})
             output.warn(
                 f"Logged out of {left.issuer} here; the server did not revoke the token: {error}"
             )
             raise typer.Exit(output.exit_code(error)) from error
         forget(left)
-    if revoked:
+    if json:
+        output.as_json({"issuer": left.issuer, "revoked": revoked, "problem": None})
+    elif revoked:
         output.done(f"Logged out of {left.issuer}; the token is revoked.")
     else:
         output.done(f"Logged out of {left.issuer}; the server had no valid token to revoke.")

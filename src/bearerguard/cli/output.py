@@ -6,13 +6,14 @@ error; a spinner is shown only on a terminal. A secret is printed once, when it 
 
 from __future__ import annotations
 
-import json
+import re
 import sys
 import unicodedata
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
+from json import dumps
 from shutil import get_terminal_size
 from typing import Annotated, Any
 
@@ -33,20 +34,35 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 # Characters that Unicode calls printable and that have no width: fillers, joiners, selectors.
 _UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
-_PIPE_WIDTH = 1000
+_PIPE_WIDTH, _UNBOUNDED = 1000, 1_000_000
 
 
 @contextmanager
-def endings() -> Generator[None]:
-    """Turn an error of this package into one line on standard error and an exit code."""
+def endings(*, json: bool = False) -> Generator[None]:
+    """Turn an error of this package into one line on standard error and an exit code.
+
+    With `json`, standard output gets the error as JSON too.
+    """
     try:
         yield
     except ConfigurationError as error:
-        _end(str(error), MISCONFIGURED)
+        _end(str(error), MISCONFIGURED, json=json)
     except LoginRequired as error:
-        _end(f"{error.cause}: run `bearerguard login ISSUER`", LOGIN_NEEDED)
+        _end(f"{error.cause}: run `bearerguard login ISSUER`", LOGIN_NEEDED, json=json)
     except BearerGuardError as error:
-        _end(str(error), exit_code(error))
+        _end(str(error), exit_code(error), json=json)
+
+
+@contextmanager
+def naming(options: Mapping[str, str]) -> Generator[None]:
+    """Replace arguments of Python in an error by the options of the command that set them."""
+    try:
+        yield
+    except ConfigurationError as error:
+        longest_first = sorted(options, key=len, reverse=True)
+        pattern = rf"(?<![\w-])(?:{'|'.join(map(re.escape, longest_first))})"
+        text = re.sub(pattern, lambda found: options[found[0]], str(error))
+        raise ConfigurationError(text) from error
 
 
 def exit_code(error: BearerGuardError) -> int:
@@ -54,22 +70,29 @@ def exit_code(error: BearerGuardError) -> int:
     return UNAVAILABLE if error.temporary else FAILED
 
 
-def _end(message: str, code: int) -> None:
+def _end(message: str, code: int, *, json: bool) -> None:
+    if json:
+        as_json({"error": {"message": message, "exit_code": code}})
     console().print(f"[bold red]bearerguard:[/] {shown(message)}")
     raise typer.Exit(code)
 
 
 def as_json(value: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
     """Print a result for scripts: one JSON text."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
+    text = dumps(value, indent=2, ensure_ascii=False)
     # Such a character occurs only in strings, where its escape means the same (RFC 8259 §7).
-    safe = (each if _is_harmless(each, "\n") else json.dumps(each)[1:-1] for each in text)
+    safe = (each if _is_harmless(each, "\n") else dumps(each)[1:-1] for each in text)
     sys.stdout.write("".join(safe) + "\n")
 
 
 def say(text: str) -> None:
     """Print a sentence as the result."""
     _console().print(shown(text))
+
+
+def markup(line: str) -> None:
+    """Print a line of a result that has rich's markup; `shown` has escaped what is in it."""
+    _console().print(line)
 
 
 def fields(values: Mapping[str, Any]) -> None:
@@ -84,11 +107,12 @@ def table(
     rows: Iterable[Sequence[Any]],
     nothing: str,
     *,
-    unbroken: Collection[str] = (),
+    unbroken: Collection[str] | None = None,
 ) -> None:
     """Print rows under their columns; if there are none, the sentence `nothing`.
 
-    The values of the `unbroken` columns stay on one line each.
+    The values of the `unbroken` columns, by default of all, stay on one line each. On a terminal
+    that is too narrow for that, each row is printed as fields: no id is ever broken.
     """
     lines = [[words(value) for value in row] for row in rows]
     if not lines:
@@ -96,10 +120,22 @@ def table(
         return
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for column in columns:
-        grid.add_column(column, overflow="fold", no_wrap=column in unbroken)
+        is_whole = unbroken is None or column in unbroken
+        grid.add_column(column, overflow="fold", no_wrap=is_whole)
     for line in lines:
         grid.add_row(*map(shown, line))
-    _console().print(grid)
+    console = _console()
+    needed = console.measure(grid, options=console.options.update(max_width=_UNBOUNDED))
+    if not sys.stdout.isatty():
+        console.print(grid, width=needed.maximum)
+        return
+    if needed.minimum <= console.width:
+        console.print(grid, width=min(needed.maximum, console.width))
+        return
+    for position, line in enumerate(lines):
+        if position:
+            say("")
+        fields(dict(zip(columns, line, strict=True)))
 
 
 def columns() -> int | None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Generator
-from contextlib import contextmanager
 from ipaddress import ip_network
 from typing import Annotated, Any, Literal
 
@@ -20,7 +18,6 @@ from bearerguard.cli.server_options import (
     Scopes,
     Store,
     described,
-    naming_store,
 )
 from bearerguard.errors import ConfigurationError
 from bearerguard.logs import JsonFormatter, TextFormatter
@@ -42,38 +39,49 @@ _OPTIONS = {
     "Lifetimes(client_secret_overlap=)": "--secret-overlap",
     "SigningKeys(algorithm=)": "--algorithm",
     "SigningKeys(lifetime=)": "--key-lifetime",
+    "AuthorizationServer(issuer)": "--issuer",
+    "insecure_allow_http=True": "--insecure-allow-http",
+    "refresh_token=": "--refresh-token-lifetime",
+    "resources=": "--resource",
+    "scopes=": "--scope",
+    "store=": "--store",
+    "unknown_scopes=": "--unknown-scopes",
     "health_path=": "--health-path",
 }
 _REVOCATIONS_SECRET = "BEARERGUARD_SERVER_REVOCATIONS_SECRET"  # noqa: S105 - its name
 
 
-def _option(name: str, text: str) -> Any:
-    return typer.Option(envvar=f"BEARERGUARD_SERVER_{name}", help=text)
+def _option(name: str, text: str, metavar: str | None = None) -> Any:
+    return typer.Option(envvar=f"BEARERGUARD_SERVER_{name}", help=text, metavar=metavar)
+
+
+def _seconds(name: str, text: str) -> Any:
+    return _option(name, text, "SECONDS")
 
 
 AccessTokens = Annotated[
-    float, _option("ACCESS_TOKEN_LIFETIME", "Seconds until an access token expires.")
+    float, _seconds("ACCESS_TOKEN_LIFETIME", "Seconds until an access token expires.")
 ]
 RefreshTokens = Annotated[
-    float, _option("REFRESH_TOKEN_LIFETIME", "Seconds until an unused refresh token expires.")
+    float, _seconds("REFRESH_TOKEN_LIFETIME", "Seconds until an unused refresh token expires.")
 ]
 Consents = Annotated[
     float,
-    _option(
+    _seconds(
         "REFRESH_TOKEN_MAX_LIFETIME",
         "Seconds from a user's consent until the last refresh token expires.",
     ),
 ]
 Grace = Annotated[
-    float, _option("REFRESH_GRACE", "Seconds for which a refresh may be repeated; 0 for never.")
+    float, _seconds("REFRESH_GRACE", "Seconds for which a refresh may be repeated; 0 for never.")
 ]
-Codes = Annotated[float, _option("CODE_LIFETIME", "Seconds until an authorization code expires.")]
-Keys = Annotated[float, _option("KEY_LIFETIME", "Seconds after which the signing key is rotated.")]
+Codes = Annotated[float, _seconds("CODE_LIFETIME", "Seconds until an authorization code expires.")]
+Keys = Annotated[float, _seconds("KEY_LIFETIME", "Seconds after which the signing key is rotated.")]
 Overlap = Annotated[
-    float, _option("SECRET_OVERLAP", "Seconds for which a client's old secret stays valid.")
+    float, _seconds("SECRET_OVERLAP", "Seconds for which a client's old secret stays valid.")
 ]
 Algorithm = Annotated[
-    str, _option("ALGORITHM", "The algorithm of new signing keys: RS256, ES256 or EdDSA.")
+    str, _option("ALGORITHM", "The algorithm of new signing keys.", "RS256|ES256|EdDSA")
 ]
 UnknownScopes = Annotated[
     str,
@@ -81,6 +89,7 @@ UnknownScopes = Annotated[
         "UNKNOWN_SCOPES",
         "How to treat scopes that the server or the client does not have: ignore leaves them out,"
         " refuse refuses the request.",
+        "ignore|refuse",
     ),
 ]
 EndpointAudiences = Annotated[
@@ -158,7 +167,7 @@ def serve(
         proxies = _addresses(trusted_proxy or [])
         # Before the server is built: it logs whether it creates a database.
         _log_to_standard_error(JsonFormatter() if log_format == "json" else TextFormatter())
-        with naming_store(), _naming_options():
+        with output.naming(_OPTIONS):
             server = AuthorizationServer(
                 issuer,
                 store=store,
@@ -202,16 +211,6 @@ def _log_to_standard_error(formatter: logging.Formatter) -> None:
     handler.setFormatter(formatter)
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("alembic").setLevel(logging.WARNING)  # its steps
-
-
-@contextmanager
-def _naming_options() -> Generator[None]:
-    """Replace the server's argument in an error by the option of this command."""
-    try:
-        yield
-    except ConfigurationError as error:
-        argument, colon, text = str(error).partition(":")
-        raise ConfigurationError(_OPTIONS.get(argument, argument) + colon + text) from error
 
 
 def _check_place(host: str, port: int) -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 
+from bearerguard.cli import output
 from bearerguard.errors import ConfigurationError
 from bearerguard.server.administration import Administration
 
@@ -54,20 +54,9 @@ Resources = Annotated[
 ]
 
 
-@contextmanager
-def naming_store() -> Generator[None]:
-    """Replace `store=` by `--store` in an error about the store."""
-    try:
-        yield
-    except ConfigurationError as error:
-        if not str(error).startswith("store=:"):
-            raise
-        raise ConfigurationError(f"--{error}") from error
-
-
 def opened(store: str, issuer: str | None = None, *, create: bool = False) -> Administration:
     """Open a store for administration; `create` creates one that does not exist."""
-    with naming_store():
+    with output.naming({"store=": "--store"}):
         return Administration(store, issuer=issuer, create=create)
 
 

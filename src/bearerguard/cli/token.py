@@ -14,7 +14,7 @@ from bearerguard.cli.client_options import ChosenIssuer, named_storage, opened_m
 from bearerguard.cli.logins import Login, all_logins
 from bearerguard.client.storages.environment import TOKEN_VARIABLE
 from bearerguard.client.token import Token
-from bearerguard.errors import BearerGuardError
+from bearerguard.errors import BearerGuardError, ConfigurationError
 from bearerguard.runtime.durations import in_words
 
 
@@ -24,20 +24,36 @@ def token(
     header: Annotated[
         bool, typer.Option("--header", help="Print it as a header field, for `curl -H @-`.")
     ] = False,
+    json: output.Json = False,
 ) -> None:
-    """Print a valid access token. For curl: bearerguard token --header | curl -H @- URL.
+    """Print a valid access token.
+
+    For curl: bearerguard token --header | curl -H @- URL
 
     Do not put the token on a command line: every user of the machine can read it there.
     """
-    with output.endings():
+    with output.endings(json=json):
+        if header and json:
+            raise ConfigurationError("--header, --json: choose one of them")
         manager, _ = opened_manager(issuer)
         found = manager.token()
+    if json:
+        output.as_json(
+            {
+                "access_token": found.access_token,
+                "token_type": found.token_type,
+                "scope": None if found.scopes is None else list(found.scopes),
+                "expires_at": output.moment(found.expires_at),
+                "expires_in": _seconds_left(found),
+            }
+        )
+        return
     sys.stdout.write(f"{'Authorization: Bearer ' if header else ''}{found.access_token}\n")
 
 
 def status(*, json: output.Json = False) -> None:
     """Show the logins and until when they are valid; never the token."""
-    with output.endings():
+    with output.endings(json=json):
         logins = all_logins()
     rows = [_described(each) for each in logins]
     environment = TOKEN_VARIABLE if os.environ.get(TOKEN_VARIABLE) else None
@@ -76,11 +92,14 @@ def _described(login: Login) -> dict[str, Any]:
     row["scope"] = list(login.scope if kept.scopes is None else kept.scopes)
     row["refreshes"] = kept.refresh_token is not None
     row["expires_at"] = output.moment(kept.expires_at)
-    if kept.expires_at is not None:
-        row["expires_in"] = int(kept.expires_at - time.time())
+    row["expires_in"] = _seconds_left(kept)
     if not row["refreshes"] and row["expires_in"] is not None and row["expires_in"] <= 0:
         row["problem"] = "the token has expired and there is no refresh token: log in again"
     return row
+
+
+def _seconds_left(token: Token) -> int | None:
+    return None if token.expires_at is None else int(token.expires_at - time.time())
 
 
 def _print(rows: list[dict[str, Any]], environment: str | None) -> None:

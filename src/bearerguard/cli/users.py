@@ -7,13 +7,12 @@ from typing import Annotated, Any
 import typer
 
 from bearerguard.cli import output
+from bearerguard.cli.help import Application
 from bearerguard.cli.prompts import new_password
 from bearerguard.cli.server_options import Store, opened
 from bearerguard.server.login.accounts import Account
 
-app: typer.Typer = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="Add, list and disable users."
-)
+app: typer.Typer = Application(help="Add, list and disable users.")
 
 Login = Annotated[str, typer.Argument(help="The user's login name.")]
 

@@ -19,6 +19,7 @@ from bearerguard.django.protection import Protection, protection, token_required
 from bearerguard.errors import ConfigurationError
 from bearerguard.middleware.decorators import requirement_of
 
+_AUTHENTICATION = "bearerguard.django.rest_framework.BearerAuthentication"
 _OURS = '"bearerguard.django.BearerMiddleware"'
 # A part of a route that stands for a value, such as <int:number>.
 _CONVERTER = re.compile(r"<[^>]*>")
@@ -44,7 +45,7 @@ def check_settings(**_: object) -> list[CheckMessage]:
 def check_middleware(**_: object) -> list[CheckMessage]:
     """Check that `BearerMiddleware` is there, and its place."""
     if not order.has_ours():
-        return [_without_middleware()]
+        return _without_middleware()
     found: list[CheckMessage] = []
     has_user = settings.given().get("USER") is not None
     if has_user and order.has_inside(order.AUTHENTICATION):
@@ -115,22 +116,23 @@ def check_deployment(**_: object) -> list[CheckMessage]:
     if in_force is None:
         return []
     found: list[CheckMessage] = []
-    plain = [url for url in in_force.guard.health()["issuers"] if url.startswith("http://")]
+    issuers = in_force.guard.issuers
+    plain = [issuer.url for issuer in issuers if issuer.url.startswith("http://")]
     if plain:
         found.append(
             Warning(
                 f"The issuer {plain[0]} is at a plain http URL: whoever is on the network can"
                 " replace its keys",
-                hint='Set BEARERGUARD["ISSUER"] to an https URL.',
+                hint="Use an https URL.",
                 id="bearerguard.W005",
             )
         )
-    if settings.given().get("INSECURE_ALLOW_HTTP"):
+    if any(issuer.insecure_allow_http for issuer in issuers):
         found.append(
             Warning(
-                'BEARERGUARD["INSECURE_ALLOW_HTTP"] allows plain http: whoever is on the network'
-                " can replace keys and read secrets",
-                hint="Remove it.",
+                "insecure_allow_http allows plain http: whoever is on the network can replace keys"
+                " and read secrets",
+                hint='Take it out of BEARERGUARD, or of the issuer of BEARERGUARD["GUARD"].',
                 id="bearerguard.W006",
             )
         )
@@ -146,21 +148,28 @@ def check_deployment(**_: object) -> list[CheckMessage]:
     return found
 
 
-def _without_middleware() -> CheckMessage:
+def _without_middleware() -> list[CheckMessage]:
     hint = f"Add {_OURS} to MIDDLEWARE, below AuthenticationMiddleware."
     guarded = [view.name for view in _views() if view.is_required]
     if guarded:
-        return Error(
-            f"{guarded[0]} has a requirement, but BearerMiddleware is not in MIDDLEWARE: each of"
-            " its requests fails",
+        return [
+            Error(
+                f"{guarded[0]} has a requirement, but BearerMiddleware is not in MIDDLEWARE: each"
+                " of its requests fails",
+                hint=hint,
+                id="bearerguard.E002",
+            )
+        ]
+    of_rest_framework = getattr(django_settings, "REST_FRAMEWORK", {})
+    if _AUTHENTICATION in of_rest_framework.get("DEFAULT_AUTHENTICATION_CLASSES", ()):
+        return []  # its views are guarded without it
+    return [
+        Warning(
+            "BearerMiddleware is not in MIDDLEWARE: no view of Django is guarded",
             hint=hint,
-            id="bearerguard.E002",
+            id="bearerguard.W001",
         )
-    return Warning(
-        "BearerMiddleware is not in MIDDLEWARE: no view of Django is guarded",
-        hint=hint,
-        id="bearerguard.W001",
-    )
+    ]
 
 
 def _any_site_has_credentials() -> bool:

@@ -203,7 +203,7 @@ class Visit:
             return False
         except Exception as error:  # a converter's: a stranger learns nothing from it
             detail = f"a URL converter raised {type(error).__name__}: the request needs a token"
-            self.protection.guard.report("url_not_resolved", detail)
+            self.protection.guard.report("url_not_resolved", detail, place=self.place())
             return False
         return not token_required(match.func)
 

@@ -47,7 +47,7 @@ async def aset_user(visit: Visit, request: Any) -> Deny | None:
 
 def _set(visit: Visit, request: Any, user: Any) -> Deny | None:
     if user is None:
-        return _refuse(visit, "returned None for a valid token")
+        return _deny(visit, "returned None for a valid token")
     is_authenticated = getattr(user, "is_authenticated", None)
     if is_authenticated is None:  # such as the tuple of `get_or_create`
         raise ConfigurationError(
@@ -55,14 +55,14 @@ def _set(visit: Visit, request: Any, user: Any) -> Deny | None:
         )
     # An anonymous user is never active: the hook returns one for a token that has no user.
     if is_authenticated and not getattr(user, "is_active", True):
-        return _refuse(visit, "returned a user who is not active for a valid token")
+        return _deny(visit, "returned a user who is not active for a valid token")
     _give(request, user)
     return None
 
 
-def _refuse(visit: Visit, cause: str) -> Deny:
+def _deny(visit: Visit, cause: str) -> Deny:
     guard = visit.protection.guard
-    guard.report(NO_ACCOUNT.code, f'BEARERGUARD["USER"] {cause}')
+    guard.report(NO_ACCOUNT.code, f'BEARERGUARD["USER"] {cause}', place=visit.place())
     return Deny(403, NO_ACCOUNT, (Challenge(guard.realm),), principal=visit.principal)
 
 

@@ -207,7 +207,10 @@ def _check_require_consent(client: Client, _rules: Rules) -> None:
 def _check_jwks(client: Client, _rules: Rules) -> None:
     if client.jwks is None:
         if client.auth_method == PRIVATE_KEY_JWT:
-            raise ConfigurationError("jwks=: auth_method='private_key_jwt' needs the client's keys")
+            raise ConfigurationError(
+                "jwks=: a client with auth_method='private_key_jwt' needs keys: pass jwks=, a JWK"
+                " Set of its public keys"
+            )
         return
     if client.auth_method in WITH_SECRET or not client.is_confidential:
         raise ConfigurationError(
