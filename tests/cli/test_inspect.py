@@ -288,6 +288,17 @@ from bearerguard.flask import BearerGuard
 app = flask.Flask("recordings")
 BearerGuard(app, guard=guard_of_it, require=scopes("write"))
 """,
+    "quart": """
+import quart
+from bearerguard.quart import BearerGuard
+app = quart.Quart("recordings")
+BearerGuard(app, guard=guard_of_it, require=scopes("write"))
+""",
+    "litestar": """
+from litestar import Litestar
+from bearerguard.litestar import BearerPlugin
+app = Litestar(plugins=[BearerPlugin(guard_of_it, require=scopes("write"))])
+""",
     "fastapi, by middleware": """
 from fastapi import FastAPI
 from bearerguard.starlette import BearerMiddleware

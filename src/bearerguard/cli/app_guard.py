@@ -18,7 +18,7 @@ from bearerguard.errors import ConfigurationError
 from bearerguard.guard.config.requirement import Requirement
 from bearerguard.guard.guard import Guard
 from bearerguard.middleware.adapter import Adapter
-from bearerguard.middleware.inner_apps import wrapped_apps
+from bearerguard.middleware.inner_apps import kept_attribute, wrapped_apps
 
 # What a module's app is called, where the path names none.
 _USUAL = ("guard", "app", "application", "api")
@@ -152,16 +152,7 @@ def _inside(root: object) -> Iterator[AppGuard]:
         elif isinstance(each, list | tuple):
             waiting += each
         else:
-            waiting += [part for name in _PARTS if (part := _own(each, name))]
-
-
-def _own(thing: object, name: str) -> object:
-    """Return an attribute that frameworks set, None where it is missing or computed."""
-    kept = getattr(thing, "__dict__", None)
-    if isinstance(kept, dict) and name in kept:
-        return kept[name]
-    slots = getattr(type(thing), "__slots__", ())
-    return getattr(thing, name, None) if name in slots else None
+            waiting += [part for name in _PARTS if (part := kept_attribute(each, name))]
 
 
 def _of_django() -> list[AppGuard]:
