@@ -328,13 +328,16 @@ from fastapi import Depends, FastAPI
 class Bearer:
     def __init__(self, guard):
         self.guard = guard
+        self.requirement = role("admin")
     def __call__(self): ...
 bearer = Bearer(guard_of_it)
 app = FastAPI()
 @app.get("/recordings")
 def recordings(principal=Depends(bearer)): ...
 """)
-    bare("--app", f"{name}:app", given=issuer.token(scopes=["read"]))
+    token = issuer.token(scopes=["read"])
+    result = bare("--app", f"{name}:app", "--json", given=token, code=1)
+    assert check_of(result, "requirement")["expected"] == "scope 'read' and role 'admin'"
 
 
 def test_an_app_may_be_made_by_a_function_or_be_named_as_usual(

@@ -121,7 +121,9 @@ def _guard_of(thing: object) -> AppGuard | None:
     if isinstance(thing, Adapter):
         return _besides(thing.guard, thing.admission.requirement)
     guard = getattr(thing, "guard", None)  # such as an extension, or a security dependency
-    return AppGuard(guard) if isinstance(guard, Guard) else None
+    if not isinstance(guard, Guard):
+        return None
+    return _besides(guard, getattr(thing, "requirement", None))
 
 
 def _besides(guard: Guard, requirement: object) -> AppGuard:
@@ -133,12 +135,13 @@ def _besides(guard: Guard, requirement: object) -> AppGuard:
 
 def _inside(root: object) -> Iterator[AppGuard]:
     """Yield the guards that an app's middleware, routes and dependencies have."""
-    waiting, seen = [root], set[int]()
+    # The objects are kept: the id of one that is gone may be another's.
+    waiting, seen = [root], dict[int, object]()
     while waiting and len(seen) < _MAX_OBJECTS:
         each = waiting.pop(0)
         if id(each) in seen:
             continue
-        seen.add(id(each))
+        seen[id(each)] = each
         found = _guard_of(each)
         if found is not None:
             yield found
