@@ -172,6 +172,10 @@ NAMES: dict[str, list[str]] = {
     "bearerguard.django.spectacular": [
         "BearerScheme",
     ],
+    "bearerguard.fastapi": [
+        "BearerMiddleware",
+        "BearerSecurity",
+    ],
     "bearerguard.flask": [
         "BearerGuard",
         "current_principal",

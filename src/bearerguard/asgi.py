@@ -12,9 +12,10 @@ from typing import Any, Self, TypeAlias
 
 from bearerguard.guard.decision import Allow, Deny, Pending, Unavailable
 from bearerguard.guard.events import Place
+from bearerguard.guard.guard import Guard
 from bearerguard.guard.token_cache import SUFFIX
 from bearerguard.middleware.adapter import Adapter
-from bearerguard.middleware.admission import RequestInfo
+from bearerguard.middleware.admission import Admission, RequestInfo
 from bearerguard.middleware.expiry_headers import (
     MAX_NAME_LENGTH,
     MAX_NAMES,
@@ -64,7 +65,7 @@ class BearerMiddleware(Adapter[ASGIApp]):
     __slots__ = ("_response_headers", "_warm")
 
     def _prepare(self) -> None:
-        self._response_headers = ResponseHeaders(self.guard, encode=_octets, name=_name)
+        self._response_headers = response_headers(self.guard)
         self._warm = (
             self.app,
             self.admission,
@@ -87,7 +88,7 @@ class BearerMiddleware(Adapter[ASGIApp]):
         kind = scope["type"]
         is_http = kind == "http"
         if not is_http and kind != "websocket":
-            await app(scope, receive, send)
+            await self.pass_on(scope, receive, send)
             return
         authorization: bytes | None = None
         has_origin = False
@@ -131,9 +132,7 @@ class BearerMiddleware(Adapter[ASGIApp]):
             if not isinstance(decision, Allow):
                 # An override of `refuse` may call an app: its caller is `ANONYMOUS`, not the
                 # principal that an outer guard has set.
-                scope["bearerguard"] = admission
-                scope["user"] = scope["auth"] = ANONYMOUS
-                _set_principal(scope, ANONYMOUS)
+                admit(scope, admission, ANONYMOUS)
                 await self.refuse(scope, receive, send, decision)
                 return
             principal, known = decision.principal, decision.kept
@@ -175,6 +174,10 @@ class BearerMiddleware(Adapter[ASGIApp]):
         response = self.admission.refusal(decision, request_info(scope))
         await send_response(scope, receive, send, response)
 
+    async def pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on what is neither a request nor a websocket, such as the lifespan."""
+        await self.app(scope, receive, send)
+
     def _exceptions(self, scope: Scope) -> tuple[bool, bool]:
         """Return whether a request is excluded, and whether its token is optional."""
         admission, (path, raw_path) = self.admission, _paths(scope)
@@ -189,8 +192,11 @@ def _authorization_fields(scope: Scope) -> list[bytes]:
     return [value for name, value in scope["headers"] if name.lower() == b"authorization"]
 
 
-def _set_principal(scope: Scope, principal: Principal) -> None:
+def admit(scope: Scope, admission: Admission, principal: Principal) -> None:
+    """Store with a request what the middleware decided, where apps and decorators look for it."""
     # `__call__` has these lines too: a call would cost a warm request a tenth of F.
+    scope["bearerguard"] = admission
+    scope["user"] = scope["auth"] = principal
     state = scope.get("state")
     if state is None:
         scope["state"] = {"principal": principal}
@@ -273,6 +279,11 @@ async def _send_http(send: Send, response: Response, prefix: str) -> None:
 def _takes_responses(scope: Scope) -> bool:
     """Whether the server can respond to a websocket's handshake by HTTP."""
     return "websocket.http.response" in (scope.get("extensions") or {})
+
+
+def response_headers(guard: Guard) -> ResponseHeaders[bytes]:
+    """Return what adds a guard's headers to responses as ASGI has them."""
+    return ResponseHeaders(guard, encode=_octets, name=_name)
 
 
 def raw_headers(response: Response) -> list[tuple[bytes, bytes]]:

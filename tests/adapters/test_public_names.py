@@ -14,6 +14,7 @@ NAMES = {
     " request_info send_response sending_refusals",
     "wsgi": "BearerMiddleware Environ StartResponse WSGIApp request_info",
     "starlette": "BearerMiddleware require require_scopes",
+    "fastapi": "BearerMiddleware BearerSecurity",
     "flask": "BearerGuard current_principal require require_scopes",
     "litestar": "BearerMiddleware BearerPlugin RouteGuard provide_principal require require_scopes",
     "quart": "BearerGuard current_principal require require_scopes",

@@ -87,6 +87,7 @@ def test_unknown_scopes_and_the_audience_of_assertions_are_options_and_variables
         "BEARERGUARD_SERVER_ISSUER": url,
         "BEARERGUARD_SERVER_STORE": f"sqlite:///{tmp_path}/auth.db",
         "BEARERGUARD_SERVER_UNKNOWN_SCOPES": "refuse",
+        "BEARERGUARD_SERVER_HEALTH_PATH": "none",
     }
     key = ec.generate_private_key(ec.SECP256R1())
     public = {**json.loads(ECAlgorithm.to_jwk(key.public_key())), "kid": "k"}
@@ -118,6 +119,7 @@ def test_unknown_scopes_and_the_audience_of_assertions_are_options_and_variables
         refused = client.post("/oauth/token", data=fields("read admin", "2"))
         assert refused.json()["error"] == "invalid_scope"
         details = json.loads(running.wait_for_line(r"request_refused (\{.*\})"))
+        assert client.get("/health").status_code == 404
     assert (details["scope"], details["client_id"]) == ("admin", "robot")
 
 

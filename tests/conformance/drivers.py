@@ -88,6 +88,8 @@ def through_asgi(app: Any, request: Sent) -> Received:
     path, _, query = request.target.partition("?")
     scope = {
         "type": "http",
+        "http_version": "1.1",
+        "scheme": "https",
         "method": request.method,
         "path": unquote_to_bytes(path).decode(),
         "raw_path": path.encode(),

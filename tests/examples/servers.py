@@ -16,6 +16,10 @@ _COMMANDS: dict[str, tuple[str, Callable[[int], list[str]]]] = {
         "starlette_app",
         lambda port: ["uvicorn", "app:app", "--port", str(port), "--log-level", "warning"],
     ),
+    "fastapi": (
+        "fastapi_app",
+        lambda port: ["uvicorn", "app:app", "--port", str(port), "--log-level", "warning"],
+    ),
     "hypercorn": (
         "starlette_app",
         lambda port: ["hypercorn", "app:app", "--bind", f"127.0.0.1:{port}"],

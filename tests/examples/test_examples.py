@@ -18,9 +18,10 @@ AUDIENCE = "https://api.example.com"
 
 
 # CORS is a package of its own in Django, so its example leaves that out.
-WITH_CORS = ["uvicorn", "flask", "gunicorn"]
+WITH_CORS = ["uvicorn", "fastapi", "flask", "gunicorn"]
 APPS = {
     "starlette_app": "app.py",
+    "fastapi_app": "app.py",
     "flask_app": "app.py",
     "django_app": "recordings/views.py",
     "embedded_app": "app.py",

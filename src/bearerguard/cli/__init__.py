@@ -35,6 +35,11 @@ _PLACES = {
         "doctor.command.doctor",
         "Examine an issuer, an API or an authorization server, and say what to mend.",
     ),
+    "inspect": ("inspect.inspect", "Explain why a token is accepted or refused."),
+    "config": (
+        "config.config",
+        "Show the configuration in force, without secrets, and where each value comes from.",
+    ),
     "serve": (
         "serve.serve",
         "Run the authorization server; a proxy in front of it provides TLS.",
@@ -43,11 +48,6 @@ _PLACES = {
     "client": ("clients.app", "Register, list and remove clients."),
     "user": ("users.app", "Add, list and disable users."),
     "keys": ("keys.app", "List, rotate and withdraw signing keys."),
-    "inspect": ("inspect.inspect", "Explain why a token is accepted or refused."),
-    "config": (
-        "config.config",
-        "Show the configuration in force, without secrets, and where each value comes from.",
-    ),
 }
 
 

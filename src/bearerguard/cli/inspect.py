@@ -277,7 +277,7 @@ def _print_lines(status: CheckStatus, name: str, said: Sequence[tuple[str, str]]
         start = f" {name if first else '':<{_NAME if name else 0}}{' ' if name else ''}{label}"
         indent = " " * (len(mark) + len(start))
         folded = _folded(indent + text, indent).lstrip(" ")
-        output.marked(
+        output.beginning(
             mark if first else indent[: len(mark)], style if first else "none", start + folded
         )
 

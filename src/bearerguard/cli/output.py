@@ -143,7 +143,7 @@ def columns() -> int | None:
     return get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-def marked(mark: str, style: str, text: str) -> None:
+def beginning(mark: str, style: str, text: str) -> None:
     """Print a line that begins with a mark of a style."""
     _console().print(f"[{style}]{shown(mark)}[/]{shown(text)}")
 

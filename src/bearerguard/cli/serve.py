@@ -39,6 +39,7 @@ _OPTIONS = {
     "Lifetimes(client_secret_overlap=)": "--secret-overlap",
     "SigningKeys(algorithm=)": "--algorithm",
     "SigningKeys(lifetime=)": "--key-lifetime",
+    "health_path=": "--health-path",
     "AuthorizationServer(issuer)": "--issuer",
     "insecure_allow_http=True": "--insecure-allow-http",
     "refresh_token=": "--refresh-token-lifetime",
@@ -46,7 +47,6 @@ _OPTIONS = {
     "scopes=": "--scope",
     "store=": "--store",
     "unknown_scopes=": "--unknown-scopes",
-    "health_path=": "--health-path",
 }
 _REVOCATIONS_SECRET = "BEARERGUARD_SERVER_REVOCATIONS_SECRET"  # noqa: S105 - its name
 
@@ -111,13 +111,14 @@ TrustedProxies = Annotated[
 ]
 LogFormat = Annotated[
     Literal["text", "json"],
-    _option("LOG_FORMAT", "How log lines are written: text, or json with a line for each."),
+    _option("LOG_FORMAT", "How log lines are written: as text, or each as JSON.", "text|json"),
 ]
 HealthPath = Annotated[
     str,
     _option(
         "HEALTH_PATH",
-        "Where probes find the server's health, and /live below it; an empty text for nowhere.",
+        "Where probes find the server's health, and /live below it; none for nowhere.",
+        "PATH|none",
     ),
 ]
 AnyHttp = Annotated[
@@ -187,7 +188,7 @@ def serve(
                 unknown_scopes=unknown_scopes,  # type: ignore[arg-type]
                 accept_endpoint_audiences=accept_endpoint_audiences,
                 insecure_allow_http=insecure_allow_http,
-                health_path=health_path or None,
+                health_path=None if health_path == "none" else health_path,
             )
         _check_place(host, port)
         # In a variable: the guard publishes only as long as it is referenced.

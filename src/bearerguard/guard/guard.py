@@ -245,14 +245,17 @@ class Guard:
         self.recent: dict[bytes | str, RecentCredentials] = self._tokens.recent
         self._tracer: Tracer | None = None
         if self._observers:
-            self._observers.configured = self._trust.configured
-            self._tracer = Tracer(self._observers, self._authenticator.is_stale)
-            # Adapters find no token themselves, and let the guard make each decision.
-            self.cached, self.recent = _not_cached, {}
-            self._observers.attach(self.health)
+            self._tracer = self._observed()
         for server in local:
             forwards = revocations is not None and revocations.forwards(server.revocation_store)
             server.on_revocation(self._forward if forwards else self._revoker.add)
+
+    def _observed(self) -> Tracer:
+        """Let the observers see each decision: adapters find no token by themselves."""
+        self.cached, self.recent = _not_cached, {}
+        self._observers.configured = self._trust.configured
+        self._observers.attach(self.health)
+        return Tracer(self._observers, self._authenticator.is_stale)
 
     @classmethod
     def from_env(

@@ -24,7 +24,7 @@ Connection = TypeVar("Connection")
 Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
 
 # The requirement that a decorated function has already.
-_REQUIREMENT = "__bearerguard_requirement__"
+REQUIREMENT = "__bearerguard_requirement__"
 # The functions that `require` has wrapped: if one is itself registered as a route, it is unguarded.
 _decorated: weakref.WeakSet[Callable[..., object]] = weakref.WeakSet()
 
@@ -137,7 +137,7 @@ class RouteDecorators(ABC, Generic[Connection]):
         if inspect.isfunction(function):
             _decorated.add(function)
         chosen = async_guarded if self.is_async(function) else guarded
-        setattr(chosen, _REQUIREMENT, whole)
+        setattr(chosen, REQUIREMENT, whole)
         return chosen
 
     def _connection(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> Connection:
@@ -161,7 +161,7 @@ class RouteDecorators(ABC, Generic[Connection]):
 
 def requirement_of(function: object) -> Requirement | None:
     """Return what `require` demands of the callers of a function, None without it."""
-    requirement = getattr(function, _REQUIREMENT, None)
+    requirement = getattr(function, REQUIREMENT, None)
     return requirement if isinstance(requirement, Requirement) else None
 
 

@@ -14,7 +14,7 @@ from bearerguard.guard.guard import Guard
 from bearerguard.middleware.expiry_headers import exposed, of_refusal
 from bearerguard.runtime.messages import Response
 
-_PROBLEM = "application/problem+json"  # RFC 9457
+PROBLEM_MEDIA_TYPE = "application/problem+json"  # RFC 9457
 # What a framework makes or changes itself where a refusal passes through its error handlers.
 _OF_BODY = frozenset({"content-type", "content-length"})
 # The headers that an error handler's own response must still have (RFC 9110 §11.6.1).
@@ -102,4 +102,4 @@ def problem(decision: Deny | Unavailable) -> dict[str, str | int]:
 
 
 def _problem(decision: Deny | Unavailable) -> tuple[str, bytes]:
-    return _PROBLEM, json.dumps(problem(decision)).encode()
+    return PROBLEM_MEDIA_TYPE, json.dumps(problem(decision)).encode()

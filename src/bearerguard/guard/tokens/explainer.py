@@ -149,7 +149,7 @@ class _Unreported(Events):
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(None, clock)
 
-    def emit(self, *_: object, **__: object) -> None:
+    def emit(self, *_event: object, **_details: object) -> None:
         pass
 
 
