@@ -10,7 +10,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from django.conf import settings
+
 import bearerguard
+
+# REST framework and Ninja read them when they are imported.
+settings.configure()
 
 project = "bearerguard"
 author = "the bearerguard contributors"

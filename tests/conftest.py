@@ -14,6 +14,9 @@ from hypothesis import settings
 
 from tests.redis_server import RedisServer, running
 
+# Not by its entry point: then it would be imported before coverage begins.
+pytest_plugins = ["bearerguard.testing.plugin"]
+
 settings.register_profile("house", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("house")
 
@@ -39,6 +42,17 @@ def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
     monkeypatch.setattr(socket.socket, "connect_ex", guarded_ex)
+
+
+@pytest.fixture(autouse=True)
+def root_logger() -> Generator[None]:
+    """Undo what a framework configures of the root logger, as Litestar does when an app is made."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    yield
+    if root.level != level:
+        root.setLevel(level)
+        root.handlers[:] = handlers
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -289,9 +289,14 @@ NAMES: dict[str, list[str]] = {
         "StoreFailed",
     ],
     "bearerguard.testing": [
+        "Acting",
+        "Clock",
         "LocalIssuer",
         "SigningKey",
+        "TokenOptions",
+        "acting_as",
         "sign",
+        "trusted",
     ],
     "bearerguard.wsgi": [
         "BearerMiddleware",

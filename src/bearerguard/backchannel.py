@@ -48,8 +48,13 @@ class BackchannelLogout:
     def __init__(self, guard: Guard, *, client_id: str | Collection[str]) -> None:
         if not isinstance(guard, Guard):
             raise ConfigurationError("guard=: pass a Guard")
-        self._receiver = guard.logout_receiver(client_id)
+        self._client_id = client_id
         self._guard = guard
+        self._prepare()
+        guard.on_state_replaced(self._prepare)
+
+    def _prepare(self) -> None:
+        self._receiver = self._guard.logout_receiver(self._client_id)
 
     async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request as an ASGI app."""

@@ -40,6 +40,7 @@ from bearerguard.middleware.decorators import (
     check_routes,
     requirement_of,
 )
+from bearerguard.middleware.openapi import metadata_url
 from bearerguard.middleware.refusal import PROBLEM_MEDIA_TYPE, joined_headers, kept_headers
 from bearerguard.principal import ANONYMOUS, Principal
 from bearerguard.protocol import metadata
@@ -588,13 +589,7 @@ def _scheme(issuers: tuple[Issuer, ...], description: str | None) -> models.Secu
 
 def _discovery_url(issuers: tuple[Issuer, ...]) -> str | None:
     """Return where the metadata of the one issuer is, None where there is none to be found."""
-    if len(issuers) != 1 or issuers[0].tenants is not None:
-        return None
-    issuer = issuers[0]
-    has_keys = issuer.keys is not None or issuer.shared_secret is not None
-    if has_keys or issuer.jwks_uri is not None:
-        return None
-    return issuer.discovery_url or issuer.url.removesuffix("/") + metadata.OPENID_PATH
+    return metadata_url(issuers[0]) if len(issuers) == 1 else None
 
 
 async def _metadata(guard: Guard) -> Mapping[str, Any] | None:

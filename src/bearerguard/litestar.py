@@ -13,25 +13,6 @@ from operator import and_
 from typing import Any, Unpack
 from urllib.parse import unquote
 
-from litestar.config.app import AppConfig
-from litestar.connection import ASGIConnection
-from litestar.di import Provide
-from litestar.exceptions import (
-    ClientException,
-    HTTPException,
-    LitestarException,
-    NotAuthorizedException,
-    PermissionDeniedException,
-    ServiceUnavailableException,
-    WebSocketException,
-)
-from litestar.handlers import BaseRouteHandler
-from litestar.middleware import DefineMiddleware
-from litestar.openapi.spec import Components, SecurityScheme
-from litestar.plugins import InitPlugin, ReceiveRoutePlugin
-from litestar.routes import BaseRoute, HTTPRoute
-from litestar.types import Message, Scope
-
 from bearerguard import asgi
 from bearerguard.errors import ConfigurationError
 from bearerguard.guard.config.requirement import Requirement, combined, scopes
@@ -41,7 +22,28 @@ from bearerguard.middleware.admission import Admission, AdmissionOptions
 from bearerguard.middleware.openapi import security_requirements, security_schemes
 from bearerguard.middleware.refusal import joined_headers, kept_headers, problem
 from bearerguard.principal import Principal
+from bearerguard.runtime.extras import Extra
 from bearerguard.runtime.messages import Response
+
+with Extra("litestar", needed_by=__name__):
+    from litestar.config.app import AppConfig
+    from litestar.connection import ASGIConnection
+    from litestar.di import Provide
+    from litestar.exceptions import (
+        ClientException,
+        HTTPException,
+        LitestarException,
+        NotAuthorizedException,
+        PermissionDeniedException,
+        ServiceUnavailableException,
+        WebSocketException,
+    )
+    from litestar.handlers import BaseRouteHandler
+    from litestar.middleware import DefineMiddleware
+    from litestar.openapi.spec import Components, SecurityScheme
+    from litestar.plugins import InitPlugin, ReceiveRoutePlugin
+    from litestar.routes import BaseRoute, HTTPRoute
+    from litestar.types import Message, Scope
 
 __all__ = [
     "BearerMiddleware",

@@ -13,23 +13,25 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, NoReturn
 
-from django.http import HttpRequest, HttpResponse
-from ninja import NinjaAPI
-from ninja.errors import AuthenticationError, AuthorizationError, HttpError
-from ninja.openapi.schema import OpenAPISchema
-from ninja.operation import Operation, PathView
-from ninja.security.base import AuthBase, SecuritySchema
-
 from bearerguard.django import on_demand
 from bearerguard.django.on_demand import RequestRefused
 from bearerguard.django.protection import is_async, protection
-from bearerguard.errors import ConfigurationError
+from bearerguard.errors import MISSING_CREDENTIALS, ConfigurationError
 from bearerguard.guard.config.options import check_requirement
 from bearerguard.guard.config.requirement import Requirement, combined
 from bearerguard.guard.config.requirement import scopes as _scopes
 from bearerguard.middleware.openapi import security_requirements, security_schemes
 from bearerguard.middleware.refusal import joined_headers
-from bearerguard.principal import Principal
+from bearerguard.principal import ANONYMOUS, Principal
+from bearerguard.runtime.extras import Extra
+
+with Extra("ninja", needed_by=__name__):
+    from django.http import HttpRequest, HttpResponse
+    from ninja import NinjaAPI
+    from ninja.errors import AuthenticationError, AuthorizationError, HttpError
+    from ninja.openapi.schema import OpenAPISchema
+    from ninja.operation import Operation, PathView
+    from ninja.security.base import AuthBase, SecuritySchema
 
 __all__ = ["BearerAuth", "install"]
 
@@ -207,6 +209,8 @@ def _add_challenges(api: NinjaAPI) -> None:
     def with_challenge(request: HttpRequest, exc: Any) -> HttpResponse:
         response = on_exception(request, exc)
         refused: RequestRefused | None = getattr(request, _REFUSED, None)
+        if refused is not None and refused.decision.reason is MISSING_CREDENTIALS:
+            on_demand.unmet(request, ANONYMOUS, None)  # no other `auth` took it: now it is an event
         if refused is not None and response.status_code == refused.refusal.status:
             for name, value in joined_headers(refused.refusal).items():
                 response.setdefault(name, value)

@@ -12,11 +12,6 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, NoReturn, TypeAlias
 
-import quart
-from quart.views import View
-from werkzeug.exceptions import default_exceptions
-from werkzeug.local import LocalProxy
-
 from bearerguard import asgi
 from bearerguard.errors import ConfigurationError
 from bearerguard.guard.config.requirement import Requirement
@@ -27,7 +22,14 @@ from bearerguard.middleware.decorators import Admitted, Endpoint, RouteDecorator
 from bearerguard.middleware.extension import EXTENSION, Extension
 from bearerguard.middleware.refusal import kept_headers, may_replace
 from bearerguard.principal import Principal
+from bearerguard.runtime.extras import Extra
 from bearerguard.runtime.messages import Response
+
+with Extra("quart", needed_by=__name__):
+    import quart
+    from quart.views import View
+    from werkzeug.exceptions import default_exceptions
+    from werkzeug.local import LocalProxy
 
 __all__ = ["BearerGuard", "current_principal", "require", "require_scopes"]
 

@@ -283,6 +283,22 @@ def test_a_view_that_can_never_be_reached_is_reported(guard: Guard) -> None:
         assert check() == {}
 
 
+def test_a_path_without_the_slash_of_its_url_is_reported(guard: Guard) -> None:
+    urls = (path("health/", view), path("status", view))
+    for paths, expected in (
+        (["/health", "/status"], {"W008"}),
+        (["/health/", "/status", "/nowhere", "/heal*"], set()),
+        (["/health", "/health/"], set()),  # so that Django's redirect needs no token
+    ):
+        for options in ({"EXCLUDE": paths}, {"OPTIONAL": paths}):
+            with project(*urls, guard=guard, **options):
+                found = check()
+            assert set(found) == expected
+            assert all("has /health, and the URL is /health/" in each for each in found.values())
+    with project(*urls, guard=guard, OPTIONAL=True), override_settings(ROOT_URLCONF=None):
+        assert check() == {}
+
+
 def test_decorators_that_contradict_each_other_are_reported(guard: Guard) -> None:
     with project(path("it", token_not_required(guarded)), guard=guard):
         assert "marked with token_not_required() and has a requirement" in check()["W004"]

@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 from django.http import HttpRequest, HttpResponse
+from django.test.utils import override_settings
 from django.urls import path
 from flask import Flask
 from litestar import Litestar
@@ -138,6 +139,80 @@ def in_async_django(guard: Guard) -> Iterator[Get]:
 
     with project(path("read", read), path("write", write), guard=guard):
         yield get
+
+
+@contextmanager
+def in_rest_framework(guard: Guard) -> Iterator[Get]:
+    from rest_framework.response import Response
+    from rest_framework.test import APIClient
+    from rest_framework.views import APIView
+
+    from bearerguard.django import rest_framework as ours
+
+    class Read(APIView):
+        authentication_classes = (ours.BearerAuthentication,)
+        permission_classes = (ours.HasScopes,)
+        required_scopes = ("read",)
+
+        def get(self, _request: Any) -> Response:
+            return Response("ok")
+
+    class Write(Read):
+        required_scopes = ("write",)
+
+    handler = {"EXCEPTION_HANDLER": "bearerguard.django.rest_framework.exception_handler"}
+    patterns = (path("read", Read.as_view()), path("write", Write.as_view()))
+    with (
+        project(*patterns, guard=guard, middleware=[]),
+        override_settings(REST_FRAMEWORK=handler),
+    ):
+        yield lambda place, headers: APIClient().get(place, headers=headers).status_code
+
+
+@contextmanager
+def in_ninja(guard: Guard) -> Iterator[Get]:
+    from django.test import Client
+    from ninja import NinjaAPI
+
+    from bearerguard.ninja import BearerAuth
+
+    api = NinjaAPI()
+
+    @api.get("/read", auth=BearerAuth(scopes=["read"]))
+    def read(request: Any) -> str:
+        return "ok"
+
+    @api.get("/write", auth=BearerAuth(scopes=["write"]))
+    def write(request: Any) -> str:
+        return "ok"
+
+    with project(path("", api.urls), guard=guard, middleware=[]):
+        yield lambda place, headers: Client().get(place, headers=headers).status_code
+
+
+@pytest.mark.parametrize("serve", [in_rest_framework, in_ninja])
+def test_a_view_that_authenticates_makes_one_decision_and_its_refusal_is_the_routes(
+    serve: Any,
+) -> None:
+    issuer, recorder = LocalIssuer(algorithm="ES256"), Recorder()
+    headers = {"Authorization": f"Bearer {issuer.token(scopes=['read'])}"}
+    malformed = {"Authorization": "Bearer a.b.c"}
+    with issuer.guard(observers=[recorder]) as guard, serve(guard) as get:
+        statuses = [
+            get("/read", headers),
+            get("/write", headers),
+            get("/read", malformed),
+            get("/read", {}),
+        ]
+    assert statuses == [200, 403, 401, 401]
+    assert [(each.kind, each.result, each.reason) for each in recorder.decisions] == [
+        ("request", "allow", None),
+        ("request", "allow", None),
+        ("route", "deny", "insufficient_scope"),
+        ("request", "deny", "malformed_token"),
+        ("request", "allow", "missing_credentials"),  # as anonymous, which the view refuses
+        ("route", "deny", "missing_credentials"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -597,6 +597,7 @@ FAULTS: dict[tuple[str, str], Answer] = {
         [CHALLENGE, ANY_PAGE, ("Access-Control-Expose-Headers", ", ".join(EXPOSED_HEADERS))],
         b"",
     ),
+    ("/cors-vary", "none"): (401, [CHALLENGE, ("Access-Control-Allow-Origin", "{origin}")], b""),
     ("/cors-cookies", "OPTIONS"): (
         200,
         [
@@ -680,7 +681,7 @@ def broken() -> Generator[str]:
     [
         ("/sound", "challenge.absent", "ok", "401 with a bearer challenge"),
         ("/open", "challenge.absent", "warning", "open to everybody"),
-        ("/open", "challenge.invalid", "problem", "any text is accepted"),
+        ("/open", "challenge.invalid", "note", "no token is needed here"),
         ("/bare", "challenge.absent", "problem", "401 without WWW-Authenticate"),
         ("/basic", "challenge.absent", "problem", "'basic'"),
         ("/remapped", "challenge.absent", "problem", "x-amzn-remapped-www-authenticate"),
@@ -692,7 +693,7 @@ def broken() -> Generator[str]:
         ("/garbage-500", "challenge.invalid", "problem", "status 500"),
         ("/garbage-503", "challenge.invalid", "warning", "503"),
         ("/garbage-bare", "challenge.invalid", "warning", "do not refresh"),
-        ("/accepts", "challenge.invalid", "problem", "status 200"),
+        ("/accepts", "challenge.invalid", "problem", "any text is accepted"),
         ("/accepts", "challenge.malformed", "problem", "status 200"),
         ("/accepts", "caching.authorized", "problem", "public, max-age=60"),
         ("/sound", "challenge.malformed", "note", "401"),
@@ -712,6 +713,7 @@ def broken() -> Generator[str]:
         ("/cors", "cors.exposed", "ok", "can read"),
         ("/cors-star", "cors.preflight", "warning", "'*'"),
         ("/cors-star", "cors.exposed", "warning", "WWW-Authenticate"),
+        ("/cors-vary", "cors.vary", "warning", "doctor.invalid"),
         ("/cors-cookies", "cors.preflight", "problem", "cookies"),
         ("/sound", "cors.preflight", "note", "refuses preflights"),
         ("/sound", "resource.metadata", "note", "no metadata"),

@@ -205,7 +205,7 @@ def test_each_option_of_a_policy_has_the_name_of_its_variable() -> None:
     assert len(FLAGS) == 12
     for setting in FLAGS.values():
         flag = flag_of(setting)
-        assert re.search(rf"\s{flag}\s", plain), flag
+        assert re.search(rf"^  {flag}(?= |$)", plain, re.MULTILINE)
         assert PREFIX + flag[2:].upper().replace("-", "_") in NAMES
         assert not setting.is_secret
 

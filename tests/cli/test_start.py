@@ -35,7 +35,20 @@ except SystemExit:
 """
 
 
-@pytest.mark.parametrize("command", ["login", "logout", "token", "status", "call"])
+def test_the_list_of_commands_imports_none_of_them() -> None:
+    program = LOADED.format(arguments=["--help"])
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    loaded = {each for each in ended.stderr.split() if each.startswith("bearerguard.")}
+    assert loaded & {"bearerguard.cli.help"}
+    assert not {
+        each for each in loaded if each.startswith(("bearerguard.client", "bearerguard.guard"))
+    }
+    assert not {"httpx2", "cryptography", "jwt", "sqlalchemy"} & set(ended.stderr.split())
+
+
+@pytest.mark.parametrize("command", ["login", "logout", "token", "status", "call", "doctor"])
 def test_a_command_of_the_client_does_not_wait_for_the_server_to_be_imported(command: str) -> None:
     program = LOADED.format(arguments=[command, "--help"])
     ended = subprocess.run(

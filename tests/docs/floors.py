@@ -15,7 +15,9 @@ PICTURE = ROOT / "docs" / "architecture.svg"
 # What is said of a floor, by one of its packages.
 _SAYS = {
     "testing": "for users of the roles: test tools, commands, presets",
-    "flask": "frameworks, one file each, blind to each other",
+    "fastapi": "frameworks that stand on another: FastAPI, Django Ninja",
+    "flask": "frameworks, each in its own file or package, blind to each other",
+    "prometheus": "observers: metrics, traces, log formats",
     "asgi": "adapters, without third-party imports; shared stores; logout",
     "middleware": "what adapters share: admission, refusals, expiry headers",
     "guard": "the three roles, blind to each other",
@@ -48,9 +50,7 @@ def floors() -> list[list[str]]:
     """Return the packages of each floor, the highest first."""
     linter = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
     (contract,) = [each for each in linter["contracts"] if each["type"] == "layers"][:1]
-    split = [re.split(r" [|:] ", each) for each in contract["layers"]]
-    named = [[name for name in names if not name.startswith("(")] for names in split]
-    return [names for names in named if names]
+    return [re.split(r" [|:] ", each) for each in contract["layers"]]
 
 
 def drawn() -> str:

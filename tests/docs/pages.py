@@ -3,7 +3,8 @@
 A block of Python is run where it stands, all blocks of a page in one namespace. An HTML comment
 that begins with `check` holds Python as well: what readers need not see, such as asserts. A line
 of a console block that begins with `$ bearerguard` is run, unless the comment `not run: REASON`
-stands before the block.
+stands before the block. A block after the comment `file: PATH` is written to that file instead,
+as a reader would do.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 
 _PARTS = re.compile(
-    r"^```python\n(?P<python>.*?)^```$"
+    r"^<!-- file: (?P<path>[^\n]+) -->\n+```\w+\n(?P<file>.*?)^```$"
+    r"|^```python\n(?P<python>.*?)^```$"
     r"|^(?P<mark><!-- not run: [^\n]*-->\n+)?```console\n(?P<console>.*?)^```$"
     r"|^<!-- check\n(?P<check>.*?)^-->$",
     re.DOTALL | re.MULTILINE,
@@ -27,12 +29,13 @@ _COMMAND = re.compile(r"^\$ (.*(?:\\\n.*)*)", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a page that is run: `kind` is python or console."""
+    """A part of a page that is run: `kind` is python, console or file."""
 
     kind: str
     text: str
     line: int
     run: bool = True
+    path: str = ""
 
     @property
     def commands(self) -> list[str]:
@@ -46,5 +49,6 @@ def parts(page: Path) -> Iterator[Part]:
     for match in _PARTS.finditer(text):
         kind = match.lastgroup or ""
         begin = text.count("\n", 0, match.start(kind)) + 1
-        name = "console" if kind == "console" else "python"
-        yield Part(name, match[kind], begin, run=match["mark"] is None)
+        name = "python" if kind == "check" else kind
+        path = match["path"] or ""
+        yield Part(name, match[kind], begin, run=match["mark"] is None, path=path)

@@ -53,6 +53,10 @@ def test_what_a_page_shows_works(
                 text = text.replace(shown, instead)
             code = "\n" * (part.line - 1) + text
             exec(compile(code, str(page), "exec"), names)
+        elif part.kind == "file":
+            file = place / part.path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(part.text)
         elif part.run:
             run([each.replace(ISSUER, local_issuer.url) for each in part.commands])
 

@@ -45,7 +45,7 @@ def trusting(check: Any, events: list[Event] | None = None, **options: Any) -> A
     guard = Guard(
         issuer,
         transport=local.transport(),
-        clock=local._clock,
+        clock=local.clock,
         on_event=None if events is None else events.append,
     )
     return local, guard
@@ -93,7 +93,7 @@ def test_a_check_gets_the_tokens_own_claims_immutable() -> None:
     check = Organisation()
     local = LocalIssuer(algorithm="ES256", clock=Clock())
     issuer = local.issuer(checks=(check,), claims=ClaimMapping(roles="groups"))
-    with Guard(issuer, transport=local.transport(), clock=local._clock) as guard:
+    with Guard(issuer, transport=local.transport(), clock=local.clock) as guard:
         assert guard.verify(local.token(claims={"org": "acme", "groups": ["a"]})).roles == {"a"}
     (claims,) = check.seen
     assert isinstance(claims, Claims)
@@ -162,7 +162,7 @@ def test_a_check_that_fails_on_a_fresh_response_has_no_older_one_used() -> None:
     token = local.opaque_token(claims={"org": "acme"})
     with guard:
         guard.verify(token)
-        local._clock.now += 20
+        local.clock.advance(20)
         broken.append(True)
         with pytest.raises(ClaimCheckFailed):
             guard.verify(token)

@@ -46,7 +46,7 @@ def asking(issuer: LocalIssuer, seconds: Clock, **options: Any) -> Guard:
     return Guard(
         issuer.issuer(introspection=issuer.introspection.options(**options)),
         transport=issuer.transport(),
-        clock=issuer._clock,
+        clock=issuer.clock,
         monotonic=seconds,
     )
 
@@ -327,7 +327,7 @@ def test_a_request_that_waited_for_overdue_keys_does_not_fetch_them_again(
 
 def test_static_keys_are_never_refreshed(issuer: LocalIssuer) -> None:
     of_others = threads()
-    with Guard(issuer.issuer(keys=issuer.jwks()), clock=issuer._clock) as guard:
+    with Guard(issuer.issuer(keys=issuer.jwks()), clock=issuer.clock) as guard:
         guard.verify(issuer.token())
         guard.close()
         guard.verify(issuer.token())
@@ -482,7 +482,7 @@ def test_a_token_of_an_unsupported_kind_is_not_introspected_again_and_again(
     guard = Guard(
         issuer.issuer(introspection=issuer.introspection.options(stale_ttl=60), tokens="opaque"),
         transport=issuer.transport(),
-        clock=issuer._clock,
+        clock=issuer.clock,
         monotonic=seconds,
     )
     with guard:

@@ -50,7 +50,7 @@ def trusting(
     if opaque:
         given_options["introspection"] = local.introspection.options()
     issuer = local.issuer(**given_options)
-    guard = Guard(issuer, transport=local.transport(), clock=local._clock, **guard_options)
+    guard = Guard(issuer, transport=local.transport(), clock=local.clock, **guard_options)
     return local, guard
 
 
@@ -106,7 +106,7 @@ def test_every_failure_is_shown_not_only_the_first() -> None:
 
 def test_the_claims_of_a_token_with_a_wrong_signature_are_checked_too() -> None:
     local, guard = trusting()
-    other = LocalIssuer(algorithm="ES256", clock=local._clock)
+    other = LocalIssuer(algorithm="ES256", clock=local.clock)
     token = local.token(key=other.key, claims={"aud": "https://other.test"})
     explanation = guard.explain(token)
     assert failures(explanation) == {"signature": "bad_signature", "audience": "wrong_audience"}
@@ -175,7 +175,7 @@ def test_a_misspelt_issuer_is_explained_and_the_rest_checked_by_the_only_one() -
 def test_an_unknown_issuer_ends_the_checks_where_several_are_trusted() -> None:
     local = LocalIssuer(clock=Clock())
     other = Issuer("https://other.test", audience="a", shared_secret="x" * 32)
-    guard = Guard(local.issuer(), other, transport=local.transport(), clock=local._clock)
+    guard = Guard(local.issuer(), other, transport=local.transport(), clock=local.clock)
     explanation = guard.explain(local.token(claims={"iss": "https://third.test"}))
     assert failures(explanation) == {"issuer": "unknown_issuer"}
     assert explanation.issuer is None
@@ -605,7 +605,7 @@ def test_an_allowed_tenant_is_explained_by_its_own_issuer() -> None:
         return {"acme": True}[tenant]
 
     issuer = Issuer("https://id.test/{tenant}", audience=local.audience, tenants=allowed)
-    guard = Guard(issuer, transport=local.transport(), clock=local._clock)
+    guard = Guard(issuer, transport=local.transport(), clock=local.clock)
     explanation = guard.explain(local.token(claims={"aud": "x"}))
     assert explanation.issuer == "https://id.test/acme"
     assert failures(explanation) == {"audience": "wrong_audience"}

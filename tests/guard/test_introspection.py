@@ -175,9 +175,7 @@ def issuer(clock: Clock) -> LocalIssuer:
 
 def guard_of(issuer: LocalIssuer, **options: Any) -> Guard:
     how = issuer.introspection.options(**options)
-    return Guard(
-        issuer.issuer(introspection=how), transport=issuer.transport(), clock=issuer._clock
-    )
+    return Guard(issuer.issuer(introspection=how), transport=issuer.transport(), clock=issuer.clock)
 
 
 def test_the_environment_says_how_to_ask(issuer: LocalIssuer) -> None:
@@ -190,7 +188,7 @@ def test_the_environment_says_how_to_ask(issuer: LocalIssuer) -> None:
         "BEARERGUARD_INTROSPECTION_CACHE_TTL": "0",
         "BEARERGUARD_INTROSPECTION_STALE_TTL": "",
     }
-    with Guard.from_env(environ, transport=issuer.transport(), clock=issuer._clock) as guard:
+    with Guard.from_env(environ, transport=issuer.transport(), clock=issuer.clock) as guard:
         token = issuer.opaque_token()
         guard.verify(token)
         guard.verify(token)
@@ -203,8 +201,8 @@ def test_the_environment_says_how_to_ask(issuer: LocalIssuer) -> None:
 def test_an_issuer_of_opaque_tokens_needs_no_keys(issuer: LocalIssuer) -> None:
     how = issuer.introspection.options()
     opaque = issuer.issuer(introspection=how, tokens="opaque")
-    issuer.garbage = b"no keys"
-    with Guard(opaque, transport=issuer.transport(), clock=issuer._clock) as guard:
+    issuer.extra_keys = [object()]  # cannot be JSON: no key could be fetched
+    with Guard(opaque, transport=issuer.transport(), clock=issuer.clock) as guard:
         guard.warm()
         assert guard.health()["fresh"]
         assert guard.verify(issuer.opaque_token()).subject == "user"
@@ -236,11 +234,7 @@ def test_warming_finds_the_endpoint_and_reports_one_that_cannot_be_found(
 def test_an_endpoint_that_moved_is_found_again(issuer: LocalIssuer, clock: Clock) -> None:
     with guard_of(issuer, breaker_cooldown=5) as guard:
         guard.verify(issuer.opaque_token())
-        where = issuer.introspection.metadata
-        issuer.introspection.metadata = lambda url: {  # type: ignore[method-assign]
-            **where(url),
-            "introspection_endpoint": f"{url}/moved",
-        }
+        issuer.introspection.endpoint = f"{issuer.url}/moved"
         for _ in range(3):
             with pytest.raises(IssuerUnavailable, match="status 404"):
                 guard.verify(issuer.opaque_token())
@@ -636,7 +630,7 @@ def worker(
 ) -> tuple[Introspector, Guard]:
     """An introspector as each worker has one, and a guard to drive it."""
     how = issuer.introspection.options(**options)
-    clock, configured = issuer._clock, issuer.issuer()
+    clock, configured = issuer.clock, issuer.issuer()
     events = Events(None, clock)
     keys = KeyCache(
         configured, clock=clock, events=events, schedule=lambda *_: None, on_shortened=lambda: None

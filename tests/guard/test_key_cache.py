@@ -311,7 +311,7 @@ def test_a_failure_of_the_transport_is_not_the_fault_of_the_token(
 def test_metadata_may_stand_elsewhere(issuer: LocalIssuer) -> None:
     transport = Answers(issuer, {"/meta": _metadata(issuer, f"{issuer.url}/jwks")})
     trusted = issuer.issuer(discovery_url=f"{issuer.url}/meta")
-    with Guard(trusted, transport=transport, clock=issuer._clock) as guard:
+    with Guard(trusted, transport=transport, clock=issuer.clock) as guard:
         guard.verify(issuer.token())
     assert transport.asked == ["/meta", "/jwks"]
 

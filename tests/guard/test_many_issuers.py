@@ -249,7 +249,7 @@ def test_a_thousand_issuers_cost_no_more_than_one(provider: Provider) -> None:
 def mapped(present: dict[str, Any], **options: Any) -> Any:
     """Return who bears a token with these claims at an issuer with these options."""
     local = LocalIssuer(algorithm="ES256", clock=Clock())
-    with Guard(local.issuer(**options), transport=local.transport(), clock=local._clock) as guard:
+    with Guard(local.issuer(**options), transport=local.transport(), clock=local.clock) as guard:
         return guard.verify(local.token(client_id=None, claims=present))
 
 
@@ -324,7 +324,7 @@ def test_claims_may_be_required_with_their_values() -> None:
 def test_an_issuer_may_have_other_spellings_and_its_principals_one() -> None:
     local = LocalIssuer(algorithm="ES256", clock=Clock())
     issuer = local.issuer(aliases=["issuer.test"], introspection=local.introspection.options())
-    with Guard(issuer, transport=local.transport(), clock=local._clock) as guard:
+    with Guard(issuer, transport=local.transport(), clock=local.clock) as guard:
         for spelling in (local.url, "issuer.test"):
             assert guard.verify(local.token(claims={"iss": spelling})).issuer == local.url
             assert guard.verify(local.opaque_token(claims={"iss": spelling})).issuer == local.url
@@ -339,7 +339,7 @@ def test_introspection_responses_are_mapped_too() -> None:
         claims=ClaimMapping(roles=["realm.roles"], required={"use": "access"}),
         hints={"bad_claim": "send an access token"},
     )
-    with Guard(issuer, transport=local.transport(), clock=local._clock) as guard:
+    with Guard(issuer, transport=local.transport(), clock=local.clock) as guard:
         good = local.opaque_token(claims={"realm": {"roles": ["admin"]}, "use": "access"})
         assert guard.verify(good).roles == {"admin"}
         with pytest.raises(TokenError, match="send an access token"):
@@ -360,7 +360,7 @@ def test_a_malformed_expiry_in_a_response_is_refused_mapped_or_not(
         200, (("Content-Type", "application/json"),), json.dumps(members).encode()
     )
     with (
-        Guard(issuer, transport=local.transport(), clock=local._clock) as guard,
+        Guard(issuer, transport=local.transport(), clock=local.clock) as guard,
         pytest.raises(TokenError, match="its exp is no date"),
     ):
         guard.verify("opaque-token")

@@ -42,7 +42,7 @@ ISSUER = LocalIssuer(algorithm="ES256", clock=Clock())
 GUARDS = [
     ISSUER.guard(),
     *(
-        Guard(ISSUER.issuer(**each), transport=ISSUER.transport(), clock=ISSUER._clock)
+        Guard(ISSUER.issuer(**each), transport=ISSUER.transport(), clock=ISSUER.clock)
         for each in OPTIONS[1:]
     ),
 ]
@@ -50,7 +50,7 @@ ASKING = [
     Guard(
         ISSUER.issuer(introspection=ISSUER.introspection.options(cache_ttl=0), **each),
         transport=ISSUER.transport(),
-        clock=ISSUER._clock,
+        clock=ISSUER.clock,
     )
     for each in OPTIONS
 ]

@@ -1,171 +1,19 @@
-"""Finds the guard of an app by its import path, `module:attribute`, as ASGI and WSGI servers do.
-
-The path names a guard, an app of any framework, or `create_app()`. Imports no framework: guards are
-found in the attributes where middleware, extensions and routes keep them.
-"""
+"""The guard of an app, for a command: imported from the working directory, as servers do."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
 from contextlib import redirect_stdout
-from importlib import import_module
-from types import ModuleType
-from typing import Any, NamedTuple
 
-from bearerguard.errors import ConfigurationError
-from bearerguard.guard.config.requirement import Requirement
-from bearerguard.guard.guard import Guard
-from bearerguard.middleware.adapter import Adapter
-from bearerguard.middleware.inner_apps import kept_attribute, wrapped_apps
-
-# What a module's app is called, where the path names none.
-_USUAL = ("guard", "app", "application", "api")
-# Where frameworks keep middleware, routes and dependencies: Starlette, FastAPI, Flask, Litestar.
-_PARTS = (
-    *("user_middleware", "middleware", "extensions", "kwargs", "router", "dependencies", "routes"),
-    *("app", "dependant", "dependency", "call", "endpoint"),
-)
-_MAX_OBJECTS = 10_000
-_DJANGO = "bearerguard.django.protection"
-
-
-class AppGuard(NamedTuple):
-    """A guard of an app, and what the app's middleware requires besides the guard, or None."""
-
-    guard: Guard
-    requirement: Requirement | None = None
+from bearerguard.middleware.app_guard import AppGuard, guard_at
 
 
 def app_guard(path: str) -> AppGuard:
-    """Import what a path names, and return its guard.
+    """Import what a path names, and return its guard; raises as `guard_at` does.
 
     The working directory is importable. What the import prints goes to standard error.
-
-    Raises:
-        ConfigurationError: it cannot be imported, or has no guard, or more than one.
     """
-    module, _, attribute = path.partition(":")
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 - as servers do
     with redirect_stdout(sys.stderr):
-        loaded = _imported(path, module)
-        named = _attribute(path, loaded, attribute)
-        found = _guards(named) or _of_django() or _guards_of(loaded)
-    # The same guard may be found again in a route, without what the middleware requires.
-    different = list({id(each.guard): each for each in reversed(found)}.values())
-    if not different:
-        raise ConfigurationError(
-            f"{path}: no guard was found there: name the Guard itself, such as {module}:guard"
-        )
-    if len(different) > 1:
-        raise ConfigurationError(
-            f"{path}: there are {len(different)} guards: name one of them, such as {module}:guard"
-        )
-    return different[0]
-
-
-def _imported(path: str, module: str) -> ModuleType:
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise _unusable(path, error) from error
-        raise ConfigurationError(
-            f"{path}: there is no module {error.name!r}: run the command in the directory that has"
-            " it, as your server does, and name it as module:attribute"
-        ) from error
-    except (Exception, SystemExit) as error:
-        raise _unusable(path, error) from error
-
-
-def _unusable(path: str, error: BaseException) -> ConfigurationError:
-    return ConfigurationError(f"{path}: importing it raised {type(error).__name__}: {error}")
-
-
-def _attribute(path: str, module: ModuleType, attribute: str) -> object:
-    if not attribute:
-        attribute = next((name for name in _USUAL if hasattr(module, name)), "")
-        if not attribute:
-            raise ConfigurationError(
-                f"{path}: name what is in the module, such as {path}:app or {path}:guard"
-            )
-    is_factory = attribute.endswith("()")
-    found: Any = module
-    for name in attribute.removesuffix("()").split("."):
-        if not hasattr(found, name):
-            raise ConfigurationError(f"{path}: {module.__name__} has no {name!r}: check the name")
-        found = getattr(found, name)
-    if not is_factory:
-        return found
-    try:
-        return found()
-    except Exception as error:
-        raise ConfigurationError(
-            f"{path}: calling it raised {type(error).__name__}: {error}"
-        ) from error
-
-
-def _guards(root: object) -> list[AppGuard]:
-    """Return the guards of an app; that of the outermost middleware alone, if there is one."""
-    for each in wrapped_apps(root):
-        found = _guard_of(each)
-        if found is not None:
-            return [found]
-    return list(_inside(root))
-
-
-def _guard_of(thing: object) -> AppGuard | None:
-    if isinstance(thing, Guard):
-        return AppGuard(thing)
-    if isinstance(thing, Adapter):
-        return _besides(thing.guard, thing.admission.requirement)
-    guard = getattr(thing, "guard", None)  # such as an extension, or a security dependency
-    if not isinstance(guard, Guard):
-        return None
-    return _besides(guard, getattr(thing, "requirement", None))
-
-
-def _besides(guard: Guard, requirement: object) -> AppGuard:
-    """Return a guard with what is required besides: middleware keeps both as one."""
-    if not isinstance(requirement, Requirement) or requirement == guard.requirement:
-        return AppGuard(guard)
-    return AppGuard(guard, requirement)
-
-
-def _inside(root: object) -> Iterator[AppGuard]:
-    """Yield the guards that an app's middleware, routes and dependencies have."""
-    # The objects are kept: the id of one that is gone may be another's.
-    waiting, seen = [root], dict[int, object]()
-    while waiting and len(seen) < _MAX_OBJECTS:
-        each = waiting.pop(0)
-        if id(each) in seen:
-            continue
-        seen[id(each)] = each
-        found = _guard_of(each)
-        if found is not None:
-            yield found
-        elif isinstance(each, Mapping):
-            # The options of middleware that the framework makes later.
-            guard = each.get("guard")
-            if isinstance(guard, Guard):
-                yield _besides(guard, each.get("require"))
-            else:
-                waiting += list(each.values())
-        elif isinstance(each, list | tuple):
-            waiting += each
-        else:
-            waiting += [part for name in _PARTS if (part := kept_attribute(each, name))]
-
-
-def _of_django() -> list[AppGuard]:
-    """Return the guard of Django's settings, if the app that was imported uses our middleware."""
-    module = sys.modules.get(_DJANGO)
-    if module is None:
-        return []
-    protection = module.protection()
-    return [_besides(protection.guard, protection.admission.requirement)]
-
-
-def _guards_of(module: ModuleType) -> list[AppGuard]:
-    return [AppGuard(each) for each in vars(module).values() if isinstance(each, Guard)]
+        return guard_at(path)

@@ -84,7 +84,7 @@ def add(
     **given: Any,
 ) -> None:
     """Register a client; its secret is shown once."""
-    with output.endings():
+    with output.endings(json=json):
         if given["jwks"] is not None:
             given["jwks"] = _keys(given["jwks"])
         chosen = {name: value for name, value in given.items() if value is not None}
@@ -99,7 +99,7 @@ def add(
 @app.command("list")
 def list_all(*, store: Store, json: output.Json = False) -> None:
     """List the clients."""
-    with output.endings(), opened(store) as server:
+    with output.endings(json=json), opened(store) as server:
         found = [_values(client) for client in server.clients.all()]
     if json:
         output.as_json(found)
@@ -127,7 +127,7 @@ def rotate_secret(
     json: output.Json = False,
 ) -> None:
     """Make a new secret for a client, shown once; the old one stays valid for a while."""
-    with output.endings(), opened(store) as server:
+    with output.endings(json=json), opened(store) as server:
         secret = server.clients.rotate_secret(client_id, overlap=overlap)
     _show({"client_id": client_id, "client_secret": secret}, as_json=json)
 
@@ -135,7 +135,7 @@ def rotate_secret(
 @app.command()
 def remove(client_id: ClientId, *, store: Store, json: output.Json = False) -> None:
     """Remove a client; its grants and tokens are revoked."""
-    with output.endings(), opened(store) as server:
+    with output.endings(json=json), opened(store) as server:
         server.clients.remove(client_id)
     if json:
         output.as_json({"client_id": client_id, "removed": True})

@@ -16,7 +16,7 @@ import typer
 from typer.main import get_command
 
 from bearerguard.cli import client_options, output
-from bearerguard.cli.app_guard import AppGuard, app_guard
+from bearerguard.cli.app_guard import app_guard
 from bearerguard.client.storages.state_directory import VARIABLE as HOME_VARIABLE
 from bearerguard.client.storages.state_directory import state_directory
 from bearerguard.errors import ConfigurationError
@@ -25,6 +25,7 @@ from bearerguard.guard.config.issuer import Issuer
 from bearerguard.guard.config.requirement import combined
 from bearerguard.guard.config.settings import SETTINGS, Setting
 from bearerguard.guard.guard import Guard
+from bearerguard.middleware.app_guard import AppGuard
 from bearerguard.runtime.environment import check_names
 
 CODE, DEFAULT, ENVIRONMENT, SETTING = "code", "default", "environment", "settings"

@@ -15,12 +15,13 @@ from typing import Annotated, Any
 import typer
 
 from bearerguard.cli import output
-from bearerguard.cli.app_guard import AppGuard, app_guard
+from bearerguard.cli.app_guard import app_guard
 from bearerguard.errors import ConfigurationError
 from bearerguard.guard.config.requirement import Requirement, combined, role, scopes
 from bearerguard.guard.config.settings import PREFIX, SETTINGS, Setting
 from bearerguard.guard.explanation import Check, CheckStatus, Explanation
 from bearerguard.guard.guard import Guard
+from bearerguard.middleware.app_guard import AppGuard
 
 # Longer text is no token: an API takes 16 KiB by default.
 _MAX_LENGTH = 1_048_576

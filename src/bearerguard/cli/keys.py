@@ -16,7 +16,7 @@ app: typer.Typer = Application(help="List, rotate and withdraw signing keys.")
 @app.command("list")
 def list_all(*, store: Store, json: output.Json = False) -> None:
     """List the keys in the order in which they sign; private keys are never shown."""
-    with output.endings(), opened(store) as server:
+    with output.endings(json=json), opened(store) as server:
         found = [
             {
                 "kid": key.kid,
@@ -48,7 +48,7 @@ def rotate(
 ) -> None:
     """Make a new key: published now; signs when every cache of the JWKS has it."""
     # Not create=True: a mistyped store would be created, with a key that no server uses.
-    with output.endings(), opened(store) as server:
+    with output.endings(json=json), opened(store) as server:
         kid = server.keys.rotate(immediately=immediately)
     if json:
         output.as_json({"kid": kid})
@@ -69,7 +69,7 @@ def withdraw(
     at once. Guards that have only the JWKS refuse them after their next refresh. If the key was
     the one in use, a new one signs from now on.
     """
-    with output.endings(), opened(store) as server:
+    with output.endings(json=json), opened(store) as server:
         signing = server.keys.withdraw(kid)
     if json:
         output.as_json({"withdrawn": kid, "signing": signing})

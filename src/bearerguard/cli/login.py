@@ -28,6 +28,20 @@ from bearerguard.client.storages.storage import MemoryStorage, Storage
 from bearerguard.client.token import Token
 from bearerguard.errors import BearerGuardError, ConfigurationError, DiscoveryError, StorageError
 
+# The option of each argument that an error may name.
+_OPTIONS = {
+    "issuer:": "ISSUER:",
+    "client_id=": "--client-id",
+    "scopes=": "--scope",
+    "resources=": "--resource",
+    "redirect_uri=": "--redirect-uri",
+    "parameters=": "--param",
+    "assume_pkce=": "--assume-pkce",
+    "assume_token_type=": "--assume-token-type",
+    "bearer_type=": "--bearer-type",
+    "dpop=": "--dpop",
+}
+
 
 def login(
     *,
@@ -112,7 +126,8 @@ def login(
             assume_token_type=assume_token_type,
             bearer_type=bearer_type,
         )
-        manager(wanted, MemoryStorage())  # raises if options contradict each other
+        with output.naming(_OPTIONS):  # an error if options contradict each other
+            manager(wanted, MemoryStorage())
         # Before the login: a token that cannot be stored is of no use.
         place, kind, reason = probed_storage(storage)
         if kind == PLAINTEXT:

@@ -37,7 +37,7 @@ def revoke(
     json: output.Json = False,
 ) -> None:
     """Revoke the grants of a user, one grant, or one token."""
-    with output.endings():
+    with output.endings(json=json):
         if sum((user is not None, user_id is not None, grant is not None, token)) != 1:
             raise ConfigurationError("revoke: choose one of --user, --user-id, --grant and --token")
         given = piped("a token") if token else ""

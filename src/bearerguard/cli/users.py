@@ -28,14 +28,14 @@ def add(
     json: output.Json = False,
 ) -> None:
     """Add a user; the password is prompted for, or read from standard input."""
-    with output.endings(), opened(store, create=True) as server:
+    with output.endings(json=json), opened(store, create=True) as server:
         _show(server.users.add(login, new_password(), name=name), as_json=json)
 
 
 @app.command("list")
 def list_all(*, store: Store, json: output.Json = False) -> None:
     """List the users."""
-    with output.endings(), opened(store) as server:
+    with output.endings(json=json), opened(store) as server:
         found = [_values(account) for account in server.users.all()]
     if json:
         output.as_json(found)
@@ -50,21 +50,21 @@ def list_all(*, store: Store, json: output.Json = False) -> None:
 @app.command("set-password")
 def set_password(login: Login, *, store: Store, json: output.Json = False) -> None:
     """Set a new password and end the user's sessions; tokens stay valid."""
-    with output.endings(), opened(store) as server:
+    with output.endings(json=json), opened(store) as server:
         _show(server.users.set_password(login, new_password()), as_json=json)
 
 
 @app.command()
 def disable(login: Login, *, store: Store, json: output.Json = False) -> None:
     """Disable a user; the user's sessions end, and the tokens are revoked."""
-    with output.endings(), opened(store) as server:
+    with output.endings(json=json), opened(store) as server:
         _show(server.disable_user(login), as_json=json)
 
 
 @app.command()
 def enable(login: Login, *, store: Store, json: output.Json = False) -> None:
     """Enable a disabled user."""
-    with output.endings(), opened(store) as server:
+    with output.endings(json=json), opened(store) as server:
         _show(server.users.enable(login), as_json=json)
 
 

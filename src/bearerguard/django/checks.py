@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004
-from django.urls import URLPattern, get_resolver
+from django.urls import URLPattern, get_resolver, is_valid_path
 
 from bearerguard.django import order, settings
 from bearerguard.django.protection import Protection, protection, token_required
@@ -83,11 +83,23 @@ def check_middleware(**_: object) -> list[CheckMessage]:
 
 
 def check_views(**_: object) -> list[CheckMessage]:
-    """Check that each view that has a requirement can be reached."""
+    """Check that views with a requirement can be reached, and that paths are those of views."""
     in_force = _protection()
     if in_force is None:
         return []
-    found: list[CheckMessage] = []
+    found: list[CheckMessage] = [
+        Warning(
+            f'BEARERGUARD["{key}"] has {path}, and the URL is {path}/: it is not matched',
+            hint="Write the path with its slash at the end.",
+            id="bearerguard.W008",
+        )
+        for key, covers in (
+            ("EXCLUDE", in_force.admission.excludes),
+            ("OPTIONAL", in_force.admission.is_optional),
+        )
+        for path in _paths(key)
+        if not (is_valid_path(path) or covers(f"{path}/")) and is_valid_path(f"{path}/")
+    ]
     for view in _views():
         if view.is_required and in_force.admission.excludes(view.sample):
             found.append(
@@ -172,6 +184,18 @@ def _without_middleware() -> list[CheckMessage]:
     ]
 
 
+def _paths(key: str) -> list[str]:
+    """Return the exact paths of a key, none where it has no list or there are no URLs."""
+    given = settings.given().get(key)
+    if isinstance(given, bool) or given is None or not _has_urls():
+        return []
+    return [path for path in given if not path.endswith("*")]
+
+
+def _has_urls() -> bool:
+    return bool(getattr(django_settings, "ROOT_URLCONF", None))
+
+
 def _any_site_has_credentials() -> bool:
     return bool(
         getattr(django_settings, "CORS_ALLOW_ALL_ORIGINS", False)
@@ -209,7 +233,7 @@ class _View(NamedTuple):
 
 
 def _views() -> Iterator[_View]:
-    if getattr(django_settings, "ROOT_URLCONF", None):
+    if _has_urls():
         yield from _below("/", get_resolver())
 
 

@@ -53,7 +53,10 @@ async def aauthenticate(request: Any) -> Principal:
 def unmet(
     request: Any, principal: Principal, requirement: Requirement | None
 ) -> RequestRefused | None:
-    """Return the refusal of a caller that does not meet a requirement and the settings' own."""
+    """Return the refusal of a caller that does not meet a requirement and the settings' own.
+
+    The guard reports it.
+    """
     visit = visit_of(request) or _begin(request)
     whole = combined(visit.protection.admission.requirement, requirement)
     deny = visit.protection.guard.authorize(principal, whole, place=visit.place)
@@ -61,7 +64,7 @@ def unmet(
 
 
 def missing(request: Any, requirement: Requirement | None) -> RequestRefused:
-    """Return the refusal of a request that has no token, naming the scopes that it needs."""
+    """Return the refusal of a request that has no token; the guard does not report it."""
     visit = visit_of(request) or _begin(request)
     whole = combined(visit.protection.admission.requirement, requirement)
     deny = unauthenticated(visit.protection.guard.realm, whole)

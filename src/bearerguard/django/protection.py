@@ -93,7 +93,7 @@ class Visit:
         protection: as passed.
     """
 
-    __slots__ = ("_is_exempt", "_is_marked", "_is_optional", "_request", "protection")
+    __slots__ = ("_is_exempt", "_is_marked", "_is_optional", "_match", "_request", "protection")
 
     def __init__(self, protection: Protection, request: Any, *, is_optional: bool = False) -> None:
         self.protection: Protection = protection
@@ -103,6 +103,7 @@ class Visit:
         self._is_optional = is_optional
         # Whether it passed without a token only because its view is marked.
         self._is_marked = False
+        self._match: Any = None
 
     @property
     def principal(self) -> Principal:
@@ -130,8 +131,10 @@ class Visit:
                 admission.requirement is None or admission.requirement.met_by(known.principal)
             ):
                 return Allow(known.principal)
-        self._is_marked = not self._is_optional and self._leads_to_marked_view()
-        self._is_optional = self._is_optional or self._is_marked
+        self._match = self._resolve()
+        view = getattr(self._match, "func", None)
+        self._is_marked = not (self._is_optional or token_required(view))
+        self._is_optional |= self._is_marked
         # WSGI's text has one octet in each character, and Django makes the same of ASGI's.
         fields = [] if authorization is None else [authorization.encode("latin-1", "replace")]
         return (yield from admission.decide(fields, self.describe()))
@@ -175,7 +178,7 @@ class Visit:
 
     def describe(self) -> RequestInfo:
         """Describe the request for admission and refusals."""
-        return describe(self._request, is_optional=self._is_optional)
+        return describe(self._request, match=self._match, is_optional=self._is_optional)
 
     def place(self) -> Place:
         """Return how log lines and events name the request."""
@@ -194,18 +197,21 @@ class Visit:
         _add(response, headers[len(own) :])
         return response
 
-    def _leads_to_marked_view(self) -> bool:
-        # Resolved only for requests without a known token; Django resolves it again.
+    def _resolve(self) -> Any:
+        """Return what Django will find for the path, None for nothing.
+
+        Only for requests without a known token: the view may be marked, and log lines have its
+        route. Django resolves the path again, after other middleware.
+        """
         request = self._request
         try:
-            match = get_resolver(getattr(request, "urlconf", None)).resolve(request.path_info)
+            return get_resolver(getattr(request, "urlconf", None)).resolve(request.path_info)
         except Resolver404:
-            return False
+            return None
         except Exception as error:  # a converter's: a stranger learns nothing from it
             detail = f"a URL converter raised {type(error).__name__}: the request needs a token"
             self.protection.guard.report("url_not_resolved", detail, place=self.place())
-            return False
-        return not token_required(match.func)
+            return None
 
 
 def visit_of(request: HttpRequest) -> Visit | None:
@@ -238,13 +244,13 @@ def token_required(view: Any) -> bool:
     return getattr(view, TOKEN_REQUIRED, True) is not False
 
 
-def describe(request: HttpRequest, *, is_optional: bool = False) -> RequestInfo:
-    """Describe a request."""
+def describe(request: HttpRequest, *, match: Any = None, is_optional: bool = False) -> RequestInfo:
+    """Describe a request; `match` is what its path is expected to lead to."""
     meta = request.META
     raw_path: Any = getattr(request, "scope", {}).get("raw_path")
     if raw_path is None:  # the names that WSGI servers have for it
         raw_path = (meta.get("RAW_URI") or meta.get("REQUEST_URI") or "").partition("?")[0]
-    match = request.resolver_match
+    match = request.resolver_match or match
     return RequestInfo(
         request.method or "",
         request.path_info,

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from django.core.exceptions import PermissionDenied
 from django.utils.cache import patch_vary_headers
-from rest_framework import exceptions
-from rest_framework.permissions import AND, OR
 
 from bearerguard.django import on_demand
 from bearerguard.django.on_demand import RequestRefused
@@ -26,6 +24,11 @@ from bearerguard.guard.config.requirement import Requirement, combined, scopes
 from bearerguard.guard.decision import Unavailable
 from bearerguard.middleware.refusal import joined_headers, problem
 from bearerguard.principal import ANONYMOUS, Principal
+from bearerguard.runtime.extras import Extra
+
+with Extra("rest-framework", needed_by=__name__):
+    from rest_framework import exceptions
+    from rest_framework.permissions import AND, OR
 
 if TYPE_CHECKING:
     # REST framework brings no types: these are the parts of its bases that are used here.
@@ -347,14 +350,18 @@ def _refusal_of(exc: Exception, request: Any, view: Any) -> RequestRefused | Non
         return refused
     if isinstance(exc, exceptions.NotAuthenticated):
         ours = any(isinstance(each, BearerAuthentication) for each in request.authenticators)
-        return _missing(request) if ours else None
+        return _unmet(request, ANONYMOUS, view) if ours else None
     principal = _principal(request)
     if isinstance(exc, exceptions.PermissionDenied | PermissionDenied) and (
         principal.is_authenticated
     ):
-        needed = requirement_of_view(view, request.method)
-        return on_demand.unmet(request._request, principal, needed)  # noqa: SLF001 - as above
+        return _unmet(request, principal, view)
     return None
+
+
+def _unmet(request: Any, principal: Principal, view: Any) -> RequestRefused | None:
+    needed = requirement_of_view(view, request.method)
+    return on_demand.unmet(request._request, principal, needed)  # noqa: SLF001 - as above
 
 
 def _missing(request: Any) -> RequestRefused:

@@ -10,7 +10,8 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Self, TypeAlias, TypedDict, TypeVar, Unpack
+from functools import partial
+from typing import Any, Self, TypeAlias, TypedDict, TypeVar, Unpack, cast
 
 from bearerguard.errors import (
     MISSING_CREDENTIALS,
@@ -131,10 +132,16 @@ class Guard:
         cache_size: how many validated tokens are cached at most.
         max_token_bytes: the longest token that is parsed, JWT or opaque.
 
+    Attributes:
+        issuers: as passed.
+        options: all other arguments, by their names.
+
     Raises:
         ConfigurationError: an option is missing or unsafe.
     """
 
+    # Whoever took a part out of this guard, and takes it again when the state is replaced.
+    _dependents: tuple[weakref.WeakMethod[Callable[[], None]], ...] = ()
     #: The names of the settings that `from_env` or `from_mapping` has read.
     settings_read: frozenset[str] = frozenset()
 
@@ -158,6 +165,7 @@ class Guard:
         cache_size: int = _CACHE_SIZE,
         max_token_bytes: int = jwt.MAX_TOKEN_BYTES,
     ) -> None:
+        self.options: GuardOptions = _options(locals())
         check_issuers(issuers, route_opaque)
         options.check_realm(realm)
         options.check_requirement(require)
@@ -202,8 +210,7 @@ class Guard:
             None if revocations is None else revocations.store,
             self._cache_store,
         )
-        handlers = self._handlers
-        self._refresher = Refresher(lambda flow: run(flow, handlers))
+        self._refresher = Refresher(partial(run, handlers=self._handlers))
         self._events.schedule = self._refresher.schedule
         # The refresher's thread refers to the key caches, which do not refer to the guard.
         weakref.finalize(self, self._refresher.close)
@@ -615,6 +622,29 @@ class Guard:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
+    def on_state_replaced(self, prepare: Callable[[], None]) -> None:
+        """Have `prepare`, a bound method that is held weakly, called by each `replace_state`.
+
+        Whoever takes `recent`, `clock` or another part out of this guard takes it again there.
+        """
+        alive = [each for each in self._dependents if each() is not None]
+        self._dependents = (*alive, weakref.WeakMethod(prepare))
+
+    def replace_state(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Act with the state of another guard, its `vars`; return the state until now.
+
+        For `bearerguard.testing` alone: a guard that was made for a real issuer is tested with one
+        that is not. What was taken out of this guard is taken again.
+        """
+        own = vars(self)
+        before = dict(own)
+        own.update({**state, "_dependents": self._dependents})
+        for dependent in self._dependents:
+            prepare = dependent()
+            if prepare is not None:
+                prepare()
+        return before
+
     def _warming(self) -> Iterable[Flow[None]]:
         """Return the flows that warm up; none of them raises for an issuer that is down."""
         return (*self._trust.warming(), self._revoker.warm())
@@ -649,3 +679,8 @@ def _traced(flow: Flow[Decision], tracer: Tracer, trace: Trace) -> Flow[Decision
 
 def _not_cached(_authorization: bytes | str) -> None:
     """Find no credentials, as `Guard.cached` does for those that the guard must decide on."""
+
+
+def _options(arguments: Mapping[str, Any]) -> GuardOptions:
+    """Return the options among the arguments of the constructor."""
+    return cast("GuardOptions", {name: arguments[name] for name in GuardOptions.__annotations__})

@@ -24,7 +24,7 @@ class Adapter(ABC, Generic[App]):
     They cannot be replaced: the constructor prepares from them what each request needs.
     """
 
-    __slots__ = ("admission", "app", "guard")
+    __slots__ = ("__weakref__", "admission", "app", "guard")
 
     admission: Admission
     app: App
@@ -73,6 +73,7 @@ class Adapter(ABC, Generic[App]):
         self.app = app
         self.guard = guard
         self._prepare()
+        guard.on_state_replaced(self._prepare)
 
     def __setattr__(self, name: str, value: object) -> None:
         # The former guard would go on accepting the tokens in its cache.
@@ -82,4 +83,4 @@ class Adapter(ABC, Generic[App]):
 
     @abstractmethod
     def _prepare(self) -> None:
-        """Prepare what each request needs; the constructor calls this last."""
+        """Prepare what each request needs: at the end of the constructor, and anew in a test."""

@@ -79,7 +79,7 @@ class ResponseHeaders(Generic[AnyStr]):
     ) -> None:
         self._encode = encode
         self._name = name
-        self._clock = guard.clock
+        self._guard = guard
         self._expiry = guard.expiry_headers
         names = self._expiry.names()
         self.is_empty = not names and guard.cache_control is None
@@ -95,6 +95,10 @@ class ResponseHeaders(Generic[AnyStr]):
         # Few different values are in use at a time: most tokens live for about an hour.
         self._seconds_left = _Cached(4096, self._of_seconds_left)
         self._moments = _Cached(1024, self._of_moment)
+        self._prepare()
+        guard.on_state_replaced(self._prepare)
+
+    def _prepare(self) -> None:
         self.complete = self._completing()
 
     def of_token(self, principal: Principal) -> TokenHeaders[AnyStr]:
@@ -109,7 +113,7 @@ class ResponseHeaders(Generic[AnyStr]):
         self,
     ) -> Callable[[TokenHeaders[AnyStr], Iterable[tuple[AnyStr, AnyStr]]], Headers[AnyStr]]:
         """Return `complete`: a closure, since each response calls it and attributes are slow."""
-        clock, names, other_names = self._clock, self.names, set[AnyStr]()
+        clock, names, other_names = self._guard.clock, self.names, set[AnyStr]()
 
         def complete(
             token: TokenHeaders[AnyStr], headers: Iterable[tuple[AnyStr, AnyStr]]

@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from bearerguard.guard.config.issuer import TENANT, Issuer
+from bearerguard.guard.config.issuer import Issuer
 from bearerguard.guard.config.requirement import Requirement
 from bearerguard.guard.guard import Guard
+from bearerguard.protocol import metadata
 
 _NAME = "bearer"
-_WELL_KNOWN = "/.well-known/openid-configuration"
 # A name of a component has no other characters (OpenAPI 3.1, §4.8.7.1).
 _NO_NAME = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -52,12 +52,17 @@ def security_requirements(
     ]
 
 
+def metadata_url(issuer: Issuer) -> str | None:
+    """Return where an issuer's metadata is, None where there is none to be found."""
+    given = (issuer.keys, issuer.shared_secret, issuer.jwks_uri, issuer.tenants)
+    if any(each is not None for each in given):
+        return None
+    return issuer.discovery_url or issuer.url.removesuffix("/") + metadata.OPENID_PATH
+
+
 def _scheme(issuer: Issuer) -> dict[str, str]:
-    if issuer.discovery_url is not None:
-        return {"type": "openIdConnect", "openIdConnectUrl": issuer.discovery_url}
-    is_discovered = issuer.keys is None and issuer.jwks_uri is None and issuer.shared_secret is None
-    if is_discovered and TENANT not in issuer.url:
-        url = issuer.url.rstrip("/") + _WELL_KNOWN
+    url = metadata_url(issuer)
+    if url is not None:
         return {"type": "openIdConnect", "openIdConnectUrl": url}
     scheme = {"type": "http", "scheme": "bearer"}
     return scheme if issuer.tokens == "opaque" else {**scheme, "bearerFormat": "JWT"}

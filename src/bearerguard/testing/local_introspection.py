@@ -27,24 +27,29 @@ class LocalIntrospection:
     """The introspection endpoint of one `LocalIssuer`.
 
     Attributes:
+        endpoint: its URL, or None for `/introspect` below the issuer's.
         response: the response to every request, or None for the correct ones.
         auth_methods: the authentication methods in its metadata; None for no list.
         supports_jwts: False to refuse JWTs with 400 `unsupported_token_type`, as some servers do.
         signed: whether to sign responses (RFC 9701) for clients that accept it.
-        client_secret: the secret of its one client, `api`.
+        client_id: the id of its one client, "api".
+        client_secret: the secret of that client.
         access_token: the access token that authorizes introspection as well.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
+        self.endpoint: str | None = None
         self.response: Response | None = None
         self.auth_methods: list[str] | None = list(client_authentication.METHODS)
         self.supports_jwts = True
         self.signed = True
+        self.client_id: str = CLIENT_ID
         self.client_secret: str = secrets.token_urlsafe(24)
         self.access_token: str = secrets.token_urlsafe(24)
         self._clock = clock
         self._tokens: dict[str, dict[str, Any]] = {}
         self._client_key: jwk.VerificationKey | None = None
+        self._assertion_audience: str | None = None
         self._assertions: set[str] = set()
 
     def issue(self, members: Mapping[str, Any]) -> str:
@@ -61,11 +66,26 @@ class LocalIntrospection:
         """Return the options of a guard: by client secret, unless `options` say otherwise."""
         if options.keys().isdisjoint(("private_key", "token")):
             options.setdefault("client_secret", self.client_secret)
-        options.setdefault("client_id", CLIENT_ID)
+        options.setdefault("client_id", self.client_id)
         chosen = Introspection(**options)
-        if chosen.signing_key is not None:
-            self._client_key = jwk.parse_jwk(chosen.signing_key.jwk())
+        self._register_key(chosen)
         return chosen
+
+    def register(self, client: Introspection) -> None:
+        """Be the endpoint that a guard with these options expects, with the guard as its client."""
+        self.endpoint = client.endpoint
+        self.client_id = client.client_id or self.client_id
+        self.client_secret = client.client_secret or self.client_secret
+        self._assertion_audience = client.assertion_audience
+        self._register_key(client)
+
+    def _register_key(self, client: Introspection) -> None:
+        if client.signing_key is not None:
+            self._client_key = jwk.parse_jwk(client.signing_key.jwk())
+
+    def url(self, issuer: str) -> str:
+        """Return its URL, given the issuer's."""
+        return self.endpoint or f"{issuer.rstrip('/')}/introspect"
 
     def metadata(self, url: str) -> dict[str, Any]:
         """Return its part of the issuer's metadata (RFC 8414 §2)."""
@@ -74,7 +94,7 @@ class LocalIntrospection:
             if self.auth_methods is None
             else {"introspection_endpoint_auth_methods_supported": self.auth_methods}
         )
-        return {"introspection_endpoint": f"{url.rstrip('/')}/introspect", **listed}
+        return {"introspection_endpoint": self.url(url), **listed}
 
     def handle(self, request: Request, url: str, key: SigningKey) -> Response:
         """Return the response to a request, signed with `key` as the issuer `url`."""
@@ -102,7 +122,7 @@ class LocalIntrospection:
         head = {"alg": key.algorithm, "typ": names.INTROSPECTION_JWT, "kid": key.kid}
         payload = {
             "iss": url,
-            "aud": CLIENT_ID,
+            "aud": self.client_id,
             "iat": int(self._clock()),
             "token_introspection": document,
         }
@@ -137,19 +157,20 @@ class LocalIntrospection:
         if basic is None:
             basic = ((form.get("client_id", ""),), (form.get("client_secret", ""),))
         client_ids, secrets = basic
-        return CLIENT_ID in client_ids and self.client_secret in secrets
+        return self.client_id in client_ids and self.client_secret in secrets
 
     def _is_good(self, assertion: bytes, url: str) -> bool:
         """Whether a client assertion is genuine, for this issuer, not expired, and new."""
         key = self._client_key
         parsed = jwt.parse(assertion)
-        found = parsed.claims
+        found, client_id = parsed.claims, self.client_id
+        audience = self._assertion_audience or url
         fresh = found["jti"] not in self._assertions and found["exp"] > self._clock()
         self._assertions.add(found["jti"])
         return (
             key is not None
             and key.verifies(key.algorithms[0], parsed.signing_input, parsed.signature)
-            and (found["iss"], found["sub"], found["aud"]) == (CLIENT_ID, CLIENT_ID, url)
+            and (found["iss"], found["sub"], found["aud"]) == (client_id, client_id, audience)
             and fresh
         )
 

@@ -1,7 +1,7 @@
 """An issuer for tests: genuine tokens, keys, metadata and introspection, with faults on demand.
 
 It serves a guard in this process or over loopback HTTP. It can rotate and withdraw keys, be down,
-be slow, and send garbage.
+be slow, and send garbage; and it has a clock that a test moves.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Unpack
+from dataclasses import replace
+from typing import Any, TypedDict, Unpack
 from urllib.parse import urlsplit
 
+from bearerguard.guard.config.claim_mapping import ClaimMapping
 from bearerguard.guard.config.issuer import Issuer, IssuerOptions
 from bearerguard.guard.config.names import Names
 from bearerguard.guard.guard import Guard, GuardOptions
@@ -22,11 +24,25 @@ from bearerguard.protocol import names
 from bearerguard.protocol.metadata import metadata_urls
 from bearerguard.runtime.flow import Fetch
 from bearerguard.runtime.messages import FetchFailed, Request, Response
+from bearerguard.testing.claims_of_providers import as_issued
+from bearerguard.testing.clock import Clock
 from bearerguard.testing.local_introspection import LocalIntrospection
 from bearerguard.testing.loopback import serving
 from bearerguard.testing.signing_key import SigningKey, sign
 
 _JSON = ("Content-Type", names.JSON)
+_TIMEOUT = 5.0  # as that of an `HttpTransport`
+
+
+class TokenOptions(TypedDict, total=False):
+    """The arguments of `LocalIssuer.token` and `opaque_token` alike."""
+
+    scopes: Sequence[str]
+    subject: str | None
+    client_id: str | None
+    expires_in: float
+    roles: Sequence[str]
+    claims: Mapping[str, Any] | None
 
 
 class LocalIssuer:
@@ -37,16 +53,22 @@ class LocalIssuer:
         audience: the `aud` of its tokens.
         algorithm: the signature algorithm; the symmetric ones need `secret`.
         secret: the shared secret, for HS256, HS384 and HS512.
-        clock: returns Unix seconds.
+        token_type: the `typ` of its tokens; "JWT" of issuers that do not follow RFC 9068.
+        claims: which claims of its tokens hold scopes and roles, if not those of RFC 9068.
+        jwks_uri: where its JWKS is; by default `/jwks` below `url`.
+        discovery_url: where its metadata is, besides the well-known places.
+        clock: a `Clock`, or a callable that returns Unix seconds; the system's time by default.
 
     Attributes:
         outage: True to respond to every request with 503.
         refuses: True to refuse connections.
-        delay: seconds before each response.
-        garbage: octets to send instead of the JWKS, or None.
+        delay: seconds before each response. In this process, a response that takes longer than
+            the transport's `timeout` fails.
+        garbage: octets to send as the body of each response, or None.
         cache_control: the `Cache-Control` of the JWKS, or None.
         extra_keys: further members of the JWKS, well-formed or not.
         introspection: its introspection endpoint.
+        clock: its `Clock`, which is that of the guards it makes.
         hits: how often each path was requested.
 
     Raises:
@@ -60,10 +82,14 @@ class LocalIssuer:
         audience: str = "https://api.test",
         algorithm: str = "RS256",
         secret: bytes | str | None = None,
-        clock: Callable[[], float] = time.time,
+        token_type: str = names.ACCESS_TOKEN_JWT,
+        claims: ClaimMapping = ClaimMapping(),  # noqa: B008 - it is immutable
+        jwks_uri: str | None = None,
+        discovery_url: str | None = None,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self.url: str = url
-        self.audience = audience
+        self.audience: str = audience
         self.outage: bool = False
         self.refuses: bool = False
         self.delay: float = 0.0
@@ -71,10 +97,15 @@ class LocalIssuer:
         self.cache_control: str | None = None
         self.extra_keys: list[Any] = []
         self.hits: Counter[str] = Counter()
-        self._clock = clock
+        self.clock: Clock = clock if isinstance(clock, Clock) else Clock(clock)
         self._secret = secret.encode() if isinstance(secret, str) else secret
-        self.introspection: LocalIntrospection = LocalIntrospection(clock)
+        self._token_type = token_type
+        self._claims = claims
+        self._jwks_uri = jwks_uri
+        self._discovery_url = discovery_url
+        self.introspection: LocalIntrospection = LocalIntrospection(self.clock)
         self._made = 0
+        self._is_closed = False
         self._keys = [self._new_key(algorithm)]
 
     # Tokens
@@ -111,7 +142,7 @@ class LocalIssuer:
         usual = self._members(scopes, subject, client_id, expires_in, roles)
         usual["jti"] = uuid.uuid4().hex
         signer = key or self.key
-        head = {"alg": signer.algorithm, "typ": names.ACCESS_TOKEN_JWT, "kid": signer.kid}
+        head = {"alg": signer.algorithm, "typ": self._token_type, "kid": signer.kid}
         return sign(
             _present(head | dict(header or {})), _present(usual | dict(claims or {})), signer
         )
@@ -146,17 +177,22 @@ class LocalIssuer:
         """Return the claims of a token, and the members of an introspection response."""
         if isinstance(scopes, str) or isinstance(roles, str):
             raise TypeError('scopes=, roles=: pass a list such as ["read"]')
-        now = int(self._clock())
-        return {
+        now = self.clock()
+        standard = {
             "iss": self.url,
             "sub": subject,
             "aud": self.audience,
             "client_id": client_id,
-            "iat": now,
-            "exp": None if expires_in is None else now + expires_in,
+            "iat": int(now),
+            "exp": None if expires_in is None else int(now) + expires_in,
             "scope": " ".join(scopes) or None,
             "roles": list(roles) or None,
         }
+        return as_issued(standard, self._claims, now)
+
+    def headers(self, **token: Unpack[TokenOptions]) -> dict[str, str]:
+        """Return the headers of a request that carries a token; the arguments are its."""
+        return {names.AUTHORIZATION: f"{names.BEARER} {self.token(**token)}"}
 
     # Keys
 
@@ -177,6 +213,11 @@ class LocalIssuer:
         """Publish the signing key under another kid, or under none."""
         self._keys[-1] = SigningKey(self.key.algorithm, kid, self.key.private)
 
+    @property
+    def jwks_uri(self) -> str:
+        """Where its JWKS is."""
+        return self._jwks_uri or f"{self.url.rstrip('/')}/jwks"
+
     def jwks(self) -> dict[str, Any]:
         """Return its JWK Set (RFC 7517), without shared secrets."""
         public = [] if self._secret is not None else [key.jwk() for key in self._keys]
@@ -186,10 +227,29 @@ class LocalIssuer:
         """Return its metadata (RFC 8414)."""
         return {
             "issuer": self.url,
-            "jwks_uri": f"{self.url.rstrip('/')}/jwks",
+            "jwks_uri": self.jwks_uri,
             "response_types_supported": ["code"],
             **self.introspection.metadata(self.url),
         }
+
+    # Faults
+
+    @contextmanager
+    def failing(
+        self,
+        *,
+        outage: bool = False,
+        refuses: bool = False,
+        delay: float = 0.0,
+        garbage: bytes | None = None,
+    ) -> Generator[None]:
+        """Have these faults inside the block, and before and after it those of the attributes."""
+        before = self.outage, self.refuses, self.delay, self.garbage
+        self.outage, self.refuses, self.delay, self.garbage = outage, refuses, delay, garbage
+        try:
+            yield
+        finally:
+            self.outage, self.refuses, self.delay, self.garbage = before
 
     # Responses
 
@@ -199,19 +259,28 @@ class LocalIssuer:
         self.hits[path] += 1
         if self.outage:
             return Response(503)
-        if path in {urlsplit(url).path for url in metadata_urls(self.url)}:
-            return Response(200, (_JSON,), json.dumps(self.metadata()).encode())
-        if path == urlsplit(self.metadata()["introspection_endpoint"]).path:
-            return self.introspection.handle(request, self.url, self.key)
-        if path != urlsplit(self.metadata()["jwks_uri"]).path:
+        if path == urlsplit(self.introspection.url(self.url)).path:
+            response = self.introspection.handle(request, self.url, self.key)
+        elif path == urlsplit(self.jwks_uri).path:
+            caching = () if self.cache_control is None else (("Cache-Control", self.cache_control),)
+            response = Response(200, (_JSON, *caching), json.dumps(self.jwks()).encode())
+        elif path in {urlsplit(url).path for url in self._metadata_urls()}:
+            response = Response(200, (_JSON,), json.dumps(self.metadata()).encode())
+        else:
             return Response(404)
-        caching = () if self.cache_control is None else (("Cache-Control", self.cache_control),)
-        body = json.dumps(self.jwks()).encode() if self.garbage is None else self.garbage
-        return Response(200, (_JSON, *caching), body)
+        return response if self.garbage is None else replace(response, body=self.garbage)
 
-    def transport(self) -> InProcess:
-        """Return a transport that calls this issuer without a socket."""
-        return InProcess(self)
+    def serves(self, url: str) -> bool:
+        """Whether it responds to requests for `url`."""
+        return url in {*self._metadata_urls(), self.jwks_uri, self.introspection.url(self.url)}
+
+    def transport(self, *, timeout: float = _TIMEOUT) -> InProcess:
+        """Return a transport that calls this issuer without a socket; `timeout` is in seconds."""
+        return InProcess(self, timeout)
+
+    def _metadata_urls(self) -> tuple[str, ...]:
+        given = () if self._discovery_url is None else (self._discovery_url,)
+        return (*metadata_urls(self.url), *given)
 
     @contextmanager
     def serve(self, port: int = 0) -> Generator[str]:
@@ -231,13 +300,37 @@ class LocalIssuer:
 
     def issuer(self, *, audience: Names | None = None, **options: Unpack[IssuerOptions]) -> Issuer:
         """Return an `Issuer` for a guard, with these options."""
-        chosen = self.audience if audience is None else audience
-        return Issuer(self.url, audience=chosen, **options)
+        chosen: IssuerOptions = {
+            "token_types": (self._token_type,),
+            "claims": self._claims,
+            "jwks_uri": self._jwks_uri,
+            **options,
+        }
+        return Issuer(self.url, audience=self.audience if audience is None else audience, **chosen)
 
-    def guard(self, **options: Unpack[GuardOptions]) -> Guard:
-        """Return a guard that trusts this issuer and calls it in process, with these options."""
-        chosen: GuardOptions = {"transport": self.transport(), "clock": self._clock, **options}
-        return Guard(self.issuer(), **chosen)
+    def guard(self, *, introspects: bool = False, **options: Unpack[GuardOptions]) -> Guard:
+        """Return a guard that trusts this issuer and calls it in process.
+
+        Args:
+            introspects: accept opaque tokens too.
+            options: further options of `Guard`.
+        """
+        how = self.introspection.options() if introspects else None
+        chosen: GuardOptions = {"transport": self.transport(), "clock": self.clock, **options}
+        return Guard(self.issuer(introspection=how), **chosen)
+
+    def close(self) -> None:
+        """Let later issuers of this process have its keys: an RSA key is slow to make.
+
+        Closing is not required. A token that is signed afterwards may pass as one of theirs.
+        """
+        if not self._is_closed:
+            self._is_closed = True
+            for key in self._keys:
+                key.recycle()
+
+    def __repr__(self) -> str:
+        return f"LocalIssuer({self.url!r})"
 
     def _new_key(self, algorithm: str) -> SigningKey:
         if self._secret is not None:
@@ -253,24 +346,32 @@ class LocalIssuer:
 class InProcess:
     """A transport that calls a `LocalIssuer` directly."""
 
-    def __init__(self, issuer: LocalIssuer) -> None:
+    def __init__(self, issuer: LocalIssuer, timeout: float) -> None:
         self._issuer = issuer
+        self._timeout = timeout
 
     def fetch(self, request: Fetch) -> Response:
         """Return the response, in the calling thread."""
-        time.sleep(self._issuer.delay)
+        time.sleep(self._delay(request))
         return self._response(request)
 
     async def afetch(self, request: Fetch) -> Response:
         """Return the response, in the running event loop."""
         import anyio  # noqa: PLC0415 - only async callers pay for its import
 
-        await anyio.sleep(self._issuer.delay)
+        await anyio.sleep(self._delay(request))
         return self._response(request)
+
+    def _delay(self, request: Fetch) -> float:
+        return min(self._issuer.delay, self._timeout * request.share)
 
     def _response(self, request: Fetch) -> Response:
         if self._issuer.refuses:
-            raise FetchFailed(f"{request.url}: the connection was refused")
+            raise FetchFailed(f"{request.url}: the connection was refused", kind="refused")
+        seconds = self._timeout * request.share
+        if self._issuer.delay > seconds:
+            words = f"timed out: no complete response in {seconds:g} s"
+            raise FetchFailed(f"{request.url}: {words}", kind="timed_out")
         return self._issuer.handle(
             Request(request.method, request.url, request.headers, request.body)
         )

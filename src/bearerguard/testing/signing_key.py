@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Self, TypeAlias
 
 from bearerguard.errors import ConfigurationError
@@ -11,6 +12,10 @@ from bearerguard.protocol.jose import signing
 from bearerguard.protocol.jose.jwk import SYMMETRIC
 
 Segment: TypeAlias = Mapping[str, Any] | bytes
+
+_RSA = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
+# Making an RSA key takes a tenth of a second: those of a closed issuer are used again.
+_spare_rsa_keys: list[Any] = []
 
 
 class SigningKey(signing.PrivateKey):
@@ -20,17 +25,25 @@ class SigningKey(signing.PrivateKey):
 
     @classmethod
     def generate(cls, algorithm: str, kid: str | None) -> Self:
-        """Make a fresh key.
+        """Make a key that no open issuer of this process has.
 
         Raises:
             ConfigurationError: the algorithm is unknown or symmetric.
         """
         try:
+            if algorithm in _RSA:
+                with suppress(IndexError):
+                    return cls(algorithm, kid, _spare_rsa_keys.pop())
             return cls(algorithm, kid, signing.generate(algorithm))
         except ValueError as error:
             raise ConfigurationError(
                 f"algorithm=: {error}; the symmetric ones need secret="
             ) from None
+
+    def recycle(self) -> None:
+        """Let `generate` use it again, if it is slow to make. Whoever has it must not sign more."""
+        if self.algorithm in _RSA:
+            _spare_rsa_keys.append(self.private)
 
     @classmethod
     def shared(cls, algorithm: str, secret: bytes) -> Self:

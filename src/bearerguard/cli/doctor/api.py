@@ -108,6 +108,12 @@ EXPOSED = Rule(
     f"send Access-Control-Expose-Headers: {', '.join(EXPOSED_HEADERS)}",
     "Fetch §3.2.3",
 )
+VARY = Rule(
+    "cors.vary",
+    "a response that names one origin varies by it: Vary: Origin",
+    "let the CORS middleware send Vary: Origin, or a cache gives one page's response to another",
+    "Fetch §3.2.5, RFC 9110 §12.5.5",
+)
 CACHED = Rule(
     "caching.refusal",
     "no cache keeps a refusal",
@@ -156,7 +162,8 @@ def findings(observer: Observer, url: str, guard: Sequence[Issuer] = ()) -> Iter
     yield from web.clock(first)
     yield from _absent(first)
     garbage = observer.get(url, _JSON, _ORIGIN, NO_TOKEN)
-    yield from _invalid(garbage)
+    if not first.is_redirect:
+        yield from _invalid(first, garbage)
     if first.status in {_UNAUTHORIZED, _FORBIDDEN}:
         yield from _malformed(observer.get(url, _JSON, _MALFORMED))
         yield from _query(observer, url)
@@ -223,7 +230,7 @@ def _parameters(found: ReceivedChallenge) -> Iterator[Finding]:
         yield PARAMETERS.ok(f"the challenge has {named}")
 
 
-def _invalid(garbage: Exchange) -> Iterator[Finding]:
+def _invalid(first: Exchange, garbage: Exchange) -> Iterator[Finding]:
     found = bearer_challenge(garbage)
     error = None if found is None else found.parameters.get("error")
     if garbage.status == _UNAUTHORIZED and error == _INVALID_TOKEN:
@@ -232,10 +239,12 @@ def _invalid(garbage: Exchange) -> Iterator[Finding]:
         yield INVALID.warning(f"401 with error={quoted(error)}: clients do not refresh their token")
     elif garbage.status == _UNAVAILABLE:
         yield INVALID.warning("503: the API cannot check tokens at the moment", "mend its issuer")
+    elif garbage.status and garbage.status == first.status:
+        yield INVALID.note(f"status {garbage.status}, as without a token: no token is needed here")
     elif garbage.is_success:
-        yield INVALID.problem(f"status {garbage.status}: any text is accepted, or none is needed")
+        yield INVALID.problem(f"status {garbage.status}: any text is accepted as a token")
     else:
-        yield INVALID.problem(web.summary(garbage))
+        yield INVALID.problem(f"a text that is no token: {web.summary(garbage)}")
 
 
 def _malformed(exchange: Exchange) -> Iterator[Finding]:
@@ -244,7 +253,7 @@ def _malformed(exchange: Exchange) -> Iterator[Finding]:
     elif exchange.status == _UNAUTHORIZED:
         yield MALFORMED.note("malformed credentials get 401")
     else:
-        yield MALFORMED.problem(web.summary(exchange))
+        yield MALFORMED.problem(f"malformed credentials: {web.summary(exchange)}")
 
 
 def _query(observer: Observer, url: str) -> Iterator[Finding]:
@@ -321,6 +330,8 @@ def _cors(observer: Observer, url: str, first: Exchange) -> Iterator[Finding]:
         yield PREFLIGHT.note("pages of an unknown origin may not call it", "nothing, if so wanted")
     if not web.allows_origin(first):
         return
+    if web.allows_origin(first) != "*" and "origin" not in first.field("vary").lower():
+        yield VARY.warning(f"Access-Control-Allow-Origin is {quoted(web.allows_origin(first))}")
     exposed = first.field("access-control-expose-headers").lower()
     missing = [each for each in EXPOSED_HEADERS if each.lower() not in exposed and exposed != "*"]
     if missing:

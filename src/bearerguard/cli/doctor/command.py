@@ -139,6 +139,11 @@ class _Wanted:
     client: server.KnownClient | None
     stored: Stored | None
 
+    @property
+    def audits(self) -> bool:
+        """Whether the user says that the target is an authorization server to audit."""
+        return self.as_server or self.client is not None or self.stored is not None
+
 
 def examined(observer: Observer, wanted: _Wanted) -> report.Report:
     """Examine one target."""
@@ -154,7 +159,7 @@ def examined(observer: Observer, wanted: _Wanted) -> report.Report:
         if _is_issuer(observer, wanted, found, first) and found is not None:
             kinds.append("issuer")
             findings += issuer.findings(observer, found, trusted)
-            if wanted.as_server or server.is_ours(found):
+            if wanted.audits or server.is_ours(found):
                 kinds.append("server")
                 findings += _audited(observer, wanted, found)
         if first is not None and _is_api(wanted, found, first):
@@ -175,7 +180,8 @@ def examined(observer: Observer, wanted: _Wanted) -> report.Report:
 def _is_issuer(
     observer: Observer, wanted: _Wanted, found: Discovered | None, first: Exchange | None
 ) -> bool:
-    if found is None or wanted.as_issuer or wanted.as_server or found.published is not None:
+    forced = wanted.as_issuer or wanted.audits
+    if found is None or forced or found.published is not None:
         return found is not None
     # Whatever challenges is an API. An endpoint of an issuer is below its metadata.
     challenges = first is not None and api.bearer_challenge(first) is not None

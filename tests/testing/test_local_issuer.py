@@ -12,7 +12,7 @@ import httpx2
 import jwt
 import pytest
 
-from bearerguard import Guard, Issuer, IssuerUnavailable, TokenError
+from bearerguard import ClaimMapping, Guard, Issuer, IssuerUnavailable, TokenError
 from bearerguard.runtime.flow import Fetch
 from bearerguard.runtime.messages import Response
 from bearerguard.testing import LocalIssuer, SigningKey, sign
@@ -119,3 +119,35 @@ def test_opaque_tokens_are_introspected_for_authenticated_clients() -> None:
     assert issuer.transport().fetch(basic).status == 401
     issuer.introspection.revoke(token)
     assert json.loads(ask(client_id="api", client_secret=secret).body) == {"active": False}
+
+
+@pytest.mark.parametrize("wrong", [{"scopes": "read"}, {"roles": "admin"}])
+def test_a_text_in_the_place_of_a_list_is_refused(wrong: Any) -> None:
+    issuer = LocalIssuer(algorithm="ES256")
+    with pytest.raises(TypeError, match="pass a list such as"):
+        issuer.token(**wrong)
+    with pytest.raises(TypeError, match="pass a list such as"):
+        issuer.opaque_token(**wrong)
+
+
+def test_an_unknown_argument_of_a_token_is_refused() -> None:
+    issuer = LocalIssuer(algorithm="ES256")
+    for make in (issuer.token, issuer.opaque_token, issuer.headers):
+        with pytest.raises(TypeError, match="lifetime"):
+            make(lifetime=60)  # type: ignore[call-arg]
+
+
+def test_an_issuer_of_tokens_like_a_provider_s_makes_a_guard_that_reads_them() -> None:
+    issuer = LocalIssuer(
+        "https://id.example.com/realms/acme",
+        algorithm="ES256",
+        token_type="JWT",
+        claims=ClaimMapping(roles="realm_access.roles", required={"typ": "Bearer"}),
+        jwks_uri="https://keys.example.com/acme",
+    )
+    assert repr(issuer) == "LocalIssuer('https://id.example.com/realms/acme')"
+    with issuer.guard() as guard:
+        token = issuer.token(roles=["admin"])
+        assert guard.verify(token).roles == {"admin"}
+        assert jwt.get_unverified_header(token)["typ"] == "JWT"
+        assert issuer.hits["/acme"] == 1
