@@ -324,16 +324,14 @@ def test_the_guard_of_an_app_is_found(kind: str, module: Any, issuer: LocalIssue
 
 def test_a_guard_is_found_in_the_dependencies_of_routes(module: Any, issuer: LocalIssuer) -> None:
     name = module("""
-from fastapi import Depends, FastAPI
-class Bearer:
-    def __init__(self, guard):
-        self.guard = guard
-        self.requirement = role("admin")
-    def __call__(self): ...
-bearer = Bearer(guard_of_it)
+from typing import Annotated
+from fastapi import FastAPI, Security
+from bearerguard import Principal
+from bearerguard.fastapi import BearerSecurity
 app = FastAPI()
+bearer = BearerSecurity(guard_of_it, require=role("admin"))
 @app.get("/recordings")
-def recordings(principal=Depends(bearer)): ...
+def recordings(principal: Annotated[Principal, Security(bearer, scopes=["write"])]): ...
 """)
     token = issuer.token(scopes=["read"])
     result = bare("--app", f"{name}:app", "--json", given=token, code=1)
