@@ -546,6 +546,11 @@ class Guard:
         """Do what `revoke` does, in an event loop."""
         await self.arun(self._revoker.revoke(token, **names))
 
+    @property
+    def revocations(self) -> Revocations | None:
+        """The revocations in use: those passed, or those of an embedded server."""
+        return None if self._revocations is None else self._revocations.shared
+
     def logout_receiver(self, client_id: str | Collection[str]) -> LogoutReceiver:
         """Return the receiver of back-channel logouts that `BackchannelLogout` serves over HTTP."""
         return self._revoker.logout_receiver(client_id, self._validator)
