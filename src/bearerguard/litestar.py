@@ -8,6 +8,7 @@ where the server can send one, else it is closed with code 1008.
 from __future__ import annotations
 
 from copy import copy
+from dataclasses import replace
 from functools import reduce
 from operator import and_
 from typing import Any, Unpack
@@ -18,7 +19,7 @@ from bearerguard.errors import ConfigurationError
 from bearerguard.guard.config.requirement import Requirement, combined, scopes
 from bearerguard.guard.decision import Deny, Unavailable
 from bearerguard.guard.guard import Guard
-from bearerguard.middleware.admission import Admission, AdmissionOptions
+from bearerguard.middleware.admission import Admission, AdmissionOptions, RequestInfo
 from bearerguard.middleware.openapi import security_requirements, security_schemes
 from bearerguard.middleware.refusal import joined_headers, kept_headers, problem
 from bearerguard.principal import Principal
@@ -101,6 +102,10 @@ class BearerMiddleware(asgi.BearerMiddleware):
         else:
             raise _exception(scope, self.admission, decision)
 
+    def describe(self, scope: asgi.Scope) -> RequestInfo:
+        """Describe a request that is refused, with the template of its path."""
+        return _request_info(scope)
+
     def _exceptions(self, scope: asgi.Scope) -> tuple[bool, bool]:
         handler: BaseRouteHandler | None = scope.get("route_handler")
         if handler is not None and handler.opt.get(_EXCLUDED):
@@ -134,7 +139,7 @@ class RouteGuard:
             raise ConfigurationError(f"require(): no guard found: {_REMEDY}")
         # All guards of the route, so that a 403 names all that is needed.
         whole = reduce(and_, [*_requirements(route_handler), self.requirement])
-        decision = admission.authorize(scope["user"], whole, lambda: asgi.request_info(scope))
+        decision = admission.authorize(scope["user"], whole, lambda: _request_info(scope))
         if decision is not None:
             raise _exception(scope, admission, decision)
 
@@ -212,6 +217,12 @@ class BearerPlugin(InitPlugin, ReceiveRoutePlugin):
                 handler.security = security
             raises = handler.raises or ()
             handler.raises = [*raises, *(each for each in _RAISED if each not in raises)]
+
+
+def _request_info(scope: asgi.Scope) -> RequestInfo:
+    template: str = scope.get("path_template", "")
+    route = scope.get("root_path", "") + template if template else ""
+    return replace(asgi.request_info(scope), route=route)
 
 
 def _components(guard: Guard) -> Components:
