@@ -385,6 +385,15 @@ def test_an_opaque_token_is_introspected_anew() -> None:
     assert guard.verify(token), "the cached response is still used"
 
 
+def test_an_opaque_token_is_judged_at_another_time_and_introspected_now() -> None:
+    local = LocalIssuer(algorithm="ES256", clock=Clock())
+    signed = local.introspection.options(signed_responses=True)
+    _, guard = trusting(local, options={"introspection": signed})
+    token = local.opaque_token(expires_in=3600)
+    assert guard.explain(token, at=NOON + 1800).accepted
+    assert failures(guard.explain(token, at=NOON + 7200)) == {"expiry": "expired"}
+
+
 def test_every_failure_of_an_active_opaque_token_is_shown() -> None:
     local, guard = trusting(opaque=True, require=scopes("write"))
     token = local.opaque_token(claims={"aud": "https://other.test", "iss": "https://x.test"})

@@ -522,6 +522,7 @@ class Guard:
             self._trust,
             realm=self.realm,
             requirement=combined(self.requirement, require),
+            clock=self.clock,
             at=self.clock() if at is None else at,
             revocations=self._revocations,
             max_token_bytes=self.max_token_bytes,
