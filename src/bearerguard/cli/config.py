@@ -134,12 +134,12 @@ def _section(found: AppGuard, issuer: Issuer) -> Section:
     if issuer.introspection is None:
         rows.append(Row("introspection", None, DEFAULT))
     requirement = combined(guard.requirement, found.requirement)
-    revocations = guard.health().get("revocations")
+    revocations = guard.revocations  # not `health()`, which may begin to fetch keys
     rows += [
         Row("require", None if requirement is None else str(requirement), _coded(requirement)),
         Row(
             "revocations",
-            None if revocations is None else revocations["status"],
+            None if revocations is None else revocations.health().status,
             _coded(revocations),
         ),
     ]

@@ -524,6 +524,7 @@ class Guard:
             self._trust,
             realm=self.realm,
             requirement=combined(self.requirement, require),
+            clock=self.clock,
             at=self.clock() if at is None else at,
             revocations=self._revocations,
             max_token_bytes=self.max_token_bytes,
@@ -547,6 +548,11 @@ class Guard:
     async def arevoke(self, token: str | bytes | None = None, **names: Unpack[Names]) -> None:
         """Do what `revoke` does, in an event loop."""
         await self.arun(self._revoker.revoke(token, **names))
+
+    @property
+    def revocations(self) -> Revocations | None:
+        """The revocations in use: those passed, or those of an embedded server."""
+        return None if self._revocations is None else self._revocations.shared
 
     def logout_receiver(self, client_id: str | Collection[str]) -> LogoutReceiver:
         """Return the receiver of back-channel logouts that `BackchannelLogout` serves over HTTP."""
