@@ -91,6 +91,8 @@ def test_no_page_puts_a_token_on_a_command_line() -> None:
 _SIGNATURES = """
 import importlib, inspect, os, pkgutil, pydoc, types
 import bearerguard
+from django.conf import settings
+settings.configure()  # REST framework and Ninja read them when they are imported
 shown = []
 for found in pkgutil.walk_packages(bearerguard.__path__, "bearerguard."):
     if ".migrations" in found.name:

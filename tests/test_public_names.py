@@ -14,6 +14,7 @@ import bearerguard
 from bearerguard.guard.config.introspection import IntrospectionOptions
 from bearerguard.guard.config.issuer import IssuerOptions
 from bearerguard.guard.guard import GuardOptions
+from tests import django_project  # noqa: F401 - REST framework and Ninja need Django's settings
 
 # Sorted. A name that is added or goes is a change of the API: it is changed here, too.
 NAMES: dict[str, list[str]] = {
@@ -90,6 +91,7 @@ NAMES: dict[str, list[str]] = {
         "ASGIApp",
         "BearerMiddleware",
         "Message",
+        "REFUSAL",
         "Receive",
         "RequestState",
         "Scope",
@@ -97,6 +99,7 @@ NAMES: dict[str, list[str]] = {
         "raw_headers",
         "request_info",
         "send_response",
+        "sending_refusals",
     ],
     "bearerguard.backchannel": [
         "BackchannelLogout",
@@ -151,11 +154,46 @@ NAMES: dict[str, list[str]] = {
         "register_storage",
         "storage_names",
     ],
+    "bearerguard.django": [
+        "BearerMiddleware",
+        "require",
+        "require_scopes",
+        "token_not_required",
+    ],
+    "bearerguard.django.rest_framework": [
+        "BearerAuthentication",
+        "BearerUser",
+        "ClientRateThrottle",
+        "HasScopes",
+        "Requires",
+        "exception_handler",
+        "requirement_of_view",
+    ],
+    "bearerguard.django.spectacular": [
+        "BearerScheme",
+    ],
+    "bearerguard.fastapi": [
+        "BearerMiddleware",
+        "BearerSecurity",
+    ],
     "bearerguard.flask": [
         "BearerGuard",
         "current_principal",
         "require",
         "require_scopes",
+    ],
+    "bearerguard.litestar": [
+        "BearerMiddleware",
+        "BearerPlugin",
+        "RouteGuard",
+        "provide_principal",
+        "require",
+        "require_scopes",
+    ],
+    "bearerguard.logs": [
+        "JsonFormatter",
+        "LogObserver",
+        "TextFormatter",
     ],
     "bearerguard.middleware": [
         "Adapter",
@@ -169,6 +207,16 @@ NAMES: dict[str, list[str]] = {
         "check_routes",
         "check_takes",
     ],
+    "bearerguard.ninja": [
+        "BearerAuth",
+        "install",
+    ],
+    "bearerguard.opentelemetry": [
+        "OpenTelemetryObserver",
+    ],
+    "bearerguard.prometheus": [
+        "PrometheusObserver",
+    ],
     "bearerguard.providers": [
         "auth0",
         "cognito",
@@ -180,6 +228,12 @@ NAMES: dict[str, list[str]] = {
         "keycloak",
         "kubernetes",
         "okta",
+    ],
+    "bearerguard.quart": [
+        "BearerGuard",
+        "current_principal",
+        "require",
+        "require_scopes",
     ],
     "bearerguard.redis": [
         "RedisStore",

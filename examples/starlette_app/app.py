@@ -40,7 +40,8 @@ class Recordings(HTTPEndpoint):
 
 
 async def health(_request: Request) -> JSONResponse:
-    return JSONResponse(guard.health())
+    state = guard.health()
+    return JSONResponse(state, status_code=200 if state["ready"] else 503)
 
 
 app = Starlette(

@@ -12,9 +12,10 @@ from typing import Any, Self, TypeAlias
 
 from bearerguard.guard.decision import Allow, Deny, Pending, Unavailable
 from bearerguard.guard.events import Place
+from bearerguard.guard.guard import Guard
 from bearerguard.guard.token_cache import SUFFIX
 from bearerguard.middleware.adapter import Adapter
-from bearerguard.middleware.admission import RequestInfo
+from bearerguard.middleware.admission import Admission, RequestInfo
 from bearerguard.middleware.expiry_headers import (
     MAX_NAME_LENGTH,
     MAX_NAMES,
@@ -32,6 +33,7 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 __all__ = [
+    "REFUSAL",
     "ASGIApp",
     "BearerMiddleware",
     "Message",
@@ -42,11 +44,14 @@ __all__ = [
     "raw_headers",
     "request_info",
     "send_response",
+    "sending_refusals",
 ]
 
 _POLICY_VIOLATION = 1008  # RFC 6455 §7.4.1
 _OF_PREFLIGHTS = frozenset({b"origin", b"access-control-request-method"})
 _PRINCIPAL = "principal"
+# Where a framework's module stores, in the scope, the response that refuses a request.
+REFUSAL = "bearerguard.refusal"
 
 
 class BearerMiddleware(Adapter[ASGIApp]):
@@ -60,7 +65,7 @@ class BearerMiddleware(Adapter[ASGIApp]):
     __slots__ = ("_response_headers", "_warm")
 
     def _prepare(self) -> None:
-        self._response_headers = ResponseHeaders(self.guard, encode=_octets, name=_name)
+        self._response_headers = response_headers(self.guard)
         self._warm = (
             self.app,
             self.admission,
@@ -83,7 +88,7 @@ class BearerMiddleware(Adapter[ASGIApp]):
         kind = scope["type"]
         is_http = kind == "http"
         if not is_http and kind != "websocket":
-            await app(scope, receive, send)
+            await self.pass_on(scope, receive, send)
             return
         authorization: bytes | None = None
         has_origin = False
@@ -119,7 +124,7 @@ class BearerMiddleware(Adapter[ASGIApp]):
         elif is_excluded:
             principal, is_http = ANONYMOUS, False  # nothing is added to its response
         else:
-            fields = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
+            fields = [authorization] if authorization else _authorization_fields(scope)
             place = partial(self._place, scope)
             decision = self.guard.decide_now(fields, requirement, optional=is_optional, place=place)
             if isinstance(decision, Pending):
@@ -127,12 +132,12 @@ class BearerMiddleware(Adapter[ASGIApp]):
             if not isinstance(decision, Allow):
                 # An override of `refuse` may call an app: its caller is `ANONYMOUS`, not the
                 # principal that an outer guard has set.
-                scope["bearerguard"] = admission
-                scope["user"] = scope["auth"] = ANONYMOUS
-                _set_principal(scope, ANONYMOUS)
+                admit(scope, admission, ANONYMOUS)
                 await self.refuse(scope, receive, send, decision)
                 return
-            principal = decision.principal
+            principal, known = decision.principal, decision.kept
+            if known is not None:
+                token_headers = known.token_headers
         scope["bearerguard"] = admission
         scope["user"] = scope["auth"] = principal
         state = scope.get("state")
@@ -169,6 +174,10 @@ class BearerMiddleware(Adapter[ASGIApp]):
         response = self.admission.refusal(decision, request_info(scope))
         await send_response(scope, receive, send, response)
 
+    async def pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on what is neither a request nor a websocket, such as the lifespan."""
+        await self.app(scope, receive, send)
+
     def _exceptions(self, scope: Scope) -> tuple[bool, bool]:
         """Return whether a request is excluded, and whether its token is optional."""
         admission, (path, raw_path) = self.admission, _paths(scope)
@@ -179,8 +188,15 @@ class BearerMiddleware(Adapter[ASGIApp]):
         return False, admission.is_optional(path, raw_path)
 
 
-def _set_principal(scope: Scope, principal: Principal) -> None:
+def _authorization_fields(scope: Scope) -> list[bytes]:
+    return [value for name, value in scope["headers"] if name.lower() == b"authorization"]
+
+
+def admit(scope: Scope, admission: Admission, principal: Principal) -> None:
+    """Store with a request what the middleware decided, where apps and decorators look for it."""
     # `__call__` has these lines too: a call would cost a warm request a tenth of F.
+    scope["bearerguard"] = admission
+    scope["user"] = scope["auth"] = principal
     state = scope.get("state")
     if state is None:
         scope["state"] = {"principal": principal}
@@ -225,13 +241,49 @@ async def send_response(scope: Scope, receive: Receive, send: Send, response: Re
     prefix = "http.response"
     if scope["type"] == "websocket":
         await receive()  # the handshake, which is being refused
-        if "websocket.http.response" not in scope.get("extensions", {}):
+        if not _takes_responses(scope):
             await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
             return
         prefix = "websocket.http.response"
+    await _send_http(send, response, prefix)
+
+
+def sending_refusals(scope: Scope, send: Send) -> Send:
+    """Return a `send` that refuses a websocket in full where the app closes it.
+
+    Frameworks refuse a websocket by an exception, and then close it with a code of their own.
+    `scope[REFUSAL]` is the refusal, if a route has refused.
+    """
+    accepted = False
+
+    async def send_refusal(message: Message) -> None:
+        nonlocal accepted
+        accepted = accepted or message["type"] == "websocket.accept"
+        refusal = scope.get(REFUSAL)
+        if refusal is None or message["type"] != "websocket.close":
+            await send(message)
+        elif not accepted and _takes_responses(scope):
+            await _send_http(send, refusal, "websocket.http.response")
+        else:
+            await send({**message, "code": _POLICY_VIOLATION})
+
+    return send_refusal
+
+
+async def _send_http(send: Send, response: Response, prefix: str) -> None:
     headers = raw_headers(response)
     await send({"type": f"{prefix}.start", "status": response.status, "headers": headers})
     await send({"type": f"{prefix}.body", "body": response.body})
+
+
+def _takes_responses(scope: Scope) -> bool:
+    """Whether the server can respond to a websocket's handshake by HTTP."""
+    return "websocket.http.response" in (scope.get("extensions") or {})
+
+
+def response_headers(guard: Guard) -> ResponseHeaders[bytes]:
+    """Return what adds a guard's headers to responses as ASGI has them."""
+    return ResponseHeaders(guard, encode=_octets, name=_name)
 
 
 def raw_headers(response: Response) -> list[tuple[bytes, bytes]]:

@@ -8,7 +8,7 @@ a handler turned the refusal into a success or a server error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, NoReturn
@@ -20,6 +20,8 @@ from bearerguard.guard.decision import Deny, Unavailable
 from bearerguard.guard.guard import Guard
 from bearerguard.middleware.admission import Admission, AdmissionOptions, RequestInfo
 from bearerguard.middleware.decorators import Admitted, Endpoint, RouteDecorators, check_routes
+from bearerguard.middleware.extension import EXTENSION, Extension
+from bearerguard.middleware.refusal import kept_headers, may_replace
 from bearerguard.principal import Principal
 from bearerguard.runtime.extras import Extra
 from bearerguard.runtime.messages import Response
@@ -32,7 +34,6 @@ with Extra("flask", needed_by=__name__):
 
 __all__ = ["BearerGuard", "current_principal", "require", "require_scopes"]
 
-_EXTENSION = "bearerguard"
 _PRINCIPAL = "bearerguard.principal"
 _ADMISSION = "bearerguard.admission"
 # What the middleware decided, for Flask to refuse.
@@ -41,14 +42,12 @@ _DECISION = "bearerguard.decision"
 _REFUSAL = "bearerguard.refusal"
 # Set where Flask's own response to OPTIONS may be sent.
 _IS_OPTIONS = "bearerguard.is_options"
-# The headers that an error handler's own response must still have (RFC 9110 §11.6.1).
-_KEPT_HEADERS = ("WWW-Authenticate", "Cache-Control", "Retry-After")
 _REMEDY = (
     "call BearerGuard(app) or init_app(app), and make requests through the app's WSGI interface"
 )
 
 
-class BearerGuard:
+class BearerGuard(Extension[flask.Flask]):
     """Authenticates every request of a Flask app.
 
     Args:
@@ -63,40 +62,14 @@ class BearerGuard:
         ConfigurationError: an option or a setting is missing or malformed.
     """
 
-    def __init__(
-        self,
-        app: flask.Flask | None = None,
-        *,
-        guard: Guard | None = None,
-        require: Requirement | None = None,
-        optional: bool | Sequence[str] = False,
-        exclude: Sequence[str] = (),
-    ) -> None:
-        self.guard: Guard | None = guard
-        self._options: AdmissionOptions = {
-            "require": require,
-            "optional": optional,
-            "exclude": exclude,
-        }
-        if app is not None:
-            self.init_app(app)
-
-    def init_app(self, app: flask.Flask) -> None:
-        """Protect `app`; one extension may protect several.
-
-        Raises:
-            ConfigurationError: the app has a `BearerGuard`, or a setting is missing or malformed.
-        """
-        if _EXTENSION in app.extensions:
-            raise ConfigurationError("init_app(): this app has a BearerGuard already")
-        guard = self.guard or Guard.from_mapping(app.config)
-        middleware: Any = _Middleware(app.wsgi_app, guard=guard, **self._options)
+    def _protect(self, app: flask.Flask, guard: Guard, options: AdmissionOptions) -> object:
+        middleware: Any = _Middleware(app.wsgi_app, guard=guard, **options)
         middleware.flask_app = app
-        app.extensions[_EXTENSION] = middleware
         app.wsgi_app = middleware  # type: ignore[method-assign]
         # Before all code of the app: its URL preprocessors may reveal which things exist.
         app.url_value_preprocessors.setdefault(None, []).insert(0, _refuse_here)
         app.after_request(_keep_challenge)
+        return middleware
 
 
 class _Middleware(wsgi.BearerMiddleware):
@@ -239,7 +212,7 @@ def _refuse_here(_endpoint: str | None, _values: dict[str, Any] | None) -> None:
     admission = request.environ.get(_ADMISSION)
     if not isinstance(admission, Admission):
         raise ConfigurationError(f"no guard found: {_REMEDY}")
-    middleware: _Middleware = flask.current_app.extensions[_EXTENSION]
+    middleware: _Middleware = flask.current_app.extensions[EXTENSION]
     middleware.check_routes()
     decision = request.environ.get(_DECISION)
     if decision is None:
@@ -256,26 +229,16 @@ def _refuse_here(_endpoint: str | None, _values: dict[str, Any] | None) -> None:
 
 
 def _may_go_out(environ: wsgi.Environ, status: int) -> bool:
-    """Whether Flask's response may be sent: its own to OPTIONS, or one that is not a success.
-
-    An error handler may redirect a browser to a login, or respond 404; it must not turn a refusal
-    into a success.
-    """
+    """Whether Flask's response may be sent: its own to OPTIONS, or one that refuses."""
     if _IS_OPTIONS in environ:
         return status < HTTPStatus.INTERNAL_SERVER_ERROR
-    refusal: Response | None = environ.get(_REFUSAL)
-    if refusal is None:
-        return False
-    is_no_success = HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.INTERNAL_SERVER_ERROR
-    return is_no_success or status == refusal.status
+    return may_replace(environ.get(_REFUSAL), status)
 
 
 def _keep_challenge(response: flask.Response) -> flask.Response:
     """Give an error handler's own response the headers that a refusal must have."""
     refusal: Response | None = flask.request.environ.get(_REFUSAL)
     if refusal is not None and response.status_code == refusal.status:
-        for name in _KEPT_HEADERS:
-            values = [value for key, value in refusal.headers if key == name]
-            if values:
-                response.headers.setlist(name, values)
+        for name, values in kept_headers(refusal).items():
+            response.headers.setlist(name, values)
     return response

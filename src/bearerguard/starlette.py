@@ -6,7 +6,7 @@ decorators differ in that their 401 and 403 carry the whole challenge.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -46,11 +46,31 @@ class BearerMiddleware(asgi.BearerMiddleware):
     and so guards nothing.
     """
 
-    __slots__ = ()
+    __slots__ = ("_error",)
+
+    _error: ConfigurationError | None
 
     def _prepare(self) -> None:
         super()._prepare()
-        apps = (each for each in wrapped_apps(self.app) if isinstance(each, Starlette | Router))
+        self._error = None
+        apps = [each for each in wrapped_apps(self.app) if isinstance(each, Starlette | Router)]
+        try:
+            self._check_apps(apps)
+        except ConfigurationError as error:
+            if isinstance(apps[0], Starlette):
+                raise
+            # The app is starting. Its server must be told by a message of the lifespan: servers
+            # take an exception for an app without a lifespan, and serve it.
+            self._error = error
+            self._warm = (*self._warm[:2], True, *self._warm[3:])  # for `_exceptions`
+
+    def _exceptions(self, scope: asgi.Scope) -> tuple[bool, bool]:
+        if self._error is not None:
+            raise self._error
+        return super()._exceptions(scope)
+
+    def _check_apps(self, apps: Sequence[Starlette | Router]) -> None:
+        """Raise `ConfigurationError` where a route of these apps cannot work."""
         check_routes(endpoint for app in apps for endpoint in _endpoints(app.routes))
 
     def describe(self, scope: asgi.Scope) -> RequestInfo:  # noqa: D102 - as the adapter's
@@ -60,6 +80,22 @@ class BearerMiddleware(asgi.BearerMiddleware):
         except Exception:  # a convertor of the app: what it raises must not change a refusal
             route = ""
         return replace(asgi.request_info(scope), route=route)
+
+    async def _start(self) -> None:
+        """Do what must be done once, when the app starts; may raise `ConfigurationError`."""
+
+    async def pass_on(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+        """Start the app, or tell its server why it cannot be started."""
+        if scope["type"] == "lifespan":
+            try:
+                if self._error is not None:
+                    raise self._error
+                await self._start()
+            except ConfigurationError as error:
+                await receive()
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                raise
+        await super().pass_on(scope, receive, send)
 
 
 def _template(routes: Iterable[BaseRoute], scope: asgi.Scope) -> str:
@@ -78,6 +114,11 @@ def _template(routes: Iterable[BaseRoute], scope: asgi.Scope) -> str:
     return partly
 
 
+def request_info(scope: asgi.Scope) -> RequestInfo:
+    """Describe a request or websocket that has reached its route."""
+    return replace(asgi.request_info(scope), route=_whole(scope.get("route"), scope))
+
+
 def _whole(route: object, scope: asgi.Scope) -> str:
     path = getattr(route, "path", "")
     return scope.get("root_path", "") + path if path else ""
@@ -86,7 +127,8 @@ def _whole(route: object, scope: asgi.Scope) -> str:
 def _endpoints(routes: Iterable[BaseRoute]) -> Iterator[object]:
     for route in routes:
         yield getattr(route, "endpoint", None)
-        yield from _endpoints(getattr(route, "routes", None) or ())
+        inner = getattr(route, "original_router", route)  # of a router that a FastAPI app includes
+        yield from _endpoints(getattr(inner, "routes", None) or ())
 
 
 def require_scopes(*names: str) -> Callable[[Endpoint], Endpoint]:
@@ -127,8 +169,7 @@ class _Decorators(RouteDecorators[_Connection]):
         return Admitted(admission, scope["state"]["principal"])
 
     def describe(self, connection: _Connection) -> RequestInfo:
-        scope = connection.scope
-        return replace(asgi.request_info(scope), route=_whole(scope.get("route"), scope))
+        return request_info(connection.scope)
 
     def refuse(self, connection: _Connection, admission: Admission, decision: Deny) -> Response:
         refusal = admission.refusal(decision, self.describe(connection))

@@ -60,7 +60,7 @@ class BearerMiddleware(Adapter[WSGIApp]):
         if has_exceptions:
             path, raw_path = _paths(environ)
             if admission.excludes(path, raw_path) or (
-                admission.passes_preflights and _is_preflight(environ)
+                admission.passes_preflights and is_preflight(environ)
             ):
                 environ["bearerguard.principal"] = ANONYMOUS
                 return app(environ, start_response)
@@ -86,7 +86,8 @@ class BearerMiddleware(Adapter[WSGIApp]):
             if not isinstance(decision, Allow):
                 environ["bearerguard.principal"] = ANONYMOUS
                 return self.refuse(environ, start_response, decision)
-            principal, token_headers = decision.principal, None
+            principal, known = decision.principal, decision.kept
+            token_headers = None if known is None else known.token_headers
         environ["bearerguard.principal"] = principal
         has_origin = "HTTP_ORIGIN" in environ
         if has_origin or is_optional:
@@ -168,12 +169,13 @@ def request_info(environ: Environ) -> RequestInfo:
         raw_path,
         whole_path=_whole_path(environ),
         has_origin="HTTP_ORIGIN" in environ,
-        is_preflight=_is_preflight(environ),
-        header=partial(_header, environ),
+        is_preflight=is_preflight(environ),
+        header=partial(header, environ),
     )
 
 
-def _header(environ: Environ, wanted: str) -> str | None:
+def header(environ: Environ, wanted: str) -> str | None:
+    """Return the value of a header field by its lower-case name, None for none."""
     value: str | None = environ.get("HTTP_" + wanted.upper().replace("-", "_"))
     return value
 
@@ -191,7 +193,7 @@ def _paths(environ: Environ) -> tuple[str, str]:
     return path or "/", raw_path.partition("?")[0]
 
 
-def _is_preflight(environ: Environ) -> bool:
+def is_preflight(environ: Environ) -> bool:
     """Whether it is a CORS preflight (Fetch, §3.2.2): without credentials."""
     return (
         environ["REQUEST_METHOD"] == "OPTIONS"

@@ -34,3 +34,19 @@ def behind(request: pytest.FixtureRequest) -> Callable[..., Send]:
     """Return one of the adapters, in front of an app that responds with given headers."""
     adapter: Callable[..., Send] = request.param
     return adapter
+
+
+@pytest.fixture(scope="session")
+def users() -> Iterator[None]:
+    """Django's database with two users; one for the process, as Django's connections are."""
+    import tests.django_project  # noqa: F401 - before anything that reads Django's settings
+
+    # isort: split
+    from django.contrib.auth.models import User
+    from django.test.utils import setup_databases, teardown_databases
+
+    created = setup_databases(verbosity=0, interactive=False)
+    User.objects.create_user("ada")
+    User.objects.create_user("bob", is_active=False)
+    yield
+    teardown_databases(created, verbosity=0)

@@ -10,11 +10,14 @@ import pytest
 from bearerguard import asgi, starlette, wsgi
 
 NAMES = {
-    "asgi": "ASGIApp BearerMiddleware Message Receive RequestState Scope Send raw_headers"
-    " request_info send_response",
+    "asgi": "REFUSAL ASGIApp BearerMiddleware Message Receive RequestState Scope Send raw_headers"
+    " request_info send_response sending_refusals",
     "wsgi": "BearerMiddleware Environ StartResponse WSGIApp request_info",
     "starlette": "BearerMiddleware require require_scopes",
+    "fastapi": "BearerMiddleware BearerSecurity",
     "flask": "BearerGuard current_principal require require_scopes",
+    "litestar": "BearerMiddleware BearerPlugin RouteGuard provide_principal require require_scopes",
+    "quart": "BearerGuard current_principal require require_scopes",
     "middleware": "Adapter Admission AdmissionOptions Admitted RequestInfo ResponseHeaders"
     " RouteDecorators TokenHeaders check_routes check_takes",
 }

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
+import anyio
 import pytest
 from starlette.applications import Starlette
 from starlette.authentication import requires
@@ -361,6 +362,42 @@ def test_a_decorator_above_the_routes_own_is_refused_at_the_start(wrap, guard):
         TestClient(app),  # its lifespan
     ):
         pass
+
+
+def test_a_server_is_told_that_the_app_cannot_start(guard):
+    """An exception alone would mean an app without a lifespan, which is served."""
+
+    async def home(request: Request): ...
+
+    require_scopes("write")(home)
+    bearer = Middleware(BearerMiddleware, guard=guard)
+    app = Starlette(routes=[Route("/", home)], middleware=[bearer])
+    messages: list[Any] = []
+
+    async def receive() -> dict[str, str]:
+        return {"type": "lifespan.startup"}
+
+    async def send(message: Any) -> None:
+        messages.append(message)
+
+    with pytest.raises(ConfigurationError):
+        anyio.run(app, {"type": "lifespan", "state": {}}, receive, send)
+    (message,) = messages
+    assert message["type"] == "lifespan.startup.failed"
+    assert "home is a route without its requirement" in message["message"]
+    with pytest.raises(ConfigurationError, match="home is a route"):  # without a lifespan
+        TestClient(app).get("/nowhere")
+
+
+def test_scopes_that_are_no_connection_pass_untouched(guard):
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope)
+
+    middleware: Any = BearerMiddleware(app, guard=guard)
+    anyio.run(middleware, {"type": "own"}, None, None)
+    assert seen == [{"type": "own"}]
 
 
 def test_a_route_that_takes_a_bare_connection_gets_a_response(client: TestClient, bearer: Bearer):

@@ -39,6 +39,8 @@ def test_no_line_is_longer_than_the_terminal_and_no_name_is_cut_or_broken(path, 
     assert max(map(len, text.splitlines())) <= COLUMNS
     assert "…" not in text
     lines = text.splitlines()
+    assert command.help
+    assert " ".join(command.help.split()) in " ".join(text.split())
     for parameter in command.params:
         for name in (*parameter.opts, *parameter.secondary_opts):
             if parameter.param_type_name == "option":

@@ -87,6 +87,7 @@ def test_unknown_scopes_and_the_audience_of_assertions_are_options_and_variables
         "BEARERGUARD_SERVER_ISSUER": url,
         "BEARERGUARD_SERVER_STORE": f"sqlite:///{tmp_path}/auth.db",
         "BEARERGUARD_SERVER_UNKNOWN_SCOPES": "refuse",
+        "BEARERGUARD_SERVER_HEALTH_PATH": "none",
     }
     key = ec.generate_private_key(ec.SECP256R1())
     public = {**json.loads(ECAlgorithm.to_jwk(key.public_key())), "kid": "k"}
@@ -118,6 +119,7 @@ def test_unknown_scopes_and_the_audience_of_assertions_are_options_and_variables
         refused = client.post("/oauth/token", data=fields("read admin", "2"))
         assert refused.json()["error"] == "invalid_scope"
         details = json.loads(running.wait_for_line(r"request_refused (\{.*\})"))
+        assert client.get("/health").status_code == 404
     assert (details["scope"], details["client_id"]) == ("admin", "robot")
 
 
@@ -158,11 +160,57 @@ def test_plain_http_beyond_this_machine_must_be_asked_for(tmp_path: Path) -> Non
     command = [str(program_file), *own, "--port", str(port), "--insecure-allow-http"]
     with program(command, cwd=tmp_path, environ=SECRET) as running:
         running.wait_for_port(port)
-        # Each line begins with the date and the time.
-        running.wait_for_line(r"(20\d\d-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) INFO bearerguard")
         url = f"http://127.0.0.1:{port}/.well-known/oauth-authorization-server"
         assert httpx2.get(url, timeout=60).json()["issuer"] == "http://auth.internal.example"
 
 
 def _form(html: str) -> dict[str, str]:
     return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', html))
+
+
+@pytest.mark.parametrize("chosen", ["text", "json"])
+def test_lines_have_a_time_and_probes_find_the_health(tmp_path: Path, chosen: str) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    variables = {
+        **SECRET,
+        "BEARERGUARD_SERVER_ISSUER": url,
+        "BEARERGUARD_SERVER_STORE": f"sqlite:///{tmp_path}/auth.db",
+        "BEARERGUARD_SERVER_HEALTH_PATH": "/state",
+    }
+    program_file = str(Path(sys.executable).with_name("bearerguard"))
+    command = [program_file, "serve", "--port", str(port), "--log-format", chosen]
+    with (
+        program(command, cwd=tmp_path, environ=variables) as running,
+        httpx2.Client(base_url=url, timeout=60) as client,
+    ):
+        running.wait_for_port(port)
+        response = client.get("/state")
+        assert (response.status_code, response.json()["ready"]) == (200, True)
+        assert client.get("/state/live").json() == {"live": True}
+        assert client.get("/health").status_code == 404
+        (tmp_path / "auth.db").rename(tmp_path / "elsewhere.db")
+        time.sleep(1.1)  # the state is a second old at most
+        assert client.get("/state").status_code == 503
+        running.wait_for_line("(store_lost)")
+        lines = running.output.splitlines()
+    assert len(lines) > 3
+    moment = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
+    loggers = set()
+    for line in lines:
+        if chosen == "json":
+            fields = json.loads(line)
+            assert re.fullmatch(moment, fields["time"])
+            loggers.add(fields["logger"])
+        else:
+            found = re.fullmatch(rf"{moment} [A-Z]+ ([\w.]+) .+", line)
+            assert found, line
+            loggers.add(found[1])
+    assert loggers >= {"bearerguard.server", "uvicorn.error"}
+
+
+def test_a_health_path_that_is_an_endpoint_is_refused(tmp_path: Path) -> None:
+    own = ("serve", "--issuer", "http://127.0.0.1:1", "--store", f"sqlite:///{tmp_path}/auth.db")
+    result = CliRunner().invoke(app, [*own, "--health-path", "/oauth/token"], env=SECRET)
+    assert result.exit_code == 2
+    assert "--health-path: /oauth/token is another endpoint" in result.stderr

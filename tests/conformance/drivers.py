@@ -68,10 +68,19 @@ def call_asgi(protected: Protected, request: Sent) -> Received:
         text = b"" if scope["method"] == "HEAD" else principal.identity.encode()
         await send({"type": "http.response.body", "body": text})
 
+    guarded = asgi.BearerMiddleware(app, guard=protected.guard, **protected.options)
+    return through_asgi(guarded, request)
+
+
+def through_asgi(app: Any, request: Sent) -> Received:
+    """Send a request to an ASGI app, as a server would."""
     sent: list[MutableMapping[str, Any]] = []
+    body = [request.body]
 
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": request.body, "more_body": False}
+        if not body:
+            await anyio.sleep_forever()
+        return {"type": "http.request", "body": body.pop(), "more_body": False}
 
     async def send(message: MutableMapping[str, Any]) -> None:
         sent.append(message)
@@ -79,6 +88,8 @@ def call_asgi(protected: Protected, request: Sent) -> Received:
     path, _, query = request.target.partition("?")
     scope = {
         "type": "http",
+        "http_version": "1.1",
+        "scheme": "https",
         "method": request.method,
         "path": unquote_to_bytes(path).decode(),
         "raw_path": path.encode(),
@@ -86,9 +97,7 @@ def call_asgi(protected: Protected, request: Sent) -> Received:
         "root_path": "",
         "headers": [(name.lower().encode(), value) for name, value in request.headers],
     }
-    anyio.run(
-        asgi.BearerMiddleware(app, guard=protected.guard, **protected.options), scope, receive, send
-    )
+    anyio.run(app, scope, receive, send)
     start, *chunks = sent
     fields = ((name.decode(), value.decode("latin-1")) for name, value in start["headers"])
     return Received(start["status"], tuple(fields), b"".join(each["body"] for each in chunks))
@@ -100,6 +109,12 @@ def call_wsgi(protected: Protected, request: Sent) -> Received:
         start_response("200 OK", [("Content-Type", "text/plain"), *protected.app_headers])
         return [b"" if environ["REQUEST_METHOD"] == "HEAD" else principal.identity.encode()]
 
+    guarded = wsgi.BearerMiddleware(app, guard=protected.guard, **protected.options)
+    return through_wsgi(validator(guarded), request)
+
+
+def through_wsgi(app: Any, request: Sent) -> Received:
+    """Send a request to a WSGI app, as a server would."""
     started: list[Any] = []
 
     def start_response(status: str, fields: list[tuple[str, str]], *_: Any) -> Any:
@@ -131,12 +146,11 @@ def call_wsgi(protected: Protected, request: Sent) -> Received:
         text = value.decode("latin-1")
         # CGI has no repeated fields: servers join them (RFC 3875 §4.1.18).
         environ[key] = f"{environ[key]},{text}" if key in environ else text
-    checked = validator(wsgi.BearerMiddleware(app, guard=protected.guard, **protected.options))
-    result = checked(environ, start_response)
+    result = app(environ, start_response)
     try:
         content = b"".join(result)
     finally:
-        result.close()  # type: ignore[attr-defined]
+        result.close()
     status, fields = started
     lowered = tuple((name.lower(), value) for name, value in fields)
     return Received(int(status[:3]), lowered, content)

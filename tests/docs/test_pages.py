@@ -8,6 +8,9 @@ import re
 import pytest
 
 from bearerguard import Guard, Introspection, Issuer
+from bearerguard.cli.doctor import api, issuer, keys, server, store, web
+from bearerguard.cli.doctor.finding import Rule
+from bearerguard.cli.inspect import FLAGS, flag_of
 from bearerguard.guard.config.settings import SETTINGS
 from bearerguard.server import AuthorizationServer
 from tests.docs import floors
@@ -86,12 +89,14 @@ def test_variables_that_a_page_names_are_read() -> None:
 
 
 def test_options_of_commands_that_a_page_names_are_there() -> None:
-    source = _source("cli") + _source("server")
+    policy = " ".join(map(flag_of, FLAGS.values()))
+    source = _source("cli") + _source("server") + policy
     commands = "\n".join(
         re.findall(r"^\$ bearerguard.*|`(?:bearerguard [^`]*)?--[^`]*`", _prose(), re.MULTILINE)
     )
+    others = {"help", "all", "check", "workers", "preload", "instructions", "update", "deploy"}
     for option in set(re.findall(r"(?<![\w-])--([a-z][a-z-]+)", commands)):
-        if option not in {"help", "all", "check", "workers", "preload", "instructions", "update"}:
+        if option not in others:
             known = re.search(rf"--{option}\b|\b{option.replace('-', '_')}s?:", source)
             assert known, option
 
@@ -99,3 +104,17 @@ def test_options_of_commands_that_a_page_names_are_there() -> None:
 def test_every_setting_is_described() -> None:
     text = (DOCS / "configuration.md").read_text()
     assert [each.name for each in SETTINGS if f"`{each.name}`" not in text] == []
+
+
+def test_every_check_of_doctor_is_described_and_no_other() -> None:
+    modules = (api, issuer, keys, server, store, web)
+    rules = [each for module in modules for each in vars(module).values() if isinstance(each, Rule)]
+    areas = "|".join({each.check.partition(".")[0] for each in rules})
+    named = re.findall(rf"`((?:{areas})\.[a-z_0-9]+)`", (DOCS / "doctor.md").read_text())
+    assert set(named) == {each.check for each in rules}
+
+
+def test_no_page_passes_a_secret_as_an_argument() -> None:
+    commands = re.findall(r"^\$ .*(?:\\\n.*)*", _prose(), re.MULTILINE)
+    secret = r"-H ['\"]?Authorization|--(?:password|token|secret|client-secret)[ =]|-u \S+:"
+    assert [each for each in commands if re.search(secret, each)] == []

@@ -7,7 +7,9 @@ this machine stands for https://api.example.com.
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -18,7 +20,7 @@ from tests.docs.pages import PAGES, ROOT, parts
 ISSUER, API = "https://id.example.com", "https://api.example.com"
 PASSWORD = "correct horse battery staple\n"
 # Blocks that log in with a browser, or start a server that stays.
-NOT_RUN = 2
+NOT_RUN = 4
 CLIENT_PAGES = {"docs/client.md"}
 
 
@@ -33,7 +35,11 @@ RUN = [page for page in PAGES if any(part.run for part in parts(page))]
 def test_what_a_page_shows_works(
     page: Path, local_issuer: LocalIssuer, place: Path, request: pytest.FixtureRequest
 ) -> None:
-    names: dict[str, Any] = {"__name__": "page", "local_issuer": local_issuer, "PAGE": page}
+    # Frameworks look in a function's module for what its annotations name.
+    module = ModuleType("page")
+    request.getfixturevalue("monkeypatch").setitem(sys.modules, "page", module)
+    names: dict[str, Any] = vars(module)
+    names |= {"local_issuer": local_issuer, "PAGE": page}
     real = {ISSUER: local_issuer.url}
     if name_of(page) in CLIENT_PAGES:
         request.getfixturevalue("visitor")
@@ -48,7 +54,7 @@ def test_what_a_page_shows_works(
             code = "\n" * (part.line - 1) + text
             exec(compile(code, str(page), "exec"), names)
         elif part.run:
-            run(part.commands)
+            run([each.replace(ISSUER, local_issuer.url) for each in part.commands])
 
 
 def run(commands: list[str]) -> None:

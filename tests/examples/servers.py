@@ -16,6 +16,10 @@ _COMMANDS: dict[str, tuple[str, Callable[[int], list[str]]]] = {
         "starlette_app",
         lambda port: ["uvicorn", "app:app", "--port", str(port), "--log-level", "warning"],
     ),
+    "fastapi": (
+        "fastapi_app",
+        lambda port: ["uvicorn", "app:app", "--port", str(port), "--log-level", "warning"],
+    ),
     "hypercorn": (
         "starlette_app",
         lambda port: ["hypercorn", "app:app", "--bind", f"127.0.0.1:{port}"],
@@ -34,6 +38,21 @@ _COMMANDS: dict[str, tuple[str, Callable[[int], list[str]]]] = {
     "waitress": (
         "flask_app",
         lambda port: ["waitress", f"--listen=127.0.0.1:{port}", "--threads=16", "app:app"],
+    ),
+    "gunicorn with Django": (
+        "django_app",
+        lambda port: ["gunicorn", "recordings.wsgi", "--bind", f"127.0.0.1:{port}", "--threads=8"],
+    ),
+    "uvicorn with Django": (
+        "django_app",
+        lambda port: [
+            *("uvicorn", "recordings.asgi:application", "--port", str(port)),
+            *("--log-level", "warning", "--lifespan", "off"),
+        ],
+    ),
+    "hypercorn with Django": (
+        "django_app",
+        lambda port: ["hypercorn", "recordings.asgi:application", "--bind", f"127.0.0.1:{port}"],
     ),
     "flask": ("flask_app", lambda port: ["flask", "run", "--port", str(port)]),
 }

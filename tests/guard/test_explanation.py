@@ -30,6 +30,7 @@ from bearerguard import (
     scopes,
 )
 from bearerguard.guard.explanation import Check
+from bearerguard.redis import RedisStore
 from bearerguard.testing import LocalIssuer
 from tests.conformance.harness import NOON, Clock
 
@@ -354,22 +355,19 @@ def test_a_revoked_token_is_explained_as_revoked() -> None:
     assert check_of(unread, "revocation").status == "not reached"
 
 
-class DownStore:
-    """A store of revocations that cannot be read."""
-
-    secrets = (b"s" * 32,)
-    prefix = "down"
-
-    def __getattr__(self, name: str) -> Any:
-        from bearerguard.runtime.messages import StoreFailed
-
-        if name == "listening":
-            raise AttributeError(name)
-
-        def fail(*_: object, **__: object) -> Any:
-            raise StoreFailed("the store is down")
-
-        return fail
+def test_revocations_that_cannot_be_read_are_named_as_the_cause() -> None:
+    away = RedisStore("redis://127.0.0.1:1", secret="s" * 32, timeout=0.2)
+    local, guard = trusting(revocations=Revocations(away))
+    with guard:
+        explanation = guard.explain(local.token())
+        assert explanation.result == "unavailable"
+        assert failures(explanation) == {"revocation": "revocations_unavailable"}
+        both = guard.explain(local.token(expires_in=-300))
+        assert failures(both) == {
+            "expiry": "expired",
+            "revocation": "revocations_unavailable",
+        }
+        assert both.reason == Reason("expired", "The access token expired")
 
 
 # Opaque tokens
@@ -410,7 +408,7 @@ def test_an_introspection_endpoint_that_is_down_is_explained() -> None:
 
 
 def test_a_token_that_no_issuer_is_found_for_is_explained() -> None:
-    local, guard = trusting(opaque=True, route_opaque=lambda _token: None)
+    _, guard = trusting(opaque=True, route_opaque=lambda _token: None)
     explanation = guard.explain("opaque")
     assert failures(explanation) == {"issuer": "unknown_issuer"}
     assert "route_opaque=" in check_of(explanation, "issuer").actual
@@ -420,8 +418,10 @@ def test_a_token_that_no_issuer_is_found_for_is_explained() -> None:
 def test_a_jwt_is_introspected_where_all_tokens_are() -> None:
     local, guard = trusting(opaque=True, options={"tokens": "opaque"})
     explanation = guard.explain(local.token())
-    assert failures(explanation) == {"introspection": "inactive"}
+    assert explanation.accepted
+    assert check_of(explanation, "introspection").status == "passed"
     assert check_of(explanation, "form").actual == "a JWT"
+    assert "signature" not in [check.name for check in explanation.checks]
 
 
 # What an explanation shows and leaves alone
@@ -531,20 +531,26 @@ def assert_agreement(guard: Guard, token: str) -> None:
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(CLAIMS, HEADERS, OPTIONS, REQUIREMENTS, st.booleans(), st.booleans())
+@given(
+    CLAIMS,
+    HEADERS,
+    OPTIONS,
+    REQUIREMENTS,
+    st.tuples(st.booleans(), st.none() | st.builds(Revocations)),
+)
 def test_explanation_and_decision_agree_on_every_jwt(
     claims: dict[str, Any],
     header: dict[str, Any],
     options: dict[str, Any],
     requirement: Any,
-    genuine: bool,
-    revocable: bool,
+    guard_options: tuple[bool, Revocations | None],
 ) -> None:
+    genuine, revocations = guard_options
     _, guard = trusting(
         LOCAL,
         options=options,
         require=requirement,
-        revocations=Revocations() if revocable else None,
+        revocations=revocations,
     )
     key = LOCAL.key if genuine else OTHER.key
     token = LOCAL.token(claims=claims, header=header, key=key)

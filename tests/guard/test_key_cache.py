@@ -209,7 +209,7 @@ def test_the_background_refresh_goes_on_through_an_outage(
     _until(lambda: status(guard) == "fresh", meanwhile=lambda: _turn(clock, guard, token))
     clock.now += 86_400
     assert status(guard) == "dead"
-    assert guard.health()["ok"] is False
+    assert guard.health()["fresh"] is False
 
 
 def _turn(clock: Clock, guard: Guard, token: str) -> None:
@@ -400,7 +400,7 @@ def test_static_keys_never_fetch_and_are_healthy(issuer: LocalIssuer, clock: Clo
         with pytest.raises(TokenError, match="unknown_key"):
             guard.verify(issuer.token(header={"kid": "other"}))
         assert status(guard) == "static"
-        assert guard.health()["ok"] is True
+        assert guard.health()["fresh"] is True
     assert not issuer.hits
 
 

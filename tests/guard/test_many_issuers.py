@@ -78,7 +78,7 @@ def test_an_allowed_tenant_passes_and_no_other(provider: Provider) -> None:
             guard.verify(provider.tenant("c").token())
         assert provider.fetched["c"] == 0
         assert set(guard.health()["issuers"]) == {"https://id.test/a/v2", "https://id.test/b/v2"}
-        assert guard.health()["ok"]
+        assert guard.health()["fresh"]
         assert repr(guard) == f"Guard({URL!r})"
 
 
@@ -169,7 +169,7 @@ def test_an_outage_of_one_tenant_does_not_affect_others(provider: Provider) -> N
         assert provider.fetched["a"] == before  # the pause is the tenant's own
         health = guard.health()
         assert health["issuers"]["https://id.test/a/v2"]["status"] == "absent"
-        assert health["ok"]  # one customer's outage takes no API out of service
+        assert health["fresh"]  # one customer's outage takes no API out of service
 
 
 def test_a_bounded_number_of_tenants_is_kept_and_dropped_ones_are_not_refreshed(

@@ -28,6 +28,7 @@ from bearerguard import (
     role,
     scopes,
 )
+from bearerguard.guard.observers import Observers
 from bearerguard.middleware.admission import Admission, RequestInfo
 from bearerguard.redis import RedisStore
 from bearerguard.runtime.flow import Fetch
@@ -356,6 +357,23 @@ def test_a_fetch_that_fails_says_why(
     assert record.url == "https://issuer.test:8443/keys"
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://user:p4ss@[2001:db8::1]:8443/keys?k=1#f", "https://[2001:db8::1]:8443/keys"),
+        ("https://issuer.test", "https://issuer.test"),
+        ("https://[", None),
+        ("https://issuer.test:port/keys", None),
+    ],
+)
+def test_a_url_is_shown_without_user_query_and_fragment(
+    recorder: Recorder, url: str, shown: str | None
+) -> None:
+    with Observers([recorder]).watch("jwks", None)(url):
+        pass
+    assert recorder.fetches[0].url == shown
+
+
 def test_introspection_is_a_fetch_that_posts(issuer: LocalIssuer, recorder: Recorder) -> None:
     chosen = issuer.introspection.options()
     trusted = issuer.issuer(introspection=chosen)
@@ -370,7 +388,7 @@ def test_introspection_is_a_fetch_that_posts(issuer: LocalIssuer, recorder: Reco
     found = [each for each in recorder.fetches if each.target == "introspection"]
     assert [(each.method, each.result, each.error, each.status) for each in found] == [
         ("POST", "ok", None, 200),
-        ("POST", "failed", "content", 200),
+        ("POST", "failed", "not_json", 200),
         ("POST", "failed", "status", 500),
     ]
 

@@ -102,6 +102,20 @@ const programs = () =>
       ]
     : [];
 
+// With DOCS_REDIRECT there is a public client for the docs of an API, in a browser, whose users log
+// in by any name. ISSUER is the public name of this server behind a reverse proxy.
+const docsRedirect = process.env.DOCS_REDIRECT;
+const docs = () =>
+  docsRedirect
+    ? [
+        {
+          client_id: 'swagger',
+          token_endpoint_auth_method: 'none',
+          redirect_uris: [docsRedirect],
+        },
+      ]
+    : [];
+
 const makeApp = (issuer, keys) => {
   const provider = new Provider(issuer, {
     clients: [
@@ -115,10 +129,12 @@ const makeApp = (issuer, keys) => {
       ...apis(),
       ...withUsers(),
       ...programs(),
+      ...docs(),
     ],
     extraTokenClaims: (_context, token) => (token.sid ? { sid: token.sid } : undefined),
     jwks: { keys },
     scopes: ['read', 'write'],
+    ...(docsRedirect ? { clientBasedCORS: () => true } : {}),
     // Its own dispatcher reaches no loopback address, where the tests are.
     fetch: (url, options) => globalThis.fetch(url, { ...options, dispatcher: undefined }),
     cookies: { keys: ['only for tests'] },
@@ -127,7 +143,7 @@ const makeApp = (issuer, keys) => {
     enabledJWA: { idTokenSigningAlgValues: Object.keys(algorithms) },
     features: {
       clientCredentials: { enabled: true },
-      devInteractions: { enabled: Boolean(logoutUri ?? clientKey) },
+      devInteractions: { enabled: Boolean(logoutUri ?? clientKey ?? docsRedirect) },
       deviceFlow: { enabled: Boolean(clientKey) },
       dPoP: {
         enabled: true,
@@ -142,6 +158,8 @@ const makeApp = (issuer, keys) => {
       resourceIndicators: {
         enabled: true,
         defaultResource: () => undefined,
+        // Swagger UI names the resource only when it asks for the code (RFC 8707 §2.2).
+        useGrantedResource: () => Boolean(docsRedirect),
         // The resource urn:api:RS256 gets JWT access tokens that are signed by RS256, and
         // urn:api:opaque gets opaque ones.
         getResourceServerInfo: (_context, resource) => ({
@@ -195,7 +213,8 @@ const server = http.createServer((request, response) => {
 
 let issuer;
 server.listen(0, '127.0.0.1', () => {
-  issuer = `http://127.0.0.1:${server.address().port}`;
+  const here = `http://127.0.0.1:${server.address().port}`;
+  issuer = process.env.ISSUER ?? here;
   app = makeApp(issuer, keys);
-  console.log(`READY ${issuer}`);
+  console.log(`READY ${here}`);
 });

@@ -40,6 +40,7 @@ except ImportError as error:
         ("starlette", "bearerguard.starlette", "starlette"),
         ("flask", "bearerguard.flask", "flask"),
         ("werkzeug", "bearerguard.flask", "flask"),
+        ("django", "bearerguard.django", "django"),
         ("redis", "bearerguard.redis", "redis"),
         ("sqlalchemy", "bearerguard.server", "server"),
         ("argon2", "bearerguard.server", "server"),

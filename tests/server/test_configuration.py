@@ -339,7 +339,8 @@ def test_every_variable_that_a_command_reads_is_known() -> None:
     folder = Path(bearerguard.cli.__file__).parent
     text = "".join(path.read_text() for path in folder.glob("*.py"))
     read = set(re.findall(r"BEARERGUARD_SERVER_[A-Z_]*[A-Z]", text))
-    read |= {f"BEARERGUARD_SERVER_{name}" for name in re.findall(r'_option\(\s*"([A-Z_]+)"', text)}
+    named = re.findall(r'_(?:option|seconds)\(\s*"([A-Z_]+)"', text)
+    read |= {f"BEARERGUARD_SERVER_{name}" for name in named}
     assert read | {"BEARERGUARD_SERVER_SECRET"} == VARIABLES
 
 

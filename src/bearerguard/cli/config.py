@@ -31,7 +31,8 @@ CODE, DEFAULT, ENVIRONMENT, SETTING = "code", "default", "environment", "setting
 _SERVER = "BEARERGUARD_SERVER_"
 _SET, _NOT_SET = "set", "not set"
 # The password of a URL such as postgresql://user:password@host, and parameters that are secrets.
-_PASSWORD = re.compile(r"(?<=://)([^/@\s]*?):[^/@\s]*@")
+# To the last @: a password may have characters that it should not.
+_PASSWORD = re.compile(r"(?<=://)([^/:@\s]*):\S*@")
 _PARAMETER = re.compile(r"(?i)([?&;][^=&;]*(?:password|secret|token|key)[^=&;]*=)[^&;\s]*")
 
 
@@ -124,7 +125,13 @@ def _raw(setting: Setting) -> str:
 
 def _section(found: AppGuard, issuer: Issuer) -> Section:
     guard = found.guard
-    rows = [_row(setting, guard, issuer) for setting in SETTINGS]
+    rows = [
+        _row(setting, guard, issuer)
+        for setting in SETTINGS
+        if setting.owner != "Introspection" or issuer.introspection is not None
+    ]
+    if issuer.introspection is None:
+        rows.append(Row("introspection", None, DEFAULT))
     requirement = combined(guard.requirement, found.requirement)
     revocations = guard.health().get("revocations")
     rows += [
@@ -154,12 +161,10 @@ def _row(setting: Setting, guard: Guard, issuer: Issuer) -> Row:
         "ClaimMapping": issuer.claims,
         "Introspection": issuer.introspection,
     }[setting.owner]
-    if owner is None:
-        return Row(setting.name, None, DEFAULT)
     value = getattr(owner, setting.option)
-    # Lists are kept as tuples, and required claims as a mapping: an empty one is the default.
     usual = signature(type(owner)).parameters[setting.option].default
-    is_usual = value == usual or (not value and not usual)
+    # Required claims are kept as a mapping, and names of headers in lower case.
+    is_usual = (not value and not usual) or str(value).lower() == str(usual).lower()
     source = source or (DEFAULT if is_usual else CODE)
     if setting.is_secret:
         return Row(setting.name, _NOT_SET if value is None else _SET, source)
@@ -171,10 +176,12 @@ def _row(setting: Setting, guard: Guard, issuer: Issuer) -> Row:
 def _printable(value: Any) -> Any:
     """Return a value fit for a table and for JSON."""
     if isinstance(value, Mapping):  # required claims: their values may be names of customers
-        return sorted(value)
+        return sorted(value) or None
     if isinstance(value, set | frozenset | tuple | list):
-        return [str(each) for each in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+        return [str(each) for each in value] or None
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return _masked(value) if isinstance(value, str) else value
 
 
 # The other roles
@@ -214,7 +221,7 @@ def _of_variable(name: str, usual: Any, *, is_secret: bool) -> Row:
     source = ENVIRONMENT if given else DEFAULT
     if is_secret:
         return Row(name, _SET if given else _NOT_SET, source)
-    return Row(name, _masked(given) if given else _printable(usual), source)
+    return Row(name, _printable(given or usual), source)
 
 
 def _masked(text: str) -> str:
@@ -256,6 +263,7 @@ def _print(section: Section) -> None:
     output.table(
         ("setting", "value", "from"),
         [(row.name.removeprefix(prefix), row.value, row.source) for row in section.rows],
-        f"no {prefix}* variable is set: set {prefix}ISSUER and {prefix}AUDIENCE, or pass the"
-        " import path of a guard or an app",
+        f"\nno {prefix}* variable is set: set {prefix}ISSUER and {prefix}AUDIENCE, or pass the"
+        " import path of a guard or an app\n",
+        unbroken=("setting", "from"),
     )

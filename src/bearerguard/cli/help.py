@@ -33,9 +33,11 @@ class Application(typer.Typer):
     ) -> None:
         # Without "rich", errors are plain text too: a URL or an id in them is not broken. A
         # traceback with local variables would show secrets.
+        # Without a help text, typer takes that of the callback.
+        given: dict[str, Any] = {} if help is None else {"help": help}
         super().__init__(
             name=name,
-            help=help,
+            **given,
             cls=cls or Group,
             no_args_is_help=True,
             context_settings=CONTEXT,
@@ -105,9 +107,12 @@ def _page(command: TyperCommand | TyperGroup, ctx: Any, width: int) -> list[str]
     lines = _filled(" ".join(usage), width, "", _BELOW)
     for paragraph in (command.help or "").split("\n\n"):
         lines += ["", *_filled(paragraph, width)]
-    for heading, parameters in (("Arguments:", arguments), ("Options:", options)):
+    panels: dict[str, list[Any]] = {"Arguments": arguments, "Options": []}
+    for each in options:
+        panels.setdefault(getattr(each, "rich_help_panel", None) or "Options", []).append(each)
+    for heading, parameters in panels.items():
         if parameters:
-            lines += ["", typer.style(heading, bold=True)]
+            lines += ["", typer.style(f"{heading}:", bold=True)]
         for each in parameters:
             lines.append(_BESIDE + typer.style(_named(each), bold=True))
             lines += _filled(each.help or "", width, _BELOW, _BELOW)
@@ -129,7 +134,7 @@ def _filled(text: str, width: int, first: str = "", rest: str = "") -> list[str]
 
 def _usage(argument: Any) -> str:
     name = _value(argument) + ("..." if argument.nargs != 1 else "")
-    return name if argument.required else f"[{name}]"
+    return name if argument.required or name.startswith("[") else f"[{name}]"
 
 
 def _named(parameter: Any) -> str:

@@ -44,12 +44,12 @@ _OPTIONS = (
 _POLICY = "Policy"
 
 
-def _flag(setting: Setting) -> str:
+def flag_of(setting: Setting) -> str:
     """Return the option of a setting: `--jwks-uri` for `BEARERGUARD_JWKS_URI`."""
     return "--" + setting.name.removeprefix(PREFIX).lower().replace("_", "-")
 
 
-_FLAGS: Mapping[str, Setting] = {
+FLAGS: Mapping[str, Setting] = {
     setting.option: setting
     for setting in SETTINGS
     if setting.owner == "Issuer" and setting.option in _OPTIONS
@@ -61,12 +61,14 @@ def _with_policy(command: Callable[..., None]) -> Callable[..., None]:
     signature = signatures.signature(command, eval_str=True)
     own = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
     added = []
-    for option, setting in _FLAGS.items():
+    for option, setting in FLAGS.items():
         is_flag = setting.kind == "true or false"
         text = f"{setting.meaning[0].upper()}{setting.meaning[1:]}."
         if setting.kind == "list":
             text += " Several are separated by commas."
-        shown = typer.Option(_flag(setting), help=text, rich_help_panel=_POLICY, show_default=False)
+        shown = typer.Option(
+            flag_of(setting), help=text, rich_help_panel=_POLICY, show_default=False
+        )
         kind = bool if is_flag else str
         added.append(
             signatures.Parameter(
@@ -156,10 +158,10 @@ def inspect(
 
 
 def _policy(app: str | None, policy: Mapping[str, Any]) -> AppGuard:
-    given = {_FLAGS[option]: value for option, value in policy.items() if value is not None}
+    given = {FLAGS[option]: value for option, value in policy.items() if value is not None}
     if app is not None:
         if given:
-            named = ", ".join(map(_flag, given))
+            named = ", ".join(map(flag_of, given))
             raise ConfigurationError(f"--app, {named}: the app has its own policy: leave one out")
         return app_guard(app)
     names = {setting.name: value for setting, value in given.items()}
@@ -172,14 +174,14 @@ def _policy(app: str | None, policy: Mapping[str, Any]) -> AppGuard:
     try:
         return AppGuard(Guard.from_mapping(values))
     except ConfigurationError as error:
-        raise ConfigurationError(_naming_flags(str(error), given or _FLAGS.values())) from error
+        raise ConfigurationError(_naming_flags(str(error))) from error
 
 
-def _naming_flags(message: str, settings: Any) -> str:
+def _naming_flags(message: str) -> str:
     """Name the option beside the variable, in the message of an error."""
-    for setting in settings:
+    for setting in FLAGS.values():
         if message.startswith((f"{setting.name}:", f"{setting.name} ")):
-            return f"{_flag(setting)}, {message}"
+            return f"{flag_of(setting)}, {message}"
     return message
 
 
@@ -293,12 +295,11 @@ def _verdict(explanation: Explanation) -> str:
 def _said(check: Check) -> list[tuple[str, str]]:
     """Return what is said of a check: labels and texts, one pair a line."""
     if check.status != "failed":
-        texts = {"passed": check.actual, "not reached": "not reached"}
-        return [("", texts.get(check.status) or check.actual or check.expected)]
+        return [("", check.actual or check.expected or check.status)]
     # The parts of a reference stay on one line.
     reference = f" ({check.reference})".replace(" ", "\u00a0") if check.reference else ""
     return [
-        ("found     ", check.actual),
+        ("actual    ", check.actual),
         ("expected  ", f"{check.expected}{' ' if reference else ''}{reference.strip()}"),
         ("remedy    ", check.remedy),
     ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sys
 import unicodedata
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
@@ -90,7 +90,7 @@ def say(text: str) -> None:
     _console().print(shown(text))
 
 
-def marked(line: str) -> None:
+def markup(line: str) -> None:
     """Print a line of a result that has rich's markup; `shown` has escaped what is in it."""
     _console().print(line)
 
@@ -102,10 +102,17 @@ def fields(values: Mapping[str, Any]) -> None:
         _console().print(f"[dim]{name:<{width}}[/]  {shown(words(value))}")
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], nothing: str) -> None:
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    nothing: str,
+    *,
+    unbroken: Collection[str] | None = None,
+) -> None:
     """Print rows under their columns; if there are none, the sentence `nothing`.
 
-    On a terminal that is too narrow, each row is printed as fields, so that no id is broken.
+    The values of the `unbroken` columns, by default of all, stay on one line each. On a terminal
+    that is too narrow for that, each row is printed as fields: no id is ever broken.
     """
     lines = [[words(value) for value in row] for row in rows]
     if not lines:
@@ -113,13 +120,17 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], nothing: str) -
         return
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for column in columns:
-        grid.add_column(column, no_wrap=True)
+        is_whole = unbroken is None or column in unbroken
+        grid.add_column(column, overflow="fold", no_wrap=is_whole)
     for line in lines:
         grid.add_row(*map(shown, line))
     console = _console()
-    width = console.measure(grid, options=console.options.update(max_width=_UNBOUNDED)).maximum
-    if width <= console.width or not sys.stdout.isatty():
-        console.print(grid, width=width)
+    needed = console.measure(grid, options=console.options.update(max_width=_UNBOUNDED))
+    if not sys.stdout.isatty():
+        console.print(grid, width=needed.maximum)
+        return
+    if needed.minimum <= console.width:
+        console.print(grid, width=min(needed.maximum, console.width))
         return
     for position, line in enumerate(lines):
         if position:

@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 from ipaddress import ip_network
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -20,6 +20,7 @@ from bearerguard.cli.server_options import (
     described,
 )
 from bearerguard.errors import ConfigurationError
+from bearerguard.logs import JsonFormatter, TextFormatter
 from bearerguard.runtime.extras import Extra
 from bearerguard.server import AuthorizationServer, Lifetimes, SigningKeys
 from bearerguard.server import settings as defaults
@@ -38,6 +39,7 @@ _OPTIONS = {
     "Lifetimes(client_secret_overlap=)": "--secret-overlap",
     "SigningKeys(algorithm=)": "--algorithm",
     "SigningKeys(lifetime=)": "--key-lifetime",
+    "health_path=": "--health-path",
     "AuthorizationServer(issuer)": "--issuer",
     "insecure_allow_http=True": "--insecure-allow-http",
     "refresh_token=": "--refresh-token-lifetime",
@@ -46,7 +48,6 @@ _OPTIONS = {
     "store=": "--store",
     "unknown_scopes=": "--unknown-scopes",
 }
-_LOG_LINES = "%(asctime)s %(levelname)s %(name)s %(message)s"
 _REVOCATIONS_SECRET = "BEARERGUARD_SERVER_REVOCATIONS_SECRET"  # noqa: S105 - its name
 
 
@@ -108,6 +109,18 @@ TrustedProxies = Annotated[
         " repeatable.",
     ),
 ]
+LogFormat = Annotated[
+    Literal["text", "json"],
+    _option("LOG_FORMAT", "How log lines are written: as text, or each as JSON.", "text|json"),
+]
+HealthPath = Annotated[
+    str,
+    _option(
+        "HEALTH_PATH",
+        "Where probes find the server's health, and /live below it; none for nowhere.",
+        "PATH|none",
+    ),
+]
 AnyHttp = Annotated[
     bool,
     typer.Option(
@@ -147,14 +160,14 @@ def serve(
     trusted_proxy: TrustedProxies = None,
     revocations: SharedRevocations = None,
     insecure_allow_http: AnyHttp = False,
+    health_path: HealthPath = "/health",
+    log_format: LogFormat = "text",
 ) -> None:
     """Run the authorization server; a proxy in front of it provides TLS."""
     with output.endings():
         proxies = _addresses(trusted_proxy or [])
-        # Before the server is built: it logs whether it creates a database. Alembic's steps are not
-        # logged.
-        logging.basicConfig(level=logging.INFO, format=_LOG_LINES)
-        logging.getLogger("alembic").setLevel(logging.WARNING)
+        # Before the server is built: it logs whether it creates a database.
+        _log_to_standard_error(JsonFormatter() if log_format == "json" else TextFormatter())
         with output.naming(_OPTIONS):
             server = AuthorizationServer(
                 issuer,
@@ -175,6 +188,7 @@ def serve(
                 unknown_scopes=unknown_scopes,  # type: ignore[arg-type]
                 accept_endpoint_audiences=accept_endpoint_audiences,
                 insecure_allow_http=insecure_allow_http,
+                health_path=None if health_path == "none" else health_path,
             )
         _check_place(host, port)
         # In a variable: the guard publishes only as long as it is referenced.
@@ -183,12 +197,21 @@ def serve(
             server.asgi_app(trusted_proxies=proxies),
             host=host,
             port=port,
+            # Its lines are formatted as ours.
+            log_config=None,
             # URLs may contain secrets; the server logs its own events.
             access_log=False,
             # The server resolves addresses itself, because logins are throttled by address: uvicorn
             # would trust loopback and an environment variable, and compare addresses as text.
             proxy_headers=False,
         )
+
+
+def _log_to_standard_error(formatter: logging.Formatter) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # its steps
 
 
 def _check_place(host: str, port: int) -> None:

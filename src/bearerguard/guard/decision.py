@@ -6,8 +6,8 @@ nothing themselves.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 from bearerguard.errors import (
     INSUFFICIENT_SCOPE,
@@ -26,9 +26,13 @@ from bearerguard.runtime.flow import Flow
 
 @dataclass(frozen=True, slots=True)
 class Allow:
-    """The request may pass as `principal`, which may be `ANONYMOUS`."""
+    """The request may pass as `principal`, which may be `ANONYMOUS`.
+
+    `kept` is where an adapter keeps the headers of responses to the token, if it is cached.
+    """
 
     principal: Principal
+    kept: Any = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

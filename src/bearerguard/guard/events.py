@@ -121,17 +121,20 @@ class Events:
         `place` is the request that it concerns, and `details` are further ones for programs.
         """
         left_out = self._lines.admit((code, issuer, about))
+        known = {**(place.details() if place is not None else {}), **(details or {})}
+        event = Event(code, self._clock(), issuer, detail, known)
         if left_out is not None:
             level = logging.INFO if code in _ORDINARY else logging.WARNING
+            context = _context(issuer, place, detail)
             more = f" (and {left_out} more since the last line)" if left_out else ""
-            _log.log(level, "%s: %s%s%s", code, detail, _context(issuer, place, detail), more)
+            fields = event.log_fields()
+            _log.log(level, "%s: %s%s%s", code, detail, context, more, extra=fields)
         elif self._scheduled_in != os.getpid():
             self._scheduled_in = os.getpid()
             self.schedule(self, SUMMARY_INTERVAL)
         if self._on_event is not None:
-            known = {**(place.details() if place is not None else {}), **(details or {})}
             try:
-                self._on_event(Event(code, self._clock(), issuer, detail, known))
+                self._on_event(event)
             except Exception:
                 _log.exception("on_event= raised for the event %s", code)
 

@@ -135,6 +135,9 @@ class Guard:
         ConfigurationError: an option is missing or unsafe.
     """
 
+    #: The names of the settings that `from_env` or `from_mapping` has read.
+    settings_read: frozenset[str] = frozenset()
+
     def __init__(
         self,
         *issuers: Issuer,
@@ -160,7 +163,9 @@ class Guard:
         options.check_requirement(require)
         options.check_expiry_headers(expiry_headers)
         options.check_cache_control(cache_control)
-        self._request_id_headers = options.checked_request_id_headers(request_id_headers)
+        self.request_id_headers: tuple[str, ...] = options.checked_request_id_headers(
+            request_id_headers
+        )
         check_revocations(revocations)
         check_introspection_cache(introspection_cache)
         check_observers(observers)
@@ -236,8 +241,6 @@ class Guard:
             clock=clock,
             events=self._events,
         )
-        self.settings_read: frozenset[str] = frozenset()
-        """The names of the settings that `from_env` or `from_mapping` has read."""
         self.cached: Callable[[bytes | str], RecentCredentials | None] = self._tokens.cached
         self.recent: dict[bytes | str, RecentCredentials] = self._tokens.recent
         self._tracer: Tracer | None = None
@@ -296,7 +299,7 @@ class Guard:
 
         `header` returns the value of a header field by its lower-case name.
         """
-        return request_id(self._request_id_headers, header)
+        return request_id(self.request_id_headers, header)
 
     # Deciding
 
@@ -342,7 +345,15 @@ class Guard:
         if tracer is None:
             return self._decide_now(authorization, requirement, optional, place)
         trace = tracer.begin()
-        decision = self._decide_now(authorization, requirement, optional, place, trace)
+        # As the adapters of a guard without observers find it.
+        known = self._tokens.find(authorization[0]) if len(authorization) == 1 else None
+        decision: Decision | Pending
+        if known is None:
+            decision = self._decide_now(authorization, requirement, optional, place, trace)
+        else:
+            trace.is_cached, trace.token = True, known.token
+            refusal = self._authorize(known.principal, requirement, place)
+            decision = refusal or Allow(known.principal, known)
         if isinstance(decision, Pending):
             return Pending(_traced(decision.flow, tracer, trace))
         tracer.end(trace, decision)
@@ -537,13 +548,24 @@ class Guard:
     def health(self) -> dict[str, Any]:
         """Return the state of each issuer and the number of cached tokens, ready for JSON.
 
+        `ready`: whether tokens can be validated now. Stale keys, and a stale list of revocations,
+        are still used, so they are ready; absent or dead ones are not, and are fetched in the
+        background. `fresh`: whether everything is as new as it should be, for alerts: nothing is
+        stale, and introspection works. Introspection does not affect `ready`: it recovers only by
+        the requests that arrive. The keys of tenants are listed and affect neither: an outage of
+        one concerns no other.
+
         The keys of an issuer are fresh, static, absent (not fetched yet), stale (the last refresh
-        failed, or is overdue) or dead (too old to be used); `age` is in seconds. Introspection is
-        ok, failing, or down (paused). The keys of tenants are listed and do not affect `ok`: an
-        outage of one concerns no other. Revocations are local (this process's own), absent,
-        fresh, stale or dead.
+        failed, or is overdue), dead (too old to be used) or unused. Introspection is ok, failing,
+        or down (paused). Revocations are local (this process's own), absent, fresh, stale or dead.
+        Each has `ready`, `fresh`, `age` or `failures`, `last_success` and `last_error` (its kind,
+        and when: Unix seconds), and `latencies` of the last five fetches; durations are in seconds.
         """
         return self._revoker.health({**self._trust.health(), "cached_tokens": len(self._tokens)})
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> Self:
+        # Frameworks copy what their routers hold; the keys and the cache of a guard are shared.
+        return self
 
     def __repr__(self) -> str:
         return f"Guard({self._trust!r})"

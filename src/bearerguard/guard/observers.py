@@ -7,7 +7,8 @@ metric. It never holds a token, a subject, a claim, a path or a query.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
@@ -15,13 +16,25 @@ from urllib.parse import urlsplit
 
 from bearerguard.errors import ConfigurationError
 from bearerguard.protocol.http import document
+from bearerguard.protocol.introspection import IntrospectionFailed
 from bearerguard.runtime.fetch_watch import FetchWatch, Watch, unwatched
 from bearerguard.runtime.log_lines import LineLimit
-from bearerguard.runtime.messages import FetchFailed, Response, StoreFailed
+from bearerguard.runtime.messages import FetchFailed, StoreFailed
 
 _log = logging.getLogger("bearerguard")
 
 _LINE_INTERVAL = 60.0
+
+# Upper bounds for histograms, in seconds: from a token in the cache (some 10 µs) to an issuer that
+# times out; of fetches those that OpenTelemetry's conventions name for HTTP clients.
+DECISION_BUCKETS = (
+    *(0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025),
+    *(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+FETCH_BUCKETS = (
+    *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75),
+    *(1.0, 2.5, 5.0, 7.5, 10.0),
+)
 
 DecisionKind: TypeAlias = Literal["request", "token", "route"]
 DecisionResult: TypeAlias = Literal["allow", "deny", "unavailable"]
@@ -116,9 +129,29 @@ class HealthObserver(Protocol):
     def attached(self, health: Health) -> None:
         """Note how to read the health of a guard that has this observer; the guard calls it once.
 
-        `health` must be held weakly, or it keeps the guard alive: it is a bound method.
+        `health` is a bound method: hold it weakly, as `AttachedGuards` does, or it keeps the guard
+        alive.
         """
         ...
+
+
+class AttachedGuards:
+    """The guards whose health an observer reads; held weakly."""
+
+    def __init__(self) -> None:
+        self._guards: tuple[weakref.WeakMethod[Health], ...] = ()
+
+    def add(self, health: Health) -> None:
+        """Read another guard's health, a bound method, too."""
+        alive = [each for each in self._guards if each() is not None]
+        self._guards = (*alive, weakref.WeakMethod(health))
+
+    def healths(self) -> Iterator[Mapping[str, Any]]:
+        """Read the health of each guard that is still used."""
+        for each in self._guards:
+            health = each()
+            if health is not None:
+                yield health()
 
 
 class Observers:
@@ -216,7 +249,7 @@ class _Recorder(FetchWatch):
             FetchRecord(
                 target=self._target,
                 result="ok" if error is None else "failed",
-                error=None if error is None else error_kind(error, response),
+                error=None if error is None else error_kind(error),
                 issuer=self._issuer,
                 method=self._method,
                 url=_without_secrets(self._url),
@@ -227,17 +260,17 @@ class _Recorder(FetchWatch):
         )
 
 
-def error_kind(error: BaseException, response: Response | None = None) -> str:
+def error_kind(error: BaseException) -> str:
     """Return why a fetch failed, as `FetchRecord.error` has it."""
     if isinstance(error, FetchFailed):
         return error.kind or "other"
     if isinstance(error, StoreFailed):
         return "store"
+    if isinstance(error, IntrospectionFailed):
+        return error.kind
     if isinstance(error, document.NotJson):
         return "not_json"
-    if response is None:
-        return "content" if isinstance(error, ValueError) else "other"
-    return "content" if document.is_success(response) else "status"
+    return "content" if isinstance(error, ValueError) else "other"
 
 
 def _without_secrets(url: str) -> str | None:

@@ -69,15 +69,22 @@ class RecentCredentials:
         since: the time at which they were looked up, in Unix seconds. At an earlier time the
             clock has been set back, and `until` does not count.
         until: when they must be looked up again, in Unix seconds.
+        token: their token.
         token_headers: what an adapter keeps here, the response headers about the token; None at
             first.
     """
 
-    __slots__ = ("authorization", "principal", "since", "token_headers", "until")
+    __slots__ = ("authorization", "principal", "since", "token", "token_headers", "until")
 
     def __init__(
-        self, authorization: bytes | str, principal: Principal, since: float, until: float
+        self,
+        authorization: bytes | str,
+        principal: Principal,
+        since: float,
+        until: float,
+        token: VerifiedToken,
     ) -> None:
+        self.token: VerifiedToken = token
         self.authorization: bytes | str = authorization
         self.principal: Principal = principal
         self.since: float = since
@@ -140,6 +147,17 @@ class TokenCache:
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 
+    def find(self, authorization: bytes | str) -> RecentCredentials | None:
+        """Return credentials as an adapter finds them: recent ones, or those of a cached token."""
+        known = self.recent.get(authorization[SUFFIX])
+        if (
+            known is None
+            or known.authorization != authorization
+            or not known.since <= self.clock() < known.until
+        ):
+            return self.cached(authorization)
+        return known
+
     def cached(self, authorization: bytes | str) -> RecentCredentials | None:
         """Return the credentials of a verified token by an Authorization field, or None.
 
@@ -169,7 +187,7 @@ class TokenCache:
         # A copy, for locality: reading a principal scattered in a large cache takes as long as a
         # third of a warm request.
         principal = copy(token.principal)
-        found = RecentCredentials(authorization, principal, now, until)
+        found = RecentCredentials(authorization, principal, now, until, token)
         self.recent[authorization[SUFFIX]] = found
         # A concurrent change may have cleared the recent credentials before these were added.
         if self._usable_until(token) < until:

@@ -66,6 +66,8 @@ class RequestInfo:
         whole_path: the path with the mount, for log lines; `path` by default.
         has_origin: whether it has an Origin header: then a browser's script may read the response.
         is_preflight: whether it is a CORS preflight (Fetch, §3.2.2).
+        is_optional: whether its route lets requests without a token pass as `ANONYMOUS`, besides
+            the paths of `optional=`.
         route: the template of the whole path, such as `/items/{id}`, where the framework knows it;
             log lines then have it instead of the path.
         header: returns the value of a header field by its lower-case name, None for none.
@@ -77,6 +79,7 @@ class RequestInfo:
     whole_path: str = ""
     has_origin: bool = False
     is_preflight: bool = False
+    is_optional: bool = False
     route: str = ""
     header: Callable[[str], str | None] = field(default=_no_header, repr=False, compare=False)
 
@@ -158,12 +161,18 @@ class Admission:
                 "%s lies inside the guard, so CORS preflights will be refused before they reach"
                 " it: %s",
                 cors,
-                PREFLIGHT_REMEDY,
+                preflight_remedy,
             )
 
     def excludes(self, path: str, raw_path: str = "") -> bool:
         """Whether a request for `path`, below the mount, is not authenticated at all."""
         return self._excluded.match(path, raw_path)
+
+    def exempts(self, request: RequestInfo) -> bool:
+        """Whether a request is not authenticated: it is excluded, or a preflight that passes."""
+        return self.excludes(request.path, request.raw_path) or (
+            self.passes_preflights and request.is_preflight
+        )
 
     def is_optional(self, path: str, raw_path: str = "") -> bool:
         """Whether a request for `path`, below the mount, passes without a token."""
@@ -175,11 +184,9 @@ class Admission:
         Drive it with `guard.run(...)` or `await guard.arun(...)`. A request that is excluded,
         or a preflight where those pass, is allowed as `ANONYMOUS`.
         """
-        if self.excludes(request.path, request.raw_path) or (
-            self.passes_preflights and request.is_preflight
-        ):
+        if self.exempts(request):
             return Allow(ANONYMOUS)
-        optional = self.is_optional(request.path, request.raw_path)
+        optional = request.is_optional or self.is_optional(request.path, request.raw_path)
         return (
             yield from self.guard.decide(
                 authorization,
@@ -218,7 +225,7 @@ class Admission:
             decision,
             method=request.method,
             has_origin=request.has_origin,
-            optional=self.is_optional(request.path, request.raw_path),
+            optional=request.is_optional or self.is_optional(request.path, request.raw_path),
         )
 
 

@@ -24,7 +24,7 @@ Connection = TypeVar("Connection")
 Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
 
 # The requirement that a decorated function has already.
-_REQUIREMENT = "__bearerguard_requirement__"
+REQUIREMENT = "__bearerguard_requirement__"
 # The functions that `require` has wrapped: if one is itself registered as a route, it is unguarded.
 _decorated: weakref.WeakSet[Callable[..., object]] = weakref.WeakSet()
 
@@ -67,6 +67,15 @@ class RouteDecorators(ABC, Generic[Connection]):
         """Do what `refuse` does, for an async route, which may send to a websocket."""
         return self.refuse(connection, admission, decision)
 
+    def is_async(self, function: Callable[..., object]) -> bool:
+        """Whether what a route returns is awaited."""
+        inner: object = function
+        while isinstance(inner, functools.partial):
+            inner = inner.func
+        return inspect.iscoroutinefunction(inner) or (
+            not inspect.isroutine(inner) and inspect.iscoroutinefunction(type(inner).__call__)
+        )
+
     def check_function(self, function: Callable[..., object]) -> None:
         """Raise `ConfigurationError` for a function that can never receive a request."""
 
@@ -106,7 +115,7 @@ class RouteDecorators(ABC, Generic[Connection]):
         self, function: Callable[..., Any], requirement: Requirement
     ) -> Callable[..., Any]:
         """Return `function` with a requirement in front of it."""
-        inner: Requirement | None = getattr(function, _REQUIREMENT, None)
+        inner = requirement_of(function)
         whole = requirement if inner is None else requirement & inner
 
         @functools.wraps(function)
@@ -127,8 +136,8 @@ class RouteDecorators(ABC, Generic[Connection]):
 
         if inspect.isfunction(function):
             _decorated.add(function)
-        chosen = async_guarded if _is_async(function) else guarded
-        setattr(chosen, _REQUIREMENT, whole)
+        chosen = async_guarded if self.is_async(function) else guarded
+        setattr(chosen, REQUIREMENT, whole)
         return chosen
 
     def _connection(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> Connection:
@@ -148,6 +157,12 @@ class RouteDecorators(ABC, Generic[Connection]):
             principal, requirement, functools.partial(self.describe, connection)
         )
         return admission, decision
+
+
+def requirement_of(function: object) -> Requirement | None:
+    """Return what `require` demands of the callers of a function, None without it."""
+    requirement = getattr(function, REQUIREMENT, None)
+    return requirement if isinstance(requirement, Requirement) else None
 
 
 def check_routes(routes: Iterable[object]) -> None:
@@ -176,7 +191,7 @@ def _inside(function: Callable[..., object]) -> Iterator[object]:
         inner = getattr(inner, "__wrapped__", None)
 
 
-def check_takes(function: Callable[..., object], connection: type) -> None:
+def check_takes(function: Callable[..., object], connection: type | tuple[type, ...]) -> None:
     """Raise `ConfigurationError` unless a parameter of the function may be a `connection`."""
     try:
         parameters = inspect.signature(function, eval_str=True).parameters.values()
@@ -195,7 +210,7 @@ def check_takes(function: Callable[..., object], connection: type) -> None:
         )
 
 
-def _may_be(annotation: Any, connection: type) -> bool:
+def _may_be(annotation: Any, connection: type | tuple[type, ...]) -> bool:
     if annotation in (inspect.Parameter.empty, Any, object) or isinstance(annotation, str):
         return True
     origin = typing.get_origin(annotation)
@@ -207,12 +222,3 @@ def _may_be(annotation: Any, connection: type) -> bool:
     if origin is typing.Annotated:  # only the first argument is a type
         arguments = arguments[:1]
     return any(_may_be(each, connection) for each in arguments)
-
-
-def _is_async(function: Callable[..., object]) -> bool:
-    inner: object = function
-    while isinstance(inner, functools.partial):
-        inner = inner.func
-    return inspect.iscoroutinefunction(inner) or (
-        not inspect.isroutine(inner) and inspect.iscoroutinefunction(type(inner).__call__)
-    )

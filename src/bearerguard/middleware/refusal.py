@@ -14,7 +14,11 @@ from bearerguard.guard.guard import Guard
 from bearerguard.middleware.expiry_headers import exposed, of_refusal
 from bearerguard.runtime.messages import Response
 
-_PROBLEM = "application/problem+json"  # RFC 9457
+PROBLEM_MEDIA_TYPE = "application/problem+json"  # RFC 9457
+# What a framework makes or changes itself where a refusal passes through its error handlers.
+_OF_BODY = frozenset({"content-type", "content-length"})
+# The headers that an error handler's own response must still have (RFC 9110 §11.6.1).
+_KEPT = frozenset({"www-authenticate", "cache-control", "retry-after"})
 
 
 def refusal(
@@ -48,14 +52,54 @@ def refusal(
     return Response(decision.status, tuple(headers), b"" if method == "HEAD" else body)
 
 
-def _problem(decision: Deny | Unavailable) -> tuple[str, bytes]:
-    problem = {
+def joined_headers(response: Response) -> dict[str, str]:
+    """Return the headers of a refusal without those of its body, one value for each name.
+
+    For frameworks whose exceptions have a dict of headers: values of one name are joined by commas
+    (RFC 9110 §5.3).
+    """
+    headers: dict[str, str] = {}
+    for name, value in response.headers:
+        if name.lower() not in _OF_BODY:
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
+
+
+def kept_headers(response: Response) -> dict[str, list[str]]:
+    """Return the headers of a refusal that an error handler's own response must still have."""
+    kept: dict[str, list[str]] = {}
+    for name, value in response.headers:
+        if name.lower() in _KEPT:
+            kept.setdefault(name, []).append(value)
+    return kept
+
+
+def may_replace(response: Response | None, status: int) -> bool:
+    """Whether a response of this status may be sent where a request was refused.
+
+    `response` is the refusal that the framework was given, None if it never got that far. An error
+    handler may redirect a browser to a login, or respond 404; it must not turn a refusal into a
+    success or a server error.
+    """
+    if response is None:
+        return False
+    is_no_success = HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.INTERNAL_SERVER_ERROR
+    return is_no_success or status == response.status
+
+
+def problem(decision: Deny | Unavailable) -> dict[str, str | int]:
+    """Return the members of a refusal's body (RFC 9457); `error` and `scope` where known."""
+    members: dict[str, str | int] = {
         "type": "about:blank",
         "title": HTTPStatus(decision.status).phrase,
         "status": decision.status,
         "detail": decision.reason.description,
     }
     if isinstance(decision, Deny):
-        problem |= {"error": decision.error} if decision.error else {}
-        problem |= {"scope": decision.scope} if decision.scope else {}
-    return _PROBLEM, json.dumps(problem).encode()
+        members |= {"error": decision.error} if decision.error else {}
+        members |= {"scope": decision.scope} if decision.scope else {}
+    return members
+
+
+def _problem(decision: Deny | Unavailable) -> tuple[str, bytes]:
+    return PROBLEM_MEDIA_TYPE, json.dumps(problem(decision)).encode()

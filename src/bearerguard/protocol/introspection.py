@@ -8,7 +8,7 @@ token.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlencode
 
 from bearerguard.errors import TokenError, quoted
@@ -40,12 +40,19 @@ class IntrospectionFailed(Exception):
     Attributes:
         of_this_token: whether the cause may be this token alone, and not the endpoint.
         is_unsupported: whether the server does not know tokens of this kind.
+        kind: `status`, `not_json`, or `content`: a document that is not a valid response.
     """
 
     def __init__(
-        self, cause: str, *, of_this_token: bool = True, is_unsupported: bool = False
+        self,
+        cause: str,
+        *,
+        of_this_token: bool = True,
+        is_unsupported: bool = False,
+        kind: Literal["status", "not_json", "content"] = "content",
     ) -> None:
         super().__init__(cause)
+        self.kind: str = kind
         self.of_this_token = of_this_token
         self.is_unsupported = is_unsupported
 
@@ -85,6 +92,7 @@ def read(response: Response, *, signed: bool) -> dict[str, Any] | SignedResponse
             f"status {response.status}" + (f" and error {quoted(code)}" if code else ""),
             of_this_token=_is_of_token(response.status),
             is_unsupported=response.status == _BAD_REQUEST and code == names.UNSUPPORTED_TOKEN_TYPE,
+            kind="status",
         )
     kind = (response.header("content-type") or "").partition(";")[0].strip().lower()
     if kind == SIGNED_MEDIA_TYPE:
@@ -94,13 +102,17 @@ def read(response: Response, *, signed: bool) -> dict[str, Any] | SignedResponse
     try:
         members = document.loads_object(response.body)
     except ValueError as error:
-        raise IntrospectionFailed(f"its response is no JSON object: {error}") from None
+        raise IntrospectionFailed(
+            f"its response is no JSON object: {error}", kind="not_json"
+        ) from None
     return _members(members)
 
 
 def unreadable(status: int, cause: str) -> IntrospectionFailed:
     """Return the error of a response whose body cannot be read, such as a firewall's long page."""
-    return IntrospectionFailed(f"status {status}, and {cause}", of_this_token=_is_of_token(status))
+    return IntrospectionFailed(
+        f"status {status}, and {cause}", of_this_token=_is_of_token(status), kind="status"
+    )
 
 
 def signed_members(

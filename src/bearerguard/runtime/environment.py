@@ -16,7 +16,12 @@ _SIMILARITY = 0.8
 
 
 def check_names(
-    given: Iterable[str], known: Collection[str], *, prefix: str, others: Collection[str] = ()
+    given: Iterable[str],
+    known: Collection[str],
+    *,
+    prefix: str,
+    others: Collection[str] = (),
+    closed: bool = False,
 ) -> None:
     """Refuse a name with `prefix` that is not `known` and resembles one that is.
 
@@ -25,6 +30,7 @@ def check_names(
         known: the names that the caller reads.
         prefix: the beginning of the names that are checked.
         others: beginnings of names that somebody else reads.
+        closed: whether nobody else has names here: then one that resembles none is refused too.
 
     Raises:
         ConfigurationError: the message has the name given, and the one that was meant.
@@ -33,9 +39,13 @@ def check_names(
     for name in sorted(given):
         if not name.startswith(prefix) or name in known or name.startswith(tuple(others)):
             continue
-        meant = get_close_matches(name.removeprefix(prefix), short, 1, _SIMILARITY)
+        meant = get_close_matches(name.removeprefix(prefix).upper(), short, 1, _SIMILARITY)
         if meant:
             raise ConfigurationError(
                 f"{name}: there is no such setting: {short[meant[0]]} is meant; rename it, or"
                 " remove it"
+            )
+        if closed:
+            raise ConfigurationError(
+                f"{name}: there is no such setting: remove it; there are {', '.join(sorted(short))}"
             )

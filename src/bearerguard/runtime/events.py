@@ -42,6 +42,11 @@ class Event:
     def __post_init__(self) -> None:
         object.__setattr__(self, "details", MappingProxyType(dict(self.details)))
 
+    def log_fields(self, shown: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the `extra=` of a log record; `shown` are details that are fit for a line."""
+        details = dict(self.details if shown is None else shown)
+        return {"event": self, "code": self.code, "issuer": self.issuer, "details": details}
+
     def __reduce__(self) -> tuple[type[Event], tuple[Any, ...]]:
         # A mapping proxy cannot be pickled, and log records are, on their way to other processes.
         return Event, (self.code, self.at, self.issuer, self.detail, dict(self.details))

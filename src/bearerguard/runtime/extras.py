@@ -13,7 +13,7 @@ from types import TracebackType
 from bearerguard.errors import ConfigurationError
 
 # The modules that each extra installs, and of its dependencies those that this package imports.
-MODULES_OF_EXTRA = {
+MODULES_OF_EXTRA: dict[str, tuple[str, ...]] = {
     "starlette": ("starlette",),
     "fastapi": ("fastapi", "starlette"),
     "flask": ("flask", "werkzeug"),

@@ -112,7 +112,7 @@ class Audit:
             routine = not limited or event.details.get("error") in _ROUTINE_ERRORS
             level = logging.INFO if routine else logging.WARNING
             text = json.dumps({**shown, "lines_left_out": left_out}) if left_out else event.detail
-            _log.log(level, "%s %s", event.code, text, extra={"event": event})
+            _log.log(level, "%s %s", event.code, text, extra=event.log_fields(shown))
         if unreported := self._lines.summary():
             count = sum(unreported.values())
             _log.warning("lines_left_out %s", json.dumps({"lines_left_out": count}))

@@ -69,6 +69,8 @@ class AuthorizationServer(ManagedServer):
         insecure_allow_http: allow an issuer with plain http beyond loopback.
         threads: how many requests are handled at once under ASGI. Half as many passwords are
             checked at once besides; under WSGI, in the web server's threads.
+        health_path: where `health` is served for probes, such as "/health"; "/live" below it
+            responds without the database. Not served by default, since the path may be the API's.
         on_event: called with every `Event`.
         clock: returns Unix seconds.
         environ: replaces the process's environment, for `BEARERGUARD_SERVER_SECRET`.
@@ -102,6 +104,7 @@ class AuthorizationServer(ManagedServer):
         unknown_scopes: UnknownScopes = IGNORE,
         insecure_allow_http: bool = False,
         threads: int = _THREADS,
+        health_path: str | None = None,
         on_event: Callable[[Event], None] | None = None,
         clock: Callable[[], float] = time.time,
         environ: Mapping[str, str] | None = None,
@@ -133,6 +136,7 @@ class AuthorizationServer(ManagedServer):
             audit=Audit(on_event, clock, issuer=issuer),
             clock=clock,
             password_places=login_threads,
+            health_path=health_path,
         )
         super().__init__(engine)
         self.grants: GrantRegistry = engine.grants
@@ -198,6 +202,15 @@ class AuthorizationServer(ManagedServer):
     def introspect(self, token: str) -> Mapping[str, Any]:
         """Return the introspection response about an access token (RFC 7662 §2.2)."""
         return self._engine.introspection.describe(token)
+
+    def health(self) -> dict[str, Any]:
+        """Return whether the server can issue tokens now, ready for JSON; a second old at most.
+
+        `ready`: whether both are so: `database` is `reachable`, and `signing_key` is `present`.
+        Else they are `unreachable`; `missing`, `unusable` (sealed with another secret) or
+        `unknown`.
+        """
+        return self._engine.health.state()
 
     def prune(self) -> int:
         """Remove expired rows now, as happens once a minute; return how many."""

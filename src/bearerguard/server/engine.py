@@ -22,6 +22,7 @@ from bearerguard.server.clients.private_key_jwt import PrivateKeyJwt
 from bearerguard.server.clients.registry import ClientRegistry
 from bearerguard.server.endpoints import metadata
 from bearerguard.server.endpoints.authorization import AuthorizationEndpoint
+from bearerguard.server.endpoints.health import LIVE, Health, check_path
 from bearerguard.server.endpoints.introspection import IntrospectionEndpoint, TokenIntrospection
 from bearerguard.server.endpoints.revocation import RevocationEndpoint, TokenRevocation
 from bearerguard.server.endpoints.token import TokenEndpoint
@@ -59,6 +60,7 @@ class Engine:
     revocation: TokenRevocation
     tokens: TokenIssuer
     codes: AuthorizationCodeGrant
+    health: Health
     paths: frozenset[str]
 
     def __init__(
@@ -72,6 +74,7 @@ class Engine:
         clock: Callable[[], float],
         password_places: int = PLACES,
         any_issuer: bool = False,
+        health_path: str | None = None,
     ) -> None:
         self.settings = settings
         self.database = database
@@ -141,12 +144,18 @@ class Engine:
             clock=clock,
         )
         endpoints = self._endpoints()
-        self.paths = frozenset(endpoints)
-        with_upkeep = {
+        check_path(health_path, frozenset(endpoints))
+        served = {
             path: replace(each, handle=self._with_upkeep(each.handle))
             for path, each in endpoints.items()
         }
-        self._router = Router(with_upkeep, is_origin=self.clients.is_origin, audit=audit)
+        self.health = Health(self.keys, elapsed)
+        self._live_path = None if health_path is None else health_path + LIVE
+        if health_path is not None:
+            served[health_path] = Endpoint(self.health.handle)
+            served[health_path + LIVE] = Endpoint(self.health.live)
+        self.paths = frozenset(served)
+        self._router = Router(served, is_origin=self.clients.is_origin, audit=audit)
 
     def handle(self, request: Request) -> Response:
         """Return the response to a request to one of `paths`."""
@@ -159,6 +168,10 @@ class Engine:
     def is_login(self, method: str, path: str) -> bool:
         """Whether a request carries a password, which takes long to check."""
         return method == "POST" and path == self.settings.base_path + LOGIN
+
+    def is_live(self, path: str) -> bool:
+        """Whether a request to one of `paths` needs neither the database nor a thread."""
+        return path == self._live_path
 
     def served_path(self, root: str, path: str) -> str | None:
         """Return which of `paths` a request for `path` means, or None.

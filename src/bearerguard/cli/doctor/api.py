@@ -192,7 +192,7 @@ def _absent(first: Exchange) -> Iterator[Finding]:
 def _unguarded(first: Exchange) -> Iterator[Finding]:
     if first.failure is not None:
         yield ABSENT.problem(str(first.failure), "make the API reachable")
-    elif web.is_redirect(first):
+    elif first.is_redirect:
         yield ABSENT.problem(
             f"status {first.status}, a redirect to {quoted(web.shown_url(web.location(first)))}",
             "answer programs by 401, not by a redirect to a login page or another spelling",
@@ -232,7 +232,7 @@ def _invalid(garbage: Exchange) -> Iterator[Finding]:
         yield INVALID.warning(f"401 with error={quoted(error)}: clients do not refresh their token")
     elif garbage.status == _UNAVAILABLE:
         yield INVALID.warning("503: the API cannot check tokens at the moment", "mend its issuer")
-    elif _OK <= garbage.status < 300:  # noqa: PLR2004 - the successful statuses
+    elif garbage.is_success:
         yield INVALID.problem(f"status {garbage.status}: any text is accepted, or none is needed")
     else:
         yield INVALID.problem(web.summary(garbage))
@@ -266,7 +266,7 @@ def _head(exchange: Exchange, first: Exchange) -> Iterator[Finding]:
         yield HEAD.ok(f"HEAD gets {exchange.status} and the same challenge")
     elif exchange.status == _NOT_ALLOWED:
         yield HEAD.note("status 405: the route has no HEAD", "nothing, if no client needs it")
-    elif _OK <= exchange.status < 300:  # noqa: PLR2004 - the successful statuses
+    elif exchange.is_success:
         yield HEAD.problem(f"HEAD passes without a token: status {exchange.status}")
     else:
         yield HEAD.warning(f"HEAD has {web.summary(exchange)}, GET has {first.status}")
@@ -336,7 +336,7 @@ def _redirects(observer: Observer, url: str) -> Iterator[Finding]:
         return
     other = urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
     for exchange in (observer.get(url, _JSON, _ORIGIN, NO_TOKEN), observer.get(other, NO_TOKEN)):
-        if not web.is_redirect(exchange):
+        if not exchange.is_redirect:
             continue
         target = urlsplit(web.location(exchange))
         where = f"{web.shown_url(exchange.url)} redirects by {exchange.status}"

@@ -7,9 +7,8 @@ import ssl
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 import httpx2
@@ -17,6 +16,7 @@ import typer
 
 from bearerguard import Guard
 from bearerguard.cli import output
+from bearerguard.cli.app_guard import app_guard
 from bearerguard.cli.doctor import api, issuer, report, server, web
 from bearerguard.cli.doctor.exchange import Exchange, Observer
 from bearerguard.cli.doctor.finding import Finding, Severity
@@ -24,6 +24,7 @@ from bearerguard.cli.doctor.issuer import Discovered
 from bearerguard.errors import ConfigurationError, quoted
 from bearerguard.guard.config.issuer import Issuer
 from bearerguard.protocol import metadata
+from bearerguard.runtime.extras import Extra
 from bearerguard.transports.http import HttpTransport
 
 if TYPE_CHECKING:
@@ -54,12 +55,14 @@ def doctor(
             " authorization server.",
         ),
     ] = False,
-    guard: Annotated[
+    app: Annotated[
         str | None,
         typer.Option(
+            "--app",
             metavar="MODULE:NAME",
-            help="Your guard, such as app:guard, to compare its configuration with what is found;"
-            f" by default that of the environment, if {_ISSUER_VARIABLE} is set.",
+            help="Your guard, or the app that has it, as a server imports it: its configuration is"
+            " compared with what is found. By default the guard of the environment, if"
+            f" {_ISSUER_VARIABLE} is set.",
         ),
     ] = None,
     store: Annotated[
@@ -104,7 +107,7 @@ def doctor(
             raise ConfigurationError("--issuer, --api: choose one of them, or none for both")
         if (client_id is None) != (redirect_uri is None):
             raise ConfigurationError("--client-id, --redirect-uri: pass both, or none")
-        known = _guard_issuers(guard)
+        known = _guard_issuers(app)
         targets = _targets(target, known)
         context = _ssl_context(ca_file)
         if not 0 < timeout <= _MAX_TIMEOUT:
@@ -145,17 +148,18 @@ def examined(observer: Observer, wanted: _Wanted) -> report.Report:
     trusted = next((each for each in wanted.guard if each.url == wanted.target), None)
     found = None if wanted.as_api else issuer.discovered(observer, wanted.target, trusted)
     first = None if wanted.as_issuer else api.first_request(observer, wanted.target)
-    if _is_issuer(observer, wanted, found, first) and found is not None:
-        kinds.append("issuer")
-        findings += issuer.findings(observer, found, trusted)
-        if wanted.as_server or server.is_ours(found):
-            kinds.append("server")
-            findings += _audited(observer, wanted, found)
-    if first is not None and _is_api(wanted, found, first):
-        kinds.append("api")
-        findings += api.findings(observer, wanted.target, wanted.guard)
-    if not any(each.response is not None for each in observer.exchanges):
-        findings = [web.REACHED.problem(web.summary(each)) for each in observer.exchanges[:1]]
+    if all(each.response is None for each in observer.exchanges):
+        findings += web.unreached(observer, observer.exchanges[0])
+    else:
+        if _is_issuer(observer, wanted, found, first) and found is not None:
+            kinds.append("issuer")
+            findings += issuer.findings(observer, found, trusted)
+            if wanted.as_server or server.is_ours(found):
+                kinds.append("server")
+                findings += _audited(observer, wanted, found)
+        if first is not None and _is_api(wanted, found, first):
+            kinds.append("api")
+            findings += api.findings(observer, wanted.target, wanted.guard)
     findings += web.speed(observer.exchanges)
     if observer.left_out:
         findings.append(web.LIMIT.warning(f"{observer.left_out} requests were not sent"))
@@ -195,38 +199,25 @@ def _audited(observer: Observer, wanted: _Wanted, found: Discovered) -> Iterator
 
 
 def _stored(given: str) -> Stored:
-    try:
+    with Extra("server", needed_by="--store"):
         from bearerguard.cli.doctor import store  # noqa: PLC0415 - an extra
-    except ModuleNotFoundError as error:
-        raise ConfigurationError("--store: install bearerguard[server]") from error
     return store.read(given, time.time())
 
 
-def _guard_issuers(guard: str | None) -> tuple[Issuer, ...]:
-    if guard is None:
-        return Guard.from_env().issuers if os.environ.get(_ISSUER_VARIABLE) else ()
-    module, colon, name = guard.partition(":")
-    if not colon or not module or not name:
-        raise ConfigurationError("--guard: pass MODULE:NAME, such as app:guard")
-    import sys  # noqa: PLC0415 - as the servers of apps do, the current directory comes first
-
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        found: Any = import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"--guard: {guard} cannot be imported: {error}") from error
-    if not isinstance(found, Guard):
-        raise ConfigurationError(f"--guard: {guard} is no Guard but {type(found).__name__}")
-    return found.issuers
+def _guard_issuers(path: str | None) -> tuple[Issuer, ...]:
+    if path is not None:
+        return app_guard(path).guard.issuers
+    return Guard.from_env().issuers if os.environ.get(_ISSUER_VARIABLE) else ()
 
 
 def _targets(target: str | None, known: Sequence[Issuer]) -> tuple[str, ...]:
     if target is None:
         if not known:
             raise ConfigurationError("TARGET: pass the URL of an issuer or an API")
-        return tuple(each.url for each in known if each.tenants is None)
+        single = tuple(each.url for each in known if each.tenants is None)
+        if not single:
+            raise ConfigurationError("TARGET: pass the URL of one tenant's issuer")
+        return single
     if "@" in urlsplit(target).netloc:
         raise ConfigurationError("TARGET: remove the user and the password from this URL")
     if not (metadata.is_https(target) or metadata.is_http(target)):
@@ -254,7 +245,7 @@ def _print(reports: Sequence[report.Report], *, verbose: bool, json: bool) -> No
         if position:
             output.say("")
         for line in report.lines(each, verbose=verbose):
-            output.marked(line)
+            output.markup(line)
 
 
 def _exit_code(found: report.Report) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from bearerguard.protocol.http import document
 from bearerguard.protocol.resource_metadata import origin
 from bearerguard.runtime.flow import Fetch
 from bearerguard.runtime.messages import FetchFailed, FetchKind, HeaderPairs, Response
@@ -59,6 +60,16 @@ class Exchange:
     def body(self) -> bytes:
         """The body of the response; empty for none."""
         return b"" if self.response is None else self.response.body
+
+    @property
+    def is_success(self) -> bool:
+        """Whether there is a response, with a status of success."""
+        return self.response is not None and document.is_success(self.response)
+
+    @property
+    def is_redirect(self) -> bool:
+        """Whether there is a response, and it redirects."""
+        return self.response is not None and document.redirect(self.response) != ""
 
     def values(self, name: str) -> list[str]:
         """Return the value of each field of the response that is called `name`, in lower case."""

@@ -187,9 +187,13 @@ def findings(
 ) -> Iterator[Finding]:
     """Examine an issuer whose metadata was requested."""
     yield from web.transport_security(observer, found.url)
+    content, source = found.published, found.source
+    if content is None and guard is not None and not _is_discovered(guard):
+        yield PLACES.ok("no metadata, and the guard needs none")
+        yield from _keys(observer, {}, found, guard)
+        return
     yield from _places(found)
     yield from _names(observer, found)
-    content, source = found.published, found.source
     if content is None or source is None:
         return
     yield from web.clock(source, None if guard is None else guard.leeway)
@@ -201,6 +205,10 @@ def findings(
     yield from _introspection(observer, content, found)
     yield from _token_endpoint(observer, content, found)
     yield from web.plain_http(observer, source.url)
+
+
+def _is_discovered(guard: Issuer) -> bool:
+    return guard.static_keys is None and guard.jwks_uri is None
 
 
 def _places(found: Discovered) -> Iterator[Finding]:
@@ -337,6 +345,8 @@ def _keys(
 ) -> Iterator[Finding]:
     configured = None if guard is None else guard.jwks_uri
     uri = configured or content.get("jwks_uri")
+    if guard is not None and guard.static_keys is not None:
+        return
     if uri is None:
         yield KEYS_URI.warning("the metadata has no jwks_uri: tokens can be introspected only")
         return
@@ -382,7 +392,7 @@ def _introspection(
     elif exchange.status == _OK:
         yield INTROSPECTION.problem("anybody may introspect tokens: status 200")
     elif exchange.status == _BAD_REQUEST:
-        yield INTROSPECTION.note("status 400, though not because of the token")
+        yield INTROSPECTION.note("without credentials: status 400, which clients cannot tell apart")
     else:
         yield INTROSPECTION.warning(
             f"status {exchange.status}", "mend the introspection endpoint, or unpublish it"

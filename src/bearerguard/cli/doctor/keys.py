@@ -76,7 +76,6 @@ COUNT = Rule(
 _MANY = 20
 _PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _USUAL_EXPONENT = 65_537
-_SYNONYMS = {"EdDSA": "Ed25519"}
 
 
 def findings(
@@ -214,11 +213,7 @@ def _algorithms(
     possible = {name for each in keys for name in each.algorithms}
     if "none" in advertised:
         yield ALGORITHMS.problem("the metadata advertises the algorithm none")
-    keyless = [
-        name
-        for name in advertised
-        if name in jwk.ASYMMETRIC and name not in possible and _SYNONYMS.get(name) not in possible
-    ]
+    keyless = [name for name in advertised if name in jwk.ASYMMETRIC and name not in possible]
     if keyless:
         yield ALGORITHMS.note(
             f"no key fits {', '.join(keyless)}, which the metadata advertises for ID tokens"

@@ -209,7 +209,7 @@ def _authorized(observer: Observer, url: str, parameters: Mapping[str, str]) -> 
 
 
 def _not_redirected(rule: Rule, what: str, exchange: Exchange, uri: str) -> Iterator[Finding]:
-    if web.is_redirect(exchange) and web.location(exchange).startswith(uri):
+    if exchange.is_redirect and web.location(exchange).startswith(uri):
         yield rule.problem(f"{what} is redirected by {exchange.status} to {quoted(uri)}")
     elif exchange.status >= _FIRST_ERROR:
         yield rule.ok(f"{what} gets an error page, status {exchange.status}")
@@ -257,7 +257,7 @@ def _refused(rule: Rule, what: str, exchange: Exchange) -> Iterator[Finding]:
 
 def _returned(exchange: Exchange) -> dict[str, str]:
     """Return the parameters that a redirect sends to the client, in the query or the fragment."""
-    if not web.is_redirect(exchange):
+    if not exchange.is_redirect:
         return {}
     parts = urlsplit(web.location(exchange))
     return {name: found[0] for name, found in parse_qs(f"{parts.query}&{parts.fragment}").items()}
@@ -276,7 +276,7 @@ def _login_page(observer: Observer, url: str, client: KnownClient) -> Exchange |
             "code_challenge_method": pkce.METHOD,
         },
     )
-    if web.is_redirect(exchange):
+    if exchange.is_redirect:
         target = web.location(exchange)
         if urlsplit(target)[:2] != urlsplit(url)[:2]:
             return None

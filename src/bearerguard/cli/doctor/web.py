@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urljoin, urlsplit
 
 from bearerguard.cli.doctor.exchange import Exchange, Observer
-from bearerguard.cli.doctor.finding import Finding, Rule
+from bearerguard.cli.doctor.finding import Finding, Rule, counted
 from bearerguard.errors import quoted
 from bearerguard.guard.keys.refetch_budget import max_age
 from bearerguard.runtime.addresses import is_loopback
@@ -19,8 +19,6 @@ DAY = 86_400
 # An origin that no page has (RFC 2606 §2).
 FOREIGN_ORIGIN = "https://doctor.invalid"
 _PERMANENT = frozenset({301, 308})
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_OK, _FORBIDDEN, _NOT_FOUND = 200, 403, 404
 _USUAL_PORTS = {None, 443}
 
 REACHED = Rule(
@@ -87,6 +85,14 @@ def transport_security(observer: Observer, url: str) -> Iterator[Finding]:
         yield TLS_USED.problem("plain http: whoever is on the way reads tokens and changes keys")
 
 
+def unreached(observer: Observer, exchange: Exchange) -> Iterator[Finding]:
+    """Report a target that sent no response; TLS that fails is a problem of the target."""
+    if exchange.failure is not None and exchange.failure.kind == "tls":
+        yield from transport_security(observer, exchange.url)
+    else:
+        yield REACHED.problem(summary(exchange))
+
+
 def tls(peer: TlsPeer | FetchFailed, now: float) -> Iterator[Finding]:
     """Check what a handshake showed."""
     if isinstance(peer, FetchFailed):
@@ -123,7 +129,7 @@ def plain_http(observer: Observer, url: str, rule: Rule = HTTP_REDIRECT) -> Iter
         yield rule.ok("port 80 does not answer")
         return
     target = location(exchange)
-    if exchange.status not in _REDIRECTS:
+    if not exchange.is_redirect:
         yield rule.problem(f"http is answered by status {exchange.status} and no redirect")
     elif not target.startswith("https:"):
         yield rule.problem(f"http redirects to {quoted(target)}")
@@ -139,11 +145,6 @@ def location(exchange: Exchange) -> str:
         return urljoin(exchange.url, exchange.field("location"))
     except ValueError:
         return ""
-
-
-def is_redirect(exchange: Exchange) -> bool:
-    """Whether a response is a redirect."""
-    return exchange.status in _REDIRECTS
 
 
 def clock(exchange: Exchange, leeway: float | None = None) -> Iterator[Finding]:
@@ -183,7 +184,7 @@ def speed(exchanges: Iterable[Exchange]) -> Iterator[Finding]:
     slowest = max(answered, key=lambda each: each.seconds)
     median = statistics.median(each.seconds for each in answered)
     found = (
-        f"{len(answered)} responses, median {median * 1000:.0f} ms, slowest"
+        f"{counted(len(answered), 'response')}, median {median * 1000:.0f} ms, slowest"
         f" {slowest.seconds * 1000:.0f} ms ({slowest.request.method} {shown_url(slowest.url)})"
     )
     if slowest.seconds < _SLOW:

@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 PREFIX = "BEARERGUARD_"
 # The prefixes of the server's and the client's settings.
-_OTHERS = ("BEARERGUARD_SERVER_", "BEARERGUARD_CLIENT_")
+OTHER_PREFIXES = ("BEARERGUARD_SERVER_", "BEARERGUARD_CLIENT_")
 
 Kind: TypeAlias = Literal["text", "list", "true or false", "seconds", "bytes", "headers"]
 Owner: TypeAlias = Literal["Guard", "Issuer", "KeyPolicy", "ClaimMapping", "Introspection"]
@@ -136,7 +136,7 @@ def read(values: Mapping[str, Any]) -> tuple[Issuer, dict[str, Any]]:
     Raises `ConfigurationError` naming the setting that is missing, misspelt or malformed.
     """
     ours = {name: values[name] for name in values if str(name).startswith(PREFIX)}
-    check_names(ours, NAMES, prefix=PREFIX, others=_OTHERS)
+    check_names(ours, NAMES, prefix=PREFIX, others=OTHER_PREFIXES)
     given: dict[Owner, dict[str, Any]] = {owner: {} for owner in _PART}
     names = given_in(ours)
     for setting in SETTINGS:

@@ -24,6 +24,7 @@ from bearerguard.errors import (
 from bearerguard.guard.config.introspection import Introspection
 from bearerguard.guard.config.issuer import Issuer
 from bearerguard.guard.events import Events, Outage
+from bearerguard.guard.fetch_history import FetchHistory, LastError
 from bearerguard.guard.introspection.breaker import Breaker
 from bearerguard.guard.introspection.endpoint import IntrospectionEndpoint
 from bearerguard.guard.introspection.responses import (
@@ -35,6 +36,7 @@ from bearerguard.guard.introspection.responses import (
 )
 from bearerguard.guard.introspection.shared_cache import SharedCache
 from bearerguard.guard.keys.key_cache import KeyCache
+from bearerguard.guard.observers import error_kind
 from bearerguard.guard.revocation.revocations import GuardRevocations
 from bearerguard.guard.token_cache import TokenCache, VerifiedToken
 from bearerguard.protocol.introspection import IntrospectionFailed
@@ -53,12 +55,22 @@ class IntrospectionHealth:
 
     Attributes:
         status: `ok`, `failing`, or `down` (not called for a while).
+        ready: whether it would be asked about a new token now: not `down`.
+        fresh: whether its last call succeeded: `ok`.
         failures: how many calls in a row have failed, including those in which the endpoint
             objected to one token only.
+        last_success: when it last responded, in Unix seconds; None if it never did.
+        last_error: why and when it last failed, also if a call succeeded later.
+        latencies: how many seconds the last five calls took, the newest first.
     """
 
     status: str
-    failures: int = 0
+    ready: bool
+    fresh: bool
+    failures: int
+    last_success: float | None
+    last_error: LastError | None
+    latencies: tuple[float, ...]
 
 
 class Introspector:
@@ -106,6 +118,7 @@ class Introspector:
         self._objections: Generations[bytes, Breaker] = Generations(_MAX_REFUSALS)
         self._objected_to = 0
         self._may_move_at = -math.inf
+        self._history = FetchHistory()
         self._breaker = Breaker(options.breaker_cooldown, options.breaker_cooldown)
         self._outage = Outage(self._monotonic)
 
@@ -129,9 +142,11 @@ class Introspector:
 
     def warm(self) -> Flow[None]:
         """Discover the endpoint; a failure is only reported."""
+        began = self._monotonic()
         try:
             yield from self._endpoint.located()
         except Exception as error:  # whatever a transport raises
+            self._history.failed(self._clock(), error_kind(error), self._monotonic() - began)
             self._outage.failed()
             self._events.emit("introspection_failed", self.issuer.url, _cause(error))
 
@@ -140,7 +155,15 @@ class Introspector:
         failures = self._breaker.failures
         status = "down" if self._breaker.is_open else "failing" if failures else "ok"
         # Strangers can cause objections: they are counted, and do not change the status.
-        return IntrospectionHealth(status, failures + self._objected_to)
+        return IntrospectionHealth(
+            status,
+            ready=status != "down",
+            fresh=status == "ok",
+            failures=failures + self._objected_to,
+            last_success=self._history.last_success,
+            last_error=self._history.last_error,
+            latencies=self._history.latencies,
+        )
 
     def clear(self) -> None:
         """Forget the refusals."""
@@ -209,7 +232,8 @@ class Introspector:
         if found is not None:
             return found
         self._check_pause(key)
-        era = self._breaker.enter(self._monotonic())
+        began = self._monotonic()
+        era = self._breaker.enter(began)
         try:
             response = yield from self._endpoint.introspect(token)
         except (GeneratorExit, RevocationsUnavailable):
@@ -217,12 +241,13 @@ class Introspector:
             raise
         except IntrospectionFailed as error:
             if not error.of_this_token:
-                raise self._failed(error, era) from error
+                raise self._failed(error, era, began) from error
             self._breaker.objected(era)
             raise self._objected(key, error) from error
         except Exception as error:  # whatever a transport raises, it is not the fault of the token
-            raise self._failed(error, era) from error
+            raise self._failed(error, era, began) from error
         self._breaker.succeeded()
+        self._history.succeeded(self._clock(), self._monotonic() - began)
         if restored := self._outage.ended():
             self._events.emit("introspection_restored", self.issuer.url, restored)
         self._objected_to = 0
@@ -265,8 +290,9 @@ class Introspector:
             self._tokens.put(key, token)
         return token
 
-    def _failed(self, error: Exception, era: int) -> IssuerUnavailable:
+    def _failed(self, error: Exception, era: int, began: float) -> IssuerUnavailable:
         cause = _cause(error)
+        self._history.failed(self._clock(), error_kind(error), self._monotonic() - began)
         self._outage.failed()
         self._events.emit("introspection_failed", self.issuer.url, cause)
         wait = self._breaker.failed(self._monotonic(), era)

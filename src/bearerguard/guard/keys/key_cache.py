@@ -19,9 +19,11 @@ from typing import NamedTuple, TypeAlias
 from bearerguard.errors import IssuerUnavailable
 from bearerguard.guard.config.issuer import Issuer
 from bearerguard.guard.events import Events, Outage
+from bearerguard.guard.fetch_history import FetchHistory, LastError
 from bearerguard.guard.keys import discovery
 from bearerguard.guard.keys.key_validity import KeyValidity
 from bearerguard.guard.keys.refetch_budget import Backoff, RefetchBudget, max_age
+from bearerguard.guard.observers import error_kind
 from bearerguard.protocol.http import document
 from bearerguard.protocol.jose.jwk import KeySet, VerificationKey, parse_jwks
 from bearerguard.protocol.jose.verifier import Verifier
@@ -74,16 +76,29 @@ class KeysHealth:
     """The state of an issuer's keys.
 
     Attributes:
-        status: `static`, `absent` (not fetched yet), `fresh`, `stale`, or `dead` (too old).
+        status: `static`, `absent` (not fetched yet), `fresh`, `stale` (the last fetch failed, or is
+            overdue), `dead` (too old), or `unused` (all tokens are introspected).
+        ready: whether tokens can be validated with them now: not `absent` or `dead`.
+        fresh: whether they are as new as they should be: not `stale` either.
         keys: how many keys there are.
         age: the seconds since they were fetched, None for static or absent ones.
         failures: how many fetches in a row have failed.
+        last_success: when they were last fetched, in Unix seconds; None if they never were.
+        last_error: why and when a fetch last failed, also if one succeeded later.
+        latencies: how many seconds the last five fetches took, the newest first.
+        tenant_of: the url of the pattern that it is a tenant of, else None.
     """
 
     status: str
+    ready: bool
+    fresh: bool
     keys: int = 0
     age: float | None = None
     failures: int = 0
+    last_success: float | None = None
+    last_error: LastError | None = None
+    latencies: tuple[float, ...] = ()
+    tenant_of: str | None = None
 
 
 class KeyCache:
@@ -121,6 +136,7 @@ class KeyCache:
         self._discovered_at = -math.inf
         self._fetched_at = -math.inf
         self._is_retired = False
+        self._history = FetchHistory()
         # When the next use of the keys has to check whether they are due, or dead.
         self._look_at = math.inf
         self._snapshot: Snapshot | None = None
@@ -303,16 +319,35 @@ class KeyCache:
 
     def health(self) -> KeysHealth:
         """Return the state of the keys; plans a refresh that is due."""
+        if not self._issuer.needs_keys:
+            return KeysHealth("unused", ready=True, fresh=True)
         snapshot, now = self._snapshot, self._monotonic()
-        if snapshot is None:
-            return KeysHealth("absent", failures=self._backoff.failures)
-        count = len(snapshot.keys.keys)
-        if snapshot.due_at == math.inf:
-            return KeysHealth("static", count)
-        status = "dead" if self._alive() is None else "stale" if self.is_stale else "fresh"
-        if now >= snapshot.due_at:
-            self._plan()
-        return KeysHealth(status, count, now - snapshot.fetched_at, self._backoff.failures)
+        count = 0 if snapshot is None else len(snapshot.keys.keys)
+        if snapshot is not None and snapshot.due_at == math.inf:
+            return KeysHealth("static", ready=True, fresh=True, keys=count)
+        status, age = "absent", None
+        if snapshot is not None:
+            status = "dead" if self._alive() is None else "stale" if self.is_stale else "fresh"
+            age = now - snapshot.fetched_at
+            if now >= snapshot.due_at:
+                self._plan()
+        history = self._history
+        return KeysHealth(
+            status,
+            ready=status in {"fresh", "stale"},
+            fresh=status == "fresh",
+            keys=count,
+            age=age,
+            failures=self._backoff.failures,
+            last_success=history.last_success,
+            last_error=history.last_error,
+            latencies=history.latencies,
+        )
+
+    def plan_fetch(self) -> None:
+        """Let the thread fetch keys where none can be used: then perhaps no request arrives."""
+        if self._issuer.needs_keys and self._alive() is None:
+            self._schedule(self, self._backoff.wait(self._monotonic()))
 
     def _alive(self) -> Snapshot | None:
         snapshot = self._snapshot
@@ -364,7 +399,9 @@ class KeyCache:
         try:
             keys, problems, response = yield from self._download()
         except Exception as error:  # whatever a transport raises, it is not the fault of the token
-            pause = self._backoff.failed(self._monotonic())
+            now = self._monotonic()
+            pause = self._backoff.failed(now)
+            self._history.failed(self._clock(), error_kind(error), now - began)
             self._outage.failed()
             known = isinstance(error, FetchFailed | ValueError)
             cause = str(error) if known else f"the transport raised {type(error).__name__}"
@@ -398,6 +435,7 @@ class KeyCache:
         self._fetched_at = now
         self._look_at = now + delay
         self._backoff.succeeded()
+        self._history.succeeded(self._clock(), now - began)
         for key, validity in known.items():
             if key not in validities:
                 validity.end()

@@ -27,6 +27,8 @@ from bearerguard.errors import (
     TokenError,
 )
 from bearerguard.guard.events import Outage
+from bearerguard.guard.fetch_history import FetchHistory, LastError
+from bearerguard.guard.observers import error_kind
 from bearerguard.guard.revocation.feed import Feed
 from bearerguard.guard.revocation.follower import Follower
 from bearerguard.guard.revocation.forwarding import Forwarding
@@ -64,13 +66,23 @@ class RevocationsHealth:
     Attributes:
         status: `local` (no store), `absent` (not read yet), `fresh`, `stale`, or `dead` (not
             read for `max_staleness`).
+        ready: whether the list is used now: not `absent` or `dead`.
+        fresh: whether the store was read a moment ago, or there is none.
         entries: how many revocations it has.
         age: the seconds since the store was last read; None where it never was.
+        last_success: when it was last read, in Unix seconds; None where it never was.
+        last_error: why and when a read last failed, also if one succeeded later.
+        latencies: how many seconds the last five complete reads took, the newest first.
     """
 
     status: str
+    ready: bool
+    fresh: bool
     entries: int
-    age: float | None = None
+    age: float | None
+    last_success: float | None
+    last_error: LastError | None
+    latencies: tuple[float, ...]
 
 
 class Revocations:
@@ -117,6 +129,7 @@ class Revocations:
         self._guards = _Guards()
         self._lock = threading.Lock()
         self._is_behind = False
+        self._history = FetchHistory()
         self._outage = Outage(time.monotonic)
         self._read_at = -math.inf  # by the system's monotonic clock
         if store is not None:
@@ -178,12 +191,29 @@ class Revocations:
 
     def health(self) -> RevocationsHealth:
         """Return the state of the list, by the system's clock."""
+        read = self._read_at > -math.inf
+        return self.health_at(time.monotonic() - self._read_at if read else None)
+
+    def health_at(self, age: float | None) -> RevocationsHealth:
+        """Return the state of a list that was read `age` seconds ago, None if it was not read."""
         if self.store is None:
-            return RevocationsHealth("local", len(self.current))
-        if self._read_at == -math.inf:
-            return RevocationsHealth("absent", len(self.current))
-        age = time.monotonic() - self._read_at
-        return _health(len(self.current), age, self.max_staleness)
+            status = "local"
+        elif age is None:
+            status = "absent"
+        elif age >= self.max_staleness:
+            status = "dead"
+        else:
+            status = "fresh" if age < _FRESH else "stale"
+        return RevocationsHealth(
+            status,
+            ready=status not in {"absent", "dead"},
+            fresh=status in {"local", "fresh"},
+            entries=len(self.current),
+            age=age if self.store is not None else None,
+            last_success=self._history.last_success,
+            last_error=self._history.last_error,
+            latencies=self._history.latencies,
+        )
 
     # Revoking
 
@@ -236,12 +266,14 @@ class Revocations:
                     guard.trust(now + self.max_staleness)
                 self._read_at = began
                 self._is_behind = False
+                self._history.succeeded(self._guards.now(), time.monotonic() - began)
         if restored := self._outage.ended():
             self._guards.emit("revocations_available", restored)
 
-    def failed(self) -> None:
+    def failed(self, error: Exception) -> None:
         """Note that the store could not be read."""
         self._outage.failed()
+        self._history.failed(self._guards.now(), error_kind(error))
 
     def start_following(self) -> None:
         """Start the thread that follows the store, unless it runs."""
@@ -267,7 +299,7 @@ class Revocations:
 
     def following_failed(self, error: Exception) -> None:
         """Report an outage once, and stop trusting the list after `max_staleness`."""
-        self._outage.failed()
+        self.failed(error)
         if not self._is_behind:
             self._is_behind = True
             self._guards.emit(REVOCATIONS_UNAVAILABLE.code, str(error))
@@ -389,7 +421,7 @@ class GuardRevocations:
         try:
             yield from self._read_if_due()
         except StoreFailed as error:
-            self.shared.failed()
+            self.shared.failed(error)
             self.emit(REVOCATIONS_UNAVAILABLE.code, None, str(error))
             raise RevocationsUnavailable(issuer, 1, str(error)) from error
 
@@ -399,11 +431,14 @@ class GuardRevocations:
             yield from self.ensure("")
 
     def health(self) -> RevocationsHealth:
-        """Return the state of the list, by the guard's clock."""
-        if self.shared.store is None or self.trusted_until == -math.inf:
+        """Return the state of the list, by the guard's clock; a list that was not read is read."""
+        if self.shared.store is None:
+            return self.shared.health()
+        if self.trusted_until == -math.inf:
+            self.shared.start_following()  # a pod that is not ready gets no request
             return self.shared.health()  # not read yet, or no longer trusted
         age = max(0.0, self.clock() - self.trusted_until + self.shared.max_staleness)
-        return _health(len(self.current), age, self.shared.max_staleness)
+        return self.shared.health_at(age)
 
     # Revoking
 
@@ -447,11 +482,6 @@ class GuardRevocations:
             yield from self.shared.read(starting=True)
         finally:
             self.shared.start_following()  # when the read failed, the thread waits for the store
-
-
-def _health(entries: int, age: float, max_staleness: float) -> RevocationsHealth:
-    status = "dead" if age >= max_staleness else "fresh" if age < _FRESH else "stale"
-    return RevocationsHealth(status, entries, age)
 
 
 class _Guards:

@@ -132,8 +132,12 @@ class Revoker:
         if self._revocations is None:
             return others
         health = self._revocations.health()
-        ok = others["ok"] and health.status in {"local", "fresh"}
-        return {**others, "ok": ok, "revocations": asdict(health)}
+        return {
+            **others,
+            "ready": others["ready"] and health.ready,
+            "fresh": others["fresh"] and health.fresh,
+            "revocations": asdict(health),
+        }
 
     def close(self) -> None:
         """Stop following the store until the next request."""

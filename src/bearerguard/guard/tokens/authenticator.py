@@ -155,7 +155,9 @@ class Authenticator:
                 trace.is_cached = True
             return cached
         if self._routing is not None:
-            introspector = self.introspector(token, self._routing)
+            if len(token) > self._max_token_bytes:  # as the validator refuses JWTs
+                raise jwt.too_long(self._max_token_bytes)
+            introspector = self._routing.introspector(token)
             if introspector is not None:
                 return PendingValidation(key, OpaqueToken(introspector, token))
         found = self._validator.validate_now(token)
@@ -163,15 +165,6 @@ class Authenticator:
             return PendingValidation(key, found)
         self._tokens.put(key, found)
         return found
-
-    def introspector(self, token: bytes, routing: Routing) -> Introspector | None:
-        """Return the introspector of a token, None if the token is validated here.
-
-        Raises as `Routing.introspector` does, and `TokenError` for a token that is too long.
-        """
-        if len(token) > self._max_token_bytes:  # as the validator refuses JWTs
-            raise jwt.too_long(self._max_token_bytes)
-        return routing.introspector(token)
 
     def _verify(self, pending: PendingValidation) -> Flow[VerifiedToken]:
         """Verify a token; raises `TokenError` or `IssuerUnavailable`."""

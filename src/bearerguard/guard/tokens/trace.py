@@ -25,7 +25,7 @@ class Trace:
     __slots__ = ("began", "is_cached", "issuer", "token")
 
     def __init__(self, began: float) -> None:
-        self.began = began
+        self.began: float = began
         self.is_cached: bool | None = None
         self.token: VerifiedToken | None = None
         self.issuer: str | None = None

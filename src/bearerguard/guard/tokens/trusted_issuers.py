@@ -130,14 +130,20 @@ class TrustedIssuers:
 
     def health(self) -> dict[str, Any]:
         """Return the state of each issuer's keys and introspection, ready for JSON."""
-        trusted = [*self._issuers.values(), *self._tenants.all()]
-        keys = {issuer.url: cache.health() for issuer, cache in trusted}
+        keys = {issuer.url: cache.health() for issuer, cache in self._issuers.values()}
+        tenants = {
+            issuer.url: replace(cache.health(), tenant_of=self._tenants.pattern_of(issuer.url))
+            for issuer, cache in self._tenants.all()
+        }
         asked = {url: each.health() for url, each in self._introspectors.items()}
-        needed = [url for url, (issuer, _) in self._issuers.items() if issuer.needs_keys]
+        for _, cache in self._issuers.values():
+            cache.plan_fetch()
         return {
-            "ok": all(keys[url].status in {"fresh", "static"} for url in needed)
-            and all(health.status == "ok" for health in asked.values()),
-            "issuers": {url: asdict(health) for url, health in keys.items()},
+            # Requests probe an introspection endpoint that is down, so they must go on arriving.
+            "ready": all(health.ready for health in keys.values()),
+            "fresh": all(health.fresh for health in keys.values())
+            and all(health.fresh for health in asked.values()),
+            "issuers": {url: asdict(health) for url, health in (keys | tenants).items()},
             "introspection": {url: asdict(health) for url, health in asked.items()},
         }
 

@@ -67,6 +67,9 @@ class AsgiHost:
             body,
             peer=self._proxies.client(client[0] if client else "", forwarded_for),
         )
+        if self._engine.is_live(path):
+            await _send(send, self._engine.handle(request))
+            return
         login = self._engine.is_login(request.method, path)
         await _send(send, await (self._logins if login else self._threads).run(request))
 

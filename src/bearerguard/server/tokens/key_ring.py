@@ -95,6 +95,13 @@ class KeyRing:
         for newest in self._load().keys[-1:]:
             self._opened(newest)
 
+    def can_sign(self) -> bool:
+        """Whether there is a signing key; raises `ConfigurationError` as `ensure` does."""
+        key = self._load().signing(self._clock())
+        if key is not None and key.kid not in self._private:
+            self._private[key.kid] = self._opened(key)
+        return key is not None
+
     def sign(self, claims: Mapping[str, Any], typ: str) -> str:
         """Return claims as a JWT of type `typ`, signed with the current key."""
         return self._signing().sign({"typ": typ}, claims)

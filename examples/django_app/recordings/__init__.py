@@ -1,0 +1,1 @@
+"""The recordings API in Django."""

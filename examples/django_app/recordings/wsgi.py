@@ -1,0 +1,8 @@
+"""The app for servers of WSGI."""
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "recordings.settings")
+application = get_wsgi_application()

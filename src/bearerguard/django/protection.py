@@ -1,0 +1,272 @@
+"""The guard of `settings.BEARERGUARD`, and what it does with a request of Django.
+
+There is one `Protection` for the settings in force. It is made at the first use, which is the
+middleware's when the app starts, and again when a test overrides the settings.
+"""
+
+from __future__ import annotations
+
+from functools import cache, partial
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction
+from django.core.signals import setting_changed
+from django.http import HttpRequest, HttpResponse
+from django.urls import Resolver404, get_resolver
+
+from bearerguard.django import settings
+from bearerguard.guard.decision import Allow, Decision, Deny, Unavailable
+from bearerguard.guard.events import Place
+from bearerguard.guard.guard import Guard
+from bearerguard.middleware.admission import Admission, RequestInfo
+from bearerguard.middleware.expiry_headers import ResponseHeaders
+from bearerguard.principal import ANONYMOUS, Principal
+from bearerguard.runtime.flow import Flow
+from bearerguard.runtime.messages import Response
+from bearerguard.wsgi import header, is_preflight
+
+# False at a view that `token_not_required` has marked; as Django's own `login_required`.
+TOKEN_REQUIRED = "bearerguard_token_required"  # noqa: S105 - the name of an attribute
+_VISIT = "_bearerguard"
+_PREFLIGHT_REMEDY = (
+    "put the CORS middleware above BearerMiddleware in MIDDLEWARE, or set"
+    ' BEARERGUARD["PASS_PREFLIGHTS"]'
+)
+
+
+class Protection:
+    """The guard and the options of the settings in force.
+
+    Attributes:
+        guard: validates the tokens.
+        admission: decides on requests and refuses them.
+        response_headers: adds the token's expiry to responses.
+        user: returns the user of a principal, or a coroutine of it; None without one.
+    """
+
+    def __init__(self, read: settings.Settings) -> None:
+        self.guard: Guard = read.guard
+        self.admission: Admission = Admission(
+            read.guard, preflight_remedy=_PREFLIGHT_REMEDY, **read.options
+        )
+        self.response_headers: ResponseHeaders[str] = ResponseHeaders(
+            read.guard, encode=str, name=str
+        )
+        self.user: Any = read.user
+        self._is_own = read.is_own
+
+    def close(self) -> None:
+        """Close the guard, if it was made from the settings."""
+        if self._is_own:
+            self.guard.close()
+
+
+@cache
+def protection() -> Protection:
+    """Return what protects this project.
+
+    Raises:
+        ConfigurationError: `settings.BEARERGUARD` is missing, misspelt or malformed.
+    """
+    return settings.named(lambda: Protection(settings.read()))
+
+
+def _forget(*, setting: str, **_: object) -> None:
+    if setting == settings.NAME and protection.cache_info().currsize:
+        protection().close()
+        protection.cache_clear()
+
+
+setting_changed.connect(_forget)
+
+
+class Visit:
+    """One request, from the decision on it to the headers of its response.
+
+    Args:
+        protection: of the settings in force when the request came.
+        request: the request.
+        is_optional: let it pass without a token, whatever the settings say: a permission of REST
+            framework refuses it later.
+
+    Attributes:
+        protection: as passed.
+    """
+
+    __slots__ = ("_is_exempt", "_is_marked", "_is_optional", "_request", "protection")
+
+    def __init__(self, protection: Protection, request: Any, *, is_optional: bool = False) -> None:
+        self.protection: Protection = protection
+        self._request: Any = request
+        self._is_exempt = False
+        # Whether the response may differ without a token.
+        self._is_optional = is_optional
+        # Whether it passed without a token only because its view is marked.
+        self._is_marked = False
+
+    @property
+    def principal(self) -> Principal:
+        """The caller."""
+        principal: Principal = self._request.principal
+        return principal
+
+    def decide(self) -> Flow[Decision]:
+        """Decide on the request; `admit` takes the decision."""
+        admission, request = self.protection.admission, self._request
+        forced = _forced(request)
+        if forced is not None:
+            return Allow(forced)
+        authorization: str | None = request.META.get("HTTP_AUTHORIZATION")
+        info = None
+        if admission.has_exceptions:
+            info = describe(request)
+            if admission.exempts(info):
+                self._is_exempt = True
+                return Allow(ANONYMOUS)
+            self._is_optional |= admission.is_optional(info.path, info.raw_path)
+        if authorization is not None:
+            known = self.protection.guard.cached(authorization)
+            if known is not None and (
+                admission.requirement is None or admission.requirement.met_by(known.principal)
+            ):
+                return Allow(known.principal)
+        self._is_marked = not self._is_optional and self._leads_to_marked_view()
+        self._is_optional = self._is_optional or self._is_marked
+        # WSGI's text has one octet in each character, and Django makes the same of ASGI's.
+        fields = [] if authorization is None else [authorization.encode("latin-1", "replace")]
+        return (yield from admission.decide(fields, self.describe()))
+
+    def admit(self, decision: Decision) -> HttpResponse | None:
+        """Set `request.principal`; return the response if the request is refused."""
+        request = self._request
+        setattr(request, _VISIT, self)
+        request.principal = decision.principal if isinstance(decision, Allow) else ANONYMOUS
+        if not isinstance(decision, Allow):
+            return self.refuse(decision)
+        if decision.principal.is_authenticated:
+            # Only a script that may set Authorization sends it: no other site's form or link does.
+            request.csrf_processing_done = True
+        return None
+
+    def withdraw(self) -> None:
+        """Undo `admit`."""
+        delattr(self._request, _VISIT)
+        self._request.principal = ANONYMOUS
+
+    def enter(self, view: Any) -> HttpResponse | None:
+        """Refuse a request that passed for another view's mark: middleware changed its URLconf."""
+        if not token_required(view):
+            self._is_optional = not self._is_exempt
+            return None
+        if not self._is_marked or self.principal.is_authenticated:
+            return None
+        self._is_optional = False
+        guard, requirement = self.protection.guard, self.protection.admission.requirement
+        decision = guard.authorize(ANONYMOUS, requirement, place=self.place)
+        return self.refuse(decision)
+
+    def refuse(self, decision: Deny | Unavailable | None) -> HttpResponse | None:
+        """Return the response that refuses the request, None if nothing refuses it."""
+        return None if decision is None else response_of(self.refusal(decision))
+
+    def refusal(self, decision: Deny | Unavailable) -> Response:
+        """Return the refusal as every framework has it."""
+        return self.protection.admission.refusal(decision, self.describe())
+
+    def describe(self) -> RequestInfo:
+        """Describe the request for admission and refusals."""
+        return describe(self._request, is_optional=self._is_optional)
+
+    def place(self) -> Place:
+        """Return how log lines and events name the request."""
+        return self.protection.admission.place(self.describe())
+
+    def complete(self, response: Any) -> Any:
+        """Return the response with the guard's headers added."""
+        if self._is_exempt:
+            return response
+        adding = self.protection.response_headers
+        own = list(response.items())
+        headers = adding.complete(adding.of_token(self.principal), own)
+        has_origin = "HTTP_ORIGIN" in self._request.META
+        if has_origin or self._is_optional:
+            adding.add_to_lists(headers, has_origin=has_origin, optional=self._is_optional)
+        _add(response, headers[len(own) :])
+        return response
+
+    def _leads_to_marked_view(self) -> bool:
+        # Resolved only for requests without a known token; Django resolves it again.
+        request = self._request
+        try:
+            match = get_resolver(getattr(request, "urlconf", None)).resolve(request.path_info)
+        except Resolver404:
+            return False
+        except Exception as error:  # a converter's: a stranger learns nothing from it
+            detail = f"a URL converter raised {type(error).__name__}: the request needs a token"
+            self.protection.guard.report("url_not_resolved", detail, place=self.place())
+            return False
+        return not token_required(match.func)
+
+
+def visit_of(request: HttpRequest) -> Visit | None:
+    """Return what the middleware noted of a request, None if it has not seen it."""
+    visit = getattr(request, _VISIT, None)
+    return visit if isinstance(visit, Visit) else None
+
+
+def _forced(request: Any) -> Principal | None:
+    """Return the caller that REST framework's `force_authenticate` gave a test's request."""
+    token = getattr(request, "_force_auth_token", None)
+    user = getattr(request, "_force_auth_user", None)
+    if token is None and user is None:
+        return None
+    candidates = (token, user, getattr(user, "principal", None))
+    return next((each for each in candidates if isinstance(each, Principal)), ANONYMOUS)
+
+
+def is_async(function: object) -> bool:
+    """Whether it is a coroutine function, or is marked as one."""
+    # asgiref's marks are its own until Python 3.12.
+    return any(
+        iscoroutinefunction(each)  # pyright: ignore[reportDeprecated]
+        for each in (function, type(function).__call__)
+    )
+
+
+def token_required(view: Any) -> bool:
+    """Whether a view is without the mark of `token_not_required`."""
+    return getattr(view, TOKEN_REQUIRED, True) is not False
+
+
+def describe(request: HttpRequest, *, is_optional: bool = False) -> RequestInfo:
+    """Describe a request."""
+    meta = request.META
+    raw_path: Any = getattr(request, "scope", {}).get("raw_path")
+    if raw_path is None:  # the names that WSGI servers have for it
+        raw_path = (meta.get("RAW_URI") or meta.get("REQUEST_URI") or "").partition("?")[0]
+    match = request.resolver_match
+    return RequestInfo(
+        request.method or "",
+        request.path_info,
+        raw_path if isinstance(raw_path, str) else raw_path.decode("latin-1"),
+        whole_path=request.path,
+        has_origin="HTTP_ORIGIN" in meta,
+        is_preflight=is_preflight(meta),
+        is_optional=is_optional,
+        route=f"/{match.route}" if match else "",
+        header=partial(header, meta),
+    )
+
+
+def response_of(refusal: Response) -> HttpResponse:
+    """Return a refusal as a response of Django."""
+    response = HttpResponse(refusal.body, status=refusal.status)
+    del response["Content-Type"]  # Django's own
+    _add(response, refusal.headers)
+    return response
+
+
+def _add(response: Any, headers: Any) -> None:
+    # Django keeps one value of each name: those of a list are joined (RFC 9110 §5.3).
+    for name, value in headers:
+        response[name] = f"{response[name]}, {value}" if name in response else value

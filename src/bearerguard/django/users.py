@@ -1,0 +1,82 @@
+"""`BEARERGUARD["USER"]`: the Django user of a principal.
+
+A valid token whose user does not exist, or is not active, is refused with 403: another token for
+the same user would not help. What the hook raises is Django's to handle, as from a view.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from asgiref.sync import async_to_sync, sync_to_async
+from django.apps import apps
+
+from bearerguard.django.protection import Visit, is_async
+from bearerguard.errors import ConfigurationError, Reason
+from bearerguard.guard.decision import Deny
+from bearerguard.protocol.http.challenge import Challenge
+
+NO_ACCOUNT = Reason("no_account", "There is no active account for this access token")
+
+
+def set_user(visit: Visit, request: Any) -> Deny | None:
+    """Set `request.user` and `request.auser`; return the refusal if the principal has no user."""
+    hook = visit.protection.user
+    if hook is None:
+        return None
+    if not visit.principal.is_authenticated:
+        _set_anonymous(request)
+        return None
+    if is_async(hook):
+        hook = async_to_sync(hook)
+    return _set(visit, request, hook(visit.principal))
+
+
+async def aset_user(visit: Visit, request: Any) -> Deny | None:
+    """Do what `set_user` does; a sync hook runs in Django's thread for sync code."""
+    hook = visit.protection.user
+    if hook is None:
+        return None
+    if not visit.principal.is_authenticated:
+        _set_anonymous(request)
+        return None
+    if not is_async(hook):
+        hook = sync_to_async(hook, thread_sensitive=True)
+    return _set(visit, request, await hook(visit.principal))
+
+
+def _set(visit: Visit, request: Any, user: Any) -> Deny | None:
+    if user is None:
+        return _deny(visit, "returned None for a valid token")
+    is_authenticated = getattr(user, "is_authenticated", None)
+    if is_authenticated is None:  # such as the tuple of `get_or_create`
+        raise ConfigurationError(
+            f'BEARERGUARD["USER"]: it returned a {type(user).__name__}: return a user, or None'
+        )
+    # An anonymous user is never active: the hook returns one for a token that has no user.
+    if is_authenticated and not getattr(user, "is_active", True):
+        return _deny(visit, "returned a user who is not active for a valid token")
+    _give(request, user)
+    return None
+
+
+def _deny(visit: Visit, cause: str) -> Deny:
+    guard = visit.protection.guard
+    guard.report(NO_ACCOUNT.code, f'BEARERGUARD["USER"] {cause}', place=visit.place())
+    return Deny(403, NO_ACCOUNT, (Challenge(guard.realm),), principal=visit.principal)
+
+
+def _set_anonymous(request: Any) -> None:
+    """Set Django's anonymous user where no middleware sets a session's."""
+    if not hasattr(request, "user") and apps.is_installed("django.contrib.auth"):
+        # Django's models may be imported only when its apps are loaded.
+        from django.contrib.auth.models import AnonymousUser  # noqa: PLC0415
+
+        _give(request, AnonymousUser())
+
+
+def _give(request: Any, user: Any) -> None:
+    async def auser() -> Any:
+        return user
+
+    request.user, request.auser = user, auser

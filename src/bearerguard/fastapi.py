@@ -1,0 +1,709 @@
+"""FastAPI: `BearerSecurity`, a `Security` dependency, and the ASGI middleware.
+
+The dependency works alone, and behind the middleware, whose verdict it reads. It refuses by an
+`HTTPException`, so that an app's exception handlers see a refusal like any other error.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import re
+import weakref
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import asynccontextmanager
+from functools import partial
+from itertools import product
+from typing import Annotated, Any, ForwardRef, NoReturn, cast
+
+from bearerguard import asgi, starlette
+from bearerguard.errors import ConfigurationError, quoted
+from bearerguard.guard.config.issuer import Issuer
+from bearerguard.guard.config.options import check_requirement
+from bearerguard.guard.config.requirement import Requirement, combined, scopes
+from bearerguard.guard.decision import Allow, Deny, Pending, Unavailable
+from bearerguard.guard.events import Place
+from bearerguard.guard.guard import Guard
+from bearerguard.guard.keys.discovery import discover
+from bearerguard.middleware.admission import Admission
+from bearerguard.middleware.decorators import (
+    REQUIREMENT,
+    Admitted,
+    check_routes,
+    requirement_of,
+)
+from bearerguard.middleware.refusal import PROBLEM_MEDIA_TYPE, joined_headers, kept_headers
+from bearerguard.principal import ANONYMOUS, Principal
+from bearerguard.protocol import metadata
+from bearerguard.runtime import messages
+from bearerguard.runtime.extras import Extra
+from bearerguard.runtime.messages import FetchFailed
+
+with Extra("fastapi", needed_by=__name__):
+    from fastapi import Depends, FastAPI, HTTPException, Response, WebSocketException, params
+    from fastapi.concurrency import run_in_threadpool
+    from fastapi.dependencies.models import Dependant
+    from fastapi.dependencies.utils import get_typed_signature
+    from fastapi.exception_handlers import http_exception_handler
+    from fastapi.openapi import models
+    from fastapi.routing import APIRouter, RouteContext, iter_route_contexts
+    from fastapi.security import SecurityScopes
+    from fastapi.security.base import SecurityBase
+    from starlette.applications import Starlette
+    from starlette.requests import HTTPConnection
+    from starlette.routing import BaseRoute, Match, Router
+
+__all__ = ["BearerMiddleware", "BearerSecurity"]
+
+_log = logging.getLogger("bearerguard")
+
+# What a `BearerSecurity` alone found out about a request, for the others of its route.
+_ADMITTED = "bearerguard.security"
+_POLICY_VIOLATION = 1008  # RFC 6455 §7.4.1
+# What an annotation that FastAPI cannot read must not contain.
+_OF_SECURITY = re.compile(r"\b(?:Principal|Security|Depends)\b")
+# The apps whose routes have been checked.
+_checked: weakref.WeakSet[FastAPI] = weakref.WeakSet()
+
+
+class _NotInjected:
+    """Marks an argument that FastAPI must not take from a request."""
+
+    def __init__(self, remedy: str) -> None:
+        self._remedy = remedy
+
+    def __get_pydantic_core_schema__(self, *_: object) -> NoReturn:
+        """Refuse the route that FastAPI is about to make."""
+        raise ConfigurationError(self._remedy)
+
+
+class BearerSecurity(SecurityBase):
+    """A dependency that returns the `Principal` of a request or websocket.
+
+    `Annotated[Principal, Security(bearer, scopes=["read"])]` on a route, or
+    `dependencies=[Security(bearer)]` on a route, a router or the app. Scopes of nested `Security`
+    add up. A request is refused by an `HTTPException` with the whole challenge, a websocket before
+    it is accepted.
+
+    Without the middleware it authenticates each request once. Behind a `BearerMiddleware` with the
+    same guard it reads the middleware's verdict, and adds its own requirement.
+
+    Args:
+        guard: validates the tokens.
+        require: what every request needs, besides the guard's own requirement.
+        optional: whether a request without a token passes as `ANONYMOUS`.
+        scheme_name: the name of the security scheme in OpenAPI.
+        description: its description there.
+        scopes: the scopes to choose from in the documentation, each with its description.
+
+    Attributes:
+        guard: as passed.
+        model: the security scheme in OpenAPI. It names the issuer's metadata (`openIdConnect`);
+            where the app has started with `init_app` or the middleware, it has the issuer's
+            endpoints (`oauth2`). With several issuers, tenants, or an issuer that publishes no
+            metadata it is `http`.
+        optional, scheme_name, description, scopes: as passed.
+
+    Raises:
+        ConfigurationError: an option is malformed.
+    """
+
+    guard: Guard
+    model: models.SecurityBase
+    optional: bool
+    scheme_name: str
+    description: str | None
+    scopes: Mapping[str, str]
+
+    def __init__(
+        self,
+        guard: Annotated[
+            Guard,
+            _NotInjected("Depends(BearerSecurity): pass an instance: bearer = BearerSecurity(...)"),
+        ],
+        *,
+        require: Requirement | None = None,
+        optional: bool = False,
+        scheme_name: str = "BearerSecurity",
+        description: str | None = None,
+        scopes: Mapping[str, str] | None = None,
+    ) -> None:
+        check_requirement(require)
+        if not isinstance(optional, bool):
+            raise ConfigurationError("optional=: pass True or False")
+        if not isinstance(scopes, Mapping | None):
+            raise ConfigurationError('scopes=: pass a dict such as {"read": "Read recordings"}')
+        self._admission = Admission(guard, optional=optional)
+        self._own = combined(guard.requirement, require)
+        self.optional = optional
+        self._response_headers = asgi.response_headers(guard)
+        self.scopes = dict(scopes or {})
+        self._requirements: dict[tuple[str, ...], Requirement | None] = {}
+        self.description = description
+        self._app: FastAPI | None = None
+        self.guard = guard
+        self.model = _scheme(guard.issuers, description)
+        self.scheme_name = scheme_name
+
+    @property
+    def responses(self) -> dict[int | str, dict[str, Any]]:
+        """The refusals, for `responses=` of an app, router or route; `init_app` adds them."""
+        return _responses(self.guard, _PROBLEM)
+
+    async def __call__(
+        self, connection: HTTPConnection, security_scopes: SecurityScopes, response: Response
+    ) -> Principal:
+        """Return the caller.
+
+        Raises:
+            HTTPException: the request is refused.
+            WebSocketException: so is a websocket, by a server that cannot send a response to it.
+        """
+        app = connection.scope["app"]
+        if app is not self._app:  # one that was started without a lifespan is checked here
+            if app not in _checked:
+                _check(app)
+            self._app = app
+        admission, principal = self._admitted(connection) or await self._authenticate(
+            connection, response
+        )
+        requirement = self.requirement_with(security_scopes.scopes)
+        if principal is ANONYMOUS:
+            if self.optional:
+                return principal
+        elif requirement is None or requirement.met_by(principal):
+            return principal
+        raise _insufficient(connection, admission, principal, requirement)
+
+    def require(
+        self,
+        requirement: Annotated[
+            Requirement,
+            _NotInjected('require(): call it: Depends(bearer.require(role("admin")))'),
+        ],
+    ) -> Callable[..., Awaitable[Principal]]:
+        """Return a dependency that demands a requirement as well: roles, claims or a choice.
+
+        `Annotated[Principal, Depends(bearer.require(role("admin")))]`. In tests, overriding this
+        object in `app.dependency_overrides` overrides it as well, and the requirement is checked
+        of the principal that the override returns.
+
+        Raises:
+            ConfigurationError: it is not a requirement.
+        """
+        if not isinstance(requirement, Requirement):
+            raise ConfigurationError('require(): pass a requirement, such as role("admin")')
+
+        async def required(
+            connection: HTTPConnection,
+            principal: Principal = Depends(self),  # noqa: B008 - `self` is no global name
+        ) -> Principal:
+            if not isinstance(principal, Principal):
+                raise ConfigurationError(
+                    "dependency_overrides: what overrides a BearerSecurity must return a Principal"
+                )
+            if requirement.met_by(principal) or (self.optional and principal is ANONYMOUS):
+                return principal
+            found = self._admitted(connection)
+            admission = self._admission if found is None else found.admission
+            raise _insufficient(connection, admission, principal, requirement)
+
+        setattr(required, REQUIREMENT, requirement)
+        return required
+
+    def init_app(self, app: FastAPI) -> None:
+        """Complete an app that has no middleware around it.
+
+        When the app starts, routes that cannot work are refused, and the issuer's endpoints are
+        discovered for OpenAPI; refusals are documented there. It may be called for each
+        `BearerSecurity` of an app. The middleware does the same.
+        """
+        _document(app)
+        inner = app.router.lifespan_context
+
+        @asynccontextmanager
+        async def lifespan(started: Any) -> AsyncGenerator[Any]:
+            await _start(app)
+            async with inner(started) as state:
+                yield state
+
+        app.router.lifespan_context = lifespan
+
+    def _admitted(self, connection: HTTPConnection) -> Admitted | None:
+        """Return what is known of a request: by the middleware, or another `BearerSecurity`."""
+        scope = connection.scope
+        admitted: Admitted | None = scope.get(_ADMITTED)
+        if admitted is not None and admitted.admission.guard is self.guard:
+            return admitted
+        admission = scope.get("bearerguard")
+        if not isinstance(admission, Admission) or admission.guard is not self.guard:
+            return None
+        principal: Principal = scope["state"]["principal"]
+        if not principal.is_authenticated:
+            request = asgi.request_info(scope)
+            if admission.excludes(request.path, request.raw_path):
+                return None
+        return Admitted(admission, principal)
+
+    async def _authenticate(self, connection: HTTPConnection, response: Response) -> Admitted:
+        scope = connection.scope
+        fields = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
+        place = partial(_place, self._admission, scope)
+        # Without a requirement, and optional: `__call__` refuses, and names all that is needed.
+        decision = self.guard.decide_now(fields, optional=True, place=place)
+        if isinstance(decision, Pending):
+            decision = await self.guard.arun(decision.flow)
+        if not isinstance(decision, Allow):
+            raise _refusal(connection, self._admission, decision)
+        principal = decision.principal
+        scope[_ADMITTED] = admitted = Admitted(self._admission, principal)
+        if scope.get("user", ANONYMOUS) is ANONYMOUS:  # else another package's user
+            asgi.admit(scope, self._admission, principal)
+        headers = self._response_headers.complete(
+            self._response_headers.of_token(principal), response.raw_headers
+        )
+        has_origin = any(name.lower() == b"origin" for name, _ in scope["headers"])
+        if has_origin or self.optional:
+            self._response_headers.add_to_lists(
+                headers, has_origin=has_origin, optional=self.optional
+            )
+        response.raw_headers[:] = headers
+        return admitted
+
+    def requirement_with(self, names: Iterable[str]) -> Requirement | None:
+        """Return what is needed of a route with these scopes, None for a valid token alone.
+
+        Raises:
+            ConfigurationError: a scope is malformed.
+        """
+        key = tuple(names)
+        if key not in self._requirements:
+            self._requirements[key] = combined(self._own, scopes(*key) if key else None)
+        return self._requirements[key]
+
+
+class BearerMiddleware(starlette.BearerMiddleware):
+    """Authenticates every request and websocket of a FastAPI app; see the ASGI adapter's.
+
+    When the app starts, routes that cannot work are refused, and OpenAPI is completed as
+    `BearerSecurity.init_app` does. In tests, a request without a token reaches a route whose
+    `BearerSecurity` is in the app's `dependency_overrides`.
+    """
+
+    __slots__ = ("_fastapi", "_with_overrides")
+
+    _fastapi: FastAPI | None
+    _with_overrides: tuple[FastAPI, ...]
+
+    def _check_apps(self, apps: Sequence[Starlette | Router]) -> None:
+        providers = (
+            each.dependency_overrides_provider if isinstance(each, APIRouter) else each
+            for each in apps
+        )
+        self._fastapi = next((each for each in providers if isinstance(each, FastAPI)), None)
+        self._with_overrides = ()
+        if self._fastapi is not None:
+            self._with_overrides = (self._fastapi, *_mounted(self._fastapi))
+            _check(self._fastapi, self.admission)
+
+    async def _start(self) -> None:
+        if self._fastapi is not None:
+            self._with_overrides = (self._fastapi, *_mounted(self._fastapi))
+            await _start(self._fastapi, self.admission)
+
+    async def refuse(
+        self,
+        scope: asgi.Scope,
+        receive: asgi.Receive,
+        send: asgi.Send,
+        decision: Deny | Unavailable,
+    ) -> None:
+        """Refuse a request, unless a test has overridden the `BearerSecurity` of its route."""
+        has_overrides = any(each.dependency_overrides for each in self._with_overrides)
+        if has_overrides and _is_overridden(self._with_overrides[0], scope):
+            _log.warning(
+                "dependency_overrides replaces a BearerSecurity: requests to its routes are not"
+                " authenticated"
+            )
+            await self.app(scope, receive, send)
+            return
+        await super().refuse(scope, receive, send, decision)
+
+
+# --- Refusing
+
+
+class _Refused(HTTPException):
+    """A refusal, as FastAPI's exception handlers see it."""
+
+    def __init__(self, refusal: messages.Response, decision: Deny | Unavailable) -> None:
+        headers = joined_headers(refusal)
+        super().__init__(refusal.status, decision.reason.description, headers)
+        self.refusal = refusal
+
+
+def _refusal(
+    connection: HTTPConnection, admission: Admission, decision: Deny | Unavailable
+) -> Exception:
+    scope = connection.scope
+    extensions = scope.get("extensions") or {}
+    if scope["type"] == "websocket" and "websocket.http.response" not in extensions:
+        return WebSocketException(_POLICY_VIOLATION, decision.reason.description)
+    # Starlette's own registry: `add_exception_handler` has no effect once an app has started.
+    handlers, _ = scope["starlette.exception_handlers"]
+    handlers.setdefault(_Refused, _respond)
+    return _Refused(admission.refusal(decision, starlette.request_info(scope)), decision)
+
+
+def _place(admission: Admission, scope: asgi.Scope) -> Place:
+    return admission.place(starlette.request_info(scope))
+
+
+def _insufficient(
+    connection: HTTPConnection,
+    admission: Admission,
+    principal: Principal,
+    requirement: Requirement | None,
+) -> Exception:
+    """Return the refusal of a caller who lacks something; it names all that the route needs."""
+    whole = combined(admission.requirement, _of_route(connection.scope), requirement)
+    place = partial(_place, admission, connection.scope)
+    decision = cast("Deny", admission.guard.authorize(principal, whole, place=place))
+    return _refusal(connection, admission, decision)
+
+
+async def _respond(connection: HTTPConnection, refused: _Refused) -> Any:
+    """Send a refusal by the app's own handler of `HTTPException`, else as it is."""
+    handlers, _ = connection.scope["starlette.exception_handlers"]
+    handler = next(handlers[each] for each in _Refused.__mro__[1:] if each in handlers)
+    refusal = refused.refusal
+    if handler is http_exception_handler:
+        response = Response(refusal.body, refusal.status)
+        response.raw_headers = asgi.raw_headers(refusal)
+        return response
+    if inspect.iscoroutinefunction(handler):
+        own = await handler(connection, refused)
+    else:
+        own = await run_in_threadpool(handler, connection, refused)
+    if own is not None and own.status_code == refusal.status:
+        for name, values in kept_headers(refusal).items():
+            own.headers.setdefault(name, ", ".join(values))
+    return own
+
+
+# --- What a route needs
+
+
+def _walk(dependant: Dependant) -> Iterator[tuple[Callable[..., Any], list[str]]]:
+    """Yield each function of a route, the dependencies last, with the scopes that it is told."""
+    names = [*(dependant.parent_oauth_scopes or ()), *(dependant.own_oauth_scopes or ())]
+    yield cast("Callable[..., Any]", dependant.call), list(dict.fromkeys(names))
+    for each in dependant.dependencies:
+        yield from _walk(each)
+
+
+def _needed(dependant: Dependant) -> Requirement | None:
+    """Return all that the dependencies and decorators of a route require."""
+    found: list[Requirement | None] = []
+    for call, names in _walk(dependant):
+        if isinstance(call, BearerSecurity):
+            found.append(call.requirement_with(names))
+        else:
+            found.append(requirement_of(call))
+    return combined(*found)
+
+
+def _of_route(scope: asgi.Scope) -> Requirement | None:
+    route = scope.get("route")
+    # An included router's own dependencies are in FastAPI's context of the route there.
+    context = scope.get("fastapi", {}).get("effective_route_context")
+    is_included = getattr(context, "original_route", None) is route
+    dependant = getattr(context if is_included else route, "dependant", None)
+    return _needed(dependant) if isinstance(dependant, Dependant) else None
+
+
+def _mounted(app: FastAPI) -> Iterator[FastAPI]:
+    """Yield the FastAPI apps that are mounted in an app."""
+    for _, context in _routes(app.routes):
+        inner = getattr(context, "app", None)
+        if isinstance(inner, FastAPI):
+            yield inner
+
+
+def _is_overridden(app: FastAPI, scope: asgi.Scope) -> bool:
+    """Whether the route of a request takes its principal from `dependency_overrides`."""
+    matches = ((each, *each.matches(scope)) for each in iter_route_contexts(app.routes))
+    for context, match, matched in matches:
+        if match is not Match.FULL:
+            continue
+        dependant = getattr(context, "dependant", None)
+        if isinstance(dependant, Dependant):
+            return any(
+                call in app.dependency_overrides
+                and (isinstance(call, BearerSecurity) or requirement_of(call) is not None)
+                for call, _ in _walk(dependant)
+            )
+        inner = getattr(context, "app", None)  # of a mounted app
+        return isinstance(inner, FastAPI) and _is_overridden(inner, {**scope, **matched})
+    return False
+
+
+# --- When the app starts
+
+
+async def _start(app: FastAPI, admission: Admission | None = None) -> None:
+    """Check the routes of an app, and complete its OpenAPI."""
+    _check(app, admission)
+    if app.openapi_url is None:
+        return
+    _document(app)
+    published: dict[Guard, Mapping[str, Any] | None] = {}
+    for bearer in _securities(app):
+        if isinstance(bearer.model, models.OAuth2):
+            continue  # the app has been started before
+        if bearer.guard not in published:
+            published[bearer.guard] = await _metadata(bearer.guard)
+        found = published[bearer.guard]
+        if found is not None:
+            (issuer,) = bearer.guard.issuers
+            flows = _flows(found, issuer, bearer.scopes)
+            if flows is not None:
+                bearer.model = models.OAuth2(
+                    flows=flows,
+                    description=bearer.description,
+                )
+    app.openapi_schema = None
+
+
+def _check(app: FastAPI, admission: Admission | None = None) -> None:
+    """Raise `ConfigurationError` for a route that could never work, or would not be guarded."""
+    routes = [*_routes(app.routes)]
+    check_routes(context.endpoint for _, context in routes)
+    named: dict[str, Guard] = {}
+    for path, context in routes:
+        dependant = getattr(context, "dependant", None)
+        if not isinstance(dependant, Dependant):
+            continue
+        try:
+            _check_endpoint(dependant)
+            _check_given(getattr(context, "dependencies", ()))
+            for call, names in _walk(dependant):
+                _check_parameters(call)
+                if isinstance(call, BearerSecurity):
+                    call.requirement_with(names)  # it refuses malformed scopes
+                    _check_security(call, path, admission, named)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"route {quoted(path)}: {error}") from error
+    _checked.add(app)
+
+
+def _check_security(
+    bearer: BearerSecurity, path: str, admission: Admission | None, named: dict[str, Guard]
+) -> None:
+    guard = bearer.guard
+    if admission is not None and admission.guard is not guard and not admission.excludes(path):
+        raise ConfigurationError(
+            "BearerSecurity(guard): it has another guard than the BearerMiddleware: pass both the"
+            " same one, or exclude= this path from the middleware"
+        )
+    if named.setdefault(bearer.scheme_name, guard) is not guard:
+        raise ConfigurationError(
+            f"scheme_name=: two guards are called {quoted(bearer.scheme_name)} in OpenAPI: pass"
+            " each BearerSecurity a name of its own"
+        )
+
+
+def _check_endpoint(dependant: Dependant) -> None:
+    names = (
+        dependant.request_param_name,
+        dependant.websocket_param_name,
+        dependant.http_connection_param_name,
+    )
+    if requirement_of(dependant.call) is not None and not any(names):
+        raise ConfigurationError(
+            "require(): the route takes no request: give it a parameter `request: Request`, or use"
+            " Depends(bearer.require(...)) of a BearerSecurity instead"
+        )
+
+
+def _check_parameters(call: Callable[..., Any]) -> None:
+    for parameter in get_typed_signature(call).parameters.values():
+        annotation = parameter.annotation
+        if isinstance(annotation, ForwardRef) and _OF_SECURITY.search(annotation.__forward_arg__):
+            # FastAPI would take it from the query, and the route would be open.
+            raise ConfigurationError(
+                f"parameter {parameter.name}: FastAPI cannot read its annotation"
+                f" {annotation.__forward_arg__}: with `from __future__ import annotations` it finds"
+                " names of the module only: define the BearerSecurity there, or remove that import"
+            )
+        _check_given([parameter.default, *getattr(annotation, "__metadata__", ())])
+
+
+def _check_given(given: Iterable[object]) -> None:
+    for each in given:
+        if isinstance(each, params.Security) and isinstance(each.scopes, str):
+            raise ConfigurationError(
+                f"Security(scopes={each.scopes!r}): pass a list of scopes: [{each.scopes!r}]"
+            )
+
+
+def _routes(routes: Iterable[BaseRoute], prefix: str = "") -> Iterator[tuple[str, RouteContext]]:
+    """Yield all routes of an app with their paths, those of mounted apps too."""
+    for context in iter_route_contexts([*routes]):
+        path = f"{prefix}{context.path_format or context.path or ''}"
+        yield path, context
+        inner = getattr(context, "routes", None)
+        if inner:
+            yield from _routes(inner, f"{prefix}{context.path or ''}")
+
+
+def _securities(app: FastAPI) -> list[BearerSecurity]:
+    found = dict[BearerSecurity, None]()
+    for context in iter_route_contexts(app.routes):
+        dependant = getattr(context, "dependant", None)
+        if isinstance(dependant, Dependant):
+            calls = (call for call, _ in _walk(dependant))
+            found |= {call: None for call in calls if isinstance(call, BearerSecurity)}
+    return [*found]
+
+
+# --- OpenAPI
+
+
+def _scheme(issuers: tuple[Issuer, ...], description: str | None) -> models.SecurityBase:
+    """Return the security scheme that is known without a fetch."""
+    place = _discovery_url(issuers)
+    if place is None:
+        return models.HTTPBearer(bearerFormat="JWT", description=description)
+    return models.OpenIdConnect(openIdConnectUrl=place, description=description)
+
+
+def _discovery_url(issuers: tuple[Issuer, ...]) -> str | None:
+    """Return where the metadata of the one issuer is, None where there is none to be found."""
+    if len(issuers) != 1 or issuers[0].tenants is not None:
+        return None
+    issuer = issuers[0]
+    has_keys = issuer.keys is not None or issuer.shared_secret is not None
+    if has_keys or issuer.jwks_uri is not None:
+        return None
+    return issuer.discovery_url or issuer.url.removesuffix("/") + metadata.OPENID_PATH
+
+
+async def _metadata(guard: Guard) -> Mapping[str, Any] | None:
+    """Return what the issuer of a guard publishes; a failure is only logged."""
+    if _discovery_url(guard.issuers) is None:
+        return None
+    try:
+        return await guard.arun(discover(guard.issuers[0], metadata.parse))
+    except FetchFailed as error:
+        _log.warning("OpenAPI does not show the endpoints of the issuer: %s", error)
+        return None
+
+
+def _flows(
+    published: Mapping[str, Any], issuer: Issuer, described: Mapping[str, str]
+) -> models.OAuthFlows | None:
+    """Return the flows that an issuer's metadata offers (RFC 8414 §2), None for none."""
+    token = published.get("token_endpoint")
+    authorize = published.get("authorization_endpoint")
+    grants = published.get("grant_types_supported", ["authorization_code"])
+    flows = models.OAuthFlows()
+    if not isinstance(token, str) or not issuer.may_fetch(token) or not isinstance(grants, list):
+        return None
+    names = dict(described)
+    if (
+        "authorization_code" in grants
+        and isinstance(authorize, str)
+        and issuer.may_fetch(authorize)
+    ):
+        flows.authorizationCode = models.OAuthFlowAuthorizationCode(
+            authorizationUrl=authorize, tokenUrl=token, scopes=names
+        )
+    if "client_credentials" in grants:
+        flows.clientCredentials = models.OAuthFlowClientCredentials(tokenUrl=token, scopes=names)
+    return flows if flows.authorizationCode or flows.clientCredentials else None
+
+
+_PROBLEM: dict[str, Any] = {
+    "title": "Problem",
+    "description": "Why the request was refused (RFC 9457)",
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string", "format": "uri-reference"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "error": {"type": "string", "description": "The error code of RFC 6750 §3.1"},
+        "scope": {"type": "string", "description": "The scopes that the request needs"},
+    },
+}
+_PROBLEM_NAME = "BearerProblem"
+_TEXT = {"schema": {"type": "string"}}
+
+
+def _responses(guard: Guard, problem: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+    """Return the refusals of a guard, as OpenAPI documents them."""
+    content = {PROBLEM_MEDIA_TYPE: {"schema": problem}}
+    body = {} if guard.denial_body is not None else {"content": content}
+    challenge = {"WWW-Authenticate": {**_TEXT, "description": "The challenge (RFC 6750 §3)"}}
+    later = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait"}}
+    return {
+        401: {"description": "No valid access token was sent", "headers": challenge, **body},
+        403: {"description": "The access token does not suffice", "headers": challenge, **body},
+        503: {"description": "The access token cannot be checked now", "headers": later, **body},
+    }
+
+
+def _document(app: FastAPI) -> None:
+    """Make the OpenAPI document of an app tell of refusals, optional tokens and all scopes."""
+    inner = app.openapi
+    if getattr(inner, "__name__", "") == _OPENAPI:
+        return
+
+    def bearerguard_openapi() -> dict[str, Any]:
+        schema = inner()
+        for context in iter_route_contexts(app.routes):
+            dependant = getattr(context, "dependant", None)
+            item = schema.get("paths", {}).get(context.path_format)
+            if item is not None and isinstance(dependant, Dependant):
+                for method in context.methods or ():
+                    _document_operation(item.get(method.lower()), dependant, schema)
+        return schema
+
+    app.openapi = bearerguard_openapi  # type: ignore[method-assign]
+
+
+_OPENAPI = "bearerguard_openapi"
+
+
+def _document_operation(
+    operation: dict[str, Any] | None, dependant: Dependant, schema: dict[str, Any]
+) -> None:
+    used = [(call, names) for call, names in _walk(dependant) if isinstance(call, BearerSecurity)]
+    if operation is None or not used:
+        return
+    schemas = schema["components"].setdefault("schemas", {})
+    schemas.setdefault(_PROBLEM_NAME, _PROBLEM)
+    problem = {"$ref": f"#/components/schemas/{_PROBLEM_NAME}"}
+    for status, response in _responses(used[0][0].guard, problem).items():
+        if status != 403 or _needed(dependant) is not None:  # noqa: PLR2004 - as in OpenAPI
+            operation["responses"].setdefault(str(status), response)
+    security = operation.get("security", [])
+    if all(call.optional for call, _ in used) and {} not in security:
+        security.append({})  # OpenAPI §4.8.10: without any
+    for call, names in used:
+        scheme = schema["components"]["securitySchemes"][call.scheme_name]
+        if "flows" in scheme:
+            # The flow of people first: Swagger UI shows them in this order.
+            scheme["flows"] = flows = dict(sorted(scheme["flows"].items()))
+            for flow, name in product(flows.values(), names):
+                flow["scopes"].setdefault(name, "")

@@ -1,0 +1,215 @@
+"""Django Ninja: `BearerAuth` for an API, its routers and operations, sync and async.
+
+It works with the middleware of `bearerguard.django`, whose decision it reads, and without. A
+request is refused by Ninja's own exceptions, so that an API's exception handlers see it like any
+other; the response gets the whole challenge, whichever handler makes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any, NoReturn
+
+from django.http import HttpRequest, HttpResponse
+from ninja import NinjaAPI
+from ninja.errors import AuthenticationError, AuthorizationError, HttpError
+from ninja.openapi.schema import OpenAPISchema
+from ninja.operation import Operation, PathView
+from ninja.security.base import AuthBase, SecuritySchema
+
+from bearerguard.django import on_demand
+from bearerguard.django.on_demand import RequestRefused
+from bearerguard.django.protection import is_async, protection
+from bearerguard.errors import ConfigurationError
+from bearerguard.guard.config.options import check_requirement
+from bearerguard.guard.config.requirement import Requirement, combined
+from bearerguard.guard.config.requirement import scopes as _scopes
+from bearerguard.middleware.openapi import security_requirements, security_schemes
+from bearerguard.middleware.refusal import joined_headers
+from bearerguard.principal import Principal
+
+__all__ = ["BearerAuth", "install"]
+
+# Where a refusal is noted with a request, for the response.
+_REFUSED = "_bearerguard_refused"
+_EXCEPTIONS: dict[int, type[HttpError]] = {401: AuthenticationError, 403: AuthorizationError}
+# What a guarded operation may respond, for OpenAPI.
+_REFUSALS = (401, 403, 503)
+# The APIs whose responses to refused requests get the challenge.
+_installed: weakref.WeakSet[NinjaAPI] = weakref.WeakSet()
+
+
+class BearerAuth(AuthBase):
+    """Authenticates requests: `NinjaAPI(auth=BearerAuth())`, `auth=BearerAuth(scopes=["read"])`.
+
+    `request.auth` and `request.principal` are the `Principal`. One object serves sync and async
+    operations. The `auth=` of an operation replaces that of its router and API, as Ninja has it.
+
+    Args:
+        scopes: the scopes that an operation needs, all of them.
+        require: what it needs besides, such as `role("admin")`.
+        optional: whether a request without a token passes as `ANONYMOUS`.
+
+    Raises:
+        ConfigurationError: an option is malformed.
+    """
+
+    #: Ninja then awaits what it returns, where the operation is async.
+    is_async: bool = True
+
+    def __init__(
+        self,
+        *,
+        scopes: Sequence[str] = (),
+        require: Requirement | None = None,
+        optional: bool = False,
+    ) -> None:
+        # Not the base's: it would read the scheme, and so the settings, when a module is imported.
+        if isinstance(scopes, str):
+            raise ConfigurationError('scopes=: pass a list such as ["read"]')
+        check_requirement(require)
+        if not isinstance(optional, bool):
+            raise ConfigurationError("optional=: pass True or False")
+        self.requirement: Requirement | None = combined(
+            _scopes(*scopes) if scopes else None, require
+        )
+        self.optional: bool = optional
+
+    @property
+    def openapi_security_schema(self) -> SecuritySchema:  # type: ignore[override]
+        """The security scheme of the first issuer; `install` documents all of them."""
+        return SecuritySchema(**next(iter(security_schemes(protection().guard).values())))
+
+    def __call__(self, request: Any) -> Any:
+        """Return the principal, None without a token; a coroutine for an async operation.
+
+        Raises:
+            HttpError: the request is refused.
+        """
+        if "REQUEST_METHOD" not in request.META:
+            _complete(request)
+        return self._aauthenticate(request) if _is_awaited(request) else self._authenticate(request)
+
+    def _authenticate(self, request: HttpRequest) -> Principal | None:
+        try:
+            return self._authorized(request, on_demand.authenticate(request))
+        except RequestRefused as refused:
+            _refuse(request, refused)
+
+    async def _aauthenticate(self, request: HttpRequest) -> Principal | None:
+        try:
+            return self._authorized(request, await on_demand.aauthenticate(request))
+        except RequestRefused as refused:
+            _refuse(request, refused)
+
+    def _authorized(self, request: HttpRequest, principal: Principal) -> Principal | None:
+        if not principal.is_authenticated:
+            if self.optional:
+                return principal
+            # Another `auth` of the operation may take it; if none does, Ninja responds 401.
+            _note(request, on_demand.missing(request, self.requirement))
+            return None
+        refused = on_demand.unmet(request, principal, self.requirement)
+        if refused is not None:
+            raise refused
+        return principal
+
+
+def install(api: NinjaAPI) -> None:
+    """Document in an API's OpenAPI all issuers and, for each operation, its scopes and refusals.
+
+    Call it once, when the API is made.
+    """
+    _add_challenges(api)
+
+    def get_openapi_schema(
+        *, path_prefix: str | None = None, path_params: dict[str, Any] | None = None
+    ) -> OpenAPISchema:
+        prefix = api.get_root_path(path_params or {}) if path_prefix is None else path_prefix
+        return _Schema(api, prefix)
+
+    api.get_openapi_schema = get_openapi_schema  # type: ignore[method-assign]
+
+
+class _Schema(OpenAPISchema):
+    """Ninja's document, with what it leaves out of `BearerAuth`."""
+
+    def operation_security(self, operation: Operation) -> list[dict[str, Any]] | None:
+        given: list[dict[str, Any]] = super().operation_security(operation) or []
+        for auth in _ours(operation):
+            own = type(auth).__name__
+            self.securitySchemes.pop(own, None)
+            given = [each for each in given if own not in each]
+            in_force = protection()
+            needed = combined(in_force.admission.requirement, auth.requirement)
+            given += security_requirements(in_force.guard, needed, optional=auth.optional)
+            self.securitySchemes.update(security_schemes(in_force.guard))
+        return given or None
+
+    def responses(self, operation: Operation) -> dict[Any, Any]:
+        result: dict[Any, Any] = super().responses(operation)
+        if _ours(operation):
+            for status in _REFUSALS:
+                result.setdefault(status, {"description": HTTPStatus(status).phrase})
+        return result
+
+
+def _ours(operation: Operation) -> list[BearerAuth]:
+    return [each for each in operation.auth_callbacks if isinstance(each, BearerAuth)]
+
+
+def _complete(request: Any) -> None:
+    """Give a request of Ninja's test client the names that every server's has."""
+    request.META["REQUEST_METHOD"] = request.method
+    authorization = request.headers.get("Authorization")
+    if authorization is not None:
+        request.META["HTTP_AUTHORIZATION"] = authorization
+
+
+def _is_awaited(request: HttpRequest) -> bool:
+    """Whether an async operation has called: it awaits, where a sync one could not."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    match = getattr(request, "resolver_match", None)
+    return match is None or is_async(match.func)
+
+
+def _refuse(request: HttpRequest, refused: RequestRefused) -> NoReturn:
+    """Raise a refusal as Ninja's own exception."""
+    _note(request, refused)
+    decision = refused.decision
+    error = _EXCEPTIONS.get(decision.status, HttpError)
+    raise error(decision.status, decision.reason.description) from None
+
+
+def _note(request: HttpRequest, refused: RequestRefused) -> None:
+    """Note a refusal for the response that the API will make of it."""
+    setattr(request, _REFUSED, refused)
+    view = getattr(getattr(request, "resolver_match", None), "func", None)
+    # Ninja tells an `auth` nothing of the API; its view has it.
+    held = [cell.cell_contents for cell in getattr(view, "__closure__", None) or ()]
+    for path_view in (each for each in held if isinstance(each, PathView)):
+        _add_challenges(path_view.operations[0].api)
+
+
+def _add_challenges(api: NinjaAPI) -> None:
+    """Give whatever an API responds to a refused request the headers of the refusal."""
+    if api in _installed:
+        return
+    _installed.add(api)
+    on_exception = api.on_exception
+
+    def with_challenge(request: HttpRequest, exc: Any) -> HttpResponse:
+        response = on_exception(request, exc)
+        refused: RequestRefused | None = getattr(request, _REFUSED, None)
+        if refused is not None and response.status_code == refused.refusal.status:
+            for name, value in joined_headers(refused.refusal).items():
+                response.setdefault(name, value)
+        return response
+
+    api.on_exception = with_challenge  # type: ignore[method-assign]

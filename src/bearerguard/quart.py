@@ -1,0 +1,255 @@
+"""Quart: an extension over the ASGI adapter, `current_principal`, and decorators for views.
+
+A refused request or websocket is handed to Quart itself, and to nothing else that is mounted in the
+app. There the extension raises the refusal before the hooks and views of the app run, so that
+quart-cors and error handlers see it like any other. Quart's response is discarded if the extension
+was not called, or if a handler turned the refusal into a success or a server error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any, NoReturn, TypeAlias
+
+import quart
+from quart.views import View
+from werkzeug.exceptions import default_exceptions
+from werkzeug.local import LocalProxy
+
+from bearerguard import asgi
+from bearerguard.errors import ConfigurationError
+from bearerguard.guard.config.requirement import Requirement
+from bearerguard.guard.decision import Deny, Unavailable
+from bearerguard.guard.guard import Guard
+from bearerguard.middleware.admission import Admission, AdmissionOptions, RequestInfo
+from bearerguard.middleware.decorators import Admitted, Endpoint, RouteDecorators, check_routes
+from bearerguard.middleware.extension import EXTENSION, Extension
+from bearerguard.middleware.refusal import kept_headers, may_replace
+from bearerguard.principal import Principal
+from bearerguard.runtime.messages import Response
+
+__all__ = ["BearerGuard", "current_principal", "require", "require_scopes"]
+
+# What the middleware decided, for Quart to refuse.
+_DECISION = "bearerguard.decision"
+# Set where Quart's own response to OPTIONS may be sent.
+_IS_OPTIONS = "bearerguard.is_options"
+_REMEDY = (
+    "call BearerGuard(app) or init_app(app), and make requests through the app's ASGI interface"
+)
+
+_Connection: TypeAlias = quart.Request | quart.Websocket
+
+
+class BearerGuard(Extension[quart.Quart]):
+    """Authenticates every request and websocket of a Quart app.
+
+    Args:
+        app: the app, or None to call `init_app` later.
+        guard: validates the tokens; without it, one is made for each app from its settings
+            `BEARERGUARD_ISSUER`, `BEARERGUARD_AUDIENCE`, ….
+        require: what every request needs, besides the guard's own requirement.
+        optional: True, or path patterns, where a request without a token passes as `ANONYMOUS`.
+        exclude: path patterns that are not authenticated at all: exact, or `prefix*`.
+
+    Raises:
+        ConfigurationError: an option or a setting is missing or malformed.
+    """
+
+    def _protect(self, app: quart.Quart, guard: Guard, options: AdmissionOptions) -> object:
+        inner: Any = app.asgi_app
+        middleware = _Middleware(inner, guard=guard, **options)
+        middleware.quart_app = app
+        app.asgi_app = middleware  # type: ignore[method-assign]
+        # Before all other hooks of the app: what they respond may reveal which things exist.
+        app.before_request_funcs.setdefault(None, []).insert(0, _refuse_here)
+        app.before_websocket_funcs.setdefault(None, []).insert(0, _refuse_here)
+        # These lists are run from their end.
+        app.after_request_funcs.setdefault(None, []).insert(0, _keep_challenge)
+        app.after_websocket_funcs.setdefault(None, []).insert(0, _keep_challenge)
+        app.before_serving_funcs.insert(0, middleware.check_routes)
+        return middleware
+
+
+class _Middleware(asgi.BearerMiddleware):
+    """Lets Quart respond to a refused request, where its response does refuse it."""
+
+    __slots__ = ("_checked", "quart_app")
+
+    quart_app: quart.Quart
+
+    preflight_remedy = "let Quart respond to OPTIONS of this route by itself, or exclude= its path"
+    app_sees_refusals = True
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        self._checked = False
+
+    async def check_routes(self) -> None:
+        """Check the app's views once: when it starts, or at a request of a test client."""
+        if not self._checked:
+            check_routes(self.quart_app.view_functions.values())
+            self._checked = True
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Handle a connection as an ASGI app."""
+        if scope["type"] == "websocket":
+            send = asgi.sending_refusals(scope, send)
+        await super().__call__(scope, receive, send)
+
+    async def refuse(
+        self,
+        scope: asgi.Scope,
+        receive: asgi.Receive,
+        send: asgi.Send,
+        decision: Deny | Unavailable,
+    ) -> None:
+        scope[_DECISION] = decision  # for `_refuse_here`
+        response = _OfQuart(scope, send)
+        inner: Any = quart.Quart.asgi_app
+        try:
+            # Not `app.asgi_app`: other middleware there does not know the decision.
+            await inner(self.quart_app, scope, receive, response.send)
+        except Exception:
+            # In debugging and testing, Quart raises what converters and handlers raise.
+            self.quart_app.logger.exception(
+                "bearerguard: the app raised an exception while it handled a refused request"
+            )
+        if not response.is_sent:
+            await super().refuse(scope, _handshake, send, decision)
+
+
+class _OfQuart:
+    """Sends what Quart responds to a refused request or websocket, if that may be sent."""
+
+    def __init__(self, scope: asgi.Scope, send: asgi.Send) -> None:
+        self._scope = scope
+        self._send = send
+        self.is_sent = False
+
+    async def send(self, message: Any) -> None:
+        """Send a message; drop it where the first one was not a refusal."""
+        self.is_sent = self.is_sent or self._refuses(message)
+        if self.is_sent:
+            await self._send(message)
+
+    def _refuses(self, message: Any) -> bool:
+        refusal: Response | None = self._scope.get(asgi.REFUSAL)
+        if message["type"] == "websocket.close":
+            return refusal is not None
+        if not message["type"].endswith("http.response.start"):
+            return False
+        if _IS_OPTIONS in self._scope:
+            return message["status"] < HTTPStatus.INTERNAL_SERVER_ERROR  # type: ignore[no-any-return]
+        return may_replace(refusal, message["status"])
+
+
+async def _handshake() -> asgi.Message:
+    """Stand for the message that opened a websocket, which Quart has received."""
+    return {"type": "websocket.connect"}
+
+
+def _connection() -> _Connection:
+    return quart.websocket if quart.has_websocket_context() else quart.request
+
+
+def _principal() -> Principal:
+    admitted = _decorators.admitted(_connection())
+    if admitted is None:
+        raise ConfigurationError(f"current_principal: no guard found: {_REMEDY}")
+    return admitted.principal
+
+
+current_principal: Principal = LocalProxy(_principal)  # type: ignore[assignment]
+"""The `Principal` of the request or websocket being handled; `ANONYMOUS` if it needed no token."""
+
+
+def require_scopes(*names: str) -> Callable[[Endpoint], Endpoint]:
+    """Require all of these scopes of a view; see `require`."""
+    return _decorators.require_scopes(*names)
+
+
+def require(requirement: Requirement) -> Callable[[Endpoint], Endpoint]:
+    """Demand a requirement of the callers of a view.
+
+    Decorates functions, sync or async, below the route's own decorator, those of websockets
+    included, and `View` and `MethodView` classes and their methods.
+
+    Raises:
+        ConfigurationError: a class is not a `View`; or, at a request, the app has no `BearerGuard`.
+    """
+    return _decorators.require(requirement)
+
+
+class _Decorators(RouteDecorators[_Connection]):
+    remedy = _REMEDY
+
+    def connection(
+        self,
+        args: tuple[object, ...],  # noqa: ARG002 - the request is known without them
+        kwargs: Mapping[str, object],  # noqa: ARG002
+    ) -> _Connection:
+        return _connection()
+
+    def admitted(self, connection: _Connection) -> Admitted | None:
+        scope: Any = connection.scope
+        admission = scope.get("bearerguard")
+        if not isinstance(admission, Admission):
+            return None
+        return Admitted(admission, scope["user"])
+
+    def describe(self, connection: _Connection) -> RequestInfo:
+        scope: Any = connection.scope
+        return asgi.request_info(scope)
+
+    def refuse(
+        self, connection: _Connection, admission: Admission, decision: Deny | Unavailable
+    ) -> NoReturn:
+        scope: Any = connection.scope
+        scope[asgi.REFUSAL] = refusal = admission.refusal(decision, self.describe(connection))
+        response: Any = quart.Response(refusal.body, refusal.status)
+        response.headers.clear()
+        response.headers.extend(refusal.headers)
+        error = default_exceptions[refusal.status]
+        raise error(decision.reason.description, response=response)
+
+    def decorate_class(self, view: type, requirement: Requirement) -> None:
+        if not issubclass(view, View):
+            raise ConfigurationError(f"require(): {view.__name__} is not a quart.views.View")
+        view.decorators = [*view.decorators, require(requirement)]
+
+
+_decorators = _Decorators()
+
+
+async def _refuse_here() -> Any:
+    """Refuse what the middleware refused, except for what Quart itself responds to OPTIONS."""
+    connection = _connection()
+    scope: Any = connection.scope
+    admission = scope.get("bearerguard")
+    if not isinstance(admission, Admission):
+        raise ConfigurationError(f"no guard found: {_REMEDY}")
+    middleware: _Middleware = quart.current_app.extensions[EXTENSION]
+    await middleware.check_routes()
+    decision = scope.get(_DECISION)
+    if decision is None:
+        return None
+    if (
+        connection.method == "OPTIONS"
+        and "Authorization" not in connection.headers
+        and getattr(connection.url_rule, "provide_automatic_options", False)
+    ):
+        scope[_IS_OPTIONS] = True
+        return await quart.current_app.make_default_options_response()
+    return _decorators.refuse(connection, admission, decision)
+
+
+async def _keep_challenge(response: Any) -> Any:
+    """Give an error handler's own response the headers that a refusal must have."""
+    scope: Any = _connection().scope
+    refusal: Response | None = scope.get(asgi.REFUSAL)
+    if refusal is not None and response is not None and response.status_code == refusal.status:
+        for name, values in kept_headers(refusal).items():
+            response.headers.setlist(name, values)
+    return response

@@ -1,0 +1,76 @@
+"""The health of a server, for probes: whether it can issue tokens now.
+
+Anybody may ask, so the response names no secret, no path and no version, and the database is
+asked once a second at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from bearerguard.errors import ConfigurationError, StoreUnavailable
+from bearerguard.runtime.messages import Request, Response
+from bearerguard.server.http import responses
+from bearerguard.server.tokens.key_ring import KeyRing
+
+# Below the path of the health.
+LIVE = "/live"
+_SECONDS = 1.0
+
+
+class Health:
+    """Reports whether the database can be reached, and whether there is a usable signing key.
+
+    `elapsed` returns monotonic seconds.
+    """
+
+    def __init__(self, keys: KeyRing, elapsed: Callable[[], float]) -> None:
+        self._keys = keys
+        self._elapsed = elapsed
+        self._known: tuple[float, dict[str, Any]] | None = None
+
+    def state(self) -> dict[str, Any]:
+        """Return the state, which is a second old at most."""
+        known, now = self._known, self._elapsed()
+        if known is None or not 0 <= now - known[0] < _SECONDS:
+            known = self._known = (now, self._read())
+        return dict(known[1])
+
+    def _read(self) -> dict[str, Any]:
+        database, key = "reachable", "present"
+        try:
+            if not self._keys.can_sign():
+                key = "missing"
+        except StoreUnavailable:
+            database, key = "unreachable", "unknown"
+        except ConfigurationError:  # sealed with another secret; the log of the start says so
+            key = "unusable"
+        ready = (database, key) == ("reachable", "present")
+        return {"ready": ready, "database": database, "signing_key": key}
+
+    def handle(self, request: Request) -> Response:
+        """Respond to a probe of readiness: 200, or 503."""
+        responses.check_method(request, "GET", "HEAD")
+        state = self.state()
+        if state["ready"]:
+            return responses.private(state)
+        return responses.private(state, ("Retry-After", responses.RETRY_SECONDS), status=503)
+
+    def live(self, request: Request) -> Response:
+        """Respond to a probe of liveness: 200 as long as the process responds at all."""
+        responses.check_method(request, "GET", "HEAD")
+        return responses.private({"live": True})
+
+
+def check_path(path: str | None, taken: frozenset[str]) -> None:
+    """Raise `ConfigurationError` for a path on which the health cannot be served."""
+    if path is None:
+        return
+    if not isinstance(path, str) or not path.startswith("/") or len(path) == 1:
+        raise ConfigurationError('health_path=: pass a path such as "/health", or None')
+    if path.endswith("/") or any(each in path for each in "?#*% "):
+        raise ConfigurationError('health_path=: pass an exact path such as "/health"')
+    for each in (path, path + LIVE):
+        if each in taken:
+            raise ConfigurationError(f"health_path=: {each} is another endpoint of this server")

@@ -1,0 +1,42 @@
+"""The first steps of the page on FastAPI, followed in an empty folder."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.docs.pages import ROOT
+from tests.processes import free_port, program
+
+
+def test_the_first_steps_work_as_they_are_written(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "fastapi.md").read_text()
+    port = str(free_port())
+    text = page.partition("## Where it stands")[0].replace("8000", port)
+    files = re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    assert [name for name, _ in files] == ["app.py", "dev.py"]
+    for name, code in files:
+        (tmp_path / name).write_text(code)
+    good, bare = re.findall(r"^\$ (curl .*)\n", text, re.MULTILINE)
+    with program([sys.executable, "dev.py"], cwd=tmp_path) as running:
+        running.wait_for_port(int(port))
+
+        def shown(command: str) -> str:
+            done = subprocess.run(
+                ["bash", "-c", command],
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=True,
+            )
+            return done.stdout
+
+        assert json.loads(shown(good)) == {"recordings": [], "for": "user"}
+        assert f"{shown(good)}\n" in text
+        refused = shown(bare)
+        for line in text.split(f"$ {bare}\n")[1].partition("```")[0].splitlines():
+            assert line in refused
