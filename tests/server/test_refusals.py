@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -159,7 +160,9 @@ def not_for_the_caller(harness: Harness) -> Reply:
 def two_kinds_of_tokens(harness: Harness) -> Reply:
     jwt, opaque = Resource("https://a.example.com"), Resource("https://b.example.com", "opaque")
     harness.server = harness.another(resources=[jwt, opaque], on_event=harness.events.append)
-    return own(resource=[jwt.identifier, opaque.identifier])(harness)
+    fields = [*harness.credentials().items(), ("grant_type", "client_credentials")]
+    fields += [("resource", jwt.identifier), ("resource", opaque.identifier)]
+    return raw(TOKEN, urlencode(fields).encode())(harness)
 
 
 def consent(
