@@ -107,6 +107,7 @@ class BearerSecurity(SecurityBase):
 
     Attributes:
         guard: as passed.
+        requirement: the guard's own and `require=`, combined; None without one.
         model: the security scheme in OpenAPI. It names the issuer's metadata (`openIdConnect`);
             where the app has started with `init_app` or the middleware, it has the issuer's
             endpoints (`oauth2`). With several issuers, tenants, or an issuer that publishes no
@@ -118,6 +119,7 @@ class BearerSecurity(SecurityBase):
     """
 
     guard: Guard
+    requirement: Requirement | None
     model: models.SecurityBase
     optional: bool
     scheme_name: str
@@ -143,7 +145,7 @@ class BearerSecurity(SecurityBase):
         if not isinstance(scopes, Mapping | None):
             raise ConfigurationError('scopes=: pass a dict such as {"read": "Read recordings"}')
         self._admission = Admission(guard, optional=optional)
-        self._own = combined(guard.requirement, require)
+        self.requirement = combined(guard.requirement, require)
         self.optional = optional
         self._response_headers = asgi.response_headers(guard)
         self.scopes = dict(scopes or {})
@@ -289,7 +291,7 @@ class BearerSecurity(SecurityBase):
         """
         key = tuple(names)
         if key not in self._requirements:
-            self._requirements[key] = combined(self._own, scopes(*key) if key else None)
+            self._requirements[key] = combined(self.requirement, scopes(*key) if key else None)
         return self._requirements[key]
 
 

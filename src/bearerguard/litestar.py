@@ -20,7 +20,7 @@ from bearerguard.errors import ConfigurationError
 from bearerguard.guard.config.requirement import Requirement, combined, scopes
 from bearerguard.guard.decision import Deny, Unavailable
 from bearerguard.guard.guard import Guard
-from bearerguard.middleware.admission import Admission, AdmissionOptions
+from bearerguard.middleware.admission import Admission, AdmissionOptions, RequestInfo
 from bearerguard.middleware.openapi import security_requirements, security_schemes
 from bearerguard.middleware.refusal import joined_headers, kept_headers, problem
 from bearerguard.principal import ANONYMOUS, Principal
@@ -104,6 +104,10 @@ class BearerMiddleware(asgi.BearerMiddleware):
         else:
             raise _exception(scope, self.admission, decision)
 
+    def describe(self, scope: asgi.Scope) -> RequestInfo:
+        """Describe a request that is refused, with the template of its path."""
+        return _request_info(scope)
+
     def _exceptions(self, scope: asgi.Scope) -> tuple[bool, bool]:
         handler: BaseRouteHandler | None = scope.get("route_handler")
         if handler is not None and handler.opt.get(_EXCLUDED):
@@ -139,7 +143,7 @@ class RouteGuard:
         whole = reduce(and_, [*_requirements(route_handler), self.requirement])
         # Not `scope["user"]`: an authentication middleware inside may have set its own user there.
         principal = scope["state"]["principal"]
-        decision = admission.authorize(principal, whole, lambda: asgi.request_info(scope))
+        decision = admission.authorize(principal, whole, lambda: _request_info(scope))
         if decision is not None:
             raise _exception(scope, admission, decision)
 
@@ -235,6 +239,12 @@ def _cache_key(request: Request[Any, Any, Any]) -> str:
         return key
     token = request.headers["authorization"].encode("latin-1")
     return f"{hashlib.sha256(token).hexdigest()} {key}"
+
+
+def _request_info(scope: asgi.Scope) -> RequestInfo:
+    template: str = scope.get("path_template", "")
+    route = scope.get("root_path", "") + template if template else ""
+    return replace(asgi.request_info(scope), route=route)
 
 
 def _components(guard: Guard) -> Components:

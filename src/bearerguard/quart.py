@@ -9,6 +9,7 @@ was not called, or if a handler turned the refusal into a success or a server er
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, NoReturn, TypeAlias
 
@@ -104,6 +105,10 @@ class _Middleware(asgi.BearerMiddleware):
             send = asgi.sending_refusals(scope, send)
         await super().__call__(scope, receive, send)
 
+    def describe(self, scope: asgi.Scope) -> RequestInfo:
+        info = asgi.request_info(scope)
+        return _with_rule(info, scope, _rule(self.quart_app, scope, info))
+
     async def refuse(
         self,
         scope: asgi.Scope,
@@ -149,6 +154,22 @@ class _OfQuart:
         if _IS_OPTIONS in self._scope:
             return message["status"] < HTTPStatus.INTERNAL_SERVER_ERROR  # type: ignore[no-any-return]
         return may_replace(refusal, message["status"])
+
+
+def _rule(app: quart.Quart, scope: asgi.Scope, info: RequestInfo) -> str:
+    """Return the rule of the view that would handle a request, "" if there is none."""
+    try:
+        routes = app.url_map.bind("localhost")
+        is_websocket = scope["type"] == "websocket"
+        method = "GET" if is_websocket else info.method
+        found = routes.match(info.path, method, return_rule=True, websocket=is_websocket)
+        return found[0].rule
+    except Exception:  # no view for this path, or a converter failed, which Quart will report
+        return ""
+
+
+def _with_rule(info: RequestInfo, scope: asgi.Scope, rule: str) -> RequestInfo:
+    return replace(info, route=scope.get("root_path", "") + rule if rule else "")
 
 
 async def _handshake() -> asgi.Message:
@@ -207,7 +228,8 @@ class _Decorators(RouteDecorators[_Connection]):
 
     def describe(self, connection: _Connection) -> RequestInfo:
         scope: Any = connection.scope
-        return asgi.request_info(scope)
+        rule = "" if connection.url_rule is None else connection.url_rule.rule
+        return _with_rule(asgi.request_info(scope), scope, rule)
 
     def refuse(
         self, connection: _Connection, admission: Admission, decision: Deny | Unavailable

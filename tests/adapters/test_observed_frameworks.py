@@ -11,6 +11,7 @@ import pytest
 from django.http import HttpRequest, HttpResponse
 from django.test.utils import override_settings
 from django.urls import path
+from fastapi import FastAPI, Security
 from flask import Flask
 from litestar import Litestar
 from litestar import get as litestar_get
@@ -25,6 +26,7 @@ from starlette.testclient import TestClient as StarletteClient
 
 from bearerguard import DecisionRecord, FetchRecord, Guard
 from bearerguard import django as ours_django
+from bearerguard import fastapi as ours_fastapi
 from bearerguard import flask as ours_flask
 from bearerguard import litestar as ours_litestar
 from bearerguard import quart as ours_quart
@@ -63,6 +65,27 @@ def in_starlette(guard: Guard) -> Iterator[Get]:
     )
     client = StarletteClient(app)
     yield lambda place, headers: client.get(place, headers=headers).status_code
+
+
+def fastapi_app(guard: Guard, **options: Any) -> Get:
+    known = ours_fastapi.BearerSecurity(guard)
+    app = FastAPI(**options)
+
+    @app.get("/read", dependencies=[Security(known)])
+    async def read() -> str:
+        return "ok"
+
+    @app.get("/write", dependencies=[Security(known, scopes=["write"])])
+    async def write() -> str:
+        return "ok"
+
+    client = StarletteClient(app)
+    return lambda place, headers: client.get(place, headers=headers).status_code
+
+
+@contextmanager
+def in_fastapi(guard: Guard) -> Iterator[Get]:
+    yield fastapi_app(guard, middleware=[Middleware(ours_fastapi.BearerMiddleware, guard=guard)])
 
 
 @contextmanager
@@ -216,7 +239,8 @@ def test_a_view_that_authenticates_makes_one_decision_and_its_refusal_is_the_rou
 
 
 @pytest.mark.parametrize(
-    "serve", [in_starlette, in_flask, in_quart, in_litestar, in_django, in_async_django]
+    "serve",
+    [in_starlette, in_fastapi, in_flask, in_quart, in_litestar, in_django, in_async_django],
 )
 def test_a_request_is_one_decision_and_a_route_s_refusal_is_no_second_one(serve: Any) -> None:
     issuer, recorder = LocalIssuer(algorithm="ES256"), Recorder()
@@ -237,4 +261,19 @@ def test_a_request_is_one_decision_and_a_route_s_refusal_is_no_second_one(serve:
         ("request", "allow", None, True),
         ("route", "deny", "insufficient_scope", None),
         ("request", "deny", "missing_credentials", None),
+    ]
+
+
+def test_where_a_dependency_alone_decides_its_refusals_are_those_of_the_route() -> None:
+    issuer, recorder = LocalIssuer(algorithm="ES256"), Recorder()
+    headers = {"Authorization": f"Bearer {issuer.token(scopes=['read'])}"}
+    with issuer.guard(observers=[recorder]) as guard:
+        get = fastapi_app(guard)
+        assert [get("/read", headers), get("/write", headers), get("/read", {})] == [200, 403, 401]
+    assert [(each.kind, each.result, each.reason) for each in recorder.decisions] == [
+        ("request", "allow", None),
+        ("request", "allow", None),
+        ("route", "deny", "insufficient_scope"),
+        ("request", "allow", "missing_credentials"),
+        ("route", "deny", "missing_credentials"),
     ]

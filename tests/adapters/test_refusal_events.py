@@ -6,8 +6,13 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import anyio
 import flask
+import litestar
 import pytest
+import quart
+from litestar.params import FromPath
+from litestar.testing import TestClient as LitestarClient
 from starlette.applications import Starlette
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.middleware import Middleware
@@ -17,6 +22,8 @@ from werkzeug.routing import BaseConverter
 
 from bearerguard import Event, Guard, IssuerUnavailable, Request, TokenError, asgi, scopes, wsgi
 from bearerguard import flask as flask_adapter
+from bearerguard import litestar as litestar_adapter
+from bearerguard import quart as quart_adapter
 from bearerguard import starlette as starlette_adapter
 from bearerguard.runtime.flow import Fetch
 from bearerguard.runtime.messages import FetchFailed, Response
@@ -73,6 +80,28 @@ def _wsgi(guard: Guard) -> Ask:
     return lambda headers: client.get("/items/7?code=secret", headers=headers).status_code
 
 
+def _quart(guard: Guard) -> Ask:
+    app = quart.Quart("api")
+    quart_adapter.BearerGuard(app, guard=guard)
+    app.add_url_rule("/items/<int:key>", "item", get_item)
+
+    async def ask(headers: Mapping[str, str]) -> int:
+        response = await app.test_client().get("/items/7?code=secret", headers=dict(headers))
+        return response.status_code
+
+    return lambda headers: anyio.run(ask, headers)
+
+
+def _litestar(guard: Guard) -> Ask:
+    async def get(key: FromPath[int]) -> str:
+        raise AssertionError(key)
+
+    handler = litestar.get("/items/{key:int}")(get)
+    plugin = litestar_adapter.BearerPlugin(guard)
+    client = LitestarClient(litestar.Litestar([handler], plugins=[plugin], logging_config=None))
+    return lambda headers: client.get("/items/7?code=secret", headers=dict(headers)).status_code
+
+
 def _django(guard: Guard) -> Ask:
     from tests.django_project import project
 
@@ -92,6 +121,8 @@ ADAPTERS: dict[str, tuple[Callable[[Guard], Ask], dict[str, str]]] = {
     "django": (_django, {"route": "/items/<int:key>"}),
     "asgi": (_asgi, {"path": "/items/7"}),
     "flask": (_flask, {"route": "/items/<int:key>"}),
+    "quart": (_quart, {"route": "/items/<int:key>"}),
+    "litestar": (_litestar, {"route": "/items/{key}"}),
     "wsgi": (_wsgi, {"path": "/items/7"}),
 }
 

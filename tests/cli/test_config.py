@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from bearerguard.cli import app, client_options
 from bearerguard.cli import config as config_module
 from bearerguard.guard.config.settings import SETTINGS
 from bearerguard.server.settings import VARIABLES
+from bearerguard.testing import LocalIssuer
 
 SECRET = "hush-hush-hush-hush-hush-hush-hush-hush"
 
@@ -151,6 +153,18 @@ def test_variables_that_nobody_reads_are_warned_about() -> None:
     assert "BEARERGUARD_COLOUR" in run(BEARERGUARD_COLOUR="blue").stderr
 
 
+def test_the_configuration_is_shown_without_any_request(tmp_path: Path) -> None:
+    local = LocalIssuer()
+    with local.serve():
+        (tmp_path / "configured_and_served.py").write_text(
+            f"from bearerguard import Guard, Issuer\n"
+            f"guard = Guard(Issuer({local.url!r}, audience='a'))\n"
+        )
+        run("configured_and_served:guard")
+        time.sleep(0.3)  # a thread of the guard would fetch keys at once
+    assert not local.hits
+
+
 def test_without_a_guard_it_says_how_to_show_one() -> None:
     shown = run().stdout
     assert "no BEARERGUARD_* variable is set" in shown
@@ -235,3 +249,15 @@ def test_a_guard_keeps_the_names_of_its_settings_and_no_values() -> None:
         {"BEARERGUARD_ISSUER": "https://id.example.com", "BEARERGUARD_AUDIENCE": "a"}
     )
     assert guard.settings_read == {"BEARERGUARD_ISSUER", "BEARERGUARD_AUDIENCE"}
+
+
+def test_without_the_extra_of_the_server_the_other_roles_are_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)  # as if it were not installed
+    monkeypatch.delitem(sys.modules, "bearerguard.cli.serve", raising=False)
+    found = document()
+    assert [section["role"] for section in found["sections"]] == ["guard", "client"]
+    assert found["problems"] == []
+    found = document(code=2, BEARERGUARD_SERVER_ISSUER="https://id.example.com")
+    assert "uvicorn" in found["problems"][0]

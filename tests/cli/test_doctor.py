@@ -101,10 +101,6 @@ def test_a_sound_issuer_has_no_problem_and_no_warning(local):
     assert "max-age=600" in text_of(found, "caching.jwks")
 
 
-def garbage(local: LocalIssuer) -> None:
-    local.garbage = b"<html>an error page</html>"
-
-
 def no_kid(local: LocalIssuer) -> None:
     local.rename(None)
 
@@ -170,7 +166,6 @@ def certified(key: SigningKey, days: int = 3) -> str:
 @pytest.mark.parametrize(
     ("fault", "check", "severity", "said"),
     [
-        (garbage, "keys.usable", "problem", "not JSON but HTML"),
         (no_kid, "keys.kid", "note", "the only key has no kid"),
         (no_kid_of_two, "keys.kid", "warning", "1 of 2 keys have no kid"),
         (same_kid, "keys.kid", "problem", "several keys have the kid 'key-1'"),
@@ -192,6 +187,16 @@ def test_a_fault_of_the_keys_is_found(local, fault, check, severity, said):
     assert severities(found)[check] == severity
     assert said in text_of(found, check)
     assert "c2VjcmV0" not in json.dumps(found)
+
+
+def test_an_error_page_instead_of_json_is_named(local, documents):
+    local.garbage = b"<html>an error page</html>"
+    found = doctor(local.url, "--issuer", code=1)
+    assert text_of(found, "discovery.places").count("not JSON but HTML") == 2
+    documents.openid = b"<html>"
+    documents.content = {"jwks_uri": f"{documents.url}/.well-known/openid-configuration"}
+    found = doctor(documents.url, code=1)
+    assert text_of(found, "keys.usable") == "not JSON but HTML"
 
 
 def test_an_outage_is_found_at_each_place(local):
@@ -335,7 +340,6 @@ def test_what_each_place_holds_is_said(documents, octets, check, said):
 
 
 def test_a_guard_that_is_told_where_the_keys_are_needs_no_metadata(local, documents):
-    local.garbage = None
     context = httpx2.create_ssl_context()
 
     def examined(**options: Any) -> dict[str, str]:

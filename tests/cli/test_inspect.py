@@ -288,6 +288,17 @@ from bearerguard.flask import BearerGuard
 app = flask.Flask("recordings")
 BearerGuard(app, guard=guard_of_it, require=scopes("write"))
 """,
+    "quart": """
+import quart
+from bearerguard.quart import BearerGuard
+app = quart.Quart("recordings")
+BearerGuard(app, guard=guard_of_it, require=scopes("write"))
+""",
+    "litestar": """
+from litestar import Litestar
+from bearerguard.litestar import BearerPlugin
+app = Litestar(plugins=[BearerPlugin(guard_of_it, require=scopes("write"))])
+""",
     "fastapi, by middleware": """
 from fastapi import FastAPI
 from bearerguard.starlette import BearerMiddleware
@@ -313,17 +324,18 @@ def test_the_guard_of_an_app_is_found(kind: str, module: Any, issuer: LocalIssue
 
 def test_a_guard_is_found_in_the_dependencies_of_routes(module: Any, issuer: LocalIssuer) -> None:
     name = module("""
-from fastapi import Depends, FastAPI
-class Bearer:
-    def __init__(self, guard):
-        self.guard = guard
-    def __call__(self): ...
-bearer = Bearer(guard_of_it)
+from typing import Annotated
+from fastapi import FastAPI, Security
+from bearerguard import Principal
+from bearerguard.fastapi import BearerSecurity
 app = FastAPI()
+bearer = BearerSecurity(guard_of_it, require=role("admin"))
 @app.get("/recordings")
-def recordings(principal=Depends(bearer)): ...
+def recordings(principal: Annotated[Principal, Security(bearer, scopes=["write"])]): ...
 """)
-    bare("--app", f"{name}:app", given=issuer.token(scopes=["read"]))
+    token = issuer.token(scopes=["read"])
+    result = bare("--app", f"{name}:app", "--json", given=token, code=1)
+    assert check_of(result, "requirement")["expected"] == "scope 'read' and role 'admin'"
 
 
 def test_an_app_may_be_made_by_a_function_or_be_named_as_usual(
@@ -456,3 +468,8 @@ def test_a_person_types_the_token_unseen_and_reads_80_columns_with_colour(
     assert max(map(len, plain.splitlines())) <= 80
     cut, _ = on_a_terminal([], "x" * 4095, 80, **policy)
     assert "the terminal may have cut the token" in re.sub(r"\s+", " ", cut)
+
+
+def test_a_script_gets_an_error_as_json_too() -> None:
+    result = bare("--json", given="x", code=2)
+    assert json.loads(result.stdout)["error"]["exit_code"] == 2

@@ -21,6 +21,8 @@ COMMANDS = [
     "client",
     "user",
     "keys",
+    "inspect",
+    "config",
 ]
 LOADED = """
 import sys

@@ -41,24 +41,22 @@ MORE_TESTS = """
 from django.contrib.auth.models import User
 from django.test import TestCase
 
+from bearerguard.testing import acting_as, trusted
 from mysite.requests import GuardedRequest
-from mysite.tests import bearer, issuer, override_settings, settings
 
 
 class MoreTests(TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.enterClassContext(issuer.serve())
-        ours = {**settings.BEARERGUARD, "ISSUER": issuer.url}
-        cls.enterClassContext(override_settings(BEARERGUARD=ours))
+        cls.enterClassContext(trusted())
 
-    def status(self, path, **options):
-        headers = {} if options.pop("nobody", False) else bearer(subject="ada", **options)
-        return self.client.get(path, headers=headers).status_code
+    def status(self, path, method="GET", **options):
+        with acting_as(self.client, subject="ada", **options):
+            return self.client.generic(method, path).status_code
 
     def test_views(self):
-        self.assertEqual(self.status("/api/status", nobody=True), 200)
+        self.assertEqual(self.client.get("/api/status").status_code, 200)
         self.assertEqual(self.status("/api/status"), 403)  # there is no such user
         User.objects.create_user("ada")
         self.assertEqual(self.status("/api/status"), 200)
@@ -68,8 +66,7 @@ class MoreTests(TestCase):
         for path in ("/api/uploads", "/api/old"):
             self.assertEqual(self.status(path, scopes=["write"]), 200)
             self.assertEqual(self.status(path, scopes=["read"]), 403)
-        admin = bearer(subject="ada", roles=["admin"])
-        self.assertEqual(self.client.post("/api/recordings", headers=admin).status_code, 201)
+        self.assertEqual(self.status("/api/recordings", "POST", roles=["admin"]), 201)
 
     def test_types(self):
         self.assertEqual(list(GuardedRequest.__annotations__), ["principal"])

@@ -78,7 +78,9 @@ def _prose() -> str:
 
 def test_variables_that_a_page_names_are_read() -> None:
     source = _source()
-    for name in set(re.findall(r"\bBEARERGUARD_[A-Z_]*[A-Z]\b", _prose())):
+    # The message about a misspelt one has it.
+    prose = re.sub(r"\bBEARERGUARD_\w+: there is no such setting", "", _prose())
+    for name in set(re.findall(r"\bBEARERGUARD_[A-Z_]*[A-Z]\b", prose)):
         short = name.removeprefix("BEARERGUARD_")
         for prefix in ("SERVER_", "CLIENT_", "INTROSPECTION_", "KEYS_", "CLAIMS_"):
             short = short.removeprefix(prefix)

@@ -385,6 +385,15 @@ def test_an_opaque_token_is_introspected_anew() -> None:
     assert guard.verify(token), "the cached response is still used"
 
 
+def test_an_opaque_token_is_judged_at_another_time_and_introspected_now() -> None:
+    local = LocalIssuer(algorithm="ES256", clock=Clock())
+    signed = local.introspection.options(signed_responses=True)
+    _, guard = trusting(local, options={"introspection": signed})
+    token = local.opaque_token(expires_in=3600)
+    assert guard.explain(token, at=NOON + 1800).accepted
+    assert failures(guard.explain(token, at=NOON + 7200)) == {"expiry": "expired"}
+
+
 def test_every_failure_of_an_active_opaque_token_is_shown() -> None:
     local, guard = trusting(opaque=True, require=scopes("write"))
     token = local.opaque_token(claims={"aud": "https://other.test", "iss": "https://x.test"})
@@ -585,3 +594,32 @@ def test_the_principal_of_an_accepted_explanation_is_that_of_verify() -> None:
     assert isinstance(explanation.decision, Allow)
     principal: Principal = explanation.decision.principal
     assert principal == guard.verify(token)
+
+
+def test_static_keys_are_not_read_again_for_an_explanation(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    local = LocalIssuer(algorithm="ES256", clock=Clock())
+    local.extra_keys = [{"kty": "unknown"}]
+    _, guard = trusting(local, options={"keys": local.jwks()})
+    assert len(caplog.records) == 1, "the key that is passed over, when the issuer is made"
+    assert guard.explain(local.token()).accepted
+    assert len(caplog.records) == 1
+
+
+def test_an_allowed_tenant_is_explained_by_its_own_issuer() -> None:
+    local = LocalIssuer("https://id.test/acme", algorithm="ES256", clock=Clock())
+
+    def allowed(tenant: str) -> bool:
+        return {"acme": True}[tenant]
+
+    issuer = Issuer("https://id.test/{tenant}", audience=local.audience, tenants=allowed)
+    guard = Guard(issuer, transport=local.transport(), clock=local.clock)
+    explanation = guard.explain(local.token(claims={"aud": "x"}))
+    assert explanation.issuer == "https://id.test/acme"
+    assert failures(explanation) == {"audience": "wrong_audience"}
+    unsure = guard.explain(local.token(claims={"iss": "https://id.test/other"}))
+    assert unsure.result == "unavailable"
+    assert failures(unsure) == {"issuer": "issuer_unavailable"}
+    stranger = guard.explain(local.token(claims={"iss": "https://other.test"}))
+    assert failures(stranger) == {"issuer": "unknown_issuer"}

@@ -66,7 +66,7 @@ def of_litestar() -> Any:
     def show(request: Request[Any, Any, Any]) -> str:
         return described(request.headers.get("authorization"))
 
-    return LitestarClient(Litestar([show]))
+    return LitestarClient(Litestar([show], logging_config=None))
 
 
 def of_httpx() -> Any:
@@ -167,7 +167,7 @@ def test_async_clients_send_it(backend: str) -> None:
             with acting_as(client, issuer=ISSUER, subject="ada"):
                 assert (await client.get("/")).text == "ada: "
         if backend == "asyncio":  # Litestar's client is told of trio by an argument of its own
-            async with AsyncTestClient(Litestar([show])) as litestar:
+            async with AsyncTestClient(Litestar([show], logging_config=None)) as litestar:
                 with acting_as(litestar, issuer=ISSUER, subject="ada"):
                     assert (await litestar.get("/")).text == "ada: "
                 assert (await litestar.get("/")).text == "nobody"

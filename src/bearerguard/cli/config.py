@@ -72,7 +72,7 @@ def config(
     is the default. Names that nobody reads are reported: they may be misspelt.
     """
     problems: list[str] = []
-    with output.endings():
+    with output.endings(json=json):
         sections = [*_of_guard(app, problems), *_of_server(problems), _of_client()]
     warnings = [each for each in _unread(os.environ) if each not in problems]
     if json:
@@ -134,12 +134,12 @@ def _section(found: AppGuard, issuer: Issuer) -> Section:
     if issuer.introspection is None:
         rows.append(Row("introspection", None, DEFAULT))
     requirement = combined(guard.requirement, found.requirement)
-    revocations = guard.health().get("revocations")
+    revocations = guard.revocations  # not `health()`, which may begin to fetch keys
     rows += [
         Row("require", None if requirement is None else str(requirement), _coded(requirement)),
         Row(
             "revocations",
-            None if revocations is None else revocations["status"],
+            None if revocations is None else revocations.health().status,
             _coded(revocations),
         ),
     ]

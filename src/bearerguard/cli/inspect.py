@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from textwrap import fill
 from typing import Annotated, Any
@@ -19,7 +19,7 @@ from bearerguard.cli.app_guard import app_guard
 from bearerguard.errors import ConfigurationError
 from bearerguard.guard.config.requirement import Requirement, combined, role, scopes
 from bearerguard.guard.config.settings import PREFIX, SETTINGS, Setting
-from bearerguard.guard.explanation import Check, Explanation
+from bearerguard.guard.explanation import Check, CheckStatus, Explanation
 from bearerguard.guard.guard import Guard
 from bearerguard.middleware.app_guard import AppGuard
 
@@ -137,12 +137,13 @@ def inspect(
 
     The token is read from standard input: bearerguard token | bearerguard inspect
 
-    The policy is that of --app, or of the options below, or of the variables BEARERGUARD_ISSUER,
-    BEARERGUARD_AUDIENCE and the others. The token's signature is never printed.
+    The policy is that of --app, of the options below, or of the variables
+    BEARERGUARD_ISSUER, BEARERGUARD_AUDIENCE and others.
 
-    Exit codes: 0 accepted, 1 refused, 2 the policy is wrong, 75 the issuer cannot be reached.
+    Exit codes: 0 accepted, 1 refused, 2 the policy is wrong, 75 the issuer is
+    unavailable.
     """
-    with output.endings():
+    with output.endings(json=json):
         when = None if at is None else _time(at)
         found = _policy(app, policy)
         requirement = combined(found.requirement, _required(scope, role_))
@@ -248,7 +249,12 @@ def _print(explanation: Explanation, *, show_claims: bool) -> None:
     output.say(_verdict(explanation))
     output.say("")
     for check in explanation.checks:
-        _print_check(check)
+        if check.status in {"passed", "failed"}:
+            _print_lines(check.status, check.name, _said(check))
+    for status in ("not reached", "not applicable"):
+        names = [check.name for check in explanation.checks if check.status == status]
+        if names:
+            _print_lines(status, "", [("", ", ".join(names))])
     if not explanation.claims:
         return
     output.say("")
@@ -256,22 +262,24 @@ def _print(explanation: Explanation, *, show_claims: bool) -> None:
         claims = explanation.claims.to_dict()
         output.fields({name: _value(name, value) for name, value in claims.items()})
     else:
-        names = ", ".join(explanation.claims)
-        output.say(_folded(f"claims  {names} (their values: --show-claims)", "        "))
+        listed = ", ".join(explanation.claims)
+        output.say(_folded(f"claims  {listed} (their values: --show-claims)", "        "))
 
 
-def _print_check(check: Check) -> None:
-    """Print a check: a sign on a terminal, a word in a pipe, then its name and what is said."""
-    width = output.columns()
-    sign, style = _SIGNS[check.status]
-    mark = f"{check.status:<14}" if width is None else sign
-    for position, (label, text) in enumerate(_said(check)):
+def _print_lines(status: CheckStatus, name: str, said: Sequence[tuple[str, str]]) -> None:
+    """Print a status, a sign on a terminal and a word in a pipe, then a name and what is said."""
+    sign, style = _SIGNS[status]
+    is_terminal = output.columns() is not None
+    mark = sign if is_terminal else f"{status:<14}"
+    if not name:  # of several checks
+        name = status if is_terminal else ""
+    for position, (label, text) in enumerate(said):
         first = position == 0
-        name = f" {check.name if first else '':<{_NAME}} {label}"
-        indent = " " * (len(mark) + len(name))
+        start = f" {name if first else '':<{_NAME if name else 0}}{' ' if name else ''}{label}"
+        indent = " " * (len(mark) + len(start))
         folded = _folded(indent + text, indent).lstrip(" ")
         output.beginning(
-            mark if first else " " * len(mark), style if first else "none", name + folded
+            mark if first else indent[: len(mark)], style if first else "none", start + folded
         )
 
 
@@ -295,8 +303,8 @@ def _verdict(explanation: Explanation) -> str:
 
 def _said(check: Check) -> list[tuple[str, str]]:
     """Return what is said of a check: labels and texts, one pair a line."""
-    if check.status != "failed":
-        return [("", check.actual or check.expected or check.status)]
+    if check.status == "passed":
+        return [("", check.actual)]
     # The parts of a reference stay on one line.
     reference = f" ({check.reference})".replace(" ", "\u00a0") if check.reference else ""
     return [

@@ -28,9 +28,10 @@ from bearerguard.client.storages.storage import MemoryStorage, Storage
 from bearerguard.client.token import Token
 from bearerguard.errors import BearerGuardError, ConfigurationError, DiscoveryError, StorageError
 
-# The option of each argument that an error may name.
+# The option of each argument that an error may name; there is none for plain http.
 _OPTIONS = {
     "issuer:": "ISSUER:",
+    ", or pass insecure_allow_http=True on a network you trust": "",
     "client_id=": "--client-id",
     "scopes=": "--scope",
     "resources=": "--resource",
@@ -126,8 +127,8 @@ def login(
             assume_token_type=assume_token_type,
             bearer_type=bearer_type,
         )
-        with output.naming(_OPTIONS):  # an error if options contradict each other
-            manager(wanted, MemoryStorage())
+        with output.naming(_OPTIONS):
+            manager(wanted, MemoryStorage())  # raises if options contradict each other
         # Before the login: a token that cannot be stored is of no use.
         place, kind, reason = probed_storage(storage)
         if kind == PLAINTEXT:

@@ -89,11 +89,17 @@ def secure_url(option: str, url: str, *, insecure_allow_http: bool = False) -> s
         return url
     if insecure_allow_http and metadata.is_http(url):
         return url
-    raise ConfigurationError(f"{option}: {quoted(url)} is no https URL, so tokens would be exposed")
+    raise ConfigurationError(
+        f"{option}: {quoted(url)} is no https URL, so tokens would be exposed: use https (http is"
+        " for loopback addresses), or pass insecure_allow_http=True on a network you trust"
+    )
 
 
 def issuer_url(option: str, url: str, *, insecure_allow_http: bool = False) -> str:
     """Return an issuer identifier; raises `ConfigurationError` for any other URL."""
+    slip = metadata.issuer_slip(url) if isinstance(url, str) else ""
+    if slip:
+        raise ConfigurationError(f"{option}: {quoted(url)} {slip}")
     if urlsplit(secure_url(option, url, insecure_allow_http=insecure_allow_http)).query:
         raise ConfigurationError(
             f"{option}: an issuer identifier has no query (RFC 8414 §2): remove it"

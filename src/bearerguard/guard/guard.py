@@ -60,7 +60,7 @@ from bearerguard.guard.tokens.routing import RouteOpaque
 from bearerguard.guard.tokens.trace import Trace, Tracer
 from bearerguard.guard.tokens.trusted_issuers import TrustedIssuers, check_issuers
 from bearerguard.principal import ANONYMOUS, Principal
-from bearerguard.protocol.http.credentials import bearer_token
+from bearerguard.protocol.http.credentials import absence, bearer_token
 from bearerguard.protocol.http.expiry import ExpiryHeaders
 from bearerguard.protocol.jose import jwt
 from bearerguard.runtime.elapsed import elapsed_by
@@ -380,7 +380,9 @@ class Guard:
             self._report(refusal, place)
             return refused(self.realm, refusal)
         if token is None:
-            return Allow(ANONYMOUS) if optional else self._unauthenticated(requirement, place)
+            if optional:
+                return Allow(ANONYMOUS)
+            return self._unauthenticated(requirement, place, absence(authorization))
         try:
             found = self._authenticator.validate_now(token, trace)
         except (IssuerUnavailable, Refusal) as error:
@@ -522,6 +524,7 @@ class Guard:
             self._trust,
             realm=self.realm,
             requirement=combined(self.requirement, require),
+            clock=self.clock,
             at=self.clock() if at is None else at,
             revocations=self._revocations,
             max_token_bytes=self.max_token_bytes,
@@ -545,6 +548,11 @@ class Guard:
     async def arevoke(self, token: str | bytes | None = None, **names: Unpack[Names]) -> None:
         """Do what `revoke` does, in an event loop."""
         await self.arun(self._revoker.revoke(token, **names))
+
+    @property
+    def revocations(self) -> Revocations | None:
+        """The revocations in use: those passed, or those of an embedded server."""
+        return None if self._revocations is None else self._revocations.shared
 
     def logout_receiver(self, client_id: str | Collection[str]) -> LogoutReceiver:
         """Return the receiver of back-channel logouts that `BackchannelLogout` serves over HTTP."""
@@ -667,12 +675,15 @@ class Guard:
         self._events.emit(error.reason.code, error.issuer, detail, place=where)
 
     def _unauthenticated(
-        self, requirement: Requirement | None, place: Callable[[], Place] | None
+        self,
+        requirement: Requirement | None,
+        place: Callable[[], Place] | None,
+        found: str = "the request carries no bearer token",
     ) -> Deny:
         self._events.emit(
             MISSING_CREDENTIALS.code,
             None,
-            "the request carries no bearer token",
+            found,
             place=None if place is None else place(),
         )
         return unauthenticated(self.realm, requirement)

@@ -18,7 +18,7 @@ from bearerguard.errors import ConfigurationError
 from bearerguard.guard.config.requirement import Requirement
 from bearerguard.guard.guard import Guard
 from bearerguard.middleware.adapter import Adapter
-from bearerguard.middleware.inner_apps import wrapped_apps
+from bearerguard.middleware.inner_apps import kept_attribute, wrapped_apps
 
 # What a module's app is called, where the path names none.
 _USUAL = ("guard", "app", "application", "api")
@@ -142,7 +142,9 @@ def _guard_of(thing: object) -> AppGuard | None:
     if isinstance(thing, Adapter):
         return _besides(thing.guard, thing.admission.requirement)
     guard = getattr(thing, "guard", None)  # such as an extension, or a security dependency
-    return AppGuard(guard) if isinstance(guard, Guard) else None
+    if not isinstance(guard, Guard):
+        return None
+    return _besides(guard, getattr(thing, "requirement", None))
 
 
 def _besides(guard: Guard, requirement: object) -> AppGuard:
@@ -154,12 +156,13 @@ def _besides(guard: Guard, requirement: object) -> AppGuard:
 
 def _inside(root: object) -> Iterator[AppGuard]:
     """Yield the guards that an app's middleware, routes and dependencies have."""
-    waiting, seen = [root], set[int]()
+    # The objects are kept: the id of one that is gone may be another's.
+    waiting, seen = [root], dict[int, object]()
     while waiting and len(seen) < _MAX_OBJECTS:
         each = waiting.pop(0)
         if id(each) in seen:
             continue
-        seen.add(id(each))
+        seen[id(each)] = each
         found = _guard_of(each)
         if found is not None:
             yield found
@@ -173,13 +176,4 @@ def _inside(root: object) -> Iterator[AppGuard]:
         elif isinstance(each, list | tuple):
             waiting += each
         else:
-            waiting += [part for name in _PARTS if (part := _own(each, name))]
-
-
-def _own(thing: object, name: str) -> object:
-    """Return an attribute that frameworks set, None where it is missing or computed."""
-    kept = getattr(thing, "__dict__", None)
-    if isinstance(kept, dict) and name in kept:
-        return kept[name]
-    slots = getattr(type(thing), "__slots__", ())
-    return getattr(thing, name, None) if name in slots else None
+            waiting += [part for name in _PARTS if (part := kept_attribute(each, name))]

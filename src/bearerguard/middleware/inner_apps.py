@@ -32,19 +32,19 @@ def wrapped_apps(app: object) -> Iterator[object]:
         yield each
         # The object of a bound method, such as Flask's `wsgi_app`.
         waiting.append(getattr(each, "__self__", None))
-        waiting += [inner for name in _INNER if callable(inner := _attribute(each, name))]
+        waiting += [inner for name in _INNER if callable(inner := kept_attribute(each, name))]
 
 
 def _names(app: object) -> Iterator[str]:
     """Yield the names of an app and of what it has registered."""
     yield _name(app)
     # Starlette adds its middleware at the first request; Litestar has a setting.
-    for middleware in _sequence(_attribute(app, "user_middleware")):
+    for middleware in _sequence(kept_attribute(app, "user_middleware")):
         yield _name(getattr(middleware, "cls", None))
-    if _attribute(app, "cors_config") is not None:
+    if kept_attribute(app, "cors_config") is not None:
         yield "cors_config"
     # flask-cors is a function after each request.
-    hooks = _attribute(app, "after_request_funcs")
+    hooks = kept_attribute(app, "after_request_funcs")
     for functions in hooks.values() if isinstance(hooks, dict) else ():
         yield from map(_name, _sequence(functions))
 
@@ -54,7 +54,8 @@ def _name(named: object) -> str:
     return name if isinstance(name, str) else type(named).__qualname__
 
 
-def _attribute(app: object, name: str) -> object:
+def kept_attribute(app: object, name: str) -> object:
+    """Return an attribute that an app keeps, None where it is missing or computed."""
     # Not getattr alone: an app may return something for any name, or run code when one is read.
     own = getattr(app, "__dict__", None)
     if isinstance(own, Mapping) and name in own:

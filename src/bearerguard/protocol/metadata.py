@@ -86,6 +86,54 @@ _SPELLINGS: Mapping[str, Callable[[str], str]] = {
 }
 
 
+def issuer_slip(url: str) -> str:
+    """Return what is wrong with a URL that somebody took for an issuer identifier, "" if nothing.
+
+    The text has the right form: the issuer is what its metadata calls `issuer`, and neither the
+    URL of that metadata nor one of the endpoints in it.
+    """
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        return ""  # refused elsewhere, without quoting the password
+    if url != url.strip():
+        return "has a space at its beginning or end: remove it"
+    if "://" not in url:
+        return f"has no scheme: write {quoted('https://' + url)}"
+    found = _WELL_KNOWN.fullmatch(url)
+    if found is not None:
+        return _of_well_known(found[1], found[2], (found[3] or "").rstrip("/"))
+    found = _ENDPOINT.fullmatch(url)
+    if found is None:
+        return ""
+    named = found[1] + ("/v2.0" if _ENTRA in found[1] and "v2.0" in url else "")
+    return f"is an endpoint of an issuer: pass the issuer itself, perhaps {quoted(named)}"
+
+
+def _of_well_known(before: str, document: str, after: str) -> str:
+    if document not in _DOCUMENTS:
+        return f"is a document of an issuer, not the issuer: pass {quoted(before)}"
+    issuer = quoted(before + after)
+    return f"is the URL of an issuer's metadata: pass the issuer itself, {issuer}"
+
+
+# What stands before and after a well-known part, and its name (RFC 8615 §3).
+_WELL_KNOWN = re.compile(r"(https?://.*?)/\.well-known/([^/?#]*)(/[^?#]*)?/?")
+_DOCUMENTS = frozenset({OAUTH_PATH.rpartition("/")[2], OPENID_PATH.rpartition("/")[2]})
+_ENTRA = "//login.microsoftonline."
+# The endpoints of Keycloak, Entra ID, Okta, Auth0, Duende and others below their issuers.
+_NAMES = (
+    "(?:auth|authorize|certs|device|introspect|introspection|jwks|keys|logout|revoke|token"
+    "|userinfo)"
+)
+_ENDPOINT = re.compile(
+    r"(https?://.*?)(?:"
+    r"/protocol/openid-connect(?:/.*)?"
+    rf"|/(?:oauth2?|connect)(?:/v\d(?:\.\d)?)?/{_NAMES}/?"
+    r"|/discovery(?:/v2\.0)?/keys"
+    rf"|/v1/{_NAMES}"
+    r")"
+)
+
+
 def endpoint(published: Mapping[str, Any], name: str, option: str) -> str:
     """Return the URL that metadata has under `name`.
 

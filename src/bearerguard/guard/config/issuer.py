@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import copy
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from typing import Any, Literal, TypeAlias, TypedDict
@@ -178,15 +179,19 @@ class Issuer:
             store(option, None if given is None else tuple(given))
         if self.tenants is not None and not callable(self.tenants):
             store("tenants", frozenset(self.tenants))
-        required = REQUIRED_STRICT if self.strict else REQUIRED
-        store("expected", Expected(frozenset(audience), required, self.leeway))
         store("accepted_types", types)
         store("static_keys", static_keys)
         store("accepted_algorithms", algorithms)
-        alias = self.url if self.aliases else None
-        is_mapped = alias is not None or self.claims != ClaimMapping()
-        mapping = partial(self.claims.standard_claims, issuer=alias) if is_mapped else None
-        store("standard_claims", mapping)
+        _prepare_claims(self)
+
+    def with_claims(self, claims: ClaimMapping, *, strict: bool = False) -> Issuer:
+        """Return this issuer with another mapping and without `checks=`, to explain a refusal."""
+        # Not `replace`, which would read the keys again, and report those that it passes over.
+        other = copy(self)
+        for name, value in (("claims", claims), ("strict", strict), ("checks", ())):
+            object.__setattr__(other, name, value)
+        _prepare_claims(other)
+        return other
 
     @property
     def needs_keys(self) -> bool:
@@ -266,6 +271,9 @@ class Issuer:
         }
         if discovered:  # else it is only compared with iss, such as AD FS's http identifier
             places["Issuer(url)"] = self.url
+            slip = metadata.issuer_slip(self.url)
+            if slip:
+                raise ConfigurationError(f"Issuer(url): {quoted(self.url)} {slip}")
         for name, place in places.items():
             if place is not None and "@" in place.partition("://")[2].partition("/")[0]:
                 raise ConfigurationError(  # without quoting the password
@@ -365,6 +373,17 @@ class Issuer:
         if self.keys is not None:
             return keys_from(self.keys)
         return None
+
+
+def _prepare_claims(issuer: Issuer) -> None:
+    """Derive what the checks of the claims work with."""
+    required = REQUIRED_STRICT if issuer.strict else REQUIRED
+    expected = Expected(frozenset(issuer.audience), required, issuer.leeway)
+    object.__setattr__(issuer, "expected", expected)
+    alias = issuer.url if issuer.aliases else None
+    is_mapped = alias is not None or issuer.claims != ClaimMapping()
+    mapping = partial(issuer.claims.standard_claims, issuer=alias) if is_mapped else None
+    object.__setattr__(issuer, "standard_claims", mapping)
 
 
 def _is_number(value: object) -> bool:

@@ -34,6 +34,7 @@ from bearerguard.errors import (
 )
 from bearerguard.guard.config.claim_check import name_of, run_checks
 from bearerguard.guard.config.claim_mapping import ClaimMapping, heads, value_at
+from bearerguard.guard.config.introspection import Introspection
 from bearerguard.guard.config.issuer import Issuer
 from bearerguard.guard.config.requirement import Requirement
 from bearerguard.guard.decision import Allow, Decision, failed, forbidden
@@ -154,15 +155,23 @@ class _Unreported(Events):
 
 
 class _Recorder(ResponseReader):
-    """Keeps the response that it reads."""
+    """Keeps the response that it reads, and reads it at the time of the decision."""
 
     response: IntrospectionResponse | None = None
 
+    def __init__(self, issuer: Issuer, options: Introspection, at: float) -> None:
+        super().__init__(issuer, options)
+        self._at = at
+
     def read(
-        self, response: IntrospectionResponse, received_at: float, now: float, elapsed: float
+        self,
+        response: IntrospectionResponse,
+        received_at: float,  # noqa: ARG002 - nothing is cached
+        now: float,  # noqa: ARG002
+        elapsed: float,
     ) -> IntrospectedToken:
         self.response = response
-        return super().read(response, received_at, now, elapsed)
+        return super().read(response, self._at, self._at, elapsed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +197,7 @@ class Explainer:
         trust: the guard's issuers, with their keys.
         realm: the guard's.
         requirement: what the request requires, the guard's own requirement included.
+        clock: the guard's; authentication at an introspection endpoint goes by it.
         at: the time of the decision, in Unix seconds.
         revocations: the guard's.
         max_token_bytes: the longest token that is parsed, in bytes.
@@ -199,6 +209,7 @@ class Explainer:
         *,
         realm: str,
         requirement: Requirement | None,
+        clock: Callable[[], float],
         at: float,
         revocations: GuardRevocations | None,
         max_token_bytes: int,
@@ -206,6 +217,7 @@ class Explainer:
         self._trust = trust
         self._realm = realm
         self._requirement = requirement
+        self._guards_clock = clock
         self._at = at
         self._revocations = revocations
         self._max_token_bytes = max_token_bytes
@@ -269,14 +281,13 @@ class Explainer:
     def _asked_anew(self, introspector: Introspector) -> Introspector:
         """Return an introspector without cached responses, whose response is recorded."""
         issuer, options = introspector.issuer, introspector.options
-        self._recorder = _Recorder(issuer, options)
+        self._recorder = _Recorder(issuer, options, self._at)
         return Introspector(
             issuer,
             options,
             introspector.keys,
             self._tokens,
-            clock=self._clock,
-            monotonic=self._clock,
+            clock=self._guards_clock,
             events=self._events,
             revocations=self._revocations,
             reader=self._recorder,
@@ -459,7 +470,8 @@ class Explainer:
     def _explain_claims(self, token: _Described) -> Principal | None:
         """Explain the claims; return the principal, None if its claims are malformed."""
         issuer, claims, now = token.issuer, token.claims, self._at
-        mapping, skew, ahead = issuer.claims, f"{issuer.leeway:g} s", jwt_claims.MAX_FUTURE
+        mapping, skew = issuer.claims, f"leeway {issuer.leeway:g} s"
+        ahead = f"leeway {jwt_claims.MAX_FUTURE} s"
         clean = "no claim of another kind of token"
         self._probe(token, "kind", jwt_claims.KIND_CLAIMS, None, clean, passed=clean)
         self._explain_required(token)
@@ -473,14 +485,14 @@ class Explainer:
             claims=ClaimMapping(audience=mapping.audience),
         )
         for name, claim, reason, expected in (
-            ("not before", "nbf", NOT_YET_VALID, f"before {utc_text(now)} + {skew}"),
+            ("not before", "nbf", NOT_YET_VALID, f"by {utc_text(now)}, {skew}"),
             (
                 "issued at",
                 "iat",
                 NOT_YET_VALID,
-                f"before {utc_text(now)} + {ahead} s",
+                f"by {utc_text(now)}, {ahead}",
             ),
-            ("expiry", "exp", EXPIRED, f"after {utc_text(now)} - {skew}"),
+            ("expiry", "exp", EXPIRED, f"after {utc_text(now)}, {skew}"),
         ):
             when = _when(claims.get(claim), now)
             self._probe(token, name, {claim}, (reason, BAD_CLAIM), expected, when)
@@ -521,7 +533,7 @@ class Explainer:
         only = ClaimMapping(audience=mapping.audience, client=mapping.client)
         self._try(
             "required claims",
-            partial(token.validate, present, replace(issuer, claims=only, checks=())),
+            partial(token.validate, present, issuer.with_claims(only, strict=issuer.strict)),
             ", ".join(token.required) or "none",
             passed="all are there",
             reasons=(MISSING_CLAIM,),
@@ -566,7 +578,7 @@ class Explainer:
         if not found and not passed:
             self._add(name, "not applicable", expected, "the token has none")
             return None
-        issuer = replace(token.issuer, claims=claims, checks=(), strict=False)
+        issuer = token.issuer.with_claims(claims)
         whole = self._base(issuer)
         if claims.audience != "aud":
             whole[claims.audience] = whole["aud"]

@@ -47,6 +47,10 @@ _NO_ISSUER = (
 )
 
 
+# The dots in a JWS and in a JWE.
+_DOTS = frozenset({2, 4})
+
+
 class ParsedToken(NamedTuple):
     """A token that is parsed, with the issuer that it names; nothing of it is verified.
 
@@ -124,7 +128,10 @@ class JwtValidator:
         return ""
 
     def _explain(self, refusal: TokenError, octets: bytes) -> None:
-        """Add the hint of the issuer that a malformed token names, if it is a known one."""
+        """Add what mends it: the hint of the issuer that it names, or introspection."""
+        if octets.count(b".") not in _DOTS and len(octets) <= self._max_token_bytes:
+            remedy = f"{refusal.remedy}; if it is opaque, pass introspection= to its Issuer"
+            raise TokenError(refusal.reason, remedy) from None
         named = jwt.unverified_issuer(octets)
         trusted = None if named is None else self._find(named)
         if trusted is not None:

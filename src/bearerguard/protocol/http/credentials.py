@@ -56,6 +56,46 @@ def bearer_token(fields: Sequence[bytes]) -> bytes | None:
     return None
 
 
+def absence(fields: Sequence[bytes]) -> str:
+    """Return, for operators, what a request without bearer credentials has instead.
+
+    A scheme is named if it is a known one: any other first word may be a secret.
+    """
+    if not fields:
+        return (
+            "the request has no Authorization header; if the client sent one, a proxy or server"
+            " removed it (Apache's mod_wsgi needs `WSGIPassAuthorization On`)"
+        )
+    first, space, _ = fields[0].strip(b" \t").partition(b" ")
+    scheme = _OTHER_SCHEMES.get(first.lower())
+    if scheme is not None:
+        found = f"the scheme {scheme}"
+    else:
+        found = "an unknown scheme" if space else "no scheme"
+    return f"the Authorization header has {found}: send `Authorization: Bearer`, a space, the token"
+
+
+# Schemes of the IANA registry, and some that APIs use besides, in the spelling for messages.
+_OTHER_SCHEMES = {
+    name.lower().encode(): name
+    for name in (
+        *(
+            "Basic",
+            "Digest",
+            "DPoP",
+            "GNAP",
+            "HOBA",
+            "Mutual",
+            "Negotiate",
+            "OAuth",
+            "PrivateToken",
+        ),
+        *("SCRAM-SHA-1", "SCRAM-SHA-256", "vapid", "Concealed"),
+        *("Token", "JWT", "ApiKey", "Api-Key", "Key", "MAC", "Hawk", "NTLM", "AWS4-HMAC-SHA256"),
+    )
+}
+
+
 def is_token68(token: bytes) -> bool:
     """Whether `token` is spelled as bearer credentials are (RFC 9110 §11.2)."""
     return _ONE_TOKEN68.fullmatch(token) is not None

@@ -31,6 +31,7 @@ from jwt.algorithms import (
 )
 from jwt.exceptions import InvalidKeyError
 
+from bearerguard.errors import quoted
 from bearerguard.protocol.jose import base64url
 from bearerguard.protocol.jose.verifier import Verifier, verifier
 
@@ -69,6 +70,7 @@ _BY_ED25519 = ("EdDSA", "Ed25519")
 # RFC 9864 renames the same algorithm; a key with either name fits both.
 _SYNONYMS = {"EdDSA": _BY_ED25519, "Ed25519": _BY_ED25519}
 
+_EMPTY = "it has no key: its array `keys` is empty"
 _CERTIFICATE = "-----BEGIN CERTIFICATE-----"
 _MIN_RSA_BITS = 2048  # RFC 7518 §3.3
 # A token without a kid may cost this many signature checks, and no more.
@@ -125,7 +127,9 @@ def parse_jwks(document: object) -> tuple[KeySet, tuple[str, ...]]:
         except ValueError as error:
             problems.append(f"key {position}: {error}")
     if not keys:
-        raise ValueError("; ".join(["it has no usable key", *problems[:3]]))
+        raise ValueError(
+            "; ".join(["it has no usable key", *problems[:3]] if problems else [_EMPTY])
+        )
     return KeySet(tuple(keys)), tuple(problems)
 
 
@@ -137,7 +141,12 @@ def _published(document: object) -> list[Callable[[], VerificationKey]]:
             return [partial(parse_jwk, member) for member in members]
         if document and all(map(_is_certificate, document.values())):
             return [partial(_certified, kid, pem) for kid, pem in document.items()]
-    raise ValueError("not a JWK Set: it has no array `keys`")
+    held = ""
+    if isinstance(document, Mapping):
+        held = f", but {quoted(sorted(map(str, document)))}" if document else ", and nothing else"
+    if isinstance(document, Mapping) and "jwks_uri" in document:
+        held += ": it is an issuer's metadata, for discovery_url="
+    raise ValueError(f"not a JWK Set: it has no array `keys`{held}")
 
 
 def _is_certificate(value: object) -> bool:

@@ -144,6 +144,11 @@ def _check_redirect_uris(client: Client, _rules: Rules) -> None:
         redirect_uri.check(uri)
     if AUTHORIZATION_CODE in client.grant_types and not client.redirect_uris:
         raise ConfigurationError("redirect_uris=: authorization_code needs at least one")
+    if not client.grant_types and not client.is_confidential:
+        raise ConfigurationError(
+            "redirect_uris=: a public client without one can get no token: pass the URIs to which"
+            " users are sent back"
+        )
 
 
 def _check_scopes(client: Client, rules: Rules) -> None:
@@ -208,7 +213,7 @@ def _check_jwks(client: Client, _rules: Rules) -> None:
     if client.jwks is None:
         if client.auth_method == PRIVATE_KEY_JWT:
             raise ConfigurationError(
-                "jwks=: a client with auth_method='private_key_jwt' needs keys: pass jwks=, a JWK"
+                "jwks=: a client with private_key_jwt needs keys: pass jwks=, a JWK"
                 " Set of its public keys"
             )
         return
