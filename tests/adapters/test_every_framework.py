@@ -202,6 +202,19 @@ def test_a_refusal_names_the_request(framework: str) -> None:
             assert event.details["route"] == target  # the template, where one has parameters
 
 
+@every
+def test_the_operator_reads_what_a_request_has_instead_of_a_token(framework: str) -> None:
+    events: list[Event] = []
+    with ISSUER.guard(on_event=events.append) as guard, FRAMEWORKS[framework](guard) as served:
+        assert get(served, "/write").status == 401
+        assert get(served, "/write", Authorization=b"Token secret-7").status == 401
+    bare, other = [each.detail for each in events if each.code == "missing_credentials"]
+    assert "no Authorization header" in bare
+    assert "WSGIPassAuthorization On" in bare
+    assert "the scheme Token" in other
+    assert "secret-7" not in other
+
+
 class Recorder:
     def __init__(self) -> None:
         self.decisions: list[DecisionRecord] = []

@@ -279,6 +279,26 @@ def test_a_mounted_route_is_named_with_its_mount() -> None:
     assert named == ["/api/v1/items/{key}", "/api/v1/nowhere", "/api/bare"]
 
 
+@pytest.mark.parametrize(
+    ("options", "headers", "said"),
+    [
+        ({"optional": True}, {}, "no Authorization header"),
+        ({"optional": True}, {"Authorization": "Token x"}, "the scheme Token"),
+        ({"exclude": ["/*"]}, bearer("x"), "its path is excluded"),
+    ],
+)
+def test_a_route_that_refuses_a_request_without_a_token_says_what_it_had(
+    options: dict[str, Any], headers: dict[str, str], said: str
+) -> None:
+    seen: list[Event] = []
+    with LocalIssuer(algorithm="ES256").guard(on_event=seen.append) as guard:
+        ours = Middleware(starlette_adapter.BearerMiddleware, guard=guard, **options)
+        routes = [Route("/items", starlette_adapter.require_scopes("read")(item))]
+        client = TestClient(Starlette(routes=routes, middleware=[ours]))
+        assert client.get("/items", headers=headers).status_code == 401
+    assert [(each.code, said in each.detail) for each in seen] == [("missing_credentials", True)]
+
+
 class Failing(Convertor[str]):
     regex = "[a-z]+"
 
