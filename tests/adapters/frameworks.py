@@ -15,6 +15,7 @@ from typing import Any
 from tests.django_project import OURS, project
 
 # isort: split
+from asgiref.wsgi import WsgiToAsgi
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.http import HttpRequest, HttpResponse
@@ -57,10 +58,11 @@ BOSS = role("boss")
 
 @dataclass(frozen=True)
 class Served:
-    """An app, and how a request gets to it."""
+    """An app, how a request gets to it, and the app as a server of ASGI has it."""
 
     app: Any
     call: Callable[[Sent], Received]
+    asgi: Any
 
 
 Serve = Callable[..., AbstractContextManager[Served]]
@@ -74,7 +76,7 @@ def through_django_asgi(request: Sent) -> Received:
 
 
 def by_asgi(app: Any) -> Served:
-    return Served(app, lambda request: through_asgi(app, request))
+    return Served(app, lambda request: through_asgi(app, request), app)
 
 
 @contextmanager
@@ -155,7 +157,7 @@ def flask(guard: Guard, **options: Any) -> Generator[Served]:
         app.add_url_rule(each, each, who)
     app.add_url_rule("/write", "write", ours_flask.require_scopes("write")(who))
     app.add_url_rule("/boss", "boss", ours_flask.require(BOSS)(who))
-    yield Served(app, lambda request: through_wsgi(app, request))
+    yield Served(app, lambda request: through_wsgi(app, request), WsgiToAsgi(app))
 
 
 @contextmanager
@@ -220,7 +222,11 @@ def of_django(
         override_settings(REST_FRAMEWORK=handler),
     ):
         # Django has no object with the app's guard: it is that of the settings.
-        yield Served(None, call or (lambda request: through_wsgi(WSGIHandler(), request)))
+        if call is None:
+            app = WSGIHandler()
+            yield Served(None, lambda request: through_wsgi(app, request), WsgiToAsgi(app))
+        else:
+            yield Served(None, call, ASGIHandler())
 
 
 def text_of(request: HttpRequest) -> HttpResponse:

@@ -6,19 +6,24 @@ frameworks, and what a framework might lose of a refusal or a response by its ow
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
 import anyio
 import pytest
+from typer.testing import CliRunner
 
 from bearerguard import DecisionRecord, Event, FetchRecord, Guard, Issuer, Revocations, scopes
+from bearerguard.cli import app as command_line
 from bearerguard.middleware.app_guard import guard_at
 from bearerguard.testing import LocalIssuer, trusted
 from tests.adapters.frameworks import ALONE, FRAMEWORKS, WHOLE, Served
 from tests.conformance.drivers import Received, Sent
 from tests.conformance.scenario import challenge_parameters
+from tests.uvicorn_thread import running
 
 ISSUER = LocalIssuer(algorithm="ES256")
 PREFLIGHT = (("Origin", b"https://app.test"), ("Access-Control-Request-Method", b"GET"))
@@ -226,17 +231,29 @@ class Recorder:
 
 
 @every
-def test_each_request_with_a_token_is_one_decision(framework: str) -> None:
+def test_observers_count_requests_and_refusals_by_routes_alike(framework: str) -> None:
     recorder = Recorder()
+
+    def counted(target: str, sent: str | None) -> list[tuple[str, str, str | None]]:
+        recorder.decisions.clear()
+        get(served, target, sent)
+        return [(each.kind, each.result, each.reason) for each in recorder.decisions]
+
+    passed = ("request", "allow", None)
+    bare = ("request", "allow", "missing_credentials")
     with ISSUER.guard(observers=[recorder]) as guard, FRAMEWORKS[framework](guard) as served:
         good = token()
-        statuses = [get(served, "/who", each).status for each in (good, good, "a.b.c")]
-    assert statuses == [200, 200, 401]
-    assert [(each.kind, each.result, each.reason) for each in recorder.decisions] == [
-        ("request", "allow", None),
-        ("request", "allow", None),
-        ("request", "deny", "malformed_token"),
-    ]
+        assert counted("/who", good) == counted("/who", good) == [passed]
+        assert counted("/who", "a.b.c") == [("request", "deny", "malformed_token")]
+        assert counted("/write", good) == [passed, ("route", "deny", "insufficient_scope")]
+        assert counted("/maybe", None) == [bare]
+        assert counted("/open", None) == counted("/open", good) == []
+        refused = "missing_credentials"
+        assert counted("/write", None) == (
+            [("request", "deny", refused)]
+            if framework in WHOLE
+            else [bare, ("route", "deny", refused)]
+        )
 
 
 @every
@@ -271,6 +288,25 @@ def test_inspect_finds_the_guard_of_the_app(
         module.app = served.app
         monkeypatch.setitem(sys.modules, "an_api", module)
         assert guard_at("an_api:app").guard is guard
+
+
+@pytest.fixture(scope="module")
+def served_issuer() -> Iterator[LocalIssuer]:
+    issuer = LocalIssuer(algorithm="ES256")
+    with issuer.serve():
+        yield issuer
+
+
+@every
+def test_doctor_finds_no_problem_of_an_api(framework: str, served_issuer: LocalIssuer) -> None:
+    guard = served_issuer.guard(require=scopes("read"))
+    with guard, FRAMEWORKS[framework](guard) as served, running(served.asgi) as url:
+        done = CliRunner().invoke(command_line, ["doctor", f"{url}/who", "--json"])
+    assert done.exit_code == 0, done.output
+    (report,) = json.loads(done.stdout)["reports"]
+    assert report["counts"]["problem"] == report["counts"]["warning"] == 0, report["findings"]
+    checks = {each["check"] for each in report["findings"] if each["severity"] == "ok"}
+    assert {"challenge.absent", "challenge.invalid", "challenge.head", "caching.refusal"} <= checks
 
 
 def connect(app: Any, sent: str | None, **extensions: Any) -> list[Any]:
