@@ -20,7 +20,17 @@ from starlette.routing import Host, Mount, Route, WebSocketRoute
 from starlette.testclient import TestClient
 from werkzeug.routing import BaseConverter
 
-from bearerguard import Event, Guard, IssuerUnavailable, Request, TokenError, asgi, scopes, wsgi
+from bearerguard import (
+    ANONYMOUS,
+    Event,
+    Guard,
+    IssuerUnavailable,
+    Request,
+    TokenError,
+    asgi,
+    scopes,
+    wsgi,
+)
 from bearerguard import flask as flask_adapter
 from bearerguard import litestar as litestar_adapter
 from bearerguard import quart as quart_adapter
@@ -297,6 +307,22 @@ def test_a_route_that_refuses_a_request_without_a_token_says_what_it_had(
         client = TestClient(Starlette(routes=routes, middleware=[ours]))
         assert client.get("/items", headers=headers).status_code == 401
     assert [(each.code, said in each.detail) for each in seen] == [("missing_credentials", True)]
+
+
+def test_a_wrong_scheme_is_a_line_among_requests_without_a_header(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "bearerguard")
+    seen: list[Event] = []
+    with LocalIssuer(algorithm="ES256").guard(on_event=seen.append) as guard:
+        for headers in ({}, {}, {"Authorization": "Token x"}):
+            guard.run(guard.authenticate(Request("GET", "/items", headers)))
+        guard.authorize(ANONYMOUS, scopes("read"))
+    said = ["no Authorization header", "no Authorization header", "the scheme Token"]
+    found = [each.detail for each in seen]
+    assert all(part in detail for part, detail in zip(said, found, strict=False))
+    assert found[3] == "the request carries no bearer token"
+    assert len([each for each in caplog.messages if each.startswith("missing_credentials")]) == 3
 
 
 class Failing(Convertor[str]):
