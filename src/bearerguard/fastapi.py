@@ -24,7 +24,7 @@ from functools import partial
 from itertools import product
 from typing import Annotated, Any, ForwardRef, NoReturn, cast
 
-from bearerguard import asgi, starlette
+from bearerguard import asgi
 from bearerguard.errors import ConfigurationError, quoted
 from bearerguard.guard.config.issuer import Issuer
 from bearerguard.guard.config.options import check_requirement
@@ -61,6 +61,8 @@ with Extra("fastapi", needed_by=__name__):
     from starlette.applications import Starlette
     from starlette.requests import HTTPConnection
     from starlette.routing import BaseRoute, Match, Router
+
+    from bearerguard import starlette  # here: this extra installs what it needs
 
 __all__ = ["BearerMiddleware", "BearerSecurity"]
 

@@ -14,9 +14,6 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, NoReturn
 
-from bearerguard.django import on_demand
-from bearerguard.django.on_demand import RequestRefused
-from bearerguard.django.protection import is_async, protection
 from bearerguard.errors import MISSING_CREDENTIALS, ConfigurationError
 from bearerguard.guard.config.options import check_requirement
 from bearerguard.guard.config.requirement import Requirement, combined
@@ -34,6 +31,10 @@ with Extra("ninja", needed_by=__name__):
     from ninja.operation import Operation, PathView
     from ninja.security.base import AuthBase, SecuritySchema
     from ninja.throttling import AuthRateThrottle
+
+    from bearerguard.django import on_demand  # here: this extra installs what it needs
+    from bearerguard.django.on_demand import RequestRefused
+    from bearerguard.django.protection import is_async, protection
 
 __all__ = ["BearerAuth", "CallerRateThrottle", "install"]
 

@@ -17,6 +17,9 @@ from tests.django_project import project
 from django.test import Client
 from django.test.utils import override_settings
 from django.urls import path, re_path
+from fastapi import Depends, FastAPI
+from flask import Flask
+from flask import Response as FlaskResponse
 from litestar import Litestar, route
 from litestar import Response as LitestarResponse
 from litestar.di import NamedDependency
@@ -26,14 +29,24 @@ from quart import Response as QuartResponse
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.response import Response as RestResponse
 from rest_framework.views import APIView
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from bearerguard import Principal
 from bearerguard.django.rest_framework import BearerAuthentication
+from bearerguard.fastapi import BearerMiddleware as FastAPIMiddleware
+from bearerguard.fastapi import BearerSecurity
+from bearerguard.flask import BearerGuard as FlaskGuard
+from bearerguard.flask import current_principal as flask_principal
 from bearerguard.litestar import BearerPlugin
 from bearerguard.ninja import BearerAuth
 from bearerguard.quart import BearerGuard, current_principal
+from bearerguard.starlette import BearerMiddleware as StarletteMiddleware
 from tests.conformance import caching_table, hdr_table, revoked_table
-from tests.conformance.drivers import Protected, Received, Sent, through_asgi
+from tests.conformance.drivers import Call, Protected, Received, Sent, through_asgi, through_wsgi
 from tests.conformance.scenario import Scenario
 
 Rows = list[Scenario]
@@ -68,6 +81,58 @@ def refusals(rows: Rows) -> Rows:
 
 def without_vary(row: Scenario) -> dict[str, Any]:
     return {name: value for name, value in row.headers.items() if name.lower() != "vary"}
+
+
+def by_starlette(protected: Protected, request: Sent) -> Received:
+    app = Starlette(
+        routes=[Route("/{place:path}", endpoint_of(protected), methods=[*METHODS, "OPTIONS"])],
+        middleware=[Middleware(StarletteMiddleware, guard=protected.guard, **protected.options)],
+    )
+    return through_asgi(app, request)
+
+
+def by_fastapi(protected: Protected, request: Sent) -> Received:
+    """Send a request to an app with the middleware, whose dependency reads its decision."""
+    endpoint = endpoint_of(protected)
+    options = {**protected.options}
+    bearer = BearerSecurity(protected.guard, optional=bool(options.get("optional")))
+    is_open = options.get("exclude") or options.get("pass_preflights")
+    dependencies = [] if is_open else [Depends(bearer)]
+    app = FastAPI(
+        openapi_url=None,
+        middleware=[Middleware(FastAPIMiddleware, guard=protected.guard, **options)],
+    )
+    methods = [*METHODS, "OPTIONS"]
+    app.add_api_route("/{place:path}", endpoint, methods=methods, dependencies=dependencies)
+    return through_asgi(app, request)
+
+
+def endpoint_of(protected: Protected) -> Any:
+    """Return a route that responds with the caller and the headers of the app."""
+
+    async def endpoint(request: Request) -> Response:
+        body = b"" if request.method == "HEAD" else request.user.identity.encode()
+        response = Response(body)
+        for name, value in protected.app_headers:
+            response.headers.append(name, value)
+        return response
+
+    return endpoint
+
+
+def by_flask(protected: Protected, request: Sent) -> Received:
+    app = Flask("table")
+    FlaskGuard(app, guard=protected.guard, **protected.options)
+
+    @app.route("/<path:_place>", methods=METHODS)
+    def things(_place: str) -> Any:
+        response = FlaskResponse(flask_principal.identity)
+        del response.headers["Content-Type"]
+        for name, value in protected.app_headers:
+            response.headers.add(name, value)
+        return response
+
+    return through_wsgi(app, request)
 
 
 def by_quart(protected: Protected, request: Sent) -> Received:
@@ -143,6 +208,17 @@ def test_rest_framework_refuses_as_the_adapters_do_in_a_body_of_its_own(row: Sce
 @pytest.mark.parametrize("row", refusals(ALL), ids=lambda row: row.id)
 def test_ninja_refuses_as_the_adapters_do_in_a_body_of_its_own(row: Scenario) -> None:
     row.run(by_ninja)
+
+
+@pytest.mark.parametrize("row", ALL, ids=lambda row: row.id)
+@pytest.mark.parametrize("call", [by_starlette, by_fastapi])
+def test_starlette_and_fastapi_respond_as_the_adapters_do(row: Scenario, call: Call) -> None:
+    row.run(call)
+
+
+@pytest.mark.parametrize("row", of_requests(ALL), ids=lambda row: row.id)
+def test_flask_refuses_as_the_adapters_do(row: Scenario) -> None:
+    row.run(by_flask)
 
 
 @pytest.mark.parametrize("row", of_requests(ALL), ids=lambda row: row.id)

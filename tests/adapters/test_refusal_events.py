@@ -20,7 +20,17 @@ from starlette.routing import Host, Mount, Route, WebSocketRoute
 from starlette.testclient import TestClient
 from werkzeug.routing import BaseConverter
 
-from bearerguard import Event, Guard, IssuerUnavailable, Request, TokenError, asgi, scopes, wsgi
+from bearerguard import (
+    ANONYMOUS,
+    Event,
+    Guard,
+    IssuerUnavailable,
+    Request,
+    TokenError,
+    asgi,
+    scopes,
+    wsgi,
+)
 from bearerguard import flask as flask_adapter
 from bearerguard import litestar as litestar_adapter
 from bearerguard import quart as quart_adapter
@@ -189,8 +199,7 @@ def test_an_outage_names_the_request_that_it_refused(adapter: str) -> None:
     assert event.details == {"method": "GET", **ADAPTERS[adapter][1]}
 
 
-@pytest.mark.parametrize("adapter", ADAPTERS)
-def test_a_preflight_that_is_refused_is_named(adapter: str) -> None:
+def test_a_preflight_that_is_refused_is_named() -> None:
     seen: list[Event] = []
     issuer = LocalIssuer(algorithm="ES256")
     with issuer.guard(on_event=seen.append) as guard:
@@ -278,6 +287,42 @@ def test_a_mounted_route_is_named_with_its_mount() -> None:
         assert client.patch("/api/bare").status_code == 401
     named = [event.details.get("route") or event.details["path"] for event in seen]
     assert named == ["/api/v1/items/{key}", "/api/v1/nowhere", "/api/bare"]
+
+
+@pytest.mark.parametrize(
+    ("options", "headers", "said"),
+    [
+        ({"optional": True}, {}, "no Authorization header"),
+        ({"optional": True}, {"Authorization": "Token x"}, "the scheme Token"),
+        ({"exclude": ["/*"]}, bearer("x"), "its path is excluded"),
+    ],
+)
+def test_a_route_that_refuses_a_request_without_a_token_says_what_it_had(
+    options: dict[str, Any], headers: dict[str, str], said: str
+) -> None:
+    seen: list[Event] = []
+    with LocalIssuer(algorithm="ES256").guard(on_event=seen.append) as guard:
+        ours = Middleware(starlette_adapter.BearerMiddleware, guard=guard, **options)
+        routes = [Route("/items", starlette_adapter.require_scopes("read")(item))]
+        client = TestClient(Starlette(routes=routes, middleware=[ours]))
+        assert client.get("/items", headers=headers).status_code == 401
+    assert [(each.code, said in each.detail) for each in seen] == [("missing_credentials", True)]
+
+
+def test_a_wrong_scheme_is_a_line_among_requests_without_a_header(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "bearerguard")
+    seen: list[Event] = []
+    with LocalIssuer(algorithm="ES256").guard(on_event=seen.append) as guard:
+        for headers in ({}, {}, {"Authorization": "Token x"}):
+            guard.run(guard.authenticate(Request("GET", "/items", headers)))
+        guard.authorize(ANONYMOUS, scopes("read"))
+    said = ["no Authorization header", "no Authorization header", "the scheme Token"]
+    found = [each.detail for each in seen]
+    assert all(part in detail for part, detail in zip(said, found, strict=False))
+    assert found[3] == "the request carries no bearer token"
+    assert len([each for each in caplog.messages if each.startswith("missing_credentials")]) == 3
 
 
 class Failing(Convertor[str]):

@@ -97,6 +97,8 @@ MISTAKES: list[tuple[str, Callable[[], object]]] = [
     (r"audience=", lambda: issuer(audience=3)),
     (r"Issuer\(url\).*use https", lambda: Issuer("http://id.example.com", audience="a")),
     (r"Issuer\(url\).*has no scheme: write", lambda: Issuer("id.example.com", audience="a")),
+    (r"Issuer\(url\).*has no scheme: write", lambda: Issuer("localhost:8080/t", audience="a")),
+    (r"Issuer\(url\): 'urn:a:b' .*use https", lambda: Issuer("urn:a:b", audience="a")),
     (r"Issuer\(url\).*non-empty", lambda: Issuer("", audience="a")),
     (r"Issuer\(url\).*no query", lambda: Issuer(URL + "?x=1", audience="a")),
     (r"jwks_uri=.*use https", lambda: issuer(jwks_uri="http://id.example.com/jwks")),

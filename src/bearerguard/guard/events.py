@@ -35,6 +35,8 @@ _ORDINARY = frozenset(
 # trace-id of a `traceparent` (W3C Trace Context §3.2.2).
 _TRACE_ID = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 _TRACEPARENT = "traceparent"
+# Where an adapter of somebody else's does not say what a request has instead of a token.
+UNKNOWN_ABSENCE = "the request carries no bearer token"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +50,15 @@ class Place:
         path: the path, without the query.
         route: the path's template, such as `/items/{id}`, empty where it is not known.
         request_id: the id by which proxies and other services log the request, or empty.
+        absence: what the request has instead of a bearer token, for one that is refused because it
+            has none; see `protocol.http.credentials.absence`.
     """
 
     method: str
     path: str
     route: str = ""
     request_id: str = ""
+    absence: str = UNKNOWN_ABSENCE
 
     def __str__(self) -> str:
         return quoted(f"{self.method} {self.route or self.path}")[1:-1]

@@ -35,7 +35,7 @@ from bearerguard.guard.decision import (
     refused,
     unauthenticated,
 )
-from bearerguard.guard.events import Events, Place, request_id
+from bearerguard.guard.events import UNKNOWN_ABSENCE, Events, Place, request_id
 from bearerguard.guard.explanation import Explanation
 from bearerguard.guard.introspection.introspection_cache import (
     IntrospectionCache,
@@ -678,14 +678,13 @@ class Guard:
         self,
         requirement: Requirement | None,
         place: Callable[[], Place] | None,
-        found: str = "the request carries no bearer token",
+        found: str | None = None,
     ) -> Deny:
-        self._events.emit(
-            MISSING_CREDENTIALS.code,
-            None,
-            found,
-            place=None if place is None else place(),
-        )
+        where = None if place is None else place()
+        if found is None:
+            found = UNKNOWN_ABSENCE if where is None else where.absence
+        # Each gets its own line: what lacks a header altogether must not hide a wrong scheme.
+        self._events.emit(MISSING_CREDENTIALS.code, None, found, about=found, place=where)
         return unauthenticated(self.realm, requirement)
 
 

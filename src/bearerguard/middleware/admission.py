@@ -20,6 +20,7 @@ from bearerguard.guard.guard import Guard
 from bearerguard.middleware.inner_apps import cors_middleware_in
 from bearerguard.middleware.refusal import refusal
 from bearerguard.principal import ANONYMOUS, Principal
+from bearerguard.protocol.http.credentials import absence
 from bearerguard.runtime.flow import Flow
 from bearerguard.runtime.messages import Response
 
@@ -213,7 +214,9 @@ class Admission:
         """Return how log lines and events name a request."""
         path = request.whole_path or request.path
         request_id = self.guard.request_id(request.header)
-        return Place(request.method, path, request.route, request_id)
+        field = request.header("authorization")
+        sent = [] if field is None else [field.encode("latin-1", "replace")]
+        return Place(request.method, path, request.route, request_id, absence(sent))
 
     def refusal(self, decision: Deny | Unavailable, request: RequestInfo) -> Response:
         """Return the response that refuses a request: RFC 6750 §3, body as in RFC 9457."""

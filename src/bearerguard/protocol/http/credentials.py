@@ -67,6 +67,8 @@ def absence(fields: Sequence[bytes]) -> str:
             " removed it (Apache's mod_wsgi needs `WSGIPassAuthorization On`)"
         )
     first, space, _ = fields[0].strip(b" \t").partition(b" ")
+    if first.lower() == b"bearer":
+        return "the request's token was not read: its path is excluded from authentication"
     scheme = _OTHER_SCHEMES.get(first.lower())
     if scheme is not None:
         found = f"the scheme {scheme}"
