@@ -490,6 +490,24 @@ def test_requests_are_bounded_in_number_and_time():
     assert late.left_out == 1
 
 
+@pytest.mark.parametrize("name", ["https://evil.example", "http://127.0.0.1:9"])
+def test_a_remote_server_leads_no_request_to_this_machine(name):
+    here = "http://127.0.0.1:9"
+    content = {
+        "issuer": name,
+        "jwks_uri": f"{here}/jwks",
+        "introspection_endpoint": f"{here}/introspect",
+        "token_endpoint": f"{here}/token",
+        "authorization_endpoint": f"{here}/authorize",
+    }
+    transport = Nowhere(https=Response(200, (), json.dumps(content).encode()))
+    observer = Observer(transport, httpx2.create_ssl_context(), timeout=0.1)
+    found = issuer.discovered(observer, "https://evil.example")
+    shown = [*issuer.findings(observer, found, None), *server.findings(observer, found, None)]
+    assert severities(shown)[issuer.KEYS_URI.check] == "problem"
+    assert {urlsplit(each.url).hostname for each in transport.sent} == {"evil.example"}
+
+
 def test_no_request_changes_anything_or_carries_credentials(documents):
     documents.content = {
         "authorization_endpoint": f"{documents.url}/authorize",

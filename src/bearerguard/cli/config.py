@@ -33,8 +33,13 @@ _SERVER = "BEARERGUARD_SERVER_"
 _SET, _NOT_SET = "set", "not set"
 # The password of a URL such as postgresql://user:password@host, and parameters that are secrets.
 # To the last @: a password may have characters that it should not.
-_PASSWORD = re.compile(r"(?<=://)([^/:@\s]*):\S*@")
-_PARAMETER = re.compile(r"(?i)([?&;][^=&;]*(?:password|secret|token|key)[^=&;]*=)[^&;\s]*")
+_PASSWORD = re.compile(r"(?s)(?<=://)([^/:@\s]*):.*@")
+# A user without a password is a credential too, except of a database: a token, at some services.
+_USER = re.compile(r"(?i)(\A(?!postgresql)[^:/]*://)[^/:@\s?#]+@")
+_PARAMETER = re.compile(
+    r"(?i)((?:[?&;]|\s)[^=&;\s]*(?:passw|pwd|secret|token|key|sig|auth|credential)[^=&;\s]*\s*=)"
+    r"[^&;]*"
+)
 
 
 class Row(NamedTuple):
@@ -179,7 +184,7 @@ def _printable(value: Any) -> Any:
     if isinstance(value, Mapping):  # required claims: their values may be names of customers
         return sorted(value) or None
     if isinstance(value, set | frozenset | tuple | list):
-        return [str(each) for each in value] or None
+        return [_masked(str(each)) for each in value] or None
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return _masked(value) if isinstance(value, str) else value
@@ -227,7 +232,8 @@ def _of_variable(name: str, usual: Any, *, is_secret: bool) -> Row:
 
 def _masked(text: str) -> str:
     """Return a text without the passwords of the URLs in it."""
-    return _PARAMETER.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text))
+    without_user = _USER.sub(r"\1***@", _PASSWORD.sub(r"\1:***@", text))
+    return _PARAMETER.sub(r"\1***", without_user)
 
 
 def _unread(environ: Mapping[str, str]) -> Iterator[str]:

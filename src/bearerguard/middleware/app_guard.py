@@ -46,9 +46,16 @@ def guard_at(path: str) -> AppGuard:
     """
     module, _, attribute = path.partition(":")
     loaded = _imported(path, module)
-    named = _attribute(path, loaded, attribute)
     of_module = [AppGuard(each) for each in vars(loaded).values() if isinstance(each, Guard)]
-    found = _guards(named) or guards_of_django() or of_module
+    try:
+        named = _attribute(path, loaded, attribute)
+        found = _guards(named) or guards_of_django() or of_module
+    except ConfigurationError:
+        raise
+    except (Exception, SystemExit) as error:  # code of the app runs, such as that of a lazy object
+        raise ConfigurationError(
+            f"{path}: finding its guard raised {type(error).__name__}: {error}"
+        ) from error
     return _only(path, found, "name", f", such as {module}:guard")
 
 
@@ -114,14 +121,17 @@ def _attribute(path: str, module: ModuleType, attribute: str) -> object:
     is_factory = attribute.endswith("()")
     found: Any = module
     for name in attribute.removesuffix("()").split("."):
-        if not hasattr(found, name):
-            raise ConfigurationError(f"{path}: {module.__name__} has no {name!r}: check the name")
-        found = getattr(found, name)
+        try:
+            found = getattr(found, name)
+        except AttributeError as error:
+            raise ConfigurationError(
+                f"{path}: {module.__name__} has no {name!r}: check the name"
+            ) from error
     if not is_factory:
         return found
     try:
         return found()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigurationError(
             f"{path}: calling it raised {type(error).__name__}: {error}"
         ) from error

@@ -297,6 +297,14 @@ def _may_be_fetched(url: object, issuer: str) -> bool:
     return metadata.is_loopback_http(url) and metadata.is_loopback_http(issuer)
 
 
+def may_be_requested(url: object, found: Discovered) -> bool:
+    """Whether the doctor may send requests to an endpoint of the metadata.
+
+    A remote server may give itself a name on this machine: where it was found counts as well.
+    """
+    return all(_may_be_fetched(url, each) for each in (found.url, found.name))
+
+
 def advertised(content: Mapping[str, Any]) -> Iterator[Finding]:
     """Check what the metadata advertises (RFC 9700)."""
     if "authorization_endpoint" in content:
@@ -350,7 +358,7 @@ def _keys(
     if uri is None:
         yield KEYS_URI.warning("the metadata has no jwks_uri: tokens can be introspected only")
         return
-    if configured is None and not _may_be_fetched(uri, found.name):
+    if configured is None and not may_be_requested(uri, found):
         yield KEYS_URI.problem(f"jwks_uri is {quoted(uri)}")
         return
     exchange = observer.get(str(uri), _JSON, _ORIGIN)
@@ -381,7 +389,7 @@ def _introspection(
     observer: Observer, content: Mapping[str, Any], found: Discovered
 ) -> Iterator[Finding]:
     url = content.get("introspection_endpoint")
-    if not _may_be_fetched(url, found.name):
+    if not may_be_requested(url, found):
         return
     # No token of anybody: the endpoint is to refuse before it looks at it.
     exchange = observer.send("POST", str(url), [_FORM, _JSON], b"token=doctor")
@@ -403,7 +411,7 @@ def _token_endpoint(
     observer: Observer, content: Mapping[str, Any], found: Discovered
 ) -> Iterator[Finding]:
     url = content.get("token_endpoint")
-    if not _may_be_fetched(url, found.name):
+    if not may_be_requested(url, found):
         return
     exchange = web.preflight(observer, str(url), "POST", "content-type")
     allowed = web.allows_origin(exchange)

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from bearerguard.cli.doctor import web
 from bearerguard.cli.doctor.exchange import Exchange, Observer
 from bearerguard.cli.doctor.finding import Finding, Rule
-from bearerguard.cli.doctor.issuer import Discovered
+from bearerguard.cli.doctor.issuer import Discovered, may_be_requested
 from bearerguard.errors import quoted
 from bearerguard.protocol import names, pkce
 
@@ -165,9 +165,9 @@ def findings(
         yield REGISTRATION.note("the server has a registration endpoint")
     else:
         yield REGISTRATION.ok("the metadata has no registration endpoint")
-    if isinstance(token, str):
+    if isinstance(token, str) and may_be_requested(token, found):
         yield from _token_endpoint(observer, token)
-    if not isinstance(authorize, str):
+    if not isinstance(authorize, str) or not may_be_requested(authorize, found):
         return
     stranger = {"client_id": "doctor-unknown", "redirect_uri": _ELSEWHERE, "response_type": "code"}
     page = _authorized(observer, authorize, stranger)

@@ -113,7 +113,10 @@ _REFERENCES = {
     "revocation": "RFC 7009 §2",
     "requirement": "RFC 6750 §3.1",
 }
-_ON_FAILURE = "make the issuer reachable from here, and try again"
+_ON_FAILURE = (
+    "mend what failed: let this machine reach the issuer, and let each URL give the JSON it is for;"
+    " `bearerguard doctor` examines an issuer"
+)
 _OPAQUE_REMEDY = (
     "pass introspection= to the Issuer if its access tokens are opaque, or let it issue JWTs for"
     " this API"
@@ -132,7 +135,8 @@ _REMEDIES = {
     "missing_claim": "let the issuer send it",
     "sender_constrained": "let the issuer send this client tokens that are not bound to a key",
     "not_yet_valid": "set the clocks of the issuer and of this machine",
-    "expired": "get a new token: refresh it, or log in again",
+    "expired": "get a new token: refresh it, or log in again; if a new one is refused as well, set"
+    " the clocks of the issuer and of this machine",
     "inactive": "get a new token: this one expired, was revoked, or is not of this issuer",
     "revoked": "log in again",
     "refused_by_check": "change the token at the issuer, or the check",

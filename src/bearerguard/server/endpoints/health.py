@@ -7,6 +7,7 @@ asked once a second at most.
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Lock
 from typing import Any
 
 from bearerguard.errors import ConfigurationError, StoreUnavailable
@@ -29,13 +30,24 @@ class Health:
         self._keys = keys
         self._elapsed = elapsed
         self._known: tuple[float, dict[str, Any]] | None = None
+        self._reading = Lock()
 
     def state(self) -> dict[str, Any]:
-        """Return the state, which is a second old at most."""
-        known, now = self._known, self._elapsed()
-        if known is None or not 0 <= now - known[0] < _SECONDS:
-            known = self._known = (now, self._read())
+        """Return the state, which is a second old at most.
+
+        Concurrent calls share one read: a slow database is not asked again meanwhile.
+        """
+        known = self._known
+        if known is None or not self._is_new(known):
+            with self._reading:
+                known = self._known
+                if known is None or not self._is_new(known):
+                    state = self._read()
+                    known = self._known = (self._elapsed(), state)
         return dict(known[1])
+
+    def _is_new(self, known: tuple[float, dict[str, Any]]) -> bool:
+        return 0 <= self._elapsed() - known[0] < _SECONDS
 
     def _read(self) -> dict[str, Any]:
         database, key = "reachable", "present"
