@@ -2,8 +2,8 @@
 
 A refused request is handed to Flask itself, and to nothing else that is mounted in the app. There
 the extension raises the refusal before any code of the app runs, so that flask-cors and error
-handlers see it like any other. Flask's response is discarded if the extension was not called, or if
-a handler turned the refusal into a success or a server error.
+handlers handle it like any other exception. Flask's response is discarded if the extension was not
+called, or if a handler turned the refusal into a success or a server error.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 A refused request or websocket is handed to Quart itself, and to nothing else that is mounted in the
 app. There the extension raises the refusal before the hooks and views of the app run, so that
-quart-cors and error handlers see it like any other. Quart's response is discarded if the extension
-was not called, or if a handler turned the refusal into a success or a server error.
+quart-cors and error handlers handle it like any other exception. Quart's response is discarded if
+the extension was not called, or if a handler turned the refusal into a success or a server error.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class _Middleware(asgi.BearerMiddleware):
         decision: Deny | Unavailable,
     ) -> None:
         scope[_DECISION] = decision  # for `_refuse_here`
-        response = _OfQuart(scope, send)
+        response = _QuartResponse(scope, send)
         inner: Any = quart.Quart.asgi_app
         try:
             # Not `app.asgi_app`: other middleware there does not know the decision.
@@ -127,7 +127,7 @@ class _Middleware(asgi.BearerMiddleware):
             await super().refuse(scope, _handshake, send, decision)
 
 
-class _OfQuart:
+class _QuartResponse:
     """Sends what Quart responds to a refused request or websocket, if that may be sent."""
 
     def __init__(self, scope: asgi.Scope, send: asgi.Send) -> None:
@@ -169,7 +169,7 @@ def _with_rule(info: RequestInfo, scope: asgi.Scope, rule: str) -> RequestInfo:
 
 
 async def _handshake() -> asgi.Message:
-    """Stand for the message that opened a websocket, which Quart has received."""
+    """Return the message that opens a websocket again: Quart has received it already."""
     return {"type": "websocket.connect"}
 
 

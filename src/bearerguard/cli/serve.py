@@ -117,7 +117,7 @@ HealthPath = Annotated[
     str,
     _option(
         "HEALTH_PATH",
-        "Where probes find the server's health, and /live below it; none for nowhere.",
+        "The path of the server's health, for probes, with /live below it; none to serve neither.",
         "PATH|none",
     ),
 ]
@@ -197,7 +197,7 @@ def serve(
             server.asgi_app(trusted_proxies=proxies),
             host=host,
             port=port,
-            # Its lines are formatted as ours.
+            # The root logger's formatter then formats uvicorn's lines too.
             log_config=None,
             # URLs may contain secrets; the server logs its own events.
             access_log=False,

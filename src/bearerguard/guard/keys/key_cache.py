@@ -442,7 +442,7 @@ class KeyCache:
         for validity in validities.values():
             validity.set_until(until)
         self._events.emit("keys_fetched", issuer.url, f"{len(keys.keys)} keys")
-        if restored := self._outage.ended():
+        if restored := self._outage.succeeded():
             self._events.emit("keys_restored", issuer.url, restored)
         self._schedule(self, delay)
 
