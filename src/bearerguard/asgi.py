@@ -249,10 +249,10 @@ async def send_response(scope: Scope, receive: Receive, send: Send, response: Re
 
 
 def sending_refusals(scope: Scope, send: Send) -> Send:
-    """Return a `send` that refuses a websocket in full where the app closes it.
+    """Return a `send` that sends the whole refusal when the app closes a refused websocket.
 
-    Frameworks refuse a websocket by an exception, and then close it with a code of their own.
-    `scope[REFUSAL]` is the refusal, if a route has refused.
+    Frameworks handle the exception of a route by closing the websocket with a code of their own.
+    `scope[REFUSAL]` is the refusal, if a route has refused the websocket.
     """
     accepted = False
 

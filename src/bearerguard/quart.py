@@ -34,7 +34,7 @@ with Extra("quart", needed_by=__name__):
 
 __all__ = ["BearerGuard", "current_principal", "require", "require_scopes"]
 
-# What the middleware decided, for Quart to refuse.
+# The middleware's decision; the extension refuses the request inside Quart.
 _DECISION = "bearerguard.decision"
 # Set where Quart's own response to OPTIONS may be sent.
 _IS_OPTIONS = "bearerguard.is_options"
@@ -248,7 +248,7 @@ _decorators = _Decorators()
 
 
 async def _refuse_here() -> Any:
-    """Refuse what the middleware refused, except for what Quart itself responds to OPTIONS."""
+    """Raise the middleware's refusal, unless Quart itself responds to an OPTIONS request."""
     connection = _connection()
     scope: Any = connection.scope
     admission = scope.get("bearerguard")

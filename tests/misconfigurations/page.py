@@ -23,10 +23,6 @@ _HEAD = "What is wrong"
 HEADS = (_HEAD,)
 
 _BEGINNING = """\
----
-orphan: true
----
-
 # Troubleshooting
 
 Paste a message into the search box. Each message names the option, the variable or the flag that is

@@ -11,11 +11,12 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
 from bearerguard import Request
-from bearerguard.server import Registered
+from bearerguard.server import Registered, Resource
 from bearerguard.testing import SigningKey, sign
 from tests.server.harness import CALLBACK, FORM, VERIFIER, Harness, Make, Reply, basic
 
@@ -154,6 +155,14 @@ def not_for_the_caller(harness: Harness) -> Reply:
     )
     token = own(resource="https://other.example.com")(harness).json["access_token"]
     return harness.post(INTROSPECT, harness.credentials(api) | {"token": token})
+
+
+def two_kinds_of_tokens(harness: Harness) -> Reply:
+    jwt, opaque = Resource("https://a.example.com"), Resource("https://b.example.com", "opaque")
+    harness.server = harness.another(resources=[jwt, opaque], on_event=harness.events.append)
+    fields = [*harness.credentials().items(), ("grant_type", "client_credentials")]
+    fields += [("resource", jwt.identifier), ("resource", opaque.identifier)]
+    return raw(TOKEN, urlencode(fields).encode())(harness)
 
 
 def consent(
@@ -389,6 +398,13 @@ ROWS = {
         {"resource": "https://x.example"},
     ),
     "malformed resource": Row(own(resource=EVIL), TOKEN, "invalid_target", "malformed_resource"),
+    "two kinds of tokens": Row(
+        two_kinds_of_tokens,
+        TOKEN,
+        "invalid_target",
+        "different_tokens",
+        {"resource": "https://a.example.com https://b.example.com"},
+    ),
     "scope beyond the grant": Row(
         lambda s: s.refresh(s.tokens(scope="read")["refresh_token"], scope="write"),
         TOKEN,
@@ -521,6 +537,20 @@ ROWS = {
         "invalid_request",
         "unsupported_response_mode",
         {"response_mode": "fragment"},
+    ),
+    "prompt": Row(
+        link(prompt="none login"),
+        AUTHORIZE,
+        "invalid_request",
+        "unusable_prompt",
+        {"prompt": "none login"},
+    ),
+    "max_age": Row(
+        link(max_age="soon"),
+        AUTHORIZE,
+        "invalid_request",
+        "malformed_max_age",
+        {"max_age": "soon"},
     ),
     "request object": Row(
         link(request=PLANTED), AUTHORIZE, "request_not_supported", "request_not_supported"

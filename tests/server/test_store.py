@@ -307,6 +307,20 @@ def test_a_store_in_trouble_is_503_and_never_500(harness: Harness) -> None:
     assert str(harness.app.client_secret) not in str(harness.events)
 
 
+def test_a_store_that_works_again_is_reported_once(harness: Harness) -> None:
+    harness.server.close()
+    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
+        database.execute("ALTER TABLE clients RENAME TO elsewhere")
+        for _ in range(2):
+            assert harness.token(grant_type="client_credentials").status == 503
+        assert not harness.named("store_restored")
+        database.execute("ALTER TABLE elsewhere RENAME TO clients")
+    for _ in range(2):
+        assert harness.token(grant_type="client_credentials").status == 200
+    (restored,) = harness.named("store_restored")
+    assert "restored after" in restored.details["outage"]
+
+
 def test_a_transaction_that_fails_changes_nothing(database: Database) -> None:
     with pytest.raises(StoreUnavailable), database.write() as connection:
         clients.add(connection, client_id="x")  # type: ignore[call-arg] # as the test needs it

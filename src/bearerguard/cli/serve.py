@@ -190,7 +190,7 @@ def serve(
                 insecure_allow_http=insecure_allow_http,
                 health_path=None if health_path == "none" else health_path,
             )
-        _check_place(host, port)
+        _check_address(host, port)
         # In a variable: the guard publishes only as long as it is referenced.
         _publisher = None if revocations is None else _revocation_publisher(server, revocations)
         uvicorn.run(
@@ -214,7 +214,7 @@ def _log_to_standard_error(formatter: logging.Formatter) -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)  # its steps
 
 
-def _check_place(host: str, port: int) -> None:
+def _check_address(host: str, port: int) -> None:
     """Raise `ConfigurationError` for an address on which uvicorn cannot listen."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]

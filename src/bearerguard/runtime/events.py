@@ -22,7 +22,8 @@ class Event:
             `revocations_unavailable`, `revocations_available`, `revocations_restored`,
             `revocations_lost`, `revocations_unreadable`, `revocations_not_forwarded`,
             `logout_failed`, `preflight_refused`. From a server: `token_issued`,
-            `refresh_token_reused`, `request_refused` and others.
+            `refresh_token_reused`, `request_refused`, `store_unavailable`,
+            `store_restored` and others.
         at: when, in Unix seconds.
         issuer: the URL of the configured issuer that it concerns, or None.
         detail: one line for people: what happened, and the remedy.

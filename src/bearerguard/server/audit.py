@@ -40,6 +40,7 @@ _WARNINGS = frozenset(
         "login_throttled",
         "revocation_not_notified",
         "store_unavailable",
+        "store_restored",
     }
 )
 # Decisions of a user, and responses that clients ask for (OpenID Connect Core §3.1.2.6).

@@ -78,6 +78,7 @@ class Engine:
     ) -> None:
         self.settings = settings
         self.database = database
+        database.on_restored = lambda outage: audit.emit("store_restored", outage=outage)
         self.password_places = password_places
         shared: dict[str, Any] = {"database": database, "audit": audit, "clock": clock}
         self.revocations = Revocations(settings=settings, **shared)

@@ -23,7 +23,7 @@ from bearerguard.errors import (
 )
 from bearerguard.guard.config.introspection import Introspection
 from bearerguard.guard.config.issuer import Issuer
-from bearerguard.guard.events import Events, Outage
+from bearerguard.guard.events import Events
 from bearerguard.guard.fetch_history import FetchHistory, LastError
 from bearerguard.guard.introspection.breaker import Breaker
 from bearerguard.guard.introspection.endpoint import IntrospectionEndpoint
@@ -44,6 +44,7 @@ from bearerguard.runtime.elapsed import elapsed_by
 from bearerguard.runtime.flow import Flow, Once, ask
 from bearerguard.runtime.generations import Generations
 from bearerguard.runtime.messages import FetchFailed
+from bearerguard.runtime.outage import Outage
 
 # Strangers can make up any number of tokens; each refusal costs about 300 bytes.
 _MAX_REFUSALS = 10_000

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable
 from hashlib import sha256
 
-from bearerguard.guard.events import Outage
 from bearerguard.runtime.flow import Flow, Load, Store, ask
 from bearerguard.runtime.messages import StoreFailed
+from bearerguard.runtime.outage import Outage
 from bearerguard.runtime.sealing import Sealer, SealError
 
 # The purpose of the `Sealer` of this cache.

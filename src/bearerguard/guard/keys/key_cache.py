@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeAlias
 
 from bearerguard.errors import IssuerUnavailable
 from bearerguard.guard.config.issuer import Issuer
-from bearerguard.guard.events import Events, Outage
+from bearerguard.guard.events import Events
 from bearerguard.guard.fetch_history import FetchHistory, LastError
 from bearerguard.guard.keys import discovery
 from bearerguard.guard.keys.key_validity import KeyValidity
@@ -30,6 +30,7 @@ from bearerguard.protocol.jose.verifier import Verifier
 from bearerguard.runtime.elapsed import elapsed_by
 from bearerguard.runtime.flow import Fetch, Flow, Once, ask
 from bearerguard.runtime.messages import FetchFailed, Response
+from bearerguard.runtime.outage import Outage
 
 # A refresh is due after a random part of the interval, so that workers do not all refresh at once.
 _EARLIEST, _LATEST = 0.8, 0.95

@@ -26,7 +26,6 @@ from bearerguard.errors import (
     RevocationsUnavailable,
     TokenError,
 )
-from bearerguard.guard.events import Outage
 from bearerguard.guard.fetch_history import FetchHistory, LastError
 from bearerguard.guard.observers import error_kind
 from bearerguard.guard.revocation.feed import Feed
@@ -38,6 +37,7 @@ from bearerguard.principal import Principal
 from bearerguard.runtime.fetch_watch import Watch, unwatched
 from bearerguard.runtime.flow import Flow, Once, ask
 from bearerguard.runtime.messages import StoreFailed
+from bearerguard.runtime.outage import Outage
 
 # A token is accepted until its leeway after `exp`, and its `iat` may be ahead of the clock: each by
 # 300 s at most.

@@ -144,7 +144,7 @@ _REMEDIES = {
 
 
 class _Unreported(Events):
-    """Reports nothing: an explanation is no request."""
+    """Reports nothing: an explanation is not an event of a request."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(None, clock)
@@ -667,7 +667,7 @@ class Explainer:
 
 
 def _form_of(token: bytes) -> str:
-    """Say what a token that is no JWT looks like."""
+    """Describe the form of a token that is not a JWT."""
     return _DOTS.get(token.count(b"."), "an opaque token")
 
 
@@ -686,7 +686,7 @@ def _number(value: object) -> float | None:
 
 
 def _when(value: object, now: float) -> str:
-    """Say when a date of the token is, in UTC and from now; nothing for what is no date."""
+    """Return a date of the token in UTC and relative to `now`; "" for a value that is no date."""
     seconds = _number(value)
     if seconds is None or not 0 <= seconds < _MAX_DATE:
         return ""

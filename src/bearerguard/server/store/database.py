@@ -23,6 +23,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from bearerguard.errors import ConfigurationError, StoreUnavailable
+from bearerguard.runtime.outage import Outage
 from bearerguard.runtime.process_lock import ProcessLock
 from bearerguard.server.store.schema import metadata
 
@@ -64,6 +65,9 @@ class Database:
         _find(self._path, create=create)
         self._file = self._path.stat()
         self._trouble = ""
+        self._outage = Outage(time.monotonic)
+        #: Called with how long the database had failed when it works again.
+        self.on_restored: Callable[[str], None] | None = None
 
     @property
     def path(self) -> Path:
@@ -88,7 +92,7 @@ class Database:
     @contextmanager
     def read(self) -> Generator[Connection]:
         """Begin a transaction that reads one consistent snapshot; raises `StoreUnavailable`."""
-        with _failures(), self.engine().connect() as connection:
+        with self._failures(), self.engine().connect() as connection:
             self._check_all(connection)
             with connection.begin():
                 yield connection
@@ -102,20 +106,38 @@ class Database:
             StoreUnavailable: the lock is not free within 20 seconds, or the database fails.
         """
         engine, deadline = self.engine(), time.monotonic() + _BUSY_SECONDS
+        with self._failures(), self._lock_for_writing(), engine.connect() as connection:
+            self._check_all(connection)
+            connection.execution_options(**{_WRITES: deadline})
+            with connection.begin():
+                yield connection
+                # A deleted file must not take the commit: the caller would report it as stored.
+                self._check_all(connection)
+            self._remember(connection)
+
+    @contextmanager
+    def _lock_for_writing(self) -> Generator[None]:
         # SQLite polls for its lock, without a queue: let one thread of each process compete for it.
         if not self._writing.acquire(timeout=_BUSY_SECONDS):
             raise StoreUnavailable("the database is busy")
         try:
-            with _failures(), engine.connect() as connection:
-                self._check_all(connection)
-                connection.execution_options(**{_WRITES: deadline})
-                with connection.begin():
-                    yield connection
-                    # A deleted file must not take the commit: the caller would report it as stored.
-                    self._check_all(connection)
-                self._remember(connection)
+            yield
         finally:
             self._writing.release()
+
+    @contextmanager
+    def _failures(self) -> Generator[None]:
+        """Translate errors of the database, and report when it works again."""
+        try:
+            yield
+        except SQLAlchemyError as error:
+            self._outage.failed()
+            raise StoreUnavailable(_cause(error)) from error
+        except StoreUnavailable:
+            self._outage.failed()
+            raise
+        if (restored := self._outage.succeeded()) and self.on_restored is not None:
+            self.on_restored(restored)
 
     def prepare(self) -> None:
         """Switch the file to WAL mode.
@@ -376,14 +398,6 @@ def _open(url: URL, path: Path, connections: int) -> Engine:
 def _dispose(engine: Engine, pid: int) -> None:
     if pid == os.getpid():  # a child leaves its parent's connections alone
         engine.dispose()
-
-
-@contextmanager
-def _failures() -> Generator[None]:
-    try:
-        yield
-    except SQLAlchemyError as error:
-        raise StoreUnavailable(_cause(error)) from error
 
 
 def _cause(error: SQLAlchemyError) -> str:
