@@ -155,7 +155,7 @@ def _value(parameter: Any) -> str:
 
 
 def _more(parameter: Any, ctx: Any) -> Iterable[str]:
-    """Yield what else there is to know of a parameter, each in brackets and on one line."""
+    """Yield a parameter's variable, default and `[required]`, each in brackets and unbroken."""
     if parameter.envvar and parameter.show_envvar:
         yield _noted("environment", parameter.envvar)
     default = parameter.get_default(ctx)

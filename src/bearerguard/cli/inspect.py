@@ -267,7 +267,7 @@ def _print(explanation: Explanation, *, show_claims: bool) -> None:
 
 
 def _print_lines(status: CheckStatus, name: str, said: Sequence[tuple[str, str]]) -> None:
-    """Print a status, a sign on a terminal and a word in a pipe, then a name and what is said."""
+    """Print a status as a sign (in a pipe as a word), then a name and its texts."""
     sign, style = _SIGNS[status]
     is_terminal = output.columns() is not None
     mark = sign if is_terminal else f"{status:<14}"

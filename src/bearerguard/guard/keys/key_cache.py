@@ -346,7 +346,7 @@ class KeyCache:
         )
 
     def plan_fetch(self) -> None:
-        """Let the thread fetch keys where none can be used: then perhaps no request arrives."""
+        """Have the thread fetch keys if none can be used: perhaps no request arrives to do so."""
         if self._issuer.needs_keys and self._alive() is None:
             self._schedule(self, self._backoff.wait(self._monotonic()))
 

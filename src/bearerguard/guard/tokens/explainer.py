@@ -405,7 +405,7 @@ class Explainer:
         kid = "" if header.kid is None else f" with {_kid(header.kid)}"
         expected = f"a key of the issuer for {quoted(header.algorithm)[1:-1]}{kid}"
         try:
-            # The first failure says why; the next only that there was one.
+            # The first failure has the cause; a further one says only that a fetch has failed.
             if self._failure is not None and self._failure.reason is ISSUER_UNAVAILABLE:
                 raise self._failure
             _, selected = yield from jwt_validator.signing_key(parsed, header)

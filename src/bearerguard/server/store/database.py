@@ -66,7 +66,7 @@ class Database:
         self._file = self._path.stat()
         self._trouble = ""
         self._outage = Outage(time.monotonic)
-        #: Called with how long the database had failed when it works again.
+        #: Called when the database works again, with a text that says how long it had failed.
         self.on_restored: Callable[[str], None] | None = None
 
     @property
