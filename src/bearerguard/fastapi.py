@@ -1,7 +1,7 @@
 """FastAPI: `BearerSecurity`, a `Security` dependency, and the ASGI middleware.
 
-The dependency works without the middleware, and behind it, where it uses the middleware's decision.
-A refusal is an `HTTPException`, so that an app's exception handlers handle it like any other error.
+The dependency works alone, and behind the middleware, whose decision it reads. It refuses by an
+`HTTPException`, so that an app's exception handlers see a refusal like any other error.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class BearerSecurity(SecurityBase):
     it is accepted.
 
     Without the middleware it authenticates each request once. Behind a `BearerMiddleware` with the
-    same guard it uses the middleware's decision, and adds its own requirement.
+    same guard it reads the middleware's decision, and adds its own requirement.
 
     Args:
         guard: validates the tokens.
@@ -192,7 +192,7 @@ class BearerSecurity(SecurityBase):
             _NotInjected('require(): call it: Depends(bearer.require(role("admin")))'),
         ],
     ) -> Callable[..., Awaitable[Principal]]:
-        """Return a dependency with a further requirement: roles, claims or alternatives.
+        """Return a dependency that also demands a requirement, such as a role or a claim.
 
         `Annotated[Principal, Depends(bearer.require(role("admin")))]`. In tests, overriding this
         object in `app.dependency_overrides` applies here too: the principal that the override

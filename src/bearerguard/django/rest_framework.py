@@ -372,5 +372,5 @@ def _missing(request: Any) -> RequestRefused:
 
 
 def _key(issuer: str | None, name: str | None) -> str:
-    """Return a key for a caller or a client that every cache accepts."""
+    """Return a text for a caller or client that fits every cache."""
     return hashlib.sha256(f"{issuer}\n{name}".encode()).hexdigest()

@@ -639,10 +639,10 @@ class Guard:
         self._dependents = (*alive, weakref.WeakMethod(prepare))
 
     def replace_state(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        """Replace the state by the `vars` of another guard; return the former state.
+        """Act with the state of another guard, its `vars`; return the state until now.
 
-        For `bearerguard.testing` alone: the guard of a real issuer then acts as that of a test
-        issuer. Objects that hold parts of this guard read them again.
+        For `bearerguard.testing` alone: a guard that was made for a real issuer is tested with one
+        that is not. What was taken out of this guard is taken again.
         """
         own = vars(self)
         before = dict(own)

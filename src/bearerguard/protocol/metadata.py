@@ -115,9 +115,9 @@ def _of_well_known(before: str, document: str, after: str) -> str:
     return f"is the URL of an issuer's metadata: pass the issuer itself, {issuer}"
 
 
-# Such as `urn:`; after the colon of a host is its port (RFC 3986 §3.1, §3.2.3).
-_OTHER_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?!\d)")
-# The URL before a well-known part, the name of the document, and the path after it (RFC 8615 §3).
+# A URI such as urn:example, and no host with its port.
+_OTHER_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?![0-9])")
+# What stands before and after a well-known part, and its name (RFC 8615 §3).
 _WELL_KNOWN = re.compile(r"(https?://.*?)/\.well-known/([^/?#]*)(/[^?#]*)?/?")
 _DOCUMENTS = frozenset({OAUTH_PATH.rpartition("/")[2], OPENID_PATH.rpartition("/")[2]})
 _ENTRA = "//login.microsoftonline."
