@@ -60,7 +60,7 @@ from bearerguard.guard.tokens.routing import RouteOpaque
 from bearerguard.guard.tokens.trace import Trace, Tracer
 from bearerguard.guard.tokens.trusted_issuers import TrustedIssuers, check_issuers
 from bearerguard.principal import ANONYMOUS, Principal
-from bearerguard.protocol.http.credentials import bearer_token, describe_missing
+from bearerguard.protocol.http.credentials import bearer_token, absence
 from bearerguard.protocol.http.expiry import ExpiryHeaders
 from bearerguard.protocol.jose import jwt
 from bearerguard.runtime.elapsed import elapsed_by
@@ -382,7 +382,7 @@ class Guard:
         if token is None:
             if optional:
                 return Allow(ANONYMOUS)
-            return self._unauthenticated(requirement, place, describe_missing(authorization))
+            return self._unauthenticated(requirement, place, absence(authorization))
         try:
             found = self._authenticator.validate_now(token, trace)
         except (IssuerUnavailable, Refusal) as error:

@@ -56,7 +56,7 @@ def bearer_token(fields: Sequence[bytes]) -> bytes | None:
     return None
 
 
-def describe_missing(fields: Sequence[bytes]) -> str:
+def absence(fields: Sequence[bytes]) -> str:
     """Return what a request without bearer credentials has instead, for the operator's log.
 
     Only a known scheme is named: any other first word may be a secret.
