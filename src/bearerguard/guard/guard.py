@@ -60,7 +60,7 @@ from bearerguard.guard.tokens.routing import RouteOpaque
 from bearerguard.guard.tokens.trace import Trace, Tracer
 from bearerguard.guard.tokens.trusted_issuers import TrustedIssuers, check_issuers
 from bearerguard.principal import ANONYMOUS, Principal
-from bearerguard.protocol.http.credentials import bearer_token, absence
+from bearerguard.protocol.http.credentials import absence, bearer_token
 from bearerguard.protocol.http.expiry import ExpiryHeaders
 from bearerguard.protocol.jose import jwt
 from bearerguard.runtime.elapsed import elapsed_by
