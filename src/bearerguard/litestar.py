@@ -1,8 +1,8 @@
 """Litestar: a plugin over the ASGI adapter, guards for routes, and the principal as a dependency.
 
 A refusal is raised as one of Litestar's own HTTP exceptions, with the whole challenge, so that
-exception handlers, hooks and CORS see it like any other. A refused websocket gets an HTTP response
-where the server can send one, else it is closed with code 1008.
+exception handlers, hooks and CORS handle it like any other exception. A refused websocket gets an
+HTTP response where the server can send one, else it is closed with code 1008.
 """
 
 from __future__ import annotations
@@ -60,7 +60,6 @@ __all__ = [
 #: The key in a route's `opt` that leaves it out, as for Litestar's own authentication.
 _EXCLUDED = "exclude_from_auth"
 _REMEDY = "pass plugins=[BearerPlugin(guard)] to Litestar"
-_POLICY_VIOLATION = 1008  # RFC 6455 §7.4.1
 _EXCEPTIONS: dict[int, type[HTTPException]] = {
     401: NotAuthorizedException,
     403: PermissionDeniedException,
@@ -79,10 +78,10 @@ class BearerMiddleware(asgi.BearerMiddleware):
 
     __slots__ = ()
 
-    app_sees_refusals = True  # Litestar's CORS lies outside
+    app_sees_refusals = True  # Litestar's CORS middleware is outside this one
 
     def _prepare(self) -> None:
-        self.admission.has_exceptions = True  # which routes opt out is known at the request
+        self.admission.has_exceptions = True  # a request tells whether its route opts out
         super()._prepare()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -113,7 +112,7 @@ class BearerMiddleware(asgi.BearerMiddleware):
         if handler is not None and handler.opt.get(_EXCLUDED):
             return True, False
         if getattr(handler, "is_mount", False):
-            # Litestar has cut the mount's prefix off the path.
+            # Litestar has removed the mount's prefix from the path.
             raw: bytes = scope.get("raw_path") or b""
             scope = {**scope, "path": unquote(raw.partition(b"?")[0].decode("latin-1"))}
         return super()._exceptions(scope)
@@ -272,7 +271,7 @@ def _exception(scope: Any, admission: Admission, decision: Deny | Unavailable) -
     scope[asgi.REFUSAL] = refusal = admission.refusal(decision, asgi.request_info(scope))
     detail = decision.reason.description
     if scope["type"] == "websocket":
-        return WebSocketException(detail=detail, code=_POLICY_VIOLATION)
+        return WebSocketException(detail=detail, code=asgi.POLICY_VIOLATION)
     extra: dict[str, Any] = {
         name: value for name, value in problem(decision).items() if name in {"error", "scope"}
     }

@@ -2,8 +2,8 @@
 
 A refused request or websocket is handed to Quart itself, and to nothing else that is mounted in the
 app. There the extension raises the refusal before the hooks and views of the app run, so that
-quart-cors and error handlers see it like any other. Quart's response is discarded if the extension
-was not called, or if a handler turned the refusal into a success or a server error.
+quart-cors and error handlers handle it like any other exception. Quart's response is discarded if
+the extension was not called, or if a handler turned the refusal into a success or a server error.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ with Extra("quart", needed_by=__name__):
 
 __all__ = ["BearerGuard", "current_principal", "require", "require_scopes"]
 
-# What the middleware decided, for Quart to refuse.
+# The middleware's decision; the extension refuses the request inside Quart.
 _DECISION = "bearerguard.decision"
 # Set where Quart's own response to OPTIONS may be sent.
 _IS_OPTIONS = "bearerguard.is_options"
@@ -117,7 +117,7 @@ class _Middleware(asgi.BearerMiddleware):
         decision: Deny | Unavailable,
     ) -> None:
         scope[_DECISION] = decision  # for `_refuse_here`
-        response = _OfQuart(scope, send)
+        response = _QuartResponse(scope, send)
         inner: Any = quart.Quart.asgi_app
         try:
             # Not `app.asgi_app`: other middleware there does not know the decision.
@@ -131,7 +131,7 @@ class _Middleware(asgi.BearerMiddleware):
             await super().refuse(scope, _handshake, send, decision)
 
 
-class _OfQuart:
+class _QuartResponse:
     """Sends what Quart responds to a refused request or websocket, if that may be sent."""
 
     def __init__(self, scope: asgi.Scope, send: asgi.Send) -> None:
@@ -173,7 +173,7 @@ def _with_rule(info: RequestInfo, scope: asgi.Scope, rule: str) -> RequestInfo:
 
 
 async def _handshake() -> asgi.Message:
-    """Stand for the message that opened a websocket, which Quart has received."""
+    """Return the message that opens a websocket again: Quart has received it already."""
     return {"type": "websocket.connect"}
 
 
@@ -252,7 +252,7 @@ _decorators = _Decorators()
 
 
 async def _refuse_here() -> Any:
-    """Refuse what the middleware refused, except for what Quart itself responds to OPTIONS."""
+    """Raise the middleware's refusal, unless Quart itself responds to an OPTIONS request."""
     connection = _connection()
     scope: Any = connection.scope
     admission = scope.get("bearerguard")

@@ -146,7 +146,7 @@ def columns() -> int | None:
 
 
 def beginning(mark: str, style: str, text: str) -> None:
-    """Print a line that begins with a mark of a style."""
+    """Print a line that begins with a mark; `style` is the mark's, as rich names it."""
     _console().print(f"[{style}]{shown(mark)}[/]{shown(text)}")
 
 

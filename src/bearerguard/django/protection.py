@@ -29,7 +29,7 @@ from bearerguard.wsgi import header, is_preflight
 
 # False at a view that `token_not_required` has marked; as Django's own `login_required`.
 TOKEN_REQUIRED = "bearerguard_token_required"  # noqa: S105 - the name of an attribute
-_VISIT = "_bearerguard"
+_GUARDED = "_bearerguard"
 _PREFLIGHT_REMEDY = (
     "put the CORS middleware above BearerMiddleware in MIDDLEWARE, or set"
     ' BEARERGUARD["PASS_PREFLIGHTS"]'
@@ -82,11 +82,11 @@ def _forget(*, setting: str, **_: object) -> None:
 setting_changed.connect(_forget)
 
 
-class Visit:
-    """One request, from the decision on it to the headers of its response.
+class GuardedRequest:
+    """One request: its decision, its refusal, and the headers of its response.
 
     Args:
-        protection: of the settings in force when the request came.
+        protection: that of the settings in force when the request arrived.
         request: the request.
         is_optional: let it pass without a token, whatever the settings say: a permission of REST
             framework refuses it later.
@@ -149,7 +149,7 @@ class Visit:
     def admit(self, decision: Decision) -> HttpResponse | None:
         """Set `request.principal`; return the response if the request is refused."""
         request = self._request
-        setattr(request, _VISIT, self)
+        setattr(request, _GUARDED, self)
         request.principal = decision.principal if isinstance(decision, Allow) else ANONYMOUS
         if not isinstance(decision, Allow):
             return self.refuse(decision)
@@ -160,12 +160,15 @@ class Visit:
 
     def withdraw(self) -> None:
         """Undo `admit`."""
-        delattr(self._request, _VISIT)
+        delattr(self._request, _GUARDED)
         self._request.principal = ANONYMOUS
         self._request.csrf_processing_done = self._csrf_done
 
-    def enter(self, view: Any) -> HttpResponse | None:
-        """Refuse a request that passed for another view's mark: middleware changed its URLconf."""
+    def check_view(self, view: Any) -> HttpResponse | None:
+        """Return the refusal of a request that passed because another view is marked, else None.
+
+        The view is another one than was resolved if middleware has changed the URLconf.
+        """
         if not token_required(view):
             self._is_optional = not self._is_exempt
             return None
@@ -206,9 +209,9 @@ class Visit:
         return response
 
     def _resolve(self) -> Any:
-        """Return what Django will find for the path, None for nothing.
+        """Return the `ResolverMatch` of the path, None if no URL pattern matches.
 
-        Only for requests without a known token: the view may be marked, and log lines have its
+        Only for requests whose token is not cached: the view may be marked, and log lines have its
         route. Django resolves the path again, after other middleware.
         """
         request = self._request
@@ -216,20 +219,20 @@ class Visit:
             return get_resolver(getattr(request, "urlconf", None)).resolve(request.path_info)
         except Resolver404:
             return None
-        except Exception as error:  # a converter's: a stranger learns nothing from it
+        except Exception as error:  # of a URL converter: the response must not reveal it
             detail = f"a URL converter raised {type(error).__name__}: the request needs a token"
             self.protection.guard.report("url_not_resolved", detail, place=self.place())
             return None
 
 
-def visit_of(request: HttpRequest) -> Visit | None:
-    """Return what the middleware noted of a request, None if it has not seen it."""
-    visit = getattr(request, _VISIT, None)
-    return visit if isinstance(visit, Visit) else None
+def guarded_request(request: HttpRequest) -> GuardedRequest | None:
+    """Return what the middleware stored with a request, None if it has not seen it."""
+    guarded = getattr(request, _GUARDED, None)
+    return guarded if isinstance(guarded, GuardedRequest) else None
 
 
 def _forced(request: Any) -> Principal | None:
-    """Return the caller that REST framework's `force_authenticate` gave a test's request."""
+    """Return the caller that a test has set by REST framework's `force_authenticate`."""
     token = getattr(request, "_force_auth_token", None)
     user = getattr(request, "_force_auth_user", None)
     if token is None and user is None:

@@ -1,7 +1,8 @@
 """REST framework: authentication, permissions, throttling by client, and an exception handler.
 
-It works with the middleware of `bearerguard.django`, whose decision it reads, and without. There
-`permission_classes` decide whether a request needs a token.
+Behind the middleware of `bearerguard.django` it uses the middleware's decision. Without the
+middleware it authenticates requests itself, and `permission_classes` decide whether a request needs
+a token.
 
 `rest_framework.views` is imported only when it is needed: it imports this module itself, for its
 settings.
@@ -73,9 +74,9 @@ __all__ = [
 ]
 
 _CHALLENGE = "WWW-Authenticate"
-# Where a refusal is noted with Django's request, and with the exception.
+# The attribute of Django's request, and of the exception, that stores a refusal.
 _REFUSED = "_bearerguard_refused"
-# What REST framework's own exceptions are for a status.
+# REST framework's own exceptions by status.
 _EXCEPTIONS: dict[int, type[exceptions.APIException]] = {
     400: exceptions.ParseError,
     401: exceptions.AuthenticationFailed,
@@ -84,7 +85,7 @@ _EXCEPTIONS: dict[int, type[exceptions.APIException]] = {
 
 
 class BearerUser:
-    """The caller as REST framework's permissions and throttles know a user.
+    """The caller as a user, for REST framework's permissions and throttles.
 
     `request.user` is one where `BEARERGUARD["USER"]` does not map principals to users of Django. It
     has no account: it is in no group and has no permission of Django.
@@ -94,7 +95,7 @@ class BearerUser:
 
     Attributes:
         principal: as passed.
-        pk: a text that differs between callers and stays the same; so is `id`.
+        pk: an opaque identifier of the caller, stable across tokens; `id` is the same.
     """
 
     is_authenticated: ClassVar[bool] = True
@@ -109,7 +110,7 @@ class BearerUser:
 
     @property
     def id(self) -> str:
-        """As `pk`."""
+        """The same as `pk`."""
         return self.pk
 
     @property

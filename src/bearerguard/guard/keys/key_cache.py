@@ -347,7 +347,7 @@ class KeyCache:
         )
 
     def plan_fetch(self) -> None:
-        """Let the thread fetch keys where none can be used: then perhaps no request arrives."""
+        """Have the thread fetch keys if none can be used: perhaps no request arrives to do so."""
         if self._issuer.needs_keys and self._alive() is None:
             self._schedule(self, self._backoff.wait(self._monotonic()))
 
@@ -445,7 +445,7 @@ class KeyCache:
         for validity in validities.values():
             validity.set_until(until)
         self._events.emit("keys_fetched", issuer.url, f"{len(keys.keys)} keys")
-        if restored := self._outage.ended():
+        if restored := self._outage.succeeded():
             self._events.emit("keys_restored", issuer.url, restored)
         self._schedule(self, delay)
 

@@ -1,7 +1,7 @@
 """The health of a server, for probes: whether it can issue tokens now.
 
-Anybody may ask, so the response names no secret, no path and no version, and the database is
-asked once a second at most.
+Anybody may request it, so the response has no secret, no path and no version, and the database is
+queried once a second at most.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.http import responses
 from bearerguard.server.tokens.key_ring import KeyRing
 
-# Below the path of the health.
+# The path of the liveness probe, below that of the readiness probe.
 LIVE = "/live"
 _SECONDS = 1.0
 
@@ -56,7 +56,7 @@ class Health:
                 key = "missing"
         except StoreUnavailable:
             database, key = "unreachable", "unknown"
-        except ConfigurationError:  # sealed with another secret; the log of the start says so
+        except ConfigurationError:  # sealed with another secret; this is logged at the start
             key = "unusable"
         ready = (database, key) == ("reachable", "present")
         return {"ready": ready, "database": database, "signing_key": key}
