@@ -1,6 +1,6 @@
 """FastAPI: `BearerSecurity`, a `Security` dependency, and the ASGI middleware.
 
-The dependency works alone, and behind the middleware, whose verdict it reads. It refuses by an
+The dependency works alone, and behind the middleware, whose decision it reads. It refuses by an
 `HTTPException`, so that an app's exception handlers see a refusal like any other error.
 """
 
@@ -95,7 +95,7 @@ class BearerSecurity(SecurityBase):
     it is accepted.
 
     Without the middleware it authenticates each request once. Behind a `BearerMiddleware` with the
-    same guard it reads the middleware's verdict, and adds its own requirement.
+    same guard it reads the middleware's decision, and adds its own requirement.
 
     Args:
         guard: validates the tokens.
@@ -193,7 +193,7 @@ class BearerSecurity(SecurityBase):
             _NotInjected('require(): call it: Depends(bearer.require(role("admin")))'),
         ],
     ) -> Callable[..., Awaitable[Principal]]:
-        """Return a dependency that demands a requirement as well: roles, claims or a choice.
+        """Return a dependency that also demands a requirement, such as a role or a claim.
 
         `Annotated[Principal, Depends(bearer.require(role("admin")))]`. In tests, overriding this
         object in `app.dependency_overrides` overrides it as well, and the requirement is checked

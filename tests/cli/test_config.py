@@ -138,7 +138,7 @@ def test_a_misspelt_variable_ends_the_command_with_the_name_that_was_meant() -> 
     assert settings_of(found, "guard") == {"BEARERGUARD_AUDIENCE": ("a", "environment")}
 
 
-def test_variables_that_nobody_reads_are_warned_about() -> None:
+def test_variables_that_bearerguard_does_not_read_are_warned_about() -> None:
     found = document(
         BEARERGUARD_COLOUR="blue",
         BEARERGUARD_SERVER_STOER="sqlite:///auth.db",

@@ -25,12 +25,14 @@ HEADS = (_HEAD,)
 _BEGINNING = """\
 # Troubleshooting
 
-Search this page for your message. Each message names the option, the variable or the flag that is wrong, its value, and
-the remedy. Values such as host names are examples. No message holds a token or a secret.
+Search this page for your message. Each message names the option, the variable or the flag that is
+wrong, its value, and the remedy. Values such as host names are examples. No message holds a token
+or a secret.
 
-If a token is refused, [`bearerguard inspect`](inspect.md) shows every check, and [`bearerguard doctor`](doctor.md)
-examines the issuer or the API. The log line of a refusal names the request: its method, its route or path, and its id
-from `X-Request-ID` or `traceparent` (`Guard(request_id_headers=)`).
+If a token is refused, [`bearerguard inspect`](inspect.md) shows every check, and [`bearerguard
+doctor`](doctor.md) examines the issuer or the API. The log line of a refusal names the request:
+its method, its route or path, and its id from `X-Request-ID` or `traceparent`
+(`Guard(request_id_headers=)`).
 """
 _AT_START = """
 ## When the app starts
@@ -40,9 +42,9 @@ _AT_START = """
 _IN_THE_LOG = """
 ## In the log, while the app runs
 
-The logger is `bearerguard`. It writes one line a minute of each kind. The next line, or a line `lines_left_out`, has the
-number of lines that were left out. When the cause is gone, a line `keys_restored`, `introspection_restored` or
-`revocations_available` says so.
+The logger is `bearerguard`. It writes one line a minute of each kind. The next line, or a line
+`lines_left_out`, has the number of lines that were left out. When the cause is gone, a line
+`keys_restored`, `introspection_restored` or `revocations_available` says so.
 """
 _COMMANDS = """
 ## At the command line
