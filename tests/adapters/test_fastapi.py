@@ -383,7 +383,7 @@ def test_the_user_of_another_package_stays(bearer, sent):
     assert TestClient(sessions).get("/", headers=sent()).json() == "of a session"
 
 
-def test_cors_middleware_of_the_app_sees_refusals_and_answers_preflights(bearer, sent):
+def test_cors_middleware_of_the_app_sees_refusals_and_responds_to_preflights(bearer, sent):
     app = FastAPI()
 
     @app.get("/")
@@ -810,7 +810,7 @@ def test_a_decorator_of_starlettes_module_works_on_a_route_with_a_request(guard,
     assert client.get("/x", headers=sent()).json()["scope"] == "read"
 
 
-def test_the_middleware_guards_an_app_that_is_none_of_fastapis(guard, sent):
+def test_the_middleware_guards_an_app_that_is_not_a_fastapi_app(guard, sent):
     async def app(scope, receive, send):
         await PlainTextResponse("plain")(scope, receive, send)
 

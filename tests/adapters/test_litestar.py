@@ -219,7 +219,7 @@ def test_exception_handlers_see_the_refusal_and_keep_its_challenge(
     assert "www-authenticate" not in forbidden.headers
 
 
-def test_litestars_cors_sees_refusals_and_answers_preflights(guard: Guard) -> None:
+def test_litestars_cors_sees_refusals_and_responds_to_preflights(guard: Guard) -> None:
     client = client_of(guard, app={"cors_config": CORSConfig(["https://app.test"])})
     refused = client.get("/who", headers=ORIGIN)
     assert refused.status_code == 401

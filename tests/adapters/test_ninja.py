@@ -190,7 +190,9 @@ def test_an_operation_may_be_optional_or_open(serve: Serve, issuer: LocalIssuer)
     assert call("/open").json() == "open"
 
 
-def test_other_credentials_are_left_to_another_auth(serve: Serve, issuer: LocalIssuer) -> None:
+def test_other_credentials_are_left_to_the_next_authentication_scheme(
+    serve: Serve, issuer: LocalIssuer
+) -> None:
     call = serve(OPTIONAL=["/either"])
     assert call("/either?key=mine").json() == "mine"
     assert call("/either", bearer(issuer, "write")).json() == "user"
@@ -288,7 +290,7 @@ def test_ninjas_test_client_is_guarded(guard: Guard, issuer: LocalIssuer) -> Non
         assert (weak.status_code, 'scope="write"' in weak["WWW-Authenticate"]) == (403, True)
 
 
-def test_it_can_be_called_by_itself(guard: Guard, issuer: LocalIssuer) -> None:
+def test_bearer_auth_can_be_called_outside_an_api(guard: Guard, issuer: LocalIssuer) -> None:
     from django.test import RequestFactory
 
     auth = BearerAuth(scopes=["write"])

@@ -479,7 +479,7 @@ def test_a_principal_may_be_a_user_of_django(serve: Serve, issuer: LocalIssuer) 
 
 
 @pytest.mark.usefixtures("users")
-def test_a_user_who_is_refused_stays_refused_at_a_second_look(
+def test_a_user_who_is_refused_stays_refused_if_the_request_is_authenticated_again(
     guard: Guard, issuer: LocalIssuer
 ) -> None:
     request = APIRequestFactory().get("/", headers=bearer(issuer, subject="eve"))
