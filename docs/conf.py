@@ -61,6 +61,8 @@ napoleon_use_rtype = False
 _CODE = re.compile(r"(``[^`]+``|`[^`]+`)")
 _DEFAULTS = [
     (r"~collections\.abc\.", ""),
+    # What FastAPI alone reads of a type.
+    (r"~?[\w.]*\bAnnotated\[([~\w.]+), <[^>]+ object at 0x[0-9a-f]+>\]", r"\1"),
     (r"<(?:built-in )?function (\w+)>", r"\1"),
     (r"\(None, None, None, frozenset.*?Claims\(\)\)|Principal\(issuer=None, .*?\)", "ANONYMOUS"),
     (r"= ExpiryHeaders\(expires_in=.*?\)", "= ExpiryHeaders()"),

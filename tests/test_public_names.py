@@ -209,6 +209,7 @@ NAMES: dict[str, list[str]] = {
     ],
     "bearerguard.ninja": [
         "BearerAuth",
+        "CallerRateThrottle",
         "install",
     ],
     "bearerguard.opentelemetry": [

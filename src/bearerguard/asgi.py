@@ -47,10 +47,10 @@ __all__ = [
     "sending_refusals",
 ]
 
-_POLICY_VIOLATION = 1008  # RFC 6455 §7.4.1
+POLICY_VIOLATION = 1008  # RFC 6455 §7.4.1
 _OF_PREFLIGHTS = frozenset({b"origin", b"access-control-request-method"})
 _PRINCIPAL = "principal"
-# Where a framework's module stores, in the scope, the response that refuses a request.
+# The key of the scope under which a framework's module stores the response to a refused request.
 REFUSAL = "bearerguard.refusal"
 
 
@@ -124,7 +124,7 @@ class BearerMiddleware(Adapter[ASGIApp]):
         elif is_excluded:
             principal, is_http = ANONYMOUS, False  # nothing is added to its response
         else:
-            fields = [authorization] if authorization else _authorization_fields(scope)
+            fields = [authorization] if authorization else authorization_fields(scope)
             place = partial(self._place, scope)
             decision = self.guard.decide_now(fields, requirement, optional=is_optional, place=place)
             if isinstance(decision, Pending):
@@ -188,12 +188,12 @@ class BearerMiddleware(Adapter[ASGIApp]):
         return False, admission.is_optional(path, raw_path)
 
 
-def _authorization_fields(scope: Scope) -> list[bytes]:
+def authorization_fields(scope: Scope) -> list[bytes]:
     return [value for name, value in scope["headers"] if name.lower() == b"authorization"]
 
 
 def admit(scope: Scope, admission: Admission, principal: Principal) -> None:
-    """Store with a request what the middleware decided, where apps and decorators look for it."""
+    """Store an admission and a caller in the scope, where apps and decorators read them."""
     # `__call__` has these lines too: a call would cost a warm request a tenth of F.
     scope["bearerguard"] = admission
     scope["user"] = scope["auth"] = principal
@@ -241,18 +241,18 @@ async def send_response(scope: Scope, receive: Receive, send: Send, response: Re
     prefix = "http.response"
     if scope["type"] == "websocket":
         await receive()  # the handshake, which is being refused
-        if not _takes_responses(scope):
-            await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
+        if not takes_responses(scope):
+            await send({"type": "websocket.close", "code": POLICY_VIOLATION})
             return
         prefix = "websocket.http.response"
     await _send_http(send, response, prefix)
 
 
 def sending_refusals(scope: Scope, send: Send) -> Send:
-    """Return a `send` that refuses a websocket in full where the app closes it.
+    """Return a `send` that sends the whole refusal when the app closes a refused websocket.
 
-    Frameworks refuse a websocket by an exception, and then close it with a code of their own.
-    `scope[REFUSAL]` is the refusal, if a route has refused.
+    Frameworks handle the exception of a route by closing the websocket with a code of their own.
+    `scope[REFUSAL]` is the refusal, if a route has refused the websocket.
     """
     accepted = False
 
@@ -262,10 +262,10 @@ def sending_refusals(scope: Scope, send: Send) -> Send:
         refusal = scope.get(REFUSAL)
         if refusal is None or message["type"] != "websocket.close":
             await send(message)
-        elif not accepted and _takes_responses(scope):
+        elif not accepted and takes_responses(scope):
             await _send_http(send, refusal, "websocket.http.response")
         else:
-            await send({**message, "code": _POLICY_VIOLATION})
+            await send({**message, "code": POLICY_VIOLATION})
 
     return send_refusal
 
@@ -276,7 +276,7 @@ async def _send_http(send: Send, response: Response, prefix: str) -> None:
     await send({"type": f"{prefix}.body", "body": response.body})
 
 
-def _takes_responses(scope: Scope) -> bool:
+def takes_responses(scope: Scope) -> bool:
     """Whether the server can respond to a websocket's handshake by HTTP."""
     return "websocket.http.response" in (scope.get("extensions") or {})
 

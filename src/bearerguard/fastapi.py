@@ -1,6 +1,6 @@
 """FastAPI: `BearerSecurity`, a `Security` dependency, and the ASGI middleware.
 
-The dependency works alone, and behind the middleware, whose verdict it reads. It refuses by an
+The dependency works alone, and behind the middleware, whose decision it reads. It refuses by an
 `HTTPException`, so that an app's exception handlers see a refusal like any other error.
 """
 
@@ -68,11 +68,10 @@ __all__ = ["BearerMiddleware", "BearerSecurity"]
 
 _log = logging.getLogger("bearerguard")
 
-# What a `BearerSecurity` alone found out about a request, for the others of its route.
+# Where a `BearerSecurity` without the middleware stores the caller, for the others of the route.
 _ADMITTED = "bearerguard.security"
-_POLICY_VIOLATION = 1008  # RFC 6455 §7.4.1
-# What an annotation that FastAPI cannot read must not contain.
-_OF_SECURITY = re.compile(r"\b(?:Principal|Security|Depends)\b")
+# An annotation that FastAPI cannot evaluate must not contain these.
+_INJECTED = re.compile(r"\b(?:Principal|Security|Depends)\b")
 # The apps whose routes have been checked.
 _checked: weakref.WeakSet[FastAPI] = weakref.WeakSet()
 
@@ -97,7 +96,7 @@ class BearerSecurity(SecurityBase):
     it is accepted.
 
     Without the middleware it authenticates each request once. Behind a `BearerMiddleware` with the
-    same guard it reads the middleware's verdict, and adds its own requirement.
+    same guard it reads the middleware's decision, and adds its own requirement.
 
     Args:
         guard: validates the tokens.
@@ -110,9 +109,9 @@ class BearerSecurity(SecurityBase):
     Attributes:
         guard: as passed.
         requirement: the guard's own and `require=`, combined; None without one.
-        model: the security scheme in OpenAPI. It names the issuer's metadata (`openIdConnect`);
-            where the app has started with `init_app` or the middleware, it has the issuer's
-            endpoints (`oauth2`). With several issuers, tenants, or an issuer that publishes no
+        model: the security scheme in OpenAPI. It is `openIdConnect`, with the URL of the issuer's
+            metadata; once an app with `init_app` or the middleware has started, `oauth2`, with the
+            issuer's endpoints. With several issuers, tenants, or an issuer that publishes no
             metadata it is `http`.
         optional, scheme_name, description, scopes: as passed.
 
@@ -169,11 +168,11 @@ class BearerSecurity(SecurityBase):
         """Return the caller.
 
         Raises:
-            HTTPException: the request is refused.
-            WebSocketException: so is a websocket, by a server that cannot send a response to it.
+            HTTPException: the request or websocket is refused.
+            WebSocketException: the websocket is refused, and the server cannot send a response.
         """
         app = connection.scope["app"]
-        if app is not self._app:  # one that was started without a lifespan is checked here
+        if app is not self._app:  # an app that was started without a lifespan is checked here
             if app not in _checked:
                 _check(app)
             self._app = app
@@ -195,11 +194,11 @@ class BearerSecurity(SecurityBase):
             _NotInjected('require(): call it: Depends(bearer.require(role("admin")))'),
         ],
     ) -> Callable[..., Awaitable[Principal]]:
-        """Return a dependency that demands a requirement as well: roles, claims or a choice.
+        """Return a dependency that also demands a requirement, such as a role or a claim.
 
         `Annotated[Principal, Depends(bearer.require(role("admin")))]`. In tests, overriding this
-        object in `app.dependency_overrides` overrides it as well, and the requirement is checked
-        of the principal that the override returns.
+        object in `app.dependency_overrides` applies here too: the principal that the override
+        returns is checked against the requirement.
 
         Raises:
             ConfigurationError: it is not a requirement.
@@ -213,7 +212,7 @@ class BearerSecurity(SecurityBase):
         ) -> Principal:
             if not isinstance(principal, Principal):
                 raise ConfigurationError(
-                    "dependency_overrides: what overrides a BearerSecurity must return a Principal"
+                    "dependency_overrides: the override of a BearerSecurity must return a Principal"
                 )
             if requirement.met_by(principal) or (self.optional and principal is ANONYMOUS):
                 return principal
@@ -225,11 +224,11 @@ class BearerSecurity(SecurityBase):
         return required
 
     def init_app(self, app: FastAPI) -> None:
-        """Complete an app that has no middleware around it.
+        """Prepare an app that has no `BearerMiddleware`, which would do the same.
 
         When the app starts, routes that cannot work are refused, and the issuer's endpoints are
         discovered for OpenAPI; refusals are documented there. It may be called for each
-        `BearerSecurity` of an app. The middleware does the same.
+        `BearerSecurity` of an app.
         """
         _document(app)
         inner = app.router.lifespan_context
@@ -243,7 +242,7 @@ class BearerSecurity(SecurityBase):
         app.router.lifespan_context = lifespan
 
     def _admitted(self, connection: HTTPConnection) -> Admitted | None:
-        """Return what is known of a request: by the middleware, or another `BearerSecurity`."""
+        """Return the caller that the middleware or another `BearerSecurity` stored, else None."""
         scope = connection.scope
         admitted: Admitted | None = scope.get(_ADMITTED)
         if admitted is not None and admitted.admission.guard is self.guard:
@@ -253,16 +252,18 @@ class BearerSecurity(SecurityBase):
             return None
         principal: Principal = scope["state"]["principal"]
         if not principal.is_authenticated:
-            request = asgi.request_info(scope)
+            # Its patterns are of the path that the middleware saw, not of that below a mount.
+            root = scope.get("app_root_path", scope.get("root_path", ""))
+            request = asgi.request_info({**scope, "root_path": root})
             if admission.excludes(request.path, request.raw_path):
                 return None
         return Admitted(admission, principal)
 
     async def _authenticate(self, connection: HTTPConnection, response: Response) -> Admitted:
         scope = connection.scope
-        fields = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
+        fields = asgi.authorization_fields(scope)
         place = partial(_place, self._admission, scope)
-        # Without a requirement, and optional: `__call__` refuses, and names all that is needed.
+        # Optional and without a requirement: `__call__` refuses, and names all that is needed.
         decision = self.guard.decide_now(fields, optional=True, place=place)
         if isinstance(decision, Pending):
             decision = await self.guard.arun(decision.flow)
@@ -284,7 +285,7 @@ class BearerSecurity(SecurityBase):
         return admitted
 
     def requirement_with(self, names: Iterable[str]) -> Requirement | None:
-        """Return what is needed of a route with these scopes, None for a valid token alone.
+        """Return what a route with these scopes requires, None if any valid token suffices.
 
         Raises:
             ConfigurationError: a scope is malformed.
@@ -359,9 +360,8 @@ def _refusal(
     connection: HTTPConnection, admission: Admission, decision: Deny | Unavailable
 ) -> Exception:
     scope = connection.scope
-    extensions = scope.get("extensions") or {}
-    if scope["type"] == "websocket" and "websocket.http.response" not in extensions:
-        return WebSocketException(_POLICY_VIOLATION, decision.reason.description)
+    if scope["type"] == "websocket" and not asgi.takes_responses(scope):
+        return WebSocketException(asgi.POLICY_VIOLATION, decision.reason.description)
     # Starlette's own registry: `add_exception_handler` has no effect once an app has started.
     handlers, _ = scope["starlette.exception_handlers"]
     handlers.setdefault(_Refused, _respond)
@@ -378,7 +378,7 @@ def _insufficient(
     principal: Principal,
     requirement: Requirement | None,
 ) -> Exception:
-    """Return the refusal of a caller who lacks something; it names all that the route needs."""
+    """Return the refusal of a caller who does not meet the requirement of the whole route."""
     whole = combined(admission.requirement, _of_route(connection.scope), requirement)
     place = partial(_place, admission, connection.scope)
     decision = cast("Deny", admission.guard.authorize(principal, whole, place=place))
@@ -386,7 +386,7 @@ def _insufficient(
 
 
 async def _respond(connection: HTTPConnection, refused: _Refused) -> Any:
-    """Send a refusal by the app's own handler of `HTTPException`, else as it is."""
+    """Send a refusal by the app's own handler of `HTTPException`, or unchanged without one."""
     handlers, _ = connection.scope["starlette.exception_handlers"]
     handler = next(handlers[each] for each in _Refused.__mro__[1:] if each in handlers)
     refusal = refused.refusal
@@ -408,7 +408,7 @@ async def _respond(connection: HTTPConnection, refused: _Refused) -> Any:
 
 
 def _walk(dependant: Dependant) -> Iterator[tuple[Callable[..., Any], list[str]]]:
-    """Yield each function of a route, the dependencies last, with the scopes that it is told."""
+    """Yield each function of a route, the dependencies last, with its `SecurityScopes`."""
     names = [*(dependant.parent_oauth_scopes or ()), *(dependant.own_oauth_scopes or ())]
     yield cast("Callable[..., Any]", dependant.call), list(dict.fromkeys(names))
     for each in dependant.dependencies:
@@ -428,7 +428,7 @@ def _needed(dependant: Dependant) -> Requirement | None:
 
 def _of_route(scope: asgi.Scope) -> Requirement | None:
     route = scope.get("route")
-    # An included router's own dependencies are in FastAPI's context of the route there.
+    # For the route of an included router, FastAPI's context has the router's dependencies too.
     context = scope.get("fastapi", {}).get("effective_route_context")
     is_included = getattr(context, "original_route", None) is route
     dependant = getattr(context if is_included else route, "dependant", None)
@@ -499,7 +499,7 @@ def _check(app: FastAPI, admission: Admission | None = None) -> None:
             continue
         try:
             _check_endpoint(dependant)
-            _check_given(getattr(context, "dependencies", ()))
+            _check_scopes(getattr(context, "dependencies", ()))
             for call, names in _walk(dependant):
                 _check_parameters(call)
                 if isinstance(call, BearerSecurity):
@@ -516,13 +516,13 @@ def _check_security(
     guard = bearer.guard
     if admission is not None and admission.guard is not guard and not admission.excludes(path):
         raise ConfigurationError(
-            "BearerSecurity(guard): it has another guard than the BearerMiddleware: pass both the"
-            " same one, or exclude= this path from the middleware"
+            "BearerSecurity(guard): its guard is not that of the BearerMiddleware: pass the same"
+            " guard to both, or exclude= this path from the middleware"
         )
     if named.setdefault(bearer.scheme_name, guard) is not guard:
         raise ConfigurationError(
-            f"scheme_name=: two guards are called {quoted(bearer.scheme_name)} in OpenAPI: pass"
-            " each BearerSecurity a name of its own"
+            f"scheme_name=: two guards have the scheme name {quoted(bearer.scheme_name)} in"
+            " OpenAPI: pass another name to one BearerSecurity"
         )
 
 
@@ -542,18 +542,18 @@ def _check_endpoint(dependant: Dependant) -> None:
 def _check_parameters(call: Callable[..., Any]) -> None:
     for parameter in get_typed_signature(call).parameters.values():
         annotation = parameter.annotation
-        if isinstance(annotation, ForwardRef) and _OF_SECURITY.search(annotation.__forward_arg__):
+        if isinstance(annotation, ForwardRef) and _INJECTED.search(annotation.__forward_arg__):
             # FastAPI would take it from the query, and the route would be open.
             raise ConfigurationError(
                 f"parameter {parameter.name}: FastAPI cannot read its annotation"
                 f" {annotation.__forward_arg__}: with `from __future__ import annotations` it finds"
                 " names of the module only: define the BearerSecurity there, or remove that import"
             )
-        _check_given([parameter.default, *getattr(annotation, "__metadata__", ())])
+        _check_scopes([parameter.default, *getattr(annotation, "__metadata__", ())])
 
 
-def _check_given(given: Iterable[object]) -> None:
-    for each in given:
+def _check_scopes(dependencies: Iterable[object]) -> None:
+    for each in dependencies:
         if isinstance(each, params.Security) and isinstance(each.scopes, str):
             raise ConfigurationError(
                 f"Security(scopes={each.scopes!r}): pass a list of scopes: [{each.scopes!r}]"
@@ -585,19 +585,19 @@ def _securities(app: FastAPI) -> list[BearerSecurity]:
 
 def _scheme(issuers: tuple[Issuer, ...], description: str | None) -> models.SecurityBase:
     """Return the security scheme that is known without a fetch."""
-    place = _discovery_url(issuers)
-    if place is None:
+    url = _discovery_url(issuers)
+    if url is None:
         return models.HTTPBearer(bearerFormat="JWT", description=description)
-    return models.OpenIdConnect(openIdConnectUrl=place, description=description)
+    return models.OpenIdConnect(openIdConnectUrl=url, description=description)
 
 
 def _discovery_url(issuers: tuple[Issuer, ...]) -> str | None:
-    """Return where the metadata of the one issuer is, None where there is none to be found."""
+    """Return the URL of the metadata of the only issuer, None if it cannot be discovered."""
     return metadata_url(issuers[0]) if len(issuers) == 1 else None
 
 
 async def _metadata(guard: Guard) -> Mapping[str, Any] | None:
-    """Return what the issuer of a guard publishes; a failure is only logged."""
+    """Return the metadata of a guard's only issuer, None without; a failure is only logged."""
     if _discovery_url(guard.issuers) is None:
         return None
     try:
@@ -663,7 +663,7 @@ def _responses(guard: Guard, problem: dict[str, Any]) -> dict[int | str, dict[st
 
 
 def _document(app: FastAPI) -> None:
-    """Make the OpenAPI document of an app tell of refusals, optional tokens and all scopes."""
+    """Add refusals, optional tokens and all scopes to the OpenAPI document of an app."""
     inner = app.openapi
     if getattr(inner, "__name__", "") == _OPENAPI:
         return

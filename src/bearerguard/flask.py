@@ -2,8 +2,8 @@
 
 A refused request is handed to Flask itself, and to nothing else that is mounted in the app. There
 the extension raises the refusal before any code of the app runs, so that flask-cors and error
-handlers see it like any other. Flask's response is discarded if the extension was not called, or if
-a handler turned the refusal into a success or a server error.
+handlers handle it like any other exception. Flask's response is discarded if the extension was not
+called, or if a handler turned the refusal into a success or a server error.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = ["BearerGuard", "current_principal", "require", "require_scopes"]
 
 _PRINCIPAL = "bearerguard.principal"
 _ADMISSION = "bearerguard.admission"
-# What the middleware decided, for Flask to refuse.
+# The middleware's decision; the extension refuses the request inside Flask.
 _DECISION = "bearerguard.decision"
 # The response that refuses the request, once the extension has raised it.
 _REFUSAL = "bearerguard.refusal"
@@ -117,7 +117,7 @@ class _Middleware(wsgi.BearerMiddleware):
             self.flask_app.logger.exception(
                 "bearerguard: the app raised an exception while it handled a refused request"
             )
-        if body is not None and _may_go_out(environ, int(started[-1][0][:3])):
+        if body is not None and _may_be_sent(environ, int(started[-1][0][:3])):
             start_response(*started[-1])
             return body  # type: ignore[no-any-return]
         if body is not None:
@@ -207,7 +207,7 @@ _decorators = _Decorators()
 
 
 def _refuse_here(_endpoint: str | None, _values: dict[str, Any] | None) -> None:
-    """Refuse what the middleware refused, except for what Flask itself responds to OPTIONS."""
+    """Raise the middleware's refusal, unless Flask itself responds to an OPTIONS request."""
     request = flask.request
     admission = request.environ.get(_ADMISSION)
     if not isinstance(admission, Admission):
@@ -228,7 +228,7 @@ def _refuse_here(_endpoint: str | None, _values: dict[str, Any] | None) -> None:
     _decorators.refuse(request, admission, decision)
 
 
-def _may_go_out(environ: wsgi.Environ, status: int) -> bool:
+def _may_be_sent(environ: wsgi.Environ, status: int) -> bool:
     """Whether Flask's response may be sent: its own to OPTIONS, or one that refuses."""
     if _IS_OPTIONS in environ:
         return status < HTTPStatus.INTERNAL_SERVER_ERROR

@@ -1,12 +1,13 @@
 """Litestar: a plugin over the ASGI adapter, guards for routes, and the principal as a dependency.
 
 A refusal is raised as one of Litestar's own HTTP exceptions, with the whole challenge, so that
-exception handlers, hooks and CORS see it like any other. A refused websocket gets an HTTP response
-where the server can send one, else it is closed with code 1008.
+exception handlers, hooks and CORS handle it like any other exception. A refused websocket gets an
+HTTP response where the server can send one, else it is closed with code 1008.
 """
 
 from __future__ import annotations
 
+import hashlib
 from copy import copy
 from dataclasses import replace
 from functools import reduce
@@ -22,13 +23,14 @@ from bearerguard.guard.guard import Guard
 from bearerguard.middleware.admission import Admission, AdmissionOptions, RequestInfo
 from bearerguard.middleware.openapi import security_requirements, security_schemes
 from bearerguard.middleware.refusal import joined_headers, kept_headers, problem
-from bearerguard.principal import Principal
+from bearerguard.principal import ANONYMOUS, Principal
 from bearerguard.runtime.extras import Extra
 from bearerguard.runtime.messages import Response
 
 with Extra("litestar", needed_by=__name__):
     from litestar.config.app import AppConfig
-    from litestar.connection import ASGIConnection
+    from litestar.config.response_cache import ResponseCacheConfig, default_cache_key_builder
+    from litestar.connection import ASGIConnection, Request
     from litestar.di import Provide
     from litestar.exceptions import (
         ClientException,
@@ -58,7 +60,6 @@ __all__ = [
 #: The key in a route's `opt` that leaves it out, as for Litestar's own authentication.
 _EXCLUDED = "exclude_from_auth"
 _REMEDY = "pass plugins=[BearerPlugin(guard)] to Litestar"
-_POLICY_VIOLATION = 1008  # RFC 6455 §7.4.1
 _EXCEPTIONS: dict[int, type[HTTPException]] = {
     401: NotAuthorizedException,
     403: PermissionDeniedException,
@@ -77,10 +78,10 @@ class BearerMiddleware(asgi.BearerMiddleware):
 
     __slots__ = ()
 
-    app_sees_refusals = True  # Litestar's CORS lies outside
+    app_sees_refusals = True  # Litestar's CORS middleware is outside this one
 
     def _prepare(self) -> None:
-        self.admission.has_exceptions = True  # which routes opt out is known at the request
+        self.admission.has_exceptions = True  # a request tells whether its route opts out
         super()._prepare()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -111,7 +112,7 @@ class BearerMiddleware(asgi.BearerMiddleware):
         if handler is not None and handler.opt.get(_EXCLUDED):
             return True, False
         if getattr(handler, "is_mount", False):
-            # Litestar has cut the mount's prefix off the path.
+            # Litestar has removed the mount's prefix from the path.
             raw: bytes = scope.get("raw_path") or b""
             scope = {**scope, "path": unquote(raw.partition(b"?")[0].decode("latin-1"))}
         return super()._exceptions(scope)
@@ -139,7 +140,9 @@ class RouteGuard:
             raise ConfigurationError(f"require(): no guard found: {_REMEDY}")
         # All guards of the route, so that a 403 names all that is needed.
         whole = reduce(and_, [*_requirements(route_handler), self.requirement])
-        decision = admission.authorize(scope["user"], whole, lambda: _request_info(scope))
+        # Not `scope["user"]`: an authentication middleware inside may have set its own user there.
+        principal = scope["state"]["principal"]
+        decision = admission.authorize(principal, whole, lambda: _request_info(scope))
         if decision is not None:
             raise _exception(scope, admission, decision)
 
@@ -165,7 +168,7 @@ async def provide_principal(scope: Scope) -> Principal:
     Raises:
         ConfigurationError: no `BearerMiddleware` has authenticated the request.
     """
-    found: object = scope.get("user")
+    found: object = (scope.get("state") or {}).get("principal")
     if not isinstance(found, Principal):
         raise ConfigurationError(f"principal: no guard found: {_REMEDY}")
     return found
@@ -175,7 +178,8 @@ class BearerPlugin(InitPlugin, ReceiveRoutePlugin):
     """Authenticates every request and websocket of a Litestar app: `plugins=[BearerPlugin(guard)]`.
 
     Puts the middleware first, registers the dependency `principal`, keeps the challenge in the
-    responses of the app's own exception handlers, and documents the routes in OpenAPI.
+    responses of the app's own exception handlers, and documents the routes in OpenAPI. The cached
+    responses of routes with `cache=` are each token's own, unless the app has its own key builder.
 
     Args:
         guard: validates the tokens.
@@ -196,6 +200,9 @@ class BearerPlugin(InitPlugin, ReceiveRoutePlugin):
         app_config.middleware.insert(0, middleware)
         app_config.dependencies.setdefault("principal", Provide(provide_principal))
         app_config.before_send.append(_keep_challenge)
+        caching = app_config.response_cache_config or ResponseCacheConfig()
+        if caching.key_builder is default_cache_key_builder:
+            app_config.response_cache_config = replace(caching, key_builder=_cache_key)
         if app_config.openapi_config is not None:
             # Litestar's default is one object for all apps.
             app_config.openapi_config = config = copy(app_config.openapi_config)
@@ -217,6 +224,20 @@ class BearerPlugin(InitPlugin, ReceiveRoutePlugin):
                 handler.security = security
             raises = handler.raises or ()
             handler.raises = [*raises, *(each for each in _RAISED if each not in raises)]
+
+
+def _cache_key(request: Request[Any, Any, Any]) -> str:
+    """Return Litestar's key of a cached response, with the token of the request if it has one.
+
+    By Litestar's own, one caller would get what a route has responded to another.
+    """
+    scope: Any = request.scope
+    key = default_cache_key_builder(request)
+    principal = scope["state"].get("principal", ANONYMOUS)
+    if not principal.is_authenticated:
+        return key
+    token = request.headers["authorization"].encode("latin-1")
+    return f"{hashlib.sha256(token).hexdigest()} {key}"
 
 
 def _request_info(scope: asgi.Scope) -> RequestInfo:
@@ -250,7 +271,7 @@ def _exception(scope: Any, admission: Admission, decision: Deny | Unavailable) -
     scope[asgi.REFUSAL] = refusal = admission.refusal(decision, asgi.request_info(scope))
     detail = decision.reason.description
     if scope["type"] == "websocket":
-        return WebSocketException(detail=detail, code=_POLICY_VIOLATION)
+        return WebSocketException(detail=detail, code=asgi.POLICY_VIOLATION)
     extra: dict[str, Any] = {
         name: value for name, value in problem(decision).items() if name in {"error", "scope"}
     }

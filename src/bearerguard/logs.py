@@ -17,9 +17,9 @@ from bearerguard.runtime.events import Event
 
 __all__ = ["JsonFormatter", "LogObserver", "TextFormatter"]
 
-# Of a record without `extra=`. What formatters add is no field either.
+# The attributes of a record without `extra=`, and those that formatters add.
 _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-# Of uvicorn: its message again, with colours.
+# uvicorn's `color_message` repeats the message with colours.
 _LEFT_OUT = _USUAL | {"color_message"}
 
 

@@ -1,13 +1,14 @@
 """Django Ninja: `BearerAuth` for an API, its routers and operations, sync and async.
 
-It works with the middleware of `bearerguard.django`, whose decision it reads, and without. A
-request is refused by Ninja's own exceptions, so that an API's exception handlers see it like any
-other; the response gets the whole challenge, whichever handler makes it.
+Behind the middleware of `bearerguard.django` it uses the middleware's decision; without the
+middleware it authenticates requests itself. A refusal is one of Ninja's own exceptions, which the
+API's exception handlers get; the response has the whole challenge, whichever handler makes it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import weakref
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -29,17 +30,18 @@ with Extra("ninja", needed_by=__name__):
     from ninja.openapi.schema import OpenAPISchema
     from ninja.operation import Operation, PathView
     from ninja.security.base import AuthBase, SecuritySchema
+    from ninja.throttling import AuthRateThrottle
 
     from bearerguard.django import on_demand  # here: this extra installs what it needs
     from bearerguard.django.on_demand import RequestRefused
     from bearerguard.django.protection import is_async, protection
 
-__all__ = ["BearerAuth", "install"]
+__all__ = ["BearerAuth", "CallerRateThrottle", "install"]
 
-# Where a refusal is noted with a request, for the response.
+# The attribute of a request that stores its refusal, for the response.
 _REFUSED = "_bearerguard_refused"
 _EXCEPTIONS: dict[int, type[HttpError]] = {401: AuthenticationError, 403: AuthorizationError}
-# What a guarded operation may respond, for OpenAPI.
+# The statuses of refusals, for OpenAPI.
 _REFUSALS = (401, 403, 503)
 # The APIs whose responses to refused requests get the challenge.
 _installed: weakref.WeakSet[NinjaAPI] = weakref.WeakSet()
@@ -60,7 +62,7 @@ class BearerAuth(AuthBase):
         ConfigurationError: an option is malformed.
     """
 
-    #: Ninja then awaits what it returns, where the operation is async.
+    #: An async operation then awaits what `__call__` returns.
     is_async: bool = True
 
     def __init__(
@@ -112,8 +114,8 @@ class BearerAuth(AuthBase):
         if not principal.is_authenticated:
             if self.optional:
                 return principal
-            # Another `auth` of the operation may take it; if none does, Ninja responds 401.
-            _note(request, on_demand.missing(request, self.requirement))
+            # Another `auth` of the operation may accept it; if none does, Ninja responds 401.
+            _store(request, on_demand.missing(request, self.requirement))
             return None
         refused = on_demand.unmet(request, principal, self.requirement)
         if refused is not None:
@@ -121,8 +123,25 @@ class BearerAuth(AuthBase):
         return principal
 
 
+class CallerRateThrottle(AuthRateThrottle):
+    """Limits the rate of requests of each caller: `throttle=[CallerRateThrottle("100/h")]`.
+
+    Ninja's `AuthRateThrottle` counts by the text of `request.auth`, and that of a `Principal` names
+    no caller: all tokens of an issuer with the same scopes would share one rate.
+    """
+
+    def get_cache_key(self, request: HttpRequest) -> str:
+        """Return the key under which the requests of a caller are counted."""
+        caller = getattr(request, "auth", None)
+        if not isinstance(caller, Principal) or not caller.is_authenticated:
+            return super().get_cache_key(request)
+        named = repr((caller.issuer, caller.subject, caller.client_id))
+        ident = hashlib.sha256(named.encode()).hexdigest()
+        return self.cache_format % {"scope": self.scope, "ident": ident}
+
+
 def install(api: NinjaAPI) -> None:
-    """Document in an API's OpenAPI all issuers and, for each operation, its scopes and refusals.
+    """Add to an API's OpenAPI document all issuers, and the scopes and refusals of each operation.
 
     Call it once, when the API is made.
     """
@@ -138,7 +157,7 @@ def install(api: NinjaAPI) -> None:
 
 
 class _Schema(OpenAPISchema):
-    """Ninja's document, with what it leaves out of `BearerAuth`."""
+    """Ninja's OpenAPI document, completed for `BearerAuth`."""
 
     def operation_security(self, operation: Operation) -> list[dict[str, Any]] | None:
         given: list[dict[str, Any]] = super().operation_security(operation) or []
@@ -165,7 +184,7 @@ def _ours(operation: Operation) -> list[BearerAuth]:
 
 
 def _complete(request: Any) -> None:
-    """Give a request of Ninja's test client the names that every server's has."""
+    """Set in a request of Ninja's test client the `META` entries that every server sets."""
     request.META["REQUEST_METHOD"] = request.method
     authorization = request.headers.get("Authorization")
     if authorization is not None:
@@ -173,7 +192,7 @@ def _complete(request: Any) -> None:
 
 
 def _is_awaited(request: HttpRequest) -> bool:
-    """Whether an async operation has called: it awaits, where a sync one could not."""
+    """Whether an async operation is calling, which awaits the result."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -184,24 +203,24 @@ def _is_awaited(request: HttpRequest) -> bool:
 
 def _refuse(request: HttpRequest, refused: RequestRefused) -> NoReturn:
     """Raise a refusal as Ninja's own exception."""
-    _note(request, refused)
+    _store(request, refused)
     decision = refused.decision
     error = _EXCEPTIONS.get(decision.status, HttpError)
     raise error(decision.status, decision.reason.description) from None
 
 
-def _note(request: HttpRequest, refused: RequestRefused) -> None:
-    """Note a refusal for the response that the API will make of it."""
+def _store(request: HttpRequest, refused: RequestRefused) -> None:
+    """Store a refusal with its request, and have the API add its headers to the response."""
     setattr(request, _REFUSED, refused)
     view = getattr(getattr(request, "resolver_match", None), "func", None)
-    # Ninja tells an `auth` nothing of the API; its view has it.
+    # Ninja does not pass the API to an `auth`; the closure of the view has it.
     held = [cell.cell_contents for cell in getattr(view, "__closure__", None) or ()]
     for path_view in (each for each in held if isinstance(each, PathView)):
         _add_challenges(path_view.operations[0].api)
 
 
 def _add_challenges(api: NinjaAPI) -> None:
-    """Give whatever an API responds to a refused request the headers of the refusal."""
+    """Have an API add the headers of the refusal to its response, whichever handler makes it."""
     if api in _installed:
         return
     _installed.add(api)
@@ -211,7 +230,7 @@ def _add_challenges(api: NinjaAPI) -> None:
         response = on_exception(request, exc)
         refused: RequestRefused | None = getattr(request, _REFUSED, None)
         if refused is not None and refused.decision.reason is MISSING_CREDENTIALS:
-            on_demand.unmet(request, ANONYMOUS, None)  # no other `auth` took it: now it is an event
+            on_demand.unmet(request, ANONYMOUS, None)  # reported: no other `auth` has accepted it
         if refused is not None and response.status_code == refused.refusal.status:
             for name, value in joined_headers(refused.refusal).items():
                 response.setdefault(name, value)

@@ -151,7 +151,7 @@ class OpenTelemetryObserver:
 
 
 def _place(url: str | None) -> _Attributes:
-    """Return the attributes of a URL that has neither user nor query."""
+    """Return the span attributes of a URL, which has neither user nor query."""
     if url is None:
         return {}
     parts = urlsplit(url)
@@ -161,7 +161,7 @@ def _place(url: str | None) -> _Attributes:
 
 _GAUGES = (
     ("bearerguard.ready", "1", "1 if tokens can be validated now, else 0."),
-    ("bearerguard.fresh", "1", "1 if everything is as new as it should be, else 0."),
+    ("bearerguard.fresh", "1", "1 if nothing is stale and introspection works, else 0."),
     ("bearerguard.cached_tokens", "{token}", "How many verified tokens are cached."),
     ("bearerguard.issuer.ready", "1", "1 if the issuer's keys may be used, else 0."),
     ("bearerguard.issuer.keys.age", "s", "How long ago the issuer's keys were fetched."),

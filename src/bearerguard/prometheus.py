@@ -29,8 +29,8 @@ with Extra("prometheus", needed_by=__name__):
 
 __all__ = ["PrometheusObserver"]
 
-# A claim check of the application may refuse with reasons of its own. More than this many
-# combinations are counted under one reason.
+# Claim checks of the application have reasons of their own, so the number of label combinations is
+# bounded: all further ones are counted with the reason `other`.
 _MAX_CHILDREN = 1000
 _OTHER = "other"
 
@@ -171,7 +171,7 @@ class _Gauges(Collector):
 _ISSUER = ("issuer",)
 _GAUGES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("bearerguard_ready", "Whether tokens can be validated now.", ()),
-    ("bearerguard_fresh", "Whether everything is as new as it should be.", ()),
+    ("bearerguard_fresh", "Whether nothing is stale, and introspection works.", ()),
     ("bearerguard_cached_tokens", "How many verified tokens are cached.", ()),
     ("bearerguard_issuer_ready", "Whether the issuer's keys may be used.", _ISSUER),
     ("bearerguard_issuer_fresh", "Whether the issuer's keys are up to date.", _ISSUER),

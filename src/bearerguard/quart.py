@@ -2,8 +2,8 @@
 
 A refused request or websocket is handed to Quart itself, and to nothing else that is mounted in the
 app. There the extension raises the refusal before the hooks and views of the app run, so that
-quart-cors and error handlers see it like any other. Quart's response is discarded if the extension
-was not called, or if a handler turned the refusal into a success or a server error.
+quart-cors and error handlers handle it like any other exception. Quart's response is discarded if
+the extension was not called, or if a handler turned the refusal into a success or a server error.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ with Extra("quart", needed_by=__name__):
 
 __all__ = ["BearerGuard", "current_principal", "require", "require_scopes"]
 
-# What the middleware decided, for Quart to refuse.
+# The middleware's decision; the extension refuses the request inside Quart.
 _DECISION = "bearerguard.decision"
 # Set where Quart's own response to OPTIONS may be sent.
 _IS_OPTIONS = "bearerguard.is_options"
@@ -65,7 +65,11 @@ class BearerGuard(Extension[quart.Quart]):
         middleware = _Middleware(inner, guard=guard, **options)
         middleware.quart_app = app
         app.asgi_app = middleware  # type: ignore[method-assign]
-        # Before all other hooks of the app: what they respond may reveal which things exist.
+        # Before all code of the app: its URL preprocessors may tell which things exist. Another of
+        # them cannot be first: Quart fails to call them for a websocket.
+        quart.request_started.connect(_refuse_first, app)
+        quart.websocket_started.connect(_refuse_first, app)
+        # Signals can be muted, and return no response to OPTIONS: before all other hooks as well.
         app.before_request_funcs.setdefault(None, []).insert(0, _refuse_here)
         app.before_websocket_funcs.setdefault(None, []).insert(0, _refuse_here)
         # These lists are run from their end.
@@ -113,7 +117,7 @@ class _Middleware(asgi.BearerMiddleware):
         decision: Deny | Unavailable,
     ) -> None:
         scope[_DECISION] = decision  # for `_refuse_here`
-        response = _OfQuart(scope, send)
+        response = _QuartResponse(scope, send)
         inner: Any = quart.Quart.asgi_app
         try:
             # Not `app.asgi_app`: other middleware there does not know the decision.
@@ -127,7 +131,7 @@ class _Middleware(asgi.BearerMiddleware):
             await super().refuse(scope, _handshake, send, decision)
 
 
-class _OfQuart:
+class _QuartResponse:
     """Sends what Quart responds to a refused request or websocket, if that may be sent."""
 
     def __init__(self, scope: asgi.Scope, send: asgi.Send) -> None:
@@ -169,7 +173,7 @@ def _with_rule(info: RequestInfo, scope: asgi.Scope, rule: str) -> RequestInfo:
 
 
 async def _handshake() -> asgi.Message:
-    """Stand for the message that opened a websocket, which Quart has received."""
+    """Return the message that opens a websocket again: Quart has received it already."""
     return {"type": "websocket.connect"}
 
 
@@ -248,7 +252,7 @@ _decorators = _Decorators()
 
 
 async def _refuse_here() -> Any:
-    """Refuse what the middleware refused, except for what Quart itself responds to OPTIONS."""
+    """Raise the middleware's refusal, unless Quart itself responds to an OPTIONS request."""
     connection = _connection()
     scope: Any = connection.scope
     admission = scope.get("bearerguard")
@@ -259,14 +263,28 @@ async def _refuse_here() -> Any:
     decision = scope.get(_DECISION)
     if decision is None:
         return None
-    if (
-        connection.method == "OPTIONS"
-        and "Authorization" not in connection.headers
-        and getattr(connection.url_rule, "provide_automatic_options", False)
-    ):
+    if _is_automatic(connection):
         scope[_IS_OPTIONS] = True
         return await quart.current_app.make_default_options_response()
     return _decorators.refuse(connection, admission, decision)
+
+
+async def _refuse_first(_app: quart.Quart, **_: object) -> None:
+    """Refuse what the middleware refused, when Quart begins to handle it."""
+    connection = _connection()
+    scope: Any = connection.scope
+    decision = scope.get(_DECISION)
+    if decision is not None and not _is_automatic(connection):
+        await _refuse_here()
+
+
+def _is_automatic(connection: _Connection) -> bool:
+    """Whether Quart itself may respond to a request: it is OPTIONS, and has no credentials."""
+    return (
+        connection.method == "OPTIONS"
+        and "Authorization" not in connection.headers
+        and getattr(connection.url_rule, "provide_automatic_options", False)
+    )
 
 
 async def _keep_challenge(response: Any) -> Any:

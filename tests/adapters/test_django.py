@@ -536,6 +536,35 @@ def test_a_request_with_a_token_needs_no_csrf_token(
         assert client.post("/form", headers=bearer()).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Sec-Fetch-Mode": "cors", "Sec-Fetch-Site": "same-origin", "Cookie": "a=b"}, 200),
+        ({"Sec-Fetch-Mode": "cors", "Sec-Fetch-Site": "cross-site"}, 200),
+        # A form of another site, through a proxy that adds the token for its cookie.
+        ({"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "cross-site", "Cookie": "a=b"}, 403),
+        ({"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Site": "cross-site"}, 403),
+        # A script of another site: with the proxy's cookie, or with a session and its own token.
+        ({"Sec-Fetch-Mode": "cors", "Sec-Fetch-Site": "cross-site", "Cookie": "a=b"}, 403),
+        ({"Sec-Fetch-Site": "same-site", "Origin": "https://evil.test", "Cookie": "a=b"}, 403),
+        ({"Sec-Fetch-Site": "same-site", "Origin": "https://app.test", "Cookie": "a=b"}, 200),
+        ({"Sec-Fetch-Site": "same-site", "Origin": "http://app.test", "Cookie": "a=b"}, 403),
+        ({"Sec-Fetch-Site": "same-site", "Origin": "https://x.ours.test", "Cookie": "a=b"}, 200),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "null", "Cookie": "a=b"}, 403),
+    ],
+)
+def test_what_another_site_may_have_sent_needs_a_csrf_token(
+    headers: dict[str, str], status: int, guard: Guard, bearer: Bearer
+) -> None:
+    with (
+        override_settings(CSRF_TRUSTED_ORIGINS=["https://app.test", "https://*.ours.test"]),
+        project(path("it", who), guard=guard, middleware=MIDDLEWARE),
+    ):
+        client = Client(enforce_csrf_checks=True)
+        assert client.post("/it", headers={**bearer(), **headers}).status_code == status
+        assert client.get("/it", headers={**bearer(), **headers}).status_code == 200
+
+
 def test_without_a_hook_the_sessions_user_stays(users: None, guard: Guard, bearer: Bearer) -> None:
     def user(request: Any) -> HttpResponse:
         return HttpResponse(request.user.get_username())

@@ -18,11 +18,16 @@ from litestar import (
     websocket,
 )
 from litestar.config.cors import CORSConfig
+from litestar.config.response_cache import ResponseCacheConfig
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.exceptions import HTTPException, NotAuthorizedException, WebSocketDisconnect
 from litestar.middleware import DefineMiddleware
+from litestar.middleware.authentication import (
+    AbstractAuthenticationMiddleware,
+    AuthenticationResult,
+)
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components
 from litestar.testing import TestClient
@@ -214,7 +219,7 @@ def test_exception_handlers_see_the_refusal_and_keep_its_challenge(
     assert "www-authenticate" not in forbidden.headers
 
 
-def test_litestars_cors_sees_refusals_and_answers_preflights(guard: Guard) -> None:
+def test_litestars_cors_sees_refusals_and_responds_to_preflights(guard: Guard) -> None:
     client = client_of(guard, app={"cors_config": CORSConfig(["https://app.test"])})
     refused = client.get("/who", headers=ORIGIN)
     assert refused.status_code == 401
@@ -453,3 +458,52 @@ def test_a_handler_with_two_paths_is_documented_once(guard: Guard) -> None:
     schema: Any = make(guard, app={"more": [both]}).openapi_schema.to_schema()
     for path in ("/one", "/two"):
         assert schema["paths"][path]["get"]["security"] == [{"bearer": ["read"]}]
+
+
+def test_a_cached_response_is_that_of_its_token_alone(guard: Guard, issuer: LocalIssuer) -> None:
+    @get("/mine", cache=60)
+    async def mine(principal: NamedDependency[Principal]) -> str:
+        calls.append(principal.identity)
+        return principal.identity
+
+    calls: list[str] = []
+    app = Litestar([mine], plugins=[BearerPlugin(guard, optional=("/mine",))])
+    with TestClient(app) as client:
+        ada, bob = (bearer(issuer, subject=name) for name in ("ada", "bob"))
+        for headers, name in ((ada, "ada"), (ada, "ada"), (bob, "bob"), ({}, ""), ({}, "")):
+            assert client.get("/mine", headers=headers).text == name
+        assert calls == ["ada", "bob", ""]
+        assert client.get("/mine?n=1", headers=ada).text == "ada"
+        assert calls[3:] == ["ada"]
+
+
+def test_a_key_builder_of_the_apps_own_stays(guard: Guard, issuer: LocalIssuer) -> None:
+    @get("/now", cache=60)
+    async def now(principal: NamedDependency[Principal]) -> str:
+        return principal.identity
+
+    config = ResponseCacheConfig(key_builder=lambda request: request.url.path)
+    app = Litestar([now], plugins=[BearerPlugin(guard)], response_cache_config=config)
+    with TestClient(app) as client:
+        for name in ("ada", "bob"):
+            assert client.get("/now", headers=bearer(issuer, subject=name)).text == "ada"
+
+
+def test_the_user_of_another_middleware_is_not_the_caller(
+    guard: Guard, issuer: LocalIssuer
+) -> None:
+    class Session(AbstractAuthenticationMiddleware):
+        async def authenticate_request(
+            self, connection: ASGIConnection[Any, Any, Any, Any]
+        ) -> AuthenticationResult:
+            return AuthenticationResult(Principal(subject="eve", scopes={"write"}), None)
+
+    @get("/", guards=[require_scopes("write")])
+    async def home(principal: NamedDependency[Principal]) -> str:
+        return principal.identity
+
+    middleware = [DefineMiddleware(Session)]
+    app = Litestar([home], plugins=[BearerPlugin(guard)], middleware=middleware)
+    with TestClient(app) as client:
+        assert client.get("/", headers=bearer(issuer, "read")).status_code == 403
+        assert client.get("/", headers=bearer(issuer, "write")).text == "user"

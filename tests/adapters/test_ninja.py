@@ -12,6 +12,7 @@ from tests.django_project import OURS, project
 
 # isort: split
 from django.contrib.auth.models import User
+from django.core.cache import cache
 from django.http import HttpResponse
 from django.test import AsyncClient, Client
 from django.urls import path
@@ -21,7 +22,7 @@ from ninja.security import APIKeyQuery, HttpBearer
 from ninja.testing import TestAsyncClient, TestClient
 
 from bearerguard import ANONYMOUS, ConfigurationError, Guard, Issuer, Principal, role, scopes
-from bearerguard.ninja import BearerAuth, install
+from bearerguard.ninja import BearerAuth, CallerRateThrottle, install
 from bearerguard.testing import LocalIssuer
 from tests.adapters.tokens import bearer
 
@@ -189,7 +190,9 @@ def test_an_operation_may_be_optional_or_open(serve: Serve, issuer: LocalIssuer)
     assert call("/open").json() == "open"
 
 
-def test_other_credentials_are_left_to_another_auth(serve: Serve, issuer: LocalIssuer) -> None:
+def test_other_credentials_are_left_to_the_next_authentication_scheme(
+    serve: Serve, issuer: LocalIssuer
+) -> None:
     call = serve(OPTIONAL=["/either"])
     assert call("/either?key=mine").json() == "mine"
     assert call("/either", bearer(issuer, "write")).json() == "user"
@@ -287,7 +290,7 @@ def test_ninjas_test_client_is_guarded(guard: Guard, issuer: LocalIssuer) -> Non
         assert (weak.status_code, 'scope="write"' in weak["WWW-Authenticate"]) == (403, True)
 
 
-def test_it_can_be_called_by_itself(guard: Guard, issuer: LocalIssuer) -> None:
+def test_bearer_auth_can_be_called_outside_an_api(guard: Guard, issuer: LocalIssuer) -> None:
     from django.test import RequestFactory
 
     auth = BearerAuth(scopes=["write"])
@@ -390,3 +393,19 @@ def test_an_installed_api_documents_all_issuers() -> None:
         {"bearer-a.test": ["write"]},
         {"bearer-b.test": ["write"]},
     ]
+
+
+def test_each_caller_has_its_own_rate(serve: Serve, issuer: LocalIssuer) -> None:
+    cache.clear()
+    api = NinjaAPI(auth=BearerAuth(optional=True), throttle=[CallerRateThrottle("2/hour")])
+
+    @api.get("/limited")
+    def limited(request: Any) -> str:
+        return "passed"
+
+    call = serve(api, OPTIONAL=True)
+    ada, bob = bearer(issuer, subject="ada"), bearer(issuer, subject="bob")
+    for headers in (ada, bob, bearer(issuer, subject="ada", client_id="other"), {}):
+        statuses = [call("/limited", headers).status_code for _ in range(3)]
+        assert statuses == [200, 200, 429]
+    cache.clear()

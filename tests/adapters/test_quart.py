@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
-from quart import Blueprint, Quart, Response, abort, jsonify, redirect, websocket
+from quart import (
+    Blueprint,
+    Quart,
+    Response,
+    abort,
+    jsonify,
+    redirect,
+    request_started,
+    websocket,
+)
 from quart.testing.connections import WebsocketResponseError
 from quart.views import MethodView, View
 from werkzeug.exceptions import HTTPException
@@ -190,6 +200,34 @@ async def test_an_error_handler_may_redirect_but_not_let_a_request_pass(guard: G
         assert refused.status_code == 401
         assert refused.headers["WWW-Authenticate"] == 'Bearer realm="api"'
     assert responses == []
+
+
+@pytest.mark.parametrize("sent", STRANGERS)
+@pytest.mark.parametrize("is_muted", [False, True])
+async def test_a_stranger_is_not_told_what_a_url_preprocessor_finds(
+    is_muted: bool, sent: dict[str, str], guard: Guard
+) -> None:
+    app, looked_up = Quart("projects"), []
+
+    @app.url_value_preprocessor
+    def find(_endpoint: str | None, values: dict[str, Any] | None) -> None:
+        looked_up.append(values)
+        if values is not None and values.get("name") != "known":
+            abort(404)
+
+    @app.route("/<name>")
+    async def project(name: str) -> str:
+        return name
+
+    BearerGuard(app, guard=guard)
+    client = app.test_client()
+    with request_started.muted() if is_muted else nullcontext():
+        found, missing = [await client.get(path, headers=sent) for path in ("/known", "/other")]
+    assert found.status_code == missing.status_code
+    assert found.status_code in {400, 401}
+    assert found.headers == missing.headers
+    assert await found.get_data() == await missing.get_data()
+    assert len(looked_up) == (2 if is_muted else 0)
 
 
 @pytest.mark.parametrize("sent", STRANGERS)

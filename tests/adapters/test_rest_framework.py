@@ -479,7 +479,7 @@ def test_a_principal_may_be_a_user_of_django(serve: Serve, issuer: LocalIssuer) 
 
 
 @pytest.mark.usefixtures("users")
-def test_a_user_who_is_refused_stays_refused_at_a_second_look(
+def test_a_user_who_is_refused_stays_refused_if_the_request_is_authenticated_again(
     guard: Guard, issuer: LocalIssuer
 ) -> None:
     request = APIRequestFactory().get("/", headers=bearer(issuer, subject="eve"))
@@ -487,6 +487,34 @@ def test_a_user_who_is_refused_stays_refused_at_a_second_look(
         for _ in range(2):
             assert Open.as_view()(request).status_code == 403
             assert request.principal.is_authenticated is False
+
+
+@pytest.mark.usefixtures("users")
+@pytest.mark.parametrize("error", [Http404, DjangoPermissionDenied, KeyError])
+def test_a_caller_whose_user_cannot_be_found_stays_refused_at_a_second_look(
+    error: type[Exception], guard: Guard, issuer: LocalIssuer
+) -> None:
+    seen: list[Any] = []
+
+    def failing(_: Principal) -> Any:
+        raise error
+
+    class Described(Open):
+        def handle_exception(self, exc: Exception) -> Any:
+            # As the page of the browsable API does, to know which forms the caller may send.
+            seen.append((self.request.user.is_authenticated, self.request.auth))
+            return super().handle_exception(exc)
+
+    request = APIRequestFactory().get("/", headers=bearer(issuer))
+    with project(guard=guard, middleware=[], USER=failing), _handler(HANDLER):
+        if error is KeyError:
+            with pytest.raises(KeyError):
+                Described.as_view()(request)
+        else:
+            assert Described.as_view()(request).status_code in {403, 404}
+    assert seen == [(False, None)]
+    assert request.principal.is_authenticated is False
+    assert request.csrf_processing_done is False
 
 
 def test_a_bearer_user_is_a_user_without_rights(issuer: LocalIssuer, guard: Guard) -> None:
@@ -504,6 +532,24 @@ def test_a_bearer_user_is_a_user_without_rights(issuer: LocalIssuer, guard: Guar
     assert not one.has_perms(["auth.add_user"])
     assert one.has_perms([])
     assert not one.has_module_perms("auth")
+
+
+def test_a_client_is_no_user_of_the_same_name() -> None:
+    def of(**names: Any) -> BearerUser:
+        return BearerUser(Principal(issuer="https://id.test", **names))
+
+    assert of(subject="ada") == of(subject="ada", client_id="app")
+    assert of(subject="ada") != of(client_id="ada")
+    assert of(subject="None") != of()
+    assert of(token_id="a") != of(token_id="b")
+    # Nor do they share a rate.
+    throttle = ClientRateThrottle.__new__(ClientRateThrottle)
+    request: Any = APIRequestFactory().get("/")
+    keys = set[str]()
+    for user in (of(client_id="ada"), of(subject="ada"), of(client_id="ada", subject="b")):
+        request.auth, request.user = user.principal, user
+        keys.add(throttle.get_cache_key(request, None))
+    assert len(keys) == 2
 
 
 def test_a_bearer_user_is_no_admin(serve: Serve, issuer: LocalIssuer) -> None:

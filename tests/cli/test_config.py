@@ -114,11 +114,28 @@ def test_a_secret_is_only_said_to_be_set() -> None:
         (f"rediss://me:{SECRET}@cache", "rediss://me:***@cache"),
         (f"https://id.test/keys?api_key={SECRET}&v=1", "https://id.test/keys?api_key=***&v=1"),
         (f"postgresql://me:a/b@{SECRET}@db/auth", "postgresql://me:***@db/auth"),
+        (f"postgresql://me:a {SECRET}@db/auth", "postgresql://me:***@db/auth"),
+        (f"https://{SECRET}@id.test/x", "https://***@id.test/x"),
+        (f"redis://{SECRET}@cache", "redis://***@cache"),
+        (f"https://id.test/keys?sig={SECRET}&v=1", "https://id.test/keys?sig=***&v=1"),
+        (f"host=db password = {SECRET} x", "host=db password =***"),
+        ("postgresql://me@db/auth", "postgresql://me@db/auth"),
+        ("postgresql+psycopg://me@db/auth", "postgresql+psycopg://me@db/auth"),
+        ("https://id.test/a@b?c=d", "https://id.test/a@b?c=d"),
         ("sqlite:///auth.db", "sqlite:///auth.db"),
     ],
 )
 def test_the_passwords_in_urls_are_masked(url: str, shown: str) -> None:
     assert config_module._masked(url) == shown
+
+
+def test_the_values_of_a_list_are_masked_too() -> None:
+    found = document(
+        BEARERGUARD_ISSUER="https://id.example.com",
+        BEARERGUARD_AUDIENCE=f"https://me:{SECRET}@api.test,b",
+    )
+    shown, _ = settings_of(found, "guard")["BEARERGUARD_AUDIENCE"]
+    assert shown == ["https://me:***@api.test", "b"]
 
 
 def test_a_misspelt_variable_ends_the_command_with_the_name_that_was_meant() -> None:
@@ -138,7 +155,7 @@ def test_a_misspelt_variable_ends_the_command_with_the_name_that_was_meant() -> 
     assert settings_of(found, "guard") == {"BEARERGUARD_AUDIENCE": ("a", "environment")}
 
 
-def test_variables_that_nobody_reads_are_warned_about() -> None:
+def test_variables_that_bearerguard_does_not_read_are_warned_about() -> None:
     found = document(
         BEARERGUARD_COLOUR="blue",
         BEARERGUARD_SERVER_STOER="sqlite:///auth.db",

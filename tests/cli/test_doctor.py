@@ -26,7 +26,7 @@ from bearerguard import EXPOSED_HEADERS, Guard, HttpTransport, Issuer, scopes
 from bearerguard.asgi import BearerMiddleware
 from bearerguard.cli import app
 from bearerguard.cli.doctor import api, issuer, keys, server, store, web
-from bearerguard.cli.doctor.exchange import Exchange, Observer
+from bearerguard.cli.doctor.exchange import Exchange, Requester
 from bearerguard.cli.doctor.finding import Finding, Rule, Severity
 from bearerguard.protocol.jose.thumbprint import public_jwk
 from bearerguard.runtime.flow import Fetch
@@ -344,9 +344,9 @@ def test_a_guard_that_is_told_where_the_keys_are_needs_no_metadata(local, docume
 
     def examined(**options: Any) -> dict[str, str]:
         guard = Issuer("https://127.0.0.1:9", audience="x", **options)
-        observer = Observer(HttpTransport(), context)
-        found = issuer.discovered(observer, guard.url, guard)
-        return severities(issuer.findings(observer, found, guard))
+        requester = Requester(HttpTransport(), context)
+        found = issuer.discovered(requester, guard.url, guard)
+        return severities(issuer.findings(requester, found, guard))
 
     by_uri = examined(jwks_uri=f"{local.url}/jwks")
     assert by_uri["discovery.places"] == by_uri["keys.usable"] == "ok"
@@ -436,8 +436,8 @@ def test_an_issuer_over_tls_is_examined_and_its_authority_is_an_option(certifica
 
 
 def test_plain_http_beyond_this_machine_is_a_problem():
-    observer = Observer(Nowhere(), httpx2.create_ssl_context())
-    assert severities(web.transport_security(observer, "http://api.example.com")) == {
+    requester = Requester(Nowhere(), httpx2.create_ssl_context())
+    assert severities(web.transport_security(requester, "http://api.example.com")) == {
         "tls.https": "problem"
     }
 
@@ -469,25 +469,43 @@ class Nowhere:
 )
 def test_the_http_port_of_a_https_issuer_is_checked(response, severity):
     transport = Nowhere(**({} if response is None else {"http": response}))
-    observer = Observer(transport, httpx2.create_ssl_context())
-    found = severities(web.plain_http(observer, "https://id.example.com/x"))
+    requester = Requester(transport, httpx2.create_ssl_context())
+    found = severities(web.plain_http(requester, "https://id.example.com/x"))
     assert found == {"redirects.http": severity}
     assert [each.url for each in transport.sent] == ["http://id.example.com/x"]
-    assert not list(web.plain_http(observer, "https://id.example.com:8443/x"))
+    assert not list(web.plain_http(requester, "https://id.example.com:8443/x"))
 
 
 def test_requests_are_bounded_in_number_and_time():
     transport = Nowhere(https=Response(200))
     context = httpx2.create_ssl_context()
-    observer = Observer(transport, context, max_requests=3)
+    requester = Requester(transport, context, max_requests=3)
     for number in range(5):
-        observer.get(f"https://x.example/{number}")
-        observer.get(f"https://x.example/{number}")
+        requester.get(f"https://x.example/{number}")
+        requester.get(f"https://x.example/{number}")
     assert len(transport.sent) == 3
-    assert observer.left_out == 2
-    late = Observer(transport, context, max_seconds=-1)
+    assert requester.left_out == 2
+    late = Requester(transport, context, max_seconds=-1)
     assert late.get("https://x.example/").response is None
     assert late.left_out == 1
+
+
+@pytest.mark.parametrize("name", ["https://evil.example", "http://127.0.0.1:9"])
+def test_a_remote_server_leads_no_request_to_this_machine(name):
+    here = "http://127.0.0.1:9"
+    content = {
+        "issuer": name,
+        "jwks_uri": f"{here}/jwks",
+        "introspection_endpoint": f"{here}/introspect",
+        "token_endpoint": f"{here}/token",
+        "authorization_endpoint": f"{here}/authorize",
+    }
+    transport = Nowhere(https=Response(200, (), json.dumps(content).encode()))
+    requester = Requester(transport, httpx2.create_ssl_context(), timeout=0.1)
+    found = issuer.discovered(requester, "https://evil.example")
+    shown = [*issuer.findings(requester, found, None), *server.findings(requester, found, None)]
+    assert severities(shown)[issuer.KEYS_URI.check] == "problem"
+    assert {urlsplit(each.url).hostname for each in transport.sent} == {"evil.example"}
 
 
 def test_no_request_changes_anything_or_carries_credentials(documents):
@@ -727,10 +745,10 @@ def broken() -> Generator[str]:
         ("/described", "resource.challenge", "note", "does not name"),
         ("/described", "resource.servers", "note", "no authorization server"),
         ("/other", "resource.metadata", "problem", "its resource is another one"),
-        ("/shorter/path", "resource.metadata", "warning", "whose place is"),
+        ("/shorter/path", "resource.metadata", "warning", "whose well-known URL is"),
         ("/query-tokens", "resource.methods", "warning", "query"),
         ("/unreachable", "resource.servers", "problem", "status 401"),
-        ("/unreachable", "resource.servers", "problem", "no https URL"),
+        ("/unreachable", "resource.servers", "problem", "not an https URL"),
         ("/misnamed", "resource.servers", "problem", "its issuer is 'x'"),
     ],
 )
@@ -749,16 +767,16 @@ def test_a_redirect_to_http_is_a_problem_for_an_api_over_https(monkeypatch):
                 return Response(307, (("Location", "http://api.example/v1"),))
             return super().fetch(request)
 
-    observer = Observer(Behind(https=Response(401)), httpx2.create_ssl_context())
-    monkeypatch.setattr(observer, "tls_peer", lambda _url: TlsPeer("TLSv1.3", 9e9, ()))
-    found = list(api.findings(observer, "https://api.example/v1"))
+    requester = Requester(Behind(https=Response(401)), httpx2.create_ssl_context())
+    monkeypatch.setattr(requester, "tls_peer", lambda _url: TlsPeer("TLSv1.3", 9e9, ()))
+    found = list(api.findings(requester, "https://api.example/v1"))
     assert severities(found)["redirects.slash"] == "problem"
     assert severities(found)["redirects.http"] == "ok"
 
 
 def test_an_api_that_sends_nothing_is_a_problem_of_each_request():
-    observer = Observer(Nowhere(), httpx2.create_ssl_context())
-    worst = severities(api.findings(observer, "http://127.0.0.1:9/v1"))
+    requester = Requester(Nowhere(), httpx2.create_ssl_context())
+    worst = severities(api.findings(requester, "http://127.0.0.1:9/v1"))
     for check in ("challenge.absent", "challenge.invalid", "cors.preflight"):
         assert worst[check] == "problem"
 
@@ -789,7 +807,7 @@ def test_an_api_that_publishes_its_server_agrees_with_the_guard(local, tmp_path,
     monkeypatch.setenv("BEARERGUARD_AUDIENCE", "https://api.example.com")
     monkeypatch.setenv("BEARERGUARD_ALGORITHMS", "ES256")
     found = doctor(code=1)
-    assert "no key fits any of them" in text_of(found, "keys.algorithms")
+    assert "no key is for any of them" in text_of(found, "keys.algorithms")
 
 
 # Our server
@@ -1052,9 +1070,9 @@ def test_urls_are_not_broken(local):
     ("arguments", "said"),
     [
         ((), "TARGET: pass the URL"),
-        (("id.example.com",), "no https URL"),
+        (("id.example.com",), "pass an https URL"),
         (("https://user:secret@id.example.com",), "remove the user and the password"),
-        (("https://id.example.com/#x",), "no https URL"),
+        (("https://id.example.com/#x",), "pass an https URL"),
         (("https://id.example.com", "--issuer", "--api"), "choose one of them"),
         (("https://id.example.com", "--client-id", "x"), "pass both"),
         (("https://id.example.com", "--timeout", "0"), "--timeout"),

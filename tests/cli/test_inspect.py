@@ -355,6 +355,14 @@ def test_a_guard_is_found_beside_an_app_that_does_not_show_it(
     bare("--app", f"{name}:app", given=issuer.token(scopes=["read"]))
 
 
+def test_the_name_of_a_claim_cannot_steer_the_terminal(run: Run, issuer: LocalIssuer) -> None:
+    steering = "\x1b]0;pwned\x07\u202e\nrefused"
+    shown = run("--show-claims", given=issuer.token(claims={steering: steering})).stdout
+    escaped = r"\x1b]0;pwned\x07\u202e\nrefused"
+    assert f"\n{escaped}  " in shown
+    assert not set(steering) - set("refusedpwn]0;\n") & set(shown)
+
+
 @pytest.mark.parametrize(
     ("text", "path", "said"),
     [
@@ -364,6 +372,12 @@ def test_a_guard_is_found_beside_an_app_that_does_not_show_it(
         ("1 / 0", "{}:app", "importing it raised ZeroDivisionError"),
         ("raise SystemExit(3)", "{}:app", "importing it raised SystemExit"),
         ("def app():\n    1 / 0", "{}:app()", "calling it raised ZeroDivisionError"),
+        ("def app():\n    raise SystemExit(0)", "{}:app()", "calling it raised SystemExit"),
+        (
+            "class Lazy:\n    def __getattr__(self, name):\n        1 / 0\napp = Lazy()",
+            "{}:app",
+            "finding its guard raised ZeroDivisionError",
+        ),
         ("del guard_of_it\napp = object()", "{}:app", "no guard was found"),
         ("app = [guard_of_it, Guard(*guard_of_it.issuers)]", "{}:app", "there are 2 guards"),
         ("", "nowhere_at_all.web:app", "there is no module 'nowhere_at_all'"),

@@ -111,3 +111,15 @@ def at_terminal(program: str, columns: int) -> str:
     os.close(leader)
     assert process.returncode == 0
     return re.sub(r"\x1b\[[0-9;]*m", "", seen.decode())
+
+
+def test_the_name_of_a_field_is_escaped_as_its_value_is(capsys):
+    output.fields({"\x1b]0;x\x07[red]\u202e\nsub": "a", "b": "\x1b[31m"})
+    name = r"\x1b]0;x\x07[red]\u202e\nsub"
+    value = r"\x1b[31m"
+    assert capsys.readouterr().out == f"{name}  a\n{'b':<{len(name)}}  {value}\n"
+
+
+def test_no_fields_print_nothing(capsys):
+    output.fields({})
+    assert capsys.readouterr().out == ""

@@ -49,5 +49,5 @@ def test_fastapi_alone_responds_as_the_adapters_do(scenario: Scenario) -> None:
     )
 
 
-def test_most_of_the_table_is_for_a_dependency_too() -> None:
+def test_most_of_the_conformance_table_applies_to_a_dependency() -> None:
     assert len(ROWS) > 0.8 * len(TABLE)

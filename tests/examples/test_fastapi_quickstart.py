@@ -1,4 +1,4 @@
-"""The first steps of the page on FastAPI, followed in an empty folder."""
+"""The quickstart of the page on FastAPI, followed in an empty folder."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tests.docs.pages import ROOT
 from tests.processes import free_port, program
 
 
-def test_the_first_steps_work_as_they_are_written(tmp_path: Path) -> None:
+def test_the_quickstart_works_as_it_is_written(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "fastapi.md").read_text()
     port = str(free_port())
-    text = page.partition("## Where it stands")[0].replace("8000", port)
+    text = page.partition("## Requirements of a route")[0].replace("8000", port)
     files = re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     assert [name for name, _ in files] == ["app.py", "dev.py"]
     for name, code in files:

@@ -156,6 +156,16 @@ def test_an_issuer_that_is_down_is_explained_by_the_first_cause() -> None:
     assert explanation.to_dict()["status"] == 503
 
 
+def test_during_the_pause_after_a_failure_the_cause_is_still_named() -> None:
+    local, guard = trusting()
+    local.garbage = b"<!doctype html><title>Log in</title>"
+    guard.explain(local.token())
+    key = check_of(guard.explain(local.token()), "key")
+    assert "the last fetch of its keys failed: https://" in key.actual
+    assert "not JSON but HTML" in key.actual
+    assert "let each URL give the JSON it is for" in key.remedy
+
+
 def test_keys_that_only_the_explanation_needs_may_be_out_of_reach() -> None:
     local, guard = trusting()
     local.outage = True

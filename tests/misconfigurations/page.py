@@ -25,13 +25,14 @@ HEADS = (_HEAD,)
 _BEGINNING = """\
 # Troubleshooting
 
-Paste a message into the search box. Each message names the option, the variable or the flag that is
-wrong, the value, and what mends it. Your own values, such as a host name, stand here as examples.
-No message has a token or a secret in it.
+Search this page for your message. Each message names the option, the variable or the flag that is
+wrong, its value, and the remedy. Values such as host names are examples. No message holds a token
+or a secret.
 
-Where a token is refused, `bearerguard inspect` shows every check, and `bearerguard doctor` examines
-the issuer or the API. The log of a refusal names the request: its method, its route or path, and
-the id that it has in `X-Request-ID` or `traceparent` (`Guard(request_id_headers=)`).
+If a token is refused, [`bearerguard inspect`](inspect.md) shows every check, and [`bearerguard
+doctor`](doctor.md) examines the issuer or the API. The log line of a refusal names the request:
+its method, its route or path, and its id from `X-Request-ID` or `traceparent`
+(`Guard(request_id_headers=)`).
 """
 _AT_START = """
 ## When the app starts
@@ -41,14 +42,14 @@ _AT_START = """
 _IN_THE_LOG = """
 ## In the log, while the app runs
 
-The logger is `bearerguard`. Of each kind one line a minute is written; the next line, or a line
-`lines_left_out`, says how many were left out. When the cause is gone, `keys_restored`,
-`introspection_restored` or `revocations_available` says so.
+The logger is `bearerguard`. It writes one line a minute of each kind. The next line, or a line
+`lines_left_out`, has the number of lines that were left out. When the cause is gone, a line
+`keys_restored`, `introspection_restored` or `revocations_available` says so.
 """
 _COMMANDS = """
 ## At the command line
 
-A command that is called with a wrong option ends with the exit code 2.
+A wrong option ends a command with the exit code 2.
 """
 
 

@@ -96,6 +96,35 @@ def test_the_database_is_asked_once_a_second_at_most(
     assert not server.health()["ready"]
 
 
+def test_concurrent_probes_of_a_slow_database_share_one_read(
+    server: AuthorizationServer, clock: Clock
+) -> None:
+    began, proceed, reads = threading.Event(), threading.Event(), list[int]()
+    health = server._engine.health
+    can_sign = health._keys.can_sign
+
+    def slow() -> bool:
+        reads.append(1)
+        began.set()
+        assert proceed.wait(5)
+        clock.now += 30
+        return can_sign()
+
+    health._keys.can_sign = slow  # type: ignore[method-assign]
+    states = list[dict[str, Any]]()
+    probes = [threading.Thread(target=lambda: states.append(server.health())) for _ in range(4)]
+    for each in probes:
+        each.start()
+    assert began.wait(5)
+    proceed.set()
+    for each in probes:
+        each.join(5)
+    assert [each["ready"] for each in states] == [True] * 4
+    assert len(reads) == 1
+    assert server.health()["ready"]
+    assert len(reads) == 1
+
+
 def test_another_method_is_refused(server: AuthorizationServer) -> None:
     for path in ("/health", "/health/live"):
         response = server.handle(Request("POST", path))

@@ -114,7 +114,9 @@ def test_a_test_client_sends_a_genuine_token_inside_the_block(make: Callable[[],
 
 
 @pytest.mark.parametrize("make", CLIENTS.values(), ids=CLIENTS)
-def test_without_a_block_it_goes_on_until_it_is_stopped(make: Callable[[], Any]) -> None:
+def test_without_a_block_the_client_sends_the_token_until_stop_is_called(
+    make: Callable[[], Any],
+) -> None:
     client = make()
     acting = acting_as(client, issuer=ISSUER, scopes=["read"])
     assert client.get("/").text == "user: read"

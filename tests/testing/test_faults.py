@@ -35,7 +35,7 @@ def test_inside_the_block_the_issuer_fails_and_after_it_it_works(fault, words) -
 
 
 @pytest.mark.parametrize(("fault", "words"), FAULTS.values(), ids=FAULTS)
-def test_introspection_fails_likewise(fault, words) -> None:
+def test_introspection_fails_as_a_fetch_of_keys_does(fault, words) -> None:
     issuer = LocalIssuer(algorithm="ES256")
     with issuer.guard(introspects=True, transport=issuer.transport(timeout=0.05)) as guard:
         assert guard.verify(issuer.opaque_token()).subject == "user"

@@ -115,6 +115,45 @@ def test_the_block_restores_the_guard_also_when_it_raises() -> None:
     assert {name: vars(guard)[name] for name in before} == before
 
 
+def test_blocks_that_overlap_leave_nothing_trusted_in_whichever_order_they_end() -> None:
+    real = LocalIssuer(ISSUER, audience=API, algorithm="ES256")
+    guard = guard_of(keys=real.jwks())
+    first, second = trusted(guard), trusted(guard)
+    tokens = [first.__enter__().token(), second.__enter__().token()]
+    assert guard.verify(tokens[1])
+    first.__exit__(None, None, None)
+    with pytest.raises(TokenError):
+        guard.verify(tokens[0])
+    assert guard.verify(tokens[1])  # its block goes on
+    second.__exit__(None, None, None)
+    for token in tokens:
+        with pytest.raises(TokenError):
+            guard.verify(token)
+    assert guard.verify(real.token())
+
+
+def test_what_fails_to_follow_the_guard_leaves_nothing_trusted() -> None:
+    class Failing:
+        calls = 0
+
+        def prepare(self) -> None:
+            self.calls += 1
+            raise RuntimeError
+
+    real = LocalIssuer(ISSUER, audience=API, algorithm="ES256")
+    guard = guard_of(keys=real.jwks())
+    failing = Failing()
+    guard.on_state_replaced(failing.prepare)
+    client = TestClient(app_of(guard))
+    headers = real.headers(scopes=["read"])
+    assert client.get("/recordings", headers=headers).status_code == 200
+    with pytest.raises(RuntimeError), trusted(guard):
+        pytest.fail("the block must not begin")
+    assert failing.calls == 2  # back as well
+    assert client.get("/recordings", headers=headers).status_code == 200
+    assert guard.verify(real.token())
+
+
 def test_nothing_but_the_test_issuer_is_reached() -> None:
     events: list[Event] = []
     guard = Guard(

@@ -33,7 +33,7 @@ _PLACES = {
     "call": ("call.call", "Call an API with a valid token."),
     "doctor": (
         "doctor.command.doctor",
-        "Examine an issuer, an API or an authorization server, and say what to mend.",
+        "Examine an issuer, an API or an authorization server, and say what to fix.",
     ),
     "inspect": ("inspect.inspect", "Explain why a token is accepted or refused."),
     "config": (

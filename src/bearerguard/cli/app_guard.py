@@ -1,4 +1,4 @@
-"""The guard of an app, for a command: imported from the working directory, as servers do."""
+"""Finds the guard of an app for a command, which imports the app as servers do."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from bearerguard.middleware.app_guard import AppGuard, guard_at
 
 
 def app_guard(path: str) -> AppGuard:
-    """Import what a path names, and return its guard; raises as `guard_at` does.
+    """Import `module:attribute`, and return its guard; raises `ConfigurationError` as `guard_at`.
 
-    The working directory is importable. What the import prints goes to standard error.
+    Modules of the working directory can be imported. Their standard output becomes standard error.
     """
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 - as servers do
     with redirect_stdout(sys.stderr):

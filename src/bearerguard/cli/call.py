@@ -178,7 +178,7 @@ def _command(
 ) -> str:
     """Return the command that gets a token that the API accepts.
 
-    It requests what the token has besides, which a server may have granted without being asked.
+    It requests the token's other scopes too: a server may have granted more than was requested.
     """
     if login is None:
         return "log in again"

@@ -32,9 +32,14 @@ CODE, DEFAULT, ENVIRONMENT, SETTING = "code", "default", "environment", "setting
 _SERVER = "BEARERGUARD_SERVER_"
 _SET, _NOT_SET = "set", "not set"
 # The password of a URL such as postgresql://user:password@host, and parameters that are secrets.
-# To the last @: a password may have characters that it should not.
-_PASSWORD = re.compile(r"(?<=://)([^/:@\s]*):\S*@")
-_PARAMETER = re.compile(r"(?i)([?&;][^=&;]*(?:password|secret|token|key)[^=&;]*=)[^&;\s]*")
+# To the last @: a password may contain one, which should be percent-encoded.
+_PASSWORD = re.compile(r"(?s)(?<=://)([^/:@\s]*):.*@")
+# A user without a password is a credential too, except of a database: a token, at some services.
+_USER = re.compile(r"(?i)(\A(?!postgresql)[^:/]*://)[^/:@\s?#]+@")
+_PARAMETER = re.compile(
+    r"(?i)((?:[?&;]|\s)[^=&;\s]*(?:passw|pwd|secret|token|key|sig|auth|credential)[^=&;\s]*\s*=)"
+    r"[^&;]*"
+)
 
 
 class Row(NamedTuple):
@@ -69,7 +74,7 @@ def config(
     """Show the configuration in force, without secrets, and where each value comes from.
 
     A value comes from a variable (environment), from the settings of a framework, from code, or it
-    is the default. Names that nobody reads are reported: they may be misspelt.
+    is the default. Variables with an unknown name are reported: it may be misspelt.
     """
     problems: list[str] = []
     with output.endings(json=json):
@@ -136,17 +141,18 @@ def _section(found: AppGuard, issuer: Issuer) -> Section:
     requirement = combined(guard.requirement, found.requirement)
     revocations = guard.revocations  # not `health()`, which may begin to fetch keys
     rows += [
-        Row("require", None if requirement is None else str(requirement), _coded(requirement)),
+        Row("require", None if requirement is None else str(requirement), _source(requirement)),
         Row(
             "revocations",
             None if revocations is None else revocations.health().status,
-            _coded(revocations),
+            _source(revocations),
         ),
     ]
     return Section("guard", issuer.url, rows)
 
 
-def _coded(value: object) -> str:
+def _source(value: object) -> str:
+    """Return where an option that has no variable comes from."""
     return DEFAULT if value is None else CODE
 
 
@@ -163,10 +169,10 @@ def _row(setting: Setting, guard: Guard, issuer: Issuer) -> Row:
         "Introspection": issuer.introspection,
     }[setting.owner]
     value = getattr(owner, setting.option)
-    usual = signature(type(owner)).parameters[setting.option].default
-    # Required claims are kept as a mapping, and names of headers in lower case.
-    is_usual = (not value and not usual) or str(value).lower() == str(usual).lower()
-    source = source or (DEFAULT if is_usual else CODE)
+    default = signature(type(owner)).parameters[setting.option].default
+    # Required claims are stored as a mapping, and names of headers in lower case.
+    is_default = (not value and not default) or str(value).lower() == str(default).lower()
+    source = source or (DEFAULT if is_default else CODE)
     if setting.is_secret:
         return Row(setting.name, _NOT_SET if value is None else _SET, source)
     if setting.option == "algorithms" and value is None:
@@ -179,7 +185,7 @@ def _printable(value: Any) -> Any:
     if isinstance(value, Mapping):  # required claims: their values may be names of customers
         return sorted(value) or None
     if isinstance(value, set | frozenset | tuple | list):
-        return [str(each) for each in value] or None
+        return [_masked(str(each)) for each in value] or None
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return _masked(value) if isinstance(value, str) else value
@@ -198,40 +204,41 @@ def _of_server(problems: list[str]) -> Iterator[Section]:
         return
     command = typer.Typer(add_completion=False)
     command.command()(serve.serve)
-    usual = {each.envvar: each.default for each in get_command(command).params if each.envvar}
+    defaults = {each.envvar: each.default for each in get_command(command).params if each.envvar}
     rows = [
-        _of_variable(name, usual.get(name), is_secret=name.endswith("_SECRET"))
+        _of_variable(name, defaults.get(name), is_secret=name.endswith("_SECRET"))
         for name in sorted(serve.defaults.VARIABLES)
     ]
     yield Section("server", None, rows)
 
 
 def _of_client() -> Section:
-    usual = {
+    defaults = {
         client_options.STORAGE_VARIABLE: client_options.AUTO,
         HOME_VARIABLE: str(state_directory()),
     }
     secret = client_options.SECRET_VARIABLES
     names = sorted(client_options.VARIABLES)
-    rows = [_of_variable(name, usual.get(name), is_secret=name in secret) for name in names]
+    rows = [_of_variable(name, defaults.get(name), is_secret=name in secret) for name in names]
     return Section("client", None, rows)
 
 
-def _of_variable(name: str, usual: Any, *, is_secret: bool) -> Row:
+def _of_variable(name: str, default: Any, *, is_secret: bool) -> Row:
     given = os.environ.get(name)
     source = ENVIRONMENT if given else DEFAULT
     if is_secret:
         return Row(name, _SET if given else _NOT_SET, source)
-    return Row(name, _printable(given or usual), source)
+    return Row(name, _printable(given or default), source)
 
 
 def _masked(text: str) -> str:
     """Return a text without the passwords of the URLs in it."""
-    return _PARAMETER.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text))
+    without_user = _USER.sub(r"\1***@", _PASSWORD.sub(r"\1:***@", text))
+    return _PARAMETER.sub(r"\1***", without_user)
 
 
 def _unread(environ: Mapping[str, str]) -> Iterator[str]:
-    """Yield a warning for each variable that has our prefix and that nobody reads."""
+    """Yield a warning for each variable that has our prefix and an unknown name."""
     known = settings.NAMES | client_options.VARIABLES | _server_variables()
     for name in sorted(environ):
         if name.startswith(settings.PREFIX) and name not in known:
@@ -240,7 +247,7 @@ def _unread(environ: Mapping[str, str]) -> Iterator[str]:
             except ConfigurationError as error:
                 yield str(error)
             else:
-                yield f"{name}: nobody reads it: remove it, or check its name"
+                yield f"{name}: unknown variable: remove it, or check its name"
 
 
 def _server_variables() -> frozenset[str]:

@@ -15,9 +15,9 @@ from typer.core import TyperCommand, TyperGroup
 from typer.models import CommandFunctionType
 
 _BESIDE, _BELOW = "  ", "      "
-# Stands for a space that must not become a line break.
+# A no-break space marks a space at which no line may be broken.
 _KEPT = "\N{NO-BREAK SPACE}"
-_WHOLE = 1000
+_WHOLE = 1000  # typer cuts summaries at a length: no summary is as long
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 
 
@@ -49,7 +49,7 @@ class Application(typer.Typer):
     def command(
         self, name: str | None = None, **options: Any
     ) -> Callable[[CommandFunctionType], CommandFunctionType]:
-        """Do as typer does, with this file's help."""
+        """Register a command, as typer does, whose help is written by this file."""
         given: dict[str, Any] = {"cls": Command, "context_settings": CONTEXT} | options
         return super().command(name, **given)
 
@@ -155,7 +155,7 @@ def _value(parameter: Any) -> str:
 
 
 def _more(parameter: Any, ctx: Any) -> Iterable[str]:
-    """Yield what else there is to know of a parameter, each in brackets and on one line."""
+    """Yield a parameter's variable, default and `[required]`, each in brackets and unbroken."""
     if parameter.envvar and parameter.show_envvar:
         yield _noted("environment", parameter.envvar)
     default = parameter.get_default(ctx)

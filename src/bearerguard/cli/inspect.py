@@ -23,9 +23,9 @@ from bearerguard.guard.explanation import Check, CheckStatus, Explanation
 from bearerguard.guard.guard import Guard
 from bearerguard.middleware.app_guard import AppGuard
 
-# Longer text is no token: an API takes 16 KiB by default.
+# A longer text is not a token: a guard accepts 16 KiB by default.
 _MAX_LENGTH = 1_048_576
-# A terminal cuts a line that is longer, without a word.
+# A terminal silently truncates longer lines.
 _TERMINAL_LINE = 4095
 _DATES = ("exp", "nbf", "iat", "auth_time", "updated_at")
 _CODES = {"accepted": 0, "refused": output.FAILED, "unavailable": output.UNAVAILABLE}
@@ -36,8 +36,8 @@ _SIGNS = {
     "not reached": ("-", "dim"),
     "not applicable": ("-", "dim"),
 }
-_NAME, _LEAST = 16, 20  # the width of the names, and the least of what is said
-# The settings of a policy that have an option: the others, secrets above all, are variables alone.
+_NAME, _LEAST = 16, 20  # the width of the names, and the least width of the texts
+# The settings that have an option. The others, secrets above all, can be set by variables only.
 _OPTIONS = (
     *("url", "audience", "jwks_uri", "discovery_url", "algorithms", "token_types"),
     *("accept_id_tokens", "strict", "tokens", "aliases", "leeway", "insecure_allow_http"),
@@ -206,7 +206,7 @@ def _time(text: str) -> float:
             seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     if not math.isfinite(seconds):
         raise ConfigurationError(
-            f"--at: {text!r} is no time: pass Unix seconds, or a time such as 2026-11-28T18:00:00Z"
+            f"--at: {text!r} is not a time: pass Unix seconds, or such as 2026-11-28T18:00:00Z"
         )
     return seconds
 
@@ -231,7 +231,7 @@ def _token(given: str | None) -> str:
 
 
 def _bare(text: str) -> str:
-    """Return the token of a header line or of its value, as people copy them."""
+    """Return the token in a copied header field or its value; any other text as it is."""
     value = text.partition(":")[2].strip() if text[:14].lower() == "authorization:" else text
     scheme, _, rest = value.partition(" ")
     return rest.strip() if scheme.lower() == "bearer" else value
@@ -250,7 +250,7 @@ def _print(explanation: Explanation, *, show_claims: bool) -> None:
     output.say("")
     for check in explanation.checks:
         if check.status in {"passed", "failed"}:
-            _print_lines(check.status, check.name, _said(check))
+            _print_lines(check.status, check.name, _texts(check))
     for status in ("not reached", "not applicable"):
         names = [check.name for check in explanation.checks if check.status == status]
         if names:
@@ -267,7 +267,7 @@ def _print(explanation: Explanation, *, show_claims: bool) -> None:
 
 
 def _print_lines(status: CheckStatus, name: str, said: Sequence[tuple[str, str]]) -> None:
-    """Print a status, a sign on a terminal and a word in a pipe, then a name and what is said."""
+    """Print a status as a sign (in a pipe as a word), then a name and its texts."""
     sign, style = _SIGNS[status]
     is_terminal = output.columns() is not None
     mark = sign if is_terminal else f"{status:<14}"
@@ -301,8 +301,8 @@ def _verdict(explanation: Explanation) -> str:
     return f"{explanation.result}: {document['status']}{error} ({document['reason']}) at {moment}"
 
 
-def _said(check: Check) -> list[tuple[str, str]]:
-    """Return what is said of a check: labels and texts, one pair a line."""
+def _texts(check: Check) -> list[tuple[str, str]]:
+    """Return the lines of a check, each as a label and a text."""
     if check.status == "passed":
         return [("", check.actual)]
     # The parts of a reference stay on one line.

@@ -97,9 +97,11 @@ def markup(line: str) -> None:
 
 def fields(values: Mapping[str, Any]) -> None:
     """Print names and values, one pair a line."""
-    width = max(map(len, values))
-    for name, value in values.items():
-        _console().print(f"[dim]{name:<{width}}[/]  {shown(words(value))}")
+    # A name may come from elsewhere, as a claim's does, and stays on its line.
+    named = [(harmless(name), value) for name, value in values.items()]
+    width = max((len(name) for name, _ in named), default=0)
+    for name, value in named:
+        _console().print(f"[dim]{shown(f'{name:<{width}}')}[/]  {shown(words(value))}")
 
 
 def table(
@@ -144,7 +146,7 @@ def columns() -> int | None:
 
 
 def beginning(mark: str, style: str, text: str) -> None:
-    """Print a line that begins with a mark of a style."""
+    """Print a line that begins with a mark; `style` is the mark's, as rich names it."""
     _console().print(f"[{style}]{shown(mark)}[/]{shown(text)}")
 
 

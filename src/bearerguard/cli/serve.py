@@ -117,7 +117,7 @@ HealthPath = Annotated[
     str,
     _option(
         "HEALTH_PATH",
-        "Where probes find the server's health, and /live below it; none for nowhere.",
+        "The path of the server's health, for probes, with /live below it; none to serve neither.",
         "PATH|none",
     ),
 ]
@@ -190,14 +190,14 @@ def serve(
                 insecure_allow_http=insecure_allow_http,
                 health_path=None if health_path == "none" else health_path,
             )
-        _check_place(host, port)
+        _check_address(host, port)
         # In a variable: the guard publishes only as long as it is referenced.
         _publisher = None if revocations is None else _revocation_publisher(server, revocations)
         uvicorn.run(
             server.asgi_app(trusted_proxies=proxies),
             host=host,
             port=port,
-            # Its lines are formatted as ours.
+            # The root logger's formatter then formats uvicorn's lines too.
             log_config=None,
             # URLs may contain secrets; the server logs its own events.
             access_log=False,
@@ -214,7 +214,7 @@ def _log_to_standard_error(formatter: logging.Formatter) -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)  # its steps
 
 
-def _check_place(host: str, port: int) -> None:
+def _check_address(host: str, port: int) -> None:
     """Raise `ConfigurationError` for an address on which uvicorn cannot listen."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]

@@ -97,9 +97,9 @@ def secure_url(option: str, url: str, *, insecure_allow_http: bool = False) -> s
 
 def issuer_url(option: str, url: str, *, insecure_allow_http: bool = False) -> str:
     """Return an issuer identifier; raises `ConfigurationError` for any other URL."""
-    slip = metadata.issuer_slip(url) if isinstance(url, str) else ""
-    if slip:
-        raise ConfigurationError(f"{option}: {quoted(url)} {slip}")
+    mistake = metadata.issuer_mistake(url) if isinstance(url, str) else ""
+    if mistake:
+        raise ConfigurationError(f"{option}: {quoted(url)} {mistake}")
     if urlsplit(secure_url(option, url, insecure_allow_http=insecure_allow_http)).query:
         raise ConfigurationError(
             f"{option}: an issuer identifier has no query (RFC 8414 §2): remove it"

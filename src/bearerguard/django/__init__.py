@@ -3,8 +3,8 @@
 `docs/django.md` shows them in use. With `"bearerguard.django"` in `INSTALLED_APPS` the system
 checks of `checks.py` run too.
 
-What else knows requests of Django (`rest_framework`, `ninja`) imports `on_demand`, and of
-`protection` the function `protection`, `is_async` and `visit_of`: nothing else here.
+The other modules for Django (`rest_framework`, `ninja`) import from this package only `on_demand`,
+and `protection`, `is_async` and `guarded_request` of `protection`.
 """
 
 from __future__ import annotations

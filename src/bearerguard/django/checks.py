@@ -1,7 +1,7 @@
 """What `manage.py check` finds: settings that are missing, middleware that is in the wrong order.
 
-An error is what can never work, or opens what should be guarded; a warning is what is rarely meant.
-`docs/django.md` lists them.
+An error is a configuration that cannot work, or that leaves open what should be guarded; a warning
+is one that is rarely intended. `docs/django.md` lists them.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def check_middleware(**_: object) -> list[CheckMessage]:
     found: list[CheckMessage] = []
     has_user = settings.given().get("USER") is not None
     if has_user and order.has_inside(order.AUTHENTICATION):
-        found.append(Error(order.OF_USERS, id="bearerguard.E003"))
+        found.append(Error(order.USER_REPLACED, id="bearerguard.E003"))
     if order.has_inside(order.UPDATE_CACHE):
         found.append(
             Error(
@@ -83,13 +83,13 @@ def check_middleware(**_: object) -> list[CheckMessage]:
 
 
 def check_views(**_: object) -> list[CheckMessage]:
-    """Check that views with a requirement can be reached, and that paths are those of views."""
+    """Check that requests can pass a view's requirement, and that configured paths are URLs."""
     in_force = _protection()
     if in_force is None:
         return []
     found: list[CheckMessage] = [
         Warning(
-            f'BEARERGUARD["{key}"] has {path}, and the URL is {path}/: it is not matched',
+            f'BEARERGUARD["{key}"] has {path}, which does not match the URL {path}/',
             hint="Write the path with its slash at the end.",
             id="bearerguard.W008",
         )
@@ -123,7 +123,7 @@ def check_views(**_: object) -> list[CheckMessage]:
 
 
 def check_deployment(**_: object) -> list[CheckMessage]:
-    """Check what is fit for development only."""
+    """Check for options that are safe in development only."""
     in_force = _protection()
     if in_force is None:
         return []
@@ -152,7 +152,7 @@ def check_deployment(**_: object) -> list[CheckMessage]:
         found.append(
             Warning(
                 "CORS_ALLOW_ALL_ORIGINS with CORS_ALLOW_CREDENTIALS: any site may send requests"
-                " with its own token and a visitor's session, which need no CSRF token",
+                " with its own token and a visitor's session, and read the responses",
                 hint="List the sites in CORS_ALLOWED_ORIGINS.",
                 id="bearerguard.W007",
             )
@@ -166,8 +166,8 @@ def _without_middleware() -> list[CheckMessage]:
     if guarded:
         return [
             Error(
-                f"{guarded[0]} has a requirement, but BearerMiddleware is not in MIDDLEWARE: each"
-                " of its requests fails",
+                f"{guarded[0]} has a requirement, but BearerMiddleware is not in MIDDLEWARE: every"
+                " request to it fails",
                 hint=hint,
                 id="bearerguard.E002",
             )

@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.views import View
 
-from bearerguard.django.protection import TOKEN_REQUIRED, is_async, response_of, visit_of
+from bearerguard.django.protection import TOKEN_REQUIRED, guarded_request, is_async, response_of
 from bearerguard.errors import ConfigurationError
 from bearerguard.guard.config.requirement import Requirement
 from bearerguard.guard.decision import Deny
@@ -90,12 +90,14 @@ class _Decorators(RouteDecorators[Any]):
         return None
 
     def admitted(self, connection: Any) -> Admitted | None:
-        visit = visit_of(connection)
-        return None if visit is None else Admitted(visit.protection.admission, visit.principal)
+        guarded = guarded_request(connection)
+        return (
+            None if guarded is None else Admitted(guarded.protection.admission, guarded.principal)
+        )
 
     def describe(self, connection: Any) -> RequestInfo:
-        visit: Any = visit_of(connection)  # not None: `admitted` comes first
-        info: RequestInfo = visit.describe()
+        guarded: Any = guarded_request(connection)  # not None: `admitted` comes first
+        info: RequestInfo = guarded.describe()
         return info
 
     def refuse(self, connection: Any, admission: Admission, decision: Deny) -> HttpResponse:

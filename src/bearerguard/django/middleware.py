@@ -9,7 +9,7 @@ from asgiref.sync import markcoroutinefunction
 from django.http import HttpRequest, HttpResponse
 
 from bearerguard.django import order
-from bearerguard.django.protection import Visit, is_async, protection, visit_of
+from bearerguard.django.protection import GuardedRequest, guarded_request, is_async, protection
 from bearerguard.django.users import aset_user, set_user
 from bearerguard.errors import ConfigurationError
 
@@ -40,30 +40,30 @@ class BearerMiddleware:
             self.process_view = self._aprocess_view  # type: ignore[method-assign]
         in_force = protection()
         if in_force.user is not None and order.has_inside(order.AUTHENTICATION):
-            raise ConfigurationError(order.OF_USERS)
+            raise ConfigurationError(order.USER_REPLACED)
 
     def __call__(self, request: HttpRequest) -> Any:
         """Handle a request; in an async stack, return a coroutine."""
         if self._is_async:
             return self._acall(request)
-        visit = Visit(protection(), request)
-        refused = visit.admit(visit.protection.guard.run(visit.decide()))
-        refused = refused or visit.refuse(set_user(visit, request))
-        return refused or visit.complete(self.get_response(request))
+        guarded = GuardedRequest(protection(), request)
+        refused = guarded.admit(guarded.protection.guard.run(guarded.decide()))
+        refused = refused or guarded.refuse(set_user(guarded, request))
+        return refused or guarded.complete(self.get_response(request))
 
     async def _acall(self, request: HttpRequest) -> Any:
-        visit = Visit(protection(), request)
-        refused = visit.admit(await visit.protection.guard.arun(visit.decide()))
-        refused = refused or visit.refuse(await aset_user(visit, request))
-        return refused or visit.complete(await self.get_response(request))
+        guarded = GuardedRequest(protection(), request)
+        refused = guarded.admit(await guarded.protection.guard.arun(guarded.decide()))
+        refused = refused or guarded.refuse(await aset_user(guarded, request))
+        return refused or guarded.complete(await self.get_response(request))
 
     def process_view(self, request: HttpRequest, view: Any, _args: object, _kwargs: object) -> Any:
-        """Compare the view with the one for which the request was admitted."""
-        visit = visit_of(request)
-        return None if visit is None else visit.enter(view)
+        """Return a refusal if the view is not the one that the request was admitted for."""
+        guarded = guarded_request(request)
+        return None if guarded is None else guarded.check_view(view)
 
     async def _aprocess_view(
         self, request: HttpRequest, view: Any, _args: object, _kwargs: object
     ) -> HttpResponse | None:
-        visit = visit_of(request)
-        return None if visit is None else visit.enter(view)
+        guarded = guarded_request(request)
+        return None if guarded is None else guarded.check_view(view)

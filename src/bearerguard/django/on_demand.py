@@ -1,14 +1,16 @@
 """Authentication in a view, where REST framework or Ninja demands it.
 
-Behind the middleware its decision is read. Without it the request is authenticated here, once; one
-without a token is then `ANONYMOUS`, and what refuses it is the view's.
+Behind the middleware, the middleware's decision is used. Without it, the request is authenticated
+here, once; a request without a token is then `ANONYMOUS`, and the view's permissions refuse it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
-from bearerguard.django.protection import Visit, protection, visit_of
+from bearerguard.django.protection import GuardedRequest, guarded_request, protection
 from bearerguard.django.users import aset_user, set_user
 from bearerguard.guard.config.requirement import Requirement, combined
 from bearerguard.guard.decision import Allow, Decision, Deny, Unavailable, unauthenticated
@@ -31,23 +33,23 @@ class RequestRefused(Exception):
 
 
 def authenticate(request: Any) -> Principal:
-    """Return the caller; raise `RequestRefused`."""
-    visit = visit_of(request)
-    if visit is None:
-        visit = _begin(request)
-        _admit(visit, visit.protection.guard.run(visit.decide()))
-        _keep(visit, set_user(visit, request))
-    return visit.principal
+    """Return the caller; raises `RequestRefused`."""
+    guarded = guarded_request(request)
+    if guarded is None:
+        guarded = _begin(request)
+        with _admitted(guarded, guarded.protection.guard.run(guarded.decide())):
+            _check_user(guarded, set_user(guarded, request))
+    return guarded.principal
 
 
 async def aauthenticate(request: Any) -> Principal:
     """Do what `authenticate` does, in an event loop."""
-    visit = visit_of(request)
-    if visit is None:
-        visit = _begin(request)
-        _admit(visit, await visit.protection.guard.arun(visit.decide()))
-        _keep(visit, await aset_user(visit, request))
-    return visit.principal
+    guarded = guarded_request(request)
+    if guarded is None:
+        guarded = _begin(request)
+        with _admitted(guarded, await guarded.protection.guard.arun(guarded.decide())):
+            _check_user(guarded, await aset_user(guarded, request))
+    return guarded.principal
 
 
 def unmet(
@@ -57,32 +59,40 @@ def unmet(
 
     The guard reports it.
     """
-    visit = visit_of(request) or _begin(request)
-    whole = combined(visit.protection.admission.requirement, requirement)
-    deny = visit.protection.guard.authorize(principal, whole, place=visit.place)
-    return None if deny is None else RequestRefused(deny, visit.refusal(deny))
+    guarded = guarded_request(request) or _begin(request)
+    whole = combined(guarded.protection.admission.requirement, requirement)
+    deny = guarded.protection.guard.authorize(principal, whole, place=guarded.place)
+    return None if deny is None else RequestRefused(deny, guarded.refusal(deny))
 
 
 def missing(request: Any, requirement: Requirement | None) -> RequestRefused:
     """Return the refusal of a request that has no token; the guard does not report it."""
-    visit = visit_of(request) or _begin(request)
-    whole = combined(visit.protection.admission.requirement, requirement)
-    deny = unauthenticated(visit.protection.guard.realm, whole)
-    return RequestRefused(deny, visit.refusal(deny))
+    guarded = guarded_request(request) or _begin(request)
+    whole = combined(guarded.protection.admission.requirement, requirement)
+    deny = unauthenticated(guarded.protection.guard.realm, whole)
+    return RequestRefused(deny, guarded.refusal(deny))
 
 
-def _begin(request: Any) -> Visit:
-    return Visit(protection(), request, is_optional=True)
+def _begin(request: Any) -> GuardedRequest:
+    return GuardedRequest(protection(), request, is_optional=True)
 
 
-def _admit(visit: Visit, decision: Decision) -> None:
-    # A refused request keeps no trace of it: a second look must not find it admitted.
+@contextmanager
+def _admitted(guarded: GuardedRequest, decision: Decision) -> Generator[None]:
+    """Admit a request; it keeps no trace of it unless the block ends well.
+
+    A second call, such as that of a page that describes an error, must not find it admitted.
+    """
     if not isinstance(decision, Allow):
-        raise RequestRefused(decision, visit.refusal(decision))
-    visit.admit(decision)
+        raise RequestRefused(decision, guarded.refusal(decision))
+    guarded.admit(decision)
+    try:
+        yield
+    except BaseException:
+        guarded.withdraw()
+        raise
 
 
-def _keep(visit: Visit, deny: Deny | None) -> None:
+def _check_user(guarded: GuardedRequest, deny: Deny | None) -> None:
     if deny is not None:
-        visit.withdraw()
-        raise RequestRefused(deny, visit.refusal(deny))
+        raise RequestRefused(deny, guarded.refusal(deny))

@@ -17,7 +17,7 @@ AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
 LOGIN_REQUIRED = "django.contrib.auth.middleware.LoginRequiredMiddleware"
 UPDATE_CACHE = "django.middleware.cache.UpdateCacheMiddleware"
 
-OF_USERS = (
+USER_REPLACED = (
     'BEARERGUARD["USER"]: AuthenticationMiddleware stands below BearerMiddleware in MIDDLEWARE, and'
     " would replace the user: move BearerMiddleware below it"
 )

@@ -10,9 +10,11 @@ from functools import cache, partial
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction
+from django.conf import settings as django_settings
 from django.core.signals import setting_changed
 from django.http import HttpRequest, HttpResponse
 from django.urls import Resolver404, get_resolver
+from django.utils.http import is_same_domain
 
 from bearerguard.django import settings
 from bearerguard.guard.decision import Allow, Decision, Deny, Unavailable
@@ -27,7 +29,7 @@ from bearerguard.wsgi import header, is_preflight
 
 # False at a view that `token_not_required` has marked; as Django's own `login_required`.
 TOKEN_REQUIRED = "bearerguard_token_required"  # noqa: S105 - the name of an attribute
-_VISIT = "_bearerguard"
+_GUARDED = "_bearerguard"
 _PREFLIGHT_REMEDY = (
     "put the CORS middleware above BearerMiddleware in MIDDLEWARE, or set"
     ' BEARERGUARD["PASS_PREFLIGHTS"]'
@@ -80,11 +82,11 @@ def _forget(*, setting: str, **_: object) -> None:
 setting_changed.connect(_forget)
 
 
-class Visit:
-    """One request, from the decision on it to the headers of its response.
+class GuardedRequest:
+    """One request: its decision, its refusal, and the headers of its response.
 
     Args:
-        protection: of the settings in force when the request came.
+        protection: that of the settings in force when the request arrived.
         request: the request.
         is_optional: let it pass without a token, whatever the settings say: a permission of REST
             framework refuses it later.
@@ -93,11 +95,16 @@ class Visit:
         protection: as passed.
     """
 
-    __slots__ = ("_is_exempt", "_is_marked", "_is_optional", "_match", "_request", "protection")
+    __slots__ = (
+        *("_csrf_done", "_is_exempt", "_is_marked", "_is_optional", "_match", "_request"),
+        "protection",
+    )
 
     def __init__(self, protection: Protection, request: Any, *, is_optional: bool = False) -> None:
         self.protection: Protection = protection
         self._request: Any = request
+        # Whether something else had checked it for forgery, or found no need to.
+        self._csrf_done: bool = getattr(request, "csrf_processing_done", False)
         self._is_exempt = False
         # Whether the response may differ without a token.
         self._is_optional = is_optional
@@ -142,11 +149,11 @@ class Visit:
     def admit(self, decision: Decision) -> HttpResponse | None:
         """Set `request.principal`; return the response if the request is refused."""
         request = self._request
-        setattr(request, _VISIT, self)
+        setattr(request, _GUARDED, self)
         request.principal = decision.principal if isinstance(decision, Allow) else ANONYMOUS
         if not isinstance(decision, Allow):
             return self.refuse(decision)
-        if decision.principal.is_authenticated:
+        if decision.principal.is_authenticated and not _may_be_forged(request):
             # Only a script that may set Authorization sends it: no other site's form or link does.
             request.csrf_processing_done = True
             if self.protection.guard.cache_control is not None:
@@ -157,11 +164,15 @@ class Visit:
 
     def withdraw(self) -> None:
         """Undo `admit`."""
-        delattr(self._request, _VISIT)
+        delattr(self._request, _GUARDED)
         self._request.principal = ANONYMOUS
+        self._request.csrf_processing_done = self._csrf_done
 
-    def enter(self, view: Any) -> HttpResponse | None:
-        """Refuse a request that passed for another view's mark: middleware changed its URLconf."""
+    def check_view(self, view: Any) -> HttpResponse | None:
+        """Return the refusal of a request that passed because another view is marked, else None.
+
+        The view is another one than was resolved if middleware has changed the URLconf.
+        """
         if not token_required(view):
             self._is_optional = not self._is_exempt
             return None
@@ -202,9 +213,9 @@ class Visit:
         return response
 
     def _resolve(self) -> Any:
-        """Return what Django will find for the path, None for nothing.
+        """Return the `ResolverMatch` of the path, None if no URL pattern matches.
 
-        Only for requests without a known token: the view may be marked, and log lines have its
+        Only for requests whose token is not cached: the view may be marked, and log lines have its
         route. Django resolves the path again, after other middleware.
         """
         request = self._request
@@ -212,26 +223,49 @@ class Visit:
             return get_resolver(getattr(request, "urlconf", None)).resolve(request.path_info)
         except Resolver404:
             return None
-        except Exception as error:  # a converter's: a stranger learns nothing from it
+        except Exception as error:  # of a URL converter: the response must not reveal it
             detail = f"a URL converter raised {type(error).__name__}: the request needs a token"
             self.protection.guard.report("url_not_resolved", detail, place=self.place())
             return None
 
 
-def visit_of(request: HttpRequest) -> Visit | None:
-    """Return what the middleware noted of a request, None if it has not seen it."""
-    visit = getattr(request, _VISIT, None)
-    return visit if isinstance(visit, Visit) else None
+def guarded_request(request: HttpRequest) -> GuardedRequest | None:
+    """Return what the middleware stored with a request, None if it has not seen it."""
+    guarded = getattr(request, _GUARDED, None)
+    return guarded if isinstance(guarded, GuardedRequest) else None
 
 
 def _forced(request: Any) -> Principal | None:
-    """Return the caller that REST framework's `force_authenticate` gave a test's request."""
+    """Return the caller that a test has set by REST framework's `force_authenticate`."""
     token = getattr(request, "_force_auth_token", None)
     user = getattr(request, "_force_auth_user", None)
     if token is None and user is None:
         return None
     candidates = (token, user, getattr(user, "principal", None))
     return next((each for each in candidates if isinstance(each, Principal)), ANONYMOUS)
+
+
+def _may_be_forged(request: Any) -> bool:
+    """Whether a browser reports that another site may have caused a request (Fetch Metadata).
+
+    No script has set the Authorization of a navigation or of a no-cors request: a proxy adds it to
+    whatever has its cookie. A script of another origin that has the visitor's cookies sent may send
+    a token of its own with them, or have a proxy add the visitor's.
+    """
+    meta = request.META
+    if meta.get("HTTP_SEC_FETCH_MODE") in {"navigate", "no-cors"}:
+        return True
+    if not meta.get("HTTP_COOKIE"):
+        return False
+    is_other = meta.get("HTTP_SEC_FETCH_SITE") in {"cross-site", "same-site"}
+    return is_other and not _is_trusted(meta.get("HTTP_ORIGIN", ""))
+
+
+def _is_trusted(origin: str) -> bool:
+    """Whether an origin is among `CSRF_TRUSTED_ORIGINS`, compared as Django does."""
+    scheme, _, host = origin.partition("://")
+    trusted = [each.partition("://") for each in django_settings.CSRF_TRUSTED_ORIGINS]
+    return any(each == scheme and is_same_domain(host, own.lstrip("*")) for each, _, own in trusted)
 
 
 def is_async(function: object) -> bool:

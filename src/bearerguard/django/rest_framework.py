@@ -1,7 +1,8 @@
 """REST framework: authentication, permissions, throttling by client, and an exception handler.
 
-It works with the middleware of `bearerguard.django`, whose decision it reads, and without. There
-`permission_classes` decide whether a request needs a token.
+Behind the middleware of `bearerguard.django` it uses the middleware's decision. Without the
+middleware it authenticates requests itself, and `permission_classes` decide whether a request needs
+a token.
 
 `rest_framework.views` is imported only when it is needed: it imports this module itself, for its
 settings.
@@ -73,9 +74,9 @@ __all__ = [
 ]
 
 _CHALLENGE = "WWW-Authenticate"
-# Where a refusal is noted with Django's request, and with the exception.
+# The attribute of Django's request, and of the exception, that stores a refusal.
 _REFUSED = "_bearerguard_refused"
-# What REST framework's own exceptions are for a status.
+# REST framework's own exceptions by status.
 _EXCEPTIONS: dict[int, type[exceptions.APIException]] = {
     400: exceptions.ParseError,
     401: exceptions.AuthenticationFailed,
@@ -84,7 +85,7 @@ _EXCEPTIONS: dict[int, type[exceptions.APIException]] = {
 
 
 class BearerUser:
-    """The caller as REST framework's permissions and throttles know a user.
+    """The caller as a user, for REST framework's permissions and throttles.
 
     `request.user` is one where `BEARERGUARD["USER"]` does not map principals to users of Django. It
     has no account: it is in no group and has no permission of Django.
@@ -94,7 +95,7 @@ class BearerUser:
 
     Attributes:
         principal: as passed.
-        pk: a text that differs between callers and stays the same; so is `id`.
+        pk: an opaque identifier of the caller, stable across tokens; `id` is the same.
     """
 
     is_authenticated: ClassVar[bool] = True
@@ -105,11 +106,11 @@ class BearerUser:
 
     def __init__(self, principal: Principal) -> None:
         self.principal: Principal = principal
-        self.pk: str = _key(principal.issuer, principal.subject or principal.client_id)
+        self.pk: str = _key(principal, "subject", "client_id", "token_id")
 
     @property
     def id(self) -> str:
-        """As `pk`."""
+        """The same as `pk`."""
         return self.pk
 
     @property
@@ -161,6 +162,11 @@ class BearerAuthentication(BaseAuthentication):
             principal = on_demand.authenticate(inner)
         except RequestRefused as refused:
             _refuse(inner, refused)
+        except Exception:
+            # Of BEARERGUARD["USER"]. As after REST framework's own exceptions, whoever handles this
+            # one sees nobody; another look would call the function again.
+            request._not_authenticated()  # noqa: SLF001 - as above
+            raise
         if not principal.is_authenticated:
             return None
         return (BearerUser(principal) if protection().user is None else inner.user), principal
@@ -250,7 +256,7 @@ class ClientRateThrottle(SimpleRateThrottle):
         principal = _principal(request)
         ident = self.get_ident(request)
         if principal.is_authenticated:
-            ident = _key(principal.issuer, principal.client_id or principal.subject)
+            ident = _key(principal, "client_id", "subject")
         return self.cache_format % {"scope": self.scope, "ident": ident}
 
 
@@ -370,6 +376,11 @@ def _missing(request: Any) -> RequestRefused:
     return on_demand.missing(request._request, needed)  # noqa: SLF001 - as above
 
 
-def _key(issuer: str | None, name: str | None) -> str:
-    """Return a text for a caller or client that fits every cache."""
-    return hashlib.sha256(f"{issuer}\n{name}".encode()).hexdigest()
+def _key(principal: Principal, *names: str) -> str:
+    """Return a text for a caller or client, by the first of these that it has; fits every cache.
+
+    It has the name of the attribute: a client may be called as another's subject is.
+    """
+    name = next((each for each in names if getattr(principal, each)), "")
+    named = (principal.issuer, name, getattr(principal, name, None))
+    return hashlib.sha256(repr(named).encode()).hexdigest()

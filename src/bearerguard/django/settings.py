@@ -22,9 +22,9 @@ from bearerguard.runtime.environment import check_names
 T = TypeVar("T")
 
 NAME = "BEARERGUARD"
-_OF_ADMISSION = ("REQUIRE", "OPTIONAL", "EXCLUDE", "PASS_PREFLIGHTS")
-_OPTIONS = (*_OF_ADMISSION, "GUARD", "USER")
-_OF_GUARD = frozenset(setting.name.removeprefix(PREFIX) for setting in SETTINGS)
+_ADMISSION_KEYS = ("REQUIRE", "OPTIONAL", "EXCLUDE", "PASS_PREFLIGHTS")
+_OPTIONS = (*_ADMISSION_KEYS, "GUARD", "USER")
+_GUARD_KEYS = frozenset(setting.name.removeprefix(PREFIX) for setting in SETTINGS)
 
 # A message of the core names an environment variable or an option of a constructor.
 _VARIABLE = re.compile(rf"(?<!settings\.)\b{PREFIX}(\w+)")
@@ -72,10 +72,10 @@ def given() -> Mapping[str, Any]:
 
 
 def _read(values: Mapping[str, Any]) -> Settings:
-    names = {PREFIX + key for key in (*_OF_GUARD, *_OPTIONS)}
+    names = {PREFIX + key for key in (*_GUARD_KEYS, *_OPTIONS)}
     check_names([PREFIX + str(key) for key in values], names, prefix=PREFIX, closed=True)
     options: Any = {
-        key.lower(): values[key] for key in _OF_ADMISSION if values.get(key) is not None
+        key.lower(): values[key] for key in _ADMISSION_KEYS if values.get(key) is not None
     }
     user = _loaded("USER", values.get("USER"))
     if user is not None and not callable(user):
@@ -83,7 +83,7 @@ def _read(values: Mapping[str, Any]) -> Settings:
             f"{_key('USER')}: give a function that takes a Principal and returns a user or None,"
             ' or its path, such as "shop.users.user_of"'
         )
-    own = {PREFIX + key: values[key] for key in values if key in _OF_GUARD}
+    own = {PREFIX + key: values[key] for key in values if key in _GUARD_KEYS}
     if values.get("GUARD") is None:
         return Settings(Guard.from_mapping(own), is_own=True, options=options, user=user)
     if own:

@@ -35,7 +35,7 @@ class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
         return list(security_schemes(protection().guard).values())
 
     def get_security_requirement(self, auto_schema: Any) -> list[Any]:
-        """Return what an operation needs."""
+        """Return the Security Requirement Objects of an operation (OpenAPI 3.0, §4.7.30)."""
         in_force = protection()
         own = requirement_of_view(auto_schema.view, auto_schema.method)
         return [

@@ -1,7 +1,7 @@
 """`BEARERGUARD["USER"]`: the Django user of a principal.
 
 A valid token whose user does not exist, or is not active, is refused with 403: another token for
-the same user would not help. What the hook raises is Django's to handle, as from a view.
+the same user would not help. An exception of the hook is handled by Django, as that of a view.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 from asgiref.sync import async_to_sync, sync_to_async
 from django.apps import apps
 
-from bearerguard.django.protection import Visit, is_async
+from bearerguard.django.protection import GuardedRequest, is_async
 from bearerguard.errors import ConfigurationError, Reason
 from bearerguard.guard.decision import Deny
 from bearerguard.protocol.http.challenge import Challenge
@@ -19,35 +19,38 @@ from bearerguard.protocol.http.challenge import Challenge
 NO_ACCOUNT = Reason("no_account", "There is no active account for this access token")
 
 
-def set_user(visit: Visit, request: Any) -> Deny | None:
+def set_user(guarded: GuardedRequest, request: Any) -> Deny | None:
     """Set `request.user` and `request.auser`; return the refusal if the principal has no user."""
-    hook = visit.protection.user
+    hook = _hook_for(guarded, request)
     if hook is None:
-        return None
-    if not visit.principal.is_authenticated:
-        _set_anonymous(request)
         return None
     if is_async(hook):
         hook = async_to_sync(hook)
-    return _set(visit, request, hook(visit.principal))
+    return _set(guarded, request, hook(guarded.principal))
 
 
-async def aset_user(visit: Visit, request: Any) -> Deny | None:
+async def aset_user(guarded: GuardedRequest, request: Any) -> Deny | None:
     """Do what `set_user` does; a sync hook runs in Django's thread for sync code."""
-    hook = visit.protection.user
+    hook = _hook_for(guarded, request)
     if hook is None:
-        return None
-    if not visit.principal.is_authenticated:
-        _set_anonymous(request)
         return None
     if not is_async(hook):
         hook = sync_to_async(hook, thread_sensitive=True)
-    return _set(visit, request, await hook(visit.principal))
+    return _set(guarded, request, await hook(guarded.principal))
 
 
-def _set(visit: Visit, request: Any, user: Any) -> Deny | None:
+def _hook_for(guarded: GuardedRequest, request: Any) -> Any:
+    """Return the hook to call, None if there is none or the request has no token."""
+    hook = guarded.protection.user
+    if hook is not None and not guarded.principal.is_authenticated:
+        _set_anonymous(request)
+        return None
+    return hook
+
+
+def _set(guarded: GuardedRequest, request: Any, user: Any) -> Deny | None:
     if user is None:
-        return _deny(visit, "returned None for a valid token")
+        return _deny(guarded, "returned None for a valid token")
     is_authenticated = getattr(user, "is_authenticated", None)
     if is_authenticated is None:  # such as the tuple of `get_or_create`
         raise ConfigurationError(
@@ -55,15 +58,15 @@ def _set(visit: Visit, request: Any, user: Any) -> Deny | None:
         )
     # An anonymous user is never active: the hook returns one for a token that has no user.
     if is_authenticated and not getattr(user, "is_active", True):
-        return _deny(visit, "returned a user who is not active for a valid token")
-    _give(request, user)
+        return _deny(guarded, "returned a user who is not active for a valid token")
+    _assign(request, user)
     return None
 
 
-def _deny(visit: Visit, cause: str) -> Deny:
-    guard = visit.protection.guard
-    guard.report(NO_ACCOUNT.code, f'BEARERGUARD["USER"] {cause}', place=visit.place())
-    return Deny(403, NO_ACCOUNT, (Challenge(guard.realm),), principal=visit.principal)
+def _deny(guarded: GuardedRequest, cause: str) -> Deny:
+    guard = guarded.protection.guard
+    guard.report(NO_ACCOUNT.code, f'BEARERGUARD["USER"] {cause}', place=guarded.place())
+    return Deny(403, NO_ACCOUNT, (Challenge(guard.realm),), principal=guarded.principal)
 
 
 def _set_anonymous(request: Any) -> None:
@@ -72,10 +75,10 @@ def _set_anonymous(request: Any) -> None:
         # Django's models may be imported only when its apps are loaded.
         from django.contrib.auth.models import AnonymousUser  # noqa: PLC0415
 
-        _give(request, AnonymousUser())
+        _assign(request, AnonymousUser())
 
 
-def _give(request: Any, user: Any) -> None:
+def _assign(request: Any, user: Any) -> None:
     async def auser() -> Any:
         return user
 

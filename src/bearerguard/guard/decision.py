@@ -28,7 +28,8 @@ from bearerguard.runtime.flow import Flow
 class Allow:
     """The request may pass as `principal`, which may be `ANONYMOUS`.
 
-    `kept` is where an adapter keeps the headers of responses to the token, if it is cached.
+    `kept` is the cache entry of the token, if it is cached; an adapter stores the headers of
+    responses there.
     """
 
     principal: Principal

@@ -1,7 +1,7 @@
 """What the guard reports to an operator: one log line a minute per reason and issuer, and events.
 
-Lines that are left out are counted. The next line of that kind gives the number, or, where none
-follows, a line that sums up all kinds.
+Lines that are left out are counted. The next line of that kind has the number; if none follows, a
+summary of all kinds has it.
 
 An event names the reason and the remedy. It never holds a token, a secret, a subject or
 any claim but those that say which tokens an issuer sends (iss, aud, typ, alg, kid, exp), and,
@@ -74,8 +74,8 @@ class Place:
 def request_id(names: Sequence[str], header: Callable[[str], str | None]) -> str:
     """Return the first id that a request has in one of these header fields, "" for none.
 
-    `header` returns the value of a field by its lower-case name. Of `traceparent` it is the
-    trace-id.
+    `header` returns the value of a field by its lower-case name. The id in a `traceparent` is its
+    trace-id (W3C Trace Context §3.2.2).
     """
     for name in names:
         value = header(name)
@@ -123,7 +123,7 @@ class Events:
         """Report an event. A callback that raises is logged, and the request goes on.
 
         `about` separates events of one code that have different causes: each gets its own line.
-        `place` is the request that it concerns, and `details` are further ones for programs.
+        `place` is the request that the event concerns; `details` are further values for programs.
         """
         left_out = self._lines.admit((code, issuer, about))
         known = {**(place.details() if place is not None else {}), **(details or {})}

@@ -1,7 +1,7 @@
 """Why a token is accepted or refused, as values for people and programs.
 
-Owns what an explanation may show: what refusals show in logs, never the token, its signature or a
-value of `sub`. Knows nothing of how a token is validated.
+Owns what an explanation may show: as much as log lines about refusals, and never the token, its
+signature or the value of `sub`. Does not know how a token is validated.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is known of the last fetches from one place: when they succeeded, why they failed.
+"""The last fetches from one source: when one succeeded, why one failed, and how long they took.
 
 For `Guard.health`; the text of an error is left out, since it may quote a URL with a secret.
 """

@@ -114,8 +114,8 @@ class Guard:
             sets none; None leaves it out.
         denial_body: makes the body of a refusal from the decision: `(media type, bytes)`.
         request_id_headers: the header fields, the preferred first, by which proxies and other
-            services name a request; log lines and events of refusals have it too. Of
-            `traceparent` it is the trace-id. An empty list leaves it out.
+            services name a request; log lines and events of refusals have the id too. The id in a
+            `traceparent` is its trace-id. An empty list leaves it out.
         revocations: tokens revoked before they expire, such as `Revocations(RedisStore(...))`;
             in the database of an embedded server by default.
         route_opaque: returns the issuer, or its url, of a token that is not a JWT; required where
@@ -140,7 +140,7 @@ class Guard:
         ConfigurationError: an option is missing or unsafe.
     """
 
-    # Whoever took a part out of this guard, and takes it again when the state is replaced.
+    # Called when the state is replaced: objects that hold parts of this guard read them again.
     _dependents: tuple[weakref.WeakMethod[Callable[[], None]], ...] = ()
     #: The names of the settings that `from_env` or `from_mapping` has read.
     settings_read: frozenset[str] = frozenset()
@@ -258,7 +258,7 @@ class Guard:
             server.on_revocation(self._forward if forwards else self._revoker.add)
 
     def _observed(self) -> Tracer:
-        """Let the observers see each decision: adapters find no token by themselves."""
+        """Attach the observers; adapters then find no cached token, and each decision is seen."""
         self.cached, self.recent = _not_cached, {}
         self._observers.configured = self._trust.configured
         self._observers.attach(self.health)
@@ -352,7 +352,7 @@ class Guard:
         if tracer is None:
             return self._decide_now(authorization, requirement, optional, place)
         trace = tracer.begin()
-        # As the adapters of a guard without observers find it.
+        # Adapters do the same for a guard without observers.
         known = self._tokens.find(authorization[0]) if len(authorization) == 1 else None
         decision: Decision | Pending
         if known is None:
@@ -503,10 +503,10 @@ class Guard:
     ) -> Explanation:
         """Say why a token is accepted or refused: every check, with what was expected and found.
 
-        The keys of the issuer are fetched if need be, and an opaque token is introspected anew.
+        The keys of the issuer are fetched if necessary, and an opaque token is introspected again.
         Nothing is cached or reported. `require` is what a route requires besides the guard's own
-        requirement; `at` is the time to decide at in Unix seconds, now by default. Raises nothing
-        for a token, whatever it is.
+        requirement; `at` is the time of the decision in Unix seconds, now by default. No token
+        makes it raise an exception.
         """
         return self.run(self._explaining(token, require, at))
 
@@ -563,10 +563,10 @@ class Guard:
 
         `ready`: whether tokens can be validated now. Stale keys, and a stale list of revocations,
         are still used, so they are ready; absent or dead ones are not, and are fetched in the
-        background. `fresh`: whether everything is as new as it should be, for alerts: nothing is
-        stale, and introspection works. Introspection does not affect `ready`: it recovers only by
-        the requests that arrive. The keys of tenants are listed and affect neither: an outage of
-        one concerns no other.
+        background. `fresh`, for alerts: whether nothing is stale, and introspection works.
+        Introspection does not affect `ready`: only arriving requests can show that it has
+        recovered. The keys of tenants are listed and affect neither: an outage of one tenant's
+        issuer does not affect the others.
 
         The keys of an issuer are fresh, static, absent (not fetched yet), stale (the last refresh
         failed, or is overdue), dead (too old to be used) or unused. Introspection is ok, failing,
@@ -633,7 +633,7 @@ class Guard:
     def on_state_replaced(self, prepare: Callable[[], None]) -> None:
         """Have `prepare`, a bound method that is held weakly, called by each `replace_state`.
 
-        Whoever takes `recent`, `clock` or another part out of this guard takes it again there.
+        An object that holds `recent`, `clock` or another part of this guard reads it again there.
         """
         alive = [each for each in self._dependents if each() is not None]
         self._dependents = (*alive, weakref.WeakMethod(prepare))
@@ -642,15 +642,22 @@ class Guard:
         """Act with the state of another guard, its `vars`; return the state until now.
 
         For `bearerguard.testing` alone: a guard that was made for a real issuer is tested with one
-        that is not. What was taken out of this guard is taken again.
+        that is not. What was taken out of this guard is taken again. If that fails, it is done for
+        all the others before the first exception is raised: none must keep the other state.
         """
         own = vars(self)
         before = dict(own)
         own.update({**state, "_dependents": self._dependents})
+        failures: list[Exception] = []
         for dependent in self._dependents:
             prepare = dependent()
             if prepare is not None:
-                prepare()
+                try:
+                    prepare()
+                except Exception as error:
+                    failures.append(error)
+        if failures:
+            raise failures[0]
         return before
 
     def _warming(self) -> Iterable[Flow[None]]:

@@ -57,8 +57,7 @@ class DecisionRecord:
         issuer: the url of the configured issuer, for a tenant that of its pattern; None where none
             is known.
         status: the HTTP status of the refusal, None for `allow`.
-        is_cached: whether the token was found among those validated before; None where no token
-            was looked up.
+        is_cached: whether the token was found in the cache; None if none was looked up.
         is_stale: whether the decision relied on keys, or on an introspection response, that should
             have been renewed by now.
         seconds: how long the decision took, fetches included.
@@ -78,14 +77,14 @@ class DecisionRecord:
 class FetchRecord:
     """One request to an issuer, or one read of the revocations that workers share.
 
-    A fetch that was given up, because its client went away, makes no record.
+    A fetch that was cancelled, because its client has disconnected, makes no record.
 
     Attributes:
         target: `metadata`, `jwks`, `introspection` or `revocations`.
-        result: `ok` if it gave what was asked for, else `failed`.
+        result: `ok` if it returned the requested document, else `failed`.
         error: what went wrong, None for `ok`: `unknown_host`, `refused`, `unreachable`,
             `timed_out`, `tls`, `closed`, `too_large`, `encoding`, `invalid_url`, `redirect`,
-            `status`, `not_json`, `content` (another document than was asked for), `store` or
+            `status`, `not_json`, `content` (not the requested document), `store` or
             `other`.
         issuer: the url of the configured issuer, for a tenant that of its pattern; None for
             revocations.
@@ -124,7 +123,7 @@ class Observer(Protocol):
 
 @runtime_checkable
 class HealthObserver(Protocol):
-    """An observer that reads the guard's health too, such as for gauges."""
+    """An observer that also reads the guard's health, for example for gauges."""
 
     def attached(self, health: Health) -> None:
         """Note how to read the health of a guard that has this observer; the guard calls it once.
@@ -142,7 +141,7 @@ class AttachedGuards:
         self._guards: tuple[weakref.WeakMethod[Health], ...] = ()
 
     def add(self, health: Health) -> None:
-        """Read another guard's health, a bound method, too."""
+        """Add another guard, by the bound method that returns its health."""
         alive = [each for each in self._guards if each() is not None]
         self._guards = (*alive, weakref.WeakMethod(health))
 
@@ -199,7 +198,7 @@ class Observers:
                 self._failed(observer)
 
     def watch(self, target: FetchTarget, issuer: str | None, method: str | None = "GET") -> Watch:
-        """Return what watches the fetches of one target."""
+        """Return a `Watch` of the fetches of one target."""
         if not self._observers:
             return unwatched
         named = None if issuer is None else self.configured(issuer)

@@ -83,4 +83,4 @@ class Adapter(ABC, Generic[App]):
 
     @abstractmethod
     def _prepare(self) -> None:
-        """Prepare what each request needs: at the end of the constructor, and anew in a test."""
+        """Prepare what each request needs: in the constructor, and if a test replaces the guard."""

@@ -1,8 +1,8 @@
-"""Finds the guard of an app: by the app, or by its import path, `module:attribute`, as servers do.
+"""Finds the guard of an app, given the app or its import path: `module:attribute`, as for servers.
 
-The path names a guard, an app of any framework, or `create_app()`. Imports no framework: guards are
-found in the attributes where middleware, extensions and routes keep them, and that of a Django
-project by its settings.
+The path names a guard, an app of any framework, or `create_app()`. Imports no framework: it looks
+for guards in the attributes where middleware, extensions and routes keep them, and for that of a
+Django project in its settings.
 """
 
 from __future__ import annotations
@@ -46,10 +46,17 @@ def guard_at(path: str) -> AppGuard:
     """
     module, _, attribute = path.partition(":")
     loaded = _imported(path, module)
-    named = _attribute(path, loaded, attribute)
     of_module = [AppGuard(each) for each in vars(loaded).values() if isinstance(each, Guard)]
-    found = _guards(named) or guards_of_django() or of_module
-    return _only(path, found, "name", f", such as {module}:guard")
+    try:
+        named = _attribute(path, loaded, attribute)
+        found = _guards(named) or guards_of_django() or of_module
+    except ConfigurationError:
+        raise
+    except (Exception, SystemExit) as error:  # code of the app runs, such as that of a lazy object
+        raise ConfigurationError(
+            f"{path}: finding its guard raised {type(error).__name__}: {error}"
+        ) from error
+    return _single(path, found, "name", f", such as {module}:guard")
 
 
 def guard_in(thing: object) -> AppGuard:
@@ -58,7 +65,7 @@ def guard_in(thing: object) -> AppGuard:
     Raises:
         ConfigurationError: it has no guard, or more than one.
     """
-    return _only(type(thing).__name__, _guards(thing), "pass")
+    return _single(type(thing).__name__, _guards(thing), "pass")
 
 
 def guards_of_django() -> list[AppGuard]:
@@ -69,10 +76,10 @@ def guards_of_django() -> list[AppGuard]:
     if not hasattr(settings, "BEARERGUARD"):
         return []
     protection = import_module(_DJANGO).protection()
-    return [_besides(protection.guard, protection.admission.requirement)]
+    return [_with_requirement(protection.guard, protection.admission.requirement)]
 
 
-def _only(where: str, found: list[AppGuard], verb: str, example: str = "") -> AppGuard:
+def _single(where: str, found: list[AppGuard], verb: str, example: str = "") -> AppGuard:
     # The same guard may be found again in a route, without what the middleware requires.
     different = list({id(each.guard): each for each in reversed(found)}.values())
     if not different:
@@ -114,14 +121,17 @@ def _attribute(path: str, module: ModuleType, attribute: str) -> object:
     is_factory = attribute.endswith("()")
     found: Any = module
     for name in attribute.removesuffix("()").split("."):
-        if not hasattr(found, name):
-            raise ConfigurationError(f"{path}: {module.__name__} has no {name!r}: check the name")
-        found = getattr(found, name)
+        try:
+            found = getattr(found, name)
+        except AttributeError as error:
+            raise ConfigurationError(
+                f"{path}: {module.__name__} has no {name!r}: check the name"
+            ) from error
     if not is_factory:
         return found
     try:
         return found()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigurationError(
             f"{path}: calling it raised {type(error).__name__}: {error}"
         ) from error
@@ -140,15 +150,15 @@ def _guard_of(thing: object) -> AppGuard | None:
     if isinstance(thing, Guard):
         return AppGuard(thing)
     if isinstance(thing, Adapter):
-        return _besides(thing.guard, thing.admission.requirement)
+        return _with_requirement(thing.guard, thing.admission.requirement)
     guard = getattr(thing, "guard", None)  # such as an extension, or a security dependency
     if not isinstance(guard, Guard):
         return None
-    return _besides(guard, getattr(thing, "requirement", None))
+    return _with_requirement(guard, getattr(thing, "requirement", None))
 
 
-def _besides(guard: Guard, requirement: object) -> AppGuard:
-    """Return a guard with what is required besides: middleware keeps both as one."""
+def _with_requirement(guard: Guard, requirement: object) -> AppGuard:
+    """Return a guard and a requirement, None if it is the guard's own: middleware combines them."""
     if not isinstance(requirement, Requirement) or requirement == guard.requirement:
         return AppGuard(guard)
     return AppGuard(guard, requirement)
@@ -170,7 +180,7 @@ def _inside(root: object) -> Iterator[AppGuard]:
             # The options of middleware that the framework makes later.
             guard = each.get("guard")
             if isinstance(guard, Guard):
-                yield _besides(guard, each.get("require"))
+                yield _with_requirement(guard, each.get("require"))
             else:
                 waiting += list(each.values())
         elif isinstance(each, list | tuple):

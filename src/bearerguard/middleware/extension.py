@@ -25,7 +25,7 @@ App = TypeVar("App", bound=ConfiguredApp)
 
 
 class Extension(ABC, Generic[App]):
-    """Authenticates every request of an app; a framework's `BearerGuard` names the arguments."""
+    """Authenticates every request of an app; each `BearerGuard` documents the arguments."""
 
     def __init__(
         self,

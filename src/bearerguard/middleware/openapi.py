@@ -53,7 +53,7 @@ def security_requirements(
 
 
 def metadata_url(issuer: Issuer) -> str | None:
-    """Return where an issuer's metadata is, None where there is none to be found."""
+    """Return the URL of an issuer's metadata, None if it is not discovered."""
     given = (issuer.keys, issuer.shared_secret, issuer.jwks_uri, issuer.tenants)
     if any(each is not None for each in given):
         return None

@@ -15,10 +15,10 @@ from bearerguard.middleware.expiry_headers import exposed, of_refusal
 from bearerguard.runtime.messages import Response
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"  # RFC 9457
-# What a framework makes or changes itself where a refusal passes through its error handlers.
-_OF_BODY = frozenset({"content-type", "content-length"})
+# A framework sets these itself where a refusal passes through its error handlers.
+_BODY_HEADERS = frozenset({"content-type", "content-length"})
 # The headers that an error handler's own response must still have (RFC 9110 §11.6.1).
-_KEPT = frozenset({"www-authenticate", "cache-control", "retry-after"})
+_REQUIRED_HEADERS = frozenset({"www-authenticate", "cache-control", "retry-after"})
 
 
 def refusal(
@@ -60,7 +60,7 @@ def joined_headers(response: Response) -> dict[str, str]:
     """
     headers: dict[str, str] = {}
     for name, value in response.headers:
-        if name.lower() not in _OF_BODY:
+        if name.lower() not in _BODY_HEADERS:
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return headers
 
@@ -69,7 +69,7 @@ def kept_headers(response: Response) -> dict[str, list[str]]:
     """Return the headers of a refusal that an error handler's own response must still have."""
     kept: dict[str, list[str]] = {}
     for name, value in response.headers:
-        if name.lower() in _KEPT:
+        if name.lower() in _REQUIRED_HEADERS:
             kept.setdefault(name, []).append(value)
     return kept
 
@@ -77,9 +77,9 @@ def kept_headers(response: Response) -> dict[str, list[str]]:
 def may_replace(response: Response | None, status: int) -> bool:
     """Whether a response of this status may be sent where a request was refused.
 
-    `response` is the refusal that the framework was given, None if it never got that far. An error
-    handler may redirect a browser to a login, or respond 404; it must not turn a refusal into a
-    success or a server error.
+    `response` is the refusal that the extension raised, None if the framework did not call it. An
+    error handler may redirect a browser to a login, or respond 404; it must not turn a refusal into
+    a success or a server error.
     """
     if response is None:
         return False

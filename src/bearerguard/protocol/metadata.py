@@ -86,11 +86,11 @@ _SPELLINGS: Mapping[str, Callable[[str], str]] = {
 }
 
 
-def issuer_slip(url: str) -> str:
-    """Return what is wrong with a URL that somebody took for an issuer identifier, "" if nothing.
+def issuer_mistake(url: str) -> str:
+    """Return why a URL is not an issuer identifier, and the right one; "" if it may be one.
 
-    The text has the right form: the issuer is what its metadata calls `issuer`, and neither the
-    URL of that metadata nor one of the endpoints in it.
+    The identifier is the `issuer` of the metadata, neither the URL of the metadata nor one of the
+    endpoints in it.
     """
     if "@" in url.partition("://")[2].partition("/")[0]:
         return ""  # refused elsewhere, without quoting the password

@@ -6,7 +6,7 @@ _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
 def in_words(seconds: float) -> str:
-    """Return whole units of a duration, the largest of which there are two or more."""
+    """Return a number of seconds in whole units: the largest unit that fits at least twice."""
     for size, unit in _UNITS:
         if seconds >= 2 * size:
             return f"{int(seconds // size)} {unit}"

@@ -29,8 +29,8 @@ def check_names(
         given: all names of the environment.
         known: the names that the caller reads.
         prefix: the beginning of the names that are checked.
-        others: beginnings of names that somebody else reads.
-        closed: whether nobody else has names here: then one that resembles none is refused too.
+        others: prefixes of names that are read elsewhere.
+        closed: whether a name that resembles no known one is refused too.
 
     Raises:
         ConfigurationError: the message has the name given, and the one that was meant.

@@ -12,7 +12,7 @@ from types import TracebackType
 
 from bearerguard.errors import ConfigurationError
 
-# The modules that each extra installs, and of its dependencies those that this package imports.
+# The modules that each extra installs, with those of its dependencies that this package imports.
 MODULES_OF_EXTRA: dict[str, tuple[str, ...]] = {
     "starlette": ("starlette",),
     "fastapi": ("fastapi", "starlette"),
@@ -27,7 +27,7 @@ MODULES_OF_EXTRA: dict[str, tuple[str, ...]] = {
     "client": ("httpx", "keyring", "requests"),
     "cli": ("rich", "typer", "uvicorn"),
     "prometheus": ("prometheus_client",),
-    # A namespace package, which other distributions may have made.
+    # A namespace package, which may be there through other distributions.
     "opentelemetry": ("opentelemetry", "opentelemetry.metrics", "opentelemetry.trace"),
 }
 
@@ -40,13 +40,13 @@ class MissingExtra(ConfigurationError, ModuleNotFoundError):
 
 
 class Extra:
-    """A `with` block for imports: a package of the extra that is missing is a `MissingExtra`.
+    """A `with` block for imports, which raises `MissingExtra` if a package of the extra is missing.
 
-    Any other missing module, such as a dependency of an installed package, stays as it is.
+    The error about any other missing module, such as a dependency of a package, is not changed.
 
     Args:
         name: the extra.
-        needed_by: what needs it, as the message names it.
+        needed_by: what needs the extra, for the message.
 
     Raises:
         MissingExtra: a package of the extra is not installed.

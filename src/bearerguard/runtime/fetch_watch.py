@@ -1,6 +1,6 @@
-"""Watching one fetch: an interface that flows call, and observers of the guard implement.
+"""Watching one fetch: an interface that flows call and the guard's observers implement.
 
-Knows neither the guard nor who wants to know.
+Knows neither the guard nor its observers.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from bearerguard.runtime.messages import Response
 
 
 class FetchWatch:
-    """Watches a fetch, from the request to the content that was read; this class does nothing.
+    """Watches a fetch, from the request to the parsed content; this class does nothing.
 
-    Used in a `with` block, which an exception leaves if the fetch gave nothing usable.
+    Used in a `with` block. An exception leaves the block if the fetch returned nothing usable.
 
     Attributes:
-        response: set by whoever fetches, once it has arrived.
+        response: the response; the block sets it when it has arrived.
     """
 
     __slots__ = ("response",)
@@ -39,7 +39,7 @@ class FetchWatch:
 
 
 Watch: TypeAlias = Callable[[str], FetchWatch]
-"""Returns what watches a fetch of this URL."""
+"""Returns the `FetchWatch` of a fetch from this URL."""
 
 
 def unwatched(_url: str) -> FetchWatch:

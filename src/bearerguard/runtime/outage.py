@@ -1,4 +1,4 @@
-"""An outage: the failures in a row of one thing, until it works again.
+"""An outage: the consecutive failures of one service, until it works again.
 
 Knows no log and no event.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 
 class Outage:
-    """The failures in a row of one thing, for the event that reports its recovery.
+    """Counts the consecutive failures of one service, for the event that reports its recovery.
 
     Args:
         monotonic: returns seconds that clock changes do not affect.
@@ -26,8 +26,8 @@ class Outage:
             self._since = self._monotonic()
         self._failures += 1
 
-    def ended(self) -> str:
-        """Note a success; return how long it had failed, "" if it had not."""
+    def succeeded(self) -> str:
+        """Note a success; return how long the outage lasted, "" if there was none."""
         failures, self._failures = self._failures, 0
         if not failures:
             return ""

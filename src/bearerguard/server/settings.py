@@ -189,9 +189,9 @@ class Settings:
 
     def _check_issuer(self) -> None:
         url: object = self.issuer
-        slip = metadata.issuer_slip(url) if isinstance(url, str) else ""
-        if slip:
-            raise ConfigurationError(f"AuthorizationServer(issuer): {quoted(url)} {slip}")
+        mistake = metadata.issuer_mistake(url) if isinstance(url, str) else ""
+        if mistake:
+            raise ConfigurationError(f"AuthorizationServer(issuer): {quoted(url)} {mistake}")
         usable = isinstance(url, str) and (
             metadata.is_https(url)
             or metadata.is_loopback_http(url)

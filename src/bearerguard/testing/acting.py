@@ -51,7 +51,7 @@ class Acting(Generic[Client]):
         self._stop = stop
 
     def stop(self) -> None:
-        """Have the client send again what it sent before."""
+        """Restore the header fields that the client sent before."""
         self._stop()
 
     def __enter__(self) -> Client:
@@ -78,9 +78,9 @@ def acting_as(
 
     Args:
         client: the client; the block gets it.
-        issuer: whose token; by default that of the innermost `trusted` block, or of the fixture
-            `bearerguard_issuer`.
-        opaque: send a token that must be introspected, no JWT.
+        issuer: the issuer of the token; by default that of the innermost `trusted` block, or the
+            fixture `bearerguard_issuer`.
+        opaque: send an opaque token, which must be introspected, instead of a JWT.
         token: the arguments of `LocalIssuer.token`: `scopes`, `subject`, `roles`, `claims`,
             `expires_in` (seconds), `client_id`.
 
@@ -114,7 +114,7 @@ def _send(client: Any, authorization: str) -> Callable[[], None]:
 
 
 def _is_a(client: object, module: str, name: str) -> bool:
-    """Whether a client is of a framework's class; a framework that is not loaded made none."""
+    """Whether a client is an instance of a framework's class, without importing the framework."""
     kind = getattr(sys.modules.get(module), name, None)
     return kind is not None and isinstance(client, kind)
 

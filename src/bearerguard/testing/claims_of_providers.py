@@ -6,9 +6,9 @@ A test asks for scopes and roles, and gets a token with the claims that the API 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
-from bearerguard.guard.config.claim_mapping import ClaimMapping
+from bearerguard.guard.config.claim_mapping import ClaimMapping, value_at
 
 # The claims that hold scopes as one text (RFC 8693 §4.2, Entra); all others are lists.
 _TEXTS = frozenset({"scope", "scp"})
@@ -35,12 +35,10 @@ def as_issued(claims: Mapping[str, Any], mapping: ClaimMapping, now: float) -> d
         _put(issued, mapping.client[0], issued.pop("client_id"))
     if mapping.audience != "aud":
         issued[mapping.audience] = issued.pop("aud")
-    # A `ClaimMapping` makes this a mapping from path to the values allowed, None for any.
-    required = cast("Mapping[str, Any]", mapping.required)
-    for path, values in required.items():
-        if _found(issued, path) is None:
-            usual = int(now) if path in _DATES else "test"
-            _put(issued, path, usual if values is None else values[0])
+    for path, values in mapping.required_values.items():
+        if value_at(issued, path) is None:
+            default = int(now) if path in _DATES else "test"
+            _put(issued, path, default if values is None else values[0])
     return issued
 
 
@@ -51,13 +49,6 @@ def _put(claims: dict[str, Any], path: str, value: Any) -> None:
         claims = claims.setdefault(each, {})
     present = claims.get(name)
     claims[name] = [*present, *value] if isinstance(present, list) else value
-
-
-def _found(claims: Mapping[str, Any], path: str) -> Any:
-    value: Any = claims
-    for name in _names(path):
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value
 
 
 def _names(path: str) -> list[str]:

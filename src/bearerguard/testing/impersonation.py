@@ -7,8 +7,10 @@ The guard, the middleware around it and the app stay the same objects. Only code
 from __future__ import annotations
 
 import secrets
+import threading
 import time
-from collections.abc import Generator
+import weakref
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -32,6 +34,18 @@ _PREFERRED = ("ES256", "EdDSA", "RS256")
 _SECRET_BYTES = 64  # enough for each of the algorithms
 
 
+class _Block:
+    """A block in which a guard has another state; `before` is its state once the block is over."""
+
+    def __init__(self, before: dict[str, Any]) -> None:
+        self.before = before
+
+
+# The blocks that each guard is in, those that began last at the end.
+_blocks: weakref.WeakKeyDictionary[Guard, list[_Block]] = weakref.WeakKeyDictionary()
+_changing = threading.RLock()
+
+
 @contextmanager
 def trusted(
     guard: object = None,
@@ -47,7 +61,8 @@ def trusted(
     inside the block, and it goes by the clock of the test issuer. Its other options hold. At the
     end all is as before: the guard refuses the tokens of the block, and forgets what was revoked.
 
-    Blocks may be nested, for the other issuers of a guard.
+    Blocks may be nested, for the other issuers of a guard. Those of several threads or tasks may
+    end in any order: the guard is as before when the last one of them has ended.
 
     Args:
         guard: the guard; or an app, a middleware, an extension or a dependency that has one. In a
@@ -68,14 +83,34 @@ def trusted(
         *(_trusting(each, local) if each is real else each for each in tested.issuers),
         **_options(tested, local),
     )
-    before = tested.replace_state(vars(stand_in))
     try:
-        with in_use(local):
+        with _acting_as(tested, vars(stand_in)), in_use(local):
             yield local
     finally:
-        tested.replace_state(before)
         stand_in.close()
         local.close()
+
+
+@contextmanager
+def _acting_as(guard: Guard, state: Mapping[str, Any]) -> Generator[None]:
+    """Have a guard act with another state inside the block."""
+    with _changing:
+        block = _Block(dict(vars(guard)))
+        _blocks.setdefault(guard, []).append(block)
+    try:
+        with _changing:
+            guard.replace_state(state)
+        yield
+    finally:
+        with _changing:
+            in_force = _blocks[guard]
+            place = in_force.index(block)
+            in_force.remove(block)
+            if place < len(in_force):
+                # The next one ends after this one, and must not bring this one's keys back.
+                in_force[place].before = block.before
+            else:
+                guard.replace_state(block.before)
 
 
 def guard_of(given: object) -> Guard:

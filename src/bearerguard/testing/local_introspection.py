@@ -72,7 +72,7 @@ class LocalIntrospection:
         return chosen
 
     def register(self, client: Introspection) -> None:
-        """Be the endpoint that a guard with these options expects, with the guard as its client."""
+        """Take the URL and the client credentials that a guard with these options uses."""
         self.endpoint = client.endpoint
         self.client_id = client.client_id or self.client_id
         self.client_secret = client.client_secret or self.client_secret

@@ -1,7 +1,7 @@
 """An issuer for tests: genuine tokens, keys, metadata and introspection, with faults on demand.
 
-It serves a guard in this process or over loopback HTTP. It can rotate and withdraw keys, be down,
-be slow, and send garbage; and it has a clock that a test moves.
+It serves a guard in this process or over loopback HTTP. It can rotate and withdraw keys, be down or
+slow, and send malformed documents. A test can move its clock.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ class LocalIssuer:
         return as_issued(standard, self._claims, now)
 
     def headers(self, **token: Unpack[TokenOptions]) -> dict[str, str]:
-        """Return the headers of a request that carries a token; the arguments are its."""
+        """Return the headers of a request with a token; the arguments are those of `token`."""
         return {names.AUTHORIZATION: f"{names.BEARER} {self.token(**token)}"}
 
     # Keys
@@ -320,9 +320,9 @@ class LocalIssuer:
         return Guard(self.issuer(introspection=how), **chosen)
 
     def close(self) -> None:
-        """Let later issuers of this process have its keys: an RSA key is slow to make.
+        """Let later issuers of this process reuse its keys: an RSA key is slow to generate.
 
-        Closing is not required. A token that is signed afterwards may pass as one of theirs.
+        Closing is not required. A token that is signed afterwards may be valid for those issuers.
         """
         if not self._is_closed:
             self._is_closed = True

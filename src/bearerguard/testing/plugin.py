@@ -36,10 +36,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def bearerguard_options(request: pytest.FixtureRequest) -> dict[str, Any]:
     """The options of `bearerguard_issuer`; override this fixture to set them.
 
-    With `guard`, the guard of the app under test, they are those of `trusted`: `issuer`, `tenant`.
-    The ini option `bearerguard_guard` names that guard; in a Django project it is that of
-    `settings.BEARERGUARD`. Without a guard, or with None, they are those of `LocalIssuer`: `url`,
-    `audience`, `algorithm`, …. The marker `bearerguard` sets options for one test.
+    `guard` is the guard of the app under test: by default the one that the ini option
+    `bearerguard_guard` names, or in a Django project that of `settings.BEARERGUARD`. With a guard,
+    the other options are the arguments of `trusted`: `issuer`, `tenant`. Without one, or with None,
+    they are those of `LocalIssuer`: `url`, `audience`, `algorithm`, …. The marker `bearerguard`
+    sets options for one test.
     """
     named = request.config.getini(_INI)
     return {"guard": _named(named)} if named else {}

@@ -14,7 +14,7 @@ from bearerguard.protocol.jose.jwk import SYMMETRIC
 Segment: TypeAlias = Mapping[str, Any] | bytes
 
 _RSA = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
-# Making an RSA key takes a tenth of a second: those of a closed issuer are used again.
+# Generating an RSA key takes a tenth of a second: those of a closed issuer are reused.
 _spare_rsa_keys: list[Any] = []
 
 
@@ -25,7 +25,7 @@ class SigningKey(signing.PrivateKey):
 
     @classmethod
     def generate(cls, algorithm: str, kid: str | None) -> Self:
-        """Make a key that no open issuer of this process has.
+        """Return a key that no open issuer of this process has.
 
         Raises:
             ConfigurationError: the algorithm is unknown or symmetric.
@@ -41,7 +41,7 @@ class SigningKey(signing.PrivateKey):
             ) from None
 
     def recycle(self) -> None:
-        """Let `generate` use it again, if it is slow to make. Whoever has it must not sign more."""
+        """Let `generate` reuse the key, if it is slow to generate; it must not sign any more."""
         if self.algorithm in _RSA:
             _spare_rsa_keys.append(self.private)
 

@@ -1,6 +1,6 @@
 """The examination of an API: how it refuses, what it says of itself, and what is in front of it.
 
-Only GET, HEAD and OPTIONS are sent, without a token or with a text that is none.
+Only GET, HEAD and OPTIONS are sent, without a token or with an invalid one.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit, urlunsplit
 
 from bearerguard.cli.doctor import web
-from bearerguard.cli.doctor.exchange import Exchange, Observer
+from bearerguard.cli.doctor.exchange import Exchange, Requester
 from bearerguard.cli.doctor.finding import Finding, Rule
 from bearerguard.errors import quoted
 from bearerguard.guard.config.issuer import Issuer
@@ -27,19 +27,19 @@ ABSENT = Rule(
 PARAMETERS = Rule(
     "challenge.parameters",
     "a challenge with a realm or another parameter, and no error for a missing token",
-    'send realm="…" and, with a token alone, error="…"',
+    'send realm="…", and error="…" only if the request had a token',
     "RFC 6750 §3, §3.1",
 )
 INVALID = Rule(
     "challenge.invalid",
-    "a text that is no token gets 401 with error=invalid_token",
+    "an invalid token gets 401 with error=invalid_token",
     "put the guard in front of this route",
     "RFC 6750 §3.1",
 )
 MALFORMED = Rule(
     "challenge.malformed",
     "malformed credentials get 400 with error=invalid_request",
-    "parse the Authorization field by its grammar, and never answer 500",
+    "parse the Authorization field by its grammar, and never respond with 500",
     "RFC 6750 §2.1, §3.1",
 )
 QUERY = Rule(
@@ -56,14 +56,14 @@ HEAD = Rule(
 )
 SLASH = Rule(
     "redirects.slash",
-    "the API answers at this URL, and no redirect eats a POST or drops the token",
-    "document the URL with the spelling that is not redirected, or turn such redirects off",
+    "the API responds at this URL, and no redirect turns a POST into a GET or drops the token",
+    "document the URL that is not redirected, or turn such redirects off",
     "RFC 9110 §15.4",
 )
 PLAIN = Rule(
     "redirects.http",
     "port 80 is closed: a client that uses http has sent the token in the clear already",
-    "close port 80 for the API's host, or answer 403 there",
+    "close port 80 for the API's host, or respond with 403 there",
     "RFC 6750 §5.3",
 )
 RESOURCE = Rule(
@@ -98,7 +98,7 @@ KNOWN = Rule(
 )
 PREFLIGHT = Rule(
     "cors.preflight",
-    "a preflight is answered without a token, and allows the Authorization field by name",
+    "a preflight passes without a token, and the response allows the Authorization field by name",
     "put the CORS middleware in front of the guard, and allow the origins of your pages",
     "Fetch §3.2.2, §4.8",
 )
@@ -132,7 +132,7 @@ COOKIES = Rule(
     "turn sessions off for the API: cookies need protection from CSRF, tokens do not",
     "RFC 9700 §4.7",
 )
-NO_TOKEN = ("Authorization", "Bearer doctor-is-no-token")
+_INVALID = ("Authorization", "Bearer doctor-is-no-token")
 _MALFORMED = ("Authorization", "Bearer doctor is no token")
 _JSON = ("Accept", names.JSON)
 _ORIGIN = ("Origin", web.FOREIGN_ORIGIN)
@@ -140,40 +140,40 @@ _BEARER, _DPOP, _INVALID_TOKEN = "bearer", "dpop", "invalid_token"
 _OK, _BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 200, 400, 401, 403, 404
 _NOT_ALLOWED, _UNAVAILABLE, _SERVER_ERROR = 405, 503, 500
 # Statuses by which a POST becomes a GET (RFC 9110 §15.4).
-_EATS_POST = frozenset({301, 302, 303})
+_POST_TO_GET = frozenset({301, 302, 303})
 # Amazon's API Gateway sends the field under this name.
 _REMAPPED = "x-amzn-remapped-www-authenticate"
 
 
 def bearer_challenge(exchange: Exchange) -> ReceivedChallenge | None:
-    """Return the challenge of a response that a token answers."""
+    """Return the Bearer or DPoP challenge of a response, None if it has none."""
     return challenge.find(challenge.parse(exchange.values("www-authenticate")), _BEARER, _DPOP)
 
 
-def first_request(observer: Observer, url: str) -> Exchange:
+def first_request(requester: Requester, url: str) -> Exchange:
     """Send the request without a token."""
-    return observer.get(url, _JSON, _ORIGIN)
+    return requester.get(url, _JSON, _ORIGIN)
 
 
-def findings(observer: Observer, url: str, guard: Sequence[Issuer] = ()) -> Iterator[Finding]:
+def findings(requester: Requester, url: str, guard: Sequence[Issuer] = ()) -> Iterator[Finding]:
     """Examine the API at a URL; `guard` are the issuers that its guard trusts, if it is known."""
-    first = first_request(observer, url)
-    yield from web.transport_security(observer, url)
+    first = first_request(requester, url)
+    yield from web.transport_security(requester, url)
     yield from web.clock(first)
     yield from _absent(first)
-    garbage = observer.get(url, _JSON, _ORIGIN, NO_TOKEN)
+    invalid = requester.get(url, _JSON, _ORIGIN, _INVALID)
     if not first.is_redirect:
-        yield from _invalid(first, garbage)
+        yield from _invalid(first, invalid)
     if first.status in {_UNAUTHORIZED, _FORBIDDEN}:
-        yield from _malformed(observer.get(url, _JSON, _MALFORMED))
-        yield from _query(observer, url)
-        yield from _head(observer.send("HEAD", url, [_JSON]), first)
+        yield from _malformed(requester.get(url, _JSON, _MALFORMED))
+        yield from _query(requester, url)
+        yield from _head(requester.send("HEAD", url, [_JSON]), first)
     yield from _cookies(first)
-    yield from _cached(first, garbage)
-    yield from _cors(observer, url, first)
-    yield from _redirects(observer, url)
-    yield from web.plain_http(observer, url, PLAIN)
-    yield from _resource(observer, url, first, guard)
+    yield from _cached(first, invalid)
+    yield from _cors(requester, url, first)
+    yield from _redirects(requester, url)
+    yield from web.plain_http(requester, url, PLAIN)
+    yield from _resource(requester, url, first, guard)
 
 
 def _absent(first: Exchange) -> Iterator[Finding]:
@@ -202,12 +202,15 @@ def _unguarded(first: Exchange) -> Iterator[Finding]:
     elif first.is_redirect:
         yield ABSENT.problem(
             f"status {first.status}, a redirect to {quoted(web.shown_url(web.location(first)))}",
-            "answer programs by 401, not by a redirect to a login page or another spelling",
+            "respond with 401, not with a redirect to a login page or to another spelling",
         )
     elif first.status == _FORBIDDEN:
-        yield ABSENT.warning("status 403 without a token", "answer 401: 403 is for weak tokens")
+        yield ABSENT.warning(
+            "status 403 without a token",
+            "respond with 401: 403 is for valid tokens that lack a scope or a role",
+        )
     elif first.status >= _SERVER_ERROR:
-        yield ABSENT.problem(f"status {first.status}", "mend the API")
+        yield ABSENT.problem(f"status {first.status}", "find the cause in the API's log")
     elif first.status == _NOT_FOUND:
         yield ABSENT.note("status 404", "pass the URL of a guarded route")
     else:
@@ -230,21 +233,21 @@ def _parameters(found: ReceivedChallenge) -> Iterator[Finding]:
         yield PARAMETERS.ok(f"the challenge has {named}")
 
 
-def _invalid(first: Exchange, garbage: Exchange) -> Iterator[Finding]:
-    found = bearer_challenge(garbage)
+def _invalid(first: Exchange, invalid: Exchange) -> Iterator[Finding]:
+    found = bearer_challenge(invalid)
     error = None if found is None else found.parameters.get("error")
-    if garbage.status == _UNAUTHORIZED and error == _INVALID_TOKEN:
-        yield INVALID.ok("a text that is no token gets 401 with error=invalid_token")
-    elif garbage.status == _UNAUTHORIZED:
+    if invalid.status == _UNAUTHORIZED and error == _INVALID_TOKEN:
+        yield INVALID.ok("an invalid token gets 401 with error=invalid_token")
+    elif invalid.status == _UNAUTHORIZED:
         yield INVALID.warning(f"401 with error={quoted(error)}: clients do not refresh their token")
-    elif garbage.status == _UNAVAILABLE:
-        yield INVALID.warning("503: the API cannot check tokens at the moment", "mend its issuer")
-    elif garbage.status and garbage.status == first.status:
-        yield INVALID.note(f"status {garbage.status}, as without a token: no token is needed here")
-    elif garbage.is_success:
-        yield INVALID.problem(f"status {garbage.status}: any text is accepted as a token")
+    elif invalid.status == _UNAVAILABLE:
+        yield INVALID.warning("503: the API cannot validate tokens now", "run doctor on its issuer")
+    elif invalid.status and invalid.status == first.status:
+        yield INVALID.note(f"status {invalid.status}, as without a token: no token is needed here")
+    elif invalid.is_success:
+        yield INVALID.problem(f"status {invalid.status}: any text is accepted as a token")
     else:
-        yield INVALID.problem(f"a text that is no token: {web.summary(garbage)}")
+        yield INVALID.problem(f"an invalid token: {web.summary(invalid)}")
 
 
 def _malformed(exchange: Exchange) -> Iterator[Finding]:
@@ -256,9 +259,9 @@ def _malformed(exchange: Exchange) -> Iterator[Finding]:
         yield MALFORMED.problem(f"malformed credentials: {web.summary(exchange)}")
 
 
-def _query(observer: Observer, url: str) -> Iterator[Finding]:
+def _query(requester: Requester, url: str) -> Iterator[Finding]:
     joint = "&" if urlsplit(url).query else "?"
-    exchange = observer.get(f"{url}{joint}access_token=doctor-is-no-token", _JSON)
+    exchange = requester.get(f"{url}{joint}access_token=doctor-is-no-token", _JSON)
     found = bearer_challenge(exchange)
     if found is not None and "error" in found.parameters:
         error = quoted(found.parameters["error"])
@@ -286,29 +289,29 @@ def _cookies(first: Exchange) -> Iterator[Finding]:
         yield COOKIES.note("the response without a token sets a cookie")
 
 
-def _cached(first: Exchange, garbage: Exchange) -> Iterator[Finding]:
+def _cached(first: Exchange, invalid: Exchange) -> Iterator[Finding]:
     if first.status in {_UNAUTHORIZED, _FORBIDDEN}:
         control = first.field("cache-control").lower()
         if first.values("age") or "hit" in first.field("x-cache").lower():
-            yield CACHED.problem("a cache answered with a stored refusal")
+            yield CACHED.problem("a cache responded with a stored refusal")
         elif "no-store" in control or "private" in control:
             yield CACHED.ok(f"the refusal has Cache-Control: {quoted(control)}")
         elif "public" in control or "max-age" in control:
             yield CACHED.problem(f"Cache-Control: {quoted(control)}")
         else:
             yield CACHED.note("the refusal has no Cache-Control")
-    control = garbage.field("cache-control").lower()
-    varies = "authorization" in garbage.field("vary").lower()
-    if garbage.response is None:
+    control = invalid.field("cache-control").lower()
+    varies = "authorization" in invalid.field("vary").lower()
+    if invalid.response is None:
         return
     if ("public" in control or "s-maxage" in control) and not varies:
         yield SHARED.problem(f"Cache-Control: {quoted(control)} without Vary: Authorization")
     else:
-        yield SHARED.ok("shared caches leave such responses out")
+        yield SHARED.ok("shared caches do not store such responses")
 
 
-def _cors(observer: Observer, url: str, first: Exchange) -> Iterator[Finding]:
-    exchange = web.preflight(observer, url, "GET", "authorization")
+def _cors(requester: Requester, url: str, first: Exchange) -> Iterator[Finding]:
+    exchange = web.preflight(requester, url, "GET", "authorization")
     allowed = web.allows_origin(exchange)
     headers = exchange.field("access-control-allow-headers").lower()
     if exchange.failure is not None:
@@ -327,7 +330,9 @@ def _cors(observer: Observer, url: str, first: Exchange) -> Iterator[Finding]:
             f"status {exchange.status}: the guard refuses preflights, so no page can call the API"
         )
     else:
-        yield PREFLIGHT.note("pages of an unknown origin may not call it", "nothing, if so wanted")
+        yield PREFLIGHT.note(
+            "pages of an unknown origin may not call it", "nothing, if that is intended"
+        )
     if not web.allows_origin(first):
         return
     if web.allows_origin(first) != "*" and "origin" not in first.field("vary").lower():
@@ -340,32 +345,32 @@ def _cors(observer: Observer, url: str, first: Exchange) -> Iterator[Finding]:
         yield EXPOSED.ok("pages can read the fields of refusals and expiry")
 
 
-def _redirects(observer: Observer, url: str) -> Iterator[Finding]:
+def _redirects(requester: Requester, url: str) -> Iterator[Finding]:
     parts = urlsplit(url)
     path = parts.path[:-1] if parts.path.endswith("/") else f"{parts.path}/"
     if path in {"", "/"}:
         return
     other = urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
-    for exchange in (observer.get(url, _JSON, _ORIGIN, NO_TOKEN), observer.get(other, NO_TOKEN)):
+    for exchange in (requester.get(url, _JSON, _ORIGIN, _INVALID), requester.get(other, _INVALID)):
         if not exchange.is_redirect:
             continue
         target = urlsplit(web.location(exchange))
         where = f"{web.shown_url(exchange.url)} redirects by {exchange.status}"
         if parts.scheme == "https" and target.scheme == "http":
             yield SLASH.problem(
-                f"{where} to http: a client that follows sends its request in the clear",
-                "let the app know that the proxy has TLS (X-Forwarded-Proto)",
+                f"{where} to http: a client that follows sends its request unencrypted",
+                "tell the app that the proxy terminates TLS (X-Forwarded-Proto)",
             )
         elif target.netloc != parts.netloc:
             yield SLASH.warning(f"{where} to another host: clients drop the token on the way")
-        elif exchange.status in _EATS_POST:
+        elif exchange.status in _POST_TO_GET:
             yield SLASH.warning(f"{where}: a POST becomes a GET without its body")
         else:
-            yield SLASH.note(f"{where}: each such request costs two")
+            yield SLASH.note(f"{where}: each such request takes two requests")
 
 
 def _resource(
-    observer: Observer, url: str, first: Exchange, guard: Sequence[Issuer]
+    requester: Requester, url: str, first: Exchange, guard: Sequence[Issuer]
 ) -> Iterator[Finding]:
     found = bearer_challenge(first)
     named = None if found is None else found.parameters.get("resource_metadata")
@@ -376,11 +381,11 @@ def _resource(
         yield NAMED.ok(f"the challenge names {quoted(named)}")
     elif named is not None:
         yield NAMED.problem(f"resource_metadata is {quoted(named)}, on another host")
-    exchanges = [observer.get(each, _JSON) for each in places]
+    exchanges = [requester.get(each, _JSON) for each in places]
     served = next((each for each in exchanges if each.status == _OK), None)
     if served is None:
         if named is None:
-            yield RESOURCE.note("there is no metadata: clients must be told which issuer to ask")
+            yield RESOURCE.note("there is no metadata: clients must know the issuer already")
         else:
             yield RESOURCE.problem("there is no metadata, though the challenge names it")
         return
@@ -396,7 +401,7 @@ def _resource(
     methods = content.get("bearer_methods_supported")
     if isinstance(methods, list) and {"query", "body"} & {str(each) for each in methods}:
         yield METHODS.warning(f"bearer_methods_supported is {quoted(methods)}")
-    yield from _servers(observer, published.authorization_servers, url)
+    yield from _servers(requester, published.authorization_servers, url)
     yield from _agreement(published, guard)
 
 
@@ -411,25 +416,26 @@ def _identity(resource: str, served: Exchange, url: str) -> Iterator[Finding]:
     expected = resource_metadata.metadata_urls(resource)[0]
     if served.url != expected:
         yield RESOURCE.warning(
-            f"{served.url} is of the resource {quoted(resource)}, whose place is {expected}",
-            "serve the metadata at the place of its resource",
+            f"{served.url} has the metadata of {quoted(resource)}, whose well-known URL is"
+            f" {expected}",
+            "serve the metadata at the well-known URL of its resource",
         )
     else:
         yield RESOURCE.ok(f"{quoted(resource)} covers {web.shown_url(url)}")
 
 
-def _servers(observer: Observer, servers: Sequence[str], url: str) -> Iterator[Finding]:
+def _servers(requester: Requester, servers: Sequence[str], url: str) -> Iterator[Finding]:
     if not servers:
         yield SERVERS.note("the metadata names no authorization server")
     for server in servers[:5]:
         if metadata.leads_here(server, url) or not (
             metadata.is_https(server) or metadata.is_loopback_http(server)
         ):
-            yield SERVERS.problem(f"{quoted(server)} is no https URL of another machine")
+            yield SERVERS.problem(f"{quoted(server)} is not an https URL of another machine")
             continue
         problems = []
         for place in metadata.metadata_urls(server):
-            exchange = observer.get(place, _JSON)
+            exchange = requester.get(place, _JSON)
             try:
                 if exchange.status == _OK:
                     metadata.parse(exchange.body, server)

@@ -18,7 +18,7 @@ from bearerguard import Guard
 from bearerguard.cli import output
 from bearerguard.cli.app_guard import app_guard
 from bearerguard.cli.doctor import api, issuer, report, server, web
-from bearerguard.cli.doctor.exchange import Exchange, Observer
+from bearerguard.cli.doctor.exchange import Exchange, Requester
 from bearerguard.cli.doctor.finding import Finding, Severity
 from bearerguard.cli.doctor.issuer import Discovered
 from bearerguard.errors import ConfigurationError, quoted
@@ -97,7 +97,7 @@ def doctor(
     ] = False,
     json: output.Json = False,
 ) -> None:
-    """Examine an issuer, an API or an authorization server, and say what to mend.
+    """Examine an issuer, an API or an authorization server, and say what to fix.
 
     Sends some tens of requests without credentials, and changes nothing. The exit code is 0 if
     there is no problem, 1 if there is one, and 75 if the target cannot be reached.
@@ -119,17 +119,17 @@ def doctor(
         reports: list[report.Report] = []
         for each in targets:
             transport = HttpTransport(timeout=timeout, ssl_context=context)
-            observer = Observer(transport, context, timeout=timeout)
+            requester = Requester(transport, context, timeout=timeout)
             wanted = _Wanted(each, as_issuer, as_api, as_server, known, client, stored)
             with output.waiting(f"Examining {each} …"):
-                reports.append(examined(observer, wanted))
+                reports.append(examined(requester, wanted))
     _print(reports, verbose=verbose, json=json)
     raise typer.Exit(max(map(_exit_code, reports)))
 
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """What to examine, and by what knowledge."""
+    """What to examine, as what, and what is known of it."""
 
     target: str
     as_issuer: bool
@@ -145,47 +145,47 @@ class _Wanted:
         return self.as_server or self.client is not None or self.stored is not None
 
 
-def examined(observer: Observer, wanted: _Wanted) -> report.Report:
+def examined(requester: Requester, wanted: _Wanted) -> report.Report:
     """Examine one target."""
     began = time.monotonic()
     findings: list[Finding] = []
     kinds = []
     trusted = next((each for each in wanted.guard if each.url == wanted.target), None)
-    found = None if wanted.as_api else issuer.discovered(observer, wanted.target, trusted)
-    first = None if wanted.as_issuer else api.first_request(observer, wanted.target)
-    if all(each.response is None for each in observer.exchanges):
-        findings += web.unreached(observer, observer.exchanges[0])
+    found = None if wanted.as_api else issuer.discovered(requester, wanted.target, trusted)
+    first = None if wanted.as_issuer else api.first_request(requester, wanted.target)
+    if all(each.response is None for each in requester.exchanges):
+        findings += web.unreached(requester, requester.exchanges[0])
     else:
-        if _is_issuer(observer, wanted, found, first) and found is not None:
+        if _is_issuer(requester, wanted, found, first) and found is not None:
             kinds.append("issuer")
-            findings += issuer.findings(observer, found, trusted)
+            findings += issuer.findings(requester, found, trusted)
             if wanted.audits or server.is_ours(found):
                 kinds.append("server")
-                findings += _audited(observer, wanted, found)
+                findings += _audited(requester, wanted, found)
         if first is not None and _is_api(wanted, found, first):
             kinds.append("api")
-            findings += api.findings(observer, wanted.target, wanted.guard)
-    findings += web.speed(observer.exchanges)
-    if observer.left_out:
-        findings.append(web.LIMIT.warning(f"{observer.left_out} requests were not sent"))
+            findings += api.findings(requester, wanted.target, wanted.guard)
+    findings += web.speed(requester.exchanges)
+    if requester.left_out:
+        findings.append(web.LIMIT.warning(f"{requester.left_out} requests were not sent"))
     return report.Report(
         wanted.target,
         tuple(kinds),
         tuple(dict.fromkeys(findings)),
-        sum(each.response is not None for each in observer.exchanges),
+        sum(each.response is not None for each in requester.exchanges),
         time.monotonic() - began,
     )
 
 
 def _is_issuer(
-    observer: Observer, wanted: _Wanted, found: Discovered | None, first: Exchange | None
+    requester: Requester, wanted: _Wanted, found: Discovered | None, first: Exchange | None
 ) -> bool:
     forced = wanted.as_issuer or wanted.audits
     if found is None or forced or found.published is not None:
         return found is not None
-    # Whatever challenges is an API. An endpoint of an issuer is below its metadata.
+    # A target that sends a challenge is an API. An endpoint is at a path below its issuer.
     challenges = first is not None and api.bearer_challenge(first) is not None
-    return not challenges and issuer.parent(observer, wanted.target) is not None
+    return not challenges and issuer.parent(requester, wanted.target) is not None
 
 
 def _is_api(wanted: _Wanted, found: Discovered | None, first: Exchange) -> bool:
@@ -193,15 +193,15 @@ def _is_api(wanted: _Wanted, found: Discovered | None, first: Exchange) -> bool:
     return wanted.as_api or not is_issuer or api.bearer_challenge(first) is not None
 
 
-def _audited(observer: Observer, wanted: _Wanted, found: Discovered) -> Iterator[Finding]:
+def _audited(requester: Requester, wanted: _Wanted, found: Discovered) -> Iterator[Finding]:
     client = wanted.client
     if wanted.stored is None:
-        yield from server.findings(observer, found, client)
+        yield from server.findings(requester, found, client)
         return
     from bearerguard.cli.doctor import store  # noqa: PLC0415 - an extra
 
-    yield from server.findings(observer, found, client or store.known_client(wanted.stored))
-    yield from store.findings(wanted.stored, observer.clock())
+    yield from server.findings(requester, found, client or store.known_client(wanted.stored))
+    yield from store.findings(wanted.stored, requester.clock())
 
 
 def _stored(given: str) -> Stored:
@@ -227,7 +227,9 @@ def _targets(target: str | None, known: Sequence[Issuer]) -> tuple[str, ...]:
     if "@" in urlsplit(target).netloc:
         raise ConfigurationError("TARGET: remove the user and the password from this URL")
     if not (metadata.is_https(target) or metadata.is_http(target)):
-        raise ConfigurationError(f"TARGET: {quoted(target)} is no https URL without a fragment")
+        raise ConfigurationError(
+            f"TARGET: pass an https URL without a fragment, not {quoted(target)}"
+        )
     return (target,)
 
 

@@ -1,6 +1,6 @@
-"""The doctor's requests: bounded in number and time, and each with what came of it.
+"""The doctor's requests, bounded in number and time, and their responses.
 
-No request carries credentials. A host that cannot be reached is not asked again.
+No request carries credentials. A host that cannot be reached gets no further request.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Exchange:
         return self.response is not None and document.redirect(self.response) != ""
 
     def values(self, name: str) -> list[str]:
-        """Return the value of each field of the response that is called `name`, in lower case."""
+        """Return the values of the response's fields called `name`, which is in lower case."""
         headers = () if self.response is None else self.response.headers
         return [value for key, value in headers if key.lower() == name]
 
@@ -81,14 +81,19 @@ class Exchange:
         return ", ".join(self.values(name))
 
 
-class Observer:
+class Requester:
     """Sends the requests of one examination; the same request is sent once.
 
     Args:
         transport: sends each request.
-        ssl_context: what certificates are checked with.
+        ssl_context: checks certificates.
         timeout: seconds for the TLS handshake that reads a certificate.
         clock: returns Unix seconds.
+        max_requests: how many requests are sent at most.
+        max_seconds: for how many seconds requests are sent at most.
+
+    Attributes:
+        left_out: how many requests were not sent because of these limits.
     """
 
     def __init__(

@@ -23,7 +23,7 @@ class Finding:
         check: the stable code of the check, `area.name`.
         severity: how bad it is.
         found: what was found.
-        expected: what a sound service shows.
+        expected: what a correct service does.
         remedy: what to change; empty if nothing is to be changed.
         section: where the rule is from.
     """
@@ -43,7 +43,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What one check expects, and what to change where it is not so."""
+    """What one check expects, and what to change if the service differs."""
 
     check: str
     expected: str
@@ -55,7 +55,7 @@ class Rule:
         return Finding(self.check, Severity.OK, found, self.expected, "", self.section)
 
     def note(self, found: str, remedy: str | None = None) -> Finding:
-        """Return a finding that is worth knowing."""
+        """Return a finding that is useful to know, and often a choice."""
         return self._unexpected(Severity.NOTE, found, remedy)
 
     def warning(self, found: str, remedy: str | None = None) -> Finding:

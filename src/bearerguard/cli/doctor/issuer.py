@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bearerguard.cli.doctor import keys, web
-from bearerguard.cli.doctor.exchange import Exchange, Observer
+from bearerguard.cli.doctor.exchange import Exchange, Requester
 from bearerguard.cli.doctor.finding import Finding, Rule
 from bearerguard.errors import quoted
 from bearerguard.guard.config.issuer import Issuer
@@ -27,7 +27,7 @@ PLACES = Rule(
 NAME = Rule(
     "discovery.issuer",
     "metadata whose `issuer` is the issuer, character by character",
-    "configure the name that the metadata has, as it is in `iss` of the tokens",
+    "configure the issuer exactly as the metadata and the `iss` of its tokens name it",
     "RFC 8414 §3.3, RFC 9207 §2.4",
 )
 SAME = Rule(
@@ -92,20 +92,20 @@ KEYS_CACHING = Rule(
 )
 CORS = Rule(
     "cors.metadata",
-    "pages of any origin may read the metadata and the keys",
+    "pages of every origin may read the metadata and the keys",
     "send Access-Control-Allow-Origin: * with these public documents, if apps in browsers log in",
     "RFC 9700 §2.6, Fetch §3.2",
 )
 TOKEN_CORS = Rule(
     "cors.token",
-    "the token endpoint is for pages of registered origins",
+    "only pages of registered origins may call the token endpoint",
     "allow registered origins, and never credentials",
     "RFC 9700 §2.6, Fetch §3.2",
 )
 INTROSPECTION = Rule(
     "introspection.authentication",
     "an introspection request without client credentials gets 401",
-    "demand client authentication at the introspection endpoint",
+    "require client authentication at the introspection endpoint",
     "RFC 7662 §2.1, §4",
 )
 _ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri", "introspection_endpoint")
@@ -119,7 +119,7 @@ _MAX_PARENTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Discovered:
-    """What is at an issuer's well-known places.
+    """What an issuer's well-known URLs respond with.
 
     Attributes:
         url: the issuer, as the user gave it.
@@ -140,7 +140,7 @@ class Discovered:
         return named if isinstance(named, str) else self.url
 
 
-def discovered(observer: Observer, url: str, guard: Issuer | None = None) -> Discovered:
+def discovered(requester: Requester, url: str, guard: Issuer | None = None) -> Discovered:
     """Request the metadata at each well-known place of an issuer.
 
     A URL that is a well-known place itself is requested alone.
@@ -151,7 +151,7 @@ def discovered(observer: Observer, url: str, guard: Issuer | None = None) -> Dis
         wanted = (configured,)
     elif WELL_KNOWN in url:
         wanted = (url,)
-    places = tuple(observer.get(each, _JSON, _ORIGIN) for each in wanted)
+    places = tuple(requester.get(each, _JSON, _ORIGIN) for each in wanted)
     found = [(each, published) for each in places if (published := _published(each)) is not None]
     # The document of this issuer comes first, whatever the order of the places.
     found.sort(key=lambda pair: pair[1]["issuer"] != url)
@@ -169,31 +169,31 @@ def _published(exchange: Exchange) -> dict[str, Any] | None:
     return content if isinstance(content.get("issuer"), str) else None
 
 
-def parent(observer: Observer, url: str) -> Discovered | None:
+def parent(requester: Requester, url: str) -> Discovered | None:
     """Return what is discovered at a shorter path: the issuer of one of its own endpoints."""
     stem = url.partition("?")[0].rstrip("/")
     for _ in range(_MAX_PARENTS):
         stem = stem.rpartition("/")[0]
         if urlsplit(stem).netloc == "":
             return None
-        found = discovered(observer, stem)
+        found = discovered(requester, stem)
         if found.published is not None:
             return found
     return None
 
 
 def findings(
-    observer: Observer, found: Discovered, guard: Issuer | None = None
+    requester: Requester, found: Discovered, guard: Issuer | None = None
 ) -> Iterator[Finding]:
     """Examine an issuer whose metadata was requested."""
-    yield from web.transport_security(observer, found.url)
+    yield from web.transport_security(requester, found.url)
     content, source = found.published, found.source
     if content is None and guard is not None and not _is_discovered(guard):
         yield PLACES.ok("no metadata, and the guard needs none")
-        yield from _keys(observer, {}, found, guard)
+        yield from _keys(requester, {}, found, guard)
         return
     yield from _places(found)
-    yield from _names(observer, found)
+    yield from _names(requester, found)
     if content is None or source is None:
         return
     yield from web.clock(source, None if guard is None else guard.leeway)
@@ -201,10 +201,10 @@ def findings(
     yield from endpoints(content, found.name)
     yield from advertised(content)
     yield from web.caching(METADATA_CACHING, "the metadata", source)
-    yield from _keys(observer, content, found, guard)
-    yield from _introspection(observer, content, found)
-    yield from _token_endpoint(observer, content, found)
-    yield from web.plain_http(observer, source.url)
+    yield from _keys(requester, content, found, guard)
+    yield from _introspection(requester, content, found)
+    yield from _token_endpoint(requester, content, found)
+    yield from web.plain_http(requester, source.url)
 
 
 def _is_discovered(guard: Issuer) -> bool:
@@ -245,12 +245,12 @@ def _held(exchange: Exchange) -> str:
     return f"the metadata of {quoted(content['issuer'])}"
 
 
-def _names(observer: Observer, found: Discovered) -> Iterator[Finding]:
+def _names(requester: Requester, found: Discovered) -> Iterator[Finding]:
     if WELL_KNOWN in found.url:
         return
     source = found.source
     if source is None:
-        above = parent(observer, found.url)
+        above = parent(requester, found.url)
         if above is not None:
             yield NAME.problem(
                 f"{quoted(found.url)} is a URL below the issuer {quoted(above.name)}",
@@ -297,6 +297,14 @@ def _may_be_fetched(url: object, issuer: str) -> bool:
     return metadata.is_loopback_http(url) and metadata.is_loopback_http(issuer)
 
 
+def may_be_requested(url: object, found: Discovered) -> bool:
+    """Whether the doctor may send requests to an endpoint of the metadata.
+
+    A remote server may give itself a name on this machine: where it was found counts as well.
+    """
+    return all(_may_be_fetched(url, each) for each in (found.url, found.name))
+
+
 def advertised(content: Mapping[str, Any]) -> Iterator[Finding]:
     """Check what the metadata advertises (RFC 9700)."""
     if "authorization_endpoint" in content:
@@ -341,7 +349,7 @@ def _names_of(content: Mapping[str, Any], name: str) -> list[str]:
 
 
 def _keys(
-    observer: Observer, content: Mapping[str, Any], found: Discovered, guard: Issuer | None
+    requester: Requester, content: Mapping[str, Any], found: Discovered, guard: Issuer | None
 ) -> Iterator[Finding]:
     configured = None if guard is None else guard.jwks_uri
     uri = configured or content.get("jwks_uri")
@@ -350,18 +358,18 @@ def _keys(
     if uri is None:
         yield KEYS_URI.warning("the metadata has no jwks_uri: tokens can be introspected only")
         return
-    if configured is None and not _may_be_fetched(uri, found.name):
+    if configured is None and not may_be_requested(uri, found):
         yield KEYS_URI.problem(f"jwks_uri is {quoted(uri)}")
         return
-    exchange = observer.get(str(uri), _JSON, _ORIGIN)
+    exchange = requester.get(str(uri), _JSON, _ORIGIN)
     refused = exchange.failure or _unserved(exchange)
     if refused is not None:
         yield KEYS_URI.problem(str(refused))
         return
-    yield KEYS_URI.ok(f"{web.shown_url(exchange.url)} answers")
+    yield KEYS_URI.ok(f"{web.shown_url(exchange.url)} responds")
     yield from keys.findings(
         exchange.body,
-        observer.clock(),
+        requester.clock(),
         advertised=_names_of(content, "id_token_signing_alg_values_supported"),
         accepted=None if guard is None else guard.accepted_algorithms,
     )
@@ -378,43 +386,46 @@ def _unserved(exchange: Exchange) -> FetchFailed | None:
 
 
 def _introspection(
-    observer: Observer, content: Mapping[str, Any], found: Discovered
+    requester: Requester, content: Mapping[str, Any], found: Discovered
 ) -> Iterator[Finding]:
     url = content.get("introspection_endpoint")
-    if not _may_be_fetched(url, found.name):
+    if not may_be_requested(url, found):
         return
-    # No token of anybody: the endpoint is to refuse before it looks at it.
-    exchange = observer.send("POST", str(url), [_FORM, _JSON], b"token=doctor")
+    # Not a real token: the endpoint must refuse the client before it looks at the token.
+    exchange = requester.send("POST", str(url), [_FORM, _JSON], b"token=doctor")
     if exchange.failure is not None:
-        yield INTROSPECTION.problem(str(exchange.failure), "mend the introspection endpoint")
+        yield INTROSPECTION.problem(str(exchange.failure), "make the endpoint reachable")
     elif exchange.status in {_UNAUTHORIZED, _FORBIDDEN}:
         yield INTROSPECTION.ok(f"without credentials: status {exchange.status}")
     elif exchange.status == _OK:
         yield INTROSPECTION.problem("anybody may introspect tokens: status 200")
     elif exchange.status == _BAD_REQUEST:
-        yield INTROSPECTION.note("without credentials: status 400, which clients cannot tell apart")
+        yield INTROSPECTION.note(
+            "without credentials: status 400, which also means a malformed request"
+        )
     else:
         yield INTROSPECTION.warning(
-            f"status {exchange.status}", "mend the introspection endpoint, or unpublish it"
+            f"status {exchange.status}",
+            "repair the introspection endpoint, or remove it from the metadata",
         )
 
 
 def _token_endpoint(
-    observer: Observer, content: Mapping[str, Any], found: Discovered
+    requester: Requester, content: Mapping[str, Any], found: Discovered
 ) -> Iterator[Finding]:
     url = content.get("token_endpoint")
-    if not _may_be_fetched(url, found.name):
+    if not may_be_requested(url, found):
         return
-    exchange = web.preflight(observer, str(url), "POST", "content-type")
+    exchange = web.preflight(requester, str(url), "POST", "content-type")
     allowed = web.allows_origin(exchange)
     if exchange.failure is not None:
-        yield TOKEN_CORS.problem(str(exchange.failure), "mend the token endpoint")
+        yield TOKEN_CORS.problem(str(exchange.failure), "make the endpoint reachable")
     elif web.is_reflected_with_cookies(exchange):
         yield TOKEN_CORS.problem("any page may call it with the user's cookies")
     elif allowed:
         yield TOKEN_CORS.note(
-            f"Access-Control-Allow-Origin is {quoted(allowed)} for a page of nobody",
-            "allow registered origins alone; without cookies it does no harm",
+            f"Access-Control-Allow-Origin is {quoted(allowed)} for an origin of no client",
+            "allow registered origins alone; without cookies this is harmless",
         )
     else:
         yield TOKEN_CORS.ok("pages of unknown origins may not call it")

@@ -1,4 +1,4 @@
-"""Checks of a JWK Set (RFC 7517): which keys are usable, strong, and can be told apart."""
+"""Checks of a JWK Set (RFC 7517): whether its keys are usable, strong, and named by a `kid`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ STRENGTH = Rule(
 SECRET = Rule(
     "keys.private",
     "public members alone",
-    "withdraw these keys now and sign with new ones: whoever read them can make tokens",
+    "withdraw these keys now and sign with new ones: whoever has read them can sign tokens",
     "RFC 7517 §9.2",
 )
 NAMED = Rule(
@@ -115,7 +115,7 @@ def findings(
         texts = [text for text in refused if "use is not sig" not in text][:3]
         yield USABLE.warning(
             f"{counted(unexplained, 'key')} cannot be used: {quoted('; '.join(texts))}",
-            "withdraw or mend them: tokens that they sign are refused",
+            "withdraw or correct them: tokens that they sign are refused",
         )
     if len(members) > _MANY:
         yield COUNT.warning(f"{len(members)} keys")
@@ -176,8 +176,8 @@ def _names(keys: Sequence[VerificationKey]) -> Iterator[Finding]:
 
 
 def _repeated(keys: Sequence[VerificationKey]) -> Iterator[Finding]:
-    counted = Counter(each.octets for each in keys)
-    kids = [quoted(each.kid) for each in keys if counted[each.octets] > 1]
+    entries = Counter(each.octets for each in keys)
+    kids = [quoted(each.kid) for each in keys if entries[each.octets] > 1]
     if kids:
         yield REPEATED.warning(f"one key has several entries: kid {', '.join(kids[:4])}")
 
@@ -216,18 +216,18 @@ def _algorithms(
     keyless = [name for name in advertised if name in jwk.ASYMMETRIC and name not in possible]
     if keyless:
         yield ALGORITHMS.note(
-            f"no key fits {', '.join(keyless)}, which the metadata advertises for ID tokens"
+            f"no key is for {', '.join(keyless)}, which the metadata advertises for ID tokens"
         )
     symmetric = [name for name in advertised if name in jwk.SYMMETRIC]
     if symmetric:
         yield ALGORITHMS.note(
             f"the metadata advertises {', '.join(symmetric)}: client secrets sign ID tokens",
-            "sign by a private key: an API that verified such tokens could make them too",
+            "sign with a private key: whoever can verify such tokens can make them too",
         )
     if accepted is not None and possible.isdisjoint(accepted):
         yield ALGORITHMS.problem(
-            f"the guard accepts {', '.join(accepted)}, and no key fits any of them",
+            f"the guard accepts {', '.join(accepted)}, and no key is for any of them",
             f"pass algorithms= with one of {', '.join(sorted(possible))}",
         )
     elif not keyless and "none" not in advertised:
-        yield ALGORITHMS.ok(f"the keys fit {', '.join(sorted(possible))}")
+        yield ALGORITHMS.ok(f"the keys are for {', '.join(sorted(possible))}")

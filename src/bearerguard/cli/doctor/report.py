@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bearerguard.cli import output
-from bearerguard.cli.doctor.finding import Finding, Severity
+from bearerguard.cli.doctor.finding import Finding, Severity, counted
 
 _MARKS = {
     Severity.OK: ("green", "ok"),
@@ -44,7 +44,7 @@ class Report:
 
     Attributes:
         target: the URL that was examined.
-        kinds: what it is: "issuer", "api", "server".
+        kinds: what the target is: "issuer", "api", "server"; empty if that is unknown.
         findings: in the order of the checks.
         requests: how many requests were sent.
         seconds: how long it took.
@@ -57,7 +57,7 @@ class Report:
     seconds: float
 
     def count(self, severity: Severity) -> int:
-        """Return how many findings are that bad."""
+        """Return how many findings have a severity."""
         return sum(each.severity is severity for each in self.findings)
 
     def as_members(self) -> dict[str, Any]:
@@ -99,8 +99,7 @@ _KINDS = {
 
 def _counted(report: Report, severity: Severity) -> str:
     count = report.count(severity)
-    name = str(severity)
-    return f"{count} {name}{'' if count == 1 or severity is Severity.OK else 's'}"
+    return f"{count} ok" if severity is Severity.OK else counted(count, str(severity))
 
 
 def _described(finding: Finding, width: int, *, verbose: bool) -> Iterator[str]:
@@ -121,7 +120,7 @@ def _described(finding: Finding, width: int, *, verbose: bool) -> Iterator[str]:
 
 
 def _wrapped(text: str, width: int, first: str, rest: str) -> Sequence[str]:
-    """Return a text in lines; a URL is never broken. What came from elsewhere is escaped."""
+    """Return a text in lines, with its control characters escaped; no URL is broken."""
     found = textwrap.wrap(
         output.harmless(text),
         width,

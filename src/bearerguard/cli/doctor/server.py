@@ -1,7 +1,7 @@
 """The audit of a bearerguard authorization server by RFC 9700, by requests that change nothing.
 
-With a registered client's id and redirect URI, more is examined. `prompt=none` gets an answer
-without a user: no login begins.
+With a registered client's id and redirect URI, more is examined. The server responds to
+`prompt=none` without a user: no login begins.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from bearerguard.cli.doctor import web
-from bearerguard.cli.doctor.exchange import Exchange, Observer
+from bearerguard.cli.doctor.exchange import Exchange, Requester
 from bearerguard.cli.doctor.finding import Finding, Rule
-from bearerguard.cli.doctor.issuer import Discovered
+from bearerguard.cli.doctor.issuer import Discovered, may_be_requested
 from bearerguard.errors import quoted
 from bearerguard.protocol import names, pkce
 
 OPEN = Rule(
     "server.redirector",
-    "an unknown client is never redirected anywhere",
-    "show an error page: a server that redirects anywhere helps phishing",
+    "a request of an unknown client is never redirected",
+    "show an error page: a server that redirects to any URL helps phishing",
     "RFC 9700 §4.11.2, §2.1",
 )
 EXACT = Rule(
@@ -81,7 +81,7 @@ FRAMES = Rule(
 )
 OPENER = Rule(
     "server.opener",
-    "pages are apart from the window that opened them: Cross-Origin-Opener-Policy: same-origin",
+    "pages are isolated from the window that opened them: Cross-Origin-Opener-Policy: same-origin",
     "nothing if apps log in by popups, which need their opener; else turn popups off",
     "HTML §7.1.3, RFC 9700 §4.16",
 )
@@ -99,7 +99,7 @@ HSTS = Rule(
 )
 COOKIES = Rule(
     "server.cookies",
-    "cookies are HttpOnly, Secure and SameSite, and named __Host-",
+    "cookies are HttpOnly, Secure and SameSite, and have the prefix __Host-",
     "serve the issuer by https, and let the proxy leave Set-Cookie as it is",
     "RFC 6265bis §4.1.3, RFC 9700 §4.16",
 )
@@ -140,7 +140,7 @@ _OK, _FIRST_ERROR = 200, 400
 
 @dataclass(frozen=True, slots=True)
 class KnownClient:
-    """A registered client, by which more can be examined."""
+    """A registered client, with which authorization requests can be examined."""
 
     client_id: str
     redirect_uri: str
@@ -156,7 +156,7 @@ def is_ours(found: Discovered) -> bool:
 
 
 def findings(
-    observer: Observer, found: Discovered, client: KnownClient | None
+    requester: Requester, found: Discovered, client: KnownClient | None
 ) -> Iterator[Finding]:
     """Audit the server whose metadata was found."""
     content: Mapping[str, Any] = found.published or {}
@@ -165,12 +165,12 @@ def findings(
         yield REGISTRATION.note("the server has a registration endpoint")
     else:
         yield REGISTRATION.ok("the metadata has no registration endpoint")
-    if isinstance(token, str):
-        yield from _token_endpoint(observer, token)
-    if not isinstance(authorize, str):
+    if isinstance(token, str) and may_be_requested(token, found):
+        yield from _token_endpoint(requester, token)
+    if not isinstance(authorize, str) or not may_be_requested(authorize, found):
         return
-    stranger = {"client_id": "doctor-unknown", "redirect_uri": _ELSEWHERE, "response_type": "code"}
-    page = _authorized(observer, authorize, stranger)
+    unknown = {"client_id": "doctor-unknown", "redirect_uri": _ELSEWHERE, "response_type": "code"}
+    page = _authorized(requester, authorize, unknown)
     yield from _not_redirected(OPEN, "an unknown client", page, _ELSEWHERE)
     if web.allows_origin(page):
         yield CORS.problem(f"Access-Control-Allow-Origin is {quoted(web.allows_origin(page))}")
@@ -179,14 +179,14 @@ def findings(
     if client is None:
         yield CLIENT.note("no client is known: PKCE, redirect URIs and pages are not examined")
     else:
-        yield from _with_client(observer, authorize, client, found.name)
-        page = _login_page(observer, authorize, client) or page
+        yield from _with_client(requester, authorize, client, found.name)
+        page = _login_page(requester, authorize, client) or page
     yield from pages(page)
 
 
-def _token_endpoint(observer: Observer, token: str) -> Iterator[Finding]:
+def _token_endpoint(requester: Requester, token: str) -> Iterator[Finding]:
     form = urlencode({"grant_type": "password", "username": "doctor", "password": "none"})
-    refused = observer.send("POST", token, [_FORM], form.encode())
+    refused = requester.send("POST", token, [_FORM], form.encode())
     if refused.status >= _FIRST_ERROR:
         yield PASSWORD.ok(f"grant_type=password gets status {refused.status}")
     else:
@@ -196,16 +196,16 @@ def _token_endpoint(observer: Observer, token: str) -> Iterator[Finding]:
     else:
         control = quoted(refused.field("cache-control"))
         yield STORED.problem(f"Cache-Control of the token endpoint is {control}")
-    got = observer.get(f"{token}?grant_type=client_credentials")
+    got = requester.get(f"{token}?grant_type=client_credentials")
     if got.status >= _FIRST_ERROR:
         yield TOKEN_GET.ok(f"GET of the token endpoint gets status {got.status}")
     else:
         yield TOKEN_GET.problem(web.summary(got))
 
 
-def _authorized(observer: Observer, url: str, parameters: Mapping[str, str]) -> Exchange:
+def _authorized(requester: Requester, url: str, parameters: Mapping[str, str]) -> Exchange:
     joint = "&" if "?" in url else "?"
-    return observer.get(f"{url}{joint}{urlencode(parameters)}", _HTML, _ORIGIN)
+    return requester.get(f"{url}{joint}{urlencode(parameters)}", _HTML, _ORIGIN)
 
 
 def _not_redirected(rule: Rule, what: str, exchange: Exchange, uri: str) -> Iterator[Finding]:
@@ -218,7 +218,7 @@ def _not_redirected(rule: Rule, what: str, exchange: Exchange, uri: str) -> Iter
 
 
 def _with_client(
-    observer: Observer, url: str, client: KnownClient, issuer: str
+    requester: Requester, url: str, client: KnownClient, issuer: str
 ) -> Iterator[Finding]:
     usual = {
         "client_id": client.client_id,
@@ -229,15 +229,15 @@ def _with_client(
     }
     challenged = {"code_challenge": _CHALLENGE, "code_challenge_method": pkce.METHOD}
     altered = f"{client.redirect_uri}/doctor"
-    exchange = _authorized(observer, url, usual | challenged | {"redirect_uri": altered})
+    exchange = _authorized(requester, url, usual | challenged | {"redirect_uri": altered})
     yield from _not_redirected(EXACT, "an altered redirect URI", exchange, altered)
     for rule, what, changes in (
         (PKCE, "a request without a code challenge", {}),
         (PLAIN, "code_challenge_method=plain", challenged | {"code_challenge_method": "plain"}),
         (IMPLICIT, "response_type=token", challenged | {"response_type": "token"}),
     ):
-        yield from _refused(rule, what, _authorized(observer, url, usual | changes))
-    silent = _authorized(observer, url, usual | challenged)
+        yield from _refused(rule, what, _authorized(requester, url, usual | changes))
+    silent = _authorized(requester, url, usual | challenged)
     named = _returned(silent).get("iss")
     if named == issuer:
         yield ISSUER.ok(f"the response names iss={quoted(named)}")
@@ -263,10 +263,10 @@ def _returned(exchange: Exchange) -> dict[str, str]:
     return {name: found[0] for name, found in parse_qs(f"{parts.query}&{parts.fragment}").items()}
 
 
-def _login_page(observer: Observer, url: str, client: KnownClient) -> Exchange | None:
-    """Return the page that a user who is not signed in sees; None if it is of another host."""
+def _login_page(requester: Requester, url: str, client: KnownClient) -> Exchange | None:
+    """Return the page for a user who is not signed in; None if it is at another origin."""
     exchange = _authorized(
-        observer,
+        requester,
         url,
         {
             "client_id": client.client_id,
@@ -280,7 +280,7 @@ def _login_page(observer: Observer, url: str, client: KnownClient) -> Exchange |
         target = web.location(exchange)
         if urlsplit(target)[:2] != urlsplit(url)[:2]:
             return None
-        exchange = observer.get(target, _HTML)
+        exchange = requester.get(target, _HTML)
     return exchange if exchange.status == _OK else None
 
 

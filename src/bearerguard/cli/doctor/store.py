@@ -37,7 +37,7 @@ FILE = Rule(
 REDIRECTS = Rule(
     "store.redirect_uris",
     "redirect URIs that may be registered: https, an app's scheme, or a loopback address",
-    "register the client anew, with each redirect URI in full",
+    "register the client again, with each redirect URI in full",
     "RFC 9700 §2.1, §4.1.3",
 )
 LOCALHOST = Rule(
@@ -48,8 +48,8 @@ LOCALHOST = Rule(
 )
 NO_REDIRECT = Rule(
     "store.no_redirect",
-    "a client of users has a redirect URI",
-    "remove the client, or register it anew with --redirect-uri",
+    "each client with the authorization code grant has a redirect URI",
+    "remove the client, or register it again with --redirect-uri",
     "RFC 9700 §2.1",
 )
 PKCE = Rule(
@@ -60,7 +60,7 @@ PKCE = Rule(
 )
 CONSENT = Rule(
     "store.consent",
-    "users are asked for consent, except for first-party apps that nobody can pose as",
+    "users are asked for consent, except by first-party apps that no other app can impersonate",
     "register the client without --without-consent",
     "RFC 8252 §8.6",
 )
@@ -107,7 +107,7 @@ _LIFETIMES, _KEYS = Lifetimes(), SigningKeys()
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What a server's database has; times are Unix seconds, lifetimes seconds."""
+    """What was read from a server's database; times are in Unix seconds, lifetimes in seconds."""
 
     mode: int
     clients: Sequence[Client]
@@ -125,7 +125,7 @@ def read(store: str, now: float) -> Stored:
     """Read the database of a server.
 
     Raises:
-        ConfigurationError: it cannot be opened, or has not the tables of this version.
+        ConfigurationError: it cannot be opened, or does not have the tables of this version.
     """
     path = _path(store)
     engine = create_engine("sqlite+pysqlite://", creator=lambda: _connected(path))
@@ -134,7 +134,7 @@ def read(store: str, now: float) -> Stored:
             return _read(connection, path.stat().st_mode, now)
     except DatabaseError as error:
         raise ConfigurationError(
-            f"--store: {path} is no server's database of this version: name the"
+            f"--store: {path} is not a server's database of this version: pass the"
             " server's database; the server migrates an older one when it starts"
         ) from error
     finally:
@@ -192,7 +192,7 @@ def _read(connection: Connection, mode: int, now: float) -> Stored:
 
 
 def known_client(stored: Stored) -> KnownClient | None:
-    """Return a client by which authorization requests can be examined."""
+    """Return a client with which authorization requests can be examined, None without one."""
     for each in stored.clients:
         if AUTHORIZATION_CODE in each.grant_types and each.redirect_uris:
             return KnownClient(each.client_id, each.redirect_uris[0])
@@ -224,7 +224,7 @@ def _clients(clients: Sequence[Client]) -> Iterator[Finding]:
     for each in clients:
         found += _client(each)
     yield from found
-    for rule, text in ((REDIRECTS, "redirect URIs are sound"), (PKCE, "each must use PKCE")):
+    for rule, text in ((REDIRECTS, "redirect URIs are valid"), (PKCE, "each must use PKCE")):
         if not any(each.check == rule.check for each in found):
             yield rule.ok(f"{counted(len(clients), 'client')}: {text}")
 

@@ -1,4 +1,4 @@
-"""Checks that any service on the web is subject to: TLS, clock, redirects, caching, CORS, speed."""
+"""Checks for any web service: TLS, clock, redirects, caching, CORS, response times."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from email.utils import parsedate_to_datetime
 from urllib.parse import urljoin, urlsplit
 
-from bearerguard.cli.doctor.exchange import Exchange, Observer
+from bearerguard.cli.doctor.exchange import Exchange, Requester
 from bearerguard.cli.doctor.finding import Finding, Rule, counted
 from bearerguard.errors import quoted
 from bearerguard.guard.keys.refetch_budget import max_age
@@ -23,14 +23,14 @@ _USUAL_PORTS = {None, 443}
 
 REACHED = Rule(
     "reach.response",
-    "the host answers",
-    "start the service, or mend its name, its port or the network in between",
+    "the host responds",
+    "start the service, or correct its name, its port or the network between",
     "RFC 9110 §15",
 )
 LIMIT = Rule(
     "reach.limit",
     "the examination stays below 100 requests and 60 seconds",
-    "mend what is slow, and run doctor again",
+    "find out what is slow, and run doctor again",
     "bearerguard",
 )
 TLS_USED = Rule(
@@ -45,7 +45,7 @@ TLS_VERSION = Rule(
 TLS_CERTIFICATE = Rule(
     "tls.certificate",
     "a certificate that is trusted, names the host, and is renewed in time",
-    "renew the certificate, and see that its renewal works by itself",
+    "renew the certificate, and automate its renewal",
     "RFC 9525, RFC 5280 §6",
 )
 HTTP_REDIRECT = Rule(
@@ -71,30 +71,30 @@ _SLOW, _VERY_SLOW = 1.0, 3.0
 _SOON, _VERY_SOON = 21, 7
 
 
-def transport_security(observer: Observer, url: str) -> Iterator[Finding]:
+def transport_security(requester: Requester, url: str) -> Iterator[Finding]:
     """Check TLS and its certificate, or that http stays on this machine."""
     parts = urlsplit(url)
     if parts.scheme == "https":
-        yield from tls(observer.tls_peer(url), observer.clock())
+        yield from tls(requester.tls_peer(url), requester.clock())
     elif is_loopback(parts.hostname or ""):
         yield TLS_USED.note(
             "http on this machine: whatever clients send in production is not seen here",
             "run doctor against the public https URL too",
         )
     else:
-        yield TLS_USED.problem("plain http: whoever is on the way reads tokens and changes keys")
+        yield TLS_USED.problem("plain http: an attacker in the network reads tokens, replaces keys")
 
 
-def unreached(observer: Observer, exchange: Exchange) -> Iterator[Finding]:
-    """Report a target that sent no response; TLS that fails is a problem of the target."""
+def unreached(requester: Requester, exchange: Exchange) -> Iterator[Finding]:
+    """Report a target that sent no response; a failed TLS handshake is reported as such."""
     if exchange.failure is not None and exchange.failure.kind == "tls":
-        yield from transport_security(observer, exchange.url)
+        yield from transport_security(requester, exchange.url)
     else:
         yield REACHED.problem(summary(exchange))
 
 
 def tls(peer: TlsPeer | FetchFailed, now: float) -> Iterator[Finding]:
-    """Check what a handshake showed."""
+    """Check the TLS version and the certificate of a server, or why there was no handshake."""
     if isinstance(peer, FetchFailed):
         chain = "install the whole chain: the server's certificate first, then the intermediate"
         missing = "authority" in str(peer)
@@ -119,22 +119,22 @@ def tls(peer: TlsPeer | FetchFailed, now: float) -> Iterator[Finding]:
         yield TLS_CERTIFICATE.ok(found)
 
 
-def plain_http(observer: Observer, url: str, rule: Rule = HTTP_REDIRECT) -> Iterator[Finding]:
+def plain_http(requester: Requester, url: str, rule: Rule = HTTP_REDIRECT) -> Iterator[Finding]:
     """Check what the http port does, for a https URL on the usual port."""
     parts = urlsplit(url)
     if parts.scheme != "https" or parts.port not in _USUAL_PORTS:
         return
-    exchange = observer.get(f"http://{parts.hostname}{parts.path or '/'}")
+    exchange = requester.get(f"http://{parts.hostname}{parts.path or '/'}")
     if exchange.response is None:
-        yield rule.ok("port 80 does not answer")
+        yield rule.ok("port 80 does not respond")
         return
     target = location(exchange)
     if not exchange.is_redirect:
-        yield rule.problem(f"http is answered by status {exchange.status} and no redirect")
+        yield rule.problem(f"http gets status {exchange.status} and no redirect")
     elif not target.startswith("https:"):
         yield rule.problem(f"http redirects to {quoted(target)}")
     elif exchange.status not in _PERMANENT:
-        yield rule.note(f"http redirects to https by {exchange.status}, which no browser remembers")
+        yield rule.note(f"http redirects to https by {exchange.status}, which is not permanent")
     else:
         yield rule.ok(f"http redirects to https by {exchange.status}")
 
@@ -163,7 +163,7 @@ def clock(exchange: Exchange, leeway: float | None = None) -> Iterator[Finding]:
     if abs(skew) <= _SMALL_SKEW + exchange.seconds / 2:
         yield CLOCK.ok(f"its clock and this machine's differ by less than {_SMALL_SKEW:.0f} s")
     elif abs(skew) <= accepted:
-        yield CLOCK.warning(f"{found}: within the leeway of {accepted:g} s, but not by nature")
+        yield CLOCK.warning(f"{found}: within the leeway of {accepted:g} s")
     else:
         consequence = (
             "its tokens are refused as issued in the future"
@@ -198,9 +198,9 @@ def caching(rule: Rule, what: str, exchange: Exchange) -> Iterator[Finding]:
     control = exchange.field("cache-control")
     seconds = max_age(Response(exchange.status, (("Cache-Control", control),)))
     if "no-store" in control.lower() or "no-cache" in control.lower() or seconds == 0:
-        yield rule.note(f"{what} has {quoted(control)}: each consumer fetches it anew")
+        yield rule.note(f"{what} has {quoted(control)}: it is fetched for each use")
     elif seconds is None:
-        yield rule.note(f"{what} has no max-age: each consumer chooses how long it keeps it")
+        yield rule.note(f"{what} has no max-age: caches choose how long they keep it")
     elif seconds > DAY:
         yield rule.warning(f"{what} has max-age={seconds:.0f}: {seconds / DAY:.1f} days")
     else:
@@ -218,10 +218,10 @@ def is_reflected_with_cookies(exchange: Exchange) -> bool:
     return allows_origin(exchange) == FOREIGN_ORIGIN and credentials == "true"
 
 
-def preflight(observer: Observer, url: str, method: str, headers: str) -> Exchange:
+def preflight(requester: Requester, url: str, method: str, headers: str) -> Exchange:
     """Ask whether a page of a foreign origin may send a request."""
     fields = [("Origin", FOREIGN_ORIGIN), ("Access-Control-Request-Method", method)]
-    return observer.send("OPTIONS", url, [*fields, ("Access-Control-Request-Headers", headers)])
+    return requester.send("OPTIONS", url, [*fields, ("Access-Control-Request-Headers", headers)])
 
 
 def shown_url(url: str) -> str:
@@ -230,7 +230,7 @@ def shown_url(url: str) -> str:
 
 
 def summary(exchange: Exchange) -> str:
-    """Return what came of a request in a few words."""
+    """Return the status of a response, or why there was none, in a few words."""
     if exchange.failure is not None:
         return str(exchange.failure)
     return f"{shown_url(exchange.url)}: status {exchange.status}"

@@ -67,7 +67,7 @@ class ClaimMapping:
         )
 
     @property
-    def demanded(self) -> Claims:
+    def required_values(self) -> Claims:
         """The claims that are required: the values allowed by name, None for any value."""
         return cast("Claims", self.required)
 
@@ -165,8 +165,8 @@ def _texts(claims: Mapping[str, Any], paths: Sequence[str]) -> list[str]:
     return texts
 
 
-def heads(path: str) -> set[str]:
-    """Return the names of the claims in which a path may begin."""
+def top_level_names(path: str) -> set[str]:
+    """Return the names of the top-level claims in which a path may begin."""
     return {head for head, _ in _splits(path)}
 
 

@@ -271,9 +271,9 @@ class Issuer:
         }
         if discovered:  # else it is only compared with iss, such as AD FS's http identifier
             places["Issuer(url)"] = self.url
-            slip = metadata.issuer_slip(self.url)
-            if slip:
-                raise ConfigurationError(f"Issuer(url): {quoted(self.url)} {slip}")
+            mistake = metadata.issuer_mistake(self.url)
+            if mistake:
+                raise ConfigurationError(f"Issuer(url): {quoted(self.url)} {mistake}")
         for name, place in places.items():
             if place is not None and "@" in place.partition("://")[2].partition("/")[0]:
                 raise ConfigurationError(  # without quoting the password

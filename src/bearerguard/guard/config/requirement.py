@@ -137,7 +137,7 @@ class Requirement:
         raise TypeError("combine requirements with & and |, not with `and`, `or` or `not`")
 
     def __str__(self) -> str:
-        """Say in words what is required: four alternatives, claims without their values."""
+        """Describe what is required: at most four alternatives; of claims, only the names."""
         named = [" and ".join(each.text for each in one) for one in self.alternatives[:_MAX_NAMED]]
         left_out = len(self.alternatives) - _MAX_NAMED
         return " or ".join([*named, *([f"{left_out} others"] if left_out > 0 else [])])

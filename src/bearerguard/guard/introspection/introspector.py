@@ -249,7 +249,7 @@ class Introspector:
             raise self._failed(error, era, began) from error
         self._breaker.succeeded()
         self._history.succeeded(self._clock(), self._monotonic() - began)
-        if restored := self._outage.ended():
+        if restored := self._outage.succeeded():
             self._events.emit("introspection_restored", self.issuer.url, restored)
         self._objected_to = 0
         self._objections.drop(key)

@@ -90,9 +90,9 @@ class ResponseReader:
     def __init__(self, issuer: Issuer, options: Introspection) -> None:
         self.issuer = issuer
         self.options = options
-        self.vouched: dict[str, Any] = {"iss": issuer.url, "exp": _NEVER}
+        self.assumed: dict[str, Any] = {"iss": issuer.url, "exp": _NEVER}
         if options.allow_missing_audience:
-            self.vouched["aud"] = sorted(issuer.expected.audience)
+            self.assumed["aud"] = sorted(issuer.expected.audience)
         self._names = (issuer.url, *issuer.aliases)
         self._expected = replace(issuer.expected, required=("aud",))
 
@@ -108,7 +108,7 @@ class ResponseReader:
         if response.members is None:
             raise TokenError(INACTIVE, "the issuer says that it is not active")
         members = members_of(response.members)
-        filled = {**self.vouched, **members}
+        filled = {**self.assumed, **members}
         if filled["iss"] not in self._names:
             raise TokenError(
                 UNKNOWN_ISSUER,

@@ -73,7 +73,7 @@ class SharedCache:
         self._emit("introspection_cache_failed", issuer, str(error))
 
     def _worked(self, issuer: str) -> None:
-        restored = self._outage.ended()
+        restored = self._outage.succeeded()
         if restored:
             self._emit("introspection_cache_restored", issuer, restored)
 

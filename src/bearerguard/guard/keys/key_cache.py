@@ -138,6 +138,7 @@ class KeyCache:
         self._fetched_at = -math.inf
         self._is_retired = False
         self._history = FetchHistory()
+        self._cause = ""  # of the last failure
         # When the next use of the keys has to check whether they are due, or dead.
         self._look_at = math.inf
         self._snapshot: Snapshot | None = None
@@ -346,7 +347,7 @@ class KeyCache:
         )
 
     def plan_fetch(self) -> None:
-        """Let the thread fetch keys where none can be used: then perhaps no request arrives."""
+        """Have the thread fetch keys if none can be used: perhaps no request arrives to do so."""
         if self._issuer.needs_keys and self._alive() is None:
             self._schedule(self, self._backoff.wait(self._monotonic()))
 
@@ -390,7 +391,7 @@ class KeyCache:
     def _check_backoff(self) -> None:
         pause = self._backoff.wait(self._monotonic())
         if pause > 0:
-            raise self._unavailable(pause, "the last fetch of its keys failed")
+            raise self._unavailable(pause, f"the last fetch of its keys failed: {self._cause}")
 
     def _unavailable(self, pause: float, cause: str) -> IssuerUnavailable:
         return IssuerUnavailable(self._issuer.url, max(1, math.ceil(pause)), cause)
@@ -408,6 +409,7 @@ class KeyCache:
             cause = str(error) if known else f"the transport raised {type(error).__name__}"
             if isinstance(error, ValueError) and self._jwks_uri is not None:
                 cause = f"{self._jwks_uri}: {cause}"
+            self._cause = cause
             self._jwks_uri = self._issuer.jwks_uri  # the issuer may have moved its keys
             self._events.emit("keys_fetch_failed", self._issuer.url, cause)
             raise self._unavailable(pause, cause) from error
@@ -443,7 +445,7 @@ class KeyCache:
         for validity in validities.values():
             validity.set_until(until)
         self._events.emit("keys_fetched", issuer.url, f"{len(keys.keys)} keys")
-        if restored := self._outage.ended():
+        if restored := self._outage.succeeded():
             self._events.emit("keys_restored", issuer.url, restored)
         self._schedule(self, delay)
 

@@ -267,7 +267,7 @@ class Revocations:
                 self._read_at = began
                 self._is_behind = False
                 self._history.succeeded(self._guards.now(), time.monotonic() - began)
-        if restored := self._outage.ended():
+        if restored := self._outage.succeeded():
             self._guards.emit("revocations_available", restored)
 
     def failed(self, error: Exception) -> None:

@@ -1,4 +1,4 @@
-"""Explains one token: what each check of validation says about it, not only the first that fails.
+"""Explains one token: the result of every check of validation, not only of the first that fails.
 
 Owns no rule. The decision is that of the code that validates every token. For each check of the
 claims, the same code validates a token that is valid but for the claims under examination.
@@ -33,7 +33,7 @@ from bearerguard.errors import (
     quoted,
 )
 from bearerguard.guard.config.claim_check import name_of, run_checks
-from bearerguard.guard.config.claim_mapping import ClaimMapping, heads, value_at
+from bearerguard.guard.config.claim_mapping import ClaimMapping, top_level_names, value_at
 from bearerguard.guard.config.introspection import Introspection
 from bearerguard.guard.config.issuer import Issuer
 from bearerguard.guard.config.requirement import Requirement
@@ -70,15 +70,15 @@ T = TypeVar("T")
 
 Failure: TypeAlias = Refusal | IssuerUnavailable
 
-# Seconds for which the token that each check of the claims starts from is valid.
+# The lifetime, in seconds, of the valid token that each check of the claims changes.
 _LIFE = 3600
 _MAX_NAMED = 8  # keys and issuers
-_NO_DATE = 2**53
+_MAX_DATE = 2**53
 _DOTS = {2: "three parts that are no JWT", 4: "an encrypted JWT (JWE)"}
 _FORM = "form"
 _MALFORMED = (MALFORMED_TOKEN, ENCRYPTED_TOKEN)
-_OF_SIGNATURE = ("header", "type", "algorithm", "key", "signature")
-_OF_CLAIMS = (
+_SIGNATURE_CHECKS = ("header", "type", "algorithm", "key", "signature")
+_CLAIM_CHECKS = (
     "kind",
     "required claims",
     "audience",
@@ -88,7 +88,6 @@ _OF_CLAIMS = (
     "claims",
     "expiry",
 )
-_AT_LAST = ("revocation", "requirement")
 # Claims whose form alone is checked: those of the principal (RFC 9068 §2.2).
 _WELL_FORMED = frozenset(
     {"sub", "client_id", "azp", "jti", "scope", "scp", "roles", "acr", "auth_time"}
@@ -113,12 +112,15 @@ _REFERENCES = {
     "revocation": "RFC 7009 §2",
     "requirement": "RFC 6750 §3.1",
 }
-_ON_FAILURE = "make the issuer reachable from here, and try again"
+_ON_FAILURE = (
+    "mend what failed: let this machine reach the issuer, and let each URL give the JSON it is for;"
+    " `bearerguard doctor` examines an issuer"
+)
 _OPAQUE_REMEDY = (
     "pass introspection= to the Issuer if its access tokens are opaque, or let it issue JWTs for"
     " this API"
 )
-# Where the refusal itself names none.
+# For refusals whose message names no remedy.
 _REMEDIES = {
     "malformed_token": "pass the access token whole, without quotes and line breaks",
     "wrong_algorithm": "let the issuer sign with one of these, or pass algorithms= if it may use"
@@ -132,7 +134,8 @@ _REMEDIES = {
     "missing_claim": "let the issuer send it",
     "sender_constrained": "let the issuer send this client tokens that are not bound to a key",
     "not_yet_valid": "set the clocks of the issuer and of this machine",
-    "expired": "get a new token: refresh it, or log in again",
+    "expired": "get a new token: refresh it, or log in again; if a new one is refused as well, set"
+    " the clocks of the issuer and of this machine",
     "inactive": "get a new token: this one expired, was revoked, or is not of this issuer",
     "revoked": "log in again",
     "refused_by_check": "change the token at the issuer, or the check",
@@ -145,7 +148,7 @@ _REMEDIES = {
 
 
 class _Unreported(Events):
-    """Reports nothing: an explanation is no request."""
+    """Reports nothing: an explanation is not an event of a request."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(None, clock)
@@ -155,7 +158,7 @@ class _Unreported(Events):
 
 
 class _Recorder(ResponseReader):
-    """Keeps the response that it reads, and reads it at the time of the decision."""
+    """Stores the response that it reads, and reads it at the time of the decision."""
 
     response: IntrospectionResponse | None = None
 
@@ -175,15 +178,16 @@ class _Recorder(ResponseReader):
 
 
 @dataclass(frozen=True, slots=True)
-class _Described:
+class _ReadableToken:
     """A token whose claims can be read, and how its claims are validated.
 
     `validate` takes claims and an issuer, and raises `TokenError`. `required` are the claims that
-    validation requires of this kind of token, `vouched` those that it takes for granted.
+    validation requires of this kind of token, `assumed` those that it adds: the issuer's response
+    implies them.
     """
 
     claims: dict[str, Any]
-    vouched: dict[str, Any]
+    assumed: dict[str, Any]
     issuer: Issuer
     required: tuple[str, ...]
     validate: Callable[[dict[str, Any], Issuer], Principal]
@@ -241,15 +245,15 @@ class Explainer:
 
     def explain(self, token: bytes) -> Flow[Explanation]:
         """Return the explanation of a token."""
-        verdict = yield from self._validated(token)
-        self._failure = None if isinstance(verdict, VerifiedToken) else verdict
+        outcome = yield from self._validated(token)
+        self._failure = None if isinstance(outcome, VerifiedToken) else outcome
         if self._recorder is not None:
             described = self._explain_response(token, self._recorder)
         else:
             described = yield from self._explain_jwt(token)
         principal = None if described is None else self._explain_claims(described)
         yield from self._explain_revocation(principal, described)
-        decision = self._decided(verdict, principal)
+        decision = self._decided(outcome, principal)
         return Explanation(
             decision,
             tuple(self._checks),
@@ -271,14 +275,14 @@ class Explainer:
             if isinstance(found, VerifiedToken):
                 return found
             if isinstance(found, PendingValidation) and isinstance(found.token, OpaqueToken):
-                asked = self._asked_anew(found.token.introspector)
+                asked = self._recording(found.token.introspector)
                 # Not the token's digest: a request that asks for it now would share its response.
                 found = PendingValidation(os.urandom(32), OpaqueToken(asked, token))
             return (yield from self._authenticator.validate(found))
         except (Refusal, IssuerUnavailable) as error:
             return error
 
-    def _asked_anew(self, introspector: Introspector) -> Introspector:
+    def _recording(self, introspector: Introspector) -> Introspector:
         """Return an introspector without cached responses, whose response is recorded."""
         issuer, options = introspector.issuer, introspector.options
         self._recorder = _Recorder(issuer, options, self._at)
@@ -293,7 +297,7 @@ class Explainer:
             reader=self._recorder,
         )
 
-    def _decided(self, verdict: VerifiedToken | Failure, principal: Principal | None) -> Decision:
+    def _decided(self, outcome: VerifiedToken | Failure, principal: Principal | None) -> Decision:
         """Return the decision; note the check of the requirement, and a failure without a check."""
         requirement, unmet = self._requirement, None
         if requirement is None:
@@ -306,16 +310,16 @@ class Explainer:
             unmet = forbidden(self._realm, requirement, principal)
             has = requirement.unmet_by(principal)[1]
             self._fail("requirement", str(requirement), has, unmet.reason)
-        if isinstance(verdict, VerifiedToken):
-            return unmet or Allow(verdict.principal)
-        if all(check.reason != verdict.reason.code for check in self._checks):
+        if isinstance(outcome, VerifiedToken):
+            return unmet or Allow(outcome.principal)
+        if all(check.reason != outcome.reason.code for check in self._checks):
             # A check of the application's own may say something else the second time.
-            self._note("validation", "a valid token", verdict)
-        return failed(self._realm, verdict)
+            self._note("validation", "a valid token", outcome)
+        return failed(self._realm, outcome)
 
     # The token itself
 
-    def _explain_jwt(self, octets: bytes) -> Flow[_Described | None]:
+    def _explain_jwt(self, octets: bytes) -> Flow[_ReadableToken | None]:
         expected = "a signed JWT"
         if self._trust.routing is None:
             expected += "; no issuer has introspection= for opaque tokens"
@@ -325,14 +329,14 @@ class Explainer:
         except (Refusal, IssuerUnavailable) as error:
             # `Routing` may have refused it before.
             failure = self._failure or error
-            return (yield from self._explain_stranger(octets, expected, trusted, failure))
+            return (yield from self._explain_untrusted(octets, expected, trusted, failure))
         self._add(_FORM, "passed", expected, "a JWT")
         self._add("issuer", "passed", " or ".join(trusted), quoted(token.claims["iss"]))
         return (yield from self._explain_signature(ParsedToken(token, issuer, keys)))
 
-    def _explain_stranger(
+    def _explain_untrusted(
         self, octets: bytes, expected: str, trusted: list[str], failure: Failure
-    ) -> Flow[_Described | None]:
+    ) -> Flow[_ReadableToken | None]:
         """Explain a token that cannot be parsed, or whose issuer is unknown."""
         try:
             token = jwt.parse(octets, self._max_token_bytes)
@@ -340,7 +344,7 @@ class Explainer:
             if failure.reason not in _MALFORMED:  # `route_opaque` names no issuer
                 self._add(_FORM, "passed", "any token", _form_of(octets))
                 self._note("issuer", " or ".join(trusted), failure)
-                self._skip("introspection", *_OF_CLAIMS)
+                self._skip("introspection", *_CLAIM_CHECKS)
                 return None
             if len(octets) > self._max_token_bytes:
                 self._note(_FORM, expected, failure)
@@ -348,18 +352,18 @@ class Explainer:
                 self._fail(_FORM, expected, "an opaque token", failure.reason, _OPAQUE_REMEDY)
             else:
                 self._note(_FORM, expected, failure, _form_of(octets))
-            self._skip("issuer", *_OF_SIGNATURE, *_OF_CLAIMS)
+            self._skip("issuer", *_SIGNATURE_CHECKS, *_CLAIM_CHECKS)
             return None
         self._add(_FORM, "passed", expected, "a JWT")
         self._note("issuer", " or ".join(trusted), failure)
         only = self._trust.find(self._trust.urls[0]) if len(self._trust.urls) == 1 else None
         if only is None:
-            self._skip(*_OF_SIGNATURE, *_OF_CLAIMS)
+            self._skip(*_SIGNATURE_CHECKS, *_CLAIM_CHECKS)
             return None
         # The rest is checked by the rules of the only issuer: its name may be misspelt.
         return (yield from self._explain_signature(ParsedToken(token, *only)))
 
-    def _explain_signature(self, parsed: ParsedToken) -> Flow[_Described]:
+    def _explain_signature(self, parsed: ParsedToken) -> Flow[_ReadableToken]:
         """Explain the header, the key and the signature of a JWT."""
         token, issuer = parsed.token, parsed.issuer
         selected = None
@@ -367,7 +371,7 @@ class Explainer:
             header = jwt.parse_header(token.header)
         except TokenError as error:
             self._note("header", "alg, kid and typ, and no critical extension", error)
-            self._skip(*_OF_SIGNATURE[1:])
+            self._skip(*_SIGNATURE_CHECKS[1:])
             typ = None
         else:
             typ = header.typ
@@ -399,13 +403,13 @@ class Explainer:
             return self._validator.check_claims(claims, issuer, key).principal
 
         required = issuer.expected.required
-        return _Described(token.claims, {}, issuer, required, validate, key.validity.key_id)
+        return _ReadableToken(token.claims, {}, issuer, required, validate, key.validity.key_id)
 
     def _explain_key(self, parsed: ParsedToken, header: jwt.Header) -> Flow[SelectedKey | None]:
         kid = "" if header.kid is None else f" with {_kid(header.kid)}"
         expected = f"a key of the issuer for {quoted(header.algorithm)[1:-1]}{kid}"
         try:
-            # The first failure says why; the next only that there was one.
+            # The first failure has the cause; a further one says only that a fetch has failed.
             if self._failure is not None and self._failure.reason is ISSUER_UNAVAILABLE:
                 raise self._failure
             _, selected = yield from jwt_validator.signing_key(parsed, header)
@@ -430,7 +434,7 @@ class Explainer:
         self._add("signature", "passed", "that of the key", "that of the key")
         return selected
 
-    def _explain_response(self, octets: bytes, recorder: _Recorder) -> _Described | None:
+    def _explain_response(self, octets: bytes, recorder: _Recorder) -> _ReadableToken | None:
         """Explain the issuer's response about a token."""
         issuer, options = recorder.issuer, recorder.options
         form = "a JWT" if octets.count(b".") in _DOTS else "an opaque token"
@@ -441,7 +445,7 @@ class Explainer:
             failure = cast("Failure", self._failure)  # a token without members is refused
             actual = str(failure) if response is None else "it is not active"
             self._note("introspection", expected, failure, actual)
-            self._skip("issuer", *_OF_CLAIMS)
+            self._skip("issuer", *_CLAIM_CHECKS)
             return None
         self._add("introspection", "passed", expected, "it is active")
 
@@ -451,8 +455,8 @@ class Explainer:
 
         required = () if options.allow_missing_audience else ("aud",)
         members = members_of(members)
-        described = _Described(
-            members, recorder.vouched, issuer, required, validate, response.key_id
+        described = _ReadableToken(
+            members, recorder.assumed, issuer, required, validate, response.key_id
         )
         names = [quoted(name) for name in (issuer.url, *issuer.aliases)]
         self._probe(
@@ -467,7 +471,7 @@ class Explainer:
 
     # The claims
 
-    def _explain_claims(self, token: _Described) -> Principal | None:
+    def _explain_claims(self, token: _ReadableToken) -> Principal | None:
         """Explain the claims; return the principal, None if its claims are malformed."""
         issuer, claims, now = token.issuer, token.claims, self._at
         mapping, skew = issuer.claims, f"leeway {issuer.leeway:g} s"
@@ -478,7 +482,7 @@ class Explainer:
         self._probe(
             token,
             "audience",
-            heads(mapping.audience),
+            top_level_names(mapping.audience),
             (WRONG_AUDIENCE, BAD_CLAIM),
             " or ".join(quoted(each) for each in sorted(issuer.expected.audience)),
             quoted(value_at(claims, mapping.audience)),
@@ -509,7 +513,7 @@ class Explainer:
         principal = self._probe(
             token,
             "claims",
-            _WELL_FORMED.union(*map(heads, paths)),
+            _WELL_FORMED.union(*map(top_level_names, paths)),
             (BAD_CLAIM,),
             "well-formed subject, client, scopes and roles",
             passed="well-formed",
@@ -522,11 +526,11 @@ class Explainer:
             claims=Claims(dict(claims)),
         )
 
-    def _explain_required(self, token: _Described) -> None:
+    def _explain_required(self, token: _ReadableToken) -> None:
         """Explain which claims are missing: by RFC, and by `ClaimMapping(required=)`."""
         issuer, claims = token.issuer, token.claims
         mapping = issuer.claims
-        names = heads(mapping.audience).union(*map(heads, mapping.client))
+        names = top_level_names(mapping.audience).union(*map(top_level_names, mapping.client))
         valid = self._base(issuer) | {"sub": "-", "client_id": "-", "jti": "-", "iat": self._at}
         present = {name: value for name, value in valid.items() if name in claims}
         present |= {name: claims[name] for name in names if name in claims}
@@ -538,16 +542,16 @@ class Explainer:
             passed="all are there",
             reasons=(MISSING_CLAIM,),
         )
-        for path, values in mapping.demanded.items():
+        for path, values in mapping.required_values.items():
             one = ClaimMapping(required={path: values})
             self._try(
                 f"required {path}",
-                partial(one.standard_claims, token.vouched | claims),
+                partial(one.standard_claims, token.assumed | claims),
                 path if values is None else f"{path} of a certain value",
                 passed="it is there",
             )
 
-    def _explain_checks(self, token: _Described) -> None:
+    def _explain_checks(self, token: _ReadableToken) -> None:
         """Explain what the application's own checks say."""
         for check in token.issuer.checks:
             name, expected = f"check {name_of(check)}", "the check accepts the claims"
@@ -560,7 +564,7 @@ class Explainer:
 
     def _probe(  # noqa: PLR0917 - a row of the table that `_explain_claims` is
         self,
-        token: _Described,
+        token: _ReadableToken,
         name: str,
         examined: Collection[str],
         reasons: Collection[Reason] | None,
@@ -593,7 +597,7 @@ class Explainer:
     # Revocation
 
     def _explain_revocation(
-        self, principal: Principal | None, token: _Described | None
+        self, principal: Principal | None, token: _ReadableToken | None
     ) -> Flow[None]:
         revocations, expected = self._revocations, "not revoked"
         if revocations is None:
@@ -667,7 +671,7 @@ class Explainer:
 
 
 def _form_of(token: bytes) -> str:
-    """Say what a token that is no JWT looks like."""
+    """Describe the form of a token that is not a JWT."""
     return _DOTS.get(token.count(b"."), "an opaque token")
 
 
@@ -686,9 +690,9 @@ def _number(value: object) -> float | None:
 
 
 def _when(value: object, now: float) -> str:
-    """Say when a date of the token is, in UTC and from now; nothing for what is no date."""
+    """Return a date of the token in UTC and relative to `now`; "" for a value that is no date."""
     seconds = _number(value)
-    if seconds is None or not 0 <= seconds < _NO_DATE:
+    if seconds is None or not 0 <= seconds < _MAX_DATE:
         return ""
     apart = in_words(abs(seconds - now))
     return f"{utc_text(seconds)} ({f'{apart} ago' if seconds < now else f'in {apart}'})"

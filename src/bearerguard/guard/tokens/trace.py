@@ -1,6 +1,6 @@
-"""What a decision relied on, noted while it is made, for the guard's observers.
+"""What a decision relied on, recorded while it is made, for the guard's observers.
 
-A guard without observers makes no trace.
+A guard without observers makes no trace. This is not a trace of OpenTelemetry.
 """
 
 from __future__ import annotations

@@ -57,9 +57,9 @@ def bearer_token(fields: Sequence[bytes]) -> bytes | None:
 
 
 def absence(fields: Sequence[bytes]) -> str:
-    """Return, for operators, what a request without bearer credentials has instead.
+    """Return what a request without bearer credentials has instead, for the operator's log.
 
-    A scheme is named if it is a known one: any other first word may be a secret.
+    Only a known scheme is named: any other first word may be a secret.
     """
     if not fields:
         return (

@@ -1,12 +1,13 @@
 """The health of a server, for probes: whether it can issue tokens now.
 
-Anybody may ask, so the response names no secret, no path and no version, and the database is
-asked once a second at most.
+Anybody may request it, so the response has no secret, no path and no version, and the database is
+queried once a second at most.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Lock
 from typing import Any
 
 from bearerguard.errors import ConfigurationError, StoreUnavailable
@@ -14,7 +15,7 @@ from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.http import responses
 from bearerguard.server.tokens.key_ring import KeyRing
 
-# Below the path of the health.
+# The path of the liveness probe, below that of the readiness probe.
 LIVE = "/live"
 _SECONDS = 1.0
 
@@ -29,13 +30,24 @@ class Health:
         self._keys = keys
         self._elapsed = elapsed
         self._known: tuple[float, dict[str, Any]] | None = None
+        self._reading = Lock()
 
     def state(self) -> dict[str, Any]:
-        """Return the state, which is a second old at most."""
-        known, now = self._known, self._elapsed()
-        if known is None or not 0 <= now - known[0] < _SECONDS:
-            known = self._known = (now, self._read())
+        """Return the state, which is a second old at most.
+
+        Concurrent calls share one read: a slow database is not asked again meanwhile.
+        """
+        known = self._known
+        if known is None or not self._is_new(known):
+            with self._reading:
+                known = self._known
+                if known is None or not self._is_new(known):
+                    state = self._read()
+                    known = self._known = (self._elapsed(), state)
         return dict(known[1])
+
+    def _is_new(self, known: tuple[float, dict[str, Any]]) -> bool:
+        return 0 <= self._elapsed() - known[0] < _SECONDS
 
     def _read(self) -> dict[str, Any]:
         database, key = "reachable", "present"
@@ -44,7 +56,7 @@ class Health:
                 key = "missing"
         except StoreUnavailable:
             database, key = "unreachable", "unknown"
-        except ConfigurationError:  # sealed with another secret; the log of the start says so
+        except ConfigurationError:  # sealed with another secret; this is logged at the start
             key = "unusable"
         ready = (database, key) == ("reachable", "present")
         return {"ready": ready, "database": database, "signing_key": key}

@@ -66,7 +66,7 @@ class Database:
         self._file = self._path.stat()
         self._trouble = ""
         self._outage = Outage(time.monotonic)
-        #: Called with how long the database had failed when it works again.
+        #: Called when the database works again, with a text that says how long it had failed.
         self.on_restored: Callable[[str], None] | None = None
 
     @property
@@ -136,7 +136,7 @@ class Database:
         except StoreUnavailable:
             self._outage.failed()
             raise
-        if (restored := self._outage.ended()) and self.on_restored is not None:
+        if (restored := self._outage.succeeded()) and self.on_restored is not None:
             self.on_restored(restored)
 
     def prepare(self) -> None:
