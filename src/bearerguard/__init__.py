@@ -49,10 +49,10 @@ if TYPE_CHECKING:
     from bearerguard.principal import ANONYMOUS, Claims, Principal
     from bearerguard.protocol.http.challenge import Challenge
     from bearerguard.protocol.http.expiry import EXPOSED_HEADERS, GITHUB_EXPIRY, ExpiryHeaders
-    from bearerguard.runtime.events import Event
     from bearerguard.runtime.fetching import Transport
     from bearerguard.runtime.flow import Fetch, Flow, arun, ask, run
     from bearerguard.runtime.messages import FetchFailed, Request, Response
+    from bearerguard.runtime.reporting.events import Event
     from bearerguard.transports.http import HttpTransport
 
 __all__ = [
@@ -144,7 +144,7 @@ _PLACES = {
     "guard.config.static_keys": "StaticKeys",
     "guard.decision": "Allow Decision Deny Pending Unavailable",
     "guard.explanation": "Check Explanation",
-    "runtime.events": "Event",
+    "runtime.reporting.events": "Event",
     "guard.guard": "DenialBody Guard GuardOptions",
     "guard.observers": "DecisionRecord FetchRecord Observer",
     "guard.revocation.revocations": "Revocations",

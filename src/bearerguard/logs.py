@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bearerguard.guard.observers import DecisionRecord, FetchRecord
-from bearerguard.runtime.events import Event
+from bearerguard.runtime.reporting.events import Event
 
 __all__ = ["JsonFormatter", "LogObserver", "TextFormatter"]
 

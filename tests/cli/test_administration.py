@@ -20,7 +20,7 @@ from typer.testing import CliRunner, Result
 
 from bearerguard import ConfigurationError, Request
 from bearerguard.cli import app
-from bearerguard.cli.server_options import described
+from bearerguard.cli.server.server_options import described
 from bearerguard.server import AuthorizationServer, SigningKeys
 
 PASSWORD = "correct horse battery"

@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 import pytest
 import typer
 
-from bearerguard.cli.call import _command
-from bearerguard.cli.login import login as login_command
-from bearerguard.cli.logins import Login
+from bearerguard.cli.client.call import _command
+from bearerguard.cli.client.login import login as login_command
+from bearerguard.cli.client.logins import Login
 from bearerguard.client.manager import TokenManager
 from bearerguard.client.sources.static_token import StaticToken
 from bearerguard.client.storages.environment import TOKEN_VARIABLE

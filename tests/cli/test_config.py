@@ -13,8 +13,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from bearerguard import Guard
-from bearerguard.cli import app, client_options
-from bearerguard.cli import config as config_module
+from bearerguard.cli import app
+from bearerguard.cli.client import client_options
+from bearerguard.cli.guard import config as config_module
 from bearerguard.guard.config.settings import SETTINGS
 from bearerguard.server.settings import VARIABLES
 from bearerguard.testing import LocalIssuer
@@ -272,7 +273,7 @@ def test_without_the_extra_of_the_server_the_other_roles_are_shown(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)  # as if it were not installed
-    monkeypatch.delitem(sys.modules, "bearerguard.cli.serve", raising=False)
+    monkeypatch.delitem(sys.modules, "bearerguard.cli.server.serve", raising=False)
     found = document()
     assert [section["role"] for section in found["sections"]] == ["guard", "client"]
     assert found["problems"] == []

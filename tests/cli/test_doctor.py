@@ -25,9 +25,9 @@ from typer.testing import CliRunner
 from bearerguard import EXPOSED_HEADERS, Guard, HttpTransport, Issuer, scopes
 from bearerguard.asgi import BearerMiddleware
 from bearerguard.cli import app
-from bearerguard.cli.doctor import api, issuer, keys, server, store, web
-from bearerguard.cli.doctor.exchange import Exchange, Requester
-from bearerguard.cli.doctor.finding import Finding, Rule, Severity
+from bearerguard.cli.guard.doctor import api, issuer, keys, server, store, web
+from bearerguard.cli.guard.doctor.exchange import Exchange, Requester
+from bearerguard.cli.guard.doctor.finding import Finding, Rule, Severity
 from bearerguard.protocol.jose.thumbprint import public_jwk
 from bearerguard.runtime.flow import Fetch
 from bearerguard.runtime.messages import FetchFailed, Response
@@ -1025,8 +1025,8 @@ def test_a_store_without_a_signing_key_is_only_noted():
 
 
 def test_without_the_extra_of_the_server_the_store_is_refused_by_its_name(monkeypatch):
-    monkeypatch.delitem(sys.modules, "bearerguard.cli.doctor.store")
-    monkeypatch.delattr("bearerguard.cli.doctor.store")
+    monkeypatch.delitem(sys.modules, "bearerguard.cli.guard.doctor.store")
+    monkeypatch.delattr("bearerguard.cli.guard.doctor.store")
     monkeypatch.setitem(sys.modules, "sqlalchemy", None)
     refused = CliRunner().invoke(app, ["doctor", "http://127.0.0.1:9", "--store", "sqlite:///x"])
     assert refused.exit_code == 2

@@ -19,7 +19,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from bearerguard.cli import app
-from bearerguard.cli.inspect import FLAGS, flag_of
+from bearerguard.cli.guard.inspect import FLAGS, flag_of
 from bearerguard.guard.config.settings import NAMES, PREFIX
 from bearerguard.testing import LocalIssuer
 

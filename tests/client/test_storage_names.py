@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bearerguard import ConfigurationError
-from bearerguard.cli import client_options
+from bearerguard.cli.client import client_options
 from bearerguard.client import (
     EncryptedFile,
     InsecurePlaintextFile,

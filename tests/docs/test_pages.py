@@ -8,9 +8,9 @@ import re
 import pytest
 
 from bearerguard import Guard, Introspection, Issuer
-from bearerguard.cli.doctor import api, issuer, keys, server, store, web
-from bearerguard.cli.doctor.finding import Rule
-from bearerguard.cli.inspect import FLAGS, flag_of
+from bearerguard.cli.guard.doctor import api, issuer, keys, server, store, web
+from bearerguard.cli.guard.doctor.finding import Rule
+from bearerguard.cli.guard.inspect import FLAGS, flag_of
 from bearerguard.guard.config.settings import SETTINGS
 from bearerguard.server import AuthorizationServer
 from tests.docs import floors

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from bearerguard.runtime.log_lines import LineLimit
+from bearerguard.runtime.reporting.log_lines import LineLimit
 from tests.conformance.harness import Clock
 
 

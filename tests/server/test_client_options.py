@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from bearerguard import ConfigurationError
-from bearerguard.cli.clients import add, with_client_options
+from bearerguard.cli.server.clients import add, with_client_options
 from bearerguard.server import Client, ClientOptions
 from bearerguard.server.clients import client as clients
 from bearerguard.server.clients.client import Kind, Rules, option

@@ -26,28 +26,37 @@ except MissingExtra as _error:
 # The commands in the order of the help: where each is, as `module.attribute`, and its first
 # sentence, so that the list of commands imports none of them. A group's attribute is `app`.
 _PLACES = {
-    "login": ("login.login", "Log in to an authorization server and store the token safely."),
-    "logout": ("login.logout", "Revoke the token at the server and remove it from this machine."),
-    "token": ("token.token", "Print a valid access token."),
-    "status": ("token.status", "Show the logins and until when they are valid; never the token."),
-    "call": ("call.call", "Call an API with a valid token."),
+    "login": (
+        "client.login.login",
+        "Log in to an authorization server and store the token safely.",
+    ),
+    "logout": (
+        "client.login.logout",
+        "Revoke the token at the server and remove it from this machine.",
+    ),
+    "token": ("client.token.token", "Print a valid access token."),
+    "status": (
+        "client.token.status",
+        "Show the logins and until when they are valid; never the token.",
+    ),
+    "call": ("client.call.call", "Call an API with a valid token."),
     "doctor": (
-        "doctor.command.doctor",
+        "guard.doctor.command.doctor",
         "Examine an issuer, an API or an authorization server, and say what to fix.",
     ),
-    "inspect": ("inspect.inspect", "Explain why a token is accepted or refused."),
+    "inspect": ("guard.inspect.inspect", "Explain why a token is accepted or refused."),
     "config": (
-        "config.config",
+        "guard.config.config",
         "Show the configuration in force, without secrets, and where each value comes from.",
     ),
     "serve": (
-        "serve.serve",
+        "server.serve.serve",
         "Run the authorization server; a proxy in front of it provides TLS.",
     ),
-    "revoke": ("revoke.revoke", "Revoke the grants of a user, one grant, or one token."),
-    "client": ("clients.app", "Register, list and remove clients."),
-    "user": ("users.app", "Add, list and disable users."),
-    "keys": ("keys.app", "List, rotate and withdraw signing keys."),
+    "revoke": ("server.revoke.revoke", "Revoke the grants of a user, one grant, or one token."),
+    "client": ("server.clients.app", "Register, list and remove clients."),
+    "user": ("server.users.app", "Add, list and disable users."),
+    "keys": ("server.keys.app", "List, rotate and withdraw signing keys."),
 }
 
 

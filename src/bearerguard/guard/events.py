@@ -21,9 +21,9 @@ from typing import Any
 from bearerguard.errors import quoted
 from bearerguard.guard.observers import Observers
 from bearerguard.runtime.elapsed import elapsed_by
-from bearerguard.runtime.events import Event
 from bearerguard.runtime.flow import Flow
-from bearerguard.runtime.log_lines import SUMMARY_INTERVAL, LineLimit
+from bearerguard.runtime.reporting.events import Event
+from bearerguard.runtime.reporting.log_lines import SUMMARY_INTERVAL, LineLimit
 
 _log = logging.getLogger("bearerguard")
 

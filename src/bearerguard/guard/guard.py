@@ -64,10 +64,10 @@ from bearerguard.protocol.http.credentials import absence, bearer_token
 from bearerguard.protocol.http.expiry import ExpiryHeaders
 from bearerguard.protocol.jose import jwt
 from bearerguard.runtime.elapsed import elapsed_by
-from bearerguard.runtime.events import Event
 from bearerguard.runtime.fetching import Transport
 from bearerguard.runtime.flow import Flow, arun, run
 from bearerguard.runtime.messages import Request
+from bearerguard.runtime.reporting.events import Event
 from bearerguard.transports.default import default_transport
 
 T = TypeVar("T")

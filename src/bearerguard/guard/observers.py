@@ -18,8 +18,8 @@ from bearerguard.errors import ConfigurationError
 from bearerguard.protocol.http import document
 from bearerguard.protocol.introspection import IntrospectionFailed
 from bearerguard.runtime.fetch_watch import FetchWatch, Watch, unwatched
-from bearerguard.runtime.log_lines import LineLimit
 from bearerguard.runtime.messages import FetchFailed, StoreFailed
+from bearerguard.runtime.reporting.log_lines import LineLimit
 
 _log = logging.getLogger("bearerguard")
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
-from bearerguard.runtime.events import Event
+from bearerguard.runtime.reporting.events import Event
 from bearerguard.server.audit import Audit
 from bearerguard.server.clients.authentication_methods import AuthenticationMethods
 from bearerguard.server.clients.registry import ClientRegistry

@@ -18,8 +18,8 @@ from typing import TypeAlias
 
 from bearerguard.errors import quoted
 from bearerguard.runtime.elapsed import elapsed_by
-from bearerguard.runtime.events import Event
-from bearerguard.runtime.log_lines import LineLimit
+from bearerguard.runtime.reporting.events import Event
+from bearerguard.runtime.reporting.log_lines import LineLimit
 
 _log = logging.getLogger("bearerguard.server")
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
 from bearerguard.errors import ConfigurationError
-from bearerguard.runtime.events import Event
 from bearerguard.runtime.messages import Request, Response
+from bearerguard.runtime.reporting.events import Event
 from bearerguard.server.administration import ManagedServer
 from bearerguard.server.audit import Audit
 from bearerguard.server.engine import Engine

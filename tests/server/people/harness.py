@@ -7,7 +7,7 @@ from typing import Any
 
 import argon2
 
-from bearerguard.runtime.events import Event
+from bearerguard.runtime.reporting.events import Event
 from bearerguard.server.audit import Audit
 from bearerguard.server.login.people import People, PeopleOptions
 from bearerguard.server.secret import ServerSecret

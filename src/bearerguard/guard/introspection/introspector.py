@@ -44,7 +44,7 @@ from bearerguard.runtime.elapsed import elapsed_by
 from bearerguard.runtime.flow import Flow, Once, ask
 from bearerguard.runtime.generations import Generations
 from bearerguard.runtime.messages import FetchFailed
-from bearerguard.runtime.outage import Outage
+from bearerguard.runtime.reporting.outage import Outage
 
 # Strangers can make up any number of tokens; each refusal costs about 300 bytes.
 _MAX_REFUSALS = 10_000

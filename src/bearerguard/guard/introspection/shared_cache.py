@@ -13,7 +13,7 @@ from hashlib import sha256
 
 from bearerguard.runtime.flow import Flow, Load, Store, ask
 from bearerguard.runtime.messages import StoreFailed
-from bearerguard.runtime.outage import Outage
+from bearerguard.runtime.reporting.outage import Outage
 from bearerguard.runtime.sealing import Sealer, SealError
 
 # The purpose of the `Sealer` of this cache.

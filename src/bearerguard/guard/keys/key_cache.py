@@ -30,7 +30,7 @@ from bearerguard.protocol.jose.verifier import Verifier
 from bearerguard.runtime.elapsed import elapsed_by
 from bearerguard.runtime.flow import Fetch, Flow, Once, ask
 from bearerguard.runtime.messages import FetchFailed, Response
-from bearerguard.runtime.outage import Outage
+from bearerguard.runtime.reporting.outage import Outage
 
 # A refresh is due after a random part of the interval, so that workers do not all refresh at once.
 _EARLIEST, _LATEST = 0.8, 0.95

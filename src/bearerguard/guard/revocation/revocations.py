@@ -37,7 +37,7 @@ from bearerguard.principal import Principal
 from bearerguard.runtime.fetch_watch import Watch, unwatched
 from bearerguard.runtime.flow import Flow, Once, ask
 from bearerguard.runtime.messages import StoreFailed
-from bearerguard.runtime.outage import Outage
+from bearerguard.runtime.reporting.outage import Outage
 
 # A token is accepted until its leeway after `exp`, and its `iat` may be ahead of the clock: each by
 # 300 s at most.

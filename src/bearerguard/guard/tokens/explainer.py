@@ -63,8 +63,8 @@ from bearerguard.principal import Claims, Principal
 from bearerguard.protocol import jwt_claims
 from bearerguard.protocol.http.expiry import utc_text
 from bearerguard.protocol.jose import jwt
-from bearerguard.runtime.durations import in_words
 from bearerguard.runtime.flow import Flow
+from bearerguard.runtime.reporting.durations import in_words
 
 T = TypeVar("T")
 

@@ -23,8 +23,8 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from bearerguard.errors import ConfigurationError, StoreUnavailable
-from bearerguard.runtime.outage import Outage
 from bearerguard.runtime.process_lock import ProcessLock
+from bearerguard.runtime.reporting.outage import Outage
 from bearerguard.server.store.schema import metadata
 
 # Seconds for which a transaction waits for other writers; afterwards the response is 503.

@@ -15,8 +15,8 @@ import httpx2
 import typer
 
 from bearerguard.cli import output
-from bearerguard.cli.client_options import ChosenIssuer, opened_manager
-from bearerguard.cli.logins import Login
+from bearerguard.cli.client.client_options import ChosenIssuer, opened_manager
+from bearerguard.cli.client.logins import Login
 from bearerguard.client.httpx2 import BearerAuth
 from bearerguard.client.manager import TokenManager
 from bearerguard.errors import (

@@ -16,8 +16,8 @@ from urllib.parse import quote, urlsplit
 from sqlalchemy import Connection, create_engine, func, make_url, select
 from sqlalchemy.exc import ArgumentError, DatabaseError
 
-from bearerguard.cli.doctor.finding import Finding, Rule, counted
-from bearerguard.cli.doctor.server import KnownClient
+from bearerguard.cli.guard.doctor.finding import Finding, Rule, counted
+from bearerguard.cli.guard.doctor.server import KnownClient
 from bearerguard.errors import ConfigurationError, quoted
 from bearerguard.runtime.addresses import is_loopback
 from bearerguard.server.clients import redirect_uri

@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from bearerguard.cli.doctor.finding import Finding, Rule, counted
+from bearerguard.cli.guard.doctor.finding import Finding, Rule, counted
 from bearerguard.errors import quoted
 from bearerguard.protocol.http import document
 from bearerguard.protocol.jose import jwk, thumbprint

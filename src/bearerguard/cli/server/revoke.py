@@ -8,7 +8,7 @@ import typer
 
 from bearerguard.cli import output
 from bearerguard.cli.prompts import piped
-from bearerguard.cli.server_options import Store, opened
+from bearerguard.cli.server.server_options import Store, opened
 from bearerguard.errors import ConfigurationError, NothingRevoked
 
 

@@ -12,7 +12,7 @@ import typer
 
 from bearerguard import Guard, Revocations
 from bearerguard.cli import output
-from bearerguard.cli.server_options import (
+from bearerguard.cli.server.server_options import (
     Issuer,
     Resources,
     Scopes,

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit, urlunsplit
 
-from bearerguard.cli.doctor import web
-from bearerguard.cli.doctor.exchange import Exchange, Requester
-from bearerguard.cli.doctor.finding import Finding, Rule
+from bearerguard.cli.guard.doctor import web
+from bearerguard.cli.guard.doctor.exchange import Exchange, Requester
+from bearerguard.cli.guard.doctor.finding import Finding, Rule
 from bearerguard.errors import quoted
 from bearerguard.guard.config.issuer import Issuer
 from bearerguard.protocol import metadata, names, resource_metadata

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bearerguard.cli import output
-from bearerguard.cli.doctor.finding import Finding, Severity, counted
+from bearerguard.cli.guard.doctor.finding import Finding, Severity, counted
 
 _MARKS = {
     Severity.OK: ("green", "ok"),

@@ -9,7 +9,7 @@ import typer
 from bearerguard.cli import output
 from bearerguard.cli.help import Application
 from bearerguard.cli.prompts import new_password
-from bearerguard.cli.server_options import Store, opened
+from bearerguard.cli.server.server_options import Store, opened
 from bearerguard.server.login.accounts import Account
 
 app: typer.Typer = Application(help="Add, list and disable users.")

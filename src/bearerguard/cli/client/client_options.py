@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bearerguard.cli.logins import Login, chosen_login
+from bearerguard.cli.client.logins import Login, chosen_login
 from bearerguard.client.login.authorization_code import AuthorizationCode
 from bearerguard.client.login.device_code import DeviceCode
 from bearerguard.client.manager import TokenManager

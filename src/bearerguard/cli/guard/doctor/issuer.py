@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from bearerguard.cli.doctor import keys, web
-from bearerguard.cli.doctor.exchange import Exchange, Requester
-from bearerguard.cli.doctor.finding import Finding, Rule
+from bearerguard.cli.guard.doctor import keys, web
+from bearerguard.cli.guard.doctor.exchange import Exchange, Requester
+from bearerguard.cli.guard.doctor.finding import Finding, Rule
 from bearerguard.errors import quoted
 from bearerguard.guard.config.issuer import Issuer
 from bearerguard.protocol import metadata, names, pkce

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from bearerguard.cli import output
-from bearerguard.cli.app_guard import app_guard
+from bearerguard.cli.guard.app_guard import app_guard
 from bearerguard.errors import ConfigurationError
 from bearerguard.guard.config.requirement import Requirement, combined, role, scopes
 from bearerguard.guard.config.settings import PREFIX, SETTINGS, Setting

@@ -15,7 +15,7 @@ import typer
 
 from bearerguard.cli import output
 from bearerguard.cli.help import Application
-from bearerguard.cli.server_options import Store, opened
+from bearerguard.cli.server.server_options import Store, opened
 from bearerguard.errors import ConfigurationError
 from bearerguard.server.clients.client import Client, Kind, options
 

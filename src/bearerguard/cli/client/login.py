@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from bearerguard.cli import output
-from bearerguard.cli.client_options import (
+from bearerguard.cli.client.client_options import (
     AUTO,
     ID_VARIABLE,
     STORAGE_VARIABLE,
@@ -21,7 +21,7 @@ from bearerguard.cli.client_options import (
     named_storage,
     probed_storage,
 )
-from bearerguard.cli.logins import Login, chosen_login, forget, remember
+from bearerguard.cli.client.logins import Login, chosen_login, forget, remember
 from bearerguard.client.login.device_code import DevicePrompt
 from bearerguard.client.storages.registry import PLAINTEXT
 from bearerguard.client.storages.storage import MemoryStorage, Storage

@@ -10,12 +10,12 @@ from typing import Annotated, Any
 import typer
 
 from bearerguard.cli import output
-from bearerguard.cli.client_options import ChosenIssuer, named_storage, opened_manager
-from bearerguard.cli.logins import Login, all_logins
+from bearerguard.cli.client.client_options import ChosenIssuer, named_storage, opened_manager
+from bearerguard.cli.client.logins import Login, all_logins
 from bearerguard.client.storages.environment import TOKEN_VARIABLE
 from bearerguard.client.token import Token
 from bearerguard.errors import BearerGuardError, ConfigurationError
-from bearerguard.runtime.durations import in_words
+from bearerguard.runtime.reporting.durations import in_words
 
 
 def token(

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from email.utils import parsedate_to_datetime
 from urllib.parse import urljoin, urlsplit
 
-from bearerguard.cli.doctor.exchange import Exchange, Requester
-from bearerguard.cli.doctor.finding import Finding, Rule, counted
+from bearerguard.cli.guard.doctor.exchange import Exchange, Requester
+from bearerguard.cli.guard.doctor.finding import Finding, Rule, counted
 from bearerguard.errors import quoted
 from bearerguard.guard.keys.refetch_budget import max_age
 from bearerguard.runtime.addresses import is_loopback

@@ -8,7 +8,7 @@ import typer
 
 from bearerguard.cli import output
 from bearerguard.cli.help import Application
-from bearerguard.cli.server_options import Store, opened
+from bearerguard.cli.server.server_options import Store, opened
 
 app: typer.Typer = Application(help="List, rotate and withdraw signing keys.")
 

@@ -16,11 +16,11 @@ import typer
 
 from bearerguard import Guard
 from bearerguard.cli import output
-from bearerguard.cli.app_guard import app_guard
-from bearerguard.cli.doctor import api, issuer, report, server, web
-from bearerguard.cli.doctor.exchange import Exchange, Requester
-from bearerguard.cli.doctor.finding import Finding, Severity
-from bearerguard.cli.doctor.issuer import Discovered
+from bearerguard.cli.guard.app_guard import app_guard
+from bearerguard.cli.guard.doctor import api, issuer, report, server, web
+from bearerguard.cli.guard.doctor.exchange import Exchange, Requester
+from bearerguard.cli.guard.doctor.finding import Finding, Severity
+from bearerguard.cli.guard.doctor.issuer import Discovered
 from bearerguard.errors import ConfigurationError, quoted
 from bearerguard.guard.config.issuer import Issuer
 from bearerguard.protocol import metadata
@@ -28,7 +28,7 @@ from bearerguard.runtime.extras import Extra
 from bearerguard.transports.http import HttpTransport
 
 if TYPE_CHECKING:
-    from bearerguard.cli.doctor.store import Stored
+    from bearerguard.cli.guard.doctor.store import Stored
 
 _MAX_TIMEOUT = 30.0
 _ISSUER_VARIABLE = "BEARERGUARD_ISSUER"
@@ -198,7 +198,7 @@ def _audited(requester: Requester, wanted: _Wanted, found: Discovered) -> Iterat
     if wanted.stored is None:
         yield from server.findings(requester, found, client)
         return
-    from bearerguard.cli.doctor import store  # noqa: PLC0415 - an extra
+    from bearerguard.cli.guard.doctor import store  # noqa: PLC0415 - an extra
 
     yield from server.findings(requester, found, client or store.known_client(wanted.stored))
     yield from store.findings(wanted.stored, requester.clock())
@@ -206,7 +206,7 @@ def _audited(requester: Requester, wanted: _Wanted, found: Discovered) -> Iterat
 
 def _stored(given: str) -> Stored:
     with Extra("server", needed_by="--store"):
-        from bearerguard.cli.doctor import store  # noqa: PLC0415 - an extra
+        from bearerguard.cli.guard.doctor import store  # noqa: PLC0415 - an extra
     return store.read(given, time.time())
 
 

@@ -15,8 +15,9 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from typer.main import get_command
 
-from bearerguard.cli import client_options, output
-from bearerguard.cli.app_guard import app_guard
+from bearerguard.cli import output
+from bearerguard.cli.client import client_options
+from bearerguard.cli.guard.app_guard import app_guard
 from bearerguard.client.storages.state_directory import VARIABLE as HOME_VARIABLE
 from bearerguard.client.storages.state_directory import state_directory
 from bearerguard.errors import ConfigurationError
@@ -197,7 +198,7 @@ def _printable(value: Any) -> Any:
 def _of_server(problems: list[str]) -> Iterator[Section]:
     """Yield the settings of the commands of the authorization server: the options of `serve`."""
     try:
-        serve = import_module("bearerguard.cli.serve")
+        serve = import_module("bearerguard.cli.server.serve")
     except ConfigurationError as error:
         if any(name.startswith(_SERVER) for name in os.environ):
             problems.append(str(error))

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from bearerguard.cli.doctor import web
-from bearerguard.cli.doctor.exchange import Exchange, Requester
-from bearerguard.cli.doctor.finding import Finding, Rule
-from bearerguard.cli.doctor.issuer import Discovered, may_be_requested
+from bearerguard.cli.guard.doctor import web
+from bearerguard.cli.guard.doctor.exchange import Exchange, Requester
+from bearerguard.cli.guard.doctor.finding import Finding, Rule
+from bearerguard.cli.guard.doctor.issuer import Discovered, may_be_requested
 from bearerguard.errors import quoted
 from bearerguard.protocol import names, pkce
 

@@ -1,0 +1,1 @@
+"""The commands that log in, keep tokens and call APIs."""

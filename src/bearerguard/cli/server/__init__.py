@@ -1,0 +1,1 @@
+"""The commands that run and administer an authorization server."""
