@@ -223,8 +223,9 @@ def of_django(
     ):
         # Django has no object with the app's guard: it is that of the settings.
         if call is None:
-            app = WSGIHandler()
-            yield Served(None, lambda request: through_wsgi(app, request), WsgiToAsgi(app))
+            # A new handler for each: it makes the middleware of the settings in force.
+            by_wsgi = WsgiToAsgi(WSGIHandler())
+            yield Served(None, lambda request: through_wsgi(WSGIHandler(), request), by_wsgi)
         else:
             yield Served(None, call, ASGIHandler())
 

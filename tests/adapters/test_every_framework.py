@@ -16,10 +16,17 @@ import anyio
 import pytest
 from typer.testing import CliRunner
 
+import tests.django_project  # noqa: F401 - before anything that reads Django's settings
 from bearerguard import DecisionRecord, Event, FetchRecord, Guard, Issuer, Revocations, scopes
 from bearerguard.cli import app as command_line
 from bearerguard.middleware.app_guard import guard_at
 from bearerguard.testing import LocalIssuer, trusted
+
+# isort: split
+from django.conf import settings
+from django.core.cache import caches
+from django.test.utils import override_settings
+
 from tests.adapters.frameworks import ALONE, FRAMEWORKS, WHOLE, Served
 from tests.conformance.drivers import Received, Sent
 from tests.conformance.scenario import challenge_parameters
@@ -33,6 +40,8 @@ OWN_BODY = {"litestar", *(each for each in FRAMEWORKS if "ninja" in each or "res
     "ninja",
 }
 
+# Those behind middleware of Django.
+DJANGOS = [each for each in FRAMEWORKS if "django" in each or "rest" in each or "ninja" in each]
 # Those with websockets.
 SOCKETS = ("starlette", "fastapi", "fastapi alone", "quart", "litestar")
 
@@ -307,6 +316,23 @@ def test_doctor_finds_no_problem_of_an_api(framework: str, served_issuer: LocalI
     assert report["counts"]["problem"] == report["counts"]["warning"] == 0, report["findings"]
     checks = {each["check"] for each in report["findings"] if each["severity"] == "ok"}
     assert {"challenge.absent", "challenge.invalid", "challenge.head", "caching.refusal"} <= checks
+
+
+@pytest.mark.parametrize("framework", DJANGOS)
+def test_the_cache_of_django_serves_no_token_that_was_revoked(framework: str) -> None:
+    cache = "django.middleware.cache.CacheMiddleware"
+    guard = ISSUER.guard(revocations=Revocations())
+    with (
+        guard,
+        FRAMEWORKS[framework](guard) as served,
+        override_settings(MIDDLEWARE=[cache, *settings.MIDDLEWARE]),
+    ):
+        caches["default"].clear()
+        known = ISSUER.token(claims={"jti": framework})
+        assert get(served, "/who", known).status == 200
+        assert get(served, "/who").status == 401
+        guard.revoke(token_id=framework)
+        check_refusal(get(served, "/who", known), 401, error="invalid_token")
 
 
 def connect(app: Any, sent: str | None, **extensions: Any) -> list[Any]:

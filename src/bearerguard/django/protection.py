@@ -156,6 +156,10 @@ class GuardedRequest:
         if decision.principal.is_authenticated and not _may_be_forged(request):
             # Only a script that may set Authorization sends it: no other site's form or link does.
             request.csrf_processing_done = True
+        if decision.principal.is_authenticated and self.protection.guard.cache_control is not None:
+            # Django's cache would serve the response when the token has been revoked, too. Where a
+            # view authenticates, no header says that it is private.
+            request._cache_update_cache = False  # noqa: SLF001 - what that cache goes by
         return None
 
     def withdraw(self) -> None:
