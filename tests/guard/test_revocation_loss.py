@@ -143,7 +143,7 @@ def test_a_worker_that_starts_does_not_trust_a_log_with_a_gap(
     one = start_worker()
     with redis.client() as client:
         revoke_all(client, one)
-        one.shared.close()  # no worker is left that could append it again
+        one.end()  # no worker is left that could append it again
         remove(client)
         remaining = client.xlen(LOG)
         late, later = start_worker(), start_worker()
@@ -168,7 +168,7 @@ def test_a_loss_is_reported_with_the_numbers_of_the_entries(
     one = start_worker()
     with redis.client() as client:
         revoke_all(client, one)
-        one.shared.close()
+        one.end()
         delete(client, slice(3, 6))
     late = start_worker()
     assert not late.lets_pass("good")
@@ -181,7 +181,7 @@ def test_a_gap_that_may_be_entries_of_another_secret_stays_refused(
     one = start_worker()
     with redis.client() as client:
         revoke_all(client, one)
-        one.shared.close()
+        one.end()
         fill_with_garbage(client)
         late = start_worker()
         for _ in range(2):

@@ -58,6 +58,13 @@ class Worker:
     def revoke(self, *token_ids: str) -> None:
         self.run(self.revocations.revoke([revocation(each) for each in token_ids]))
 
+    def end(self) -> None:
+        """Close it, and wait for its thread, which may be reading the store."""
+        running = self.shared._follower._running
+        self.shared.close()
+        if running is not None:
+            running._thread.join()
+
     def refuses(self, token_id: str) -> bool:
         """Whether a request with this token is refused; raises when that is unknown."""
         self.run(self.revocations.ensure(ISSUER))
