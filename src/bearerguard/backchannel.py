@@ -47,7 +47,7 @@ class BackchannelLogout:
 
     def __init__(self, guard: Guard, *, client_id: str | Collection[str]) -> None:
         if not isinstance(guard, Guard):
-            raise ConfigurationError("guard=: pass a Guard")
+            raise ConfigurationError("guard=: pass a Guard, such as Guard(Issuer(...))")
         self._client_id = client_id
         self._guard = guard
         self._prepare()

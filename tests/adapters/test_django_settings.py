@@ -131,6 +131,16 @@ def test_what_is_wrong_in_the_settings_is_named(given: Any, message: str) -> Non
     assert "BEARERGUARD_" not in str(caught.value)
 
 
+def test_a_key_with_the_prefix_of_the_environment_is_quoted_as_given() -> None:
+    given = {"ISSUER": ISSUER, "BEARERGUARD_AUDIENCE": "x"}
+    with override_settings(BEARERGUARD=given), pytest.raises(ConfigurationError) as caught:
+        BearerMiddleware(view)
+    assert str(caught.value) == (
+        f'BEARERGUARD["BEARERGUARD_AUDIENCE"]: {ABSENT}: BEARERGUARD["AUDIENCE"] is meant;'
+        " rename it, or remove it"
+    )
+
+
 def test_an_app_without_the_settings_does_not_start() -> None:
     with pytest.raises(ConfigurationError, match=r"settings\.BEARERGUARD: give a dict such as"):
         Client().get("/it")

@@ -575,8 +575,9 @@ def test_and_or_not_are_refused() -> None:
     with pytest.raises(TypeError, match="combine requirements with & and"):
         bool(scopes("a"))
     six = scopes("a") | scopes("b") | role("c") | role("d") | claim("e") | claim("f")
+    others = scopes("g") | scopes("h") | role("i") | role("j") | claim("k") | claim("l")
     with pytest.raises(ConfigurationError, match="alternatives"):
-        six & six & (role("x") | role("y"))
+        six & others & (role("x") | role("y"))
 
 
 def test_no_secret_is_shown() -> None:

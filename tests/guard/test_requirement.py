@@ -58,3 +58,23 @@ def test_combining_nothing_is_nothing() -> None:
 
 def test_the_value_that_a_claim_must_have_is_not_shown() -> None:
     assert "top" not in repr(claim("clearance", "top"))
+
+
+def test_what_a_router_and_its_route_both_require_counts_once() -> None:
+    either = role("admin") | claim("department", "archive")
+    needed = either & scopes("write") & either
+    assert needed == either & scopes("write")
+    assert str(needed) == (
+        "role 'admin' and scope 'write' or claim 'department' of a certain value and scope 'write'"
+    )
+
+
+def test_a_requirement_of_many_alternatives_may_be_repeated() -> None:
+    many = role("r0")
+    for number in range(1, 64):
+        many |= role(f"r{number}")
+    assert many & many & many == many
+
+
+def test_alternatives_in_another_order_do_not_cancel_each_other() -> None:
+    assert (scopes("a", "b") | scopes("b", "a")) & scopes("a") == scopes("a", "b") & scopes("a")

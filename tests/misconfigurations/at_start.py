@@ -242,6 +242,11 @@ MISTAKES: dict[str, Mistake] = {
         "scopes('read write')",
         "pass each scope as its own argument",
     ),
+    "decorator without scopes": Mistake(
+        lambda _: scopes(print),  # type: ignore[arg-type]
+        "this is a function, not a scope",
+        '@require_scopes("read")',
+    ),
     "realm with a quote's newline": Mistake(
         lambda _: guard(realm="a\nb"), "realm=", "printable ASCII"
     ),
@@ -293,7 +298,7 @@ MISTAKES: dict[str, Mistake] = {
     "middleware without a guard": Mistake(
         lambda _: asgi.BearerMiddleware(Starlette(), guard=None),  # type: ignore[arg-type]
         "guard=",
-        "pass a Guard",
+        "pass a Guard, such as Guard(Issuer(...))",
     ),
     "path pattern with a star inside": Mistake(
         lambda _: asgi.BearerMiddleware(Starlette(), guard=guard(), exclude=["/a/*/b"]),

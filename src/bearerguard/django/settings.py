@@ -27,7 +27,7 @@ _OPTIONS = (*_ADMISSION_KEYS, "GUARD", "USER")
 _GUARD_KEYS = frozenset(setting.name.removeprefix(PREFIX) for setting in SETTINGS)
 
 # A message of the core names an environment variable or an option of a constructor.
-_VARIABLE = re.compile(rf"(?<!settings\.)\b{PREFIX}(\w+)")
+_VARIABLE = re.compile(rf'(?<!settings\.)(?<!\[")\b{PREFIX}(\w+)')
 _OPTION = re.compile(rf"^({'|'.join(each.lower() for each in _OPTIONS)})=:")
 
 

@@ -141,7 +141,7 @@ class Admission:
         **options: Unpack[AdmissionOptions],
     ) -> None:
         if not isinstance(guard, Guard):
-            raise ConfigurationError("guard=: pass a Guard")
+            raise ConfigurationError("guard=: pass a Guard, such as Guard(Issuer(...))")
         require, optional = options.get("require"), options.get("optional", False)
         check_requirement(require)
         self.guard = guard

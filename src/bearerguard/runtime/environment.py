@@ -39,7 +39,9 @@ def check_names(
     for name in sorted(given):
         if not name.startswith(prefix) or name in known or name.startswith(tuple(others)):
             continue
-        meant = get_close_matches(name.removeprefix(prefix).upper(), short, 1, _SIMILARITY)
+        # Where names are written without the prefix, one may have it all the same.
+        said = name.removeprefix(prefix).removeprefix(prefix).upper()
+        meant = get_close_matches(said, short, 1, _SIMILARITY)
         if meant:
             raise ConfigurationError(
                 f"{name}: there is no such setting: {short[meant[0]]} is meant; rename it, or"

@@ -6,6 +6,7 @@ a refusal can name one alternative in full (RFC 6750 §3.1).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, Protocol
@@ -120,9 +121,9 @@ class Requirement:
         object.__setattr__(self, "_scopes", frozenset(names) if plain else None)
 
     def __and__(self, other: Requirement) -> Requirement:
-        """Require both."""
+        """Require both; an alternative that demands all of another one and more is left out."""
         return Requirement(
-            tuple(
+            _without_excess(
                 tuple(dict.fromkeys(left + right))
                 for left, right in product(self.alternatives, other.alternatives)
             )
@@ -189,6 +190,22 @@ class Requirement:
         return _scope_of(self.alternatives[0])
 
 
+def _without_excess(alternatives: Iterable[Alternative]) -> tuple[Alternative, ...]:
+    """Leave out what could be left out: `(a | b) & (a | b)` is `a | b`.
+
+    A router and its route often have the same requirement.
+    """
+    kept: dict[int, frozenset[Condition]] = {}
+    numbered = dict(enumerate(alternatives))
+    for number, one in sorted(numbered.items(), key=lambda each: len(each[1])):
+        conditions = frozenset(one)
+        if len(kept) <= _MAX_ALTERNATIVES and not any(
+            fewer <= conditions for fewer in kept.values()
+        ):
+            kept[number] = conditions
+    return tuple(numbered[number] for number in sorted(kept))
+
+
 def _scope_of(alternative: Alternative) -> str | None:
     names = [condition.name for condition in alternative if isinstance(condition, _Scope)]
     return scope.build(names) or None
@@ -197,6 +214,11 @@ def _scope_of(alternative: Alternative) -> str | None:
 def scopes(*names: str) -> Requirement:
     """Require all of these scopes; raises `ConfigurationError` for a malformed scope-token."""
     for name in names:
+        if callable(name):
+            raise ConfigurationError(
+                "scopes(): this is a function, not a scope: name the scopes of a decorator, as in"
+                ' @require_scopes("read")'
+            )
         if not isinstance(name, str) or not scope.is_scope_token(name):
             raise ConfigurationError(
                 f"scopes({name!r}): a scope is printable ASCII without space, quote or backslash"
