@@ -6,6 +6,7 @@ import ast
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -125,9 +126,10 @@ def steps(page: Path) -> Iterator[Step]:
 
 
 @pytest.fixture
-def reader(place: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
+def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
     monkeypatch.delenv("DJANGO_SETTINGS_MODULE", raising=False)
-    return Reader(place)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")
+    return Reader(tmp_path)
 
 
 def follow(page: Path, reader: Reader) -> list[str]:
