@@ -66,3 +66,9 @@ def test_a_token_without_iss_is_refused_with_the_reason_that_there_is_no_option(
                 guard.verify(issuer.token(claims={"iss": absent}))
             assert events[-1].code == "unknown_issuer"
             assert events[-1].detail.startswith(says)
+
+
+def test_a_token_with_its_scheme_is_refused_with_what_to_pass_instead() -> None:
+    issuer = LocalIssuer(algorithm="ES256")
+    with issuer.guard() as guard, pytest.raises(TokenError, match="what follows `Bearer ` alone"):
+        guard.verify(f"Bearer {issuer.token()}")

@@ -81,6 +81,10 @@ def parse_header(segment: bytes) -> Header:
     try:
         members = strict_json.loads_object(base64url.decode(segment))
     except ValueError:
+        if segment.startswith(b"Bearer "):
+            raise TokenError(
+                MALFORMED_TOKEN, "it begins with the scheme: pass what follows `Bearer ` alone"
+            ) from None
         raise _not_strict() from None
     # Without a kid, any key may have signed; null may mean that, or a lost name.
     if members.get("kid", "") is None:
