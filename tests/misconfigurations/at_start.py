@@ -282,6 +282,20 @@ MISTAKES: dict[str, Mistake] = {
         "BEARERGUARD_ISSUER",
         "give the issuer's URL",
     ),
+    "issuer without a scheme in the environment": Mistake(
+        lambda _: Guard.from_env(
+            {"BEARERGUARD_ISSUER": "id.example.com", "BEARERGUARD_AUDIENCE": API}
+        ),
+        "BEARERGUARD_ISSUER",
+        f"write '{URL}'",
+    ),
+    "http issuer in the environment": Mistake(
+        lambda _: Guard.from_env(
+            {"BEARERGUARD_ISSUER": "http://id.example.com", "BEARERGUARD_AUDIENCE": API}
+        ),
+        "BEARERGUARD_ISSUER",
+        "is no https URL",
+    ),
     "misspelt variable": Mistake(
         lambda _: env(JWKS_URL=f"{URL}/jwks"),
         "BEARERGUARD_JWKS_URL",

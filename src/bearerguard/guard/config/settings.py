@@ -170,7 +170,8 @@ def _made(owner: Owner, make: Callable[P, T], *values: P.args, **options: P.kwar
     try:
         return make(*values, **options)
     except ConfigurationError as error:
-        option, mark, remedy = str(error).partition("=:")
+        message = str(error).replace("Issuer(url):", "url=:", 1)  # it is no keyword there
+        option, mark, remedy = message.partition("=:")
         named = [each.name for each in SETTINGS if (each.owner, each.option) == (owner, option)]
         if not mark or not named:
             raise
