@@ -337,7 +337,7 @@ def test_a_variable_that_is_spelled_wrong_is_refused_with_the_one_that_is_meant(
 
 def test_every_variable_that_a_command_reads_is_known() -> None:
     folder = Path(bearerguard.cli.__file__).parent
-    text = "".join(path.read_text() for path in folder.glob("*.py"))
+    text = "".join(path.read_text() for path in folder.rglob("*.py"))
     read = set(re.findall(r"BEARERGUARD_SERVER_[A-Z_]*[A-Z]", text))
     named = re.findall(r'_(?:option|seconds)\(\s*"([A-Z_]+)"', text)
     read |= {f"BEARERGUARD_SERVER_{name}" for name in named}
