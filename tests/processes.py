@@ -102,3 +102,11 @@ def program(
                 process.wait()
         assert "Traceback" not in running.output, running.output
         assert not _TOKEN.search(running.output), "a token was printed"
+
+
+def shell_output(command: str, folder: Path) -> str:
+    """Return what a command of a page prints in a folder; it must succeed."""
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=folder, capture_output=True, text=True, timeout=30, check=True
+    )
+    return done.stdout

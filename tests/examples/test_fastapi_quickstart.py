@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 from tests.docs.pages import ROOT
-from tests.processes import free_port, program
+from tests.processes import free_port, program, shell_output
 
 
 def test_the_quickstart_works_as_it_is_written(tmp_path: Path) -> None:
@@ -23,20 +22,8 @@ def test_the_quickstart_works_as_it_is_written(tmp_path: Path) -> None:
     good, bare = re.findall(r"^\$ (curl .*)\n", text, re.MULTILINE)
     with program([sys.executable, "dev.py"], cwd=tmp_path) as running:
         running.wait_for_port(int(port))
-
-        def shown(command: str) -> str:
-            done = subprocess.run(
-                ["bash", "-c", command],
-                cwd=tmp_path,
-                capture_output=True,
-                text=True,
-                timeout=30,
-                check=True,
-            )
-            return done.stdout
-
-        assert json.loads(shown(good)) == {"recordings": [], "for": "user"}
-        assert f"{shown(good)}\n" in text
-        refused = shown(bare)
+        assert json.loads(shell_output(good, tmp_path)) == {"recordings": [], "for": "user"}
+        assert f"{shell_output(good, tmp_path)}\n" in text
+        refused = shell_output(bare, tmp_path)
         for line in text.split(f"$ {bare}\n")[1].partition("```")[0].splitlines():
             assert line in refused

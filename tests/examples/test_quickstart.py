@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.docs.pages import ROOT
-from tests.processes import free_port, program
+from tests.processes import free_port, program, shell_output
 
 
 @pytest.mark.parametrize("framework", ["Starlette", "Flask"])
@@ -34,19 +33,7 @@ def test_the_quickstart_is_served_as_it_is_written(framework: str, tmp_path: Pat
     good, bare = re.findall(r"^\$ (curl .*)\n", text, re.MULTILINE)
     with program([sys.executable, "dev.py"], cwd=tmp_path) as running:
         running.wait_for_port(int(port))
-
-        def shown(command: str) -> str:
-            done = subprocess.run(
-                ["bash", "-c", command],
-                cwd=tmp_path,
-                capture_output=True,
-                text=True,
-                timeout=30,
-                check=True,
-            )
-            return done.stdout
-
-        assert json.loads(shown(good)) == {"recordings": [], "for": "user"}
-        refused = shown(bare).lower()
+        assert json.loads(shell_output(good, tmp_path)) == {"recordings": [], "for": "user"}
+        refused = shell_output(bare, tmp_path).lower()
         for line in text.split(f"$ {bare}\n")[1].partition("```")[0].splitlines():
             assert line.lower() in refused
