@@ -23,6 +23,7 @@ MODULES_OF_EXTRA: dict[str, tuple[str, ...]] = {
     "litestar": ("litestar",),
     "quart": ("quart", "werkzeug"),
     "redis": ("redis",),
+    "postgresql": ("psycopg",),
     "server": ("alembic", "anyio", "argon2", "jinja2", "sqlalchemy"),
     "client": ("httpx", "keyring", "requests"),
     "cli": ("rich", "typer", "uvicorn"),
