@@ -41,6 +41,8 @@ _WARNINGS = frozenset(
         "revocation_not_notified",
         "store_unavailable",
         "store_restored",
+        "throttle_unavailable",
+        "throttle_restored",
     }
 )
 # Decisions of a user, and responses that clients ask for (OpenID Connect Core §3.1.2.6).

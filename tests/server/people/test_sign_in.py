@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 import pytest
 
 from bearerguard.runtime.messages import Request
+from bearerguard.runtime.rate_limits import RateLimit
 from bearerguard.server.login.accounts import normalized
-from bearerguard.server.login.throttle import RateLimit
 from tests.server.people.harness import PASSWORD, PeopleHarness
 from tests.server.people.visitor import Visitor, path
 

@@ -15,6 +15,7 @@ import argon2
 
 from bearerguard.errors import ConfigurationError
 from bearerguard.runtime.messages import Request, Response
+from bearerguard.runtime.rate_limits import RateLimit, ThrottleStore
 from bearerguard.server.audit import Audit
 from bearerguard.server.http import responses
 from bearerguard.server.http.cookies import Cookies
@@ -32,7 +33,7 @@ from bearerguard.server.login.login_endpoint import (
 from bearerguard.server.login.passwords import PLACES, Passwords
 from bearerguard.server.login.prompt import Prompts
 from bearerguard.server.login.session import LIFETIME, Sessions, SignedIn
-from bearerguard.server.login.throttle import PER_ACCOUNT, PER_ADDRESS, RateLimit, Throttle
+from bearerguard.server.login.throttle import PER_ACCOUNT, PER_ADDRESS, Throttle
 from bearerguard.server.login.ticket import Tickets
 from bearerguard.server.pages import Pages
 from bearerguard.server.secret import ServerSecret
@@ -74,6 +75,8 @@ class PeopleOptions:
             the limit is three times as high.
         per_address: the limit of login attempts from one address. Requests without a known
             address (loopback, a Unix socket) share a limit that is five times as high.
+        throttle: where login attempts are counted instead of in the database, such as
+            `bearerguard.redis.RedisThrottle(url)`; the database counts them while it fails.
         password_parameters: argon2id's; by default the second recommended option of RFC 9106 §4.
     """
 
@@ -85,6 +88,7 @@ class PeopleOptions:
     session_lifetime: int = LIFETIME
     per_account: RateLimit = PER_ACCOUNT
     per_address: RateLimit = PER_ADDRESS
+    throttle: ThrottleStore | None = None
     password_parameters: argon2.Parameters | None = None
 
 
@@ -151,6 +155,8 @@ class People:
                 database,
                 secret,
                 clock,
+                audit=audit,
+                shared=options.throttle,
                 per_account=options.per_account,
                 per_address=options.per_address,
             ),
