@@ -42,9 +42,8 @@ def test_TK_06_each_code_is_redeemed_exactly_once_over_four_processes(
             secrets += [each.content["refresh_token"] for each in good]
         leaked = found(store, running.program.output, [*secrets, client.client_secret or ""])
     seconds = time.monotonic() - began
-    print(
-        f"\n{CODES} codes x {AT_ONCE} redemptions over 4 processes, {store.engine_name}, {seconds:.0f} s:"
-    )
+    print(f"\n{CODES} codes x {AT_ONCE} redemptions over 4 processes on", end=" ")
+    print(f"{store.engine_name} in {seconds:.0f} s:")
     print(f"  {dict(outcomes)}; secrets looked for: {len(secrets)}, found in: {leaked}")
     assert winners == {1: CODES}
     assert outcomes == {
