@@ -83,7 +83,7 @@ def test_no_secret_stands_in_the_database_the_log_or_an_event(
     ]
     printed = caplog.text + repr(harness.events) + repr([each.details for each in harness.events])
     assert "token_issued" in printed
-    assert found(harness.folder, printed, secrets) == []
+    assert found(harness.store, printed, secrets) == []
 
 
 def refusals(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -171,9 +169,7 @@ def test_AZ_04_a_denial_by_the_user_is_redirected_to_the_client(harness: Harness
 
 
 def test_AZ_04_an_unavailable_store_is_redirected_to_the_client(harness: Harness) -> None:
-    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
-        database.execute("ALTER TABLE codes RENAME TO elsewhere")
-        database.commit()
+    harness.store.rename("codes", "elsewhere")
     response = harness.authorize()
     assert response.status == 303
     sent = response.sent

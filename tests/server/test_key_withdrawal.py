@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
-from contextlib import closing
 from typing import Any
 
 import pytest
@@ -257,9 +255,7 @@ def test_a_guard_revokes_a_key_by_its_id(harness: Harness) -> None:
 
 
 def test_a_store_whose_keys_somebody_removed_is_503(harness: Harness) -> None:
-    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
-        database.execute("DELETE FROM signing_keys")
-        database.commit()
+    harness.store.run("DELETE FROM signing_keys")
     response = harness.token(grant_type="client_credentials")
     assert response.error == (503, "temporarily_unavailable")
     assert "no signing key" in str(harness.named("store_unavailable"))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import secrets
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from typing import Any
 
 import pytest
@@ -24,11 +22,8 @@ from tests.server.test_write_contention import waiting
 DAY = 86_400
 
 
-def count(harness: Harness, table: str, where: str = "1") -> int:
-    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
-        query = f"SELECT count(*) FROM {table} WHERE {where}"
-        found: int = database.execute(query).fetchone()[0]
-        return found
+def count(harness: Harness, table: str, where: str = "true") -> int:
+    return harness.store.count(table, where)
 
 
 def refreshed(harness: Harness, times: int, every: float = 3600) -> list[str]:
@@ -132,12 +127,10 @@ def test_a_token_of_an_earlier_version_is_succeeded_and_its_reuse_is_a_theft(
     given = harness.tokens()["refresh_token"]
     digest = harness.server._engine.revocation._refresh.digest
     old = "bgr_" + secrets.token_urlsafe(32)
-    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
-        database.execute(
-            "UPDATE refresh_tokens SET digest = ?, generation = NULL WHERE digest = ?",
-            (digest(old), digest(given)),
-        )
-        database.commit()
+    harness.store.run(
+        "UPDATE refresh_tokens SET digest = :old, generation = NULL WHERE digest = :given",
+        {"old": digest(old), "given": digest(given)},
+    )
     token = harness.refresh(old).json["refresh_token"]
     for _ in range(3):
         token = harness.refresh(token).json["refresh_token"]
@@ -180,10 +173,8 @@ def test_what_an_earlier_version_left_of_a_grant_is_removed_when_it_has_expired(
     harness: Harness,
 ) -> None:
     harness.tokens()
-    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
-        database.execute("DELETE FROM refresh_tokens")
-        database.execute("DELETE FROM access_tokens")
-        database.commit()
+    for table in ("refresh_tokens", "access_tokens"):
+        harness.store.run(f"DELETE FROM {table}")
     harness.server.prune()
     assert count(harness, "grants") == 1
     harness.clock.now += 180 * DAY
@@ -235,12 +226,10 @@ def test_only_one_process_prunes_at_a_time_and_one_that_is_gone_does_not_keep_it
 
 
 def test_a_sign_in_removes_a_few_rows_however_many_have_expired(harness: Harness) -> None:
-    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
-        database.executemany(
-            "INSERT INTO login_attempts (digest, whole_at) VALUES (?, 1)",
-            [(str(number),) for number in range(50)],
-        )
-        database.commit()
+    harness.store.run(
+        "INSERT INTO login_attempts (digest, whole_at) VALUES (:digest, 1)",
+        [{"digest": str(number)} for number in range(50)],
+    )
     harness.server._engine.people._login_endpoint._throttle.charge("ada", "192.0.2.1")
     assert count(harness, "login_attempts", "whole_at = 1") == 45
     harness.server.prune()

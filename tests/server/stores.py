@@ -1,0 +1,73 @@
+"""A server's database on either engine, and what a test reads and changes in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, NullPool, create_engine, make_url, text
+
+from tests.postgresql_server import PostgreSQLServer
+
+_DRIVERS = {"sqlite": "sqlite+pysqlite", "postgresql": "postgresql+psycopg"}
+
+
+class Store:
+    """A database, reached beside the server that has it."""
+
+    def __init__(self, url: str, contents: Callable[[], Mapping[str, bytes]]) -> None:
+        self.url = url
+        #: Returns what is on the disk, by the names of files.
+        self.contents = contents
+        parsed = make_url(url)
+        self.engine_name = parsed.get_backend_name()
+        driver = _DRIVERS[self.engine_name]
+        self._engine = create_engine(parsed.set(drivername=driver), poolclass=NullPool)
+
+    @contextmanager
+    def connection(self) -> Generator[Connection]:
+        """Begin a transaction of SQLAlchemy's, which is committed after the block."""
+        with self._engine.begin() as connection:
+            yield connection
+
+    def run(
+        self, statement: str, values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
+    ) -> list[tuple[Any, ...]]:
+        """Run a statement, with `:name` for values, and return its rows."""
+        with self.connection() as connection:
+            result = connection.execute(text(statement), values)
+            return [tuple(row) for row in result] if result.returns_rows else []
+
+    def count(self, table: str, where: str = "true") -> int:
+        found: int = self.run(f"SELECT count(*) FROM {table} WHERE {where}")[0][0]
+        return found
+
+    def rename(self, table: str, to: str) -> None:
+        """Make the server's statements fail, or work again."""
+        self.run(f"ALTER TABLE {table} RENAME TO {to}")
+
+
+# Makes an empty database: in the folder, if it is a file.
+MakeStore = Callable[[Path], Store]
+
+
+def sqlite_store(folder: Path) -> Store:
+    """Return a database in a folder; the server makes the file."""
+
+    def contents() -> dict[str, bytes]:
+        files = {path.name: path.read_bytes() for path in folder.glob("auth.db*")}
+        return {name: content for name, content in files.items() if not name.endswith(".secret")}
+
+    return Store(f"sqlite:///{folder}/auth.db", contents)
+
+
+@contextmanager
+def postgresql_store(server: PostgreSQLServer, template: str = "template0") -> Generator[Store]:
+    """Make a database, a copy of another one, and remove it after the block."""
+    name = server.create_database(template)
+    try:
+        yield Store(server.url(name), server.written)
+    finally:
+        server.drop_database(name)
