@@ -13,14 +13,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import case, delete, insert, select, update
+from sqlalchemy import Double, bindparam, case, delete, select, update
+from sqlalchemy.dialects import postgresql
 
 from bearerguard.runtime.messages import StoreFailed
 from bearerguard.runtime.rate_limits import Charge, RateLimit, ThrottleStore
 from bearerguard.runtime.reporting.outage import Outage
 from bearerguard.server.audit import Audit
 from bearerguard.server.secret import ServerSecret
-from bearerguard.server.store.connection import Connection
+from bearerguard.server.store.connection import Connection, Prepared
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import login_attempts, remove_expired
 
@@ -121,7 +122,7 @@ class Throttle:
 
     def take_back(self, attempt: Attempt) -> None:
         """Undo the charges of an attempt whose password was not checked."""
-        self._release(attempt, give_back=(*attempt.own, *attempt.by_address))
+        self._release(attempt, give_back=(*attempt.by_address, *attempt.own))
 
     def _release(
         self, attempt: Attempt, *, reset: Sequence[str] = (), give_back: Sequence[Charge]
@@ -174,52 +175,63 @@ class DatabaseThrottle:
     def charge(self, charges: Sequence[Charge]) -> float:
         """Charge keys in order, up to the first whose limit is used up."""
         now = self._clock()
-        with self._database.write() as connection:
-            remove_expired(connection, login_attempts.c.whole_at, now)
+        with self._database.write(concurrent=True) as connection:
             for each in charges:
                 if wait := _charge(connection, each.key, each.limit, now):
                     return wait
+            # At the end: it waits for no row that another attempt has charged.
+            remove_expired(connection, login_attempts.c.whole_at, now)
         return 0.0
 
     def release(self, *, reset: Sequence[str] = (), give_back: Sequence[Charge] = ()) -> None:
         """Let the limits of the keys `reset` recover fully, and undo the charges `give_back`."""
-        columns = login_attempts.c
-        with self._database.write() as connection:
-            if reset:
-                connection.execute(delete(login_attempts).where(columns.digest.in_(reset)))
+        # In the order in which attempts are charged, so that PostgreSQL sees no deadlock.
+        with self._database.write(concurrent=True) as connection:
             for each in give_back:
-                connection.execute(
-                    update(login_attempts)
-                    .where(columns.digest == each.key)
-                    .values(whole_at=columns.whole_at - each.limit.interval)
-                )
+                values = {"key": each.key, "interval": each.limit.interval}
+                connection.execute(_GIVE_BACK, values)
+            for key in reset:
+                connection.execute(_RESET, {"key": key})
 
     def close(self) -> None:
         """Do nothing: the database belongs to the server."""
 
 
-def _charge(connection: Connection, digest: str, limit: RateLimit, now: float) -> float:
-    """Charge one key; return 0, or the seconds until the next attempt if the limit is used up."""
-    whole_at = login_attempts.c.whole_at
-    start = case((whole_at > now, whole_at), else_=now)
-    known = connection.execute(select(whole_at).where(login_attempts.c.digest == digest)).scalar()
-    if known is None:
-        connection.execute(
-            insert(login_attempts).values(digest=digest, whole_at=now + limit.interval)
-        )
-        return 0.0
-    # One conditional UPDATE decides, so that concurrent attempts cannot exceed the limit.
-    latest = now + limit.span - limit.interval
-    # A stored time beyond the limit's span means that the clock was set back since.
-    charged = connection.execute(
-        update(login_attempts)
-        .where(
-            login_attempts.c.digest == digest,
-            (whole_at <= latest) | (whole_at > now + limit.span),
-        )
-        .values(whole_at=case((whole_at > latest, latest), else_=start) + limit.interval)
+_WHOLE_AT = login_attempts.c.whole_at
+_THIS = login_attempts.c.digest == bindparam("key")
+_FIND = Prepared(select(_WHOLE_AT).where(_THIS))
+_RESET = Prepared(delete(login_attempts).where(_THIS))
+_GIVE_BACK = Prepared(
+    update(login_attempts).where(_THIS).values(whole_at=_WHOLE_AT - bindparam("interval"))
+)
+# One statement decides, so that concurrent attempts cannot exceed the limit. A stored time beyond
+# the limit's span means that the clock was set back since. SQLite has the same clause.
+_NOW, _LATEST, _INTERVAL = (bindparam(name, type_=Double) for name in ("now", "latest", "interval"))
+_CHARGE = Prepared(
+    postgresql.insert(login_attempts)
+    .values(digest=bindparam("key"), whole_at=_NOW + _INTERVAL)
+    .on_conflict_do_update(
+        index_elements=["digest"],
+        set_={
+            "whole_at": case(
+                (_WHOLE_AT > _LATEST, _LATEST), (_WHOLE_AT > _NOW, _WHOLE_AT), else_=_NOW
+            )
+            + _INTERVAL
+        },
+        where=(_WHOLE_AT <= _LATEST) | (_WHOLE_AT > _LATEST + _INTERVAL),
     )
-    return 0.0 if charged.rowcount else float(known - latest)
+)
+
+
+def _charge(connection: Connection, key: str, limit: RateLimit, now: float) -> float:
+    """Charge one key; return 0, or the seconds until the next attempt if the limit is used up."""
+    latest = now + limit.span - limit.interval
+    values = {"key": key, "now": now, "latest": latest, "interval": limit.interval}
+    while not connection.execute(_CHARGE, values).rowcount:
+        whole_at = connection.execute(_FIND, {"key": key}).scalar()
+        if whole_at is not None and whole_at > latest:
+            return float(whole_at - latest)
+    return 0.0
 
 
 def _site(address: str) -> tuple[str, bool]:
