@@ -146,7 +146,7 @@ class Administration(ManagedServer):
             database=database,
             secret=server_secret,
             people=None,
-            audit=Audit(on_event, clock),
+            audit=Audit(on_event, clock, by="command"),
             clock=clock,
             any_issuer=issuer is None,
         )
