@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack, closing
 from typing import Annotated
 
 import typer
@@ -37,14 +38,16 @@ def copy(source: Source, target: Target, *, json: output.Json = False) -> None:
     by nobody else until it ends. FROM is not changed. If the copy fails or differs, TO stays
     empty.
     """
-    with output.endings(json=json), audited():
+    with output.endings(json=json), audited(), ExitStack() as opened:
         with output.naming({"store=": "FROM"}):
             origin = Database(source, connections=_CONNECTIONS, create=False)
+            opened.callback(origin.close)
             copying.check_source(origin)
             _check_secret(origin)
         with output.naming({"store=": "TO"}):
             copied = Database(target, connections=_CONNECTIONS)
-        tables = copying.copy(origin, copied, _progress)
+            opened.callback(copied.close)
+        tables = copying.copy(origin, copied, output.note)
         rows = sum(each.rows for each in tables)
         _audit().emit("store_copied", source=origin.name, target=copied.name, rows=rows)
     if json:
@@ -69,10 +72,11 @@ def migrate_store(*, store: Store, json: output.Json = False) -> None:
     """
     with output.endings(json=json), audited(), output.naming({"store=": "--store"}):
         database = Database(store, connections=_CONNECTIONS, create=False)
-        before = migrate(database)
-        if before is not None:
-            _audit().emit("store_migrated", before=before, after=HEAD)
-        found = revision(database)
+        with closing(database):
+            before = migrate(database)
+            if before is not None:
+                _audit().emit("store_migrated", before=before, after=HEAD)
+            found = revision(database)
     if json:
         output.as_json({"store": database.name, "before": before or found, "schema": found})
     elif before is None:
@@ -93,10 +97,6 @@ def _check_secret(database: Database) -> None:
                 f"{VARIABLE}: the keys in {database.name} were sealed with another secret: set the"
                 " one of the servers that used it"
             ) from None
-
-
-def _progress(table: str, rows: int) -> None:
-    output.note(f"{table}: {rows} rows")
 
 
 def _audit() -> Audit:

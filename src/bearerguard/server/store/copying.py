@@ -26,7 +26,7 @@ from bearerguard.server.store.migrate import HEAD, migrate, revision
 from bearerguard.server.store.schema import changes, metadata, upkeep
 
 Rows: TypeAlias = Sequence[tuple[Any, ...]]
-Progress: TypeAlias = Callable[[str, int], object]
+Progress: TypeAlias = Callable[[str], object]
 
 _BATCH = 1000
 # How often progress is reported, in rows.
@@ -208,7 +208,7 @@ def copy(source: Database, target: Database, progress: Progress) -> list[CopiedT
     Args:
         source: it has the schema of this version, and is not changed.
         target: it is empty, or has no tables yet.
-        progress: called with a table's name and the number of rows copied so far, now and then.
+        progress: called with a line of text now and then.
 
     Raises:
         AdministrationError: the copy differs; the target is empty.
@@ -257,7 +257,7 @@ def _copied(origin: _Side, copied: _Side, table: Table, progress: Progress) -> C
             copied.add(table, batch)
             sent.add(batch)
             if sent.rows % _REPORT < len(batch):
-                progress(table.name, sent.rows)
+                progress(f"{table.name}: {sent.rows} rows copied")
     except Exception as error:
         if not _REFUSALS & {each.__name__ for each in type(error).__mro__}:
             raise
@@ -277,7 +277,7 @@ def _copied(origin: _Side, copied: _Side, table: Table, progress: Progress) -> C
             f"the table {table.name} differs: {origin.database.name} has {sent.result()},"
             f" {copied.database.name} has {arrived.result()}; nothing was copied"
         )
-    progress(table.name, sent.rows)
+    progress(f"{table.name}: {sent.rows} rows copied and compared")
     return sent.result()
 
 
