@@ -385,6 +385,11 @@ MISTAKES: dict[str, Mistake] = {
         "store=",
         "percent-encoded",
     ),
+    "at sign in the password of the store's URL": Mistake(
+        lambda path: server(path, store="postgresql://user:p@ssword@127.0.0.1/auth"),
+        "store=",
+        "percent-encoded",
+    ),
     "store's URL without a database": Mistake(
         lambda path: server(path, store="postgresql://user@127.0.0.1"),
         "store=",

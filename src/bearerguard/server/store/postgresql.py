@@ -9,10 +9,11 @@ each transaction takes one advisory lock, shared or exclusive.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,11 @@ _LOST = frozenset({"25006", "57P01", "57P02", "57P03", "57P05"})
 _FORBIDDEN = "42501"
 # What a server that cannot take connections for now says; all other refusals need an operator.
 _PASSING = ("starting up", "shutting down", "recovery", "too many", "slots")
+_PARTS = {
+    "host": re.compile(r"[^@\s]*"),
+    "port": re.compile(r"[\d,]*", re.ASCII),
+    "dbname": re.compile(r"[^@:/\s]*"),
+}
 # These must keep an interrupted network from being noticed too late (seconds, milliseconds).
 _NETWORK = {
     "connect_timeout": f"{_CONNECT_SECONDS:.0f}",
@@ -250,17 +256,21 @@ def _refusal(error: psycopg.Error) -> str:
 
 
 def _parsed(url: str) -> dict[str, str]:
-    try:
-        # Without a driver, which URLs of SQLAlchemy name.
+    # Without a driver, which URLs of SQLAlchemy name.
+    found: Mapping[str, object] = {}
+    # Without libpq's message, which quotes the URL.
+    with suppress(psycopg.Error):
         found = conninfo_to_dict(f"postgresql://{url.partition('://')[2]}")
-    except psycopg.Error:
-        # Without libpq's message, which quotes the URL.
+    given = {name: str(value) for name, value in found.items() if value is not None}
+    # A part of a password that is not encoded would be taken for a host, a port or a database.
+    if not found or not all(
+        pattern.fullmatch(given.get(name, "")) for name, pattern in _PARTS.items()
+    ):
         raise ConfigurationError(
             'store=: pass a database URL such as "postgresql://user:password@host/database",'
             " with special characters in the password percent-encoded, and only parameters that"
             " libpq has"
-        ) from None
-    given = {name: str(value) for name, value in found.items() if value is not None}
+        )
     if not given.get("dbname"):
         raise ConfigurationError(
             'store=: name the database: "postgresql://user:password@host/database"'
