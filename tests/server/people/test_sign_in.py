@@ -432,7 +432,7 @@ def test_a_new_password_makes_all_browsers_unknown_again(harness: PeopleHarness)
 def test_a_browser_of_a_removed_account_is_unknown(harness: PeopleHarness) -> None:
     owner = harness.signed_in_visitor()
     with harness.database.write() as connection:
-        connection.exec_driver_sql("DELETE FROM users")
+        connection.run("DELETE FROM users")
     assert again(owner, "ada", PASSWORD) == 403
     harness.people.accounts.add("ada", PASSWORD)
     lock_out(harness)
