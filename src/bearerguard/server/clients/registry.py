@@ -65,6 +65,10 @@ class _Cache:
         self._version = -1
         self._kept = TTLCache[str, _Known](_MOST_KEPT, _KEPT_SECONDS)
 
+    def forget(self) -> None:
+        """Look for changes that this request has made itself."""
+        self._versions.forget()
+
     def get(self, client_id: str) -> _Known | None:
         """Return a client with its secrets, or None; raises `StoreUnavailable`."""
         version = self._versions.current().clients
@@ -199,6 +203,7 @@ class ClientRegistry:
         with self._database.write() as connection:
             rows.end_secrets(connection, client_id, now + seconds)
             rows.add_secret(connection, client_id, self._digests(client_id, secret)[0], now)
+        self._cache.forget()
         self._audit.emit("client_secret_rotated", client_id=client_id, overlap=seconds)
         return secret
 
@@ -213,6 +218,7 @@ class ClientRegistry:
             self._revocations.note(connection, [("client_id", client_id)], self._clock())
             if not rows.remove(connection, client_id):
                 raise _unknown(client_id)
+        self._cache.forget()
         self._audit.emit("client_removed", client_id=client_id)
         self._revocations.announce(("client_id", client_id))
         self._finish_removals()
@@ -285,6 +291,7 @@ class ClientRegistry:
             if secret is not None:
                 digest = self._digests(client.client_id, secret)[0]
                 rows.add_secret(connection, client.client_id, digest, client.created_at)
+        self._cache.forget()
 
 
 def _fitting_grants(auth_method: str, redirect_uris: Sequence[str]) -> tuple[str, ...]:

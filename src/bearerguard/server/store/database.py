@@ -128,7 +128,7 @@ class Database:
                 self._engine.begun(driver)
                 return pooled, action(driver)
             except BaseException as error:
-                lost = self._is_lost(driver, error)
+                lost = self._roll_back(driver, error)
                 self._end(pooled, lost=lost)
                 if not lost or not again:
                     raise
@@ -141,20 +141,21 @@ class Database:
         driver: Any = pooled.dbapi_connection
         try:
             yield
-            driver.execute("COMMIT")
+            driver.commit()
         except BaseException as error:
-            lost = self._is_lost(driver, error)
-            if not lost:
-                try:
-                    driver.execute("ROLLBACK")
-                except self._engine.errors:
-                    lost = True
-            self._end(pooled, lost=lost)
+            self._end(pooled, lost=self._roll_back(driver, error))
             raise
         self._end(pooled)
 
-    def _is_lost(self, driver: Any, error: BaseException) -> bool:
-        return isinstance(error, self._engine.errors) and self._engine.is_lost(driver, error)
+    def _roll_back(self, driver: Any, error: BaseException) -> bool:
+        """End the transaction, if there is one; return whether the connection is lost."""
+        if isinstance(error, self._engine.errors) and self._engine.is_lost(driver, error):
+            return True
+        try:
+            driver.rollback()
+        except self._engine.errors:
+            return True
+        return False
 
     def _end(self, pooled: PoolProxiedConnection, *, lost: bool = False) -> None:
         """Return a connection; with `lost`, close it, and the idle ones of the same age."""

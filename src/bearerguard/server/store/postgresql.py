@@ -9,10 +9,11 @@ each transaction takes one advisory lock, shared or exclusive.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from sqlalchemy import Connection as AlchemyConnection
 from sqlalchemy import NullPool, create_engine
 from sqlalchemy.dialects.postgresql import psycopg as dialects
 from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import ProgrammingError
 
 from bearerguard.errors import ConfigurationError, StoreUnavailable
 from bearerguard.runtime.extras import Extra
@@ -45,6 +47,14 @@ _IDLE_SECONDS = 30.0
 _OWN, _VERSION = "signing_keys", "alembic_version"
 # The SQLSTATEs of a server that does not write any more: it became a standby, or is stopping.
 _LOST = frozenset({"25006", "57P01", "57P02", "57P03", "57P05"})
+_FORBIDDEN = "42501"
+# What a server that cannot take connections for now says; all other refusals need an operator.
+_PASSING = ("starting up", "shutting down", "recovery", "too many", "slots")
+_PARTS = {
+    "host": re.compile(r"[^@\s]*"),
+    "port": re.compile(r"[\d,]*", re.ASCII),
+    "dbname": re.compile(r"[^@:/\s]*"),
+}
 # These must keep an interrupted network from being noticed too late (seconds, milliseconds).
 _NETWORK = {
     "connect_timeout": f"{_CONNECT_SECONDS:.0f}",
@@ -97,6 +107,12 @@ class PostgresqlEngine:
             with psycopg.connect(make_conninfo(**self._parameters)) as connection:
                 tables = {row[0] for row in connection.execute(query)}
         except psycopg.Error as error:
+            refusal = _refusal(error)
+            if refusal:
+                raise ConfigurationError(
+                    f"store=: {self.name} refuses this user ({refusal}): check the user, the"
+                    " password and the database of the URL"
+                ) from error
             raise StoreUnavailable(f"{self.name} cannot be reached: {self.cause(error)}") from error
         if {_OWN, _VERSION} <= tables:
             return
@@ -166,12 +182,20 @@ class PostgresqlEngine:
             poolclass=NullPool,
             hide_parameters=True,
         )
-        with made.connect() as connection:
-            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-            connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})")
-            yield connection
-            connection.commit()
+        try:
+            with made.connect() as connection:
+                connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+                connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})")
+                yield connection
+                connection.commit()
+        except ProgrammingError as error:
+            if getattr(error.orig, "sqlstate", None) != _FORBIDDEN:
+                raise
+            raise ConfigurationError(
+                f"store=: the user may not change the tables of {self.name} ({error.orig}): grant"
+                " it, or migrate with another user's URL first"
+            ) from error
 
     def close(self) -> None:
         """Do nothing: all that is open are connections."""
@@ -222,16 +246,31 @@ def _cut(connection: psycopg.Connection[Any]) -> None:
         end.shutdown(socket.SHUT_RDWR)
 
 
+def _refusal(error: psycopg.Error) -> str:
+    """Return why the server refuses a connection for good; "" if it does not, or is not there."""
+    for line in str(error).splitlines():
+        _, fatal, text = line.partition("FATAL:")
+        if fatal and not any(each in text for each in _PASSING):
+            return text.strip()
+    return ""
+
+
 def _parsed(url: str) -> dict[str, str]:
-    try:
-        found = conninfo_to_dict(url.replace("postgresql+psycopg://", "postgresql://", 1))
-    except psycopg.Error:
-        # Without libpq's message, which quotes the URL.
+    # Without a driver, which URLs of SQLAlchemy name.
+    found: Mapping[str, object] = {}
+    # Without libpq's message, which quotes the URL.
+    with suppress(psycopg.Error):
+        found = conninfo_to_dict(f"postgresql://{url.partition('://')[2]}")
+    given = {name: str(value) for name, value in found.items() if value is not None}
+    # A part of a password that is not encoded would be taken for a host, a port or a database.
+    if not found or not all(
+        pattern.fullmatch(given.get(name, "")) for name, pattern in _PARTS.items()
+    ):
         raise ConfigurationError(
             'store=: pass a database URL such as "postgresql://user:password@host/database",'
-            " with special characters in the password percent-encoded"
-        ) from None
-    given = {name: str(value) for name, value in found.items() if value is not None}
+            " with special characters in the password percent-encoded, and only parameters that"
+            " libpq has"
+        )
     if not given.get("dbname"):
         raise ConfigurationError(
             'store=: name the database: "postgresql://user:password@host/database"'

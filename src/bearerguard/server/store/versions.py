@@ -48,6 +48,10 @@ class Versions:
                 self._request.known = known
         return known
 
+    def forget(self) -> None:
+        """Read them again after a change of this request's own."""
+        self._request.known = None
+
     @contextmanager
     def once(self) -> Generator[None]:
         """Read the versions once within the block, in this thread."""

@@ -190,6 +190,7 @@ class KeyRing:
                 )
             self._keep_newest(connection)
             self._revocations.note(connection, [("kid", kid)], now)
+        self._versions.forget()
         self._audit.emit("key_withdrawn", kid=kid, algorithm=gone.algorithm)
         if in_use is gone:
             self._audit.emit(
@@ -236,6 +237,7 @@ class KeyRing:
                 retires_at = active_at + longest + PUBLICATION_LEAD
                 rows.retire(connection, active_before=active_at, retires_at=retires_at)
                 rows.add(connection, created_at=now, active_at=active_at, **values)
+        self._versions.forget()
         if kid == values["kid"]:
             self._audit.emit("key_made", kid=kid, algorithm=self._settings.signing.algorithm)
         return kid

@@ -28,6 +28,7 @@ from bearerguard.server.settings import Lifetimes, SigningKeys
 from bearerguard.server.store import clients as client_rows
 from bearerguard.server.store import keys as key_rows
 from bearerguard.server.store.connection import Connection
+from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import users
 from bearerguard.server.store.schema import access_tokens, client_secrets, grants, refresh_tokens
 
@@ -112,7 +113,7 @@ _LIFETIMES, _KEYS = Lifetimes(), SigningKeys()
 class Stored:
     """What was read from a server's database; times are in Unix seconds, lifetimes in seconds."""
 
-    mode: int
+    mode: int | None  # of the file, if the database is one
     clients: Sequence[Client]
     secrets: Sequence[tuple[str, float]]
     keys: Sequence[Any]
@@ -130,6 +131,13 @@ def read(store: str, now: float) -> Stored:
     Raises:
         ConfigurationError: it cannot be opened, or does not have the tables of this version.
     """
+    if _backend(store) == "postgresql":
+        database = Database(store, connections=1, create=False)
+        try:
+            with database.read() as connection:
+                return _read(connection, None, now)
+        finally:
+            database.close()
     path = _path(store)
     try:
         with closing(_connected(path)) as driver:
@@ -146,6 +154,11 @@ def _connected(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
 
 
+def _backend(store: str) -> str:
+    scheme = store.partition(":")[0].partition("+")[0]
+    return {"postgres": "postgresql"}.get(scheme, scheme)
+
+
 def _path(store: str) -> Path:
     try:
         url = make_url(store)
@@ -159,7 +172,7 @@ def _path(store: str) -> Path:
     return path
 
 
-def _read(connection: Connection, mode: int, now: float) -> Stored:
+def _read(connection: Connection, mode: int | None, now: float) -> Stored:
     secret = client_secrets.c
     valid = select(secret.client_id, secret.created_at).where(
         func.coalesce(secret.expires_at, now + 1) > now
@@ -202,7 +215,9 @@ def known_client(stored: Stored) -> KnownClient | None:
 
 def findings(stored: Stored, now: float) -> Iterator[Finding]:
     """Check what was read, at a time in Unix seconds."""
-    if stored.mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if stored.mode is None:
+        pass
+    elif stored.mode & (stat.S_IRWXG | stat.S_IRWXO):
         yield FILE.problem(f"the mode of the database is {stat.S_IMODE(stored.mode):o}")
     else:
         yield FILE.ok(f"the mode of the database is {stat.S_IMODE(stored.mode):o}")
