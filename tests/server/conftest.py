@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from bearerguard.server.store.database import Database
+from bearerguard.server.store.migrate import migrate
 from tests.postgresql_server import PostgreSQLServer
 from tests.server.harness import Harness, Make
 from tests.server.stores import MakeStore, Store, postgresql_store, sqlite_store
@@ -32,16 +34,27 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("engine", ["sqlite", "postgresql"] if on_both else ["sqlite"])
 
 
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql_server: PostgreSQLServer) -> str:
+    """A database with the tables, of which copies are made sooner than by the migrations."""
+    name = postgresql_server.create_database()
+    database = Database(postgresql_server.url(name), connections=1)
+    migrate(database)
+    database.close()
+    return name
+
+
 @pytest.fixture
 def make_store(engine: str, request: pytest.FixtureRequest) -> Generator[MakeStore]:
-    """Make an empty database on the engine of the test: in a folder, if it is a file."""
+    """Make a database without rows on the engine of the test: in a folder, if it is a file."""
     with ExitStack() as stack:
 
         def making(folder: Path) -> Store:
             if engine == "sqlite":
                 return sqlite_store(folder)
             server: PostgreSQLServer = request.getfixturevalue("postgresql_server")
-            return stack.enter_context(postgresql_store(server))
+            template: str = request.getfixturevalue("postgresql_template")
+            return stack.enter_context(postgresql_store(server, template))
 
         yield making
 

@@ -7,11 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, NullPool, create_engine, make_url, text
+import psycopg
+from sqlalchemy import Connection, NullPool, create_engine, text
 
 from tests.postgresql_server import PostgreSQLServer
-
-_DRIVERS = {"sqlite": "sqlite+pysqlite", "postgresql": "postgresql+psycopg"}
 
 
 class Store:
@@ -21,10 +20,14 @@ class Store:
         self.url = url
         #: Returns what is on the disk, by the names of files.
         self.contents = contents
-        parsed = make_url(url)
-        self.engine_name = parsed.get_backend_name()
-        driver = _DRIVERS[self.engine_name]
-        self._engine = create_engine(parsed.set(drivername=driver), poolclass=NullPool)
+        self.engine_name = url.partition(":")[0]
+        if self.engine_name == "sqlite":
+            self._engine = create_engine(url, poolclass=NullPool)
+        else:
+            # SQLAlchemy does not know libpq's URLs with several hosts.
+            self._engine = create_engine(
+                "postgresql+psycopg://", creator=lambda: psycopg.connect(url), poolclass=NullPool
+            )
 
     @contextmanager
     def connection(self) -> Generator[Connection]:

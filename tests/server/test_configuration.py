@@ -92,8 +92,8 @@ def test_a_server_is_closed_by_its_context_manager(tmp_path: Path) -> None:
     store = f"sqlite:///{tmp_path}/auth.db"
     with AuthorizationServer(ISSUER, store=store, secret=SECRET) as server:
         server.clients.add("Robot")
-        assert server.database._engine is not None
-    assert server.database._engine is None
+        assert server.database._connections is not None
+    assert server.database._connections is None
 
 
 def test_http_is_for_loopback_and_for_networks_one_trusts(make: Make) -> None:

@@ -23,8 +23,7 @@ from bearerguard import ConfigurationError
 from bearerguard.runtime.process_lock import ProcessLock
 from bearerguard.server import AuthorizationServer, StoreUnavailable
 from bearerguard.server.administration import Administration
-from bearerguard.server.store import clients, grants, keys, people, pruning, revocations
-from bearerguard.server.store import database as store_database
+from bearerguard.server.store import clients, grants, keys, people, pruning, revocations, sqlite
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import migrate
 from bearerguard.server.store.schema import metadata
@@ -41,7 +40,7 @@ def database(tmp_path: Path) -> Database:
 
 def test_the_migrations_make_exactly_the_declared_tables(database: Database) -> None:
     assert people.users.metadata is metadata
-    with database.write() as connection:
+    with database.migrating() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
     database.close()
@@ -51,7 +50,7 @@ def test_sqlite_is_durable_and_checks_references(database: Database) -> None:
     with database.read() as connection:
 
         def pragma(name: str) -> Any:
-            return connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            return connection.run(f"PRAGMA {name}").scalar()
 
         assert pragma("journal_mode") == "wal"
         assert pragma("synchronous") == 2, "FULL"
@@ -100,7 +99,7 @@ def test_a_file_of_somebody_else_that_others_can_read_is_refused() -> None:
                     os.setuid(65_534)
                 else:
                     path = Path("/etc/passwd")
-                store_database._keep_private(path)
+                sqlite._keep_private(path)
             except ConfigurationError as error:
                 outcome = str(error)
             finally:
@@ -190,28 +189,19 @@ def test_what_is_over_is_removed_and_what_stands_stays(harness: Harness) -> None
     new = harness.server.clients.rotate_secret(harness.app.client_id)
 
     def rows() -> dict[str, int]:
-        with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
-            return {
-                table: database.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-                for table in (
-                    "codes",
-                    "access_tokens",
-                    "refresh_tokens",
-                    "grants",
-                    "client_secrets",
-                )
-            }
+        tables = ("codes", "access_tokens", "refresh_tokens", "grants", "client_secrets")
+        return {table: harness.store.count(table) for table in tables}
 
     assert rows() == {
         "codes": 5,
-        "access_tokens": 4,
+        "access_tokens": 0,  # a JWT has no row
         "refresh_tokens": 4,
         "grants": 4,
         "client_secrets": 2,
     }
     assert harness.server.prune() == 0
     harness.clock.now += 2 * day
-    assert harness.server.prune() == 5 + 4 + 1
+    assert harness.server.prune() == 5 + 1
     assert rows()["refresh_tokens"] == 4
     assert harness.redeem(code, client_secret=new).error == (400, "invalid_grant")
     harness.clock.now += 29 * day
@@ -226,10 +216,7 @@ def test_pruning_happens_by_itself_and_forgets_sealed_successors(harness: Harnes
     harness.clock.now += 61
 
     def sealed() -> int:
-        with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
-            query = "SELECT count(*) FROM refresh_tokens WHERE sealed_successor IS NOT NULL"
-            count: int = database.execute(query).fetchone()[0]
-            return count
+        return harness.store.count("refresh_tokens", "sealed_successor IS NOT NULL")
 
     assert sealed() == 1
     harness.token(grant_type="client_credentials")
@@ -288,18 +275,14 @@ def test_a_link_to_a_file_that_is_not_there_is_no_store(tmp_path: Path) -> None:
 
 
 def test_a_schema_of_a_later_version_is_refused(harness: Harness) -> None:
-    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
-        database.execute("UPDATE alembic_version SET version_num = '9999'")
-        database.commit()
+    harness.store.run("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(ConfigurationError, match="later one"):
-        AuthorizationServer(ISSUER, store=f"sqlite:///{harness.folder}/auth.db", secret=SECRET)
+        AuthorizationServer(ISSUER, store=harness.store.url, secret=SECRET)
 
 
 def test_a_store_in_trouble_is_503_and_never_500(harness: Harness) -> None:
     harness.server.close()
-    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
-        database.execute("ALTER TABLE clients RENAME TO elsewhere")
-        database.commit()
+    harness.store.rename("clients", "elsewhere")
     response = harness.token(grant_type="client_credentials")
     assert response.error == (503, "temporarily_unavailable")
     assert response.header("retry-after") is not None
@@ -309,12 +292,11 @@ def test_a_store_in_trouble_is_503_and_never_500(harness: Harness) -> None:
 
 def test_a_store_that_works_again_is_reported_once(harness: Harness) -> None:
     harness.server.close()
-    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
-        database.execute("ALTER TABLE clients RENAME TO elsewhere")
-        for _ in range(2):
-            assert harness.token(grant_type="client_credentials").status == 503
-        assert not harness.named("store_restored")
-        database.execute("ALTER TABLE elsewhere RENAME TO clients")
+    harness.store.rename("clients", "elsewhere")
+    for _ in range(2):
+        assert harness.token(grant_type="client_credentials").status == 503
+    assert not harness.named("store_restored")
+    harness.store.rename("elsewhere", "clients")
     for _ in range(2):
         assert harness.token(grant_type="client_credentials").status == 200
     (restored,) = harness.named("store_restored")
@@ -395,9 +377,7 @@ def test_upkeep_that_fails_harms_no_request(
     harness: Harness, caplog: pytest.LogCaptureFixture
 ) -> None:
     harness.clock.now += 61
-    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
-        database.execute("ALTER TABLE assertions RENAME TO elsewhere")
-        database.commit()
+    harness.store.rename("assertions", "elsewhere")
     assert harness.token(grant_type="client_credentials").status == 200
     harness.server._engine.upkeep.wait()
     assert "upkeep_failed" in caplog.text

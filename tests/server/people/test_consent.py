@@ -211,7 +211,7 @@ def test_A8_what_an_earlier_version_remembered_names_no_resource_and_is_asked_ag
 ) -> None:
     register(harness, "notes")
     with harness.database.write() as connection:
-        connection.exec_driver_sql(
+        connection.run(
             "INSERT INTO consents (user_id, client_id, scope, given_at)"
             " VALUES ('user-1', 'notes', 'read write', 0)"
         )
