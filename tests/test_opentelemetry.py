@@ -29,7 +29,9 @@ from bearerguard import (
     TokenError,
     scopes,
 )
-from bearerguard.opentelemetry import OpenTelemetryObserver
+from bearerguard.opentelemetry import OpenTelemetryObserver, OpenTelemetryServerObserver
+from bearerguard.server import RequestRecord
+from bearerguard.server.observers import TokenKind
 from bearerguard.testing import LocalIssuer
 
 ERROR_TYPE = error_attributes.ERROR_TYPE
@@ -261,3 +263,39 @@ def test_tenants_are_no_labels(exported: Exported) -> None:
 def test_without_an_sdk_it_does_nothing(issuer: LocalIssuer) -> None:
     with issuer.guard(observers=[OpenTelemetryObserver()]) as guard:
         assert guard.verify(issuer.token()).subject == "user"
+
+
+def test_requests_to_a_server_are_measured_with_the_conventions_names() -> None:
+    reader = InMemoryMetricReader()
+    observer = OpenTelemetryServerObserver(meter_provider=MeterProvider([reader]))
+    issued: tuple[TokenKind, ...] = ("access_token",)
+    observer.responded(
+        RequestRecord("token", "POST", "client_credentials", 200, None, 0.002, issued)
+    )
+    observer.responded(RequestRecord("token", "other", None, 405, "invalid_request", 0.001))
+    # A grant of the application may pass no grant type on.
+    observer.responded(RequestRecord("token", "POST", None, 200, None, 0.002, issued))
+    observer.store_failed()
+    observer.store_restored()
+    points: dict[str, list[Any]] = {
+        metric.name: list(metric.data.data_points)
+        for resource in reader.get_metrics_data().resource_metrics  # type: ignore[union-attr]
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+    }
+    durations = {
+        each.attributes["http.request.method"]: dict(each.attributes)
+        for each in points["bearerguard.server.request.duration"]
+        if each.attributes.get("bearerguard.grant_type") or "error.type" in each.attributes
+    }
+    assert durations["POST"] == {
+        "bearerguard.endpoint": "token",
+        "bearerguard.grant_type": "client_credentials",
+        "bearerguard.outcome": "ok",
+        "http.request.method": "POST",
+        "http.response.status_code": 200,
+    }
+    assert durations["_OTHER"]["error.type"] == "invalid_request"
+    assert sum(each.value for each in points["bearerguard.server.tokens.issued"]) == 2
+    assert points["bearerguard.server.store.failures"][0].value == 1
+    assert points["bearerguard.server.store.recoveries"][0].value == 1

@@ -8,12 +8,14 @@ import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx2
 import pytest
 import uvicorn
-from prometheus_client import CollectorRegistry, make_asgi_app
+from prometheus_client import CollectorRegistry, generate_latest, make_asgi_app
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -32,7 +34,9 @@ from bearerguard import (
     Revocations,
     TokenError,
 )
-from bearerguard.prometheus import PrometheusObserver
+from bearerguard import Request as Message
+from bearerguard.prometheus import PrometheusObserver, PrometheusServerObserver
+from bearerguard.server import AuthorizationServer, RequestRecord, SigningKeys
 from bearerguard.starlette import BearerMiddleware, require_scopes
 from bearerguard.testing import LocalIssuer
 
@@ -285,3 +289,102 @@ def test_a_scrape_of_a_running_app_finds_its_requests(
         ("bearerguard_decisions_total", *sorted(["deny", "missing_credentials", "", "none"])): 1,
         ("bearerguard_route_refusals_total", *sorted(["insufficient_scope", issuer.url])): 1,
     }
+
+
+def _served(**changed: Any) -> RequestRecord:
+    usual: dict[str, Any] = {
+        "endpoint": "token",
+        "method": "POST",
+        "grant_type": "refresh_token",
+        "status": 200,
+        "error": None,
+        "seconds": 0.004,
+        "issued": ("access_token", "refresh_token"),
+    }
+    return RequestRecord(**(usual | changed))
+
+
+def test_requests_to_a_server_are_counted_by_endpoint_grant_type_outcome_and_error(
+    registry: CollectorRegistry,
+) -> None:
+    observer = PrometheusServerObserver(registry)
+    observer.responded(_served())
+    observer.responded(_served())
+    observer.responded(_served(status=400, error="invalid_grant", issued=()))
+    observer.responded(_served(endpoint="jwks", grant_type=None, issued=()))
+
+    def counted(*values: str) -> float | None:
+        names = ("endpoint", "grant_type", "outcome", "error")
+        labels = dict(zip(names, values, strict=True))
+        return registry.get_sample_value("bearerguard_server_requests_total", labels)
+
+    assert counted("token", "refresh_token", "ok", "") == 2
+    assert counted("token", "refresh_token", "refused", "invalid_grant") == 1
+    assert counted("jwks", "", "ok", "") == 1
+    for kind in ("access_token", "refresh_token"):
+        labels = {"grant_type": "refresh_token", "kind": kind}
+        assert registry.get_sample_value("bearerguard_server_tokens_issued_total", labels) == 2
+    labels = {"endpoint": "token", "grant_type": "refresh_token", "outcome": "ok", "le": "0.005"}
+    name = "bearerguard_server_request_duration_seconds_bucket"
+    assert registry.get_sample_value(name, labels) == 2
+    assert registry.get_sample_value(name, labels | {"le": "0.0025"}) == 0
+
+
+def test_failures_and_recoveries_of_a_servers_database_are_counted(
+    registry: CollectorRegistry,
+) -> None:
+    observer = PrometheusServerObserver(registry)
+    observer.store_failed()
+    observer.store_failed()
+    observer.store_restored()
+    assert registry.get_sample_value("bearerguard_server_store_failures_total") == 2
+    assert registry.get_sample_value("bearerguard_server_store_recoveries_total") == 1
+
+
+def test_errors_of_an_applications_grants_are_bounded(registry: CollectorRegistry) -> None:
+    observer = PrometheusServerObserver(registry)
+    for number in range(1100):
+        observer.responded(_served(status=400, error=f"own_{number}", issued=()))
+    (requests,) = [
+        each for each in registry.collect() if each.name == "bearerguard_server_requests"
+    ]
+    counted = [each for each in requests.samples if each.name.endswith("_total")]
+    assert len(counted) == 1001
+    assert sum(each.value for each in counted) == 1100
+    labels = {"endpoint": "token", "grant_type": "refresh_token", "outcome": "refused"}
+    other = {**labels, "error": "other"}
+    assert registry.get_sample_value("bearerguard_server_requests_total", other) == 100
+
+
+def test_a_guard_and_a_server_share_a_registry_and_two_servers_an_observer(
+    registry: CollectorRegistry, observer: PrometheusObserver
+) -> None:
+    PrometheusServerObserver(registry)
+    with pytest.raises(ConfigurationError, match=r"pass one\s+observer to all servers"):
+        PrometheusServerObserver(registry)
+    assert observer
+
+
+def test_a_real_server_is_counted(registry: CollectorRegistry, tmp_path: Path) -> None:
+    server = AuthorizationServer(
+        "https://id.example.com",
+        store=f"sqlite:///{tmp_path}/auth.db",
+        secret="a secret of the server only for tests",
+        signing=SigningKeys(algorithm="ES256"),
+        scopes={"read": "Read"},
+        observers=[PrometheusServerObserver(registry)],
+    )
+    client = server.clients.add("Robot", scopes=["read"], redirect_uris=[])
+    fields = {
+        "grant_type": "client_credentials",
+        "client_id": client.client_id,
+        "client_secret": client.client_secret,
+    }
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    request = Message("POST", "/oauth/token", form, urlencode(fields).encode())
+    assert server.handle(request).status == 200
+    text = generate_latest(registry).decode()
+    assert client.client_id not in text
+    labels = 'endpoint="token",error="",grant_type="client_credentials",outcome="ok"'
+    assert f"bearerguard_server_requests_total{{{labels}}} 1.0" in text
+    server.close()

@@ -214,9 +214,11 @@ NAMES: dict[str, list[str]] = {
     ],
     "bearerguard.opentelemetry": [
         "OpenTelemetryObserver",
+        "OpenTelemetryServerObserver",
     ],
     "bearerguard.prometheus": [
         "PrometheusObserver",
+        "PrometheusServerObserver",
     ],
     "bearerguard.providers": [
         "auth0",
@@ -259,8 +261,10 @@ NAMES: dict[str, list[str]] = {
         "RateLimit",
         "Registered",
         "Rejected",
+        "RequestRecord",
         "Resource",
         "Revoked",
+        "ServerObserver",
         "SigningKeyError",
         "SigningKeys",
         "StoreUnavailable",

@@ -1,5 +1,7 @@
 """OpenTelemetry metrics and spans of a guard: `Guard(..., observers=[OpenTelemetryObserver()])`.
 
+The metrics of an authorization server come from `OpenTelemetryServerObserver`.
+
 Needs the extra `[opentelemetry]`, which is the API alone: the application chooses an SDK and its
 exporters. Attributes follow the semantic conventions where these have one (`error.type`, `http.*`,
 `server.*`, `url.*`); the others begin with `bearerguard.`. None holds personal data: an application
@@ -10,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
 from bearerguard.guard.observers import (
@@ -22,6 +24,7 @@ from bearerguard.guard.observers import (
     Health,
 )
 from bearerguard.runtime.extras import Extra
+from bearerguard.runtime.reporting.observing import REQUEST_BUCKETS
 
 with Extra("opentelemetry", needed_by=__name__):
     from opentelemetry import trace
@@ -34,7 +37,10 @@ with Extra("opentelemetry", needed_by=__name__):
     )
     from opentelemetry.trace import SpanKind, Status, StatusCode, TracerProvider, get_tracer
 
-__all__ = ["OpenTelemetryObserver"]
+if TYPE_CHECKING:
+    from bearerguard.server.observers import RequestRecord  # it needs the extra `[server]`
+
+__all__ = ["OpenTelemetryObserver", "OpenTelemetryServerObserver"]
 
 _SCHEMA = "https://opentelemetry.io/schemas/1.44.0"
 _SCOPE = "bearerguard"
@@ -148,6 +154,68 @@ class OpenTelemetryObserver:
         if record.error is not None:
             span.set_status(Status(StatusCode.ERROR, record.error))
         span.end(end)
+
+
+class OpenTelemetryServerObserver:
+    """Counts and times the requests of one authorization server, or of several.
+
+    Spans of the requests are made by the instrumentation of the web server or framework.
+
+    Args:
+        meter_provider: makes the instruments, the global one by default.
+    """
+
+    def __init__(self, *, meter_provider: MeterProvider | None = None) -> None:
+        meter = get_meter(_SCOPE, meter_provider=meter_provider, schema_url=_SCHEMA)
+        self._requests = meter.create_histogram(
+            "bearerguard.server.request.duration",
+            unit="s",
+            description="How long the authorization server took for a response.",
+            explicit_bucket_boundaries_advisory=REQUEST_BUCKETS,
+        )
+        self._tokens = meter.create_counter(
+            "bearerguard.server.tokens.issued",
+            unit="{token}",
+            description="Tokens in responses of the token endpoint.",
+        )
+        self._failures = meter.create_counter(
+            "bearerguard.server.store.failures",
+            unit="{failure}",
+            description="Failed uses of the database.",
+        )
+        self._recoveries = meter.create_counter(
+            "bearerguard.server.store.recoveries",
+            unit="{recovery}",
+            description="How often the database worked again after failures.",
+        )
+
+    def responded(self, record: RequestRecord) -> None:
+        """Note a request."""
+        attributes: _Attributes = {
+            "bearerguard.endpoint": record.endpoint,
+            "bearerguard.outcome": record.outcome,
+            # What the conventions call a method that they do not know.
+            "http.request.method": "_OTHER" if record.method == "other" else record.method,
+            "http.response.status_code": record.status,
+        }
+        if record.grant_type is not None:
+            attributes["bearerguard.grant_type"] = record.grant_type
+        if record.error is not None:
+            attributes["error.type"] = record.error
+        self._requests.record(record.seconds, attributes)
+        for kind in record.issued:
+            issued: _Attributes = {"bearerguard.token.kind": kind}
+            if record.grant_type is not None:
+                issued["bearerguard.grant_type"] = record.grant_type
+            self._tokens.add(1, issued)
+
+    def store_failed(self) -> None:
+        """Note a failure of the database."""
+        self._failures.add(1)
+
+    def store_restored(self) -> None:
+        """Note a recovery of the database."""
+        self._recoveries.add(1)
 
 
 def _place(url: str | None) -> _Attributes:

@@ -1,5 +1,7 @@
 """Prometheus metrics of a guard: `Guard(..., observers=[PrometheusObserver()])`.
 
+Those of an authorization server come from `PrometheusServerObserver`, which its `observers=` takes.
+
 Needs the extra `[prometheus]`. Names, labels and units are stable. Labels have values from fixed
 sets, or name an issuer as it is configured: tenants are counted under their pattern.
 """
@@ -9,7 +11,7 @@ from __future__ import annotations
 import os
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bearerguard.errors import ConfigurationError
 from bearerguard.guard.observers import (
@@ -21,13 +23,17 @@ from bearerguard.guard.observers import (
     Health,
 )
 from bearerguard.runtime.extras import Extra
+from bearerguard.runtime.reporting.observing import REQUEST_BUCKETS
 
 with Extra("prometheus", needed_by=__name__):
     from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
     from prometheus_client.core import GaugeMetricFamily, Metric
     from prometheus_client.registry import Collector
 
-__all__ = ["PrometheusObserver"]
+if TYPE_CHECKING:
+    from bearerguard.server.observers import RequestRecord  # it needs the extra `[server]`
+
+__all__ = ["PrometheusObserver", "PrometheusServerObserver"]
 
 # Claim checks of the application have reasons of their own, so the number of label combinations is
 # bounded: all further ones are counted with the reason `other`.
@@ -35,6 +41,8 @@ _MAX_CHILDREN = 1000
 _OTHER = "other"
 
 _Key: TypeAlias = tuple[str, str, str | None, str | None, bool | None]
+_RequestKey: TypeAlias = tuple[str, str | None, str, str | None]
+_Counting: TypeAlias = tuple[Callable[[], None], Callable[[float], None]]
 
 
 class PrometheusObserver:
@@ -97,7 +105,7 @@ class PrometheusObserver:
             registry=registry,
         )
         # Looking a metric up by its labels takes longer than counting.
-        self._children: dict[_Key, tuple[Callable[[], None], Callable[[float], None]]] = {}
+        self._children: dict[_Key, _Counting] = {}
         self._guards = AttachedGuards()
         if not _is_multiprocess():
             registry.register(_Gauges(self._guards))
@@ -121,7 +129,7 @@ class PrometheusObserver:
         """Read the gauges of another guard, as long as it is used."""
         self._guards.add(health)
 
-    def _new(self, key: _Key) -> tuple[Callable[[], None], Callable[[float], None]]:
+    def _new(self, key: _Key) -> _Counting:
         kind, result, reason, issuer, is_cached = key
         if len(self._children) >= _MAX_CHILDREN:
             key = (kind, result, _OTHER, issuer, is_cached)
@@ -129,10 +137,89 @@ class PrometheusObserver:
         cache = "none" if is_cached is None else "hit" if is_cached else "miss"
         if kind == "route":
             refusals = self._route_refusals.labels(reason or "", issuer or "")
-            made: tuple[Callable[[], None], Callable[[float], None]] = (refusals.inc, _ignore)
+            made: _Counting = (refusals.inc, _ignore)
         else:
             counted = self._decisions.labels(result, reason or "", issuer or "", cache)
             made = (counted.inc, self._decision_seconds.labels(result, cache).observe)
+        self._children[key] = made
+        return made
+
+
+class PrometheusServerObserver:
+    """Counts and times the requests of one authorization server, or of several.
+
+    Args:
+        registry: where the metrics are registered, `prometheus_client.REGISTRY` by default.
+
+    Raises:
+        ConfigurationError: the registry has these metrics already.
+    """
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        try:
+            self._requests = Counter(
+                "bearerguard_server_requests_total",
+                "Responses of the authorization server.",
+                ("endpoint", "grant_type", "outcome", "error"),
+                registry=registry,
+            )
+        except ValueError as error:
+            raise ConfigurationError(
+                "PrometheusServerObserver(registry=): the registry has these metrics already: pass"
+                " one observer to all servers, or another registry"
+            ) from error
+        self._seconds = Histogram(
+            "bearerguard_server_request_duration_seconds",
+            "How long the authorization server took for a response.",
+            ("endpoint", "grant_type", "outcome"),
+            buckets=REQUEST_BUCKETS,
+            registry=registry,
+        )
+        self._tokens = Counter(
+            "bearerguard_server_tokens_issued_total",
+            "Tokens in responses of the token endpoint.",
+            ("grant_type", "kind"),
+            registry=registry,
+        )
+        self._failures = Counter(
+            "bearerguard_server_store_failures_total",
+            "Failed uses of the database.",
+            registry=registry,
+        )
+        self._recoveries = Counter(
+            "bearerguard_server_store_recoveries_total",
+            "How often the database worked again after failures.",
+            registry=registry,
+        )
+        self._children: dict[_RequestKey, _Counting] = {}
+
+    def responded(self, record: RequestRecord) -> None:
+        """Count a request."""
+        key = (record.endpoint, record.grant_type, record.outcome, record.error)
+        count, observe = self._children.get(key) or self._new(key)
+        count()
+        observe(record.seconds)
+        for kind in record.issued:
+            self._tokens.labels(record.grant_type or "", kind).inc()
+
+    def store_failed(self) -> None:
+        """Count a failure of the database."""
+        self._failures.inc()
+
+    def store_restored(self) -> None:
+        """Count a recovery of the database."""
+        self._recoveries.inc()
+
+    def _new(self, key: _RequestKey) -> _Counting:
+        endpoint, grant_type, outcome, error = key
+        if len(self._children) >= _MAX_CHILDREN:  # a grant of the application has its own errors
+            key = (endpoint, grant_type, outcome, _OTHER)
+            error = _OTHER
+        labels = (endpoint, grant_type or "", outcome)
+        made = (
+            self._requests.labels(*labels, error or "").inc,
+            self._seconds.labels(*labels).observe,
+        )
         self._children[key] = made
         return made
 

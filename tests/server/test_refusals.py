@@ -685,7 +685,7 @@ def test_the_endpoint_is_named_as_it_is_served(make: Make) -> None:
 
 
 def test_a_body_that_no_server_reads_to_its_end_is_a_line_too(harness: Harness) -> None:
-    assert harness.server._engine.too_large(TOKEN).status == 413
+    assert harness.server._engine.too_large(TOKEN, "POST").status == 413
     (event,) = harness.named("request_refused")
     assert (event.details["endpoint"], event.details["reason"]) == (TOKEN, "too_large")
 

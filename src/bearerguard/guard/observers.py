@@ -14,16 +14,13 @@ from types import TracebackType
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 from urllib.parse import urlsplit
 
-from bearerguard.errors import ConfigurationError
 from bearerguard.protocol.http import document
 from bearerguard.protocol.introspection import IntrospectionFailed
 from bearerguard.runtime.fetch_watch import FetchWatch, Watch, unwatched
 from bearerguard.runtime.messages import FetchFailed, StoreFailed
-from bearerguard.runtime.reporting.log_lines import LineLimit
+from bearerguard.runtime.reporting import observing
 
 _log = logging.getLogger("bearerguard")
-
-_LINE_INTERVAL = 60.0
 
 # Upper bounds for histograms, in seconds: from a token in the cache (some 10 µs) to an issuer that
 # times out; of fetches those that OpenTelemetry's conventions name for HTTP clients.
@@ -153,7 +150,7 @@ class AttachedGuards:
                 yield health()
 
 
-class Observers:
+class Observers(observing.ObserverList[Observer]):
     """The observers of one guard.
 
     Args:
@@ -167,13 +164,8 @@ class Observers:
     def __init__(
         self, observers: Iterable[Observer] = (), monotonic: Callable[[], float] = lambda: 0.0
     ) -> None:
-        self._observers = tuple(observers)
-        self.monotonic = monotonic
+        super().__init__(observers, monotonic, _log)
         self.configured: Callable[[str], str | None] = lambda name: name
-        self._lines = LineLimit(monotonic, burst=1, interval=_LINE_INTERVAL)
-
-    def __bool__(self) -> bool:
-        return bool(self._observers)
 
     def attach(self, health: Health) -> None:
         """Pass the guard's health to the observers that read it."""
@@ -183,19 +175,11 @@ class Observers:
 
     def decided(self, record: DecisionRecord) -> None:
         """Report a decision."""
-        for observer in self._observers:
-            try:
-                observer.decided(record)
-            except Exception:
-                self._failed(observer)
+        self.call(lambda observer: observer.decided(record))
 
     def fetched(self, record: FetchRecord) -> None:
         """Report a fetch."""
-        for observer in self._observers:
-            try:
-                observer.fetched(record)
-            except Exception:
-                self._failed(observer)
+        self.call(lambda observer: observer.fetched(record))
 
     def watch(self, target: FetchTarget, issuer: str | None, method: str | None = "GET") -> Watch:
         """Return a `Watch` of the fetches of one target."""
@@ -203,12 +187,6 @@ class Observers:
             return unwatched
         named = None if issuer is None else self.configured(issuer)
         return lambda url: _Recorder(self, target, named, method, url)
-
-    def _failed(self, observer: Observer) -> None:
-        left_out = self._lines.admit(type(observer))
-        if left_out is not None:
-            more = f" (and {left_out} times more since the last line)" if left_out else ""
-            _log.exception("observers=: %s raised%s", type(observer).__name__, more)
 
 
 class _Recorder(FetchWatch):
@@ -287,15 +265,4 @@ def _without_secrets(url: str) -> str | None:
 
 def check_observers(observers: object) -> None:
     """Raise `ConfigurationError` unless these are observers."""
-    known = observers if isinstance(observers, tuple | list) else ()
-    if (not known and observers not in ((), [])) or not all(_is_observer(each) for each in known):
-        raise ConfigurationError(
-            "observers=: pass a list of observers, such as [PrometheusObserver()]: each has the"
-            " methods decided and fetched"
-        )
-
-
-def _is_observer(value: object) -> bool:
-    return not isinstance(value, type) and all(
-        callable(getattr(value, name, None)) for name in ("decided", "fetched")
-    )
+    observing.check(observers, ("decided", "fetched"), "PrometheusObserver")

@@ -32,6 +32,7 @@ with Extra("server", needed_by=__name__):
     from bearerguard.server.http.parameters import Parameters
     from bearerguard.server.login.accounts import Account
     from bearerguard.server.login.people import PeopleOptions, User
+    from bearerguard.server.observers import RequestRecord, ServerObserver
     from bearerguard.server.revocations import Revoked
     from bearerguard.server.settings import Lifetimes, Resource, SigningKeys
 
@@ -54,8 +55,10 @@ __all__ = [
     "RateLimit",
     "Registered",
     "Rejected",
+    "RequestRecord",
     "Resource",
     "Revoked",
+    "ServerObserver",
     "SigningKeyError",
     "SigningKeys",
     "StoreUnavailable",

@@ -22,6 +22,7 @@ from bearerguard.server.hosting.asgi import ASGIApp, AsgiHost
 from bearerguard.server.hosting.wsgi import WSGIApp, WsgiHost
 from bearerguard.server.http.proxies import Proxies
 from bearerguard.server.login.people import PeopleOptions
+from bearerguard.server.observers import ServerObserver, check_observers
 from bearerguard.server.revocations import Revoked
 from bearerguard.server.secret import GivenSecret, find_secret
 from bearerguard.server.settings import (
@@ -73,6 +74,7 @@ class AuthorizationServer(ManagedServer):
         health_path: where `health` is served for probes, such as "/health"; "/live" below it
             responds without the database. Not served by default, since the path may be the API's.
         on_event: called with every `Event`.
+        observers: receive a record of each response, and what the database does; for metrics.
         clock: returns Unix seconds.
         environ: replaces the process's environment, for `BEARERGUARD_SERVER_SECRET`.
 
@@ -107,11 +109,13 @@ class AuthorizationServer(ManagedServer):
         threads: int = _THREADS,
         health_path: str | None = None,
         on_event: Callable[[Event], None] | None = None,
+        observers: Sequence[ServerObserver] = (),
         clock: Callable[[], float] = time.time,
         environ: Mapping[str, str] | None = None,
     ) -> None:
         if not isinstance(threads, int) or threads < 1:
             raise ConfigurationError("threads=: at least one is needed")
+        check_observers(observers)
         self.settings: Settings = Settings(
             issuer=issuer,
             resources=checked_resources(resources),
@@ -138,6 +142,7 @@ class AuthorizationServer(ManagedServer):
             clock=clock,
             password_places=login_threads,
             health_path=health_path,
+            observers=observers,
         )
         super().__init__(engine)
         self.grants: GrantRegistry = engine.grants

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -37,6 +37,7 @@ from bearerguard.server.login.consent import CONSENT
 from bearerguard.server.login.login_endpoint import LOGIN
 from bearerguard.server.login.passwords import PLACES
 from bearerguard.server.login.people import People, PeopleOptions
+from bearerguard.server.observers import Observers, ServerObserver
 from bearerguard.server.revocations import Revocations
 from bearerguard.server.secret import ServerSecret
 from bearerguard.server.settings import Settings
@@ -76,10 +77,18 @@ class Engine:
         password_places: int = PLACES,
         any_issuer: bool = False,
         health_path: str | None = None,
+        observers: Sequence[ServerObserver] = (),
     ) -> None:
         self.settings = settings
         self.database = database
-        database.on_restored = lambda outage: audit.emit("store_restored", outage=outage)
+        watching = Observers(observers, elapsed_by(clock))
+        database.on_failed = watching.store_failed
+
+        def restored(outage: str) -> None:
+            audit.emit("store_restored", outage=outage)
+            watching.store_restored()
+
+        database.on_restored = restored
         self.password_places = password_places
         shared: dict[str, Any] = {"database": database, "audit": audit, "clock": clock}
         self.versions = Versions(database)
@@ -168,18 +177,24 @@ class Engine:
         self.health = Health(self.keys, elapsed)
         self._live_path = None if health_path is None else health_path + LIVE
         if health_path is not None:
-            served[health_path] = Endpoint(self.health.handle)
-            served[health_path + LIVE] = Endpoint(self.health.live)
+            served[health_path] = Endpoint("health", self.health.handle)
+            served[health_path + LIVE] = Endpoint("live", self.health.live)
         self.paths = frozenset(served)
-        self._router = Router(served, is_origin=self.clients.is_origin, audit=audit)
+        self._router = Router(
+            served, is_origin=self.clients.is_origin, audit=audit, observers=watching
+        )
 
     def handle(self, request: Request) -> Response:
         """Return the response to a request to one of `paths`."""
         return self._router.handle(request)
 
-    def too_large(self, path: str) -> Response:
+    def too_large(self, path: str, method: str) -> Response:
         """Return the response to a request to one of `paths` whose body exceeds the limit."""
-        return self._router.too_large(path)
+        return self._router.too_large(path, method)
+
+    def busy(self) -> Response:
+        """Return the response to a login for which there is no thread."""
+        return self._router.busy(self.settings.base_path + LOGIN, "POST", self.people.busy)
 
     def is_login(self, method: str, path: str) -> bool:
         """Whether a request carries a password, which takes long to check."""
@@ -220,24 +235,25 @@ class Engine:
     def _endpoints(self) -> dict[str, Endpoint]:
         base = self.settings.base_path
         endpoints = {
-            base + metadata.AUTHORIZE: self._for_people(self._authorize.handle),
-            base + CONSENT: self._for_people(self._authorize.decide),
-            base + metadata.TOKEN: Endpoint(self._token.handle, Readers.REGISTERED),
-            base + metadata.REVOKE: Endpoint(self._revoke.handle, Readers.REGISTERED),
-            base + metadata.INTROSPECT: Endpoint(self._introspect.handle),
-            base + metadata.JWKS: Endpoint(self._jwks, Readers.EVERYBODY),
+            base + metadata.AUTHORIZE: self._for_people("authorization", self._authorize.handle),
+            base + CONSENT: self._for_people("consent", self._authorize.decide),
+            base + metadata.TOKEN: Endpoint("token", self._token.handle, Readers.REGISTERED),
+            base + metadata.REVOKE: Endpoint("revocation", self._revoke.handle, Readers.REGISTERED),
+            base + metadata.INTROSPECT: Endpoint("introspection", self._introspect.handle),
+            base + metadata.JWKS: Endpoint("jwks", self._jwks, Readers.EVERYBODY),
         }
-        oauth = Endpoint(self._published(metadata.document), Readers.EVERYBODY)
-        openid = Endpoint(self._published(metadata.openid_document), Readers.EVERYBODY)
+        oauth = Endpoint("metadata", self._published(metadata.document), Readers.EVERYBODY)
+        openid = Endpoint("metadata", self._published(metadata.openid_document), Readers.EVERYBODY)
         endpoints[metadata.oauth_path(self.settings)] = oauth
         endpoints |= dict.fromkeys(metadata.openid_paths(self.settings), openid)
         for path in self.people.paths:
-            endpoints[base + path] = self._for_people(self.people.handle)
+            name = "login" if path == LOGIN else "logout"
+            endpoints[base + path] = self._for_people(name, self.people.handle)
         return endpoints
 
-    def _for_people(self, handle: Callable[[Request], Response]) -> Endpoint:
+    def _for_people(self, name: str, handle: Callable[[Request], Response]) -> Endpoint:
         return Endpoint(
-            handle, unavailable=self.people.unavailable, too_large=self.people.too_large
+            name, handle, unavailable=self.people.unavailable, too_large=self.people.too_large
         )
 
     def _with_upkeep(self, handle: Callable[[Request], Response]) -> Callable[[Request], Response]:

@@ -12,6 +12,7 @@ from bearerguard.server.grants.token_response import TokenResponse
 from bearerguard.server.http import responses
 from bearerguard.server.http.oauth_error import OAuthError, noting, unauthorized_client
 from bearerguard.server.http.parameters import Parameters, from_form
+from bearerguard.server.observers import note_grant_type, note_issued
 
 
 class TokenEndpoint:
@@ -25,9 +26,16 @@ class TokenEndpoint:
         """Return the response; raises `OAuthError`."""
         responses.check_method(request, "POST")
         parameters = from_form(request)
+        grant_type = parameters.get("grant_type")
+        note_grant_type(grant_type, is_registered=grant_type in self._grants)
         client = self._authentication.authenticate(request, parameters)
-        with noting(client_id=client.client_id, grant_type=parameters.get("grant_type")):
-            return responses.private(self._issue(client, parameters).content())
+        with noting(client_id=client.client_id, grant_type=grant_type):
+            issued = self._issue(client, parameters)
+        if issued.refresh_token is None:
+            note_issued("access_token")
+        else:
+            note_issued("access_token", "refresh_token")
+        return responses.private(issued.content())
 
     def _issue(self, client: Client, parameters: Parameters) -> TokenResponse:
         grant_type = parameters.required("grant_type")

@@ -39,7 +39,7 @@ class AsgiHost:
             engine.handle,
             engine.password_places,
             waiting=_WAITING_LOGINS,
-            busy=engine.people.busy,
+            busy=engine.busy,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,7 +54,7 @@ class AsgiHost:
         if body is None:
             return  # the client has disconnected
         if len(body) > MAX_BYTES:
-            await _send(send, self._engine.too_large(path))
+            await _send(send, self._engine.too_large(path, scope["method"]))
             return
         query = scope.get("query_string", b"").decode("latin-1")
         client = scope.get("client")

@@ -37,7 +37,8 @@ class WsgiHost:
             return self.api(environ, start_response)
         body = wsgi_body(environ, MAX_BYTES)
         if body is None:
-            return _start(environ, start_response, self._engine.too_large(path))
+            refusal = self._engine.too_large(path, environ["REQUEST_METHOD"])
+            return _start(environ, start_response, refusal)
         query = environ.get("QUERY_STRING", "")
         headers = _headers(environ)
         forwarded_for = [value for name, value in headers if name == b"x-forwarded-for"]

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from bearerguard.errors import BearerGuardError
 from bearerguard.protocol import names
 from bearerguard.server.audit import REFUSED, Audit, Detail
+from bearerguard.server.observers import note_error
 
 # An error_description contains printable ASCII without `"` and `\` (RFC 6749 §5.2). A space would
 # split a name in two.
@@ -66,6 +67,7 @@ class OAuthError(BearerGuardError):
 
     def report(self, audit: Audit, endpoint: str) -> None:
         """Report that a request to the path `endpoint` was refused."""
+        note_error(self.error)
         known: dict[str, Detail] = {
             "endpoint": endpoint,
             "error": self.error,

@@ -1,4 +1,7 @@
-"""Routes requests to endpoints by path, and does what all have in common: CORS, errors, HEAD."""
+"""Routes requests to endpoints by path, and does what all have in common: CORS, errors, HEAD.
+
+Each response is reported to the observers here.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,12 @@ from enum import Enum
 from urllib.parse import urlsplit
 
 from bearerguard.errors import ConfigurationError, StoreUnavailable
+from bearerguard.protocol import names
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.audit import Audit, causing
 from bearerguard.server.http import cors, responses
 from bearerguard.server.http.oauth_error import OAuthError
+from bearerguard.server.observers import Observers, note_error
 
 _log = logging.getLogger("bearerguard.server")
 
@@ -27,8 +32,9 @@ class Readers(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """The endpoint of a path."""
+    """The endpoint of a path; `name` is what records of its requests call it."""
 
+    name: str
     handle: Callable[[Request], Response]
     readers: Readers = Readers.NOBODY
     # JSON for programs; the endpoints for people have pages.
@@ -43,6 +49,7 @@ class Router:
         endpoints: the endpoints by their whole path.
         is_origin: whether a client registered an origin.
         audit: where errors are reported.
+        observers: what each response is reported to.
     """
 
     def __init__(
@@ -51,10 +58,12 @@ class Router:
         *,
         is_origin: Callable[[str], bool],
         audit: Audit,
+        observers: Observers,
     ) -> None:
         self._endpoints = endpoints
         self._is_origin = is_origin
         self._audit = audit
+        self._observers = observers
 
     def handle(self, request: Request) -> Response:
         """Return the response to any request."""
@@ -63,25 +72,37 @@ class Router:
         if endpoint is None:
             return responses.not_found()
         with causing("request"):
-            return self._handled(endpoint, path, request)
+            return self._observers.observed(
+                endpoint.name, request.method, lambda: self._handled(endpoint, path, request)
+            )
 
     def _handled(self, endpoint: Endpoint, path: str, request: Request) -> Response:
         try:
             response = self._cross_origin(endpoint, path, request)
         except StoreUnavailable as error:
             self._audit.emit("store_unavailable", cause=str(error))
-            return endpoint.unavailable()
         except ConfigurationError:
             _log.exception("the server's configuration is invalid")
-            return endpoint.unavailable()
-        return replace(response, body=b"") if request.method == "HEAD" else response
+        else:
+            return replace(response, body=b"") if request.method == "HEAD" else response
+        note_error(names.TEMPORARILY_UNAVAILABLE)
+        return endpoint.unavailable()
 
-    def too_large(self, path: str) -> Response:
+    def too_large(self, path: str, method: str) -> Response:
         """Return the response to a request to `path` whose body exceeds the limit."""
         refusal = OAuthError("invalid_request", "The request is too large", reason="too_large")
-        with causing("request"):
+        endpoint = self._endpoints[path]
+
+        def respond() -> Response:
             refusal.report(self._audit, path)
-        return self._endpoints[path].too_large()
+            return endpoint.too_large()
+
+        with causing("request"):
+            return self._observers.observed(endpoint.name, method, respond)
+
+    def busy(self, path: str, method: str, respond: Callable[[], Response]) -> Response:
+        """Return the response to a request to `path` for which there is no thread."""
+        return self._observers.observed(self._endpoints[path].name, method, respond)
 
     def _cross_origin(self, endpoint: Endpoint, path: str, request: Request) -> Response:
         if endpoint.readers is Readers.NOBODY:

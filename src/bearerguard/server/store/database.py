@@ -59,6 +59,7 @@ class Database:
         self._pid = os.getpid()
         self._outage = Outage(time.monotonic)
         #: Called when the database works again, with a text that says how long it had failed.
+        self.on_failed: Callable[[], None] | None = None
         self.on_restored: Callable[[str], None] | None = None
 
     @property
@@ -171,19 +172,24 @@ class Database:
         try:
             yield
         except self._engine.errors as error:
-            self._outage.failed()
+            self._failed()
             raise StoreUnavailable(self._engine.cause(error)) from error
         except PoolTimeout as error:
-            self._outage.failed()
+            self._failed()
             raise StoreUnavailable("all connections to the database are in use") from error
         except DBAPIError as error:  # of a migration
-            self._outage.failed()
+            self._failed()
             raise StoreUnavailable(str(error.orig)) from error
         except StoreUnavailable:
-            self._outage.failed()
+            self._failed()
             raise
         if (restored := self._outage.succeeded()) and self.on_restored is not None:
             self.on_restored(restored)
+
+    def _failed(self) -> None:
+        self._outage.failed()
+        if self.on_failed is not None:
+            self.on_failed()
 
     def _pool(self) -> QueuePool:
         """Return this process's connections; a forked child never uses its parent's."""
