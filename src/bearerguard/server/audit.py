@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Literal, TypeAlias
 
-from bearerguard.errors import quoted
 from bearerguard.runtime.elapsed import elapsed_by
 from bearerguard.runtime.reporting.events import Event
 from bearerguard.runtime.reporting.log_lines import LineLimit
@@ -91,32 +90,34 @@ class Audit:
 
     def emit(self, code: str, /, **details: Detail) -> None:
         """Report an event; details that are None are left out."""
-        by = _by.get() or self._by
-        if by != "request":
-            details["by"] = by
-        known = {name: value for name, value in details.items() if value is not None}
-        shown = {name: _safe(value) for name, value in known.items()}
-        event = Event(code, self._clock(), self._issuer, json.dumps(shown), known)
-        self._write(event, shown)
-        if self._on_event is not None:
-            try:
-                self._on_event(event)
-            except Exception:
-                _log.exception("on_event= raised for the event %s", code)
-
-    def _write(self, event: Event, shown: dict[str, Detail]) -> None:
-        limited = event.code in WARNING
-        left_out: int | None = 0
-        if limited:
-            left_out = self._lines.admit((event.code, *map(event.details.get, _KIND)))
-        if left_out is not None:
-            routine = not limited or event.details.get("error") in _ROUTINE_ERRORS
-            level = logging.INFO if routine else logging.WARNING
-            text = json.dumps({**shown, "lines_left_out": left_out}) if left_out else event.detail
-            _log.log(level, "%s %s", event.code, text, extra=event.log_fields(shown))
+        routine = code not in WARNING or details.get("error") in _ROUTINE_ERRORS
+        level = logging.INFO if routine else logging.WARNING
+        is_logged = _log.isEnabledFor(level)
+        if is_logged or self._on_event is not None:
+            by = _by.get() or self._by
+            if by != "request":
+                details["by"] = by
+            known = {name: value for name, value in details.items() if value is not None}
+            event = Event.of_details(code, self._clock(), self._issuer, known)
+            if is_logged:
+                self._write(event, level)
+            if self._on_event is not None:
+                try:
+                    self._on_event(event)
+                except Exception:
+                    _log.exception("on_event= raised for the event %s", code)
         if unreported := self._lines.summary():
             count = sum(unreported.values())
             _log.warning("lines_left_out %s", json.dumps({"lines_left_out": count}))
+
+    def _write(self, event: Event, level: int) -> None:
+        left_out: int | None = 0
+        if event.code in WARNING:
+            left_out = self._lines.admit((event.code, *map(event.details.get, _KIND)))
+        if left_out is not None:
+            shown = event.shown()
+            text = _Json({**shown, "lines_left_out": left_out} if left_out else shown)
+            _log.log(level, "%s %s", event.code, text, extra=event.log_fields(shown))
 
 
 @contextmanager
@@ -129,6 +130,13 @@ def causing(by: By) -> Generator[None]:
         _by.reset(token)
 
 
-def _safe(value: Detail) -> Detail:
-    # A value from a request may be anything: keep it on one line, and short.
-    return quoted(value)[1:-1] if isinstance(value, str) else value
+class _Json:
+    """Details as JSON, made where the line is formatted: in `serve`, not in the request's thread."""
+
+    __slots__ = ("_details",)
+
+    def __init__(self, details: dict[str, Detail]) -> None:
+        self._details = details
+
+    def __str__(self) -> str:
+        return json.dumps(self._details)

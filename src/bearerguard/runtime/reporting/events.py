@@ -5,10 +5,13 @@ Knows nothing of logs, callbacks or clocks.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from bearerguard.errors import quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,38 @@ class Event:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "details", MappingProxyType(dict(self.details)))
+
+    @classmethod
+    def of_details(
+        cls, code: str, at: float, issuer: str | None, details: Mapping[str, Any]
+    ) -> Event:
+        """Return an event whose `detail` is its details as JSON, made when it is read first.
+
+        Most events are only counted, and the text costs more than everything else of an event.
+        """
+        event = cls.__new__(cls)
+        for name, value in (("code", code), ("at", at), ("issuer", issuer), ("details", details)):
+            object.__setattr__(event, name, value)
+        event.__post_init__()
+        return event
+
+    if not TYPE_CHECKING:  # a type checker knows the attributes
+
+        def __getattr__(self, name: str) -> str:
+            """Make `detail`, the one attribute that may not be set yet."""
+            if name != "detail":
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            detail = json.dumps(self.shown())
+            object.__setattr__(self, "detail", detail)
+            return detail
+
+    def shown(self) -> dict[str, Any]:
+        """Return the details as they are fit for a line: text is escaped and cut."""
+        # A value from a request may be anything: keep it on one line, and short.
+        return {
+            name: quoted(value)[1:-1] if isinstance(value, str) else value
+            for name, value in self.details.items()
+        }
 
     def log_fields(self, shown: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return the `extra=` of a log record; `shown` are details that are fit for a line."""
