@@ -612,6 +612,8 @@ ROWS = {
         AUTHORIZE,
         "access_denied",
         "access_denied",
+        {"user_id": "ada"},
+        "consent_refused",
     ),
 }
 

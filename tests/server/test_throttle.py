@@ -189,6 +189,7 @@ def test_a_mistake_in_an_option_is_named(options: dict[str, Any], named: str) ->
 def harness_of(redis: RedisServer, folder: Path, **options: Any) -> PeopleHarness:
     harness = PeopleHarness(folder, throttle=RedisThrottle(redis.url, timeout=0.3), **options)
     harness.people.accounts.add("ada", PASSWORD)
+    harness.events.clear()
     return harness
 
 

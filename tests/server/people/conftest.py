@@ -15,5 +15,6 @@ def harness(tmp_path: Path) -> Generator[PeopleHarness]:
     """People, of whom Ada has an account."""
     harness = PeopleHarness(tmp_path)
     harness.people.accounts.add("ada", PASSWORD, name="Ada Lovelace")
+    harness.events.clear()
     yield harness
     harness.database.close()

@@ -83,6 +83,7 @@ def audited() -> Generator[None]:
         return
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    handler.addFilter(lambda line: line.levelno >= logging.WARNING or hasattr(line, "event"))
     logger = logging.getLogger("bearerguard.server")
     level = logger.level
     logger.addHandler(handler)

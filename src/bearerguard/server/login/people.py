@@ -126,6 +126,7 @@ class People:
         if (options.current_user is None) != (options.login_url is None):
             raise ConfigurationError("current_user=, login_url=: pass both, or neither")
         parts = urlsplit(issuer)
+        self._audit = audit
         self._issuer = issuer
         self._base = parts.path.rstrip("/")
         self._current_user = options.current_user
@@ -140,7 +141,9 @@ class People:
             database, cookies, secret, clock, lifetime=options.session_lifetime
         )
         passwords = Passwords(options.password_parameters, places=password_places)
-        self.accounts: Accounts = Accounts(database, passwords, clock, on_disabled=on_disabled)
+        self.accounts: Accounts = Accounts(
+            database, passwords, clock, audit=audit, on_disabled=on_disabled
+        )
         self._consent = Consent(
             self._base, database, pages=self._pages, csrf=csrf, tickets=tickets, clock=clock
         )
@@ -249,7 +252,11 @@ class People:
 
     def forget(self, user_id: str, client_id: str | None = None) -> None:
         """Remove a user's stored consent: for one client, or for all if `client_id` is None."""
-        self._consent.forget(user_id, client_id)
+        forgotten = self._consent.forget(user_id, client_id)
+        if forgotten:
+            self._audit.emit(
+                "consents_forgotten", user_id=user_id, client_id=client_id, consents=forgotten
+            )
 
     def error_page(self, status: int, name: str, text: str = "text") -> Response:
         """Return an error page that does not redirect to the client (RFC 6749 §4.1.2.1)."""
