@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
+import threading
 from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from bearerguard import DecisionRecord, Event, FetchRecord, Guard, Request, TokenError, scopes
-from bearerguard.logs import JsonFormatter, LogObserver, TextFormatter
+from bearerguard import (
+    DecisionRecord,
+    Event,
+    FetchRecord,
+    Guard,
+    Request,
+    TokenError,
+    logs,
+    scopes,
+)
+from bearerguard.logs import BackgroundHandler, JsonFormatter, LogObserver, TextFormatter
 from bearerguard.server import AuthorizationServer
 from bearerguard.testing import LocalIssuer
 
@@ -152,3 +165,168 @@ def test_what_is_not_logged_costs_no_record(
     with Guard(issuer.issuer(), transport=issuer.transport(), observers=[observer]) as guard:
         guard.verify(issuer.token())
     assert caplog.records == []
+
+
+class _Output(logging.Handler):
+    """An output that a test blocks: it writes nothing while `open` is not set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(JsonFormatter())
+        self.open = threading.Event()
+        self.open.set()
+        self.reached = threading.Event()
+        self.written: list[dict[str, Any]] = []
+        self.threads: set[int] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.reached.set()
+        assert self.open.wait(30)
+        self.threads.add(threading.get_ident())
+        self.written.append(json.loads(self.format(record)))
+
+    @property
+    def messages(self) -> list[str]:
+        return [each["message"] for each in self.written]
+
+
+@pytest.fixture
+def output() -> _Output:
+    return _Output()
+
+
+@contextmanager
+def _logging_to(handler: logging.Handler) -> Generator[logging.Logger]:
+    logger = logging.getLogger("a.slow.output")
+    logger.propagate = False
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    yield logger
+    logger.removeHandler(handler)
+    handler.close()
+
+
+def test_another_thread_writes_the_lines_in_their_order(output: _Output) -> None:
+    handler = BackgroundHandler(output)
+    with _logging_to(handler) as log:
+        for number in range(100):
+            log.info("line %d", number)
+        handler.flush()
+        assert output.messages == [f"line {number}" for number in range(100)]
+    assert threading.get_ident() not in output.threads
+
+
+def test_a_blocked_output_delays_nobody_and_what_does_not_fit_is_counted(output: _Output) -> None:
+    handler = BackgroundHandler(output, most=10)
+    with _logging_to(handler) as log:
+        output.open.clear()
+        log.info("the one that blocks")
+        assert output.reached.wait(30)
+        for number in range(25):
+            log.info("line %d", number)
+        assert (handler.lost, output.messages) == (15, [])
+        output.open.set()
+        handler.flush()
+        expected = ["the one that blocks", *(f"line {number}" for number in range(10))]
+        assert output.messages == [*expected, 'log_lines_lost {"lost": 15}']
+        assert output.written[-1]["level"] == "WARNING"
+        log.info("and on")
+        handler.flush()
+        assert output.messages[-1] == "and on", "a loss is reported once"
+
+
+def test_while_lines_go_on_being_lost_a_line_says_so_now_and_then(output: _Output) -> None:
+    now = [0.0]
+    handler = BackgroundHandler(output, most=2, monotonic=lambda: now[0])
+    with _logging_to(handler) as log:
+        output.open.clear()
+        log.info("first")
+        assert output.reached.wait(30)
+        for _ in range(5):
+            log.info("more")
+        now[0] = 11.0
+        output.open.set()
+        handler.flush()
+        assert output.messages.index('log_lines_lost {"lost": 3}') == 1
+
+
+def test_an_argument_that_changes_is_printed_as_it_was(output: _Output) -> None:
+    handler = BackgroundHandler(output)
+    with _logging_to(handler) as log:
+        output.open.clear()
+        names = ["a"]
+        log.info("names: %s", names)
+        log.info("named: %(name)s", {"name": names})
+        names.append("b")
+        output.open.set()
+        handler.flush()
+    assert output.messages == ["names: ['a']", "named: ['a']"]
+
+
+def test_an_exception_keeps_its_traceback(output: _Output) -> None:
+    handler = BackgroundHandler(output)
+    with _logging_to(handler) as log:
+        try:
+            int("no number")
+        except ValueError:
+            log.exception("failed")
+        handler.flush()
+    assert "test_an_exception_keeps_its_traceback" in output.written[0]["exception"]
+
+
+def test_the_level_of_the_output_is_respected(output: _Output) -> None:
+    output.setLevel(logging.WARNING)
+    handler = BackgroundHandler(output)
+    with _logging_to(handler) as log:
+        log.info("left out")
+        log.warning("written")
+        handler.flush()
+    assert output.messages == ["written"]
+
+
+def test_closing_writes_what_waits_and_later_lines_are_written_at_once(output: _Output) -> None:
+    handler = BackgroundHandler(output)
+    with _logging_to(handler) as log:
+        log.info("before")
+        handler.close()
+        assert output.messages == ["before"]
+        log.info("after")
+        assert output.messages == ["before", "after"]
+    assert output.threads >= {threading.get_ident()}
+
+
+def test_closing_does_not_wait_for_ever_for_a_blocked_output(
+    output: _Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "_FLUSH_SECONDS", 0.01)
+    handler = BackgroundHandler(output)
+    with _logging_to(handler) as log:
+        output.open.clear()
+        log.info("waits")
+        handler.flush()
+        handler.close()
+        log.info("too late")
+        output.open.set()
+    assert "too late" not in output.messages
+
+
+def test_a_forked_child_writes_its_own_lines() -> None:
+    program = """
+import logging, os, sys
+from bearerguard.logs import BackgroundHandler
+handler = BackgroundHandler(logging.StreamHandler())
+logging.basicConfig(level=logging.INFO, handlers=[handler])
+logging.info("parent, before")
+child = os.fork()
+if child == 0:
+    handler.flush()
+    logging.info("child")
+    sys.exit()
+os.waitpid(child, 0)
+logging.info("parent, after")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stderr.split("\n")) == ["", "child", "parent, after", "parent, before"]

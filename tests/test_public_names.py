@@ -191,6 +191,7 @@ NAMES: dict[str, list[str]] = {
         "require_scopes",
     ],
     "bearerguard.logs": [
+        "BackgroundHandler",
         "JsonFormatter",
         "LogObserver",
         "TextFormatter",

@@ -19,7 +19,7 @@ from contextvars import ContextVar
 from typing import Literal, TypeAlias
 
 from bearerguard.runtime.elapsed import elapsed_by
-from bearerguard.runtime.reporting.events import Event
+from bearerguard.runtime.reporting.events import Event, JsonText
 from bearerguard.runtime.reporting.log_lines import LineLimit
 from bearerguard.runtime.reporting.vocabulary import WARNING
 
@@ -116,7 +116,7 @@ class Audit:
             left_out = self._lines.admit((event.code, *map(event.details.get, _KIND)))
         if left_out is not None:
             shown = event.shown()
-            text = _Json({**shown, "lines_left_out": left_out} if left_out else shown)
+            text = JsonText({**shown, "lines_left_out": left_out} if left_out else shown)
             _log.log(level, "%s %s", event.code, text, extra=event.log_fields(shown))
 
 
@@ -128,15 +128,3 @@ def causing(by: By) -> Generator[None]:
         yield
     finally:
         _by.reset(token)
-
-
-class _Json:
-    """Details as JSON, made where the line is formatted: in `serve`, not in the request's thread."""
-
-    __slots__ = ("_details",)
-
-    def __init__(self, details: dict[str, Detail]) -> None:
-        self._details = details
-
-    def __str__(self) -> str:
-        return json.dumps(self._details)

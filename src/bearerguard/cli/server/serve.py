@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 from ipaddress import ip_network
@@ -12,6 +11,7 @@ import typer
 
 from bearerguard import Guard, Revocations
 from bearerguard.cli import output
+from bearerguard.cli.server import serve_log
 from bearerguard.cli.server.server_options import (
     Issuer,
     Resources,
@@ -20,7 +20,6 @@ from bearerguard.cli.server.server_options import (
     described,
 )
 from bearerguard.errors import ConfigurationError
-from bearerguard.logs import JsonFormatter, TextFormatter
 from bearerguard.runtime.extras import Extra
 from bearerguard.server import AuthorizationServer, Lifetimes, PeopleOptions, SigningKeys
 from bearerguard.server import settings as defaults
@@ -179,7 +178,7 @@ def serve(
     with output.endings():
         proxies = _addresses(trusted_proxy or [])
         # Before the server is built: it logs whether it creates a database.
-        _log_to_standard_error(JsonFormatter() if log_format == "json" else TextFormatter())
+        serve_log.begin(log_format)
         with output.naming(_OPTIONS):
             server = AuthorizationServer(
                 issuer,
@@ -218,13 +217,6 @@ def serve(
             # would trust loopback and an environment variable, and compare addresses as text.
             proxy_headers=False,
         )
-
-
-def _log_to_standard_error(formatter: logging.Formatter) -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(formatter)
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # its steps
 
 
 def _check_address(host: str, port: int) -> None:

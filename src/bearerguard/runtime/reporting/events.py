@@ -14,6 +14,18 @@ from typing import TYPE_CHECKING, Any
 from bearerguard.errors import quoted
 
 
+class JsonText:
+    """Details that become JSON where they are printed: by `serve`, not in a request's thread."""
+
+    __slots__ = ("_details",)
+
+    def __init__(self, details: Mapping[str, Any]) -> None:
+        self._details = details
+
+    def __str__(self) -> str:
+        return json.dumps(self._details)
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something an operator may want to know. It never holds a token, a code or a secret.
