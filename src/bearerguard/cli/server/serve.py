@@ -11,7 +11,7 @@ import typer
 
 from bearerguard import Guard, Revocations
 from bearerguard.cli import output
-from bearerguard.cli.server import serve_log
+from bearerguard.cli.server import serve_log, serve_metrics
 from bearerguard.cli.server.server_options import (
     Issuer,
     Resources,
@@ -122,6 +122,15 @@ HealthPath = Annotated[
         "PATH|none",
     ),
 ]
+MetricsPath = Annotated[
+    str | None,
+    _option(
+        "METRICS_PATH",
+        "The path of figures for Prometheus, which anybody may read who reaches it: no proxy may"
+        " publish it. Not served by default.",
+        "PATH",
+    ),
+]
 AnyHttp = Annotated[
     bool,
     typer.Option(
@@ -172,13 +181,15 @@ def serve(
     throttle: LoginThrottle = None,
     insecure_allow_http: AnyHttp = False,
     health_path: HealthPath = "/health",
+    metrics_path: MetricsPath = None,
     log_format: LogFormat = "text",
 ) -> None:
     """Run the authorization server; a proxy in front of it provides TLS."""
     with output.endings():
         proxies = _addresses(trusted_proxy or [])
         # Before the server is built: it logs whether it creates a database.
-        serve_log.begin(log_format)
+        log = serve_log.begin(log_format)
+        metrics = None if metrics_path is None else serve_metrics.Metrics(metrics_path)
         with output.naming(_OPTIONS):
             server = AuthorizationServer(
                 issuer,
@@ -201,22 +212,28 @@ def serve(
                 accept_endpoint_audiences=accept_endpoint_audiences,
                 insecure_allow_http=insecure_allow_http,
                 health_path=None if health_path == "none" else health_path,
+                observers=[] if metrics is None else [metrics.observer],
             )
+        host_app = server.asgi_app(trusted_proxies=proxies)
+        if metrics is not None:
+            metrics.serve(host_app, server.paths)
         _check_address(host, port)
         # In a variable: the guard publishes only as long as it is referenced.
         _publisher = None if revocations is None else _revocation_publisher(server, revocations)
-        uvicorn.run(
-            server.asgi_app(trusted_proxies=proxies),
-            host=host,
-            port=port,
-            # The root logger's formatter then formats uvicorn's lines too.
-            log_config=None,
-            # URLs may contain secrets; the server logs its own events.
-            access_log=False,
-            # The server resolves addresses itself, because logins are throttled by address: uvicorn
-            # would trust loopback and an environment variable, and compare addresses as text.
-            proxy_headers=False,
-        )
+        with serve_log.written_at_the_end(log):
+            uvicorn.run(
+                host_app,
+                host=host,
+                port=port,
+                # The root logger's formatter then formats uvicorn's lines too.
+                log_config=None,
+                # URLs may contain secrets; the server logs its own events.
+                access_log=False,
+                # The server resolves addresses itself, because logins are throttled by address:
+                # uvicorn would trust loopback and an environment variable, and compare addresses as
+                # text.
+                proxy_headers=False,
+            )
 
 
 def _check_address(host: str, port: int) -> None:
