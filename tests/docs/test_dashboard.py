@@ -11,7 +11,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from bearerguard import DecisionRecord, FetchRecord
-from bearerguard.prometheus import PrometheusObserver
+from bearerguard.prometheus import PrometheusObserver, PrometheusServerObserver
+from bearerguard.server import RequestRecord
 from tests.docs.pages import ROOT
 
 DASHBOARD = ROOT / "docs" / "_static" / "grafana-dashboard.json"
@@ -47,6 +48,9 @@ def labels() -> dict[str, set[str]]:
     for kind in ("request", "route"):
         observer.decided(DecisionRecord(kind, "deny", "revoked", "a", 401, True, True, 0.1))
     observer.fetched(FetchRecord("jwks", "ok", None, "a", "GET", "u", 200, 1, 0.1))
+    of_server = PrometheusServerObserver(registry)
+    issued = RequestRecord("token", "POST", None, 200, None, 0.1, ("access_token",))
+    of_server.responded(issued)
     found = {
         sample.name: set(sample.labels)
         for family in registry.collect()
@@ -99,7 +103,7 @@ def test_a_query_names_metrics_and_labels_that_exist(
 
 def test_the_queries_are_those_of_all_panels_and_alerts() -> None:
     assert len(EXPRESSIONS) > 25
-    assert len([each for each in EXPRESSIONS if "$job" not in each]) == 6
+    assert len([each for each in EXPRESSIONS if "$job" not in each]) == 9
 
 
 def test_a_panel_exists_for_each_metric(labels: dict[str, set[str]]) -> None:

@@ -57,7 +57,8 @@ class Metrics:
             self._app: ASGIApp = make_asgi_app(counting)
         else:
             shown = CollectorRegistry()
-            multiprocess.MultiProcessCollector(shown, folder)
+            # Its signature has no types.
+            multiprocess.MultiProcessCollector(shown, folder)  # type: ignore[no-untyped-call]
             self._app = make_asgi_app(shown)
 
     def serve(self, host: AsgiHost, taken: Iterable[str]) -> None:
