@@ -26,7 +26,7 @@ VARIABLES = frozenset(
         *("REFRESH_GRACE", "CODE_LIFETIME", "SECRET_OVERLAP", "UNKNOWN_SCOPES"),
         *("ACCEPT_ENDPOINT_AUDIENCES", "TRUSTED_PROXIES"),
         *("REVOCATIONS_STORE", "REVOCATIONS_SECRET", "THROTTLE_STORE", "HEALTH_PATH"),
-        *("LOG_FORMAT",),
+        *("LOG_FORMAT", "METRICS_PATH"),
     )
 )
 # RFC 6749 §4.1.2 recommends ten minutes at most.

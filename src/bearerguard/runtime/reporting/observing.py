@@ -51,7 +51,7 @@ class ObserverList(Generic[T]):
                 self._failed(observer)
 
     def _failed(self, observer: T) -> None:
-        left_out = self._lines.admit(type(observer))
+        left_out = self._lines.admit(type(observer).__qualname__)
         if left_out is not None:
             more = f" (and {left_out} times more since the last line)" if left_out else ""
             self._log.exception("observers=: %s raised%s", type(observer).__name__, more)
