@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 from sqlalchemy import Connection, NullPool, create_engine, text
 
+from bearerguard.server.store.connection import WRITE_LOCK
 from tests.postgresql_server import PostgreSQLServer
 
 
@@ -33,6 +34,16 @@ class Store:
     def connection(self) -> Generator[Connection]:
         """Begin a transaction of SQLAlchemy's, which is committed after the block."""
         with self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def writing_alone(self) -> Generator[Connection]:
+        """Begin a transaction for which all others that write wait."""
+        with self.connection() as connection:
+            if self.engine_name == "sqlite":
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            else:
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})")
             yield connection
 
     def run(
