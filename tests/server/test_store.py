@@ -45,12 +45,14 @@ def test_sqlite_is_durable_and_checks_references(database: Database) -> None:
     database.close()
 
 
+@pytest.mark.sqlite_only
 def test_the_files_are_for_their_owner_alone(harness: Harness) -> None:
     harness.token(grant_type="client_credentials")
     for path in harness.folder.iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
 
 
+@pytest.mark.sqlite_only
 def test_files_that_others_could_read_are_closed_to_them_and_the_operator_is_told(
     harness: Harness, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -70,6 +72,7 @@ def test_files_that_others_could_read_are_closed_to_them_and_the_operator_is_tol
     assert not caplog.records, "once"
 
 
+@pytest.mark.sqlite_only
 def test_a_file_of_somebody_else_that_others_can_read_is_refused() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "auth.db")
@@ -162,6 +165,7 @@ def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
     assert path.read_bytes().startswith(b"something else")
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.parametrize("kept", [5000, 8192])
 @pytest.mark.parametrize("create", [True, False])
 def test_a_damaged_database_is_named_and_left_alone(

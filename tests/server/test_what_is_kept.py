@@ -65,8 +65,8 @@ def test_a_token_that_was_used_by_two_at_once_is_a_theft_without_its_row_too(mak
     first = harness.tokens()["refresh_token"]
     with waiting(harness, lambda: harness.refresh(first)) as (database, asked):
         # As another process leaves it that refreshed meanwhile, and then pruned.
-        database.execute("DELETE FROM refresh_tokens")
-        database.execute("UPDATE grants SET generation = 1")
+        database.exec_driver_sql("DELETE FROM refresh_tokens")
+        database.exec_driver_sql("UPDATE grants SET generation = 1")
     assert asked.result().error == (400, "invalid_grant")
     assert len(harness.named("refresh_token_reused")) == 1
 
