@@ -18,8 +18,30 @@ SAME = (
     *("auth_method", "grant_types", "redirect_uris", "scopes"),
     *("require_pkce", "require_consent", "jwks"),
 )
+# The tables whose changes are counted: the name of their version, and a column.
+COUNTED = {
+    "clients": ("clients", "name"),
+    "client_secrets": ("clients", "created_at"),
+    "client_origins": ("clients", "origin"),
+    "signing_keys": ("keys", "created_at"),
+}
 # What each migration after the first made, to be taken away again.
 MADE = {
+    "0005": (
+        *(
+            f"DROP TRIGGER changes_{table}_{event}"
+            for table in COUNTED
+            for event in ("insert", "update", "delete")
+        ),
+        "DROP TABLE changes",
+        # Those versions stored each token of a grant.
+        (
+            "INSERT INTO access_tokens (token_key, client_id, grant_id, subject, scope, audience,"
+            " issued_at, expires_at) SELECT 'of ' || grant_id, client_id, grant_id, user_id, scope,"
+            " resources, created_at, access_expires_at FROM grants"
+        ),
+        "ALTER TABLE grants DROP COLUMN access_expires_at",
+    ),
     "0004": (
         "ALTER TABLE clients ADD COLUMN auth_method VARCHAR(32) NOT NULL DEFAULT ''",
         *(
@@ -65,7 +87,7 @@ def put_back(harness: Harness, version: str) -> None:
         database.commit()
 
 
-@pytest.mark.parametrize("version", ["0001", "0002", "0003", "0004"])
+@pytest.mark.parametrize("version", ["0001", "0002", "0003", "0004", "0005"])
 def test_what_an_earlier_version_gave_and_revoked_stays_given_and_revoked(
     harness: Harness, version: str
 ) -> None:
@@ -77,7 +99,7 @@ def test_what_an_earlier_version_gave_and_revoked_stays_given_and_revoked(
     harness.server.revoke_grant(claims(family["access_token"])["sid"])
     put_back(harness, version)
     harness.server = harness.another(people=harness.people)
-    with harness.server.database.read() as connection:
+    with harness.server.database.migrating() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
     with Guard(harness.server.issuer(), clock=harness.clock) as guard:
@@ -124,3 +146,53 @@ def test_a_client_keeps_every_option_that_it_was_registered_with(harness: Harnes
     for each in added:
         assert harness.server.clients.get(each.client_id) == each.client
     assert harness.token(grant_type="client_credentials").status == 200
+
+
+def test_a_grant_of_an_earlier_version_ends_with_the_last_of_its_access_tokens(
+    harness: Harness,
+) -> None:
+    once, twice, none = (claims(harness.tokens()["access_token"]) for _ in range(3))
+    put_back(harness, "0005")
+    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
+        database.execute("DELETE FROM access_tokens WHERE grant_id = ?", (none["sid"],))
+        later = "INSERT INTO access_tokens SELECT 'later', client_id, grant_id, subject, scope,"
+        database.execute(
+            f"{later} audience, auth_time, issued_at, expires_at + 60, revoked_at"
+            " FROM access_tokens WHERE grant_id = ?",
+            (twice["sid"],),
+        )
+        database.commit()
+    harness.server = harness.another(people=harness.people)
+    with harness.server.database.read() as connection:
+        ends = {
+            each["sid"]: connection.run(
+                "SELECT access_expires_at FROM grants WHERE grant_id = ?", (each["sid"],)
+            ).scalar()
+            for each in (once, twice, none)
+        }
+    assert ends == {once["sid"]: once["exp"], twice["sid"]: twice["exp"] + 60, none["sid"]: None}
+
+
+@pytest.mark.parametrize("table", COUNTED)
+def test_each_change_by_sql_alone_makes_a_new_version(harness: Harness, table: str) -> None:
+    name, column = COUNTED[table]
+    page = harness.add("Page", public=True, origins=["https://one.example.com"])
+    assert page.client.origins
+    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
+
+        def version() -> int:
+            query = "SELECT version FROM changes WHERE name = ?"
+            found: int = database.execute(query, (name,)).fetchone()[0]
+            return found
+
+        seen = [version()]
+        for statement in (
+            f"CREATE TEMPORARY TABLE kept AS SELECT * FROM {table} LIMIT 1",
+            f"UPDATE {table} SET {column} = {column}",
+            f"DELETE FROM {table}",
+            f"INSERT INTO {table} SELECT * FROM kept",
+        ):
+            database.execute(statement)
+            seen.append(version())
+    assert seen[1] == seen[0]
+    assert seen[1:] == sorted(set(seen[1:])), "each change counts"

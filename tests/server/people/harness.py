@@ -56,4 +56,4 @@ class PeopleHarness:
 
     def rows(self, table: str) -> list[Any]:
         with self.database.read() as connection:
-            return list(connection.exec_driver_sql(f"SELECT * FROM {table}"))
+            return connection.run(f"SELECT * FROM {table}").all()

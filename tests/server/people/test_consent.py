@@ -190,9 +190,10 @@ def test_A8_consent_is_remembered_per_user_client_and_resource_and_grows(
     for client_id in ("notes", "other"):
         register(harness, client_id)
     assert people.remembered("user-1", "notes", [one]) == frozenset()
-    people.remember("user-1", "notes", frozenset({"read"}), [one])
-    people.remember("user-1", "notes", frozenset({"write"}), [two, one])
-    people.remember("user-1", "other", frozenset({"read"}), [one])
+    with harness.database.write() as connection:
+        people.remember(connection, "user-1", "notes", frozenset({"read"}), [one])
+        people.remember(connection, "user-1", "notes", frozenset({"write"}), [two, one])
+        people.remember(connection, "user-1", "other", frozenset({"read"}), [one])
     assert people.remembered("user-1", "notes", [one]) == {"read", "write"}
     assert people.remembered("user-1", "notes", [two]) == {"write"}
     assert people.remembered("user-1", "notes", [one, two]) == {"write"}
@@ -211,13 +212,14 @@ def test_A8_what_an_earlier_version_remembered_names_no_resource_and_is_asked_ag
 ) -> None:
     register(harness, "notes")
     with harness.database.write() as connection:
-        connection.exec_driver_sql(
+        connection.run(
             "INSERT INTO consents (user_id, client_id, scope, given_at)"
             " VALUES ('user-1', 'notes', 'read write', 0)"
         )
     resources = ["https://api.example.com"]
     assert harness.people.remembered("user-1", "notes", resources) == frozenset()
-    harness.people.remember("user-1", "notes", frozenset({"read"}), resources)
+    with harness.database.write() as connection:
+        harness.people.remember(connection, "user-1", "notes", frozenset({"read"}), resources)
     assert harness.people.remembered("user-1", "notes", resources) == {"read"}
 
 
