@@ -269,6 +269,29 @@ def test_AZ_06_what_was_allowed_is_remembered_for_a_client_that_can_prove_who_it
     assert harness.authorize(client, scope="read write").status == 200
 
 
+@pytest.mark.parametrize("fails", ["codes", "consents"])
+def test_A8_a_code_is_stored_with_the_consent_or_neither_is(harness: Harness, fails: str) -> None:
+    client = harness.add("Asks", require_consent=True)
+    page = harness.authorize(client, scope="read")
+    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
+
+        def stored(table: str) -> int:
+            found: int = database.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+            return found
+
+        database.execute(
+            f"CREATE TRIGGER full BEFORE INSERT ON {fails}"
+            " BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+        )
+        assert harness.consent(page, remember="yes").sent["error"] == "temporarily_unavailable"
+        assert "the disk is full" in str(harness.named("store_unavailable"))
+        assert [stored(each) for each in ("codes", "consents")] == [0, 0]
+        database.execute("DROP TRIGGER full")
+        assert "code" in harness.consent(page, remember="yes").sent
+        assert [stored(each) for each in ("codes", "consents")] == [1, 1]
+    assert "code" in harness.authorize(client, scope="read").sent
+
+
 ONE, TWO = "https://one.example.com", "https://two.example.com"
 
 
