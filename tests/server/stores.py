@@ -54,6 +54,19 @@ class Store:
             result = connection.execute(text(statement), values)
             return [tuple(row) for row in result] if result.returns_rows else []
 
+    @contextmanager
+    def full(self, table: str) -> Generator[None]:
+        """Refuse new rows of a table while the block lasts; the error names `is_full`."""
+        if self.engine_name == "sqlite":
+            raising = "BEGIN SELECT RAISE(ABORT, 'is_full'); END"
+            self.run(f"CREATE TRIGGER is_full BEFORE INSERT ON {table} {raising}")
+            yield
+            self.run("DROP TRIGGER is_full")
+        else:
+            self.run(f"ALTER TABLE {table} ADD CONSTRAINT is_full CHECK (false) NOT VALID")
+            yield
+            self.run(f"ALTER TABLE {table} DROP CONSTRAINT is_full")
+
     def count(self, table: str, where: str = "true") -> int:
         found: int = self.run(f"SELECT count(*) FROM {table} WHERE {where}")[0][0]
         return found

@@ -178,7 +178,7 @@ def test_a_server_that_starts_where_a_database_was_says_so_or_does_not_start(
     harness: Harness, caplog: pytest.LogCaptureFixture
 ) -> None:
     harness.tokens()
-    for suffix in ("-shm", ""):
+    for suffix in ("-shm", "-queue", "-turn", ""):
         (harness.folder / f"auth.db{suffix}").unlink()
     with pytest.raises(ConfigurationError, match=r"auth\.db is missing.*auth\.db-wal"):
         harness.another()

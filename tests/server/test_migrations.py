@@ -17,7 +17,7 @@ from bearerguard.server import Registered
 from bearerguard.server.store.migrate import HEAD, alembic_config
 from bearerguard.server.store.people import users
 from tests.server.earlier.record import CLIENTS, HERE
-from tests.server.harness import Harness, Make
+from tests.server.harness import Harness, Make, claims
 from tests.server.stores import Store
 
 pytestmark = pytest.mark.both_engines
@@ -29,6 +29,13 @@ REVISIONS = [
     for each in ScriptDirectory.from_config(alembic_config()).walk_revisions()
     if each.revision != HEAD
 ]
+# The tables whose changes are counted: the name of their version, and a column.
+COUNTED = {
+    "clients": ("clients", "name"),
+    "client_secrets": ("clients", "created_at"),
+    "client_origins": ("clients", "origin"),
+    "signing_keys": ("keys", "created_at"),
+}
 
 
 def upgrade(store: Store, revision: str) -> None:
@@ -173,3 +180,44 @@ def test_the_migrations_make_exactly_the_declared_tables(empty_store: Store) -> 
 def test_each_revision_that_a_server_had_was_recorded() -> None:
     recorded = {path.stem for path in HERE.glob("*.json")}
     assert recorded == {RECORDED.get(each, each) for each in REVISIONS}
+
+
+@pytest.mark.parametrize("revision", ["0005"])
+def test_a_grant_of_an_earlier_version_ends_with_the_last_of_its_access_tokens(
+    earlier: Earlier, empty_store: Store
+) -> None:
+    given = earlier.given
+    # In that version the refresh added a second access token.
+    first, second = (claims(given[name]["access_token"]) for name in ("first", "second"))
+    none = claims(given["good"]["access_token"])["sid"]
+    empty_store.run("DELETE FROM access_tokens WHERE grant_id = :none", {"none": none})
+    later = "UPDATE access_tokens SET expires_at = expires_at + 60 WHERE token_key = :key"
+    empty_store.run(later, {"key": second["jti"]})
+    earlier.start()
+    ends = dict(empty_store.run("SELECT grant_id, access_expires_at FROM grants"))
+    assert first["sid"] == second["sid"]
+    assert (ends[first["sid"]], ends[none]) == (second["exp"] + 60, None)
+
+
+@pytest.mark.parametrize("table", COUNTED)
+def test_each_change_by_sql_alone_makes_a_new_version(harness: Harness, table: str) -> None:
+    name, column = COUNTED[table]
+    page = harness.add("Page", public=True, origins=["https://one.example.com"])
+    assert page.client.origins
+
+    def version() -> int:
+        query = "SELECT version FROM changes WHERE name = :name"
+        found: int = harness.store.run(query, {"name": name})[0][0]
+        return found
+
+    seen = [version()]
+    for statement in (
+        f"CREATE TABLE kept AS SELECT * FROM {table} LIMIT 1",
+        f"UPDATE {table} SET {column} = {column}",
+        f"DELETE FROM {table}",
+        f"INSERT INTO {table} SELECT * FROM kept",
+    ):
+        harness.store.run(statement)
+        seen.append(version())
+    assert seen[1] == seen[0]
+    assert seen[1:] == sorted(set(seen[1:])), "each change counts"

@@ -6,7 +6,7 @@ import importlib
 import json
 import pkgutil
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from bearerguard.server.store.connection import Connection, Prepared
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import migrate
 from bearerguard.server.store.schema import metadata
+from tests.server.statements import recorded
 from tests.server.stores import MakeStore, Store
 
 pytestmark = pytest.mark.both_engines
@@ -72,29 +73,6 @@ def _value(column: Column[Any]) -> str:
         value = f"(({number}) * 2654435761 % 4294967296)::text"
     # Such as the time of a revocation, which most rows do not have.
     return f"CASE WHEN n % 10 = 0 THEN {value} END" if column.nullable else value
-
-
-class Recorder:
-    """A driver's connection that records what is sent by it."""
-
-    def __init__(self, driver: Any) -> None:
-        self._driver = driver
-        self.sent: list[tuple[str, Any]] = []
-
-    def cursor(self) -> Any:
-        cursor = self._driver.cursor()
-        recorder = self
-
-        class Recording:
-            description = property(lambda _: cursor.description)
-            rowcount = property(lambda _: cursor.rowcount)
-            fetchall = cursor.fetchall
-
-            def execute(self, sql: str, values: Any = ()) -> None:
-                recorder.sent.append((sql, values))
-                cursor.execute(sql, values)
-
-        return Recording()
 
 
 def plan(connection: Connection, sql: str, values: Any) -> Iterator[str]:
@@ -192,37 +170,22 @@ def _remove(connection: Connection, kind: pruning.Kind) -> None:
         found.remove(connection)
 
 
-@contextmanager
-def recorded(
-    database: Database, ask: Callable[[Connection], object]
-) -> Generator[tuple[Connection, list[tuple[str, Any]]]]:
-    """Return a transaction and what `ask` has sent in it, which is undone after the block."""
-
-    class Undone(Exception):
-        pass
-
-    def run() -> Generator[tuple[Connection, list[tuple[str, Any]]]]:
-        with database.write() as connection:
-            recorder = Recorder(connection.driver)
-            ask(Connection(recorder, connection.dialect))
-            yield connection, recorder.sent
-            raise Undone
-
-    running = run()
-    yield next(running)
-    with pytest.raises(Undone):
-        next(running)
+class Undone(Exception):
+    """Ends a transaction without a change."""
 
 
 def test_nothing_else_that_is_sent_beside_requests_reads_a_whole_table(database: Database) -> None:
     found: dict[str, list[str]] = {}
     for name, ask in OTHERS.items():
-        with recorded(database, ask) as (connection, sent):
+        with suppress(Undone), database.write() as connection:
+            with recorded() as sent:
+                ask(Connection(connection.driver, connection.dialect))
             assert sent, name
             for sql, values in sent:
                 scans = list(plan(connection, sql, values)) if is_planned(sql) else []
                 if scans and not _is_of_few_rows(scans):
                     found[f"{name}: {sql}"] = scans
+            raise Undone
     assert found == {}
 
 

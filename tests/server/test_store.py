@@ -57,12 +57,14 @@ def test_files_that_others_could_read_are_closed_to_them_and_the_operator_is_tol
     harness: Harness, caplog: pytest.LogCaptureFixture
 ) -> None:
     harness.token(grant_type="client_credentials")  # now there is a -wal and a -shm
-    files = [harness.folder / f"auth.db{end}" for end in ("", "-shm", "-wal")]
+    files = sorted(harness.folder.iterdir())
+    names = ("", "-queue", "-shm", "-turn", "-wal")
+    assert [path.name for path in files] == [f"auth.db{each}" for each in names]
     for path in files:
         path.chmod(0o644)
     with caplog.at_level(logging.WARNING, "bearerguard.server"):
         AuthorizationServer(ISSUER, store=f"sqlite:///{harness.folder}/auth.db", secret=SECRET)
-    assert [stat.S_IMODE(path.stat().st_mode) for path in files if path.exists()] == [0o600] * 3
+    assert [stat.S_IMODE(path.stat().st_mode) for path in files if path.exists()] == [0o600] * 5
     warnings = [
         record.message for record in caplog.records if "could be read by others" in record.message
     ]
@@ -110,7 +112,7 @@ def test_what_is_over_is_removed_and_what_stands_stays(harness: Harness) -> None
 
     assert rows() == {
         "codes": 5,
-        "access_tokens": 0,  # a JWT has no row
+        "access_tokens": 0,  # JWTs have no rows
         "refresh_tokens": 4,
         "grants": 4,
         "client_secrets": 2,
@@ -265,7 +267,8 @@ def test_four_processes_on_an_empty_database_migrate_once_and_make_one_key(
     assert len(kids.pop().split()) == 1
     with closing(sqlite3.connect(tmp_path / "auth.db")) as database:
         assert database.execute("SELECT count(*) FROM signing_keys").fetchone()[0] == 1
-    assert not any(path.match("auth.db-wal") for path in tmp_path.iterdir()), "all was closed"
+    names = ("", "-queue", "-turn", ".secret")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"auth.db{each}" for each in names]
 
 
 def test_requests_from_many_threads_are_all_answered(make: Make) -> None:

@@ -10,12 +10,12 @@ import pytest
 
 from bearerguard.protocol.jose import base64url
 from bearerguard.runtime.elapsed import elapsed_by
-from bearerguard.server import Lifetimes
+from bearerguard.server import Lifetimes, Resource
 from bearerguard.server.clients.authentication import Failures
 from bearerguard.server.store import pruning
-from bearerguard.server.store.connection import Connection
 from bearerguard.server.upkeep import Upkeep
-from tests.server.harness import SECRET, Clock, Harness, Make, claims
+from tests.server.harness import ISSUER, SECRET, Clock, Harness, Make, claims
+from tests.server.statements import recorded
 from tests.server.test_write_contention import waiting
 
 DAY = 86_400
@@ -151,19 +151,36 @@ def test_a_clock_that_is_set_back_a_little_does_not_turn_a_repeated_refresh_into
     assert harness.refresh(first).error == (400, "invalid_grant")
 
 
-def test_a_revoked_grant_is_removed_with_all_its_rows(harness: Harness) -> None:
+def test_a_revoked_grant_is_removed_with_all_its_rows(make: Make) -> None:
+    harness = make(resources=[Resource(ISSUER, tokens="opaque")])
     stands = harness.tokens()
     ended = [harness.tokens() for _ in range(3)]
+    sessions = [harness.introspect(tokens["access_token"])["sid"] for tokens in ended]
     for tokens in ended:
         assert harness.server.revoke(tokens["refresh_token"])
-    assert harness.server.prune() == 6
-    assert [count(harness, each) for each in ("grants", "refresh_tokens")] == [1, 1]
-    for tokens in ended:
+    assert harness.server.prune() == 9
+    assert [count(harness, each) for each in ("grants", "access_tokens", "refresh_tokens")] == [
+        1
+    ] * 3
+    for tokens, session in zip(ended, sessions, strict=True):
         assert not harness.is_active(tokens["access_token"])
         assert harness.refresh(tokens["refresh_token"]).error == (400, "invalid_grant")
-        assert not harness.server.revoke_grant(claims(tokens["access_token"])["sid"])
+        assert not harness.server.revoke_grant(session)
     assert harness.is_active(stands["access_token"])
     assert harness.refresh(stands["refresh_token"]).status == 200
+
+
+def test_a_revoked_grant_of_jwts_is_removed_and_its_tokens_are_refused(harness: Harness) -> None:
+    stands, ended = harness.tokens(), harness.tokens()
+    assert harness.server.revoke(ended["refresh_token"])
+    assert harness.server.prune() == 2
+    assert [count(harness, each) for each in ("grants", "access_tokens", "refresh_tokens")] == [
+        *(1, 0, 1)
+    ]
+    assert not harness.is_active(ended["access_token"])
+    assert harness.refresh(ended["refresh_token"]).error == (400, "invalid_grant")
+    assert not harness.server.revoke_grant(claims(ended["access_token"])["sid"])
+    assert harness.is_active(stands["access_token"])
 
 
 def test_what_an_earlier_version_left_of_a_grant_is_removed_when_it_has_expired(
@@ -179,7 +196,8 @@ def test_what_an_earlier_version_left_of_a_grant_is_removed_when_it_has_expired(
     assert count(harness, "grants") == 0
 
 
-def test_one_slice_is_bounded_by_its_rows(harness: Harness) -> None:
+def test_one_slice_is_bounded_by_its_rows(make: Make) -> None:
+    harness = make(resources=[Resource(ISSUER, tokens="opaque")])
     for _ in range(12):
         harness.server.revoke(harness.tokens()["refresh_token"])
     revoked = pruning.KINDS["revoked grants"]
@@ -189,7 +207,7 @@ def test_one_slice_is_bounded_by_its_rows(harness: Harness) -> None:
             found = revoked(connection, harness.clock.now, 10.0, 5)
             assert found is not None
             removed.append(found.remove(connection))
-    assert sum(removed) == 24
+    assert sum(removed) == 36
     assert max(removed) <= 10
 
 
@@ -268,20 +286,11 @@ def test_no_thread_to_be_had_harms_no_request(
 
 
 def test_ending_all_that_a_user_allowed_takes_as_many_statements_for_many_grants_as_for_one(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
+    harness: Harness,
 ) -> None:
-    execute = Connection.execute
-
     def statements(grants: int) -> int:
         tokens = [harness.tokens() for _ in range(grants)]
-        sent: list[Any] = []
-
-        def counted(self: Connection, statement: Any, *values: Any) -> Any:
-            sent.append(statement)
-            return execute(self, statement, *values)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Connection, "execute", counted)
+        with recorded() as sent:
             assert harness.server.revoke_user(user_id="ada") == grants
         assert not any(harness.is_active(each["access_token"]) for each in tokens)
         return len(sent)

@@ -477,12 +477,14 @@ def test_a_hundred_guesses_at_once_are_ten_guesses(harness: PeopleHarness) -> No
 def test_the_store_holds_no_name_no_address_and_no_token(harness: PeopleHarness) -> None:
     visitor = harness.signed_in_visitor()
     harness.visitor().sign_in("eve", "wrong one")
-    kept = repr(list(map(tuple, harness.rows("sessions") + harness.rows("login_attempts"))))
+    kept = repr(
+        [tuple(row) for name in ("sessions", "login_attempts") for row in harness.rows(name)]
+    )
     (token,) = (value for name, value in visitor.cookies.items() if "session" in name)
     assert token not in kept
     assert "eve" not in kept
     assert "192.0.2.7" not in kept
-    passwords = repr(list(map(tuple, harness.rows("users"))))
+    passwords = repr([tuple(row) for row in harness.rows("users")])
     assert PASSWORD not in passwords
     assert "$argon2id$" in passwords
 
