@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
-import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import closing
 from typing import Any
 
 import pytest
@@ -24,10 +23,12 @@ PAGE = "https://page.example.com"
 
 
 def sql(harness: Harness, statement: str, *arguments: object) -> None:
-    """Change the database without this package."""
-    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
-        assert database.execute(statement, arguments).rowcount >= 1
-        database.commit()
+    """Change the database without this package; each `?` is an argument."""
+    for place in range(len(arguments)):
+        statement = statement.replace("?", f":argument_{place}", 1)
+    harness.store.run(
+        statement, {f"argument_{place}": each for place, each in enumerate(arguments)}
+    )
 
 
 def asked(harness: Harness, **fields: Any) -> int:
@@ -105,10 +106,11 @@ def test_a_secret_that_is_made_elsewhere_is_accepted_and_the_old_one_for_its_ove
 
 def test_a_client_whose_options_change_elsewhere_has_the_new_ones(harness: Harness) -> None:
     assert [asked(harness, scope=each) for each in ("read", "write")] == [200, 200]
-    statement = (
-        "UPDATE clients SET options = json_set(options, '$.scopes', json(?)) WHERE client_id = ?"
-    )
-    sql(harness, statement, '["read"]', harness.app.client_id)
+    query = "SELECT options FROM clients WHERE client_id = :client_id"
+    ((options,),) = harness.store.run(query, {"client_id": harness.app.client_id})
+    changed = json.dumps(json.loads(options) | {"scopes": ["read"]})
+    statement = "UPDATE clients SET options = ? WHERE client_id = ?"
+    sql(harness, statement, changed, harness.app.client_id)
     assert [asked(harness, scope=each) for each in ("read", "write")] == [200, 400]
 
 
@@ -173,7 +175,7 @@ def test_what_a_command_in_another_process_does_is_seen_by_the_next_request(
     done = subprocess.run(
         [
             *(sys.executable, "-c", code),
-            *(f"sqlite:///{harness.folder}/auth.db", harness.app.client_id),
+            *(harness.store.url, harness.app.client_id),
         ],
         env={**os.environ, "PYTHONPATH": str(ROOT), "BEARERGUARD_SERVER_SECRET": SECRET},
         capture_output=True,

@@ -403,7 +403,7 @@ def test_another_algorithm_lets_a_new_key_take_over_when_everybody_knows_it(make
     harness = make(signing=SigningKeys(algorithm="ES256"))
     again = AuthorizationServer(
         ISSUER,
-        store=f"sqlite:///{harness.folder}/auth.db",
+        store=harness.store.url,
         secret=SECRET,
         signing=SigningKeys(algorithm="EdDSA"),
         clock=harness.clock,

@@ -9,28 +9,21 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
 
 from bearerguard import ConfigurationError
 from bearerguard.runtime.process_lock import ProcessLock
 from bearerguard.server import AuthorizationServer, StoreUnavailable
 from bearerguard.server.administration import Administration
-from bearerguard.server.store import clients, grants, keys, people, pruning, revocations
-from bearerguard.server.store import sqlite as store_sqlite
-from bearerguard.server.store.connection import Connection, Prepared
+from bearerguard.server.store import clients, sqlite
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import migrate
-from bearerguard.server.store.schema import metadata
 from tests.server.harness import ISSUER, SECRET, Harness, Make
 from tests.server.serving import ROOT
-from tests.server.statements import recorded
 
 
 @pytest.fixture
@@ -38,14 +31,6 @@ def database(tmp_path: Path) -> Database:
     made = Database(f"sqlite:///{tmp_path}/auth.db", connections=2)
     migrate(made)
     return made
-
-
-def test_the_migrations_make_exactly_the_declared_tables(database: Database) -> None:
-    assert people.users.metadata is metadata
-    with database.migrating() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, metadata) == []
-    database.close()
 
 
 def test_sqlite_is_durable_and_checks_references(database: Database) -> None:
@@ -60,12 +45,14 @@ def test_sqlite_is_durable_and_checks_references(database: Database) -> None:
     database.close()
 
 
+@pytest.mark.sqlite_only
 def test_the_files_are_for_their_owner_alone(harness: Harness) -> None:
     harness.token(grant_type="client_credentials")
     for path in harness.folder.iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
 
 
+@pytest.mark.sqlite_only
 def test_files_that_others_could_read_are_closed_to_them_and_the_operator_is_told(
     harness: Harness, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -87,6 +74,7 @@ def test_files_that_others_could_read_are_closed_to_them_and_the_operator_is_tol
     assert not caplog.records, "once"
 
 
+@pytest.mark.sqlite_only
 def test_a_file_of_somebody_else_that_others_can_read_is_refused() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "auth.db")
@@ -102,96 +90,12 @@ def test_a_file_of_somebody_else_that_others_can_read_is_refused() -> None:
                     os.setuid(65_534)
                 else:
                     path = Path("/etc/passwd")
-                store_sqlite._keep_private(path)
+                sqlite._keep_private(path)
             except ConfigurationError as error:
                 outcome = str(error)
             finally:
                 os._exit(0 if "Operation not permitted): `chmod 600`" in outcome else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-
-def _plans(database: Database, ask: Callable[[Connection], object]) -> list[str]:
-    """Return how SQLite runs every statement that `ask` sends."""
-    with recorded() as sent, database.write() as connection:
-        ask(connection)
-    plans = []
-    with database.read() as connection:
-        for statement, parameters in sent:
-            if statement.split()[0] in {"SELECT", "UPDATE", "DELETE"}:
-                explained = connection.run(f"EXPLAIN QUERY PLAN {statement}", parameters)
-                plans += [row[3] for row in explained]
-    assert plans, "nothing was asked"
-    return plans
-
-
-def _scans(plans: list[str]) -> list[str]:
-    # A constant row is that of a SELECT without FROM.
-    return [plan for plan in plans if plan.startswith("SCAN") and plan != "SCAN CONSTANT ROW"]
-
-
-HOT: dict[str, Callable[[Connection], object]] = {
-    "find client": lambda c: clients.find(c, "x"),
-    "secrets": lambda c: clients.secrets_of(c, "x"),
-    "renew secret": lambda c: clients.renew_secret(c, "x", "y"),
-    "end secrets": lambda c: clients.end_secrets(c, "x", 1.0),
-    "is origin": lambda c: clients.is_origin(c, "x"),
-    "is user": lambda c: clients.is_user(c, "x"),
-    "assertion": lambda c: clients.use_assertion(c, ("x", "y"), 1.0),
-    "find code": lambda c: grants.find_code(c, "x", "y"),
-    "redeem code": lambda c: grants.redeem_code(c, "x", "g", 1.0),
-    "find grant": lambda c: grants.find_grant(c, "x"),
-    "revoke grant": lambda c: grants.revoke_grant(c, "x", 1.0),
-    "grants of user": lambda c: grants.revoke_grants_of_user(c, "x", 1.0),
-    "grants to a client": lambda c: grants.revoke_grants_of_user(c, "x", 1.0, "y"),
-    "end codes": lambda c: grants.end_codes_of_user(c, "x", 1.0, "y"),
-    "find refresh": lambda c: grants.find_refresh_token(c, "x", "y"),
-    "use refresh": lambda c: grants.use_refresh_token(c, "x", successor="y", sealed=b"", now=1.0),
-    "find access": lambda c: grants.find_access_token(c, "x", "y"),
-    "revoke access": lambda c: grants.revoke_access_token(c, "x", 1.0),
-    "jwt state": lambda c: grants.jwt_state(c, "x", "y"),
-    "end of access": lambda c: grants.end_of_access_tokens(c, "x"),
-    "longest life": keys.longest_access_lifetime,
-    "revocations": lambda c: revocations.after(c, 1, 2),
-    "remove client": lambda c: clients.remove(c, "x"),
-    "expired rows": lambda c: [kind(c, 1.0, 10.0, 5) for kind in pruning.KINDS.values()],
-    "expired sessions": lambda c: people.remove_expired(c, people.sessions.c.expires_at, 1.0),
-    "expired attempts": lambda c: people.remove_expired(c, people.login_attempts.c.whole_at, 1.0),
-    "take turn": lambda c: pruning.take_turn(c, 1.0, 30.0),
-    "keep turn": lambda c: pruning.keep_turn(c, 1.0, 30.0),
-    "count refresh": lambda c: grants.count_refresh(c, "x", 2, 1.0),
-}
-
-
-@pytest.mark.parametrize("name", HOT)
-def test_no_hot_query_scans_a_table(database: Database, name: str) -> None:
-    plans = _plans(database, HOT[name])
-    assert not _scans(plans), plans
-    database.close()
-
-
-# What is read whole: lists for people, and tables of a few rows.
-WHOLE = ("ORDER BY clients.created_at", "FROM signing_keys", "FROM changes")
-
-
-def test_no_statement_of_a_request_scans_a_table(harness: Harness) -> None:
-    """Those that an import prepares: all that a request runs."""
-    with harness.server.database.read() as connection:
-        compiled = [each.compiled(connection.dialect) for each in Prepared.made]
-        assert len(compiled) > 25
-        scanning = []
-        for each in compiled:
-            names = each._order or ()
-            arguments = each.arguments(dict.fromkeys(names, 1.0))
-            plan = [row[3] for row in connection.run(f"EXPLAIN QUERY PLAN {each.sql}", arguments)]
-            if _scans(plan) and not any(whole in " ".join(each.sql.split()) for whole in WHOLE):
-                scanning.append((each.sql, plan))
-    assert scanning == []
-
-
-def test_a_scan_would_be_seen(database: Database) -> None:
-    plans = _plans(database, keys.all_keys)
-    assert _scans(plans)
-    database.close()
 
 
 def test_what_is_over_is_removed_and_what_stands_stays(harness: Harness) -> None:
@@ -203,17 +107,8 @@ def test_what_is_over_is_removed_and_what_stands_stays(harness: Harness) -> None
     new = harness.server.clients.rotate_secret(harness.app.client_id)
 
     def rows() -> dict[str, int]:
-        with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
-            return {
-                table: database.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-                for table in (
-                    "codes",
-                    "access_tokens",
-                    "refresh_tokens",
-                    "grants",
-                    "client_secrets",
-                )
-            }
+        tables = ("codes", "access_tokens", "refresh_tokens", "grants", "client_secrets")
+        return {table: harness.store.count(table) for table in tables}
 
     assert rows() == {
         "codes": 5,
@@ -239,10 +134,7 @@ def test_pruning_happens_by_itself_and_forgets_sealed_successors(harness: Harnes
     harness.clock.now += 61
 
     def sealed() -> int:
-        with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
-            query = "SELECT count(*) FROM refresh_tokens WHERE sealed_successor IS NOT NULL"
-            count: int = database.execute(query).fetchone()[0]
-            return count
+        return harness.store.count("refresh_tokens", "sealed_successor IS NOT NULL")
 
     assert sealed() == 1
     harness.token(grant_type="client_credentials")
@@ -290,6 +182,7 @@ def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
     assert path.read_bytes().startswith(b"something else")
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.parametrize("kept", [5000, 8192])
 @pytest.mark.parametrize("create", [True, False])
 def test_a_damaged_database_is_named_and_left_alone(
@@ -316,18 +209,14 @@ def test_a_link_to_a_file_that_is_not_there_is_no_store(tmp_path: Path) -> None:
 
 
 def test_a_schema_of_a_later_version_is_refused(harness: Harness) -> None:
-    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
-        database.execute("UPDATE alembic_version SET version_num = '9999'")
-        database.commit()
+    harness.store.run("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(ConfigurationError, match="later one"):
-        AuthorizationServer(ISSUER, store=f"sqlite:///{harness.folder}/auth.db", secret=SECRET)
+        AuthorizationServer(ISSUER, store=harness.store.url, secret=SECRET)
 
 
 def test_a_store_in_trouble_is_503_and_never_500(harness: Harness) -> None:
     harness.server.close()
-    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
-        database.execute("ALTER TABLE clients RENAME TO elsewhere")
-        database.commit()
+    harness.store.rename("clients", "elsewhere")
     response = harness.token(grant_type="client_credentials")
     assert response.error == (503, "temporarily_unavailable")
     assert response.header("retry-after") is not None
@@ -337,12 +226,11 @@ def test_a_store_in_trouble_is_503_and_never_500(harness: Harness) -> None:
 
 def test_a_store_that_works_again_is_reported_once(harness: Harness) -> None:
     harness.server.close()
-    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
-        database.execute("ALTER TABLE clients RENAME TO elsewhere")
-        for _ in range(2):
-            assert harness.token(grant_type="client_credentials").status == 503
-        assert not harness.named("store_restored")
-        database.execute("ALTER TABLE elsewhere RENAME TO clients")
+    harness.store.rename("changes", "elsewhere")  # which each request reads first
+    for _ in range(2):
+        assert harness.token(grant_type="client_credentials").status == 503
+    assert not harness.named("store_restored")
+    harness.store.rename("elsewhere", "changes")
     for _ in range(2):
         assert harness.token(grant_type="client_credentials").status == 200
     (restored,) = harness.named("store_restored")
@@ -424,9 +312,7 @@ def test_upkeep_that_fails_harms_no_request(
     harness: Harness, caplog: pytest.LogCaptureFixture
 ) -> None:
     harness.clock.now += 61
-    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
-        database.execute("ALTER TABLE assertions RENAME TO elsewhere")
-        database.commit()
+    harness.store.rename("assertions", "elsewhere")
     assert harness.token(grant_type="client_credentials").status == 200
     harness.server._engine.upkeep.wait()
     assert "upkeep_failed" in caplog.text
