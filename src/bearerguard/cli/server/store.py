@@ -27,7 +27,15 @@ _CONNECTIONS = 2
 Source = Annotated[
     str, typer.Argument(help="The database to copy, which no server uses.", metavar="FROM")
 ]
-Target = Annotated[str, typer.Argument(help="An empty database, or a new file.", metavar="TO")]
+Target = Annotated[
+    str,
+    typer.Argument(
+        envvar="BEARERGUARD_SERVER_STORE",
+        help="An empty database, or a new file.",
+        metavar="TO",
+        show_default=False,
+    ),
+]
 
 
 @app.command()
