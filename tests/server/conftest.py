@@ -46,7 +46,7 @@ def postgresql_template(postgresql_server: PostgreSQLServer) -> str:
 
 @pytest.fixture
 def make_store(engine: str, request: pytest.FixtureRequest) -> Generator[MakeStore]:
-    """Make a database without rows on the engine of the test: in a folder, if it is a file."""
+    """Make a database on the engine of the test; on PostgreSQL, one that has the tables."""
     with ExitStack() as stack:
 
         def making(folder: Path) -> Store:
@@ -57,6 +57,16 @@ def make_store(engine: str, request: pytest.FixtureRequest) -> Generator[MakeSto
             return stack.enter_context(postgresql_store(server, template))
 
         yield making
+
+
+@pytest.fixture
+def empty_store(engine: str, tmp_path: Path, request: pytest.FixtureRequest) -> Generator[Store]:
+    """A database without tables."""
+    if engine == "sqlite":
+        yield sqlite_store(tmp_path)
+    else:
+        with postgresql_store(request.getfixturevalue("postgresql_server")) as store:
+            yield store
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 from sqlalchemy import Connection, NullPool, create_engine, text
 
+from bearerguard.server.store.connection import WRITE_LOCK
 from tests.postgresql_server import PostgreSQLServer
 
 
@@ -35,6 +36,16 @@ class Store:
         with self._engine.begin() as connection:
             yield connection
 
+    @contextmanager
+    def writing_alone(self) -> Generator[Connection]:
+        """Begin a transaction for which all others that write wait."""
+        with self.connection() as connection:
+            if self.engine_name == "sqlite":
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            else:
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})")
+            yield connection
+
     def run(
         self, statement: str, values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
     ) -> list[tuple[Any, ...]]:
@@ -42,6 +53,19 @@ class Store:
         with self.connection() as connection:
             result = connection.execute(text(statement), values)
             return [tuple(row) for row in result] if result.returns_rows else []
+
+    @contextmanager
+    def full(self, table: str) -> Generator[None]:
+        """Refuse new rows of a table while the block lasts; the error names `is_full`."""
+        if self.engine_name == "sqlite":
+            raising = "BEGIN SELECT RAISE(ABORT, 'is_full'); END"
+            self.run(f"CREATE TRIGGER is_full BEFORE INSERT ON {table} {raising}")
+            yield
+            self.run("DROP TRIGGER is_full")
+        else:
+            self.run(f"ALTER TABLE {table} ADD CONSTRAINT is_full CHECK (false) NOT VALID")
+            yield
+            self.run(f"ALTER TABLE {table} DROP CONSTRAINT is_full")
 
     def count(self, table: str, where: str = "true") -> int:
         found: int = self.run(f"SELECT count(*) FROM {table} WHERE {where}")[0][0]

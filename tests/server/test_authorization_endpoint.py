@@ -265,6 +265,19 @@ def test_AZ_06_what_was_allowed_is_remembered_for_a_client_that_can_prove_who_it
     assert harness.authorize(client, scope="read write").status == 200
 
 
+@pytest.mark.parametrize("fails", ["codes", "consents"])
+def test_A8_a_code_is_stored_with_the_consent_or_neither_is(harness: Harness, fails: str) -> None:
+    client = harness.add("Asks", require_consent=True)
+    page = harness.authorize(client, scope="read")
+    with harness.store.full(fails):
+        assert harness.consent(page, remember="yes").sent["error"] == "temporarily_unavailable"
+        assert "is_full" in str(harness.named("store_unavailable"))
+        assert [harness.store.count(each) for each in ("codes", "consents")] == [0, 0]
+    assert "code" in harness.consent(page, remember="yes").sent
+    assert [harness.store.count(each) for each in ("codes", "consents")] == [1, 1]
+    assert "code" in harness.authorize(client, scope="read").sent
+
+
 ONE, TWO = "https://one.example.com", "https://two.example.com"
 
 

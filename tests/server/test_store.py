@@ -9,24 +9,19 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
-from sqlalchemy import Connection
 
 from bearerguard import ConfigurationError
 from bearerguard.runtime.process_lock import ProcessLock
 from bearerguard.server import AuthorizationServer, StoreUnavailable
 from bearerguard.server.administration import Administration
-from bearerguard.server.store import clients, grants, keys, people, pruning, revocations, sqlite
+from bearerguard.server.store import clients, sqlite
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import migrate
-from bearerguard.server.store.schema import metadata
 from tests.server.harness import ISSUER, SECRET, Harness, Make
 from tests.server.serving import ROOT
 
@@ -36,14 +31,6 @@ def database(tmp_path: Path) -> Database:
     made = Database(f"sqlite:///{tmp_path}/auth.db", connections=2)
     migrate(made)
     return made
-
-
-def test_the_migrations_make_exactly_the_declared_tables(database: Database) -> None:
-    assert people.users.metadata is metadata
-    with database.migrating() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, metadata) == []
-    database.close()
 
 
 def test_sqlite_is_durable_and_checks_references(database: Database) -> None:
@@ -58,23 +45,26 @@ def test_sqlite_is_durable_and_checks_references(database: Database) -> None:
     database.close()
 
 
+@pytest.mark.sqlite_only
 def test_the_files_are_for_their_owner_alone(harness: Harness) -> None:
     harness.token(grant_type="client_credentials")
     for path in harness.folder.iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
 
 
+@pytest.mark.sqlite_only
 def test_files_that_others_could_read_are_closed_to_them_and_the_operator_is_told(
     harness: Harness, caplog: pytest.LogCaptureFixture
 ) -> None:
     harness.token(grant_type="client_credentials")  # now there is a -wal and a -shm
     files = sorted(harness.folder.iterdir())
-    assert [path.name for path in files] == ["auth.db", "auth.db-shm", "auth.db-wal"]
+    names = ("", "-queue", "-shm", "-turn", "-wal")
+    assert [path.name for path in files] == [f"auth.db{each}" for each in names]
     for path in files:
         path.chmod(0o644)
     with caplog.at_level(logging.WARNING, "bearerguard.server"):
         AuthorizationServer(ISSUER, store=f"sqlite:///{harness.folder}/auth.db", secret=SECRET)
-    assert [stat.S_IMODE(path.stat().st_mode) for path in files if path.exists()] == [0o600] * 3
+    assert [stat.S_IMODE(path.stat().st_mode) for path in files if path.exists()] == [0o600] * 5
     warnings = [
         record.message for record in caplog.records if "could be read by others" in record.message
     ]
@@ -84,6 +74,7 @@ def test_files_that_others_could_read_are_closed_to_them_and_the_operator_is_tol
     assert not caplog.records, "once"
 
 
+@pytest.mark.sqlite_only
 def test_a_file_of_somebody_else_that_others_can_read_is_refused() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "auth.db")
@@ -107,79 +98,6 @@ def test_a_file_of_somebody_else_that_others_can_read_is_refused() -> None:
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def _plans(database: Database, ask: Callable[[Connection], object]) -> list[str]:
-    """Return how SQLite runs every statement that `ask` sends."""
-    from sqlalchemy import event
-
-    sent: list[tuple[str, Any]] = []
-    engine = database.engine()
-
-    def listen(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        sent.append((statement, parameters))
-
-    event.listen(engine, "before_cursor_execute", listen)
-    try:
-        with database.write() as connection:
-            ask(connection)
-    finally:
-        event.remove(engine, "before_cursor_execute", listen)
-    plans = []
-    with database.read() as connection:
-        for statement, parameters in sent:
-            if statement.split()[0] in {"SELECT", "UPDATE", "DELETE"}:
-                explained = connection.exec_driver_sql(
-                    f"EXPLAIN QUERY PLAN {statement}", parameters
-                )
-                plans += [row[3] for row in explained]
-    assert plans, "nothing was asked"
-    return plans
-
-
-HOT: dict[str, Callable[[Connection], object]] = {
-    "find client": lambda c: clients.find(c, "x"),
-    "secrets": lambda c: clients.secrets_of(c, "x", 1.0),
-    "renew secret": lambda c: clients.renew_secret(c, "x", "y"),
-    "end secrets": lambda c: clients.end_secrets(c, "x", 1.0),
-    "is origin": lambda c: clients.is_origin(c, "x"),
-    "is user": lambda c: clients.is_user(c, "x"),
-    "assertion": lambda c: clients.use_assertion(c, ("x", "y"), 1.0),
-    "find code": lambda c: grants.find_code(c, "x", "y"),
-    "redeem code": lambda c: grants.redeem_code(c, "x", "g", 1.0),
-    "find grant": lambda c: grants.find_grant(c, "x"),
-    "revoke grant": lambda c: grants.revoke_grant(c, "x", 1.0),
-    "grants of user": lambda c: grants.revoke_grants_of_user(c, "x", 1.0),
-    "grants to a client": lambda c: grants.revoke_grants_of_user(c, "x", 1.0, "y"),
-    "end codes": lambda c: grants.end_codes_of_user(c, "x", 1.0, "y"),
-    "find refresh": lambda c: grants.find_refresh_token(c, "x", "y"),
-    "use refresh": lambda c: grants.use_refresh_token(c, "x", successor="y", sealed=b"", now=1.0),
-    "find access": lambda c: grants.find_access_token(c, "x", "y"),
-    "revoke access": lambda c: grants.revoke_access_token(c, "x", 1.0),
-    "end of access": lambda c: grants.end_of_access_tokens(c, "x"),
-    "longest life": keys.longest_access_lifetime,
-    "revocations": lambda c: revocations.after(c, 1, 2),
-    "remove client": lambda c: clients.remove(c, "x"),
-    "expired rows": lambda c: [kind(c, 1.0, 10.0, 5) for kind in pruning.KINDS.values()],
-    "expired sessions": lambda c: people.remove_expired(c, people.sessions.c.expires_at, 1.0),
-    "expired attempts": lambda c: people.remove_expired(c, people.login_attempts.c.whole_at, 1.0),
-    "take turn": lambda c: pruning.take_turn(c, 1.0, 30.0),
-    "keep turn": lambda c: pruning.keep_turn(c, 1.0, 30.0),
-    "count refresh": lambda c: grants.count_refresh(c, "x", 2),
-}
-
-
-@pytest.mark.parametrize("name", HOT)
-def test_no_hot_query_scans_a_table(database: Database, name: str) -> None:
-    plans = _plans(database, HOT[name])
-    assert not [plan for plan in plans if plan.startswith("SCAN")], plans
-    database.close()
-
-
-def test_a_scan_would_be_seen(database: Database) -> None:
-    plans = _plans(database, keys.all_keys)
-    assert [plan for plan in plans if plan.startswith("SCAN")]
-    database.close()
-
-
 def test_what_is_over_is_removed_and_what_stands_stays(harness: Harness) -> None:
     day = 86_400
     for _ in range(3):
@@ -194,7 +112,7 @@ def test_what_is_over_is_removed_and_what_stands_stays(harness: Harness) -> None
 
     assert rows() == {
         "codes": 5,
-        "access_tokens": 0,  # a JWT has no row
+        "access_tokens": 0,  # JWTs have no rows
         "refresh_tokens": 4,
         "grants": 4,
         "client_secrets": 2,
@@ -249,6 +167,7 @@ def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
     assert path.read_bytes().startswith(b"something else")
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.parametrize("kept", [5000, 8192])
 @pytest.mark.parametrize("create", [True, False])
 def test_a_damaged_database_is_named_and_left_alone(
@@ -292,11 +211,11 @@ def test_a_store_in_trouble_is_503_and_never_500(harness: Harness) -> None:
 
 def test_a_store_that_works_again_is_reported_once(harness: Harness) -> None:
     harness.server.close()
-    harness.store.rename("clients", "elsewhere")
+    harness.store.rename("changes", "elsewhere")  # which each request reads first
     for _ in range(2):
         assert harness.token(grant_type="client_credentials").status == 503
     assert not harness.named("store_restored")
-    harness.store.rename("elsewhere", "clients")
+    harness.store.rename("elsewhere", "changes")
     for _ in range(2):
         assert harness.token(grant_type="client_credentials").status == 200
     (restored,) = harness.named("store_restored")
@@ -348,7 +267,8 @@ def test_four_processes_on_an_empty_database_migrate_once_and_make_one_key(
     assert len(kids.pop().split()) == 1
     with closing(sqlite3.connect(tmp_path / "auth.db")) as database:
         assert database.execute("SELECT count(*) FROM signing_keys").fetchone()[0] == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["auth.db", "auth.db.secret"]
+    names = ("", "-queue", "-turn", ".secret")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"auth.db{each}" for each in names]
 
 
 def test_requests_from_many_threads_are_all_answered(make: Make) -> None:

@@ -7,17 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import event
 
 from bearerguard.protocol.jose import base64url
 from bearerguard.runtime.elapsed import elapsed_by
-from bearerguard.server import Lifetimes
+from bearerguard.server import Lifetimes, Resource
 from bearerguard.server.audit import Audit
 from bearerguard.server.clients.authentication import Failures
 from bearerguard.server.store import pruning
 from bearerguard.server.upkeep import Upkeep
-from tests.server.harness import SECRET, Clock, Harness, Make, claims
-from tests.server.test_store import _plans
+from tests.server.harness import ISSUER, SECRET, Clock, Harness, Make, claims
+from tests.server.statements import recorded
 from tests.server.test_write_contention import waiting
 
 DAY = 86_400
@@ -67,8 +66,8 @@ def test_a_token_that_was_used_by_two_at_once_is_a_theft_without_its_row_too(mak
     first = harness.tokens()["refresh_token"]
     with waiting(harness, lambda: harness.refresh(first)) as (database, asked):
         # As another process leaves it that refreshed meanwhile, and then pruned.
-        database.execute("DELETE FROM refresh_tokens")
-        database.execute("UPDATE grants SET generation = 1")
+        database.exec_driver_sql("DELETE FROM refresh_tokens")
+        database.exec_driver_sql("UPDATE grants SET generation = 1")
     assert asked.result().error == (400, "invalid_grant")
     assert len(harness.named("refresh_token_reused")) == 1
 
@@ -153,21 +152,36 @@ def test_a_clock_that_is_set_back_a_little_does_not_turn_a_repeated_refresh_into
     assert harness.refresh(first).error == (400, "invalid_grant")
 
 
-def test_a_revoked_grant_is_removed_with_all_its_rows(harness: Harness) -> None:
+def test_a_revoked_grant_is_removed_with_all_its_rows(make: Make) -> None:
+    harness = make(resources=[Resource(ISSUER, tokens="opaque")])
     stands = harness.tokens()
     ended = [harness.tokens() for _ in range(3)]
+    sessions = [harness.introspect(tokens["access_token"])["sid"] for tokens in ended]
     for tokens in ended:
         assert harness.server.revoke(tokens["refresh_token"])
     assert harness.server.prune() == 9
     assert [count(harness, each) for each in ("grants", "access_tokens", "refresh_tokens")] == [
         1
     ] * 3
-    for tokens in ended:
+    for tokens, session in zip(ended, sessions, strict=True):
         assert not harness.is_active(tokens["access_token"])
         assert harness.refresh(tokens["refresh_token"]).error == (400, "invalid_grant")
-        assert not harness.server.revoke_grant(claims(tokens["access_token"])["sid"])
+        assert not harness.server.revoke_grant(session)
     assert harness.is_active(stands["access_token"])
     assert harness.refresh(stands["refresh_token"]).status == 200
+
+
+def test_a_revoked_grant_of_jwts_is_removed_and_its_tokens_are_refused(harness: Harness) -> None:
+    stands, ended = harness.tokens(), harness.tokens()
+    assert harness.server.revoke(ended["refresh_token"])
+    assert harness.server.prune() == 2
+    assert [count(harness, each) for each in ("grants", "access_tokens", "refresh_tokens")] == [
+        *(1, 0, 1)
+    ]
+    assert not harness.is_active(ended["access_token"])
+    assert harness.refresh(ended["refresh_token"]).error == (400, "invalid_grant")
+    assert not harness.server.revoke_grant(claims(ended["access_token"])["sid"])
+    assert harness.is_active(stands["access_token"])
 
 
 def test_what_an_earlier_version_left_of_a_grant_is_removed_when_it_has_expired(
@@ -183,23 +197,8 @@ def test_what_an_earlier_version_left_of_a_grant_is_removed_when_it_has_expired(
     assert count(harness, "grants") == 0
 
 
-def test_what_is_pruned_is_found_and_removed_by_index(harness: Harness) -> None:
-    refreshed(harness, 2)
-    harness.server.revoke(harness.tokens()["refresh_token"])
-    harness.tokens()
-    harness.clock.now += 2 * DAY
-
-    def prune(connection: Any) -> None:
-        for kind in pruning.KINDS.values():
-            found = kind(connection, harness.clock.now, 10.0, 50)
-            if found is not None:
-                found.remove(connection)
-
-    plans = _plans(harness.server.database, prune)
-    assert not [plan for plan in plans if plan.startswith("SCAN")], plans
-
-
-def test_one_slice_is_bounded_by_its_rows(harness: Harness) -> None:
+def test_one_slice_is_bounded_by_its_rows(make: Make) -> None:
+    harness = make(resources=[Resource(ISSUER, tokens="opaque")])
     for _ in range(12):
         harness.server.revoke(harness.tokens()["refresh_token"])
     revoked = pruning.KINDS["revoked grants"]
@@ -292,17 +291,8 @@ def test_ending_all_that_a_user_allowed_takes_as_many_statements_for_many_grants
 ) -> None:
     def statements(grants: int) -> int:
         tokens = [harness.tokens() for _ in range(grants)]
-        sent: list[str] = []
-
-        def listen(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
-            sent.append(statement)
-
-        engine = harness.server.database.engine()
-        event.listen(engine, "before_cursor_execute", listen)
-        try:
+        with recorded() as sent:
             assert harness.server.revoke_user(user_id="ada") == grants
-        finally:
-            event.remove(engine, "before_cursor_execute", listen)
         assert not any(harness.is_active(each["access_token"]) for each in tokens)
         return len(sent)
 

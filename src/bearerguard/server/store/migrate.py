@@ -6,12 +6,15 @@ processes that start at once, the first migrates and the others have nothing lef
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Select, column, select, table
 
 from bearerguard.errors import ConfigurationError, StoreUnavailable
 from bearerguard.server.store.database import Database
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 # The newest migration; a test compares it with the files. Importing Alembic takes long, and a
 # database that has this revision needs none.
@@ -31,12 +34,9 @@ def migrate(database: Database) -> str | None:
     if before == HEAD:
         return None
     from alembic import command  # noqa: PLC0415 - only for migrations
-    from alembic.config import Config  # noqa: PLC0415
     from alembic.util import CommandError  # noqa: PLC0415
 
-    config = Config()
-    config.set_main_option("script_location", "bearerguard.server.store:migrations")
-    config.set_main_option("path_separator", "os")
+    config = alembic_config()
     with database.migrating() as connection:
         config.attributes["connection"] = connection
         try:
@@ -47,6 +47,16 @@ def migrate(database: Database) -> str | None:
                 f" ({error}): install the version that created it, or a later one"
             ) from error
     return before
+
+
+def alembic_config() -> Config:
+    """Return Alembic's configuration; its `attributes` still need the `connection`."""
+    from alembic.config import Config  # noqa: PLC0415 - only for migrations
+
+    config = Config()
+    config.set_main_option("script_location", "bearerguard.server.store:migrations")
+    config.set_main_option("path_separator", "os")
+    return config
 
 
 def revision(database: Database) -> str | None:
