@@ -19,11 +19,11 @@ from typing import Any, TypeAlias
 from sqlalchemy import Column, String, Table, collate, select
 
 from bearerguard.errors import AdministrationError, ConfigurationError, StoreUnavailable
-from bearerguard.server.store import people  # noqa: F401 - its tables are in the metadata, too
 from bearerguard.server.store.connection import WRITE_LOCK
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import HEAD, migrate, revision
-from bearerguard.server.store.schema import changes, metadata, upkeep
+from bearerguard.server.store.people import users
+from bearerguard.server.store.schema import changes, upkeep
 
 Rows: TypeAlias = Sequence[tuple[Any, ...]]
 Progress: TypeAlias = Callable[[str], object]
@@ -42,7 +42,7 @@ _REFUSALS = frozenset({"DataError", "IntegrityError"})
 
 # In an order in which each table follows those that it refers to. Each database counts its own
 # changes, and its servers take their own turns.
-_TABLES = tuple(each for each in metadata.sorted_tables if each not in {changes, upkeep})
+_TABLES = tuple(each for each in users.metadata.sorted_tables if each not in {changes, upkeep})
 
 
 @dataclass(frozen=True, slots=True)
