@@ -74,10 +74,7 @@ def copy(source: Source, target: Target, *, json: output.Json = False) -> None:
 
 @app.command("migrate")
 def migrate_store(*, store: Store, json: output.Json = False) -> None:
-    """Bring the database to the schema of this version, as every start of a server does.
-
-    Servers of the version before keep working meanwhile and afterwards.
-    """
+    """Bring the database to the schema of this version, as every start of a server does."""
     with output.endings(json=json), audited(), output.naming({"store=": "--store"}):
         database = Database(store, connections=_CONNECTIONS, create=False)
         with closing(database):

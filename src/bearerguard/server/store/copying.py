@@ -33,6 +33,8 @@ _BATCH = 1000
 _REPORT = 100_000
 # Seconds for which a source may be in use by others, such as a command that is ending.
 _BUSY_SECONDS, _PAUSE = 2, 0.05
+# Extended result codes of SQLite begin with the primary one.
+_PRIMARY_CODE = 0xFF
 _OTHERS = (
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
     " AND usename = current_user AND pid <> pg_backend_pid()"
@@ -118,6 +120,8 @@ class _Sqlite(_Side):
         try:
             self.driver.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & _PRIMARY_CODE != sqlite3.SQLITE_BUSY:
+                raise
             raise _in_use(self.database, "another process has") from error
 
     def cursor(self) -> Any:
