@@ -19,11 +19,11 @@ from typing import Any, TypeAlias
 from sqlalchemy import Column, String, Table, collate, select
 
 from bearerguard.errors import AdministrationError, ConfigurationError, StoreUnavailable
-from bearerguard.server.store import people  # noqa: F401 - its tables are in the metadata, too
 from bearerguard.server.store.connection import WRITE_LOCK
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import HEAD, migrate, revision
-from bearerguard.server.store.schema import changes, metadata, upkeep
+from bearerguard.server.store.people import users
+from bearerguard.server.store.schema import changes, upkeep
 
 Rows: TypeAlias = Sequence[tuple[Any, ...]]
 Progress: TypeAlias = Callable[[str], object]
@@ -33,6 +33,8 @@ _BATCH = 1000
 _REPORT = 100_000
 # Seconds for which a source may be in use by others, such as a command that is ending.
 _BUSY_SECONDS, _PAUSE = 2, 0.05
+# Extended result codes of SQLite begin with the primary one.
+_PRIMARY_CODE = 0xFF
 _OTHERS = (
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
     " AND usename = current_user AND pid <> pg_backend_pid()"
@@ -42,7 +44,7 @@ _REFUSALS = frozenset({"DataError", "IntegrityError"})
 
 # In an order in which each table follows those that it refers to. Each database counts its own
 # changes, and its servers take their own turns.
-_TABLES = tuple(each for each in metadata.sorted_tables if each not in {changes, upkeep})
+_TABLES = tuple(each for each in users.metadata.sorted_tables if each not in {changes, upkeep})
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,8 @@ class _Sqlite(_Side):
         try:
             self.driver.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & _PRIMARY_CODE != sqlite3.SQLITE_BUSY:
+                raise
             raise _in_use(self.database, "another process has") from error
 
     def cursor(self) -> Any:
