@@ -109,7 +109,7 @@ class BackgroundHandler(QueueHandler):
         # This queue takes no lock that a signal's handler could find held by its own thread.
         self._waiting: SimpleQueue[Any] = SimpleQueue()
         super().__init__(self._waiting)
-        self.lost = 0
+        self.lost: int = 0
         self._handler = handler
         self._most = most
         self._monotonic = monotonic

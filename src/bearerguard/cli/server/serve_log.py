@@ -12,10 +12,15 @@ from types import FrameType
 from bearerguard.logs import BackgroundHandler, JsonFormatter, TextFormatter
 
 
+def formatter(log_format: str | None) -> logging.Formatter:
+    """Return the formatter of a `--log-format`, text by default."""
+    return JsonFormatter() if log_format == "json" else TextFormatter()
+
+
 def begin(log_format: str) -> BackgroundHandler:
     """Log to standard error from now on."""
     output = logging.StreamHandler()
-    output.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    output.setFormatter(formatter(log_format))
     handler = BackgroundHandler(output)
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("alembic").setLevel(logging.WARNING)  # its steps

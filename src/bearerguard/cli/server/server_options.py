@@ -17,8 +17,8 @@ from typing import Annotated
 import typer
 
 from bearerguard.cli import output
+from bearerguard.cli.server import serve_log
 from bearerguard.errors import ConfigurationError
-from bearerguard.logs import JsonFormatter, TextFormatter
 from bearerguard.server.administration import Administration
 
 _SCOPES = "BEARERGUARD_SERVER_SCOPES"
@@ -82,7 +82,7 @@ def audited() -> Generator[None]:
         yield
         return
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    handler.setFormatter(serve_log.formatter(log_format))
     handler.addFilter(lambda line: line.levelno >= logging.WARNING or hasattr(line, "event"))
     logger = logging.getLogger("bearerguard.server")
     level = logger.level
