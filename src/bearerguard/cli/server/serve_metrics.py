@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bearerguard.errors import ConfigurationError
+from bearerguard.server import ServerObserver
 from bearerguard.server.hosting.asgi import ASGIApp, AsgiHost, Receive, Scope, Send
 
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -51,7 +52,7 @@ class Metrics:
         )
 
         counting = CollectorRegistry()
-        self.observer = PrometheusServerObserver(counting)
+        self.observer: ServerObserver = PrometheusServerObserver(counting)
         if folder is None:
             ProcessCollector(registry=counting)
             self._app: ASGIApp = make_asgi_app(counting)
