@@ -20,6 +20,7 @@ from benchmarks.result import Result
 from benchmarks.rounds import Effort, Figure, figure
 from benchmarks.server_tokens import load, postgres, processor, servers
 from benchmarks.server_tokens.flow import CONNECTIONS, OPERATIONS
+from benchmarks.server_tokens.load import LoadError
 from benchmarks.server_tokens.servers import (
     AUTHLIB,
     DJANGO,
@@ -122,7 +123,10 @@ def _window(
     on_cluster = cluster is not None and server.kind.engine == POSTGRESQL
     own = _used(server.pid)
     database = _used(cluster.pid) if cluster is not None and on_cluster else lambda: 0.0
-    window = load.run(server.port, exchanges, seconds)
+    try:
+        window = load.run(server.port, exchanges, seconds)
+    except LoadError as error:
+        raise LoadError(f"{server.kind.name}, {operation}: {error}") from error
     # Those that were under way at the end are not counted, but in the processor time.
     count = window.responses
     samples.own.append(own() / count)
