@@ -375,6 +375,26 @@ MISTAKES: dict[str, Mistake] = {
     "file name as store": Mistake(
         lambda path: server(path, store=f"{path}/auth.db"), "store=", '"sqlite:///auth.db"'
     ),
+    "database of another kind as store": Mistake(
+        lambda path: server(path, store="mysql://user@127.0.0.1/auth"),
+        "store=",
+        '"postgresql://user:password@host/name"',
+    ),
+    "slash in the password of the store's URL": Mistake(
+        lambda path: server(path, store="postgresql://user:pass/word@127.0.0.1/auth"),
+        "store=",
+        "percent-encoded",
+    ),
+    "at sign in the password of the store's URL": Mistake(
+        lambda path: server(path, store="postgresql://user:p@ssword@127.0.0.1/auth"),
+        "store=",
+        "percent-encoded",
+    ),
+    "store's URL without a database": Mistake(
+        lambda path: server(path, store="postgresql://user@127.0.0.1"),
+        "store=",
+        "name the database",
+    ),
     "short server secret": Mistake(lambda path: server(path, secret="short"), "secret=", "32"),
     "scopes without descriptions": Mistake(
         lambda path: server(path, scopes=["read"]), "scopes=", '{"read": "Read your recordings"}'

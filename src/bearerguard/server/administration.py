@@ -131,11 +131,10 @@ class Administration(ManagedServer):
         environ: Mapping[str, str] | None = None,
     ) -> None:
         database = Database(store, connections=_CONNECTIONS, create=create)
-        server_secret = find_secret(secret, database.path, environ, create=create)
+        server_secret = find_secret(secret, database, environ, create=create)
         migrate(database)
-        with database.read() as connection:
-            # A new key gets the algorithm that the serving processes chose for the last one.
-            known = [row.algorithm for row in keys.all_keys(connection)]
+        # A new key gets the algorithm that the serving processes chose for the last one.
+        known = [row.algorithm for row in keys.all_keys(database)]
         engine = Engine(
             settings=Settings(
                 issuer=issuer or _NO_ISSUER,

@@ -51,7 +51,8 @@ class AuthorizationServer(ManagedServer):
 
     Args:
         issuer: its URL, the `iss` of its tokens; its endpoints are below it.
-        store: the database, such as `sqlite:///auth.db`.
+        store: the database: `sqlite:///auth.db` for the processes of one machine, or
+            `postgresql://user:password@host/database` for several machines.
         secret: at least 32 random bytes, which seal the signing keys; by default that of
             `BEARERGUARD_SERVER_SECRET`. To renew it, pass a list, the newest first.
         scopes: every scope with its description for people; by default those that clients
@@ -126,7 +127,7 @@ class AuthorizationServer(ManagedServer):
         connections = threads + login_threads + _SPARE_CONNECTIONS
         database = Database(store, connections=connections)
         self.database: Database = database
-        server_secret = find_secret(secret, database.path, environ)
+        server_secret = find_secret(secret, database, environ)
         migrate(database)
         engine = Engine(
             settings=self.settings,

@@ -41,6 +41,7 @@ from bearerguard.server.revocations import Revocations
 from bearerguard.server.secret import ServerSecret
 from bearerguard.server.settings import Settings
 from bearerguard.server.store.database import Database
+from bearerguard.server.store.versions import Versions
 from bearerguard.server.tokens import key_ring as signing
 from bearerguard.server.tokens.access_token import AccessTokens
 from bearerguard.server.tokens.refresh_token_format import RefreshTokens
@@ -81,9 +82,14 @@ class Engine:
         database.on_restored = lambda outage: audit.emit("store_restored", outage=outage)
         self.password_places = password_places
         shared: dict[str, Any] = {"database": database, "audit": audit, "clock": clock}
+        self.versions = Versions(database)
         self.revocations = Revocations(settings=settings, **shared)
         self.keys = signing.KeyRing(
-            secret=secret, settings=settings, revocations=self.revocations, **shared
+            secret=secret,
+            settings=settings,
+            revocations=self.revocations,
+            versions=self.versions,
+            **shared,
         )
         elapsed = elapsed_by(clock)
         self.upkeep = Upkeep(database, self.keys, settings, clock, elapsed)
@@ -94,6 +100,7 @@ class Engine:
             rules=client_options.Rules(settings, self.grants, self.authentication_methods),
             revocations=self.revocations,
             finish_removals=self.upkeep.finish_removals,
+            versions=self.versions,
             **shared,
         )
         self.people = People(
@@ -106,9 +113,17 @@ class Engine:
             options=people,
             password_places=password_places,
         )
-        access = AccessTokens(settings, self.keys, secret, clock, any_issuer=any_issuer)
+        access = AccessTokens(
+            database=database,
+            settings=settings,
+            clients=self.clients,
+            keys=self.keys,
+            secret=secret,
+            clock=clock,
+            any_issuer=any_issuer,
+        )
         refresh = RefreshTokens(secret, settings, clock)
-        self.introspection = TokenIntrospection(database, access, settings, audit)
+        self.introspection = TokenIntrospection(access, settings, audit)
         self.revocation = TokenRevocation(
             access=access, refresh=refresh, revocations=self.revocations, **shared
         )
@@ -226,11 +241,12 @@ class Engine:
         )
 
     def _with_upkeep(self, handle: Callable[[Request], Response]) -> Callable[[Request], Response]:
-        """Return `handle`, followed by the upkeep that is due."""
+        """Return `handle`, which reads the versions once, followed by the upkeep that is due."""
 
         def handling(request: Request) -> Response:
             try:
-                return handle(request)
+                with self.versions.once():
+                    return handle(request)
             finally:
                 self.upkeep.run_if_due()
 

@@ -12,14 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
-from sqlalchemy import Connection
-
 from bearerguard.protocol.revocation import KIND_OF_CLAIM, Claim
 from bearerguard.server.audit import Audit
 from bearerguard.server.settings import DAY, Settings
 from bearerguard.server.store import grants as rows
 from bearerguard.server.store import keys as key_rows
 from bearerguard.server.store import revocations as log
+from bearerguard.server.store.connection import Connection
 from bearerguard.server.store.database import Database
 
 T = TypeVar("T")
@@ -133,11 +132,10 @@ class Revocations:
 
     def grant(self, grant_id: str, *, reason: str) -> bool:
         """Revoke a grant with all its tokens; False if it is unknown or revoked already."""
-        with self._database.read() as connection:
-            found = rows.find_grant(connection, grant_id)
+        found = rows.find_grant(self._database, grant_id)
         if found is None or found.revoked_at is not None:
-            return False  # no write lock for a thief that tries again and again
-        with self._database.write() as connection:
+            return False  # no transaction for a thief that tries again and again
+        with self._database.write(concurrent=True) as connection:
             now = self._clock()
             changed = rows.revoke_grant(connection, grant_id, now)
             if changed:

@@ -26,6 +26,7 @@ from bearerguard.errors import ConfigurationError
 from bearerguard.runtime.environment import check_names
 from bearerguard.runtime.sealing import Sealer, Secret, checked_secrets
 from bearerguard.server.settings import PREFIX, VARIABLES
+from bearerguard.server.store.database import Database
 
 VARIABLE = "BEARERGUARD_SERVER_SECRET"
 
@@ -98,14 +99,15 @@ def _keyed(key: bytes, kind: str, value: str) -> str:
 
 def find_secret(
     given: GivenSecret | None,
-    database: Path,
+    database: Database,
     environ: Mapping[str, str] | None = None,
     *,
     create: bool = True,
 ) -> ServerSecret:
     """Return the given secret, else that of the environment, else that of the development file.
 
-    The file is created if it is missing, unless `create` is False.
+    The file stands beside a database that is a file. It is created if it is missing, unless
+    `create` is False.
 
     Raises:
         ConfigurationError: the secret is not usable, or a variable's name looks like a slip.
@@ -116,9 +118,10 @@ def find_secret(
         return ServerSecret(given)  # type: ignore[arg-type] # checked there
     environ = os.environ if environ is None else environ
     check_names(environ, VARIABLES, prefix=PREFIX)
-    development = database.with_name(database.name + ".secret")
+    path = database.path
+    development = None if path is None else path.with_name(path.name + ".secret")
     if environ.get(VARIABLE):
-        if development.exists():
+        if development is not None and development.exists():
             _log.warning(
                 "%s is set, so the development secret in %s is not used: what was stored under it,"
                 " such as clients' secrets, is unknown unless it is one of the older secrets;"
@@ -136,6 +139,11 @@ def find_secret(
                 f"{VARIABLE} is not usable (a comma separates the newest secret from older ones):"
                 f" {error}"
             ) from None
+    if development is None:
+        raise ConfigurationError(
+            f"{VARIABLE} is not set: set it, to the same at least 32 random bytes for every process"
+            " of the server; only a server with a database in a file makes a secret itself"
+        )
     if not create and not development.exists():
         raise ConfigurationError(
             f"{VARIABLE} is not set, and there is no development file {development}: set"

@@ -125,13 +125,13 @@ class Upkeep:
             self._lock.release()
 
     def _has_turn(self) -> bool:
-        with self._database.write() as connection:
+        with self._database.write(concurrent=True) as connection:
             return take_turn(connection, self._clock(), _TURN)
 
     def _prune(self, kind: Kind, pause: Pause, *, in_turn: bool = False) -> int:
         total, most = 0, _FIRST
         while (found := self._next_slice(kind, most)) is not None:
-            with self._database.write() as connection:
+            with self._database.write(concurrent=True) as connection:
                 began = time.monotonic()
                 total += found.remove(connection)
                 if in_turn:

@@ -9,9 +9,12 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Unpack
+from typing import Any, NamedTuple, Unpack
+
+from cachetools import TTLCache
 
 from bearerguard.errors import ClientError, ConfigurationError
+from bearerguard.runtime.process_lock import ProcessLock
 from bearerguard.server.audit import Audit
 from bearerguard.server.clients import client as clients
 from bearerguard.server.clients.client import Client, ClientOptions, Rules
@@ -20,10 +23,13 @@ from bearerguard.server.secret import ServerSecret
 from bearerguard.server.settings import check_duration
 from bearerguard.server.store import clients as rows
 from bearerguard.server.store.database import Database
+from bearerguard.server.store.versions import Versions, stored
 
 # The prefix lets scanners for leaked secrets recognise ours.
 _SECRET_PREFIX = "bgs_"  # noqa: S105 - it begins each secret
 _MIN_SECRET = 32
+# What is kept in memory of the clients that made requests lately: how many, and for how long.
+_MOST_KEPT, _KEPT_SECONDS = 10_000, 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,51 @@ class Registered:
         return self.client.client_id
 
 
+class _Known(NamedTuple):
+    """A client, and its secrets: pairs of a digest and the time at which it expires, or None."""
+
+    client: Client
+    secrets: Sequence[tuple[str, float | None]]
+
+
+class _Cache:
+    """The clients that made requests lately, until any client is changed."""
+
+    def __init__(self, database: Database, versions: Versions) -> None:
+        self._database = database
+        self._versions = versions
+        self._lock = ProcessLock()
+        self._version = -1
+        self._kept = TTLCache[str, _Known](_MOST_KEPT, _KEPT_SECONDS)
+
+    def forget(self) -> None:
+        """Look for changes that this request has made itself."""
+        self._versions.forget()
+
+    def get(self, client_id: str) -> _Known | None:
+        """Return a client with its secrets, or None; raises `StoreUnavailable`."""
+        version = self._versions.current().clients
+        with self._lock:
+            if version != self._version:
+                self._version = version
+                self._kept.clear()
+            known = self._kept.get(client_id)
+        return self._read(client_id) if known is None else known
+
+    def _read(self, client_id: str) -> _Known | None:
+        with self._database.read() as connection:
+            version = stored(connection).clients
+            row = rows.find(connection, client_id)
+            secrets = rows.secrets_of(connection, client_id)
+        if row is None:
+            return None
+        known = _Known(Client.from_row(row), [(each.digest, each.expires_at) for each in secrets])
+        with self._lock:
+            if version == self._version:
+                self._kept[client_id] = known
+        return known
+
+
 class ClientRegistry:
     """The clients of one server."""
 
@@ -55,8 +106,10 @@ class ClientRegistry:
         audit: Audit,
         clock: Callable[[], float],
         finish_removals: Callable[[], object],
+        versions: Versions,
     ) -> None:
         self._database = database
+        self._cache = _Cache(database, versions)
         self._secret = secret
         self._rules = rules
         self._revocations = revocations
@@ -114,9 +167,8 @@ class ClientRegistry:
 
     def find(self, client_id: str) -> Client | None:
         """Return a client, or None."""
-        with self._database.read() as connection:
-            row = rows.find(connection, client_id)
-        return None if row is None else Client.from_row(row)
+        known = self._cache.get(client_id)
+        return None if known is None else known.client
 
     def get(self, client_id: str) -> Client:
         """Return a client; raises `ClientError` if there is none."""
@@ -127,8 +179,7 @@ class ClientRegistry:
 
     def all(self) -> list[Client]:
         """Return every client, the oldest first."""
-        with self._database.read() as connection:
-            return [Client.from_row(row) for row in rows.all_clients(connection)]
+        return [Client.from_row(row) for row in rows.all_clients(self._database)]
 
     def rotate_secret(self, client_id: str, *, overlap: float | None = None) -> str:
         """Return a new secret; the old one stays valid for `overlap` seconds.
@@ -152,6 +203,7 @@ class ClientRegistry:
         with self._database.write() as connection:
             rows.end_secrets(connection, client_id, now + seconds)
             rows.add_secret(connection, client_id, self._digests(client_id, secret)[0], now)
+        self._cache.forget()
         self._audit.emit("client_secret_rotated", client_id=client_id, overlap=seconds)
         return secret
 
@@ -166,6 +218,7 @@ class ClientRegistry:
             self._revocations.note(connection, [("client_id", client_id)], self._clock())
             if not rows.remove(connection, client_id):
                 raise _unknown(client_id)
+        self._cache.forget()
         self._audit.emit("client_removed", client_id=client_id)
         self._revocations.announce(("client_id", client_id))
         self._finish_removals()
@@ -177,13 +230,15 @@ class ClientRegistry:
         keyed with an older secret of the server is replaced by one with the newest.
         """
         tried = [self._digests(client_id, each) for each in spellings]
-        with self._database.read() as connection:
-            known = rows.secrets_of(connection, client_id, self._clock())
+        known = self._cache.get(client_id)
+        now = self._clock()
         found = None
-        for each in known:  # all of them: the time must not depend on which one matches
+        # All of them: the time must not depend on which one matches.
+        for each, expires_at in () if known is None else known.secrets:
+            valid = expires_at is None or expires_at > now
             for digests in tried:
                 for digest in digests:
-                    if secrets.compare_digest(digest, each):
+                    if secrets.compare_digest(digest, each) and valid:
                         found = found or (each, digests[0])
         if found is not None and found[0] != found[1]:
             with self._database.write() as connection:
@@ -192,13 +247,12 @@ class ClientRegistry:
 
     def is_origin(self, origin: str) -> bool:
         """Whether some client's pages come from `origin`."""
-        with self._database.read() as connection:
-            return rows.is_origin(connection, origin)
+        return rows.is_origin(self._database, origin)
 
     def use_assertion(self, client_id: str, token_id: str, expires_at: float) -> bool:
         """Record that a client's assertion was used; False if it was used before."""
         digests = self._secret.digests("assertion", f"{client_id}\0{token_id}")
-        with self._database.write() as connection:
+        with self._database.write(concurrent=True) as connection:
             return rows.use_assertion(connection, digests, expires_at)
 
     def _digests(self, client_id: str, secret: str) -> tuple[str, ...]:
@@ -237,6 +291,7 @@ class ClientRegistry:
             if secret is not None:
                 digest = self._digests(client.client_id, secret)[0]
                 rows.add_secret(connection, client.client_id, digest, client.created_at)
+        self._cache.forget()
 
 
 def _fitting_grants(auth_method: str, redirect_uris: Sequence[str]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ is anything, errors included, sent to the client. Each such response names the i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -28,6 +29,7 @@ from bearerguard.server.login.people import People
 from bearerguard.server.login.prompt import Prompt, is_silent, unmarked
 from bearerguard.server.login.session import SignedIn
 from bearerguard.server.settings import Settings
+from bearerguard.server.store.connection import Connection
 
 # A link to the login page contains the request, a third longer; common proxies accept URLs of 8 KB.
 _MAX_QUERY = 5000
@@ -174,11 +176,19 @@ class AuthorizationEndpoint:
             # The client may have more scopes now than the page showed, or the default resource
             # has changed: ask again.
             return self._ask(request, signed_in, target, wanted, answer.query)
-        if answer.remember and self._is_rememberable(target.client, wanted):
+        if not (answer.remember and self._is_rememberable(target.client, wanted)):
+            return self._send_code(target, signed_in, wanted)
+
+        def remember(connection: Connection) -> None:
             self._people.remember(
-                signed_in.user_id, target.client.client_id, answer.scopes, wanted.resources
+                connection,
+                signed_in.user_id,
+                target.client.client_id,
+                answer.scopes,
+                wanted.resources,
             )
-        return self._send_code(target, signed_in, wanted)
+
+        return self._send_code(target, signed_in, wanted, remember)
 
     def _target(self, query: str) -> _Target:
         """Return the client and its redirect URI; raises `InvalidLink`."""
@@ -307,7 +317,13 @@ class AuthorizationEndpoint:
             ),
         )
 
-    def _send_code(self, target: _Target, signed_in: SignedIn, wanted: _Wanted) -> Response:
+    def _send_code(
+        self,
+        target: _Target,
+        signed_in: SignedIn,
+        wanted: _Wanted,
+        also: Callable[[Connection], object] | None = None,
+    ) -> Response:
         approval = Approval(
             user_id=signed_in.user_id,
             auth_time=signed_in.auth_time,
@@ -318,7 +334,7 @@ class AuthorizationEndpoint:
             ignored_scope=wanted.ignored_scope,
         )
         try:
-            code = self._codes.issue(target.client, approval)
+            code = self._codes.issue(target.client, approval, also)
         except StoreUnavailable as error:
             # The client gets the error, and can try again (RFC 6749 §4.1.2.1).
             self._audit.emit("store_unavailable", cause=str(error))

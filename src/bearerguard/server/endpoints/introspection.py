@@ -21,7 +21,6 @@ from bearerguard.server.http import responses
 from bearerguard.server.http.oauth_error import noting
 from bearerguard.server.http.parameters import from_form
 from bearerguard.server.settings import Settings
-from bearerguard.server.store.database import Database
 from bearerguard.server.tokens.access_token import AccessTokens, FoundAccessToken
 from bearerguard.server.tokens.key_ring import KeyRing
 
@@ -31,10 +30,7 @@ _INACTIVE: Mapping[str, Any] = {"active": False}
 class TokenIntrospection:
     """Builds the introspection response about a token (RFC 7662 §2.2)."""
 
-    def __init__(
-        self, database: Database, access: AccessTokens, settings: Settings, audit: Audit
-    ) -> None:
-        self._database = database
+    def __init__(self, access: AccessTokens, settings: Settings, audit: Audit) -> None:
         self._endpoint = settings.base_path + INTROSPECT
         self._access = access
         self._audit = audit
@@ -44,8 +40,7 @@ class TokenIntrospection:
 
         With `client`, a token that this client may not introspect is inactive.
         """
-        with self._database.read() as connection:
-            found = self._access.find(connection, token)
+        found = self._access.find(token)
         if found is None or not found.active:
             return _INACTIVE
         if client is not None and not _may_introspect(client, found):

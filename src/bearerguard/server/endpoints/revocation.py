@@ -48,14 +48,13 @@ class TokenRevocation:
         Revoking a refresh token revokes its grant with all access tokens (RFC 7009 §2.1). With
         `client`, raises `OAuthError` for another client's token.
         """
-        with self._database.read() as connection:
-            row = self._refresh.find(connection, token)
-            if row is None:
-                row = self._refresh.find_spent(connection, token)
-            found = self._access.find(connection, token) if row is None else None
+        row = self._refresh.find(self._database, token)
+        if row is None:
+            row = self._refresh.find_spent(self._database, token)
         if row is not None:
             _check_owner(client, row.client_id)
             return self._revocations.grant(row.grant_id, reason="revoked")
+        found = self._access.find(token)
         if found is None:
             return False
         _check_owner(client, found.client_id)
@@ -63,9 +62,8 @@ class TokenRevocation:
 
     def _revoke_access_token(self, found: FoundAccessToken) -> bool:
         now = self._clock()
-        with self._database.write() as connection:
-            if rows.find_access_token(connection, found.token_key) is None:
-                rows.add_access_token(connection, **row_for(found))
+        with self._database.write(concurrent=True) as connection:
+            rows.keep_access_token(connection, **row_for(found))
             changed = rows.revoke_access_token(connection, found.token_key, now)
             if changed:
                 until = found.claims["exp"]

@@ -11,9 +11,6 @@ import json
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
-
-from sqlalchemy import Row
 
 from bearerguard.protocol import names, pkce, scope
 from bearerguard.server.audit import Audit
@@ -27,8 +24,8 @@ from bearerguard.server.revocations import Revocations
 from bearerguard.server.secret import ServerSecret
 from bearerguard.server.settings import Settings
 from bearerguard.server.store import grants as rows
+from bearerguard.server.store.connection import Connection, Row
 from bearerguard.server.store.database import Database
-from bearerguard.server.store.people import is_disabled
 from bearerguard.server.tokens.access_token import AccessTokens, Authorization
 from bearerguard.server.tokens.refresh_token_format import RefreshTokens
 
@@ -78,10 +75,15 @@ class AuthorizationCodeGrant:
         self._audit = audit
         self._clock = clock
 
-    def issue(self, client: Client, approval: Approval) -> str:
-        """Return a new code (RFC 6749 §4.1.2)."""
+    def issue(
+        self,
+        client: Client,
+        approval: Approval,
+        also: Callable[[Connection], object] | None = None,
+    ) -> str:
+        """Return a new code (RFC 6749 §4.1.2); `also` is stored in the same transaction."""
         code, now = _PREFIX + secrets.token_urlsafe(32), self._clock()
-        with self._database.write() as connection:
+        with self._database.write(concurrent=True) as connection:
             rows.add_code(
                 connection,
                 digest=self._secret.digest("code", code),
@@ -95,6 +97,8 @@ class AuthorizationCodeGrant:
                 created_at=now,
                 expires_at=now + self._settings.lifetimes.code,
             )
+            if also is not None:
+                also(connection)
         self._audit.emit(
             "code_issued",
             client_id=client.client_id,
@@ -107,15 +111,12 @@ class AuthorizationCodeGrant:
     def handle(self, client: Client, parameters: Parameters) -> TokenResponse:
         """Return the tokens for a code (RFC 6749 §4.1.3); raises `OAuthError`."""
         digests = self._secret.digests("code", parameters.required("code"))
-        with self._database.read() as connection:
-            code = rows.find_code(connection, *digests)
-            # Disabling a user ends the codes that are stored; one may be stored after that.
-            disabled = code is not None and is_disabled(connection, code.user_id)
+        code = rows.find_code(self._database, *digests)
         if code is None:
             raise invalid_grant(_UNUSABLE, "unknown_code")
         if code.client_id != client.client_id:
             raise invalid_grant(_UNUSABLE, "code_of_another_client", issued_to=code.client_id)
-        if disabled:
+        if code.user_is_disabled:
             raise invalid_grant(_UNUSABLE, "user_disabled", user_id=code.user_id)
         _check_proofs(client, code, parameters)
         if code.redeemed_at is not None:
@@ -124,7 +125,7 @@ class AuthorizationCodeGrant:
             raise _expired(code, self._clock())
         return self._redeem(client, code, parameters)
 
-    def _redeem(self, client: Client, code: Row[Any], parameters: Parameters) -> TokenResponse:
+    def _redeem(self, client: Client, code: Row, parameters: Parameters) -> TokenResponse:
         scopes = tuple(code.scope.split())
         granted = tuple(json.loads(code.resources))
         grant_id = secrets.token_hex(16)
@@ -140,8 +141,8 @@ class AuthorizationCodeGrant:
         with_refresh = names.REFRESH_TOKEN in client.grant_types
         refresh_token = self._refresh.make(grant_id, 0) if with_refresh else None
         latest = None
-        with self._database.write() as connection:
-            # Read under the write lock: the code may have been ended while this waited for it.
+        with self._database.write(concurrent=True) as connection:
+            # Not earlier: the code may have been ended while this waited for its turn.
             now = self._clock()
             redeemed = rows.redeem_code(connection, code.digest, grant_id, now)
             if redeemed:
@@ -178,7 +179,7 @@ class AuthorizationCodeGrant:
             refresh_token=refresh_token,
         )
 
-    def _replayed(self, code: Row[Any]) -> Exception:
+    def _replayed(self, code: Row) -> Exception:
         if code.grant_id and self._revocations.grant(code.grant_id, reason="code_replayed"):
             self._audit.emit(
                 "code_replayed",
@@ -194,13 +195,13 @@ class AuthorizationCodeGrant:
         )
 
 
-def _expired(code: Row[Any], now: float) -> Exception:
+def _expired(code: Row, now: float) -> Exception:
     return invalid_grant(
         _UNUSABLE, "expired_code", user_id=code.user_id, seconds=int(now - code.expires_at)
     )
 
 
-def _check_proofs(client: Client, code: Row[Any], parameters: Parameters) -> None:
+def _check_proofs(client: Client, code: Row, parameters: Parameters) -> None:
     """Raise `OAuthError` unless the redirect URI and the PKCE verifier match the code."""
     uri, verifier = parameters.get("redirect_uri"), parameters.get("code_verifier")
     if uri is None and not client.require_pkce:

@@ -10,9 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
-
-from sqlalchemy import Connection, Row
 
 from bearerguard.protocol import names
 from bearerguard.server.audit import Audit
@@ -24,8 +21,9 @@ from bearerguard.server.http.parameters import Parameters
 from bearerguard.server.revocations import Revocations
 from bearerguard.server.settings import Settings
 from bearerguard.server.store import grants as rows
+from bearerguard.server.store.connection import Connection, Row
 from bearerguard.server.store.database import Database
-from bearerguard.server.tokens.access_token import AccessTokens, Authorization
+from bearerguard.server.tokens.access_token import AccessTokens, Authorization, NewAccessToken
 from bearerguard.server.tokens.refresh_token_format import RefreshTokens
 
 _UNUSABLE = "The refresh token is unknown, expired, revoked, or another client's"
@@ -66,9 +64,8 @@ class RefreshTokenGrant:
     def handle(self, client: Client, parameters: Parameters) -> TokenResponse:
         """Return new tokens for a refresh token; raises `OAuthError`."""
         token = parameters.required("refresh_token")
-        with self._database.read() as connection:
-            row = self._refresh.find(connection, token)
-            spent = None if row is not None else self._refresh.find_spent(connection, token)
+        row = self._refresh.find(self._database, token)
+        spent = None if row is not None else self._refresh.find_spent(self._database, token)
         if spent is not None and spent.client_id == client.client_id:
             raise self._reused(spent)
         row = self._valid(row, client)
@@ -86,8 +83,8 @@ class RefreshTokenGrant:
                 auth_time=row.auth_time,
             )
         )
-        with self._database.write() as connection:
-            succession = self._succeed(connection, client, token, row.digest)
+        with self._database.write(concurrent=True) as connection:
+            succession = self._succeed(connection, client, token, row, access)
             if succession is not None and access.row is not None:
                 rows.add_access_token(connection, **access.row)
         if succession is None:
@@ -108,7 +105,7 @@ class RefreshTokenGrant:
             refresh_token=succession.token,
         )
 
-    def _valid(self, row: Row[Any] | None, client: Client) -> Row[Any]:
+    def _valid(self, row: Row | None, client: Client) -> Row:
         """Return the row of a token that is this client's and is valid; raises `OAuthError`."""
         if row is None:
             raise invalid_grant(_UNUSABLE, "unknown_refresh_token")
@@ -124,44 +121,49 @@ class RefreshTokenGrant:
             raise invalid_grant(_UNUSABLE, "expired_refresh_token", seconds=int(age), **found)
         return row
 
-    def _is_within_grace(self, row: Row[Any]) -> bool:
+    def _is_within_grace(self, row: Row) -> bool:
         # abs(): a clock that was set back by less than the grace period causes no false alarm.
         age = abs(self._clock() - row.used_at)
         return row.sealed_successor is not None and age < self._settings.lifetimes.refresh_grace
 
     def _succeed(
-        self, connection: Connection, client: Client, token: str, digest: str
+        self, connection: Connection, client: Client, token: str, row: Row, access: NewAccessToken
     ) -> _Succession | None:
-        """Return the successor, under the write lock, or None when the token was reused."""
-        found = rows.find_refresh_token(connection, digest)
-        if found is None and self._refresh.find_spent(connection, token) is not None:
-            return None
-        row = self._valid(found, client)  # it may have ended in between
+        """Return the successor, or None when the token was reused; raises `OAuthError`."""
         generation = row.last_generation + 1
         successor = self._refresh.make(row.grant_id, generation)
         grace = self._settings.lifetimes.refresh_grace
         used = rows.use_refresh_token(
             connection,
-            digest,
+            row.digest,
             successor=self._refresh.digest(successor),
             sealed=self._refresh.seal(token, successor) if grace > 0 else None,
             now=self._clock(),
         )
-        if used:
-            self._refresh.add(
-                connection,
-                successor,
-                row.grant_id,
-                generation=generation,
-                client=client,
-                until=row.granted_until,
-            )
-            rows.count_refresh(connection, row.grant_id, generation)
-            return _Succession(successor, repeated=False)
-        return self._repeat(connection, token, row)
+        if not used:
+            return self._repeat(connection, client, token, row.digest)
+        self._refresh.add(
+            connection,
+            successor,
+            row.grant_id,
+            generation=generation,
+            client=client,
+            until=row.granted_until,
+        )
+        rows.count_refresh(connection, row.grant_id, generation, access.expires_at)
+        return _Succession(successor, repeated=False)
 
-    def _repeat(self, connection: Connection, token: str, row: Row[Any]) -> _Succession | None:
-        """Return the same successor again, if the grace period allows it."""
+    def _repeat(
+        self, connection: Connection, client: Client, token: str, digest: str
+    ) -> _Succession | None:
+        """Return the same successor again, if the grace period allows it.
+
+        Raises `OAuthError` if the grant has ended since it was read, or the client.
+        """
+        found = rows.find_refresh_token(connection, digest)
+        if found is None and self._refresh.find_spent(connection, token) is not None:
+            return None
+        row = self._valid(found, client)
         if not self._is_within_grace(row):
             return None
         successor = rows.find_refresh_token(connection, row.successor)
@@ -170,7 +172,7 @@ class RefreshTokenGrant:
         opened = self._refresh.open(token, row.sealed_successor)
         return None if opened is None else _Succession(opened, repeated=True)
 
-    def _reused(self, row: Row[Any]) -> Exception:
+    def _reused(self, row: Row) -> Exception:
         if self._revocations.grant(row.grant_id, reason="refresh_token_reused"):
             self._audit.emit(
                 "refresh_token_reused",

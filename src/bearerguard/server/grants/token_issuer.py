@@ -11,8 +11,6 @@ import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection
-
 from bearerguard.errors import ConfigurationError
 from bearerguard.protocol import names, scope
 from bearerguard.server.audit import Audit
@@ -24,6 +22,7 @@ from bearerguard.server.http.parameters import Parameters
 from bearerguard.server.settings import Settings
 from bearerguard.server.store import clients as client_rows
 from bearerguard.server.store import grants as rows
+from bearerguard.server.store.connection import Connection
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import is_disabled
 from bearerguard.server.tokens.access_token import AccessTokens, Authorization, NewAccessToken
@@ -127,7 +126,7 @@ class TokenIssuer:
                 )
             )
         elif access.row is not None:
-            with self._database.write() as connection:
+            with self._database.write(concurrent=True) as connection:
                 rows.add_access_token(connection, **access.row)
         self._audit.emit(
             "token_issued",
@@ -147,9 +146,13 @@ class TokenIssuer:
 
     def add(self, connection: Connection, grant: NewGrant, now: float) -> None:
         """Store a grant and its first tokens."""
-        until = now + (
-            grant.client.refresh_token_max_lifetime or self._settings.lifetimes.refresh_token_max
-        )
+        if grant.refresh_token is None:
+            until = grant.access.expires_at
+        else:
+            until = now + (
+                grant.client.refresh_token_max_lifetime
+                or self._settings.lifetimes.refresh_token_max
+            )
         rows.add_grant(
             connection,
             grant_id=grant.grant_id,
@@ -160,6 +163,7 @@ class TokenIssuer:
             auth_time=grant.auth_time,
             created_at=now,
             expires_at=until,
+            access_expires_at=grant.access.expires_at,
         )
         if grant.access.row is not None:
             rows.add_access_token(connection, **grant.access.row)

@@ -64,8 +64,7 @@ class DatabaseRevocationStore:
 
     def _read(self, effect: ReadLog) -> LogPage:
         try:
-            with self._database.read() as connection:
-                found = rows.after(connection, int(effect.after or 0), _PAGE)
+            found = rows.after(self._database, int(effect.after or 0), _PAGE)
         except StoreUnavailable as error:
             raise StoreFailed(f"the server's database: {error}") from error
         entries: tuple[tuple[str, bytes], ...] = ()

@@ -10,12 +10,12 @@ import secrets
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 
 from bearerguard.errors import AccountError
 from bearerguard.server.login.passwords import Passwords, check_new
+from bearerguard.server.store.connection import Executes, Prepared, Row
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import sessions, users
 
@@ -97,18 +97,15 @@ class Accounts:
 
     def all(self) -> list[Account]:
         """Return all accounts in the order of their login names."""
-        with self._database.read() as connection:
-            return [_account(row) for row in connection.execute(select(users).order_by("login"))]
+        return [_account(row) for row in self._database.execute(select(users).order_by("login"))]
 
     def get(self, login: str) -> Account:
         """Return an account; raises `AccountError` if there is none."""
-        with self._database.read() as connection:
-            return _account(_require(connection, normalized(login)))
+        return _account(_require(self._database, normalized(login)))
 
     def user_id(self, login: str) -> str | None:
         """Return the id of the user with this login name, or None."""
-        with self._database.read() as connection:
-            row = _find(connection, normalized(login))
+        row = _find(self._database, normalized(login))
         return None if row is None else row.user_id
 
     def password_mark(self, login: str) -> str | None:
@@ -116,8 +113,7 @@ class Accounts:
 
         The value is the password hash: it must not leave the server.
         """
-        with self._database.read() as connection:
-            row = _find(connection, normalized(login))
+        row = _find(self._database, normalized(login))
         return None if row is None else row.password_hash
 
     def set_password(self, login: str, password: str) -> Account:
@@ -157,8 +153,7 @@ class Accounts:
             PasswordsBusy: too many passwords are being hashed or checked.
         """
         normal = normalized(login)
-        with self._database.read() as connection:
-            row = _find(connection, normal)
+        row = _find(self._database, normal)
         stored = None if row is None else row.password_hash
         verdict = self._passwords.check(stored, password)
         if row is None or not verdict.right or row.disabled_at is not None:
@@ -210,16 +205,19 @@ def _usable_name(name: str) -> str:
     return shown
 
 
-def _find(connection: Connection, normal: str) -> Row[Any] | None:
-    return connection.execute(select(users).where(users.c.login == normal)).one_or_none()
+_FIND = Prepared(select(users).where(users.c.login == bindparam("login")))
 
 
-def _require(connection: Connection, normal: str) -> Row[Any]:
+def _find(connection: Executes, normal: str) -> Row | None:
+    return connection.execute(_FIND, {"login": normal}).one_or_none()
+
+
+def _require(connection: Executes, normal: str) -> Row:
     row = _find(connection, normal)
     if row is None:
         raise AccountError(f"There is no user {normal!r}")
     return row
 
 
-def _account(row: Row[Any]) -> Account:
+def _account(row: Row) -> Account:
     return Account(row.user_id, row.login, row.name, row.created_at, row.disabled_at)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import bindparam, delete, select
+from sqlalchemy.dialects import postgresql
 
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.http.oauth_error import OAuthError
@@ -21,6 +22,7 @@ from bearerguard.server.login.csrf import Csrf
 from bearerguard.server.login.session import SignedIn
 from bearerguard.server.login.ticket import TicketError, Tickets
 from bearerguard.server.pages import Pages
+from bearerguard.server.store.connection import Connection, Executes, Prepared
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import consents
 
@@ -169,28 +171,25 @@ class Consent:
         self, user_id: str, client_id: str, resources: Collection[str]
     ) -> frozenset[str]:
         """Return the scopes that stored consent allows a client at every one of `resources`."""
-        with self._database.read() as connection:
-            known = _remembered(connection, user_id, client_id)
+        known = _remembered(self._database, user_id, client_id)
         return frozenset.intersection(*(known.get(each, frozenset()) for each in resources))
 
     def remember(
-        self, user_id: str, client_id: str, scopes: frozenset[str], resources: Collection[str]
+        self,
+        connection: Connection,
+        user_id: str,
+        client_id: str,
+        scopes: frozenset[str],
+        resources: Collection[str],
     ) -> None:
         """Add scopes to the stored consent, for each of `resources`."""
-        with self._database.write() as connection:
-            known = _remembered(connection, user_id, client_id)
-            known |= {each: known.get(each, frozenset()) | scopes for each in resources}
-            scope = json.dumps({each: sorted(known[each]) for each in sorted(known)})
-            row = {"scope": scope, "given_at": self._clock()}
-            changed = connection.execute(
-                update(consents)
-                .where(consents.c.user_id == user_id, consents.c.client_id == client_id)
-                .values(row)
-            )
-            if not changed.rowcount:
-                connection.execute(
-                    insert(consents).values(user_id=user_id, client_id=client_id, **row)
-                )
+        known = _remembered(connection, user_id, client_id)
+        known |= {each: known.get(each, frozenset()) | scopes for each in resources}
+        scope = json.dumps({each: sorted(known[each]) for each in sorted(known)})
+        connection.execute(
+            _KEEP,
+            {"user": user_id, "client": client_id, "scope": scope, "now": self._clock()},
+        )
 
     def forget(self, user_id: str, client_id: str | None = None) -> None:
         """Remove a user's stored consent: for one client, or for all if `client_id` is None."""
@@ -211,17 +210,34 @@ def destination(redirect_uri: str) -> tuple[str, str]:
     return "app", f"{parts.scheme}:"
 
 
-def _remembered(connection: Connection, user_id: str, client_id: str) -> dict[str, frozenset[str]]:
+_FIND = Prepared(
+    select(consents.c.scope).where(
+        consents.c.user_id == bindparam("user"), consents.c.client_id == bindparam("client")
+    )
+)
+# SQLite has the same clause.
+_KEEP = Prepared(
+    (_new := postgresql.insert(consents))
+    .values(
+        user_id=bindparam("user"),
+        client_id=bindparam("client"),
+        scope=bindparam("scope"),
+        given_at=bindparam("now"),
+    )
+    .on_conflict_do_update(
+        index_elements=["user_id", "client_id"],
+        set_={"scope": _new.excluded.scope, "given_at": _new.excluded.given_at},
+    )
+)
+
+
+def _remembered(connection: Executes, user_id: str, client_id: str) -> dict[str, frozenset[str]]:
     """Return the scopes of the stored consent, by resource.
 
     Consent that an earlier version stored names no resource. It is ignored, and the user is asked
     again, because the server's default resource may have changed since.
     """
-    scope = connection.execute(
-        select(consents.c.scope).where(
-            consents.c.user_id == user_id, consents.c.client_id == client_id
-        )
-    ).scalar_one_or_none()
+    scope = connection.execute(_FIND, {"user": user_id, "client": client_id}).scalar()
     if scope is None or not scope.startswith("{"):
         return {}
     return {resource: frozenset(scopes) for resource, scopes in json.loads(scope).items()}

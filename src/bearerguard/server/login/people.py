@@ -36,6 +36,7 @@ from bearerguard.server.login.throttle import PER_ACCOUNT, PER_ADDRESS, RateLimi
 from bearerguard.server.login.ticket import Tickets
 from bearerguard.server.pages import Pages
 from bearerguard.server.secret import ServerSecret
+from bearerguard.server.store.connection import Connection
 from bearerguard.server.store.database import Database
 
 
@@ -230,10 +231,15 @@ class People:
         return self._consent.remembered(user_id, client_id, resources)
 
     def remember(
-        self, user_id: str, client_id: str, scopes: frozenset[str], resources: Collection[str]
+        self,
+        connection: Connection,
+        user_id: str,
+        client_id: str,
+        scopes: frozenset[str],
+        resources: Collection[str],
     ) -> None:
         """Add scopes to the stored consent, for each of `resources`."""
-        self._consent.remember(user_id, client_id, scopes, resources)
+        self._consent.remember(connection, user_id, client_id, scopes, resources)
 
     def forget(self, user_id: str, client_id: str | None = None) -> None:
         """Remove a user's stored consent: for one client, or for all if `client_id` is None."""

@@ -11,11 +11,12 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import bindparam, delete, select
 
 from bearerguard.runtime.messages import Request
 from bearerguard.server.http.cookies import Cookies
 from bearerguard.server.secret import ServerSecret
+from bearerguard.server.store.connection import Connection, Prepared, prepared_insert
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import remove_expired, sessions, users
 
@@ -25,6 +26,19 @@ LIFETIME = 12 * 3600
 _COOKIE = "bearerguard_session"
 _KIND = "session"
 _TOKEN = re.compile(r"[\w-]{43}", re.ASCII)
+
+
+_FIND = Prepared(
+    select(users.c.user_id, users.c.name, sessions.c.signed_in_at)
+    .join(users, users.c.user_id == sessions.c.user_id)
+    .where(
+        sessions.c.digest == bindparam("digest"),
+        sessions.c.expires_at > bindparam("now"),
+        users.c.disabled_at.is_(None),
+    )
+)
+_ADD = prepared_insert(sessions)
+_REMOVE = Prepared(delete(sessions).where(sessions.c.digest == bindparam("session")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,48 +78,39 @@ class Sessions:
 
     def signed_in(self, request: Request) -> SignedIn | None:
         """Return the user who is signed in with this browser; None if nobody is, or is disabled."""
-        digests = self._digests(request)
-        if not digests:
-            return None
-        query = (
-            select(users.c.user_id, users.c.name, sessions.c.signed_in_at)
-            .join(users, users.c.user_id == sessions.c.user_id)
-            .where(
-                sessions.c.digest.in_(digests),
-                sessions.c.expires_at > self._clock(),
-                users.c.disabled_at.is_(None),
-            )
-        )
-        with self._database.read() as connection:
-            row = connection.execute(query).one_or_none()
-        return None if row is None else SignedIn(row.user_id, row.name, row.signed_in_at)
+        for digest in self._digests(request):
+            found = self._database.execute(_FIND, {"digest": digest, "now": self._clock()}).first()
+            if found is not None:
+                return SignedIn(found.user_id, found.name, found.signed_in_at)
+        return None
 
     def begin(self, request: Request, user_id: str) -> tuple[str, str]:
         """Begin a session and end the browser's earlier one; return the Set-Cookie field."""
         token = secrets.token_urlsafe(32)
         now = self._clock()
-        with self._database.write() as connection:
-            connection.execute(
-                delete(sessions).where(sessions.c.digest.in_(self._digests(request)))
-            )
+        with self._database.write(concurrent=True) as connection:
+            self._remove(connection, request)
             remove_expired(connection, sessions.c.expires_at, now)
             connection.execute(
-                insert(sessions).values(
-                    digest=self._secret.digest(_KIND, token),
-                    user_id=user_id,
-                    signed_in_at=now,
-                    expires_at=now + self._lifetime,
-                )
+                _ADD,
+                {
+                    "digest": self._secret.digest(_KIND, token),
+                    "user_id": user_id,
+                    "signed_in_at": now,
+                    "expires_at": now + self._lifetime,
+                },
             )
         return self._cookies.write(_COOKIE, token, max_age=self._lifetime)
 
     def end(self, request: Request) -> tuple[str, str]:
         """End this browser's session; return the Set-Cookie field that removes the cookie."""
-        with self._database.write() as connection:
-            connection.execute(
-                delete(sessions).where(sessions.c.digest.in_(self._digests(request)))
-            )
+        with self._database.write(concurrent=True) as connection:
+            self._remove(connection, request)
         return self._cookies.clear(_COOKIE)
+
+    def _remove(self, connection: Connection, request: Request) -> None:
+        for digest in self._digests(request):
+            connection.execute(_REMOVE, {"session": digest})
 
     def _digests(self, request: Request) -> tuple[str, ...]:
         token = self._cookies.read(request, _COOKIE)

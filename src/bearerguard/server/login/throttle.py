@@ -12,9 +12,10 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, case, delete, insert, select, update
+from sqlalchemy import case, delete, insert, select, update
 
 from bearerguard.server.secret import ServerSecret
+from bearerguard.server.store.connection import Connection
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import login_attempts, remove_expired
 
@@ -165,9 +166,7 @@ def _charge(connection: Connection, digest: str, limit: RateLimit, now: float) -
     """Charge one key; return 0, or the seconds until the next attempt if the limit is used up."""
     whole_at = login_attempts.c.whole_at
     start = case((whole_at > now, whole_at), else_=now)
-    known = connection.execute(
-        select(whole_at).where(login_attempts.c.digest == digest)
-    ).scalar_one_or_none()
+    known = connection.execute(select(whole_at).where(login_attempts.c.digest == digest)).scalar()
     if known is None:
         connection.execute(
             insert(login_attempts).values(digest=digest, whole_at=now + limit.interval)

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NotRequired, TypedDict, Unpack
+from typing import NotRequired, TypedDict, Unpack
 
-from sqlalchemy import Connection, Row, delete, insert, or_, select, update
+from sqlalchemy import bindparam, delete, insert, or_, select, update
+from sqlalchemy.dialects import postgresql
 
+from bearerguard.server.store.connection import (
+    Connection,
+    Executes,
+    Prepared,
+    Row,
+)
 from bearerguard.server.store.schema import (
     REMOVED,
     assertions,
@@ -29,20 +36,23 @@ class ClientRow(TypedDict):
     created_at: float
 
 
-def find(connection: Connection, client_id: str) -> Row[Any] | None:
+_FIND = Prepared(select(clients).where(clients.c.client_id == bindparam("client_id"), stands()))
+_ALL = Prepared(select(clients).where(stands()).order_by(clients.c.created_at))
+
+
+def find(connection: Executes, client_id: str) -> Row | None:
     """Return the row of a client; None if there is none."""
-    query = select(clients).where(clients.c.client_id == client_id, stands())
-    return connection.execute(query).one_or_none()
+    return connection.execute(_FIND, {"client_id": client_id}).one_or_none()
 
 
-def all_clients(connection: Connection) -> list[Row[Any]]:
+def all_clients(connection: Executes) -> list[Row]:
     """Return the rows of all clients, the oldest first."""
-    return list(connection.execute(select(clients).where(stands()).order_by(clients.c.created_at)))
+    return connection.execute(_ALL).all()
 
 
 def add(connection: Connection, **values: Unpack[ClientRow]) -> None:
     """Add a client."""
-    connection.execute(insert(clients).values(**values))
+    connection.execute(insert(clients), values)
 
 
 def remove(connection: Connection, client_id: str) -> bool:
@@ -78,20 +88,22 @@ def is_user(connection: Connection, subject: str) -> bool:
 # Secrets
 
 
-def secrets_of(connection: Connection, client_id: str, now: float) -> list[str]:
-    """Return the digests of a client's valid secrets."""
-    query = select(client_secrets.c.digest).where(
-        client_secrets.c.client_id == client_id,
-        or_(client_secrets.c.expires_at.is_(None), client_secrets.c.expires_at > now),
+_SECRETS = Prepared(
+    select(client_secrets.c.digest, client_secrets.c.expires_at).where(
+        client_secrets.c.client_id == bindparam("client_id")
     )
-    return list(connection.execute(query).scalars())
+)
+
+
+def secrets_of(connection: Executes, client_id: str) -> list[Row]:
+    """Return the digests of a client's secrets, with the times at which they expire, or None."""
+    return connection.execute(_SECRETS, {"client_id": client_id}).all()
 
 
 def add_secret(connection: Connection, client_id: str, digest: str, now: float) -> None:
     """Add a secret."""
-    connection.execute(
-        insert(client_secrets).values(digest=digest, client_id=client_id, created_at=now)
-    )
+    values = {"digest": digest, "client_id": client_id, "created_at": now}
+    connection.execute(insert(client_secrets), values)
 
 
 def renew_secret(connection: Connection, digest: str, newest: str) -> None:
@@ -123,16 +135,28 @@ def end_secrets(connection: Connection, client_id: str, expires_at: float) -> No
 
 def add_origin(connection: Connection, client_id: str, origin: str) -> None:
     """Add an origin."""
-    connection.execute(insert(client_origins).values(client_id=client_id, origin=origin))
+    connection.execute(insert(client_origins), {"client_id": client_id, "origin": origin})
 
 
-def is_origin(connection: Connection, origin: str) -> bool:
+_IS_ORIGIN = Prepared(
+    select(client_origins.c.origin).where(client_origins.c.origin == bindparam("origin")).limit(1)
+)
+
+
+def is_origin(connection: Executes, origin: str) -> bool:
     """Whether a client has registered `origin` (RFC 6454)."""
-    query = select(client_origins.c.origin).where(client_origins.c.origin == origin).limit(1)
-    return connection.execute(query).first() is not None
+    return connection.execute(_IS_ORIGIN, {"origin": origin}).first() is not None
 
 
 # Assertions
+
+_IS_USED = Prepared(select(assertions.c.digest).where(assertions.c.digest == bindparam("digest")))
+# SQLite has the same clause.
+_USE = Prepared(
+    postgresql.insert(assertions)
+    .values(digest=bindparam("digest"), expires_at=bindparam("expires_at"))
+    .on_conflict_do_nothing()
+)
 
 
 def use_assertion(connection: Connection, digests: Sequence[str], expires_at: float) -> bool:
@@ -140,8 +164,8 @@ def use_assertion(connection: Connection, digests: Sequence[str], expires_at: fl
 
     Its digest is looked up under every key of the server and recorded under the first, the newest.
     """
-    known = select(assertions.c.digest).where(assertions.c.digest.in_(digests))
-    if connection.execute(known).first() is not None:
-        return False
-    connection.execute(insert(assertions).values(digest=digests[0], expires_at=expires_at))
-    return True
+    for older in digests[1:]:
+        if connection.execute(_IS_USED, {"digest": older}).first() is not None:
+            return False
+    used = connection.execute(_USE, {"digest": digests[0], "expires_at": expires_at})
+    return used.rowcount == 1

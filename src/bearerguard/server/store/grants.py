@@ -1,14 +1,34 @@
 """Queries for codes, grants, refresh tokens and access tokens.
 
 A change that must happen once is one conditional UPDATE; its row count tells whether it happened.
+Whoever finds a token does so by its digests, one for each secret of the server, the newest first.
 """
 
 from __future__ import annotations
 
-from typing import Any, NotRequired, TypedDict, Unpack
+from collections.abc import Iterable
+from typing import NotRequired, TypedDict, Unpack
 
-from sqlalchemy import Connection, Row, and_, delete, exists, func, insert, select, update
+from sqlalchemy import (
+    and_,
+    bindparam,
+    case,
+    delete,
+    exists,
+    func,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql
 
+from bearerguard.server.store.connection import (
+    Connection,
+    Executes,
+    Prepared,
+    Row,
+    prepared_insert,
+)
+from bearerguard.server.store.people import users
 from bearerguard.server.store.schema import (
     access_tokens,
     clients,
@@ -17,6 +37,16 @@ from bearerguard.server.store.schema import (
     refresh_tokens,
     stands,
 )
+
+
+def _first(connection: Executes, query: Prepared, digests: Iterable[str]) -> Row | None:
+    """Return the row of the first digest that has one."""
+    for digest in digests:
+        row = connection.execute(query, {"digest": digest}).one_or_none()
+        if row is not None:
+            return row
+    return None
+
 
 # Codes
 
@@ -36,29 +66,42 @@ class CodeRow(TypedDict):
     expires_at: float
 
 
+_ADD_CODE = prepared_insert(codes, "redeemed_at", "grant_id")
+_FIND_CODE = Prepared(
+    select(
+        codes,
+        # Disabling a user ends the codes that are stored; one may be stored after that.
+        exists()
+        .where(users.c.user_id == codes.c.user_id, users.c.disabled_at.is_not(None))
+        .label("user_is_disabled"),
+    ).where(codes.c.digest == bindparam("digest"))
+)
+_REDEEM_CODE = Prepared(
+    update(codes)
+    .where(
+        codes.c.digest == bindparam("code"),
+        codes.c.redeemed_at.is_(None),
+        codes.c.expires_at > bindparam("now"),
+        exists().where(clients.c.client_id == codes.c.client_id, stands()),
+    )
+    .values(redeemed_at=bindparam("now"), grant_id=bindparam("grant"))
+)
+
+
 def add_code(connection: Connection, **values: Unpack[CodeRow]) -> None:
     """Add a code."""
-    connection.execute(insert(codes).values(**values))
+    connection.execute(_ADD_CODE, values)
 
 
-def find_code(connection: Connection, *digests: str) -> Row[Any] | None:
-    """Return the row of a code, by its digests under each key; None if there is none."""
-    return connection.execute(select(codes).where(codes.c.digest.in_(digests))).one_or_none()
+def find_code(connection: Executes, *digests: str) -> Row | None:
+    """Return the row of a code, with `user_is_disabled`; None if there is none."""
+    return _first(connection, _FIND_CODE, digests)
 
 
 def redeem_code(connection: Connection, digest: str, grant_id: str, now: float) -> bool:
     """Mark a code as redeemed; False if it was already, has expired, or its client was removed."""
-    redeemed = connection.execute(
-        update(codes)
-        .where(
-            codes.c.digest == digest,
-            codes.c.redeemed_at.is_(None),
-            codes.c.expires_at > now,
-            exists().where(clients.c.client_id == codes.c.client_id, stands()),
-        )
-        .values(redeemed_at=now, grant_id=grant_id)
-    )
-    return redeemed.rowcount == 1
+    values = {"code": digest, "grant": grant_id, "now": now}
+    return connection.execute(_REDEEM_CODE, values).rowcount == 1
 
 
 # Grants
@@ -75,26 +118,31 @@ class GrantRow(TypedDict):
     auth_time: float | None
     created_at: float
     expires_at: float
+    access_expires_at: float | None
+
+
+_ADD_GRANT = prepared_insert(grants, "revoked_at", "generation")
+_FIND_GRANT = Prepared(select(grants).where(grants.c.grant_id == bindparam("grant")))
+_REVOKE_GRANT = Prepared(
+    update(grants)
+    .where(grants.c.grant_id == bindparam("grant"), grants.c.revoked_at.is_(None))
+    .values(revoked_at=bindparam("now"))
+)
 
 
 def add_grant(connection: Connection, **values: Unpack[GrantRow]) -> None:
     """Add a grant."""
-    connection.execute(insert(grants).values(**values))
+    connection.execute(_ADD_GRANT, values)
 
 
-def find_grant(connection: Connection, grant_id: str) -> Row[Any] | None:
+def find_grant(connection: Executes, grant_id: str) -> Row | None:
     """Return the row of a grant; None if there is none."""
-    return connection.execute(select(grants).where(grants.c.grant_id == grant_id)).one_or_none()
+    return connection.execute(_FIND_GRANT, {"grant": grant_id}).one_or_none()
 
 
 def revoke_grant(connection: Connection, grant_id: str, now: float) -> bool:
     """Revoke a grant with all its tokens; False if it was revoked before, or there is none."""
-    revoked = connection.execute(
-        update(grants)
-        .where(grants.c.grant_id == grant_id, grants.c.revoked_at.is_(None))
-        .values(revoked_at=now)
-    )
-    return revoked.rowcount == 1
+    return connection.execute(_REVOKE_GRANT, {"grant": grant_id, "now": now}).rowcount == 1
 
 
 def revoke_grants_of_user(
@@ -108,16 +156,17 @@ def revoke_grants_of_user(
     standing = and_(grants.c.user_id == user_id, grants.c.revoked_at.is_(None))
     if client_id is not None:
         standing = and_(standing, grants.c.client_id == client_id)
-    query = select(grants.c.grant_id).where(standing).order_by(grants.c.created_at)
-    found = list(connection.execute(query).scalars())
+    query = select(grants.c.grant_id, grants.c.access_expires_at).where(standing)
+    found = connection.execute(query.order_by(grants.c.created_at)).all()
     ends = (
         select(func.max(access_tokens.c.expires_at))
         .join(grants, grants.c.grant_id == access_tokens.c.grant_id)
         .where(standing)
     )
-    until: float = connection.execute(ends).scalar() or 0.0
+    last = [connection.execute(ends).scalar(), *(row.access_expires_at for row in found)]
+    until = max((each for each in last if each is not None), default=0.0)
     connection.execute(update(grants).where(standing).values(revoked_at=now))
-    return found, until
+    return [row.grant_id for row in found], until
 
 
 def end_codes_of_user(
@@ -145,58 +194,96 @@ class RefreshTokenRow(TypedDict):
     generation: int
 
 
+_ADD_REFRESH_TOKEN = prepared_insert(refresh_tokens, "used_at", "successor", "sealed_successor")
+_FIND_REFRESH_TOKEN = Prepared(
+    select(
+        refresh_tokens,
+        grants.c.client_id,
+        grants.c.user_id,
+        grants.c.scope,
+        grants.c.resources,
+        grants.c.auth_time,
+        grants.c.revoked_at,
+        grants.c.expires_at.label("granted_until"),
+        grants.c.generation.label("last_generation"),
+    )
+    .join(grants, grants.c.grant_id == refresh_tokens.c.grant_id)
+    .join(clients, clients.c.client_id == grants.c.client_id)
+    .where(refresh_tokens.c.digest == bindparam("digest"), stands())
+)
+_USE_REFRESH_TOKEN = Prepared(
+    update(refresh_tokens)
+    .where(
+        refresh_tokens.c.digest == bindparam("token"),
+        refresh_tokens.c.used_at.is_(None),
+        exists().where(
+            grants.c.grant_id == refresh_tokens.c.grant_id,
+            grants.c.revoked_at.is_(None),
+            clients.c.client_id == grants.c.client_id,
+            stands(),
+        ),
+    )
+    .values(
+        used_at=bindparam("now"),
+        successor=bindparam("next"),
+        sealed_successor=bindparam("sealed"),
+    )
+)
+_COUNT_REFRESH = Prepared(
+    update(grants)
+    .where(grants.c.grant_id == bindparam("grant"))
+    .values(
+        generation=bindparam("count"),
+        access_expires_at=case(
+            (grants.c.access_expires_at > bindparam("until"), grants.c.access_expires_at),
+            else_=bindparam("until"),
+        ),
+    )
+)
+_FORGET_USED = Prepared(
+    delete(refresh_tokens).where(
+        refresh_tokens.c.grant_id == bindparam("grant"),
+        refresh_tokens.c.generation < bindparam("oldest"),
+    )
+)
+
+
 def add_refresh_token(connection: Connection, **values: Unpack[RefreshTokenRow]) -> None:
     """Add a refresh token."""
-    connection.execute(insert(refresh_tokens).values(**values))
+    connection.execute(_ADD_REFRESH_TOKEN, values)
 
 
-def find_refresh_token(connection: Connection, *digests: str) -> Row[Any] | None:
-    """Return the row of a refresh token, by its digests under each key, joined with its grant.
+def find_refresh_token(connection: Executes, *digests: str) -> Row | None:
+    """Return the row of a refresh token, joined with its grant.
 
     The grant's expiry is `granted_until`; its last generation is `last_generation`. Returns None
     if there is no such token, or if its client was removed.
     """
-    query = (
-        select(
-            refresh_tokens,
-            grants.c.client_id,
-            grants.c.user_id,
-            grants.c.scope,
-            grants.c.resources,
-            grants.c.auth_time,
-            grants.c.revoked_at,
-            grants.c.expires_at.label("granted_until"),
-            grants.c.generation.label("last_generation"),
-        )
-        .join(grants, grants.c.grant_id == refresh_tokens.c.grant_id)
-        .join(clients, clients.c.client_id == grants.c.client_id)
-        .where(refresh_tokens.c.digest.in_(digests), stands())
-    )
-    return connection.execute(query).one_or_none()
+    return _first(connection, _FIND_REFRESH_TOKEN, digests)
 
 
 def use_refresh_token(
     connection: Connection, digest: str, *, successor: str, sealed: bytes | None, now: float
 ) -> bool:
-    """Mark a refresh token as used; False if it was used before."""
-    used = connection.execute(
-        update(refresh_tokens)
-        .where(refresh_tokens.c.digest == digest, refresh_tokens.c.used_at.is_(None))
-        .values(used_at=now, successor=successor, sealed_successor=sealed)
-    )
-    return used.rowcount == 1
+    """Mark a refresh token as used.
+
+    Returns False if it was used before, or if its grant was revoked or its client removed.
+    """
+    values = {"token": digest, "next": successor, "sealed": sealed, "now": now}
+    return connection.execute(_USE_REFRESH_TOKEN, values).rowcount == 1
 
 
-def count_refresh(connection: Connection, grant_id: str, generation: int) -> None:
-    """Store the generation of the newest token of a family; remove all but the last two."""
+def count_refresh(
+    connection: Connection, grant_id: str, generation: int, access_expires_at: float
+) -> None:
+    """Store a family's newest generation, and when its last access token expires.
+
+    Removes all of its refresh tokens but the last two.
+    """
     connection.execute(
-        update(grants).where(grants.c.grant_id == grant_id).values(generation=generation)
+        _COUNT_REFRESH, {"grant": grant_id, "count": generation, "until": access_expires_at}
     )
-    connection.execute(
-        delete(refresh_tokens).where(
-            refresh_tokens.c.grant_id == grant_id, refresh_tokens.c.generation < generation - 1
-        )
-    )
+    connection.execute(_FORGET_USED, {"grant": grant_id, "oldest": generation - 1})
 
 
 # Access tokens
@@ -216,35 +303,83 @@ class AccessTokenRow(TypedDict):
     expires_at: float
 
 
+_ADD_ACCESS_TOKEN = prepared_insert(access_tokens, "revoked_at")
+# SQLite has the same clause.
+_KEEP_ACCESS_TOKEN = Prepared(
+    postgresql.insert(access_tokens)
+    .values(
+        {
+            column.name: bindparam(column.name)
+            for column in access_tokens.columns
+            if column.name != "revoked_at"
+        }
+    )
+    .on_conflict_do_nothing()
+)
+_FIND_ACCESS_TOKEN = Prepared(
+    select(access_tokens, grants.c.revoked_at.label("grant_revoked_at"))
+    .join(grants, grants.c.grant_id == access_tokens.c.grant_id, isouter=True)
+    .where(access_tokens.c.token_key == bindparam("digest"))
+)
+_JWT_STATE = Prepared(
+    select(
+        exists()
+        .where(
+            access_tokens.c.token_key == bindparam("token"), access_tokens.c.revoked_at.is_not(None)
+        )
+        .label("revoked"),
+        exists()
+        .where(grants.c.grant_id == bindparam("grant"), grants.c.revoked_at.is_(None))
+        .label("granted"),
+    )
+)
+_END_OF_ACCESS = Prepared(
+    select(
+        grants.c.access_expires_at,
+        select(func.max(access_tokens.c.expires_at))
+        .where(access_tokens.c.grant_id == grants.c.grant_id)
+        .scalar_subquery()
+        .label("stored"),
+    ).where(grants.c.grant_id == bindparam("grant"))
+)
+_REVOKE_ACCESS_TOKEN = Prepared(
+    update(access_tokens)
+    .where(access_tokens.c.token_key == bindparam("token"), access_tokens.c.revoked_at.is_(None))
+    .values(revoked_at=bindparam("now"))
+)
+
+
 def add_access_token(connection: Connection, **values: Unpack[AccessTokenRow]) -> None:
     """Add an access token."""
-    connection.execute(insert(access_tokens).values(**values))
+    connection.execute(_ADD_ACCESS_TOKEN, {"auth_time": None, **values})
 
 
-def find_access_token(connection: Connection, *token_keys: str) -> Row[Any] | None:
+def keep_access_token(connection: Connection, **values: Unpack[AccessTokenRow]) -> None:
+    """Add an access token unless it has a row already."""
+    connection.execute(_KEEP_ACCESS_TOKEN, {"auth_time": None, **values})
+
+
+def find_access_token(connection: Executes, *token_keys: str) -> Row | None:
     """Return the row of an access token, by its possible keys, with `grant_revoked_at`.
 
     The keys are the `jti` of a JWT, or the digests of an opaque token. None if there is no row.
     """
-    query = (
-        select(access_tokens, grants.c.revoked_at.label("grant_revoked_at"))
-        .join(grants, and_(grants.c.grant_id == access_tokens.c.grant_id), isouter=True)
-        .where(access_tokens.c.token_key.in_(token_keys))
-    )
-    return connection.execute(query).one_or_none()
+    return _first(connection, _FIND_ACCESS_TOKEN, token_keys)
+
+
+def jwt_state(connection: Executes, token_id: str, grant_id: str | None) -> tuple[bool, bool]:
+    """Return whether a JWT was revoked by itself, and whether its grant is valid."""
+    values = {"token": token_id, "grant": grant_id}
+    revoked, granted = connection.execute(_JWT_STATE, values).all()[0]
+    return bool(revoked), bool(granted)
 
 
 def end_of_access_tokens(connection: Connection, grant_id: str) -> float:
     """Return the expiry of a grant's last access token in Unix seconds; 0 if there is none."""
-    query = select(func.max(access_tokens.c.expires_at)).where(access_tokens.c.grant_id == grant_id)
-    return connection.execute(query).scalar() or 0.0
+    row = connection.execute(_END_OF_ACCESS, {"grant": grant_id}).first()
+    return 0.0 if row is None else max(row.access_expires_at or 0.0, row.stored or 0.0)
 
 
 def revoke_access_token(connection: Connection, token_key: str, now: float) -> bool:
     """Revoke an access token that has a row; False if it was revoked before, or has no row."""
-    revoked = connection.execute(
-        update(access_tokens)
-        .where(access_tokens.c.token_key == token_key, access_tokens.c.revoked_at.is_(None))
-        .values(revoked_at=now)
-    )
-    return revoked.rowcount == 1
+    return connection.execute(_REVOKE_ACCESS_TOKEN, {"token": token_key, "now": now}).rowcount == 1

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NotRequired, TypedDict, Unpack
+from typing import NotRequired, TypedDict, Unpack
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 
+from bearerguard.server.store.connection import Connection, Executes, Prepared, Row
 from bearerguard.server.store.schema import clients, signing_keys
 
 
@@ -26,15 +27,17 @@ class KeyRow(NewKey):
     retires_at: NotRequired[float | None]
 
 
-def all_keys(connection: Connection) -> list[Row[Any]]:
+_ALL = Prepared(select(signing_keys).order_by(signing_keys.c.active_at, signing_keys.c.created_at))
+
+
+def all_keys(connection: Executes) -> list[Row]:
     """Return the rows of all keys, in the order in which they sign."""
-    query = select(signing_keys).order_by(signing_keys.c.active_at, signing_keys.c.created_at)
-    return list(connection.execute(query))
+    return connection.execute(_ALL).all()
 
 
 def add(connection: Connection, **values: Unpack[KeyRow]) -> None:
     """Add a key."""
-    connection.execute(insert(signing_keys).values(**values))
+    connection.execute(insert(signing_keys), values)
 
 
 def seal(connection: Connection, kid: str, sealed: bytes) -> None:
@@ -79,6 +82,9 @@ def remove_retired(connection: Connection, now: float) -> None:
     connection.execute(delete(signing_keys).where(signing_keys.c.retires_at <= now))
 
 
+_LONGEST = Prepared(select(func.max(clients.c.access_lifetime)))
+
+
 def longest_access_lifetime(connection: Connection) -> float:
     """Return the longest `access_token_lifetime` of all clients in seconds; 0 if none has one."""
-    return connection.execute(select(func.max(clients.c.access_lifetime))).scalar() or 0.0
+    return connection.execute(_LONGEST).scalar() or 0.0

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from sqlalchemy import (
     Column,
-    Connection,
     Double,
     ForeignKey,
     Index,
     String,
     Table,
     Text,
+    bindparam,
     delete,
     select,
 )
 
+from bearerguard.server.store.connection import Connection, Executes, Prepared
 from bearerguard.server.store.schema import metadata
 
 _DIGEST = String(64)
@@ -84,9 +85,13 @@ def remove_expired(connection: Connection, at: Column[float], now: float) -> Non
     connection.execute(delete(table).where(digest.in_(expired)))
 
 
-def is_disabled(connection: Connection, user_id: str) -> bool:
-    """Whether a user's account is disabled; False for users of an app's own login."""
-    query = select(users.c.user_id).where(
-        users.c.user_id == user_id, users.c.disabled_at.is_not(None)
+_IS_DISABLED = Prepared(
+    select(users.c.user_id).where(
+        users.c.user_id == bindparam("user"), users.c.disabled_at.is_not(None)
     )
-    return connection.execute(query).first() is not None
+)
+
+
+def is_disabled(connection: Executes, user_id: str) -> bool:
+    """Whether a user's account is disabled; False for users of an app's own login."""
+    return connection.execute(_IS_DISABLED, {"user": user_id}).first() is not None

@@ -6,6 +6,7 @@ a bounded number of rows, dependent rows included.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -13,15 +14,16 @@ from typing import Any, TypeAlias
 from sqlalchemy import (
     Column,
     ColumnElement,
-    Connection,
     Table,
     and_,
     delete,
     exists,
+    or_,
     select,
     update,
 )
 
+from bearerguard.server.store.connection import Connection, Executes
 from bearerguard.server.store.people import consents, login_attempts, sessions
 from bearerguard.server.store.schema import (
     access_tokens,
@@ -57,22 +59,23 @@ class Slice:
 
 # Called with the time, the refresh grace in seconds and the maximum number of rows; returns the
 # next slice, None if nothing is due.
-Kind: TypeAlias = Callable[[Connection, float, float, int], Slice | None]
+Kind: TypeAlias = Callable[[Executes, float, float, int], Slice | None]
 # Called with the time and the refresh grace; returns the condition of the rows that are due.
 _Condition: TypeAlias = Callable[[float, float], ColumnElement[bool]]
-_Action: TypeAlias = Callable[[Connection, Sequence[Any], ColumnElement[bool]], int]
+# Called with the keys of rows, the condition that they must still meet, and the time.
+_Action: TypeAlias = Callable[[Connection, Sequence[Any], ColumnElement[bool], float], int]
 
 
 def _slices(key: Column[Any], at: Column[Any], is_due: _Condition, act: _Action) -> Kind:
     """Return a kind that calls `act` for the rows that are due, the oldest by `at` first."""
 
-    def look(connection: Connection, now: float, grace: float, most: int) -> Slice | None:
+    def look(connection: Executes, now: float, grace: float, most: int) -> Slice | None:
         due = is_due(now, grace)
         query = select(key).where(due).order_by(at).limit(most)
-        found = connection.execute(query).scalars().all()
+        found = connection.execute(query).scalars()
         if not found:
             return None
-        return Slice(lambda writing: act(writing, found, due), last=len(found) < most)
+        return Slice(lambda writing: act(writing, found, due, now), last=len(found) < most)
 
     return look
 
@@ -81,13 +84,15 @@ def _rows(key: Column[Any], at: Column[Any], is_due: _Condition | None = None) -
     """Return a kind that removes the rows that are due; by default those whose `at` has passed."""
     table: Table = key.table
 
-    def remove(connection: Connection, keys: Sequence[Any], due: ColumnElement[bool]) -> int:
+    def remove(
+        connection: Connection, keys: Sequence[Any], due: ColumnElement[bool], now: float
+    ) -> int:
         # The condition again: a row may have been renewed since it was found.
         removing = delete(table).where(key.in_(keys), due)
         if table not in _TOKENS:
             return connection.execute(removing).rowcount
-        grant_ids = connection.execute(removing.returning(table.c.grant_id)).scalars().all()
-        return len(grant_ids) + _remove_empty_grants(connection, grant_ids)
+        grant_ids = connection.execute(removing.returning(table.c.grant_id)).scalars()
+        return len(grant_ids) + _remove_empty_grants(connection, grant_ids, now)
 
     return _slices(key, at, is_due or (lambda now, _: at <= now), remove)
 
@@ -99,31 +104,39 @@ _TOKENS: Mapping[Table, Column[Any]] = {
 }
 
 
-def _is_empty() -> ColumnElement[bool]:
-    """Return the condition that a grant has no token left, so that none can be issued from it."""
+def _is_empty(now: float) -> ColumnElement[bool]:
+    """Return the condition that a grant has no valid token, so that none can be issued from it."""
+    ends = grants.c.access_expires_at
     return and_(
+        or_(ends.is_(None), ends <= now),
         *(~exists().where(table.c.grant_id == grants.c.grant_id) for table in _TOKENS),
     )
 
 
-def _remove_empty_grants(connection: Connection, grant_ids: Sequence[str | None]) -> int:
-    removing = delete(grants).where(grants.c.grant_id.in_(set(grant_ids)), _is_empty())
+def _remove_empty_grants(
+    connection: Connection, grant_ids: Sequence[str | None], now: float = math.inf
+) -> int:
+    """Remove those of some grants that have no valid token; JWTs that expire by `now` are none."""
+    known = sorted({each for each in grant_ids if each is not None})
+    if not known:
+        return 0
+    removing = delete(grants).where(grants.c.grant_id.in_(known), _is_empty(now))
     return connection.execute(removing).rowcount
 
 
 def _grants_with_tokens(
-    connection: Connection, which: ColumnElement[bool], at: Column[Any], most: int
+    connection: Executes, which: ColumnElement[bool], at: Column[Any], most: int
 ) -> Slice | None:
     """Return a slice: tokens of some grants, and those of the grants that then have none left."""
     query = select(grants.c.grant_id).where(which).order_by(at).limit(_GRANTS)
-    grant_ids = connection.execute(query).scalars().all()
+    grant_ids = connection.execute(query).scalars()
     if not grant_ids:
         return None
     found: dict[Table, Sequence[Any]] = {}
     for table, key in _TOKENS.items():
         left = most - sum(map(len, found.values()))
         of_grants = select(key).where(table.c.grant_id.in_(grant_ids)).limit(left)
-        found[table] = connection.execute(of_grants).scalars().all()
+        found[table] = connection.execute(of_grants).scalars()
 
     def remove(writing: Connection) -> int:
         removed = sum(
@@ -136,13 +149,13 @@ def _grants_with_tokens(
     return Slice(remove, last=False)
 
 
-def _revoked_grants(connection: Connection, _now: float, _grace: float, most: int) -> Slice | None:
+def _revoked_grants(connection: Executes, _now: float, _grace: float, most: int) -> Slice | None:
     """Remove revoked grants with their tokens: a token without a row is refused as unknown."""
     revoked_at = grants.c.revoked_at
     return _grants_with_tokens(connection, revoked_at.is_not(None), revoked_at, most)
 
 
-def removed_clients(connection: Connection, _now: float, _grace: float, most: int) -> Slice | None:
+def removed_clients(connection: Executes, _now: float, _grace: float, most: int) -> Slice | None:
     """Remove the rows that belong to removed clients, and then the clients' own rows."""
     query = select(clients.c.client_id).where(clients.c.access_lifetime < 0.0)
     client_id = connection.execute(query.limit(1)).scalar()
@@ -155,7 +168,7 @@ def removed_clients(connection: Connection, _now: float, _grace: float, most: in
     for key in (access_tokens.c.token_key, codes.c.digest, consents.c.user_id):
         table: Table = key.table
         its_own = table.c.client_id == client_id
-        keys = connection.execute(select(key).where(its_own).limit(most)).scalars().all()
+        keys = connection.execute(select(key).where(its_own).limit(most)).scalars()
         if keys:
             removing = delete(table).where(its_own, key.in_(keys))
             break
@@ -166,7 +179,7 @@ def removed_clients(connection: Connection, _now: float, _grace: float, most: in
 
 
 def _forget_successors(
-    connection: Connection, keys: Sequence[Any], due: ColumnElement[bool]
+    connection: Connection, keys: Sequence[Any], due: ColumnElement[bool], _now: float
 ) -> int:
     """Remove the sealed successors of refresh tokens whose rows stay."""
     forgetting = update(refresh_tokens).where(refresh_tokens.c.digest.in_(keys), due)
@@ -206,8 +219,8 @@ KINDS: Mapping[str, Kind] = {
     "empty grants": _slices(
         grants.c.grant_id,
         grants.c.expires_at,
-        lambda now, _: (grants.c.expires_at <= now) & _is_empty(),
-        lambda connection, grant_ids, _: _remove_empty_grants(connection, grant_ids),
+        lambda now, _: (grants.c.expires_at <= now) & _is_empty(now),
+        lambda connection, grant_ids, _, now: _remove_empty_grants(connection, grant_ids, now),
     ),
     "assertions": _rows(assertions.c.digest, assertions.c.expires_at),
     "client secrets": _rows(client_secrets.c.digest, client_secrets.c.expires_at),

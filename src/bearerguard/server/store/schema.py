@@ -7,6 +7,7 @@ JSON text. The migrations in `migrations/versions` create exactly these tables (
 from __future__ import annotations
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     ColumnElement,
     Double,
@@ -116,6 +117,8 @@ grants: Table = Table(
     # No refresh token of the family outlives this.
     Column("expires_at", Double, nullable=False),
     Column("revoked_at", Double),
+    # When its last access token expires: JWTs have no rows. NULL if an earlier version made them.
+    Column("access_expires_at", Double),
     # The generation of the family's last refresh token.
     Column("generation", Integer, nullable=False, server_default=text("0")),
     Index(None, "client_id"),
@@ -183,7 +186,7 @@ refresh_tokens: Table = Table(
     ),
 )
 
-# Access tokens that belong to a grant, that are opaque, or that were revoked.
+# Access tokens that are opaque, or that were revoked. Earlier versions stored those of grants, too.
 access_tokens: Table = Table(
     "access_tokens",
     metadata,
@@ -236,4 +239,13 @@ upkeep: Table = Table(
     metadata,
     Column("task", String(32), primary_key=True),
     Column("taken_until", Double, nullable=False),
+)
+
+# The versions of what processes keep in memory: "clients", with their secrets and origins, and
+# "keys". Triggers of the tables count every change, whoever makes it.
+changes: Table = Table(
+    "changes",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("version", BigInteger, nullable=False),
 )

@@ -1,7 +1,7 @@
 """Access tokens, created and looked up: JWTs (RFC 9068) or opaque, as the resource demands.
 
 Creating a token writes nothing: the caller stores its row, if it has one, in its own transaction.
-The JWT of a client's own has no row until it is revoked.
+A JWT has no row until it is revoked: it is valid as long as its grant is, if it has one.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row
-
 from bearerguard.errors import TokenError
 from bearerguard.protocol import jwt_claims, names, scope
 from bearerguard.protocol.jose import jwt
 from bearerguard.server.clients.client import Client
+from bearerguard.server.clients.registry import ClientRegistry
 from bearerguard.server.http.oauth_error import invalid_target
 from bearerguard.server.secret import ServerSecret
 from bearerguard.server.settings import Resource, Settings
-from bearerguard.server.store import clients as client_rows
 from bearerguard.server.store import grants as rows
+from bearerguard.server.store.connection import Row
+from bearerguard.server.store.database import Database
 from bearerguard.server.store.grants import AccessTokenRow
 from bearerguard.server.tokens.key_ring import KeyRing
 
@@ -44,10 +44,11 @@ class Authorization:
 
 @dataclass(frozen=True, slots=True)
 class NewAccessToken:
-    """A new access token; `row` is what must be stored of it, or None."""
+    """A new access token; `row` is what must be stored of it, or None. Times are Unix seconds."""
 
     value: str = field(repr=False)
     expires_in: int
+    expires_at: float
     row: AccessTokenRow | None = field(repr=False)
 
 
@@ -76,14 +77,18 @@ class AccessTokens:
 
     def __init__(
         self,
+        *,
+        database: Database,
         settings: Settings,
+        clients: ClientRegistry,
         keys: KeyRing,
         secret: ServerSecret,
         clock: Callable[[], float],
-        *,
         any_issuer: bool = False,
     ) -> None:
         self._any_issuer = any_issuer
+        self._database = database
+        self._clients = clients
         self._settings = settings
         self._keys = keys
         self._secret = secret
@@ -120,33 +125,32 @@ class AccessTokens:
         if "opaque" in kinds:
             value = _OPAQUE_PREFIX + secrets.token_urlsafe(32)
             key = self._secret.digest(_OPAQUE, value)
-            return NewAccessToken(value, lifetime, self._row(authorization, content, key))
+            row = self._row(authorization, content, key)
+            return NewAccessToken(value, lifetime, now + lifetime, row)
         value = self._keys.sign(content, names.ACCESS_TOKEN_JWT)
-        belongs = authorization.grant_id is not None
-        return NewAccessToken(
-            value, lifetime, self._row(authorization, content, content["jti"]) if belongs else None
-        )
+        return NewAccessToken(value, lifetime, now + lifetime, None)
 
-    def find(self, connection: Connection, value: str) -> FoundAccessToken | None:
+    def find(self, value: str) -> FoundAccessToken | None:
         """Return what is known of a presented token, or None if it is not this server's."""
-        content = self._signed_claims(connection, value)
+        content = self._signed_claims(value)
         if content is None:
-            row = rows.find_access_token(connection, *self._secret.digests(_OPAQUE, value))
+            row = rows.find_access_token(self._database, *self._secret.digests(_OPAQUE, value))
             if row is None:
                 return None
             content = self._stored_claims(row)
+            valid = row.revoked_at is None and row.grant_revoked_at is None
         else:
-            row = rows.find_access_token(connection, content["jti"])
+            grant_id = content.get("sid")
+            revoked, granted = rows.jwt_state(self._database, content["jti"], grant_id)
+            # Pruning removes revoked grants: a token of a grant that is gone is not valid.
+            valid = not revoked and (granted or grant_id is None)
         key = content["jti"]
-        revoked = row is not None and (row.revoked_at or row.grant_revoked_at) is not None
         client_id = content["client_id"]
-        client = client_rows.find(connection, client_id)
+        client = self._clients.find(client_id)
         now = self._clock()
         active = (
-            not revoked
+            valid
             and now < content["exp"]
-            # A token of a grant has a row as long as the grant is valid.
-            and (row is not None or "sid" not in content)
             # A client id may be used again: tokens of the former client are not the new one's.
             and client is not None
             # (A client that was created in the future only shows that the clock was set back.)
@@ -192,7 +196,7 @@ class AccessTokens:
             "expires_at": content["exp"],
         }
 
-    def _stored_claims(self, row: Row[Any]) -> dict[str, Any]:
+    def _stored_claims(self, row: Row) -> dict[str, Any]:
         audience = json.loads(row.audience)
         content = {
             "iss": self._settings.issuer,
@@ -211,7 +215,7 @@ class AccessTokens:
             content["auth_time"] = int(row.auth_time)
         return content
 
-    def _signed_claims(self, connection: Connection, value: str) -> dict[str, Any] | None:
+    def _signed_claims(self, value: str) -> dict[str, Any] | None:
         """Return the claims of a JWT that this server signed as an access token, else None."""
         try:
             token = jwt.parse(value.encode("ascii", "replace"))
@@ -221,7 +225,7 @@ class AccessTokens:
         except (TokenError, KeyError):
             return None
         named = self._any_issuer or token.claims.get("iss") == self._settings.issuer
-        return token.claims if named and self._keys.verifies(connection, token, header) else None
+        return token.claims if named and self._keys.verifies(token, header) else None
 
 
 def row_for(known: FoundAccessToken) -> AccessTokenRow:
@@ -230,7 +234,7 @@ def row_for(known: FoundAccessToken) -> AccessTokenRow:
     return {
         "token_key": known.token_key,
         "client_id": known.client_id,
-        "grant_id": None,
+        "grant_id": known.grant_id,
         "subject": content["sub"],
         "scope": content["scope"],
         "audience": json.dumps(sorted(known.audience)),

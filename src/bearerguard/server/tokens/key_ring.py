@@ -1,16 +1,14 @@
 """The life of signing keys: made once, published before they sign, kept until no token needs them.
 
-Processes share them through the store. It is read whenever a key is needed, so that a key that one
-process withdraws is withdrawn in all of them at once. Only parsed rows are kept in memory.
+Processes share them through the store. Its version is read for each request that needs a key, so
+that a key that one process withdraws is withdrawn in all of them at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
-
-from sqlalchemy import Connection, Row
 
 from bearerguard.errors import ConfigurationError, SigningKeyError, StoreUnavailable, quoted
 from bearerguard.protocol.jose.jwt import Header, SignedToken
@@ -22,7 +20,9 @@ from bearerguard.server.revocations import Revocations
 from bearerguard.server.secret import VARIABLE, ServerSecret
 from bearerguard.server.settings import Settings
 from bearerguard.server.store import keys as rows
+from bearerguard.server.store.connection import Connection
 from bearerguard.server.store.database import Database
+from bearerguard.server.store.versions import Versions, stored
 from bearerguard.server.tokens import signing_key
 from bearerguard.server.tokens.signing_key import SigningKey
 
@@ -34,9 +34,9 @@ PUBLICATION_LEAD = 2.0 * CACHE_SECONDS
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
-    """The stored keys, in the order in which they sign."""
+    """The stored keys of one version, in the order in which they sign."""
 
-    rows: tuple[Row[Any], ...] = field(repr=False)
+    version: int
     keys: tuple[SigningKey, ...]
 
     def reached(self, now: float) -> float:
@@ -64,9 +64,11 @@ class KeyRing:
         settings: Settings,
         audit: Audit,
         revocations: Revocations,
+        versions: Versions,
         clock: Callable[[], float],
     ) -> None:
         self._database = database
+        self._versions = versions
         self._revocations = revocations
         self._sealer = secret.sealer("signing keys")
         self._newest_sealer = secret.newest_sealer("signing keys")
@@ -74,7 +76,7 @@ class KeyRing:
         self._audit = audit
         self._clock = clock
         self._private: dict[str, PrivateKey] = {}
-        self._snapshot = _Snapshot((), ())
+        self._snapshot = _Snapshot(-1, ())
         self._rotating = ProcessLock()
 
     def ensure(self) -> None:
@@ -106,12 +108,12 @@ class KeyRing:
         """Return claims as a JWT of type `typ`, signed with the current key."""
         return self._signing().sign({"typ": typ}, claims)
 
-    def verifies(self, connection: Connection, token: SignedToken, header: Header) -> bool:
+    def verifies(self, token: SignedToken, header: Header) -> bool:
         """Whether a published key of this server signed it."""
         return any(
             key.kid == header.kid
             and key.verification.verifies(header.algorithm, token.signing_input, token.signature)
-            for key in self._read(connection).published(self._clock())
+            for key in self._load().published(self._clock())
         )
 
     def jwks(self) -> dict[str, Any]:
@@ -188,6 +190,7 @@ class KeyRing:
                 )
             self._keep_newest(connection)
             self._revocations.note(connection, [("kid", kid)], now)
+        self._versions.forget()
         self._audit.emit("key_withdrawn", kid=kid, algorithm=gone.algorithm)
         if in_use is gone:
             self._audit.emit(
@@ -234,6 +237,7 @@ class KeyRing:
                 retires_at = active_at + longest + PUBLICATION_LEAD
                 rows.retire(connection, active_before=active_at, retires_at=retires_at)
                 rows.add(connection, created_at=now, active_at=active_at, **values)
+        self._versions.forget()
         if kid == values["kid"]:
             self._audit.emit("key_made", kid=kid, algorithm=self._settings.signing.algorithm)
         return kid
@@ -271,21 +275,23 @@ class KeyRing:
             return signing_key.open_private(key, self._sealer)
         except SealError:
             raise ConfigurationError(
-                f"{VARIABLE}: the keys in {self._database.path} were sealed with another"
+                f"{VARIABLE}: the keys in {self._database.name} were sealed with another"
                 " secret: set the one that they were made with"
             ) from None
 
     def _load(self) -> _Snapshot:
+        """Return the stored keys, read again if they have changed."""
+        snapshot = self._snapshot
+        if snapshot.version == self._versions.current().keys:
+            return snapshot
         with self._database.read() as connection:
-            return self._read(connection)
+            snapshot = self._read(connection)
+        kids = {key.kid for key in snapshot.keys}
+        self._private = {kid: each for kid, each in self._private.items() if kid in kids}
+        self._snapshot = snapshot
+        return snapshot
 
     def _read(self, connection: Connection) -> _Snapshot:
-        """Return the keys that the transaction sees; unchanged rows are not parsed again."""
-        found = tuple(rows.all_keys(connection))
-        snapshot = self._snapshot
-        if found != snapshot.rows:
-            snapshot = _Snapshot(found, tuple(map(SigningKey.from_row, found)))
-            kids = {key.kid for key in snapshot.keys}
-            self._private = {kid: each for kid, each in self._private.items() if kid in kids}
-            self._snapshot = snapshot
-        return snapshot
+        """Return the keys that a transaction sees."""
+        version = stored(connection).keys
+        return _Snapshot(version, tuple(map(SigningKey.from_row, rows.all_keys(connection))))

@@ -12,9 +12,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from typing import Any
-
-from sqlalchemy import Connection, Row
 
 from bearerguard.protocol.jose import base64url
 from bearerguard.runtime.sealing import Sealer, SealError
@@ -22,6 +19,7 @@ from bearerguard.server.clients.client import Client
 from bearerguard.server.secret import ServerSecret
 from bearerguard.server.settings import Settings
 from bearerguard.server.store import grants as rows
+from bearerguard.server.store.connection import Connection, Executes, Row
 
 _PREFIX = "bgr_"
 _PURPOSE = "refresh token successor"
@@ -52,12 +50,12 @@ class RefreshTokens:
         """Return the digest that is stored instead of a token."""
         return self._secret.digest("refresh token", token)
 
-    def find(self, connection: Connection, token: str) -> Row[Any] | None:
+    def find(self, connection: Executes, token: str) -> Row | None:
         """Return the row of a presented token; see `rows.find_refresh_token`."""
         digests = self._secret.digests("refresh token", token)
         return rows.find_refresh_token(connection, *digests)
 
-    def find_spent(self, connection: Connection, token: str) -> Row[Any] | None:
+    def find_spent(self, connection: Executes, token: str) -> Row | None:
         """Return the grant of a token that was used and no longer has a row, else None.
 
         The last token of a family was never used: without a row, it has expired.

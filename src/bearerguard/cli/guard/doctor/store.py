@@ -8,13 +8,15 @@ from __future__ import annotations
 import sqlite3
 import stat
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from sqlalchemy import Connection, create_engine, func, make_url, select
-from sqlalchemy.exc import ArgumentError, DatabaseError
+from sqlalchemy import func, make_url, select
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.exc import ArgumentError
 
 from bearerguard.cli.guard.doctor.finding import Finding, Rule, counted
 from bearerguard.cli.guard.doctor.server import KnownClient
@@ -25,6 +27,8 @@ from bearerguard.server.clients.client import AUTHORIZATION_CODE, Client
 from bearerguard.server.settings import Lifetimes, SigningKeys
 from bearerguard.server.store import clients as client_rows
 from bearerguard.server.store import keys as key_rows
+from bearerguard.server.store.connection import Connection
+from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import users
 from bearerguard.server.store.schema import access_tokens, client_secrets, grants, refresh_tokens
 
@@ -109,7 +113,7 @@ _LIFETIMES, _KEYS = Lifetimes(), SigningKeys()
 class Stored:
     """What was read from a server's database; times are in Unix seconds, lifetimes in seconds."""
 
-    mode: int
+    mode: int | None  # of the file, if the database is one
     clients: Sequence[Client]
     secrets: Sequence[tuple[str, float]]
     keys: Sequence[Any]
@@ -127,22 +131,32 @@ def read(store: str, now: float) -> Stored:
     Raises:
         ConfigurationError: it cannot be opened, or does not have the tables of this version.
     """
+    if _backend(store) == "postgresql":
+        database = Database(store, connections=1, create=False)
+        try:
+            with database.read() as connection:
+                return _read(connection, None, now)
+        finally:
+            database.close()
     path = _path(store)
-    engine = create_engine("sqlite+pysqlite://", creator=lambda: _connected(path))
     try:
-        with engine.connect() as connection:
+        with closing(_connected(path)) as driver:
+            connection = Connection(driver, sqlite.dialect())
             return _read(connection, path.stat().st_mode, now)
-    except DatabaseError as error:
+    except sqlite3.DatabaseError as error:
         raise ConfigurationError(
             f"--store: {path} is not a server's database of this version: pass the"
             " server's database; the server migrates an older one when it starts"
         ) from error
-    finally:
-        engine.dispose()
 
 
 def _connected(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
+
+
+def _backend(store: str) -> str:
+    scheme = store.partition(":")[0].partition("+")[0]
+    return {"postgres": "postgresql"}.get(scheme, scheme)
 
 
 def _path(store: str) -> Path:
@@ -158,7 +172,7 @@ def _path(store: str) -> Path:
     return path
 
 
-def _read(connection: Connection, mode: int, now: float) -> Stored:
+def _read(connection: Connection, mode: int | None, now: float) -> Stored:
     secret = client_secrets.c
     valid = select(secret.client_id, secret.created_at).where(
         func.coalesce(secret.expires_at, now + 1) > now
@@ -182,12 +196,12 @@ def _read(connection: Connection, mode: int, now: float) -> Stored:
         [Client.from_row(row) for row in client_rows.all_clients(connection)],
         [(row[0], row[1]) for row in connection.execute(valid)],
         key_rows.all_keys(connection),
-        connection.execute(select(func.count()).select_from(users)).scalar_one(),
-        list(connection.execute(nameless).scalars()),
+        connection.execute(select(func.count()).select_from(users)).scalar(),
+        connection.execute(nameless).scalars(),
         connection.execute(longest).scalar() or 0.0,
         connection.execute(consent).scalar() or 0.0,
-        connection.execute(refreshed).scalar_one(),
-        list(connection.execute(several).scalars()),
+        connection.execute(refreshed).scalar(),
+        connection.execute(several).scalars(),
     )
 
 
@@ -201,7 +215,9 @@ def known_client(stored: Stored) -> KnownClient | None:
 
 def findings(stored: Stored, now: float) -> Iterator[Finding]:
     """Check what was read, at a time in Unix seconds."""
-    if stored.mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if stored.mode is None:
+        pass
+    elif stored.mode & (stat.S_IRWXG | stat.S_IRWXO):
         yield FILE.problem(f"the mode of the database is {stat.S_IMODE(stored.mode):o}")
     else:
         yield FILE.ok(f"the mode of the database is {stat.S_IMODE(stored.mode):o}")

@@ -1,0 +1,58 @@
+"""Versions of what processes keep in memory; when the access tokens of a grant expire."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+
+_TABLES = {
+    "clients": "clients",
+    "client_secrets": "clients",
+    "client_origins": "clients",
+    "signing_keys": "keys",
+}
+_EVENTS = ("INSERT", "UPDATE", "DELETE")
+
+
+def upgrade() -> None:
+    """Add the versions with their triggers, and the column of grants."""
+    op.create_table(
+        "changes",
+        sa.Column("name", sa.String(length=32), nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_changes")),
+    )
+    op.execute("INSERT INTO changes (name, version) VALUES ('clients', 0), ('keys', 0)")
+    if op.get_bind().dialect.name == "sqlite":
+        _add_triggers_of_sqlite()
+    else:
+        _add_triggers_of_postgresql()
+    op.add_column("grants", sa.Column("access_expires_at", sa.Double(), nullable=True))
+    op.execute(
+        "UPDATE grants SET access_expires_at = (SELECT MAX(expires_at) FROM access_tokens"
+        " WHERE access_tokens.grant_id = grants.grant_id)"
+    )
+
+
+def _add_triggers_of_sqlite() -> None:
+    for table, name in _TABLES.items():
+        for event in _EVENTS:
+            op.execute(
+                f"CREATE TRIGGER changes_{table}_{event.lower()} AFTER {event} ON {table} BEGIN"  # noqa: S608
+                f" UPDATE changes SET version = version + 1 WHERE name = '{name}'; END"
+            )
+
+
+def _add_triggers_of_postgresql() -> None:
+    op.execute(
+        "CREATE FUNCTION bearerguard_changed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " UPDATE changes SET version = version + 1 WHERE name = TG_ARGV[0]; RETURN NULL; END $$"
+    )
+    for table, name in _TABLES.items():
+        op.execute(
+            f"CREATE TRIGGER changes_{table} AFTER {' OR '.join(_EVENTS)} OR TRUNCATE ON {table}"
+            f" FOR EACH STATEMENT EXECUTE FUNCTION bearerguard_changed('{name}')"
+        )

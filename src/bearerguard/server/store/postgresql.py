@@ -1,0 +1,288 @@
+"""PostgreSQL, for a server of several processes or machines, by psycopg.
+
+Transactions that write are of two kinds. Most run beside each other: what must happen once in them
+is decided by one conditional statement, for whose row PostgreSQL lets them wait. Those that need to
+see all others finished, such as the revocation of everything that a user has allowed, run alone:
+each transaction takes one advisory lock, shared or exclusive.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import threading
+import time
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection as AlchemyConnection
+from sqlalchemy import NullPool, create_engine
+from sqlalchemy.dialects.postgresql import psycopg as dialects
+from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import ProgrammingError
+
+from bearerguard.errors import ConfigurationError, StoreUnavailable
+from bearerguard.runtime.extras import Extra
+from bearerguard.runtime.process_lock import ProcessLock
+from bearerguard.server.store.connection import WRITE_LOCK
+from bearerguard.server.store.schema import metadata
+
+with Extra("postgresql", needed_by="a postgresql:// store"):
+    import psycopg
+    from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+# Seconds for which a statement may take, and wait for locks, before the response is 503.
+_STATEMENT_SECONDS = 10.0
+# Seconds after which the connection of a transaction that has not ended is cut: a paused server or
+# a broken network gives no error by itself.
+_CUT_SECONDS = 15.0
+# Seconds for connecting to each host, and until the next attempt after a failure: others get 503
+# at once meanwhile.
+_CONNECT_SECONDS, _PAUSE = 3.0, 0.5
+# Seconds after which the server ends the transaction of a client that has vanished.
+_IDLE_SECONDS = 30.0
+_OWN, _VERSION = "signing_keys", "alembic_version"
+# The SQLSTATEs of a server that does not write any more: it became a standby, or is stopping.
+_LOST = frozenset({"25006", "57P01", "57P02", "57P03", "57P05"})
+_FORBIDDEN = "42501"
+# What a server that cannot take connections for now says; all other refusals need an operator.
+_PASSING = ("starting up", "shutting down", "recovery", "too many", "slots")
+_PARTS = {
+    "host": re.compile(r"[^@\s]*"),
+    "port": re.compile(r"[\d,]*", re.ASCII),
+    "dbname": re.compile(r"[^@:/\s]*"),
+}
+# These must keep an interrupted network from being noticed too late (seconds, milliseconds).
+_NETWORK = {
+    "connect_timeout": f"{_CONNECT_SECONDS:.0f}",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": f"{1000 * _CUT_SECONDS:.0f}",
+}
+
+
+class PostgresqlEngine:
+    """PostgreSQL, with the database of one URL.
+
+    Args:
+        url: a connection URI of libpq, `postgresql://user:password@host:port/database`. It may name
+            several hosts, of which the one that accepts writes is used, and any parameter of libpq,
+            such as `sslmode=verify-full`.
+        create: whether the tables may be created; the database must exist.
+
+    Raises:
+        ConfigurationError: the URL is not valid, or the database has tables of another application.
+    """
+
+    dialect: Dialect = dialects.dialect()  # type: ignore[no-untyped-call]
+    errors: type[Exception] = psycopg.Error
+    path: Path | None = None
+    wait: float = _STATEMENT_SECONDS
+
+    def __init__(self, url: str, *, create: bool) -> None:
+        given = _parsed(url)
+        self.name: str = _shown(given)
+        timeouts = {
+            "statement_timeout": _STATEMENT_SECONDS,
+            "lock_timeout": _STATEMENT_SECONDS,
+            "idle_in_transaction_session_timeout": _IDLE_SECONDS,
+        }
+        options = " ".join(f"-c {name}={1000 * each:.0f}" for name, each in timeouts.items())
+        # A standby refuses to write: connect to the primary, whichever host that is now.
+        self._parameters = {"target_session_attrs": "read-write", **_NETWORK, **given}
+        # The URL's own options come last, and win.
+        self._parameters["options"] = f"{options} {given.get('options', '')}".strip()
+        self._retry_at = 0.0
+        self._watch = _Watch()
+        self._check_content(create=create)
+
+    def _check_content(self, *, create: bool) -> None:
+        """Raise `ConfigurationError` if the database is another application's, or has no tables."""
+        query = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
+        try:
+            with psycopg.connect(make_conninfo(**self._parameters)) as connection:
+                tables = {row[0] for row in connection.execute(query)}
+        except psycopg.Error as error:
+            refusal = _refusal(error)
+            if refusal:
+                raise ConfigurationError(
+                    f"store=: {self.name} refuses this user ({refusal}): check the user, the"
+                    " password and the database of the URL"
+                ) from error
+            raise StoreUnavailable(f"{self.name} cannot be reached: {self.cause(error)}") from error
+        if {_OWN, _VERSION} <= tables:
+            return
+        if not create:
+            raise ConfigurationError(
+                f"store=: {self.name} is no authorization server's database: name the server's"
+            )
+        if foreign := tables & {_VERSION, *metadata.tables}:
+            raise ConfigurationError(
+                f"store=: {self.name} is the database of another application, whose tables"
+                f" {', '.join(sorted(foreign))} have the names of ours: name another database, or"
+                " another schema by ?options=-csearch_path%3Dbearerguard"
+            )
+
+    def connect(self) -> psycopg.Connection[Any]:
+        """Return a new connection of the driver; raises `StoreUnavailable` soon after a failure."""
+        if time.monotonic() < self._retry_at:
+            raise StoreUnavailable(f"{self.name} cannot be reached")
+        try:
+            return psycopg.connect(make_conninfo(**self._parameters), autocommit=True)
+        except psycopg.Error:
+            self._retry_at = time.monotonic() + _PAUSE
+            raise
+
+    def begun(self, connection: Any) -> None:
+        """Watch a connection that is used from now on."""
+        self._watch.add(connection)
+
+    def ended(self, connection: Any) -> None:
+        """Watch a connection no longer."""
+        self._watch.remove(connection)
+
+    def check(self, connection: Any) -> None:
+        """Do nothing: the server guards its files."""
+
+    def is_lost(self, connection: Any, error: Exception) -> bool:
+        """Whether the connection is useless after an error, and others may be, too."""
+        return connection.closed or getattr(error, "sqlstate", None) in _LOST
+
+    def cause(self, error: Exception) -> str:
+        """Return what a driver's error says, without its details, which quote values."""
+        message = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+        return message or (str(error).splitlines() or [type(error).__name__])[0]
+
+    def begin_reading(self, connection: Any) -> None:
+        """Begin a transaction that reads one consistent snapshot."""
+        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+
+    def begin_writing(self, connection: Any, *, concurrent: bool) -> None:
+        """Begin a transaction that writes, beside others of its kind or alone."""
+        kind = "_shared" if concurrent else ""
+        # Both in one message. Each later statement sees what was committed before it began.
+        connection.execute(
+            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;"
+            f" SELECT pg_advisory_xact_lock{kind}({WRITE_LOCK})"
+        )
+
+    def prepare(self) -> None:
+        """Do nothing: a database needs no preparation."""
+
+    @contextmanager
+    def migrating(self) -> Generator[AlchemyConnection]:
+        """Begin a transaction that runs alone, for migrations; they may take long."""
+        made = create_engine(
+            "postgresql+psycopg://",
+            creator=lambda: psycopg.connect(make_conninfo(**self._parameters)),
+            poolclass=NullPool,
+            hide_parameters=True,
+        )
+        try:
+            with made.connect() as connection:
+                connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+                connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})")
+                yield connection
+                connection.commit()
+        except ProgrammingError as error:
+            if getattr(error.orig, "sqlstate", None) != _FORBIDDEN:
+                raise
+            raise ConfigurationError(
+                f"store=: the user may not change the tables of {self.name} ({error.orig}): grant"
+                " it, or migrate with another user's URL first"
+            ) from error
+
+    def close(self) -> None:
+        """Do nothing: all that is open are connections."""
+
+
+class _Watch:
+    """Cuts connections whose transaction has not ended in time."""
+
+    def __init__(self) -> None:
+        self._lock = ProcessLock()
+        self._until: dict[psycopg.Connection[Any], float] = {}
+        self._thread: threading.Thread | None = None
+        self._pid = os.getpid()
+
+    def add(self, connection: psycopg.Connection[Any]) -> None:
+        """Watch a connection from now on."""
+        with self._lock:
+            self._until[connection] = time.monotonic() + _CUT_SECONDS
+            if self._thread is None or self._pid != os.getpid():
+                self._pid = os.getpid()
+                self._thread = threading.Thread(
+                    target=self._run, name="bearerguard-postgresql", daemon=True
+                )
+                self._thread.start()
+
+    def remove(self, connection: psycopg.Connection[Any]) -> None:
+        """Watch a connection no longer."""
+        with self._lock:
+            self._until.pop(connection, None)
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(1)
+            now = time.monotonic()
+            with self._lock:
+                if not self._until:
+                    self._thread = None
+                    return
+                overdue = [each for each, until in self._until.items() if until <= now]
+                for connection in overdue:
+                    del self._until[connection]
+                    _cut(connection)
+
+
+def _cut(connection: psycopg.Connection[Any]) -> None:
+    """End a connection's socket: what waits for it gets an error."""
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as end:
+        end.shutdown(socket.SHUT_RDWR)
+
+
+def _refusal(error: psycopg.Error) -> str:
+    """Return why the server refuses a connection for good; "" if it does not, or is not there."""
+    for line in str(error).splitlines():
+        _, fatal, text = line.partition("FATAL:")
+        if fatal and not any(each in text for each in _PASSING):
+            return text.strip()
+    return ""
+
+
+def _parsed(url: str) -> dict[str, str]:
+    # Without a driver, which URLs of SQLAlchemy name.
+    found: Mapping[str, object] = {}
+    # Without libpq's message, which quotes the URL.
+    with suppress(psycopg.Error):
+        found = conninfo_to_dict(f"postgresql://{url.partition('://')[2]}")
+    given = {name: str(value) for name, value in found.items() if value is not None}
+    # A part of a password that is not encoded would be taken for a host, a port or a database.
+    if not found or not all(
+        pattern.fullmatch(given.get(name, "")) for name, pattern in _PARTS.items()
+    ):
+        raise ConfigurationError(
+            'store=: pass a database URL such as "postgresql://user:password@host/database",'
+            " with special characters in the password percent-encoded, and only parameters that"
+            " libpq has"
+        )
+    if not given.get("dbname"):
+        raise ConfigurationError(
+            'store=: name the database: "postgresql://user:password@host/database"'
+        )
+    return given
+
+
+def _shown(given: dict[str, str]) -> str:
+    user = f"{given['user']}@" if given.get("user") else ""
+    hosts = given.get("host", "").split(",")
+    ports = given.get("port", "").split(",")
+    if len(ports) == 1:
+        ports *= len(hosts)
+    places = [f"{host}:{port}" if port else host for host, port in zip(hosts, ports, strict=False)]
+    return f"postgresql://{user}{','.join(places)}/{given['dbname']}"
