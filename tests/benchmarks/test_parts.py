@@ -17,7 +17,7 @@ from benchmarks.server_tokens.servers import OURS, POSTGRESQL, SQLITE, Kind
 
 # These load real servers.
 WITH_WRK = {"server", "workers"}
-SECONDS = 120
+SECONDS = 300
 
 
 @pytest.mark.parametrize("part", [*PARTS, *SERVER_PARTS])
