@@ -55,6 +55,14 @@ def test_claims_are_immutable_to_the_bottom() -> None:
     assert hash(CLAIMS) == hash(Claims(CLAIMS.to_dict()))
 
 
+def test_initialising_claims_or_a_principal_again_does_not_change_them() -> None:
+    claims, ada = Claims({"role": "reader"}), Principal(subject="ada")
+    for value, change in ((claims, {"members": {"role": "admin"}}), (ada, {"subject": "eve"})):
+        initialise: Any = type(value).__init__
+        initialise(value, **change)
+    assert (claims["role"], ada.subject) == ("reader", "ada")
+
+
 def test_a_principal_can_be_pickled_and_compared() -> None:
     assert pickle.loads(pickle.dumps(ADA)) == ADA
     assert len({ADA, pickle.loads(pickle.dumps(ADA)), ANONYMOUS}) == 2

@@ -93,11 +93,12 @@ class JwtValidator:
         has not signed it: `validate` decides. Raises `TokenError` for what is not a JWT, for an
         unknown issuer, and for a token that is signed but not acceptable.
         """
-        parsed = token, issuer, keys = self.parse(octets)
-        selected = keys.selected(token.header)
-        if selected is None or not selected.verify(token.signing_input, token.signature):
-            return ParsedToken(*parsed, selected)
-        return self.check_claims(token.claims, issuer, selected)
+        token, issuer, keys = self.parse(octets)
+        header, claims, signing_input, signature = token
+        selected = keys.selected(header)
+        if selected is None or not selected.verify(signing_input, signature):
+            return ParsedToken(token, issuer, keys, selected)
+        return self.check_claims(claims, issuer, selected)
 
     def parse(self, octets: bytes) -> tuple[SignedToken, Issuer, KeyCache]:
         """Parse a token; raises `TokenError` if it is not a JWT, or if its issuer is unknown."""
@@ -116,7 +117,8 @@ class JwtValidator:
                 f"iss is {quoted(name)}{self._nearly(name)}: add an Issuer with exactly that url"
                 " if you trust it",
             )
-        return token, *trusted
+        issuer, keys = trusted
+        return token, issuer, keys
 
     def _nearly(self, name: object) -> str:
         """Return a hint to the issuer that `name` resembles; only the exact name is accepted."""
