@@ -15,8 +15,8 @@ from copy import copy
 from hashlib import sha256
 from typing import Any
 
+from bearerguard.guard import revocation
 from bearerguard.guard.keys.key_validity import KeyValidity
-from bearerguard.guard.revocation.revocations import GuardRevocations
 from bearerguard.principal import Principal
 from bearerguard.runtime.elapsed import elapsed_by
 
@@ -125,7 +125,7 @@ class TokenCache:
         self,
         size: int,
         clock: Callable[[], float],
-        revocations: GuardRevocations | None = None,
+        revocations: revocation.GuardRevocations | None = None,
         *,
         monotonic: Callable[[], float] | None = None,
     ) -> None:

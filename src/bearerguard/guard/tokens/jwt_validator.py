@@ -21,13 +21,13 @@ from bearerguard.errors import (
     TokenError,
     quoted,
 )
+from bearerguard.guard import revocation
 from bearerguard.guard.config.claim_check import run_checks
 from bearerguard.guard.config.issuer import Issuer
 from bearerguard.guard.keys.key_cache import KeyCache, SelectedKey
-from bearerguard.guard.revocation.backchannel_logout import SignedLogoutToken
 from bearerguard.guard.token_cache import VerifiedToken
 from bearerguard.principal import Claims
-from bearerguard.protocol import jwt_claims, logout_token, metadata
+from bearerguard.protocol import jwt_claims, metadata
 from bearerguard.protocol.jose import jwk, jwt
 from bearerguard.protocol.jose.jwk import VerificationKey
 from bearerguard.protocol.jose.jwt import SignedToken
@@ -155,7 +155,7 @@ class JwtValidator:
         keys.remember(token.header, key, selected)
         return self.check_claims(token.claims, issuer, selected)
 
-    def verify_logout_token(self, octets: bytes) -> Flow[SignedLogoutToken]:
+    def verify_logout_token(self, octets: bytes) -> Flow[revocation.SignedLogoutToken]:
         """Return a logout token whose signature is valid; its claims are unchecked.
 
         Raises `TokenError` or `IssuerUnavailable`. The caller checks whether the key is revoked.
@@ -163,6 +163,8 @@ class JwtValidator:
         Its header is not remembered: an access token with the same header would skip the check
         of its `typ`.
         """
+        from bearerguard.protocol import logout_token  # noqa: PLC0415 - few APIs receive them
+
         parsed = ParsedToken(*self.parse(octets))
         issuer = parsed.issuer
         try:
@@ -172,7 +174,7 @@ class JwtValidator:
         except Refusal as refusal:
             refusal.concern(issuer.url)
             raise
-        return SignedLogoutToken(
+        return revocation.SignedLogoutToken(
             parsed.token.claims, issuer.url, issuer.expected.leeway, selected.validity.key_id
         )
 
