@@ -70,9 +70,9 @@ class AuthorizationServer(ManagedServer):
             "ignore" leaves them out as long as one remains (RFC 6749 §3.3), "refuse" refuses
             the request. `openid` and `offline_access` beside others are never refused.
         insecure_allow_http: allow an issuer with plain http beyond loopback.
-        threads: how many requests are handled at once under ASGI; by default 8, and 4 on SQLite. Half
-            as many passwords are checked at once besides, by default 4; under WSGI, in the web
-            server's threads.
+        threads: how many requests are handled at once under ASGI; by default 8, and 4 on SQLite.
+            Half as many passwords are checked at once besides, by default 4; under WSGI, in the
+            web server's threads.
         health_path: where `health` is served for probes, such as "/health"; "/live" below it
             responds without the database. Not served by default, since the path may be the API's.
         on_event: called with every `Event`.
