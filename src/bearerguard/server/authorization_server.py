@@ -14,7 +14,7 @@ from bearerguard.errors import ConfigurationError
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.runtime.reporting.events import Event
 from bearerguard.server.administration import ManagedServer
-from bearerguard.server.audit import Audit
+from bearerguard.server.audit import Audit, causing
 from bearerguard.server.engine import Engine
 from bearerguard.server.grants.registry import GrantRegistry
 from bearerguard.server.grants.token_issuer import TokenIssuer
@@ -136,7 +136,8 @@ class AuthorizationServer(ManagedServer):
         before = migrate(database)
         audit = Audit(on_event, clock, issuer=issuer)
         if before is not None:
-            audit.emit("store_migrated", before=before, after=HEAD)
+            with causing("upkeep"):
+                audit.emit("store_migrated", before=before, after=HEAD)
         engine = Engine(
             settings=self.settings,
             database=database,
@@ -151,7 +152,8 @@ class AuthorizationServer(ManagedServer):
         self.grants: GrantRegistry = engine.grants
         self.tokens: TokenIssuer = engine.tokens
         self.paths: frozenset[str] = engine.paths
-        self.keys.ensure()
+        with causing("upkeep"):
+            self.keys.ensure()
         # A process that forks now, such as gunicorn with --preload, shares no connection.
         database.close()
 
