@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests import postgresql_server as postgresql
 from tests.redis_server import RedisServer, running
 
 # Not by its entry point: then it would be imported before coverage begins.
@@ -75,6 +76,13 @@ def kept_log() -> Generator[None]:
 def redis(tmp_path: Path) -> Generator[RedisServer]:
     """A Redis of the test's own."""
     with running(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Generator[postgresql.PostgreSQLServer]:
+    """A PostgreSQL for all tests of this process that neither stop it nor fill it."""
+    with postgresql.running() as server:
         yield server
 
 

@@ -21,6 +21,7 @@ _TIMEOUT = 60
 class Got:
     status: int
     content: Mapping[str, Any]
+    retry_after: str | None = None
 
     @property
     def error(self) -> Any:
@@ -74,4 +75,4 @@ def token_form(client: Registered, fields: Mapping[str, str]) -> str:
 def post(connection: http.client.HTTPConnection, form: str) -> Got:
     connection.request("POST", "/oauth/token", form, _HEADERS)
     answer = connection.getresponse()
-    return Got(answer.status, json.loads(answer.read()))
+    return Got(answer.status, json.loads(answer.read()), answer.getheader("retry-after"))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from tests.faults.clients import Got, Herd
 from tests.faults.size import size
 from tests.server.leaks import found
 from tests.server.serving import GUNICORN, Served, served
+from tests.server.stores import Store
 
 AT_ONCE, ROUNDS = 100, size(20, 2)
 FOUR = (*GUNICORN, "--workers", "4")
@@ -27,11 +26,11 @@ def _refresh_all_at_once(running: Served, herd: Herd) -> tuple[list[Got], str]:
 
 @pytest.mark.parametrize("grace", ["10", "0"])
 def test_RT_02_a_hundred_refreshes_at_once_never_fork_the_family(
-    tmp_path: Path, grace: str
+    tmp_path: Path, store: Store, grace: str
 ) -> None:
     secrets: list[str] = []
     outcomes: Counter[tuple[int, str | None]] = Counter()
-    with served(tmp_path, FOUR, GRACE=grace) as running, Herd(running.url, AT_ONCE) as herd:
+    with served(tmp_path, FOUR, store, GRACE=grace) as running, Herd(running.url, AT_ONCE) as herd:
         for _ in range(ROUNDS):
             responses, token = _refresh_all_at_once(running, herd)
             outcomes.update((each.status, each.error) for each in responses)
@@ -41,12 +40,12 @@ def test_RT_02_a_hundred_refreshes_at_once_never_fork_the_family(
             assert len(successors) == 1
             assert len(good) == (AT_ONCE if grace == "10" else 1)
             secrets += successors
-        leaked = found(tmp_path, running.program.output, secrets)
-        with closing(sqlite3.connect(tmp_path / "auth.db")) as database:
-            revoked, grants = database.execute(
-                "SELECT count(revoked_at), count(*) FROM grants"
-            ).fetchone()
-    print(f"\n{ROUNDS} x {AT_ONCE} refreshes at once, grace {grace} s: {dict(outcomes)};")
+        leaked = found(store, running.program.output, secrets)
+    revoked, grants = store.run("SELECT count(revoked_at), count(*) FROM grants")[0]
+    print(
+        f"\n{ROUNDS} x {AT_ONCE} refreshes at once, {store.engine_name}, grace {grace} s:", end=" "
+    )
+    print(f"{dict(outcomes)};")
     print(f"  {revoked} of {grants} families revoked; secrets found in: {leaked}")
     losers = 0 if grace == "10" else (AT_ONCE - 1) * ROUNDS
     assert outcomes[400, "invalid_grant"] == losers

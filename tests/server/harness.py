@@ -21,6 +21,7 @@ from bearerguard.server import (
     SigningKeys,
     User,
 )
+from tests.server.stores import Store, sqlite_store
 
 ISSUER = "https://api.example.com"
 CALLBACK = "https://app.example.com/cb"
@@ -78,9 +79,10 @@ class Reply:
 class Harness:
     """A server with a confidential and a public client; the user `ada` is signed in."""
 
-    def __init__(self, folder: Path, **options: Any) -> None:
+    def __init__(self, folder: Path, store: Store | None = None, **options: Any) -> None:
         self.clock = Clock()
         self.folder = folder
+        self.store = store or sqlite_store(folder)
         self.events: list[Event] = []
         self.user: User | None = User("ada", "Ada", 1_699_999_000.0)
         self.people: PeopleOptions | None = PeopleOptions(
@@ -96,7 +98,7 @@ class Harness:
     def another(self, **options: Any) -> AuthorizationServer:
         """Open the server, as another process does, or a later one."""
         given: dict[str, Any] = {
-            "store": f"sqlite:///{self.folder}/auth.db",
+            "store": self.store.url,
             "secret": SECRET,
             "scopes": SCOPES,
             "clock": self.clock,

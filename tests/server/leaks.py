@@ -1,16 +1,16 @@
-"""Looking for secrets where none may be: the database's files, and what a program printed."""
+"""Looking for secrets where none may be: on the database's disk, and in what a program printed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
+
+from tests.server.stores import Store
 
 
-def found(folder: Path, printed: str, secrets: Iterable[str]) -> list[str]:
+def found(store: Store, printed: str, secrets: Iterable[str]) -> list[str]:
     """Return where a secret is found in clear; a JWT is recognised by its signature."""
-    files = [path for path in folder.iterdir() if not path.name.endswith(".secret")]
-    places = {path.name: path.read_bytes() for path in files}
-    assert any(name.startswith("auth.db") for name in places)
+    places = dict(store.contents())
+    assert places
     places["the log"] = printed.encode()
     looked_for = {secret.rpartition(".")[2].encode() for secret in secrets}
     assert looked_for

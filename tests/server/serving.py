@@ -16,6 +16,7 @@ from bearerguard.protocol import pkce
 from bearerguard.server import AuthorizationServer, Registered
 from tests.processes import Program, free_port, program
 from tests.server.harness import CALLBACK, SCOPES, SECRET, VERIFIER
+from tests.server.stores import Store, sqlite_store
 
 ROOT = Path(__file__).parents[2]
 UVICORN = ("uvicorn", "tests.server.served:app", "--no-access-log", "--port", "{port}")
@@ -29,6 +30,7 @@ class Served:
     url: str
     program: Program
     server: AuthorizationServer
+    store: Store
 
     def add(self, name: str = "App", **options: Any) -> Registered:
         given: dict[str, Any] = {"redirect_uris": [CALLBACK], "scopes": list(SCOPES)}
@@ -71,17 +73,18 @@ class Served:
 def served(
     folder: Path,
     command: Sequence[str] = UVICORN,
+    store: Store | None = None,
     *,
     path: str = "",
     **environ: str,
 ) -> Generator[Served]:
-    """Run a server with `command`, whose `{port}` is filled in."""
+    """Run a server with `command`, whose `{port}` is filled in; by default, on SQLite."""
     port = free_port()
     url = f"http://127.0.0.1:{port}{path}"
-    store = f"sqlite:///{folder}/auth.db"
+    store = store or sqlite_store(folder)
     variables = {
         "ISSUER": url,
-        "STORE": store,
+        "STORE": store.url,
         "BEARERGUARD_SERVER_SECRET": SECRET,
         "PYTHONPATH": str(ROOT),
     }
@@ -90,8 +93,8 @@ def served(
         [sys.executable, "-m", *arguments], cwd=ROOT, environ=variables | environ
     ) as running:
         running.wait_for_port(port)
-        server = AuthorizationServer(url, store=store, secret=SECRET, scopes=SCOPES)
+        server = AuthorizationServer(url, store=store.url, secret=SECRET, scopes=SCOPES)
         try:
-            yield Served(url, running, server)
+            yield Served(url, running, server, store)
         finally:
             server.close()

@@ -58,7 +58,7 @@ def test_what_was_granted_for_a_resource_that_is_gone_is_refused_not_a_failure(
     before = make(resources=[A])
     code = before.code()
     refresh = before.tokens()["refresh_token"]
-    after = make(resources=[B], store=f"sqlite:///{before.folder}/auth.db")
+    after = make(resources=[B], store=before.store)
     after.app = before.app
     assert after.redeem(code).error == (400, "invalid_target")
     assert after.refresh(refresh).error == (400, "invalid_target")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -171,9 +169,7 @@ def test_AZ_04_a_denial_by_the_user_is_redirected_to_the_client(harness: Harness
 
 
 def test_AZ_04_an_unavailable_store_is_redirected_to_the_client(harness: Harness) -> None:
-    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
-        database.execute("ALTER TABLE codes RENAME TO elsewhere")
-        database.commit()
+    harness.store.rename("codes", "elsewhere")
     response = harness.authorize()
     assert response.status == 303
     sent = response.sent
@@ -267,6 +263,19 @@ def test_AZ_06_what_was_allowed_is_remembered_for_a_client_that_can_prove_who_it
     assert "code" in harness.consent(page, remember="yes").sent
     assert "code" in harness.authorize(client, scope="read").sent
     assert harness.authorize(client, scope="read write").status == 200
+
+
+@pytest.mark.parametrize("fails", ["codes", "consents"])
+def test_A8_a_code_is_stored_with_the_consent_or_neither_is(harness: Harness, fails: str) -> None:
+    client = harness.add("Asks", require_consent=True)
+    page = harness.authorize(client, scope="read")
+    with harness.store.full(fails):
+        assert harness.consent(page, remember="yes").sent["error"] == "temporarily_unavailable"
+        assert "is_full" in str(harness.named("store_unavailable"))
+        assert [harness.store.count(each) for each in ("codes", "consents")] == [0, 0]
+    assert "code" in harness.consent(page, remember="yes").sent
+    assert [harness.store.count(each) for each in ("codes", "consents")] == [1, 1]
+    assert "code" in harness.authorize(client, scope="read").sent
 
 
 ONE, TWO = "https://one.example.com", "https://two.example.com"

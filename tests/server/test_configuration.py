@@ -88,12 +88,19 @@ def test_signing_keys_that_are_wrong_are_named(options: dict[str, Any], named: s
     assert str(refusal.value).startswith(named + ": ")
 
 
+def open_files(folder: Path) -> set[str]:
+    """Return the names of a folder's files that this process has open."""
+    opened = Path("/proc/self/fd").iterdir()
+    paths = [each.readlink() for each in opened if each.is_symlink()]
+    return {path.name for path in paths if path.parent == folder}
+
+
 def test_a_server_is_closed_by_its_context_manager(tmp_path: Path) -> None:
     store = f"sqlite:///{tmp_path}/auth.db"
     with AuthorizationServer(ISSUER, store=store, secret=SECRET) as server:
         server.clients.add("Robot")
-        assert server.database._engine is not None
-    assert server.database._engine is None
+        assert {"auth.db-wal", "auth.db-turn"} <= open_files(tmp_path)
+    assert open_files(tmp_path) == set()
 
 
 def test_http_is_for_loopback_and_for_networks_one_trusts(make: Make) -> None:
@@ -396,7 +403,7 @@ def test_another_algorithm_lets_a_new_key_take_over_when_everybody_knows_it(make
     harness = make(signing=SigningKeys(algorithm="ES256"))
     again = AuthorizationServer(
         ISSUER,
-        store=f"sqlite:///{harness.folder}/auth.db",
+        store=harness.store.url,
         secret=SECRET,
         signing=SigningKeys(algorithm="EdDSA"),
         clock=harness.clock,

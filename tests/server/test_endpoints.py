@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sqlite3
-from contextlib import closing
 from typing import Any
 
 import pytest
@@ -104,7 +102,7 @@ def test_revoking_by_call_reaches_users_grants_and_listeners(harness: Harness) -
 def test_a_user_is_revoked_by_either_login_or_id(make: Make) -> None:
     harness = make(people=None)
     account = harness.server.users.add("ada", "a password of some length")
-    with Administration(f"sqlite:///{harness.folder}/auth.db", secret=SECRET) as beside:
+    with Administration(harness.store.url, secret=SECRET) as beside:
         for server in (harness.server, beside):
             notified: list[Revoked] = []
             server._engine.revocations.listen(notified.append)
@@ -295,9 +293,7 @@ def test_META_01_signed_responses_are_announced_with_the_algorithms_of_the_keys_
     harness.clock.now += 3600
     assert announced() == ["EdDSA"]
     harness.clock.now += 60
-    with closing(sqlite3.connect(harness.folder / "auth.db")) as connection:
-        connection.execute("ALTER TABLE signing_keys RENAME TO gone")
-        connection.commit()
+    harness.store.rename("signing_keys", "gone")
     assert announced() == ["EdDSA"], "metadata needs no store"
 
 

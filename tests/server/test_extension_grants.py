@@ -133,7 +133,7 @@ def test_the_metadata_name_it(harness: Harness) -> None:
 
 def test_its_clients_can_be_added_where_the_store_is_administered(harness: Harness) -> None:
     badged(harness)
-    with Administration(f"sqlite:///{harness.folder}/auth.db", secret=SECRET) as administration:
+    with Administration(harness.store.url, secret=SECRET) as administration:
         harness.app = administration.clients.add(
             "Badge reader", grant_types=[BADGE], scopes=["read"]
         )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
-from contextlib import closing
 from typing import Any
 
 import pytest
@@ -66,7 +64,7 @@ def test_a_key_in_use_is_gone_at_once_and_a_new_one_signs_in_every_process(
         assert header(server.keys.sign({}, "at+jwt"))["kid"] == new
     assert harness.is_active(issued(harness))
     assert [dict(event.details) for event in harness.named("key_withdrawn")] == [
-        {"kid": leaked, "algorithm": "ES256"}
+        {"kid": leaked, "algorithm": "ES256", "by": "app"}
     ]
 
 
@@ -257,9 +255,7 @@ def test_a_guard_revokes_a_key_by_its_id(harness: Harness) -> None:
 
 
 def test_a_store_whose_keys_somebody_removed_is_503(harness: Harness) -> None:
-    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
-        database.execute("DELETE FROM signing_keys")
-        database.commit()
+    harness.store.run("DELETE FROM signing_keys")
     response = harness.token(grant_type="client_credentials")
     assert response.error == (503, "temporarily_unavailable")
     assert "no signing key" in str(harness.named("store_unavailable"))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from html import unescape
 from typing import Any
 
@@ -113,10 +111,8 @@ def test_a_wrong_method_on_a_page_gets_a_page(marked: Harness, method: str) -> N
 @pytest.mark.parametrize("path", ["authorize", "login", "logout", "consent"])
 def test_an_unavailable_store_gets_a_page_where_people_go(marked: Harness, path: str) -> None:
     marked.server.close()
-    with closing(sqlite3.connect(marked.folder / "auth.db")) as database:
-        for table in ("clients", "sessions"):
-            database.execute(f"ALTER TABLE {table} RENAME TO elsewhere_{table}")
-        database.commit()
+    for table in ("clients", "sessions"):
+        marked.store.rename(table, f"elsewhere_{table}")
     cookie = f"{Cookies(ISSUER).full_name('bearerguard_session')}=" + "x" * 43
     method = "POST" if path == "consent" else "GET"
     response = marked.send(method, f"/oauth/{path}?{asked(marked)}", cookie=cookie)

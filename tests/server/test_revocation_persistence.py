@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -98,7 +97,7 @@ def _subject(tokens: dict[str, Any]) -> str:
 
 
 def _by_command(harness: Harness, token: str) -> None:
-    store = f"sqlite:///{harness.folder}/auth.db"
+    store = harness.store.url
     with Administration(store, secret=SECRET, clock=harness.clock) as administration:
         assert administration.revoke(token)
 
@@ -115,10 +114,14 @@ def _tokens(harness: Harness) -> dict[str, Any]:
     return harness.tokens()
 
 
-def _rename(harness: Harness, table: str, to: str) -> None:
-    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
-        database.execute(f"ALTER TABLE {table} RENAME TO {to}")
-        database.commit()
+def _revoke_others(harness: Harness, count: int) -> None:
+    harness.store.run(
+        "INSERT INTO revocations (kind, value, expires_at) VALUES ('token', :value, :expires_at)",
+        [
+            {"value": f"jti-{each}", "expires_at": harness.clock.now + 9_000}
+            for each in range(count)
+        ],
+    )
 
 
 def _until(what: Callable[[], bool]) -> None:
@@ -218,12 +221,7 @@ def test_thousands_of_revocations_are_all_read(
     last = harness.token(grant_type="client_credentials").json["access_token"]
     good = harness.token(grant_type="client_credentials").json["access_token"]
     harness.server.revoke(first)
-    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
-        many = [("token", f"jti-{each}", harness.clock.now + 9_000) for each in range(4_000)]
-        database.executemany(
-            "INSERT INTO revocations (kind, value, expires_at) VALUES (?, ?, ?)", many
-        )
-        database.commit()
+    _revoke_others(harness, 4_000)
     harness.server.revoke(last)
     fresh = worker()
     assert [fresh.accepts(token) for token in (first, last, good)] == [False, False, True]
@@ -232,7 +230,7 @@ def test_thousands_of_revocations_are_all_read(
 
 def test_a_revocation_that_is_not_committed_is_in_no_log(harness: Harness) -> None:
     tokens = harness.tokens()
-    _rename(harness, "revocations", "elsewhere")
+    harness.store.rename("revocations", "elsewhere")
     refused = harness.post(
         "/oauth/revoke", harness.credentials() | {"token": tokens["refresh_token"]}
     )
@@ -244,14 +242,14 @@ def test_without_the_log_no_token_is_accepted_and_none_can_be_revoked(
     harness: Harness, worker: Callable[..., Worker]
 ) -> None:
     token, fresh = harness.tokens()["access_token"], worker()
-    _rename(harness, "revocations", "elsewhere")
+    harness.store.rename("revocations", "elsewhere")
     with pytest.raises(IssuerUnavailable):
         fresh.guard.verify(token)
     with pytest.raises(RevocationFailed):
         fresh.guard.revoke(subject="ada")
-    _rename(harness, "elsewhere", "revocations")
+    harness.store.rename("elsewhere", "revocations")
     assert fresh.accepts(token)
-    _rename(harness, "revocations", "elsewhere")
+    harness.store.rename("revocations", "elsewhere")
     with pytest.raises(RevocationFailed):
         fresh.guard.revoke(subject="ada")
 
@@ -309,16 +307,11 @@ def test_a_given_store_gets_what_commands_and_other_processes_revoke(
     _until(lambda: not here.accepts(token))
     assert here.accepts(kept)
     assert len(_positions(elsewhere)) == 1
-    _rename(harness, "revocations", "gone")
+    harness.store.rename("revocations", "gone")
     _until(lambda: "revocations_not_forwarded" in codes)
     assert here.accepts(kept), "the revocations that were read so far count"
-    _rename(harness, "gone", "revocations")
-    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
-        many = [("token", f"jti-{each}", harness.clock.now + 9_000) for each in range(2_500)]
-        database.executemany(
-            "INSERT INTO revocations (kind, value, expires_at) VALUES (?, ?, ?)", many
-        )
-        database.commit()
+    harness.store.rename("gone", "revocations")
+    _revoke_others(harness, 2_500)
     _by_command(harness, kept)
     _until(lambda: not here.accepts(kept))
     assert len(_positions(elsewhere)) == 2_502
@@ -335,10 +328,10 @@ def test_a_revocation_succeeds_although_the_other_store_is_down(
     events: list[str] = []
     token = harness.tokens()["access_token"]
     here = worker(revocations=Revocations(store), events=events)
-    _rename(elsewhere, "revocations", "gone")
+    elsewhere.store.rename("revocations", "gone")
     assert here.server.revoke(token)
     assert "revocation_not_notified" in events
-    _rename(elsewhere, "gone", "revocations")
+    elsewhere.store.rename("gone", "revocations")
     _until(lambda: len(_positions(elsewhere)) == 1)
     assert not here.accepts(token)
 
@@ -390,7 +383,7 @@ def test_a_program_ends_without_a_warning(harness: Harness, ending: str) -> None
 from bearerguard import Guard
 from bearerguard.server import AuthorizationServer, SigningKeys
 server = AuthorizationServer(
-    {ISSUER!r}, store="sqlite:///{harness.folder}/auth.db", secret={SECRET!r},
+    {ISSUER!r}, store={harness.store.url!r}, secret={SECRET!r},
     signing=SigningKeys(algorithm="ES256"),
     clock=lambda: {harness.clock.now!r},
 )
@@ -420,12 +413,13 @@ def test_closing_a_guard_leaves_the_servers_database_closed(
     other.close()
     harness.server.close()
     _until(lambda: all(each.name != "bearerguard-revocations" for each in threading.enumerate()))
-    assert [path.name for path in harness.folder.iterdir()] == ["auth.db"]
+    assert sorted(path.name for path in harness.folder.iterdir()) == [
+        *("auth.db", "auth.db-queue", "auth.db-turn")
+    ]
 
 
 def _positions(harness: Harness) -> list[int]:
-    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
-        rows = database.execute("SELECT position FROM revocations ORDER BY position").fetchall()
+    rows = harness.store.run("SELECT position FROM revocations ORDER BY position")
     return [position for (position,) in rows]
 
 

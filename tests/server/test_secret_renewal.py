@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from typing import Any
 
 import jwt as pyjwt
@@ -16,6 +14,7 @@ from bearerguard.server import AuthorizationServer, Resource, SigningKeys
 from bearerguard.server.administration import Administration
 from bearerguard.server.clients.client import PRIVATE_KEY_JWT
 from tests.server.harness import ISSUER, SECRET, Harness, Make, hidden_fields
+from tests.server.stores import MakeStore
 
 NEW = "a renewed secret of the server only for tests"
 PASSWORD = "correct horse battery"
@@ -27,7 +26,7 @@ def renew(harness: Harness, *secrets: str) -> None:
     settings = harness.server.settings
     harness.server = AuthorizationServer(
         ISSUER,
-        store=f"sqlite:///{harness.folder}/auth.db",
+        store=harness.store.url,
         secret=list(secrets),
         scopes=settings.scopes,
         resources=list(settings.resources),
@@ -114,7 +113,7 @@ def test_the_signing_keys_are_resealed_at_the_start(harness: Harness) -> None:
     waiting = harness.server.keys.rotate()
     token = harness.tokens()["access_token"]
     renew(harness, NEW, SECRET)
-    assert harness.named("keys_resealed")[0].details == {"keys": 2}
+    assert harness.named("keys_resealed")[0].details == {"keys": 2, "by": "app"}
     assert harness.is_active(token)
     renew(harness, NEW)
     assert len(harness.named("keys_resealed")) == 1
@@ -132,10 +131,8 @@ def test_a_key_that_signs_no_more_may_be_of_a_secret_that_is_gone(harness: Harne
     renew(harness, NEW, SECRET)
     assert harness.is_active(token)
     harness.server.keys.rotate(immediately=True)
-    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
-        restored = "UPDATE signing_keys SET sealed_private = ? WHERE kid = ?"
-        database.execute(restored, (old.sealed, old.kid))
-        database.commit()
+    restored = "UPDATE signing_keys SET sealed_private = :sealed WHERE kid = :kid"
+    harness.store.run(restored, {"sealed": old.sealed, "kid": old.kid})
     renew(harness, NEW)
     assert harness.is_active(token), "it is verified with what is public"
     assert harness.token(grant_type="client_credentials").status == 200
@@ -186,25 +183,23 @@ def test_who_is_signed_in_stays_so_and_a_form_on_the_screen_can_be_sent(make: Ma
         assert response.status == (200 if len(secrets) == 2 else 303)
 
 
-def test_the_command_line_and_the_environment_know_both(harness: Harness) -> None:
-    store = f"sqlite:///{harness.folder}/auth.db"
+def test_the_command_line_and_the_environment_know_both(
+    harness: Harness, make_store: MakeStore
+) -> None:
     token = harness.tokens()["refresh_token"]
     environ = {"BEARERGUARD_SERVER_SECRET": f"{NEW}, {SECRET}"}
-    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
-        assert database.execute("SELECT count(*) FROM refresh_tokens").fetchone() == (1,)
-    with Administration(store, secret=[NEW, SECRET], clock=harness.clock) as administration:
+    assert harness.store.count("refresh_tokens") == 1
+    secrets = [NEW, SECRET]
+    with Administration(harness.store.url, secret=secrets, clock=harness.clock) as administration:
         assert administration.revoke(token)
         kid = administration.keys.rotate(immediately=True)
     renew(harness, NEW, SECRET)
     assert pyjwt.get_unverified_header(harness.tokens()["access_token"])["kid"] == kid
-    other = make_store(harness)
+    (harness.folder / "other").mkdir()
+    other = make_store(harness.folder / "other").url
     AuthorizationServer(ISSUER, store=other, secret=SECRET).close()
     AuthorizationServer(ISSUER, store=other, environ=environ).close()
     AuthorizationServer(ISSUER, store=other, secret=NEW).close()
-
-
-def make_store(harness: Harness) -> str:
-    return f"sqlite:///{harness.folder}/other.db"
 
 
 @pytest.mark.parametrize(
@@ -220,7 +215,7 @@ def test_a_malformed_list_is_named(harness: Harness, variable: str, said: str) -
     with pytest.raises(ConfigurationError, match="BEARERGUARD_SERVER_SECRET") as refusal:
         AuthorizationServer(
             ISSUER,
-            store=make_store(harness),
+            store=harness.store.url,
             environ={"BEARERGUARD_SERVER_SECRET": variable},
         )
     assert said in str(refusal.value)
@@ -230,4 +225,4 @@ def test_a_malformed_list_is_named(harness: Harness, variable: str, said: str) -
 @pytest.mark.parametrize("secret", [[], [NEW, "short"], [NEW] * 5, [NEW, 7], 7])
 def test_a_malformed_secret_is_named(harness: Harness, secret: Any) -> None:
     with pytest.raises(ConfigurationError, match="secret="):
-        AuthorizationServer(ISSUER, store=make_store(harness), secret=secret)
+        AuthorizationServer(ISSUER, store=harness.store.url, secret=secret)

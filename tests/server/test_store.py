@@ -9,25 +9,19 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
-from sqlalchemy import Connection
 
 from bearerguard import ConfigurationError
 from bearerguard.runtime.process_lock import ProcessLock
 from bearerguard.server import AuthorizationServer, StoreUnavailable
 from bearerguard.server.administration import Administration
-from bearerguard.server.store import clients, grants, keys, people, pruning, revocations
-from bearerguard.server.store import database as store_database
+from bearerguard.server.store import clients, sqlite
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import migrate
-from bearerguard.server.store.schema import metadata
 from tests.server.harness import ISSUER, SECRET, Harness, Make
 from tests.server.serving import ROOT
 
@@ -39,19 +33,11 @@ def database(tmp_path: Path) -> Database:
     return made
 
 
-def test_the_migrations_make_exactly_the_declared_tables(database: Database) -> None:
-    assert people.users.metadata is metadata
-    with database.write() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, metadata) == []
-    database.close()
-
-
 def test_sqlite_is_durable_and_checks_references(database: Database) -> None:
     with database.read() as connection:
 
         def pragma(name: str) -> Any:
-            return connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            return connection.run(f"PRAGMA {name}").scalar()
 
         assert pragma("journal_mode") == "wal"
         assert pragma("synchronous") == 2, "FULL"
@@ -59,23 +45,26 @@ def test_sqlite_is_durable_and_checks_references(database: Database) -> None:
     database.close()
 
 
+@pytest.mark.sqlite_only
 def test_the_files_are_for_their_owner_alone(harness: Harness) -> None:
     harness.token(grant_type="client_credentials")
     for path in harness.folder.iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
 
 
+@pytest.mark.sqlite_only
 def test_files_that_others_could_read_are_closed_to_them_and_the_operator_is_told(
     harness: Harness, caplog: pytest.LogCaptureFixture
 ) -> None:
     harness.token(grant_type="client_credentials")  # now there is a -wal and a -shm
     files = sorted(harness.folder.iterdir())
-    assert [path.name for path in files] == ["auth.db", "auth.db-shm", "auth.db-wal"]
+    names = ("", "-queue", "-shm", "-turn", "-wal")
+    assert [path.name for path in files] == [f"auth.db{each}" for each in names]
     for path in files:
         path.chmod(0o644)
     with caplog.at_level(logging.WARNING, "bearerguard.server"):
         AuthorizationServer(ISSUER, store=f"sqlite:///{harness.folder}/auth.db", secret=SECRET)
-    assert [stat.S_IMODE(path.stat().st_mode) for path in files if path.exists()] == [0o600] * 3
+    assert [stat.S_IMODE(path.stat().st_mode) for path in files if path.exists()] == [0o600] * 5
     warnings = [
         record.message for record in caplog.records if "could be read by others" in record.message
     ]
@@ -85,6 +74,7 @@ def test_files_that_others_could_read_are_closed_to_them_and_the_operator_is_tol
     assert not caplog.records, "once"
 
 
+@pytest.mark.sqlite_only
 def test_a_file_of_somebody_else_that_others_can_read_is_refused() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "auth.db")
@@ -100,85 +90,12 @@ def test_a_file_of_somebody_else_that_others_can_read_is_refused() -> None:
                     os.setuid(65_534)
                 else:
                     path = Path("/etc/passwd")
-                store_database._keep_private(path)
+                sqlite._keep_private(path)
             except ConfigurationError as error:
                 outcome = str(error)
             finally:
                 os._exit(0 if "Operation not permitted): `chmod 600`" in outcome else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-
-def _plans(database: Database, ask: Callable[[Connection], object]) -> list[str]:
-    """Return how SQLite runs every statement that `ask` sends."""
-    from sqlalchemy import event
-
-    sent: list[tuple[str, Any]] = []
-    engine = database.engine()
-
-    def listen(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        sent.append((statement, parameters))
-
-    event.listen(engine, "before_cursor_execute", listen)
-    try:
-        with database.write() as connection:
-            ask(connection)
-    finally:
-        event.remove(engine, "before_cursor_execute", listen)
-    plans = []
-    with database.read() as connection:
-        for statement, parameters in sent:
-            if statement.split()[0] in {"SELECT", "UPDATE", "DELETE"}:
-                explained = connection.exec_driver_sql(
-                    f"EXPLAIN QUERY PLAN {statement}", parameters
-                )
-                plans += [row[3] for row in explained]
-    assert plans, "nothing was asked"
-    return plans
-
-
-HOT: dict[str, Callable[[Connection], object]] = {
-    "find client": lambda c: clients.find(c, "x"),
-    "secrets": lambda c: clients.secrets_of(c, "x", 1.0),
-    "renew secret": lambda c: clients.renew_secret(c, "x", "y"),
-    "end secrets": lambda c: clients.end_secrets(c, "x", 1.0),
-    "is origin": lambda c: clients.is_origin(c, "x"),
-    "is user": lambda c: clients.is_user(c, "x"),
-    "assertion": lambda c: clients.use_assertion(c, ("x", "y"), 1.0),
-    "find code": lambda c: grants.find_code(c, "x", "y"),
-    "redeem code": lambda c: grants.redeem_code(c, "x", "g", 1.0),
-    "find grant": lambda c: grants.find_grant(c, "x"),
-    "revoke grant": lambda c: grants.revoke_grant(c, "x", 1.0),
-    "grants of user": lambda c: grants.revoke_grants_of_user(c, "x", 1.0),
-    "grants to a client": lambda c: grants.revoke_grants_of_user(c, "x", 1.0, "y"),
-    "end codes": lambda c: grants.end_codes_of_user(c, "x", 1.0, "y"),
-    "find refresh": lambda c: grants.find_refresh_token(c, "x", "y"),
-    "use refresh": lambda c: grants.use_refresh_token(c, "x", successor="y", sealed=b"", now=1.0),
-    "find access": lambda c: grants.find_access_token(c, "x", "y"),
-    "revoke access": lambda c: grants.revoke_access_token(c, "x", 1.0),
-    "end of access": lambda c: grants.end_of_access_tokens(c, "x"),
-    "longest life": keys.longest_access_lifetime,
-    "revocations": lambda c: revocations.after(c, 1, 2),
-    "remove client": lambda c: clients.remove(c, "x"),
-    "expired rows": lambda c: [kind(c, 1.0, 10.0, 5) for kind in pruning.KINDS.values()],
-    "expired sessions": lambda c: people.remove_expired(c, people.sessions.c.expires_at, 1.0),
-    "expired attempts": lambda c: people.remove_expired(c, people.login_attempts.c.whole_at, 1.0),
-    "take turn": lambda c: pruning.take_turn(c, 1.0, 30.0),
-    "keep turn": lambda c: pruning.keep_turn(c, 1.0, 30.0),
-    "count refresh": lambda c: grants.count_refresh(c, "x", 2),
-}
-
-
-@pytest.mark.parametrize("name", HOT)
-def test_no_hot_query_scans_a_table(database: Database, name: str) -> None:
-    plans = _plans(database, HOT[name])
-    assert not [plan for plan in plans if plan.startswith("SCAN")], plans
-    database.close()
-
-
-def test_a_scan_would_be_seen(database: Database) -> None:
-    plans = _plans(database, keys.all_keys)
-    assert [plan for plan in plans if plan.startswith("SCAN")]
-    database.close()
 
 
 def test_what_is_over_is_removed_and_what_stands_stays(harness: Harness) -> None:
@@ -190,28 +107,19 @@ def test_what_is_over_is_removed_and_what_stands_stays(harness: Harness) -> None
     new = harness.server.clients.rotate_secret(harness.app.client_id)
 
     def rows() -> dict[str, int]:
-        with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
-            return {
-                table: database.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-                for table in (
-                    "codes",
-                    "access_tokens",
-                    "refresh_tokens",
-                    "grants",
-                    "client_secrets",
-                )
-            }
+        tables = ("codes", "access_tokens", "refresh_tokens", "grants", "client_secrets")
+        return {table: harness.store.count(table) for table in tables}
 
     assert rows() == {
         "codes": 5,
-        "access_tokens": 4,
+        "access_tokens": 0,  # JWTs have no rows
         "refresh_tokens": 4,
         "grants": 4,
         "client_secrets": 2,
     }
     assert harness.server.prune() == 0
     harness.clock.now += 2 * day
-    assert harness.server.prune() == 5 + 4 + 1
+    assert harness.server.prune() == 5 + 1
     assert rows()["refresh_tokens"] == 4
     assert harness.redeem(code, client_secret=new).error == (400, "invalid_grant")
     harness.clock.now += 29 * day
@@ -226,10 +134,7 @@ def test_pruning_happens_by_itself_and_forgets_sealed_successors(harness: Harnes
     harness.clock.now += 61
 
     def sealed() -> int:
-        with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
-            query = "SELECT count(*) FROM refresh_tokens WHERE sealed_successor IS NOT NULL"
-            count: int = database.execute(query).fetchone()[0]
-            return count
+        return harness.store.count("refresh_tokens", "sealed_successor IS NOT NULL")
 
     assert sealed() == 1
     harness.token(grant_type="client_credentials")
@@ -262,6 +167,7 @@ def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
     assert path.read_bytes().startswith(b"something else")
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.parametrize("kept", [5000, 8192])
 @pytest.mark.parametrize("create", [True, False])
 def test_a_damaged_database_is_named_and_left_alone(
@@ -288,18 +194,14 @@ def test_a_link_to_a_file_that_is_not_there_is_no_store(tmp_path: Path) -> None:
 
 
 def test_a_schema_of_a_later_version_is_refused(harness: Harness) -> None:
-    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
-        database.execute("UPDATE alembic_version SET version_num = '9999'")
-        database.commit()
+    harness.store.run("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(ConfigurationError, match="later one"):
-        AuthorizationServer(ISSUER, store=f"sqlite:///{harness.folder}/auth.db", secret=SECRET)
+        AuthorizationServer(ISSUER, store=harness.store.url, secret=SECRET)
 
 
 def test_a_store_in_trouble_is_503_and_never_500(harness: Harness) -> None:
     harness.server.close()
-    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
-        database.execute("ALTER TABLE clients RENAME TO elsewhere")
-        database.commit()
+    harness.store.rename("clients", "elsewhere")
     response = harness.token(grant_type="client_credentials")
     assert response.error == (503, "temporarily_unavailable")
     assert response.header("retry-after") is not None
@@ -309,12 +211,11 @@ def test_a_store_in_trouble_is_503_and_never_500(harness: Harness) -> None:
 
 def test_a_store_that_works_again_is_reported_once(harness: Harness) -> None:
     harness.server.close()
-    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
-        database.execute("ALTER TABLE clients RENAME TO elsewhere")
-        for _ in range(2):
-            assert harness.token(grant_type="client_credentials").status == 503
-        assert not harness.named("store_restored")
-        database.execute("ALTER TABLE elsewhere RENAME TO clients")
+    harness.store.rename("changes", "elsewhere")  # which each request reads first
+    for _ in range(2):
+        assert harness.token(grant_type="client_credentials").status == 503
+    assert not harness.named("store_restored")
+    harness.store.rename("elsewhere", "changes")
     for _ in range(2):
         assert harness.token(grant_type="client_credentials").status == 200
     (restored,) = harness.named("store_restored")
@@ -366,7 +267,8 @@ def test_four_processes_on_an_empty_database_migrate_once_and_make_one_key(
     assert len(kids.pop().split()) == 1
     with closing(sqlite3.connect(tmp_path / "auth.db")) as database:
         assert database.execute("SELECT count(*) FROM signing_keys").fetchone()[0] == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["auth.db", "auth.db.secret"]
+    names = ("", "-queue", "-turn", ".secret")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"auth.db{each}" for each in names]
 
 
 def test_requests_from_many_threads_are_all_answered(make: Make) -> None:
@@ -395,9 +297,7 @@ def test_upkeep_that_fails_harms_no_request(
     harness: Harness, caplog: pytest.LogCaptureFixture
 ) -> None:
     harness.clock.now += 61
-    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
-        database.execute("ALTER TABLE assertions RENAME TO elsewhere")
-        database.commit()
+    harness.store.rename("assertions", "elsewhere")
     assert harness.token(grant_type="client_credentials").status == 200
     harness.server._engine.upkeep.wait()
     assert "upkeep_failed" in caplog.text

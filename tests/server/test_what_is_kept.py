@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import secrets
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from typing import Any
 
 import pytest
-from sqlalchemy import event
 
 from bearerguard.protocol.jose import base64url
 from bearerguard.runtime.elapsed import elapsed_by
-from bearerguard.server import Lifetimes
+from bearerguard.server import Lifetimes, Resource
+from bearerguard.server.audit import Audit
 from bearerguard.server.clients.authentication import Failures
 from bearerguard.server.store import pruning
 from bearerguard.server.upkeep import Upkeep
-from tests.server.harness import SECRET, Clock, Harness, Make, claims
-from tests.server.test_store import _plans
+from tests.server.harness import ISSUER, SECRET, Clock, Harness, Make, claims
+from tests.server.statements import recorded
 from tests.server.test_write_contention import waiting
 
 DAY = 86_400
 
 
-def count(harness: Harness, table: str, where: str = "1") -> int:
-    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
-        query = f"SELECT count(*) FROM {table} WHERE {where}"
-        found: int = database.execute(query).fetchone()[0]
-        return found
+def count(harness: Harness, table: str, where: str = "true") -> int:
+    return harness.store.count(table, where)
 
 
 def refreshed(harness: Harness, times: int, every: float = 3600) -> list[str]:
@@ -71,8 +66,8 @@ def test_a_token_that_was_used_by_two_at_once_is_a_theft_without_its_row_too(mak
     first = harness.tokens()["refresh_token"]
     with waiting(harness, lambda: harness.refresh(first)) as (database, asked):
         # As another process leaves it that refreshed meanwhile, and then pruned.
-        database.execute("DELETE FROM refresh_tokens")
-        database.execute("UPDATE grants SET generation = 1")
+        database.exec_driver_sql("DELETE FROM refresh_tokens")
+        database.exec_driver_sql("UPDATE grants SET generation = 1")
     assert asked.result().error == (400, "invalid_grant")
     assert len(harness.named("refresh_token_reused")) == 1
 
@@ -132,12 +127,10 @@ def test_a_token_of_an_earlier_version_is_succeeded_and_its_reuse_is_a_theft(
     given = harness.tokens()["refresh_token"]
     digest = harness.server._engine.revocation._refresh.digest
     old = "bgr_" + secrets.token_urlsafe(32)
-    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
-        database.execute(
-            "UPDATE refresh_tokens SET digest = ?, generation = NULL WHERE digest = ?",
-            (digest(old), digest(given)),
-        )
-        database.commit()
+    harness.store.run(
+        "UPDATE refresh_tokens SET digest = :old, generation = NULL WHERE digest = :given",
+        {"old": digest(old), "given": digest(given)},
+    )
     token = harness.refresh(old).json["refresh_token"]
     for _ in range(3):
         token = harness.refresh(token).json["refresh_token"]
@@ -159,31 +152,44 @@ def test_a_clock_that_is_set_back_a_little_does_not_turn_a_repeated_refresh_into
     assert harness.refresh(first).error == (400, "invalid_grant")
 
 
-def test_a_revoked_grant_is_removed_with_all_its_rows(harness: Harness) -> None:
+def test_a_revoked_grant_is_removed_with_all_its_rows(make: Make) -> None:
+    harness = make(resources=[Resource(ISSUER, tokens="opaque")])
     stands = harness.tokens()
     ended = [harness.tokens() for _ in range(3)]
+    sessions = [harness.introspect(tokens["access_token"])["sid"] for tokens in ended]
     for tokens in ended:
         assert harness.server.revoke(tokens["refresh_token"])
     assert harness.server.prune() == 9
     assert [count(harness, each) for each in ("grants", "access_tokens", "refresh_tokens")] == [
         1
     ] * 3
-    for tokens in ended:
+    for tokens, session in zip(ended, sessions, strict=True):
         assert not harness.is_active(tokens["access_token"])
         assert harness.refresh(tokens["refresh_token"]).error == (400, "invalid_grant")
-        assert not harness.server.revoke_grant(claims(tokens["access_token"])["sid"])
+        assert not harness.server.revoke_grant(session)
     assert harness.is_active(stands["access_token"])
     assert harness.refresh(stands["refresh_token"]).status == 200
+
+
+def test_a_revoked_grant_of_jwts_is_removed_and_its_tokens_are_refused(harness: Harness) -> None:
+    stands, ended = harness.tokens(), harness.tokens()
+    assert harness.server.revoke(ended["refresh_token"])
+    assert harness.server.prune() == 2
+    assert [count(harness, each) for each in ("grants", "access_tokens", "refresh_tokens")] == [
+        *(1, 0, 1)
+    ]
+    assert not harness.is_active(ended["access_token"])
+    assert harness.refresh(ended["refresh_token"]).error == (400, "invalid_grant")
+    assert not harness.server.revoke_grant(claims(ended["access_token"])["sid"])
+    assert harness.is_active(stands["access_token"])
 
 
 def test_what_an_earlier_version_left_of_a_grant_is_removed_when_it_has_expired(
     harness: Harness,
 ) -> None:
     harness.tokens()
-    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
-        database.execute("DELETE FROM refresh_tokens")
-        database.execute("DELETE FROM access_tokens")
-        database.commit()
+    for table in ("refresh_tokens", "access_tokens"):
+        harness.store.run(f"DELETE FROM {table}")
     harness.server.prune()
     assert count(harness, "grants") == 1
     harness.clock.now += 180 * DAY
@@ -191,23 +197,8 @@ def test_what_an_earlier_version_left_of_a_grant_is_removed_when_it_has_expired(
     assert count(harness, "grants") == 0
 
 
-def test_what_is_pruned_is_found_and_removed_by_index(harness: Harness) -> None:
-    refreshed(harness, 2)
-    harness.server.revoke(harness.tokens()["refresh_token"])
-    harness.tokens()
-    harness.clock.now += 2 * DAY
-
-    def prune(connection: Any) -> None:
-        for kind in pruning.KINDS.values():
-            found = kind(connection, harness.clock.now, 10.0, 50)
-            if found is not None:
-                found.remove(connection)
-
-    plans = _plans(harness.server.database, prune)
-    assert not [plan for plan in plans if plan.startswith("SCAN")], plans
-
-
-def test_one_slice_is_bounded_by_its_rows(harness: Harness) -> None:
+def test_one_slice_is_bounded_by_its_rows(make: Make) -> None:
+    harness = make(resources=[Resource(ISSUER, tokens="opaque")])
     for _ in range(12):
         harness.server.revoke(harness.tokens()["refresh_token"])
     revoked = pruning.KINDS["revoked grants"]
@@ -235,12 +226,10 @@ def test_only_one_process_prunes_at_a_time_and_one_that_is_gone_does_not_keep_it
 
 
 def test_a_sign_in_removes_a_few_rows_however_many_have_expired(harness: Harness) -> None:
-    with closing(sqlite3.connect(harness.folder / "auth.db")) as database:
-        database.executemany(
-            "INSERT INTO login_attempts (digest, whole_at) VALUES (?, 1)",
-            [(str(number),) for number in range(50)],
-        )
-        database.commit()
+    harness.store.run(
+        "INSERT INTO login_attempts (digest, whole_at) VALUES (:digest, 1)",
+        [{"digest": str(number)} for number in range(50)],
+    )
     harness.server._engine.people._login_endpoint._throttle.charge("ada", "192.0.2.1")
     assert count(harness, "login_attempts", "whole_at = 1") == 45
     harness.server.prune()
@@ -302,17 +291,8 @@ def test_ending_all_that_a_user_allowed_takes_as_many_statements_for_many_grants
 ) -> None:
     def statements(grants: int) -> int:
         tokens = [harness.tokens() for _ in range(grants)]
-        sent: list[str] = []
-
-        def listen(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
-            sent.append(statement)
-
-        engine = harness.server.database.engine()
-        event.listen(engine, "before_cursor_execute", listen)
-        try:
+        with recorded() as sent:
             assert harness.server.revoke_user(user_id="ada") == grants
-        finally:
-            event.remove(engine, "before_cursor_execute", listen)
         assert not any(harness.is_active(each["access_token"]) for each in tokens)
         return len(sent)
 
@@ -324,7 +304,14 @@ def test_ending_all_that_a_user_allowed_takes_as_many_statements_for_many_grants
 
 def test_upkeep_is_due_after_a_minute_though_the_clock_was_set_back(harness: Harness) -> None:
     engine, clock, counter = harness.server._engine, harness.clock, Clock()
-    upkeep = Upkeep(engine.database, engine.keys, engine.settings, clock, counter)
+    upkeep = Upkeep(
+        engine.database,
+        engine.keys,
+        engine.settings,
+        clock,
+        counter,
+        audit=Audit(None, clock),
+    )
     clock.now -= 3600
     upkeep.run_if_due()
     assert upkeep._thread is None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import sqlalchemy
 
 from bearerguard import Guard, TokenError
 from tests.server.harness import Harness, Reply, claims
@@ -18,19 +18,14 @@ from tests.server.harness import Harness, Reply, claims
 @contextmanager
 def waiting(
     harness: Harness, action: Callable[[], Any]
-) -> Generator[tuple[sqlite3.Connection, Any]]:
-    """Keep the database locked while `action` is asked for, until the block is left."""
-    path = harness.folder / "auth.db"
-    with (
-        ThreadPoolExecutor(1) as pool,
-        closing(sqlite3.connect(path, isolation_level=None)) as database,
-    ):
-        database.execute("BEGIN IMMEDIATE")
-        asked: Future[Any] = pool.submit(action)
-        time.sleep(0.3)  # it is waiting by now
-        assert not asked.done()
-        yield database, asked
-        database.execute("COMMIT")
+) -> Generator[tuple[sqlalchemy.Connection, Future[Any]]]:
+    """Keep others from writing while `action` is asked for, until the block is left."""
+    with ThreadPoolExecutor(1) as pool:
+        with harness.store.writing_alone() as connection:
+            asked = pool.submit(action)
+            time.sleep(0.3)  # it is waiting by now
+            assert not asked.done()
+            yield connection, asked
         asked.result()
 
 
@@ -63,9 +58,9 @@ def test_a_code_that_was_ended_while_its_redemption_waited_is_not_redeemed(
     harness: Harness,
 ) -> None:
     code = harness.code()
-    with waiting(harness, lambda: harness.redeem(code)) as (database, asked):
+    with waiting(harness, lambda: harness.redeem(code)) as (connection, asked):
         harness.clock.now += 5
         # As another process does that revokes what the user allowed.
-        database.execute("UPDATE codes SET expires_at = ?", (harness.clock.now,))
+        connection.execute(sqlalchemy.text(f"UPDATE codes SET expires_at = {harness.clock.now}"))
     response: Reply = asked.result()
     assert response.error == (400, "invalid_grant")

@@ -15,6 +15,7 @@ from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import migrate
 from tests.conformance.harness import Clock
 from tests.server.people.visitor import Visitor
+from tests.server.stores import Store, sqlite_store
 
 ISSUER = "https://api.example.com"
 PASSWORD = "correct horse battery"
@@ -24,12 +25,14 @@ CHEAP = argon2.profiles.CHEAPEST
 class PeopleHarness:
     """A server's people and what surrounds them."""
 
-    def __init__(self, folder: Path, *, issuer: str = ISSUER, **options: Any) -> None:
+    def __init__(
+        self, folder: Path, store: Store | None = None, *, issuer: str = ISSUER, **options: Any
+    ) -> None:
         self.issuer = issuer
         self.clock = Clock()
         self.events: list[Event] = []
         self.disabled: list[str] = []
-        self.database = Database(f"sqlite:///{folder}/auth.db", connections=8)
+        self.database = Database((store or sqlite_store(folder)).url, connections=8)
         migrate(self.database)
         options.setdefault("password_parameters", CHEAP)
         self.people = People(
@@ -37,7 +40,7 @@ class PeopleHarness:
             issuer=issuer,
             secret=ServerSecret("a secret of this test's own, long enough"),
             clock=self.clock,
-            audit=Audit(self.events.append, self.clock),
+            audit=Audit(self.events.append, self.clock, by="request"),
             on_disabled=self.disabled.append,
             options=PeopleOptions(**options),
         )
@@ -56,4 +59,4 @@ class PeopleHarness:
 
     def rows(self, table: str) -> list[Any]:
         with self.database.read() as connection:
-            return list(connection.exec_driver_sql(f"SELECT * FROM {table}"))
+            return connection.run(f"SELECT * FROM {table}").all()

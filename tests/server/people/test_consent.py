@@ -183,6 +183,11 @@ def register(harness: PeopleHarness, client_id: str) -> None:
         add(connection, client_id=client_id, name=client_id, created_at=0.0)
 
 
+def remember(harness: PeopleHarness, *given: Any) -> None:
+    with harness.database.write() as connection:
+        harness.people.remember(connection, *given)
+
+
 def test_A8_consent_is_remembered_per_user_client_and_resource_and_grows(
     harness: PeopleHarness,
 ) -> None:
@@ -190,9 +195,9 @@ def test_A8_consent_is_remembered_per_user_client_and_resource_and_grows(
     for client_id in ("notes", "other"):
         register(harness, client_id)
     assert people.remembered("user-1", "notes", [one]) == frozenset()
-    people.remember("user-1", "notes", frozenset({"read"}), [one])
-    people.remember("user-1", "notes", frozenset({"write"}), [two, one])
-    people.remember("user-1", "other", frozenset({"read"}), [one])
+    remember(harness, "user-1", "notes", frozenset({"read"}), [one])
+    remember(harness, "user-1", "notes", frozenset({"write"}), [two, one])
+    remember(harness, "user-1", "other", frozenset({"read"}), [one])
     assert people.remembered("user-1", "notes", [one]) == {"read", "write"}
     assert people.remembered("user-1", "notes", [two]) == {"write"}
     assert people.remembered("user-1", "notes", [one, two]) == {"write"}
@@ -211,13 +216,13 @@ def test_A8_what_an_earlier_version_remembered_names_no_resource_and_is_asked_ag
 ) -> None:
     register(harness, "notes")
     with harness.database.write() as connection:
-        connection.exec_driver_sql(
+        connection.run(
             "INSERT INTO consents (user_id, client_id, scope, given_at)"
             " VALUES ('user-1', 'notes', 'read write', 0)"
         )
     resources = ["https://api.example.com"]
     assert harness.people.remembered("user-1", "notes", resources) == frozenset()
-    harness.people.remember("user-1", "notes", frozenset({"read"}), resources)
+    remember(harness, "user-1", "notes", frozenset({"read"}), resources)
     assert harness.people.remembered("user-1", "notes", resources) == {"read"}
 
 

@@ -34,6 +34,9 @@ from bearerguard.server.store.engine import Engine
 from bearerguard.server.store.sqlite import SqliteEngine
 
 T = TypeVar("T")
+# How much an operation needs of the database. An outage ends when one works that needs as much as
+# those that failed: a full disk lets transactions read between two that fail to write.
+_STATEMENT, _SNAPSHOT, _WRITE = range(3)
 
 
 class Database:
@@ -58,6 +61,7 @@ class Database:
         self._inherited: list[QueuePool] = []
         self._pid = os.getpid()
         self._outage = Outage(time.monotonic)
+        self._failed = _STATEMENT
         #: Called when the database works again, with a text that says how long it had failed.
         self.on_restored: Callable[[str], None] | None = None
 
@@ -78,7 +82,7 @@ class Database:
 
     def execute(self, statement: Prepared | Executable, values: Values = NONE) -> Result:
         """Run one statement that reads, outside a transaction; raises `StoreUnavailable`."""
-        with self._failures():
+        with self._failures(_STATEMENT):
             pooled, result = self._begin(
                 lambda driver: Connection(driver, self._engine.dialect).execute(statement, values)
             )
@@ -88,7 +92,7 @@ class Database:
     @contextmanager
     def read(self) -> Generator[Connection]:
         """Begin a transaction that reads one consistent snapshot; raises `StoreUnavailable`."""
-        with self._failures():
+        with self._failures(_SNAPSHOT):
             pooled, _ = self._begin(self._engine.begin_reading)
             with self._ending(pooled):
                 yield Connection(pooled.dbapi_connection, self._engine.dialect)
@@ -103,7 +107,7 @@ class Database:
         Raises:
             StoreUnavailable: other transactions take too long, or the database fails.
         """
-        with self._failures():
+        with self._failures(_WRITE):
             pooled, _ = self._begin(
                 lambda driver: self._engine.begin_writing(driver, concurrent=concurrent)
             )
@@ -115,7 +119,7 @@ class Database:
     @contextmanager
     def migrating(self) -> Generator[AlchemyConnection]:
         """Begin a transaction for migrations, with SQLAlchemy's connection."""
-        with self._failures(), self._engine.migrating() as connection:
+        with self._failures(_WRITE), self._engine.migrating() as connection:
             yield connection
 
     def _begin(self, action: Callable[[Any], T]) -> tuple[PoolProxiedConnection, T]:
@@ -162,26 +166,28 @@ class Database:
         self._engine.ended(pooled.dbapi_connection)
         if lost:
             pooled.invalidate()
-            self.close()
+            self._close_idle()
         pooled.close()
 
     @contextmanager
-    def _failures(self) -> Generator[None]:
+    def _failures(self, needed: int) -> Generator[None]:
         """Translate errors of the database, and report when it works again."""
         try:
-            yield
-        except self._engine.errors as error:
-            self._outage.failed()
-            raise StoreUnavailable(self._engine.cause(error)) from error
-        except PoolTimeout as error:
-            self._outage.failed()
-            raise StoreUnavailable("all connections to the database are in use") from error
-        except DBAPIError as error:  # of a migration
-            self._outage.failed()
-            raise StoreUnavailable(str(error.orig)) from error
+            try:
+                yield
+            except self._engine.errors as error:
+                raise StoreUnavailable(self._engine.cause(error)) from error
+            except PoolTimeout as error:
+                raise StoreUnavailable("all connections to the database are in use") from error
+            except DBAPIError as error:  # of a migration
+                raise StoreUnavailable(str(error.orig)) from error
         except StoreUnavailable:
             self._outage.failed()
+            self._failed = max(self._failed, needed)
             raise
+        if needed < self._failed:
+            return
+        self._failed = _STATEMENT
         if (restored := self._outage.succeeded()) and self.on_restored is not None:
             self.on_restored(restored)
 
@@ -210,7 +216,11 @@ class Database:
         return pool
 
     def close(self) -> None:
-        """Close this process's idle connections; the next use opens new ones."""
+        """Close this process's idle connections and lock files; the next use opens new ones."""
+        self._close_idle()
+        self._engine.close()
+
+    def _close_idle(self) -> None:
         with self._lock:
             pool, self._connections = self._connections, None
         if pool is not None:

@@ -6,12 +6,15 @@ processes that start at once, the first migrates and the others have nothing lef
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Select, column, select, table
 
 from bearerguard.errors import ConfigurationError, StoreUnavailable
 from bearerguard.server.store.database import Database
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 # The newest migration; a test compares it with the files. Importing Alembic takes long, and a
 # database that has this revision needs none.
@@ -19,23 +22,21 @@ HEAD = "0006"
 _VERSION: Select[Any] = select(column("version_num")).select_from(table("alembic_version"))
 
 
-def migrate(database: Database) -> None:
-    """Run the missing migrations.
+def migrate(database: Database) -> str | None:
+    """Run the missing migrations; return the revision before, None if there was nothing to migrate.
 
     Raises:
         ConfigurationError: a later version has migrated the database.
         StoreUnavailable: the database is locked or fails.
     """
     database.engine.prepare()
-    if _revision(database) == HEAD:
-        return
+    before = revision(database)
+    if before == HEAD:
+        return None
     from alembic import command  # noqa: PLC0415 - only for migrations
-    from alembic.config import Config  # noqa: PLC0415
     from alembic.util import CommandError  # noqa: PLC0415
 
-    config = Config()
-    config.set_main_option("script_location", "bearerguard.server.store:migrations")
-    config.set_main_option("path_separator", "os")
+    config = alembic_config()
     with database.migrating() as connection:
         config.attributes["connection"] = connection
         try:
@@ -45,9 +46,20 @@ def migrate(database: Database) -> None:
                 f"store=: {database.name} has a schema that this version does not know"
                 f" ({error}): install the version that created it, or a later one"
             ) from error
+    return before
 
 
-def _revision(database: Database) -> str | None:
+def alembic_config() -> Config:
+    """Return Alembic's configuration; its `attributes` still need the `connection`."""
+    from alembic.config import Config  # noqa: PLC0415 - only for migrations
+
+    config = Config()
+    config.set_main_option("script_location", "bearerguard.server.store:migrations")
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def revision(database: Database) -> str | None:
     """Return the database's revision; None if it has none, or cannot be read."""
     try:
         found: str | None = database.execute(_VERSION).scalar()

@@ -25,7 +25,7 @@ from sqlalchemy.exc import ArgumentError
 
 from bearerguard.errors import ConfigurationError, StoreUnavailable
 from bearerguard.server.store.schema import metadata
-from bearerguard.server.store.turn import Turn
+from bearerguard.server.store.turn import ENDINGS, Turn
 
 # Seconds for which a transaction waits for other writers; afterwards the response is 503.
 _BUSY_SECONDS = 20.0
@@ -73,7 +73,7 @@ class SqliteEngine:
             # Mode `rw`: SQLite must not create the file anew after it was deleted.
             _address(self.path, "rw"),
             uri=True,
-            timeout=_BUSY_SECONDS,
+            timeout=self.wait,
             isolation_level=None,  # the driver must not begin transactions
             check_same_thread=False,
             factory=_Connection,
@@ -139,7 +139,11 @@ class SqliteEngine:
     def begin_writing(self, connection: Any, *, concurrent: bool) -> None:  # noqa: ARG002
         """Begin a transaction that holds the write lock: on SQLite, each runs alone."""
         began = time.monotonic()
-        if not self._turn.acquire(_BUSY_SECONDS):
+        try:
+            has_turn = self._turn.acquire(self.wait)
+        except OSError as error:
+            raise StoreUnavailable(f"a lock file of {self.path} failed: {error}") from error
+        if not has_turn:
             raise StoreUnavailable("the database is busy")
         connection.has_turn = True
         waited = time.monotonic() - began
@@ -147,12 +151,12 @@ class SqliteEngine:
             connection.execute("BEGIN IMMEDIATE")
             return
         # SQLite's own lock may be held by another program: wait for what is left of the time.
-        left = max(0.0, _BUSY_SECONDS - waited)
+        left = max(0.0, self.wait - waited)
         connection.execute(f"PRAGMA busy_timeout = {1000 * left:.0f}")
         try:
             connection.execute("BEGIN IMMEDIATE")
         finally:
-            connection.execute(f"PRAGMA busy_timeout = {1000 * _BUSY_SECONDS:.0f}")
+            connection.execute(f"PRAGMA busy_timeout = {1000 * self.wait:.0f}")
 
     def prepare(self) -> None:
         """Switch the file to WAL mode.
@@ -253,7 +257,7 @@ def _find(path: Path, *, create: bool) -> None:
         )
     else:
         _check_content(path, create=create)
-    for suffix in ("", "-wal", "-shm"):
+    for suffix in ("", *_COMPANIONS, *ENDINGS):
         _keep_private(_companion(path, suffix))
 
 

@@ -11,12 +11,17 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+import weakref
 from pathlib import Path
 
 from bearerguard.runtime.process_lock import ProcessLock
 
 # Seconds between two attempts: at first, and at most. A transaction takes about half a millisecond.
 _SHORTEST, _LONGEST = 0.0001, 0.002
+# How the names of the lock files end.
+ENDINGS = ("-queue", "-turn")
+_NONE = (-1, -1)
+_turns: weakref.WeakSet[Turn] = weakref.WeakSet()
 
 
 class Turn:
@@ -27,13 +32,17 @@ class Turn:
     """
 
     def __init__(self, path: Path) -> None:
-        self._queue, self._turn = (path.with_name(path.name + end) for end in ("-queue", "-turn"))
+        self._path = path
         self._threads = ProcessLock()
-        self._pid = 0
-        self._files = (-1, -1)
+        self._files = _NONE
+        _turns.add(self)
+        self._closing: weakref.finalize[..., Turn] | None = None
 
     def acquire(self, seconds: float) -> bool:
-        """Take the lock; False if it is not free within `seconds`."""
+        """Take the lock; False if it is not free within `seconds`.
+
+        Raises `OSError` if a lock file cannot be opened or locked.
+        """
         deadline = time.monotonic() + seconds
         if not self._threads.acquire(timeout=max(0.0, seconds)):
             return False
@@ -59,25 +68,52 @@ class Turn:
             fcntl.flock(queue, fcntl.LOCK_UN)
 
     def _opened(self) -> tuple[int, int]:
-        # A lock belongs to the open file, which a forked child shares with its parent: the child
-        # opens its own.
-        if self._pid != os.getpid():
-            self._files = (_open(self._queue), _open(self._turn))
-            self._pid = os.getpid()
+        if self._closing is None:
+            queue = self._open(ENDINGS[0])
+            try:
+                self._files = queue, self._open(ENDINGS[1])
+            except OSError:
+                os.close(queue)
+                raise
+            # They are closed even if `close` is never called.
+            self._closing = weakref.finalize(self, _close, self._files)
+            self._closing.atexit = False
         return self._files
+
+    def _open(self, ending: str) -> int:
+        path = self._path.with_name(self._path.name + ending)
+        file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        if os.geteuid() == 0:
+            # As SQLite does with its files: root, who runs a command once, must not keep out the
+            # user of the server.
+            owner = self._path.stat()
+            os.fchown(file, owner.st_uid, owner.st_gid)
+        return file
 
     def close(self) -> None:
         """Close the files; the next use opens them again."""
         with self._threads:
-            files, self._files = self._files, (-1, -1)
-            if self._pid == os.getpid():
-                for each in files:
-                    os.close(each)
-            self._pid = 0
+            self._close()
+
+    def _close(self) -> None:
+        closing, self._closing, self._files = self._closing, None, _NONE
+        if closing is not None:
+            closing()
 
 
-def _open(path: Path) -> int:
-    return os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+def _close(files: tuple[int, int]) -> None:
+    for each in files:
+        os.close(each)
+
+
+def _close_all() -> None:
+    # A lock belongs to the open file, which a forked child shares with its parent. The child would
+    # keep it when the parent is killed, and opens files of its own.
+    for turn in _turns:
+        turn._close()  # noqa: SLF001 - of this module
+
+
+os.register_at_fork(after_in_child=_close_all)
 
 
 def _lock(file: int, deadline: float) -> bool:
