@@ -1,0 +1,236 @@
+"""The configuration file of the server's commands, and the file with the server's secret."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from bearerguard.cli import app
+from bearerguard.cli.server import serve as serving
+from bearerguard.server import AuthorizationServer
+
+ISSUER = "http://127.0.0.1:8123"
+SECRET = "a secret of this test's own that is long enough"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[AuthorizationServer]:
+    """The servers that `serve` would have run: it returns where it would begin to listen."""
+    servers: list[AuthorizationServer] = []
+
+    def keep(
+        server: AuthorizationServer, _: object, __: object, sockets: list[socket.socket], **___: Any
+    ) -> None:
+        servers.append(server)
+        for each in sockets:
+            each.close()
+
+    monkeypatch.setattr(serving, "_run", keep)
+    return servers
+
+
+def run(*arguments: str, **environ: str) -> Any:
+    variables = {"BEARERGUARD_SERVER_SECRET": SECRET} | environ
+    given = {name: value or None for name, value in variables.items()}
+    return CliRunner().invoke(app, arguments, env=given)
+
+
+def write(folder: Path, text: str, name: str = "bearerguard.toml") -> str:
+    path = folder / name
+    path.write_text(text)
+    return str(path)
+
+
+def usable(folder: Path, more: str = "") -> str:
+    return write(
+        folder,
+        f'issuer = "{ISSUER}"\nstore = "sqlite:///auth.db"\nport = 0\nalgorithm = "ES256"\n{more}',
+    )
+
+
+def test_serve_takes_its_options_from_the_file(
+    folder: Path, started: list[AuthorizationServer]
+) -> None:
+    more = """
+access-token-lifetime = 120
+accept-endpoint-audiences = true
+resource = ["https://api.example.com", "https://b.example.com"]
+[scope]
+read = "Read your recordings"
+"""
+    result = run("serve", "--config", usable(folder, more))
+    assert result.exit_code == 0, result.output
+    settings = started[0].settings
+    assert settings.issuer == ISSUER
+    assert settings.lifetimes.access_token == 120
+    assert settings.accept_endpoint_audiences is True
+    assert [each.identifier for each in settings.resources] == [
+        "https://api.example.com",
+        "https://b.example.com",
+    ]
+    assert settings.scopes == {"read": "Read your recordings"}
+
+
+def test_an_option_wins_over_a_variable_and_a_variable_over_the_file(
+    folder: Path, started: list[AuthorizationServer]
+) -> None:
+    path = usable(
+        folder,
+        "code-lifetime = 10\nkey-lifetime = 864000\nrefresh-grace = 3\n"
+        'scope = ["read=Of the file"]\n',
+    )
+    result = run(
+        *("serve", "--code-lifetime", "30"),
+        BEARERGUARD_SERVER_CONFIG=path,
+        BEARERGUARD_SERVER_CODE_LIFETIME="20",
+        BEARERGUARD_SERVER_REFRESH_GRACE="4",
+        BEARERGUARD_SERVER_SCOPES="read=Of the variable",
+    )
+    assert result.exit_code == 0, result.output
+    settings = started[0].settings
+    assert settings.lifetimes.code == 30
+    assert settings.lifetimes.refresh_grace == 4
+    assert settings.signing.lifetime == 864000
+    assert settings.scopes == {"read": "Of the variable"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("acces-token-lifetime = 3", "access-token-lifetime is meant"),
+        ("access_token_lifetime = 3", "access-token-lifetime is meant"),
+        ("colour = 3", "there is no such option: there are accept-endpoint-audiences, "),
+        ('config = "another.toml"', "there is no such option"),
+        ('port = "80"', "port: pass a whole number"),
+        ("port = true", "port: pass a whole number"),
+        ('code-lifetime = "long"', "code-lifetime: pass a number"),
+        ("issuer = 3", "issuer: pass a text"),
+        ("insecure-allow-http = 1", "insecure-allow-http: pass true or false"),
+        ('resource = "https://api.example.com"', "resource: pass a list of texts"),
+        ("scope = [1]", "scope: pass a list of texts"),
+        ("port = ", "is not TOML"),
+        (f'secret = "{SECRET}"', "set BEARERGUARD_SERVER_SECRET, or name a file with secret-file"),
+        (f'revocations-secret = "{SECRET}"', "set BEARERGUARD_SERVER_REVOCATIONS_SECRET"),
+        (
+            'store = "postgresql://auth:hunter22@db.example.com/auth"',
+            "must not have a password: set BEARERGUARD_SERVER_STORE",
+        ),
+        (
+            'store = "postgresql://db.example.com/auth?password=hunter22"',
+            "must not have a password: set BEARERGUARD_SERVER_STORE",
+        ),
+        (
+            'revocations = "rediss://:hunter22@cache.example.com"',
+            "must not have a password: set BEARERGUARD_SERVER_REVOCATIONS_STORE",
+        ),
+    ],
+)
+@pytest.mark.parametrize("command", [("serve",), ("keys", "list")])
+def test_a_file_with_a_wrong_name_a_wrong_value_or_a_secret_is_refused(
+    folder: Path, text: str, said: str, command: tuple[str, ...]
+) -> None:
+    result = run(*command, "--config", write(folder, text))
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert "bearerguard.toml" in result.stderr
+    for each in (SECRET, "hunter22"):
+        assert each not in result.output
+    assert [each.name for each in folder.iterdir()] == ["bearerguard.toml"], "nothing was begun"
+
+
+def test_a_file_that_cannot_be_read_is_refused(folder: Path) -> None:
+    result = run("serve", "--config", str(folder / "nowhere.toml"))
+    assert result.exit_code == 2
+    assert "--config: " in result.stderr
+    assert "nowhere.toml cannot be read" in result.stderr
+
+
+def test_the_commands_beside_serve_take_the_store_and_the_issuer_from_the_same_file(
+    folder: Path,
+) -> None:
+    path = usable(folder, 'scope = ["read=See"]\n')
+    AuthorizationServer(ISSUER, store="sqlite:///auth.db", secret=SECRET).close()
+    callback = ("--redirect-uri", "https://a.example/cb")
+    added = run("client", "add", "App", *callback, "--json", "--config", path)
+    assert added.exit_code == 0, added.output
+    assert not json.loads(added.stdout)["scopes"], "a client's --scope is another than serve's"
+    assert run("user", "list", "--config", path).exit_code == 0
+    listed = run("keys", "list", "--json", BEARERGUARD_SERVER_CONFIG=path)
+    assert listed.exit_code == 0, listed.output
+    assert len(json.loads(listed.stdout)) == 1
+    revoked = run("revoke", "--grant", "unknown", "--config", path)
+    assert "no such grant" in revoked.stderr
+    assert "--config" in run("client", "list", "-h").stdout
+
+
+def test_the_secret_may_be_in_a_file_that_an_option_a_variable_or_the_file_names(
+    folder: Path, started: list[AuthorizationServer]
+) -> None:
+    (folder / "secret").write_text(SECRET + "\n")
+    (folder / "secret").chmod(0o440)
+    own = {"BEARERGUARD_SERVER_SECRET": ""}
+    plain = usable(folder)
+    assert run("serve", "--config", plain, "--secret-file", "secret", **own).exit_code == 0
+    named = write(folder, Path(plain).read_text() + 'secret-file = "secret"\n', "named.toml")
+    assert run("serve", "--config", named, **own).exit_code == 0
+    variables = own | {"BEARERGUARD_SERVER_SECRET_FILE": "secret"}
+    assert run("keys", "rotate", "--config", plain, **variables).exit_code == 0
+    # The same secret as the text in the variable: it opens the keys.
+    assert run("serve", "--config", named).exit_code == 0
+    assert len(started) == 3
+    assert all(each.health()["ready"] for each in started)
+    assert not (folder / "auth.db.secret").exists()
+
+
+@pytest.mark.parametrize("mode", [0o444, 0o644, 0o620, 0o602])
+def test_a_secret_file_that_everybody_can_read_or_the_group_can_change_is_refused(
+    folder: Path, mode: int
+) -> None:
+    (folder / "secret").write_text(SECRET)
+    (folder / "secret").chmod(mode)
+    result = run(
+        *("serve", "--config", usable(folder), "--secret-file", "secret"),
+        BEARERGUARD_SERVER_SECRET="",
+    )
+    assert result.exit_code == 2
+    assert "chmod 640" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: None, "cannot be read (FileNotFoundError)"),
+        (lambda path: path.mkdir(), "cannot be read (IsADirectoryError)"),
+        (os.mkfifo, "is no plain file"),
+        (lambda path: (path.write_text(" \n"), path.chmod(0o600)), "is empty"),
+        (lambda path: (path.write_text("short"), path.chmod(0o600)), "is not usable"),
+    ],
+)
+def test_a_secret_file_without_a_secret_is_refused(folder: Path, make: Any, said: str) -> None:
+    make(folder / "secret")
+    result = run(
+        *("serve", "--config", usable(folder), "--secret-file", "secret"),
+        BEARERGUARD_SERVER_SECRET="",
+    )
+    assert result.exit_code == 2
+    assert "BEARERGUARD_SERVER_SECRET_FILE" in result.stderr
+    assert said in result.stderr
+
+
+def test_a_secret_and_a_file_with_one_are_not_both_accepted(folder: Path) -> None:
+    (folder / "secret").write_text(SECRET)
+    result = run("serve", "--config", usable(folder), "--secret-file", "secret")
+    assert result.exit_code == 2
+    assert "are both set" in result.stderr
