@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from bearerguard.cli import app
 from bearerguard.cli.server import serve as serving
-from bearerguard.server import AuthorizationServer
+from bearerguard.server import AuthorizationServer, SigningKeys
 
 ISSUER = "http://127.0.0.1:8123"
 SECRET = "a secret of this test's own that is long enough"
@@ -45,6 +45,12 @@ def run(*arguments: str, **environ: str) -> Any:
     variables = {"BEARERGUARD_SERVER_SECRET": SECRET} | environ
     given = {name: value or None for name, value in variables.items()}
     return CliRunner().invoke(app, arguments, env=given)
+
+
+def made() -> None:
+    """Make the store of a server."""
+    signing = SigningKeys(algorithm="ES256")
+    AuthorizationServer(ISSUER, store="sqlite:///auth.db", secret=SECRET, signing=signing).close()
 
 
 def write(folder: Path, text: str, name: str = "bearerguard.toml") -> str:
@@ -110,7 +116,12 @@ def test_an_option_wins_over_a_variable_and_a_variable_over_the_file(
     ("text", "said"),
     [
         ("acces-token-lifetime = 3", "access-token-lifetime is meant"),
-        ("access_token_lifetime = 3", "access-token-lifetime is meant"),
+        ("acces_token_lifetime = 3", "access-token-lifetime is meant"),
+        ("resourcs = []", "resources is meant"),
+        ("port = 70000", "port: Input should be less than or equal to 65535"),
+        ('log-format = "xml"', "log-format: "),
+        ('scope = ["a=A"]\n[scopes]\nb = "B"', "scopes: this option is given as scope too"),
+        ("code-lifetime = 3\ncode_lifetime = 4", "code_lifetime: this option is given as code-"),
         ("colour = 3", "there is no such option: there are accept-endpoint-audiences, "),
         ('config = "another.toml"', "there is no such option"),
         ('port = "80"', "port: pass a whole number"),
@@ -120,20 +131,21 @@ def test_an_option_wins_over_a_variable_and_a_variable_over_the_file(
         ("insecure-allow-http = 1", "insecure-allow-http: pass true or false"),
         ('resource = "https://api.example.com"', "resource: pass a list of texts"),
         ("scope = [1]", "scope: pass a list of texts"),
-        ("port = ", "is not TOML"),
+        ('host = "127.0.0.1"\nport = ', "is not TOML: Invalid value (at end of document"),
+        ('host = "127.0.0.1"\nport 8000', "is not TOML: Expected '=' after a key in a key/value"),
         (f'secret = "{SECRET}"', "set BEARERGUARD_SERVER_SECRET, or name a file with secret-file"),
         (f'revocations-secret = "{SECRET}"', "set BEARERGUARD_SERVER_REVOCATIONS_SECRET"),
         (
             'store = "postgresql://auth:hunter22@db.example.com/auth"',
-            "must not have a password: set BEARERGUARD_SERVER_STORE",
+            "`chmod 600` the file, or set BEARERGUARD_SERVER_STORE",
         ),
         (
             'store = "postgresql://db.example.com/auth?password=hunter22"',
-            "must not have a password: set BEARERGUARD_SERVER_STORE",
+            "`chmod 600` the file, or set BEARERGUARD_SERVER_STORE",
         ),
         (
             'revocations = "rediss://:hunter22@cache.example.com"',
-            "must not have a password: set BEARERGUARD_SERVER_REVOCATIONS_STORE",
+            "`chmod 600` the file, or set BEARERGUARD_SERVER_REVOCATIONS_STORE",
         ),
     ],
 )
@@ -161,7 +173,7 @@ def test_the_commands_beside_serve_take_the_store_and_the_issuer_from_the_same_f
     folder: Path,
 ) -> None:
     path = usable(folder, 'scope = ["read=See"]\n')
-    AuthorizationServer(ISSUER, store="sqlite:///auth.db", secret=SECRET).close()
+    made()
     callback = ("--redirect-uri", "https://a.example/cb")
     added = run("client", "add", "App", *callback, "--json", "--config", path)
     assert added.exit_code == 0, added.output
@@ -234,3 +246,89 @@ def test_a_secret_and_a_file_with_one_are_not_both_accepted(folder: Path) -> Non
     result = run("serve", "--config", usable(folder), "--secret-file", "secret")
     assert result.exit_code == 2
     assert "are both set" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "names", [("resources", "scopes", "trusted-proxies"), ("resource", "scope", "trusted_proxy")]
+)
+def test_a_list_has_the_name_of_its_option_or_of_its_variable(
+    folder: Path, started: list[AuthorizationServer], names: tuple[str, str, str]
+) -> None:
+    resources, scopes, proxies = names
+    more = (
+        f'{resources} = ["https://api.example.com"]\n{proxies} = ["10.0.0.0/8"]\n'
+        f'access_token_lifetime = 120\n[{scopes}]\nread = "Read your recordings"\n'
+    )
+    result = run("serve", "--config", usable(folder, more))
+    assert result.exit_code == 0, result.output
+    settings = started[0].settings
+    assert [each.identifier for each in settings.resources] == ["https://api.example.com"]
+    assert settings.scopes == {"read": "Read your recordings"}
+    assert settings.lifetimes.access_token == 120
+    # The proxies are read too: a wrong one is refused.
+    wrong = run("serve", "--config", usable(folder, f'{proxies} = ["everybody"]\n'))
+    assert (wrong.exit_code, "--trusted-proxy" in wrong.stderr) == (2, True)
+
+
+def test_a_line_that_is_not_utf_8_is_named(folder: Path) -> None:
+    (folder / "latin.toml").write_bytes(b'host = "127.0.0.1"\nissuer = "\xe9"\n')
+    result = run("serve", "--config", "latin.toml")
+    assert result.exit_code == 2
+    assert "latin.toml is not TOML: line 2 is not UTF-8" in result.stderr
+
+
+@pytest.mark.parametrize(("mode", "refused"), [(0o600, False), (0o640, False), (0o644, True)])
+def test_a_file_that_others_cannot_read_may_have_a_password_in_a_url(
+    folder: Path, mode: int, *, refused: bool
+) -> None:
+    path = write(folder, 'store = "postgresql://auth:hunter22@127.0.0.1:1/auth"')
+    Path(path).chmod(mode)
+    result = run("keys", "list", "--config", path)
+    assert result.exit_code != 0, "there is no such database"
+    assert ("chmod 600" in result.stderr) == refused
+    assert ("127.0.0.1:1/auth" in result.stderr) != refused, "it was asked"
+    assert "hunter22" not in result.output
+
+
+@pytest.mark.parametrize("separator", ["\n", ",", " , ", "\n\n", ",\n"])
+def test_a_secret_file_has_several_secrets_one_a_line_or_separated_by_commas_the_newest_first(
+    folder: Path, separator: str
+) -> None:
+    own = {"BEARERGUARD_SERVER_SECRET": ""}
+    newer = "another secret of this test that is long enough"
+    made()
+    path = usable(folder, 'secret-file = "secret"\n')
+    (folder / "secret").write_text(f"{newer}{separator}{SECRET}\n")
+    (folder / "secret").chmod(0o600)
+    old_key = run("keys", "rotate", "--immediately", "--config", path, **own)
+    assert old_key.exit_code == 0, old_key.output
+    # The newest secret sealed the new key: the server starts with it alone, not with the older.
+    for text, code in ((newer, 0), (SECRET, 2)):
+        (folder / "secret").write_text(text)
+        assert run("keys", "rotate", "--config", path, **own).exit_code == code
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_secret_file_of_another_user_is_refused(folder: Path) -> None:
+    (folder / "secret").write_text(SECRET)
+    (folder / "secret").chmod(0o600)
+    os.chown(folder / "secret", 65534, 65534)
+    path = usable(folder, 'secret-file = "secret"\n')
+    result = run("serve", "--config", path, BEARERGUARD_SERVER_SECRET="")
+    assert result.exit_code == 2
+    assert "belongs to another user (uid 65534): `chown` it" in result.stderr
+
+
+def test_a_store_is_copied_and_migrated_with_the_secret_of_the_file(folder: Path) -> None:
+    own = {"BEARERGUARD_SERVER_SECRET": ""}
+    made()
+    (folder / "secret").write_text(SECRET)
+    (folder / "secret").chmod(0o600)
+    path = usable(folder, 'secret-file = "secret"\n')
+    assert run("store", "migrate", "--config", path, **own).exit_code == 0
+    copy = ("store", "copy", "sqlite:///auth.db", "sqlite:///copy.db")
+    refused = run(*copy, **own)
+    assert "BEARERGUARD_SERVER_SECRET is not set" in refused.stderr
+    copied = run(*copy, "--config", path, **own)
+    assert copied.exit_code == 0, copied.output
+    assert (folder / "copy.db").exists()

@@ -1,9 +1,8 @@
 """The server's secret, and what is derived from it: digests and sealing keys.
 
 A secret of at least 32 bytes comes from the environment, or from a file that it names. For
-development, a file beside the
-database replaces it; only its owner can read it, and the log says so. The database alone, without
-the secret, gives access to nothing.
+development, a file beside the database replaces it; only its owner can read it, and the log says
+so. The database alone, without the secret, gives access to nothing.
 
 To renew the secret, list the newest before the older ones. The newest seals, all of them open.
 """
@@ -165,28 +164,43 @@ def _of_environment(environ: Mapping[str, str]) -> tuple[str | None, str]:
     return _mounted(Path(path)), FILE_VARIABLE
 
 
+def is_exposed(mode: int) -> bool:
+    """Whether every user can read, change or run a file, or its group can change it.
+
+    Its group may read it: Kubernetes mounts secrets as files of root that a pod's group can read.
+    """
+    return bool(mode & 0o027)
+
+
 def _mounted(path: Path) -> str:
-    """Return the content of a file that holds the secret, without the space around it."""
+    """Return the secrets of a file, separated by commas; there, each may have its own line."""
     remedy = f"{FILE_VARIABLE}: the secret file {path}"
     try:
         # O_NONBLOCK: opening a pipe in its place must not block; it is refused below. A link is
         # followed: Kubernetes mounts secrets as links.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
-            mode = os.fstat(descriptor).st_mode
-            if not stat.S_ISREG(mode):
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
                 raise ConfigurationError(f"{remedy} is no plain file")
-            content = file.read(_LARGEST).decode("utf-8").strip()
+            content = file.read(_LARGEST).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{remedy} cannot be read ({type(error).__name__})") from error
-    if mode & 0o027:
+    if found.st_uid not in {0, os.geteuid()}:
+        # Who wrote the file knows the secret, and can open all that this server seals.
+        raise ConfigurationError(
+            f"{remedy} belongs to another user (uid {found.st_uid}): `chown` it to the user of the"
+            " server, or to root"
+        )
+    if is_exposed(found.st_mode):
         raise ConfigurationError(
             f"{remedy} can be read by every user, or changed by its group: `chmod 640` it (in"
             " Kubernetes, defaultMode: 0440 of the volume)"
         )
-    if not content:
+    lines = [each.strip().strip(",") for each in content.splitlines() if each.strip()]
+    if not lines:
         raise ConfigurationError(f"{remedy} is empty")
-    return content
+    return ",".join(lines)
 
 
 def _development_secret(path: Path) -> str:

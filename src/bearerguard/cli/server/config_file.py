@@ -2,14 +2,15 @@
 
 An option and a variable of the environment take precedence over the file, the file over defaults.
 `serve` reads all of it, the commands beside it the store, the issuer and where the secret is. The
-file has no secrets, so that it can be kept beside the code.
+server's secret is never in it, so that the file can be kept beside the code; the URL of a store may
+have a password if only its owner and its group can read the file.
 """
 
 from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import parse_qs, urlsplit
@@ -23,6 +24,7 @@ from bearerguard.cli.server.server_options import SCOPES_VARIABLE
 from bearerguard.errors import ConfigurationError
 from bearerguard.runtime.environment import resembling
 from bearerguard.server import secret
+from bearerguard.server.settings import PREFIX
 
 CONFIG_VARIABLE = "BEARERGUARD_SERVER_CONFIG"
 _SHARED = ("store", "issuer", "secret-file")
@@ -34,10 +36,11 @@ _SECRETS = {
 
 
 def add_options(command: Any) -> None:
-    """Add `--config` and `--secret-file` to each command that has a store."""
+    """Add `--config` and `--secret-file` to each command that opens a store."""
     for each in getattr(command, "commands", {}).values():
         add_options(each)
-    if any(each.name == "store" for each in command.params):
+    # `store copy` has two stores, as arguments.
+    if any(each.name in {"store", "source"} for each in command.params):
         command.params += _options()
 
 
@@ -45,8 +48,7 @@ def _read(ctx: typer.Context, value: Path | None) -> None:
     if value is not None:
         serve: Any = ctx.find_root().command
         with output.endings():
-            own = ctx.command.params
-            ctx.default_map = _values(value, own, serve.get_command(ctx, "serve").params)
+            ctx.default_map = _values(value, ctx, serve.get_command(ctx, "serve").params)
 
 
 def _name_secret(ctx: typer.Context, param: typer.CallbackParam, value: Path | None) -> None:
@@ -99,41 +101,68 @@ def _options() -> list[Any]:
     return found
 
 
-def _values(path: Path, own: list[Any], serve: list[Any]) -> dict[str, Any]:
-    """Return the values of a command's `own` options by their parameters' names."""
-    try:
-        with path.open("rb") as file:
-            content = tomllib.load(file)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(
-            f"--config: {path} cannot be read ({type(error).__name__})"
-        ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"--config: {path} is not TOML: {error}") from None
+def _values(path: Path, ctx: typer.Context, serve: list[Any]) -> dict[str, Any]:
+    """Return the values of a command's options by their parameters' names."""
+    content, is_private = _content(path)
+    own: list[Any] = ctx.command.params
     # A command's option of the same name may be another: `client add --scope` is the client's.
     is_serve = {each.name for each in serve} <= {each.name for each in own}
-    known = {_named(each): each for each in serve if _named(each) != "config"}
-    values = {_named(each): each.name for each in own}
+    known = {name: each for each in serve for name in _names(each)}
+    parameters = {_named(each): each.name for each in own}
     found: dict[str, Any] = {}
-    for name, value in content.items():
-        checked = _checked(f"{path}: {name}", name, value, known)
-        if name not in (known if is_serve else _SHARED) or name not in values:
+    keys: dict[str, str] = {}
+    for key, value in content.items():
+        place = f"{path}: {key}"
+        option = _option(place, key, known)
+        name = _named(option)
+        if name in keys:
+            raise ConfigurationError(f"{place}: this option is given as {keys[name]} too: keep one")
+        keys[name] = key
+        checked = _checked(place, option, value, is_private=is_private)
+        try:
+            option.get_runtime_param().coerce(checked, param=option, ctx=ctx)
+        except typer.BadParameter as error:  # it would name the option, and not the file
+            raise ConfigurationError(f"{place}: {error.message}") from None
+        if name not in (parameters if is_serve else _SHARED) or name not in parameters:
             continue
         if name == "scope" and os.environ.get(SCOPES_VARIABLE):
             continue  # the variable is not the parser's: its separators are our own
-        found[values[name]] = checked
+        found[parameters[name]] = checked
     return found
 
 
-def _checked(place: str, name: str, value: Any, known: Mapping[str, Any]) -> Any:
+def _content(path: Path) -> tuple[dict[str, Any], bool]:
+    """Return the content of the file, and whether only its owner and its group can read it."""
+    try:
+        with path.open("rb") as file:
+            is_private = not secret.is_exposed(os.fstat(file.fileno()).st_mode)
+            return tomllib.load(file), is_private
+    except OSError as error:
+        raise ConfigurationError(
+            f"--config: {path} cannot be read ({type(error).__name__})"
+        ) from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigurationError(
+            f"--config: {path} is not TOML: line {line} is not UTF-8"
+        ) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"--config: {path} is not TOML: {error}") from None
+
+
+def _option(place: str, key: str, known: Mapping[str, Any]) -> Any:
+    name = key.replace("_", "-")
     if name in _SECRETS:
         raise ConfigurationError(f"{place}: the file must not have a secret: {_SECRETS[name]}")
     if name not in known:
         meant = resembling(name, known)
         remedy = f"{meant} is meant" if meant else f"there are {', '.join(sorted(known))}"
         raise ConfigurationError(f"{place}: there is no such option: {remedy}")
-    option = known[name]
-    if name == "scope" and isinstance(value, dict):
+    return known[name]
+
+
+def _checked(place: str, option: Any, value: Any, *, is_private: bool) -> Any:
+    if _named(option) == "scope" and isinstance(value, dict):
         value = [f"{scope}={text}" for scope, text in value.items()]
     if option.multiple:
         if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
@@ -142,9 +171,10 @@ def _checked(place: str, name: str, value: Any, known: Mapping[str, Any]) -> Any
     kind, said = _KINDS.get(option.type_descriptor.annotation, (str, "a text"))
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise ConfigurationError(f"{place}: pass {said}")
-    if isinstance(value, str) and _has_password(value):
+    if isinstance(value, str) and not is_private and _has_password(value):
         raise ConfigurationError(
-            f"{place}: the file must not have a password: set {option.envvar} to the URL with it"
+            f"{place}: it has a password, and the file can be read by every user, or changed by"
+            f" its group: `chmod 600` the file, or set {option.envvar} to the URL instead"
         )
     return value
 
@@ -162,6 +192,16 @@ def _has_password(text: str) -> bool:
     except ValueError:  # the option's own check explains it
         return False
     return bool(parts.password) or "password" in parse_qs(parts.query)
+
+
+def _names(option: Any) -> Iterator[str]:
+    """Yield an option's names in the file: its own, and for a list that of its variable."""
+    name = _named(option)
+    if name != "config":
+        yield name
+    if option.multiple:
+        variable = option.envvar or SCOPES_VARIABLE
+        yield variable.removeprefix(PREFIX).lower().replace("_", "-")
 
 
 def _named(option: Any) -> str:
