@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -234,3 +235,18 @@ def test_a_secret_and_a_file_with_one_are_not_both_accepted(folder: Path) -> Non
     result = run("serve", "--config", usable(folder), "--secret-file", "secret")
     assert result.exit_code == 2
     assert "are both set" in result.stderr
+
+
+def test_the_file_of_the_documentation_is_one(
+    folder: Path, started: list[AuthorizationServer]
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text()
+    (block,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    path = write(folder, block)
+    here = ("--store", "sqlite:///auth.db", "--host", "127.0.0.1", "--port", "0", "--workers", "1")
+    result = run("serve", "--config", path, *here)
+    assert result.exit_code == 0, result.output
+    settings = started[0].settings
+    assert settings.issuer == "https://id.example.com"
+    assert settings.lifetimes.access_token == 900
+    assert settings.scopes == {"read": "See your recordings", "write": "Add recordings"}
