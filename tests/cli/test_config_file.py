@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -290,7 +291,7 @@ def test_a_file_that_others_cannot_read_may_have_a_password_in_a_url(
     assert "hunter22" not in result.output
 
 
-@pytest.mark.parametrize("separator", ["\n", ",", " , ", "\n\n", ",\n"])
+@pytest.mark.parametrize("separator", ["\n", " , ", ",\n\n"])
 def test_a_secret_file_has_several_secrets_one_a_line_or_separated_by_commas_the_newest_first(
     folder: Path, separator: str
 ) -> None:
@@ -332,3 +333,18 @@ def test_a_store_is_copied_and_migrated_with_the_secret_of_the_file(folder: Path
     copied = run(*copy, "--config", path, **own)
     assert copied.exit_code == 0, copied.output
     assert (folder / "copy.db").exists()
+
+
+def test_the_file_of_the_documentation_is_one(
+    folder: Path, started: list[AuthorizationServer]
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text()
+    (block,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    path = write(folder, block)
+    here = ("--store", "sqlite:///auth.db", "--host", "127.0.0.1", "--port", "0", "--workers", "1")
+    result = run("serve", "--config", path, *here)
+    assert result.exit_code == 0, result.output
+    settings = started[0].settings
+    assert settings.issuer == "https://id.example.com"
+    assert settings.lifetimes.access_token == 900
+    assert settings.scopes == {"read": "See your recordings", "write": "Add recordings"}
