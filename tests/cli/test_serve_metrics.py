@@ -163,3 +163,11 @@ def test_a_path_or_a_folder_that_cannot_be_used_is_refused_at_the_start(
     )
     assert result.exit_code != 0
     assert message in result.stderr
+
+
+def test_the_workers_of_serve_are_counted_together(tmp_path: Path) -> None:
+    with serving(tmp_path, ["--metrics-path", "/metrics", "--workers", "2"]) as client:
+        for _ in range(20):  # each on a connection of its own, so that both workers get some
+            with httpx2.Client(base_url=client.base_url, timeout=60) as another:
+                refused(another)
+        assert COUNTED.replace("} 2.0", "} 20.0") in client.get("/metrics").text

@@ -34,7 +34,7 @@ from bearerguard.server.settings import (
     UnknownScopes,
     checked_resources,
 )
-from bearerguard.server.store.database import Database
+from bearerguard.server.store.database import Database, is_file
 from bearerguard.server.store.migrate import HEAD, migrate
 
 if TYPE_CHECKING:
@@ -42,7 +42,9 @@ if TYPE_CHECKING:
     from bearerguard.server.hosting.embedding import EmbeddedIssuerOptions
 
 _LIFETIMES, _SIGNING = Lifetimes(), SigningKeys()
-_THREADS = 8
+# More threads make a server on SQLite slower: they take turns to write, and share Python's lock. On
+# PostgreSQL they wait for its responses.
+_THREADS, _THREADS_OF_FILE = 8, 4
 # For threads of the app that call the server.
 _SPARE_CONNECTIONS = 4
 
@@ -69,10 +71,12 @@ class AuthorizationServer(ManagedServer):
             "ignore" leaves them out as long as one remains (RFC 6749 §3.3), "refuse" refuses
             the request. `openid` and `offline_access` beside others are never refused.
         insecure_allow_http: allow an issuer with plain http beyond loopback.
-        threads: how many requests are handled at once under ASGI. Half as many passwords are
-            checked at once besides; under WSGI, in the web server's threads.
+        threads: how many requests are handled at once under ASGI; by default 8, and 4 on SQLite.
+            Half as many passwords are checked at once besides, by default 4; under WSGI, in the
+            web server's threads.
         health_path: where `health` is served for probes, such as "/health"; "/live" below it
             responds without the database. Not served by default, since the path may be the API's.
+        ready_path: another path of `health`, such as "/ready".
         on_event: called with every `Event`.
         observers: receive a record of each response, and what the database does; for metrics.
         clock: returns Unix seconds.
@@ -106,14 +110,15 @@ class AuthorizationServer(ManagedServer):
         accept_endpoint_audiences: bool = False,
         unknown_scopes: UnknownScopes = IGNORE,
         insecure_allow_http: bool = False,
-        threads: int = _THREADS,
+        threads: int | None = None,
         health_path: str | None = None,
+        ready_path: str | None = None,
         on_event: Callable[[Event], None] | None = None,
         observers: Sequence[ServerObserver] = (),
         clock: Callable[[], float] = time.time,
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        if not isinstance(threads, int) or threads < 1:
+        if threads is not None and (not isinstance(threads, int) or threads < 1):
             raise ConfigurationError("threads=: at least one is needed")
         check_observers(observers)
         self.settings: Settings = Settings(
@@ -126,8 +131,10 @@ class AuthorizationServer(ManagedServer):
             unknown_scopes=unknown_scopes,
             insecure_allow_http=insecure_allow_http,
         )
+        login_threads = max(1, (threads or _THREADS) // 2)
+        if threads is None:
+            threads = _THREADS_OF_FILE if is_file(store) else _THREADS
         self._threads = threads
-        login_threads = max(1, threads // 2)
         connections = threads + login_threads + _SPARE_CONNECTIONS
         database = Database(store, connections=connections)
         self.database: Database = database
@@ -146,6 +153,7 @@ class AuthorizationServer(ManagedServer):
             clock=clock,
             password_places=login_threads,
             health_path=health_path,
+            ready_path=ready_path,
             observers=observers,
         )
         super().__init__(engine)
@@ -219,9 +227,18 @@ class AuthorizationServer(ManagedServer):
 
         `ready`: whether both are so: `database` is `reachable`, and `signing_key` is `present`.
         Else they are `unreachable`; `missing`, `unusable` (sealed with another secret) or
-        `unknown`.
+        `unknown`. After `begin_stop`, `ready` is false and `stopping` is true.
         """
         return self._engine.health.state()
+
+    def begin_stop(self) -> None:
+        """Announce that this process stops soon; call it some seconds before it does.
+
+        From now on `health` is not ready, so that load balancers send no more requests, and
+        responses under ASGI have `Connection: close`, so that clients open no request on a
+        connection that is about to be closed (RFC 9112 §9.6). Requests are handled as before.
+        """
+        self._engine.health.is_stopping = True
 
     def prune(self) -> int:
         """Remove expired rows now, as happens once a minute; return how many."""

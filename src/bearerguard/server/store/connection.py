@@ -7,7 +7,8 @@ time that it runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from operator import itemgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, final
@@ -49,8 +50,8 @@ class Result:
     __slots__ = ("_rows", "rowcount")
 
     def __init__(self, rows: list[Row], rowcount: int) -> None:
-        self._rows = rows
-        self.rowcount = rowcount
+        self._rows: list[Row] = rows
+        self.rowcount: int = rowcount
 
     def all(self) -> list[Row]:
         """Return all rows."""
@@ -84,7 +85,7 @@ class _Compiled:
     __slots__ = ("_order", "_own", "row", "sql")
 
     def __init__(self, sql: str, order: Sequence[str] | None = None, own: Values = NONE) -> None:
-        self.sql = sql
+        self.sql: str = sql
         self._order = order
         # The values that the statement itself contains.
         self._own = own
@@ -108,7 +109,7 @@ class Prepared:
     made: list[Prepared] = []  # noqa: RUF012 - a registry
 
     def __init__(self, statement: Executable) -> None:
-        self.statement = statement
+        self.statement: Executable = statement
         self._compiled: dict[str, _Compiled] = {}
         self.made.append(self)
 
@@ -159,8 +160,8 @@ class Connection:
     __slots__ = ("dialect", "driver")
 
     def __init__(self, driver: Any, dialect: Dialect) -> None:
-        self.driver = driver
-        self.dialect = dialect
+        self.driver: Any = driver
+        self.dialect: Dialect = dialect
 
     def execute(
         self, statement: Prepared | Executable, values: Values | list[Values] = NONE
@@ -181,6 +182,18 @@ class Connection:
         columns = list(values) if isinstance(statement, Insert) and values else None
         return _compile(statement, self.dialect, columns)
 
+    @contextmanager
+    def together(self) -> Generator[None]:
+        """Send the statements of the block in one message, if the engine has a server.
+
+        Nothing in the block may depend on their results.
+        """
+        if self.dialect.name == "postgresql":
+            with self.driver.pipeline():
+                yield
+        else:
+            yield
+
     def lock_log(self) -> None:
         """Wait until no other transaction appends to the revocation log, and keep others waiting.
 
@@ -198,9 +211,9 @@ class Connection:
 
 
 def _result(cursor: Any, compiled: _Compiled) -> Result:
-    if cursor.description is None:
-        return Result([], cursor.rowcount)
     row = compiled.row
     if row is None:
+        if cursor.description is None:
+            return Result([], cursor.rowcount)
         row = compiled.row = _row_type([column[0] for column in cursor.description])
     return Result(list(map(row, cursor.fetchall())), cursor.rowcount)

@@ -74,6 +74,10 @@ class _Side(ABC):
         """Begin the snapshot of a source, or raise `ConfigurationError` if others have it open."""
 
     @abstractmethod
+    def receive(self) -> None:
+        """Prepare the transaction of a target, which may be idle while the source sorts."""
+
+    @abstractmethod
     def cursor(self) -> Any:
         """Return a cursor that reads rows as they are fetched."""
 
@@ -124,6 +128,9 @@ class _Sqlite(_Side):
                 raise
             raise _in_use(self.database, "another process has") from error
 
+    def receive(self) -> None:
+        """Do nothing: SQLite ends no transaction by itself."""
+
     def cursor(self) -> Any:
         return self.driver.cursor()
 
@@ -159,6 +166,9 @@ class _Postgresql(_Side):
                 raise _in_use(self.database, f"{others} other connections of its user have")
             time.sleep(_PAUSE)
         run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+
+    def receive(self) -> None:
+        self.driver.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
 
     def cursor(self) -> Any:
         return self.driver.cursor(name="bearerguard_copy")  # the rows stay at the server
@@ -251,7 +261,9 @@ def _reading(database: Database) -> Generator[_Side]:
 def _writing(database: Database) -> Generator[_Side]:
     # Like a migration, it may take longer than a request's transaction.
     with database.migrating() as connection:
-        yield _side(database, connection.connection.dbapi_connection)
+        side = _side(database, connection.connection.dbapi_connection)
+        side.receive()
+        yield side
 
 
 def _copied(origin: _Side, copied: _Side, table: Table, progress: Progress) -> CopiedTable:

@@ -231,6 +231,11 @@ class Database:
             _dispose(pool, self._pid)
 
 
+def is_file(url: object) -> bool:
+    """Whether a URL names a database in a file, whose engine needs no server."""
+    return isinstance(url, str) and urlsplit(url).scheme.partition("+")[0] == "sqlite"
+
+
 def _engine(url: object, *, create: bool) -> Engine:
     scheme = urlsplit(url).scheme if isinstance(url, str) else ""
     kind = scheme.partition("+")[0]
