@@ -50,6 +50,7 @@ def issued(harness: Harness) -> dict[str, str]:
     return found
 
 
+@pytest.mark.sqlite_only
 def test_what_a_server_keeps_and_logs_passes_and_each_secret_in_clear_is_found(
     make: Make, left: Path
 ) -> None:
