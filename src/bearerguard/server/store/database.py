@@ -37,6 +37,8 @@ T = TypeVar("T")
 # How much an operation needs of the database. An outage ends when one works that needs as much as
 # those that failed: a full disk lets transactions read between two that fail to write.
 _STATEMENT, _SNAPSHOT, _WRITE = range(3)
+# The key in a connection's `info` for the losses that there were when it was opened.
+_LOSSES = "bearerguard_losses"
 
 
 class Database:
@@ -60,6 +62,8 @@ class Database:
         self._connections: QueuePool | None = None
         self._inherited: list[QueuePool] = []
         self._pid = os.getpid()
+        # How many connections were lost.
+        self._losses = 0
         self._outage = Outage(time.monotonic)
         self._failed = _STATEMENT
         #: Called when the database works again, with a text that says how long it had failed.
@@ -127,6 +131,11 @@ class Database:
         again = True
         while True:
             pooled = self._pool().connect()
+            if pooled.info.setdefault(_LOSSES, self._losses) != self._losses:
+                # Opened before one was lost: the server may have been restarted since.
+                pooled.invalidate()
+                pooled.close()
+                continue
             driver = pooled.dbapi_connection
             try:
                 self._engine.begun(driver)
@@ -162,11 +171,11 @@ class Database:
         return False
 
     def _end(self, pooled: PoolProxiedConnection, *, lost: bool = False) -> None:
-        """Return a connection; with `lost`, close it, and the idle ones of the same age."""
+        """Return a connection; with `lost`, close it, and do not use older ones again."""
         self._engine.ended(pooled.dbapi_connection)
         if lost:
+            self._losses += 1
             pooled.invalidate()
-            self._close_idle()
         pooled.close()
 
     @contextmanager
@@ -217,14 +226,11 @@ class Database:
 
     def close(self) -> None:
         """Close this process's idle connections and lock files; the next use opens new ones."""
-        self._close_idle()
-        self._engine.close()
-
-    def _close_idle(self) -> None:
         with self._lock:
             pool, self._connections = self._connections, None
         if pool is not None:
             _dispose(pool, self._pid)
+        self._engine.close()
 
 
 def _engine(url: object, *, create: bool) -> Engine:

@@ -213,6 +213,9 @@ class _Watch:
     def add(self, connection: psycopg.Connection[Any]) -> None:
         """Watch a connection from now on."""
         with self._lock:
+            if self._pid != os.getpid():
+                # A child leaves its parent's connections alone.
+                self._until.clear()
             self._until[connection] = time.monotonic() + _CUT_SECONDS
             if self._thread is None or self._pid != os.getpid():
                 self._pid = os.getpid()
