@@ -1,8 +1,7 @@
-"""PostgreSQL as a server's database: what it does with connections, and what it says of failures."""
+"""PostgreSQL as a server's database: its connections, and what is said of its failures."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator
 from contextlib import closing, suppress
 
