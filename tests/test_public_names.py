@@ -238,6 +238,7 @@ NAMES: dict[str, list[str]] = {
     ],
     "bearerguard.redis": [
         "RedisStore",
+        "RedisThrottle",
     ],
     "bearerguard.server": [
         "Account",
@@ -275,6 +276,7 @@ NAMES: dict[str, list[str]] = {
     "bearerguard.stores": [
         "AppendLog",
         "AsyncHandlers",
+        "Charge",
         "CutLog",
         "Effect",
         "Handlers",
@@ -283,11 +285,13 @@ NAMES: dict[str, list[str]] = {
         "LogPage",
         "MarkLog",
         "NotifyLog",
+        "RateLimit",
         "ReadLog",
         "RevocationStore",
         "SharedStore",
         "Store",
         "StoreFailed",
+        "ThrottleStore",
     ],
     "bearerguard.testing": [
         "Acting",

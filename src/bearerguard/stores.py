@@ -3,12 +3,14 @@
 `RevocationStore` is what `Revocations(store)` takes, `SharedStore` what
 `IntrospectionCache(store, secret=...)` takes; one object may be both. A store returns tables of
 handlers: each maps the type of an effect, such as `ReadLog`, to a callable that performs it.
+`ThrottleStore` is what `PeopleOptions(throttle=...)` takes; its methods are called.
 `docs/extending/stores.md` has a complete example.
 """
 
 from bearerguard.guard.stores import RevocationStore, SharedStore
 from bearerguard.runtime.flow import AsyncHandlers, Effect, Handlers, Load, Store
 from bearerguard.runtime.messages import StoreFailed
+from bearerguard.runtime.rate_limits import Charge, RateLimit, ThrottleStore
 from bearerguard.runtime.shared_log import (
     AppendLog,
     CutLog,
@@ -22,6 +24,7 @@ from bearerguard.runtime.shared_log import (
 __all__ = [
     "AppendLog",
     "AsyncHandlers",
+    "Charge",
     "CutLog",
     "Effect",
     "Handlers",
@@ -30,9 +33,11 @@ __all__ = [
     "LogPage",
     "MarkLog",
     "NotifyLog",
+    "RateLimit",
     "ReadLog",
     "RevocationStore",
     "SharedStore",
     "Store",
     "StoreFailed",
+    "ThrottleStore",
 ]

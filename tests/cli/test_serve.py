@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from bearerguard.cli import app
 from tests.processes import free_port, program
+from tests.redis_server import RedisServer
 
 CLAIMED = "203.0.113.9"
 SECRET = {"BEARERGUARD_SERVER_SECRET": "a secret of this test's own that is long enough"}
@@ -214,3 +215,44 @@ def test_a_health_path_that_is_an_endpoint_is_refused(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [*own, "--health-path", "/oauth/token"], env=SECRET)
     assert result.exit_code == 2
     assert "--health-path: /oauth/token is another endpoint" in result.stderr
+
+
+def test_two_processes_count_login_attempts_in_the_redis_that_is_named(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    ports = free_port(), free_port()
+    variables = {
+        **SECRET,
+        "BEARERGUARD_SERVER_ISSUER": f"http://127.0.0.1:{ports[0]}",
+        "BEARERGUARD_SERVER_STORE": f"sqlite:///{tmp_path}/auth.db",
+        "BEARERGUARD_SERVER_THROTTLE_STORE": redis.url,
+        "BEARERGUARD_SERVER_TRUSTED_PROXIES": "127.0.0.1",
+    }
+    program_file = str(Path(sys.executable).with_name("bearerguard"))
+
+    def attempt(port: int) -> int:
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as browser:
+            fields = _form(browser.get("/oauth/login").text)
+            return browser.post(
+                "/oauth/login",
+                data=fields | {"username": "nobody", "password": "wrong one"},
+                headers={"X-Forwarded-For": CLAIMED},
+            ).status_code
+
+    one, two = ([program_file, "serve", "--port", str(port)] for port in ports)
+    with program(one, cwd=tmp_path, environ=variables) as first:
+        first.wait_for_port(ports[0])
+        with program(two, cwd=tmp_path, environ=variables) as second:
+            second.wait_for_port(ports[1])
+            assert [attempt(port) for port in ports * 6] == [403] * 10 + [429] * 2
+            second.wait_for_line(r"(login_throttled) ")
+    with redis.client() as client:
+        assert len(client.keys("{bearerguard}:limit:*")) == 3
+
+
+def test_a_url_that_is_none_of_redis_is_named_by_its_option(tmp_path: Path) -> None:
+    own = ("serve", "--issuer", "http://127.0.0.1:1", "--store", f"sqlite:///{tmp_path}/auth.db")
+    result = CliRunner().invoke(app, [*own, "--throttle", "http://:p4ssword@x"], env=SECRET)
+    assert result.exit_code == 2
+    assert "--throttle: pass a URL such as redis://" in result.stderr
+    assert "p4ssword" not in result.output

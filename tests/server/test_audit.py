@@ -7,8 +7,9 @@ import logging
 
 import pytest
 
-from bearerguard import Event
-from tests.server.harness import ISSUER, Harness, Make
+from bearerguard import Event, Guard, Request, TokenError
+from bearerguard.runtime.reporting import vocabulary
+from tests.server.harness import ISSUER, SECRET, Harness, Make, claims
 from tests.server.leaks import found
 
 
@@ -132,3 +133,108 @@ def test_D28_omitted_lines_are_counted_even_if_no_more_follow(
     harness.clock.now += 61
     harness.token(grant_type="client_credentials")
     assert all(line.startswith("token_issued") for line in caplog.messages)
+
+
+def details(harness: Harness, code: str) -> list[dict[str, object]]:
+    return [dict(event.details) for event in harness.named(code)]
+
+
+def test_what_happens_to_an_account_is_an_event_without_its_names(harness: Harness) -> None:
+    users = harness.server.users
+    user_id = users.add("ada", "correct horse battery", name="Ada Lovelace").user_id
+    harness.server._engine.people._sessions.begin(Request(), user_id)
+    users.set_password("ada", "another good one")
+    users.disable("ada")
+    users.enable("ada")
+    known = {"user_id": user_id, "by": "app"}
+    for code in ("user_added", "password_changed", "user_disabled", "user_enabled"):
+        assert details(harness, code) == [known]
+    ended = {**known, "sessions": 1, "reason": "password_changed"}
+    assert details(harness, "sessions_ended") == [ended]
+    assert details(harness, "user_revoked") == [{**known, "grants": 0, "reason": "user_disabled"}]
+    assert "Ada" not in repr([event.details for event in harness.events])
+    assert "'ada'" not in repr([event.details for event in harness.events])
+
+
+def test_consent_that_is_given_refused_or_forgotten_is_an_event(harness: Harness) -> None:
+    page = harness.add("Page", public=True)
+    known = {"client_id": page.client_id, "user_id": "ada"}
+    harness.consent(harness.authorize(page, scope="read"), remember="yes")
+    harness.consent(harness.authorize(page), decision="deny")
+    given = {**known, "scope": "read", "remembered": True}
+    assert details(harness, "consent_given") == [given]
+    (refused,) = details(harness, "consent_refused")
+    assert known.items() <= refused.items()
+    assert not harness.named("request_refused")
+    harness.server.revoke_user(user_id="ada")
+    forgotten = {"user_id": "ada", "consents": 1, "by": "app"}
+    assert details(harness, "consents_forgotten") == [forgotten]
+
+
+def test_a_revoked_grant_says_whose_it_was_and_who_revoked_it_why(harness: Harness) -> None:
+    known = {"client_id": harness.app.client_id, "user_id": "ada"}
+    asked, replayed, reused = harness.tokens(), harness.code(), harness.tokens()
+    harness.post("/oauth/revoke", harness.credentials() | {"token": asked["refresh_token"]})
+    harness.redeem(replayed)
+    harness.redeem(replayed)
+    harness.server._engine.revocations.grant(
+        claims(reused["access_token"])["sid"], reason="revoked"
+    )
+    reasons = [
+        (each["reason"], each.get("by"))
+        for each in details(harness, "grant_revoked")
+        if known.items() <= each.items()
+    ]
+    assert reasons == [("revoked", None), ("code_replayed", None), ("revoked", "app")]
+    (replay,) = details(harness, "code_replayed")
+    assert known.items() <= replay.items()
+
+
+def test_a_key_that_leaves_the_jwks_is_an_event_of_the_upkeep(harness: Harness) -> None:
+    first = harness.server.keys.all()[0].kid
+    harness.clock.now += 1
+    harness.server.keys.rotate(immediately=True)
+    harness.clock.now += 86_400
+    harness.token(grant_type="client_credentials")
+    harness.server._engine.upkeep.wait()
+    assert details(harness, "key_retired") == [{"kid": first, "by": "upkeep"}]
+
+
+def test_a_secret_of_a_client_that_the_servers_new_secret_keys_is_an_event(
+    harness: Harness,
+) -> None:
+    new = "another secret of the server that is long enough"
+    harness.server = harness.another(secret=[new, SECRET], on_event=harness.events.append)
+    for _ in range(2):
+        assert harness.token(grant_type="client_credentials").status == 200
+    assert details(harness, "client_secret_renewed") == [{"client_id": harness.app.client_id}]
+
+
+def test_one_callback_serves_the_server_and_the_guard_and_gets_each_event_once(
+    harness: Harness,
+) -> None:
+    events: list[Event] = []
+    harness.server = harness.another(people=harness.people, on_event=events.append)
+    options = {"on_event": events.append, "clock": harness.clock}
+    with Guard(harness.server.issuer(audience=ISSUER), **options) as guard:
+        tokens = harness.tokens()
+        assert guard.verify(tokens["access_token"]).subject == "ada"
+        harness.server.revoke(tokens["refresh_token"])
+        with pytest.raises(TokenError):
+            guard.verify(tokens["access_token"])
+        harness.server.clients.remove(harness.phone.client_id)
+        harness.server.keys.rotate()
+    assert [event.code for event in events] == [
+        "code_issued",
+        "token_issued",
+        "keys_fetched",
+        "grant_revoked",
+        "revoked",
+        "client_removed",
+        "key_made",
+    ]
+    assert {event.issuer for event in events} == {ISSUER}
+
+
+def test_the_codes_of_both_roles_are_known_with_one_level_each() -> None:
+    assert not vocabulary.INFO & vocabulary.WARNING

@@ -169,7 +169,7 @@ def test_a_listener_that_fails_or_is_gone_harms_no_revocation(harness: Harness) 
     assert harness.server.revoke(tokens["access_token"])
     assert not harness.is_active(tokens["access_token"])
     (event,) = harness.named("revocation_not_notified")
-    assert event.details == {"kind": "jti", "cause": "ConnectionError"}
+    assert event.details == {"kind": "jti", "cause": "ConnectionError", "by": "app"}
     del listener
     assert harness.server.revoke(tokens["refresh_token"])
     assert len(harness.named("revocation_not_notified")) == 1

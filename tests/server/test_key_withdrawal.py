@@ -64,7 +64,7 @@ def test_a_key_in_use_is_gone_at_once_and_a_new_one_signs_in_every_process(
         assert header(server.keys.sign({}, "at+jwt"))["kid"] == new
     assert harness.is_active(issued(harness))
     assert [dict(event.details) for event in harness.named("key_withdrawn")] == [
-        {"kid": leaked, "algorithm": "ES256"}
+        {"kid": leaked, "algorithm": "ES256", "by": "app"}
     ]
 
 

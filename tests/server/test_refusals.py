@@ -276,7 +276,12 @@ ROWS = {
         {"client_assertion_type": "saml"},
     ),
     "replayed assertion": Row(
-        assertion(), TOKEN, "invalid_client", "assertion_replayed", {"jti": "1"}, FAILED
+        assertion(),
+        TOKEN,
+        "invalid_client",
+        "assertion_replayed",
+        {"jti": "1"},
+        "assertion_replayed",
     ),
     "assertion for another server": Row(
         assertion(aud="https://x.example"),
@@ -607,6 +612,8 @@ ROWS = {
         AUTHORIZE,
         "access_denied",
         "access_denied",
+        {"user_id": "ada"},
+        "consent_refused",
     ),
 }
 

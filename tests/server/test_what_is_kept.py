@@ -11,6 +11,7 @@ import pytest
 from bearerguard.protocol.jose import base64url
 from bearerguard.runtime.elapsed import elapsed_by
 from bearerguard.server import Lifetimes, Resource
+from bearerguard.server.audit import Audit
 from bearerguard.server.clients.authentication import Failures
 from bearerguard.server.store import pruning
 from bearerguard.server.upkeep import Upkeep
@@ -303,7 +304,14 @@ def test_ending_all_that_a_user_allowed_takes_as_many_statements_for_many_grants
 
 def test_upkeep_is_due_after_a_minute_though_the_clock_was_set_back(harness: Harness) -> None:
     engine, clock, counter = harness.server._engine, harness.clock, Clock()
-    upkeep = Upkeep(engine.database, engine.keys, engine.settings, clock, counter)
+    upkeep = Upkeep(
+        engine.database,
+        engine.keys,
+        engine.settings,
+        clock,
+        counter,
+        audit=Audit(None, clock),
+    )
     clock.now -= 3600
     upkeep.run_if_due()
     assert upkeep._thread is None

@@ -57,6 +57,7 @@ _PLACES = {
     "client": ("server.clients.app", "Register, list and remove clients."),
     "user": ("server.users.app", "Add, list and disable users."),
     "keys": ("server.keys.app", "List, rotate and withdraw signing keys."),
+    "store": ("server.store.app", "Copy and migrate the server's database."),
 }
 
 

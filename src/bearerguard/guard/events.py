@@ -22,16 +22,13 @@ from bearerguard.errors import quoted
 from bearerguard.guard.observers import Observers
 from bearerguard.runtime.elapsed import elapsed_by
 from bearerguard.runtime.flow import Flow
+from bearerguard.runtime.reporting import vocabulary
 from bearerguard.runtime.reporting.events import Event
 from bearerguard.runtime.reporting.log_lines import SUMMARY_INTERVAL, LineLimit
 
 _log = logging.getLogger("bearerguard")
 
 _LINE_INTERVAL = 60.0
-# Routine events, which clients resolve by themselves.
-_ORDINARY = frozenset(
-    {"missing_credentials", "expired", "inactive", "insufficient_scope", "keys_fetched"}
-)
 # trace-id of a `traceparent` (W3C Trace Context §3.2.2).
 _TRACE_ID = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 _TRACEPARENT = "traceparent"
@@ -129,7 +126,7 @@ class Events:
         known = {**(place.details() if place is not None else {}), **(details or {})}
         event = Event(code, self._clock(), issuer, detail, known)
         if left_out is not None:
-            level = logging.INFO if code in _ORDINARY else logging.WARNING
+            level = logging.INFO if code in vocabulary.INFO else logging.WARNING
             context = _context(issuer, place, detail)
             more = f" (and {left_out} more since the last line)" if left_out else ""
             fields = event.log_fields()
@@ -165,7 +162,7 @@ class Events:
             codes = Counter[str]()
             for kind, count in left_out.items():
                 codes[kind[0] if isinstance(kind, tuple) else "others"] += count
-            level = logging.INFO if codes.keys() <= _ORDINARY else logging.WARNING
+            level = logging.INFO if codes.keys() <= vocabulary.INFO else logging.WARNING
             listed = ", ".join(f"{code} {count}" for code, count in codes.most_common())
             _log.log(level, "lines_left_out: %d (%s)", codes.total(), listed)
 

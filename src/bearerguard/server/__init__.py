@@ -14,6 +14,7 @@ from bearerguard.errors import (
     StoreUnavailable,
 )
 from bearerguard.runtime.extras import Extra
+from bearerguard.runtime.rate_limits import RateLimit
 
 with Extra("server", needed_by=__name__):
     from bearerguard.server.authorization_server import AuthorizationServer
@@ -31,7 +32,6 @@ with Extra("server", needed_by=__name__):
     from bearerguard.server.http.parameters import Parameters
     from bearerguard.server.login.accounts import Account
     from bearerguard.server.login.people import PeopleOptions, User
-    from bearerguard.server.login.throttle import RateLimit
     from bearerguard.server.revocations import Revoked
     from bearerguard.server.settings import Lifetimes, Resource, SigningKeys
 

@@ -21,7 +21,7 @@ from bearerguard.server.secret import GivenSecret, find_secret
 from bearerguard.server.settings import Settings, SigningKeys
 from bearerguard.server.store import keys
 from bearerguard.server.store.database import Database
-from bearerguard.server.store.migrate import migrate
+from bearerguard.server.store.migrate import HEAD, migrate
 from bearerguard.server.tokens.key_ring import KeyRing
 
 _CONNECTIONS = 4
@@ -132,7 +132,10 @@ class Administration(ManagedServer):
     ) -> None:
         database = Database(store, connections=_CONNECTIONS, create=create)
         server_secret = find_secret(secret, database, environ, create=create)
-        migrate(database)
+        before = migrate(database)
+        audit = Audit(on_event, clock, by="command")
+        if before is not None:
+            audit.emit("store_migrated", before=before, after=HEAD)
         # A new key gets the algorithm that the serving processes chose for the last one.
         known = [row.algorithm for row in keys.all_keys(database)]
         engine = Engine(
@@ -146,7 +149,7 @@ class Administration(ManagedServer):
             database=database,
             secret=server_secret,
             people=None,
-            audit=Audit(on_event, clock),
+            audit=audit,
             clock=clock,
             any_issuer=issuer is None,
         )

@@ -3,7 +3,7 @@
 Each event is one line on the logger `bearerguard.server`, its code followed by JSON, and one call
 of `on_event=`. It contains identifiers of clients, users and grants, and never tokens, codes,
 secrets or passwords. Values of a request are escaped and cut. A refused request is a warning,
-unless the user decided so.
+unless the user decided so. An event that no request caused says `by` whom it was caused.
 
 Anybody can cause refusals. Of each kind some lines are written, then one a minute that says how
 many were left out. The callback gets every event.
@@ -13,36 +13,30 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
-from typing import TypeAlias
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Literal, TypeAlias
 
 from bearerguard.errors import quoted
 from bearerguard.runtime.elapsed import elapsed_by
 from bearerguard.runtime.reporting.events import Event
 from bearerguard.runtime.reporting.log_lines import LineLimit
+from bearerguard.runtime.reporting.vocabulary import WARNING
 
 _log = logging.getLogger("bearerguard.server")
 
 # What is reported with an event: identifiers, names and numbers.
 Detail: TypeAlias = str | float | bool | None
 
+# Who causes events: a request, whose client or user the event names; a command; the app's own code;
+# the upkeep that the server does by itself.
+By: TypeAlias = Literal["request", "command", "app", "upkeep"]
+_by: ContextVar[By | None] = ContextVar("bearerguard-by", default=None)
+
 # The code of the event of a refused request, unless it has one of its own.
 REFUSED = "request_refused"
 
-# Events that need an operator's attention.
-_WARNINGS = frozenset(
-    {
-        REFUSED,
-        "code_replayed",
-        "refresh_token_reused",
-        "client_authentication_failed",
-        "login_failed",
-        "login_throttled",
-        "revocation_not_notified",
-        "store_unavailable",
-        "store_restored",
-    }
-)
 # Decisions of a user, and responses that clients ask for (OpenID Connect Core §3.1.2.6).
 _ROUTINE_ERRORS = frozenset(
     {
@@ -72,6 +66,7 @@ class Audit:
         on_event: called with every `Event`. One that raises is logged, and the request goes on.
         clock: returns Unix seconds.
         issuer: the server's issuer, if it is known here.
+        by: who causes events outside `causing`.
     """
 
     def __init__(
@@ -80,8 +75,10 @@ class Audit:
         clock: Callable[[], float],
         *,
         issuer: str | None = None,
+        by: By = "app",
     ) -> None:
         self._on_event = on_event
+        self._by: By = by
         self._clock = clock
         self._issuer = issuer
         self._lines = LineLimit(
@@ -94,6 +91,9 @@ class Audit:
 
     def emit(self, code: str, /, **details: Detail) -> None:
         """Report an event; details that are None are left out."""
+        by = _by.get() or self._by
+        if by != "request":
+            details["by"] = by
         known = {name: value for name, value in details.items() if value is not None}
         shown = {name: _safe(value) for name, value in known.items()}
         event = Event(code, self._clock(), self._issuer, json.dumps(shown), known)
@@ -105,7 +105,7 @@ class Audit:
                 _log.exception("on_event= raised for the event %s", code)
 
     def _write(self, event: Event, shown: dict[str, Detail]) -> None:
-        limited = event.code in _WARNINGS
+        limited = event.code in WARNING
         left_out: int | None = 0
         if limited:
             left_out = self._lines.admit((event.code, *map(event.details.get, _KIND)))
@@ -117,6 +117,16 @@ class Audit:
         if unreported := self._lines.summary():
             count = sum(unreported.values())
             _log.warning("lines_left_out %s", json.dumps({"lines_left_out": count}))
+
+
+@contextmanager
+def causing(by: By) -> Generator[None]:
+    """Events inside the block, in this thread or task, are caused by `by`."""
+    token = _by.set(by)
+    try:
+        yield
+    finally:
+        _by.reset(token)
 
 
 def _safe(value: Detail) -> Detail:

@@ -34,7 +34,7 @@ from bearerguard.server.settings import (
     checked_resources,
 )
 from bearerguard.server.store.database import Database
-from bearerguard.server.store.migrate import migrate
+from bearerguard.server.store.migrate import HEAD, migrate
 
 if TYPE_CHECKING:
     from bearerguard.guard.config.issuer import Issuer
@@ -128,13 +128,16 @@ class AuthorizationServer(ManagedServer):
         database = Database(store, connections=connections)
         self.database: Database = database
         server_secret = find_secret(secret, database, environ)
-        migrate(database)
+        before = migrate(database)
+        audit = Audit(on_event, clock, issuer=issuer)
+        if before is not None:
+            audit.emit("store_migrated", before=before, after=HEAD)
         engine = Engine(
             settings=self.settings,
             database=database,
             secret=server_secret,
             people=people,
-            audit=Audit(on_event, clock, issuer=issuer),
+            audit=audit,
             clock=clock,
             password_places=login_threads,
             health_path=health_path,

@@ -92,7 +92,7 @@ class Engine:
             **shared,
         )
         elapsed = elapsed_by(clock)
-        self.upkeep = Upkeep(database, self.keys, settings, clock, elapsed)
+        self.upkeep = Upkeep(database, self.keys, settings, clock, elapsed, audit=audit)
         self.grants = GrantRegistry(any_extension=settings.any_resource)
         self.authentication_methods: AuthenticationMethods = AuthenticationMethods()
         self.clients = ClientRegistry(
@@ -109,7 +109,7 @@ class Engine:
             secret=secret,
             clock=clock,
             audit=audit,
-            on_disabled=self.end_user,
+            on_disabled=lambda user_id: self.end_user(user_id, reason="user_disabled"),
             options=people,
             password_places=password_places,
         )
@@ -212,10 +212,10 @@ class Engine:
             user_id = self.people.accounts.get(login).user_id
         return self.end_user(str(user_id), client_id)
 
-    def end_user(self, user_id: str, client_id: str | None = None) -> int:
+    def end_user(self, user_id: str, client_id: str | None = None, *, reason: str = "asked") -> int:
         """Revoke all grants of a user, to one client or to all; return how many."""
         self.people.forget(user_id, client_id)
-        return self.revocations.user(user_id, client_id)
+        return self.revocations.user(user_id, client_id, reason=reason)
 
     def _endpoints(self) -> dict[str, Endpoint]:
         base = self.settings.base_path

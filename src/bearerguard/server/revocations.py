@@ -142,7 +142,13 @@ class Revocations:
                 until = rows.end_of_access_tokens(connection, grant_id)
                 self.note(connection, [("sid", grant_id)], now, until=until)
         if changed:
-            self._audit.emit("grant_revoked", grant_id=grant_id, reason=reason)
+            self._audit.emit(
+                "grant_revoked",
+                grant_id=grant_id,
+                client_id=found.client_id,
+                user_id=found.user_id,
+                reason=reason,
+            )
             self.announce(("sid", grant_id))
         return changed
 

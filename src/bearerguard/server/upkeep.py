@@ -7,13 +7,13 @@ process at a time removes rows.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
 
 from bearerguard.errors import BearerGuardError
 from bearerguard.runtime.process_lock import ProcessLock
+from bearerguard.server.audit import Audit, causing
 from bearerguard.server.settings import Settings
 from bearerguard.server.store import keys as key_rows
 from bearerguard.server.store.database import Database
@@ -26,8 +26,6 @@ from bearerguard.server.store.pruning import (
     take_turn,
 )
 from bearerguard.server.tokens.key_ring import KeyRing
-
-_log = logging.getLogger("bearerguard.server")
 
 _INTERVAL = 60.0
 # Seconds for which the write lock is held at once, and how many times as long it is free after
@@ -55,10 +53,13 @@ class Upkeep:
         settings: Settings,
         clock: Callable[[], float],
         elapsed: Callable[[], float],
+        *,
+        audit: Audit,
     ) -> None:
         self._database = database
         self._keys = keys
         self._settings = settings
+        self._audit = audit
         self._clock = clock
         self._elapsed = elapsed
         self._lock = ProcessLock()
@@ -81,7 +82,7 @@ class Upkeep:
         except RuntimeError as error:
             self._thread = None
             self._lock.release()
-            _log.warning("upkeep_failed %s", error)
+            self._failed(error)
 
     def wait(self) -> None:
         """Wait until the thread has ended."""
@@ -104,9 +105,13 @@ class Upkeep:
         try:
             self._prune(removed_clients, time.sleep)
         except BearerGuardError as error:
-            _log.warning("upkeep_failed %s", error)
+            self._failed(error)
 
     def _run(self, stop: threading.Event) -> None:
+        with causing("upkeep"):
+            self._keep_up(stop)
+
+    def _keep_up(self, stop: threading.Event) -> None:
         def pause(seconds: float) -> None:
             if stop.wait(seconds):
                 raise _Stopped
@@ -120,7 +125,7 @@ class Upkeep:
         except _Stopped:
             pass
         except BearerGuardError as error:
-            _log.warning("upkeep_failed %s", error)
+            self._failed(error)
         finally:
             self._lock.release()
 
@@ -153,5 +158,10 @@ class Upkeep:
             any_retired = key_rows.is_any_retired(connection, self._clock())
         if any_retired:
             with self._database.write() as connection:
-                key_rows.remove_retired(connection, self._clock())
+                retired = key_rows.remove_retired(connection, self._clock())
+            for kid in retired:
+                self._audit.emit("key_retired", kid=kid)
         return 0
+
+    def _failed(self, error: Exception) -> None:
+        self._audit.emit("upkeep_failed", cause=str(error))

@@ -1,14 +1,11 @@
 """The Redis transport: performs the effects of a shared store, in Redis 6.2 or later or Valkey.
 
 `Load` and `Store` use plain keys; the log is a stream, its mark a key, its notifications go over
-a channel. Every command has a timeout. After a failure the store is not used for a moment, so that
-requests do not queue for it. A forked process opens its own connections. Knows nothing of
-tokens; values are sealed before they come here.
+a channel. Knows nothing of tokens; values are sealed before they come here.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -18,10 +15,8 @@ import anyio
 import anyio.to_thread
 from anyio.lowlevel import RunVar
 
-from bearerguard.errors import ConfigurationError
 from bearerguard.runtime.extras import Extra
 from bearerguard.runtime.flow import AsyncHandlers, Effect, Handlers, Load, Store
-from bearerguard.runtime.messages import StoreFailed
 from bearerguard.runtime.sealing import secret_list
 from bearerguard.runtime.shared_log import (
     AppendLog,
@@ -35,11 +30,9 @@ from bearerguard.runtime.shared_log import (
 
 with Extra("redis", needed_by="bearerguard.redis"):
     import redis
-    from redis.backoff import NoBackoff
     from redis.exceptions import NoPermissionError
-    from redis.retry import Retry
 
-    from bearerguard.transports.redis_url import check_url
+    from bearerguard.transports.redis_connections import RedisConnections
 
 R = TypeVar("R")
 
@@ -47,12 +40,8 @@ R = TypeVar("R")
 _PAGE = 1000
 # The notification without an entry: there is something to read.
 _SOMETHING = b""
-# For how many seconds requests do not use a store that failed.
-_PAUSE = 1.0
 # How often a process trims the log, in seconds.
 _TRIM_INTERVAL = 60.0
-# A request must not wait longer for a store.
-_MAX_TIMEOUT = 60
 # How many threads of an event loop wait for the store at the same time.
 _MAX_THREADS = 16
 
@@ -84,22 +73,14 @@ class RedisStore:
         prefix: str = "bearerguard",
         timeout: float = 1.0,
     ) -> None:
-        check_url(url)
-        if not isinstance(prefix, str) or not prefix or not prefix.isprintable() or "}" in prefix:
-            raise ConfigurationError("prefix=: pass a short name, such as that of your API")
-        if not isinstance(timeout, int | float) or not 0 < timeout <= _MAX_TIMEOUT:
-            raise ConfigurationError(f"timeout=: pass up to {_MAX_TIMEOUT} seconds, more than 0")
+        self._connections = RedisConnections("RedisStore", url, prefix=prefix, timeout=timeout)
         self.secrets: tuple[bytes, ...] = secret_list(secret)
         self.prefix = prefix
-        self._url = url
         self._timeout = timeout
         # One slot of a cluster: a transaction must not span several.
         self._log, self._mark, self._channel = (
             f"{{{prefix}}}:log{suffix}" for suffix in ("", ":mark", ":notify")
         )
-        self._clients: dict[int, Any] = {}  # by process
-        self._paused_until = 0.0
-        self._cause = ""
         self._trim_at = 0.0
 
     def __repr__(self) -> str:
@@ -111,10 +92,10 @@ class RedisStore:
     def handlers(self) -> Handlers:
         """Return the handlers for a thread that serves requests."""
         return {
-            Load: self._unless_paused(self._load),
-            Store: self._unless_paused(self._store),
-            ReadLog: self._unless_paused(self._read),
-            AppendLog: self._reporting(self._append),
+            Load: self._connections.unless_paused(self._load),
+            Store: self._connections.unless_paused(self._store),
+            ReadLog: self._connections.unless_paused(self._read),
+            AppendLog: self._connections.reporting(self._append),
             **self._rare(),
         }
 
@@ -125,47 +106,45 @@ class RedisStore:
     @contextmanager
     def listening(self) -> Generator[Handlers]:
         """Return the handlers for the thread that listens, inside the block."""
-        subscription = _Subscription(self._channel, self._connected, self._timeout)
+        subscription = _Subscription(self._channel, self._connections.client, self._timeout)
         try:
             yield {
-                ReadLog: self._reporting(self._read),
-                AppendLog: self._reporting(self._append),
+                ReadLog: self._connections.reporting(self._read),
+                AppendLog: self._connections.reporting(self._append),
                 **self._rare(),
-                ListenLog: self._reporting(subscription.listen),
+                ListenLog: self._connections.reporting(subscription.listen),
             }
         finally:
             subscription.close()
 
     def _rare(self) -> Handlers:
         return {
-            MarkLog: self._reporting(self._set_mark),
-            CutLog: self._reporting(self._cut),
-            NotifyLog: self._reporting(
-                lambda _: self._connected().publish(self._channel, _SOMETHING)
+            MarkLog: self._connections.reporting(self._set_mark),
+            CutLog: self._connections.reporting(self._cut),
+            NotifyLog: self._connections.reporting(
+                lambda _: self._connections.client().publish(self._channel, _SOMETHING)
             ),
         }
 
     def close(self) -> None:
         """Close the connections that are idle; the store can be used again."""
-        client = self._clients.get(os.getpid())
-        if client is not None:
-            client.connection_pool.disconnect(inuse_connections=False)
+        self._connections.close()
 
     # Handlers
 
     def _load(self, effect: Load) -> bytes | None:
-        value: Any = self._connected().get(effect.key)
+        value: Any = self._connections.client().get(effect.key)
         return None if value is None else bytes(value)
 
     def _store(self, effect: Store) -> None:
         milliseconds = int(effect.ttl * 1000)
         if milliseconds > 0:
-            self._connected().set(effect.key, effect.value, px=milliseconds)
+            self._connections.client().set(effect.key, effect.value, px=milliseconds)
 
     def _read(self, effect: ReadLog) -> LogPage:
         after = effect.after
         # No transaction: a full store refuses transactions, and reads must go on.
-        with self._connected().pipeline(transaction=False) as together:
+        with self._connections.client().pipeline(transaction=False) as together:
             # In this order: there may be more entries than the mark says, never fewer.
             together.get(self._mark)
             together.xrange(self._log, count=1)
@@ -187,7 +166,7 @@ class RedisStore:
         return LogPage(mark, tuple(entries), intact, more, oldest, length)
 
     def _append(self, effect: AppendLog) -> bool:
-        client = self._connected()
+        client = self._connections.client()
         with client.pipeline(transaction=True) as together:
             if effect.mark is not None:
                 together.watch(self._mark)
@@ -216,10 +195,10 @@ class RedisStore:
         return True
 
     def _cut(self, effect: CutLog) -> None:
-        self._connected().xtrim(self._log, minid=effect.before, approximate=False)
+        self._connections.client().xtrim(self._log, minid=effect.before, approximate=False)
 
     def _set_mark(self, effect: MarkLog) -> None:
-        with self._connected().pipeline(transaction=True) as transaction:
+        with self._connections.client().pipeline(transaction=True) as transaction:
             transaction.watch(self._mark)
             if transaction.get(self._mark) == effect.instead_of:
                 transaction.multi()
@@ -229,73 +208,6 @@ class RedisStore:
                     transaction.execute()
                 except redis.WatchError:
                     return  # another worker was faster
-
-    # Connections
-
-    def _connected(self) -> Any:  # its own types leave much of it untyped
-        client = self._clients.get(os.getpid())
-        if client is None:
-            made = redis.Redis.from_url(
-                self._url,
-                protocol=2,
-                socket_timeout=self._timeout,
-                socket_connect_timeout=self._timeout,
-                # A restarted store has closed idle connections; commands are idempotent.
-                retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
-                retry_on_error=[],
-            )
-            # Unparsed, as each worker that starts reads the whole log.
-            made.set_response_callback("XRANGE", lambda rows, **_: rows)
-            # One for all threads, without a lock: a forked child would inherit it locked.
-            client = self._clients.setdefault(os.getpid(), made)
-            for parent in self._clients.keys() - {os.getpid()}:
-                self._clients.pop(parent, None)
-        return client
-
-    def _reporting(self, handler: Callable[[Any], R]) -> Callable[[Any], R]:
-        def reporting(effect: Effect[Any]) -> R:
-            try:
-                reply = handler(effect)
-            except Exception as error:  # of any type: a malformed reply, a malformed host name
-                self._cause = _cause(error, self._timeout)
-                self._paused_until = time.monotonic() + _PAUSE
-                raise StoreFailed(f"the shared store: {self._cause}") from error
-            self._paused_until = 0.0
-            return reply
-
-        return reporting
-
-    def _unless_paused(self, handler: Callable[[Any], R]) -> Callable[[Any], R]:
-        reporting = self._reporting(handler)
-
-        def unless_paused(effect: Effect[Any]) -> R:
-            now = time.monotonic()
-            if now < self._paused_until:
-                raise StoreFailed(f"the shared store failed a moment ago: {self._cause}")
-            if self._paused_until:
-                # One request tries whether the store is back; the others do not wait for it.
-                self._paused_until = now + self._timeout + _PAUSE
-            return reporting(effect)
-
-        return unless_paused
-
-
-def _cause(error: Exception, seconds: float) -> str:
-    """Return why a command failed; the text of an error may quote what was sent."""
-    # Imported here, since it imports an HTTP library.
-    from bearerguard.transports.failures import system_failure  # noqa: PLC0415
-
-    name = type(error).__name__
-    if isinstance(error, redis.AuthenticationError):
-        return f"it refused the user or the password ({name}): check its URL"
-    if isinstance(error, NoPermissionError):
-        return f"its user may not run a command ({name}): permit it in the store's ACL"
-    found = system_failure(error, seconds)
-    if found is not None:
-        return f"{found.words} ({name})"
-    if isinstance(error, redis.TimeoutError):
-        return f"timed out after {seconds:g} s ({name})"
-    return name
 
 
 def _content(row: Any) -> bytes:

@@ -16,5 +16,6 @@ def harness(tmp_path: Path, make_store: MakeStore) -> Generator[PeopleHarness]:
     """People, of whom Ada has an account."""
     harness = PeopleHarness(tmp_path, make_store(tmp_path))
     harness.people.accounts.add("ada", PASSWORD, name="Ada Lovelace")
+    harness.events.clear()
     yield harness
     harness.database.close()

@@ -40,7 +40,7 @@ class PeopleHarness:
             issuer=issuer,
             secret=ServerSecret("a secret of this test's own, long enough"),
             clock=self.clock,
-            audit=Audit(self.events.append, self.clock),
+            audit=Audit(self.events.append, self.clock, by="request"),
             on_disabled=self.disabled.append,
             options=PeopleOptions(**options),
         )

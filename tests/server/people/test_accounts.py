@@ -9,6 +9,7 @@ import argon2
 import pytest
 
 from bearerguard.errors import AccountError, ConfigurationError, PasswordRejected, PasswordsBusy
+from bearerguard.server.audit import Audit
 from bearerguard.server.login.accounts import Accounts
 from bearerguard.server.login.passwords import Passwords
 from tests.server.people.harness import CHEAP, PASSWORD, PeopleHarness
@@ -65,7 +66,11 @@ def test_a_hash_of_weaker_parameters_is_renewed_when_its_password_comes(
 ) -> None:
     stronger = argon2.Parameters(argon2.Type.ID, 19, 16, 32, 2, 16, 1)
     accounts = Accounts(
-        harness.database, Passwords(stronger), harness.clock, on_disabled=harness.disabled.append
+        harness.database,
+        Passwords(stronger),
+        harness.clock,
+        audit=Audit(harness.events.append, harness.clock),
+        on_disabled=harness.disabled.append,
     )
     before = harness.rows("users")[0].password_hash
     assert accounts.check("ada", "wrong password") is None
@@ -73,6 +78,9 @@ def test_a_hash_of_weaker_parameters_is_renewed_when_its_password_comes(
     assert accounts.check("ada", PASSWORD) is not None
     after = harness.rows("users")[0].password_hash
     assert "t=2" in after
+    user_id = accounts.get("ada").user_id
+    assert harness.events[-1].code == "password_upgraded"
+    assert harness.events[-1].details["user_id"] == user_id
     assert accounts.check("ada", PASSWORD) is not None
     assert harness.rows("users")[0].password_hash == after
 

@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 import pytest
 
 from bearerguard.runtime.messages import Request
+from bearerguard.runtime.rate_limits import RateLimit
 from bearerguard.server.login.accounts import normalized
-from bearerguard.server.login.throttle import RateLimit
 from tests.server.people.harness import PASSWORD, PeopleHarness
 from tests.server.people.visitor import Visitor, path
 
@@ -477,14 +477,12 @@ def test_a_hundred_guesses_at_once_are_ten_guesses(harness: PeopleHarness) -> No
 def test_the_store_holds_no_name_no_address_and_no_token(harness: PeopleHarness) -> None:
     visitor = harness.signed_in_visitor()
     harness.visitor().sign_in("eve", "wrong one")
-    kept = repr(
-        [tuple(row) for name in ("sessions", "login_attempts") for row in harness.rows(name)]
-    )
+    kept = repr([*map(tuple, harness.rows("sessions") + harness.rows("login_attempts"))])
     (token,) = (value for name, value in visitor.cookies.items() if "session" in name)
     assert token not in kept
     assert "eve" not in kept
     assert "192.0.2.7" not in kept
-    passwords = repr([tuple(row) for row in harness.rows("users")])
+    passwords = repr([*map(tuple, harness.rows("users"))])
     assert PASSWORD not in passwords
     assert "$argon2id$" in passwords
 

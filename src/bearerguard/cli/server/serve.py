@@ -22,8 +22,9 @@ from bearerguard.cli.server.server_options import (
 from bearerguard.errors import ConfigurationError
 from bearerguard.logs import JsonFormatter, TextFormatter
 from bearerguard.runtime.extras import Extra
-from bearerguard.server import AuthorizationServer, Lifetimes, SigningKeys
+from bearerguard.server import AuthorizationServer, Lifetimes, PeopleOptions, SigningKeys
 from bearerguard.server import settings as defaults
+from bearerguard.stores import ThrottleStore
 
 with Extra("cli", needed_by="serve"):
     import uvicorn
@@ -41,6 +42,7 @@ _OPTIONS = {
     "SigningKeys(lifetime=)": "--key-lifetime",
     "health_path=": "--health-path",
     "AuthorizationServer(issuer)": "--issuer",
+    "RedisThrottle(url)": "--throttle",
     "insecure_allow_http=True": "--insecure-allow-http",
     "refresh_token=": "--refresh-token-lifetime",
     "resources=": "--resource",
@@ -137,6 +139,15 @@ SharedRevocations = Annotated[
         f" secret is in {_REVOCATIONS_SECRET}.",
     ),
 ]
+LoginThrottle = Annotated[
+    str | None,
+    _option(
+        "THROTTLE_STORE",
+        "The URL of the Redis or Valkey that counts login attempts; the database by default, and"
+        " while Redis fails.",
+        "URL",
+    ),
+]
 
 
 def serve(
@@ -159,6 +170,7 @@ def serve(
     port: Annotated[int, typer.Option(help="The port to listen on.", min=0, max=65535)] = 8000,
     trusted_proxy: TrustedProxies = None,
     revocations: SharedRevocations = None,
+    throttle: LoginThrottle = None,
     insecure_allow_http: AnyHttp = False,
     health_path: HealthPath = "/health",
     log_format: LogFormat = "text",
@@ -174,6 +186,7 @@ def serve(
                 store=store,
                 scopes=described(scope),
                 resources=resource,
+                people=PeopleOptions(throttle=_throttle(throttle)),
                 lifetimes=Lifetimes(
                     access_token=access_token_lifetime,
                     refresh_token=refresh_token_lifetime,
@@ -244,6 +257,14 @@ def _revocation_publisher(server: AuthorizationServer, url: str) -> Guard:
     publisher = Guard(server.issuer(), revocations=Revocations(store, max_token_life=longest))
     publisher.warm()  # starts to follow the server and the store; retries if the store is down
     return publisher
+
+
+def _throttle(url: str | None) -> ThrottleStore | None:
+    if url is None:
+        return None
+    from bearerguard.redis import RedisThrottle  # noqa: PLC0415 - an extra
+
+    return RedisThrottle(url)
 
 
 def _addresses(proxies: list[str]) -> list[str]:

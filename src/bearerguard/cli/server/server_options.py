@@ -6,18 +6,23 @@ option: it comes from `BEARERGUARD_SERVER_SECRET`, or from the development file 
 
 from __future__ import annotations
 
+import logging
 import os
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
 from bearerguard.cli import output
 from bearerguard.errors import ConfigurationError
+from bearerguard.logs import JsonFormatter, TextFormatter
 from bearerguard.server.administration import Administration
 
 _SCOPES = "BEARERGUARD_SERVER_SCOPES"
+_LOG_FORMAT = "BEARERGUARD_SERVER_LOG_FORMAT"
 _NEXT_SCOPE = re.compile(r"\s+(?=[^\s=]+=)")
 
 Store = Annotated[
@@ -54,10 +59,40 @@ Resources = Annotated[
 ]
 
 
-def opened(store: str, issuer: str | None = None, *, create: bool = False) -> Administration:
+@contextmanager
+def opened(
+    store: str, issuer: str | None = None, *, create: bool = False
+) -> Generator[Administration]:
     """Open a store for administration; `create` creates one that does not exist."""
-    with output.naming({"store=": "--store"}):
-        return Administration(store, issuer=issuer, create=create)
+    with audited():
+        with output.naming({"store=": "--store"}):
+            administration = Administration(store, issuer=issuer, create=create)
+        with administration:
+            yield administration
+
+
+@contextmanager
+def audited() -> Generator[None]:
+    """Write events to standard error, as `serve` does.
+
+    A terminal gets them only if the format is set: the command says there what it did.
+    """
+    log_format = os.environ.get(_LOG_FORMAT)
+    if log_format is None and sys.stderr.isatty():
+        yield
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    handler.addFilter(lambda line: line.levelno >= logging.WARNING or hasattr(line, "event"))
+    logger = logging.getLogger("bearerguard.server")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
 
 
 def described(

@@ -16,22 +16,17 @@ class Event:
     """Something an operator may want to know. It never holds a token, a code or a secret.
 
     Args:
-        code: a stable name. From a guard: a refusal's reason, or `keys_fetched`,
-            `keys_fetch_failed`, `keys_restored`, `keys_passed_over`, `introspection_failed`,
-            `introspection_restored`, `introspection_cache_failed`, `introspection_cache_restored`,
-            `revocations_unavailable`, `revocations_available`, `revocations_restored`,
-            `revocations_lost`, `revocations_unreadable`, `revocations_not_forwarded`,
-            `logout_failed`, `preflight_refused`. From a server: `token_issued`,
-            `refresh_token_reused`, `request_refused`, `store_unavailable`,
-            `store_restored` and others.
+        code: a stable name, such as `token_issued`, or the code of a guard's refusal; those of the
+            guard and of the server are different. docs/observability.md lists all.
         at: when, in Unix seconds.
         issuer: the URL of the configured issuer that it concerns, or None.
         detail: one line for people: what happened, and the remedy.
         details: the same for programs. A server names `client_id`, `user_id`, `grant_id`,
             `scope`, `kid` and others; a refused request also has `endpoint`, `error` (the RFC's
-            code) and `reason`. A guard names, of a request, its `method`, its `route` (the path's
-            template) or `path`, and its `request_id`; and of a 403 what was `needed` and what the
-            token has instead, `present`. Read-only.
+            code) and `reason`; an event that no request caused has `by`. A guard names, of a
+            request, its `method`, its `route` (the path's template) or `path`, and its
+            `request_id`; and of a 403 what was `needed` and what the token has instead,
+            `present`. Read-only.
     """
 
     code: str

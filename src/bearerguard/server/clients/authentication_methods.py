@@ -22,6 +22,8 @@ from bearerguard.server.clients.registry import ClientRegistry
 from bearerguard.server.http.oauth_error import OAuthError, invalid_request
 from bearerguard.server.http.parameters import Parameters
 
+# The reason, and the event, of an assertion that was used before.
+REPLAYED = "assertion_replayed"
 _CHALLENGE = (("WWW-Authenticate", 'Basic realm="oauth"'),)
 
 
@@ -192,7 +194,7 @@ def invalid_client(request: Request, reason: str, **found: Detail) -> OAuthError
         reason=reason,
         status=401,
         headers=_CHALLENGE if request.values(b"authorization") else (),
-        event="client_authentication_failed",
+        event=REPLAYED if reason == REPLAYED else "client_authentication_failed",
     )
     refusal.note(**found)
     return refusal

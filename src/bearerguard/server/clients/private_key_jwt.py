@@ -17,7 +17,7 @@ from bearerguard.protocol.jose import jwk, jwt
 from bearerguard.protocol.jose.jwt import SignedToken
 from bearerguard.runtime.messages import Request
 from bearerguard.server.clients import client as clients
-from bearerguard.server.clients.authentication_methods import Presented, Rejected
+from bearerguard.server.clients.authentication_methods import REPLAYED, Presented, Rejected
 from bearerguard.server.clients.client import Client
 from bearerguard.server.clients.registry import ClientRegistry
 from bearerguard.server.http.oauth_error import invalid_request
@@ -90,7 +90,7 @@ class PrivateKeyJwt:
         )
         if self._registry.use_assertion(client.client_id, token_id, expires_at + _LEEWAY):
             return True
-        return Rejected("assertion_replayed", {"jti": token_id})
+        return Rejected(REPLAYED, {"jti": token_id})
 
     def _unfit(self, content: Mapping[str, Any], client: Client) -> Rejected | None:
         """Return why the claims are refused, None if they are valid."""

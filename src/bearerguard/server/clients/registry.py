@@ -243,6 +243,7 @@ class ClientRegistry:
         if found is not None and found[0] != found[1]:
             with self._database.write() as connection:
                 rows.renew_secret(connection, *found)
+            self._audit.emit("client_secret_renewed", client_id=client_id)
         return found is not None
 
     def is_origin(self, origin: str) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from bearerguard.errors import StoreUnavailable
-from bearerguard.protocol import names, pkce
+from bearerguard.protocol import names, pkce, scope
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.audit import Audit
 from bearerguard.server.clients import redirect_uri
@@ -171,12 +171,22 @@ class AuthorizationEndpoint:
         answer: ConsentAnswer,
     ) -> Response:
         if not answer.allowed:
-            return self._refuse(target, OAuthError(names.ACCESS_DENIED, "The user refused"))
+            refused = OAuthError(names.ACCESS_DENIED, "The user refused", event="consent_refused")
+            refused.note(user_id=signed_in.user_id)
+            return self._refuse(target, refused)
         if not set(wanted.scopes) <= answer.scopes or not set(wanted.resources) <= answer.resources:
             # The client may have more scopes now than the page showed, or the default resource
             # has changed: ask again.
             return self._ask(request, signed_in, target, wanted, answer.query)
-        if not (answer.remember and self._is_rememberable(target.client, wanted)):
+        remembered = answer.remember and self._is_rememberable(target.client, wanted)
+        self._audit.emit(
+            "consent_given",
+            client_id=target.client.client_id,
+            user_id=signed_in.user_id,
+            scope=scope.build(wanted.scopes),
+            remembered=remembered,
+        )
+        if not remembered:
             return self._send_code(target, signed_in, wanted)
 
         def remember(connection: Connection) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from bearerguard.errors import ConfigurationError, StoreUnavailable
 from bearerguard.runtime.messages import Request, Response
-from bearerguard.server.audit import Audit
+from bearerguard.server.audit import Audit, causing
 from bearerguard.server.http import cors, responses
 from bearerguard.server.http.oauth_error import OAuthError
 
@@ -62,6 +62,10 @@ class Router:
         endpoint = self._endpoints.get(path)
         if endpoint is None:
             return responses.not_found()
+        with causing("request"):
+            return self._handled(endpoint, path, request)
+
+    def _handled(self, endpoint: Endpoint, path: str, request: Request) -> Response:
         try:
             response = self._cross_origin(endpoint, path, request)
         except StoreUnavailable as error:
@@ -75,7 +79,8 @@ class Router:
     def too_large(self, path: str) -> Response:
         """Return the response to a request to `path` whose body exceeds the limit."""
         refusal = OAuthError("invalid_request", "The request is too large", reason="too_large")
-        refusal.report(self._audit, path)
+        with causing("request"):
+            refusal.report(self._audit, path)
         return self._endpoints[path].too_large()
 
     def _cross_origin(self, endpoint: Endpoint, path: str, request: Request) -> Response:

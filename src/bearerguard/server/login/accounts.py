@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from sqlalchemy import bindparam, delete, insert, select, update
 
 from bearerguard.errors import AccountError
+from bearerguard.server.audit import Audit
 from bearerguard.server.login.passwords import Passwords, check_new
 from bearerguard.server.store.connection import Executes, Prepared, Row, is_storable
 from bearerguard.server.store.database import Database
@@ -50,6 +51,7 @@ class Accounts:
         database: stores the accounts.
         passwords: hashes and checks passwords.
         clock: returns Unix seconds.
+        audit: receives the events.
         on_disabled: called with the id of a disabled user; revokes all grants of that user.
     """
 
@@ -59,11 +61,13 @@ class Accounts:
         passwords: Passwords,
         clock: Callable[[], float],
         *,
+        audit: Audit,
         on_disabled: Callable[[str], object],
     ) -> None:
         self._database = database
         self._passwords = passwords
         self._clock = clock
+        self._audit = audit
         self._on_disabled = on_disabled
 
     def add(self, login: str, password: str, *, name: str = "") -> Account:
@@ -93,7 +97,9 @@ class Accounts:
             if _find(connection, normal) is not None:
                 raise AccountError(f"The login name {normal!r} is taken: choose another")
             connection.execute(insert(users).values(row))
-            return _account(_require(connection, normal))
+            account = _account(_require(connection, normal))
+        self._audit.emit("user_added", user_id=account.user_id)
+        return account
 
     def all(self) -> list[Account]:
         """Return all accounts in the order of their login names."""
@@ -127,7 +133,7 @@ class Accounts:
         normal = normalized(login)
         check_new(password, normal)
         stored = self._passwords.hash(password)
-        return self._change(normal, password_hash=stored)
+        return self._change(normal, "password_changed", password_hash=stored)
 
     def disable(self, login: str) -> Account:
         """Disable an account: end the user's sessions and revoke the user's grants.
@@ -135,13 +141,13 @@ class Accounts:
         Raises:
             AccountError: there is no such account.
         """
-        account = self._change(normalized(login), disabled_at=self._clock())
+        account = self._change(normalized(login), "user_disabled", disabled_at=self._clock())
         self._on_disabled(account.user_id)
         return account
 
     def enable(self, login: str) -> Account:
         """Enable a disabled account; raises `AccountError` if there is none."""
-        return self._change(normalized(login), disabled_at=None)
+        return self._change(normalized(login), "user_enabled", disabled_at=None)
 
     def check(self, login: str, password: str) -> Account | None:
         """Return the account of a login name and password.
@@ -165,18 +171,26 @@ class Accounts:
     def _renew(self, user_id: str, old: str | None, new: str) -> None:
         # Replace only the hash that was checked: the password may have changed since.
         with self._database.write() as connection:
-            connection.execute(
+            changed = connection.execute(
                 update(users)
                 .where(users.c.user_id == user_id, users.c.password_hash == old)
                 .values(password_hash=new)
-            )
+            ).rowcount
+        if changed:
+            self._audit.emit("password_upgraded", user_id=user_id)
 
-    def _change(self, normal: str, **values: str | float | None) -> Account:
+    def _change(self, normal: str, event: str, **values: str | float | None) -> Account:
         with self._database.write() as connection:
             row = _require(connection, normal)
             connection.execute(update(users).where(users.c.user_id == row.user_id).values(**values))
-            connection.execute(delete(sessions).where(sessions.c.user_id == row.user_id))
-            return _account(_require(connection, normal))
+            ended = connection.execute(delete(sessions).where(sessions.c.user_id == row.user_id))
+            account = _account(_require(connection, normal))
+        self._audit.emit(event, user_id=account.user_id)
+        if ended.rowcount:
+            self._audit.emit(
+                "sessions_ended", user_id=account.user_id, sessions=ended.rowcount, reason=event
+            )
+        return account
 
 
 def normalized(login: str) -> str:

@@ -191,13 +191,13 @@ class Consent:
             {"user": user_id, "client": client_id, "scope": scope, "now": self._clock()},
         )
 
-    def forget(self, user_id: str, client_id: str | None = None) -> None:
-        """Remove a user's stored consent: for one client, or for all if `client_id` is None."""
+    def forget(self, user_id: str, client_id: str | None = None) -> int:
+        """Remove a user's stored consent: for one client, or for all; return for how many."""
         statement = delete(consents).where(consents.c.user_id == user_id)
         if client_id is not None:
             statement = statement.where(consents.c.client_id == client_id)
         with self._database.write() as connection:
-            connection.execute(statement)
+            return connection.execute(statement).rowcount
 
 
 def destination(redirect_uri: str) -> tuple[str, str]:

@@ -15,6 +15,7 @@ import argon2
 
 from bearerguard.errors import ConfigurationError
 from bearerguard.runtime.messages import Request, Response
+from bearerguard.runtime.rate_limits import RateLimit, ThrottleStore
 from bearerguard.server.audit import Audit
 from bearerguard.server.http import responses
 from bearerguard.server.http.cookies import Cookies
@@ -32,7 +33,7 @@ from bearerguard.server.login.login_endpoint import (
 from bearerguard.server.login.passwords import PLACES, Passwords
 from bearerguard.server.login.prompt import Prompts
 from bearerguard.server.login.session import LIFETIME, Sessions, SignedIn
-from bearerguard.server.login.throttle import PER_ACCOUNT, PER_ADDRESS, RateLimit, Throttle
+from bearerguard.server.login.throttle import PER_ACCOUNT, PER_ADDRESS, Throttle
 from bearerguard.server.login.ticket import Tickets
 from bearerguard.server.pages import Pages
 from bearerguard.server.secret import ServerSecret
@@ -75,6 +76,8 @@ class PeopleOptions:
             the limit is three times as high.
         per_address: the limit of login attempts from one address. Requests without a known
             address (loopback, a Unix socket) share a limit that is five times as high.
+        throttle: where login attempts are counted instead of in the database, such as
+            `bearerguard.redis.RedisThrottle(url)`; the database counts them while it fails.
         password_parameters: argon2id's; by default the second recommended option of RFC 9106 §4.
     """
 
@@ -86,6 +89,7 @@ class PeopleOptions:
     session_lifetime: int = LIFETIME
     per_account: RateLimit = PER_ACCOUNT
     per_address: RateLimit = PER_ADDRESS
+    throttle: ThrottleStore | None = None
     password_parameters: argon2.Parameters | None = None
 
 
@@ -122,6 +126,7 @@ class People:
         if (options.current_user is None) != (options.login_url is None):
             raise ConfigurationError("current_user=, login_url=: pass both, or neither")
         parts = urlsplit(issuer)
+        self._audit = audit
         self._issuer = issuer
         self._base = parts.path.rstrip("/")
         self._current_user = options.current_user
@@ -136,7 +141,9 @@ class People:
             database, cookies, secret, clock, lifetime=options.session_lifetime
         )
         passwords = Passwords(options.password_parameters, places=password_places)
-        self.accounts: Accounts = Accounts(database, passwords, clock, on_disabled=on_disabled)
+        self.accounts: Accounts = Accounts(
+            database, passwords, clock, audit=audit, on_disabled=on_disabled
+        )
         self._consent = Consent(
             self._base, database, pages=self._pages, csrf=csrf, tickets=tickets, clock=clock
         )
@@ -152,6 +159,8 @@ class People:
                 database,
                 secret,
                 clock,
+                audit=audit,
+                shared=options.throttle,
                 per_account=options.per_account,
                 per_address=options.per_address,
             ),
@@ -243,7 +252,11 @@ class People:
 
     def forget(self, user_id: str, client_id: str | None = None) -> None:
         """Remove a user's stored consent: for one client, or for all if `client_id` is None."""
-        self._consent.forget(user_id, client_id)
+        forgotten = self._consent.forget(user_id, client_id)
+        if forgotten:
+            self._audit.emit(
+                "consents_forgotten", user_id=user_id, client_id=client_id, consents=forgotten
+            )
 
     def error_page(self, status: int, name: str, text: str = "text") -> Response:
         """Return an error page that does not redirect to the client (RFC 6749 §4.1.2.1)."""

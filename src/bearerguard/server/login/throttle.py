@@ -9,13 +9,19 @@ from __future__ import annotations
 
 import ipaddress
 import math
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import case, delete, insert, select, update
+from sqlalchemy import Double, bindparam, case, delete, select, update
+from sqlalchemy.dialects import postgresql
 
+from bearerguard.runtime.messages import StoreFailed
+from bearerguard.runtime.rate_limits import Charge, RateLimit, ThrottleStore
+from bearerguard.runtime.reporting.outage import Outage
+from bearerguard.server.audit import Audit
 from bearerguard.server.secret import ServerSecret
-from bearerguard.server.store.connection import Connection
+from bearerguard.server.store.connection import Connection, Prepared
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import login_attempts, remove_expired
 
@@ -24,41 +30,20 @@ _IPV6_PREFIX = 64
 
 
 @dataclass(frozen=True, slots=True)
-class RateLimit:
-    """A limit of login attempts.
-
-    Attributes:
-        attempts: how many attempts may be made in a burst.
-        interval: seconds after which one more attempt may be made.
-    """
-
-    attempts: int
-    interval: float
-
-    @property
-    def span(self) -> float:
-        """Seconds until a used-up limit has recovered fully."""
-        return self.attempts * self.interval
-
-    def times(self, factor: int) -> RateLimit:
-        """Return a limit that is `factor` times as high."""
-        return RateLimit(self.attempts * factor, self.interval / factor)
-
-
-@dataclass(frozen=True, slots=True)
 class Attempt:
     """A login attempt: whether it may be made, and the limits that it was charged to.
 
     Attributes:
         wait: 0 if it may be made, otherwise the whole seconds until the next attempt.
-        own: pairs of a key and the charged seconds, for its account or browser. A success resets
-            these limits.
-        by_address: the same for its address. A success gives back only this attempt.
+        store: the store that charged it, which alone can undo that.
+        own: the charges for its account or browser. A success resets these limits.
+        by_address: the charge for its address. A success gives back only this attempt.
     """
 
-    wait: int = 0
-    own: tuple[tuple[str, float], ...] = ()
-    by_address: tuple[tuple[str, float], ...] = ()
+    wait: int
+    store: ThrottleStore
+    own: tuple[Charge, ...] = ()
+    by_address: tuple[Charge, ...] = ()
 
 
 # From one address: ten guesses, then 12 an hour.
@@ -75,10 +60,16 @@ _UNKNOWN_ADDRESS = 5
 class Throttle:
     """Charges login attempts to their limits.
 
+    With a shared store, such as Redis, that store is used; while it fails, the database is. Each
+    has a state of its own: an attacker gets the allowance of a limit once more in an outage, and
+    nobody is locked out by it.
+
     Args:
-        database: where the limits' state is stored.
+        database: where the limits' state is stored if there is no other store, or it fails.
         secret: derives the key of the digests.
         clock: returns Unix seconds.
+        audit: receives the events about the shared store.
+        shared: the shared store.
         per_account: the limit of each login name from one address, and of each known browser.
             It applies to names without an account too. From all addresses together, the limit
             is three times as high.
@@ -92,12 +83,16 @@ class Throttle:
         secret: ServerSecret,
         clock: Callable[[], float],
         *,
+        audit: Audit,
+        shared: ThrottleStore | None = None,
         per_account: RateLimit = PER_ACCOUNT,
         per_address: RateLimit = PER_ADDRESS,
     ) -> None:
-        self._database = database
         self._secret = secret
-        self._clock = clock
+        self._audit = audit
+        self._shared = shared
+        self._database = DatabaseThrottle(database, clock)
+        self._outage = Outage(time.monotonic)
         self._per_account = per_account
         self._per_address = per_address
 
@@ -108,82 +103,135 @@ class Throttle:
         for invented names. A known browser has a limit of its own; when that is used up, the
         attempt is charged like any other.
         """
-        now = self._clock()
-        with self._database.write() as connection:
-            remove_expired(connection, login_attempts.c.whole_at, now)
-            if browser:
-                digest, limit = self._by_browser(browser)
-                if not _charge(connection, digest, limit, now):
-                    return Attempt(own=((digest, limit.interval),))
-            charged = self._charged(login, address)
-            for digest, limit in charged:
-                wait = _charge(connection, digest, limit, now)
-                if wait:
-                    return Attempt(math.ceil(wait))
-        charges = tuple((digest, limit.interval) for digest, limit in charged)
-        return Attempt(0, own=charges[1:], by_address=charges[:1])
+        if self._shared is not None:
+            try:
+                attempt = self._charge(self._shared, login, address, browser)
+            except StoreFailed as error:
+                self._failed(error)
+            else:
+                if restored := self._outage.succeeded():
+                    self._audit.emit("throttle_restored", outage=restored)
+                return attempt
+        return self._charge(self._database, login, address, browser)
 
     def forgive(self, attempt: Attempt) -> None:
         """Reset the limits of a successful attempt's account or browser."""
-        own = [digest for digest, _ in attempt.own]
-        with self._database.write() as connection:
-            connection.execute(delete(login_attempts).where(login_attempts.c.digest.in_(own)))
-            _give_back(connection, attempt.by_address)
+        self._release(
+            attempt, reset=[each.key for each in attempt.own], give_back=attempt.by_address
+        )
 
     def take_back(self, attempt: Attempt) -> None:
         """Undo the charges of an attempt whose password was not checked."""
-        with self._database.write() as connection:
-            _give_back(connection, (*attempt.own, *attempt.by_address))
+        self._release(attempt, give_back=(*attempt.by_address, *attempt.own))
 
-    def _by_browser(self, browser: str) -> tuple[str, RateLimit]:
-        return self._secret.digest("attempt by browser", browser), self._per_account
+    def _release(
+        self, attempt: Attempt, *, reset: Sequence[str] = (), give_back: Sequence[Charge]
+    ) -> None:
+        try:
+            attempt.store.release(reset=reset, give_back=give_back)
+        except StoreFailed as error:
+            self._failed(error)  # what stays charged recovers with time
 
-    def _charged(self, login: str, address: str) -> list[tuple[str, RateLimit]]:
-        """Return the limits that an attempt is charged to, in order, with their keys."""
+    def _failed(self, error: StoreFailed) -> None:
+        self._outage.failed()
+        self._audit.emit("throttle_unavailable", cause=str(error))
+
+    def _charge(self, store: ThrottleStore, login: str, address: str, browser: str) -> Attempt:
+        if browser:
+            key = self._secret.digest("attempt by browser", browser)
+            own = (Charge(key, self._per_account),)
+            if not store.charge(own):
+                return Attempt(0, store, own=own)
+        charges = self._charges(login, address)
+        wait = store.charge(charges)
+        if wait:
+            return Attempt(math.ceil(wait), store)
+        return Attempt(0, store, own=charges[1:], by_address=charges[:1])
+
+    def _charges(self, login: str, address: str) -> tuple[Charge, ...]:
+        """Return what an attempt is charged to, in order."""
         digest, (site, shared) = self._secret.digest, _site(address)
-        everywhere = (digest("attempt by account", login), self._per_account.times(_ADDRESSES))
+        everywhere = Charge(
+            digest("attempt by account", login), self._per_account.times(_ADDRESSES)
+        )
+        by_address = digest("attempt by address", site)
         if shared:
-            limit = self._per_address.times(_UNKNOWN_ADDRESS)
-            return [(digest("attempt by address", site), limit), everywhere]
-        return [
-            (digest("attempt by address", site), self._per_address),
-            (digest("attempt by account and address", f"{site} {login}"), self._per_account),
+            return (Charge(by_address, self._per_address.times(_UNKNOWN_ADDRESS)), everywhere)
+        here = digest("attempt by account and address", f"{site} {login}")
+        return (
+            Charge(by_address, self._per_address),
+            Charge(here, self._per_account),
             everywhere,
-        ]
-
-
-def _give_back(connection: Connection, charges: Iterable[tuple[str, float]]) -> None:
-    whole_at = login_attempts.c.whole_at
-    for digest, seconds in charges:
-        connection.execute(
-            update(login_attempts)
-            .where(login_attempts.c.digest == digest)
-            .values(whole_at=whole_at - seconds)
         )
 
 
-def _charge(connection: Connection, digest: str, limit: RateLimit, now: float) -> float:
-    """Charge one key; return 0, or the seconds until the next attempt if the limit is used up."""
-    whole_at = login_attempts.c.whole_at
-    start = case((whole_at > now, whole_at), else_=now)
-    known = connection.execute(select(whole_at).where(login_attempts.c.digest == digest)).scalar()
-    if known is None:
-        connection.execute(
-            insert(login_attempts).values(digest=digest, whole_at=now + limit.interval)
-        )
-        return 0
-    # One conditional UPDATE decides, so that concurrent attempts cannot exceed the limit.
-    latest = now + limit.span - limit.interval
-    # A stored time beyond the limit's span means that the clock was set back since.
-    charged = connection.execute(
-        update(login_attempts)
-        .where(
-            login_attempts.c.digest == digest,
-            (whole_at <= latest) | (whole_at > now + limit.span),
-        )
-        .values(whole_at=case((whole_at > latest, latest), else_=start) + limit.interval)
+class DatabaseThrottle:
+    """The state of limits in the server's database."""
+
+    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._clock = clock
+
+    def charge(self, charges: Sequence[Charge]) -> float:
+        """Charge keys in order, up to the first whose limit is used up."""
+        now = self._clock()
+        with self._database.write(concurrent=True) as connection:
+            for each in charges:
+                if wait := _charge(connection, each.key, each.limit, now):
+                    return wait
+            # At the end: it waits for no row that another attempt has charged.
+            remove_expired(connection, login_attempts.c.whole_at, now)
+        return 0.0
+
+    def release(self, *, reset: Sequence[str] = (), give_back: Sequence[Charge] = ()) -> None:
+        """Let the limits of the keys `reset` recover fully, and undo the charges `give_back`."""
+        # In the order in which attempts are charged, so that PostgreSQL sees no deadlock.
+        with self._database.write(concurrent=True) as connection:
+            for each in give_back:
+                values = {"key": each.key, "interval": each.limit.interval}
+                connection.execute(_GIVE_BACK, values)
+            for key in reset:
+                connection.execute(_RESET, {"key": key})
+
+    def close(self) -> None:
+        """Do nothing: the database belongs to the server."""
+
+
+_WHOLE_AT = login_attempts.c.whole_at
+_THIS = login_attempts.c.digest == bindparam("key")
+_FIND = Prepared(select(_WHOLE_AT).where(_THIS))
+_RESET = Prepared(delete(login_attempts).where(_THIS))
+_GIVE_BACK = Prepared(
+    update(login_attempts).where(_THIS).values(whole_at=_WHOLE_AT - bindparam("interval"))
+)
+# One statement decides, so that concurrent attempts cannot exceed the limit. A stored time beyond
+# the limit's span means that the clock was set back since. SQLite has the same clause.
+_NOW, _LATEST, _INTERVAL = (bindparam(name, type_=Double) for name in ("now", "latest", "interval"))
+_CHARGE = Prepared(
+    postgresql.insert(login_attempts)
+    .values(digest=bindparam("key"), whole_at=_NOW + _INTERVAL)
+    .on_conflict_do_update(
+        index_elements=["digest"],
+        set_={
+            "whole_at": case(
+                (_WHOLE_AT > _LATEST, _LATEST), (_WHOLE_AT > _NOW, _WHOLE_AT), else_=_NOW
+            )
+            + _INTERVAL
+        },
+        where=(_WHOLE_AT <= _LATEST) | (_WHOLE_AT > _LATEST + _INTERVAL),
     )
-    return 0 if charged.rowcount else known - latest
+)
+
+
+def _charge(connection: Connection, key: str, limit: RateLimit, now: float) -> float:
+    """Charge one key; return 0, or the seconds until the next attempt if the limit is used up."""
+    latest = now + limit.span - limit.interval
+    values = {"key": key, "now": now, "latest": latest, "interval": limit.interval}
+    while not connection.execute(_CHARGE, values).rowcount:
+        whole_at = connection.execute(_FIND, {"key": key}).scalar()
+        if whole_at is not None and whole_at > latest:
+            return float(whole_at - latest)
+    return 0.0
 
 
 def _site(address: str) -> tuple[str, bool]:

@@ -77,9 +77,10 @@ def is_any_retired(connection: Connection, now: float) -> bool:
     return connection.execute(query).first() is not None
 
 
-def remove_retired(connection: Connection, now: float) -> None:
-    """Remove the keys that have left the JWKS."""
-    connection.execute(delete(signing_keys).where(signing_keys.c.retires_at <= now))
+def remove_retired(connection: Connection, now: float) -> list[str]:
+    """Remove the keys that have left the JWKS; return their ids."""
+    retired = delete(signing_keys).where(signing_keys.c.retires_at <= now)
+    return connection.execute(retired.returning(signing_keys.c.kid)).scalars()
 
 
 _LONGEST = Prepared(select(func.max(clients.c.access_lifetime)))

@@ -22,16 +22,17 @@ HEAD = "0006"
 _VERSION: Select[Any] = select(column("version_num")).select_from(table("alembic_version"))
 
 
-def migrate(database: Database) -> None:
-    """Run the missing migrations.
+def migrate(database: Database) -> str | None:
+    """Run the missing migrations; return the revision before, None if there was nothing to migrate.
 
     Raises:
         ConfigurationError: a later version has migrated the database.
         StoreUnavailable: the database is locked or fails.
     """
     database.engine.prepare()
-    if _revision(database) == HEAD:
-        return
+    before = revision(database)
+    if before == HEAD:
+        return None
     from alembic import command  # noqa: PLC0415 - only for migrations
     from alembic.util import CommandError  # noqa: PLC0415
 
@@ -45,6 +46,7 @@ def migrate(database: Database) -> None:
                 f"store=: {database.name} has a schema that this version does not know"
                 f" ({error}): install the version that created it, or a later one"
             ) from error
+    return before
 
 
 def alembic_config() -> Config:
@@ -57,7 +59,7 @@ def alembic_config() -> Config:
     return config
 
 
-def _revision(database: Database) -> str | None:
+def revision(database: Database) -> str | None:
     """Return the database's revision; None if it has none, or cannot be read."""
     try:
         found: str | None = database.execute(_VERSION).scalar()

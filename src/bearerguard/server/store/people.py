@@ -81,7 +81,9 @@ def remove_expired(connection: Connection, at: Column[float], now: float) -> Non
     """Remove a few expired rows of the table whose expiry column is `at`."""
     table: Table = at.table
     (digest,) = table.primary_key.columns
+    # Rows that another transaction has are its own to remove. SQLite has no locks of rows.
     expired = select(digest).where(at <= now).order_by(at).limit(_FEW)
+    expired = expired.with_for_update(skip_locked=True)
     connection.execute(delete(table).where(digest.in_(expired)))
 
 

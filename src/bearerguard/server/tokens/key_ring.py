@@ -75,8 +75,8 @@ class KeyRing:
         self._database = database
         self._versions = versions
         self._revocations = revocations
-        self._sealer = secret.sealer("signing keys")
-        self._newest_sealer = secret.newest_sealer("signing keys")
+        self._sealer = secret.sealer(signing_key.PURPOSE)
+        self._newest_sealer = secret.newest_sealer(signing_key.PURPOSE)
         self._settings = settings
         self._audit = audit
         self._clock = clock

@@ -20,6 +20,9 @@ from bearerguard.protocol.jose.signing import PrivateKey
 from bearerguard.runtime.sealing import Sealer, SealError
 from bearerguard.server.store.keys import NewKey
 
+# What the sealers of private keys are for.
+PURPOSE = "signing keys"
+
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:

@@ -1,0 +1,72 @@
+"""Limits that recover with time, and the interface of the stores that charge them.
+
+A limit is one number for each key: when it has recovered fully (the generic cell rate algorithm).
+A store knows keys and seconds, and not what they limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """A limit of login attempts.
+
+    Attributes:
+        attempts: how many attempts may be made in a burst.
+        interval: seconds after which one more attempt may be made.
+    """
+
+    attempts: int
+    interval: float
+
+    @property
+    def span(self) -> float:
+        """Seconds until a used-up limit has recovered fully."""
+        return self.attempts * self.interval
+
+    def times(self, factor: int) -> RateLimit:
+        """Return a limit that is `factor` times as high."""
+        return RateLimit(self.attempts * factor, self.interval / factor)
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """One attempt, charged to the limit of one key.
+
+    Attributes:
+        key: identifies what is limited; a keyed digest, so that a store has no names.
+        limit: the limit of this key.
+    """
+
+    key: str
+    limit: RateLimit
+
+
+class ThrottleStore(Protocol):
+    """Where the state of limits is stored. All processes of a server share it.
+
+    A method that gets no usable reply raises `StoreFailed`.
+    """
+
+    def charge(self, charges: Sequence[Charge]) -> float:
+        """Charge keys in order, up to the first whose limit is used up.
+
+        The limits must not be exceeded by attempts that are charged at the same time. What was
+        charged before the key that is used up stays charged.
+
+        Returns:
+            0, or the seconds until the next attempt at the limit that is used up.
+        """
+        ...
+
+    def release(self, *, reset: Sequence[str] = (), give_back: Sequence[Charge] = ()) -> None:
+        """Let the limits of the keys `reset` recover fully, and undo the charges `give_back`."""
+        ...
+
+    def close(self) -> None:
+        """Close connections; the store can be used again."""
+        ...
