@@ -125,13 +125,10 @@ class AuthorizationServer(ManagedServer):
         self._threads = threads
         login_threads = max(1, threads // 2)
         connections = threads + login_threads + _SPARE_CONNECTIONS
-        database = Database(store, connections=connections)
+        database = Database(store, connections=connections, patient=True)
         self.database: Database = database
         server_secret = find_secret(secret, database, environ)
-        before = migrate(database)
         audit = Audit(on_event, clock, issuer=issuer)
-        if before is not None:
-            audit.emit("store_migrated", before=before, after=HEAD)
         engine = Engine(
             settings=self.settings,
             database=database,
@@ -146,7 +143,14 @@ class AuthorizationServer(ManagedServer):
         self.grants: GrantRegistry = engine.grants
         self.tokens: TokenIssuer = engine.tokens
         self.paths: frozenset[str] = engine.paths
-        self.keys.ensure()
+
+        def prepare() -> None:
+            before = migrate(database)
+            if before is not None:
+                audit.emit("store_migrated", before=before, after=HEAD)
+            self.keys.ensure()
+
+        database.prepare(prepare)
         # A process that forks now, such as gunicorn with --preload, shares no connection.
         database.close()
 

@@ -6,6 +6,7 @@ Knows no engine's own ways, which are in `sqlite` and `postgresql`.
 from __future__ import annotations
 
 import os
+import threading
 import time
 import weakref
 from collections.abc import Callable, Generator
@@ -48,6 +49,7 @@ class Database:
         url: `sqlite:///auth.db`, or `postgresql://user:password@host/database`.
         connections: how many threads may use it at once.
         create: whether to create a database, or its tables, if they do not exist.
+        patient: whether a database's server that cannot be reached is no error yet.
 
     Raises:
         ConfigurationError: the URL is not valid, or the database is not one of this package. It is
@@ -55,13 +57,19 @@ class Database:
         StoreUnavailable: the database's server cannot be reached.
     """
 
-    def __init__(self, url: str, *, connections: int, create: bool = True) -> None:
-        self._engine = _engine(url, create=create)
+    def __init__(
+        self, url: str, *, connections: int, create: bool = True, patient: bool = False
+    ) -> None:
+        self._engine = _engine(url, create=create, patient=patient)
         self._most = connections
         self._lock = ProcessLock()
         self._connections: QueuePool | None = None
         self._inherited: list[QueuePool] = []
         self._pid = os.getpid()
+        # What must succeed before the first use, and which thread tries it.
+        self._preparation: Callable[[], None] | None = None
+        self._preparation_lock = ProcessLock()
+        self._preparing: int | None = None
         # How many connections were lost.
         self._losses = 0
         self._outage = Outage(time.monotonic)
@@ -126,8 +134,39 @@ class Database:
         with self._failures(_WRITE), self._engine.migrating() as connection:
             yield connection
 
+    def prepare(self, preparation: Callable[[], None]) -> None:
+        """Call `preparation` now, or before the next use until it has succeeded.
+
+        Later is only for a database with a server, which cannot be reached now.
+        """
+        try:
+            preparation()
+        except StoreUnavailable:
+            if self.path is not None:
+                raise
+            self._preparation = preparation
+
+    def _prepare(self) -> None:
+        """Do what has to be done before the first use, once; others get 503 meanwhile."""
+        preparation = self._preparation
+        if preparation is None or self._preparing == threading.get_ident():
+            return
+        if not self._preparation_lock.acquire(timeout=0):
+            raise StoreUnavailable("it is being prepared")
+        self._preparing = threading.get_ident()
+        try:
+            if self._preparation is not None:
+                preparation()
+                self._preparation = None
+        except ConfigurationError as error:
+            raise StoreUnavailable(str(error)) from error
+        finally:
+            self._preparing = None
+            self._preparation_lock.release()
+
     def _begin(self, action: Callable[[Any], T]) -> tuple[PoolProxiedConnection, T]:
         """Return a connection with which `action` has succeeded, and the action's result."""
+        self._prepare()
         again = True
         while True:
             pooled = self._pool().connect()
@@ -233,7 +272,7 @@ class Database:
         self._engine.close()
 
 
-def _engine(url: object, *, create: bool) -> Engine:
+def _engine(url: object, *, create: bool, patient: bool) -> Engine:
     scheme = urlsplit(url).scheme if isinstance(url, str) else ""
     kind = scheme.partition("+")[0]
     if kind == "sqlite":
@@ -241,7 +280,7 @@ def _engine(url: object, *, create: bool) -> Engine:
     if kind in {"postgresql", "postgres"}:
         from bearerguard.server.store.postgresql import PostgresqlEngine  # noqa: PLC0415 - an extra
 
-        return PostgresqlEngine(str(url), create=create)
+        return PostgresqlEngine(str(url), create=create, patient=patient)
     raise ConfigurationError(
         'store=: pass a database URL, "sqlite:///auth.db" or "postgresql://user:password@host/name"'
     )
