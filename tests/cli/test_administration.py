@@ -369,7 +369,7 @@ def test_a_reading_command_makes_no_development_secret(
     run("client", "add", "Any")
     monkeypatch.delenv("BEARERGUARD_SERVER_SECRET")
     assert "set BEARERGUARD_SERVER_SECRET to the secret" in run("client", "list", code=2).stderr
-    assert [each.name for each in tmp_path.iterdir()] == ["auth.db"]
+    assert not list(tmp_path.glob("*.secret"))
 
 
 @pytest.mark.parametrize(

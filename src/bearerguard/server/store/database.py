@@ -139,12 +139,16 @@ class Database:
 
         Later is only for a database with a server, which cannot be reached now.
         """
+        # An empty database fails once, and that is no outage.
+        restored, self.on_restored = self.on_restored, None
         try:
             preparation()
         except StoreUnavailable:
             if self.path is not None:
                 raise
             self._preparation = preparation
+        finally:
+            self.on_restored = restored
 
     def _prepare(self) -> None:
         """Do what has to be done before the first use, once; others get 503 meanwhile."""
