@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import closing, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, suppress
+from pathlib import Path
 
 import pytest
 
 from bearerguard.server import StoreUnavailable
 from bearerguard.server.store.database import Database
+from bearerguard.server.store.postgresql import PostgresqlEngine
 from tests.postgresql_server import PostgreSQLServer
+from tests.server.harness import Harness
 from tests.server.stores import Store, postgresql_store
 
 CONNECTIONS = 4
@@ -69,3 +73,31 @@ def test_connections_from_before_an_outage_are_not_used_again(
             other.execute("SELECT pg_terminate_backend(%s)", (pid,))
     after = pids()  # neither costs a request its response
     assert not set(before) & set(after)
+
+
+def test_who_finds_all_connections_in_use_gets_a_503_and_the_next_one_a_connection(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PostgresqlEngine, "wait", 0.2)
+    with ExitStack() as stack:
+        for _ in range(CONNECTIONS):
+            stack.enter_context(database.read())
+        with pytest.raises(StoreUnavailable, match="all connections"), database.read():
+            pytest.fail("there was one")
+    with database.read() as connection:
+        assert connection.run("SELECT 1").scalar() == 1
+
+
+def test_consents_of_a_user_that_are_remembered_at_once_are_all_remembered(
+    store: Store, tmp_path: Path
+) -> None:
+    resources = [f"https://api{number}.example.com" for number in range(6)]
+    harness = Harness(tmp_path, store, resources=resources)
+    app = harness.add("Careful", require_consent=True)
+    pages = [harness.authorize(app, resource=each) for each in resources]
+    with ThreadPoolExecutor(len(pages)) as pool:
+        with store.writing_alone():
+            asked = [pool.submit(harness.consent, page, remember="yes") for page in pages]
+        assert all("code" in each.result().sent for each in asked)
+    assert all("code" in harness.authorize(app, resource=each).sent for each in resources)
+    harness.server.close()
