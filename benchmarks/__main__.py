@@ -1,5 +1,7 @@
 """The command line: `scripts/benchmark [part ...] [--quick] [--output DIR] [--publish]`.
 
+`--only SERVER,... --operations OPERATION,...` choose what the parts that are not run by default do.
+
 Runs parts, prints a table of each and the targets at the end, writes the JSON and the chart.
 """
 
@@ -13,6 +15,7 @@ import os
 import platform
 import sys
 import warnings
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,7 @@ from benchmarks import chart, instructions, report
 from benchmarks.children import ROOT
 from benchmarks.result import Result
 from benchmarks.rounds import QUICK, Effort
-from benchmarks.targets import TARGETS
+from benchmarks.targets import ALL_TARGETS, TARGETS
 
 # In the order in which they are run when none is named.
 PARTS = (
@@ -40,13 +43,16 @@ PARTS = (
     "threads",
     "workers",
 )
+# Run only when they are named: each takes as long as all the others.
+SERVER_PARTS = ("server_tokens", "server_grants")
+_ALL = (*PARTS, *SERVER_PARTS)
 _PUBLISHED = ROOT / "docs" / "benchmark.svg"
 
 
 def main() -> int:
     """Run the parts named on the command line, or all."""
     options = argparse.ArgumentParser(prog="scripts/benchmark", description=__doc__)
-    options.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}")
+    options.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(_ALL)}")
     options.add_argument("--quick", action="store_true", help="one tiny round: shows that it runs")
     options.add_argument("--output", type=Path, default=ROOT / ".benchmark", metavar="DIR")
     options.add_argument("--publish", action="store_true", help=f"write {_PUBLISHED.name} to docs")
@@ -54,32 +60,43 @@ def main() -> int:
     options.add_argument(
         "--update", action="store_true", help="with --instructions: keep the count"
     )
+    for name in ("--only", "--operations"):
+        options.add_argument(
+            name, type=_names, default=(), metavar="NAME,...", help=f"for {SERVER_PARTS[0]}"
+        )
     chosen = options.parse_args()
-    unknown = [name for name in chosen.parts if name not in PARTS]
+    unknown = [name for name in chosen.parts if name not in _ALL]
     if unknown:
-        options.error(f"no such part: {', '.join(unknown)}; choose from {', '.join(PARTS)}")
+        options.error(f"no such part: {', '.join(unknown)}; choose from {', '.join(_ALL)}")
     if chosen.publish and (chosen.quick or chosen.parts):
         options.error("--publish needs a whole run: no part may be named, and not --quick")
     if chosen.instructions:
         return instructions.main(update=chosen.update)
     _be_quiet()
     busy = os.getloadavg()[0]
-    effort = QUICK if chosen.quick else Effort()
-    results = {
-        name: _run(name, effort) for name in PARTS if not chosen.parts or name in chosen.parts
-    }
+    effort = replace(
+        QUICK if chosen.quick else Effort(), only=chosen.only, operations=chosen.operations
+    )
+    wanted = chosen.parts or PARTS
+    results = {name: _run(name, effort) for name in _ALL if name in wanted}
     reached = {name: value for each in results.values() for name, value in each.reached.items()}
     if chosen.quick:
         print("A quick run shows that everything runs; its figures mean nothing.")
     else:
-        whole = len(results) == len(PARTS)
-        report.targets([each for each in TARGETS if whole or each.name in reached], reached)
+        expected = () if chosen.parts else TARGETS
+        report.targets(
+            [each for each in ALL_TARGETS if each in expected or each.name in reached], reached
+        )
     print(
         f"Load average before: {busy:.1f} on {os.cpu_count()} cores."
         " On a busy machine, the figures of server, workers and threads mean little."
     )
     _write(chosen.output, results, reached, publish=chosen.publish)
     return 0
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
 
 
 def _run(name: str, effort: Effort) -> Result:
@@ -115,7 +132,7 @@ def _write(
                 "bound": target.bound,
                 "met": target.is_met(reached[target.name]),
             }
-            for target in TARGETS
+            for target in ALL_TARGETS
             if target.name in reached
         },
     }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 from time import thread_time
 from typing import TypeAlias
@@ -28,15 +28,20 @@ _WARM_UPS = 2
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to measure: `rounds`, and the seconds that a batch should last."""
+    """How long to measure: `rounds`, and the seconds that a batch should last.
+
+    `only` and `operations` choose servers and operations, for the parts that have them.
+    """
 
     rounds: int = 41
     batch: float = 0.004
     quick: bool = False
+    only: tuple[str, ...] = ()
+    operations: tuple[str, ...] = ()
 
     def times(self, factor: float) -> Effort:
         """Return this effort with `factor` times the rounds, 3 at least."""
-        return Effort(max(3, round(self.rounds * factor)), self.batch, self.quick)
+        return replace(self, rounds=max(3, round(self.rounds * factor)))
 
 
 QUICK = Effort(rounds=3, batch=0.000_5, quick=True)

@@ -165,7 +165,12 @@ def test_when_all_connections_are_in_use_another_transaction_is_refused_in_time(
 def test_a_transaction_waits_for_a_connection(database: Database) -> None:
     began = threading.Event()
     with database.read(), database.read():
-        thread = threading.Thread(target=lambda: [began.set(), names(database)])
+
+        def read() -> None:
+            began.set()
+            names(database)
+
+        thread = threading.Thread(target=read)
         thread.start()
         assert began.wait(60)
     thread.join(60)

@@ -148,6 +148,7 @@ def test_pruning_happens_by_itself_and_forgets_sealed_successors(harness: Harnes
         ("sqlite://", "name a file"),
         ("sqlite:///:memory:", "name a file"),
         ("not a url", "sqlite:///auth.db"),
+        ("sqlite:auth.db", "sqlite:///auth.db"),
         ("mysql://db/x", "sqlite:///auth.db"),
         ("sqlite:////nowhere/at/all/auth.db", "directory"),
         (7, "sqlite:///auth.db"),
@@ -157,6 +158,20 @@ def test_a_store_that_cannot_be_used_is_named_with_its_remedy(store: Any, remedy
     with pytest.raises(ConfigurationError, match="store=") as refusal:
         AuthorizationServer(ISSUER, store=store, secret=SECRET)
     assert remedy in str(refusal.value)
+
+
+def test_a_database_that_is_locked_while_it_is_prepared_is_waited_for_and_then_named(
+    tmp_path: Path,
+) -> None:
+    made = Database(f"sqlite:///{tmp_path}/auth.db", connections=1)
+    made.engine.wait = 0.05  # type: ignore[misc]
+    with closing(sqlite3.connect(tmp_path / "auth.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(ConfigurationError, match=r"auth\.db .*journal mode is busy"):
+            migrate(made)
+        other.execute("COMMIT")
+    migrate(made)
+    made.close()
 
 
 def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:

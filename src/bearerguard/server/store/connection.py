@@ -37,9 +37,6 @@ class Row(tuple[Any, ...]):
 
         def __getattr__(self, name: str) -> Any: ...
 
-    def _mapping(self) -> dict[str, Any]:
-        return dict(zip(self._names, self, strict=True))
-
     def __repr__(self) -> str:
         # Without values: some are digests, sealed keys and password hashes.
         return f"Row({', '.join(self._names)})"

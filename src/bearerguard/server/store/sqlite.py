@@ -164,7 +164,7 @@ class SqliteEngine:
         Raises:
             ConfigurationError: the file system does not allow WAL mode, or the file is damaged.
         """
-        deadline = time.monotonic() + _BUSY_SECONDS
+        deadline = time.monotonic() + self.wait
         mode = self._journal_mode()
         while mode == "busy" and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -177,7 +177,7 @@ class SqliteEngine:
 
     def _journal_mode(self) -> str:
         try:
-            with closing(_connect(self.path, "rw")) as connection:
+            with closing(_connect(self.path, "rw", self.wait)) as connection:
                 mode: str = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         except sqlite3.OperationalError:
             return "busy"  # a change of the mode fails at once if the database is locked
@@ -227,12 +227,12 @@ def _companion(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
+def _connect(path: Path, mode: str, wait: float = _BUSY_SECONDS) -> sqlite3.Connection:
     """Open an existing file through SQLite only.
 
     `open` and `close` outside SQLite would release its POSIX locks on the file.
     """
-    return sqlite3.connect(_address(path, mode), uri=True, timeout=_BUSY_SECONDS)
+    return sqlite3.connect(_address(path, mode), uri=True, timeout=wait)
 
 
 def _address(path: Path, mode: str) -> str:

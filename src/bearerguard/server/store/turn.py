@@ -93,9 +93,10 @@ class Turn:
     def close(self) -> None:
         """Close the files; the next use opens them again."""
         with self._threads:
-            self._close()
+            self.close_now()
 
-    def _close(self) -> None:
+    def close_now(self) -> None:
+        """Close the files without waiting; only right after a fork, when nobody uses them."""
         closing, self._closing, self._files = self._closing, None, _NONE
         if closing is not None:
             closing()
@@ -110,7 +111,7 @@ def _close_all() -> None:
     # A lock belongs to the open file, which a forked child shares with its parent. The child would
     # keep it when the parent is killed, and opens files of its own.
     for turn in _turns:
-        turn._close()  # noqa: SLF001 - of this module
+        turn.close_now()
 
 
 os.register_at_fork(after_in_child=_close_all)
