@@ -85,15 +85,19 @@ class KeyRing:
         self._rotating = ProcessLock()
 
     def ensure(self) -> None:
-        """Make the first key, once for all processes that start together, and check the secret.
+        """Make the first key, or the first of another algorithm, and check the secret.
+
+        It is made once for all processes that start together.
 
         Raises `ConfigurationError` if the keys were sealed with another secret.
         """
-        newest = self._load().keys[-1:]
-        if not newest:
-            self._make(lambda keys: not keys, lead=0.0)
-        elif newest[0].algorithm != self._settings.signing.algorithm:
-            self.rotate()
+        algorithm = self._settings.signing.algorithm
+
+        def is_wanted(keys: tuple[SigningKey, ...]) -> bool:
+            return not keys or keys[-1].algorithm != algorithm
+
+        if is_wanted(self._load().keys):
+            self._make(is_wanted, lead=PUBLICATION_LEAD)
         self._signing()
         self._reseal()
 
