@@ -7,11 +7,13 @@ import dataclasses
 import pickle
 import subprocess
 import sys
+import time
 from typing import Any
 
 import pytest
 
 from bearerguard import ANONYMOUS, Claims, Principal, Request, Response
+from bearerguard.testing import SigningKey, sign
 
 CLAIMS = Claims({"name": "Ada", "address": {"country": "GB"}, "groups": ["a", {"b": 1}]})
 ADA = Principal(
@@ -53,6 +55,14 @@ def test_claims_are_immutable_to_the_bottom() -> None:
     assert CLAIMS["address"]["country"] == "GB"
     assert len(Claims()) == 0
     assert hash(CLAIMS) == hash(Claims(CLAIMS.to_dict()))
+
+
+def test_initialising_claims_or_a_principal_again_does_not_change_them() -> None:
+    claims, ada = Claims({"role": "reader"}), Principal(subject="ada")
+    for value, change in ((claims, {"members": {"role": "admin"}}), (ada, {"subject": "eve"})):
+        initialise: Any = type(value).__init__
+        initialise(value, **change)
+    assert (claims["role"], ada.subject) == ("reader", "ada")
 
 
 def test_a_principal_can_be_pickled_and_compared() -> None:
@@ -176,3 +186,48 @@ def test_a_principal_does_not_change_with_what_it_was_made_of() -> None:
 def test_a_name_of_another_type_is_refused_by_its_argument() -> None:
     with pytest.raises(TypeError, match="roles="):
         Principal(roles=[["admin"]])  # type: ignore[list-item]
+
+
+RARELY_NEEDED = (
+    "bearerguard.guard.config.introspection",
+    "bearerguard.guard.config.settings",
+    "bearerguard.guard.explanation",
+    "bearerguard.guard.introspection.",
+    "bearerguard.guard.revocation.",
+    "bearerguard.guard.tokens.explainer",
+    "bearerguard.protocol.client_authentication",
+    "bearerguard.protocol.http.received_challenge",
+    "bearerguard.protocol.jose.signing",
+    "bearerguard.protocol.logout_token",
+    "bearerguard.runtime.sealing",
+    "bearerguard.runtime.shared_log",
+    "bearerguard.providers",
+    "bearerguard.client",
+    "bearerguard.server",
+)
+VERIFYING = """
+import sys
+from bearerguard import Guard, Issuer
+print(*sys.modules)
+issuer = Issuer("https://id.test", audience="api", shared_secret="s" * 32, token_types=["JWT"])
+guard = Guard(issuer)
+for _ in range(2):
+    assert guard.verify(sys.argv[1]).subject == "ada"
+guard.health()
+guard.warm()
+guard.close()
+print(*sys.modules)
+"""
+
+
+def test_a_guard_that_verifies_tokens_imports_only_what_that_needs() -> None:
+    key = SigningKey.shared("HS256", b"s" * 32)
+    claims = {"iss": "https://id.test", "aud": "api", "sub": "ada", "exp": time.time() + 600}
+    token = sign({"alg": "HS256"}, claims, key)
+    done = subprocess.run(
+        [sys.executable, "-c", VERIFYING, token], capture_output=True, text=True, check=True
+    )
+    imported, used = (line.split() for line in done.stdout.splitlines())
+    assert "bearerguard.guard.guard" in imported
+    assert "bearerguard.transports.http" not in imported
+    assert [name for name in used if name.startswith(RARELY_NEEDED)] == []

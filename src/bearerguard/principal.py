@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 H = TypeVar("H", bound=Hashable)
 
+# Values are set by `__new__`, once: an `__init__` could be called again.
+_new = object.__new__
+
 # Member names of larger objects are not shared between tokens.
 _MAX_NAMES = 64
 
@@ -25,11 +28,13 @@ class Claims(Mapping[str, Any]):
     _names: tuple[str, ...]
     _values: tuple[Any, ...]
 
-    def __init__(self, members: Mapping[str, Any] | None = None) -> None:
+    def __new__(cls, members: Mapping[str, Any] | None = None) -> Self:
+        """Return the claims of a token, or a part of them, by their names."""
         given = {} if members is None else members
-        names = tuple(given)
-        _set_names(self, shared(names) if len(names) <= _MAX_NAMES else names)
-        _set_values(self, tuple(given.values()))
+        claims, names = _new(cls), tuple(given)
+        _set_names(claims, shared(names) if len(names) <= _MAX_NAMES else names)
+        _set_values(claims, tuple(given.values()))
+        return claims
 
     def __getitem__(self, name: str) -> Any:
         try:
@@ -131,8 +136,8 @@ class Principal:
     auth_time: float | None
     claims: Claims = field(hash=False)
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         issuer: str | None = None,
         subject: str | None = None,
@@ -145,9 +150,9 @@ class Principal:
         acr: str | None = None,
         auth_time: float | None = None,
         claims: Mapping[str, Any] | None = None,
-    ) -> None:
-        _fill(
-            self,
+    ) -> Self:
+        """Return a principal with these values, each of which is checked."""
+        return cls.of_checked(
             _text("issuer", issuer),
             _text("subject", subject),
             _text("client_id", client_id),
@@ -177,21 +182,18 @@ class Principal:
         claims: Claims,
     ) -> Self:
         """Return a principal without checking the types of its values, in a third of the time."""
-        principal = object.__new__(cls)
-        _fill(
-            principal,
-            issuer,
-            subject,
-            client_id,
-            scopes,
-            roles,
-            token_id,
-            issued_at,
-            expires_at,
-            acr,
-            auth_time,
-            claims,
-        )
+        principal = _new(cls)
+        _set_issuer(principal, issuer)
+        _set_subject(principal, subject)
+        _set_client_id(principal, client_id)
+        _set_scopes(principal, scopes)
+        _set_roles(principal, roles)
+        _set_token_id(principal, token_id)
+        _set_issued_at(principal, issued_at)
+        _set_expires_at(principal, expires_at)
+        _set_acr(principal, acr)
+        _set_auth_time(principal, auth_time)
+        _set_claims(principal, claims)
         return principal
 
     def __copy__(self) -> Self:
@@ -281,33 +283,6 @@ class Principal:
     _set_auth_time,
     _set_claims,
 ) = (Principal.__dict__[member.name].__set__ for member in fields(Principal))
-
-
-def _fill(  # noqa: PLR0917
-    principal: Principal,
-    issuer: str | None,
-    subject: str | None,
-    client_id: str | None,
-    scopes: frozenset[str],
-    roles: frozenset[str],
-    token_id: str | None,
-    issued_at: float | None,
-    expires_at: float | None,
-    acr: str | None,
-    auth_time: float | None,
-    claims: Claims,
-) -> None:
-    _set_issuer(principal, issuer)
-    _set_subject(principal, subject)
-    _set_client_id(principal, client_id)
-    _set_scopes(principal, scopes)
-    _set_roles(principal, roles)
-    _set_token_id(principal, token_id)
-    _set_issued_at(principal, issued_at)
-    _set_expires_at(principal, expires_at)
-    _set_acr(principal, acr)
-    _set_auth_time(principal, auth_time)
-    _set_claims(principal, claims)
 
 
 def _text(name: str, value: object) -> str | None:

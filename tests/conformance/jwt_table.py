@@ -292,6 +292,14 @@ TABLE = [
     refused("JWT-15 deep payload", payload('{@, "x":' + DEEP + "}")),
     refused("JWT-15 payload 65 deep", payload('{@, "x":' + "[" * 64 + "]" * 64 + "}")),
     accepted("JWT-15 payload 64 deep", payload('{@, "x":' + "[" * 63 + "]" * 63 + "}")),
+    refused(
+        "JWT-15 payload 65 deep, objects in arrays",
+        payload('{@, "x":' + '[{"a":' * 32 + "1" + "}]" * 32 + "}"),
+    ),
+    accepted(
+        "JWT-15 payload 63 deep, objects in arrays",
+        payload('{@, "x":' + '[{"a":' * 31 + "1" + "}]" * 31 + "}"),
+    ),
     refused("JWT-15 deep header", raw_header('{@, "x":' + "[" * 900 + "]" * 900 + "}")),
     refused("JWT-15 lone surrogate", payload('{@, "x":"\\ud800"}'), after=_no_parser_text),
     refused("JWT-15 NUL in kid", header(kid="\x00")),

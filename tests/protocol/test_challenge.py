@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bearerguard.protocol.http import challenge
-from bearerguard.protocol.http.challenge import Challenge, ReceivedChallenge
+from bearerguard.protocol.http import received_challenge
+from bearerguard.protocol.http.challenge import Challenge
+from bearerguard.protocol.http.received_challenge import ReceivedChallenge
 
 TOKEN = st.from_regex(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,12}", fullmatch=True)
 VALUE = st.text(st.characters(codec="latin-1", exclude_characters="\r\n"), max_size=20)
@@ -20,7 +21,7 @@ PARAMETER = re.compile(r'([a-z_]+)="((?:[\x20\x21\x23-\x5B\x5D-\x7E]|\\["\\])*)"
 
 
 def parsed(*fields: str) -> list[tuple[str, dict[str, str]]]:
-    return [(each.scheme, dict(each.parameters)) for each in challenge.parse(fields)]
+    return [(each.scheme, dict(each.parameters)) for each in received_challenge.parse(fields)]
 
 
 @pytest.mark.parametrize(
@@ -72,11 +73,15 @@ def test_a_field_is_parsed_up_to_a_bound():
 
 
 def test_find_prefers_the_challenge_with_an_error():
-    found = challenge.parse(['Basic error=a, Bearer realm=x, DPoP error="b", Bearer error=c'])
-    assert challenge.find(found, "bearer", "dpop") == ReceivedChallenge("dpop", {"error": "b"})
-    assert challenge.find(found[:2], "bearer", "dpop") == found[1]
-    assert challenge.find(found, "digest") is None
-    assert challenge.find([], "bearer") is None
+    found = received_challenge.parse(
+        ['Basic error=a, Bearer realm=x, DPoP error="b", Bearer error=c']
+    )
+    assert received_challenge.find(found, "bearer", "dpop") == ReceivedChallenge(
+        "dpop", {"error": "b"}
+    )
+    assert received_challenge.find(found[:2], "bearer", "dpop") == found[1]
+    assert received_challenge.find(found, "digest") is None
+    assert received_challenge.find([], "bearer") is None
 
 
 def written(scheme: str, parameters: dict[str, str]) -> str:
@@ -104,7 +109,7 @@ def test_built_challenges_parse_back(realm, error, scope):
 
 @given(st.lists(st.text(max_size=200) | st.text('Bearer ,="\\a', max_size=80), max_size=3))
 def test_no_field_makes_the_parser_fail(fields):
-    for each in challenge.parse(fields):
+    for each in received_challenge.parse(fields):
         assert each.scheme == each.scheme.lower()
         assert each.scheme
         assert all(name and name == name.lower() for name in each.parameters)

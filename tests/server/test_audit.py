@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from typing import Any
 
 import pytest
 
@@ -215,7 +216,7 @@ def test_one_callback_serves_the_server_and_the_guard_and_gets_each_event_once(
 ) -> None:
     events: list[Event] = []
     harness.server = harness.another(people=harness.people, on_event=events.append)
-    options = {"on_event": events.append, "clock": harness.clock}
+    options: dict[str, Any] = {"on_event": events.append, "clock": harness.clock}
     with Guard(harness.server.issuer(audience=ISSUER), **options) as guard:
         tokens = harness.tokens()
         assert guard.verify(tokens["access_token"]).subject == "ada"

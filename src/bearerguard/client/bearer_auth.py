@@ -17,8 +17,8 @@ from bearerguard.client.manager import TokenManager
 from bearerguard.client.token import Lease
 from bearerguard.errors import ConfigurationError, InsufficientScope, StepUpRequired
 from bearerguard.protocol import names
-from bearerguard.protocol.http import challenge
-from bearerguard.protocol.http.challenge import ReceivedChallenge
+from bearerguard.protocol.http import received_challenge
+from bearerguard.protocol.http.received_challenge import ReceivedChallenge
 from bearerguard.protocol.resource_metadata import origin
 
 S = TypeVar("S")
@@ -298,10 +298,10 @@ def _authority(request: Any) -> tuple[str, str, int | None]:
 
 
 def _demanded(refusal: Refusal, scheme: str) -> _Step | None:
-    parsed = challenge.parse(refusal.challenges)
-    found = challenge.find(parsed, scheme)  # of several, the one for this token type
+    parsed = received_challenge.parse(refusal.challenges)
+    found = received_challenge.find(parsed, scheme)  # of several, the one for this token type
     if found is None or "error" not in found.parameters:
-        found = challenge.find(parsed, "bearer", "dpop")
+        found = received_challenge.find(parsed, "bearer", "dpop")
     error = None if found is None else found.parameters.get("error")
     if found is not None and error == "insufficient_scope":
         raise InsufficientScope(_words(found, "scope"))

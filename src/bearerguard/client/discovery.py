@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from bearerguard.client import driving
 from bearerguard.errors import ConfigurationError, DiscoveryError, TokenUnavailable, quoted
 from bearerguard.protocol import metadata, resource_metadata, well_known
-from bearerguard.protocol.http import challenge, document
+from bearerguard.protocol.http import document, received_challenge
 from bearerguard.protocol.resource_metadata import ResourceMetadata
 from bearerguard.runtime.fetching import Transport
 from bearerguard.runtime.flow import Fetch, Flow, arun, ask, run
@@ -148,7 +148,7 @@ def protected_resource(url: str, challenges: Iterable[str] = ()) -> Flow[Resourc
     """
     found = (
         each.parameters["resource_metadata"]
-        for each in challenge.parse(challenges)
+        for each in received_challenge.parse(challenges)
         if each.scheme in {"bearer", "dpop"} and "resource_metadata" in each.parameters
     )
     given = next(found, None)
@@ -174,7 +174,7 @@ def _discovered(url: str, challenges: Iterable[str] | None) -> Flow[Discovered]:
     if urlsplit(issuer).query:
         raise DiscoveryError(f"authorization_servers: {quoted(issuer)} has a query (RFC 8414 §2)")
     document = yield from server_metadata(issuer)
-    demanded = challenge.find(challenge.parse(lines), "bearer", "dpop")
+    demanded = received_challenge.find(received_challenge.parse(lines), "bearer", "dpop")
     scope = () if demanded is None else tuple(demanded.parameters.get("scope", "").split())
     servers = found.authorization_servers
     return Discovered(found.resource, issuer, servers, scope or found.scopes, document)

@@ -30,7 +30,7 @@ _log = logging.getLogger("bearerguard")
 
 _LINE_INTERVAL = 60.0
 # trace-id of a `traceparent` (W3C Trace Context §3.2.2).
-_TRACE_ID = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+_TRACE_ID = r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
 _TRACEPARENT = "traceparent"
 # Where an adapter of somebody else's does not say what a request has instead of a token.
 UNKNOWN_ABSENCE = "the request carries no bearer token"
@@ -77,7 +77,7 @@ def request_id(names: Sequence[str], header: Callable[[str], str | None]) -> str
     for name in names:
         value = header(name)
         if value and name == _TRACEPARENT:
-            trace = _TRACE_ID.fullmatch(value.strip())
+            trace = re.fullmatch(_TRACE_ID, value.strip())
             value = None if trace is None else trace[1]
         if value:
             return value

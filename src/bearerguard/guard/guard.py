@@ -11,7 +11,7 @@ import time
 import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Self, TypeAlias, TypedDict, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypedDict, TypeVar, Unpack, cast
 
 from bearerguard.errors import (
     MISSING_CREDENTIALS,
@@ -20,8 +20,8 @@ from bearerguard.errors import (
     IssuerUnavailable,
     Refusal,
 )
-from bearerguard.guard import driving
-from bearerguard.guard.config import options, settings
+from bearerguard.guard import driving, introspection, revocation
+from bearerguard.guard.config import options
 from bearerguard.guard.config.issuer import Issuer
 from bearerguard.guard.config.requirement import Requirement, combined
 from bearerguard.guard.decision import (
@@ -36,16 +36,8 @@ from bearerguard.guard.decision import (
     unauthenticated,
 )
 from bearerguard.guard.events import UNKNOWN_ABSENCE, Events, Place, request_id
-from bearerguard.guard.explanation import Explanation
-from bearerguard.guard.introspection.introspection_cache import (
-    IntrospectionCache,
-    check_introspection_cache,
-)
 from bearerguard.guard.keys.refresher import Refresher
 from bearerguard.guard.observers import Observer, Observers, check_observers
-from bearerguard.guard.revocation.backchannel_logout import LogoutReceiver
-from bearerguard.guard.revocation.revocations import Revocations, check_revocations
-from bearerguard.guard.revocation.revoker import Names, Revoker
 from bearerguard.guard.token_cache import (
     RecentCredentials,
     TokenCache,
@@ -54,7 +46,6 @@ from bearerguard.guard.token_cache import (
 )
 from bearerguard.guard.tokens.authenticator import Authenticator
 from bearerguard.guard.tokens.authenticator import Pending as PendingToken
-from bearerguard.guard.tokens.explainer import Explainer
 from bearerguard.guard.tokens.jwt_validator import JwtValidator
 from bearerguard.guard.tokens.routing import RouteOpaque
 from bearerguard.guard.tokens.trace import Trace, Tracer
@@ -69,6 +60,9 @@ from bearerguard.runtime.flow import Flow, arun, run
 from bearerguard.runtime.messages import Request
 from bearerguard.runtime.reporting.events import Event
 from bearerguard.transports.default import default_transport
+
+if TYPE_CHECKING:
+    from bearerguard.guard.explanation import Explanation
 
 T = TypeVar("T")
 
@@ -88,9 +82,9 @@ class GuardOptions(TypedDict, total=False):
     cache_control: str | None
     denial_body: DenialBody | None
     request_id_headers: Sequence[str]
-    revocations: Revocations | None
+    revocations: revocation.Revocations | None
     route_opaque: RouteOpaque | None
-    introspection_cache: IntrospectionCache | None
+    introspection_cache: introspection.IntrospectionCache | None
     transport: Transport | None
     on_event: Callable[[Event], None] | None
     observers: Sequence[Observer]
@@ -154,9 +148,9 @@ class Guard:
         cache_control: str | None = "private",
         denial_body: DenialBody | None = None,
         request_id_headers: Sequence[str] = ("X-Request-ID", "traceparent"),
-        revocations: Revocations | None = None,
+        revocations: revocation.Revocations | None = None,
         route_opaque: RouteOpaque | None = None,
-        introspection_cache: IntrospectionCache | None = None,
+        introspection_cache: introspection.IntrospectionCache | None = None,
         transport: Transport | None = None,
         on_event: Callable[[Event], None] | None = None,
         observers: Sequence[Observer] = (),
@@ -174,8 +168,10 @@ class Guard:
         self.request_id_headers: tuple[str, ...] = options.checked_request_id_headers(
             request_id_headers
         )
-        check_revocations(revocations)
-        check_introspection_cache(introspection_cache)
+        if revocations is not None:
+            revocation.check_revocations(revocations)
+        if introspection_cache is not None:
+            introspection.check_introspection_cache(introspection_cache)
         check_observers(observers)
         options.check_cache_size(cache_size)
         options.check_max_token_bytes(max_token_bytes)
@@ -191,7 +187,7 @@ class Guard:
         self._events = Events(on_event, clock, self._observers)
         local = [issuer.local for issuer in issuers if issuer.local is not None]
         if local:  # a server keeps its revocations in its database
-            revocations = Revocations() if revocations is None else revocations
+            revocations = revocation.Revocations() if revocations is None else revocations
             revocations.use_log(local[0].revocation_store)
         used = (
             None
@@ -241,13 +237,6 @@ class Guard:
             revocations=used,
             max_token_bytes=max_token_bytes,
         )
-        self._revoker = Revoker(
-            used,
-            identify=self._authenticator.identify,
-            issuers=self._trust,
-            clock=clock,
-            events=self._events,
-        )
         self.cached: Callable[[bytes | str], RecentCredentials | None] = self._tokens.cached
         self.recent: dict[bytes | str, RecentCredentials] = self._tokens.recent
         self._tracer: Tracer | None = None
@@ -255,7 +244,18 @@ class Guard:
             self._tracer = self._observed()
         for server in local:
             forwards = revocations is not None and revocations.forwards(server.revocation_store)
-            server.on_revocation(self._forward if forwards else self._revoker.add)
+            server.on_revocation(self._forward if forwards else self._add_revoked)
+
+    @property
+    def _revoker(self) -> revocation.Revoker:
+        """What revokes on behalf of this guard: it has no state, and few guards need it."""
+        return revocation.Revoker(
+            self._revocations,
+            identify=self._authenticator.identify,
+            issuers=self._trust,
+            clock=self.clock,
+            events=self._events,
+        )
 
     def _observed(self) -> Tracer:
         """Attach the observers; adapters then find no cached token, and each decision is seen."""
@@ -284,6 +284,8 @@ class Guard:
 
         Its values may be text as in an environment, or lists, booleans and numbers.
         """
+        from bearerguard.guard.config import settings  # noqa: PLC0415 - only for guards made so
+
         issuer, given = settings.read(values)
         chosen: dict[str, Any] = {**given, **options}
         if "transport" in given:
@@ -519,6 +521,8 @@ class Guard:
     def _explaining(
         self, token: str | bytes, require: Requirement | None, at: float | None
     ) -> Flow[Explanation]:
+        from bearerguard.guard.tokens.explainer import Explainer  # noqa: PLC0415 - for few tokens
+
         options.check_requirement(require)
         explainer = Explainer(
             self._trust,
@@ -531,7 +535,7 @@ class Guard:
         )
         return explainer.explain(octets(token))
 
-    def revoke(self, token: str | bytes | None = None, **names: Unpack[Names]) -> None:
+    def revoke(self, token: str | bytes | None = None, **names: Unpack[revocation.Names]) -> None:
         """Refuse one token, or all tokens of a user, a client, a session or a key, from now on.
 
         Pass the token, or one of: `token_id` (its `jti`), `subject` (a user's `sub`), `client_id`,
@@ -545,16 +549,18 @@ class Guard:
         """
         self.run(self._revoker.revoke(token, **names))
 
-    async def arevoke(self, token: str | bytes | None = None, **names: Unpack[Names]) -> None:
+    async def arevoke(
+        self, token: str | bytes | None = None, **names: Unpack[revocation.Names]
+    ) -> None:
         """Do what `revoke` does, in an event loop."""
         await self.arun(self._revoker.revoke(token, **names))
 
     @property
-    def revocations(self) -> Revocations | None:
+    def revocations(self) -> revocation.Revocations | None:
         """The revocations in use: those passed, or those of an embedded server."""
         return None if self._revocations is None else self._revocations.shared
 
-    def logout_receiver(self, client_id: str | Collection[str]) -> LogoutReceiver:
+    def logout_receiver(self, client_id: str | Collection[str]) -> revocation.LogoutReceiver:
         """Return the receiver of back-channel logouts that `BackchannelLogout` serves over HTTP."""
         return self._revoker.logout_receiver(client_id, self._validator)
 
@@ -574,7 +580,8 @@ class Guard:
         Each has `ready`, `fresh`, `age` or `failures`, `last_success` and `last_error` (its kind,
         and when: Unix seconds), and `latencies` of the last five fetches; durations are in seconds.
         """
-        return self._revoker.health({**self._trust.health(), "cached_tokens": len(self._tokens)})
+        health = {**self._trust.health(), "cached_tokens": len(self._tokens)}
+        return health if self._revocations is None else self._revoker.health(health)
 
     def __deepcopy__(self, _memo: dict[int, Any]) -> Self:
         # Frameworks copy what their routers hold; the keys and the cache of a guard are shared.
@@ -607,7 +614,8 @@ class Guard:
         """Stop refreshing, close connections and clear caches; the guard stays usable."""
         self._refresher.close()
         self._events.close()
-        self._revoker.close()
+        if self._revocations is not None:
+            self._revocations.shared.close()
         driving.close(self._cache_store)
         self._tokens.clear()
         self._trust.clear()
@@ -662,7 +670,12 @@ class Guard:
 
     def _warming(self) -> Iterable[Flow[None]]:
         """Return the flows that warm up; none of them raises for an issuer that is down."""
-        return (*self._trust.warming(), self._revoker.warm())
+        yield from self._trust.warming()
+        if self._revocations is not None:
+            yield self._revocations.warm()
+
+    def _add_revoked(self, revoked: Iterable[Mapping[str, Any]]) -> None:
+        self._revoker.add(revoked)
 
     def _forward(self, _revoked: object) -> None:
         self.run(self._revoker.forward())

@@ -15,8 +15,8 @@ from copy import copy
 from hashlib import sha256
 from typing import Any
 
+from bearerguard.guard import revocation
 from bearerguard.guard.keys.key_validity import KeyValidity
-from bearerguard.guard.revocation.revocations import GuardRevocations
 from bearerguard.principal import Principal
 from bearerguard.runtime.elapsed import elapsed_by
 
@@ -29,6 +29,8 @@ _TOLERANCE = 1.0
 # Recent credentials are found by their suffix and then compared: hashing the whole text takes twice
 # as long. The suffix is as long as the shortest signature, so it is as hard to guess.
 SUFFIX = slice(-43, None)
+# A copy is cheaper than a new hash, and nothing is put before the token.
+_BEARER = sha256(b"Bearer ")
 
 
 class VerifiedToken:
@@ -100,7 +102,9 @@ def octets(token: str | bytes) -> bytes:
 
 def digest(token: bytes) -> bytes:
     """Return the SHA-256 under which a token is cached: that of its usual credentials."""
-    return sha256(b"Bearer " + token).digest()
+    hashed = _BEARER.copy()
+    hashed.update(token)
+    return hashed.digest()
 
 
 class TokenCache:
@@ -121,7 +125,7 @@ class TokenCache:
         self,
         size: int,
         clock: Callable[[], float],
-        revocations: GuardRevocations | None = None,
+        revocations: revocation.GuardRevocations | None = None,
         *,
         monotonic: Callable[[], float] | None = None,
     ) -> None:

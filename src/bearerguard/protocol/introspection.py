@@ -8,16 +8,18 @@ token.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import urlencode
 
 from bearerguard.errors import TokenError, quoted
 from bearerguard.protocol import jwt_claims, metadata, names
-from bearerguard.protocol.client_authentication import Proof
 from bearerguard.protocol.http import document
 from bearerguard.protocol.jose import jwt
 from bearerguard.runtime.flow import Fetch
 from bearerguard.runtime.messages import Response
+
+if TYPE_CHECKING:  # whoever knows only the errors needs no client authentication
+    from bearerguard.protocol.client_authentication import Proof
 
 SIGNED_MEDIA_TYPE = f"application/{names.INTROSPECTION_JWT}"
 

@@ -61,9 +61,7 @@ _NOT_FOR_APIS = frozenset(
 _NOT_ACCESS_TOKENS = _REFRESH | _LOGOUT | _NOT_FOR_APIS
 _URN = "urn:ietf:params:oauth:token-type:"  # RFC 8693 §3
 # 2026-11-28T12:00:00.000Z
-_INTERNET_DATE = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?Z"
-)
+_INTERNET_DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?Z"
 # The claims from which the kind of a token is read.
 KIND_CLAIMS = frozenset({"events", *_ID_TOKEN_CLAIMS, *_KINDS})
 _PUNCTUATION = str.maketrans("", "", "_- ")
@@ -162,7 +160,7 @@ def _missing(name: str) -> TokenError:
 def _auth_time(claims: Mapping[str, Any]) -> float:
     """Return when the user was authenticated; AD FS alone has it as text, in UTC (RFC 3339)."""
     value = claims["auth_time"]
-    if type(value) is str and _INTERNET_DATE.fullmatch(value):
+    if type(value) is str and re.fullmatch(_INTERNET_DATE, value):
         try:
             return datetime.fromisoformat(value).timestamp()
         except ValueError:  # the 30th of February

@@ -14,7 +14,7 @@ from bearerguard.runtime.addresses import is_loopback, may_be_this_machine
 OAUTH_PATH = "/.well-known/oauth-authorization-server"  # RFC 8414 §3
 OPENID_PATH = "/.well-known/openid-configuration"  # OpenID Connect Discovery §4
 
-_DEFAULT_PORT = re.compile(r"^(http://[^/]*(?=:80(?:/|$))|https://[^/]*(?=:443(?:/|$)))(:\d+)(.*)$")
+_DEFAULT_PORT = r"^(http://[^/]*(?=:80(?:/|$))|https://[^/]*(?=:443(?:/|$)))(:\d+)(.*)$"
 
 
 def metadata_urls(issuer: str) -> tuple[str, ...]:
@@ -80,7 +80,7 @@ def hint(named: object, wanted: str) -> str:
 _SPELLINGS: Mapping[str, Callable[[str], str]] = {
     "the final /": lambda name: name.rstrip("/"),
     "upper and lower case": str.lower,
-    "the default port": lambda name: _DEFAULT_PORT.sub(r"\1\3", name),
+    "the default port": lambda name: re.sub(_DEFAULT_PORT, r"\1\3", name),
     "percent-encoding": unquote,
     "http and https": lambda name: re.sub("^http:", "https:", name),
 }
@@ -96,12 +96,12 @@ def issuer_mistake(url: str) -> str:
         return ""  # refused elsewhere, without quoting the password
     if url != url.strip():
         return "has a space at its beginning or end: remove it"
-    if "://" not in url and not _OTHER_SCHEME.match(url):
+    if "://" not in url and not re.match(_OTHER_SCHEME, url):
         return f"has no scheme: write {quoted('https://' + url)}"
-    found = _WELL_KNOWN.fullmatch(url)
+    found = re.fullmatch(_WELL_KNOWN, url)
     if found is not None:
         return _of_well_known(found[1], found[2], (found[3] or "").rstrip("/"))
-    found = _ENDPOINT.fullmatch(url)
+    found = re.fullmatch(_ENDPOINT, url)
     if found is None:
         return ""
     named = found[1] + ("/v2.0" if _ENTRA in found[1] and "v2.0" in url else "")
@@ -116,9 +116,9 @@ def _of_well_known(before: str, document: str, after: str) -> str:
 
 
 # A URI such as urn:example, and no host with its port.
-_OTHER_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?![0-9])")
+_OTHER_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*:(?![0-9])"
 # What stands before and after a well-known part, and its name (RFC 8615 §3).
-_WELL_KNOWN = re.compile(r"(https?://.*?)/\.well-known/([^/?#]*)(/[^?#]*)?/?")
+_WELL_KNOWN = r"(https?://.*?)/\.well-known/([^/?#]*)(/[^?#]*)?/?"
 _DOCUMENTS = frozenset({OAUTH_PATH.rpartition("/")[2], OPENID_PATH.rpartition("/")[2]})
 _ENTRA = "//login.microsoftonline."
 # The endpoints of Keycloak, Entra ID, Okta, Auth0, Duende and others below their issuers.
@@ -126,7 +126,7 @@ _NAMES = (
     "(?:auth|authorize|certs|device|introspect|introspection|jwks|keys|logout|revoke|token"
     "|userinfo)"
 )
-_ENDPOINT = re.compile(
+_ENDPOINT = (
     r"(https?://.*?)(?:"
     r"/protocol/openid-connect(?:/.*)?"
     rf"|/(?:oauth2?|connect)(?:/v\d(?:\.\d)?)?/{_NAMES}/?"

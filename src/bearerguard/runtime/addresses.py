@@ -11,7 +11,7 @@ import re
 # The hosts of a redirect URI on loopback (RFC 8252 §7.3, and `localhost`).
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 # C libraries also take these as IPv4 addresses: 127.1, 0x7f.1, 2130706433.
-_LEGACY_IPV4 = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)(?:\.(?:0x[0-9a-f]*|[0-9]+)){0,3}\Z")
+_LEGACY_IPV4 = r"(?:0x[0-9a-f]*|[0-9]+)(?:\.(?:0x[0-9a-f]*|[0-9]+)){0,3}\Z"
 
 
 def is_loopback(host: str) -> bool:
@@ -41,7 +41,7 @@ def may_be_this_machine(host: str) -> bool:
     try:
         return _embedded(ipaddress.ip_address(name)).is_unspecified
     except ValueError:
-        return _LEGACY_IPV4.match(name) is not None
+        return re.match(_LEGACY_IPV4, name) is not None
 
 
 def _embedded(

@@ -14,7 +14,7 @@ from bearerguard.errors import ConfigurationError
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.runtime.reporting.events import Event
 from bearerguard.server.administration import ManagedServer
-from bearerguard.server.audit import Audit
+from bearerguard.server.audit import Audit, causing
 from bearerguard.server.engine import Engine
 from bearerguard.server.grants.registry import GrantRegistry
 from bearerguard.server.grants.token_issuer import TokenIssuer
@@ -33,7 +33,7 @@ from bearerguard.server.settings import (
     UnknownScopes,
     checked_resources,
 )
-from bearerguard.server.store.database import Database
+from bearerguard.server.store.database import Database, is_file
 from bearerguard.server.store.migrate import HEAD, migrate
 
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ if TYPE_CHECKING:
     from bearerguard.server.hosting.embedding import EmbeddedIssuerOptions
 
 _LIFETIMES, _SIGNING = Lifetimes(), SigningKeys()
-_THREADS = 8
+# More threads make a server on SQLite slower: they take turns to write, and share Python's lock. On
+# PostgreSQL they wait for its responses.
+_THREADS, _THREADS_OF_FILE = 8, 4
 # For threads of the app that call the server.
 _SPARE_CONNECTIONS = 4
 
@@ -68,8 +70,9 @@ class AuthorizationServer(ManagedServer):
             "ignore" leaves them out as long as one remains (RFC 6749 §3.3), "refuse" refuses
             the request. `openid` and `offline_access` beside others are never refused.
         insecure_allow_http: allow an issuer with plain http beyond loopback.
-        threads: how many requests are handled at once under ASGI. Half as many passwords are
-            checked at once besides; under WSGI, in the web server's threads.
+        threads: how many requests are handled at once under ASGI; by default 8, and 4 on SQLite. Half
+            as many passwords are checked at once besides, by default 4; under WSGI, in the web
+            server's threads.
         health_path: where `health` is served for probes, such as "/health"; "/live" below it
             responds without the database. Not served by default, since the path may be the API's.
         on_event: called with every `Event`.
@@ -104,13 +107,13 @@ class AuthorizationServer(ManagedServer):
         accept_endpoint_audiences: bool = False,
         unknown_scopes: UnknownScopes = IGNORE,
         insecure_allow_http: bool = False,
-        threads: int = _THREADS,
+        threads: int | None = None,
         health_path: str | None = None,
         on_event: Callable[[Event], None] | None = None,
         clock: Callable[[], float] = time.time,
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        if not isinstance(threads, int) or threads < 1:
+        if threads is not None and (not isinstance(threads, int) or threads < 1):
             raise ConfigurationError("threads=: at least one is needed")
         self.settings: Settings = Settings(
             issuer=issuer,
@@ -122,8 +125,10 @@ class AuthorizationServer(ManagedServer):
             unknown_scopes=unknown_scopes,
             insecure_allow_http=insecure_allow_http,
         )
+        login_threads = max(1, (threads or _THREADS) // 2)
+        if threads is None:
+            threads = _THREADS_OF_FILE if is_file(store) else _THREADS
         self._threads = threads
-        login_threads = max(1, threads // 2)
         connections = threads + login_threads + _SPARE_CONNECTIONS
         database = Database(store, connections=connections, patient=True)
         self.database: Database = database
@@ -145,10 +150,11 @@ class AuthorizationServer(ManagedServer):
         self.paths: frozenset[str] = engine.paths
 
         def prepare() -> None:
-            before = migrate(database)
-            if before is not None:
-                audit.emit("store_migrated", before=before, after=HEAD)
-            self.keys.ensure()
+            with causing("upkeep"):
+                before = migrate(database)
+                if before is not None:
+                    audit.emit("store_migrated", before=before, after=HEAD)
+                self.keys.ensure()
 
         database.prepare(prepare)
         # A process that forks now, such as gunicorn with --preload, shares no connection.

@@ -10,13 +10,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 from urllib.parse import urlsplit
 
 from bearerguard.errors import ConfigurationError, quoted
 from bearerguard.guard.config.claim_check import ClaimCheck, check_claim_checks
 from bearerguard.guard.config.claim_mapping import ClaimMapping
-from bearerguard.guard.config.introspection import Introspection
 from bearerguard.guard.config.key_policy import KeyPolicy
 from bearerguard.guard.config.names import Names, names
 from bearerguard.guard.config.static_keys import StaticKeys, keys_from, secret_from
@@ -24,6 +23,9 @@ from bearerguard.guard.driving import LocalTransport
 from bearerguard.protocol import metadata
 from bearerguard.protocol.jose import jwk, jwt
 from bearerguard.protocol.jwt_claims import REQUIRED, REQUIRED_STRICT, Expected
+
+if TYPE_CHECKING:
+    from bearerguard.guard.config.introspection import Introspection
 
 # The placeholder for the tenant in the url of a multi-tenant issuer.
 TENANT = "{tenant}"
@@ -36,7 +38,7 @@ TokenHandling: TypeAlias = Literal["auto", "jwt", "opaque"]
 _MAX_LEEWAY = 300
 # The syntax of a type (RFC 6838 §4.2), and the types of tokens that are not access tokens: an API
 # that accepted one would accept what was issued for another purpose.
-_TYPE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
+_TYPE_NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
 _OTHER_KINDS = frozenset(
     {
         "logout+jwt",
@@ -243,10 +245,8 @@ class Issuer:
             )
 
     def _check_introspection(self) -> None:
-        if self.introspection is not None and not isinstance(self.introspection, Introspection):
-            raise ConfigurationError(
-                "introspection=: pass Introspection(client_id=..., client_secret=...)"
-            )
+        if self.introspection is not None:
+            _check_kind_of_introspection(self.introspection)
         if self.tokens not in _TOKENS:
             raise ConfigurationError(f"tokens=: choose from {', '.join(_TOKENS)}")
         if self.tokens == "opaque" and self.introspection is None:
@@ -359,7 +359,9 @@ class Issuer:
         if not all(isinstance(name, str) for name in self.token_types):
             raise ConfigurationError('token_types=: pass a list such as ("at+jwt", "JWT")')
         types = frozenset(jwt.media_type(name) for name in self.token_types)
-        foreign = [name for name in types if name in _OTHER_KINDS or not _TYPE_NAME.fullmatch(name)]
+        foreign = [
+            name for name in types if name in _OTHER_KINDS or not re.fullmatch(_TYPE_NAME, name)
+        ]
         if foreign:
             raise ConfigurationError(
                 f"token_types=: {quoted(sorted(foreign))} are not access tokens:"
@@ -384,6 +386,17 @@ def _prepare_claims(issuer: Issuer) -> None:
     is_mapped = alias is not None or issuer.claims != ClaimMapping()
     mapping = partial(issuer.claims.standard_claims, issuer=alias) if is_mapped else None
     object.__setattr__(issuer, "standard_claims", mapping)
+
+
+def _check_kind_of_introspection(value: object) -> None:
+    from bearerguard.guard.config.introspection import (  # noqa: PLC0415 - few issuers introspect
+        Introspection,
+    )
+
+    if not isinstance(value, Introspection):
+        raise ConfigurationError(
+            "introspection=: pass Introspection(client_id=..., client_secret=...)"
+        )
 
 
 def _is_number(value: object) -> bool:

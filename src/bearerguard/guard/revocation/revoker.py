@@ -122,27 +122,15 @@ class Revoker:
             client_id, validator, self._revocations, clock=self._clock, events=self._events
         )
 
-    def warm(self) -> Flow[None]:
-        """Read the list if it is not trusted now; an outage of the store is only reported."""
-        if self._revocations is not None:
-            yield from self._revocations.warm()
-
     def health(self, others: dict[str, Any]) -> dict[str, Any]:
         """Return `others`, the health of a guard's issuers, with that of its revocations."""
-        if self._revocations is None:
-            return others
-        health = self._revocations.health()
+        health = self._given().health()
         return {
             **others,
             "ready": others["ready"] and health.ready,
             "fresh": others["fresh"] and health.fresh,
             "revocations": asdict(health),
         }
-
-    def close(self) -> None:
-        """Stop following the store until the next request."""
-        if self._revocations is not None:
-            self._revocations.shared.close()
 
     def _given(self) -> GuardRevocations:
         if self._revocations is None:

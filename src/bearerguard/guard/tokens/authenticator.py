@@ -9,9 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 from bearerguard.errors import IssuerUnavailable, Refusal
-from bearerguard.guard.introspection.introspector import Introspector
-from bearerguard.guard.introspection.responses import IntrospectedToken, is_withdrawn
-from bearerguard.guard.revocation.revocations import GuardRevocations
+from bearerguard.guard import introspection, revocation
 from bearerguard.guard.token_cache import TokenCache, VerifiedToken, digest, octets
 from bearerguard.guard.tokens.jwt_validator import JwtValidator, ParsedToken
 from bearerguard.guard.tokens.routing import Routing
@@ -26,8 +24,8 @@ class OpaqueToken:
 
     __slots__ = ("introspector", "token")
 
-    def __init__(self, introspector: Introspector, token: bytes) -> None:
-        self.introspector: Introspector = introspector
+    def __init__(self, introspector: introspection.Introspector, token: bytes) -> None:
+        self.introspector: introspection.Introspector = introspector
         self.token: bytes = token
 
 
@@ -74,7 +72,7 @@ class Authenticator:
         *,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
-        revocations: GuardRevocations | None = None,
+        revocations: revocation.GuardRevocations | None = None,
         max_token_bytes: int = jwt.MAX_TOKEN_BYTES,
     ) -> None:
         self._revocations = revocations
@@ -133,7 +131,7 @@ class Authenticator:
 
         That is an introspection response, or the keys of the issuer.
         """
-        if isinstance(token, IntrospectedToken):
+        if self._routing is not None and isinstance(token, introspection.IntrospectedToken):
             return token.is_stale
         return self._validator.is_stale(token)
 
@@ -181,14 +179,17 @@ class Authenticator:
             now < token.deadline
             and self._monotonic() < token.elapses_at
             and (now < token.validity.until or self._validator.renew(token))
-            and not (isinstance(token, IntrospectedToken) and self._is_withdrawn(token))
+            and (self._routing is None or not self._is_withdrawn(token))
         )
 
-    def _is_withdrawn(self, token: IntrospectedToken) -> bool:
+    def _is_withdrawn(self, token: VerifiedToken) -> bool:
+        """Whether a token is from a response that was signed by a key revoked since."""
+        if not isinstance(token, introspection.IntrospectedToken):
+            return False
         issuer, key_id = token.principal.issuer or "", token.validity.key_id
-        return is_withdrawn(self._revocations, issuer, key_id)
+        return introspection.is_withdrawn(self._revocations, issuer, key_id)
 
-    def _check(self, token: VerifiedToken, revocations: GuardRevocations) -> None:
+    def _check(self, token: VerifiedToken, revocations: revocation.GuardRevocations) -> None:
         """Raise `TokenError` if it was revoked, else note the list that does not cover it."""
         # Read before the check: what is added during it is checked by the next request.
         current = revocations.current

@@ -21,13 +21,13 @@ from bearerguard.errors import (
     TokenError,
     quoted,
 )
+from bearerguard.guard import revocation
 from bearerguard.guard.config.claim_check import run_checks
 from bearerguard.guard.config.issuer import Issuer
 from bearerguard.guard.keys.key_cache import KeyCache, SelectedKey
-from bearerguard.guard.revocation.backchannel_logout import SignedLogoutToken
 from bearerguard.guard.token_cache import VerifiedToken
 from bearerguard.principal import Claims
-from bearerguard.protocol import jwt_claims, logout_token, metadata
+from bearerguard.protocol import jwt_claims, metadata
 from bearerguard.protocol.jose import jwk, jwt
 from bearerguard.protocol.jose.jwk import VerificationKey
 from bearerguard.protocol.jose.jwt import SignedToken
@@ -93,11 +93,12 @@ class JwtValidator:
         has not signed it: `validate` decides. Raises `TokenError` for what is not a JWT, for an
         unknown issuer, and for a token that is signed but not acceptable.
         """
-        parsed = token, issuer, keys = self.parse(octets)
-        selected = keys.selected(token.header)
-        if selected is None or not selected.verify(token.signing_input, token.signature):
-            return ParsedToken(*parsed, selected)
-        return self.check_claims(token.claims, issuer, selected)
+        token, issuer, keys = self.parse(octets)
+        header, claims, signing_input, signature = token
+        selected = keys.selected(header)
+        if selected is None or not selected.verify(signing_input, signature):
+            return ParsedToken(token, issuer, keys, selected)
+        return self.check_claims(claims, issuer, selected)
 
     def parse(self, octets: bytes) -> tuple[SignedToken, Issuer, KeyCache]:
         """Parse a token; raises `TokenError` if it is not a JWT, or if its issuer is unknown."""
@@ -116,7 +117,8 @@ class JwtValidator:
                 f"iss is {quoted(name)}{self._nearly(name)}: add an Issuer with exactly that url"
                 " if you trust it",
             )
-        return token, *trusted
+        issuer, keys = trusted
+        return token, issuer, keys
 
     def _nearly(self, name: object) -> str:
         """Return a hint to the issuer that `name` resembles; only the exact name is accepted."""
@@ -153,7 +155,7 @@ class JwtValidator:
         keys.remember(token.header, key, selected)
         return self.check_claims(token.claims, issuer, selected)
 
-    def verify_logout_token(self, octets: bytes) -> Flow[SignedLogoutToken]:
+    def verify_logout_token(self, octets: bytes) -> Flow[revocation.SignedLogoutToken]:
         """Return a logout token whose signature is valid; its claims are unchecked.
 
         Raises `TokenError` or `IssuerUnavailable`. The caller checks whether the key is revoked.
@@ -161,6 +163,8 @@ class JwtValidator:
         Its header is not remembered: an access token with the same header would skip the check
         of its `typ`.
         """
+        from bearerguard.protocol import logout_token  # noqa: PLC0415 - few APIs receive them
+
         parsed = ParsedToken(*self.parse(octets))
         issuer = parsed.issuer
         try:
@@ -170,7 +174,7 @@ class JwtValidator:
         except Refusal as refusal:
             refusal.concern(issuer.url)
             raise
-        return SignedLogoutToken(
+        return revocation.SignedLogoutToken(
             parsed.token.claims, issuer.url, issuer.expected.leeway, selected.validity.key_id
         )
 

@@ -18,8 +18,8 @@ from bearerguard.errors import (
     TokenError,
     quoted,
 )
+from bearerguard.guard import introspection
 from bearerguard.guard.config.issuer import Issuer
-from bearerguard.guard.introspection.introspector import Introspector
 from bearerguard.protocol.http import credentials
 from bearerguard.protocol.jose import jwt
 
@@ -50,20 +50,20 @@ class Routing:
 
     def __init__(
         self,
-        introspectors: Sequence[Introspector],
+        introspectors: Sequence[introspection.Introspector],
         route_opaque: RouteOpaque | None,
         max_token_bytes: int = jwt.MAX_TOKEN_BYTES,
     ) -> None:
         self._max_token_bytes = max_token_bytes
         # By url and by alias: either leads to the same introspector.
-        self._named: Mapping[str, Introspector] = {
+        self._named: Mapping[str, introspection.Introspector] = {
             name: each for each in introspectors for name in (each.issuer.url, *each.issuer.aliases)
         }
         self._route = route_opaque
         self._only = introspectors[0] if len(introspectors) == 1 else None
         self._asks_about_jwts = any(map(_takes_all, introspectors))
 
-    def introspector(self, token: bytes) -> Introspector | None:
+    def introspector(self, token: bytes) -> introspection.Introspector | None:
         """Return the introspector of a token, None if the token is validated here.
 
         Raises `TokenError` for a malformed token and for one that `route_opaque` does not know,
@@ -73,7 +73,7 @@ class Routing:
             return self._opaque(token)
         return self._of_jwt(token) if self._asks_about_jwts else None
 
-    def _of_jwt(self, token: bytes) -> Introspector | None:
+    def _of_jwt(self, token: bytes) -> introspection.Introspector | None:
         """Return the introspector of a JWT whose issuer introspects JWTs too, else None."""
         try:
             name = jwt.parse(token, self._max_token_bytes).claims.get("iss")
@@ -85,7 +85,7 @@ class Routing:
         receiver = self._opaque(token) if self._only is None else self._only
         return receiver if _takes_all(receiver) else None
 
-    def _opaque(self, token: bytes) -> Introspector:
+    def _opaque(self, token: bytes) -> introspection.Introspector:
         # Checked first: neither an issuer nor `route_opaque` gets anything else.
         if not credentials.is_token68(token):
             raise TokenError(MALFORMED_TOKEN, "it has characters that no bearer token has")
@@ -98,7 +98,7 @@ class Routing:
             raise _unroutable("named no issuer with introspection=")
         return introspector
 
-    def _chosen(self, token: bytes) -> tuple[object, Introspector | None]:
+    def _chosen(self, token: bytes) -> tuple[object, introspection.Introspector | None]:
         try:
             chosen = self._route(token.decode("latin-1")) if self._route is not None else None
             name = chosen.url if isinstance(chosen, Issuer) else chosen
@@ -112,5 +112,5 @@ def _unroutable(cause: str) -> IssuerUnavailable:
     return IssuerUnavailable(None, 1, f"route_opaque= {cause}")
 
 
-def _takes_all(introspector: Introspector) -> bool:
+def _takes_all(introspector: introspection.Introspector) -> bool:
     return introspector.issuer.tokens == "opaque"

@@ -14,12 +14,10 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from bearerguard.errors import ConfigurationError, IssuerUnavailable, quoted
+from bearerguard.guard import introspection, revocation
 from bearerguard.guard.config.issuer import TENANT, TENANT_NAME, AllowedTenants, Issuer
 from bearerguard.guard.events import Events
-from bearerguard.guard.introspection.introspector import Introspector
-from bearerguard.guard.introspection.shared_cache import SharedCache
 from bearerguard.guard.keys.key_cache import KeyCache
-from bearerguard.guard.revocation.revocations import GuardRevocations
 from bearerguard.guard.token_cache import TokenCache
 from bearerguard.guard.tokens.jwt_validator import IssuerKeys
 from bearerguard.guard.tokens.routing import RouteOpaque, Routing, check_routes
@@ -36,13 +34,13 @@ class TrustedIssuers:
         *,
         route_opaque: RouteOpaque | None,
         tokens: TokenCache,
-        shared: SharedCache | None,
+        shared: introspection.SharedCache | None,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
         events: Events,
         schedule: Callable[[KeyCache, float], None],
         max_token_bytes: int,
-        revocations: GuardRevocations | None = None,
+        revocations: revocation.GuardRevocations | None = None,
     ) -> None:
         self._clock = clock
         self._monotonic = monotonic
@@ -67,7 +65,7 @@ class TrustedIssuers:
             self.find = self._find
         self.urls: tuple[str, ...] = tuple(issuer.url for issuer in issuers)
         self._introspectors = {
-            issuer.url: Introspector(
+            issuer.url: introspection.Introspector(
                 issuer,
                 issuer.introspection,
                 keys,

@@ -1,13 +1,11 @@
-"""Challenges: the `WWW-Authenticate` field, built and parsed (RFC 9110 §11.6.1, RFC 6750 §3).
+"""The challenge that a refusal sends: the `WWW-Authenticate` field (RFC 9110 §11.6.1, RFC 6750 §3).
 
-A field holds any number of challenges, separated by the same commas that separate their
-parameters. Parsing ends at the first text that is not a challenge: nothing after it is guessed.
+`received_challenge` parses what others send.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from bearerguard.protocol import names
@@ -15,17 +13,6 @@ from bearerguard.protocol import names
 # RFC 6750 §3 admits fewer characters in its own parameters than a quoted-string does.
 _NOT_IN_ERROR = re.compile(r"[^\x20-\x21\x23-\x5B\x5D-\x7E]")
 _NOT_IN_QUOTED_STRING = re.compile(r"[^\x20-\x7E]")
-
-_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - a grammar
-_QUOTED = r'"((?:[^"\\]|\\.)*)"'
-# auth-param = token BWS "=" BWS ( token / quoted-string )
-_PARAMETER = re.compile(rf"({_TOKEN})[ \t]*=[ \t]*(?:{_QUOTED}|({_TOKEN}))[ \t]*(?=,|$)")
-_SCHEME = re.compile(rf"({_TOKEN})(?:[ \t]+|(?=,)|$)")
-_TOKEN68 = re.compile(r"[A-Za-z0-9\-._~+/]+=*[ \t]*(?=,|$)")
-_BETWEEN = re.compile(r"[ \t,]*")
-_ESCAPED = re.compile(r"\\(.)")
-# How many characters of a field are parsed; no API needs more.
-_MAX_LENGTH = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,54 +39,3 @@ class Challenge:
 def _quoted_string(text: str) -> str:
     legal = _NOT_IN_QUOTED_STRING.sub("", text)
     return '"' + legal.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-@dataclass(frozen=True, slots=True)
-class ReceivedChallenge:
-    """One challenge that was received: its scheme and parameter names are in lower case."""
-
-    scheme: str
-    parameters: Mapping[str, str]
-
-
-def parse(fields: Iterable[str]) -> list[ReceivedChallenge]:
-    """Return the challenges of all field values, in order.
-
-    Of a parameter that is repeated in one challenge, the first value counts.
-    """
-    found: list[ReceivedChallenge] = []
-    for field in fields:
-        found += _parsed(field[:_MAX_LENGTH])
-    return found
-
-
-def find(challenges: Iterable[ReceivedChallenge], *schemes: str) -> ReceivedChallenge | None:
-    """Return the first challenge of one of these schemes, those with an error code first."""
-    ours = [each for each in challenges if each.scheme in schemes]
-    return next((each for each in ours if "error" in each.parameters), ours[0] if ours else None)
-
-
-def _parsed(field: str) -> list[ReceivedChallenge]:
-    found: list[ReceivedChallenge] = []
-    parameters: dict[str, str] | None = None
-    position = _skipped(field, 0)
-    while position < len(field):
-        if parameters is not None and (match := _PARAMETER.match(field, position)):
-            name, quoted, plain = match.groups()
-            value = plain if quoted is None else _ESCAPED.sub(r"\1", quoted)
-            parameters.setdefault(name.lower(), value)
-        elif match := _SCHEME.match(field, position):
-            parameters = {}
-            found.append(ReceivedChallenge(match[1].lower(), parameters))
-            position = match.end()
-            if not _PARAMETER.match(field, position):
-                match = _TOKEN68.match(field, position) or match
-        else:
-            break
-        position = _skipped(field, match.end())
-    return found
-
-
-def _skipped(field: str, position: int) -> int:
-    between = _BETWEEN.match(field, position)
-    return position if between is None else between.end()

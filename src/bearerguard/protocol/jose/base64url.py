@@ -7,7 +7,7 @@ import binascii
 
 from bearerguard.protocol.jose.speed import pybase64
 
-_PLUS, _SLASH, _EQUALS = b"+/="
+_PLUS, _SLASH, _EQUALS, _MINUS, _UNDERSCORE = b"+/=-_"
 _TO_BASE64 = bytes.maketrans(b"-_", b"+/")
 
 # The padding by the length of the last group, then by its last letter, whose unused bits
@@ -33,7 +33,9 @@ def decode(text: bytes) -> bytes:
     if pybase64 is not None:
         octets: bytes = pybase64.b64decode(text, b"-_", True)  # noqa: FBT003 - validate
         return octets
-    return binascii.a2b_base64(text.translate(_TO_BASE64), strict_mode=True)
+    if _MINUS in text or _UNDERSCORE in text:  # JSON in ASCII encodes to neither, but for > ? ~
+        text = text.translate(_TO_BASE64)
+    return binascii.a2b_base64(text, strict_mode=True)
 
 
 def encode(octets: bytes) -> bytes:

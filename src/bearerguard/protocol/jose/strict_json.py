@@ -57,12 +57,15 @@ def loads(octets: bytes) -> Any:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
-    if text.count("[") + text.count("{") > _MAX_DEPTH:  # else it cannot be that deep
-        _check_depth(value)
+    # Fast path: without a second object and a second array, nothing is nested deeply.
+    if text.find("{", 1) >= 0 or text.find("[", text.find("[") + 1) >= 0:
+        _check_depth(text, value)
     return value
 
 
-def _check_depth(value: Any) -> None:
+def _check_depth(text: str, value: Any) -> None:
+    if text.count("[") + text.count("{") <= _MAX_DEPTH:  # it cannot be that deep
+        return
     level = [value]
     for _ in range(_MAX_DEPTH):
         members = (each.values() if isinstance(each, dict) else each for each in level)

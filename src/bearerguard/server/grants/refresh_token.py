@@ -37,6 +37,17 @@ class _Succession:
     repeated: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Following:
+    """The next refresh token, what is stored of it, and the access token beside it."""
+
+    token: str = field(repr=False)
+    digest: str
+    sealed: bytes | None = field(repr=False)
+    generation: int
+    access: NewAccessToken
+
+
 class RefreshTokenGrant:
     """The grant `refresh_token`."""
 
@@ -83,8 +94,10 @@ class RefreshTokenGrant:
                 auth_time=row.auth_time,
             )
         )
+        # Before the transaction, which may keep others waiting.
+        following = self._following(token, row, access)
         with self._database.write(concurrent=True) as connection:
-            succession = self._succeed(connection, client, token, row, access)
+            succession = self._succeed(connection, client, token, row, following)
             if succession is not None and access.row is not None:
                 rows.add_access_token(connection, **access.row)
         if succession is None:
@@ -127,31 +140,43 @@ class RefreshTokenGrant:
         return row.sealed_successor is not None and age < self._settings.lifetimes.refresh_grace
 
     def _succeed(
-        self, connection: Connection, client: Client, token: str, row: Row, access: NewAccessToken
+        self, connection: Connection, client: Client, token: str, row: Row, following: _Following
     ) -> _Succession | None:
         """Return the successor, or None when the token was reused; raises `OAuthError`."""
-        generation = row.last_generation + 1
-        successor = self._refresh.make(row.grant_id, generation)
-        grace = self._settings.lifetimes.refresh_grace
         used = rows.use_refresh_token(
             connection,
             row.digest,
-            successor=self._refresh.digest(successor),
-            sealed=self._refresh.seal(token, successor) if grace > 0 else None,
+            successor=following.digest,
+            sealed=following.sealed,
             now=self._clock(),
         )
         if not used:
             return self._repeat(connection, client, token, row.digest)
-        self._refresh.add(
-            connection,
-            successor,
-            row.grant_id,
+        with connection.together():
+            self._refresh.add(
+                connection,
+                following.digest,
+                row.grant_id,
+                generation=following.generation,
+                client=client,
+                until=row.granted_until,
+            )
+            access = following.access
+            rows.count_refresh(connection, row.grant_id, following.generation, access.expires_at)
+        return _Succession(following.token, repeated=False)
+
+    def _following(self, token: str, row: Row, access: NewAccessToken) -> _Following:
+        """Return the tokens that follow a refresh token, if it is used now for the first time."""
+        generation = row.last_generation + 1
+        successor = self._refresh.make(row.grant_id, generation)
+        keeps = self._settings.lifetimes.refresh_grace > 0
+        return _Following(
+            token=successor,
+            digest=self._refresh.digest(successor),
+            sealed=self._refresh.seal(token, successor) if keeps else None,
             generation=generation,
-            client=client,
-            until=row.granted_until,
+            access=access,
         )
-        rows.count_refresh(connection, row.grant_id, generation, access.expires_at)
-        return _Succession(successor, repeated=False)
 
     def _repeat(
         self, connection: Connection, client: Client, token: str, digest: str

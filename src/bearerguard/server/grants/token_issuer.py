@@ -170,7 +170,7 @@ class TokenIssuer:
         if grant.refresh_token is not None:
             self._refresh.add(
                 connection,
-                grant.refresh_token,
+                self._refresh.digest(grant.refresh_token),
                 grant.grant_id,
                 generation=0,
                 client=grant.client,

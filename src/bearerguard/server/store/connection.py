@@ -7,7 +7,8 @@ time that it runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from operator import itemgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, final
@@ -186,6 +187,18 @@ class Connection:
         columns = list(values) if isinstance(statement, Insert) and values else None
         return _compile(statement, self.dialect, columns)
 
+    @contextmanager
+    def together(self) -> Generator[None]:
+        """Send the statements of the block in one message, if the engine has a server.
+
+        Nothing in the block may depend on their results.
+        """
+        if self.dialect.name == "postgresql":
+            with self.driver.pipeline():
+                yield
+        else:
+            yield
+
     def lock_log(self) -> None:
         """Wait until no other transaction appends to the revocation log, and keep others waiting.
 
@@ -203,9 +216,9 @@ class Connection:
 
 
 def _result(cursor: Any, compiled: _Compiled) -> Result:
-    if cursor.description is None:
-        return Result([], cursor.rowcount)
     row = compiled.row
     if row is None:
+        if cursor.description is None:
+            return Result([], cursor.rowcount)
         row = compiled.row = _row_type([column[0] for column in cursor.description])
     return Result(list(map(row, cursor.fetchall())), cursor.rowcount)

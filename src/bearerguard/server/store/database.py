@@ -276,6 +276,11 @@ class Database:
         self._engine.close()
 
 
+def is_file(url: object) -> bool:
+    """Whether a URL names a database in a file, whose engine needs no server."""
+    return isinstance(url, str) and urlsplit(url).scheme.partition("+")[0] == "sqlite"
+
+
 def _engine(url: object, *, create: bool, patient: bool) -> Engine:
     scheme = urlsplit(url).scheme if isinstance(url, str) else ""
     kind = scheme.partition("+")[0]

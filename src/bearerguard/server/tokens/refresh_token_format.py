@@ -84,19 +84,22 @@ class RefreshTokens:
     def add(
         self,
         connection: Connection,
-        token: str,
+        digest: str,
         grant_id: str,
         *,
         generation: int,
         client: Client,
         until: float,
     ) -> None:
-        """Store a token. It expires when idle for its lifetime, and at `until` at the latest."""
+        """Store a token by its digest.
+
+        It expires when it is idle for its lifetime, and at `until` at the latest.
+        """
         now = self._clock()
         idle = client.refresh_token_lifetime or self._settings.lifetimes.refresh_token
         rows.add_refresh_token(
             connection,
-            digest=self.digest(token),
+            digest=digest,
             grant_id=grant_id,
             created_at=now,
             expires_at=min(now + idle, until),

@@ -14,9 +14,9 @@ from bearerguard.cli.guard.doctor.finding import Finding, Rule
 from bearerguard.errors import quoted
 from bearerguard.guard.config.issuer import Issuer
 from bearerguard.protocol import metadata, names, resource_metadata
-from bearerguard.protocol.http import challenge, document
-from bearerguard.protocol.http.challenge import ReceivedChallenge
+from bearerguard.protocol.http import document, received_challenge
 from bearerguard.protocol.http.expiry import EXPOSED_HEADERS
+from bearerguard.protocol.http.received_challenge import ReceivedChallenge
 
 ABSENT = Rule(
     "challenge.absent",
@@ -147,7 +147,9 @@ _REMAPPED = "x-amzn-remapped-www-authenticate"
 
 def bearer_challenge(exchange: Exchange) -> ReceivedChallenge | None:
     """Return the Bearer or DPoP challenge of a response, None if it has none."""
-    return challenge.find(challenge.parse(exchange.values("www-authenticate")), _BEARER, _DPOP)
+    return received_challenge.find(
+        received_challenge.parse(exchange.values("www-authenticate")), _BEARER, _DPOP
+    )
 
 
 def first_request(requester: Requester, url: str) -> Exchange:
@@ -189,7 +191,9 @@ def _absent(first: Exchange) -> Iterator[Finding]:
     elif not first.values("www-authenticate"):
         yield ABSENT.problem("401 without WWW-Authenticate: no client knows what to send")
     elif found is None:
-        schemes = [each.scheme for each in challenge.parse(first.values("www-authenticate"))]
+        schemes = [
+            each.scheme for each in received_challenge.parse(first.values("www-authenticate"))
+        ]
         yield ABSENT.problem(f"401 with the challenge {quoted(', '.join(schemes) or 'none')}")
     else:
         yield ABSENT.ok(f"a request without a token gets 401 with a {found.scheme} challenge")
