@@ -53,6 +53,10 @@ class Program:
         assert found is not None
         return found[1]
 
+    def wait_for_end(self, seconds: float) -> int:
+        """Return the exit code of a program that has been told to end."""
+        return self._process.wait(seconds)
+
     def _wait(self, ready: object, what: str) -> None:
         assert callable(ready)
         deadline = time.monotonic() + START_SECONDS

@@ -369,7 +369,7 @@ def test_a_reading_command_makes_no_development_secret(
     run("client", "add", "Any")
     monkeypatch.delenv("BEARERGUARD_SERVER_SECRET")
     assert "set BEARERGUARD_SERVER_SECRET to the secret" in run("client", "list", code=2).stderr
-    assert not list(tmp_path.glob("*.secret"))
+    assert "auth.db.secret" not in {each.name for each in tmp_path.iterdir()}
 
 
 @pytest.mark.parametrize(
@@ -521,3 +521,24 @@ def test_an_extra_that_is_not_installed_is_named(
     assert ended.returncode == code, ended.stderr
     assert "Traceback" not in ended.stderr
     assert said in ended.stderr
+
+
+def test_a_command_writes_its_events_as_serve_does(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added = run("client", "add", "Notes", "--id", "notes")
+    (line,) = [each for each in added.stderr.splitlines() if "client_added" in each]
+    assert re.match(r"\d{4}-\d\d-\d\dT[\d:.]+Z INFO bearerguard.server client_added \{", line)
+    monkeypatch.setenv("BEARERGUARD_SERVER_LOG_FORMAT", "json")
+    for command, code in (
+        (("client", "rotate-secret", "notes"), "client_secret_rotated"),
+        (("client", "remove", "notes"), "client_removed"),
+    ):
+        events = [json.loads(each) for each in run(*command).stderr.splitlines()]
+        (event,) = [each for each in events if each.get("code") == code]
+        assert event["details"]["client_id"] == "notes"
+        assert event["details"]["by"] == "command"
+    added = run("user", "add", "ada", given=f"{PASSWORD}\n")
+    assert '"code": "user_added"' in added.stderr
+    assert PASSWORD not in added.output
+    assert '"code": "user_revoked"' in run("revoke", "--user", "ada").stderr

@@ -7,6 +7,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from bearerguard.cli import app
+from tests.misconfigurations.at_start import SECRET
 
 ADD = ("client", "add", "App")
 LOGIN = ("login", "--client-id", "a")
@@ -55,6 +56,39 @@ COMMANDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("--store:", '"sqlite:///auth.db"'),
     ),
     "keys that are no file": ((*ADD, "--jwks", "missing.json"), ("--jwks:", "cannot be read")),
+    "misspelt name in the configuration file": (
+        ("serve", "--config", "misspelt.toml"),
+        ("misspelt.toml: isuer:", "issuer is meant"),
+    ),
+    "text for a number in the configuration file": (
+        ("serve", "--config", "text.toml"),
+        ("text.toml: port:", "pass a whole number"),
+    ),
+    "configuration file that is not TOML": (
+        ("serve", "--config", "unparsed.toml"),
+        ("--config:", "unparsed.toml is not TOML", "line 2"),
+    ),
+    "secret in the configuration file": (
+        ("serve", "--config", "secret.toml"),
+        ("secret.toml: secret:", "set BEARERGUARD_SERVER_SECRET, or name a file with secret-file"),
+    ),
+    "password in a configuration file that others can read": (
+        ("serve", "--config", "password.toml"),
+        ("password.toml: store:", "`chmod 600` the file, or set BEARERGUARD_SERVER_STORE"),
+    ),
+    "secret in the environment and in a file": (
+        ("serve", "--issuer", "http://127.0.0.1:1", "--secret-file", "secret"),
+        ("BEARERGUARD_SERVER_SECRET and BEARERGUARD_SERVER_SECRET_FILE", "remove one"),
+    ),
+}
+# The files that arguments name; each is readable for everybody.
+_FILES = {
+    "misspelt.toml": 'isuer = "https://id.example.com"\n',
+    "text.toml": 'port = "8000"\n',
+    "unparsed.toml": 'issuer = "https://id.example.com"\nport 8000\n',
+    "secret.toml": f'secret = "{SECRET}"\n',
+    "password.toml": f'store = "postgresql://auth:{SECRET}@db.example.com/auth"\n',
+    "secret": SECRET,
 }
 
 
@@ -66,5 +100,10 @@ def ended(arguments: tuple[str, ...], folder: Path) -> tuple[int, str]:
         "BEARERGUARD_HOME": str(folder),
         "COLUMNS": "300",
     }
-    result = CliRunner().invoke(app, arguments, env=environment)
+    given = [str(folder / each) if each in _FILES else each for each in arguments]
+    for each in given:
+        if Path(each).parent == folder:
+            Path(each).write_text(_FILES[Path(each).name])
+            Path(each).chmod(0o644)
+    result = CliRunner().invoke(app, given, env=environment)
     return result.exit_code, result.stderr

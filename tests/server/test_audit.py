@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import Any
 
 import pytest
 
@@ -216,8 +215,8 @@ def test_one_callback_serves_the_server_and_the_guard_and_gets_each_event_once(
 ) -> None:
     events: list[Event] = []
     harness.server = harness.another(people=harness.people, on_event=events.append)
-    options: dict[str, Any] = {"on_event": events.append, "clock": harness.clock}
-    with Guard(harness.server.issuer(audience=ISSUER), **options) as guard:
+    issuer = harness.server.issuer(audience=ISSUER)
+    with Guard(issuer, on_event=events.append, clock=harness.clock) as guard:
         tokens = harness.tokens()
         assert guard.verify(tokens["access_token"]).subject == "ada"
         harness.server.revoke(tokens["refresh_token"])

@@ -168,3 +168,38 @@ def test_liveness_waits_for_no_thread(server: AuthorizationServer) -> None:
     anyio.run(app, scope, receive, send)
     assert sent[0]["status"] == 200
     assert thread == [threading.get_ident()]
+
+
+def test_readiness_has_a_second_path(tmp_path: Path) -> None:
+    with made(tmp_path, health_path="/health", ready_path="/ready") as server:
+        assert server.handle(Request("GET", "/ready")).body == (
+            server.handle(Request("GET", "/health")).body
+        )
+        assert {"/ready", "/health", "/health/live"} <= server.paths
+        assert "/ready/live" not in server.paths
+
+
+def test_readiness_may_be_served_without_the_health_path(tmp_path: Path) -> None:
+    with made(tmp_path, ready_path="/ready") as server:
+        assert server.handle(Request("GET", "/ready")).status == 200
+        assert "/health" not in server.paths
+
+
+@pytest.mark.parametrize("path", ["ready", "/", "/ready/", "/re ady", "/auth/oauth/token"])
+def test_a_ready_path_that_cannot_be_served_is_refused(tmp_path: Path, path: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^ready_path="):
+        made(tmp_path, ready_path=path)
+
+
+def test_a_server_that_stops_is_alive_and_not_ready(server: AuthorizationServer) -> None:
+    server.begin_stop()
+    response = server.handle(Request("GET", "/health"))
+    assert response.status == 503
+    assert server.health() == {
+        "ready": False,
+        "database": "reachable",
+        "signing_key": "present",
+        "stopping": True,
+    }
+    assert server.handle(Request("GET", "/health/live")).status == 200
+    assert server.handle(Request("GET", "/auth/oauth/jwks")).status == 200

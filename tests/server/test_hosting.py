@@ -145,6 +145,34 @@ def test_a_client_that_disconnects_gets_no_response(harness: Harness) -> None:
 
 
 @pytest.mark.parametrize(
+    ("version", "closes"), [("1.0", True), ("1.1", True), ("2", False), ("3", False)]
+)
+def test_responses_close_their_connections_when_the_server_has_begun_to_stop(
+    harness: Harness, version: str, closes: bool
+) -> None:
+    async def api(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"a", b"b")]})
+        await send({"type": "http.response.body", "body": b"of the api"})
+
+    app = harness.server.asgi_app(api)
+    request = [{"type": "http.request", "body": b""}]
+
+    def headers(path: str) -> list[tuple[bytes, bytes]]:
+        got = asyncio.run(_call(app, request, method="GET", path=path, http_version=version))
+        assert [each["type"] for each in got] == ["http.response.start", "http.response.body"]
+        assert got[0]["status"] == 200
+        found: list[tuple[bytes, bytes]] = got[0]["headers"]
+        return found
+
+    close = (b"connection", b"close")
+    before = [headers(path) for path in ("/oauth/jwks", "/api")]
+    assert not any(close in each for each in before)
+    harness.server.begin_stop()
+    after = [headers(path) for path in ("/oauth/jwks", "/api")]
+    assert [[*each, close] if closes else each for each in before] == after
+
+
+@pytest.mark.parametrize(
     ("extra", "padding", "status"),
     [
         ({"CONTENT_LENGTH": "99999999"}, 0, 413),

@@ -23,6 +23,7 @@ from bearerguard.server.administration import Administration
 from tests.processes import free_port, program
 from tests.redis_server import RedisServer
 from tests.server.harness import SECRET
+from tests.server.stores import MakeStore, Store
 
 SHARED = "a secret that the workers share and that is long enough"
 COMMAND = str(Path(sys.executable).with_name("bearerguard"))
@@ -31,13 +32,13 @@ COMMAND = str(Path(sys.executable).with_name("bearerguard"))
 class Site:
     """The server by command, its administration, and an API's worker elsewhere."""
 
-    def __init__(self, folder: Path, redis: RedisServer) -> None:
+    def __init__(self, folder: Path, store: Store, redis: RedisServer) -> None:
         self.folder = folder
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environ = {
             "BEARERGUARD_SERVER_ISSUER": self.url,
-            "BEARERGUARD_SERVER_STORE": f"sqlite:///{folder}/auth.db",
+            "BEARERGUARD_SERVER_STORE": store.url,
             "BEARERGUARD_SERVER_SECRET": SECRET,
             "BEARERGUARD_SERVER_SCOPES": "read=Read",
             "BEARERGUARD_SERVER_ALGORITHM": "ES256",
@@ -46,8 +47,7 @@ class Site:
         }
         issuer = Issuer(self.url, audience=self.url, insecure_allow_http=True)
         self.worker = Guard(issuer, revocations=Revocations(RedisStore(redis.url, secret=SHARED)))
-        store = self.environ["BEARERGUARD_SERVER_STORE"]
-        with Administration(store, secret=SECRET) as administration:
+        with Administration(store.url, secret=SECRET) as administration:
             self.robot = administration.clients.add("Robot", scopes=["read"])
 
     @contextmanager
@@ -84,8 +84,8 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path, redis: RedisServer) -> Generator[Site]:
-    site = Site(tmp_path, redis)
+def site(tmp_path: Path, make_store: MakeStore, redis: RedisServer) -> Generator[Site]:
+    site = Site(tmp_path, make_store(tmp_path), redis)
     yield site
     site.worker.close()
 
@@ -97,6 +97,7 @@ def eventually(what: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.both_engines
 @pytest.mark.parametrize("how", [Site.revoke, Site.revoke_by_command], ids=["HTTP", "command"])
 def test_what_the_server_or_a_command_revokes_is_refused_elsewhere(
     site: Site, how: Callable[[Site, str], None]
@@ -109,6 +110,7 @@ def test_what_the_server_or_a_command_revokes_is_refused_elsewhere(
         assert site.accepts(other)
 
 
+@pytest.mark.both_engines
 def test_revocations_made_while_the_store_is_down_are_published_when_it_is_back(
     site: Site, redis: RedisServer
 ) -> None:
@@ -121,6 +123,7 @@ def test_revocations_made_while_the_store_is_down_are_published_when_it_is_back(
         eventually(lambda: not site.accepts(token))
 
 
+@pytest.mark.both_engines
 def test_revocations_made_while_the_server_is_down_are_published_when_it_starts(
     site: Site, redis: RedisServer
 ) -> None:

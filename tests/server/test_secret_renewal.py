@@ -115,7 +115,7 @@ def test_the_signing_keys_are_resealed_at_the_start(harness: Harness) -> None:
     waiting = harness.server.keys.rotate()
     token = harness.tokens()["access_token"]
     renew(harness, NEW, SECRET)
-    assert harness.named("keys_resealed")[0].details == {"keys": 2, "by": "app"}
+    assert harness.named("keys_resealed")[0].details == {"keys": 2, "by": "upkeep"}
     assert harness.is_active(token)
     renew(harness, NEW)
     assert len(harness.named("keys_resealed")) == 1

@@ -90,6 +90,8 @@ class _Commands(Group):
             found = single
         command = get_command(found)
         command.name = cmd_name
+        if module.startswith("server."):
+            import_module(f"{__name__}.server.config_file").add_options(command)
         return command
 
 

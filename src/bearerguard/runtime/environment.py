@@ -41,13 +41,18 @@ def check_names(
             continue
         # Where names are written without the prefix, one may have it all the same.
         said = name.removeprefix(prefix).removeprefix(prefix).upper()
-        meant = get_close_matches(said, short, 1, _SIMILARITY)
-        if meant:
+        meant = resembling(said, short)
+        if meant is not None:
             raise ConfigurationError(
-                f"{name}: there is no such setting: {short[meant[0]]} is meant; rename it, or"
+                f"{name}: there is no such setting: {short[meant]} is meant; rename it, or"
                 " remove it"
             )
         if closed:
             raise ConfigurationError(
                 f"{name}: there is no such setting: remove it; there are {', '.join(sorted(short))}"
             )
+
+
+def resembling(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name of which another is a misspelling, or None."""
+    return next(iter(get_close_matches(name, list(known), 1, _SIMILARITY)), None)

@@ -70,11 +70,12 @@ class AuthorizationServer(ManagedServer):
             "ignore" leaves them out as long as one remains (RFC 6749 §3.3), "refuse" refuses
             the request. `openid` and `offline_access` beside others are never refused.
         insecure_allow_http: allow an issuer with plain http beyond loopback.
-        threads: how many requests are handled at once under ASGI; by default 8, and 4 on SQLite. Half
-            as many passwords are checked at once besides, by default 4; under WSGI, in the web
-            server's threads.
+        threads: how many requests are handled at once under ASGI; by default 8, and 4 on SQLite.
+            Half as many passwords are checked at once besides, by default 4; under WSGI, in the
+            web server's threads.
         health_path: where `health` is served for probes, such as "/health"; "/live" below it
             responds without the database. Not served by default, since the path may be the API's.
+        ready_path: another path of `health`, such as "/ready".
         on_event: called with every `Event`.
         clock: returns Unix seconds.
         environ: replaces the process's environment, for `BEARERGUARD_SERVER_SECRET`.
@@ -109,6 +110,7 @@ class AuthorizationServer(ManagedServer):
         insecure_allow_http: bool = False,
         threads: int | None = None,
         health_path: str | None = None,
+        ready_path: str | None = None,
         on_event: Callable[[Event], None] | None = None,
         clock: Callable[[], float] = time.time,
         environ: Mapping[str, str] | None = None,
@@ -143,6 +145,7 @@ class AuthorizationServer(ManagedServer):
             clock=clock,
             password_places=login_threads,
             health_path=health_path,
+            ready_path=ready_path,
         )
         super().__init__(engine)
         self.grants: GrantRegistry = engine.grants
@@ -222,9 +225,18 @@ class AuthorizationServer(ManagedServer):
 
         `ready`: whether both are so: `database` is `reachable`, and `signing_key` is `present`.
         Else they are `unreachable`; `missing`, `unusable` (sealed with another secret) or
-        `unknown`.
+        `unknown`. After `begin_stop`, `ready` is false and `stopping` is true.
         """
         return self._engine.health.state()
+
+    def begin_stop(self) -> None:
+        """Announce that this process stops soon; call it some seconds before it does.
+
+        From now on `health` is not ready, so that load balancers send no more requests, and
+        responses under ASGI have `Connection: close`, so that clients open no request on a
+        connection that is about to be closed (RFC 9112 §9.6). Requests are handled as before.
+        """
+        self._engine.health.is_stopping = True
 
     def prune(self) -> int:
         """Remove expired rows now, as happens once a minute; return how many."""

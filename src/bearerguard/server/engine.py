@@ -20,9 +20,9 @@ from bearerguard.server.clients.authentication_methods import (
 )
 from bearerguard.server.clients.private_key_jwt import PrivateKeyJwt
 from bearerguard.server.clients.registry import ClientRegistry
-from bearerguard.server.endpoints import metadata
+from bearerguard.server.endpoints import health, metadata
 from bearerguard.server.endpoints.authorization import AuthorizationEndpoint
-from bearerguard.server.endpoints.health import LIVE, Health, check_path
+from bearerguard.server.endpoints.health import Health, Probe
 from bearerguard.server.endpoints.introspection import IntrospectionEndpoint, TokenIntrospection
 from bearerguard.server.endpoints.revocation import RevocationEndpoint, TokenRevocation
 from bearerguard.server.endpoints.token import TokenEndpoint
@@ -76,6 +76,7 @@ class Engine:
         password_places: int = PLACES,
         any_issuer: bool = False,
         health_path: str | None = None,
+        ready_path: str | None = None,
     ) -> None:
         self.settings = settings
         self.database = database
@@ -160,16 +161,15 @@ class Engine:
             clock=clock,
         )
         endpoints = self._endpoints()
-        check_path(health_path, frozenset(endpoints))
+        probes = health.paths(health_path, ready_path, frozenset(endpoints))
         served = {
             path: replace(each, handle=self._with_upkeep(each.handle))
             for path, each in endpoints.items()
         }
         self.health = Health(self.keys, elapsed)
-        self._live_path = None if health_path is None else health_path + LIVE
-        if health_path is not None:
-            served[health_path] = Endpoint(self.health.handle)
-            served[health_path + LIVE] = Endpoint(self.health.live)
+        handlers = {Probe.READINESS: self.health.handle, Probe.LIVENESS: self.health.live}
+        served |= {path: Endpoint(handlers[probe]) for path, probe in probes.items()}
+        self._live_paths = frozenset(path for path in probes if probes[path] is Probe.LIVENESS)
         self.paths = frozenset(served)
         self._router = Router(served, is_origin=self.clients.is_origin, audit=audit)
 
@@ -187,7 +187,7 @@ class Engine:
 
     def is_live(self, path: str) -> bool:
         """Whether a request to one of `paths` needs neither the database nor a thread."""
-        return path == self._live_path
+        return path in self._live_paths
 
     def served_path(self, root: str, path: str) -> str | None:
         """Return which of `paths` a request for `path` means, or None.

@@ -1,8 +1,8 @@
 """The server's secret, and what is derived from it: digests and sealing keys.
 
-A secret of at least 32 bytes comes from the environment. For development, a file beside the
-database replaces it; only its owner can read it, and the log says so. The database alone, without
-the secret, gives access to nothing.
+A secret of at least 32 bytes comes from the environment, or from a file that it names. For
+development, a file beside the database replaces it; only its owner can read it, and the log says
+so. The database alone, without the secret, gives access to nothing.
 
 To renew the secret, list the newest before the older ones. The newest seals, all of them open.
 """
@@ -29,6 +29,7 @@ from bearerguard.server.settings import PREFIX, VARIABLES
 from bearerguard.server.store.database import Database
 
 VARIABLE = "BEARERGUARD_SERVER_SECRET"
+FILE_VARIABLE = "BEARERGUARD_SERVER_SECRET_FILE"
 
 GivenSecret: TypeAlias = Secret | Sequence[Secret]
 
@@ -120,23 +121,24 @@ def find_secret(
     check_names(environ, VARIABLES, prefix=PREFIX)
     path = database.path
     development = None if path is None else path.with_name(path.name + ".secret")
-    if environ.get(VARIABLE):
+    text, named = _of_environment(environ)
+    if text:
         if development is not None and development.exists():
             _log.warning(
                 "%s is set, so the development secret in %s is not used: what was stored under it,"
                 " such as clients' secrets, is unknown unless it is one of the older secrets;"
                 " remove the file when nothing needs it",
-                VARIABLE,
+                named,
                 development,
             )
-        secrets = environ[VARIABLE].split(",")
+        secrets = text.split(",")
         if len(secrets) > 1:
             secrets = [each.strip() for each in secrets]
         try:
             return ServerSecret(*secrets)
         except ConfigurationError as error:
             raise ConfigurationError(
-                f"{VARIABLE} is not usable (a comma separates the newest secret from older ones):"
+                f"{named} is not usable (a comma separates the newest secret from older ones):"
                 f" {error}"
             ) from None
     if development is None:
@@ -150,6 +152,55 @@ def find_secret(
             f" {VARIABLE} to the secret of the server"
         )
     return ServerSecret(_development_secret(development))
+
+
+def _of_environment(environ: Mapping[str, str]) -> tuple[str | None, str]:
+    """Return the secrets that the environment has or names, and the variable."""
+    text, path = environ.get(VARIABLE), environ.get(FILE_VARIABLE)
+    if not path:
+        return text, VARIABLE
+    if text:
+        raise ConfigurationError(f"{VARIABLE} and {FILE_VARIABLE} are both set: remove one")
+    return _mounted(Path(path)), FILE_VARIABLE
+
+
+def is_exposed(mode: int) -> bool:
+    """Whether every user can read, change or run a file, or its group can change it.
+
+    Its group may read it: Kubernetes mounts secrets as files of root that a pod's group can read.
+    """
+    return bool(mode & 0o027)
+
+
+def _mounted(path: Path) -> str:
+    """Return the secrets of a file, separated by commas; there, each may have its own line."""
+    remedy = f"{FILE_VARIABLE}: the secret file {path}"
+    try:
+        # O_NONBLOCK: opening a pipe in its place must not block; it is refused below. A link is
+        # followed: Kubernetes mounts secrets as links.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                raise ConfigurationError(f"{remedy} is no plain file")
+            content = file.read(_LARGEST).decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{remedy} cannot be read ({type(error).__name__})") from error
+    if found.st_uid not in {0, os.geteuid()}:
+        # Who wrote the file knows the secret, and can open all that this server seals.
+        raise ConfigurationError(
+            f"{remedy} belongs to another user (uid {found.st_uid}): `chown` it to the user of the"
+            " server, or to root"
+        )
+    if is_exposed(found.st_mode):
+        raise ConfigurationError(
+            f"{remedy} can be read by every user, or changed by its group: `chmod 640` it (in"
+            " Kubernetes, defaultMode: 0440 of the volume)"
+        )
+    lines = [each.strip().strip(",") for each in content.splitlines() if each.strip()]
+    if not lines:
+        raise ConfigurationError(f"{remedy} is empty")
+    return ",".join(lines)
 
 
 def _development_secret(path: Path) -> str:

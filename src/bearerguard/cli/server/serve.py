@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from contextlib import suppress
+from functools import partial
 from ipaddress import ip_network
 from typing import Annotated, Any, Literal
 
@@ -19,16 +21,21 @@ from bearerguard.cli.server.server_options import (
     Store,
     described,
 )
+from bearerguard.cli.server.workers import Workers
 from bearerguard.errors import ConfigurationError
 from bearerguard.logs import JsonFormatter, TextFormatter
 from bearerguard.runtime.extras import Extra
 from bearerguard.server import AuthorizationServer, Lifetimes, PeopleOptions, SigningKeys
 from bearerguard.server import settings as defaults
+from bearerguard.server.hosting.draining import DrainingServer, listeners
 from bearerguard.stores import ThrottleStore
 
 with Extra("cli", needed_by="serve"):
     import uvicorn
 
+_log = logging.getLogger("bearerguard.server")
+# Where Kubernetes' probes of readiness look by convention.
+_READY = "/ready"
 _LIFETIMES, _SIGNING = Lifetimes(), SigningKeys()
 # Maps an argument of the server, as errors name it, to the option of the command.
 _OPTIONS = {
@@ -119,8 +126,30 @@ HealthPath = Annotated[
     str,
     _option(
         "HEALTH_PATH",
-        "The path of the server's health, for probes, with /live below it; none to serve neither.",
+        "The path of the server's health, for probes, with /live below it, and readiness at /ready"
+        " too; none to serve none of them.",
         "PATH|none",
+    ),
+]
+WorkerCount = Annotated[
+    int,
+    typer.Option(
+        "--workers",
+        envvar="BEARERGUARD_SERVER_WORKERS",
+        help="How many processes serve; one that dies is replaced.",
+        min=1,
+        metavar="COUNT",
+    ),
+]
+ShutdownDelay = Annotated[
+    float,
+    typer.Option(
+        "--shutdown-delay",
+        envvar="BEARERGUARD_SERVER_SHUTDOWN_DELAY",
+        help="Seconds after SIGTERM for which readiness is 503 and requests are still served, so"
+        " that load balancers notice.",
+        min=0,
+        metavar="SECONDS",
     ),
 ]
 AnyHttp = Annotated[
@@ -174,6 +203,8 @@ def serve(
     insecure_allow_http: AnyHttp = False,
     health_path: HealthPath = "/health",
     log_format: LogFormat = "text",
+    workers: WorkerCount = 1,
+    shutdown_delay: ShutdownDelay = 0.0,
 ) -> None:
     """Run the authorization server; a proxy in front of it provides TLS."""
     with output.endings():
@@ -202,22 +233,50 @@ def serve(
                 accept_endpoint_audiences=accept_endpoint_audiences,
                 insecure_allow_http=insecure_allow_http,
                 health_path=None if health_path == "none" else health_path,
+                ready_path=None if health_path == "none" else _READY,
             )
-        _check_address(host, port)
-        # In a variable: the guard publishes only as long as it is referenced.
-        _publisher = None if revocations is None else _revocation_publisher(server, revocations)
-        uvicorn.run(
-            server.asgi_app(trusted_proxies=proxies),
-            host=host,
-            port=port,
-            # The root logger's formatter then formats uvicorn's lines too.
-            log_config=None,
-            # URLs may contain secrets; the server logs its own events.
-            access_log=False,
-            # The server resolves addresses itself, because logins are throttled by address: uvicorn
-            # would trust loopback and an environment variable, and compare addresses as text.
-            proxy_headers=False,
-        )
+        publisher = None if revocations is None else _revocation_publisher(server, revocations)
+        run = partial(_run, server, publisher, proxies, delay=shutdown_delay)
+        # Errors of options have been reported: each process only serves from now on.
+        sockets = listeners(host, port)
+        for each in sockets:
+            _log.info("listening on %s", _url(each))
+        if workers == 1:
+            run(sockets)
+        else:
+            Workers(workers, run, sockets).run()
+
+
+def _run(
+    server: AuthorizationServer,
+    publisher: Guard | None,
+    proxies: list[str],
+    sockets: list[socket.socket],
+    *,
+    delay: float,
+    parent: int | None = None,
+) -> None:
+    """Serve in this process until it is told to stop."""
+    if publisher is not None:
+        publisher.warm()  # starts to follow the server and the store; retries if the store is down
+    config = uvicorn.Config(
+        server.asgi_app(trusted_proxies=proxies),
+        # The root logger's formatter then formats uvicorn's lines too.
+        log_config=None,
+        # URLs may contain secrets; the server logs its own events.
+        access_log=False,
+        # The server resolves addresses itself, because logins are throttled by address: uvicorn
+        # would trust loopback and an environment variable, and compare addresses as text.
+        proxy_headers=False,
+    )
+    serving = DrainingServer(config, on_stop=server.begin_stop, delay=delay, parent=parent)
+    with suppress(KeyboardInterrupt):  # uvicorn raises a SIGINT again when it has stopped
+        serving.run(sockets)
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _log_to_standard_error(formatter: logging.Formatter) -> None:
@@ -225,18 +284,6 @@ def _log_to_standard_error(formatter: logging.Formatter) -> None:
     handler.setFormatter(formatter)
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("alembic").setLevel(logging.WARNING)  # its steps
-
-
-def _check_address(host: str, port: int) -> None:
-    """Raise `ConfigurationError` for an address on which uvicorn cannot listen."""
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        socket.create_server((host, port), family=family).close()
-    except OSError as error:
-        raise ConfigurationError(
-            f"--host, --port: cannot listen on {host} port {port} ({error.strerror}):"
-            " choose an address of this machine and a free port"
-        ) from error
 
 
 def _revocation_publisher(server: AuthorizationServer, url: str) -> Guard:
@@ -254,9 +301,7 @@ def _revocation_publisher(server: AuthorizationServer, url: str) -> Guard:
     except ConfigurationError as error:
         raise ConfigurationError(f"--revocations, or {_REVOCATIONS_SECRET}: {error}") from None
     longest = max(defaults.DAY, server.settings.longest_access_lifetime)
-    publisher = Guard(server.issuer(), revocations=Revocations(store, max_token_life=longest))
-    publisher.warm()  # starts to follow the server and the store; retries if the store is down
-    return publisher
+    return Guard(server.issuer(), revocations=Revocations(store, max_token_life=longest))
 
 
 def _throttle(url: str | None) -> ThrottleStore | None:

@@ -1,7 +1,8 @@
 """The options that the server's commands share.
 
 Each has an environment variable, so that all commands can use the same values. The secret has no
-option: it comes from `BEARERGUARD_SERVER_SECRET`, or from the development file beside the store.
+option: it comes from `BEARERGUARD_SERVER_SECRET`, from the file of `--secret-file`, or from the
+development file beside the store. `--secret-file` and `--config` are added by `config_file`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from bearerguard.errors import ConfigurationError
 from bearerguard.logs import JsonFormatter, TextFormatter
 from bearerguard.server.administration import Administration
 
-_SCOPES = "BEARERGUARD_SERVER_SCOPES"
+SCOPES_VARIABLE = "BEARERGUARD_SERVER_SCOPES"
 _LOG_FORMAT = "BEARERGUARD_SERVER_LOG_FORMAT"
 _NEXT_SCOPE = re.compile(r"\s+(?=[^\s=]+=)")
 
@@ -29,7 +30,8 @@ Store = Annotated[
     str,
     typer.Option(
         envvar="BEARERGUARD_SERVER_STORE",
-        help="The server's database, such as sqlite:///auth.db.",
+        help="The server's database: sqlite:///auth.db for the processes of one machine, or"
+        " postgresql://user@host/database for those of several.",
         show_default=False,
     ),
 ]
@@ -106,7 +108,7 @@ def described(
     environ = os.environ if environ is None else environ
     given, named = scopes, "--scope"
     if not given:
-        given, named = _listed(environ.get(_SCOPES, "")), _SCOPES
+        given, named = _listed(environ.get(SCOPES_VARIABLE, "")), SCOPES_VARIABLE
     if not given:
         return None
     pairs = [(name.strip(), text.strip()) for name, _, text in (e.partition("=") for e in given)]

@@ -27,7 +27,15 @@ _CONNECTIONS = 2
 Source = Annotated[
     str, typer.Argument(help="The database to copy, which no server uses.", metavar="FROM")
 ]
-Target = Annotated[str, typer.Argument(help="An empty database, or a new file.", metavar="TO")]
+Target = Annotated[
+    str,
+    typer.Argument(
+        envvar="BEARERGUARD_SERVER_STORE",
+        help="An empty database, or a new file.",
+        metavar="TO",
+        show_default=False,
+    ),
+]
 
 
 @app.command()
@@ -66,10 +74,7 @@ def copy(source: Source, target: Target, *, json: output.Json = False) -> None:
 
 @app.command("migrate")
 def migrate_store(*, store: Store, json: output.Json = False) -> None:
-    """Bring the database to the schema of this version, as every start of a server does.
-
-    Servers of the version before keep working meanwhile and afterwards.
-    """
+    """Bring the database to the schema of this version, as every start of a server does."""
     with output.endings(json=json), audited(), output.naming({"store=": "--store"}):
         database = Database(store, connections=_CONNECTIONS, create=False)
         with closing(database):

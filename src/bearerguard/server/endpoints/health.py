@@ -7,6 +7,7 @@ queried once a second at most.
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from threading import Lock
 from typing import Any
 
@@ -20,6 +21,13 @@ LIVE = "/live"
 _SECONDS = 1.0
 
 
+class Probe(Enum):
+    """What a probe asks."""
+
+    READINESS = "readiness"
+    LIVENESS = "liveness"
+
+
 class Health:
     """Reports whether the database can be reached, and whether there is a usable signing key.
 
@@ -31,12 +39,17 @@ class Health:
         self._elapsed = elapsed
         self._known: tuple[float, dict[str, Any]] | None = None
         self._reading = Lock()
+        self.is_stopping = False
 
     def state(self) -> dict[str, Any]:
         """Return the state, which is a second old at most.
 
         Concurrent calls share one read: a slow database is not asked again meanwhile.
         """
+        state = self._recent()
+        return state | {"ready": False, "stopping": True} if self.is_stopping else state
+
+    def _recent(self) -> dict[str, Any]:
         known = self._known
         if known is None or not self._is_new(known):
             with self._reading:
@@ -75,14 +88,24 @@ class Health:
         return responses.private({"live": True})
 
 
-def check_path(path: str | None, taken: frozenset[str]) -> None:
-    """Raise `ConfigurationError` for a path on which the health cannot be served."""
-    if path is None:
-        return
-    if not isinstance(path, str) or not path.startswith("/") or len(path) == 1:
-        raise ConfigurationError('health_path=: pass a path such as "/health", or None')
-    if path.endswith("/") or any(each in path for each in "?#*% "):
-        raise ConfigurationError('health_path=: pass an exact path such as "/health"')
-    for each in (path, path + LIVE):
-        if each in taken:
-            raise ConfigurationError(f"health_path=: {each} is another endpoint of this server")
+def paths(health: str | None, ready: str | None, taken: frozenset[str]) -> dict[str, Probe]:
+    """Return the kind of probe that each path is for.
+
+    Raises:
+        ConfigurationError: the health cannot be served on a path.
+    """
+    probes: dict[str, Probe] = {}
+    for option, path in (("health_path", health), ("ready_path", ready)):
+        if path is None:
+            continue
+        if not isinstance(path, str) or not path.startswith("/") or len(path) == 1:
+            raise ConfigurationError(f'{option}=: pass a path such as "/health", or None')
+        if path.endswith("/") or any(each in path for each in "?#*% "):
+            raise ConfigurationError(f'{option}=: pass an exact path such as "/health"')
+        probes[path] = Probe.READINESS
+        if option == "health_path":
+            probes[path + LIVE] = Probe.LIVENESS
+        for each in probes:
+            if each in taken:
+                raise ConfigurationError(f"{option}=: {each} is another endpoint of this server")
+    return probes

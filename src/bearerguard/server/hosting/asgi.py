@@ -22,6 +22,7 @@ ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 # Waiting logins cost little in the event loop; the last of 100 waits some seconds.
 _WAITING_LOGINS = 100
+_CLOSE = (b"connection", b"close")
 
 
 class AsgiHost:
@@ -46,6 +47,8 @@ class AsgiHost:
         """Respond, or pass the request on."""
         path = None
         if scope["type"] == "http":
+            if self._engine.health.is_stopping and scope.get("http_version", "1.1") < "2":
+                send = _closing(send)
             path = self._engine.served_path(scope.get("root_path", ""), scope["path"])
         if path is None:
             await self.api(scope, receive, send)
@@ -85,6 +88,17 @@ async def _send(send: Send, response: Response) -> None:
         headers.append((b"content-length", str(len(response.body)).encode()))
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": response.body})
+
+
+def _closing(send: Send) -> Send:
+    """Return `send` with a header that ends the connection; HTTP/2 has none (RFC 9113 §8.2.2)."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), _CLOSE]}
+        await send(message)
+
+    return sending
 
 
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:

@@ -19,11 +19,11 @@ from typing import Any, TypeAlias
 from sqlalchemy import Column, String, Table, collate, select
 
 from bearerguard.errors import AdministrationError, ConfigurationError, StoreUnavailable
-from bearerguard.server.store import people  # noqa: F401 - its tables are in the metadata, too
 from bearerguard.server.store.connection import WRITE_LOCK
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import HEAD, migrate, revision
-from bearerguard.server.store.schema import changes, metadata, upkeep
+from bearerguard.server.store.people import users
+from bearerguard.server.store.schema import changes, upkeep
 
 Rows: TypeAlias = Sequence[tuple[Any, ...]]
 Progress: TypeAlias = Callable[[str], object]
@@ -33,6 +33,8 @@ _BATCH = 1000
 _REPORT = 100_000
 # Seconds for which a source may be in use by others, such as a command that is ending.
 _BUSY_SECONDS, _PAUSE = 2, 0.05
+# Extended result codes of SQLite begin with the primary one.
+_PRIMARY_CODE = 0xFF
 _OTHERS = (
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
     " AND usename = current_user AND pid <> pg_backend_pid()"
@@ -42,7 +44,7 @@ _REFUSALS = frozenset({"DataError", "IntegrityError"})
 
 # In an order in which each table follows those that it refers to. Each database counts its own
 # changes, and its servers take their own turns.
-_TABLES = tuple(each for each in metadata.sorted_tables if each not in {changes, upkeep})
+_TABLES = tuple(each for each in users.metadata.sorted_tables if each not in {changes, upkeep})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,10 @@ class _Side(ABC):
     @abstractmethod
     def begin(self) -> None:
         """Begin the snapshot of a source, or raise `ConfigurationError` if others have it open."""
+
+    @abstractmethod
+    def receive(self) -> None:
+        """Prepare the transaction of a target, which may be idle while the source sorts."""
 
     @abstractmethod
     def cursor(self) -> Any:
@@ -118,7 +124,12 @@ class _Sqlite(_Side):
         try:
             self.driver.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & _PRIMARY_CODE != sqlite3.SQLITE_BUSY:
+                raise
             raise _in_use(self.database, "another process has") from error
+
+    def receive(self) -> None:
+        """Do nothing: SQLite ends no transaction by itself."""
 
     def cursor(self) -> Any:
         return self.driver.cursor()
@@ -155,6 +166,9 @@ class _Postgresql(_Side):
                 raise _in_use(self.database, f"{others} other connections of its user have")
             time.sleep(_PAUSE)
         run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+
+    def receive(self) -> None:
+        self.driver.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
 
     def cursor(self) -> Any:
         return self.driver.cursor(name="bearerguard_copy")  # the rows stay at the server
@@ -247,7 +261,9 @@ def _reading(database: Database) -> Generator[_Side]:
 def _writing(database: Database) -> Generator[_Side]:
     # Like a migration, it may take longer than a request's transaction.
     with database.migrating() as connection:
-        yield _side(database, connection.connection.dbapi_connection)
+        side = _side(database, connection.connection.dbapi_connection)
+        side.receive()
+        yield side
 
 
 def _copied(origin: _Side, copied: _Side, table: Table, progress: Progress) -> CopiedTable:
