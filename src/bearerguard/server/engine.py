@@ -83,7 +83,7 @@ class Engine:
         database.on_restored = lambda outage: audit.emit("store_restored", outage=outage)
         self.password_places = password_places
         shared: dict[str, Any] = {"database": database, "audit": audit, "clock": clock}
-        self.versions = Versions(database)
+        self.versions: Versions = Versions(database)
         self.revocations = Revocations(settings=settings, **shared)
         self.keys = signing.KeyRing(
             secret=secret,

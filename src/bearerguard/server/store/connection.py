@@ -55,8 +55,8 @@ class Result:
     __slots__ = ("_rows", "rowcount")
 
     def __init__(self, rows: list[Row], rowcount: int) -> None:
-        self._rows = rows
-        self.rowcount = rowcount
+        self._rows: list[Row] = rows
+        self.rowcount: int = rowcount
 
     def all(self) -> list[Row]:
         """Return all rows."""
@@ -90,7 +90,7 @@ class _Compiled:
     __slots__ = ("_order", "_own", "row", "sql")
 
     def __init__(self, sql: str, order: Sequence[str] | None = None, own: Values = NONE) -> None:
-        self.sql = sql
+        self.sql: str = sql
         self._order = order
         # The values that the statement itself contains.
         self._own = own
@@ -114,7 +114,7 @@ class Prepared:
     made: list[Prepared] = []  # noqa: RUF012 - a registry
 
     def __init__(self, statement: Executable) -> None:
-        self.statement = statement
+        self.statement: Executable = statement
         self._compiled: dict[str, _Compiled] = {}
         self.made.append(self)
 
@@ -165,8 +165,8 @@ class Connection:
     __slots__ = ("dialect", "driver")
 
     def __init__(self, driver: Any, dialect: Dialect) -> None:
-        self.driver = driver
-        self.dialect = dialect
+        self.driver: Any = driver
+        self.dialect: Dialect = dialect
 
     def execute(
         self, statement: Prepared | Executable, values: Values | list[Values] = NONE
