@@ -16,8 +16,9 @@ ISSUED = re.compile(
     rb"|eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{16,}"
     rb"|-----BEGIN [A-Z ]*PRIVATE KEY"
 )
-# A database with what SQLite puts beside it, a dump of Redis, and what a program printed.
-LOOKED_AT = ("*.db", "*.db-wal", "*.db-journal", "*.rdb", "*.aof", "*.log")
+# A database with what SQLite puts beside it, all that PostgreSQL ever wrote, a dump of Redis, and
+# what a program printed.
+LOOKED_AT = ("*.db", "*.db-wal", "*.db-journal", "*.wal", "*.rdb", "*.aof", "*.log")
 
 
 def looked_at(folder: Path) -> list[Path]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
+import httpx2
 import psycopg
 import pytest
 
@@ -20,8 +21,6 @@ from tests.server.stores import Store, postgresql_store
 
 COMMANDS = {"asgi": (*UVICORN, "--workers", "2"), "wsgi": (*GUNICORN, "--workers", "2")}
 TIMES = size(5, 1)
-# More than the server waits for a statement.
-LONG = 13.0
 
 
 class Under:
@@ -195,3 +194,22 @@ def test_the_standby_takes_over_and_nothing_that_was_acknowledged_is_lost(
             took = under.until_served()
     print(f"\npromoted {promoted - began:.1f} s after the primary was killed,", end=" ")
     print(f"all served {took:.1f} s later: {outcomes(under.sessions)}")
+
+
+@pytest.mark.parametrize("kind", COMMANDS)
+def test_a_server_that_starts_before_postgresql_serves_as_soon_as_it_is_there(
+    tmp_path: Path, kind: str
+) -> None:
+    with postgresql.running() as server, postgresql_store(server) as store:
+        server.stop()
+        with served(tmp_path, COMMANDS[kind], store) as running:
+            refused = [httpx2.get(f"{running.url}/oauth/jwks", timeout=30) for _ in range(3)]
+            server.start()
+            client = running.add()
+            tokens = [running.redeem(client, running.code(client)) for _ in range(4)]
+            output = running.program.output
+    assert [each.status_code for each in refused] == [503] * 3
+    assert all(each.headers["retry-after"] for each in refused)
+    assert [each.status_code for each in tokens] == [200] * 4
+    assert "p%40ss" not in output
+    assert PASSWORD not in output

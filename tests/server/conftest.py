@@ -31,7 +31,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         marked = {mark.name for mark in metafunc.definition.iter_markers()}
         every = os.environ.get("BEARERGUARD_ALL_ENGINES") or "both_engines" in marked
         on_both = every and "sqlite_only" not in marked
-        metafunc.parametrize("engine", ["sqlite", "postgresql"] if on_both else ["sqlite"])
+        metafunc.parametrize(
+            "engine",
+            ["sqlite", "postgresql"] if on_both else ["sqlite"],
+            scope="module" if "module_store" in metafunc.fixturenames else "function",
+        )
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +61,18 @@ def make_store(engine: str, request: pytest.FixtureRequest) -> Generator[MakeSto
             return stack.enter_context(postgresql_store(server, template))
 
         yield making
+
+
+@pytest.fixture(scope="module")
+def module_store(
+    engine: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Generator[Store]:
+    """A database for all tests of a module."""
+    if engine == "sqlite":
+        yield sqlite_store(tmp_path_factory.mktemp("store"))
+    else:
+        with postgresql_store(request.getfixturevalue("postgresql_server")) as store:
+            yield store
 
 
 @pytest.fixture

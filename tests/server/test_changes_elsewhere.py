@@ -19,6 +19,8 @@ from tests.server.harness import SECRET, Harness, Make, header
 from tests.server.serving import ROOT
 from tests.server.statements import recorded
 
+pytestmark = pytest.mark.both_engines
+
 PAGE = "https://page.example.com"
 
 

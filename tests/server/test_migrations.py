@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -17,7 +20,8 @@ from bearerguard.server import Registered
 from bearerguard.server.store.migrate import HEAD, alembic_config
 from bearerguard.server.store.people import users
 from tests.server.earlier.record import CLIENTS, HERE
-from tests.server.harness import Harness, Make, claims
+from tests.server.harness import SECRET, Harness, Make, claims
+from tests.server.serving import ROOT
 from tests.server.stores import Store
 
 pytestmark = pytest.mark.both_engines
@@ -221,3 +225,40 @@ def test_each_change_by_sql_alone_makes_a_new_version(harness: Harness, table: s
         seen.append(version())
     assert seen[1] == seen[0]
     assert seen[1:] == sorted(set(seen[1:])), "each change counts"
+
+
+START = """
+import sys
+from bearerguard.server import AuthorizationServer
+url, secret = sys.argv[1:]
+codes = []
+server = AuthorizationServer(
+    "https://api.example.com", store=url, secret=secret, on_event=lambda e: codes.append(e.code)
+)
+print(codes.count("store_migrated"), codes.count("key_made"))
+server.close()
+"""
+
+
+@pytest.mark.parametrize("revision", ["0002", ""])
+def test_of_processes_that_start_at_once_one_migrates(
+    make: Make, empty_store: Store, revision: str
+) -> None:
+    secret = SECRET
+    if revision:
+        secret = Earlier(make, empty_store, revision).recorded["secret"]
+    starting = [
+        subprocess.Popen(
+            [sys.executable, "-c", START, empty_store.url, secret],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    printed = [process.communicate(timeout=60)[0].split() for process in starting]
+    migrated, made = zip(*printed, strict=True)
+    assert sorted(migrated) == ["0", "0", "1" if revision else "0"]
+    # The recorded key signs with another algorithm than the default: a new one follows it.
+    assert sorted(made) == ["0", "0", "1"]
+    assert empty_store.count("signing_keys") == (2 if revision else 1)

@@ -7,6 +7,7 @@ import json
 import pkgutil
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,12 @@ def _argument(parameter: Any) -> object:
     return b"x" if isinstance(parameter.type, LargeBinary) else KEY
 
 
+def _prune(kind: pruning.Kind, connection: Connection) -> None:
+    found = kind(connection, 50.0, 10.0, 50)
+    if found is not None:
+        found.remove(connection)
+
+
 OTHERS: dict[str, Callable[[Connection], object]] = {
     "renew secret": lambda c: clients.renew_secret(c, KEY, "y"),
     "end secrets": lambda c: clients.end_secrets(c, KEY, 1.0),
@@ -153,21 +160,8 @@ OTHERS: dict[str, Callable[[Connection], object]] = {
     "expired attempts": lambda c: people.remove_expired(c, people.login_attempts.c.whole_at, 1.0),
     "take turn": lambda c: pruning.take_turn(c, 1.0, 30.0),
     "keep turn": lambda c: pruning.keep_turn(c, 1.0, 30.0),
-    **{
-        f"find {name}": lambda c, kind=kind: kind(c, 50.0, 10.0, 50)
-        for name, kind in pruning.KINDS.items()
-    },
-    **{
-        f"remove {name}": lambda c, kind=kind: _remove(c, kind)
-        for name, kind in pruning.KINDS.items()
-    },
+    **{name: partial(_prune, kind) for name, kind in pruning.KINDS.items()},
 }
-
-
-def _remove(connection: Connection, kind: pruning.Kind) -> None:
-    found = kind(connection, 50.0, 10.0, 50)
-    if found is not None:
-        found.remove(connection)
 
 
 class Undone(Exception):

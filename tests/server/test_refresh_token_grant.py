@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bearerguard.server import Lifetimes
 from tests.server.harness import Harness, Make
 from tests.server.leaks import found
+
+pytestmark = pytest.mark.both_engines
 
 
 def test_RT_01_a_token_that_was_used_before_ends_its_family_with_one_event(make: Make) -> None:

@@ -15,6 +15,8 @@ from bearerguard.server.store import pruning
 from bearerguard.server.store.schema import metadata
 from tests.server.harness import CALLBACK, ISSUER, VERIFIER, Harness, Make
 
+pytestmark = pytest.mark.both_engines
+
 TABLES = [
     "clients",
     "client_secrets",

@@ -403,6 +403,7 @@ print(guard.verify({token!r}).client_id)
     assert ended.stdout.strip() == harness.app.client_id
 
 
+@pytest.mark.sqlite_only
 def test_closing_a_guard_leaves_the_servers_database_closed(
     harness: Harness, worker: Callable[..., Worker]
 ) -> None:

@@ -16,6 +16,8 @@ from bearerguard.server.clients.client import PRIVATE_KEY_JWT
 from tests.server.harness import ISSUER, SECRET, Harness, Make, hidden_fields
 from tests.server.stores import MakeStore
 
+pytestmark = pytest.mark.both_engines
+
 NEW = "a renewed secret of the server only for tests"
 PASSWORD = "correct horse battery"
 

@@ -50,8 +50,10 @@ def issued(harness: Harness) -> dict[str, str]:
     return found
 
 
+@pytest.mark.sqlite_only
+@pytest.mark.parametrize("name", ["auth.db-wal", "postgresql-5432-000000010000000000000001.wal"])
 def test_what_a_server_keeps_and_logs_passes_and_each_secret_in_clear_is_found(
-    make: Make, left: Path
+    make: Make, left: Path, name: str
 ) -> None:
     harness = make(resources=[Resource(ISSUER), Resource(OPAQUE, tokens="opaque")])
     secrets = issued(harness)
@@ -59,7 +61,7 @@ def test_what_a_server_keeps_and_logs_passes_and_each_secret_in_clear_is_found(
     (left / "auth.db").write_bytes((harness.folder / "auth.db").read_bytes())
     assert gate(left) == (0, "== Secrets in 1 databases and 1 logs: 0\n")
     for kind, secret in secrets.items():
-        (left / "auth.db-wal").write_bytes(b"\0" * 40 + secret.encode() + b"\0")
+        (left / name).write_bytes(b"\0" * 40 + secret.encode() + b"\0")
         code, printed = gate(left)
         assert (code, printed.splitlines()[0]) == (1, "== Secrets in 1 databases and 1 logs: 1")
         assert secret[:10] in printed, kind

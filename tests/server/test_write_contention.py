@@ -14,6 +14,8 @@ import sqlalchemy
 from bearerguard import Guard, TokenError
 from tests.server.harness import Harness, Reply, claims
 
+pytestmark = pytest.mark.both_engines
+
 
 @contextmanager
 def waiting(

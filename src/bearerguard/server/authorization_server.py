@@ -136,14 +136,10 @@ class AuthorizationServer(ManagedServer):
             threads = _THREADS_OF_FILE if is_file(store) else _THREADS
         self._threads = threads
         connections = threads + login_threads + _SPARE_CONNECTIONS
-        database = Database(store, connections=connections)
+        database = Database(store, connections=connections, patient=True)
         self.database: Database = database
         server_secret = find_secret(secret, database, environ)
-        before = migrate(database)
         audit = Audit(on_event, clock, issuer=issuer)
-        if before is not None:
-            with causing("upkeep"):
-                audit.emit("store_migrated", before=before, after=HEAD)
         engine = Engine(
             settings=self.settings,
             database=database,
@@ -160,8 +156,15 @@ class AuthorizationServer(ManagedServer):
         self.grants: GrantRegistry = engine.grants
         self.tokens: TokenIssuer = engine.tokens
         self.paths: frozenset[str] = engine.paths
-        with causing("upkeep"):
-            self.keys.ensure()
+
+        def prepare() -> None:
+            with causing("upkeep"):
+                before = migrate(database)
+                if before is not None:
+                    audit.emit("store_migrated", before=before, after=HEAD)
+                self.keys.ensure()
+
+        database.prepare(prepare)
         # A process that forks now, such as gunicorn with --preload, shares no connection.
         database.close()
 

@@ -18,6 +18,7 @@ from bearerguard import Request
 from bearerguard.server import PeopleOptions
 from bearerguard.server.http.cookies import Cookies
 from tests.server.harness import CALLBACK, FORM, ISSUER, Harness, Reply
+from tests.server.stores import Store
 
 NAMES = [
     "client_id",
@@ -71,14 +72,19 @@ BODIES = st.binary(max_size=80) | PAIRS.map(
 PEOPLES_OWN = {"/oauth/login", "/oauth/logout"}
 
 
+pytestmark = pytest.mark.both_engines
+
+
 @pytest.fixture(scope="module", params=["an app's own users", "the server's own users"])
 def target(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    module_store: Store,
 ) -> Generator[Harness]:
     people = PeopleOptions(password_parameters=argon2.profiles.CHEAPEST)
     own: dict[str, Any] = {} if "app" in request.param else {"people": people}
     folder: Path = tmp_path_factory.mktemp("odd")
-    harness = Harness(folder, **own)
+    harness = Harness(folder, module_store, **own)
     yield harness
     harness.server.close()
 

@@ -83,9 +83,9 @@ class _Cache:
         with self._database.read() as connection:
             version = stored(connection).clients
             row = rows.find(connection, client_id)
+            if row is None:
+                return None
             secrets = rows.secrets_of(connection, client_id)
-        if row is None:
-            return None
         known = _Known(Client.from_row(row), [(each.digest, each.expires_at) for each in secrets])
         with self._lock:
             if version == self._version:

@@ -83,7 +83,8 @@ class AuthorizationCodeGrant:
     ) -> str:
         """Return a new code (RFC 6749 §4.1.2); `also` is stored in the same transaction."""
         code, now = _PREFIX + secrets.token_urlsafe(32), self._clock()
-        with self._database.write(concurrent=True) as connection:
+        # What is stored besides may depend on what it finds: it runs alone.
+        with self._database.write(concurrent=also is None) as connection:
             rows.add_code(
                 connection,
                 digest=self._secret.digest("code", code),

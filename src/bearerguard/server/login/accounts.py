@@ -16,7 +16,7 @@ from sqlalchemy import bindparam, delete, insert, select, update
 from bearerguard.errors import AccountError
 from bearerguard.server.audit import Audit
 from bearerguard.server.login.passwords import Passwords, check_new
-from bearerguard.server.store.connection import Executes, Prepared, Row
+from bearerguard.server.store.connection import Executes, Prepared, Row, is_storable
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import sessions, users
 
@@ -223,6 +223,8 @@ _FIND = Prepared(select(users).where(users.c.login == bindparam("login")))
 
 
 def _find(connection: Executes, normal: str) -> Row | None:
+    if not is_storable(normal):
+        return None
     return connection.execute(_FIND, {"login": normal}).one_or_none()
 
 

@@ -13,6 +13,7 @@ from bearerguard.server.store.connection import (
     Executes,
     Prepared,
     Row,
+    is_storable,
 )
 from bearerguard.server.store.schema import (
     REMOVED,
@@ -42,6 +43,8 @@ _ALL = Prepared(select(clients).where(stands()).order_by(clients.c.created_at))
 
 def find(connection: Executes, client_id: str) -> Row | None:
     """Return the row of a client; None if there is none."""
+    if not is_storable(client_id):
+        return None
     return connection.execute(_FIND, {"client_id": client_id}).one_or_none()
 
 
@@ -145,6 +148,8 @@ _IS_ORIGIN = Prepared(
 
 def is_origin(connection: Executes, origin: str) -> bool:
     """Whether a client has registered `origin` (RFC 6454)."""
+    if not is_storable(origin):
+        return False
     return connection.execute(_IS_ORIGIN, {"origin": origin}).first() is not None
 
 

@@ -23,6 +23,11 @@ NONE: Values = MappingProxyType({})
 WRITE_LOCK, LOG_LOCK = 0x6265617265720001, 0x6265617265720002
 
 
+def is_storable(text: str) -> bool:
+    """Whether a text can be in a row: PostgreSQL has none with NUL, and refuses to look for it."""
+    return "\0" not in text
+
+
 class Row(tuple[Any, ...]):
     """A row: a tuple whose columns are attributes, too."""
 

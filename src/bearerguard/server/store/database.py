@@ -6,6 +6,7 @@ Knows no engine's own ways, which are in `sqlite` and `postgresql`.
 from __future__ import annotations
 
 import os
+import threading
 import time
 import weakref
 from collections.abc import Callable, Generator
@@ -37,6 +38,8 @@ T = TypeVar("T")
 # How much an operation needs of the database. An outage ends when one works that needs as much as
 # those that failed: a full disk lets transactions read between two that fail to write.
 _STATEMENT, _SNAPSHOT, _WRITE = range(3)
+# The key in a connection's `info` for the losses that there were when it was opened.
+_LOSSES = "bearerguard_losses"
 
 
 class Database:
@@ -46,6 +49,7 @@ class Database:
         url: `sqlite:///auth.db`, or `postgresql://user:password@host/database`.
         connections: how many threads may use it at once.
         create: whether to create a database, or its tables, if they do not exist.
+        patient: whether a database's server that cannot be reached is no error yet.
 
     Raises:
         ConfigurationError: the URL is not valid, or the database is not one of this package. It is
@@ -53,13 +57,21 @@ class Database:
         StoreUnavailable: the database's server cannot be reached.
     """
 
-    def __init__(self, url: str, *, connections: int, create: bool = True) -> None:
-        self._engine = _engine(url, create=create)
+    def __init__(
+        self, url: str, *, connections: int, create: bool = True, patient: bool = False
+    ) -> None:
+        self._engine = _engine(url, create=create, patient=patient)
         self._most = connections
         self._lock = ProcessLock()
         self._connections: QueuePool | None = None
         self._inherited: list[QueuePool] = []
         self._pid = os.getpid()
+        # What must succeed before the first use, and which thread tries it.
+        self._preparation: Callable[[], None] | None = None
+        self._preparation_lock = ProcessLock()
+        self._preparing: int | None = None
+        # How many connections were lost.
+        self._losses = 0
         self._outage = Outage(time.monotonic)
         self._failed = _STATEMENT
         #: Called at each failure.
@@ -124,11 +136,51 @@ class Database:
         with self._failures(_WRITE), self._engine.migrating() as connection:
             yield connection
 
+    def prepare(self, preparation: Callable[[], None]) -> None:
+        """Call `preparation` now, or before the next use until it has succeeded.
+
+        Later is only for a database with a server, which cannot be reached now.
+        """
+        # An empty database fails once, and that is no outage.
+        restored, self.on_restored = self.on_restored, None
+        try:
+            preparation()
+        except StoreUnavailable:
+            if self.path is not None:
+                raise
+            self._preparation = preparation
+        finally:
+            self.on_restored = restored
+
+    def _prepare(self) -> None:
+        """Do what has to be done before the first use, once; others get 503 meanwhile."""
+        preparation = self._preparation
+        if preparation is None or self._preparing == threading.get_ident():
+            return
+        if not self._preparation_lock.acquire(timeout=0):
+            raise StoreUnavailable("it is being prepared")
+        self._preparing = threading.get_ident()
+        try:
+            if self._preparation is not None:
+                preparation()
+                self._preparation = None
+        except ConfigurationError as error:
+            raise StoreUnavailable(str(error)) from error
+        finally:
+            self._preparing = None
+            self._preparation_lock.release()
+
     def _begin(self, action: Callable[[Any], T]) -> tuple[PoolProxiedConnection, T]:
         """Return a connection with which `action` has succeeded, and the action's result."""
+        self._prepare()
         again = True
         while True:
             pooled = self._pool().connect()
+            if pooled.info.setdefault(_LOSSES, self._losses) != self._losses:
+                # Opened before one was lost: the server may have been restarted since.
+                pooled.invalidate()
+                pooled.close()
+                continue
             driver = pooled.dbapi_connection
             try:
                 self._engine.begun(driver)
@@ -164,11 +216,11 @@ class Database:
         return False
 
     def _end(self, pooled: PoolProxiedConnection, *, lost: bool = False) -> None:
-        """Return a connection; with `lost`, close it, and the idle ones of the same age."""
+        """Return a connection; with `lost`, close it, and do not use older ones again."""
         self._engine.ended(pooled.dbapi_connection)
         if lost:
+            self._losses += 1
             pooled.invalidate()
-            self._close_idle()
         pooled.close()
 
     @contextmanager
@@ -221,14 +273,11 @@ class Database:
 
     def close(self) -> None:
         """Close this process's idle connections and lock files; the next use opens new ones."""
-        self._close_idle()
-        self._engine.close()
-
-    def _close_idle(self) -> None:
         with self._lock:
             pool, self._connections = self._connections, None
         if pool is not None:
             _dispose(pool, self._pid)
+        self._engine.close()
 
 
 def is_file(url: object) -> bool:
@@ -236,7 +285,7 @@ def is_file(url: object) -> bool:
     return isinstance(url, str) and urlsplit(url).scheme.partition("+")[0] == "sqlite"
 
 
-def _engine(url: object, *, create: bool) -> Engine:
+def _engine(url: object, *, create: bool, patient: bool) -> Engine:
     scheme = urlsplit(url).scheme if isinstance(url, str) else ""
     kind = scheme.partition("+")[0]
     if kind == "sqlite":
@@ -244,7 +293,7 @@ def _engine(url: object, *, create: bool) -> Engine:
     if kind in {"postgresql", "postgres"}:
         from bearerguard.server.store.postgresql import PostgresqlEngine  # noqa: PLC0415 - an extra
 
-        return PostgresqlEngine(str(url), create=create)
+        return PostgresqlEngine(str(url), create=create, patient=patient)
     raise ConfigurationError(
         'store=: pass a database URL, "sqlite:///auth.db" or "postgresql://user:password@host/name"'
     )

@@ -30,14 +30,16 @@ def migrate(database: Database) -> str | None:
         StoreUnavailable: the database is locked or fails.
     """
     database.engine.prepare()
-    before = revision(database)
-    if before == HEAD:
+    if revision(database) == HEAD:
         return None
     from alembic import command  # noqa: PLC0415 - only for migrations
+    from alembic.migration import MigrationContext  # noqa: PLC0415
     from alembic.util import CommandError  # noqa: PLC0415
 
     config = alembic_config()
     with database.migrating() as connection:
+        # Again: another process may have migrated it meanwhile.
+        before = MigrationContext.configure(connection).get_current_revision()
         config.attributes["connection"] = connection
         try:
             command.upgrade(config, "head")
@@ -46,7 +48,7 @@ def migrate(database: Database) -> str | None:
                 f"store=: {database.name} has a schema that this version does not know"
                 f" ({error}): install the version that created it, or a later one"
             ) from error
-    return before
+    return None if before == HEAD else before
 
 
 def alembic_config() -> Config:

@@ -73,6 +73,7 @@ class PostgresqlEngine:
             several hosts, of which the one that accepts writes is used, and any parameter of libpq,
             such as `sslmode=verify-full`.
         create: whether the tables may be created; the database must exist.
+        patient: whether a server that cannot be reached is no error; `prepare` checks it later.
 
     Raises:
         ConfigurationError: the URL is not valid, or the database has tables of another application.
@@ -83,7 +84,7 @@ class PostgresqlEngine:
     path: Path | None = None
     wait: float = _STATEMENT_SECONDS
 
-    def __init__(self, url: str, *, create: bool) -> None:
+    def __init__(self, url: str, *, create: bool, patient: bool) -> None:
         given = _parsed(url)
         self.name: str = _shown(given)
         timeouts = {
@@ -98,10 +99,17 @@ class PostgresqlEngine:
         self._parameters["options"] = f"{options} {given.get('options', '')}".strip()
         self._retry_at = 0.0
         self._watch = _Watch()
-        self._check_content(create=create)
+        self._create, self._checked = create, False
+        try:
+            self.prepare()
+        except StoreUnavailable:
+            if not patient:
+                raise
 
-    def _check_content(self, *, create: bool) -> None:
+    def prepare(self) -> None:
         """Raise `ConfigurationError` if the database is another application's, or has no tables."""
+        if self._checked:
+            return
         query = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
         try:
             with psycopg.connect(make_conninfo(**self._parameters)) as connection:
@@ -114,18 +122,18 @@ class PostgresqlEngine:
                     " password and the database of the URL"
                 ) from error
             raise StoreUnavailable(f"{self.name} cannot be reached: {self.cause(error)}") from error
-        if {_OWN, _VERSION} <= tables:
-            return
-        if not create:
+        ours = {_OWN, _VERSION} <= tables
+        if not ours and not self._create:
             raise ConfigurationError(
                 f"store=: {self.name} is no authorization server's database: name the server's"
             )
-        if foreign := tables & {_VERSION, *metadata.tables}:
+        if not ours and (foreign := tables & {_VERSION, *metadata.tables}):
             raise ConfigurationError(
                 f"store=: {self.name} is the database of another application, whose tables"
                 f" {', '.join(sorted(foreign))} have the names of ours: name another database, or"
                 " another schema by ?options=-csearch_path%3Dbearerguard"
             )
+        self._checked = True
 
     def connect(self) -> psycopg.Connection[Any]:
         """Return a new connection of the driver; raises `StoreUnavailable` soon after a failure."""
@@ -170,9 +178,6 @@ class PostgresqlEngine:
             f" SELECT pg_advisory_xact_lock{kind}({WRITE_LOCK})"
         )
 
-    def prepare(self) -> None:
-        """Do nothing: a database needs no preparation."""
-
     @contextmanager
     def migrating(self) -> Generator[AlchemyConnection]:
         """Begin a transaction that runs alone, for migrations; they may take long."""
@@ -213,6 +218,9 @@ class _Watch:
     def add(self, connection: psycopg.Connection[Any]) -> None:
         """Watch a connection from now on."""
         with self._lock:
+            if self._pid != os.getpid():
+                # A child leaves its parent's connections alone.
+                self._until.clear()
             self._until[connection] = time.monotonic() + _CUT_SECONDS
             if self._thread is None or self._pid != os.getpid():
                 self._pid = os.getpid()

@@ -6,6 +6,7 @@ that a key that one process withdraws is withdrawn in all of them at once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +43,10 @@ class _Snapshot:
     def reached(self, now: float) -> float:
         """Return the time, but not one before the newest key: the clock may have been set back."""
         return max((now, *(key.created_at for key in self.keys)))
+
+    def next(self, now: float) -> float:
+        """Return the time at which a new key is made: after all others, which their order needs."""
+        return max((now, *(math.nextafter(key.created_at, math.inf) for key in self.keys)))
 
     def signing(self, now: float) -> SigningKey | None:
         reached = self.reached(now)
@@ -80,15 +85,19 @@ class KeyRing:
         self._rotating = ProcessLock()
 
     def ensure(self) -> None:
-        """Make the first key, once for all processes that start together, and check the secret.
+        """Make the first key, or the first of another algorithm, and check the secret.
+
+        It is made once for all processes that start together.
 
         Raises `ConfigurationError` if the keys were sealed with another secret.
         """
-        newest = self._load().keys[-1:]
-        if not newest:
-            self._make(lambda keys: not keys, lead=0.0)
-        elif newest[0].algorithm != self._settings.signing.algorithm:
-            self.rotate()
+        algorithm = self._settings.signing.algorithm
+
+        def is_wanted(keys: tuple[SigningKey, ...]) -> bool:
+            return not keys or keys[-1].algorithm != algorithm
+
+        if is_wanted(self._load().keys):
+            self._make(is_wanted, lead=PUBLICATION_LEAD)
         self._signing()
         self._reseal()
 
@@ -180,11 +189,11 @@ class KeyRing:
             rows.remove(connection, kid)
             if in_use is gone:
                 # Not a key that signed before: it may be compromised as well.
-                reached = snapshot.reached(now)
+                made = snapshot.next(now)
                 rows.add(
                     connection,
-                    created_at=reached,
-                    active_at=reached,
+                    created_at=made,
+                    active_at=made,
                     retires_at=gone.retires_at,
                     **fresh,
                 )
@@ -223,7 +232,7 @@ class KeyRing:
         values = signing_key.make(self._settings.signing.algorithm, self._sealer)
         with self._database.write() as connection:
             snapshot = self._read(connection)
-            keys, now = snapshot.keys, snapshot.reached(self._clock())
+            keys, now = snapshot.keys, snapshot.next(self._clock())
             # The first key signs at once: no cache can lack it, and there is no other key.
             active_at = now + (lead if keys else 0.0)
             if not wanted(keys):
