@@ -1,4 +1,4 @@
-"""uvicorn that stops without losing a request; for an ASGI app with an authorization server in it.
+"""uvicorn that serves what is on its way when it stops; for an app with an authorization server.
 
 DrainingServer(uvicorn.Config(app), on_stop=server.begin_stop).run()
 """

@@ -1,4 +1,4 @@
-"""uvicorn, but stopping loses no request.
+"""uvicorn, but requests that are on their way when it stops are served.
 
 uvicorn closes idle connections at once, though a request may be on its way on them, and forgets
 the connections that the kernel has accepted and uvicorn has not. Knows no endpoint.
