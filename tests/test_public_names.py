@@ -308,6 +308,7 @@ NAMES: dict[str, list[str]] = {
         "sign",
         "trusted",
     ],
+    "bearerguard.uvicorn": ["DrainingServer"],
     "bearerguard.wsgi": [
         "BearerMiddleware",
         "Environ",

@@ -1,20 +1,13 @@
 """uvicorn for an ASGI app in front of which a bearerguard server stands.
 
-For five seconds after SIGTERM readiness is 503 and responses close their connections; then hardly
-a connection is open that uvicorn could close while a request is on its way.
+uvicorn's own stop closes idle connections while a request may be on its way, and forgets those that
+wait to be accepted.
 """
-
-import asyncio
 
 import uvicorn
 from app import app, port, server  # yours
 
+from bearerguard.uvicorn import DrainingServer
 
-class Server(uvicorn.Server):
-    async def shutdown(self, sockets=None):
-        server.begin_stop()
-        await asyncio.sleep(5)  # uvicorn's keep-alive timeout
-        await super().shutdown(sockets)
-
-
-Server(uvicorn.Config(app, port=port, access_log=False)).run()
+config = uvicorn.Config(app, port=port, access_log=False)
+DrainingServer(config, on_stop=server.begin_stop).run()

@@ -50,7 +50,11 @@ class _NoResponseError(Exception):
 
 
 class Client(threading.Thread):
-    """Redeems its codes, then refreshes, until connections are refused; `pause` is in seconds."""
+    """Redeems its codes, then refreshes, until connections are refused; `pause` is in seconds.
+
+    With `leaves`, it opens no connection after one that was closed with its response since the
+    signal: so do clients behind a load balancer that has noticed that readiness is 503.
+    """
 
     def __init__(
         self,
@@ -60,6 +64,7 @@ class Client(threading.Thread):
         *,
         keeps: bool,
         pause: float,
+        leaves: bool,
     ) -> None:
         super().__init__(daemon=True)
         address = urlsplit(url)
@@ -69,6 +74,7 @@ class Client(threading.Thread):
         self._token = ""
         self._keeps = keeps
         self._pause = pause
+        self._leaves = leaves
         self._connection: socket.socket | None = None
         self.stopping = threading.Event()
         self.seen = Outcomes()
@@ -88,7 +94,7 @@ class Client(threading.Thread):
         is_kept = self._is_kept()
         try:
             connection = self._connection or socket.create_connection(self._address, _TIMEOUT)
-        except ConnectionRefusedError:
+        except (ConnectionRefusedError, ConnectionResetError):  # while it connects: nothing is sent
             self.seen.refused += 1
             return not self.stopping.is_set()
         self._connection = connection
@@ -111,7 +117,7 @@ class Client(threading.Thread):
             self.seen.responses += 1
         else:
             self.before += 1
-        return True
+        return is_open or not (self._leaves and self.stopping.is_set())
 
     def _fields(self) -> dict[str, str]:
         if not self._codes:

@@ -170,3 +170,18 @@ def test_readiness_is_503_and_requests_are_served_during_the_shutdown_delay(
         assert response.headers["connection"] == "close"
         assert _get(url, "/health/live") == 200
         assert running.wait_for_end(START_SECONDS) in (0, -signal.SIGTERM)
+
+
+def test_a_signal_ends_a_server_whose_workers_die_as_soon_as_they_start(tmp_path: Path) -> None:
+    code = """
+import logging, os
+from bearerguard.cli.server.workers import Workers
+logging.basicConfig(level=logging.INFO)
+Workers(2, lambda sockets, parent: os._exit(3), []).run()
+print("ended")
+"""
+    with program([sys.executable, "-c", code], cwd=tmp_path) as running:
+        running.wait_for_line(r"(worker \d+ ended with code 3 and is replaced)")
+        os.kill(running.pid, signal.SIGTERM)
+        assert running.wait_for_end(START_SECONDS) == 0
+        assert running.output.endswith("ended\n")

@@ -1,4 +1,4 @@
-"""uvicorn, but stopping loses no request.
+"""uvicorn, but requests that are on their way when it stops are served.
 
 uvicorn closes idle connections at once, though a request may be on its way on them, and forgets
 the connections that the kernel has accepted and uvicorn has not. Knows no endpoint.
@@ -15,7 +15,7 @@ from typing import Any
 from bearerguard.errors import ConfigurationError
 from bearerguard.runtime.extras import Extra
 
-with Extra("cli", needed_by="serve"):
+with Extra("cli", needed_by="uvicorn"):
     import uvicorn
 
 _TICK = 0.05
@@ -30,7 +30,11 @@ class DrainingServer(uvicorn.Server):
     3. A client may send one more request on each connection, until the keep-alive time is over.
     4. Running requests end.
 
-    With `parent`, a process id, it also stops when this process is no longer its parent.
+    Args:
+        config: uvicorn's.
+        on_stop: called when the stop begins, such as `AuthorizationServer.begin_stop`.
+        delay: seconds of the first step.
+        parent: the id of a process; it also stops when this is no longer its parent process.
     """
 
     def __init__(
