@@ -232,9 +232,10 @@ class KeyRing:
         values = signing_key.make(self._settings.signing.algorithm, self._sealer)
         with self._database.write() as connection:
             snapshot = self._read(connection)
-            keys, now = snapshot.keys, snapshot.next(self._clock())
+            keys, now = snapshot.keys, self._clock()
+            made = snapshot.next(now)
             # The first key signs at once: no cache can lack it, and there is no other key.
-            active_at = now + (lead if keys else 0.0)
+            active_at = snapshot.reached(now) + lead if keys and lead else made
             if not wanted(keys):
                 kid = keys[-1].kid
             else:
@@ -245,7 +246,7 @@ class KeyRing:
                 )
                 retires_at = active_at + longest + PUBLICATION_LEAD
                 rows.retire(connection, active_before=active_at, retires_at=retires_at)
-                rows.add(connection, created_at=now, active_at=active_at, **values)
+                rows.add(connection, created_at=made, active_at=active_at, **values)
         self._versions.forget()
         if kid == values["kid"]:
             self._audit.emit("key_made", kid=kid, algorithm=self._settings.signing.algorithm)
