@@ -348,7 +348,8 @@ def test_every_variable_that_a_command_reads_is_known() -> None:
     read = set(re.findall(r"BEARERGUARD_SERVER_[A-Z_]*[A-Z]", text))
     named = re.findall(r'_(?:option|seconds)\(\s*"([A-Z_]+)"', text)
     read |= {f"BEARERGUARD_SERVER_{name}" for name in named}
-    assert read | {"BEARERGUARD_SERVER_SECRET"} == VARIABLES
+    of_the_secret = {"BEARERGUARD_SERVER_SECRET", "BEARERGUARD_SERVER_SECRET_FILE"}
+    assert read | of_the_secret == VARIABLES
 
 
 def test_a_development_file_beside_a_secret_that_is_set_is_reported_as_unused(
