@@ -80,17 +80,18 @@ class _Commands(Group):
         if cmd_name not in _PLACES:
             return None
         module, name = _PLACES[cmd_name][0].rsplit(".", 1)
+        is_servers = module.startswith("server.")
         try:
             found = getattr(import_module(f"{__name__}.{module}"), name)
         except ConfigurationError as error:
-            found = _unusable(error)
+            found, is_servers = _unusable(error), False
         if not isinstance(found, typer.Typer):
             single = Application()
             single.command(cmd_name)(found)
             found = single
         command = get_command(found)
         command.name = cmd_name
-        if module.startswith("server."):
+        if is_servers:
             import_module(f"{__name__}.server.config_file").add_options(command)
         return command
 

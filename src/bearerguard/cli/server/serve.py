@@ -29,11 +29,12 @@ from bearerguard.runtime.extras import Extra
 from bearerguard.server import AuthorizationServer, Lifetimes, PeopleOptions, SigningKeys
 from bearerguard.server import settings as defaults
 from bearerguard.server.hosting.asgi import AsgiHost
-from bearerguard.server.hosting.draining import DrainingServer, listeners
 from bearerguard.stores import ThrottleStore
 
 with Extra("cli", needed_by="serve"):
     import uvicorn
+
+    from bearerguard.server.hosting.draining import DrainingServer, listeners
 
 _log = logging.getLogger("bearerguard.server")
 # Where Kubernetes' probes of readiness look by convention.
