@@ -31,10 +31,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[AuthorizationServer]:
     """The servers that `serve` would have run: it returns where it would begin to listen."""
     servers: list[AuthorizationServer] = []
 
-    def keep(
-        server: AuthorizationServer, _: object, __: object, sockets: list[socket.socket], **___: Any
-    ) -> None:
+    def keep(server: AuthorizationServer, *others: Any, **_: Any) -> None:
         servers.append(server)
+        sockets: list[socket.socket] = others[-1]
         for each in sockets:
             each.close()
 

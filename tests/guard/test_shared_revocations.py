@@ -117,13 +117,13 @@ def _is_outage(event: Event) -> bool:
 def test_a_list_that_is_no_longer_trusted_is_dead_and_not_absent(
     server: AuthorizationServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_: Any) -> Any:
+    def fail(*_: Any) -> Any:
         raise StoreUnavailable("down")
 
     with Guard(server.issuer(), revocations=Revocations(max_staleness=0.6)) as guard:
         assert guard.health()["revocations"]["status"] == "absent"
         guard.warm()
-        monkeypatch.setattr(server.database, "read", fail)
+        monkeypatch.setattr(server.database, "execute", fail)
         time.sleep(1.5)  # the follower, that reads twice a second, has noticed
         assert guard.health()["revocations"]["status"] == "dead"
     assert guard.health()["revocations"]["status"] == "absent"  # closed
