@@ -205,3 +205,14 @@ def test_TK_04_the_log_says_what_an_assertion_lacks(
     assert details["client_id"] == robot.client_id
     assert reason in {None, details["reason"]}
     assert text not in repr(dict(details))
+
+
+def test_an_assertion_serves_once_on_machines_whose_clocks_differ(
+    harness: Harness, robot: Registered
+) -> None:
+    text = assertion(harness, robot)
+    assert ask(harness, text).status == 200
+    harness.clock.now += 500
+    harness.server.prune()
+    harness.clock.now -= 500  # another machine's
+    assert ask(harness, text).error == (401, "invalid_client")

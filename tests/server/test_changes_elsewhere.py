@@ -295,3 +295,14 @@ def test_what_changed_while_a_request_read_it_is_not_kept_for_the_version_before
         assert client_id not in kept(harness)
     sql(harness, rename, "Third", client_id)
     assert clients.get(client_id).name == "Third"
+
+
+@pytest.mark.parametrize("skew", [-400, 400])
+def test_codes_that_are_ended_on_a_machine_with_another_clock_are_not_redeemed(
+    harness: Harness, skew: float
+) -> None:
+    code = harness.code()
+    harness.clock.now += skew
+    by_another_server(harness, lambda other: other.revoke_user(user_id="ada"))
+    harness.clock.now -= skew
+    assert harness.redeem(code).error == (400, "invalid_grant")

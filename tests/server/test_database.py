@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
+import traceback
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import column, select, table
 
+from bearerguard import ConfigurationError
 from bearerguard.server import StoreUnavailable
 from bearerguard.server.store import clients
 from bearerguard.server.store.connection import Connection
@@ -218,3 +220,10 @@ def test_an_error_of_the_caller_is_no_outage(database: Database) -> None:
         raise ValueError("its own")
     assert names(database) == []
     assert restored == []
+
+
+@pytest.mark.parametrize("password", ["hush[hush]", "hush[hush", "hush\uff1ahush", "hush/@:hush"])
+def test_no_error_quotes_the_password_of_a_url(password: str) -> None:
+    with pytest.raises((ConfigurationError, StoreUnavailable)) as raised:
+        Database(f"postgresql://ada:{password}@127.0.0.1:1/auth", connections=1)
+    assert "hush" not in "".join(traceback.format_exception(raised.value))

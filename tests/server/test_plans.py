@@ -153,7 +153,7 @@ OTHERS: dict[str, Callable[[Connection], object]] = {
     "is user": lambda c: clients.is_user(c, KEY),
     "grants of user": lambda c: grants.revoke_grants_of_user(c, KEY, 1.0),
     "grants to a client": lambda c: grants.revoke_grants_of_user(c, KEY, 1.0, KEY),
-    "end codes": lambda c: grants.end_codes_of_user(c, KEY, 1.0, KEY),
+    "end codes": lambda c: grants.end_codes_of_user(c, KEY, KEY),
     "longest life": keys.longest_access_lifetime,
     "remove client": lambda c: clients.remove(c, KEY),
     "expired sessions": lambda c: people.remove_expired(c, people.sessions.c.expires_at, 1.0),

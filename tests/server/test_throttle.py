@@ -135,6 +135,21 @@ def attempts(url: str, count: int, admitted: Any) -> None:
         admitted.put(sum(store.charge(charges) == 0 for charges in ways for _ in range(2)))
 
 
+@pytest.mark.parametrize("url", ["sqlite", "postgresql"], indirect=True)
+def test_machines_whose_clocks_differ_by_minutes_exceed_no_limit_together(url: str) -> None:
+    database = Database(url, connections=2)
+    migrate(database)
+    now = 1_700_000_000.0
+    ahead, behind = (
+        DatabaseThrottle(database, lambda: now + 400),
+        DatabaseThrottle(database, lambda: now),
+    )
+    quick = Charge("a", RateLimit(attempts=5, interval=20.0))
+    made = [each.charge([quick]) for _ in range(50) for each in (ahead, behind)]
+    database.close()
+    assert made.count(0) == 5
+
+
 def test_processes_that_try_at_the_same_time_exceed_no_limit(url: str) -> None:
     with opened(url):
         pass  # the tables are made

@@ -157,7 +157,7 @@ class Revocations:
         with self._database.write() as connection:
             now = self._clock()
             found, until = rows.revoke_grants_of_user(connection, user_id, now, client_id)
-            rows.end_codes_of_user(connection, user_id, now, client_id)
+            rows.end_codes_of_user(connection, user_id, client_id)
             named: list[tuple[Kind, str]] = [("sid", grant_id) for grant_id in found]
             if client_id is None:
                 named.append(("sub", user_id))

@@ -25,6 +25,9 @@ from bearerguard.server.http.parameters import Parameters
 from bearerguard.server.settings import Settings
 
 _LEEWAY = 30.0
+# Seconds for which a used assertion is stored after its end: a machine whose clock is ahead must
+# not prune what one whose clock is behind still accepts.
+_SKEW = 600.0
 # Seconds. Used assertions are stored until they expire, so their lifetime is bounded.
 _MAX_LIFETIME = 3600.0
 _MAX_ID = 255
@@ -88,7 +91,8 @@ class PrivateKeyJwt:
             token.claims["jti"],
             jwt_claims.numeric_date(token.claims, "exp"),
         )
-        if self._registry.use_assertion(client.client_id, token_id, expires_at + _LEEWAY):
+        until = expires_at + _LEEWAY + _SKEW
+        if self._registry.use_assertion(client.client_id, token_id, until):
             return True
         return Rejected(REPLAYED, {"jti": token_id})
 

@@ -197,8 +197,10 @@ class AuthorizationCodeGrant:
 
 
 def _expired(code: Row, now: float) -> Exception:
+    # A revocation lets codes expire at 0.
+    expired_at = max(code.expires_at, code.created_at)
     return invalid_grant(
-        _UNUSABLE, "expired_code", user_id=code.user_id, seconds=int(now - code.expires_at)
+        _UNUSABLE, "expired_code", user_id=code.user_id, seconds=int(now - expired_at)
     )
 
 

@@ -53,6 +53,8 @@ PER_ADDRESS = RateLimit(attempts=50, interval=20)
 # The limit of an account from all addresses together, as a multiple of that from one address: one
 # attacker's address cannot use up the owner's attempts.
 _ADDRESSES = 3
+# Seconds by which the clocks of machines over one database may differ.
+_SKEW = 600.0
 # The limit that requests without a known address share, as a multiple of that of one address.
 _UNKNOWN_ADDRESS = 5
 
@@ -205,7 +207,8 @@ _GIVE_BACK = Prepared(
     update(login_attempts).where(_THIS).values(whole_at=_WHOLE_AT - bindparam("interval"))
 )
 # One statement decides, so that concurrent attempts cannot exceed the limit. A stored time beyond
-# the limit's span means that the clock was set back since. SQLite has the same clause.
+# the limit's span is of a machine whose clock is ahead, and counts; beyond what clocks may differ
+# by, it means that the clock was set back since. SQLite has the same clause.
 _NOW, _LATEST, _INTERVAL = (bindparam(name, type_=Double) for name in ("now", "latest", "interval"))
 _CHARGE = Prepared(
     postgresql.insert(login_attempts)
@@ -218,7 +221,7 @@ _CHARGE = Prepared(
             )
             + _INTERVAL
         },
-        where=(_WHOLE_AT <= _LATEST) | (_WHOLE_AT > _LATEST + _INTERVAL),
+        where=(_WHOLE_AT <= _LATEST) | (_WHOLE_AT > _LATEST + _INTERVAL + _SKEW),
     )
 )
 

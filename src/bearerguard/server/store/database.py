@@ -13,7 +13,6 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from sqlalchemy import Connection as AlchemyConnection
 from sqlalchemy import Executable
@@ -282,12 +281,20 @@ class Database:
 
 def is_file(url: object) -> bool:
     """Whether a URL names a database in a file, whose engine needs no server."""
-    return isinstance(url, str) and urlsplit(url).scheme.partition("+")[0] == "sqlite"
+    return _kind(url) == "sqlite"
+
+
+def _kind(url: object) -> str:
+    """Return which engine a URL names.
+
+    Not by `urlsplit`, whose errors quote the password.
+    """
+    scheme, found, _ = url.partition(":") if isinstance(url, str) else ("", "", "")
+    return scheme.partition("+")[0].strip().lower() if found else ""
 
 
 def _engine(url: object, *, create: bool, patient: bool) -> Engine:
-    scheme = urlsplit(url).scheme if isinstance(url, str) else ""
-    kind = scheme.partition("+")[0]
+    kind = _kind(url)
     if kind == "sqlite":
         return SqliteEngine(str(url), create=create)
     if kind in {"postgresql", "postgres"}:

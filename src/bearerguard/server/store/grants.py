@@ -169,16 +169,15 @@ def revoke_grants_of_user(
     return [row.grant_id for row in found], until
 
 
-def end_codes_of_user(
-    connection: Connection, user_id: str, now: float, client_id: str | None = None
-) -> None:
-    """Let the unredeemed codes of a user expire now: for one client, or for all."""
-    ending = update(codes).where(
-        codes.c.user_id == user_id, codes.c.redeemed_at.is_(None), codes.c.expires_at > now
-    )
+def end_codes_of_user(connection: Connection, user_id: str, client_id: str | None = None) -> None:
+    """Let the unredeemed codes of a user expire: for one client, or for all.
+
+    For machines whose clocks differ, too: the codes expire at 0, and not at this machine's time.
+    """
+    ending = update(codes).where(codes.c.user_id == user_id, codes.c.redeemed_at.is_(None))
     if client_id is not None:
         ending = ending.where(codes.c.client_id == client_id)
-    connection.execute(ending.values(expires_at=now))
+    connection.execute(ending.values(expires_at=0.0))
 
 
 # Refresh tokens
