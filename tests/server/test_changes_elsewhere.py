@@ -297,6 +297,31 @@ def test_what_changed_while_a_request_read_it_is_not_kept_for_the_version_before
     assert clients.get(client_id).name == "Third"
 
 
+def test_as_many_changes_after_a_restore_do_not_lead_to_the_same_version(harness: Harness) -> None:
+    restored = harness.store.run("SELECT name, version FROM changes")
+    found = set()
+    for number in range(3):
+        for name, version in restored:
+            values = {"name": name, "version": version}
+            harness.store.run("UPDATE changes SET version = :version WHERE name = :name", values)
+        harness.store.run(f"UPDATE clients SET name = 'new {number}'")
+        harness.store.run("UPDATE signing_keys SET algorithm = algorithm")
+        found |= set(harness.store.run("SELECT name, version FROM changes"))
+    assert len(found) == 6
+
+
+def test_a_change_by_a_connection_of_another_search_path_counts(harness: Harness) -> None:
+    is_sqlite = harness.store.engine_name == "sqlite"
+    ((before,),) = harness.store.run("SELECT version FROM changes WHERE name = 'clients'")
+    with harness.store.connection() as connection:
+        if not is_sqlite:
+            connection.exec_driver_sql("SET LOCAL search_path = ''")
+        schema = "main" if is_sqlite else "public"
+        connection.exec_driver_sql(f"UPDATE {schema}.clients SET name = 'new'")
+    ((after,),) = harness.store.run("SELECT version FROM changes WHERE name = 'clients'")
+    assert after > before
+
+
 @pytest.mark.parametrize("skew", [-400, 400])
 def test_codes_that_are_ended_on_a_machine_with_another_clock_are_not_redeemed(
     harness: Harness, skew: float

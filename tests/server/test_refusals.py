@@ -106,6 +106,15 @@ def reused(harness: Harness) -> Reply:
     return harness.refresh(first)
 
 
+def refresh_of_a_disabled_user(harness: Harness) -> Reply:
+    account = harness.server.users.add("eve", "a long enough password")
+    harness.user = type(harness.user)(account.user_id, "Eve", harness.clock())  # type: ignore[misc]
+    token = harness.tokens()["refresh_token"]
+    # The process that disabled the user has ended before it revoked the grants.
+    harness.store.run("UPDATE users SET disabled_at = 1")
+    return harness.refresh(token)
+
+
 def revoked_refresh_token(harness: Harness) -> Reply:
     token = harness.tokens()["refresh_token"]
     harness.server.revoke(token)
@@ -425,6 +434,9 @@ ROWS = {
     "expired code": Row(expired_code, TOKEN, "invalid_grant", "expired_code", {"seconds": 1}),
     "used code": Row(replayed_code, TOKEN, "invalid_grant", "code_replayed", {"user_id": "ada"}),
     "disabled user": Row(code_of_a_disabled_user, TOKEN, "invalid_grant", "user_disabled"),
+    "disabled user's refresh": Row(
+        refresh_of_a_disabled_user, TOKEN, "invalid_grant", "user_disabled"
+    ),
     "no verifier": Row(
         lambda s: s.redeem(s.code(), code_verifier=None),
         TOKEN,

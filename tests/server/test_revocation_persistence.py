@@ -15,7 +15,9 @@ import pytest
 
 from bearerguard import FetchFailed, Guard, Response, RevocationFailed, Revocations, TokenError
 from bearerguard.errors import IssuerUnavailable
+from bearerguard.guard.revocation.revocation_list import decode
 from bearerguard.runtime.flow import Fetch
+from bearerguard.runtime.shared_log import LogPage, ReadLog
 from bearerguard.server import Lifetimes
 from bearerguard.server.administration import Administration
 from bearerguard.server.hosting.revocation_store import DatabaseRevocationStore
@@ -212,6 +214,36 @@ def test_what_is_over_is_pruned_and_its_place_is_not_given_again(
     harness.server.revoke(token)
     assert _positions(harness) == [4]
     _until(lambda: not other.accepts(token))
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+def test_a_follower_misses_nothing_after_the_database_was_restored_from_a_backup(
+    harness: Harness, lost: int
+) -> None:
+    store = DatabaseRevocationStore(harness.server.database, ISSUER)
+    read = store.handlers()[ReadLog]
+
+    def values(page: LogPage) -> list[str]:
+        return [each.value for _, content in page.entries for each in decode(content)]
+
+    for user in ("ada", "ben", "eve"):
+        harness.server.revoke_user(user_id=user)
+    first = read(ReadLog(None))
+    assert values(first) == ["ada", "ben", "eve"]
+    position = first.entries[-1][0]
+    assert values(read(ReadLog(position))) == []
+    harness.store.run("DELETE FROM revocations WHERE position > :kept", {"kept": 3 - lost})
+    if harness.store.engine_name == "sqlite":
+        harness.store.run("UPDATE sqlite_sequence SET seq = :kept", {"kept": 3 - lost})
+    else:
+        harness.store.run(
+            "SELECT setval(pg_get_serial_sequence('revocations', 'position'), :kept)",
+            {"kept": 3 - lost},
+        )
+    harness.server.revoke_user(user_id="new")
+    again = read(ReadLog(position))
+    assert values(again) == [*["ada", "ben", "eve"][: 3 - lost], "new"]
+    assert values(read(ReadLog(again.entries[-1][0]))) == []
 
 
 def test_thousands_of_revocations_are_all_read(

@@ -129,6 +129,8 @@ class RefreshTokenGrant:
             )
         if row.revoked_at is not None:
             raise invalid_grant(_UNUSABLE, "revoked_grant", **found)
+        if row.user_is_disabled:
+            raise invalid_grant(_UNUSABLE, "user_disabled", **found)
         age = self._clock() - min(row.expires_at, row.granted_until)
         if age >= 0:
             raise invalid_grant(_UNUSABLE, "expired_refresh_token", seconds=int(age), **found)

@@ -20,10 +20,11 @@ from bearerguard.runtime.flow import AsyncHandlers, Handlers
 from bearerguard.runtime.messages import StoreFailed
 from bearerguard.runtime.shared_log import AppendLog, ListenLog, LogPage, ReadLog
 from bearerguard.server.store import revocations as rows
+from bearerguard.server.store.connection import Row
 from bearerguard.server.store.database import Database
 
 _PAGE = 1000
-# The identity of the log. It is always the same one: no entry is lost before it expires.
+# The identity of the log: it is always the same one.
 _MARK = b"the table revocations"
 
 
@@ -64,7 +65,7 @@ class DatabaseRevocationStore:
 
     def _read(self, effect: ReadLog) -> LogPage:
         try:
-            found = rows.after(self._database, int(effect.after or 0), _PAGE)
+            found = self._after(effect.after or "")
         except StoreUnavailable as error:
             raise StoreFailed(f"the server's database: {error}") from error
         entries: tuple[tuple[str, bytes], ...] = ()
@@ -74,8 +75,21 @@ class DatabaseRevocationStore:
                 Revocation(kind, issuer or self._issuer, value, before, end)
                 for _, kind, issuer, value, before, end in found
             )
-            entries = ((str(found[-1].position), encode(revoked)),)
+            entries = ((_position(found[-1]), encode(revoked)),)
         return LogPage(_MARK, entries, intact=True, more=len(found) == _PAGE)
+
+    def _after(self, position: str) -> list[Row]:
+        """Return the entries after one; all from the beginning, if the log does not have that one.
+
+        It was removed when it expired. Or the database was restored from a backup, or has failed
+        over to a standby that lacked it: then positions are assigned again.
+        """
+        number = int(position.partition(" ")[0] or 0)
+        if number:
+            found = rows.after(self._database, number - 1, _PAGE + 1)
+            if found and _position(found[0]) == position:
+                return found[1:]
+        return rows.after(self._database, 0, _PAGE)
 
     def _append(self, effect: AppendLog) -> None:
         entries = [
@@ -94,6 +108,10 @@ class DatabaseRevocationStore:
                 rows.add(connection, entries)
         except StoreUnavailable as error:
             raise StoreFailed(f"the server's database: {error}") from error
+
+
+def _position(row: Row) -> str:
+    return f"{row.position} {row.kind} {row.value}"
 
 
 def _wait(effect: ListenLog) -> tuple[bytes, ...]:

@@ -205,6 +205,10 @@ _FIND_REFRESH_TOKEN = Prepared(
         grants.c.revoked_at,
         grants.c.expires_at.label("granted_until"),
         grants.c.generation.label("last_generation"),
+        # Disabling a user revokes the grants in a second transaction, which may have failed.
+        exists()
+        .where(users.c.user_id == grants.c.user_id, users.c.disabled_at.is_not(None))
+        .label("user_is_disabled"),
     )
     .join(grants, grants.c.grant_id == refresh_tokens.c.grant_id)
     .join(clients, clients.c.client_id == grants.c.client_id)
@@ -255,8 +259,8 @@ def add_refresh_token(connection: Connection, **values: Unpack[RefreshTokenRow])
 def find_refresh_token(connection: Executes, *digests: str) -> Row | None:
     """Return the row of a refresh token, joined with its grant.
 
-    The grant's expiry is `granted_until`; its last generation is `last_generation`. Returns None
-    if there is no such token, or if its client was removed.
+    The grant's expiry is `granted_until`; its last generation is `last_generation`. There is
+    `user_is_disabled`, too. Returns None if there is no such token, or if its client was removed.
     """
     return _first(connection, _FIND_REFRESH_TOKEN, digests)
 
