@@ -136,6 +136,10 @@ def test_an_option_wins_over_a_variable_and_a_variable_over_the_file(
         (f'secret = "{SECRET}"', "set BEARERGUARD_SERVER_SECRET, or name a file with secret-file"),
         (f'revocations-secret = "{SECRET}"', "set BEARERGUARD_SERVER_REVOCATIONS_SECRET"),
         (
+            'store = "postgresql://auth:hunter[22@db.example.com/auth"',
+            "`chmod 600` the file, or set BEARERGUARD_SERVER_STORE",
+        ),
+        (
             'store = "postgresql://auth:hunter22@db.example.com/auth"',
             "`chmod 600` the file, or set BEARERGUARD_SERVER_STORE",
         ),

@@ -189,8 +189,8 @@ _KINDS: dict[Any, tuple[type | tuple[type, ...], str]] = {
 def _has_password(text: str) -> bool:
     try:
         parts = urlsplit(text)
-    except ValueError:  # the option's own check explains it
-        return False
+    except ValueError:  # a password may have brackets that are not encoded
+        return "@" in text
     return bool(parts.password) or "password" in parse_qs(parts.query)
 
 
