@@ -11,7 +11,7 @@ import pytest
 from bearerguard.errors import AccountError, ConfigurationError, PasswordRejected, PasswordsBusy
 from bearerguard.server.audit import Audit
 from bearerguard.server.login.accounts import Accounts
-from bearerguard.server.login.passwords import Passwords
+from bearerguard.server.login.passwords import Passwords, Verdict
 from tests.server.people.harness import CHEAP, PASSWORD, PeopleHarness
 
 
@@ -155,3 +155,24 @@ def test_passwords_are_checked_in_a_forked_child_too() -> None:
             os._exit(0 if right else 1)
     _, status = os.waitpid(child, 0)
     assert status == 0
+
+
+@pytest.mark.parametrize("change", ["password", "disabled"])
+def test_a_login_that_a_change_of_the_user_overtakes_begins_no_session(
+    harness: PeopleHarness, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    accounts = harness.people.accounts
+    check = Passwords.check
+
+    def overtaken(self: Passwords, stored: str | None, password: str) -> Verdict:
+        verdict = check(self, stored, password)
+        if change == "password":
+            accounts.set_password("ada", "another long password")
+        else:
+            accounts.disable("ada")
+        return verdict
+
+    visitor = harness.visitor()
+    monkeypatch.setattr(Passwords, "check", overtaken)
+    assert visitor.sign_in("ada", PASSWORD).status == 403
+    assert harness.rows("sessions") == []

@@ -150,7 +150,12 @@ class Accounts:
         return self._change(normalized(login), "user_enabled", disabled_at=None)
 
     def check(self, login: str, password: str) -> Account | None:
-        """Return the account of a login name and password.
+        """Return the account of a login name and password; see `checked`."""
+        checked = self.checked(login, password)
+        return None if checked is None else checked[0]
+
+    def checked(self, login: str, password: str) -> tuple[Account, str] | None:
+        """Return the account of a login name and password, and the password's stored hash.
 
         Returns None if the name is unknown, the password is wrong or the account is disabled. An
         unknown name takes as long as a wrong password.
@@ -166,7 +171,7 @@ class Accounts:
             return None
         if verdict.renewed is not None:
             self._renew(row.user_id, stored, verdict.renewed)
-        return _account(row)
+        return _account(row), verdict.renewed or row.password_hash
 
     def _renew(self, user_id: str, old: str | None, new: str) -> None:
         # Replace only the hash that was checked: the password may have changed since.

@@ -155,21 +155,24 @@ class LoginEndpoint:
                 retry_after=wait,
             )
         try:
-            account = self._accounts.check(login, password)
+            checked = self._accounts.checked(login, password)
         except PasswordsBusy:
             # Otherwise an attacker who keeps the server busy would use up the limits of others.
             self._throttle.take_back(attempt)
             return self._form(
                 request, pending, 503, "login.busy", username, retry_after=BUSY_SECONDS
             )
-        if account is None:
+        session = (
+            None
+            if checked is None
+            else self._sessions.begin(request, checked[0].user_id, checked[1])
+        )
+        if checked is None or session is None:
             self._report("login_failed", login, address)
             return self._form(request, pending, 403, "login.wrong", username, invalid=True)
+        account, _ = checked
         self._throttle.forgive(attempt)
-        cookies = (
-            self._sessions.begin(request, account.user_id),
-            self._known_browsers.remember(login, browser),
-        )
+        cookies = (session, self._known_browsers.remember(login, browser))
         self._audit.emit("login_succeeded", user_id=account.user_id, address=address or None)
         after = f"{_AUTHORIZE}?{pending.query}" if pending.ticket else LOGIN
         return see_other(self._base + after, *cookies)

@@ -38,6 +38,13 @@ _FIND = Prepared(
     )
 )
 _ADD = prepared_insert(sessions)
+_STANDS = Prepared(
+    select(users.c.user_id).where(
+        users.c.user_id == bindparam("user"),
+        users.c.password_hash == bindparam("hash"),
+        users.c.disabled_at.is_(None),
+    )
+)
 _REMOVE = Prepared(delete(sessions).where(sessions.c.digest == bindparam("session")))
 
 
@@ -84,11 +91,22 @@ class Sessions:
                 return SignedIn(found.user_id, found.name, found.signed_in_at)
         return None
 
-    def begin(self, request: Request, user_id: str) -> tuple[str, str]:
-        """Begin a session and end the browser's earlier one; return the Set-Cookie field."""
+    def begin(
+        self, request: Request, user_id: str, password_hash: str | None = None
+    ) -> tuple[str, str] | None:
+        """Begin a session and end the browser's earlier one; return the Set-Cookie field.
+
+        Returns None if the user was disabled, or got another password, since `password_hash` was
+        checked: the sessions have ended by that, and this one would remain.
+        """
         token = secrets.token_urlsafe(32)
         now = self._clock()
         with self._database.write(concurrent=True) as connection:
+            # A change of the user runs alone: it is seen here, or ends this session.
+            if password_hash is not None:
+                values = {"user": user_id, "hash": password_hash}
+                if connection.execute(_STANDS, values).first() is None:
+                    return None
             self._remove(connection, request)
             remove_expired(connection, sessions.c.expires_at, now)
             connection.execute(
