@@ -14,6 +14,8 @@ _TABLES = {
     "client_origins": "clients",
     "signing_keys": "keys",
 }
+# Not counted: after a backup is restored, a number must not mean another content than before.
+_RANDOM = {"sqlite": "random()", "postgresql": "floor(random() * 9007199254740992)::bigint"}
 _EVENTS = ("INSERT", "UPDATE", "DELETE")
 
 
@@ -42,14 +44,15 @@ def _add_triggers_of_sqlite() -> None:
         for event in _EVENTS:
             op.execute(
                 f"CREATE TRIGGER changes_{table}_{event.lower()} AFTER {event} ON {table} BEGIN"  # noqa: S608
-                f" UPDATE changes SET version = version + 1 WHERE name = '{name}'; END"
+                f" UPDATE changes SET version = {_RANDOM['sqlite']} WHERE name = '{name}'; END"
             )
 
 
 def _add_triggers_of_postgresql() -> None:
     op.execute(
         "CREATE FUNCTION bearerguard_changed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-        " UPDATE changes SET version = version + 1 WHERE name = TG_ARGV[0]; RETURN NULL; END $$"
+        f" UPDATE changes SET version = {_RANDOM['postgresql']} WHERE name = TG_ARGV[0];"  # noqa: S608
+        " RETURN NULL; END $$"
     )
     for table, name in _TABLES.items():
         op.execute(
