@@ -50,8 +50,8 @@ def _add_triggers_of_sqlite() -> None:
 
 def _add_triggers_of_postgresql() -> None:
     op.execute(
-        "CREATE FUNCTION bearerguard_changed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-        f" UPDATE changes SET version = {_RANDOM['postgresql']} WHERE name = TG_ARGV[0];"  # noqa: S608
+        "CREATE FUNCTION bearerguard_changed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"  # noqa: S608
+        f" UPDATE changes SET version = {_RANDOM['postgresql']} WHERE name = TG_ARGV[0];"
         " RETURN NULL; END $$"
     )
     for table, name in _TABLES.items():
