@@ -319,7 +319,7 @@ def test_a_change_by_a_connection_of_another_search_path_counts(harness: Harness
         schema = "main" if is_sqlite else "public"
         connection.exec_driver_sql(f"UPDATE {schema}.clients SET name = 'new'")
     ((after,),) = harness.store.run("SELECT version FROM changes WHERE name = 'clients'")
-    assert after > before
+    assert after != before
 
 
 @pytest.mark.parametrize("skew", [-400, 400])

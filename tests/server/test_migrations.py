@@ -224,7 +224,7 @@ def test_each_change_by_sql_alone_makes_a_new_version(harness: Harness, table: s
         harness.store.run(statement)
         seen.append(version())
     assert seen[1] == seen[0]
-    assert seen[1:] == sorted(set(seen[1:])), "each change counts"
+    assert len(set(seen[1:])) == len(seen[1:]), "each change makes another version"
 
 
 START = """

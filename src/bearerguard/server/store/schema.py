@@ -242,7 +242,7 @@ upkeep: Table = Table(
 )
 
 # The versions of what processes keep in memory: "clients", with their secrets and origins, and
-# "keys". Triggers of the tables count every change, whoever makes it.
+# "keys". Triggers of the tables change them with every change, whoever makes it.
 changes: Table = Table(
     "changes",
     metadata,

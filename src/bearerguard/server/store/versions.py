@@ -1,6 +1,7 @@
 """The versions of what processes keep in memory, so that a change is seen at once in all of them.
 
-Triggers of the tables count every change, also one by a process of another version, or by hand.
+Triggers of the tables give a new random number to every change, also to one by a process of another
+version, by hand, or after a backup was restored.
 """
 
 from __future__ import annotations

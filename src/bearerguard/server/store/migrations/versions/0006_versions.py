@@ -14,10 +14,9 @@ _TABLES = {
     "client_origins": "clients",
     "signing_keys": "keys",
 }
+# Not counted: after a backup is restored, a number must not mean another content than before.
+_RANDOM = {"sqlite": "random()", "postgresql": "floor(random() * 9007199254740992)::bigint"}
 _EVENTS = ("INSERT", "UPDATE", "DELETE")
-# Each change adds a random number: after a restore from a backup, or a failover to a standby that
-# lacked changes, other changes must not lead to a version that a process knows.
-_MOST = 1_000_000
 
 
 def upgrade() -> None:
@@ -45,18 +44,17 @@ def _add_triggers_of_sqlite() -> None:
         for event in _EVENTS:
             op.execute(
                 f"CREATE TRIGGER changes_{table}_{event.lower()} AFTER {event} ON {table} BEGIN"  # noqa: S608
-                f" UPDATE changes SET version = version + 1 + abs(random() % {_MOST})"
-                f" WHERE name = '{name}'; END"
+                f" UPDATE changes SET version = {_RANDOM['sqlite']} WHERE name = '{name}'; END"
             )
 
 
 def _add_triggers_of_postgresql() -> None:
-    # Of the table's schema: a restore, or an administrator, may have another search path.
+    # In the table's schema: a restore, or an administrator, may have another search path.
     op.execute(
-        "CREATE FUNCTION bearerguard_changed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"  # noqa: S608 - our names
-        " EXECUTE format('UPDATE %I.changes SET version = version + 1"
-        f" + floor(random() * {_MOST})::bigint WHERE name = $1', TG_TABLE_SCHEMA)"
-        " USING TG_ARGV[0]; RETURN NULL; END $$"
+        "CREATE FUNCTION bearerguard_changed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"  # noqa: S608
+        " EXECUTE format('UPDATE %I.changes SET version = "
+        f"{_RANDOM['postgresql']} WHERE name = $1', TG_TABLE_SCHEMA) USING TG_ARGV[0];"
+        " RETURN NULL; END $$"
     )
     for table, name in _TABLES.items():
         op.execute(
