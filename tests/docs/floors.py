@@ -21,7 +21,7 @@ _SAYS = {
     "asgi": "adapters, without third-party imports; shared stores; logout",
     "middleware": "what adapters share: admission, refusals, expiry headers",
     "guard": "the three roles, blind to each other",
-    "transports": "the only sockets: HTTP, Redis",
+    "transports": "the sockets: HTTP, Redis; PostgreSQL is server/store's",
     "protocol": "the RFCs as pure functions: no clock, no I/O",
     "runtime": "flows and their drivers, single flight, messages, sealing",
     "principal": "who is calling",

@@ -13,7 +13,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """A limit of login attempts.
+    """How many attempts may be made for one key, and how fast the limit recovers.
 
     Attributes:
         attempts: how many attempts may be made in a burst.

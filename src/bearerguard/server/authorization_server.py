@@ -45,7 +45,8 @@ _LIFETIMES, _SIGNING = Lifetimes(), SigningKeys()
 # More threads make a server on SQLite slower: they take turns to write, and share Python's lock. On
 # PostgreSQL they wait for its responses.
 _THREADS, _THREADS_OF_FILE = 8, 4
-# For threads of the app that call the server.
+# Connections for others than requests under ASGI: threads of the app that call the server, upkeep,
+# and guards in this process that read the revocation log.
 _SPARE_CONNECTIONS = 4
 
 

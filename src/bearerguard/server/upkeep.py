@@ -1,8 +1,8 @@
 """Upkeep once a minute: removes expired rows and rotates keys.
 
 A request that comes after the interval starts it, and a thread of its own does the work, so that no
-request waits. It holds the write lock for moments only, with pauses in which others write. One
-process at a time removes rows.
+request waits. Rows are removed in short transactions, with pauses in which requests write: SQLite
+has one writer at a time. One process at a time removes rows.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from bearerguard.server.store.pruning import (
 from bearerguard.server.tokens.key_ring import KeyRing
 
 _INTERVAL = 60.0
-# Seconds for which the write lock is held at once, and how many times as long it is free after
-# that: others wait for it by polling, in no order.
+# Seconds that one slice should take, and how many times as long the pause after it is: most of the
+# time, requests can write to SQLite.
 _HOLD, _REST = 0.01, 8.0
 _SHORTEST_REST = 0.01
 _FEWEST, _FIRST, _MOST = 20, 100, 1000
@@ -98,7 +98,9 @@ class Upkeep:
 
     def prune(self) -> int:
         """Remove expired rows now; return how many."""
-        return sum(self._prune(kind, time.sleep) for kind in KINDS.values()) + self._retire()
+        removed = sum(self._prune(kind, time.sleep) for kind in KINDS.values())
+        self._retire()
+        return removed
 
     def finish_removals(self) -> None:
         """Remove the rows of removed clients; after an error the next upkeep does it."""
@@ -152,7 +154,7 @@ class Upkeep:
         with self._database.read() as connection:
             return kind(connection, self._clock(), self._settings.lifetimes.refresh_grace, most)
 
-    def _retire(self) -> int:
+    def _retire(self) -> None:
         """Remove the keys that are no longer published."""
         with self._database.read() as connection:
             any_retired = key_rows.is_any_retired(connection, self._clock())
@@ -161,7 +163,6 @@ class Upkeep:
                 retired = key_rows.remove_retired(connection, self._clock())
             for kid in retired:
                 self._audit.emit("key_retired", kid=kid)
-        return 0
 
     def _failed(self, error: Exception) -> None:
         self._audit.emit("upkeep_failed", cause=str(error))

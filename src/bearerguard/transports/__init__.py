@@ -1,1 +1,4 @@
-"""The only sockets: handlers of the effects that use the network."""
+"""Handlers of the effects that use the network: HTTP and Redis.
+
+PostgreSQL is not an effect: `server/store` talks to it.
+"""

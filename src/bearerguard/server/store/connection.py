@@ -24,7 +24,7 @@ WRITE_LOCK, LOG_LOCK = 0x6265617265720001, 0x6265617265720002
 
 
 def is_storable(text: str) -> bool:
-    """Whether a text can be in a row: PostgreSQL has none with NUL, and refuses to look for it."""
+    """Whether a row can contain a text: PostgreSQL refuses NUL, in a query too."""
     return "\0" not in text
 
 
@@ -208,7 +208,7 @@ class Connection:
             self.run(f"SELECT pg_advisory_xact_lock({LOG_LOCK})")
 
     def run(self, sql: str, arguments: Sequence[Any] = ()) -> Result:
-        """Run SQL as it is written, in the engine's own words."""
+        """Run SQL text that was written for this engine."""
         cursor = self.driver.cursor()
         # Without arguments, PostgreSQL allows several statements and any percent sign.
         cursor.execute(sql, arguments) if arguments else cursor.execute(sql)

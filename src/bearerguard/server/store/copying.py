@@ -42,8 +42,8 @@ _OTHERS = (
 # Errors by which a database refuses a value, not a connection (PEP 249).
 _REFUSALS = frozenset({"DataError", "IntegrityError"})
 
-# In an order in which each table follows those that it refers to. Each database counts its own
-# changes, and its servers take their own turns.
+# In an order in which each table follows those that it refers to. Two tables are left out, because
+# each database has its own: the versions of changes, and which process prunes.
 _TABLES = tuple(each for each in users.metadata.sorted_tables if each not in {changes, upkeep})
 
 

@@ -1,6 +1,6 @@
 """The database of a server: connections, and transactions that read or write.
 
-Knows no engine's own ways, which are in `sqlite` and `postgresql`.
+What only one engine needs is in `sqlite` or `postgresql`, behind the interface of `engine`.
 """
 
 from __future__ import annotations
@@ -48,12 +48,13 @@ class Database:
         url: `sqlite:///auth.db`, or `postgresql://user:password@host/database`.
         connections: how many threads may use it at once.
         create: whether to create a database, or its tables, if they do not exist.
-        patient: whether a database's server that cannot be reached is no error yet.
+        patient: whether to open the database even if its server cannot be reached now; each use
+            raises `StoreUnavailable` until it can.
 
     Raises:
         ConfigurationError: the URL is not valid, or the database is not one of this package. It is
             left unchanged.
-        StoreUnavailable: the database's server cannot be reached.
+        StoreUnavailable: the database's server cannot be reached, and `patient` is false.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Database:
 
     @property
     def engine(self) -> Engine:
-        """What is special about the engine."""
+        """The engine: SQLite or PostgreSQL."""
         return self._engine
 
     @property
@@ -138,7 +139,7 @@ class Database:
     def prepare(self, preparation: Callable[[], None]) -> None:
         """Call `preparation` now, or before the next use until it has succeeded.
 
-        Later is only for a database with a server, which cannot be reached now.
+        It is called later only if the database has a server that cannot be reached now.
         """
         # An empty database fails once, and that is no outage.
         restored, self.on_restored = self.on_restored, None

@@ -23,7 +23,9 @@ _VERSION: Select[Any] = select(column("version_num")).select_from(table("alembic
 
 
 def migrate(database: Database) -> str | None:
-    """Run the missing migrations; return the revision before, None if there was nothing to migrate.
+    """Run the missing migrations; return the revision before.
+
+    Returns None if there was nothing to migrate, or the database was empty.
 
     Raises:
         ConfigurationError: a later version has migrated the database.

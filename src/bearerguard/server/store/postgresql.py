@@ -28,7 +28,7 @@ from bearerguard.errors import ConfigurationError, StoreUnavailable
 from bearerguard.runtime.extras import Extra
 from bearerguard.runtime.process_lock import ProcessLock
 from bearerguard.server.store.connection import WRITE_LOCK
-from bearerguard.server.store.schema import metadata
+from bearerguard.server.store.schema import foreign_tables, is_ours
 
 with Extra("postgresql", needed_by="a postgresql:// store"):
     import psycopg
@@ -39,12 +39,11 @@ _STATEMENT_SECONDS = 10.0
 # Seconds after which the connection of a transaction that has not ended is cut: a paused server or
 # a broken network gives no error by itself.
 _CUT_SECONDS = 15.0
-# Seconds for connecting to each host, and until the next attempt after a failure: others get 503
-# at once meanwhile.
+# Seconds for connecting to each host, and after a failure until the next attempt: in between,
+# requests get 503 at once.
 _CONNECT_SECONDS, _PAUSE = 3.0, 0.5
 # Seconds after which the server ends the transaction of a client that has vanished.
 _IDLE_SECONDS = 30.0
-_OWN, _VERSION = "signing_keys", "alembic_version"
 # The SQLSTATEs of a server that does not write any more: it became a standby, or is stopping.
 _LOST = frozenset({"25006", "57P01", "57P02", "57P03", "57P05"})
 _FORBIDDEN = "42501"
@@ -55,7 +54,7 @@ _PARTS = {
     "port": re.compile(r"[\d,]*", re.ASCII),
     "dbname": re.compile(r"[^@:/\s]*"),
 }
-# These must keep an interrupted network from being noticed too late (seconds, milliseconds).
+# So that an interrupted network is noticed soon. In seconds; `tcp_user_timeout` is in milliseconds.
 _NETWORK = {
     "connect_timeout": f"{_CONNECT_SECONDS:.0f}",
     "keepalives_idle": "10",
@@ -73,10 +72,13 @@ class PostgresqlEngine:
             several hosts, of which the one that accepts writes is used, and any parameter of libpq,
             such as `sslmode=verify-full`.
         create: whether the tables may be created; the database must exist.
-        patient: whether a server that cannot be reached is no error; `prepare` checks it later.
+        patient: whether a server that cannot be reached now is no error; `prepare` checks the
+            database later.
 
     Raises:
-        ConfigurationError: the URL is not valid, or the database has tables of another application.
+        ConfigurationError: the URL is not valid, the server refuses the user, or the database has
+            tables of another application.
+        StoreUnavailable: the server cannot be reached, and `patient` is false.
     """
 
     dialect: Dialect = dialects.dialect()  # type: ignore[no-untyped-call]
@@ -122,15 +124,15 @@ class PostgresqlEngine:
                     " password and the database of the URL"
                 ) from error
             raise StoreUnavailable(f"{self.name} cannot be reached: {self.cause(error)}") from error
-        ours = {_OWN, _VERSION} <= tables
+        ours = is_ours(tables)
         if not ours and not self._create:
             raise ConfigurationError(
                 f"store=: {self.name} is no authorization server's database: name the server's"
             )
-        if not ours and (foreign := tables & {_VERSION, *metadata.tables}):
+        if not ours and (foreign := foreign_tables(tables)):
             raise ConfigurationError(
                 f"store=: {self.name} is the database of another application, whose tables"
-                f" {', '.join(sorted(foreign))} have the names of ours: name another database, or"
+                f" {', '.join(foreign)} have the names of ours: name another database, or"
                 " another schema by ?options=-csearch_path%3Dbearerguard"
             )
         self._checked = True

@@ -1,7 +1,7 @@
 """Pruning: removes expired and revoked rows in slices, each in one transaction.
 
-The rows of a slice are found by an index, without the write lock. Removing them takes the lock for
-a bounded number of rows, dependent rows included.
+The rows of a slice are found by an index, in a transaction that reads. The transaction that removes
+them has a bounded number of rows, dependent rows included, so that it keeps no request waiting.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ JSON text. The migrations in `migrations/versions` create exactly these tables (
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
+
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -249,3 +251,17 @@ changes: Table = Table(
     Column("name", String(32), primary_key=True),
     Column("version", BigInteger, nullable=False),
 )
+
+
+# Alembic's own table.
+_MIGRATIONS = "alembic_version"
+
+
+def is_ours(tables: AbstractSet[str]) -> bool:
+    """Whether a database with these tables is an authorization server's, of any version."""
+    return {"signing_keys", _MIGRATIONS} <= tables
+
+
+def foreign_tables(tables: AbstractSet[str]) -> list[str]:
+    """Return the tables, in order, whose names ours have, of a database that is not ours."""
+    return sorted(tables & {_MIGRATIONS, *metadata.tables})

@@ -24,15 +24,13 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import ArgumentError
 
 from bearerguard.errors import ConfigurationError, StoreUnavailable
-from bearerguard.server.store.schema import metadata
+from bearerguard.server.store.schema import foreign_tables, is_ours
 from bearerguard.server.store.turn import ENDINGS, Turn
 
 # Seconds for which a transaction waits for other writers; afterwards the response is 503.
 _BUSY_SECONDS = 20.0
 # SQLite's files beside the database; both exist while a connection is open.
 _COMPANIONS = ("-wal", "-shm")
-# Tables that the databases of all versions have.
-_OWN, _VERSION = "signing_keys", "alembic_version"
 
 _log = logging.getLogger("bearerguard.server")
 
@@ -291,17 +289,17 @@ def _begin(path: Path) -> None:
 def _check_content(path: Path, *, create: bool) -> None:
     """Raise `ConfigurationError` if a file is not a database of this package; change nothing."""
     tables = _tables(path)
-    if tables is None or {_OWN, _VERSION} <= tables:
+    if tables is None or is_ours(tables):
         return
     if not create:
         raise ConfigurationError(
             f"store=: {path} is no authorization server's database: name the server's"
         )
-    foreign = tables & {_VERSION, *metadata.tables}
+    foreign = foreign_tables(tables)
     if foreign:
         raise ConfigurationError(
             f"store=: {path} is the database of another application, whose tables"
-            f" {', '.join(sorted(foreign))} have the names of ours: name another file"
+            f" {', '.join(foreign)} have the names of ours: name another file"
         )
 
 

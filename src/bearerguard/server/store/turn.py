@@ -16,10 +16,12 @@ from pathlib import Path
 
 from bearerguard.runtime.process_lock import ProcessLock
 
-# Seconds between two attempts: at first, and at most. A transaction takes about half a millisecond.
+# Seconds between two attempts to take a lock: at first, and at most. A transaction takes about half
+# a millisecond.
 _SHORTEST, _LONGEST = 0.0001, 0.002
 # How the names of the lock files end.
 ENDINGS = ("-queue", "-turn")
+# The file descriptors while the files are closed.
 _NONE = (-1, -1)
 _turns: weakref.WeakSet[Turn] = weakref.WeakSet()
 
@@ -96,7 +98,7 @@ class Turn:
             self.close_now()
 
     def close_now(self) -> None:
-        """Close the files without waiting; only right after a fork, when nobody uses them."""
+        """Close the files without waiting; only in a child right after the fork, before any use."""
         closing, self._closing, self._files = self._closing, None, _NONE
         if closing is not None:
             closing()

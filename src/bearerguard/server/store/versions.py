@@ -50,7 +50,7 @@ class Versions:
         return known
 
     def forget(self) -> None:
-        """Read them again after a change of this request's own."""
+        """Let the next `current` read them again, after this request has changed something."""
         self._request.known = None
 
     @contextmanager
