@@ -34,7 +34,7 @@ from bearerguard.server.settings import (
     UnknownScopes,
     checked_resources,
 )
-from bearerguard.server.store.database import Database, is_file
+from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import HEAD, migrate
 
 if TYPE_CHECKING:
@@ -42,9 +42,7 @@ if TYPE_CHECKING:
     from bearerguard.server.hosting.embedding import EmbeddedIssuerOptions
 
 _LIFETIMES, _SIGNING = Lifetimes(), SigningKeys()
-# More threads make a server on SQLite slower: they take turns to write, and share Python's lock. On
-# PostgreSQL they wait for its responses.
-_THREADS, _THREADS_OF_FILE = 8, 4
+_THREADS = 8
 # Connections for others than requests under ASGI: threads of the app that call the server, upkeep,
 # and guards in this process that read the revocation log.
 _SPARE_CONNECTIONS = 4
@@ -72,9 +70,8 @@ class AuthorizationServer(ManagedServer):
             "ignore" leaves them out as long as one remains (RFC 6749 §3.3), "refuse" refuses
             the request. `openid` and `offline_access` beside others are never refused.
         insecure_allow_http: allow an issuer with plain http beyond loopback.
-        threads: how many requests are handled at once under ASGI; by default 8, and 4 on SQLite.
-            Half as many passwords are checked at once besides, by default 4; under WSGI, in the
-            web server's threads.
+        threads: how many requests are handled at once under ASGI. Half as many passwords are
+            checked at once besides; under WSGI, in the web server's threads.
         health_path: where `health` is served for probes, such as "/health"; "/live" below it
             responds without the database. Not served by default, since the path may be the API's.
         ready_path: another path of `health`, such as "/ready".
@@ -111,7 +108,7 @@ class AuthorizationServer(ManagedServer):
         accept_endpoint_audiences: bool = False,
         unknown_scopes: UnknownScopes = IGNORE,
         insecure_allow_http: bool = False,
-        threads: int | None = None,
+        threads: int = _THREADS,
         health_path: str | None = None,
         ready_path: str | None = None,
         on_event: Callable[[Event], None] | None = None,
@@ -119,7 +116,7 @@ class AuthorizationServer(ManagedServer):
         clock: Callable[[], float] = time.time,
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        if threads is not None and (not isinstance(threads, int) or threads < 1):
+        if not isinstance(threads, int) or threads < 1:
             raise ConfigurationError("threads=: at least one is needed")
         check_observers(observers)
         self.settings: Settings = Settings(
@@ -132,10 +129,8 @@ class AuthorizationServer(ManagedServer):
             unknown_scopes=unknown_scopes,
             insecure_allow_http=insecure_allow_http,
         )
-        login_threads = max(1, (threads or _THREADS) // 2)
-        if threads is None:
-            threads = _THREADS_OF_FILE if is_file(store) else _THREADS
         self._threads = threads
+        login_threads = max(1, threads // 2)
         connections = threads + login_threads + _SPARE_CONNECTIONS
         database = Database(store, connections=connections, patient=True)
         self.database: Database = database

@@ -280,11 +280,6 @@ class Database:
         self._engine.close()
 
 
-def is_file(url: object) -> bool:
-    """Whether a URL names a database in a file, whose engine needs no server."""
-    return _kind(url) == "sqlite"
-
-
 def _kind(url: object) -> str:
     """Return which engine a URL names.
 
