@@ -234,8 +234,8 @@ def test_a_resource_that_is_wrong_is_named(options: dict[str, Any]) -> None:
 def test_a_client_that_would_be_unsafe_is_not_registered(
     harness: Harness, options: dict[str, Any], named: str
 ) -> None:
-    name = options.pop("name", "Client")
     given = {"redirect_uris": [CALLBACK], **options}
+    name = given.pop("name", "Client")
     with pytest.raises(ConfigurationError) as refusal:
         harness.server.clients.add(name, **given)
     assert named in str(refusal.value)

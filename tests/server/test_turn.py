@@ -238,6 +238,7 @@ def test_lock_files_that_root_makes_are_the_databases_owners(path: Path) -> None
 # In a server
 
 
+@pytest.mark.sqlite_only
 def test_a_request_whose_turn_does_not_come_is_503_and_the_next_one_is_fine(
     harness: Harness,
 ) -> None:
@@ -256,6 +257,7 @@ def test_a_request_whose_turn_does_not_come_is_503_and_the_next_one_is_fine(
     assert len(harness.named("store_restored")) == 1
 
 
+@pytest.mark.sqlite_only
 def test_a_program_that_locks_the_database_by_itself_is_waited_for_in_what_is_left_of_the_time(
     harness: Harness,
 ) -> None:
