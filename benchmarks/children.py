@@ -22,6 +22,16 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**inherited, **(extra or {})}
 
 
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process, by force if it takes more than 10 seconds."""
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 def ask(module: str, *arguments: str, extra: Mapping[str, str] | None = None) -> Any:
     """Run a module of this package in a fresh interpreter; return the JSON it prints."""
     done = subprocess.run(

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.children import ROOT, environment
+from benchmarks.children import ROOT, end, environment
 
 START_SECONDS = 20
 CONNECTIONS = 16
@@ -78,12 +78,7 @@ def started(command: Sequence[str], port: int, jwks: Path) -> Iterator[Server]:
         _wait(port, process)
         yield Server(port)
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
 
 
 def free_port() -> int:

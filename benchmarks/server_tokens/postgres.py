@@ -19,6 +19,7 @@ from typing import Any
 
 import psycopg
 
+from benchmarks.children import end
 from benchmarks.serving import START_SECONDS, ServerError, free_port
 
 _USER = "postgres"
@@ -109,12 +110,7 @@ def started() -> Iterator[Cluster]:
             _wait(cluster, process, Path(folder, "log"))
             yield cluster
         finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process)
 
 
 def _wait(cluster: Cluster, process: subprocess.Popen[bytes], log: Path) -> None:

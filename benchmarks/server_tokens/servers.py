@@ -23,7 +23,7 @@ from typing import Any
 import httpx2
 
 from bearerguard.server import AuthorizationServer, SigningKeys
-from benchmarks.children import ROOT, ask, environment
+from benchmarks.children import ROOT, ask, end, environment
 from benchmarks.peers import left_out
 from benchmarks.server_tokens import postgres
 from benchmarks.server_tokens.flow import REDIRECT_URI, SCOPE, Credentials, Endpoints, Flow, Party
@@ -199,12 +199,7 @@ def _program(
     try:
         yield process
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
 
 
 def _running(starting: _Starting) -> Running:

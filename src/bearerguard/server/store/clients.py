@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import NotRequired, TypedDict, Unpack
 
 from sqlalchemy import bindparam, delete, insert, or_, select, update
-from sqlalchemy.dialects import postgresql
 
 from bearerguard.server.store.connection import (
     Connection,
@@ -14,6 +13,7 @@ from bearerguard.server.store.connection import (
     Prepared,
     Row,
     is_storable,
+    prepared_insert,
 )
 from bearerguard.server.store.schema import (
     REMOVED,
@@ -156,12 +156,7 @@ def is_origin(connection: Executes, origin: str) -> bool:
 # Assertions
 
 _IS_USED = Prepared(select(assertions.c.digest).where(assertions.c.digest == bindparam("digest")))
-# SQLite has the same clause.
-_USE = Prepared(
-    postgresql.insert(assertions)
-    .values(digest=bindparam("digest"), expires_at=bindparam("expires_at"))
-    .on_conflict_do_nothing()
-)
+_USE = prepared_insert(assertions, unless_known=True)
 
 
 def use_assertion(connection: Connection, digests: Sequence[str], expires_at: float) -> bool:

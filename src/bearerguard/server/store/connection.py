@@ -13,7 +13,8 @@ from operator import itemgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, final
 
-from sqlalchemy import Executable, Insert, Table, bindparam, insert
+from sqlalchemy import BindParameter, Executable, Insert, Table, bindparam, insert
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 
 Values: TypeAlias = Mapping[str, Any]
@@ -126,10 +127,16 @@ class Prepared:
         return found
 
 
-def prepared_insert(table: Table, *left_out: str) -> Prepared:
-    """Return the insertion of a row, with a parameter for each column that is not left out."""
+def prepared_insert(table: Table, *left_out: str, unless_known: bool = False) -> Prepared:
+    """Return the insertion of a row, with a parameter for each column that is not left out.
+
+    With `unless_known`, a row whose key the table has already is not inserted.
+    """
     columns = [column.name for column in table.columns if column.name not in left_out]
-    return Prepared(insert(table).values({name: bindparam(name) for name in columns}))
+    values: dict[str, BindParameter[Any]] = {name: bindparam(name) for name in columns}
+    if unless_known:  # SQLite has the same clause
+        return Prepared(postgresql.insert(table).values(values).on_conflict_do_nothing())
+    return Prepared(insert(table).values(values))
 
 
 def _compile(

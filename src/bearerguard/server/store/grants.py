@@ -19,7 +19,6 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql
 
 from bearerguard.server.store.connection import (
     Connection,
@@ -307,18 +306,7 @@ class AccessTokenRow(TypedDict):
 
 
 _ADD_ACCESS_TOKEN = prepared_insert(access_tokens, "revoked_at")
-# SQLite has the same clause.
-_KEEP_ACCESS_TOKEN = Prepared(
-    postgresql.insert(access_tokens)
-    .values(
-        {
-            column.name: bindparam(column.name)
-            for column in access_tokens.columns
-            if column.name != "revoked_at"
-        }
-    )
-    .on_conflict_do_nothing()
-)
+_KEEP_ACCESS_TOKEN = prepared_insert(access_tokens, "revoked_at", unless_known=True)
 _FIND_ACCESS_TOKEN = Prepared(
     select(access_tokens, grants.c.revoked_at.label("grant_revoked_at"))
     .join(grants, grants.c.grant_id == access_tokens.c.grant_id, isouter=True)
