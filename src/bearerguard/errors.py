@@ -6,11 +6,17 @@ BearerGuardError
 ├── ConfigurationError      the operator's, at start-up: names the option and the remedy
 ├── Refusal                 the request's: has a reason, an RFC 6750 error code and a status
 │   ├── CredentialsError    400 invalid_request: the Authorization field is malformed
-│   └── TokenError          401 invalid_token: the token is not valid
-│       └── TokenExpired    … because it expired
+│   ├── TokenError          401 invalid_token: the token is not valid
+│   │   └── TokenExpired    … because it expired
+│   ├── ProofError          401 invalid_dpop_proof: the DPoP proof is missing or not valid
+│   │   └── NonceRequired   … 401 use_dpop_nonce: it lacks a recent nonce of ours
+│   └── BodyTooLong         413: the body is too long to be read before the app reads it
 ├── IssuerUnavailable       ours or the issuer's, 503: the token could not be validated
 │   ├── RevocationsUnavailable  … because revocations could not be read
+│   ├── ReplaysUnavailable      … because the use of a DPoP proof could not be stored
+│   ├── StatusUnavailable       … because the issuer's status list could not be read
 │   └── ClaimCheckFailed        … because a check of the application failed
+├── StreamEnded             the token's that held a stream open: it expired or was revoked
 ├── RevocationFailed        the store's: it did not acknowledge a revocation
 ├── FetchFailed             a transport's: no usable response (defined in `runtime.messages`)
 ├── StoreFailed             a shared store's: no usable response (defined in `runtime.messages`)
@@ -76,6 +82,10 @@ INSUFFICIENT_SCOPE = Reason(
     "insufficient_scope",
     "The request needs a scope that the access token does not have",
 )
+INSUFFICIENT_USER_AUTHENTICATION = Reason(
+    "insufficient_user_authentication",
+    "The request needs a more recent or a stronger login",
+)
 REQUIREMENT_UNMET = Reason("requirement_unmet", "The access token does not allow this request")
 ISSUER_UNAVAILABLE = Reason(
     "issuer_unavailable", "The access token cannot be checked at the moment"
@@ -100,10 +110,54 @@ EXPIRED = Reason("expired", "The access token expired")
 SENDER_CONSTRAINED = Reason("sender_constrained")
 REFUSED_BY_CHECK = Reason("refused_by_check")
 CLAIM_CHECK_FAILED = Reason("claim_check_failed", ISSUER_UNAVAILABLE.description)
+REPLAYS_UNAVAILABLE = Reason(
+    "replays_unavailable", "The DPoP proof cannot be checked at the moment"
+)
 REVOKED = Reason("revoked", "The access token was revoked")
 LIVES_TOO_LONG = Reason("lives_too_long")
+BAD_STATUS = Reason("bad_status")
+STATUS_NOT_VALID = Reason("status_not_valid", "The access token is revoked or suspended")
+STATUS_UNAVAILABLE = Reason("status_unavailable", ISSUER_UNAVAILABLE.description)
 BAD_LOGOUT_TOKEN = Reason("bad_logout_token", "The logout token is invalid")
+OTHER_CALLER = Reason("other_caller", "The access token does not fit the open stream")
+BAD_TICKET = Reason("bad_ticket", "The ticket is not valid")
+ORIGIN_REFUSED = Reason("origin_refused", "Pages of this origin may not open a websocket")
+BAD_SECURITY_EVENT = Reason("bad_security_event", "The security event token is invalid")
+BAD_REVOCATION_REQUEST = Reason("bad_revocation_request", "The request is invalid")
 INACTIVE = Reason("inactive", "The access token is not active")
+
+# Tokens that are bound to a key of the sender (RFC 7800, RFC 9449)
+WRONG_KEY = Reason("wrong_key", "The access token is bound to another key")
+UNBOUND = Reason("unbound", "The access token must be bound to a key of its sender")
+NO_CERTIFICATE = Reason(
+    "no_certificate", "The access token is bound to a client certificate, and there is none"
+)
+WRONG_CERTIFICATE = Reason(
+    "wrong_certificate", "The access token is bound to another client certificate"
+)
+MISSING_PROOF = Reason("missing_proof", "This request must carry a DPoP proof")
+# One text for both, as for credentials.
+_UNREADABLE_PROOF = "The DPoP proof is malformed or repeated"
+MALFORMED_PROOF = Reason("malformed_proof", _UNREADABLE_PROOF)
+REPEATED_PROOF = Reason("repeated_proof", _UNREADABLE_PROOF)
+WRONG_PROOF_TYPE = Reason("wrong_proof_type", "The typ of the DPoP proof is not dpop+jwt")
+WRONG_PROOF_ALGORITHM = Reason(
+    "wrong_proof_algorithm", "The DPoP proof is signed by an algorithm that is not accepted"
+)
+BAD_PROOF_KEY = Reason("bad_proof_key", "The jwk of the DPoP proof is not usable")
+BAD_PROOF_SIGNATURE = Reason(
+    "bad_proof_signature", "The signature of the DPoP proof is not that of its jwk"
+)
+WRONG_PROOF_METHOD = Reason("wrong_proof_method", "The DPoP proof is for another method")
+WRONG_PROOF_TARGET = Reason("wrong_proof_target", "The DPoP proof is for another URL")
+UNTIMELY_PROOF = Reason("untimely_proof", "The DPoP proof is too old, or from the future")
+WRONG_PROOF_TOKEN = Reason("wrong_proof_token", "The DPoP proof is for another access token")
+WRONG_CONTENT_DIGEST = Reason(
+    "wrong_content_digest", "The DPoP proof is not for the body of this request"
+)
+REPLAYED_PROOF = Reason("replayed_proof", "The DPoP proof was used before")
+BODY_TOO_LONG = Reason("body_too_long", "The body of the request is too long")
+NONCE_REQUIRED = Reason("nonce_required", "The DPoP proof must have the nonce of this response")
 
 
 def quoted(evidence: object) -> str:
@@ -139,10 +193,18 @@ class Refusal(BearerGuardError):
 
 
 class CredentialsError(Refusal):
-    """The Authorization field cannot be read (RFC 6750 §3.1, invalid_request)."""
+    """The Authorization field cannot be read (RFC 6750 §3.1, invalid_request).
+
+    Attributes:
+        scheme: the scheme that is malformed, None where there may be several.
+    """
 
     status = 400
     error = "invalid_request"
+
+    def __init__(self, reason: Reason, remedy: str = "", *, scheme: str | None = None) -> None:
+        super().__init__(reason, remedy)
+        self.scheme = scheme
 
 
 class TokenError(Refusal):
@@ -151,6 +213,28 @@ class TokenError(Refusal):
 
 class TokenExpired(TokenError):
     """The token is genuine, but has expired."""
+
+
+class ProofError(Refusal):
+    """The DPoP proof of the request is missing or not valid (RFC 9449 §7.1).
+
+    An API answers 401, an authorization server 400 (§5).
+    """
+
+    error = "invalid_dpop_proof"
+
+
+class BodyTooLong(Refusal):
+    """The body is too long to be read before the app reads it (RFC 9110 §15.5.14)."""
+
+    status = 413
+    error = "invalid_request"
+
+
+class NonceRequired(ProofError):
+    """The DPoP proof lacks a recent nonce of this server, which the response has (§8, §9)."""
+
+    error = "use_dpop_nonce"
 
 
 class IssuerUnavailable(BearerGuardError):
@@ -184,6 +268,30 @@ class RevocationsUnavailable(IssuerUnavailable):
         )
 
 
+class ReplaysUnavailable(IssuerUnavailable):
+    """Whether the DPoP proof was used before could not be found out; the response is 503."""
+
+    reason: ClassVar[Reason] = REPLAYS_UNAVAILABLE
+
+    def __init__(self, retry_after: int, cause: str) -> None:
+        super().__init__(None, retry_after, cause)
+        self.args: tuple[Any, ...] = (
+            f"the replay store is unavailable: {cause}; retry in {retry_after} s",
+        )
+
+
+class StatusUnavailable(IssuerUnavailable):
+    """A status list could not be read, so the token may be revoked; the response is 503."""
+
+    reason: ClassVar[Reason] = STATUS_UNAVAILABLE
+
+    def __init__(self, issuer: str, retry_after: int, cause: str) -> None:
+        super().__init__(issuer, retry_after, cause)
+        self.args: tuple[Any, ...] = (
+            f"the status list is unavailable: {cause}; retry in {retry_after} s",
+        )
+
+
 class ClaimCheckFailed(IssuerUnavailable):
     """A check of the application's own (`Issuer(checks=)`) failed: the token is not accepted (503).
 
@@ -195,6 +303,20 @@ class ClaimCheckFailed(IssuerUnavailable):
     def __init__(self, issuer: str, cause: str) -> None:
         super().__init__(issuer, 1, cause)
         self.args: tuple[Any, ...] = (f"checks=: {cause}",)
+
+
+class StreamEnded(BearerGuardError, OSError):
+    """The stream was ended because its token expired or was revoked; nothing more can be sent.
+
+    An `OSError`, since frameworks take that for what it is to the app: the client's disconnect.
+
+    Attributes:
+        reason: why it was ended.
+    """
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(f"the stream was ended: {reason.description}")
+        self.reason = reason
 
 
 class RevocationFailed(BearerGuardError):

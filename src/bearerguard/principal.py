@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Hashable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from copy import copy
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 H = TypeVar("H", bound=Hashable)
+C = TypeVar("C", bound="Claims")
+P = TypeVar("P", bound="Principal")
 
 # Values are set by `__new__`, once: an `__init__` could be called again.
 _new = object.__new__
@@ -30,11 +33,7 @@ class Claims(Mapping[str, Any]):
 
     def __new__(cls, members: Mapping[str, Any] | None = None) -> Self:
         """Return the claims of a token, or a part of them, by their names."""
-        given = {} if members is None else members
-        claims, names = _new(cls), tuple(given)
-        _set_names(claims, shared(names) if len(names) <= _MAX_NAMES else names)
-        _set_values(claims, tuple(given.values()))
-        return claims
+        return claims_of(cls, {} if members is None else members)
 
     def __getitem__(self, name: str) -> Any:
         try:
@@ -69,6 +68,14 @@ class Claims(Mapping[str, Any]):
         return dict(zip(self._names, map(_thawed, self._values), strict=True))
 
 
+def claims_of(cls: type[C], members: Mapping[str, Any]) -> C:
+    """Return what calling the class returns, in less time."""
+    claims, names = _new(cls), tuple(members)
+    _set_names(claims, shared(names) if len(names) <= _MAX_NAMES else names)
+    _set_values(claims, tuple(members.values()))
+    return claims
+
+
 _set_names = Claims.__dict__["_names"].__set__
 _set_values = Claims.__dict__["_values"].__set__
 
@@ -100,6 +107,61 @@ def _thawed(value: Any) -> Any:
     return value
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Actor:
+    """Who acts for the subject of a token: a member `act` (RFC 8693 §4.1). Immutable, hashable.
+
+    Args:
+        claims: the members of the `act`.
+    """
+
+    claims: Claims
+
+    @property
+    def issuer(self) -> str | None:
+        """Who identifies the actor (`iss`); None for the issuer of the token."""
+        return self._text("iss")
+
+    @property
+    def subject(self) -> str | None:
+        """Who it is (`sub`)."""
+        return self._text("sub")
+
+    @property
+    def client_id(self) -> str | None:
+        """The client that it is, or that it uses (`client_id`)."""
+        return self._text("client_id")
+
+    @property
+    def actor(self) -> Actor | None:
+        """Who acted before it, None for the first; not for access control (RFC 8693 §4.1)."""
+        return _actor(self.claims)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready copy."""
+        before = self.actor
+        return {
+            "issuer": self.issuer,
+            "subject": self.subject,
+            "client_id": self.client_id,
+            "actor": None if before is None else before.to_dict(),
+        }
+
+    def __repr__(self) -> str:
+        """Show no value: a repr ends up in logs."""
+        return "Actor()"
+
+    def _text(self, name: str) -> str | None:
+        value = self.claims.get(name)
+        return value if isinstance(value, str) else None
+
+
+def _actor(claims: Claims) -> Actor | None:
+    """Return the actor that claims name, None without one; a malformed one is ignored."""
+    found = claims.get("act")
+    return Actor(found) if isinstance(found, Claims) else None
+
+
 @dataclass(frozen=True, slots=True, init=False, repr=False)
 class Principal:
     """Who is calling: the bearer of a validated token. A missing value is None.
@@ -120,6 +182,10 @@ class Principal:
         auth_time: when the user was authenticated, in Unix seconds.
         claims: all its claims.
 
+    Attributes:
+        effective_scopes: the scopes, and those that they imply by the guard's `implies=`. It is
+            what requirements are compared with; it takes no part in comparisons of principals.
+
     Raises:
         TypeError: a value is of another type; the message names the argument.
     """
@@ -135,6 +201,7 @@ class Principal:
     acr: str | None
     auth_time: float | None
     claims: Claims = field(hash=False)
+    effective_scopes: frozenset[str] = field(init=False, compare=False)
 
     def __new__(
         cls,
@@ -181,24 +248,37 @@ class Principal:
         auth_time: float | None,
         claims: Claims,
     ) -> Self:
-        """Return a principal without checking the types of its values, in a third of the time."""
-        principal = _new(cls)
-        _set_issuer(principal, issuer)
-        _set_subject(principal, subject)
-        _set_client_id(principal, client_id)
-        _set_scopes(principal, scopes)
-        _set_roles(principal, roles)
-        _set_token_id(principal, token_id)
-        _set_issued_at(principal, issued_at)
-        _set_expires_at(principal, expires_at)
-        _set_acr(principal, acr)
-        _set_auth_time(principal, auth_time)
-        _set_claims(principal, claims)
+        """Return a principal without checking the types of its values, in a fifth of the time."""
+        principal: Any = _new(_Unfrozen)
+        principal.issuer = issuer
+        principal.subject = subject
+        principal.client_id = client_id
+        principal.scopes = scopes
+        principal.roles = roles
+        principal.token_id = token_id
+        principal.issued_at = issued_at
+        principal.expires_at = expires_at
+        principal.acr = acr
+        principal.auth_time = auth_time
+        principal.claims = claims
+        principal.effective_scopes = scopes
+        if cls is not Principal:  # a subclass may have more members
+            return _copied(principal, cls)
+        principal.__class__ = cls
+        frozen: Self = principal
+        return frozen
+
+    def with_effective_scopes(self, scopes: frozenset[str]) -> Self:
+        """Return this principal with the scopes that its own ones amount to."""
+        if scopes == self.effective_scopes:
+            return self
+        principal = copy(self)
+        _set_effective_scopes(principal, scopes)
         return principal
 
     def __copy__(self) -> Self:
         """Return another object with the same values."""
-        return self.of_checked(
+        principal = self.of_checked(
             self.issuer,
             self.subject,
             self.client_id,
@@ -211,6 +291,8 @@ class Principal:
             self.auth_time,
             self.claims,
         )
+        _set_effective_scopes(principal, self.effective_scopes)
+        return principal
 
     def __repr__(self) -> str:
         """Show the issuer and the scopes, no subject and no claim: a repr ends up in logs."""
@@ -234,6 +316,11 @@ class Principal:
         return self.subject or self.client_id or ""
 
     @property
+    def actor(self) -> Actor | None:
+        """Who acts for the subject, such as an agent; None if it acts itself (RFC 8693 §4.1)."""
+        return _actor(self.claims)
+
+    @property
     def display_name(self) -> str:
         """A name to show to people: `name`, `preferred_username`, or the identity."""
         for claim in ("name", "preferred_username"):
@@ -253,6 +340,7 @@ class Principal:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready copy; scopes and roles are sorted lists."""
+        actor = self.actor
         return {
             "issuer": self.issuer,
             "subject": self.subject,
@@ -265,24 +353,25 @@ class Principal:
             "expires_at": self.expires_at,
             "acr": self.acr,
             "auth_time": self.auth_time,
+            "actor": None if actor is None else actor.to_dict(),
             "claims": self.claims.to_dict(),
         }
 
 
-# The class is frozen: its members are set by these descriptors, once, when it is made.
-(
-    _set_issuer,
-    _set_subject,
-    _set_client_id,
-    _set_scopes,
-    _set_roles,
-    _set_token_id,
-    _set_issued_at,
-    _set_expires_at,
-    _set_acr,
-    _set_auth_time,
-    _set_claims,
-) = (Principal.__dict__[member.name].__set__ for member in fields(Principal))
+class _Unfrozen:
+    """A principal that is being made: it has the slots of one, and setting them is fast."""
+
+    __slots__ = Principal.__slots__
+
+
+def _copied(unfrozen: _Unfrozen, cls: type[P]) -> P:
+    principal = _new(cls)
+    for name in Principal.__slots__:
+        Principal.__dict__[name].__set__(principal, getattr(unfrozen, name))
+    return principal
+
+
+_set_effective_scopes = Principal.__dict__["effective_scopes"].__set__
 
 
 def _text(name: str, value: object) -> str | None:

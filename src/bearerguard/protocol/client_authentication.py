@@ -23,6 +23,9 @@ POST = "client_secret_post"
 PRIVATE_KEY_JWT = "private_key_jwt"
 BEARER = "bearer"
 NONE = "none"  # a public client
+# By the certificate of the TLS connection (RFC 8705 §2); the request itself only has the client_id.
+TLS_CLIENT_AUTH = "tls_client_auth"
+SELF_SIGNED_TLS_CLIENT_AUTH = "self_signed_tls_client_auth"
 METHODS = (BASIC, POST, PRIVATE_KEY_JWT, BEARER)
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"  # RFC 7523 §2.2
@@ -76,6 +79,21 @@ def private_key_jwt(
     )
     return Proof(
         parameters=(("client_assertion_type", ASSERTION_TYPE), ("client_assertion", assertion))
+    )
+
+
+def client_assertion(client_id: str, assertion: str) -> Proof:
+    """Return an assertion that somebody else has signed, such as a workload's platform.
+
+    `client_id` may be empty where the assertion identifies the client (RFC 7521 §4.2).
+    """
+    named = (("client_id", client_id),) if client_id else ()
+    return Proof(
+        parameters=(
+            *named,
+            ("client_assertion_type", ASSERTION_TYPE),
+            ("client_assertion", assertion),
+        )
     )
 
 

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from bearerguard.errors import (
     BAD_CLAIM,
@@ -25,18 +24,16 @@ from bearerguard.errors import (
     TokenExpired,
     quoted,
 )
-from bearerguard.principal import Claims, Principal, shared
+from bearerguard.principal import Claims, Principal, claims_of, shared
 from bearerguard.protocol import scope
+from bearerguard.protocol.jose.jwt import MAX_DATE, MAX_FUTURE, is_date
 
 # RFC 9068 §2.2; every token must have the first three.
 REQUIRED = ("iss", "exp", "aud")
 REQUIRED_STRICT = (*REQUIRED, "sub", "client_id", "iat", "jti")
 
-# Seconds. Clocks do not differ more: a token issued further in the future is not genuine.
-MAX_FUTURE = 300
-# Larger values are not exact as a double.
-_MAX_DATE = 2**53
 _TEXTS = ("iss", "sub", "client_id", "jti")
+_GRANTS = frozenset({"scope", "scp", "roles", "acr", "auth_time"})
 _NO_NAMES: frozenset[str] = frozenset()
 # Longer texts (in characters) and lists of roles are not shared between tokens.
 _MAX_SHARED = 512
@@ -50,6 +47,8 @@ _KINDS = ("token_type", "token_use", "typ", "tokenName", "purpose")
 _REFRESH = frozenset({"refresh", "refreshtoken", "rt", "offline", "offlinetoken"})
 _ID = frozenset({"id", "idtoken", "serializedid"})
 _LOGOUT = frozenset({"logout", "logouttoken"})
+# The option of a guard by which it checks a confirmation method (RFC 9449 §6.1, RFC 8705 §3.1).
+_CHECKED_BY = {"jkt": 'dpop="allowed"', "x5t#S256": "certificates="}
 _BOUND = frozenset({"dpop", "pop", "mac", "mtls", "hok", "holderofkey"})
 # Tokens for an authorization server, never for an API.
 _NOT_FOR_APIS = frozenset(
@@ -67,8 +66,7 @@ KIND_CLAIMS = frozenset({"events", *_ID_TOKEN_CLAIMS, *_KINDS})
 _PUNCTUATION = str.maketrans("", "", "_- ")
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
+class Expected(NamedTuple):
     """What a resource server expects of the tokens of one issuer; `leeway` in seconds."""
 
     audience: frozenset[str]
@@ -76,16 +74,45 @@ class Expected:
     leeway: float = 30
 
 
-def bearer(claims: dict[str, Any], expected: Expected, now: float) -> Principal:
+def bearer(  # noqa: C901, PLR0912 - one pass: each claim is looked up once
+    claims: dict[str, Any], expected: Expected, now: float, *, bound: bool = False
+) -> Principal:
     """Return the principal of a token whose signature is valid, at `now` in Unix seconds.
 
-    Raises `TokenError` unless the claims are valid. Malformed optional claims are ignored. Short
-    values that passed every check are shared between tokens, which saves memory.
+    Raises `TokenError` unless the claims are valid. Malformed optional claims are ignored. Expiry
+    is checked last, so that `TokenExpired` means that nothing else is wrong. Short values that
+    passed every check are shared between tokens, which saves memory. With `bound`, the token may
+    have a `cnf`, which the caller checks.
     """
-    check(claims, expected, now)
     get = claims.get
-    issuer = claims["iss"] = shared(claims["iss"])
-    audience, client_id, text, acr = claims["aud"], get("client_id"), get("scope"), get("acr")
+    for name in expected.required:
+        if get(name) is None:
+            raise _missing(name)
+    issuer, subject, client_id, token_id = texts = [get(name) for name in _TEXTS]
+    for text in texts:
+        if type(text) is not str and text is not None:
+            raise TokenError(BAD_CLAIM, f"its {_TEXTS[texts.index(text)]} is no string")
+    if get("cnf") is not None and not bound:
+        raise unchecked_binding(get("cnf"))
+    audience = claims["aud"]
+    if type(audience) is not str or audience not in expected.audience:
+        _check_audiences(audience, expected.audience)
+    # Fast path: most dates are whole seconds that are past, or future, as they must be.
+    begins_at, issued_at, expires_at = get("nbf", 0), get("iat"), claims["exp"]
+    if type(expires_at) is not int or not 0 <= expires_at <= MAX_DATE:
+        numeric_date(claims, "exp")
+    if type(begins_at) is not int or not 0 <= begins_at <= now:
+        _check_start(claims, "nbf", expected.leeway, now)
+    if type(issued_at) is not int or not 0 <= issued_at <= now:
+        _check_start(claims, "iat", MAX_FUTURE, now)
+    auth_time, acr = get("auth_time"), get("acr")
+    granted: Any = get("scope")
+    if auth_time is not None and (type(auth_time) is not int or not 0 <= auth_time <= now):
+        auth_time = _auth_time(claims)
+    scopes = None if type(granted) is str else _granted(claims)
+    if now >= expires_at + expected.leeway:
+        raise TokenExpired(EXPIRED, f"it expired {now - expires_at:.0f} s ago")
+    claims["iss"] = issuer = shared(issuer)
     if type(audience) is str:
         claims["aud"] = shared(audience)
     if client_id:
@@ -93,61 +120,42 @@ def bearer(claims: dict[str, Any], expected: Expected, now: float) -> Principal:
             claims["client_id"] = client_id = shared(client_id)
     else:
         client_id = get("azp") if type(get("azp")) is str else None
-    if type(text) is str:
-        if len(text) <= _MAX_SHARED:
-            claims["scope"] = shared(text)
-            scopes = scope.remembered(text)
+    if scopes is None:
+        if len(granted) <= _MAX_SHARED:
+            claims["scope"], scopes = scope.remembered(granted)
         else:
-            scopes = scope.parse(text)
-    else:
-        scopes = _granted(claims)
+            scopes = scope.parse(granted)
     return Principal.of_checked(
         issuer,
-        get("sub"),
+        subject,
         client_id,
         scopes,
         _roles(claims) if get("roles") else _NO_NAMES,
-        get("jti"),
-        get("iat"),
-        claims["exp"],
+        token_id,
+        issued_at,
+        expires_at,
         acr if type(acr) is str else None,
-        None if get("auth_time") is None else _auth_time(claims),
-        Claims(claims),
+        auth_time,
+        claims_of(Claims, claims),
     )
 
 
-def check(  # noqa: C901 - in one piece, since a call costs as much as a check
-    claims: Mapping[str, Any], expected: Expected, now: float
-) -> None:
-    """Raise `TokenError` unless the claims are valid at `now`, in Unix seconds.
+def check(claims: Mapping[str, Any], expected: Expected, now: float) -> None:
+    """Raise `TokenError` unless the claims are valid at `now`; what they grant is not read."""
+    bearer({name: claims[name] for name in claims if name not in _GRANTS}, expected, now)
 
-    Expiry is checked last, so that `TokenExpired` means that nothing else is wrong.
-    """
-    get = claims.get
-    for name in expected.required:
-        if get(name) is None:
-            raise _missing(name)
-    for name in _TEXTS:
-        if type(get(name)) is not str and get(name) is not None:
-            raise TokenError(BAD_CLAIM, f"its {name} is no string")
-    if get("cnf") is not None:
-        raise TokenError(
-            SENDER_CONSTRAINED,
-            "it is bound to a sender's key (cnf), and was sent as Bearer",
-        )
-    audience = claims["aud"]
-    if type(audience) is not str or audience not in expected.audience:
-        _check_audiences(audience, expected.audience)
-    # Fast path: most dates are whole seconds that are past, or future, as they must be.
-    begins_at, issued_at, expires_at = get("nbf", 0), get("iat", 0), claims["exp"]
-    if type(expires_at) is not int or not 0 <= expires_at <= _MAX_DATE:
-        numeric_date(claims, "exp")
-    if type(begins_at) is not int or not 0 <= begins_at <= now:
-        _check_start(claims, "nbf", expected.leeway, now)
-    if type(issued_at) is not int or not 0 <= issued_at <= now:
-        _check_start(claims, "iat", MAX_FUTURE, now)
-    if now >= expires_at + expected.leeway:
-        raise TokenExpired(EXPIRED, f"it expired {now - expires_at:.0f} s ago")
+
+def unchecked_binding(cnf: object) -> TokenError:
+    """Return the refusal of a token with this `cnf`, which the guard does not check."""
+    methods = list(cnf) if isinstance(cnf, dict) else []
+    options = [option for method, option in _CHECKED_BY.items() if method in methods]
+    remedy = f"pass {' and '.join(options)} to the Guard, or " if options else ""
+    found = f"cnf with {quoted(' and '.join(methods))}" if methods else "cnf"
+    return TokenError(
+        SENDER_CONSTRAINED,
+        f"it is bound to a sender's key ({found}), and this guard checks no such binding: {remedy}"
+        "let the issuer send this client bearer tokens",
+    )
 
 
 def _missing(name: str) -> TokenError:
@@ -221,18 +229,21 @@ def check_not_id_token(claims: Mapping[str, Any]) -> None:
         raise _id_token(f"has {found[0]}")
 
 
-def check_kind(claims: Mapping[str, Any], *, accept_id_tokens: bool) -> None:
-    """Raise `TokenError` for a token whose claims say that it is of another kind."""
+def check_kind(claims: Mapping[str, Any], *, accept_id_tokens: bool, bound: bool = False) -> None:
+    """Raise `TokenError` for a token whose claims say that it is of another kind.
+
+    With `bound`, they may say that it is bound to a sender's key, as its `cnf` does.
+    """
     for name in _KINDS:
         value = claims.get(name)
         if value is not None and not isinstance(value, str) and name == "token_type":
             raise TokenError(BAD_CLAIM, "its token_type is no string")
         for each in value if isinstance(value, list) else [value]:
             if isinstance(each, str):
-                _check_name_of_kind(name, each, accept_id_tokens=accept_id_tokens)
+                _check_name_of_kind(name, each, accept_id_tokens=accept_id_tokens, bound=bound)
 
 
-def _check_name_of_kind(name: str, value: str, *, accept_id_tokens: bool) -> None:
+def _check_name_of_kind(name: str, value: str, *, accept_id_tokens: bool, bound: bool) -> None:
     lower = value.strip().lower().removeprefix(_URN).removeprefix("application/")
     kind = lower.removesuffix("+jwt").translate(_PUNCTUATION)
     # This member is one word (RFC 6749 §7.1); where there are more, one may name another kind.
@@ -243,11 +254,11 @@ def _check_name_of_kind(name: str, value: str, *, accept_id_tokens: bool) -> Non
         )
     if kind in _ID and not accept_id_tokens:
         raise _id_token(f"has {name} {quoted(value)}")
-    if kind in _BOUND or (is_type and "dpop" in kind):
+    if not bound and (kind in _BOUND or (is_type and "dpop" in kind)):
         raise TokenError(
             SENDER_CONSTRAINED,
-            f"its {name} is {quoted(value)}, so it is bound to a sender's key, and was sent as"
-            " Bearer",
+            f"its {name} is {quoted(value)}, so it is bound to a sender's key, but no cnf names"
+            " the key",
         )
 
 
@@ -261,10 +272,8 @@ def _id_token(found: str) -> TokenError:
 def numeric_date(claims: Mapping[str, Any], name: str) -> float:
     """Return a NumericDate in Unix seconds (RFC 7519 §2); raises `TokenError` for another value."""
     value = claims[name]
-    kind = type(value)  # exactly: bool is an int in Python
-    if (kind is int or kind is float) and -_MAX_DATE <= value <= _MAX_DATE:
-        date: float = value
-        return date
+    if is_date(value):
+        return value
     raise TokenError(BAD_CLAIM, f"its {name} is no date in seconds")
 
 

@@ -1,8 +1,14 @@
-"""Protected resource metadata (RFC 9728): which authorization servers an API accepts."""
+"""Protected resource metadata (RFC 9728): which authorization servers an API accepts.
+
+Where the document of an API is, what it contains, and how one that was received is read.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from bearerguard.errors import quoted
@@ -20,12 +26,44 @@ class ResourceMetadata:
     scopes: tuple[str, ...]
 
 
+def metadata_url(resource: str) -> str:
+    """Return the URL of the metadata of a resource: well-known part after the host (RFC 9728 §3.1).
+
+    A path that is only a slash is dropped; a query is kept.
+    """
+    parts = urlsplit(resource)
+    path = "" if parts.path == "/" else parts.path
+    return urlunsplit((parts.scheme, parts.netloc, PATH + path, parts.query, ""))
+
+
 def metadata_urls(url: str) -> tuple[str, ...]:
     """Return the URLs where the metadata of an API may be: for its path, then for its host."""
     parts = urlsplit(url)
     path = parts.path.removesuffix("/")
     places = dict.fromkeys((PATH + path, PATH))
     return tuple(urlunsplit((parts.scheme, parts.netloc, each, "", "")) for each in places)
+
+
+def build(
+    resource: str,
+    *,
+    authorization_servers: Iterable[str],
+    scopes: Iterable[str] = (),
+    members: Mapping[str, Any],
+) -> bytes:
+    """Return the metadata document of a resource, without empty members (RFC 9728 §3.2).
+
+    `members` are further ones, by their names in RFC 9728 §2. Tokens are accepted in the
+    `Authorization` field alone.
+    """
+    content = {
+        "resource": resource,
+        "authorization_servers": [*authorization_servers],
+        "scopes_supported": [*scopes],
+        "bearer_methods_supported": ["header"],
+        **members,
+    }
+    return json.dumps({name: value for name, value in content.items() if value}).encode()
 
 
 def parse(body: bytes, url: str) -> ResourceMetadata:

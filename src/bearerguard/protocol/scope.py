@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
+
+OFFLINE_ACCESS = "offline_access"
+"""Asks for a refresh token (OpenID Connect Core §11): for an issuer, and never for an API."""
 
 # scope-token = 1*( %x21 / %x23-5B / %x5D-7E )
 _SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+")
@@ -21,9 +24,14 @@ def parse(text: str) -> frozenset[str]:
     return frozenset(filter(None, text.split(" ")))
 
 
-remembered: Callable[[str], frozenset[str]] = lru_cache(1024)(parse)
-"""Split a short `scope` value that an issuer signed: its tokens have few different ones. Not for
-values that anybody can send, since they are kept."""
+@lru_cache(1024)
+def remembered(text: str) -> tuple[str, frozenset[str]]:
+    """Return one object for all equal texts, and their scopes.
+
+    For a short `scope` value that an issuer signed: its tokens have few different ones. Not for
+    values that anybody can send, since they are kept.
+    """
+    return text, parse(text)
 
 
 def build(scopes: Iterable[str]) -> str:

@@ -139,6 +139,23 @@ def read(
     )
 
 
+def issued(response: Response, token_type: str) -> str:
+    """Return a token that is no access token, from a token exchange (RFC 8693 §2.2.1).
+
+    Raises `TokenRefused` or `TokenUnavailable`, and refuses a token of another type.
+    """
+    content = members(response)
+    found = content.get("issued_token_type")
+    if found != token_type:
+        raise TokenRefused(
+            INVALID_RESPONSE, f"the issued token is of type {quoted(found)}, not {token_type}"
+        )
+    token = content.get("access_token")
+    if not isinstance(token, str) or not _SENDABLE.fullmatch(token):
+        raise TokenRefused(INVALID_RESPONSE, "the server's response has no token")
+    return token
+
+
 def may_mean_bearer(name: object) -> bool:
     """Whether a server may call its bearer tokens by this name; not by that of another type.
 

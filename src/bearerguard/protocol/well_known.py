@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from bearerguard.protocol import names
 from bearerguard.protocol.http import document
-from bearerguard.runtime.fetch_watch import Watch, unwatched
+from bearerguard.runtime.fetching.watch import Watch, unwatched
 from bearerguard.runtime.flow import Fetch, Flow, ask
 from bearerguard.runtime.messages import FetchFailed, FetchKind, Response
 

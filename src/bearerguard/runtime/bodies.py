@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+# The longest body that is read before the app reads it, in bytes.
+MAX_BODY_BYTES = 4 * 1024 * 1024
 _MAX_DIGITS = 20  # Python refuses to parse a number of thousands of digits
 
 

@@ -22,6 +22,7 @@ MODULES_OF_EXTRA: dict[str, tuple[str, ...]] = {
     "ninja": ("ninja", "django"),
     "litestar": ("litestar",),
     "quart": ("quart", "werkzeug"),
+    "mcp": ("mcp",),
     "redis": ("redis",),
     "postgresql": ("psycopg",),
     "server": ("alembic", "anyio", "argon2", "jinja2", "sqlalchemy"),

@@ -63,39 +63,6 @@ class Once(Effect[T]):
     flow: Callable[[], Flow[T]] = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Load(Effect[bytes | None]):
-    """Return the value that `Store` stored under `key`, or None; raises `StoreFailed`."""
-
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
-class Store(Effect[None]):
-    """Store `value` under `key` for `ttl` seconds, for other processes too.
-
-    Raises `StoreFailed` when the store did not acknowledge it.
-    """
-
-    key: str
-    value: bytes = field(repr=False)
-    ttl: float
-
-
-@dataclass(frozen=True, slots=True)
-class Sleep(Effect[None]):
-    """Wait for some seconds."""
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Blocking(Effect[T]):
-    """Make a call that blocks, for a disk or a person; an async driver makes it in a thread."""
-
-    call: Callable[[], T] = field(repr=False)
-
-
 def ask(effect: Effect[R]) -> Generator[Effect[Any], Any, R]:
     """Yield an effect and return its result, with its type."""
     result: R = yield effect

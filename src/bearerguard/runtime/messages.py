@@ -6,7 +6,7 @@ Knows nothing of ASGI, WSGI, sockets or frameworks.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, cast
 
 from bearerguard.errors import BearerGuardError
@@ -23,6 +23,7 @@ FetchKind: TypeAlias = Literal[
     "too_large",
     "encoding",
     "invalid_url",
+    "forbidden",
     "redirect",
     "status",
     "not_json",
@@ -30,10 +31,28 @@ FetchKind: TypeAlias = Literal[
 ]
 # Failures that last until an operator changes something.
 _LASTING: frozenset[FetchKind | None] = frozenset(
-    ("unknown_host", "tls", "too_large", "encoding", "invalid_url", "redirect", "not_json")
+    (
+        *("unknown_host", "tls", "too_large", "encoding", "invalid_url", "forbidden"),
+        *("redirect", "not_json"),
+    )
 )
 
 HeaderPairs: TypeAlias = Iterable[tuple[bytes | str, bytes | str]]
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCertificate:
+    """The certificate that a client has presented in the TLS handshake.
+
+    Attributes:
+        thumbprint: the base64url of the SHA-256 of its DER (`x5t#S256`, RFC 8705 §3.1).
+        der: the certificate; None where a proxy has sent its digest alone.
+        chain: the certificates after it, in DER, as far as they were sent; none is verified.
+    """
+
+    thumbprint: str
+    der: bytes | None = field(default=None, repr=False, compare=False)
+    chain: tuple[bytes, ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -47,6 +66,8 @@ class Request:
             the order received, names in lower case, repeated fields included.
         body: the body, which only the authorization server reads.
         peer: the address that the connection comes from, which only the server reads.
+        certificate: that of the TLS client, which only the server reads; None for none.
+        certificate_problem: why there is none although one was received, for the log.
     """
 
     method: str
@@ -54,6 +75,8 @@ class Request:
     headers: tuple[tuple[bytes, bytes], ...]
     body: bytes
     peer: str
+    certificate: ClientCertificate | None
+    certificate_problem: str
 
     def __init__(
         self,
@@ -63,6 +86,8 @@ class Request:
         body: bytes = b"",
         *,
         peer: str = "",
+        certificate: ClientCertificate | None = None,
+        certificate_problem: str = "",
     ) -> None:
         given = headers.items() if isinstance(headers, Mapping) else headers
         pairs = cast("HeaderPairs", given)
@@ -75,6 +100,8 @@ class Request:
         )
         object.__setattr__(self, "body", body)
         object.__setattr__(self, "peer", peer)
+        object.__setattr__(self, "certificate", certificate)
+        object.__setattr__(self, "certificate_problem", certificate_problem)
 
     def __repr__(self) -> str:
         """Show the method alone: a URL, a header or a body may hold a token."""
@@ -83,6 +110,14 @@ class Request:
     def values(self, name: bytes) -> list[bytes]:
         """Return the value of every header field called `name`, which is given in lower case."""
         return [value for key, value in self.headers if key == name]
+
+    def header(self, name: str) -> str | None:
+        """Return the value of a header field by its lower-case name, None for none.
+
+        The values of a repeated one are joined by commas (RFC 9110 §5.3).
+        """
+        values = self.values(name.encode())
+        return b", ".join(values).decode("latin-1") if values else None
 
 
 @dataclass(frozen=True, slots=True)

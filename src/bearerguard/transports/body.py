@@ -22,6 +22,7 @@ _CHECK, _METHOD_MASK, _METHOD = 31, 0x0F, 8
 _HEADER = 2
 # RFC 1952 §2.2 allows several members in sequence; thousands of empty ones would only cost time.
 _MAX_MEMBERS = 16
+_MAX_DIGITS = 20  # Python refuses to parse a number of thousands of digits
 # Fields that describe the body as it was sent.
 _CODING_FIELDS = frozenset({"content-encoding", "content-length"})
 
@@ -41,7 +42,7 @@ class Body:
             raise self._failed(f"the response is compressed by {quoted(', '.join(codings))}")
         self._coding = codings[0] if codings else None
         announced = headers.get("content-length", "")
-        if announced.isdecimal() and int(announced) > max_bytes:
+        if announced.isdecimal() and (len(announced) > _MAX_DIGITS or int(announced) > max_bytes):
             raise self._too_large()
 
     def add(self, chunk: bytes) -> None:

@@ -92,7 +92,7 @@ class LoopClients:
 
     async def aclose(self) -> None:
         """Close the client of the running loop; the next fetch opens another."""
-        from anyio.lowlevel import current_token  # noqa: PLC0415
+        from anyio.lowlevel import current_token  # noqa: PLC0415 - only async callers pay for its import
 
         known = self._clients.get(current_token().native_token)
         if known is not None:

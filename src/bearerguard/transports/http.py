@@ -17,7 +17,7 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
-from bearerguard.errors import ConfigurationError
+from bearerguard.errors import ConfigurationError, quoted
 from bearerguard.runtime.addresses import is_loopback
 from bearerguard.runtime.flow import Fetch
 from bearerguard.runtime.messages import FetchFailed, Response
@@ -36,7 +36,10 @@ class HttpTransport:
 
     Args:
         timeout: seconds until the whole response must have arrived, name resolution included.
-        ssl_context: for issuers with a private certificate authority, or for mutual TLS.
+        ssl_context: for issuers with a private certificate authority.
+        client_certificate: what is presented to servers that ask for a certificate (mutual TLS):
+            the path of a PEM file with the certificate, its chain and its key, or a pair of paths,
+            of the certificate and of the key. It is loaded into `ssl_context`, if that is passed.
         proxy: the URL of a proxy; by default the environment's, but none for this machine.
         max_bytes: the longest body accepted in bytes, before and after decompression; a JWKS
             of 100 keys has about 50 000.
@@ -45,7 +48,8 @@ class HttpTransport:
             are never logged; credentials have options of their own.
 
     Raises:
-        ConfigurationError: a limit is not positive, or a header field cannot be sent.
+        ConfigurationError: a limit is not positive, a header field cannot be sent, or there is no
+            certificate.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class HttpTransport:
         *,
         timeout: float = 5.0,
         ssl_context: ssl.SSLContext | None = None,
+        client_certificate: str | tuple[str, str] | None = None,
         proxy: str | None = None,
         max_bytes: int = 524_288,
         headers: GivenHeaders | None = None,
@@ -62,7 +67,11 @@ class HttpTransport:
         if not isinstance(max_bytes, int) or not max_bytes > 0:
             raise ConfigurationError("max_bytes=: pass a positive number of bytes")
         self._timeout = timeout
-        self._ssl_context = ssl_context
+        self._ssl_context = (
+            ssl_context
+            if client_certificate is None
+            else _presenting(client_certificate, ssl_context)
+        )
         self._proxy = proxy
         self._max_bytes = max_bytes
         self._headers = _with_user_agent(checked_headers(headers))
@@ -98,7 +107,7 @@ class HttpTransport:
 
     async def afetch(self, request: Fetch) -> Response:
         """Do as `fetch`, in the running event loop."""
-        import anyio  # noqa: PLC0415
+        import anyio  # noqa: PLC0415 - at the first request
 
         seconds = self._timeout * request.share
         try:
@@ -148,7 +157,7 @@ class HttpTransport:
         raise _timed_out(request, deadline.seconds)
 
     async def _aexchange(self, request: Fetch, client: httpx2.AsyncClient) -> Response:
-        import httpx2  # noqa: PLC0415
+        import httpx2  # noqa: PLC0415 - at the first request
 
         dialed: str | None = None
 
@@ -169,26 +178,27 @@ class HttpTransport:
             raise _failure(request, error, self._timeout * request.share, dialed) from error
 
     def _client(self, origin: str) -> httpx2.Client:
-        import httpx2  # noqa: PLC0415
-
-        from bearerguard.transports.dialing import dial_within_deadlines  # noqa: PLC0415
+        import httpx2  # noqa: PLC0415 - at the first request
 
         client = httpx2.Client(**self._options(direct=is_here(origin)))
-        dial_within_deadlines(client)
+        self._dial(client)
         return client
 
     def _async_client(self, *, direct: bool = False) -> httpx2.AsyncClient:
-        import httpx2  # noqa: PLC0415
-
-        from bearerguard.transports.dialing import dial_within_deadlines  # noqa: PLC0415
+        import httpx2  # noqa: PLC0415 - at the first request
 
         client = httpx2.AsyncClient(**self._options(direct=direct))
-        dial_within_deadlines(client)
+        self._dial(client)
         return client
+
+    def _dial(self, client: httpx2.Client | httpx2.AsyncClient) -> None:
+        from bearerguard.transports.dialing import dial_within_deadlines  # noqa: PLC0415 - at the first request
+
+        dial_within_deadlines(client)
 
     def _options(self, *, direct: bool) -> dict[str, Any]:
         """Return the options of a client; `direct` for this machine, where http is allowed."""
-        import httpx2  # noqa: PLC0415
+        import httpx2  # noqa: PLC0415 - at the first request
 
         if self._ssl_context is None:
             self._ssl_context = httpx2.create_ssl_context()
@@ -220,6 +230,47 @@ class HttpTransport:
                 "a synchronous call fetches over HTTP on a running event loop and blocks it:"
                 " use averify(), awarm() or arun() in async code"
             )
+
+
+def _presenting(
+    certificate: str | tuple[str, str], context: ssl.SSLContext | None
+) -> ssl.SSLContext:
+    """Return a context that presents a certificate; raises `ConfigurationError`."""
+    import httpx2  # noqa: PLC0415 - costly to import
+
+    context = httpx2.create_ssl_context() if context is None else context
+    given: object = certificate
+    paths = (given, None) if isinstance(given, str) else given
+    if (
+        not isinstance(paths, tuple)
+        or len(paths) != 2  # noqa: PLR2004 - a certificate and a key
+        or not isinstance(paths[0], str)
+    ):
+        raise ConfigurationError(
+            f"client_certificate=: it is {_shown(given)}: pass the path of a PEM file, or"
+            " (certificate, key)"
+        )
+    try:
+        # Without a password, OpenSSL would ask at the terminal.
+        context.load_cert_chain(paths[0], paths[1], password=_no_password)
+    except (OSError, TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"client_certificate=: {' and '.join(_shown(each) for each in paths if each)}:"
+            f" {getattr(error, 'strerror', None) or type(error).__name__}: pass the paths of a"
+            " certificate and of its key, in PEM and not encrypted; or load them into ssl_context="
+            " yourself"
+        ) from None
+    return context
+
+
+def _shown(path: object) -> str:
+    """Return a path for a message; anything else may hold a key."""
+    is_path = isinstance(path, str) and "-----BEGIN" not in path
+    return quoted(path) if is_path else "no path"
+
+
+def _no_password() -> str:
+    raise ValueError("the key is encrypted")
 
 
 class _Deadline:
@@ -264,9 +315,9 @@ class _Dead(FetchFailed):
 
 
 def _failure(request: Fetch, error: Exception, seconds: float, dialed: str | None) -> FetchFailed:
-    import httpx2  # noqa: PLC0415
+    import httpx2  # noqa: PLC0415 - at the first request
 
-    from bearerguard.transports.failures import failure  # noqa: PLC0415
+    from bearerguard.transports.failures import failure  # noqa: PLC0415 - at the first request
 
     lost = isinstance(error, httpx2.NetworkError | httpx2.RemoteProtocolError)
     found = failure(error, seconds)
@@ -278,7 +329,7 @@ def _failure(request: Fetch, error: Exception, seconds: float, dialed: str | Non
 
 
 def _timed_out(request: Fetch, seconds: float) -> FetchFailed:
-    from bearerguard.transports.failures import timed_out  # noqa: PLC0415
+    from bearerguard.transports.failures import timed_out  # noqa: PLC0415 - at the first request
 
     found = timed_out(seconds)
     return FetchFailed(f"{request.url}: {found.words}", kind=found.kind)

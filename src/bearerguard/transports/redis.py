@@ -1,7 +1,7 @@
 """The Redis transport: performs the effects of a shared store, in Redis 6.2 or later or Valkey.
 
-`Load` and `Store` use plain keys; the log is a stream, its mark a key, its notifications go over
-a channel. Knows nothing of tokens; values are sealed before they come here.
+`Load`, `Store` and `Insert` use plain keys; the log is a stream, its mark a key, its notifications
+go over a channel. Knows nothing of tokens; values are sealed before they come here.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import anyio
 import anyio.to_thread
 from anyio.lowlevel import RunVar
 
+from bearerguard.runtime.effects import Insert, Load, Store, Take
 from bearerguard.runtime.extras import Extra
-from bearerguard.runtime.flow import AsyncHandlers, Effect, Handlers, Load, Store
+from bearerguard.runtime.flow import AsyncHandlers, Effect, Handlers
 from bearerguard.runtime.sealing import secret_list
 from bearerguard.runtime.shared_log import (
     AppendLog,
@@ -47,12 +48,14 @@ _MAX_THREADS = 16
 
 
 class RedisStore:
-    """A store that workers share, in Redis or Valkey; a `RevocationStore` and a `SharedStore`.
+    """A store that workers share, in Redis or Valkey.
 
-    A database user with restricted rights needs GET, SET, XADD, XLEN, XRANGE, XTRIM, PUBLISH,
-    SUBSCRIBE, PING and transactions, on keys and the channel that begin with the prefix or with
-    the prefix in braces. Without XLEN, entries that were removed are noticed only by workers
-    that start.
+    It is a `RevocationStore`, a `SharedStore` and a `ReplayStore`.
+
+    A database user with restricted rights needs GET, GETDEL, SET, XADD, XLEN, XRANGE, XTRIM,
+    PUBLISH, SUBSCRIBE, PING and transactions, on keys and the channel that begin with the prefix
+    or with the prefix in braces. Without XLEN, entries that were removed are noticed only by
+    workers that start.
 
     Args:
         url: such as `redis://127.0.0.1:6379/0`, `rediss://user:password@host` or `unix://…`.
@@ -94,6 +97,8 @@ class RedisStore:
         return {
             Load: self._connections.unless_paused(self._load),
             Store: self._connections.unless_paused(self._store),
+            Insert: self._connections.unless_paused(self._insert),
+            Take: self._connections.unless_paused(self._take),
             ReadLog: self._connections.unless_paused(self._read),
             AppendLog: self._connections.reporting(self._append),
             **self._rare(),
@@ -140,6 +145,14 @@ class RedisStore:
         milliseconds = int(effect.ttl * 1000)
         if milliseconds > 0:
             self._connections.client().set(effect.key, effect.value, px=milliseconds)
+
+    def _insert(self, effect: Insert) -> bool:
+        milliseconds = max(1, int(effect.ttl * 1000))
+        return bool(self._connections.client().set(effect.key, b"", px=milliseconds, nx=True))
+
+    def _take(self, effect: Take) -> bytes | None:
+        value: Any = self._connections.client().getdel(effect.key)
+        return None if value is None else bytes(value)
 
     def _read(self, effect: ReadLog) -> LogPage:
         after = effect.after

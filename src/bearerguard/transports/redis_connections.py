@@ -116,7 +116,7 @@ class RedisConnections:
 def _cause(error: Exception, seconds: float) -> str:
     """Return why a command failed; the text of an error may quote what was sent."""
     # Imported here, since it imports an HTTP library.
-    from bearerguard.transports.failures import system_failure  # noqa: PLC0415
+    from bearerguard.transports.failures import system_failure  # noqa: PLC0415 - see above
 
     name = type(error).__name__
     if isinstance(error, redis.AuthenticationError):

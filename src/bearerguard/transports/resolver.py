@@ -40,7 +40,7 @@ class _Lookup:
         host, port = self.key
         try:
             if host.lower().rstrip(".").endswith(".invalid"):  # RFC 6761 §6.4: there is none
-                raise socket.gaierror(socket.EAI_NONAME, "no name ends so")  # noqa: TRY301
+                raise socket.gaierror(socket.EAI_NONAME, "no name ends so")  # noqa: TRY301 - one way out
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             self._addresses = tuple(dict.fromkeys(_address(each[4]) for each in found))
         except Exception as error:  # raised to the callers that wait
@@ -84,7 +84,7 @@ class Resolver:
     async def aresolve(self, host: str, port: int) -> Addresses:
         """Do as `resolve`; the caller sets a deadline by cancelling."""
         import anyio  # noqa: PLC0415 - only async callers pay for it
-        from anyio.lowlevel import current_token  # noqa: PLC0415
+        from anyio.lowlevel import current_token  # noqa: PLC0415 - as above
 
         native: Any = current_token().native_token
         # Two names for one method, of asyncio's loop and of trio's token.
@@ -143,7 +143,7 @@ class Resolver:
 
 def _address(place: tuple[Any, ...]) -> str:
     """Return the address in a socket address, with its zone if it has one (RFC 4007)."""
-    has_zone = len(place) == 4 and place[3] and "%" not in str(place[0])  # noqa: PLR2004
+    has_zone = len(place) == 4 and place[3] and "%" not in str(place[0])  # noqa: PLR2004 - that of IPv6 has a scope
     return f"{place[0]}%{place[3]}" if has_zone else str(place[0])
 
 

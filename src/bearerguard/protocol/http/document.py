@@ -6,6 +6,7 @@ parser ignore. A description quotes nothing of the body, since that may hold a s
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -16,6 +17,8 @@ from bearerguard.runtime.messages import FetchFailed, Response
 
 _OK, _FIRST_REDIRECT, _FORBIDDEN, _TOO_MANY, _SERVER_ERROR = 200, 300, 403, 429, 500
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+# RFC 8259 §11, RFC 6838 §4.2.8.
+_JSON_TYPE = re.compile(r"application/(?:[a-z0-9][a-z0-9!#$&^_.-]*\+)?json")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BEGINNINGS = (
     (
@@ -52,6 +55,25 @@ def loads_object(body: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise NotJson("not a JSON object")
     return value
+
+
+def json_object(url: str, response: Response) -> dict[str, Any]:
+    """Return the JSON object of a response with status 200 and a media type of JSON.
+
+    For documents of strangers; raises `FetchFailed` for any other response.
+    """
+    fault = unserved(url, response)
+    if fault is not None:
+        raise fault
+    media_type = (response.header("content-type") or "").partition(";")[0].strip().lower()
+    if not _JSON_TYPE.fullmatch(media_type):
+        raise FetchFailed(
+            f"{url}: its media type {quoted(media_type)} is not JSON's", kind="not_json"
+        )
+    try:
+        return loads_object(response.body)
+    except ValueError as error:
+        raise FetchFailed(f"{url}: {error}", kind="not_json") from None
 
 
 def unserved(url: str, response: Response) -> FetchFailed | None:

@@ -18,10 +18,13 @@ class FormError(ValueError):
 
 def decode(octets: bytes) -> str:
     """Decode one name or value; raises `FormError` where it is not encoded properly."""
-    if _STRAY_PERCENT.search(octets):
-        raise FormError("malformed_encoding", "A parameter is not percent-encoded properly")
+    octets = octets.replace(b"+", b" ")
+    if b"%" in octets:
+        if _STRAY_PERCENT.search(octets):
+            raise FormError("malformed_encoding", "A parameter is not percent-encoded properly")
+        octets = unquote_to_bytes(octets)
     try:
-        text = unquote_to_bytes(octets.replace(b"+", b" ")).decode("utf-8")
+        text = octets.decode("utf-8")
     except UnicodeDecodeError:
         raise FormError("malformed_utf_8", "A parameter is not encoded as UTF-8") from None
     if "\0" in text:

@@ -1,4 +1,4 @@
-"""JSON Web Keys that verify signatures (RFC 7517, RFC 7518, RFC 8037, RFC 9864).
+"""JSON Web Keys that verify signatures (RFC 7517, RFC 7518, RFC 8037, RFC 9864, RFC 9964).
 
 Parses public keys, checks their strength and that they are for signatures, and determines the
 algorithms that each one fits. Private members are never read.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -32,10 +32,10 @@ from jwt.algorithms import (
 from jwt.exceptions import InvalidKeyError
 
 from bearerguard.errors import quoted
-from bearerguard.protocol.jose import base64url
+from bearerguard.protocol.jose import base64url, ml_dsa
 from bearerguard.protocol.jose.verifier import Verifier, verifier
 
-PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
+PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey | ml_dsa.PublicKey
 
 _EDDSA = OKPAlgorithm()
 ALGORITHMS: Mapping[str, Algorithm] = {
@@ -57,7 +57,10 @@ ALGORITHMS: Mapping[str, Algorithm] = {
 # A secret is at least as long as the hash (RFC 7518 §3.2).
 SECRET_BYTES: Mapping[str, int] = {"HS256": 32, "HS384": 48, "HS512": 64}
 SYMMETRIC = tuple(SECRET_BYTES)
-ASYMMETRIC = tuple(name for name in ALGORITHMS if name not in SYMMETRIC)
+#: The private members of RSA, EC and OKP keys, of a secret, and of an ML-DSA key (RFC 7518 §6,
+#: RFC 8037 §2, RFC 9964).
+PRIVATE_MEMBERS: frozenset[str] = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"})
+ASYMMETRIC = (*(name for name in ALGORITHMS if name not in SYMMETRIC), *ml_dsa.SUPPORTED)
 
 _RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 _OCTET_LENGTHS = {"P-256": 32, "P-384": 48, "P-521": 66}
@@ -67,6 +70,20 @@ _BY_CURVE: Mapping[str, tuple[str, ...]] = {
     "secp521r1": ("ES512",),
 }
 _BY_ED25519 = ("EdDSA", "Ed25519")
+# Points of Ed25519 whose order divides 8, without the sign of x: with such a key, anybody can make
+# signatures that are valid (RFC 8032 §8.9 leaves the check to the application).
+_SMALL_ORDER = frozenset(
+    bytes.fromhex(text)
+    for text in (
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "0100000000000000000000000000000000000000000000000000000000000000",
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    )
+)
 # RFC 9864 renames the same algorithm; a key with either name fits both.
 _SYNONYMS = {"EdDSA": _BY_ED25519, "Ed25519": _BY_ED25519}
 
@@ -74,7 +91,7 @@ _EMPTY = "it has no key: its array `keys` is empty"
 _CERTIFICATE = "-----BEGIN CERTIFICATE-----"
 _MIN_RSA_BITS = 2048  # RFC 7518 §3.3
 # A token without a kid may cost this many signature checks, and no more.
-_MAX_CANDIDATES = 8
+MAX_CANDIDATES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +112,7 @@ class VerificationKey:
         return verifier(algorithm, self.material)
 
 
-@dataclass(frozen=True, slots=True)
-class KeySet:
+class KeySet(NamedTuple):
     """An immutable set of verification keys."""
 
     keys: tuple[VerificationKey, ...]
@@ -110,7 +126,7 @@ class KeySet:
         if kid is not None:
             named = [key for key in fitting if key.kid == kid]
             fitting = named + [key for key in fitting if key.kid is None]
-        return fitting[:_MAX_CANDIDATES]
+        return fitting[:MAX_CANDIDATES]
 
 
 def parse_jwks(document: object) -> tuple[KeySet, tuple[str, ...]]:
@@ -181,9 +197,11 @@ def parse_pem(pem: str | bytes) -> VerificationKey:
             key = load_pem_public_key(octets)
     except (ValueError, UnsupportedAlgorithm):
         raise ValueError("not a PEM public key or certificate") from None
-    if not isinstance(key, RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey):
-        raise ValueError("a key of its kind cannot sign a JWT")  # noqa: TRY004 - as documented
-    return from_public_key(key)
+    if isinstance(key, RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey):
+        return from_public_key(key)
+    if ml_dsa.name_of(key) is not None:
+        return from_public_key(cast("ml_dsa.PublicKey", key))
+    raise ValueError("a key of its kind cannot sign a JWT")
 
 
 def from_public_key(
@@ -196,8 +214,13 @@ def from_public_key(
         fits: tuple[str, ...] = _RSA
     elif isinstance(key, EllipticCurvePublicKey):
         fits = _BY_CURVE.get(key.curve.name, ())
-    else:
+    elif isinstance(key, Ed25519PublicKey):
+        point = key.public_bytes_raw()
+        if point[:-1] + bytes([point[-1] & 0x7F]) in _SMALL_ORDER:
+            raise ValueError("its point has a small order: anybody could sign with it")
         fits = _BY_ED25519
+    else:
+        fits = tuple(filter(None, [ml_dsa.name_of(key)]))
     if algorithm is not None:
         wanted = _SYNONYMS.get(algorithm, (algorithm,)) if isinstance(algorithm, str) else ()
         fits = tuple(name for name in fits if name in wanted)
@@ -207,9 +230,11 @@ def from_public_key(
     return VerificationKey(kid, fits, octets, key)
 
 
-def from_secret(secret: bytes, algorithms: Iterable[str] = SYMMETRIC) -> VerificationKey:
+def from_secret(
+    secret: bytes, algorithms: Iterable[str] = SYMMETRIC, *, kid: str | None = None
+) -> VerificationKey:
     """Return a shared secret as a key for HMAC; the caller checks its strength."""
-    return VerificationKey(None, tuple(algorithms), secret, secret)
+    return VerificationKey(kid, tuple(algorithms), secret, secret)
 
 
 def _public_key(jwk: Mapping[str, Any]) -> PublicKey:
@@ -221,6 +246,9 @@ def _public_key(jwk: Mapping[str, Any]) -> PublicKey:
             key = ECAlgorithm.from_jwk(_members(jwk, "crv", "x", "y"))
         elif kty == "OKP" and crv == "Ed25519":
             key = OKPAlgorithm.from_jwk(_members(jwk, "crv", "x"))
+        elif kty == "AKP":  # its alg is part of the key (RFC 9964 §3)
+            octets = base64url.decode(_members(jwk, "pub")["pub"].encode("ascii"))
+            key = ml_dsa.public_key(jwk.get("alg"), octets)
         else:
             raise ValueError("its kty or crv is not supported for signatures")
     except (InvalidKeyError, UnsupportedAlgorithm, OverflowError) as error:

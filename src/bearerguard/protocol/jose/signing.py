@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -20,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from jwt.exceptions import InvalidKeyError
 
-from bearerguard.protocol.jose import base64url, jwk
+from bearerguard.protocol.jose import base64url, jwk, ml_dsa
 from bearerguard.protocol.jose.thumbprint import public_jwk
 
 _KEY_KINDS = RSAPrivateKey | EllipticCurvePrivateKey | Ed25519PrivateKey
@@ -33,7 +34,11 @@ _MAKERS: Mapping[str, Callable[[], Any]] = {
     "ES384": lambda: ec.generate_private_key(ec.SECP384R1()),
     "ES512": lambda: ec.generate_private_key(ec.SECP521R1()),
     "Ed": Ed25519PrivateKey.generate,
+    **{name: partial(ml_dsa.generate, name) for name in ml_dsa.NAMES},
 }
+
+# `json.dumps` would make a new encoder for each text.
+_encoded = json.JSONEncoder(separators=(",", ":")).encode
 
 GivenKey: TypeAlias = Mapping[str, Any] | str | bytes
 
@@ -65,18 +70,24 @@ class PrivateKey:
     def sign_octets(self, header: bytes, payload: bytes) -> str:
         """Return the compact JWS of exactly this header and payload (RFC 7515 §3.1)."""
         signing_input = base64url.encode(header) + b"." + base64url.encode(payload)
-        signature = jwk.ALGORITHMS[self.algorithm].sign(signing_input, self.private)
+        if self.algorithm in ml_dsa.NAMES:
+            signature = self.private.sign(signing_input)
+        else:
+            signature = jwk.ALGORITHMS[self.algorithm].sign(signing_input, self.private)
         return (signing_input + b"." + base64url.encode(signature)).decode("ascii")
 
 
 def _json(members: Mapping[str, Any]) -> bytes:
-    return json.dumps(dict(members), separators=(",", ":")).encode()
+    return _encoded(dict(members)).encode()
 
 
 def generate(algorithm: str) -> Any:
-    """Make a fresh private key for an asymmetric algorithm; raises ValueError for another."""
+    """Make a fresh private key for an asymmetric algorithm; raises ValueError for another.
+
+    It is raised, too, where cryptography does not have the algorithm.
+    """
     make = next((make for prefix, make in _MAKERS.items() if algorithm.startswith(prefix)), None)
-    if make is None or algorithm not in jwk.ASYMMETRIC:
+    if make is None or algorithm not in {*jwk.ASYMMETRIC, *ml_dsa.NAMES}:
         raise ValueError(f"{algorithm!r} is none of {', '.join(jwk.ASYMMETRIC)}")
     return make()
 
@@ -89,6 +100,7 @@ def private_key(
     By default that is the JWK's `alg`, or the first algorithm that fits. Raises ValueError with the
     reason why a key is unusable; the reason quotes nothing of it.
     """
+    material: Any
     if isinstance(given, Mapping):
         material = _from_jwk(given)
         algorithm = algorithm or given.get("alg")
@@ -97,8 +109,8 @@ def private_key(
         material = _from_pem(given.encode() if isinstance(given, str) else given)
     else:
         raise ValueError("it is neither PEM nor a JWK")  # noqa: TRY004 - as documented
-    if not isinstance(material, _KEY_KINDS):
-        raise ValueError("it is no private key that signs JWTs")  # noqa: TRY004 - as documented
+    if not isinstance(material, _KEY_KINDS) and ml_dsa.name_of(material) is None:
+        raise ValueError("it is no private key that signs JWTs")
     if kid is not None and not isinstance(kid, str):
         raise ValueError("its kid is no string")
     public = jwk.from_public_key(material.public_key(), algorithm=algorithm)
@@ -106,13 +118,27 @@ def private_key(
 
 
 def _from_jwk(given: Mapping[str, Any]) -> object:
+    if given.get("kty") == "AKP":
+        return _from_akp(given)
     reader = _READERS.get(str(given.get("kty")))
     if reader is None:
-        raise ValueError("its kty is none of RSA, EC and OKP")
+        raise ValueError("its kty is none of RSA, EC, OKP and AKP")
     try:
         material: object = reader.from_jwk(dict(given))
     except (InvalidKeyError, UnsupportedAlgorithm, ValueError, TypeError, KeyError):
         raise ValueError("it is not a valid JWK") from None  # the cause may quote the key
+    return material
+
+
+def _from_akp(given: Mapping[str, Any]) -> object:
+    """Return the private key of an AKP key, whose seed is `priv` (RFC 9964 §3)."""
+    try:
+        seed = base64url.decode(str(given.get("priv")).encode())
+    except ValueError:
+        raise ValueError("it is not a valid JWK") from None  # the cause may quote the key
+    material = ml_dsa.private_key(given.get("alg"), seed)
+    if public_jwk(material.public_key())["pub"] != given.get("pub"):
+        raise ValueError("its pub is not the public key of its priv")
     return material
 
 

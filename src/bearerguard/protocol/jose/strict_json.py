@@ -58,7 +58,7 @@ def loads(octets: bytes) -> Any:
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     # Fast path: without a second object and a second array, nothing is nested deeply.
-    if text.find("{", 1) >= 0 or text.find("[", text.find("[") + 1) >= 0:
+    if text.rfind("{") > 0 or text.rfind("[") != text.find("["):
         _check_depth(text, value)
     return value
 

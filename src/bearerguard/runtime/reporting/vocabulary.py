@@ -9,7 +9,9 @@ from __future__ import annotations
 INFO: frozenset[str] = frozenset(
     {
         # the guard
-        *("missing_credentials", "expired", "inactive", "insufficient_scope", "keys_fetched"),
+        *("missing_credentials", "expired", "inactive", "insufficient_scope", "nonce_required"),
+        *("insufficient_user_authentication", "keys_fetched", "stream_ended"),
+        *("security_event_applied", "event_stream_verified", "revocation_requested"),
         # the server: what it issues
         *("code_issued", "token_issued"),
         # users
@@ -18,6 +20,7 @@ INFO: frozenset[str] = frozenset(
         *("password_changed", "password_upgraded"),
         # clients
         *("client_added", "client_removed", "client_secret_rotated", "client_secret_renewed"),
+        *("client_registered", "client_metadata_fetched"),
         # revocations
         *("grant_revoked", "token_revoked", "user_revoked"),
         # keys and the store
@@ -33,15 +36,24 @@ WARNING: frozenset[str] = frozenset(
         *("wrong_algorithm", "critical_header", "wrong_type", "id_token", "unknown_issuer"),
         *("unknown_key", "bad_signature", "bad_claim", "missing_claim", "wrong_audience"),
         *("not_yet_valid", "sender_constrained", "refused_by_check", "revoked", "lives_too_long"),
+        *("wrong_key", "missing_proof", "malformed_proof", "repeated_proof", "wrong_proof_type"),
+        *("wrong_proof_algorithm", "bad_proof_key", "bad_proof_signature", "wrong_proof_method"),
+        *("wrong_proof_target", "untimely_proof", "wrong_proof_token", "wrong_content_digest"),
+        *("replayed_proof", "unbound", "replays_unavailable", "body_too_long"),
+        *("no_certificate", "wrong_certificate"),
+        *("bad_status", "status_not_valid"),
         *("requirement_unmet", "bad_logout_token", "no_account", "preflight_refused"),
+        *("message_refused", "session_refused", "bad_ticket", "origin_refused", "other_caller"),
         # the guard: 503, and what it depends on
         *("issuer_unavailable", "claim_check_failed", "url_not_resolved"),
+        *("status_unavailable", "status_list_failed", "status_list_restored"),
         *("keys_fetch_failed", "keys_passed_over", "keys_restored"),
         *("introspection_failed", "introspection_restored"),
         *("introspection_cache_failed", "introspection_cache_restored"),
         *("revocations_unavailable", "revocations_available", "revocations_restored"),
         *("revocations_lost", "revocations_unreadable", "revocations_not_forwarded"),
-        "logout_failed",
+        *("logout_failed", "bad_security_event", "security_event_failed"),
+        *("security_event_ignored", "bad_revocation_request", "revocation_request_failed"),
         # the server
         *("request_refused", "client_authentication_failed", "assertion_replayed"),
         *("code_replayed", "refresh_token_reused", "login_failed", "login_throttled"),

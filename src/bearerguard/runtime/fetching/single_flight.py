@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Hashable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -21,14 +20,16 @@ if TYPE_CHECKING:
 E = TypeVar("E")
 
 
-@dataclass(slots=True)
 class _Flight(Generic[E]):
     """An operation under way; `landed` stays False when its leader is cancelled."""
 
-    done: E
-    landed: bool = False
-    result: Any = None
-    error: Exception | None = field(default=None)
+    __slots__ = ("done", "error", "landed", "result")
+
+    def __init__(self, done: E) -> None:
+        self.done = done
+        self.landed = False
+        self.result: Any = None
+        self.error: Exception | None = None
 
     def outcome(self) -> Any:
         if self.error is not None:
@@ -83,7 +84,7 @@ class AsyncSingleFlight:
     async def once(self, effect: Once[Any], handlers: AsyncHandlers) -> Any:
         """Run the operation, or wait for the caller that does; return its result."""
         import anyio  # noqa: PLC0415 - only async callers pay for its import
-        from anyio.lowlevel import current_token  # noqa: PLC0415
+        from anyio.lowlevel import current_token  # noqa: PLC0415 - as above
 
         flights = self._loops.setdefault(current_token().native_token, {})
         while (flight := flights.get(effect.key)) is not None:

@@ -1,12 +1,13 @@
-"""DPoP proofs (RFC 9449), which prove that a request comes from the holder of a key.
+"""Building DPoP proofs (RFC 9449 §4.2), and the parts that building and checking share.
 
-Builds proofs, and the parts that building and checking share: the target without query and
-fragment (`htu`), the digest of the access token (`ath`), the grammar of a nonce. The caller gives
-the time and the identifier of a proof.
+These are the target without query and fragment (`htu`), the digest of the access token (`ath`),
+the digest of the body (`content_digest`) and the grammar of a nonce. The caller gives the time and
+the identifier of a proof.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,10 @@ from bearerguard.protocol.jose.thumbprint import public_jwk, thumbprint
 
 # NQCHAR of RFC 6749 appendix A (RFC 9449 §8.1); the length is our limit.
 _NONCE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,1024}")
+
+#: The confirmation method of a token that is bound to a key by DPoP (§6.1): its thumbprint.
+JKT = "jkt"
+
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
@@ -32,6 +37,7 @@ def proof(
     jti: str,
     access_token: str | None = None,
     nonce: str | None = None,
+    body: bytes | None = None,
 ) -> str:
     """Return a proof for one request (RFC 9449 §4.2).
 
@@ -43,6 +49,7 @@ def proof(
         jti: the identifier of this proof alone, with at least 96 random bits.
         access_token: the token that the request carries, if it carries one.
         nonce: the server's last nonce, if it gave one.
+        body: the request's body, for the claim `content_digest`; None leaves it out.
 
     Raises:
         ValueError: the URL cannot be a target of requests.
@@ -52,6 +59,8 @@ def proof(
         claims["ath"] = token_digest(access_token)
     if nonce is not None:
         claims["nonce"] = nonce
+    if body is not None:
+        claims["content_digest"] = content_digest(body)
     header: Mapping[str, Any] = {
         "typ": names.DPOP_PROOF_JWT,
         "jwk": public_jwk(key.private.public_key()),
@@ -62,6 +71,12 @@ def proof(
 def key_thumbprint(key: PrivateKey) -> str:
     """Return the thumbprint of the public key: `dpop_jkt`, and `jkt` in a bound token."""
     return thumbprint(public_jwk(key.private.public_key()))
+
+
+def token_type(confirmation: object) -> str:
+    """Return the type of a token with this `cnf`, which may be None: how it is sent (§5, §7.1)."""
+    is_bound = isinstance(confirmation, Mapping) and JKT in confirmation
+    return names.DPOP if is_bound else names.BEARER
 
 
 def target(url: str) -> str:
@@ -86,6 +101,11 @@ def target(url: str) -> str:
 def token_digest(access_token: str) -> str:
     """Return the `ath` of an access token (§4.2)."""
     return base64url.encode(hashlib.sha256(access_token.encode("ascii")).digest()).decode("ascii")
+
+
+def content_digest(body: bytes) -> str:
+    """Return the digest of a body as a Content-Digest field has it (RFC 9530 §2)."""
+    return f"sha-256=:{base64.b64encode(hashlib.sha256(body).digest()).decode('ascii')}:"
 
 
 def nonce(fields: Sequence[str]) -> str | None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any, Protocol, TypeAlias
 
 from bearerguard.errors import ConfigurationError
+from bearerguard.runtime.fetching.single_flight import AsyncSingleFlight, SingleFlight
 from bearerguard.runtime.flow import Fetch, Once
 from bearerguard.runtime.messages import Response
-from bearerguard.runtime.single_flight import AsyncSingleFlight, SingleFlight
 
 Table: TypeAlias = dict[type[Any], Any]
 
