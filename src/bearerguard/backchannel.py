@@ -8,24 +8,16 @@ Only translates between ASGI or WSGI and the guard's `LogoutReceiver`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
-from http import HTTPStatus
-from typing import Any, TypeAlias
+from collections.abc import Collection
 
-from bearerguard.errors import ConfigurationError
 from bearerguard.guard.guard import Guard
-from bearerguard.guard.revocation.backchannel_logout import MAX_BODY
-from bearerguard.runtime.bodies import asgi_body, wsgi_body
-
-Scope: TypeAlias = MutableMapping[str, Any]
-Message: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
-
-_POLICY_VIOLATION = 1008  # RFC 6455 §7.4.1
+from bearerguard.guard.revocation.posted_events import Posted
+from bearerguard.middleware.receiver_app import ReceiverApp
+from bearerguard.runtime.flow import Flow
+from bearerguard.runtime.messages import Response
 
 
-class BackchannelLogout:
+class BackchannelLogout(ReceiverApp):
     """Accepts logout tokens (OpenID Connect Back-Channel Logout 1.0) and revokes accordingly.
 
     A logout token with a `sid` revokes the access tokens of that session, and those of the
@@ -46,41 +38,13 @@ class BackchannelLogout:
     """
 
     def __init__(self, guard: Guard, *, client_id: str | Collection[str]) -> None:
-        if not isinstance(guard, Guard):
-            raise ConfigurationError("guard=: pass a Guard, such as Guard(Issuer(...))")
         self._client_id = client_id
-        self._guard = guard
-        self._prepare()
-        guard.on_state_replaced(self._prepare)
+        super().__init__(guard)
 
     def _prepare(self) -> None:
-        self._receiver = self._guard.logout_receiver(self._client_id)
+        receiver = self._guard.logout_receiver(self._client_id)
 
-    async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a request as an ASGI app."""
-        if scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
-        if scope["type"] != "http":
-            return
-        body = await asgi_body(receive, MAX_BODY)
-        if body is None:
-            return  # the client has disconnected
-        kinds = [value for name, value in scope["headers"] if name.lower() == b"content-type"]
-        kind = kinds[0].decode("latin-1") if len(kinds) == 1 else ""
-        response = await self._guard.arun(self._receiver.receive(scope["method"], kind, body))
-        headers = [(name.lower().encode(), value.encode()) for name, value in response.headers]
-        await send({"type": "http.response.start", "status": response.status, "headers": headers})
-        content = b"" if scope["method"] == "HEAD" else response.body
-        await send({"type": "http.response.body", "body": content})
+        def receive(posted: Posted) -> Flow[Response]:
+            return receiver.receive(posted.method, posted.content_type, posted.body)
 
-    def wsgi(
-        self, environ: dict[str, Any], start_response: Callable[..., object]
-    ) -> Iterable[bytes]:
-        """Handle a request as a WSGI app."""
-        method, kind = environ["REQUEST_METHOD"], environ.get("CONTENT_TYPE") or ""
-        body = wsgi_body(environ, MAX_BODY)
-        response = self._guard.run(self._receiver.receive(method, kind, body))
-        status = f"{response.status} {HTTPStatus(response.status).phrase}"
-        start_response(status, list(response.headers))
-        return [b"" if method == "HEAD" else response.body]
+        self._receive = receive

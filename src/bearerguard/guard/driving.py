@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from bearerguard.guard.stores import RevocationStore, SharedStore
+from bearerguard.guard.stores import ReplayStore, RevocationStore, SharedStore
 from bearerguard.runtime.fetching import Transport, tables
-from bearerguard.runtime.flow import AsyncHandlers, Fetch, Handlers, Load, Store
+from bearerguard.runtime.flow import AsyncHandlers, Fetch, Handlers
 from bearerguard.runtime.messages import Response
 
 
@@ -25,9 +25,23 @@ class LocalTransport(Transport, Protocol):
         """Call `revoke` after each change with the revocations, as arguments of `Guard.revoke`."""
         ...
 
+    def publish(
+        self, path: str, respond: Callable[[str, Callable[[str], str | None]], Response]
+    ) -> None:
+        """Serve an API's metadata at `path` and at the well-known root.
+
+        `respond` takes the method, and what returns a header field by its lower-case name.
+        """
+        ...
+
     @property
     def revocation_store(self) -> RevocationStore:
         """The server's log of revocations, complete before `revoke` is called."""
+        ...
+
+    @property
+    def binds_every_token(self) -> bool:
+        """Whether the server issues only tokens that are bound to a key (RFC 9449)."""
         ...
 
 
@@ -55,6 +69,7 @@ def handlers(
     local: Sequence[LocalTransport] = (),
     store: SharedStore | None = None,
     cache: SharedStore | None = None,
+    replays: ReplayStore | None = None,
 ) -> tuple[Handlers, AsyncHandlers]:
     """Return the tables of handlers for the sync and for the async driver.
 
@@ -63,6 +78,7 @@ def handlers(
         local: transports to the issuers in this process.
         store: holds the revocations that workers share.
         cache: holds the introspection responses that workers share.
+        replays: holds the used DPoP proofs that workers share.
     """
     sync, asynchronous = tables(transport)
     if local:
@@ -72,9 +88,16 @@ def handlers(
         sync |= store.handlers()
         asynchronous |= store.async_handlers()
     if cache is not None:
+        from bearerguard.runtime.effects import Load, Store  # noqa: PLC0415 - few guards share it
+
         cached, async_cached = cache.handlers(), cache.async_handlers()
         for effect in (Load, Store):
             sync[effect], asynchronous[effect] = cached[effect], async_cached[effect]
+    if replays is not None:
+        from bearerguard.runtime.effects import Insert  # noqa: PLC0415 - few guards have them
+
+        sync[Insert] = replays.handlers()[Insert]
+        asynchronous[Insert] = replays.async_handlers()[Insert]
     return sync, asynchronous
 
 

@@ -5,7 +5,8 @@ summary of all kinds has it.
 
 An event names the reason and the remedy. It never holds a token, a secret, a subject or
 any claim but those that say which tokens an issuer sends (iss, aud, typ, alg, kid, exp), and,
-where a token does not suffice, its scopes, its roles and the names of its claims.
+where a token does not suffice, its scopes, its roles, its login (acr and age) and the names of its
+claims.
 """
 
 from __future__ import annotations

@@ -5,22 +5,12 @@ For `Guard.health`; the text of an error is left out, since it may quote a URL w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bearerguard.guard.health import LastError
 
 _REMEMBERED = 5
-
-
-@dataclass(frozen=True, slots=True)
-class LastError:
-    """The last failure.
-
-    Attributes:
-        kind: why, as in `FetchRecord.error`.
-        at: when, in Unix seconds.
-    """
-
-    kind: str
-    at: float
 
 
 class FetchHistory:
@@ -46,6 +36,8 @@ class FetchHistory:
 
     def failed(self, at: float, kind: str, seconds: float | None = None) -> None:
         """Note a failure."""
+        from bearerguard.guard.health import LastError  # noqa: PLC0415 - most fetches succeed
+
         self.last_error = LastError(kind, at)
         if seconds is not None:
             self._took(seconds)

@@ -9,16 +9,18 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 from urllib.parse import urlsplit
 
 from bearerguard.protocol.http import document
 from bearerguard.protocol.introspection import IntrospectionFailed
-from bearerguard.runtime.fetch_watch import FetchWatch, Watch, unwatched
+from bearerguard.runtime.fetching.watch import FetchWatch, Watch, unwatched
 from bearerguard.runtime.messages import FetchFailed, StoreFailed
 from bearerguard.runtime.reporting import observing
+
+if TYPE_CHECKING:
+    from bearerguard.guard.records import DecisionRecord, FetchRecord, FetchTarget
 
 _log = logging.getLogger("bearerguard")
 
@@ -33,74 +35,8 @@ FETCH_BUCKETS = (
     *(1.0, 2.5, 5.0, 7.5, 10.0),
 )
 
-DecisionKind: TypeAlias = Literal["request", "token", "route"]
-DecisionResult: TypeAlias = Literal["allow", "deny", "unavailable"]
-FetchTarget: TypeAlias = Literal["metadata", "jwks", "introspection", "revocations"]
 Health: TypeAlias = Callable[[], Mapping[str, Any]]
 """Returns what `Guard.health` does."""
-
-
-@dataclass(frozen=True, slots=True)
-class DecisionRecord:
-    """A decision.
-
-    Attributes:
-        kind: `request` for a request that the guard decided on, once each; `token` for a call of
-            `verify` or `averify`; `route` for a request that was allowed before, and then refused
-            by the requirement of its route. A route that allows makes no record.
-        result: `allow`, `deny` or `unavailable` (503).
-        reason: the code of the refusal. None for an allowed token; `missing_credentials` with
-            `allow` for a request that passed without one.
-        issuer: the url of the configured issuer, for a tenant that of its pattern; None where none
-            is known.
-        status: the HTTP status of the refusal, None for `allow`.
-        is_cached: whether the token was found in the cache; None if none was looked up.
-        is_stale: whether the decision relied on keys, or on an introspection response, that should
-            have been renewed by now.
-        seconds: how long the decision took, fetches included.
-    """
-
-    kind: DecisionKind
-    result: DecisionResult
-    reason: str | None
-    issuer: str | None
-    status: int | None
-    is_cached: bool | None
-    is_stale: bool
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class FetchRecord:
-    """One request to an issuer, or one read of the revocations that workers share.
-
-    A fetch that was cancelled, because its client has disconnected, makes no record.
-
-    Attributes:
-        target: `metadata`, `jwks`, `introspection` or `revocations`.
-        result: `ok` if it returned the requested document, else `failed`.
-        error: what went wrong, None for `ok`: `unknown_host`, `refused`, `unreachable`,
-            `timed_out`, `tls`, `closed`, `too_large`, `encoding`, `invalid_url`, `redirect`,
-            `status`, `not_json`, `content` (not the requested document), `store` or
-            `other`.
-        issuer: the url of the configured issuer, for a tenant that of its pattern; None for
-            revocations.
-        method: the HTTP method, None for revocations.
-        url: the URL without user, query and fragment, None for revocations.
-        status: the HTTP status, None if no response arrived.
-        octets: the length of the response's body, None if no response arrived.
-        seconds: how long it took.
-    """
-
-    target: FetchTarget
-    result: Literal["ok", "failed"]
-    error: str | None
-    issuer: str | None
-    method: str | None
-    url: str | None
-    status: int | None
-    octets: int | None
-    seconds: float
 
 
 class Observer(Protocol):
@@ -218,6 +154,8 @@ class _Recorder(FetchWatch):
     ) -> None:
         if error is not None and not isinstance(error, Exception):
             return  # the flow was closed
+        from bearerguard.guard.records import FetchRecord  # noqa: PLC0415 - few guards make them
+
         response = self.response
         status = None if response is None else response.status
         if status is None and isinstance(error, FetchFailed):

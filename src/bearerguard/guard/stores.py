@@ -1,6 +1,6 @@
-"""The interfaces of shared stores: one for cached values, one for revocations.
+"""The interfaces of shared stores: for cached values, for used proofs, and for revocations.
 
-`bearerguard.redis.RedisStore` implements both; so may any object with these methods.
+`bearerguard.redis.RedisStore` implements all; so may any object with these methods.
 """
 
 from __future__ import annotations
@@ -14,6 +14,27 @@ from bearerguard.runtime.flow import AsyncHandlers, Handlers
 
 class SharedStore(Protocol):
     """A store of values that workers share; it performs the effects `Load` and `Store`."""
+
+    def handlers(self) -> Handlers:
+        """Return the handlers of its effects for a thread."""
+        ...
+
+    def async_handlers(self) -> AsyncHandlers:
+        """Return the handlers of its effects for an event loop."""
+        ...
+
+
+class ReplayStore(Protocol):
+    """A store of what may be used once, which workers share; it performs the effect `Insert`.
+
+    A handler returns whether the key was not there before, and raises `StoreFailed` when the store
+    gives no usable reply: the request gets 503 then.
+    """
+
+    @property
+    def prefix(self) -> str:
+        """What all its keys begin with."""
+        ...
 
     def handlers(self) -> Handlers:
         """Return the handlers of its effects for a thread."""

@@ -16,8 +16,9 @@ from hashlib import sha256
 from typing import Any
 
 from bearerguard.guard import revocation
-from bearerguard.guard.keys.key_validity import KeyValidity
+from bearerguard.guard.keys.key_validity import Validity
 from bearerguard.principal import Principal
+from bearerguard.protocol.jose.jwt import MAX_TOKEN_BYTES
 from bearerguard.runtime.elapsed import elapsed_by
 
 # Recent credentials are also found by their text: hashing them costs more than the rest of a warm
@@ -29,8 +30,35 @@ _TOLERANCE = 1.0
 # Recent credentials are found by their suffix and then compared: hashing the whole text takes twice
 # as long. The suffix is as long as the shortest signature, so it is as hard to guess.
 SUFFIX = slice(-43, None)
+# Bytes of the scheme and the spaces after it; usually 7.
+SCHEME_BYTES = 64
 # A copy is cheaper than a new hash, and nothing is put before the token.
-_BEARER = sha256(b"Bearer ")
+_USUAL = b"Bearer "
+_BEARER = sha256(_USUAL)
+
+
+# What the digest of a bound token ends with: no Authorization field has such a digest, so that
+# `cached` never finds one.
+_BOUND = b"bound"
+
+
+class BoundTo:
+    """The keys of its sender to which a token is bound (RFC 7800), and what depends on the token.
+
+    Attributes:
+        methods: the confirmation methods and their values, as `cnf` has them.
+        jkt: the thumbprint of the key that signs proofs, None where it is not bound to one.
+        token_digest: the `ath` of proofs for it (RFC 9449 §4.2), None until it is needed.
+        token_headers: what an adapter keeps here; see `RecentCredentials`.
+    """
+
+    __slots__ = ("jkt", "methods", "token_digest", "token_headers")
+
+    def __init__(self, methods: dict[str, str]) -> None:
+        self.methods: dict[str, str] = methods
+        self.jkt: str | None = methods.get("jkt")
+        self.token_digest: str | None = None
+        self.token_headers: Any = None
 
 
 class VerifiedToken:
@@ -40,24 +68,29 @@ class VerifiedToken:
         principal: who bears it.
         deadline: until when the cache uses it, in Unix seconds: its expiry with the leeway, or
             the end of the time for which an introspection response is cached.
-        validity: until when the key that verified it is valid.
+        validity: until when the key that verified it, and the status list that has its status,
+            are valid.
         elapses_at: the end of that caching time by `monotonic`, which clock changes do not affect;
             infinite for a JWT.
         checked: the list of revocations against which it was last checked.
+        bound: the keys to which it is bound, None for a bearer token. Whether a request proves
+            their possession is never cached.
     """
 
-    __slots__ = ("checked", "deadline", "elapses_at", "principal", "validity")
+    __slots__ = ("bound", "checked", "deadline", "elapses_at", "principal", "validity")
 
     def __init__(
         self,
         principal: Principal,
         deadline: float,
-        validity: KeyValidity,
+        validity: Validity,
         elapses_at: float = math.inf,
+        bound: BoundTo | None = None,
     ) -> None:
+        self.bound: BoundTo | None = bound
         self.principal: Principal = principal
         self.deadline: float = deadline
-        self.validity: KeyValidity = validity
+        self.validity: Validity = validity
         self.elapses_at: float = elapses_at
         self.checked: object = None
 
@@ -119,6 +152,7 @@ class TokenCache:
         revocations: those of the guard. A token is used only if it was checked against the
             present list.
         monotonic: returns seconds that clock changes do not affect.
+        longest: the longest token, in bytes; longer credentials are not looked up.
     """
 
     def __init__(
@@ -128,7 +162,9 @@ class TokenCache:
         revocations: revocation.GuardRevocations | None = None,
         *,
         monotonic: Callable[[], float] | None = None,
+        longest: int = MAX_TOKEN_BYTES,
     ) -> None:
+        self._longest = longest + SCHEME_BYTES
         self._revocations = revocations
         self._generation_size = max(1, size // 2)
         self._max_recent = min(_MAX_RECENT, size)
@@ -170,9 +206,13 @@ class TokenCache:
         checked. None only means that the guard must decide.
         """
         octets = authorization
+        if len(octets) > self._longest:  # hashing it would take long, and it is not cached
+            return None
         if isinstance(octets, str):
             # Non-ASCII characters become "?", which no token has.
             octets = octets.encode("ascii", "replace")
+        if not octets.startswith(_USUAL):  # as `digest` has it: others are not cached
+            return None
         token = self.get(sha256(octets).digest())
         if token is None:
             return None
@@ -216,16 +256,27 @@ class TokenCache:
         return float(min(until, revocations.trusted_until))
 
     def get(self, key: bytes) -> VerifiedToken | None:
-        """Return the token with this digest, moved to the young generation, or None."""
+        """Return the bearer token with this digest, moved to the young generation, or None."""
         token = self._young.get(key)
         if token is None:
             token = self._old.get(key)
             if token is not None:
-                self.put(key, token)
+                self._put(key, token)
         return token
+
+    def get_bound(self, key: bytes) -> VerifiedToken | None:
+        """Return the bound token with this digest, as `get` does."""
+        return self.get(key + _BOUND)
+
+    def get_any(self, key: bytes) -> VerifiedToken | None:
+        """Return the token with this digest, bound or not, as `get` does."""
+        return self.get(key) or self.get_bound(key)
 
     def put(self, key: bytes, token: VerifiedToken) -> None:
         """Cache a token under its digest. A race between threads costs at most some tokens."""
+        self._put(key if token.bound is None else key + _BOUND, token)
+
+    def _put(self, key: bytes, token: VerifiedToken) -> None:
         young = self._young
         young[key] = token
         if len(young) >= self._generation_size:

@@ -18,10 +18,10 @@ from bearerguard.guard.config.claim_check import ClaimCheck, check_claim_checks
 from bearerguard.guard.config.claim_mapping import ClaimMapping
 from bearerguard.guard.config.key_policy import KeyPolicy
 from bearerguard.guard.config.names import Names, names
-from bearerguard.guard.config.static_keys import StaticKeys, keys_from, secret_from
+from bearerguard.guard.config.static_keys import SharedSecret, StaticKeys, keys_from, secrets_from
 from bearerguard.guard.driving import LocalTransport
-from bearerguard.protocol import metadata
-from bearerguard.protocol.jose import jwk, jwt
+from bearerguard.protocol import metadata, status_list
+from bearerguard.protocol.jose import jwk, jwt, ml_dsa
 from bearerguard.protocol.jwt_claims import REQUIRED, REQUIRED_STRICT, Expected
 
 if TYPE_CHECKING:
@@ -96,7 +96,9 @@ class Issuer:
         jwks_uri: where the JWKS is; without it, it is discovered (RFC 8414, OpenID).
         discovery_url: where the metadata is, if not at a well-known place. It may name `url`
             as its `issuer`, or as its `access_token_issuer` as AD FS does.
-        shared_secret: for HS256, HS384 and HS512 only: at least 32, 48 or 64 bytes.
+        shared_secret: for HS256, HS384 and HS512 only: at least 32, 48 or 64 bytes. Text, bytes or
+            a JWK whose `kty` is `oct`, or a list of at most eight, the newest first; the `kid` of a
+            token selects JWKs.
         algorithms: the signature algorithms accepted; all that fit the keys by default.
         token_types: the `typ` values accepted: "at+jwt" (RFC 9068), "JWT" (which also accepts
             tokens without `typ`), or another name of this issuer's access tokens, such as "JOSE".
@@ -115,6 +117,11 @@ class Issuer:
             validated, not on each request.
         key_policy: how often keys are fetched, and how long they are used.
         hints: further remedies for log lines: a dict from a refusal's reason code to a text.
+        status_lists: the URLs of the issuer's status lists, each exactly or with a `*` at the end
+            of its path, such as "https://id.example.com/statuslists/*". A token that names its
+            place in one of them (draft-ietf-oauth-status-list) is accepted while the list says
+            that it is valid; one that names another URL is refused.
+        require_status: refuse JWTs that name no status list.
         leeway: seconds of clock skew accepted, 300 at most.
         insecure_allow_http: allow plain http beyond loopback.
         local: handles requests to this issuer in this process, without HTTP; an
@@ -130,7 +137,9 @@ class Issuer:
     keys: StaticKeys | None = field(default=None, repr=False, hash=False)
     jwks_uri: str | None = None
     discovery_url: str | None = None
-    shared_secret: str | bytes | None = field(default=None, repr=False)
+    shared_secret: SharedSecret | Sequence[SharedSecret] | None = field(
+        default=None, repr=False, hash=False
+    )
     algorithms: Sequence[str] | None = None
     token_types: Sequence[str] = ("at+jwt",)
     accept_id_tokens: bool = False
@@ -144,6 +153,8 @@ class Issuer:
     checks: Sequence[ClaimCheck] = ()
     key_policy: KeyPolicy = KeyPolicy()  # noqa: RUF009 - it is immutable
     hints: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
+    status_lists: Sequence[str] = ()
+    require_status: bool = False
     leeway: float = 30
     insecure_allow_http: bool = False
     local: LocalTransport | None = field(default=None, repr=False, compare=False)
@@ -165,6 +176,7 @@ class Issuer:
         self._check_url()
         self._check_aliases()
         self._check_tenants()
+        self._check_status_lists()
         types = self._checked_types()
         if not _is_number(self.leeway) or not 0 <= self.leeway <= _MAX_LEEWAY:
             raise ConfigurationError(f"leeway=: choose from 0 to {_MAX_LEEWAY} seconds")
@@ -177,8 +189,11 @@ class Issuer:
             ("token_types", self.token_types),
             ("aliases", self.aliases),
             ("checks", self.checks),
+            ("status_lists", self.status_lists),
         ):
             store(option, None if given is None else tuple(given))
+        if isinstance(self.shared_secret, list):
+            store("shared_secret", tuple(self.shared_secret))
         if self.tenants is not None and not callable(self.tenants):
             store("tenants", frozenset(self.tenants))
         store("accepted_types", types)
@@ -217,7 +232,7 @@ class Issuer:
         )
 
     def _check_kinds(self) -> None:
-        for name in ("accept_id_tokens", "strict", "insecure_allow_http"):
+        for name in ("accept_id_tokens", "strict", "require_status", "insecure_allow_http"):
             if not isinstance(getattr(self, name), bool):  # the string "false" is truthy
                 raise ConfigurationError(f"{name}=: pass True or False")
         if not isinstance(self.hints, Mapping):
@@ -329,19 +344,43 @@ class Issuer:
                 "tenants=: not together with aliases=: pass another Issuer with the other spelling"
             )
 
+    def _check_status_lists(self) -> None:
+        lists = self.status_lists
+        if not isinstance(lists, list | tuple) or not all(isinstance(each, str) for each in lists):
+            raise ConfigurationError(
+                'status_lists=: pass a list of URLs such as "https://id.example.com/statuslists/*"'
+            )
+        for each in lists:
+            mistake = status_list.pattern_mistake(each)
+            if mistake is None and not self.may_fetch(each):
+                mistake = "is no https URL (http is for loopback addresses)"
+            if mistake is not None:
+                raise ConfigurationError(f"status_lists=: {quoted(each)} {mistake}")
+        if self.require_status and not lists:
+            raise ConfigurationError("require_status=True: pass status_lists= too")
+        if lists and self.shared_secret is not None:
+            raise ConfigurationError(
+                "status_lists=: not together with shared_secret=: a status list is signed with an"
+                " asymmetric key (draft-ietf-oauth-status-list, section 5.1)"
+            )
+
     def _checked_algorithms(self, static_keys: jwk.KeySet | None) -> tuple[str, ...]:
         possible = jwk.ASYMMETRIC if self.shared_secret is None else jwk.SYMMETRIC
         strong = possible
         if self.shared_secret is not None and static_keys is not None:
-            strong = static_keys.keys[0].algorithms
+            fitting = {name for key in static_keys.keys for name in key.algorithms}
+            strong = tuple(name for name in possible if name in fitting)
         if self.algorithms is None:
             return strong
         if isinstance(self.algorithms, str) or not self.algorithms:
             raise ConfigurationError("algorithms=: pass a list of algorithm names")
         for name in self.algorithms:
             if name not in possible:
-                symmetric = name in jwk.SYMMETRIC
-                remedy = "HS algorithms need shared_secret=" if symmetric else "choose from these"
+                remedy = "choose from these"
+                if name in jwk.SYMMETRIC:
+                    remedy = "HS algorithms need shared_secret="
+                elif self.shared_secret is None and name in ml_dsa.NAMES:
+                    remedy = ml_dsa.MISSING
                 raise ConfigurationError(
                     f"algorithms=: {quoted(name)} cannot be used here:"
                     f" {remedy} ({', '.join(possible)})"
@@ -351,7 +390,20 @@ class Issuer:
                     f"shared_secret=: {name} needs at least {jwk.SECRET_BYTES[name]} bytes"
                     " (RFC 7518 §3.2): make a longer one, or leave it out of algorithms="
                 )
+        if self.shared_secret is not None and static_keys is not None:
+            self._check_no_idle_secret(static_keys)
         return tuple(self.algorithms)
+
+    def _check_no_idle_secret(self, secrets: jwk.KeySet) -> None:
+        """Refuse a secret that can verify nothing: nobody would notice that it is too short."""
+        chosen = frozenset(self.algorithms or ())
+        for place, key in enumerate(secrets.keys, 1):
+            if chosen.isdisjoint(key.algorithms):
+                raise ConfigurationError(
+                    f"shared_secret=: secret {place} of the list fits none of algorithms=: it is"
+                    f" too short for {', '.join(sorted(chosen))} (RFC 7518 §3.2), or its alg is"
+                    " another"
+                )
 
     def _checked_types(self) -> frozenset[str]:
         if isinstance(self.token_types, str) or not self.token_types:
@@ -371,7 +423,7 @@ class Issuer:
 
     def _static_keys(self) -> jwk.KeySet | None:
         if self.shared_secret is not None:
-            return secret_from(self.shared_secret)
+            return secrets_from(self.shared_secret)
         if self.keys is not None:
             return keys_from(self.keys)
         return None
@@ -409,7 +461,7 @@ class IssuerOptions(TypedDict, total=False):
     keys: StaticKeys | None
     jwks_uri: str | None
     discovery_url: str | None
-    shared_secret: str | bytes | None
+    shared_secret: SharedSecret | Sequence[SharedSecret] | None
     algorithms: Sequence[str] | None
     token_types: Sequence[str]
     accept_id_tokens: bool
@@ -423,6 +475,8 @@ class IssuerOptions(TypedDict, total=False):
     checks: Sequence[ClaimCheck]
     key_policy: KeyPolicy
     hints: Mapping[str, str]
+    status_lists: Sequence[str]
+    require_status: bool
     leeway: float
     insecure_allow_http: bool
     local: LocalTransport | None

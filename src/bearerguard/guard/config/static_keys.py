@@ -1,4 +1,4 @@
-"""Keys given as configuration: JWKS, JWK, PEM, or a shared secret.
+"""Keys given as configuration: JWKS, JWK, PEM, or shared secrets.
 
 Refuses a key or a certificate as the shared secret (RFC 8725 §3.1): whoever knows the public key
 could sign tokens with it.
@@ -21,8 +21,11 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_public_key,
 )
 
-from bearerguard.errors import ConfigurationError
-from bearerguard.protocol.jose import jwk
+from bearerguard.errors import ConfigurationError, quoted
+from bearerguard.protocol.jose import base64url, jwk
+
+SharedSecret: TypeAlias = str | bytes | Mapping[str, Any]
+"""Octets, text, or a symmetric JWK (RFC 7518 §6.4), whose `kid` and `alg` count."""
 
 StaticKeys: TypeAlias = Mapping[str, Any] | str | bytes | Sequence[Mapping[str, Any] | str | bytes]
 
@@ -33,6 +36,9 @@ _DER_LOADERS: tuple[Callable[[bytes], object], ...] = (
     load_der_public_key,
     x509.load_der_x509_certificate,
     lambda der: load_der_private_key(der, password=None),
+)
+_REMEDY_OF_SECRETS = (
+    "shared_secret=: pass str or bytes, a JWK whose kty is oct, or a list of these, newest first"
 )
 _KEYS_REMEDY = "keys=: pass a JWKS or JWK as a dict, a PEM public key, or a list of them"
 
@@ -64,23 +70,64 @@ def _key_from(item: object) -> jwk.VerificationKey:
     raise ConfigurationError(f"{_KEYS_REMEDY}; not {type(item).__name__}")
 
 
-def secret_from(given: str | bytes) -> jwk.KeySet:
-    """Return the secret as a key; raises `ConfigurationError` for a weak or public one."""
-    if not isinstance(given, str | bytes):
-        raise ConfigurationError("shared_secret=: pass str or bytes")
-    secret = given.encode() if isinstance(given, str) else given
-    fits = [name for name, least in jwk.SECRET_BYTES.items() if len(secret) >= least]
-    if not fits:
+def secrets_from(given: SharedSecret | Sequence[SharedSecret]) -> jwk.KeySet:
+    """Return the secrets as keys; raises `ConfigurationError` for a weak or public one.
+
+    A token with a `kid` is verified with the secrets of this `kid`, and with those that have none.
+    """
+    items = given if isinstance(given, list | tuple) else [given]
+    if not 1 <= len(items) <= jwk.MAX_CANDIDATES:
         raise ConfigurationError(
-            f"shared_secret=: at least {min(jwk.SECRET_BYTES.values())} bytes are needed:"
-            " make one with `python -c 'import secrets; print(secrets.token_urlsafe(32))'`"
+            f"shared_secret=: pass one, or a list of at most {jwk.MAX_CANDIDATES}, the newest first"
+        )
+    keys = tuple(map(_secret_from, items))
+    if len({key.octets for key in keys}) < len(keys):
+        raise ConfigurationError("shared_secret=: one of them is given twice: leave it out once")
+    return jwk.KeySet(keys)
+
+
+def _secret_from(given: object) -> jwk.VerificationKey:
+    kid: object = None
+    algorithm: object = None
+    if isinstance(given, Mapping):
+        kid, algorithm = given.get("kid"), given.get("alg")
+        given = _octets_of(given)
+    if not isinstance(given, str | bytes) or not isinstance(kid, str | None):
+        raise ConfigurationError(_REMEDY_OF_SECRETS)
+    secret = given.encode() if isinstance(given, str) else given
+    named = [each for each in jwk.SYMMETRIC if algorithm is None or algorithm == each]
+    if not named:
+        raise ConfigurationError(
+            f"shared_secret=: the alg {quoted(algorithm)} of a JWK is none of"
+            f" {', '.join(jwk.SYMMETRIC)}"
+        )
+    fits = [each for each in named if len(secret) >= jwk.SECRET_BYTES[each]]
+    if not fits:
+        least = min(jwk.SECRET_BYTES[each] for each in named)
+        raise ConfigurationError(
+            f"shared_secret=: at least {least} bytes are needed: make one with"
+            f" `python -c 'import secrets; print(secrets.token_urlsafe({least}))'`"
         )
     if _is_key_material(secret):
         raise ConfigurationError(
             "shared_secret=: this is a key or a certificate, and whoever knows its public part"
             " could sign tokens: pass it as keys=, or make a random secret"
         )
-    return jwk.KeySet((jwk.from_secret(secret, fits),))
+    return jwk.from_secret(secret, fits, kid=kid)
+
+
+def _octets_of(given: Mapping[str, Any]) -> bytes:
+    """Return the octets of a symmetric JWK (RFC 7518 §6.4)."""
+    encoded = given.get("k")
+    is_for_signatures = (given.get("use") or "sig") == "sig"
+    if given.get("kty") != "oct" or not isinstance(encoded, str) or not is_for_signatures:
+        raise ConfigurationError(_REMEDY_OF_SECRETS)
+    try:
+        return base64url.decode(encoded.encode())
+    except ValueError:
+        raise ConfigurationError(
+            "shared_secret=: the member k of a JWK is base64url without padding (RFC 7518 §6.4.1)"
+        ) from None  # the cause may quote the secret
 
 
 def _is_key_material(secret: bytes) -> bool:

@@ -16,13 +16,18 @@ if TYPE_CHECKING:
         check_introspection_cache,
     )
     from bearerguard.guard.introspection.introspector import Introspector
-    from bearerguard.guard.introspection.responses import IntrospectedToken, is_withdrawn
+    from bearerguard.guard.introspection.responses import (
+        IntrospectedToken,
+        ResponseReader,
+        is_withdrawn,
+    )
     from bearerguard.guard.introspection.shared_cache import SharedCache
 
 __all__ = [
     "IntrospectedToken",
     "IntrospectionCache",
     "Introspector",
+    "ResponseReader",
     "SharedCache",
     "check_introspection_cache",
     "is_withdrawn",
@@ -31,7 +36,7 @@ __all__ = [
 _PLACES = {
     "introspection_cache": "IntrospectionCache check_introspection_cache",
     "introspector": "Introspector",
-    "responses": "IntrospectedToken is_withdrawn",
+    "responses": "IntrospectedToken ResponseReader is_withdrawn",
     "shared_cache": "SharedCache",
 }
 

@@ -24,7 +24,8 @@ from bearerguard.errors import (
 from bearerguard.guard.config.introspection import Introspection
 from bearerguard.guard.config.issuer import Issuer
 from bearerguard.guard.events import Events
-from bearerguard.guard.fetch_history import FetchHistory, LastError
+from bearerguard.guard.fetch_history import FetchHistory
+from bearerguard.guard.health import LastError
 from bearerguard.guard.introspection.breaker import Breaker
 from bearerguard.guard.introspection.endpoint import IntrospectionEndpoint
 from bearerguard.guard.introspection.responses import (
@@ -179,7 +180,7 @@ class Introspector:
         refused = self._refusals.get(key)
         if refused is not None and self._monotonic() < refused.until:
             raise refused.error()
-        known = self._tokens.get(key)
+        known = self._tokens.get_any(key)
         end = None if known is None else known.principal.expires_at
         if end is not None and now >= end + self.issuer.leeway:
             raise TokenExpired(EXPIRED, f"it expired {now - end:.0f} s ago")
@@ -204,7 +205,7 @@ class Introspector:
 
         It is cached until the endpoint may be called again.
         """
-        known, now, elapsed = self._tokens.get(key), self._clock(), self._monotonic()
+        known, now, elapsed = self._tokens.get_any(key), self._clock(), self._monotonic()
         if (
             not isinstance(known, IntrospectedToken)
             or now >= known.stale_until
@@ -220,13 +221,14 @@ class Introspector:
             elapses_at=min(elapsed + error.retry_after, known.stale_elapses_at),
             stale_elapses_at=known.stale_elapses_at,
             is_stale=True,
+            bound=known.bound,
         )
         return self._remember(key, stale)
 
     # Run once for all concurrent requests
 
     def _introspected(self, token: bytes, key: bytes) -> Flow[VerifiedToken]:
-        known = self._tokens.get(key)
+        known = self._tokens.get_any(key)
         if known is not None and self._is_fresh(known):
             return known  # a concurrent request has introspected it
         found = yield from self._shared_response(key)
@@ -269,7 +271,7 @@ class Introspector:
 
     def _refuse(self, key: bytes, refusal: TokenError) -> None:
         """Cache for a while that the issuer does not accept a token, or no longer does."""
-        known = self._tokens.get(key)
+        known = self._tokens.get_any(key)
         if isinstance(known, IntrospectedToken):
             known.stale_until = -math.inf
         refused = self._reader.refused(refusal, self._monotonic())

@@ -9,18 +9,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bearerguard.errors import INACTIVE, MISSING_CLAIM, UNKNOWN_ISSUER, Reason, TokenError, quoted
 from bearerguard.guard.config.claim_check import run_checks
 from bearerguard.guard.config.introspection import Introspection
 from bearerguard.guard.config.issuer import Issuer
-from bearerguard.guard.keys.key_validity import KeyValidity
+from bearerguard.guard.config.scope_hierarchy import ScopeHierarchy
+from bearerguard.guard.keys.key_validity import KeyValidity, Validity
+from bearerguard.guard.keys.status_validity import StatusValidity
 from bearerguard.guard.revocation.revocations import GuardRevocations
-from bearerguard.guard.token_cache import VerifiedToken
+from bearerguard.guard.token_cache import BoundTo, VerifiedToken
 from bearerguard.principal import Claims, Principal
 from bearerguard.protocol import jwt_claims
 from bearerguard.protocol.jose import strict_json
+
+if TYPE_CHECKING:
+    from bearerguard.guard.binding.binding import Binding
 
 # The `exp` assumed for a token without one: the latest date that is accepted.
 _NEVER = 2**53
@@ -59,12 +64,13 @@ class IntrospectedToken(VerifiedToken):
         deadline: float,
         stale_until: float,
         *,
-        validity: KeyValidity = _UNTIL_DEADLINE,
+        validity: Validity = _UNTIL_DEADLINE,
         elapses_at: float = math.inf,
         stale_elapses_at: float = math.inf,
         is_stale: bool = False,
+        bound: BoundTo | None = None,
     ) -> None:
-        super().__init__(principal, deadline, validity, elapses_at)
+        super().__init__(principal, deadline, validity, elapses_at, bound)
         self.is_stale: bool = is_stale
         self.stale_until: float = stale_until
         self.stale_elapses_at: float = stale_elapses_at
@@ -87,14 +93,22 @@ class CachedRefusal:
 class ResponseReader:
     """Reads the introspection responses of one issuer."""
 
-    def __init__(self, issuer: Issuer, options: Introspection) -> None:
+    def __init__(
+        self,
+        issuer: Issuer,
+        options: Introspection,
+        hierarchy: ScopeHierarchy | None = None,
+        binding: Binding | None = None,
+    ) -> None:
+        self._binding = binding
+        self._hierarchy = hierarchy
         self.issuer = issuer
         self.options = options
         self.assumed: dict[str, Any] = {"iss": issuer.url, "exp": _NEVER}
         if options.allow_missing_audience:
             self.assumed["aud"] = sorted(issuer.expected.audience)
         self._names = (issuer.url, *issuer.aliases)
-        self._expected = replace(issuer.expected, required=("aud",))
+        self._expected = issuer.expected._replace(required=("aud",))
 
     def read(
         self, response: IntrospectionResponse, received_at: float, now: float, elapsed: float
@@ -120,25 +134,36 @@ class ResponseReader:
         expires_at = jwt_claims.numeric_date(members, "exp") if "exp" in members else None
         if self.issuer.standard_claims is not None:
             filled = self.issuer.standard_claims(filled)
-        jwt_claims.check_kind(members, accept_id_tokens=self.issuer.accept_id_tokens)
+        bound = None if self._binding is None else self._binding.confirmations.read(members)
+        jwt_claims.check_kind(
+            members,
+            accept_id_tokens=self.issuer.accept_id_tokens,
+            bound=bound is not None,
+        )
         if filled.get("aud") is None:
             raise TokenError(MISSING_CLAIM, _NO_AUDIENCE)
         principal = replace(
-            jwt_claims.bearer(filled, self._expected, now),
+            jwt_claims.bearer(filled, self._expected, now, bound=bound is not None),
             expires_at=expires_at,
             claims=Claims(dict(members)),
         )
         run_checks(self.issuer.checks, self.issuer.url, principal.claims)
+        if self._hierarchy is not None:
+            principal = self._hierarchy.applied_to(principal)
         last = math.inf if expires_at is None else expires_at
         fresh = min(received_at, now) + self.options.cache_ttl
         elapses_at = elapsed + self.options.cache_ttl
+        validity: Validity = _signed_by(response.key_id)
+        if self.issuer.status_lists and "status" in members:
+            validity = StatusValidity(_signed_by(response.key_id))  # its status is checked first
         return IntrospectedToken(
             principal,
             min(fresh, last),
             min(fresh + self.options.stale_ttl, last),
-            validity=_signed_by(response.key_id),
+            validity=validity,
             elapses_at=elapses_at,
             stale_elapses_at=elapses_at + self.options.stale_ttl,
+            bound=bound,
         )
 
     def refused(self, refusal: TokenError, elapsed: float) -> CachedRefusal | None:

@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable
 from hashlib import sha256
 
-from bearerguard.runtime.flow import Flow, Load, Store, ask
+from bearerguard.runtime.effects import Load, Store
+from bearerguard.runtime.flow import Flow, ask
 from bearerguard.runtime.messages import StoreFailed
 from bearerguard.runtime.reporting.outage import Outage
 from bearerguard.runtime.sealing import Sealer, SealError

@@ -12,7 +12,7 @@ from typing import TypeVar
 from bearerguard.errors import quoted
 from bearerguard.guard.config.issuer import Issuer
 from bearerguard.protocol import metadata, well_known
-from bearerguard.runtime.fetch_watch import Watch, unwatched
+from bearerguard.runtime.fetching.watch import Watch, unwatched
 from bearerguard.runtime.flow import Flow
 from bearerguard.runtime.messages import FetchFailed
 

@@ -9,22 +9,21 @@ from __future__ import annotations
 
 import math
 import os
-import random
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from random import SystemRandom
 from types import MappingProxyType
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from bearerguard.errors import IssuerUnavailable
 from bearerguard.guard.config.issuer import Issuer
 from bearerguard.guard.events import Events
-from bearerguard.guard.fetch_history import FetchHistory, LastError
-from bearerguard.guard.keys import discovery
+from bearerguard.guard.fetch_history import FetchHistory
 from bearerguard.guard.keys.key_validity import KeyValidity
-from bearerguard.guard.keys.refetch_budget import Backoff, RefetchBudget, max_age
+from bearerguard.guard.keys.refetch_budget import Backoff, RefetchBudget
 from bearerguard.guard.observers import error_kind
 from bearerguard.protocol.http import document
+from bearerguard.protocol.http.caching import max_age
 from bearerguard.protocol.jose.jwk import KeySet, VerificationKey, parse_jwks
 from bearerguard.protocol.jose.verifier import Verifier
 from bearerguard.runtime.elapsed import elapsed_by
@@ -32,8 +31,13 @@ from bearerguard.runtime.flow import Fetch, Flow, Once, ask
 from bearerguard.runtime.messages import FetchFailed, Response
 from bearerguard.runtime.reporting.outage import Outage
 
+if TYPE_CHECKING:
+    from bearerguard.guard.health import KeysHealth
+
 # A refresh is due after a random part of the interval, so that workers do not all refresh at once.
 _EARLIEST, _LATEST = 0.8, 0.95
+# It has no state that a forked child would share, or that a program seeds.
+_random = SystemRandom()
 # For how long keys stay valid while the refresh that is due is under way.
 _GRACE = 1.0
 # Usually an issuer's tokens have one JOSE header for each key. More than this are not cached.
@@ -49,8 +53,7 @@ class SelectedKey(NamedTuple):
     may_be_id_token: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """The keys at a moment, each with its validity; immutable except for the validities.
 
     Times are in seconds of `monotonic`. A refresh is planned for `due_at`. After `overdue_at`,
@@ -70,36 +73,6 @@ class Snapshot:
 # Noted only after a valid signature, and swapped whole with the snapshot of these keys.
 Selections: TypeAlias = tuple[Snapshot | None, Mapping[bytes, SelectedKey]]
 _NOTHING: Mapping[bytes, SelectedKey] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class KeysHealth:
-    """The state of an issuer's keys.
-
-    Attributes:
-        status: `static`, `absent` (not fetched yet), `fresh`, `stale` (the last fetch failed, or is
-            overdue), `dead` (too old), or `unused` (all tokens are introspected).
-        ready: whether tokens can be validated with them now: not `absent` or `dead`.
-        fresh: whether they are as new as they should be: not `stale` either.
-        keys: how many keys there are.
-        age: the seconds since they were fetched, None for static or absent ones.
-        failures: how many fetches in a row have failed.
-        last_success: when they were last fetched, in Unix seconds; None if they never were.
-        last_error: why and when a fetch last failed, also if one succeeded later.
-        latencies: how many seconds the last five fetches took, the newest first.
-        tenant_of: the url of the pattern that it is a tenant of, else None.
-    """
-
-    status: str
-    ready: bool
-    fresh: bool
-    keys: int = 0
-    age: float | None = None
-    failures: int = 0
-    last_success: float | None = None
-    last_error: LastError | None = None
-    latencies: tuple[float, ...] = ()
-    tenant_of: str | None = None
 
 
 class KeyCache:
@@ -281,8 +254,8 @@ class KeyCache:
         """
         snapshot, now = self._snapshot, self._monotonic()
         if snapshot is not None and snapshot.due_at < math.inf:
-            left = (snapshot.due_at - now) * random.uniform(_EARLIEST, 1.0)  # noqa: S311 - no secret
-            self._snapshot = replace(snapshot, due_at=min(snapshot.due_at, now + left))
+            left = (snapshot.due_at - now) * _random.uniform(_EARLIEST, 1.0)
+            self._snapshot = snapshot._replace(due_at=min(snapshot.due_at, now + left))
             noted_for, noted = self._selections
             if noted_for is snapshot:  # the same keys
                 self._selections = (self._snapshot, noted)
@@ -321,6 +294,8 @@ class KeyCache:
 
     def health(self) -> KeysHealth:
         """Return the state of the keys; plans a refresh that is due."""
+        from bearerguard.guard.health import KeysHealth  # noqa: PLC0415 - it is seldom asked for
+
         if not self._issuer.needs_keys:
             return KeysHealth("unused", ready=True, fresh=True)
         snapshot, now = self._snapshot, self._monotonic()
@@ -422,7 +397,7 @@ class KeyCache:
         interval = issuer.key_policy.refresh
         if lifetime is not None:
             interval = min(interval, max(issuer.key_policy.cooldown, lifetime))
-        delay = interval * random.uniform(_EARLIEST, _LATEST)  # noqa: S311 - no secret
+        delay = interval * _random.uniform(_EARLIEST, _LATEST)
         until = self._clock() + delay
         known = before.validities if before is not None else {}
         validities = {
@@ -473,6 +448,8 @@ class KeyCache:
         return jwks_uri != self._issuer.jwks_uri and age >= self._issuer.key_policy.max_age
 
     def _discover(self) -> Flow[str]:
+        from bearerguard.guard.keys import discovery  # noqa: PLC0415 - only a fetch needs it
+
         watch = self._events.observers.watch("metadata", self._issuer.url)
         uri = yield from discovery.discover(self._issuer, discovery.jwks_uri, watch)
         discovery.check_endpoint(self._issuer, "jwks_uri", uri, "jwks_uri=")

@@ -7,6 +7,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Protocol
+
+
+class Validity(Protocol):
+    """Until when a cached token needs no further check of what verified it."""
+
+    @property
+    def until(self) -> float:
+        """In Unix seconds; may move at any time."""
+        ...
+
+    @property
+    def key_id(self) -> str | None:
+        """The `kid` of the key that verified it."""
+        ...
 
 
 class KeyValidity:

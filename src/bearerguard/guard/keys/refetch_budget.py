@@ -7,11 +7,6 @@ loops may at worst allow one fetch too many, so there is no lock.
 
 from __future__ import annotations
 
-import re
-
-from bearerguard.runtime.messages import Response
-
-_MAX_AGE = re.compile(r"(?:^|[\s,])max-age=\"?(\d{1,9})", re.IGNORECASE)
 # Two made-up key ids must not hold up a real key rotation (JWKS-01).
 _BURST = 3
 _FIRST_PAUSE = 1.0
@@ -60,9 +55,3 @@ class Backoff:
     def wait(self, now: float) -> float:
         """Return the seconds still to pause."""
         return min(self._longest, max(0.0, self._until - now))
-
-
-def max_age(response: Response) -> float | None:
-    """Return the `max-age` of a response in seconds, None without one (RFC 9111 §5.2.2.1)."""
-    found = _MAX_AGE.search(response.header("cache-control") or "")
-    return float(found[1]) if found else None

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from bearerguard.runtime.lazy_names import lazy_names
 
 if TYPE_CHECKING:
-    from bearerguard.guard.revocation.backchannel_logout import LogoutReceiver, SignedLogoutToken
+    from bearerguard.guard.revocation.backchannel_logout import LogoutReceiver
+    from bearerguard.guard.revocation.event_subjects import SubjectOf
+    from bearerguard.guard.revocation.posted_events import EventReceiver
     from bearerguard.guard.revocation.revocations import (
         GuardRevocations,
         Revocations,
@@ -20,17 +22,20 @@ if TYPE_CHECKING:
     from bearerguard.guard.revocation.revoker import Names, Revoker
 
 __all__ = [
+    "EventReceiver",
     "GuardRevocations",
     "LogoutReceiver",
     "Names",
     "Revocations",
     "Revoker",
-    "SignedLogoutToken",
+    "SubjectOf",
     "check_revocations",
 ]
 
 _PLACES = {
-    "backchannel_logout": "LogoutReceiver SignedLogoutToken",
+    "backchannel_logout": "LogoutReceiver",
+    "event_subjects": "SubjectOf",
+    "posted_events": "EventReceiver",
     "revocations": "GuardRevocations Revocations check_revocations",
     "revoker": "Names Revoker",
 }

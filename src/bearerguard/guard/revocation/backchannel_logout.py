@@ -6,65 +6,38 @@ Owns the rules for a logout request and its response (OpenID Connect Back-Channe
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Collection
 from urllib.parse import parse_qsl
 
 from bearerguard.errors import (
     BAD_LOGOUT_TOKEN,
-    ConfigurationError,
     IssuerUnavailable,
     Refusal,
     RevocationFailed,
     TokenError,
-    quoted,
 )
 from bearerguard.guard.config.names import names
 from bearerguard.guard.events import Events
+from bearerguard.guard.revocation.posted_events import (
+    MAX_BODY,
+    NO_STORE,
+    SignatureValidator,
+    check_new,
+    failure,
+    required,
+)
 from bearerguard.guard.revocation.revocation_list import Revocation
 from bearerguard.guard.revocation.revocations import SLACK, GuardRevocations
-from bearerguard.principal import Principal
-from bearerguard.protocol import logout_token
-from bearerguard.protocol.logout_token import Logout
+from bearerguard.protocol.events import logout_token
+from bearerguard.protocol.events.logout_token import Logout
 from bearerguard.protocol.revocation import Kind
 from bearerguard.runtime.flow import Flow
 from bearerguard.runtime.messages import Response
 
-# A logout token has some 1000 bytes.
-MAX_BODY = 65_536
 _MAX_FIELDS = 100
 _FORM = "application/x-www-form-urlencoded"
-_NO_STORE = ("Cache-Control", "no-store")  # §2.8
-_EMPTY = (("Content-Type", "text/plain"), ("Content-Length", "0"), _NO_STORE)
-
-
-class SignedLogoutToken(NamedTuple):
-    """A logout token whose signature is valid; its claims are unchecked.
-
-    Attributes:
-        claims: the claims.
-        issuer: the url of the issuer that signed it.
-        leeway: the leeway of that issuer for dates, in seconds.
-        key_id: the `kid` of the key that signed it, if there is one.
-    """
-
-    claims: Mapping[str, Any]
-    issuer: str
-    leeway: float
-    key_id: str | None
-
-
-class LogoutValidator(Protocol):
-    """Verifies the signatures of logout tokens."""
-
-    def verify_logout_token(self, octets: bytes) -> Flow[SignedLogoutToken]:
-        """Return a logout token that one of the guard's issuers has signed.
-
-        Raises `TokenError` or `IssuerUnavailable`.
-        """
-        ...
+_EMPTY = (("Content-Type", "text/plain"), ("Content-Length", "0"), NO_STORE)
 
 
 class LogoutReceiver:
@@ -76,14 +49,13 @@ class LogoutReceiver:
     def __init__(
         self,
         client_id: str | Collection[str],
-        validator: LogoutValidator,
+        validator: SignatureValidator,
         revocations: GuardRevocations | None,
         *,
         clock: Callable[[], float],
         events: Events,
     ) -> None:
-        if revocations is None:
-            raise ConfigurationError("guard=: pass Guard(..., revocations=Revocations(...))")
+        self._revocations = required(revocations)
         self._client_ids = frozenset(
             names(
                 "client_id",
@@ -93,7 +65,6 @@ class LogoutReceiver:
             )
         )
         self._validator = validator
-        self._revocations = revocations
         self._clock = clock
         self._events = events
 
@@ -110,7 +81,7 @@ class LogoutReceiver:
             yield from self._log_out(_token(content_type, body))
         except Refusal as refusal:
             self._events.emit(refusal.reason.code, refusal.issuer, refusal.remedy)
-            return _failure(400, "invalid_request", BAD_LOGOUT_TOKEN.description)
+            return failure(400, "invalid_request", BAD_LOGOUT_TOKEN.description)
         except IssuerUnavailable as error:
             return self._unavailable(error, error.retry_after)
         except RevocationFailed as error:
@@ -118,18 +89,14 @@ class LogoutReceiver:
         return Response(200, _EMPTY)
 
     def _log_out(self, token: bytes) -> Flow[None]:
-        signed = yield from self._validator.verify_logout_token(token)
-        issuer, now = signed.issuer, self._clock()
+        signed = yield from self._validator.verify_signature(token, logout_token.check_type)
+        issuer, leeway, now = signed.issuer.url, signed.issuer.leeway, self._clock()
         try:
-            logout = logout_token.parse(signed.claims, self._client_ids, signed.leeway, now)
-            yield from self._revocations.ensure(issuer)
-            revoked = self._revocations.current
-            if revoked.covers(Principal(issuer=issuer), signed.key_id):
-                raise TokenError(
-                    BAD_LOGOUT_TOKEN,
-                    f"the key {quoted(signed.key_id)} that signed it was withdrawn",
-                )
-            if revoked.covers(Principal(issuer=issuer, token_id=logout.token_id)):
+            logout = logout_token.parse(signed.claims, self._client_ids, leeway, now)
+            is_new = yield from check_new(
+                self._revocations, signed, logout.token_id, BAD_LOGOUT_TOKEN
+            )
+            if not is_new:
                 raise TokenError(BAD_LOGOUT_TOKEN, "it was used before")
         except Refusal as refusal:
             refusal.concern(issuer)
@@ -141,7 +108,7 @@ class LogoutReceiver:
         self._events.emit("logout_failed", None, str(error))
         description = "The logout cannot be done at the moment"
         retry = (("Retry-After", str(retry_after)),)
-        return _failure(503, "temporarily_unavailable", description, retry)
+        return failure(503, "temporarily_unavailable", description, retry)
 
 
 def _revocations(
@@ -183,13 +150,3 @@ def _token(content_type: str, body: bytes | None) -> bytes:
         raise TokenError(BAD_LOGOUT_TOKEN, "the request has no logout_token, or several")
     # Non-ASCII characters become "?", which is not in the alphabet of base64url either.
     return tokens[0].encode("ascii", "replace")
-
-
-def _failure(
-    status: int, error: str, description: str, headers: tuple[tuple[str, str], ...] = ()
-) -> Response:
-    body = json.dumps({"error": error, "error_description": description}).encode()
-    length = ("Content-Length", str(len(body)))
-    return Response(
-        status, (("Content-Type", "application/json"), length, _NO_STORE, *headers), body
-    )

@@ -18,11 +18,11 @@ How soon a revocation arrives, in the worst case (`follower` has the figures of 
 from __future__ import annotations
 
 import math
-import random
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from random import SystemRandom
 from typing import NamedTuple, TypeAlias
 
 from bearerguard.guard.revocation.epoch import Cursor, LogEntry, Mark, decode_entry
@@ -50,6 +50,8 @@ _CHUNK = 500
 # Workers that notice a loss at the same moment start within this many seconds. After the newest
 # entries, each has its own order, so that fewer of them seal the same entries in vain.
 _JITTER = 0.1
+# It has no state that a forked child would share, or that a program seeds.
+_random = SystemRandom()
 # For how long a worker that starts after a loss waits for the others to append again. They
 # notice the loss by a notification at once, or without one within half a second.
 _SETTLING = 1.5
@@ -381,7 +383,7 @@ class Feed:
         appends only to a log that it has read to the end, so no two append the same.
         """
         losses, appended = self._losses, 0
-        start = time.monotonic() + random.uniform(0, _JITTER)  # noqa: S311 - no secret
+        start = time.monotonic() + _random.uniform(0, _JITTER)
         while (wait := start - time.monotonic()) > 0:
             yield from self._listen(wait, add)
         present: dict[Key, Revocation] = {}
@@ -515,5 +517,5 @@ def _chunks(revocations: Sequence[Revocation]) -> list[Sequence[Revocation]]:
     newest_first = revocations[::-1]
     chunks = [newest_first[at : at + _CHUNK] for at in range(0, len(newest_first), _CHUNK)]
     rest = chunks[1:]
-    random.shuffle(rest)
+    _random.shuffle(rest)
     return [*chunks[:1], *rest]

@@ -124,21 +124,10 @@ class RevocationList:
         """Whether the token of `principal` is revoked, or the key `key_id` that signed it."""
         if not self._tiers:
             return False
-        issuer = principal.issuer or ""
-        session = principal.claims.get("sid")
-        in_session = isinstance(session, str)
-        named: tuple[tuple[Kind, str | None], ...] = (
-            ("token", principal.token_id),
-            ("subject", principal.subject),
-            ("client", principal.client_id),
-            ("signing_key", key_id),
-            ("session", session) if in_session else ("sessionless", principal.subject),
-        )
-        for kind, value in named:
-            if value is not None:
-                found = self._find((kind, issuer, value))
-                if found is not None and found.covers(principal.issued_at):
-                    return True
+        for key in keys_of(principal, key_id):
+            found = self._find(key)
+            if found is not None and found.covers(principal.issued_at):
+                return True
         return False
 
     def includes(self, revocation: Revocation) -> bool:
@@ -177,6 +166,24 @@ class RevocationList:
             if found is not None:
                 return found
         return None
+
+
+def keys_of(principal: Principal, key_id: str | None = None) -> list[Key]:
+    """Return the keys of all revocations that may cover the token of `principal`.
+
+    `key_id` is the `kid` of the key that signed it.
+    """
+    issuer = principal.issuer or ""
+    session = principal.claims.get("sid")
+    in_session = isinstance(session, str)
+    named: tuple[tuple[Kind, str | None], ...] = (
+        ("token", principal.token_id),
+        ("subject", principal.subject),
+        ("client", principal.client_id),
+        ("signing_key", key_id),
+        ("session", session) if in_session else ("sessionless", principal.subject),
+    )
+    return [(kind, issuer, value) for kind, value in named if value is not None]
 
 
 def _settled(

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
@@ -26,15 +26,16 @@ from bearerguard.errors import (
     RevocationsUnavailable,
     TokenError,
 )
-from bearerguard.guard.fetch_history import FetchHistory, LastError
+from bearerguard.guard.fetch_history import FetchHistory
+from bearerguard.guard.health import LastError
 from bearerguard.guard.observers import error_kind
 from bearerguard.guard.revocation.feed import Feed
 from bearerguard.guard.revocation.follower import Follower
 from bearerguard.guard.revocation.forwarding import Forwarding
-from bearerguard.guard.revocation.revocation_list import Revocation, RevocationList
+from bearerguard.guard.revocation.revocation_list import Key, Revocation, RevocationList
 from bearerguard.guard.stores import RevocationStore
 from bearerguard.principal import Principal
-from bearerguard.runtime.fetch_watch import Watch, unwatched
+from bearerguard.runtime.fetching.watch import Watch, unwatched
 from bearerguard.runtime.flow import Flow, Once, ask
 from bearerguard.runtime.messages import StoreFailed
 from bearerguard.runtime.reporting.outage import Outage
@@ -48,6 +49,8 @@ _FRESH = 5.0
 
 Emit: TypeAlias = Callable[[str, str | None, str], None]
 """Reports an event: its code, the issuer, the detail."""
+OnRevoked: TypeAlias = Callable[[Collection[Key] | None], None]
+"""Is told the keys of what was revoked; None when the list may no longer be trusted."""
 
 
 class Dependent(Protocol):
@@ -231,12 +234,14 @@ class Revocations:
 
     def add(self, revocations: Iterable[Revocation]) -> None:
         """Add revocations that the store has already."""
+        added = list(revocations)
         with self._lock:  # two threads that extend the same list would lose one addition
-            extended = self.current.extended(revocations, self._guards.now())
+            extended = self.current.extended(added, self._guards.now())
             if extended is not self.current:
                 self.current = extended
+                keys = [each.key for each in added]
                 for guard in self._guards.all():
-                    guard.replace(extended)
+                    guard.replace(extended, keys)
 
     # Reading and following
 
@@ -359,6 +364,7 @@ class GuardRevocations:
         self.current: RevocationList = shared.current
         self.trusted_until: float = -math.inf
         self._dependents: tuple[weakref.ref[Dependent], ...] = ()
+        self._watchers: tuple[weakref.WeakMethod[OnRevoked], ...] = ()
 
     # The list, and until when it is trusted; set by `Revocations`
 
@@ -367,16 +373,33 @@ class GuardRevocations:
         alive = [each for each in self._dependents if each() is not None]
         self._dependents = (*alive, weakref.ref(cache))
 
-    def replace(self, current: RevocationList) -> None:
-        """Use another list."""
+    def watch_changes(self, watcher: OnRevoked) -> None:
+        """Call a bound method, held weakly, with what was revoked.
+
+        It gets None when the list may no longer be trusted. It is called in any thread, and must
+        not block.
+        """
+        alive = [each for each in self._watchers if each() is not None]
+        self._watchers = (*alive, weakref.WeakMethod(watcher))
+
+    def replace(self, current: RevocationList, revoked: Collection[Key]) -> None:
+        """Use another list, to which these keys were added."""
         self.current = current
         self._forget_recent()
+        self._tell(revoked)
 
     def trust(self, until: float) -> None:
         """Trust the list until then."""
         before, self.trusted_until = self.trusted_until, until
         if until <= before:
             self._forget_recent()
+            self._tell(None)
+
+    def _tell(self, revoked: Collection[Key] | None) -> None:
+        for each in self._watchers:
+            watcher = each()
+            if watcher is not None:
+                watcher(revoked)
 
     def _forget_recent(self) -> None:
         for each in self._dependents:

@@ -14,15 +14,15 @@ from typing import Any, Protocol, TypedDict, Unpack
 from bearerguard.errors import ConfigurationError, quoted
 from bearerguard.guard.config.issuer import TENANT
 from bearerguard.guard.events import Events
-from bearerguard.guard.revocation.backchannel_logout import LogoutReceiver, LogoutValidator
+from bearerguard.guard.revocation.backchannel_logout import LogoutReceiver
+from bearerguard.guard.revocation.event_subjects import SubjectOf
+from bearerguard.guard.revocation.posted_events import EventReceiver, SignatureValidator
 from bearerguard.guard.revocation.revocation_list import Revocation
 from bearerguard.guard.revocation.revocations import SLACK, GuardRevocations
 from bearerguard.principal import Principal
+from bearerguard.protocol.jose.jwt import MAX_FUTURE
 from bearerguard.protocol.revocation import REVOCABLE, Kind
 from bearerguard.runtime.flow import Flow
-
-# Clocks differ by less. A date further ahead would also refuse tokens that are yet to be issued.
-_MAX_FUTURE = 300
 
 
 class Names(TypedDict, total=False):
@@ -115,11 +115,33 @@ class Revoker:
         yield from self._given().forward()
 
     def logout_receiver(
-        self, client_id: str | Collection[str], validator: LogoutValidator
+        self, client_id: str | Collection[str], validator: SignatureValidator
     ) -> LogoutReceiver:
         """Return the receiver of back-channel logouts for the client, or the clients, named."""
         return LogoutReceiver(
             client_id, validator, self._revocations, clock=self._clock, events=self._events
+        )
+
+    def event_receiver(
+        self,
+        validator: SignatureValidator,
+        *,
+        issuer: str | None,
+        is_delegated: bool,
+        bearer: str | Iterable[str] | None,
+        subject_of: SubjectOf | None,
+    ) -> EventReceiver:
+        """Return what a receiver of events works with; `issuer` is one of the guard's."""
+        return EventReceiver(
+            self._revocations,
+            validator=validator,
+            issuers=self._issuers,
+            issuer=None if issuer is None else chosen_issuer(issuer, self._issuers),
+            is_delegated=is_delegated,
+            bearer=bearer,
+            subject_of=subject_of,
+            clock=self._clock,
+            events=self._events,
         )
 
     def health(self, others: dict[str, Any]) -> dict[str, Any]:
@@ -222,7 +244,8 @@ def _checked_date(issued_before: float | None, now: float) -> float:
         return math.floor(now) + 1.0
     if isinstance(issued_before, bool) or not isinstance(issued_before, int | float):
         raise ConfigurationError("issued_before=: pass a time in Unix seconds")
-    if not 0 <= issued_before <= now + _MAX_FUTURE:
+    # A date further ahead would also refuse tokens that are yet to be issued.
+    if not 0 <= issued_before <= now + MAX_FUTURE:
         raise ConfigurationError(
             "issued_before=: pass a time in Unix seconds that is not in the future"
         )

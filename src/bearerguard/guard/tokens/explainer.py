@@ -6,11 +6,12 @@ claims, the same code validates a token that is valid but for the claims under e
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from bearerguard.errors import (
     BAD_CLAIM,
@@ -29,6 +30,7 @@ from bearerguard.errors import (
     Reason,
     Refusal,
     RevocationsUnavailable,
+    StatusUnavailable,
     TokenError,
     quoted,
 )
@@ -36,8 +38,9 @@ from bearerguard.guard.config.claim_check import name_of, run_checks
 from bearerguard.guard.config.claim_mapping import ClaimMapping, top_level_names, value_at
 from bearerguard.guard.config.introspection import Introspection
 from bearerguard.guard.config.issuer import Issuer
-from bearerguard.guard.config.requirement import Requirement
-from bearerguard.guard.decision import Allow, Decision, failed, forbidden
+from bearerguard.guard.config.requirement import Moment, Requirement
+from bearerguard.guard.config.scope_hierarchy import ScopeHierarchy
+from bearerguard.guard.decision import Allow, Decision, failed, insufficient
 from bearerguard.guard.events import Events
 from bearerguard.guard.explanation import Check, CheckStatus, Explanation
 from bearerguard.guard.introspection.introspector import Introspector
@@ -61,10 +64,14 @@ from bearerguard.guard.tokens.jwt_validator import JwtValidator, ParsedToken
 from bearerguard.guard.tokens.trusted_issuers import TrustedIssuers
 from bearerguard.principal import Claims, Principal
 from bearerguard.protocol import jwt_claims
+from bearerguard.protocol.http.challenge import Challenge
 from bearerguard.protocol.http.expiry import utc_text
 from bearerguard.protocol.jose import jwt
 from bearerguard.runtime.flow import Flow
 from bearerguard.runtime.reporting.durations import in_words
+
+if TYPE_CHECKING:
+    from bearerguard.guard.binding.binding import Binding
 
 T = TypeVar("T")
 
@@ -109,6 +116,7 @@ _REFERENCES = {
     "sender": "RFC 7800 §3.1",
     "claims": "RFC 9068 §2.2",
     "expiry": "RFC 7519 §4.1.4",
+    "status": "draft-ietf-oauth-status-list §8.3",
     "revocation": "RFC 7009 §2",
     "requirement": "RFC 6750 §3.1",
 }
@@ -133,6 +141,7 @@ _REMEDIES = {
     "bad_claim": "let the issuer send the claim as the RFC defines it",
     "missing_claim": "let the issuer send it",
     "sender_constrained": "let the issuer send this client tokens that are not bound to a key",
+    "unbound": "let the issuer bind this client's tokens to its key",
     "not_yet_valid": "set the clocks of the issuer and of this machine",
     "expired": "get a new token: refresh it, or log in again; if a new one is refused as well, set"
     " the clocks of the issuer and of this machine",
@@ -141,8 +150,13 @@ _REMEDIES = {
     "refused_by_check": "change the token at the issuer, or the check",
     "claim_check_failed": "correct the check",
     "issuer_unavailable": _ON_FAILURE,
+    "bad_status": "let the issuer name the token's place in one of its status lists",
+    "status_not_valid": "log in again, or have the issuer lift the suspension",
+    "status_unavailable": _ON_FAILURE,
     "revocations_unavailable": "make the store of revocations reachable from here",
     "insufficient_scope": "request a token with these scopes",
+    "insufficient_user_authentication": "let the user log in again in this way: the authorization"
+    " request has acr_values and max_age, and the issuer sends acr and auth_time in access tokens",
     "requirement_unmet": "give the user or the client what is missing, at the issuer",
 }
 
@@ -162,15 +176,22 @@ class _Recorder(ResponseReader):
 
     response: IntrospectionResponse | None = None
 
-    def __init__(self, issuer: Issuer, options: Introspection, at: float) -> None:
-        super().__init__(issuer, options)
+    def __init__(
+        self,
+        issuer: Issuer,
+        options: Introspection,
+        hierarchy: ScopeHierarchy | None,
+        at: float,
+        binding: Binding | None,
+    ) -> None:
+        super().__init__(issuer, options, hierarchy, binding)
         self._at = at
 
     def read(
         self,
         response: IntrospectionResponse,
         received_at: float,  # noqa: ARG002 - nothing is cached
-        now: float,  # noqa: ARG002
+        now: float,  # noqa: ARG002 - as above
         elapsed: float,
     ) -> IntrospectedToken:
         self.response = response
@@ -199,27 +220,35 @@ class Explainer:
 
     Args:
         trust: the guard's issuers, with their keys.
-        realm: the guard's.
+        challenge: what each challenge of the guard has.
+        hierarchy: which scopes imply others.
         requirement: what the request requires, the guard's own requirement included.
         clock: the guard's; authentication at an introspection endpoint goes by it.
         at: the time of the decision, in Unix seconds.
         revocations: the guard's.
         max_token_bytes: the longest token that is parsed, in bytes.
+        binding: what checks the binding of tokens; None where bound tokens are refused.
     """
 
     def __init__(
         self,
         trust: TrustedIssuers,
         *,
-        realm: str,
+        challenge: Challenge,
+        hierarchy: ScopeHierarchy | None,
         requirement: Requirement | None,
         clock: Callable[[], float],
         at: float,
         revocations: GuardRevocations | None,
         max_token_bytes: int,
+        binding: Binding | None = None,
     ) -> None:
         self._trust = trust
-        self._realm = realm
+        self._binding = binding
+        # What validates the claims one by one: the others are absent then, `cnf` too.
+        self._lenient = None if binding is None else binding.without_requirement()
+        self._challenge = challenge
+        self._hierarchy = hierarchy
         self._requirement = requirement
         self._guards_clock = clock
         self._at = at
@@ -228,7 +257,17 @@ class Explainer:
         self._events = _Unreported(self._clock)
         # Empty: a cached token or response may be out of date.
         self._tokens = TokenCache(1, self._clock)
-        self._validator = JwtValidator(trust.find, self._clock, max_token_bytes, names=trust.urls)
+        self._validator = JwtValidator(
+            trust.find,
+            self._clock,
+            max_token_bytes,
+            names=trust.urls,
+            hierarchy=hierarchy,
+            binding=binding,
+        )
+        self._of_claims = JwtValidator(
+            trust.find, self._clock, hierarchy=hierarchy, binding=self._lenient
+        )
         self._authenticator = Authenticator(
             self._validator,
             trust.routing,
@@ -236,6 +275,7 @@ class Explainer:
             clock=self._clock,
             monotonic=self._clock,
             revocations=revocations,
+            statuses=trust.statuses,
             max_token_bytes=max_token_bytes,
         )
         self._recorder: _Recorder | None = None
@@ -252,6 +292,7 @@ class Explainer:
         else:
             described = yield from self._explain_jwt(token)
         principal = None if described is None else self._explain_claims(described)
+        yield from self._explain_status(principal, described)
         yield from self._explain_revocation(principal, described)
         decision = self._decided(outcome, principal)
         return Explanation(
@@ -285,7 +326,7 @@ class Explainer:
     def _recording(self, introspector: Introspector) -> Introspector:
         """Return an introspector without cached responses, whose response is recorded."""
         issuer, options = introspector.issuer, introspector.options
-        self._recorder = _Recorder(issuer, options, self._at)
+        self._recorder = _Recorder(issuer, options, self._hierarchy, self._at, self._binding)
         return Introspector(
             issuer,
             options,
@@ -300,22 +341,23 @@ class Explainer:
     def _decided(self, outcome: VerifiedToken | Failure, principal: Principal | None) -> Decision:
         """Return the decision; note the check of the requirement, and a failure without a check."""
         requirement, unmet = self._requirement, None
+        at = Moment(self._at, self._trust.leeway(None if principal is None else principal.issuer))
         if requirement is None:
-            self._add("requirement", "not applicable", "nothing: no scope, role or claim")
+            self._add("requirement", "not applicable", "nothing: no scope, role, claim or login")
         elif principal is None:
             self._add("requirement", "not reached", str(requirement))
-        elif requirement.met_by(principal):
-            self._add("requirement", "passed", str(requirement), "the token has it")
+        elif requirement.met_by(principal, at):
+            self._add("requirement", "passed", str(requirement), _met(requirement, principal, at))
         else:
-            unmet = forbidden(self._realm, requirement, principal)
-            has = requirement.unmet_by(principal)[1]
+            unmet = insufficient(self._challenge, requirement, principal, at)
+            has = requirement.unmet_by(principal, at)[1]
             self._fail("requirement", str(requirement), has, unmet.reason)
         if isinstance(outcome, VerifiedToken):
             return unmet or Allow(outcome.principal)
         if all(check.reason != outcome.reason.code for check in self._checks):
             # A check of the application's own may say something else the second time.
             self._note("validation", "a valid token", outcome)
-        return failed(self._realm, outcome)
+        return failed(self._challenge, outcome)
 
     # The token itself
 
@@ -325,7 +367,7 @@ class Explainer:
             expected += "; no issuer has introspection= for opaque tokens"
         trusted = [quoted(url) for url in self._trust.urls[:_MAX_NAMED]]
         try:
-            token, issuer, keys = self._validator.parse(octets)
+            token, issuer, keys, _ = self._validator.parse(octets)
         except (Refusal, IssuerUnavailable) as error:
             # `Routing` may have refused it before.
             failure = self._failure or error
@@ -400,7 +442,7 @@ class Explainer:
         key = selected
 
         def validate(claims: dict[str, Any], issuer: Issuer) -> Principal:
-            return self._validator.check_claims(claims, issuer, key).principal
+            return self._of_claims.check_claims(claims, issuer, key).principal
 
         required = issuer.expected.required
         return _ReadableToken(token.claims, {}, issuer, required, validate, key.validity.key_id)
@@ -450,7 +492,8 @@ class Explainer:
         self._add("introspection", "passed", expected, "it is active")
 
         def validate(claims: dict[str, Any], issuer: Issuer) -> Principal:
-            reader, response = ResponseReader(issuer, options), IntrospectionResponse(claims)
+            reader = ResponseReader(issuer, options, self._hierarchy, self._lenient)
+            response = IntrospectionResponse(claims)
             return reader.read(response, self._at, self._at, self._at).principal
 
         required = () if options.allow_missing_audience else ("aud",)
@@ -475,9 +518,10 @@ class Explainer:
         """Explain the claims; return the principal, None if its claims are malformed."""
         issuer, claims, now = token.issuer, token.claims, self._at
         mapping, skew = issuer.claims, f"leeway {issuer.leeway:g} s"
-        ahead = f"leeway {jwt_claims.MAX_FUTURE} s"
+        ahead = f"leeway {jwt.MAX_FUTURE} s"
         clean = "no claim of another kind of token"
-        self._probe(token, "kind", jwt_claims.KIND_CLAIMS, None, clean, passed=clean)
+        kinds = jwt_claims.KIND_CLAIMS | self._checked_binding(claims)
+        self._probe(token, "kind", kinds, None, clean, passed=clean)
         self._explain_required(token)
         self._probe(
             token,
@@ -500,14 +544,7 @@ class Explainer:
         ):
             when = _when(claims.get(claim), now)
             self._probe(token, name, {claim}, (reason, BAD_CLAIM), expected, when)
-        self._probe(
-            token,
-            "sender",
-            {"cnf"},
-            (SENDER_CONSTRAINED,),
-            "no cnf: the token is sent as Bearer",
-            "the token is bound to a key",
-        )
+        self._explain_sender(token)
         self._explain_checks(token)
         paths = (*mapping.scopes, *mapping.roles, *mapping.client)
         principal = self._probe(
@@ -519,12 +556,47 @@ class Explainer:
             passed="well-formed",
             claims=ClaimMapping(scopes=mapping.scopes, roles=mapping.roles, client=mapping.client),
         )
-        return principal and replace(
+        if principal is None:
+            return None
+        whole = replace(
             principal,
             issued_at=_number(claims.get("iat")),
             expires_at=_number(claims.get("exp")),
             claims=Claims(dict(claims)),
         )
+        return whole.with_effective_scopes(principal.effective_scopes)
+
+    def _checked_binding(self, claims: dict[str, Any]) -> set[str]:
+        """Return the claim that says to what a token is bound, if the guard can check it."""
+        if self._lenient is None:
+            return set()
+        try:
+            bound = self._lenient.confirmations.read(claims)
+        except TokenError:
+            return set()  # `_explain_sender` notes it
+        return set() if bound is None else {"cnf"}
+
+    def _explain_sender(self, token: _ReadableToken) -> None:
+        """Explain to which key of its sender the token is bound."""
+        if self._binding is None:
+            self._probe(
+                token,
+                "sender",
+                {"cnf"},
+                (SENDER_CONSTRAINED,),
+                "no cnf: the token is sent as Bearer",
+                "the token is bound to a key",
+            )
+            return
+        confirmations, cnf = self._binding.confirmations, token.claims.get("cnf")
+        methods = " and ".join(cnf) if isinstance(cnf, dict) else ""
+        passed = "no cnf: the token is sent as Bearer"
+        if methods:
+            passed = (
+                f"bound by {quoted(methods)[1:-1]}: each request must prove that it has the key"
+            )
+        rule = partial(confirmations.read, token.claims)
+        self._try("sender", rule, str(confirmations), passed=passed)
 
     def _explain_required(self, token: _ReadableToken) -> None:
         """Explain which claims are missing: by RFC, and by `ClaimMapping(required=)`."""
@@ -594,7 +666,28 @@ class Explainer:
         audience = min(issuer.expected.audience)
         return {"iss": issuer.url, "exp": int(self._at) + _LIFE, "aud": audience}
 
-    # Revocation
+    # Status and revocation
+
+    def _explain_status(
+        self, principal: Principal | None, token: _ReadableToken | None
+    ) -> Flow[None]:
+        statuses, expected = self._trust.statuses, "VALID in the issuer's status list"
+        if statuses is None or (token is not None and not token.issuer.status_lists):
+            return
+        if principal is None:
+            self._skip("status")
+            return
+        verified = VerifiedToken(principal, math.inf, KeyValidity(math.inf))
+        try:
+            if isinstance(self._failure, StatusUnavailable):
+                raise self._failure
+            if self._recorder is not None or not statuses.admits(verified):
+                yield from statuses.check(verified)
+        except (Refusal, IssuerUnavailable) as error:
+            self._note("status", expected, error)
+        else:
+            found = "VALID" if "status" in principal.claims else "the token names no list"
+            self._add("status", "passed", expected, found)
 
     def _explain_revocation(
         self, principal: Principal | None, token: _ReadableToken | None
@@ -673,6 +766,12 @@ class Explainer:
 def _form_of(token: bytes) -> str:
     """Describe the form of a token that is not a JWT."""
     return _DOTS.get(token.count(b"."), "an opaque token")
+
+
+def _met(requirement: Requirement, principal: Principal, at: Moment) -> str:
+    if requirement.met_by(principal.with_effective_scopes(principal.scopes), at):
+        return "the token has it"
+    return f"the token's scopes imply it: {quoted(sorted(principal.scopes))}"
 
 
 def _kid(kid: str | None) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from bearerguard.errors import (
     BAD_SIGNATURE,
@@ -21,10 +21,11 @@ from bearerguard.errors import (
     TokenError,
     quoted,
 )
-from bearerguard.guard import revocation
 from bearerguard.guard.config.claim_check import run_checks
 from bearerguard.guard.config.issuer import Issuer
+from bearerguard.guard.config.scope_hierarchy import ScopeHierarchy
 from bearerguard.guard.keys.key_cache import KeyCache, SelectedKey
+from bearerguard.guard.keys.key_validity import KeyValidity
 from bearerguard.guard.token_cache import VerifiedToken
 from bearerguard.principal import Claims
 from bearerguard.protocol import jwt_claims, metadata
@@ -32,6 +33,9 @@ from bearerguard.protocol.jose import jwk, jwt
 from bearerguard.protocol.jose.jwk import VerificationKey
 from bearerguard.protocol.jose.jwt import SignedToken
 from bearerguard.runtime.flow import Flow
+
+if TYPE_CHECKING:
+    from bearerguard.guard.binding.binding import Binding
 
 IssuerKeys: TypeAlias = tuple[Issuer, KeyCache]
 """An issuer, with the cache of its keys."""
@@ -63,6 +67,15 @@ class ParsedToken(NamedTuple):
     tried: SelectedKey | None = None
 
 
+class SignedClaims(NamedTuple):
+    """The claims of a JWT whose signature is valid, and which are unchecked besides."""
+
+    claims: dict[str, Any]
+    issuer: Issuer
+    typ: str | None
+    key_id: str | None
+
+
 class JwtValidator:
     """Validates JWTs.
 
@@ -71,6 +84,8 @@ class JwtValidator:
         clock: returns Unix seconds.
         max_token_bytes: the longest token that is parsed.
         names: the urls of the issuers, to explain an `iss` that almost matches one.
+        hierarchy: which scopes imply others.
+        binding: reads to which keys tokens are bound; None where bound tokens are refused.
     """
 
     def __init__(
@@ -80,7 +95,11 @@ class JwtValidator:
         max_token_bytes: int = jwt.MAX_TOKEN_BYTES,
         *,
         names: Sequence[str] = (),
+        hierarchy: ScopeHierarchy | None = None,
+        binding: Binding | None = None,
     ) -> None:
+        self._hierarchy = hierarchy
+        self._binding = binding
         self._max_token_bytes = max_token_bytes
         self._find = find
         self._clock = clock
@@ -93,21 +112,25 @@ class JwtValidator:
         has not signed it: `validate` decides. Raises `TokenError` for what is not a JWT, for an
         unknown issuer, and for a token that is signed but not acceptable.
         """
-        token, issuer, keys = self.parse(octets)
-        header, claims, signing_input, signature = token
+        members, (issuer, keys) = self._parse(octets)
+        header, claims, signing_input, signature = members
         selected = keys.selected(header)
         if selected is None or not selected.verify(signing_input, signature):
-            return ParsedToken(token, issuer, keys, selected)
+            return ParsedToken(SignedToken(*members), issuer, keys, selected)
         return self.check_claims(claims, issuer, selected)
 
-    def parse(self, octets: bytes) -> tuple[SignedToken, Issuer, KeyCache]:
+    def parse(self, octets: bytes) -> ParsedToken:
         """Parse a token; raises `TokenError` if it is not a JWT, or if its issuer is unknown."""
+        members, trusted = self._parse(octets)
+        return ParsedToken(SignedToken(*members), *trusted)
+
+    def _parse(self, octets: bytes) -> tuple[jwt.Members, IssuerKeys]:
         try:
-            token = jwt.parse(octets, self._max_token_bytes)
+            members = jwt.members(octets, self._max_token_bytes)
         except TokenError as refusal:
             self._explain(refusal, octets)
             raise
-        name = token.claims.get("iss")
+        name = members[1].get("iss")
         trusted = self._find(name) if type(name) is str else None
         if trusted is None:
             if name is None:
@@ -117,8 +140,7 @@ class JwtValidator:
                 f"iss is {quoted(name)}{self._nearly(name)}: add an Issuer with exactly that url"
                 " if you trust it",
             )
-        issuer, keys = trusted
-        return token, issuer, keys
+        return members, trusted
 
     def _nearly(self, name: object) -> str:
         """Return a hint to the issuer that `name` resembles; only the exact name is accepted."""
@@ -155,33 +177,32 @@ class JwtValidator:
         keys.remember(token.header, key, selected)
         return self.check_claims(token.claims, issuer, selected)
 
-    def verify_logout_token(self, octets: bytes) -> Flow[revocation.SignedLogoutToken]:
-        """Return a logout token whose signature is valid; its claims are unchecked.
+    def verify_signature(
+        self, octets: bytes, check_type: Callable[[str | None], None]
+    ) -> Flow[SignedClaims]:
+        """Return the claims of a JWT that is no access token, and whose signature is valid.
 
-        Raises `TokenError` or `IssuerUnavailable`. The caller checks whether the key is revoked.
+        `check_type` raises `TokenError` unless the `typ` fits; the claims are unchecked. Raises
+        `TokenError` or `IssuerUnavailable`.
 
         Its header is not remembered: an access token with the same header would skip the check
         of its `typ`.
         """
-        from bearerguard.protocol import logout_token  # noqa: PLC0415 - few APIs receive them
-
-        parsed = ParsedToken(*self.parse(octets))
+        parsed = self.parse(octets)
         issuer = parsed.issuer
         try:
             header = jwt.parse_header(parsed.token.header)
-            logout_token.check_type(header.typ)
+            check_type(header.typ)
             _, selected = yield from signing_key(parsed, header)
         except Refusal as refusal:
             refusal.concern(issuer.url)
             raise
-        return revocation.SignedLogoutToken(
-            parsed.token.claims, issuer.url, issuer.expected.leeway, selected.validity.key_id
-        )
+        return SignedClaims(parsed.token.claims, issuer, header.typ, selected.validity.key_id)
 
-    def renew(self, token: VerifiedToken) -> bool:
+    def renew(self, token: VerifiedToken, validity: KeyValidity) -> bool:
         """Prolong the validity of a token's key, if it may still be used; return whether it may."""
         trusted = self._find(token.principal.issuer or "")
-        return trusted is not None and trusted[1].renew(token.validity)
+        return trusted is not None and trusted[1].renew(validity)
 
     def is_stale(self, token: VerifiedToken) -> bool:
         """Whether the keys of a token's issuer should have been renewed by now."""
@@ -193,7 +214,10 @@ class JwtValidator:
     ) -> VerifiedToken:
         """Check the claims of a token whose signature is valid; raises `TokenError`."""
         expected = issuer.expected
+        bound = None
         try:
+            if self._binding is not None:
+                bound = self._binding.confirmations.read(found)
             if "events" in found:
                 jwt_claims.check_no_logout_token(found)
             if selected.may_be_id_token and not issuer.accept_id_tokens:
@@ -201,16 +225,21 @@ class JwtValidator:
             mapped = issuer.standard_claims
             seen = found if mapped is None else mapped(found)
             if selected.may_be_id_token:  # after the explanation by ClaimMapping(required=)
-                jwt_claims.check_kind(found, accept_id_tokens=issuer.accept_id_tokens)
-            principal = jwt_claims.bearer(seen, expected, self._clock())
+                jwt_claims.check_kind(
+                    found, accept_id_tokens=issuer.accept_id_tokens, bound=bound is not None
+                )
+            principal = jwt_claims.bearer(seen, expected, self._clock(), bound=bound is not None)
             if seen is not found:  # the token's own claims, under their own names
                 principal = replace(principal, claims=Claims(found))
+            if self._hierarchy is not None:
+                principal = self._hierarchy.applied_to(principal)
             if issuer.checks:
                 run_checks(issuer.checks, issuer.url, principal.claims)
         except Refusal as refusal:
             refusal.concern(issuer.url, issuer.hints.get(refusal.reason.code))
             raise
-        return VerifiedToken(principal, seen["exp"] + expected.leeway, selected.validity)
+        deadline = seen["exp"] + expected.leeway
+        return VerifiedToken(principal, deadline, selected.validity, bound=bound)
 
 
 def signing_key(
@@ -249,7 +278,9 @@ def may_be_id_token(typ: str | None) -> bool:
 
 def _too_short_for(algorithm: str, issuer: Issuer) -> str:
     """Explain that a shared secret is too short for an algorithm, if it is."""
-    least = jwk.SECRET_BYTES.get(algorithm)
-    if issuer.shared_secret is None or least is None or len(issuer.shared_secret) >= least:
+    least, secrets = jwk.SECRET_BYTES.get(algorithm), issuer.static_keys
+    if issuer.shared_secret is None or least is None or secrets is None:
+        return ""
+    if any(len(key.octets) >= least for key in secrets.keys):
         return ""
     return f": {algorithm} needs a shared_secret= of at least {least} bytes (RFC 7518 §3.2)"

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from bearerguard.errors import MISSING_CREDENTIALS
 from bearerguard.guard.decision import Allow, Decision, Deny
-from bearerguard.guard.observers import DecisionKind, DecisionRecord, DecisionResult, Observers
+from bearerguard.guard.observers import Observers
+from bearerguard.guard.records import DecisionKind, DecisionRecord, DecisionResult
 from bearerguard.guard.token_cache import VerifiedToken
 
 

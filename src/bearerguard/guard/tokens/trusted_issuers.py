@@ -11,18 +11,24 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bearerguard.errors import ConfigurationError, IssuerUnavailable, quoted
 from bearerguard.guard import introspection, revocation
 from bearerguard.guard.config.issuer import TENANT, TENANT_NAME, AllowedTenants, Issuer
+from bearerguard.guard.config.scope_hierarchy import ScopeHierarchy
 from bearerguard.guard.events import Events
 from bearerguard.guard.keys.key_cache import KeyCache
+from bearerguard.guard.keys.refresher import Refreshable
 from bearerguard.guard.token_cache import TokenCache
 from bearerguard.guard.tokens.jwt_validator import IssuerKeys
 from bearerguard.guard.tokens.routing import RouteOpaque, Routing, check_routes
+from bearerguard.guard.tokens.status_lists import StatusLists
 from bearerguard.runtime.flow import Flow
 from bearerguard.runtime.generations import Generations
+
+if TYPE_CHECKING:
+    from bearerguard.guard.binding.binding import Binding
 
 
 class TrustedIssuers:
@@ -38,9 +44,11 @@ class TrustedIssuers:
         clock: Callable[[], float],
         monotonic: Callable[[], float],
         events: Events,
-        schedule: Callable[[KeyCache, float], None],
+        schedule: Callable[[Refreshable, float], None],
         max_token_bytes: int,
         revocations: revocation.GuardRevocations | None = None,
+        hierarchy: ScopeHierarchy | None = None,
+        binding: Binding | None = None,
     ) -> None:
         self._clock = clock
         self._monotonic = monotonic
@@ -75,10 +83,25 @@ class TrustedIssuers:
                 events=events,
                 shared=shared,
                 revocations=revocations,
+                reader=introspection.ResponseReader(
+                    issuer, issuer.introspection, hierarchy, binding
+                ),
             )
             for issuer, keys in self._issuers.values()
             if issuer.introspection is not None
         }
+        # Without status lists, a guard looks for no status.
+        self.statuses: StatusLists | None = None
+        if any(issuer.status_lists for issuer in issuers):
+            self.statuses = StatusLists(
+                self.find,
+                revocations=revocations,
+                clock=clock,
+                monotonic=monotonic,
+                events=events,
+                schedule=schedule,
+                on_shortened=tokens.forget_recent,
+            )
         # Without introspection, a guard does not look for opaque tokens.
         self.routing: Routing | None = None
         if self._introspectors:
@@ -104,6 +127,11 @@ class TrustedIssuers:
         trusted = self._named.get(name)
         return self._tenants.pattern_of(name) if trusted is None else trusted[0].url
 
+    def leeway(self, name: str | None) -> float:
+        """Return the leeway for dates of this issuer's tokens, 0 for an unknown issuer's."""
+        trusted = self._named.get(name or "")
+        return self._tenants.leeway(name or "") if trusted is None else trusted[0].leeway
+
     def _find(self, name: str) -> IssuerKeys | None:
         return self._named.get(name) or self._tenants.find(name)
 
@@ -127,22 +155,25 @@ class TrustedIssuers:
             yield introspector.warm()
 
     def health(self) -> dict[str, Any]:
-        """Return the state of each issuer's keys and introspection, ready for JSON."""
+        """Return the state of each issuer's keys, introspection and status lists, for JSON."""
         keys = {issuer.url: cache.health() for issuer, cache in self._issuers.values()}
         tenants = {
             issuer.url: replace(cache.health(), tenant_of=self._tenants.pattern_of(issuer.url))
             for issuer, cache in self._tenants.all()
         }
         asked = {url: each.health() for url, each in self._introspectors.items()}
+        lists = {} if self.statuses is None else self.statuses.health()
         for _, cache in self._issuers.values():
             cache.plan_fetch()
         return {
             # Requests probe an introspection endpoint that is down, so they must go on arriving.
             "ready": all(health.ready for health in keys.values()),
             "fresh": all(health.fresh for health in keys.values())
-            and all(health.fresh for health in asked.values()),
+            and all(health.fresh for health in asked.values())
+            and all(health.fresh for health in lists.values()),
             "issuers": {url: asdict(health) for url, health in (keys | tenants).items()},
             "introspection": {url: asdict(health) for url, health in asked.items()},
+            "status_lists": {uri: asdict(health) for uri, health in lists.items()},
         }
 
     def clear(self) -> None:
@@ -152,9 +183,11 @@ class TrustedIssuers:
         self._unschedule()
 
     def _unschedule(self) -> None:
-        """Make the next use of any keys plan their refresh again."""
+        """Make the next use of any keys, or of a status list, plan their refresh again."""
         for _, keys in [*self._issuers.values(), *self._tenants.all()]:
             keys.unschedule()
+        if self.statuses is not None:
+            self.statuses.unschedule()
 
 
 class Tenants:
@@ -188,6 +221,11 @@ class Tenants:
         fits = (pattern.url for found, pattern, _ in self._patterns if found.fullmatch(name))
         return next(fits, None)
 
+    def leeway(self, name: str) -> float:
+        """Return the leeway of the first pattern that `name` fits, 0 for none."""
+        fits = (pattern.leeway for found, pattern, _ in self._patterns if found.fullmatch(name))
+        return next(fits, 0)
+
     def all(self) -> list[IssuerKeys]:
         """Return the tenants that are kept now."""
         return [trusted for held in self._held.values() for trusted in held.values()]
@@ -217,7 +255,8 @@ def of_tenant(pattern: Issuer, tenant: str) -> Issuer:
         for name in ("url", "jwks_uri", "discovery_url")
         if (place := getattr(pattern, name)) is not None
     }
-    return replace(pattern, tenants=None, **places)
+    lists = [each.replace(TENANT, tenant) for each in pattern.status_lists]
+    return replace(pattern, tenants=None, status_lists=lists, **places)
 
 
 def _allowed(tenants: AllowedTenants | None) -> Callable[[str], bool]:
