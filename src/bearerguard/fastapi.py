@@ -44,6 +44,7 @@ from bearerguard.middleware.openapi import metadata_url
 from bearerguard.middleware.refusal import PROBLEM_MEDIA_TYPE, joined_headers, kept_headers
 from bearerguard.principal import ANONYMOUS, Principal
 from bearerguard.protocol import metadata
+from bearerguard.protocol.names import POLICY_VIOLATION
 from bearerguard.runtime import messages
 from bearerguard.runtime.extras import Extra
 from bearerguard.runtime.messages import FetchFailed
@@ -60,7 +61,7 @@ with Extra("fastapi", needed_by=__name__):
     from fastapi.security.base import SecurityBase
     from starlette.applications import Starlette
     from starlette.requests import HTTPConnection
-    from starlette.routing import BaseRoute, Match, Router
+    from starlette.routing import BaseRoute, Match, Route, Router
 
     from bearerguard import starlette  # here: this extra installs what it needs
 
@@ -185,7 +186,10 @@ class BearerSecurity(SecurityBase):
                 return principal
         elif requirement is None or requirement.met_by(principal):
             return principal
-        raise _insufficient(connection, admission, principal, requirement)
+        refusal = _insufficient(connection, admission, principal, requirement)
+        if refusal is None:
+            return principal
+        raise refusal
 
     def require(
         self,
@@ -214,11 +218,16 @@ class BearerSecurity(SecurityBase):
                 raise ConfigurationError(
                     "dependency_overrides: the override of a BearerSecurity must return a Principal"
                 )
-            if requirement.met_by(principal) or (self.optional and principal is ANONYMOUS):
-                return principal
-            found = self._admitted(connection)
-            admission = self._admission if found is None else found.admission
-            raise _insufficient(connection, admission, principal, requirement)
+            refusal = None
+            if not self.guard.meets(principal, requirement) and not (
+                self.optional and principal is ANONYMOUS
+            ):
+                found = self._admitted(connection)
+                admission = self._admission if found is None else found.admission
+                refusal = _insufficient(connection, admission, principal, requirement)
+            if refusal is not None:
+                raise refusal
+            return principal
 
         setattr(required, REQUIREMENT, requirement)
         return required
@@ -227,10 +236,18 @@ class BearerSecurity(SecurityBase):
         """Prepare an app that has no `BearerMiddleware`, which would do the same.
 
         When the app starts, routes that cannot work are refused, and the issuer's endpoints are
-        discovered for OpenAPI; refusals are documented there. It may be called for each
-        `BearerSecurity` of an app.
+        discovered for OpenAPI; refusals are documented there. The metadata of the API is served,
+        unless the app has a route of its own for it. It may be called for each `BearerSecurity` of
+        an app.
+
+        Raises:
+            ConfigurationError: the guard has `dpop_content_digest=True`.
         """
+        _check_may_decide(self.guard)
         _document(app)
+        if self.requirement != self.guard.requirement:
+            self.guard.publish(self.requirement)
+        _add_metadata(app, self._admission)
         inner = app.router.lifespan_context
 
         @asynccontextmanager
@@ -264,7 +281,9 @@ class BearerSecurity(SecurityBase):
         fields = asgi.authorization_fields(scope)
         place = partial(_place, self._admission, scope)
         # Optional and without a requirement: `__call__` refuses, and names all that is needed.
-        decision = self.guard.decide_now(fields, optional=True, place=place)
+        received = partial(asgi.received_request, scope)
+        _check_may_decide(self.guard)
+        decision = self.guard.decide_now(fields, optional=True, place=place, request=received)
         if isinstance(decision, Pending):
             decision = await self.guard.arun(decision.flow)
         if not isinstance(decision, Allow):
@@ -281,7 +300,7 @@ class BearerSecurity(SecurityBase):
             self._response_headers.add_to_lists(
                 headers, has_origin=has_origin, optional=self.optional
             )
-        response.raw_headers[:] = headers
+        response.raw_headers[:] = asgi.with_fields(headers, decision.headers)
         return admitted
 
     def requirement_with(self, names: Iterable[str]) -> Requirement | None:
@@ -344,6 +363,16 @@ class BearerMiddleware(starlette.BearerMiddleware):
         await super().refuse(scope, receive, send, decision)
 
 
+def _check_may_decide(guard: Guard) -> None:
+    """Raise `ConfigurationError` if a dependency comes too late to decide on a request."""
+    if guard.options.get("dpop_content_digest"):
+        # FastAPI reads the body before it calls dependencies, and may have parsed it.
+        raise ConfigurationError(
+            "dpop_content_digest=: the body must be checked before FastAPI reads it: add"
+            " BearerMiddleware with this guard to the app, which does what init_app does too"
+        )
+
+
 # --- Refusing
 
 
@@ -361,7 +390,7 @@ def _refusal(
 ) -> Exception:
     scope = connection.scope
     if scope["type"] == "websocket" and not asgi.takes_responses(scope):
-        return WebSocketException(asgi.POLICY_VIOLATION, decision.reason.description)
+        return WebSocketException(POLICY_VIOLATION, decision.reason.description)
     # Starlette's own registry: `add_exception_handler` has no effect once an app has started.
     handlers, _ = scope["starlette.exception_handlers"]
     handlers.setdefault(_Refused, _respond)
@@ -377,12 +406,15 @@ def _insufficient(
     admission: Admission,
     principal: Principal,
     requirement: Requirement | None,
-) -> Exception:
-    """Return the refusal of a caller who does not meet the requirement of the whole route."""
+) -> Exception | None:
+    """Return the refusal of a caller who does not meet the requirement of the whole route.
+
+    None if the caller does: what is required of a login depends on the moment.
+    """
     whole = combined(admission.requirement, _of_route(connection.scope), requirement)
     place = partial(_place, admission, connection.scope)
-    decision = cast("Deny", admission.guard.authorize(principal, whole, place=place))
-    return _refusal(connection, admission, decision)
+    deny = admission.guard.authorize(principal, whole, place=place)
+    return None if deny is None else _refusal(connection, admission, deny)
 
 
 async def _respond(connection: HTTPConnection, refused: _Refused) -> Any:
@@ -462,6 +494,18 @@ def _is_overridden(app: FastAPI, scope: asgi.Scope) -> bool:
 
 
 # --- When the app starts
+
+
+def _add_metadata(app: FastAPI, admission: Admission) -> None:
+    """Add a route for each path of the API's metadata, before a mount that has all paths."""
+    taken = {getattr(each, "path", None) for each in app.routes}
+    if admission.guard.published is not None:
+        serve = asgi.ResourceMetadata(guard=admission.guard)
+        app.router.routes[:0] = [
+            Route(path, serve, include_in_schema=False)
+            for path in admission.metadata_paths()
+            if path not in taken
+        ]
 
 
 async def _start(app: FastAPI, admission: Admission | None = None) -> None:
@@ -643,6 +687,14 @@ _PROBLEM: dict[str, Any] = {
         "detail": {"type": "string"},
         "error": {"type": "string", "description": "The error code of RFC 6750 §3.1"},
         "scope": {"type": "string", "description": "The scopes that the request needs"},
+        "acr_values": {
+            "type": "string",
+            "description": "The authentication contexts of which one is needed (RFC 9470 §3)",
+        },
+        "max_age": {
+            "type": "integer",
+            "description": "The maximum age of the login in seconds (RFC 9470 §3)",
+        },
     },
 }
 _PROBLEM_NAME = "BearerProblem"
@@ -656,7 +708,11 @@ def _responses(guard: Guard, problem: dict[str, Any]) -> dict[int | str, dict[st
     challenge = {"WWW-Authenticate": {**_TEXT, "description": "The challenge (RFC 6750 §3)"}}
     later = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait"}}
     return {
-        401: {"description": "No valid access token was sent", "headers": challenge, **body},
+        401: {
+            "description": "No valid access token, or no sufficient login",
+            "headers": challenge,
+            **body,
+        },
         403: {"description": "The access token does not suffice", "headers": challenge, **body},
         503: {"description": "The access token cannot be checked now", "headers": later, **body},
     }

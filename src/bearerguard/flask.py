@@ -173,7 +173,7 @@ class _Decorators(RouteDecorators[flask.Request]):
     def connection(
         self,
         args: tuple[object, ...],  # noqa: ARG002 - the request is known without them
-        kwargs: Mapping[str, object],  # noqa: ARG002
+        kwargs: Mapping[str, object],  # noqa: ARG002 - as above
     ) -> flask.Request:
         return flask.request
 

@@ -8,6 +8,7 @@ HTTP response where the server can send one, else it is closed with code 1008.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from copy import copy
 from dataclasses import replace
 from functools import reduce
@@ -24,6 +25,7 @@ from bearerguard.middleware.admission import Admission, AdmissionOptions, Reques
 from bearerguard.middleware.openapi import security_requirements, security_schemes
 from bearerguard.middleware.refusal import joined_headers, kept_headers, problem
 from bearerguard.principal import ANONYMOUS, Principal
+from bearerguard.protocol import names
 from bearerguard.runtime.extras import Extra
 from bearerguard.runtime.messages import Response
 
@@ -31,6 +33,7 @@ with Extra("litestar", needed_by=__name__):
     from litestar.config.app import AppConfig
     from litestar.config.response_cache import ResponseCacheConfig, default_cache_key_builder
     from litestar.connection import ASGIConnection, Request
+    from litestar.controller import Controller
     from litestar.di import Provide
     from litestar.exceptions import (
         ClientException,
@@ -41,12 +44,15 @@ with Extra("litestar", needed_by=__name__):
         ServiceUnavailableException,
         WebSocketException,
     )
-    from litestar.handlers import BaseRouteHandler
+    from litestar.handlers import ASGIRouteHandler, BaseRouteHandler
+    from litestar.handlers import asgi as asgi_route
     from litestar.middleware import DefineMiddleware
     from litestar.openapi.spec import Components, SecurityScheme
     from litestar.plugins import InitPlugin, ReceiveRoutePlugin
+    from litestar.router import Router
     from litestar.routes import BaseRoute, HTTPRoute
-    from litestar.types import Message, Scope
+    from litestar.types import Message, Receive, Scope, Send
+    from litestar.utils import join_paths
 
 __all__ = [
     "BearerMiddleware",
@@ -106,6 +112,9 @@ class BearerMiddleware(asgi.BearerMiddleware):
     def describe(self, scope: asgi.Scope) -> RequestInfo:
         """Describe a request that is refused, with the template of its path."""
         return _request_info(scope)
+
+    def _metadata(self, scope: asgi.Scope) -> None:
+        """Leave the metadata to the route that `BearerPlugin` adds."""
 
     def _exceptions(self, scope: asgi.Scope) -> tuple[bool, bool]:
         handler: BaseRouteHandler | None = scope.get("route_handler")
@@ -198,6 +207,10 @@ class BearerPlugin(InitPlugin, ReceiveRoutePlugin):
         """Add what the app needs; Litestar calls it."""
         middleware = DefineMiddleware(BearerMiddleware, guard=self.guard, **self._options)
         app_config.middleware.insert(0, middleware)
+        taken = {path for each in app_config.route_handlers for path in _paths_of(each)}
+        places = [path for path in self._admission.metadata_paths() if path not in taken]
+        if places:
+            app_config.route_handlers.append(_metadata_route(places, self.guard))
         app_config.dependencies.setdefault("principal", Provide(provide_principal))
         app_config.before_send.append(_keep_challenge)
         caching = app_config.response_cache_config or ResponseCacheConfig()
@@ -224,6 +237,33 @@ class BearerPlugin(InitPlugin, ReceiveRoutePlugin):
                 handler.security = security
             raises = handler.raises or ()
             handler.raises = [*raises, *(each for each in _RAISED if each not in raises)]
+
+
+def _paths_of(handler: object) -> Iterator[str]:
+    """Yield the paths of a route handler, a router or a controller, as far as they are known."""
+    if isinstance(handler, BaseRouteHandler):
+        yield from handler.paths
+    elif isinstance(handler, Router):
+        yield from (route.path for route in handler.routes)
+    elif isinstance(handler, type) and issubclass(handler, Controller):
+        routes = (getattr(handler, name) for name in dir(handler))
+        for each in routes:
+            if isinstance(each, BaseRouteHandler):
+                # `path` is a slot of instances, and a constant of the class.
+                yield from (
+                    join_paths([handler.path, path])  # type: ignore[misc]
+                    for path in each.paths
+                )
+
+
+def _metadata_route(places: list[str], guard: Guard) -> ASGIRouteHandler:
+    """Return the route of the API's metadata: middleware sees requests for routes only."""
+    serve: Any = asgi.ResourceMetadata(guard=guard)
+
+    async def metadata(scope: Scope, receive: Receive, send: Send) -> None:
+        await serve(scope, receive, send)
+
+    return asgi_route(places, copy_scope=True, opt={_EXCLUDED: True})(metadata)
 
 
 def _cache_key(request: Request[Any, Any, Any]) -> str:
@@ -271,12 +311,15 @@ def _exception(scope: Any, admission: Admission, decision: Deny | Unavailable) -
     scope[asgi.REFUSAL] = refusal = admission.refusal(decision, asgi.request_info(scope))
     detail = decision.reason.description
     if scope["type"] == "websocket":
-        return WebSocketException(detail=detail, code=asgi.POLICY_VIOLATION)
+        return WebSocketException(detail=detail, code=names.POLICY_VIOLATION)
     extra: dict[str, Any] = {
         name: value for name, value in problem(decision).items() if name in {"error", "scope"}
     }
     exception = _EXCEPTIONS.get(refusal.status, ClientException)
-    return exception(detail=detail, headers=joined_headers(refusal), extra=extra or None)
+    headers = joined_headers(refusal)
+    return exception(
+        detail=detail, status_code=refusal.status, headers=headers, extra=extra or None
+    )
 
 
 async def _keep_challenge(message: Message, scope: Scope) -> None:

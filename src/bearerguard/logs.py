@@ -19,7 +19,7 @@ from logging.handlers import QueueHandler, QueueListener
 from queue import SimpleQueue
 from typing import Any
 
-from bearerguard.guard.observers import DecisionRecord, FetchRecord
+from bearerguard.guard.records import DecisionRecord, FetchRecord
 from bearerguard.runtime.reporting.events import Event, JsonText
 
 __all__ = ["BackgroundHandler", "JsonFormatter", "LogObserver", "TextFormatter"]
@@ -75,6 +75,8 @@ class JsonFormatter(_Timed):
 
 # Some 20 MB of lines.
 _MOST_WAITING = 10_000
+# How long a line may wait for others.
+_COLLECT_SECONDS = 0.05
 # How long an exit waits for an output that takes no more lines.
 _FLUSH_SECONDS = 5.0
 _REPORT_SECONDS = 10.0
@@ -174,11 +176,24 @@ class _Writer(QueueListener):
         self._reported = owner.lost
         self._reported_at = monotonic()
         self._is_stuck = False
+        self._is_idle = True
+        self._hurry = threading.Event()
+
+    def dequeue(self, block: bool) -> Any:  # noqa: FBT001 - the library's
+        """Return the next record; if none was left to write, a moment after it is there."""
+        record = self._waiting.get(block)
+        if self._is_idle and isinstance(record, logging.LogRecord):
+            # The lines of a moment are written together. A thread that woke up for each would take
+            # the interpreter's lock from the requests, which costs more than the line itself.
+            self._hurry.wait(_COLLECT_SECONDS)
+        self._is_idle = self._waiting.qsize() == 0
+        return record
 
     def handle(self, record: Any) -> None:
         """Write a record, and how many were lost before."""
         if isinstance(record, threading.Event):
             self._report()
+            self._hurry.clear()
             record.set()
             return
         super().handle(record)
@@ -192,6 +207,7 @@ class _Writer(QueueListener):
         """
         if not self._is_stuck:
             reached = threading.Event()
+            self._hurry.set()
             self._waiting.put_nowait(reached)
             self._is_stuck = not reached.wait(seconds)
         return not self._is_stuck

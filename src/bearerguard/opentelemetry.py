@@ -19,10 +19,9 @@ from bearerguard.guard.observers import (
     DECISION_BUCKETS,
     FETCH_BUCKETS,
     AttachedGuards,
-    DecisionRecord,
-    FetchRecord,
     Health,
 )
+from bearerguard.guard.records import DecisionRecord, FetchRecord
 from bearerguard.runtime.extras import Extra
 from bearerguard.runtime.reporting.observing import REQUEST_BUCKETS
 

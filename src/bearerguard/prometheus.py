@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bearerguard.errors import ConfigurationError
@@ -18,10 +19,9 @@ from bearerguard.guard.observers import (
     DECISION_BUCKETS,
     FETCH_BUCKETS,
     AttachedGuards,
-    DecisionRecord,
-    FetchRecord,
     Health,
 )
+from bearerguard.guard.records import DecisionRecord, FetchRecord
 from bearerguard.runtime.extras import Extra
 from bearerguard.runtime.reporting.observing import REQUEST_BUCKETS
 
@@ -60,18 +60,13 @@ class PrometheusObserver:
     """
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
-        try:
+        with _registering(self, "guards"):
             self._decisions = Counter(
                 "bearerguard_decisions_total",
                 "Requests decided on, and tokens verified without a request.",
                 ("result", "reason", "issuer", "cache"),
                 registry=registry,
             )
-        except ValueError as error:
-            raise ConfigurationError(
-                "PrometheusObserver(registry=): the registry has these metrics already: pass one"
-                " observer to all guards, or another registry"
-            ) from error
         self._decision_seconds = Histogram(
             "bearerguard_decision_duration_seconds",
             "How long decisions took, fetches included.",
@@ -156,18 +151,13 @@ class PrometheusServerObserver:
     """
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
-        try:
+        with _registering(self, "servers"):
             self._requests = Counter(
                 "bearerguard_server_requests_total",
                 "Responses of the authorization server.",
                 ("endpoint", "grant_type", "outcome", "error"),
                 registry=registry,
             )
-        except ValueError as error:
-            raise ConfigurationError(
-                "PrometheusServerObserver(registry=): the registry has these metrics already: pass"
-                " one observer to all servers, or another registry"
-            ) from error
         self._seconds = Histogram(
             "bearerguard_server_request_duration_seconds",
             "How long the authorization server took for a response.",
@@ -222,6 +212,18 @@ class PrometheusServerObserver:
         )
         self._children[key] = made
         return made
+
+
+@contextmanager
+def _registering(observer: object, observed: str) -> Generator[None]:
+    """Say what to do where a registry has the metrics of another observer of this class."""
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{type(observer).__name__}(registry=): the registry has these metrics already: pass"
+            f" one observer to all {observed}, or another registry"
+        ) from error
 
 
 def _ignore(_seconds: float) -> None:

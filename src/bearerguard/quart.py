@@ -215,7 +215,7 @@ class _Decorators(RouteDecorators[_Connection]):
     def connection(
         self,
         args: tuple[object, ...],  # noqa: ARG002 - the request is known without them
-        kwargs: Mapping[str, object],  # noqa: ARG002
+        kwargs: Mapping[str, object],  # noqa: ARG002 - as above
     ) -> _Connection:
         return _connection()
 

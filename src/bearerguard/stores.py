@@ -1,14 +1,16 @@
 """The interfaces of shared stores, for stores that are implemented outside this package.
 
 `RevocationStore` is what `Revocations(store)` takes, `SharedStore` what
-`IntrospectionCache(store, secret=...)` takes; one object may be both. A store returns tables of
+`IntrospectionCache(store, secret=...)` takes, `ReplayStore` what `Guard(replay=...)` takes; one
+object may be all of them. A store returns tables of
 handlers: each maps the type of an effect, such as `ReadLog`, to a callable that performs it.
 `ThrottleStore` is what `PeopleOptions(throttle=...)` takes; its methods are called.
 `docs/extending/stores.md` has a complete example.
 """
 
-from bearerguard.guard.stores import RevocationStore, SharedStore
-from bearerguard.runtime.flow import AsyncHandlers, Effect, Handlers, Load, Store
+from bearerguard.guard.stores import ReplayStore, RevocationStore, SharedStore
+from bearerguard.runtime.effects import Insert, Load, Store, Take
+from bearerguard.runtime.flow import AsyncHandlers, Effect, Handlers
 from bearerguard.runtime.messages import StoreFailed
 from bearerguard.runtime.rate_limits import Charge, RateLimit, ThrottleStore
 from bearerguard.runtime.shared_log import (
@@ -28,6 +30,7 @@ __all__ = [
     "CutLog",
     "Effect",
     "Handlers",
+    "Insert",
     "ListenLog",
     "Load",
     "LogPage",
@@ -35,9 +38,11 @@ __all__ = [
     "NotifyLog",
     "RateLimit",
     "ReadLog",
+    "ReplayStore",
     "RevocationStore",
     "SharedStore",
     "Store",
     "StoreFailed",
+    "Take",
     "ThrottleStore",
 ]

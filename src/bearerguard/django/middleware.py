@@ -47,12 +47,18 @@ class BearerMiddleware:
         if self._is_async:
             return self._acall(request)
         guarded = GuardedRequest(protection(), request)
+        published = guarded.metadata()
+        if published is not None:
+            return published
         refused = guarded.admit(guarded.protection.guard.run(guarded.decide()))
         refused = refused or guarded.refuse(set_user(guarded, request))
         return refused or guarded.complete(self.get_response(request))
 
     async def _acall(self, request: HttpRequest) -> Any:
         guarded = GuardedRequest(protection(), request)
+        published = guarded.metadata()
+        if published is not None:
+            return published
         refused = guarded.admit(await guarded.protection.guard.arun(guarded.decide()))
         refused = refused or guarded.refuse(await aset_user(guarded, request))
         return refused or guarded.complete(await self.get_response(request))

@@ -69,7 +69,7 @@ def missing(request: Any, requirement: Requirement | None) -> RequestRefused:
     """Return the refusal of a request that has no token; the guard does not report it."""
     guarded = guarded_request(request) or _begin(request)
     whole = combined(guarded.protection.admission.requirement, requirement)
-    deny = unauthenticated(guarded.protection.guard.realm, whole)
+    deny = unauthenticated(guarded.protection.guard.challenge, whole)
     return RequestRefused(deny, guarded.refusal(deny))
 
 

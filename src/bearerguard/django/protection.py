@@ -11,17 +11,24 @@ from typing import Any
 
 from asgiref.sync import iscoroutinefunction
 from django.conf import settings as django_settings
+from django.core.exceptions import RequestDataTooBig
 from django.core.signals import setting_changed
 from django.http import HttpRequest, HttpResponse
 from django.urls import Resolver404, get_resolver
 from django.utils.http import is_same_domain
 
+from bearerguard import asgi, wsgi
 from bearerguard.django import settings
+from bearerguard.errors import Reason
+from bearerguard.guard.binding.received_request import ReceivedRequest
 from bearerguard.guard.decision import Allow, Decision, Deny, Unavailable
 from bearerguard.guard.events import Place
 from bearerguard.guard.guard import Guard
 from bearerguard.middleware.admission import Admission, RequestInfo
+from bearerguard.middleware.chunks import Chunks
 from bearerguard.middleware.expiry_headers import ResponseHeaders
+from bearerguard.middleware.stream_end import may_look_complete
+from bearerguard.middleware.streams import parts_until_ended
 from bearerguard.principal import ANONYMOUS, Principal
 from bearerguard.runtime.flow import Flow
 from bearerguard.runtime.messages import Response
@@ -29,6 +36,7 @@ from bearerguard.wsgi import header, is_preflight
 
 # False at a view that `token_not_required` has marked; as Django's own `login_required`.
 TOKEN_REQUIRED = "bearerguard_token_required"  # noqa: S105 - the name of an attribute
+_CHALLENGE = "www-authenticate"
 _GUARDED = "_bearerguard"
 _PREFLIGHT_REMEDY = (
     "put the CORS middleware above BearerMiddleware in MIDDLEWARE, or set"
@@ -97,7 +105,7 @@ class GuardedRequest:
 
     __slots__ = (
         *("_csrf_done", "_is_exempt", "_is_marked", "_is_optional", "_match", "_request"),
-        "protection",
+        *("_added", "protection"),
     )
 
     def __init__(self, protection: Protection, request: Any, *, is_optional: bool = False) -> None:
@@ -106,6 +114,8 @@ class GuardedRequest:
         # Whether something else had checked it for forgery, or found no need to.
         self._csrf_done: bool = getattr(request, "csrf_processing_done", False)
         self._is_exempt = False
+        # What the response must have besides: the next nonce of a proof.
+        self._added: tuple[tuple[str, str], ...] = ()
         # Whether the response may differ without a token.
         self._is_optional = is_optional
         # Whether it passed without a token only because its view is marked.
@@ -117,6 +127,17 @@ class GuardedRequest:
         """The caller."""
         principal: Principal = self._request.principal
         return principal
+
+    def metadata(self) -> HttpResponse | None:
+        """Return the response to a request for the API's metadata, None for another request."""
+        meta = self._request.META
+        response = self.protection.admission.metadata(
+            self._request.method or "",
+            self._request.path_info,
+            self._request.path.removesuffix(self._request.path_info),
+            partial(header, meta),
+        )
+        return None if response is None else response_of(response)
 
     def decide(self) -> Flow[Decision]:
         """Decide on the request; `admit` takes the decision."""
@@ -135,7 +156,9 @@ class GuardedRequest:
         if authorization is not None:
             known = self.protection.guard.cached(authorization)
             if known is not None and (
-                admission.requirement is None or admission.requirement.met_by(known.principal)
+                admission.requirement is None
+                or admission.requirement.met_by(known.principal)
+                or self.protection.guard.meets(known.principal, admission.requirement)
             ):
                 return Allow(known.principal)
         self._match = self._resolve()
@@ -144,7 +167,15 @@ class GuardedRequest:
         self._is_optional |= self._is_marked
         # WSGI's text has one octet in each character, and Django makes the same of ASGI's.
         fields = [] if authorization is None else [authorization.encode("latin-1", "replace")]
-        return (yield from admission.decide(fields, self.describe()))
+        received = partial(received_request, request)
+        decision = yield from admission.decide(fields, self.describe(), received=received)
+        if not isinstance(decision, Allow):
+            return decision
+        self._added = decision.headers
+        if decision.content_digest is None:
+            return decision
+        deny = admission.guard.check_body(decision.content_digest, _body(request), place=self.place)
+        return deny or decision
 
     def admit(self, decision: Decision) -> HttpResponse | None:
         """Set `request.principal`; return the response if the request is refused."""
@@ -153,6 +184,10 @@ class GuardedRequest:
         request.principal = decision.principal if isinstance(decision, Allow) else ANONYMOUS
         if not isinstance(decision, Allow):
             return self.refuse(decision)
+        certificates = self.protection.guard.certificates
+        if certificates is not None:
+            certificates.drop_forged(request.META)
+            vars(request).pop("headers", None)  # which Django makes of META once
         if decision.principal.is_authenticated and not _may_be_forged(request):
             # Only a script that may set Authorization sends it: no other site's form or link does.
             request.csrf_processing_done = True
@@ -210,7 +245,37 @@ class GuardedRequest:
         if has_origin or self._is_optional:
             adding.add_to_lists(headers, has_origin=has_origin, optional=self._is_optional)
         _add(response, headers[len(own) :])
+        for name, value in self._added:
+            response[name] = value
+            response["Cache-Control"] = "no-store"
+        if getattr(response, "streaming", False) and self.principal.is_authenticated:
+            self._hold(response)
         return response
+
+    def _hold(self, response: Any) -> None:
+        """Let the body of a streaming response end with the token."""
+        guard, admission = self.protection.guard, self.protection.admission
+        meta = self._request.META
+        tokens = guard.stream_tokens
+        if tokens is None or (
+            getattr(response, "file_to_stream", None) is not None and "wsgi.file_wrapper" in meta
+        ):
+            return  # the server sends the file
+        may_end = may_look_complete(response.items())
+        fields = [meta.get("HTTP_AUTHORIZATION", "").encode("latin-1", "replace")]
+        token = partial(guard.stream_token, self.principal, fields)
+        body = response.streaming_content
+        if response.is_async:
+            response.streaming_content = parts_until_ended(
+                body, tokens, token, admission, self.place, may_look_complete=may_end
+            )
+            return
+
+        def ended(reason: Reason) -> bool:
+            admission.report_end(reason, self.place())
+            return may_end
+
+        response.streaming_content = Chunks(body, tokens, token, ended)
 
     def _resolve(self) -> Any:
         """Return the `ResolverMatch` of the path, None if no URL pattern matches.
@@ -302,11 +367,47 @@ def describe(request: HttpRequest, *, match: Any = None, is_optional: bool = Fal
     )
 
 
+def received_request(request: Any) -> ReceivedRequest:
+    """Return a request as the sender of a bound token proves it."""
+    scope = getattr(request, "scope", None)
+    if scope is not None:
+        return asgi.received_request(scope)
+    return wsgi.received_request(request.META)
+
+
+def _body(request: Any) -> bytes | None:
+    """Return the body, which the view reads again; None if it is longer than Django reads."""
+    try:
+        body: bytes = request.body
+    except RequestDataTooBig:
+        return None
+    return body
+
+
+class _Refusal(HttpResponse):  # type: ignore[misc] # Django brings no types
+    """A response that is sent with a line for each challenge (RFC 9110 §11.6.1).
+
+    Django keeps one value of each name. A value that middleware has changed is sent as it is.
+    """
+
+    challenges: tuple[str, ...] = ()
+
+    def items(self) -> Any:
+        """Return the fields as Django's handlers send them."""
+        for name, value in super().items():
+            if name.lower() == _CHALLENGE and value == ", ".join(self.challenges):
+                yield from ((name, each) for each in self.challenges)
+            else:
+                yield name, value
+
+
 def response_of(refusal: Response) -> HttpResponse:
     """Return a refusal as a response of Django."""
-    response = HttpResponse(refusal.body, status=refusal.status)
+    response = _Refusal(refusal.body, status=refusal.status)
     del response["Content-Type"]  # Django's own
     _add(response, refusal.headers)
+    challenges = (value for name, value in refusal.headers if name.lower() == _CHALLENGE)
+    response.challenges = tuple(challenges)
     return response
 
 

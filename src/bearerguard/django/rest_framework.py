@@ -76,6 +76,8 @@ __all__ = [
 _CHALLENGE = "WWW-Authenticate"
 # The attribute of Django's request, and of the exception, that stores a refusal.
 _REFUSED = "_bearerguard_refused"
+# The members of a refusal's body that REST framework does not have.
+_MEMBERS = ("error", "scope", "acr_values", "max_age")
 # REST framework's own exceptions by status.
 _EXCEPTIONS: dict[int, type[exceptions.APIException]] = {
     400: exceptions.ParseError,
@@ -126,11 +128,11 @@ class BearerUser:
         """Return False."""
         return False
 
-    def has_perms(self, perm_list: Sequence[str], obj: object = None) -> bool:  # noqa: ARG002
+    def has_perms(self, perm_list: Sequence[str], obj: object = None) -> bool:  # noqa: ARG002 - Django's protocol
         """Return whether the list is empty."""
         return not perm_list
 
-    def has_module_perms(self, app_label: str) -> bool:  # noqa: ARG002
+    def has_module_perms(self, app_label: str) -> bool:  # noqa: ARG002 - Django's protocol
         """Return False."""
         return False
 
@@ -231,14 +233,16 @@ class HasScopes(BasePermission):
     def has_permission(self, request: Any, view: Any) -> bool:
         """Return whether the caller of a request has them."""
         principal, needed = _principal(request), self.needed(view, request.method)
-        return principal.is_authenticated and (needed is None or needed.met_by(principal))
+        return principal.is_authenticated and (
+            needed is None or protection().guard.meets(principal, needed)
+        )
 
 
 class _Required(HasScopes):
     def __init__(self, requirement: Requirement) -> None:
         self.requirement = requirement
 
-    def needed(self, view: Any, method: str) -> Requirement:  # noqa: ARG002
+    def needed(self, view: Any, method: str) -> Requirement:  # noqa: ARG002 - as the base class has it
         return self.requirement
 
 
@@ -251,7 +255,7 @@ class ClientRateThrottle(SimpleRateThrottle):
 
     scope: str = "client"
 
-    def get_cache_key(self, request: Any, view: Any) -> str:  # noqa: ARG002
+    def get_cache_key(self, request: Any, view: Any) -> str:  # noqa: ARG002 - as the base class has it
         """Return the key under which the requests of a client are counted."""
         principal = _principal(request)
         ident = self.get_ident(request)
@@ -264,7 +268,8 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Any:
     """Handle an exception as REST framework does, with the whole challenge on 401 and 403.
 
     It is for `REST_FRAMEWORK["EXCEPTION_HANDLER"]`; a handler of the project's own may call it. A
-    403 names all scopes that the view's permissions need, if scopes are what the token lacks.
+    403 names all scopes that the view's permissions need, if scopes are what the token lacks. A 401
+    names the login that they need, if that is what it lacks (RFC 9470).
     """
     from rest_framework.views import exception_handler as handle  # noqa: PLC0415 - see above
 
@@ -286,7 +291,7 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Any:
             response[name] = value
     if isinstance(response.data, dict):
         members = problem(refused.decision)
-        response.data |= {name: members[name] for name in ("error", "scope") if name in members}
+        response.data |= {name: members[name] for name in _MEMBERS if name in members}
     return response
 
 

@@ -30,7 +30,7 @@ class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
         #: The names of the security schemes, one for each issuer.
         self.name: str | list[str] = list(security_schemes(protection().guard))
 
-    def get_security_definition(self, auto_schema: Any) -> list[Any]:  # noqa: ARG002
+    def get_security_definition(self, auto_schema: Any) -> list[Any]:  # noqa: ARG002 - as the library calls it
         """Return the security schemes."""
         return list(security_schemes(protection().guard).values())
 

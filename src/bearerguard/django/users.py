@@ -14,7 +14,6 @@ from django.apps import apps
 from bearerguard.django.protection import GuardedRequest, is_async
 from bearerguard.errors import ConfigurationError, Reason
 from bearerguard.guard.decision import Deny
-from bearerguard.protocol.http.challenge import Challenge
 
 NO_ACCOUNT = Reason("no_account", "There is no active account for this access token")
 
@@ -66,14 +65,14 @@ def _set(guarded: GuardedRequest, request: Any, user: Any) -> Deny | None:
 def _deny(guarded: GuardedRequest, cause: str) -> Deny:
     guard = guarded.protection.guard
     guard.report(NO_ACCOUNT.code, f'BEARERGUARD["USER"] {cause}', place=guarded.place())
-    return Deny(403, NO_ACCOUNT, (Challenge(guard.realm),), principal=guarded.principal)
+    return Deny(403, NO_ACCOUNT, (guard.challenge,), principal=guarded.principal)
 
 
 def _set_anonymous(request: Any) -> None:
     """Set Django's anonymous user where no middleware sets a session's."""
     if not hasattr(request, "user") and apps.is_installed("django.contrib.auth"):
         # Django's models may be imported only when its apps are loaded.
-        from django.contrib.auth.models import AnonymousUser  # noqa: PLC0415
+        from django.contrib.auth.models import AnonymousUser  # noqa: PLC0415 - see above
 
         _assign(request, AnonymousUser())
 

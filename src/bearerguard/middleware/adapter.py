@@ -1,4 +1,4 @@
-"""The base of the ASGI and the WSGI middleware: their options and attributes."""
+"""The bases of the ASGI and the WSGI middleware: their options and attributes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, Generic, TypeVar
 
+from bearerguard.errors import ConfigurationError
 from bearerguard.guard.config.requirement import Requirement
 from bearerguard.guard.guard import Guard
+from bearerguard.guard.resource_metadata import PublishedResource
 from bearerguard.middleware.admission import PREFLIGHT_REMEDY, Admission
+from bearerguard.runtime.messages import Response
 
 App = TypeVar("App")
+
+#: The response of a `ResourceMetadata` that stands alone.
+NOT_FOUND = Response(404, (("Content-Type", "text/plain"), ("Content-Length", "9")), b"Not Found")
 
 
 class Adapter(ABC, Generic[App]):
@@ -84,3 +90,39 @@ class Adapter(ABC, Generic[App]):
     @abstractmethod
     def _prepare(self) -> None:
         """Prepare what each request needs: in the constructor, and if a test replaces the guard."""
+
+
+class MetadataAdapter(Generic[App]):
+    """Serves the metadata of an API (RFC 9728) and no other path.
+
+    For where the guard itself does not stand around the whole app: it is mounted below a path, or
+    is in dependencies of routes.
+
+    Attributes:
+        app: as passed.
+        guard: as passed.
+    """
+
+    def __init__(self, app: App | None = None, *, guard: Guard) -> None:
+        """Serve the metadata of a guard's API.
+
+        Args:
+            app: handles all other requests, which need no token here; without it they get 404.
+            guard: the guard with `resource=`.
+
+        Raises:
+            ConfigurationError: the guard publishes no metadata.
+        """
+        if not isinstance(guard, Guard):
+            raise ConfigurationError("guard=: pass a Guard, such as Guard(Issuer(...))")
+        if guard.published is None:
+            raise ConfigurationError("guard=: it has no metadata: pass resource= to the Guard")
+        self.app: App | None = app
+        self.guard: Guard = guard
+
+    @property
+    def _published(self) -> PublishedResource:
+        # Not in the constructor: middleware that is made later may require more.
+        published = self.guard.published
+        assert published is not None, "the constructor has checked it"  # noqa: S101 - for the type checker
+        return published

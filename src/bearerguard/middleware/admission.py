@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypedDict, Unpack
 
-from bearerguard.errors import ConfigurationError
+from bearerguard.errors import ConfigurationError, Reason
+from bearerguard.guard.binding.received_request import ReceivedRequest
 from bearerguard.guard.config.options import check_requirement
 from bearerguard.guard.config.requirement import Requirement, combined
 from bearerguard.guard.decision import Allow, Decision, Deny, Unavailable
@@ -20,6 +21,7 @@ from bearerguard.guard.guard import Guard
 from bearerguard.middleware.inner_apps import cors_middleware_in
 from bearerguard.middleware.refusal import refusal
 from bearerguard.principal import ANONYMOUS, Principal
+from bearerguard.protocol import resource_metadata
 from bearerguard.protocol.http.credentials import absence
 from bearerguard.runtime.flow import Flow
 from bearerguard.runtime.messages import Response
@@ -50,6 +52,10 @@ class AdmissionOptions(TypedDict, total=False):
     optional: bool | Sequence[str]
     exclude: Sequence[str]
     pass_preflights: bool
+
+
+# Characters of the Authorization field in which a known scheme is looked for.
+_SHOWN = 64
 
 
 def _no_header(_name: str) -> str | None:
@@ -99,6 +105,10 @@ class PathPatterns:
 
     def __bool__(self) -> bool:
         return bool(self._exact or self._prefixes)
+
+    def name(self, path: str) -> bool:
+        """Whether `path` is one of the patterns without `*`."""
+        return path in self._exact
 
     def match(self, path: str, raw_path: str = "") -> bool:
         """Whether a pattern covers `path`, and neither `path` nor `raw_path` is ambiguous."""
@@ -156,6 +166,8 @@ class Admission:
             self._excluded or self._optional or self._always_optional or self.passes_preflights
         )
         self._preflight_remedy = preflight_remedy
+        if self.requirement != guard.requirement:
+            guard.publish(self.requirement)
         cors = None if self.passes_preflights else cors_middleware_in(app)
         if cors is not None:
             _log.warning(
@@ -169,6 +181,30 @@ class Admission:
         """Whether a request for `path`, below the mount, is not authenticated at all."""
         return self._excluded.match(path, raw_path)
 
+    def metadata(
+        self, method: str, path: str, root: str, header: Callable[[str], str | None]
+    ) -> Response | None:
+        """Return the response to a request for the metadata of the API, None for another request.
+
+        It needs no token. A path that `exclude=` names without `*` is the app's own.
+
+        Args:
+            method: the method of the request.
+            path: its path below the mount, percent-decoded.
+            root: the mount, without a final slash.
+            header: returns the value of a header field by its lower-case name.
+        """
+        published = self.guard.published
+        if published is None or not published.is_at(path, root) or self._excluded.name(path):
+            return None
+        return published.respond(method, header)
+
+    def metadata_paths(self) -> list[str]:
+        """Return the paths of the metadata, for a framework that needs a route for each."""
+        published = self.guard.published
+        places = [] if published is None else [resource_metadata.PATH, published.path]
+        return [path for path in dict.fromkeys(places) if not self._excluded.name(path)]
+
     def exempts(self, request: RequestInfo) -> bool:
         """Whether a request is not authenticated: it is excluded, or a preflight that passes."""
         return self.excludes(request.path, request.raw_path) or (
@@ -179,11 +215,18 @@ class Admission:
         """Whether a request for `path`, below the mount, passes without a token."""
         return self._always_optional or self._optional.match(path, raw_path)
 
-    def decide(self, authorization: Sequence[bytes], request: RequestInfo) -> Flow[Decision]:
+    def decide(
+        self,
+        authorization: Sequence[bytes],
+        request: RequestInfo,
+        *,
+        received: Callable[[], ReceivedRequest] | None = None,
+    ) -> Flow[Decision]:
         """Decide on a request by the values of its Authorization header fields.
 
         Drive it with `guard.run(...)` or `await guard.arun(...)`. A request that is excluded,
-        or a preflight where those pass, is allowed as `ANONYMOUS`.
+        or a preflight where those pass, is allowed as `ANONYMOUS`. `received` returns what the
+        sender of a bound token has to prove something about; without it, such tokens are refused.
         """
         if self.exempts(request):
             return Allow(ANONYMOUS)
@@ -194,6 +237,7 @@ class Admission:
                 self.requirement,
                 optional=optional,
                 place=lambda: self.place(request),
+                request=received,
             )
         )
 
@@ -215,8 +259,13 @@ class Admission:
         path = request.whole_path or request.path
         request_id = self.guard.request_id(request.header)
         field = request.header("authorization")
-        sent = [] if field is None else [field.encode("latin-1", "replace")]
-        return Place(request.method, path, request.route, request_id, absence(sent))
+        sent = [] if field is None else [field[:_SHOWN].encode("latin-1", "replace")]
+        offered = "" if sent else request.header("sec-websocket-protocol") or ""
+        return Place(request.method, path, request.route, request_id, absence(sent, offered))
+
+    def report_end(self, reason: Reason, place: Place) -> None:
+        """Report the end of a stream: why it was ended, and where it was."""
+        self.guard.report("stream_ended", reason.description, place=place)
 
     def refusal(self, decision: Deny | Unavailable, request: RequestInfo) -> Response:
         """Return the response that refuses a request: RFC 6750 §3, body as in RFC 9457."""

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from bearerguard.errors import ConfigurationError
 from bearerguard.guard.config.requirement import Requirement
 from bearerguard.guard.guard import Guard
-from bearerguard.middleware.adapter import Adapter
+from bearerguard.middleware.adapter import Adapter, MetadataAdapter
 from bearerguard.middleware.inner_apps import kept_attribute, wrapped_apps
 
 # What a module's app is called, where the path names none.
@@ -151,6 +151,8 @@ def _guard_of(thing: object) -> AppGuard | None:
         return AppGuard(thing)
     if isinstance(thing, Adapter):
         return _with_requirement(thing.guard, thing.admission.requirement)
+    if isinstance(thing, MetadataAdapter):
+        return None  # the guard's own middleware is inside, and knows what it requires
     guard = getattr(thing, "guard", None)  # such as an extension, or a security dependency
     if not isinstance(guard, Guard):
         return None

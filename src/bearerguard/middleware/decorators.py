@@ -79,7 +79,7 @@ class RouteDecorators(ABC, Generic[Connection]):
     def check_function(self, function: Callable[..., object]) -> None:
         """Raise `ConfigurationError` for a function that can never receive a request."""
 
-    def decorate_class(self, view: type, requirement: Requirement) -> None:  # noqa: ARG002
+    def decorate_class(self, view: type, requirement: Requirement) -> None:  # noqa: ARG002 - for subclasses
         """Guard a class view in place; raise `ConfigurationError` for any other class."""
         raise ConfigurationError(
             f"require(): {view.__name__} is a class: decorate its methods instead"

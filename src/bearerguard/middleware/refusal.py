@@ -18,7 +18,7 @@ PROBLEM_MEDIA_TYPE = "application/problem+json"  # RFC 9457
 # A framework sets these itself where a refusal passes through its error handlers.
 _BODY_HEADERS = frozenset({"content-type", "content-length"})
 # The headers that an error handler's own response must still have (RFC 9110 §11.6.1).
-_REQUIRED_HEADERS = frozenset({"www-authenticate", "cache-control", "retry-after"})
+_REQUIRED_HEADERS = frozenset({"www-authenticate", "cache-control", "retry-after", "dpop-nonce"})
 
 
 def refusal(
@@ -45,6 +45,7 @@ def refusal(
     else:
         headers += [("WWW-Authenticate", each.build()) for each in decision.challenges]
         headers += of_refusal(guard, decision)
+        headers += decision.headers
     if optional:
         headers.append(("Vary", "Authorization"))
     if has_origin:
@@ -88,7 +89,7 @@ def may_replace(response: Response | None, status: int) -> bool:
 
 
 def problem(decision: Deny | Unavailable) -> dict[str, str | int]:
-    """Return the members of a refusal's body (RFC 9457); `error` and `scope` where known."""
+    """Return the members of a refusal's body (RFC 9457); what the challenge names, where known."""
     members: dict[str, str | int] = {
         "type": "about:blank",
         "title": HTTPStatus(decision.status).phrase,
@@ -98,6 +99,10 @@ def problem(decision: Deny | Unavailable) -> dict[str, str | int]:
     if isinstance(decision, Deny):
         members |= {"error": decision.error} if decision.error else {}
         members |= {"scope": decision.scope} if decision.scope else {}
+        if decision.acr_values:
+            members["acr_values"] = " ".join(decision.acr_values)
+        if decision.max_age is not None:
+            members["max_age"] = decision.max_age
     return members
 
 
