@@ -24,7 +24,10 @@ with Extra("server", needed_by=__name__):
         Rejected,
     )
     from bearerguard.server.clients.client import Client, ClientOptions
+    from bearerguard.server.clients.metadata_documents import ClientMetadataDocuments
+    from bearerguard.server.clients.registration import Registration
     from bearerguard.server.clients.registry import Registered
+    from bearerguard.server.clients.trusted_issuers import MapSubject, TrustedIssuer
     from bearerguard.server.grants.registry import Grant, GrantRegistry
     from bearerguard.server.grants.token_issuer import TokenIssuer
     from bearerguard.server.grants.token_response import TokenResponse
@@ -32,6 +35,7 @@ with Extra("server", needed_by=__name__):
     from bearerguard.server.http.parameters import Parameters
     from bearerguard.server.login.accounts import Account
     from bearerguard.server.login.people import PeopleOptions, User
+    from bearerguard.server.mutual_tls import MutualTls
     from bearerguard.server.observers import RequestRecord, ServerObserver
     from bearerguard.server.revocations import Revoked
     from bearerguard.server.settings import Lifetimes, Resource, SigningKeys
@@ -43,10 +47,13 @@ __all__ = [
     "Client",
     "ClientAuthenticationMethod",
     "ClientError",
+    "ClientMetadataDocuments",
     "ClientOptions",
     "Grant",
     "GrantRegistry",
     "Lifetimes",
+    "MapSubject",
+    "MutualTls",
     "OAuthError",
     "Parameters",
     "PasswordRejected",
@@ -54,6 +61,7 @@ __all__ = [
     "Presented",
     "RateLimit",
     "Registered",
+    "Registration",
     "Rejected",
     "RequestRecord",
     "Resource",
@@ -64,5 +72,6 @@ __all__ = [
     "StoreUnavailable",
     "TokenIssuer",
     "TokenResponse",
+    "TrustedIssuer",
     "User",
 ]

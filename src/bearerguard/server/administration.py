@@ -99,6 +99,8 @@ class ManagedServer:
     def close(self) -> None:
         """Close this process's connections; the next request opens new ones."""
         self._engine.upkeep.close()
+        if self._engine.verifier is not None:
+            self._engine.verifier.close()
         self._engine.database.close()
 
 

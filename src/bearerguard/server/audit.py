@@ -88,6 +88,11 @@ class Audit:
             most_at_once=_MOST_AT_ONCE,
         )
 
+    @property
+    def calls_back(self) -> bool:
+        """Whether there is a callback, which may do anything."""
+        return self._on_event is not None
+
     def emit(self, code: str, /, **details: Detail) -> None:
         """Report an event; details that are None are left out."""
         routine = code not in WARNING or details.get("error") in _ROUTINE_ERRORS

@@ -11,22 +11,34 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
 from bearerguard.errors import ConfigurationError
+from bearerguard.protocol.http.certificate_header import CertificateSource
+from bearerguard.protocol.http.proxies import Proxies
+from bearerguard.runtime.fetching import Transport
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.runtime.reporting.events import Event
 from bearerguard.server.administration import ManagedServer
 from bearerguard.server.audit import Audit, causing
+from bearerguard.server.clients.metadata_documents import ClientMetadataDocuments
+from bearerguard.server.clients.registration import Registration
+from bearerguard.server.clients.trusted_issuers import (
+    AssertionVerifier,
+    TrustedIssuer,
+    check_trusted_issuers,
+)
 from bearerguard.server.engine import Engine
 from bearerguard.server.grants.registry import GrantRegistry
 from bearerguard.server.grants.token_issuer import TokenIssuer
 from bearerguard.server.hosting.asgi import ASGIApp, AsgiHost
 from bearerguard.server.hosting.wsgi import WSGIApp, WsgiHost
-from bearerguard.server.http.proxies import Proxies
 from bearerguard.server.login.people import PeopleOptions
+from bearerguard.server.mutual_tls import MutualTls
 from bearerguard.server.observers import ServerObserver, check_observers
 from bearerguard.server.revocations import Revoked
 from bearerguard.server.secret import GivenSecret, find_secret
 from bearerguard.server.settings import (
+    ALLOWED,
     IGNORE,
+    Dpop,
     Lifetimes,
     Resource,
     Settings,
@@ -69,6 +81,16 @@ class AuthorizationServer(ManagedServer):
         unknown_scopes: what happens to scopes that the server or the client does not have:
             "ignore" leaves them out as long as one remains (RFC 6749 §3.3), "refuse" refuses
             the request. `openid` and `offline_access` beside others are never refused.
+        dpop: whether clients may bind their access tokens to a key by a DPoP proof (RFC 9449):
+            "allowed", "required" (each token request needs a proof) or "off" (proofs are not
+            read). A client with `dpop_bound_access_tokens` always needs one.
+        dpop_nonces: whether proofs must contain a nonce of this server (RFC 9449 §8), so that
+            none can be made long before it is used.
+        mutual_tls: takes the certificates of TLS clients (RFC 8705), which authenticate them, and
+            which tokens can be bound to; by default none is taken.
+        client_metadata: accepts clients that are identified by the URL of their metadata
+            document; by default none.
+        registration: lets clients register themselves (RFC 7591); by default none can.
         insecure_allow_http: allow an issuer with plain http beyond loopback.
         threads: how many requests are handled at once under ASGI. Half as many passwords are
             checked at once besides; under WSGI, in the web server's threads.
@@ -77,6 +99,9 @@ class AuthorizationServer(ManagedServer):
         ready_path: another path of `health`, such as "/ready".
         on_event: called with every `Event`.
         observers: receive a record of each response, and what the database does; for metrics.
+        trusted_issuers: identity providers and workload platforms whose assertions are accepted,
+            each a `TrustedIssuer` (RFC 7523).
+        transport: sends the requests to trusted issuers; an `HttpTransport` by default.
         clock: returns Unix seconds.
         environ: replaces the process's environment, for `BEARERGUARD_SERVER_SECRET`.
 
@@ -87,7 +112,6 @@ class AuthorizationServer(ManagedServer):
         authentication_methods: how clients authenticate; `register` adds a method of your own.
         grants: the grants by grant type; `register` adds one of your own.
         tokens: issues tokens, for grants of your own.
-        paths: the paths that it serves, the well-known ones included.
         database: its database.
 
     Raises:
@@ -107,18 +131,32 @@ class AuthorizationServer(ManagedServer):
         signing: SigningKeys = _SIGNING,
         accept_endpoint_audiences: bool = False,
         unknown_scopes: UnknownScopes = IGNORE,
+        dpop: Dpop = ALLOWED,
+        dpop_nonces: bool = False,
+        mutual_tls: MutualTls | None = None,
+        client_metadata: ClientMetadataDocuments | None = None,
+        registration: Registration | None = None,
         insecure_allow_http: bool = False,
         threads: int = _THREADS,
         health_path: str | None = None,
         ready_path: str | None = None,
         on_event: Callable[[Event], None] | None = None,
         observers: Sequence[ServerObserver] = (),
+        trusted_issuers: Sequence[TrustedIssuer] = (),
+        transport: Transport | None = None,
         clock: Callable[[], float] = time.time,
         environ: Mapping[str, str] | None = None,
     ) -> None:
         if not isinstance(threads, int) or threads < 1:
             raise ConfigurationError("threads=: at least one is needed")
         check_observers(observers)
+        given: object
+        for option, given, kind in (
+            ("client_metadata", client_metadata, ClientMetadataDocuments),
+            ("registration", registration, Registration),
+        ):
+            if given is not None and not isinstance(given, kind):
+                raise ConfigurationError(f"{option}=: pass {kind.__name__}(...)")
         self.settings: Settings = Settings(
             issuer=issuer,
             resources=checked_resources(resources),
@@ -127,8 +165,19 @@ class AuthorizationServer(ManagedServer):
             signing=signing,
             accept_endpoint_audiences=accept_endpoint_audiences,
             unknown_scopes=unknown_scopes,
+            dpop=dpop,
+            dpop_nonces=dpop_nonces,
+            mutual_tls=mutual_tls,
             insecure_allow_http=insecure_allow_http,
         )
+        trusted = check_trusted_issuers(trusted_issuers)
+        verifier: AssertionVerifier | None = None
+        if trusted:
+            from bearerguard.server.hosting import assertions  # noqa: PLC0415 - it knows the guard
+
+            verifier = assertions.verifier(
+                trusted, transport=transport, clock=clock, on_event=on_event
+            )
         self._threads = threads
         login_threads = max(1, threads // 2)
         connections = threads + login_threads + _SPARE_CONNECTIONS
@@ -144,14 +193,17 @@ class AuthorizationServer(ManagedServer):
             audit=audit,
             clock=clock,
             password_places=login_threads,
+            client_metadata=client_metadata,
+            registration=registration,
             health_path=health_path,
             ready_path=ready_path,
             observers=observers,
+            trusted_issuers=trusted,
+            verifier=verifier,
         )
         super().__init__(engine)
         self.grants: GrantRegistry = engine.grants
         self.tokens: TokenIssuer = engine.tokens
-        self.paths: frozenset[str] = engine.paths
 
         def prepare() -> None:
             with causing("upkeep"):
@@ -163,6 +215,14 @@ class AuthorizationServer(ManagedServer):
         database.prepare(prepare)
         # A process that forks now, such as gunicorn with --preload, shares no connection.
         database.close()
+
+    @property
+    def paths(self) -> frozenset[str]:
+        """The paths that it serves, the well-known ones included.
+
+        Among them is the metadata of the API behind it, once a guard has its `issuer`.
+        """
+        return self._engine.paths
 
     # Serving
 
@@ -179,12 +239,16 @@ class AuthorizationServer(ManagedServer):
             api: the app behind it; without one, other paths get 404.
             trusted_proxies: the addresses or networks of your own proxies, "unix" for one that
                 connects by a Unix socket. Logins are throttled by the address that their
-                `X-Forwarded-For` names. Not needed if the web server evaluates that header.
+                `X-Forwarded-For` names. Not needed for that if the web server evaluates that
+                header. A certificate in a header is taken from them alone.
 
         Raises:
-            ConfigurationError: a proxy is neither address nor network.
+            ConfigurationError: a proxy is neither address nor network, or certificates are in a
+                header and no proxy is named.
         """
-        return AsgiHost(self._engine, api, Proxies(trusted_proxies), threads=self._threads)
+        proxies = Proxies(trusted_proxies)
+        certificates = self._certificates(proxies)
+        return AsgiHost(self._engine, api, proxies, certificates, threads=self._threads)
 
     def wsgi_app(
         self, api: WSGIApp | None = None, *, trusted_proxies: Sequence[str] = ()
@@ -193,7 +257,12 @@ class AuthorizationServer(ManagedServer):
 
         The arguments are those of `asgi_app`.
         """
-        return WsgiHost(self._engine, api, Proxies(trusted_proxies))
+        proxies = Proxies(trusted_proxies)
+        return WsgiHost(self._engine, api, proxies, self._certificates(proxies))
+
+    def _certificates(self, proxies: Proxies) -> CertificateSource | None:
+        options = self.settings.mutual_tls
+        return None if options is None else CertificateSource(options.certificates, proxies)
 
     # Revocations by this process
 
@@ -213,7 +282,7 @@ class AuthorizationServer(ManagedServer):
         The guard gets keys and introspects opaque tokens without HTTP. `options` are those of
         `Issuer`; the audience is the first resource by default.
         """
-        from bearerguard.server.hosting import embedding  # noqa: PLC0415 - it alone knows the guard
+        from bearerguard.server.hosting import embedding  # noqa: PLC0415 - it knows the guard
 
         return embedding.issuer(self._engine, self._threads, **options)
 

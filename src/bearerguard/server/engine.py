@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from bearerguard.errors import ConfigurationError
+from bearerguard.protocol import names, resource_metadata
 from bearerguard.runtime.elapsed import elapsed_by
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.audit import Audit
@@ -18,18 +20,34 @@ from bearerguard.server.clients.authentication_methods import (
     ClientSecretPost,
     NoAuthentication,
 )
+from bearerguard.server.clients.metadata_documents import ClientMetadataDocuments, Documents
 from bearerguard.server.clients.private_key_jwt import PrivateKeyJwt
+from bearerguard.server.clients.registration import Registration
 from bearerguard.server.clients.registry import ClientRegistry
+from bearerguard.server.clients.tls_client_auth import (
+    CertificateMethod,
+    SelfSignedTlsClientAuth,
+    TlsClientAuth,
+)
+from bearerguard.server.clients.trusted_issuers import (
+    AssertionVerifier,
+    TrustedIssuer,
+    TrustedIssuers,
+)
+from bearerguard.server.clients.workload_identity import WorkloadIdentity
 from bearerguard.server.endpoints import health, metadata
 from bearerguard.server.endpoints.authorization import AuthorizationEndpoint
 from bearerguard.server.endpoints.health import Health, Probe
 from bearerguard.server.endpoints.introspection import IntrospectionEndpoint, TokenIntrospection
+from bearerguard.server.endpoints.registration import RegistrationEndpoint
 from bearerguard.server.endpoints.revocation import RevocationEndpoint, TokenRevocation
-from bearerguard.server.endpoints.token import TokenEndpoint
+from bearerguard.server.endpoints.token import TokenEndpoint, asks_for_own_token
 from bearerguard.server.grants.authorization_code import AuthorizationCodeGrant
 from bearerguard.server.grants.client_credentials import ClientCredentialsGrant
+from bearerguard.server.grants.jwt_bearer import JwtBearerGrant
 from bearerguard.server.grants.refresh_token import RefreshTokenGrant
 from bearerguard.server.grants.registry import GrantRegistry
+from bearerguard.server.grants.token_exchange import TokenExchangeGrant
 from bearerguard.server.grants.token_issuer import TokenIssuer
 from bearerguard.server.http import responses
 from bearerguard.server.http.router import Endpoint, Readers, Router
@@ -37,6 +55,7 @@ from bearerguard.server.login.consent import CONSENT
 from bearerguard.server.login.login_endpoint import LOGIN
 from bearerguard.server.login.passwords import PLACES
 from bearerguard.server.login.people import People, PeopleOptions
+from bearerguard.server.mutual_tls import MutualTls
 from bearerguard.server.observers import Observers, ServerObserver
 from bearerguard.server.revocations import Revocations
 from bearerguard.server.secret import ServerSecret
@@ -45,8 +64,18 @@ from bearerguard.server.store.database import Database
 from bearerguard.server.store.versions import Versions
 from bearerguard.server.tokens import key_ring as signing
 from bearerguard.server.tokens.access_token import AccessTokens
+from bearerguard.server.tokens.dpop import TokenRequestProofs
 from bearerguard.server.tokens.refresh_token_format import RefreshTokens
 from bearerguard.server.upkeep import Upkeep
+
+# The endpoints at which a client authenticates.
+_AUDIENCES = (metadata.TOKEN, metadata.REVOKE, metadata.INTROSPECT)
+# The methods that a process may have which serves, where this one only administers.
+_ELSEWHERE = (
+    client_options.WORKLOAD_IDENTITY,
+    client_options.TLS_CLIENT_AUTH,
+    client_options.SELF_SIGNED_TLS_CLIENT_AUTH,
+)
 
 
 class Engine:
@@ -76,20 +105,21 @@ class Engine:
         clock: Callable[[], float],
         password_places: int = PLACES,
         any_issuer: bool = False,
+        client_metadata: ClientMetadataDocuments | None = None,
+        registration: Registration | None = None,
         health_path: str | None = None,
         ready_path: str | None = None,
         observers: Sequence[ServerObserver] = (),
+        trusted_issuers: Sequence[TrustedIssuer] = (),
+        verifier: AssertionVerifier | None = None,
     ) -> None:
         self.settings = settings
+        self._clock = clock
         self.database = database
-        watching = Observers(observers, elapsed_by(clock))
+        elapsed = elapsed_by(clock)
+        watching = Observers(observers, elapsed)
         database.on_failed = watching.store_failed
-
-        def restored(outage: str) -> None:
-            audit.emit("store_restored", outage=outage)
-            watching.store_restored()
-
-        database.on_restored = restored
+        database.on_restored = partial(_restored, audit, watching)
         self.password_places = password_places
         shared: dict[str, Any] = {"database": database, "audit": audit, "clock": clock}
         self.versions: Versions = Versions(database)
@@ -101,16 +131,44 @@ class Engine:
             versions=self.versions,
             **shared,
         )
-        elapsed = elapsed_by(clock)
         self.upkeep = Upkeep(database, self.keys, settings, clock, elapsed, audit=audit)
         self.grants = GrantRegistry(any_extension=settings.any_resource)
-        self.authentication_methods: AuthenticationMethods = AuthenticationMethods()
+        self.verifier = verifier
+        self._trusted: TrustedIssuers = TrustedIssuers(
+            trusted_issuers, verifier, settings, settings.url(metadata.TOKEN), clock
+        )
+        # A process that only administers a store does not know the issuers of those that serve.
+        elsewhere = _ELSEWHERE if settings.any_resource else ()
+        self.authentication_methods: AuthenticationMethods = AuthenticationMethods(elsewhere)
+        rules = client_options.Rules(settings, self.grants, self.authentication_methods)
+        self._documents = (
+            None
+            if client_metadata is None
+            else Documents(
+                client_metadata,
+                rules=rules,
+                scopes=settings.scopes_of_strangers("client_metadata=", client_metadata.scopes),
+                clock=clock,
+                elapsed=elapsed,
+                audit=audit,
+                # A trusted issuer decides about each, and names the client in its ID-JAG.
+                further_grants=(names.JWT_BEARER,) if self._trusted.name_users else (),
+            )
+        )
+        strangers = {
+            client_options.BY_DOCUMENT: client_metadata,
+            client_options.BY_REQUEST: registration,
+        }
         self.clients = ClientRegistry(
             secret=secret,
-            rules=client_options.Rules(settings, self.grants, self.authentication_methods),
+            rules=rules,
             revocations=self.revocations,
             finish_removals=self.upkeep.finish_removals,
             versions=self.versions,
+            documents=self._documents,
+            unused_lifetimes={
+                name: each.unused_lifetime for name, each in strangers.items() if each is not None
+            },
             **shared,
         )
         self.people = People(
@@ -140,20 +198,32 @@ class Engine:
         shared |= {"settings": settings, "access": access, "refresh": refresh}
         self.tokens = TokenIssuer(**shared)
         shared |= {"revocations": self.revocations}
-        self.codes = AuthorizationCodeGrant(secret=secret, tokens=self.tokens, **shared)
-        self.grants.register(self.codes)
-        self.grants.register(ClientCredentialsGrant(self.tokens))
-        self.grants.register(RefreshTokenGrant(**shared))
-        audiences = (metadata.TOKEN, metadata.REVOKE, metadata.INTROSPECT)
-        for method in (
-            ClientSecretBasic(self.clients),
-            ClientSecretPost(self.clients),
-            PrivateKeyJwt(self.clients, settings, clock, tuple(map(settings.url, audiences))),
-            NoAuthentication(),
-        ):
-            self.authentication_methods.register(method)
-        authentication = ClientAuthentication(self.clients, self.authentication_methods, elapsed)
-        self._token = TokenEndpoint(authentication, self.grants)
+        self.codes = AuthorizationCodeGrant(
+            secret=secret, tokens=self.tokens, note_use=self.clients.note_use, **shared
+        )
+        self._register_grants(RefreshTokenGrant(**shared), access)
+        self._register_methods()
+        # Readers of SQLite wait for no writer. With an older secret a client's digest is renewed,
+        # an opaque token has a row, a callback may do anything, and a client's document may have
+        # to be fetched.
+        self._may_be_brief = (
+            database.path is not None
+            and self._documents is None
+            and not secret.is_being_renewed
+            and not audit.calls_back
+            and all(each.tokens == "jwt" for each in settings.resources)
+        )
+        authentication = self._authentication = ClientAuthentication(
+            self.clients, self.authentication_methods, elapsed
+        )
+        proofs = TokenRequestProofs(
+            settings.url(metadata.TOKEN),
+            database=database,
+            secret=secret,
+            settings=settings,
+            clock=clock,
+        )
+        self._token = TokenEndpoint(authentication, self.grants, proofs)
         self._authorize = AuthorizationEndpoint(
             settings=settings,
             registry=self.clients,
@@ -169,27 +239,84 @@ class Engine:
             settings=settings,
             clock=clock,
         )
+        self._register = (
+            None
+            if registration is None
+            else RegistrationEndpoint(
+                registration,
+                rules=rules,
+                scopes=settings.scopes_of_strangers("registration=", registration.scopes),
+                registry=self.clients,
+                throttle=self.people.throttle,
+                clock=clock,
+            )
+        )
+        self.health = Health(self.keys, elapsed)
         endpoints = self._endpoints()
         probes = health.paths(health_path, ready_path, frozenset(endpoints))
-        served = {
-            path: replace(each, handle=self._with_upkeep(each.handle))
-            for path, each in endpoints.items()
-        }
-        self.health = Health(self.keys, elapsed)
-        handlers = {
-            Probe.READINESS: Endpoint("health", self.health.handle),
-            Probe.LIVENESS: Endpoint("live", self.health.live),
-        }
-        served |= {path: handlers[probe] for path, probe in probes.items()}
+        served = self._served(endpoints, probes)
         self._live_paths = frozenset(path for path in probes if probes[path] is Probe.LIVENESS)
         self.paths = frozenset(served)
+        # Where the metadata is of the API that the well-known root describes.
+        self._at_root: str | None = None
         self._router = Router(
             served, is_origin=self.clients.is_origin, audit=audit, observers=watching
         )
 
+    def _register_grants(self, refresh_tokens: RefreshTokenGrant, access: AccessTokens) -> None:
+        """Register the grants, in the order in which metadata list them."""
+        settings, tokens, trusted = self.settings, self.tokens, self._trusted
+        exchange = TokenExchangeGrant(
+            trusted, settings=settings, access=access, tokens=tokens, clock=self._clock
+        )
+        for grant in (self.codes, ClientCredentialsGrant(tokens), refresh_tokens, exchange):
+            self.grants.register(grant)
+        if trusted:
+            self.grants.register(
+                JwtBearerGrant(trusted, registry=self.clients, settings=settings, tokens=tokens)
+            )
+
+    def _register_methods(self) -> None:
+        """Register the client authentication methods."""
+        settings, clients, trusted = self.settings, self.clients, self._trusted
+        endpoints = tuple(map(settings.url, _AUDIENCES))
+        for method in (
+            ClientSecretBasic(clients),
+            ClientSecretPost(clients),
+            PrivateKeyJwt(clients, settings, self._clock, endpoints, trusted),
+            *((WorkloadIdentity(trusted),) if trusted else ()),
+            *_certificate_methods(settings.mutual_tls, self._clock),
+            NoAuthentication(),
+        ):
+            self.authentication_methods.register(method)
+        self._token_path = settings.base_path + metadata.TOKEN
+        self._own_methods = len(self.authentication_methods)
+
+    def _served(
+        self, endpoints: Mapping[str, Endpoint], probes: Mapping[str, Probe]
+    ) -> dict[str, Endpoint]:
+        """Return the endpoints of all paths; requests to some are followed by upkeep."""
+        handlers = {
+            Probe.READINESS: Endpoint("health", self.health.handle),
+            Probe.LIVENESS: Endpoint("live", self.health.live),
+        }
+        served = {
+            path: replace(each, handle=self._with_upkeep(each.handle))
+            for path, each in endpoints.items()
+        }
+        return served | {path: handlers[probe] for path, probe in probes.items()}
+
     def handle(self, request: Request) -> Response:
         """Return the response to a request to one of `paths`."""
         return self._router.handle(request)
+
+    async def prepare(self, request: Request) -> None:
+        """Fetch ahead what a request needs from a stranger, in the running event loop."""
+        if self._documents is None:
+            return
+        for client_id in self._authentication.named(request):
+            if self._documents.covers(client_id):
+                await self._documents.prepare(client_id)
 
     def too_large(self, path: str, method: str) -> Response:
         """Return the response to a request to one of `paths` whose body exceeds the limit."""
@@ -199,6 +326,25 @@ class Engine:
         """Return the response to a login for which there is no thread."""
         return self._router.busy(self.settings.base_path + LOGIN, "POST", self.people.busy)
 
+    def publish(
+        self, path: str, respond: Callable[[str, Callable[[str], str | None]], Response]
+    ) -> None:
+        """Serve the metadata of an API (RFC 9728), whose guard is in this process.
+
+        It is served at `path`, and at the well-known root where no other API's is. `respond` takes
+        the method, and what returns a header field by its lower-case name.
+        """
+        endpoint = Endpoint(
+            "resource_metadata", lambda request: respond(request.method, request.header)
+        )
+        places = {path, f"{path}/"}
+        if path == resource_metadata.PATH or self._at_root in {None, path}:
+            self._at_root = path
+            places.add(resource_metadata.PATH)
+        self._router.add(dict.fromkeys(places, endpoint))
+        self._live_paths |= places
+        self.paths |= places
+
     def is_login(self, method: str, path: str) -> bool:
         """Whether a request carries a password, which takes long to check."""
         return method == "POST" and path == self.settings.base_path + LOGIN
@@ -206,6 +352,23 @@ class Engine:
     def is_live(self, path: str) -> bool:
         """Whether a request to one of `paths` needs neither the database nor a thread."""
         return path in self._live_paths
+
+    def is_brief(self, path: str, request: Request) -> bool:
+        """Whether a request to one of `paths` is handled in less time than a thread costs.
+
+        It is a client's request for a JWT of its own. Nothing in it may wait, write, sign slowly or
+        call what an application has added, other than observers, which must be quick.
+        """
+        return (
+            self._may_be_brief
+            and path == self._token_path
+            and asks_for_own_token(request.body)
+            # Whose use is recorded.
+            and not request.values(b"dpop")
+            and len(self.authentication_methods) == self._own_methods
+            and self.keys.signs_quickly()
+            and self.database.is_at_hand
+        )
 
     def served_path(self, root: str, path: str) -> str | None:
         """Return which of `paths` a request for `path` means, or None.
@@ -245,6 +408,10 @@ class Engine:
             base + metadata.INTROSPECT: Endpoint("introspection", self._introspect.handle),
             base + metadata.JWKS: Endpoint("jwks", self._jwks, Readers.EVERYBODY),
         }
+        if self._register is not None:
+            endpoints[base + metadata.REGISTER] = Endpoint(
+                "registration", self._register.handle, Readers.SENDERS
+            )
         oauth = Endpoint("metadata", self._published(metadata.document), Readers.EVERYBODY)
         openid = Endpoint("metadata", self._published(metadata.openid_document), Readers.EVERYBODY)
         endpoints[metadata.oauth_path(self.settings)] = oauth
@@ -285,7 +452,27 @@ class Engine:
                 self.keys.algorithms(),
                 grant_types=self.grants,
                 auth_methods=self.authentication_methods,
+                grant_profiles=[names.ID_JAG_PROFILE] if self._trusted.name_users else [],
+                acr_values=self.people.acr_values,
+                registers=self._register is not None,
+                takes_documents=self._documents is not None,
             )
             return responses.public(content, metadata.CACHE_SECONDS)
 
         return handling
+
+
+def _restored(audit: Audit, watching: Observers, outage: str) -> None:
+    audit.emit("store_restored", outage=outage)
+    watching.store_restored()
+
+
+def _certificate_methods(
+    options: MutualTls | None, clock: Callable[[], float]
+) -> list[CertificateMethod]:
+    """Return the methods in which a certificate authenticates a client."""
+    if options is None:
+        return []
+    authorities = options.trusted()
+    by_authority = [TlsClientAuth(authorities, clock)] if authorities else []
+    return [*by_authority, SelfSignedTlsClientAuth()]

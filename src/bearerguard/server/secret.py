@@ -16,6 +16,7 @@ import os
 import secrets
 import stat
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -37,6 +38,8 @@ GivenSecret: TypeAlias = Secret | Sequence[Secret]
 _MOST = 4
 # The development secret has 64 hexadecimal digits; a much longer file is something else.
 _LARGEST = 4096
+# Where Docker, Podman and Kubernetes mount secrets; a system lets root alone write there.
+_MOUNTS = Path("/run/secrets")
 _PLACES = ("the 1st", "the 2nd", "the 3rd", "the 4th")
 
 _log = logging.getLogger("bearerguard.server")
@@ -58,6 +61,11 @@ class ServerSecret:
         self._secrets = tuple(_checked(secrets, place) for place in range(len(secrets)))
         self._digest_keys = tuple(_derived(each, "digests") for each in self._secrets)
 
+    @property
+    def is_being_renewed(self) -> bool:
+        """Whether there are older secrets, from which stored values move to the newest."""
+        return len(self._secrets) > 1
+
     def sealer(self, purpose: str) -> Sealer:
         """Return a sealer for one purpose: the newest secret seals, all open."""
         return Sealer(*self._secrets, purpose=purpose)
@@ -65,6 +73,10 @@ class ServerSecret:
     def newest_sealer(self, purpose: str) -> Sealer:
         """Return a sealer of the newest secret alone."""
         return Sealer(self._secrets[0], purpose=purpose)
+
+    def derived(self, purpose: str) -> tuple[bytes, ...]:
+        """Return a key for one purpose from each secret, the newest first."""
+        return tuple(_derived(each, purpose) for each in self._secrets)
 
     def digest(self, kind: str, value: str) -> str:
         """Return what is stored instead of `value`: a keyed SHA-256, in hexadecimal.
@@ -184,8 +196,44 @@ def _mounted(path: Path) -> str:
             if not stat.S_ISREG(found.st_mode):
                 raise ConfigurationError(f"{remedy} is no plain file")
             content = file.read(_LARGEST).decode("utf-8")
+            is_of_container = _is_of_container(path.resolve(), descriptor)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{remedy} cannot be read ({type(error).__name__})") from error
+    if not is_of_container:
+        _check_owner(found, remedy)
+    lines = [each.strip().strip(",") for each in content.splitlines() if each.strip()]
+    if not lines:
+        raise ConfigurationError(f"{remedy} is empty")
+    return ",".join(lines)
+
+
+def _is_of_container(path: Path, descriptor: int) -> bool:
+    """Whether a file is a container's secret, whose mode and owner say nothing.
+
+    Compose mounts the host's file read-only below `/run/secrets`, with the host's owner. Docker and
+    Podman have there a file of root that all users of the container can read. Kubernetes mounts
+    such files read-only and in memory, in any folder.
+    """
+    found = os.fstat(descriptor)
+    is_read_only = bool(os.fstatvfs(descriptor).f_flag & os.ST_RDONLY)
+    is_roots = found.st_uid == 0 and not found.st_mode & 0o022
+    if _MOUNTS in path.parents:
+        return is_read_only or is_roots
+    return is_read_only and is_roots and _is_in_memory(found.st_dev)
+
+
+def _is_in_memory(device: int) -> bool:
+    """Whether a file system is a tmpfs (proc_pid_mountinfo(5)); not known outside Linux."""
+    number = f"{os.major(device)}:{os.minor(device)}"
+    with suppress(FileNotFoundError):
+        for line in Path("/proc/self/mountinfo").read_text().splitlines():
+            mount, _, kind = line.partition(" - ")
+            if mount.split()[2] == number:
+                return kind.startswith("tmpfs ")
+    return False
+
+
+def _check_owner(found: os.stat_result, remedy: str) -> None:
     if found.st_uid not in {0, os.geteuid()}:
         # Who wrote the file knows the secret, and can open all that this server seals.
         raise ConfigurationError(
@@ -194,13 +242,10 @@ def _mounted(path: Path) -> str:
         )
     if is_exposed(found.st_mode):
         raise ConfigurationError(
-            f"{remedy} can be read by every user, or changed by its group: `chmod 640` it (in"
-            " Kubernetes, defaultMode: 0440 of the volume)"
+            f"{remedy} can be read by every user, or changed by its group: `chmod 640` it; a"
+            " container's secret may stay as it is, where it is mounted read-only below"
+            f" {_MOUNTS}"
         )
-    lines = [each.strip().strip(",") for each in content.splitlines() if each.strip()]
-    if not lines:
-        raise ConfigurationError(f"{remedy} is empty")
-    return ",".join(lines)
 
 
 def _development_secret(path: Path) -> str:

@@ -10,12 +10,21 @@ from urllib.parse import urlsplit
 from bearerguard.errors import ConfigurationError, quoted
 from bearerguard.protocol import metadata, scope
 from bearerguard.protocol.http import uri
+from bearerguard.protocol.jose import jwk, ml_dsa
+from bearerguard.server.mutual_tls import MutualTls
 
 DAY = 86_400.0
 # What happens to scopes that the server or the client does not have (RFC 6749 §3.3).
 UnknownScopes: TypeAlias = Literal["ignore", "refuse"]
 IGNORE: UnknownScopes = "ignore"
-SigningAlgorithm: TypeAlias = Literal["RS256", "ES256", "EdDSA"]
+SigningAlgorithm: TypeAlias = Literal[
+    "RS256", "ES256", "EdDSA", "Ed25519", "ML-DSA-44", "ML-DSA-65", "ML-DSA-87"
+]
+# Whether a client may, must or cannot bind its access tokens to a key (RFC 9449).
+Dpop: TypeAlias = Literal["off", "allowed", "required"]
+OFF: Dpop = "off"
+ALLOWED: Dpop = "allowed"
+REQUIRED: Dpop = "required"
 PREFIX = "BEARERGUARD_SERVER_"
 # What is read from the environment: the secret by every server, the others by the commands.
 VARIABLES = frozenset(
@@ -24,8 +33,10 @@ VARIABLES = frozenset(
         *("SECRET", "STORE", "ISSUER", "SCOPES", "RESOURCES", "ALGORITHM", "KEY_LIFETIME"),
         *("ACCESS_TOKEN_LIFETIME", "REFRESH_TOKEN_LIFETIME", "REFRESH_TOKEN_MAX_LIFETIME"),
         *("REFRESH_GRACE", "CODE_LIFETIME", "SECRET_OVERLAP", "UNKNOWN_SCOPES"),
-        *("ACCEPT_ENDPOINT_AUDIENCES", "TRUSTED_PROXIES"),
+        *("ACCEPT_ENDPOINT_AUDIENCES", "TRUSTED_PROXIES", "TRUSTED_ISSUERS", "DPOP", "DPOP_NONCES"),
+        *("CLIENT_METADATA", "CLIENT_METADATA_HOSTS", "REGISTRATION", "REGISTRATION_TOKEN"),
         *("REVOCATIONS_STORE", "REVOCATIONS_SECRET", "THROTTLE_STORE", "HEALTH_PATH"),
+        *("MUTUAL_TLS", "MUTUAL_TLS_AUTHORITIES", "MUTUAL_TLS_URL"),
         *("LOG_FORMAT", "SECRET_FILE", "CONFIG", "WORKERS", "SHUTDOWN_DELAY", "METRICS_PATH"),
     )
 )
@@ -76,11 +87,14 @@ class SigningKeys:
     """How a server's signing keys are made.
 
     Args:
-        algorithm: of new keys: "RS256", "ES256" or "EdDSA" (RFC 7518 §3.1, RFC 8037 §3.1).
+        algorithm: of new keys: "RS256", "ES256" (RFC 7518 §3.1), "EdDSA" (RFC 8037 §3.1), the same
+            by its newer name "Ed25519" (RFC 9864 §2.2), or "ML-DSA-44", "ML-DSA-65", "ML-DSA-87"
+            (RFC 9964).
         lifetime: seconds after which a new key replaces it.
 
     Raises:
-        ConfigurationError: the algorithm is none of these, or the lifetime no number of seconds.
+        ConfigurationError: the algorithm is none of these, or cryptography does not have it, or
+            the lifetime is no number of seconds.
     """
 
     algorithm: SigningAlgorithm = "RS256"
@@ -93,6 +107,8 @@ class SigningKeys:
                 f"SigningKeys(algorithm=): {quoted(self.algorithm)} is none of"
                 f" {', '.join(get_args(SigningAlgorithm))}"
             )
+        if self.algorithm not in jwk.ASYMMETRIC:
+            raise ConfigurationError(f"SigningKeys(algorithm=): {ml_dsa.MISSING}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +159,9 @@ class Settings:
     accept_endpoint_audiences: bool = False
     unknown_scopes: UnknownScopes = IGNORE
     insecure_allow_http: bool = False
+    dpop: Dpop = ALLOWED
+    dpop_nonces: bool = False
+    mutual_tls: MutualTls | None = None
     # True if the resources and grants are known to other processes only: a command has no options.
     any_resource: bool = False
 
@@ -160,6 +179,20 @@ class Settings:
                 raise ConfigurationError(f"{option}=: pass {kind.__name__}(...)")
         if self.unknown_scopes not in {"ignore", "refuse"}:
             raise ConfigurationError('unknown_scopes=: choose "ignore" or "refuse"')
+        if self.dpop not in get_args(Dpop):
+            raise ConfigurationError(
+                'dpop=: choose "allowed", "required" or "off" (RFC 9449): whether clients may,'
+                " must or cannot bind their tokens to a key"
+            )
+        if not isinstance(self.dpop_nonces, bool):
+            raise ConfigurationError("dpop_nonces=: pass True or False")
+        if self.mutual_tls is not None and not isinstance(self.mutual_tls, MutualTls):
+            raise ConfigurationError('mutual_tls=: pass MutualTls(...), such as MutualTls("nginx")')
+        if self.dpop_nonces and self.dpop == OFF:
+            raise ConfigurationError(
+                'dpop_nonces=: with dpop="off" no proof is read: pass dpop="allowed", or leave'
+                " dpop_nonces= out"
+            )
 
     def url(self, path: str) -> str:
         """Return the URL of one of this server's paths."""
@@ -178,11 +211,32 @@ class Settings:
 
     def resource(self, name: str) -> Resource | None:
         """Return the resource of a URI in any spelling (RFC 3986 §6.2), or None."""
+        # Nearly always as it is spelled here; normalising takes much longer.
+        exact = next((each for each in self.resources if each.identifier == name), None)
+        if exact is not None:
+            return exact
         wanted = uri.normalized(name)
-        for each in self.resources:
-            if each.normalized == wanted:
-                return each
-        return None
+        return next((each for each in self.resources if each.normalized == wanted), None)
+
+    def scopes_of_strangers(self, option: str, chosen: Sequence[str] | None) -> tuple[str, ...]:
+        """Return the scopes that clients may have that no operator registered.
+
+        `chosen` are those of the option. Raises `ConfigurationError` if there are none.
+        """
+        known = self.scopes
+        if known is None and chosen is None:
+            raise ConfigurationError(
+                f"{option}: name the scopes that clients may have which nobody registered:"
+                " AuthorizationServer(scopes=), or its own scopes="
+            )
+        names = tuple(known or ()) if chosen is None else tuple(dict.fromkeys(chosen))
+        unknown = [name for name in names if known is not None and name not in known]
+        if unknown:
+            raise ConfigurationError(
+                f"{option}: the server has no scope {quoted(unknown[0])}: add it to"
+                f" AuthorizationServer(scopes=), or choose from {list(known or ())}"
+            )
+        return names
 
     def describe(self, name: str) -> str:
         """Return the description of a scope, or its name."""
@@ -250,6 +304,16 @@ def is_resource_identifier(text: object) -> bool:
     except ValueError:
         return False
     return bool(parts.scheme) and bool(parts.netloc or parts.path)
+
+
+def checked_scopes(option: str, given: object) -> None:
+    """Raise `ConfigurationError` unless it is None or a list of scopes."""
+    if given is not None and (
+        isinstance(given, str)
+        or not isinstance(given, Sequence)
+        or not all(isinstance(each, str) and scope.is_scope_token(each) for each in given)
+    ):
+        raise ConfigurationError(f'{option}: pass a list of scopes, such as ["read"]')
 
 
 def check_lifetime(option: str, seconds: object) -> None:

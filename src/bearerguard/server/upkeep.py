@@ -21,9 +21,9 @@ from bearerguard.server.store.pruning import (
     KINDS,
     Kind,
     Slice,
-    keep_turn,
+    keep_task,
     removed_clients,
-    take_turn,
+    take_task,
 )
 from bearerguard.server.tokens.key_ring import KeyRing
 
@@ -34,7 +34,7 @@ _HOLD, _REST = 0.01, 8.0
 _SHORTEST_REST = 0.01
 _FEWEST, _FIRST, _MOST = 20, 100, 1000
 # Seconds after a slice in which no other process prunes; the process may have died since.
-_TURN = 30.0
+_TASK_SECONDS = 30.0
 
 Pause = Callable[[float], object]
 
@@ -120,9 +120,9 @@ class Upkeep:
 
         try:
             self._keys.rotate_if_due()
-            if self._has_turn():
+            if self._has_task():
                 for kind in KINDS.values():
-                    self._prune(kind, pause, in_turn=True)
+                    self._prune(kind, pause, keeps_task=True)
                 self._retire()
         except _Stopped:
             pass
@@ -131,18 +131,18 @@ class Upkeep:
         finally:
             self._lock.release()
 
-    def _has_turn(self) -> bool:
+    def _has_task(self) -> bool:
         with self._database.write(concurrent=True) as connection:
-            return take_turn(connection, self._clock(), _TURN)
+            return take_task(connection, self._clock(), _TASK_SECONDS)
 
-    def _prune(self, kind: Kind, pause: Pause, *, in_turn: bool = False) -> int:
+    def _prune(self, kind: Kind, pause: Pause, *, keeps_task: bool = False) -> int:
         total, most = 0, _FIRST
         while (found := self._next_slice(kind, most)) is not None:
             with self._database.write(concurrent=True) as connection:
                 began = time.monotonic()
                 total += found.remove(connection)
-                if in_turn:
-                    keep_turn(connection, self._clock(), _TURN)
+                if keeps_task:
+                    keep_task(connection, self._clock(), _TASK_SECONDS)
             held = time.monotonic() - began
             pause(max(_SHORTEST_REST, held * _REST))
             if found.last:

@@ -10,10 +10,12 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 from cachetools import TTLCache
 
 from bearerguard.errors import ConfigurationError, StoreUnavailable
+from bearerguard.protocol import names
 from bearerguard.runtime.messages import Request
 from bearerguard.runtime.process_lock import ProcessLock
 from bearerguard.server.clients import client as clients
@@ -25,9 +27,12 @@ from bearerguard.server.clients.authentication_methods import (
     invalid_client,
 )
 from bearerguard.server.clients.client import Client
+from bearerguard.server.clients.metadata_documents import DocumentRefused
 from bearerguard.server.clients.registry import ClientRegistry
+from bearerguard.server.clients.tls_client_auth import CertificateMethod
+from bearerguard.server.http import responses
 from bearerguard.server.http.oauth_error import OAuthError, invalid_request
-from bearerguard.server.http.parameters import Parameters
+from bearerguard.server.http.parameters import Parameters, from_form, parse
 
 _WINDOW = 60.0
 _ALLOWED_FAILURES = 20
@@ -65,9 +70,10 @@ class ClientAuthentication:
                 malformed (invalid_request).
         """
         method, presented = self._presented(request, parameters)
-        found = (self._registry.find(client_id) for client_id in presented.client_ids)
-        client = next((each for each in found if each is not None), None)
-        verified = self._verified(client, method, presented)
+        client = self._found(request, method, presented)
+        if client is not None and not presented.proofs:
+            method = self._by_certificate(client) or method
+        verified = self._verified(client, method, presented, request)
         if client is not None and not isinstance(verified, Rejected):
             if confidential and not client.is_confidential:
                 raise invalid_client(
@@ -100,8 +106,60 @@ class ClientAuthentication:
             )
         raise error
 
+    def named(self, request: Request) -> tuple[str, ...]:
+        """Return which client a request says that it comes from, in each possible spelling.
+
+        Nothing is checked; a request that cannot be read names none.
+        """
+        try:
+            if request.method == "POST":
+                return self._presented(request, from_form(request))[1].client_ids
+            client_id = parse(urlsplit(request.url).query.encode()).get("client_id")
+        except (OAuthError, ConfigurationError, StoreUnavailable, ValueError):
+            return ()
+        return () if client_id is None else (client_id,)
+
+    def _found(
+        self, request: Request, method: ClientAuthenticationMethod, presented: Presented
+    ) -> Client | None:
+        """Return the client that a request names; raises `OAuthError` for an unusable document."""
+        found = (self._registry.resolve(client_id) for client_id in presented.client_ids)
+        try:
+            return next((each for each in found if each is not None), None)
+        except DocumentRefused as error:
+            refusal = invalid_client(
+                request,
+                error.reason,
+                client_id=presented.client_ids[0],
+                method=method.name,
+                detail=str(error),
+            )
+            if error.temporary:
+                raise OAuthError(
+                    names.TEMPORARILY_UNAVAILABLE,
+                    "The client's metadata document cannot be fetched at the moment",
+                    reason=error.reason,
+                    status=503,
+                    headers=(("Retry-After", responses.RETRY_SECONDS),),
+                    event=refusal.event,
+                    **refusal.found,
+                ) from error
+            raise refusal from error
+
+    def _by_certificate(self, client: Client) -> CertificateMethod | None:
+        """Return the method of a client that authenticates by its certificate, else None.
+
+        The request names the client and shows no more (RFC 8705 §2).
+        """
+        method = self._methods.get(client.auth_method)
+        return method if isinstance(method, CertificateMethod) else None
+
     def _verified(
-        self, client: Client | None, method: ClientAuthenticationMethod, presented: Presented
+        self,
+        client: Client | None,
+        method: ClientAuthenticationMethod,
+        presented: Presented,
+        request: Request,
     ) -> bool | Rejected:
         if client is None:
             # Takes as long as with a client.
@@ -115,6 +173,8 @@ class ClientAuthentication:
         accepted = (clients.BASIC, clients.POST)
         if used not in (accepted if client.auth_method == clients.SECRET else {client.auth_method}):
             return Rejected("wrong_authentication_method", {"registered": client.auth_method})
+        if isinstance(method, CertificateMethod):
+            return method.verify_certificate(client, request)
         try:
             verified: object = self._methods[used].verify(client, presented)
         except (OAuthError, StoreUnavailable):
@@ -154,7 +214,7 @@ class ClientAuthentication:
         method, presented = (proving or found)[0]
         if not presented.client_ids:
             raise invalid_client(request, "no_client_named")
-        if client_id is None:
+        if client_id is None or (client_id,) == presented.client_ids:
             return method, presented
         if client_id not in presented.client_ids:
             raise invalid_request(

@@ -7,7 +7,7 @@ Whether a client may use a method, and what a refusal looks like, is `authentica
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
@@ -81,9 +81,13 @@ class ClientAuthenticationMethod(Protocol):
 
 
 class AuthenticationMethods(Mapping[str, ClientAuthenticationMethod]):
-    """The authentication methods of one server, in the order in which they were registered."""
+    """The authentication methods of one server, in the order in which they were registered.
 
-    def __init__(self) -> None:
+    Clients may also be registered for those `elsewhere`, which other processes have.
+    """
+
+    def __init__(self, elsewhere: Collection[str] = ()) -> None:
+        self._elsewhere = elsewhere
         self._methods: Mapping[str, ClientAuthenticationMethod] = {}
 
     def register(self, method: ClientAuthenticationMethod) -> None:
@@ -105,7 +109,7 @@ class AuthenticationMethods(Mapping[str, ClientAuthenticationMethod]):
                 f"authentication_methods.register(): {quoted(name)} is no name of printable ASCII"
                 " characters without spaces"
             )
-        if self.is_allowed(name):
+        if name == clients.SECRET or name in self:
             raise ConfigurationError(
                 f"authentication_methods.register(): there is a method {quoted(name)} already"
             )
@@ -113,7 +117,7 @@ class AuthenticationMethods(Mapping[str, ClientAuthenticationMethod]):
 
     def is_allowed(self, name: str) -> bool:
         """Whether a client may be registered for a method; `client_secret` stands for two."""
-        return name == clients.SECRET or name in self
+        return name == clients.SECRET or name in self or name in self._elsewhere
 
     def __getitem__(self, name: str) -> ClientAuthenticationMethod:
         """Return the method of a name."""
@@ -144,7 +148,7 @@ class ClientSecretBasic(_ClientSecret):
 
     name = clients.BASIC
 
-    def presented(self, request: Request, parameters: Parameters) -> Presented | None:  # noqa: ARG002
+    def presented(self, request: Request, parameters: Parameters) -> Presented | None:  # noqa: ARG002 - as the interface has it
         """Return the id and the secret of Basic credentials."""
         try:
             parsed = client_authentication.parse_basic(request.values(b"authorization"))
@@ -160,7 +164,7 @@ class ClientSecretPost(_ClientSecret):
 
     name = clients.POST
 
-    def presented(self, request: Request, parameters: Parameters) -> Presented | None:  # noqa: ARG002
+    def presented(self, request: Request, parameters: Parameters) -> Presented | None:  # noqa: ARG002 - as the interface has it
         """Return the id and the secret of the form."""
         secret, client_id = parameters.get("client_secret"), parameters.get("client_id")
         if secret is None:
@@ -173,12 +177,12 @@ class NoAuthentication:
 
     name = clients.NONE
 
-    def presented(self, request: Request, parameters: Parameters) -> Presented | None:  # noqa: ARG002
+    def presented(self, request: Request, parameters: Parameters) -> Presented | None:  # noqa: ARG002 - as the interface has it
         """Return the id of the form."""
         client_id = parameters.get("client_id")
         return None if client_id is None else Presented((client_id,))
 
-    def verify(self, client: Client, presented: Presented) -> Literal[True]:  # noqa: ARG002
+    def verify(self, client: Client, presented: Presented) -> Literal[True]:  # noqa: ARG002 - as the interface has it
         """Return True: it is registered without credentials."""
         return True
 

@@ -18,13 +18,15 @@ from typing import Any, Protocol, Self, TypeAlias, TypedDict, Unpack
 from bearerguard.errors import ConfigurationError, quoted
 from bearerguard.protocol import client_authentication, names, scope
 from bearerguard.protocol.jose import jwk
-from bearerguard.server.clients import redirect_uri
-from bearerguard.server.settings import Settings, check_lifetime, is_resource_identifier
+from bearerguard.server.clients import client_certificates, redirect_uri
+from bearerguard.server.settings import OFF, Settings, check_lifetime, is_resource_identifier
 from bearerguard.server.store.clients import ClientRow
 
 AUTHORIZATION_CODE = names.AUTHORIZATION_CODE
 CLIENT_CREDENTIALS = names.CLIENT_CREDENTIALS
 REFRESH_TOKEN = names.REFRESH_TOKEN
+# The URNs of extension grants may be given by their last part.
+_SHORT = {urn.rpartition(":")[2]: urn for urn in (names.JWT_BEARER, names.TOKEN_EXCHANGE)}
 
 # How a client authenticates. The first takes either form of the same secret.
 SECRET = "client_secret"  # noqa: S105 - the method's name
@@ -32,7 +34,13 @@ BASIC = client_authentication.BASIC
 POST = client_authentication.POST
 NONE = client_authentication.NONE
 PRIVATE_KEY_JWT = client_authentication.PRIVATE_KEY_JWT
+WORKLOAD_IDENTITY = "workload_identity"
+TLS_CLIENT_AUTH = client_authentication.TLS_CLIENT_AUTH
+SELF_SIGNED_TLS_CLIENT_AUTH = client_authentication.SELF_SIGNED_TLS_CLIENT_AUTH
 WITH_SECRET = frozenset({SECRET, BASIC, POST})
+
+# Who registered a client that no operator did: itself (RFC 7591), or its metadata document.
+BY_REQUEST, BY_DOCUMENT = "request", "document"
 
 MAX_ID = 200
 _MAX_NAME = 100
@@ -44,6 +52,8 @@ _MAX_PORT = 65_535
 _APP_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://[a-z0-9._-]+")
 # How the ids of our own users begin (see `accounts`).
 _USERS = "user-"
+# Letters that are drawn as nothing, though they are printable.
+_BLANK = re.compile("[\u115f\u1160\u2800\u3164\uffa0]")
 
 
 class Names(Iterable[str], Protocol):
@@ -122,9 +132,20 @@ def option(default: Any, kind: Kind, flag: str, text: str, **more: Unpack[Option
     )
 
 
+# What gives a server the methods that it does not have by default.
+_SWITCHED_ON_BY = {
+    TLS_CLIENT_AUTH: "pass mutual_tls=MutualTls(..., authorities=) to AuthorizationServer, or ",
+    SELF_SIGNED_TLS_CLIENT_AUTH: "pass mutual_tls=MutualTls(...) to AuthorizationServer, or ",
+}
+
+
 def _check_auth_method(client: Client, rules: Rules) -> None:
     if not rules.methods.is_allowed(client.auth_method):
-        raise ConfigurationError(f"auth_method=: choose from {', '.join(rules.methods)}")
+        remedy = _SWITCHED_ON_BY.get(client.auth_method, "")
+        raise ConfigurationError(
+            f"auth_method=: {quoted(client.auth_method)} is no method of this server: {remedy}"
+            f"choose from {', '.join(rules.methods)}"
+        )
 
 
 def _check_grant_types(client: Client, rules: Rules) -> None:
@@ -136,6 +157,10 @@ def _check_grant_types(client: Client, rules: Rules) -> None:
     if not client.is_confidential and CLIENT_CREDENTIALS in client.grant_types:
         raise ConfigurationError(
             "grant_types=: a public client has no credentials for client_credentials"
+        )
+    if not client.is_confidential and names.TOKEN_EXCHANGE in client.grant_types:
+        raise ConfigurationError(
+            "grant_types=: a public client must not exchange tokens: anybody can pose as it"
         )
 
 
@@ -163,6 +188,11 @@ def _check_scopes(client: Client, rules: Rules) -> None:
             )
 
 
+def _long_names(given: tuple[str, ...], _settings: Settings) -> tuple[str, ...]:
+    """Return grant types as requests name them."""
+    return tuple(_SHORT.get(each, each) for each in given)
+
+
 def _registered_spelling(given: tuple[str, ...], settings: Settings) -> tuple[str, ...]:
     """Return resources as the server spells them; what it does not know stays as it is."""
     if settings.any_resource:
@@ -172,19 +202,52 @@ def _registered_spelling(given: tuple[str, ...], settings: Settings) -> tuple[st
 
 
 def _check_introspects(client: Client, rules: Rules) -> None:
-    settings = rules.settings
-    for resource in client.introspects:
+    _check_resources("introspects", client.introspects, rules.settings)
+
+
+def _check_exchanges_for(client: Client, rules: Rules) -> None:
+    _check_resources("exchanges_for", client.exchanges_for, rules.settings)
+    if client.exchanges_for and names.TOKEN_EXCHANGE not in client.grant_types:
+        raise ConfigurationError(
+            "exchanges_for=: the client does not exchange tokens: add token-exchange to"
+            " grant_types="
+        )
+
+
+def _check_resources(option: str, given: Iterable[str], settings: Settings) -> None:
+    for resource in given:
         if not is_resource_identifier(resource):
             raise ConfigurationError(
-                f"introspects=: {quoted(resource)} is no absolute URI without a fragment"
-                " (RFC 8707 §2)"
+                f"{option}=: {quoted(resource)} is no absolute URI without a fragment (RFC 8707 §2)"
             )
         if settings.resource(resource) is None and not settings.any_resource:
             known = [each.identifier for each in settings.resources]
             raise ConfigurationError(
-                f"introspects=: the server has no resource {quoted(resource)}:"
+                f"{option}=: the server has no resource {quoted(resource)}:"
                 f" add it to AuthorizationServer(resources=), or choose from {known}"
             )
+
+
+def _check_workload(client: Client, _rules: Rules) -> None:
+    given = client.workload_issuer is not None or bool(client.workload_claims)
+    if client.auth_method != WORKLOAD_IDENTITY:
+        if given:
+            raise ConfigurationError(
+                f"workload_issuer=: a client with auth_method={client.auth_method!r} is no"
+                f" workload: choose {WORKLOAD_IDENTITY!r}"
+            )
+        return
+    if not client.workload_issuer:
+        raise ConfigurationError(
+            "workload_issuer=: a client with workload_identity needs it: pass the URL of the"
+            " TrustedIssuer that issues its tokens"
+        )
+    pairs = [each.partition("=") for each in client.workload_claims]
+    if not pairs or not all(name and value for name, _, value in pairs):
+        raise ConfigurationError(
+            "workload_claims=: pass what the claims of the workload's token are, each as"
+            ' "name=value", such as "sub=system:serviceaccount:shop:agent"'
+        )
 
 
 def _check_origins(client: Client, _rules: Rules) -> None:
@@ -209,7 +272,57 @@ def _check_require_consent(client: Client, _rules: Rules) -> None:
         )
 
 
+def _check_dpop_bound(client: Client, rules: Rules) -> None:
+    if client.dpop_bound_access_tokens and rules.settings.dpop == OFF:
+        raise ConfigurationError(
+            'dpop_bound_access_tokens=: the server reads no DPoP proofs: pass dpop="allowed" to'
+            " AuthorizationServer"
+        )
+
+
+def _check_certificate_name(client: Client, _rules: Rules) -> None:
+    needed = client.auth_method == TLS_CLIENT_AUTH
+    if needed != (client.certificate_name is not None):
+        raise ConfigurationError(
+            "certificate_name=: a client with tls_client_auth needs it: pass a name that its"
+            ' certificate has, such as "san_dns=client.example.com"'
+            if needed
+            else f"certificate_name=: a client with auth_method={client.auth_method!r} has none:"
+            f" choose {TLS_CLIENT_AUTH!r}"
+        )
+    if needed:
+        client_certificates.check_name(client.certificate_name)
+
+
+def _check_certificate_bound(client: Client, rules: Rules) -> None:
+    settings = rules.settings
+    if (
+        client.tls_client_certificate_bound_access_tokens
+        and settings.mutual_tls is None
+        and not settings.any_resource
+    ):
+        raise ConfigurationError(
+            "tls_client_certificate_bound_access_tokens=: the server takes no certificates: pass"
+            ' mutual_tls=MutualTls("tls") to AuthorizationServer, or the name of your proxy'
+        )
+
+
 def _check_jwks(client: Client, _rules: Rules) -> None:
+    keys = (client.jwks or {}).get("keys")
+    for key in keys if isinstance(keys, list) else ():
+        # It would be stored as it is, and shown to whoever registers the client.
+        if isinstance(key, Mapping) and not jwk.PRIVATE_MEMBERS.isdisjoint(key):
+            raise ConfigurationError(
+                f"jwks=: a key has the private member {min(jwk.PRIVATE_MEMBERS & set(key))!r}: pass"
+                " public keys alone, and replace this one: it is no secret any more"
+            )
+    if client.auth_method == SELF_SIGNED_TLS_CLIENT_AUTH:
+        if not client_certificates.registered_thumbprints(client.jwks):
+            raise ConfigurationError(
+                "jwks=: a client with self_signed_tls_client_auth needs its certificate: pass"
+                " jwks=, a JWK Set whose keys have x5c or x5t#S256 (RFC 8705 §2.2.2)"
+            )
+        return
     if client.jwks is None:
         if client.auth_method == PRIVATE_KEY_JWT:
             raise ConfigurationError(
@@ -233,7 +346,9 @@ class Client:
     """A registered client (RFC 6749 §2).
 
     `client_id` and `name` are as `ClientRegistry.add` takes them, `created_at` is in Unix
-    seconds, and `ClientOptions` describes the options.
+    seconds, and `ClientOptions` describes the options. `registered_by` is None for a client of
+    the operator's, "request" for one that registered itself (RFC 7591), and "document" for one
+    that its metadata document describes.
     """
 
     client_id: str
@@ -249,8 +364,11 @@ class Client:
         (),
         Kind.NAMES,
         "--grant-type",
-        "A grant type that the client may use; repeatable. All that fit by default.",
+        "A grant type that the client may use; repeatable. By default authorization_code,"
+        " refresh_token and client_credentials, as far as they fit; jwt-bearer and token-exchange"
+        " only if they are named.",
         check=_check_grant_types,
+        normalize=_long_names,
     )
     redirect_uris: tuple[str, ...] = option(
         (),
@@ -274,6 +392,14 @@ class Client:
         check=_check_introspects,
         normalize=_registered_spelling,
     )
+    exchanges_for: tuple[str, ...] = option(
+        (),
+        Kind.NAMES,
+        "--exchanges-for",
+        "The URI of an API for which the client may exchange tokens of other APIs; repeatable.",
+        check=_check_exchanges_for,
+        normalize=_registered_spelling,
+    )
     origins: tuple[str, ...] = option(
         (),
         Kind.NAMES,
@@ -295,13 +421,48 @@ class Client:
         "Whether users are asked for consent.",
         check=_check_require_consent,
     )
+    dpop_bound_access_tokens: bool = option(
+        False,  # noqa: FBT003 - the default
+        Kind.FLAG,
+        "--dpop-bound/--dpop-unbound",
+        "Whether each token request of the client needs a DPoP proof (RFC 9449).",
+        check=_check_dpop_bound,
+    )
+    certificate_name: str | None = option(
+        None,
+        Kind.TEXT,
+        "--certificate-name",
+        "A name that the client's certificate has, as KIND=NAME, for tls_client_auth.",
+        check=_check_certificate_name,
+    )
+    tls_client_certificate_bound_access_tokens: bool = option(
+        False,  # noqa: FBT003 - the default
+        Kind.FLAG,
+        "--certificate-bound/--certificate-unbound",
+        "Whether each access token of the client is bound to its certificate (RFC 8705).",
+        check=_check_certificate_bound,
+    )
     jwks: Mapping[str, Any] | None = option(
         None,
         Kind.JSON,
         "--jwks",
-        "A file with the client's public keys (a JWK Set), for private_key_jwt.",
+        "A file with the client's public keys (a JWK Set), for private_key_jwt, or with its"
+        " certificates, for self_signed_tls_client_auth.",
         check=_check_jwks,
         shown=False,
+    )
+    workload_issuer: str | None = option(
+        None,
+        Kind.TEXT,
+        "--workload-issuer",
+        "The trusted issuer whose tokens authenticate the client, for workload_identity.",
+        check=_check_workload,
+    )
+    workload_claims: tuple[str, ...] = option(
+        (),
+        Kind.NAMES,
+        "--workload-claim",
+        "A claim that the workload's token must have, as NAME=VALUE; repeatable.",
     )
     access_token_lifetime: float | None = option(
         None,
@@ -323,6 +484,7 @@ class Client:
         " by default.",
     )
     created_at: float = 0.0
+    registered_by: str | None = None
 
     @property
     def is_confidential(self) -> bool:
@@ -337,6 +499,16 @@ class Client:
         """
         return self.is_confidential or all(uri.startswith("https:") for uri in self.redirect_uris)
 
+    def is_workload(self, claims: Mapping[str, Any]) -> bool:
+        """Whether the claims of a workload's token, which are valid, are those registered."""
+        pairs = [each.partition("=") for each in self.workload_claims]
+        return (
+            self.auth_method == WORKLOAD_IDENTITY
+            and claims["iss"] == self.workload_issuer
+            and bool(pairs)
+            and all(claims.get(name) == value for name, _, value in pairs)
+        )
+
     @classmethod
     def from_row(cls, row: Any) -> Self:
         """Return the client of a row of the store; an option that the row lacks has its default."""
@@ -346,7 +518,13 @@ class Client:
             for name, each in options(cls).items()
             if name in stored
         }
-        return cls(client_id=row.client_id, name=row.name, created_at=row.created_at, **known)
+        return cls(
+            client_id=row.client_id,
+            name=row.name,
+            created_at=row.created_at,
+            registered_by=row.registered_by,
+            **known,
+        )
 
     def to_row(self) -> ClientRow:
         """Return the client as values for a row of the store.
@@ -374,20 +552,33 @@ class ClientOptions(TypedDict, total=False):
 
     Attributes:
         auth_method: how it authenticates: "client_secret" (either of the next two),
-            "client_secret_basic", "client_secret_post", "private_key_jwt", "none", or one that
-            `AuthorizationServer.authentication_methods` has besides. By default "none" for a
-            public client, "private_key_jwt" with `jwks`, and else "client_secret".
+            "client_secret_basic", "client_secret_post", "private_key_jwt", "tls_client_auth",
+            "self_signed_tls_client_auth", "workload_identity", "none", or one that
+            `AuthorizationServer.authentication_methods` has besides. By default "none" for a public
+            client, "private_key_jwt" with `jwks`, "workload_identity" with `workload_issuer`,
+            "tls_client_auth" with `certificate_name`, and else "client_secret".
         grant_types: the grant types that it may use, of those that the server has; by default
             authorization_code, refresh_token and client_credentials as far as they fit.
+            "jwt-bearer" and "token-exchange" stand for their URNs.
         redirect_uris: where users may be sent back to, compared character by character.
         scopes: the scopes that it may request, and gets when it requests none.
         introspects: the URIs of the APIs whose tokens it may introspect.
+        exchanges_for: the URIs of the APIs for which it may exchange tokens of other APIs.
         origins: the origins of its pages, which may call the token endpoint (CORS); also those
             of an app in a web view, such as "capacitor://localhost".
         require_pkce: False lets a confidential client do without PKCE. Then it must send its
             redirect_uri to the token endpoint too.
         require_consent: False for a first-party app, whose users are not asked for consent.
-        jwks: its public keys, a JWK Set, for private_key_jwt.
+        dpop_bound_access_tokens: True if all its access tokens are bound to its key: each of its
+            token requests needs a DPoP proof (RFC 9449 §5.2).
+        certificate_name: a name that its certificate has, for tls_client_auth: "subject_dn=" with
+            a DN (RFC 4514), or "san_dns=", "san_uri=", "san_ip=" or "san_email=" (RFC 8705 §2.1.2).
+        tls_client_certificate_bound_access_tokens: True if all its access tokens are bound to the
+            certificate that it presents: each of its token requests needs one (RFC 8705 §3).
+        jwks: its public keys, a JWK Set, for private_key_jwt; or its certificates, each in the
+            `x5c` or `x5t#S256` of a key, for self_signed_tls_client_auth.
+        workload_issuer: the trusted issuer whose tokens authenticate it (workload_identity).
+        workload_claims: what the claims of these tokens must be, each as "name=value".
         access_token_lifetime: seconds until an access token expires, instead of the server's.
         refresh_token_lifetime: seconds until an unused refresh token expires.
         refresh_token_max_lifetime: seconds from the user's consent until the last refresh token
@@ -399,10 +590,16 @@ class ClientOptions(TypedDict, total=False):
     redirect_uris: Sequence[str]
     scopes: Sequence[str]
     introspects: Sequence[str]
+    exchanges_for: Sequence[str]
     origins: Sequence[str]
     require_pkce: bool
     require_consent: bool
+    dpop_bound_access_tokens: bool
+    certificate_name: str | None
+    tls_client_certificate_bound_access_tokens: bool
     jwks: Mapping[str, Any] | None
+    workload_issuer: str | None
+    workload_claims: Sequence[str]
     access_token_lifetime: float | None
     refresh_token_lifetime: float | None
     refresh_token_max_lifetime: float | None
@@ -464,6 +661,17 @@ def _is_readable(name: object) -> bool:
     return name == " ".join(name.split()) and "m" * (_MAX_MARKS + 1) not in marks
 
 
+def readable(name: object, fallback: str) -> str:
+    """Return a stranger's name for itself as a page may show it, or `fallback`.
+
+    Without control characters, such as those that change the direction of the text around them.
+    """
+    text = _BLANK.sub("", name) if isinstance(name, str) else ""
+    kept = "".join(each for each in text if each.isprintable() or each.isspace())
+    shown = " ".join(kept.split())[:_MAX_NAME].rstrip()
+    return shown if _is_readable(shown) else fallback
+
+
 def _is_origin(text: str) -> bool:
     """Whether it is an origin as browsers write one (RFC 6454 §6.1).
 
@@ -472,10 +680,16 @@ def _is_origin(text: str) -> bool:
     """
     if not text.isascii():
         return False
+    of_app = _APP_ORIGIN.fullmatch(text)
+    private = of_app is not None and redirect_uri.may_be_private(of_app[1])
+    return private or is_web_origin(text)
+
+
+def is_web_origin(text: str) -> bool:
+    """Whether it is an origin of http or https, as browsers write it."""
     found = _ORIGIN.fullmatch(text)
     if found is None:
-        of_app = _APP_ORIGIN.fullmatch(text)
-        return of_app is not None and redirect_uri.may_be_private(of_app[1])
+        return False
     scheme, port = found.groups()
     usual = {"http": "80", "https": "443"}[scheme]
     return port is None or (port != usual and int(port) <= _MAX_PORT)

@@ -6,17 +6,16 @@ refused here), and each assertion is accepted once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any, Literal
 
-from bearerguard.errors import TokenError, quoted
-from bearerguard.protocol import jwt_claims
+from bearerguard.errors import TokenError
 from bearerguard.protocol.client_authentication import ASSERTION_TYPE
-from bearerguard.protocol.http import uri
 from bearerguard.protocol.jose import jwk, jwt
 from bearerguard.protocol.jose.jwt import SignedToken
 from bearerguard.runtime.messages import Request
 from bearerguard.server.clients import client as clients
+from bearerguard.server.clients.assertion import AssertionRules, parsed, rejected, shown
 from bearerguard.server.clients.authentication_methods import REPLAYED, Presented, Rejected
 from bearerguard.server.clients.client import Client
 from bearerguard.server.clients.registry import ClientRegistry
@@ -24,14 +23,7 @@ from bearerguard.server.http.oauth_error import invalid_request
 from bearerguard.server.http.parameters import Parameters
 from bearerguard.server.settings import Settings
 
-_LEEWAY = 30.0
-# Seconds for which a used assertion is stored after its end: a machine whose clock is ahead must
-# not prune what one whose clock is behind still accepts.
-_SKEW = 600.0
-# Seconds. Used assertions are stored until they expire, so their lifetime is bounded.
-_MAX_LIFETIME = 3600.0
-_MAX_ID = 255
-_REQUIRED = ("iss", "sub", "aud", "exp", "jti")
+_REQUIRED = ("sub", "jti")
 
 
 class PrivateKeyJwt:
@@ -42,6 +34,7 @@ class PrivateKeyJwt:
         settings: the server's.
         clock: returns Unix seconds.
         endpoints: the endpoints' URLs, which are accepted as `aud` where the settings allow it.
+        trusted: the trusted issuers, whose assertions are another method's.
     """
 
     name = clients.PRIVATE_KEY_JWT
@@ -52,15 +45,15 @@ class PrivateKeyJwt:
         settings: Settings,
         clock: Callable[[], float],
         endpoints: tuple[str, ...],
+        trusted: Container[object] = (),
     ) -> None:
         self._registry = registry
         self._clock = clock
-        self._issuer = settings.issuer
-        self._expected = jwt_claims.Expected(frozenset({settings.issuer}), _REQUIRED, _LEEWAY)
+        self._trusted = trusted
         accepted = (settings.issuer, *endpoints) if settings.accept_endpoint_audiences else ()
-        self._endpoints = frozenset(map(uri.normalized, accepted))
+        self._rules = AssertionRules((settings.issuer,), accepted, required=_REQUIRED)
 
-    def presented(self, request: Request, parameters: Parameters) -> Presented | None:  # noqa: ARG002
+    def presented(self, request: Request, parameters: Parameters) -> Presented | None:  # noqa: ARG002 - as the interface has it
         """Return the assertion, and which client it claims to come from ("" for none)."""
         assertion = parameters.get("client_assertion")
         if assertion is None:
@@ -73,25 +66,23 @@ class PrivateKeyJwt:
                 client_id=parameters.get("client_id"),
                 client_assertion_type=kind,
             )
-        token = _parsed(assertion)
+        token = parsed(assertion)
+        if token is not None and token.claims.get("iss") in self._trusted:
+            return None
         subject = None if token is None else token.claims.get("sub")
         return Presented((subject if isinstance(subject, str) else "",), (assertion,))
 
     def verify(self, client: Client, presented: Presented) -> Literal[True] | Rejected:
         """Return whether the assertion is the client's, valid now, and not used before."""
         (assertion,) = presented.proofs
-        token = _parsed(assertion)
+        token = parsed(assertion)
         if token is None:
             return Rejected("malformed_assertion")
-        rejected = _unsigned(token, client) or self._unfit(token.claims, client)
-        if rejected is not None:
-            return rejected
+        unfit = _unsigned(token, client) or self._unfit(token.claims, client)
+        if unfit is not None:
+            return unfit
         # The last step: only an assertion that is valid otherwise is used up.
-        token_id, expires_at = (
-            token.claims["jti"],
-            jwt_claims.numeric_date(token.claims, "exp"),
-        )
-        until = expires_at + _LEEWAY + _SKEW
+        token_id, until = token.claims["jti"], self._rules.used_until(token.claims)
         if self._registry.use_assertion(client.client_id, token_id, until):
             return True
         return Rejected(REPLAYED, {"jti": token_id})
@@ -100,41 +91,8 @@ class PrivateKeyJwt:
         """Return why the claims are refused, None if they are valid."""
         for name in ("iss", "sub"):
             if content.get(name) != client.client_id:
-                return Rejected("assertion_of_another_client", {name: _shown(content.get(name))})
-        if not self._is_for_us(content.get("aud")):
-            return Rejected("wrong_assertion_audience", {"aud": _shown(content.get("aud"))})
-        now = self._clock()
-        try:
-            # The audience is checked above, where endpoints may be accepted too.
-            jwt_claims.check({**content, "aud": self._issuer}, self._expected, now)
-            expires_at = jwt_claims.numeric_date(content, "exp")
-        except TokenError as error:
-            return Rejected(f"assertion_{error.reason.code}", {"detail": error.remedy})
-        if expires_at > now + _MAX_LIFETIME + _LEEWAY:
-            return Rejected("assertion_lives_too_long", {"seconds": int(expires_at - now)})
-        token_id = content["jti"]
-        if not isinstance(token_id, str) or not 0 < len(token_id) <= _MAX_ID:
-            return Rejected("malformed_assertion_id")
-        return None
-
-    def _is_for_us(self, audience: object) -> bool:
-        """Whether `aud` is this issuer alone, or, where the settings allow it, its endpoints."""
-        named = audience if isinstance(audience, list) else [audience]
-        if named == [self._issuer]:
-            return True
-        texts = [each for each in named if isinstance(each, str)]
-        return (
-            bool(texts)
-            and len(texts) == len(named)
-            and all(uri.normalized(each) in self._endpoints for each in texts)
-        )
-
-
-def _parsed(assertion: str) -> SignedToken | None:
-    try:
-        return jwt.parse(assertion.encode("ascii", "replace"))
-    except TokenError:
-        return None
+                return Rejected("assertion_of_another_client", {name: shown(content.get(name))})
+        return self._rules.unfit(content, self._clock())
 
 
 def _unsigned(token: SignedToken, client: Client) -> Rejected | None:
@@ -142,7 +100,7 @@ def _unsigned(token: SignedToken, client: Client) -> Rejected | None:
     try:
         header = jwt.parse_header(token.header)
     except TokenError as error:
-        return Rejected(f"assertion_{error.reason.code}", {"detail": error.remedy})
+        return rejected(error)
     found: dict[str, Any] = {"alg": header.algorithm, "kid": header.kid}
     if header.algorithm not in jwk.ASYMMETRIC:
         return Rejected("assertion_wrong_algorithm", found)
@@ -155,8 +113,3 @@ def _unsigned(token: SignedToken, client: Client) -> Rejected | None:
     ):
         return None
     return Rejected("assertion_bad_signature", found)
-
-
-def _shown(claim: object) -> str:
-    """Return a claim's value, fit for a log."""
-    return claim if isinstance(claim, str) else quoted(claim)

@@ -131,6 +131,11 @@ def matches(sent: str, registered: Iterable[str]) -> bool:
     return loopback is not None and any(loopback == _without_port(each) for each in known)
 
 
+def are_local(registered: Iterable[str]) -> bool:
+    """Whether all URIs lead to this machine, where any program may listen (RFC 8252 §8.3)."""
+    return all(_LOOPBACK.fullmatch(each) for each in registered)
+
+
 def _without_port(uri: str) -> str | None:
     found = _LOOPBACK.fullmatch(uri)
     if found is None or (found[2] and int(found[2][1:]) > _MAX_PORT):

@@ -7,21 +7,27 @@ secret stays valid for an overlap, so that the client can change to the new one 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple, Unpack
 
 from cachetools import TTLCache
 
 from bearerguard.errors import ClientError, ConfigurationError
+from bearerguard.protocol import names
 from bearerguard.runtime.process_lock import ProcessLock
 from bearerguard.server.audit import Audit
 from bearerguard.server.clients import client as clients
 from bearerguard.server.clients.client import Client, ClientOptions, Rules
-from bearerguard.server.revocations import Revocations
+from bearerguard.server.clients.metadata_documents import Documents
+from bearerguard.server.http.oauth_error import OAuthError
+from bearerguard.server.revocations import Kind, Revocations
 from bearerguard.server.secret import ServerSecret
-from bearerguard.server.settings import check_duration
+from bearerguard.server.settings import DAY, check_duration
 from bearerguard.server.store import clients as rows
+from bearerguard.server.store import keys as key_rows
+from bearerguard.server.store.connection import Connection
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.versions import Versions, stored
 
@@ -30,6 +36,8 @@ _SECRET_PREFIX = "bgs_"  # noqa: S105 - it begins each secret
 _MIN_SECRET = 32
 # What is kept in memory of the clients that made requests lately: how many, and for how long.
 _MOST_KEPT, _KEPT_SECONDS = 10_000, 60.0
+# Of clients that no operator registered, where the server has no option for it any more.
+_UNUSED = 90 * DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +115,11 @@ class ClientRegistry:
         clock: Callable[[], float],
         finish_removals: Callable[[], object],
         versions: Versions,
+        documents: Documents | None = None,
+        unused_lifetimes: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
+        self._documents = documents
+        self._unused_lifetimes = unused_lifetimes
         self._database = database
         self._cache = _Cache(database, versions)
         self._secret = secret
@@ -139,9 +151,36 @@ class ClientRegistry:
             ConfigurationError: an argument is unsafe or does not fit another.
             ClientError: there is a client of this id already.
         """
-        given: dict[str, Any] = {
-            name: value for name, value in options.items() if value is not None
-        }
+        client = self._checked(name, client_id, options, public=public)
+        secret = self._first_secret(client, client_secret)
+        self._insert(client, secret)
+        self._audit.emit("client_added", client_id=client.client_id, method=client.auth_method)
+        return Registered(client, secret)
+
+    def register(
+        self, name: str, *, expires_at: float, **options: Unpack[ClientOptions]
+    ) -> Registered:
+        """Register a client at its own request; it is removed unless it is used by `expires_at`.
+
+        Raises `ConfigurationError` for an option that is unsafe or does not fit another.
+        """
+        client = self._checked(name, None, options, registered_by=clients.BY_REQUEST)
+        secret = self._first_secret(client, None)
+        self._insert(client, secret, expires_at)
+        self._audit.emit("client_registered", client_id=client.client_id, method=client.auth_method)
+        return Registered(client, secret)
+
+    def _checked(
+        self,
+        name: str,
+        client_id: str | None,
+        options: Mapping[str, Any],
+        *,
+        public: bool = False,
+        registered_by: str | None = None,
+    ) -> Client:
+        """Return a new client; raises `ConfigurationError` for options that it cannot have."""
+        given = {name: value for name, value in options.items() if value is not None}
         unknown = given.keys() - clients.options(Client).keys()
         if unknown:
             raise TypeError(f"add() got an unexpected keyword argument {min(unknown)!r}")
@@ -149,24 +188,64 @@ class ClientRegistry:
             each: clients.normalized(each, value, self._rules.settings, Client)
             for each, value in given.items()
         }
-        with_keys = clients.PRIVATE_KEY_JWT if "jwks" in values else clients.SECRET
-        auth_method = values.setdefault("auth_method", clients.NONE if public else with_keys)
+        auth_method = values.setdefault(
+            "auth_method", clients.NONE if public else _fitting_method(values)
+        )
         if "grant_types" not in values:
             values["grant_types"] = _fitting_grants(auth_method, values.get("redirect_uris", ()))
         client = Client(
             client_id=client_id or f"client-{secrets.token_hex(12)}",
             name=name,
             created_at=self._clock(),
+            registered_by=registered_by,
             **values,
         )
         clients.check(client, self._rules)
-        secret = self._first_secret(client, client_secret)
-        self._insert(client, secret)
-        self._audit.emit("client_added", client_id=client.client_id, method=auth_method)
-        return Registered(client, secret)
+        return client
+
+    def resolve(self, client_id: str) -> Client | None:
+        """Return the client that a request names, or None; it may have a metadata document.
+
+        What the store has of a client with a document is only what it was when it was last used.
+
+        Raises:
+            DocumentRefused: its document cannot be fetched, or is not fit.
+        """
+        client = self.find(client_id)
+        is_own = client is not None and client.registered_by != clients.BY_DOCUMENT
+        if self._documents is None or not self._documents.covers(client_id):
+            return client if is_own else None
+        if is_own:
+            self._documents.leave_out(client_id)
+            return client
+        return self._documents.client(client_id)
+
+    def note_use(self, connection: Connection, client: Client) -> None:
+        """Keep a client that no operator registered, since a user allows it something.
+
+        Raises `OAuthError` while a client of this id is being removed.
+        """
+        if client.registered_by is None:
+            return
+        until = self._clock() + self._unused_lifetimes.get(client.registered_by, _UNUSED)
+        if client.registered_by == clients.BY_REQUEST:
+            rows.register(connection, client.client_id, client.registered_by, until)
+        elif not rows.keep(
+            connection,
+            client.to_row(),
+            client.origins,
+            registered_by=client.registered_by,
+            expires_at=until,
+        ):
+            raise OAuthError(
+                names.TEMPORARILY_UNAVAILABLE,
+                "The client is being removed: try again in a minute",
+                reason="client_being_removed",
+                status=503,
+            )
 
     def find(self, client_id: str) -> Client | None:
-        """Return a client, or None."""
+        """Return a client that the store has, or None."""
         known = self._cache.get(client_id)
         return None if known is None else known.client
 
@@ -213,15 +292,21 @@ class ClientRegistry:
         The client and its tokens are refused at once. The rows are removed in slices, with pauses
         for other writers. If this process ends before, a server's pruning removes the rest.
         """
+        revoked: tuple[Kind, str] = ("client_id", client_id)
         with self._database.write() as connection:
             # Before the removal: its tokens may be the ones that live longest.
-            self._revocations.note(connection, [("client_id", client_id)], self._clock())
+            longest = key_rows.longest_access_lifetime(connection)
+            self._revocations.note(connection, [revoked], self._clock())
             if not rows.remove(connection, client_id):
                 raise _unknown(client_id)
         self._cache.forget()
         self._audit.emit("client_removed", client_id=client_id)
-        self._revocations.announce(("client_id", client_id))
+        self._revocations.announce(revoked)
         self._finish_removals()
+        # A request that had authenticated the client before may have signed a JWT in the meantime.
+        with self._database.write(concurrent=True) as connection:
+            now = self._clock()
+            self._revocations.note(connection, [revoked], now, until=now + longest)
 
     def has_secret(self, client_id: str, *spellings: str) -> bool:
         """Whether one of `spellings` is a valid secret of the client.
@@ -252,9 +337,15 @@ class ClientRegistry:
 
     def use_assertion(self, client_id: str, token_id: str, expires_at: float) -> bool:
         """Record that a client's assertion was used; False if it was used before."""
-        digests = self._secret.digests("assertion", f"{client_id}\0{token_id}")
         with self._database.write(concurrent=True) as connection:
-            return rows.use_assertion(connection, digests, expires_at)
+            return self.use_assertion_in(connection, client_id, token_id, expires_at)
+
+    def use_assertion_in(
+        self, connection: Connection, signer: str, token_id: str, expires_at: float
+    ) -> bool:
+        """Do what `use_assertion` does, in a transaction; the signer may be no client."""
+        digests = self._secret.digests("assertion", f"{signer}\0{token_id}")
+        return rows.use_assertion(connection, digests, expires_at)
 
     def _digests(self, client_id: str, secret: str) -> tuple[str, ...]:
         return self._secret.digests("client secret", f"{client_id}\0{secret}")
@@ -275,7 +366,7 @@ class ClientRegistry:
             )
         return given
 
-    def _insert(self, client: Client, secret: str | None) -> None:
+    def _insert(self, client: Client, secret: str | None, expires_at: float | None = None) -> None:
         with self._database.write() as connection:
             if rows.find(connection, client.client_id) is not None:
                 raise ClientError(f"There is a client {client.client_id!r} already")
@@ -287,12 +378,22 @@ class ClientRegistry:
             if rows.is_user(connection, client.client_id):
                 raise ClientError(f"{client.client_id!r} is a user's id: choose another")
             rows.add(connection, **client.to_row())
+            if client.registered_by is not None and expires_at is not None:
+                rows.register(connection, client.client_id, client.registered_by, expires_at)
             for origin in client.origins:
                 rows.add_origin(connection, client.client_id, origin)
             if secret is not None:
                 digest = self._digests(client.client_id, secret)[0]
                 rows.add_secret(connection, client.client_id, digest, client.created_at)
         self._cache.forget()
+
+
+def _fitting_method(options: Mapping[str, object]) -> str:
+    if "jwks" in options:
+        return clients.PRIVATE_KEY_JWT
+    if "certificate_name" in options:
+        return clients.TLS_CLIENT_AUTH
+    return clients.WORKLOAD_IDENTITY if "workload_issuer" in options else clients.SECRET
 
 
 def _fitting_grants(auth_method: str, redirect_uris: Sequence[str]) -> tuple[str, ...]:

@@ -13,10 +13,13 @@ from urllib.parse import urlsplit
 
 from bearerguard.errors import StoreUnavailable
 from bearerguard.protocol import names, pkce, scope
+from bearerguard.protocol.jose.thumbprint import is_thumbprint
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.audit import Audit
+from bearerguard.server.clients import client as clients
 from bearerguard.server.clients import redirect_uri
 from bearerguard.server.clients.client import Client
+from bearerguard.server.clients.metadata_documents import DocumentRefused
 from bearerguard.server.clients.registry import ClientRegistry
 from bearerguard.server.endpoints.metadata import AUTHORIZE
 from bearerguard.server.grants.authorization_code import Approval, AuthorizationCodeGrant
@@ -26,9 +29,9 @@ from bearerguard.server.http.parameters import Parameters, parse
 from bearerguard.server.login.consent import CONSENT, ConsentAnswer, ConsentRequest, ScopeLine
 from bearerguard.server.login.login_endpoint import see_other
 from bearerguard.server.login.people import People
-from bearerguard.server.login.prompt import Prompt, is_silent, unmarked
+from bearerguard.server.login.prompt import LoginUsed, Prompt, is_silent, unmarked
 from bearerguard.server.login.session import SignedIn
-from bearerguard.server.settings import Settings
+from bearerguard.server.settings import OFF, Settings
 from bearerguard.server.store.connection import Connection
 
 # A link to the login page contains the request, a third longer; common proxies accept URLs of 8 KB.
@@ -38,19 +41,21 @@ _MAX_QUERY = 5000
 class InvalidLink(Exception):
     """The client or the redirect URI is invalid: the error must not be redirected (AZ-02).
 
-    `text` names the text of the error page, `cause` is for the log.
+    `text` names the text of the error page, which has `status`; `cause` is for the log.
     """
 
-    def __init__(self, text: str, reason: str, **found: str | None) -> None:
+    def __init__(self, text: str, reason: str, *, status: int = 400, **found: str | None) -> None:
         super().__init__(text)
         self.text = text
+        self.status = status
         self.cause: OAuthError = invalid_request("The link does not work", reason, **found)
 
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """Where the response goes: a client and one of its redirect URIs."""
+    """Where the response to a request goes: a client and one of its redirect URIs."""
 
+    query: str = field(repr=False)
     client: Client
     redirect_uri: str
     state: str | None
@@ -65,6 +70,7 @@ class _Wanted:
     resources: tuple[str, ...]
     challenge: str | None = field(repr=False)
     ignored_scope: str | None = None
+    dpop_jkt: str | None = None
 
 
 class AuthorizationEndpoint:
@@ -96,45 +102,54 @@ class AuthorizationEndpoint:
             return self._show_error(AUTHORIZE, problem)
         signed_in = self._people.signed_in(request)
         if signed_in is None and not is_silent(target.parameters):
-            return self._ask_to_sign_in(request, target, self._sign_in_prompt(target))
-        return self._respond(request, signed_in, target, query)
+            return self._ask_to_sign_in(
+                request, target, self._prompt_or_none(request, target), None
+            )
+        return self._respond(request, signed_in, target)
 
-    def _respond(
-        self, request: Request, signed_in: SignedIn | None, target: _Target, query: str
-    ) -> Response:
+    def _respond(self, request: Request, signed_in: SignedIn | None, target: _Target) -> Response:
         try:
             wanted = self._wanted(target)
-            prompt = self._people.prompts.read(target.parameters)
-            user = self._user(signed_in, prompt)
-            if not self._people.prompts.is_met(prompt, user):
-                return self._ask_to_sign_in(request, target, prompt.sign_in)
-            if not self._must_ask(target.client, user, wanted, prompt):
-                return self._send_code(target, user, wanted)
+            if signed_in is None:
+                raise OAuthError(names.LOGIN_REQUIRED, "The user is not signed in")  # noqa: TRY301 - one answer to all
+            self._check_subject(signed_in)
+            prompt = self._prompt(request, target, signed_in)
+            if not self._people.prompts.is_met(prompt, signed_in):
+                return self._ask_to_sign_in(request, target, prompt, signed_in)
+            if not self._must_ask(target.client, signed_in, wanted, prompt):
+                return self._send_code(request, target, signed_in, wanted, prompt=prompt)
         except OAuthError as error:
             return self._refuse(target, error)
-        return self._ask(request, user, target, wanted, query)
+        return self._ask(request, signed_in, target, wanted)
 
-    def _user(self, signed_in: SignedIn | None, prompt: Prompt) -> SignedIn:
-        """Return who is signed in; raises `OAuthError` for nobody, or an unsuitable user."""
-        if signed_in is None:
-            raise OAuthError(names.LOGIN_REQUIRED, "The user is not signed in")
-        self._check_subject(signed_in)
-        self._people.prompts.check(prompt, signed_in)
-        return signed_in
+    def _prompt(self, request: Request, target: _Target, signed_in: SignedIn) -> Prompt:
+        """Return what the request demands of the login.
 
-    def _sign_in_prompt(self, target: _Target) -> str:
+        Raises `OAuthError` if a new login is needed and is impossible.
+        """
+        prompts = self._people.prompts
+        prompt = prompts.unused(prompts.read(request, target.parameters, target.query), signed_in)
+        prompts.check(prompt, signed_in)
+        return prompt
+
+    def _prompt_or_none(self, request: Request, target: _Target) -> Prompt:
         """Return what the request demands of the login; errors in it are reported after that."""
         try:
-            return self._people.prompts.read(target.parameters).sign_in
+            return self._people.prompts.read(request, target.parameters, target.query)
         except OAuthError:
-            return ""
+            return Prompt()
 
-    def _ask_to_sign_in(self, request: Request, target: _Target, prompt: str) -> Response:
+    def _ask_to_sign_in(
+        self, request: Request, target: _Target, prompt: Prompt, signed_in: SignedIn | None
+    ) -> Response:
         return self._people.ask_to_sign_in(
             request,
+            query=target.query,
+            signed_in=signed_in,
             client_name=target.client.name,
             redirect_uri=target.redirect_uri,
-            prompt=prompt,
+            prompt=prompt.sign_in,
+            acr_values=self._people.prompts.possible(prompt),
         )
 
     def decide(self, request: Request) -> Response:
@@ -158,26 +173,34 @@ class AuthorizationEndpoint:
         try:
             wanted = self._wanted(target)
             self._check_subject(signed_in)
+            if not answer.allowed:
+                refused = OAuthError(
+                    names.ACCESS_DENIED, "The user refused", event="consent_refused"
+                )
+                refused.note(user_id=signed_in.user_id)
+                raise refused
+            prompt = self._prompt(request, target, signed_in)
         except OAuthError as error:
             return self._refuse(target, error)
-        return self._decided(request, signed_in, target, wanted, answer)
+        return self._allowed(request, signed_in, target, wanted, prompt=prompt, answer=answer)
 
-    def _decided(
+    def _allowed(
         self,
         request: Request,
         signed_in: SignedIn,
         target: _Target,
         wanted: _Wanted,
+        *,
+        prompt: Prompt,
         answer: ConsentAnswer,
     ) -> Response:
-        if not answer.allowed:
-            refused = OAuthError(names.ACCESS_DENIED, "The user refused", event="consent_refused")
-            refused.note(user_id=signed_in.user_id)
-            return self._refuse(target, refused)
+        if not self._people.prompts.is_met(prompt, signed_in):
+            # The page was open for so long that the login has become too old.
+            return self._ask_to_sign_in(request, target, prompt, signed_in)
         if not set(wanted.scopes) <= answer.scopes or not set(wanted.resources) <= answer.resources:
             # The client may have more scopes now than the page showed, or the default resource
             # has changed: ask again.
-            return self._ask(request, signed_in, target, wanted, answer.query)
+            return self._ask(request, signed_in, target, wanted)
         remembered = answer.remember and self._is_rememberable(target.client, wanted)
         self._audit.emit(
             "consent_given",
@@ -187,7 +210,7 @@ class AuthorizationEndpoint:
             remembered=remembered,
         )
         if not remembered:
-            return self._send_code(target, signed_in, wanted)
+            return self._send_code(request, target, signed_in, wanted, prompt=prompt)
 
         def remember(connection: Connection) -> None:
             self._people.remember(
@@ -198,7 +221,7 @@ class AuthorizationEndpoint:
                 wanted.resources,
             )
 
-        return self._send_code(target, signed_in, wanted, remember)
+        return self._send_code(request, target, signed_in, wanted, prompt=prompt, remember=remember)
 
     def _target(self, query: str) -> _Target:
         """Return the client and its redirect URI; raises `InvalidLink`."""
@@ -228,7 +251,7 @@ class AuthorizationEndpoint:
             raise InvalidLink(
                 "wrong_return", "unregistered_redirect_uri", redirect_uri=uri, client_id=client_id
             )
-        return _Target(client, uri, parameters.get("state"), parameters)
+        return _Target(query, client, uri, parameters.get("state"), parameters)
 
     def _client(self, parameters: Parameters) -> Client:
         client_id = parameters.get("client_id")
@@ -236,7 +259,16 @@ class AuthorizationEndpoint:
             raise InvalidLink("no_app", "missing_parameter", parameter="client_id")
         if "client_id" in parameters.repeated:
             raise InvalidLink("no_app", "repeated_parameter", parameter="client_id")
-        client = self._registry.find(client_id)
+        try:
+            client = self._registry.resolve(client_id)
+        except DocumentRefused as error:
+            raise InvalidLink(
+                "app_unavailable" if error.temporary else "app_document",
+                error.reason,
+                status=503 if error.temporary else 400,
+                client_id=client_id,
+                detail=str(error),
+            ) from error
         if client is None:
             raise InvalidLink("unknown_app", "unknown_client", client_id=client_id)
         return client
@@ -273,7 +305,20 @@ class AuthorizationEndpoint:
             requested_resources(parameters, self._settings),
             _challenge(client, parameters),
             scopes.left_out,
+            self._key(parameters),
         )
+
+    def _key(self, parameters: Parameters) -> str | None:
+        """Return the key that the code is bound to, None for any; raises `OAuthError`."""
+        thumbprint = parameters.get("dpop_jkt")
+        if thumbprint is None or self._settings.dpop == OFF:
+            return None
+        if not is_thumbprint(thumbprint):
+            raise invalid_request(
+                "dpop_jkt is no SHA-256 thumbprint of a key (RFC 9449 section 10)",
+                "malformed_dpop_jkt",
+            )
+        return thumbprint
 
     def _check_subject(self, signed_in: SignedIn) -> None:
         # The subject of a client's own tokens is its id: no user may have the same id.
@@ -309,7 +354,7 @@ class AuthorizationEndpoint:
         return client.is_identified and bool(wanted.scopes)
 
     def _ask(
-        self, request: Request, signed_in: SignedIn, target: _Target, wanted: _Wanted, query: str
+        self, request: Request, signed_in: SignedIn, target: _Target, wanted: _Wanted
     ) -> Response:
         describe = self._settings.describe
         return self._people.ask_consent(
@@ -320,31 +365,52 @@ class AuthorizationEndpoint:
                 client_name=target.client.name,
                 scopes=tuple(ScopeLine(name, describe(name)) for name in wanted.scopes),
                 redirect_uri=target.redirect_uri,
-                query=query,
+                query=target.query,
                 resources=wanted.resources,
                 names_resources=not self._is_default(wanted),
                 rememberable=self._is_rememberable(target.client, wanted),
+                published_at=_published_at(target.client),
+                is_unknown=target.client.registered_by == clients.BY_REQUEST,
+                is_local=redirect_uri.are_local(target.client.redirect_uris),
             ),
         )
 
     def _send_code(
         self,
+        request: Request,
         target: _Target,
         signed_in: SignedIn,
         wanted: _Wanted,
-        also: Callable[[Connection], object] | None = None,
+        *,
+        prompt: Prompt,
+        remember: Callable[[Connection], object] | None = None,
     ) -> Response:
+        def use(connection: Connection) -> None:
+            self._people.prompts.use(connection, prompt, signed_in)
+
         approval = Approval(
             user_id=signed_in.user_id,
             auth_time=signed_in.auth_time,
+            acr=signed_in.acr,
             redirect_uri=target.redirect_uri,
             challenge=wanted.challenge,
             scopes=wanted.scopes,
             resources=wanted.resources,
             ignored_scope=wanted.ignored_scope,
+            dpop_jkt=wanted.dpop_jkt,
         )
         try:
-            code = self._codes.issue(target.client, approval, also)
+            code = self._codes.issue(
+                target.client,
+                approval,
+                (use,) if remember is None else (use, remember),
+                # What is remembered depends on what was before.
+                alone=remember is not None,
+            )
+        except LoginUsed:  # by another request, since this one was checked
+            return self._ask_to_sign_in(request, target, prompt, signed_in)
+        except OAuthError as error:
+            return self._refuse(target, error)
         except StoreUnavailable as error:
             # The client gets the error, and can try again (RFC 6749 §4.1.2.1).
             self._audit.emit("store_unavailable", cause=str(error))
@@ -358,7 +424,7 @@ class AuthorizationEndpoint:
 
     def _show_error(self, endpoint: str, problem: InvalidLink) -> Response:
         self._report(endpoint, problem.cause)
-        return self._people.error_page(400, "link", problem.text)
+        return self._people.error_page(problem.status, "link", problem.text)
 
     def _wrong_method(self, endpoint: str, request: Request, allowed: str) -> Response:
         refusal = invalid_request("The method is not allowed here", "wrong_method")
@@ -378,6 +444,12 @@ class AuthorizationEndpoint:
         parameters = [*parameters, ("iss", self._settings.issuer)]
         # 303: the browser does not repeat the POST at the client (OAuth 2.1 §7.5.3).
         return see_other(redirect_uri.with_parameters(target.redirect_uri, parameters))
+
+
+def _published_at(client: Client) -> str:
+    """Return the host of a client's metadata document, or ""."""
+    is_described = client.registered_by == clients.BY_DOCUMENT
+    return urlsplit(client.client_id).netloc.lower() if is_described else ""
 
 
 def _challenge(client: Client, parameters: Parameters) -> str | None:

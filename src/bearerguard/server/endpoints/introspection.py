@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bearerguard.protocol import names
-from bearerguard.protocol.http import uri
+from bearerguard.protocol import dpop, names
 from bearerguard.protocol.introspection import SIGNED_MEDIA_TYPE
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.audit import REFUSED, Audit
@@ -21,7 +20,7 @@ from bearerguard.server.http import responses
 from bearerguard.server.http.oauth_error import noting
 from bearerguard.server.http.parameters import from_form
 from bearerguard.server.settings import Settings
-from bearerguard.server.tokens.access_token import AccessTokens, FoundAccessToken
+from bearerguard.server.tokens.access_token import AccessTokens
 from bearerguard.server.tokens.key_ring import KeyRing
 
 _INACTIVE: Mapping[str, Any] = {"active": False}
@@ -43,7 +42,7 @@ class TokenIntrospection:
         found = self._access.find(token)
         if found is None or not found.active:
             return _INACTIVE
-        if client is not None and not _may_introspect(client, found):
+        if client is not None and not found.concerns(client):
             # The client does not learn that the token exists (RFC 7662 §2.2).
             self._audit.emit(
                 REFUSED,
@@ -55,7 +54,11 @@ class TokenIntrospection:
                 introspects=" ".join(client.introspects),
             )
             return _INACTIVE
-        return {"active": True, "token_type": names.BEARER, **found.claims}
+        return {
+            "active": True,
+            "token_type": dpop.token_type(found.claims.get("cnf")),
+            **found.claims,
+        }
 
 
 class IntrospectionEndpoint:
@@ -95,14 +98,6 @@ class IntrospectionEndpoint:
         return responses.signed(
             self._keys.sign(content, names.INTROSPECTION_JWT), SIGNED_MEDIA_TYPE
         )
-
-
-def _may_introspect(client: Client, found: FoundAccessToken) -> bool:
-    if client.client_id == found.client_id:
-        return True
-    # A command that registers a client does not know how the server spells its resources.
-    introspected = {uri.normalized(each) for each in client.introspects}
-    return any(uri.normalized(each) in introspected for each in found.audience)
 
 
 def _wants_signed(request: Request) -> bool:

@@ -1,6 +1,6 @@
 """Authorization codes: issued after a user's consent, redeemed once (OAuth 2.1 §4.1).
 
-A code is bound to its client, redirect URI, PKCE challenge, scope and resources. A code that is
+A code is bound to its client, redirect URI, PKCE challenge, scope, resources and key. One that is
 redeemed twice, with everything else correct, was stolen: the tokens of the first redemption are
 revoked. A second attempt with a wrong verifier or client proves nothing and revokes nothing.
 """
@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from bearerguard.protocol import names, pkce, scope
+from bearerguard.protocol import dpop, names, pkce, scope
 from bearerguard.server.audit import Audit
 from bearerguard.server.clients.client import Client
+from bearerguard.server.grants import possession
 from bearerguard.server.grants.scopes_and_resources import narrowed_resources
 from bearerguard.server.grants.token_issuer import NewGrant, TokenIssuer
 from bearerguard.server.grants.token_response import TokenResponse
@@ -39,10 +40,13 @@ class Approval:
 
     user_id: str
     auth_time: float | None
+    acr: str | None
     redirect_uri: str
     challenge: str | None = field(repr=False)
     scopes: tuple[str, ...]
     resources: tuple[str, ...]
+    # The key that must redeem the code (RFC 9449 §10); None for any.
+    dpop_jkt: str | None = None
     # Requested scopes that were left out, for the audit log alone.
     ignored_scope: str | None = None
 
@@ -64,7 +68,9 @@ class AuthorizationCodeGrant:
         revocations: Revocations,
         audit: Audit,
         clock: Callable[[], float],
+        note_use: Callable[[Connection, Client], None],
     ) -> None:
+        self._note_use = note_use
         self._database = database
         self._secret = secret
         self._settings = settings
@@ -79,12 +85,17 @@ class AuthorizationCodeGrant:
         self,
         client: Client,
         approval: Approval,
-        also: Callable[[Connection], object] | None = None,
+        also: Sequence[Callable[[Connection], object]] = (),
+        *,
+        alone: bool = False,
     ) -> str:
-        """Return a new code (RFC 6749 §4.1.2); `also` is stored in the same transaction."""
+        """Return a new code (RFC 6749 §4.1.2); `also` is stored in the same transaction.
+
+        `alone`: whether that depends on what it finds, so that no other may write meanwhile.
+        """
         code, now = _PREFIX + secrets.token_urlsafe(32), self._clock()
-        # What is stored besides may depend on what it finds: it runs alone.
-        with self._database.write(concurrent=also is None) as connection:
+        with self._database.write(concurrent=not alone) as connection:
+            self._note_use(connection, client)
             rows.add_code(
                 connection,
                 digest=self._secret.digest("code", code),
@@ -95,11 +106,13 @@ class AuthorizationCodeGrant:
                 scope=scope.build(approval.scopes),
                 resources=json.dumps(approval.resources),
                 auth_time=approval.auth_time,
+                acr=approval.acr,
                 created_at=now,
                 expires_at=now + self._settings.lifetimes.code,
+                dpop_jkt=approval.dpop_jkt,
             )
-            if also is not None:
-                also(connection)
+            for store in also:
+                store(connection)
         self._audit.emit(
             "code_issued",
             client_id=client.client_id,
@@ -137,10 +150,15 @@ class AuthorizationCodeGrant:
             resources=narrowed_resources(parameters.resources, granted),
             grant_id=grant_id,
             auth_time=code.auth_time,
+            confirmation=parameters.confirmation,
+            acr=code.acr,
         )
         access = self._access.create(authorization)
         with_refresh = names.REFRESH_TOKEN in client.grant_types
-        refresh_token = self._refresh.make(grant_id, 0) if with_refresh else None
+        cnf = possession.of_refresh_tokens(client, parameters.confirmation)
+        refresh_token = (
+            self._refresh.make(grant_id, 0, bound=cnf is not None) if with_refresh else None
+        )
         latest = None
         with self._database.write(concurrent=True) as connection:
             # Not earlier: the code may have been ended while this waited for its turn.
@@ -154,8 +172,10 @@ class AuthorizationCodeGrant:
                     scopes=scopes,
                     resources=code.resources,
                     auth_time=code.auth_time,
+                    acr=code.acr,
                     access=access,
                     refresh_token=refresh_token,
+                    cnf=cnf,
                 )
                 self._tokens.add(connection, grant, now)
             else:
@@ -178,6 +198,7 @@ class AuthorizationCodeGrant:
             expires_in=access.expires_in,
             scopes=scopes,
             refresh_token=refresh_token,
+            token_type=dpop.token_type(parameters.confirmation),
         )
 
     def _replayed(self, code: Row) -> Exception:
@@ -205,7 +226,7 @@ def _expired(code: Row, now: float) -> Exception:
 
 
 def _check_proofs(client: Client, code: Row, parameters: Parameters) -> None:
-    """Raise `OAuthError` unless the redirect URI and the PKCE verifier match the code."""
+    """Raise `OAuthError` unless the redirect URI, the key and the PKCE verifier match the code."""
     uri, verifier = parameters.get("redirect_uri"), parameters.get("code_verifier")
     if uri is None and not client.require_pkce:
         # Without PKCE, only the redirect URI binds the code to the request (RFC 9700 §4.5).
@@ -218,6 +239,12 @@ def _check_proofs(client: Client, code: Row, parameters: Parameters) -> None:
             "wrong_redirect_uri",
             redirect_uri=uri,
             expected=code.redirect_uri,
+        )
+    if code.dpop_jkt not in {None, parameters.confirmation.get("jkt")}:
+        raise invalid_grant(
+            "The code is bound to another key: send a DPoP proof of the key in dpop_jkt",
+            "wrong_key" if "jkt" in parameters.confirmation else "missing_dpop_proof",
+            expected=code.dpop_jkt,
         )
     if code.challenge is None:
         if verifier is not None:

@@ -33,7 +33,7 @@ class Grant(Protocol):
         """Return the tokens that a request gets.
 
         The client has authenticated and is registered for this grant type; no parameter but
-        `resource` is repeated. `AuthorizationServer.tokens` issues the tokens.
+        `resource` and `audience` is repeated. `AuthorizationServer.tokens` issues the tokens.
 
         Raises:
             OAuthError: the request is refused (RFC 6749 §5.2).

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bearerguard.errors import ConfigurationError
-from bearerguard.protocol import names, scope
+from bearerguard.protocol import dpop, names, scope
 from bearerguard.server.audit import Audit
 from bearerguard.server.clients.client import Client
-from bearerguard.server.grants import scopes_and_resources
+from bearerguard.server.grants import possession, scopes_and_resources
+from bearerguard.server.grants.scopes_and_resources import Scopes
 from bearerguard.server.grants.token_response import TokenResponse
 from bearerguard.server.http.oauth_error import invalid_grant
 from bearerguard.server.http.parameters import Parameters
@@ -24,7 +25,7 @@ from bearerguard.server.store import clients as client_rows
 from bearerguard.server.store import grants as rows
 from bearerguard.server.store.connection import Connection
 from bearerguard.server.store.database import Database
-from bearerguard.server.store.people import is_disabled
+from bearerguard.server.store.people import USER_ID, is_disabled, is_user_id
 from bearerguard.server.tokens.access_token import AccessTokens, Authorization, NewAccessToken
 from bearerguard.server.tokens.refresh_token_format import RefreshTokens
 
@@ -40,8 +41,11 @@ class NewGrant:
     # JSON, as the store has it.
     resources: str
     auth_time: float | None
+    acr: str | None
     access: NewAccessToken
     refresh_token: str | None = field(repr=False)
+    # The key that its refresh tokens are bound to, as the store has it.
+    cnf: str | None = None
 
 
 class TokenIssuer:
@@ -89,7 +93,8 @@ class TokenIssuer:
         Raises:
             OAuthError: the scope or the resource cannot be granted, or the user is disabled, or
                 the subject is the id of another client.
-            ConfigurationError: the subject is no text, or empty, or `scopes` is no list.
+            ConfigurationError: the subject is no text of 1 to 255 characters, or `scopes` is
+                no list.
         """
         _check(subject, scopes)
         allowed = client.scopes
@@ -98,33 +103,53 @@ class TokenIssuer:
             allowed = tuple(name for name in allowed if name in possible)
         found = scopes_and_resources.requested_scopes(parameters, allowed, self._settings)
         resources = scopes_and_resources.requested_resources(parameters, self._settings)
-        own = subject == client.client_id
-        grant_id = None if own else secrets.token_hex(16)
-        access = self._access.create(
-            Authorization(
-                client=client,
-                subject=subject,
-                scopes=found.granted,
-                resources=resources,
-                grant_id=grant_id,
-            )
+        authorization = Authorization(
+            client=client, subject=subject, scopes=found.granted, resources=resources
         )
+        return self.issue_granted(authorization, parameters, found, refreshable=refreshable)
+
+    def issue_granted(
+        self,
+        authorization: Authorization,
+        parameters: Parameters,
+        found: Scopes,
+        *,
+        refreshable: bool = False,
+        also: Callable[[Connection], object] | None = None,
+    ) -> TokenResponse:
+        """Issue the tokens of an authorization whose scopes and resources are checked.
+
+        A user's tokens begin a grant, unless the authorization has one. `also` is done first in
+        the transaction that stores the grant, and may refuse by raising `OAuthError`.
+        """
+        client = authorization.client
+        own = authorization.subject == client.client_id
+        begins = authorization.grant_id is None and not own
+        proved = parameters.confirmation
+        if proved:
+            authorization = replace(authorization, confirmation=proved)
+        if begins:
+            authorization = replace(authorization, grant_id=secrets.token_hex(16))
+        grant_id = authorization.grant_id
+        access = self._access.create(authorization)
         refresh_token = None
-        if grant_id is not None:
+        cnf = possession.of_refresh_tokens(client, proved)
+        if begins and grant_id is not None:
             if refreshable and names.REFRESH_TOKEN in client.grant_types:
-                refresh_token = self._refresh.make(grant_id, 0)
-            self._begin(
-                NewGrant(
-                    grant_id=grant_id,
-                    client=client,
-                    user_id=subject,
-                    scopes=found.granted,
-                    resources=json.dumps(resources),
-                    auth_time=None,
-                    access=access,
-                    refresh_token=refresh_token,
-                )
+                refresh_token = self._refresh.make(grant_id, 0, bound=cnf is not None)
+            grant = NewGrant(
+                grant_id=grant_id,
+                client=client,
+                user_id=authorization.subject,
+                scopes=found.granted,
+                resources=json.dumps(authorization.resources),
+                auth_time=authorization.auth_time,
+                acr=authorization.acr,
+                access=access,
+                refresh_token=refresh_token,
+                cnf=cnf,
             )
+            self._begin(grant, also)
         elif access.row is not None:
             with self._database.write(concurrent=True) as connection:
                 rows.add_access_token(connection, **access.row)
@@ -132,7 +157,7 @@ class TokenIssuer:
             "token_issued",
             grant_type=parameters.get("grant_type"),
             client_id=client.client_id,
-            user_id=None if own else subject,
+            user_id=None if own else authorization.subject,
             grant_id=grant_id,
             scope=scope.build(found.granted),
             ignored_scope=found.left_out,
@@ -142,6 +167,7 @@ class TokenIssuer:
             expires_in=access.expires_in,
             scopes=found.granted,
             refresh_token=refresh_token,
+            token_type=dpop.token_type(proved),
         )
 
     def add(self, connection: Connection, grant: NewGrant, now: float) -> None:
@@ -161,24 +187,28 @@ class TokenIssuer:
             scope=scope.build(grant.scopes),
             resources=grant.resources,
             auth_time=grant.auth_time,
+            acr=grant.acr,
             created_at=now,
             expires_at=until,
             access_expires_at=grant.access.expires_at,
+            cnf=grant.cnf,
         )
         if grant.access.row is not None:
             rows.add_access_token(connection, **grant.access.row)
         if grant.refresh_token is not None:
-            self._refresh.add(
-                connection,
+            first = self._refresh.row(
                 self._refresh.digest(grant.refresh_token),
                 grant.grant_id,
                 generation=0,
                 client=grant.client,
                 until=until,
             )
+            rows.add_refresh_token(connection, **first)
 
-    def _begin(self, grant: NewGrant) -> None:
+    def _begin(self, grant: NewGrant, also: Callable[[Connection], object] | None) -> None:
         with self._database.write() as connection:
+            if also is not None:
+                also(connection)
             # Not earlier: while this waited for the lock, the user may have been disabled.
             if is_disabled(connection, grant.user_id):
                 raise invalid_grant(
@@ -193,7 +223,9 @@ class TokenIssuer:
 
 def _check(subject: object, scopes: object) -> None:
     """Raise `ConfigurationError` for what a grant of an application's own may get wrong."""
-    if not isinstance(subject, str) or not subject:
-        raise ConfigurationError("tokens.issue(subject=): pass a user's id or the client's")
+    if not isinstance(subject, str) or not is_user_id(subject):
+        raise ConfigurationError(
+            f"tokens.issue(subject=): pass a user's id or the client's, with {USER_ID}"
+        )
     if isinstance(scopes, str):  # else its letters would be the scopes
         raise ConfigurationError("tokens.issue(scopes=): pass a list of scopes")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
+from bearerguard.protocol.http.certificate_header import CertificateSource
+from bearerguard.protocol.http.certificates import of_connection
+from bearerguard.protocol.http.proxies import Proxies, scope_peer
 from bearerguard.runtime.bodies import asgi_body
-from bearerguard.runtime.messages import Request, Response
+from bearerguard.runtime.messages import ClientCertificate, Request, Response
 from bearerguard.server.engine import Engine
 from bearerguard.server.hosting.threads import Threads
 from bearerguard.server.http import responses
 from bearerguard.server.http.parameters import MAX_BYTES
-from bearerguard.server.http.proxies import Proxies
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -29,8 +32,15 @@ class AsgiHost:
     """An ASGI app around another. Made by `AuthorizationServer.asgi_app`."""
 
     def __init__(
-        self, engine: Engine, api: ASGIApp | None, proxies: Proxies, *, threads: int
+        self,
+        engine: Engine,
+        api: ASGIApp | None,
+        proxies: Proxies,
+        certificates: CertificateSource | None,
+        *,
+        threads: int,
     ) -> None:
+        self._certificates = certificates
         self._engine = engine
         self._proxies = proxies
         self.api: ASGIApp = api or _not_found
@@ -61,20 +71,39 @@ class AsgiHost:
             return
         query = scope.get("query_string", b"").decode("latin-1")
         client = scope.get("client")
-        headers = [(name.lower(), value) for name, value in scope["headers"]]
-        forwarded_for = [value for name, value in headers if name == b"x-forwarded-for"]
+        headers = scope["headers"]
+        forwarded_for = [value for name, value in headers if name.lower() == b"x-forwarded-for"]
+        certificate, problem = self._certificate(scope)
         request = Request(
             scope["method"],
             f"{path}?{query}" if query else path,
             headers,
             body,
             peer=self._proxies.client(client[0] if client else "", forwarded_for),
+            certificate=certificate,
+            certificate_problem=problem,
         )
-        if self._engine.is_live(path):
+        # A thread costs more than such a request: its processors switch back and forth.
+        if self._engine.is_live(path) or self._engine.is_brief(path, request):
             await _send(send, self._engine.handle(request))
             return
+        await self._engine.prepare(request)
         login = self._engine.is_login(request.method, path)
         await _send(send, await (self._logins if login else self._threads).run(request))
+
+    def _certificate(self, scope: Scope) -> tuple[ClientCertificate | None, str]:
+        """Return the certificate of the TLS client, or None and what is wrong with it."""
+        if self._certificates is None:
+            return None, ""
+
+        def values(name: str) -> list[bytes]:
+            field = name.encode()
+            return [value for key, value in scope["headers"] if key.lower() == field]
+
+        tls = (scope.get("extensions") or {}).get("tls")
+        return self._certificates.look(
+            partial(of_connection, tls), partial(scope_peer, scope), values
+        )
 
 
 async def _send(send: Send, response: Response) -> None:

@@ -69,7 +69,7 @@ class DrainingServer(uvicorn.Server):
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         # Polled, as uvicorn does: what it waits for has no event.
-        while not self.force_exit and not is_over() and (left := deadline - loop.time()) > 0:  # noqa: ASYNC110
+        while not self.force_exit and not is_over() and (left := deadline - loop.time()) > 0:  # noqa: ASYNC110 - see above
             await asyncio.sleep(min(_TICK, left))
 
     async def _stop_listening(self, sockets: list[socket.socket]) -> None:

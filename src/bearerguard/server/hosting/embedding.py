@@ -1,8 +1,8 @@
 """A guard in the process of the server gets keys and introspects tokens without HTTP.
 
-Only this file and `revocation_store` know the guard. For the guard this is a transport for the
-server's URLs, and the store of revocations. For the server it is a client that needs no secret,
-because it is in the same process.
+Only this file, `revocation_store` and `assertions` know the guard. For the guard this is a
+transport for the server's URLs, and the store of revocations. For the server it is a client that
+needs no secret, because it is in the same process.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from bearerguard.server.hosting.revocation_store import DatabaseRevocationStore
 from bearerguard.server.hosting.threads import Threads
 from bearerguard.server.http import responses
 from bearerguard.server.revocations import Revoked
+from bearerguard.server.settings import REQUIRED
 
 # The guard needs no credentials in this process.
 _NO_SECRET = "in-process"  # noqa: S105 - as it says
@@ -75,6 +76,17 @@ class InProcess:
                 call([names(each, self._issuer) for each in batch])
 
         self._engine.revocations.listen_to_batches(notify)
+
+    def publish(
+        self, path: str, respond: Callable[[str, Callable[[str], str | None]], Response]
+    ) -> None:
+        """Serve an API's metadata at `path`; see `LocalTransport`."""
+        self._engine.publish(path, respond)
+
+    @property
+    def binds_every_token(self) -> bool:
+        """Whether the server issues only tokens that are bound to a key."""
+        return self._engine.settings.dpop == REQUIRED
 
     @property
     def _issuer(self) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
+from bearerguard.protocol.http.certificate_header import CertificateSource
+from bearerguard.protocol.http.certificates import of_connection
+from bearerguard.protocol.http.proxies import Proxies, environ_peer
 from bearerguard.runtime.bodies import wsgi_body
-from bearerguard.runtime.messages import Request, Response
+from bearerguard.runtime.messages import ClientCertificate, Request, Response
 from bearerguard.server.engine import Engine
 from bearerguard.server.http import responses
 from bearerguard.server.http.parameters import MAX_BYTES
-from bearerguard.server.http.proxies import Proxies
 
 Environ: TypeAlias = dict[str, Any]
 StartResponse: TypeAlias = Callable[..., Callable[[bytes], object]]
@@ -24,7 +27,14 @@ _UNPREFIXED = {"CONTENT_TYPE": b"content-type", "CONTENT_LENGTH": b"content-leng
 class WsgiHost:
     """A WSGI app around another. Made by `AuthorizationServer.wsgi_app`."""
 
-    def __init__(self, engine: Engine, api: WSGIApp | None, proxies: Proxies) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        api: WSGIApp | None,
+        proxies: Proxies,
+        certificates: CertificateSource | None,
+    ) -> None:
+        self._certificates = certificates
         self._engine = engine
         self._proxies = proxies
         self.api: WSGIApp = api or _not_found
@@ -42,14 +52,30 @@ class WsgiHost:
         query = environ.get("QUERY_STRING", "")
         headers = _headers(environ)
         forwarded_for = [value for name, value in headers if name == b"x-forwarded-for"]
+        certificate, problem = self._certificate(environ)
         request = Request(
             environ["REQUEST_METHOD"],
             f"{path}?{query}" if query else path,
             headers,
             body,
             peer=self._proxies.client(environ.get("REMOTE_ADDR", ""), forwarded_for),
+            certificate=certificate,
+            certificate_problem=problem,
         )
         return _start(environ, start_response, self._engine.handle(request))
+
+    def _certificate(self, environ: Environ) -> tuple[ClientCertificate | None, str]:
+        """Return the certificate of the TLS client, or None and what is wrong with it."""
+        if self._certificates is None:
+            return None, ""
+
+        def values(name: str) -> list[bytes]:
+            field: str | None = environ.get("HTTP_" + name.upper().replace("-", "_"))
+            return [] if field is None else [field.encode("latin-1", "replace")]
+
+        return self._certificates.look(
+            partial(of_connection, environ), partial(environ_peer, environ), values
+        )
 
 
 def _decoded(environ: Environ, name: str) -> str:

@@ -6,46 +6,16 @@ origins that clients registered. The authorization endpoint is for none: browser
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
 
+from bearerguard.protocol.http import cors
 from bearerguard.runtime.messages import Request, Response
-
-_MAX_AGE = ("Access-Control-Max-Age", "600")
-_USUAL_HEADERS = "Authorization, Content-Type, DPoP"
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
-_PREFLIGHT_VARY = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers"
-_MAX_NAMES = 64
-_MAX_NAME = 128
-_MAX_FIELD = 4096
 
 
 def preflight(request: Request, methods: str, allow_origin: str | None) -> Response:
     """Return the response to an OPTIONS request; `allow_origin` is the allowed origin, or None."""
-    headers = [("Allow", f"{methods}, OPTIONS"), ("Vary", _PREFLIGHT_VARY)]
-    if allow_origin is not None and request.values(b"access-control-request-method"):
-        headers += [
-            ("Access-Control-Allow-Origin", allow_origin),
-            ("Access-Control-Allow-Methods", methods),
-            ("Access-Control-Allow-Headers", _allowed_headers(request)),
-            _MAX_AGE,
-        ]
-    return Response(204, tuple(headers))
-
-
-def _allowed_headers(request: Request) -> str:
-    """Return the header names that a page wants to send, as far as they are well-formed.
-
-    Any may be sent; unknown ones such as `traceparent` are ignored here. `*` is not enough: it does
-    not include Authorization.
-    """
-    value = b",".join(request.values(b"access-control-request-headers"))
-    if len(value) > _MAX_FIELD:
-        return _USUAL_HEADERS
-    names = (name.strip(" \t") for name in value.decode("latin-1").split(","))
-    wanted = [name for name in names if len(name) <= _MAX_NAME and _TOKEN.fullmatch(name)]
-    return ", ".join(dict.fromkeys(wanted[:_MAX_NAMES])) or _USUAL_HEADERS
+    return cors.preflight(methods, allow_origin, request.header)
 
 
 def registered_origin(request: Request, is_origin: Callable[[str], bool]) -> str | None:

@@ -101,6 +101,15 @@ def _escaped(name: str) -> str:
     return safe if len(safe) <= _MAX_NAME else safe[: _MAX_NAME - 3] + "..."
 
 
+def described(text: str) -> str:
+    """Return a text as a description may have it: what it quotes is escaped (RFC 6749 §5.2)."""
+    words = text.replace('"', "'").split()
+    return " ".join(
+        _UNSAFE.sub(lambda found: quote(found[0], safe="", errors="replace"), each)
+        for each in words
+    )[:_MAX_EVIDENCE]
+
+
 def _error(
     error: str, description: str, reason: str | None, found: Mapping[str, Detail]
 ) -> OAuthError:

@@ -1,7 +1,8 @@
 """The parameters of a request: from a query or a form, read strictly (RFC 6749 §3.1, §3.2).
 
 A parameter without a value counts as absent, an unknown one is ignored, a repeated one is an error
-unless it is `resource` (RFC 8707 §2). No error quotes a value, which may be a secret.
+unless it is `resource` (RFC 8707 §2) or `audience` (RFC 8693 §2.1). No error quotes a value, which
+may be a secret.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _FORM = names.FORM.encode()
 _CHARSETS = frozenset({b"utf-8", b"utf8", b"us-ascii", b"iso-8859-1"})
 # White space that files and shells leave around a form does not belong to its last value.
 _AROUND = b" \t\r\n"
-_REPEATABLE = "resource"
+_RESOURCE, _AUDIENCE = "resource", "audience"
 # Names that may be logged. Any other name may be a secret in the wrong place.
 _NAMES = frozenset(
     {
@@ -31,6 +32,8 @@ _NAMES = frozenset(
         *("code", "code_challenge", "code_challenge_method", "code_verifier", "grant_type"),
         *("nonce", "prompt", "max_age", "redirect_uri", "refresh_token", "response_mode"),
         *("response_type", "scope", "state", "token", "token_type_hint", "username", "password"),
+        *("assertion", "actor_token", "actor_token_type", "requested_token_type"),
+        *("subject_token", "subject_token_type"),
     }
 )
 
@@ -43,11 +46,16 @@ class Parameters:
         values: by name, `resource` excepted; of repeated ones the first value.
         resources: the values of `resource`, each once.
         repeated: the names that were repeated.
+        audiences: the values of `audience`, each once.
+        confirmation: the key that the request proves to hold, as the claim `cnf` of tokens that
+            are bound to it: `{"jkt": thumbprint}` (RFC 9449 §6.1). Empty without a proof.
     """
 
     values: Mapping[str, str] = field(repr=False)
     resources: tuple[str, ...] = ()
     repeated: frozenset[str] = frozenset()
+    audiences: tuple[str, ...] = ()
+    confirmation: Mapping[str, str] = field(default_factory=dict)
 
     def get(self, name: str) -> str | None:
         """Return a parameter's value, or None if it is absent or empty."""
@@ -87,6 +95,8 @@ def from_form(request: Request) -> Parameters:
 
 def _is_form(content_type: bytes) -> bool:
     """Whether a media type is that of a form. Of its parameters, only the charset matters."""
+    if content_type == _FORM:
+        return True
     kind, *parameters = content_type.lower().split(b";")
     if kind.strip() != _FORM:
         return False
@@ -107,7 +117,7 @@ def parse(octets: bytes) -> Parameters:
     if len(pairs) > _MAX_PARAMETERS:
         raise invalid_request("There are too many parameters", "too_many_parameters")
     values: dict[str, str] = {}
-    resources: list[str] = []
+    targets: dict[str, list[str]] = {_RESOURCE: [], _AUDIENCE: []}
     seen: set[str] = set()
     repeated: set[str] = set()
     for encoded_name, _, encoded_value in pairs:
@@ -115,8 +125,10 @@ def parse(octets: bytes) -> Parameters:
             name, value = form.decode(encoded_name), form.decode(encoded_value)
         except form.FormError as error:
             raise invalid_request(str(error), error.reason) from None
-        if name == _REPEATABLE:
-            resources += [value] if value else []
+        if name in targets:
+            targets[name] += [value] if value else []
+            if value and name == _AUDIENCE:
+                values.setdefault(name, value)
             continue
         if name in seen:
             repeated.add(name)
@@ -124,4 +136,5 @@ def parse(octets: bytes) -> Parameters:
         seen.add(name)
         if value:
             values[name] = value
-    return Parameters(values, tuple(dict.fromkeys(resources)), frozenset(repeated))
+    resources, audiences = (tuple(dict.fromkeys(each)) for each in targets.values())
+    return Parameters(values, resources, frozenset(repeated), audiences)

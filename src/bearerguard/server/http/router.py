@@ -28,6 +28,8 @@ class Readers(Enum):
     NOBODY = "nobody"
     REGISTERED = "registered"
     EVERYBODY = "everybody"
+    # They may post to it, too: a page that registers itself has no client yet.
+    SENDERS = "senders"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,10 @@ class Router:
         note_error(names.TEMPORARILY_UNAVAILABLE)
         return endpoint.unavailable()
 
+    def add(self, endpoints: Mapping[str, Endpoint]) -> None:
+        """Route to further endpoints, or to others than before."""
+        self._endpoints = {**self._endpoints, **endpoints}
+
     def too_large(self, path: str, method: str) -> Response:
         """Return the response to a request to `path` whose body exceeds the limit."""
         refusal = OAuthError("invalid_request", "The request is too large", reason="too_large")
@@ -111,7 +117,10 @@ class Router:
             if request.method == "OPTIONS":
                 return cors.preflight(request, "GET, HEAD", "*")
             return self._response(endpoint, path, request)
-        origin = cors.registered_origin(request, self._is_origin)
+        if endpoint.readers is Readers.SENDERS:
+            origin: str | None = "*"
+        else:
+            origin = cors.registered_origin(request, self._is_origin)
         if request.method == "OPTIONS":
             return cors.preflight(request, "POST", origin)
         return cors.readable(self._response(endpoint, path, request), origin)

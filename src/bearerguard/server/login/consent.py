@@ -55,6 +55,9 @@ class ConsentRequest:
         names_resources: whether the page lists `resources`; False if they are the default.
         rememberable: whether the page offers to remember the decision; False for a client that
             others can impersonate (RFC 8252 §8.6).
+        published_at: the host of the client's metadata document, or "".
+        is_unknown: whether the client registered itself, so that nobody has checked its name.
+        is_local: whether all of its redirect URIs are on this device.
     """
 
     client_id: str
@@ -65,6 +68,9 @@ class ConsentRequest:
     resources: tuple[str, ...]
     names_resources: bool = False
     rememberable: bool = True
+    published_at: str = ""
+    is_unknown: bool = False
+    is_local: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +144,9 @@ class Consent:
             redirect_kind=kind,
             redirect_host=shown,
             rememberable=asked.rememberable,
+            published_at=asked.published_at,
+            is_unknown=asked.is_unknown,
+            is_local=asked.is_local,
         )
 
     def answer(self, request: Request, user: SignedIn) -> ConsentAnswer | Response:

@@ -39,11 +39,7 @@ class Csrf:
 
     def proof(self, request: Request, user_id: str = "") -> FormProof:
         """Return the hidden field for a form in the response to `request`."""
-        browser = self._browser(request)
-        headers: tuple[tuple[str, str], ...] = ()
-        if browser is None:
-            browser = secrets.token_urlsafe(32)
-            headers = (self._cookies.write(_COOKIE, browser),)
+        browser, headers = self.browser(request)
         # The salt makes the value differ on every page, so that the sizes of compressed responses
         # do not reveal it (BREACH).
         content = {"salt": secrets.token_urlsafe(8)}
@@ -56,7 +52,7 @@ class Csrf:
         sites = request.values(b"sec-fetch-site")
         if sites and sites not in ([b"same-origin"], [b"none"]):
             return False
-        browser = self._browser(request)
+        browser = self.known_browser(request)
         if browser is None:
             return False
         try:
@@ -65,7 +61,16 @@ class Csrf:
             return False
         return True
 
-    def _browser(self, request: Request) -> str | None:
+    def browser(self, request: Request) -> tuple[str, tuple[tuple[str, str], ...]]:
+        """Return the random name of a browser, and the header fields that set it if it is new."""
+        known = self.known_browser(request)
+        if known is not None:
+            return known, ()
+        name = secrets.token_urlsafe(32)
+        return name, (self._cookies.write(_COOKIE, name),)
+
+    def known_browser(self, request: Request) -> str | None:
+        """Return the random name of a browser, None for one that was not shown a page yet."""
         value = self._cookies.read(request, _COOKIE)
         return value if value is not None and _NAME.fullmatch(value) else None
 

@@ -36,12 +36,16 @@ _MAX_SHOWN = 200  # characters of the username that was typed: no account has a 
 
 @dataclass(frozen=True, slots=True)
 class PendingRequest:
-    """The authorization request that waits for the login; all fields are empty if there is none."""
+    """The authorization request that waits for the login; all fields are empty if there is none.
+
+    `again`: whether it demands a login of those who are signed in, too.
+    """
 
     ticket: str = ""
     query: str = ""
     client_name: str = ""
     redirect_uri: str = ""
+    again: bool = False
 
 
 class LoginEndpoint:
@@ -82,9 +86,14 @@ class LoginEndpoint:
         self._known_browsers = known_browsers
         self._audit = audit
 
-    def location(self, query: str, *, client_name: str, redirect_uri: str) -> str:
-        """Return the URL of the login page that continues the authorization request `query`."""
-        content = {"query": query, "client": client_name, "redirect": redirect_uri}
+    def location(
+        self, query: str, *, client_name: str, redirect_uri: str, again: bool = False
+    ) -> str:
+        """Return the URL of the login page that continues the authorization request `query`.
+
+        `again`: whether the request demands a login of those who are signed in, too.
+        """
+        content = {"query": query, "client": client_name, "redirect": redirect_uri, "again": again}
         ticket = self._tickets.issue(_PURPOSE, content, lifetime=_LIFETIME)
         return f"{self._base}{LOGIN}?{urlencode({'request': ticket})}"
 
@@ -190,7 +199,13 @@ class LoginEndpoint:
             content = self._tickets.open(_PURPOSE, ticket)
         except TicketError:
             return None
-        return PendingRequest(ticket, content["query"], content["client"], content["redirect"])
+        return PendingRequest(
+            ticket,
+            content["query"],
+            content["client"],
+            content["redirect"],
+            content.get("again", False),  # an earlier version's ticket does not say
+        )
 
     def _form(
         self,
@@ -215,6 +230,7 @@ class LoginEndpoint:
             csrf=proof.value,
             request=pending.ticket,
             client_name=pending.client_name,
+            again=pending.again and self._sessions.signed_in(request) is not None,
             username=username[:_MAX_SHOWN],
             problem=self._pages.texts(problem, **(values or {})) if problem else "",
             invalid=invalid,

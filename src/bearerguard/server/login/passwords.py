@@ -92,7 +92,7 @@ def check_new(password: str, login: str) -> None:
         raise PasswordRejected(f"The password needs at least {MIN_LENGTH} characters")
     if len(password) > MAX_LENGTH:
         raise PasswordRejected(f"The password may have at most {MAX_LENGTH} characters")
-    if len(set(password)) < 4 or login.casefold() in password.casefold():  # noqa: PLR2004
+    if len(set(password)) < 4 or login.casefold() in password.casefold():  # noqa: PLR2004 - four are few
         raise PasswordRejected(
             "The password must not contain the login name or repeat a few characters"
         )

@@ -6,7 +6,7 @@ Combines accounts, sessions, pages and consent; the endpoints import only this f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from urllib.parse import urlencode, urlsplit
@@ -14,6 +14,7 @@ from urllib.parse import urlencode, urlsplit
 import argon2
 
 from bearerguard.errors import ConfigurationError
+from bearerguard.protocol import scope
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.runtime.rate_limits import RateLimit, ThrottleStore
 from bearerguard.server.audit import Audit
@@ -39,6 +40,11 @@ from bearerguard.server.pages import Pages
 from bearerguard.server.secret import ServerSecret
 from bearerguard.server.store.connection import Connection
 from bearerguard.server.store.database import Database
+from bearerguard.server.store.people import USER_ID, is_user_id
+
+# A password sent over TLS (SAML 2.0 Authentication Context §3.4.4): an acr is a URI or a registered
+# name (OIDC Core §2), and of the registered names none is a password's.
+PASSWORD_ACR = "urn:oasis:names:tc:SAML:2.0:ac:classes:PasswordProtectedTransport"  # noqa: S105 - a name
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +52,19 @@ class User:
     """A user of an app that has its own login.
 
     Attributes:
-        id: identifies the user and never changes; it becomes the `sub` of tokens.
+        id: identifies the user and never changes; it becomes the `sub` of tokens. It has at most
+            255 characters.
         name: the user's name on pages.
         auth_time: when the user logged in, in Unix seconds; None if unknown. Without it, requests
             for a recent login (`max_age`, `prompt=login`) are refused.
+        acr: how the user logged in, the name of an authentication context; None if unknown. It
+            becomes the `acr` of tokens, and `acr_values` is compared with it.
     """
 
     id: str
     name: str
     auth_time: float | None = None
+    acr: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +80,13 @@ class PeopleOptions:
         login_url: the URL of your app's login page. The parameter `next` is the URL to return to.
             `prompt=login` means that the user must log in again and return with a new
             `auth_time`; `prompt=select_account` means that the user may choose another account.
+            `acr_values` names the authentication contexts of which the user needs one, the
+            preferred first, separated by spaces.
+        acr_values: the authentication contexts that a login can have, the strongest first. The
+            server announces them, and sends users to log in for one of them alone. With
+            `current_user=`, they are what your app returns as `User.acr`, none by default. The
+            built-in login has one, for passwords: by default that of SAML 2.0,
+            `urn:oasis:names:tc:SAML:2.0:ac:classes:PasswordProtectedTransport`.
         session_lifetime: seconds until a user must log in again.
         per_account: the limit of login attempts for one login name from one address, and for
             each browser that its user has signed in with before. From all addresses together,
@@ -86,6 +103,7 @@ class PeopleOptions:
     texts: Mapping[str, str] | None = None
     current_user: Callable[[Request], User | None] | None = None
     login_url: str | None = None
+    acr_values: Sequence[str] | None = None
     session_lifetime: int = LIFETIME
     per_account: RateLimit = PER_ACCOUNT
     per_address: RateLimit = PER_ADDRESS
@@ -125,6 +143,7 @@ class People:
         options = options or PeopleOptions()
         if (options.current_user is None) != (options.login_url is None):
             raise ConfigurationError("current_user=, login_url=: pass both, or neither")
+        self.acr_values: tuple[str, ...] = _acr_values(options)
         parts = urlsplit(issuer)
         self._audit = audit
         self._issuer = issuer
@@ -138,7 +157,12 @@ class People:
             options.site_name or parts.netloc, templates=options.templates, texts=options.texts
         )
         self._sessions = Sessions(
-            database, cookies, secret, clock, lifetime=options.session_lifetime
+            database,
+            cookies,
+            secret,
+            clock,
+            lifetime=options.session_lifetime,
+            acr=next(iter(self.acr_values), None),
         )
         passwords = Passwords(options.password_parameters, places=password_places)
         self.accounts: Accounts = Accounts(
@@ -147,7 +171,24 @@ class People:
         self._consent = Consent(
             self._base, database, pages=self._pages, csrf=csrf, tickets=tickets, clock=clock
         )
-        self.prompts: Prompts = Prompts(tickets, clock)
+        self._csrf = csrf
+        self.prompts: Prompts = Prompts(
+            database=database,
+            tickets=tickets,
+            csrf=csrf,
+            secret=secret,
+            clock=clock,
+            acr_values=self.acr_values,
+        )
+        self.throttle: Throttle = Throttle(
+            database,
+            secret,
+            clock,
+            audit=audit,
+            shared=options.throttle,
+            per_account=options.per_account,
+            per_address=options.per_address,
+        )
         self._login_endpoint = LoginEndpoint(
             self._base,
             pages=self._pages,
@@ -155,15 +196,7 @@ class People:
             tickets=tickets,
             accounts=self.accounts,
             sessions=self._sessions,
-            throttle=Throttle(
-                database,
-                secret,
-                clock,
-                audit=audit,
-                shared=options.throttle,
-                per_account=options.per_account,
-                per_address=options.per_address,
-            ),
+            throttle=self.throttle,
             known_browsers=KnownBrowsers(cookies, tickets, self.accounts.password_mark),
             audit=audit,
         )
@@ -177,7 +210,8 @@ class People:
         """Return the user who is signed in, or None.
 
         Raises:
-            ConfigurationError: `current_user=` returned neither a `User` with an id nor None.
+            ConfigurationError: `current_user=` returned neither a `User` with an id nor None, or
+                one whose `acr` is malformed.
         """
         if self._current_user is None:
             return self._sessions.signed_in(request)
@@ -186,30 +220,50 @@ class People:
             return None
         if not isinstance(user, User) or not user.id:
             raise ConfigurationError("current_user=: return a User with an id, or None")
-        return SignedIn(user.id, user.name, user.auth_time)
+        if not is_user_id(user.id):
+            raise ConfigurationError(f"current_user=: return a User whose id has {USER_ID}")
+        if user.acr is not None and not _is_acr(user.acr):
+            raise ConfigurationError(f"current_user=: return a User whose acr has {_ACR}")
+        return SignedIn(user.id, user.name, user.auth_time, user.acr)
 
     def ask_to_sign_in(
-        self, request: Request, *, client_name: str, redirect_uri: str = "", prompt: str = ""
+        self,
+        request: Request,
+        *,
+        query: str,
+        signed_in: SignedIn | None = None,
+        client_name: str,
+        redirect_uri: str = "",
+        prompt: str = "",
+        acr_values: Collection[str] = (),
     ) -> Response:
-        """Return a redirect to the login, which returns to the same authorization request.
+        """Return a redirect to the login, which returns to the authorization request `query`.
 
+        `signed_in` is who is signed in so far, None for nobody.
         The login page's security policy depends on `redirect_uri`, the client's, because Chromium
         applies `form-action` to all redirects after a form's POST. `prompt` is "login" for a new
-        login, "select_account" for a choice of accounts, and "" otherwise.
+        login, "select_account" for a choice of accounts, and "" otherwise. `acr_values` are what
+        the login may be.
         """
-        query = urlsplit(request.url).query
+        cookies: tuple[tuple[str, str], ...] = ()
         if prompt:
-            query = self.prompts.marked(query)
+            browser, cookies = self._csrf.browser(request)
+            query = self.prompts.marked(query, browser, signed_in)
         if self._login_url is None:
             return see_other(
                 self._login_endpoint.location(
-                    query, client_name=client_name, redirect_uri=redirect_uri
-                )
+                    query,
+                    client_name=client_name,
+                    redirect_uri=redirect_uri,
+                    again=prompt == "login",
+                ),
+                *cookies,
             )
         here = f"{self._issuer.rstrip('/')}/oauth/authorize?{query}"
         joint = "&" if "?" in self._login_url else "?"
-        asked = {"next": here, "prompt": prompt} if prompt else {"next": here}
-        return see_other(f"{self._login_url}{joint}{urlencode(asked)}")
+        asked = {"next": here, "prompt": prompt, "acr_values": " ".join(acr_values)}
+        given = {name: value for name, value in asked.items() if value}
+        return see_other(f"{self._login_url}{joint}{urlencode(given)}", *cookies)
 
     def handle(self, request: Request) -> Response:
         """Return the response to a request to one of `paths`."""
@@ -286,3 +340,25 @@ class People:
         return self._login_endpoint.location(
             posted["query"], client_name=posted["client"], redirect_uri=posted["redirect"]
         )
+
+
+_ACR = "no space, quote or backslash, as acr_values separates contexts by spaces"
+
+
+def _is_acr(value: object) -> bool:
+    return isinstance(value, str) and scope.is_scope_token(value)
+
+
+def _acr_values(options: PeopleOptions) -> tuple[str, ...]:
+    """Return the checked authentication contexts of a server's logins."""
+    given = options.acr_values
+    if given is None:
+        return () if options.current_user else (PASSWORD_ACR,)
+    values = () if isinstance(given, str) else tuple(given)
+    if isinstance(given, str) or not all(_is_acr(each) for each in values):
+        raise ConfigurationError(f"acr_values=: pass a list of names: each has {_ACR}")
+    if len(values) > 1 and options.current_user is None:
+        raise ConfigurationError(
+            "acr_values=: the built-in login knows passwords alone: pass one name, or current_user="
+        )
+    return values

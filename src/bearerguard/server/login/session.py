@@ -50,11 +50,12 @@ _REMOVE = Prepared(delete(sessions).where(sessions.c.digest == bindparam("sessio
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """The user who is signed in; `auth_time` is in Unix seconds, None if unknown."""
+    """The user who is signed in; `auth_time` (Unix seconds) and `acr` are None if unknown."""
 
     user_id: str
     name: str
     auth_time: float | None = None
+    acr: str | None = None
 
 
 class Sessions:
@@ -66,6 +67,7 @@ class Sessions:
         secret: derives the key of the digests.
         clock: returns Unix seconds.
         lifetime: seconds until a user must log in again.
+        acr: the authentication context of every login here, None for none.
     """
 
     def __init__(
@@ -76,19 +78,21 @@ class Sessions:
         clock: Callable[[], float],
         *,
         lifetime: int = LIFETIME,
+        acr: str | None = None,
     ) -> None:
         self._database = database
         self._cookies = cookies
         self._secret = secret
         self._clock = clock
         self._lifetime = lifetime
+        self._acr = acr
 
     def signed_in(self, request: Request) -> SignedIn | None:
         """Return the user who is signed in with this browser; None if nobody is, or is disabled."""
         for digest in self._digests(request):
             found = self._database.execute(_FIND, {"digest": digest, "now": self._clock()}).first()
             if found is not None:
-                return SignedIn(found.user_id, found.name, found.signed_in_at)
+                return SignedIn(found.user_id, found.name, found.signed_in_at, self._acr)
         return None
 
     def begin(

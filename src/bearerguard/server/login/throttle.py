@@ -111,10 +111,32 @@ class Throttle:
             except StoreFailed as error:
                 self._failed(error)
             else:
-                if restored := self._outage.succeeded():
-                    self._audit.emit("throttle_restored", outage=restored)
+                self._succeeded()
                 return attempt
         return self._charge(self._database, login, address, browser)
+
+    def charge_site(
+        self, purpose: str, address: str, *, by_address: RateLimit, in_all: RateLimit
+    ) -> float:
+        """Charge what is no login to the limit of its address, and then to that of all addresses.
+
+        Returns 0, or the seconds until the next attempt.
+        """
+        digest, (site, shared) = self._secret.digest, _site(address)
+        limit = by_address.times(_UNKNOWN_ADDRESS) if shared else by_address
+        charges = (
+            Charge(digest(f"{purpose} by address", site), limit),
+            Charge(digest(f"{purpose} in all", ""), in_all),
+        )
+        if self._shared is not None:
+            try:
+                wait = self._shared.charge(charges)
+            except StoreFailed as error:
+                self._failed(error)
+            else:
+                self._succeeded()
+                return wait
+        return self._database.charge(charges)
 
     def forgive(self, attempt: Attempt) -> None:
         """Reset the limits of a successful attempt's account or browser."""
@@ -133,6 +155,10 @@ class Throttle:
             attempt.store.release(reset=reset, give_back=give_back)
         except StoreFailed as error:
             self._failed(error)  # what stays charged recovers with time
+
+    def _succeeded(self) -> None:
+        if restored := self._outage.succeeded():
+            self._audit.emit("throttle_restored", outage=restored)
 
     def _failed(self, error: StoreFailed) -> None:
         self._outage.failed()

@@ -14,6 +14,7 @@ from typing import Any
 
 from jinja2 import (
     BaseLoader,
+    BytecodeCache,
     ChoiceLoader,
     Environment,
     FileSystemLoader,
@@ -21,6 +22,7 @@ from jinja2 import (
     StrictUndefined,
     TemplateError,
 )
+from jinja2.bccache import Bucket
 from markupsafe import Markup
 
 from bearerguard.errors import ConfigurationError
@@ -34,7 +36,14 @@ TEMPLATES = Path(__file__).parent / "templates"
 # Example values for every page: each is rendered once at start-up, to check its template.
 _FORM = {"action": "/", "csrf": "x", "request": "x"}
 SAMPLES: Mapping[str, Mapping[str, Any]] = {
-    "login": {**_FORM, "client_name": "App", "username": "x", "problem": "x", "invalid": True},
+    "login": {
+        **_FORM,
+        "client_name": "App",
+        "again": True,
+        "username": "x",
+        "problem": "x",
+        "invalid": True,
+    },
     "signed_in": {**_FORM, "name": "x"},
     "signed_out": {"login": "/"},
     "consent": {
@@ -47,12 +56,32 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
         "redirect_kind": "host",
         "redirect_host": "x",
         "rememberable": True,
+        "published_at": "x",
+        "is_unknown": True,
+        "is_local": True,
     },
     "error": {"heading": "x", "text": "x"},
 }
 
 # Pages of an authorization request: an app may have opened them in a popup.
 _IN_POPUPS = frozenset({"login", "consent", "error"})
+
+
+class _Compiled(BytecodeCache):
+    """The compiled templates of this process, for its next server: test suites make many."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        if bucket.key in self._known:
+            bucket.bytecode_from_string(self._known[bucket.key])  # unless the source has changed
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self._known[bucket.key] = bucket.bytecode_to_string()
+
+
+_COMPILED = _Compiled()
 
 
 class Pages:
@@ -89,6 +118,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
             auto_reload=False,
+            bytecode_cache=_COMPILED,
         )
         self._style = self._prepare()
 
@@ -134,7 +164,7 @@ class Pages:
             t=self.texts,
             site=self._site,
             # Trusted: the style sheet is built in or the operator's, and contains no end tag.
-            style=Markup(style),  # noqa: S704
+            style=Markup(style),  # noqa: S704 - see above
             **values,
         )
 

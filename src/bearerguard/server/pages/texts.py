@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Mapping
+from unicodedata import bidirectional
 
 from bearerguard.errors import ConfigurationError
 
@@ -17,6 +18,7 @@ TEXTS: Mapping[str, str] = {
     "login.heading": "Sign in",
     "login.lead": "to continue to {client}",
     "login.lead.plain": "to your account at {site}",
+    "login.again": "{client} asks you to sign in again, to make sure that it is you",
     "login.username": "Username",
     "login.password": "Password",
     "login.submit": "Sign in",
@@ -46,6 +48,10 @@ TEXTS: Mapping[str, str] = {
     "consent.redirect.host": "You will be sent back to",
     "consent.redirect.device": "You will be sent back to an app on this device, at",
     "consent.redirect.app": "You will be sent back to the app that opens",
+    "consent.published": "{client} is published at",
+    "consent.unknown": "{client} registered itself here. Nobody has checked its name.",
+    "consent.local": "It runs on your device. Any program on your device could pretend to be"
+    " {client}.",
     "consent.caution": "Allow this only if you started it yourself and trust {client}.",
     "consent.remember": "Do not ask me again when {client} asks for the same",
     "consent.allow": "Allow",
@@ -63,6 +69,10 @@ TEXTS: Mapping[str, str] = {
     "error.link.length": "It is too long. Go back to the app that you came from and start again.",
     "error.link.no_app": "It does not name the app that it is for.",
     "error.link.unknown_app": "The app that sent you here is not known.",
+    "error.link.app_document": "The app that sent you here has not published what it is in a way"
+    " that this site accepts.",
+    "error.link.app_unavailable": "The site that says what the app is cannot be reached at the"
+    " moment. Go back to the app that you came from and start again.",
     "error.link.no_return": "It does not name the address to return to.",
     "error.link.two_returns": "It names more than one address to return to.",
     "error.link.wrong_return": "It would return you to an address that the app did not register.",
@@ -80,6 +90,9 @@ TEXTS: Mapping[str, str] = {
     "error.not_found.heading": "There is no such page",
     "error.not_found.text": "Go back to the app that you came from.",
 }
+
+
+_RIGHT_TO_LEFT = frozenset({"R", "AL", "AN"})
 
 
 class Texts:
@@ -107,7 +120,8 @@ class Texts:
 
     def __call__(self, key: str, **values: object) -> str:
         """Return a text with its values, not escaped: templates escape it."""
-        return self._texts[key].format(**values)
+        shown = {name: _isolated(value) for name, value in values.items()}
+        return self._texts[key].format(**shown)
 
     def wait(self, seconds: int) -> str:
         """Return a waiting time as text: in seconds below a minute, else in minutes, rounded up."""
@@ -115,6 +129,17 @@ class Texts:
             return self("wait.seconds", count=seconds)
         minutes = -(-seconds // 60)
         return self("wait.minute") if minutes == 1 else self("wait.minutes", count=minutes)
+
+
+def _isolated(value: object) -> object:
+    """Return a text so that its direction does not change the order of the text around it.
+
+    The isolating characters of Unicode surround what has letters that are written from right to
+    left (Unicode Standard Annex 9, §2.5).
+    """
+    if isinstance(value, str) and any(bidirectional(each) in _RIGHT_TO_LEFT for each in value):
+        return f"\u2068{value}\u2069"
+    return value
 
 
 def _names(key: str, text: str) -> set[str]:

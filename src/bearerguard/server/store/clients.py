@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NotRequired, TypedDict, Unpack
 
-from sqlalchemy import bindparam, delete, insert, or_, select, update
+from sqlalchemy import bindparam, case, delete, insert, or_, select, update
+from sqlalchemy.dialects import postgresql
 
 from bearerguard.server.store.connection import (
     Connection,
@@ -23,6 +24,7 @@ from bearerguard.server.store.schema import (
     clients,
     codes,
     grants,
+    registrations,
     stands,
 )
 
@@ -32,17 +34,20 @@ class ClientRow(TypedDict):
 
     client_id: str
     name: str
-    options: NotRequired[str]
+    options: str
     access_lifetime: NotRequired[float | None]
     created_at: float
 
 
-_FIND = Prepared(select(clients).where(clients.c.client_id == bindparam("client_id"), stands()))
-_ALL = Prepared(select(clients).where(stands()).order_by(clients.c.created_at))
+_CLIENTS = select(clients, registrations.c.registered_by).join(
+    registrations, registrations.c.client_id == clients.c.client_id, isouter=True
+)
+_FIND = Prepared(_CLIENTS.where(clients.c.client_id == bindparam("client_id"), stands()))
+_ALL = Prepared(_CLIENTS.where(stands()).order_by(clients.c.created_at))
 
 
 def find(connection: Executes, client_id: str) -> Row | None:
-    """Return the row of a client; None if there is none."""
+    """Return the row of a client, with `registered_by`; None if there is none."""
     if not is_storable(client_id):
         return None
     return connection.execute(_FIND, {"client_id": client_id}).one_or_none()
@@ -86,6 +91,72 @@ def is_user(connection: Connection, subject: str) -> bool:
         if connection.execute(query).first() is not None:
             return True
     return False
+
+
+# Clients that no operator registered
+
+_ADD_UNLESS_KNOWN = prepared_insert(clients, unless_known=True)
+_CHANGE = Prepared(
+    update(clients)
+    .where(clients.c.client_id == bindparam("client"), stands())
+    .values(name=bindparam("named"), options=bindparam("chosen"))
+)
+# SQLite has the same clause.
+_REGISTER = Prepared(
+    (_new := postgresql.insert(registrations))
+    .values(
+        client_id=bindparam("client_id"),
+        registered_by=bindparam("registered_by"),
+        expires_at=bindparam("expires_at"),
+    )
+    .on_conflict_do_update(
+        index_elements=["client_id"],
+        set_={
+            "expires_at": case(
+                (registrations.c.expires_at > _new.excluded.expires_at, registrations.c.expires_at),
+                else_=_new.excluded.expires_at,
+            )
+        },
+    )
+)
+
+
+def register(connection: Connection, client_id: str, registered_by: str, expires_at: float) -> None:
+    """Record who registered a client, or that it was used: keep it until `expires_at`."""
+    values = {"client_id": client_id, "registered_by": registered_by, "expires_at": expires_at}
+    connection.execute(_REGISTER, values)
+
+
+def keep(
+    connection: Connection,
+    row: ClientRow,
+    origins: Sequence[str],
+    *,
+    registered_by: str,
+    expires_at: float,
+) -> bool:
+    """Add a client, or change it to what `row` has, unless an operator registered it.
+
+    Returns False while a client of its id is being removed.
+    """
+    client_id = row["client_id"]
+    is_new = connection.execute(_ADD_UNLESS_KNOWN, row).rowcount == 1
+    known = find(connection, client_id)
+    if known is None:
+        return False
+    if known.registered_by is None and not is_new:
+        return True
+    register(connection, client_id, registered_by, expires_at)
+    if (known.name, known.options) != (row["name"], row["options"]):
+        connection.execute(
+            _CHANGE, {"client": client_id, "named": row["name"], "chosen": row["options"]}
+        )
+    registered = set(connection.execute(_ORIGINS, {"client": client_id}).scalars())
+    for origin in registered - set(origins):
+        connection.execute(_REMOVE_ORIGIN, {"client": client_id, "gone": origin})
+    for origin in set(origins) - registered:
+        connection.execute(_ADD_ORIGIN, {"client_id": client_id, "origin": origin})
+    return True
 
 
 # Secrets
@@ -136,6 +207,18 @@ def end_secrets(connection: Connection, client_id: str, expires_at: float) -> No
 # Origins
 
 
+_ORIGINS = Prepared(
+    select(client_origins.c.origin).where(client_origins.c.client_id == bindparam("client"))
+)
+_REMOVE_ORIGIN = Prepared(
+    delete(client_origins).where(
+        client_origins.c.client_id == bindparam("client"),
+        client_origins.c.origin == bindparam("gone"),
+    )
+)
+_ADD_ORIGIN = prepared_insert(client_origins, unless_known=True)
+
+
 def add_origin(connection: Connection, client_id: str, origin: str) -> None:
     """Add an origin."""
     connection.execute(insert(client_origins), {"client_id": client_id, "origin": origin})
@@ -164,8 +247,13 @@ def use_assertion(connection: Connection, digests: Sequence[str], expires_at: fl
 
     Its digest is looked up under every key of the server and recorded under the first, the newest.
     """
-    for older in digests[1:]:
-        if connection.execute(_IS_USED, {"digest": older}).first() is not None:
-            return False
+    if is_used_assertion(connection, digests[1:]):
+        return False
     used = connection.execute(_USE, {"digest": digests[0], "expires_at": expires_at})
     return used.rowcount == 1
+
+
+def is_used_assertion(connection: Executes, digests: Sequence[str]) -> bool:
+    """Whether an assertion was used; its digests are those under every key of the server."""
+    found = (connection.execute(_IS_USED, {"digest": each}).first() for each in digests)
+    return any(each is not None for each in found)

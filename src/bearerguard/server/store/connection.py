@@ -7,8 +7,7 @@ time that it runs.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, final
@@ -25,7 +24,12 @@ WRITE_LOCK, LOG_LOCK = 0x6265617265720001, 0x6265617265720002
 
 
 def is_storable(text: str) -> bool:
-    """Whether a row can contain a text: PostgreSQL refuses NUL, in a query too."""
+    """Whether a row can contain a text, and a query: not NUL, nor a surrogate without its pair."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return False
     return "\0" not in text
 
 
@@ -88,10 +92,12 @@ class Result:
 class _Compiled:
     """The SQL of a statement for one engine."""
 
-    __slots__ = ("_order", "_own", "row", "sql")
+    __slots__ = ("_order", "_own", "numbered", "row", "sql")
 
     def __init__(self, sql: str, order: Sequence[str] | None = None, own: Values = NONE) -> None:
         self.sql: str = sql
+        # The same with PostgreSQL's own placeholders, `$1`, if it is prepared there.
+        self.numbered: _Compiled | None = None
         self._order = order
         # The values that the statement itself contains.
         self._own = own
@@ -123,7 +129,11 @@ class Prepared:
         """Return the statement's SQL for an engine."""
         found = self._compiled.get(dialect.name)
         if found is None:
-            found = self._compiled[dialect.name] = _compile(self.statement, dialect)
+            found = _compile(self.statement, dialect)
+            if dialect.name == "postgresql":
+                make: Any = type(dialect)
+                found.numbered = _compile(self.statement, make(paramstyle="numeric_dollar"))
+            self._compiled[dialect.name] = found
         return found
 
 
@@ -179,13 +189,18 @@ class Connection:
         self, statement: Prepared | Executable, values: Values | list[Values] = NONE
     ) -> Result:
         """Run a statement; `values` are those of its parameters, or of each row to insert."""
-        cursor = self.driver.cursor()
         if isinstance(values, list):
+            cursor = self.driver.cursor()
             compiled = self._compiled(statement, values[0])
             cursor.executemany(compiled.sql, [compiled.arguments(each) for each in values])
             return Result([], cursor.rowcount)
         compiled = self._compiled(statement, values)
-        cursor.execute(compiled.sql, compiled.arguments(values))
+        numbered = compiled.numbered
+        if numbered is not None:
+            cursor = self.driver.run_prepared(numbered.sql, numbered.arguments(values))
+        else:
+            cursor = self.driver.cursor()
+            cursor.execute(compiled.sql, compiled.arguments(values))
         return _result(cursor, compiled)
 
     def _compiled(self, statement: Prepared | Executable, values: Values) -> _Compiled:
@@ -193,18 +208,6 @@ class Connection:
             return statement.compiled(self.dialect)
         columns = list(values) if isinstance(statement, Insert) and values else None
         return _compile(statement, self.dialect, columns)
-
-    @contextmanager
-    def together(self) -> Generator[None]:
-        """Send the statements of the block in one message, if the engine has a server.
-
-        Nothing in the block may depend on their results.
-        """
-        if self.dialect.name == "postgresql":
-            with self.driver.pipeline():
-                yield
-        else:
-            yield
 
     def lock_log(self) -> None:
         """Wait until no other transaction appends to the revocation log, and keep others waiting.

@@ -1,6 +1,6 @@
 """The database of a server: connections, and transactions that read or write.
 
-What only one engine needs is in `sqlite` or `postgresql`, behind the interface of `engine`.
+What only one engine needs is in `engines`, behind one interface.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection as AlchemyConnection
 from sqlalchemy import Executable
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 from bearerguard.errors import ConfigurationError, StoreUnavailable
 from bearerguard.runtime.process_lock import ProcessLock
@@ -30,15 +28,14 @@ from bearerguard.server.store.connection import (
     Result,
     Values,
 )
-from bearerguard.server.store.engine import Engine
-from bearerguard.server.store.sqlite import SqliteEngine
+from bearerguard.server.store.engines.interface import DatabaseEngine
+from bearerguard.server.store.engines.sqlite import SqliteEngine
+from bearerguard.server.store.pool import Pool, Pooled
 
 T = TypeVar("T")
 # How much an operation needs of the database. An outage ends when one works that needs as much as
 # those that failed: a full disk lets transactions read between two that fail to write.
 _STATEMENT, _SNAPSHOT, _WRITE = range(3)
-# The key in a connection's `info` for the losses that there were when it was opened.
-_LOSSES = "bearerguard_losses"
 
 
 class Database:
@@ -63,15 +60,12 @@ class Database:
         self._engine = _engine(url, create=create, patient=patient)
         self._most = connections
         self._lock = ProcessLock()
-        self._connections: QueuePool | None = None
-        self._inherited: list[QueuePool] = []
-        self._pid = os.getpid()
+        self._connections: Pool | None = None
+        self._inherited: list[Pool] = []
         # What must succeed before the first use, and which thread tries it.
         self._preparation: Callable[[], None] | None = None
         self._preparation_lock = ProcessLock()
         self._preparing: int | None = None
-        # How many connections were lost.
-        self._losses = 0
         self._outage = Outage(time.monotonic)
         self._failed = _STATEMENT
         #: Called at each failure.
@@ -80,7 +74,7 @@ class Database:
         self.on_restored: Callable[[str], None] | None = None
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> DatabaseEngine:
         """The engine: SQLite or PostgreSQL."""
         return self._engine
 
@@ -94,22 +88,31 @@ class Database:
         """What messages call the database; without a password."""
         return self._engine.name
 
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether who reads now waits for nothing, if the database is a file.
+
+        While a process has an SQLite database open, no other program can lock it for readers.
+        """
+        pool = self._connections
+        return pool is not None and pool.pid == os.getpid() and pool.has_worked and pool.free > 1
+
     def execute(self, statement: Prepared | Executable, values: Values = NONE) -> Result:
         """Run one statement that reads, outside a transaction; raises `StoreUnavailable`."""
         with self._failures(_STATEMENT):
-            pooled, result = self._begin(
+            pool, pooled, result = self._begin(
                 lambda driver: Connection(driver, self._engine.dialect).execute(statement, values)
             )
-            self._end(pooled)
+            self._end(pool, pooled)
         return result
 
     @contextmanager
     def read(self) -> Generator[Connection]:
         """Begin a transaction that reads one consistent snapshot; raises `StoreUnavailable`."""
         with self._failures(_SNAPSHOT):
-            pooled, _ = self._begin(self._engine.begin_reading)
-            with self._ending(pooled):
-                yield Connection(pooled.dbapi_connection, self._engine.dialect)
+            pool, pooled, _ = self._begin(self._engine.begin_reading)
+            with self._ending(pool, pooled):
+                yield Connection(pooled.driver, self._engine.dialect)
 
     @contextmanager
     def write(self, *, concurrent: bool = False) -> Generator[Connection]:
@@ -122,13 +125,13 @@ class Database:
             StoreUnavailable: other transactions take too long, or the database fails.
         """
         with self._failures(_WRITE):
-            pooled, _ = self._begin(
+            pool, pooled, _ = self._begin(
                 lambda driver: self._engine.begin_writing(driver, concurrent=concurrent)
             )
-            with self._ending(pooled):
-                yield Connection(pooled.dbapi_connection, self._engine.dialect)
+            with self._ending(pool, pooled):
+                yield Connection(pooled.driver, self._engine.dialect)
                 # A deleted file must not take the commit: the caller would report it as stored.
-                self._engine.check(pooled.dbapi_connection)
+                self._engine.check(pooled.driver)
 
     @contextmanager
     def migrating(self) -> Generator[AlchemyConnection]:
@@ -170,40 +173,53 @@ class Database:
             self._preparing = None
             self._preparation_lock.release()
 
-    def _begin(self, action: Callable[[Any], T]) -> tuple[PoolProxiedConnection, T]:
-        """Return a connection with which `action` has succeeded, and the action's result."""
+    def _begin(self, action: Callable[[Any], T]) -> tuple[Pool, Pooled, T]:
+        """Return a connection with which `action` has succeeded, its pool, and the result."""
         self._prepare()
+        pool = self._pool()
         again = True
         while True:
-            pooled = self._pool().connect()
-            if pooled.info.setdefault(_LOSSES, self._losses) != self._losses:
-                # Opened before one was lost: the server may have been restarted since.
-                pooled.invalidate()
-                pooled.close()
-                continue
-            driver = pooled.dbapi_connection
+            pooled = pool.take()
+            driver = pooled.driver
             try:
                 self._engine.begun(driver)
-                return pooled, action(driver)
+                return pool, pooled, action(driver)
             except BaseException as error:
-                lost = self._roll_back(driver, error)
-                self._end(pooled, lost=lost)
+                lost = self._abort(pool, pooled, error)
                 if not lost or not again:
                     raise
                 # The server was restarted while the connection was idle.
                 again = False
 
     @contextmanager
-    def _ending(self, pooled: PoolProxiedConnection) -> Generator[None]:
+    def _ending(self, pool: Pool, pooled: Pooled) -> Generator[None]:
         """Commit the transaction at the end of the block; after an error, roll it back."""
-        driver: Any = pooled.dbapi_connection
         try:
             yield
-            driver.commit()
+            pooled.driver.commit()
         except BaseException as error:
-            self._end(pooled, lost=self._roll_back(driver, error))
+            self._abort(pool, pooled, error)
             raise
-        self._end(pooled)
+        self._end(pool, pooled)
+
+    def _end(self, pool: Pool, pooled: Pooled) -> None:
+        """Return a connection that has worked."""
+        self._engine.ended(pooled.driver)
+        pool.has_worked = True
+        pool.give_back(pooled)
+
+    def _abort(self, pool: Pool, pooled: Pooled, error: BaseException) -> bool:
+        """Return a connection after an error; return whether it was lost.
+
+        Then it is closed, and older ones are not used again.
+        """
+        lost = self._roll_back(pooled.driver, error)
+        self._engine.ended(pooled.driver)
+        if lost:
+            pool.lose(pooled)
+        else:
+            pool.give_back(pooled)
+        return lost
 
     def _roll_back(self, driver: Any, error: BaseException) -> bool:
         """End the transaction, if there is one; return whether the connection is lost."""
@@ -215,14 +231,6 @@ class Database:
             return True
         return False
 
-    def _end(self, pooled: PoolProxiedConnection, *, lost: bool = False) -> None:
-        """Return a connection; with `lost`, close it, and do not use older ones again."""
-        self._engine.ended(pooled.dbapi_connection)
-        if lost:
-            self._losses += 1
-            pooled.invalidate()
-        pooled.close()
-
     @contextmanager
     def _failures(self, needed: int) -> Generator[None]:
         """Translate errors of the database, and report when it works again."""
@@ -231,8 +239,6 @@ class Database:
                 yield
             except self._engine.errors as error:
                 raise StoreUnavailable(self._engine.cause(error)) from error
-            except PoolTimeout as error:
-                raise StoreUnavailable("all connections to the database are in use") from error
             except DBAPIError as error:  # of a migration
                 raise StoreUnavailable(str(error.orig)) from error
         except StoreUnavailable:
@@ -247,36 +253,35 @@ class Database:
         if (restored := self._outage.succeeded()) and self.on_restored is not None:
             self.on_restored(restored)
 
-    def _pool(self) -> QueuePool:
+    def _pool(self) -> Pool:
         """Return this process's connections; a forked child never uses its parent's."""
         pool = self._connections
-        if pool is None or self._pid != os.getpid():
+        if pool is None or pool.pid != os.getpid():
             with self._lock:
-                if self._pid != os.getpid():
-                    if self._connections is not None:
-                        # Closing them here would end the parent's transactions.
-                        self._inherited.append(self._connections)
-                    self._pid, self._connections = os.getpid(), None
+                self._leave_inherited()
                 pool = self._connections
                 if pool is None:
-                    pool = self._connections = QueuePool(
-                        self._engine.connect,
-                        pool_size=self._most,
-                        max_overflow=0,
-                        timeout=self._engine.wait,
-                        use_lifo=True,
-                        reset_on_return=None,
+                    pool = self._connections = Pool(
+                        self._engine.connect, most=self._most, wait=self._engine.wait
                     )
                     # Connections are closed even if `close` is never called.
-                    weakref.finalize(self, _dispose, pool, self._pid).atexit = False
+                    weakref.finalize(self, _dispose, pool).atexit = False
         return pool
+
+    def _leave_inherited(self) -> None:
+        """In a forked child, keep the parent's connections: closing them would end its use."""
+        pool = self._connections
+        if pool is not None and pool.pid != os.getpid():
+            self._inherited.append(pool)
+            self._connections = None
 
     def close(self) -> None:
         """Close this process's idle connections and lock files; the next use opens new ones."""
         with self._lock:
+            self._leave_inherited()
             pool, self._connections = self._connections, None
         if pool is not None:
-            _dispose(pool, self._pid)
+            pool.close()
         self._engine.close()
 
 
@@ -289,12 +294,12 @@ def _kind(url: object) -> str:
     return scheme.partition("+")[0].strip().lower() if found else ""
 
 
-def _engine(url: object, *, create: bool, patient: bool) -> Engine:
+def _engine(url: object, *, create: bool, patient: bool) -> DatabaseEngine:
     kind = _kind(url)
     if kind == "sqlite":
         return SqliteEngine(str(url), create=create)
     if kind in {"postgresql", "postgres"}:
-        from bearerguard.server.store.postgresql import PostgresqlEngine  # noqa: PLC0415 - an extra
+        from bearerguard.server.store.engines.postgresql import PostgresqlEngine  # noqa: PLC0415 - an extra
 
         return PostgresqlEngine(str(url), create=create, patient=patient)
     raise ConfigurationError(
@@ -302,6 +307,6 @@ def _engine(url: object, *, create: bool, patient: bool) -> Engine:
     )
 
 
-def _dispose(pool: QueuePool, pid: int) -> None:
-    if pid == os.getpid():  # a child leaves its parent's connections alone
-        pool.dispose()
+def _dispose(pool: Pool) -> None:
+    if pool.pid == os.getpid():  # a child leaves its parent's connections alone
+        pool.close()

@@ -16,6 +16,7 @@ from sqlalchemy import (
     delete,
     exists,
     func,
+    insert,
     select,
     update,
 )
@@ -61,8 +62,10 @@ class CodeRow(TypedDict):
     scope: str
     resources: str
     auth_time: float | None
+    acr: str | None
     created_at: float
     expires_at: float
+    dpop_jkt: NotRequired[str | None]
 
 
 _ADD_CODE = prepared_insert(codes, "redeemed_at", "grant_id")
@@ -89,7 +92,7 @@ _REDEEM_CODE = Prepared(
 
 def add_code(connection: Connection, **values: Unpack[CodeRow]) -> None:
     """Add a code."""
-    connection.execute(_ADD_CODE, values)
+    connection.execute(_ADD_CODE, {"dpop_jkt": None, **values})
 
 
 def find_code(connection: Executes, *digests: str) -> Row | None:
@@ -115,9 +118,11 @@ class GrantRow(TypedDict):
     scope: str
     resources: str
     auth_time: float | None
+    acr: str | None
     created_at: float
     expires_at: float
     access_expires_at: float | None
+    cnf: NotRequired[str | None]
 
 
 _ADD_GRANT = prepared_insert(grants, "revoked_at", "generation")
@@ -131,7 +136,7 @@ _REVOKE_GRANT = Prepared(
 
 def add_grant(connection: Connection, **values: Unpack[GrantRow]) -> None:
     """Add a grant."""
-    connection.execute(_ADD_GRANT, values)
+    connection.execute(_ADD_GRANT, {"cnf": None, **values})
 
 
 def find_grant(connection: Executes, grant_id: str) -> Row | None:
@@ -201,7 +206,9 @@ _FIND_REFRESH_TOKEN = Prepared(
         grants.c.scope,
         grants.c.resources,
         grants.c.auth_time,
+        grants.c.acr,
         grants.c.revoked_at,
+        grants.c.cnf,
         grants.c.expires_at.label("granted_until"),
         grants.c.generation.label("last_generation"),
         # Disabling a user revokes the grants in a second transaction, which may have failed.
@@ -213,7 +220,7 @@ _FIND_REFRESH_TOKEN = Prepared(
     .join(clients, clients.c.client_id == grants.c.client_id)
     .where(refresh_tokens.c.digest == bindparam("digest"), stands())
 )
-_USE_REFRESH_TOKEN = Prepared(
+_USE = (
     update(refresh_tokens)
     .where(
         refresh_tokens.c.digest == bindparam("token"),
@@ -226,28 +233,50 @@ _USE_REFRESH_TOKEN = Prepared(
         ),
     )
     .values(
-        used_at=bindparam("now"),
-        successor=bindparam("next"),
+        used_at=bindparam("created_at"),
+        successor=bindparam("digest"),
         sealed_successor=bindparam("sealed"),
     )
 )
-_COUNT_REFRESH = Prepared(
+_COUNT = (
     update(grants)
-    .where(grants.c.grant_id == bindparam("grant"))
+    .where(grants.c.grant_id == bindparam("grant_id"))
     .values(
-        generation=bindparam("count"),
+        generation=bindparam("generation"),
+        # Refresh tokens that are bound stay bound to the same key.
+        cnf=func.coalesce(grants.c.cnf, bindparam("cnf", type_=grants.c.cnf.type)),
         access_expires_at=case(
             (grants.c.access_expires_at > bindparam("until"), grants.c.access_expires_at),
             else_=bindparam("until"),
         ),
     )
 )
-_FORGET_USED = Prepared(
-    delete(refresh_tokens).where(
-        refresh_tokens.c.grant_id == bindparam("grant"),
-        refresh_tokens.c.generation < bindparam("oldest"),
-    )
+# All refresh tokens of a family but the last two.
+_FORGET = delete(refresh_tokens).where(
+    refresh_tokens.c.grant_id == bindparam("grant_id"),
+    refresh_tokens.c.generation < bindparam("oldest"),
 )
+
+
+def _rotation() -> Prepared:
+    """Return the use of a refresh token, with what follows from it, as one statement."""
+    used = _USE.returning(refresh_tokens.c.grant_id).cte("used")
+    was_used = exists().select_from(used)
+    new = [refresh_tokens.c[name] for name in RefreshTokenRow.__annotations__]
+    values = select(*(bindparam(each.name, type_=each.type) for each in new)).where(was_used)
+    return Prepared(
+        select(func.count())
+        .select_from(used)
+        .add_cte(
+            insert(refresh_tokens).from_select(new, values).cte("added"),
+            _COUNT.where(was_used).cte("counted"),
+            _FORGET.where(was_used).cte("forgotten"),
+        )
+    )
+
+
+_ROTATE = _rotation()
+_USE_REFRESH_TOKEN, _COUNT_REFRESH, _FORGET_USED = map(Prepared, (_USE, _COUNT, _FORGET))
 
 
 def add_refresh_token(connection: Connection, **values: Unpack[RefreshTokenRow]) -> None:
@@ -264,28 +293,41 @@ def find_refresh_token(connection: Executes, *digests: str) -> Row | None:
     return _first(connection, _FIND_REFRESH_TOKEN, digests)
 
 
-def use_refresh_token(
-    connection: Connection, digest: str, *, successor: str, sealed: bytes | None, now: float
+def rotate_refresh_token(
+    connection: Connection,
+    digest: str,
+    successor: RefreshTokenRow,
+    *,
+    sealed: bytes | None,
+    access_expires_at: float,
+    cnf: str | None = None,
 ) -> bool:
-    """Mark a refresh token as used.
+    """Mark a refresh token as used and add its successor, of the next generation.
 
-    Returns False if it was used before, or if its grant was revoked or its client removed.
+    `cnf` binds the family to a key, unless it is bound to one already.
+
+    Of the family, the newest generation is stored, when its last access token expires, and the
+    last two refresh tokens.
+
+    Returns False, without a change, if the token was used before, or if its grant was revoked or
+    its client removed.
     """
-    values = {"token": digest, "next": successor, "sealed": sealed, "now": now}
-    return connection.execute(_USE_REFRESH_TOKEN, values).rowcount == 1
-
-
-def count_refresh(
-    connection: Connection, grant_id: str, generation: int, access_expires_at: float
-) -> None:
-    """Store a family's newest generation, and when its last access token expires.
-
-    Removes all of its refresh tokens but the last two.
-    """
-    connection.execute(
-        _COUNT_REFRESH, {"grant": grant_id, "count": generation, "until": access_expires_at}
-    )
-    connection.execute(_FORGET_USED, {"grant": grant_id, "oldest": generation - 1})
+    values = {
+        **successor,
+        "token": digest,
+        "sealed": sealed,
+        "until": access_expires_at,
+        "oldest": successor["generation"] - 1,
+        "cnf": cnf,
+    }
+    if connection.dialect.name == "postgresql":
+        # SQLite has no such statement, and needs no message for each of several.
+        return bool(connection.execute(_ROTATE, values).scalar())
+    if connection.execute(_USE_REFRESH_TOKEN, values).rowcount != 1:
+        return False
+    for statement in (_ADD_REFRESH_TOKEN, _COUNT_REFRESH, _FORGET_USED):
+        connection.execute(statement, values)
+    return True
 
 
 # Access tokens
@@ -301,10 +343,15 @@ class AccessTokenRow(TypedDict):
     scope: str
     audience: str
     auth_time: NotRequired[float | None]
+    acr: NotRequired[str | None]
+    act: NotRequired[str | None]
+    cnf: NotRequired[str | None]
     issued_at: float
     expires_at: float
 
 
+# What a row may leave out.
+_OPTIONAL = {"auth_time": None, "acr": None, "act": None, "cnf": None}
 _ADD_ACCESS_TOKEN = prepared_insert(access_tokens, "revoked_at")
 _KEEP_ACCESS_TOKEN = prepared_insert(access_tokens, "revoked_at", unless_known=True)
 _FIND_ACCESS_TOKEN = Prepared(
@@ -342,12 +389,12 @@ _REVOKE_ACCESS_TOKEN = Prepared(
 
 def add_access_token(connection: Connection, **values: Unpack[AccessTokenRow]) -> None:
     """Add an access token."""
-    connection.execute(_ADD_ACCESS_TOKEN, {"auth_time": None, **values})
+    connection.execute(_ADD_ACCESS_TOKEN, {**_OPTIONAL, **values})
 
 
 def keep_access_token(connection: Connection, **values: Unpack[AccessTokenRow]) -> None:
     """Add an access token unless it has a row already."""
-    connection.execute(_KEEP_ACCESS_TOKEN, {"auth_time": None, **values})
+    connection.execute(_KEEP_ACCESS_TOKEN, {**_OPTIONAL, **values})
 
 
 def find_access_token(connection: Executes, *token_keys: str) -> Row | None:

@@ -19,13 +19,24 @@ from sqlalchemy import (
     select,
 )
 
-from bearerguard.server.store.connection import Connection, Executes, Prepared
-from bearerguard.server.store.schema import metadata
+from bearerguard.server.store.connection import Connection, Executes, Prepared, is_storable
+from bearerguard.server.store.schema import MAX_ID, metadata
 
 _DIGEST = String(64)
-_ID = String(255)
+_ID = String(MAX_ID)
 # Expired rows that a login removes. It adds at most three, so tables do not grow without pruning.
 _FEW = 5
+# What `is_user_id` demands.
+USER_ID = (
+    f"at most {MAX_ID} characters, none of them NUL or a lone surrogate, such as a digest of a"
+    " longer id"
+)
+
+
+def is_user_id(text: str) -> bool:
+    """Whether a text fits the columns for users' ids."""
+    return 0 < len(text) <= MAX_ID and is_storable(text)
+
 
 users: Table = Table(
     "users",

@@ -23,6 +23,7 @@ from sqlalchemy import (
     update,
 )
 
+from bearerguard.server.store.clients import remove as remove_client
 from bearerguard.server.store.connection import Connection, Executes
 from bearerguard.server.store.people import consents, login_attempts, sessions
 from bearerguard.server.store.schema import (
@@ -33,6 +34,7 @@ from bearerguard.server.store.schema import (
     codes,
     grants,
     refresh_tokens,
+    registrations,
     revocations,
     stands,
     upkeep,
@@ -40,8 +42,13 @@ from bearerguard.server.store.schema import (
 
 # Seconds after its expiry for which a replayed code is still recognised.
 _CODE_MEMORY = 3600.0
+# Seconds after its expiry for which a revoked token keeps its row: the clocks of the machines
+# differ, and without its row a JWT is valid.
+_SLACK = 600.0
 # Grants in one slice. The number of their tokens is bounded separately.
 _GRANTS = 50
+# Seconds until an unused client is looked at again that has a grant: it is kept.
+_LOOK_AGAIN = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +185,26 @@ def removed_clients(connection: Executes, _now: float, _grace: float, most: int)
     return Slice(lambda writing: writing.execute(removing).rowcount, last=False)
 
 
+def _remove_unused_clients(
+    connection: Connection, client_ids: Sequence[Any], due: ColumnElement[bool], now: float
+) -> int:
+    """Remove clients that nobody uses; look again in a day at those that still have a grant."""
+    its_own = registrations.c.client_id
+    used = exists().where(grants.c.client_id == its_own) | exists().where(
+        codes.c.client_id == its_own
+    )
+    chosen = its_own.in_(client_ids)
+    connection.execute(
+        update(registrations).where(chosen, due, used).values(expires_at=now + _LOOK_AGAIN)
+    )
+    unused = connection.execute(select(its_own).where(chosen, due)).scalars()
+    for client_id in unused:
+        remove_client(connection, client_id)
+    if unused:
+        connection.execute(delete(registrations).where(its_own.in_(unused)))
+    return 0  # pruning counts the rows when it removes them
+
+
 def _forget_successors(
     connection: Connection, keys: Sequence[Any], due: ColumnElement[bool], _now: float
 ) -> int:
@@ -193,7 +220,14 @@ KINDS: Mapping[str, Kind] = {
     "codes": _rows(
         codes.c.digest, codes.c.expires_at, lambda now, _: codes.c.expires_at <= now - _CODE_MEMORY
     ),
-    "access tokens": _rows(access_tokens.c.token_key, access_tokens.c.expires_at),
+    "access tokens": _rows(
+        access_tokens.c.token_key,
+        access_tokens.c.expires_at,
+        lambda now, _: (
+            (access_tokens.c.expires_at <= now)
+            & (access_tokens.c.revoked_at.is_(None) | (access_tokens.c.expires_at <= now - _SLACK))
+        ),
+    ),
     "refresh tokens": _rows(refresh_tokens.c.digest, refresh_tokens.c.expires_at),
     "used refresh tokens": _rows(
         refresh_tokens.c.digest,
@@ -227,10 +261,17 @@ KINDS: Mapping[str, Kind] = {
     "revocations": _rows(revocations.c.position, revocations.c.expires_at),
     "sessions": _rows(sessions.c.digest, sessions.c.expires_at),
     "login attempts": _rows(login_attempts.c.digest, login_attempts.c.whole_at),
+    # After the grants and the codes: the rows of these clients are removed the next time.
+    "unused clients": _slices(
+        registrations.c.client_id,
+        registrations.c.expires_at,
+        lambda now, _: registrations.c.expires_at <= now,
+        _remove_unused_clients,
+    ),
 }
 
 
-def take_turn(connection: Connection, now: float, seconds: float) -> bool:
+def take_task(connection: Connection, now: float, seconds: float) -> bool:
     """Take the task of pruning for `seconds`; False while another process has it."""
     until = upkeep.c.taken_until
     taken = connection.execute(
@@ -242,7 +283,7 @@ def take_turn(connection: Connection, now: float, seconds: float) -> bool:
     return taken.rowcount == 1
 
 
-def keep_turn(connection: Connection, now: float, seconds: float) -> None:
+def keep_task(connection: Connection, now: float, seconds: float) -> None:
     """Keep the task of pruning for `seconds` from now."""
     keeping = update(upkeep).where(upkeep.c.task == "prune")
     connection.execute(keeping.values(taken_until=now + seconds))

@@ -36,7 +36,9 @@ metadata: MetaData = MetaData(
 )
 
 _DIGEST = String(64)
-_ID = String(255)
+# The most characters that a user's id may have (OpenID Connect Core 1.0 §2: those of `sub`).
+MAX_ID = 255
+_ID = String(MAX_ID)
 
 
 def _client() -> Column[str]:
@@ -81,6 +83,23 @@ def stands() -> ColumnElement[bool]:
     return func.coalesce(clients.c.access_lifetime, 0.0) >= 0.0
 
 
+# The clients that no operator registered. One is removed when nobody has used it for a while.
+registrations: Table = Table(
+    "registrations",
+    metadata,
+    Column(
+        "client_id",
+        _ID,
+        ForeignKey("clients.client_id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    # "request" (RFC 7591), or "document" for a client id metadata document.
+    Column("registered_by", String(16), nullable=False),
+    # Each use puts it off. A client with a grant or a code is kept.
+    Column("expires_at", Double, nullable=False),
+    Index(None, "expires_at"),
+)
+
 client_secrets: Table = Table(
     "client_secrets",
     metadata,
@@ -115,6 +134,7 @@ grants: Table = Table(
     Column("scope", Text, nullable=False),
     Column("resources", Text, nullable=False),
     Column("auth_time", Double),
+    Column("acr", Text),
     Column("created_at", Double, nullable=False),
     # No refresh token of the family outlives this.
     Column("expires_at", Double, nullable=False),
@@ -123,6 +143,8 @@ grants: Table = Table(
     Column("access_expires_at", Double),
     # The generation of the family's last refresh token.
     Column("generation", Integer, nullable=False, server_default=text("0")),
+    # The claim `cnf` of the key that the refresh tokens are bound to, a JSON object; NULL for none.
+    Column("cnf", Text),
     Index(None, "client_id"),
     Index(None, "user_id"),
     Index(None, "expires_at"),
@@ -146,11 +168,14 @@ codes: Table = Table(
     Column("scope", Text, nullable=False),
     Column("resources", Text, nullable=False),
     Column("auth_time", Double),
+    Column("acr", Text),
     Column("created_at", Double, nullable=False),
     Column("expires_at", Double, nullable=False),
     Column("redeemed_at", Double),
     # The grant that the redemption made.
     Column("grant_id", _ID),
+    # The thumbprint of the key that must redeem it (RFC 9449 §10); NULL for any.
+    Column("dpop_jkt", _DIGEST),
     Index(None, "client_id"),
     Index(None, "user_id"),
     Index(None, "expires_at"),
@@ -200,6 +225,11 @@ access_tokens: Table = Table(
     Column("scope", Text, nullable=False),
     Column("audience", Text, nullable=False),
     Column("auth_time", Double),
+    Column("acr", Text),
+    # The claim `act` of an exchanged token, a JSON object; NULL for any other.
+    Column("act", Text),
+    # The claim `cnf` of a token that is bound to a key, a JSON object; NULL for any other.
+    Column("cnf", Text),
     Column("issued_at", Double, nullable=False),
     Column("expires_at", Double, nullable=False),
     Column("revoked_at", Double),
@@ -208,7 +238,8 @@ access_tokens: Table = Table(
     Index(None, "expires_at"),
 )
 
-# Client assertions that were used (RFC 7523 §3): each is accepted once.
+# What is accepted once and was used: client assertions, DPoP proofs (RFC 7523 §3, RFC 9449 §11.1),
+# and logins that an authorization request demanded.
 assertions: Table = Table(
     "assertions",
     metadata,

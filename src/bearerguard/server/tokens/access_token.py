@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import secrets
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bearerguard.errors import TokenError
 from bearerguard.protocol import jwt_claims, names, scope
+from bearerguard.protocol.http import uri
 from bearerguard.protocol.jose import jwt
 from bearerguard.server.clients.client import Client
 from bearerguard.server.clients.registry import ClientRegistry
@@ -32,7 +32,11 @@ _OPAQUE, _OPAQUE_PREFIX = "access token", "bga_"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authorization:
-    """What a token grants: its client, subject, scopes and resources."""
+    """What a token grants: its client, subject, scopes and resources.
+
+    `actor` is who acts for the subject, the claim `act`. A token with `not_after` (Unix seconds)
+    expires then at the latest. `confirmation` is the claim `cnf`, the key that it is bound to.
+    """
 
     client: Client
     subject: str
@@ -40,6 +44,10 @@ class Authorization:
     resources: tuple[str, ...]
     grant_id: str | None = None
     auth_time: float | None = None
+    acr: str | None = None
+    actor: Mapping[str, Any] | None = None
+    not_after: float | None = None
+    confirmation: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +75,14 @@ class FoundAccessToken:
         """The resources that it is for."""
         aud = self.claims["aud"]
         return frozenset([aud] if isinstance(aud, str) else aud)
+
+    def concerns(self, client: Client) -> bool:
+        """Whether it was issued to a client, or for an API that introspects as this client."""
+        if client.client_id == self.client_id:
+            return True
+        # A command that registers a client does not know how the server spells its resources.
+        introspected = {uri.normalized(each) for each in client.introspects}
+        return any(uri.normalized(each) in introspected for each in self.audience)
 
 
 class AccessTokens:
@@ -111,7 +127,8 @@ class AccessTokens:
             resources.append(resource)
         # As the server spells them now: they may have been granted under another spelling.
         identifiers = tuple(each.identifier for each in resources)
-        authorization = replace(authorization, resources=identifiers)
+        if identifiers != authorization.resources:
+            authorization = replace(authorization, resources=identifiers)
         kinds = {each.tokens for each in resources}
         if len(kinds) > 1:
             raise invalid_target(
@@ -121,6 +138,8 @@ class AccessTokens:
             )
         now = int(self._clock())
         lifetime = self._lifetime(authorization.client, resources)
+        if authorization.not_after is not None:
+            lifetime = min(lifetime, int(authorization.not_after) - now)
         content = self._claims(authorization, now, now + lifetime)
         if "opaque" in kinds:
             value = _OPAQUE_PREFIX + secrets.token_urlsafe(32)
@@ -172,13 +191,19 @@ class AccessTokens:
             "client_id": authorization.client.client_id,
             "iat": now,
             "exp": expires_at,
-            "jti": uuid.uuid4().hex,
+            "jti": secrets.token_hex(16),
             "scope": scope.build(authorization.scopes),
         }
         if authorization.grant_id is not None:
             content["sid"] = authorization.grant_id
         if authorization.auth_time is not None:
             content["auth_time"] = int(authorization.auth_time)
+        if authorization.acr is not None:
+            content["acr"] = authorization.acr
+        if authorization.actor is not None:
+            content["act"] = dict(authorization.actor)
+        if authorization.confirmation:
+            content["cnf"] = dict(authorization.confirmation)
         return content
 
     def _row(
@@ -192,6 +217,9 @@ class AccessTokens:
             "scope": content["scope"],
             "audience": json.dumps(authorization.resources),
             "auth_time": authorization.auth_time,
+            "acr": authorization.acr,
+            "act": json.dumps(content["act"]) if "act" in content else None,
+            "cnf": json.dumps(content["cnf"]) if "cnf" in content else None,
             "issued_at": content["iat"],
             "expires_at": content["exp"],
         }
@@ -213,6 +241,12 @@ class AccessTokens:
             content["sid"] = row.grant_id
         if row.auth_time is not None:
             content["auth_time"] = int(row.auth_time)
+        if row.acr is not None:
+            content["acr"] = row.acr
+        if row.act is not None:
+            content["act"] = json.loads(row.act)
+        if row.cnf is not None:
+            content["cnf"] = json.loads(row.cnf)
         return content
 
     def _signed_claims(self, value: str) -> dict[str, Any] | None:

@@ -19,7 +19,8 @@ from bearerguard.server.clients.client import Client
 from bearerguard.server.secret import ServerSecret
 from bearerguard.server.settings import Settings
 from bearerguard.server.store import grants as rows
-from bearerguard.server.store.connection import Connection, Executes, Row
+from bearerguard.server.store.connection import Executes, Row
+from bearerguard.server.store.grants import RefreshTokenRow
 
 _PREFIX = "bgr_"
 _PURPOSE = "refresh token successor"
@@ -27,6 +28,8 @@ _LINEAGE = "refresh token lineage"
 # The id of the grant, the generation, random octets, and a keyed digest of all that.
 _FAMILY, _GENERATION, _RANDOM, _MAC = 16, 4, 32, 16
 _BODY = _FAMILY + _GENERATION + _RANDOM
+# The first bit of the generation: whether the token is bound to the key of its grant.
+_BOUND = 1 << (8 * _GENERATION - 1)
 
 
 class RefreshTokens:
@@ -39,9 +42,10 @@ class RefreshTokens:
         self._settings = settings
         self._clock = clock
 
-    def make(self, grant_id: str, generation: int) -> str:
-        """Return a new token of a family. It is not stored yet."""
-        family = bytes.fromhex(grant_id) + generation.to_bytes(_GENERATION, "big")
+    def make(self, grant_id: str, generation: int, *, bound: bool) -> str:
+        """Return a new token of a family, which may be bound to a key. It is not stored yet."""
+        number = generation | (_BOUND if bound else 0)
+        family = bytes.fromhex(grant_id) + number.to_bytes(_GENERATION, "big")
         body = family + secrets.token_bytes(_RANDOM)
         mac = bytes.fromhex(self._secret.digest(_LINEAGE, body.hex()))[:_MAC]
         return _PREFIX + base64url.encode(body + mac).decode("ascii")
@@ -66,8 +70,13 @@ class RefreshTokens:
             return None
         return grant
 
-    def _lineage(self, token: str) -> tuple[str, int] | None:
-        """Return the grant and the generation that a token of this server contains."""
+    def is_bound(self, token: str) -> bool:
+        """Whether a token of this server was bound to a key when it was issued."""
+        lineage = self._lineage(token)
+        return lineage is not None and lineage[2]
+
+    def _lineage(self, token: str) -> tuple[str, int, bool] | None:
+        """Return the grant, the generation and the binding that a token of this server contains."""
         try:
             octets = base64url.decode(token.removeprefix(_PREFIX).encode("ascii"))
         except ValueError:
@@ -78,33 +87,25 @@ class RefreshTokens:
         known = self._secret.digests(_LINEAGE, body.hex())
         if not any(secrets.compare_digest(bytes.fromhex(each)[:_MAC], mac) for each in known):
             return None
-        generation = int.from_bytes(body[_FAMILY : _FAMILY + _GENERATION], "big")
-        return body[:_FAMILY].hex(), generation
+        number = int.from_bytes(body[_FAMILY : _FAMILY + _GENERATION], "big")
+        return body[:_FAMILY].hex(), number & ~_BOUND, bool(number & _BOUND)
 
-    def add(
-        self,
-        connection: Connection,
-        digest: str,
-        grant_id: str,
-        *,
-        generation: int,
-        client: Client,
-        until: float,
-    ) -> None:
-        """Store a token by its digest.
+    def row(
+        self, digest: str, grant_id: str, *, generation: int, client: Client, until: float
+    ) -> RefreshTokenRow:
+        """Return the row of a token that is stored now, by its digest.
 
         It expires when it is idle for its lifetime, and at `until` at the latest.
         """
         now = self._clock()
         idle = client.refresh_token_lifetime or self._settings.lifetimes.refresh_token
-        rows.add_refresh_token(
-            connection,
-            digest=digest,
-            grant_id=grant_id,
-            created_at=now,
-            expires_at=min(now + idle, until),
-            generation=generation,
-        )
+        return {
+            "digest": digest,
+            "grant_id": grant_id,
+            "created_at": now,
+            "expires_at": min(now + idle, until),
+            "generation": generation,
+        }
 
     def seal(self, token: str, successor: str) -> bytes:
         """Return the successor, sealed so that only the token opens it."""

@@ -43,7 +43,7 @@ def _add_triggers_of_sqlite() -> None:
     for table, name in _TABLES.items():
         for event in _EVENTS:
             op.execute(
-                f"CREATE TRIGGER changes_{table}_{event.lower()} AFTER {event} ON {table} BEGIN"  # noqa: S608
+                f"CREATE TRIGGER changes_{table}_{event.lower()} AFTER {event} ON {table} BEGIN"  # noqa: S608 - names of our own
                 f" UPDATE changes SET version = {_RANDOM['sqlite']} WHERE name = '{name}'; END"
             )
 
@@ -51,7 +51,7 @@ def _add_triggers_of_sqlite() -> None:
 def _add_triggers_of_postgresql() -> None:
     # In the table's schema: a restore, or an administrator, may have another search path.
     op.execute(
-        "CREATE FUNCTION bearerguard_changed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"  # noqa: S608
+        "CREATE FUNCTION bearerguard_changed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"  # noqa: S608 - names of our own
         " EXECUTE format('UPDATE %I.changes SET version = "
         f"{_RANDOM['postgresql']} WHERE name = $1', TG_TABLE_SCHEMA) USING TG_ARGV[0];"
         " RETURN NULL; END $$"

@@ -24,8 +24,8 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import ArgumentError
 
 from bearerguard.errors import ConfigurationError, StoreUnavailable
+from bearerguard.server.store.engines.turn import ENDINGS, Turn
 from bearerguard.server.store.schema import foreign_tables, is_ours
-from bearerguard.server.store.turn import ENDINGS, Turn
 
 # Seconds for which a transaction waits for other writers; afterwards the response is 503.
 _BUSY_SECONDS = 20.0
@@ -76,8 +76,12 @@ class SqliteEngine:
             check_same_thread=False,
             factory=_Connection,
         )
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
+        try:
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def begun(self, connection: Any) -> None:
@@ -122,7 +126,7 @@ class SqliteEngine:
             )
         raise StoreUnavailable(trouble)
 
-    def is_lost(self, connection: Any, error: Exception) -> bool:  # noqa: ARG002 - see Engine
+    def is_lost(self, connection: Any, error: Exception) -> bool:  # noqa: ARG002 - see DatabaseEngine
         """Whether the connection is useless: never, SQLite has no server."""
         return False
 
@@ -134,7 +138,7 @@ class SqliteEngine:
         """Begin a transaction that reads one consistent snapshot."""
         connection.execute("BEGIN")
 
-    def begin_writing(self, connection: Any, *, concurrent: bool) -> None:  # noqa: ARG002
+    def begin_writing(self, connection: Any, *, concurrent: bool) -> None:  # noqa: ARG002 - each runs alone
         """Begin a transaction that holds the write lock: on SQLite, each runs alone."""
         began = time.monotonic()
         try:

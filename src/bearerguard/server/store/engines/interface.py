@@ -10,7 +10,7 @@ from sqlalchemy import Connection as AlchemyConnection
 from sqlalchemy.engine import Dialect
 
 
-class Engine(Protocol):
+class DatabaseEngine(Protocol):
     """An engine, with the database that a URL names.
 
     Connections are the driver's, in its autocommit mode: transactions are begun here.

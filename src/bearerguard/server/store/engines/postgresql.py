@@ -8,12 +8,14 @@ each transaction takes one advisory lock, shared or exclusive.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import socket
+import sys
 import threading
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -32,7 +34,10 @@ from bearerguard.server.store.schema import foreign_tables, is_ours
 
 with Extra("postgresql", needed_by="a postgresql:// store"):
     import psycopg
+    from psycopg import abc, pq
+    from psycopg.adapt import PyFormat, Transformer
     from psycopg.conninfo import conninfo_to_dict, make_conninfo
+    from psycopg.errors import error_from_result
 
 # Seconds for which a statement may take, and wait for locks, before the response is 503.
 _STATEMENT_SECONDS = 10.0
@@ -45,8 +50,21 @@ _CONNECT_SECONDS, _PAUSE = 3.0, 0.5
 # Seconds after which the server ends the transaction of a client that has vanished.
 _IDLE_SECONDS = 30.0
 # The SQLSTATEs of a server that does not write any more: it became a standby, or is stopping.
-_LOST = frozenset({"25006", "57P01", "57P02", "57P03", "57P05"})
+_STOPPED = frozenset({"25006", "57P01", "57P02", "57P03", "57P05"})
+# Those of a connection whose prepared statements are not what they were: the type of a column was
+# changed ("cached plan must not change result type"), or something between has removed them.
+_STALE = frozenset({"0A000", "26000", "42P05"})
+_LOST = _STOPPED | _STALE
 _FORBIDDEN = "42501"
+
+
+def _begin(lock: str) -> bytes:
+    begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+    return f"{begin}; SELECT {lock}({WRITE_LOCK})".encode()
+
+
+_BEGIN_CONCURRENT = _begin("pg_advisory_xact_lock_shared")
+_BEGIN_ALONE = _begin("pg_advisory_xact_lock")
 # What a server that cannot take connections for now says; all other refusals need an operator.
 _PASSING = ("starting up", "shutting down", "recovery", "too many", "slots")
 _PARTS = {
@@ -62,6 +80,89 @@ _NETWORK = {
     "keepalives_count": "3",
     "tcp_user_timeout": f"{1000 * _CUT_SECONDS:.0f}",
 }
+
+
+class _Rows:
+    """What a statement returned, with a cursor's ways to read it."""
+
+    __slots__ = ("_result", "_transformer")
+
+    def __init__(self, result: pq.abc.PGresult, transformer: abc.Transformer) -> None:
+        self._result = result
+        self._transformer = transformer
+
+    @property
+    def rowcount(self) -> int:
+        changed = self._result.command_tuples
+        return -1 if changed is None else changed
+
+    @property
+    def description(self) -> list[tuple[str]] | None:
+        if self._result.status != pq.ExecStatus.TUPLES_OK:
+            return None
+        names = (self._result.fname(place) or b"" for place in range(self._result.nfields))
+        return [(name.decode(),) for name in names]
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        self._transformer.set_pgresult(self._result)
+        rows: list[tuple[Any, ...]]
+        rows = self._transformer.load_rows(0, self._result.ntuples, tuple)
+        return rows
+
+
+class _Connection(psycopg.Connection[Any]):
+    """A connection that runs prepared statements by libpq's own calls.
+
+    A cursor of psycopg waits for the network in Python, so that other threads wait for its thread
+    several times in one statement: that is most of what a short statement costs.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # The names of the statements that this connection has prepared, by their SQL and the types
+        # of their arguments.
+        self._names: dict[tuple[str, tuple[int, ...] | None], bytes] = {}
+
+    def __del__(self, *_: Any) -> None:
+        """Warn of a connection that was lost, but not when the program ends with one in use."""
+        if not sys.is_finalizing():
+            super().__del__()
+
+    def run_prepared(self, sql: str, arguments: Sequence[Any]) -> _Rows:
+        """Run a statement whose placeholders are `$1`, `$2` and so on, prepared at its first use.
+
+        Raises `psycopg.Error`.
+        """
+        transformer = Transformer(self)
+        # None is NULL, which `exec_prepared` takes, against its annotation.
+        values: Any = transformer.dump_sequence(arguments, [PyFormat.AUTO] * len(arguments))
+        key = (sql, transformer.types)
+        name = self._names.get(key)
+        if name is None:
+            name = _name(sql, transformer.types)
+            _check(self.pgconn.prepare(name, sql.encode(), transformer.types))
+            self._names[key] = name
+        result = self.pgconn.exec_prepared(name, values, transformer.formats)
+        return _Rows(_check(result), transformer)
+
+    def run_command(self, command: bytes) -> None:
+        """Run statements without arguments, all in one message; raises `psycopg.Error`."""
+        _check(self.pgconn.exec_(command))
+
+
+def _name(sql: str, types: tuple[int, ...] | None) -> bytes:
+    """Return a name that no other statement has.
+
+    Under a number, a connection that something between lends to several, as PgBouncer does, would
+    run another one's statement.
+    """
+    return b"bearerguard_" + hashlib.sha256(f"{types} {sql}".encode()).hexdigest()[:32].encode()
+
+
+def _check(result: pq.abc.PGresult) -> pq.abc.PGresult:
+    if result.status not in {pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK}:
+        raise error_from_result(result)
+    return result
 
 
 class PostgresqlEngine:
@@ -137,12 +238,17 @@ class PostgresqlEngine:
             )
         self._checked = True
 
-    def connect(self) -> psycopg.Connection[Any]:
+    def connect(self) -> _Connection:
         """Return a new connection of the driver; raises `StoreUnavailable` soon after a failure."""
         if time.monotonic() < self._retry_at:
             raise StoreUnavailable(f"{self.name} cannot be reached")
         try:
-            return psycopg.connect(make_conninfo(**self._parameters), autocommit=True)
+            return _Connection.connect(
+                make_conninfo(**self._parameters),
+                autocommit=True,
+                # Else psycopg prepares, too, and after a rollback deallocates all, also ours.
+                prepare_threshold=None,
+            )
         except psycopg.Error:
             self._retry_at = time.monotonic() + _PAUSE
             raise
@@ -169,16 +275,12 @@ class PostgresqlEngine:
 
     def begin_reading(self, connection: Any) -> None:
         """Begin a transaction that reads one consistent snapshot."""
-        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        connection.run_command(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
     def begin_writing(self, connection: Any, *, concurrent: bool) -> None:
         """Begin a transaction that writes, beside others of its kind or alone."""
-        kind = "_shared" if concurrent else ""
-        # Both in one message. Each later statement sees what was committed before it began.
-        connection.execute(
-            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;"
-            f" SELECT pg_advisory_xact_lock{kind}({WRITE_LOCK})"
-        )
+        # Each later statement sees what was committed before it began.
+        connection.run_command(_BEGIN_CONCURRENT if concurrent else _BEGIN_ALONE)
 
     @contextmanager
     def migrating(self) -> Generator[AlchemyConnection]:

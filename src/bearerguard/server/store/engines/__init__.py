@@ -1,0 +1,1 @@
+"""The engines of a database, SQLite and PostgreSQL, behind one interface."""
