@@ -14,17 +14,28 @@ from bearerguard.runtime.lazy_names import lazy_names
 if TYPE_CHECKING:
     from bearerguard.client.discovery import Discovered, adiscover, discover
     from bearerguard.client.httpx2 import BearerAuth
+    from bearerguard.client.login.api_login import ApiLogin
     from bearerguard.client.login.authorization_code import AuthorizationCode
     from bearerguard.client.login.device_code import DeviceCode, DevicePrompt
     from bearerguard.client.login.loopback import LoopbackReceiver
     from bearerguard.client.login.receivers import PastedRedirect, Receiver
     from bearerguard.client.manager import TokenManager
+    from bearerguard.client.registration import ClientRegistration
+    from bearerguard.client.sources.assertion import (
+        AssertionRequest,
+        AssertionSource,
+        GitHubActions,
+        GivenAssertion,
+    )
     from bearerguard.client.sources.client_credentials import ClientCredentials
     from bearerguard.client.sources.grant import GrantOptions, LoginOptions, Names
     from bearerguard.client.sources.issuer_endpoints import EndpointOptions, IssuerEndpoints
+    from bearerguard.client.sources.jwt_bearer import JwtBearer
     from bearerguard.client.sources.refresh_token import RefreshToken
     from bearerguard.client.sources.static_token import StaticToken
+    from bearerguard.client.sources.token_exchange import IdentityAssertion, TokenExchange
     from bearerguard.client.sources.token_source import (
+        Challenged,
         Demand,
         Interactive,
         Revoking,
@@ -56,9 +67,14 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "ApiLogin",
+    "AssertionRequest",
+    "AssertionSource",
     "AuthorizationCode",
     "BearerAuth",
+    "Challenged",
     "ClientCredentials",
+    "ClientRegistration",
     "Demand",
     "DeviceCode",
     "DevicePrompt",
@@ -68,11 +84,15 @@ __all__ = [
     "EndpointOptions",
     "EnvironmentStorage",
     "FileKey",
+    "GitHubActions",
+    "GivenAssertion",
     "GrantOptions",
+    "IdentityAssertion",
     "InsecurePlaintextFile",
     "InsufficientScope",
     "Interactive",
     "IssuerEndpoints",
+    "JwtBearer",
     "KeyringKey",
     "KeyringStorage",
     "LoginFailed",
@@ -93,6 +113,7 @@ __all__ = [
     "StorageError",
     "StorageFactory",
     "Token",
+    "TokenExchange",
     "TokenManager",
     "TokenRefused",
     "TokenSource",
@@ -112,17 +133,22 @@ _PLACES = {
     " StorageError TokenRefused TokenUnavailable",
     "discovery": "Discovered adiscover discover",
     "httpx2": "BearerAuth",
+    "login.api_login": "ApiLogin",
     "login.authorization_code": "AuthorizationCode",
     "login.device_code": "DeviceCode DevicePrompt",
     "login.loopback": "LoopbackReceiver",
     "login.receivers": "PastedRedirect Receiver",
     "manager": "TokenManager",
+    "registration": "ClientRegistration",
+    "sources.assertion": "AssertionRequest AssertionSource GitHubActions GivenAssertion",
     "sources.client_credentials": "ClientCredentials",
     "sources.grant": "GrantOptions LoginOptions Names",
     "sources.issuer_endpoints": "EndpointOptions IssuerEndpoints",
+    "sources.jwt_bearer": "JwtBearer",
     "sources.refresh_token": "RefreshToken",
     "sources.static_token": "StaticToken",
-    "sources.token_source": "Demand Interactive Revoking TokenSource Widening",
+    "sources.token_exchange": "IdentityAssertion TokenExchange",
+    "sources.token_source": "Challenged Demand Interactive Revoking TokenSource Widening",
     "storages.default": "default_storage",
     "storages.encrypted_file": "EncryptedFile InsecurePlaintextFile",
     "storages.environment": "EnvironmentStorage",

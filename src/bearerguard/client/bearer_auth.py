@@ -7,15 +7,28 @@ class in a file of its own, which only applies them.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Iterable, Sequence
+import math
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 from typing import Any, ClassVar, Never, TypeAlias, TypeVar
 
 from bearerguard.client import discovery
-from bearerguard.client.manager import TokenManager
-from bearerguard.client.token import Lease
-from bearerguard.errors import ConfigurationError, InsufficientScope, StepUpRequired
+from bearerguard.client.manager import Refused, TokenManager
+from bearerguard.client.single_flight import finished
+from bearerguard.client.sources.token_source import Interactive
+from bearerguard.client.token import NO_LEASE, Lease
+from bearerguard.errors import (
+    BearerGuardError,
+    ConfigurationError,
+    InsufficientScope,
+    LoginFailed,
+    LoginRequired,
+    StepUpRequired,
+    TokenRefused,
+    TokenUnavailable,
+)
 from bearerguard.protocol import names
 from bearerguard.protocol.http import received_challenge
 from bearerguard.protocol.http.received_challenge import ReceivedChallenge
@@ -30,6 +43,9 @@ _MAX_DIGITS = 10
 # An API that refuses a new token probably refuses the next as well: no other token is fetched for
 # so many seconds.
 _HOPELESS_SECONDS = 10.0
+# A login that did not help is not repeated sooner: the API decides when a browser would be opened,
+# and its own authorization server may send the browser back without any person.
+_FRUITLESS_SECONDS = 60.0
 
 
 class _Step(Enum):
@@ -37,9 +53,15 @@ class _Step(Enum):
 
     RENEW = auto()
     NEW_PROOF = auto()
+    LOG_IN = auto()
+    STEP_UP = auto()
 
 
 _STEPS = frozenset(_Step)
+_LOGINS = frozenset({_Step.LOG_IN, _Step.STEP_UP})
+_WITHOUT_LOGIN = _STEPS - _LOGINS
+# How a login ends for which a browser was opened.
+_ENDS_OF_LOGINS = (LoginFailed, LoginRequired, TokenRefused, TokenUnavailable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +74,23 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class FirstLease:
+    """Asks for the first token; the reply is its lease, None to send the request without one."""
+
+
+@dataclass(frozen=True, slots=True)
 class Renew:
-    """Asks for another token than that of `lease`; the reply is its lease."""
+    """Asks for another token than that of `lease`; the reply is its lease, None without a login."""
 
     lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Meet:
+    """Asks for a lease on a token that meets what the API demands; a person has to act for it."""
+
+    lease: Lease
+    demand: Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +103,7 @@ class SendAgain:
     lease: Lease
 
 
-Retries: TypeAlias = Generator[Renew | SendAgain, Lease | Refusal | None, None]
+Retries: TypeAlias = Generator[Renew | Meet | SendAgain, Lease | Refusal | None, None]
 
 
 class BoundAuth:
@@ -81,10 +116,17 @@ class BoundAuth:
         manager: hands out tokens.
         origins: where they may go, such as "https://api.example.com"; by default those of the
             source's `resources`.
+        login: have the person log in when the API demands it, or more scopes or another login, and
+            send the request again, once. Without a token, the request is sent as it is: its
+            refusal says where to log in (RFC 9728 §5.1). After a login that failed, or whose token
+            is refused, there is none for a minute. For sources with a login alone.
+        content_digest: have each DPoP proof name the digest of the request's body, for an API with
+            `Guard(dpop_content_digest=True)`. The body must be known before it is sent.
         insecure_allow_http: allow plain http beyond loopback.
 
     Raises:
-        ConfigurationError: no origin is known, or one is unsafe; or a request goes elsewhere.
+        ConfigurationError: no origin is known, or one is unsafe; or a request goes elsewhere, or
+            has a stream as its body and needs its digest.
         InsufficientScope: the API demands more scopes (RFC 6750 §3.1).
         StepUpRequired: the API demands another login (RFC 9470 §3).
         LoginRequired, TokenRefused, TokenUnavailable, StorageError: there is no token.
@@ -95,6 +137,8 @@ class BoundAuth:
         manager: TokenManager,
         *,
         origins: Sequence[str] | None = None,
+        login: bool = False,
+        content_digest: bool = False,
         insecure_allow_http: bool = False,
     ) -> None:
         if not isinstance(manager, TokenManager):
@@ -108,7 +152,18 @@ class BoundAuth:
             raise ConfigurationError(
                 'origins=: pass where tokens may go, such as origins=("https://api.example.com",)'
             )
+        if login and not isinstance(manager.source, Interactive):
+            raise ConfigurationError(f"login=: {manager.source!r} has no login")
+        if not isinstance(content_digest, bool):
+            raise ConfigurationError("content_digest=: pass True or False")
+        if content_digest and getattr(manager.source, "dpop", True) is False:
+            raise ConfigurationError(
+                f"content_digest=: it has no effect without proofs: pass dpop=True to"
+                f" {type(manager.source).__name__}"
+            )
         self._manager = manager
+        self._login = login
+        self._content_digest = content_digest
         self._origins = frozenset(
             origin(discovery.secure_url("origins=", each, insecure_allow_http=insecure_allow_http))
             for each in given
@@ -119,6 +174,8 @@ class BoundAuth:
         self._read: Lease | None = None
         # A new token that was refused, and until when no other is fetched in its place.
         self._hopeless = ("", 0.0)
+        # Until when there is no other login, and how the last one failed.
+        self._fruitless: tuple[float, BearerGuardError | None] = (-math.inf, None)
 
     def __repr__(self) -> str:
         return f"BearerAuth({', '.join(sorted(self._origins))})"
@@ -131,17 +188,29 @@ class BoundAuth:
                 " name it in origins= if it may, or send the request without auth="
             )
 
-    def _headers(self, lease: Lease, method: str, url: str) -> list[tuple[str, str]]:
-        """Return the header fields of a request, with a DPoP proof for a bound token."""
+    def _headers(
+        self, lease: Lease, method: str, url: str, body: Callable[[], bytes | None]
+    ) -> list[tuple[str, str]]:
+        """Return the header fields of a request, with a DPoP proof for a bound token.
+
+        `body` returns the request's body, None for a stream; it is called for a digest alone.
+        """
         found = [("Authorization", lease.header)]
         proofs = self._manager.proofs(lease)
         if proofs is not None:
-            found.append((names.DPOP_PROOF, proofs.proof(method, url, lease.token.access_token)))
+            content = body() if self._content_digest else None
+            if content is None and self._content_digest:
+                raise ConfigurationError(
+                    "content_digest=: the body is a stream, whose digest is not known before it is"
+                    " sent: pass it as bytes or text"
+                )
+            proof = proofs.proof(method, url, lease.token.access_token, content)
+            found.append((names.DPOP_PROOF, proof))
         return found
 
     def _note(self, lease: Lease, url: str, headers: Any) -> None:
         """Read from a response when the token expires, once, and the next DPoP nonce."""
-        if lease is self._read or origin(url) not in self._origins:
+        if lease is self._read or lease is NO_LEASE or origin(url) not in self._origins:
             return
         seconds = (headers.get("access-token-expires-in") or "").strip()
         if seconds.isascii() and seconds.isdigit() and len(seconds) <= _MAX_DIGITS:
@@ -156,37 +225,105 @@ class BoundAuth:
         """Yield the steps after a refusal; when it ends, the caller gets the response.
 
         Raises `InsufficientScope` or `StepUpRequired` for what no other token of the same
-        kind would do.
+        kind would do, unless a login may.
         """
-        left = _STEPS
+        left = _STEPS if self._login else _WITHOUT_LOGIN
         while refusal is not None:
-            step = self._step(lease, refusal, left)
+            step, demand = self._step(lease, refusal, left)
             if step is None:
                 return
             left -= {step}
-            if step is _Step.RENEW:
-                renewed = yield Renew(lease)
-                assert isinstance(renewed, Lease)  # noqa: S101 - the reply to `Renew`
+            if step is not _Step.NEW_PROOF:
+                renewed = yield Renew(lease) if step is _Step.RENEW else Meet(lease, demand)
+                if renewed is None:  # nobody has logged in
+                    continue
+                assert isinstance(renewed, Lease)  # noqa: S101 - the reply to `Renew` and `Meet`
                 if renewed.header == lease.header:
+                    if step is _Step.RENEW and _Step.LOG_IN in left:
+                        continue
                     return
                 lease = renewed
             answer = yield SendAgain(lease)
             refusal = answer if isinstance(answer, Refusal) else None
+        if self._login and not left >= _LOGINS:
+            self._fruitless = (-math.inf, None)  # the login helped
 
-    def _step(self, lease: Lease, refusal: Refusal, left: frozenset[_Step]) -> _Step | None:
+    def _step(
+        self, lease: Lease, refusal: Refusal, left: frozenset[_Step]
+    ) -> tuple[_Step | None, Refused]:
         """Return the step of `left` to take after a refusal; None to leave it to the caller."""
         if origin(refusal.url) not in self._origins:
-            return None  # a redirect led elsewhere
-        step = _demanded(refusal, lease.token.token_type.lower())
+            return None, ()  # a redirect led elsewhere
+        challenges = tuple(refusal.challenges)
+        if self._login and not left >= _LOGINS:  # the token of a login is refused
+            self._note_fruitless(None)
+        try:
+            step = _demanded(refusal.status, challenges, lease.token.token_type.lower())
+        except (InsufficientScope, StepUpRequired) as demand:
+            if _Step.STEP_UP in left and lease is not NO_LEASE and self._may_log_in(left):
+                return _Step.STEP_UP, demand
+            raise
         if step is _Step.NEW_PROOF and lease.token.dpop_key is None:
+            return None, ()
+        if step is _Step.RENEW and (
+            lease is NO_LEASE or self._is_hopeless(lease, is_new=step not in left)
+        ):
+            step = _Step.LOG_IN
+        if step is _Step.LOG_IN and not self._may_log_in(left):
+            return None, ()
+        return (step, challenges) if step in left else (None, ())
+
+    def _leased(self, wanted: Renew | Meet | FirstLease) -> Lease | None:
+        """Return the lease that is wanted; None when a person must log in, and may."""
+        try:
+            if isinstance(wanted, Meet):
+                return self._manager.meet(wanted.lease, wanted.demand).result()
+            if isinstance(wanted, Renew):
+                return self._manager.renew(wanted.lease)
+            return self._manager.lease()
+        except _ENDS_OF_LOGINS as error:
+            self._failed(wanted, error)
             return None
-        if step is _Step.RENEW:
-            token, now = lease.token.access_token, self._manager.monotonic()
-            if step not in left:
-                self._hopeless = (token, now + _HOPELESS_SECONDS)
-            elif self._hopeless[0] == token and now < self._hopeless[1]:
-                return None
-        return step if step in left else None
+
+    async def _aleased(self, wanted: Renew | Meet | FirstLease) -> Lease | None:
+        """Return the lease that is wanted; None when a person must log in, and may."""
+        try:
+            if isinstance(wanted, Meet):
+                return await finished(self._manager.meet(wanted.lease, wanted.demand))
+            if isinstance(wanted, Renew):
+                return await self._manager.arenew(wanted.lease)
+            return await self._manager.alease()
+        except _ENDS_OF_LOGINS as error:
+            self._failed(wanted, error)
+            return None
+
+    def _failed(self, wanted: Renew | Meet | FirstLease, error: BearerGuardError) -> None:
+        """Raise the error, unless it says that a person must log in, who may."""
+        if isinstance(wanted, Meet):
+            self._note_fruitless(error)
+            raise error
+        if not (self._login and isinstance(error, LoginRequired)):
+            raise error
+
+    def _note_fruitless(self, error: BearerGuardError | None) -> None:
+        self._fruitless = (self._manager.monotonic() + _FRUITLESS_SECONDS, error)
+
+    def _may_log_in(self, left: frozenset[_Step]) -> bool:
+        """Whether a login may be asked for; raises how the last one failed, if just now."""
+        until, failure = self._fruitless
+        # Within one request, more scopes may be demanded after the first login.
+        if not left >= _LOGINS or self._manager.monotonic() >= until:
+            return True
+        if failure is not None:
+            raise failure.with_traceback(None)
+        return False
+
+    def _is_hopeless(self, lease: Lease, *, is_new: bool) -> bool:
+        """Whether the API has refused a new token just now, so that another would not help."""
+        token, now = lease.token.access_token, self._manager.monotonic()
+        if is_new:
+            self._hopeless = (token, now + _HOPELESS_SECONDS)
+        return self._hopeless[0] == token and now < self._hopeless[1]
 
 
 class FlowingAuth(BoundAuth):
@@ -205,10 +342,8 @@ class FlowingAuth(BoundAuth):
         exchange = self._exchange(request)
         wanted = following(exchange, None)
         while wanted is not None:
-            if isinstance(wanted, Renew):
-                reply: Any = self._manager.renew(wanted.lease)
-            elif isinstance(wanted, _FirstLease):
-                reply = self._manager.lease()
+            if isinstance(wanted, Renew | Meet | FirstLease):
+                reply: Any = self._leased(wanted)
             else:
                 reply = yield wanted
             wanted = following(exchange, reply)
@@ -218,10 +353,8 @@ class FlowingAuth(BoundAuth):
         exchange = self._exchange(request)
         wanted = following(exchange, None)
         while wanted is not None:
-            if isinstance(wanted, Renew):
-                reply: Any = await self._manager.arenew(wanted.lease)
-            elif isinstance(wanted, _FirstLease):
-                reply = await self._manager.alease()
+            if isinstance(wanted, Renew | Meet | FirstLease):
+                reply: Any = await self._aleased(wanted)
             else:
                 reply = yield wanted
             wanted = following(exchange, reply)
@@ -232,7 +365,7 @@ class FlowingAuth(BoundAuth):
         if authority not in self._known:
             self._check(str(request.url))
             self._known.add(authority)
-        lease = self._manager.fresh() or (yield _FirstLease())
+        lease = self._manager.fresh() or (yield FirstLease()) or NO_LEASE
         self._put(request, lease)
         response = yield request
         refusal = self._refusal(request, response, lease)
@@ -241,7 +374,7 @@ class FlowingAuth(BoundAuth):
         retries = self._retries(lease, refusal)
         step = following(retries, None)
         while step is not None:
-            if isinstance(step, Renew):
+            if not isinstance(step, SendAgain):
                 reply = yield step
             else:
                 again = self._again(request, response)
@@ -254,10 +387,20 @@ class FlowingAuth(BoundAuth):
             step = following(retries, reply)
 
     def _put(self, request: Any, lease: Lease) -> None:
+        if lease is NO_LEASE:
+            return
         if lease.token.dpop_key is None:
             request.headers["Authorization"] = lease.header
         else:
-            request.headers.update(self._headers(lease, request.method, str(request.url)))
+            body = partial(self._body, request)
+            request.headers.update(self._headers(lease, request.method, str(request.url), body))
+
+    def _body(self, request: Any) -> bytes | None:
+        """Return the body of a request, None for a stream that has not been read."""
+        try:
+            return request.content  # type: ignore[no-any-return]
+        except self._not_read:
+            return None
 
     def _refusal(self, request: Any, response: Any, lease: Lease) -> Refusal | None:
         """Return the response as a refusal of the token; None for any other response."""
@@ -271,17 +414,10 @@ class FlowingAuth(BoundAuth):
 
     def _again(self, request: Any, response: Any) -> Any:
         """Return the request to send again, after redirects; None if its stream has been read."""
-        try:
-            request.content  # noqa: B018 - raises for a stream
-        except self._not_read:
+        if self._body(request) is None:
             return None
         response.request.read()
         return response.request
-
-
-@dataclass(frozen=True, slots=True)
-class _FirstLease:
-    """Asks for the first token; the reply is its lease."""
 
 
 def following(steps: Generator[S, R, None], reply: Any) -> S | None:
@@ -297,15 +433,20 @@ def _authority(request: Any) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
 
 
-def _demanded(refusal: Refusal, scheme: str) -> _Step | None:
-    parsed = received_challenge.parse(refusal.challenges)
+def _demanded(status: int, challenges: Sequence[str], scheme: str) -> _Step | None:
+    parsed = received_challenge.parse(challenges)
     found = received_challenge.find(parsed, scheme)  # of several, the one for this token type
     if found is None or "error" not in found.parameters:
         found = received_challenge.find(parsed, "bearer", "dpop")
     error = None if found is None else found.parameters.get("error")
-    if found is not None and error == "insufficient_scope":
+    forbidden = status == _FORBIDDEN
+    # Some servers put the code into the body alone, and the scopes into the challenge.
+    if found is not None and (
+        error == names.INSUFFICIENT_SCOPE
+        or (forbidden and error is None and _words(found, "scope"))
+    ):
         raise InsufficientScope(_words(found, "scope"))
-    if refusal.status == _FORBIDDEN:
+    if forbidden:
         return None
     if found is not None and error == names.INSUFFICIENT_USER_AUTHENTICATION:
         age = found.parameters.get("max_age", "")

@@ -28,12 +28,17 @@ _UNAUTHORIZED = 401
 _ACCEPT = (("accept", "application/json"),)
 
 
+class _NotServed(DiscoveryError):
+    """No place has metadata, not even wrong one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Discovered:
     """An API, its issuer, and the scopes to request.
 
     Attributes:
-        resource: its identifier, which is `resource=` of a source.
+        resource: its identifier, which is `resources=` of a source; empty for an API without
+            metadata, whose own origin is its issuer.
         issuer: the first authorization server that it names.
         issuers: all that it names.
         scopes: the scopes that it names, or that its challenge demands.
@@ -67,7 +72,7 @@ def discover(
         TokenUnavailable: the API or the issuer could not be reached.
     """
     sync, _ = driving.handlers(transport or default_transport())
-    return run(_discovered(url, challenges), sync)
+    return run(discovered(url, challenges), sync)
 
 
 async def adiscover(
@@ -78,7 +83,7 @@ async def adiscover(
 ) -> Discovered:
     """Return the issuer whose tokens an API accepts; does as `discover`."""
     _, asynchronous = driving.handlers(transport or default_transport())
-    return await arun(_discovered(url, challenges), asynchronous)
+    return await arun(discovered(url, challenges), asynchronous)
 
 
 def secure_url(option: str, url: str, *, insecure_allow_http: bool = False) -> str:
@@ -156,10 +161,16 @@ def protected_resource(url: str, challenges: Iterable[str] = ()) -> Flow[Resourc
         places = resource_metadata.metadata_urls(url)
     else:
         places = (_same_security("resource_metadata", given, url),)
-    return (yield from _first(places, lambda body: resource_metadata.parse(body, url)))
+    try:
+        return (yield from _first(places, lambda body: resource_metadata.parse(body, url)))
+    except _NotServed as missing:
+        if given is None:
+            raise
+        raise DiscoveryError(str(missing)) from None  # it is served where the API says, or nowhere
 
 
-def _discovered(url: str, challenges: Iterable[str] | None) -> Flow[Discovered]:
+def discovered(url: str, challenges: Iterable[str] | None) -> Flow[Discovered]:
+    """Return the issuer of an API, as `discover` does."""
     secure_url("url", url)
     if challenges is None:
         answer = yield from _fetched(url)
@@ -167,7 +178,10 @@ def _discovered(url: str, challenges: Iterable[str] | None) -> Flow[Discovered]:
         lines = [value for name, value in answer.headers if name.lower() == "www-authenticate"]
         challenges = lines if refused else ()
     lines = list(challenges)
-    found = yield from protected_resource(url, lines)
+    try:
+        found = yield from protected_resource(url, lines)
+    except _NotServed as missing:
+        return (yield from _of_origin(url, missing))
     if not found.authorization_servers:
         raise DiscoveryError(f"{found.resource} names no authorization server")
     issuer = _same_security("authorization_servers", found.authorization_servers[0], url)
@@ -178,6 +192,19 @@ def _discovered(url: str, challenges: Iterable[str] | None) -> Flow[Discovered]:
     scope = () if demanded is None else tuple(demanded.parameters.get("scope", "").split())
     servers = found.authorization_servers
     return Discovered(found.resource, issuer, servers, scope or found.scopes, document)
+
+
+def _of_origin(url: str, missing: DiscoveryError) -> Flow[Discovered]:
+    """Return the issuer at an API's own origin, as MCP servers of 2025-03-26 have it.
+
+    Raises `missing` where there is none either.
+    """
+    issuer = resource_metadata.origin(url)
+    try:
+        document = yield from server_metadata(issuer)
+    except (DiscoveryError, TokenUnavailable):
+        raise missing from None
+    return Discovered("", issuer, (issuer,), (), document)
 
 
 def _same_security(option: str, given: str, url: str) -> str:
@@ -196,7 +223,8 @@ def _first(places: Iterable[str], parse: Callable[[bytes], T]) -> Flow[T]:
     except well_known.NothingServed as error:
         if error.temporary or error.was_unreachable:
             raise unavailable(error) from None
-        raise DiscoveryError(f"no metadata was found: {error}") from None
+        kind = _NotServed if error.kind == "status" else DiscoveryError
+        raise kind(f"no metadata was found: {error}") from None
 
 
 def unavailable(error: FetchFailed) -> TokenUnavailable:

@@ -19,16 +19,32 @@ from bearerguard.protocol.resource_metadata import origin
 
 
 class Proofs:
-    """Makes proofs with `key`, the private JWK as JSON."""
+    """Makes proofs with `key`, the private JWK as JSON.
 
-    def __init__(self, key: str, *, clock: Callable[[], float] = time.time) -> None:
+    `nonces` are those known by now, by origin; they are noted there.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        *,
+        clock: Callable[[], float] = time.time,
+        nonces: dict[str, str] | None = None,
+    ) -> None:
         self.key = key
         self._signer = signing.private_key(json.loads(key))
+        # What a code is bound to (RFC 9449 §10).
+        self.thumbprint: str = dpop.key_thumbprint(self._signer)
         self._clock = clock
-        self._nonces: dict[str, str] = {}
+        self._nonces: dict[str, str] = {} if nonces is None else nonces
 
-    def proof(self, method: str, url: str, access_token: str | None = None) -> str:
-        """Return a proof for one request, with the last nonce of its origin."""
+    def proof(
+        self, method: str, url: str, access_token: str | None = None, body: bytes | None = None
+    ) -> str:
+        """Return a proof for one request, with the last nonce of its origin.
+
+        It has the digest of `body`, unless that is None.
+        """
         return dpop.proof(
             self._signer,
             method,
@@ -37,6 +53,7 @@ class Proofs:
             jti=secrets.token_urlsafe(16),
             nonce=self._nonces.get(origin(url)),
             access_token=access_token,
+            body=body,
         )
 
     def note(self, url: str, field: str | None) -> bool:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from bearerguard.runtime.effects import Blocking, Sleep
 from bearerguard.runtime.fetching import Transport, tables
-from bearerguard.runtime.flow import AsyncHandlers, Blocking, Handlers, Sleep
+from bearerguard.runtime.flow import AsyncHandlers, Handlers
 
 
 def handlers(transport: Transport) -> tuple[Handlers, AsyncHandlers]:
@@ -31,6 +32,6 @@ async def _slept(effect: Sleep) -> None:
 
 
 async def _in_thread(effect: Blocking[Any]) -> Any:
-    from anyio import to_thread  # noqa: PLC0415
+    from anyio import to_thread  # noqa: PLC0415 - only async callers pay for its import
 
     return await to_thread.run_sync(effect.call, abandon_on_cancel=True)

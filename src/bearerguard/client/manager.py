@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeAlias
 
 from bearerguard.client import driving
 from bearerguard.client.backoff import Backoff
@@ -19,6 +19,7 @@ from bearerguard.client.dpop import Proofs
 from bearerguard.client.renewal import Renewal
 from bearerguard.client.single_flight import SingleFlight, finished
 from bearerguard.client.sources.token_source import (
+    Challenged,
     Demand,
     Interactive,
     Revoking,
@@ -34,11 +35,16 @@ from bearerguard.errors import (
     LoginRequired,
     StepUpRequired,
 )
+from bearerguard.runtime.effects import Blocking
 from bearerguard.runtime.fetching import Transport
-from bearerguard.runtime.flow import Blocking, Flow, arun, ask, run
+from bearerguard.runtime.flow import Flow, arun, ask, run
 from bearerguard.transports.default import default_transport
 
 _log = logging.getLogger("bearerguard")
+
+# What an API demands of a person: a login, by the challenges of a 401, or more scopes, or a newer
+# or stronger login.
+Refused: TypeAlias = tuple[str, ...] | InsufficientScope | StepUpRequired
 
 
 class TokenManager:
@@ -88,6 +94,7 @@ class TokenManager:
         self._clock = clock
         self._renewal = Renewal(self._storage, self.key, clock=clock, monotonic=monotonic)
         self._renewals = SingleFlight(self._renew)
+        self._demands = SingleFlight(self._meet)
 
     def __repr__(self) -> str:
         return f"TokenManager({self.source!r}, storage={self._storage.name})"
@@ -159,13 +166,21 @@ class TokenManager:
 
     # Logging in and out
 
-    def login(self) -> Token:
-        """Have a person log in now, and store the token; raises as `token` does."""
-        return run(self._login(self.source), self._handlers)
+    def login(self, challenges: Iterable[str] = ()) -> Token:
+        """Have a person log in now, and store the token; raises as `token` does.
 
-    async def alogin(self) -> Token:
-        """Have a person log in now, and store the token; raises as `token` does."""
-        return await arun(self._login(self.source), self._async_handlers)
+        `challenges` are the `WWW-Authenticate` lines of an API's refusal, from which a source such
+        as `ApiLogin` finds the authorization server and the scopes.
+        """
+        return run(self._login(self._challenged(challenges)), self._handlers)
+
+    async def alogin(self, challenges: Iterable[str] = ()) -> Token:
+        """Have a person log in now, and store the token; does as `login`."""
+        return await arun(self._login(self._challenged(challenges)), self._async_handlers)
+
+    def meet(self, refused: Lease, demand: Refused) -> Future[Lease]:
+        """Have a person do what an API demands, once for all that wait for it."""
+        return self._demands.join(refused.token.access_token, demand)
 
     def step_up(self, demanded: InsufficientScope | StepUpRequired) -> Token:
         """Get a token that meets what an API demanded, besides the earlier scopes (RFC 9470).
@@ -242,10 +257,25 @@ class TokenManager:
         if serves:
             _log.warning("a token could not be renewed ahead: %s", error)
 
+    def _challenged(self, challenges: Iterable[str]) -> TokenSource:
+        lines, source = tuple(challenges), self.source
+        return source.challenged(lines) if lines and isinstance(source, Challenged) else source
+
+    def _meet(self, replaced: str, demand: Refused) -> Lease:
+        """Log in or step up, in a thread of `single_flight`."""
+        lease = self._lease
+        if self._renewal.is_other(lease, replaced):
+            return lease
+        if isinstance(demand, InsufficientScope | StepUpRequired):
+            self.step_up(demand)
+        else:
+            self.login(demand)
+        return self._lease
+
     def _login(self, source: TokenSource) -> Flow[Token]:
         if not isinstance(source, Interactive):
             raise ConfigurationError(
-                f"{source!r} has no login: use AuthorizationCode or DeviceCode"
+                f"{source!r} has no login: use AuthorizationCode, DeviceCode or ApiLogin"
             )
         yield from ask(Blocking(self._storage.probe))
         kept = yield from ask(Blocking(self._renewal.kept))

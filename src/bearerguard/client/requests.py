@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TypedDict, Unpack
 from urllib.parse import urljoin
 
 from bearerguard.client.bearer_auth import (
     REFUSALS,
     BoundAuth,
+    FirstLease,
     Refusal,
-    Renew,
+    SendAgain,
     following,
     wrong_library,
 )
-from bearerguard.client.token import Lease
+from bearerguard.client.token import NO_LEASE, Lease
 from bearerguard.protocol.names import DPOP_PROOF
 from bearerguard.protocol.resource_metadata import origin
 from bearerguard.runtime.extras import Extra
@@ -44,14 +46,14 @@ class BearerAuth(BoundAuth, AuthBase):
         if not isinstance(r, requests.PreparedRequest):
             raise wrong_library("requests", r)
         self._check(r.url or "")
-        lease = self._manager.fresh() or self._manager.lease()
+        lease = self._manager.fresh() or self._leased(FirstLease()) or NO_LEASE
         self._put(r, lease)
 
         def examined(
             response: requests.Response, **options: Unpack[_SendOptions]
         ) -> requests.Response:
             # A redirected request has this hook too, but carries no token to another origin.
-            if response.request.headers.get("Authorization") != lease.header:
+            if response.request.headers.get("Authorization", "") != lease.header:
                 return response
             if response.is_redirect and not _stays(response):
                 response.request.headers.pop(DPOP_PROOF, None)
@@ -69,8 +71,8 @@ class BearerAuth(BoundAuth, AuthBase):
             step = following(retries, None)
             while step is not None:
                 reply: Lease | Refusal | None
-                if isinstance(step, Renew):
-                    reply = self._manager.renew(step.lease)
+                if not isinstance(step, SendAgain):
+                    reply = self._leased(step)
                 elif not isinstance(response.request.body, str | bytes | None):
                     return response  # the stream has been read
                 else:
@@ -96,7 +98,10 @@ class BearerAuth(BoundAuth, AuthBase):
         return answer
 
     def _put(self, request: requests.PreparedRequest, lease: Lease) -> None:
-        request.headers.update(self._headers(lease, request.method or "GET", request.url or ""))
+        if lease is NO_LEASE:
+            return
+        method, url, body = request.method or "GET", request.url or "", partial(_body, request)
+        request.headers.update(self._headers(lease, method, url, body))
 
     def _refusal(self, response: requests.Response, lease: Lease) -> Refusal | None:
         """Return the response as a refusal of the token; None for any other response."""
@@ -105,6 +110,14 @@ class BearerAuth(BoundAuth, AuthBase):
         if response.status_code not in REFUSALS:
             return None
         return Refusal(response.status_code, _challenges(response), url)
+
+
+def _body(request: requests.PreparedRequest) -> bytes | None:
+    """Return the body of a request, None for a stream."""
+    body = request.body or b""
+    if isinstance(body, str):  # as its Content-Length was counted, whatever sends it
+        request.body = body = body.encode()
+    return body if isinstance(body, bytes) else None
 
 
 def _stays(response: requests.Response) -> bool:

@@ -12,15 +12,18 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import Any, Generic, ParamSpec
 
 from bearerguard.client.token import Lease
 
+P = ParamSpec("P")
 
-class SingleFlight:
+
+class SingleFlight(Generic[P]):
     """Starts a renewal, or joins the one in progress."""
 
-    def __init__(self, renew: Callable[[str], Lease]) -> None:
+    def __init__(self, renew: Callable[P, Lease]) -> None:
         self._renew = renew
         self._new_process()
 
@@ -29,24 +32,25 @@ class SingleFlight:
         self._lock = threading.Lock()
         self._flight: Future[Lease] | None = None
 
-    def join(self, replaced: str) -> Future[Lease]:
-        """Return the future of the lease that replaces the access token `replaced`."""
+    def join(self, *arguments: P.args, **options: P.kwargs) -> Future[Lease]:
+        """Return the future of the lease of a renewal; the arguments are for a new one."""
         if self._pid != os.getpid():
             self._new_process()  # a renewal of the parent process never ends in this one
         with self._lock:
             flight = self._flight
             if flight is None:
                 flight = Future()
+                work = partial(self._renew, *arguments, **options)
                 threading.Thread(
-                    target=self._run, args=(flight, replaced), name="bearerguard-token"
+                    target=self._run, args=(flight, work), name="bearerguard-token"
                 ).start()
                 self._flight = flight
         return flight
 
-    def _run(self, flight: Future[Lease], replaced: str) -> None:
+    def _run(self, flight: Future[Lease], work: Callable[[], Lease]) -> None:
         lease, failure = None, None
         try:
-            lease = self._renew(replaced)
+            lease = work()
         except BaseException as error:
             failure = error
         with self._lock:
@@ -60,7 +64,7 @@ class SingleFlight:
 async def finished(flight: Future[Lease]) -> Lease:
     """Wait for a renewal in the running event loop (asyncio or trio)."""
     import anyio  # noqa: PLC0415 - only async callers pay for its import
-    from anyio.lowlevel import current_token  # noqa: PLC0415
+    from anyio.lowlevel import current_token  # noqa: PLC0415 - as above
 
     loop: Any = current_token().native_token
     # asyncio and trio name the same function differently.

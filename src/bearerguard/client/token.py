@@ -36,6 +36,8 @@ class Token:
         refresh_token: the refresh token, if there is one.
         scopes: its scopes, None when they are unknown.
         dpop_key: the private JWK that it is bound to, as JSON.
+        issuer: the authorization server that issued it, where it was found from the API.
+        resource: the API that it is for, likewise.
     """
 
     access_token: str = field(repr=False)
@@ -45,10 +47,16 @@ class Token:
     refresh_token: str | None = field(default=None, repr=False)
     scopes: tuple[str, ...] | None = None
     dpop_key: str | None = field(default=None, repr=False)
+    issuer: str | None = None
+    resource: str | None = None
 
     def to_bytes(self) -> bytes:
         """Return the token as octets, for a storage."""
-        return json.dumps({"version": _VERSION, **asdict(self)}, separators=(",", ":")).encode()
+        members = asdict(self)
+        for name in ("issuer", "resource"):
+            if members[name] is None:  # earlier versions do not know them
+                del members[name]
+        return json.dumps({"version": _VERSION, **members}, separators=(",", ":")).encode()
 
     @classmethod
     def from_bytes(cls, kept: bytes) -> Token:
@@ -161,6 +169,8 @@ def _checked(members: Mapping[str, Any]) -> dict[str, Any]:
         ("lifetime", int | float | None),
         ("refresh_token", str | None),
         ("dpop_key", str | None),
+        ("issuer", str | None),
+        ("resource", str | None),
     ):
         if not isinstance(checked.get(name), kinds):
             raise TypeError(name)

@@ -27,10 +27,11 @@ from bearerguard.errors import (
     quoted,
 )
 from bearerguard.protocol import names, pkce, token_endpoint
-from bearerguard.runtime.flow import Blocking, Flow, ask
+from bearerguard.runtime.effects import Blocking
+from bearerguard.runtime.flow import Flow, ask
 
 # How long a person may take.
-_LOGIN_SECONDS = 300.0
+LOGIN_SECONDS = 300.0
 
 
 class AuthorizationCode(InteractiveSource):
@@ -63,7 +64,7 @@ class AuthorizationCode(InteractiveSource):
         open_browser: Callable[[str], object] = webbrowser.open,
         redirect_uri: str | None = None,
         receiver: Callable[[], AbstractContextManager[Receiver]] | None = None,
-        timeout: float = _LOGIN_SECONDS,
+        timeout: float = LOGIN_SECONDS,
         assume_pkce: bool = False,
         **options: Unpack[LoginOptions],
     ) -> None:
@@ -80,6 +81,7 @@ class AuthorizationCode(InteractiveSource):
         self._demand_pkce(document)
         address = yield from server.endpoint("authorization_endpoint")
         verifier = secrets.token_urlsafe(48)
+        proofs = grant.proofs(previous)
         with self._receiver() as receiver:
             query = [
                 ("response_type", "code"),
@@ -88,6 +90,7 @@ class AuthorizationCode(InteractiveSource):
                 ("state", receiver.state),
                 ("code_challenge", pkce.challenge(verifier)),
                 ("code_challenge_method", pkce.METHOD),
+                *((("dpop_jkt", proofs.thumbprint),) if proofs else ()),
                 *token_endpoint.scope_and_resource(grant.scopes, grant.resources),
                 *grant.parameters,
             ]
@@ -105,7 +108,7 @@ class AuthorizationCode(InteractiveSource):
                 ("redirect_uri", receiver.redirect_uri),
                 ("code_verifier", verifier),
             ]
-        return (yield from grant.ask(fields, previous, refreshing=False))
+        return (yield from grant.ask(fields, previous, proofs=proofs))
 
     def _demand_pkce(self, document: Mapping[str, Any]) -> None:
         """Refuse a server whose metadata does not state PKCE support: it may ignore PKCE."""

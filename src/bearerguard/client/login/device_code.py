@@ -14,7 +14,8 @@ from bearerguard.client.sources.issuer_endpoints import IssuerEndpoints
 from bearerguard.client.token import Token
 from bearerguard.errors import ConfigurationError, TokenRefused, TokenUnavailable, quoted
 from bearerguard.protocol import names, token_endpoint
-from bearerguard.runtime.flow import Blocking, Flow, Sleep, ask
+from bearerguard.runtime.effects import Blocking, Sleep
+from bearerguard.runtime.flow import Flow, ask
 
 # RFC 8628 §3.2 and §3.5.
 _USUAL_INTERVAL, _SLOWER = 5.0, 5.0

@@ -29,9 +29,4 @@ class InteractiveSource(GrantSource):
 
     def widened(self, demand: Demand) -> TokenSource:
         """Return a source whose login requests more scopes, or a stronger or newer login."""
-        demanded: dict[str, str] = {}
-        if demand.acr_values:
-            demanded["acr_values"] = " ".join(demand.acr_values)
-        if demand.max_age is not None:
-            demanded["max_age"] = str(demand.max_age)
-        return self._asking(demand.scopes, demanded)
+        return self._asking(demand.scopes, demand.parameters())

@@ -13,6 +13,7 @@ import hmac
 import secrets
 import selectors
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -138,7 +139,10 @@ class LoopbackReceiver:
         try:
             listener = socket.socket(family, socket.SOCK_STREAM)
             self._listeners.append(listener)
-            # No SO_REUSEADDR: on some systems it lets another program take over the port.
+            # A second login soon after the first needs the same port. On other systems the option
+            # lets another program take over the port.
+            if sys.platform == "linux":
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((address, port))
             listener.listen(_MAX_CONNECTIONS)
         except OSError as error:

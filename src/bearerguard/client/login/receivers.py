@@ -50,7 +50,7 @@ def checked_redirect_uri(redirect_uri: str) -> str:
         parts = urlsplit(redirect_uri)
         port = parts.port
         if not redirect_uri.isprintable() or set(redirect_uri) & set(' "<>\\^`{|}'):
-            raise ValueError("a character in it stands in no URI")  # noqa: TRY301
+            raise ValueError("a character in it stands in no URI")  # noqa: TRY301 - one way out
     except ValueError as error:
         raise ConfigurationError(f"redirect_uri=: it cannot be read ({error})") from None
     if not parts.scheme or parts.scheme in _NO_SCHEMES:

@@ -17,7 +17,7 @@ from bearerguard.client.dpop import Proofs, new_key
 from bearerguard.client.sources.issuer_endpoints import EndpointOptions, IssuerEndpoints
 from bearerguard.client.token import Token, received
 from bearerguard.errors import ConfigurationError, LoginRequired, TokenRefused, quoted
-from bearerguard.protocol import token_endpoint
+from bearerguard.protocol import names, token_endpoint
 from bearerguard.runtime.flow import Flow
 
 # A token with more scopes may not fit into a header: an API that demands more is at fault.
@@ -31,12 +31,17 @@ _OWNED = {
     **dict.fromkeys(("request", "request_uri", "response_mode")),
     "client_id": "client_id=",
     "client_secret": "client_secret=",
-    "client_assertion": "private_key=",
+    "client_assertion": "private_key= or client_assertion=",
     "scope": "scopes=",
     "resource": "resources=",
     "refresh_token": "RefreshToken(refresh_token=)",
     "redirect_uri": "redirect_uri=",
     "dpop_jkt": "dpop=",
+    "assertion": "JwtBearer(assertion=)",
+    **{
+        name: f"TokenExchange({name}=)"
+        for name in ("subject_token", "subject_token_type", "actor_token", "actor_token_type")
+    },
 }
 
 Fields: TypeAlias = tuple[tuple[str, str], ...]
@@ -70,7 +75,7 @@ class LoginOptions(GrantOptions, total=False):
     token_parameters: Mapping[str, str] | None
 
 
-def _further(option: str, given: Mapping[str, str] | None) -> Fields:
+def further(option: str, given: Mapping[str, str] | None) -> Fields:
     """Return further parameters of a request; raises `ConfigurationError` for a grant's own."""
     if given is None:
         return ()
@@ -119,7 +124,7 @@ class Grant:
         issuer: str | None,
         kind: str,
         *,
-        client_id: str,
+        client_id: str | None,
         identity: str = "",
         scopes: Names = (),
         resources: Names = (),
@@ -128,7 +133,15 @@ class Grant:
         token_parameters: Mapping[str, str] | None = None,
         **options: Unpack[EndpointOptions],
     ) -> Grant:
-        """Return a grant from its options, checked."""
+        """Return a grant from its options, checked.
+
+        `client_id` may be None if an assertion of the request identifies the client.
+        """
+        if client_id is None and kind != names.JWT_BEARER and "client_assertion" not in options:
+            raise ConfigurationError("client_id=: pass the client's identifier")
+        given: object = dpop
+        if not isinstance(given, bool):
+            raise ConfigurationError("dpop=: pass True or False")
         return cls(
             IssuerEndpoints(issuer, client_id=client_id, **options),
             kind,
@@ -136,8 +149,8 @@ class Grant:
             named("resources", resources),
             dpop=dpop,
             identity=identity,
-            parameters=_further("parameters", parameters),
-            token_parameters=_further("token_parameters", token_parameters),
+            parameters=further("parameters", parameters),
+            token_parameters=further("token_parameters", token_parameters),
         )
 
     @property
@@ -153,16 +166,22 @@ class Grant:
         if not self.dpop:
             return None
         kept = None if previous is None else previous.dpop_key
-        return Proofs(kept or new_key(), clock=self.server.now)
+        return Proofs(kept or new_key(), clock=self.server.now, nonces=self.server.nonces)
 
     def ask(
-        self, fields: list[tuple[str, str]], previous: Token | None, *, refreshing: bool = False
+        self,
+        fields: list[tuple[str, str]],
+        previous: Token | None,
+        *,
+        refreshing: bool = False,
+        proofs: Proofs | None = None,
     ) -> Flow[Token]:
         """Return the token that the server issues for `fields`.
 
-        Raises `LoginRequired` when the server demands that a person acts first.
+        `proofs` are those of a key that was named before; by default, those of the key of
+        `previous`. Raises `LoginRequired` when the server demands that a person acts first.
         """
-        proofs = self.proofs(previous)
+        proofs = proofs or self.proofs(previous)
         audience = token_endpoint.scope_and_resource(
             () if refreshing else self.scopes, self.resources
         )
@@ -223,6 +242,7 @@ class GrantSource:
         # The storage key does not change when more scopes are requested later.
         self.key: str = grant.key
         self.resources: tuple[str, ...] = grant.resources
+        self.dpop: bool = grant.dpop
 
     def revoke(self, token: Token) -> Flow[bool]:
         """Revoke the refresh token, or else the access token."""

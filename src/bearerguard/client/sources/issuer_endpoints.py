@@ -14,6 +14,7 @@ from typing import Any, TypedDict, Unpack
 
 from bearerguard.client import discovery
 from bearerguard.client.dpop import Proofs
+from bearerguard.client.sources.assertion import AssertionRequest, GivenAssertion, reader
 from bearerguard.errors import ConfigurationError, TokenRefused
 from bearerguard.protocol import client_authentication as authentication
 from bearerguard.protocol import names, token_endpoint
@@ -25,6 +26,7 @@ from bearerguard.runtime.messages import FetchFailed, Response
 _OK, _BAD_REQUEST, _UNAUTHORIZED = 200, 400, 401
 NONE = "none"
 _SECRETS = (authentication.BASIC, authentication.POST)
+_BY_CERTIFICATE = (authentication.TLS_CLIENT_AUTH, authentication.SELF_SIGNED_TLS_CLIENT_AUTH)
 # `scope` resembles `scopes`; `audience` does not resemble `assertion_audience`.
 _SIMILARITY = 0.75
 
@@ -35,8 +37,16 @@ class EndpointOptions(TypedDict, total=False):
     Attributes:
         client_secret: the client's secret, if it has one.
         private_key: a JWK or PEM, for private_key_jwt (RFC 7523).
-        auth_method: "client_secret_basic", "client_secret_post", "private_key_jwt" or "none";
-            by default the one that fits, and for a secret the one that the server names.
+        client_assertion: an assertion that the client's platform has signed, instead of a secret
+            or a key: a `pathlib.Path` of a file that the platform renews, a function that returns
+            it, or `GitHubActions()` (RFC 7521 §4.2).
+        auth_method: "client_secret_basic", "client_secret_post", "private_key_jwt", "none",
+            "tls_client_auth" or "self_signed_tls_client_auth" (RFC 8705 §2; the certificate is
+            `HttpTransport(client_certificate=)`); by default the one that fits, and for a secret
+            the one that the server names.
+        mutual_tls: whether the client presents a certificate, so that requests go to the server's
+            `mtls_endpoint_aliases` (RFC 8705 §5); by default, if it authenticates by one.
+        metadata: what the issuer publishes, where it was fetched already (`Discovered.metadata`).
         token_endpoint: for a server that has no metadata.
         assertion_audience: the `aud` of client assertions, where the server expects another than
             its issuer identifier, such as the URL of its token endpoint.
@@ -48,7 +58,10 @@ class EndpointOptions(TypedDict, total=False):
 
     client_secret: str | None
     private_key: signing.GivenKey | None
+    client_assertion: GivenAssertion | None
     auth_method: str | None
+    mutual_tls: bool | None
+    metadata: Mapping[str, Any] | None
     token_endpoint: str | None
     assertion_audience: str | None
     assume_token_type: str | None
@@ -79,7 +92,7 @@ class IssuerEndpoints:
 
     Args:
         issuer: its identifier, by which its metadata is found; None with `token_endpoint`.
-        client_id: the client's identifier.
+        client_id: the client's identifier; None if an assertion identifies it.
         options: those of `EndpointOptions`.
 
     Raises:
@@ -87,7 +100,7 @@ class IssuerEndpoints:
     """
 
     def __init__(
-        self, issuer: str | None, *, client_id: str, **options: Unpack[EndpointOptions]
+        self, issuer: str | None, *, client_id: str | None, **options: Unpack[EndpointOptions]
     ) -> None:
         check_options(IssuerEndpoints, options, EndpointOptions)
         client_secret, private_key = options.get("client_secret"), options.get("private_key")
@@ -101,19 +114,23 @@ class IssuerEndpoints:
             discovery.secure_url(
                 "token_endpoint=", token_endpoint, insecure_allow_http=insecure_allow_http
             )
-        if not isinstance(client_id, str) or not client_id:
+        if client_id is not None and (not isinstance(client_id, str) or not client_id):
             raise ConfigurationError("client_id=: pass the client's identifier")
         self.issuer = issuer
-        self.client_id = client_id
+        self.client_id: str = client_id or ""
         self._secret = client_secret
         self._key = _key(private_key)
+        assertion = options.get("client_assertion")
+        self._assertion = None if assertion is None else reader("client_assertion", assertion)
         assertion_audience = options.get("assertion_audience")
         if assertion_audience is not None and (
             not isinstance(assertion_audience, str) or not assertion_audience
         ):
             raise ConfigurationError("assertion_audience=: pass the audience as text")
-        if assertion_audience is not None and private_key is None:
-            raise ConfigurationError("assertion_audience=: it goes with private_key=")
+        if assertion_audience is not None and private_key is None and assertion is None:
+            raise ConfigurationError(
+                "assertion_audience=: it goes with private_key= or client_assertion="
+            )
         assume_token_type, bearer_type = (
             options.get("assume_token_type"),
             options.get("bearer_type"),
@@ -128,11 +145,18 @@ class IssuerEndpoints:
         self._assertion_audience = assertion_audience
         self._assumed_type = assume_token_type
         self._bearer_type = bearer_type
+        if assertion is not None and (client_secret is not None or private_key is not None):
+            raise ConfigurationError(
+                "client_assertion=: pass no client_secret= and no private_key= besides"
+            )
         self._method = _method(options.get("auth_method"), secret=client_secret, key=self._key)
+        self._mutual_tls = _mutual_tls(options.get("mutual_tls"), self._method)
         self._token_endpoint = token_endpoint
         self._insecure_allow_http = insecure_allow_http
         self._clock = options.get("clock", time.time)
-        self._document: Mapping[str, Any] | None = None
+        # Its last DPoP nonces, by origin: the next request needs no second attempt.
+        self.nonces: dict[str, str] = {}
+        self._document: Mapping[str, Any] | None = _of(issuer, options.get("metadata"))
 
     def __repr__(self) -> str:
         return f"IssuerEndpoints({self.name!r}, client_id={self.client_id!r})"
@@ -157,6 +181,9 @@ class IssuerEndpoints:
         if name == "token_endpoint" and self._token_endpoint is not None:
             return self._token_endpoint
         document = {"issuer": self.name, **(yield from self.metadata())}
+        aliases = document.get("mtls_endpoint_aliases") if self._mutual_tls else None
+        if isinstance(aliases, Mapping) and name in aliases:
+            document[name] = aliases[name]
         return discovery.endpoint(document, name, insecure_allow_http=self._insecure_allow_http)
 
     def token(
@@ -212,8 +239,13 @@ class IssuerEndpoints:
                 now=self._clock(),
                 assertion_id=secrets.token_urlsafe(24),
             )
+        if self._assertion is not None:
+            wanted = AssertionRequest(self._assertion_audience or self.issuer or url)
+            assertion = yield from self._assertion.assertion(wanted)
+            return authentication.client_assertion(self.client_id, assertion)
         if self._secret is None:
-            return authentication.Proof(parameters=(("client_id", self.client_id),))
+            named = (("client_id", self.client_id),) if self.client_id else ()
+            return authentication.Proof(parameters=named)
         if method is None:
             method = yield from self._named_method()
         if method == authentication.POST:
@@ -232,6 +264,20 @@ class IssuerEndpoints:
             self._document = yield from discovery.server_metadata(self.issuer)
 
 
+def _of(issuer: str | None, document: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    if document is not None and document.get("issuer") != issuer:
+        raise ConfigurationError("metadata=: pass the metadata of this issuer")
+    return document
+
+
+def _mutual_tls(given: object, method: str | None) -> bool:
+    if given is None:
+        return method in _BY_CERTIFICATE
+    if not isinstance(given, bool):
+        raise ConfigurationError("mutual_tls=: pass True or False")
+    return given
+
+
 def _key(given: signing.GivenKey | None) -> signing.PrivateKey | None:
     if given is None:
         return None
@@ -247,7 +293,8 @@ def _method(given: str | None, *, secret: str | None, key: signing.PrivateKey | 
         raise ConfigurationError("client_secret=: pass the secret as text, or leave it out")
     if secret is not None and key is not None:
         raise ConfigurationError("client_secret=, private_key=: pass one of them")
-    fitting = (authentication.PRIVATE_KEY_JWT,) if key else _SECRETS if secret else (NONE,)
+    without = (NONE, *_BY_CERTIFICATE)
+    fitting = (authentication.PRIVATE_KEY_JWT,) if key else _SECRETS if secret else without
     if given is None:
         return None if secret else fitting[0]
     if given not in fitting:

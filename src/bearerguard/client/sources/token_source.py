@@ -5,6 +5,7 @@ A source knows how to get a token, not when, and keeps none: that is the manager
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -19,6 +20,15 @@ class Demand:
     scopes: tuple[str, ...] = ()
     acr_values: tuple[str, ...] = ()
     max_age: int | None = None
+
+    def parameters(self) -> dict[str, str]:
+        """Return the parameters of the authorization request that meets it (RFC 9470 §4)."""
+        found: dict[str, str] = {}
+        if self.acr_values:
+            found["acr_values"] = " ".join(self.acr_values)
+        if self.max_age is not None:
+            found["max_age"] = str(self.max_age)
+        return found
 
 
 class TokenSource(Protocol):
@@ -58,6 +68,15 @@ class Interactive(Protocol):
 
     def login(self, previous: Token | None) -> Flow[Token]:
         """Return a token that a person has just authorized; raises as `token` does."""
+        ...
+
+
+@runtime_checkable
+class Challenged(Protocol):
+    """A source that finds its authorization server from what an API demands (RFC 9728 §5.1)."""
+
+    def challenged(self, challenges: Iterable[str]) -> TokenSource:
+        """Return a source that starts from the `WWW-Authenticate` lines of a refusal."""
         ...
 
 
