@@ -28,7 +28,7 @@ except MissingExtra as _error:
 _PLACES = {
     "login": (
         "client.login.login",
-        "Log in to an authorization server and store the token safely.",
+        "Log in for an API, or to an authorization server, and store the token safely.",
     ),
     "logout": (
         "client.login.logout",

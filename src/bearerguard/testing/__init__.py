@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from bearerguard.testing.clock import Clock
     from bearerguard.testing.impersonation import trusted
     from bearerguard.testing.local_issuer import LocalIssuer, TokenOptions
+    from bearerguard.testing.local_status_list import LocalStatusList
     from bearerguard.testing.signing_key import SigningKey, sign
 
 __all__ = [
     "Acting",
     "Clock",
     "LocalIssuer",
+    "LocalStatusList",
     "SigningKey",
     "TokenOptions",
     "acting_as",
@@ -33,6 +35,7 @@ _PLACE_OF = {
     "Acting": "acting",
     "Clock": "clock",
     "LocalIssuer": "local_issuer",
+    "LocalStatusList": "local_status_list",
     "SigningKey": "signing_key",
     "TokenOptions": "local_issuer",
     "acting_as": "acting",

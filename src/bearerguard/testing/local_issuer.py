@@ -27,6 +27,7 @@ from bearerguard.runtime.messages import FetchFailed, Request, Response
 from bearerguard.testing.claims_of_providers import as_issued
 from bearerguard.testing.clock import Clock
 from bearerguard.testing.local_introspection import LocalIntrospection
+from bearerguard.testing.local_status_list import LocalStatusList
 from bearerguard.testing.loopback import serving
 from bearerguard.testing.signing_key import SigningKey, sign
 
@@ -68,6 +69,7 @@ class LocalIssuer:
         cache_control: the `Cache-Control` of the JWKS, or None.
         extra_keys: further members of the JWKS, well-formed or not.
         introspection: its introspection endpoint.
+        status_list: its status list; a guard needs `Issuer(status_lists=[issuer.status_list.uri])`.
         clock: its `Clock`, which is that of the guards it makes.
         hits: how often each path was requested.
 
@@ -104,6 +106,7 @@ class LocalIssuer:
         self._jwks_uri = jwks_uri
         self._discovery_url = discovery_url
         self.introspection: LocalIntrospection = LocalIntrospection(self.clock)
+        self.status_list: LocalStatusList = LocalStatusList(lambda: self.url, self.clock)
         self._made = 0
         self._is_closed = False
         self._keys = [self._new_key(algorithm)]
@@ -261,6 +264,8 @@ class LocalIssuer:
             return Response(503)
         if path == urlsplit(self.introspection.url(self.url)).path:
             response = self.introspection.handle(request, self.url, self.key)
+        elif path == urlsplit(self.status_list.uri).path:
+            response = self.status_list.handle(self.key)
         elif path == urlsplit(self.jwks_uri).path:
             caching = () if self.cache_control is None else (("Cache-Control", self.cache_control),)
             response = Response(200, (_JSON, *caching), json.dumps(self.jwks()).encode())
@@ -272,7 +277,8 @@ class LocalIssuer:
 
     def serves(self, url: str) -> bool:
         """Whether it responds to requests for `url`."""
-        return url in {*self._metadata_urls(), self.jwks_uri, self.introspection.url(self.url)}
+        own = {self.jwks_uri, self.introspection.url(self.url), self.status_list.uri}
+        return url in {*self._metadata_urls(), *own}
 
     def transport(self, *, timeout: float = _TIMEOUT) -> InProcess:
         """Return a transport that calls this issuer without a socket; `timeout` is in seconds."""

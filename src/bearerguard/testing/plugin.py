@@ -52,8 +52,8 @@ def bearerguard_issuer(
 ) -> Iterator[LocalIssuer]:
     """A fresh `LocalIssuer`, which the guard of the app under test trusts during this test."""
     from bearerguard.testing.acting import in_use  # noqa: PLC0415 - see above
-    from bearerguard.testing.impersonation import trusted  # noqa: PLC0415
-    from bearerguard.testing.local_issuer import LocalIssuer  # noqa: PLC0415
+    from bearerguard.testing.impersonation import trusted  # noqa: PLC0415 - see above
+    from bearerguard.testing.local_issuer import LocalIssuer  # noqa: PLC0415 - see above
 
     options = _chosen(request, bearerguard_options)
     guard = options.pop("guard")
@@ -87,7 +87,7 @@ def bearerguard_guard(
 
 def _named(path: str) -> Guard:
     from bearerguard.errors import ConfigurationError  # noqa: PLC0415 - see above
-    from bearerguard.middleware.app_guard import guard_at  # noqa: PLC0415
+    from bearerguard.middleware.app_guard import guard_at  # noqa: PLC0415 - see above
 
     try:
         return guard_at(path).guard

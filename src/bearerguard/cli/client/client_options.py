@@ -10,9 +10,11 @@ from typing import Annotated, Any
 import typer
 
 from bearerguard.cli.client.logins import Login, chosen_login
+from bearerguard.client.login.api_login import ApiLogin
 from bearerguard.client.login.authorization_code import AuthorizationCode
 from bearerguard.client.login.device_code import DeviceCode
 from bearerguard.client.manager import TokenManager
+from bearerguard.client.registration import ClientRegistration
 from bearerguard.client.sources.static_token import StaticToken
 from bearerguard.client.storages import registry
 from bearerguard.client.storages.default import default_storage
@@ -48,12 +50,15 @@ VARIABLES = frozenset(
 SECRET_VARIABLES = frozenset({HEADERS_VARIABLE, TOKEN_VARIABLE, KEY_VARIABLE})
 STORAGES = (AUTO, KEYRING, FILE, KEYRING_FILE, registry.PLAINTEXT)
 
+# How this program introduces itself to a server that registers clients.
+_APP = ClientRegistration(name="bearerguard (command line)")
+
 ChosenIssuer = Annotated[
     str | None,
     typer.Option(
         "--issuer",
         envvar=f"{PREFIX}ISSUER",
-        help="The issuer of the token; by default that of the last login.",
+        help="The issuer of the token, or the API of its login; by default the last login.",
         show_default=False,
     ),
 ]
@@ -106,6 +111,21 @@ def manager(
 ) -> TokenManager:
     """Return the token manager of a login."""
     check_names(os.environ, VARIABLES, prefix=PREFIX)
+    headers = os.environ.get(HEADERS_VARIABLE)
+    transport = default_transport(headers, setting=HEADERS_VARIABLE)
+    shown: dict[str, Any] = {} if open_browser is None else {"open_browser": open_browser}
+    if login.api is not None:
+        found = ApiLogin(
+            login.api,
+            app=_APP,
+            storage=storage,
+            scopes=login.scope,
+            dpop=login.dpop,
+            redirect_uri=login.redirect_uri,
+            parameters=dict(login.parameters),
+            **shown,
+        )
+        return TokenManager(found, storage=storage, key=login.key, transport=transport)
     options: dict[str, Any] = {
         "client_id": login.client_id,
         "scopes": login.scope,
@@ -116,10 +136,9 @@ def manager(
         "bearer_type": login.bearer_type,
     }
     if login.device:
-        shown: dict[str, Any] = {} if prompt is None else {"prompt": prompt}
+        shown = {} if prompt is None else {"prompt": prompt}
         source: AuthorizationCode | DeviceCode = DeviceCode(login.issuer, **options, **shown)
     else:
-        shown = {} if open_browser is None else {"open_browser": open_browser}
         source = AuthorizationCode(
             login.issuer,
             assume_pkce=login.assume_pkce,
@@ -127,8 +146,6 @@ def manager(
             **options,
             **shown,
         )
-    headers = os.environ.get(HEADERS_VARIABLE)
-    transport = default_transport(headers, setting=HEADERS_VARIABLE)
     return TokenManager(source, storage=storage, key=login.key, transport=transport)
 
 

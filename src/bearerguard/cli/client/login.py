@@ -30,7 +30,8 @@ from bearerguard.errors import BearerGuardError, ConfigurationError, DiscoveryEr
 
 # The option of each argument that an error may name; there is none for plain http.
 _OPTIONS = {
-    "issuer:": "ISSUER:",
+    "issuer:": "URL:",
+    "url:": "URL:",
     ", or pass insecure_allow_http=True on a network you trust": "",
     "client_id=": "--client-id",
     "scopes=": "--scope",
@@ -49,17 +50,20 @@ def login(
     issuer: Annotated[
         str,
         typer.Argument(
-            help="The authorization server's issuer URL, exactly as the server spells it."
+            metavar="URL",
+            help="The URL of an API, such as an MCP server's. With --client-id: the authorization"
+            " server's issuer URL, exactly as the server spells it.",
         ),
     ],
     client_id: Annotated[
-        str,
+        str | None,
         typer.Option(
             envvar=ID_VARIABLE,
-            help="The client id that the server has registered for this program.",
+            help="The client id that the server has registered for this program. Without it, the"
+            " server is found from the API, and this program registers there (RFC 7591).",
             show_default=False,
         ),
-    ],
+    ] = None,
     scope: Annotated[list[str] | None, typer.Option(help="A scope to request; repeatable.")] = None,
     resource: Annotated[
         list[str] | None,
@@ -111,11 +115,20 @@ def login(
     ] = None,
     json: output.Json = False,
 ) -> None:
-    """Log in to an authorization server and store the token safely."""
+    """Log in for an API, or to an authorization server, and store the token safely."""
     with output.endings(json=json):
+        if client_id is None:
+            _refuse_without_client(
+                resource=resource,
+                device=device,
+                assume_pkce=assume_pkce,
+                assume_token_type=assume_token_type,
+                bearer_type=bearer_type,
+            )
         wanted = Login(
             issuer=issuer,
-            client_id=client_id,
+            client_id=client_id or "",
+            api=issuer if client_id is None else None,
             scope=_split(scope),
             resource=tuple(resource or ()),
             storage=storage,
@@ -180,6 +193,9 @@ def logout(*, issuer: ChosenIssuer = None, json: output.Json = False) -> None:
 
 def _logged_in(wanted: Login, storage: Storage) -> tuple[Token, Login]:
     """Log the user in; return the token and the login as it was made (`device` may be set)."""
+    if wanted.api is not None:
+        token = _by_browser(wanted, storage)
+        return token, replace(wanted, issuer=token.issuer or "", resource=_resources(token))
     if not wanted.device and not _has_browser():
         try:
             device = replace(wanted, device=True)
@@ -191,6 +207,18 @@ def _logged_in(wanted: Login, storage: Storage) -> tuple[Token, Login]:
     if wanted.device:
         return _by_device(wanted, storage), wanted
     return _by_browser(wanted, storage), wanted
+
+
+def _resources(token: Token) -> tuple[str, ...]:
+    return (token.resource,) if token.resource else ()
+
+
+def _refuse_without_client(**given: object) -> None:
+    """Refuse the options that only a login at a known server has."""
+    for name, value in given.items():
+        if value:
+            option = "--" + name.replace("_", "-")
+            raise ConfigurationError(f"{option}: pass --client-id and the issuer's URL too")
 
 
 def _by_browser(wanted: Login, storage: Storage) -> Token:

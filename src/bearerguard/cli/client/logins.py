@@ -38,6 +38,8 @@ class Login:
     redirect_uri: str | None = None
     assume_token_type: str | None = None
     bearer_type: str | None = None
+    # The URL of the API, for a login that found its issuer and its client id from there.
+    api: str | None = None
 
     def command(self, scope: Sequence[str], demanded: Mapping[str, str] | None = None) -> str:
         """Return the command that repeats this login for these scopes, quoted for a shell.
@@ -45,9 +47,10 @@ class Login:
         `demanded` contains additional parameters that the API requires. Values that an API or a
         server chose are quoted too, so that they cannot start a command.
         """
-        parts = ["bearerguard", "login", self.issuer, "--client-id", self.client_id]
+        parts = ["bearerguard", "login"]
+        parts += [self.api] if self.api else [self.issuer, "--client-id", self.client_id]
         parts += ["--scope", " ".join(scope)] if scope else []
-        for resource in self.resource:
+        for resource in () if self.api else self.resource:
             parts += ["--resource", resource]
         for name, value in (dict(self.parameters) | dict(demanded or {})).items():
             parts += ["--param", f"{name}={value}"]
@@ -69,7 +72,7 @@ class Login:
     @property
     def key(self) -> str:
         """The key of its token in the storage."""
-        return f"{self.issuer} {self.client_id}"
+        return f"api {self.api}" if self.api else f"{self.issuer} {self.client_id}"
 
 
 def all_logins() -> tuple[Login, ...]:
@@ -89,9 +92,9 @@ def all_logins() -> tuple[Login, ...]:
 
 
 def chosen_login(issuer: str | None) -> Login:
-    """Return the login to an issuer, or the last one for None; raises `LoginRequired`."""
+    """Return the login to an issuer or an API, or the last one for None; raises `LoginRequired`."""
     for login in all_logins():
-        if issuer in {None, login.issuer}:
+        if issuer in {None, login.issuer, login.api}:
             return login
     raise LoginRequired("nobody has logged in" + (f" to {issuer}" if issuer else ""))
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from inspect import signature
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, cast
 
 import typer
 from typer.main import get_command
@@ -23,6 +23,7 @@ from bearerguard.client.storages.state_directory import state_directory
 from bearerguard.errors import ConfigurationError
 from bearerguard.guard.config import settings
 from bearerguard.guard.config.issuer import Issuer
+from bearerguard.guard.config.names import names
 from bearerguard.guard.config.requirement import combined
 from bearerguard.guard.config.settings import SETTINGS, Setting
 from bearerguard.guard.guard import Guard
@@ -164,18 +165,30 @@ def _row(setting: Setting, guard: Guard, issuer: Issuer) -> Row:
         return Row(setting.name, _SET if is_read else _NOT_SET, source or DEFAULT)
     owner: Any = {
         "Guard": guard,
+        "ProtectedResource": guard.resource,
         "Issuer": issuer,
         "KeyPolicy": issuer.key_policy,
         "ClaimMapping": issuer.claims,
         "Introspection": issuer.introspection,
     }[setting.owner]
-    value = getattr(owner, setting.option)
+    if owner is None:  # no metadata
+        is_off = setting.option == "url" and guard.options.get("resource") is False
+        return Row(setting.name, None, source or (CODE if is_off else DEFAULT))
+    options = cast("Mapping[str, Any]", guard.options)
+    if hasattr(owner, setting.option):
+        value = getattr(owner, setting.option)
+    else:  # the guard has only made something of it
+        value = options[setting.option]
     default = signature(type(owner)).parameters[setting.option].default
+    if setting.owner == "ProtectedResource" and guard.options.get("resource") is None:
+        default = value  # it is derived from the audience
     # Required claims are stored as a mapping, and names of headers in lower case.
     is_default = (not value and not default) or str(value).lower() == str(default).lower()
     source = source or (DEFAULT if is_default else CODE)
     if setting.is_secret:
         return Row(setting.name, _NOT_SET if value is None else _SET, source)
+    if setting.kind == "object" and value is not None:
+        value = [f"{name}: {' '.join(names(name, given))}" for name, given in value.items()]
     if setting.option == "algorithms" and value is None:
         value = issuer.accepted_algorithms
     return Row(setting.name, _printable(value), source)

@@ -17,7 +17,7 @@ import typer
 from bearerguard.cli import output
 from bearerguard.cli.guard.app_guard import app_guard
 from bearerguard.errors import ConfigurationError
-from bearerguard.guard.config.requirement import Requirement, combined, role, scopes
+from bearerguard.guard.config.requirement import Requirement, combined, role, scopes, step_up
 from bearerguard.guard.config.settings import PREFIX, SETTINGS, Setting
 from bearerguard.guard.explanation import Check, CheckStatus, Explanation
 from bearerguard.guard.guard import Guard
@@ -117,6 +117,22 @@ def inspect(
             "--role", help="A role that the route requires; repeatable.", show_default=False
         ),
     ] = None,
+    acr: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A login that the route requires, as the claim acr names it; repeatable:"
+            " one suffices.",
+            show_default=False,
+        ),
+    ] = None,
+    max_age: Annotated[
+        int | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="How old the login may be that the route requires.",
+            show_default=False,
+        ),
+    ] = None,
     at: Annotated[
         str | None,
         typer.Option(
@@ -146,7 +162,9 @@ def inspect(
     with output.endings(json=json):
         when = None if at is None else _time(at)
         found = _policy(app, policy)
-        requirement = combined(found.requirement, _required(scope, role_))
+        requirement = combined(
+            found.requirement, _required(scope, role_), _required_login(acr, max_age)
+        )
         with found.guard:
             explanation = found.guard.explain(_token(token), require=requirement, at=when)
     if json:
@@ -191,6 +209,11 @@ def _required(names: list[str] | None, roles: list[str] | None) -> Requirement |
     # A value may have several scopes, as the parameter `scope` has them.
     wanted = [each for name in names or () for each in name.split()]
     return combined(scopes(*wanted) if wanted else None, *map(role, roles or ()))
+
+
+def _required_login(acr: list[str] | None, max_age: int | None) -> Requirement | None:
+    given = acr or max_age is not None
+    return step_up(acr=acr or (), max_age=max_age) if given else None
 
 
 def _time(text: str) -> float:

@@ -104,7 +104,10 @@ def list_all(*, store: Store, json: output.Json = False) -> None:
     if json:
         output.as_json(found)
         return
-    shown = ("client_id", "name", "auth_method", "grant_types", "scopes", "redirect_uris")
+    shown = (
+        *("client_id", "name", "registered_by", "auth_method", "grant_types", "scopes"),
+        "redirect_uris",
+    )
     output.table(
         [name.replace("_", " ") for name in shown],
         [[each[name] for name in shown] for each in found],
@@ -147,6 +150,7 @@ def _values(client: Client) -> dict[str, Any]:
     return {
         "client_id": client.client_id,
         "name": client.name,
+        "registered_by": client.registered_by or "operator",
         **client.shown(),
         "created_at": output.moment(client.created_at),
     }

@@ -8,7 +8,8 @@ import socket
 from contextlib import suppress
 from functools import partial
 from ipaddress import ip_network
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 
@@ -25,10 +26,21 @@ from bearerguard.cli.server.server_options import (
 from bearerguard.cli.server.workers import Workers
 from bearerguard.errors import ConfigurationError
 from bearerguard.logs import BackgroundHandler
+from bearerguard.protocol.http.certificate_header import Format
 from bearerguard.runtime.extras import Extra
-from bearerguard.server import AuthorizationServer, Lifetimes, PeopleOptions, SigningKeys
+from bearerguard.server import (
+    AuthorizationServer,
+    ClientMetadataDocuments,
+    Lifetimes,
+    MutualTls,
+    PeopleOptions,
+    Registration,
+    SigningKeys,
+    TrustedIssuer,
+)
 from bearerguard.server import settings as defaults
 from bearerguard.server.hosting.asgi import AsgiHost
+from bearerguard.server.settings import SigningAlgorithm
 from bearerguard.stores import ThrottleStore
 
 with Extra("cli", needed_by="serve"):
@@ -54,12 +66,23 @@ _OPTIONS = {
     "AuthorizationServer(issuer)": "--issuer",
     "RedisThrottle(url)": "--throttle",
     "insecure_allow_http=True": "--insecure-allow-http",
+    "ClientMetadataDocuments(allow=)": "--client-metadata-host",
+    "Registration(initial_access_token=)": "BEARERGUARD_SERVER_REGISTRATION_TOKEN",
+    "client_metadata=": "--client-metadata",
+    "registration=": "--registration",
+    "AuthorizationServer(scopes=), or its own scopes=": "--scope",
     "refresh_token=": "--refresh-token-lifetime",
     "resources=": "--resource",
     "scopes=": "--scope",
     "store=": "--store",
+    "trusted_issuers=": "--trusted-issuer",
     "unknown_scopes=": "--unknown-scopes",
+    "dpop=": "--dpop",
+    "dpop_nonces=": "--dpop-nonces",
+    "MutualTls(authorities=)": "--mutual-tls-authorities",
+    "MutualTls(url=)": "--mutual-tls-url",
 }
+_REGISTRATION_TOKEN = "BEARERGUARD_SERVER_REGISTRATION_TOKEN"  # noqa: S105 - its name
 _REVOCATIONS_SECRET = "BEARERGUARD_SERVER_REVOCATIONS_SECRET"  # noqa: S105 - its name
 
 
@@ -93,7 +116,10 @@ Overlap = Annotated[
     float, _seconds("SECRET_OVERLAP", "Seconds for which a client's old secret stays valid.")
 ]
 Algorithm = Annotated[
-    str, _option("ALGORITHM", "The algorithm of new signing keys.", "RS256|ES256|EdDSA")
+    str,
+    _option(
+        "ALGORITHM", "The algorithm of new signing keys.", "|".join(get_args(SigningAlgorithm))
+    ),
 ]
 UnknownScopes = Annotated[
     str,
@@ -104,12 +130,85 @@ UnknownScopes = Annotated[
         "ignore|refuse",
     ),
 ]
+Dpop = Annotated[
+    str,
+    _option(
+        "DPOP",
+        "Whether clients may, must or cannot bind their access tokens to a key by a DPoP proof.",
+        "allowed|required|off",
+    ),
+]
+DpopNonces = Annotated[
+    bool,
+    _option("DPOP_NONCES", "Demand a nonce of the server in each DPoP proof."),
+]
+MutualTlsSource = Annotated[
+    str | None,
+    _option(
+        "MUTUAL_TLS",
+        "Take the certificates of TLS clients (RFC 8705), which authenticate clients and which"
+        " tokens can be bound to, from the header of the proxies in --trusted-proxy. By default"
+        " none is taken.",
+        "|".join(get_args(Format)),
+    ),
+]
+MutualTlsAuthorities = Annotated[
+    Path | None,
+    _option(
+        "MUTUAL_TLS_AUTHORITIES",
+        "A PEM file with the authorities that clients with tls_client_auth have their certificates"
+        " from; without it, there is no such method.",
+        "FILE",
+    ),
+]
+MutualTlsUrl = Annotated[
+    str | None,
+    _option(
+        "MUTUAL_TLS_URL",
+        "The base URL at which clients present certificates, where it is another than --issuer.",
+        "URL",
+    ),
+]
 EndpointAudiences = Annotated[
     bool,
     _option(
         "ACCEPT_ENDPOINT_AUDIENCES",
         "Accept client assertions (private_key_jwt) whose audience is the token endpoint instead"
         " of the issuer, as older clients send them.",
+    ),
+]
+TrustedIssuers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trusted-issuer",
+        envvar="BEARERGUARD_SERVER_TRUSTED_ISSUERS",
+        help="The issuer URL of a platform whose tokens authenticate the clients that are"
+        " registered with `client add --workload-issuer`; none by default; repeatable.",
+    ),
+]
+ClientMetadata = Annotated[
+    bool,
+    _option(
+        "CLIENT_METADATA",
+        "Accept clients that are identified by the URL of their metadata document, which the"
+        " server fetches.",
+    ),
+]
+ClientMetadataHosts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--client-metadata-host",
+        envvar="BEARERGUARD_SERVER_CLIENT_METADATA_HOSTS",
+        help="A host whose metadata documents are accepted, or *.example.com for all below a"
+        " domain; every host's by default; repeatable. Implies --client-metadata.",
+    ),
+]
+Registrations = Annotated[
+    bool,
+    _option(
+        "REGISTRATION",
+        "Let clients register themselves (RFC 7591): anybody, or who has the initial access token"
+        f" in {_REGISTRATION_TOKEN}.",
     ),
 ]
 TrustedProxies = Annotated[
@@ -206,7 +305,16 @@ def serve(
     secret_overlap: Overlap = _LIFETIMES.client_secret_overlap,
     algorithm: Algorithm = _SIGNING.algorithm,
     unknown_scopes: UnknownScopes = defaults.IGNORE,
+    dpop: Dpop = defaults.ALLOWED,
+    dpop_nonces: DpopNonces = False,
+    mutual_tls: MutualTlsSource = None,
+    mutual_tls_authorities: MutualTlsAuthorities = None,
+    mutual_tls_url: MutualTlsUrl = None,
     accept_endpoint_audiences: EndpointAudiences = False,
+    trusted_issuer: TrustedIssuers = None,
+    client_metadata: ClientMetadata = False,
+    client_metadata_host: ClientMetadataHosts = None,
+    registration: Registrations = False,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port to listen on.", min=0, max=65535)] = 8000,
     trusted_proxy: TrustedProxies = None,
@@ -246,7 +354,13 @@ def serve(
                 signing=SigningKeys(algorithm=algorithm, lifetime=key_lifetime),  # type: ignore[arg-type]
                 # AuthorizationServer refuses any other text.
                 unknown_scopes=unknown_scopes,  # type: ignore[arg-type]
+                dpop=dpop,  # type: ignore[arg-type]
+                dpop_nonces=dpop_nonces,
+                mutual_tls=_mutual_tls(mutual_tls, mutual_tls_authorities, mutual_tls_url, proxies),
                 accept_endpoint_audiences=accept_endpoint_audiences,
+                trusted_issuers=[TrustedIssuer(each) for each in trusted_issuer or ()],
+                client_metadata=_documents(client_metadata, client_metadata_host),
+                registration=_registration(registration),
                 insecure_allow_http=insecure_allow_http,
                 health_path=None if health_path == "none" else health_path,
                 ready_path=None if health_path == "none" else _READY,
@@ -316,7 +430,50 @@ def _revocation_publisher(server: AuthorizationServer, url: str) -> Guard:
     except ConfigurationError as error:
         raise ConfigurationError(f"--revocations, or {_REVOCATIONS_SECRET}: {error}") from None
     longest = max(defaults.DAY, server.settings.longest_access_lifetime)
-    return Guard(server.issuer(), revocations=Revocations(store, max_token_life=longest))
+    # No request reaches this guard, whatever tokens the server issues.
+    revocations = Revocations(store, max_token_life=longest)
+    return Guard(server.issuer(), dpop="allowed", revocations=revocations)
+
+
+def _mutual_tls(
+    source: str | None, authorities: Path | None, url: str | None, proxies: list[str]
+) -> MutualTls | None:
+    if source is None:
+        if authorities is not None or url is not None:
+            raise ConfigurationError(
+                "--mutual-tls-authorities, --mutual-tls-url: no certificate is taken: add"
+                " --mutual-tls with the format of your proxy"
+            )
+        return None
+    if source not in get_args(Format):  # above all not "tls": here no connection has any
+        raise ConfigurationError(
+            "--mutual-tls: a proxy provides TLS: choose how it writes the certificate, from"
+            f" {', '.join(get_args(Format))}"
+        )
+    options = MutualTls(source, authorities=authorities, url=url)  # type: ignore[arg-type] # a Format
+    if not proxies:
+        raise ConfigurationError(
+            "--mutual-tls: anybody can send a certificate in a header: name the proxy that sets it"
+            " by --trusted-proxy"
+        )
+    return options
+
+
+def _documents(is_on: bool, hosts: list[str] | None) -> ClientMetadataDocuments | None:  # noqa: FBT001 - the option's
+    return ClientMetadataDocuments(allow=hosts or None) if is_on or hosts else None
+
+
+def _registration(is_on: bool) -> Registration | None:  # noqa: FBT001 - the option's
+    tokens = os.environ.get(_REGISTRATION_TOKEN)
+    if not is_on:
+        if tokens:
+            raise ConfigurationError(
+                f"{_REGISTRATION_TOKEN}: nobody can register with it: add --registration"
+            )
+        return None
+    if not tokens:
+        return Registration()
+    return Registration(initial_access_token=[each.strip() for each in tokens.split(",")])
 
 
 def _throttle(url: str | None) -> ThrottleStore | None:

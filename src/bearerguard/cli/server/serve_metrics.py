@@ -43,8 +43,8 @@ class Metrics:
         self._path = path
         folder = _shared_folder(workers)
         # An extra, imported after the variable is set; the first import names the extra.
-        from bearerguard.prometheus import PrometheusServerObserver  # noqa: PLC0415 # isort: skip
-        from prometheus_client import (  # noqa: PLC0415
+        from bearerguard.prometheus import PrometheusServerObserver  # noqa: PLC0415 - see above # isort: skip
+        from prometheus_client import (  # noqa: PLC0415 - see above
             CollectorRegistry,
             ProcessCollector,
             make_asgi_app,

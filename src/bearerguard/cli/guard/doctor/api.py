@@ -69,7 +69,8 @@ PLAIN = Rule(
 RESOURCE = Rule(
     "resource.metadata",
     "protected resource metadata whose `resource` is this API's URL",
-    "serve the metadata: pass resource= to the guard",
+    "serve the metadata: pass resource= to the guard, and put ResourceMetadata around the root app"
+    " if the guard is below a path",
     "RFC 9728 §3, §3.3",
 )
 NAMED = Rule(
@@ -384,7 +385,13 @@ def _resource(
         places = [named, *(each for each in usual if each != named)]
         yield NAMED.ok(f"the challenge names {quoted(named)}")
     elif named is not None:
-        yield NAMED.problem(f"resource_metadata is {quoted(named)}, on another host")
+        # What this host serves describes the API at that other address.
+        yield NAMED.warning(
+            f"resource_metadata is {quoted(named)}, on another host: who uses this address does not"
+            " find the issuer",
+            "give the URL that clients use, or make resource= of the guard that URL",
+        )
+        return
     exchanges = [requester.get(each, _JSON) for each in places]
     served = next((each for each in exchanges if each.status == _OK), None)
     if served is None:
@@ -417,8 +424,9 @@ def _is_of(place: str, url: str) -> bool:
 
 
 def _identity(resource: str, served: Exchange, url: str) -> Iterator[Finding]:
-    expected = resource_metadata.metadata_urls(resource)[0]
-    if served.url != expected:
+    # The first is without a final slash, which servers may leave out.
+    expected = resource_metadata.metadata_url(resource)
+    if served.url not in {expected, resource_metadata.metadata_urls(resource)[0]}:
         yield RESOURCE.warning(
             f"{served.url} has the metadata of {quoted(resource)}, whose well-known URL is"
             f" {expected}",

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from bearerguard.cli.guard.doctor.finding import Finding, Rule, counted
 from bearerguard.errors import quoted
 from bearerguard.protocol.http import document
-from bearerguard.protocol.jose import jwk, thumbprint
+from bearerguard.protocol.jose import jwk, ml_dsa, thumbprint
 from bearerguard.protocol.jose.jwk import VerificationKey
 
 USABLE = Rule(
@@ -74,7 +74,6 @@ COUNT = Rule(
     "RFC 9700 §2.6",
 )
 _MANY = 20
-_PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _USUAL_EXPONENT = 65_537
 
 
@@ -127,7 +126,7 @@ def findings(
 
 
 def _private(members: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
-    exposed = [each for each in members if not _PRIVATE.isdisjoint(each)]
+    exposed = [each for each in members if not jwk.PRIVATE_MEMBERS.isdisjoint(each)]
     if exposed:
         kinds = quoted(sorted({str(each.get("kid")) for each in exposed}))
         yield SECRET.problem(f"private or symmetric members are published, of the keys {kinds}")
@@ -139,7 +138,8 @@ def _described(key: VerificationKey) -> str:
         return f"RSA {material.key_size} bits ({algorithms})"
     if isinstance(material, EllipticCurvePublicKey):
         return f"EC {material.curve.name} ({algorithms})"
-    return f"OKP Ed25519 ({algorithms})"
+    kind = "OKP Ed25519" if ml_dsa.name_of(material) is None else "AKP"
+    return f"{kind} ({algorithms})"
 
 
 def _few(algorithms: Sequence[str]) -> Sequence[str]:

@@ -10,7 +10,7 @@ from urllib.parse import urljoin, urlsplit
 from bearerguard.cli.guard.doctor.exchange import Exchange, Requester
 from bearerguard.cli.guard.doctor.finding import Finding, Rule, counted
 from bearerguard.errors import quoted
-from bearerguard.guard.keys.refetch_budget import max_age
+from bearerguard.protocol.http.caching import max_age
 from bearerguard.runtime.addresses import is_loopback
 from bearerguard.runtime.messages import FetchFailed, Response
 from bearerguard.transports.tls_peer import TlsPeer
