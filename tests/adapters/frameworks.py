@@ -1,8 +1,9 @@
-"""One small app in each framework, with the same five routes, called through its protocol.
+"""One small app in each framework, with the same six routes, called through its protocol.
 
-`/who` needs a token, `/write` the scope `write` besides, and `/boss` the role `boss`; at `/maybe`
-the token is optional, and `/open` is excluded. Each responds with the identity of the caller. The
-websocket `/live`, where there are websockets, needs the scope `write` and sends the identity.
+`/who` needs a token, `/write` the scope `write` besides, `/boss` the role `boss`, and `/fresh` the
+scope `write` and a recent login; at `/maybe` the token is optional, and `/open` is excluded. Each
+responds with the identity of the caller. The websocket `/live`, where there are websockets, needs
+the scope `write` and sends the identity.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route, WebSocketRoute
 
-from bearerguard import ANONYMOUS, Guard, Principal, role
+from bearerguard import ANONYMOUS, Guard, Principal, role, scopes, step_up
 from bearerguard import django as ours_django
 from bearerguard import fastapi as ours_fastapi
 from bearerguard import flask as ours_flask
@@ -54,6 +55,7 @@ from tests.conformance.drivers import Received, Sent, through_asgi, through_wsgi
 
 WHERE: dict[str, Any] = {"optional": ("/maybe",), "exclude": ("/open",)}
 BOSS = role("boss")
+FRESH = scopes("write") & step_up(acr=["phr", "phrh"], max_age=300)
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ def starlette(guard: Guard, **options: Any) -> Generator[Served]:
                 *(Route(each, who) for each in ("/who", "/maybe", "/open")),
                 Route("/write", ours_starlette.require_scopes("write")(who)),
                 Route("/boss", ours_starlette.require(BOSS)(who)),
+                Route("/fresh", ours_starlette.require(FRESH)(who)),
                 WebSocketRoute("/live", live),
             ],
             middleware=[
@@ -120,6 +123,7 @@ def fastapi_app(guard: Guard, app: FastAPI) -> Served:
     routed("/who", Depends(bearer))
     routed("/write", Security(bearer, scopes=["write"]))
     routed("/boss", Depends(bearer.require(BOSS)))
+    routed("/fresh", Depends(bearer.require(FRESH)))
     routed("/maybe", Depends(maybe_bearer))
     routed("/open", Depends(lambda: ANONYMOUS))
 
@@ -157,6 +161,7 @@ def flask(guard: Guard, **options: Any) -> Generator[Served]:
         app.add_url_rule(each, each, who)
     app.add_url_rule("/write", "write", ours_flask.require_scopes("write")(who))
     app.add_url_rule("/boss", "boss", ours_flask.require(BOSS)(who))
+    app.add_url_rule("/fresh", "fresh", ours_flask.require(FRESH)(who))
     yield Served(app, lambda request: through_wsgi(app, request), WsgiToAsgi(app))
 
 
@@ -174,6 +179,7 @@ def quart(guard: Guard, **options: Any) -> Generator[Served]:
         app.add_url_rule(each, each, who)
     app.add_url_rule("/write", "write", ours_quart.require_scopes("write")(who))
     app.add_url_rule("/boss", "boss", ours_quart.require(BOSS)(who))
+    app.add_url_rule("/fresh", "fresh", ours_quart.require(FRESH)(who))
     app.add_websocket("/live", "live", ours_quart.require_scopes("write")(live))
     yield by_asgi(app)
 
@@ -199,6 +205,10 @@ def litestar(guard: Guard, **options: Any) -> Generator[Served]:
     async def boss(principal: NamedDependency[Principal]) -> str:
         return principal.identity
 
+    @litestar_get("/fresh", guards=[ours_litestar.require(FRESH)], media_type="text/plain")
+    async def fresh(principal: NamedDependency[Principal]) -> str:
+        return principal.identity
+
     @litestar_websocket("/live", guards=[ours_litestar.require_scopes("write")])
     async def live(
         socket: LitestarSocket[Any, Any, Any], principal: NamedDependency[Principal]
@@ -208,7 +218,7 @@ def litestar(guard: Guard, **options: Any) -> Generator[Served]:
         await socket.close()
 
     plugin = ours_litestar.BearerPlugin(guard, **WHERE, **options)
-    yield by_asgi(Litestar([who, write, boss, live], plugins=[plugin]))
+    yield by_asgi(Litestar([who, write, boss, fresh, live], plugins=[plugin]))
 
 
 @contextmanager
@@ -240,6 +250,7 @@ def django_patterns(who: Any) -> list[Any]:
         *(path(each, who) for each in ("who", "maybe", "open")),
         path("write", ours_django.require_scopes("write")(who)),
         path("boss", ours_django.require(BOSS)(who)),
+        path("fresh", ours_django.require(FRESH)(who)),
     ]
 
 
@@ -278,6 +289,10 @@ class Boss(Who):
     permission_classes: Any = (ours_rest.Requires(BOSS),)
 
 
+class Fresh(Who):
+    permission_classes: Any = (ours_rest.Requires(FRESH),)
+
+
 def rest_framework_in(guard: Guard, middleware: list[str], options: Any) -> Any:
     patterns = [
         path("who", Who.as_view()),
@@ -285,6 +300,7 @@ def rest_framework_in(guard: Guard, middleware: list[str], options: Any) -> Any:
         path("open", Open.as_view()),
         path("write", Write.as_view()),
         path("boss", Boss.as_view()),
+        path("fresh", Fresh.as_view()),
     ]
     return of_django(patterns, guard, None, middleware, options)
 
@@ -304,6 +320,7 @@ def ninja_in(guard: Guard, middleware: list[str], call: Any, options: Any) -> An
         "/open": None,
         "/write": BearerAuth(scopes=["write"]),
         "/boss": BearerAuth(require=BOSS),
+        "/fresh": BearerAuth(require=FRESH),
     }
     api = NinjaAPI()
     for place, auth in auths.items():

@@ -10,6 +10,7 @@ import pytest
 from bearerguard import ANONYMOUS, Allow, Guard, Principal, Request, scopes
 from bearerguard.asgi import BearerMiddleware
 from bearerguard.testing import LocalIssuer
+from tests.adapters import challenges
 
 DENIAL: dict[str, Any] = {"extensions": {"websocket.http.response": {}}}
 
@@ -89,9 +90,12 @@ def test_a_warm_request_never_suspends(issuer: LocalIssuer, guard: Guard) -> Non
 
     async def send(_message: Any) -> None: ...
 
-    request: Any = BearerMiddleware(App(), guard=guard)(scope(token=token), send, send)  # type: ignore[arg-type]
-    with pytest.raises(StopIteration):
-        request.send(None)
+    async def step() -> None:
+        request: Any = BearerMiddleware(App(), guard=guard)(scope(token=token), send, send)  # type: ignore[arg-type]
+        with pytest.raises(StopIteration):
+            request.send(None)
+
+    anyio.run(step)
 
 
 @pytest.mark.parametrize("kind", ["lifespan", "whatever"])
@@ -118,7 +122,7 @@ def test_a_websocket_is_accepted_or_refused(issuer: LocalIssuer, guard: Guard) -
     assert call(middleware, bare) == [{"type": "websocket.close", "code": 1008}]
     start, body = call(middleware, {**bare, **DENIAL})
     assert (start["type"], start["status"]) == ("websocket.http.response.start", 401)
-    assert (b"www-authenticate", b'Bearer realm="api", scope="read"') in start["headers"]
+    assert (b"www-authenticate", challenges.bearer("read").encode()) in start["headers"]
     assert body["type"] == "websocket.http.response.body"
     assert b'"status": 401' in body["body"]
     weak = {**scope("websocket", issuer.token(scopes=["x"]), method=None), **DENIAL}
@@ -188,6 +192,23 @@ def test_a_guard_that_adds_no_headers_leaves_the_response_as_it_is(issuer: Local
     with issuer.guard(expiry_headers=None, cache_control=None) as guard:
         start, *_ = call(BearerMiddleware(App(), guard=guard), scope(token=issuer.token()))
     assert start == {"type": "http.response.start", "status": 200}
+
+
+def test_a_guard_that_adds_nothing_and_ends_nothing_passes_on_the_servers_own_send(
+    issuer: LocalIssuer,
+) -> None:
+    given: list[Any] = []
+
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        given.append(send)
+
+    async def send(_message: Any) -> None: ...
+
+    options: dict[str, Any] = {"expiry_headers": None, "cache_control": None}
+    with issuer.guard(**options, stream_until_expiry=False) as guard:
+        middleware: Any = BearerMiddleware(app, guard=guard)
+        anyio.run(middleware, scope(token=issuer.token()), None, send)
+    assert given == [send]
 
 
 def test_the_innermost_middleware_counts(issuer: LocalIssuer, guard: Guard) -> None:

@@ -9,10 +9,10 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
-from wsgiref.validate import validator
 
 import anyio
 import httpx2
@@ -28,78 +28,23 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from bearerguard import ConfigurationError, Event, Guard, Revocations, TokenError
 from bearerguard.backchannel import BackchannelLogout
 from bearerguard.flask import BearerGuard
-from bearerguard.protocol.logout_token import EVENT
+from bearerguard.protocol.events.logout_token import EVENT
 from bearerguard.redis import RedisStore
 from bearerguard.starlette import BearerMiddleware
 from bearerguard.testing import LocalIssuer, SigningKey
+from tests.adapters import posting
+from tests.adapters.posting import Post, Reply
 from tests.conformance.harness import NOON, Clock, with_claims
 from tests.processes import START_SECONDS, free_port
 from tests.redis_server import RedisServer
 
 FORM = "application/x-www-form-urlencoded"
-Reply = tuple[int, dict[str, str], bytes]
-Post = Callable[..., Reply]
 
 
-def post_asgi(
-    logout: BackchannelLogout, body: bytes, method: str = "POST", kind: str | None = FORM
-) -> Reply:
-    chunks = [body[:100], body[100:]]
-    sent: list[Any] = []
-
-    async def receive() -> dict[str, Any]:
-        if not chunks:
-            return {"type": "http.disconnect"}
-        return {"type": "http.request", "body": chunks.pop(0), "more_body": bool(chunks)}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    headers = [] if kind is None else [(b"content-type", kind.encode())]
-    anyio.run(logout.asgi, {"type": "http", "method": method, "headers": headers}, receive, send)
-    start, content = sent
-    lines = {name.decode(): value.decode() for name, value in start["headers"]}
-    return start["status"], lines, content["body"]
-
-
-def post_wsgi(
-    logout: BackchannelLogout, body: bytes, method: str = "POST", kind: str | None = FORM
-) -> Reply:
-    started: list[Any] = []
-
-    def start_response(status: str, lines: list[tuple[str, str]], *_: Any) -> Any:
-        started[:] = [status, lines]
-        return lambda _chunk: None
-
-    environ: dict[str, Any] = {
-        "REQUEST_METHOD": method,
-        "SCRIPT_NAME": "",
-        "PATH_INFO": "/logout",
-        "QUERY_STRING": "",
-        "SERVER_NAME": "api.test",
-        "SERVER_PORT": "443",
-        "SERVER_PROTOCOL": "HTTP/1.1",
-        "CONTENT_LENGTH": str(len(body)) if body else "",
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": "https",
-        "wsgi.input": io.BytesIO(body),
-        "wsgi.errors": io.StringIO(),
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": False,
-        "wsgi.run_once": False,
-    }
-    if kind is not None:
-        environ["CONTENT_TYPE"] = kind
-    result = validator(logout.wsgi)(environ, start_response)
-    try:
-        content = b"".join(result)
-    finally:
-        result.close()  # type: ignore[attr-defined]
-    status, lines = started
-    return int(status[:3]), {name.lower(): value for name, value in lines}, content
-
-
-POSTS: dict[str, Post] = {"asgi": post_asgi, "wsgi": post_wsgi}
+POSTS: dict[str, Post] = {
+    "asgi": partial(posting.post_asgi, kind=FORM),
+    "wsgi": partial(posting.post_wsgi, kind=FORM),
+}
 
 
 @pytest.fixture(params=list(POSTS.values()), ids=list(POSTS))
@@ -357,7 +302,7 @@ def test_keys_are_fetched_once_however_many_logouts_wait_for_them(
     bodies = [form(logout_token(issuer, sub=f"user-{number}")) for number in range(50)]
     found: list[int] = []
     threads = [
-        threading.Thread(target=lambda body=body: found.append(post_wsgi(logout, body)[0]))
+        threading.Thread(target=lambda body=body: found.append(POSTS["wsgi"](logout, body)[0]))
         for body in bodies
     ]
     for thread in threads:

@@ -45,12 +45,12 @@ from bearerguard.litestar import BearerPlugin
 from bearerguard.ninja import BearerAuth
 from bearerguard.quart import BearerGuard, current_principal
 from bearerguard.starlette import BearerMiddleware as StarletteMiddleware
-from tests.conformance import caching_table, hdr_table, revoked_table
+from tests.conformance import caching_table, hdr_table, revoked_table, status_table
 from tests.conformance.drivers import Call, Protected, Received, Sent, through_asgi, through_wsgi
 from tests.conformance.scenario import Scenario
 
 Rows = list[Scenario]
-ALL = [*hdr_table.TABLE, *caching_table.TABLE, *revoked_table.TABLE]
+ALL = [*hdr_table.TABLE, *caching_table.TABLE, *revoked_table.TABLE, *status_table.TABLE]
 METHODS = ["GET", "HEAD", "POST"]
 
 

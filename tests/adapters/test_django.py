@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.adapters import challenges
 from tests.django_project import MIDDLEWARE, OURS, project
 
 # isort: split
@@ -311,7 +312,7 @@ def test_excluded_paths_are_anonymous_whatever_is_sent(
             assert set(response.headers) == {"Content-Type"}
         refused = call("/it", bearer(scopes=["write"]))
         assert refused.status_code == 401
-        assert refused["WWW-Authenticate"] == 'Bearer realm="api", scope="write"'
+        assert refused["WWW-Authenticate"] == challenges.bearer("write")
 
 
 @pytest.mark.parametrize("place", ["//health", "/x/../health", "/health%2f", "/Health", "/health/"])
@@ -436,7 +437,7 @@ def test_a_mark_counts_for_the_view_that_is_called(
     with project(path("it", open_view), guard=guard, middleware=inside, REQUIRE=scopes("read")):
         refused = call("/it")
         assert refused.status_code == 401
-        assert refused["WWW-Authenticate"] == 'Bearer realm="api", scope="read"'
+        assert refused["WWW-Authenticate"] == challenges.bearer("read")
         assert call("/it", bearer(scopes=["read"])).status_code == 200
     with project(path("it", open_view), guard=guard, middleware=outside):
         assert call("/it").status_code == 401
@@ -609,7 +610,7 @@ def test_a_hook_makes_the_principals_user_the_requests(
         for nobody in ("bob", "eve"):  # not active, and unknown
             refused = call("/sync", bearer(subject=nobody))
             assert refused.status_code == 403
-            assert refused["WWW-Authenticate"] == 'Bearer realm="api"'
+            assert refused["WWW-Authenticate"] == challenges.bearer()
             assert refused.json()["detail"] == "There is no active account for this access token"
             assert nobody not in refused.content.decode()
         assert call("/sync").status_code == 401

@@ -17,10 +17,19 @@ import pytest
 from typer.testing import CliRunner
 
 import tests.django_project  # noqa: F401 - before anything that reads Django's settings
-from bearerguard import DecisionRecord, Event, FetchRecord, Guard, Issuer, Revocations, scopes
+from bearerguard import (
+    DecisionRecord,
+    Event,
+    FetchRecord,
+    Guard,
+    Issuer,
+    Revocations,
+    scopes,
+    step_up,
+)
 from bearerguard.cli import app as command_line
 from bearerguard.middleware.app_guard import guard_at
-from bearerguard.testing import LocalIssuer, trusted
+from bearerguard.testing import Clock, LocalIssuer, trusted
 
 # isort: split
 from django.conf import settings
@@ -45,6 +54,9 @@ DJANGOS = [each for each in FRAMEWORKS if "django" in each or "rest" in each or 
 # Those with websockets.
 SOCKETS = ("starlette", "fastapi", "fastapi alone", "quart", "litestar")
 
+# Where the metadata of the API `https://api.test` is, which every challenge names (PRM-03).
+METADATA_URL = "https://api.test/.well-known/oauth-protected-resource"
+
 every = pytest.mark.parametrize("framework", FRAMEWORKS)
 whole = pytest.mark.parametrize("framework", WHOLE)
 
@@ -68,7 +80,7 @@ def check_refusal(received: Received, status: int, **expected: str) -> None:
     assert received.values("cache-control") == ["no-store"]
     parameters = challenge_parameters(received.one("www-authenticate"))
     parameters.pop("error_description", None)
-    assert parameters == {"realm": "api", **expected}
+    assert parameters == {"realm": "api", **expected, "resource_metadata": METADATA_URL}
 
 
 @every
@@ -110,6 +122,59 @@ def test_what_guard_and_route_require_is_one_requirement(framework: str) -> None
         )
         assert get(served, "/write", token("read", "write")).status == 200
         assert get(served, "/who", token("write")).status == 403
+
+
+@every
+def test_STEP_01_a_route_demands_a_recent_or_a_strong_login(framework: str) -> None:
+    now = ISSUER.clock()
+    login = {"acr": "phr", "auth_time": int(now)}
+    old, weak = {**login, "auth_time": int(now) - 1000}, {**login, "acr": "pwd"}
+    demanded = {
+        "error": "insufficient_user_authentication",
+        "acr_values": "phr phrh",
+        "max_age": "300",
+    }
+    with ISSUER.guard() as guard, FRAMEWORKS[framework](guard) as served:
+        assert get(served, "/fresh", token("write", claims=login)).status == 200
+        for claims in (old, weak, {}):
+            refused = get(served, "/fresh", token("write", claims=claims))
+            check_refusal(refused, 401, **demanded)
+            if refused.one("content-type") == "application/problem+json":
+                body = json.loads(refused.body)
+                assert (body["acr_values"], body["max_age"]) == ("phr phrh", 300)
+        refused = get(served, "/fresh", token(claims=old))
+        check_refusal(refused, 401, **demanded, scope="write")
+        refused = get(served, "/fresh", token(claims=login))
+        check_refusal(refused, 403, error="insufficient_scope", scope="write")
+
+
+@every
+def test_STEP_01_a_login_becomes_too_old_for_a_token_that_is_used_all_the_time(
+    framework: str,
+) -> None:
+    clock = Clock(1_800_000_000.0)
+    issuer = LocalIssuer(algorithm="ES256", clock=clock)
+    bearing = issuer.token(subject="ada", claims={"auth_time": int(clock())})
+    guard = issuer.guard(require=step_up(max_age=300))
+    with guard, FRAMEWORKS[framework](guard) as served:
+        for _ in range(3):
+            assert get(served, "/who", bearing).status == 200
+        clock.advance(331)
+        refused = get(served, "/who", bearing)
+    check_refusal(refused, 401, error="insufficient_user_authentication", max_age="300")
+
+
+@every
+def test_SCOPE_01_a_scope_counts_for_those_that_it_implies(framework: str) -> None:
+    implies = {"admin": ["publish"], "publish": ["write", "read"]}
+    with (
+        ISSUER.guard(require=scopes("read"), implies=implies) as guard,
+        FRAMEWORKS[framework](guard) as served,
+    ):
+        for _ in range(2):  # the second time, the token is cached
+            assert get(served, "/write", token("admin")).status == 200
+        weak = {"error": "insufficient_scope", "scope": "read write"}
+        check_refusal(get(served, "/write", token("read")), 403, **weak)
 
 
 @every
@@ -308,15 +373,30 @@ def served_issuer() -> Iterator[LocalIssuer]:
 
 
 @every
-def test_doctor_finds_no_problem_of_an_api(framework: str, served_issuer: LocalIssuer) -> None:
-    guard = served_issuer.guard(require=scopes("read"))
-    with guard, FRAMEWORKS[framework](guard) as served, running(served.asgi) as url:
-        done = CliRunner().invoke(command_line, ["doctor", f"{url}/who", "--json"])
+def test_doctor_finds_no_problem_of_an_api(
+    framework: str, served_issuer: LocalIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("BEARERGUARD_ISSUER", "BEARERGUARD_AUDIENCE"):  # a guard that doctor would compare
+        monkeypatch.delenv(name, raising=False)
+    apps: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await apps[0](scope, receive, send)
+
+    with running(app) as url:
+        # Where routes alone authenticate, the app has to serve the metadata itself.
+        resource: Any = f"{url}/who" if framework in WHOLE else False
+        guard = served_issuer.guard(require=scopes("read"), resource=resource)
+        with guard, FRAMEWORKS[framework](guard) as served:
+            apps.append(served.asgi)
+            done = CliRunner().invoke(command_line, ["doctor", f"{url}/who", "--json"])
     assert done.exit_code == 0, done.output
     (report,) = json.loads(done.stdout)["reports"]
     assert report["counts"]["problem"] == report["counts"]["warning"] == 0, report["findings"]
     checks = {each["check"] for each in report["findings"] if each["severity"] == "ok"}
     assert {"challenge.absent", "challenge.invalid", "challenge.head", "caching.refusal"} <= checks
+    published = {"resource.metadata", "resource.challenge", "resource.servers"}
+    assert published & checks == (published if framework in WHOLE else set())
 
 
 @pytest.mark.parametrize("framework", DJANGOS)
@@ -384,3 +464,19 @@ def test_a_websocket_is_accepted_or_refused_before_it_is_accepted(framework: str
             start, *_ = connect(served.app, sent, **{"websocket.http.response": {}})
             assert (start["type"], start["status"]) == ("websocket.http.response.start", status)
             assert any(name.lower() == b"www-authenticate" for name, _ in start["headers"])
+
+
+@pytest.mark.parametrize("framework", SOCKETS)
+def test_STEP_01_a_websocket_whose_login_does_not_suffice_is_refused(framework: str) -> None:
+    now = int(ISSUER.clock())
+    needed = step_up(max_age=300)
+    with ISSUER.guard(require=needed) as guard, FRAMEWORKS[framework](guard) as served:
+        fresh, old = (token("write", claims={"auth_time": now - age}) for age in (0, 1000))
+        assert connect(served.app, fresh)[1]["text"] == "ada"
+        (closed,) = connect(served.app, old)
+        assert (closed["type"], closed["code"]) == ("websocket.close", 1008)
+        start, *_ = connect(served.app, old, **{"websocket.http.response": {}})
+        assert (start["type"], start["status"]) == ("websocket.http.response.start", 401)
+        sent = {name.lower(): value for name, value in start["headers"]}
+        assert b'error="insufficient_user_authentication"' in sent[b"www-authenticate"]
+        assert b'max_age="300"' in sent[b"www-authenticate"]

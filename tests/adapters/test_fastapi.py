@@ -44,7 +44,7 @@ from bearerguard import (
 from bearerguard.fastapi import BearerMiddleware, BearerSecurity
 from bearerguard.starlette import require_scopes
 from bearerguard.testing import LocalIssuer
-from tests.adapters import fastapi_app
+from tests.adapters import challenges, fastapi_app
 
 Wrap = Callable[..., TestClient]
 ALONE, BEHIND = "alone", "behind the middleware"
@@ -121,7 +121,7 @@ def test_a_refusal_is_complete_in_every_way(bearer, wrap, sent):
     client = wrap(app, require=scopes("write", "read"))
     missing = client.get("/")
     assert missing.status_code == 401
-    assert missing.headers["www-authenticate"] == 'Bearer realm="api", scope="write read"'
+    assert missing.headers["www-authenticate"] == challenges.bearer("write read")
     assert missing.headers["cache-control"] == "no-store"
     assert missing.headers["content-type"] == "application/problem+json"
     assert missing.json()["title"] == "Unauthorized"
@@ -197,13 +197,13 @@ def test_roles_and_claims_are_required_per_dependency_and_per_route(guard, wrap,
     client = wrap(app)
     assert client.get("/staff", headers=sent(roles=["staff"])).status_code == 200
     refused = client.get("/staff", headers=sent())
-    assert (refused.status_code, refused.headers["www-authenticate"]) == (403, 'Bearer realm="api"')
+    assert (refused.status_code, refused.headers["www-authenticate"]) == (403, challenges.bearer())
     both = sent("write", roles=["staff", "admin"])
     assert client.get("/admin", headers=both).status_code == 200
     # Where a role is missing, more scopes would not help: none is named.
     for headers in (sent(roles=["staff"]), sent("write", roles=["staff"])):
         refused = client.get("/admin", headers=headers)
-        assert refused.headers["www-authenticate"] == 'Bearer realm="api"'
+        assert refused.headers["www-authenticate"] == challenges.bearer()
     refused = client.get("/admin", headers=sent(roles=["staff", "admin"]))
     assert refused.json()["scope"] == "write"
 
@@ -332,7 +332,7 @@ def test_a_required_principal_is_demanded_where_the_middleware_lets_anybody_thro
         return who(principal)
 
     client = _behind(app, guard, optional=("/public/*",), require=scopes("base"))
-    assert client.get("/public/mine").headers["www-authenticate"].endswith('scope="base read"')
+    assert client.get("/public/mine").headers["www-authenticate"] == challenges.bearer("base read")
     assert client.get("/public/mine", headers=sent("base", "read")).status_code == 200
     # What the middleware excludes, the dependency authenticates by itself.
     client = _behind(app, guard, exclude=("/public/*",), require=scopes("base"))
@@ -466,7 +466,7 @@ def test_an_apps_own_handler_sees_a_refusal_and_the_challenge_stays(kind, is_asy
     response = _refused_by(app, bearer)
     assert response.json() == {"message": "This request must carry an access token"}
     assert response.headers["content-type"] == "application/json"
-    assert response.headers["www-authenticate"] == 'Bearer realm="api"'
+    assert response.headers["www-authenticate"] == challenges.bearer()
     assert response.headers["cache-control"] == "no-store"
 
 
@@ -479,7 +479,7 @@ def test_a_handler_that_reuses_fastapis_gets_its_headers_once(bearer):
 
     response = _refused_by(app, bearer)
     assert response.json() == {"detail": "This request must carry an access token"}
-    assert response.headers.get_list("www-authenticate") == ['Bearer realm="api"']
+    assert response.headers.get_list("www-authenticate") == [challenges.bearer()]
     assert response.headers["content-type"] == "application/json"
 
 
@@ -497,7 +497,7 @@ def test_a_handler_may_lead_a_browser_to_a_login(bearer, kind):
 
     response = TestClient(app, follow_redirects=False).get("/")
     assert (response.status_code, response.text) == (303, "log in")
-    assert response.headers["www-authenticate"] == 'Bearer realm="api"'
+    assert response.headers["www-authenticate"] == challenges.bearer()
 
 
 def test_a_body_of_the_guards_own_is_sent(issuer):

@@ -16,6 +16,7 @@ from werkzeug.routing import BaseConverter
 from bearerguard import ANONYMOUS, ConfigurationError, Guard, scopes
 from bearerguard.flask import BearerGuard, current_principal, require, require_scopes
 from bearerguard.testing import LocalIssuer
+from tests.adapters import challenges
 
 Bearer = Callable[..., dict[str, str]]
 STRANGERS: tuple[dict[str, str], ...] = (
@@ -129,7 +130,7 @@ def test_current_principal_is_the_caller_of_the_request(guard: Guard, bearer: Be
     assert client.get("/who").json == ANONYMOUS.identity
     excluded = client.get("/sync")
     assert excluded.status_code == 401
-    assert excluded.headers["WWW-Authenticate"] == 'Bearer realm="api", scope="write"'
+    assert excluded.headers["WWW-Authenticate"] == challenges.bearer("write")
 
 
 def test_an_error_handlers_own_response_keeps_the_challenge(guard: Guard, bearer: Bearer) -> None:
@@ -146,7 +147,7 @@ def test_an_error_handlers_own_response_keeps_the_challenge(guard: Guard, bearer
     client = app.test_client()
     refused = client.get("/who")
     assert refused.json == {"mine": 401}
-    assert refused.headers.getlist("WWW-Authenticate") == ['Bearer realm="api"']
+    assert refused.headers.getlist("WWW-Authenticate") == [challenges.bearer()]
     assert refused.headers["Cache-Control"] == "no-store"
     hidden = client.get("/sync", headers=bearer(scope="read"))
     assert (hidden.status_code, hidden.text) == (404, "not for you")

@@ -50,6 +50,7 @@ from bearerguard.litestar import (
     require_scopes,
 )
 from bearerguard.testing import LocalIssuer
+from tests.adapters import challenges
 from tests.adapters.tokens import bearer
 
 Caller = Request[Principal, Principal, State]
@@ -138,7 +139,7 @@ def test_a_refusal_is_litestars_response_with_the_whole_challenge(
     client = client_of(guard)
     missing = client.get("/who")
     assert missing.status_code == 401
-    assert missing.headers["www-authenticate"] == 'Bearer realm="api"'
+    assert missing.headers["www-authenticate"] == challenges.bearer()
     assert missing.headers["cache-control"] == "no-store"
     assert missing.json() == {
         "status_code": 401,
@@ -165,7 +166,7 @@ def test_guards_of_controllers_and_routes_add_up(guard: Guard, issuer: LocalIssu
     assert client.get("/recordings", headers=bearer(issuer)).status_code == 403
     no_admin = client.get("/recordings/all", headers=bearer(issuer, "read"))
     assert no_admin.status_code == 403
-    assert no_admin.headers["www-authenticate"] == 'Bearer realm="api"'  # no scope would do
+    assert no_admin.headers["www-authenticate"] == challenges.bearer()  # no scope would do
     neither = client.get("/writers", headers=bearer(issuer))
     assert 'scope="read write"' in neither.headers["www-authenticate"]
     whole = bearer(issuer, "read", "write")
@@ -211,7 +212,7 @@ def test_exception_handlers_see_the_refusal_and_keep_its_challenge(
     client = client_of(guard, app={"exception_handlers": {HTTPException: mine, 403: hidden}})
     refused = client.get("/who")
     assert refused.json() == {"mine": 401}
-    assert refused.headers["www-authenticate"] == 'Bearer realm="api"'
+    assert refused.headers["www-authenticate"] == challenges.bearer()
     assert refused.headers["cache-control"] == "no-store"
     assert seen == [(NotAuthorizedException, "This request must carry an access token")]
     forbidden = client.get("/write", headers=bearer(issuer, "read"))
@@ -339,7 +340,7 @@ def test_the_middleware_may_stand_around_the_app(guard: Guard, issuer: LocalIssu
     )
     missing = client.get("/missing")
     assert missing.status_code == 401
-    assert missing.headers["www-authenticate"] == 'Bearer realm="api"'
+    assert missing.headers["www-authenticate"] == challenges.bearer()
 
 
 def test_misuse_is_named(guard: Guard) -> None:

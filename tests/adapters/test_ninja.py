@@ -24,6 +24,7 @@ from ninja.testing import TestAsyncClient, TestClient
 from bearerguard import ANONYMOUS, ConfigurationError, Guard, Issuer, Principal, role, scopes
 from bearerguard.ninja import BearerAuth, CallerRateThrottle, install
 from bearerguard.testing import LocalIssuer
+from tests.adapters import challenges
 from tests.adapters.tokens import bearer
 
 Call = Callable[..., Any]
@@ -136,7 +137,7 @@ def test_an_operation_has_the_principal(place: str, serve: Serve, issuer: LocalI
     response = call(place, bearer(issuer, subject="ada"))
     assert (response.status_code, response.json()) == (200, ["ada", "ada"])
     refused = call(place)
-    assert (refused.status_code, challenge(refused)) == (401, 'Bearer realm="api"')
+    assert (refused.status_code, challenge(refused)) == (401, challenges.bearer())
     assert refused.headers["Cache-Control"] == "no-store"
     malformed = call(place, {"Authorization": "Bearer a.b.c"})
     assert malformed.status_code == 401
@@ -164,7 +165,7 @@ def test_a_403_names_what_every_request_needs_too(serve: Serve, issuer: LocalIss
 def test_a_missing_role_names_no_scope(serve: Serve, issuer: LocalIssuer) -> None:
     call = serve()
     refused = call("/admin", bearer(issuer, "write"))
-    assert (refused.status_code, challenge(refused)) == (403, 'Bearer realm="api"')
+    assert (refused.status_code, challenge(refused)) == (403, challenges.bearer())
     token = issuer.token(scopes=["write"], roles=["admin"])
     assert call("/admin", {"Authorization": f"Bearer {token}"}).status_code == 200
 
@@ -197,7 +198,7 @@ def test_other_credentials_are_left_to_the_next_authentication_scheme(
     assert call("/either?key=mine").json() == "mine"
     assert call("/either", bearer(issuer, "write")).json() == "user"
     missing = call("/either")
-    assert (missing.status_code, challenge(missing)) == (401, 'Bearer realm="api", scope="write"')
+    assert (missing.status_code, challenge(missing)) == (401, challenges.bearer("write"))
 
 
 def test_an_unavailable_issuer_is_503(serve: Serve, issuer: LocalIssuer) -> None:
@@ -227,7 +228,7 @@ def test_exception_handlers_see_the_refusal_and_keep_its_challenge(
     call = serve(api, OPTIONAL=True)
     refused = call("/who")
     assert refused.json() == {"mine": 401}
-    assert challenge(refused) == 'Bearer realm="api"'
+    assert challenge(refused) == challenges.bearer()
     forbidden = call("/write", bearer(issuer))
     assert (forbidden.status_code, forbidden.json()) == (404, "not for you")
     assert "WWW-Authenticate" not in forbidden.headers
@@ -333,7 +334,7 @@ def test_a_principal_may_be_a_user_of_django(place: str, serve: Serve, issuer: L
     call = serve(api, USER=user_of)
     assert call(place, bearer(issuer, subject="ada")).json() == "ada"
     refused = call(place, bearer(issuer, subject="eve"))
-    assert (refused.status_code, challenge(refused)) == (403, 'Bearer realm="api"')
+    assert (refused.status_code, challenge(refused)) == (403, challenges.bearer())
 
 
 # Options and OpenAPI

@@ -10,9 +10,11 @@ import pytest
 from bearerguard import asgi, starlette, wsgi
 
 NAMES = {
-    "asgi": "REFUSAL ASGIApp BearerMiddleware Message Receive RequestState Scope Send raw_headers"
-    " request_info send_response sending_refusals",
-    "wsgi": "BearerMiddleware Environ StartResponse WSGIApp request_info",
+    "asgi": "REFUSAL ASGIApp BearerMiddleware Message Receive RequestState ResourceMetadata"
+    " Scope Send issue_ticket raw_headers reauthenticate received_request request_info"
+    " send_response sending_refusals",
+    "wsgi": "BearerMiddleware Environ ResourceMetadata StartResponse WSGIApp received_request"
+    " request_info",
     "starlette": "BearerMiddleware require require_scopes",
     "fastapi": "BearerMiddleware BearerSecurity",
     "flask": "BearerGuard current_principal require require_scopes",

@@ -25,6 +25,7 @@ from werkzeug.exceptions import HTTPException
 from bearerguard import ANONYMOUS, ConfigurationError, Guard, scopes
 from bearerguard.quart import BearerGuard, current_principal, require, require_scopes
 from bearerguard.testing import LocalIssuer
+from tests.adapters import challenges
 from tests.adapters.tokens import bearer
 
 STRANGERS: tuple[dict[str, str], ...] = (
@@ -147,7 +148,7 @@ async def test_current_principal_is_the_caller_of_the_request(
     assert await (await client.get("/who")).json == ANONYMOUS.identity
     excluded = await client.get("/sync")
     assert excluded.status_code == 401
-    assert excluded.headers["WWW-Authenticate"] == 'Bearer realm="api", scope="write"'
+    assert excluded.headers["WWW-Authenticate"] == challenges.bearer("write")
 
 
 async def test_an_error_handlers_own_response_keeps_the_challenge(
@@ -166,7 +167,7 @@ async def test_an_error_handlers_own_response_keeps_the_challenge(
     client = app.test_client()
     refused = await client.get("/who")
     assert await refused.json == {"mine": 401}
-    assert refused.headers.getlist("WWW-Authenticate") == ['Bearer realm="api"']
+    assert refused.headers.getlist("WWW-Authenticate") == [challenges.bearer()]
     assert refused.headers["Cache-Control"] == "no-store"
     hidden = await client.get("/sync", headers=bearer(issuer, "read"))
     assert (hidden.status_code, await hidden.get_data()) == (404, b"not for you")
@@ -198,7 +199,7 @@ async def test_an_error_handler_may_redirect_but_not_let_a_request_pass(guard: G
     for _ in range(2):
         refused = await client.get("/who")
         assert refused.status_code == 401
-        assert refused.headers["WWW-Authenticate"] == 'Bearer realm="api"'
+        assert refused.headers["WWW-Authenticate"] == challenges.bearer()
     assert responses == []
 
 
@@ -265,7 +266,7 @@ async def test_an_exception_in_a_hook_leaves_the_refusal_as_it_is(
     with caplog.at_level(logging.ERROR):
         refused = await app.test_client().get("/who")
     assert refused.status_code == 401
-    assert refused.headers["WWW-Authenticate"] == 'Bearer realm="api"'
+    assert refused.headers["WWW-Authenticate"] == challenges.bearer()
     assert "raised an exception while it handled a refused request" in caplog.text
 
 
@@ -346,7 +347,7 @@ async def test_a_websocket_is_guarded(path: str, guard: Guard, issuer: LocalIssu
         await socket.send("hello")
         assert await socket.receive() == "hello"
     for sent, status, challenge in (
-        ({}, 401, 'Bearer realm="api"'),
+        ({}, 401, challenges.bearer()),
         (bearer(issuer, "read"), 403, 'scope="write"'),
     ):
         with pytest.raises(WebsocketResponseError) as refused:

@@ -22,6 +22,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from bearerguard import EXPOSED_HEADERS, ConfigurationError, Guard, role, scopes
 from bearerguard.starlette import BearerMiddleware, require, require_scopes
 from bearerguard.testing import LocalIssuer
+from tests.adapters import challenges
 
 Bearer = Callable[..., dict[str, str]]
 
@@ -164,7 +165,7 @@ def test_a_routes_refusal_is_the_middlewares(
     assert {**by_route.headers, left: ""} == {**by_middleware.headers, left: ""}
     open_route = client.get("/open")
     assert open_route.status_code == 401
-    assert open_route.headers["www-authenticate"] == 'Bearer realm="api", scope="write"'
+    assert open_route.headers["www-authenticate"] == challenges.bearer("write")
     assert open_route.headers["cache-control"] == "no-store"
     assert client.post("/methods", headers=bearer(scope="read")).status_code == 403
 
@@ -178,7 +179,7 @@ def test_stacked_decorators_name_all_scopes(client: TestClient, bearer: Bearer) 
 def test_a_missing_role_adds_no_scope_to_the_challenge(client: TestClient, bearer: Bearer) -> None:
     assert client.get("/bosses", headers=bearer(roles=["boss"])).text == "boss"
     refused = client.get("/bosses", headers=bearer())
-    assert (refused.status_code, refused.headers["www-authenticate"]) == (403, 'Bearer realm="api"')
+    assert (refused.status_code, refused.headers["www-authenticate"]) == (403, challenges.bearer())
 
 
 def test_starlettes_own_authentication_works(client: TestClient, bearer: Bearer) -> None:

@@ -55,6 +55,9 @@ class Sent:
     method: str = "GET"
     target: str = "/things"
     body: bytes = b""
+    peer: tuple[str, int] | None = None
+    certificate: str = ""
+    """In PEM: what the TLS client has presented, as the server reports it."""
 
 
 Call = Callable[[Protected, Sent], Received]
@@ -86,7 +89,7 @@ def through_asgi(app: Any, request: Sent) -> Received:
         sent.append(message)
 
     path, _, query = request.target.partition("?")
-    scope = {
+    scope: dict[str, Any] = {
         "type": "http",
         "http_version": "1.1",
         "scheme": "https",
@@ -96,7 +99,11 @@ def through_asgi(app: Any, request: Sent) -> Received:
         "query_string": query.encode(),
         "root_path": "",
         "headers": [(name.lower().encode(), value) for name, value in request.headers],
+        "client": request.peer,
+        "extensions": {},
     }
+    if request.certificate:
+        scope["extensions"] = {"tls": {"client_cert_chain": [request.certificate]}}
     anyio.run(app, scope, receive, send)
     start, *chunks = sent
     fields = ((name.decode(), value.decode("latin-1")) for name, value in start["headers"])
@@ -140,6 +147,10 @@ def through_wsgi(app: Any, request: Sent) -> Received:
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
     }
+    if request.peer is not None:
+        environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = request.peer[0], str(request.peer[1])
+    if request.certificate:
+        environ["SSL_CLIENT_CERT"] = request.certificate
     for name, value in request.headers:
         key = name.upper().replace("-", "_")
         key = key if key == "CONTENT_TYPE" else f"HTTP_{key}"
@@ -150,7 +161,8 @@ def through_wsgi(app: Any, request: Sent) -> Received:
     try:
         content = b"".join(result)
     finally:
-        result.close()
+        if hasattr(result, "close"):  # PEP 3333
+            result.close()
     status, fields = started
     lowered = tuple((name.lower(), value) for name, value in fields)
     return Received(int(status[:3]), lowered, content)

@@ -108,12 +108,7 @@ class Harness:
         return self.token(key=own, header=brought)
 
     def twist(self, token: str) -> str:
-        """The same P-256 signature in its other form, s → n - s."""
-        signing_input, _, signature = token.rpartition(".")
-        octets = base64url.decode(signature.encode())
-        r, s = octets[:32], int.from_bytes(octets[32:], "big")
-        other = base64url.encode(r + (_P256_ORDER - s).to_bytes(32, "big"))
-        return f"{signing_input}.{other.decode()}"
+        return twisted(token)
 
     def with_der_signature(self) -> str:
         """An ECDSA signature in the form that X.509 uses, not JOSE."""
@@ -128,6 +123,15 @@ def with_claims(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of `LocalIssuer.token`: what it does not take by name is a claim."""
     named = {name: value for name, value in options.items() if name in _NAMED}
     return {**named, "claims": {each: options[each] for each in options if each not in _NAMED}}
+
+
+def twisted(token: str) -> str:
+    """Return the token with the same P-256 signature in its other form, s → n - s."""
+    signing_input, _, signature = token.rpartition(".")
+    octets = base64url.decode(signature.encode())
+    r, s = octets[:32], int.from_bytes(octets[32:], "big")
+    other = base64url.encode(r + (_P256_ORDER - s).to_bytes(32, "big"))
+    return f"{signing_input}.{other.decode()}"
 
 
 def bearer(token: str | bytes) -> Headers:

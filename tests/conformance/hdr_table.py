@@ -67,7 +67,10 @@ def _only_legal_characters(_harness: Harness, response: Received) -> None:
 def _custom_body(_harness: Harness, response: Received) -> None:
     assert response.body == b"no: 401 missing_credentials"
     assert response.one("content-type") == "text/plain"
-    assert response.one("www-authenticate") == 'Bearer realm="api"'
+    assert challenge_parameters(response.one("www-authenticate")) == {
+        "realm": "api",
+        "resource_metadata": "https://api.test/.well-known/oauth-protected-resource",
+    }
 
 
 def _custom_unavailable(_harness: Harness, response: Received) -> None:

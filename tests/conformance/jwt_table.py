@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from bearerguard import scopes
+from bearerguard.protocol.jose import ml_dsa
 from bearerguard.protocol.jose.jwt import MAX_TOKEN_BYTES
 from tests.conformance.drivers import Headers, Received
 from tests.conformance.harness import NOON, Harness, bearer
@@ -285,6 +286,12 @@ TABLE = [
     refused("JWT-12 DER signature", lambda s: bearer(s.with_der_signature())),
     accepted("JWT-12 EdDSA", good(), algorithm="EdDSA"),
     accepted("JWT-12 Ed25519", good(), algorithm="Ed25519"),
+    accepted(
+        "JWT-12 a key named EdDSA verifies Ed25519",
+        lambda s: bearer(s.forge(usual_header(s).replace(b"ES256", b"Ed25519"), usual_claims())),
+        algorithm="EdDSA",
+    ),
+    *(accepted(f"JWT-12 {name}", good(), algorithm=name) for name in ml_dsa.NAMES),
     refused("JWT-13 JWE", lambda _s: bearer(encoded(JWE_HEADER) + "..AAAA.AAAA.AAAA")),
     accepted(
         "JWT-14 the client is no user", good(sub="robot", client_id="robot"), identity="robot"

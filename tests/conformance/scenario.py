@@ -26,6 +26,8 @@ class Scenario:
     method: str = "GET"
     target: str = "/things"
     body: bytes = b""
+    peer: tuple[str, int] | None = None
+    certificate: str = ""
     before: Callable[[Harness], object] = field(default=lambda _harness: None)
     after: Callable[[Harness, Received], object] = field(default=lambda _harness, _response: None)
     algorithm: str = "ES256"
@@ -39,6 +41,9 @@ class Scenario:
     identity: str | None = None
     headers: Mapping[str, str | re.Pattern[str]] = field(default_factory=dict)
     absent: tuple[str, ...] = ()
+    # The schemes of the challenges, in their order, and those whose challenge has the error.
+    schemes: tuple[str, ...] = ("Bearer",)
+    erring: tuple[str, ...] | None = None
 
     def run(self, call: Call) -> Received:
         """Send the request with one driver and check the response."""
@@ -56,7 +61,12 @@ class Scenario:
             self.before(harness)
             headers = self.send(harness)
             response = harness.request(
-                headers, method=self.method, target=self.target, body=self.body
+                headers,
+                method=self.method,
+                target=self.target,
+                body=self.body,
+                peer=self.peer,
+                certificate=self.certificate,
             )
             self._check(harness, response)
             self.after(harness, response)
@@ -87,12 +97,19 @@ class Scenario:
             assert response.values(name) == []
 
     def _check_challenge(self, harness: Harness, response: Received) -> None:
-        parameters = challenge_parameters(response.one("www-authenticate"))
-        assert parameters.pop("realm") == harness.guard.realm
-        assert parameters.get("error") == self.error
-        assert ("error_description" in parameters) is (self.error is not None)
-        named = parameters.get("scope")
-        assert (named and set(named.split())) == (self.scope and set(self.scope.split()))
+        values = response.values("www-authenticate")
+        assert tuple(value.partition(" ")[0] for value in values) == self.schemes
+        erring = self.schemes[:1] if self.erring is None else self.erring
+        for scheme, value in zip(self.schemes, values, strict=True):
+            parameters = challenge_parameters(value, scheme)
+            assert parameters.pop("realm") == harness.guard.realm
+            assert ("algs" in parameters) is (scheme == "DPoP")
+            error = self.error if scheme in erring else None
+            assert parameters.get("error") == error
+            assert ("error_description" in parameters) is (error is not None)
+            named = parameters.get("scope")
+            if scheme in erring:
+                assert (named and set(named.split())) == (self.scope and set(self.scope.split()))
 
     def _check_problem(self, response: Received) -> None:
         assert response.one("content-type") == "application/problem+json"
@@ -106,14 +123,15 @@ class Scenario:
         assert problem["detail"]
         assert problem.get("error") == self.error
         if self.status in {401, 403}:
-            parameters = challenge_parameters(response.one("www-authenticate"))
+            value = response.values("www-authenticate")[0]
+            parameters = challenge_parameters(value, value.partition(" ")[0])
             assert problem.get("scope") == parameters.get("scope")
 
 
-def challenge_parameters(value: str) -> dict[str, str]:
-    """Parse one Bearer challenge strictly; a repeated or unquoted parameter fails."""
+def challenge_parameters(value: str, expected: str = "Bearer") -> dict[str, str]:
+    """Parse one challenge strictly; a repeated or unquoted parameter fails."""
     scheme, _, rest = value.partition(" ")
-    assert scheme == "Bearer"
+    assert scheme == expected
     found = _PARAMETER.findall(rest)
     assert "".join(match[0] for match in _PARAMETER.finditer(rest)) == rest
     assert len({name for name, _ in found}) == len(found)

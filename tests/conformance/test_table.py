@@ -6,11 +6,15 @@ import pytest
 
 from tests.conformance import (
     caching_table,
+    dpop_table,
     hdr_table,
     introspection_table,
     jwks_table,
     jwt_table,
+    mtls_table,
     revoked_table,
+    status_table,
+    step_up_table,
 )
 from tests.conformance.drivers import DRIVERS
 from tests.conformance.scenario import Scenario
@@ -22,6 +26,10 @@ TABLE = [
     *introspection_table.TABLE,
     *caching_table.TABLE,
     *revoked_table.TABLE,
+    *mtls_table.TABLE,
+    *dpop_table.TABLE,
+    *step_up_table.TABLE,
+    *status_table.TABLE,
 ]
 IDS = [scenario.id for scenario in TABLE]
 

@@ -87,9 +87,9 @@ def hang(under: Under, server: PostgreSQLServer) -> None:
 
 
 def lock_a_table(under: Under, server: PostgreSQLServer) -> None:
-    """As a careless `ALTER TABLE` or a `VACUUM FULL` does."""
+    """As a careless `ALTER TABLE` or a `VACUUM FULL` does; in the order of a redemption."""
     with closing(server.connect(_name(under))) as other, other.transaction():
-        other.execute("LOCK TABLE refresh_tokens, codes IN ACCESS EXCLUSIVE MODE")
+        other.execute("LOCK TABLE codes, refresh_tokens IN ACCESS EXCLUSIVE MODE")
         under.until_refused()
 
 

@@ -117,6 +117,7 @@ def test_a_worker_that_dies_is_replaced_and_the_others_serve_meanwhile(
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_signal_ends_all_processes(tmp_path: Path, workers: str, number: signal.Signals) -> None:
     with _served(tmp_path, "--workers", workers) as (_, running):
+        _wait(lambda: running.output.count("Application startup complete") == int(workers))
         every = {running.pid, *_children(running.pid)}
         os.kill(running.pid, number)
         assert running.wait_for_end(START_SECONDS) in (0, -number)
@@ -126,6 +127,7 @@ def test_a_signal_ends_all_processes(tmp_path: Path, workers: str, number: signa
 
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     with _served(tmp_path, "--workers", "2") as (_, running):
+        _wait(lambda: running.output.count("Application startup complete") == 2)
         workers = _children(running.pid)
         os.kill(running.pid, signal.SIGKILL)
         running.wait_for_end(START_SECONDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import json
+import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -80,6 +81,11 @@ def certificate() -> x509.Certificate:
     return builder.sign(EC, hashes.SHA256())
 
 
+def oct_jwk(secret: str | None = None, **members: Any) -> dict[str, Any]:
+    octets = base64.urlsafe_b64encode((secret or SECRET).encode()).decode().rstrip("=")
+    return {"kty": "oct", "k": octets, **members}
+
+
 MISTAKES: list[tuple[str, Callable[[], object]]] = [
     (r"cache_control=: .*or None", lambda: guard(cache_control="")),
     (r"cache_control=", lambda: guard(cache_control="private\r\nX: y")),
@@ -149,6 +155,29 @@ MISTAKES: list[tuple[str, Callable[[], object]]] = [
     (r"keys=: pass a JWKS.*not NoneType", lambda: issuer(keys=[None])),
     (r"shared_secret=: at least 32 bytes", lambda: issuer(shared_secret="x" * 31)),
     (r"shared_secret=: pass str or bytes", lambda: issuer(shared_secret=32)),
+    (r"shared_secret=: pass one, or a list of at most 8", lambda: issuer(shared_secret=[])),
+    (
+        r"shared_secret=: pass one, or a list of at most 8",
+        lambda: issuer(shared_secret=[f"{n}" * 32 for n in range(1, 10)]),
+    ),
+    (r"shared_secret=: one of them is given twice", lambda: issuer(shared_secret=[SECRET] * 2)),
+    (r"shared_secret=: at least 32 bytes", lambda: issuer(shared_secret=[SECRET, "x"])),
+    (r"shared_secret=: pass str or bytes", lambda: issuer(shared_secret=[SECRET, None])),
+    (r"shared_secret=: pass str or bytes", lambda: issuer(shared_secret=oct_jwk(kty="RSA"))),
+    (r"shared_secret=: pass str or bytes", lambda: issuer(shared_secret=oct_jwk(use="enc"))),
+    (r"shared_secret=: pass str or bytes", lambda: issuer(shared_secret=oct_jwk(kid=1))),
+    (r"shared_secret=: pass str or bytes", lambda: issuer(shared_secret=oct_jwk(k=None))),
+    (r"shared_secret=: the member k of a JWK", lambda: issuer(shared_secret=oct_jwk(k="AB=="))),
+    (r"shared_secret=: the alg 'A256KW'", lambda: issuer(shared_secret=oct_jwk(alg="A256KW"))),
+    (r"shared_secret=: the alg \['HS256'\]", lambda: issuer(shared_secret=oct_jwk(alg=["HS256"]))),
+    (
+        r"shared_secret=: at least 64 bytes.*token_urlsafe\(64\)",
+        lambda: issuer(shared_secret=oct_jwk(alg="HS512")),
+    ),
+    (
+        r"shared_secret=: secret 2 of the list fits none .* too short for HS512",
+        lambda: issuer(shared_secret=["y" * 64, SECRET[:40]], algorithms=["HS512"]),
+    ),
     (r"pass at least one Issuer", Guard),
     (r"given twice", lambda: Guard(issuer(), issuer(audience="b"))),
     (r"pass Issuer objects, not str", lambda: Guard(URL)),  # type: ignore[arg-type]
@@ -266,6 +295,70 @@ def test_a_secret_serves_no_algorithm_that_needs_a_longer_one(algorithm: str, le
         trusted.verify(local.token(header={"typ": "JWT"}))
 
 
+def test_an_algorithm_that_was_left_out_is_not_put_down_to_a_short_secret() -> None:
+    local = LocalIssuer(URL, audience="api", algorithm="HS512", secret="s" * 64)
+    trusted = Guard(
+        issuer(shared_secret="s" * 64, algorithms=("HS256",), token_types=("JWT",)),
+    )
+    with pytest.raises(TokenError, match=r"wrong_algorithm.*this issuer may use HS256$"):
+        trusted.verify(local.token(header={"typ": "JWT"}))
+
+
+def hs256(secret: str, **header: str) -> str:
+    claims = {"iss": URL, "aud": "api", "exp": 2**33, "sub": "user"}
+    key = SigningKey.shared("HS256", secret.encode())
+    return sign({"alg": "HS256", "typ": "JWT", **header}, claims, key)
+
+
+def test_secrets_that_are_renewed_are_a_list() -> None:
+    newest, older, withdrawn = "n" * 32, "o" * 48, "w" * 32
+    trusted = Guard(issuer(shared_secret=[newest, older], token_types=("JWT",)))
+    for secret in (newest, older):
+        assert trusted.verify(hs256(secret)).subject == "user"
+        assert trusted.verify(hs256(secret, kid="any")).subject == "user"
+    with pytest.raises(TokenError, match="bad_signature"):
+        trusted.verify(hs256(withdrawn))
+    both = issuer(shared_secret=[newest, older])
+    assert both == issuer(shared_secret=(newest, older))
+    assert hash(both) == hash(issuer(shared_secret=[newest, older]))
+    assert both.accepted_algorithms == ("HS256", "HS384")
+    assert newest not in repr(both)
+
+
+def test_secrets_that_all_fit_one_of_the_algorithms_are_accepted() -> None:
+    of_two_lengths = [secrets.token_urlsafe(36), secrets.token_urlsafe(48)]
+    assert issuer(shared_secret=of_two_lengths, algorithms=("HS256", "HS384"))
+
+
+def test_the_kid_of_a_token_selects_the_secret() -> None:
+    one, other = oct_jwk(kid="one"), oct_jwk("o" * 32, kid="other", alg="HS256")
+    trusted = Guard(issuer(shared_secret=[one, other], token_types=("JWT",)))
+    assert trusted.verify(hs256(SECRET, kid="one")).subject == "user"
+    assert trusted.verify(hs256("o" * 32, kid="other")).subject == "user"
+    assert trusted.verify(hs256("o" * 32)).subject == "user", "without a kid, each is tried"
+    with pytest.raises(TokenError, match="bad_signature"):
+        trusted.verify(hs256(SECRET, kid="other"))
+    with pytest.raises(TokenError, match="unknown_key"):
+        trusted.verify(hs256(SECRET, kid="third"))
+
+
+def test_the_environment_has_several_secrets_as_json() -> None:
+    names = {"BEARERGUARD_ISSUER": URL, "BEARERGUARD_AUDIENCE": "api"}
+    names["BEARERGUARD_TOKEN_TYPES"] = "JWT"
+    for given in (
+        json.dumps([SECRET, "o" * 32]),
+        [SECRET, "o" * 32],
+        json.dumps([oct_jwk(), oct_jwk("o" * 32)]),
+    ):
+        trusted = Guard.from_mapping({**names, "BEARERGUARD_SHARED_SECRET": given})
+        for secret in (SECRET, "o" * 32):
+            assert trusted.verify(hs256(secret)).subject == "user"
+    single = Guard.from_mapping({**names, "BEARERGUARD_SHARED_SECRET": SECRET})
+    assert single.verify(hs256(SECRET)).subject == "user"
+    with pytest.raises(ConfigurationError, match="BEARERGUARD_SHARED_SECRET: it begins as JSON"):
+        Guard.from_mapping({**names, "BEARERGUARD_SHARED_SECRET": "[" + SECRET})
+
+
 def test_a_token_is_as_long_as_the_guard_allows() -> None:
     local = LocalIssuer(URL, audience="api", algorithm="ES256")
     long = local.token(claims={"roles": [f"application-{n:04d}-administrator" for n in range(500)]})
@@ -381,6 +474,8 @@ EXAMPLES: dict[str, tuple[str, object]] = {
     "BEARERGUARD_STRICT": ("1", True),
     "BEARERGUARD_TOKENS": ("jwt", "jwt"),
     "BEARERGUARD_ALIASES": ("id.example.com", ("id.example.com",)),
+    "BEARERGUARD_STATUS_LISTS": ("https://a.test/l/*", ("https://a.test/l/*",)),
+    "BEARERGUARD_REQUIRE_STATUS": ("true", True),
     "BEARERGUARD_LEEWAY": ("5", 5.0),
     "BEARERGUARD_INSECURE_ALLOW_HTTP": ("on", True),
     "BEARERGUARD_KEYS_REFRESH": ("60", 60.0),
@@ -404,7 +499,21 @@ EXAMPLES: dict[str, tuple[str, object]] = {
     "BEARERGUARD_INTROSPECTION_STALE_TTL": ("90", 90.0),
     "BEARERGUARD_INTROSPECTION_ALLOW_MISSING_AUDIENCE": ("true", True),
     "BEARERGUARD_REALM": ("recordings", "recordings"),
+    "BEARERGUARD_RESOURCE": (f"{URL}/api", f"{URL}/api"),
+    "BEARERGUARD_RESOURCE_SCOPES": ("read, write", ("read", "write")),
+    "BEARERGUARD_RESOURCE_NAME": ("Recordings", "Recordings"),
+    "BEARERGUARD_RESOURCE_DOCUMENTATION": (f"{URL}/docs", f"{URL}/docs"),
+    "BEARERGUARD_RESOURCE_AUTHORIZATION_SERVERS": (URL, (URL,)),
+    "BEARERGUARD_IMPLIES": ('{"admin": ["read"]}', {"admin": ["read"]}),
     "BEARERGUARD_MAX_TOKEN_BYTES": ("2048", 2048),
+    "BEARERGUARD_DPOP": ("allowed", "allowed"),
+    "BEARERGUARD_DPOP_NONCES": (f"{'a' * 32}, {'b' * 32}", ("a" * 32, "b" * 32)),
+    "BEARERGUARD_DPOP_CONTENT_DIGEST": ("true", True),
+    "BEARERGUARD_DPOP_ALGORITHMS": ("ES256, EdDSA", ("ES256", "EdDSA")),
+    "BEARERGUARD_DPOP_MAX_AGE": ("60", 60.0),
+    "BEARERGUARD_CERTIFICATES": ("tls", "tls"),
+    "BEARERGUARD_PUBLIC_URL": (f"{URL}/api", f"{URL}/api"),
+    "BEARERGUARD_TRUSTED_PROXIES": ("10.0.0.0/24, unix", ("10.0.0.0/24", "unix")),
     "BEARERGUARD_REQUEST_ID_HEADERS": ("X-Correlation-ID", ("X-Correlation-ID",)),
 }
 
@@ -422,12 +531,17 @@ def test_each_setting_of_the_table_sets_its_option(setting: Setting) -> None:
         elif setting.option == "private_key_id":
             values |= {"BEARERGUARD_INTROSPECTION_PRIVATE_KEY": PRIVATE_PEM}
         values |= {setting.name: text}
+    if setting.option == "require_status":
+        values |= {"BEARERGUARD_STATUS_LISTS": "https://a.test/l/*"}
+    if setting.owner == "ProtectedResource":
+        values = {"BEARERGUARD_RESOURCE": f"{URL}/api"} | values
     made, guard = read(values)
     places: dict[str, object] = {
         "Issuer": made,
         "KeyPolicy": made.key_policy,
         "ClaimMapping": made.claims,
         "Introspection": made.introspection,
+        "ProtectedResource": guard.get("resource"),
     }
     found = (
         guard[setting.option]

@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from bearerguard import Event, FetchFailed, Guard, IssuerUnavailable, TokenError
+from bearerguard import (
+    Event,
+    FetchFailed,
+    Guard,
+    IssuerUnavailable,
+    Request,
+    TokenError,
+    step_up,
+)
 from bearerguard.runtime.flow import Fetch
 from bearerguard.runtime.messages import Response
 from bearerguard.testing import LocalIssuer
@@ -210,3 +218,27 @@ def test_recovered_introspection_is_reported() -> None:
             guard.verify(issuer.opaque_token())
     restored = [each.detail for each in seen if each.code == "introspection_restored"]
     assert restored == ["restored after 5 s and 1 failure"]
+
+
+def test_STEP_01_a_login_that_does_not_suffice_is_reported_with_what_would(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    issuer = LocalIssuer(algorithm="ES256", clock=Clock())
+    seen: list[Event] = []
+    with issuer.guard(require=step_up(max_age=300), on_event=seen.append) as guard:
+        for claims in ({"auth_time": int(issuer.clock()) - 600}, {}):
+            token = issuer.token(claims=claims)
+            sent = Request("POST", "/transfers", {"Authorization": f"Bearer {token}"})
+            guard.run(guard.authenticate(sent))
+    _, *seen = seen  # the keys were fetched
+    assert [event.code for event in seen] == ["insufficient_user_authentication"] * 2
+    old, unknown = (event.details["present"] for event in seen)
+    assert old == "a login 10 min old"
+    assert unknown == "no auth_time (the issuer must send it in access tokens)"
+    _, first, *_ = caplog.records
+    assert first.levelno == logging.INFO
+    assert first.getMessage().startswith(
+        "insufficient_user_authentication: POST /transfers needs a login at most 300 s old;"
+        " the token has a login 10 min old"
+    )

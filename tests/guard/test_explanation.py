@@ -28,6 +28,7 @@ from bearerguard import (
     claim,
     role,
     scopes,
+    step_up,
 )
 from bearerguard.guard.explanation import Check
 from bearerguard.redis import RedisStore
@@ -633,3 +634,25 @@ def test_an_allowed_tenant_is_explained_by_its_own_issuer() -> None:
     assert failures(unsure) == {"issuer": "issuer_unavailable"}
     stranger = guard.explain(local.token(claims={"iss": "https://other.test"}))
     assert failures(stranger) == {"issuer": "unknown_issuer"}
+
+
+@pytest.mark.parametrize("opaque", [False, True])
+def test_STEP_01_a_login_that_does_not_suffice_is_explained(opaque: bool) -> None:
+    local, guard = trusting(opaque=opaque, require=step_up(acr="phr", max_age=300))
+    make = local.opaque_token if opaque else local.token
+    token = make(claims={"acr": "pwd", "auth_time": int(NOON) - 600})
+    explanation = guard.explain(token)
+    assert failures(explanation) == {"requirement": "insufficient_user_authentication"}
+    requirement = check_of(explanation, "requirement")
+    assert requirement.expected == "a login by 'phr' and a login at most 300 s old"
+    assert requirement.actual == "acr 'pwd' and a login 10 min old"
+    assert requirement.remedy.startswith("let the user log in again in this way")
+    assert isinstance(explanation.decision, Deny)
+    assert explanation.decision == decided(guard, token)
+    assert (explanation.decision.acr_values, explanation.decision.max_age) == (("phr",), 300)
+    strong = make(claims={"acr": "phr", "auth_time": int(NOON) - 100})
+    assert guard.explain(strong).accepted
+    assert failures(guard.explain(strong, at=NOON + 231)) == {
+        "requirement": "insufficient_user_authentication"
+    }
+    assert guard.explain(strong, at=NOON + 230).accepted

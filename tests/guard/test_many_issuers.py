@@ -20,9 +20,11 @@ from bearerguard import (
     Issuer,
     IssuerUnavailable,
     KeyPolicy,
+    Principal,
     RequiredClaims,
     Response,
     TokenError,
+    step_up,
 )
 from bearerguard.runtime.flow import Fetch
 from bearerguard.runtime.messages import FetchFailed
@@ -80,6 +82,21 @@ def test_an_allowed_tenant_passes_and_no_other(provider: Provider) -> None:
         assert set(guard.health()["issuers"]) == {"https://id.test/a/v2", "https://id.test/b/v2"}
         assert guard.health()["fresh"]
         assert repr(guard) == f"Guard({URL!r})"
+
+
+def test_STEP_01_the_age_of_a_login_has_the_leeway_of_the_tenants_pattern(
+    provider: Provider,
+) -> None:
+    recent = step_up(max_age=300)
+    with provider.guard(tenants=["a"], leeway=10) as guard:
+        now = int(provider.clock())
+        for age, met in ((310, True), (311, False)):
+            token = provider.tenant("a").token(claims={"auth_time": now - age})
+            assert guard.meets(guard.verify(token), recent) is met
+        for age, met in ((300, True), (301, False)):  # of a principal that the app has made
+            made = Principal(auth_time=now - age)
+            stranger = Principal(issuer="https://other.test", auth_time=now - age)
+            assert guard.meets(made, recent) is guard.meets(stranger, recent) is met
 
 
 def test_one_tenants_key_signs_for_no_other(provider: Provider) -> None:

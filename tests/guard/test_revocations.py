@@ -20,10 +20,10 @@ from bearerguard.errors import LIVES_TOO_LONG, REVOKED, RevocationFailed, Revoca
 from bearerguard.guard.revocation.revocation_list import Revocation
 from bearerguard.guard.revocation.revocations import Revocations
 from bearerguard.redis import RedisStore
+from bearerguard.runtime.fetching.single_flight import SingleFlight
 from bearerguard.runtime.flow import Effect, Flow, Handlers, Once, run
 from bearerguard.runtime.messages import StoreFailed
 from bearerguard.runtime.shared_log import ListenLog, MarkLog, ReadLog
-from bearerguard.runtime.single_flight import SingleFlight
 from tests.redis_server import RedisServer
 
 ISSUER = "https://issuer.test"

@@ -10,7 +10,8 @@ import pytest
 
 from bearerguard.guard.introspection.shared_cache import PURPOSE, SharedCache
 from bearerguard.redis import RedisStore
-from bearerguard.runtime.flow import Flow, Handlers, Load, Store, arun, run
+from bearerguard.runtime.effects import Load, Store
+from bearerguard.runtime.flow import Flow, Handlers, arun, run
 from bearerguard.runtime.messages import StoreFailed
 from bearerguard.runtime.sealing import Sealer
 from tests.redis_server import RedisServer

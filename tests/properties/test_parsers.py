@@ -6,14 +6,20 @@ import json
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from bearerguard import TokenError, scopes
 from bearerguard.errors import CredentialsError
 from bearerguard.protocol import jwt_claims, scope
-from bearerguard.protocol.http.credentials import bearer_token
-from bearerguard.protocol.jose import base64url, jwk, jwt, strict_json
+from bearerguard.protocol.http.credentials import (
+    MAX_FIELD_BYTES,
+    bearer_credentials,
+    bearer_token,
+    credentials,
+)
+from bearerguard.protocol.jose import base64url, jwk, jwt, strict_json, verifier
 from bearerguard.testing import LocalIssuer
 
 NOW = 1_800_000_000
@@ -26,6 +32,7 @@ JSON: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=8,
 )
+LONGEST = 64
 TOKEN68 = st.from_regex(rb"[A-Za-z0-9._~+/-]+=*", fullmatch=True)
 SCOPE_TOKEN = st.from_regex(r"[\x21\x23-\x5B\x5D-\x7E]+", fullmatch=True)
 
@@ -180,9 +187,9 @@ def test_a_requirement_is_met_by_principals_with_all_scopes(
     assert requirement.met_by(principal) is (needed <= held)
     assert (requirement & requirement).met_by(principal) is (needed <= held)
     assert (requirement | requirement).met_by(principal) is (needed <= held)
-    lacking = requirement.lacking_scope(principal)
-    assert lacking is not None
-    assert scope.parse(lacking) == needed
+    needs = requirement.obtainable(principal)
+    assert needs is not None
+    assert scope.parse(needs.scope or "") == (frozenset() if needed <= held else needed)
 
 
 @given(JSON)
@@ -192,3 +199,34 @@ def test_a_scope_claim_is_a_set_or_a_value_error(value: Any) -> None:
     except ValueError:
         return
     assert all(isinstance(name, str) and name for name in names)
+
+
+@given(st.sampled_from((32, 48, 66)), st.data())
+def test_a_signature_in_der_is_as_cryptography_encodes_it(octets: int, data: st.DataObject) -> None:
+    integer = st.binary(min_size=octets, max_size=octets) | st.integers(0, octets).map(
+        lambda zeros: b"\0" * zeros + b"\xff" * (octets - zeros)
+    )
+    r, s = data.draw(integer), data.draw(integer)
+    ours = verifier.ecdsa_signature(r, s)
+    assert ours == encode_dss_signature(int.from_bytes(r, "big"), int.from_bytes(s, "big"))
+
+
+@given(st.binary(min_size=LONGEST), st.sampled_from((b"Bearer ", b"DPoP ", b"bearer\t", b"Basic ")))
+def test_JWT_18_a_field_that_is_longer_than_the_guards_tokens_is_not_read(
+    rest: bytes, scheme: bytes
+) -> None:
+    field = scheme + rest
+    for read, schemes in ((bearer_credentials, {"Bearer"}), (credentials, {"Bearer", "DPoP"})):
+        found = read([field], LONGEST)
+        named = scheme.strip().decode().title().replace("Dpop", "DPoP")
+        if named not in schemes:
+            assert found is None
+        else:
+            assert found is not None
+            assert found.scheme == named
+            assert found.token is field, "neither scanned nor copied"
+
+
+def test_JWT_18_no_field_of_more_than_a_megabyte_is_read_by_anything() -> None:
+    with pytest.raises(CredentialsError, match="the field is longer than"):
+        bearer_token([b"Bearer " + b"a" * MAX_FIELD_BYTES])

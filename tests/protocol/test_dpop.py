@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bearerguard.protocol import dpop
-from bearerguard.protocol.jose import signing
+from bearerguard.protocol.jose import base64url, signing
+from bearerguard.protocol.jose.jwk import parse_jwk
+from bearerguard.protocol.jose.jwt import parse
 from bearerguard.protocol.jose.thumbprint import public_jwk, thumbprint
 from bearerguard.testing.signing_key import SigningKey
 
@@ -51,6 +53,18 @@ def read(proof: str) -> tuple[dict[str, Any], dict[str, Any]]:
         proof, key, algorithms=[header["alg"]], options={"verify_iat": False, "verify_aud": False}
     )
     return header, claims
+
+
+@pytest.mark.parametrize("algorithm", ["Ed25519", "ML-DSA-44"])
+def test_a_proof_by_an_algorithm_that_pyjwt_lacks_is_signed_by_the_key_it_names(algorithm):
+    key = signing.PrivateKey(algorithm, None, signing.generate(algorithm))
+    proof = dpop.proof(key, "POST", URL, now=1, jti="one").encode()
+    token = parse(proof)
+    head = json.loads(base64url.decode(token.header))
+    public = parse_jwk(head["jwk"])
+    assert head["alg"] == algorithm
+    assert public.verifies(algorithm, token.signing_input, token.signature)
+    assert dpop.key_thumbprint(key) == thumbprint(head["jwk"])
 
 
 @pytest.mark.parametrize("algorithm", KEYS)

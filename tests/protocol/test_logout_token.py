@@ -8,8 +8,8 @@ import pytest
 
 from bearerguard import TokenError
 from bearerguard.errors import BAD_LOGOUT_TOKEN
-from bearerguard.protocol import logout_token
-from bearerguard.protocol.logout_token import EVENT, Logout
+from bearerguard.protocol.events import logout_token
+from bearerguard.protocol.events.logout_token import EVENT, Logout
 
 NOON = 1_800_000_000.0
 CLAIMS: dict[str, Any] = {

@@ -16,7 +16,7 @@ from bearerguard.runtime.extras import MODULES_OF_EXTRA, Extra, MissingExtra
 
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 # `speed` is left out where it is missing; the others are sums of extras, and for contributors.
-NOT_NEEDED = {"speed", "all", "demo", "test", "benchmark", "docs", "lint"}
+NOT_NEEDED = {"speed", "all", "demo", "test", "benchmark", "docs", "fuzz", "lint"}
 
 LACKING = """
 import importlib, sys

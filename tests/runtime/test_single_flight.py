@@ -10,8 +10,8 @@ from typing import Any
 import anyio
 import pytest
 
+from bearerguard.runtime.fetching.single_flight import AsyncSingleFlight, SingleFlight
 from bearerguard.runtime.flow import Effect, Flow, Once, ask
-from bearerguard.runtime.single_flight import AsyncSingleFlight, SingleFlight
 
 
 class Wait(Effect[int]):

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import httpcore2
 import pytest
 
 from bearerguard import HttpTransport
 from bearerguard.runtime.flow import Fetch
 from bearerguard.runtime.messages import FetchFailed
+from bearerguard.transports import dialing
 from bearerguard.transports.connections import LoopClients
 
 
@@ -210,7 +212,9 @@ def test_a_forked_child_uses_no_connection_of_its_parent() -> None:
                 os._exit(1)
         assert os.waitpid(child, 0)[1] == 0
         transport.fetch(frequent(server))
-        assert (server.requests, server.connections) == (4, 2)
+        # One more, if the parent's has expired meanwhile.
+        assert server.requests == 4
+        assert server.connections in {2, 3}
         transport.close()
 
 
@@ -258,3 +262,24 @@ gc.collect()
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
     assert "Exception" not in done.stderr
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_connection_that_is_made_when_nobody_waits_any_more_is_closed(backend: str) -> None:
+    closed: list[str] = []
+
+    class Connected(httpcore2.AsyncNetworkStream):
+        async def aclose(self) -> None:
+            closed.append("closed")
+
+    async def main() -> None:
+        with anyio.CancelScope() as waiting:
+
+            async def connect(_address: str) -> httpcore2.AsyncNetworkStream:
+                waiting.cancel()
+                return Connected()
+
+            await dialing._first(("127.0.0.1",), connect)
+
+    anyio.run(main, backend=backend)
+    assert closed == ["closed"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
+import threading
 import time
 from pathlib import Path
 
@@ -182,6 +183,29 @@ def test_a_response_that_trickles_over_tls_fails(certificate: Path) -> None:
     )
     with raw_server(over_tls(certificate, trickle), reads=False) as url:
         fails(trusting, url.replace("http:", "https:"), "no complete response in 0.3 s")
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_tls_handshake_that_hangs_leaves_no_connection_open(backend: str) -> None:
+    closed = threading.Event()
+
+    def silent(connection: socket.socket) -> None:
+        while connection.recv(4096):
+            pass
+        closed.set()
+
+    # Made before, as it takes longer than a handshake.
+    transport = HttpTransport(timeout=1, ssl_context=ssl.create_default_context())
+
+    async def main(url: str) -> None:
+        with pytest.raises(FetchFailed, match="timed out") as failed:
+            await transport.afetch(Fetch("GET", url))
+        # Closed by then, and not when the error and its traceback are collected.
+        assert await anyio.to_thread.run_sync(closed.wait, 2)
+        assert failed.value.kind == "timed_out"
+
+    with raw_server(silent, reads=False) as url:
+        anyio.run(main, url.replace("http:", "https:"), backend=backend)
 
 
 def test_a_synchronous_fetch_on_a_running_loop_is_warned_of_once(

@@ -16,7 +16,8 @@ import pytest
 
 from bearerguard import ConfigurationError
 from bearerguard.redis import RedisStore
-from bearerguard.runtime.flow import Effect, Load, Store
+from bearerguard.runtime.effects import Load, Store
+from bearerguard.runtime.flow import Effect
 from bearerguard.runtime.messages import StoreFailed
 from bearerguard.runtime.shared_log import AppendLog, CutLog, ListenLog, MarkLog, NotifyLog, ReadLog
 from tests.faults.size import size
