@@ -7,7 +7,7 @@ from typing import Any
 
 from bearerguard import Guard, scopes
 from bearerguard.asgi import BearerMiddleware
-from bearerguard.server import AuthorizationServer, Lifetimes, PeopleOptions, User
+from bearerguard.server import AuthorizationServer, Lifetimes, PeopleOptions, SigningKeys, User
 
 ISSUER = os.environ["ISSUER"]
 server = AuthorizationServer(
@@ -17,6 +17,7 @@ server = AuthorizationServer(
     people=PeopleOptions(
         current_user=lambda _request: User("ada", "Ada"), login_url=f"{ISSUER}/login"
     ),
+    signing=SigningKeys(algorithm="ES256"),  # made faster than RSA keys
     lifetimes=Lifetimes(access_token=float(os.environ.get("LIFETIME", "3600"))),
 )
 asked = {"token": 0}

@@ -279,3 +279,54 @@ def test_without_the_extra_of_the_server_the_other_roles_are_shown(
     assert found["problems"] == []
     found = document(code=2, BEARERGUARD_SERVER_ISSUER="https://id.example.com")
     assert "uvicorn" in found["problems"][0]
+
+
+def test_the_metadata_of_the_api_is_shown_and_where_it_comes_from() -> None:
+    base = {"BEARERGUARD_ISSUER": "https://id.example.com", "BEARERGUARD_AUDIENCE": "recordings"}
+
+    def shown(**variables: str) -> dict[str, Any]:
+        chosen: dict[str, Any] = base | variables
+        found = settings_of(document(**chosen), "guard")
+        names = ("RESOURCE", "RESOURCE_SCOPES", "IMPLIES")
+        return {name: found[f"BEARERGUARD_{name}"] for name in names}
+
+    assert shown() == {
+        "RESOURCE": (None, "default"),
+        "RESOURCE_SCOPES": (None, "default"),
+        "IMPLIES": (None, "default"),
+    }
+    url = "https://api.example.com"
+    assert shown(BEARERGUARD_AUDIENCE=url)["RESOURCE"] == (url, "default")
+    assert shown(BEARERGUARD_AUDIENCE=url, BEARERGUARD_RESOURCE="none")["RESOURCE"] == (
+        None,
+        "environment",
+    )
+    assert shown(
+        BEARERGUARD_RESOURCE=url,
+        BEARERGUARD_RESOURCE_SCOPES="read,write",
+        BEARERGUARD_IMPLIES='{"admin": ["read", "write"], "write": "read"}',
+    ) == {
+        "RESOURCE": (url, "environment"),
+        "RESOURCE_SCOPES": (["read", "write"], "environment"),
+        "IMPLIES": (["admin: read write", "write: read"], "environment"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("resource", "expected"),
+    [
+        ("False", (None, "code")),
+        ("'https://api.example.com'", ("https://api.example.com", "code")),
+    ],
+)
+def test_metadata_that_the_code_decides_on_is_named_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resource: str, expected: Any
+) -> None:
+    (tmp_path / "metadata_of_code.py").write_text(
+        "from bearerguard import Guard, Issuer\n"
+        f"guard = Guard(Issuer('https://id.example.com', audience='a'), resource={resource})\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "metadata_of_code", raising=False)
+    found = document("metadata_of_code:guard")
+    assert settings_of(found, "guard")["BEARERGUARD_RESOURCE"] == expected

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +75,7 @@ def test_serve_takes_its_options_from_the_file(
 access-token-lifetime = 120
 accept-endpoint-audiences = true
 resource = ["https://api.example.com", "https://b.example.com"]
+trusted-issuer = ["https://token.example.com"]
 [scope]
 read = "Read your recordings"
 """
@@ -87,6 +90,13 @@ read = "Read your recordings"
         "https://b.example.com",
     ]
     assert settings.scopes == {"read": "Read your recordings"}
+    assert "workload_identity" in started[0].authentication_methods
+
+
+def test_a_trusted_issuer_of_serve_must_be_safe(folder: Path) -> None:
+    result = run("serve", "--config", usable(folder), "--trusted-issuer", "http://idp.example.com")
+    assert result.exit_code == 2
+    assert "--trusted-issuer" in result.output
 
 
 def test_an_option_wins_over_a_variable_and_a_variable_over_the_file(
@@ -222,6 +232,82 @@ def test_a_secret_file_that_everybody_can_read_or_the_group_can_change_is_refuse
     )
     assert result.exit_code == 2
     assert "chmod 640" in result.stderr
+
+
+START = """
+from bearerguard import ConfigurationError
+from bearerguard.server import AuthorizationServer, SigningKeys
+try:
+    signing = SigningKeys(algorithm="ES256")
+    print(AuthorizationServer("http://127.0.0.1", store="sqlite:////run/auth.db", signing=signing))
+except ConfigurationError as error:
+    print(error)
+"""
+
+
+def started_in_a_container(script: str, tmp_path: Path) -> str:
+    """Start a server as root of a namespace, after a script has mounted its secret, `$KEY`."""
+    (tmp_path / "key").write_text(SECRET)
+    if os.geteuid() == 0:
+        os.chown(tmp_path / "key", 10_001, 10_001)
+    (tmp_path / "key").chmod(0o664)
+    run = 'export BEARERGUARD_SERVER_SECRET_FILE="$KEY"\nexec "$@"'
+    shell = f"set -e\nmount -t tmpfs tmpfs /run\nmkdir /run/secrets\n{script}\n{run}"
+    namespace = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", shell)
+    result = subprocess.run(
+        [*namespace, "sh", sys.executable, "-c", START],
+        env=os.environ | {"HOST": str(tmp_path / "key"), "SECRET": SECRET},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+DOCKER = """
+KEY=/run/secrets/key; printf %s "$SECRET" >$KEY; chmod 444 $KEY
+"""
+BIND = """
+touch $KEY; mount --bind "$HOST" $KEY
+"""
+READ_ONLY = "mount -o remount,bind,ro $KEY"
+COMPOSE = "KEY=/run/secrets/key" + BIND
+KUBERNETES = """
+mkdir /run/volume; mount -t tmpfs tmpfs /run/volume; mkdir /run/volume/..1; KEY=/run/volume/key
+printf %s "$SECRET" >/run/volume/..1/key; ln -s ..1 /run/volume/..data; ln -s ..data/key $KEY
+chmod 644 $KEY
+"""
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(DOCKER, id="Docker"),
+        pytest.param(COMPOSE + READ_ONLY, id="Compose"),
+        pytest.param(KUBERNETES + "mount -o remount,ro /run/volume", id="Kubernetes"),
+    ],
+)
+def test_a_secret_is_accepted_as_containers_have_it(script: str, tmp_path: Path) -> None:
+    assert started_in_a_container(script, tmp_path).startswith("AuthorizationServer(")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(DOCKER + "chmod 666 $KEY", id="written by all"),
+        pytest.param(COMPOSE, id="mounted to be written"),
+        pytest.param(KUBERNETES, id="in memory, to be written"),
+        # As what all users of the host can read, such as the store of NixOS.
+        pytest.param("KEY=/run/key; HOST=/etc/passwd" + BIND + READ_ONLY, id="on a disk"),
+        pytest.param("KEY=/run/key" + BIND + READ_ONLY, id="of somebody else"),
+    ],
+)
+def test_what_only_resembles_a_secret_of_a_container_is_refused(
+    script: str, tmp_path: Path
+) -> None:
+    said = started_in_a_container(script, tmp_path)
+    assert re.search(r"secret file /run/\S+ (can be read by every|belongs to another) user", said)
 
 
 @pytest.mark.parametrize(

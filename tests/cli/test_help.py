@@ -74,7 +74,7 @@ def test_the_version_is_printed():
 
 def test_a_default_is_shown_as_it_is_typed():
     assert "[default: 2592000]" in explained(("serve",))
-    assert "--algorithm RS256|ES256|EdDSA" in explained(("serve",))
+    assert "--algorithm RS256|ES256|EdDSA|Ed25519|ML-DSA-44" in explained(("serve",))
 
 
 def test_a_wrong_option_is_explained_in_plain_text():

@@ -70,6 +70,14 @@ def test_a_good_token_is_accepted_with_every_check(run: Run, issuer: LocalIssuer
     assert "✓" not in shown
 
 
+def test_SCOPE_01_a_scope_that_implies_the_required_one_is_named(
+    run: Run, issuer: LocalIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BEARERGUARD_IMPLIES", '{"admin": ["write"], "write": ["read"]}')
+    result = run("--scope", "read", given=issuer.token(scopes=["admin"]))
+    assert "the token's scopes imply it: ['admin']" in result.stdout
+
+
 def test_a_refused_token_is_explained_with_each_failure_and_its_remedy(
     run: Run, issuer: LocalIssuer
 ) -> None:
@@ -97,6 +105,15 @@ def test_the_values_of_claims_are_printed_only_on_demand(run: Run, issuer: Local
     assert "sub" in document["claims"]
     document = json.loads(run("--json", "--show-claims", given=token).stdout)
     assert document["claims"]["sub"] == "person-0815"
+
+
+def test_who_acts_is_among_the_claims(run: Run, issuer: LocalIssuer) -> None:
+    token = issuer.token(claims={"act": {"sub": "agent-0815", "act": {"sub": "console"}}})
+    assert re.search(r"^claims .*\bact\b", run(given=token).stdout, re.MULTILINE)
+    assert "agent-0815" not in run(given=token).stdout
+    assert "agent-0815" in run("--show-claims", given=token).stdout
+    document = json.loads(run("--json", "--show-claims", given=token).stdout)
+    assert document["claims"]["act"]["act"] == {"sub": "console"}
 
 
 def test_json_has_the_decision_and_every_check(run: Run, issuer: LocalIssuer) -> None:
@@ -487,3 +504,15 @@ def test_a_person_types_the_token_unseen_and_reads_80_columns_with_colour(
 def test_a_script_gets_an_error_as_json_too() -> None:
     result = bare("--json", given="x", code=2)
     assert json.loads(result.stdout)["error"]["exit_code"] == 2
+
+
+def test_STEP_01_a_login_that_a_route_requires_is_inspected(run: Run, issuer: LocalIssuer) -> None:
+    login = {"acr": "phr", "auth_time": int(issuer.clock()) - 600}
+    token = issuer.token(claims=login)
+    run("--acr", "pwd", "--acr", "phr", "--max-age", "900", given=token)
+    shown = run("--max-age", "300", given=token, code=1).stdout
+    assert "refused: 401 insufficient_user_authentication" in shown
+    assert "a login at most 300 s old" in shown
+    assert "a login 10 min old" in shown
+    assert "acr 'phr'" in run("--acr", "phrh", given=token, code=1).stdout
+    run("--max-age", "0", given=token, code=2)

@@ -11,14 +11,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 import httpx2
 import pytest
+from typer.testing import CliRunner
 
+from bearerguard.cli import app
 from bearerguard.client.storages.environment import TOKEN_VARIABLE
 from bearerguard.client.storages.file_key import KEY_VARIABLE
 from bearerguard.client.storages.state_directory import VARIABLE as HOME_VARIABLE
@@ -54,11 +56,11 @@ class Machine:
         )
 
     def run(self, *arguments: str, code: int = 0, **environ: str) -> tuple[str, str]:
-        process = self.start(*arguments, **environ)
-        out, err = process.communicate(timeout=60)
-        assert process.returncode == code, out + err
-        assert "Traceback" not in err
-        return out, err
+        """Run a command in this process: a new one takes a second to start."""
+        given = {"DISPLAY": None, **self.environ, **environ}
+        done = CliRunner().invoke(app, arguments, env=given, catch_exceptions=False)
+        assert done.exit_code == code, done.output
+        return done.stdout, done.stderr
 
     def login(
         self, *options: str, browse: Callable[[str], object], scope: str = "read", code: int = 0
@@ -86,41 +88,45 @@ class Machine:
         return int(httpx2.get(f"{self.url}/asked").text)
 
 
+@pytest.fixture(scope="module")
+def servers(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Generator[Callable[..., tuple[str, str]]]:
+    """Return the URL of a server with these variables, and the id of its client; start it once."""
+    running: dict[frozenset[tuple[str, str]], tuple[str, str]] = {}
+    with ExitStack() as stack:
+
+        def serve(**environ: str) -> tuple[str, str]:
+            found = running.get(key := frozenset(environ.items()))
+            if found is not None:
+                return found
+            port, folder = free_port(), tmp_path_factory.mktemp("server")
+            url, store = f"http://127.0.0.1:{port}", f"sqlite:///{folder}/auth.db"
+            command = [
+                *(sys.executable, "-m", "uvicorn", "tests.cli.recordings_app:app"),
+                *("--no-access-log", "--lifespan", "off", "--port", str(port)),
+            ]
+            variables = {"ISSUER": url, "STORE": store, "BEARERGUARD_SERVER_SECRET": SECRET}
+            started = program(command, cwd=ROOT, environ=variables | environ)
+            stack.enter_context(started).wait_for_port(port)
+            server = AuthorizationServer(url, store=store, secret=SECRET)
+            client = server.clients.add(
+                "Command line",
+                public=True,
+                redirect_uris=["http://127.0.0.1/callback"],
+                scopes=["read", "write"],
+            )
+            server.close()
+            running[key] = url, client.client_id
+            return running[key]
+
+        yield serve
+
+
 @pytest.fixture
-def make(tmp_path: Path) -> Generator[Callable[..., Machine]]:
-    running: list[Any] = []
-
-    def make(**environ: str) -> Machine:
-        port = free_port()
-        url, store = f"http://127.0.0.1:{port}", f"sqlite:///{tmp_path}/auth.db"
-        command = [
-            sys.executable,
-            "-m",
-            "uvicorn",
-            "tests.cli.recordings_app:app",
-            "--no-access-log",
-            "--lifespan",
-            "off",
-            "--port",
-            str(port),
-        ]
-        variables = {"ISSUER": url, "STORE": store, "BEARERGUARD_SERVER_SECRET": SECRET}
-        block = program(command, cwd=ROOT, environ=variables | environ)
-        block.__enter__().wait_for_port(port)
-        running.append(block)
-        server = AuthorizationServer(url, store=store, secret=SECRET)
-        client = server.clients.add(
-            "Command line",
-            public=True,
-            redirect_uris=["http://127.0.0.1/callback"],
-            scopes=["read", "write"],
-        )
-        server.close()
-        return Machine(url, client.client_id, tmp_path / "home")
-
-    yield make
-    for block in running:
-        block.__exit__(None, None, None)
+def make(servers: Callable[..., tuple[str, str]], tmp_path: Path) -> Callable[..., Machine]:
+    """Make a machine whose user has logged in nowhere."""
+    return lambda **environ: Machine(*servers(**environ), tmp_path / "home")
 
 
 def allow(url: str) -> str:

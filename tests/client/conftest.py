@@ -1,5 +1,5 @@
 """What the tests of the client share."""
 
-from tests.client.scripted_server import other, server, time
+from tests.client.scripted_server import another, other, server, time
 
-__all__ = ["other", "server", "time"]
+__all__ = ["another", "other", "server", "time"]

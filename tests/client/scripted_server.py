@@ -217,5 +217,11 @@ def other() -> Generator[ScriptedServer]:
 
 
 @pytest.fixture
+def another() -> Generator[ScriptedServer]:
+    with opened() as running:
+        yield running
+
+
+@pytest.fixture
 def time() -> Time:
     return Time()

@@ -9,7 +9,8 @@ from bearerguard.client import DeviceCode, TokenManager
 from bearerguard.client.driving import handlers
 from bearerguard.client.login.device_code import DevicePrompt
 from bearerguard.errors import DiscoveryError, StepUpRequired, TokenRefused, TokenUnavailable
-from bearerguard.runtime.flow import Sleep, run
+from bearerguard.runtime.effects import Sleep
+from bearerguard.runtime.flow import run
 from bearerguard.transports.http import HttpTransport
 from tests.client.scripted_server import Answer
 

@@ -19,7 +19,7 @@ from bearerguard.client import (
 from bearerguard.errors import DiscoveryError, TokenUnavailable
 from bearerguard.transports.http import HttpTransport
 from tests.client.callers import caller
-from tests.client.scripted_server import RESOURCE
+from tests.client.scripted_server import METADATA, RESOURCE
 
 WAYS = ["sync", "asyncio", "trio"]
 
@@ -72,6 +72,7 @@ def test_an_api_whose_challenge_leads_nowhere_is_found_at_the_well_known_places(
 
 def test_an_api_that_challenges_nobody_is_found_at_the_well_known_places(api):
     api.answers["/api"] = lambda _: (200, [("WWW-Authenticate", api.challenge)], b"")
+    api.answers[METADATA] = lambda _: (404, [], b"")
     with pytest.raises(DiscoveryError, match=r"no metadata was found.*404"):
         discover(f"{api.url}/api")
     api.answers[RESOURCE] = api.answers["/meta"]

@@ -25,6 +25,7 @@ APPS = {
     "flask_app": "app.py",
     "django_app": "recordings/views.py",
     "embedded_app": "app.py",
+    "mcp_server": "app.py",
 }
 
 

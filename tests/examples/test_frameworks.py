@@ -49,7 +49,7 @@ def test_requests_pass_and_are_refused_in_full(url: str, issuer: LocalIssuer) ->
         assert client.get("/health").text == "well"
         missing = client.get("/who")
         assert missing.status_code == 401
-        assert missing.headers["www-authenticate"] == 'Bearer realm="api"'
+        assert missing.headers["www-authenticate"].startswith('Bearer realm="api"')
         assert missing.headers["cache-control"] == "no-store"
         weak = client.post("/recordings", headers=bearer(issuer, "read"))
         assert weak.status_code == 403

@@ -1,9 +1,10 @@
 // Runs every grant of a server with oauth4webapi, which checks the answers strictly, and
-// prints the steps that it took as JSON. What to call, and as whom, is in the environment.
+// prints the steps that it took as JSON. What to call, and as whom, is in the environment; with
+// DPOP, its tokens are bound to a key.
 import * as oauth from 'oauth4webapi'
 import { createPrivateKey, webcrypto } from 'node:crypto'
 
-const { ISSUER, KIND, CLIENT_ID, CLIENT_SECRET, PRIVATE_KEY, REDIRECT_URI } = process.env
+const { DPOP, ISSUER, KIND, CLIENT_ID, CLIENT_SECRET, PRIVATE_KEY, REDIRECT_URI } = process.env
 const insecure = { [oauth.allowInsecureRequests]: true } // http, on loopback
 const steps = []
 
@@ -26,6 +27,23 @@ const authentication = {
   },
 }
 const proof = await authentication[KIND]()
+const DPoP = DPOP ? oauth.DPoP(client, await oauth.generateKeyPair(DPOP)) : undefined
+const bound = { DPoP, ...insecure }
+
+// Sends a token request, once more if the server demands a nonce.
+let demanded = 0
+const asked = async (request, read) => {
+  try {
+    return await read(await request())
+  } catch (error) {
+    if (!DPoP || !oauth.isDPoPNonceError(error)) throw error
+    demanded += 1
+    return read(await request())
+  }
+}
+const checkType = ({ token_type }) => {
+  if (token_type !== (DPoP ? 'dpop' : 'bearer')) throw new Error(`a token of type ${token_type}`)
+}
 
 const verifier = oauth.generateRandomCodeVerifier()
 const state = oauth.generateRandomState()
@@ -38,6 +56,7 @@ for (const [name, value] of Object.entries({
   state,
   code_challenge: await oauth.calculatePKCECodeChallenge(verifier),
   code_challenge_method: 'S256',
+  ...(DPoP ? { dpop_jkt: await DPoP.calculateThumbprint() } : {}),
 })) {
   address.searchParams.set(name, value)
 }
@@ -61,23 +80,32 @@ if (answer.status === 200) {
 }
 const redirected = new URL(answer.headers.get('location'))
 const parameters = oauth.validateAuthResponse(server, client, redirected, state)
-const tokens = await oauth.processAuthorizationCodeResponse(
-  server,
-  client,
-  await oauth.authorizationCodeGrantRequest(
-    server, client, proof, parameters, REDIRECT_URI, verifier, insecure,
-  ),
+const tokens = await asked(
+  () =>
+    oauth.authorizationCodeGrantRequest(
+      server, client, proof, parameters, REDIRECT_URI, verifier, bound,
+    ),
+  (response) => oauth.processAuthorizationCodeResponse(server, client, response),
 )
+checkType(tokens)
 steps.push('code')
 
-const refresh = async (token) =>
-  oauth.processRefreshTokenResponse(
-    server,
-    client,
-    await oauth.refreshTokenGrantRequest(server, client, proof, token, insecure),
+const refresh = async (token, options = bound) =>
+  asked(
+    () => oauth.refreshTokenGrantRequest(server, client, proof, token, options),
+    (response) => oauth.processRefreshTokenResponse(server, client, response),
   )
 const refreshed = await refresh(tokens.refresh_token)
+checkType(refreshed)
 steps.push('refresh')
+if (DPoP && KIND === 'public') {
+  try {
+    await refresh(refreshed.refresh_token, insecure)
+  } catch (error) {
+    if (error.error !== 'invalid_grant') throw error
+    steps.push('refused without the key')
+  }
+}
 
 if (KIND !== 'public') {
   const known = await oauth.processIntrospectionResponse(
@@ -89,12 +117,15 @@ if (KIND !== 'public') {
     }),
   )
   if (known.active !== true) throw new Error('the token is not active')
+  if (known.cnf?.jkt !== (await DPoP?.calculateThumbprint())) {
+    throw new Error('the token is bound to another key')
+  }
   steps.push('introspection')
-  const own = await oauth.processClientCredentialsResponse(
-    server,
-    client,
-    await oauth.clientCredentialsGrantRequest(server, client, proof, { scope: 'read' }, insecure),
+  const own = await asked(
+    () => oauth.clientCredentialsGrantRequest(server, client, proof, { scope: 'read' }, bound),
+    (response) => oauth.processClientCredentialsResponse(server, client, response),
   )
+  checkType(own)
   if (own.refresh_token !== undefined) throw new Error('a refresh token came')
   steps.push('client_credentials')
 }
@@ -109,4 +140,5 @@ try {
   if (error.error !== 'invalid_grant') throw error
   steps.push('refused')
 }
+if (DPoP && demanded !== 1) throw new Error(`a nonce was demanded ${demanded} times`)
 console.log(JSON.stringify(steps))

@@ -154,7 +154,7 @@ def test_time_and_faults(bearerguard_issuer):
         with bearerguard_issuer.failing(outage=True):
             assert client.get("/view").status_code == 503
         bearerguard_issuer.clock.advance(60)
-        assert client.get("/view").headers["Access-Token-Expires-In"] in {"539", "540"}
+        assert 500 < int(client.get("/view").headers["Access-Token-Expires-In"]) <= 540
         bearerguard_issuer.clock.advance(600)
         assert client.get("/view").status_code == 401
 
