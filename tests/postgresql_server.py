@@ -215,6 +215,17 @@ class PostgreSQLServer:
             told = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
             connection.execute(told)
 
+    def rename_database(self, name: str) -> str:
+        """End a database's connections, let no new one find it, and return its new name."""
+        new = next(self._names)
+        others = sql.SQL("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity")
+        told = sql.SQL("ALTER DATABASE {} RENAME TO {}")
+        with closing(self.connect()) as connection:
+            query = others + sql.SQL(" WHERE datname = {}").format(sql.Literal(name))
+            wait_until(lambda: connection.execute(query).fetchone() == (0,), lambda: self.log)
+            connection.execute(told.format(sql.Identifier(name), sql.Identifier(new)))
+        return new
+
     def written(self) -> dict[str, bytes]:
         """Return all that was written to its disk: the write-ahead log, by the files' names."""
         segments = sorted((self._data / "pg_wal").glob("[0-9A-F]" * 24))

@@ -216,6 +216,30 @@ def test_another_thread_writes_the_lines_in_their_order(output: _Output) -> None
     assert threading.get_ident() not in output.threads
 
 
+def test_a_line_is_written_without_a_flush(output: _Output) -> None:
+    handler = BackgroundHandler(output)
+    with _logging_to(handler) as log:
+        log.info("first")
+        assert output.reached.wait(30)
+        handler.flush()
+        output.reached.clear()
+        log.info("second")
+        assert output.reached.wait(30), "a flush must not stop the thread"
+
+
+def test_the_lines_of_a_moment_are_written_together(
+    output: _Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "_COLLECT_SECONDS", 30)
+    handler = BackgroundHandler(output)
+    with _logging_to(handler) as log:
+        for number in range(3):
+            log.info("line %d", number)
+        assert output.messages == []
+        handler.flush()
+        assert output.messages == ["line 0", "line 1", "line 2"]
+
+
 def test_a_blocked_output_delays_nobody_and_what_does_not_fit_is_counted(output: _Output) -> None:
     handler = BackgroundHandler(output, most=10)
     with _logging_to(handler) as log:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bearerguard import ANONYMOUS, Claims, Principal, Request, Response
+from bearerguard import ANONYMOUS, Actor, Claims, Principal, Request, Response
 from bearerguard.testing import SigningKey, sign
 
 CLAIMS = Claims({"name": "Ada", "address": {"country": "GB"}, "groups": ["a", {"b": 1}]})
@@ -65,6 +65,30 @@ def test_initialising_claims_or_a_principal_again_does_not_change_them() -> None
     assert (claims["role"], ada.subject) == ("reader", "ada")
 
 
+class Tagged(Principal):
+    """A subclass of an application, with a member of its own."""
+
+    tag: str
+
+
+def test_a_subclass_of_a_principal_has_its_values_and_members_of_its_own() -> None:
+    tagged = Tagged(subject="ada", scopes=["read"])
+    object.__setattr__(tagged, "tag", "admin")
+    assert (tagged.subject, tagged.scopes) == ("ada", frozenset({"read"}))
+    assert tagged.tag == "admin"
+    assert type(copy.copy(tagged)) is Tagged
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        tagged.subject = "eve"  # type: ignore[misc]
+
+
+def test_a_principal_is_frozen_however_it_was_made() -> None:
+    for ada in (ADA, copy.copy(ADA), dataclasses.replace(ADA, acr="high")):
+        assert type(ada) is Principal
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            ada.subject = "eve"  # type: ignore[misc]
+        assert not hasattr(ada, "__dict__")
+
+
 def test_a_principal_can_be_pickled_and_compared() -> None:
     assert pickle.loads(pickle.dumps(ADA)) == ADA
     assert len({ADA, pickle.loads(pickle.dumps(ADA)), ANONYMOUS}) == 2
@@ -81,8 +105,49 @@ def test_a_principal_can_be_pickled_and_compared() -> None:
         "expires_at": 100.0,
         "acr": None,
         "auth_time": None,
+        "actor": None,
         "claims": {"name": "Ada", "address": {"country": "GB"}, "groups": ["a", {"b": 1}]},
     }
+
+
+def test_a_principal_says_who_acts_and_who_did_before() -> None:
+    before = {"iss": "https://other.test", "sub": "console"}
+    act = {"sub": "agent", "client_id": "agent-1", "act": before}
+    actor = Principal(issuer="https://id.test", subject="ada", claims={"act": act}).actor
+    assert actor is not None
+    assert (actor.subject, actor.client_id, actor.issuer) == ("agent", "agent-1", None)
+    assert actor.actor == Actor(Claims(before))
+    assert (actor.actor.issuer, actor.actor.actor) == ("https://other.test", None)
+    assert actor.to_dict() == {
+        "issuer": None,
+        "subject": "agent",
+        "client_id": "agent-1",
+        "actor": {
+            "issuer": "https://other.test",
+            "subject": "console",
+            "client_id": None,
+            "actor": None,
+        },
+    }
+    assert Principal(issuer="i", claims={"act": act}).to_dict()["actor"] == actor.to_dict()
+
+
+def test_an_actor_is_immutable_portable_and_shows_nobody() -> None:
+    actor: Any = Principal(claims={"act": {"sub": "agent", "roles": ["a"]}}).actor
+    assert len({actor, pickle.loads(pickle.dumps(actor)), copy.deepcopy(actor)}) == 1
+    assert actor.claims["roles"] == ("a",)
+    assert "agent" not in repr(actor)
+    for name in ("claims", "subject", "nickname"):
+        with pytest.raises((AttributeError, TypeError)):
+            setattr(actor, name, "eve")
+
+
+@pytest.mark.parametrize("act", ["agent", 7, ["agent"], None])
+def test_a_malformed_act_names_no_actor(act: Any) -> None:
+    assert Principal(issuer="i", claims={"act": act}).actor is None
+    nested = Principal(issuer="i", claims={"act": {"sub": ["x"], "act": act}}).actor
+    assert nested is not None
+    assert (nested.subject, nested.actor) == (None, None)
 
 
 def test_a_principal_equals_only_principals() -> None:
@@ -198,7 +263,7 @@ RARELY_NEEDED = (
     "bearerguard.protocol.client_authentication",
     "bearerguard.protocol.http.received_challenge",
     "bearerguard.protocol.jose.signing",
-    "bearerguard.protocol.logout_token",
+    "bearerguard.protocol.events.logout_token",
     "bearerguard.runtime.sealing",
     "bearerguard.runtime.shared_log",
     "bearerguard.providers",

@@ -16,7 +16,8 @@ _START_SECONDS = 10
 @contextmanager
 def running(app: Any, port: int = 0, **options: Any) -> Generator[str]:
     """Serve an ASGI app on 127.0.0.1 inside the block, which gets the URL."""
-    config = uvicorn.Config(app, port=port, lifespan="off", log_level="critical", **options)
+    options = {"lifespan": "off", **options}
+    config = uvicorn.Config(app, port=port, log_level="critical", **options)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -39,6 +39,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("BEARERGUARD_SERVER_SECRET", SECRET)
     monkeypatch.setenv("BEARERGUARD_CLIENT_STORAGE_KEY", SECRET)
     monkeypatch.setenv("STORE_SECRET", SECRET)
+    monkeypatch.setenv("EVENTS_SECRET", "a-secret-of-the-transmitter")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")
     return tmp_path

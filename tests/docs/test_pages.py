@@ -82,7 +82,7 @@ def test_variables_that_a_page_names_are_read() -> None:
     prose = re.sub(r"\bBEARERGUARD_\w+: there is no such setting", "", _prose())
     for name in set(re.findall(r"\bBEARERGUARD_[A-Z_]*[A-Z]\b", prose)):
         short = name.removeprefix("BEARERGUARD_")
-        for prefix in ("SERVER_", "CLIENT_", "INTROSPECTION_", "KEYS_", "CLAIMS_"):
+        for prefix in ("SERVER_", "CLIENT_", "INTROSPECTION_", "KEYS_", "CLAIMS_", "RESOURCE_"):
             short = short.removeprefix(prefix)
         composed = rf'["}}](?:{short}|{short.lower()})\b'
         assert name in source or re.search(composed, source), name

@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from bearerguard import Guard, Issuer, Request, role
+from bearerguard.client.dpop import Proofs, new_key
+from bearerguard.protocol import dpop
+from bearerguard.protocol.jose import signing
 from bearerguard.testing import LocalIssuer
 
 API = "https://api.example.com"
@@ -105,6 +108,32 @@ def sent(**token: Any) -> Callable[[], None]:
     return run
 
 
+def listed(uri: str) -> Callable[[], None]:
+    def run() -> None:
+        local = LocalIssuer(algorithm="ES256")
+        trusted = local.issuer(status_lists=[local.status_list.uri])
+        reference = {"status_list": {"idx": 7, "uri": uri}}
+        with Guard(trusted, transport=local.transport(), clock=local.clock) as guard:
+            headers = {"authorization": f"Bearer {local.token(claims={'status': reference})}"}
+            guard.run(guard.authenticate(Request("POST", "/items", headers)))
+
+    return run
+
+
+def proved(**options: Any) -> Callable[[], None]:
+    def run() -> None:
+        local = LocalIssuer(algorithm="ES256")
+        key = new_key()
+        jkt = dpop.key_thumbprint(signing.private_key(json.loads(key)))
+        token = local.token(claims={"cnf": {"jkt": jkt}})
+        proof = Proofs(key, clock=local.clock).proof("GET", f"{API}/items", token)
+        headers = {"Authorization": f"DPoP {token}", "DPoP": proof}
+        with local.guard(dpop="required", **{"public_url": API} | options) as guard:
+            guard.run(guard.authenticate(Request("GET", "/items", headers)))
+
+    return run
+
+
 HTML = (200, b"<!DOCTYPE html><html><title>Sign in</title></html>")
 FETCH = "keys_fetch_failed"
 FAULTS: dict[str, Fault] = {
@@ -180,6 +209,36 @@ FAULTS: dict[str, Fault] = {
     ),
     "another type of token": Fault(
         sent(header={"typ": "JWT"}), "wrong_type", ('pass token_types=("at+jwt", "JWT")',)
+    ),
+    "a status list elsewhere": Fault(
+        listed("https://lists.example.com/1"),
+        "bad_status",
+        ("'https://lists.example.com/1'", "add it to status_lists="),
+    ),
+    "DPoP tokens where dpop= is off": Fault(
+        asked({"authorization": "DPoP planted-7f3a"}),
+        "missing_credentials",
+        ("the scheme DPoP", 'pass dpop="allowed" to the Guard'),
+    ),
+    "DPoP-bound tokens where dpop= is off": Fault(
+        sent(claims={"cnf": {"jkt": "j" * 43}}),
+        "sender_constrained",
+        ("cnf with 'jkt'", 'pass dpop="allowed" to the Guard'),
+    ),
+    "certificate-bound tokens without certificates=": Fault(
+        sent(claims={"cnf": {"x5t#S256": "x" * 43}}),
+        "sender_constrained",
+        ("cnf with 'x5t#S256'", "pass certificates= to the Guard"),
+    ),
+    "another URL in proofs": Fault(
+        proved(public_url="https://other.example.com"),
+        "wrong_proof_target",
+        ("'https://api.example.com/items'", "'https://other.example.com/items'", "public_url="),
+    ),
+    "proofs without the body's digest": Fault(
+        proved(dpop_content_digest=True),
+        "wrong_content_digest",
+        ("send `sha-256=", "leave out dpop_content_digest="),
     ),
     "iss with a final slash": Fault(
         sent(claims={"iss": "https://issuer.test/"}),

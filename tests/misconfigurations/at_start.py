@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import anyio
+import fastmcp
 import flask
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -23,6 +25,7 @@ from bearerguard import (
     asgi,
     providers,
     scopes,
+    step_up,
 )
 from bearerguard import flask as flask_adapter
 from bearerguard import starlette as starlette_adapter
@@ -33,6 +36,7 @@ from bearerguard.client import (
     StaticToken,
     TokenManager,
 )
+from bearerguard.mcp import GuardTokenVerifier, protect
 from bearerguard.redis import RedisStore
 from bearerguard.server import AuthorizationServer, Lifetimes, Resource, SigningKeys
 
@@ -54,6 +58,23 @@ class Mistake(NamedTuple):
 
 def issuer(**options: Any) -> Issuer:
     return Issuer(URL, **({"audience": API} | options))
+
+
+def mcp_app() -> Any:
+    server = fastmcp.FastMCP[Any]("recordings")
+    server.tool(lambda: None, name="delete")
+    return server.http_app()
+
+
+def start(app: Any) -> None:
+    """Start an ASGI app, as a server does."""
+
+    async def receive() -> Any:
+        return {"type": "lifespan.startup"}
+
+    async def send(_message: Any) -> None: ...
+
+    anyio.run(app, {"type": "lifespan", "asgi": {}}, receive, send)
 
 
 def guard(**options: Any) -> Guard:
@@ -191,6 +212,14 @@ MISTAKES: dict[str, Mistake] = {
     "any tenant": Mistake(
         lambda _: Issuer(f"{URL}/{{tenant}}", audience=API), "tenants=", "pass the list of tenants"
     ),
+    "status lists in plain http": Mistake(
+        lambda _: issuer(status_lists=["http://id.example.com/statuslists/*"]),
+        "status_lists=",
+        "is no https URL",
+    ),
+    "a required status without status lists": Mistake(
+        lambda _: issuer(require_status=True), "require_status=True", "pass status_lists="
+    ),
     "opaque tokens without introspection": Mistake(
         lambda _: issuer(tokens="opaque"), 'tokens="opaque"', "pass introspection="
     ),
@@ -242,10 +271,66 @@ MISTAKES: dict[str, Mistake] = {
         "scopes('read write')",
         "pass each scope as its own argument",
     ),
+    "step_up without a demand": Mistake(lambda _: step_up(), "step_up()", "pass acr=, max_age="),
+    "age of a login as text": Mistake(
+        lambda _: step_up(max_age="300"),  # type: ignore[arg-type]
+        "step_up(max_age='300')",
+        "pass whole seconds",
+    ),
+    "kind of login as a number": Mistake(
+        lambda _: step_up(acr=2),  # type: ignore[arg-type]
+        "step_up(acr=2)",
+        "pass a name",
+    ),
+    "two kinds of login that exclude each other": Mistake(
+        lambda _: step_up(acr="phr") & step_up(acr="pwd"),
+        "step_up(acr=)",
+        "name in each what meets both",
+    ),
     "decorator without scopes": Mistake(
         lambda _: scopes(print),  # type: ignore[arg-type]
         "this is a function, not a scope",
         '@require_scopes("read")',
+    ),
+    "True for dpop": Mistake(
+        lambda _: guard(dpop=True), "dpop=: True", 'pass "off", "allowed" or "required"'
+    ),
+    "DPoP without the URL of the API": Mistake(
+        lambda _: Guard(issuer(audience="recordings"), dpop="required"),
+        "public_url=",
+        'pass public_url="https://api.example.com"',
+    ),
+    "nonces without DPoP": Mistake(
+        lambda _: guard(dpop_nonces="n" * 32), "dpop_nonces=", 'pass dpop="allowed"'
+    ),
+    "proxies that nothing needs": Mistake(
+        lambda _: guard(trusted_proxies=["10.0.0.0/24"]), "trusted_proxies=", "leave it out"
+    ),
+    "certificates of a proxy that is not named": Mistake(
+        lambda _: guard(certificates="nginx"), "certificates=", "in trusted_proxies="
+    ),
+    "a grace for streams that do not end": Mistake(
+        lambda _: guard(stream_grace=10, stream_until_expiry=False),
+        "stream_grace=",
+        "leave one of them out",
+    ),
+    "True for websockets": Mistake(
+        lambda _: guard(websockets=True), "websockets=", "pass WebSockets(...)"
+    ),
+    "tls_client_auth without mutual TLS": Mistake(
+        lambda path: client(path, auth_method="tls_client_auth", certificate_name="san_dns=a.test"),
+        "auth_method=: 'tls_client_auth'",
+        "pass mutual_tls=MutualTls(..., authorities=) to AuthorizationServer",
+    ),
+    "DPoP of a client as text": Mistake(
+        lambda _: ClientCredentials(
+            URL,
+            client_id="a",
+            client_secret="s",
+            dpop="off",  # type: ignore[arg-type]
+        ),
+        "dpop=",
+        "pass True or False",
     ),
     "realm with a quote's newline": Mistake(
         lambda _: guard(realm="a\nb"), "realm=", "printable ASCII"
@@ -411,7 +496,7 @@ MISTAKES: dict[str, Mistake] = {
     "HS256 for the server": Mistake(
         lambda _: SigningKeys(algorithm="HS256"),  # type: ignore[arg-type]
         "SigningKeys(algorithm=)",
-        "RS256, ES256, EdDSA",
+        "RS256, ES256, EdDSA, Ed25519, ML-DSA-44",
     ),
     "kind of a resource's tokens": Mistake(
         lambda _: Resource(API, tokens="jws"),  # type: ignore[arg-type]
@@ -442,10 +527,38 @@ MISTAKES: dict[str, Mistake] = {
     "private_key_jwt without keys": Mistake(
         lambda path: client(path, auth_method="private_key_jwt"), "jwks=", "pass jwks="
     ),
+    "private keys of a client": Mistake(
+        lambda path: client(
+            path, auth_method="private_key_jwt", jwks={"keys": [{"kty": "EC", "d": "AAAA"}]}
+        ),
+        "jwks=",
+        "pass public keys alone",
+    ),
     "public client without PKCE": Mistake(
         lambda path: client(path, public=True, require_pkce=False),
         "require_pkce=",
         "must use PKCE",
+    ),
+    # MCP servers
+    "tool without a requirement": Mistake(
+        lambda _: protect(Starlette(), guard=guard(), tools={"delete": "write"}),  # type: ignore[dict-item]
+        "tools=",
+        "pass a dict of requirements by name",
+    ),
+    "misspelt tool": Mistake(
+        lambda _: start(protect(mcp_app(), guard=guard(), tools={"delet": scopes("write")})),
+        "tools=",
+        "did you mean 'delete'?",
+    ),
+    "requirement of a guard behind the SDK's authentication": Mistake(
+        lambda _: GuardTokenVerifier(guard(require=scopes("read"))),
+        "require=",
+        "use AuthSettings(required_scopes=)",
+    ),
+    "short secret of sessions": Mistake(
+        lambda _: protect(Starlette(), guard=guard(), secret="planted-7f3a"),
+        "secret=",
+        "make one with",
     ),
     # The client
     "http issuer of a client": Mistake(

@@ -16,7 +16,7 @@ METADATA = "https://id.example.com/.well-known/openid-configuration"
 COMMANDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "login at an http issuer": (
         (*LOGIN, "http://id.example.com"),
-        ("ISSUER: 'http://id.example.com'", "use https"),
+        ("URL: 'http://id.example.com'", "use https"),
     ),
     "login at metadata": (
         (*LOGIN, METADATA),
@@ -24,13 +24,21 @@ COMMANDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "login at a host name": (
         (*LOGIN, "id.example.com"),
-        ("ISSUER:", "write 'https://id.example.com'"),
+        ("URL:", "write 'https://id.example.com'"),
     ),
     "serve an http issuer": (
         ("serve", "--issuer", "http://id.example.com"),
         ("--issuer:", "or pass --insecure-allow-http"),
     ),
     "serve metadata": (("serve", "--issuer", METADATA), ("--issuer:", "pass the issuer itself")),
+    "certificates without a proxy": (
+        ("serve", "--issuer", "https://id.example.com", "--mutual-tls", "nginx"),
+        ("--mutual-tls:", "by --trusted-proxy"),
+    ),
+    "certificates of the connection itself": (
+        ("serve", "--issuer", "https://id.example.com", "--mutual-tls", "tls"),
+        ("--mutual-tls:", "choose how it writes the certificate"),
+    ),
     "private_key_jwt without keys": (
         (*ADD, "--auth-method", "private_key_jwt"),
         ("--jwks:", "pass --jwks"),

@@ -1,7 +1,9 @@
 """What the tests of the server share.
 
 They run on SQLite. Those marked `both_engines` run on PostgreSQL, too; with
-`BEARERGUARD_ALL_ENGINES=1`, all do that are not marked `sqlite_only`.
+`BEARERGUARD_ALL_ENGINES=1`, all do that are not marked `sqlite_only`, those without a mark with the
+first of their parameters: the others differ in what is sent, and hardly in what is stored. With
+`BEARERGUARD_STRESS=1`, too, they run with all of them.
 """
 
 from __future__ import annotations
@@ -14,11 +16,17 @@ from typing import Any
 
 import pytest
 
-from bearerguard.server.store.database import Database
-from bearerguard.server.store.migrate import migrate
+from tests.faults.size import FULL
 from tests.postgresql_server import PostgreSQLServer
 from tests.server.harness import Harness, Make
-from tests.server.stores import MakeStore, Store, postgresql_store, sqlite_store
+from tests.server.stores import (
+    MakeStore,
+    PostgreSQLStores,
+    Store,
+    migrated_sqlite,
+    postgresql_store,
+    sqlite_store,
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -38,27 +46,57 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         )
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
+    seen: set[str] = set()
+    for item in items:
+        test = item.nodeid.partition("[")[0]
+        by_the_way = not FULL and _is_on_postgresql_by_the_way(item)
+        (left_out if by_the_way and test in seen else kept).append(item)
+        if by_the_way:
+            seen.add(test)
+    if left_out:
+        items[:] = kept
+        config.hook.pytest_deselected(items=left_out)
+
+
+def _is_on_postgresql_by_the_way(item: pytest.Item) -> bool:
+    """Whether a test that is not about the database runs on the second engine."""
+    return (
+        isinstance(item, pytest.Function)
+        and hasattr(item, "callspec")
+        and item.callspec.params.get("engine") == "postgresql"
+        and item.get_closest_marker("both_engines") is None
+    )
+
+
 @pytest.fixture(scope="session")
-def postgresql_template(postgresql_server: PostgreSQLServer) -> str:
-    """A database with the tables, of which copies are made sooner than by the migrations."""
-    name = postgresql_server.create_database()
-    database = Database(postgresql_server.url(name), connections=1)
-    migrate(database)
-    database.close()
-    return name
+def postgresql_stores(postgresql_server: PostgreSQLServer) -> PostgreSQLStores:
+    """Databases for all tests of this process, one after the other."""
+    return PostgreSQLStores(postgresql_server)
+
+
+@pytest.fixture(scope="session")
+def sqlite_content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A database with the tables: to copy it takes less long than the migrations."""
+    return migrated_sqlite(tmp_path_factory.mktemp("migrated"))
 
 
 @pytest.fixture
 def make_store(engine: str, request: pytest.FixtureRequest) -> Generator[MakeStore]:
-    """Make a database on the engine of the test; on PostgreSQL, one that has the tables."""
+    """Make a database that has the tables on the engine of the test."""
     with ExitStack() as stack:
 
         def making(folder: Path) -> Store:
             if engine == "sqlite":
+                folder.mkdir(exist_ok=True)
+                path = folder / "auth.db"
+                path.touch(0o600)
+                path.write_bytes(request.getfixturevalue("sqlite_content"))
                 return sqlite_store(folder)
-            server: PostgreSQLServer = request.getfixturevalue("postgresql_server")
-            template: str = request.getfixturevalue("postgresql_template")
-            return stack.enter_context(postgresql_store(server, template))
+            stores: PostgreSQLStores = request.getfixturevalue("postgresql_stores")
+            return stack.enter_context(stores.store())
 
         yield making
 

@@ -128,16 +128,23 @@ class Harness:
         body = urlencode([(name, value) for name, value in pairs if value is not None]).encode()
         return self.send("POST", path, body, **{"content_type": FORM, **headers})
 
-    def token(self, client: Registered | None = None, **fields: Any) -> Reply:
+    def token(
+        self, client: Registered | None = None, proof: str | None = None, **fields: Any
+    ) -> Reply:
         """Ask for a token as the documentation prints it: the secret in the form."""
-        return self.post("/oauth/token", self.credentials(client) | fields)
+        headers = {} if proof is None else {"dpop": proof}
+        return self.post("/oauth/token", self.credentials(client) | fields, **headers)
 
     def credentials(self, client: Registered | None = None) -> dict[str, Any]:
         registered = client or self.app
         return {"client_id": registered.client_id, "client_secret": registered.client_secret}
 
     def authorize(self, client: Registered | None = None, **fields: Any) -> Reply:
-        """Follow a client's link; with PKCE unless `code_challenge=None`."""
+        """Follow a client's link."""
+        return self.send("GET", self.link(client, **fields))
+
+    def link(self, client: Registered | None = None, **fields: Any) -> str:
+        """Return a client's link; with PKCE unless `code_challenge=None`."""
         registered = client or self.app
         usual = {
             "client_id": registered.client_id,
@@ -149,7 +156,7 @@ class Harness:
             "code_challenge_method": "S256",
         }
         chosen = {name: value for name, value in (usual | fields).items() if value is not None}
-        return self.send("GET", f"/oauth/authorize?{urlencode(chosen, doseq=True)}")
+        return f"/oauth/authorize?{urlencode(chosen, doseq=True)}"
 
     def code(self, client: Registered | None = None, **fields: Any) -> str:
         response = self.authorize(client, **fields)
@@ -157,10 +164,15 @@ class Harness:
             response = self.consent(response)
         return response.sent["code"]
 
-    def consent(self, page: Reply, *, decision: str = "allow", **fields: str) -> Reply:
-        """Send the form of a consent page as a browser does: with its hidden fields and cookie."""
+    def consent(
+        self, page: Reply, *, decision: str = "allow", cookie: str = "", **fields: str
+    ) -> Reply:
+        """Send the form of a consent page as a browser does: with its hidden fields and cookie.
+
+        `cookie` is what the browser had before.
+        """
         form = hidden_fields(page.response.body.decode())
-        cookie = (page.header("set-cookie") or "").partition(";")[0]
+        cookie = cookie or (page.header("set-cookie") or "").partition(";")[0]
         return self.post("/oauth/consent", {**form, "decision": decision, **fields}, cookie=cookie)
 
     def redeem(self, code: str, client: Registered | None = None, **fields: Any) -> Reply:

@@ -21,7 +21,9 @@ server = AuthorizationServer(
         refresh_grace=float(os.environ.get("GRACE", "10")),
         code=float(os.environ.get("CODE_LIFETIME", "60")),
     ),
-    signing=SigningKeys(algorithm=os.environ.get("ALGORITHM", "RS256")),  # type: ignore[arg-type]
+    signing=SigningKeys(algorithm=os.environ.get("ALGORITHM", "ES256")),  # type: ignore[arg-type]
+    dpop=os.environ.get("DPOP", "allowed"),  # type: ignore[arg-type]
+    dpop_nonces="DPOP_NONCES" in os.environ,
 )
 
 

@@ -38,6 +38,10 @@ class _Driver:
     def cursor(self) -> _Cursor:
         return _Cursor(self._driver.cursor(), self._sent)
 
+    def run_prepared(self, sql: str, arguments: Any) -> Any:
+        self._sent.append((sql, arguments))
+        return self._driver.run_prepared(sql, arguments)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._driver, name)
 

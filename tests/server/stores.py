@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg import sql
 from sqlalchemy import Connection, NullPool, create_engine, text
 
 from bearerguard.server.store.connection import WRITE_LOCK
+from bearerguard.server.store.database import Database
+from bearerguard.server.store.migrate import migrate
 from tests.postgresql_server import PostgreSQLServer
 
 
@@ -91,10 +94,94 @@ def sqlite_store(folder: Path) -> Store:
 
 
 @contextmanager
-def postgresql_store(server: PostgreSQLServer, template: str = "template0") -> Generator[Store]:
-    """Make a database, a copy of another one, and remove it after the block."""
-    name = server.create_database(template)
+def postgresql_store(server: PostgreSQLServer) -> Generator[Store]:
+    """Make an empty database, and remove it after the block."""
+    name = server.create_database()
     try:
         yield Store(server.url(name), server.written)
     finally:
         server.drop_database(name)
+
+
+def migrated_sqlite(folder: Path) -> bytes:
+    """Return the content of a database that has the tables."""
+    store = sqlite_store(folder)
+    _migrate(store.url)
+    return (folder / "auth.db").read_bytes()
+
+
+class PostgreSQLStores:
+    """Databases that have the tables. Emptying one for the next test is sooner than a new one."""
+
+    def __init__(self, server: PostgreSQLServer) -> None:
+        self._server = server
+        self._template = server.create_database()
+        _migrate(server.url(self._template))
+        self._free: list[str] = []
+        with closing(server.connect(self._template)) as connection:
+            self._shape, self._size = _shape(connection), _size(connection)
+            self._emptying = _emptying(connection)
+
+    @contextmanager
+    def store(self) -> Generator[Store]:
+        """Lend a database that nobody else uses."""
+        server = self._server
+        name = self._free.pop() if self._free else server.create_database(self._template)
+        yield Store(server.url(name), server.written)
+        # Servers that a test has left running must not find it again.
+        name = server.rename_database(name)
+        if self._empty(name):
+            self._free.append(name)
+        else:
+            server.drop_database(name)
+
+    def _empty(self, name: str) -> bool:
+        """Make it as new, unless a test has changed its tables or made it large."""
+        with closing(self._server.connect(name)) as connection:
+            if _shape(connection) != self._shape or _size(connection) > self._size + 2**20:
+                return False
+            connection.execute(self._emptying)
+        return True
+
+
+def _migrate(url: str) -> None:
+    database = Database(url, connections=1)
+    migrate(database)
+    database.close()
+
+
+_Connection = psycopg.Connection[tuple[Any, ...]]
+_OURS = "'public'::regnamespace"
+
+
+def _shape(connection: _Connection) -> list[tuple[Any, ...]]:
+    """Return what statements for tables change: names, numbers of columns, checks, triggers."""
+    return connection.execute(
+        f"SELECT relname, relkind, relnatts, relchecks FROM pg_class WHERE relnamespace = {_OURS}"
+        " UNION ALL SELECT tgname, tgenabled, 0, 0 FROM pg_trigger WHERE NOT tgisinternal"
+        " ORDER BY 1, 2"
+    ).fetchall()
+
+
+def _size(connection: _Connection) -> int:
+    found = connection.execute("SELECT pg_database_size(current_database())").fetchone()
+    assert found is not None
+    size: int = found[0]
+    return size
+
+
+def _emptying(connection: _Connection) -> sql.Composed:
+    """Return the statements that give a database the rows and sequences of this one again."""
+    # Neither triggers nor foreign keys: those are the superuser's to leave out.
+    statements: list[sql.Composable] = [sql.SQL("SET session_replication_role = replica")]
+    tables = f"SELECT relname, relkind FROM pg_class WHERE relnamespace = {_OURS}"
+    for name, kind in connection.execute(tables).fetchall():
+        table = sql.Identifier(name)
+        if kind == "S":
+            statements.append(sql.SQL("ALTER SEQUENCE {} RESTART").format(table))
+        elif kind == "r":
+            statements.append(sql.SQL("DELETE FROM {}").format(table))
+            for row in connection.execute(sql.SQL("SELECT * FROM {}").format(table)):
+                values = sql.SQL(", ").join(map(sql.Literal, row))
+                statements.append(sql.SQL("INSERT INTO {} VALUES ({})").format(table, values))
+    return sql.SQL("; ").join(statements)

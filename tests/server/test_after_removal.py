@@ -97,6 +97,7 @@ def code_of(harness: Harness, user_id: str) -> str:
         Approval(
             user_id=user_id,
             auth_time=None,
+            acr=None,
             redirect_uri=CALLBACK,
             challenge=pkce.challenge(VERIFIER),
             scopes=("read",),

@@ -57,6 +57,18 @@ def test_TK_04_a_signed_assertion_proves_its_client(harness: Harness, robot: Reg
     assert ask(harness, typed).status == 200
 
 
+@pytest.mark.parametrize("algorithm", ["EdDSA", "Ed25519", "ML-DSA-44", "ML-DSA-65", "ML-DSA-87"])
+def test_TK_04_an_assertion_may_be_signed_by_each_algorithm_of_the_metadata(
+    harness: Harness, algorithm: str
+) -> None:
+    key = SigningKey.generate(algorithm, "client-key")
+    robot = harness.add("Modern", jwks={"keys": [key.jwk()]}, redirect_uris=[])
+    assert ask(harness, assertion(harness, robot, key)).status == 200
+    assert ask(harness, assertion(harness, robot, OTHER)).status == 401
+    content = harness.send("GET", "/.well-known/oauth-authorization-server").json
+    assert algorithm in content["token_endpoint_auth_signing_alg_values_supported"]
+
+
 @pytest.mark.parametrize(
     "claims",
     [

@@ -7,7 +7,8 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from tests.server.harness import CALLBACK, ISSUER, VERIFIER, Harness, Make
+from bearerguard.server import User
+from tests.server.harness import CALLBACK, ISSUER, VERIFIER, Harness, Make, claims
 
 
 def test_AZ_01_an_empty_parameter_is_as_if_omitted_and_an_unknown_one_is_ignored(
@@ -384,3 +385,17 @@ def test_ISS_01_a_user_with_a_clients_id_gets_no_tokens(harness: Harness) -> Non
     assert harness.user is not None
     harness.user = type(harness.user)(harness.phone.client_id, "Mallory")
     assert harness.authorize().sent["error"] == "server_error"
+
+
+def test_a_user_whose_id_is_too_long_for_the_store_gets_a_page_and_no_code(
+    harness: Harness, caplog: pytest.LogCaptureFixture
+) -> None:
+    longest = "\N{SNOWMAN}" * 255
+    harness.user = User(longest, "Ada")
+    assert claims(harness.tokens()["access_token"])["sub"] == longest
+    harness.user = User(longest + "a", "Ada")
+    page = harness.authorize()
+    assert page.status == 503
+    assert page.header("location") is None
+    assert page.header("retry-after")
+    assert "at most 255 characters" in caplog.text

@@ -182,8 +182,34 @@ def test_authlib_proves_itself_by_a_signed_assertion(running: Served) -> None:
     session.close()
 
 
-@pytest.mark.parametrize("kind", ["confidential", "public", "private_key_jwt"])
+KINDS = ["confidential", "public", "private_key_jwt"]
+ALGORITHMS = ["ES256", "Ed25519", "PS256"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_oauth4webapi_runs_every_grant(running: Served, kind: str) -> None:
+    steps = oauth4webapi(running, kind)
+    expected = ["discovery", "code", "refresh"]
+    expected += [] if kind == "public" else ["introspection", "client_credentials"]
+    assert steps == [*expected, "revocation", "refused"]
+
+
+@pytest.mark.parametrize(("kind", "algorithm"), [*zip(KINDS, ALGORITHMS, strict=True)])
+def test_ADP_01_oauth4webapi_binds_its_tokens_where_nonces_are_demanded(
+    tmp_path: Path, kind: str, algorithm: str
+) -> None:
+    with served(tmp_path, DPOP_NONCES="1") as running:
+        steps = oauth4webapi(running, kind, DPOP=algorithm)
+    expected = ["discovery", "code", "refresh"]
+    if kind == "public":
+        expected += ["refused without the key"]
+    else:
+        expected += ["introspection", "client_credentials"]
+    assert steps == [*expected, "revocation", "refused"]
+
+
+def oauth4webapi(running: Served, kind: str, **environ: str) -> Any:
+    """Run the grants of a kind of client; return the steps that it took."""
     if shutil.which("node") is None or not (PEERS / "node_modules" / "oauth4webapi").is_dir():
         pytest.skip("node and the packages of tests/peers/package.json are not installed")
     key = SigningKey.generate("ES256", "robot")
@@ -201,6 +227,7 @@ def test_oauth4webapi_runs_every_grant(running: Served, kind: str) -> None:
         "CLIENT_SECRET": client.client_secret or "",
         "PRIVATE_KEY": pem.decode(),
         "REDIRECT_URI": CALLBACK,
+        **environ,
     }
     done = subprocess.run(
         ["node", "oauth4webapi.mjs"],
@@ -212,7 +239,4 @@ def test_oauth4webapi_runs_every_grant(running: Served, kind: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    steps = json.loads(done.stdout)
-    expected = ["discovery", "code", "refresh"]
-    expected += [] if kind == "public" else ["introspection", "client_credentials"]
-    assert steps == [*expected, "revocation", "refused"]
+    return json.loads(done.stdout)

@@ -19,7 +19,7 @@ from bearerguard.cli import app
 from bearerguard.server import Resource
 from bearerguard.server.store.copying import _TABLES
 from bearerguard.server.store.database import Database
-from bearerguard.server.store.migrate import migrate
+from bearerguard.server.store.migrate import HEAD, migrate
 from tests.postgresql_server import PASSWORD
 from tests.server.earlier.record import HERE
 from tests.server.harness import ISSUER, SECRET, Harness
@@ -71,6 +71,9 @@ def lived(folder: Path, store: Store) -> tuple[Harness, dict[str, Any]]:
     pages._sessions.begin(Request(), harness.server.users.get("ada").user_id)
     harness.server.clients.use_assertion(harness.app.client_id, "jti", harness.clock() + 60)
     harness.server.keys.rotate()
+    harness.server.clients.register(
+        "Stranger", redirect_uris=[f"{SITE}/cb"], expires_at=harness.clock() + 60
+    )
     harness.server.prune()
     return harness, {**kept, "opaque": opaque}
 
@@ -277,12 +280,13 @@ def test_a_source_of_an_earlier_version_is_migrated_by_a_command_of_its_own(
     assert "bearerguard store migrate" in refused.stderr
     assert path.read_bytes() == before
     migrated = command("migrate", "--store", old.url)
-    assert "had the schema 0005, and has 0006 now" in migrated.stdout
-    assert 'store_migrated {"before": "0005", "after": "0006", "by": "command"}' in migrated.stderr
+    assert f"had the schema 0005, and has {HEAD} now" in migrated.stdout
+    noted = f'store_migrated {{"before": "0005", "after": "{HEAD}", "by": "command"}}'
+    assert noted in migrated.stderr
     assert json.loads(command("migrate", "--store", old.url, "--json").stdout) == {
         "store": str(path),
-        "before": "0006",
-        "schema": "0006",
+        "before": HEAD,
+        "schema": HEAD,
     }
     command("copy", old.url, copied.url)
     assert contents(copied) == contents(old)

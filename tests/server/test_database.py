@@ -7,6 +7,7 @@ import threading
 import traceback
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import column, select, table
@@ -42,7 +43,7 @@ def other(database: Database, url: str) -> Generator[Database]:
 
 
 def add(connection: Connection, name: str) -> None:
-    clients.add(connection, client_id=name, name=name, created_at=1.0)
+    clients.add(connection, client_id=name, name=name, options="{}", created_at=1.0)
 
 
 def names(database: Database) -> list[str]:
@@ -147,6 +148,41 @@ def test_a_child_writes_beside_its_parent(database: Database) -> None:
             add(connection, str(number))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert len(names(database)) == 22
+
+
+class Overtaken(Database):
+    """A database that another thread uses between two steps of the first use in a child."""
+
+    parent = os.getpid()
+    is_overtaken = False
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        if name == "_connections" and not self.is_overtaken and os.getpid() != self.parent:
+            self.is_overtaken = True
+            other = threading.Thread(target=names, args=(self,))
+            other.start()
+            other.join()
+        return found
+
+
+def test_of_two_threads_of_a_child_none_has_a_connection_of_the_parent(
+    database: Database, url: str
+) -> None:
+    assert names(database) == []
+    overtaken = Overtaken(url, connections=2)
+    with overtaken.read() as connection:
+        parents = connection.driver
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            with overtaken.read() as connection:
+                code = 2 if connection.driver is parents else 0
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    overtaken.close()
 
 
 def test_when_all_connections_are_in_use_another_transaction_is_refused_in_time(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -12,6 +12,7 @@ from bearerguard import ConfigurationError, Guard, Issuer, TokenError
 from bearerguard.protocol.jose import jwk, jwt
 from bearerguard.server import AccountError, ClientError, Revoked, SigningKeys
 from bearerguard.server.administration import Administration
+from bearerguard.server.settings import SigningAlgorithm
 from tests.server.harness import ISSUER, SECRET, Harness, Make, basic, claims, header
 
 
@@ -303,12 +304,12 @@ def test_META_01_without_described_scopes_there_is_no_empty_array(make: Make) ->
     assert "scopes_supported" not in content
 
 
-@pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
+@pytest.mark.parametrize("algorithm", get_args(SigningAlgorithm))
 def test_JWKS_05_only_public_members_are_published(make: Make, algorithm: Any) -> None:
     response = make(signing=SigningKeys(algorithm=algorithm)).send("GET", "/oauth/jwks")
     assert response.status == 200
     (key,) = response.json["keys"]
-    assert not {"d", "p", "q", "dp", "dq", "qi", "oth", "k"} & set(key)
+    assert not {"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"} & set(key)
     assert (key["use"], key["alg"]) == ("sig", algorithm)
 
 

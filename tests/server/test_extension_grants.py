@@ -172,7 +172,7 @@ def test_what_is_no_grant_is_refused_at_once(harness: Harness, grant: Any, wrong
     with pytest.raises(ConfigurationError, match=wrong):
         harness.server.grants.register(grant(harness.server.tokens))
     assert list(harness.server.grants) == list(harness.another().grants)
-    assert len(harness.server.grants) == 3
+    assert len(harness.server.grants) == 4
 
 
 def test_a_refused_token_says_what_a_guard_says(harness: Harness) -> None:
@@ -185,8 +185,14 @@ def test_a_refused_token_says_what_a_guard_says(harness: Harness) -> None:
         guard.verify(token)
 
 
-@pytest.mark.parametrize("options", [{"subject": ""}, {"subject": None}, {"scopes": "read"}])
-def test_a_token_without_a_user_or_with_letters_as_scopes_is_not_issued(
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"subject": each} for each in ("", None, "e" * 256, "e\0", "e\ud800")),
+        {"scopes": "read"},
+    ],
+)
+def test_a_token_without_a_usable_user_or_with_letters_as_scopes_is_not_issued(
     harness: Harness, options: Any
 ) -> None:
     badged(harness)

@@ -80,8 +80,8 @@ class Earlier:
                 if table.name == "alembic_version":
                     continue
                 rows = self.recorded["tables"][table.name]
-                if table.name == "upkeep":
-                    connection.execute(table.delete())  # its row comes with the table
+                if table.name in {"upkeep", "changes"}:
+                    connection.execute(table.delete())  # its rows come with the table
                 # PostgreSQL would assign the position of a revocation again.
                 names = [each.name for each in table.columns if each.name != "position"]
                 values = [{name: _octets(row[name]) for name in names} for row in rows]

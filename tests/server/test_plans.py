@@ -26,14 +26,14 @@ from tests.server.stores import MakeStore, Store
 pytestmark = pytest.mark.both_engines
 
 # Enough for PostgreSQL to prefer an index to reading the table.
-ROWS = 10_000
+ROWS = 20_000
 # Rows are named by numbers without an order that a planner could make use of.
 KEY = str(5 * 2_654_435_761 % 2**32)
 # Tables of a few rows, however much the server has to do.
 SMALL = {"signing_keys", "changes", "upkeep"}
 # What lists a whole table on purpose: for an operator, not for a request.
 LISTS = {
-    "FROM clients WHERE coalesce(clients.access_lifetime",
+    "ORDER BY clients.created_at",
     "FROM users ORDER BY",
 }
 
@@ -83,7 +83,12 @@ def plan(connection: Connection, sql: str, values: Any) -> Iterator[str]:
             if row[3].startswith("SCAN") and row[3] != "SCAN CONSTANT ROW":
                 yield row[3]
     else:
-        explained = connection.run(f"EXPLAIN (FORMAT JSON) {sql}", values).scalar()
+        explain = f"EXPLAIN (FORMAT JSON) {sql}"
+        # Prepared, the placeholders are PostgreSQL's own.
+        if isinstance(values, list):
+            explained = connection.driver.run_prepared(explain, values).fetchall()[0][0]
+        else:
+            explained = connection.run(explain, values).scalar()
         content = json.loads(explained) if isinstance(explained, str) else explained
         yield from _scans(content[0]["Plan"], limited=False)
 
@@ -158,8 +163,8 @@ OTHERS: dict[str, Callable[[Connection], object]] = {
     "remove client": lambda c: clients.remove(c, KEY),
     "expired sessions": lambda c: people.remove_expired(c, people.sessions.c.expires_at, 1.0),
     "expired attempts": lambda c: people.remove_expired(c, people.login_attempts.c.whole_at, 1.0),
-    "take turn": lambda c: pruning.take_turn(c, 1.0, 30.0),
-    "keep turn": lambda c: pruning.keep_turn(c, 1.0, 30.0),
+    "take task": lambda c: pruning.take_task(c, 1.0, 30.0),
+    "keep task": lambda c: pruning.keep_task(c, 1.0, 30.0),
     **{name: partial(_prune, kind) for name, kind in pruning.KINDS.items()},
 }
 

@@ -11,8 +11,8 @@ from starlette.testclient import TestClient
 from werkzeug.test import Client
 
 from bearerguard import ConfigurationError
+from bearerguard.protocol.http.proxies import Proxies
 from bearerguard.server import PeopleOptions
-from bearerguard.server.http.proxies import Proxies
 from tests.server.harness import ISSUER, Make, hidden_fields
 
 PROXIES = ["10.0.0.0/24", "2001:db8::1"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from bearerguard import Guard, TokenError
 from bearerguard.errors import BearerGuardError
 from bearerguard.server import ClientError, Resource, StoreUnavailable
 from bearerguard.server.http.oauth_error import OAuthError
@@ -101,6 +102,35 @@ def test_a_request_that_was_under_way_gets_nothing(harness: Harness) -> None:
     refresh = f"refresh_token={tokens['refresh_token']}"
     with pytest.raises(OAuthError, match="invalid_grant"):
         engine.grants["refresh_token"].handle(client, parse(refresh.encode()))
+
+
+def test_a_token_that_is_signed_while_its_client_is_removed_is_refused(harness: Harness) -> None:
+    """Its request had authenticated the client, and took its time."""
+    engine = harness.server._engine
+    client = harness.server.clients.get(harness.app.client_id)
+    registry = engine.clients
+    finish, signed = registry._finish_removals, []
+
+    def meanwhile() -> None:
+        harness.clock.now += 3
+        form = parse(b"grant_type=client_credentials")
+        signed.append(engine.grants["client_credentials"].handle(client, form).access_token)
+        finish()
+
+    registry._finish_removals = meanwhile
+    registry.remove(client.client_id)
+    (token,) = signed
+    assert not harness.server.introspect(token)["active"]
+    with (
+        Guard(harness.server.issuer(), clock=harness.clock) as guard,
+        pytest.raises(TokenError, match="revoked"),
+    ):
+        guard.verify(token)
+    harness.clock.now += 2
+    anew = harness.add("Anew", client_id=client.client_id)
+    token = harness.token(anew, grant_type="client_credentials").json["access_token"]
+    with Guard(harness.server.issuer(), clock=harness.clock) as guard:
+        assert guard.verify(token).client_id == client.client_id
 
 
 def test_no_transaction_removes_many_rows(make: Make) -> None:

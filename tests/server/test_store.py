@@ -19,8 +19,9 @@ from bearerguard import ConfigurationError
 from bearerguard.runtime.process_lock import ProcessLock
 from bearerguard.server import AuthorizationServer, StoreUnavailable
 from bearerguard.server.administration import Administration
-from bearerguard.server.store import clients, sqlite
+from bearerguard.server.store import clients
 from bearerguard.server.store.database import Database
+from bearerguard.server.store.engines import sqlite
 from bearerguard.server.store.migrate import migrate
 from tests.server.harness import ISSUER, SECRET, Harness, Make
 from tests.server.serving import ROOT

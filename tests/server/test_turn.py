@@ -18,8 +18,8 @@ import pytest
 
 from bearerguard.server import StoreUnavailable
 from bearerguard.server.store.database import Database
+from bearerguard.server.store.engines.turn import Turn
 from bearerguard.server.store.migrate import migrate
-from bearerguard.server.store.turn import Turn
 from tests.server.harness import Harness
 
 

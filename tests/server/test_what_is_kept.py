@@ -217,12 +217,12 @@ def test_only_one_process_prunes_at_a_time_and_one_that_is_gone_does_not_keep_it
 ) -> None:
     now = harness.clock.now
 
-    def turn(at: float) -> bool:
+    def takes(at: float) -> bool:
         with harness.server.database.write() as connection:
-            return pruning.take_turn(connection, at, 30.0)
+            return pruning.take_task(connection, at, 30.0)
 
-    assert [turn(now), turn(now + 29), turn(now + 30)] == [True, False, True]
-    assert turn(now - 3600), "the clock was set back"
+    assert [takes(now), takes(now + 29), takes(now + 30)] == [True, False, True]
+    assert takes(now - 3600), "the clock was set back"
 
 
 def test_a_sign_in_removes_a_few_rows_however_many_have_expired(harness: Harness) -> None:
@@ -255,6 +255,24 @@ def test_a_request_never_waits_for_the_pruning_that_it_begins(
     assert harness.token(grant_type="client_credentials").status == 200
     going_on.set()
     upkeep.wait()
+
+
+@pytest.mark.parametrize("tokens", ["jwt", "opaque"])
+def test_a_revoked_token_is_not_valid_again_where_a_clock_is_behind(
+    make: Make, tokens: Any
+) -> None:
+    """The machine that pruned has a clock that is ahead."""
+    harness = make(resources=[Resource(ISSUER, tokens=tokens)])
+    token = harness.token(grant_type="client_credentials").json["access_token"]
+    assert harness.is_active(token)
+    harness.server.revoke(token)
+    harness.clock.now += 3600
+    harness.server.prune()
+    harness.clock.now -= 30
+    assert not harness.is_active(token)
+    harness.clock.now += 30 + 600
+    harness.server.prune()
+    assert harness.store.count("access_tokens") == 0
 
 
 def test_a_server_that_is_closed_prunes_no_further(harness: Harness) -> None:

@@ -35,8 +35,8 @@ from bearerguard import (
 )
 from bearerguard.backchannel import BackchannelLogout
 from bearerguard.guard.guard import GuardOptions
-from bearerguard.guard.observers import DecisionRecord
-from bearerguard.protocol.logout_token import EVENT
+from bearerguard.guard.records import DecisionRecord
+from bearerguard.protocol.events.logout_token import EVENT
 from bearerguard.redis import RedisStore
 from bearerguard.server import AuthorizationServer, Resource
 from bearerguard.starlette import BearerMiddleware, require_scopes

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from bearerguard import Request
 from bearerguard.server import PeopleOptions
 from bearerguard.server.http.cookies import Cookies
+from tests.faults.size import size
 from tests.server.harness import CALLBACK, FORM, ISSUER, Harness, Reply
 from tests.server.stores import Store
 
@@ -90,7 +91,7 @@ def target(
 
 
 @settings(
-    max_examples=150,
+    max_examples=size(150, 30),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -52,6 +52,9 @@ def recorded(folder: Path) -> dict[str, Any]:
     harness = Harness(folder)
     clients = {"App": harness.app, "Phone": harness.phone}
     clients |= {name: harness.server.clients.add(name, **CLIENTS[name]) for name in CLIENTS}
+    harness.server.clients.register(
+        "Stranger", redirect_uris=[CALLBACK], expires_at=harness.clock() + 60
+    )
     harness.server.users.add("grace@example.com", PASSWORD, name="Grace")
     assert "code" in harness.consent(harness.authorize(clients["Old"]), remember="yes").sent
     given: dict[str, Any] = {

@@ -180,7 +180,7 @@ def test_the_policy_lets_the_answer_reach_its_client(
 
 def register(harness: PeopleHarness, client_id: str) -> None:
     with harness.database.write() as connection:
-        add(connection, client_id=client_id, name=client_id, created_at=0.0)
+        add(connection, client_id=client_id, name=client_id, options="{}", created_at=0.0)
 
 
 def remember(harness: PeopleHarness, *given: Any) -> None:
@@ -240,7 +240,9 @@ def test_an_app_with_its_own_login_brings_its_users(tmp_path: Path) -> None:
     )
     request = Request("GET", "https://api.example.com/oauth/authorize?client_id=notes")
     assert harness.people.signed_in(request) is None
-    asked = harness.people.ask_to_sign_in(request, client_name="Field Notes")
+    asked = harness.people.ask_to_sign_in(
+        request, query="client_id=notes", client_name="Field Notes"
+    )
     assert asked.status == 303
     assert asked.header("Location") == (
         "https://www.example.com/login?lang=en&next="
@@ -269,10 +271,19 @@ def test_an_own_login_needs_both_of_its_options(tmp_path: Path, options: dict[st
         PeopleHarness(tmp_path, **options)
 
 
-@pytest.mark.parametrize("returned", ["ada", User("", "Ada")])
-def test_what_is_no_user_is_refused(tmp_path: Path, returned: Any) -> None:
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        ("ada", "return a User with an id, or None"),
+        (User("", "Ada"), "return a User with an id, or None"),
+        (User("a" * 256, "Ada"), "at most 255 characters"),
+        (User("a\0", "Ada"), "none of them NUL"),
+        (User("a\ud800", "Ada"), "lone surrogate"),
+    ],
+)
+def test_what_is_no_user_is_refused(tmp_path: Path, returned: Any, said: str) -> None:
     harness = PeopleHarness(tmp_path, current_user=lambda _request: returned, login_url="/login")
-    with pytest.raises(ConfigurationError, match="return a User with an id, or None"):
+    with pytest.raises(ConfigurationError, match=said):
         harness.people.signed_in(Request())
 
 

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from bearerguard.runtime.messages import Request
+from bearerguard.runtime.messages import Request, Response
 from bearerguard.runtime.rate_limits import RateLimit
 from bearerguard.server.login.accounts import normalized
 from tests.server.people.harness import PASSWORD, PeopleHarness
@@ -496,8 +496,8 @@ def test_attempts_are_forgotten_when_the_allowance_is_whole(harness: PeopleHarne
 
 
 def test_a_link_with_an_altered_or_old_request_leads_nowhere(harness: PeopleHarness) -> None:
-    people, visitor = harness.people, harness.visitor()
-    sent = people.ask_to_sign_in(_authorize(), client_name="Field Notes")
+    visitor = harness.visitor()
+    sent = _ask_to_sign_in(harness, "client_id=notes")
     location = sent.header("Location") or ""
     assert "to continue to Field Notes" in visitor.get(location).text
     altered = re.sub(r"(request=.{9}).", r"\g<1>~", location)
@@ -514,7 +514,7 @@ def test_a_link_with_an_altered_or_old_request_leads_nowhere(harness: PeopleHarn
 def test_the_apps_request_is_taken_up_after_the_login(harness: PeopleHarness) -> None:
     visitor = harness.visitor()
     query = urlencode({"client_id": "notes", "state": "a&b=c ü", "scope": "read write"})
-    asked = harness.people.ask_to_sign_in(_authorize(query), client_name="Field Notes")
+    asked = _ask_to_sign_in(harness, query)
     page = visitor.get(asked.header("Location") or "")
     wrong = visitor.submit(page, username="ada", password="wrong one")
     assert "to continue to Field Notes" in wrong.text
@@ -526,12 +526,13 @@ def test_below_a_path_the_pages_lead_to_that_path(tmp_path: Path) -> None:
     harness = PeopleHarness(tmp_path, issuer="https://api.example.com/tenant")
     harness.people.accounts.add("ada", PASSWORD)
     visitor = harness.visitor()
-    asked = harness.people.ask_to_sign_in(_authorize("x=1"), client_name="Field Notes")
+    asked = _ask_to_sign_in(harness, "x=1")
     page = visitor.get(asked.header("Location") or "")
     assert page.action == "/tenant/oauth/login"
     response = visitor.submit(page, username="ada", password=PASSWORD)
     assert response.header("Location") == "/tenant/oauth/authorize?x=1"
 
 
-def _authorize(query: str = "client_id=notes") -> Request:
-    return Request("GET", f"https://api.example.com/oauth/authorize?{query}")
+def _ask_to_sign_in(harness: PeopleHarness, query: str) -> Response:
+    request = Request("GET", f"https://api.example.com/oauth/authorize?{query}")
+    return harness.people.ask_to_sign_in(request, query=query, client_name="Field Notes")
