@@ -32,6 +32,7 @@ PARTS = (
     "wsgi",
     "client",
     "verify",
+    "dpop",
     "jwks",
     "server",
     "memory",
