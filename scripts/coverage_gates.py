@@ -7,7 +7,7 @@ import sys
 
 # Every branch of these decides whether a request passes, or how it is refused.
 WHOLE = (
-    *(f"runtime/{name}.py" for name in ("flow", "single_flight", "fetching", "sealing", "bodies")),
+    *(f"runtime/{name}" for name in ("flow.py", "fetching/*", "sealing.py", "bodies.py")),
     *("protocol/*", "guard/*", "middleware/*", "asgi.py", "wsgi.py", "backchannel.py"),
 )
 
