@@ -34,7 +34,11 @@ from tests.processes import free_port, program
 pytestmark = pytest.mark.xdist_group("pages")
 
 USER, PASSWORD = "ada", "correct horse battery"
-PAGES = ("login", "wrong", "consent", "signed-in", "signed-out", "error")
+PAGES = (
+    *("login", "wrong", "throttled", "consent", "many", "more", "signed-in", "signed-out"),
+    *("error", "astray", "unknown", "start"),
+)
+MANY = ("read", "write", "delete", *(f"shelf-{number}" for number in range(1, 38)))
 APPEARANCES = ("light", "dark", "phone", "phone-dark")
 # Known to tests.peers.pages_app, too.
 HTTPS_APP = "https://web.example.com/callback"
@@ -101,7 +105,7 @@ def browsed(plan: dict[str, Any]) -> dict[str, Any]:
         cwd=HERE,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -149,6 +153,10 @@ def seen(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> dict[str, 
                     "web": f"{link}&client_id=web&redirect_uri={HTTPS_APP}",
                     "native": f"{link}&client_id=native&redirect_uri={NATIVE_APP}",
                     "broken": f"{link}&client_id=nobody",
+                    "many": link.replace("read+write", "+".join(MANY)) + "&client_id=many",
+                    "more": link.replace("read+write", "read+write+openid+delete")
+                    + f"&client_id=web&redirect_uri={HTTPS_APP}",
+                    "astray": f"{link}&client_id=web&redirect_uri=https://elsewhere.example/",
                 },
                 "user": USER,
                 "password": PASSWORD,

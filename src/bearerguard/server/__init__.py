@@ -37,8 +37,9 @@ with Extra("server", needed_by=__name__):
     from bearerguard.server.login.people import PeopleOptions, User
     from bearerguard.server.mutual_tls import MutualTls
     from bearerguard.server.observers import RequestRecord, ServerObserver
+    from bearerguard.server.pages.branding import Colors
     from bearerguard.server.revocations import Revoked
-    from bearerguard.server.settings import Lifetimes, Resource, SigningKeys
+    from bearerguard.server.settings import Lifetimes, Resource, Scope, SigningKeys
 
 __all__ = [
     "Account",
@@ -49,6 +50,7 @@ __all__ = [
     "ClientError",
     "ClientMetadataDocuments",
     "ClientOptions",
+    "Colors",
     "Grant",
     "GrantRegistry",
     "Lifetimes",
@@ -66,6 +68,7 @@ __all__ = [
     "RequestRecord",
     "Resource",
     "Revoked",
+    "Scope",
     "ServerObserver",
     "SigningKeyError",
     "SigningKeys",

@@ -41,6 +41,7 @@ from bearerguard.server.settings import (
     Dpop,
     Lifetimes,
     Resource,
+    Scope,
     Settings,
     SigningKeys,
     UnknownScopes,
@@ -69,8 +70,8 @@ class AuthorizationServer(ManagedServer):
             `postgresql://user:password@host/database` for several machines.
         secret: at least 32 random bytes, which seal the signing keys; by default that of
             `BEARERGUARD_SERVER_SECRET`. To renew it, pass a list, the newest first.
-        scopes: every scope with its description for people; by default those that clients
-            are registered for.
+        scopes: every scope with its description for people, as text or as a `Scope`; by default
+            those that clients are registered for.
         resources: the APIs that tokens are for; the first is the default. Without any, the
             API is the issuer's own URL.
         people: how users sign in, and what the pages look like.
@@ -124,7 +125,7 @@ class AuthorizationServer(ManagedServer):
         *,
         store: str = "sqlite:///auth.db",
         secret: GivenSecret | None = None,
-        scopes: Mapping[str, str] | None = None,
+        scopes: Mapping[str, str | Scope] | None = None,
         resources: Sequence[str | Resource] | None = None,
         people: PeopleOptions | None = None,
         lifetimes: Lifetimes = _LIFETIMES,

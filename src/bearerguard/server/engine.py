@@ -326,6 +326,24 @@ class Engine:
         """Return the response to a login for which there is no thread."""
         return self._router.busy(self.settings.base_path + LOGIN, "POST", self.people.busy)
 
+    def alone(self, root: str, path: str, method: str, accept: str) -> Response:
+        """Return the response to a request to none of `paths`, if no API is behind the server.
+
+        Browsers, which ask for HTML, get pages. Anybody can ask for anything: it is not logged.
+
+        Args:
+            root: where the app is mounted (`root_path`, `SCRIPT_NAME`).
+            path: the requested path, which may contain `root`.
+            method: the method.
+            accept: the request's `Accept`.
+        """
+        if "text/html" not in accept.lower():
+            return responses.not_found()
+        places = {"", self.settings.base_path, root.rstrip("/")}
+        is_start = path.rstrip("/") in places and method in {"GET", "HEAD"}
+        response = self.people.start() if is_start else self.people.not_found()
+        return replace(response, body=b"") if method == "HEAD" else response
+
     def publish(
         self, path: str, respond: Callable[[str, Callable[[str], str | None]], Response]
     ) -> None:
@@ -422,9 +440,7 @@ class Engine:
         return endpoints
 
     def _for_people(self, name: str, handle: Callable[[Request], Response]) -> Endpoint:
-        return Endpoint(
-            name, handle, unavailable=self.people.unavailable, too_large=self.people.too_large
-        )
+        return Endpoint(name, handle, errors=self.people)
 
     def _with_upkeep(self, handle: Callable[[Request], Response]) -> Callable[[Request], Response]:
         """Return `handle`, which reads the versions once, followed by the upkeep that is due."""

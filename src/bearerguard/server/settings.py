@@ -37,6 +37,7 @@ VARIABLES = frozenset(
         *("CLIENT_METADATA", "CLIENT_METADATA_HOSTS", "REGISTRATION", "REGISTRATION_TOKEN"),
         *("REVOCATIONS_STORE", "REVOCATIONS_SECRET", "THROTTLE_STORE", "HEALTH_PATH"),
         *("MUTUAL_TLS", "MUTUAL_TLS_AUTHORITIES", "MUTUAL_TLS_URL"),
+        *("POWERFUL_SCOPES", "SITE_NAME", "LOGO", "COLOR", "COLOR_DARK"),
         *("LOG_FORMAT", "SECRET_FILE", "CONFIG", "WORKERS", "SHUTDOWN_DELAY", "METRICS_PATH"),
     )
 )
@@ -144,6 +145,30 @@ class Resource:
             check_lifetime("Resource(access_token_lifetime=)", self.access_token_lifetime)
 
 
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """A scope as the consent page shows it.
+
+    Args:
+        description: what a client can do with it, for people: "See your recordings".
+        powerful: whether the page marks it, because it allows much or cannot be undone.
+
+    Raises:
+        ConfigurationError: an argument is wrong.
+    """
+
+    description: str
+    powerful: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.description, str) or not self.description.strip():
+            raise ConfigurationError(
+                'Scope(description=): say what it allows: Scope("Delete your recordings")'
+            )
+        if not isinstance(self.powerful, bool):
+            raise ConfigurationError("Scope(powerful=): pass True or False")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The options of a server; see `AuthorizationServer`.
@@ -153,7 +178,7 @@ class Settings:
 
     issuer: str
     resources: tuple[Resource, ...]
-    scopes: Mapping[str, str] | None
+    scopes: Mapping[str, str | Scope] | None
     lifetimes: Lifetimes = field(default_factory=Lifetimes)
     signing: SigningKeys = field(default_factory=SigningKeys)
     accept_endpoint_audiences: bool = False
@@ -240,7 +265,13 @@ class Settings:
 
     def describe(self, name: str) -> str:
         """Return the description of a scope, or its name."""
-        return (self.scopes or {}).get(name) or name
+        found = (self.scopes or {}).get(name)
+        return (found.description if isinstance(found, Scope) else found) or name
+
+    def is_powerful(self, name: str) -> bool:
+        """Whether the consent page marks a scope."""
+        found = (self.scopes or {}).get(name)
+        return isinstance(found, Scope) and found.powerful
 
     def _check_issuer(self) -> None:
         url: object = self.issuer
@@ -264,7 +295,7 @@ class Settings:
         if given is None:
             return
         if not isinstance(given, Mapping) or not all(
-            isinstance(name, str) and isinstance(text, str) and scope.is_scope_token(name)
+            isinstance(name, str) and isinstance(text, str | Scope) and scope.is_scope_token(name)
             for name, text in given.items()
         ):
             raise ConfigurationError(

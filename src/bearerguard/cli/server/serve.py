@@ -24,17 +24,19 @@ from bearerguard.cli.server.server_options import (
     described,
 )
 from bearerguard.cli.server.workers import Workers
-from bearerguard.errors import ConfigurationError
+from bearerguard.errors import ConfigurationError, quoted
 from bearerguard.logs import BackgroundHandler
 from bearerguard.protocol.http.certificate_header import Format
 from bearerguard.runtime.extras import Extra
 from bearerguard.server import (
     AuthorizationServer,
     ClientMetadataDocuments,
+    Colors,
     Lifetimes,
     MutualTls,
     PeopleOptions,
     Registration,
+    Scope,
     SigningKeys,
     TrustedIssuer,
 )
@@ -81,6 +83,10 @@ _OPTIONS = {
     "dpop_nonces=": "--dpop-nonces",
     "MutualTls(authorities=)": "--mutual-tls-authorities",
     "MutualTls(url=)": "--mutual-tls-url",
+    "site_name=": "--site-name",
+    "logo=": "--logo",
+    "Colors(accent=)": "--color",
+    "Colors(accent_dark=)": "--color-dark",
 }
 _REGISTRATION_TOKEN = "BEARERGUARD_SERVER_REGISTRATION_TOKEN"  # noqa: S105 - its name
 _REVOCATIONS_SECRET = "BEARERGUARD_SERVER_REVOCATIONS_SECRET"  # noqa: S105 - its name
@@ -288,6 +294,34 @@ LoginThrottle = Annotated[
         "URL",
     ),
 ]
+PowerfulScopes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--powerful-scope",
+        envvar="BEARERGUARD_SERVER_POWERFUL_SCOPES",
+        help="A scope of --scope that the consent page marks as powerful; repeatable.",
+    ),
+]
+SiteName = Annotated[
+    str | None,
+    _option("SITE_NAME", "The server's name on pages; the host of --issuer by default.", "NAME"),
+]
+Logo = Annotated[
+    Path | None,
+    _option("LOGO", "The picture beside that name: an SVG, PNG, JPEG or WebP file.", "FILE"),
+]
+Color = Annotated[
+    str | None,
+    _option("COLOR", "The color of buttons and links on pages, such as #0b6e4f.", "#RRGGBB"),
+]
+ColorDark = Annotated[
+    str | None,
+    _option(
+        "COLOR_DARK",
+        "The same for readers who prefer dark pages; by default a lighter --color.",
+        "#RRGGBB",
+    ),
+]
 
 
 def serve(
@@ -295,6 +329,7 @@ def serve(
     issuer: Issuer,
     store: Store,
     scope: Scopes = None,
+    powerful_scope: PowerfulScopes = None,
     resource: Resources = None,
     access_token_lifetime: AccessTokens = _LIFETIMES.access_token,
     refresh_token_lifetime: RefreshTokens = _LIFETIMES.refresh_token,
@@ -320,6 +355,10 @@ def serve(
     trusted_proxy: TrustedProxies = None,
     revocations: SharedRevocations = None,
     throttle: LoginThrottle = None,
+    site_name: SiteName = None,
+    logo: Logo = None,
+    color: Color = None,
+    color_dark: ColorDark = None,
     insecure_allow_http: AnyHttp = False,
     health_path: HealthPath = "/health",
     metrics_path: MetricsPath = None,
@@ -339,9 +378,14 @@ def serve(
             server = AuthorizationServer(
                 issuer,
                 store=store,
-                scopes=described(scope),
+                scopes=_scopes(scope, powerful_scope),
                 resources=resource,
-                people=PeopleOptions(throttle=_throttle(throttle)),
+                people=PeopleOptions(
+                    site_name=site_name,
+                    logo=logo,
+                    colors=_colors(color, color_dark),
+                    throttle=_throttle(throttle),
+                ),
                 lifetimes=Lifetimes(
                     access_token=access_token_lifetime,
                     refresh_token=refresh_token_lifetime,
@@ -457,6 +501,28 @@ def _mutual_tls(
             " by --trusted-proxy"
         )
     return options
+
+
+def _scopes(given: list[str] | None, powerful: list[str] | None) -> dict[str, str | Scope] | None:
+    found = described(given)
+    unknown = [each for each in powerful or () if each not in (found or {})]
+    if unknown:
+        raise ConfigurationError(
+            f"--powerful-scope: the server has no scope {quoted(unknown[0])}: add it with its"
+            " description by --scope"
+        )
+    if found is None:
+        return None
+    return {
+        name: Scope(text, powerful=True) if name in (powerful or ()) else text
+        for name, text in found.items()
+    }
+
+
+def _colors(accent: str | None, accent_dark: str | None) -> Colors | None:
+    if accent is None and accent_dark is None:
+        return None
+    return Colors(accent=accent, accent_dark=accent_dark)
 
 
 def _documents(is_on: bool, hosts: list[str] | None) -> ClientMetadataDocuments | None:  # noqa: FBT001 - the option's

@@ -41,14 +41,26 @@ _MAX_QUERY = 5000
 class InvalidLink(Exception):
     """The client or the redirect URI is invalid: the error must not be redirected (AZ-02).
 
-    `text` names the text of the error page, which has `status`; `cause` is for the log.
+    `text` names the text of the error page; `cause` is for the log, and has the page's status;
+    `client` is the client of the link, if it is known.
     """
 
-    def __init__(self, text: str, reason: str, *, status: int = 400, **found: str | None) -> None:
+    def __init__(
+        self,
+        text: str,
+        reason: str,
+        *,
+        status: int = 400,
+        client: Client | None = None,
+        **found: str | None,
+    ) -> None:
         super().__init__(text)
         self.text = text
-        self.status = status
+        self.client = client
         self.cause: OAuthError = invalid_request("The link does not work", reason, **found)
+        self.cause.status = status
+        if client is not None:
+            self.cause.note(client_id=client.client_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +106,7 @@ class AuthorizationEndpoint:
     def handle(self, request: Request) -> Response:
         """Return the response to an authorization request."""
         if request.method != "GET":
-            return self._wrong_method(AUTHORIZE, request, "GET")
+            return self._people.wrong_method(request, AUTHORIZE, "GET")
         query = urlsplit(request.url).query
         try:
             target = self._target(query)
@@ -155,16 +167,12 @@ class AuthorizationEndpoint:
     def decide(self, request: Request) -> Response:
         """Return the response to the form of a consent page."""
         if request.method != "POST":
-            return self._wrong_method(CONSENT, request, "POST")
+            return self._people.wrong_method(request, CONSENT, "POST")
         signed_in = self._people.signed_in(request)
         if signed_in is None:
-            self._report(CONSENT, invalid_request("The user is not signed in", "signed_out"))
-            return self._people.error_page(403, "signed_out")
+            return self._people.signed_out(CONSENT)
         answer = self._people.consent_answer(request, signed_in)
         if isinstance(answer, Response):
-            unusable = invalid_request("The form is invalid or has expired", "unusable_form")
-            unusable.note(user_id=signed_in.user_id, status=answer.status)
-            self._report(CONSENT, unusable)
             return answer
         try:
             target = self._target(answer.query)
@@ -235,21 +243,20 @@ class AuthorizationEndpoint:
         except OAuthError as error:
             raise InvalidLink("malformed", error.reason) from None
         client = self._client(parameters)
-        client_id = client.client_id
         uri = parameters.get("redirect_uri")
         if "redirect_uri" in parameters.repeated:
             raise InvalidLink(
-                "two_returns", "repeated_parameter", parameter="redirect_uri", client_id=client_id
+                "two_returns", "repeated_parameter", parameter="redirect_uri", client=client
             )
         if uri is None:
             if len(client.redirect_uris) != 1:
                 raise InvalidLink(
-                    "no_return", "missing_parameter", parameter="redirect_uri", client_id=client_id
+                    "no_return", "missing_parameter", parameter="redirect_uri", client=client
                 )
             uri = client.redirect_uris[0]
         elif not redirect_uri.matches(uri, client.redirect_uris):
             raise InvalidLink(
-                "wrong_return", "unregistered_redirect_uri", redirect_uri=uri, client_id=client_id
+                "wrong_return", "unregistered_redirect_uri", redirect_uri=uri, client=client
             )
         return _Target(query, client, uri, parameters.get("state"), parameters)
 
@@ -356,14 +363,20 @@ class AuthorizationEndpoint:
     def _ask(
         self, request: Request, signed_in: SignedIn, target: _Target, wanted: _Wanted
     ) -> Response:
-        describe = self._settings.describe
+        settings = self._settings
+        known = self._known_scopes(signed_in, target.client, wanted)
         return self._people.ask_consent(
             request,
             signed_in,
             ConsentRequest(
                 client_id=target.client.client_id,
                 client_name=target.client.name,
-                scopes=tuple(ScopeLine(name, describe(name)) for name in wanted.scopes),
+                scopes=tuple(
+                    ScopeLine(
+                        name, settings.describe(name), settings.is_powerful(name), name in known
+                    )
+                    for name in wanted.scopes
+                ),
                 redirect_uri=target.redirect_uri,
                 query=target.query,
                 resources=wanted.resources,
@@ -374,6 +387,14 @@ class AuthorizationEndpoint:
                 is_local=redirect_uri.are_local(target.client.redirect_uris),
             ),
         )
+
+    def _known_scopes(
+        self, signed_in: SignedIn, client: Client, wanted: _Wanted
+    ) -> frozenset[str]:
+        """Return the scopes that the client has from the user, by consent or by a grant."""
+        user_id, client_id = signed_in.user_id, client.client_id
+        remembered = self._people.remembered(user_id, client_id, wanted.resources)
+        return remembered | self._codes.granted_scopes(user_id, client_id, wanted.resources)
 
     def _send_code(
         self,
@@ -423,14 +444,16 @@ class AuthorizationEndpoint:
         error.report(self._audit, self._settings.base_path + endpoint)
 
     def _show_error(self, endpoint: str, problem: InvalidLink) -> Response:
-        self._report(endpoint, problem.cause)
-        return self._people.error_page(problem.status, "link", problem.text)
-
-    def _wrong_method(self, endpoint: str, request: Request, allowed: str) -> Response:
-        refusal = invalid_request("The method is not allowed here", "wrong_method")
-        refusal.note(method=request.method)
-        self._report(endpoint, refusal)
-        return self._people.wrong_method(allowed)
+        client = problem.client
+        host = "" if client is None else _home(client)
+        return self._people.errors.show(
+            problem.cause,
+            endpoint,
+            "link",
+            problem.text,
+            client_name="" if client is None else client.name,
+            back=self._people.link_back(host) if host else None,
+        )
 
     def _refuse(self, target: _Target, error: OAuthError) -> Response:
         error.note(client_id=target.client.client_id)
@@ -444,6 +467,20 @@ class AuthorizationEndpoint:
         parameters = [*parameters, ("iss", self._settings.issuer)]
         # 303: the browser does not repeat the POST at the client (OAuth 2.1 §7.5.3).
         return see_other(redirect_uri.with_parameters(target.redirect_uri, parameters))
+
+
+def _home(client: Client) -> str:
+    """Return the host of a client's own site, as far as it is verified; else "".
+
+    It is the host of its document, or of a redirect URI that an operator registered. A client that
+    registered itself could make our pages lead anywhere.
+    """
+    if client.registered_by == clients.BY_DOCUMENT:
+        return _published_at(client)
+    if client.registered_by == clients.BY_REQUEST:
+        return ""
+    parts = (urlsplit(each) for each in client.redirect_uris)
+    return next((each.netloc.lower() for each in parts if each.scheme == "https"), "")
 
 
 def _published_at(client: Client) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from bearerguard.protocol import dpop, names, pkce, scope
@@ -80,6 +80,16 @@ class AuthorizationCodeGrant:
         self._revocations = revocations
         self._audit = audit
         self._clock = clock
+
+    def granted_scopes(
+        self, user_id: str, client_id: str, resources: Collection[str]
+    ) -> frozenset[str]:
+        """Return the scopes that a client has from a user now, at every one of `resources`."""
+        found: dict[str, set[str]] = {each: set() for each in resources}
+        for grant in rows.find_allowed(self._database, user_id, client_id, self._clock()):
+            for each in found.keys() & set(json.loads(grant.resources)):
+                found[each].update(grant.scope.split())
+        return frozenset(set.intersection(*found.values()))
 
     def issue(
         self,

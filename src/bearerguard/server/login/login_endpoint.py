@@ -6,23 +6,24 @@ The form contains the pending authorization request, sealed. It continues after 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from bearerguard.errors import PasswordsBusy
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.audit import Audit
-from bearerguard.server.http.oauth_error import OAuthError
+from bearerguard.server.http.oauth_error import OAuthError, invalid_request
 from bearerguard.server.http.parameters import from_form
 from bearerguard.server.login.accounts import Accounts, normalized
+from bearerguard.server.login.consent import start_again
 from bearerguard.server.login.csrf import Csrf
 from bearerguard.server.login.known_browsers import KnownBrowsers
 from bearerguard.server.login.session import Sessions, SignedIn
 from bearerguard.server.login.throttle import Throttle
 from bearerguard.server.login.ticket import TicketError, Tickets
 from bearerguard.server.pages import Pages
+from bearerguard.server.pages.error_pages import ErrorPages
 
 LOGIN = "/oauth/login"
 LOGOUT = "/oauth/logout"
@@ -54,6 +55,7 @@ class LoginEndpoint:
     Args:
         base: the path of the issuer's URL, before `/oauth`.
         pages: renders the pages.
+        errors: shows the error pages.
         csrf: protects the forms.
         tickets: seals the pending authorization request.
         accounts: checks passwords.
@@ -68,6 +70,7 @@ class LoginEndpoint:
         base: str,
         *,
         pages: Pages,
+        errors: ErrorPages,
         csrf: Csrf,
         tickets: Tickets,
         accounts: Accounts,
@@ -78,6 +81,7 @@ class LoginEndpoint:
     ) -> None:
         self._base = base
         self._pages = pages
+        self._errors = errors
         self._csrf = csrf
         self._tickets = tickets
         self._accounts = accounts
@@ -104,7 +108,7 @@ class LoginEndpoint:
         tickets = parse_qs(urlsplit(request.url).query).get("request", [""])
         pending = self._pending(tickets[0]) if len(tickets) == 1 else None
         if pending is None:
-            return self._no_pending()
+            return self._no_pending(tickets[0])
         signed_in = self._sessions.signed_in(request)
         if signed_in is not None and not pending.ticket:
             return self._signed_in_page(request, signed_in.user_id, signed_in.name)
@@ -123,7 +127,7 @@ class LoginEndpoint:
         try:
             fields = from_form(request).values
         except OAuthError as error:
-            return self._pages.unreadable(error)
+            return self._errors.show(error, LOGOUT, "request")
         if signed_in is None or not self._csrf.holds(request, fields, signed_in.user_id):
             return see_other(self._base + LOGOUT)
         location = then(request, signed_in) or self._base + LOGOUT
@@ -135,10 +139,10 @@ class LoginEndpoint:
         try:
             fields = from_form(request).values
         except OAuthError as error:
-            return self._pages.unreadable(error)
+            return self._errors.show(error, LOGIN, "request")
         pending = self._pending(fields.get("request", ""))
         if pending is None:
-            return self._no_pending()
+            return self._no_pending(fields.get("request", ""))
         username, password = fields.get("username", ""), fields.get("password", "")
         if not self._csrf.holds(request, fields):
             return self._form(request, pending, 400, "login.stale", username)
@@ -160,7 +164,6 @@ class LoginEndpoint:
                 429,
                 "login.throttled",
                 username,
-                values={"wait": self._pages.texts.wait(wait)},
                 retry_after=wait,
             )
         try:
@@ -215,25 +218,28 @@ class LoginEndpoint:
         problem: str = "",
         username: str = "",
         *,
-        values: Mapping[str, Any] | None = None,
         invalid: bool = False,
         retry_after: int = 0,
     ) -> Response:
         proof = self._csrf.proof(request)
-        waiting = (("Retry-After", str(retry_after)),) if retry_after else ()
+        waiting = self._pages.texts.wait(retry_after)
+        retry = (("Retry-After", str(retry_after)),) if retry_after else ()
         return self._pages.page(
             "login",
             status=status,
             leads_to=pending.redirect_uri,
-            headers=(*proof.headers, *waiting),
+            headers=(*proof.headers, *retry),
             action=self._base + LOGIN,
             csrf=proof.value,
             request=pending.ticket,
             client_name=pending.client_name,
             again=pending.again and self._sessions.signed_in(request) is not None,
             username=username[:_MAX_SHOWN],
-            problem=self._pages.texts(problem, **(values or {})) if problem else "",
+            problem=self._pages.texts(problem, wait=waiting) if problem else "",
             invalid=invalid,
+            # Only who has tried too often is told for how long.
+            wait=retry_after if problem == "login.throttled" else 0,
+            wait_text=waiting,
         )
 
     def _signed_in_page(self, request: Request, user_id: str, name: str) -> Response:
@@ -246,8 +252,16 @@ class LoginEndpoint:
             name=name,
         )
 
-    def _no_pending(self) -> Response:
-        return self._pages.error(400, "login_link")
+    def _no_pending(self, ticket: str) -> Response:
+        """Return the page for a link that is not valid; the user can begin again, if it was ours."""
+        content = self._tickets.content(_PURPOSE, ticket)
+        error = invalid_request("The link is invalid or has expired", "unusable_login_link")
+        if content is None:
+            return self._errors.show(error, LOGIN, "login_link")
+        again = start_again(self._base, content["query"], self._pages)
+        return self._errors.show(
+            error, LOGIN, "login_link", client_name=content["client"], back=again
+        )
 
 
 def see_other(location: str, *headers: tuple[str, str]) -> Response:

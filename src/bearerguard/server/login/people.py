@@ -14,12 +14,13 @@ from urllib.parse import urlencode, urlsplit
 import argon2
 
 from bearerguard.errors import ConfigurationError
-from bearerguard.protocol import scope
+from bearerguard.protocol import names, scope
 from bearerguard.runtime.messages import Request, Response
 from bearerguard.runtime.rate_limits import RateLimit, ThrottleStore
 from bearerguard.server.audit import Audit
 from bearerguard.server.http import responses
 from bearerguard.server.http.cookies import Cookies
+from bearerguard.server.http.oauth_error import OAuthError, invalid_request
 from bearerguard.server.login.accounts import Accounts
 from bearerguard.server.login.consent import Consent, ConsentAnswer, ConsentRequest
 from bearerguard.server.login.csrf import Csrf
@@ -36,7 +37,9 @@ from bearerguard.server.login.prompt import Prompts
 from bearerguard.server.login.session import LIFETIME, Sessions, SignedIn
 from bearerguard.server.login.throttle import PER_ACCOUNT, PER_ADDRESS, Throttle
 from bearerguard.server.login.ticket import Tickets
-from bearerguard.server.pages import Pages
+from bearerguard.server.pages import Link, Pages
+from bearerguard.server.pages.branding import Colors
+from bearerguard.server.pages.error_pages import ErrorPages
 from bearerguard.server.secret import ServerSecret
 from bearerguard.server.store.connection import Connection
 from bearerguard.server.store.database import Database
@@ -73,7 +76,10 @@ class PeopleOptions:
 
     Attributes:
         site_name: the server's name on pages; by default the issuer's host.
-        templates: a directory with templates, and a `style.css`, that replace the built-in ones.
+        logo: a file with the picture beside that name: SVG, PNG, JPEG or WebP, 64 KB at most.
+        colors: the colors of pages, `Colors(accent="#0b6e4f")`; they must be easy to read.
+        templates: a directory with templates, a `style.css` and a `page.js` that replace the
+            built-in ones.
         texts: replacements for texts, by their names in `bearerguard.server.pages.texts`.
         current_user: returns the user who is signed in to your app, or None. It replaces the
             built-in login and requires `login_url`.
@@ -99,6 +105,8 @@ class PeopleOptions:
     """
 
     site_name: str | None = None
+    logo: str | PathLike[str] | None = None
+    colors: Colors | None = None
     templates: str | PathLike[str] | None = None
     texts: Mapping[str, str] | None = None
     current_user: Callable[[Request], User | None] | None = None
@@ -154,8 +162,13 @@ class People:
         tickets = Tickets(secret.sealer("tickets of the pages"), clock)
         csrf = Csrf(cookies, tickets)
         self._pages = Pages(
-            options.site_name or parts.netloc, templates=options.templates, texts=options.texts
+            _site_name(options, parts.netloc),
+            templates=options.templates,
+            texts=options.texts,
+            logo=options.logo,
+            colors=options.colors,
         )
+        self.errors: ErrorPages = ErrorPages(self._pages, audit, self._base)
         self._sessions = Sessions(
             database,
             cookies,
@@ -169,7 +182,13 @@ class People:
             database, passwords, clock, audit=audit, on_disabled=on_disabled
         )
         self._consent = Consent(
-            self._base, database, pages=self._pages, csrf=csrf, tickets=tickets, clock=clock
+            self._base,
+            database,
+            pages=self._pages,
+            errors=self.errors,
+            csrf=csrf,
+            tickets=tickets,
+            clock=clock,
         )
         self._csrf = csrf
         self.prompts: Prompts = Prompts(
@@ -192,6 +211,7 @@ class People:
         self._login_endpoint = LoginEndpoint(
             self._base,
             pages=self._pages,
+            errors=self.errors,
             csrf=csrf,
             tickets=tickets,
             accounts=self.accounts,
@@ -269,9 +289,9 @@ class People:
         """Return the response to a request to one of `paths`."""
         path = urlsplit(request.url).path.removeprefix(self._base)
         if path not in self.paths:
-            return self._pages.error(404, "not_found")
+            return self.not_found()
         if request.method not in {"GET", "HEAD", "POST"}:
-            return self.wrong_method("GET", "HEAD", "POST")
+            return self.wrong_method(request, path, "GET", "HEAD", "POST")
         if path == LOGIN:
             return self._login_endpoint.login(request)
         return self._login_endpoint.logout(request, self._on_to_another_account)
@@ -312,25 +332,52 @@ class People:
                 "consents_forgotten", user_id=user_id, client_id=client_id, consents=forgotten
             )
 
-    def error_page(self, status: int, name: str, text: str = "text") -> Response:
-        """Return an error page that does not redirect to the client (RFC 6749 §4.1.2.1)."""
-        return self._pages.error(status, name, text)
+    def start(self) -> Response:
+        """Return the start page, which leads to the login."""
+        return self._pages.page("start", login=self._login_url or self._base + LOGIN)
 
-    def wrong_method(self, *allowed: str) -> Response:
-        """Return the page for a method that a path does not support."""
-        return self._pages.error(405, "method", Allow=", ".join(allowed))
+    def not_found(self) -> Response:
+        """Return the page for an unknown path."""
+        back = Link(f"{self._base}/", self._pages.texts("error.back.start"))
+        return self._pages.error(404, "not_found", back=back)
 
-    def unavailable(self) -> Response:
+    def signed_out(self, endpoint: str) -> Response:
+        """Report, and return the page for, a form of somebody who is signed in no more."""
+        error = invalid_request("The user is not signed in", "signed_out")
+        error.status = 403
+        back = Link(
+            self._login_url or self._base + LOGIN, self._pages.texts("error.back.sign_in")
+        )
+        return self.errors.show(error, endpoint, "signed_out", back=back)
+
+    def link_back(self, host: str) -> Link:
+        """Return the link to an app's own site."""
+        return Link(f"https://{host}/", self._pages.texts("error.back.app", host=host))
+
+    def wrong_method(self, request: Request, endpoint: str, *allowed: str) -> Response:
+        """Report, and return the page for, a method that the path `endpoint` does not support."""
+        error = OAuthError(
+            names.INVALID_REQUEST,
+            "The method is not allowed here",
+            reason="wrong_method",
+            status=405,
+            headers=(("Allow", ", ".join(allowed)),),
+            method=request.method,
+        )
+        return self.errors.show(error, endpoint, "method")
+
+    def unavailable(self, reference: str) -> Response:
         """Return the page for a server whose store is unavailable."""
-        return self._pages.error(503, "unavailable", Retry_After=responses.RETRY_SECONDS)
+        retry = (("Retry-After", responses.RETRY_SECONDS),)
+        return self._pages.error(503, "unavailable", headers=retry, reference=reference)
 
     def busy(self) -> Response:
         """Return the page for too many logins at once."""
-        return self._pages.error(503, "busy", Retry_After=str(BUSY_SECONDS))
+        return self._pages.error(503, "busy", headers=(("Retry-After", str(BUSY_SECONDS)),))
 
-    def too_large(self) -> Response:
+    def too_large(self, reference: str) -> Response:
         """Return the page for a form that is too long."""
-        return self._pages.error(413, "request")
+        return self._pages.error(413, "request", reference=reference)
 
     def _on_to_another_account(self, request: Request, signed_in: SignedIn) -> str:
         """Return the login URL after "Use another account" on a consent page; else ""."""
@@ -340,6 +387,16 @@ class People:
         return self._login_endpoint.location(
             posted["query"], client_name=posted["client"], redirect_uri=posted["redirect"]
         )
+
+
+def _site_name(options: PeopleOptions, host: str) -> str:
+    """Return the checked name of the server on pages."""
+    name: object = options.site_name
+    if name is not None and not (isinstance(name, str) and name.strip() and name.isprintable()):
+        raise ConfigurationError(
+            'site_name=: pass a name of one line, such as "Field Recordings", or leave it out'
+        )
+    return options.site_name or host
 
 
 _ACR = "no space, quote or backslash, as acr_values separates contexts by spaces"

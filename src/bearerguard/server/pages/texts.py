@@ -27,8 +27,12 @@ TEXTS: Mapping[str, str] = {
     "login.missing": "Enter your username and your password.",
     "login.stale": "This page was open for too long, or your browser keeps no cookies for this"
     " site. Please try again.",
+    "login.show": "Show password",
+    "login.hide": "Hide password",
     "login.throttled": "There were too many attempts. Try again in {wait}.",
+    "login.throttled.over": "You can try again now.",
     "login.busy": "Many people are signing in right now. Try again in a few seconds.",
+    "wait.second": "1 second",
     "wait.seconds": "{count} seconds",
     "wait.minute": "1 minute",
     "wait.minutes": "{count} minutes",
@@ -42,20 +46,37 @@ TEXTS: Mapping[str, str] = {
     "consent.heading": "{client} asks for access to your account",
     "consent.who": "Signed in as {name}",
     "consent.switch": "Use another account",
-    "consent.scopes": "If you allow it, {client} can:",
-    "consent.no_scopes": "{client} only learns that you have an account.",
+    "consent.scopes": "If you allow it, this app can:",
+    "consent.scopes.new": "New: if you allow it, this app can also:",
+    "consent.scopes.known": "It can already:",
+    "consent.scopes.same": "Nothing new: this app can already:",
+    "consent.powerful": "Powerful",
+    "consent.no_scopes": "This app only learns that you have an account.",
     "consent.resource": "It is for",
     "consent.redirect.host": "You will be sent back to",
     "consent.redirect.device": "You will be sent back to an app on this device, at",
     "consent.redirect.app": "You will be sent back to the app that opens",
-    "consent.published": "{client} is published at",
-    "consent.unknown": "{client} registered itself here. Nobody has checked its name.",
+    "consent.published": "This app is published at",
+    "consent.unknown": "This app registered itself here. Nobody has checked its name.",
     "consent.local": "It runs on your device. Any program on your device could pretend to be"
-    " {client}.",
-    "consent.caution": "Allow this only if you started it yourself and trust {client}.",
-    "consent.remember": "Do not ask me again when {client} asks for the same",
+    " this app.",
+    "consent.caution": "Allow this only if you started it yourself and trust this app.",
+    "consent.remember": "Do not ask me again when this app asks for the same",
     "consent.allow": "Allow",
     "consent.deny": "Deny",
+    "scope.openid": "Know who you are",
+    "scope.offline_access": "Stay signed in while you are away",
+    "start.heading": "Welcome to {site}",
+    "start.text": "Here you sign in to the apps that use {site}. They send you here by themselves"
+    " when it is needed.",
+    "start.sign_in": "Sign in",
+    "error.app": "It is about {client}.",
+    "error.reference": "Who helps you can find this in the log under",
+    "error.close": "You can close this page.",
+    "error.back.again": "Start again",
+    "error.back.app": "Go to {host}",
+    "error.back.sign_in": "Sign in",
+    "error.back.start": "Go to the start page",
     "error.login_link.heading": "This link has expired",
     "error.login_link.text": "Signing in took too long, or the link is incomplete. Go back to the"
     " app that you came from and start again.",
@@ -88,9 +109,20 @@ TEXTS: Mapping[str, str] = {
     "error.method.heading": "This page does not support this request",
     "error.method.text": "Open it with a link or a form of this site.",
     "error.not_found.heading": "There is no such page",
-    "error.not_found.text": "Go back to the app that you came from.",
+    "error.not_found.text": "Check the address, or go back to the app that you came from.",
 }
 
+# Values that a replacement may use besides those that its text does.
+_ALSO: Mapping[str, frozenset[str]] = {
+    **dict.fromkeys(
+        (
+            *("consent.scopes", "consent.scopes.new", "consent.scopes.known"),
+            *("consent.scopes.same", "consent.no_scopes", "consent.published"),
+            *("consent.unknown", "consent.local", "consent.caution", "consent.remember"),
+        ),
+        frozenset({"client"}),
+    ),
+}
 
 _RIGHT_TO_LEFT = frozenset({"R", "AL", "AN"})
 
@@ -111,7 +143,7 @@ class Texts:
                     f"texts=: there is no text {key!r}; the names are those of"
                     " bearerguard.server.pages.texts.TEXTS"
                 )
-            unknown = _names(key, text) - _names(key, TEXTS[key])
+            unknown = _names(key, text) - _names(key, TEXTS[key]) - _ALSO.get(key, frozenset())
             if unknown:
                 raise ConfigurationError(
                     f"texts=: {key!r} has no value {{{', '.join(sorted(unknown))}}}"
@@ -123,10 +155,15 @@ class Texts:
         shown = {name: _isolated(value) for name, value in values.items()}
         return self._texts[key].format(**shown)
 
+    def scope(self, name: str, description: str) -> str:
+        """Return a scope's description, or what OpenID Connect's scopes without one mean."""
+        text = self._texts.get(f"scope.{name}") if description == name else None
+        return description if text is None else text
+
     def wait(self, seconds: int) -> str:
         """Return a waiting time as text: in seconds below a minute, else in minutes, rounded up."""
         if seconds < 60:  # noqa: PLR2004 - a minute
-            return self("wait.seconds", count=seconds)
+            return self("wait.second") if seconds == 1 else self("wait.seconds", count=seconds)
         minutes = -(-seconds // 60)
         return self("wait.minute") if minutes == 1 else self("wait.minutes", count=minutes)
 

@@ -144,6 +144,22 @@ def find_grant(connection: Executes, grant_id: str) -> Row | None:
     return connection.execute(_FIND_GRANT, {"grant": grant_id}).one_or_none()
 
 
+_FIND_ALLOWED = Prepared(
+    select(grants.c.scope, grants.c.resources).where(
+        grants.c.user_id == bindparam("user"),
+        grants.c.client_id == bindparam("client"),
+        grants.c.revoked_at.is_(None),
+        grants.c.expires_at > bindparam("now"),
+    )
+)
+
+
+def find_allowed(connection: Executes, user_id: str, client_id: str, now: float) -> list[Row]:
+    """Return `scope` and `resources` of the grants that a client has from a user now."""
+    values = {"user": user_id, "client": client_id, "now": now}
+    return list(connection.execute(_FIND_ALLOWED, values))
+
+
 def revoke_grant(connection: Connection, grant_id: str, now: float) -> bool:
     """Revoke a grant with all its tokens; False if it was revoked before, or there is none."""
     return connection.execute(_REVOKE_GRANT, {"grant": grant_id, "now": now}).rowcount == 1
