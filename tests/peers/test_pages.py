@@ -189,13 +189,16 @@ def test_no_page_is_wider_than_a_phone_and_what_is_pressed_is_high_enough(
 
 def test_the_pages_follow_the_reader_into_the_dark(seen: dict[str, Any]) -> None:
     light, dark = (seen["looks"][f"login {each}"]["background"] for each in ("light", "dark"))
-    assert light == "rgb(242, 244, 248)"
-    assert dark == "rgb(15, 19, 27)"
+    assert light == "rgb(244, 245, 248)"
+    assert dark == "rgb(14, 18, 25)"
 
 
 def test_every_page_says_what_it_is(seen: dict[str, Any]) -> None:
     titles = {name: seen["looks"][f"{name} light"]["title"] for name in PAGES}
-    assert len(set(titles.values())) == len(PAGES)
+    # The same page with another problem, or for another request.
+    for same, first in (("throttled", "wrong"), ("more", "consent"), ("astray", "error")):
+        assert titles.pop(same) == titles[first]
+    assert len(set(titles.values())) == len(titles)
     assert titles["wrong"].startswith("Error: ")
     assert titles["consent"].startswith("Field Notes asks for access")
 
@@ -212,6 +215,10 @@ def test_AZ_04_denial_reaches_the_app(seen: dict[str, Any]) -> None:
     assert "code" not in answer
 
 
+def test_AZ_06_with_scripts_and_by_keyboard_an_app_gets_its_code(seen: dict[str, Any]) -> None:
+    assert query(seen["flows"]["allowed with scripts"])["code"]
+
+
 @pytest.mark.parametrize("flow", ["handed on to another host", "remembered"])
 def test_the_policy_lets_an_app_send_the_browser_on(seen: dict[str, Any], flow: str) -> None:
     assert seen["flows"][flow].startswith("https://home.example.com/done?")
@@ -226,11 +233,48 @@ def test_another_account_is_asked_for_the_same_app(seen: dict[str, Any]) -> None
     assert seen["flows"]["switched"] == "Field Notes asks for access to your account"
 
 
+def test_AZ_11_the_consents_buttons_are_in_view_and_nothing_is_behind_them(
+    seen: dict[str, Any],
+) -> None:
+    """With 40 scopes and a name of 100 characters, on a laptop, a small phone, and enlarged."""
+    assert len(seen["bars"]) == 6
+    for name, bar in seen["bars"].items():
+        assert bar["inView"] == [True, True, True], name
+        assert "trust this app" in bar["caution"]
+        assert bar["room"] > 0.6, f"{name}: the bar leaves too little of the page"
+        assert bar["focusable"] == (2 if name.startswith("many") else 1), name
+        assert bar["covered"] == [], name
+        assert bar["gap"] >= 0, name
+
+
+def test_AZ_11_what_is_new_and_powerful_is_told_from_what_was_allowed(
+    seen: dict[str, Any],
+) -> None:
+    new, powerful, who, known, *rest = (re.sub(r"\s+", " ", each) for each in seen["flows"]["more"])
+    assert new.startswith("New: if you allow it")
+    assert powerful == "Delete recordings for good Powerfuldelete"
+    assert who == "Know who you areopenid"
+    assert known == "It can already:"
+    assert rest == ["See your recordings and their titlesread", "Add recordingswrite"]
+
+
 def test_a_guesser_is_told_when_to_come_again(seen: dict[str, Any]) -> None:
-    assert re.search(
-        r"There were too many attempts\. Try again in \d+ (seconds|minutes)\.",
-        seen["flows"]["throttled"],
+    said = r"There were too many attempts\. Try again in "
+    assert re.search(said + r"\d+ (seconds|minutes?)\.", seen["flows"]["plainThrottled"])
+    assert re.search(said + r"\d+:\d\d\.", seen["flows"]["throttled"])
+    before, after = (
+        60 * int(minutes) + int(seconds)
+        for minutes, seconds in (each.split(":") for each in seen["flows"]["clock"])
     )
+    assert 1 <= before - after <= 10
+    assert "You can try again now." in seen["flows"]["over"]
+
+
+def test_a_password_is_shown_if_its_owner_wants_and_hidden_before_it_is_sent(
+    seen: dict[str, Any],
+) -> None:
+    assert seen["flows"]["password"] == ["password", "text", "password", "text", "password"]
+    assert seen["flows"]["plainButtons"] == ["Sign in"], "without scripts there is no such button"
 
 
 def test_the_pictures_are_there_to_be_looked_at(seen: dict[str, Any], pictures: Path) -> None:

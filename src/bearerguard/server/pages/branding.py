@@ -22,6 +22,7 @@ _SVG = re.compile(rb"\s*(?:<\?xml[^>]*>|<!--.*?-->|<!DOCTYPE[^>]*>|\s)*<svg[\s>]
 _HEX = re.compile(r"#[0-9a-fA-F]{6}\Z")
 # Of text (WCAG 2.2, 1.4.3, level AA).
 _ENOUGH = 4.5
+_EASY = 6.5  # of what is chosen here
 _STEPS = 50
 
 _Rgb: TypeAlias = tuple[int, int, int]
@@ -84,14 +85,15 @@ class Colors:
 
     def style(self) -> str:
         """Return the style sheet that sets these colors, "" for none."""
-        light, dark = _values(self.accent, self.background, _LIGHT, _BLACK), self._dark()
-        return _rule(light) + (f"@media (prefers-color-scheme: dark) {{ {_rule(dark)} }}\n" * bool(dark))
+        light = _values(self.accent, self.background, _LIGHT, _BLACK)
+        is_dark = "(prefers-color-scheme: dark)"
+        return _rule(f"not all and {is_dark}", light) + _rule(is_dark, self._dark())
 
     def _dark(self) -> dict[str, str]:
         accent = self.accent_dark
         if accent is None and self.accent is not None:
             beside = [_DARK["card"], self.background_dark or _DARK["ground"]]
-            accent = _nearest(self.accent, beside, _WHITE)
+            accent = _nearest(self.accent, beside, _WHITE, _EASY)
         return _values(accent, self.background_dark, _DARK, _WHITE)
 
 
@@ -146,12 +148,14 @@ def _check(option: str, color: str, beside: list[str], end: _Rgb) -> None:
         )
 
 
-def _nearest(color: str, beside: list[str], end: _Rgb) -> str:
-    """Return the color nearest to `color`, on the way to `end`, with enough contrast."""
-    mixed = (_mixed(color, end, step / _STEPS) for step in range(_STEPS + 1))
-    return next(
-        each for each in mixed if all(contrast(each, other) >= _ENOUGH for other in beside)
-    )
+def _nearest(color: str, beside: list[str], end: _Rgb, wanted: float = _ENOUGH) -> str:
+    """Return the color nearest to `color`, on the way to `end`, with the wanted contrast.
+
+    It is `end` itself, black or white, if none before it has that.
+    """
+    mixed = [_mixed(color, end, step / _STEPS) for step in range(_STEPS + 1)]
+    fitting = (each for each in mixed if min(contrast(each, b) for b in beside) >= wanted)
+    return next(fitting, mixed[-1])
 
 
 def _values(
@@ -169,10 +173,12 @@ def _values(
     return values
 
 
-def _rule(values: Mapping[str, str]) -> str:
+def _rule(media: str, values: Mapping[str, str]) -> str:
+    """Return the rule that sets variables for readers of one preference."""
     if not values:
         return ""
-    return f":root {{ {' '.join(f'--{name}: {value};' for name, value in values.items())} }}\n"
+    set_ = " ".join(f"--{name}: {value};" for name, value in values.items())
+    return f"@media {media} {{ :root {{ {set_} }} }}\n"
 
 
 def _rgb(color: str) -> _Rgb:

@@ -70,8 +70,8 @@ TEXTS: Mapping[str, str] = {
     "start.text": "Here you sign in to the apps that use {site}. They send you here by themselves"
     " when it is needed.",
     "start.sign_in": "Sign in",
-    "error.app": "It is about {client}.",
-    "error.reference": "Who helps you can find this in the log under",
+    "error.app": "It is for {client}.",
+    "error.reference": "Reference for support:",
     "error.close": "You can close this page.",
     "error.back.again": "Start again",
     "error.back.app": "Go to {host}",
