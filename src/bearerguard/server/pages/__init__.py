@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,7 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
         "client_name": "App",
         "reference": "x",
         "back": {"url": "/", "text": "x"},
+        "is_final": True,
     },
 }
 
@@ -245,4 +247,5 @@ class Pages:
             reference=reference,
             client_name=client_name,
             back=back,
+            is_final=status < HTTPStatus.INTERNAL_SERVER_ERROR,  # else it may be tried again
         )

@@ -77,8 +77,8 @@ class Colors:
             if ground is not None:
                 # The text on it decides: further away from the text than it is.
                 away = _WHITE if end is _BLACK else _BLACK
-                for text in (palette["text"], palette["quiet"]):
-                    _check(f"Colors(background{suffix}=)", ground, [text], away)
+                texts = [palette["text"], palette["quiet"]]
+                _check(f"Colors(background{suffix}=)", ground, texts, away)
             if accent is not None:
                 beside = [palette["card"], ground or palette["ground"]]
                 _check(f"Colors(accent{suffix}=)", accent, beside, end)
