@@ -38,7 +38,15 @@ from bearerguard.client import (
 )
 from bearerguard.mcp import GuardTokenVerifier, protect
 from bearerguard.redis import RedisStore
-from bearerguard.server import AuthorizationServer, Lifetimes, Resource, SigningKeys
+from bearerguard.server import (
+    AuthorizationServer,
+    Colors,
+    Lifetimes,
+    PeopleOptions,
+    Resource,
+    Scope,
+    SigningKeys,
+)
 
 URL, API = "https://id.example.com", "https://api.example.com"
 # Whatever has this in it is a secret, and must stand in no message.
@@ -456,6 +464,20 @@ MISTAKES: dict[str, Mistake] = {
         lambda path: server(path, f"{URL}/.well-known/oauth-authorization-server"),
         "AuthorizationServer(issuer)",
         f"pass the issuer itself, '{URL}'",
+    ),
+    "color that is hard to read": Mistake(
+        lambda _: Colors(accent="#ffcc00"), "Colors(accent=)", "choose a darker one, such as #"
+    ),
+    "color by its name": Mistake(
+        lambda _: Colors(accent="green"), "Colors(accent=)", "write it as #rrggbb"
+    ),
+    "logo that is not there": Mistake(
+        lambda path: server(path, people=PeopleOptions(logo=path / "logo.png")),
+        "logo=",
+        "name an SVG, PNG, JPEG or WebP",
+    ),
+    "scope without a description": Mistake(
+        lambda _: Scope("", powerful=True), "Scope(description=)", "say what it allows"
     ),
     "file name as store": Mistake(
         lambda path: server(path, store=f"{path}/auth.db"), "store=", '"sqlite:///auth.db"'

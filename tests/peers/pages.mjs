@@ -1,6 +1,6 @@
 // Drives the server's pages in Chromium; prints, as JSON, what somebody sees and where they get.
 // Its one argument is JSON: {chromium, origin, links: {name: authorize URL}, user, password,
-// pictures: a directory, wrongs: how many wrong passwords until the throttle holds}.
+// demo: the URL of the page of the demo's app, pictures: a directory, wrongs: how many wrong passwords until the throttle holds}.
 import { readFileSync } from 'node:fs';
 import { chromium } from 'playwright-core';
 
@@ -82,6 +82,8 @@ for (const [appearance, options] of Object.entries(appearances)) {
   await look(page, appearance, 'unknown');
   await page.goto(plan.origin);
   await look(page, appearance, 'start');
+  await page.goto(plan.demo);
+  await look(page, appearance, 'demo');
   await page.context().close();
 }
 

@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from importlib.util import module_from_spec, spec_from_file_location
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ pytestmark = pytest.mark.xdist_group("pages")
 USER, PASSWORD = "ada", "correct horse battery"
 PAGES = (
     *("login", "wrong", "throttled", "consent", "many", "more", "signed-in", "signed-out"),
-    *("error", "astray", "unknown", "start"),
+    *("error", "astray", "unknown", "start", "demo"),
 )
 MANY = ("read", "write", "delete", *(f"shelf-{number}" for number in range(1, 38)))
 APPEARANCES = ("light", "dark", "phone", "phone-dark")
@@ -99,6 +100,17 @@ def certificate(folder: Path) -> ssl.SSLContext:
     return context
 
 
+def demo_page(folder: Path) -> str:
+    """Write the page of the demo's app; return its URL."""
+    spec = spec_from_file_location("demo_page", HERE.parent.parent / "scripts" / "demo_page.py")
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    file = folder / "demo.html"
+    file.write_text(module.page("CODE=bgc_x", worked=True))
+    return file.as_uri()
+
+
 def browsed(plan: dict[str, Any]) -> dict[str, Any]:
     done = subprocess.run(
         ["node", "pages.mjs", json.dumps(plan)],
@@ -158,6 +170,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> dict[str, 
                     + f"&client_id=web&redirect_uri={HTTPS_APP}",
                     "astray": f"{link}&client_id=web&redirect_uri=https://elsewhere.example/",
                 },
+                "demo": demo_page(folder),
                 "user": USER,
                 "password": PASSWORD,
                 "pictures": str(pictures),
@@ -188,9 +201,10 @@ def test_no_page_is_wider_than_a_phone_and_what_is_pressed_is_high_enough(
 
 
 def test_the_pages_follow_the_reader_into_the_dark(seen: dict[str, Any]) -> None:
-    light, dark = (seen["looks"][f"login {each}"]["background"] for each in ("light", "dark"))
-    assert light == "rgb(244, 245, 248)"
-    assert dark == "rgb(14, 18, 25)"
+    for name in PAGES:
+        light, dark = (seen["looks"][f"{name} {each}"]["background"] for each in ("light", "dark"))
+        assert light == "rgb(244, 245, 248)", name
+        assert dark == "rgb(14, 18, 25)", name
 
 
 def test_every_page_says_what_it_is(seen: dict[str, Any]) -> None:
