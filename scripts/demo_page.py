@@ -13,7 +13,8 @@ _STYLE = """
 }
 * { box-sizing: border-box; }
 body { margin: 0; padding: 12vh 1rem 2rem; background: var(--ground); color: var(--text);
-  font: 1rem/1.6 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; overflow-wrap: anywhere; }
+  font: 1rem/1.6 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif;
+  overflow-wrap: anywhere; }
 main { max-width: 34rem; margin: 0 auto; padding: 2rem; background: var(--card);
   border: 1px solid var(--edge); border-radius: 1rem; }
 h1 { margin: 0; font-size: 1.5rem; line-height: 1.25; }

@@ -7,7 +7,8 @@ import os
 from bearerguard.server import AuthorizationServer, Scope
 
 # As long as a name may be, and more than a screen of scopes.
-NAME = "Field Notes of Ornithologists, Sound Engineers and All Others Who Record Birds Outdoors at Night !!!"
+NAME = "Field Notes of Ornithologists, Sound Engineers and All Others"
+NAME += " Who Record Birds Outdoors at Night !!!"
 MANY = {f"shelf-{number}": f"See shelf {number} of your archive" for number in range(1, 38)}
 server = AuthorizationServer(
     os.environ["ORIGIN"],

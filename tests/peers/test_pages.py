@@ -16,8 +16,8 @@ import sys
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
-from importlib.util import module_from_spec, spec_from_file_location
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -103,7 +103,8 @@ def certificate(folder: Path) -> ssl.SSLContext:
 def demo_page(folder: Path) -> str:
     """Write the page of the demo's app; return its URL."""
     spec = spec_from_file_location("demo_page", HERE.parent.parent / "scripts" / "demo_page.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     file = folder / "demo.html"

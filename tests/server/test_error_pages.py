@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import re
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -187,7 +188,9 @@ def test_AZ_11_a_form_of_another_user_shows_nothing_of_its_request(signing_in: H
     assert "Phone" not in refused.text
 
 
-def test_AZ_11_who_is_signed_in_no_more_is_led_to_the_login(make: Make, signing_in: Harness) -> None:
+def test_AZ_11_who_is_signed_in_no_more_is_led_to_the_login(
+    make: Make, signing_in: Harness
+) -> None:
     own = make()  # whose login is the app's
     for harness, url in ((signing_in, "/oauth/login"), (own, "https://app.example.com/login")):
         harness.user = None
@@ -213,14 +216,19 @@ def asked(harness: Harness, path: str, accept: str, method: str = "GET", root: s
     anyio.run(harness.server.asgi_app(), {**scope, "root_path": root}, receive, send)
     start, body = sent
     by_wsgi: list[Any] = []
-    environ = {"REQUEST_METHOD": method, "SCRIPT_NAME": root, "PATH_INFO": path}
-    environ |= {"HTTP_ACCEPT": accept, "wsgi.input": io.BytesIO()}
-    content = b"".join(harness.server.wsgi_app()(environ, lambda *lines: by_wsgi.extend(lines)))
+    environ: dict[str, Any] = {"SCRIPT_NAME": root, "PATH_INFO": path, "HTTP_ACCEPT": accept}
+    environ |= {"REQUEST_METHOD": method, "wsgi.input": io.BytesIO()}
+
+    def start_response(*lines: Any) -> Callable[[bytes], object]:
+        by_wsgi.extend(lines)
+        return bytes
+
+    content = b"".join(harness.server.wsgi_app()(environ, start_response))
     assert by_wsgi[0].startswith(str(start["status"]))
     assert content == body["body"]
     fields = {name.decode(): value.decode() for name, value in start["headers"]}
     assert {name.lower(): value for name, value in by_wsgi[1]} == fields
-    return Reply(Response(start["status"], fields.items(), content))
+    return Reply(Response(start["status"], tuple(fields.items()), content))
 
 
 def test_AZ_11_the_start_page_names_the_site_and_leads_to_the_login(make: Make) -> None:
@@ -233,7 +241,9 @@ def test_AZ_11_the_start_page_names_the_site_and_leads_to_the_login(make: Make) 
     assert asked(harness, "/", BROWSER, "HEAD").response.body == b""
 
 
-@pytest.mark.parametrize("path", ["/nowhere", "/oauth", "/oauth/", "/oauth/token/", "/oauth/logins"])
+@pytest.mark.parametrize(
+    "path", ["/nowhere", "/oauth", "/oauth/", "/oauth/token/", "/oauth/logins"]
+)
 def test_AZ_11_an_unknown_path_has_a_page_for_browsers_and_json_for_programs(
     signing_in: Harness, path: str
 ) -> None:
@@ -331,7 +341,10 @@ def test_AZ_11_what_an_app_has_is_told_from_what_is_new_to_it(scoped: Harness) -
     ]
     scoped.tokens(app, scope="read")
     new, known = shown(scoped.authorize(app, scope="read openid delete"))
-    assert new == ("New: if you allow it, this app can also:", ["Delete recordings ", "Know who you are"])
+    assert new == (
+        "New: if you allow it, this app can also:",
+        ["Delete recordings ", "Know who you are"],
+    )
     assert known == ("It can already:", ["See your recordings"])
     again = shown(scoped.authorize(app, scope="read"))
     assert again == [("Nothing new: this app can already:", ["See your recordings"])]

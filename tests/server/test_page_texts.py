@@ -85,9 +85,7 @@ def test_a_form_that_cannot_be_read_is_explained_in_the_operators_words(
     harness = make(people=PeopleOptions(texts=MARKED, **chosen))
     response = harness.send("POST", f"/oauth/{path}", body, content_type=content_type)
     assert response.status == status
-    assert said(response) == [
-        *("[error.request.heading]", "[error.request.text]", "[error.close]")
-    ]
+    assert said(response) == [*("[error.request.heading]", "[error.request.text]", "[error.close]")]
 
 
 def test_a_form_of_a_signed_out_user_gets_the_operators_text(marked: Harness) -> None:

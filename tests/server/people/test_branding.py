@@ -31,7 +31,10 @@ def login(**options: Any) -> str:
     ("content", "kind"),
     [
         (SVG, "svg+xml"),
-        (b'\xef\xbb\xbf<?xml version="1.0"?>\n<!-- made by hand -->\n<!DOCTYPE svg>' + SVG, "svg+xml"),
+        (
+            b'\xef\xbb\xbf<?xml version="1.0"?>\n<!-- made by hand -->\n<!DOCTYPE svg>' + SVG,
+            "svg+xml",
+        ),
         (PNG, "png"),
         (b"\xff\xd8\xff\xe0", "jpeg"),
         (WEBP, "webp"),
@@ -60,10 +63,11 @@ def test_a_page_without_a_logo_may_load_no_image(tmp_path: Path) -> None:
     ("site", "mark"),
     [("Field Recordings", ">F<"), ("élan", ">É<"), ("127.0.0.1:8000", "<svg"), ("[::1]", "<svg")],
 )
-def test_the_mark_is_the_first_letter_and_never_a_digit_of_an_address(
-    site: str, mark: str
-) -> None:
-    found = re.search(r'class="mark" aria-hidden="true"(.*?)</span>', Pages(site).page("start", login="/").body.decode())
+def test_the_mark_is_the_first_letter_and_never_a_digit_of_an_address(site: str, mark: str) -> None:
+    found = re.search(
+        r'class="mark" aria-hidden="true"(.*?)</span>',
+        Pages(site).page("start", login="/").body.decode(),
+    )
     assert found
     assert mark in found[0]
 
@@ -88,7 +92,7 @@ def test_a_logo_that_cannot_be_used_is_refused_at_start_up(
 
 @pytest.mark.parametrize("name", ["", " ", "two\nlines", 5])
 def test_a_name_that_nobody_can_read_is_refused_at_start_up(tmp_path: Path, name: Any) -> None:
-    with pytest.raises(ConfigurationError, match="^site_name=: pass a name of one line"):
+    with pytest.raises(ConfigurationError, match=r"^site_name=: pass a name of one line"):
         PeopleHarness(tmp_path, site_name=name)
 
 
@@ -99,7 +103,10 @@ def test_a_name_that_nobody_can_read_is_refused_at_start_up(tmp_path: Path, name
         ({"accent": "#0b6"}, "is no color"),
         ({"accent": 5}, "is no color"),
         ({"accent": "#0b6e4f\n"}, "is no color"),
-        ({"accent": "#ffcc00"}, r"contrast of 1\.4, and text needs 4\.5 .*choose a darker one, such as #"),
+        (
+            {"accent": "#ffcc00"},
+            r"contrast of 1\.4, and text needs 4\.5 .*choose a darker one, such as #",
+        ),
         ({"accent_dark": "#101010"}, r"Colors\(accent_dark=\): .*choose a lighter one, such as #"),
         ({"background": "#333333"}, r"Colors\(background=\): .*choose a lighter one, such as #"),
         ({"background_dark": "#eeeeee"}, r"Colors\(background_dark=\): .*choose a darker one"),
@@ -112,7 +119,8 @@ def test_colors_that_are_hard_to_read_are_refused(colors: dict[str, Any], compla
 
 
 @pytest.mark.parametrize(
-    ("given", "name"), [("#ffcc00", "accent"), ("#101010", "accent_dark"), ("#333333", "background")]
+    ("given", "name"),
+    [("#ffcc00", "accent"), ("#101010", "accent_dark"), ("#333333", "background")],
 )
 def test_the_color_that_a_message_proposes_is_accepted(given: str, name: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
@@ -132,7 +140,7 @@ def test_whatever_color_is_accepted_each_text_on_a_page_has_enough_contrast(colo
     except ConfigurationError:
         return
     light, dark = (dict(VARIABLE.findall(rule)) for rule in style.splitlines())
-    for found, palette in ((light, branding._LIGHT), (dark, branding._DARK)):  # noqa: SLF001 - what they stand beside
+    for found, palette in ((light, branding._LIGHT), (dark, branding._DARK)):
         for ground in (palette["card"], palette["ground"]):
             assert contrast(found["accent"], ground) >= 4.5
             assert contrast(found["accent-strong"], ground) >= 4.5
@@ -144,7 +152,7 @@ def test_whatever_color_is_accepted_each_text_on_a_page_has_enough_contrast(colo
 
 def test_the_colors_that_others_are_compared_with_are_those_of_the_style_sheet() -> None:
     light, _, dark = (TEMPLATES / "style.css").read_text().partition("prefers-color-scheme: dark")
-    for sheet, palette in ((light, branding._LIGHT), (dark, branding._DARK)):  # noqa: SLF001 - see above
+    for sheet, palette in ((light, branding._LIGHT), (dark, branding._DARK)):
         found = dict(VARIABLE.findall(sheet))
         assert {name: found[name] for name in palette} == palette
 

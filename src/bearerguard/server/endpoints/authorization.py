@@ -388,9 +388,7 @@ class AuthorizationEndpoint:
             ),
         )
 
-    def _known_scopes(
-        self, signed_in: SignedIn, client: Client, wanted: _Wanted
-    ) -> frozenset[str]:
+    def _known_scopes(self, signed_in: SignedIn, client: Client, wanted: _Wanted) -> frozenset[str]:
         """Return the scopes that the client has from the user, by consent or by a grant."""
         user_id, client_id = signed_in.user_id, client.client_id
         remembered = self._people.remembered(user_id, client_id, wanted.resources)

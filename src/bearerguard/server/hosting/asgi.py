@@ -142,5 +142,3 @@ def _closing(send: Send) -> Send:
         await send(message)
 
     return sending
-
-

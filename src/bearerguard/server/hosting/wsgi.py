@@ -106,4 +106,3 @@ def _start(environ: Environ, start_response: StartResponse, response: Response) 
         headers.append(("Content-Length", str(len(response.body))))
     start_response(f"{response.status} {HTTPStatus(response.status).phrase}", headers)
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [response.body]
-

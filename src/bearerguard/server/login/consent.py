@@ -19,8 +19,8 @@ from bearerguard.runtime.messages import Request, Response
 from bearerguard.server.http.oauth_error import OAuthError, invalid_request
 from bearerguard.server.http.parameters import from_form
 from bearerguard.server.login.csrf import Csrf
-from bearerguard.server.login.session import SignedIn
 from bearerguard.server.login.prompt import unmarked
+from bearerguard.server.login.session import SignedIn
 from bearerguard.server.login.ticket import TicketError, Tickets
 from bearerguard.server.pages import Link, Pages
 from bearerguard.server.pages.error_pages import ErrorPages
@@ -194,7 +194,7 @@ class Consent:
         return replace(scope, description=self._pages.texts.scope(scope.name, scope.description))
 
     def _unusable(self, ticket: str, user: SignedIn) -> Response:
-        """Return the page for a form that is not valid; the user can begin again, if it was ours."""
+        """Return the page for a form that is not valid. From one of ours, users can begin again."""
         error = invalid_request("The form is invalid or has expired", "unusable_form")
         error.note(user_id=user.user_id, status=error.status)
         content = self._tickets.content(_PURPOSE, ticket, holder=user.user_id)

@@ -253,7 +253,7 @@ class LoginEndpoint:
         )
 
     def _no_pending(self, ticket: str) -> Response:
-        """Return the page for a link that is not valid; the user can begin again, if it was ours."""
+        """Return the page for a link that is not valid. From one of ours, users can begin again."""
         content = self._tickets.content(_PURPOSE, ticket)
         error = invalid_request("The link is invalid or has expired", "unusable_login_link")
         if content is None:

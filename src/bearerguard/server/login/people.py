@@ -345,9 +345,7 @@ class People:
         """Report, and return the page for, a form of somebody who is signed in no more."""
         error = invalid_request("The user is not signed in", "signed_out")
         error.status = 403
-        back = Link(
-            self._login_url or self._base + LOGIN, self._pages.texts("error.back.sign_in")
-        )
+        back = Link(self._login_url or self._base + LOGIN, self._pages.texts("error.back.sign_in"))
         return self.errors.show(error, endpoint, "signed_out", back=back)
 
     def link_back(self, host: str) -> Link:

@@ -1,8 +1,8 @@
 """The pages for users: templates, their texts, and their header fields.
 
-Pages are rendered on the server, without content from other hosts, and work without scripts: the one
-script, `page.js`, only adds comforts. Templates in the operator's directory take precedence over
-the built-in ones, and can extend them with `{% extends "bearerguard/login.html" %}`.
+Pages are rendered on the server, without content from other hosts, and work without scripts: the
+one script, `page.js`, only adds comforts. Templates in the operator's directory take precedence
+over the built-in ones, and can extend them with `{% extends "bearerguard/login.html" %}`.
 """
 
 from __future__ import annotations
