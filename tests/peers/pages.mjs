@@ -1,6 +1,6 @@
 // Drives the server's pages in Chromium; prints, as JSON, what somebody sees and where they get.
 // Its one argument is JSON: {chromium, origin, links: {name: authorize URL}, user, password,
-// demo: the URL of the page of the demo's app, pictures: a directory, wrongs: how many wrong passwords until the throttle holds}.
+// branded: the origin of a server with a logo, demo: the URL of the demo's app's page, pictures: a directory, wrongs: how many wrong passwords until the throttle holds}.
 import { readFileSync } from 'node:fs';
 import { chromium } from 'playwright-core';
 
@@ -84,6 +84,17 @@ for (const [appearance, options] of Object.entries(appearances)) {
   await look(page, appearance, 'start');
   await page.goto(plan.demo);
   await look(page, appearance, 'demo');
+  await page.context().close();
+}
+
+// --- With a logo and colors.
+
+for (const appearance of ['light', 'dark', 'phone']) {
+  const page = await fresh(appearances[appearance]);
+  await page.goto(`${plan.branded}/oauth/login`);
+  await enter(page, 'a wrong password');
+  await look(page, appearance, 'branded');
+  seen.flows.logo = await page.locator('img').evaluate((each) => [each.complete, each.naturalWidth]);
   await page.context().close();
 }
 

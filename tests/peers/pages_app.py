@@ -1,10 +1,13 @@
-"""A server of its own for the browser: one user and three apps; started by uvicorn."""
+"""A server of its own for the browser: one user and some apps; started by uvicorn.
+
+With a `LOGO`, the pages are branded.
+"""
 
 from __future__ import annotations
 
 import os
 
-from bearerguard.server import AuthorizationServer, Scope
+from bearerguard.server import AuthorizationServer, Colors, PeopleOptions, Scope
 
 # As long as a name may be, and more than a screen of scopes.
 NAME = "Field Notes of Ornithologists, Sound Engineers and All Others"
@@ -14,6 +17,13 @@ server = AuthorizationServer(
     os.environ["ORIGIN"],
     store=os.environ["STORE"],
     secret="a secret of this test's own, long enough",
+    people=PeopleOptions(
+        site_name="Field Recordings",
+        logo=os.environ["LOGO"],
+        colors=Colors(accent="#0b6e4f", background="#f3f1ec", background_dark="#000000"),
+    )
+    if "LOGO" in os.environ
+    else None,
     scopes={
         "read": "See your recordings and their titles",
         "write": "Add recordings",

@@ -43,6 +43,8 @@ MANY = ("read", "write", "delete", *(f"shelf-{number}" for number in range(1, 38
 APPEARANCES = ("light", "dark", "phone", "phone-dark")
 # Known to tests.peers.pages_app, too.
 HTTPS_APP = "https://web.example.com/callback"
+LOGO = """<svg xmlns="http://www.w3.org/2000/svg" width="24" height="24" viewBox="0 0 24 24">
+<circle cx="12" cy="12" r="11" fill="#0b6e4f"/><script>document.title = "run"</script></svg>"""
 NATIVE_APP = "com.example.app:/cb"
 
 
@@ -147,12 +149,19 @@ def seen(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> dict[str, 
     origin = f"http://127.0.0.1:{port}"
     environ = {"ORIGIN": origin, "STORE": f"sqlite:///{folder}/auth.db"}
     command = [sys.executable, "-m", "uvicorn", "tests.peers.pages_app:app", "--port", str(port)]
+    other = free_port()
+    branded = f"http://127.0.0.1:{other}"
+    (folder / "logo.svg").write_text(LOGO)
+    brand = {"ORIGIN": branded, "STORE": f"sqlite:///{folder}/branded.db"}
+    brand |= {"LOGO": str(folder / "logo.svg")}
     with (
         app() as loopback,
         app(certificate(folder)) as https,
         program(command, cwd=HERE.parent.parent, environ=environ) as running,
+        program([*command[:-1], str(other)], cwd=HERE.parent.parent, environ=brand) as too,
     ):
         running.wait_for_port(port)
+        too.wait_for_port(other)
         callback = f"http://127.0.0.1:{loopback}/callback"
         link = f"{origin}/oauth/authorize?response_type=code&state=s%20t&scope=read+write"
         link += "&code_challenge_method=S256&code_challenge=" + "E" * 42 + "M"
@@ -172,6 +181,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> dict[str, 
                     "astray": f"{link}&client_id=web&redirect_uri=https://elsewhere.example/",
                 },
                 "demo": demo_page(folder),
+                "branded": branded,
                 "user": USER,
                 "password": PASSWORD,
                 "pictures": str(pictures),
@@ -216,6 +226,16 @@ def test_every_page_says_what_it_is(seen: dict[str, Any]) -> None:
     assert len(set(titles.values())) == len(titles)
     assert titles["wrong"].startswith("Error: ")
     assert titles["consent"].startswith("Field Notes asks for access")
+
+
+def test_AZ_11_a_logo_is_drawn_and_an_operators_colors_are_easy_to_read(
+    seen: dict[str, Any],
+) -> None:
+    """The policy lets the picture be loaded; the first test found no fault with the contrast."""
+    assert seen["flows"]["logo"] == [True, 24]
+    backgrounds = [seen["looks"][f"branded {each}"]["background"] for each in ("light", "dark")]
+    assert backgrounds == ["rgb(243, 241, 236)", "rgb(0, 0, 0)"]
+    assert "color-contrast" in seen["looks"]["branded light"]["checked"]
 
 
 def test_AZ_06_without_scripts_and_by_keyboard_an_app_gets_its_code(seen: dict[str, Any]) -> None:

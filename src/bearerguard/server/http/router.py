@@ -118,7 +118,8 @@ class Router:
             self._audit.emit("store_unavailable", cause=str(error), reference=reference)
         except ConfigurationError:
             reference = endpoint.reference()
-            _log.exception("the server's configuration is invalid (reference %s)", reference)
+            named = f" (reference {reference})" if reference else ""
+            _log.exception("the server's configuration is invalid%s", named)
         else:
             return replace(response, body=b"") if request.method == "HEAD" else response
         note_error(names.TEMPORARILY_UNAVAILABLE)
