@@ -44,7 +44,7 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
         "problem": "x",
         "invalid": True,
     },
-    "signed_in": {**_FORM, "name": "x"},
+    "signed_in": {**_FORM, "name": "x", "account": "/"},
     "signed_out": {"login": "/"},
     "consent": {
         **_FORM,
@@ -61,6 +61,45 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
         "is_local": True,
     },
     "error": {"heading": "x", "text": "x"},
+    "account": {
+        **_FORM,
+        "name": "x",
+        "done": "x",
+        "problem": "x",
+        "apps": [
+            {
+                "client_id": "x",
+                "name": "App",
+                "is_unknown": True,
+                "place": "host",
+                "host": "x",
+                "scopes": [{"name": "x", "description": "y"}],
+                "resources": ["x"],
+                "when": "x",
+                "remembered": True,
+                "sign_ins": [{"grant_id": "x", "when": "x"}],
+                "count": 2,
+            }
+        ],
+        "more": True,
+        "page": 1,
+        "pages": 3,
+        "previous": "/",
+        "next": "/",
+        "sessions": [{"session_id": "x", "device": "x", "when": "x", "is_this": False}],
+        "logout": "/",
+        "password": "/",
+        "tokens_url": "/",
+    },
+    "account_password": {
+        **_FORM,
+        "account": "/",
+        "username": "x",
+        "problem": "x",
+        "wrong": True,
+        "unfit": True,
+        "least": 12,
+    },
 }
 
 # Pages of an authorization request: an app may have opened them in a popup.
