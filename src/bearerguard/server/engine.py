@@ -274,6 +274,7 @@ class Engine:
             clients=self.clients,
             revocations=self.revocations,
             end_user=self.end_user,
+            forget=self.people.forget,
             user_id=lambda login: self.people.accounts.get(login).user_id,
             clock=self._clock,
         )

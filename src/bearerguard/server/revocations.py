@@ -134,16 +134,11 @@ class Revocations:
             # The revocation is stored all the same.
             self._audit.emit("revocation_not_notified", kind=kinds, cause=type(error).__name__)
 
-    def grant(self, grant_id: str, *, reason: str, user_id: str | None = None) -> bool:
-        """Revoke a grant with all its tokens; False if it is unknown or revoked already.
-
-        With `user_id`, it is unknown, too, if it is another user's.
-        """
+    def grant(self, grant_id: str, *, reason: str) -> bool:
+        """Revoke a grant with all its tokens; False if it is unknown or revoked already."""
         found = rows.find_grant(self._database, grant_id)
         if found is None or found.revoked_at is not None:
             return False  # no transaction for a thief that tries again and again
-        if user_id is not None and found.user_id != user_id:
-            return False
         with self._database.write(concurrent=True) as connection:
             now = self._clock()
             changed = rows.revoke_grant(connection, grant_id, now)

@@ -61,7 +61,7 @@ def list_some(
 @app.command()
 def revoke(
     grants: Annotated[
-        list[str] | None, typer.Argument(metavar="[GRANT]...", help="The ids of the grants.")
+        list[str] | None, typer.Argument(metavar="[GRANT]", help="The ids of the grants.")
     ] = None,
     *,
     store: Store,

@@ -15,6 +15,7 @@ from bearerguard.errors import ConfigurationError
 from bearerguard.server.account import queries
 from bearerguard.server.clients.registry import ClientRegistry
 from bearerguard.server.revocations import Revocations
+from bearerguard.server.store import grants as rows
 from bearerguard.server.store.connection import Row, is_storable
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import USER_ID, is_user_id
@@ -74,6 +75,7 @@ class Access:
         revocations: revokes grants.
         end_user: revokes the grants of a user, to one client or to all, and forgets the consent;
             returns how many.
+        forget: forgets the consent of a user to a client.
         user_id: returns the id of the user with a login name; raises `AccountError`.
         clock: returns Unix seconds.
     """
@@ -85,6 +87,7 @@ class Access:
         clients: ClientRegistry,
         revocations: Revocations,
         end_user: _EndUser,
+        forget: Callable[[str, str], object],
         user_id: Callable[[str], str],
         clock: Callable[[], float],
     ) -> None:
@@ -92,6 +95,7 @@ class Access:
         self._clients = clients
         self._revocations = revocations
         self._end_user = end_user
+        self._forget = forget
         self._user_id = user_id
         self._clock = clock
 
@@ -137,12 +141,11 @@ class Access:
         return self._take(queries.START, self._chosen(login, user_id, client_id))
 
     def revoke(self, *grant_ids: str) -> int:
-        """Revoke grants with all their tokens; return how many were valid until now."""
-        return sum(
-            self._revocations.grant(each, reason="revoked")
-            for each in dict.fromkeys(grant_ids)
-            if is_storable(each)
-        )
+        """Revoke grants with all their tokens; return how many were not revoked before.
+
+        Their users are asked for their consent again.
+        """
+        return sum(self._revoke(each, None, "revoked") for each in dict.fromkeys(grant_ids))
 
     def revoke_client(self, client_id: str) -> int:
         """Revoke the grants of all users to a client, which stays registered; return how many.
@@ -177,8 +180,17 @@ class Access:
 
     def end_one(self, user_id: str, grant_id: str) -> None:
         """End a grant of this user; nothing happens if it has ended, or is another user's."""
-        if is_storable(grant_id):
-            self._revocations.grant(grant_id, reason="asked", user_id=user_id)
+        self._revoke(grant_id, user_id, "asked")
+
+    def _revoke(self, grant_id: str, user_id: str | None, reason: str) -> bool:
+        """Revoke a grant, if it is this user's, and forget the consent that it was made by."""
+        if not is_storable(grant_id):
+            return False
+        found = rows.find_grant(self._database, grant_id)
+        if found is None or user_id not in {None, found.user_id}:
+            return False
+        self._forget(found.user_id, found.client_id)
+        return self._revocations.grant(grant_id, reason=reason)
 
     def _chosen(
         self, login: str | None, user_id: str | None, client_id: str | None
@@ -199,19 +211,19 @@ class Access:
     ) -> Iterator[GrantedAccess]:
         taken = 0
         while most is None or taken < most:
-            rows = queries.grants_after(
+            found = queries.grants_after(
                 self._database,
                 place,
                 now=self._clock(),
                 user_id=chosen["user_id"],
                 client_id=chosen["client_id"],
             )
-            for row in rows[: None if most is None else most - taken]:
+            for row in found[: None if most is None else most - taken]:
                 yield _granted(row)
-            taken += len(rows)
-            if len(rows) < queries.MOST_IN_PAGE:
+            taken += len(found)
+            if len(found) < queries.MOST_IN_PAGE:
                 return
-            place = (rows[-1].created_at, rows[-1].grant_id)
+            place = (found[-1].created_at, found[-1].grant_id)
 
 
 def _granted(row: Row) -> GrantedAccess:
