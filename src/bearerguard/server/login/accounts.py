@@ -19,6 +19,7 @@ from bearerguard.server.login.passwords import Passwords, check_new
 from bearerguard.server.store.connection import Executes, Prepared, Row, is_storable
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import sessions, users
+from bearerguard.server.store.schema import codes
 
 _MAX_LOGIN = 200
 _MAX_NAME = 200
@@ -189,6 +190,8 @@ class Accounts:
         """
         account = self.disable(login)
         with self._database.write() as connection:
+            # Those that were redeemed, too: no grant is left that a replay would have to end.
+            connection.execute(delete(codes).where(codes.c.user_id == account.user_id))
             connection.execute(delete(users).where(users.c.user_id == account.user_id))
         self._audit.emit("user_deleted", user_id=account.user_id)
         return account
