@@ -285,6 +285,7 @@ NAMES: dict[str, list[str]] = {
         "RedisThrottle",
     ],
     "bearerguard.server": [
+        "AccessPage",
         "Account",
         "AccountError",
         "AuthorizationServer",
@@ -295,6 +296,7 @@ NAMES: dict[str, list[str]] = {
         "ClientOptions",
         "Grant",
         "GrantRegistry",
+        "GrantedAccess",
         "Lifetimes",
         "MapSubject",
         "MutualTls",
