@@ -85,6 +85,13 @@ def test_a_password_is_never_an_argument_and_never_printed(run: Run) -> None:
         (["revoke"], "", 2, "choose one of"),
         (["revoke", "--user", "eve"], "", 1, "There is no user 'eve'"),
         (["revoke", "--token"], "", 2, "a token is expected"),
+        (["grants", "list", "--user", "eve"], "", 1, "There is no user 'eve'"),
+        (["grants", "list", "--user", "a", "--user-id", "b"], "", 2, "by --user or by --user-id"),
+        (["grants", "list", "--after", "x"], "", 2, "--after: pass what the part before has"),
+        (["grants", "list", "--limit", "0"], "", 2, "--limit: pass a positive number"),
+        (["grants", "revoke"], "", 2, "name the grants"),
+        (["grants", "revoke", "x", "--user", "eve"], "", 2, "name the grants"),
+        (["grants", "revoke", "--client", "eve"], "", 1, "There is no client 'eve'"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line_with_an_exit_code(

@@ -47,14 +47,6 @@ COMMANDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("grants", "revoke"),
         ("name the grants", "--user and --user-id, or --client"),
     ),
-    "grants of two users": (
-        ("grants", "list", "--user", "ada", "--user-id", "x"),
-        ("--user", "--user-id"),
-    ),
-    "a list that goes on nowhere": (
-        ("grants", "list", "--after", "x"),
-        ("--after:", "what the part before"),
-    ),
     "redirect URI with a wildcard": (
         (*ADD, "--redirect-uri", "https://*.example.com/cb"),
         ("--redirect-uri:", "register each URI"),

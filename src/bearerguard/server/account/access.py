@@ -20,6 +20,9 @@ from bearerguard.server.store.connection import Row, is_storable
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import USER_ID, is_user_id
 
+# Seconds after the beginning of a grant in which its first refresh token is made.
+_FIRST = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class GrantedAccess:
@@ -197,7 +200,7 @@ class Access:
     ) -> dict[str, str | None]:
         """Return which grants are asked for; raises what `page` raises."""
         if login is not None and user_id is not None:
-            raise ConfigurationError("access: name the user by login= or by user_id=")
+            raise ConfigurationError("name the user by login= or by user_id=, not by both")
         if login is not None:
             user_id = self._user_id(login)
         if user_id is not None and not is_user_id(user_id):
@@ -236,8 +239,9 @@ def _granted(row: Row) -> GrantedAccess:
         scopes=tuple(row.scope.split()),
         resources=_resources(row.resources),
         created_at=row.created_at,
-        # The first refresh token is as old as the grant.
-        last_used_at=None if refreshed is None or refreshed <= row.created_at else refreshed,
+        last_used_at=(
+            None if refreshed is None or refreshed < row.created_at + _FIRST else refreshed
+        ),
         expires_at=row.expires_at,
     )
 

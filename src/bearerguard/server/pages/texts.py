@@ -114,7 +114,8 @@ TEXTS: Mapping[str, str] = {
     "password.username": "Username",
     "password.current": "Current password",
     "password.new": "New password",
-    "password.rule": "At least {least} characters. It must not contain your username.",
+    "password.rule": "The new one needs at least {least} characters, and not your username among"
+    " them.",
     "password.repeated": "New password, once more",
     "password.submit": "Change the password",
     "password.back": "Back to your account",
