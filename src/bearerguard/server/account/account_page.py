@@ -32,7 +32,7 @@ _PURPOSE = "account"
 # Seconds for which a page that is loaded again says what was done.
 _LIFETIME = 300
 # Apps on one page, and single grants of one app; the buttons for all end the others, too.
-_APPS = 50
+_APPS = 20
 _SIGN_INS = 20
 
 
