@@ -285,6 +285,7 @@ NAMES: dict[str, list[str]] = {
         "RedisThrottle",
     ],
     "bearerguard.server": [
+        "AccessPage",
         "Account",
         "AccountError",
         "AuthorizationServer",
@@ -296,6 +297,7 @@ NAMES: dict[str, list[str]] = {
         "Colors",
         "Grant",
         "GrantRegistry",
+        "GrantedAccess",
         "Lifetimes",
         "MapSubject",
         "MutualTls",

@@ -43,6 +43,10 @@ COMMANDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (*ADD, "--auth-method", "private_key_jwt"),
         ("--jwks:", "pass --jwks"),
     ),
+    "grants of nobody": (
+        ("grants", "revoke"),
+        ("name the grants", "--user and --user-id, or --client"),
+    ),
     "redirect URI with a wildcard": (
         (*ADD, "--redirect-uri", "https://*.example.com/cb"),
         ("--redirect-uri:", "register each URI"),

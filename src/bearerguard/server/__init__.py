@@ -17,6 +17,7 @@ from bearerguard.runtime.extras import Extra
 from bearerguard.runtime.rate_limits import RateLimit
 
 with Extra("server", needed_by=__name__):
+    from bearerguard.server.account.access import AccessPage, GrantedAccess
     from bearerguard.server.authorization_server import AuthorizationServer
     from bearerguard.server.clients.authentication_methods import (
         ClientAuthenticationMethod,
@@ -42,6 +43,7 @@ with Extra("server", needed_by=__name__):
     from bearerguard.server.settings import Lifetimes, Resource, Scope, SigningKeys
 
 __all__ = [
+    "AccessPage",
     "Account",
     "AccountError",
     "AuthorizationServer",
@@ -53,6 +55,7 @@ __all__ = [
     "Colors",
     "Grant",
     "GrantRegistry",
+    "GrantedAccess",
     "Lifetimes",
     "MapSubject",
     "MutualTls",

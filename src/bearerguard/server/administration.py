@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from bearerguard.runtime.reporting.events import Event
+from bearerguard.server.account.access import Access
 from bearerguard.server.audit import Audit
 from bearerguard.server.clients.authentication_methods import AuthenticationMethods
 from bearerguard.server.clients.registry import ClientRegistry
@@ -35,18 +36,21 @@ class ManagedServer:
     Attributes:
         clients: the registered clients.
         users: the accounts of users.
+        access: what clients may do for users: their grants, which it lists and revokes.
         keys: the signing keys.
         authentication_methods: how clients authenticate; `register` adds a method of your own.
     """
 
     clients: ClientRegistry
     users: Accounts
+    access: Access
     keys: KeyRing
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.clients = engine.clients
         self.users = engine.people.accounts
+        self.access = engine.access
         self.keys = engine.keys
         self.authentication_methods: AuthenticationMethods = engine.authentication_methods
 
@@ -95,6 +99,10 @@ class ManagedServer:
     def disable_user(self, login: str) -> Account:
         """Disable a user: no sign-in, and all sessions and tokens end."""
         return self.users.disable(login)
+
+    def delete_user(self, login: str) -> Account:
+        """Delete a user's account, and end all that the user has allowed; see `users.delete`."""
+        return self.users.delete(login)
 
     def close(self) -> None:
         """Close this process's connections; the next request opens new ones."""

@@ -109,6 +109,7 @@ class AuthorizationServer(ManagedServer):
     Attributes:
         clients: the registered clients.
         users: the accounts of users.
+        access: what clients may do for users: their grants, which it lists and revokes.
         keys: the signing keys.
         authentication_methods: how clients authenticate; `register` adds a method of your own.
         grants: the grants by grant type; `register` adds one of your own.

@@ -11,6 +11,8 @@ from bearerguard.errors import ConfigurationError
 from bearerguard.protocol import names, resource_metadata
 from bearerguard.runtime.elapsed import elapsed_by
 from bearerguard.runtime.messages import Request, Response
+from bearerguard.server.account.access import Access
+from bearerguard.server.account.account_page import PASSWORD, AccountPage
 from bearerguard.server.audit import Audit
 from bearerguard.server.clients import client as client_options
 from bearerguard.server.clients.authentication import ClientAuthentication
@@ -87,6 +89,7 @@ class Engine:
     grants: GrantRegistry
     clients: ClientRegistry
     people: People
+    access: Access
     introspection: TokenIntrospection
     revocation: TokenRevocation
     tokens: TokenIssuer
@@ -181,6 +184,7 @@ class Engine:
             options=people,
             password_places=password_places,
         )
+        self.access, self._account = self._account_parts()
         access = AccessTokens(
             database=database,
             settings=settings,
@@ -262,6 +266,26 @@ class Engine:
         self._router = Router(
             served, is_origin=self.clients.is_origin, audit=audit, observers=watching
         )
+
+    def _account_parts(self) -> tuple[Access, AccountPage]:
+        """Return what lists and ends grants, and the page on which users do it."""
+        access = Access(
+            database=self.database,
+            clients=self.clients,
+            revocations=self.revocations,
+            end_user=self.end_user,
+            forget=self.people.forget,
+            user_id=lambda login: self.people.accounts.get(login).user_id,
+            clock=self._clock,
+        )
+        page = AccountPage(
+            self.people,
+            access,
+            registry=self.clients,
+            settings=self.settings,
+            clock=self._clock,
+        )
+        return access, page
 
     def _register_grants(self, refresh_tokens: RefreshTokenGrant, access: AccessTokens) -> None:
         """Register the grants, in the order in which metadata list them."""
@@ -365,7 +389,8 @@ class Engine:
 
     def is_login(self, method: str, path: str) -> bool:
         """Whether a request carries a password, which takes long to check."""
-        return method == "POST" and path == self.settings.base_path + LOGIN
+        below = path.removeprefix(self.settings.base_path)
+        return method == "POST" and below in {LOGIN, PASSWORD}
 
     def is_live(self, path: str) -> bool:
         """Whether a request to one of `paths` needs neither the database nor a thread."""
@@ -437,6 +462,8 @@ class Engine:
         for path in self.people.paths:
             name = "login" if path == LOGIN else "logout"
             endpoints[base + path] = self._for_people(name, self.people.handle)
+        for path in self._account.paths:
+            endpoints[base + path] = self._for_people("account", self._account.handle)
         return endpoints
 
     def _for_people(self, name: str, handle: Callable[[Request], Response]) -> Endpoint:

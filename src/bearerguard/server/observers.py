@@ -32,7 +32,7 @@ class RequestRecord:
     A request whose client disconnected before its body was complete makes no record.
 
     Attributes:
-        endpoint: `token`, `authorization`, `consent`, `login`, `logout`, `revocation`,
+        endpoint: `token`, `authorization`, `consent`, `login`, `logout`, `account`, `revocation`,
             `introspection`, `jwks`, `metadata`, `health` or `live`.
         method: `GET`, `HEAD`, `OPTIONS`, `POST` or `other`.
         grant_type: of a token request, if it is that of a registered grant, else `other`; None

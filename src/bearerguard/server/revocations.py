@@ -8,6 +8,7 @@ starts reads what was revoked before.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
@@ -20,6 +21,7 @@ from bearerguard.server.store import keys as key_rows
 from bearerguard.server.store import revocations as log
 from bearerguard.server.store.connection import Connection
 from bearerguard.server.store.database import Database
+from bearerguard.server.store.people import forget_consents_of_client
 
 T = TypeVar("T")
 Kind: TypeAlias = Claim
@@ -29,6 +31,8 @@ _FOR_GOOD = frozenset({"jti", "sid", "kid"})
 # A guard accepts tokens for its leeway after their expiry, 300 s at most, and `iat` as much in the
 # future.
 _SLACK = 600.0
+# Rows that are changed in one transaction, where there may be very many.
+_SLICE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,3 +172,46 @@ class Revocations:
             self._audit.emit("user_revoked", user_id=user_id, grants=len(found), reason=reason)
         self.announce(*named)
         return len(found)
+
+    def client(self, client_id: str, *, reason: str = "asked") -> int:
+        """Revoke the grants of all users to a client, and its own tokens; return how many grants.
+
+        Its tokens are refused at once. The rows are changed in slices, with pauses in which others
+        write. If this process ends before, the rest stays as it was: it is to be repeated.
+        """
+        revoked: tuple[Kind, str] = ("client_id", client_id)
+        # First: else a client would get a new code without asking the user.
+        self._in_slices(lambda connection: forget_consents_of_client(connection, client_id, _SLICE))
+        with self._database.write() as connection:
+            began = self._clock()
+            rows.end_codes_of_client(connection, client_id)
+            self.note(connection, [revoked], began)
+        self.announce(revoked)
+        place = (0.0, "")
+
+        def revoke(connection: Connection) -> int:
+            nonlocal place
+            changed, place = rows.revoke_grants_of_client(
+                connection, client_id, place, now=self._clock(), until=began, most=_SLICE
+            )
+            return changed
+
+        count = self._in_slices(revoke)
+        # Before its slice, a grant may have been refreshed.
+        with self._database.write() as connection:
+            self.note(connection, [revoked], self._clock())
+        self._audit.emit("client_revoked", client_id=client_id, grants=count, reason=reason)
+        self.announce(revoked)
+        return count
+
+    def _in_slices(self, change: Callable[[Connection], int]) -> int:
+        """Call `change` in transactions of its own until it changes nothing; return how much."""
+        total = 0
+        while True:
+            with self._database.write(concurrent=True) as connection:
+                began = time.monotonic()
+                changed = change(connection)
+            if not changed:
+                return total
+            total += changed
+            time.sleep(time.monotonic() - began)

@@ -67,7 +67,7 @@ def test_AZ_10_a_popup_keeps_its_opener_on_every_page_of_an_authorization_reques
     ):
         assert page.header(OPENER) == "unsafe-none"
     assert visitor.sign_in("ada", "correct horse battery").header(OPENER) is None
-    assert visitor.get("/oauth/login").header(OPENER) == "same-origin"
+    assert visitor.get("/oauth/logout").header(OPENER) == "same-origin"
 
 
 def test_AZ_06_a_page_that_redirects_after_a_form_says_303_and_is_not_kept(

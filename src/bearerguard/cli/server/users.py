@@ -8,11 +8,11 @@ import typer
 
 from bearerguard.cli import output
 from bearerguard.cli.help import Application
-from bearerguard.cli.prompts import new_password
+from bearerguard.cli.prompts import confirm, new_password
 from bearerguard.cli.server.server_options import Store, opened
 from bearerguard.server.login.accounts import Account
 
-app: typer.Typer = Application(help="Add, list and disable users.")
+app: typer.Typer = Application(help="Add, list, disable and delete users.")
 
 Login = Annotated[str, typer.Argument(help="The user's login name.")]
 
@@ -59,6 +59,26 @@ def disable(login: Login, *, store: Store, json: output.Json = False) -> None:
     """Disable a user; the user's sessions end, and the tokens are revoked."""
     with output.endings(json=json), opened(store) as server:
         _show(server.disable_user(login), as_json=json)
+
+
+@app.command()
+def delete(
+    login: Login,
+    *,
+    store: Store,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    json: output.Json = False,
+) -> None:
+    """Delete a user's account; the sessions, the consent and the tokens end."""
+    with output.endings(json=json), opened(store) as server:
+        account = server.users.get(login)
+        if not yes:
+            confirm(f"Delete the user {account.login} for good?")
+        server.delete_user(login)
+    if json:
+        output.as_json({**_values(account), "deleted": True})
+    else:
+        output.say(f"The user {account.login} is deleted.")
 
 
 @app.command()

@@ -17,12 +17,13 @@ INFO: frozenset[str] = frozenset(
         # users
         *("login_succeeded", "signed_out", "sessions_ended", "consent_given", "consent_refused"),
         *("consents_forgotten", "user_added", "user_disabled", "user_enabled"),
+        "user_deleted",
         *("password_changed", "password_upgraded"),
         # clients
         *("client_added", "client_removed", "client_secret_rotated", "client_secret_renewed"),
         *("client_registered", "client_metadata_fetched"),
         # revocations
-        *("grant_revoked", "token_revoked", "user_revoked"),
+        *("grant_revoked", "token_revoked", "user_revoked", "client_revoked"),
         # keys and the store
         *("key_made", "key_withdrawn", "key_retired", "keys_resealed"),
         *("store_migrated", "store_copied"),

@@ -405,6 +405,7 @@ class AuthorizationEndpoint:
         remember: Callable[[Connection], object] | None = None,
     ) -> Response:
         def use(connection: Connection) -> None:
+            self._people.check_account(connection, signed_in)
             self._people.prompts.use(connection, prompt, signed_in)
 
         approval = Approval(

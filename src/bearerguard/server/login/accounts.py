@@ -19,6 +19,7 @@ from bearerguard.server.login.passwords import Passwords, check_new
 from bearerguard.server.store.connection import Executes, Prepared, Row, is_storable
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import sessions, users
+from bearerguard.server.store.schema import codes
 
 _MAX_LOGIN = 200
 _MAX_NAME = 200
@@ -109,6 +110,11 @@ class Accounts:
         """Return an account; raises `AccountError` if there is none."""
         return _account(_require(self._database, normalized(login)))
 
+    def of_user(self, user_id: str) -> Account | None:
+        """Return the account of a user's id, or None."""
+        row = self._database.execute(_OF_USER, {"user": user_id}).one_or_none()
+        return None if row is None else _account(row)
+
     def user_id(self, login: str) -> str | None:
         """Return the id of the user with this login name, or None."""
         row = _find(self._database, normalized(login))
@@ -135,6 +141,33 @@ class Accounts:
         stored = self._passwords.hash(password)
         return self._change(normal, "password_changed", password_hash=stored)
 
+    def replace_password(self, account: Account, checked: str, password: str) -> str | None:
+        """Set a new password instead of the one whose stored hash is `checked`, as `checked` says.
+
+        Returns the new hash. Returns None, without a change, if the password was changed since, or
+        the account was disabled. Otherwise it does what `set_password` does.
+
+        Raises:
+            PasswordRejected: the password is too easy to guess.
+            PasswordsBusy: too many passwords are being hashed or checked.
+        """
+        check_new(password, account.login)
+        stored = self._passwords.hash(password)
+        with self._database.write() as connection:
+            is_same = (
+                (users.c.user_id == account.user_id)
+                & (users.c.password_hash == checked)
+                & users.c.disabled_at.is_(None)
+            )
+            replacing = update(users).where(is_same).values(password_hash=stored)
+            if not connection.execute(replacing).rowcount:
+                return None
+            ended = connection.execute(
+                delete(sessions).where(sessions.c.user_id == account.user_id)
+            ).rowcount
+        self._report_change("password_changed", account.user_id, ended)
+        return stored
+
     def disable(self, login: str) -> Account:
         """Disable an account: end the user's sessions and revoke the user's grants.
 
@@ -143,6 +176,24 @@ class Accounts:
         """
         account = self._change(normalized(login), "user_disabled", disabled_at=self._clock())
         self._on_disabled(account.user_id)
+        return account
+
+    def delete(self, login: str) -> Account:
+        """Delete an account, its sessions, the consent and the grants of its user.
+
+        It is disabled first: what is under way for the user ends, and if this fails, no token is
+        left. Returns the account that there was. Ended grants leave the store with the next
+        pruning; the log of revocations has the user's id until the last token would have expired.
+
+        Raises:
+            AccountError: there is no such account.
+        """
+        account = self.disable(login)
+        with self._database.write() as connection:
+            # Those that were redeemed, too: no grant is left that a replay would have to end.
+            connection.execute(delete(codes).where(codes.c.user_id == account.user_id))
+            connection.execute(delete(users).where(users.c.user_id == account.user_id))
+        self._audit.emit("user_deleted", user_id=account.user_id)
         return account
 
     def enable(self, login: str) -> Account:
@@ -190,12 +241,13 @@ class Accounts:
             connection.execute(update(users).where(users.c.user_id == row.user_id).values(**values))
             ended = connection.execute(delete(sessions).where(sessions.c.user_id == row.user_id))
             account = _account(_require(connection, normal))
-        self._audit.emit(event, user_id=account.user_id)
-        if ended.rowcount:
-            self._audit.emit(
-                "sessions_ended", user_id=account.user_id, sessions=ended.rowcount, reason=event
-            )
+        self._report_change(event, account.user_id, ended.rowcount)
         return account
+
+    def _report_change(self, event: str, user_id: str, ended: int) -> None:
+        self._audit.emit(event, user_id=user_id)
+        if ended:
+            self._audit.emit("sessions_ended", user_id=user_id, sessions=ended, reason=event)
 
 
 def normalized(login: str) -> str:
@@ -225,6 +277,7 @@ def _usable_name(name: str) -> str:
 
 
 _FIND = Prepared(select(users).where(users.c.login == bindparam("login")))
+_OF_USER = Prepared(select(users).where(users.c.user_id == bindparam("user")))
 
 
 def _find(connection: Executes, normal: str) -> Row | None:

@@ -27,6 +27,8 @@ from bearerguard.server.pages.error_pages import ErrorPages
 
 LOGIN = "/oauth/login"
 LOGOUT = "/oauth/logout"
+# Where a login leads that no app has asked for.
+ACCOUNT = "/oauth/account"
 
 _AUTHORIZE = "/oauth/authorize"
 _PURPOSE = "sign in"
@@ -111,7 +113,7 @@ class LoginEndpoint:
             return self._no_pending(tickets[0])
         signed_in = self._sessions.signed_in(request)
         if signed_in is not None and not pending.ticket:
-            return self._signed_in_page(request, signed_in.user_id, signed_in.name)
+            return see_other(self._base + ACCOUNT)
         return self._form(request, pending)
 
     def logout(self, request: Request, then: Callable[[Request, SignedIn], str]) -> Response:
@@ -250,6 +252,7 @@ class LoginEndpoint:
             action=self._base + LOGOUT,
             csrf=proof.value,
             name=name,
+            account=self._base + ACCOUNT,
         )
 
     def _no_pending(self, ticket: str) -> Response:

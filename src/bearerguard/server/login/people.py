@@ -43,7 +43,7 @@ from bearerguard.server.pages.error_pages import ErrorPages
 from bearerguard.server.secret import ServerSecret
 from bearerguard.server.store.connection import Connection
 from bearerguard.server.store.database import Database
-from bearerguard.server.store.people import USER_ID, is_user_id
+from bearerguard.server.store.people import USER_ID, has_account, is_user_id
 
 # A password sent over TLS (SAML 2.0 Authentication Context §3.4.4): an acr is a URI or a registered
 # name (OIDC Core §2), and of the registered names none is a password's.
@@ -117,6 +117,21 @@ class PeopleOptions:
     per_address: RateLimit = PER_ADDRESS
     throttle: ThrottleStore | None = None
     password_parameters: argon2.Parameters | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginParts:
+    """The parts of a login, for the pages of an account, which are above it."""
+
+    base: str
+    pages: Pages
+    csrf: Csrf
+    tickets: Tickets
+    accounts: Accounts
+    sessions: Sessions
+    throttle: Throttle
+    known_browsers: KnownBrowsers
+    audit: Audit
 
 
 class People:
@@ -208,6 +223,7 @@ class People:
             per_account=options.per_account,
             per_address=options.per_address,
         )
+        known_browsers = KnownBrowsers(cookies, tickets, self.accounts.password_mark)
         self._login_endpoint = LoginEndpoint(
             self._base,
             pages=self._pages,
@@ -217,9 +233,25 @@ class People:
             accounts=self.accounts,
             sessions=self._sessions,
             throttle=self.throttle,
-            known_browsers=KnownBrowsers(cookies, tickets, self.accounts.password_mark),
+            known_browsers=known_browsers,
             audit=audit,
         )
+        self.parts: LoginParts = LoginParts(
+            base=self._base,
+            pages=self._pages,
+            csrf=csrf,
+            tickets=tickets,
+            accounts=self.accounts,
+            sessions=self._sessions,
+            throttle=self.throttle,
+            known_browsers=known_browsers,
+            audit=audit,
+        )
+
+    @property
+    def has_accounts(self) -> bool:
+        """Whether users sign in here, with an account and sessions, and not by `current_user=`."""
+        return self._current_user is None
 
     @property
     def paths(self) -> frozenset[str]:
@@ -284,6 +316,27 @@ class People:
         asked = {"next": here, "prompt": prompt, "acr_values": " ".join(acr_values)}
         given = {name: value for name, value in asked.items() if value}
         return see_other(f"{self._login_url}{joint}{urlencode(given)}", *cookies)
+
+    def to_login(self, path: str) -> Response:
+        """Return a redirect to the login of a user who wants a page of this server at `path`."""
+        if self._login_url is None:
+            return see_other(self._base + LOGIN)
+        joint = "&" if "?" in self._login_url else "?"
+        here = {"next": self._issuer.rstrip("/") + path}
+        return see_other(f"{self._login_url}{joint}{urlencode(here)}")
+
+    def check_account(self, connection: Connection, signed_in: SignedIn) -> None:
+        """Raise `OAuthError` if a user's account has ended since `signed_in` was read.
+
+        The users of an app's own login have none here.
+        """
+        if self.has_accounts and not has_account(connection, signed_in.user_id):
+            raise OAuthError(
+                names.LOGIN_REQUIRED,
+                "The user's account has ended",
+                reason="user_disabled",
+                user_id=signed_in.user_id,
+            )
 
     def handle(self, request: Request) -> Response:
         """Return the response to a request to one of `paths`."""

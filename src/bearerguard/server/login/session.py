@@ -6,6 +6,7 @@ browser's earlier one, against session fixation.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 from collections.abc import Callable
@@ -14,9 +15,10 @@ from dataclasses import dataclass
 from sqlalchemy import bindparam, delete, select
 
 from bearerguard.runtime.messages import Request
+from bearerguard.server.http.browsers import Browser, browser_of
 from bearerguard.server.http.cookies import Cookies
 from bearerguard.server.secret import ServerSecret
-from bearerguard.server.store.connection import Connection, Prepared, prepared_insert
+from bearerguard.server.store.connection import Connection, Prepared, Row, prepared_insert
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import remove_expired, sessions, users
 
@@ -26,7 +28,10 @@ LIFETIME = 12 * 3600
 _COOKIE = "bearerguard_session"
 _KIND = "session"
 _TOKEN = re.compile(r"[\w-]{43}", re.ASCII)
-
+# An address is shorter, with the zone of IPv6; a proxy may name anything.
+_MAX_ADDRESS = 64
+# Sessions that a list has at most. Each ends by itself within its lifetime.
+MOST_LISTED = 100
 
 _FIND = Prepared(
     select(users.c.user_id, users.c.name, sessions.c.signed_in_at)
@@ -46,6 +51,23 @@ _STANDS = Prepared(
     )
 )
 _REMOVE = Prepared(delete(sessions).where(sessions.c.digest == bindparam("session")))
+_OF_USER = Prepared(
+    select(sessions)
+    .where(sessions.c.user_id == bindparam("user"), sessions.c.expires_at > bindparam("now"))
+    .order_by(sessions.c.signed_in_at.desc(), sessions.c.digest)
+    .limit(MOST_LISTED)
+)
+# Of a user: a session's digest alone is no proof that it is this user's.
+_REMOVE_OWN = Prepared(
+    delete(sessions).where(
+        sessions.c.user_id == bindparam("user"), sessions.c.digest == bindparam("session")
+    )
+)
+_REMOVE_OTHERS = Prepared(
+    delete(sessions).where(
+        sessions.c.user_id == bindparam("user"), sessions.c.digest != bindparam("session")
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +78,25 @@ class SignedIn:
     name: str
     auth_time: float | None = None
     acr: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session of a user, as the user sees it.
+
+    Attributes:
+        session_id: names it, and is no secret.
+        browser: the browser that began it.
+        address: the address that it was begun from; "" if unknown.
+        signed_in_at: when it was begun, in Unix seconds.
+        is_this: whether the request that asked belongs to it.
+    """
+
+    session_id: str
+    browser: Browser
+    address: str
+    signed_in_at: float
+    is_this: bool
 
 
 class Sessions:
@@ -103,7 +144,7 @@ class Sessions:
         Returns None if the user was disabled, or got another password, since `password_hash` was
         checked: the sessions have ended by that, and this one would remain.
         """
-        token = secrets.token_urlsafe(32)
+        token, browser = secrets.token_urlsafe(32), browser_of(request)
         now = self._clock()
         with self._database.write(concurrent=True) as connection:
             # A change of the user runs alone: it is seen here, or ends this session.
@@ -120,6 +161,9 @@ class Sessions:
                     "user_id": user_id,
                     "signed_in_at": now,
                     "expires_at": now + self._lifetime,
+                    "browser": browser.name,
+                    "system": browser.system,
+                    "address": request.peer[:_MAX_ADDRESS] or None,
                 },
             )
         return self._cookies.write(_COOKIE, token, max_age=self._lifetime)
@@ -130,6 +174,46 @@ class Sessions:
             self._remove(connection, request)
         return self._cookies.clear(_COOKIE)
 
+    def of_user(self, request: Request, user_id: str) -> list[Session]:
+        """Return the user's sessions, that of the request first, then the newest.
+
+        There are at most `MOST_LISTED`, the newest; then the request's may be missing.
+        """
+        here = self._digests(request)
+        found = [
+            Session(
+                _session_id(row.digest),
+                Browser(row.browser, row.system),
+                row.address or "",
+                row.signed_in_at,
+                row.digest in here,
+            )
+            for row in self._rows(user_id)
+        ]
+        return sorted(found, key=lambda each: not each.is_this)
+
+    def end_one(self, user_id: str, session_id: str) -> int:
+        """End the session of this user that has an id; return how many, 0 if there is none."""
+        digests = [each.digest for each in self._rows(user_id)]
+        chosen = [each for each in digests if _session_id(each) == session_id]
+        with self._database.write(concurrent=True) as connection:
+            return sum(
+                connection.execute(_REMOVE_OWN, {"user": user_id, "session": each}).rowcount
+                for each in chosen
+            )
+
+    def end_others(self, request: Request, user_id: str) -> int:
+        """End all sessions of a user except that of the request; return how many."""
+        now, kept = self._clock(), ""
+        with self._database.write(concurrent=True) as connection:
+            for digest in self._digests(request):
+                if connection.execute(_FIND, {"digest": digest, "now": now}).first() is not None:
+                    kept = digest
+            return connection.execute(_REMOVE_OTHERS, {"user": user_id, "session": kept}).rowcount
+
+    def _rows(self, user_id: str) -> list[Row]:
+        return self._database.execute(_OF_USER, {"user": user_id, "now": self._clock()}).all()
+
     def _remove(self, connection: Connection, request: Request) -> None:
         for digest in self._digests(request):
             connection.execute(_REMOVE, {"session": digest})
@@ -139,3 +223,11 @@ class Sessions:
         if token is None or not _TOKEN.fullmatch(token):
             return ()
         return self._secret.digests(_KIND, token)
+
+
+def _session_id(digest: str) -> str:
+    """Return a session's id. Sessions that an earlier version began have one, too.
+
+    It is made of the digest, which is keyed: neither says anything about the cookie.
+    """
+    return hashlib.sha256(digest.encode()).hexdigest()[:32]

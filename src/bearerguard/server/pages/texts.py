@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from unicodedata import bidirectional
 
 from bearerguard.errors import ConfigurationError
@@ -39,6 +40,7 @@ TEXTS: Mapping[str, str] = {
     "signed_in.heading": "You are signed in",
     "signed_in.lead": "as {name}",
     "signed_in.text": "You can close this page and go back to the app.",
+    "signed_in.account": "Your account",
     "sign_out.submit": "Sign out",
     "signed_out.heading": "You are signed out",
     "signed_out.text": "You can close this page.",
@@ -77,6 +79,76 @@ TEXTS: Mapping[str, str] = {
     "error.back.app": "Go to {host}",
     "error.back.sign_in": "Sign in",
     "error.back.start": "Go to the start page",
+    "ago.now": "less than a minute ago",
+    "ago.minute": "1 minute ago",
+    "ago.minutes": "{count} minutes ago",
+    "ago.hour": "1 hour ago",
+    "ago.hours": "{count} hours ago",
+    "ago.day": "1 day ago",
+    "ago.days": "{count} days ago",
+    "ago.date": "on {date}",
+    "account.heading": "Your account",
+    "account.apps": "Apps with access to your account",
+    "account.no_apps": "No app has access to your account.",
+    "account.published": "Published at {host}",
+    "account.host": "Opens at {host}",
+    "account.device": "Runs on your device, at {host}",
+    "account.app": "Opens by {host}",
+    "account.can": "{client} can:",
+    "account.no_scopes": "{client} only knows that you have an account.",
+    "account.since": "Allowed {since}.",
+    "account.used": "Allowed {since}, last used {used}.",
+    "account.unused": "It has no access now.",
+    "account.remembered": "It gets access again without asking you.",
+    "account.sign_ins": "Allowed {count} times",
+    "account.sign_in.end": "End this one",
+    "account.end": "End access",
+    "account.end.of": "End access: {client}",
+    "account.end.all": "End access of all apps",
+    "account.more": "You have allowed apps more often than this page can show. The newest are"
+    " here.",
+    "account.page": "Page {page} of {pages}",
+    "account.page.next": "Next page",
+    "account.page.previous": "Previous page",
+    "account.sessions": "Where you are signed in",
+    "account.session.device": "{browser} on {system}",
+    "account.session.browser": "{browser}",
+    "account.session.system": "Unknown browser on {system}",
+    "account.session.unknown": "Unknown browser",
+    "account.session.since": "Signed in {since}.",
+    "account.session.from": "Signed in {since} from {address}.",
+    "account.session.this": "This browser",
+    "account.session.end": "Sign out",
+    "account.session.end.of": "Sign out: {device}",
+    "account.session.end.others": "Sign out everywhere else",
+    "account.password": "Change your password",
+    "account.tokens": "Your access tokens",
+    "account.problem": "Nothing was changed",
+    "account.done.app": "{client} has no access to your account any more.",
+    "account.done.access": "This access has ended.",
+    "account.done.all": "No app has access to your account any more.",
+    "account.done.session": "That browser is signed out.",
+    "account.done.sessions": "You are signed out everywhere else.",
+    "account.done.password": "Your password is changed, and you are signed out everywhere else."
+    " Apps keep their access.",
+    "password.heading": "Change your password",
+    "password.username": "Username",
+    "password.current": "Current password",
+    "password.new": "New password",
+    "password.rule": "The new one needs at least {least} characters, and not your username among"
+    " them.",
+    "password.repeated": "New password, once more",
+    "password.submit": "Change the password",
+    "password.back": "Back to your account",
+    "password.problem": "Your password is not changed",
+    "password.missing": "Fill in all three fields.",
+    "password.differ": "You have entered two different new passwords.",
+    "password.same": "The new password is the one that you have.",
+    "password.short": "The new password needs at least {least} characters.",
+    "password.long": "The new password may have at most {most} characters.",
+    "password.easy": "The new password is too easy to guess: it contains your username, or it"
+    " repeats a few characters.",
+    "password.wrong": "The current password is wrong.",
     "error.login_link.heading": "This link has expired",
     "error.login_link.text": "Signing in took too long, or the link is incomplete. Go back to the"
     " app that you came from and start again.",
@@ -124,6 +196,9 @@ _ALSO: Mapping[str, frozenset[str]] = {
     ),
 }
 
+# Seconds of the units in which a time of the past is told, and from when on it is a date.
+_AGO = ((86_400, "day"), (3600, "hour"), (60, "minute"))
+_DATED = 30 * 86_400
 _RIGHT_TO_LEFT = frozenset({"R", "AL", "AN"})
 
 
@@ -166,6 +241,21 @@ class Texts:
             return self("wait.second") if seconds == 1 else self("wait.seconds", count=seconds)
         minutes = -(-seconds // 60)
         return self("wait.minute") if minutes == 1 else self("wait.minutes", count=minutes)
+
+    def ago(self, at: float, now: float) -> str:
+        """Return a time of the past as text: how long ago it is, or its day in UTC (RFC 3339).
+
+        Args:
+            at: the time, in Unix seconds.
+            now: what it is now, in Unix seconds.
+        """
+        seconds = now - at
+        if seconds < _AGO[-1][0]:
+            return self("ago.now")  # or later, by the clock of another machine
+        for size, unit in _AGO:
+            if (count := int(seconds // size)) >= 1 and count * size < _DATED:
+                return self(f"ago.{unit}") if count == 1 else self(f"ago.{unit}s", count=count)
+        return self("ago.date", date=datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d"))
 
 
 def _isolated(value: object) -> object:

@@ -17,7 +17,9 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    literal,
     select,
+    tuple_,
     update,
 )
 
@@ -187,6 +189,45 @@ def revoke_grants_of_user(
     until = max((each for each in last if each is not None), default=0.0)
     connection.execute(update(grants).where(standing).values(revoked_at=now))
     return [row.grant_id for row in found], until
+
+
+def revoke_grants_of_client(
+    connection: Connection,
+    client_id: str,
+    place: tuple[float, str],
+    *,
+    now: float,
+    until: float,
+    most: int,
+) -> tuple[int, tuple[float, str]]:
+    """Revoke the next `most` active grants to a client that were made by `until`, the oldest first.
+
+    `place` is where the slice before has ended: a time and a grant id. Returns how many were
+    revoked, and where this slice ends.
+    """
+    created = tuple_(grants.c.created_at, grants.c.grant_id)
+    found = connection.execute(
+        select(grants.c.created_at, grants.c.grant_id)
+        .where(
+            grants.c.client_id == client_id,
+            created > tuple_(literal(place[0]), literal(place[1])),
+            grants.c.created_at <= until,
+            grants.c.revoked_at.is_(None),
+        )
+        .order_by(grants.c.created_at, grants.c.grant_id)
+        .limit(most)
+    ).all()
+    if not found:
+        return 0, place
+    chosen = grants.c.grant_id.in_([row.grant_id for row in found])
+    connection.execute(update(grants).where(chosen).values(revoked_at=now))
+    return len(found), (found[-1].created_at, found[-1].grant_id)
+
+
+def end_codes_of_client(connection: Connection, client_id: str) -> None:
+    """Let the unredeemed codes of a client expire, as `end_codes_of_user` does."""
+    ending = update(codes).where(codes.c.client_id == client_id, codes.c.redeemed_at.is_(None))
+    connection.execute(ending.values(expires_at=0.0))
 
 
 def end_codes_of_user(connection: Connection, user_id: str, client_id: str | None = None) -> None:

@@ -57,6 +57,10 @@ sessions: Table = Table(
     Column("user_id", _ID, ForeignKey("users.user_id", ondelete="CASCADE"), nullable=False),
     Column("signed_in_at", Double, nullable=False),
     Column("expires_at", Double, nullable=False),
+    # What the account page shows of it; NULL where it is unknown, or an earlier version began it.
+    Column("browser", String(32)),
+    Column("system", String(32)),
+    Column("address", String(64)),
     Index(None, "user_id"),
     Index(None, "expires_at"),
 )
@@ -108,3 +112,23 @@ _IS_DISABLED = Prepared(
 def is_disabled(connection: Executes, user_id: str) -> bool:
     """Whether a user's account is disabled; False for users of an app's own login."""
     return connection.execute(_IS_DISABLED, {"user": user_id}).first() is not None
+
+
+_STANDS = Prepared(
+    select(users.c.user_id).where(
+        users.c.user_id == bindparam("user"), users.c.disabled_at.is_(None)
+    )
+)
+
+
+def has_account(connection: Executes, user_id: str) -> bool:
+    """Whether there is an account of this user, which is not disabled."""
+    return connection.execute(_STANDS, {"user": user_id}).first() is not None
+
+
+def forget_consents_of_client(connection: Connection, client_id: str, most: int) -> int:
+    """Remove at most `most` consents to a client; return how many there were."""
+    its_own = consents.c.client_id == client_id
+    found = select(consents.c.user_id).where(its_own).limit(most)
+    removing = delete(consents).where(its_own, consents.c.user_id.in_(found))
+    return connection.execute(removing).rowcount

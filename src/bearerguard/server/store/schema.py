@@ -145,8 +145,10 @@ grants: Table = Table(
     Column("generation", Integer, nullable=False, server_default=text("0")),
     # The claim `cnf` of the key that the refresh tokens are bound to, a JSON object; NULL for none.
     Column("cnf", Text),
-    Index(None, "client_id"),
-    Index(None, "user_id"),
+    # Lists of grants, the newest first: of all, of a client and of a user, in pages.
+    Index("ix_grants_newest", "created_at", "grant_id"),
+    Index("ix_grants_client_newest", "client_id", "created_at", "grant_id"),
+    Index("ix_grants_user_newest", "user_id", "created_at", "grant_id"),
     Index(None, "expires_at"),
     # Grants that pruning removes.
     Index(
