@@ -113,6 +113,12 @@ def read(
         jwks = jwks_uri = None  # without a use
     elif not isinstance(jwks, dict) and not isinstance(jwks_uri, str):
         raise UnfitMetadata(f"{method} needs jwks", "missing_jwks")
+    if content.get("introspection_signed_response_alg") == "none":
+        # Any other value is not registered: the key in use signs (RFC 9701 §5).
+        raise UnfitMetadata(
+            "introspection_signed_response_alg: an unsigned response proves nothing: leave it out",
+            "unsigned_introspection",
+        )
     certificate_bound = _flag(content, CERTIFICATE_BOUND)
     if certificate_bound and not takes_certificates:
         raise UnfitMetadata(
