@@ -39,7 +39,7 @@ const login = async (config, DPoP) => {
   const stolen = DPoP ? await refusal(redeemed(stranger)) : undefined
   const tokens = await redeemed(DPoP)
   return {
-    link: [...address.searchParams.keys()],
+    link: [...address.searchParams.keys()].sort(),
     again: again.status,
     stolen,
     type: tokens.token_type,
