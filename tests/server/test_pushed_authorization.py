@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,6 +16,9 @@ import pytest
 from bearerguard import ConfigurationError, Request
 from bearerguard.protocol import pkce
 from bearerguard.server import Lifetimes, PeopleOptions, Registered, Registration
+from bearerguard.server.endpoints import authorization
+from bearerguard.server.grants import scopes_and_resources
+from bearerguard.server.login import prompt
 from tests.faults.size import size
 from tests.server.devices import Device
 from tests.server.harness import (
@@ -534,6 +539,14 @@ def test_PAR_01_a_request_is_found_after_the_secret_was_renewed(harness: Harness
         secret=["a newer secret of the server only for tests", SECRET], people=harness.people
     )
     assert arrive(harness, request_uri).sent["code"]
+
+
+def test_PAR_01_each_parameter_that_the_authorization_endpoint_reads_may_be_pushed() -> None:
+    read: set[str] = set()
+    for module in (authorization, prompt, scopes_and_resources):
+        source = inspect.getsource(module)
+        read |= set(re.findall(r"parameters\.(?:get|required)\(\"(\w+)\"\)", source))
+    assert read - {"client_id", "request_uri"} == set(authorization.PUSHED)
 
 
 # Demanding
