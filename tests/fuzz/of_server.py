@@ -151,6 +151,9 @@ _AUTHORIZE = urlencode(
     b"POST /oauth/revoke" + _FORM + _APP + b"token=a.b.c&token_type_hint=x",
     b"POST /oauth/introspect\nAuthorization: Basic YTpi" + _FORM + b"token=a",
     b"GET /oauth/authorize?" + _AUTHORIZE,
+    b"POST /oauth/par" + _FORM + b"client_secret=SECRET&" + _AUTHORIZE,
+    b"POST /oauth/par\nDPoP: a.b.c" + _FORM + _APP + b"request_uri=a&request=b&resource=c",
+    b"GET /oauth/authorize?client_id=APP&request_uri=urn:ietf:params:oauth:request_uri:x",
     b"GET /oauth/authorize?" + _AUTHORIZE + b"&prompt=none&max_age=-1&request=a\nCookie: a=b",
     b"POST /oauth/consent\nSec-Fetch-Site: same-origin" + _FORM + b"decision=allow&csrf=a",
     b"POST /oauth/register\nContent-Type: application/json\n\n"

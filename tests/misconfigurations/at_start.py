@@ -502,6 +502,23 @@ MISTAKES: dict[str, Mistake] = {
         "store=",
         "name the database",
     ),
+    "long lifetime of a pushed request": Mistake(
+        lambda path: server(path, lifetimes=Lifetimes(pushed_request=3600)),
+        "Lifetimes(pushed_request=)",
+        "600 seconds at most",
+    ),
+    "require_par as text": Mistake(
+        lambda path: server(path, require_par="yes"), "require_par=", "True or False"
+    ),
+    "pushed requests of a machine": Mistake(
+        lambda path: client(
+            path,
+            grant_types=["client_credentials"],
+            require_pushed_authorization_requests=True,
+        ),
+        "require_pushed_authorization_requests=",
+        "authorization_code",
+    ),
     "short server secret": Mistake(lambda path: server(path, secret="short"), "secret=", "32"),
     "scopes without descriptions": Mistake(
         lambda path: server(path, scopes=["read"]), "scopes=", '{"read": "Read your recordings"}'

@@ -92,6 +92,13 @@ const programs = () =>
           redirect_uris: ['http://127.0.0.1/callback'],
         },
         {
+          client_id: 'secretive',
+          client_secret: 'secretive-secret',
+          application_type: 'native',
+          grant_types: ['authorization_code', 'refresh_token'],
+          redirect_uris: ['http://127.0.0.1/callback'],
+        },
+        {
           client_id: 'keyed',
           token_endpoint_auth_method: 'private_key_jwt',
           jwks: { keys: [clientKey] },
@@ -154,6 +161,11 @@ const makeApp = (issuer, keys) => {
       backchannelLogout: { enabled: Boolean(logoutUri) },
       introspection: { enabled: true, allowedPolicy: () => true },
       jwtIntrospection: { enabled: true },
+      // With REQUIRE_PAR, authorization requests must be pushed (RFC 9126).
+      pushedAuthorizationRequests: {
+        enabled: true,
+        requirePushedAuthorizationRequests: Boolean(process.env.REQUIRE_PAR),
+      },
       revocation: { enabled: true },
       resourceIndicators: {
         enabled: true,

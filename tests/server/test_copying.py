@@ -74,6 +74,8 @@ def lived(folder: Path, store: Store) -> tuple[Harness, dict[str, Any]]:
     harness.server.clients.register(
         "Stranger", redirect_uris=[f"{SITE}/cb"], expires_at=harness.clock() + 60
     )
+    fields = {"response_type": "code", "code_challenge": "m" * 43, "code_challenge_method": "S256"}
+    harness.post("/oauth/par", harness.credentials() | fields)
     harness.server.prune()
     return harness, {**kept, "opaque": opaque}
 

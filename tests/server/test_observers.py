@@ -135,6 +135,7 @@ def test_each_endpoint_has_a_name_that_does_not_depend_on_the_issuers_path(
         harness.server.handle(Request("GET", path, {}, b""))
     assert {each.endpoint for each in recorder.records} == {
         *("authorization", "consent", "token", "revocation", "introspection"),
+        "pushed_authorization",
         *("jwks", "metadata", "login", "logout", "health", "live"),
     }
 

@@ -19,6 +19,9 @@ DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"  # RFC 7523 §2.1
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # RFC 8693 §2.1
 
+# How the URI of a pushed authorization request begins (RFC 9126 §2.2)
+REQUEST_URI = "urn:ietf:params:oauth:request_uri:"
+
 # The types of tokens in a token exchange (RFC 8693 §3)
 TYPE_ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 TYPE_ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token"

@@ -87,6 +87,8 @@ class AuthorizationServer(ManagedServer):
             read). A client with `dpop_bound_access_tokens` always needs one.
         dpop_nonces: whether proofs must contain a nonce of this server (RFC 9449 §8), so that
             none can be made long before it is used.
+        require_par: whether clients must push their authorization requests (RFC 9126 §5). A client
+            with `require_pushed_authorization_requests` always must; any client may.
         mutual_tls: takes the certificates of TLS clients (RFC 8705), which authenticate them, and
             which tokens can be bound to; by default none is taken.
         client_metadata: accepts clients that are identified by the URL of their metadata
@@ -135,6 +137,7 @@ class AuthorizationServer(ManagedServer):
         unknown_scopes: UnknownScopes = IGNORE,
         dpop: Dpop = ALLOWED,
         dpop_nonces: bool = False,
+        require_par: bool = False,
         mutual_tls: MutualTls | None = None,
         client_metadata: ClientMetadataDocuments | None = None,
         registration: Registration | None = None,
@@ -169,6 +172,7 @@ class AuthorizationServer(ManagedServer):
             unknown_scopes=unknown_scopes,
             dpop=dpop,
             dpop_nonces=dpop_nonces,
+            require_par=require_par,
             mutual_tls=mutual_tls,
             insecure_allow_http=insecure_allow_http,
         )

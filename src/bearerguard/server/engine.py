@@ -41,6 +41,8 @@ from bearerguard.server.endpoints import health, metadata
 from bearerguard.server.endpoints.authorization import AuthorizationEndpoint
 from bearerguard.server.endpoints.health import Health, Probe
 from bearerguard.server.endpoints.introspection import IntrospectionEndpoint, TokenIntrospection
+from bearerguard.server.endpoints.pushed_authorization import PushedAuthorizationEndpoint
+from bearerguard.server.endpoints.pushed_requests import PushedRequests
 from bearerguard.server.endpoints.registration import RegistrationEndpoint
 from bearerguard.server.endpoints.revocation import RevocationEndpoint, TokenRevocation
 from bearerguard.server.endpoints.token import TokenEndpoint, asks_for_own_token
@@ -71,7 +73,7 @@ from bearerguard.server.tokens.refresh_token_format import RefreshTokens
 from bearerguard.server.upkeep import Upkeep
 
 # The endpoints at which a client authenticates.
-_AUDIENCES = (metadata.TOKEN, metadata.REVOKE, metadata.INTROSPECT)
+_AUDIENCES = (metadata.TOKEN, metadata.REVOKE, metadata.INTROSPECT, metadata.PUSH)
 # The methods that a process may have which serves, where this one only administers.
 _ELSEWHERE = (
     client_options.WORKLOAD_IDENTITY,
@@ -220,21 +222,15 @@ class Engine:
         authentication = self._authentication = ClientAuthentication(
             self.clients, self.authentication_methods, elapsed
         )
-        proofs = TokenRequestProofs(
-            settings.url(metadata.TOKEN),
-            database=database,
-            secret=secret,
-            settings=settings,
-            clock=clock,
-        )
+        stored: dict[str, Any] = {
+            "database": database,
+            "secret": secret,
+            "settings": settings,
+            "clock": clock,
+        }
+        proofs = TokenRequestProofs(settings.url(metadata.TOKEN), **stored)
         self._token = TokenEndpoint(authentication, self.grants, proofs)
-        self._authorize = AuthorizationEndpoint(
-            settings=settings,
-            registry=self.clients,
-            codes=self.codes,
-            people=self.people,
-            audit=audit,
-        )
+        self._make_authorization(authentication, stored, audit, elapsed)
         self._revoke = RevocationEndpoint(authentication, self.revocation)
         self._introspect = IntrospectionEndpoint(
             authentication=authentication,
@@ -286,6 +282,32 @@ class Engine:
             clock=self._clock,
         )
         return access, page
+
+    def _make_authorization(
+        self,
+        authentication: ClientAuthentication,
+        stored: dict[str, Any],
+        audit: Audit,
+        elapsed: Callable[[], float],
+    ) -> None:
+        """Make the endpoints to which authorization requests are sent."""
+        settings, pushed = self.settings, PushedRequests(**stored)
+        self._authorize = AuthorizationEndpoint(
+            settings=settings,
+            registry=self.clients,
+            codes=self.codes,
+            pushed=pushed,
+            people=self.people,
+            audit=audit,
+        )
+        self._push = PushedAuthorizationEndpoint(
+            authentication=authentication,
+            authorization=self._authorize,
+            pushed=pushed,
+            proofs=TokenRequestProofs(settings.url(metadata.PUSH), **stored),
+            settings=settings,
+            elapsed=elapsed,
+        )
 
     def _register_grants(self, refresh_tokens: RefreshTokenGrant, access: AccessTokens) -> None:
         """Register the grants, in the order in which metadata list them."""
@@ -449,6 +471,9 @@ class Engine:
             base + metadata.TOKEN: Endpoint("token", self._token.handle, Readers.REGISTERED),
             base + metadata.REVOKE: Endpoint("revocation", self._revoke.handle, Readers.REGISTERED),
             base + metadata.INTROSPECT: Endpoint("introspection", self._introspect.handle),
+            base + metadata.PUSH: Endpoint(
+                "pushed_authorization", self._push.handle, Readers.REGISTERED
+            ),
             base + metadata.JWKS: Endpoint("jwks", self._jwks, Readers.EVERYBODY),
         }
         if self._register is not None:

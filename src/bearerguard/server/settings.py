@@ -33,6 +33,7 @@ VARIABLES = frozenset(
         *("SECRET", "STORE", "ISSUER", "SCOPES", "RESOURCES", "ALGORITHM", "KEY_LIFETIME"),
         *("ACCESS_TOKEN_LIFETIME", "REFRESH_TOKEN_LIFETIME", "REFRESH_TOKEN_MAX_LIFETIME"),
         *("REFRESH_GRACE", "CODE_LIFETIME", "SECRET_OVERLAP", "UNKNOWN_SCOPES"),
+        *("PUSHED_REQUEST_LIFETIME", "REQUIRE_PAR"),
         *("ACCEPT_ENDPOINT_AUDIENCES", "TRUSTED_PROXIES", "TRUSTED_ISSUERS", "DPOP", "DPOP_NONCES"),
         *("CLIENT_METADATA", "CLIENT_METADATA_HOSTS", "REGISTRATION", "REGISTRATION_TOKEN"),
         *("REVOCATIONS_STORE", "REVOCATIONS_SECRET", "THROTTLE_STORE", "HEALTH_PATH"),
@@ -43,6 +44,8 @@ VARIABLES = frozenset(
 )
 # RFC 6749 §4.1.2 recommends ten minutes at most.
 _MAX_CODE_LIFETIME = 600.0
+# RFC 9126 §2.2 suggests 5 to 600 seconds.
+_MAX_PUSHED_LIFETIME = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +59,8 @@ class Lifetimes:
         refresh_grace: in which a client whose response got lost may repeat a refresh; 0 for none.
         code: of an authorization code; 600 at most (RFC 6749 §4.1.2).
         client_secret_overlap: for which a client's old secret stays valid beside a new one.
+        pushed_request: in which a user must arrive with a pushed authorization request; 600 at most
+            (RFC 9126 §2.2).
 
     Raises:
         ConfigurationError: one is no number of seconds, or does not fit another.
@@ -67,15 +72,24 @@ class Lifetimes:
     refresh_grace: float = 10
     code: float = 60
     client_secret_overlap: float = DAY
+    pushed_request: float = 60
 
     def __post_init__(self) -> None:
-        for name in ("access_token", "refresh_token", "refresh_token_max", "code"):
+        for name in (
+            *("access_token", "refresh_token", "refresh_token_max", "code"),
+            "pushed_request",
+        ):
             check_lifetime(f"Lifetimes({name}=)", getattr(self, name))
         for name in ("refresh_grace", "client_secret_overlap"):
             check_duration(f"Lifetimes({name}=)", getattr(self, name))
         if self.code > _MAX_CODE_LIFETIME:
             raise ConfigurationError(
                 f"Lifetimes(code=): {_MAX_CODE_LIFETIME:.0f} seconds at most (RFC 6749 §4.1.2)"
+            )
+        if self.pushed_request > _MAX_PUSHED_LIFETIME:
+            raise ConfigurationError(
+                f"Lifetimes(pushed_request=): {_MAX_PUSHED_LIFETIME:.0f} seconds at most"
+                " (RFC 9126 §2.2)"
             )
         if self.refresh_token_max < self.refresh_token:
             raise ConfigurationError(
@@ -187,6 +201,7 @@ class Settings:
     dpop: Dpop = ALLOWED
     dpop_nonces: bool = False
     mutual_tls: MutualTls | None = None
+    require_par: bool = False
     # True if the resources and grants are known to other processes only: a command has no options.
     any_resource: bool = False
 
@@ -211,6 +226,8 @@ class Settings:
             )
         if not isinstance(self.dpop_nonces, bool):
             raise ConfigurationError("dpop_nonces=: pass True or False")
+        if not isinstance(self.require_par, bool):
+            raise ConfigurationError("require_par=: pass True or False")
         if self.mutual_tls is not None and not isinstance(self.mutual_tls, MutualTls):
             raise ConfigurationError('mutual_tls=: pass MutualTls(...), such as MutualTls("nginx")')
         if self.dpop_nonces and self.dpop == OFF:

@@ -39,6 +39,7 @@ _OPTIONS = {
     "redirect_uri=": "--redirect-uri",
     "parameters=": "--param",
     "assume_pkce=": "--assume-pkce",
+    "push=": "--push",
     "assume_token_type=": "--assume-token-type",
     "bearer_type=": "--bearer-type",
     "dpop=": "--dpop",
@@ -88,6 +89,14 @@ def login(
             "--assume-pkce", help="The server supports PKCE, though its metadata does not say so."
         ),
     ] = False,
+    push: Annotated[
+        bool,
+        typer.Option(
+            "--push",
+            help="Push the request to the server first (RFC 9126), as is always done where the"
+            " server's metadata demands it.",
+        ),
+    ] = False,
     assume_token_type: Annotated[
         str | None,
         typer.Option(
@@ -122,6 +131,7 @@ def login(
                 resource=resource,
                 device=device,
                 assume_pkce=assume_pkce,
+                push=push,
                 assume_token_type=assume_token_type,
                 bearer_type=bearer_type,
             )
@@ -135,6 +145,7 @@ def login(
             device=device,
             dpop=dpop,
             assume_pkce=assume_pkce,
+            push=push,
             parameters=_parameters(param or []),
             redirect_uri=redirect_uri,
             assume_token_type=assume_token_type,

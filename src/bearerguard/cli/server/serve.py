@@ -62,6 +62,7 @@ _OPTIONS = {
     "Lifetimes(refresh_grace=)": "--refresh-grace",
     "Lifetimes(code=)": "--code-lifetime",
     "Lifetimes(client_secret_overlap=)": "--secret-overlap",
+    "Lifetimes(pushed_request=)": "--pushed-request-lifetime",
     "SigningKeys(algorithm=)": "--algorithm",
     "SigningKeys(lifetime=)": "--key-lifetime",
     "health_path=": "--health-path",
@@ -81,6 +82,7 @@ _OPTIONS = {
     "unknown_scopes=": "--unknown-scopes",
     "dpop=": "--dpop",
     "dpop_nonces=": "--dpop-nonces",
+    "require_par=": "--require-par",
     "MutualTls(authorities=)": "--mutual-tls-authorities",
     "MutualTls(url=)": "--mutual-tls-url",
     "site_name=": "--site-name",
@@ -147,6 +149,17 @@ Dpop = Annotated[
 DpopNonces = Annotated[
     bool,
     _option("DPOP_NONCES", "Demand a nonce of the server in each DPoP proof."),
+]
+RequirePar = Annotated[
+    bool,
+    _option("REQUIRE_PAR", "Clients must push their authorization requests (RFC 9126)."),
+]
+PushedRequests = Annotated[
+    float,
+    _seconds(
+        "PUSHED_REQUEST_LIFETIME",
+        "Seconds in which a user must arrive with a pushed authorization request.",
+    ),
 ]
 MutualTlsSource = Annotated[
     str | None,
@@ -336,12 +349,14 @@ def serve(
     refresh_token_max_lifetime: Consents = _LIFETIMES.refresh_token_max,
     refresh_grace: Grace = _LIFETIMES.refresh_grace,
     code_lifetime: Codes = _LIFETIMES.code,
+    pushed_request_lifetime: PushedRequests = _LIFETIMES.pushed_request,
     key_lifetime: Keys = _SIGNING.lifetime,
     secret_overlap: Overlap = _LIFETIMES.client_secret_overlap,
     algorithm: Algorithm = _SIGNING.algorithm,
     unknown_scopes: UnknownScopes = defaults.IGNORE,
     dpop: Dpop = defaults.ALLOWED,
     dpop_nonces: DpopNonces = False,
+    require_par: RequirePar = False,
     mutual_tls: MutualTlsSource = None,
     mutual_tls_authorities: MutualTlsAuthorities = None,
     mutual_tls_url: MutualTlsUrl = None,
@@ -393,6 +408,7 @@ def serve(
                     refresh_grace=refresh_grace,
                     code=code_lifetime,
                     client_secret_overlap=secret_overlap,
+                    pushed_request=pushed_request_lifetime,
                 ),
                 # SigningKeys refuses any other text.
                 signing=SigningKeys(algorithm=algorithm, lifetime=key_lifetime),  # type: ignore[arg-type]
@@ -400,6 +416,7 @@ def serve(
                 unknown_scopes=unknown_scopes,  # type: ignore[arg-type]
                 dpop=dpop,  # type: ignore[arg-type]
                 dpop_nonces=dpop_nonces,
+                require_par=require_par,
                 mutual_tls=_mutual_tls(mutual_tls, mutual_tls_authorities, mutual_tls_url, proxies),
                 accept_endpoint_audiences=accept_endpoint_audiences,
                 trusted_issuers=[TrustedIssuer(each) for each in trusted_issuer or ()],

@@ -280,6 +280,17 @@ def _check_dpop_bound(client: Client, rules: Rules) -> None:
         )
 
 
+def _check_require_par(client: Client, _rules: Rules) -> None:
+    if (
+        client.require_pushed_authorization_requests
+        and AUTHORIZATION_CODE not in client.grant_types
+    ):
+        raise ConfigurationError(
+            "require_pushed_authorization_requests=: the client makes no authorization requests:"
+            " add authorization_code to grant_types=, or leave it out"
+        )
+
+
 def _check_certificate_name(client: Client, _rules: Rules) -> None:
     needed = client.auth_method == TLS_CLIENT_AUTH
     if needed != (client.certificate_name is not None):
@@ -428,6 +439,13 @@ class Client:
         "Whether each token request of the client needs a DPoP proof (RFC 9449).",
         check=_check_dpop_bound,
     )
+    require_pushed_authorization_requests: bool = option(
+        False,  # noqa: FBT003 - the default
+        Kind.FLAG,
+        "--require-par/--without-par",
+        "Whether the client must push its authorization requests (RFC 9126).",
+        check=_check_require_par,
+    )
     certificate_name: str | None = option(
         None,
         Kind.TEXT,
@@ -571,6 +589,8 @@ class ClientOptions(TypedDict, total=False):
         require_consent: False for a first-party app, whose users are not asked for consent.
         dpop_bound_access_tokens: True if all its access tokens are bound to its key: each of its
             token requests needs a DPoP proof (RFC 9449 §5.2).
+        require_pushed_authorization_requests: True if it must push its authorization requests
+            (RFC 9126 §6).
         certificate_name: a name that its certificate has, for tls_client_auth: "subject_dn=" with
             a DN (RFC 4514), or "san_dns=", "san_uri=", "san_ip=" or "san_email=" (RFC 8705 §2.1.2).
         tls_client_certificate_bound_access_tokens: True if all its access tokens are bound to the
@@ -595,6 +615,7 @@ class ClientOptions(TypedDict, total=False):
     require_pkce: bool
     require_consent: bool
     dpop_bound_access_tokens: bool
+    require_pushed_authorization_requests: bool
     certificate_name: str | None
     tls_client_certificate_bound_access_tokens: bool
     jwks: Mapping[str, Any] | None

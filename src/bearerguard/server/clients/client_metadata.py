@@ -29,6 +29,7 @@ _WITH_KEYS = frozenset({clients.PRIVATE_KEY_JWT, clients.SELF_SIGNED_TLS_CLIENT_
 _BY_CERTIFICATE = (clients.TLS_CLIENT_AUTH, clients.SELF_SIGNED_TLS_CLIENT_AUTH)
 # How each member begins that names a client's certificate; its kind follows (RFC 8705 §2.1.2).
 _NAME = "tls_client_auth_"
+MUST_PUSH = "require_pushed_authorization_requests"  # RFC 9126 §6
 CERTIFICATE_BOUND = "tls_client_certificate_bound_access_tokens"
 
 
@@ -58,6 +59,7 @@ class ClientMetadata:
     jwks_uri: str | None = None
     application_type: str | None = None
     dpop_bound_access_tokens: bool = False
+    require_pushed_authorization_requests: bool = False
     certificate_name: str | None = None
     tls_client_certificate_bound_access_tokens: bool = False
 
@@ -111,6 +113,12 @@ def read(
         jwks = jwks_uri = None  # without a use
     elif not isinstance(jwks, dict) and not isinstance(jwks_uri, str):
         raise UnfitMetadata(f"{method} needs jwks", "missing_jwks")
+    if content.get("introspection_signed_response_alg") == "none":
+        # Any other value is not registered: the key in use signs (RFC 9701 §5).
+        raise UnfitMetadata(
+            "introspection_signed_response_alg: an unsigned response proves nothing: leave it out",
+            "unsigned_introspection",
+        )
     certificate_bound = _flag(content, CERTIFICATE_BOUND)
     if certificate_bound and not takes_certificates:
         raise UnfitMetadata(
@@ -125,6 +133,7 @@ def read(
         jwks_uri=jwks_uri,
         application_type=content.get("application_type"),
         dpop_bound_access_tokens=_flag(content, "dpop_bound_access_tokens"),
+        require_pushed_authorization_requests=_flag(content, MUST_PUSH),
         certificate_name=_certificate_name(content) if method == clients.TLS_CLIENT_AUTH else None,
         tls_client_certificate_bound_access_tokens=certificate_bound,
     )

@@ -8,7 +8,7 @@ is anything, errors included, sent to the client. Each such response names the i
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from bearerguard.errors import StoreUnavailable
@@ -22,6 +22,11 @@ from bearerguard.server.clients.client import Client
 from bearerguard.server.clients.metadata_documents import DocumentRefused
 from bearerguard.server.clients.registry import ClientRegistry
 from bearerguard.server.endpoints.metadata import AUTHORIZE
+from bearerguard.server.endpoints.pushed_requests import (
+    PushedRequest,
+    PushedRequests,
+    UnusableRequest,
+)
 from bearerguard.server.grants.authorization_code import Approval, AuthorizationCodeGrant
 from bearerguard.server.grants.scopes_and_resources import requested_resources, requested_scopes
 from bearerguard.server.http.oauth_error import OAuthError, invalid_request, unauthorized_client
@@ -29,13 +34,18 @@ from bearerguard.server.http.parameters import Parameters, parse
 from bearerguard.server.login.consent import CONSENT, ConsentAnswer, ConsentRequest, ScopeLine
 from bearerguard.server.login.login_endpoint import see_other
 from bearerguard.server.login.people import People
-from bearerguard.server.login.prompt import LoginUsed, Prompt, is_silent, unmarked
+from bearerguard.server.login.prompt import MARK, LoginUsed, Prompt, is_silent, unmarked
 from bearerguard.server.login.session import SignedIn
 from bearerguard.server.settings import OFF, Settings
 from bearerguard.server.store.connection import Connection
 
 # A link to the login page contains the request, a third longer; common proxies accept URLs of 8 KB.
 _MAX_QUERY = 5000
+# What a pushed request may contain: the parameters that are read here, and `resource`.
+PUSHED = (
+    *("response_type", "response_mode", "redirect_uri", "state", "scope", "dpop_jkt"),
+    *("code_challenge", "code_challenge_method", "prompt", "max_age", "acr_values"),
+)
 
 
 class InvalidLink(Exception):
@@ -72,6 +82,7 @@ class _Target:
     redirect_uri: str
     state: str | None
     parameters: Parameters = field(repr=False)
+    pushed: PushedRequest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +105,14 @@ class AuthorizationEndpoint:
         settings: Settings,
         registry: ClientRegistry,
         codes: AuthorizationCodeGrant,
+        pushed: PushedRequests,
         people: People,
         audit: Audit,
     ) -> None:
         self._settings = settings
         self._registry = registry
         self._codes = codes
+        self._pushed = pushed
         self._people = people
         self._audit = audit
 
@@ -118,6 +131,19 @@ class AuthorizationEndpoint:
                 request, target, self._prompt_or_none(request, target), None
             )
         return self._respond(request, signed_in, target)
+
+    def check(self, request: Request, client: Client, parameters: Parameters) -> None:
+        """Check a request that a client pushes as one that arrives here; raises `OAuthError`."""
+        try:
+            _redirect_uri(client, parameters)
+        except InvalidLink as problem:
+            raise invalid_request(
+                "The redirect_uri is missing, or the client did not register it",
+                problem.cause.reason,
+                **problem.cause.found,
+            ) from None
+        self._requested(client, parameters)
+        self._people.prompts.read(request, parameters, "")
 
     def _respond(self, request: Request, signed_in: SignedIn | None, target: _Target) -> Response:
         try:
@@ -154,6 +180,8 @@ class AuthorizationEndpoint:
     def _ask_to_sign_in(
         self, request: Request, target: _Target, prompt: Prompt, signed_in: SignedIn | None
     ) -> Response:
+        if target.pushed is not None:
+            self._pushed.keep(target.pushed)
         return self._people.ask_to_sign_in(
             request,
             query=target.query,
@@ -243,22 +271,31 @@ class AuthorizationEndpoint:
         except OAuthError as error:
             raise InvalidLink("malformed", error.reason) from None
         client = self._client(parameters)
-        uri = parameters.get("redirect_uri")
-        if "redirect_uri" in parameters.repeated:
+        pushed = None
+        request_uri = parameters.get("request_uri")
+        if request_uri is not None and request_uri.startswith(names.REQUEST_URI):
+            pushed, parameters = self._pushed_by(client, parameters, request_uri)
+        uri = _redirect_uri(client, parameters)
+        return _Target(query, client, uri, parameters.get("state"), parameters, pushed)
+
+    def _pushed_by(
+        self, client: Client, parameters: Parameters, request_uri: str
+    ) -> tuple[PushedRequest, Parameters]:
+        """Return the request that a client has pushed, and its parameters.
+
+        Of the parameters beside `request_uri` none counts (RFC 9101 §6.3) but our own mark.
+        """
+        if "request_uri" in parameters.repeated:
             raise InvalidLink(
-                "two_returns", "repeated_parameter", parameter="redirect_uri", client=client
+                "malformed", "repeated_parameter", parameter="request_uri", client=client
             )
-        if uri is None:
-            if len(client.redirect_uris) != 1:
-                raise InvalidLink(
-                    "no_return", "missing_parameter", parameter="redirect_uri", client=client
-                )
-            uri = client.redirect_uris[0]
-        elif not redirect_uri.matches(uri, client.redirect_uris):
-            raise InvalidLink(
-                "wrong_return", "unregistered_redirect_uri", redirect_uri=uri, client=client
-            )
-        return _Target(query, client, uri, parameters.get("state"), parameters)
+        try:
+            pushed = self._pushed.find(client.client_id, request_uri)
+        except UnusableRequest as error:
+            raise InvalidLink("pushed", error.reason, client=client) from None
+        found, mark = parse(pushed.query.encode()), parameters.get(MARK)
+        own = {} if mark is None else {MARK: mark}
+        return pushed, replace(found, values={**found.values, **own})
 
     def _client(self, parameters: Parameters) -> Client:
         client_id = parameters.get("client_id")
@@ -282,7 +319,17 @@ class AuthorizationEndpoint:
 
     def _wanted(self, target: _Target) -> _Wanted:
         """Return what is asked for; raises `OAuthError`, which the client gets."""
-        parameters, client = target.parameters, target.client
+        wanted = self._requested(target.client, target.parameters)
+        must_push = (
+            self._settings.require_par or target.client.require_pushed_authorization_requests
+        )
+        if must_push and target.pushed is None:
+            raise invalid_request(
+                "The client must push its authorization requests (RFC 9126)", "request_not_pushed"
+            )
+        return wanted
+
+    def _requested(self, client: Client, parameters: Parameters) -> _Wanted:
         parameters.check()
         response_type = parameters.required("response_type")
         if "request" in parameters.values or "request_uri" in parameters.values:
@@ -365,6 +412,8 @@ class AuthorizationEndpoint:
     ) -> Response:
         settings = self._settings
         known = self._known_scopes(signed_in, target.client, wanted)
+        if target.pushed is not None:
+            self._pushed.keep(target.pushed)
         return self._people.ask_consent(
             request,
             signed_in,
@@ -407,6 +456,8 @@ class AuthorizationEndpoint:
         def use(connection: Connection) -> None:
             self._people.check_account(connection, signed_in)
             self._people.prompts.use(connection, prompt, signed_in)
+            if target.pushed is not None:
+                self._pushed.use(connection, target.pushed)
 
         approval = Approval(
             user_id=signed_in.user_id,
@@ -429,14 +480,15 @@ class AuthorizationEndpoint:
             )
         except LoginUsed:  # by another request, since this one was checked
             return self._ask_to_sign_in(request, target, prompt, signed_in)
+        except UnusableRequest as error:
+            return self._show_used(target, error)
         except OAuthError as error:
             return self._refuse(target, error)
         except StoreUnavailable as error:
             # The client gets the error, and can try again (RFC 6749 §4.1.2.1).
             self._audit.emit("store_unavailable", cause=str(error))
-            return self._refuse(
-                target, OAuthError(names.TEMPORARILY_UNAVAILABLE, "Try again later")
-            )
+            unavailable = OAuthError(names.TEMPORARILY_UNAVAILABLE, "Try again later")
+            return self._return_error(target, unavailable)
         return self._return(target, [("code", code)])
 
     def _report(self, endpoint: str, error: OAuthError) -> None:
@@ -454,7 +506,20 @@ class AuthorizationEndpoint:
             back=self._people.link_back(host) if host else None,
         )
 
+    def _show_used(self, target: _Target, error: UnusableRequest) -> Response:
+        return self._show_error(
+            AUTHORIZE, InvalidLink("pushed", error.reason, client=target.client)
+        )
+
     def _refuse(self, target: _Target, error: OAuthError) -> Response:
+        if target.pushed is not None:
+            try:
+                self._pushed.end(target.pushed)
+            except UnusableRequest as used:  # by another response, since this one was checked
+                return self._show_used(target, used)
+        return self._return_error(target, error)
+
+    def _return_error(self, target: _Target, error: OAuthError) -> Response:
         error.note(client_id=target.client.client_id)
         self._report(AUTHORIZE, error)
         parameters = [("error", error.error), ("error_description", error.description)]
@@ -486,6 +551,26 @@ def _published_at(client: Client) -> str:
     """Return the host of a client's metadata document, or ""."""
     is_described = client.registered_by == clients.BY_DOCUMENT
     return urlsplit(client.client_id).netloc.lower() if is_described else ""
+
+
+def _redirect_uri(client: Client, parameters: Parameters) -> str:
+    """Return the redirect URI of a request; raises `InvalidLink`."""
+    uri = parameters.get("redirect_uri")
+    if "redirect_uri" in parameters.repeated:
+        raise InvalidLink(
+            "two_returns", "repeated_parameter", parameter="redirect_uri", client=client
+        )
+    if uri is None:
+        if len(client.redirect_uris) != 1:
+            raise InvalidLink(
+                "no_return", "missing_parameter", parameter="redirect_uri", client=client
+            )
+        return client.redirect_uris[0]
+    if not redirect_uri.matches(uri, client.redirect_uris):
+        raise InvalidLink(
+            "wrong_return", "unregistered_redirect_uri", redirect_uri=uri, client=client
+        )
+    return uri
 
 
 def _challenge(client: Client, parameters: Parameters) -> str | None:

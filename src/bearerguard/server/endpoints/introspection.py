@@ -6,6 +6,7 @@ client may introspect its own tokens, and those for the resources that it is reg
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,6 +24,7 @@ from bearerguard.server.settings import Settings
 from bearerguard.server.tokens.access_token import AccessTokens
 from bearerguard.server.tokens.key_ring import KeyRing
 
+_DECLINED = re.compile(rb"q=0(?:\.0*)?")
 _INACTIVE: Mapping[str, Any] = {"active": False}
 
 
@@ -101,5 +103,9 @@ class IntrospectionEndpoint:
 
 
 def _wants_signed(request: Request) -> bool:
-    accepted = b",".join(request.values(b"accept")).lower().split(b",")
-    return any(each.split(b";")[0].strip() == SIGNED_MEDIA_TYPE.encode() for each in accepted)
+    """Whether a request accepts a signed response (RFC 9701 §4); a weight of 0 declines it."""
+    for each in b",".join(request.values(b"accept")).lower().split(b","):
+        kind, *parameters = (part.strip() for part in each.split(b";"))
+        if kind == SIGNED_MEDIA_TYPE.encode():
+            return not any(_DECLINED.fullmatch(part) for part in parameters)
+    return False

@@ -122,7 +122,7 @@ class Throttle:
 
         Returns 0, or the seconds until the next attempt.
         """
-        digest, (site, shared) = self._secret.digest, _site(address)
+        digest, (site, shared) = self._secret.digest, site_of(address)
         limit = by_address.times(_UNKNOWN_ADDRESS) if shared else by_address
         charges = (
             Charge(digest(f"{purpose} by address", site), limit),
@@ -178,7 +178,7 @@ class Throttle:
 
     def _charges(self, login: str, address: str) -> tuple[Charge, ...]:
         """Return what an attempt is charged to, in order."""
-        digest, (site, shared) = self._secret.digest, _site(address)
+        digest, (site, shared) = self._secret.digest, site_of(address)
         everywhere = Charge(
             digest("attempt by account", login), self._per_account.times(_ADDRESSES)
         )
@@ -263,7 +263,7 @@ def _charge(connection: Connection, key: str, limit: RateLimit, now: float) -> f
     return 0.0
 
 
-def _site(address: str) -> tuple[str, bool]:
+def site_of(address: str) -> tuple[str, bool]:
     """Return the address or IPv6 /64 that is limited as one, and whether clients may share it.
 
     Clients share the loopback address of a proxy or a tunnel on this machine, and the missing

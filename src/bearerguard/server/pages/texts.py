@@ -166,6 +166,8 @@ TEXTS: Mapping[str, str] = {
     " that this site accepts.",
     "error.link.app_unavailable": "The site that says what the app is cannot be reached at the"
     " moment. Go back to the app that you came from and start again.",
+    "error.link.pushed": "It has expired, or was used already. Go back to the app that you came"
+    " from and start again.",
     "error.link.no_return": "It does not name the address to return to.",
     "error.link.two_returns": "It names more than one address to return to.",
     "error.link.wrong_return": "It would return you to an address that the app did not register.",

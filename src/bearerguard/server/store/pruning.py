@@ -33,6 +33,7 @@ from bearerguard.server.store.schema import (
     clients,
     codes,
     grants,
+    pushed_requests,
     refresh_tokens,
     registrations,
     revocations,
@@ -220,6 +221,7 @@ KINDS: Mapping[str, Kind] = {
     "codes": _rows(
         codes.c.digest, codes.c.expires_at, lambda now, _: codes.c.expires_at <= now - _CODE_MEMORY
     ),
+    "pushed requests": _rows(pushed_requests.c.digest, pushed_requests.c.expires_at),
     "access tokens": _rows(
         access_tokens.c.token_key,
         access_tokens.c.expires_at,

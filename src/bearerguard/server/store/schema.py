@@ -183,6 +183,23 @@ codes: Table = Table(
     Index(None, "expires_at"),
 )
 
+# Authorization requests that clients have pushed (RFC 9126). No foreign key, which would need an
+# index more: whoever uses one looks its client up.
+pushed_requests: Table = Table(
+    "pushed_requests",
+    metadata,
+    Column("digest", _DIGEST, primary_key=True),
+    Column("client_id", _ID, nullable=False),
+    # The parameters, as a query.
+    Column("parameters", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    # Put off once, when a user has arrived.
+    Column("expires_at", Double, nullable=False),
+    # When the client got a code for it, or an error.
+    Column("used_at", Double),
+    Index(None, "expires_at"),
+)
+
 refresh_tokens: Table = Table(
     "refresh_tokens",
     metadata,
