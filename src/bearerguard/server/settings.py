@@ -33,6 +33,7 @@ VARIABLES = frozenset(
         *("SECRET", "STORE", "ISSUER", "SCOPES", "RESOURCES", "ALGORITHM", "KEY_LIFETIME"),
         *("ACCESS_TOKEN_LIFETIME", "REFRESH_TOKEN_LIFETIME", "REFRESH_TOKEN_MAX_LIFETIME"),
         *("REFRESH_GRACE", "CODE_LIFETIME", "SECRET_OVERLAP", "UNKNOWN_SCOPES"),
+        "DEVICE_CODE_LIFETIME",
         *("ACCEPT_ENDPOINT_AUDIENCES", "TRUSTED_PROXIES", "TRUSTED_ISSUERS", "DPOP", "DPOP_NONCES"),
         *("CLIENT_METADATA", "CLIENT_METADATA_HOSTS", "REGISTRATION", "REGISTRATION_TOKEN"),
         *("REVOCATIONS_STORE", "REVOCATIONS_SECRET", "THROTTLE_STORE", "HEALTH_PATH"),
@@ -42,6 +43,8 @@ VARIABLES = frozenset(
 )
 # RFC 6749 §4.1.2 recommends ten minutes at most.
 _MAX_CODE_LIFETIME = 600.0
+# The longer user codes live, the more of them there are to guess (RFC 8628 §5.1).
+_MAX_DEVICE_CODE_LIFETIME = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +58,8 @@ class Lifetimes:
         refresh_grace: in which a client whose response got lost may repeat a refresh; 0 for none.
         code: of an authorization code; 600 at most (RFC 6749 §4.1.2).
         client_secret_overlap: for which a client's old secret stays valid beside a new one.
+        device_code: in which somebody must allow what a device asks for, and the device must get
+            its tokens; 3600 at most (RFC 8628 §3.2).
 
     Raises:
         ConfigurationError: one is no number of seconds, or does not fit another.
@@ -66,15 +71,21 @@ class Lifetimes:
     refresh_grace: float = 10
     code: float = 60
     client_secret_overlap: float = DAY
+    device_code: float = 600
 
     def __post_init__(self) -> None:
-        for name in ("access_token", "refresh_token", "refresh_token_max", "code"):
+        for name in ("access_token", "refresh_token", "refresh_token_max", "code", "device_code"):
             check_lifetime(f"Lifetimes({name}=)", getattr(self, name))
         for name in ("refresh_grace", "client_secret_overlap"):
             check_duration(f"Lifetimes({name}=)", getattr(self, name))
         if self.code > _MAX_CODE_LIFETIME:
             raise ConfigurationError(
                 f"Lifetimes(code=): {_MAX_CODE_LIFETIME:.0f} seconds at most (RFC 6749 §4.1.2)"
+            )
+        if self.device_code > _MAX_DEVICE_CODE_LIFETIME:
+            raise ConfigurationError(
+                f"Lifetimes(device_code=): {_MAX_DEVICE_CODE_LIFETIME:.0f} seconds at most: user"
+                " codes are short, and must not be guessed (RFC 8628 §5.1)"
             )
         if self.refresh_token_max < self.refresh_token:
             raise ConfigurationError(

@@ -18,6 +18,7 @@ REVOKE = "/oauth/revoke"
 INTROSPECT = "/oauth/introspect"
 JWKS = "/oauth/jwks"
 REGISTER = "/oauth/register"
+DEVICE_AUTHORIZATION = "/oauth/device_authorization"
 
 # How long a cache may keep the metadata.
 CACHE_SECONDS = 3600
@@ -50,6 +51,7 @@ def document(
         "token_endpoint": settings.url(TOKEN),
         "revocation_endpoint": settings.url(REVOKE),
         "introspection_endpoint": settings.url(INTROSPECT),
+        "device_authorization_endpoint": settings.url(DEVICE_AUTHORIZATION),
         "jwks_uri": settings.url(JWKS),
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
@@ -80,6 +82,7 @@ def document(
             "token_endpoint": base + TOKEN,
             "revocation_endpoint": base + REVOKE,
             "introspection_endpoint": base + INTROSPECT,
+            "device_authorization_endpoint": base + DEVICE_AUTHORIZATION,
         }
     if registers:
         content["registration_endpoint"] = settings.url(REGISTER)

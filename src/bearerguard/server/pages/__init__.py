@@ -60,6 +60,25 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
         "is_unknown": True,
         "is_local": True,
     },
+    "device": {
+        **_FORM,
+        "switch_action": "/",
+        "name": "x",
+        "user_code": "x",
+        "problem": "x",
+    },
+    "device_consent": {
+        **_FORM,
+        "switch_action": "/",
+        "name": "x",
+        "user_code": "x",
+        "client_name": "App",
+        "scopes": [{"name": "x", "description": "y"}],
+        "resources": ["x"],
+        "published_at": "x",
+        "is_unknown": True,
+    },
+    "device_done": {"heading": "x", "text": "x"},
     "error": {"heading": "x", "text": "x"},
 }
 
