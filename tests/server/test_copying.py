@@ -74,6 +74,8 @@ def lived(folder: Path, store: Store) -> tuple[Harness, dict[str, Any]]:
     harness.server.clients.register(
         "Stranger", redirect_uris=[f"{SITE}/cb"], expires_at=harness.clock() + 60
     )
+    screen = harness.add("Screen", public=True, grant_types=["device_code"])
+    harness.post("/oauth/device_authorization", {"client_id": screen.client_id})
     harness.server.prune()
     return harness, {**kept, "opaque": opaque}
 
