@@ -25,4 +25,11 @@ for client_id, redirect_uri, public in (
         redirect_uris=[redirect_uri],
         scopes=["read", "write"],
     )
+server.clients.add(
+    "Living room",
+    client_id="screen",
+    public=True,
+    grant_types=["device_code", "refresh_token"],
+    scopes=["read", "write"],
+)
 app = server.asgi_app()
