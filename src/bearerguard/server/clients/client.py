@@ -175,7 +175,7 @@ def _check_redirect_uris(client: Client, _rules: Rules) -> None:
     if not client.grant_types and not client.is_confidential:
         raise ConfigurationError(
             "redirect_uris=: a public client without one can get no token: pass the URIs to which"
-            ' users are sent back, or grant_types=["device_code", "refresh_token"] for a device'
+            " users are sent back, or the grant type device_code for a device that has none"
         )
 
 
