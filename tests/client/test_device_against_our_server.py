@@ -86,8 +86,8 @@ def test_DEV_01_the_command_logs_in_on_another_device(
     token = subprocess.run(
         [*command, "token"], env=environ, capture_output=True, text=True, check=True, timeout=60
     ).stdout.strip()
-    found = running.server.introspect(token)
-    assert (found["sub"], found["client_id"]) == ("ada", screen.client_id)
+    principal = running.server.introspect(token)
+    assert (principal["sub"], principal["client_id"]) == ("ada", screen.client_id)
 
 
 def test_DEV_01_the_client_obeys_slow_down(running: Served, screen: Registered) -> None:

@@ -11,7 +11,14 @@ import pytest
 
 from bearerguard.errors import ConfigurationError
 from bearerguard.protocol import names
-from bearerguard.server import Lifetimes, Registered, Resource, User
+from bearerguard.server import (
+    Lifetimes,
+    OAuthError,
+    Parameters,
+    Registered,
+    Resource,
+    User,
+)
 from bearerguard.server.grants.device_code import ALPHABET, shown
 from tests.server.devices import Device
 from tests.server.harness import ISSUER, Harness, Make, Reply, claims, hidden_fields
@@ -329,6 +336,30 @@ def test_DEV_01_a_removed_client_gets_nothing_and_its_codes_are_removed(harness:
     assert harness.store.count("device_codes") == 0
 
 
+def test_DEV_01_a_client_that_is_removed_while_its_device_polls_gets_nothing(
+    harness: Harness,
+) -> None:
+    screen = Screen(harness)
+    Person(harness).decide(screen.user_code)
+    harness.server.clients.remove(screen.client.client_id)
+    grant = harness.server.grants[names.DEVICE_CODE]
+    values = {"grant_type": names.DEVICE_CODE, "device_code": screen.shown["device_code"]}
+    harness.store.run(  # as it is while pruning has not come so far
+        "INSERT INTO device_codes (digest, user_code, client_id, scope, resources, created_at,"
+        " expires_at, poll_interval, decided_at, user_id) VALUES (:d, 'u', :c, 'read', '[]', 1,"
+        " 1e10, 5, 1, 'ada')",
+        {
+            "d": harness.server._engine.codes._secret.digest("device code", "other"),
+            "c": screen.client.client_id,
+        },
+    )
+    for device_code in (values["device_code"], "other"):
+        parameters = Parameters({**values, "device_code": device_code})
+        with pytest.raises(OAuthError, match="invalid_grant"):
+            grant.handle(screen.client.client, parameters)
+    assert harness.store.count("grants") == 0
+
+
 def test_DEV_01_what_is_stored_are_digests(harness: Harness) -> None:
     screen = Screen(harness)
     letters = screen.user_code.replace("-", "")
@@ -463,8 +494,9 @@ def test_DEV_01_an_apps_own_login_returns_to_the_page(harness: Harness) -> None:
     assert plain.sent == {"next": f"{ISSUER}{PAGE}"}
     typed = harness.post(PAGE, {"user_code": screen.user_code.lower()})
     assert typed.sent == {"next": f"{ISSUER}{PAGE}?user_code={screen.user_code}"}
-    odd = Person(harness).open(f"{PAGE}?user_code=%22%3E&x=1")
-    assert odd.sent == {"next": f"{ISSUER}{PAGE}"}
+    for query in ("user_code=%22%3E&x=1", "user_code=%ff", "%zz", "user_code=BB&user_code=CC"):
+        odd = Person(harness).open(f"{PAGE}?{query}")
+        assert odd.sent == {"next": f"{ISSUER}{PAGE}"}, query
 
 
 def test_DEV_01_a_client_that_registered_itself_says_so(harness: Harness) -> None:

@@ -197,9 +197,7 @@ class DeviceCodeGrant:
         def redeem(connection: Connection) -> None:
             if not rows.redeem(connection, code.digest, self._clock()):
                 # Another request redeemed it in between, or it was ended.
-                latest = rows.find(connection, [code.digest])
-                if latest is not None:
-                    self._check(latest)
+                self._check(rows.find(connection, [code.digest]) or code)
                 raise invalid_grant(_UNUSABLE, "unknown_device_code")
 
         scopes = tuple(code.scope.split())

@@ -215,10 +215,8 @@ class DevicePages:
 
     def posted(self, request: Request, user: SignedIn) -> str | None:
         """Return the query of the page that a form for a device came from; None for other forms."""
-        try:
-            fields = from_form(request).values
-        except OAuthError:
-            return None
+        posted = self.fields(request)
+        fields = {} if isinstance(posted, Response) else posted
         content = self._opened(_PURPOSE, fields, user) or self._opened(_FIELD_PURPOSE, fields, user)
         return None if content is None else device_query(content["user_code"])
 
