@@ -532,6 +532,9 @@ MISTAKES: dict[str, Mistake] = {
     "negative lifetime": Mistake(
         lambda _: Lifetimes(access_token=-1), "Lifetimes(access_token=)", "positive number"
     ),
+    "day for the codes of devices": Mistake(
+        lambda _: Lifetimes(device_code=86_400), "Lifetimes(device_code=)", "3600 seconds at most"
+    ),
     "HS256 for the server": Mistake(
         lambda _: SigningKeys(algorithm="HS256"),  # type: ignore[arg-type]
         "SigningKeys(algorithm=)",

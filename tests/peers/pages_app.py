@@ -46,4 +46,11 @@ for client_id, name, redirect_uri, public in (
         redirect_uris=[redirect_uri],
         scopes=list(server.settings.scopes or ()),
     )
+server.clients.add(
+    "Living room",
+    client_id="screen",
+    public=True,
+    grant_types=["device_code", "refresh_token"],
+    scopes=["read", "write"],
+)
 app = server.asgi_app()

@@ -76,6 +76,8 @@ def lived(folder: Path, store: Store) -> tuple[Harness, dict[str, Any]]:
     )
     fields = {"response_type": "code", "code_challenge": "m" * 43, "code_challenge_method": "S256"}
     harness.post("/oauth/par", harness.credentials() | fields)
+    screen = harness.add("Screen", public=True, grant_types=["device_code"])
+    harness.post("/oauth/device_authorization", {"client_id": screen.client_id})
     harness.server.prune()
     return harness, {**kept, "opaque": opaque}
 

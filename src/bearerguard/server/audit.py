@@ -45,6 +45,10 @@ _ROUTINE_ERRORS = frozenset(
         "consent_required",
         "interaction_required",
         "account_selection_required",
+        # What a device that polls is told (RFC 8628 §3.5).
+        "authorization_pending",
+        "slow_down",
+        "expired_token",
     }
 )
 

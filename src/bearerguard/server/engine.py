@@ -39,6 +39,8 @@ from bearerguard.server.clients.trusted_issuers import (
 from bearerguard.server.clients.workload_identity import WorkloadIdentity
 from bearerguard.server.endpoints import health, metadata
 from bearerguard.server.endpoints.authorization import AuthorizationEndpoint
+from bearerguard.server.endpoints.device import DeviceEndpoint
+from bearerguard.server.endpoints.device_authorization import DeviceAuthorizationEndpoint
 from bearerguard.server.endpoints.health import Health, Probe
 from bearerguard.server.endpoints.introspection import IntrospectionEndpoint, TokenIntrospection
 from bearerguard.server.endpoints.pushed_authorization import PushedAuthorizationEndpoint
@@ -48,6 +50,7 @@ from bearerguard.server.endpoints.revocation import RevocationEndpoint, TokenRev
 from bearerguard.server.endpoints.token import TokenEndpoint, asks_for_own_token
 from bearerguard.server.grants.authorization_code import AuthorizationCodeGrant
 from bearerguard.server.grants.client_credentials import ClientCredentialsGrant
+from bearerguard.server.grants.device_code import DeviceCodeGrant
 from bearerguard.server.grants.jwt_bearer import JwtBearerGrant
 from bearerguard.server.grants.refresh_token import RefreshTokenGrant
 from bearerguard.server.grants.registry import GrantRegistry
@@ -56,6 +59,7 @@ from bearerguard.server.grants.token_issuer import TokenIssuer
 from bearerguard.server.http import responses
 from bearerguard.server.http.router import Endpoint, Readers, Router
 from bearerguard.server.login.consent import CONSENT
+from bearerguard.server.login.devices import DEVICE
 from bearerguard.server.login.login_endpoint import LOGIN
 from bearerguard.server.login.passwords import PLACES
 from bearerguard.server.login.people import People, PeopleOptions
@@ -73,7 +77,13 @@ from bearerguard.server.tokens.refresh_token_format import RefreshTokens
 from bearerguard.server.upkeep import Upkeep
 
 # The endpoints at which a client authenticates.
-_AUDIENCES = (metadata.TOKEN, metadata.REVOKE, metadata.INTROSPECT, metadata.PUSH)
+_AUDIENCES = (
+    metadata.TOKEN,
+    metadata.REVOKE,
+    metadata.INTROSPECT,
+    metadata.PUSH,
+    metadata.DEVICE_AUTHORIZATION,
+)
 # The methods that a process may have which serves, where this one only administers.
 _ELSEWHERE = (
     client_options.WORKLOAD_IDENTITY,
@@ -207,6 +217,15 @@ class Engine:
         self.codes = AuthorizationCodeGrant(
             secret=secret, tokens=self.tokens, note_use=self.clients.note_use, **shared
         )
+        self._device_codes = DeviceCodeGrant(
+            database=database,
+            secret=secret,
+            settings=settings,
+            tokens=self.tokens,
+            audit=audit,
+            clock=clock,
+            note_use=self.clients.note_use,
+        )
         self._register_grants(RefreshTokenGrant(**shared), access)
         self._register_methods()
         # Readers of SQLite wait for no writer. With an older secret a client's digest is renewed,
@@ -252,7 +271,7 @@ class Engine:
             )
         )
         self.health = Health(self.keys, elapsed)
-        endpoints = self._endpoints()
+        endpoints = self._endpoints() | self._endpoints_of_devices(audit)
         probes = health.paths(health_path, ready_path, frozenset(endpoints))
         served = self._served(endpoints, probes)
         self._live_paths = frozenset(path for path in probes if probes[path] is Probe.LIVENESS)
@@ -317,6 +336,7 @@ class Engine:
         )
         for grant in (self.codes, ClientCredentialsGrant(tokens), refresh_tokens, exchange):
             self.grants.register(grant)
+        self.grants.register(self._device_codes)
         if trusted:
             self.grants.register(
                 JwtBearerGrant(trusted, registry=self.clients, settings=settings, tokens=tokens)
@@ -490,6 +510,28 @@ class Engine:
         for path in self._account.paths:
             endpoints[base + path] = self._for_people("account", self._account.handle)
         return endpoints
+
+    def _endpoints_of_devices(self, audit: Audit) -> dict[str, Endpoint]:
+        base, settings = self.settings.base_path, self.settings
+        asking = DeviceAuthorizationEndpoint(
+            authentication=self._authentication,
+            codes=self._device_codes,
+            settings=settings,
+            throttle=self.people.throttle,
+        )
+        page = DeviceEndpoint(
+            settings=settings,
+            registry=self.clients,
+            codes=self._device_codes,
+            people=self.people,
+            audit=audit,
+        )
+        return {
+            base + metadata.DEVICE_AUTHORIZATION: Endpoint(
+                "device_authorization", asking.handle, Readers.REGISTERED
+            ),
+            base + DEVICE: self._for_people("device", page.handle),
+        }
 
     def _for_people(self, name: str, handle: Callable[[Request], Response]) -> Endpoint:
         return Endpoint(name, handle, errors=self.people)

@@ -33,7 +33,7 @@ VARIABLES = frozenset(
         *("SECRET", "STORE", "ISSUER", "SCOPES", "RESOURCES", "ALGORITHM", "KEY_LIFETIME"),
         *("ACCESS_TOKEN_LIFETIME", "REFRESH_TOKEN_LIFETIME", "REFRESH_TOKEN_MAX_LIFETIME"),
         *("REFRESH_GRACE", "CODE_LIFETIME", "SECRET_OVERLAP", "UNKNOWN_SCOPES"),
-        *("PUSHED_REQUEST_LIFETIME", "REQUIRE_PAR"),
+        *("PUSHED_REQUEST_LIFETIME", "REQUIRE_PAR", "DEVICE_CODE_LIFETIME"),
         *("ACCEPT_ENDPOINT_AUDIENCES", "TRUSTED_PROXIES", "TRUSTED_ISSUERS", "DPOP", "DPOP_NONCES"),
         *("CLIENT_METADATA", "CLIENT_METADATA_HOSTS", "REGISTRATION", "REGISTRATION_TOKEN"),
         *("REVOCATIONS_STORE", "REVOCATIONS_SECRET", "THROTTLE_STORE", "HEALTH_PATH"),
@@ -46,6 +46,8 @@ VARIABLES = frozenset(
 _MAX_CODE_LIFETIME = 600.0
 # RFC 9126 §2.2 suggests 5 to 600 seconds.
 _MAX_PUSHED_LIFETIME = 600.0
+# The longer user codes live, the more of them there are to guess (RFC 8628 §5.1).
+_MAX_DEVICE_CODE_LIFETIME = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,8 @@ class Lifetimes:
         client_secret_overlap: for which a client's old secret stays valid beside a new one.
         pushed_request: in which a user must arrive with a pushed authorization request; 600 at most
             (RFC 9126 §2.2).
+        device_code: in which somebody must allow what a device asks for, and the device must get
+            its tokens; 3600 at most (RFC 8628 §3.2).
 
     Raises:
         ConfigurationError: one is no number of seconds, or does not fit another.
@@ -73,11 +77,12 @@ class Lifetimes:
     code: float = 60
     client_secret_overlap: float = DAY
     pushed_request: float = 60
+    device_code: float = 600
 
     def __post_init__(self) -> None:
         for name in (
             *("access_token", "refresh_token", "refresh_token_max", "code"),
-            "pushed_request",
+            *("pushed_request", "device_code"),
         ):
             check_lifetime(f"Lifetimes({name}=)", getattr(self, name))
         for name in ("refresh_grace", "client_secret_overlap"):
@@ -90,6 +95,11 @@ class Lifetimes:
             raise ConfigurationError(
                 f"Lifetimes(pushed_request=): {_MAX_PUSHED_LIFETIME:.0f} seconds at most"
                 " (RFC 9126 §2.2)"
+            )
+        if self.device_code > _MAX_DEVICE_CODE_LIFETIME:
+            raise ConfigurationError(
+                f"Lifetimes(device_code=): {_MAX_DEVICE_CODE_LIFETIME:.0f} seconds at most: user"
+                " codes are short, and must not be guessed (RFC 8628 §5.1)"
             )
         if self.refresh_token_max < self.refresh_token:
             raise ConfigurationError(

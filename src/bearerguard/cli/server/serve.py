@@ -63,6 +63,7 @@ _OPTIONS = {
     "Lifetimes(code=)": "--code-lifetime",
     "Lifetimes(client_secret_overlap=)": "--secret-overlap",
     "Lifetimes(pushed_request=)": "--pushed-request-lifetime",
+    "Lifetimes(device_code=)": "--device-code-lifetime",
     "SigningKeys(algorithm=)": "--algorithm",
     "SigningKeys(lifetime=)": "--key-lifetime",
     "health_path=": "--health-path",
@@ -119,6 +120,9 @@ Grace = Annotated[
     float, _seconds("REFRESH_GRACE", "Seconds for which a refresh may be repeated; 0 for never.")
 ]
 Codes = Annotated[float, _seconds("CODE_LIFETIME", "Seconds until an authorization code expires.")]
+DeviceCodes = Annotated[
+    float, _seconds("DEVICE_CODE_LIFETIME", "Seconds until the code that a device shows expires.")
+]
 Keys = Annotated[float, _seconds("KEY_LIFETIME", "Seconds after which the signing key is rotated.")]
 Overlap = Annotated[
     float, _seconds("SECRET_OVERLAP", "Seconds for which a client's old secret stays valid.")
@@ -350,6 +354,7 @@ def serve(
     refresh_grace: Grace = _LIFETIMES.refresh_grace,
     code_lifetime: Codes = _LIFETIMES.code,
     pushed_request_lifetime: PushedRequests = _LIFETIMES.pushed_request,
+    device_code_lifetime: DeviceCodes = _LIFETIMES.device_code,
     key_lifetime: Keys = _SIGNING.lifetime,
     secret_overlap: Overlap = _LIFETIMES.client_secret_overlap,
     algorithm: Algorithm = _SIGNING.algorithm,
@@ -407,6 +412,7 @@ def serve(
                     refresh_token_max=refresh_token_max_lifetime,
                     refresh_grace=refresh_grace,
                     code=code_lifetime,
+                    device_code=device_code_lifetime,
                     client_secret_overlap=secret_overlap,
                     pushed_request=pushed_request_lifetime,
                 ),

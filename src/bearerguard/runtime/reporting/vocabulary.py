@@ -13,7 +13,7 @@ INFO: frozenset[str] = frozenset(
         *("insufficient_user_authentication", "keys_fetched", "stream_ended"),
         *("security_event_applied", "event_stream_verified", "revocation_requested"),
         # the server: what it issues
-        *("code_issued", "token_issued"),
+        *("code_issued", "device_code_issued", "token_issued"),
         # users
         *("login_succeeded", "signed_out", "sessions_ended", "consent_given", "consent_refused"),
         *("consents_forgotten", "user_added", "user_disabled", "user_enabled"),
@@ -58,6 +58,7 @@ WARNING: frozenset[str] = frozenset(
         # the server
         *("request_refused", "client_authentication_failed", "assertion_replayed"),
         *("code_replayed", "refresh_token_reused", "login_failed", "login_throttled"),
+        *("user_code_throttled",),
         *("revocation_not_notified", "store_unavailable", "store_restored", "upkeep_failed"),
         *("throttle_unavailable", "throttle_restored"),
     }

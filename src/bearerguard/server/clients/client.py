@@ -26,7 +26,10 @@ AUTHORIZATION_CODE = names.AUTHORIZATION_CODE
 CLIENT_CREDENTIALS = names.CLIENT_CREDENTIALS
 REFRESH_TOKEN = names.REFRESH_TOKEN
 # The URNs of extension grants may be given by their last part.
-_SHORT = {urn.rpartition(":")[2]: urn for urn in (names.JWT_BEARER, names.TOKEN_EXCHANGE)}
+_SHORT = {
+    urn.rpartition(":")[2]: urn
+    for urn in (names.DEVICE_CODE, names.JWT_BEARER, names.TOKEN_EXCHANGE)
+}
 
 # How a client authenticates. The first takes either form of the same secret.
 SECRET = "client_secret"  # noqa: S105 - the method's name
@@ -172,7 +175,7 @@ def _check_redirect_uris(client: Client, _rules: Rules) -> None:
     if not client.grant_types and not client.is_confidential:
         raise ConfigurationError(
             "redirect_uris=: a public client without one can get no token: pass the URIs to which"
-            " users are sent back"
+            " users are sent back, or the grant type device_code for a device that has none"
         )
 
 
@@ -376,8 +379,8 @@ class Client:
         Kind.NAMES,
         "--grant-type",
         "A grant type that the client may use; repeatable. By default authorization_code,"
-        " refresh_token and client_credentials, as far as they fit; jwt-bearer and token-exchange"
-        " only if they are named.",
+        " refresh_token and client_credentials, as far as they fit; device_code, jwt-bearer and"
+        " token-exchange only if they are named.",
         check=_check_grant_types,
         normalize=_long_names,
     )
@@ -513,9 +516,12 @@ class Client:
     def is_identified(self) -> bool:
         """Whether nobody else can pose as it to a user: it has credentials, or a host of its own.
 
-        A loopback address or a private scheme is anybody's (RFC 8252 §8.6).
+        A loopback address or a private scheme is anybody's (RFC 8252 §8.6), and so is the id of a
+        public client that has no redirect URI.
         """
-        return self.is_confidential or all(uri.startswith("https:") for uri in self.redirect_uris)
+        return self.is_confidential or (
+            bool(self.redirect_uris) and all(uri.startswith("https:") for uri in self.redirect_uris)
+        )
 
     def is_workload(self, claims: Mapping[str, Any]) -> bool:
         """Whether the claims of a workload's token, which are valid, are those registered."""
@@ -577,7 +583,7 @@ class ClientOptions(TypedDict, total=False):
             "tls_client_auth" with `certificate_name`, and else "client_secret".
         grant_types: the grant types that it may use, of those that the server has; by default
             authorization_code, refresh_token and client_credentials as far as they fit.
-            "jwt-bearer" and "token-exchange" stand for their URNs.
+            "device_code", "jwt-bearer" and "token-exchange" stand for their URNs.
         redirect_uris: where users may be sent back to, compared character by character.
         scopes: the scopes that it may request, and gets when it requests none.
         introspects: the URIs of the APIs whose tokens it may introspect.

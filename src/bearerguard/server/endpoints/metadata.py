@@ -19,6 +19,7 @@ INTROSPECT = "/oauth/introspect"
 JWKS = "/oauth/jwks"
 REGISTER = "/oauth/register"
 PUSH = "/oauth/par"
+DEVICE_AUTHORIZATION = "/oauth/device_authorization"
 
 # How long a cache may keep the metadata.
 CACHE_SECONDS = 3600
@@ -51,6 +52,7 @@ def document(
         "token_endpoint": settings.url(TOKEN),
         "revocation_endpoint": settings.url(REVOKE),
         "introspection_endpoint": settings.url(INTROSPECT),
+        "device_authorization_endpoint": settings.url(DEVICE_AUTHORIZATION),
         "jwks_uri": settings.url(JWKS),
         "pushed_authorization_request_endpoint": settings.url(PUSH),
         "response_types_supported": ["code"],
@@ -83,6 +85,7 @@ def document(
             "revocation_endpoint": base + REVOKE,
             "introspection_endpoint": base + INTROSPECT,
             "pushed_authorization_request_endpoint": base + PUSH,
+            "device_authorization_endpoint": base + DEVICE_AUTHORIZATION,
         }
     if settings.require_par:
         content["require_pushed_authorization_requests"] = True

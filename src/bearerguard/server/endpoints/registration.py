@@ -175,7 +175,7 @@ def _information(registered: Registered, metadata: ClientMetadata) -> dict[str, 
         "client_name": client.name,
         "redirect_uris": list(client.redirect_uris),
         "grant_types": list(client.grant_types),
-        "response_types": ["code"],
+        "response_types": ["code"] if clients.AUTHORIZATION_CODE in client.grant_types else [],
         "token_endpoint_auth_method": metadata.auth_method,
         "scope": scope.build(client.scopes),
     }

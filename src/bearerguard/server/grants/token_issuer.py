@@ -116,11 +116,13 @@ class TokenIssuer:
         *,
         refreshable: bool = False,
         also: Callable[[Connection], object] | None = None,
+        resources: tuple[str, ...] | None = None,
     ) -> TokenResponse:
         """Issue the tokens of an authorization whose scopes and resources are checked.
 
         A user's tokens begin a grant, unless the authorization has one. `also` is done first in
-        the transaction that stores the grant, and may refuse by raising `OAuthError`.
+        the transaction that stores the grant, and may refuse by raising `OAuthError`. `resources`
+        are the grant's, if they are more than those of the first token.
         """
         client = authorization.client
         own = authorization.subject == client.client_id
@@ -142,7 +144,7 @@ class TokenIssuer:
                 client=client,
                 user_id=authorization.subject,
                 scopes=found.granted,
-                resources=json.dumps(authorization.resources),
+                resources=json.dumps(resources or authorization.resources),
                 auth_time=authorization.auth_time,
                 acr=authorization.acr,
                 access=access,

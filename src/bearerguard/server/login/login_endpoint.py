@@ -41,10 +41,12 @@ _MAX_SHOWN = 200  # characters of the username that was typed: no account has a 
 class PendingRequest:
     """The authorization request that waits for the login; all fields are empty if there is none.
 
-    `again`: whether it demands a login of those who are signed in, too.
+    `path`: where it continues, below the issuer's path. `again`: whether it demands a login of
+    those who are signed in, too.
     """
 
     ticket: str = ""
+    path: str = _AUTHORIZE
     query: str = ""
     client_name: str = ""
     redirect_uri: str = ""
@@ -93,13 +95,26 @@ class LoginEndpoint:
         self._audit = audit
 
     def location(
-        self, query: str, *, client_name: str, redirect_uri: str, again: bool = False
+        self,
+        query: str,
+        *,
+        client_name: str,
+        redirect_uri: str,
+        again: bool = False,
+        path: str = _AUTHORIZE,
     ) -> str:
         """Return the URL of the login page that continues the authorization request `query`.
 
         `again`: whether the request demands a login of those who are signed in, too.
+        `path`: where it continues; by default at the authorization endpoint.
         """
-        content = {"query": query, "client": client_name, "redirect": redirect_uri, "again": again}
+        content = {
+            "query": query,
+            "client": client_name,
+            "redirect": redirect_uri,
+            "again": again,
+            "path": path,
+        }
         ticket = self._tickets.issue(_PURPOSE, content, lifetime=_LIFETIME)
         return f"{self._base}{LOGIN}?{urlencode({'request': ticket})}"
 
@@ -188,7 +203,8 @@ class LoginEndpoint:
         self._throttle.forgive(attempt)
         cookies = (session, self._known_browsers.remember(login, browser))
         self._audit.emit("login_succeeded", user_id=account.user_id, address=address or None)
-        after = f"{_AUTHORIZE}?{pending.query}" if pending.ticket else LOGIN
+        query = f"?{pending.query}" if pending.query else ""
+        after = pending.path + query if pending.ticket else LOGIN
         return see_other(self._base + after, *cookies)
 
     def _report(self, event: str, login: str, address: str) -> None:
@@ -206,10 +222,12 @@ class LoginEndpoint:
             return None
         return PendingRequest(
             ticket,
+            # An earlier version's ticket says neither where, nor whether it is again.
+            content.get("path", _AUTHORIZE),
             content["query"],
             content["client"],
             content["redirect"],
-            content.get("again", False),  # an earlier version's ticket does not say
+            content.get("again", False),
         )
 
     def _form(

@@ -24,6 +24,7 @@ from bearerguard.server.http.oauth_error import OAuthError, invalid_request
 from bearerguard.server.login.accounts import Accounts
 from bearerguard.server.login.consent import Consent, ConsentAnswer, ConsentRequest
 from bearerguard.server.login.csrf import Csrf
+from bearerguard.server.login.devices import DEVICE, DevicePages
 from bearerguard.server.login.known_browsers import KnownBrowsers
 from bearerguard.server.login.login_endpoint import (
     BUSY_SECONDS,
@@ -224,6 +225,14 @@ class People:
             per_address=options.per_address,
         )
         known_browsers = KnownBrowsers(cookies, tickets, self.accounts.password_mark)
+        self.devices: DevicePages = DevicePages(
+            self._base,
+            pages=self._pages,
+            csrf=csrf,
+            tickets=tickets,
+            throttle=self.throttle,
+            switch_action="" if options.current_user else self._base + LOGOUT,
+        )
         self._login_endpoint = LoginEndpoint(
             self._base,
             pages=self._pages,
@@ -288,9 +297,11 @@ class People:
         redirect_uri: str = "",
         prompt: str = "",
         acr_values: Collection[str] = (),
+        path: str = "/oauth/authorize",
     ) -> Response:
         """Return a redirect to the login, which returns to the authorization request `query`.
 
+        `path` is where it returns to, below the issuer's path.
         `signed_in` is who is signed in so far, None for nobody.
         The login page's security policy depends on `redirect_uri`, the client's, because Chromium
         applies `form-action` to all redirects after a form's POST. `prompt` is "login" for a new
@@ -308,10 +319,11 @@ class People:
                     client_name=client_name,
                     redirect_uri=redirect_uri,
                     again=prompt == "login",
+                    path=path,
                 ),
                 *cookies,
             )
-        here = f"{self._issuer.rstrip('/')}/oauth/authorize?{query}"
+        here = f"{self._issuer.rstrip('/')}{path}" + (f"?{query}" if query else "")
         joint = "&" if "?" in self._login_url else "?"
         asked = {"next": here, "prompt": prompt, "acr_values": " ".join(acr_values)}
         given = {name: value for name, value in asked.items() if value}
@@ -432,6 +444,10 @@ class People:
 
     def _on_to_another_account(self, request: Request, signed_in: SignedIn) -> str:
         """Return the login URL after "Use another account" on a consent page; else ""."""
+        if (device := self.devices.posted(request, signed_in)) is not None:
+            return self._login_endpoint.location(
+                device, client_name="", redirect_uri="", path=DEVICE
+            )
         posted = self._consent.posted(request, signed_in)
         if posted is None:
             return ""

@@ -116,6 +116,25 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
         "unfit": True,
         "least": 12,
     },
+    "device": {
+        **_FORM,
+        "switch_action": "/",
+        "name": "x",
+        "user_code": "x",
+        "problem": "x",
+    },
+    "device_consent": {
+        **_FORM,
+        "switch_action": "/",
+        "name": "x",
+        "user_code": "x",
+        "client_name": "App",
+        "scopes": [{"name": "x", "description": "y"}],
+        "resources": ["x"],
+        "published_at": "x",
+        "is_unknown": True,
+    },
+    "device_done": {"heading": "x", "text": "x"},
 }
 
 # Pages of an authorization request: an app may have opened them in a popup.

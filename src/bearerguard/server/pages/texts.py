@@ -149,6 +149,30 @@ TEXTS: Mapping[str, str] = {
     "password.easy": "The new password is too easy to guess: it contains your username, or it"
     " repeats a few characters.",
     "password.wrong": "The current password is wrong.",
+    "device.heading": "Connect a device",
+    "device.lead": "Enter the code that your device shows",
+    "device.code": "Code",
+    "device.submit": "Continue",
+    "device.problem": "This code cannot be used",
+    "device.wrong": "It is wrong, has expired, or was used already. Compare it with what your"
+    " device shows, or start again there.",
+    "device.missing": "Enter the code that your device shows.",
+    "device.stale": "This page was open for too long, or your browser keeps no cookies for this"
+    " site. Please try again.",
+    "device.throttled": "There were too many attempts. Try again in {wait}.",
+    "device.compare": "Your device must show the code",
+    "device.caution": "Allow this only if you see this code on a device in front of you. If"
+    " somebody else has sent you the code or a link, deny it: they would get access to your"
+    " account.",
+    "device.allowed.heading": "Your device is connected",
+    "device.allowed.text": "{client} has access now. You can close this page and go back to your"
+    " device.",
+    "device.denied.heading": "Your device is not connected",
+    "device.denied.text": "{client} gets no access. You can close this page and go back to your"
+    " device.",
+    "error.device.heading": "This code has expired",
+    "error.device.text": "It was open for too long, or was used already. Start again on your"
+    " device.",
     "error.login_link.heading": "This link has expired",
     "error.login_link.text": "Signing in took too long, or the link is incomplete. Go back to the"
     " app that you came from and start again.",

@@ -23,6 +23,7 @@ from bearerguard.server.store.schema import (
     client_secrets,
     clients,
     codes,
+    device_codes,
     grants,
     registrations,
     stands,
@@ -86,7 +87,7 @@ def is_being_removed(connection: Connection, client_id: str) -> bool:
 
 def is_user(connection: Connection, subject: str) -> bool:
     """Whether a user with this id has a grant or a code."""
-    for table in (grants, codes):
+    for table in (grants, codes, device_codes):
         query = select(table.c.user_id).where(table.c.user_id == subject).limit(1)
         if connection.execute(query).first() is not None:
             return True

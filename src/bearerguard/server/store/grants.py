@@ -23,6 +23,7 @@ from sqlalchemy import (
     update,
 )
 
+from bearerguard.server.store import devices
 from bearerguard.server.store.connection import (
     Connection,
     Executes,
@@ -231,7 +232,7 @@ def end_codes_of_client(connection: Connection, client_id: str) -> None:
 
 
 def end_codes_of_user(connection: Connection, user_id: str, client_id: str | None = None) -> None:
-    """Let the unredeemed codes of a user expire: for one client, or for all.
+    """Let the unredeemed codes of a user expire, those of devices too: for one client, or for all.
 
     For machines whose clocks differ, too: the codes expire at 0, and not at this machine's time.
     """
@@ -239,6 +240,7 @@ def end_codes_of_user(connection: Connection, user_id: str, client_id: str | Non
     if client_id is not None:
         ending = ending.where(codes.c.client_id == client_id)
     connection.execute(ending.values(expires_at=0.0))
+    devices.end_of_user(connection, user_id, client_id)
 
 
 # Refresh tokens

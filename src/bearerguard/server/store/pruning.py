@@ -32,6 +32,7 @@ from bearerguard.server.store.schema import (
     client_secrets,
     clients,
     codes,
+    device_codes,
     grants,
     pushed_requests,
     refresh_tokens,
@@ -41,7 +42,8 @@ from bearerguard.server.store.schema import (
     upkeep,
 )
 
-# Seconds after its expiry for which a replayed code is still recognised.
+# Seconds after its expiry for which a replayed code is still recognised, and a device learns that
+# its code has expired.
 _CODE_MEMORY = 3600.0
 # Seconds after its expiry for which a revoked token keeps its row: the clocks of the machines
 # differ, and without its row a JWT is valid.
@@ -173,7 +175,12 @@ def removed_clients(connection: Executes, _now: float, _grace: float, most: int)
     found = _grants_with_tokens(connection, of_client, grants.c.client_id, most)
     if found is not None:
         return found
-    for key in (access_tokens.c.token_key, codes.c.digest, consents.c.user_id):
+    for key in (
+        access_tokens.c.token_key,
+        codes.c.digest,
+        device_codes.c.digest,
+        consents.c.user_id,
+    ):
         table: Table = key.table
         its_own = table.c.client_id == client_id
         keys = connection.execute(select(key).where(its_own).limit(most)).scalars()
@@ -222,6 +229,11 @@ KINDS: Mapping[str, Kind] = {
         codes.c.digest, codes.c.expires_at, lambda now, _: codes.c.expires_at <= now - _CODE_MEMORY
     ),
     "pushed requests": _rows(pushed_requests.c.digest, pushed_requests.c.expires_at),
+    "device codes": _rows(
+        device_codes.c.digest,
+        device_codes.c.expires_at,
+        lambda now, _: device_codes.c.expires_at <= now - _CODE_MEMORY,
+    ),
     "access tokens": _rows(
         access_tokens.c.token_key,
         access_tokens.c.expires_at,

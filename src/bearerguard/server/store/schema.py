@@ -200,6 +200,32 @@ pushed_requests: Table = Table(
     Index(None, "expires_at"),
 )
 
+# What devices have asked for, until somebody decides and the device has its tokens (RFC 8628).
+device_codes: Table = Table(
+    "device_codes",
+    metadata,
+    Column("digest", _DIGEST, primary_key=True),
+    Column("user_code", _DIGEST, nullable=False, unique=True),
+    # No foreign key: a client with a metadata document has no row before a user allows it
+    # something.
+    Column("client_id", _ID, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("resources", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    # Seconds between two polls; each that came too soon has added to it.
+    Column("poll_interval", Double, nullable=False),
+    # When somebody allowed or refused it; who allowed it, NULL for nobody.
+    Column("decided_at", Double),
+    Column("user_id", _ID),
+    Column("auth_time", Double),
+    Column("acr", Text),
+    Column("redeemed_at", Double),
+    Index(None, "client_id"),
+    Index(None, "user_id"),
+    Index(None, "expires_at"),
+)
+
 refresh_tokens: Table = Table(
     "refresh_tokens",
     metadata,
