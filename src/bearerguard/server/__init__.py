@@ -10,6 +10,7 @@ from bearerguard.errors import (
     AccountError,
     ClientError,
     PasswordRejected,
+    PersonalTokenError,
     SigningKeyError,
     StoreUnavailable,
 )
@@ -39,6 +40,11 @@ with Extra("server", needed_by=__name__):
     from bearerguard.server.observers import RequestRecord, ServerObserver
     from bearerguard.server.revocations import Revoked
     from bearerguard.server.settings import Lifetimes, Resource, SigningKeys
+    from bearerguard.server.tokens.personal_tokens import (
+        NewPersonalToken,
+        PersonalToken,
+        PersonalTokens,
+    )
 
 __all__ = [
     "Account",
@@ -54,10 +60,14 @@ __all__ = [
     "Lifetimes",
     "MapSubject",
     "MutualTls",
+    "NewPersonalToken",
     "OAuthError",
     "Parameters",
     "PasswordRejected",
     "PeopleOptions",
+    "PersonalToken",
+    "PersonalTokenError",
+    "PersonalTokens",
     "Presented",
     "RateLimit",
     "Registered",

@@ -39,6 +39,8 @@ from bearerguard.server.endpoints import health, metadata
 from bearerguard.server.endpoints.authorization import AuthorizationEndpoint
 from bearerguard.server.endpoints.health import Health, Probe
 from bearerguard.server.endpoints.introspection import IntrospectionEndpoint, TokenIntrospection
+from bearerguard.server.endpoints.personal_tokens_api import API, PersonalTokensApi
+from bearerguard.server.endpoints.personal_tokens_page import PAGE, PersonalTokensPage
 from bearerguard.server.endpoints.registration import RegistrationEndpoint
 from bearerguard.server.endpoints.revocation import RevocationEndpoint, TokenRevocation
 from bearerguard.server.endpoints.token import TokenEndpoint, asks_for_own_token
@@ -65,6 +67,7 @@ from bearerguard.server.store.versions import Versions
 from bearerguard.server.tokens import key_ring as signing
 from bearerguard.server.tokens.access_token import AccessTokens
 from bearerguard.server.tokens.dpop import TokenRequestProofs
+from bearerguard.server.tokens.personal_tokens import PersonalTokenRegistry, PersonalTokens
 from bearerguard.server.tokens.refresh_token_format import RefreshTokens
 from bearerguard.server.upkeep import Upkeep
 
@@ -112,6 +115,7 @@ class Engine:
         observers: Sequence[ServerObserver] = (),
         trusted_issuers: Sequence[TrustedIssuer] = (),
         verifier: AssertionVerifier | None = None,
+        personal_tokens: PersonalTokens | None = None,
     ) -> None:
         self.settings = settings
         self._clock = clock
@@ -181,6 +185,14 @@ class Engine:
             options=people,
             password_places=password_places,
         )
+        self.personal_tokens: PersonalTokenRegistry = PersonalTokenRegistry(
+            personal_tokens,
+            settings=settings,
+            secret=secret,
+            registry=self.clients,
+            revocations=self.revocations,
+            **shared,
+        )
         access = AccessTokens(
             database=database,
             settings=settings,
@@ -191,9 +203,13 @@ class Engine:
             any_issuer=any_issuer,
         )
         refresh = RefreshTokens(secret, settings, clock)
-        self.introspection = TokenIntrospection(access, settings, audit)
+        self.introspection = TokenIntrospection(access, settings, audit, self.personal_tokens)
         self.revocation = TokenRevocation(
-            access=access, refresh=refresh, revocations=self.revocations, **shared
+            access=access,
+            refresh=refresh,
+            revocations=self.revocations,
+            personal=self.personal_tokens,
+            **shared,
         )
         shared |= {"settings": settings, "access": access, "refresh": refresh}
         self.tokens = TokenIssuer(**shared)
@@ -224,6 +240,7 @@ class Engine:
             clock=clock,
         )
         self._token = TokenEndpoint(authentication, self.grants, proofs)
+        self._tokens_page, self._tokens_api = self._of_personal_tokens(access, proofs)
         self._authorize = AuthorizationEndpoint(
             settings=settings,
             registry=self.clients,
@@ -260,8 +277,48 @@ class Engine:
         # Where the metadata is of the API that the well-known root describes.
         self._at_root: str | None = None
         self._router = Router(
-            served, is_origin=self.clients.is_origin, audit=audit, observers=watching
+            served,
+            below=self._below(),
+            is_origin=self.clients.is_origin,
+            audit=audit,
+            observers=watching,
         )
+
+    def _of_personal_tokens(
+        self, access: AccessTokens, proofs: TokenRequestProofs
+    ) -> tuple[PersonalTokensPage | None, PersonalTokensApi | None]:
+        """Return what responds to requests for personal access tokens, None for what is off."""
+        registry, settings = self.personal_tokens, self.settings
+        options = registry.options
+        if options is None:
+            return None, None
+        account = settings.base_path + PAGE.rpartition("/")[0]
+        page = PersonalTokensPage(
+            registry,
+            options,
+            people=self.people,
+            settings=settings,
+            clock=self._clock,
+            account=lambda: account if account in self.paths else "",
+        )
+        if options.api_scope is None:
+            return page, None
+        api = PersonalTokensApi(
+            registry,
+            options.api_scope,
+            access=access,
+            proofs=proofs,
+            settings=settings,
+            database=self.database,
+        )
+        return page, api
+
+    def _below(self) -> dict[str, Endpoint]:
+        """Return the endpoints of all paths that have one more segment than these."""
+        if self._tokens_api is None:
+            return {}
+        handle = self._with_upkeep(self._tokens_api.handle_one)
+        return {self.settings.base_path + API: Endpoint("personal_tokens_api", handle)}
 
     def _register_grants(self, refresh_tokens: RefreshTokenGrant, access: AccessTokens) -> None:
         """Register the grants, in the order in which metadata list them."""
@@ -371,7 +428,7 @@ class Engine:
         )
 
     def served_path(self, root: str, path: str) -> str | None:
-        """Return which of `paths` a request for `path` means, or None.
+        """Return which path of this server a request for `path` means, or None.
 
         `root` is where the app is mounted (`root_path`, `SCRIPT_NAME`); `path` may contain it or
         not. The issuer's URL may contain it, too, or not.
@@ -379,7 +436,7 @@ class Engine:
         root = root.rstrip("/")
         below = path[len(root) :] if root and (path + "/").startswith(root + "/") else path
         for candidate in (root + below, self.settings.base_path + below if root else ""):
-            if candidate in self.paths:
+            if candidate in self.paths or (candidate and self._router.endpoint(candidate)):
                 return candidate
         return None
 
@@ -412,6 +469,10 @@ class Engine:
             endpoints[base + metadata.REGISTER] = Endpoint(
                 "registration", self._register.handle, Readers.SENDERS
             )
+        if self._tokens_page is not None:
+            endpoints[base + PAGE] = self._for_people("personal_tokens", self._tokens_page.handle)
+        if self._tokens_api is not None:
+            endpoints[base + API] = Endpoint("personal_tokens_api", self._tokens_api.handle)
         oauth = Endpoint("metadata", self._published(metadata.document), Readers.EVERYBODY)
         openid = Endpoint("metadata", self._published(metadata.openid_document), Readers.EVERYBODY)
         endpoints[metadata.oauth_path(self.settings)] = oauth

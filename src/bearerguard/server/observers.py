@@ -33,7 +33,8 @@ class RequestRecord:
 
     Attributes:
         endpoint: `token`, `authorization`, `consent`, `login`, `logout`, `revocation`,
-            `introspection`, `jwks`, `metadata`, `health` or `live`.
+            `introspection`, `personal_tokens`, `personal_tokens_api`, `jwks`, `metadata`, `health`
+            or `live`.
         method: `GET`, `HEAD`, `OPTIONS`, `POST` or `other`.
         grant_type: of a token request, if it is that of a registered grant, else `other`; None
             for other endpoints, and where the parameter is absent or the form is malformed.

@@ -18,9 +18,10 @@ INFO: frozenset[str] = frozenset(
         *("login_succeeded", "signed_out", "sessions_ended", "consent_given", "consent_refused"),
         *("consents_forgotten", "user_added", "user_disabled", "user_enabled"),
         *("password_changed", "password_upgraded"),
+        *("personal_token_added", "personal_token_ended"),
         # clients
         *("client_added", "client_removed", "client_secret_rotated", "client_secret_renewed"),
-        *("client_registered", "client_metadata_fetched"),
+        *("client_registered", "client_metadata_fetched", "client_changed"),
         # revocations
         *("grant_revoked", "token_revoked", "user_revoked"),
         # keys and the store

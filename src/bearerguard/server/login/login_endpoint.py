@@ -38,7 +38,8 @@ _MAX_SHOWN = 200  # characters of the username that was typed: no account has a 
 class PendingRequest:
     """The authorization request that waits for the login; all fields are empty if there is none.
 
-    `again`: whether it demands a login of those who are signed in, too.
+    `again`: whether it demands a login of those who are signed in, too. `path` is where the login
+    leads: that of authorization requests, or of a page of this server.
     """
 
     ticket: str = ""
@@ -46,6 +47,7 @@ class PendingRequest:
     client_name: str = ""
     redirect_uri: str = ""
     again: bool = False
+    path: str = _AUTHORIZE
 
 
 class LoginEndpoint:
@@ -87,13 +89,22 @@ class LoginEndpoint:
         self._audit = audit
 
     def location(
-        self, query: str, *, client_name: str, redirect_uri: str, again: bool = False
+        self,
+        query: str,
+        *,
+        client_name: str,
+        redirect_uri: str,
+        again: bool = False,
+        path: str = _AUTHORIZE,
     ) -> str:
         """Return the URL of the login page that continues the authorization request `query`.
 
-        `again`: whether the request demands a login of those who are signed in, too.
+        `again`: whether the request demands a login of those who are signed in, too. With `path`,
+        the login leads to another page, whose query is `query`.
         """
         content = {"query": query, "client": client_name, "redirect": redirect_uri, "again": again}
+        if path != _AUTHORIZE:
+            content["path"] = path
         ticket = self._tickets.issue(_PURPOSE, content, lifetime=_LIFETIME)
         return f"{self._base}{LOGIN}?{urlencode({'request': ticket})}"
 
@@ -183,7 +194,8 @@ class LoginEndpoint:
         self._throttle.forgive(attempt)
         cookies = (session, self._known_browsers.remember(login, browser))
         self._audit.emit("login_succeeded", user_id=account.user_id, address=address or None)
-        after = f"{_AUTHORIZE}?{pending.query}" if pending.ticket else LOGIN
+        query = f"?{pending.query}" if pending.query else ""
+        after = f"{pending.path}{query}" if pending.ticket else LOGIN
         return see_other(self._base + after, *cookies)
 
     def _report(self, event: str, login: str, address: str) -> None:
@@ -205,6 +217,7 @@ class LoginEndpoint:
             content["client"],
             content["redirect"],
             content.get("again", False),  # an earlier version's ticket does not say
+            content.get("path", _AUTHORIZE),
         )
 
     def _form(

@@ -61,6 +61,30 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
         "is_local": True,
     },
     "error": {"heading": "x", "text": "x"},
+    "personal_tokens": {
+        **_FORM,
+        "account": "/",
+        "sign_in": "/",
+        "tokens": [
+            {
+                "id": "x",
+                "name": "x",
+                "scopes": [{"name": "x", "description": "y"}],
+                "resource": "x",
+                "created": "x",
+                "expires": "x",
+                "used": "",
+            }
+        ],
+        "scopes": [{"name": "x", "description": "y", "checked": True}],
+        "resources": [{"name": "x", "checked": True}],
+        "problem": "x",
+        "is_old": True,
+        "made": "x",
+        "name": "x",
+        "days": "30",
+        "max_days": "365",
+    },
 }
 
 # Pages of an authorization request: an app may have opened them in a popup.
@@ -104,7 +128,7 @@ class Pages:
         texts: Mapping[str, str] | None = None,
     ) -> None:
         self.texts: Texts = Texts(texts)
-        self._site = site
+        self.site: str = site
         built_in = FileSystemLoader(TEMPLATES)
         loaders: list[BaseLoader] = [built_in, PrefixLoader({"bearerguard": built_in})]
         if templates is not None:
@@ -162,7 +186,7 @@ class Pages:
     def _render(self, name: str, style: str, values: Mapping[str, Any]) -> str:
         return self._environment.get_template(f"{name}.html").render(
             t=self.texts,
-            site=self._site,
+            site=self.site,
             # Trusted: the style sheet is built in or the operator's, and contains no end tag.
             style=Markup(style),  # noqa: S704 - see above
             **values,
