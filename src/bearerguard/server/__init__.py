@@ -27,7 +27,7 @@ with Extra("server", needed_by=__name__):
     from bearerguard.server.clients.client import Client, ClientOptions
     from bearerguard.server.clients.metadata_documents import ClientMetadataDocuments
     from bearerguard.server.clients.registration import Registration
-    from bearerguard.server.clients.registry import Registered
+    from bearerguard.server.clients.registry import EditedClient, Registered
     from bearerguard.server.clients.trusted_issuers import MapSubject, TrustedIssuer
     from bearerguard.server.grants.registry import Grant, GrantRegistry
     from bearerguard.server.grants.token_issuer import TokenIssuer
@@ -55,6 +55,7 @@ __all__ = [
     "ClientError",
     "ClientMetadataDocuments",
     "ClientOptions",
+    "EditedClient",
     "Grant",
     "GrantRegistry",
     "Lifetimes",

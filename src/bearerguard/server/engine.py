@@ -240,7 +240,6 @@ class Engine:
             clock=clock,
         )
         self._token = TokenEndpoint(authentication, self.grants, proofs)
-        self._tokens_page, self._tokens_api = self._of_personal_tokens(access, proofs)
         self._authorize = AuthorizationEndpoint(
             settings=settings,
             registry=self.clients,
@@ -269,7 +268,7 @@ class Engine:
             )
         )
         self.health = Health(self.keys, elapsed)
-        endpoints = self._endpoints()
+        endpoints = self._endpoints() | self._of_personal_tokens(access, proofs)
         probes = health.paths(health_path, ready_path, frozenset(endpoints))
         served = self._served(endpoints, probes)
         self._live_paths = frozenset(path for path in probes if probes[path] is Probe.LIVENESS)
@@ -278,7 +277,7 @@ class Engine:
         self._at_root: str | None = None
         self._router = Router(
             served,
-            below=self._below(),
+            below=self._below,
             is_origin=self.clients.is_origin,
             audit=audit,
             observers=watching,
@@ -286,13 +285,17 @@ class Engine:
 
     def _of_personal_tokens(
         self, access: AccessTokens, proofs: TokenRequestProofs
-    ) -> tuple[PersonalTokensPage | None, PersonalTokensApi | None]:
-        """Return what responds to requests for personal access tokens, None for what is off."""
+    ) -> dict[str, Endpoint]:
+        """Return the endpoints of personal access tokens, of which there may be none.
+
+        Sets those of all paths that have one more segment, too.
+        """
         registry, settings = self.personal_tokens, self.settings
-        options = registry.options
+        options, base = registry.options, settings.base_path
+        self._below: dict[str, Endpoint] = {}
         if options is None:
-            return None, None
-        account = settings.base_path + PAGE.rpartition("/")[0]
+            return {}
+        account = base + PAGE.rpartition("/")[0]
         page = PersonalTokensPage(
             registry,
             options,
@@ -301,24 +304,20 @@ class Engine:
             clock=self._clock,
             account=lambda: account if account in self.paths else "",
         )
-        if options.api_scope is None:
-            return page, None
-        api = PersonalTokensApi(
-            registry,
-            options.api_scope,
-            access=access,
-            proofs=proofs,
-            settings=settings,
-            database=self.database,
-        )
-        return page, api
-
-    def _below(self) -> dict[str, Endpoint]:
-        """Return the endpoints of all paths that have one more segment than these."""
-        if self._tokens_api is None:
-            return {}
-        handle = self._with_upkeep(self._tokens_api.handle_one)
-        return {self.settings.base_path + API: Endpoint("personal_tokens_api", handle)}
+        endpoints = {base + PAGE: self._for_people("personal_tokens", page.handle)}
+        if options.api_scope is not None:
+            api = PersonalTokensApi(
+                registry,
+                options.api_scope,
+                access=access,
+                proofs=proofs,
+                settings=settings,
+                database=self.database,
+            )
+            endpoints[base + API] = Endpoint("personal_tokens_api", api.handle)
+            handle_one = self._with_upkeep(api.handle_one)
+            self._below[base + API] = Endpoint("personal_tokens_api", handle_one)
+        return endpoints
 
     def _register_grants(self, refresh_tokens: RefreshTokenGrant, access: AccessTokens) -> None:
         """Register the grants, in the order in which metadata list them."""
@@ -469,10 +468,6 @@ class Engine:
             endpoints[base + metadata.REGISTER] = Endpoint(
                 "registration", self._register.handle, Readers.SENDERS
             )
-        if self._tokens_page is not None:
-            endpoints[base + PAGE] = self._for_people("personal_tokens", self._tokens_page.handle)
-        if self._tokens_api is not None:
-            endpoints[base + API] = Endpoint("personal_tokens_api", self._tokens_api.handle)
         oauth = Endpoint("metadata", self._published(metadata.document), Readers.EVERYBODY)
         openid = Endpoint("metadata", self._published(metadata.openid_document), Readers.EVERYBODY)
         endpoints[metadata.oauth_path(self.settings)] = oauth

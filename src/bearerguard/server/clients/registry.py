@@ -334,10 +334,15 @@ class ClientRegistry:
                     f" ({_BY_ITSELF[before.registered_by]}), and would not know of a change: let"
                     " it register again, or remove it"
                 )
-            edited = EditedClient(replace(before, **values), before)
-            clients.check(edited.client, self._rules)
-            rows.change(connection, edited.client.to_row(), edited.client.origins)
-            if edited.client.auth_method not in clients.WITH_SECRET:
+            client = replace(before, **values)
+            if "grant_types" in given and given["grant_types"] is None:
+                fitting = _fitting_grants(client.auth_method, client.redirect_uris)
+                client = replace(client, grant_types=fitting)
+            clients.check(client, self._rules)
+            edited = EditedClient(client, before)
+            if edited.changed:
+                rows.change(connection, client.to_row(), client.origins)
+            if client.auth_method not in clients.WITH_SECRET:
                 rows.remove_secrets(connection, client_id)
         self._cache.forget()
         if edited.changed:

@@ -171,9 +171,7 @@ class PersonalTokensApi:
         error = OAuthError(names.INVALID_TOKEN, description, reason=reason)
         return self._challenged(error, names.BEARER)
 
-    def _challenged(
-        self, error: OAuthError, scheme: str, *, is_absent: bool = False
-    ) -> OAuthError:
+    def _challenged(self, error: OAuthError, scheme: str, *, is_absent: bool = False) -> OAuthError:
         """Return a refusal with its challenge (RFC 6750 §3, RFC 9449 §7.1)."""
         challenge = Challenge(
             realm=_REALM,

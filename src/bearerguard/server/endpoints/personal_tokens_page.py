@@ -94,6 +94,9 @@ class PersonalTokensPage:
         if "end" in fields:
             self._registry.end(fields["end"], user_id=signed_in.user_id)
             return see_other(self._path)
+        return self._add(request, signed_in, fields)
+
+    def _add(self, request: Request, signed_in: SignedIn, fields: Mapping[str, str]) -> Response:
         if not self._is_recent(signed_in):
             return self._page(request, signed_in, fields, problem="old", status=403)
         try:

@@ -34,6 +34,7 @@ _YEAR = 366 * DAY
 _MAX_NAME = 100
 _OFF = "there are no personal tokens: pass personal_tokens=PersonalTokens() to AuthorizationServer"
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PersonalTokens:
     """Let users make personal access tokens, on the page `/oauth/account/tokens`.
@@ -83,8 +84,8 @@ class PersonalTokens:
         given: object = self.per_user
         if not isinstance(given, int) or isinstance(given, bool) or given < 1:
             raise ConfigurationError("PersonalTokens(per_user=): pass a number of at least one")
-        name: object = self.api_scope
-        if name is not None and not (isinstance(name, str) and scope.is_scope_token(name)):
+        given = self.api_scope
+        if given is not None and not (isinstance(given, str) and scope.is_scope_token(given)):
             raise ConfigurationError(
                 'PersonalTokens(api_scope=): pass one scope, such as "tokens:manage"'
             )
