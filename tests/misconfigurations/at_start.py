@@ -38,7 +38,13 @@ from bearerguard.client import (
 )
 from bearerguard.mcp import GuardTokenVerifier, protect
 from bearerguard.redis import RedisStore
-from bearerguard.server import AuthorizationServer, Lifetimes, Resource, SigningKeys
+from bearerguard.server import (
+    AuthorizationServer,
+    Lifetimes,
+    PersonalTokens,
+    Resource,
+    SigningKeys,
+)
 
 URL, API = "https://id.example.com", "https://api.example.com"
 # Whatever has this in it is a secret, and must stand in no message.
@@ -456,6 +462,35 @@ MISTAKES: dict[str, Mistake] = {
         lambda path: server(path, f"{URL}/.well-known/oauth-authorization-server"),
         "AuthorizationServer(issuer)",
         f"pass the issuer itself, '{URL}'",
+    ),
+    "personal tokens without scopes": Mistake(
+        lambda path: server(path, personal_tokens=PersonalTokens()),
+        "personal_tokens=",
+        "AuthorizationServer(scopes=), or PersonalTokens(scopes=)",
+    ),
+    "personal tokens where every token is bound to a key": Mistake(
+        lambda path: server(
+            path, scopes={"read": "Read"}, dpop="required", personal_tokens=PersonalTokens()
+        ),
+        "personal_tokens=",
+        'dpop="allowed"',
+    ),
+    "personal tokens that make others": Mistake(
+        lambda path: server(
+            path,
+            scopes={"manage": "Manage"},
+            personal_tokens=PersonalTokens(scopes=["manage"], api_scope="manage"),
+        ),
+        "PersonalTokens(scopes=)",
+        "leave out 'manage'",
+    ),
+    "personal tokens for years": Mistake(
+        lambda _: PersonalTokens(max_lifetime=10 * 365 * 86_400),
+        "PersonalTokens(max_lifetime=)",
+        "from a day to a year",
+    ),
+    "prefix of personal tokens without an underscore": Mistake(
+        lambda _: PersonalTokens(prefix="acme"), "PersonalTokens(prefix=)", 'such as "acme_"'
     ),
     "file name as store": Mistake(
         lambda path: server(path, store=f"{path}/auth.db"), "store=", '"sqlite:///auth.db"'

@@ -30,7 +30,7 @@ class Page(HTMLParser):
         self._open = tag
         if tag == "form":
             self.action = given["action"]
-        if tag == "input" and "name" in given and given.get("type") != "checkbox":
+        if tag == "input" and given.get("type") != "checkbox":
             self.fields[given["name"]] = given.get("value", "")
         if tag == "button":
             key = (given.get("name", ""), given.get("value", ""))

@@ -59,9 +59,8 @@ TEXTS: Mapping[str, str] = {
     "tokens.heading": "Personal access tokens",
     "tokens.lead": "They let your scripts and programs use {site} in your name. Whoever has one can"
     " do what it allows: treat it like a password.",
-    "tokens.made": "Your new token",
+    "tokens.made": "Your new token {name}",
     "tokens.made.text": "Copy it now: it is shown only this once.",
-    "tokens.made.label": "Token {name}",
     "tokens.none": "You have no tokens.",
     "tokens.resource": "For {resource}",
     "tokens.dates": "Made {created}, expires {expires}.",
