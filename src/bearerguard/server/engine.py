@@ -435,7 +435,7 @@ class Engine:
         root = root.rstrip("/")
         below = path[len(root) :] if root and (path + "/").startswith(root + "/") else path
         for candidate in (root + below, self.settings.base_path + below if root else ""):
-            if candidate in self.paths or (candidate and self._router.endpoint(candidate)):
+            if candidate in self.paths or (self._below and self._router.endpoint(candidate)):
                 return candidate
         return None
 

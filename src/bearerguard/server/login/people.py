@@ -124,10 +124,6 @@ class People:
         options: the operator's choices.
         password_places: how many password checks may run or wait at once.
 
-    Attributes:
-        pages: renders the pages.
-        csrf: protects the forms of the pages.
-
     Raises:
         ConfigurationError: an option is not valid.
     """
@@ -157,7 +153,7 @@ class People:
         cookies = Cookies(issuer)
         tickets = Tickets(secret.sealer("tickets of the pages"), clock)
         csrf = Csrf(cookies, tickets)
-        self.pages: Pages = Pages(
+        self._pages = Pages(
             options.site_name or parts.netloc, templates=options.templates, texts=options.texts
         )
         self._sessions = Sessions(
@@ -173,9 +169,9 @@ class People:
             database, passwords, clock, audit=audit, on_disabled=on_disabled
         )
         self._consent = Consent(
-            self._base, database, pages=self.pages, csrf=csrf, tickets=tickets, clock=clock
+            self._base, database, pages=self._pages, csrf=csrf, tickets=tickets, clock=clock
         )
-        self.csrf: Csrf = csrf
+        self._csrf = csrf
         self.prompts: Prompts = Prompts(
             database=database,
             tickets=tickets,
@@ -195,7 +191,7 @@ class People:
         )
         self._login_endpoint = LoginEndpoint(
             self._base,
-            pages=self.pages,
+            pages=self._pages,
             csrf=csrf,
             tickets=tickets,
             accounts=self.accounts,
@@ -251,7 +247,7 @@ class People:
         """
         cookies: tuple[tuple[str, str], ...] = ()
         if prompt:
-            browser, cookies = self.csrf.browser(request)
+            browser, cookies = self._csrf.browser(request)
             query = self.prompts.marked(query, browser, signed_in)
         if self._login_url is None:
             return see_other(
@@ -269,6 +265,16 @@ class People:
         given = {name: value for name, value in asked.items() if value}
         return see_other(f"{self._login_url}{joint}{urlencode(given)}", *cookies)
 
+    @property
+    def pages(self) -> Pages:
+        """What renders the pages."""
+        return self._pages
+
+    @property
+    def csrf(self) -> Csrf:
+        """What protects the forms of the pages."""
+        return self._csrf
+
     def sign_in_for(self, path: str, *, again: bool = False) -> Response:
         """Return a redirect to the login, which returns to a page of this server.
 
@@ -278,7 +284,7 @@ class People:
         if self._login_url is None:
             return see_other(
                 self._login_endpoint.location(
-                    "", client_name=self.pages.site, redirect_uri="", again=again, path=path
+                    "", client_name=self._pages.site, redirect_uri="", again=again, path=path
                 )
             )
         given = {"next": self._issuer.rstrip("/") + path} | ({"prompt": "login"} if again else {})
@@ -289,7 +295,7 @@ class People:
         """Return the response to a request to one of `paths`."""
         path = urlsplit(request.url).path.removeprefix(self._base)
         if path not in self.paths:
-            return self.pages.error(404, "not_found")
+            return self._pages.error(404, "not_found")
         if request.method not in {"GET", "HEAD", "POST"}:
             return self.wrong_method("GET", "HEAD", "POST")
         if path == LOGIN:
@@ -334,23 +340,23 @@ class People:
 
     def error_page(self, status: int, name: str, text: str = "text") -> Response:
         """Return an error page that does not redirect to the client (RFC 6749 §4.1.2.1)."""
-        return self.pages.error(status, name, text)
+        return self._pages.error(status, name, text)
 
     def wrong_method(self, *allowed: str) -> Response:
         """Return the page for a method that a path does not support."""
-        return self.pages.error(405, "method", Allow=", ".join(allowed))
+        return self._pages.error(405, "method", Allow=", ".join(allowed))
 
     def unavailable(self) -> Response:
         """Return the page for a server whose store is unavailable."""
-        return self.pages.error(503, "unavailable", Retry_After=responses.RETRY_SECONDS)
+        return self._pages.error(503, "unavailable", Retry_After=responses.RETRY_SECONDS)
 
     def busy(self) -> Response:
         """Return the page for too many logins at once."""
-        return self.pages.error(503, "busy", Retry_After=str(BUSY_SECONDS))
+        return self._pages.error(503, "busy", Retry_After=str(BUSY_SECONDS))
 
     def too_large(self) -> Response:
         """Return the page for a form that is too long."""
-        return self.pages.error(413, "request")
+        return self._pages.error(413, "request")
 
     def _on_to_another_account(self, request: Request, signed_in: SignedIn) -> str:
         """Return the login URL after "Use another account" on a consent page; else ""."""

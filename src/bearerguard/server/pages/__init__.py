@@ -128,7 +128,7 @@ class Pages:
         texts: Mapping[str, str] | None = None,
     ) -> None:
         self.texts: Texts = Texts(texts)
-        self.site: str = site
+        self._site = site
         built_in = FileSystemLoader(TEMPLATES)
         loaders: list[BaseLoader] = [built_in, PrefixLoader({"bearerguard": built_in})]
         if templates is not None:
@@ -186,11 +186,16 @@ class Pages:
     def _render(self, name: str, style: str, values: Mapping[str, Any]) -> str:
         return self._environment.get_template(f"{name}.html").render(
             t=self.texts,
-            site=self.site,
+            site=self._site,
             # Trusted: the style sheet is built in or the operator's, and contains no end tag.
             style=Markup(style),  # noqa: S704 - see above
             **values,
         )
+
+    @property
+    def site(self) -> str:
+        """The server's name on pages."""
+        return self._site
 
     def error(self, status: int, name: str, text: str = "text", **headers: str) -> Response:
         """Return an error page with the texts `error.{name}.heading` and `error.{name}.{text}`.
