@@ -8,6 +8,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import urlencode
 
 import argon2
 import pytest
@@ -17,10 +18,11 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 from werkzeug.test import Client
 
-from bearerguard import ConfigurationError, Guard, Request, TokenError
+from bearerguard import ClientCertificate, ConfigurationError, Guard, Request, TokenError
 from bearerguard.protocol.dpop import token_digest
 from bearerguard.server import (
     Lifetimes,
+    MutualTls,
     NewPersonalToken,
     PeopleOptions,
     PersonalTokenError,
@@ -32,7 +34,7 @@ from bearerguard.server.pages.texts import TEXTS
 from bearerguard.server.store.pruning import KINDS
 from bearerguard.server.tokens import personal_token_format as formats
 from tests.server.devices import Device
-from tests.server.harness import ISSUER, SCOPES, SECRET, Harness, Make, Reply
+from tests.server.harness import FORM, ISSUER, SCOPES, SECRET, VERIFIER, Harness, Make, Reply
 from tests.server.people.visitor import Page, Visitor, path
 from tests.server.statements import recorded
 
@@ -654,6 +656,45 @@ def test_a_token_that_is_bound_to_a_key_needs_a_proof_for_each_request(harness: 
     assert thief.error == (401, "invalid_token")
     assert (thief.header("www-authenticate") or "").startswith("DPoP ")
     assert sent(device.proof(harness, **fitting), "Bearer").error == (401, "invalid_token")
+
+
+def test_where_proofs_need_a_nonce_the_api_gives_one(make: Make) -> None:
+    harness = made(make, dpop_nonces=True)
+    device, client = Device(), harness.add("Bound", scopes=[MANAGE])
+    code = harness.code(client, scope=MANAGE)
+    nonce = harness.redeem(code, client, proof=device.proof(harness)).header("dpop-nonce")
+    token = harness.redeem(code, client, proof=device.proof(harness, nonce=nonce)).json[
+        "access_token"
+    ]
+    fitting: dict[str, Any] = {"htm": "GET", "htu": ISSUER + API, "ath": token_digest(token)}
+
+    def sent(**more: Any) -> Reply:
+        proof = device.proof(harness, **(fitting | more))
+        return harness.send("GET", API, b"", authorization=f"DPoP {token}", dpop=proof)
+
+    asked = sent()
+    assert asked.error == (401, "use_dpop_nonce")
+    assert sent(nonce=asked.header("dpop-nonce")).status == 200
+
+
+def test_a_token_that_is_bound_to_a_certificate_needs_it(make: Make) -> None:
+    harness = made(make, mutual_tls=MutualTls("tls"))
+    client = harness.add("Bound", scopes=[MANAGE], tls_client_certificate_bound_access_tokens=True)
+    own, foreign = (ClientCertificate(letter * 43) for letter in "ab")
+    form = harness.credentials(client) | {
+        "grant_type": "authorization_code",
+        "code": harness.code(client, scope=MANAGE),
+        "redirect_uri": client.client.redirect_uris[0],
+        "code_verifier": VERIFIER,
+    }
+    redeeming = Request(
+        "POST", "/oauth/token", {"content-type": FORM}, urlencode(form).encode(), certificate=own
+    )
+    token = json.loads(harness.server.handle(redeeming).body)["access_token"]
+    for certificate, status in ((own, 200), (foreign, 401), (None, 401)):
+        headers = {"authorization": f"Bearer {token}"}
+        request = Request("GET", API, headers, certificate=certificate)
+        assert harness.server.handle(request).status == status
 
 
 @pytest.mark.parametrize("kind", ["asgi", "wsgi"])
