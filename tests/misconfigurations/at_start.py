@@ -43,6 +43,7 @@ from bearerguard.server import (
     Colors,
     Lifetimes,
     PeopleOptions,
+    PersonalTokens,
     Resource,
     Scope,
     SigningKeys,
@@ -478,6 +479,35 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "scope without a description": Mistake(
         lambda _: Scope("", powerful=True), "Scope(description=)", "say what it allows"
+    ),
+    "personal tokens without scopes": Mistake(
+        lambda path: server(path, personal_tokens=PersonalTokens()),
+        "personal_tokens=",
+        "AuthorizationServer(scopes=), or PersonalTokens(scopes=)",
+    ),
+    "personal tokens where every token is bound to a key": Mistake(
+        lambda path: server(
+            path, scopes={"read": "Read"}, dpop="required", personal_tokens=PersonalTokens()
+        ),
+        "personal_tokens=",
+        'dpop="allowed"',
+    ),
+    "personal tokens that make others": Mistake(
+        lambda path: server(
+            path,
+            scopes={"manage": "Manage"},
+            personal_tokens=PersonalTokens(scopes=["manage"], api_scope="manage"),
+        ),
+        "PersonalTokens(scopes=)",
+        "leave out 'manage'",
+    ),
+    "personal tokens for years": Mistake(
+        lambda _: PersonalTokens(max_lifetime=10 * 365 * 86_400),
+        "PersonalTokens(max_lifetime=)",
+        "from a day to a year",
+    ),
+    "prefix of personal tokens without an underscore": Mistake(
+        lambda _: PersonalTokens(prefix="acme"), "PersonalTokens(prefix=)", 'such as "acme_"'
     ),
     "file name as store": Mistake(
         lambda path: server(path, store=f"{path}/auth.db"), "store=", '"sqlite:///auth.db"'

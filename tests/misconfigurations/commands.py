@@ -39,6 +39,10 @@ COMMANDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("serve", "--issuer", "https://id.example.com", "--mutual-tls", "tls"),
         ("--mutual-tls:", "choose how it writes the certificate"),
     ),
+    "personal tokens without scopes": (
+        ("serve", "--issuer", "https://id.example.com", "--personal-tokens"),
+        ("--personal-tokens:", "--scope"),
+    ),
     "private_key_jwt without keys": (
         (*ADD, "--auth-method", "private_key_jwt"),
         ("--jwks:", "pass --jwks"),

@@ -72,6 +72,7 @@ USE_DPOP_NONCE = "use_dpop_nonce"  # RFC 9449 §8, §9
 INVALID_TARGET = "invalid_target"  # RFC 8707 §2
 UNSUPPORTED_TOKEN_TYPE = "unsupported_token_type"  # RFC 7009 §2.2.1
 LOGIN_REQUIRED = "login_required"  # OpenID Connect Core §3.1.2.6
+INVALID_TOKEN = "invalid_token"  # RFC 6750 §3.1
 INSUFFICIENT_SCOPE = "insufficient_scope"  # RFC 6750 §3.1
 INSUFFICIENT_USER_AUTHENTICATION = "insufficient_user_authentication"  # RFC 9470 §3
 

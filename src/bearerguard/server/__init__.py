@@ -10,6 +10,7 @@ from bearerguard.errors import (
     AccountError,
     ClientError,
     PasswordRejected,
+    PersonalTokenError,
     SigningKeyError,
     StoreUnavailable,
 )
@@ -27,7 +28,7 @@ with Extra("server", needed_by=__name__):
     from bearerguard.server.clients.client import Client, ClientOptions
     from bearerguard.server.clients.metadata_documents import ClientMetadataDocuments
     from bearerguard.server.clients.registration import Registration
-    from bearerguard.server.clients.registry import Registered
+    from bearerguard.server.clients.registry import EditedClient, Registered
     from bearerguard.server.clients.trusted_issuers import MapSubject, TrustedIssuer
     from bearerguard.server.grants.registry import Grant, GrantRegistry
     from bearerguard.server.grants.token_issuer import TokenIssuer
@@ -41,6 +42,11 @@ with Extra("server", needed_by=__name__):
     from bearerguard.server.pages.branding import Colors
     from bearerguard.server.revocations import Revoked
     from bearerguard.server.settings import Lifetimes, Resource, Scope, SigningKeys
+    from bearerguard.server.tokens.personal_tokens import (
+        NewPersonalToken,
+        PersonalToken,
+        PersonalTokens,
+    )
 
 __all__ = [
     "AccessPage",
@@ -53,16 +59,21 @@ __all__ = [
     "ClientMetadataDocuments",
     "ClientOptions",
     "Colors",
+    "EditedClient",
     "Grant",
     "GrantRegistry",
     "GrantedAccess",
     "Lifetimes",
     "MapSubject",
     "MutualTls",
+    "NewPersonalToken",
     "OAuthError",
     "Parameters",
     "PasswordRejected",
     "PeopleOptions",
+    "PersonalToken",
+    "PersonalTokenError",
+    "PersonalTokens",
     "Presented",
     "RateLimit",
     "Registered",

@@ -24,6 +24,7 @@ from bearerguard.server.store import keys
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import HEAD, migrate
 from bearerguard.server.tokens.key_ring import KeyRing
+from bearerguard.server.tokens.personal_tokens import PersonalTokenRegistry
 
 _CONNECTIONS = 4
 # `Settings` requires an issuer; no operation here uses this one.
@@ -38,6 +39,7 @@ class ManagedServer:
         users: the accounts of users.
         access: what clients may do for users: their grants, which it lists and revokes.
         keys: the signing keys.
+        personal_tokens: the personal access tokens of users.
         authentication_methods: how clients authenticate; `register` adds a method of your own.
     """
 
@@ -45,6 +47,7 @@ class ManagedServer:
     users: Accounts
     access: Access
     keys: KeyRing
+    personal_tokens: PersonalTokenRegistry
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -52,6 +55,7 @@ class ManagedServer:
         self.users = engine.people.accounts
         self.access = engine.access
         self.keys = engine.keys
+        self.personal_tokens = engine.personal_tokens
         self.authentication_methods: AuthenticationMethods = engine.authentication_methods
 
     def __enter__(self) -> Self:
@@ -68,7 +72,11 @@ class ManagedServer:
         self.close()
 
     def revoke(self, token: str) -> bool:
-        """Revoke an access token, or a refresh token with its grant; False if it is unknown."""
+        """Revoke an access token of any kind, or a refresh token with its grant.
+
+        Returns:
+            False if it is unknown.
+        """
         return self._engine.revocation.revoke(token)
 
     def revoke_grant(self, grant_id: str) -> bool:
@@ -83,6 +91,8 @@ class ManagedServer:
         client_id: str | None = None,
     ) -> int:
         """Revoke all grants of a user, to one client or to all; return how many.
+
+        Those to all include the user's personal access tokens.
 
         Args:
             login: the user's login name.

@@ -49,6 +49,7 @@ from bearerguard.server.settings import (
 )
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.migrate import HEAD, migrate
+from bearerguard.server.tokens.personal_tokens import PersonalTokens
 
 if TYPE_CHECKING:
     from bearerguard.guard.config.issuer import Issuer
@@ -94,6 +95,7 @@ class AuthorizationServer(ManagedServer):
         client_metadata: accepts clients that are identified by the URL of their metadata
             document; by default none.
         registration: lets clients register themselves (RFC 7591); by default none can.
+        personal_tokens: lets users make personal access tokens; by default none can.
         insecure_allow_http: allow an issuer with plain http beyond loopback.
         threads: how many requests are handled at once under ASGI. Half as many passwords are
             checked at once besides; under WSGI, in the web server's threads.
@@ -113,6 +115,7 @@ class AuthorizationServer(ManagedServer):
         users: the accounts of users.
         access: what clients may do for users: their grants, which it lists and revokes.
         keys: the signing keys.
+        personal_tokens: the personal access tokens of users.
         authentication_methods: how clients authenticate; `register` adds a method of your own.
         grants: the grants by grant type; `register` adds one of your own.
         tokens: issues tokens, for grants of your own.
@@ -141,6 +144,7 @@ class AuthorizationServer(ManagedServer):
         mutual_tls: MutualTls | None = None,
         client_metadata: ClientMetadataDocuments | None = None,
         registration: Registration | None = None,
+        personal_tokens: PersonalTokens | None = None,
         insecure_allow_http: bool = False,
         threads: int = _THREADS,
         health_path: str | None = None,
@@ -159,6 +163,7 @@ class AuthorizationServer(ManagedServer):
         for option, given, kind in (
             ("client_metadata", client_metadata, ClientMetadataDocuments),
             ("registration", registration, Registration),
+            ("personal_tokens", personal_tokens, PersonalTokens),
         ):
             if given is not None and not isinstance(given, kind):
                 raise ConfigurationError(f"{option}=: pass {kind.__name__}(...)")
@@ -206,6 +211,7 @@ class AuthorizationServer(ManagedServer):
             observers=observers,
             trusted_issuers=trusted,
             verifier=verifier,
+            personal_tokens=personal_tokens,
         )
         super().__init__(engine)
         self.grants: GrantRegistry = engine.grants

@@ -43,6 +43,8 @@ from bearerguard.server.endpoints.device import DeviceEndpoint
 from bearerguard.server.endpoints.device_authorization import DeviceAuthorizationEndpoint
 from bearerguard.server.endpoints.health import Health, Probe
 from bearerguard.server.endpoints.introspection import IntrospectionEndpoint, TokenIntrospection
+from bearerguard.server.endpoints.personal_tokens_api import API, PersonalTokensApi
+from bearerguard.server.endpoints.personal_tokens_page import PAGE, PersonalTokensPage
 from bearerguard.server.endpoints.pushed_authorization import PushedAuthorizationEndpoint
 from bearerguard.server.endpoints.pushed_requests import PushedRequests
 from bearerguard.server.endpoints.registration import RegistrationEndpoint
@@ -73,6 +75,7 @@ from bearerguard.server.store.versions import Versions
 from bearerguard.server.tokens import key_ring as signing
 from bearerguard.server.tokens.access_token import AccessTokens
 from bearerguard.server.tokens.dpop import TokenRequestProofs
+from bearerguard.server.tokens.personal_tokens import PersonalTokenRegistry, PersonalTokens
 from bearerguard.server.tokens.refresh_token_format import RefreshTokens
 from bearerguard.server.upkeep import Upkeep
 
@@ -127,6 +130,7 @@ class Engine:
         observers: Sequence[ServerObserver] = (),
         trusted_issuers: Sequence[TrustedIssuer] = (),
         verifier: AssertionVerifier | None = None,
+        personal_tokens: PersonalTokens | None = None,
     ) -> None:
         self.settings = settings
         self._clock = clock
@@ -196,6 +200,14 @@ class Engine:
             options=people,
             password_places=password_places,
         )
+        self.personal_tokens: PersonalTokenRegistry = PersonalTokenRegistry(
+            personal_tokens,
+            settings=settings,
+            secret=secret,
+            registry=self.clients,
+            revocations=self.revocations,
+            **shared,
+        )
         self.access, self._account = self._account_parts()
         access = AccessTokens(
             database=database,
@@ -207,9 +219,13 @@ class Engine:
             any_issuer=any_issuer,
         )
         refresh = RefreshTokens(secret, settings, clock)
-        self.introspection = TokenIntrospection(access, settings, audit)
+        self.introspection = TokenIntrospection(access, settings, audit, self.personal_tokens)
         self.revocation = TokenRevocation(
-            access=access, refresh=refresh, revocations=self.revocations, **shared
+            access=access,
+            refresh=refresh,
+            revocations=self.revocations,
+            personal=self.personal_tokens,
+            **shared,
         )
         shared |= {"settings": settings, "access": access, "refresh": refresh}
         self.tokens = TokenIssuer(**shared)
@@ -271,7 +287,11 @@ class Engine:
             )
         )
         self.health = Health(self.keys, elapsed)
-        endpoints = self._endpoints() | self._endpoints_of_devices(audit)
+        endpoints = (
+            self._endpoints()
+            | self._endpoints_of_devices(audit)
+            | self._of_personal_tokens(access, proofs)
+        )
         probes = health.paths(health_path, ready_path, frozenset(endpoints))
         served = self._served(endpoints, probes)
         self._live_paths = frozenset(path for path in probes if probes[path] is Probe.LIVENESS)
@@ -279,7 +299,11 @@ class Engine:
         # Where the metadata is of the API that the well-known root describes.
         self._at_root: str | None = None
         self._router = Router(
-            served, is_origin=self.clients.is_origin, audit=audit, observers=watching
+            served,
+            below=self._below,
+            is_origin=self.clients.is_origin,
+            audit=audit,
+            observers=watching,
         )
 
     def _account_parts(self) -> tuple[Access, AccountPage]:
@@ -299,6 +323,7 @@ class Engine:
             registry=self.clients,
             settings=self.settings,
             clock=self._clock,
+            tokens=self.settings.base_path + PAGE if self.personal_tokens.options else "",
         )
         return access, page
 
@@ -327,6 +352,41 @@ class Engine:
             settings=settings,
             elapsed=elapsed,
         )
+
+    def _of_personal_tokens(
+        self, access: AccessTokens, proofs: TokenRequestProofs
+    ) -> dict[str, Endpoint]:
+        """Return the endpoints of personal access tokens, of which there may be none.
+
+        Sets those of all paths that have one more segment, too.
+        """
+        registry, settings = self.personal_tokens, self.settings
+        options, base = registry.options, settings.base_path
+        self._below: dict[str, Endpoint] = {}
+        if options is None:
+            return {}
+        page = PersonalTokensPage(
+            registry,
+            options,
+            people=self.people,
+            settings=settings,
+            clock=self._clock,
+            account=base + ACCOUNT,
+        )
+        endpoints = {base + PAGE: self._for_people("personal_tokens", page.handle)}
+        if options.api_scope is not None:
+            api = PersonalTokensApi(
+                registry,
+                options.api_scope,
+                access=access,
+                proofs=proofs,
+                settings=settings,
+                database=self.database,
+            )
+            endpoints[base + API] = Endpoint("personal_tokens_api", api.handle)
+            handle_one = self._with_upkeep(api.handle_one)
+            self._below[base + API] = Endpoint("personal_tokens_api", handle_one)
+        return endpoints
 
     def _register_grants(self, refresh_tokens: RefreshTokenGrant, access: AccessTokens) -> None:
         """Register the grants, in the order in which metadata list them."""
@@ -456,7 +516,7 @@ class Engine:
         )
 
     def served_path(self, root: str, path: str) -> str | None:
-        """Return which of `paths` a request for `path` means, or None.
+        """Return which path of this server a request for `path` means, or None.
 
         `root` is where the app is mounted (`root_path`, `SCRIPT_NAME`); `path` may contain it or
         not. The issuer's URL may contain it, too, or not.
@@ -464,7 +524,7 @@ class Engine:
         root = root.rstrip("/")
         below = path[len(root) :] if root and (path + "/").startswith(root + "/") else path
         for candidate in (root + below, self.settings.base_path + below if root else ""):
-            if candidate in self.paths:
+            if candidate in self.paths or (self._below and self._router.endpoint(candidate)):
                 return candidate
         return None
 

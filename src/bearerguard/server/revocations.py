@@ -18,6 +18,7 @@ from bearerguard.server.audit import Audit
 from bearerguard.server.settings import DAY, Settings
 from bearerguard.server.store import grants as rows
 from bearerguard.server.store import keys as key_rows
+from bearerguard.server.store import personal_tokens
 from bearerguard.server.store import revocations as log
 from bearerguard.server.store.connection import Connection
 from bearerguard.server.store.database import Database
@@ -157,21 +158,31 @@ class Revocations:
         return changed
 
     def user(self, user_id: str, client_id: str | None = None, *, reason: str = "asked") -> int:
-        """Revoke all grants of a user, to one client or to all; return how many."""
+        """Revoke all grants of a user, to one client or to all; return how many.
+
+        Those to all include the personal access tokens, which belong to no client.
+        """
+        own: list[str] = []
         with self._database.write() as connection:
             now = self._clock()
             found, until = rows.revoke_grants_of_user(connection, user_id, now, client_id)
             rows.end_codes_of_user(connection, user_id, client_id)
             named: list[tuple[Kind, str]] = [("sid", grant_id) for grant_id in found]
             if client_id is None:
+                # What guards have cached of personal tokens is revoked by this, too.
                 named.append(("sub", user_id))
+                own = personal_tokens.end_all(connection, user_id)
             self.note(connection, named, now, until=until)
         for grant_id in found:
             self._audit.emit("grant_revoked", grant_id=grant_id, user_id=user_id, reason=reason)
+        for token_id in own:
+            self._audit.emit(
+                "personal_token_ended", user_id=user_id, token_id=token_id, reason=reason
+            )
         if client_id is None:
             self._audit.emit("user_revoked", user_id=user_id, grants=len(found), reason=reason)
         self.announce(*named)
-        return len(found)
+        return len(found) + len(own)
 
     def client(self, client_id: str, *, reason: str = "asked") -> int:
         """Revoke the grants of all users to a client, and its own tokens; return how many grants.

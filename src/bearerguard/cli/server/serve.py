@@ -35,6 +35,7 @@ from bearerguard.server import (
     Lifetimes,
     MutualTls,
     PeopleOptions,
+    PersonalTokens,
     Registration,
     Scope,
     SigningKeys,
@@ -74,6 +75,8 @@ _OPTIONS = {
     "Registration(initial_access_token=)": "BEARERGUARD_SERVER_REGISTRATION_TOKEN",
     "client_metadata=": "--client-metadata",
     "registration=": "--registration",
+    "personal_tokens=": "--personal-tokens",
+    "AuthorizationServer(scopes=), or PersonalTokens(scopes=)": "--scope",
     "AuthorizationServer(scopes=), or its own scopes=": "--scope",
     "refresh_token=": "--refresh-token-lifetime",
     "resources=": "--resource",
@@ -234,6 +237,13 @@ Registrations = Annotated[
         f" in {_REGISTRATION_TOKEN}.",
     ),
 ]
+PersonalAccessTokens = Annotated[
+    bool,
+    _option(
+        "PERSONAL_TOKENS",
+        "Let users make personal access tokens, at /oauth/account/tokens.",
+    ),
+]
 TrustedProxies = Annotated[
     list[str] | None,
     typer.Option(
@@ -370,6 +380,7 @@ def serve(
     client_metadata: ClientMetadata = False,
     client_metadata_host: ClientMetadataHosts = None,
     registration: Registrations = False,
+    personal_tokens: PersonalAccessTokens = False,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port to listen on.", min=0, max=65535)] = 8000,
     trusted_proxy: TrustedProxies = None,
@@ -428,6 +439,7 @@ def serve(
                 trusted_issuers=[TrustedIssuer(each) for each in trusted_issuer or ()],
                 client_metadata=_documents(client_metadata, client_metadata_host),
                 registration=_registration(registration),
+                personal_tokens=PersonalTokens() if personal_tokens else None,
                 insecure_allow_http=insecure_allow_http,
                 health_path=None if health_path == "none" else health_path,
                 ready_path=None if health_path == "none" else _READY,
@@ -496,7 +508,12 @@ def _revocation_publisher(server: AuthorizationServer, url: str) -> Guard:
         store = RedisStore(url, secret=[each.strip() for each in secrets.split(",")])
     except ConfigurationError as error:
         raise ConfigurationError(f"--revocations, or {_REVOCATIONS_SECRET}: {error}") from None
-    longest = max(defaults.DAY, server.settings.longest_access_lifetime)
+    options = server.personal_tokens.options
+    longest = max(
+        defaults.DAY,
+        server.settings.longest_access_lifetime,
+        0.0 if options is None else options.max_lifetime,
+    )
     # No request reaches this guard, whatever tokens the server issues.
     revocations = Revocations(store, max_token_life=longest)
     return Guard(server.issuer(), dpop="allowed", revocations=revocations)

@@ -10,7 +10,9 @@ from bearerguard.cli import output
 from bearerguard.cli.help import Application
 from bearerguard.cli.prompts import confirm, new_password
 from bearerguard.cli.server.server_options import Store, opened
+from bearerguard.errors import NothingRevoked
 from bearerguard.server.login.accounts import Account
+from bearerguard.server.tokens.personal_tokens import PersonalToken
 
 app: typer.Typer = Application(help="Add, list, disable and delete users.")
 
@@ -86,6 +88,46 @@ def enable(login: Login, *, store: Store, json: output.Json = False) -> None:
     """Enable a disabled user."""
     with output.endings(json=json), opened(store) as server:
         _show(server.users.enable(login), as_json=json)
+
+
+@app.command()
+def tokens(
+    login: Login,
+    end: Annotated[
+        list[str] | None,
+        typer.Option("--end", help="The id of a token that ends; repeatable."),
+    ] = None,
+    *,
+    store: Store,
+    json: output.Json = False,
+) -> None:
+    """List the personal access tokens of a user, or end some of them."""
+    with output.endings(json=json), opened(store) as server:
+        user_id = server.users.get(login).user_id
+        for token_id in end or ():
+            if not server.personal_tokens.end(token_id, user_id=user_id):
+                raise NothingRevoked(f"the user has no personal token {token_id!r}")
+        found = [_token(each) for each in server.personal_tokens.list(user_id)]
+    if json:
+        output.as_json(found)
+        return
+    output.table(
+        ["id", "name", "scopes", "resource", "made", "expires", "last used"],
+        [list(each.values()) for each in found],
+        "The user has no personal tokens.",
+    )
+
+
+def _token(token: PersonalToken) -> dict[str, Any]:
+    return {
+        "id": token.id,
+        "name": token.name,
+        "scopes": list(token.scopes),
+        "resource": token.resource,
+        "created_at": output.moment(token.created_at),
+        "expires_at": output.moment(token.expires_at),
+        "last_used_at": output.moment(token.last_used_at),
+    }
 
 
 def _values(account: Account) -> dict[str, Any]:

@@ -19,9 +19,10 @@ INFO: frozenset[str] = frozenset(
         *("consents_forgotten", "user_added", "user_disabled", "user_enabled"),
         "user_deleted",
         *("password_changed", "password_upgraded"),
+        *("personal_token_added", "personal_token_ended"),
         # clients
         *("client_added", "client_removed", "client_secret_rotated", "client_secret_renewed"),
-        *("client_registered", "client_metadata_fetched"),
+        *("client_registered", "client_metadata_fetched", "client_changed"),
         # revocations
         *("grant_revoked", "token_revoked", "user_revoked", "client_revoked"),
         # keys and the store

@@ -45,6 +45,7 @@ class AccountPage:
         registry: the registered clients.
         settings: the descriptions of scopes.
         clock: returns Unix seconds.
+        tokens: the path of the page of personal access tokens, "" for none.
     """
 
     def __init__(
@@ -55,7 +56,9 @@ class AccountPage:
         registry: ClientRegistry,
         settings: Settings,
         clock: Callable[[], float],
+        tokens: str = "",
     ) -> None:
+        self._tokens = tokens
         self._people = people
         self._parts = people.parts
         self._access = access
@@ -85,10 +88,10 @@ class AccountPage:
     def handle(self, request: Request) -> Response:
         """Return the response to a request to one of `paths`."""
         if request.method not in {"GET", "HEAD", "POST"}:
-            return self._people.wrong_method("GET", "HEAD", "POST")
+            return self._people.wrong_method(request, ACCOUNT, "GET", "HEAD", "POST")
         signed_in = self._people.signed_in(request)
         if signed_in is None:
-            return self._people.to_login(ACCOUNT)
+            return self._people.sign_in_for(ACCOUNT)
         if urlsplit(request.url).path == self._parts.base + PASSWORD:
             return self._password.handle(request, signed_in)
         if request.method == "POST":
@@ -182,7 +185,7 @@ class AccountPage:
             sessions=list(map(self._session, sessions)),
             logout=self._parts.base + LOGOUT,
             password=self._parts.base + PASSWORD if has_accounts else "",
-            tokens_url="",
+            tokens_url=self._tokens,
         )
 
     def _app(self, app: Application) -> dict[str, Any]:

@@ -93,7 +93,9 @@ class RefreshTokenGrant:
             _check_key(row, parameters)
         if row.used_at is not None and not self._is_repeatable(row, parameters):
             raise self._reused(row)
-        scopes = narrowed_scopes(parameters, row.scope.split(), client.scopes, self._settings)
+        # Without those that the client has lost since.
+        granted = [name for name in row.scope.split() if name in client.scopes]
+        scopes = narrowed_scopes(parameters, granted, client.scopes, self._settings)
         resources = narrowed_resources(parameters.resources, json.loads(row.resources))
         access = self._access.create(
             Authorization(

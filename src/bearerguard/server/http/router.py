@@ -81,6 +81,7 @@ class Router:
 
     Args:
         endpoints: the endpoints by their whole path.
+        below: those of all paths that have one more segment than these.
         is_origin: whether a client registered an origin.
         audit: where errors are reported.
         observers: what each response is reported to.
@@ -90,11 +91,13 @@ class Router:
         self,
         endpoints: Mapping[str, Endpoint],
         *,
+        below: Mapping[str, Endpoint],
         is_origin: Callable[[str], bool],
         audit: Audit,
         observers: Observers,
     ) -> None:
         self._endpoints = endpoints
+        self._below = below
         self._is_origin = is_origin
         self._audit = audit
         self._observers = observers
@@ -102,7 +105,7 @@ class Router:
     def handle(self, request: Request) -> Response:
         """Return the response to any request."""
         path = _path(request)
-        endpoint = self._endpoints.get(path)
+        endpoint = self.endpoint(path)
         if endpoint is None:
             return responses.not_found()
         with causing("request"):
@@ -125,13 +128,21 @@ class Router:
         note_error(names.TEMPORARILY_UNAVAILABLE)
         return endpoint.unavailable(reference)
 
+    def endpoint(self, path: str) -> Endpoint | None:
+        """Return the endpoint of a path, None if there is none."""
+        found = self._endpoints.get(path)
+        if found is None and self._below:
+            parent, _, last = path.rpartition("/")
+            return self._below.get(parent) if last else None
+        return found
+
     def add(self, endpoints: Mapping[str, Endpoint]) -> None:
         """Route to further endpoints, or to others than before."""
         self._endpoints = {**self._endpoints, **endpoints}
 
     def too_large(self, path: str, method: str) -> Response:
         """Return the response to a request to `path` whose body exceeds the limit."""
-        endpoint = self._endpoints[path]
+        endpoint = self._endpoints.get(path) or self._below[path.rpartition("/")[0]]
         refusal = OAuthError("invalid_request", "The request is too large", reason="too_large")
         refusal.note(reference=(reference := endpoint.reference()))
 

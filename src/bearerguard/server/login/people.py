@@ -329,14 +329,6 @@ class People:
         given = {name: value for name, value in asked.items() if value}
         return see_other(f"{self._login_url}{joint}{urlencode(given)}", *cookies)
 
-    def to_login(self, path: str) -> Response:
-        """Return a redirect to the login of a user who wants a page of this server at `path`."""
-        if self._login_url is None:
-            return see_other(self._base + LOGIN)
-        joint = "&" if "?" in self._login_url else "?"
-        here = {"next": self._issuer.rstrip("/") + path}
-        return see_other(f"{self._login_url}{joint}{urlencode(here)}")
-
     def check_account(self, connection: Connection, signed_in: SignedIn) -> None:
         """Raise `OAuthError` if a user's account has ended since `signed_in` was read.
 
@@ -349,6 +341,22 @@ class People:
                 reason="user_disabled",
                 user_id=signed_in.user_id,
             )
+
+    def sign_in_for(self, path: str, *, again: bool = False) -> Response:
+        """Return a redirect to the login, which returns to a page of this server.
+
+        `path` is relative to the issuer's path. `again`: whether those who are signed in must log
+        in, too.
+        """
+        if self._login_url is None:
+            return see_other(
+                self._login_endpoint.location(
+                    "", client_name=self._pages.site, redirect_uri="", again=again, path=path
+                )
+            )
+        given = {"next": self._issuer.rstrip("/") + path} | ({"prompt": "login"} if again else {})
+        joint = "&" if "?" in self._login_url else "?"
+        return see_other(f"{self._login_url}{joint}{urlencode(given)}")
 
     def handle(self, request: Request) -> Response:
         """Return the response to a request to one of `paths`."""

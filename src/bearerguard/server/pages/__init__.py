@@ -135,6 +135,30 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
         "is_unknown": True,
     },
     "device_done": {"heading": "x", "text": "x"},
+    "personal_tokens": {
+        **_FORM,
+        "account": "/",
+        "sign_in": "/",
+        "tokens": [
+            {
+                "id": "x",
+                "name": "x",
+                "scopes": [{"name": "x", "description": "y"}],
+                "resource": "x",
+                "created": "x",
+                "expires": "x",
+                "used": "",
+            }
+        ],
+        "scopes": [{"name": "x", "description": "y", "checked": True}],
+        "resources": [{"name": "x", "checked": True}],
+        "problem": "x",
+        "is_old": True,
+        "made": "x",
+        "name": "x",
+        "days": "30",
+        "max_days": "365",
+    },
 }
 
 # Pages of an authorization request: an app may have opened them in a popup.
@@ -273,6 +297,11 @@ class Pages:
             script=Markup(self._script),  # noqa: S704 - see above
             **values,
         )
+
+    @property
+    def site(self) -> str:
+        """The server's name on pages."""
+        return self._site
 
     def error(
         self,

@@ -1,7 +1,7 @@
-"""The tables of the login: users, sessions, stored consent, login attempts.
+"""The tables of the login: users, sessions, stored consent, personal tokens, login attempts.
 
-Times are Unix seconds. Session tokens, and the names and addresses of login attempts, are keyed
-digests in hexadecimal. Passwords are argon2id hashes.
+Times are Unix seconds. Session tokens, personal access tokens, and the names and addresses of login
+attempts, are keyed digests in hexadecimal. Passwords are argon2id hashes.
 """
 
 from __future__ import annotations
@@ -80,6 +80,26 @@ consents: Table = Table(
     Column("scope", Text, nullable=False),
     Column("given_at", Double, nullable=False),
     Index(None, "client_id"),
+)
+
+# Users of an app's own login have them too, so `user_id` need not be in `users`.
+personal_tokens: Table = Table(
+    "personal_tokens",
+    metadata,
+    # What lists name a token by, and the `jti` of its claims.
+    Column("token_id", _ID, primary_key=True),
+    Column("digest", _DIGEST, nullable=False, unique=True),
+    Column("user_id", _ID, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    # The API that it is for.
+    Column("resource", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    # The beginning of the day (UTC) of its last use, so that a use rarely writes; NULL for none.
+    Column("last_used_at", Double),
+    Index(None, "user_id"),
+    Index(None, "expires_at"),
 )
 
 login_attempts: Table = Table(

@@ -25,7 +25,12 @@ from sqlalchemy import (
 
 from bearerguard.server.store.clients import remove as remove_client
 from bearerguard.server.store.connection import Connection, Executes
-from bearerguard.server.store.people import consents, login_attempts, sessions
+from bearerguard.server.store.people import (
+    consents,
+    login_attempts,
+    personal_tokens,
+    sessions,
+)
 from bearerguard.server.store.schema import (
     access_tokens,
     assertions,
@@ -274,6 +279,7 @@ KINDS: Mapping[str, Kind] = {
     "client secrets": _rows(client_secrets.c.digest, client_secrets.c.expires_at),
     "revocations": _rows(revocations.c.position, revocations.c.expires_at),
     "sessions": _rows(sessions.c.digest, sessions.c.expires_at),
+    "personal tokens": _rows(personal_tokens.c.token_id, personal_tokens.c.expires_at),
     "login attempts": _rows(login_attempts.c.digest, login_attempts.c.whole_at),
     # After the grants and the codes: the rows of these clients are removed the next time.
     "unused clients": _slices(

@@ -151,8 +151,11 @@ class AccessTokens:
 
     def find(self, value: str) -> FoundAccessToken | None:
         """Return what is known of a presented token, or None if it is not this server's."""
-        content = self._signed_claims(value)
+        is_opaque = value.startswith(_OPAQUE_PREFIX)
+        content = None if is_opaque else self._signed_claims(value)
         if content is None:
+            if not is_opaque:
+                return None  # what anybody can make up costs no statement
             row = rows.find_access_token(self._database, *self._secret.digests(_OPAQUE, value))
             if row is None:
                 return None
