@@ -52,9 +52,9 @@ from bearerguard.server.grants.token_issuer import TokenIssuer
 from bearerguard.server.http import responses
 from bearerguard.server.http.router import Endpoint, Readers, Router
 from bearerguard.server.login.consent import CONSENT
-from bearerguard.server.login.login_endpoint import LOGIN
 from bearerguard.server.login.passwords import PLACES
 from bearerguard.server.login.people import People, PeopleOptions
+from bearerguard.server.login.steps import LOGIN
 from bearerguard.server.mutual_tls import MutualTls
 from bearerguard.server.observers import Observers, ServerObserver
 from bearerguard.server.revocations import Revocations

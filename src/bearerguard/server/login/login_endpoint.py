@@ -7,9 +7,8 @@ The form contains the pending authorization request, sealed. It continues after 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from bearerguard.errors import PasswordsBusy
 from bearerguard.runtime.messages import Request, Response
@@ -20,32 +19,14 @@ from bearerguard.server.login.accounts import Accounts, normalized
 from bearerguard.server.login.csrf import Csrf
 from bearerguard.server.login.known_browsers import KnownBrowsers
 from bearerguard.server.login.session import Sessions, SignedIn
+from bearerguard.server.login.steps import LOGIN, Logins, PendingRequest, Proof, see_other
 from bearerguard.server.login.throttle import Throttle
-from bearerguard.server.login.ticket import TicketError, Tickets
 from bearerguard.server.pages import Pages
 
-LOGIN = "/oauth/login"
 LOGOUT = "/oauth/logout"
 
-_AUTHORIZE = "/oauth/authorize"
-_PURPOSE = "sign in"
-_LIFETIME = 3600  # leaves time to look up a password
 BUSY_SECONDS = 5
 _MAX_SHOWN = 200  # characters of the username that was typed: no account has a longer one
-
-
-@dataclass(frozen=True, slots=True)
-class PendingRequest:
-    """The authorization request that waits for the login; all fields are empty if there is none.
-
-    `again`: whether it demands a login of those who are signed in, too.
-    """
-
-    ticket: str = ""
-    query: str = ""
-    client_name: str = ""
-    redirect_uri: str = ""
-    again: bool = False
 
 
 class LoginEndpoint:
@@ -55,7 +36,7 @@ class LoginEndpoint:
         base: the path of the issuer's URL, before `/oauth`.
         pages: renders the pages.
         csrf: protects the forms.
-        tickets: seals the pending authorization request.
+        logins: opens the pending authorization request, and goes on after a login.
         accounts: checks passwords.
         sessions: begins, finds and ends sessions.
         throttle: limits login attempts.
@@ -69,7 +50,7 @@ class LoginEndpoint:
         *,
         pages: Pages,
         csrf: Csrf,
-        tickets: Tickets,
+        logins: Logins,
         accounts: Accounts,
         sessions: Sessions,
         throttle: Throttle,
@@ -79,30 +60,19 @@ class LoginEndpoint:
         self._base = base
         self._pages = pages
         self._csrf = csrf
-        self._tickets = tickets
+        self._logins = logins
         self._accounts = accounts
         self._sessions = sessions
         self._throttle = throttle
         self._known_browsers = known_browsers
         self._audit = audit
 
-    def location(
-        self, query: str, *, client_name: str, redirect_uri: str, again: bool = False
-    ) -> str:
-        """Return the URL of the login page that continues the authorization request `query`.
-
-        `again`: whether the request demands a login of those who are signed in, too.
-        """
-        content = {"query": query, "client": client_name, "redirect": redirect_uri, "again": again}
-        ticket = self._tickets.issue(_PURPOSE, content, lifetime=_LIFETIME)
-        return f"{self._base}{LOGIN}?{urlencode({'request': ticket})}"
-
     def login(self, request: Request) -> Response:
         """Return the response to a GET or POST of the login page."""
         if request.method == "POST":
             return self._posted(request)
         tickets = parse_qs(urlsplit(request.url).query).get("request", [""])
-        pending = self._pending(tickets[0]) if len(tickets) == 1 else None
+        pending = self._logins.pending(tickets[0]) if len(tickets) == 1 else None
         if pending is None:
             return self._no_pending()
         signed_in = self._sessions.signed_in(request)
@@ -136,7 +106,7 @@ class LoginEndpoint:
             fields = from_form(request).values
         except OAuthError as error:
             return self._pages.unreadable(error)
-        pending = self._pending(fields.get("request", ""))
+        pending = self._logins.pending(fields.get("request", ""))
         if pending is None:
             return self._no_pending()
         username, password = fields.get("username", ""), fields.get("password", "")
@@ -171,41 +141,22 @@ class LoginEndpoint:
             return self._form(
                 request, pending, 503, "login.busy", username, retry_after=BUSY_SECONDS
             )
-        session = (
-            None
-            if checked is None
-            else self._sessions.begin(request, checked[0].user_id, checked[1])
-        )
-        if checked is None or session is None:
+        response = None
+        if checked is not None:
+            account, stored = checked
+            proof = Proof(account.user_id, self._sessions.by_password, stored)
+            known = self._known_browsers.remember(login, browser)
+            response = self._logins.proved(request, pending, proof, known)
+        if response is None:
             self._report("login_failed", login, address)
             return self._form(request, pending, 403, "login.wrong", username, invalid=True)
-        account, _ = checked
         self._throttle.forgive(attempt)
-        cookies = (session, self._known_browsers.remember(login, browser))
-        self._audit.emit("login_succeeded", user_id=account.user_id, address=address or None)
-        after = f"{_AUTHORIZE}?{pending.query}" if pending.ticket else LOGIN
-        return see_other(self._base + after, *cookies)
+        return response
 
     def _report(self, event: str, login: str, address: str) -> None:
         # A name without an account is not logged: users type passwords there by mistake.
         user_id = self._accounts.user_id(login)
         self._audit.emit(event, user_id=user_id, address=address or None)
-
-    def _pending(self, ticket: str) -> PendingRequest | None:
-        """Return the request in a ticket; None if the ticket is not valid or has expired."""
-        if not ticket:
-            return PendingRequest()
-        try:
-            content = self._tickets.open(_PURPOSE, ticket)
-        except TicketError:
-            return None
-        return PendingRequest(
-            ticket,
-            content["query"],
-            content["client"],
-            content["redirect"],
-            content.get("again", False),  # an earlier version's ticket does not say
-        )
 
     def _form(
         self,
@@ -248,9 +199,3 @@ class LoginEndpoint:
 
     def _no_pending(self) -> Response:
         return self._pages.error(400, "login_link")
-
-
-def see_other(location: str, *headers: tuple[str, str]) -> Response:
-    """Return a redirect that is followed with GET (RFC 9110 §15.4.4) and never cached."""
-    fields = (("Location", location), ("Cache-Control", "no-store"), *headers)
-    return Response(303, (*fields, ("Referrer-Policy", "no-referrer")))

@@ -26,14 +26,19 @@ from bearerguard.server.login.csrf import Csrf
 from bearerguard.server.login.known_browsers import KnownBrowsers
 from bearerguard.server.login.login_endpoint import (
     BUSY_SECONDS,
-    LOGIN,
     LOGOUT,
     LoginEndpoint,
-    see_other,
 )
 from bearerguard.server.login.passwords import PLACES, Passwords
 from bearerguard.server.login.prompt import Prompts
 from bearerguard.server.login.session import LIFETIME, Sessions, SignedIn
+from bearerguard.server.login.steps import (
+    LOGIN,
+    Demands,
+    Logins,
+    PendingRequest,
+    see_other,
+)
 from bearerguard.server.login.throttle import PER_ACCOUNT, PER_ADDRESS, Throttle
 from bearerguard.server.login.ticket import Tickets
 from bearerguard.server.pages import Pages
@@ -59,12 +64,15 @@ class User:
             for a recent login (`max_age`, `prompt=login`) are refused.
         acr: how the user logged in, the name of an authentication context; None if unknown. It
             becomes the `acr` of tokens, and `acr_values` is compared with it.
+        amr: the methods by which the user was authenticated, such as ("pwd", "otp") (RFC 8176);
+            it becomes the `amr` of tokens.
     """
 
     id: str
     name: str
     auth_time: float | None = None
     acr: str | None = None
+    amr: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,11 +197,12 @@ class People:
             per_account=options.per_account,
             per_address=options.per_address,
         )
+        self._logins = Logins(self._base, tickets=tickets, sessions=self._sessions, audit=audit)
         self._login_endpoint = LoginEndpoint(
             self._base,
             pages=self._pages,
             csrf=csrf,
-            tickets=tickets,
+            logins=self._logins,
             accounts=self.accounts,
             sessions=self._sessions,
             throttle=self.throttle,
@@ -224,7 +233,9 @@ class People:
             raise ConfigurationError(f"current_user=: return a User whose id has {USER_ID}")
         if user.acr is not None and not _is_acr(user.acr):
             raise ConfigurationError(f"current_user=: return a User whose acr has {_ACR}")
-        return SignedIn(user.id, user.name, user.auth_time, user.acr)
+        if not isinstance(user.amr, tuple) or not all(isinstance(each, str) for each in user.amr):
+            raise ConfigurationError("current_user=: return a User whose amr is a tuple of texts")
+        return SignedIn(user.id, user.name, user.auth_time, user.acr, user.amr)
 
     def ask_to_sign_in(
         self,
@@ -236,6 +247,7 @@ class People:
         redirect_uri: str = "",
         prompt: str = "",
         acr_values: Collection[str] = (),
+        demands: Demands | None = None,
     ) -> Response:
         """Return a redirect to the login, which returns to the authorization request `query`.
 
@@ -243,7 +255,7 @@ class People:
         The login page's security policy depends on `redirect_uri`, the client's, because Chromium
         applies `form-action` to all redirects after a form's POST. `prompt` is "login" for a new
         login, "select_account" for a choice of accounts, and "" otherwise. `acr_values` are what
-        the login may be.
+        the login may be. `demands` are passed on to an issuer elsewhere.
         """
         cookies: tuple[tuple[str, str], ...] = ()
         if prompt:
@@ -251,11 +263,14 @@ class People:
             query = self.prompts.marked(query, browser, signed_in)
         if self._login_url is None:
             return see_other(
-                self._login_endpoint.location(
-                    query,
-                    client_name=client_name,
-                    redirect_uri=redirect_uri,
-                    again=prompt == "login",
+                self._logins.location(
+                    PendingRequest(
+                        query=query,
+                        client_name=client_name,
+                        redirect_uri=redirect_uri,
+                        again=prompt == "login",
+                        demands=demands or Demands(),
+                    )
                 ),
                 *cookies,
             )
@@ -337,8 +352,14 @@ class People:
         posted = self._consent.posted(request, signed_in)
         if posted is None:
             return ""
-        return self._login_endpoint.location(
-            posted["query"], client_name=posted["client"], redirect_uri=posted["redirect"]
+        return self._logins.location(
+            PendingRequest(
+                query=posted["query"],
+                client_name=posted["client"],
+                redirect_uri=posted["redirect"],
+                # Else an issuer elsewhere would sign in the same user again.
+                demands=Demands("select_account"),
+            )
         )
 
 

@@ -66,8 +66,13 @@ class CodeRow(TypedDict):
     created_at: float
     expires_at: float
     dpop_jkt: NotRequired[str | None]
+    amr: NotRequired[str | None]
+    upstream: NotRequired[str | None]
+    upstream_sid: NotRequired[str | None]
 
 
+# What rows say of a login by which nothing is known but that it was here.
+_HERE = {"amr": None, "upstream": None, "upstream_sid": None}
 _ADD_CODE = prepared_insert(codes, "redeemed_at", "grant_id")
 _FIND_CODE = Prepared(
     select(
@@ -92,7 +97,7 @@ _REDEEM_CODE = Prepared(
 
 def add_code(connection: Connection, **values: Unpack[CodeRow]) -> None:
     """Add a code."""
-    connection.execute(_ADD_CODE, {"dpop_jkt": None, **values})
+    connection.execute(_ADD_CODE, {"dpop_jkt": None, **_HERE, **values})
 
 
 def find_code(connection: Executes, *digests: str) -> Row | None:
@@ -123,6 +128,9 @@ class GrantRow(TypedDict):
     expires_at: float
     access_expires_at: float | None
     cnf: NotRequired[str | None]
+    amr: NotRequired[str | None]
+    upstream: NotRequired[str | None]
+    upstream_sid: NotRequired[str | None]
 
 
 _ADD_GRANT = prepared_insert(grants, "revoked_at", "generation")
@@ -136,7 +144,7 @@ _REVOKE_GRANT = Prepared(
 
 def add_grant(connection: Connection, **values: Unpack[GrantRow]) -> None:
     """Add a grant."""
-    connection.execute(_ADD_GRANT, {"cnf": None, **values})
+    connection.execute(_ADD_GRANT, {"cnf": None, **_HERE, **values})
 
 
 def find_grant(connection: Executes, grant_id: str) -> Row | None:
@@ -207,6 +215,7 @@ _FIND_REFRESH_TOKEN = Prepared(
         grants.c.resources,
         grants.c.auth_time,
         grants.c.acr,
+        grants.c.amr,
         grants.c.revoked_at,
         grants.c.cnf,
         grants.c.expires_at.label("granted_until"),
@@ -346,12 +355,13 @@ class AccessTokenRow(TypedDict):
     acr: NotRequired[str | None]
     act: NotRequired[str | None]
     cnf: NotRequired[str | None]
+    amr: NotRequired[str | None]
     issued_at: float
     expires_at: float
 
 
 # What a row may leave out.
-_OPTIONAL = {"auth_time": None, "acr": None, "act": None, "cnf": None}
+_OPTIONAL = dict.fromkeys(("auth_time", "acr", "act", "cnf", "amr"))
 _ADD_ACCESS_TOKEN = prepared_insert(access_tokens, "revoked_at")
 _KEEP_ACCESS_TOKEN = prepared_insert(access_tokens, "revoked_at", unless_known=True)
 _FIND_ACCESS_TOKEN = Prepared(

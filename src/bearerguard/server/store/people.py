@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 
 from bearerguard.server.store.connection import Connection, Executes, Prepared, is_storable
-from bearerguard.server.store.schema import MAX_ID, metadata
+from bearerguard.server.store.schema import MAX_ID, login_columns, metadata, sid_index
 
 _DIGEST = String(64)
 _ID = String(MAX_ID)
@@ -57,8 +57,26 @@ sessions: Table = Table(
     Column("user_id", _ID, ForeignKey("users.user_id", ondelete="CASCADE"), nullable=False),
     Column("signed_in_at", Double, nullable=False),
     Column("expires_at", Double, nullable=False),
+    # Of a login elsewhere: when the user was authenticated there, NULL if that is unknown.
+    Column("auth_time", Double),
+    # NULL in rows of earlier versions, which knew passwords alone.
+    Column("acr", Text),
+    *login_columns(),
     Index(None, "user_id"),
     Index(None, "expires_at"),
+    sid_index("sessions"),
+)
+
+# Whom users are elsewhere. Only this links a login there to an account, never an e-mail address.
+identities: Table = Table(
+    "identities",
+    metadata,
+    Column("issuer", _ID, primary_key=True),
+    Column("subject", _ID, primary_key=True),
+    Column("user_id", _ID, ForeignKey("users.user_id", ondelete="CASCADE"), nullable=False),
+    Column("linked_at", Double, nullable=False),
+    Column("last_login_at", Double),
+    Index(None, "user_id"),
 )
 
 # Users of an app's own login give consent too, so `user_id` need not be in `users`.
