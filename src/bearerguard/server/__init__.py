@@ -39,16 +39,26 @@ with Extra("server", needed_by=__name__):
     from bearerguard.server.observers import RequestRecord, ServerObserver
     from bearerguard.server.revocations import Revoked
     from bearerguard.server.settings import Lifetimes, Resource, SigningKeys
+    from bearerguard.server.upstream.options import (
+        Admission,
+        Admit,
+        GitHubLogin,
+        UpstreamIdentity,
+        UpstreamLogin,
+    )
 
 __all__ = [
     "Account",
     "AccountError",
+    "Admission",
+    "Admit",
     "AuthorizationServer",
     "Client",
     "ClientAuthenticationMethod",
     "ClientError",
     "ClientMetadataDocuments",
     "ClientOptions",
+    "GitHubLogin",
     "Grant",
     "GrantRegistry",
     "Lifetimes",
@@ -73,5 +83,7 @@ __all__ = [
     "TokenIssuer",
     "TokenResponse",
     "TrustedIssuer",
+    "UpstreamIdentity",
+    "UpstreamLogin",
     "User",
 ]

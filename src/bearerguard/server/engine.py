@@ -52,9 +52,11 @@ from bearerguard.server.grants.token_issuer import TokenIssuer
 from bearerguard.server.http import responses
 from bearerguard.server.http.router import Endpoint, Readers, Router
 from bearerguard.server.login.consent import CONSENT
+from bearerguard.server.login.login_endpoint import LOGOUT
 from bearerguard.server.login.passwords import PLACES
 from bearerguard.server.login.people import People, PeopleOptions
 from bearerguard.server.login.steps import LOGIN
+from bearerguard.server.login.upstream_endpoint import LOGOUT_TOKENS
 from bearerguard.server.mutual_tls import MutualTls
 from bearerguard.server.observers import Observers, ServerObserver
 from bearerguard.server.revocations import Revocations
@@ -67,6 +69,7 @@ from bearerguard.server.tokens.access_token import AccessTokens
 from bearerguard.server.tokens.dpop import TokenRequestProofs
 from bearerguard.server.tokens.refresh_token_format import RefreshTokens
 from bearerguard.server.upkeep import Upkeep
+from bearerguard.server.upstream.provider import Provider
 
 # The endpoints at which a client authenticates.
 _AUDIENCES = (metadata.TOKEN, metadata.REVOKE, metadata.INTROSPECT)
@@ -112,6 +115,7 @@ class Engine:
         observers: Sequence[ServerObserver] = (),
         trusted_issuers: Sequence[TrustedIssuer] = (),
         verifier: AssertionVerifier | None = None,
+        providers: Sequence[Provider] = (),
     ) -> None:
         self.settings = settings
         self._clock = clock
@@ -180,6 +184,8 @@ class Engine:
             on_disabled=lambda user_id: self.end_user(user_id, reason="user_disabled"),
             options=people,
             password_places=password_places,
+            providers=providers,
+            end_logins=self.revocations.login,
         )
         access = AccessTokens(
             database=database,
@@ -349,6 +355,10 @@ class Engine:
         """Whether a request carries a password, which takes long to check."""
         return method == "POST" and path == self.settings.base_path + LOGIN
 
+    def waits_for_upstream(self, path: str) -> bool:
+        """Whether a request to one of `paths` may wait for an issuer elsewhere."""
+        return path.removeprefix(self.settings.base_path) in self.people.waiting_paths
+
     def is_live(self, path: str) -> bool:
         """Whether a request to one of `paths` needs neither the database nor a thread."""
         return path in self._live_paths
@@ -417,8 +427,12 @@ class Engine:
         endpoints[metadata.oauth_path(self.settings)] = oauth
         endpoints |= dict.fromkeys(metadata.openid_paths(self.settings), openid)
         for path in self.people.paths:
-            name = "login" if path == LOGIN else "logout"
+            name = "logout" if path == LOGOUT else "login"
             endpoints[base + path] = self._for_people(name, self.people.handle)
+        for key in self.people.upstreams.providers:
+            endpoints[base + LOGOUT_TOKENS + key] = Endpoint(
+                "backchannel_logout", self.people.upstreams.log_out
+            )
         return endpoints
 
     def _for_people(self, name: str, handle: Callable[[Request], Response]) -> Endpoint:

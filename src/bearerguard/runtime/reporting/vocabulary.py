@@ -16,8 +16,8 @@ INFO: frozenset[str] = frozenset(
         *("code_issued", "token_issued"),
         # users
         *("login_succeeded", "signed_out", "sessions_ended", "consent_given", "consent_refused"),
-        *("consents_forgotten", "user_added", "user_disabled", "user_enabled"),
-        *("password_changed", "password_upgraded"),
+        *("upstream_logout", "consents_forgotten", "user_added", "user_disabled", "user_enabled"),
+        *("password_changed", "password_upgraded", "identity_linked", "identity_unlinked"),
         # clients
         *("client_added", "client_removed", "client_secret_rotated", "client_secret_renewed"),
         *("client_registered", "client_metadata_fetched"),
@@ -59,5 +59,6 @@ WARNING: frozenset[str] = frozenset(
         *("code_replayed", "refresh_token_reused", "login_failed", "login_throttled"),
         *("revocation_not_notified", "store_unavailable", "store_restored", "upkeep_failed"),
         *("throttle_unavailable", "throttle_restored"),
+        *("upstream_login_failed", "upstream_login_refused", "upstream_logout_failed"),
     }
 )

@@ -21,6 +21,7 @@ from bearerguard.server.login.known_browsers import KnownBrowsers
 from bearerguard.server.login.session import Sessions, SignedIn
 from bearerguard.server.login.steps import LOGIN, Logins, PendingRequest, Proof, see_other
 from bearerguard.server.login.throttle import Throttle
+from bearerguard.server.login.upstream_endpoint import UpstreamEndpoint
 from bearerguard.server.pages import Pages
 
 LOGOUT = "/oauth/logout"
@@ -42,6 +43,8 @@ class LoginEndpoint:
         throttle: limits login attempts.
         known_browsers: the browsers that users have signed in with before.
         audit: receives the events.
+        upstreams: signs users in elsewhere.
+        passwords: whether the page has a form for passwords.
     """
 
     def __init__(
@@ -56,6 +59,8 @@ class LoginEndpoint:
         throttle: Throttle,
         known_browsers: KnownBrowsers,
         audit: Audit,
+        upstreams: UpstreamEndpoint,
+        passwords: bool = True,
     ) -> None:
         self._base = base
         self._pages = pages
@@ -66,6 +71,11 @@ class LoginEndpoint:
         self._throttle = throttle
         self._known_browsers = known_browsers
         self._audit = audit
+        self._upstreams = upstreams
+        self._passwords = passwords
+        providers = [*upstreams.providers.values()]
+        # Without a choice, there is nothing to ask.
+        self._only = providers[0] if len(providers) == 1 and not passwords else None
 
     def login(self, request: Request) -> Response:
         """Return the response to a GET or POST of the login page."""
@@ -78,6 +88,8 @@ class LoginEndpoint:
         signed_in = self._sessions.signed_in(request)
         if signed_in is not None and not pending.ticket:
             return self._signed_in_page(request, signed_in.user_id, signed_in.name)
+        if self._only is not None and request.method == "GET":
+            return self._upstreams.start(request, self._only, pending)
         return self._form(request, pending)
 
     def logout(self, request: Request, then: Callable[[Request, SignedIn], str]) -> Response:
@@ -109,6 +121,8 @@ class LoginEndpoint:
         pending = self._logins.pending(fields.get("request", ""))
         if pending is None:
             return self._no_pending()
+        if not self._passwords:
+            return self._pages.error(404, "not_found")
         username, password = fields.get("username", ""), fields.get("password", "")
         if not self._csrf.holds(request, fields):
             return self._form(request, pending, 400, "login.stale", username)
@@ -175,7 +189,8 @@ class LoginEndpoint:
         return self._pages.page(
             "login",
             status=status,
-            leads_to=pending.redirect_uri,
+            # An upstream's form leads on, too.
+            leads_to=pending.redirect_uri or bool(self._upstreams.providers),
             headers=(*proof.headers, *waiting),
             action=self._base + LOGIN,
             csrf=proof.value,
@@ -185,6 +200,8 @@ class LoginEndpoint:
             username=username[:_MAX_SHOWN],
             problem=self._pages.texts(problem, **(values or {})) if problem else "",
             invalid=invalid,
+            passwords=self._passwords,
+            upstreams=self._upstreams.offers,
         )
 
     def _signed_in_page(self, request: Request, user_id: str, name: str) -> Response:

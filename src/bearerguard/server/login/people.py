@@ -23,6 +23,7 @@ from bearerguard.server.http.cookies import Cookies
 from bearerguard.server.login.accounts import Accounts
 from bearerguard.server.login.consent import Consent, ConsentAnswer, ConsentRequest
 from bearerguard.server.login.csrf import Csrf
+from bearerguard.server.login.identities import Identities
 from bearerguard.server.login.known_browsers import KnownBrowsers
 from bearerguard.server.login.login_endpoint import (
     BUSY_SECONDS,
@@ -41,11 +42,14 @@ from bearerguard.server.login.steps import (
 )
 from bearerguard.server.login.throttle import PER_ACCOUNT, PER_ADDRESS, Throttle
 from bearerguard.server.login.ticket import Tickets
+from bearerguard.server.login.upstream_endpoint import EndLogins, UpstreamEndpoint
 from bearerguard.server.pages import Pages
 from bearerguard.server.secret import ServerSecret
 from bearerguard.server.store.connection import Connection
 from bearerguard.server.store.database import Database
 from bearerguard.server.store.people import USER_ID, is_user_id
+from bearerguard.server.upstream.options import Upstream, check_upstreams
+from bearerguard.server.upstream.provider import Provider
 
 # A password sent over TLS (SAML 2.0 Authentication Context §3.4.4): an acr is a URI or a registered
 # name (OIDC Core §2), and of the registered names none is a password's.
@@ -104,6 +108,9 @@ class PeopleOptions:
         throttle: where login attempts are counted instead of in the database, such as
             `bearerguard.redis.RedisThrottle(url)`; the database counts them while it fails.
         password_parameters: argon2id's; by default the second recommended option of RFC 9106 §4.
+        upstreams: where users can sign in besides, each an `UpstreamLogin` or a `GitHubLogin`.
+        password_login: whether users can sign in with a password here. Without it and with one
+            upstream, the login page goes there at once.
     """
 
     site_name: str | None = None
@@ -117,6 +124,20 @@ class PeopleOptions:
     per_address: RateLimit = PER_ADDRESS
     throttle: ThrottleStore | None = None
     password_parameters: argon2.Parameters | None = None
+    upstreams: Sequence[Upstream] = ()
+    password_login: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "upstreams", check_upstreams(self.upstreams))
+        if self.upstreams and self.current_user is not None:
+            raise ConfigurationError(
+                "upstreams=: your app's own login signs users in: leave out current_user= and"
+                " login_url=, or sign in elsewhere in your app"
+            )
+        if not self.password_login and not self.upstreams and self.current_user is None:
+            raise ConfigurationError(
+                "password_login=False: nobody could sign in: pass upstreams=, or current_user="
+            )
 
 
 class People:
@@ -130,7 +151,10 @@ class People:
         audit: receives the events.
         on_disabled: called with the id of a disabled user; revokes all grants of that user.
         options: the operator's choices.
-        password_places: how many password checks may run or wait at once.
+        password_places: how many password checks may run or wait at once, and how many requests
+            may wait for upstreams.
+        providers: the upstreams of `options`.
+        end_logins: ends what began by a login elsewhere.
 
     Raises:
         ConfigurationError: an option is not valid.
@@ -147,11 +171,15 @@ class People:
         on_disabled: Callable[[str], object],
         options: PeopleOptions | None = None,
         password_places: int = PLACES,
+        providers: Sequence[Provider] = (),
+        end_logins: EndLogins | None = None,
     ) -> None:
         options = options or PeopleOptions()
         if (options.current_user is None) != (options.login_url is None):
             raise ConfigurationError("current_user=, login_url=: pass both, or neither")
-        self.acr_values: tuple[str, ...] = _acr_values(options)
+        by_password = _acr_values(options)
+        elsewhere = [value for each in providers for value in each.acr_values]
+        self.acr_values: tuple[str, ...] = tuple(dict.fromkeys((*by_password, *elsewhere)))
         parts = urlsplit(issuer)
         self._audit = audit
         self._issuer = issuer
@@ -170,7 +198,7 @@ class People:
             secret,
             clock,
             lifetime=options.session_lifetime,
-            acr=next(iter(self.acr_values), None),
+            acr=next(iter(by_password), None),
         )
         passwords = Passwords(options.password_parameters, places=password_places)
         self.accounts: Accounts = Accounts(
@@ -198,6 +226,25 @@ class People:
             per_address=options.per_address,
         )
         self._logins = Logins(self._base, tickets=tickets, sessions=self._sessions, audit=audit)
+        self.upstreams: UpstreamEndpoint = UpstreamEndpoint(
+            issuer,
+            providers,
+            pages=self._pages,
+            csrf=csrf,
+            tickets=tickets,
+            logins=self._logins,
+            identities=Identities(database, clock, audit=audit),
+            database=database,
+            secret=secret,
+            audit=audit,
+            clock=clock,
+            places=password_places,
+            end_logins=end_logins or _end_nothing,
+        )
+        # The paths, relative to the issuer's, of what may wait for an issuer elsewhere.
+        self.waiting_paths: frozenset[str] = self.upstreams.paths | self.upstreams.logout_paths
+        if not options.password_login and len(providers) == 1:
+            self.waiting_paths |= {LOGIN}  # it goes there at once
         self._login_endpoint = LoginEndpoint(
             self._base,
             pages=self._pages,
@@ -208,12 +255,16 @@ class People:
             throttle=self.throttle,
             known_browsers=KnownBrowsers(cookies, tickets, self.accounts.password_mark),
             audit=audit,
+            upstreams=self.upstreams,
+            passwords=options.password_login,
         )
 
     @property
     def paths(self) -> frozenset[str]:
         """The paths that `handle` serves, relative to the issuer's path."""
-        return frozenset() if self._current_user else frozenset({LOGIN, LOGOUT})
+        if self._current_user:
+            return frozenset()
+        return frozenset({LOGIN, LOGOUT}) | self.upstreams.paths
 
     def signed_in(self, request: Request) -> SignedIn | None:
         """Return the user who is signed in, or None.
@@ -285,6 +336,8 @@ class People:
         path = urlsplit(request.url).path.removeprefix(self._base)
         if path not in self.paths:
             return self._pages.error(404, "not_found")
+        if path in self.upstreams.paths:
+            return self.upstreams.handle(request)
         if request.method not in {"GET", "HEAD", "POST"}:
             return self.wrong_method("GET", "HEAD", "POST")
         if path == LOGIN:
@@ -363,6 +416,19 @@ class People:
         )
 
 
+def _end_nothing(
+    issuer: str,
+    *,
+    user_id: str | None,
+    sid: str | None,
+    reason: str,
+    first: Callable[[Connection], bool] | None = None,
+) -> bool:
+    """Stand for the revocations of a process that signs nobody in."""
+    del issuer, user_id, sid, reason, first
+    return True
+
+
 _ACR = "no space, quote or backslash, as acr_values separates contexts by spaces"
 
 
@@ -374,7 +440,7 @@ def _acr_values(options: PeopleOptions) -> tuple[str, ...]:
     """Return the checked authentication contexts of a server's logins."""
     given = options.acr_values
     if given is None:
-        return () if options.current_user else (PASSWORD_ACR,)
+        return () if options.current_user or not options.password_login else (PASSWORD_ACR,)
     values = () if isinstance(given, str) else tuple(given)
     if isinstance(given, str) or not all(_is_acr(each) for each in values):
         raise ConfigurationError(f"acr_values=: pass a list of names: each has {_ACR}")

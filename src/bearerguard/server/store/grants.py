@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import NotRequired, TypedDict, Unpack
 
 from sqlalchemy import (
+    ColumnElement,
     and_,
     bindparam,
     case,
@@ -28,7 +29,7 @@ from bearerguard.server.store.connection import (
     Row,
     prepared_insert,
 )
-from bearerguard.server.store.people import users
+from bearerguard.server.store.people import sessions, users
 from bearerguard.server.store.schema import (
     access_tokens,
     clients,
@@ -168,6 +169,12 @@ def revoke_grants_of_user(
     standing = and_(grants.c.user_id == user_id, grants.c.revoked_at.is_(None))
     if client_id is not None:
         standing = and_(standing, grants.c.client_id == client_id)
+    return _revoke_grants(connection, standing, now)
+
+
+def _revoke_grants(
+    connection: Connection, standing: ColumnElement[bool], now: float
+) -> tuple[list[str], float]:
     query = select(grants.c.grant_id, grants.c.access_expires_at).where(standing)
     found = connection.execute(query.order_by(grants.c.created_at)).all()
     ends = (
@@ -179,6 +186,46 @@ def revoke_grants_of_user(
     until = max((each for each in last if each is not None), default=0.0)
     connection.execute(update(grants).where(standing).values(revoked_at=now))
     return [row.grant_id for row in found], until
+
+
+def revoke_grants_of_login(
+    connection: Connection, user_id: str, now: float, upstream: str, sid: str | None
+) -> tuple[list[str], float]:
+    """Revoke the active grants of a user who logged in elsewhere; end the unredeemed codes.
+
+    `upstream` is the issuer there, and `sid` its session, None for all of them. Returns the same as
+    `revoke_grants_of_user`.
+    """
+    standing = and_(
+        grants.c.user_id == user_id, grants.c.revoked_at.is_(None), grants.c.upstream == upstream
+    )
+    pending = and_(
+        codes.c.user_id == user_id, codes.c.redeemed_at.is_(None), codes.c.upstream == upstream
+    )
+    if sid is not None:
+        standing = and_(standing, grants.c.upstream_sid == sid)
+        pending = and_(pending, codes.c.upstream_sid == sid)
+    connection.execute(update(codes).where(pending).values(expires_at=0.0))
+    return _revoke_grants(connection, standing, now)
+
+
+def users_of_session(connection: Executes, upstream: str, sid: str) -> list[str]:
+    """Return the ids of the users who have logged in by a session of an issuer elsewhere."""
+    return [
+        each
+        for query in (_SESSIONS_OF_SID, _GRANTS_OF_SID)
+        for each in connection.execute(query, {"upstream": upstream, "sid": sid}).scalars()
+    ]
+
+
+_SESSIONS_OF_SID, _GRANTS_OF_SID = (
+    Prepared(
+        select(table.c.user_id)
+        .where(table.c.upstream_sid == bindparam("sid"), table.c.upstream == bindparam("upstream"))
+        .distinct()
+    )
+    for table in (sessions, grants)
+)
 
 
 def end_codes_of_user(connection: Connection, user_id: str, client_id: str | None = None) -> None:

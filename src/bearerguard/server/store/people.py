@@ -17,9 +17,17 @@ from sqlalchemy import (
     bindparam,
     delete,
     select,
+    update,
 )
 
-from bearerguard.server.store.connection import Connection, Executes, Prepared, is_storable
+from bearerguard.server.store.connection import (
+    Connection,
+    Executes,
+    Prepared,
+    Row,
+    is_storable,
+    prepared_insert,
+)
 from bearerguard.server.store.schema import MAX_ID, login_columns, metadata, sid_index
 
 _DIGEST = String(64)
@@ -114,6 +122,78 @@ def remove_expired(connection: Connection, at: Column[float], now: float) -> Non
     expired = select(digest).where(at <= now).order_by(at).limit(_FEW)
     expired = expired.with_for_update(skip_locked=True)
     connection.execute(delete(table).where(digest.in_(expired)))
+
+
+def end_sessions_of_login(
+    connection: Connection, user_id: str, upstream: str, sid: str | None
+) -> int:
+    """End a user's sessions that began elsewhere, in one of its sessions or in any."""
+    ending = delete(sessions).where(sessions.c.user_id == user_id, sessions.c.upstream == upstream)
+    if sid is not None:
+        ending = ending.where(sessions.c.upstream_sid == sid)
+    return connection.execute(ending).rowcount
+
+
+_FIND_IDENTITY = Prepared(
+    select(users)
+    .join(identities, identities.c.user_id == users.c.user_id)
+    .where(
+        identities.c.issuer == bindparam("issuer"),
+        identities.c.subject == bindparam("subject"),
+    )
+)
+_ADD_IDENTITY = prepared_insert(identities)
+_NOTE_LOGIN = Prepared(
+    update(identities)
+    .where(
+        identities.c.issuer == bindparam("by_issuer"),
+        identities.c.subject == bindparam("by_subject"),
+    )
+    .values(last_login_at=bindparam("now"))
+)
+_RENAME = Prepared(
+    update(users).where(users.c.user_id == bindparam("user")).values(name=bindparam("shown"))
+)
+
+
+def find_identity(connection: Executes, issuer: str, subject: str) -> Row | None:
+    """Return the row of the user who is `subject` elsewhere, None if nobody is linked."""
+    if not is_storable(issuer + subject):
+        return None
+    values = {"issuer": issuer, "subject": subject}
+    return connection.execute(_FIND_IDENTITY, values).one_or_none()
+
+
+def add_identity(
+    connection: Connection,
+    issuer: str,
+    subject: str,
+    user_id: str,
+    now: float,
+    *,
+    last_login_at: float | None = None,
+) -> None:
+    """Link a user to an identity elsewhere that nobody is linked to."""
+    connection.execute(
+        _ADD_IDENTITY,
+        {
+            "issuer": issuer,
+            "subject": subject,
+            "user_id": user_id,
+            "linked_at": now,
+            "last_login_at": last_login_at,
+        },
+    )
+
+
+def note_login(
+    connection: Connection, issuer: str, subject: str, now: float, *, user_id: str, name: str
+) -> None:
+    """Store when a user logged in elsewhere, and what pages call the user; "" for no change."""
+    values = {"by_issuer": issuer, "by_subject": subject, "now": now}
+    connection.execute(_NOTE_LOGIN, values)
+    if name:
+        connection.execute(_RENAME, {"user": user_id, "shown": name})
 
 
 _IS_DISABLED = Prepared(
